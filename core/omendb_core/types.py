@@ -1,0 +1,91 @@
+"""The shapes and dtypes that the whole engine speaks, in one place.
+
+Knows nothing of the rest. Every array in the engine is C-contiguous and little-endian.
+
+=============  ==========================  =====================================================
+name           dtype, shape                meaning
+=============  ==========================  =====================================================
+vectors        float32 (n, dim)            rows, or queries
+scores         float32 (n,)                larger is nearer (PROTOCOL section 3)
+seqs           uint64 (n,)                 sequence numbers, from 1
+slots          int64 (n,)                  positions in the ring, (seq - 1) mod capacity
+mask words     uint64 (ceil(capacity/64))  bit b of word w stands for slot 64 w + b; tail bits 0
+=============  ==========================  =====================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bool1: TypeAlias = NDArray[np.bool_]
+F32: TypeAlias = NDArray[np.float32]
+F64: TypeAlias = NDArray[np.float64]
+I64: TypeAlias = NDArray[np.int64]
+U8: TypeAlias = NDArray[np.uint8]
+U32: TypeAlias = NDArray[np.uint32]
+U64: TypeAlias = NDArray[np.uint64]
+
+Metric = Literal["cosine", "dot", "l2"]
+IdKind = Literal["auto", "u64", "str"]
+ColumnType = Literal["f64", "i64", "bool", "str"]
+
+METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
+ID_KINDS: Final[tuple[IdKind, ...]] = get_args(IdKind)
+COLUMN_TYPES: Final[tuple[ColumnType, ...]] = get_args(ColumnType)
+
+#: The null of a ``str`` column's codes, on the wire and in memory (PROTOCOL section 7).
+NULL_CODE: Final = 2**32 - 1
+#: The largest integer that a JSON number carries safely, and the bound of ``i64`` values.
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+
+#: Ids of rows: ``uint64 (n,)`` for ``u64`` and ``auto`` (where the id is the seq), else strings.
+Ids: TypeAlias = U64 | list[str]
+
+
+class Include(NamedTuple):
+    """What an answer carries of each row besides id, seq and score."""
+
+    metadata: bool = False
+    vector: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StrColumn:
+    """One ``str`` column of a batch: ``codes`` uint32 (n,) into ``dictionary``; null: NULL_CODE."""
+
+    codes: U32
+    dictionary: tuple[str, ...]
+
+
+#: One typed column of a batch of rows: ``f64`` as float64 (NaN is null), ``i64`` as int64 with
+#: ``NULL_INTEGER`` as null, ``bool`` as uint8 (0, 1, and ``NULL_BOOLEAN``), ``str`` as StrColumn.
+Column: TypeAlias = F64 | I64 | U8 | StrColumn
+NULL_INTEGER: Final = -(2**63)
+NULL_BOOLEAN: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What a window is; fixed for its life (PROTOCOL section 3)."""
+
+    dim: int
+    capacity: int
+    metric: Metric = "cosine"
+    ids: IdKind = "u64"
+    columns: Mapping[str, ColumnType] = field(default_factory=dict)
+    ttl_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowLimits:
+    """The bounds that one window keeps by itself (PROTOCOL section 9)."""
+
+    max_rows: int = 16_384
+    max_metadata_bytes: int = 4_096
+    max_producers: int = 10_000
+    max_payload_bytes: int = 1 << 30

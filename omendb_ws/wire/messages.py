@@ -1,0 +1,276 @@
+"""Typed messages: what the bytes of the protocol mean, in both directions.
+
+Knows the engine's types, no index, no socket. ``text.py`` and ``binary.py`` turn bytes into these
+and back. ``collection`` is a name, or the ``handle`` of a binary message. Ids of rows in JSON stay
+as they were sent (``rows.py`` reads them once the collection's kind of ids is known).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from omendb_core.change import RowBatch
+from omendb_core.errors import OmenError
+from omendb_core.types import F32, U32, U64, ColumnType, IdKind, Ids, Include, Metric
+
+Durability = Literal["memory", "everysec", "always"]
+IfExists = Literal["error", "ok"]
+Encoding = Literal["json", "binary"]
+SubscriptionKind = Literal["live", "match", "feed", "stats", "map"]
+JsonObject: TypeAlias = dict[str, Any]
+#: A collection by name, or by the handle of this connection.
+Target: TypeAlias = str | int
+
+
+# -- requests ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    id: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    id: int
+    collection: str
+    dim: int
+    capacity: int
+    metric: Metric = "cosine"
+    ids: IdKind = "u64"
+    columns: Mapping[str, ColumnType] = field(default_factory=dict)
+    ttl: float | None = None
+    durability: Durability | None = None
+    if_exists: IfExists = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    id: int
+    collection: str
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    id: int
+    collection: str
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    id: int
+    collection: str
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """``rows``: a RowBatch from a binary message, else the JSON list as it came.
+
+    An error of the rows of a binary message stands in their place: a repeated batch is answered
+    before its rows are looked at (PROTOCOL section 4).
+    """
+
+    id: int
+    collection: Target
+    rows: RowBatch | list[Any] | OmenError
+    producer: str | None = None
+    batch: int | None = None
+    binary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    id: int
+    collection: str
+    ids: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    id: int
+    collection: str
+    rows: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    id: int
+    collection: str
+    ids: list[Any]
+    include: Include = Include()
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    id: int
+    collection: str
+    filter: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """``vectors`` float32 (q, dim), or ``like``, an id as it came. ``single``: ``vector``."""
+
+    id: int
+    collection: Target
+    vectors: F32 | None
+    like: Any = None
+    single: bool = False
+    k: int = 10
+    filter: JsonObject | None = None
+    min_score: float | None = None
+    include: Include = Include()
+    last: int | None = None
+    binary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """One subscription, or with ``binary`` one for each row of ``vectors`` (kind 7)."""
+
+    id: int
+    kind: SubscriptionKind
+    collection: Target | None = None
+    vectors: F32 | None = None
+    k: int = 10
+    filter: JsonObject | None = None
+    min_score: float | None = None
+    include: Include = Include()
+    every_ms: int | None = None
+    from_seq: int | None = None
+    epoch: str | None = None
+    encoding: Encoding = "json"
+    sample: int = 2000
+    binary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    id: int
+    sub: int
+    vectors: F32
+    binary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    id: int
+    sub: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    id: int
+    collection: str | None = None
+
+
+Request: TypeAlias = (
+    Ping | Auth | Create | Open | Describe | List | Drop | Add | Delete | Update | Get | Count
+    | Search | Subscribe | Move | Unsubscribe | Stats
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A message that is no request: ``id`` None where none could be read (an error event)."""
+
+    id: int | None
+    error: OmenError
+
+
+# -- what answers are made of -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Rows of an answer, flat: query after query, or one list.
+
+    ``ids`` uint64 (m,) or m strings; ``seqs`` uint64 (m,); ``scores`` float32 (m,) where the rows
+    were scored; ``metadata`` one for each row: compact JSON as bytes, or an object; ``vectors``
+    float32 (m, dim). The last two where ``include`` asked for them.
+    """
+
+    ids: Ids
+    seqs: U64
+    scores: F32 | None = None
+    metadata: Sequence[bytes | JsonObject] | None = None
+    vectors: F32 | None = None
+
+
+def no_hits() -> Hits:
+    """An empty answer."""
+    return Hits(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """The acknowledgement of an add; the seqs are None where a duplicate's are forgotten."""
+
+    version: int
+    first_seq: int | None
+    last_seq: int | None
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The answer to a search: ``counts`` uint32 (q,) rows of ``hits`` for each query."""
+
+    version: int
+    counts: U32
+    hits: Hits
+    took_us: int = 0
+    subs: list[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One push of a ``feed`` or ``match`` subscription (ROWS, or its JSON event)."""
+
+    sub: int
+    kind: Literal["feed", "match"]
+    version: int
+    to_seq: int
+    hits: Hits
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A JSON reply as a client sees it."""
+
+    id: int
+    ok: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReply:
+    """An error as a client sees it; ``id`` None: the error event."""
+
+    id: int | None
+    error: OmenError
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A JSON push or ``hello`` as a client sees it."""
+
+    event: str
+    body: JsonObject
+
+
+#: What a client receives; the int beside a binary answer is its request's id.
+Incoming: TypeAlias = Reply | ErrorReply | Event | tuple[int, Added] | tuple[int, Results] | Rows
