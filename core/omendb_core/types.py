@@ -15,9 +15,9 @@ mask words     uint64 (ceil(capacity/64))  bit b of word w stands for slot 64 w 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,27 @@ class StrColumn:
 Column: TypeAlias = F64 | I64 | U8 | StrColumn
 NULL_INTEGER: Final = -(2**63)
 NULL_BOOLEAN: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Rows of an answer, flat: query after query, or one list.
+
+    ``ids`` uint64 (m,) or m strings; ``seqs`` uint64 (m,); ``scores`` float32 (m,) where the rows
+    were scored; ``metadata`` one for each row: compact JSON as bytes, or an object; ``vectors``
+    float32 (m, dim). The last two where ``include`` asked for them.
+    """
+
+    ids: Ids
+    seqs: U64
+    scores: F32 | None = None
+    metadata: Sequence[bytes | dict[str, Any]] | None = None
+    vectors: F32 | None = None
+
+
+def no_hits() -> Hits:
+    """An empty answer."""
+    return Hits(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.float32))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,13 @@ as they were sent (``rows.py`` reads them once the collection's kind of ids is k
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 from omendb_core.change import RowBatch
 from omendb_core.errors import OmenError
-from omendb_core.types import F32, U32, U64, ColumnType, IdKind, Ids, Include, Metric
+from omendb_core.types import F32, U32, ColumnType, Hits, IdKind, Include, Metric
 
 Durability = Literal["memory", "everysec", "always"]
 IfExists = Literal["error", "ok"]
@@ -193,27 +192,6 @@ class Refusal:
 
 
 # -- what answers are made of -----------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Hits:
-    """Rows of an answer, flat: query after query, or one list.
-
-    ``ids`` uint64 (m,) or m strings; ``seqs`` uint64 (m,); ``scores`` float32 (m,) where the rows
-    were scored; ``metadata`` one for each row: compact JSON as bytes, or an object; ``vectors``
-    float32 (m, dim). The last two where ``include`` asked for them.
-    """
-
-    ids: Ids
-    seqs: U64
-    scores: F32 | None = None
-    metadata: Sequence[bytes | JsonObject] | None = None
-    vectors: F32 | None = None
-
-
-def no_hits() -> Hits:
-    """An empty answer."""
-    return Hits(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.float32))
 
 
 @dataclass(frozen=True, slots=True)
