@@ -1,0 +1,1 @@
+"""The protocol without I/O: bytes to typed messages and back (PROTOCOL.md)."""

@@ -20,6 +20,8 @@ IfExists = Literal["error", "ok"]
 Encoding = Literal["json", "binary"]
 SubscriptionKind = Literal["live", "match", "feed", "stats", "map"]
 JsonObject: TypeAlias = dict[str, Any]
+#: What answers carry unless asked for more.
+NOTHING = Include()
 #: A collection by name, or by the handle of this connection.
 Target: TypeAlias = str | int
 
@@ -110,7 +112,7 @@ class Get:
     id: int
     collection: str
     ids: list[Any]
-    include: Include = Include()
+    include: Include = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ class Search:
     k: int = 10
     filter: JsonObject | None = None
     min_score: float | None = None
-    include: Include = Include()
+    include: Include = NOTHING
     last: int | None = None
     binary: bool = False
 
@@ -148,7 +150,7 @@ class Subscribe:
     k: int = 10
     filter: JsonObject | None = None
     min_score: float | None = None
-    include: Include = Include()
+    include: Include = NOTHING
     every_ms: int | None = None
     from_seq: int | None = None
     epoch: str | None = None
