@@ -1,0 +1,315 @@
+"""The settings of a server: flags > environment (``OMENDB_…``) > TOML file > defaults.
+
+Knows no socket and no running server. ``Settings`` is frozen and checks values only, so that
+``Settings(port=0)`` in a program means the same everywhere; ``load`` is what reads the environment
+and files, and remembers where each value came from. (pydantic-settings would read the environment
+inside every ``Settings(…)``, cannot tell sources apart afterwards, and costs 80 ms at start.)
+
+Invariant: everything wrong is reported at once, one line a field, with its source.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+
+from .machine import default_max_memory_bytes
+from .origins import is_loopback, parse_host, parse_origin
+
+ENVIRONMENT_PREFIX: Final = "OMENDB_"
+#: Variables with our prefix that other parts read (the kernels and the build).
+OTHER_VARIABLES: Final = frozenset({"OMENDB_KERNEL", "OMENDB_REQUIRE_NATIVE"})
+#: Fields that name files; relative ones in a TOML file are relative to that file.
+PATH_FIELDS: Final = ("data_dir", "api_key_file", "tls_certificate_file", "tls_key_file")
+
+Count = Annotated[int, Field(ge=1, le=2**53 - 1)]
+
+
+class Settings(BaseModel):
+    """Every setting of a server, checked. Units are in the names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    host: Annotated[str, Field(min_length=1)] = Field(
+        "127.0.0.1", description="Address to listen on."
+    )
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        8765, description="Port to listen on; 0 takes any free one."
+    )
+    config_file: str | None = Field(None, description="TOML file with any of these settings.")
+    data_dir: str | None = Field(
+        None, description="Directory of the journal; refused until the journal exists."
+    )
+    default_durability: Literal["memory", "everysec", "always"] = Field(
+        "memory", description="Durability of collections that do not ask for one; only memory yet."
+    )
+    api_key_file: str | None = Field(
+        None, description="TOML file of API keys; without it the server is open to all."
+    )
+    allow_origins: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (),
+        description="Web origins (scheme://host[:port]) whose pages may connect, besides the"
+        " server's own; on a server without keys also the hosts it may be reached by.",
+        validate_default=True,
+    )
+    tls_certificate_file: str | None = Field(None, description="PEM file with the certificates.")
+    tls_key_file: str | None = Field(
+        None, description="PEM file with the private key.", validate_default=True
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe messages that are logged."
+    )
+    event_loop: Literal["auto", "uvloop", "asyncio"] = Field(
+        "auto", description="auto is uvloop where it is installed, else asyncio."
+    )
+    queue_deadline_ms: Count = Field(
+        1000, description="Work that waited longer is refused as overloaded."
+    )
+    max_messages_per_second: Annotated[int, Field(ge=0, le=2**53 - 1)] = Field(
+        0, description="Messages a connection may send a second; 0 is no limit."
+    )
+    drain_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        10.0, description="How long a leaving server waits for its connections."
+    )
+
+    max_message_bytes: Count = Field(16 << 20, description="A message, in either direction.")
+    max_unauthenticated_bytes: Count = Field(
+        64 << 10, description="A message received before authentication."
+    )
+    max_text_bytes: Count = Field(4 << 20, description="A text message received.")
+    max_dim: Count = Field(4096, description="Dimensions of a collection.")
+    max_capacity: Count = Field(10_000_000, description="Rows of a window.")
+    max_rows: Count = Field(16_384, description="Rows of one add or update.")
+    max_k: Count = Field(1000, description="k of one search.")
+    max_queries: Count = Field(256, description="Vectors of one search.")
+    max_ids: Count = Field(10_000, description="Ids of one get or delete.")
+    max_metadata_bytes: Count = Field(4096, description="Metadata of a row as compact JSON.")
+    max_inflight: Count = Field(1024, description="Unanswered requests of a connection.")
+    max_inflight_bytes: Count = Field(
+        64 << 20, description="Bytes of the unanswered requests of a connection."
+    )
+    max_pending_bytes: Count = Field(4 << 20, description="Unsent bytes of a connection.")
+    max_pending_rows: Count = Field(10_000, description="Waiting rows of a match subscription.")
+    max_subscriptions: Count = Field(10_000, description="Subscriptions of a connection.")
+    max_server_subscriptions: Count = Field(200_000, description="Subscriptions of the server.")
+    max_connections: Count = Field(10_000, description="Connections of the server.")
+    max_collections: Count = Field(256, description="Collections of a tenant.")
+    max_producers: Count = Field(10_000, description="Producers a collection remembers.")
+    max_memory_bytes: Count = Field(
+        default_factory=default_max_memory_bytes,
+        description="All windows together, reserved at create; by default 70% of the machine's"
+        " memory, or of the control group's limit if that is lower.",
+    )
+    max_payload_bytes: Count = Field(
+        1 << 30, description="Metadata and string ids of a collection."
+    )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _no_journal_yet(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError("unsupported: the journal does not exist yet; leave it out")
+        return value
+
+    @field_validator("default_durability")
+    @classmethod
+    def _only_memory_yet(cls, value: str) -> str:
+        if value != "memory":
+            raise ValueError("unsupported: the journal does not exist yet; only 'memory' works")
+        return value
+
+    @field_validator("allow_origins")
+    @classmethod
+    def _normal_origins(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        origins = []
+        for text in value:
+            origin = parse_origin(text)
+            if origin is None:
+                raise ValueError(f"{text!r} is no origin")
+            origins.append(str(origin))
+        host = info.data.get("host")
+        is_open = "api_key_file" in info.data and info.data["api_key_file"] is None
+        if not origins and is_open and host is not None and not _listens_on_loopback(host):
+            raise ValueError(
+                f"host {host} is reachable by others, and without api_key_file any web page could"
+                " drive this server: name the origins that may, or set api_key_file"
+            )
+        return tuple(origins)
+
+    @field_validator("tls_key_file")
+    @classmethod
+    def _both_tls_files(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if "tls_certificate_file" in info.data:
+            certificate = info.data["tls_certificate_file"]
+            if (certificate is None) != (value is None):
+                missing = "tls_key_file" if value is None else "tls_certificate_file"
+                raise ValueError(f"TLS needs both files: {missing} is not set")
+        return value
+
+
+#: What a field that pydantic cannot describe in a few words takes.
+_ALLOWED: Final = {
+    "allow_origins": "a list of http(s)://host[:port]",
+}
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; ``problems`` has one line for each field at fault."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, where each value came from (by field), and what else is worth a warning."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+def load(
+    flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> Loaded:
+    """Settings from flags (None: not given), the environment and the file that these name.
+
+    SettingsError lists everything that is wrong.
+    """
+    environment = os.environ if environment is None else environment
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    from_environment = _read_environment(environment)
+    file = given.get("config_file", from_environment.get("config_file"))
+    from_file = {} if file is None else _read_file(Path(file))
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(Settings.model_fields, "default")
+    for layer, source_of in (
+        (from_file, lambda name: str(file)),
+        (from_environment, lambda name: f"environment {_variable(name)}"),
+        (given, lambda name: f"flag {_flag(name)}"),
+    ):
+        values.update(layer)
+        sources.update({name: source_of(name) for name in layer})
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_problems(error, values, sources)) from None
+    if problems := _unreadable_files(settings, sources):
+        raise SettingsError(problems)
+    return Loaded(settings, sources, _unknown_variables(environment))
+
+
+def allowed(name: str) -> str:
+    """What the field ``name`` takes, in a few words."""
+    field = Settings.model_fields[name]
+    if name in _ALLOWED:
+        return _ALLOWED[name]
+    annotation: Any = field.annotation
+    if get_origin(annotation) is Literal:
+        return " | ".join(get_args(annotation))
+    if annotation in (int, float):
+        noun = "an integer" if annotation is int else "a number"
+        bounds = {key: _bound(field, key) for key in ("ge", "le")}
+        return f"{noun} from {bounds['ge']} to {bounds['le']}"
+    return "a file or directory" if name in (*PATH_FIELDS, "config_file") else "text"
+
+
+def _bound(field: FieldInfo, name: str) -> Any:
+    return next(getattr(item, name) for item in field.metadata if hasattr(item, name))
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def _flag(name: str) -> str:
+    return {"config_file": "--config", "allow_origins": "--allow-origin"}.get(
+        name, "--" + name.replace("_", "-")
+    )
+
+
+def _listens_on_loopback(host: str) -> bool:
+    parsed = parse_host(f"[{host}]" if ":" in host else host)
+    return parsed is not None and parsed.port is None and is_loopback(parsed.host)
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values = {}
+    for name, field in Settings.model_fields.items():
+        text = environment.get(_variable(name))
+        if text is not None:
+            values[name] = _from_text(text, field)
+    return values
+
+
+def _from_text(text: str, field: FieldInfo) -> Any:
+    """The value a variable stands for; text that is no number stays text, and is refused later."""
+    if field.annotation in (int, float):
+        try:
+            return int(text) if field.annotation is int else float(text)
+        except ValueError:
+            return text
+    if get_origin(field.annotation) is tuple:
+        return [item.strip() for item in text.split(",") if item.strip()]
+    return text
+
+
+def _unknown_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
+    known = {_variable(name) for name in Settings.model_fields} | OTHER_VARIABLES
+    strange = sorted(
+        name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and name not in known
+    )
+    return tuple(f"environment {name}: there is no such setting; ignored" for name in strange)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SettingsError([f"config_file {path}: {reason}"]) from None
+    unknown = sorted(values.keys() - (Settings.model_fields.keys() - {"config_file"}))
+    if unknown:
+        raise SettingsError([f"{name} ({path}): there is no such setting" for name in unknown])
+    for name in PATH_FIELDS:
+        if isinstance(values.get(name), str):
+            values[name] = str(path.parent / values[name])
+    return values
+
+
+def _problems(
+    error: ValidationError, values: Mapping[str, Any], sources: Mapping[str, str]
+) -> list[str]:
+    problems = []
+    for detail in error.errors(include_url=False):
+        name = str(detail["loc"][0])
+        if name not in Settings.model_fields:
+            problems.append(f"{name}: there is no such setting")
+            continue
+        said = detail["msg"].removeprefix("Value error, ")
+        value = f" = {values[name]!r}" if name in values else ""
+        problems.append(f"{name}{value} ({sources[name]}): {said}; allowed: {allowed(name)}")
+    return problems
+
+
+def _unreadable_files(settings: Settings, sources: Mapping[str, str]) -> list[str]:
+    problems = []
+    for name in ("api_key_file", "tls_certificate_file", "tls_key_file"):
+        path = getattr(settings, name)
+        if path is None:
+            continue
+        try:
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            problems.append(f"{name} = {path!r} ({sources[name]}): {error.strerror}")
+    return problems
