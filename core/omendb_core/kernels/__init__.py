@@ -1,0 +1,1 @@
+"""Exact top-k scans over a ring: kernels find candidates, ``score`` decides."""
