@@ -1,0 +1,72 @@
+"""Which batches of which producers a window has: what makes a retried add safe.
+
+Owned by ``admission.py``. A producer's batches count 1, 2, 3 …; only the next one is new
+(PROTOCOL section 4). Bounded: beyond ``limit`` producers the longest silent one is forgotten, and
+of each only the last ``REMEMBERED_BATCHES`` keep their seqs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from .change import Repeated
+from .errors import OutOfOrder
+
+#: A client keeps a handful of frames in flight and repeats those after a reconnect; 16 of them
+#: cost at most 2 KiB a producer.
+REMEMBERED_BATCHES: Final = 16
+
+
+@dataclass(slots=True)
+class _Producer:
+    last_batch: int = 0
+    seqs: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_BATCHES))
+
+
+class Producers:
+    """producer -> last accepted batch, in order of their last word."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._known: dict[str, _Producer] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def look(self, name: str, batch: int) -> Repeated | None:
+        """What is known of this batch; None if it is the next one.
+
+        Raises OutOfOrder, with ``expected``, for one further on. Changes what is remembered in
+        nothing but the producer's place in the order of silence.
+        """
+        known = self._known.pop(name, None)
+        if known is None:
+            if batch != 1:
+                raise OutOfOrder(f"batch {batch} of a producer not known here", expected=1)
+            return None
+        self._known[name] = known
+        if batch > known.last_batch + 1:
+            raise OutOfOrder(
+                f"batch {batch} after batch {known.last_batch}", expected=known.last_batch + 1
+            )
+        if batch == known.last_batch + 1:
+            return None
+        back = known.last_batch - batch
+        if back < len(known.seqs):
+            return Repeated(*known.seqs[-1 - back])
+        return Repeated(None, None)
+
+    def accept(self, name: str, batch: int, first_seq: int, last_seq: int) -> None:
+        """Remember a batch that became a change; forgets the longest silent producer if full."""
+        known = self._known.pop(name, None) or _Producer()
+        if len(self._known) >= self._limit:
+            del self._known[next(iter(self._known))]
+        known.last_batch = batch
+        known.seqs.append((first_seq, last_seq))
+        self._known[name] = known
+
+    def state(self) -> list[tuple[str, int, tuple[tuple[int, int], ...]]]:
+        """Everything remembered, longest silent first; comparable."""
+        return [(name, p.last_batch, tuple(p.seqs)) for name, p in self._known.items()]

@@ -1,0 +1,350 @@
+"""One collection's window: ring, ids, columns, payloads and times under one version.
+
+The facade that the server sees. It has one owner at a time (DESIGN "One writer"). ``admit_*`` turn
+requests into changes, ``apply`` makes them visible; whatever is replayed through ``replay`` gives
+the same window again, to the bit. Invariants: ``check``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .admission import Admission, check_ids, check_payloads, dictionary_bytes, str_id_bytes
+from .change import (
+    AddChange,
+    AddRequest,
+    Change,
+    DeleteChange,
+    ExpireChange,
+    Repeated,
+    UpdateChange,
+    UpdateRequest,
+)
+from .columns import Columns, Payloads, from_metadata
+from .errors import NotFound, OmenError, Quota
+from .filters import Filter, evaluate
+from .ids import bytes_for as ids_bytes_for
+from .ids import make_ids
+from .kernels.scan import Scan, choose
+from .query import NOTHING, Answer, Query, search
+from .ring import Ring, pack
+from .types import I64, Bool1, Definition, Hits, Ids, Include, WindowLimits
+
+#: How many seqs one step of ``read`` looks at: bounds the work of a filter that passes few rows.
+READ_SPAN_ROWS = 16_384
+
+
+class Window:
+    """The newest ``capacity`` rows of a stream; see the module.
+
+    ``evicted``, ``expired``, ``replaced`` and ``deleted`` count the rows that left, by reason.
+    """
+
+    def __init__(
+        self, definition: Definition, limits: WindowLimits | None = None, scan: Scan | None = None
+    ) -> None:
+        self.definition = definition
+        self.limits = limits or WindowLimits()
+        self.scan = scan or choose()
+        self.admission = Admission(definition, self.limits)
+        self.ring = Ring(definition.capacity, definition.dim)
+        self.ids = make_ids(definition.ids, self.ring)
+        self.columns = Columns(definition.columns, definition.capacity)
+        self.payloads = Payloads(definition.capacity)
+        self.times_us: I64 = np.zeros(definition.capacity, np.int64)
+        self.version = 0
+        self.evicted = self.expired = self.replaced = self.deleted = 0
+
+    # -- what it is now -----------------------------------------------------------------------
+
+    @property
+    def last_seq(self) -> int:
+        """The newest sequence number; 0 before the first row."""
+        return self.ring.last_seq
+
+    @property
+    def first_seq(self) -> int:
+        """The oldest sequence number that the window may still hold (PROTOCOL section 3)."""
+        return self.ring.first_seq
+
+    @property
+    def rows(self) -> int:
+        """How many rows are live."""
+        return self.ring.rows
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes reserved, payloads not counted."""
+        return reserved_bytes(self.definition)
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of metadata, string ids and dictionaries now."""
+        return self.payloads.payload_bytes + self.ids.payload_bytes + self.columns.payload_bytes
+
+    @property
+    def oldest_time_us(self) -> int | None:
+        """When the oldest live row was accepted; None if there is none."""
+        slots = self.ring.live_slots(self.first_seq, self.last_seq)
+        return int(self.times_us[slots[0]]) if len(slots) else None
+
+    # -- admit --------------------------------------------------------------------------------
+    # An add may be admitted before the changes ahead of it are applied; the others look rows up,
+    # and need a window that has caught up with its admission.
+
+    def admit_add(self, request: AddRequest, now_us: int) -> AddChange | Repeated:
+        """Validate an add; its change, or what is known of a batch that is there already.
+
+        Raises the OmenError of PROTOCOL section 4, and Quota beyond ``max_payload_bytes``.
+        """
+        change = self.admission.add(request, now_us)
+        if isinstance(change, AddChange):
+            self._check_payload_quota(change)
+            self.admission.observe(change)
+        return change
+
+    def admit_delete(self, ids: Ids, now_us: int) -> DeleteChange | None:
+        """The change that removes those of ``ids`` that are there; None if none is."""
+        slots = self.ids.find(ids)
+        slots = np.unique(slots[slots >= 0])
+        if not len(slots):
+            return None
+        change = DeleteChange(
+            version=self.admission.version + 1,
+            time_us=self.admission.time(now_us),
+            seqs=np.sort(self.ring.seqs(slots)),
+        )
+        self.admission.observe(change)
+        return change
+
+    def admit_update(self, request: UpdateRequest, now_us: int) -> UpdateChange:
+        """The change that replaces the metadata of rows; always a change.
+
+        Raises NotFound, DuplicateId, BadMetadata or TooLarge with ``row``, and Quota.
+        """
+        if self.definition.ids == "auto":
+            check_ids(request.ids, Definition(1, 1, ids="u64"), len(request.metadata))
+        else:
+            check_ids(request.ids, self.definition, len(request.metadata))
+        check_payloads(request.payloads, self.limits.max_metadata_bytes)
+        slots = self.ids.find(request.ids)
+        absent = np.flatnonzero(slots < 0)
+        if len(absent):
+            row = int(absent[0])
+            raise NotFound(f"no row has the id {request.ids[row]!s}", row=row)
+        columns = from_metadata(request.metadata, self.definition.columns)
+        coming = _payload_sum(request.payloads) + dictionary_bytes(columns)
+        going = _payload_sum(self.payloads.of(slots))
+        self._refuse_over_quota(coming - going)
+        change = UpdateChange(
+            version=self.admission.version + 1,
+            time_us=self.admission.time(now_us),
+            seqs=self.ring.seqs(slots),
+            columns=columns,
+            payloads=request.payloads,
+        )
+        self.admission.observe(change)
+        return change
+
+    def admit_expire(self, now_us: int) -> ExpireChange | None:
+        """The change that takes out what is older than ``ttl_seconds``; None if nothing is."""
+        if self.definition.ttl_seconds is None:
+            return None
+        now_us = self.admission.time(now_us)
+        first_seq = self._first_seq_after(now_us - round(self.definition.ttl_seconds * 1e6))
+        if first_seq <= self.first_seq:
+            return None
+        change = ExpireChange(version=self.admission.version + 1, time_us=now_us, first_seq=first_seq)
+        self.admission.observe(change)
+        return change
+
+    def _first_seq_after(self, time_us: int) -> int:
+        """The first seq accepted after ``time_us``; last_seq + 1 if there is none.
+
+        Times never decrease along the seqs, which lie in the ring as at most two sorted runs.
+        """
+        first_seq, last_seq = self.first_seq, self.last_seq
+        if first_seq > last_seq:
+            return first_seq
+        first, last = (int(s) for s in self.ring.slots(np.array([first_seq, last_seq], np.uint64)))
+        runs = [(first, last + 1)]
+        if last < first:
+            runs = [(first, self.definition.capacity), (0, last + 1)]
+        passed = sum(
+            int(np.searchsorted(self.times_us[start:stop], time_us, side="right"))
+            for start, stop in runs
+        )
+        return first_seq + passed
+
+    def _check_payload_quota(self, change: AddChange) -> None:
+        coming = (
+            _payload_sum(change.payloads)
+            + str_id_bytes(change.ids)
+            + dictionary_bytes(change.columns)
+        )
+        if not coming or self.payload_bytes + coming <= self.limits.max_payload_bytes:
+            return
+        leaving = self.ring.overwritten(len(change.vectors))
+        if change.ids is not None:
+            found = self.ids.find(change.ids)
+            leaving = np.union1d(leaving, found[found >= 0])
+        going = _payload_sum(self.payloads.of(leaving))
+        if self.definition.ids == "str":
+            going += str_id_bytes(self.ids.of(leaving))
+        self._refuse_over_quota(coming - going)
+
+    def _refuse_over_quota(self, growth: int) -> None:
+        most = self.limits.max_payload_bytes
+        if growth > 0 and self.payload_bytes + growth > most:
+            raise Quota(
+                f"metadata and ids: {self.payload_bytes} bytes held and {growth} more are over "
+                f"max_payload_bytes ({most})"
+            )
+
+    # -- apply --------------------------------------------------------------------------------
+
+    def apply(self, change: Change) -> None:
+        """Make an admitted change visible. Never refuses; in order of versions, each once."""
+        match change:
+            case AddChange():
+                self._apply_add(change)
+            case DeleteChange():
+                slots = self.ring.slots(change.seqs)
+                self._kill(slots)
+                self.deleted += len(slots)
+            case UpdateChange():
+                slots = self.ring.slots(change.seqs)
+                self.columns.clear(slots)
+                self.payloads.clear(slots)
+                self.columns.write(slots, change.columns)
+                self.payloads.write(slots, change.payloads)
+            case ExpireChange():
+                slots = self.ring.live_slots(self.first_seq, change.first_seq - 1)
+                self._kill(slots)
+                self.ring.expire(change.first_seq)
+                self.expired += len(slots)
+        self.version = change.version
+
+    def replay(self, change: Change) -> None:
+        """``apply`` for a change that comes out of a log and was not admitted here."""
+        self.admission.observe(change)
+        self.apply(change)
+
+    def _apply_add(self, change: AddChange) -> None:
+        overwritten = self.ring.overwritten(len(change.vectors))
+        self._kill(overwritten)
+        self.evicted += len(overwritten)
+        if change.ids is not None:
+            replaced = self.ids.find(change.ids)
+            replaced = replaced[replaced >= 0]
+            self._kill(replaced)
+            self.replaced += len(replaced)
+        slots = self.ring.append(change.vectors)
+        self.ids.assign(slots, change.first_seq, change.ids)
+        self.columns.write(slots, change.columns)
+        self.payloads.write(slots, change.payloads)
+        self.times_us[slots] = change.time_us
+
+    def _kill(self, slots: I64) -> None:
+        if len(slots):
+            self.ring.kill(slots)
+            self.ids.release(slots)
+            self.columns.clear(slots)
+            self.payloads.clear(slots)
+
+    # -- read ---------------------------------------------------------------------------------
+
+    def search(self, queries: list[Query]) -> list[Answer | OmenError]:
+        """Exact top-k of every query, in one scan; an error in the place of a bad one."""
+        return search(self, queries)
+
+    def count(self, filter_: Filter | None = None) -> int:
+        """How many live rows pass the filter."""
+        if filter_ is None:
+            return self.rows
+        words = pack(evaluate(filter_, self.columns, None)) & self.ring.live_words
+        return int(np.bitwise_count(words).sum())
+
+    def get(self, ids: Ids, include: Include) -> tuple[Bool1, Hits]:
+        """Which of ``ids`` are there, bool (n,), and those rows, in order (copies)."""
+        slots = self.ids.find(ids)
+        found = slots >= 0
+        return found, self.hits(slots[found], include)
+
+    def read(
+        self,
+        from_seq: int,
+        max_rows: int,
+        max_payload_bytes: int,
+        filter_: Filter | None = None,
+        include: Include = NOTHING,
+    ) -> tuple[Hits, int]:
+        """Live rows from ``from_seq`` (≥ first_seq) on, in seq order, and how far that got.
+
+        At most ``max_rows`` rows and, beyond the first, ``max_payload_bytes`` of payloads where
+        metadata is included. Every row up to the returned seq was looked at.
+        """
+        to_seq = min(self.last_seq, from_seq + READ_SPAN_ROWS - 1)
+        slots = self.ring.live_slots(from_seq, to_seq)
+        if filter_ is not None:
+            slots = slots[evaluate(filter_, self.columns, slots)]
+        keep = min(len(slots), max_rows)
+        if include.metadata and keep:
+            sizes = np.cumsum([len(p or b"") for p in self.payloads.of(slots[:keep])])
+            keep = max(1, int(np.searchsorted(sizes, max_payload_bytes, side="right")))
+        if keep < len(slots):
+            slots = slots[:keep]
+            to_seq = int(self.ring.seqs(slots[-1:])[0])
+        return self.hits(slots, include), to_seq
+
+    def hits(self, slots: I64, include: Include) -> Hits:
+        """The rows in ``slots`` as an answer holds them, unscored (copies)."""
+        return Hits(
+            ids=self.ids.of(slots),
+            seqs=self.ring.seqs(slots),
+            metadata=self.metadata(slots) if include.metadata else None,
+            vectors=self.ring.vectors[slots] if include.vector else None,
+        )
+
+    def metadata(self, slots: I64) -> list[bytes | dict[str, Any]]:
+        """Each row's metadata: the payload as it came, or an object of its non-null columns."""
+        found: list[bytes | dict[str, Any]] = []
+        payloads = self.payloads.of(slots)
+        bare = [place for place, payload in enumerate(payloads) if payload is None]
+        found.extend(payload if payload is not None else {} for payload in payloads)
+        if bare and self.definition.columns:
+            for place, made in zip(bare, self.columns.objects(slots[bare]), strict=True):
+                found[place] = made
+        return found
+
+    def check(self) -> None:
+        """Verify every invariant of the window and its parts; AssertionError names the broken."""
+        self.ring.check()
+        self.ids.check()
+        self.columns.check()
+        self.payloads.check()
+        assert self.version == self.admission.version, "admitted but not applied"
+        assert self.last_seq == self.admission.last_seq, "seqs admitted but not applied"
+        live = self.ring.live_slots(self.first_seq, self.last_seq)
+        assert len(live) == self.rows, "live rows outside first_seq … last_seq"
+        assert bool((self.ids.find(self.ids.of(live)) == live).all()), "an id finds another row"
+        assert bool((np.diff(self.times_us[live]) >= 0).all()), "acceptance times decrease"
+        dead = np.setdiff1d(np.arange(self.definition.capacity), live)
+        assert not any(self.payloads.of(dead)), "a dead row keeps its payload"
+
+
+def reserved_bytes(definition: Definition) -> int:
+    """What a window of this definition takes, payloads not counted, in bytes."""
+    return (
+        Ring.bytes_for(definition.capacity, definition.dim)
+        + ids_bytes_for(definition.ids, definition.capacity)
+        + Columns.bytes_for(definition.columns, definition.capacity)
+        + 8 * definition.capacity  # times
+    )
+
+
+def _payload_sum(payloads: Sequence[bytes | None] | None) -> int:
+    return sum(len(payload) for payload in payloads or () if payload is not None)
