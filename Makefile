@@ -1,0 +1,48 @@
+# Every command does its own set-up, from a fresh clone on. Needed: Python 3.11 or newer, make, git.
+#   make run      start a server with the demo stream          make bench   measure this machine
+#   make test     run every test                               make clean   remove what was made
+#   make style    ruff    make types    mypy
+# Another interpreter: make PYTHON=python3.13 run
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: run test style types bench clean
+
+run: $(VENV)/.installed
+	$(BIN)/omendb-ws demo
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+style: $(VENV)/.installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-lint
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/python load_tests/bench.py
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Installing is done again when pyproject.toml has changed, and only then: the install is editable.
+$(VENV)/.installed: pyproject.toml $(BIN)/python
+	@echo "Installing into $(VENV) (once; a minute or so) ..."
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-%: pyproject.toml $(BIN)/python
+	@echo "Installing into $(VENV), with what '$*' needs ..."
+	@$(INSTALL) --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is not there. OmenDB-WS needs Python 3.11 or newer; name yours: make PYTHON=python3.13 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "OmenDB-WS needs Python 3.11 or newer, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.13 ..." % sys.version_info[:2])'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment (on Debian: apt install python3-venv)." >&2; exit 1; }
