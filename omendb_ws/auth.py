@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-#: What a token may hold (PROTOCOL section 9).
-RIGHTS: Final = ("read", "write", "admin")
+from .wire.opcodes import RIGHTS
+
 #: The tenant of an open server's clients.
 DEFAULT_TENANT: Final = "default"
 #: Longer tokens are refused unread, so that a client cannot make the server hash megabytes.
@@ -65,7 +65,7 @@ def new_token() -> str:
 
 def key_entry(name: str, tenant: str, rights: tuple[str, ...], token: str) -> str:
     """The text to paste into a key file for ``token``. KeyFileError for a bad name or right."""
-    entry = {
+    entry: dict[str, str | list[str]] = {
         "name": name,
         "tenant": tenant,
         "rights": list(rights),

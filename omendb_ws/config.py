@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 
 from .machine import default_max_memory_bytes
 from .origins import is_loopback, parse_host, parse_origin
+from .wire.limits import LIMITS, Limits
 
 ENVIRONMENT_PREFIX: Final = "OMENDB_"
 #: Variables with our prefix that other parts read (the kernels and the build).
@@ -29,7 +30,14 @@ OTHER_VARIABLES: Final = frozenset({"OMENDB_KERNEL", "OMENDB_REQUIRE_NATIVE"})
 #: Fields that name files; relative ones in a TOML file are relative to that file.
 PATH_FIELDS: Final = ("data_dir", "api_key_file", "tls_certificate_file", "tls_key_file")
 
-Count = Annotated[int, Field(ge=1, le=2**53 - 1)]
+MAX_COUNT: Final = 2**53 - 1
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+
+
+def _limit(name: str) -> Any:
+    """A field with the default and the meaning that the table of limits has."""
+    about = LIMITS[name].about
+    return Field(LIMITS[name].default, description=f"{about[0].upper()}{about[1:]}.")
 
 
 class Settings(BaseModel):
@@ -73,44 +81,43 @@ class Settings(BaseModel):
     queue_deadline_ms: Count = Field(
         1000, description="Work that waited longer is refused as overloaded."
     )
-    max_messages_per_second: Annotated[int, Field(ge=0, le=2**53 - 1)] = Field(
+    max_messages_per_second: Annotated[int, Field(ge=0, le=MAX_COUNT)] = Field(
         0, description="Messages a connection may send a second; 0 is no limit."
     )
     drain_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
         10.0, description="How long a leaving server waits for its connections."
     )
 
-    max_message_bytes: Count = Field(16 << 20, description="A message, in either direction.")
-    max_unauthenticated_bytes: Count = Field(
-        64 << 10, description="A message received before authentication."
-    )
-    max_text_bytes: Count = Field(4 << 20, description="A text message received.")
-    max_dim: Count = Field(4096, description="Dimensions of a collection.")
-    max_capacity: Count = Field(10_000_000, description="Rows of a window.")
-    max_rows: Count = Field(16_384, description="Rows of one add or update.")
-    max_k: Count = Field(1000, description="k of one search.")
-    max_queries: Count = Field(256, description="Vectors of one search.")
-    max_ids: Count = Field(10_000, description="Ids of one get or delete.")
-    max_metadata_bytes: Count = Field(4096, description="Metadata of a row as compact JSON.")
-    max_inflight: Count = Field(1024, description="Unanswered requests of a connection.")
-    max_inflight_bytes: Count = Field(
-        64 << 20, description="Bytes of the unanswered requests of a connection."
-    )
-    max_pending_bytes: Count = Field(4 << 20, description="Unsent bytes of a connection.")
-    max_pending_rows: Count = Field(10_000, description="Waiting rows of a match subscription.")
-    max_subscriptions: Count = Field(10_000, description="Subscriptions of a connection.")
-    max_server_subscriptions: Count = Field(200_000, description="Subscriptions of the server.")
-    max_connections: Count = Field(10_000, description="Connections of the server.")
-    max_collections: Count = Field(256, description="Collections of a tenant.")
-    max_producers: Count = Field(10_000, description="Producers a collection remembers.")
+    # The limits of PROTOCOL section 9; their defaults and meaning stand in wire/limits.py.
+    max_message_bytes: Count = _limit("max_message_bytes")
+    max_unauthenticated_bytes: Count = _limit("max_unauthenticated_bytes")
+    max_text_bytes: Count = _limit("max_text_bytes")
+    max_dim: Count = _limit("max_dim")
+    max_capacity: Count = _limit("max_capacity")
+    max_rows: Count = _limit("max_rows")
+    max_k: Count = _limit("max_k")
+    max_queries: Count = _limit("max_queries")
+    max_ids: Count = _limit("max_ids")
+    max_metadata_bytes: Count = _limit("max_metadata_bytes")
+    max_inflight: Count = _limit("max_inflight")
+    max_inflight_bytes: Count = _limit("max_inflight_bytes")
+    max_pending_bytes: Count = _limit("max_pending_bytes")
+    max_pending_rows: Count = _limit("max_pending_rows")
+    max_subscriptions: Count = _limit("max_subscriptions")
+    max_server_subscriptions: Count = _limit("max_server_subscriptions")
+    max_connections: Count = _limit("max_connections")
+    max_collections: Count = _limit("max_collections")
+    max_producers: Count = _limit("max_producers")
     max_memory_bytes: Count = Field(
         default_factory=default_max_memory_bytes,
         description="All windows together, reserved at create; by default 70% of the machine's"
         " memory, or of the control group's limit if that is lower.",
     )
-    max_payload_bytes: Count = Field(
-        1 << 30, description="Metadata and string ids of a collection."
-    )
+    max_payload_bytes: Count = _limit("max_payload_bytes")
+
+    def limits(self) -> Limits:
+        """The limits as the wire and the server take them."""
+        return Limits(**{name: getattr(self, name) for name in LIMITS})
 
     @field_validator("data_dir")
     @classmethod
@@ -133,7 +140,9 @@ class Settings(BaseModel):
         for text in value:
             origin = parse_origin(text)
             if origin is None:
-                raise ValueError(f"{text!r} is no origin")
+                raise ValueError(
+                    f"{text!r} is no origin; write http(s)://host or http(s)://host:port"
+                )
             origins.append(str(origin))
         host = info.data.get("host")
         is_open = "api_key_file" in info.data and info.data["api_key_file"] is None
@@ -153,12 +162,6 @@ class Settings(BaseModel):
                 missing = "tls_key_file" if value is None else "tls_certificate_file"
                 raise ValueError(f"TLS needs both files: {missing} is not set")
         return value
-
-
-#: What a field that pydantic cannot describe in a few words takes.
-_ALLOWED: Final = {
-    "allow_origins": "a list of http(s)://host[:port]",
-}
 
 
 class SettingsError(ValueError):
@@ -192,13 +195,13 @@ def load(
     from_file = {} if file is None else _read_file(Path(file))
     values: dict[str, Any] = {}
     sources = dict.fromkeys(Settings.model_fields, "default")
-    for layer, source_of in (
-        (from_file, lambda name: str(file)),
-        (from_environment, lambda name: f"environment {_variable(name)}"),
-        (given, lambda name: f"flag {_flag(name)}"),
+    for layer, of_layer in (
+        (from_file, dict.fromkeys(from_file, f"file {file}")),
+        (from_environment, {name: f"environment {_variable(name)}" for name in from_environment}),
+        (given, {name: f"flag {flag(name)}" for name in given}),
     ):
         values.update(layer)
-        sources.update({name: source_of(name) for name in layer})
+        sources.update(of_layer)
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
@@ -211,16 +214,16 @@ def load(
 def allowed(name: str) -> str:
     """What the field ``name`` takes, in a few words."""
     field = Settings.model_fields[name]
-    if name in _ALLOWED:
-        return _ALLOWED[name]
+    if name == "allow_origins":
+        return "a list of http(s)://host[:port]"
     annotation: Any = field.annotation
     if get_origin(annotation) is Literal:
-        return " | ".join(get_args(annotation))
+        return "one of " + ", ".join(get_args(annotation))
     if annotation in (int, float):
         noun = "an integer" if annotation is int else "a number"
-        bounds = {key: _bound(field, key) for key in ("ge", "le")}
-        return f"{noun} from {bounds['ge']} to {bounds['le']}"
-    return "a file or directory" if name in (*PATH_FIELDS, "config_file") else "text"
+        least, most = _bound(field, "ge"), _bound(field, "le")
+        return f"{noun} from {least}" + ("" if most == MAX_COUNT else f" to {most}")
+    return "the name of a file or directory" if name in (*PATH_FIELDS, "config_file") else "text"
 
 
 def _bound(field: FieldInfo, name: str) -> Any:
@@ -231,7 +234,8 @@ def _variable(name: str) -> str:
     return ENVIRONMENT_PREFIX + name.upper()
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """The command line's name of a setting."""
     return {"config_file": "--config", "allow_origins": "--allow-origin"}.get(
         name, "--" + name.replace("_", "-")
     )
@@ -295,9 +299,11 @@ def _problems(
         if name not in Settings.model_fields:
             problems.append(f"{name}: there is no such setting")
             continue
-        said = detail["msg"].removeprefix("Value error, ")
         value = f" = {values[name]!r}" if name in values else ""
-        problems.append(f"{name}{value} ({sources[name]}): {said}; allowed: {allowed(name)}")
+        # Our own checks say what they want; of pydantic's, what is allowed says enough.
+        own = detail["type"] == "value_error"
+        said = detail["msg"].removeprefix("Value error, ") if own else f"must be {allowed(name)}"
+        problems.append(f"{name}{value} ({sources[name]}): {said}")
     return problems
 
 

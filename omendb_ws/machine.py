@@ -33,7 +33,7 @@ def _group_limits(root: Path) -> list[int]:
     """Limits of this process's control groups (version 2, and 1) and all their parents."""
     limits = []
     for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        controllers, _, path = line.partition(":")[2].partition(":")
         if controllers == "":
             base, name = root / "sys/fs/cgroup", "memory.max"
         elif "memory" in controllers.split(","):
