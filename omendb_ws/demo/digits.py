@@ -10,7 +10,6 @@ from importlib.resources import files
 from typing import Final, NamedTuple
 
 import numpy as np
-
 from omendb_core.types import F32, I64
 
 #: Pixels a side of an image.

@@ -1,0 +1,151 @@
+"""DESIGN's import rules, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.project.pages import ROOT
+
+CORE = ROOT / "core" / "omendb_core"
+SERVER = ROOT / "omendb_ws"
+
+#: Of the standard library what the engine may not touch: sockets, loops, clocks, files, logging.
+#: (``sys`` and ``os`` would open a door to all of them; a scan's choice reads one variable.)
+FORBIDDEN_IN_CORE = {
+    "asyncio", "socket", "ssl", "select", "selectors", "socketserver", "http", "urllib",
+    "time", "datetime", "sched", "signal", "logging", "warnings", "io", "pathlib", "tempfile",
+    "shutil", "glob", "mmap", "sqlite3", "subprocess", "multiprocessing", "concurrent",
+    "threading", "queue",
+}  # fmt: skip
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Absolute dotted names of all that ``path`` imports, wherever it stands; with its line."""
+    package = list(path.relative_to(CORE.parent if CORE in path.parents else ROOT).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield name.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for name in node.names:
+                yield f"{module}.{name.name}", node.lineno
+
+
+def sources(folder: Path) -> list[Path]:
+    found = sorted(folder.rglob("*.py"))
+    assert found, f"no source in {folder}"
+    return found
+
+
+def where(path: Path, line: int, name: str) -> str:
+    return f"{path.relative_to(ROOT)}:{line} imports {name}"
+
+
+def test_the_engine_imports_only_the_standard_library_numpy_and_numexpr() -> None:
+    allowed = {"omendb_core", "numpy", "numexpr", *sys.stdlib_module_names}
+    wrong = [
+        where(path, line, name)
+        for path in sources(CORE)
+        for name, line in imports(path)
+        if name.split(".")[0] not in allowed
+    ]
+    assert wrong == []
+
+
+def test_the_engine_has_no_sockets_loops_clocks_files_or_logs() -> None:
+    wrong = [
+        where(path, line, name)
+        for path in sources(CORE)
+        for name, line in imports(path)
+        if name.split(".")[0] in FORBIDDEN_IN_CORE
+    ]
+    assert wrong == []
+
+
+def test_the_engine_opens_no_files() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} calls open"
+        for path in sources(CORE)
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"open", "print", "input", "eval", "exec", "compile"}
+    ]
+    assert wrong == []
+
+
+def test_the_wire_knows_the_shapes_of_the_engine_and_no_index() -> None:
+    shapes = {"errors", "types", "change"}
+    wrong = [
+        where(path, line, name)
+        for path in sources(SERVER / "wire")
+        for name, line in imports(path)
+        if (name.startswith("omendb_core") and name.split(".")[1] not in shapes)
+        or (name.startswith("omendb_ws") and not name.startswith("omendb_ws.wire"))
+        or name.split(".")[0] in {"asyncio", "socket", "websockets"}
+    ]
+    assert wrong == []
+
+
+def test_only_the_server_http_and_the_client_import_websockets() -> None:
+    wrong = [
+        where(path, line, name)
+        for path in [*sources(SERVER), *sources(CORE)]
+        for name, line in imports(path)
+        if name.split(".")[0] == "websockets"
+        and path not in (SERVER / "server.py", SERVER / "http.py")
+        and SERVER / "client" not in path.parents
+    ]
+    assert wrong == []
+
+
+def test_the_client_does_not_need_the_server_or_the_engines_window() -> None:
+    shapes = {"errors", "types", "change"}
+    wrong = [
+        where(path, line, name)
+        for path in sources(SERVER / "client")
+        for name, line in imports(path)
+        if (name.startswith("omendb_core") and name.split(".")[1] not in shapes)
+        or (
+            name.startswith("omendb_ws.")
+            and name.split(".")[1] not in {"client", "wire", "_version"}
+        )
+    ]
+    assert wrong == []
+
+
+def test_nothing_of_the_project_imports_its_tests() -> None:
+    wrong = [
+        where(path, line, name)
+        for path in [*sources(SERVER), *sources(CORE), *sources(ROOT / "examples")]
+        for name, line in imports(path)
+        if name.split(".")[0] in {"tests", "load_tests", "pytest", "hypothesis"}
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import time", "time"),
+        ("from time import monotonic", "time.monotonic"),
+        ("def f():\n    import asyncio.events", "asyncio.events"),
+        ("from ..window import Window", "omendb_ws.window.Window"),
+        ("from . import text", "omendb_ws.wire.text"),
+    ],
+)
+def test_these_tests_see_every_form_of_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, expected: str
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    path = tmp_path / "omendb_ws" / "wire" / "seen.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(source)
+    assert [name for name, _ in imports(path)] == [expected]

@@ -1,0 +1,202 @@
+"""PROTOCOL.md's tables are the code's tables, in both directions."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+from omendb_core.errors import BY_CODE
+from omendb_core.types import COLUMN_TYPES, ID_KINDS, METRICS
+
+from omendb_ws.http import _ROUTES, WEBSOCKET_PATH
+from omendb_ws.wire import opcodes
+from tests.project.pages import names, number, page, section, table
+
+PAGE = page("PROTOCOL.md")
+CONNECTION = section(PAGE, "## 1. Connection")
+REQUESTS = section(PAGE, "## 2. Requests and replies")
+COLLECTIONS = section(PAGE, "## 3. Collections")
+SUBSCRIPTIONS = section(PAGE, "## 6. Subscriptions")
+BINARY = section(PAGE, "## 7. Binary messages")
+LIMITS = section(PAGE, "## 9. Limits and errors")
+#: The fields of these ops stand in sections of their own.
+ELSEWHERE = {"create", "search", "subscribe", "move", "unsubscribe"}
+
+
+def fields_of(cell: str) -> tuple[set[str], set[str]]:
+    """(required, optional) out of ``collection rows [producer batch]``."""
+    text = " ".join(names(cell))
+    optional = " ".join(re.findall(r"\[([^\]]*)\]", text)).split()
+    return set(re.sub(r"\[[^\]]*\]", "", text).split()), set(optional)
+
+
+def op_rows() -> dict[str, list[str]]:
+    return {op: row for row in table(REQUESTS, "op") for op in names(row[0])}
+
+
+def test_every_op_stands_in_the_table_and_no_other() -> None:
+    assert set(op_rows()) == set(opcodes.OPS)
+
+
+@pytest.mark.parametrize("op", sorted(set(opcodes.OPS) - ELSEWHERE))
+def test_an_ops_fields_are_those_of_the_code(op: str) -> None:
+    fields = opcodes.OPS[op].fields
+    required = {field.name for field in fields if field.required}
+    optional = {field.name for field in fields if not field.required}
+    assert fields_of(op_rows()[op][1]) == (required, optional)
+
+
+@pytest.mark.parametrize("op", ["add", "delete", "update", "get", "count", "search", "auth"])
+def test_an_ops_reply_has_the_fields_of_the_code(op: str) -> None:
+    said = set(re.findall(r'"(\w+)"', op_rows()[op][2])) - {"id", "seq"}
+    assert said == set(opcodes.OPS[op].reply)
+
+
+def test_creates_fields_choices_and_needs_are_those_of_the_code() -> None:
+    rows = {names(row[0])[0]: row for row in table(COLLECTIONS, "field")}
+    fields = {field.name: field for field in opcodes.OPS["create"].fields}
+    assert set(rows) == set(fields)
+    for name, (_, values, default) in rows.items():
+        assert (default == "required") == fields[name].required, name
+        if fields[name].type in ("choice", "columns"):
+            told = set(names(values)) - {"if_exists"}
+            assert set(fields[name].choices) <= told, name
+    assert names(rows["metric"][1]) == list(METRICS)
+    assert names(rows["columns"][1]) == list(COLUMN_TYPES)
+    assert [kind for kind in names(rows["ids"][1]) if kind in ID_KINDS] == list(ID_KINDS)
+
+
+def test_the_description_has_the_fields_of_the_code() -> None:
+    found = re.search(r"^Description: `\{(.*?)\}`", COLLECTIONS, re.M)
+    assert found
+    assert tuple(re.findall(r'"(\w+)"', found[1])) == opcodes.DESCRIPTION
+
+
+def test_every_field_of_search_is_explained() -> None:
+    text = section(PAGE, "## 5. Search")
+    for field in opcodes.OPS["search"].fields:
+        assert re.search(rf'[`"]{field.name}[`"]', text), field.name
+
+
+def test_subscriptions_have_the_fields_of_the_code() -> None:
+    rows = {names(row[0])[0]: fields_of(row[1]) for row in table(SUBSCRIPTIONS, "kind")}
+    coded = {
+        kind: (
+            {field.name for field in fields if field.required},
+            {field.name for field in fields if not field.required},
+        )
+        for kind, fields in opcodes.SUBSCRIPTION_KINDS.items()
+    }
+    assert rows == coded
+
+
+def test_the_header_is_laid_out_as_in_the_code() -> None:
+    sizes = {"u8": 1, "u32": 4}
+    rows = table(BINARY, "offset")
+    assert len(rows) == len(opcodes.HEADER_FIELDS)
+    at = 0
+    for (offset, kind, text), field in zip(rows, opcodes.HEADER_FIELDS, strict=True):
+        assert int(offset) == at
+        assert field in names(text) or (field == "id" and "`id`" in text)
+        at += sizes[kind]
+    assert at == opcodes.HEADER_BYTES
+    assert f"= 0x{opcodes.MAGIC:X}" in rows[0][2]
+    assert f"= {opcodes.PROTOCOL_BYTE}" in rows[1][2]
+
+
+def kind_rows() -> dict[int, list[str]]:
+    return {int(row[0]): row for row in table(BINARY, "kind", "name")}
+
+
+def test_every_kind_has_its_number_name_and_direction() -> None:
+    told = {number: tuple(row[1].split()) for number, row in kind_rows().items()}
+    coded = {
+        number: (kind.name, "→" if kind.direction == "request" else "←")
+        for number, kind in opcodes.KINDS.items()
+    }
+    assert told == coded
+
+
+@pytest.mark.parametrize("number", sorted(opcodes.KINDS))
+def test_a_kinds_sections_stand_in_the_order_of_the_code(number: int) -> None:
+    kind, text = opcodes.KINDS[number], kind_rows()[number][2]
+    at = 0
+    for part in kind.sections:
+        # ROWS says "likewise", LIVE says "enter `ids`": the name of the array is what counts.
+        name = part.name.removeprefix("leave_")
+        found = text.find(f"`{name}`", at) if name != "vectors" else text.find("vectors", at)
+        assert found >= 0, f"{kind.name}: {part.name} is not told, or out of order"
+        at = found + 1
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, 6])
+def test_a_kinds_flags_are_told(number: int) -> None:
+    told = {int(flag) for flag in re.findall(r"flag (\d+)", kind_rows()[number][2])}
+    assert told == set(opcodes.KINDS[number].flags)
+
+
+def test_every_reason_of_leaving_has_its_number() -> None:
+    found = re.search(r"`reasons` u8\[k\]: ([\w ]+)", kind_rows()[5][2])
+    assert found
+    words = found[1].split()
+    assert list(zip(words[::2], words[1::2], strict=True)) == [
+        (str(number), reason) for number, reason in enumerate(opcodes.LEAVE_REASONS)
+    ]
+
+
+def test_every_limit_is_told_with_its_default_and_no_other() -> None:
+    told = {names(row[0])[0]: row[1] for row in table(LIMITS, "limit")}
+    assert told.pop("max_memory_bytes") == "70% of the machine's"
+    coded = {limit.name: limit.default for limit in opcodes.LIMITS.values()}
+    del coded["max_memory_bytes"]
+    assert {name: number(text) for name, text in told.items()} == coded
+
+
+def test_hello_says_every_limit_of_the_table() -> None:
+    told = {names(row[0])[0] for row in table(LIMITS, "limit")}
+    assert set(opcodes.Limits().as_hello()) == told
+    assert {field.name for field in dataclasses.fields(opcodes.Limits)} == told
+
+
+def test_every_error_code_is_told_with_its_retry_and_no_other() -> None:
+    told: dict[str, bool] = {}
+    for cell, _, retry in table(LIMITS, "code"):
+        codes = names(cell)
+        retries = [text.strip() == "true" for text in retry.split(",")]
+        told.update(zip(codes, retries * (len(codes) if len(retries) == 1 else 1), strict=True))
+    assert told == {code: cls.retry for code, cls in BY_CODE.items()}
+
+
+def test_every_close_code_is_told_and_no_other() -> None:
+    found = re.search(r"Close codes: (.*?)(?=^\d\. |\Z)", CONNECTION, re.M | re.S)
+    assert found
+    told = {int(code) for code in re.findall(r"`(\d{4})`", found[1])}
+    assert told == set(opcodes.CLOSE_CODES)
+
+
+def test_every_right_is_told_with_what_it_allows() -> None:
+    found = re.search(r"Rights of a token: (.*?), within its tenant", LIMITS, re.S)
+    assert found
+    told = {
+        name: set(re.findall(r"\w+", ops))
+        for name, ops in re.findall(r"`(\w+)` \((.*?)\)", found[1])
+    }
+    assert set(told) == set(opcodes.RIGHTS)
+    for op in ("search", "get", "count", "subscribe", "add", "delete", "update", "create", "drop"):
+        assert op in told[opcodes.OPS[op].right], op
+
+
+def test_every_route_is_told_and_every_path_told_is_there_or_named_as_missing() -> None:
+    text = section(PAGE, "## 10. HTTP on the same port (GET)")
+    told = {name for name in names(text) if name.startswith("/")}
+    missing = {name for name in names(PAGE.split("## 1.")[0]) if name.startswith("/")}
+    assert set(_ROUTES) <= told
+    assert told - set(_ROUTES) == missing - set(_ROUTES)
+    assert f"`ws://HOST:8765{WEBSOCKET_PATH}`" in CONNECTION
+
+
+def test_what_is_not_there_yet_is_said_at_the_top() -> None:
+    note = PAGE.split("## 1.")[0]
+    for name in ("everysec", "always", "live", "match", "map", "move"):
+        assert name in names(note), name
