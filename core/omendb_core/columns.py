@@ -124,11 +124,8 @@ class Columns:
     def is_null(self, name: str, slots: Slots = None) -> Bool1:
         """Whether each row's value is null; a new bool array."""
         values = self.values(name, slots)
-        null: Bool1
-        if self.types[name] == "f64":
-            null = np.isnan(values)
-        else:
-            null = values == _NULLS[self.types[name]]
+        type_ = self.types[name]
+        null: Bool1 = np.isnan(values) if type_ == "f64" else values == _NULLS[type_]
         return null
 
     def code_of(self, name: str, text: str) -> int | None:
