@@ -20,13 +20,14 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
+from .event_loops import EventLoop
 from .machine import default_max_memory_bytes
 from .origins import is_loopback, parse_host, parse_origin
 from .wire.limits import LIMITS, Limits
 
 ENVIRONMENT_PREFIX: Final = "OMENDB_"
-#: Variables with our prefix that other parts read (the kernels and the build).
-OTHER_VARIABLES: Final = frozenset({"OMENDB_KERNEL", "OMENDB_REQUIRE_NATIVE"})
+#: Variables with our prefix that other parts read (the kernels, the build, clients).
+OTHER_VARIABLES: Final = frozenset({"OMENDB_KERNEL", "OMENDB_REQUIRE_NATIVE", "OMENDB_TOKEN"})
 #: Fields that name files; relative ones in a TOML file are relative to that file.
 PATH_FIELDS: Final = ("data_dir", "api_key_file", "tls_certificate_file", "tls_key_file")
 
@@ -75,7 +76,7 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least severe messages that are logged."
     )
-    event_loop: Literal["auto", "uvloop", "asyncio"] = Field(
+    event_loop: EventLoop = Field(
         "auto", description="auto is uvloop where it is installed, else asyncio."
     )
     queue_deadline_ms: Count = Field(

@@ -1,0 +1,84 @@
+"""The command line: ``omendb-ws serve | demo | ping | check-config | new-key``.
+
+One file a command. The files import nothing but typer at their top, and what they need where they
+need it, because a server is to be ready within a second and ``--help`` at once. Exit codes: 0 done,
+1 it did not work, 2 it was asked for wrongly (a flag, a setting, a file).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from . import check_config, demo, new_key, ping, serve
+from .failure import fail
+
+EXAMPLES = """\b
+Examples:
+  omendb-ws demo                            a server with a stream to look at
+  omendb-ws serve --port 9000               a server for this machine
+  omendb-ws ping ws://127.0.0.1:9000/v1     is it there, and how fast
+  omendb-ws new-key --name app >> keys.toml     a key, for serve --api-key-file keys.toml
+"""
+
+# Plain help and one-line errors: rich's boxes cost 50 ms and cannot be read by programs.
+app = typer.Typer(
+    name="omendb-ws",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from omendb_core.kernels import scan
+
+    from .. import event_loops
+    from .._version import VERSION
+
+    try:
+        kernel = scan.choose().name
+        loop = event_loops.choose(os.environ.get("OMENDB_EVENT_LOOP", "auto")).name
+    except ValueError as error:  # OMENDB_KERNEL or OMENDB_EVENT_LOOP name what is not there
+        fail(str(error), wrong=True)
+    print(f"omendb-ws {VERSION} (kernel {kernel}, event loop {loop})")
+    raise typer.Exit
+
+
+@app.callback(epilog=EXAMPLES)
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version, the kernel and the event loop.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Live vector search: a sliding window over a stream, searched exactly, over a WebSocket."""
+
+
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+app.command("ping")(ping.ping)
+app.command("check-config")(check_config.check_config)
+app.command("new-key")(new_key.new_key)
+
+
+def main() -> None:
+    """The console script ``omendb-ws``."""
+    try:
+        app(prog_name="omendb-ws")
+    except BrokenPipeError:
+        # The reader of a pipe went away, which is its right. Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

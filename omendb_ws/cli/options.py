@@ -1,0 +1,71 @@
+"""The flags that ``serve`` and ``check-config`` share. Every other setting is in the environment
+or the TOML file only.
+
+Texts of defaults stand here, not in ``Settings``, because help must not import pydantic; a test
+holds the two equal. Values are checked by ``config``, so that a bad one is told in the same words
+wherever it came from.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+ConfigFile = Annotated[
+    str | None,
+    typer.Option("--config", metavar="FILE", help="TOML file with any setting; see check-config."),
+]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
+Port = Annotated[
+    int | None, typer.Option(help="Port to listen on; 0 takes any free one.", show_default="8765")
+]
+DataDir = Annotated[
+    str | None,
+    typer.Option(metavar="DIRECTORY", help="Refused for now: the journal does not exist yet."),
+]
+ApiKeyFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="TOML file of API keys (new-key makes them); without it, open to all."
+    ),
+]
+AllowOrigin = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ORIGIN",
+        help="Web origin (http://host:port) that may connect besides the server's own; repeatable.",
+    ),
+]
+TlsCertificateFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="PEM file with the certificates; turns on TLS.")
+]
+TlsKeyFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="PEM file with the private key.")
+]
+LogFormat = Annotated[
+    str | None,
+    typer.Option(metavar="text|json", help="Form of the log on stderr.", show_default="text"),
+]
+LogLevel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="debug|info|warning|error", help="Least severe that is logged.", show_default="info"
+    ),
+]
+MaxMemoryBytes = Annotated[
+    int | None,
+    typer.Option(
+        help="Memory that all windows may reserve.", show_default="70% of the machine's memory"
+    ),
+]
+DrainSeconds = Annotated[
+    float | None,
+    typer.Option(help="How long a leaving server waits for its clients.", show_default="10.0"),
+]
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """The flags that were given, by the settings' names."""
+    # typer gives [] for a repeatable flag that was not given.
+    return {name: value for name, value in values.items() if value is not None and value != []}

@@ -1,0 +1,140 @@
+"""``omendb-ws serve``: run a server until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING
+
+from . import options
+from .failure import fail
+from .loading import load_settings
+
+if TYPE_CHECKING:
+    from ..config import Settings
+
+#: One thread for BLAS: a second one burns a core and answers no sooner (DESIGN "Threads"). These
+#: are read when numpy is imported; what a user has set stays.
+BLAS_VARIABLES = (
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def serve(
+    config: options.ConfigFile = None,
+    host: options.Host = None,
+    port: options.Port = None,
+    data_dir: options.DataDir = None,
+    api_key_file: options.ApiKeyFile = None,
+    allow_origin: options.AllowOrigin = None,
+    tls_certificate_file: options.TlsCertificateFile = None,
+    tls_key_file: options.TlsKeyFile = None,
+    log_format: options.LogFormat = None,
+    log_level: options.LogLevel = None,
+    max_memory_bytes: options.MaxMemoryBytes = None,
+    drain_seconds: options.DrainSeconds = None,
+) -> None:
+    """Run a server; its address is printed when it is ready.
+
+    Everything else that can be set stands in the TOML file or the environment (OMENDB_MAX_K for
+    max_k); check-config lists it all. SIGTERM and Ctrl-C let clients finish first, a second one
+    does not.
+
+    \b
+    Examples:
+      omendb-ws serve
+      omendb-ws serve --port 0 --log-format json
+      omendb-ws serve --host 0.0.0.0 --api-key-file keys.toml
+    """
+    loaded = load_settings(
+        options.given(
+            config_file=config,
+            host=host,
+            port=port,
+            data_dir=data_dir,
+            api_key_file=api_key_file,
+            allow_origins=allow_origin,
+            tls_certificate_file=tls_certificate_file,
+            tls_key_file=tls_key_file,
+            log_format=log_format,
+            log_level=log_level,
+            max_memory_bytes=max_memory_bytes,
+            drain_seconds=drain_seconds,
+        )
+    )
+    run(loaded.settings, loaded.warnings)
+
+
+def one_blas_thread() -> None:
+    """Hold BLAS to one thread; must be called before numpy is imported."""
+    for name in BLAS_VARIABLES:
+        os.environ.setdefault(name, "1")
+
+
+def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
+    """Run a server with ``settings`` until it is told to leave; fails with a line on stderr."""
+    one_blas_thread()
+    import logging
+
+    from .. import auth, event_loops, logs, tls
+
+    logs.configure(settings.log_format, settings.log_level)
+    for warning in warnings:
+        logging.getLogger("omendb_ws").warning("%s", warning)
+    try:
+        loop = event_loops.choose(settings.event_loop)
+        with asyncio.Runner(loop_factory=loop.new_loop) as runner:
+            finished = runner.run(_serve(settings))
+    except (auth.KeyFileError, event_loops.EventLoopError, tls.TlsError) as error:
+        fail(str(error), wrong=True)
+    except KeyboardInterrupt:  # where the system has no signal handlers for event loops
+        finished = False
+    if not finished:
+        fail("stopped by a second signal, before every client was served")
+
+
+async def _serve(settings: Settings) -> bool:
+    """Serve until a signal; then whether every client could be served to the end."""
+    from ..server import Server
+
+    leave, hurry = asyncio.Event(), asyncio.Event()
+    _on_signals(lambda: (hurry if leave.is_set() else leave).set())
+    async with AsyncExitStack() as stack:
+        try:
+            server = await stack.enter_async_context(Server(settings))
+        except OSError as error:
+            fail(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}")
+        print(_ready_line(settings, server.port, server.url), flush=True)
+        await leave.wait()
+        draining = asyncio.create_task(server.drain())
+        hurried = asyncio.create_task(hurry.wait())
+        await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        finished = draining.done()
+        for task in (draining, hurried):
+            task.cancel()
+        if finished:
+            await draining  # raises what went wrong in it
+    return finished
+
+
+def _on_signals(react: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    with suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, react)
+
+
+def _ready_line(settings: Settings, port: int, url: str) -> str:
+    from .._version import VERSION
+
+    if settings.log_format == "json":
+        ready = {"event": "ready", "url": url, "host": settings.host, "port": port}
+        return json.dumps({**ready, "version": VERSION, "pid": os.getpid()})
+    return f"omendb-ws {VERSION} is ready at {url}"
