@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from omendb_core.change import RowBatch
 from omendb_core.errors import OmenError
-from omendb_core.types import F32, U32, ColumnType, Hits, IdKind, Include, Metric
+from omendb_core.types import F32, U32, Bool1, ColumnType, Hits, IdKind, Include, Metric
 
 Durability = Literal["memory", "everysec", "always"]
 IfExists = Literal["error", "ok"]
@@ -31,17 +31,20 @@ Target: TypeAlias = str | int
 
 @dataclass(frozen=True, slots=True)
 class Ping:
+    op: ClassVar[str] = "ping"
     id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Auth:
+    op: ClassVar[str] = "auth"
     id: int
     token: str
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
+    op: ClassVar[str] = "create"
     id: int
     collection: str
     dim: int
@@ -56,23 +59,27 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Open:
+    op: ClassVar[str] = "open"
     id: int
     collection: str
 
 
 @dataclass(frozen=True, slots=True)
 class Describe:
+    op: ClassVar[str] = "describe"
     id: int
     collection: str
 
 
 @dataclass(frozen=True, slots=True)
 class List:
+    op: ClassVar[str] = "list"
     id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
+    op: ClassVar[str] = "drop"
     id: int
     collection: str
 
@@ -85,6 +92,7 @@ class Add:
     before its rows are looked at (PROTOCOL section 4).
     """
 
+    op: ClassVar[str] = "add"
     id: int
     collection: Target
     rows: RowBatch | list[Any] | OmenError
@@ -95,6 +103,7 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
+    op: ClassVar[str] = "delete"
     id: int
     collection: str
     ids: list[Any]
@@ -102,6 +111,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Update:
+    op: ClassVar[str] = "update"
     id: int
     collection: str
     rows: list[Any]
@@ -109,6 +119,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Get:
+    op: ClassVar[str] = "get"
     id: int
     collection: str
     ids: list[Any]
@@ -117,6 +128,7 @@ class Get:
 
 @dataclass(frozen=True, slots=True)
 class Count:
+    op: ClassVar[str] = "count"
     id: int
     collection: str
     filter: JsonObject | None = None
@@ -124,8 +136,12 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """``vectors`` float32 (q, dim), or ``like``, an id as it came. ``single``: ``vector``."""
+    """``vectors`` float32 (q, dim), or ``like``, an id as it came.
 
+    ``single``: the answer is one list, not one for each query (``vector`` and ``like``).
+    """
+
+    op: ClassVar[str] = "search"
     id: int
     collection: Target
     vectors: F32 | None
@@ -143,6 +159,7 @@ class Search:
 class Subscribe:
     """One subscription, or with ``binary`` one for each row of ``vectors`` (kind 7)."""
 
+    op: ClassVar[str] = "subscribe"
     id: int
     kind: SubscriptionKind
     collection: Target | None = None
@@ -161,6 +178,7 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Move:
+    op: ClassVar[str] = "move"
     id: int
     sub: int
     vectors: F32
@@ -169,12 +187,14 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
+    op: ClassVar[str] = "unsubscribe"
     id: int
     sub: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
+    op: ClassVar[str] = "stats"
     id: int
     collection: str | None = None
 
@@ -215,6 +235,15 @@ class Results:
     hits: Hits
     took_us: int = 0
     subs: list[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer to ``get``: ``found`` bool (n,), one for each id; ``hits`` those, in order."""
+
+    version: int
+    found: Bool1
+    hits: Hits
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,233 @@
+"""Typed readers of JSON fields: a value and its row of the table to a checked value, or an error.
+
+``read_fields`` holds a JSON object to a list of ``Field`` rows of ``opcodes.py``: nothing unknown,
+nothing missing, every type and bound as the table says. Error messages name the field and never
+repeat what a client sent beyond a short piece of a name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from omendb_core.errors import (
+    BadFilter,
+    BadId,
+    BadK,
+    BadName,
+    BadRequest,
+    BadVector,
+    OmenError,
+    TooLarge,
+)
+from omendb_core.types import F32, Include
+
+from . import vectors
+from .limits import Limits
+from .opcodes import MAX_NAME_LENGTH, MAX_PRODUCER_BYTES, Field, FieldType
+
+Reader: TypeAlias = Callable[[Any, Field, Limits], Any]
+
+_NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_LENGTH - 1}}}")
+_SHOWN_LENGTH: Final = 40
+
+
+def shown(text: str) -> str:
+    """A client's text, short enough for a message."""
+    return text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "…"
+
+
+def refuse_unknown(body: Mapping[str, Any], known: Iterable[str], row: int | None = None) -> None:
+    """Raise BadRequest for a field of ``body`` that is not ``known``."""
+    unknown = body.keys() - known
+    if unknown:
+        raise BadRequest(f"{shown(min(unknown))}: unknown field", row=row)
+
+
+def read_fields(body: Mapping[str, Any], fields: Iterable[Field], limits: Limits) -> dict[str, Any]:
+    """The values of ``fields`` in ``body`` by their attribute; absent optional ones left out.
+
+    Unknown fields are the caller's (``refuse_unknown``). Raises OmenError naming the field.
+    """
+    values: dict[str, Any] = {}
+    for field in fields:
+        if field.name in body:
+            values[field.target] = READERS[field.type](body[field.name], field, limits)
+        elif field.required:
+            raise BadRequest(f"{field.name}: missing")
+    return values
+
+
+def most_of(field: Field, limits: Limits) -> int:
+    """The upper bound of a field, the server's where the table names a limit."""
+    return getattr(limits, field.most) if isinstance(field.most, str) else field.most
+
+
+def _over(field: Field, most: int, what: str = "") -> OmenError:
+    text = f"{field.name}: at most {most}{what}"
+    if isinstance(field.most, str):
+        return TooLarge(f"{text} ({field.most})")
+    return BadRequest(text)
+
+
+def _string(value: Any, field: Field, limits: Limits) -> str:
+    if type(value) is not str:
+        raise BadRequest(f"{field.name}: must be a string")
+    return value
+
+
+def _name(value: Any, field: Field, limits: Limits) -> str:
+    return check_name(_string(value, field, limits), field.name)
+
+
+def check_name(value: str, what: str) -> str:
+    """A name of a collection or column (PROTOCOL section 3). Raises BadName."""
+    if _NAME.fullmatch(value) is None:
+        raise BadName(
+            f"{what}: 1 to {MAX_NAME_LENGTH} of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
+        )
+    return value
+
+
+def _choice(value: Any, field: Field, limits: Limits) -> str:
+    if type(value) is not str or value not in field.choices:
+        raise BadRequest(f"{field.name}: must be one of {', '.join(field.choices)}")
+    return value
+
+
+def _integer(value: Any, field: Field, limits: Limits) -> int:
+    if type(value) is not int:
+        raise BadRequest(f"{field.name}: must be an integer")
+    if value < field.least:
+        raise BadRequest(f"{field.name}: at least {field.least}")
+    most = most_of(field, limits)
+    if value > most:
+        raise _over(field, most)
+    return value
+
+
+def _k(value: Any, field: Field, limits: Limits) -> int:
+    return check_k(value, limits)
+
+
+def check_k(value: Any, limits: Limits) -> int:
+    """``k`` from 1 to ``max_k``. Raises BadK."""
+    if type(value) is not int or not 1 <= value <= limits.max_k:
+        raise BadK(f"k: must be an integer from 1 to {limits.max_k}")
+    return value
+
+
+def _number(value: Any, field: Field, limits: Limits) -> float:
+    if type(value) is not int and type(value) is not float:
+        raise BadRequest(f"{field.name}: must be a number")
+    return float(value)
+
+
+def _ttl(value: Any, field: Field, limits: Limits) -> float | None:
+    if value is None:
+        return None
+    seconds = _number(value, field, limits)
+    if not 0 < seconds <= most_of(field, limits):
+        raise BadRequest(f"{field.name}: must be above 0 and at most {field.most} seconds, or null")
+    return seconds
+
+
+def _object(value: Any, field: Field, limits: Limits) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise BadRequest(f"{field.name}: must be an object")
+    return value
+
+
+def _filter(value: Any, field: Field, limits: Limits) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise BadFilter(f"{field.name}: must be an object")
+    return value
+
+
+def _include(value: Any, field: Field, limits: Limits) -> Include:
+    known = type(value) is list and all(type(one) is str and one in field.choices for one in value)
+    if not known:
+        raise BadRequest(f"{field.name}: must be a list out of {', '.join(field.choices)}")
+    return Include(metadata="metadata" in value, vector="vector" in value)
+
+
+def _columns(value: Any, field: Field, limits: Limits) -> dict[str, str]:
+    columns = _object(value, field, limits)
+    if len(columns) > most_of(field, limits):
+        raise TooLarge(f"{field.name}: at most {field.most}")
+    for name, type_ in columns.items():
+        check_name(name, f"{field.name}.{shown(name)}")
+        if type(type_) is not str or type_ not in field.choices:
+            raise BadRequest(f"{field.name}.{name}: must be one of {', '.join(field.choices)}")
+    return columns
+
+
+def _vector(value: Any, field: Field, limits: Limits) -> F32:
+    return vectors.from_list(value, field.name)
+
+
+def _vectors(value: Any, field: Field, limits: Limits) -> F32:
+    if type(value) is not list or not value:
+        raise BadVector(f"{field.name}: must be a list of at least one list of numbers")
+    if len(value) > most_of(field, limits):
+        raise _over(field, most_of(field, limits))
+    return vectors.from_lists(value, field.name)
+
+
+def _id(value: Any, field: Field, limits: Limits) -> int | str:
+    if type(value) is not int and type(value) is not str:
+        raise BadId(f"{field.name}: must be an id")
+    return value
+
+
+def _list(value: Any, field: Field, limits: Limits) -> list[Any]:
+    if type(value) is not list:
+        raise BadRequest(f"{field.name}: must be a list")
+    if len(value) < field.least:
+        raise BadRequest(f"{field.name}: must not be empty")
+    if len(value) > most_of(field, limits):
+        raise _over(field, most_of(field, limits))
+    return value
+
+
+def _producer(value: Any, field: Field, limits: Limits) -> str:
+    text = _string(value, field, limits)
+    if not 1 <= len(text.encode()) <= MAX_PRODUCER_BYTES:
+        raise BadRequest(f"{field.name}: must have 1 to {MAX_PRODUCER_BYTES} bytes of UTF-8")
+    return text
+
+
+def check_batch_pair(values: Mapping[str, Any]) -> None:
+    """``producer`` and ``batch`` go together (PROTOCOL section 4). Raises BadRequest."""
+    if ("producer" in values) != ("batch" in values):
+        absent = "batch" if "producer" in values else "producer"
+        raise BadRequest(f"{absent}: missing; producer and batch go together")
+
+
+def as_float32(value: float) -> float:
+    """``value`` rounded to float32 (an infinity beyond its range), as every score in JSON is."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
+
+
+READERS: Final[Mapping[FieldType, Reader]] = {
+    "string": _string,
+    "name": _name,
+    "choice": _choice,
+    "integer": _integer,
+    "k": _k,
+    "number": _number,
+    "ttl": _ttl,
+    "filter": _filter,
+    "include": _include,
+    "columns": _columns,
+    "vector": _vector,
+    "vectors": _vectors,
+    "id": _id,
+    "ids": _list,
+    "rows": _list,
+    "producer": _producer,
+    "batch": _integer,
+}

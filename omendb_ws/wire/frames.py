@@ -1,0 +1,115 @@
+"""Where everything lies in a binary message: header, sections, padding (PROTOCOL section 7).
+
+Lays out what the table ``opcodes.KINDS`` says, in Python integers, and compares with the length of
+the message before any array is made: views on the message are all that reading ever allocates.
+Knows no meaning of a field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from omendb_core.errors import BadFrame
+
+from .opcodes import ALIGNMENT, HEADER, HEADER_BYTES, HEADER_FIELDS, Kind, Section
+
+
+class Header(NamedTuple):
+    """The 32 bytes at the beginning, in their order."""
+
+    magic: int
+    protocol: int
+    kind: int
+    flags: int
+    id: int
+    handle: int
+    n: int
+    dim: int
+    k: int
+    json_bytes: int
+    took_us: int
+
+
+def read_header(frame: bytes) -> Header:
+    """The header. Raises BadFrame where the message is shorter."""
+    if len(frame) < HEADER_BYTES:
+        raise BadFrame(f"{len(frame)} bytes are no header of {HEADER_BYTES}")
+    return Header._make(HEADER.unpack_from(frame))
+
+
+def check_reserved(header: Header, kind: Kind) -> None:
+    """Refuse unknown flag bits and fields that this kind does not use. Raises BadFrame."""
+    if header.flags & ~kind.flag_bits:
+        raise BadFrame(f"flags: {kind.name} has no bit {header.flags & ~kind.flag_bits}")
+    for name in HEADER_FIELDS[HEADER_FIELDS.index("handle") :]:
+        if name not in kind.header and getattr(header, name):
+            raise BadFrame(f"{name}: must be 0 in {kind.name}")
+
+
+def padded(length: int) -> int:
+    """``length`` up to the next multiple of 8."""
+    return -(-length // ALIGNMENT) * ALIGNMENT
+
+
+def sections_end(header: Header) -> int:
+    """Where the JSON section ends, padded."""
+    return HEADER_BYTES + padded(header.json_bytes)
+
+
+def present(kind: Kind, header: Header, json: Mapping[str, Any]) -> list[Section]:
+    """The sections that this message has, in order."""
+    return [
+        one
+        for one in kind.sections
+        if not (one.flag and not header.flags & one.flag)
+        and not (one.unless_json and one.unless_json in json)
+    ]
+
+
+def read_sections(
+    frame: bytes, header: Header, sections: Iterable[Section]
+) -> dict[str, NDArray[Any]]:
+    """Views on the message, by name; its length must be exact and its padding zero.
+
+    Raises BadFrame.
+    """
+    places, end = [], sections_end(header)
+    gaps = [(HEADER_BYTES + header.json_bytes, end)]
+    for section in sections:
+        dtype = np.dtype(section.dtype)
+        shape = tuple(1 if name == "1" else getattr(header, name) for name in section.shape)
+        count = 1
+        for size in shape:
+            count *= size
+        start, filled = end, end + count * dtype.itemsize
+        end = start + padded(filled - start)
+        gaps.append((filled, end))
+        places.append((section.name, dtype, shape, count, start))
+    if end != len(frame):
+        raise BadFrame(f"length: {len(frame)} bytes, the header says {end}")
+    for filled, next_start in gaps:
+        if any(frame[filled:next_start]):
+            raise BadFrame(f"padding: not zero at byte {filled}")
+    return {
+        name: np.frombuffer(frame, dtype, count, start).reshape(shape)
+        for name, dtype, shape, count, start in places
+    }
+
+
+#: Zeros to append to a section, by its length modulo 8.
+_PADDING = tuple(bytes(-length % ALIGNMENT) for length in range(ALIGNMENT))
+
+
+def pack(header: Header, json: bytes, arrays: Iterable[NDArray[Any]]) -> bytes:
+    """The message: one copy of everything. Arrays must be C-contiguous and little-endian."""
+    pieces: list[Any] = [HEADER.pack(*header)]
+    if json:
+        pieces += (json, _PADDING[len(json) % ALIGNMENT])
+    for array in arrays:
+        pieces.append(array)
+        if array.nbytes % ALIGNMENT:
+            pieces.append(_PADDING[array.nbytes % ALIGNMENT])
+    return b"".join(pieces)

@@ -1,0 +1,73 @@
+"""Rows of answers as JSON text, for text replies and for the JSON sections of binary ones.
+
+A score is written as the shortest decimal of its float32: whoever parses it as a double and rounds
+to float32 has the score's bits again. Integer ids above 2**53 - 1 become strings. Metadata that is
+already compact JSON is copied as it is, never parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from omendb_core.types import F32, MAX_SAFE_INTEGER, Hits, Ids
+
+_NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
+
+
+def dumps(value: Any) -> bytes:
+    """Compact JSON; numpy arrays and scalars included."""
+    return orjson.dumps(value, option=_NUMPY)
+
+
+def row_objects(hits: Hits) -> list[bytes]:
+    """One JSON object for each row: id, seq, and score, metadata, vector where there."""
+    names = [b'{"id":%b,"seq":%d']
+    values: list[Sequence[Any]] = [id_texts(hits.ids), hits.seqs.tolist()]
+    if hits.scores is not None:
+        names.append(b',"score":%b')
+        values.append(number_texts(hits.scores))
+    if hits.metadata is not None:
+        names.append(b',"metadata":%b')
+        values.append(metadata_texts(hits.metadata))
+    if hits.vectors is not None:
+        names.append(b',"vector":[%b]')
+        values.append(vector_texts(hits.vectors))
+    form = b"".join(names) + b"}"
+    return [form % row for row in zip(*values, strict=True)]
+
+
+def id_texts(ids: Ids) -> list[bytes]:
+    """Each id as JSON."""
+    if isinstance(ids, list):
+        return [orjson.dumps(one) for one in ids]
+    if len(ids) == 0:
+        return []
+    texts = number_texts(ids)
+    if int(ids.max()) > MAX_SAFE_INTEGER:
+        above = np.flatnonzero(ids > MAX_SAFE_INTEGER).tolist()
+        for place in above:
+            texts[place] = b'"' + texts[place] + b'"'
+    return texts
+
+
+def number_texts(numbers: NDArray[Any]) -> list[bytes]:
+    """Each number of a one-dimensional array as JSON."""
+    if len(numbers) == 0:
+        return []
+    return orjson.dumps(np.ascontiguousarray(numbers), option=_NUMPY)[1:-1].split(b",")
+
+
+def vector_texts(vectors: F32) -> list[bytes]:
+    """Each row's elements as JSON, without the brackets around them."""
+    if len(vectors) == 0:
+        return []
+    return orjson.dumps(np.ascontiguousarray(vectors), option=_NUMPY)[2:-2].split(b"],[")
+
+
+def metadata_texts(metadata: Sequence[bytes | dict[str, Any]]) -> list[bytes]:
+    """Each row's metadata as JSON."""
+    return [one if isinstance(one, bytes) else orjson.dumps(one) for one in metadata]
