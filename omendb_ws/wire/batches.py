@@ -187,10 +187,13 @@ def as_sections(rows: RowBatch) -> tuple[JsonObject, int, list[tuple[str, Any]]]
         flags |= _FLAG_COLUMNS
         json["columns"] = {name: column_type(column) for name, column in rows.columns.items()}
         for name, column in rows.columns.items():
+            values: NDArray[Any]
             if isinstance(column, StrColumn):
                 json.setdefault("dictionaries", {})[name] = list(column.dictionary)
-                column = column.codes
-            arrays.append((_COLUMN + name, np.ascontiguousarray(column)))
+                values = column.codes
+            else:
+                values = column
+            arrays.append((_COLUMN + name, np.ascontiguousarray(values)))
     if rows.metadata is not None:
         json["metadata"] = _plain(rows.metadata)
     return json, flags, arrays

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -17,9 +18,12 @@ from omendb_core.change import RowBatch, UpdateRequest
 from omendb_core.errors import BadId, BadMetadata, BadRequest, TooLarge
 from omendb_core.types import (
     MAX_SAFE_INTEGER,
+    NULL_CODE,
+    Column,
     Definition,
     IdKind,
     Ids,
+    StrColumn,
 )
 
 from . import vectors as vector_room
@@ -181,6 +185,7 @@ def _may_exceed(columns: Mapping[str, Column], most_bytes: int) -> bool:
 def _column_objects(columns: Mapping[str, Column], places: list[int]) -> list[dict[str, Any]]:
     """The non-null columns of the rows at ``places``, one object each. Raises BadMetadata."""
     objects: list[dict[str, Any]] = [{} for _ in places]
+    values: list[Any]
     for name, column in columns.items():
         if isinstance(column, StrColumn):
             codes = column.codes[places].tolist()
