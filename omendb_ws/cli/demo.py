@@ -1,4 +1,4 @@
-"""``omendb-ws demo``: a server with real data streaming through it."""
+"""``omendb-ws demo``: a server with real data streaming through it, to look at."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ from typing import Annotated
 
 import typer
 
+from .failure import FAILED, failing
+
 
 def demo(
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes any free one."),
+    ] = 8765,
     seconds: Annotated[
-        float | None, typer.Option(min=0, help="End after so long; else Ctrl-C does.")
+        float | None,
+        typer.Option(min=0.1, max=86_400.0, help="End after this long; without it, at Ctrl-C."),
     ] = None,
+    rows_per_second: Annotated[
+        float,
+        typer.Option(min=1.0, max=100_000.0, help="How fast digits are streamed in."),
+    ] = 500.0,
 ) -> None:
-    """Start a server and stream handwritten digits through it, searching all the while.
+    """Stream handwritten digits into a window and search it, live.
 
-    \b
-    Example:
-      omendb-ws demo --seconds 20
+    Starts a server on this machine and streams 1,600 real handwritten digits through a window of
+    1,000 rows, again and again, while it searches with 197 others that are never streamed. In a
+    terminal it shows what happens; elsewhere it prints a line a second.
     """
-    from .serve import one_blas_thread
+    from ..demo.run import PortBusy, run_demo
 
-    one_blas_thread()
-    from ..demo.run import run_demo
-
-    run_demo(seconds=seconds)
+    with failing(PortBusy, code=FAILED):
+        run_demo(port, seconds, rows_per_second)

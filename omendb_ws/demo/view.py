@@ -69,17 +69,17 @@ def _figures(now: Snapshot, canvas: Canvas) -> RenderableType:
     table.add_row(
         "stream",
         Text.assemble(
-            (f"{window.rows_per_second:,.0f}", "bold"), " rows/s in   ",
-            (f"{window.evictions_per_second:,.0f}", "bold"), "/s evicted   ",
+            (f"{now.rates.rows:,.0f}", "bold"), " rows/s in   ",
+            (f"{now.rates.evictions:,.0f}", "bold"), "/s evicted   ",
             (f"{window.evicted:,}", "bold"), " evicted so far",
         ),
     )  # fmt: skip
     table.add_row(
         "searches",
         Text.assemble(
-            (f"{window.searches_per_second:,.0f}", "bold"), "/s   p50 ",
+            (f"{now.rates.searches:,.0f}", "bold"), "/s   p50 ",
             (f"{now.p50_ms:.2f} ms", "bold"), "   p99 ", (f"{now.p99_ms:.2f} ms", "bold"),
-            "   ", (sparkline(now.p50_history_ms), "cyan"),
+            "   ", (sparkline(now.medians_ms), "cyan"),
         ),
     )  # fmt: skip
     table.add_row("right digit", _share(now, max(min(wide, 40), 8)))
@@ -148,8 +148,8 @@ def plain_line(now: Snapshot) -> str:
     window = now.window
     return (
         f"{now.elapsed_seconds:.0f} s: {window.rows:,} of {window.capacity:,} rows, oldest"
-        f" {window.oldest_age_seconds:.1f} s, {window.rows_per_second:,.0f} rows/s,"
-        f" {window.evicted:,} evicted, {window.searches_per_second:,.0f} searches/s,"
+        f" {window.oldest_age_seconds:.1f} s, {now.rates.rows:,.0f} rows/s,"
+        f" {window.evicted:,} evicted, {now.rates.searches:,.0f} searches/s,"
         f" p50 {now.p50_ms:.2f} ms, p99 {now.p99_ms:.2f} ms,"
         f" right digit {now.right_label_share:.1%}"
     )
