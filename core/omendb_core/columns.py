@@ -56,7 +56,7 @@ TEXT_OVERHEAD_BYTES: Final = 216
 class Columns:
     """The declared columns of ``capacity`` slots, committed by the OS as they are first written.
 
-    ``used``: slots written so far, from 0; beyond them the arrays mean nothing.
+    ``used``: slots written so far lie below it; an unwritten slot means nothing.
     """
 
     def __init__(self, definition_columns: Mapping[str, ColumnType], capacity: int) -> None:
@@ -69,6 +69,8 @@ class Columns:
         self._dictionaries = {
             name: _Dictionary(capacity) for name, type_ in self.types.items() if type_ == "str"
         }
+        for name in self._dictionaries:
+            self._arrays[name].fill(NULL_CODE)  # codes are counted: unwritten ones are none
 
     @property
     def nbytes(self) -> int:
@@ -156,8 +158,8 @@ class Columns:
         """Raise AssertionError if an invariant does not hold."""
         for name, dictionary in self._dictionaries.items():
             codes = self._arrays[name]
-            assert (codes[self.used :] == 0).all(), "an unwritten slot holds a code"
-            dictionary.check(codes[: self.used])
+            assert (codes[self.used :] == NULL_CODE).all(), "an unwritten slot holds a code"
+            dictionary.check(codes)
 
 
 class _Dictionary:
