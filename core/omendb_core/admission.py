@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from . import columns as columns_room
 from . import ids as ids_room
 from . import score
 from .change import AddChange, AddRequest, Change, Repeated, RowBatch
 from .errors import BadId, DimMismatch, DuplicateId, OmenError, TooLarge
+from .metadata import check_columns, from_metadata, merge
 from .producers import Producers
 from .types import Column, Definition, Ids, WindowLimits
 
@@ -86,12 +86,12 @@ class Admission:
 
     def _columns(self, rows: RowBatch) -> Mapping[str, Column]:
         declared = self.definition.columns
-        columns_room.check_columns(rows.columns, declared, len(rows.vectors))
+        check_columns(rows.columns, declared, len(rows.vectors))
         check_payloads(rows.payloads, self.limits.max_metadata_bytes)
         if rows.metadata is None:
             return rows.columns
-        typed = columns_room.from_metadata(rows.metadata, declared)
-        return columns_room.merge(typed, rows.columns)
+        typed = from_metadata(rows.metadata, declared)
+        return merge(typed, rows.columns)
 
 
 def check_ids(ids: Ids | None, definition: Definition, count: int) -> None:

@@ -17,9 +17,6 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .metadata import check_columns as check_columns
-from .metadata import from_metadata as from_metadata
-from .metadata import merge as merge
 from .types import (
     I64,
     NULL_BOOLEAN,
