@@ -4,19 +4,20 @@ Row ``seq`` stands in slot ``(seq - 1) mod capacity``; nothing else keeps time. 
 its slot is written again: whoever owns the ring kills it, and so can tell others of it first.
 
 Invariants (``check``): a live slot holds a seq of ``first_seq … last_seq``; ``rows`` is the number
-of live bits; bits beyond the capacity are 0; each live row's ``norms`` entry is at least its norm.
+of live bits; bits beyond the capacity are 0; each live row's ``norms`` entry is near its norm.
 
 Knows vectors and seqs; nothing of ids, metadata, metrics or changes.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
 
 from . import score
-from .types import F32, I64, U64, Bool1
+from .types import F32, F64, I64, U64, Bool1
 
 _ALIGNMENT_BYTES: Final = 64
 _WORD_BITS: Final = 64
@@ -25,9 +26,9 @@ _WORD_BITS: Final = 64
 class Ring:
     """Storage for ``capacity`` rows of ``dim`` float32, reserved at once, committed as it fills.
 
-    ``vectors`` float32 (capacity, dim), 64-byte aligned; ``norms`` float32 (capacity,), never
-    below a row's norm and hardly above it (see ``_upper_norms``); ``live_words`` as ``types`` says.
-    Readers share these arrays; only the methods here write them.
+    ``vectors`` float32 (capacity, dim), 64-byte aligned; ``norms`` float32 (capacity,), within
+    ``norm_error`` of the true ones; ``live_words`` as ``types`` says. Slots never written hold
+    zeros. Readers share these arrays; only the methods here write them.
     """
 
     def __init__(self, capacity: int, dim: int) -> None:
@@ -97,7 +98,7 @@ class Ring:
         for start, stop in pieces:
             part = vectors[taken : taken + stop - start]
             self.vectors[start:stop] = part
-            self.norms[start:stop] = _upper_norms(part)
+            self.norms[start:stop] = _norms(part)
             _set_range(self.live_words, start, stop)
             taken += stop - start
         self.last_seq += len(vectors)
@@ -136,7 +137,8 @@ class Ring:
         assert (self.slots(seqs) == slots).all(), "slots and seqs disagree"
         lengths = score.norms(self.vectors[slots])
         assert np.isfinite(lengths).all(), "a live row is not finite"
-        assert (self.norms[slots] >= lengths).all(), "a norm is below its row's"
+        wrong = np.abs(self.norms[slots] - lengths) > norm_error(self.dim, lengths)
+        assert not wrong.any(), "a norm is not its row's"
 
     def _pieces(self, first_seq: int, count: int) -> list[tuple[int, int]]:
         """Ranges of slots, at most two, of ``count`` ≤ capacity seqs from ``first_seq`` on."""
@@ -156,6 +158,11 @@ class Ring:
             live = unpack(words, stop - first_bit)[start - first_bit :]
             found.append(np.flatnonzero(live) + start)
         return _joined(found)
+
+
+def norm_error(dim: int, lengths: F64) -> F64:
+    """How far ``Ring.norms`` may be from the true norms ``lengths``; see ``_norms``."""
+    return lengths * ((dim + 4) * 2.0**-24) + math.sqrt(dim) * 2.0**-74
 
 
 def words_for(count: int) -> int:
@@ -190,21 +197,15 @@ def _set_range(words: U64, start: int, stop: int) -> None:
     words[last] |= np.uint64(tail)
 
 
-def _upper_norms(vectors: F32) -> F32:
-    """Norms, rounded up: never below the true one.
+def _norms(vectors: F32) -> F32:
+    """Norms in float32: near the true ones, as ``norm_error`` says, and cheap.
 
-    Above it by a factor of at most 1 + (dim + 16) 2**-23, and by sqrt(dim) 2**-74 where squares
-    underflow.
-
-    A float32 sum of d squares in any order errs by less than d u/(1 - d u) relative, u = 2**-24,
-    and by 2**-150 absolute for each square that underflows. Squares stay below 2**124 here
-    (``score.MAX_NORM``), so nothing overflows.
+    A float32 sum of d squares, in any order, errs by at most d u/(1 - d u) relative (u = 2**-24),
+    and by 2**-150 for each square that underflows; the root halves the first and rounds once.
+    Squares stay below 2**124 here (``score.MAX_NORM``), so nothing overflows.
     """
-    dim = vectors.shape[1]
-    squares = np.einsum("ij,ij->i", vectors, vectors).astype(np.float64)
-    lengths = np.sqrt(squares * (1 + (dim + 8) * 2.0**-23) + dim * 2.0**-149)
-    upper: F32 = (lengths * (1 + 2.0**-22)).astype(np.float32)
-    return upper
+    lengths: F32 = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    return lengths
 
 
 def _joined(parts: list[I64]) -> I64:

@@ -1,0 +1,179 @@
+"""Rows that may be among the best of their query, while a scan goes on, and the final cut.
+
+Invariant: every row seen so far that belongs to the answer is among the candidates, and each
+query's ``threshold`` is at most the k-th best score of the rows seen so far. Rows are offered
+newest first, so at equal scores the rows seen before win.
+
+Knows scores and their bounds; a ring only to score and order what is left.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from .. import score
+from ..ring import Ring
+from ..types import F32, I64, Bool1, Metric
+
+#: Elements of the rows that are gathered to be scored at once: 1 MiB, which stays in cache.
+_GATHER_ELEMENTS: Final = 1 << 18
+#: Candidates beyond the k of each query that are kept with mere bounds. More than these are scored,
+#: and cut to the k best: data that no bound can tell apart takes time then, but no memory.
+_UNDECIDED: Final = 1 << 16
+
+
+class Pairs(NamedTuple):
+    """Rows of queries, all (m,): ``lower`` ≤ score ≤ ``upper``."""
+
+    queries: I64
+    slots: I64
+    lower: F32
+    upper: F32
+
+    def of(self, which: I64) -> Pairs:
+        """Return the pairs at ``which``."""
+        return Pairs(self.queries[which], self.slots[which], self.lower[which], self.upper[which])
+
+
+class Candidates:
+    """The candidates of ``queries`` float32 (q, dim), with ``k`` and ``min_scores`` of each."""
+
+    def __init__(self, ring: Ring, metric: Metric, queries: F32, k: I64, min_scores: F32) -> None:
+        self._ring = ring
+        self._metric: Metric = metric
+        self._queries = queries
+        self._k = k
+        self._wanted = int(k.sum())
+        self._min_scores = min_scores
+        self._parts: list[Pairs] = []
+        self._count = 0
+        self._tighten_at = self._next_limit(0)
+        #: float32 (q,): the k-th best lower bound of the rows seen, or -inf.
+        self.threshold: F32 = np.full(len(queries), -np.inf, np.float32)
+
+    @property
+    def floors(self) -> F32:
+        """Scores below these (q,) cannot be in the answer."""
+        return np.maximum(self.threshold, self._min_scores)
+
+    def add(self, pairs: Pairs) -> None:
+        """Take further rows; now and then raise the thresholds by all of them."""
+        if len(pairs.queries):
+            self._parts.append(pairs)
+            self._count += len(pairs.queries)
+            if self._count > self._tighten_at:
+                self._tighten()
+
+    def raise_threshold(self, which: I64, threshold: F32) -> None:
+        """Queries ``which`` (distinct) have k rows that score at least ``threshold``."""
+        self.threshold[which] = np.maximum(self.threshold[which], threshold)
+
+    def answer(self) -> tuple[I64, I64, F32]:
+        """Return counts (q,) int64, and flat slots and scores in the order of ``scan.TopK``."""
+        self._tighten()
+        pairs = self._best(self._joined())
+        return np.bincount(pairs.queries, minlength=len(self._k)), pairs.slots, pairs.lower
+
+    def _next_limit(self, kept: int) -> int:
+        # Doubling: the thresholds rise each time the rows seen have about doubled.
+        return 2 * max(kept, self._wanted) + 64
+
+    def _joined(self) -> Pairs:
+        if not self._parts:
+            none, no_scores = np.empty(0, np.int64), np.empty(0, np.float32)
+            return Pairs(none, none, no_scores, no_scores)
+        return Pairs(
+            np.concatenate([part.queries for part in self._parts]),
+            np.concatenate([part.slots for part in self._parts]),
+            np.concatenate([part.lower for part in self._parts]),
+            np.concatenate([part.upper for part in self._parts]),
+        )
+
+    def _tighten(self) -> None:
+        pairs = self._joined()
+        self._learn(pairs)
+        pairs = pairs.of(np.flatnonzero(pairs.upper >= self.floors[pairs.queries]))
+        if len(pairs.queries) > 2 * self._wanted + _UNDECIDED:
+            pairs = self._best(pairs)
+            self._learn(pairs)
+        self._parts = [pairs]
+        self._count = len(pairs.queries)
+        self._tighten_at = self._next_limit(self._count)
+
+    def _learn(self, pairs: Pairs) -> None:
+        """Raise the thresholds to the k-th largest lower bound of each query."""
+        keys = _descending(pairs.queries, pairs.lower)
+        keys.sort()
+        counts = np.bincount(pairs.queries, minlength=len(self._k))
+        enough = np.flatnonzero(counts >= self._k)
+        last = (np.cumsum(counts) - counts + self._k - 1)[enough]
+        self.raise_threshold(enough, _value(keys[last]))
+
+    def _best(self, pairs: Pairs) -> Pairs:
+        """Score ``pairs``; the k best of each query in order, with equal bounds."""
+        scores = self._scores(pairs)
+        fits = np.flatnonzero(scores >= self._min_scores[pairs.queries])
+        queries, slots, scores = pairs.queries[fits], pairs.slots[fits], scores[fits]
+        newest_first = np.iinfo(np.uint64).max - self._ring.seqs(slots)
+        order = np.lexsort((newest_first, _descending(queries, scores)))
+        queries = queries[order]
+        counts = np.bincount(queries, minlength=len(self._k))
+        places = np.arange(len(order)) - (np.cumsum(counts) - counts)[queries]
+        best = np.flatnonzero(places < self._k[queries])
+        order = order[best]
+        return Pairs(queries[best], slots[order], scores[order], scores[order])
+
+    def _scores(self, pairs: Pairs) -> F32:
+        scores = np.empty(len(pairs.slots), np.float32)
+        step = max(1, _GATHER_ELEMENTS // self._ring.dim)
+        for start in range(0, len(scores), step):
+            some = slice(start, start + step)
+            rows = self._ring.vectors[pairs.slots[some]]
+            queries = self._queries[pairs.queries[some]]
+            scores[some] = score.score_pairs(self._metric, rows, queries)
+        return scores
+
+
+def kth_largest(values: F32, k: I64) -> F32:
+    """Return the ``k[i]``-th largest of ``values[i]`` (h, n), or -inf where k is above n; (h,)."""
+    count = values.shape[1]
+    places = np.maximum(count - k, 0)
+    if (places == places[0]).all():
+        # numpy partitions with SIMD for one place only; a full sort is faster than several.
+        ordered = np.partition(values, places[0], axis=1)
+    else:
+        ordered = np.sort(values, axis=1)
+    found: F32 = ordered[np.arange(len(values)), places]
+    found[k > count] = -np.inf
+    return found
+
+
+def newest_of_ties(lower: F32, upper: F32, threshold: F32, k: I64) -> Bool1:
+    """Which columns may be among the k best, where ties would let too many through; (h, n).
+
+    ``lower``, ``upper`` (h, n) have columns in seq order; ``threshold`` is ``kth_largest`` of
+    ``lower``. A column at the threshold is out if newer ones that surely are at it fill the places
+    that the surely better ones leave.
+    """
+    at = threshold[:, None]
+    places = k - np.count_nonzero(lower > at, axis=1)
+    surely_tied = lower == at
+    newer = np.cumsum(surely_tied[:, ::-1], axis=1)[:, ::-1] - surely_tied
+    maybe: Bool1 = (upper > at) | ((upper == at) & (newer < places[:, None]))
+    return maybe
+
+
+def _descending(queries: I64, values: F32) -> I64:
+    """Keys that sort by query, then by value from large to small."""
+    bits = (values + np.float32(0)).view(np.int32)
+    ordered = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
+    keys: I64 = (queries << 32) + (0x7FFFFFFF - ordered.astype(np.int64))
+    return keys
+
+
+def _value(keys: I64) -> F32:
+    """Return the values of ``_descending`` keys."""
+    ordered = (0x7FFFFFFF - (keys & 0xFFFFFFFF)).astype(np.int32)
+    return (ordered ^ ((ordered >> 31) & np.int32(0x7FFFFFFF))).view(np.float32)
