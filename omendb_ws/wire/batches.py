@@ -20,10 +20,8 @@ from .fields import shown
 from .frames import Header
 from .limits import Limits
 from .messages import JsonObject
-from .opcodes import COLUMN_DTYPES, MAX_STR_ID_BYTES, Section
+from .opcodes import COLUMN_DTYPES, FLAG_COLUMNS, FLAG_IDS, MAX_STR_ID_BYTES, Section
 
-_FLAG_IDS: Final = 1
-_FLAG_COLUMNS: Final = 2
 #: Columns are sections beside the named ones: a column may be called ``ids`` or ``vectors``.
 _COLUMN: Final = "column "
 
@@ -39,7 +37,7 @@ def column_types(
     Raises BadFrame where flag and JSON disagree, BadRequest, BadMetadata for a name that is not
     declared, NotFound for the handle.
     """
-    if ("columns" in json) != bool(header.flags & _FLAG_COLUMNS):
+    if ("columns" in json) != bool(header.flags & FLAG_COLUMNS):
         raise BadFrame("flags: bit 2 and JSON columns go together")
     columns = json.get("columns", {})
     if type(columns) is dict:
@@ -181,10 +179,10 @@ def as_sections(rows: RowBatch) -> tuple[JsonObject, int, list[tuple[str, Any]]]
     if isinstance(rows.ids, list):
         json["ids"] = rows.ids
     elif rows.ids is not None:
-        flags |= _FLAG_IDS
+        flags |= FLAG_IDS
         arrays.append(("ids", np.ascontiguousarray(rows.ids, "<u8")))
     if rows.columns:
-        flags |= _FLAG_COLUMNS
+        flags |= FLAG_COLUMNS
         json["columns"] = {name: column_type(column) for name, column in rows.columns.items()}
         for name, column in rows.columns.items():
             values: NDArray[Any]

@@ -37,10 +37,15 @@ from .messages import (
     Subscribe,
 )
 from .opcodes import (
+    FLAG_COLUMNS,
+    FLAG_DUPLICATE,
+    FLAG_MATCH,
+    FLAG_VECTORS,
     HEADER_BYTES,
     KIND_NUMBERS,
     KINDS,
     MAGIC,
+    MAX_U32,
     OPS,
     PROTOCOL_BYTE,
     SUBSCRIPTION_KINDS,
@@ -51,12 +56,8 @@ from .opcodes import (
 #: A handle to the declared columns of its collection; None where there is no such collection.
 ColumnsOf: TypeAlias = Callable[[int], Mapping[str, ColumnType] | None]
 
+#: A message shorter than this has no id that could be read.
 _ID_END: Final = 8
-_FLAG_IDS: Final = 1
-_FLAG_COLUMNS: Final = 2
-_FLAG_DUPLICATE: Final = 1
-_FLAG_MATCH: Final = 1
-_FLAG_VECTORS: Final = 2
 
 
 def decode_request(
@@ -77,10 +78,10 @@ def decode_request(
         check_reserved(header, kind)
         if header.n == 0:
             raise BadFrame("n: must be at least 1")
-        json = _read_json(frame, header, kind)
         if kind.name == "ADD":
-            return _add(frame, header, kind, json, limits, columns_of)
-        vectors = read_sections(frame, header, kind.sections)["vectors"]
+            return _add(frame, header, kind, limits, columns_of)
+        vectors = read_sections(frame, header, kind.sections)[0]["vectors"]
+        json = _read_json(frame, header, kind)
         if header.dim > limits.max_dim:
             raise TooLarge(f"dim: at most {limits.max_dim} (max_dim)")
         return _READERS[kind.name](header, json, vectors, limits)
@@ -89,11 +90,9 @@ def decode_request(
 
 
 def _read_json(frame: bytes, header: Header, kind: Kind) -> JsonObject:
-    """The JSON section; {} where there is none."""
+    """The JSON section, which lies within the message; {} where there is none."""
     if header.json_bytes == 0:
         return {}
-    if sections_end(header) > len(frame):
-        raise BadFrame("json_bytes: more than the message has")
     try:
         body = orjson.loads(memoryview(frame)[HEADER_BYTES : HEADER_BYTES + header.json_bytes])
     except orjson.JSONDecodeError as error:
@@ -108,13 +107,17 @@ def _add(
     frame: bytes,
     header: Header,
     kind: Kind,
-    json: JsonObject,
     limits: Limits,
     columns_of: ColumnsOf | None,
 ) -> Add:
+    """The fixed sections first: where the columns lie stands in the JSON section."""
+    has_columns = bool(header.flags & FLAG_COLUMNS)
+    arrays, end = read_sections(frame, header, present(kind, header, {}), is_all=not has_columns)
+    json = _read_json(frame, header, kind)
     types = batches.column_types(header, json, columns_of)
-    sections = present(kind, header, {}) + batches.column_sections(types)
-    arrays = read_sections(frame, header, sections)
+    if has_columns:
+        columns = batches.column_sections(types)
+        arrays.update(read_sections(frame, header, columns, start=end)[0])
     values = field_room.read_fields(json, _BATCH_FIELDS, limits)
     field_room.check_batch_pair(values)
     rows: RowBatch | OmenError
@@ -175,7 +178,7 @@ _ROWS: Final = KIND_NUMBERS["ROWS"]
 
 def encode_added(request_id: int, added: Added) -> bytes:
     """ADDED; seqs that are not known are 0."""
-    flags = _FLAG_DUPLICATE if added.duplicate else 0
+    flags = FLAG_DUPLICATE if added.duplicate else 0
     header = Header(MAGIC, PROTOCOL_BYTE, _ADDED, flags, request_id, 0, 0, 0, 0, 0, 0)
     seqs = [added.version, added.first_seq or 0, added.last_seq or 0]
     return pack(header, b"", [np.array(seqs, "<u8")])
@@ -185,10 +188,10 @@ def encode_results(request_id: int, results: Results) -> bytes:
     """RESULTS; the arrays are copied once, into the message."""
     hits = results.hits
     json = _hits_json(hits, results.subs)
-    flags, dim = (_FLAG_VECTORS, hits.vectors.shape[1]) if hits.vectors is not None else (0, 0)
+    flags, dim = (FLAG_VECTORS, hits.vectors.shape[1]) if hits.vectors is not None else (0, 0)
     header = Header(
         MAGIC, PROTOCOL_BYTE, _RESULTS, flags, request_id, 0,
-        len(results.counts), dim, len(hits.seqs), len(json), results.took_us,
+        len(results.counts), dim, len(hits.seqs), len(json), min(results.took_us, MAX_U32),
     )  # fmt: skip
     version = np.array([results.version], "<u8")
     return pack(header, json, [version, results.counts, *_hit_arrays(hits)])
@@ -198,9 +201,9 @@ def encode_rows(rows: Rows) -> bytes:
     """ROWS: one push of a ``feed`` or ``match`` subscription."""
     hits = rows.hits
     json = _hits_json(hits, None)
-    flags, dim = (_FLAG_VECTORS, hits.vectors.shape[1]) if hits.vectors is not None else (0, 0)
+    flags, dim = (FLAG_VECTORS, hits.vectors.shape[1]) if hits.vectors is not None else (0, 0)
     if rows.kind == "match":
-        flags |= _FLAG_MATCH
+        flags |= FLAG_MATCH
     header = Header(
         MAGIC, PROTOCOL_BYTE, _ROWS, flags, rows.sub, 0, len(hits.seqs), dim, 0, len(json), 0
     )
@@ -321,34 +324,43 @@ def decode_incoming(frame: bytes) -> tuple[int, Added] | tuple[int, Results] | R
     """What a client received; arrays are views on ``frame``. Raises BadFrame."""
     header = read_header(frame)
     kind = KINDS.get(header.kind)
-    if header.magic != MAGIC or header.protocol != PROTOCOL_BYTE or kind is None:
+    if header.magic != MAGIC or header.protocol != PROTOCOL_BYTE:
         raise BadFrame("the server sent no message of this protocol")
+    if kind is None or kind.name not in ("ADDED", "RESULTS", "ROWS"):
+        raise BadFrame(f"the server sent kind {header.kind}")
     json = _incoming_json(frame, header)
-    arrays = read_sections(frame, header, present(kind, header, json))
+    arrays, _ = read_sections(frame, header, present(kind, header, json))
     if kind.name == "ADDED":
         return header.id, _added(header, arrays)
-    hits = Hits(
+    hits, version = _hits(json, arrays), int(arrays["version"][0])
+    if kind.name == "RESULTS":
+        counts = arrays["counts"]
+        return header.id, Results(version, counts, hits, header.took_us, json.get("subs"))
+    to_seq = int(arrays["to_seq"][0])
+    if header.flags & FLAG_MATCH:
+        return Rows(header.id, "match", version, to_seq, hits)
+    return Rows(header.id, "feed", version, to_seq, hits)
+
+
+def _hits(json: JsonObject, arrays: Mapping[str, Any]) -> Hits:
+    count = len(arrays["seqs"])
+    for name in ("ids", "metadata"):
+        if name in json and (type(json[name]) is not list or len(json[name]) != count):
+            raise BadFrame(f"the server sent {name} that are not a list of {count}")
+    return Hits(
         ids=json["ids"] if "ids" in json else arrays["ids"],
         seqs=arrays["seqs"],
         scores=arrays.get("scores"),
         metadata=json.get("metadata"),
         vectors=arrays.get("vectors"),
     )
-    version = int(arrays["version"][0])
-    if kind.name == "RESULTS":
-        counts = arrays["counts"]
-        return header.id, Results(version, counts, hits, header.took_us, json.get("subs"))
-    if kind.name == "ROWS":
-        to_seq = int(arrays["to_seq"][0])
-        if header.flags & _FLAG_MATCH:
-            return Rows(header.id, "match", version, to_seq, hits)
-        return Rows(header.id, "feed", version, to_seq, hits)
-    raise BadFrame(f"the server sent kind {header.kind}")
 
 
 def _incoming_json(frame: bytes, header: Header) -> JsonObject:
     if header.json_bytes == 0:
         return {}
+    if sections_end(header) > len(frame):
+        raise BadFrame("json_bytes: more than the message has")
     try:
         body = orjson.loads(memoryview(frame)[HEADER_BYTES : HEADER_BYTES + header.json_bytes])
     except orjson.JSONDecodeError as error:
@@ -362,5 +374,5 @@ def _added(header: Header, arrays: Mapping[str, Any]) -> Added:
     version, first_seq, last_seq = (
         int(arrays[name][0]) for name in ("version", "first_seq", "last_seq")
     )
-    duplicate = bool(header.flags & _FLAG_DUPLICATE)
+    duplicate = bool(header.flags & FLAG_DUPLICATE)
     return Added(version, first_seq or None, last_seq or None, duplicate)

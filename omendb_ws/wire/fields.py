@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
-import numpy as np
 from omendb_core.errors import (
     BadFilter,
     BadId,
@@ -204,12 +203,6 @@ def check_batch_pair(values: Mapping[str, Any]) -> None:
     if ("producer" in values) != ("batch" in values):
         absent = "batch" if "producer" in values else "producer"
         raise BadRequest(f"{absent}: missing; producer and batch go together")
-
-
-def as_float32(value: float) -> float:
-    """``value`` rounded to float32 (an infinity beyond its range), as every score in JSON is."""
-    with np.errstate(over="ignore"):
-        return float(np.float32(value))
 
 
 READERS: Final[Mapping[FieldType, Reader]] = {

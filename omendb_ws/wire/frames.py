@@ -7,6 +7,7 @@ Knows no meaning of a field.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -70,33 +71,40 @@ def present(kind: Kind, header: Header, json: Mapping[str, Any]) -> list[Section
 
 
 def read_sections(
-    frame: bytes, header: Header, sections: Iterable[Section]
-) -> dict[str, NDArray[Any]]:
-    """Views on the message, by name; its length must be exact and its padding zero.
+    frame: bytes,
+    header: Header,
+    sections: Iterable[Section],
+    start: int | None = None,
+    is_all: bool = True,
+) -> tuple[dict[str, NDArray[Any]], int]:
+    """Views on the message by name, and where the last one ends, padded.
 
-    Raises BadFrame.
+    From ``start`` on, or after the JSON section, whose padding is looked at then too. ``is_all``:
+    the message ends there. Raises BadFrame for a wrong length or padding that is not zero.
     """
-    places, end = [], sections_end(header)
-    gaps = [(HEADER_BYTES + header.json_bytes, end)]
+    places, gaps = [], []
+    if start is None:
+        start = sections_end(header)
+        gaps.append((HEADER_BYTES + header.json_bytes, start))
+    end = start
     for section in sections:
         dtype = np.dtype(section.dtype)
         shape = tuple(1 if name == "1" else getattr(header, name) for name in section.shape)
-        count = 1
-        for size in shape:
-            count *= size
-        start, filled = end, end + count * dtype.itemsize
-        end = start + padded(filled - start)
+        count = math.prod(shape)
+        places.append((section.name, dtype, shape, count, end))
+        filled = end + count * dtype.itemsize
+        end = padded(filled)
         gaps.append((filled, end))
-        places.append((section.name, dtype, shape, count, start))
-    if end != len(frame):
+    if end > len(frame) or (is_all and end < len(frame)):
         raise BadFrame(f"length: {len(frame)} bytes, the header says {end}")
     for filled, next_start in gaps:
         if any(frame[filled:next_start]):
-            raise BadFrame(f"padding: not zero at byte {filled}")
-    return {
-        name: np.frombuffer(frame, dtype, count, start).reshape(shape)
-        for name, dtype, shape, count, start in places
+            raise BadFrame(f"padding: not zero from byte {filled} to {next_start}")
+    views = {
+        name: np.frombuffer(frame, dtype, count, first).reshape(shape)
+        for name, dtype, shape, count, first in places
     }
+    return views, end
 
 
 #: Zeros to append to a section, by its length modulo 8.

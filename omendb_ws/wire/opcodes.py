@@ -57,7 +57,7 @@ Right = Literal["read", "write", "admin", "any", "none"]
 
 #: How a field is read (``fields.READERS``) and what it is called in documents.
 FieldType = Literal[
-    "string", "name", "choice", "integer", "k", "number", "ttl", "object", "filter", "include",
+    "string", "name", "choice", "integer", "k", "number", "ttl", "filter", "include",
     "columns", "vector", "vectors", "id", "ids", "rows", "producer", "batch",
 ]  # fmt: skip
 
@@ -71,7 +71,6 @@ JSON_TYPES: Final[Mapping[FieldType, str]] = MappingProxyType(
         "k": "integer",
         "number": "number",
         "ttl": "number or null",
-        "object": "object",
         "filter": "object",
         "include": "list of strings",
         "columns": "object",
@@ -134,6 +133,13 @@ class Op:
 DESCRIPTION: Final = (
     "collection", "dim", "metric", "capacity", "ids", "columns", "ttl", "durability", "epoch",
     "version", "first_seq", "last_seq", "rows", "bytes",
+)  # fmt: skip
+
+#: Fields of ``stats`` for the server (PROTOCOL section 6).
+SERVER_STATS: Final = (
+    "at", "uptime_s", "rss_bytes", "loop_lag_ms", "connections", "subscriptions", "adds_per_s",
+    "searches_per_s", "pushes_per_s", "merged_per_s", "gaps_per_s", "errors_per_s", "search_ms",
+    "add_ms", "push_ms",
 )  # fmt: skip
 
 _COLLECTION = Field("collection", "name", required=True)
@@ -235,7 +241,7 @@ _OPS = (
     Op("move", "read", (_SUB, replace(_VECTOR, required=True)),
        ("version", "results")),
     Op("unsubscribe", "none", (_SUB,)),
-    Op("stats", "read", (replace(_COLLECTION, required=False),), ("at",),
+    Op("stats", "read", (replace(_COLLECTION, required=False),), SERVER_STATS,
        server_right="admin"),
 )  # fmt: skip
 
@@ -302,6 +308,13 @@ class Kind:
         return sum(self.flags)
 
 
+#: Flag bits of ADD, of ADDED, of ROWS, and of every answer with rows.
+FLAG_IDS: Final = 1
+FLAG_COLUMNS: Final = 2
+FLAG_DUPLICATE: Final = 1
+FLAG_MATCH: Final = 1
+FLAG_VECTORS: Final = 2
+
 #: type of a column -> dtype of its array in ADD.
 COLUMN_DTYPES: Final[Mapping[str, str]] = MappingProxyType(
     {"f64": "<f8", "i64": "<i8", "bool": "|u1", "str": "<u4"}
@@ -320,7 +333,7 @@ def _hits(count: str) -> tuple[Section, ...]:
         Section("ids", "<u8", (count,), unless_json="ids"),
         Section("seqs", "<u8", (count,)),
         Section("scores", "<f4", (count,)),
-        Section("vectors", "<f4", (count, "dim"), flag=2),
+        Section("vectors", "<f4", (count, "dim"), flag=FLAG_VECTORS),
     )
 
 
@@ -328,14 +341,14 @@ _QUERIES = Section("vectors", "<f4", ("n", "dim"))
 _KINDS = (
     Kind(
         1, "ADD", "request", ("handle", "n", "dim", "json_bytes"),
-        (Section("ids", "<u8", ("n",), flag=1), _QUERIES),
+        (Section("ids", "<u8", ("n",), flag=FLAG_IDS), _QUERIES),
         json=("columns", "dictionaries", "metadata", "ids", "producer", "batch"),
-        flags={1: "ids as u64", 2: "columns"}, columns_flag=2,
+        flags={FLAG_IDS: "ids as u64", FLAG_COLUMNS: "columns"}, columns_flag=FLAG_COLUMNS,
     ),
     Kind(
         2, "ADDED", "reply", (),
         (_VERSION, Section("first_seq", "<u8", ("1",)), Section("last_seq", "<u8", ("1",))),
-        flags={1: "duplicate"},
+        flags={FLAG_DUPLICATE: "duplicate"},
     ),
     Kind(
         3, "SEARCH", "request", ("handle", "n", "dim", "k", "json_bytes"), (_QUERIES,),
@@ -344,19 +357,19 @@ _KINDS = (
     Kind(
         4, "RESULTS", "reply", ("n", "dim", "k", "json_bytes", "took_us"),
         (_VERSION, Section("counts", "<u4", ("n",)), *_hits("k")),
-        json=("metadata", "ids", "subs"), flags={2: "vectors"},
+        json=("metadata", "ids", "subs"), flags={FLAG_VECTORS: "vectors"},
     ),
     Kind(
         5, "LIVE", "push", ("n", "dim", "k", "json_bytes"),
         (_VERSION, *_hits("n"), Section("leave_seqs", "<u8", ("k",)),
          Section("leave_reasons", "|u1", ("k",))),
-        json=("metadata", "ids"), flags={2: "vectors"},
+        json=("metadata", "ids"), flags={FLAG_VECTORS: "vectors"},
     ),
     Kind(
         6, "ROWS", "push", ("n", "dim", "json_bytes"),
         (_VERSION, Section("to_seq", "<u8", ("1",)),
-         *(replace(one, flag=1) if one.name == "scores" else one for one in _hits("n"))),
-        json=("metadata", "ids"), flags={1: "match, with scores", 2: "vectors"},
+         *(replace(one, flag=FLAG_MATCH) if one.name == "scores" else one for one in _hits("n"))),
+        json=("metadata", "ids"), flags={FLAG_MATCH: "match, with scores", FLAG_VECTORS: "vectors"},
     ),
     Kind(
         7, "SUBSCRIBE", "request", ("handle", "n", "dim", "k", "json_bytes"), (_QUERIES,),
