@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from . import check_config, demo, new_key, ping, serve
-from .failure import fail
+from .failure import failing
 
 EXAMPLES = """\b
 Examples:
@@ -43,11 +43,9 @@ def _print_version(wanted: bool) -> None:
     from .. import event_loops
     from .._version import VERSION
 
-    try:
+    with failing(ValueError):  # OMENDB_KERNEL or OMENDB_EVENT_LOOP name what is not there
         kernel = scan.choose().name
         loop = event_loops.choose(os.environ.get("OMENDB_EVENT_LOOP", "auto")).name
-    except ValueError as error:  # OMENDB_KERNEL or OMENDB_EVENT_LOOP name what is not there
-        fail(str(error), wrong=True)
     print(f"omendb-ws {VERSION} (kernel {kernel}, event loop {loop})")
     raise typer.Exit
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
-from .failure import fail
+from .failure import failing
 from .loading import load_settings
 
 if TYPE_CHECKING:
@@ -67,14 +67,12 @@ def _open_files(settings: Settings) -> tuple[str, ...]:
     """Read the files that a server would; their warnings. Fails as ``serve`` would."""
     from .. import auth, event_loops, tls
 
-    try:
+    with failing(auth.KeyFileError, event_loops.EventLoopError, tls.TlsError):
         event_loops.choose(settings.event_loop)
         if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
             tls.server_context(settings.tls_certificate_file, settings.tls_key_file)
         if settings.api_key_file is not None:
             return auth.Keyring.load(settings.api_key_file).warnings
-    except (auth.KeyFileError, event_loops.EventLoopError, tls.TlsError) as error:
-        fail(str(error), wrong=True)
     return ()
 
 

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NoReturn
 
 import typer
 
+#: It did not work.
+FAILED: Final = 1
+#: It was asked for wrongly: a flag, a setting, a file that it names.
+WRONG: Final = 2
 
-def fail(*lines: str, wrong: bool = False) -> NoReturn:
-    """Say ``lines`` on stderr; leave with 1 (it did not work), or 2 if it was asked ``wrong``."""
+
+def fail(code: int, *lines: str) -> NoReturn:
+    """Say ``lines`` on stderr and leave with ``code``."""
     for line in lines:
         print(f"omendb-ws: {line}", file=sys.stderr)
-    raise typer.Exit(2 if wrong else 1)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def failing(*kinds: type[Exception], code: int = WRONG) -> Iterator[None]:
+    """Turn exceptions of ``kinds`` into ``fail(code, …)``, with each line of their text."""
+    try:
+        yield
+    except kinds as error:
+        fail(code, *str(error).splitlines())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .failure import fail
+from .failure import failing
 
 if TYPE_CHECKING:
     from ..config import Loaded
@@ -15,7 +15,5 @@ def load_settings(flags: Mapping[str, Any]) -> Loaded:
     """The settings from ``flags`` (by the settings' names), the environment and the file."""
     from .. import config
 
-    try:
+    with failing(config.SettingsError):
         return config.load(flags)
-    except config.SettingsError as error:
-        fail(*error.problems, wrong=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .failure import fail
+from .failure import failing
 
 
 def new_key(
@@ -33,9 +33,7 @@ def new_key(
     from .. import auth
 
     token = auth.new_token()
-    try:
+    with failing(auth.KeyFileError):
         entry = auth.key_entry(name, tenant, tuple(right or ("read", "write")), token)
-    except auth.KeyFileError as error:
-        fail(str(error), wrong=True)
     print(f"token (shown only now): {token}", file=sys.stderr)
     print(entry, end="")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .failure import fail
+from .failure import FAILED, WRONG, fail
 
 if TYPE_CHECKING:
     import ssl
@@ -42,9 +42,9 @@ def ping(
         with suppress(KeyboardInterrupt):
             asyncio.run(_ping(url, token, tls, count, interval_seconds, timeout_seconds, times_ms))
     except TimeoutError:
-        fail(f"{url}: no answer within {timeout_seconds:g} s")
+        fail(FAILED, f"{url}: no answer within {timeout_seconds:g} s")
     except (OSError, OmenError) as error:
-        fail(f"{url}: {str(error) or type(error).__name__}")
+        fail(FAILED, f"{url}: {str(error) or type(error).__name__}")
     finally:
         if times_ms:
             mean = sum(times_ms) / len(times_ms)
@@ -60,7 +60,7 @@ def _trusting(ca_file: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # ssl.SSLError is one
-        fail(f"--ca-file {ca_file}: {error.strerror or error}", wrong=True)
+        fail(WRONG, f"--ca-file {ca_file}: {error.strerror or error}")
 
 
 async def _ping(

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from . import options
-from .failure import fail
+from .failure import FAILED, fail, failing
 from .loading import load_settings
 
 if TYPE_CHECKING:
@@ -88,16 +88,12 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     logs.configure(settings.log_format, settings.log_level)
     for warning in warnings:
         logging.getLogger("omendb_ws").warning("%s", warning)
-    try:
+    with failing(auth.KeyFileError, event_loops.EventLoopError, tls.TlsError):
         loop = event_loops.choose(settings.event_loop)
         with asyncio.Runner(loop_factory=loop.new_loop) as runner:
             finished = runner.run(_serve(settings))
-    except (auth.KeyFileError, event_loops.EventLoopError, tls.TlsError) as error:
-        fail(str(error), wrong=True)
-    except KeyboardInterrupt:  # where the system has no signal handlers for event loops
-        finished = False
     if not finished:
-        fail("stopped by a second signal, before every client was served")
+        fail(FAILED, "stopped by a second signal, before every client was served")
 
 
 async def _serve(settings: Settings) -> bool:
@@ -110,7 +106,7 @@ async def _serve(settings: Settings) -> bool:
         try:
             server = await stack.enter_async_context(Server(settings))
         except OSError as error:
-            fail(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}")
+            fail(FAILED, f"cannot listen on {settings.host} port {settings.port}: {error.strerror}")
         print(_ready_line(settings, server.port, server.url), flush=True)
         await leave.wait()
         draining = asyncio.create_task(server.drain())
