@@ -192,7 +192,7 @@ def test_every_response_is_neither_stored_nor_guessed_at(path: str) -> None:
 
 LOOPBACK_HOSTS = [
     "localhost", "localhost:8765", "LOCALHOST:1", "localhost.", "a.localhost", "A.b.LocalHost:9",
-    "127.0.0.1", "127.0.0.1:8765", "127.0.0.1.", "127.0.0.1.", "127.9.9.9", "[::1]", "[::1]:8765", "[0:0::0:1]",
+    "127.0.0.1", "127.0.0.1:8765", "127.0.0.1.", "127.9.9.9", "[::1]", "[::1]:8765", "[0:0::0:1]",
     "[::ffff:127.0.0.1]", "[::FFFF:7f00:1]:80",
 ]  # fmt: skip
 FOREIGN_HOSTS = [
@@ -232,15 +232,6 @@ def test_an_open_server_answers_to_no_other_name(host: str) -> None:
 @pytest.mark.parametrize("policy", [OPEN_POLICY, KEYED], ids=["open", "keyed"])
 def test_a_host_that_is_none_is_refused(host: str | None, policy: Policy) -> None:
     assert upgrade(host=host, policy=policy) == 400
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["localhost\n", "localhost\r\nX: y", "localhost\0", "\u24dbocalhost", "localhost:\uff18\uff10"],
-)
-def test_what_no_header_can_hold_is_no_host_either(text: str) -> None:
-    assert parse_host(text) is None
-    assert parse_origin(f"http://{text}") is None
 
 
 @pytest.mark.parametrize(
