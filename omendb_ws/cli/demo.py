@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .failure import FAILED, failing
+from .serve import one_blas_thread
 
 
 def demo(
@@ -29,6 +30,7 @@ def demo(
     1,000 rows, again and again, while it searches with 197 others that are never streamed. In a
     terminal it shows what happens; elsewhere it prints a line a second.
     """
+    one_blas_thread()
     from ..demo.run import PortBusy, run_demo
 
     with failing(PortBusy, code=FAILED):
