@@ -1,0 +1,331 @@
+"""README.md is true: its tables are the code's, its commands and examples run.
+
+Every line of a ``sh`` block must be known to ``HOW``; a command that nothing here runs fails.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from omendb_ws.config import Settings, load
+from omendb_ws.http import _ROUTES
+from omendb_ws.metrics import METRICS
+from tests.project.pages import ROOT, blocks, names, number, page, section, table
+
+PAGE = page("README.md")
+DEFAULT_URL = "ws://127.0.0.1:8765/v1"
+DEFAULT_HTTP = "http://127.0.0.1:8765"
+TIMEOUT_SECONDS = 60
+
+
+def clean_environment() -> dict[str, str]:
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("OMENDB_")}
+    return {**kept, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
+
+
+def command(*arguments: str, cwd: Path = ROOT) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "omendb_ws", *arguments],
+        cwd=cwd,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@contextmanager
+def running(*arguments: str, cwd: Path = ROOT) -> Iterator[str]:
+    """A child started with ``arguments`` and a free port; gives the address it prints."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "omendb_ws", *arguments, "--port", "0"],
+        cwd=cwd,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    try:
+        lines = [child.stdout.readline()]
+        while not (found := re.search(r"wss?://\S+/v1", lines[-1])):
+            assert lines[-1], f"it ended without an address: {lines}"
+            lines.append(child.stdout.readline())
+        yield found[0]
+    finally:
+        child.send_signal(signal.SIGTERM)
+        child.stdout.close()
+        assert child.wait(TIMEOUT_SECONDS) == 0
+
+
+@pytest.fixture(scope="module")
+def demo_url() -> Iterator[str]:
+    with running("demo", "--seconds", "600") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def server_url() -> Iterator[str]:
+    with running("serve") as url:
+        yield url
+
+
+# -- commands -------------------------------------------------------------------------------------
+
+
+def commands() -> list[str]:
+    """Every line of every ``sh`` block, continued lines joined, comments gone."""
+    found = []
+    for block in blocks(PAGE):
+        if block.language == "sh":
+            for line in block.text.replace("\\\n", " ").splitlines():
+                text = " ".join(shlex.split(line, comments=True, posix=False))
+                found += [text] if text else []
+    assert found
+    return found
+
+
+def makes(text: str, url: str, place: Path) -> None:
+    """A target that is there; what it does is ``test_make``'s."""
+    target = text.split()[1]
+    assert re.search(rf"^{target}:", page("Makefile"), re.M), target
+
+
+def stands_in_the_makefile(text: str, url: str, place: Path) -> None:
+    """What make does by itself: its own lines, without what makes pip quiet."""
+    done = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", "run", "test", f"VENV={place}"],
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if k not in {"MAKEFLAGS", "MAKELEVEL", "PYTHON"}},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    plain = done.stdout.replace(str(place), ".venv")
+    plain = plain.replace(" --quiet --disable-pip-version-check", "")
+    assert re.search(rf"^{re.escape(text)}( \|\||$)", plain, re.M), text
+
+
+def uses_the_demo(text: str, url: str, place: Path) -> None:
+    """A command of ours against the demo that runs already."""
+    command(*shlex.split(text.replace(DEFAULT_URL, url))[1:], cwd=place)
+
+
+def prints(text: str, url: str, place: Path) -> None:
+    output, _, file = text.partition(" >> ")
+    said = command(*shlex.split(output)[1:], cwd=place)
+    if file:
+        (place / file).write_text(said)
+
+
+def serves(text: str, url: str, place: Path) -> None:
+    """Start it on a free port, ask whether it is ready, end it."""
+    arguments = shlex.split(text)[1:]
+    if "--port" in arguments:
+        at = arguments.index("--port")
+        del arguments[at : at + 2]
+    with running(*arguments, cwd=place) as address:
+        http = address.replace("ws://", "http://").removesuffix("/v1")
+        with urllib.request.urlopen(f"{http}/readyz", timeout=TIMEOUT_SECONDS) as response:
+            assert response.status == 200
+
+
+def fetches(text: str, url: str, place: Path) -> None:
+    address = shlex.split(text)[-1]
+    assert address.startswith(DEFAULT_HTTP)
+    http = url.replace("ws://", "http://").removesuffix("/v1")
+    with urllib.request.urlopen(address.replace(DEFAULT_HTTP, http), timeout=30) as response:
+        assert response.status == 200
+
+
+def changes_directory(text: str, url: str, place: Path) -> None:
+    """``git clone`` and ``cd`` are how a reader came here."""
+
+
+HOW: dict[str, Callable[[str, str, Path], None]] = {
+    r"make (run|test|bench|style|types|clean)": makes,
+    r"python3 -m venv \.venv|\.venv/bin/python -m (pip install --editable \S+|pytest)"
+    r"|\.venv/bin/omendb-ws demo": stands_in_the_makefile,
+    r"omendb-ws ping .*": uses_the_demo,
+    r"omendb-ws (--version|check-config.*|new-key.*)": prints,
+    r"omendb-ws serve.*": serves,
+    r"curl .*": fetches,
+    r"git clone .*|cd .*": changes_directory,
+}
+
+
+@pytest.mark.parametrize("text", commands())
+def test_a_command_runs(
+    text: str, demo_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers = [run for pattern, run in HOW.items() if re.fullmatch(pattern, text)]
+    assert len(handlers) == 1, f"no test knows how to run: {text}"
+    if "keys.toml" in text and ">>" not in text:
+        (tmp_path / "keys.toml").write_text(command("new-key", "--name", "app"))
+    handlers[0](text, demo_url, tmp_path)
+
+
+# -- examples -------------------------------------------------------------------------------------
+
+
+def examples(language: str) -> list[str]:
+    found = [block.text for block in blocks(PAGE) if block.language == language]
+    assert found, language
+    return found
+
+
+def test_the_quickstart_is_the_example() -> None:
+    assert page("examples/quickstart.py") in examples("python")
+
+
+@pytest.mark.parametrize("text", examples("python"))
+def test_a_python_example_runs_and_prints_what_it_says(text: str, demo_url: str) -> None:
+    """Against the demo's server, which is what a reader has; comments ``# prints …`` hold."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", text.replace(DEFAULT_URL, demo_url)],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def node() -> str | None:
+    """A node with ``WebSocket``: 22, or 20 with a flag."""
+    found = shutil.which("node")
+    if found is None:
+        return None
+    version = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
+    major = re.match(r"v(\d+)", version)
+    return found if major and int(major[1]) >= 20 else None
+
+
+@pytest.mark.skipif(node() is None, reason="node 20 or newer is not installed")
+@pytest.mark.parametrize("text", examples("js"))
+def test_a_javascript_example_runs(text: str, demo_url: str) -> None:
+    # Let it talk for a moment after its last line, then end it as closing the page would.
+    script = text.replace(DEFAULT_URL, demo_url)
+    done = subprocess.run(
+        [node() or "", "--no-warnings", "--experimental-websocket", "--input-type=module", "-"],
+        input=f"{script}\nsetTimeout(() => process.exit(0), 3000);",
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"digit", done.stdout), done.stdout
+
+
+# -- settings, flags, metrics, routes -------------------------------------------------------------
+
+
+def setting_rows() -> dict[str, tuple[str, str]]:
+    rows = table(section(PAGE, "## Settings"), "setting")
+    return {names(row[0])[0]: (row[1], row[2]) for row in rows}
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    assert set(setting_rows()) == set(Settings.model_fields)
+
+
+def test_every_settings_default_is_the_codes() -> None:
+    defaults = load({}, {}).settings
+    told = {name: text for name, (text, _) in setting_rows().items()}
+    assert told.pop("max_memory_bytes") == "70% of the machine's"
+    for name, text in told.items():
+        value = getattr(defaults, name)
+        if value in (None, ()):
+            assert text == "none", name
+        elif isinstance(value, str):
+            assert text == f"`{value}`", name
+        elif isinstance(value, float):
+            assert float(text) == value, name
+        else:
+            assert number(text) == value, name
+
+
+def flags(*subcommand: str) -> set[str]:
+    said = command(*subcommand, "--help")
+    options = said[said.index("Options:") :]
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", options)) - {"--help"}
+
+
+def test_every_flag_of_serve_is_documented_and_no_other() -> None:
+    rows = table(section(PAGE, "## Settings"), "flag")
+    assert {name for row in rows for name in names(row[0])} == flags("serve")
+
+
+def test_every_command_and_its_flags_are_documented_and_no_other() -> None:
+    rows = {names(row[0])[0]: row[1] for row in table(PAGE, "command", "what it does", "flags")}
+    listed = re.search(r"Commands:\n((?:  .*\n)+)", command("--help"))
+    assert listed
+    assert set(rows) == set(re.findall(r"^  ([a-z][a-z-]*)", listed[1], re.M))
+
+
+@pytest.mark.parametrize("name", ["demo", "ping", "new-key"])
+def test_a_commands_flags_are_documented(name: str) -> None:
+    rows = {names(row[0])[0]: row[2] for row in table(PAGE, "command", "what it does", "flags")}
+    assert set(re.findall(r"--[a-z][a-z-]*", rows[name])) == flags(name)
+
+
+def test_every_metric_is_documented_with_its_kind_and_no_other() -> None:
+    rows = table(section(PAGE, "## Watching it"), "metric")
+    told = {names(row[0])[0]: (row[1], names(row[2])) for row in rows}
+    coded = {
+        metric.name + ("_total" if metric.kind == "counter" else ""): metric for metric in METRICS
+    }
+    assert {name: kind for name, (kind, _) in told.items()} == {
+        name: metric.kind for name, metric in coded.items()
+    }
+    for name, metric in coded.items():
+        if metric.label is not None:
+            assert metric.label in told[name][1], name
+
+
+def test_every_metric_stands_on_the_page_of_a_running_server(server_url: str) -> None:
+    http = server_url.replace("ws://", "http://").removesuffix("/v1")
+    with urllib.request.urlopen(f"{http}/metrics", timeout=30) as response:
+        text = response.read().decode()
+    for row in table(section(PAGE, "## Watching it"), "metric"):
+        name = names(row[0])[0]
+        assert re.search(
+            rf"^# TYPE {name.removesuffix('_total')}(_total)? {row[1]}$", text, re.M
+        ), name
+
+
+def test_every_route_is_documented() -> None:
+    rows = table(section(PAGE, "## Watching it"), "address")
+    told = {name for row in rows for name in names(row[0])}
+    assert told == set(_ROUTES)
+
+
+def test_every_error_class_that_the_readme_names_is_there() -> None:
+    import omendb_ws.client.errors as errors
+
+    for name in re.findall(r"except (?:\w+\.)*(\w+)", PAGE):
+        assert hasattr(errors, name), name
+
+
+def test_what_the_readme_links_to_is_there() -> None:
+    for target in re.findall(r"\]\(([^)#]+)", PAGE):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
+    for target in re.findall(r'src="([^"]+)"', PAGE):
+        assert (ROOT / target).exists(), target
