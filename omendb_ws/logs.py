@@ -19,13 +19,14 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 
 class TextFormatter(logging.Formatter):
-    """``2026-01-31T12:00:00.123Z INFO omendb_ws.server: text``, line breaks escaped."""
+    """``2026-01-31T12:00:00.123Z INFO omendb_ws.server: text``, what cannot be printed escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; a traceback, where there is one, on the lines after it."""
         line = f"{_timestamp(record)} {record.levelname} {record.name}: {record.getMessage()}"
-        # What a client sent may be part of a message, and must not be able to forge a line.
-        line = line.replace("\r", "\\r").replace("\n", "\\n")
+        # What a client sent may be part of it, and must forge no line and move no cursor.
+        if not line.isprintable():
+            line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
