@@ -1,0 +1,171 @@
+"""Filters done naively, row by row, from PROTOCOL section 5 alone; and documents to try.
+
+``passes(document, metadata)`` says whether one row passes a *valid* filter document.
+``filters_for(columns)`` is a hypothesis strategy of valid documents over declared columns, with
+literals from small pools (``VALUES``), so that rows drawn from the same pools are often hit.
+``metadata_for(columns)`` is one of metadata objects whose values are from those pools, or null, or
+absent.
+
+Nothing here is shared with the engine: plain Python numbers, and None for null.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import strategies as st
+
+Document = dict[str, Any]
+
+#: Literals for each type of column. -0.0, halves between integers and 1e308 (whose products
+#: overflow) are there on purpose, and a text like code.
+VALUES: dict[str, list[Any]] = {
+    "f64": [0.0, -0.0, 1.5, 9, 9.0, -2.0, 0.1, 3, 1e308, -1e-308],
+    "i64": [0, 1, 2, 3, -1, -3, 7, 2**53 - 1, -(2**53) + 1],
+    "bool": [True, False],
+    "str": ["a", "b", "ü", "", "zz", "__import__('os')", "𝄞"],
+}
+#: Further literals that a filter on such a column may hold.
+FURTHER: dict[str, list[Any]] = {"i64": [2.5, -0.5, 3.0, -3.5, -0.0], "f64": [10**20, -3]}
+
+
+# -- the oracle -------------------------------------------------------------------------------
+
+
+def passes(document: Document, metadata: Mapping[str, Any]) -> bool:
+    """Whether a row with ``metadata`` passes ``document``."""
+    return all(_entry_passes(key, value, metadata) for key, value in document.items())
+
+
+def _entry_passes(key: str, value: Any, metadata: Mapping[str, Any]) -> bool:
+    if key == "$and":
+        return all([passes(item, metadata) for item in value])
+    if key == "$or":
+        return any([passes(item, metadata) for item in value])
+    if key == "$not":
+        return not passes(value, metadata)
+    conditions = value if isinstance(value, dict) else {"$eq": value}
+    left = _number(metadata.get(key))
+    return all(_holds(left, operator, right, metadata) for operator, right in conditions.items())
+
+
+def _holds(left: Any, operator: str, operand: Any, metadata: Mapping[str, Any]) -> bool:
+    if operator == "$exists":
+        return (left is not None) == operand
+    if operator in ("$in", "$nin"):
+        among = left is not None and any(left == _number(value) for value in operand)
+        return among == (operator == "$in")
+    right = _arithmetic(operand, metadata) if isinstance(operand, dict) else _number(operand)
+    if left is None or right is None:
+        return operator == "$ne"
+    if operator == "$eq":
+        return bool(left == right)
+    if operator == "$ne":
+        return bool(left != right)
+    if operator == "$lt":
+        return bool(left < right)
+    if operator == "$lte":
+        return bool(left <= right)
+    if operator == "$gt":
+        return bool(left > right)
+    if operator == "$gte":
+        return bool(left >= right)
+    raise AssertionError(f"no such operator: {operator}")
+
+
+def _arithmetic(operand: Any, metadata: Mapping[str, Any]) -> float | None:
+    """An operand's value; None is null, and so is what is not finite, at every step."""
+    if isinstance(operand, str):
+        value = metadata.get(operand)
+        return None if value is None else float(value)
+    if not isinstance(operand, dict):
+        return float(operand)
+    ((operator, sides),) = operand.items()
+    left, right = (_arithmetic(side, metadata) for side in sides)
+    if left is None or right is None or (operator == "$div" and right == 0):
+        return None
+    result = {
+        "$add": lambda: left + right,
+        "$sub": lambda: left - right,
+        "$mul": lambda: left * right,
+        "$div": lambda: left / right,
+    }[operator]()
+    return result if math.isfinite(result) else None
+
+
+def _number(value: Any) -> Any:
+    """``value``, as float64 if it is an integer that only an ``f64`` column can hold."""
+    if isinstance(value, int) and abs(value) >= 2**53:
+        return float(value)
+    return value
+
+
+# -- strategies -------------------------------------------------------------------------------
+
+
+def metadata_for(columns: Mapping[str, str]) -> st.SearchStrategy[Document]:
+    """Metadata objects for the declared ``columns`` (name → type)."""
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            name: st.one_of(st.none(), st.sampled_from(VALUES[type_]))
+            for name, type_ in columns.items()
+        },
+    )
+
+
+def filters_for(columns: Mapping[str, str]) -> st.SearchStrategy[Document]:
+    """Valid filter documents on ``columns`` (name → type), ``{}`` among them."""
+    conditions = st.fixed_dictionaries(
+        {}, optional={name: _condition_for(type_, columns) for name, type_ in columns.items()}
+    )
+
+    def nested(children: st.SearchStrategy[Document]) -> st.SearchStrategy[Document]:
+        several = st.lists(children, min_size=1, max_size=3)
+        junctions = st.fixed_dictionaries(
+            {}, optional={"$and": several, "$or": several, "$not": children}
+        )
+        return st.builds(lambda one, other: {**one, **other}, conditions, junctions)
+
+    return st.recursive(conditions, nested, max_leaves=6)
+
+
+def _condition_for(type_: str, columns: Mapping[str, str]) -> st.SearchStrategy[Any]:
+    """What may stand right of a column of ``type_``: a bare value, or operators."""
+    literal = st.sampled_from(VALUES[type_] + FURTHER.get(type_, []))
+    operand: st.SearchStrategy[Any] = literal
+    several = st.lists(literal, max_size=12)
+    operators: dict[str, st.SearchStrategy[Any]] = {
+        "$in": several,
+        "$nin": several,
+        "$exists": st.booleans(),
+    }
+    if type_ in ("f64", "i64"):
+        operand = st.one_of(literal, literal, arithmetic_for(columns))
+        operators |= dict.fromkeys(("$lt", "$lte", "$gt", "$gte"), operand)
+    operators |= {"$eq": operand, "$ne": operand}
+    one_or_two = st.lists(
+        st.sampled_from(sorted(operators)), min_size=1, max_size=2, unique=True
+    ).flatmap(lambda names: st.fixed_dictionaries({name: operators[name] for name in names}))
+    return st.one_of(literal, one_or_two)
+
+
+def arithmetic_for(columns: Mapping[str, str]) -> st.SearchStrategy[Any]:
+    """Arithmetic on the numeric ones of ``columns``, up to three levels."""
+    numeric = [name for name, type_ in columns.items() if type_ in ("f64", "i64")]
+    numbers = st.sampled_from([0, 1, -1, 0.5, 0.8, 2, 3, 1e308, -1e308, 1e-320])
+    leaf: st.SearchStrategy[Any] = st.one_of(st.sampled_from(numeric), numbers)
+
+    def operation(sides: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        return st.builds(
+            lambda operator, left, right: {operator: [left, right]},
+            st.sampled_from(["$add", "$sub", "$mul", "$div"]),
+            sides,
+            sides,
+        )
+
+    once = operation(leaf)
+    twice = operation(st.one_of(leaf, once))
+    return st.one_of(once, twice, operation(st.one_of(leaf, twice)))
