@@ -1,4 +1,4 @@
-"""A window as PROTOCOL sections 3 to 5 describe it, in the plainest Python: the judge of the engine.
+"""A window as PROTOCOL sections 3 to 5 describe it, in plain Python: the judge of the engine.
 
 No numpy arithmetic, no shared code with the engine: rows in a dict, scores by loops over floats.
 """
@@ -80,14 +80,16 @@ class Oracle:
         now_us: int,
     ) -> None:
         self._stamp(now_us)
+        # A row both overwritten and replaced by one add is evicted (PROTOCOL section 6's order).
+        last_seq = self.last_seq + len(vectors)
+        for seq, row in list(self.rows.items()):
+            if seq <= last_seq - self.capacity:
+                self._leave(seq, "evicted")
+            elif ids is not None and row.id in ids:
+                self._leave(seq, "replaced")
         for index, vector in enumerate(vectors):
             self.last_seq += 1
             key: Id = self.last_seq if ids is None else ids[index]
-            for seq, row in list(self.rows.items()):
-                if seq <= self.last_seq - self.capacity:
-                    self._leave(seq, "evicted")
-                elif row.id == key:
-                    self._leave(seq, "replaced")
             self._times[self.last_seq] = self.time_us
             self.rows[self.last_seq] = Row(
                 key, self.last_seq, stored(self.metric, vector), metadata[index], self.time_us
@@ -144,10 +146,8 @@ class Oracle:
         like: Id | None = None,
     ) -> list[tuple[Id, int, float]]:
         """(id, seq, score) of the k best; ``query`` as it came, ignored with ``like``."""
-        if like is None:
-            asked = stored(self.metric, query)
-        else:
-            asked = self.find(like).vector  # type: ignore[union-attr]
+        row = None if like is None else self.find(like)
+        asked = stored(self.metric, query) if row is None else row.vector
         scored = [
             (row.id, row.seq, score(self.metric, row.vector, asked))
             for row in self.live(document, last)

@@ -14,6 +14,7 @@ import numpy as np
 from . import ids as ids_room
 from . import score
 from .change import AddChange, AddRequest, Change, Repeated, RowBatch
+from .columns import TEXT_OVERHEAD_BYTES
 from .errors import BadId, DimMismatch, DuplicateId, OmenError, TooLarge
 from .metadata import check_columns, from_metadata, merge
 from .producers import Producers
@@ -130,9 +131,9 @@ def str_id_bytes(ids: Ids | None) -> int:
 
 
 def dictionary_bytes(columns: Mapping[str, Column]) -> int:
-    """UTF-8 bytes of the distinct texts that a batch brings, at most."""
+    """Bytes that the distinct texts of a batch add to the dictionaries, at most."""
     return sum(
-        len(text.encode())
+        len(text.encode()) + TEXT_OVERHEAD_BYTES
         for column in columns.values()
         if not isinstance(column, np.ndarray)
         for text in column.dictionary

@@ -64,8 +64,8 @@ class _Asked:
     excluded: int
 
 
-class _Masks:
-    """The distinct masks of one call, as rows of words."""
+class Masks:
+    """The distinct masks of one call, as rows of ``words``."""
 
     def __init__(self, window: Window) -> None:
         self._window = window
@@ -73,6 +73,7 @@ class _Masks:
         self.words: list[U64] = []
 
     def number(self, filter_: Filter | None, last: int | None) -> int:
+        """The place in ``words`` of the mask of live rows that pass, among the ``last`` newest."""
         window = self._window
         first_seq = window.first_seq
         if last is not None:
@@ -89,13 +90,14 @@ class _Masks:
         return self._numbers[key]
 
     def rows(self, number: int) -> int:
+        """How many rows a mask holds."""
         return int(np.bitwise_count(self.words[number]).sum())
 
 
 def search(window: Window, queries: list[Query]) -> list[Answer | OmenError]:
     """Answer every query, or say why not; one scan for all of them."""
     outcomes: dict[int, Answer | OmenError] = {}
-    masks = _Masks(window)
+    masks = Masks(window)
     asked: list[_Asked] = []
     for place, query in enumerate(queries):
         try:
@@ -108,7 +110,7 @@ def search(window: Window, queries: list[Query]) -> list[Answer | OmenError]:
     return [outcomes[place] for place in range(len(queries))]
 
 
-def _ask(window: Window, masks: _Masks, place: int, query: Query) -> _Asked:
+def _ask(window: Window, masks: Masks, place: int, query: Query) -> _Asked:
     excluded = -1
     if query.like is not None:
         excluded = int(window.ids.find(query.like)[0])
@@ -148,7 +150,7 @@ def _refuse_over(max_hits: int, count: int) -> None:
         raise TooLarge(f"the answer would hold {count} rows; at most {max_hits} fit in a reply")
 
 
-def _scan(window: Window, masks: _Masks, asked: list[_Asked]) -> TopK:
+def _scan(window: Window, masks: Masks, asked: list[_Asked]) -> TopK:
     repeats = [len(one.vectors) for one in asked]
     with np.errstate(over="ignore"):
         floors = np.array(

@@ -23,12 +23,14 @@ from .change import (
     UpdateChange,
     UpdateRequest,
 )
-from .columns import Columns, Payloads, from_metadata
+from .columns import Columns, Payloads
 from .errors import NotFound, OmenError, Quota
 from .filters import Filter, evaluate
 from .ids import bytes_for as ids_bytes_for
 from .ids import make_ids
 from .kernels.scan import Scan, choose
+from .live import Standing
+from .metadata import from_metadata
 from .query import NOTHING, Answer, Query, search
 from .ring import Ring, pack
 from .types import I64, Bool1, Definition, Hits, Ids, Include, WindowLimits
@@ -55,6 +57,7 @@ class Window:
         self.columns = Columns(definition.columns, definition.capacity)
         self.payloads = Payloads(definition.capacity)
         self.times_us: I64 = np.zeros(definition.capacity, np.int64)
+        self.standing = Standing(self)
         self.version = 0
         self.evicted = self.expired = self.replaced = self.deleted = 0
 
@@ -157,7 +160,9 @@ class Window:
         first_seq = self._first_seq_after(now_us - round(self.definition.ttl_seconds * 1e6))
         if first_seq <= self.first_seq:
             return None
-        change = ExpireChange(version=self.admission.version + 1, time_us=now_us, first_seq=first_seq)
+        change = ExpireChange(
+            version=self.admission.version + 1, time_us=now_us, first_seq=first_seq
+        )
         self.admission.observe(change)
         return change
 
@@ -213,6 +218,7 @@ class Window:
                 self._apply_add(change)
             case DeleteChange():
                 slots = self.ring.slots(change.seqs)
+                self.standing.note_gone(slots)
                 self._kill(slots)
                 self.deleted += len(slots)
             case UpdateChange():
@@ -221,6 +227,7 @@ class Window:
                 self.payloads.clear(slots)
                 self.columns.write(slots, change.columns)
                 self.payloads.write(slots, change.payloads)
+                self.standing.note_updated(change.seqs)
             case ExpireChange():
                 slots = self.ring.live_slots(self.first_seq, change.first_seq - 1)
                 self._kill(slots)
@@ -240,6 +247,7 @@ class Window:
         if change.ids is not None:
             replaced = self.ids.find(change.ids)
             replaced = replaced[replaced >= 0]
+            self.standing.note_gone(replaced)
             self._kill(replaced)
             self.replaced += len(replaced)
         slots = self.ring.append(change.vectors)

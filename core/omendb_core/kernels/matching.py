@@ -22,6 +22,8 @@ from ..types import F32, F64, I64, Bool1, Metric
 
 #: Products of one chunk: 4 MiB of float32, so that product, compare and search stay in cache.
 CHUNK_PRODUCTS: Final = 1 << 20
+#: Pairs decided in one go: bounds the copies of their vectors.
+DECIDED_AT_ONCE: Final = 1 << 14
 
 
 class Pairs(NamedTuple):
@@ -88,8 +90,8 @@ def _decided(
     open_still = floors[query] < np.inf
     row, query = row[open_still], query[open_still]
     scores = np.empty(len(row), np.float32)
-    for start in range(0, len(row), CHUNK_PRODUCTS // 64):
-        block = slice(start, start + CHUNK_PRODUCTS // 64)
+    for start in range(0, len(row), DECIDED_AT_ONCE):
+        block = slice(start, start + DECIDED_AT_ONCE)
         scores[block] = score.score_pairs(metric, rows[row[block]], queries[query[block]])
     keep = scores >= floors[query]
     return Pairs(row[keep], query[keep], scores[keep], np.concatenate([none, *crowded]))

@@ -1,0 +1,434 @@
+"""Standing queries over one window: what each answers now, kept by matching what changed.
+
+Two kinds. A *live* query keeps a list of rows and a floor: every row that passes its filter and
+whose (score, seq) is above the floor is in the list, so its answer is the list's k best, whatever
+leaves. A *match* query keeps nothing: each added row that reaches its ``min_score`` is reported.
+
+``advance`` takes the lists from the state they saw last to the window's state now: rows that left
+are taken out, new ones are matched with all queries in one matrix product against their floors
+(not against the k-th score: a row below it may be needed when a better one goes). More than 4 k
+entries: cut to 2 k, and the floor rises to the best one dropped. Fewer than k while something may
+lie below the floor: the list is made anew by a scan, many at a time, and its query says nothing
+until then. The k-skyband of the sliding-window literature would be smaller, but is not exact under
+deletes, replacements and updates.
+
+Knows the window it stands over, which owns it; nothing of subscriptions, sockets or time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from . import score
+from .filters import evaluate
+from .kernels.matching import Pairs, pairs_above
+from .keys import NO_ROW, encode, offsets_of, rebased, scores_of
+from .lists import Lists
+from .query import Masks
+from .standing import NO_FILTER, StandingQuery, Table
+from .types import F32, I64, U64, Bool1
+
+if TYPE_CHECKING:
+    from .window import Window
+
+#: A list is cut when it is longer than this many k …
+CUT_ABOVE: Final = 4
+#: … to this many.
+CUT_TO: Final = 2
+#: Lists made anew in one ``advance``; the others wait for the next. At 230 µs a query (numpy,
+#: 100,000 × 128) this is 60 ms: the longest that a burst of them holds up a tick.
+RENEWED_AT_ONCE: Final = 256
+#: Rows matched in one go: bounds the copy of their vectors.
+MATCHED_AT_ONCE: Final = 4096
+#: The base of keys moves up before offsets reach 2**32.
+REBASE_ABOVE: Final = 2**31
+
+
+class Advance(NamedTuple):
+    """What one ``advance`` found.
+
+    ``changed`` int64: handles of live queries whose answer may show a change. ``matched`` int64,
+    ``seqs`` uint64, ``scores`` float32 (m,): match queries, and the rows that reached them, by seq.
+    """
+
+    changed: I64
+    matched: I64
+    seqs: U64
+    scores: F32
+
+
+_NONE: Final = np.empty(0, np.int64)
+
+
+class Standing:
+    """All standing queries of one window. ``renewed`` counts the lists made anew (rescans)."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self.table = Table(window.definition.dim)
+        self._lists: dict[int, Lists] = {}
+        self._owners: dict[int, I64] = {}
+        self._base = 0
+        self._seen_seq = 0
+        self._seen_version = 0
+        self._waiting: set[int] = set()
+        self._listed: Bool1 = np.zeros(0, np.bool_)
+        self._gone: list[U64] = []
+        self._updated: list[U64] = []
+        self.renewed = 0
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def behind(self) -> bool:
+        """Whether ``advance`` has something to do."""
+        return bool(self._waiting) or (
+            len(self.table) > 0 and self._seen_version != self._window.version
+        )
+
+    @staticmethod
+    def bytes_for(k: int | None, dim: int) -> int:
+        """Bytes that one standing query takes."""
+        return 4 * dim + 80 + (Lists.bytes_for(_class_of(k)) if k else 0)
+
+    # -- queries come, move and go ------------------------------------------------------------
+
+    def add(self, queries: Sequence[StandingQuery], vectors: F32) -> I64:
+        """Take in queries with their prepared ``vectors`` float32 (n, dim); handles int64 (n,).
+
+        Live ones have an answer at once. The lists must have caught up (``advance``).
+        """
+        self._start_if_first()
+        handles = np.array([self.table.take(query) for query in queries], np.int64)
+        self._set_vectors(handles, vectors)
+        table = self.table
+        for handle in handles[table.k[handles] > 0].tolist():
+            self._give_list(handle)
+        matching = handles[table.k[handles] == 0]
+        table.raise_floors(matching, table.bases[matching])
+        self._renew_now(handles[table.k[handles] > 0])
+        return handles
+
+    def remove(self, handles: Sequence[int]) -> None:
+        """Forget queries."""
+        for handle in handles:
+            most_k = int(self.table.lists[handle])
+            if most_k:
+                self._lists[most_k].give_back(self.table.places[[handle]])
+            self._waiting.discard(handle)
+            self.table.give_back(handle)
+
+    def move(self, handles: I64, vectors: F32) -> None:
+        """Point live queries at other prepared vectors; they have their new answers at once."""
+        self._set_vectors(handles, vectors)
+        self._renew_now(handles)
+
+    def answer(self, handle: int) -> tuple[U64, F32]:
+        """Seqs uint64 (n,) and scores float32 (n,) of a live query's answer, best first."""
+        lists = self._lists[int(self.table.lists[handle])]
+        keys = lists.answer(int(self.table.places[handle]))
+        return offsets_of(keys) + np.uint64(self._base), scores_of(keys)
+
+    # -- the window says what happens ---------------------------------------------------------
+
+    def note_gone(self, slots: I64) -> None:
+        """Live rows in ``slots`` are about to leave, by deletion or replacement."""
+        if len(self._listed):
+            listed = slots[self._listed[slots]]
+            if len(listed):
+                self._gone.append(self._window.ring.seqs(listed))
+
+    def note_updated(self, seqs: U64) -> None:
+        """The metadata of rows changed."""
+        if len(self.table):
+            self._updated.append(seqs)
+
+    # -- advance ------------------------------------------------------------------------------
+
+    def advance(self) -> Advance:
+        """Bring every list to the window's state now; what changed. See the module."""
+        window = self._window
+        first_new, self._seen_seq = self._seen_seq + 1, window.last_seq
+        self._seen_version = window.version
+        if not len(self.table):
+            self._gone.clear()
+            self._updated.clear()
+            return Advance(_NONE, _NONE, _NONE.view(np.uint64), np.empty(0, np.float32))
+        touched = np.zeros(self.table.used, np.bool_)
+        updated = _joined(self._updated)
+        gone = _joined(self._gone)
+        self._updated.clear()
+        self._gone.clear()
+        self._drop_dead(gone, updated, touched)
+        new = window.ring.live_slots(first_new, window.last_seq)
+        self._listed[new] = False
+        matched = [self._match(slots, self.table.reach, touched) for slots in _chunks(new)]
+        # Rows that came since the last step were just matched as they are now.
+        self._match_updated(updated[updated < first_new], touched)
+        self._cut_and_find_short(touched)
+        self._renew(touched)
+        changed = self._publish(touched, updated)
+        self._rebase_if_due()
+        return Advance(
+            changed,
+            np.concatenate([_NONE, *(m[0] for m in matched)]),
+            np.concatenate([_NONE.view(np.uint64), *(m[1] for m in matched)]),
+            np.concatenate([np.empty(0, np.float32), *(m[2] for m in matched)]),
+        )
+
+    def _drop_dead(self, gone: U64, updated: U64, touched: Bool1) -> None:
+        """Take out rows below the window, ``gone`` ones, and, where there is a filter, ``updated``.
+
+        An update is a leave, and a candidate with its old seq.
+        """
+        first_offset = self._window.first_seq - self._base
+        is_gone = self._by_offset(gone, first_offset)
+        is_updated = self._by_offset(updated, first_offset)
+        for most_k, lists in self._lists.items():
+            hit = lists.oldest < first_offset
+            for marks in (is_gone, is_updated):
+                if marks is not None:
+                    hit[lists.holding(marks, first_offset)] = True
+            rows = np.flatnonzero(hit)
+            if not len(rows):
+                continue
+            owners = self._owners[most_k][rows]
+            offsets = offsets_of(lists.keys[rows])
+            places = np.minimum(
+                offsets - np.uint64(first_offset), self._window.definition.capacity
+            ).view(np.int64)
+            dead = offsets < first_offset
+            if is_gone is not None:
+                dead |= is_gone[places]
+            if is_updated is not None:
+                dead |= is_updated[places] & (self.table.filters[owners] != NO_FILTER)[:, None]
+            lists.drop(rows, dead)
+            touched[owners] = True
+
+    def _by_offset(self, seqs: U64, first_offset: int) -> Bool1 | None:
+        """Marks by offset from the window's first seq, as ``Lists.holding`` takes them."""
+        offsets = seqs - np.uint64(self._base)
+        offsets = offsets[offsets >= first_offset]
+        if not len(offsets):
+            return None
+        marks = np.zeros(self._window.definition.capacity + 1, np.bool_)
+        marks[(offsets - np.uint64(first_offset)).view(np.int64)] = True
+        return marks
+
+    def _match(self, slots: I64, reach: F32, touched: Bool1) -> tuple[I64, U64, F32]:
+        """Match live rows with the queries that ``reach`` lets take some; match queries' hits."""
+        ring, table, used = self._window.ring, self.table, self.table.used
+        found = pairs_above(
+            self._window.definition.metric,
+            ring.vectors[slots],
+            ring.norms[slots],
+            table.vectors[:used],
+            table.norms[:used],
+            reach[:used],
+            table.most[:used],
+        )
+        self._wait(found.crowded)
+        handles, rows, scores = self._filtered(found, slots)
+        seqs = ring.seqs(rows)
+        keys = encode(scores, seqs - np.uint64(self._base))
+        live = (table.k[handles] > 0) & (keys > table.floors[handles])
+        self._insert(handles[live], keys[live], touched)
+        self._listed[rows[live]] = True
+        matching = table.k[handles] == 0
+        return handles[matching], seqs[matching], scores[matching]
+
+    def _filtered(self, found: Pairs, slots: I64) -> tuple[I64, I64, F32]:
+        """Those pairs whose row passes its query's filter: handles, slots, scores."""
+        handles, scores = found.queries, found.scores
+        rows = slots[found.rows]
+        numbers = self.table.filters[handles]
+        passed = numbers == NO_FILTER
+        for number in np.unique(numbers[~passed]).tolist():
+            filter_ = self.table.distinct_filters.by_number[number]
+            of_this = np.flatnonzero(numbers == number)
+            passed[of_this] = evaluate(filter_, self._window.columns, rows[of_this])
+        return handles[passed], rows[passed], scores[passed]
+
+    def _match_updated(self, seqs: U64, touched: Bool1) -> None:
+        """Updated rows are candidates, with their old seqs, of queries that have a filter."""
+        table, ring = self.table, self._window.ring
+        takes = (table.filters != NO_FILTER) & (table.k > 0)
+        seqs = np.unique(seqs[seqs >= self._window.first_seq])
+        if not takes.any() or not len(seqs):
+            return
+        slots = ring.slots(seqs)
+        reach = np.where(takes, table.reach, np.float32(np.inf))
+        for chunk in _chunks(slots[ring.is_live(slots)]):
+            self._match(chunk, reach, touched)
+
+    def _insert(self, handles: I64, keys: U64, touched: Bool1) -> None:
+        touched[handles] = True
+        classes = self.table.lists[handles]
+        for most_k in np.unique(classes).tolist():
+            of_this = np.flatnonzero(classes == most_k)
+            places = self.table.places[handles[of_this]]
+            order = np.argsort(places, kind="stable")
+            full = self._lists[most_k].insert(places[order], keys[of_this[order]])
+            self._wait(self._owners[most_k][full])
+
+    def _cut_and_find_short(self, touched: Bool1) -> None:
+        table = self.table
+        for most_k, lists in self._lists.items():
+            owners = np.flatnonzero(touched & (table.lists[: table.used] == most_k))
+            if not len(owners):
+                continue
+            k, counts = table.k[owners], lists.counts[table.places[owners]]
+            long = owners[counts > CUT_ABOVE * k]
+            if len(long):
+                floors = lists.cut(table.places[long], CUT_TO * table.k[long])
+                open_still = ~np.isin(long, list(self._waiting))
+                table.raise_floors(long[open_still], floors[open_still])
+            self._wait(owners[(counts < k) & (table.floors[owners] > table.bases[owners])])
+
+    def _publish(self, touched: Bool1, updated: U64) -> I64:
+        """Handles whose answer is another one now, or holds a row of other metadata."""
+        table = self.table
+        touched[list(self._waiting)] = False
+        marks = self._by_offset(updated, self._window.first_seq - self._base)
+        changed = np.zeros(table.used, np.bool_)
+        for most_k, lists in self._lists.items():
+            owners = np.flatnonzero(touched & (table.lists[: table.used] == most_k))
+            if len(owners):
+                differs = lists.publish(table.places[owners], table.k[owners])
+                changed[owners[differs]] = True
+            if marks is not None:
+                rows = lists.holding(marks, self._window.first_seq - self._base)
+                holders = self._owners[most_k][rows]
+                changed[holders[table.wants_metadata[holders]]] = True
+        changed[list(self._waiting)] = False
+        return np.flatnonzero(changed)
+
+    # -- lists made anew ----------------------------------------------------------------------
+
+    def _wait(self, handles: I64) -> None:
+        """These lists are incomplete: nothing goes in, nothing is said, until they are renewed."""
+        self._waiting.update(handles.tolist())
+        self.table.reach[handles] = np.inf
+
+    def _renew(self, touched: Bool1) -> None:
+        handles = np.array(sorted(self._waiting)[:RENEWED_AT_ONCE], np.int64)
+        if len(handles):
+            self._make_lists(handles)
+            touched[handles] = True
+
+    def _renew_now(self, handles: I64) -> None:
+        for start in range(0, len(handles), RENEWED_AT_ONCE):
+            chunk = handles[start : start + RENEWED_AT_ONCE]
+            self._make_lists(chunk)
+            for handle in chunk.tolist():
+                lists = self._lists[int(self.table.lists[handle])]
+                lists.publish(self.table.places[[handle]], self.table.k[[handle]])
+
+    def _make_lists(self, handles: I64) -> None:
+        """Scan for the best 2 k + 1 rows: 2 k make the list, the last one is its floor."""
+        table, window = self.table, self._window
+        masks = Masks(window)
+        filters = [table.distinct_filters.by_number.get(n) for n in table.filters[handles].tolist()]
+        mask_of = np.array([masks.number(filter_, None) for filter_ in filters], np.int64)
+        most = CUT_TO * table.k[handles]
+        top = window.scan.top_k(
+            window.ring,
+            window.definition.metric,
+            table.vectors[handles],
+            most + 1,
+            scores_of(table.bases[handles]),
+            np.stack(masks.words),
+            mask_of,
+        )
+        keys = encode(top.scores, window.ring.seqs(top.slots) - np.uint64(self._base))
+        self._listed[top.slots] = True
+        floors = table.bases[handles]
+        end = 0
+        for index, (handle, count) in enumerate(
+            zip(handles.tolist(), top.counts.tolist(), strict=True)
+        ):
+            found = keys[end : end + count]
+            end += count
+            if count > most[index]:
+                floors[index] = found[-1]
+                found = found[:-1]
+            self._lists[int(table.lists[handle])].replace(int(table.places[handle]), found)
+        table.raise_floors(handles, floors)
+        self._waiting.difference_update(handles.tolist())
+        self.renewed += len(handles)
+
+    # -- bookkeeping --------------------------------------------------------------------------
+
+    def _start_if_first(self) -> None:
+        if not len(self.table):
+            self._seen_seq, self._seen_version = self._window.last_seq, self._window.version
+            self._gone.clear()
+            self._updated.clear()
+            self._listed = np.zeros(self._window.definition.capacity, np.bool_)
+        assert self._seen_version == self._window.version, "queries came before advance"
+
+    def _set_vectors(self, handles: I64, vectors: F32) -> None:
+        self.table.vectors[handles] = vectors
+        self.table.norms[handles] = score.norms(vectors)
+
+    def _give_list(self, handle: int) -> None:
+        most_k = _class_of(int(self.table.k[handle]))
+        lists = self._lists.setdefault(most_k, Lists(most_k))
+        place = int(lists.take(1)[0])
+        self.table.lists[handle], self.table.places[handle] = most_k, place
+        owners = self._owners.get(most_k, _NONE)
+        if len(owners) < len(lists.counts):
+            owners = np.concatenate([owners, np.zeros(len(lists.counts) - len(owners), np.int64)])
+        owners[place] = handle
+        self._owners[most_k] = owners
+
+    def _rebase_if_due(self) -> None:
+        if self._window.last_seq - self._base <= REBASE_ABOVE:
+            return
+        by = self._window.first_seq - 1 - self._base
+        self._base += by
+        self.table.floors = rebased(self.table.floors, by)
+        for lists in self._lists.values():
+            lists.rebase(by)
+
+    def check(self) -> None:
+        """Raise AssertionError unless every list is all rows above its floor, and 4 k at most."""
+        assert not self.behind or self._waiting, "advance has not been called"
+        table, window = self.table, self._window
+        slots = window.ring.live_slots(window.first_seq, window.last_seq)
+        offsets = window.ring.seqs(slots) - np.uint64(self._base)
+        for most_k, lists in self._lists.items():
+            lists.check()
+            for handle in np.flatnonzero(table.lists[: table.used] == most_k).tolist():
+                if handle in self._waiting:
+                    continue
+                asked = np.broadcast_to(table.vectors[handle], (len(slots), window.definition.dim))
+                scores = score.score_pairs(
+                    window.definition.metric, window.ring.vectors[slots], asked
+                )
+                keys = encode(scores, offsets)
+                above = keys > table.floors[handle]
+                filter_ = table.distinct_filters.by_number.get(int(table.filters[handle]))
+                if filter_ is not None:
+                    above &= evaluate(filter_, window.columns, slots)
+                kept = lists.keys[int(table.places[handle])]
+                kept = kept[kept != NO_ROW]
+                assert np.array_equal(np.sort(keys[above]), kept), "a list is not what is above"
+                assert len(kept) <= CUT_ABOVE * table.k[handle], "a list is too long"
+
+
+def _class_of(k: int) -> int:
+    """The power of two that k's list is made for."""
+    return 1 << (k - 1).bit_length()
+
+
+def _chunks(slots: I64) -> list[I64]:
+    return [slots[at : at + MATCHED_AT_ONCE] for at in range(0, len(slots), MATCHED_AT_ONCE)]
+
+
+def _joined(parts: list[U64]) -> U64:
+    return np.concatenate([_NONE.view(np.uint64), *parts])

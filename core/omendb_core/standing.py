@@ -1,0 +1,158 @@
+"""The table of standing queries: one row of plain arrays for each, by handle.
+
+What is asked and where its list begins; nothing of what a window holds. Handles are small integers
+that are used again, least first, so that ``used`` rows of the arrays hold every query.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from .filters import Filter
+from .keys import encode, scores_of
+from .types import F32, F64, I64, U64, Bool1
+
+_FIRST_ROWS: Final = 16
+#: ``most`` of a match query: however many rows of a batch reach it, each is reported.
+_UNBOUNDED: Final = 2**62
+NO_FILTER: Final = -1
+_ARRAYS: Final = (
+    "vectors",
+    "norms",
+    "k",
+    "bases",
+    "floors",
+    "reach",
+    "most",
+    "filters",
+    "wants_metadata",
+    "lists",
+    "places",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StandingQuery:
+    """What is asked: ``k`` None for a match query, which needs ``min_score``.
+
+    ``wants_metadata``: the answer changes when the metadata of a row in it does.
+    """
+
+    k: int | None
+    filter: Filter | None = None
+    min_score: float | None = None
+    wants_metadata: bool = False
+
+
+class Table:
+    """The arrays, by handle; rows from ``used`` on, and freed ones, have a ``reach`` of +inf.
+
+    ``vectors`` float32 (rows, dim) as prepared, ``norms`` float64; ``k`` int64, 0 for match
+    queries; ``bases`` uint64, the key that every row within ``min_score`` is above; ``floors``
+    uint64 and ``reach`` float32, the floor's score; ``most`` int64, how many hits of one chunk a
+    query takes; ``filters`` int64 by number; ``wants_metadata`` bool; ``lists`` int64 (the
+    ``most_k`` of the Lists it is in, 0: none) and ``places`` int64 (its row there).
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.used = 0
+        self.vectors: F32 = np.zeros((0, dim), np.float32)
+        self.norms: F64 = np.zeros(0)
+        self.k: I64 = np.zeros(0, np.int64)
+        self.bases: U64 = np.zeros(0, np.uint64)
+        self.floors: U64 = np.zeros(0, np.uint64)
+        self.reach: F32 = np.zeros(0, np.float32)
+        self.most: I64 = np.zeros(0, np.int64)
+        self.filters: I64 = np.zeros(0, np.int64)
+        self.wants_metadata: Bool1 = np.zeros(0, np.bool_)
+        self.lists: I64 = np.zeros(0, np.int64)
+        self.places: I64 = np.zeros(0, np.int64)
+        self.distinct_filters = DistinctFilters()
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return self.used - len(self._free)
+
+    def take(self, query: StandingQuery) -> int:
+        """Write down what is asked, without its vector; its handle. Takes no row yet."""
+        if not self._free:
+            if self.used == len(self.k):
+                self._grow()
+            heapq.heappush(self._free, self.used)
+            self.used += 1
+        handle = heapq.heappop(self._free)
+        floor = -np.inf if query.min_score is None else query.min_score
+        with np.errstate(over="ignore"):
+            base = encode(np.array([floor]).astype(np.float32), np.zeros(1, np.uint64))[0]
+        self.k[handle] = query.k or 0
+        self.bases[handle] = base
+        self.floors[handle] = base
+        self.reach[handle] = np.inf
+        self.most[handle] = 2 * query.k if query.k else _UNBOUNDED
+        self.filters[handle] = self.distinct_filters.take(query.filter)
+        self.wants_metadata[handle] = query.wants_metadata
+        self.lists[handle] = self.places[handle] = 0
+        return handle
+
+    def give_back(self, handle: int) -> None:
+        """Forget a query."""
+        self.distinct_filters.give_back(int(self.filters[handle]))
+        self.filters[handle] = NO_FILTER
+        self.reach[handle] = np.inf
+        self.k[handle] = self.lists[handle] = 0
+        self.wants_metadata[handle] = False
+        heapq.heappush(self._free, handle)
+        if len(self._free) == self.used:
+            self._free.clear()
+            self.used = 0
+
+    def raise_floors(self, handles: I64, floors: U64) -> None:
+        """Set the floors of ``handles``, and so what they take from now on."""
+        self.floors[handles] = floors
+        self.reach[handles] = scores_of(floors)
+
+    def _grow(self) -> None:
+        old, new = len(self.k), max(_FIRST_ROWS, 2 * len(self.k))
+        for name in _ARRAYS:
+            array = getattr(self, name)
+            larger = np.zeros((new, *array.shape[1:]), array.dtype)
+            larger[:old] = array
+            setattr(self, name, larger)
+        self.reach[old:] = np.inf
+        self.filters[old:] = NO_FILTER
+
+
+class DistinctFilters:
+    """Filters by number, each kept once for as long as a query uses it."""
+
+    def __init__(self) -> None:
+        self.by_number: dict[int, Filter] = {}
+        self._numbers: dict[str, int] = {}
+        self._uses: dict[int, int] = {}
+        self._next = 0
+
+    def take(self, filter_: Filter | None) -> int:
+        """The filter's number; NO_FILTER for None."""
+        if filter_ is None:
+            return NO_FILTER
+        number = self._numbers.get(filter_.canonical)
+        if number is None:
+            number = self._next
+            self._next += 1
+            self._numbers[filter_.canonical] = number
+            self.by_number[number] = filter_
+        self._uses[number] = self._uses.get(number, 0) + 1
+        return number
+
+    def give_back(self, number: int) -> None:
+        """One query less uses it."""
+        if number == NO_FILTER:
+            return
+        self._uses[number] -= 1
+        if not self._uses[number]:
+            del self._uses[number]
+            del self._numbers[self.by_number.pop(number).canonical]
