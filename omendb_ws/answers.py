@@ -1,0 +1,67 @@
+"""Answers of the engine as messages: encoded, and held to the limit on a message.
+
+Knows the wire and tickets, no window. Runs on the engine's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from omendb_core.errors import OmenError, TooLarge
+
+from .outbox import Message, binary, text
+from .wire import binary as binary_wire
+from .wire import text as text_wire
+from .wire.messages import Added, Found, Results
+from .work import Answer, Ticket
+
+
+def refusal(ticket: Ticket, error: OmenError) -> Answer:
+    """An error; in text also for binary requests (PROTOCOL section 7)."""
+    return Answer(ticket, text(text_wire.encode_error(ticket.id, error)), error.code)
+
+
+def ok(ticket: Ticket, body: Mapping[str, Any]) -> Answer:
+    """A JSON answer."""
+    return _fitting(ticket, text(text_wire.encode_ok(ticket.id, body)))
+
+
+def added(ticket: Ticket, acknowledged: Added, is_binary: bool) -> Answer:
+    """The acknowledgement of an add."""
+    if is_binary:
+        return _fitting(ticket, binary(binary_wire.encode_added(ticket.id, acknowledged)))
+    return _fitting(ticket, text(text_wire.encode_added(ticket.id, acknowledged)))
+
+
+def results(ticket: Ticket, found: Results, is_single: bool, is_binary: bool) -> Answer:
+    """The answer to a search."""
+    if is_binary:
+        message = binary(binary_wire.encode_results(ticket.id, found))
+    else:
+        message = text(text_wire.encode_results(ticket.id, found, is_single))
+    answer = _fitting(ticket, message)
+    answer.queries = len(found.counts)
+    return answer
+
+
+def rows(ticket: Ticket, found: Found) -> Answer:
+    """The answer to ``get``."""
+    return _fitting(ticket, text(text_wire.encode_found(ticket.id, found)))
+
+
+def refuse_over(ticket: Ticket, least_bytes: int) -> None:
+    """TooLarge if a reply of at least so many bytes cannot be sent."""
+    if least_bytes > ticket.max_reply_bytes:
+        raise TooLarge(
+            f"the reply would take at least {least_bytes} bytes; max_message_bytes is"
+            f" {ticket.max_reply_bytes}"
+        )
+
+
+def _fitting(ticket: Ticket, message: Message) -> Answer:
+    try:
+        refuse_over(ticket, message.size_bytes)
+    except TooLarge as error:
+        return refusal(ticket, error)
+    return Answer(ticket, message)

@@ -1,0 +1,194 @@
+"""Which collections there are: (tenant, name) -> Collection, and the memory they reserve.
+
+The catalog belongs to the loop's thread: ``create`` and ``drop`` take effect there when they are
+received, so that the requests that a client sent right behind them find, or miss, the name. A
+collection's window belongs to the engine's thread from the first work that is queued for it.
+
+Invariant: ``reserved_bytes`` is the sum over the collections in the catalog. A drop gives its
+bytes back at once: the engine frees the window before it can touch one that was created later,
+since work is done in the order in which it was queued.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from omendb_core.errors import Exists, NotFound, Quota, Unsupported
+from omendb_core.kernels.scan import Scan
+from omendb_core.types import Definition, WindowLimits
+from omendb_core.window import Window, reserved_bytes
+
+from .measure import Rates
+from .wire.messages import Create, Durability
+from .wire.opcodes import Limits
+
+if TYPE_CHECKING:
+    from .feeds import Feed
+    from .subscriptions import Subscription
+
+
+class Counts:
+    """What happened to one collection, for its ``stats``; one thread writes each."""
+
+    __slots__ = ("adds", "errors", "gaps", "merged", "pushes", "searches")
+
+    def __init__(self) -> None:
+        self.adds = self.searches = self.pushes = 0
+        self.merged = self.gaps = self.errors = 0
+
+    def rated(self) -> tuple[int, ...]:
+        """The counters behind ``metrics.RATES``, in that order."""
+        return (self.adds, self.searches, self.pushes, self.merged, self.gaps, self.errors)
+
+
+class Collection:
+    """A named window. ``window`` is the engine's; ``is_listed`` and ``subscriptions`` the loop's.
+
+    ``feeds`` and ``is_dropped`` are the engine's. ``broken`` says why the window can no longer be
+    trusted, after a fault in the middle of a change; None while it is sound.
+    """
+
+    def __init__(
+        self, tenant: str, name: str, durability: Durability, window: Window, now_seconds: float
+    ) -> None:
+        self.tenant = tenant
+        self.name = name
+        self.durability = durability
+        self.window = window
+        self.definition: Definition = window.definition
+        self.reserved_bytes = reserved_bytes(window.definition)
+        self.epoch = secrets.token_hex(8)
+        self.counts = Counts()
+        self.rates = Rates(now_seconds, self.rate_counters())
+        self.is_listed = True
+        self.subscriptions: set[Subscription] = set()
+        self.is_dropped = False
+        self.broken: str | None = None
+        self.feeds: dict[Feed, None] = {}
+
+    def rate_counters(self) -> tuple[int, ...]:
+        """What ``rates`` follows: ``Counts.rated`` and the evictions."""
+        return (*self.counts.rated(), self.window.evicted)
+
+    def describe(self) -> dict[str, Any]:
+        """The description of PROTOCOL section 3. On the thread that holds the window."""
+        window, definition = self.window, self.definition
+        return {
+            "collection": self.name,
+            "dim": definition.dim,
+            "metric": definition.metric,
+            "capacity": definition.capacity,
+            "ids": definition.ids,
+            "columns": dict(definition.columns),
+            "ttl": definition.ttl_seconds,
+            "durability": self.durability,
+            "epoch": self.epoch,
+            "version": window.version,
+            "first_seq": window.first_seq,
+            "last_seq": window.last_seq,
+            "rows": window.rows,
+            "bytes": self.reserved_bytes + window.payload_bytes,
+        }
+
+
+class Catalog:
+    """See the module."""
+
+    def __init__(self, limits: Limits, scan: Scan, default_durability: Durability) -> None:
+        self.limits = limits
+        self.reserved_bytes = 0
+        self._scan = scan
+        self._default_durability = default_durability
+        self._tenants: dict[str, dict[str, Collection]] = {}
+        self._window_limits = WindowLimits(
+            max_rows=limits.max_rows,
+            max_metadata_bytes=limits.max_metadata_bytes,
+            max_producers=limits.max_producers,
+            max_payload_bytes=limits.max_payload_bytes,
+        )
+
+    def __iter__(self) -> Iterator[Collection]:
+        for collections in self._tenants.values():
+            yield from collections.values()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._tenants.values()))
+
+    def find(self, tenant: str, name: str) -> Collection:
+        """The collection of that name. NotFound, also for other tenants' names."""
+        collection = self._tenants.get(tenant, {}).get(name)
+        if collection is None:
+            raise NotFound(f"collection: there is no {name!r}")
+        return collection
+
+    def of(self, tenant: str) -> list[Collection]:
+        """The collections of a tenant, by name."""
+        return sorted(self._tenants.get(tenant, {}).values(), key=lambda one: one.name)
+
+    def create(self, tenant: str, create: Create, now_seconds: float) -> tuple[Collection, bool]:
+        """The collection that ``create`` asks for, and whether it is new.
+
+        Raises Exists, Quota, or Unsupported for a durability that needs the journal.
+        """
+        durability = create.durability or self._default_durability
+        definition = Definition(
+            dim=create.dim,
+            capacity=create.capacity,
+            metric=create.metric,
+            ids=create.ids,
+            columns=dict(create.columns),
+            ttl_seconds=create.ttl,
+        )
+        existing = self._tenants.get(tenant, {}).get(create.collection)
+        if existing is not None:
+            _refuse_other(existing, create, definition, durability)
+            return existing, False
+        if durability != "memory":
+            raise Unsupported(
+                f"durability: {durability!r} needs a journal, which this server lacks"
+            )
+        self._refuse_over_budget(tenant, reserved_bytes(definition))
+        collection = Collection(
+            tenant, create.collection, durability, self._window(definition), now_seconds
+        )
+        self._tenants.setdefault(tenant, {})[collection.name] = collection
+        self.reserved_bytes += collection.reserved_bytes
+        return collection, True
+
+    def drop(self, collection: Collection) -> None:
+        """Take a collection out, and give its memory back to the budget."""
+        collections = self._tenants[collection.tenant]
+        del collections[collection.name]
+        if not collections:
+            del self._tenants[collection.tenant]
+        collection.is_listed = False
+        self.reserved_bytes -= collection.reserved_bytes
+
+    def _window(self, definition: Definition) -> Window:
+        try:
+            return Window(definition, self._window_limits, self._scan)
+        except MemoryError:
+            raise Quota(
+                f"capacity: the machine has no {reserved_bytes(definition)} bytes for this window"
+            ) from None
+
+    def _refuse_over_budget(self, tenant: str, wanted_bytes: int) -> None:
+        if len(self._tenants.get(tenant, ())) >= self.limits.max_collections:
+            raise Quota(f"max_collections: there are {self.limits.max_collections} already")
+        free = self.limits.max_memory_bytes - self.reserved_bytes
+        if wanted_bytes > free:
+            raise Quota(
+                f"max_memory_bytes: this window takes {wanted_bytes} bytes and {max(free, 0)} of"
+                f" {self.limits.max_memory_bytes} are free"
+            )
+
+
+def _refuse_other(
+    existing: Collection, create: Create, definition: Definition, durability: Durability
+) -> None:
+    if create.if_exists != "ok":
+        raise Exists(f"collection: there is a {existing.name!r} already")
+    if existing.definition != definition or existing.durability != durability:
+        raise Exists(f"collection: there is a {existing.name!r} already, defined otherwise")

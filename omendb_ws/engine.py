@@ -1,0 +1,342 @@
+"""The engine's thread: it holds every window, and turns queued work into ticks.
+
+The loop's thread puts works into one queue and never waits. The engine takes everything that is
+queued, and does a *tick*: changes in the order in which they came, then reads, all searches of a
+collection in one scan, then feeds; and hands all effects to the loop's thread in one call. While it
+works, the queue fills, so ticks grow by themselves under load; when idle a tick is one request.
+
+A tick takes a bounded amount of work. Changes stop after ``TICK_CHANGES_US``, so that searches do
+not wait behind an endless stream of adds: a read waits only for the changes that its own connection
+sent before it (``Lane``), not for those of others. A drop is a barrier: what was asked before it is
+answered before it.
+
+Invariants: every work with a ticket leads to exactly one Answer, unless its connection is gone; an
+exception never leaves the thread. What waited longer than the queue's deadline is shed, except
+drops and subscriptions' ends, which took effect when they were received.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Final
+
+from omendb_core.errors import Internal, NotFound, OmenError, Overloaded
+
+from . import answers
+from .catalog import Collection
+from .changes import Changes
+from .faults import as_error
+from .feeds import Feeds
+from .metrics import Metrics
+from .reads import Reads, refuse_dropped
+from .statistics import collection_stats
+from .subscriptions import Measured
+from .wire.opcodes import Limits
+from .work import (
+    Add,
+    Answer,
+    Change,
+    Delete,
+    Drop,
+    Dropped,
+    Effect,
+    Follow,
+    Gone,
+    Measure,
+    Note,
+    Read,
+    Search,
+    Sent,
+    Unfollow,
+    Update,
+    Watch,
+    Work,
+)
+
+log = logging.getLogger(__name__)
+
+#: How long a tick applies changes before the reads that can be answered get their turn. A batch of
+#: 64 searches of 100,000 rows takes ten times as long, so adds still get most of the time.
+TICK_CHANGES_US: Final = 2_000
+#: Query vectors, and expected bytes of replies, of one tick: bounds its memory and its duration.
+TICK_QUERIES: Final = 256
+TICK_REPLY_BYTES: Final = 32 << 20
+#: PROTOCOL section 3: expiry is at most a second late; ten steps a second are enough.
+EXPIRY_US: Final = 100_000
+_EXPIRY_SECONDS: Final = 0.1
+_SILENCE_SECONDS: Final = 0.25
+
+_CHANGES: Final = (Add, Delete, Update, Drop, Follow, Watch, Unfollow)
+_NOTES: Final = (Sent, Measure, Gone)
+
+
+class Engine:
+    """See the module. ``post`` takes a tick's effects to the loop's thread."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        limits: Limits,
+        queue_deadline_ms: int,
+        clock_us: Callable[[], int],
+        post: Callable[[list[Effect]], None],
+    ) -> None:
+        self._metrics = metrics
+        self._deadline_us = queue_deadline_ms * 1000
+        self._clock_us = clock_us
+        self._post = post
+        self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        self._changes_waiting: deque[Change] = deque()
+        self._reads_waiting: deque[Read] = deque()
+        self._measures: list[Measure] = []
+        self._changes = Changes(metrics)
+        self._reads = Reads(metrics, clock_us)
+        self._feeds = Feeds(metrics, limits)
+        self._expiring: dict[Collection, None] = {}
+        self._next_expiry_us = 0
+        self._is_stopping = False
+        self._now_us = 0
+        self._effects: list[Effect] = []
+        self._thread = threading.Thread(target=self._run, name="omendb-engine", daemon=True)
+
+    # -- on the loop's thread ---------------------------------------------------------------------
+
+    @property
+    def depth(self) -> int:
+        """How many works wait."""
+        return self._queue.qsize() + len(self._changes_waiting) + len(self._reads_waiting)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(self, work: Work) -> None:
+        """Queue a work; never waits. From any thread."""
+        self._queue.put(work)
+
+    def stop(self) -> None:
+        """Do what is queued, end the thread, and wait for that."""
+        self._queue.put(None)
+        self._thread.join()
+
+    # -- on the engine's thread -------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._is_stopping or self._has_waiting():
+            self._collect(self._patience_seconds())
+            started_ns = time.perf_counter_ns()
+            try:
+                requests = self._tick()
+            except Exception as error:
+                requests = 0
+                self._metrics.faults += 1
+                as_error(error, "a tick")
+            effects, self._effects = self._effects, []
+            if effects:
+                self._post(effects)
+            if requests or effects:
+                self._metrics.ticks += 1
+                self._metrics.tick_us.record((time.perf_counter_ns() - started_ns) // 1000)
+            if requests:
+                self._metrics.tick_requests.record(requests)
+
+    def _has_waiting(self) -> bool:
+        return bool(self._changes_waiting or self._reads_waiting)
+
+    def _patience_seconds(self) -> float | None:
+        """How long the engine may sleep for want of work; None without end."""
+        if self._has_waiting() or self._feeds.is_busy:
+            return 0.0
+        if any(collection.window.rows for collection in self._expiring):
+            return _EXPIRY_SECONDS
+        return _SILENCE_SECONDS if self._feeds.is_silent else None
+
+    def _collect(self, patience_seconds: float | None) -> None:
+        """Take everything from the queue; if it is empty, wait that long for the first."""
+        try:
+            if patience_seconds == 0.0:
+                work = self._queue.get_nowait()
+            else:
+                work = self._queue.get(timeout=patience_seconds)
+            while True:
+                self._sort_in(work)
+                work = self._queue.get_nowait()
+        except Empty:
+            return
+
+    def _sort_in(self, work: Work | None) -> None:
+        if work is None:
+            self._is_stopping = True
+        elif isinstance(work, _CHANGES):
+            self._changes_waiting.append(work)
+        elif isinstance(work, _NOTES):
+            self._note(work)
+        else:
+            self._reads_waiting.append(work)
+
+    def _note(self, note: Note) -> None:
+        if isinstance(note, Sent):
+            self._feeds.sent(note.push)
+        elif isinstance(note, Measure):
+            self._measures.append(note)
+        else:
+            for feed in note.feeds:
+                self._feeds.stop(feed)
+
+    def _tick(self) -> int:
+        """One tick; how many requests it was through with."""
+        self._now_us = self._clock_us()
+        self._expire()
+        requests = self._do_changes()
+        requests += self._do_reads(self._answerable())
+        self._measure()
+        for collection, arrival_us in self._changes.added.items():
+            self._feeds.changed(collection, arrival_us)
+        self._changes.added.clear()
+        self._effects.extend(self._feeds.push(self._now_us))
+        return requests
+
+    def _expire(self) -> None:
+        if self._now_us < self._next_expiry_us:
+            return
+        self._next_expiry_us = self._now_us + EXPIRY_US
+        for collection in self._expiring:
+            try:
+                self._changes.expire(collection, self._now_us)
+            except Exception as error:
+                self._metrics.faults += 1
+                as_error(error, "expiry")
+
+    # -- changes ----------------------------------------------------------------------------------
+
+    def _do_changes(self) -> int:
+        """Changes in order, for as long as a tick has for them."""
+        until_ns = time.perf_counter_ns() + TICK_CHANGES_US * 1000
+        done = 0
+        while self._changes_waiting:
+            work = self._changes_waiting.popleft()
+            if isinstance(work, Drop):
+                while waiting := self._answerable(work.collection):
+                    done += self._do_reads(waiting)
+            self._effects.append(self._change(work))
+            work.ticket.asker.lane.done += 1
+            done += 1
+            if time.perf_counter_ns() >= until_ns:
+                break
+        return done
+
+    def _change(self, work: Change) -> Answer:
+        try:
+            if isinstance(work, Drop):
+                return self._drop(work)
+            refuse_dropped(work.collection)
+            if isinstance(work, Unfollow):
+                return self._unfollow(work)
+            self._refuse_late(work)
+            if isinstance(work, Follow):
+                return self._follow(work)
+            if isinstance(work, Watch):
+                return answers.ok(work.ticket, work.subscription.reply(work.collection))
+            answer = self._changes.do(work, self._now_us)
+        except Exception as error:
+            return self._refusal(work, error)
+        if work.collection.definition.ttl_seconds is not None:
+            self._expiring[work.collection] = None
+        return answer
+
+    def _refusal(self, work: Change | Read, error: Exception) -> Answer:
+        if not isinstance(error, OmenError):
+            self._metrics.faults += 1
+        return answers.refusal(work.ticket, as_error(error, work.ticket.op))
+
+    def _drop(self, work: Drop) -> Answer:
+        collection = work.collection
+        collection.is_dropped = True
+        self._feeds.stop_all(collection)
+        self._expiring.pop(collection, None)
+        self._changes.added.pop(collection, None)
+        del collection.window
+        self._effects.append(Dropped(collection))
+        return answers.ok(work.ticket, {})
+
+    def _follow(self, work: Follow) -> Answer:
+        if not work.feed.lane.is_open:
+            raise Internal("the connection is gone")
+        return answers.ok(work.ticket, self._feeds.start(work.feed, work.from_seq))
+
+    def _unfollow(self, work: Unfollow) -> Answer:
+        if work.feed is not None:
+            if not work.feed.is_active:
+                raise NotFound(f"sub: there is no {work.feed.sub}")
+            self._feeds.stop(work.feed)
+        return answers.ok(work.ticket, {})
+
+    def _refuse_late(self, work: Change | Read) -> None:
+        waited_us = self._now_us - work.ticket.arrival_us
+        if waited_us > self._deadline_us:
+            raise Overloaded(f"waited {waited_us // 1000} ms; nothing was done")
+
+    # -- reads ------------------------------------------------------------------------------------
+
+    def _answerable(self, collection: Collection | None = None) -> list[Read]:
+        """Reads whose turn it is, as many as a tick takes; before a drop, that collection's only.
+
+        Those of closed connections are forgotten.
+        """
+        taken: list[Read] = []
+        parked: deque[Read] = deque()
+        queries = reply_bytes = 0
+        for work in self._reads_waiting:
+            ticket = work.ticket
+            lane = ticket.asker.lane
+            if not lane.is_open:
+                continue
+            is_full = queries >= TICK_QUERIES or reply_bytes >= TICK_REPLY_BYTES
+            is_other = collection is not None and _collection_of(work) is not collection
+            if is_full or is_other or ticket.after > lane.done:
+                parked.append(work)
+                continue
+            taken.append(work)
+            reply_bytes += ticket.reply_bytes
+            queries += _weight(work)
+        self._reads_waiting = parked
+        return taken
+
+    def _do_reads(self, works: list[Read]) -> int:
+        in_time: list[Read] = []
+        for work in works:
+            try:
+                self._refuse_late(work)
+                in_time.append(work)
+            except Overloaded as error:
+                self._effects.append(self._refusal(work, error))
+        self._effects.extend(self._reads.answer(in_time))
+        return len(works)
+
+    def _measure(self) -> None:
+        """Say the numbers that subscriptions to statistics asked for."""
+        measures, self._measures = self._measures, []
+        found = {}
+        for measure in measures:
+            collection = measure.subscription.collection
+            if collection is None or collection.is_dropped:
+                continue
+            if collection not in found:
+                found[collection] = collection_stats(collection, self._now_us)
+            self._effects.append(Measured(measure.subscription, found[collection]))
+
+
+def _collection_of(work: Read) -> Collection | None:
+    return getattr(work, "collection", None)
+
+
+def _weight(work: Read) -> int:
+    """How many query vectors a read counts for."""
+    if isinstance(work, Search) and work.query.vectors is not None:
+        return len(work.query.vectors)
+    return 1

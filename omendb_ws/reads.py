@@ -1,0 +1,121 @@
+"""Answering the reads of a tick: all searches of a collection in one scan.
+
+Runs on the engine's thread, after the tick's changes. A fault in one read is that read's alone: if
+a shared scan fails, its searches are done again one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from omendb_core.errors import NotFound, OmenError
+from omendb_core.query import Answer as Hit
+from omendb_core.types import Include
+
+from . import answers, sizes
+from .catalog import Collection
+from .changes import refuse_broken
+from .faults import as_error
+from .metrics import Metrics
+from .statistics import collection_stats
+from .wire.messages import Found, Results
+from .work import Answer, Count, Describe, Get, List, Read, Search, Stats
+
+_NOTHING = Include()
+
+
+def refuse_dropped(collection: Collection) -> None:
+    """NotFound for a collection that was dropped after the request was received."""
+    if collection.is_dropped:
+        raise NotFound(f"collection: there is no {collection.name!r} any more")
+
+
+class Reads:
+    """Answers reads. ``clock_us`` is the server's."""
+
+    def __init__(self, metrics: Metrics, clock_us: Callable[[], int]) -> None:
+        self._metrics = metrics
+        self._clock_us = clock_us
+
+    def answer(self, works: list[Read]) -> list[Answer]:
+        """One answer for each work, in any order."""
+        found: list[Answer] = []
+        searches: dict[Collection, list[Search]] = {}
+        for work in works:
+            if isinstance(work, Search):
+                searches.setdefault(work.collection, []).append(work)
+            else:
+                found.append(self._one(work))
+        for collection, group in searches.items():
+            found.extend(self._searches(collection, group))
+        return found
+
+    def _one(self, work: Get | Count | Describe | List | Stats) -> Answer:
+        try:
+            return self._plain(work)
+        except Exception as error:
+            return self._refused(work, error)
+
+    def _plain(self, work: Get | Count | Describe | List | Stats) -> Answer:
+        if isinstance(work, List):
+            bodies = [one.describe() for one in work.collections if not one.is_dropped]
+            return answers.ok(work.ticket, {"collections": bodies})
+        collection = work.collection
+        refuse_dropped(collection)
+        if isinstance(work, Describe):
+            handle = {} if work.handle is None else {"handle": work.handle}
+            return answers.ok(work.ticket, {**collection.describe(), **handle})
+        if isinstance(work, Stats):
+            return answers.ok(work.ticket, collection_stats(collection, self._clock_us()))
+        refuse_broken(collection)
+        if isinstance(work, Get):
+            return _get(work)
+        window = collection.window
+        body = {"version": window.version, "count": window.count(work.filter)}
+        return answers.ok(work.ticket, body)
+
+    def _searches(self, collection: Collection, works: list[Search]) -> list[Answer]:
+        try:
+            refuse_dropped(collection)
+            refuse_broken(collection)
+        except OmenError as error:
+            return [answers.refusal(work.ticket, error) for work in works]
+        try:
+            outcomes = collection.window.search([work.query for work in works])
+            pairs = list(zip(works, outcomes, strict=True))
+        except Exception as error:
+            if len(works) == 1:
+                return [self._refused(works[0], error)]
+            return [one for work in works for one in self._searches(collection, [work])]
+        self._metrics.scan_queries.record(sum(map(_queries, works)))
+        version = collection.window.version
+        return [self._outcome(work, outcome, version) for work, outcome in pairs]
+
+    def _outcome(self, work: Search, outcome: Hit | OmenError, version: int) -> Answer:
+        try:
+            if isinstance(outcome, OmenError):
+                raise outcome
+            took_us = min(max(self._clock_us() - work.ticket.arrival_us, 0), 2**32 - 1)
+            results = Results(version, outcome.counts, outcome.hits, took_us)
+            return answers.results(work.ticket, results, work.is_single, work.is_binary)
+        except Exception as error:
+            return self._refused(work, error)
+
+    def _refused(self, work: Read, error: Exception) -> Answer:
+        if not isinstance(error, OmenError):
+            self._metrics.faults += 1
+        return answers.refusal(work.ticket, as_error(error, work.ticket.op))
+
+
+def _get(work: Get) -> Answer:
+    window = work.collection.window
+    found, hits = window.get(work.ids, _NOTHING)
+    least_bytes = sizes.least_found_bytes(window.definition, work.include) * len(hits.seqs)
+    answers.refuse_over(work.ticket, least_bytes)
+    if work.include != _NOTHING:
+        found, hits = window.get(work.ids, work.include)
+    return answers.rows(work.ticket, Found(window.version, found, hits))
+
+
+def _queries(work: Search) -> int:
+    return 1 if work.query.vectors is None else len(work.query.vectors)

@@ -1,0 +1,290 @@
+"""What each op means: from a typed request to work for the engine, or to an answer at once.
+
+Runs on the loop's thread. Rights are checked here, once, by the table of ops; names and handles
+become collections, JSON rows and filters become what the engine takes. Everything raises OmenError;
+the session answers with it. ``create`` and ``drop`` take effect here (see ``catalog.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from omendb_core.change import AddRequest, RowBatch
+from omendb_core.errors import NotFound, OmenError, Unauthenticated, Unsupported, WrongEpoch
+from omendb_core.filters import Filter, parse
+from omendb_core.query import Query
+from omendb_core.types import Definition, Include
+
+from . import sizes, work
+from .feeds import Feed
+from .statistics import server_stats
+from .subscriptions import FeedSubscription, StatsSubscription
+from .wire import messages as wire
+from .wire.opcodes import right_for
+from .wire.rows import complete_payloads, parse_ids, parse_rows, parse_updates
+
+if TYPE_CHECKING:
+    from .catalog import Collection
+    from .session import Session
+
+_NOTHING = Include()
+
+
+def handle(session: Session, request: wire.Request, request_bytes: int) -> None:
+    """Answer a request or hand it to the engine. Raises OmenError if it is refused."""
+    op = type(request).__name__.lower()
+    whole_server = getattr(request, "collection", op) is None
+    session.need(right_for(op, whole_server=whole_server))
+    _HANDLERS[type(request)](session, request, request_bytes)
+
+
+# -- the connection -----------------------------------------------------------------------------
+
+
+def _ping(session: Session, request: wire.Ping, _: int) -> None:
+    session.ok(request.id, {})
+
+
+def _auth(session: Session, request: wire.Auth, _: int) -> None:
+    principal = session.authenticate(request.token)
+    if principal is None:
+        session.error(request.id, Unauthenticated("token: not known"))
+        session.outbox.close(4401, "unauthenticated")
+        return
+    rights = sorted(principal.rights)
+    body = {"rights": rights, "tenant": principal.tenant, "expires_in_s": None}
+    session.ok(request.id, body)
+
+
+# -- collections --------------------------------------------------------------------------------
+
+
+def _create(session: Session, request: wire.Create, size: int) -> None:
+    context = session.context
+    now_seconds = context.clock_us() / 1e6
+    collection, is_new = context.catalog.create(session.tenant, request, now_seconds)
+    if is_new:
+        session.ok(request.id, {**collection.describe(), "handle": session.open(collection)})
+    else:
+        _describe_open(session, request, collection, size)
+
+
+def _open(session: Session, request: wire.Open, size: int) -> None:
+    _describe_open(session, request, session.collection(request.collection), size)
+
+
+def _describe_open(
+    session: Session, request: wire.Create | wire.Open, collection: Collection, size: int
+) -> None:
+    ticket = session.ticket(request, collection, size, sizes.description_bytes(collection))
+    session.submit_read(work.Describe(ticket, collection, session.open(collection)))
+
+
+def _describe(session: Session, request: wire.Describe, size: int) -> None:
+    collection = session.collection(request.collection)
+    ticket = session.ticket(request, collection, size, sizes.description_bytes(collection))
+    session.submit_read(work.Describe(ticket, collection, None))
+
+
+def _list(session: Session, request: wire.List, size: int) -> None:
+    collections = session.context.catalog.of(session.tenant)
+    expected_bytes = sizes.ENVELOPE_BYTES + sum(map(sizes.description_bytes, collections))
+    ticket = session.ticket(request, None, size, expected_bytes)
+    session.submit_read(work.List(ticket, collections))
+
+
+def _drop(session: Session, request: wire.Drop, size: int) -> None:
+    collection = session.collection(request.collection)
+    session.context.catalog.drop(collection)
+    session.submit_change(work.Drop(session.ticket(request, collection, size), collection))
+
+
+# -- changes ------------------------------------------------------------------------------------
+
+
+def _add(session: Session, request: wire.Add, size: int) -> None:
+    collection = session.collection(request.collection)
+    rows = _rows(session, request.rows, collection.definition)
+    asked = AddRequest(rows, request.producer, request.batch)
+    ticket = session.ticket(request, collection, size)
+    session.submit_change(work.Add(ticket, collection, asked, request.binary))
+
+
+def _rows(
+    session: Session, rows: RowBatch | list[Any] | OmenError, definition: Definition
+) -> RowBatch | OmenError:
+    """The rows of an add, or what is wrong with them: a repeated batch is answered before."""
+    limits = session.context.limits
+    try:
+        if isinstance(rows, list):
+            return parse_rows(rows, definition, limits)
+        if isinstance(rows, RowBatch):
+            return complete_payloads(rows, limits)
+    except OmenError as error:
+        return error
+    return rows
+
+
+def _delete(session: Session, request: wire.Delete, size: int) -> None:
+    collection = session.collection(request.collection)
+    ids = parse_ids(request.ids, collection.definition.ids)
+    ticket = session.ticket(request, collection, size)
+    session.submit_change(work.Delete(ticket, collection, ids))
+
+
+def _update(session: Session, request: wire.Update, size: int) -> None:
+    collection = session.collection(request.collection)
+    rows = parse_updates(request.rows, collection.definition, session.context.limits)
+    ticket = session.ticket(request, collection, size)
+    session.submit_change(work.Update(ticket, collection, rows))
+
+
+# -- reads --------------------------------------------------------------------------------------
+
+
+def _search(session: Session, request: wire.Search, size: int) -> None:
+    collection = session.collection(request.collection)
+    definition, limits = collection.definition, session.context.limits
+    like = None if request.like is None else parse_ids([request.like], definition.ids, "like")
+    queries = 1 if request.vectors is None else len(request.vectors)
+    query = Query(
+        vectors=request.vectors,
+        like=like,
+        k=request.k,
+        filter=_filter(request.filter, collection),
+        min_score=request.min_score,
+        last=request.last,
+        include=request.include,
+        max_hits=sizes.max_hits(definition, request.include, request.binary, queries, limits),
+    )
+    row_bytes = sizes.most_row_bytes(
+        definition, request.include, request.binary, limits.max_metadata_bytes
+    )
+    rows = queries * min(request.k, definition.capacity)
+    ticket = session.ticket(request, collection, size, sizes.ENVELOPE_BYTES + rows * row_bytes)
+    session.submit_read(work.Search(ticket, collection, query, request.single, request.binary))
+
+
+def _filter(document: dict[str, Any] | None, collection: Collection) -> Filter | None:
+    return None if not document else parse(document, collection.definition.columns)
+
+
+def _get(session: Session, request: wire.Get, size: int) -> None:
+    collection = session.collection(request.collection)
+    definition = collection.definition
+    ids = parse_ids(request.ids, definition.ids)
+    row_bytes = sizes.most_row_bytes(
+        definition, request.include, False, session.context.limits.max_metadata_bytes
+    )
+    ticket = session.ticket(request, collection, size, sizes.ENVELOPE_BYTES + len(ids) * row_bytes)
+    session.submit_read(work.Get(ticket, collection, ids, request.include))
+
+
+def _count(session: Session, request: wire.Count, size: int) -> None:
+    collection = session.collection(request.collection)
+    ticket = session.ticket(request, collection, size)
+    filter_ = _filter(request.filter, collection)
+    session.submit_read(work.Count(ticket, collection, filter_))
+
+
+def _stats(session: Session, request: wire.Stats, size: int) -> None:
+    context = session.context
+    if request.collection is None:
+        session.ok(request.id, server_stats(context.metrics, context.clock_us()))
+        return
+    collection = session.collection(request.collection)
+    ticket = session.ticket(request, collection, size, sizes.description_bytes(collection))
+    session.submit_read(work.Stats(ticket, collection))
+
+
+# -- subscriptions ------------------------------------------------------------------------------
+
+
+def _subscribe(session: Session, request: wire.Subscribe, size: int) -> None:
+    starter = _SUBSCRIBERS.get(request.kind)
+    if starter is None:
+        raise Unsupported(f"kind: {request.kind!r} is not supported by this server")
+    starter(session, request, size)
+
+
+def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> None:
+    collection = session.collection(request.collection or "")
+    if request.epoch is not None and request.epoch != collection.epoch:
+        raise WrongEpoch("epoch: the collection has another one now", epoch=collection.epoch)
+    filter_ = _filter(request.filter, collection)
+    subscription = FeedSubscription(session, session.next_sub(), collection)
+    session.remember(subscription)
+    feed = Feed(
+        session.lane,
+        collection,
+        subscription.sub,
+        filter_,
+        request.include,
+        request.encoding == "binary",
+        subscription,
+    )
+    subscription.feed = feed
+    ticket = session.ticket(request, collection, size, then=subscription.replied)
+    session.submit_change(work.Follow(ticket, collection, feed, request.from_seq))
+
+
+def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> None:
+    if request.collection is None:
+        subscription = StatsSubscription(session, session.next_sub(), None, request.every_ms)
+        session.remember(subscription)
+        session.ok(request.id, {"sub": subscription.sub})
+        subscription.start()
+        return
+    collection = session.collection(request.collection)
+    subscription = StatsSubscription(session, session.next_sub(), collection, request.every_ms)
+    session.remember(subscription)
+    ticket = session.ticket(request, collection, size, then=subscription.replied)
+    session.submit_change(work.Watch(ticket, collection, subscription))
+
+
+_SUBSCRIBERS: Final[dict[str, Callable[[Session, wire.Subscribe, int], None]]] = {
+    "feed": _subscribe_feed,
+    "stats": _subscribe_stats,
+}
+
+
+def _move(session: Session, request: wire.Move, _: int) -> None:
+    raise Unsupported("move: this server has no subscriptions of kind 'live'")
+
+
+def _unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:
+    subscription = session.subscriptions.get(request.sub)
+    if subscription is None or subscription.is_leaving:
+        raise NotFound(f"sub: there is no {request.sub}")
+    subscription.is_leaving = True
+    if subscription.collection is None:
+        subscription.close()
+        session.ok(request.id, {})
+        return
+    feed = subscription.feed if isinstance(subscription, FeedSubscription) else None
+    ticket = session.ticket(
+        request, subscription.collection, size, then=lambda _: subscription.close()
+    )
+    session.submit_change(work.Unfollow(ticket, subscription.collection, feed))
+
+
+_HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
+    wire.Ping: _ping,
+    wire.Auth: _auth,
+    wire.Create: _create,
+    wire.Open: _open,
+    wire.Describe: _describe,
+    wire.List: _list,
+    wire.Drop: _drop,
+    wire.Add: _add,
+    wire.Delete: _delete,
+    wire.Update: _update,
+    wire.Get: _get,
+    wire.Count: _count,
+    wire.Search: _search,
+    wire.Stats: _stats,
+    wire.Subscribe: _subscribe,
+    wire.Move: _move,
+    wire.Unsubscribe: _unsubscribe,
+}

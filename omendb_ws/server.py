@@ -1,0 +1,372 @@
+"""The server: sockets, and the threads' meeting point.
+
+``async with Server(Settings(port=0)) as server:`` listens until the block ends, then drains. Each
+connection has a reader (this is where back-pressure takes hold: it stops reading while its session
+has no room) and one writer, which sends what its outbox holds. The engine's effects come over in
+one call a tick.
+
+Leaving: ``drain`` refuses new connections and requests, waits until everything accepted is answered
+and sent, and closes with 1012 (PROTOCOL section 1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final, Self
+
+from omendb_core.kernels.scan import choose
+from websockets.asyncio.server import Server as WebSocketServer
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from . import http
+from .auth import OPEN, Keyring, Principal
+from .catalog import Catalog
+from .config import Settings
+from .connection import STALL_SECONDS, Connection
+from .context import Context, monotonic_us
+from .engine import Engine
+from .faults import as_error
+from .metrics import Metrics, render
+from .outbox import Outbox
+from .session import Session
+from .statistics import resident_bytes, server_stats
+from .tls import server_context
+from .work import Effect
+
+log = logging.getLogger(__name__)
+
+#: PROTOCOL section 1.4: how long a connection may stay without a token.
+AUTH_SECONDS: Final = 5.0
+#: Pongs prove that a silent client is there. A client that is not read from, for want of room,
+#: cannot answer: the timeout is longer than what ends a stalled connection.
+_PING_INTERVAL_SECONDS: Final = 20.0
+_PING_TIMEOUT_SECONDS: Final = 60.0
+_CLOSE_TIMEOUT_SECONDS: Final = 5.0
+#: What a leaving server gives clients to say goodbye, at least.
+_CLOSE_GRACE_SECONDS: Final = 0.5
+#: Frames that wait inside websockets: with messages of 16 MiB as much as ``max_inflight_bytes``.
+#: Small messages come 256 KiB at a time, whatever this says.
+_FRAME_QUEUE: Final = 4
+#: A socket's buffer in this process; what is in it can no longer be merged.
+_WRITE_BUFFER_BYTES: Final = 64 << 10
+#: Messages that one connection may have handled before others get their turn.
+_TURN_MESSAGES: Final = 16
+_SAMPLE_SECONDS: Final = 1.0
+_LAG_SAMPLE_SECONDS: Final = 0.1
+#: While numpy works, the other thread runs; but a thread in pure Python lets go of the interpreter
+#: only this often. The default of 5 ms is longer than a tick.
+SWITCH_INTERVAL_SECONDS: Final = 0.0005
+
+
+class Server:
+    """See the module. ``clock_us``, ``stall_seconds`` and ``auth_seconds`` are for tests."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock_us: Callable[[], int] = monotonic_us,
+        stall_seconds: float = STALL_SECONDS,
+        auth_seconds: float = AUTH_SECONDS,
+    ) -> None:
+        limits = settings.limits()
+        self.settings = settings
+        self.metrics = Metrics(clock_us() / 1e6)
+        keyring = Keyring.load(settings.api_key_file) if settings.api_key_file else None
+        for warning in keyring.warnings if keyring is not None else ():
+            log.warning("%s", warning)
+        self.context = Context(
+            limits=limits,
+            max_messages_per_second=settings.max_messages_per_second,
+            keyring=keyring,
+            catalog=Catalog(limits, choose(), settings.default_durability),
+            engine=Engine(self.metrics, limits, settings.queue_deadline_ms, clock_us, self._post),
+            metrics=self.metrics,
+            clock_us=clock_us,
+        )
+        self.port = settings.port
+        self._stall_seconds = stall_seconds
+        self._auth_seconds = auth_seconds
+        self._sessions: dict[Connection, Session] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._drain: asyncio.Task[None] | None = None
+        self._is_tls = settings.tls_certificate_file is not None
+        self._loop: asyncio.AbstractEventLoop
+        self._listener: WebSocketServer
+
+    @property
+    def url(self) -> str:
+        """Where clients connect to."""
+        scheme = "wss" if self._is_tls else "ws"
+        host = self.settings.host
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{http.WEBSOCKET_PATH}"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.drain()
+
+    async def start(self) -> None:
+        """Listen. OSError if the address cannot be had."""
+        sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+        self._loop = asyncio.get_running_loop()
+        self._listener = await self._listen()
+        self.port = self._listener.sockets[0].getsockname()[1]
+        self.context.engine.start()
+        self._tasks = [
+            asyncio.create_task(self._sample()),
+            asyncio.create_task(self._watch_stalls()),
+        ]
+
+    async def _listen(self) -> WebSocketServer:
+        settings, limits = self.settings, self.context.limits
+        ssl = None
+        if settings.tls_certificate_file and settings.tls_key_file:
+            ssl = server_context(settings.tls_certificate_file, settings.tls_key_file)
+        is_open = self.context.keyring is None
+        policy = http.Policy(is_open, settings.allow_origins, self._is_tls)
+        return await serve(
+            self._connected,
+            settings.host,
+            settings.port,
+            create_connection=Connection,
+            process_request=self._admit(http.process_request(policy, self)),
+            select_subprotocol=_select_subprotocol,
+            compression=None,
+            server_header=None,
+            max_size=limits.max_message_bytes if is_open else limits.max_unauthenticated_bytes,
+            max_queue=_FRAME_QUEUE,
+            write_limit=_WRITE_BUFFER_BYTES,
+            ping_interval=_PING_INTERVAL_SECONDS,
+            ping_timeout=_PING_TIMEOUT_SECONDS,
+            close_timeout=_CLOSE_TIMEOUT_SECONDS,
+            ssl=ssl,
+        )
+
+    async def drain(self) -> None:
+        """Answer what was accepted, close everything, and stop. Idempotent."""
+        if self._drain is None:
+            self._drain = asyncio.create_task(self._leave())
+        await asyncio.shield(self._drain)
+
+    async def _leave(self) -> None:
+        self.context.is_draining = True
+        until = self._loop.time() + self.settings.drain_seconds
+        await self._all(until, (session.wait_idle() for session in self._sessions.values()))
+        for session in self._sessions.values():
+            session.outbox.close(1012, "server draining, reconnect")
+        connections = list(self._sessions)
+        until = max(until, self._loop.time() + _CLOSE_GRACE_SECONDS)
+        await self._all(until, (connection.wait_closed() for connection in connections))
+        for connection in self._sessions:
+            connection.transport.abort()
+        self._listener.close(code=1012)
+        await self._listener.wait_closed()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self.context.engine.stop)
+
+    async def _all(self, until: float, waits: Iterable[Coroutine[Any, Any, None]]) -> None:
+        """Wait for all of ``waits``, but only until then."""
+        tasks = [asyncio.create_task(wait) for wait in waits]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=max(until - self._loop.time(), 0.0))
+            for task in late:
+                task.cancel()
+
+    # -- what HTTP asks (``http.Running``) --------------------------------------------------------
+
+    def ready(self) -> bool:
+        """Whether new connections are welcome."""
+        return not self.context.is_draining
+
+    def uptime_seconds(self) -> float:
+        """Seconds since the server was made."""
+        return self.context.clock_us() / 1e6 - self.metrics.started_seconds
+
+    def stats(self) -> dict[str, Any]:
+        """The server's statistics."""
+        return server_stats(self.metrics, self.context.clock_us())
+
+    def metrics_text(self) -> bytes:
+        """The page of ``/metrics``."""
+        return render(self.metrics, self._refresh_gauges)
+
+    def authenticate(self, token: str) -> Principal | None:
+        """Who a token is."""
+        keyring = self.context.keyring
+        return OPEN if keyring is None else keyring.authenticate(token)
+
+    def _refresh_gauges(self) -> None:
+        metrics, catalog = self.metrics, self.context.catalog
+        metrics.queue_depth = self.context.engine.depth
+        metrics.collections = len(catalog)
+        metrics.rows = sum(collection.window.rows for collection in catalog)
+        metrics.payload_bytes = sum(collection.window.payload_bytes for collection in catalog)
+        metrics.reserved_bytes = catalog.reserved_bytes
+        metrics.max_memory_bytes = self.context.limits.max_memory_bytes
+        metrics.resident_bytes = resident_bytes()
+        metrics.uptime_seconds = self.uptime_seconds()
+
+    def _admit(
+        self, hook: Callable[[ServerConnection, Request], Response | None]
+    ) -> Callable[[ServerConnection, Request], Response | None]:
+        """``hook``, and no more connections than ``max_connections``."""
+
+        def admit(connection: ServerConnection, request: Request) -> Response | None:
+            response = hook(connection, request)
+            if response is None and len(self._sessions) >= self.context.limits.max_connections:
+                body = b"max_connections: the server has as many as it takes.\n"
+                return http.to_response(http.Reply(HTTPStatus.SERVICE_UNAVAILABLE, body))
+            return response
+
+        return admit
+
+    # -- connections ------------------------------------------------------------------------------
+
+    async def _connected(self, connection: ServerConnection) -> None:
+        """The life of one connection."""
+        assert isinstance(connection, Connection)
+        assert connection.request is not None
+        token = http.token_of(connection.request.headers)
+        principal = None
+        if self.context.keyring is None:
+            principal = OPEN
+        elif token is not None:
+            principal = self.context.keyring.authenticate(token)
+        session = Session(self.context, Outbox(), principal)
+        connection.max_unread_bytes = self.context.limits.max_pending_bytes
+        self._sessions[connection] = session
+        self.metrics.connections += 1
+        self.metrics.connections_opened += 1
+        writer = asyncio.create_task(self._write(connection, session))
+        try:
+            if token is not None and principal is None:
+                session.refuse_connection("the token is not known")
+                await connection.wait_closed()
+            else:
+                session.greet()
+                await self._read(connection, session)
+        finally:
+            del self._sessions[connection]
+            self.metrics.connections -= 1
+            session.close()
+            await writer
+
+    async def _read(self, connection: Connection, session: Session) -> None:
+        """Take messages until the connection ends."""
+        full_bytes = self.context.limits.max_message_bytes
+        session.on_authenticated = lambda: connection.allow(full_bytes)
+        deadline: asyncio.TimerHandle | None = None
+        if session.principal is None:
+            deadline = self._loop.call_later(self._auth_seconds, _refuse_stranger, session)
+        else:
+            connection.allow(full_bytes)
+        metrics, handled = self.metrics, 0
+        try:
+            async for message in connection:
+                metrics.received_messages += 1
+                metrics.received_bytes += len(message)
+                session.receive(message)
+                if not session.has_room:
+                    await session.wait_for_room()
+                handled += 1
+                if handled % _TURN_MESSAGES == 0:
+                    await asyncio.sleep(0)
+        except ConnectionClosed:
+            pass
+        finally:
+            if deadline is not None:
+                deadline.cancel()
+
+    async def _write(self, connection: Connection, session: Session) -> None:
+        """Send what the outbox holds until the connection ends."""
+        outbox, metrics = session.outbox, self.metrics
+        try:
+            while True:
+                await outbox.wait()
+                batch = outbox.take()
+                if batch.messages:
+                    await connection.send_all(batch.messages)
+                    metrics.sent_messages += len(batch.messages)
+                    metrics.sent_bytes += batch.reply_bytes + batch.push_bytes
+                    outbox.sent(batch)
+                if batch.close is not None:
+                    await connection.close(*batch.close)
+                    return
+                if outbox.closed and not len(outbox):
+                    return
+        except ConnectionClosed:
+            return
+
+    async def _watch_stalls(self) -> None:
+        """Close connections that take nothing for too long although something waits for them."""
+        closing: set[asyncio.Task[None]] = set()
+        while True:
+            await asyncio.sleep(self._stall_seconds / 10)
+            for connection, session in list(self._sessions.items()):
+                if connection.stalled_seconds() >= self._stall_seconds:
+                    log.info("closing %s: it takes no bytes", connection.remote_address)
+                    session.close()
+                    task = asyncio.create_task(connection.close(4408, "no byte taken"))
+                    closing.add(task)
+                    task.add_done_callback(closing.discard)
+
+    # -- the engine's thread, and time ------------------------------------------------------------
+
+    def _post(self, effects: list[Effect]) -> None:
+        """On the engine's thread: have effects delivered on the loop's."""
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, effects)
+        except RuntimeError:
+            log.debug("the loop is closed: %d effects are for nobody", len(effects))
+
+    def _deliver(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            try:
+                effect.deliver()
+            except Exception as error:
+                self.metrics.faults += 1
+                as_error(error, "delivering an effect")
+
+    async def _sample(self) -> None:
+        """Measure the loop's lag, and keep samples for rates and percentiles."""
+        beats = round(_SAMPLE_SECONDS / _LAG_SAMPLE_SECONDS)
+        while True:
+            worst = 0.0
+            for _ in range(beats):
+                before = self._loop.time()
+                await asyncio.sleep(_LAG_SAMPLE_SECONDS)
+                worst = max(worst, self._loop.time() - before - _LAG_SAMPLE_SECONDS)
+            self.metrics.loop_lag_seconds = worst
+            now_seconds = self.context.clock_us() / 1e6
+            self.metrics.sample(now_seconds)
+            for collection in self.context.catalog:
+                collection.rates.sample(now_seconds, collection.rate_counters())
+
+
+def _refuse_stranger(session: Session) -> None:
+    if session.principal is None and session.lane.is_open:
+        session.refuse_connection("no token came in time")
+
+
+def _select_subprotocol(
+    connection: ServerConnection, offered: Sequence[Subprotocol]
+) -> Subprotocol | None:
+    return http.select_subprotocol(connection.protocol, offered)

@@ -1,0 +1,345 @@
+"""One connection: who it is, what it asked and was not answered yet, what it opened.
+
+Lives on the loop's thread and knows no socket: ``receive`` takes messages, the outbox takes what
+goes back, ``wait_for_room`` is where whoever reads the socket stops reading (PROTOCOL section 2).
+What each op means stands in ``requests.py``.
+
+Invariants: a message that holds an id gets exactly one reply, now or by ``answered``; an error
+harms nothing but its own request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from omendb_core.errors import (
+    BadRequest,
+    Draining,
+    Forbidden,
+    Internal,
+    NotFound,
+    OmenError,
+    Quota,
+    RateLimited,
+    Unauthenticated,
+)
+from omendb_core.types import ColumnType
+
+from . import requests
+from ._version import VERSION
+from .auth import OPEN, Principal
+from .catalog import Collection
+from .context import Context
+from .faults import as_error
+from .outbox import Outbox, text
+from .rate import TokenBucket
+from .sizes import ENVELOPE_BYTES
+from .subscriptions import Subscription
+from .wire import binary as binary_wire
+from .wire import text as text_wire
+from .wire.messages import Auth, Ping, Refusal, Request
+from .wire.opcodes import MAX_U32, PROTOCOL
+from .work import Answer, Change, Lane, Read, Ticket
+
+log = logging.getLogger(__name__)
+
+#: Dead handles are looked for when so many are held.
+_HANDLES_TO_SWEEP = 512
+
+
+class Session:
+    """See the module. ``principal`` None: not authenticated yet."""
+
+    def __init__(self, context: Context, outbox: Outbox, principal: Principal | None) -> None:
+        self.context = context
+        self.outbox = outbox
+        self.principal = principal
+        self.lane = Lane()
+        self.subscriptions: dict[int, Subscription] = {}
+        #: Called when the connection has authenticated itself.
+        self.on_authenticated: Callable[[], None] = lambda: None
+        self._inflight: dict[int, Ticket] = {}
+        self._inflight_bytes = 0
+        self._expected_bytes = 0
+        self._handles: dict[int, Collection] = {}
+        self._handle_of: dict[Collection, int] = {}
+        self._last_handle = 0
+        self._last_sub = 0
+        self._bucket = TokenBucket(context.max_messages_per_second)
+        self._progress = asyncio.Event()
+        outbox.on_room = self._progress.set
+
+    # -- the connection ---------------------------------------------------------------------------
+
+    def greet(self) -> None:
+        """Queue ``hello`` (PROTOCOL section 1)."""
+        auth = "none"
+        if self.context.keyring is not None:
+            auth = "required" if self.principal is None else "ok"
+        hello = {
+            "protocol": PROTOCOL,
+            "server": f"omendb-ws/{VERSION}",
+            "auth": auth,
+            "limits": self.context.limits.as_hello(),
+        }
+        self.outbox.reply(text(text_wire.encode_event("hello", hello)))
+
+    def refuse_connection(self, message: str) -> None:
+        """Say that it is not authenticated, and close."""
+        self.error(None, Unauthenticated(message))
+        self.outbox.close(4401, "unauthenticated")
+
+    def close(self) -> None:
+        """The connection is gone: let go of everything. What it changed stays changed."""
+        self.lane.is_open = False
+        self.outbox.discard()
+        for subscription in list(self.subscriptions.values()):
+            subscription.close()
+        self._inflight.clear()
+        self._handles.clear()
+        self._handle_of.clear()
+        self._progress.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything is answered and sent."""
+        return not self._inflight and self.outbox.is_empty
+
+    # -- messages in ------------------------------------------------------------------------------
+
+    def receive(self, message: str | bytes) -> None:
+        """Answer one message, or hand it to the engine."""
+        if self.outbox.closed:
+            return
+        request: Request | Refusal | None = None
+        op = "invalid"
+        try:
+            request = self._decode(message)
+            if not isinstance(request, Refusal):
+                op = type(request).__name__.lower()
+            self._refuse_unwanted(request)
+            if isinstance(request, Refusal):
+                raise request.error
+            requests.handle(self, request, len(message))
+        except Exception as error:
+            if not isinstance(error, OmenError):
+                self.context.metrics.faults += 1
+            self.error(request.id if request is not None else None, as_error(error, op))
+        self.context.metrics.requests[op] += 1
+
+    def _decode(self, message: str | bytes) -> Request | Refusal:
+        if isinstance(message, str):
+            return text_wire.decode_request(message, self.context.limits)
+        return binary_wire.decode_request(message, self.context.limits, self._columns_of)
+
+    def _refuse_unwanted(self, request: Request | Refusal) -> None:
+        """What is refused whatever it says."""
+        wait_ms = self._bucket.take(self.context.clock_us())
+        if wait_ms:
+            raise RateLimited("more messages than a second may have", retry_after_ms=wait_ms)
+        if self.context.is_draining:
+            raise Draining("the server is leaving; reconnect")
+        if self.principal is None and not isinstance(request, Auth | Ping):
+            raise Unauthenticated("send auth with a token first")
+        if request.id in self._inflight:
+            raise BadRequest(f"id: {request.id} is that of a request that is not answered yet")
+
+    def _columns_of(self, handle: int) -> dict[str, ColumnType] | None:
+        collection = self._handles.get(handle)
+        if collection is None or not collection.is_listed:
+            return None
+        return dict(collection.definition.columns)
+
+    # -- replies ----------------------------------------------------------------------------------
+
+    def ok(self, request_id: int, body: Mapping[str, object]) -> None:
+        """Answer at once."""
+        self.outbox.reply(text(text_wire.encode_ok(request_id, body)))
+
+    def error(self, request_id: int | None, error: OmenError) -> None:
+        """Refuse at once; None: as an event."""
+        self.context.metrics.errors[error.code] += 1
+        self.outbox.reply(text(text_wire.encode_error(request_id, error)))
+
+    def ticket(
+        self,
+        request: Request,
+        collection: Collection | None,
+        request_bytes: int,
+        reply_bytes: int = ENVELOPE_BYTES,
+        then: Callable[[bool], None] | None = None,
+    ) -> Ticket:
+        """What the engine answers a request by."""
+        limit = self.context.limits.max_message_bytes
+        return Ticket(
+            asker=self,
+            id=request.id,
+            op=type(request).__name__.lower(),
+            collection=collection,
+            arrival_us=self.context.clock_us(),
+            request_bytes=request_bytes,
+            reply_bytes=min(reply_bytes, limit),
+            max_reply_bytes=limit,
+            after=self.lane.queued,
+            then=then,
+        )
+
+    def submit_change(self, work: Change) -> None:
+        """Hand a change to the engine; later reads of this connection wait for it."""
+        self.lane.queued += 1
+        self._submit(work)
+
+    def submit_read(self, work: Read) -> None:
+        """Hand a read to the engine."""
+        self._submit(work)
+
+    def _submit(self, work: Change | Read) -> None:
+        ticket = work.ticket
+        self._inflight[ticket.id] = ticket
+        self._inflight_bytes += ticket.request_bytes
+        self._expected_bytes += ticket.reply_bytes
+        self.context.engine.submit(work)
+
+    def answered(self, answer: Answer) -> None:
+        """The engine's reply to a request."""
+        ticket = answer.ticket
+        if self._inflight.get(ticket.id) is not ticket:
+            return  # the connection is gone
+        del self._inflight[ticket.id]
+        self._inflight_bytes -= ticket.request_bytes
+        self._expected_bytes -= ticket.reply_bytes
+        self.outbox.reply(answer.message)
+        self._count(answer)
+        if ticket.then is not None:
+            ticket.then(answer.error is None)
+        self._progress.set()
+
+    def _count(self, answer: Answer) -> None:
+        ticket, metrics = answer.ticket, self.context.metrics
+        counts = ticket.collection.counts if ticket.collection is not None else None
+        if answer.error is not None:
+            metrics.errors[answer.error] += 1
+            if counts is not None:
+                counts.errors += 1
+            return
+        if ticket.op == "search":
+            metrics.searched += answer.queries
+            metrics.search_us.record(self.context.clock_us() - ticket.arrival_us)
+            if counts is not None:
+                counts.searches += answer.queries
+        elif ticket.op == "add":
+            metrics.add_us.record(self.context.clock_us() - ticket.arrival_us)
+
+    # -- back-pressure ----------------------------------------------------------------------------
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another message may be read (PROTOCOL section 2.7).
+
+        Besides what is unsent, what the unanswered requests may be answered with counts, so that
+        a thousand large answers cannot be asked for before the first one is sent.
+        """
+        limits = self.context.limits
+        if not self.lane.is_open:
+            return True
+        if len(self._inflight) >= limits.max_inflight:
+            return False
+        if self._inflight_bytes >= limits.max_inflight_bytes:
+            return False
+        return self.outbox.reply_bytes + self._expected_bytes < limits.max_pending_bytes
+
+    async def wait_for_room(self) -> None:
+        """Return when another message may be read, or the connection is gone."""
+        while not self.has_room:
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def wait_idle(self) -> None:
+        """Return when everything is answered and sent, or the connection is gone."""
+        while self.lane.is_open and not self.is_idle:
+            self._progress.clear()
+            await self._progress.wait()
+
+    # -- who it is, and what it may ---------------------------------------------------------------
+
+    def authenticate(self, token: str) -> Principal | None:
+        """Become who ``token`` says; None if it says nobody. On an open server: everybody."""
+        keyring = self.context.keyring
+        principal = OPEN if keyring is None else keyring.authenticate(token)
+        if principal is None:
+            return None
+        if self.principal is not None and principal.tenant != self.principal.tenant:
+            self._handles.clear()
+            self._handle_of.clear()
+        self.principal = principal
+        for subscription in list(self.subscriptions.values()):
+            collection = subscription.collection
+            is_foreign = collection is not None and collection.tenant != principal.tenant
+            if is_foreign or not principal.may("admin" if collection is None else "read"):
+                subscription.end("forbidden")
+        self.on_authenticated()
+        return principal
+
+    @property
+    def tenant(self) -> str:
+        """Whose collections it sees."""
+        if self.principal is None:
+            raise Unauthenticated("send auth with a token first")
+        return self.principal.tenant
+
+    def need(self, right: str) -> None:
+        """Forbidden without ``right``: one of a token's rights, ``any`` of them, or ``none``."""
+        if right == "none" or (right == "any" and self.principal is not None):
+            return
+        if self.principal is None or not self.principal.may(right):
+            raise Forbidden(f"this token does not have the right {right}")
+
+    # -- collections, handles, subscriptions ------------------------------------------------------
+
+    def collection(self, target: str | int) -> Collection:
+        """A collection by name or handle. NotFound."""
+        if isinstance(target, str):
+            return self.context.catalog.find(self.tenant, target)
+        collection = self._handles.get(target)
+        if collection is None or not collection.is_listed:
+            raise NotFound(f"handle: {target} is no open collection")
+        return collection
+
+    def open(self, collection: Collection) -> int:
+        """The handle of a collection; the same each time."""
+        handle = self._handle_of.get(collection)
+        if handle is None:
+            if len(self._handles) >= _HANDLES_TO_SWEEP:
+                self._sweep_handles()
+            if self._last_handle == MAX_U32:
+                raise Internal("handle: this connection has used them all; reconnect")
+            handle = self._last_handle = self._last_handle + 1
+            self._handles[handle] = collection
+            self._handle_of[collection] = handle
+        return handle
+
+    def _sweep_handles(self) -> None:
+        for handle, collection in list(self._handles.items()):
+            if not collection.is_listed:
+                del self._handles[handle]
+                del self._handle_of[collection]
+
+    def next_sub(self) -> int:
+        """A fresh ``sub``. Quota beyond the limits on subscriptions."""
+        limits, metrics = self.context.limits, self.context.metrics
+        if len(self.subscriptions) >= limits.max_subscriptions:
+            raise Quota(f"max_subscriptions: {limits.max_subscriptions} on this connection")
+        if metrics.subscriptions.total() >= limits.max_server_subscriptions:
+            raise Quota(f"max_server_subscriptions: {limits.max_server_subscriptions} here")
+        self._last_sub += 1
+        return self._last_sub
+
+    def remember(self, subscription: Subscription) -> None:
+        """Keep a subscription until it ends."""
+        self.subscriptions[subscription.sub] = subscription
+
+    def forget(self, subscription: Subscription) -> None:
+        """Called by a subscription that ends."""
+        self.subscriptions.pop(subscription.sub, None)

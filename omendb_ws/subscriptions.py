@@ -1,0 +1,184 @@
+"""Subscriptions as a connection has them: a ``sub``, its stream in order, its end.
+
+Lives on the loop's thread. A subscription exists from its request on, so that an unsubscribe sent
+right behind it finds it; it starts when its reply is queued, and everything after goes into the
+same outbox: one stream in order. Where the engine keeps part of it (a feed's cursor), that part is
+told when this one ends. ``live`` and ``match`` will be further classes here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .outbox import Message, text
+from .statistics import server_stats
+from .wire.messages import SubscriptionKind
+from .wire.text import encode_event
+from .work import Gone, Measure, Sent
+
+if TYPE_CHECKING:
+    from .catalog import Collection
+    from .feeds import Feed, FeedPush
+    from .session import Session
+
+#: PROTOCOL section 6: how often statistics come unless asked otherwise.
+DEFAULT_EVERY_MS = 1000
+
+
+class Subscription:
+    """One subscription of one connection. ``collection`` None: of the whole server."""
+
+    kind: SubscriptionKind
+
+    def __init__(self, session: Session, sub: int, collection: Collection | None) -> None:
+        self.session = session
+        self.sub = sub
+        self.collection = collection
+        self.is_ended = self.is_leaving = False
+        self._context = session.context
+        self._context.metrics.subscriptions[self.kind] += 1
+        if collection is not None:
+            collection.subscriptions.add(self)
+
+    def replied(self, is_ok: bool) -> None:
+        """Its subscribe was answered: it starts, or never was."""
+        if not is_ok:
+            self.close()
+        elif not self.is_ended:
+            self.start()
+
+    def start(self) -> None:
+        """Begin to deliver; the reply is queued."""
+
+    def end(self, reason: str) -> None:
+        """The server ends it, and says why."""
+        if not self.is_ended:
+            self.close()
+            event = encode_event("ended", {"sub": self.sub, "reason": reason})
+            self.session.outbox.reply(text(event))
+
+    def close(self) -> None:
+        """Deliver nothing more, and let go of everything."""
+        if self.is_ended:
+            return
+        self.is_ended = True
+        self.session.forget(self)
+        self._context.metrics.subscriptions[self.kind] -= 1
+        if self.collection is not None:
+            self.collection.subscriptions.discard(self)
+
+    def _count_push(self) -> None:
+        self._context.metrics.pushes += 1
+        if self.collection is not None:
+            self.collection.counts.pushes += 1
+
+
+class FeedSubscription(Subscription):
+    """The outbox's side of a ``Feed``. ``feed`` is set right after construction."""
+
+    kind = "feed"
+    feed: Feed
+
+    def pushed(self, push: FeedPush) -> None:
+        """Queue a push; the engine builds the next when the socket took it."""
+        if self.is_ended:
+            self._context.engine.submit(Sent(push))
+            return
+        *first, last = push.messages
+        for message in first:
+            self.session.outbox.push(message)
+        self.session.outbox.push(last, lambda: self._sent(push))
+
+    def close(self) -> None:
+        """As ``Subscription.close``; the engine forgets the cursor."""
+        if not self.is_ended:
+            self._context.engine.submit(Gone([self.feed]))
+        super().close()
+
+    def _sent(self, push: FeedPush) -> None:
+        self._count_push()
+        if push.arrival_us is not None:
+            self._context.metrics.push_us.record(self._context.clock_us() - push.arrival_us)
+        self._context.engine.submit(Sent(push))
+
+
+class StatsSubscription(Subscription):
+    """Statistics every so often: always the newest, never a queue of old ones.
+
+    The server's are looked up when the socket can take them; a collection's are measured by the
+    engine at each beat.
+    """
+
+    kind = "stats"
+
+    def __init__(
+        self, session: Session, sub: int, collection: Collection | None, every_ms: int | None
+    ) -> None:
+        super().__init__(session, sub, collection)
+        self._every_seconds = (every_ms or DEFAULT_EVERY_MS) / 1000
+        self._latest: dict[str, Any] | None = None
+        self._is_measuring = False
+        self._beat: asyncio.TimerHandle | None = None
+
+    def reply(self, collection: Collection) -> dict[str, Any]:
+        """The ``ok`` of a collection's; on the thread that holds its window."""
+        return {"sub": self.sub, "epoch": collection.epoch, "version": collection.window.version}
+
+    def start(self) -> None:
+        """The first statistics come at once."""
+        self._tick(asyncio.get_running_loop().time())
+
+    def measured(self, stats: dict[str, Any]) -> None:
+        """The engine's numbers of this moment."""
+        self._is_measuring = False
+        self._latest = stats
+        self._offer()
+
+    def take(self) -> Message | None:
+        """What is true when the socket can take it."""
+        stats = self._latest
+        if self.collection is None:
+            stats = server_stats(self._context.metrics, self._context.clock_us())
+        if self.is_ended or stats is None:
+            return None
+        self._count_push()
+        return text(encode_event("stats", {"sub": self.sub, **stats}))
+
+    def close(self) -> None:
+        """As ``Subscription.close``; the clock stops."""
+        if self._beat is not None:
+            self._beat.cancel()
+        super().close()
+
+    def _tick(self, due: float) -> None:
+        if self.is_ended:
+            return
+        loop = asyncio.get_running_loop()
+        # A loop that was late does not catch up with a burst.
+        due = max(due + self._every_seconds, loop.time())
+        self._beat = loop.call_at(due, self._tick, due)
+        if self.collection is None:
+            self._offer()
+        elif not self._is_measuring:
+            self._is_measuring = True
+            self._context.engine.submit(Measure(self))
+
+    def _offer(self) -> None:
+        if not self.is_ended and not self.session.outbox.offer(self):
+            self._context.metrics.stats_merged += 1
+            if self.collection is not None:
+                self.collection.counts.merged += 1
+
+
+@dataclass(slots=True, eq=False)
+class Measured:
+    """Effect: the numbers that a subscription asked for."""
+
+    subscription: StatsSubscription
+    stats: dict[str, Any]
+
+    def deliver(self) -> None:
+        """Hand them over."""
+        self.subscription.measured(self.stats)

@@ -1,0 +1,259 @@
+"""What the loop's thread asks of the engine's thread, and what comes back.
+
+Plain data, with no behaviour but ``deliver``. A *work* goes one way through the engine's queue;
+an *effect* comes back and is delivered on the loop's thread, in the order in which effects were
+made. A work that answers a request carries that request's ``Ticket``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from omendb_core.change import AddRequest, UpdateRequest
+from omendb_core.filters import Filter
+from omendb_core.query import Query
+from omendb_core.types import Ids, Include
+
+from .outbox import Message
+
+if TYPE_CHECKING:
+    from .catalog import Collection
+    from .feeds import Feed, FeedPush
+    from .subscriptions import StatsSubscription
+
+
+class Lane:
+    """The order of one connection's requests, and its share of unsent pushes.
+
+    ``queued`` counts the changes handed to the engine (the loop writes it), ``done`` those that it
+    is through with (the engine writes it): a read waits for the changes sent before it. ``is_open``
+    turns False, on the loop, when the connection is gone. ``push_bytes``: feed pushes built and
+    not yet sent (the engine's).
+    """
+
+    __slots__ = ("done", "is_open", "push_bytes", "queued")
+
+    def __init__(self) -> None:
+        self.queued = self.done = 0
+        self.is_open = True
+        self.push_bytes = 0
+
+
+class Asker(Protocol):
+    """Whoever sent a request and gets its reply: a session."""
+
+    lane: Lane
+
+    def answered(self, answer: Answer) -> None:
+        """The reply to one of its requests. On the loop's thread."""
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One accepted request.
+
+    ``after``: how many changes of its connection it follows. ``reply_bytes``: about as much as its
+    reply may take. ``max_reply_bytes`` is the limit on a message. ``then`` is called on the loop's
+    thread once the reply is queued, with whether it was an ``ok``.
+    """
+
+    asker: Asker
+    id: int
+    op: str
+    collection: Collection | None
+    arrival_us: int
+    request_bytes: int
+    reply_bytes: int
+    max_reply_bytes: int
+    after: int
+    then: Callable[[bool], None] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """Effect: the reply to a request. ``error``: the code of the protocol, if it is one."""
+
+    ticket: Ticket
+    message: Message
+    error: str | None = None
+    queries: int = 0
+
+    def deliver(self) -> None:
+        """Give the reply to whoever asked."""
+        self.ticket.asker.answered(self)
+
+
+@dataclass(slots=True, eq=False)
+class Dropped:
+    """Effect: a collection is gone; its subscriptions end."""
+
+    collection: Collection
+
+    def deliver(self) -> None:
+        """End what subscribed to it."""
+        for subscription in list(self.collection.subscriptions):
+            subscription.end("dropped")
+
+
+# -- changes: done in the order in which they came -----------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class Add:
+    """PROTOCOL section 4; ``is_binary``: answered by ADDED."""
+
+    ticket: Ticket
+    collection: Collection
+    request: AddRequest
+    is_binary: bool
+
+
+@dataclass(slots=True, eq=False)
+class Delete:
+    """PROTOCOL section 4."""
+
+    ticket: Ticket
+    collection: Collection
+    ids: Ids
+
+
+@dataclass(slots=True, eq=False)
+class Update:
+    """PROTOCOL section 4."""
+
+    ticket: Ticket
+    collection: Collection
+    request: UpdateRequest
+
+
+@dataclass(slots=True, eq=False)
+class Drop:
+    """A barrier: reads that came before it are answered first."""
+
+    ticket: Ticket
+    collection: Collection
+
+
+@dataclass(slots=True, eq=False)
+class Follow:
+    """Start a feed, at ``from_seq`` or with the next row."""
+
+    ticket: Ticket
+    collection: Collection
+    feed: Feed
+    from_seq: int | None
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """Answer the subscription to a collection's statistics."""
+
+    ticket: Ticket
+    collection: Collection
+    subscription: StatsSubscription
+
+
+@dataclass(slots=True, eq=False)
+class Unfollow:
+    """End a feed at its reader's wish; None for other kinds, which hold nothing in the engine."""
+
+    ticket: Ticket
+    collection: Collection
+    feed: Feed | None
+
+
+# -- reads: done after the changes that their connection sent before them -------------------------
+
+
+@dataclass(slots=True, eq=False)
+class Search:
+    """PROTOCOL section 5; ``is_single``: asked with ``vector`` or ``like``."""
+
+    ticket: Ticket
+    collection: Collection
+    query: Query
+    is_single: bool
+    is_binary: bool
+
+
+@dataclass(slots=True, eq=False)
+class Get:
+    """Rows by id."""
+
+    ticket: Ticket
+    collection: Collection
+    ids: Ids
+    include: Include
+
+
+@dataclass(slots=True, eq=False)
+class Count:
+    """How many rows pass a filter."""
+
+    ticket: Ticket
+    collection: Collection
+    filter: Filter | None
+
+
+@dataclass(slots=True, eq=False)
+class Describe:
+    """Describe one collection; with its ``handle`` where it was opened."""
+
+    ticket: Ticket
+    collection: Collection
+    handle: int | None
+
+
+@dataclass(slots=True, eq=False)
+class List:
+    """Describe a tenant's collections."""
+
+    ticket: Ticket
+    collections: list[Collection]
+
+
+@dataclass(slots=True, eq=False)
+class Stats:
+    """The statistics of one collection."""
+
+    ticket: Ticket
+    collection: Collection
+
+
+# -- neither: done at once -----------------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class Sent:
+    """A feed's push went out to the socket."""
+
+    push: FeedPush
+
+
+@dataclass(slots=True, eq=False)
+class Measure:
+    """Say the numbers of a collection for a push of ``stats``."""
+
+    subscription: StatsSubscription
+
+
+@dataclass(slots=True, eq=False)
+class Gone:
+    """A connection is gone, and these feeds with it."""
+
+    feeds: list[Feed]
+
+
+Change: TypeAlias = Add | Delete | Update | Drop | Follow | Watch | Unfollow
+Read: TypeAlias = Search | Get | Count | Describe | List | Stats
+Note: TypeAlias = Sent | Measure | Gone
+Work: TypeAlias = Change | Read | Note
+
+
+class Effect(Protocol):
+    """What a tick leads to on the loop's thread."""
+
+    def deliver(self) -> None:
+        """Do it."""
