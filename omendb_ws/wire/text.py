@@ -17,7 +17,7 @@ from omendb_core.errors import BY_CODE, BadRequest, Internal, NonFinite, OmenErr
 from omendb_core.types import Include
 
 from . import fields as field_room
-from .hits import dumps, row_objects
+from .hits import array_text, dumps, row_objects
 from .limits import Limits
 from .messages import (
     Add,
@@ -196,8 +196,8 @@ def encode_request(request: Request) -> bytes:
 def _as_json(value: Any, field: Field) -> Any:
     if isinstance(value, Include):
         return [name for name, wanted in value._asdict().items() if wanted]
-    if field.type == "vector":
-        return np.ascontiguousarray(value[0])
+    if isinstance(value, np.ndarray):
+        return orjson.Fragment(array_text(value[0] if field.type == "vector" else value))
     return dict(value) if field.type == "columns" else value
 
 
