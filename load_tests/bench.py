@@ -32,7 +32,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 import omendb_ws
 from omendb_ws.event_loops import choose
-from omendb_ws.wire import binary, messages
+from omendb_ws.wire import binary, messages, text
 
 DIM = 128
 CAPACITY = 100_000
@@ -84,8 +84,8 @@ def scrape(url: str) -> dict[str, float]:
     """The samples without labels of ``/metrics``."""
     address = url.replace("ws://", "http://").removesuffix("/v1") + "/metrics"
     with urllib.request.urlopen(address, timeout=10) as response:
-        text = response.read().decode()
-    samples = re.findall(r"^(\w+) ([-+.\deE]+)$", text, re.M)
+        page = response.read().decode()
+    samples = re.findall(r"^(\w+) ([-+.\deE]+)$", page, re.M)
     return {name: float(value) for name, value in samples}
 
 
@@ -112,9 +112,9 @@ class Wire:
             await connection.recv()
             yield cls(connection)
 
-    async def ask(self, text: str) -> dict[str, Any]:
-        await self._connection.send(text)
-        reply = omendb_ws.wire.text.decode_incoming(await self._connection.recv(decode=False))
+    async def ask(self, request: str) -> dict[str, Any]:
+        await self._connection.send(request)
+        reply = text.decode_incoming(await self._connection.recv(decode=False))
         assert isinstance(reply, messages.Reply), reply
         return reply.ok
 
@@ -279,8 +279,8 @@ def show(figures: list[Figure]) -> None:
     for name, unit, values in figures:
         low, middle, high = (f(values) for f in (min, statistics.median, max))
         digits = 0 if middle >= 1000 else 1 if middle >= 10 else 2
-        text = [f"{value:,.{digits}f}" for value in (middle, low, high)]
-        print(f"{name:44} {text[0]:>10} {unit:7} {text[1]:>10} … {text[2]}", flush=True)
+        shown = [f"{value:,.{digits}f}" for value in (middle, low, high)]
+        print(f"{name:44} {shown[0]:>10} {unit:7} {shown[1]:>10} … {shown[2]}", flush=True)
 
 
 def machine() -> str:
