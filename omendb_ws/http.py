@@ -25,7 +25,6 @@ from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.exceptions import NegotiationError
 from websockets.http11 import Request, Response
-from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from ._version import VERSION
@@ -191,7 +190,7 @@ def refuse_strangers(headers: Headers, running: Running) -> Reply | None:
     return None
 
 
-def select_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+def select_subprotocol(_: object, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     """omendb.v1 where it is offered, nothing where nothing is, else HTTP 400."""
     if not offered:
         return None

@@ -16,6 +16,8 @@ LogFormat = Literal["text", "json"]
 
 #: What every record has; anything else was passed as ``extra`` and belongs in a JSON line.
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+#: At info, websockets logs every connection and health probe, numexpr how many threads it takes.
+_TALKATIVE: Final = ("websockets", "numexpr")
 
 
 class TextFormatter(logging.Formatter):
@@ -57,8 +59,8 @@ def configure(log_format: LogFormat, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # At info, websockets logs every connection and every health probe.
-    logging.getLogger("websockets").setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from . import check_config, demo, new_key, ping, serve
-from .failure import failing
+from .loading import choose_kernel_and_loop
 
 EXAMPLES = """\b
 Examples:
@@ -38,15 +38,10 @@ app = typer.Typer(
 def _print_version(wanted: bool) -> None:
     if not wanted:
         return
-    from omendb_core.kernels import scan
-
-    from .. import event_loops
     from .._version import VERSION
 
-    with failing(ValueError):  # OMENDB_KERNEL or OMENDB_EVENT_LOOP name what is not there
-        kernel = scan.choose().name
-        loop = event_loops.choose(os.environ.get("OMENDB_EVENT_LOOP", "auto")).name
-    print(f"omendb-ws {VERSION} (kernel {kernel}, event loop {loop})")
+    kernel, loop = choose_kernel_and_loop(os.environ.get("OMENDB_EVENT_LOOP", "auto"))
+    print(f"omendb-ws {VERSION} (kernel {kernel}, event loop {loop.name})")
     raise typer.Exit
 
 

@@ -10,7 +10,7 @@ import typer
 
 from . import options
 from .failure import failing
-from .loading import load_settings
+from .loading import choose_kernel_and_loop, load_settings
 
 if TYPE_CHECKING:
     from ..config import Loaded, Settings
@@ -65,10 +65,10 @@ def check_config(
 
 def _open_files(settings: Settings) -> tuple[str, ...]:
     """Read the files that a server would; their warnings. Fails as ``serve`` would."""
-    from .. import auth, event_loops, tls
+    from .. import auth, tls
 
-    with failing(auth.KeyFileError, event_loops.EventLoopError, tls.TlsError):
-        event_loops.choose(settings.event_loop)
+    choose_kernel_and_loop(settings.event_loop)
+    with failing(auth.KeyFileError, tls.TlsError):
         if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
             tls.server_context(settings.tls_certificate_file, settings.tls_key_file)
         if settings.api_key_file is not None:

@@ -1,4 +1,4 @@
-"""Settings for a command: loaded, or the command fails with a line for each one at fault."""
+"""Settings for a command, and what they choose: or it fails with a line for each thing wrong."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from .failure import failing
 
 if TYPE_CHECKING:
     from ..config import Loaded
+    from ..event_loops import Choice
 
 
 def load_settings(flags: Mapping[str, Any]) -> Loaded:
@@ -17,3 +18,16 @@ def load_settings(flags: Mapping[str, Any]) -> Loaded:
 
     with failing(config.SettingsError):
         return config.load(flags)
+
+
+def choose_kernel_and_loop(setting: str) -> tuple[str, Choice]:
+    """The name of the kernel, which ``OMENDB_KERNEL`` may force, and the loop for ``event_loop``.
+
+    Imports numpy.
+    """
+    from omendb_core.kernels import scan
+
+    from .. import event_loops
+
+    with failing(ValueError):  # how both refuse a name that is not there
+        return scan.choose().name, event_loops.choose(setting)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from . import options
 from .failure import FAILED, fail, failing
-from .loading import load_settings
+from .loading import choose_kernel_and_loop, load_settings
 
 if TYPE_CHECKING:
     from ..config import Settings
+
+log = logging.getLogger(__name__)
 
 #: One thread for BLAS: a second one burns a core and answers no sooner (DESIGN "Threads"). These
 #: are read when numpy is imported; what a user has set stays.
@@ -81,27 +85,26 @@ def one_blas_thread() -> None:
 def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     """Run a server with ``settings`` until it is told to leave; fails with a line on stderr."""
     one_blas_thread()
-    import logging
-
-    from .. import auth, event_loops, logs, tls
+    from .. import auth, logs, tls
 
     logs.configure(settings.log_format, settings.log_level)
     for warning in warnings:
-        logging.getLogger("omendb_ws").warning("%s", warning)
-    with failing(auth.KeyFileError, event_loops.EventLoopError, tls.TlsError):
-        loop = event_loops.choose(settings.event_loop)
-        with asyncio.Runner(loop_factory=loop.new_loop) as runner:
-            finished = runner.run(_serve(settings))
-    if not finished:
-        fail(FAILED, "stopped by a second signal, before every client was served")
+        log.warning("%s", warning)
+    kernel, loop = choose_kernel_and_loop(settings.event_loop)
+    log.info("kernel %s, event loop %s", kernel, loop.name)
+    with (
+        failing(auth.KeyFileError, tls.TlsError),
+        asyncio.Runner(loop_factory=loop.new_loop) as runner,
+    ):
+        runner.run(_serve(settings))
 
 
-async def _serve(settings: Settings) -> bool:
-    """Serve until a signal; then whether every client could be served to the end."""
+async def _serve(settings: Settings) -> None:
+    """Serve until a signal, drain, and return; a second signal ends the process at once."""
     from ..server import Server
 
-    leave, hurry = asyncio.Event(), asyncio.Event()
-    _on_signals(lambda: (hurry if leave.is_set() else leave).set())
+    leave = asyncio.Event()
+    _on_signals(lambda: _stop_at_once() if leave.is_set() else leave.set())
     async with AsyncExitStack() as stack:
         try:
             server = await stack.enter_async_context(Server(settings))
@@ -109,15 +112,17 @@ async def _serve(settings: Settings) -> bool:
             fail(FAILED, f"cannot listen on {settings.host} port {settings.port}: {error.strerror}")
         print(_ready_line(settings, server.port, server.url), flush=True)
         await leave.wait()
-        draining = asyncio.create_task(server.drain())
-        hurried = asyncio.create_task(hurry.wait())
-        await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
-        finished = draining.done()
-        for task in (draining, hurried):
-            task.cancel()
-        if finished:
-            await draining  # raises what went wrong in it
-    return finished
+        log.info("leaving: waiting up to %g s for clients", settings.drain_seconds)
+        await server.drain()
+    log.info("stopped")
+
+
+def _stop_at_once() -> NoReturn:
+    """End the process without asking anybody: a drain that hangs must not be able to prevent it."""
+    print(
+        "omendb-ws: stopped by a second signal, clients were cut off", file=sys.stderr, flush=True
+    )
+    os._exit(FAILED)
 
 
 def _on_signals(react: Callable[[], None]) -> None:

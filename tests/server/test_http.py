@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.datastructures import Headers
 from websockets.exceptions import NegotiationError
-from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from omendb_ws import http
@@ -470,7 +469,7 @@ def test_the_token_of_a_request(headers: list[tuple[str, str]], token: str | Non
 
 
 def choose(*offered: str) -> str | None:
-    return http.select_subprotocol(ServerProtocol(), [Subprotocol(name) for name in offered])
+    return http.select_subprotocol(None, [Subprotocol(name) for name in offered])
 
 
 def test_the_subprotocol_is_ours_or_none() -> None:

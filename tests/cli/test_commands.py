@@ -1,0 +1,267 @@
+"""The commands that need no server: help, version, check-config, new-key."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from omendb_ws.auth import Keyring
+from omendb_ws.cli.serve import BLAS_VARIABLES
+from omendb_ws.config import Settings, flag
+from tests.certificates import make_certificate
+from tests.cli.commands import environment, omendb_ws
+
+COMMANDS = ["serve", "demo", "ping", "check-config", "new-key"]
+
+
+def python(code: str, **variables: str) -> str:
+    """What ``code`` prints in a fresh interpreter."""
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(**variables),
+        check=True,
+    )
+    return finished.stdout
+
+
+# -- help and version -------------------------------------------------------------------------
+
+
+def test_the_version_names_the_kernel_and_the_event_loop() -> None:
+    finished = omendb_ws("--version", OMENDB_EVENT_LOOP="asyncio")
+    assert finished.returncode == 0
+    assert finished.stdout.startswith("omendb-ws ")
+    assert finished.stdout.endswith("(kernel reference, event loop asyncio)\n")
+    assert finished.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["OMENDB_EVENT_LOOP", "OMENDB_KERNEL"])
+def test_a_kernel_or_event_loop_that_is_not_there_is_one_line(name: str) -> None:
+    finished = omendb_ws("--version", **{name: "warp"})
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    (line,) = finished.stderr.splitlines()
+    assert "'warp'" in line
+    assert "reference" in line or "asyncio" in line
+
+
+def test_help_lists_every_command_and_shows_examples() -> None:
+    finished = omendb_ws("--help")
+    assert finished.returncode == 0
+    listed = finished.stdout.split("Commands:")[1].split("Examples:")[0]
+    for command in COMMANDS:
+        assert f"\n  {command} " in listed
+    assert "omendb-ws demo" in finished.stdout.split("Examples:")[1]
+
+
+@pytest.mark.parametrize("command", ["serve", "ping", "check-config", "new-key"])
+def test_every_command_has_an_example(command: str) -> None:
+    finished = omendb_ws(command, "--help")
+    assert finished.returncode == 0
+    assert f"omendb-ws {command}" in finished.stdout.split("Example")[1]
+
+
+def test_help_tells_the_defaults_that_the_settings_have() -> None:
+    text = " ".join(omendb_ws("serve", "--help").stdout.split("Options:")[1].split())
+    for name in ("host", "port", "log_format", "log_level", "drain_seconds"):
+        told = text.split(f"{flag(name)} ")[1].split("[default: (")[1].split(")")[0]
+        assert told == str(Settings.model_fields[name].default), name
+    assert text.split("--max-memory-bytes ")[1].split("[default: (")[1].startswith("70% of")
+
+
+def test_serve_and_check_config_take_the_same_flags() -> None:
+    def flags(command: str) -> set[str]:
+        words = omendb_ws(command, "--help").stdout.split()
+        return {word for word in words if word.startswith("--") and word != "--"}
+
+    of_serve = flags("serve")
+    assert of_serve | {"--json"} == flags("check-config") | of_serve
+    names = {flag(name) for name in Settings.model_fields}
+    assert of_serve - {"--help"} - {"--port", "--log-format"} <= names
+    for name in ("--host", "--port", "--config", "--data-dir", "--api-key-file", "--allow-origin"):
+        assert name in of_serve
+
+
+def test_help_and_version_load_nothing_that_they_do_not_need() -> None:
+    heavy = ["numpy", "pydantic", "websockets", "rich.console", "prometheus_client", "orjson"]
+    code = f"""
+import sys
+import omendb_ws.cli
+print([name for name in {heavy} if name in sys.modules])
+"""
+    assert python(code).strip() == "[]"
+
+
+def test_blas_is_held_to_one_thread_before_numpy_is_there_and_a_users_choice_is_kept() -> None:
+    code = """
+import os, sys
+from omendb_ws.cli import serve
+from omendb_ws.cli.loading import load_settings
+load_settings({})
+assert "numpy" not in sys.modules
+serve.one_blas_thread()
+assert "numpy" not in sys.modules
+print(*(os.environ[name] for name in serve.BLAS_VARIABLES))
+"""
+    first, *others = BLAS_VARIABLES
+    kept = {first: "3"} | dict.fromkeys(others, "")
+    assert python(code, **{first: "3"}).split()[0] == "3"
+    assert "OPENBLAS_NUM_THREADS" in kept
+    unset = {name: text for name, text in os.environ.items() if name not in BLAS_VARIABLES}
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=unset,
+        check=True,
+    )  # fmt: skip
+    assert finished.stdout.split() == ["1"] * len(BLAS_VARIABLES)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bogus"],
+        ["serve", "--bogus"],
+        ["serve", "--port", "http"],
+        ["serve", "extra"],
+        ["ping", "--count", "0"],
+        ["new-key"],
+        [],
+    ],
+)
+def test_a_wrong_use_is_exit_code_2(arguments: list[str]) -> None:
+    finished = omendb_ws(*arguments)
+    assert finished.returncode == 2
+    assert "Traceback" not in finished.stderr
+
+
+# -- check-config -----------------------------------------------------------------------------
+
+
+def test_check_config_tells_every_value_and_where_it_comes_from(tmp_path: Path) -> None:
+    path = tmp_path / "omendb.toml"
+    path.write_text("max_k = 5\nmax_ids = 6")
+    finished = omendb_ws("check-config", "--config", str(path), "--port", "1", OMENDB_MAX_IDS="60")
+    assert finished.returncode == 0
+    assert finished.stderr == ""
+    rows = {line.split()[0]: line.split(maxsplit=2)[1:] for line in finished.stdout.splitlines()}
+    assert rows["max_k"] == ["5", f"file {path}"]
+    assert rows["max_ids"] == ["60", "environment OMENDB_MAX_IDS"]
+    assert rows["port"] == ["1", "flag --port"]
+    assert rows["max_dim"] == ["4096", "default"]
+    assert list(rows) == list(Settings.model_fields)
+
+
+def test_check_config_speaks_json() -> None:
+    finished = omendb_ws(
+        "check-config", "--json", "--allow-origin", "http://a", "--allow-origin", "HTTP://B:80"
+    )
+    assert finished.returncode == 0
+    document = json.loads(finished.stdout)
+    assert list(document["settings"]) == list(Settings.model_fields)
+    assert document["settings"]["allow_origins"] == {
+        "value": ["http://a", "http://b"],
+        "source": "flag --allow-origin",
+    }
+    assert document["settings"]["api_key_file"] == {"value": None, "source": "default"}
+    assert document["warnings"] == []
+
+
+@pytest.mark.parametrize("command", [["check-config"], ["serve", "--port", "0"]])
+def test_wrong_settings_are_a_line_each_and_exit_code_2(command: list[str]) -> None:
+    finished = omendb_ws(
+        *command, "--data-dir", "x", "--host", "0.0.0.0", "--log-format", "xml", OMENDB_MAX_K="0"
+    )
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    lines = sorted(finished.stderr.splitlines())
+    assert [line.split()[1] for line in lines] == [
+        "allow_origins", "data_dir", "log_format", "max_k",
+    ]  # fmt: skip
+    assert all(line.startswith("omendb-ws: ") for line in lines)
+    assert "(environment OMENDB_MAX_K)" in lines[3]
+
+
+@pytest.mark.parametrize("command", [["check-config"], ["serve", "--port", "0"]])
+def test_bad_files_are_a_line_and_exit_code_2(command: list[str], tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("")
+    for flags in (
+        ["--api-key-file", str(empty)],
+        ["--tls-certificate-file", str(empty), "--tls-key-file", str(empty)],
+    ):
+        finished = omendb_ws(*command, *flags)
+        assert finished.returncode == 2
+        (line,) = finished.stderr.splitlines()
+        assert str(empty) in line
+
+
+def test_check_config_warns_of_what_works_but_is_unwise(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(omendb_ws("new-key", "--name", "app").stdout)
+    keys.chmod(0o644)
+    certificate = make_certificate(tmp_path)
+    finished = omendb_ws(
+        "check-config", "--json", "--api-key-file", str(keys),
+        "--tls-certificate-file", certificate.certificate_file,
+        "--tls-key-file", certificate.key_file,
+        OMENDB_PROT="1",
+    )  # fmt: skip
+    assert finished.returncode == 0
+    variable, mode = json.loads(finished.stdout)["warnings"]
+    assert "OMENDB_PROT" in variable
+    assert "chmod 600" in mode
+    assert finished.stderr.splitlines() == [
+        f"omendb-ws: warning: {variable}",
+        f"omendb-ws: warning: {mode}",
+    ]
+
+
+# -- new-key ----------------------------------------------------------------------------------
+
+
+def test_a_new_keys_token_is_on_stderr_and_its_entry_on_stdout() -> None:
+    finished = omendb_ws(
+        "new-key", "--name", "app", "--tenant", "acme", "--right", "read", "--right", "admin"
+    )
+    assert finished.returncode == 0
+    token = finished.stderr.split(": ")[1].strip()
+    assert token not in finished.stdout
+    principal = Keyring.parse(finished.stdout).authenticate(token)
+    assert principal is not None
+    assert (principal.name, principal.tenant) == ("app", "acme")
+    assert principal.rights == {"read", "admin"}
+
+
+@pytest.mark.parametrize(
+    "flags", [["--name", "a b"], ["--name", "a", "--right", "all"], ["--name", "a", "--tenant", ""]]
+)
+def test_a_bad_key_is_one_line(flags: list[str]) -> None:
+    finished = omendb_ws("new-key", *flags)
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    assert len(finished.stderr.splitlines()) == 1
+
+
+# -- odds and ends ----------------------------------------------------------------------------
+
+
+def test_a_reader_that_leaves_a_pipe_gets_no_traceback() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "omendb_ws", "check-config"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) in (0, 1)
