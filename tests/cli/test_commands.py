@@ -196,7 +196,7 @@ def test_bad_files_are_a_line_and_exit_code_2(command: list[str], tmp_path: Path
         ["--api-key-file", str(empty)],
         ["--tls-certificate-file", str(empty), "--tls-key-file", str(empty)],
     ):
-        finished = omendb_ws(*command, *flags)
+        finished = omendb_ws(*command, *flags, OMENDB_LOG_LEVEL="warning")
         assert finished.returncode == 2
         (line,) = finished.stderr.splitlines()
         assert str(empty) in line
