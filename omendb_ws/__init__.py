@@ -1,1 +1,120 @@
-"""OmenDB-WS: live, exact vector search over a sliding window, through a WebSocket."""
+"""OmenDB-WS: live, exact vector search over a sliding window, through a WebSocket.
+
+``connect``, the classes it answers with, and the errors (also in ``omendb_ws.errors``) can be
+imported from here; each is loaded when it is first asked for, so that the command line starts fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .client import (
+        Added,
+        Answer,
+        Backoff,
+        Client,
+        Description,
+        Feed,
+        FeedRows,
+        Gap,
+        Row,
+        Rows,
+        StatsWatch,
+        connect,
+    )
+    from .errors import (
+        BadFilter,
+        BadFrame,
+        BadId,
+        BadK,
+        BadMetadata,
+        BadName,
+        BadRequest,
+        BadVector,
+        ConnectionLost,
+        DimMismatch,
+        Draining,
+        DuplicateId,
+        Exists,
+        Forbidden,
+        Internal,
+        NonFinite,
+        NotFound,
+        OmenError,
+        OutOfOrder,
+        Overloaded,
+        Quota,
+        RateLimited,
+        Retryable,
+        StorageFailed,
+        StorageFull,
+        TooLarge,
+        Unauthenticated,
+        Unavailable,
+        Unsupported,
+        WrongEpoch,
+        ZeroNorm,
+    )
+
+__all__ = [
+    "Added",
+    "Answer",
+    "Backoff",
+    "BadFilter",
+    "BadFrame",
+    "BadId",
+    "BadK",
+    "BadMetadata",
+    "BadName",
+    "BadRequest",
+    "BadVector",
+    "Client",
+    "ConnectionLost",
+    "Description",
+    "DimMismatch",
+    "Draining",
+    "DuplicateId",
+    "Exists",
+    "Feed",
+    "FeedRows",
+    "Forbidden",
+    "Gap",
+    "Internal",
+    "NonFinite",
+    "NotFound",
+    "OmenError",
+    "OutOfOrder",
+    "Overloaded",
+    "Quota",
+    "RateLimited",
+    "Retryable",
+    "Row",
+    "Rows",
+    "StatsWatch",
+    "StorageFailed",
+    "StorageFull",
+    "TooLarge",
+    "Unauthenticated",
+    "Unavailable",
+    "Unsupported",
+    "WrongEpoch",
+    "ZeroNorm",
+    "connect",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    for room in ("errors", "client"):
+        found = getattr(importlib.import_module(f".{room}", __name__), name, None)
+        if found is not None:
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,166 @@
+"""Drives the add pipeline of one collection over whatever link there is.
+
+Owns a Pipeline and the one task that sends its frames. The judgement is all in ``adding.py``; here
+is only when: on a call, on an answer, on a new connection, after a pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from functools import partial
+
+from omendb_core.errors import BadFrame, OmenError
+
+from ..errors import ConnectionLost
+from ..wire import messages
+from .adding import Pipeline
+from .answers import Added, Opened
+from .connection import Connection
+from .frames import Frame, Job
+from .link import Link, Lost, Outcome
+from .rows import CheckedRows, ColumnGiven, IdsGiven, Metadata, Vectors, checked_rows
+
+#: Random bytes of a producer's name: no two clients ever share one.
+PRODUCER_BYTES = 12
+
+
+class Adder:
+    """Adds rows to ``collection``. Calls from many tasks keep their order."""
+
+    def __init__(self, connection: Connection, collection: str) -> None:
+        self._connection = connection
+        self._collection = collection
+        self._pipeline = Pipeline(partial(secrets.token_urlsafe, PRODUCER_BYTES))
+        self._order = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def add(
+        self,
+        vectors: Vectors,
+        ids: IdsGiven | None,
+        metadata: Metadata | None,
+        columns: Mapping[str, ColumnGiven] | None,
+    ) -> Added:
+        """See ``Client.add``."""
+        future: asyncio.Future[Added] = asyncio.get_running_loop().create_future()
+        rows = partial(checked_rows, vectors=vectors, ids=ids, metadata=metadata, columns=columns)
+        job = await self._connection.within(self._submit(rows, future))
+        try:
+            await self._finished(future)
+        except TimeoutError as error:
+            error.add_note(f"{job.acknowledged} of {len(job.rows)} rows were acknowledged")
+            raise
+        finally:
+            if not job.over:
+                self._pipeline.abandon(job)
+                self._news.set()
+        return future.result()
+
+    async def close(self) -> None:
+        """Stop sending. Calls that still wait end with ConnectionLost."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._pipeline.fail(ConnectionLost("this client is closed"))
+
+    # -- calls ----------------------------------------------------------------------------
+
+    async def _submit(self, rows: partial[CheckedRows], future: asyncio.Future[Added]) -> Job:
+        """Check the rows and queue them; the lock is fair, so calls queue in their order."""
+        async with self._order:
+            link, opened = await self._connection.opened(self._collection)
+            try:
+                checked = rows(opened.description)
+            except OmenError:
+                # The collection may have been made anew under this name, as something else.
+                link.forget(self._collection, opened)
+                link, fresh = await self._connection.opened(self._collection)
+                if fresh.handle == opened.handle:
+                    raise
+                checked = rows(fresh.description)
+                opened = fresh
+            max_rows = min(link.limits.max_rows, opened.description.capacity)
+            job = Job(checked, max_rows, partial(_settle, future))
+            self._pipeline.submit(job)
+        self._news.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._drive())
+        return job
+
+    async def _finished(self, future: asyncio.Future[Added]) -> None:
+        """Wait for the end of a call, as long as any frame is acknowledged in time."""
+        limit = self._connection.request_timeout_seconds
+        while not future.done():
+            seen = self._pipeline.acknowledgements
+            await asyncio.wait([future], timeout=limit)
+            if not future.done() and self._pipeline.acknowledgements == seen:
+                raise self._connection.timed_out()
+
+    # -- the task -------------------------------------------------------------------------
+
+    async def _drive(self) -> None:
+        while True:
+            try:
+                while self._pipeline.is_busy:
+                    link, opened = await self._connection.opened(self._collection)
+                    self._pipeline.opened(opened.description.epoch)
+                    self._pipeline.resume()
+                    await self._use(link, opened)
+            except OmenError as error:
+                self._pipeline.fail(error)
+            await self._next_news()
+
+    async def _use(self, link: Link, opened: Opened) -> None:
+        """Send and settle until there is nothing to do, or the link or the handle is gone."""
+        pipeline = self._pipeline
+        while pipeline.is_busy and link.is_alive and not pipeline.is_cut_off:
+            if pipeline.must_settle:
+                settled = pipeline.settle()
+                if settled.reopen:
+                    return link.forget(self._collection, opened)
+                if settled.pause is not None:
+                    await self._connection.pause(settled.pause, settled.attempt)
+                continue
+            frame = pipeline.next_frame()
+            if frame is None:
+                await self._next_news()
+            else:
+                await self._send(link, opened, frame)
+        return None
+
+    async def _send(self, link: Link, opened: Opened, frame: Frame) -> None:
+        try:
+            sending = link.post(frame.encode, partial(self._outcome, frame), opened)
+        except OmenError as error:
+            self._pipeline.refused(frame, error)
+        else:
+            self._pipeline.was_sent(frame)
+            await sending
+
+    def _outcome(self, frame: Frame, outcome: Outcome) -> None:
+        if isinstance(outcome, messages.Added):
+            self._pipeline.acknowledged(frame, outcome)
+        elif isinstance(outcome, Lost):
+            self._pipeline.lost(frame, blamed=outcome.blamed)
+        elif isinstance(outcome, messages.ErrorReply):
+            self._pipeline.refused(frame, outcome.error)
+        else:
+            self._pipeline.refused(frame, BadFrame("the server answered an add with another kind"))
+        self._news.set()
+
+    async def _next_news(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+
+def _settle(future: asyncio.Future[Added], outcome: Added | OmenError) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, OmenError):
+        future.set_exception(outcome)
+        future.exception()  # seen: the caller may be cancelled before it looks
+    else:
+        future.set_result(outcome)

@@ -1,0 +1,450 @@
+"""The asyncio client: ``async with connect(url) as db``. The public face, flat, named as the wire.
+
+Here arguments become requests and answers become results; connecting, repeating, adding and
+subscribing are in the rooms beside it. Every call raises the class of the error's code
+(``omendb_ws.errors``), ``ConnectionLost``, or ``TimeoutError``.
+
+**What is repeated.** Reads (and ``open``, ``describe``, ``list``, ``ping``, ``stats``, ``auth``)
+are asked again after a reconnect. Adds are repeated under a producer and number, so they go in
+once. ``create``, ``drop``, ``delete`` and ``update`` are not repeated when the connection took
+their reply with it: they raise ConnectionLost, and the outcome is unknown. Refusals that may pass
+(``overloaded``, ``rate_limited``, ``unavailable``, ``draining``) are waited out for a few seconds.
+"""
+
+from __future__ import annotations
+
+import builtins
+import ssl
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal, TypeAlias, overload
+
+from numpy.typing import NDArray
+from omendb_core.errors import BadRequest
+from omendb_core.types import F32, ColumnType, IdKind, Metric
+
+from ..wire import messages
+from ..wire.messages import Durability, IfExists, JsonObject
+from . import answers, requests
+from .adder import Adder
+from .answers import Added, Answer, Description, Row
+from .backoff import RECONNECT, Backoff
+from .connection import Connection, Settings
+from .requests import Encode, Filter, SomeIds
+from .rows import ColumnGiven, IdsGiven, Metadata, Vectors, as_vectors
+from .subscriptions import Feed, StatsWatch
+from .transport import Opener
+from .websocket import websocket_opener
+
+IncludeNames: TypeAlias = Iterable[Literal["metadata", "vector"]]
+
+#: The longest message that a server may send: four times the protocol's default limit.
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+
+def connect(
+    url: str,
+    token: str | None = None,
+    *,
+    request_timeout_seconds: float | None = 30.0,
+    open_timeout_seconds: float = 10.0,
+    reconnect: bool = True,
+    backoff: Backoff = RECONNECT,
+    tls: ssl.SSLContext | None = None,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+) -> Connecting:
+    """Connect to a server: ``async with connect("ws://127.0.0.1:8765/v1") as db``.
+
+    ``url`` is ``ws://HOST:PORT/v1``, or ``wss://`` with TLS (``tls`` for other than the system's
+    certificates). ``token`` is sent as a header, and again at every reconnect.
+
+    ``request_timeout_seconds`` bounds every call, reconnecting and waiting out refusals included
+    (an add: the time without any acknowledgement); None waits for ever. With ``reconnect`` a lost
+    connection is replaced: attempt i after a random time from 0 to min(cap, base * 2**i) seconds
+    of ``backoff`` (0.1 and 10), until it works or the server refuses the token.
+
+    The first connection is attempted once. Raises ConnectionLost, Unauthenticated, Forbidden
+    (Origin or Host not allowed), Unsupported (no such server), BadRequest (the URL), TimeoutError.
+    """
+    opener = websocket_opener(
+        url,
+        tls=tls,
+        open_timeout_seconds=open_timeout_seconds,
+        max_message_bytes=max_message_bytes,
+    )
+    settings = Settings(
+        token=token,
+        reconnect=reconnect,
+        backoff=backoff,
+        open_timeout_seconds=open_timeout_seconds,
+        request_timeout_seconds=request_timeout_seconds,
+    )
+    return Connecting(opener, settings)
+
+
+class Connecting:
+    """What ``connect`` returns: enter it (``async with``) or await it for a Client."""
+
+    def __init__(self, opener: Opener, settings: Settings) -> None:
+        self._opener = opener
+        self._settings = settings
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self._start()
+        return self._client
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def _start(self) -> Client:
+        connection = Connection(self._opener, self._settings)
+        await connection.start()
+        return Client(connection)
+
+
+class Client:
+    """A connection to a server, for one event loop; safe for any number of its tasks.
+
+    A call made after another one returned sees what that did. Calls that run at the same time may
+    take effect in any order, except adds to one collection, which keep theirs.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._adders: dict[str, Adder] = {}
+
+    async def close(self) -> None:
+        """Close the connection. Calls and subscriptions that wait raise ConnectionLost."""
+        await self._connection.close()
+        for adder in self._adders.values():
+            await adder.close()
+
+    # -- the server -----------------------------------------------------------------------
+
+    async def ping(self) -> None:
+        """Ask for a sign of life."""
+        await self._ask(requests.plain(messages.Ping))
+
+    async def auth(self, token: str) -> JsonObject:
+        """Authenticate anew, here and at every later reconnect; before the old token expires.
+
+        Returns ``rights``, ``tenant``, ``expires_in_s``. Raises Unauthenticated; the server then
+        closes the connection, and the client is over.
+        """
+        ok = await self._ask(requests.plain(messages.Auth, token=token))
+        self._connection.use_token(token)
+        return ok
+
+    async def stats(self, collection: str | None = None) -> dict[str, Any]:
+        """Return statistics of a collection, or of the server (PROTOCOL section 6 "stats")."""
+        return await self._ask(requests.plain(messages.Stats, collection=collection))
+
+    def watch_stats(self, collection: str | None = None, *, every_ms: int = 1000) -> StatsWatch:
+        """Return an async iterator over the same statistics, one each ``every_ms``."""
+        return StatsWatch(self._connection, collection, every_ms)
+
+    # -- collections ----------------------------------------------------------------------
+
+    async def create(
+        self,
+        collection: str,
+        *,
+        dim: int,
+        capacity: int,
+        metric: Metric = "cosine",
+        ids: IdKind = "u64",
+        columns: Mapping[str, ColumnType] | None = None,
+        ttl: float | None = None,
+        durability: Durability | None = None,
+        if_exists: IfExists = "error",
+    ) -> Description:
+        """Create a window over the newest ``capacity`` rows of ``dim`` dimensions.
+
+        ``columns`` names the metadata keys that filters may use, with their types; ``ttl`` is in
+        seconds; ``if_exists="ok"`` accepts one with the same definition. Raises Exists, BadName,
+        BadRequest, TooLarge, Quota, Unsupported, Forbidden, ConnectionLost (outcome unknown).
+        """
+        encode = requests.plain(
+            messages.Create,
+            collection=collection,
+            dim=dim,
+            capacity=capacity,
+            metric=metric,
+            ids=ids,
+            columns=columns,
+            ttl=ttl,
+            durability=durability,
+            if_exists=if_exists,
+        )
+        return await self._open(encode, collection, repeat=False)
+
+    async def open(self, collection: str) -> Description:
+        """Return what the collection is, and how full. Raises NotFound.
+
+        Nothing needs opening before use; this only does it early.
+        """
+        return await self._open(requests.plain(messages.Open, collection=collection), collection)
+
+    async def describe(self, collection: str) -> Description:
+        """Return what the collection is, and how full. Raises NotFound."""
+        ok = await self._ask(requests.plain(messages.Describe, collection=collection))
+        return answers.read_description(ok)
+
+    async def list(self) -> builtins.list[Description]:
+        """Return every collection of this tenant."""
+        ok = await self._ask(requests.plain(messages.List))
+        return [answers.read_description(one) for one in ok["collections"]]
+
+    async def drop(self, collection: str) -> None:
+        """Remove a collection and its rows. Raises NotFound, ConnectionLost (outcome unknown)."""
+        await self._ask(requests.plain(messages.Drop, collection=collection), repeat=False)
+
+    # -- rows -----------------------------------------------------------------------------
+
+    async def add(
+        self,
+        collection: str,
+        vectors: Vectors,
+        ids: IdsGiven | None = None,
+        metadata: Metadata | None = None,
+        columns: Mapping[str, ColumnGiven] | None = None,
+    ) -> Added:
+        """Add rows, and return when all are as safe as the collection's durability says.
+
+        ``vectors``: numbers (n, dim); a C-contiguous float32 array is not copied and must not
+        change until this returns. ``ids``: n integers or strings, distinct, as the collection has
+        them; None for ``auto``. ``metadata``: n mappings or None. ``columns``: declared columns by
+        name, each n values: arrays, or lists with None for null; faster than ``metadata``.
+
+        Many rows go out as frames of about 128 KiB, some MiB under way at a time; the call waits
+        while the server is busy, so a producer cannot outrun it. Frames are repeated after a
+        reconnect and go in once. If one is refused, the rows before it stay in: the error's ``row``
+        counts from the first row of the call, ``details["rows_added"]`` says how many rows (the
+        first ones) are in. Cancelled, or timed out: frames not sent yet never are; those under way
+        may still go in.
+
+        Raises BadVector, DimMismatch, NonFinite, ZeroNorm, BadId, DuplicateId, BadMetadata,
+        BadRequest, TooLarge, Quota, NotFound, Forbidden, and ConnectionLost where it is not known
+        whether the rows after ``rows_added`` went in.
+        """
+        adder = self._adders.get(collection)
+        if adder is None:
+            adder = self._adders[collection] = Adder(self._connection, collection)
+        return await adder.add(vectors, ids, metadata, columns)
+
+    async def delete(self, collection: str, ids: SomeIds) -> int:
+        """Delete rows by id, and return how many were there. Raises NotFound (the collection),
+        BadId, ConnectionLost (outcome unknown)."""
+        encode = requests.plain(messages.Delete, collection=collection, ids=requests.json_ids(ids))
+        deleted: int = (await self._ask(encode, repeat=False))["deleted"]
+        return deleted
+
+    async def update(
+        self, collection: str, ids: SomeIds, metadata: Sequence[Mapping[str, Any]]
+    ) -> int:
+        """Replace the metadata of rows, all or none; return the version. Raises NotFound (with
+        the ``row`` of an id that is not there), BadMetadata, ConnectionLost (outcome unknown)."""
+        rows = requests.update_rows(ids, metadata)
+        encode = requests.plain(messages.Update, collection=collection, rows=rows)
+        version: int = (await self._ask(encode, repeat=False))["version"]
+        return version
+
+    async def get(
+        self, collection: str, ids: SomeIds, *, include: IncludeNames = ()
+    ) -> builtins.list[Row | None]:
+        """Return the rows with these ids, None for each that is not there.
+
+        ``include`` out of ``"metadata"``, ``"vector"``. Raises NotFound (the collection), BadId.
+        """
+        asked = requests.json_ids(ids)
+        encode = requests.plain(
+            messages.Get, collection=collection, ids=asked, include=requests.included(include)
+        )
+        return answers.read_rows(await self._ask(encode), ids)
+
+    async def count(self, collection: str, filter: Filter | None = None) -> int:
+        """Return how many rows pass ``filter``. Raises BadFilter, NotFound."""
+        ok = await self._ask(requests.plain(messages.Count, collection=collection, filter=filter))
+        count: int = ok["count"]
+        return count
+
+    # -- search ---------------------------------------------------------------------------
+
+    @overload
+    async def search(
+        self,
+        collection: str,
+        vector: Sequence[float],
+        k: int = ...,
+        *,
+        filter: Filter | None = ...,
+        min_score: float | None = ...,
+        last: int | None = ...,
+        include: IncludeNames = ...,
+    ) -> Answer: ...
+
+    @overload
+    async def search(
+        self,
+        collection: str,
+        vector: Sequence[Sequence[float]],
+        k: int = ...,
+        *,
+        filter: Filter | None = ...,
+        min_score: float | None = ...,
+        last: int | None = ...,
+        include: IncludeNames = ...,
+    ) -> builtins.list[Answer]: ...
+
+    @overload
+    async def search(
+        self,
+        collection: str,
+        vector: NDArray[Any],
+        k: int = ...,
+        *,
+        filter: Filter | None = ...,
+        min_score: float | None = ...,
+        last: int | None = ...,
+        include: IncludeNames = ...,
+    ) -> Any: ...
+
+    @overload
+    async def search(
+        self,
+        collection: str,
+        vector: None = ...,
+        k: int = ...,
+        *,
+        filter: Filter | None = ...,
+        min_score: float | None = ...,
+        last: int | None = ...,
+        include: IncludeNames = ...,
+        like: int | str,
+    ) -> Answer: ...
+
+    async def search(
+        self,
+        collection: str,
+        vector: Vectors | None = None,
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        min_score: float | None = None,
+        last: int | None = None,
+        include: IncludeNames = (),
+        like: int | str | None = None,
+    ) -> Answer | builtins.list[Answer]:
+        """Return the ``k`` nearest rows, best first: score, then newest.
+
+        ``vector`` (dim,) gives one Answer; (q, dim) a list of q, asked together (``max_queries`` at
+        a time). ``like``, the id of a row, instead searches by its vector and leaves it out. Only
+        rows that pass ``filter`` (PROTOCOL section 5), score at least ``min_score``, and are among
+        the newest ``last`` sequence numbers. ``include`` out of ``"metadata"``, ``"vector"``.
+
+        The arrays of an Answer are views on the received message. Raises BadVector, DimMismatch,
+        NonFinite, ZeroNorm, BadK, BadFilter, BadId, TooLarge, NotFound (the collection, or the row
+        of ``like``), Forbidden.
+        """
+        if (vector is None) == (like is None):
+            raise BadRequest("a search takes either a vector or like")
+        wanted = requests.included(include)
+        requests.check_k(k)
+        if vector is None:
+            encode = requests.plain(
+                messages.Search,
+                collection=collection,
+                vectors=None,
+                like=requests.json_id(like),
+                single=True,
+                k=int(k),
+                filter=filter,
+                min_score=min_score,
+                include=wanted,
+                last=last,
+            )
+            return await self._connection.within(self._search_like(collection, encode))
+        vectors = as_vectors(vector)
+        build = partial(
+            requests.search,
+            k=int(k),
+            filter=filter,
+            min_score=min_score,
+            last=last,
+            include=wanted,
+        )
+        queries = requests.as_queries(vectors)
+        found = await self._connection.within(self._search(collection, queries, build))
+        return found[0] if vectors.ndim == 1 else found
+
+    # -- subscriptions --------------------------------------------------------------------
+
+    def feed(
+        self,
+        collection: str,
+        *,
+        filter: Filter | None = None,
+        include: IncludeNames = (),
+        from_seq: int | None = None,
+        epoch: str | None = None,
+    ) -> Feed:
+        """Return an async iterator over the rows that are added: ``async for rows in db.feed(…)``.
+
+        It begins with the next row; with ``from_seq`` and ``epoch`` (of the last step of an earlier
+        feed: ``to_seq + 1``, ``epoch``) with that row, as far as it is still in the window. Each
+        step is a ``FeedRows``; look at its ``gap`` to learn of rows that were missed. Raises
+        NotFound, BadFilter, BadRequest, Forbidden, in the first step or on entering.
+        """
+        if (from_seq is None) != (epoch is None):
+            raise BadRequest("from_seq and epoch go together")
+        return Feed(
+            self._connection,
+            collection,
+            filter=filter,
+            include=requests.included(include),
+            from_seq=from_seq,
+            epoch=epoch,
+        )
+
+    # -- inside ---------------------------------------------------------------------------
+
+    async def _open(self, encode: Encode, collection: str, *, repeat: bool = True) -> Description:
+        call = self._connection.call(encode, repeat=repeat)
+        link, reply = await self._connection.within(call)
+        assert isinstance(reply, messages.Reply)
+        return link.remember(collection, reply).description
+
+    async def _search(
+        self, collection: str, queries: F32, build: Callable[[F32], Encode]
+    ) -> builtins.list[Answer]:
+        most = (await self._connection.ready()).limits.max_queries
+        found: builtins.list[Answer] = []
+        for start in range(0, len(queries), most):
+            encode = build(queries[start : start + most])
+            _, reply = await self._connection.call(encode, repeat=True, collection=collection)
+            assert isinstance(reply, messages.Results)
+            found += answers.read_results(reply)
+        return found
+
+    async def _search_like(self, collection: str, encode: Encode) -> Answer:
+        _, opened = await self._connection.opened(collection)
+        _, reply = await self._connection.call(encode, repeat=True)
+        assert isinstance(reply, messages.Reply)
+        return answers.read_search(reply.ok, opened.description.ids)
+
+    async def _ask(self, encode: Encode, *, repeat: bool = True) -> JsonObject:
+        call = self._connection.call(encode, repeat=repeat)
+        _, reply = await self._connection.within(call)
+        assert isinstance(reply, messages.Reply)
+        return reply.ok

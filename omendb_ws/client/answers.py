@@ -1,0 +1,245 @@
+"""What the client's calls return, and how it is read from decoded messages.
+
+Knows the wire's messages, no socket. Arrays of binary answers are views on the received bytes
+(read-only, and they keep the whole message alive); those read from JSON are the caller's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import fields as fields_of
+from typing import Any, Literal
+
+import numpy as np
+from omendb_core.types import F32, U64, ColumnType, Hits, IdKind, Ids, Metric
+
+from ..wire import messages
+from ..wire.messages import Durability, JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a collection is, and how it stood at ``version`` (PROTOCOL section 3)."""
+
+    collection: str
+    dim: int
+    metric: Metric
+    capacity: int
+    ids: IdKind
+    columns: Mapping[str, ColumnType]
+    ttl: float | None
+    durability: Durability
+    epoch: str
+    version: int
+    first_seq: int
+    last_seq: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A collection as one connection opened it: the handle of its binary messages."""
+
+    handle: int
+    description: Description
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """The acknowledgement of one add, all its frames together.
+
+    ``version`` is that of the last frame. ``first_seq`` and ``last_seq`` are those of its first
+    and last row, None where a repeated frame's are forgotten; rows of others may lie between them
+    if it took several frames. ``duplicate``: a frame had to be sent again after a lost connection,
+    and the server had it already.
+    """
+
+    version: int
+    first_seq: int | None
+    last_seq: int | None
+    rows: int
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One row. ``vector`` float32 (dim,); what was not asked for is None."""
+
+    id: int | str
+    seq: int
+    score: float | None = None
+    metadata: dict[str, Any] | None = None
+    vector: F32 | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows as arrays: ``ids`` uint64 (n,) or n strings, ``seqs`` uint64 (n,), ``scores`` float32
+    (n,) or None, ``metadata`` n objects or None, ``vectors`` float32 (n, dim) or None.
+
+    Its length is n; iterating gives each as a ``Row``.
+    """
+
+    ids: Ids
+    seqs: U64
+    scores: F32 | None
+    metadata: Sequence[dict[str, Any]] | None
+    vectors: F32 | None
+    version: int
+
+    def __len__(self) -> int:
+        return len(self.seqs)
+
+    def __getitem__(self, index: int) -> Row:
+        one = self.ids[index]
+        return Row(
+            id=one if isinstance(one, str) else int(one),
+            seq=int(self.seqs[index]),
+            score=None if self.scores is None else float(self.scores[index]),
+            metadata=None if self.metadata is None else self.metadata[index],
+            vector=None if self.vectors is None else self.vectors[index],
+        )
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[index] for index in range(len(self)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer(Rows):
+    """The nearest rows of one query, best first; ``scores`` is never None.
+
+    ``took_us`` is what the server needed, microseconds.
+    """
+
+    took_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Rows that a feed cannot deliver.
+
+    ``reason`` ``evicted`` or ``expired`` (or ``slow``): the rows ``from_seq … to_seq`` left the
+    window before this reader could take them. ``epoch``: the collection began anew (a restart that
+    lost it, a re-creation); everything after the last delivered row may be lost, ``from_seq`` is
+    the first seq not delivered in the old epoch, ``to_seq`` is None, and delivery goes on with the
+    first row that the new epoch still has.
+    """
+
+    from_seq: int
+    to_seq: int | None
+    reason: Literal["evicted", "expired", "slow", "epoch"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeedRows(Rows):
+    """One step of a feed: rows in seq order (perhaps none), or a gap before the rows that follow.
+
+    A gap has the ``version`` of what came before it (0 where a new epoch begins).
+    ``epoch`` and ``to_seq`` say how far the feed has come: pass them to ``feed`` as ``epoch`` and
+    ``from_seq=to_seq + 1`` to go on from here later, in another process too.
+    """
+
+    to_seq: int
+    epoch: str
+    gap: Gap | None = None
+
+
+def read_description(ok: JsonObject) -> Description:
+    """Return the description in a reply; unknown fields are ignored."""
+    return Description(**{name: ok[name] for name in _DESCRIPTION_FIELDS})
+
+
+_DESCRIPTION_FIELDS = tuple(field.name for field in fields_of(Description))
+
+
+def read_opened(ok: JsonObject) -> Opened:
+    """Return the handle and description in the reply to ``open`` or ``create``."""
+    return Opened(ok["handle"], read_description(ok))
+
+
+def read_results(results: messages.Results) -> list[Answer]:
+    """Return one Answer for each query, all views on the message."""
+    hits = results.hits
+    answers, start = [], 0
+    for count in results.counts.tolist():
+        stop = start + count
+        answers.append(
+            Answer(
+                ids=hits.ids[start:stop],
+                seqs=hits.seqs[start:stop],
+                scores=None if hits.scores is None else hits.scores[start:stop],
+                metadata=None if hits.metadata is None else _objects(hits.metadata[start:stop]),
+                vectors=None if hits.vectors is None else hits.vectors[start:stop],
+                version=results.version,
+                took_us=results.took_us,
+            )
+        )
+        start = stop
+    return answers
+
+
+def read_search(ok: JsonObject, kind: IdKind) -> Answer:
+    """Return the answer in the JSON reply to a search with ``like``."""
+    rows: list[JsonObject] = ok["results"]
+    vectors = [row["vector"] for row in rows if "vector" in row]
+    return Answer(
+        ids=_ids([row["id"] for row in rows], kind),
+        seqs=np.array([row["seq"] for row in rows], np.uint64),
+        scores=np.array([row["score"] for row in rows], np.float32),
+        metadata=[row["metadata"] for row in rows] if rows and "metadata" in rows[0] else None,
+        vectors=np.array(vectors, np.float32) if vectors else None,
+        version=ok["version"],
+        took_us=ok["took_us"],
+    )
+
+
+def read_rows(ok: JsonObject, ids: Iterable[int | str]) -> list[Row | None]:
+    """Return the rows of a ``get`` reply beside the ``ids`` that were asked for."""
+    return [
+        None
+        if row is None
+        else Row(
+            id=one if isinstance(one, str) else int(one),
+            seq=row["seq"],
+            metadata=row.get("metadata"),
+            vector=np.array(row["vector"], np.float32) if "vector" in row else None,
+        )
+        for one, row in zip(ids, ok["rows"], strict=True)
+    ]
+
+
+def read_feed_rows(push: messages.Rows, epoch: str) -> FeedRows:
+    """Return the rows of one push of a feed."""
+    return _feed_rows(push.hits, push.version, push.to_seq, epoch, None)
+
+
+def gap_alone(gap: Gap, *, version: int, to_seq: int, epoch: str) -> FeedRows:
+    """Return a step of a feed that holds a gap and no row."""
+    nothing = Hits(np.empty(0, np.uint64), np.empty(0, np.uint64))
+    return _feed_rows(nothing, version, to_seq, epoch, gap)
+
+
+def _feed_rows(hits: Hits, version: int, to_seq: int, epoch: str, gap: Gap | None) -> FeedRows:
+    return FeedRows(
+        ids=hits.ids,
+        seqs=hits.seqs,
+        scores=hits.scores,
+        metadata=None if hits.metadata is None else _objects(hits.metadata),
+        vectors=hits.vectors,
+        version=version,
+        to_seq=to_seq,
+        epoch=epoch,
+        gap=gap,
+    )
+
+
+def _objects(metadata: Sequence[bytes | dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in metadata if isinstance(one, dict)]
+
+
+def _ids(values: list[int | str], kind: IdKind) -> Ids:
+    if kind == "str":
+        return [str(value) for value in values]
+    return np.array([int(value) for value in values], np.uint64)

@@ -1,0 +1,265 @@
+"""The connection that outlives connections: connect, reconnect, ask again.
+
+Owns the current link and the one task that reads it and replaces it. Knows no socket (an Opener
+opens transports) and no meaning of requests. States: *connected* (``_link`` is there),
+*reconnecting* (``_ready`` is an unfinished future), *over* (``_over`` says why, for good).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+from omendb_core.errors import (
+    DimMismatch,
+    NotFound,
+    OmenError,
+    Retryable,
+)
+
+from ..errors import ConnectionLost
+from ..wire import messages
+from .answers import Opened
+from .backoff import MAX_ATTEMPTS, PASSING, Backoff, retry_seconds
+from .link import Link, Lost, Receiver
+from .requests import Encode
+from .transport import Closed, Opener
+
+log = logging.getLogger("omendb_ws.client")
+
+Answer: TypeAlias = messages.Reply | messages.Added | messages.Results
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a connection is made and kept."""
+
+    token: str | None = field(default=None, repr=False)
+    reconnect: bool = True
+    backoff: Backoff = field(default_factory=Backoff)
+    open_timeout_seconds: float = 10.0
+    request_timeout_seconds: float | None = 30.0
+
+
+class Connection:
+    """See the module. ``start`` once, then any number of calls, then ``close``."""
+
+    def __init__(self, opener: Opener, settings: Settings) -> None:
+        self._opener = opener
+        self._settings = settings
+        self._token = settings.token
+        self._link: Link | None = None
+        self._ready: asyncio.Future[None] | None = None
+        self._over: OmenError | None = None
+        self._trouble = "not connected yet"
+        self._keeper: asyncio.Task[None] | None = None
+        self._random = random.Random()
+
+    # -- life -----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connect for the first time: one attempt, whose failure is the caller's.
+
+        Raises ConnectionLost, Unauthenticated, Forbidden, Unsupported, TimeoutError.
+        """
+        try:
+            link = await self._connect()
+        except TimeoutError:
+            raise
+        except OSError as error:
+            if isinstance(error, OmenError):
+                raise
+            raise ConnectionLost(str(error)) from error
+        self._link = link
+        self._keeper = asyncio.get_running_loop().create_task(self._keep(link))
+
+    async def close(self) -> None:
+        """Close for good. Calls that wait, and all later ones, raise ConnectionLost."""
+        self._finish(ConnectionLost("this client is closed"))
+        if self._link is not None:
+            await self._link.close()
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+            self._keeper = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a link just now."""
+        return self._link is not None
+
+    @property
+    def request_timeout_seconds(self) -> float | None:
+        """How long a call may take."""
+        return self._settings.request_timeout_seconds
+
+    def use_token(self, token: str) -> None:
+        """Authenticate with ``token`` from the next connection on."""
+        self._token = token
+
+    # -- calls ----------------------------------------------------------------------------
+
+    async def ready(self) -> Link:
+        """Return the current link, waiting for one while reconnecting. Raises what ended it."""
+        while True:
+            if self._over is not None:
+                raise type(self._over)(self._over.message) from self._over
+            if self._link is not None:
+                return self._link
+            assert self._ready is not None
+            await asyncio.shield(self._ready)
+
+    async def call(
+        self,
+        encode: Encode,
+        *,
+        repeat: bool,
+        collection: str | None = None,
+        receiver: Receiver | None = None,
+    ) -> tuple[Link, Answer]:
+        """Ask until there is an answer; return it and the link that it came by.
+
+        With ``collection`` its handle is opened first where need be; and once more where it, or
+        what is known of the collection, turns out to be stale. ``receiver``: of a subscribe's
+        pushes. ``repeat``: asked again where the
+        connection took the reply with it (unless the other side blamed a message); else that is
+        ConnectionLost. Refusals that may pass are waited out, at most MAX_ATTEMPTS times. Raises
+        the server's error, and what ``encode`` raises.
+        """
+        attempt, stale = 0, False
+        while True:
+            opened = None
+            if collection is None:
+                link = await self.ready()
+            else:
+                link, opened = await self.opened(collection)
+            try:
+                outcome = await link.ask(encode, opened, receiver)
+                if isinstance(outcome, messages.ErrorReply):
+                    raise outcome.error
+            except PASSING as error:
+                attempt += 1
+                await self._wait_out(error, attempt)
+            except OmenError as error:
+                if collection is None or stale or not _may_be_stale(error):
+                    raise
+                stale = True
+                link.forget(collection, opened)
+            else:
+                if not isinstance(outcome, Lost):
+                    return link, outcome
+                if not repeat or outcome.blamed:
+                    raise ConnectionLost(f"{outcome.reason}; the outcome is unknown")
+
+    async def opened(self, collection: str) -> tuple[Link, Opened]:
+        """Return the current link and, on it, ``collection``. Raises the server's error."""
+        attempt = 0
+        while True:
+            link = await self.ready()
+            found = await link.open(collection)
+            if isinstance(found, Lost):
+                if found.blamed:
+                    raise ConnectionLost(found.reason)
+                continue
+            if not isinstance(found, messages.ErrorReply):
+                return link, found
+            if not isinstance(found.error, PASSING):
+                raise found.error
+            attempt += 1
+            await self._wait_out(found.error, attempt)
+
+    async def pause(self, error: OmenError, attempt: int) -> None:
+        """Wait after the refusal number ``attempt`` (from 1), as asked for or longer."""
+        await asyncio.sleep(retry_seconds(error, attempt, self._random.random()))
+
+    async def _wait_out(self, error: OmenError, attempt: int) -> None:
+        """Wait before another attempt; raises ``error`` after the last."""
+        if attempt >= MAX_ATTEMPTS:
+            raise error
+        await self.pause(error, attempt)
+
+    async def within(self, call: Awaitable[T]) -> T:
+        """Await ``call`` for at most ``request_timeout_seconds``; raises TimeoutError."""
+        limit = self._settings.request_timeout_seconds
+        clock = asyncio.timeout(limit)
+        try:
+            async with clock:
+                return await call
+        except TimeoutError as error:
+            if not clock.expired():
+                raise
+            raise self.timed_out() from error
+
+    def timed_out(self) -> TimeoutError:
+        """Return the error of a call that took too long."""
+        limit = self._settings.request_timeout_seconds
+        why = "" if self._link is not None else f" (not connected: {self._trouble})"
+        return TimeoutError(f"no answer within {limit} s{why}")
+
+    # -- the keeper -----------------------------------------------------------------------
+
+    async def _keep(self, link: Link) -> None:
+        """Read the link; when it goes, get another; until there is a reason not to."""
+        attempt = 0
+        while True:
+            final = await link.run()
+            self._link = None
+            if self._over is not None:
+                return None
+            attempt = 0 if link.useful else attempt + 1
+            if final is None and not self._settings.reconnect:
+                final = ConnectionLost("the connection is gone, and reconnect is off")
+            if final is not None:
+                return self._finish(final)
+            self._ready = asyncio.get_running_loop().create_future()
+            found = await self._reconnect(attempt)
+            if found is None:
+                return None
+            link, attempt = found
+            self._link = link
+            self._ready.set_result(None)
+            log.info("connected again")
+
+    async def _reconnect(self, attempt: int) -> tuple[Link, int] | None:
+        while True:
+            wait = self._settings.backoff.delay_seconds(attempt, self._random.random())
+            log.info("connecting again in %.2f s", wait)
+            await asyncio.sleep(wait)
+            try:
+                return await self._connect(), attempt
+            except (OSError, Retryable) as error:
+                self._trouble = str(error) or type(error).__name__
+                attempt += 1
+            except OmenError as error:
+                self._finish(error)
+                return None
+
+    async def _connect(self) -> Link:
+        """Open and greet. Raises OSError where another attempt may succeed, else OmenError."""
+        async with asyncio.timeout(self._settings.open_timeout_seconds):
+            transport = await self._opener(self._token)
+            link = Link(transport)
+            try:
+                await link.greet(self._token)
+            except Closed as closed:
+                raise ConnectionError(f"the server ended the greeting: {closed}") from closed
+            except BaseException:
+                await transport.close()
+                raise
+            return link
+
+    def _finish(self, why: OmenError) -> None:
+        if self._over is None:
+            self._over = why
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(None)
+
+
+def _may_be_stale(error: OmenError) -> bool:
+    """Whether the collection may have been made anew under its name, with another dimension."""
+    return isinstance(error, NotFound | DimMismatch)

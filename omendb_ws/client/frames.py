@@ -1,0 +1,166 @@
+"""One call of ``add`` as frames: cut to size, encoded once, kept until they are acknowledged.
+
+A frame keeps the bytes it was first sent with: repeating it sends the same rows even if the caller
+has long taken the arrays back (a cancelled call). Only id, handle and, where the pipeline gave it
+another, producer and batch number are written anew. Knows no socket and no order of sending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import orjson
+from omendb_core.errors import OmenError
+
+from ..errors import ConnectionLost
+from ..wire import binary, messages
+from ..wire.frames import padded
+from ..wire.opcodes import HEADER, HEADER_BYTES, HEADER_FIELDS
+from .answers import Added, Opened
+from .rows import CheckedRows
+
+#: Large adds are cut into frames of about this size. Measured over loopback with 64 to 256 KiB:
+#: see the module's test bench; below, messages cost more than bytes; above, the server's ticks
+#: and the time until the first row is seen grow.
+FRAME_BYTES = 128 * 1024
+_ID_OFFSET = 4
+_JSON_BYTES = HEADER_FIELDS.index("json_bytes")
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One call of ``add``, and how far it has come. ``done`` is called once, with the end of it."""
+
+    rows: CheckedRows
+    max_rows: int
+    done: Callable[[Added | OmenError], None]
+    #: Rows put into frames, and of those the acknowledged ones: both a prefix.
+    cut: int = 0
+    acknowledged: int = 0
+    over: bool = False
+    _bytes_per_row: float = 0.0
+    _epoch: str = ""
+    _first_seq: int | None = None
+    _duplicate: bool = False
+
+    def __post_init__(self) -> None:
+        self._bytes_per_row = self.rows.row_bytes()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether all its rows are in frames."""
+        return self.cut == len(self.rows)
+
+    def encode(self, start: int, request_id: int, handle: int, producer: str, number: int) -> bytes:
+        """Return a frame of about FRAME_BYTES with the rows from ``start`` on; advances ``cut``.
+
+        Metadata and texts make rows of unknown size: what comes out more than twice too large is
+        cut again, and the rows that follow start from the size seen.
+        """
+        rows = min(len(self.rows) - start, self.max_rows)
+        count = min(rows, max(1, int(FRAME_BYTES / self._bytes_per_row)))
+        while True:
+            part = self.rows.part(start, start + count)
+            body = binary.encode_add(request_id, handle, part, producer, number)
+            self._bytes_per_row = max(self._bytes_per_row, len(body) / count)
+            if len(body) <= 2 * FRAME_BYTES or count == 1:
+                self.cut = start + count
+                return body
+            count = max(1, int(count * FRAME_BYTES / len(body)))
+
+    def acknowledge(self, rows: int, added: messages.Added, epoch: str) -> None:
+        """Count an acknowledged frame; ends the call with its last row.
+
+        Rows of one call in two epochs: those of the first may be gone, so the call fails.
+        """
+        if self.over:
+            return None
+        if self.acknowledged == 0:
+            self._epoch, self._first_seq = epoch, added.first_seq
+        elif epoch != self._epoch:
+            return self.fail(ConnectionLost("the collection began anew; earlier rows may be lost"))
+        self.acknowledged += rows
+        self._duplicate |= added.duplicate
+        if self.acknowledged == len(self.rows):
+            self._end(
+                Added(
+                    version=added.version,
+                    first_seq=self._first_seq,
+                    last_seq=added.last_seq,
+                    rows=self.acknowledged,
+                    duplicate=self._duplicate,
+                )
+            )
+        return None
+
+    def fail(self, error: OmenError) -> None:
+        """End the call with ``error``, which tells in ``rows_added`` how many rows are in."""
+        if not self.over:
+            error.details["rows_added"] = self.acknowledged
+            self._end(error)
+
+    def _end(self, outcome: Added | OmenError) -> None:
+        self.over = True
+        self.done(outcome)
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """Rows of one job from ``start`` on, under (``producer``, ``number``).
+
+    ``is_out``: sent and not answered. ``error``: the answer, where it was a refusal. ``unknown``:
+    it may have been applied, in ``unknown_epoch``: a sending of it was never answered, or was with
+    an error that leaves that open.
+    """
+
+    job: Job
+    start: int
+    producer: str
+    number: int
+    rows: int = 0
+    is_out: bool = False
+    error: OmenError | None = None
+    unknown: bool = False
+    unknown_epoch: str = ""
+    attempts: int = 0
+    blames: int = 0
+    reopened: bool = False
+    counted_bytes: int = 0
+    _body: bytes = b""
+    _encoded_as: tuple[str, int] = field(default=("", 0))
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of its message; 0 before it was first encoded."""
+        return len(self._body)
+
+    def encode(self, request_id: int, opened: Opened | None) -> bytes:
+        """Return its message (a ``requests.Encode``). Raises BadRequest the first time."""
+        assert opened is not None
+        name = (self.producer, self.number)
+        if not self._body:
+            self._body = self.job.encode(self.start, request_id, opened.handle, *name)
+            self.rows = self.job.cut - self.start
+            self._encoded_as = name
+            return self._body
+        if name != self._encoded_as:
+            self._body = _renamed(self._body, *name)
+            self._encoded_as = name
+        message = bytearray(self._body)
+        ids = np.array([request_id, opened.handle], "<u4")
+        message[_ID_OFFSET : _ID_OFFSET + ids.nbytes] = ids.tobytes()
+        return bytes(message)
+
+
+def _renamed(body: bytes, producer: str, number: int) -> bytes:
+    """Return an ADD with another producer and batch; everything else stays byte for byte."""
+    header = list(HEADER.unpack_from(body))
+    json_bytes = header[_JSON_BYTES]
+    json = orjson.loads(body[HEADER_BYTES : HEADER_BYTES + json_bytes])
+    json["producer"], json["batch"] = producer, number
+    section = orjson.dumps(json)
+    header[_JSON_BYTES] = len(section)
+    rest = body[HEADER_BYTES + padded(json_bytes) :]
+    return HEADER.pack(*header) + section.ljust(padded(len(section)), b"\0") + rest

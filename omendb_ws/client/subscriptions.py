@@ -1,0 +1,277 @@
+"""Subscriptions as async iterators: feeds of added rows, and statistics.
+
+Knows connections and links, no socket. A subscription attaches itself *on demand*: when someone
+waits for its next item and no link carries it, it subscribes, from its cursor where it has one. So
+the first start, a reconnect, and going on after a pause are the same few lines, no task runs for a
+subscription, and one that nobody reads costs nothing.
+
+**A slow reader of a feed.** What has arrived and was not taken waits here, up to BUFFER_BYTES.
+Beyond that the feed unsubscribes, and subscribes again from its cursor once the reader has taken
+everything. Meanwhile the server's window is the buffer, and rows that leave it are a stated gap.
+(Not reading the socket would hold up every reply of the connection as well; and dropping rows would
+be silent.)
+
+Each kind is a ``Subscription`` with its own request and its own way to keep what arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from omendb_core.errors import Forbidden, OmenError, WrongEpoch
+from omendb_core.types import Include
+
+from ..wire import messages
+from ..wire.messages import JsonObject
+from . import requests
+from .answers import FeedRows, Gap, gap_alone, read_feed_rows
+from .connection import Connection
+from .link import Link, Push
+from .requests import Encode, Filter
+
+#: Bytes of pushes that wait for a slow reader (the server splits pushes at 1 MiB).
+BUFFER_BYTES = 4 * 1024 * 1024
+
+T = TypeVar("T")
+
+
+class Subscription(Generic[T]):
+    """An async iterator over pushes, and a context manager that ends it.
+
+    Entering it subscribes at once; else the first step does. It lives through reconnects. When the
+    collection is dropped the iteration ends; when the right to read is taken it raises Forbidden;
+    a client that is closed, or cannot come back, raises ConnectionLost or what ended it. Leaving
+    the loop without ``close`` is fine too: once nothing refers to it, the server is told.
+    One reader at a time.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._link: Link | None = None
+        self._sub = 0
+        self._news = asyncio.Event()
+        self._ended: str | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._link is None and self._ended is None:
+            await self._subscribe()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        while True:
+            item = self._next_item()
+            if item is not None:
+                return item
+            if self._ended == "forbidden":
+                raise Forbidden("the right to read this subscription was taken")
+            if self._ended is not None:
+                raise StopAsyncIteration
+            if self._link is None:
+                await self._subscribe()
+            else:
+                self._news.clear()
+                await self._news.wait()
+
+    async def close(self) -> None:
+        """End it: nothing comes any more. May be called twice."""
+        if self._ended is None:
+            self._ended = "closed"
+        self._detach()
+        self._news.set()
+
+    # -- for the link (link.Receiver) -----------------------------------------------------
+
+    def attach(self, link: Link, sub: int, ok: JsonObject) -> None:
+        """Learn that ``link`` carries it under ``sub``; ``ok`` is the reply."""
+        self._link, self._sub = link, sub
+        if self._ended is not None:
+            self._detach()
+        else:
+            self._start(ok)
+
+    def take(self, push: Push, size_bytes: int) -> None:
+        """Keep a push."""
+        if isinstance(push, messages.Event) and push.event == "ended":
+            self._ended = str(push.body.get("reason"))
+            self._link = None
+        else:
+            self._keep(push, size_bytes)
+        self._news.set()
+
+    def lose(self, reason: str) -> None:
+        """Learn that the link is gone."""
+        self._link = None
+        self._news.set()
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _detach(self) -> None:
+        if self._link is not None:
+            self._link.detach(self._sub)
+            self._link = None
+
+    async def _subscribe(self) -> None:
+        """Wait for a link, however long; then subscribe, in the time that a call may take."""
+        while True:
+            await self._connection.ready()
+            call = self._connection.call(self._request(), repeat=True, receiver=self)
+            try:
+                await self._connection.within(call)
+                return
+            except TimeoutError:
+                if self._connection.is_connected:
+                    raise
+            except OmenError as error:
+                self._refused(error)
+
+    def _request(self) -> Encode:
+        raise NotImplementedError
+
+    def _refused(self, error: OmenError) -> None:
+        """Make another ``_request`` possible after ``error``, or raise it."""
+        raise error
+
+    def _start(self, ok: JsonObject) -> None:
+        """Note what the reply to the subscribe says."""
+
+    def _keep(self, push: Push, size_bytes: int) -> None:
+        raise NotImplementedError
+
+    def _next_item(self) -> T | None:
+        raise NotImplementedError
+
+
+class Feed(Subscription[FeedRows]):
+    """Every added row of a collection, in seq order, each at most once in an epoch.
+
+    Yields ``FeedRows``: arrays, iterable as rows. Where rows left the window before they could be
+    delivered, a step without rows holds a ``gap`` that says which; where the collection began anew
+    (see ``Gap``) the gap's reason is ``epoch`` and delivery goes on with the first row that the new
+    epoch still has. Nothing else is ever missed. (Rows that were replaced or deleted before they
+    were delivered are not delivered.)
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        collection: str,
+        *,
+        filter: Filter | None,
+        include: Include,
+        from_seq: int | None,
+        epoch: str | None,
+    ) -> None:
+        super().__init__(connection)
+        self._fields = {"collection": collection, "filter": filter, "include": include}
+        self._from_seq = from_seq
+        self._epoch = epoch
+        self._waiting: deque[tuple[FeedRows, int]] = deque()
+        self._waiting_bytes = 0
+        self._to_seq = None if from_seq is None else from_seq - 1
+        self._version = 0
+
+    @property
+    def epoch(self) -> str | None:
+        """The epoch of ``to_seq``; None before the start."""
+        return self._epoch
+
+    @property
+    def to_seq(self) -> int | None:
+        """How far the reader has come: every row up to it was yielded, is in a gap, or never will
+        be. None before the start without ``from_seq``."""
+        return self._to_seq
+
+    def _request(self) -> Encode:
+        return requests.plain(
+            messages.Subscribe,
+            kind="feed",
+            encoding="binary",
+            from_seq=self._from_seq,
+            epoch=self._epoch if self._from_seq is not None else None,
+            **self._fields,
+        )
+
+    def _start(self, ok: JsonObject) -> None:
+        self._epoch, self._version = ok["epoch"], ok["version"]
+        if self._from_seq is None:
+            self._from_seq = ok["to_seq"] + 1
+            self._to_seq = ok["to_seq"]
+
+    def _refused(self, error: OmenError) -> None:
+        epoch = error.details.get("epoch")
+        if not isinstance(error, WrongEpoch) or not isinstance(epoch, str) or epoch == self._epoch:
+            raise error
+        assert self._from_seq is not None
+        gap = Gap(self._from_seq, None, "epoch")
+        self._waiting.append((gap_alone(gap, version=0, to_seq=0, epoch=epoch), 0))
+        self._from_seq, self._epoch = 1, epoch
+
+    def _keep(self, push: Push, size_bytes: int) -> None:
+        assert self._epoch is not None
+        if isinstance(push, messages.Rows):
+            rows = read_feed_rows(push, self._epoch)
+            self._version = rows.version
+            if not len(rows):
+                size_bytes = 0
+        elif push.event == "gap":
+            gap = Gap(push.body["from_seq"], push.body["to_seq"], push.body["reason"])
+            rows = gap_alone(
+                gap, version=self._version, to_seq=push.body["to_seq"], epoch=self._epoch
+            )
+        else:
+            return
+        last = self._waiting[-1][0] if self._waiting else None
+        if last is not None and not len(last) and last.gap is None:
+            self._waiting.pop()  # mere progress, overtaken
+        self._waiting.append((rows, size_bytes))
+        self._waiting_bytes += size_bytes
+        self._from_seq = rows.to_seq + 1
+        if self._waiting_bytes > BUFFER_BYTES:
+            self._detach()
+
+    def _next_item(self) -> FeedRows | None:
+        while self._waiting:
+            rows, size_bytes = self._waiting.popleft()
+            self._waiting_bytes -= size_bytes
+            self._to_seq = rows.to_seq
+            if len(rows) or rows.gap is not None:
+                return rows
+        return None
+
+
+class StatsWatch(Subscription[dict[str, Any]]):
+    """Statistics of a collection or of the server, every ``every_ms``: always the latest.
+
+    Yields the fields of PROTOCOL section 6 "stats" as a dict; what a slow reader did not take in
+    time is replaced by what came after.
+    """
+
+    def __init__(self, connection: Connection, collection: str | None, every_ms: int) -> None:
+        super().__init__(connection)
+        self._fields = {"collection": collection, "every_ms": every_ms}
+        self._latest: dict[str, Any] | None = None
+
+    def _request(self) -> Encode:
+        return requests.plain(messages.Subscribe, kind="stats", **self._fields)
+
+    def _keep(self, push: Push, size_bytes: int) -> None:
+        if isinstance(push, messages.Event) and push.event == "stats":
+            self._latest = {name: value for name, value in push.body.items() if name != "sub"}
+
+    def _next_item(self) -> dict[str, Any] | None:
+        latest, self._latest = self._latest, None
+        return latest
