@@ -29,12 +29,14 @@ from typing import Final
 import numpy as np
 
 from .. import score
-from ..types import F32, I64, Metric
+from ..types import F32, F64, I64, Metric
 
 _U32: Final = 2.0**-24
 _U64: Final = 2.0**-53
 #: Roundings beside those of the ``dim`` products and sums; see above.
 _FURTHER_ROUNDINGS: Final = 16
+#: Elements of rows that are taken to float64 at once: 1 MiB, which stays in cache.
+_CLOSE_ELEMENTS: Final = 1 << 17
 
 
 class Bounds:
@@ -99,22 +101,43 @@ class Bounds:
         to one of the rows first, which costs 2**-53 of the moved norms, and keeps the bound small
         where the data sits far from the origin.
         """
-        near = rows.astype(np.float64)
+        shape = len(which), len(rows)
+        lower, upper = np.empty(shape, np.float32), np.empty(shape, np.float32)
         asked = self._queries[which].astype(np.float64)
-        if self._l2:
-            centre = near[len(near) // 2].copy()
-            near -= centre
-            asked -= centre
-        squares = np.einsum("ij,ij->i", near, near)
-        asked_squares = np.einsum("ij,ij->i", asked, asked)[:, None]
-        lengths, asked_lengths = np.sqrt(squares), np.sqrt(asked_squares)
-        products = asked @ near.T
-        unit = (2 * near.shape[1] + 2 * _FURTHER_ROUNDINGS) * _U64 * (1 + 2.0**-20)
-        if self._l2:
-            products *= 2
-            products -= squares
-            products -= asked_squares
-            slack = np.square(asked_lengths + lengths) * unit
-        else:
-            slack = asked_lengths * lengths * unit
-        return (products - slack).astype(np.float32), (products + slack).astype(np.float32)
+        step = max(1, _CLOSE_ELEMENTS // rows.shape[1])
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
+            near = rows[some].astype(np.float64)
+            products, slack = _l2_products(asked, near) if self._l2 else _products(asked, near)
+            np.subtract(products, slack, out=lower[:, some], casting="same_kind")
+            np.add(products, slack, out=upper[:, some], casting="same_kind")
+        return lower, upper
+
+
+def _products(asked: F64, near: F64) -> tuple[F64, F64]:
+    """Products (h, n) and how far they may be off."""
+    unit = _close_unit(near.shape[1])
+    return asked @ near.T, np.outer(_lengths(asked) * unit, _lengths(near))
+
+
+def _l2_products(asked: F64, near: F64) -> tuple[F64, F64]:
+    """Negative squared distances (h, n) and how far they may be off; moves ``near``."""
+    centre = near[len(near) // 2].copy()
+    near -= centre
+    asked = asked - centre
+    squares, asked_squares = np.square(_lengths(near)), np.square(_lengths(asked))[:, None]
+    products = (2 * asked) @ near.T
+    products -= squares
+    products -= asked_squares
+    # (a + b)² ≤ 2 a² + 2 b²
+    unit = 2 * _close_unit(near.shape[1])
+    return products, asked_squares * unit + squares * unit
+
+
+def _close_unit(dim: int) -> float:
+    return (2 * dim + 2 * _FURTHER_ROUNDINGS) * _U64 * (1 + 2.0**-20)
+
+
+def _lengths(vectors: F64) -> F64:
+    lengths: F64 = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    return lengths

@@ -22,6 +22,8 @@ _GATHER_ELEMENTS: Final = 1 << 18
 #: Candidates beyond the k of each query that are kept with mere bounds. More than these are scored,
 #: and cut to the k best: data that no bound can tell apart takes time then, but no memory.
 _UNDECIDED: Final = 1 << 16
+#: So many rows are scored in less time (15 us) than it takes to sort some out by their bounds.
+_FEW: Final = 100
 
 
 class Pairs(NamedTuple):
@@ -44,7 +46,7 @@ class Candidates:
         self._ring = ring
         self._metric: Metric = metric
         self._queries = queries
-        self._k = k
+        self.k = k
         self._wanted = int(k.sum())
         self._min_scores = min_scores
         self._parts: list[Pairs] = []
@@ -72,9 +74,10 @@ class Candidates:
 
     def answer(self) -> tuple[I64, I64, F32]:
         """Return counts (q,) int64, and flat slots and scores in the order of ``scan.TopK``."""
-        self._tighten()
+        if self._count > _FEW:
+            self._tighten()
         pairs = self._best(self._joined())
-        return np.bincount(pairs.queries, minlength=len(self._k)), pairs.slots, pairs.lower
+        return np.bincount(pairs.queries, minlength=len(self.k)), pairs.slots, pairs.lower
 
     def _next_limit(self, kept: int) -> int:
         # Doubling: the thresholds rise each time the rows seen have about doubled.
@@ -106,9 +109,9 @@ class Candidates:
         """Raise the thresholds to the k-th largest lower bound of each query."""
         keys = _descending(pairs.queries, pairs.lower)
         keys.sort()
-        counts = np.bincount(pairs.queries, minlength=len(self._k))
-        enough = np.flatnonzero(counts >= self._k)
-        last = (np.cumsum(counts) - counts + self._k - 1)[enough]
+        counts = np.bincount(pairs.queries, minlength=len(self.k))
+        enough = np.flatnonzero(counts >= self.k)
+        last = (np.cumsum(counts) - counts + self.k - 1)[enough]
         self.raise_threshold(enough, _value(keys[last]))
 
     def _best(self, pairs: Pairs) -> Pairs:
@@ -119,9 +122,9 @@ class Candidates:
         newest_first = np.iinfo(np.uint64).max - self._ring.seqs(slots)
         order = np.lexsort((newest_first, _descending(queries, scores)))
         queries = queries[order]
-        counts = np.bincount(queries, minlength=len(self._k))
+        counts = np.bincount(queries, minlength=len(self.k))
         places = np.arange(len(order)) - (np.cumsum(counts) - counts)[queries]
-        best = np.flatnonzero(places < self._k[queries])
+        best = np.flatnonzero(places < self.k[queries])
         order = order[best]
         return Pairs(queries[best], slots[order], scores[order], scores[order])
 
