@@ -34,7 +34,7 @@ def ping(
     Example:
       omendb-ws ping --count 10 --interval-seconds 0.1 ws://127.0.0.1:8765/v1
     """
-    from omendb_core.errors import OmenError
+    from ..errors import BadRequest, OmenError
 
     tls = None if ca_file is None else _trusting(ca_file)
     times_ms: list[float] = []
@@ -43,15 +43,23 @@ def ping(
             asyncio.run(_ping(url, token, tls, count, interval_seconds, timeout_seconds, times_ms))
     except TimeoutError:
         fail(FAILED, f"{url}: no answer within {timeout_seconds:g} s")
-    except (OSError, OmenError) as error:
-        fail(FAILED, f"{url}: {str(error) or type(error).__name__}")
+    except OmenError as error:
+        said = str(error) or f"no connection: {error.__cause__!r}"
+        fail(
+            WRONG if isinstance(error, BadRequest) else FAILED,
+            said if said.startswith(url) else f"{url}: {said}",
+        )
     finally:
         if times_ms:
-            mean = sum(times_ms) / len(times_ms)
-            print(
-                f"{len(times_ms)} answered, round trip min/mean/max"
-                f" {min(times_ms):.3f}/{mean:.3f}/{max(times_ms):.3f} ms"
-            )
+            print(_summary(times_ms))
+
+
+def _summary(times_ms: list[float]) -> str:
+    mean = sum(times_ms) / len(times_ms)
+    return (
+        f"{len(times_ms)} answered, round trip min/mean/max"
+        f" {min(times_ms):.3f}/{mean:.3f}/{max(times_ms):.3f} ms"
+    )
 
 
 def _trusting(ca_file: str) -> ssl.SSLContext:
@@ -73,16 +81,20 @@ async def _ping(
     times_ms: list[float],
 ) -> None:
     """Connect and append the time of each round trip to ``times_ms``, printing it."""
-    from .. import connect
+    from ..client import connect
 
-    async with asyncio.timeout(timeout_seconds) as connecting:
-        async with connect(url, token=token, tls=tls) as db:
-            for number in range(1, count + 1):
-                connecting.reschedule(asyncio.get_running_loop().time() + timeout_seconds)
-                started = time.perf_counter()
-                await db.ping()
-                times_ms.append((time.perf_counter() - started) * 1000)
-                print(f"{number} from {url}: {times_ms[-1]:.3f} ms", flush=True)
-                connecting.reschedule(None)
-                if number < count:
-                    await asyncio.sleep(interval_seconds)
+    async with connect(
+        url,
+        token,
+        tls=tls,
+        reconnect=False,
+        open_timeout_seconds=timeout_seconds,
+        request_timeout_seconds=timeout_seconds,
+    ) as db:
+        for number in range(1, count + 1):
+            started = time.perf_counter()
+            await db.ping()
+            times_ms.append((time.perf_counter() - started) * 1000)
+            print(f"{number} from {url}: {times_ms[-1]:.3f} ms", flush=True)
+            if number < count:
+                await asyncio.sleep(interval_seconds)
