@@ -30,7 +30,7 @@ import numpy as np
 from omendb_core.change import RowBatch
 from websockets.asyncio.client import ClientConnection, connect
 
-import omendb_ws
+from omendb_ws import connect as connect_client
 from omendb_ws.event_loops import choose
 from omendb_ws.wire import binary, messages, text
 

@@ -31,7 +31,8 @@ def demo(
     terminal it shows what happens; elsewhere it prints a line a second.
     """
     one_blas_thread()
-    from ..demo.run import PortBusy, run_demo
+    from ..demo.child import ServerFailed
+    from ..demo.run import run_demo
 
-    with failing(PortBusy, code=FAILED):
+    with failing(ServerFailed, code=FAILED):
         run_demo(port, seconds, rows_per_second)

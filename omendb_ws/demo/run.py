@@ -1,4 +1,4 @@
-"""Runs the demo: a real server, its clients over a real connection, and a view, in one process.
+"""Runs the demo: a real server in a child process, clients of it here, and a view of them.
 
 The view is drawn in a thread of its own, so that drawing does not stand in the way of searches.
 """
@@ -7,28 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any, Final
 
 from rich.console import Console
 from rich.live import Live
 
 from ..client import connect
-from ..config import Settings
 from ..event_loops import choose
-from ..server import Server
 from . import digits, workload
+from .child import serving
 from .figures import Snapshot, Tally
 from .view import Canvas, live_view, plain_line
 
 #: Never streamed, only searched with; 1,600 are left to stream.
 HELD_OUT: Final = 197
 _FRAMES_PER_SECOND: Final = 8
+_SWITCH_INTERVAL_SECONDS: Final = 0.0005
 #: What to say to the server by hand.
 _REQUEST: Final = f'{{"id":1,"op":"describe","collection":"{workload.COLLECTION}"}}'
 
@@ -38,14 +37,16 @@ class PortBusy(Exception):
 
 
 def run_demo(port: int, seconds: float | None, rows_per_second: float) -> None:
-    """Run until Ctrl-C or for ``seconds``, then print a summary. Raises PortBusy.
+    """Run until Ctrl-C or for ``seconds``, then print a summary. Raises ServerFailed.
 
     A live view in a terminal, a line a second elsewhere.
     """
     console = Console(highlight=False)
+    # Drawing is pure Python: at the default of 5 ms it would hold up the searches beside it.
+    sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     with asyncio.Runner(loop_factory=choose().new_loop) as runner, _interruptible():
         summary = runner.run(_demo(console, port, seconds, rows_per_second))
-        console.print(summary)
+        console.print(summary, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -59,10 +60,11 @@ async def _demo(console: Console, port: int, seconds: float | None, rows_per_sec
     streamed, asked = digits.split(digits.load(), HELD_OUT)
     tally = Tally()
     async with contextlib.AsyncExitStack() as stack:
-        server = await stack.enter_async_context(_server(port))
-        producer = await stack.enter_async_context(connect(server.url))
-        searcher = await stack.enter_async_context(connect(server.url))
+        url = await stack.enter_async_context(serving(port))
+        producer = await stack.enter_async_context(connect(url))
+        searcher = await stack.enter_async_context(connect(url))
         await workload.create(producer)
+        await workload.fill(producer, streamed)
         started = time.monotonic()
         await _until_the_end(
             seconds,
@@ -71,27 +73,9 @@ async def _demo(console: Console, port: int, seconds: float | None, rows_per_sec
             workload.show(searcher, asked, tally),
             workload.watch(searcher, tally),
             workload.count(searcher, tally),
-            _present(console, server.url, tally, started),
+            _present(console, url, tally, started),
         )
         return _summary(tally.snapshot(time.monotonic() - started))
-
-
-@contextlib.asynccontextmanager
-async def _server(port: int) -> AsyncIterator[Server]:
-    server = Server(Settings.model_validate({"port": port}))
-    try:
-        await server.__aenter__()
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise PortBusy(
-            f"port {port} is taken, perhaps by another demo: end that one, or take any free port"
-            " with --port 0"
-        ) from None
-    try:
-        yield server
-    finally:
-        await server.__aexit__(None, None, None)
 
 
 async def _until_the_end(seconds: float | None, *work: Coroutine[Any, Any, None]) -> None:

@@ -12,7 +12,7 @@ from itertools import cycle
 from typing import Final
 
 import numpy as np
-from omendb_core.types import I64
+from omendb_core.types import F32
 
 from ..client import Answer, Client
 from .digits import Digits
@@ -54,18 +54,28 @@ async def create(db: Client) -> None:
     )
 
 
+async def fill(db: Client, digits: Digits) -> None:
+    """Add the first window full at once."""
+    await _add(db, digits, 0, CAPACITY)
+
+
 async def stream(db: Client, digits: Digits, rows_per_second: float) -> None:
-    """Add the digits in a cycle, the first window full at once, the rest at the rate given."""
+    """Go on from there in a cycle, at the rate given."""
     rows_an_add = max(1, round(rows_per_second / _ADDS_PER_SECOND))
     pace = Pace(rows_per_second / rows_an_add)
-    start, rows = 0, CAPACITY
+    start = CAPACITY
     while True:
-        ids = np.arange(start, start + rows, dtype=np.uint64)
-        which = (ids % len(digits.labels)).astype(np.int64)
-        labels: I64 = digits.labels[which]
-        await db.add(COLLECTION, digits.vectors[which], ids=ids, columns={"digit": labels})
-        start, rows = start + rows, rows_an_add
         await pace.turn()
+        await _add(db, digits, start, rows_an_add)
+        start += rows_an_add
+
+
+async def _add(db: Client, digits: Digits, start: int, rows: int) -> None:
+    ids = np.arange(start, start + rows, dtype=np.uint64)
+    which = (ids % len(digits.labels)).astype(np.int64)
+    await db.add(
+        COLLECTION, digits.vectors[which], ids=ids, columns={"digit": digits.labels[which]}
+    )
 
 
 async def search(db: Client, digits: Digits, tally: Tally) -> None:
@@ -95,7 +105,7 @@ async def show(db: Client, digits: Digits, tally: Tally) -> None:
 
 async def watch(db: Client, tally: Tally) -> None:
     """Follow the server's own statistics of the window."""
-    async for stats in db.subscribe_stats(COLLECTION, every=_STATS_EVERY_MS):
+    async for stats in db.watch_stats(COLLECTION, every_ms=_STATS_EVERY_MS):
         window = WindowFigures(
             rows=stats["rows"],
             capacity=stats["capacity"],
@@ -115,7 +125,7 @@ async def count(db: Client, tally: Tally) -> None:
         await pace.turn()
 
 
-def _in_turn(digits: Digits) -> Iterator[tuple[np.ndarray, int]]:
+def _in_turn(digits: Digits) -> Iterator[tuple[F32, int]]:
     return cycle(zip(digits.vectors, digits.labels.tolist(), strict=True))
 
 
