@@ -41,9 +41,9 @@ def passes(document: Document, metadata: Mapping[str, Any]) -> bool:
 
 def _entry_passes(key: str, value: Any, metadata: Mapping[str, Any]) -> bool:
     if key == "$and":
-        return all([passes(item, metadata) for item in value])
+        return all(passes(item, metadata) for item in value)
     if key == "$or":
-        return any([passes(item, metadata) for item in value])
+        return any(passes(item, metadata) for item in value)
     if key == "$not":
         return not passes(value, metadata)
     conditions = value if isinstance(value, dict) else {"$eq": value}
@@ -117,9 +117,13 @@ def metadata_for(columns: Mapping[str, str]) -> st.SearchStrategy[Document]:
 
 
 def filters_for(columns: Mapping[str, str]) -> st.SearchStrategy[Document]:
-    """Valid filter documents on ``columns`` (name → type), ``{}`` among them."""
-    conditions = st.fixed_dictionaries(
-        {}, optional={name: _condition_for(type_, columns) for name, type_ in columns.items()}
+    """Valid filter documents on ``columns`` (name → type), ``{}`` among them.
+
+    Three of them together are still within every limit.
+    """
+    choices = {name: _condition_for(type_, columns) for name, type_ in columns.items()}
+    conditions = st.lists(st.sampled_from(sorted(choices)), max_size=3, unique=True).flatmap(
+        lambda names: st.fixed_dictionaries({name: choices[name] for name in names})
     )
 
     def nested(children: st.SearchStrategy[Document]) -> st.SearchStrategy[Document]:
@@ -129,7 +133,25 @@ def filters_for(columns: Mapping[str, str]) -> st.SearchStrategy[Document]:
         )
         return st.builds(lambda one, other: {**one, **other}, conditions, junctions)
 
-    return st.recursive(conditions, nested, max_leaves=6)
+    return st.recursive(conditions, nested, max_leaves=6).filter(
+        lambda made: _operators(made) <= 21
+    )
+
+
+def _operators(document: Any) -> int:
+    """How many conditions and arithmetic operators stand in a document."""
+    if isinstance(document, list):
+        return sum(_operators(item) for item in document)
+    if not isinstance(document, dict):
+        return 0
+    return sum(
+        _operators(value) + (key not in ("$and", "$or", "$not") and _is_operator(key, value))
+        for key, value in document.items()
+    )
+
+
+def _is_operator(key: str, value: Any) -> bool:
+    return key.startswith("$") or not isinstance(value, dict)
 
 
 def _condition_for(type_: str, columns: Mapping[str, str]) -> st.SearchStrategy[Any]:

@@ -228,8 +228,6 @@ class U64Ids:
         """Enter rows of one lap: consecutive ``slots`` and their distinct ``keys``."""
         if lap != self._lap:
             self._tables[lap & 1].fill(0)
-            if lap != self._lap + 1:
-                self._tables[lap & 1 ^ 1].fill(0)
             self._lap = lap
         first = int(slots[0]) + 1
         self._keys[first : first + len(keys)] = keys
