@@ -217,8 +217,7 @@ async def client(
         subprotocols=["omendb.v1"],
         compression=None,
         additional_headers=headers,
-        max_size=None,
-        **options,
+        **{"max_size": None, "max_queue": None, **options},
     ) as socket:
         raw = Raw(socket)
         if greeted:
@@ -237,7 +236,7 @@ async def engine_held(server: Server) -> AsyncIterator[None]:
         yield from ()
 
     server.context.engine.submit(Gone(block()))  # type: ignore[arg-type]
-    while not entered.is_set():
+    while not entered.is_set():  # noqa: ASYNC110 - set by another thread
         await asyncio.sleep(0)
     try:
         yield
@@ -248,7 +247,7 @@ async def engine_held(server: Server) -> AsyncIterator[None]:
 async def queued(server: Server, count: int) -> None:
     """Return when ``count`` works wait for the engine."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while server.context.engine.depth < count:
+        while server.context.engine.depth < count:  # noqa: ASYNC110 - another thread
             await asyncio.sleep(0)
 
 
