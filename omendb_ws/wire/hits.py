@@ -1,7 +1,8 @@
 """Rows of answers as JSON text, for text replies and for the JSON sections of binary ones.
 
-A float32 is written so that whoever parses it as a double and rounds to float32 has its bits again. Integer ids above 2**53 - 1 become strings. Metadata that is
-already compact JSON is copied as it is, never parsed.
+A float32 is written so that whoever parses it as a double and rounds to float32 has its bits again.
+Integer ids above 2**53 - 1 become strings. Metadata that is already compact JSON is copied as it
+is, never parsed.
 """
 
 from __future__ import annotations

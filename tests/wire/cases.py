@@ -1,0 +1,358 @@
+"""THE list of golden cases: a typed message and its bytes, written out by hand.
+
+Drives the encoder's tests, the decoder's tests and the files in ``tests/vectors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from omendb_core.change import RowBatch
+from omendb_core.errors import BadVector, OutOfOrder, RateLimited
+from omendb_core.types import NULL_CODE, Hits, Include, StrColumn
+
+from omendb_ws.wire import binary, text
+from omendb_ws.wire import messages as m
+
+from .by_hand import f32, f64, frame, i64, u8, u32, u64
+
+NAN = float("nan")
+METADATA = Include(metadata=True)
+EVERYTHING = Include(metadata=True, vector=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """``encode()`` gives ``data``; the side that receives it decodes it to ``decoded``."""
+
+    name: str
+    sent_by: Literal["client", "server"]
+    data: bytes
+    decoded: Any
+    encode: Callable[[], bytes]
+
+    @property
+    def is_binary(self) -> bool:
+        return self.data[:1] == b"\xdb"
+
+
+def vectors(*rows: tuple[float, ...]) -> Any:
+    return np.array(rows, np.float32)
+
+
+def ids(*values: int) -> Any:
+    return np.array(values, np.uint64)
+
+
+# -- text requests ------------------------------------------------------------------------------
+
+
+def asked(request: m.Request, data: bytes) -> Case:
+    name = f"text-{request.op}"
+    return Case(name, "client", data, request, lambda: text.encode_request(request))
+
+
+def named(name: str, case: Case) -> Case:
+    return Case(name, case.sent_by, case.data, case.decoded, case.encode)
+
+
+TEXT_REQUESTS = [
+    asked(m.Ping(0), b'{"id":0,"op":"ping"}'),
+    asked(m.Auth(2**32 - 1, "s3cret"), b'{"id":4294967295,"op":"auth","token":"s3cret"}'),
+    asked(
+        m.Create(
+            1, "items", 128, 100_000, "dot", "str", {"price": "f64", "n": "i64", "on": "bool"},
+            3600.5, "memory", "ok",
+        ),
+        b'{"id":1,"op":"create","collection":"items","dim":128,"capacity":100000,"metric":"dot",'
+        b'"ids":"str","columns":{"price":"f64","n":"i64","on":"bool"},"ttl":3600.5,'
+        b'"durability":"memory","if_exists":"ok"}',
+    ),
+    asked(m.Open(1, "items"), b'{"id":1,"op":"open","collection":"items"}'),
+    asked(m.Describe(1, "items"), b'{"id":1,"op":"describe","collection":"items"}'),
+    asked(m.List(1), b'{"id":1,"op":"list"}'),
+    asked(m.Drop(1, "items"), b'{"id":1,"op":"drop","collection":"items"}'),
+    asked(
+        m.Add(
+            3, "items", [{"id": 17, "vector": [1, 2.5], "metadata": {"price": 9.5}}], "cam-7", 42
+        ),
+        b'{"id":3,"op":"add","collection":"items","rows":[{"id":17,"vector":[1,2.5],'
+        b'"metadata":{"price":9.5}}],"producer":"cam-7","batch":42}',
+    ),
+    asked(
+        m.Delete(1, "items", [1, "18446744073709551615"]),
+        b'{"id":1,"op":"delete","collection":"items","ids":[1,"18446744073709551615"]}',
+    ),
+    asked(
+        m.Update(1, "items", [{"id": 17, "metadata": {"a": None}}]),
+        b'{"id":1,"op":"update","collection":"items","rows":[{"id":17,"metadata":{"a":null}}]}',
+    ),
+    asked(
+        m.Get(1, "items", [], METADATA),
+        b'{"id":1,"op":"get","collection":"items","ids":[],"include":["metadata"]}',
+    ),
+    asked(
+        m.Count(1, "items", {"price": {"$lt": 10}}),
+        b'{"id":1,"op":"count","collection":"items","filter":{"price":{"$lt":10}}}',
+    ),
+    asked(
+        m.Search(
+            5, "items", vectors((0.1, -2.0)), None, True, 3, {"price": {"$lt": 10}}, 0.25,
+            EVERYTHING, 5000,
+        ),
+        b'{"id":5,"op":"search","collection":"items","vector":[0.1,-2.0],"k":3,'
+        b'"filter":{"price":{"$lt":10}},"min_score":0.25,"include":["metadata","vector"],'
+        b'"last":5000}',
+    ),
+    named(
+        "text-search-vectors",
+        asked(
+            m.Search(5, "items", vectors((0.1, -2.0), (3.0, 4.0))),
+            b'{"id":5,"op":"search","collection":"items","vectors":[[0.1,-2.0],[3.0,4.0]]}',
+        ),
+    ),
+    named(
+        "text-search-like",
+        asked(
+            m.Search(5, "items", None, "row-7", True),
+            b'{"id":5,"op":"search","collection":"items","like":"row-7"}',
+        ),
+    ),
+    named(
+        "text-subscribe-live",
+        asked(
+            m.Subscribe(9, "live", "items", vectors((1.0, 2.0)), k=5, every_ms=50,
+                        encoding="binary"),
+            b'{"id":9,"op":"subscribe","kind":"live","collection":"items","vector":[1.0,2.0],'
+            b'"k":5,"every":50,"encoding":"binary"}',
+        ),
+    ),
+    named(
+        "text-subscribe-match",
+        asked(
+            m.Subscribe(9, "match", "items", vectors((1.0, 2.0)), min_score=0.5),
+            b'{"id":9,"op":"subscribe","kind":"match","collection":"items","vector":[1.0,2.0],'
+            b'"min_score":0.5}',
+        ),
+    ),
+    named(
+        "text-subscribe-feed",
+        asked(
+            m.Subscribe(9, "feed", "items", include=METADATA, from_seq=7, epoch="e1"),
+            b'{"id":9,"op":"subscribe","kind":"feed","collection":"items","include":["metadata"],'
+            b'"from_seq":7,"epoch":"e1"}',
+        ),
+    ),
+    named(
+        "text-subscribe-stats",
+        asked(
+            m.Subscribe(9, "stats", every_ms=100),
+            b'{"id":9,"op":"subscribe","kind":"stats","every":100}',
+        ),
+    ),
+    named(
+        "text-subscribe-map",
+        asked(
+            m.Subscribe(9, "map", "items", sample=500),
+            b'{"id":9,"op":"subscribe","kind":"map","collection":"items","sample":500}',
+        ),
+    ),
+    asked(m.Move(1, 3, vectors((1.0, 2.0))), b'{"id":1,"op":"move","sub":3,"vector":[1.0,2.0]}'),
+    asked(m.Unsubscribe(1, 3), b'{"id":1,"op":"unsubscribe","sub":3}'),
+    asked(m.Stats(1, "items"), b'{"id":1,"op":"stats","collection":"items"}'),
+]  # fmt: skip
+
+# -- text replies and pushes ----------------------------------------------------------------------
+
+HITS = Hits(ids(17, 2**53 - 1, 2**53), ids(101, 7, 3), np.array([0.93, 0.5, -1e-10], np.float32))
+RICH = Hits(
+    ["a", 'b"é'],
+    ids(2, 1),
+    np.array([1.0, 0.25], np.float32),
+    [b'{"price":9.5}', {"on": True}],
+    vectors((1.0, 0.0), (0.25, -3.5)),
+)
+FOUND = m.Found(4, np.array([True, False, True]), Hits(ids(8, 9), ids(1, 2)))
+
+
+def told(name: str, data: bytes, decoded: Any, encode: Callable[[], bytes]) -> Case:
+    return Case(name, "server", data, decoded, encode)
+
+
+TEXT_REPLIES = [
+    told("text-ok", b'{"id":7,"ok":{"version":3,"count":2}}',
+         m.Reply(7, {"version": 3, "count": 2}),
+         lambda: text.encode_ok(7, {"version": 3, "count": 2})),
+    told("text-error",
+         b'{"id":7,"error":{"code":"bad_vector","message":"vector: no","retry":false,"row":3}}',
+         m.ErrorReply(7, BadVector("vector: no", row=3)),
+         lambda: text.encode_error(7, BadVector("vector: no", row=3))),
+    told("text-error-expected",
+         b'{"id":0,"error":{"code":"out_of_order","message":"later","retry":false,"expected":4}}',
+         m.ErrorReply(0, OutOfOrder("later", expected=4)),
+         lambda: text.encode_error(0, OutOfOrder("later", expected=4))),
+    told("text-error-event",
+         b'{"event":"error","code":"rate_limited","message":"slow","retry":true,'
+         b'"retry_after_ms":50}',
+         m.ErrorReply(None, RateLimited("slow", retry_after_ms=50)),
+         lambda: text.encode_error(None, RateLimited("slow", retry_after_ms=50))),
+    told("text-added", b'{"id":3,"ok":{"version":2,"first_seq":11,"last_seq":20}}',
+         m.Reply(3, {"version": 2, "first_seq": 11, "last_seq": 20}),
+         lambda: text.encode_added(3, m.Added(2, 11, 20))),
+    told("text-added-duplicate",
+         b'{"id":3,"ok":{"version":2,"first_seq":null,"last_seq":null,"duplicate":true}}',
+         m.Reply(3, {"version": 2, "first_seq": None, "last_seq": None, "duplicate": True}),
+         lambda: text.encode_added(3, m.Added(2, None, None, True))),
+    told("text-results",
+         b'{"id":5,"ok":{"version":9,"results":[{"id":17,"seq":101,"score":0.93},'
+         b'{"id":9007199254740991,"seq":7,"score":0.5},'
+         b'{"id":"9007199254740992","seq":3,"score":-1e-10}],"took_us":210}}',
+         m.Reply(5, {"version": 9, "results": [
+             {"id": 17, "seq": 101, "score": 0.93},
+             {"id": 2**53 - 1, "seq": 7, "score": 0.5},
+             {"id": "9007199254740992", "seq": 3, "score": -1e-10}], "took_us": 210}),
+         lambda: text.encode_results(
+             5, m.Results(9, np.array([3], np.uint32), HITS, 210), single=True)),
+    told("text-results-lists",
+         '{"id":5,"ok":{"version":9,"results":[[{"id":"a","seq":2,"score":1.0,'
+         '"metadata":{"price":9.5},"vector":[1.0,0.0]}],[],[{"id":"b\\"é","seq":1,"score":0.25,'
+         '"metadata":{"on":true},"vector":[0.25,-3.5]}]],"took_us":0}}'.encode(),
+         m.Reply(5, {"version": 9, "results": [
+             [{"id": "a", "seq": 2, "score": 1.0, "metadata": {"price": 9.5},
+               "vector": [1.0, 0.0]}],
+             [],
+             [{"id": 'b"é', "seq": 1, "score": 0.25, "metadata": {"on": True},
+               "vector": [0.25, -3.5]}]], "took_us": 0}),
+         lambda: text.encode_results(
+             5, m.Results(9, np.array([1, 0, 1], np.uint32), RICH), single=False)),
+    told("text-found", b'{"id":1,"ok":{"version":4,"rows":[{"id":8,"seq":1},null,'
+         b'{"id":9,"seq":2}]}}',
+         m.Reply(1, {"version": 4, "rows": [{"id": 8, "seq": 1}, None, {"id": 9, "seq": 2}]}),
+         lambda: text.encode_found(1, FOUND)),
+    told("text-feed",
+         b'{"event":"feed","sub":4,"version":13,"to_seq":103,"rows":[{"id":8,"seq":1},'
+         b'{"id":9,"seq":2}]}',
+         m.Event("feed", {"sub": 4, "version": 13, "to_seq": 103,
+                          "rows": [{"id": 8, "seq": 1}, {"id": 9, "seq": 2}]}),
+         lambda: text.encode_rows(m.Rows(4, "feed", 13, 103, FOUND.hits))),
+    told("text-gap",
+         b'{"event":"gap","sub":4,"from_seq":90,"to_seq":140,"reason":"evicted"}',
+         m.Event("gap", {"sub": 4, "from_seq": 90, "to_seq": 140, "reason": "evicted"}),
+         lambda: text.encode_event(
+             "gap", {"sub": 4, "from_seq": 90, "to_seq": 140, "reason": "evicted"})),
+]  # fmt: skip
+
+# -- binary requests ------------------------------------------------------------------------------
+
+ADD_COLUMNS = RowBatch(
+    vectors((1.0, 2.0, 3.0), (4.0, 5.0, -0.0), (0.1, 1e-40, 3e38)),
+    ids(1, 2**64 - 1, 0),
+    {
+        "price": np.array([9.5, NAN, -0.0]),
+        "count": np.array([1, -(2**53) + 1, 0]),
+        "on": np.array([1, 0, 1], np.uint8),
+        "kind": StrColumn(np.array([1, NULL_CODE, 0], np.uint32), ("", "é")),
+    },
+    [{"note": "x"}, None, {}],
+)
+ADD_COLUMNS_JSON = (
+    '{"columns":{"price":"f64","count":"i64","on":"bool","kind":"str"},'
+    '"dictionaries":{"kind":["","é"]},"metadata":[{"note":"x"},null,{}],'
+    '"producer":"cam-7","batch":42}'
+).encode()
+SEARCH_JSON = b'{"filter":{"price":{"$lt":10}},"min_score":0.25,"include":["metadata"],"last":7}'
+SUBSCRIBE_JSON = b'{"kind":"live","include":["vector"],"every":0,"encoding":"binary"}'
+
+BINARY_REQUESTS = [
+    Case("binary-add-auto", "client",
+         frame(1, f32(1.0, 2.0), id=6, handle=3, n=1, dim=2),
+         m.Add(6, 3, RowBatch(vectors((1.0, 2.0))), binary=True),
+         lambda: binary.encode_add(6, 3, RowBatch(vectors((1.0, 2.0))))),
+    Case("binary-add-u64", "client",
+         frame(1, u64(1, 2**64 - 1, 0),
+               f32(1.0, 2.0, 3.0, 4.0, 5.0, -0.0, 0.1, 1e-40, 3e38),
+               f64(9.5, NAN, -0.0), i64(1, -(2**53) + 1, 0), u8(1, 0, 1), u32(1, 2**32 - 1, 0),
+               flags=3, id=6, handle=1, n=3, dim=3, json=ADD_COLUMNS_JSON),
+         m.Add(6, 1, ADD_COLUMNS, "cam-7", 42, binary=True),
+         lambda: binary.encode_add(6, 1, ADD_COLUMNS, "cam-7", 42)),
+    Case("binary-add-str", "client",
+         frame(1, f32(1.0, 2.0), id=6, handle=1, n=2, dim=1, json='{"ids":["a","é"]}'.encode()),
+         m.Add(6, 1, RowBatch(vectors((1.0,), (2.0,)), ["a", "é"]), binary=True),
+         lambda: binary.encode_add(6, 1, RowBatch(vectors((1.0,), (2.0,)), ["a", "é"]))),
+    Case("binary-search", "client",
+         frame(3, f32(1.0, 2.0, 3.0), id=2**32 - 1, handle=2**32 - 1, n=1, dim=3, k=10),
+         m.Search(2**32 - 1, 2**32 - 1, vectors((1.0, 2.0, 3.0)), binary=True),
+         lambda: binary.encode_search(2**32 - 1, 2**32 - 1, vectors((1.0, 2.0, 3.0)))),
+    Case("binary-search-filtered", "client",
+         frame(3, f32(1.0, 2.0, 3.0, 4.0), id=7, handle=1, n=2, dim=2, k=1000, json=SEARCH_JSON),
+         m.Search(7, 1, vectors((1.0, 2.0), (3.0, 4.0)), k=1000,
+                  filter={"price": {"$lt": 10}}, min_score=0.25, include=METADATA, last=7,
+                  binary=True),
+         lambda: binary.encode_search(7, 1, vectors((1.0, 2.0), (3.0, 4.0)), 1000,
+                                      {"price": {"$lt": 10}}, 0.25, METADATA, 7)),
+    Case("binary-subscribe", "client",
+         frame(7, f32(1.0, 2.0, 3.0, 4.0), id=7, handle=1, n=2, dim=2, k=5, json=SUBSCRIBE_JSON),
+         m.Subscribe(7, "live", 1, vectors((1.0, 2.0), (3.0, 4.0)), k=5,
+                     include=Include(vector=True), every_ms=0, encoding="binary", binary=True),
+         lambda: binary.encode_subscribe(7, 1, vectors((1.0, 2.0), (3.0, 4.0)), 5,
+                                         include=Include(vector=True), every_ms=0,
+                                         encoding="binary")),
+    Case("binary-move", "client", frame(8, f32(1.0, 2.0, 3.0), id=7, handle=3, n=1, dim=3),
+         m.Move(7, 3, vectors((1.0, 2.0, 3.0)), binary=True),
+         lambda: binary.encode_move(7, 3, vectors((1.0, 2.0, 3.0)))),
+]  # fmt: skip
+
+# -- binary replies and pushes --------------------------------------------------------------------
+
+
+def parsed(hits: Hits) -> Hits:
+    """As a client sees them: metadata as objects."""
+    return Hits(hits.ids, hits.seqs, hits.scores, [{"price": 9.5}, {"on": True}], hits.vectors)
+
+
+RICH_JSON = '{"metadata":[{"price":9.5},{"on":true}],"ids":["a","b\\"é"]}'.encode()
+UNSCORED = Hits(ids(8, 9), ids(1, 2))
+NOTHING_FOUND = Hits(ids(), ids(), np.empty(0, np.float32))
+
+BINARY_REPLIES = [
+    told("binary-added", frame(2, u64(3), u64(11), u64(20), id=6), (6, m.Added(3, 11, 20)),
+         lambda: binary.encode_added(6, m.Added(3, 11, 20))),
+    told("binary-added-duplicate", frame(2, u64(3), u64(0), u64(0), id=6, flags=1),
+         (6, m.Added(3, None, None, True)),
+         lambda: binary.encode_added(6, m.Added(3, None, None, True))),
+    told("binary-results",
+         frame(4, u64(9), u32(2, 1), u64(17, 2**53 - 1, 2**53), u64(101, 7, 3),
+               f32(0.93, 0.5, -1e-10), id=5, n=2, k=3, took_us=210),
+         (5, m.Results(9, np.array([2, 1], np.uint32), HITS, 210)),
+         lambda: binary.encode_results(5, m.Results(9, np.array([2, 1], np.uint32), HITS, 210))),
+    told("binary-results-empty", frame(4, u64(9), u32(0), b"", b"", b"", id=5, n=1),
+         (5, m.Results(9, np.array([0], np.uint32), NOTHING_FOUND)),
+         lambda: binary.encode_results(5, m.Results(9, np.array([0], np.uint32), NOTHING_FOUND))),
+    told("binary-results-rich",
+         frame(4, u64(9), u32(1, 0, 1), u64(2, 1), f32(1.0, 0.25), f32(1.0, 0.0, 0.25, -3.5),
+               id=5, n=3, k=2, dim=2, flags=2, json=RICH_JSON),
+         (5, m.Results(9, np.array([1, 0, 1], np.uint32), parsed(RICH))),
+         lambda: binary.encode_results(5, m.Results(9, np.array([1, 0, 1], np.uint32), RICH))),
+    told("binary-results-subs",
+         frame(4, u64(9), u32(2, 1), u64(17, 2**53 - 1, 2**53), u64(101, 7, 3),
+               f32(0.93, 0.5, -1e-10), id=5, n=2, k=3, json=b'{"subs":[3,4]}'),
+         (5, m.Results(9, np.array([2, 1], np.uint32), HITS, 0, [3, 4])),
+         lambda: binary.encode_results(
+             5, m.Results(9, np.array([2, 1], np.uint32), HITS, 0, [3, 4]))),
+    told("binary-rows-feed", frame(6, u64(13), u64(103), u64(8, 9), u64(1, 2), id=4, n=2),
+         m.Rows(4, "feed", 13, 103, UNSCORED),
+         lambda: binary.encode_rows(m.Rows(4, "feed", 13, 103, UNSCORED))),
+    told("binary-rows-match",
+         frame(6, u64(13), u64(103), u64(2, 1), f32(1.0, 0.25), f32(1.0, 0.0, 0.25, -3.5),
+               id=4, n=2, dim=2, flags=3, json=RICH_JSON),
+         m.Rows(4, "match", 13, 103, parsed(RICH)),
+         lambda: binary.encode_rows(m.Rows(4, "match", 13, 103, RICH))),
+    told("binary-rows-empty", frame(6, u64(13), u64(103), b"", b"", id=4),
+         m.Rows(4, "feed", 13, 103, Hits(ids(), ids())),
+         lambda: binary.encode_rows(m.Rows(4, "feed", 13, 103, Hits(ids(), ids())))),
+]  # fmt: skip
+
+CASES = [*TEXT_REQUESTS, *TEXT_REPLIES, *BINARY_REQUESTS, *BINARY_REPLIES]
