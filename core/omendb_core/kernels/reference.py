@@ -178,7 +178,8 @@ def _scan(candidates: Candidates, bounds: Bounds, chunks: Iterator[_Chunk]) -> N
         estimates = bounds.estimate(chunk.rows, chunk.norms, out)
         crowded = _offer(candidates, bounds, chunk, estimates, crowd)
         if len(crowded):
-            _narrow(candidates, bounds, chunk, estimates[crowded], crowded)
+            some = estimates if len(crowded) == count else estimates[crowded]
+            _narrow(candidates, bounds, chunk, some, crowded)
 
 
 def _offer(
