@@ -20,7 +20,7 @@ from .fields import shown
 from .frames import Header
 from .limits import Limits
 from .messages import JsonObject
-from .opcodes import COLUMN_DTYPES, FLAG_COLUMNS, FLAG_IDS, MAX_STR_ID_BYTES, Section
+from .opcodes import COLUMN_DTYPES, FLAG_COLUMNS, FLAG_IDS, MAX_COLUMNS, MAX_STR_ID_BYTES, Section
 
 #: Columns are sections beside the named ones: a column may be called ``ids`` or ``vectors``.
 _COLUMN: Final = "column "
@@ -34,12 +34,14 @@ def column_types(
     """Name to type of the columns in this frame, in the order of their arrays.
 
     JSON ``columns`` is an object of types, or a list of names with the collection's types.
-    Raises BadFrame where flag and JSON disagree, BadRequest, BadMetadata for a name that is not
-    declared, NotFound for the handle.
+    Raises BadFrame where flag and JSON disagree, BadRequest, TooLarge for more than a collection
+    can have, BadMetadata for a name that is not declared, NotFound for the handle.
     """
     if ("columns" in json) != bool(header.flags & FLAG_COLUMNS):
         raise BadFrame("flags: bit 2 and JSON columns go together")
     columns = json.get("columns", {})
+    if type(columns) in (dict, list) and len(columns) > MAX_COLUMNS:
+        raise TooLarge(f"columns: at most {MAX_COLUMNS}")
     if type(columns) is dict:
         for name, type_ in columns.items():
             if type(type_) is not str or type_ not in COLUMN_TYPES:

@@ -81,6 +81,8 @@ def decode_request(
         if kind.name == "ADD":
             return _add(frame, header, kind, limits, columns_of)
         vectors = read_sections(frame, header, kind.sections)[0]["vectors"]
+        if header.json_bytes > limits.max_text_bytes:
+            raise TooLarge(f"json_bytes: at most {limits.max_text_bytes} (max_text_bytes)")
         json = _read_json(frame, header, kind)
         if header.dim > limits.max_dim:
             raise TooLarge(f"dim: at most {limits.max_dim} (max_dim)")

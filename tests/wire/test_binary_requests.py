@@ -195,6 +195,13 @@ def test_a_k_out_of_range_is_bad_k(k: int) -> None:
     refused(decode(data), "bad_k", "k")
 
 
+def test_the_json_of_a_search_is_limited_as_text_is() -> None:
+    json = orjson.dumps({"filter": {"a": "x" * 100}})
+    data = frame(SEARCH, f32(1, 2), id=5, handle=1, n=1, dim=2, k=3, json=json)
+    assert isinstance(decode_request(data, Limits(max_text_bytes=len(json))), Search)
+    refused(decode_request(data, Limits(max_text_bytes=len(json) - 1)), "too_large", "json_bytes")
+
+
 def test_too_many_or_too_long_queries_are_too_large() -> None:
     refused(search(f32(*range(8)), n=4), "too_large", "max_queries")
     refused(search(f32(*range(9)), dim=9), "too_large", "max_dim")
@@ -328,6 +335,22 @@ def test_columns_that_lay_out_nothing_are_refused(value: Any) -> None:
     data = frame(ADD, f32(1, 2), f64(3, 4), id=5, handle=9, n=2, dim=1, flags=2,
                  json=orjson.dumps({"columns": value}))  # fmt: skip
     refused(decode(data, lambda handle: {"price": "f64"}), "bad_request", "columns")
+
+
+@pytest.mark.parametrize("form", [dict, list])
+def test_more_columns_than_a_collection_can_have_are_not_laid_out(form: Any) -> None:
+    types = {f"c{number}": "bool" for number in range(65)}
+    arrays = [u8(1, 0)] * 65
+    header = {"id": 5, "handle": 9, "n": 2, "dim": 1, "flags": 2}
+    for count, code in ((64, None), (65, "too_large")):
+        names = dict(list(types.items())[:count])
+        json = orjson.dumps({"columns": names if form is dict else list(names)})
+        data = frame(ADD, f32(1, 2), *arrays[:count], json=json, **header)
+        message = decode(data, lambda handle: types)
+        if code is None:
+            assert len(message.rows.columns) == count
+        else:
+            refused(message, code, "columns")
 
 
 def test_the_columns_flag_and_their_json_go_together() -> None:
