@@ -106,7 +106,7 @@ class Adder:
             try:
                 while self._pipeline.is_busy:
                     link, opened = await self._connection.opened(self._collection)
-                    self._pipeline.opened(opened.description.epoch)
+                    self._pipeline.opened(opened.description)
                     self._pipeline.resume()
                     await self._use(link, opened)
             except OmenError as error:

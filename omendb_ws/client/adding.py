@@ -54,6 +54,7 @@ from omendb_core.errors import (
 
 from ..errors import ConnectionLost
 from ..wire import messages
+from .answers import Description
 from .backoff import MAX_ATTEMPTS, PASSING
 from .frames import Frame, Job
 
@@ -99,6 +100,7 @@ class Pipeline:
         #: The highest number of this producer that may still arrive from a connection now gone.
         self._highest_unknown = 0
         self._epoch = ""
+        self._is_durable = False
         self._jobs: deque[Job] = deque()
         self._flight: deque[Frame] = deque()
         self._again: deque[Frame] = deque()
@@ -151,11 +153,12 @@ class Pipeline:
         """Whether a frame was lost with its connection since ``resume``."""
         return self._cut_off
 
-    def opened(self, epoch: str) -> None:
-        """Learn the epoch that the frames sent from now on meet."""
-        if epoch != self._epoch and not self._flight:
+    def opened(self, description: Description) -> None:
+        """Learn what the frames sent from now on meet."""
+        if self._epoch and description.epoch != self._epoch and not self._flight:
             self._rename([], 0)  # a collection made anew knows no producers
-        self._epoch = epoch
+        self._epoch = description.epoch
+        self._is_durable = description.durability != "memory"
 
     def next_frame(self) -> Frame | None:
         """Return the frame to send now, or None: nothing to do, or no room, or a round to end."""
@@ -251,21 +254,23 @@ class Pipeline:
                 self.resume()
                 return Settled(pause=error, attempt=head.attempts)
             if isinstance(error, OutOfOrder):
-                return self._start_over()
+                return self._start_over(error)
             if isinstance(error, NotFound) and not head.reopened:
                 head.reopened = True
                 self.resume()
                 return Settled(reopen=True)
         return self._refuse(head, error)
 
-    def _start_over(self) -> Settled:
-        """The server forgot the producer: in this epoch it may have applied only what is unknown.
+    def _start_over(self, error: OmenError) -> Settled:
+        """Go on under a new producer: the server does not know what this one sent before.
 
-        Frames that went unknown in an earlier epoch are not in this one: a producer's memory is as
-        durable as its rows, and it does not hold them.
+        A frame that went unknown in this epoch may be in, and its producer forgotten. In an earlier
+        epoch: then it is lost if the collection is in memory only, or if the producer is still
+        known (its memory is as durable as its rows, and would hold the frame).
         """
+        is_lost = not self._is_durable or error.details.get("expected") != 1
         for frame in list(self._flight):
-            if frame.unknown and frame.unknown_epoch == self._epoch:
+            if frame.unknown and (frame.unknown_epoch == self._epoch or not is_lost):
                 self._end(frame.job, _unknown("the server forgot this producer"))
         self._rename(self._flight, 0)
         self.resume()

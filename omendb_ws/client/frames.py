@@ -64,11 +64,11 @@ class Job:
         while True:
             part = self.rows.part(start, start + count)
             body = binary.encode_add(request_id, handle, part, producer, number)
-            self._bytes_per_row = max(self._bytes_per_row, len(body) / count)
             if len(body) <= 2 * FRAME_BYTES or count == 1:
                 self.cut = start + count
                 return body
-            count = max(1, int(count * FRAME_BYTES / len(body)))
+            self._bytes_per_row = len(body) / count
+            count = max(1, int(FRAME_BYTES / self._bytes_per_row))
 
     def acknowledge(self, rows: int, added: messages.Added, epoch: str) -> None:
         """Count an acknowledged frame; ends the call with its last row.
