@@ -208,6 +208,14 @@ def test_arithmetic_without_a_column_is_a_number() -> None:
     assert hits({"price": {"$lt": {"$mul": [2, {"$add": [1, 2]}]}}}) == [0, 2, 4]
 
 
+def test_a_list_of_many_texts_never_holds_a_null() -> None:
+    kinds = [f"k{i}" for i in range(30)]
+    rows: list[dict[str, Any]] = [{"kind": kind} for kind in kinds] + [{}]
+    assert hits({"kind": {"$in": kinds}}, rows) == list(range(30))
+    assert hits({"kind": {"$nin": kinds}}, rows) == [30]
+    assert hits({"kind": {"$in": kinds[9:]}}, rows) == list(range(9, 30))
+
+
 # -- limits -----------------------------------------------------------------------------------
 
 

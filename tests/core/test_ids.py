@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from collections.abc import Iterable
 from typing import Any
 
@@ -266,6 +268,27 @@ def test_string_ids_hold_the_text_of_live_rows_only() -> None:
     assert isinstance(rows.ids, ids_room.StrIds)
     assert rows.ids._slots == {}
     assert rows.ids._texts == [None] * 50
+
+
+@pytest.mark.parametrize("character", ["a", "漢", "𝄞"])
+def test_memory_of_string_ids_stays_within_what_is_counted(character: str) -> None:
+    capacity = 20_000
+    ring = Ring(capacity, 1)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        ids = make_ids("str", ring)
+        for first_seq in range(1, 3 * capacity, 1000):
+            slots = ring.overwritten(1000)
+            ring.kill(slots)
+            ids.release(slots)
+            slots = ring.append(np.ones((1000, 1), np.float32))
+            ids.assign(slots, first_seq, [f"{first_seq + i}{character * 9}" for i in range(1000)])
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown <= ids.nbytes + ids.payload_bytes
 
 
 @pytest.mark.parametrize("kind", KINDS)
