@@ -95,8 +95,8 @@ def test_a_text_that_is_not_utf8_is_answered_by_the_event() -> None:
 @pytest.mark.parametrize("letter", ["a", "é", "漢", "😀"])
 def test_the_limit_on_text_counts_bytes_of_utf8(letter: str) -> None:
     frame = '{"id":5,"op":"auth","token":""}'
-    size = len(frame) + 10 * len(letter.encode())
-    text = frame.replace('""', f'"{letter * 10}"')
+    size = len(frame) + 100 * len(letter.encode())
+    text = frame.replace('""', f'"{letter * 100}"')
     fits, short = Limits(max_text_bytes=size), Limits(max_text_bytes=size - 1)
     for form in (text, text.encode()):
         assert not isinstance(decode_request(form, fits), Refusal)
