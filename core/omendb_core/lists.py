@@ -106,11 +106,11 @@ class Lists:
         self.published[rows] = best
         return changed
 
-    def answer(self, row: int) -> U64:
-        """The keys last published for one list, best first (a copy)."""
-        best = self.published[row]
-        found: U64 = best[best != NO_ROW][::-1]
-        return found
+    def answers(self, rows: I64) -> list[U64]:
+        """The keys last published for each of ``rows``, best first (copies)."""
+        best = self.published[rows][:, ::-1]
+        there = best != NO_ROW
+        return np.split(best[there], np.cumsum(there.sum(axis=1))[:-1])
 
     def holding(self, gone: Bool1, first_offset: int) -> I64:
         """Rows of lists that hold an offset ``o`` with ``gone[o - first_offset]``.

@@ -129,9 +129,21 @@ class Standing:
 
     def answer(self, handle: int) -> tuple[U64, F32]:
         """Seqs uint64 (n,) and scores float32 (n,) of a live query's answer, best first."""
-        lists = self._lists[int(self.table.lists[handle])]
-        keys = lists.answer(int(self.table.places[handle]))
-        return offsets_of(keys) + np.uint64(self._base), scores_of(keys)
+        _, seqs, scores = self.answers(np.array([handle]))
+        return seqs, scores
+
+    def answers(self, handles: I64) -> tuple[list[int], U64, F32]:
+        """Answers of several live queries: the length of each; their seqs and scores, flat."""
+        classes = self.table.lists[handles]
+        found: list[U64] = [_NONE.view(np.uint64)] * len(handles)
+        for most_k in np.unique(classes).tolist():
+            of_this = np.flatnonzero(classes == most_k)
+            answers = self._lists[most_k].answers(self.table.places[handles[of_this]])
+            for index, answer in zip(of_this.tolist(), answers, strict=True):
+                found[index] = answer
+        keys = _joined(found)
+        seqs = offsets_of(keys) + np.uint64(self._base)
+        return [len(answer) for answer in found], seqs, scores_of(keys)
 
     # -- the window says what happens ---------------------------------------------------------
 

@@ -33,7 +33,7 @@ from .live import Standing
 from .metadata import from_metadata
 from .query import NOTHING, Answer, Query, search
 from .ring import Ring, pack
-from .types import I64, Bool1, Definition, Hits, Ids, Include, WindowLimits
+from .types import I64, U64, Bool1, Definition, Hits, Ids, Include, WindowLimits
 
 #: How many seqs one step of ``read`` looks at: bounds the work of a filter that passes few rows.
 READ_SPAN_ROWS = 16_384
@@ -59,6 +59,8 @@ class Window:
         self.times_us: I64 = np.zeros(definition.capacity, np.int64)
         self.standing = Standing(self)
         self.version = 0
+        self._last_update = 0
+        self._update_versions: U64 = np.zeros(0, np.uint64)
         self.evicted = self.expired = self.replaced = self.deleted = 0
 
     # -- what it is now -----------------------------------------------------------------------
@@ -228,6 +230,7 @@ class Window:
                 self.columns.write(slots, change.columns)
                 self.payloads.write(slots, change.payloads)
                 self.standing.note_updated(change.seqs)
+                self._note_update(slots, change.version)
             case ExpireChange():
                 slots = self.ring.live_slots(self.first_seq, change.first_seq - 1)
                 self._kill(slots)
@@ -255,6 +258,14 @@ class Window:
         self.columns.write(slots, change.columns)
         self.payloads.write(slots, change.payloads)
         self.times_us[slots] = change.time_us
+        if self._last_update:
+            self._update_versions[slots] = 0
+
+    def _note_update(self, slots: I64, version: int) -> None:
+        if not self._last_update:
+            self._update_versions = np.zeros(self.definition.capacity, np.uint64)
+        self._update_versions[slots] = version
+        self._last_update = version
 
     def _kill(self, slots: I64) -> None:
         if len(slots):
@@ -308,6 +319,16 @@ class Window:
             to_seq = int(self.ring.seqs(slots[-1:])[0])
         return self.hits(slots, include), to_seq
 
+    def updated_after(self, version: int) -> bool:
+        """Whether the metadata of any row was updated after ``version``."""
+        return self._last_update > version
+
+    def update_versions(self, seqs: U64) -> U64:
+        """When the metadata of each of these live rows was last updated; 0: never."""
+        if not self._last_update:
+            return np.zeros(len(seqs), np.uint64)
+        return self._update_versions[self.ring.slots(seqs)]
+
     def hits(self, slots: I64, include: Include) -> Hits:
         """The rows in ``slots`` as an answer holds them, unscored (copies)."""
         return Hits(
@@ -350,7 +371,7 @@ def reserved_bytes(definition: Definition) -> int:
         Ring.bytes_for(definition.capacity, definition.dim)
         + ids_bytes_for(definition.ids, definition.capacity)
         + Columns.bytes_for(definition.columns, definition.capacity)
-        + 8 * definition.capacity  # times
+        + (8 + 8) * definition.capacity  # times; versions of updates, once there are any
     )
 
 

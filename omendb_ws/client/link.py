@@ -9,6 +9,7 @@ subscription is known before its first push is looked at.
 from __future__ import annotations
 
 import asyncio
+import logging
 import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -26,6 +27,8 @@ from . import requests
 from .answers import Opened, read_opened
 from .requests import Encode
 from .transport import TEXT_MARK, Closed, Transport
+
+log = logging.getLogger("omendb_ws.client")
 
 #: Close codes after which the same requests would only break the next connection (PROTOCOL
 #: section 1): those that blame what this side sent.
@@ -45,7 +48,7 @@ class Lost:
 #: What becomes of a request.
 Outcome: TypeAlias = messages.Reply | messages.ErrorReply | messages.Added | messages.Results | Lost
 Sink: TypeAlias = Callable[[Outcome], None]
-Push: TypeAlias = messages.Rows | messages.Event
+Push: TypeAlias = messages.Rows | messages.Live | messages.Event
 
 
 class Receiver(Protocol):
@@ -112,10 +115,11 @@ class Link:
                 self._dispatch(await self._transport.receive())
         except Closed as closed:
             return self._end(closed)
-        except OmenError as error:
-            # What arrived was no message of the protocol: nothing after it can be trusted.
+        except Exception as error:
+            # What arrived is none of the protocol's: nothing after it can be trusted.
+            log.warning("the server sent what cannot be read", exc_info=error)
             await self._transport.close(1002, "a message that cannot be read")
-            return self._end(Closed(1006, f"the server sent what cannot be read: {error}"))
+            return self._end(Closed(1006, f"the server sent what cannot be read: {error!r}"))
         except asyncio.CancelledError:
             self._end(Closed(1006, "closed by this client"))
             raise
@@ -242,7 +246,7 @@ class Link:
         incoming = requests.decode(message)
         if isinstance(incoming, tuple):
             self._answer(incoming[0], incoming[1])
-        elif isinstance(incoming, messages.Rows):
+        elif isinstance(incoming, messages.Rows | messages.Live):
             self._push(incoming.sub, incoming, len(message))
         elif isinstance(incoming, messages.Event):
             sub = incoming.body.get("sub")

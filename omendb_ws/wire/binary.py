@@ -28,6 +28,7 @@ from .messages import (
     Added,
     Encoding,
     JsonObject,
+    Live,
     Move,
     Refusal,
     Request,
@@ -189,30 +190,30 @@ def encode_added(request_id: int, added: Added) -> bytes:
 def encode_results(request_id: int, results: Results) -> bytes:
     """RESULTS; the arrays are copied once, into the message."""
     hits = results.hits
-    json = _hits_json(hits, results.subs)
+    json = hits_json(hits, results.subs)
     flags, dim = (FLAG_VECTORS, hits.vectors.shape[1]) if hits.vectors is not None else (0, 0)
     header = Header(
         MAGIC, PROTOCOL_BYTE, _RESULTS, flags, request_id, 0,
         len(results.counts), dim, len(hits.seqs), len(json), min(results.took_us, MAX_U32),
     )  # fmt: skip
     version = np.array([results.version], "<u8")
-    return pack(header, json, [version, results.counts, *_hit_arrays(hits)])
+    return pack(header, json, [version, results.counts, *hit_arrays(hits)])
 
 
 def encode_rows(rows: Rows) -> bytes:
     """ROWS: one push of a ``feed`` or ``match`` subscription."""
     hits = rows.hits
-    json = _hits_json(hits, None)
+    json = hits_json(hits, None)
     flags, dim = (FLAG_VECTORS, hits.vectors.shape[1]) if hits.vectors is not None else (0, 0)
     if rows.kind == "match":
         flags |= FLAG_MATCH
     header = Header(
         MAGIC, PROTOCOL_BYTE, _ROWS, flags, rows.sub, 0, len(hits.seqs), dim, 0, len(json), 0
     )
-    return pack(header, json, [np.array([rows.version, rows.to_seq], "<u8"), *_hit_arrays(hits)])
+    return pack(header, json, [np.array([rows.version, rows.to_seq], "<u8"), *hit_arrays(hits)])
 
 
-def _hits_json(hits: Hits, subs: list[int] | None) -> bytes:
+def hits_json(hits: Hits, subs: list[int] | None) -> bytes:
     """The JSON section of answers: ``metadata``, ``ids`` and ``subs`` where there are any."""
     parts = []
     if hits.metadata is not None:
@@ -224,7 +225,8 @@ def _hits_json(hits: Hits, subs: list[int] | None) -> bytes:
     return b"{%b}" % b",".join(parts) if parts else b""
 
 
-def _hit_arrays(hits: Hits) -> list[Any]:
+def hit_arrays(hits: Hits) -> list[Any]:
+    """The arrays of rows as answers hold them, in order."""
     arrays: list[Any] = [] if isinstance(hits.ids, list) else [hits.ids]
     arrays.append(hits.seqs)
     if hits.scores is not None:
@@ -322,19 +324,22 @@ def _request(
     return pack(header, text, [*before, np.ascontiguousarray(vectors, "<f4"), *after])
 
 
-def decode_incoming(frame: bytes) -> tuple[int, Added] | tuple[int, Results] | Rows:
+def decode_incoming(frame: bytes) -> tuple[int, Added] | tuple[int, Results] | Rows | Live:
     """What a client received; arrays are views on ``frame``. Raises BadFrame."""
     header = read_header(frame)
     kind = KINDS.get(header.kind)
     if header.magic != MAGIC or header.protocol != PROTOCOL_BYTE:
         raise BadFrame("the server sent no message of this protocol")
-    if kind is None or kind.name not in ("ADDED", "RESULTS", "ROWS"):
+    if kind is None or kind.direction == "request":
         raise BadFrame(f"the server sent kind {header.kind}")
     json = _incoming_json(frame, header)
     arrays, _ = read_sections(frame, header, present(kind, header, json))
     if kind.name == "ADDED":
         return header.id, _added(header, arrays)
     hits, version = _hits(json, arrays), int(arrays["version"][0])
+    if kind.name == "LIVE":
+        leave = arrays["leave_seqs"], arrays["leave_reasons"]
+        return Live(header.id, version, None, *leave, hits)
     if kind.name == "RESULTS":
         counts = arrays["counts"]
         return header.id, Results(version, counts, hits, header.took_us, json.get("subs"))

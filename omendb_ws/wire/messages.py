@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from omendb_core.change import RowBatch
 from omendb_core.errors import OmenError
-from omendb_core.types import F32, U32, Bool1, ColumnType, Hits, IdKind, Include, Metric
+from omendb_core.types import F32, U8, U32, U64, Bool1, ColumnType, Hits, IdKind, Include, Metric
 
 Durability = Literal["memory", "everysec", "always"]
 IfExists = Literal["error", "ok"]
@@ -258,6 +258,22 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Live:
+    """One push of a ``live`` subscription (LIVE, or its JSON event).
+
+    What leaves: ``leave_ids`` (None in binary, which names rows by seq only), ``leave_seqs`` uint64
+    (m,), ``leave_reasons`` uint8 (m,) into ``opcodes.LEAVE_REASONS``; ``enter`` is sorted.
+    """
+
+    sub: int
+    version: int
+    leave_ids: list[int | str] | None
+    leave_seqs: U64
+    leave_reasons: U8
+    enter: Hits
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """A JSON reply as a client sees it."""
 
@@ -282,4 +298,6 @@ class Event:
 
 
 #: What a client receives; the int beside a binary answer is its request's id.
-Incoming: TypeAlias = Reply | ErrorReply | Event | tuple[int, Added] | tuple[int, Results] | Rows
+Incoming: TypeAlias = (
+    Reply | ErrorReply | Event | tuple[int, Added] | tuple[int, Results] | Rows | Live
+)  # fmt: skip

@@ -85,10 +85,11 @@ class ListsMachine(RuleBasedStateMachine):
         k = data.draw(
             st.lists(st.integers(1, self.lists.most_k), min_size=len(rows), max_size=len(rows))
         )
-        before = [self.lists.answer(row).tolist() for row in rows]
+        before = [answer.tolist() for answer in self.lists.answers(np.array(rows))]
         changed = self.lists.publish(np.array(rows), np.array(k)).tolist()
-        for row, most, old, differs in zip(rows, k, before, changed, strict=True):
-            now = self.lists.answer(row).tolist()
+        after = self.lists.answers(np.array(rows))
+        for row, most, old, differs, answer in zip(rows, k, before, changed, after, strict=True):
+            now = answer.tolist()
             assert now == sorted(self.plain[row], reverse=True)[:most]
             assert differs == (now != old)
 

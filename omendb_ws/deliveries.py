@@ -1,0 +1,207 @@
+"""Whose turn it is to be pushed to: what feeds, live and match queries have in common.
+
+Lives on the engine's thread; ``Push.deliver`` runs on the loop's. A *stream* is the engine's side
+of one subscription. It has at most one unsent push: the next one is made when the socket took it,
+from whatever the window holds then, so a slow reader costs its place and one push, and nobody
+waits for it. All streams of one connection together hold about ``max_pending_bytes`` of pushes; the
+others of that connection wait their turn, and no other connection does.
+
+A *maker* knows what a kind of stream says; it makes the pushes of many streams at once.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from .faults import as_error
+from .metrics import Metrics
+from .outbox import Message
+from .wire.opcodes import Limits
+from .work import Lane
+
+if TYPE_CHECKING:
+    from .catalog import Collection
+
+#: How much one tick builds before searches get their turn again.
+TICK_PUSH_BYTES: Final = 4 << 20
+TICK_PUSHES: Final = 4000
+#: How much is made in one go, by what streams expect: bounds how far a connection's streams may
+#: exceed its ``max_pending_bytes``.
+GROUP_BYTES: Final = 1 << 20
+GROUP_STREAMS: Final = 512
+
+
+class Reader(Protocol):
+    """Who reads a stream: a subscription, on the loop's thread."""
+
+    def pushed(self, push: Push) -> None:
+        """Queue a push for the socket."""
+
+
+class Maker(Protocol):
+    """Makes what streams of one kind say."""
+
+    def make(self, streams: Sequence[Any], now_us: int) -> Iterable[tuple[Stream, list[Message]]]:
+        """What each of ``streams`` has to say now; one with nothing to say is left out."""
+
+
+class Stream:
+    """One subscription as the engine has it. ``Deliveries`` owns what is not set here at once.
+
+    ``usual_bytes``: about as much as one push takes. ``behind_since_us``: the arrival of the oldest
+    change that its reader was not told of. ``due_us``: when it is looked at again unasked.
+    """
+
+    __slots__ = (
+        "behind_since_us", "collection", "due_us", "has_unsent", "is_active", "is_binary", "lane",
+        "maker", "reader", "sub", "usual_bytes",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        maker: Maker,
+        lane: Lane,
+        collection: Collection,
+        sub: int,
+        is_binary: bool,
+        reader: Reader,
+        usual_bytes: int,
+    ) -> None:
+        self.maker = maker
+        self.lane = lane
+        self.collection = collection
+        self.sub = sub
+        self.is_binary = is_binary
+        self.reader = reader
+        self.usual_bytes = usual_bytes
+        self.has_unsent = self.is_active = False
+        self.behind_since_us: int | None = None
+        self.due_us: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Push:
+    """Effect: messages of one stream, in order, that count as one push."""
+
+    stream: Stream
+    messages: list[Message]
+    size_bytes: int
+    arrival_us: int | None
+
+    def deliver(self) -> None:
+        """Queue them for the socket."""
+        self.stream.reader.pushed(self)
+
+
+class Deliveries:
+    """The turns of all streams of the server."""
+
+    def __init__(self, metrics: Metrics, limits: Limits) -> None:
+        self._metrics = metrics
+        self._limits = limits
+        self._pending: dict[Stream, None] = {}
+        self._starved: dict[Lane, dict[Stream, None]] = {}
+        self._delayed: list[tuple[int, int, Stream]] = []
+        self._counter = itertools.count()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a push could be made right now."""
+        return bool(self._pending)
+
+    @property
+    def next_due_us(self) -> int | None:
+        """When the next stream is to be looked at unasked."""
+        return self._delayed[0][0] if self._delayed else None
+
+    def ready(self, stream: Stream, arrival_us: int | None = None) -> bool:
+        """``stream`` may have something to say; False if its reader must take a push first."""
+        if stream.behind_since_us is None:
+            stream.behind_since_us = arrival_us
+        if stream.has_unsent:
+            return False
+        if stream.is_active:
+            self._pending[stream] = None
+        return True
+
+    def look_again(self, stream: Stream, due_us: int) -> None:
+        """Let ``stream`` be ready at ``due_us`` at the latest."""
+        if stream.due_us is None or due_us < stream.due_us:
+            stream.due_us = due_us
+            heapq.heappush(self._delayed, (due_us, next(self._counter), stream))
+
+    def stop(self, stream: Stream) -> None:
+        """End a stream; what is unsent of it still counts until it is sent."""
+        stream.is_active = False
+        stream.due_us = None
+        self._pending.pop(stream, None)
+        starved = self._starved.get(stream.lane)
+        if starved is not None:
+            starved.pop(stream, None)
+            if not starved:
+                del self._starved[stream.lane]
+
+    def sent(self, push: Push) -> None:
+        """The socket took a push: its stream may have another, and others of its connection too."""
+        stream = push.stream
+        stream.lane.push_bytes -= push.size_bytes
+        stream.has_unsent = False
+        if stream.is_active:
+            self._pending[stream] = None
+        for starved in self._starved.pop(stream.lane, ()):
+            self._pending[starved] = None
+
+    def push(self, now_us: int) -> list[Push]:
+        """What can be delivered now, as far as one tick goes."""
+        while self._delayed and self._delayed[0][0] <= now_us:
+            due_us, _, stream = heapq.heappop(self._delayed)
+            if stream.due_us == due_us:
+                stream.due_us = None
+                self.ready(stream)
+        pushes: list[Push] = []
+        built_bytes = 0
+        while self._pending and built_bytes < TICK_PUSH_BYTES and len(pushes) < TICK_PUSHES:
+            for maker, streams in self._next_group().items():
+                for stream, messages in self._made(maker, streams, now_us):
+                    pushes.append(self._hand_out(stream, messages))
+                    built_bytes += pushes[-1].size_bytes
+        return pushes
+
+    def _next_group(self) -> dict[Maker, list[Stream]]:
+        group: dict[Maker, list[Stream]] = {}
+        expected_bytes = count = 0
+        while self._pending and expected_bytes < GROUP_BYTES and count < GROUP_STREAMS:
+            stream = next(iter(self._pending))
+            del self._pending[stream]
+            if stream.lane.push_bytes >= self._limits.max_pending_bytes:
+                self._starved.setdefault(stream.lane, {})[stream] = None
+                continue
+            group.setdefault(stream.maker, []).append(stream)
+            expected_bytes += stream.usual_bytes
+            count += 1
+        return group
+
+    def _made(
+        self, maker: Maker, streams: list[Stream], now_us: int
+    ) -> list[tuple[Stream, list[Message]]]:
+        """What ``maker`` makes; after a fault one by one, so that one stream harms no other."""
+        try:
+            return list(maker.make(streams, now_us))
+        except Exception as error:
+            if len(streams) > 1:
+                return [one for stream in streams for one in self._made(maker, [stream], now_us)]
+            self._metrics.faults += 1
+            as_error(error, "a push")  # the next change tries again
+            return []
+
+    def _hand_out(self, stream: Stream, messages: list[Message]) -> Push:
+        size_bytes = sum(message.size_bytes for message in messages)
+        stream.has_unsent = True
+        stream.lane.push_bytes += size_bytes
+        push = Push(stream, messages, size_bytes, stream.behind_since_us)
+        stream.behind_since_us = None
+        return push
