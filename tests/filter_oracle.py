@@ -53,7 +53,7 @@ def _entry_passes(key: str, value: Any, metadata: Mapping[str, Any]) -> bool:
 
 def _holds(left: Any, operator: str, operand: Any, metadata: Mapping[str, Any]) -> bool:
     if operator == "$exists":
-        return (left is not None) == operand
+        return (left is not None) is operand
     if operator in ("$in", "$nin"):
         among = left is not None and any(left == _number(value) for value in operand)
         return among == (operator == "$in")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import numexpr
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from omendb_core import filter_masks
+from omendb_core import arithmetic, filter_masks
 from omendb_core.columns import Columns
 from omendb_core.errors import BadFilter
 from omendb_core.filters import OPERATORS, evaluate, parse
@@ -374,10 +375,8 @@ def test_text_like_code_is_an_unknown_name_or_just_a_text(text: str) -> None:
 
 
 def test_names_and_values_of_a_client_never_reach_numexpr(monkeypatch: pytest.MonkeyPatch) -> None:
-    from omendb_core import arithmetic
-
     seen: list[str] = []
-    genuine = arithmetic.numexpr.NumExpr
+    genuine = numexpr.NumExpr
 
     def spy(text: str, signature: Any, **options: Any) -> Any:
         seen.append(text)
@@ -385,7 +384,7 @@ def test_names_and_values_of_a_client_never_reach_numexpr(monkeypatch: pytest.Mo
         return genuine(text, signature, **options)
 
     arithmetic._compiled.cache_clear()
-    monkeypatch.setattr(arithmetic.numexpr, "NumExpr", spy)
+    monkeypatch.setattr(numexpr, "NumExpr", spy)
     hits({"price": {"$lt": {"$div": [{"$mul": ["1.5", 1234.5]}, {"$sub": ["stock", 1]}]}}})
     assert seen == ["(v0-v1)", "((v0*v1)/v2)"]
 

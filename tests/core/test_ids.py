@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,8 @@ def test_u64_ids_over_many_laps_of_large_batches(capacity: int) -> None:
     rows = Rows("u64", capacity)
 
     def some(ids: Iterable[int], count: int) -> list[int]:
-        return random.permutation(np.array(list(ids), np.uint64))[:count].tolist()
+        shuffled: list[int] = random.permutation(np.array(list(ids), np.uint64)).tolist()
+        return shuffled[:count]
 
     while rows.ring.last_seq < 7 * capacity:
         count = int(random.integers(1, min(capacity, 700) + 1))
@@ -175,7 +176,7 @@ def test_a_row_again_in_its_own_slot_and_one_lap_later_is_found() -> None:
     rows.check()
 
 
-KEYS = {
+KEYS: dict[str, Callable[[int], int]] = {
     "sequential": lambda i: i,
     "multiples of 2**32": lambda i: i << 32,
     "multiples of 2**44": lambda i: i << 44 & 2**64 - 1,
@@ -192,7 +193,7 @@ def test_no_pattern_of_keys_makes_long_chains(pattern: str) -> None:
     capacity = 20_000
     ring = Ring(capacity, 1)
     ids = ids_room.U64Ids(ring)
-    longest = 0
+    longest = rounds = 0
     genuine = ids._hash.next
 
     def counting(places: I64, steps: I64) -> I64:
@@ -306,7 +307,7 @@ def test_ids_of_the_wrong_kind_are_refused() -> None:
     for kind, wrong in (("u64", ["a"]), ("auto", ["a"]), ("str", numbers)):
         ids = make_ids(kind, Ring(2, 1))  # type: ignore[arg-type]
         with pytest.raises(BadId):
-            ids.find(wrong)  # type: ignore[arg-type]
+            ids.find(wrong)
     for kind in ("u64", "str"):
         with pytest.raises(BadId):
             make_ids(kind, Ring(2, 1)).assign(slots, 1, None)  # type: ignore[arg-type]
