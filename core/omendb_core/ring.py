@@ -85,8 +85,8 @@ class Ring:
         return self._live_in(first_seq, last_seq - first_seq + 1)
 
     def overwritten(self, n: int) -> I64:
-        """Slots of the live rows that the next ``n`` rows overwrite, in seq order."""
-        return self._live_in(self.last_seq + 1, min(n, self.capacity))
+        """Slots of the live rows that the next ``n`` ≤ capacity rows overwrite, in seq order."""
+        return self._live_in(self.last_seq + 1, n)
 
     def append(self, vectors: F32) -> I64:
         """Copy ``vectors`` float32 (n, dim), n ≤ capacity, in as the next seqs; their slots.

@@ -67,18 +67,23 @@ def test_every_bound_holds_for_any_floats(metric: Metric, vectors: F32) -> None:
     assert_bounds_hold(metric, vectors[:2], vectors[2:])
 
 
-def test_a_bound_holds_when_blas_adds_in_the_worst_order() -> None:
-    # Ones added to 2**24 one by one are all lost in float32: the largest error there is.
-    rows = np.ones((1, 4096), np.float32)
-    rows[0, 0] = 2.0**24
-    queries = np.ones((1, 4096), np.float32)
-    lost = np.array([[2.0**24]], np.float32)
-    for metric in ("dot", "cosine"):
-        tested = Bounds(metric, queries)  # type: ignore[arg-type]
-        norms = score.norms(rows).astype(np.float32)
-        lower, upper = tested.around(np.array([[0]]), lost, norms)
-        decided = score.score_pairs("dot", rows, queries)
-        assert lower[0, 0] <= decided[0] <= upper[0, 0]
+@pytest.mark.parametrize("dim", [64, 4096])
+def test_a_bound_holds_when_blas_adds_in_the_worst_order(dim: int) -> None:
+    # Ones and a bit, the bit so large that each addition, one after the other, just loses it.
+    row = np.ones(dim, np.float32)
+    total = np.float32(1)
+    for i in range(1, dim):
+        row[i] = np.nextafter(np.float32(1 + np.spacing(total) / 2), np.float32(0))
+        total += row[i]
+    assert total == dim
+    rows, queries = row[None], np.ones((1, dim), np.float32)
+    decided = score.score_pairs("dot", rows, queries)[0]
+    tested = Bounds("dot", queries)
+    norms = score.norms(rows).astype(np.float32)
+    lower, upper = tested.around(np.array([[0]]), np.array([[total]]), norms)
+    assert lower[0, 0] <= decided <= upper[0, 0]
+    # And this is a hard case: the error is a good part of what the bound allows.
+    assert decided - total > (upper[0, 0] - total) / 6
 
 
 def test_bounds_are_narrow_on_ordinary_data() -> None:

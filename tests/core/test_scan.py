@@ -54,8 +54,8 @@ class Sizes:
 
 SIZES = {
     "as they are": None,
-    "tiny chunks": Sizes(10, 40, 1, 100, 1 << 16, 0),
-    "small chunks, eager decisions": Sizes(50, 64, 1 << 10, 1, 0, 0),
+    "small chunks": Sizes(10, 128, 1, 100, 1 << 16, 0),
+    "eager decisions": Sizes(100, 90, 1 << 10, 1, 0, 0),
 }
 
 
@@ -83,7 +83,8 @@ def test_answers_are_exact_on_hard_data(metric: Metric, name: str) -> None:
         rows = rows_of(metric, name, rng, 900, dim)
         ring = make_ring(rows, 700)
         fresh = rows_of(metric, name, rng, 3, dim)
-        assert_exact(ring, metric, np.concatenate((fresh, some_of(rows, rng, 2))))
+        queries = np.concatenate((fresh, some_of(rows, rng, 2)))
+        assert_exact(ring, metric, queries, [1, 2, 10, 1, 10])
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -289,24 +290,53 @@ def test_answers_are_exact_whatever_the_window(
         assert_exact(*window)
 
 
+@pytest.mark.usefixtures("_sizes")
+def test_the_newest_ties_win_in_a_sparse_mask_too() -> None:
+    rng = np.random.default_rng(20)
+    ring = make_ring(np.ones((6000, 3), np.float32), 4000)
+    mask = ring.live_words & pack(rng.random(4000) < 0.1)
+    assert_exact(ring, "dot", np.ones((2, 3), np.float32), [1, 20], masks=mask[None])
+
+
+@pytest.mark.usefixtures("_sizes")
+@pytest.mark.parametrize("metric", METRICS)
+def test_rows_that_score_exactly_min_score_are_found_among_thousands_that_do(
+    metric: Metric,
+) -> None:
+    rng = np.random.default_rng(21)
+    rows = np.repeat(score.prepare(normal(rng, 1, 9), metric), 3000, axis=0)
+    queries = score.prepare(normal(rng, 2, 9), metric)
+    exactly = score.score_pairs(metric, rows[:2], queries)
+    found = assert_exact(make_ring(rows), metric, queries, [1, 10], exactly.tolist())
+    assert found.counts.tolist() == [1, 10]
+    above = np.nextafter(exactly, np.float32(np.inf))
+    assert assert_exact(make_ring(rows), metric, queries, 10, above.tolist()).counts.sum() == 0
+
+
 @pytest.mark.parametrize("name", ["all the same", "far from the origin", "random"])
 def test_memory_does_not_grow_with_rows_that_no_bound_tells_apart(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A bound so wide that float64 products, too, leave every row of the window a candidate.
     monkeypatch.setattr(bounds, "_U64", 1e6)
+    monkeypatch.setattr(reference, "_CHUNK_ESTIMATES", 1 << 12)
+    monkeypatch.setattr(candidates, "_UNDECIDED", 1 << 12)
     rng = np.random.default_rng(14)
     rows = rows_of("l2", name, rng, 60_000, 16)
     ring = make_ring(rows)
     queries = some_of(rows, rng, 8)
+    assert_exact(ring, "l2", queries)
+    k, least = np.full(8, 10), np.full(8, -np.inf, np.float32)
     tracemalloc.start()
     try:
-        assert_exact(ring, "l2", queries)
+        ReferenceScan().top_k(
+            ring, "l2", queries, k, least, ring.live_words[None], np.zeros(8, np.int64)
+        )
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    # All pairs would take 8 × 60,000 × 24 bytes as candidates, and 64 times that if gathered.
-    assert peak_bytes < 60 << 20
+    # As candidates all pairs would take 8 * 60,000 * 24 bytes, and 128 bytes each when gathered.
+    assert peak_bytes < 6 << 20
 
 
 def test_the_tests_own_oracle_reads_masks_as_the_ring_does() -> None:

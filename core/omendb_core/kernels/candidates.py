@@ -169,8 +169,8 @@ def newest_of_ties(lower: F32, upper: F32, threshold: F32, k: I64) -> Bool1:
 
 
 def _descending(queries: I64, values: F32) -> I64:
-    """Keys that sort by query, then by value from large to small."""
-    bits = (values + np.float32(0)).view(np.int32)
+    """Keys that sort by query, then by value from large to small; -0 counts as below 0."""
+    bits = values.view(np.int32)
     ordered = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
     keys: I64 = (queries << 32) + (0x7FFFFFFF - ordered.astype(np.int64))
     return keys
