@@ -116,7 +116,7 @@ def stands_in_the_makefile(text: str, url: str, place: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     plain = done.stdout.replace(str(place), ".venv")
-    plain = plain.replace(" --quiet --disable-pip-version-check", "")
+    plain = plain.replace(" -qq --disable-pip-version-check", "")
     assert re.search(rf"^{re.escape(text)}( \|\||$)", plain, re.M), text
 
 
