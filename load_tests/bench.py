@@ -232,7 +232,7 @@ async def client_adds(url: str, runs: int, seconds: float) -> list[Figure]:
     rates = []
     generator = np.random.default_rng(3)
     vectors = generator.standard_normal((CAPACITY, DIM), dtype=np.float32)
-    async with omendb_ws.connect(url) as db:
+    async with connect_client(url) as db:
         await db.create("client", dim=DIM, capacity=CAPACITY)
         await db.add("client", vectors, ids=np.arange(CAPACITY, dtype=np.uint64))
         start = CAPACITY
@@ -250,7 +250,7 @@ async def client_searches(url: str, runs: int, seconds: float) -> list[Figure]:
     """The same searches through ``omendb_ws.connect``: 64 tasks, each with one in flight."""
     rates = []
     queries = np.random.default_rng(4).standard_normal((1024, DIM), dtype=np.float32)
-    async with omendb_ws.connect(url) as db:
+    async with connect_client(url) as db:
 
         async def ask(number: int, end: float) -> int:
             count = 0
