@@ -363,9 +363,8 @@ class Client:
         requests.check_k(k)
         if vector is None:
             encode = requests.plain(
-                messages.Search,
+                partial(messages.Search, vectors=None),
                 collection=collection,
-                vectors=None,
                 like=requests.json_id(like),
                 single=True,
                 k=int(k),

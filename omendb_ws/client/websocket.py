@@ -62,11 +62,12 @@ def websocket_opener(
         options["proxy"] = None
 
     async def open_websocket(token: str | None) -> WebSocketTransport:
+        headers = _authorization(token)
         try:
             connection = await connect(
                 url,
                 subprotocols=[Subprotocol(PROTOCOL)],
-                additional_headers=None if token is None else {"Authorization": f"Bearer {token}"},
+                additional_headers=headers,
                 compression=None,
                 open_timeout=open_timeout_seconds,
                 close_timeout=CLOSE_TIMEOUT_SECONDS,
@@ -87,6 +88,15 @@ def websocket_opener(
         return WebSocketTransport(connection)
 
     return open_websocket
+
+
+def _authorization(token: str | None) -> dict[str, str] | None:
+    """Return the header for ``token``. Raises Unauthenticated, which never shows it."""
+    if token is None:
+        return None
+    if not token.isascii() or not token.isprintable() or not token.strip():
+        raise Unauthenticated("a token is visible ASCII")
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _closed(error: ConnectionClosed) -> Closed:

@@ -1,8 +1,8 @@
 """A server and its network as a plain model, to hold the add pipeline to its promises.
 
-Frames are real messages. The model decodes them, remembers producers as PROTOCOL section 4 says, and
-keeps a log of the rows that went in. What was sent on a connection that is gone may still be read
-by the server, later than what a newer connection brought.
+Frames are real messages. The model decodes them, remembers producers as PROTOCOL section 4 says,
+and keeps a log of the rows that went in. What was sent on a connection that is gone may still be
+read by the server, later than what a newer connection brought.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ ROWS_PER_FRAME = 2
 
 def description(epoch: str = "e1", **fields: object) -> Description:
     """A collection of two dimensions with u64 ids."""
-    values: dict[str, object] = dict(
-        collection="items", dim=2, metric="dot", capacity=10_000, ids="u64", columns={}, ttl=None,
-        durability="memory", epoch=epoch, version=0, first_seq=1, last_seq=0, rows=0, bytes=0,
-    )  # fmt: skip
+    values: dict[str, object] = {
+        "collection": "items", "dim": 2, "metric": "dot", "capacity": 10_000, "ids": "u64",
+        "columns": {}, "ttl": None, "durability": "memory", "epoch": epoch, "version": 0,
+        "first_seq": 1, "last_seq": 0, "rows": 0, "bytes": 0,
+    }  # fmt: skip
     return Description(**{**values, **fields})  # type: ignore[arg-type]
 
 
