@@ -78,11 +78,12 @@ class Bounds:
         down: F32 = np.nextafter(cut.astype(np.float32), np.float32(-np.inf))
         return down
 
-    def around(self, which: I64, estimates: F32, row_norms: F32) -> tuple[F32, F32]:
+    def around(self, which: I64, estimates: F32, row_norms: F32 | np.float32) -> tuple[F32, F32]:
         """Lower and upper bounds of scores, from their estimates.
 
         ``which`` are queries, broadcast against ``estimates`` and ``row_norms``: (h, 1), (h, n),
-        (n,) for a matrix, or all (m,) for scattered rows.
+        (n,) for a matrix, or all (m,) for scattered rows. Rows with smaller norms than
+        ``row_norms`` have smaller bounds.
         """
         query_norms, largest = self._norms_f32[which], row_norms + self._lost_norm
         slack = np.square(query_norms + largest) if self._l2 else query_norms * largest

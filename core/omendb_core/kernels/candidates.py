@@ -80,8 +80,8 @@ class Candidates:
         return np.bincount(pairs.queries, minlength=len(self.k)), pairs.slots, pairs.lower
 
     def _next_limit(self, kept: int) -> int:
-        # Doubling: the thresholds rise each time the rows seen have about doubled.
-        return 2 * max(kept, self._wanted) + 64
+        # Doubling, so that the effort stays in proportion to the candidates offered.
+        return 2 * max(kept, self._wanted) + 256
 
     def _joined(self) -> Pairs:
         if not self._parts:
