@@ -19,6 +19,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
 
+from omendb_core.kernels.blas import use_threads
 from omendb_core.kernels.scan import choose
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
@@ -124,6 +125,9 @@ class Server:
     async def start(self) -> None:
         """Listen. OSError if the address cannot be had."""
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+        # A scan on two threads of BLAS takes as long as on one, and many times as long as soon as
+        # anything else wants the second core (measured: 107 ms instead of 4 for one search).
+        use_threads(1)
         self._loop = asyncio.get_running_loop()
         self._listener = await self._listen()
         self.port = self._listener.sockets[0].getsockname()[1]
@@ -310,10 +314,12 @@ class Server:
                 if batch.close is not None:
                     await connection.close(*batch.close)
                     return
-                if outbox.closed and not len(outbox):
+                if not session.lane.is_open:
                     return
         except ConnectionClosed:
-            return
+            pass
+        finally:
+            session.close()  # a reader that waits for room must not wait for it any longer
 
     async def _watch_stalls(self) -> None:
         """Close connections that take nothing for too long although something waits for them."""

@@ -1,0 +1,194 @@
+"""Faults of the server itself: one request is told, everything else goes on.
+
+The law: no message, and no bug that it meets, harms another request, connection or collection.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from omendb_ws.server import Server
+
+from .raw import Raw, batch, client, engine_held, queued, rows, running
+
+V = [1.0, 0.0]
+
+
+def boom(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("a bug, on purpose")
+
+
+def window_of(server: Server, name: str = "items") -> Any:
+    return server.context.catalog.find("default", name).window
+
+
+async def all_is_well(raw: Raw, name: str) -> None:
+    before = (await raw.ok("describe", collection=name))["rows"]
+    await raw.add(100 + before, name=name)
+    found = await raw.ok("search", collection=name, vector=V, k=1)
+    assert found["results"][0]["id"] == 100 + before
+
+
+#: What breaks -> the request that meets it.
+READS: dict[str, tuple[str, dict[str, Any]]] = {
+    "search": ("search", {"vector": V}),
+    "get": ("get", {"ids": [1]}),
+    "count": ("count", {}),
+    "admit_add": ("add", {"rows": rows(5)}),
+    "admit_delete": ("delete", {"ids": [1]}),
+    "admit_update": ("update", {"rows": [{"id": 1, "metadata": {}}]}),
+}
+
+
+@pytest.mark.parametrize("method", READS)
+async def test_a_fault_is_that_requests_alone_and_is_logged_under_its_reference(
+    method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        await raw.create()
+        await raw.create("else")
+        await raw.add(1, 2)
+        op, fields = READS[method]
+        before = await raw.ok("describe", collection="items")
+        with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
+            patch.setattr(window_of(server), method, boom)
+            error = await raw.error(op, collection="items", **fields)
+            assert (error["code"], error["retry"]) == ("internal", True)
+            reference = re.search(r"[0-9a-f]{8}", error["message"])
+            assert reference is not None
+            assert "on purpose" not in error["message"]
+            assert reference[0] in caplog.text
+            assert "on purpose" in caplog.text
+            assert "Traceback" in caplog.text
+            await all_is_well(other, "else")
+        assert await raw.ok("describe", collection="items") == before
+        await all_is_well(raw, "items")
+        assert server.metrics.faults == 1
+
+
+async def test_one_poisoned_search_of_a_tick_does_not_take_the_others_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        await raw.create()
+        await raw.add(1, 2, 3)
+        window = window_of(server)
+        search = window.search
+
+        def poisoned(queries: list[Any]) -> Any:
+            if any(query.k == 7 for query in queries):
+                boom()
+            return search(queries)
+
+        monkeypatch.setattr(window, "search", poisoned)
+        async with engine_held(server):
+            good = [await other.send("search", collection="items", vector=V) for _ in range(5)]
+            bad = await raw.send("search", collection="items", vector=V, k=7)
+            good += [await other.send("search", collection="items", vector=V) for _ in range(5)]
+            await queued(server, 11)
+        assert (await raw.reply(bad))["error"]["code"] == "internal"
+        for id in good:
+            assert len((await other.reply(id))["ok"]["results"]) == 3
+
+
+async def test_after_a_fault_in_the_middle_of_a_change_nobody_is_told_untruths(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as server, client(server) as raw:
+        await raw.create()
+        await raw.create("else")
+        await raw.add(1, 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(window_of(server).columns, "write", boom)  # half of it is done by then
+            assert await raw.code("add", collection="items", rows=rows(3)) == "internal"
+        for op, fields in READS.values():
+            error = await raw.error(op, collection="items", **fields)
+            assert (error["code"], error["retry"]) == ("unavailable", True)
+        await all_is_well(raw, "else")
+        # A drop starts it anew.
+        await raw.ok("drop", collection="items")
+        await raw.create()
+        await all_is_well(raw, "items")
+
+
+async def test_a_fault_while_reading_a_message_harms_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as server, client(server) as raw:
+        await raw.create()
+        with monkeypatch.context() as patch:
+            patch.setattr("omendb_ws.wire.text.decode_request", boom)
+            await raw.send("ping")
+            assert (await raw.named("error"))["code"] == "internal"
+        with monkeypatch.context() as patch:
+            patch.setattr("omendb_ws.requests.parse_ids", boom)
+            assert await raw.code("get", collection="items", ids=[1]) == "internal"
+        await all_is_well(raw, "items")
+
+
+async def test_a_fault_while_encoding_a_reply_is_answered_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as server, client(server) as raw:
+        handle = (await raw.create())["handle"]
+        await raw.add_binary(handle, batch(1, 2))
+        with monkeypatch.context() as patch:
+            patch.setattr("omendb_ws.wire.text.encode_results", boom)
+            assert await raw.code("search", collection="items", vector=V) == "internal"
+            found = await raw.search_binary(handle, np.ones((1, 2), np.float32))
+            assert found.counts.tolist() == [2]
+        await all_is_well(raw, "items")
+
+
+async def test_a_fault_in_one_feed_leaves_other_feeds_and_requests_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as server, client(server) as raw:
+        await raw.create()
+        await raw.create("else")
+        await raw.ok("subscribe", kind="feed", collection="items")
+        await raw.ok("subscribe", kind="feed", collection="else")
+        with monkeypatch.context() as patch:
+            patch.setattr(window_of(server), "read", boom)
+            await raw.add(1)
+            await raw.add(1, name="else")
+            assert (await raw.named("feed"))["sub"] == 2
+        # The next row brings what was missed.
+        await raw.add(2)
+        event = await raw.named("feed")
+        assert [row["id"] for row in event["rows"]] == [1, 2]
+        assert server.metrics.faults >= 1
+
+
+async def test_a_fault_while_expiring_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as server, client(server) as raw:
+        await raw.create(ttl=0.01)
+        await raw.create("else", ttl=0.01)
+        with monkeypatch.context() as patch:
+            patch.setattr(window_of(server), "admit_expire", boom)
+            await raw.add(1)
+            await raw.add(1, name="else")
+            while (await raw.ok("count", collection="else"))["count"]:
+                pass
+            assert (await raw.ok("count", collection="items"))["count"] == 1
+        while (await raw.ok("count", collection="items"))["count"]:
+            pass
+
+
+async def test_a_fault_of_a_whole_tick_leaves_the_engine_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as server, client(server) as raw:
+        await raw.create()
+        with monkeypatch.context() as patch:
+            patch.setattr(server.context.engine, "_expire", boom)
+            id = await raw.send("count", collection="items")
+            while not server.metrics.faults:
+                await raw.ok("ping")
+        assert (await raw.reply(id))["ok"]["count"] == 0
+        await all_is_well(raw, "items")
