@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 from omendb_core.change import RowBatch
 from omendb_core.types import Include, StrColumn
 
+from omendb_ws.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.opcodes import DESCRIPTION, OPS, Limits
 
-from .raw import batch, client, engine_held, queued, rows, running
+from .raw import (
+    PATIENCE_SECONDS,
+    Clock,
+    batch,
+    client,
+    engine_held,
+    queued,
+    rows,
+    running,
+    settings,
+)
 
 
 async def test_the_server_greets_first_with_every_limit() -> None:
@@ -328,3 +341,77 @@ async def test_every_op_of_the_table_is_answered() -> None:
             reply = await raw.ask(op.name, **fields)
             assert "ok" in reply or reply["error"]["code"] == "unsupported", (op.name, reply)
         assert await raw.ok("drop", collection="items") == {}
+
+
+async def test_rows_expire_by_the_clock_and_an_update_does_not_keep_them() -> None:
+    clock = Clock()
+    server = Server(settings(), clock_us=clock)
+    async with running(server), client(server) as raw:
+        await raw.create(ttl=10)
+        await raw.add(1)
+        clock.move(6)
+        await raw.add(2)
+        await raw.ok("update", collection="items", rows=[{"id": 1, "metadata": {"a": 1}}])
+        clock.move(3.9)
+        assert (await raw.ok("count", collection="items"))["count"] == 2
+        clock.move(0.2)
+        # One step of expiry is one change; it comes at most a second late, here before the read.
+        described = await raw.ok("describe", collection="items")
+        assert (described["version"], described["rows"]) == (4, 1)
+        assert (described["first_seq"], described["last_seq"]) == (2, 2)
+        assert (await raw.ok("get", collection="items", ids=[1, 2]))["rows"][0] is None
+        clock.move(100)
+        described = await raw.ok("describe", collection="items")
+        assert (described["rows"], described["first_seq"]) == (0, 3)
+        assert (await raw.ok("search", collection="items", vector=[1, 0]))["results"] == []
+        assert (await raw.add(3))["first_seq"] == 3
+
+
+async def test_rows_expire_without_anybody_asking() -> None:
+    clock = Clock()
+    server = Server(settings(), clock_us=clock)
+    async with running(server), client(server) as raw:
+        await raw.create(ttl=10)
+        await raw.add(1)
+        window = server.context.catalog.find("default", "items").window
+        clock.move(11)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while window.rows:  # noqa: ASYNC110 - the engine's thread
+                await asyncio.sleep(0.001)
+
+
+async def test_a_search_that_waits_is_answered_before_its_collection_is_dropped() -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        await raw.create()
+        await raw.add(1, 2)
+        async with engine_held(server):
+            before = [
+                await other.send("search", collection="items", vector=[1, 0]) for _ in range(300)
+            ]
+            await queued(server, 300)
+            drop = await raw.send("drop", collection="items")
+            await queued(server, 301)
+            after = await other.send("search", collection="items", vector=[1, 0])
+            assert (await other.reply(after))["error"]["code"] == "not_found"
+        for id in before:
+            assert len((await other.reply(id))["ok"]["results"]) == 2
+        assert (await raw.reply(drop))["ok"] == {}
+
+
+async def test_a_search_does_not_wait_behind_the_adds_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("omendb_ws.engine.TICK_CHANGES_US", 0)  # one change a tick
+    async with running() as server, client(server) as raw, client(server) as other:
+        await raw.create(capacity=1000)
+        async with engine_held(server):
+            adds = [await raw.send("add", collection="items", rows=rows(i)) for i in range(100)]
+            own = await raw.send("count", collection="items")
+            await queued(server, 101)
+            search = await other.send("search", collection="items", vector=[1, 0])
+            await queued(server, 102)
+        assert (await other.reply(search))["ok"]["version"] == 1
+        # But one that follows adds on its own connection waits for these.
+        assert (await raw.reply(own))["ok"] == {"version": 100, "count": 100}
+        for version, id in enumerate(adds, 1):
+            assert (await raw.reply(id))["ok"]["version"] == version
