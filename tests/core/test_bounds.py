@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from omendb_core import score
 from omendb_core.kernels.bounds import Bounds
-from omendb_core.kernels.candidates import kth_largest, newest_of_ties
+from omendb_core.kernels.candidates import kth_largest, near_kth_largest, newest_of_ties
 from omendb_core.types import F32, METRICS, Metric
 
 from tests.core.hard_data import CASES, make_ring, normal, rows_of, some_of
@@ -119,6 +119,16 @@ def test_kth_largest_takes_a_k_for_each_query() -> None:
             for row, wanted in zip(values.tolist(), k, strict=True)
         ]
         assert kth_largest(values, np.array(k)).tolist() == expected
+
+
+@pytest.mark.parametrize("columns", [1, 15, 160, 161, 500])
+def test_the_quick_kth_largest_is_never_above_the_true_one(columns: int) -> None:
+    rng = np.random.default_rng(columns)
+    ks = np.array([1, 1, 2, 10, 1, 3])
+    for values in (normal(rng, 6, columns), rng.integers(0, 3, (6, columns)).astype(np.float32)):
+        quick, true = near_kth_largest(values, ks), kth_largest(values, ks)
+        assert (quick <= true).all()
+        assert (quick[:2] == true[:2]).all() or columns % 16
 
 
 @given(

@@ -1,4 +1,6 @@
 import tracemalloc
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -251,6 +253,29 @@ def test_a_query_is_answered_alike_alone_and_in_any_batch(metric: Metric) -> Non
         alone = assert_exact(ring, metric, queries[i : i + 1], 5)
         assert alone.slots.tolist() == together.slots[5 * i : 5 * i + 5].tolist()
         assert alone.scores.tobytes() == together.scores[5 * i : 5 * i + 5].tobytes()
+
+
+def test_one_kernel_serves_several_threads_and_batches_of_any_size() -> None:
+    rng = np.random.default_rng(22)
+    ring = make_ring(normal(rng, 4000, 20))
+    kernel = ReferenceScan()
+    batches = [normal(rng, count, 20) for count in (1, 60, 3, 1, 17, 33, 2, 64)]
+
+    def answer(top_k: Callable[..., scan.TopK], queries: F32) -> list[list[float]]:
+        count = len(queries)
+        k, least = np.full(count, 5), np.full(count, -np.inf, np.float32)
+        masks, mask_of = ring.live_words[None], np.zeros(count, np.int64)
+        found = top_k(ring, "l2", queries, k, least, masks, mask_of)
+        return [column.tolist() for column in found]
+
+    expected = [answer(exact.top_k, queries) for queries in batches]
+
+    def many_times(_: int) -> None:
+        for _ in range(10):
+            assert [answer(kernel.top_k, queries) for queries in batches] == expected
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(many_times, range(4)))
 
 
 @st.composite

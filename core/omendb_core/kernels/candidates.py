@@ -25,6 +25,10 @@ _UNDECIDED: Final = 1 << 16
 #: So many rows are scored in less time (15 us) than it takes to sort some out by their bounds.
 _FEW: Final = 100
 
+#: Columns whose maximum stands for them in ``near_kth_largest``: 64 queries of 8192 columns
+#: take 0.1 ms so, a partition 0.35 ms, and up to 2 ms if the copy for it is fresh memory.
+_GROUP: Final = 16
+
 
 class Pairs(NamedTuple):
     """Rows of queries, all (m,): ``lower`` ≤ score ≤ ``upper``."""
@@ -151,6 +155,19 @@ def kth_largest(values: F32, k: I64) -> F32:
     found: F32 = ordered[np.arange(len(values)), places]
     found[k > count] = -np.inf
     return found
+
+
+def near_kth_largest(values: F32, k: I64) -> F32:
+    """Return lower bounds (h,), mostly equal or close, of ``kth_largest``, in less time and memory.
+
+    The k-th largest of the maxima of disjoint groups: k groups hold k values at least as large.
+    """
+    groups = values.shape[1] // _GROUP
+    if groups < _GROUP * k.max():
+        return kth_largest(values, k)
+    # Strided groups, so that the maxima are taken of whole runs of columns at once.
+    grouped = values[:, : groups * _GROUP].reshape(len(values), _GROUP, groups)
+    return kth_largest(grouped.max(axis=1), k)
 
 
 def newest_of_ties(lower: F32, upper: F32, threshold: F32, k: I64) -> Bool1:
