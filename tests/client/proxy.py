@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -17,8 +18,8 @@ class Proxy:
     """
 
     def __init__(self, url: str, *, seed: int = 0) -> None:
-        self._host, port = url.removeprefix("ws://").removesuffix("/v1").split(":")
-        self._port = int(port)
+        self._target: tuple[str, int] | None = None
+        self.lead_to(url)
         self._random = random.Random(seed)
         self.mean_bytes: int | None = None
         self.cuts = 0
@@ -27,7 +28,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.url = f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
         return self
 
@@ -38,38 +39,52 @@ class Proxy:
         trace: TracebackType | None,
     ) -> None:
         self._server.close()
-        self.cut()
-        for task in list(self._tasks):
+        await self._server.wait_closed()
+        for _ in range(10):  # a connection that is being accepted just now shows itself
+            await asyncio.sleep(0)
+        for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._server.wait_closed()
+
+    def lead_to(self, url: str | None) -> None:
+        """Forward new connections there, or (None) abort them."""
+        if url is None:
+            self._target = None
+        else:
+            host, port = url.removeprefix("ws://").removesuffix("/v1").split(":")
+            self._target = (host, int(port))
 
     def cut(self) -> None:
         """Abort every connection."""
         self.cuts += 1
-        for writer in list(self._writers):
+        for writer in self._writers:
             writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers = [writer]
         try:
-            far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
-            self._writers |= {writer, far_writer}
-            try:
-                await asyncio.gather(
-                    self._forward(reader, far_writer), self._forward(far_reader, writer)
-                )
-            finally:
-                self._writers -= {writer, far_writer}
-                far_writer.transport.abort()
-        except OSError:
+            if self._target is None:
+                return
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            writers.append(far_writer)
+            self._writers.update(writers)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._forward(reader, far_writer))
+                group.create_task(self._forward(far_reader, writer))
+        except* OSError:
             pass
         finally:
-            writer.transport.abort()
-            self._tasks.discard(task)
+            self._writers.difference_update(writers)
+            for one in writers:
+                one.transport.abort()
+                with suppress(OSError):
+                    await one.wait_closed()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,7 @@ from omendb_ws.client import adding, frames
 from omendb_ws.client.aio import Client, connect
 from omendb_ws.client.answers import Gap
 from omendb_ws.client.backoff import Backoff
-from omendb_ws.server import Server
-from tests.server.raw import running, settings
+from tests.server.raw import running
 
 from .fake import eventually
 from .proxy import Proxy
@@ -28,6 +28,13 @@ def numbered(first: int, count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     rows = np.zeros((count, 64), np.float32)
     rows[:, 0] = np.arange(first, first + count)
     return rows
+
+
+async def calm(proxy: Proxy, db: Client) -> None:
+    """End the faults, with a connection that stands."""
+    proxy.mean_bytes = None
+    proxy.cut()
+    await db.ping()
 
 
 async def all_rows(url: str) -> list[int]:
@@ -61,8 +68,8 @@ async def test_rows_go_in_once_and_in_order_however_often_the_connection_is_lost
         calls = [db.add("items", numbered(at * 100, 100)) for at in range(200)]
         calls += [db.add("items", numbered(20_000, 20_000))]
         added = await asyncio.gather(*calls)
-        proxy.mean_bytes = None
         assert proxy.cuts > 10
+        await calm(proxy, db)
         assert any(one.duplicate for one in added)
         assert [one.rows for one in added] == [100] * 200 + [20_000]
         assert await all_rows(server.url) == list(range(40_000))
@@ -101,6 +108,7 @@ async def test_every_row_of_a_feed_is_delivered_or_in_a_stated_gap() -> None:
         await producing
         assert seen == total
         assert proxy.cuts > 10
+        await calm(proxy, db)
 
 
 async def test_searches_go_on_through_lost_connections() -> None:
@@ -117,49 +125,53 @@ async def test_searches_go_on_through_lost_connections() -> None:
         answers = await asyncio.gather(*[db.search("items", query, k=3) for _ in range(500)])
         assert {tuple(one.ids.tolist()) for one in answers} == {(999, 998, 997)}
         assert proxy.cuts > 10
-
-
-async def restarted(server: Server) -> Server:
-    """Another server in place of one that has been stopped."""
-    return Server(settings(port=server.port))
+        await calm(proxy, db)
 
 
 async def test_a_server_that_drains_is_left_and_its_successor_is_found() -> None:
-    first = Server(settings())
-    await first.__aenter__()
-    async with asyncio.timeout(PATIENCE_SECONDS), connect(first.url, backoff=SOON) as db:
-        await db.create("items", dim=64, capacity=10, ids="auto")
-        await first.__aexit__(None, None, None)
-        async with await restarted(first):
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        running() as second,
+        AsyncExitStack() as stack,
+    ):
+        first = await stack.enter_async_context(running())
+        proxy = await stack.enter_async_context(Proxy(first.url))
+        async with connect(proxy.url, backoff=SOON) as db:
+            await db.create("items", dim=64, capacity=10, ids="auto")
+            await db.add("items", numbered(1, 1))
+            proxy.lead_to(None)
+            await first.drain()
+            proxy.lead_to(second.url)
             await db.ping()
             with pytest.raises(errors.NotFound):
-                await db.add("items", numbered(0, 1) + 1)
+                await db.add("items", numbered(1, 1))
             with pytest.raises(errors.NotFound):
                 await db.search("items", numbered(1, 1)[0])
 
 
 async def test_a_feed_over_a_restart_states_that_everything_before_may_be_lost() -> None:
-    first = Server(settings())
-    await first.__aenter__()
-
-    async def make(db: Client) -> None:
-        await db.create("items", dim=64, capacity=10, metric="dot", ids="auto", if_exists="ok")
-
-    async with asyncio.timeout(PATIENCE_SECONDS), connect(first.url, backoff=SOON) as db:
-        await make(db)
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        running() as first,
+        running() as second,
+        Proxy(first.url) as proxy,
+        connect(second.url) as other,
+        connect(proxy.url, backoff=SOON) as db,
+    ):
+        await db.create("items", dim=64, capacity=10, metric="dot", ids="auto")
         async with db.feed("items") as feed:
             await db.add("items", numbered(0, 2))
             assert (await anext(feed)).seqs.tolist() == [1, 2]
-            await first.__aexit__(None, None, None)
-            async with await restarted(first) as second, connect(second.url) as other:
-                await make(other)
-                await other.add("items", numbered(5, 3))
-                rows = await anext(feed)
-                assert rows.gap == Gap(3, None, "epoch")
-                assert rows.epoch == (await other.describe("items")).epoch
-                assert (await anext(feed)).seqs.tolist() == [1, 2, 3]
-                # And adds go on, under a producer that the new collection does not know.
-                assert (await db.add("items", numbered(8, 1))).first_seq == 4
+            await other.create("items", dim=64, capacity=10, metric="dot", ids="auto")
+            await other.add("items", numbered(5, 3))
+            proxy.lead_to(second.url)
+            proxy.cut()
+            rows = await anext(feed)
+            assert rows.gap == Gap(3, None, "epoch")
+            assert rows.epoch == (await other.describe("items")).epoch
+            assert (await anext(feed)).seqs.tolist() == [1, 2, 3]
+            # And adds go on, under a producer that the new collection does not know.
+            assert (await db.add("items", numbered(8, 1))).first_seq == 4
 
 
 async def test_a_cancelled_add_does_not_hold_up_the_next() -> None:
