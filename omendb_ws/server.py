@@ -327,12 +327,13 @@ class Server:
         while True:
             await asyncio.sleep(self._stall_seconds / 10)
             for connection, session in list(self._sessions.items()):
-                if connection.stalled_seconds() >= self._stall_seconds:
-                    log.info("closing %s: it takes no bytes", connection.remote_address)
-                    session.close()
-                    task = asyncio.create_task(connection.close(4408, "no byte taken"))
-                    closing.add(task)
-                    task.add_done_callback(closing.discard)
+                if not session.lane.is_open or connection.stalled_seconds() < self._stall_seconds:
+                    continue
+                log.info("closing %s: it takes no bytes", connection.remote_address)
+                session.close()
+                task = asyncio.create_task(connection.close(4408, "no byte taken"))
+                closing.add(task)
+                task.add_done_callback(closing.discard)
 
     # -- the engine's thread, and time ------------------------------------------------------------
 
