@@ -26,7 +26,7 @@ from .scan import TopK
 
 # Measured on 100,000 x 128 float32, k = 10, one core of a noisy two-core Zen 5, beside the bare
 # product of the same shape, in us a query; batches of 1, 8, 64, 256:
-#   product 1510, 425, 252, 245; scan 1850, 480, 279, 254.
+#   product 1510, 425, 252, 245; scan 1850, 500, 278, 256.
 #: Queries that are scanned together; more take turns, which bounds the matrix of estimates.
 _MAX_QUERIES: Final = 256
 #: Estimates in a chunk's matrix: 2 MiB. Half of it and twice as much are 4% slower for 64 queries.
@@ -94,13 +94,13 @@ class _Scratch(threading.local):
         return self._hits[: queries * rows].reshape(queries, rows)
 
 
+_SCRATCH: Final = _Scratch()
+
+
 class ReferenceScan:
-    """The scan in numpy; any number of threads may use one."""
+    """The scan in numpy; any number of threads and rings may share one."""
 
     name = "reference"
-
-    def __init__(self) -> None:
-        self._scratch = _Scratch()
 
     def top_k(
         self,
@@ -119,7 +119,7 @@ class ReferenceScan:
         owners: list[I64] = []
         for which, chunks in _runs(ring, masks, mask_of):
             candidates = Candidates(ring, metric, queries[which], k[which], min_scores[which])
-            _scan(candidates, Bounds(metric, queries[which]), chunks, self._scratch)
+            _scan(candidates, Bounds(metric, queries[which]), chunks, _SCRATCH)
             found, found_slots, found_scores = candidates.answer()
             counts[which] = found
             owners.append(np.repeat(which, found))
