@@ -1,7 +1,7 @@
 """Drives the add pipeline of one collection over whatever link there is.
 
-Owns a Pipeline and the one task that sends its frames. The judgement is all in ``adding.py``; here
-is only when: on a call, on an answer, on a new connection, after a pause.
+Owns a Pipeline and the task that sends its frames while there are any. The judgement is all in
+``adding.py``; here is only when: on a call, on an answer, on a new connection, after a pause.
 """
 
 from __future__ import annotations
@@ -82,8 +82,12 @@ class Adder:
                     raise
                 checked = rows(fresh.description)
                 opened = fresh
-            max_rows = min(link.limits.max_rows, opened.description.capacity)
-            job = Job(checked, max_rows, partial(_settle, future))
+            job = Job(
+                checked,
+                max_rows=min(link.limits.max_rows, opened.description.capacity),
+                max_bytes=link.limits.max_message_bytes,
+                done=partial(_settle, future),
+            )
             self._pipeline.submit(job)
         self._news.set()
         if self._task is None or self._task.done():
@@ -102,16 +106,15 @@ class Adder:
     # -- the task -------------------------------------------------------------------------
 
     async def _drive(self) -> None:
-        while True:
+        while self._pipeline.is_busy:
             try:
-                while self._pipeline.is_busy:
-                    link, opened = await self._connection.opened(self._collection)
-                    self._pipeline.opened(opened.description)
-                    self._pipeline.resume()
-                    await self._use(link, opened)
+                link, opened = await self._connection.opened(self._collection)
             except OmenError as error:
                 self._pipeline.fail(error)
-            await self._next_news()
+            else:
+                self._pipeline.opened(opened.description)
+                self._pipeline.resume()
+                await self._use(link, opened)
 
     async def _use(self, link: Link, opened: Opened) -> None:
         """Send and settle until there is nothing to do, or the link or the handle is gone."""

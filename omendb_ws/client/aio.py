@@ -227,8 +227,8 @@ class Client:
         them; None for ``auto``. ``metadata``: n mappings or None. ``columns``: declared columns by
         name, each n values: arrays, or lists with None for null; faster than ``metadata``.
 
-        Many rows go out as frames of about 128 KiB, some MiB under way at a time; the call waits
-        while the server is busy, so a producer cannot outrun it. Frames are repeated after a
+        Many rows go out as frames of about 256 KiB, 2 MiB of them under way at a time; the call
+        waits while the server is busy, so a producer cannot outrun it. Frames are repeated after a
         reconnect and go in once. If one is refused, the rows before it stay in: the error's ``row``
         counts from the first row of the call, ``details["rows_added"]`` says how many rows (the
         first ones) are in. Cancelled, or timed out: frames not sent yet never are; those under way

@@ -65,15 +65,14 @@ class Connection:
     async def start(self) -> None:
         """Connect for the first time: one attempt, whose failure is the caller's.
 
-        Raises ConnectionLost, Unauthenticated, Forbidden, Unsupported, TimeoutError.
+        Raises ConnectionLost, Unauthenticated, Forbidden, Unsupported, BadRequest, TimeoutError.
         """
         try:
             link = await self._connect()
-        except TimeoutError:
-            raise
+        except TimeoutError as error:
+            limit = self._settings.open_timeout_seconds
+            raise TimeoutError(f"no connection within {limit} s") from error
         except OSError as error:
-            if isinstance(error, OmenError):
-                raise
             raise ConnectionLost(str(error)) from error
         self._link = link
         self._keeper = asyncio.get_running_loop().create_task(self._keep(link))
@@ -87,6 +86,9 @@ class Connection:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
             self._keeper = None
+        if self._link is not None:  # it came up meanwhile
+            await self._link.close()
+            self._link = None
 
     @property
     def is_connected(self) -> bool:
@@ -204,6 +206,15 @@ class Connection:
     # -- the keeper -----------------------------------------------------------------------
 
     async def _keep(self, link: Link) -> None:
+        """Run ``_replace_links``; a fault of our own must not leave calls waiting for ever."""
+        try:
+            await self._replace_links(link)
+        except Exception as error:
+            log.exception("the client's own fault")
+            self._link = None
+            self._finish(ConnectionLost(f"a fault of this client: {error!r}"))
+
+    async def _replace_links(self, link: Link) -> None:
         """Read the link; when it goes, get another; until there is a reason not to."""
         attempt = 0
         while True:
@@ -228,12 +239,13 @@ class Connection:
     async def _reconnect(self, attempt: int) -> tuple[Link, int] | None:
         while True:
             wait = self._settings.backoff.delay_seconds(attempt, self._random.random())
-            log.info("connecting again in %.2f s", wait)
+            log.info("the connection is gone; connecting again in %.2f s", wait)
             await asyncio.sleep(wait)
             try:
                 return await self._connect(), attempt
             except (OSError, Retryable) as error:
                 self._trouble = str(error) or type(error).__name__
+                log.info("could not connect: %s", self._trouble)
                 attempt += 1
             except OmenError as error:
                 self._finish(error)

@@ -227,7 +227,7 @@ class Feed(Subscription[FeedRows]):
             self._version = rows.version
             if not len(rows):
                 size_bytes = 0
-        elif push.event == "gap":
+        elif isinstance(push, messages.Event) and push.event == "gap":
             gap = Gap(push.body["from_seq"], push.body["to_seq"], push.body["reason"])
             rows = gap_alone(
                 gap, version=self._version, to_seq=push.body["to_seq"], epoch=self._epoch

@@ -9,14 +9,20 @@ from urllib.parse import urlsplit
 
 from omendb_core.errors import BadRequest, Forbidden, OmenError, Unauthenticated, Unsupported
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidProxy,
+    InvalidStatus,
+    InvalidURI,
+)
 from websockets.typing import Subprotocol
 
 from ..wire.opcodes import PROTOCOL
 from .transport import TEXT_MARK, Closed, Opener
 
 #: Bytes that may wait in the transport before a sender has to: two frames of an add.
-WRITE_LIMIT_BYTES = 256 * 1024
+WRITE_LIMIT_BYTES = 512 * 1024
 #: Received WebSocket frames that may wait for the reader before the socket is no longer read.
 RECEIVE_QUEUE_FRAMES = 256
 #: A server that answers no ping for that long is gone.
@@ -82,7 +88,7 @@ def websocket_opener(
             raise BadRequest(str(error)) from error
         except InvalidStatus as error:
             raise _refused(url, error.response.status_code) from error
-        except InvalidHandshake as error:
+        except (InvalidHandshake, InvalidProxy) as error:
             # Whatever answers there is no server of ours, or one that is going just now.
             raise ConnectionError(f"no WebSocket at {url}: {error}") from error
         return WebSocketTransport(connection)

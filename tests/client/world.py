@@ -120,7 +120,7 @@ class World:
         if bad is not None:
             vectors[bad, 1] = BAD
         checked = checked_rows(description(), vectors, ids, None, None)
-        job = Job(checked, ROWS_PER_FRAME, lambda outcome: self._ended(call, outcome))
+        job = Job(checked, ROWS_PER_FRAME, 1 << 20, lambda outcome: self._ended(call, outcome))
         call = Call(ids, job, bad)
         self.calls.append(call)
         self.pipeline.submit(job)
