@@ -1,4 +1,4 @@
-"""The Python clients. ``aio.py`` is the asyncio one; what it is made of knows no socket.
+"""The Python clients. ``aio.py`` is the asyncio one, which ``connecting.py`` puts together.
 
 requests.py, rows.py, answers.py, frames.py, adding.py
     arguments to messages, messages to results, and the judgement of the add pipeline: pure.
@@ -10,9 +10,10 @@ websocket.py
 """
 
 from ..errors import ConnectionLost
-from .aio import Client, Connecting, connect
+from .aio import Client
 from .answers import Added, Answer, Description, FeedRows, Gap, Row, Rows
 from .backoff import Backoff
+from .connecting import Connecting, connect
 from .subscriptions import Feed, StatsWatch
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The asyncio client: ``async with connect(url) as db``. The public face, flat, named as the wire.
+"""The asyncio client, ``db`` in ``async with connect(url) as db``: flat, and named as the wire.
 
 Here arguments become requests and answers become results; connecting, repeating, adding and
 subscribing are in the rooms beside it. Every call raises the class of the error's code
@@ -14,10 +14,8 @@ their reply with it: they raise ConnectionLost, and the outcome is unknown. Refu
 from __future__ import annotations
 
 import builtins
-import ssl
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any, Literal, TypeAlias, overload
 
 from numpy.typing import NDArray
@@ -29,88 +27,12 @@ from ..wire.messages import Durability, IfExists, JsonObject
 from . import answers, requests
 from .adder import Adder
 from .answers import Added, Answer, Description, Row
-from .backoff import RECONNECT, Backoff
-from .connection import Connection, Settings
+from .connection import Connection
 from .requests import Encode, Filter, SomeIds
 from .rows import ColumnGiven, IdsGiven, Metadata, Vectors, as_vectors
 from .subscriptions import Feed, StatsWatch
-from .transport import Opener
-from .websocket import websocket_opener
 
 IncludeNames: TypeAlias = Iterable[Literal["metadata", "vector"]]
-
-#: The longest message that a server may send: four times the protocol's default limit.
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-
-
-def connect(
-    url: str,
-    token: str | None = None,
-    *,
-    request_timeout_seconds: float | None = 30.0,
-    open_timeout_seconds: float = 10.0,
-    reconnect: bool = True,
-    backoff: Backoff = RECONNECT,
-    tls: ssl.SSLContext | None = None,
-    max_message_bytes: int = MAX_MESSAGE_BYTES,
-) -> Connecting:
-    """Connect to a server: ``async with connect("ws://127.0.0.1:8765/v1") as db``.
-
-    ``url`` is ``ws://HOST:PORT/v1``, or ``wss://`` with TLS (``tls`` for other than the system's
-    certificates). ``token`` is sent as a header, and again at every reconnect.
-
-    ``request_timeout_seconds`` bounds every call, reconnecting and waiting out refusals included
-    (an add: the time without any acknowledgement); None waits for ever. With ``reconnect`` a lost
-    connection is replaced: attempt i after a random time from 0 to min(cap, base * 2**i) seconds
-    of ``backoff`` (0.1 and 10), until it works or the server refuses the token.
-
-    The first connection is attempted once. Raises ConnectionLost, Unauthenticated, Forbidden
-    (Origin or Host not allowed), Unsupported (no such server), BadRequest (the URL), TimeoutError.
-    """
-    opener = websocket_opener(
-        url,
-        tls=tls,
-        open_timeout_seconds=open_timeout_seconds,
-        max_message_bytes=max_message_bytes,
-    )
-    settings = Settings(
-        token=token,
-        reconnect=reconnect,
-        backoff=backoff,
-        open_timeout_seconds=open_timeout_seconds,
-        request_timeout_seconds=request_timeout_seconds,
-    )
-    return Connecting(opener, settings)
-
-
-class Connecting:
-    """What ``connect`` returns: enter it (``async with``) or await it for a Client."""
-
-    def __init__(self, opener: Opener, settings: Settings) -> None:
-        self._opener = opener
-        self._settings = settings
-        self._client: Client | None = None
-
-    def __await__(self) -> Generator[Any, None, Client]:
-        return self._start().__await__()
-
-    async def __aenter__(self) -> Client:
-        self._client = await self._start()
-        return self._client
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._client is not None:
-            await self._client.close()
-
-    async def _start(self) -> Client:
-        connection = Connection(self._opener, self._settings)
-        await connection.start()
-        return Client(connection)
 
 
 class Client:
@@ -359,32 +281,20 @@ class Client:
         """
         if (vector is None) == (like is None):
             raise BadRequest("a search takes either a vector or like")
-        wanted = requests.included(include)
         requests.check_k(k)
+        options = {
+            "k": int(k),
+            "filter": filter,
+            "min_score": min_score,
+            "last": last,
+            "include": requests.included(include),
+        }
         if vector is None:
-            encode = requests.plain(
-                partial(messages.Search, vectors=None),
-                collection=collection,
-                like=requests.json_id(like),
-                single=True,
-                k=int(k),
-                filter=filter,
-                min_score=min_score,
-                include=wanted,
-                last=last,
-            )
-            return await self._connection.within(self._search_like(collection, encode))
+            near = requests.json_id(like)
+            return await self._connection.within(self._search_like(collection, near, options))
         vectors = as_vectors(vector)
-        build = partial(
-            requests.search,
-            k=int(k),
-            filter=filter,
-            min_score=min_score,
-            last=last,
-            include=wanted,
-        )
         queries = requests.as_queries(vectors)
-        found = await self._connection.within(self._search(collection, queries, build))
+        found = await self._connection.within(self._search(collection, queries, options))
         return found[0] if vectors.ndim == 1 else found
 
     # -- subscriptions --------------------------------------------------------------------
@@ -425,19 +335,23 @@ class Client:
         return link.remember(collection, reply).description
 
     async def _search(
-        self, collection: str, queries: F32, build: Callable[[F32], Encode]
+        self, collection: str, queries: F32, options: dict[str, Any]
     ) -> builtins.list[Answer]:
         most = (await self._connection.ready()).limits.max_queries
         found: builtins.list[Answer] = []
         for start in range(0, len(queries), most):
-            encode = build(queries[start : start + most])
+            encode = requests.search(queries[start : start + most], **options)
             _, reply = await self._connection.call(encode, repeat=True, collection=collection)
             assert isinstance(reply, messages.Results)
             found += answers.read_results(reply)
         return found
 
-    async def _search_like(self, collection: str, encode: Encode) -> Answer:
+    async def _search_like(
+        self, collection: str, near: int | str, options: dict[str, Any]
+    ) -> Answer:
         _, opened = await self._connection.opened(collection)
+        kind = partial(messages.Search, vectors=None, single=True)
+        encode = requests.plain(kind, collection=collection, like=near, **options)
         _, reply = await self._connection.call(encode, repeat=True)
         assert isinstance(reply, messages.Reply)
         return answers.read_search(reply.ok, opened.description.ids)

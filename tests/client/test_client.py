@@ -14,7 +14,7 @@ from omendb_core.types import StrColumn
 
 import omendb_ws
 from omendb_ws import errors
-from omendb_ws.client.aio import Client, connect
+from omendb_ws.client import Client, connect
 from omendb_ws.client.answers import Answer, Row
 from omendb_ws.server import Server
 from tests.server.raw import running, with_keys

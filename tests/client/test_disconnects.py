@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from omendb_ws import errors
-from omendb_ws.client import adding, frames
-from omendb_ws.client.aio import Client, connect
+from omendb_ws.client import Client, adding, connect, frames
 from omendb_ws.client.answers import Gap
 from omendb_ws.client.backoff import Backoff
 from tests.server.raw import running

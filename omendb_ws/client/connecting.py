@@ -1,0 +1,87 @@
+"""``connect``: what a client is made of, put together."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Generator
+from types import TracebackType
+from typing import Any
+
+from .aio import Client
+from .backoff import RECONNECT, Backoff
+from .connection import Connection, Settings
+from .transport import Opener
+from .websocket import websocket_opener
+
+#: The longest message that a server may send: four times the protocol's default limit.
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+
+def connect(
+    url: str,
+    token: str | None = None,
+    *,
+    request_timeout_seconds: float | None = 30.0,
+    open_timeout_seconds: float = 10.0,
+    reconnect: bool = True,
+    backoff: Backoff = RECONNECT,
+    tls: ssl.SSLContext | None = None,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+) -> Connecting:
+    """Connect to a server: ``async with connect("ws://127.0.0.1:8765/v1") as db``.
+
+    ``url`` is ``ws://HOST:PORT/v1``, or ``wss://`` with TLS (``tls`` for other than the system's
+    certificates). ``token`` is sent as a header, and again at every reconnect.
+
+    ``request_timeout_seconds`` bounds every call, reconnecting and waiting out refusals included
+    (an add: the time without any acknowledgement); None waits for ever. With ``reconnect`` a lost
+    connection is replaced: attempt i after a random time from 0 to min(cap, base * 2**i) seconds
+    of ``backoff`` (0.1 and 10), until it works or the server refuses the token.
+
+    The first connection is attempted once. Raises ConnectionLost, Unauthenticated, Forbidden
+    (Origin or Host not allowed), Unsupported (no such server), BadRequest (the URL), TimeoutError.
+    """
+    opener = websocket_opener(
+        url,
+        tls=tls,
+        open_timeout_seconds=open_timeout_seconds,
+        max_message_bytes=max_message_bytes,
+    )
+    settings = Settings(
+        token=token,
+        reconnect=reconnect,
+        backoff=backoff,
+        open_timeout_seconds=open_timeout_seconds,
+        request_timeout_seconds=request_timeout_seconds,
+    )
+    return Connecting(opener, settings)
+
+
+class Connecting:
+    """What ``connect`` returns: enter it (``async with``) or await it for a Client."""
+
+    def __init__(self, opener: Opener, settings: Settings) -> None:
+        self._opener = opener
+        self._settings = settings
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self._start()
+        return self._client
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def _start(self) -> Client:
+        connection = Connection(self._opener, self._settings)
+        await connection.start()
+        return Client(connection)
