@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from omendb_core.errors import OmenError, TooLarge
+from omendb_core.types import U32
 
 from .outbox import Message, binary, text
+from .rows import part_of
 from .wire import binary as binary_wire
+from .wire import live as live_wire
 from .wire import text as text_wire
 from .wire.messages import Added, Found, Results
-from .work import Answer, Ticket
+from .work import Answer, Live, Move, Ticket
 
 
 def refusal(ticket: Ticket, error: OmenError) -> Answer:
@@ -43,6 +46,23 @@ def results(ticket: Ticket, found: Results, is_single: bool, is_binary: bool) ->
     answer = _fitting(ticket, message)
     answer.queries = len(found.counts)
     return answer
+
+
+def snapshot(work: Live, found: Results, counts: U32, start: int, end: int) -> Answer:
+    """The answer to a subscription to live queries: rows ``start … end - 1`` of ``found``."""
+    subs = [query.sub for query in work.queries]
+    own = Results(found.version, counts, part_of(found.hits, start, end), 0, subs)
+    if work.is_binary:
+        return _fitting(work.ticket, binary(binary_wire.encode_results(work.ticket.id, own)))
+    head = {"sub": subs[0], "epoch": work.collection.epoch}
+    return _fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, own, head)))
+
+
+def moved(work: Move, found: Results) -> Answer:
+    """The answer to a move."""
+    if work.is_binary:
+        return _fitting(work.ticket, binary(binary_wire.encode_results(work.ticket.id, found)))
+    return _fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, found, {})))
 
 
 def rows(ticket: Ticket, found: Found) -> Answer:

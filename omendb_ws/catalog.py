@@ -4,7 +4,8 @@ The catalog belongs to the loop's thread: ``create`` and ``drop`` take effect th
 received, so that the requests that a client sent right behind them find, or miss, the name. A
 collection's window belongs to the engine's thread from the first work that is queued for it.
 
-Invariant: ``reserved_bytes`` is the sum over the collections in the catalog. A drop gives its
+Invariant: ``reserved_bytes`` is the sum over the collections in the catalog and the standing
+queries over them. A drop gives its
 bytes back at once: the engine frees the window before it can touch one that was created later,
 since work is done in the order in which it was queued.
 """
@@ -26,6 +27,8 @@ from .wire.opcodes import Limits
 
 if TYPE_CHECKING:
     from .feeds import Feed
+    from .live import LiveQuery
+    from .matches import MatchQuery
     from .subscriptions import Subscription
 
 
@@ -46,8 +49,9 @@ class Counts:
 class Collection:
     """A named window. ``window`` is the engine's; ``is_listed`` and ``subscriptions`` the loop's.
 
-    ``feeds`` and ``is_dropped`` are the engine's. ``broken`` says why the window can no longer be
-    trusted, after a fault in the middle of a change; None while it is sound.
+    ``feeds``, ``live`` and ``matches`` (by the window's handle) and ``is_dropped`` are the
+    engine's. ``broken`` says why the window can no longer be trusted, after a fault in the middle
+    of a change; None while it is sound.
     """
 
     def __init__(
@@ -67,6 +71,8 @@ class Collection:
         self.is_dropped = False
         self.broken: str | None = None
         self.feeds: dict[Feed, None] = {}
+        self.live: dict[int, LiveQuery] = {}
+        self.matches: dict[int, MatchQuery] = {}
 
     def rate_counters(self) -> tuple[int, ...]:
         """What ``rates`` follows: ``Counts.rated`` and the evictions."""
@@ -166,6 +172,15 @@ class Catalog:
         collection.is_listed = False
         self.reserved_bytes -= collection.reserved_bytes
 
+    def reserve_queries(self, wanted_bytes: int) -> None:
+        """Set memory aside for standing queries. Quota if there is not enough."""
+        self._refuse_over_memory(wanted_bytes, "these standing queries take")
+        self.reserved_bytes += wanted_bytes
+
+    def release_queries(self, reserved_bytes: int) -> None:
+        """Give back what ``reserve_queries`` set aside."""
+        self.reserved_bytes -= reserved_bytes
+
     def _window(self, definition: Definition) -> Window:
         try:
             return Window(definition, self._window_limits, self._scan)
@@ -177,10 +192,13 @@ class Catalog:
     def _refuse_over_budget(self, tenant: str, wanted_bytes: int) -> None:
         if len(self._tenants.get(tenant, ())) >= self.limits.max_collections:
             raise Quota(f"max_collections: there are {self.limits.max_collections} already")
+        self._refuse_over_memory(wanted_bytes, "this window takes")
+
+    def _refuse_over_memory(self, wanted_bytes: int, what: str) -> None:
         free = self.limits.max_memory_bytes - self.reserved_bytes
         if wanted_bytes > free:
             raise Quota(
-                f"max_memory_bytes: this window takes {wanted_bytes} bytes and {max(free, 0)} of"
+                f"max_memory_bytes: {what} {wanted_bytes} bytes and {max(free, 0)} of"
                 f" {self.limits.max_memory_bytes} are free"
             )
 

@@ -24,12 +24,12 @@ def refuse_broken(collection: Collection) -> None:
 
 
 class Changes:
-    """Applies changes and counts them. ``added`` is told of every add that was applied."""
+    """Applies changes and counts them."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        #: Collections that got rows since it was last cleared, and when the first ones arrived.
-        self.added: dict[Collection, int] = {}
+        #: Collections that changed since it was last cleared, and when the first change arrived.
+        self.changed: dict[Collection, int] = {}
 
     def do(self, work: Add | Delete | Update, now_us: int) -> Answer:
         """The acknowledgement of one change. OmenError if it is refused."""
@@ -45,7 +45,7 @@ class Changes:
         if collection.broken is None:
             change = collection.window.admit_expire(now_us)
             if change is not None:
-                self._apply(collection, change)
+                self._apply(collection, change, now_us)
 
     def _add(self, work: Add, now_us: int) -> Answer:
         collection, window = work.collection, work.collection.window
@@ -53,11 +53,10 @@ class Changes:
         if isinstance(change, core.Repeated):
             again = Added(window.version, change.first_seq, change.last_seq, duplicate=True)
             return answers.added(work.ticket, again, work.is_binary)
-        self._apply(collection, change)
+        self._apply(collection, change, work.ticket.arrival_us)
         count = len(change.vectors)
         self._metrics.added_rows += count
         collection.counts.adds += count
-        self.added.setdefault(collection, work.ticket.arrival_us)
         last_seq = change.first_seq + count - 1
         acknowledged = Added(change.version, change.first_seq, last_seq)
         return answers.added(work.ticket, acknowledged, work.is_binary)
@@ -67,15 +66,15 @@ class Changes:
         change = window.admit_delete(work.ids, now_us)
         if change is None:
             return answers.ok(work.ticket, {"version": window.version, "deleted": 0})
-        self._apply(work.collection, change)
+        self._apply(work.collection, change, work.ticket.arrival_us)
         return answers.ok(work.ticket, {"version": change.version, "deleted": len(change.seqs)})
 
     def _update(self, work: Update, now_us: int) -> Answer:
         change = work.collection.window.admit_update(work.request, now_us)
-        self._apply(work.collection, change)
+        self._apply(work.collection, change, work.ticket.arrival_us)
         return answers.ok(work.ticket, {"version": change.version})
 
-    def _apply(self, collection: Collection, change: core.Change) -> None:
+    def _apply(self, collection: Collection, change: core.Change, arrival_us: int) -> None:
         window = collection.window
         before = (window.evicted, window.expired, window.replaced, window.deleted)
         try:
@@ -86,6 +85,7 @@ class Changes:
         except Exception:
             collection.broken = "after a fault"
             raise
+        self.changed.setdefault(collection, arrival_us)
         left = self._metrics.left_rows
         left["evicted"] += window.evicted - before[0]
         left["expired"] += window.expired - before[1]

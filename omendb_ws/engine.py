@@ -1,9 +1,10 @@
 """The engine's thread: it holds every window, and turns queued work into ticks.
 
 The loop's thread puts works into one queue and never waits. The engine takes everything that is
-queued, and does a *tick*: changes in the order in which they came, then reads, all searches of a
-collection in one scan, then feeds; and hands all effects to the loop's thread in one call. While it
-works, the queue fills, so ticks grow by themselves under load; when idle a tick is one request.
+queued, and does a *tick*: changes in the order in which they came; standing queries catch up with
+them; reads, all searches of a collection in one scan; pushes. It hands all effects to the loop's
+thread in one call. While it works, the queue fills, so ticks grow by themselves under load; when
+idle a tick is one request.
 
 A tick takes a bounded amount of work. Changes stop after ``TICK_CHANGES_US``, so that searches do
 not wait behind an endless stream of adds: a read waits only for the changes that its own connection
@@ -30,10 +31,14 @@ from omendb_core.errors import Internal, NotFound, OmenError, Overloaded
 from . import answers
 from .catalog import Collection
 from .changes import Changes
+from .deliveries import Deliveries, Push
 from .faults import as_error
 from .feeds import Feeds
+from .live import LiveQueries
+from .matches import Matches
 from .metrics import Metrics
 from .reads import Reads, refuse_dropped
+from .standing import StandingQueries
 from .statistics import collection_stats
 from .subscriptions import Measured
 from .wire.opcodes import Limits
@@ -47,11 +52,17 @@ from .work import (
     Effect,
     Follow,
     Gone,
+    Leave,
+    Live,
+    Match,
     Measure,
+    Move,
     Note,
+    PlainRead,
     Read,
     Search,
     Sent,
+    Standing,
     Unfollow,
     Update,
     Watch,
@@ -69,10 +80,11 @@ TICK_REPLY_BYTES: Final = 32 << 20
 #: PROTOCOL section 3: expiry is at most a second late; ten steps a second are enough.
 EXPIRY_US: Final = 100_000
 _EXPIRY_SECONDS: Final = 0.1
-_SILENCE_SECONDS: Final = 0.25
 
 _CHANGES: Final = (Add, Delete, Update, Drop, Follow, Watch, Unfollow)
 _NOTES: Final = (Sent, Measure, Gone)
+_SENT: Final = Sent()
+_STANDING: Final = (Live, Move, Match, Leave)
 
 
 class Engine:
@@ -94,9 +106,15 @@ class Engine:
         self._changes_waiting: deque[Change] = deque()
         self._reads_waiting: deque[Read] = deque()
         self._measures: list[Measure] = []
+        self._sent: deque[Push] = deque()
+        self._sent_noted = False
         self._changes = Changes(metrics)
         self._reads = Reads(metrics, clock_us)
-        self._feeds = Feeds(metrics, limits)
+        self._deliveries = Deliveries(metrics, limits)
+        self.feeds = Feeds(metrics, limits, self._deliveries)
+        self.live = LiveQueries(metrics, self._deliveries)
+        self.matches = Matches(metrics, limits, self._deliveries)
+        self._standing = StandingQueries(metrics, self.live, self.matches, self.feeds)
         self._expiring: dict[Collection, None] = {}
         self._next_expiry_us = 0
         self._is_stopping = False
@@ -118,6 +136,13 @@ class Engine:
     def submit(self, work: Work) -> None:
         """Queue a work; never waits. From any thread."""
         self._queue.put(work)
+
+    def sent(self, push: Push) -> None:
+        """The socket took a push. On the loop's thread; many of them wake the engine once."""
+        self._sent.append(push)
+        if not self._sent_noted:
+            self._sent_noted = True
+            self._queue.put(_SENT)
 
     def stop(self) -> None:
         """Do what is queued, end the thread, and wait for that."""
@@ -150,11 +175,16 @@ class Engine:
 
     def _patience_seconds(self) -> float | None:
         """How long the engine may sleep for want of work; None without end."""
-        if self._has_waiting() or self._feeds.is_busy:
+        if self._has_waiting() or self._deliveries.is_busy or self._standing.is_busy:
             return 0.0
+        patience = None
         if any(collection.window.rows for collection in self._expiring):
-            return _EXPIRY_SECONDS
-        return _SILENCE_SECONDS if self._feeds.is_silent else None
+            patience = _EXPIRY_SECONDS
+        due_us = self._deliveries.next_due_us
+        if due_us is None:
+            return patience
+        due_seconds = max(0.0, (due_us - self._clock_us()) / 1e6)
+        return due_seconds if patience is None else min(patience, due_seconds)
 
     def _collect(self, patience_seconds: float | None) -> None:
         """Take everything from the queue; if it is empty, wait that long for the first."""
@@ -181,24 +211,27 @@ class Engine:
 
     def _note(self, note: Note) -> None:
         if isinstance(note, Sent):
-            self._feeds.sent(note.push)
+            self._sent_noted = False
+            while self._sent:
+                self._deliveries.sent(self._sent.popleft())
         elif isinstance(note, Measure):
             self._measures.append(note)
         else:
-            for feed in note.feeds:
-                self._feeds.stop(feed)
+            self._standing.stop(note.stream)
 
     def _tick(self) -> int:
         """One tick; how many requests it was through with."""
         self._now_us = self._clock_us()
         self._expire()
         requests = self._do_changes()
+        for collection, arrival_us in self._changes.changed.items():
+            self.feeds.changed(collection, arrival_us)
+            self._standing.changed(collection, arrival_us)
+        self._changes.changed.clear()
+        self._standing.catch_up()
         requests += self._do_reads(self._answerable())
         self._measure()
-        for collection, arrival_us in self._changes.added.items():
-            self._feeds.changed(collection, arrival_us)
-        self._changes.added.clear()
-        self._effects.extend(self._feeds.push(self._now_us))
+        self._effects.extend(self._deliveries.push(self._now_us))
         return requests
 
     def _expire(self) -> None:
@@ -257,9 +290,9 @@ class Engine:
     def _drop(self, work: Drop) -> Answer:
         collection = work.collection
         collection.is_dropped = True
-        self._feeds.stop_all(collection)
+        self._standing.stop_all(collection)
         self._expiring.pop(collection, None)
-        self._changes.added.pop(collection, None)
+        self._changes.changed.pop(collection, None)
         del collection.window
         self._effects.append(Dropped(collection))
         return answers.ok(work.ticket, {})
@@ -267,13 +300,13 @@ class Engine:
     def _follow(self, work: Follow) -> Answer:
         if not work.feed.lane.is_open:
             raise Internal("the connection is gone")
-        return answers.ok(work.ticket, self._feeds.start(work.feed, work.from_seq))
+        return answers.ok(work.ticket, self.feeds.start(work.feed, work.from_seq))
 
     def _unfollow(self, work: Unfollow) -> Answer:
         if work.feed is not None:
             if not work.feed.is_active:
                 raise NotFound(f"sub: there is no {work.feed.sub}")
-            self._feeds.stop(work.feed)
+            self._standing.stop(work.feed)
         return answers.ok(work.ticket, {})
 
     def _refuse_late(self, work: Change | Read) -> None:
@@ -308,14 +341,21 @@ class Engine:
         return taken
 
     def _do_reads(self, works: list[Read]) -> int:
-        in_time: list[Read] = []
+        in_time: list[PlainRead] = []
+        standing: list[Standing] = []
         for work in works:
             try:
-                self._refuse_late(work)
-                in_time.append(work)
+                if not isinstance(work, Leave):
+                    self._refuse_late(work)
             except Overloaded as error:
                 self._effects.append(self._refusal(work, error))
+                continue
+            if isinstance(work, _STANDING):
+                standing.append(work)
+            else:
+                in_time.append(work)
         self._effects.extend(self._reads.answer(in_time))
+        self._effects.extend(self._standing.answer(standing, self._now_us))
         return len(works)
 
     def _measure(self) -> None:
@@ -339,4 +379,6 @@ def _weight(work: Read) -> int:
     """How many query vectors a read counts for."""
     if isinstance(work, Search) and work.query.vectors is not None:
         return len(work.query.vectors)
+    if isinstance(work, Live):
+        return len(work.queries)
     return 1

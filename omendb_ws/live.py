@@ -21,6 +21,7 @@ from omendb_core.types import F32, I64, Hits, Include
 from .deliveries import Deliveries, Maker, Reader, Stream
 from .metrics import Metrics
 from .outbox import Message, binary, text
+from .rows import part_of
 from .wire.live import encode_binary, encode_text
 from .wire.messages import Live, Results
 from .wire.opcodes import LEAVE_REASONS
@@ -180,7 +181,7 @@ def _pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, lis
         _tell(query, difference, dict(entered), window.version)
         if difference.leave or difference.enter:
             query.ready_us = now_us + query.every_us
-            yield query, [_message(query, window.version, difference, _part(hits, start, end))]
+            yield query, [_message(query, window.version, difference, part_of(hits, start, end))]
         else:
             query.behind_since_us = None
 
@@ -194,16 +195,6 @@ def _tell(
     query.told.update(entered)
     query.told_version = version
     query.is_dirty = False
-
-
-def _part(hits: Hits, start: int, end: int) -> Hits:
-    return Hits(
-        ids=hits.ids[start:end],
-        seqs=hits.seqs[start:end],
-        scores=None if hits.scores is None else hits.scores[start:end],
-        metadata=None if hits.metadata is None else hits.metadata[start:end],
-        vectors=None if hits.vectors is None else hits.vectors[start:end],
-    )
 
 
 def _answers(window: Window, queries: Sequence[LiveQuery]) -> tuple[list[int], Hits]:

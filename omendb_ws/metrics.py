@@ -52,8 +52,9 @@ class Metrics:
         # The engine's thread.
         self.added_rows = 0
         self.left_rows: Counter[str] = Counter(evicted=0, expired=0, replaced=0, deleted=0)
-        self.feed_merged = 0
+        self.merged_pushes = 0
         self.gaps = 0
+        self.rescans = 0
         self.faults = 0
         self.ticks = 0
         self.tick_us = Histogram()
@@ -73,7 +74,7 @@ class Metrics:
     @property
     def merged(self) -> int:
         """Changes and statistics that went out in one push with others."""
-        return self.feed_merged + self.stats_merged
+        return self.merged_pushes + self.stats_merged
 
     def rate_counters(self) -> tuple[int, ...]:
         """The counters behind ``RATES``."""

@@ -19,7 +19,7 @@ from .faults import as_error
 from .metrics import Metrics
 from .statistics import collection_stats
 from .wire.messages import Found, Results
-from .work import Answer, Count, Describe, Get, List, Read, Search, Stats
+from .work import Answer, Count, Describe, Get, List, PlainRead, Search, Stats
 
 _NOTHING = Include()
 
@@ -37,7 +37,7 @@ class Reads:
         self._metrics = metrics
         self._clock_us = clock_us
 
-    def answer(self, works: list[Read]) -> list[Answer]:
+    def answer(self, works: list[PlainRead]) -> list[Answer]:
         """One answer for each work, in any order."""
         found: list[Answer] = []
         searches: dict[Collection, list[Search]] = {}
@@ -101,7 +101,7 @@ class Reads:
         except Exception as error:
             return self._refused(work, error)
 
-    def _refused(self, work: Read, error: Exception) -> Answer:
+    def _refused(self, work: PlainRead, error: Exception) -> Answer:
         if not isinstance(error, OmenError):
             self._metrics.faults += 1
         return answers.refusal(work.ticket, as_error(error, work.ticket.op))

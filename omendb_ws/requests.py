@@ -11,15 +11,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from omendb_core.change import AddRequest, RowBatch
-from omendb_core.errors import NotFound, OmenError, Unauthenticated, Unsupported, WrongEpoch
-from omendb_core.filters import Filter, parse
+from omendb_core.errors import (
+    OmenError,
+    Unauthenticated,
+)
+from omendb_core.filters import optional
 from omendb_core.query import Query
 from omendb_core.types import Definition, Include
 
 from . import sizes, work
-from .feeds import Feed
 from .statistics import server_stats
-from .subscriptions import FeedSubscription, StatsSubscription
+from .subscribing import move, subscribe, unsubscribe
 from .wire import messages as wire
 from .wire.opcodes import right_for
 from .wire.rows import complete_payloads, parse_ids, parse_rows, parse_updates
@@ -152,7 +154,7 @@ def _search(session: Session, request: wire.Search, size: int) -> None:
         vectors=request.vectors,
         like=like,
         k=request.k,
-        filter=_filter(request.filter, collection),
+        filter=optional(request.filter, collection.definition.columns),
         min_score=request.min_score,
         last=request.last,
         include=request.include,
@@ -164,10 +166,6 @@ def _search(session: Session, request: wire.Search, size: int) -> None:
     rows = queries * min(request.k, definition.capacity)
     ticket = session.ticket(request, collection, size, sizes.ENVELOPE_BYTES + rows * row_bytes)
     session.submit_read(work.Search(ticket, collection, query, request.single, request.binary))
-
-
-def _filter(document: dict[str, Any] | None, collection: Collection) -> Filter | None:
-    return None if not document else parse(document, collection.definition.columns)
 
 
 def _get(session: Session, request: wire.Get, size: int) -> None:
@@ -184,7 +182,7 @@ def _get(session: Session, request: wire.Get, size: int) -> None:
 def _count(session: Session, request: wire.Count, size: int) -> None:
     collection = session.collection(request.collection)
     ticket = session.ticket(request, collection, size)
-    filter_ = _filter(request.filter, collection)
+    filter_ = optional(request.filter, collection.definition.columns)
     session.submit_read(work.Count(ticket, collection, filter_))
 
 
@@ -196,77 +194,6 @@ def _stats(session: Session, request: wire.Stats, size: int) -> None:
     collection = session.collection(request.collection)
     ticket = session.ticket(request, collection, size, sizes.description_bytes(collection))
     session.submit_read(work.Stats(ticket, collection))
-
-
-# -- subscriptions ------------------------------------------------------------------------------
-
-
-def _subscribe(session: Session, request: wire.Subscribe, size: int) -> None:
-    starter = _SUBSCRIBERS.get(request.kind)
-    if starter is None:
-        raise Unsupported(f"kind: {request.kind!r} is not supported by this server")
-    starter(session, request, size)
-
-
-def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> None:
-    collection = session.collection(request.collection or "")
-    if request.epoch is not None and request.epoch != collection.epoch:
-        raise WrongEpoch("epoch: the collection has another one now", epoch=collection.epoch)
-    filter_ = _filter(request.filter, collection)
-    subscription = FeedSubscription(session, session.next_sub(), collection)
-    session.remember(subscription)
-    feed = Feed(
-        session.lane,
-        collection,
-        subscription.sub,
-        filter_,
-        request.include,
-        request.encoding == "binary",
-        subscription,
-    )
-    subscription.feed = feed
-    ticket = session.ticket(request, collection, size, then=subscription.replied)
-    session.submit_change(work.Follow(ticket, collection, feed, request.from_seq))
-
-
-def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> None:
-    if request.collection is None:
-        subscription = StatsSubscription(session, session.next_sub(), None, request.every_ms)
-        session.remember(subscription)
-        session.ok(request.id, {"sub": subscription.sub})
-        subscription.start()
-        return
-    collection = session.collection(request.collection)
-    subscription = StatsSubscription(session, session.next_sub(), collection, request.every_ms)
-    session.remember(subscription)
-    ticket = session.ticket(request, collection, size, then=subscription.replied)
-    session.submit_change(work.Watch(ticket, collection, subscription))
-
-
-_SUBSCRIBERS: Final[dict[str, Callable[[Session, wire.Subscribe, int], None]]] = {
-    "feed": _subscribe_feed,
-    "stats": _subscribe_stats,
-}
-
-
-def _move(session: Session, request: wire.Move, _: int) -> None:
-    raise Unsupported("move: this server has no subscriptions of kind 'live'")
-
-
-def _unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:
-    subscription = session.subscriptions.get(request.sub)
-    if subscription is None or subscription.is_leaving:
-        raise NotFound(f"sub: there is no {request.sub}")
-    subscription.is_leaving = True
-    if subscription.collection is None:
-        subscription.close()
-        session.ok(request.id, {})
-        return
-    feed = subscription.feed if isinstance(subscription, FeedSubscription) else None
-    ticket = session.ticket(
-        request, subscription.collection, size, then=lambda _: subscription.close()
-    )
-    session.submit_change(work.Unfollow(ticket, subscription.collection, feed))
 
 
 _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
@@ -284,7 +211,7 @@ _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     wire.Count: _count,
     wire.Search: _search,
     wire.Stats: _stats,
-    wire.Subscribe: _subscribe,
-    wire.Move: _move,
-    wire.Unsubscribe: _unsubscribe,
+    wire.Subscribe: subscribe,
+    wire.Move: move,
+    wire.Unsubscribe: unsubscribe,
 }

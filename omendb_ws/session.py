@@ -328,13 +328,18 @@ class Session:
 
     def next_sub(self) -> int:
         """A fresh ``sub``. Quota beyond the limits on subscriptions."""
+        return self.next_subs(1)[0]
+
+    def next_subs(self, count: int) -> list[int]:
+        """Fresh ``sub`` numbers. Quota if so many are beyond a limit: none is used up."""
         limits, metrics = self.context.limits, self.context.metrics
-        if len(self.subscriptions) >= limits.max_subscriptions:
+        if len(self.subscriptions) + count > limits.max_subscriptions:
             raise Quota(f"max_subscriptions: {limits.max_subscriptions} on this connection")
-        if metrics.subscriptions.total() >= limits.max_server_subscriptions:
+        if metrics.subscriptions.total() + count > limits.max_server_subscriptions:
             raise Quota(f"max_server_subscriptions: {limits.max_server_subscriptions} here")
-        self._last_sub += 1
-        return self._last_sub
+        first = self._last_sub + 1
+        self._last_sub += count
+        return list(range(first, first + count))
 
     def remember(self, subscription: Subscription) -> None:
         """Keep a subscription until it ends."""

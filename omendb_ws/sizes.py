@@ -31,6 +31,9 @@ _LEAST_ELEMENT: Final = 4
 _USUAL_JSON_ROW: Final = len('{"id":1234567890123456,"seq":1234567890123456,"score":0.12345678},')
 _USUAL_JSON_ELEMENT: Final = len("-0.12345678,")
 _MOST_JSON_ELEMENT: Final = len("-1.23456789e-38,")
+_MOST_JSON_LEAVE: Final = len(
+    '{"id":"12345678901234567890","seq":1234567890123456,"reason":"displaced"},'
+)
 #: 256 bytes of control characters, six bytes each when escaped.
 _MOST_STR_ID: Final = 6 * 256
 
@@ -82,6 +85,18 @@ def usual_row_bytes(definition: Definition, include: Include, is_binary: bool) -
     if is_binary:
         return 20 + (4 * definition.dim if include.vector else 0)
     return _USUAL_JSON_ROW + (_USUAL_JSON_ELEMENT * definition.dim if include.vector else 0)
+
+
+def most_push_bytes(
+    definition: Definition, include: Include, is_binary: bool, k: int, max_metadata_bytes: int
+) -> int:
+    """The largest push of a live query: k rows leave and k others enter."""
+    k = min(k, definition.capacity)
+    leave_bytes = 9
+    if not is_binary:
+        leave_bytes = _MOST_JSON_LEAVE + (_MOST_STR_ID if definition.ids == "str" else 0)
+    enter_bytes = most_row_bytes(definition, include, is_binary, max_metadata_bytes)
+    return ENVELOPE_BYTES + k * (leave_bytes + enter_bytes)
 
 
 def description_bytes(collection: Collection) -> int:

@@ -3,7 +3,7 @@
 Lives on the loop's thread. A subscription exists from its request on, so that an unsubscribe sent
 right behind it finds it; it starts when its reply is queued, and everything after goes into the
 same outbox: one stream in order. Where the engine keeps part of it (a feed's cursor), that part is
-told when this one ends. ``live`` and ``match`` will be further classes here.
+told when this one ends.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from .outbox import Message, text
 from .statistics import server_stats
 from .wire.messages import SubscriptionKind
 from .wire.text import encode_event
-from .work import Gone, Measure, Sent
+from .work import Gone, Measure
 
 if TYPE_CHECKING:
     from .catalog import Collection
-    from .feeds import Feed, FeedPush
+    from .deliveries import Push, Stream
     from .session import Session
 
 #: PROTOCOL section 6: how often statistics come unless asked otherwise.
@@ -75,16 +75,31 @@ class Subscription:
             self.collection.counts.pushes += 1
 
 
-class FeedSubscription(Subscription):
-    """The outbox's side of a ``Feed``. ``feed`` is set right after construction."""
+class StreamSubscription(Subscription):
+    """The outbox's side of a ``Stream`` of the engine: a feed, a live or a match query.
 
-    kind = "feed"
-    feed: Feed
+    ``stream`` is set right after construction. ``reserved_bytes``: memory of the budget that its
+    standing query takes.
+    """
 
-    def pushed(self, push: FeedPush) -> None:
-        """Queue a push; the engine builds the next when the socket took it."""
+    stream: Stream
+
+    def __init__(
+        self,
+        session: Session,
+        kind: SubscriptionKind,
+        sub: int,
+        collection: Collection,
+        reserved_bytes: int = 0,
+    ) -> None:
+        self.kind = kind
+        super().__init__(session, sub, collection)
+        self._reserved_bytes = reserved_bytes
+
+    def pushed(self, push: Push) -> None:
+        """Queue a push; the engine makes the next when the socket took it."""
         if self.is_ended:
-            self._context.engine.submit(Sent(push))
+            self._context.engine.sent(push)
             return
         *first, last = push.messages
         for message in first:
@@ -92,16 +107,17 @@ class FeedSubscription(Subscription):
         self.session.outbox.push(last, lambda: self._sent(push))
 
     def close(self) -> None:
-        """As ``Subscription.close``; the engine forgets the cursor."""
+        """As ``Subscription.close``; the engine forgets its side."""
         if not self.is_ended:
-            self._context.engine.submit(Gone([self.feed]))
+            self._context.engine.submit(Gone(self.stream))
+            self._context.catalog.release_queries(self._reserved_bytes)
         super().close()
 
-    def _sent(self, push: FeedPush) -> None:
+    def _sent(self, push: Push) -> None:
         self._count_push()
         if push.arrival_us is not None:
             self._context.metrics.push_us.record(self._context.clock_us() - push.arrival_us)
-        self._context.engine.submit(Sent(push))
+        self._context.engine.sent(push)
 
 
 class StatsSubscription(Subscription):

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from omendb_core.change import AddRequest, UpdateRequest
 from omendb_core.filters import Filter
 from omendb_core.query import Query
-from omendb_core.types import Ids, Include
+from omendb_core.types import F32, Ids, Include
 
 from .outbox import Message
 
 if TYPE_CHECKING:
     from .catalog import Collection
-    from .feeds import Feed, FeedPush
+    from .deliveries import Stream
+    from .feeds import Feed
+    from .live import LiveQuery
+    from .matches import MatchQuery
     from .subscriptions import StatsSubscription
 
 
@@ -29,7 +32,7 @@ class Lane:
 
     ``queued`` counts the changes handed to the engine (the loop writes it), ``done`` those that it
     is through with (the engine writes it): a read waits for the changes sent before it. ``is_open``
-    turns False, on the loop, when the connection is gone. ``push_bytes``: feed pushes built and
+    turns False, on the loop, when the connection is gone. ``push_bytes``: pushes made and
     not yet sent (the engine's).
     """
 
@@ -222,14 +225,57 @@ class Stats:
     collection: Collection
 
 
+# -- reads whose order is that of a subscription's stream ---------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class Live:
+    """Begin live queries at ``vectors`` float32 (n, dim); ``is_binary``: asked by SUBSCRIBE."""
+
+    ticket: Ticket
+    collection: Collection
+    queries: list[LiveQuery]
+    vectors: F32
+    is_binary: bool
+
+
+@dataclass(slots=True, eq=False)
+class Move:
+    """Point a live query at ``vectors`` float32 (1, dim)."""
+
+    ticket: Ticket
+    collection: Collection
+    query: LiveQuery
+    vectors: F32
+    is_binary: bool
+
+
+@dataclass(slots=True, eq=False)
+class Match:
+    """Begin a match query, at ``from_seq`` or with the next row."""
+
+    ticket: Ticket
+    collection: Collection
+    query: MatchQuery
+    vectors: F32
+    from_seq: int | None
+
+
+@dataclass(slots=True, eq=False)
+class Leave:
+    """End a live or match query at its reader's wish."""
+
+    ticket: Ticket
+    collection: Collection
+    stream: Stream
+
+
 # -- neither: done at once -----------------------------------------------------------------------
 
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """A feed's push went out to the socket."""
-
-    push: FeedPush
+    """Pushes went out to the socket (``Engine.sent``)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -241,13 +287,15 @@ class Measure:
 
 @dataclass(slots=True, eq=False)
 class Gone:
-    """A connection is gone, and these feeds with it."""
+    """Nobody reads this stream any more."""
 
-    feeds: list[Feed]
+    stream: Stream
 
 
 Change: TypeAlias = Add | Delete | Update | Drop | Follow | Watch | Unfollow
-Read: TypeAlias = Search | Get | Count | Describe | List | Stats
+Standing: TypeAlias = Live | Move | Match | Leave
+PlainRead: TypeAlias = Search | Get | Count | Describe | List | Stats
+Read: TypeAlias = PlainRead | Standing
 Note: TypeAlias = Sent | Measure | Gone
 Work: TypeAlias = Change | Read | Note
 

@@ -32,7 +32,7 @@ from .filter_tree import (
 from .metadata import is_boolean, is_finite_number, is_text
 from .types import MAX_SAFE_INTEGER, ColumnType
 
-__all__ = ["OPERATORS", "Filter", "evaluate", "parse"]
+__all__ = ["OPERATORS", "Filter", "evaluate", "optional", "parse"]
 
 MAX_CONDITIONS: Final = 64
 #: Arithmetic has a budget of the same size of its own: what a filter costs is bounded.
@@ -77,6 +77,11 @@ def parse(document: Any, columns: Mapping[str, ColumnType]) -> Filter:
     """
     root = _Parser(columns).filter(document, "filter", 0)
     return Filter(root, root.canonical)
+
+
+def optional(document: Any, columns: Mapping[str, ColumnType]) -> Filter | None:
+    """As ``parse``; None for no document and for one that passes every row at once, ``{}``."""
+    return parse(document, columns) if document else None
 
 
 class _Parser:

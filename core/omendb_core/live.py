@@ -72,7 +72,8 @@ class Standing:
         self._lists: dict[int, Lists] = {}
         self._owners: dict[int, I64] = {}
         self._base = 0
-        self._seen_seq = 0
+        #: Rows up to here were matched, or left before.
+        self.seen_seq = 0
         self._seen_version = 0
         self._waiting: set[int] = set()
         self._listed: Bool1 = np.zeros(0, np.bool_)
@@ -86,9 +87,12 @@ class Standing:
     @property
     def behind(self) -> bool:
         """Whether ``advance`` has something to do."""
-        return bool(self._waiting) or (
-            len(self.table) > 0 and self._seen_version != self._window.version
-        )
+        return bool(self._waiting) or self.is_outdated
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the window changed since the last ``advance``."""
+        return len(self.table) > 0 and self._seen_version != self._window.version
 
     @staticmethod
     def bytes_for(k: int | None, dim: int) -> int:
@@ -164,7 +168,7 @@ class Standing:
     def advance(self) -> Advance:
         """Bring every list to the window's state now; what changed. See the module."""
         window = self._window
-        first_new, self._seen_seq = self._seen_seq + 1, window.last_seq
+        first_new, self.seen_seq = self.seen_seq + 1, window.last_seq
         self._seen_version = window.version
         if not len(self.table):
             self._gone.clear()
@@ -377,7 +381,7 @@ class Standing:
 
     def _start_if_first(self) -> None:
         if not len(self.table):
-            self._seen_seq, self._seen_version = self._window.last_seq, self._window.version
+            self.seen_seq, self._seen_version = self._window.last_seq, self._window.version
             self._gone.clear()
             self._updated.clear()
             self._listed = np.zeros(self._window.definition.capacity, np.bool_)

@@ -16,7 +16,7 @@ from .errors import DimMismatch, NotFound, OmenError, TooLarge
 from .filters import Filter, evaluate
 from .kernels.scan import TopK
 from .ring import pack
-from .types import F32, I64, U32, U64, Hits, Ids, Include
+from .types import F32, I64, U32, U64, Definition, Hits, Ids, Include
 
 if TYPE_CHECKING:
     from .window import Window
@@ -126,6 +126,14 @@ def _ask(window: Window, masks: Masks, place: int, query: Query) -> _Asked:
     return _Asked(place, query, vectors, mask, excluded)
 
 
+def check_dim(vectors: F32, definition: Definition) -> None:
+    """DimMismatch if query vectors (q, dim) are not of the collection's dimension."""
+    if vectors.shape[1] != definition.dim:
+        raise DimMismatch(
+            f"query has {vectors.shape[1]} dimensions, the collection {definition.dim}"
+        )
+
+
 def prepare_queries(window: Window, vectors: F32 | None) -> F32:
     """Query vectors float32 (q, dim) as they are scored: checked, normalised for ``cosine``.
 
@@ -133,10 +141,7 @@ def prepare_queries(window: Window, vectors: F32 | None) -> F32:
     """
     if vectors is None:
         raise TypeError("a query has vectors, or like")
-    if vectors.shape[1] != window.definition.dim:
-        raise DimMismatch(
-            f"query has {vectors.shape[1]} dimensions, the collection {window.definition.dim}"
-        )
+    check_dim(vectors, window.definition)
     try:
         return score.prepare(vectors, window.definition.metric)
     except OmenError as error:
@@ -152,10 +157,7 @@ def _refuse_over(max_hits: int, count: int) -> None:
 
 def _scan(window: Window, masks: Masks, asked: list[_Asked]) -> TopK:
     repeats = [len(one.vectors) for one in asked]
-    with np.errstate(over="ignore"):
-        floors = np.array(
-            [-np.inf if one.query.min_score is None else one.query.min_score for one in asked]
-        ).astype(np.float32)
+    floors = score.floors([one.query.min_score for one in asked])
     # A row left out by `like` may take a place in the answer: one more is asked for.
     ks = np.array([one.query.k + (one.excluded >= 0) for one in asked], np.int64)
     top = window.scan.top_k(

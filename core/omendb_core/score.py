@@ -14,6 +14,7 @@ Knows nothing of rings or windows.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -79,6 +80,13 @@ def score_pairs(metric: Metric, rows: F32, queries: F32) -> F32:
 def ranking(scores: F32, seqs: U64) -> I64:
     """Indices by score descending, then seq descending; int64 (n,). Seqs are distinct."""
     return np.lexsort((seqs, scores))[::-1].astype(np.int64, copy=False)
+
+
+def floors(min_scores: Sequence[float | None]) -> F32:
+    """The least score that counts for each ``min_score``, float32 (n,): rounded; -inf for None."""
+    with np.errstate(over="ignore"):
+        wanted = [-np.inf if one is None else one for one in min_scores]
+        return np.array(wanted, np.float64).astype(np.float32)
 
 
 def prepare(vectors: F32, metric: Metric) -> F32:

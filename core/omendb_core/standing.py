@@ -12,13 +12,13 @@ from typing import Final
 
 import numpy as np
 
+from . import score
 from .filters import Filter
+from .kernels.matching import UNBOUNDED
 from .keys import encode, scores_of
 from .types import F32, F64, I64, U64, Bool1
 
 _FIRST_ROWS: Final = 16
-#: ``most`` of a match query: however many rows of a batch reach it, each is reported.
-_UNBOUNDED: Final = 2**62
 NO_FILTER: Final = -1
 _ARRAYS: Final = (
     "vectors",
@@ -85,14 +85,12 @@ class Table:
             heapq.heappush(self._free, self.used)
             self.used += 1
         handle = heapq.heappop(self._free)
-        floor = -np.inf if query.min_score is None else query.min_score
-        with np.errstate(over="ignore"):
-            base = encode(np.array([floor]).astype(np.float32), np.zeros(1, np.uint64))[0]
+        base = encode(score.floors([query.min_score]), np.zeros(1, np.uint64))[0]
         self.k[handle] = query.k or 0
         self.bases[handle] = base
         self.floors[handle] = base
         self.reach[handle] = np.inf
-        self.most[handle] = 2 * query.k if query.k else _UNBOUNDED
+        self.most[handle] = 2 * query.k if query.k else UNBOUNDED
         self.filters[handle] = self.distinct_filters.take(query.filter)
         self.wants_metadata[handle] = query.wants_metadata
         self.lists[handle] = self.places[handle] = 0

@@ -5,16 +5,18 @@ Thousands go out in one tick: what differs between subscribers is written by one
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 from omendb_core.types import MAX_SAFE_INTEGER
 
 from .binary import hit_arrays, hits_json
 from .frames import Header, pack
 from .hits import row_objects
-from .messages import Live
+from .messages import Live, Results
 from .opcodes import FLAG_VECTORS, LEAVE_REASONS, MAGIC, PROTOCOL_BYTE
 
 _LIVE: Final = 5
@@ -41,6 +43,13 @@ def encode_text(live: Live) -> bytes:
     )
 
 
+def encode_snapshot(request_id: int, results: Results, head: Mapping[str, Any]) -> bytes:
+    """The JSON answer to ``subscribe`` or ``move``: ``head``, version and results."""
+    fields = orjson.dumps({**head, "version": results.version})[:-1]
+    rows = b",".join(row_objects(results.hits))
+    return b'{"id":%d,"ok":%b,"results":[%b]}}' % (request_id, fields, rows)
+
+
 def encode_binary(live: Live) -> bytes:
     """The message LIVE."""
     json = hits_json(live.enter, None)
@@ -51,7 +60,7 @@ def encode_binary(live: Live) -> bytes:
         len(live.enter.seqs), dim, len(live.leave_seqs), len(json), 0,
     )  # fmt: skip
     version = np.array([live.version], "<u8")
-    leave = [live.leave_seqs, live.leave_reasons]
+    leave: list[NDArray[Any]] = [live.leave_seqs, live.leave_reasons]
     return pack(header, json, [version, *hit_arrays(live.enter), *leave])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -230,12 +230,13 @@ async def engine_held(server: Server) -> AsyncIterator[None]:
     """The engine does nothing inside the block; what is queued there makes one tick after it."""
     entered, release = threading.Event(), threading.Event()
 
-    def block() -> Iterator[Any]:
-        entered.set()
-        release.wait(PATIENCE_SECONDS)
-        yield from ()
+    class Hold(Gone):
+        @property
+        def stream(self) -> None:  # type: ignore[override]
+            entered.set()
+            release.wait(PATIENCE_SECONDS)
 
-    server.context.engine.submit(Gone(block()))  # type: ignore[arg-type]
+    server.context.engine.submit(object.__new__(Hold))
     while not entered.is_set():  # noqa: ASYNC110 - set by another thread
         await asyncio.sleep(0)
     try:

@@ -6,6 +6,7 @@ import numpy as np
 import orjson
 import pytest
 from omendb_core.types import Hits
+
 from omendb_ws.wire import binary, live
 from omendb_ws.wire.messages import Live
 from omendb_ws.wire.opcodes import LEAVE_REASONS

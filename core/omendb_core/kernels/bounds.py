@@ -24,6 +24,7 @@ Knows the metric and arrays; nothing of slots, masks or k.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -40,21 +41,27 @@ _CLOSE_ELEMENTS: Final = 1 << 17
 
 
 class Bounds:
-    """Estimates of the scores of ``queries`` float32 (q, dim), prepared, with bounds."""
+    """Estimates of the scores of ``queries`` float32 (q, dim), prepared, with bounds.
 
-    def __init__(self, metric: Metric, queries: F32) -> None:
+    ``norms`` float64 (q,) are the queries', where they are known.
+    """
+
+    def __init__(self, metric: Metric, queries: F32, norms: F64 | None = None) -> None:
         dim = queries.shape[1]
         self._l2 = metric == "l2"
         self._queries = queries
-        self._norms = score.norms(queries)
+        self._norms = score.norms(queries) if norms is None else norms
         self._norms_f32: F32 = self._norms.astype(np.float32)
-        self._factors = queries * np.float32(2) if self._l2 else queries
         self._offsets = self._norms**2 if self._l2 else np.zeros(len(queries))
         self._offsets_f32: F32 = self._offsets.astype(np.float32)
         roundings = (dim + _FURTHER_ROUNDINGS) * _U32
         self._unit = np.float32(roundings * (1 + 4 * roundings))
         self._lost = np.float32((dim + _FURTHER_ROUNDINGS) * 2.0**-124)
         self._lost_norm = np.float32(dim * 2.0**-74)
+
+    @cached_property
+    def _factors(self) -> F32:
+        return self._queries * np.float32(2) if self._l2 else self._queries
 
     def estimate(self, rows: F32, row_norms: F32, out: F32) -> F32:
         """Estimates of all queries against ``rows`` (n, dim), in ``out`` (q, n), which it returns.

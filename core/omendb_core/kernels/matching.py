@@ -3,12 +3,8 @@
 One matrix product finds pairs that may reach their query's floor, ``score_pairs`` decides. Knows
 vectors and floors; nothing of lists, subscriptions or windows.
 
-Why no pair is missed: a float32 product of d terms, summed in any order, errs by less than
-γ ‖x‖‖q‖ with γ = d u / (1 - d u), u = 2⁻²⁴, and by 2⁻¹⁴⁹ for each term that underflows; the decided
-score errs by another u ‖x‖‖q‖ (its one rounding). ``_slack`` is several times that, taken at the
-largest norm of the chunk. ``l2`` is 2 x·q - ‖x‖² - ‖q‖², where ‖x‖² comes from the ring's norms:
-rounded up by at most (d + 16) 2⁻²³ each, so by (d + 16) 2⁻²² squared; the scale of all errors is
-‖x‖² + 2 ‖x‖‖q‖ + ‖q‖².
+Why no pair is missed stands in ``bounds.py``: a pair below its query's cut, taken at the largest
+norm of a chunk, is below its floor.
 """
 
 from __future__ import annotations
@@ -19,11 +15,16 @@ import numpy as np
 
 from .. import score
 from ..types import F32, F64, I64, Bool1, Metric
+from .bounds import Bounds
 
 #: Products of one chunk: 4 MiB of float32, so that product, compare and search stay in cache.
 CHUNK_PRODUCTS: Final = 1 << 20
 #: Pairs decided in one go: bounds the copies of their vectors.
 DECIDED_AT_ONCE: Final = 1 << 14
+
+
+#: ``most`` of a query that takes every row that reaches it.
+UNBOUNDED: Final = 2**62
 
 
 class Pairs(NamedTuple):
@@ -55,6 +56,7 @@ def pairs_above(
     ``most`` int64 (q,).
     """
     floors = floors.copy()
+    bounds = Bounds(metric, queries, query_norms)
     found: list[tuple[I64, I64]] = []
     crowded: list[I64] = []
     step = max(1, CHUNK_PRODUCTS // max(1, len(queries)))
@@ -63,7 +65,7 @@ def pairs_above(
         part = rows[start : start + step]
         norms = row_norms[start : start + step]
         products = _products(metric, part, norms, queries, scratch[: len(part)])
-        hits = products >= _thresholds(metric, norms, query_norms, floors, rows.shape[1])
+        hits = products >= bounds.cut(floors, float(norms.max()))
         if not hits.any():
             continue
         busy = _crowded(hits, most)
@@ -112,25 +114,3 @@ def _crowded(hits: Bool1, most: I64) -> I64:
     if np.count_nonzero(hits) <= int(most.min()):
         return np.empty(0, np.int64)
     return np.flatnonzero(hits.sum(axis=0) > most)
-
-
-def _thresholds(metric: Metric, row_norms: F32, query_norms: F64, floors: F32, dim: int) -> F32:
-    """What the product must reach, float32 (q,), rounded down."""
-    wanted = floors.astype(np.float64)
-    if metric == "l2":
-        wanted += query_norms * query_norms
-    wanted -= _slack(metric, float(row_norms.max()), query_norms, dim)
-    with np.errstate(over="ignore"):
-        rounded = wanted.astype(np.float32)
-    lowered: F32 = np.nextafter(rounded, np.float32(-np.inf))
-    # The step down from +inf is a number again, which a product could reach.
-    lowered[np.isposinf(floors)] = np.inf
-    return lowered
-
-
-def _slack(metric: Metric, row_norm: float, query_norms: F64, dim: int) -> F64:
-    scale = row_norm * query_norms
-    if metric == "l2":
-        scale = row_norm * row_norm + 2 * scale + query_norms * query_norms
-    slack: F64 = (dim + 16) * 2.0**-21 * scale + dim * 2.0**-147
-    return slack

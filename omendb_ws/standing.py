@@ -1,0 +1,182 @@
+"""Standing queries on the engine's thread: they catch up with changes, begin, move and end.
+
+What a live query says is ``live.py``'s, what a match query says ``matches.py``'s. Here is the
+order: the window's queries catch up before any begins or moves, so that what follows a snapshot
+starts exactly after it; queries that begin side by side begin in one scan.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import numpy as np
+from omendb_core.errors import Internal, NotFound, OmenError
+
+from . import answers
+from .catalog import Collection
+from .changes import refuse_broken
+from .deliveries import Stream
+from .faults import as_error
+from .feeds import Feed, Feeds
+from .live import LiveQueries, LiveQuery
+from .matches import Matches, MatchQuery
+from .metrics import Metrics
+from .reads import refuse_dropped
+from .wire.messages import Results
+from .work import Answer, Leave, Live, Match, Move, Standing
+
+
+class StandingQueries:
+    """See the module."""
+
+    def __init__(self, metrics: Metrics, live: LiveQueries, matches: Matches, feeds: Feeds) -> None:
+        self._metrics = metrics
+        self._live = live
+        self._matches = matches
+        self._feeds = feeds
+        self._behind: dict[Collection, int | None] = {}
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether some window's queries have not caught up."""
+        return bool(self._behind)
+
+    # -- catching up --------------------------------------------------------------------------
+
+    def changed(self, collection: Collection, arrival_us: int | None) -> None:
+        """A window changed; ``arrival_us`` is when the first change of the tick arrived."""
+        if len(collection.window.standing) and self._behind.get(collection) is None:
+            self._behind[collection] = arrival_us
+
+    def catch_up(self) -> None:
+        """Bring the queries of every changed window to the present."""
+        for collection in list(self._behind):
+            try:
+                self._catch_up(collection)
+            except Exception as error:
+                self._metrics.faults += 1
+                as_error(error, "standing queries")
+
+    def _catch_up(self, collection: Collection) -> None:
+        arrival_us = self._behind.pop(collection, None)
+        window = collection.window
+        standing = window.standing
+        if not standing.behind:
+            return
+        was_lost = standing.seen_seq + 1 < window.first_seq
+        renewed = standing.renewed
+        try:
+            found = standing.advance()
+        except Exception:
+            # Nobody knows what the queries hold after a fault in the middle.
+            collection.broken = "after a fault"
+            raise
+        self._metrics.rescans += standing.renewed - renewed
+        if was_lost and collection.matches:
+            self._matches.lost(collection)
+        if len(found.matched):
+            self._matches.matched(collection, found.matched, found.seqs, found.scores, arrival_us)
+        self._live.changed(collection, found.changed, arrival_us)
+        if standing.behind:
+            self._behind[collection] = arrival_us
+
+    # -- what is asked ------------------------------------------------------------------------
+
+    def answer(self, works: list[Standing], now_us: int) -> list[Answer]:
+        """Answers in the order of ``works``: it is the order of each subscription's stream."""
+        found: list[Answer] = []
+        for (kind, _), group in groupby(works, lambda work: (type(work), work.collection)):
+            alike = list(group)
+            if kind is Live:
+                found += self._begin([work for work in alike if isinstance(work, Live)])
+            else:
+                found += [self._one(work, now_us) for work in alike]
+        return found
+
+    def _one(self, work: Standing, now_us: int) -> Answer:
+        try:
+            if isinstance(work, Leave):
+                return self._leave(work)
+            self._prepare(work.collection)
+            if isinstance(work, Move):
+                return self._move(work)
+            assert isinstance(work, Match)
+            if not work.query.lane.is_open:
+                raise Internal("the connection is gone")
+            body = self._matches.start(work.query, work.vectors, work.from_seq, now_us)
+            return answers.ok(work.ticket, body)
+        except Exception as error:
+            return self._refused(work, error)
+
+    def _begin(self, works: list[Live]) -> list[Answer]:
+        """Begin live queries of one collection together; after a refusal one by one."""
+        try:
+            self._prepare(works[0].collection)
+            works_open = [work for work in works if work.ticket.asker.lane.is_open]
+            if len(works_open) < len(works):
+                return self._begin(works_open) if works_open else []
+            alike = {work.queries[0].include for work in works}
+            if len(alike) > 1:
+                return [one for work in works for one in self._begin([work])]
+            queries = [query for work in works for query in work.queries]
+            results = self._live.start(queries, np.concatenate([w.vectors for w in works]))
+        except Exception as error:
+            if len(works) > 1:
+                return [one for work in works for one in self._begin([work])]
+            return [self._refused(works[0], error)]
+        return self._snapshots(works, results)
+
+    def _snapshots(self, works: list[Live], results: Results) -> list[Answer]:
+        found = []
+        query = row = 0
+        for work in works:
+            counts = results.counts[query : query + len(work.queries)]
+            query += len(work.queries)
+            rows = int(counts.sum())
+            answer = answers.snapshot(work, results, counts, row, row + rows)
+            row += rows
+            if answer.error is not None:
+                for refused in work.queries:
+                    self._live.stop(refused)
+            found.append(answer)
+        return found
+
+    def _move(self, work: Move) -> Answer:
+        query = work.query
+        if query.handle is None:
+            raise NotFound(f"sub: there is no {query.sub}")
+        return answers.moved(work, self._live.move(query, work.vectors))
+
+    def _leave(self, work: Leave) -> Answer:
+        refuse_dropped(work.collection)
+        self.stop(work.stream)
+        return answers.ok(work.ticket, {})
+
+    def _prepare(self, collection: Collection) -> None:
+        refuse_dropped(collection)
+        refuse_broken(collection)
+        while collection.window.standing.is_outdated:
+            self._catch_up(collection)
+
+    def _refused(self, work: Standing, error: Exception) -> Answer:
+        if not isinstance(error, OmenError):
+            self._metrics.faults += 1
+        return answers.refusal(work.ticket, as_error(error, work.ticket.op))
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def stop(self, stream: Stream) -> None:
+        """End a stream of any kind."""
+        if isinstance(stream, LiveQuery):
+            self._live.stop(stream)
+        elif isinstance(stream, MatchQuery):
+            self._matches.stop(stream)
+        elif isinstance(stream, Feed):
+            self._feeds.stop(stream)
+
+    def stop_all(self, collection: Collection) -> None:
+        """End every stream of a collection."""
+        self._behind.pop(collection, None)
+        streams = [*collection.feeds, *collection.live.values(), *collection.matches.values()]
+        for stream in streams:
+            self.stop(stream)

@@ -1,0 +1,213 @@
+"""What ``subscribe``, ``move`` and ``unsubscribe`` mean: from a typed request to work.
+
+Runs on the loop's thread, called by ``requests.py``, which has checked the rights. A subscription
+exists from here on; the engine's answer starts it, or ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from omendb_core.errors import BadRequest, NotFound, TooLarge, Unsupported, WrongEpoch
+from omendb_core.filters import optional
+from omendb_core.live import Standing
+from omendb_core.query import check_dim
+from omendb_core.standing import StandingQuery
+from omendb_core.types import F32
+
+from . import sizes, work
+from .feeds import Feed
+from .live import LiveQuery
+from .matches import MatchQuery
+from .subscriptions import StatsSubscription, StreamSubscription, Subscription
+from .wire import messages as wire
+from .wire.messages import SubscriptionKind
+
+if TYPE_CHECKING:
+    from .catalog import Collection
+    from .session import Session
+
+
+def subscribe(session: Session, request: wire.Subscribe, size: int) -> None:
+    """Begin one subscription, or by SUBSCRIBE several."""
+    starter = _SUBSCRIBERS.get(request.kind)
+    if starter is None:
+        raise Unsupported(f"kind: {request.kind!r} is not supported by this server")
+    starter(session, request, size)
+
+
+def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> None:
+    collection = _collection_of_epoch(session, request)
+    filter_ = optional(request.filter, collection.definition.columns)
+    subscription = StreamSubscription(session, "feed", session.next_sub(), collection)
+    session.remember(subscription)
+    feed = Feed(
+        session.context.engine.feeds,
+        session.lane,
+        collection,
+        subscription.sub,
+        request.encoding == "binary",
+        subscription,
+        filter_,
+        request.include,
+    )
+    subscription.stream = feed
+    ticket = session.ticket(request, collection, size, then=subscription.replied)
+    session.submit_change(work.Follow(ticket, collection, feed, request.from_seq))
+
+
+def _collection_of_epoch(session: Session, request: wire.Subscribe) -> Collection:
+    collection = session.collection(request.collection or "")
+    if request.epoch is not None and request.epoch != collection.epoch:
+        raise WrongEpoch("epoch: the collection has another one now", epoch=collection.epoch)
+    return collection
+
+
+def _subscribe_live(session: Session, request: wire.Subscribe, size: int) -> None:
+    collection = session.collection(request.collection or "")
+    vectors = _query_vectors(request.vectors, collection)
+    include, limits = request.include, session.context.limits
+    is_binary = request.encoding == "binary"
+    usual_bytes = sizes.most_push_bytes(
+        collection.definition, include, is_binary, request.k, limits.max_metadata_bytes
+    )
+    if usual_bytes > limits.max_message_bytes:
+        raise TooLarge(f"k: a push may take {usual_bytes} bytes, over max_message_bytes")
+    asked = StandingQuery(
+        k=request.k,
+        filter=optional(request.filter, collection.definition.columns),
+        min_score=request.min_score,
+        wants_metadata=include.metadata,
+    )
+    subscriptions = _stream_subscriptions(session, "live", collection, request.k, len(vectors))
+    queries = [
+        LiveQuery(
+            session.context.engine.live,
+            session.lane,
+            collection,
+            subscription.sub,
+            is_binary,
+            subscription,
+            usual_bytes,
+            asked,
+            include,
+            (request.every_ms or 0) * 1000,
+        )
+        for subscription in subscriptions
+    ]
+    for subscription, query in zip(subscriptions, queries, strict=True):
+        subscription.stream = query
+
+    def replied(is_ok: bool) -> None:
+        for subscription in subscriptions:
+            subscription.replied(is_ok)
+
+    rows = len(vectors) * min(request.k, collection.definition.capacity)
+    row_bytes = sizes.usual_row_bytes(collection.definition, include, request.binary)
+    reply_bytes = sizes.ENVELOPE_BYTES + rows * row_bytes
+    ticket = session.ticket(request, collection, size, reply_bytes, replied)
+    session.submit_read(work.Live(ticket, collection, queries, vectors, request.binary))
+
+
+def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> None:
+    collection = _collection_of_epoch(session, request)
+    vectors = _query_vectors(request.vectors, collection)
+    asked = StandingQuery(
+        None, optional(request.filter, collection.definition.columns), request.min_score
+    )
+    (subscription,) = _stream_subscriptions(session, "match", collection, None, 1)
+    query = MatchQuery(
+        session.context.engine.matches,
+        session.lane,
+        collection,
+        subscription.sub,
+        request.encoding == "binary",
+        subscription,
+        asked,
+        request.include,
+    )
+    subscription.stream = query
+    ticket = session.ticket(request, collection, size, then=subscription.replied)
+    session.submit_read(work.Match(ticket, collection, query, vectors, request.from_seq))
+
+
+def _query_vectors(vectors: F32 | None, collection: Collection) -> F32:
+    """The vectors of a subscription, of the right dimension."""
+    if vectors is None:
+        raise BadRequest("vector: missing")
+    check_dim(vectors, collection.definition)
+    return vectors
+
+
+def _stream_subscriptions(
+    session: Session, kind: SubscriptionKind, collection: Collection, k: int | None, count: int
+) -> list[StreamSubscription]:
+    """``count`` subscriptions with memory for their standing queries. Quota: none was made."""
+    each_bytes = Standing.bytes_for(k, collection.definition.dim)
+    subs = session.next_subs(count)
+    session.context.catalog.reserve_queries(each_bytes * count)
+    found = [StreamSubscription(session, kind, sub, collection, each_bytes) for sub in subs]
+    for subscription in found:
+        session.remember(subscription)
+    return found
+
+
+def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> None:
+    if request.collection is None:
+        subscription = StatsSubscription(session, session.next_sub(), None, request.every_ms)
+        session.remember(subscription)
+        session.ok(request.id, {"sub": subscription.sub})
+        subscription.start()
+        return
+    collection = session.collection(request.collection)
+    subscription = StatsSubscription(session, session.next_sub(), collection, request.every_ms)
+    session.remember(subscription)
+    ticket = session.ticket(request, collection, size, then=subscription.replied)
+    session.submit_change(work.Watch(ticket, collection, subscription))
+
+
+_SUBSCRIBERS: Final[dict[str, Callable[[Session, wire.Subscribe, int], None]]] = {
+    "live": _subscribe_live,
+    "match": _subscribe_match,
+    "feed": _subscribe_feed,
+    "stats": _subscribe_stats,
+}
+
+
+def move(session: Session, request: wire.Move, size: int) -> None:
+    """Point a live query at another vector."""
+    subscription = _subscription(session, request.sub)
+    query = subscription.stream if isinstance(subscription, StreamSubscription) else None
+    if not isinstance(query, LiveQuery):
+        raise BadRequest(f"sub: {request.sub} is of kind {subscription.kind!r}; only 'live' moves")
+    collection = query.collection
+    vectors = _query_vectors(request.vectors, collection)
+    row_bytes = sizes.usual_row_bytes(collection.definition, query.include, request.binary)
+    reply_bytes = sizes.ENVELOPE_BYTES + (query.query.k or 0) * row_bytes
+    ticket = session.ticket(request, collection, size, reply_bytes)
+    session.submit_read(work.Move(ticket, collection, query, vectors, request.binary))
+
+
+def unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:
+    """End a subscription; nothing comes for it after the reply."""
+    subscription = _subscription(session, request.sub)
+    subscription.is_leaving = True
+    collection = subscription.collection
+    if collection is None:
+        subscription.close()
+        session.ok(request.id, {})
+        return
+    ticket = session.ticket(request, collection, size, then=lambda _: subscription.close())
+    stream = subscription.stream if isinstance(subscription, StreamSubscription) else None
+    if stream is None or isinstance(stream, Feed):
+        session.submit_change(work.Unfollow(ticket, collection, stream))
+    else:
+        session.submit_read(work.Leave(ticket, collection, stream))
+
+
+def _subscription(session: Session, sub: int) -> Subscription:
+    subscription = session.subscriptions.get(sub)
+    if subscription is None or subscription.is_leaving:
+        raise NotFound(f"sub: there is no {sub}")
+    return subscription
