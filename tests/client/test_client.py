@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from omendb_ws import errors
 from omendb_ws.client import Client, connect
 from omendb_ws.client.answers import Answer, Row
 from omendb_ws.server import Server
+from tests.certificates import make_certificate
 from tests.server.raw import running, with_keys
 
 
@@ -543,6 +546,28 @@ async def test_a_path_that_is_no_endpoint_is_unsupported(server: Server) -> None
             pass
 
 
+async def test_a_server_that_takes_no_more_connections_may_take_one_later() -> None:
+    async with running(max_connections=1) as server:
+        async with connect(server.url):
+            with pytest.raises(errors.ConnectionLost, match="503"):
+                await connect(server.url)
+        async with connect(server.url) as db:
+            await db.ping()
+
+
+async def test_tls_is_trusted_only_as_told(tmp_path: Path) -> None:
+    files = make_certificate(tmp_path)
+    tls = {"tls_certificate_file": files.certificate_file, "tls_key_file": files.key_file}
+    async with running(**tls) as server:
+        assert server.url.startswith("wss://")
+        async with connect(server.url, tls=files.trusting()) as db:
+            await db.create("items", dim=4, capacity=10)
+            await db.add("items", vectors(2), ids=[1, 2])
+            assert len(await db.search("items", [1, 0, 0, 0])) == 2
+        with pytest.raises(errors.ConnectionLost, match="certificate"):
+            await connect(server.url)
+
+
 async def test_a_client_can_be_awaited_and_closed(server: Server) -> None:
     db = await connect(server.url)
     await db.ping()
@@ -563,3 +588,13 @@ def test_the_package_gives_connect_and_every_error_by_name() -> None:
         assert getattr(omendb_ws, error.__name__) is getattr(errors, error.__name__)
     with pytest.raises(AttributeError):
         _ = omendb_ws.nothing
+
+
+def test_the_package_is_imported_without_numpy_or_websockets() -> None:
+    program = (
+        "import sys, omendb_ws\n"
+        "assert not {'numpy', 'websockets', 'asyncio'} & set(sys.modules)\n"
+        "assert omendb_ws.errors.NotFound is omendb_ws.NotFound\n"
+        "omendb_ws.connect\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
