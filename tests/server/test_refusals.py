@@ -212,19 +212,20 @@ async def test_each_refusal_has_its_code_changes_nothing_and_harms_nothing() -> 
         assert await everything(raw) == before
 
 
-async def test_kinds_of_subscriptions_to_come_are_named_as_unsupported() -> None:
+async def test_a_kind_of_subscription_to_come_is_named_as_unsupported() -> None:
     async with running() as server, client(server) as raw:
         await raw.create()
-        asked = {
-            "live": {"vector": V},
-            "match": {"vector": V, "min_score": 0.5},
-            "map": {},
-        }
-        for kind, fields in asked.items():
-            error = await raw.error("subscribe", kind=kind, collection="items", **fields)
-            assert error["code"] == "unsupported"
-            assert kind in error["message"]
-        assert await raw.code("move", sub=1, vector=V) == "unsupported"
+        error = await raw.error("subscribe", kind="map", collection="items")
+        assert error["code"] == "unsupported"
+        assert "map" in error["message"]
+
+
+async def test_only_a_live_query_moves() -> None:
+    async with running() as server, client(server) as raw:
+        await raw.create()
+        sub = (await raw.ok("subscribe", kind="feed", collection="items"))["sub"]
+        assert await raw.code("move", sub=sub, vector=V) == "bad_request"
+        assert await raw.code("move", sub=sub + 1, vector=V) == "not_found"
 
 
 UNREADABLE = [
