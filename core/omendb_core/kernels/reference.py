@@ -179,11 +179,17 @@ def _dense_chunks(ring: Ring, masks: U64, mask_of: I64) -> Iterator[_Chunk]:
     """The ring's rows where they lie, newest first; chunks without any row of a mask left out."""
     sizes = _chunk_rows(_CHUNK_ELEMENTS, ring.dim, len(mask_of))
     head = ring.last_seq % ring.capacity if ring.last_seq > ring.capacity else ring.used
+    seen = 0
     for first, end in ((0, head), (head, ring.used)):
         stop = end
         while stop > first:
+            # Few rows before the ring's end give low thresholds: grow from what was seen (without
+            # this a batch of 11 took 20 ms instead of 7 where the newest lap had 96 rows).
+            step = next(sizes)
+            step = min(step, max(_CHUNK_GROWTH * seen, _MIN_CHUNK_ROWS)) if seen else step
             # Whole words, so that words of all ones need not be taken apart.
-            start = max(first, (stop - next(sizes)) & -64)
+            start = max(first, (stop - step) & -64)
+            seen += stop - start
             words = masks[:, start >> 6 : -(-stop // 64)]
             if words.any():
                 mask = None if (words == _ALL).all() else _bits(words, start, stop, mask_of)
