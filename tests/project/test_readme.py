@@ -230,7 +230,8 @@ def test_a_javascript_example_runs(text: str, demo_url: str) -> None:
         timeout=TIMEOUT_SECONDS,
     )
     assert done.returncode == 0, done.stderr
-    assert re.search(r"digit", done.stdout), done.stdout
+    assert "nearest digits: [" in done.stdout, done.stdout
+    assert "enter: [" in done.stdout, done.stdout
 
 
 # -- settings, flags, metrics, routes -------------------------------------------------------------
