@@ -56,9 +56,16 @@ class Figure(NamedTuple):
 # -- the server -------------------------------------------------------------------------------
 
 
+class Served(NamedTuple):
+    """A server in a child process."""
+
+    url: str
+    process_id: int
+
+
 @contextlib.contextmanager
-def serving() -> Iterator[str]:
-    """A server in a child process on a free port; gives its address and ends it."""
+def serving() -> Iterator[Served]:
+    """A server in a child process on a free port, which is ended."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("OMENDB_")
     }
@@ -70,7 +77,7 @@ def serving() -> Iterator[str]:
         found = re.search(r"ws://\S+", line)
         if found is None:
             sys.exit(f"the server did not start: {line!r}")
-        yield found[0]
+        yield Served(found[0], child.pid)
     finally:
         child.terminate()
         try:
@@ -311,8 +318,8 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{machine()}\n{CAPACITY:,} rows x {DIM} dimensions, in memory, u64 ids; "
           f"median of {options.runs} runs, lowest … highest\n", flush=True)  # fmt: skip
-    with serving() as url, asyncio.Runner(loop_factory=choose().new_loop) as runner:
-        runner.run(measure(url, options.runs, options.seconds))
+    with serving() as server, asyncio.Runner(loop_factory=choose().new_loop) as runner:
+        runner.run(measure(server.url, options.runs, options.seconds))
 
 
 if __name__ == "__main__":
