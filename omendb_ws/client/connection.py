@@ -12,7 +12,7 @@ import logging
 import random
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from omendb_core.errors import (
     DimMismatch,
@@ -25,13 +25,12 @@ from ..errors import ConnectionLost
 from ..wire import messages
 from .answers import Opened
 from .backoff import MAX_ATTEMPTS, PASSING, Backoff, retry_seconds
-from .link import Link, Lost, Receiver
+from .link import Accept, Answer, Link, Lost
 from .requests import Encode
 from .transport import Closed, Opener
 
 log = logging.getLogger("omendb_ws.client")
 
-Answer: TypeAlias = messages.Reply | messages.Added | messages.Results
 T = TypeVar("T")
 
 
@@ -122,15 +121,14 @@ class Connection:
         *,
         repeat: bool,
         collection: str | None = None,
-        receiver: Receiver | None = None,
+        accept: Accept | None = None,
     ) -> tuple[Link, Answer]:
         """Ask until there is an answer; return it and the link that it came by.
 
         With ``collection`` its handle is opened first where need be; and once more where it, or
-        what is known of the collection, turns out to be stale. ``receiver``: of a subscribe's
-        pushes. ``repeat``: asked again where the
-        connection took the reply with it (unless the other side blamed a message); else that is
-        ConnectionLost. Refusals that may pass are waited out, at most MAX_ATTEMPTS times. Raises
+        what is known of the collection, turns out to be stale. ``accept``: see ``Link.ask``.
+        ``repeat``: asked again where the connection took the reply with it (unless the other side
+        blamed a message); else that is ConnectionLost. Refusals that may pass are waited out, at most MAX_ATTEMPTS times. Raises
         the server's error, and what ``encode`` raises.
         """
         attempt, stale = 0, False
@@ -141,7 +139,7 @@ class Connection:
             else:
                 link, opened = await self.opened(collection)
             try:
-                outcome = await link.ask(encode, opened, receiver)
+                outcome = await link.ask(encode, opened, accept)
                 if isinstance(outcome, messages.ErrorReply):
                     raise outcome.error
             except PASSING as error:

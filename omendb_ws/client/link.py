@@ -21,7 +21,6 @@ from omendb_core.errors import OmenError, TooLarge, Unauthenticated, Unsupported
 
 from ..wire import messages
 from ..wire.limits import Limits
-from ..wire.messages import JsonObject
 from ..wire.opcodes import MAX_U32, PROTOCOL
 from . import requests
 from .answers import Opened, read_opened
@@ -48,14 +47,22 @@ class Lost:
 #: What becomes of a request.
 Outcome: TypeAlias = messages.Reply | messages.ErrorReply | messages.Added | messages.Results | Lost
 Sink: TypeAlias = Callable[[Outcome], None]
+#: What answers a request that is accepted.
+Answer: TypeAlias = messages.Reply | messages.Added | messages.Results
 Push: TypeAlias = messages.Rows | messages.Live | messages.Event
+
+
+class Accept(Protocol):
+    """Takes an answer the moment it arrives, before what came right behind it is looked at."""
+
+    def __call__(
+        self, link: Link, opened: Opened | None, answer: Answer, *, is_wanted: bool
+    ) -> None:
+        """Take it. ``is_wanted``: whoever asked is still there."""
 
 
 class Receiver(Protocol):
     """One subscription, as the link sees it. The link does not keep it alive."""
-
-    def attach(self, link: Link, sub: int, ok: JsonObject) -> None:
-        """Learn that ``link`` carries it, before its first push."""
 
     def take(self, push: Push, size_bytes: int) -> None:
         """Take a push; never waits."""
@@ -146,16 +153,16 @@ class Link:
         return self._send(message)
 
     async def ask(
-        self, encode: Encode, opened: Opened | None = None, receiver: Receiver | None = None
+        self, encode: Encode, opened: Opened | None = None, accept: Accept | None = None
     ) -> Outcome:
         """Send a request and return what becomes of it. Cancelling leaves nothing behind.
 
-        With ``receiver`` it is a subscribe, and pushes go there for as long as that is alive.
+        ``accept`` sees an answer (no error) first: so a subscription is there before its pushes.
         """
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         sink = partial(_settle, future)
-        if receiver is not None:
-            sink = partial(self._subscribed, future, receiver)
+        if accept is not None:
+            sink = partial(self._accepted, future, accept, opened)
         await self.post(encode, sink, opened)
         return await future
 
@@ -188,6 +195,10 @@ class Link:
 
     # -- subscriptions --------------------------------------------------------------------
 
+    def carry(self, sub: int, receiver: Receiver) -> None:
+        """Hand pushes of ``sub`` to ``receiver``, for as long as something else keeps it alive."""
+        self._receivers[sub] = receiver
+
     def detach(self, sub: int) -> None:
         """Give ``sub`` up: its pushes are passed over, and the server is told."""
         self._receivers.pop(sub, None)
@@ -199,16 +210,15 @@ class Link:
 
     # -- inside ---------------------------------------------------------------------------
 
-    def _subscribed(
-        self, future: asyncio.Future[Outcome], receiver: Receiver, outcome: Outcome
+    def _accepted(
+        self,
+        future: asyncio.Future[Outcome],
+        accept: Accept,
+        opened: Opened | None,
+        outcome: Outcome,
     ) -> None:
-        if isinstance(outcome, messages.Reply):
-            sub: int = outcome.ok["sub"]
-            if future.done():
-                self.detach(sub)  # whoever asked has gone
-            else:
-                self._receivers[sub] = receiver
-                receiver.attach(self, sub, outcome.ok)
+        if not isinstance(outcome, messages.ErrorReply | Lost):
+            accept(self, opened, outcome, is_wanted=not future.done())
         _settle(future, outcome)
 
     async def _authenticate(self, token: str | None) -> None:

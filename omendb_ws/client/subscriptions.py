@@ -27,9 +27,9 @@ from omendb_core.types import Include
 from ..wire import messages
 from ..wire.messages import JsonObject
 from . import requests
-from .answers import FeedRows, Gap, gap_alone, read_feed_rows
+from .answers import FeedRows, Gap, Opened, gap_alone, read_feed_rows
 from .connection import Connection
-from .link import Link, Push
+from .link import Answer, Link, Push
 from .requests import Encode, Filter
 
 #: Bytes of pushes that wait for a slow reader (the server splits pushes at 1 MiB).
@@ -95,14 +95,6 @@ class Subscription(Generic[T]):
 
     # -- for the link (link.Receiver) -----------------------------------------------------
 
-    def attach(self, link: Link, sub: int, ok: JsonObject) -> None:
-        """Learn that ``link`` carries it under ``sub``; ``ok`` is the reply."""
-        self._link, self._sub = link, sub
-        if self._ended is not None:
-            self._detach()
-        else:
-            self._start(ok)
-
     def take(self, push: Push, size_bytes: int) -> None:
         """Keep a push."""
         if isinstance(push, messages.Event) and push.event == "ended":
@@ -128,15 +120,37 @@ class Subscription(Generic[T]):
         """Wait for a link, however long; then subscribe, in the time that a call may take."""
         while True:
             await self._connection.ready()
-            call = self._connection.call(self._request(), repeat=True, receiver=self)
             try:
-                await self._connection.within(call)
+                await self._connection.within(self._ask())
                 return
             except TimeoutError:
                 if self._connection.is_connected:
                     raise
             except OmenError as error:
                 self._refused(error)
+
+    async def _ask(self) -> None:
+        """Subscribe once."""
+        await self._connection.call(self._request(), repeat=True, accept=self._accept)
+
+    def _accept(
+        self, link: Link, opened: Opened | None, answer: Answer, *, is_wanted: bool
+    ) -> None:
+        assert isinstance(answer, messages.Reply)
+        sub: int = answer.ok["sub"]
+        if not is_wanted:
+            link.detach(sub)
+        elif self._attach(link, sub):
+            self._start(answer.ok)
+
+    def _attach(self, link: Link, sub: int) -> bool:
+        """Be carried by ``link`` under ``sub``; False, and give that up, where this has ended."""
+        if self._ended is not None:
+            link.detach(sub)
+            return False
+        self._link, self._sub = link, sub
+        link.carry(sub, self)
+        return True
 
     def _request(self) -> Encode:
         raise NotImplementedError
