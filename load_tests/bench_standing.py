@@ -1,0 +1,248 @@
+"""Measures standing queries without a socket: an add that changes nothing, and ticks as they grow.
+
+    make bench-live            (or: python load_tests/bench_standing.py)
+
+*An add that changes no answer* is compared with the bare matrix product of its rows and all queries
+and the compare with their floors, in one run and by turns. "standing" is what the standing queries
+add to an add (``advance``), "whole add" is ``admit_add``, ``apply`` and ``advance``. Warm: the
+product's output is the same memory every time; cold: it is new memory every time.
+
+*A tick* is an add of 64 rows to a full window of 100,000, the standing queries catching up with it,
+and the pushes that follow from it, encoded. Shares are of the tick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from bench import machine
+from omendb_core.change import AddRequest, RowBatch
+from omendb_core.kernels import blas
+from omendb_core.live import Standing
+from omendb_core.query import NOTHING, prepare_queries
+from omendb_core.standing import StandingQuery
+from omendb_core.types import F32, Definition
+from omendb_core.window import Window
+
+from omendb_ws.catalog import Collection
+from omendb_ws.deliveries import Deliveries, Push
+from omendb_ws.live import LiveQueries, LiveQuery
+from omendb_ws.metrics import Metrics
+from omendb_ws.wire.limits import Limits
+from omendb_ws.work import Lane
+
+DIM = 128
+CAPACITY = 100_000
+K = 10
+#: Queries of one connection; all its pushes together are bounded.
+A_LANE = 100
+ROUNDS = 60
+TICKS = 100
+GROWTH = (10, 100, 1_000, 10_000, 100_000)
+#: The parts of ``Standing.advance`` that are told apart.
+PARTS = {
+    "leave": "_drop_dead",
+    "match": "_match",
+    "cut": "_cut_and_find_short",
+    "rescan": "_renew",
+    "publish": "_publish",
+}
+
+
+def add(window: Window, vectors: F32) -> None:
+    change = window.admit_add(AddRequest(RowBatch(vectors)), 1)
+    window.apply(change)  # type: ignore[arg-type]
+
+
+def filled(vectors: F32, capacity: int) -> Window:
+    window = Window(Definition(dim=DIM, capacity=capacity, metric="cosine", ids="auto"))
+    for at in range(0, len(vectors), 4096):
+        add(window, vectors[at : at + 4096])
+    return window
+
+
+def median_us(spent: list[float]) -> float:
+    return statistics.median(spent) * 1e6
+
+
+# -- an add that changes no answer --------------------------------------------------------------
+
+
+def unchanging(generator: np.random.Generator) -> None:
+    """Rows in the negative orthant never reach queries and rows of the positive one."""
+
+    def positive(count: int) -> F32:
+        return np.abs(generator.standard_normal((count, DIM), dtype=np.float32))
+
+    print("\nadds that change no answer; µs, median, and the ratio to product and compare")
+    print("queries   rows   product (warm)   (cold)   standing         whole add")
+    rows = positive(20_000)
+    for count in (1_000, 10_000):
+        window = filled(rows, 10 * CAPACITY)
+        window.standing.add([StandingQuery(k=K)] * count, prepare_queries(window, positive(count)))
+        for size in (16, 64, 256, 1024):
+            batches = [-positive(size) for _ in range(8)]
+            bare, cold, standing, whole = one_size(window, batches)
+            print(
+                f"{count:7,} {size:6} {bare:16.0f} {cold:8.0f} {standing:10.0f} "
+                f"{standing / bare:5.2f} {whole:11.0f} {whole / bare:5.2f}",
+                flush=True,
+            )
+
+
+def one_size(window: Window, batches: list[F32]) -> list[float]:
+    table = window.standing.table
+    queries, floors = table.vectors[: table.used], table.reach[: table.used]
+    products = np.empty((len(batches[0]), table.used), np.float32)
+    hits = np.empty(products.shape, np.bool_)
+    spent: list[list[float]] = [[], [], [], []]
+    clock = time.perf_counter
+    for number in range(ROUNDS):
+        rows = batches[number % len(batches)]
+        began = clock()
+        np.greater_equal(np.matmul(rows, queries.T, out=products), floors, out=hits)
+        spent[0].append(clock() - began)
+        began = clock()
+        _ = np.matmul(rows, queries.T) >= floors
+        spent[1].append(clock() - began)
+        began = clock()
+        add(window, rows)
+        applied = clock()
+        assert not len(window.standing.advance().changed)
+        spent[2].append(clock() - applied)
+        spent[3].append(clock() - began)
+    return [median_us(one) for one in spent]
+
+
+# -- ticks --------------------------------------------------------------------------------------
+
+
+class Takes:
+    """A reader that takes every push at once."""
+
+    def pushed(self, push: Push) -> None:
+        """Nothing is kept."""
+
+
+class Readers:
+    """Live queries of a full window, as the engine has them."""
+
+    def __init__(self, window: Window, vectors: F32) -> None:
+        metrics = Metrics(0.0)
+        self.collection = Collection("default", "bench", "memory", window, 0.0)
+        self.deliveries = Deliveries(metrics, Limits())
+        self.live = LiveQueries(metrics, self.deliveries)
+        lanes = [Lane() for _ in range(-(-len(vectors) // A_LANE))]
+        asked = StandingQuery(k=K)
+        queries = [
+            LiveQuery(
+                self.live, lanes[sub // A_LANE], self.collection, sub, True, Takes(), 600, asked,
+                NOTHING, 0,
+            )
+            for sub in range(len(vectors))
+        ]  # fmt: skip
+        self.live.start(queries, vectors)
+
+    def push(self) -> int:
+        """Advance, and make and take every push that follows; how many."""
+        found = self.collection.window.standing.advance()
+        self.live.changed(self.collection, found.changed, 0)
+        count = 0
+        while pushes := self.deliveries.push(0):
+            count += len(pushes)
+            for push in pushes:
+                self.deliveries.sent(push)
+        return count
+
+
+@contextmanager
+def timed_parts() -> Iterator[Counter[str]]:
+    """Seconds spent in each of ``PARTS`` while it lasts."""
+    spent: Counter[str] = Counter()
+    methods = {part: getattr(Standing, name) for part, name in PARTS.items()}
+
+    def timed(part: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return method(*arguments)
+            finally:
+                spent[part] += time.perf_counter() - began
+
+        return call
+
+    for part, method in methods.items():
+        setattr(Standing, PARTS[part], timed(part, method))
+    try:
+        yield spent
+    finally:
+        for part, method in methods.items():
+            setattr(Standing, PARTS[part], method)
+
+
+def growing(generator: np.random.Generator, most: int, is_clustered: bool) -> None:
+    kind = "clustered" if is_clustered else "uniform"
+    print(f"\nticks with adds of 64 rows, {kind}; µs a tick, median, and shares of all ticks")
+    parts = [*PARTS, "pushes"]
+    print("queries       tick  pushes   add " + " ".join(f"{part:>8}" for part in parts))
+    centres = generator.standard_normal((200, DIM), dtype=np.float32)
+
+    def vectors(count: int) -> F32:
+        noise = generator.standard_normal((count, DIM), dtype=np.float32)
+        if not is_clustered:
+            return noise
+        return centres[generator.integers(0, 200, count)] + np.float32(0.35) * noise
+
+    for count in GROWTH:
+        if count <= most:
+            one_count(filled(vectors(CAPACITY), CAPACITY), vectors(count), vectors(64 * TICKS))
+
+
+def one_count(window: Window, queries: F32, rows: F32) -> None:
+    readers = Readers(window, queries)
+    ticks: list[float] = []
+    adding = pushing = 0.0
+    pushes = 0
+    with timed_parts() as spent:
+        for batch in np.split(rows, TICKS):
+            began = time.perf_counter()
+            add(window, batch)
+            added = time.perf_counter()
+            pushes += readers.push()
+            ticks.append(time.perf_counter() - began)
+            adding += added - began
+            pushing += time.perf_counter() - added
+    spent["pushes"] = pushing - sum(spent.values())  # and what is left of advance
+    total = adding + pushing
+    shares = " ".join(f"{100 * spent[part] / total:7.1f}%" for part in [*PARTS, "pushes"])
+    print(
+        f"{len(queries):7,} {median_us(ticks):10,.0f} {pushes / TICKS:7.1f} "
+        f"{100 * adding / total:4.1f}% {shares}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure standing queries.")
+    parser.add_argument("--most", type=int, default=GROWTH[-1], help="standing queries at most")
+    parser.add_argument("--only", choices=["unchanging", "growing"])
+    options = parser.parse_args()
+    blas.use_threads(1)
+    print(f"{machine()}\n{DIM} dimensions, cosine, k = {K}")
+    generator = np.random.default_rng(0)
+    if options.only != "growing":
+        unchanging(generator)
+    if options.only != "unchanging":
+        for is_clustered in (False, True):
+            growing(generator, options.most, is_clustered)
+
+
+if __name__ == "__main__":
+    main()
