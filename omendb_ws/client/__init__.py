@@ -1,20 +1,23 @@
-"""The Python clients. ``aio.py`` is the asyncio one, which ``connecting.py`` puts together.
+"""The Python clients. ``aio.py`` is the asyncio one (with ``watching.py``), which
+``connecting.py`` puts together.
 
-requests.py, rows.py, answers.py, frames.py, adding.py
-    arguments to messages, messages to results, and the judgement of the add pipeline: pure.
-transport.py, link.py, connection.py, adder.py, subscriptions.py
-    one connection, many connections in a row, the pipeline's driver, subscriptions: asyncio, but
-    any Transport will do.
+requests.py, rows.py, answers.py, frames.py, adding.py, view.py
+    arguments to messages, messages to results, the judgement of the add pipeline, the answer of a
+    live query: pure.
+transport.py, link.py, connection.py, adder.py, subscriptions.py, live.py, subscribing.py
+    one connection, many connections in a row, the pipeline's driver, subscriptions, live queries,
+    many of which subscribe at once: asyncio, but any Transport will do.
 websocket.py
     the Transport over a WebSocket.
 """
 
 from ..errors import ConnectionLost
 from .aio import Client
-from .answers import Added, Answer, Description, FeedRows, Gap, Row, Rows
+from .answers import Added, Answer, Description, FeedRows, Gap, Left, LiveAnswer, Row, Rows
 from .backoff import Backoff
 from .connecting import Connecting, connect
-from .subscriptions import Feed, StatsWatch
+from .live import LiveQuery
+from .subscriptions import Feed, MatchFeed, StatsWatch
 
 __all__ = [
     "Added",
@@ -27,6 +30,10 @@ __all__ = [
     "Feed",
     "FeedRows",
     "Gap",
+    "Left",
+    "LiveAnswer",
+    "LiveQuery",
+    "MatchFeed",
     "Row",
     "Rows",
     "StatsWatch",

@@ -1,8 +1,8 @@
 """The asyncio client, ``db`` in ``async with connect(url) as db``: flat, and named as the wire.
 
 Here arguments become requests and answers become results; connecting, repeating, adding and
-subscribing are in the rooms beside it. Every call raises the class of the error's code
-(``omendb_ws.errors``), ``ConnectionLost``, or ``TimeoutError``.
+subscribing (``watching.py``) are in the rooms beside it. Every call raises the class of the error's
+code (``omendb_ws.errors``), ``ConnectionLost``, or ``TimeoutError``.
 
 **What is repeated.** Reads (and ``open``, ``describe``, ``list``, ``ping``, ``stats``, ``auth``)
 are asked again after a reconnect. Adds are repeated under a producer and number, so they go in
@@ -14,9 +14,9 @@ their reply with it: they raise ConnectionLost, and the outcome is unknown. Refu
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, overload
 
 from numpy.typing import NDArray
 from omendb_core.errors import BadRequest
@@ -30,12 +30,10 @@ from .answers import Added, Answer, Description, Row
 from .connection import Connection
 from .requests import Encode, Filter, SomeIds
 from .rows import ColumnGiven, IdsGiven, Metadata, Vectors, as_vectors
-from .subscriptions import Feed, StatsWatch
-
-IncludeNames: TypeAlias = Iterable[Literal["metadata", "vector"]]
+from .watching import IncludeNames, Watching
 
 
-class Client:
+class Client(Watching):
     """A connection to a server, for one event loop; safe for any number of its tasks.
 
     A call made after another one returned sees what that did. Calls that run at the same time may
@@ -43,12 +41,12 @@ class Client:
     """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._adders: dict[str, Adder] = {}
 
     async def close(self) -> None:
         """Close the connection. Calls and subscriptions that wait raise ConnectionLost."""
-        await self._connection.close()
+        await super().close()
         for adder in self._adders.values():
             await adder.close()
 
@@ -71,10 +69,6 @@ class Client:
     async def stats(self, collection: str | None = None) -> dict[str, Any]:
         """Return statistics of a collection, or of the server (PROTOCOL section 6 "stats")."""
         return await self._ask(requests.plain(messages.Stats, collection=collection))
-
-    def watch_stats(self, collection: str | None = None, *, every_ms: int = 1000) -> StatsWatch:
-        """Return an async iterator over the same statistics, one each ``every_ms``."""
-        return StatsWatch(self._connection, collection, every_ms)
 
     # -- collections ----------------------------------------------------------------------
 
@@ -296,35 +290,6 @@ class Client:
         queries = requests.as_queries(vectors)
         found = await self._connection.within(self._search(collection, queries, options))
         return found[0] if vectors.ndim == 1 else found
-
-    # -- subscriptions --------------------------------------------------------------------
-
-    def feed(
-        self,
-        collection: str,
-        *,
-        filter: Filter | None = None,
-        include: IncludeNames = (),
-        from_seq: int | None = None,
-        epoch: str | None = None,
-    ) -> Feed:
-        """Return an async iterator over the rows that are added: ``async for rows in db.feed(…)``.
-
-        It begins with the next row; with ``from_seq`` and ``epoch`` (of the last step of an earlier
-        feed: ``to_seq + 1``, ``epoch``) with that row, as far as it is still in the window. Each
-        step is a ``FeedRows``; look at its ``gap`` to learn of rows that were missed. Raises
-        NotFound, BadFilter, BadRequest, Forbidden, in the first step or on entering.
-        """
-        if (from_seq is None) != (epoch is None):
-            raise BadRequest("from_seq and epoch go together")
-        return Feed(
-            self._connection,
-            collection,
-            filter=filter,
-            include=requests.included(include),
-            from_seq=from_seq,
-            epoch=epoch,
-        )
 
     # -- inside ---------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import fields as fields_of
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from omendb_core.types import F32, U64, ColumnType, Hits, IdKind, Ids, Metric
@@ -118,13 +118,14 @@ class Answer(Rows):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Rows that a feed cannot deliver.
+    """Rows that a feed, or a match query, cannot deliver.
 
-    ``reason`` ``evicted`` or ``expired`` (or ``slow``): the rows ``from_seq … to_seq`` left the
-    window before this reader could take them. ``epoch``: the collection began anew (a restart that
-    lost it, a re-creation); everything after the last delivered row may be lost, ``from_seq`` is
-    the first seq not delivered in the old epoch, ``to_seq`` is None, and delivery goes on with the
-    first row that the new epoch still has.
+    ``reason`` ``evicted`` or ``expired``: the rows ``from_seq … to_seq`` left the window before
+    this reader could take them. ``slow``: more of them matched than the server keeps for a reader
+    of a match query. ``epoch``: the collection began anew (a restart that lost it, a re-creation);
+    everything after the last delivered row may be lost, ``from_seq`` is the first seq not delivered
+    in the old epoch, ``to_seq`` is None, and delivery goes on with the first row that the new epoch
+    still has.
     """
 
     from_seq: int
@@ -144,6 +145,54 @@ class FeedRows(Rows):
     to_seq: int
     epoch: str
     gap: Gap | None = None
+
+
+#: Why a row left a live answer: PROTOCOL section 6, or what only the client can say. ``moved``: the
+#: answer is another vector's now. ``missed``: it left while the connection was away. ``epoch``: the
+#: collection began anew, with other rows.
+LeftReason: TypeAlias = Literal[
+    "displaced", "evicted", "expired", "replaced", "deleted", "filtered", "updated",
+    "moved", "missed", "epoch",
+]  # fmt: skip
+
+
+class Left(NamedTuple):
+    """A row that was in the live answer yielded before and is not in this one.
+
+    Or, with the reason ``updated``, is there again with other metadata, and so in ``entered`` too.
+    """
+
+    id: int | str
+    seq: int
+    reason: LeftReason
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveAnswer(Rows):
+    """The whole answer of a live query at ``version``, best first; ``scores`` is never None.
+
+    It equals what ``search`` returns at that version, to the bit. ``entered`` (best first) and
+    ``left`` lead here from the answer yielded before; in the first one everything has entered.
+    ``moved``: the query was pointed at another vector since (rows that stayed have new scores).
+    ``resumed``: the connection was lost since, and this corrects the answer yielded before;
+    ``epoch`` tells whether the collection is still the same. The arrays are read-only, and
+    metadata objects are shared by the answers that hold them.
+    """
+
+    epoch: str
+    entered: Rows
+    left: Sequence[Left]
+    moved: bool = False
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """What a live query answers at ``version``, as the reply to a subscribe or move holds it."""
+
+    epoch: str
+    version: int
+    hits: Hits
 
 
 def read_description(ok: JsonObject) -> Description:
@@ -178,6 +227,24 @@ def read_results(results: messages.Results) -> list[Answer]:
         )
         start = stop
     return answers
+
+
+def read_snapshots(results: messages.Results, epoch: str) -> list[Snapshot]:
+    """Return one Snapshot for each query: copies, as it stays when the others have changed."""
+    hits = results.hits
+    snapshots, start = [], 0
+    for count in results.counts.tolist():
+        stop = start + count
+        own = Hits(
+            ids=hits.ids[start:stop] if isinstance(hits.ids, list) else hits.ids[start:stop].copy(),
+            seqs=hits.seqs[start:stop].copy(),
+            scores=None if hits.scores is None else hits.scores[start:stop].copy(),
+            metadata=None if hits.metadata is None else _objects(hits.metadata[start:stop]),
+            vectors=None if hits.vectors is None else hits.vectors[start:stop].copy(),
+        )
+        snapshots.append(Snapshot(epoch, results.version, own))
+        start = stop
+    return snapshots
 
 
 def read_search(ok: JsonObject, kind: IdKind) -> Answer:

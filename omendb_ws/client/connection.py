@@ -128,8 +128,8 @@ class Connection:
         With ``collection`` its handle is opened first where need be; and once more where it, or
         what is known of the collection, turns out to be stale. ``accept``: see ``Link.ask``.
         ``repeat``: asked again where the connection took the reply with it (unless the other side
-        blamed a message); else that is ConnectionLost. Refusals that may pass are waited out, at most MAX_ATTEMPTS times. Raises
-        the server's error, and what ``encode`` raises.
+        blamed a message); else that is ConnectionLost. Refusals that may pass are waited out, at
+        most MAX_ATTEMPTS times. Raises the server's error, and what ``encode`` raises.
         """
         attempt, stale = 0, False
         while True:

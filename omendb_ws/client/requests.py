@@ -7,19 +7,23 @@ that the request is sent. Local refusals raise the class that the server would a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 from omendb_core.errors import BadId, BadK, BadRequest, BadVector
 from omendb_core.types import F32, MAX_SAFE_INTEGER, Include
 
 from ..wire import binary, messages, text
+from ..wire.hits import dumps
 from ..wire.messages import Incoming
 from ..wire.opcodes import MAX_U32
 from .answers import Opened
-from .rows import check_dim
+from .rows import Vectors, as_vectors, check_dim
 from .transport import TEXT_MARK
 
 #: Builds a request's message, given its id and the collection as this connection opened it.
@@ -69,6 +73,88 @@ def search(
         )
 
     return encode
+
+
+def subscribe_live(vectors: F32, options: LiveOptions) -> Encode:
+    """Return what builds a SUBSCRIBE for ``vectors`` float32 (n, dim): n live subscriptions.
+
+    Building it raises DimMismatch.
+    """
+
+    def encode(request_id: int, opened: Opened | None) -> bytes:
+        assert opened is not None
+        check_dim(vectors, opened.description.dim)
+        return binary.encode_subscribe(
+            request_id,
+            opened.handle,
+            vectors,
+            options.k,
+            options.filter,
+            options.min_score,
+            options.include,
+            options.every_ms,
+            "binary",
+        )
+
+    return encode
+
+
+def move(sub: int, vector: F32) -> Encode:
+    """Return what builds a MOVE of ``sub`` to ``vector`` float32 (1, dim)."""
+    return lambda request_id, _: binary.encode_move(request_id, sub, vector)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """All of a live subscription but its vector. ``text``: the same for options that are alike."""
+
+    collection: str
+    k: int
+    filter: dict[str, Any] | None
+    min_score: float | None
+    include: Include
+    every_ms: int
+    text: bytes
+
+
+def live_options(
+    collection: str,
+    k: int,
+    *,
+    filter: Filter | None,
+    min_score: float | None,
+    include: Iterable[str],
+    every_ms: int,
+) -> LiveOptions:
+    """Return the options of a live subscription, copied. Raises BadK, BadRequest."""
+    if not isinstance(collection, str):
+        raise BadRequest("collection: must be a string")
+    check_k(k)
+    check_min_score(min_score)
+    wanted = included(include)
+    given_filter = dict(filter) if isinstance(filter, Mapping) else filter
+    given = [collection, int(k), given_filter, min_score, list(wanted), every_ms]
+    try:
+        text = dumps(given)
+    except TypeError as error:
+        raise BadRequest(f"live: no JSON: {error}") from None
+    _, _, copied, floor, _, every = orjson.loads(text)
+    return LiveOptions(collection, int(k), copied, floor, wanted, every, text)
+
+
+def check_min_score(min_score: object) -> None:
+    """Raise BadRequest for NaN and infinities, which JSON does not know; the rest is the server's
+    to say."""
+    if isinstance(min_score, float | np.floating) and not math.isfinite(min_score):
+        raise BadRequest("min_score: must be finite")
+
+
+def one_vector(vector: Vectors) -> F32:
+    """Return ``vector`` (dim,) as float32 (1, dim), a copy. Raises BadVector, NonFinite."""
+    made = as_vectors(vector)
+    if made.ndim != 1 or len(made) == 0:
+        raise BadVector("vector: must be one vector (dim,)")
+    return made.reshape(1, -1).copy()
 
 
 def check_k(k: object) -> None:

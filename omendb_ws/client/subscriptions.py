@@ -1,4 +1,4 @@
-"""Subscriptions as async iterators: feeds of added rows, and statistics.
+"""Subscriptions as async iterators: added rows (feeds, match queries), and statistics.
 
 Knows connections and links, no socket. A subscription attaches itself *on demand*: when someone
 waits for its next item and no link carries it, it subscribes, from its cursor where it has one. So
@@ -11,7 +11,8 @@ everything. Meanwhile the server's window is the buffer, and rows that leave it 
 (Not reading the socket would hold up every reply of the connection as well; and dropping rows would
 be silent.)
 
-Each kind is a ``Subscription`` with its own request and its own way to keep what arrives.
+Each kind is a ``Subscription`` with its own request and its own way to keep what arrives. Live
+queries are in ``live.py``.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from omendb_core.errors import Forbidden, OmenError, WrongEpoch
-from omendb_core.types import Include
+from omendb_core.types import F32, Include
 
 from ..wire import messages
-from ..wire.messages import JsonObject
+from ..wire.messages import JsonObject, SubscriptionKind
 from . import requests
 from .answers import FeedRows, Gap, Opened, gap_alone, read_feed_rows
 from .connection import Connection
@@ -179,6 +180,8 @@ class Feed(Subscription[FeedRows]):
     were delivered are not delivered.)
     """
 
+    _kind: ClassVar[SubscriptionKind] = "feed"
+
     def __init__(
         self,
         connection: Connection,
@@ -190,7 +193,9 @@ class Feed(Subscription[FeedRows]):
         epoch: str | None,
     ) -> None:
         super().__init__(connection)
-        self._fields = {"collection": collection, "filter": filter, "include": include}
+        self._fields: dict[str, Any] = {
+            "collection": collection, "filter": filter, "include": include,
+        }  # fmt: skip
         self._from_seq = from_seq
         self._epoch = epoch
         self._waiting: deque[tuple[FeedRows, int]] = deque()
@@ -212,7 +217,7 @@ class Feed(Subscription[FeedRows]):
     def _request(self) -> Encode:
         return requests.plain(
             messages.Subscribe,
-            kind="feed",
+            kind=self._kind,
             encoding="binary",
             from_seq=self._from_seq,
             epoch=self._epoch if self._from_seq is not None else None,
@@ -265,6 +270,33 @@ class Feed(Subscription[FeedRows]):
             if len(rows) or rows.gap is not None:
                 return rows
         return None
+
+
+class MatchFeed(Feed):
+    """Every added row that scores at least ``min_score`` against a vector, in seq order.
+
+    As ``Feed``, with ``scores``. A gap with the reason ``slow`` says that more rows matched than
+    the server keeps for a reader that does not take them (``max_pending_rows``).
+    """
+
+    _kind = "match"
+
+    def __init__(
+        self,
+        connection: Connection,
+        collection: str,
+        *,
+        vector: F32,
+        min_score: float,
+        filter: Filter | None,
+        include: Include,
+        from_seq: int | None,
+        epoch: str | None,
+    ) -> None:
+        super().__init__(
+            connection, collection, filter=filter, include=include, from_seq=from_seq, epoch=epoch
+        )
+        self._fields |= {"vectors": vector, "min_score": min_score}
 
 
 class StatsWatch(Subscription[dict[str, Any]]):

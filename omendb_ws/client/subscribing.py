@@ -1,0 +1,141 @@
+"""How live queries subscribe: many at a time, those that are alike in all but the vector.
+
+Queries that ask within one turn of the loop go out together by SUBSCRIBE (PROTOCOL section 7), at
+most ``max_queries`` in a message: thousands do so at once when a connection comes back. A batch
+that is refused because of one vector, or as too much at once, is halved until what is refused
+stands alone. Knows connections and links, no socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
+
+import numpy as np
+from omendb_core.errors import NonFinite, OmenError, Quota, TooLarge, ZeroNorm
+from omendb_core.types import F32
+
+from ..errors import ConnectionLost
+from ..wire import messages
+from . import requests
+from .answers import Opened, Snapshot, read_snapshots
+from .connection import Connection
+from .link import Answer, Link
+from .requests import LiveOptions
+
+#: Refusals that fewer vectors at a time may avoid.
+_DIVISIBLE: Final = (NonFinite, ZeroNorm, TooLarge, Quota)
+
+
+class Subscriber(Protocol):
+    """Who is subscribed: a live query."""
+
+    def begin(self, link: Link, sub: int, snapshot: Snapshot, vector: F32) -> None:
+        """Be carried by ``link`` under ``sub``, from ``snapshot`` of ``vector`` on."""
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """One query that waits; ``vector`` float32 (1, dim). ``future`` is done if nobody waits."""
+
+    subscriber: Subscriber
+    vector: F32
+    future: asyncio.Future[None]
+
+
+class Subscribing:
+    """Subscribes the live queries of one client."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: dict[tuple[bytes, int], list[_Asked]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def subscribe(self, subscriber: Subscriber, options: LiveOptions, vector: F32) -> None:
+        """Subscribe ``subscriber`` with ``vector`` float32 (1, dim); return when it has begun.
+
+        Cancelling leaves nothing behind. Raises the server's error, ConnectionLost.
+        """
+        loop = asyncio.get_running_loop()
+        asked = _Asked(subscriber, vector, loop.create_future())
+        alike = (options.text, vector.shape[1])
+        if alike not in self._waiting:
+            self._waiting[alike] = []
+            loop.call_soon(self._send, alike, options)
+        self._waiting[alike].append(asked)
+        await asked.future
+
+    async def close(self) -> None:
+        """End. Whoever still waits raises ConnectionLost."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _send(self, alike: tuple[bytes, int], options: LiveOptions) -> None:
+        batch = [asked for asked in self._waiting.pop(alike) if not asked.future.done()]
+        if batch:
+            task = asyncio.get_running_loop().create_task(self._ask(options, batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, options: LiveOptions, batch: list[_Asked]) -> None:
+        """Subscribe a batch of any size; every future is done afterwards."""
+        try:
+            most = (await self._connection.ready()).limits.max_queries
+            parts = [batch[start : start + most] for start in range(0, len(batch), most)]
+            await asyncio.gather(*[self._ask_part(options, part) for part in parts])
+        except OmenError as error:
+            _fail(batch, error)
+        except asyncio.CancelledError:
+            _fail(batch, ConnectionLost("this client is closed"))
+            raise
+        except Exception as error:
+            _fail(batch, ConnectionLost(f"a fault of this client: {error!r}"))
+            raise
+
+    async def _ask_part(self, options: LiveOptions, part: list[_Asked]) -> None:
+        vectors = np.concatenate([asked.vector for asked in part])
+        try:
+            await self._connection.call(
+                requests.subscribe_live(vectors, options),
+                repeat=True,
+                collection=options.collection,
+                accept=partial(_accept, part),
+            )
+        except OmenError as error:
+            if len(part) == 1 or not isinstance(error, _DIVISIBLE):
+                return _fail(part, error)
+            half = len(part) // 2
+            for fewer in (part[:half], part[half:]):
+                await self._ask_part(options, fewer)
+        return None
+
+
+def _accept(
+    part: list[_Asked], link: Link, opened: Opened | None, answer: Answer, *, is_wanted: bool
+) -> None:
+    """Hand each query its part of the answer; give up what nobody waits for any more."""
+    assert opened is not None
+    assert isinstance(answer, messages.Results)
+    snapshots = read_snapshots(answer, opened.description.epoch)
+    for asked, sub, snapshot in zip(part, answer.subs or [], snapshots, strict=True):
+        if not is_wanted or asked.future.done():
+            link.detach(sub)
+        else:
+            asked.subscriber.begin(link, sub, snapshot, asked.vector)
+            asked.future.set_result(None)
+
+
+def _fail(batch: list[_Asked], error: OmenError) -> None:
+    """Tell those who still wait. Each has its own copy: it is raised in many tasks."""
+    for asked in batch:
+        if not asked.future.done():
+            copy = type(error)(error.message, row=None, **error.details)
+            copy.__cause__ = error
+            asked.future.set_exception(copy)
+            asked.future.exception()  # seen: the asker may be cancelled before it looks

@@ -1,0 +1,135 @@
+"""The client's subscriptions: calls that return async iterators, named as the wire.
+
+Here arguments are checked and copied; the iterators are in ``subscriptions.py`` and ``live.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, TypeAlias
+
+from omendb_core.errors import BadRequest
+
+from . import requests
+from .connection import Connection
+from .live import LiveQuery
+from .requests import Filter
+from .rows import Vectors
+from .subscribing import Subscribing
+from .subscriptions import Feed, MatchFeed, StatsWatch
+
+IncludeNames: TypeAlias = Iterable[Literal["metadata", "vector"]]
+
+
+class Watching:
+    """What ``Client`` is beside requests and answers. Owns the connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._subscribing = Subscribing(connection)
+
+    async def close(self) -> None:
+        """Close the connection. Calls and subscriptions that wait raise ConnectionLost."""
+        await self._connection.close()
+        await self._subscribing.close()
+
+    def live(
+        self,
+        collection: str,
+        vector: Vectors,
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        min_score: float | None = None,
+        include: IncludeNames = (),
+        every_ms: int = 0,
+    ) -> LiveQuery:
+        """Return an async iterator over the ``k`` nearest rows: whole, each time they change.
+
+        ``async for answer in db.live(…)``: each step is a ``LiveAnswer``, first that of this
+        moment; it equals what ``search`` with these arguments returns at its ``version``.
+        ``vector`` (dim,); ``await query.move(vector)`` on what this returns points it at another.
+        ``every_ms`` is the least time between two answers from the server, 0 … 60,000. Enter it
+        (``async with``) to subscribe at once, else the first step does. Queries that subscribe at
+        the same time do so together, so start thousands with ``asyncio.gather``.
+
+        Raises BadVector, NonFinite, BadK, BadRequest here; DimMismatch, ZeroNorm, BadFilter, BadK,
+        BadRequest, TooLarge, Quota, NotFound (the collection), Forbidden, ConnectionLost in the
+        first step or on entering.
+        """
+        options = requests.live_options(
+            collection,
+            k,
+            filter=filter,
+            min_score=min_score,
+            include=include,
+            every_ms=every_ms,
+        )
+        one = requests.one_vector(vector)
+        return LiveQuery(self._connection, self._subscribing, options, one)
+
+    def match(
+        self,
+        collection: str,
+        vector: Vectors,
+        min_score: float,
+        *,
+        filter: Filter | None = None,
+        include: IncludeNames = (),
+        from_seq: int | None = None,
+        epoch: str | None = None,
+    ) -> MatchFeed:
+        """Return an async iterator over added rows that score at least ``min_score``.
+
+        ``vector`` (dim,). Otherwise as ``feed``: each step is a ``FeedRows``, with ``scores``, and
+        its ``gap`` tells of rows that were missed. Raises BadVector, NonFinite, BadRequest here;
+        DimMismatch, ZeroNorm, BadFilter, BadRequest, Quota, NotFound, Forbidden in the first step
+        or on entering.
+        """
+        _check_start(from_seq, epoch)
+        requests.check_min_score(min_score)
+        return MatchFeed(
+            self._connection,
+            collection,
+            vector=requests.one_vector(vector),
+            min_score=min_score,
+            filter=filter,
+            include=requests.included(include),
+            from_seq=from_seq,
+            epoch=epoch,
+        )
+
+    def feed(
+        self,
+        collection: str,
+        *,
+        filter: Filter | None = None,
+        include: IncludeNames = (),
+        from_seq: int | None = None,
+        epoch: str | None = None,
+    ) -> Feed:
+        """Return an async iterator over the rows that are added: ``async for rows in db.feed(…)``.
+
+        It begins with the next row; with ``from_seq`` and ``epoch`` (of the last step of an earlier
+        feed: ``to_seq + 1``, ``epoch``) with that row, as far as it is still in the window. Each
+        step is a ``FeedRows``; look at its ``gap`` to learn of rows that were missed. Raises
+        NotFound, BadFilter, BadRequest, Forbidden, in the first step or on entering.
+        """
+        _check_start(from_seq, epoch)
+        return Feed(
+            self._connection,
+            collection,
+            filter=filter,
+            include=requests.included(include),
+            from_seq=from_seq,
+            epoch=epoch,
+        )
+
+    def watch_stats(self, collection: str | None = None, *, every_ms: int = 1000) -> StatsWatch:
+        """Return an async iterator over what ``stats`` returns, one each ``every_ms``."""
+        return StatsWatch(self._connection, collection, every_ms)
+
+
+def _check_start(from_seq: int | None, epoch: str | None) -> None:
+    if (from_seq is None) != (epoch is None):
+        raise BadRequest("from_seq and epoch go together")
