@@ -23,7 +23,7 @@ from omendb_ws.auth import key_entry
 from omendb_ws.config import Settings
 from omendb_ws.server import Server
 from omendb_ws.wire import binary
-from omendb_ws.wire.messages import Added, Results, Rows
+from omendb_ws.wire.messages import Added, Live, Results, Rows
 from omendb_ws.work import Gone
 
 PATIENCE_SECONDS = 20.0
@@ -57,7 +57,7 @@ class Raw:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.hello: dict[str, Any] = {}
-        self.events: list[dict[str, Any] | Rows] = []
+        self.events: list[dict[str, Any] | Live | Rows] = []
         self.replies: dict[int, Any] = {}
         self.order: list[Any] = []
         self._last_id = 0
@@ -89,7 +89,7 @@ class Raw:
             data = await self.socket.recv()
         if isinstance(data, bytes):
             decoded = binary.decode_incoming(data)
-            if isinstance(decoded, Rows):
+            if isinstance(decoded, Live | Rows):
                 self.events.append(decoded)
             else:
                 self.replies[decoded[0]] = decoded[1]
