@@ -1,0 +1,5 @@
+"""``python -m load_tests.peers``."""
+
+from .compare import main
+
+main()
