@@ -1,0 +1,263 @@
+"""What a scenario is: a TOML file as frozen data, checked when it is read.
+
+Pure. One collection, and what is done to it at the same time, each in a table of its own:
+``search`` and ``add`` (requests), ``connect`` (connections opened, used once and closed), and the
+standing queries ``live``, ``match``, ``feed``. Rates are requests a second of all processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from omendb_core.types import METRICS
+
+from .arrivals import Arrivals
+
+FOLDER: Final = Path(__file__).parent.parent / "scenarios"
+Source = Literal["random", "clustered", "file", "digits"]
+#: Most unanswered requests of a connection in open mode; servers stop reading at 1,024.
+OPEN_IN_FLIGHT: Final = 1000
+MAX_SECONDS: Final = 24 * 3600.0
+
+
+class ScenarioError(ValueError):
+    """A scenario that makes no sense; the message names table and field."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """How long, after ``warm_up_seconds`` that are not counted, and by how many processes."""
+
+    seconds: float = 10.0
+    warm_up_seconds: float = 2.0
+    drain_seconds: float = 5.0
+    interval_seconds: float = 1.0
+    processes: int = 1
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The window, and how many rows it is filled with before the load (-1: to capacity)."""
+
+    dim: int = 128
+    capacity: int = 100_000
+    metric: str = "cosine"
+    ids: str = "u64"
+    durability: str = "memory"
+    fill: int = -1
+
+    @property
+    def filled(self) -> int:
+        """Rows put in before the load."""
+        return self.capacity if self.fill < 0 else self.fill
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Where vectors come from (see ``vectors``). ``pool``: rows that are taken in turn."""
+
+    source: Source = "random"
+    pool: int = 50_000
+    path: str = ""
+    clusters: int = 100
+    spread: float = 0.5
+    drift: float = 0.0
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Requests of one kind. Open arrivals need ``rate``, or ``times_capacity``: that many times
+    what a short closed run before it achieved. ``in_flight`` is for each connection; in open mode
+    it is a limit, and 0 is the highest."""
+
+    arrivals: Arrivals = "closed"
+    rate: float = 0.0
+    times_capacity: float = 0.0
+    connections: int = 1
+    in_flight: int = 0
+    rows: int = 1
+    k: int = 10
+    queries: int = 1024
+    verified: float = 0.0
+    filter: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def places(self) -> int:
+        """Most unanswered requests of a connection."""
+        return self.in_flight or (1 if self.arrivals == "closed" else OPEN_IN_FLIGHT)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Standing queries. ``per_connection`` on each; ``reads`` false: nothing is ever read."""
+
+    connections: int = 1
+    per_connection: int = 1
+    k: int = 10
+    min_score: float = 0.5
+    every_ms: int = 0
+    reads: bool = True
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """All of it. ``sections`` are the tables of the file that are there."""
+
+    name: str
+    description: str
+    load: Load
+    collection: Collection
+    vectors: Vectors
+    search: Requests | None = None
+    add: Requests | None = None
+    connect: Requests | None = None
+    live: Standing | None = None
+    match: Standing | None = None
+    feed: Standing | None = None
+
+    @property
+    def requests(self) -> dict[str, Requests]:
+        """The kinds of requests that are sent, by name."""
+        found = {"search": self.search, "add": self.add, "connect": self.connect}
+        return {name: one for name, one in found.items() if one is not None}
+
+    @property
+    def standing(self) -> dict[str, Standing]:
+        """The kinds of standing queries, by name."""
+        found = {"live": self.live, "match": self.match, "feed": self.feed}
+        return {name: one for name, one in found.items() if one is not None}
+
+    @property
+    def total_seconds(self) -> float:
+        """From the first request that is meant to be sent to the last."""
+        return self.load.warm_up_seconds + self.load.seconds
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting, by table: what a result holds."""
+        tables = dataclasses.asdict(self)
+        return {name: one for name, one in tables.items() if isinstance(one, dict)}
+
+
+_TABLES: Final[Mapping[str, type]] = {
+    "load": Load, "collection": Collection, "vectors": Vectors, "search": Requests,
+    "add": Requests, "connect": Requests, "live": Standing, "match": Standing, "feed": Standing,
+}  # fmt: skip
+_ALWAYS: Final = ("load", "collection", "vectors")
+#: Least values that make sense; 0 where a field is not here.
+_LEAST: Final[Mapping[str, float]] = {
+    "seconds": 0.1, "interval_seconds": 0.1, "processes": 1, "dim": 1, "capacity": 1, "pool": 1,
+    "clusters": 1, "connections": 1, "rows": 1, "k": 1, "queries": 1, "per_connection": 1,
+    "fill": -1, "min_score": -1e30,
+}  # fmt: skip
+
+
+def names() -> list[str]:
+    """The scenarios that come with this package."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def read(path_or_name: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
+    """A scenario out of a file, or by name; ``overrides`` are values by ``table.field``.
+
+    Raises ScenarioError.
+    """
+    path = Path(path_or_name)
+    if path.suffix != ".toml":
+        path = FOLDER / f"{path_or_name}.toml"
+    if not path.is_file():
+        raise ScenarioError(f"{path_or_name}: no such file, nor one of {', '.join(names())}")
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{path}: {error}") from None
+    return parse(path.stem, document, overrides or {})
+
+
+def parse(name: str, document: dict[str, Any], overrides: Mapping[str, Any]) -> Scenario:
+    """A scenario out of a document. Raises ScenarioError."""
+    description = document.pop("description", "")
+    if not isinstance(description, str):
+        raise ScenarioError("description: must be a string")
+    for key, value in overrides.items():
+        table, _, of_table = key.partition(".")
+        if table not in document and table not in _ALWAYS:
+            raise ScenarioError(f"{key}: scenario {name} has no table {table}")
+        document.setdefault(table, {})[of_table] = value
+    for table in document:
+        if table not in _TABLES:
+            raise ScenarioError(f"{table}: unknown; there is: description, {', '.join(_TABLES)}")
+    for table in _ALWAYS:
+        document.setdefault(table, {})
+    found = {table: _table(table, values) for table, values in document.items()}
+    made = Scenario(name=name, description=description, **found)
+    _check(made)
+    return made
+
+
+def _table(table: str, values: Any) -> Any:
+    kind = _TABLES[table]
+    if not isinstance(values, dict):
+        raise ScenarioError(f"{table}: must be a table")
+    kinds = typing.get_type_hints(kind)
+    for name, value in values.items():
+        if name not in kinds:
+            raise ScenarioError(f"{table}.{name}: unknown; there is: {', '.join(kinds)}")
+        values[name] = _value(f"{table}.{name}", kinds[name], value, _LEAST.get(name, 0))
+    return kind(**values)
+
+
+def _value(where: str, kind: Any, value: Any, least: float) -> Any:
+    if typing.get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ScenarioError(f"{where}: {value!r} is none of {', '.join(get_args(kind))}")
+        return value
+    if kind is float and type(value) is int:
+        value = float(value)
+    wanted = kind if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else dict
+    if type(value) is not wanted:
+        raise ScenarioError(f"{where}: must be {_CALLED[wanted]}, not {value!r}")
+    if isinstance(value, int | float) and not isinstance(value, bool) and not value >= least:
+        raise ScenarioError(f"{where}: {value} is below {least:g}")
+    return value
+
+
+_CALLED: Final[Mapping[type, str]] = {
+    int: "an integer", float: "a number", str: "a string", bool: "true or false", dict: "a table",
+}  # fmt: skip
+
+
+def _check(scenario: Scenario) -> None:
+    """What holds between fields."""
+    collection, load = scenario.collection, scenario.load
+    if load.seconds > MAX_SECONDS:
+        raise ScenarioError(f"load.seconds: {load.seconds:g} is above {MAX_SECONDS:g}")
+    if collection.metric not in METRICS:
+        raise ScenarioError(f"collection.metric: must be one of {', '.join(METRICS)}")
+    if collection.ids not in ("auto", "u64"):
+        raise ScenarioError("collection.ids: must be auto or u64")
+    if scenario.vectors.source == "file" and not scenario.vectors.path:
+        raise ScenarioError("vectors.path: missing; the source is a file")
+    if not scenario.requests and not scenario.standing:
+        raise ScenarioError(f"{scenario.name}: does nothing; give it a table search, add, …")
+    for name, one in scenario.requests.items():
+        is_open = one.arrivals != "closed"
+        if is_open and not (one.rate or one.times_capacity):
+            raise ScenarioError(f"{name}.rate: missing; arrivals are {one.arrivals}")
+        if not is_open and (one.rate or one.times_capacity):
+            raise ScenarioError(f"{name}.rate: closed arrivals have none; say poisson or constant")
+        if one.in_flight > OPEN_IN_FLIGHT:
+            raise ScenarioError(f"{name}.in_flight: {one.in_flight} is above {OPEN_IN_FLIGHT}")
+        if one.verified > 1:
+            raise ScenarioError(f"{name}.verified: a share, at most 1")
+        if one.rows > collection.capacity:
+            raise ScenarioError(f"{name}.rows: more than the capacity")
+        if load.processes > one.connections and name != "add":
+            raise ScenarioError(f"{name}.connections: fewer than processes ({load.processes})")

@@ -1,0 +1,183 @@
+"""One kind of request over its connections, in one process: sent when due, timed, recorded.
+
+A connection has as many *places* as it may have unanswered requests. Closed: each place sends again
+when it was answered. Open: a request is sent at its planned time by the next free place; where none
+is free it waits, and its time runs all the same. Owns what is unanswered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from omendb_core.types import F64
+
+from omendb_ws.wire import text
+from omendb_ws.wire.messages import ErrorReply
+from omendb_ws.wire.opcodes import MAGIC, MAX_U32
+
+from .alarm import Alarm
+from .connection import Connection
+from .recording import Part, Recording, Span
+from .requests import Source
+
+_CLOCK: Final = time.perf_counter
+
+
+class Stream:
+    """``plan`` float64 seconds from the beginning, sorted; None: closed."""
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        connections: Sequence[Connection],
+        places: int,
+        plan: F64 | None,
+    ) -> None:
+        self.recording = Recording(name)
+        self._source = source
+        self._connections = connections
+        self._free: deque[Connection] = deque(list(connections) * places)
+        self._parked: list[Connection] = []
+        self._is_open = plan is not None
+        self._plan_array = plan
+        self._plan: list[float] = []
+        self._next = 0
+        self._last_id = 0
+        self._pending: dict[int, tuple[float, float, int, Connection]] = {}
+        self._is_over = False
+        self._alarm: Alarm | None = None
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that are out."""
+        return len(self._pending)
+
+    def start(self, began: float) -> None:
+        """Send from ``began`` on."""
+        for connection in self._connections:
+            self._listen(connection)
+        self._alarm = Alarm(self._rang)
+        if self._plan_array is not None:
+            self._plan_array = self._plan_array + began
+            self._plan = self._plan_array.tolist()
+        self._alarm.set(self._plan[0] if self._plan else began)
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._is_over = True
+        if self._alarm is not None:
+            self._alarm.close()
+
+    def part(self, span: Span) -> Part:
+        """The figures, when it is over."""
+        for intended, sent, *_ in self._pending.values():
+            self.recording.never_answered(intended, sent)
+        self._pending.clear()
+        return self.recording.part(span, self._plan_array, self._next)
+
+    # -- sending
+
+    def _rang(self) -> None:
+        now = _CLOCK()
+        if self._is_open:
+            self._send_due(now)
+        elif not self._is_over:
+            places, self._free = self._free, deque()
+            for connection in places:
+                self._send(connection, now)
+            self._flush()
+
+    def _send_due(self, now: float) -> None:
+        """Send what is due; wake up for what is not. Without a free place an answer will."""
+        plan, free, count = self._plan, self._free, len(self._plan)
+        if self._is_over:
+            return
+        at = self._next
+        used = set()
+        while at < count and plan[at] <= now and free:
+            connection = free.popleft()
+            if connection.is_lost:
+                continue
+            if not connection.is_writable:
+                self._parked.append(connection)
+                continue
+            self._send(connection, plan[at])
+            used.add(connection)
+            at += 1
+        self._next = at
+        for connection in used:
+            connection.flush()
+        if at < count and free and self._alarm is not None:
+            self._alarm.set(plan[at])
+
+    def _send(self, connection: Connection, intended: float) -> None:
+        self._last_id = request_id = self._last_id % MAX_U32 + 1
+        frame, tag = self._source.request(request_id, connection.handle)
+        self._pending[request_id] = (intended, _CLOCK(), tag, connection)
+        connection.queue(frame)
+
+    def _flush(self) -> None:
+        for connection in self._connections:
+            connection.flush()
+
+    # -- receiving
+
+    def _listen(self, connection: Connection) -> None:
+        """Every message of ``connection`` is an answer. Written flat: this is the hot path."""
+        pending, answered, look = self._pending, self.recording.answered, self._source.answered
+
+        def take(message: bytes, now: float) -> None:
+            if message[0] != MAGIC:
+                self._refused(connection, message, now)
+                return
+            found = pending.pop(int.from_bytes(message[4:8], "little"), None)
+            if found is None:
+                return
+            intended, sent, tag, _ = found
+            answered(intended, sent, now)
+            look(tag, sent, message)
+            self._again(connection, now)
+
+        def room() -> None:
+            parked, self._parked = self._parked, []
+            self._free.extend(parked)
+            self._send_due(_CLOCK())
+
+        connection.on_message = take
+        connection.on_room = room
+        connection.on_lost = lambda code: self._lost(connection, code)
+
+    def _again(self, connection: Connection, now: float) -> None:
+        """A place is free. What it sends leaves when all that was read has been looked at."""
+        if self._is_over:
+            return
+        if not self._is_open:
+            self._send(connection, now)
+            return
+        free = self._free
+        free.append(connection)
+        # With other places free, nothing can be waiting for this one.
+        if len(free) == 1:
+            self._send_due(now)
+
+    def _refused(self, connection: Connection, message: bytes, now: float) -> None:
+        said = text.decode_incoming(message)
+        if not isinstance(said, ErrorReply):
+            return
+        found = self._pending.pop(said.id, None) if said.id is not None else None
+        if found is None:
+            self.recording.failed(now, now, f"event_{said.error.code}")
+            return
+        self.recording.failed(found[0], found[1], said.error.code)
+        self._again(connection, now)
+
+    def _lost(self, connection: Connection, code: int) -> None:
+        gone = [one for one, found in self._pending.items() if found[3] is connection]
+        for request_id in gone:
+            intended, sent, *_ = self._pending.pop(request_id)
+            self.recording.failed(intended, sent, f"closed_{code}")
