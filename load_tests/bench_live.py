@@ -114,9 +114,11 @@ class Reader:
         if reply[0] != 0xDB:
             raise RuntimeError(f"refused: {reply[:300]!r}")
         found = binary.decode_incoming(reply)
-        assert isinstance(found, tuple) and isinstance(found[1], Results)
+        assert isinstance(found, tuple)
+        assert isinstance(found[1], Results)
         results, end = found[1], 0
-        assert results.subs is not None and results.hits.scores is not None
+        assert results.subs is not None
+        assert results.hits.scores is not None
         for sub, count, vector in zip(results.subs, results.counts, vectors, strict=True):
             rows = slice(end, end + int(count))
             end = rows.stop
@@ -195,7 +197,8 @@ class Adder:
                 self.refused += 1
                 continue
             found = binary.decode_incoming(reply)
-            assert isinstance(found, tuple) and isinstance(found[1], Added)
+            assert isinstance(found, tuple)
+            assert isinstance(found[1], Added)
             assert found[1].version == self.version + 1, "somebody else changes the collection"
             self.version, self.last_seq = found[1].version, found[1].last_seq or 0
             self._accepted.append(number)

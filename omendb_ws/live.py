@@ -13,17 +13,16 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from omendb_core.filters import Filter, evaluate
+from omendb_core.filters import evaluate
 from omendb_core.query import prepare_queries
 from omendb_core.standing import StandingQuery
-from omendb_core.types import F32, I64, Hits, Include
+from omendb_core.types import F32, I64, U8, U64, Hits, Include
 
 from .deliveries import Deliveries, Maker, Reader, Stream
 from .metrics import Metrics
 from .outbox import Message, binary, text
-from .rows import part_of
 from .wire.live import encode_binary, encode_text
-from .wire.messages import Live, Results
+from .wire.messages import LivePushes, Results
 from .wire.opcodes import LEAVE_REASONS
 from .work import Lane
 
@@ -70,9 +69,10 @@ class LiveQuery(Stream):
 
 
 class _Difference(NamedTuple):
-    """What a push says: rows that leave (seq, id, reason), and places of rows that enter."""
+    """What a push says: seqs that leave, those of them that enter again, places that enter."""
 
-    leave: list[tuple[int, int | str, int]]
+    leave: list[int]
+    updated: set[int]
     enter: list[int]
 
 
@@ -144,57 +144,58 @@ class LiveQueries:
         self, streams: Sequence[LiveQuery], now_us: int
     ) -> Iterable[tuple[Stream, list[Message]]]:
         """See ``deliveries.Maker``."""
-        alike: dict[tuple[Collection, Include], list[LiveQuery]] = {}
+        alike: dict[tuple[Collection, Include, bool], list[LiveQuery]] = {}
         for query in streams:
             if not query.is_dirty:
                 continue
             if query.ready_us > now_us:
                 self._deliveries.look_again(query, query.ready_us)
             else:
-                alike.setdefault((query.collection, query.include), []).append(query)
+                kind = query.collection, query.include, query.is_binary
+                alike.setdefault(kind, []).append(query)
         for queries in alike.values():
             yield from _pushes(queries, now_us)
 
 
 def _pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, list[Message]]]:
-    """What brings the readers of ``queries``, alike in collection and include, to the present.
+    """What brings readers to the present, alike in collection, include and encoding.
 
-    What enters any of them is gathered once for all.
+    Rows that enter, and reasons of leaving, are looked up once for all: thousands of pushes go out
+    in one tick, of a row or two each.
     """
     window = queries[0].collection.window
     handles = np.array([query.handle for query in queries], np.int64)
     counts, seqs, scores = window.standing.answers(handles)
     seq_list = seqs.tolist()
+    speaking: list[LiveQuery] = []
     differences: list[_Difference] = []
     end = 0
     for query, count in zip(queries, counts, strict=True):
         start, end = end, end + count
-        differences.append(_difference(window, query, seq_list[start:end], start))
+        difference = _difference(window, query, seq_list[start:end], start)
+        if difference.leave or difference.enter:
+            speaking.append(query)
+            differences.append(difference)
+        else:
+            query.told_version, query.is_dirty = window.version, False
+            query.behind_since_us = None
+    if not speaking:
+        return
     places = np.array([place for one in differences for place in one.enter], np.int64)
-    hits = window.hits(window.ring.slots(seqs[places]), queries[0].include)
+    hits = window.hits(window.ring.slots(seqs[places]), speaking[0].include)
     hits = Hits(hits.ids, hits.seqs, scores[places], hits.metadata, hits.vectors)
+    messages = _messages(speaking, differences, hits)
     ids = _listed(hits.ids)
     end = 0
-    for query, difference in zip(queries, differences, strict=True):
+    for query, difference, message in zip(speaking, differences, messages, strict=True):
         start, end = end, end + len(difference.enter)
-        entered = zip((seq_list[place] for place in difference.enter), ids[start:end], strict=True)
-        _tell(query, difference, dict(entered), window.version)
-        if difference.leave or difference.enter:
-            query.ready_us = now_us + query.every_us
-            yield query, [_message(query, window.version, difference, part_of(hits, start, end))]
-        else:
-            query.behind_since_us = None
-
-
-def _tell(
-    query: LiveQuery, difference: _Difference, entered: dict[int, int | str], version: int
-) -> None:
-    """Note what the reader of ``query`` has now."""
-    for seq, _, _ in difference.leave:
-        del query.told[seq]
-    query.told.update(entered)
-    query.told_version = version
-    query.is_dirty = False
+        for seq in difference.leave:
+            del query.told[seq]
+        for place, id_ in zip(difference.enter, ids[start:end], strict=True):
+            query.told[seq_list[place]] = id_
+        query.told_version, query.is_dirty = window.version, False
+        query.ready_us = now_us + query.every_us
+        yield query, [message]
 
 
 def _answers(window: Window, queries: Sequence[LiveQuery]) -> tuple[list[int], Hits]:
@@ -207,17 +208,12 @@ def _answers(window: Window, queries: Sequence[LiveQuery]) -> tuple[list[int], H
 
 def _difference(window: Window, query: LiveQuery, now: list[int], start: int) -> _Difference:
     """From what ``query``'s reader has to the seqs ``now``, whose places begin at ``start``."""
-    told = query.told
+    place_of = dict(zip(now, range(start, start + len(now)), strict=True))
+    there, told = place_of.keys(), query.told.keys()
     updated = _updated(window, query, now)
-    enter = [start + place for place, seq in enumerate(now) if seq not in told or seq in updated]
-    there = set(now)
-    leave = [
-        (seq, id_, _reason(window, query.query.filter, seq, id_))
-        for seq, id_ in told.items()
-        if seq not in there
-    ]
-    leave += [(seq, told[seq], _REASON["updated"]) for seq in updated]
-    return _Difference(leave, enter)
+    leave = sorted((told - there) | updated)
+    enter = sorted(place_of[seq] for seq in (there - told) | updated)
+    return _Difference(leave, updated, enter)
 
 
 def _updated(window: Window, query: LiveQuery, now: list[int]) -> set[int]:
@@ -232,32 +228,64 @@ def _updated(window: Window, query: LiveQuery, now: list[int]) -> set[int]:
     }  # fmt: skip
 
 
-def _reason(window: Window, filter_: Filter | None, seq: int, id_: int | str) -> int:
-    """Why a row left an answer: the first that holds now, in the order of PROTOCOL section 6."""
-    if seq <= window.last_seq - window.definition.capacity:
-        return _REASON["evicted"]
-    if seq < window.first_seq:
-        return _REASON["expired"]
-    slots = window.ring.slots(np.array([seq], np.uint64))
-    if not window.ring.is_live(slots)[0]:
-        ids = [id_] if isinstance(id_, str) else np.array([id_], np.uint64)
-        gone = window.ids.find(ids)[0] < 0
-        return _REASON["deleted"] if gone else _REASON["replaced"]
-    if filter_ is not None and not evaluate(filter_, window.columns, slots)[0]:
-        return _REASON["filtered"]
-    return _REASON["displaced"]
-
-
-def _message(query: LiveQuery, version: int, difference: _Difference, enter: Hits) -> Message:
-    live = Live(
-        sub=query.sub,
-        version=version,
-        leave_ids=[id_ for _, id_, _ in difference.leave],
-        leave_seqs=np.array([seq for seq, _, _ in difference.leave], np.uint64),
-        leave_reasons=np.array([reason for _, _, reason in difference.leave], np.uint8),
-        enter=enter,
+def _messages(
+    queries: list[LiveQuery], differences: list[_Difference], enter: Hits
+) -> list[Message]:
+    """The push of each query; ``enter`` are the rows that enter any of them, in order."""
+    window = queries[0].collection.window
+    leave_ids = [
+        query.told[seq]
+        for query, difference in zip(queries, differences, strict=True)
+        for seq in difference.leave
+    ]
+    leave_seqs = np.array([seq for one in differences for seq in one.leave], np.uint64)
+    pushes = LivePushes(
+        window.version,
+        [query.sub for query in queries],
+        [len(one.leave) for one in differences],
+        leave_ids,
+        leave_seqs,
+        _reasons(queries, differences, leave_seqs, leave_ids),
+        [len(one.enter) for one in differences],
+        enter,
     )
-    return binary(encode_binary(live)) if query.is_binary else text(encode_text(live))
+    if queries[0].is_binary:
+        return [binary(data) for data in encode_binary(pushes)]
+    return [text(data) for data in encode_text(pushes)]
+
+
+def _reasons(
+    queries: list[LiveQuery],
+    differences: list[_Difference],
+    seqs: U64,
+    ids: list[int | str],
+) -> U8:
+    """Why rows left: the first that holds now, in the order of PROTOCOL section 6."""
+    window = queries[0].collection.window
+    slots = window.ring.slots(seqs)
+    is_aged = seqs < window.first_seq
+    is_dead = ~(is_aged | window.ring.is_live(slots))
+    reasons = np.full(len(seqs), _REASON["displaced"], np.uint8)
+    reasons[is_aged] = _REASON["expired"]
+    reasons[seqs + np.uint64(window.definition.capacity) <= window.last_seq] = _REASON["evicted"]
+    dead = np.flatnonzero(is_dead)
+    if len(dead):
+        gone: Any = [ids[place] for place in dead.tolist()]
+        is_str = window.definition.ids == "str"
+        found = window.ids.find(gone if is_str else np.array(gone, np.uint64))
+        reasons[dead] = np.where(found < 0, _REASON["deleted"], _REASON["replaced"])
+    end = 0
+    for query, difference in zip(queries, differences, strict=True):
+        start, end = end, end + len(difference.leave)
+        if query.query.filter is None and not difference.updated:
+            continue
+        own = np.arange(start, end)[reasons[start:end] == _REASON["displaced"]]
+        if query.query.filter is not None:
+            passed = evaluate(query.query.filter, window.columns, slots[own])
+            reasons[own[~passed]] = _REASON["filtered"]
+        back = [place for place in own.tolist() if int(seqs[place]) in difference.updated]
+        reasons[back] = _REASON["updated"]
+    return reasons
 
 
 def _listed(ids: Any) -> list[int | str]:

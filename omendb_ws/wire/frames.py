@@ -108,16 +108,16 @@ def read_sections(
 
 
 #: Zeros to append to a section, by its length modulo 8.
-_PADDING = tuple(bytes(-length % ALIGNMENT) for length in range(ALIGNMENT))
+PADDING = tuple(bytes(-length % ALIGNMENT) for length in range(ALIGNMENT))
 
 
 def pack(header: Header, json: bytes, arrays: Iterable[NDArray[Any]]) -> bytes:
     """The message: one copy of everything. Arrays must be C-contiguous and little-endian."""
     pieces: list[Any] = [HEADER.pack(*header)]
     if json:
-        pieces += (json, _PADDING[len(json) % ALIGNMENT])
+        pieces += (json, PADDING[len(json) % ALIGNMENT])
     for array in arrays:
         pieces.append(array)
         if array.nbytes % ALIGNMENT:
-            pieces.append(_PADDING[array.nbytes % ALIGNMENT])
+            pieces.append(PADDING[array.nbytes % ALIGNMENT])
     return b"".join(pieces)

@@ -274,6 +274,24 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True)
+class LivePushes:
+    """Pushes of many ``live`` subscriptions at one version; a ``Live`` for each of ``subs``.
+
+    ``leave_counts`` and ``enter_counts`` say how many of the rows that leave (``leave_ids``,
+    ``leave_seqs``, ``leave_reasons``) and enter (``enter``) are whose, in the order of ``subs``.
+    """
+
+    version: int
+    subs: list[int]
+    leave_counts: list[int]
+    leave_ids: list[int | str]
+    leave_seqs: U64
+    leave_reasons: U8
+    enter_counts: list[int]
+    enter: Hits
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """A JSON reply as a client sees it."""
 
