@@ -146,7 +146,7 @@ class LiveQueries:
         """See ``deliveries.Maker``."""
         alike: dict[tuple[Collection, Include, bool], list[LiveQuery]] = {}
         for query in streams:
-            if not query.is_dirty:
+            if not query.is_dirty or _is_waiting(query):
                 continue
             if query.ready_us > now_us:
                 self._deliveries.look_again(query, query.ready_us)
@@ -155,6 +155,12 @@ class LiveQueries:
                 alike.setdefault(kind, []).append(query)
         for queries in alike.values():
             yield from _pushes(queries, now_us)
+
+
+def _is_waiting(query: LiveQuery) -> bool:
+    """Whether nobody knows what ``query`` answers now; it is said to have changed when known."""
+    assert query.handle is not None
+    return query.collection.window.standing.is_waiting(query.handle)
 
 
 def _pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, list[Message]]]:

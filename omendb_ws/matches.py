@@ -197,6 +197,8 @@ class Matches:
         query.lost = False
         if query.overflow_seq is not None:
             query.overflow_seq = max(query.overflow_seq, first_seq)
+            if query.overflow_seq > window.last_seq:
+                query.overflow_seq = None  # all of them left by age
         messages = aged_gaps(window, query.sub, query.told_seq + 1, self._metrics, query.collection)
         query.told_seq = first_seq - 1
         return messages

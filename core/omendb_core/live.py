@@ -94,6 +94,13 @@ class Standing:
         """Whether the window changed since the last ``advance``."""
         return len(self.table) > 0 and self._seen_version != self._window.version
 
+    def is_waiting(self, handle: int) -> bool:
+        """Whether a live query's list waits to be made anew: its answer is an old one.
+
+        The ``advance`` that makes it says that the query changed.
+        """
+        return handle in self._waiting
+
     @staticmethod
     def bytes_for(k: int | None, dim: int) -> int:
         """Bytes that one standing query takes."""
@@ -186,8 +193,8 @@ class Standing:
         # Rows that came since the last step were just matched as they are now.
         self._match_updated(updated[updated < first_new], touched)
         self._cut_and_find_short(touched)
-        self._renew(touched)
-        changed = self._publish(touched, updated)
+        renewed = self._renew(touched)
+        changed = self._publish(touched, updated, renewed)
         self._rebase_if_due()
         return Advance(
             changed,
@@ -305,8 +312,11 @@ class Standing:
                 table.raise_floors(long[open_still], floors[open_still])
             self._wait(owners[(counts < k) & (table.floors[owners] > table.bases[owners])])
 
-    def _publish(self, touched: Bool1, updated: U64) -> I64:
-        """Handles whose answer is another one now, or holds a row of other metadata."""
+    def _publish(self, touched: Bool1, updated: U64, renewed: I64) -> I64:
+        """Handles whose answer is another one now, or holds a row of other metadata.
+
+        ``renewed`` ones are among them: what happened while they waited was not looked at.
+        """
         table = self.table
         touched[list(self._waiting)] = False
         marks = self._by_offset(updated, self._window.first_seq - self._base)
@@ -320,6 +330,7 @@ class Standing:
                 rows = lists.holding(marks, self._window.first_seq - self._base)
                 holders = self._owners[most_k][rows]
                 changed[holders[table.wants_metadata[holders]]] = True
+        changed[renewed] = True
         changed[list(self._waiting)] = False
         return np.flatnonzero(changed)
 
@@ -330,11 +341,12 @@ class Standing:
         self._waiting.update(handles.tolist())
         self.table.reach[handles] = np.inf
 
-    def _renew(self, touched: Bool1) -> None:
+    def _renew(self, touched: Bool1) -> I64:
         handles = np.array(sorted(self._waiting)[:RENEWED_AT_ONCE], np.int64)
         if len(handles):
             self._make_lists(handles)
             touched[handles] = True
+        return handles
 
     def _renew_now(self, handles: I64) -> None:
         for start in range(0, len(handles), RENEWED_AT_ONCE):

@@ -15,10 +15,12 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import Phase
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from omendb_core import live
 
 from omendb_ws.server import Server
 from omendb_ws.wire import binary
@@ -69,6 +71,11 @@ class Asked:
     @property
     def include(self) -> list[str]:
         return self.fields.get("include", [])
+
+
+@pytest.fixture(autouse=True)
+def few_lists_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "RENEWED_AT_ONCE", 1)
 
 
 class LawMachine(RuleBasedStateMachine):
