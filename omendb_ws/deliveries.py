@@ -43,7 +43,10 @@ class Reader(Protocol):
 
 
 class Maker(Protocol):
-    """Makes what streams of one kind say."""
+    """Makes what streams of one kind say.
+
+    What it yields counts as said. A fault leaves the others as if they had not been looked at.
+    """
 
     def make(self, streams: Sequence[Any], now_us: int) -> Iterable[tuple[Stream, list[Message]]]:
         """What each of ``streams`` has to say now; one with nothing to say is left out."""
@@ -177,6 +180,8 @@ class Deliveries:
         while self._pending and expected_bytes < GROUP_BYTES and count < GROUP_STREAMS:
             stream = next(iter(self._pending))
             del self._pending[stream]
+            if stream.collection.broken is not None:
+                continue  # nobody knows what is true
             if stream.lane.push_bytes >= self._limits.max_pending_bytes:
                 self._starved.setdefault(stream.lane, {})[stream] = None
                 continue
@@ -189,14 +194,20 @@ class Deliveries:
         self, maker: Maker, streams: list[Stream], now_us: int
     ) -> list[tuple[Stream, list[Message]]]:
         """What ``maker`` makes; after a fault one by one, so that one stream harms no other."""
+        made: list[tuple[Stream, list[Message]]] = []
         try:
-            return list(maker.make(streams, now_us))
+            for one in maker.make(streams, now_us):
+                made.append(one)  # noqa: PERF402 - what was made before a fault must go out
         except Exception as error:
             if len(streams) > 1:
-                return [one for stream in streams for one in self._made(maker, [stream], now_us)]
+                done = {stream for stream, _ in made}
+                for stream in streams:
+                    if stream not in done:
+                        made += self._made(maker, [stream], now_us)
+                return made
             self._metrics.faults += 1
             as_error(error, "a push")  # the next change tries again
-            return []
+        return made
 
     def _hand_out(self, stream: Stream, messages: list[Message]) -> Push:
         size_bytes = sum(message.size_bytes for message in messages)

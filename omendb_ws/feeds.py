@@ -123,9 +123,13 @@ class Feeds:
             self._shared.clear()
             self._shared_at_us = now_us
         for feed in streams:
-            messages = self._gaps(feed) + self._rows(feed, now_us)
-            if not messages:
-                messages = self._broken_silence(feed, now_us)
+            place = feed.next_seq, feed.told_seq
+            try:
+                messages = self._gaps(feed) + self._rows(feed, now_us)
+                messages = messages or self._broken_silence(feed, now_us)
+            except Exception:
+                feed.next_seq, feed.told_seq = place
+                raise
             if messages:
                 feed.quiet_since_us = None
                 yield feed, messages

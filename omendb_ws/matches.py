@@ -172,17 +172,25 @@ class Matches:
     ) -> Iterable[tuple[Stream, list[Message]]]:
         """See ``deliveries.Maker``."""
         for query in streams:
-            messages = self._gaps(query)
-            if query.told_seq + 1 < query.listens_from:
-                messages += self._past(query, now_us)
-            else:
-                messages += self._present(query)
-            if not messages:
-                messages = self._broken_silence(query, now_us)
+            place = query.told_seq, query.seqs, query.scores, query.overflow_seq, query.lost
+            try:
+                messages = self._said(query, now_us)
+            except Exception:
+                query.told_seq, query.seqs, query.scores, query.overflow_seq, query.lost = place
+                raise
             if messages:
                 query.quiet_since_us = now_us
                 yield query, messages
             self._deliveries.look_again(query, query.quiet_since_us + SILENCE_US)
+
+    def _said(self, query: MatchQuery, now_us: int) -> list[Message]:
+        """What a query has to say, and the query moved behind it."""
+        messages = self._gaps(query)
+        if query.told_seq + 1 < query.listens_from:
+            messages += self._past(query, now_us)
+        else:
+            messages += self._present(query)
+        return messages or self._broken_silence(query, now_us)
 
     def _gaps(self, query: MatchQuery) -> list[Message]:
         """The gaps over what left by age before the reader took it, and the query behind them."""

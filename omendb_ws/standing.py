@@ -67,16 +67,18 @@ class StandingQueries:
         renewed = standing.renewed
         try:
             found = standing.advance()
+            if was_lost and collection.matches:
+                self._matches.lost(collection)
+            if len(found.matched):
+                self._matches.matched(
+                    collection, found.matched, found.seqs, found.scores, arrival_us
+                )
+            self._live.changed(collection, found.changed, arrival_us)
         except Exception:
             # Nobody knows what the queries hold after a fault in the middle.
             collection.broken = "after a fault"
             raise
         self._metrics.rescans += standing.renewed - renewed
-        if was_lost and collection.matches:
-            self._matches.lost(collection)
-        if len(found.matched):
-            self._matches.matched(collection, found.matched, found.seqs, found.scores, arrival_us)
-        self._live.changed(collection, found.changed, arrival_us)
         if standing.behind:
             self._behind[collection] = arrival_us
 

@@ -1,0 +1,219 @@
+"""Faults of the server in the middle of standing queries: nobody else is harmed, nobody is misled.
+
+After a fault a reader hears the truth, or nothing; what it was told before stays what it was told.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from omendb_ws import feeds, matches
+from omendb_ws import live as live_room
+from omendb_ws.live import LiveQuery
+from omendb_ws.server import Server
+
+from .live_view import eventually, live, match
+from .raw import Clock, Raw, client, engine_held, queued, rows, running, settings
+from .test_feeds import follow
+
+V = [1.0, 0.0]
+
+
+def boom(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("a bug, on purpose")
+
+
+def collection_of(server: Server, name: str = "items") -> Any:
+    return server.context.catalog.find("default", name)
+
+
+async def is_alive(raw: Raw, name: str) -> None:
+    """A collection where everything works: adds, searches, live queries."""
+    view = await live(raw, V, name=name, k=1)
+    before = (await raw.ok("describe", collection=name))["rows"]
+    done = await raw.add(100 + before, name=name)
+    await view.until_version(done["version"])
+    assert view.answer[0].id == 100 + before
+
+
+@pytest.mark.parametrize("where", ["advance", "matched"])
+async def test_queries_that_cannot_catch_up_take_their_collection_with_them_and_nothing_else(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    server = Server(settings(), clock_us=clock)
+    async with running(server), client(server) as raw, client(server) as other:
+        await raw.create()
+        await raw.create("else")
+        await raw.add(1, 2)
+        mine, near = await live(raw, V, k=2), await match(raw, V, 0.0)
+        theirs = await live(other, V, name="else", k=2)
+        with monkeypatch.context() as patch:
+            if where == "advance":
+                patch.setattr(collection_of(server).window.standing, "advance", boom)
+            else:
+                patch.setattr(server.context.engine.matches, "matched", boom)
+            await raw.add(3)  # it was applied: that is the truth
+            for op, fields in {
+                "subscribe": {"kind": "live", "collection": "items", "vector": V},
+                "move": {"sub": mine.sub, "vector": V},
+                "search": {"collection": "items", "vector": V},
+                "add": {"collection": "items", "rows": rows(4)},
+            }.items():
+                error = await raw.error(op, **fields)
+                assert (error["code"], error["retry"]) == ("unavailable", True), op
+        assert server.metrics.faults == 1
+        # Not even time makes them say what nobody knows: that row 3 was no match, say.
+        clock.move(10)
+        for _ in range(20):
+            await raw.ok("count", collection="else")
+        assert raw.events == []
+        await is_alive(raw, "else")
+        await theirs.step()
+        assert await raw.ok("unsubscribe", sub=mine.sub) == {}
+        assert await raw.ok("unsubscribe", sub=near.sub) == {}
+        # A drop starts it anew.
+        await raw.ok("drop", collection="items")
+        await raw.create()
+        await is_alive(raw, "items")
+
+
+@pytest.mark.parametrize("include", [[], ["metadata"]])
+async def test_one_live_query_that_cannot_be_told_harms_no_other(
+    include: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as server, client(server) as raw:
+        await raw.create()
+        views = [await live(raw, V, k=2, include=include) for _ in range(5)]
+        bad = views[2]
+        difference = live_room._difference
+
+        def poisoned(window: Any, query: LiveQuery, *rest: Any) -> Any:
+            if query.sub == bad.sub:
+                boom()
+            return difference(window, query, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(live_room, "_difference", poisoned)
+            await raw.add(1, 2)
+            for view in views:
+                if view is not bad:
+                    await view.until_version(1)
+            assert server.metrics.faults == 1
+        # It is told with the next change, all of it.
+        await raw.add(3)
+        for view in views:
+            await view.until_version(2)
+            assert [row.id for row in view.answer] == [3, 2]
+        assert bad.pushes == 1
+
+
+@pytest.mark.parametrize("kind", ["live", "feed", "match"])
+@pytest.mark.parametrize("at", [0, 2, 4])
+async def test_a_push_that_cannot_be_written_is_made_again_and_the_others_come(
+    kind: str, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was made before the fault is sent, and nothing that was lost was noted as told."""
+    async with running() as server, client(server) as raw:
+        await raw.create(capacity=100)
+        readers: list[Any] = []
+        for number in range(5):
+            # Other points of view and filters: nothing is shared.
+            if kind == "live":
+                readers.append(await live(raw, V, k=number + 1))
+            elif kind == "match":
+                readers.append(await match(raw, V, -float(number)))
+            else:
+                readers.append(await follow(raw, include=["vector"][: number % 2]))
+        sub = readers[at].sub
+        room, name = {
+            "live": (live_room, "_messages"),
+            "feed": (feeds, "_readdressed"),
+            "match": (matches, "encode"),
+        }[kind]
+        write = getattr(room, name)
+
+        def poisoned(first: Any, *rest: Any) -> Any:
+            if kind == "live":
+                subs = [query.sub for query in first]
+            else:
+                subs = [rest[0].sub if kind == "feed" else first.sub]
+            if sub in subs:
+                boom()
+            return write(first, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(room, name, poisoned)
+            async with engine_held(server):
+                await raw.send("add", collection="items", rows=rows(1, 2))
+                await queued(server, 1)
+            for reader in readers:
+                if reader.sub != sub:
+                    await reader.step()
+        assert server.metrics.faults >= 1
+        await raw.add(3)
+        for reader in readers:
+            if kind == "live":
+                await reader.until_version(2)
+                expected = [3, 2, 1][: readers.index(reader) + 1]
+                assert [row.id for row in reader.answer] == expected
+            else:
+                await reader.until(3)
+                assert sorted(reader.rows) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["feed", "match"])
+async def test_a_gap_that_was_stated_before_a_fault_is_stated_after_it(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as server, client(server) as raw:
+        await raw.create(capacity=4)
+        reader = await follow(raw) if kind == "feed" else await match(raw, V, 0.0)
+        room = feeds if kind == "feed" else matches
+        with monkeypatch.context() as patch:
+            patch.setattr(room, "encode", boom)
+            async with engine_held(server):
+                for number in range(1, 11):
+                    await raw.send("add", collection="items", rows=rows(number))
+                await queued(server, 10)
+            await eventually(lambda: server.metrics.faults > 0)
+        await raw.add(11)
+        await reader.until(11)
+        missed = {seq for first, last, _ in reader.gaps for seq in range(first, last + 1)}
+        assert missed | reader.rows.keys() == set(range(1, 12))
+
+
+async def test_a_fault_while_a_query_begins_is_that_subscribers_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        await raw.create()
+        await raw.add(1, 2)
+        await raw.ok("ping")
+        engine, catalog = server.context.engine, server.context.catalog
+        before = catalog.reserved_bytes
+        start = engine.live.start
+
+        def poisoned(queries: Any, vectors: Any) -> Any:
+            if any(query.query.k == 7 for query in queries):
+                boom()
+            return start(queries, vectors)
+
+        monkeypatch.setattr(engine.live, "start", poisoned)
+        asked = {"kind": "live", "collection": "items", "vector": V}
+        async with engine_held(server):
+            good = [await other.send("subscribe", k=2, **asked) for _ in range(3)]
+            bad = await raw.send("subscribe", k=7, **asked)
+            good += [await other.send("subscribe", k=2, **asked) for _ in range(3)]
+            await queued(server, 7)
+        assert (await raw.reply(bad))["error"]["code"] == "internal"
+        for id_ in good:
+            assert len((await other.reply(id_))["ok"]["results"]) == 2
+        assert server.metrics.subscriptions["live"] == 6
+        assert len(collection_of(server).window.standing) == 6
+        assert await raw.code("unsubscribe", sub=1) == "not_found"
+        for sub in range(1, 7):
+            await other.ok("unsubscribe", sub=sub)
+        assert catalog.reserved_bytes == before
