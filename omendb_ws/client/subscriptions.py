@@ -73,7 +73,7 @@ class Subscription(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        while True:
+        while self._ended != "closed":
             item = self._next_item()
             if item is not None:
                 return item
@@ -86,6 +86,7 @@ class Subscription(Generic[T]):
             else:
                 self._news.clear()
                 await self._news.wait()
+        raise StopAsyncIteration
 
     async def close(self) -> None:
         """End it: nothing comes any more. May be called twice."""
