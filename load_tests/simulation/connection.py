@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake
@@ -76,6 +76,7 @@ class Connection(asyncio.Protocol):
         self.is_writable = True
         self.is_lost = False
         self.handle = 0
+        self.hello: dict[str, Any] = {}
         self.on_message: OnMessage = self._answered
         self.on_room: Callable[[], None] = lambda: None
         self.on_lost: Callable[[int], None] = lambda code: None
@@ -90,16 +91,23 @@ class Connection(asyncio.Protocol):
             hello = made._expect(None)
             try:
                 await made._opened
-                await hello
+                said = text.decode_incoming(await hello)
             except BaseException:
                 made.abort()
                 raise
+        if isinstance(said, Event):
+            made.hello = said.body
         return made
 
     async def ask(self, request: bytes, request_id: int) -> bytes:
         """Send a request, and return its reply as it came: for what comes before the load."""
+        frame = framed_text(request) if request[:1] == b"{" else framed(request)
+        return await self.answer(frame, request_id)
+
+    async def answer(self, frame: bytes | bytearray, request_id: int) -> bytes:
+        """The same for what is a frame already."""
         answer = self._expect(request_id)
-        self.queue(framed_text(request) if request[:1] == b"{" else framed(request))
+        self.queue(frame)
         self.flush()
         async with asyncio.timeout(OPEN_SECONDS * 4):
             return await answer
@@ -146,8 +154,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are of no class of asyncio's.
+        self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=_WRITE_LIMIT_BYTES)
         self._handshake.send_request(self._handshake.connect())
         transport.write(b"".join(self._handshake.data_to_send()))
@@ -196,7 +204,8 @@ class Connection(asyncio.Protocol):
         """See asyncio.Protocol."""
         self.is_lost = True
         lost = ConnectionError(f"the connection ended, code {self.close_code}: {exc or 'closed'}")
-        for waiting in (*self._waiting.values(), self._opened):
+        expected: list[asyncio.Future[Any]] = [*self._waiting.values(), self._opened]
+        for waiting in expected:
             if not waiting.done():
                 waiting.set_exception(lost)
                 waiting.exception()  # retrieved: nobody may be waiting

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from omendb_core.types import F64
+from omendb_core.types import F64, I64
 
 from .arrivals import LATE_SECONDS
 from .histogram import Latencies
@@ -27,9 +27,10 @@ class Span(NamedTuple):
     ends: float
     interval_seconds: float
 
-    def intervals(self, times: F64) -> np.ndarray:  # type: ignore[type-arg]
+    def intervals(self, times: F64) -> I64:
         """The number of the interval of each of ``times``."""
-        return ((times - self.counts_from) / self.interval_seconds).astype(np.int64)
+        found: I64 = ((times - self.counts_from) / self.interval_seconds).astype(np.int64)
+        return found
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Progress(NamedTuple):
     """Since the last one: answers, errors, p50 and p99 in ms (corrected)."""
 
     name: str
-    count: int
+    answers: int
     errors: int
     p50_ms: float
     p99_ms: float
@@ -123,7 +124,8 @@ class Recording:
         # What nobody answered waited at least until the end: leaving it out would flatter.
         corrected.record(span.ends - np.array([one[0] for one in unanswered]))
         corrected.record(span.ends - unsent)
-        others = np.array([one[1] - one[0] for one in (*errors, *unanswered)])
+        waited = [(one[0], one[1]) for one in errors] + unanswered
+        others = np.array([sent_at - meant for meant, sent_at in waited])
         late = np.concatenate([(sent - intended)[in_span], others]) > LATE_SECONDS
         at = span.intervals(np.array([one[0] for one in errors])).tolist()
         return Part(

@@ -24,7 +24,7 @@ _VERSION_AND_FIRST_SEQ: Final = struct.Struct("<QQ")
 #: Where the id stands in a message.
 _ID_OFFSET: Final = 4
 #: Answers that a process keeps for the oracle.
-MAX_SAMPLES: Final = 400
+MAX_SAMPLES: Final = 200
 #: Rows that were added before the load began are a row of the log with this time.
 NO_TIME: Final = -1.0
 

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
 from omendb_core.types import F64
 
 from omendb_ws.wire import text

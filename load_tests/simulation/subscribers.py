@@ -91,6 +91,11 @@ class Subscribers:
         connection.on_message = lambda message, now: self._take(versions, message, now)
         connection.on_lost = lambda code: self._count(f"closed_{code}")
 
+    @property
+    def pushes(self) -> int:
+        """How many came so far."""
+        return len(self._received)
+
     def part(self) -> PushPart:
         """What came."""
         return PushPart(

@@ -24,7 +24,7 @@ _QUERY_NOISE: Final = 0.1
 def dim_of(settings: Vectors, wanted: int) -> int:
     """The dimension of the source; ``wanted`` where it makes any. Raises ScenarioError."""
     if settings.source == "digits":
-        return digits.load().vectors.shape[1]
+        return int(digits.load().vectors.shape[1])
     if settings.source == "file":
         return int(_mapped(settings).shape[1])
     return wanted
@@ -84,7 +84,7 @@ def _mapped(settings: Vectors) -> F32:
     path = Path(settings.path)
     try:
         if path.suffix == ".npy":
-            found = np.load(path, mmap_mode="r")
+            found: F32 = np.load(path, mmap_mode="r")
         elif path.suffix == ".fvecs":
             found = _fvecs(path)
         else:
@@ -102,4 +102,5 @@ def _fvecs(path: Path) -> F32:
     dim = int(words[0]) if len(words) else 0
     if dim < 1 or len(words) % (dim + 1) or (words[:: dim + 1] != dim).any():
         raise ValueError("not rows of one dimension")
-    return words.reshape(-1, dim + 1)[:, 1:].view("<f4")
+    found: F32 = words.reshape(-1, dim + 1)[:, 1:].view("<f4")
+    return found

@@ -1,0 +1,158 @@
+"""The oracle: what a search must have answered, from the adds and the query alone.
+
+Written from PROTOCOL section 3, sharing no arithmetic with the engine: rows are in the window while
+their seq is among the newest ``capacity``; a score is a sum of float64 products in eight lanes,
+rounded to float32; order is by score, then by seq, both descending. Every answer names the version
+it reflects, and the acknowledgements say which rows that version had: so the comparison is exact,
+however many adds were under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from omendb_core.errors import BadFrame
+from omendb_core.types import F32, F64, I64
+
+from omendb_ws.wire import binary
+from omendb_ws.wire.messages import Results
+
+from .requests import AddLog, Sample
+from .results import Mismatch, Truth
+
+_LANES: Final = 8
+#: Rows that are scored at a time.
+_BLOCK: Final = 8192
+_EXAMPLES: Final = 5
+
+
+def lane_sums(terms: F64) -> F64:
+    """Sum the columns of ``terms`` float64 (n, dim): eight lanes, then folded."""
+    lanes = np.zeros((len(terms), _LANES))
+    for start in range(0, terms.shape[1], _LANES):
+        part = terms[:, start : start + _LANES]
+        lanes[:, : part.shape[1]] += part
+    half = lanes[:, :4] + lanes[:, 4:]  # 0+4, 1+5, 2+6, 3+7
+    folded: F64 = (half[:, 0] + half[:, 2]) + (half[:, 1] + half[:, 3])
+    return folded
+
+
+def kept(vectors: F32, metric: str) -> F32:
+    """What a collection keeps of rows, and asks with."""
+    if metric != "cosine":
+        return vectors
+    made = np.empty(vectors.shape, np.float32)
+    for start in range(0, len(vectors), _BLOCK):
+        wide = vectors[start : start + _BLOCK].astype(np.float64)
+        lengths = np.sqrt(lane_sums(wide * wide))
+        made[start : start + _BLOCK] = (wide / lengths[:, None]).astype(np.float32)
+    return made
+
+
+def scores(rows: F32, query: F32, metric: str) -> F32:
+    """Scores of all ``rows`` (n, dim), as kept, for one ``query`` (dim,), as kept."""
+    made = np.empty(len(rows), np.float32)
+    wide_query = query.astype(np.float64)
+    for start in range(0, len(rows), _BLOCK):
+        wide = rows[start : start + _BLOCK].astype(np.float64)
+        if metric == "l2":
+            sums = -lane_sums((wide - wide_query) ** 2)
+        else:
+            sums = lane_sums(wide * wide_query)
+        made[start : start + _BLOCK] = sums.astype(np.float32)
+    return made + np.float32(0)  # -0 is 0
+
+
+@dataclass(frozen=True)
+class History:
+    """Which row of the pool has which seq, and the newest seq at each version.
+
+    ``places`` int64: of seq 1, 2, … in the pool. ``last_seqs`` int64: at version 0, 1, …; both are
+    cut before the first thing that is not known.
+    """
+
+    places: I64
+    last_seqs: I64
+
+
+def history(log: AddLog, pool_rows: int) -> History:
+    """Put the acknowledged adds of all processes into their order."""
+    numbers = np.array(log.numbers, np.int64).reshape(-1, 4)
+    numbers = numbers[np.argsort(numbers[:, 0])]
+    versions, first_seqs, starts, rows = numbers.T
+    ends = first_seqs + rows - 1
+    expected = np.concatenate([[1], ends[:-1] + 1])
+    known = (versions == np.arange(1, len(versions) + 1)) & (first_seqs == expected)
+    count = len(known) if known.all() else int(np.argmin(known))
+    if not count:
+        return History(np.empty(0, np.int64), np.zeros(1, np.int64))
+    offsets = np.arange(ends[count - 1]) - np.repeat(first_seqs[:count] - 1, rows[:count])
+    places = (np.repeat(starts[:count], rows[:count]) + offsets) % pool_rows
+    return History(places, np.concatenate([[0], ends[:count]]))
+
+
+class Oracle:
+    """Answers as they must be. ``pool`` and ``queries`` are as they were sent."""
+
+    def __init__(
+        self, pool: F32, queries: F32, history: History, capacity: int, metric: str, k: int
+    ) -> None:
+        self._metric = metric
+        self._rows = kept(pool, metric)
+        self._queries = kept(queries, metric)
+        self._history = history
+        self._capacity = capacity
+        self._k = k
+        self._scored: dict[int, F32] = {}
+
+    def answer(self, version: int, query: int) -> list[tuple[int, np.float32]] | None:
+        """(seq, score) of the k best at ``version``, in order; None if it is not known."""
+        if not 0 <= version < len(self._history.last_seqs):
+            return None
+        last = int(self._history.last_seqs[version])
+        first = max(1, last - self._capacity + 1)
+        found = self._of_pool(query)[self._history.places[first - 1 : last]]
+        seqs = np.arange(first, last + 1)
+        order = np.lexsort((seqs, found))[::-1][: self._k]
+        return list(zip(seqs[order].tolist(), found[order], strict=True))
+
+    def _of_pool(self, query: int) -> F32:
+        if query not in self._scored:
+            self._scored[query] = scores(self._rows, self._queries[query], self._metric)
+        return self._scored[query]
+
+
+def judge(oracle: Oracle, samples: Sequence[Sample]) -> Truth:
+    """Compare the samples with the oracle."""
+    compared = skipped = wanted = right = 0
+    wrong: list[Mismatch] = []
+    for sample in samples:
+        said = _read(sample.answer)
+        expected = None if said is None else oracle.answer(said[0], sample.query)
+        if said is None or expected is None:
+            skipped += 1
+            continue
+        version, answered = said
+        compared += 1
+        wanted += len(expected)
+        right += len({seq for seq, _ in expected} & {seq for seq, _ in answered})
+        if expected != answered:
+            lists = [[[float(x) for x in hit] for hit in one] for one in (expected, answered)]
+            wrong.append(Mismatch(version, sample.query, *lists))
+    recall = right / wanted if wanted else None
+    return Truth(len(samples), compared, skipped, len(wrong), recall, wrong[:_EXAMPLES])
+
+
+def _read(answer: bytes) -> tuple[int, list[tuple[int, np.float32]]] | None:
+    try:
+        said = binary.decode_incoming(answer)
+    except BadFrame:
+        return None
+    if not isinstance(said, tuple) or not isinstance(said[1], Results):
+        return None
+    hits = said[1].hits
+    assert hits.scores is not None
+    return said[1].version, list(zip(hits.seqs.tolist(), hits.scores, strict=True))
