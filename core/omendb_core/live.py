@@ -61,6 +61,7 @@ class Advance(NamedTuple):
 
 
 _NONE: Final = np.empty(0, np.int64)
+_NO_SCORES: Final = np.empty(0, np.float32)
 
 
 class Standing:
@@ -180,7 +181,7 @@ class Standing:
         if not len(self.table):
             self._gone.clear()
             self._updated.clear()
-            return Advance(_NONE, _NONE, _NONE.view(np.uint64), np.empty(0, np.float32))
+            return Advance(_NONE, _NONE, _NONE.view(np.uint64), _NO_SCORES)
         touched = np.zeros(self.table.used, np.bool_)
         updated = _joined(self._updated)
         gone = _joined(self._gone)
@@ -254,7 +255,10 @@ class Standing:
             reach[:used],
             table.most[:used],
         )
-        self._wait(found.crowded)
+        if len(found.crowded):
+            self._wait(found.crowded)
+        if not len(found.rows):
+            return _NONE, _NONE.view(np.uint64), _NO_SCORES
         handles, rows, scores = self._filtered(found, slots)
         seqs = ring.seqs(rows)
         keys = encode(scores, seqs - np.uint64(self._base))
@@ -278,6 +282,8 @@ class Standing:
 
     def _match_updated(self, seqs: U64, touched: Bool1) -> None:
         """Updated rows are candidates, with their old seqs, of queries that have a filter."""
+        if not len(seqs):
+            return
         table, ring = self.table, self._window.ring
         takes = (table.filters != NO_FILTER) & (table.k > 0)
         seqs = np.unique(seqs[seqs >= self._window.first_seq])

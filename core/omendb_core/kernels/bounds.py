@@ -51,13 +51,22 @@ class Bounds:
         self._l2 = metric == "l2"
         self._queries = queries
         self._norms = score.norms(queries) if norms is None else norms
-        self._norms_f32: F32 = self._norms.astype(np.float32)
-        self._offsets = self._norms**2 if self._l2 else np.zeros(len(queries))
-        self._offsets_f32: F32 = self._offsets.astype(np.float32)
         roundings = (dim + _FURTHER_ROUNDINGS) * _U32
         self._unit = np.float32(roundings * (1 + 4 * roundings))
         self._lost = np.float32((dim + _FURTHER_ROUNDINGS) * 2.0**-124)
         self._lost_norm = np.float32(dim * 2.0**-74)
+
+    @cached_property
+    def _norms_f32(self) -> F32:
+        return self._norms.astype(np.float32)
+
+    @cached_property
+    def _offsets(self) -> F64:
+        return self._norms**2
+
+    @cached_property
+    def _offsets_f32(self) -> F32:
+        return self._offsets.astype(np.float32)
 
     @cached_property
     def _factors(self) -> F32:
@@ -80,7 +89,8 @@ class Bounds:
         """
         largest = largest_norm + float(self._lost_norm)
         span = np.square(self._norms + largest) if self._l2 else self._norms * largest
-        cut = floors + self._offsets - (span * float(self._unit) + float(self._lost))
+        middle = floors + self._offsets if self._l2 else floors
+        cut = middle - (span * float(self._unit) + float(self._lost))
         # Rounded down once more than needed, so that no rounding has to be argued about.
         down: F32 = np.nextafter(cut.astype(np.float32), np.float32(-np.inf))
         return down

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from .. import score
-from ..types import F32, F64, I64, Bool1, Metric
+from ..types import F32, F64, I64, Metric
 from .bounds import Bounds
 
 #: Products of one chunk: 4 MiB of float32, so that product, compare and search stay in cache.
@@ -23,6 +23,9 @@ CHUNK_PRODUCTS: Final = 1 << 20
 DECIDED_AT_ONCE: Final = 1 << 14
 
 
+#: Above this, hits of a chunk are counted by query before they are looked for: it takes as long as
+#: the product, but what crowded queries hit need not be held.
+MOST_SEARCHED: Final = 1 << 14
 #: ``most`` of a query that takes every row that reaches it.
 UNBOUNDED: Final = 2**62
 
@@ -66,15 +69,23 @@ def pairs_above(
         norms = row_norms[start : start + step]
         products = _products(metric, part, norms, queries, scratch[: len(part)])
         hits = products >= bounds.cut(floors, float(norms.max()))
-        if not hits.any():
+        count = np.count_nonzero(hits)
+        if not count:
             continue
-        busy = _crowded(hits, most)
+        if count > MOST_SEARCHED:
+            busy = np.flatnonzero(hits.sum(axis=0) > most)
+            hits[:, busy] = False
+        hit_rows, hit_queries = np.divmod(np.flatnonzero(hits), len(queries))
+        if count <= MOST_SEARCHED:
+            asking, counts = np.unique(hit_queries, return_counts=True)
+            busy = asking[counts > most[asking]]
         if len(busy):
             crowded.append(busy)
             floors[busy] = np.inf
-            hits[:, busy] = False
-        hit_rows, hit_queries = np.divmod(np.flatnonzero(hits), len(queries))
         found.append((hit_rows + start, hit_queries))
+    if not found:
+        none = np.empty(0, np.int64)
+        return Pairs(none, none, np.empty(0, np.float32), none)
     return _decided(metric, rows, queries, floors, found, crowded)
 
 
@@ -107,10 +118,3 @@ def _products(metric: Metric, rows: F32, row_norms: F32, queries: F32, out: F32)
     np.matmul(rows * np.float32(2), queries.T, out=out)
     out -= (row_norms * row_norms)[:, None]
     return out
-
-
-def _crowded(hits: Bool1, most: I64) -> I64:
-    # Counting by query costs as much as the product: only where it can matter.
-    if np.count_nonzero(hits) <= int(most.min()):
-        return np.empty(0, np.int64)
-    return np.flatnonzero(hits.sum(axis=0) > most)
