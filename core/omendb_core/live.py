@@ -193,15 +193,17 @@ class Standing:
         matched = [self._match(slots, self.table.reach, touched) for slots in _chunks(new)]
         # Rows that came since the last step were just matched as they are now.
         self._match_updated(updated[updated < first_new], touched)
-        self._cut_and_find_short(touched)
-        renewed = self._renew(touched)
-        changed = self._publish(touched, updated, renewed)
+        changed = _NONE
+        if len(updated) or self._waiting or touched.any():
+            self._cut_and_find_short(touched)
+            renewed = self._renew(touched)
+            changed = self._publish(touched, updated, renewed)
         self._rebase_if_due()
         return Advance(
             changed,
             np.concatenate([_NONE, *(m[0] for m in matched)]),
             np.concatenate([_NONE.view(np.uint64), *(m[1] for m in matched)]),
-            np.concatenate([np.empty(0, np.float32), *(m[2] for m in matched)]),
+            np.concatenate([_NO_SCORES, *(m[2] for m in matched)]),
         )
 
     def _drop_dead(self, gone: U64, updated: U64, touched: Bool1) -> None:
@@ -217,9 +219,9 @@ class Standing:
             for marks in (is_gone, is_updated):
                 if marks is not None:
                     hit[lists.holding(marks, first_offset)] = True
-            rows = np.flatnonzero(hit)
-            if not len(rows):
+            if not hit.any():
                 continue
+            rows = np.flatnonzero(hit)
             owners = self._owners[most_k][rows]
             offsets = offsets_of(lists.keys[rows])
             places = np.minimum(
@@ -235,6 +237,8 @@ class Standing:
 
     def _by_offset(self, seqs: U64, first_offset: int) -> Bool1 | None:
         """Marks by offset from the window's first seq, as ``Lists.holding`` takes them."""
+        if not len(seqs):
+            return None
         offsets = seqs - np.uint64(self._base)
         offsets = offsets[offsets >= first_offset]
         if not len(offsets):
@@ -348,10 +352,11 @@ class Standing:
         self.table.reach[handles] = np.inf
 
     def _renew(self, touched: Bool1) -> I64:
+        if not self._waiting:
+            return _NONE
         handles = np.array(sorted(self._waiting)[:RENEWED_AT_ONCE], np.int64)
-        if len(handles):
-            self._make_lists(handles)
-            touched[handles] = True
+        self._make_lists(handles)
+        touched[handles] = True
         return handles
 
     def _renew_now(self, handles: I64) -> None:
