@@ -151,6 +151,8 @@ class StandingQueries:
 
     def _leave(self, work: Leave) -> Answer:
         refuse_dropped(work.collection)
+        if not work.stream.is_active:
+            raise NotFound(f"sub: there is no {work.stream.sub}")
         self.stop(work.stream)
         return answers.ok(work.ticket, {})
 
