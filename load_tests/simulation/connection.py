@@ -72,6 +72,7 @@ class Connection(asyncio.Protocol):
         self._is_open = False
         self._out: list[bytes | bytearray] = []
         self._waiting: dict[int | None, asyncio.Future[bytes]] = {}
+        self._hello = self._expect(None)  # before it can come
         self.close_code = 1006
         self.is_writable = True
         self.is_lost = False
@@ -88,10 +89,9 @@ class Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(OPEN_SECONDS):
             _, made = await loop.create_connection(lambda: cls(url), uri.host, uri.port)
-            hello = made._expect(None)
             try:
                 await made._opened
-                said = text.decode_incoming(await hello)
+                said = text.decode_incoming(await made._hello)
             except BaseException:
                 made.abort()
                 raise
