@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -85,6 +86,11 @@ class Stream:
         self.behind_since_us: int | None = None
         self.due_us: int | None = None
 
+    @property
+    def has_more(self) -> bool:
+        """Whether, its push taken, it may have something to say right away."""
+        return True
+
 
 @dataclass(slots=True, eq=False)
 class Push:
@@ -106,7 +112,8 @@ class Deliveries:
     def __init__(self, metrics: Metrics, limits: Limits) -> None:
         self._metrics = metrics
         self._limits = limits
-        self._pending: dict[Stream, None] = {}
+        #: Ordered: a plain dict that is emptied from the front walks over what was there before.
+        self._pending: OrderedDict[Stream, None] = OrderedDict()
         self._starved: dict[Lane, dict[Stream, None]] = {}
         self._delayed: list[tuple[int, int, Stream]] = []
         self._counter = itertools.count()
@@ -153,7 +160,7 @@ class Deliveries:
         stream = push.stream
         stream.lane.push_bytes -= push.size_bytes
         stream.has_unsent = False
-        if stream.is_active:
+        if stream.is_active and stream.has_more:
             self._pending[stream] = None
         for starved in self._starved.pop(stream.lane, ()):
             self._pending[starved] = None
@@ -178,8 +185,7 @@ class Deliveries:
         group: dict[Maker, list[Stream]] = {}
         expected_bytes = count = 0
         while self._pending and expected_bytes < GROUP_BYTES and count < GROUP_STREAMS:
-            stream = next(iter(self._pending))
-            del self._pending[stream]
+            stream, _ = self._pending.popitem(last=False)
             if stream.collection.broken is not None:
                 continue  # nobody knows what is true
             if stream.lane.push_bytes >= self._limits.max_pending_bytes:

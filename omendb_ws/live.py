@@ -9,8 +9,8 @@ version (PROTOCOL section 6).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Sequence, Set
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from omendb_core.filters import evaluate
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from .catalog import Collection
 
+_NO_ROWS: Final[Set[int]] = frozenset()
 _REASON = {name: number for number, name in enumerate(LEAVE_REASONS)}
 
 
@@ -67,12 +68,17 @@ class LiveQuery(Stream):
         self.is_dirty = False
         self.ready_us = 0
 
+    @property
+    def has_more(self) -> bool:
+        """Whether its answer may have changed since its last push."""
+        return self.is_dirty
+
 
 class _Difference(NamedTuple):
     """What a push says: seqs that leave, those of them that enter again, places that enter."""
 
     leave: list[int]
-    updated: set[int]
+    updated: Set[int]
     enter: list[int]
 
 
@@ -214,17 +220,18 @@ def _answers(window: Window, queries: Sequence[LiveQuery]) -> tuple[list[int], H
 
 def _difference(window: Window, query: LiveQuery, now: list[int], start: int) -> _Difference:
     """From what ``query``'s reader has to the seqs ``now``, whose places begin at ``start``."""
-    place_of = dict(zip(now, range(start, start + len(now)), strict=True))
-    there, told = place_of.keys(), query.told.keys()
-    updated = _updated(window, query, now)
-    leave = sorted((told - there) | updated)
-    enter = sorted(place_of[seq] for seq in (there - told) | updated)
-    return _Difference(leave, updated, enter)
+    told = query.told
+    updated = _updated(window, query, now) if query.include.metadata else _NO_ROWS
+    leave = told.keys() - now
+    if updated:
+        leave |= updated
+    enter = [place for place, seq in enumerate(now, start) if seq not in told or seq in updated]
+    return _Difference(sorted(leave), updated, enter)
 
 
 def _updated(window: Window, query: LiveQuery, now: list[int]) -> set[int]:
-    """Rows told of whose metadata changed since, where metadata is told."""
-    if not query.include.metadata or not window.updated_after(query.told_version):
+    """Rows told of whose metadata changed since."""
+    if not window.updated_after(query.told_version):
         return set()
     known = [seq for seq in now if seq in query.told]
     versions = window.update_versions(np.array(known, np.uint64))

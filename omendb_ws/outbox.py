@@ -31,7 +31,8 @@ class Message(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """The length of the message."""
-        return sum(map(len, self.parts))
+        parts = self.parts
+        return len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
 
     @property
     def data(self) -> bytes:
