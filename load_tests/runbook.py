@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import json
 import sys
 import time
@@ -28,8 +29,9 @@ from omendb_core.types import F32, F64, Metric
 
 import omendb_ws
 
-from .bench import machine, serving
 from .runbook_file import Runbook, Step, read, sliding_window, write
+from .simulation.environment import environment, versions
+from .simulation.server import ServerFailed, serving
 
 Ints: TypeAlias = NDArray[np.int64]
 COLLECTION = "runbook"
@@ -267,7 +269,9 @@ def _address(url: str | None) -> Iterator[str]:
 
 async def _run(url: str, options: argparse.Namespace) -> bool:
     runbook, vectors, queries = _load(options)
-    print(f"{machine()}\n{runbook.dataset}: {len(runbook.steps)} steps, {runbook.points:,} points "
+    described = environment(f"omendb-ws/{versions()['omendb-ws']}", "memory")
+    print(f"{described.machine}, {described.cores} cores, {described.git_revision}\n"
+          f"{runbook.dataset}: {len(runbook.steps)} steps, {runbook.points:,} points "
           f"of {vectors.shape[1]} dimensions, at most {runbook.max_points:,} at once; "
           f"{len(queries)} queries, k={options.k}, {options.metric}, in memory")  # fmt: skip
     async with omendb_ws.connect(url) as db:
@@ -276,8 +280,8 @@ async def _run(url: str, options: argparse.Namespace) -> bool:
     totals = summary(runbook, measured)
     if options.json:
         settings = {"dim": vectors.shape[1], "queries": len(queries), "k": options.k,
-                    "metric": options.metric, "durability": "memory"}  # fmt: skip
-        document = {"machine": machine(), "settings": settings, **totals,
+                    "metric": options.metric}  # fmt: skip
+        document = {"environment": dataclasses.asdict(described), "settings": settings, **totals,
                     "measured": [step._asdict() for step in measured]}  # fmt: skip
         options.json.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     return totals["recall_lowest"] in (None, 1.0)
@@ -292,7 +296,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with _address(options.url) as url:
             is_exact = asyncio.run(_run(url, options))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ServerFailed) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     if not is_exact:
         sys.exit("recall is below 1.0")

@@ -22,6 +22,7 @@ from omendb_core.types import F32
 
 from .peer import BUILD_EFFORT, LINKS, Ints, Peer
 
+NAME = "peers"
 READY_SECONDS = 30.0
 
 
@@ -30,6 +31,10 @@ class ChromaServer:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="chroma-")
+        self._collection: Any = None
+        self._start()
+
+    def _start(self) -> None:
         port = _free_port()
         beside = Path(sys.executable).parent / "chroma"
         command = str(beside) if beside.exists() else shutil.which("chroma") or "chroma"
@@ -40,7 +45,13 @@ class ChromaServer:
         )  # fmt: skip
         self.process_id = self._server.pid
         self._client: Any = self._connected(port)
-        self._collection: Any = None
+
+    def _stop(self) -> None:
+        self._server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._server.wait(10)
+        self._server.kill()
+        self._server.wait()
 
     def _connected(self, port: int) -> Any:
         end = time.monotonic() + READY_SECONDS
@@ -58,7 +69,7 @@ class ChromaServer:
         graph = {"space": "ip", "max_neighbors": LINKS, "ef_construction": BUILD_EFFORT,
                  "num_threads": threads}  # fmt: skip
         self._collection = self._client.create_collection(
-            "peers", configuration={"hnsw": graph}, embedding_function=None
+            NAME, configuration={"hnsw": graph}, embedding_function=None
         )
         self._most = self._client.get_max_batch_size()
 
@@ -71,7 +82,11 @@ class ChromaServer:
         pass
 
     def set_effort(self, effort: int) -> None:
+        """Start the server anew: a graph that it holds in memory keeps its old ``ef_search``."""
         self._collection.modify(configuration={"hnsw": {"ef_search": effort}})
+        self._stop()
+        self._start()
+        self._collection = self._client.get_collection(NAME)
 
     def search(self, queries: F32, k: int) -> Ints:
         answers = self._collection.query(query_embeddings=queries, n_results=k, include=[])
@@ -81,11 +96,7 @@ class ChromaServer:
         return found
 
     def close(self) -> None:
-        self._server.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._server.wait(10)
-        self._server.kill()
-        self._server.wait()
+        self._stop()
         self._folder.cleanup()
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from omendb_core.types import F32, F64
 
-from ..bench import machine
+from ..simulation.environment import environment, versions
 from .measure import FIGURES, Workload
 from .peer import PEERS, Entry, by_name
 
@@ -186,8 +186,10 @@ def main(arguments: list[str] | None = None) -> None:
         entries = [by_name(one) for one in options.only.split(",")] if options.only else PEERS
     except ValueError as error:
         sys.exit(str(error))
+    described = environment(f"omendb-ws/{versions()['omendb-ws']}", "memory")
     print(
-        f"{machine()}\n{workload.rows:,} vectors x {workload.dim}, length 1, around {CENTRES} "
+        f"{described.machine}, {described.cores} cores, {described.git_revision}\n"
+        f"{workload.rows:,} vectors x {workload.dim}, length 1, around {CENTRES} "
         f"centres; k={workload.k}, recall wanted {workload.recall:g}, {workload.threads} thread(s) "
         f"each\nrows/s: {workload.rows_an_add} an add, building the index included. QPS: "
         f"{workload.queries_a_batch} queries a call. p50, p99: one query at a time.\n"
@@ -197,8 +199,8 @@ def main(arguments: list[str] | None = None) -> None:
     lines = compare(entries, workload, seconds)
     if options.json:
         document = {
-            "machine": machine(), "workload": dataclasses.asdict(workload), "centres": CENTRES,
-            "durability": "memory", "peers": lines,
+            "environment": dataclasses.asdict(described),
+            "workload": dataclasses.asdict(workload), "centres": CENTRES, "peers": lines,
         }  # fmt: skip
         options.json.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     if any(line["state"] in ("failed", "stopped") for line in lines):

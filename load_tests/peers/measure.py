@@ -117,7 +117,7 @@ class Measuring:
 
     def latency(self) -> None:
         """One query at a time."""
-        times = []
+        times: list[float] = []
         end = time.perf_counter() + self._workload.search_seconds
         while time.perf_counter() < end or len(times) < 20:
             query = self._queries[len(times) % len(self._queries)][None]

@@ -10,7 +10,7 @@ from omendb_core.types import F32
 import omendb_ws
 from omendb_ws.event_loops import choose
 
-from ..bench import serving
+from ..simulation.server import serving
 from .peer import Ints, Peer
 
 
@@ -20,6 +20,7 @@ class OmendbServer:
     def __init__(self) -> None:
         self._serving = serving()
         server = self._serving.__enter__()
+        assert server.process_id is not None
         self.process_id = server.process_id
         self._runner = asyncio.Runner(loop_factory=choose().new_loop)
         self._connecting = omendb_ws.connect(server.url)
