@@ -158,7 +158,7 @@ def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> No
         subscription = StatsSubscription(session, session.next_sub(), None, request.every_ms)
         session.remember(subscription)
         session.ok(request.id, {"sub": subscription.sub})
-        subscription.start()
+        subscription.replied(True)
         return
     collection = session.collection(request.collection)
     subscription = StatsSubscription(session, session.next_sub(), collection, request.every_ms)

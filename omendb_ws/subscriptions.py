@@ -37,6 +37,8 @@ class Subscription:
         self.sub = sub
         self.collection = collection
         self.is_ended = self.is_leaving = False
+        self._is_begun = False
+        self._end_reason: str | None = None
         self._context = session.context
         self._context.metrics.subscriptions[self.kind] += 1
         if collection is not None:
@@ -44,8 +46,11 @@ class Subscription:
 
     def replied(self, is_ok: bool) -> None:
         """Its subscribe was answered: it starts, or never was."""
+        self._is_begun = True
         if not is_ok:
             self.close()
+        elif self._end_reason is not None:
+            self.end(self._end_reason)
         elif not self.is_ended:
             self.start()
 
@@ -53,8 +58,10 @@ class Subscription:
         """Begin to deliver; the reply is queued."""
 
     def end(self, reason: str) -> None:
-        """The server ends it, and says why."""
-        if not self.is_ended:
+        """The server ends it, and says why; after the reply, which is the first of its stream."""
+        if not self._is_begun:
+            self._end_reason = reason
+        elif not self.is_ended:
             self.close()
             event = encode_event("ended", {"sub": self.sub, "reason": reason})
             self.session.outbox.reply(text(event))
