@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: run test style types bench clean
+.PHONY: run test style types bench bench-live clean
 
 run: $(VENV)/.installed
 	$(BIN)/omendb-ws demo
@@ -26,6 +26,10 @@ types: $(VENV)/.installed-lint
 
 bench: $(VENV)/.installed
 	$(BIN)/python load_tests/bench.py
+
+bench-live: $(VENV)/.installed
+	$(BIN)/python load_tests/bench_standing.py
+	$(BIN)/python load_tests/bench_live.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
