@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,8 @@ def save(figures: list[Figure], folder: Path, subtitle: str) -> list[Path]:
         _draw(canvas.subplots(), figure)
         canvas.suptitle(figure.title, fontsize=12, x=0.02, ha="left", weight="bold")
         canvas.text(0.98, 0.985, subtitle, fontsize=7, ha="right", va="top", color="#5d6770")
-        paths.append(folder / f"{figure.name}.png")
+        # Names come out of a file that others may have written: none leads out of the folder.
+        paths.append(folder / f"{re.sub(r'[^A-Za-z0-9-]+', '-', figure.name)}.png")
         canvas.savefig(paths[-1], dpi=140)
     return paths
 

@@ -221,6 +221,16 @@ def test_the_command_writes_the_page_and_a_png_of_every_plot(
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written[1:])
 
 
+def test_no_name_in_a_result_leads_out_of_the_folder(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    result = example("run")
+    operation = dataclasses.replace(result.operations[0], name="../../out/x")
+    folder = tmp_path / "a" / "b"
+    for path in write(changed(result, operations=[operation], pushes=[]), folder):
+        assert path.parent == folder
+        assert path.exists()
+
+
 def test_without_matplotlib_the_page_is_written_and_the_rest_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
