@@ -1,4 +1,4 @@
-"""``live`` subscriptions over real sockets: stream, reasons, moves, the end (PROTOCOL section 6)."""
+"""``live`` subscriptions over real sockets: stream, reasons, moves, the end (section 6)."""
 
 from __future__ import annotations
 
