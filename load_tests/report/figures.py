@@ -76,7 +76,7 @@ def rate_latency(sweep: Sweep) -> Figure:
     return Figure(
         name="latency-by-rate",
         title=f"{sweep.operation}: latency against rate",
-        caption="Hollow points: the rate was not sustained. " + sweep.definition,
+        caption=f"Hollow points: the rate was not sustained. Knee: {sweep.definition}",
         x=axes.linear("offered, requests a second", xs),
         y=axes.latency("ms", _values(series)),
         series=series,

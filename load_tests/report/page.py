@@ -10,7 +10,7 @@ from importlib import resources
 from ..simulation.results import Operation, Percentiles, Result, Sweep
 from . import svg
 from .figures import figures
-from .text import Html, bad_if, facts, html, judged, mebibytes, number, percent, table
+from .text import Html, bad_if, facts, html, judged, mebibytes, number, percent, share, table
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -70,9 +70,8 @@ def _tiles(result: Result) -> str:
     tiles = _operation_tiles(result) if result.sweep is None else _sweep_tiles(result.sweep)
     tiles += [(_ms(push.lag.p99_ms), f"{push.kind} push lag, p99") for push in result.pushes]
     if result.truth is not None:
-        recall = result.truth.recall
-        value = "–" if recall is None else f"{recall:.6g}"
-        tiles.append((value, f"recall, {result.truth.compared:,} answers compared"))
+        recall = share(result.truth.recall) or "–"
+        tiles.append((recall, f"recall, {result.truth.compared:,} answers compared"))
     cells = "".join(
         f'<div class="tile"><b>{html(value)}</b><span>{html(label)}</span></div>'
         for value, label in tiles
@@ -152,7 +151,7 @@ def _operations(result: Result) -> str:
     ]  # fmt: skip
     if not rows:
         return ""
-    which = " (of the sweep's last rate)" if result.sweep is not None else ""
+    which = " (of the rate measured last)" if result.sweep is not None else ""
     return f"<h2>Requests{which}</h2>\n{table(heading, rows)}"
 
 
@@ -203,7 +202,7 @@ def _truth(result: Result) -> str:
     if truth is None:
         return ""
     heading = ["sampled", "compared", "skipped", "mismatches", "recall"]
-    recall = None if truth.recall is None else f"{truth.recall:.6g}"
+    recall = share(truth.recall)
     row = [
         truth.sampled, truth.compared, truth.skipped,
         bad_if(truth.mismatches, truth.mismatches > 0), recall,

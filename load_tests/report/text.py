@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
@@ -36,6 +37,13 @@ def number(value: float) -> str:
     if magnitude >= 100 or value == 0:
         return f"{value:,.0f}"
     return f"{value:,.{1 if magnitude >= 10 else 2 if magnitude >= 1 else 3}f}"
+
+
+def share(value: float | None) -> str | None:
+    """A share of 1, rounded down: what is below 1 never looks like 1."""
+    if value is None:
+        return None
+    return "1.0" if value >= 1 else f"{math.floor(value * 1e6) / 1e6:.6f}".rstrip("0").rstrip(".")
 
 
 def mebibytes(value: float | None) -> str | None:

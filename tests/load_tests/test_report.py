@@ -93,6 +93,15 @@ def test_what_is_wrong_with_a_run_stands_at_the_top() -> None:
     assert "not reached" not in text
 
 
+def test_a_recall_below_one_never_looks_like_one() -> None:
+    result = example("run")
+    assert result.truth is not None
+    for recall, shown in ((1.0, "1.0"), (0.99999999, "0.999999"), (0.5, "0.5"), (0.0, "0")):
+        truth = dataclasses.replace(result.truth, recall=recall)
+        tile = f"<b>{shown}</b><span>recall, 99 answers compared</span>"
+        assert tile in page(changed(result, truth=truth))
+
+
 def test_text_of_a_result_stays_text() -> None:
     evil = "<script>alert(1)</script>\"'&"
     result = example()
