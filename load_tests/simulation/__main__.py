@@ -1,4 +1,4 @@
-"""The command line: ``run``, ``sweep`` and ``list``."""
+"""The command line: ``run``, ``sweep``, ``generator`` and ``list``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .progress import shown
 from .results import Result
 from .scenario import Scenario, ScenarioError
 from .server import ServerFailed, Target, serving
+from .stub import stub_process
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -46,6 +47,10 @@ def _arguments() -> argparse.ArgumentParser:
     added.add_argument("--operation", default="search", choices=("search", "add", "connect"))
     added.add_argument("--rates", help="comma-separated; default: shares of a closed run's")
     added.add_argument("--p99-ms", type=float, help="what the knee's p99 may be")
+    what = "the generator alone: searches to a stub that only echoes"
+    alone = commands.add_parser("generator", help=what, description=what)
+    alone.add_argument("--seconds", type=float, default=5.0)
+    alone.add_argument("--rate", type=float, help="open, at that rate (default: closed)")
     commands.add_parser("list", help="the scenarios that are here")
     return parser
 
@@ -123,6 +128,24 @@ def _sweep(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _generator(options: argparse.Namespace, console: Console) -> int:
+    search: dict[str, Any] = {"connections": 4}
+    if options.rate is None:
+        search |= {"arrivals": "closed", "in_flight": 32}
+    else:
+        search |= {"arrivals": "poisson", "rate": options.rate}
+    document = {
+        "description": "The generator against a stub that only echoes.",
+        "load": {"seconds": options.seconds, "warm_up_seconds": 1.0},
+        "collection": {"capacity": 1000},
+        "search": search,
+    }
+    with stub_process() as (url, process_id):
+        result = run(scenario.parse("generator", document, {}), Target(url, process_id))
+    _hand_over(result, None, False, console)
+    return 0
+
+
 def _hand_over(result: Result, output: Path | None, is_one_of_many: bool, console: Console) -> None:
     for line in tables.lines(result):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -143,7 +166,8 @@ def main() -> int:
             console.print(f"{name:14} {scenario.read(name).description}", soft_wrap=True)
         return 0
     try:
-        return (_run if options.command == "run" else _sweep)(options, console)
+        command = {"run": _run, "sweep": _sweep, "generator": _generator}[options.command]
+        return command(options, console)
     except (ScenarioError, RunFailed, ServerFailed, OmenError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2

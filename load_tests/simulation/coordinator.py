@@ -265,36 +265,47 @@ async def _drive(
     span = Span(began, counts_from, began + scenario.total_seconds, load.interval_seconds)
     for pipe in pipes:
         pipe.send(began)
-    await _look_on(span, monitor, pipes, on_look)
+    # A short-lived one may hand in its report while the last look is on its way.
+    early: dict[Pipe, worker.Report] = {}
+    await _look_on(span, monitor, pipes, early, on_look)
     after = await asyncio.to_thread(scrape, target.url)
     give_up_at = span.ends + load.drain_seconds + _PREPARE_SECONDS
-    reports = [await _receive(pipe, worker.Report, give_up_at) for pipe in pipes]
+    reports = [early.get(pipe) or await _receive(pipe, worker.Report, give_up_at) for pipe in pipes]
     return reports, span, monitor.resources(span, before, after)
 
 
-async def _look_on(span: Span, monitor: Monitor, pipes: list[Pipe], on_look: OnLook) -> None:
+async def _look_on(
+    span: Span,
+    monitor: Monitor,
+    pipes: list[Pipe],
+    early: dict[Pipe, worker.Report],
+    on_look: OnLook,
+) -> None:
     """At the beginning and end of the span, and once an interval within it."""
     look_at = span.counts_from
     while True:
         end = min(look_at, span.ends)
         await asyncio.sleep(max(0.0, end - time.perf_counter()))
         monitor.look(time.perf_counter())
-        looks = [look for pipe in pipes for look in _looks(pipe)]
+        looks = [look for pipe in pipes for look in _looks(pipe, early)]
         on_look(end - span.counts_from, looks)
         if end >= span.ends:
             return
         look_at += span.interval_seconds
 
 
-def _looks(pipe: Pipe) -> list[worker.Looked]:
-    """What a process said of its progress since. Raises RunFailed."""
+def _looks(pipe: Pipe, early: dict[Pipe, worker.Report]) -> list[worker.Looked]:
+    """What a process said of its progress since; its report goes to ``early``. Raises RunFailed."""
     found = []
     try:
-        while pipe.poll():
+        while pipe not in early and pipe.poll():
             said = pipe.recv()
             if isinstance(said, worker.Failed):
                 raise RunFailed(f"a generator process failed: {said.reason}")
-            found.append(said)
+            if isinstance(said, worker.Report):
+                early[pipe] = said
+            else:
+                found.append(said)
     except EOFError:
         raise RunFailed("a generator process ended in the middle") from None
     return found

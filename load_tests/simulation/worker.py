@@ -76,13 +76,12 @@ class Failed(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """The figures of one process. ``cpu_seconds`` is its own, within the span."""
+    """The figures of one process."""
 
     operations: list[Part]
     pushes: list[PushPart]
     adds: AddLog
     samples: list[Sample]
-    cpu_seconds: float
 
 
 def main(job: Job, pipe: Pipe) -> None:
@@ -125,12 +124,12 @@ class _Worker:
         load = self._scenario.load
         ends = began + self._scenario.total_seconds
         span = Span(began, began + load.warm_up_seconds, ends, load.interval_seconds)
-        cpu_seconds = await self._drive(span)
+        await self._drive(span)
         parts = [one.part(span) for one in self._streams]
         pushes = [one.part() for one in self._subscribers]
         log = self._adds.log if self._adds else AddLog()
         samples = self._searches.samples if self._searches else []
-        self._pipe.send(Report(parts, pushes, log, samples, cpu_seconds))
+        self._pipe.send(Report(parts, pushes, log, samples))
         for connection in self._connections:
             connection.abort()
 
@@ -207,14 +206,12 @@ class _Worker:
 
     # -- during
 
-    async def _drive(self, span: Span) -> float:
-        """The load; the CPU seconds that the counted part of it took."""
+    async def _drive(self, span: Span) -> None:
+        """The load, and the wait for what is out at its end."""
         for stream in self._streams:
             stream.start(span.began)
         await self._look_until(span.counts_from, span.interval_seconds)
-        cpu_before = time.process_time()
         await self._look_until(span.ends, span.interval_seconds)
-        cpu_seconds = time.process_time() - cpu_before
         for stream in self._streams:
             stream.stop()
         give_up_at = span.ends + self._scenario.load.drain_seconds
@@ -222,7 +219,6 @@ class _Worker:
             if time.perf_counter() > give_up_at:
                 break
             await asyncio.sleep(_POLL_SECONDS)
-        return cpu_seconds
 
     async def _look_until(self, end: float, interval_seconds: float) -> None:
         while (left := end - time.perf_counter()) > 0:
