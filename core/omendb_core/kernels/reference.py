@@ -150,7 +150,7 @@ def _runs(ring: Ring, masks: U64, mask_of: I64) -> Iterator[tuple[I64, Iterator[
 def _worth_copying(rows: I64, used: int, queries: I64) -> Bool1:
     """Which masks, of ``rows`` rows for ``queries`` queries each, are scanned over a copy."""
     copied = rows * (_COPY + _READ + _PRODUCT * queries)
-    in_place = used * queries * (_READ / max(1, queries.sum()) + _PRODUCT)
+    in_place = used * queries * (_READ / max(1, int(queries.sum())) + _PRODUCT)
     worth: Bool1 = copied < in_place
     return worth
 
