@@ -40,9 +40,19 @@ class Lists:
         self.published: U64 = np.zeros((0, most_k), np.uint64)
         self._free: list[int] = []
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row is taken."""
+        return len(self._free) == len(self.counts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return sum(a.nbytes for a in (self.keys, self.counts, self.oldest, self.published))
+
     @staticmethod
     def bytes_for(most_k: int) -> int:
-        """Bytes that one list takes."""
+        """Bytes that one list takes, while there is no spare room."""
         return 8 * ((PLACES_PER_K + 1) * most_k + 2)
 
     def take(self, count: int) -> I64:

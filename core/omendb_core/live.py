@@ -102,9 +102,19 @@ class Standing:
         """
         return handle in self._waiting
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all lists and of the table."""
+        lists = sum(one.nbytes for one in self._lists.values())
+        return lists + self.table.nbytes + sum(one.nbytes for one in self._owners.values())
+
     @staticmethod
     def bytes_for(k: int | None, dim: int) -> int:
-        """Bytes that one standing query takes."""
+        """Bytes that one standing query takes.
+
+        The arrays grow by doubling, so ``nbytes`` is up to twice the sum; they go with the last
+        query of their size.
+        """
         return 4 * dim + 80 + (Lists.bytes_for(_class_of(k)) if k else 0)
 
     # -- queries come, move and go ------------------------------------------------------------
@@ -130,7 +140,10 @@ class Standing:
         for handle in handles:
             most_k = int(self.table.lists[handle])
             if most_k:
-                self._lists[most_k].give_back(self.table.places[[handle]])
+                lists = self._lists[most_k]
+                lists.give_back(self.table.places[[handle]])
+                if lists.is_empty:
+                    del self._lists[most_k], self._owners[most_k]
             self._waiting.discard(handle)
             self.table.give_back(handle)
 

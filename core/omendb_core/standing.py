@@ -77,6 +77,11 @@ class Table:
     def __len__(self) -> int:
         return self.used - len(self._free)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return sum(getattr(self, name).nbytes for name in _ARRAYS)
+
     def take(self, query: StandingQuery) -> int:
         """Write down what is asked, without its vector; its handle. Takes no row yet."""
         if not self._free:
@@ -107,6 +112,7 @@ class Table:
         if len(self._free) == self.used:
             self._free.clear()
             self.used = 0
+            self._resize(0)
 
     def raise_floors(self, handles: I64, floors: U64) -> None:
         """Set the floors of ``handles``, and so what they take from now on."""
@@ -114,14 +120,17 @@ class Table:
         self.reach[handles] = scores_of(floors)
 
     def _grow(self) -> None:
-        old, new = len(self.k), max(_FIRST_ROWS, 2 * len(self.k))
-        for name in _ARRAYS:
-            array = getattr(self, name)
-            larger = np.zeros((new, *array.shape[1:]), array.dtype)
-            larger[:old] = array
-            setattr(self, name, larger)
+        old = len(self.k)
+        self._resize(max(_FIRST_ROWS, 2 * old))
         self.reach[old:] = np.inf
         self.filters[old:] = NO_FILTER
+
+    def _resize(self, rows: int) -> None:
+        for name in _ARRAYS:
+            array = getattr(self, name)
+            resized = np.zeros((rows, *array.shape[1:]), array.dtype)
+            resized[: len(array)] = array[:rows]
+            setattr(self, name, resized)
 
 
 class DistinctFilters:

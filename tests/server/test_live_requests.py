@@ -6,6 +6,8 @@ them these three hear of the next row, and nothing was made or kept for what was
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -548,3 +550,30 @@ async def test_nobody_can_subscribe_to_what_was_dropped_in_between() -> None:
         for sub in (1, 2):
             assert await raw.code("unsubscribe", sub=sub) == "not_found"
             assert await raw.code("move", sub=sub, vector=V) == "not_found"
+
+
+@pytest.mark.parametrize("k", [1, 10, 100, None])
+async def test_what_a_subscription_is_charged_covers_what_it_takes(k: int | None) -> None:
+    count = 300
+    async with running(max_memory_bytes=1 << 30) as server, client(server) as raw:
+        handle = (await raw.create(capacity=2000, ids="str"))["handle"]
+        given = [{"id": f"some-id-{n}", "vector": [float(n), 1.0]} for n in range(1000)]
+        await raw.ok("add", collection="items", rows=given)
+        before = server.context.catalog.reserved_bytes
+        gc.collect()
+        tracemalloc.start()
+        if k is not None:
+            vectors = np.random.default_rng(1).standard_normal((count, 2)).astype(np.float32)
+            await raw.send_binary(binary.encode_subscribe(900, handle, vectors, k=k))
+            assert isinstance(await raw.reply(900), Results)
+        else:
+            for _ in range(count):
+                await raw.ok("subscribe", **{**MATCH, "min_score": 1e9})
+        raw.order.clear()
+        gc.collect()
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        charged = server.context.catalog.reserved_bytes - before
+        # Spare room of arrays that grow by doubling is not charged, nor a little to begin with.
+        assert taken <= 1.7 * charged + (1 << 18)
+        assert charged <= 4 * taken
