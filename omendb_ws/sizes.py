@@ -30,12 +30,15 @@ _LEAST_JSON_VECTOR: Final = len(',"vector":[]') - 1  # the last element has no c
 _LEAST_ELEMENT: Final = 4
 _USUAL_JSON_ROW: Final = len('{"id":1234567890123456,"seq":1234567890123456,"score":0.12345678},')
 _USUAL_JSON_ELEMENT: Final = len("-0.12345678,")
+_MOST_JSON_ROW: Final = len(
+    '{"id":"12345678901234567890","seq":1234567890123456,"score":-1.2345678e-38},'
+)
 _MOST_JSON_ELEMENT: Final = len("-1.23456789e-38,")
 _MOST_JSON_LEAVE: Final = len(
     '{"id":"12345678901234567890","seq":1234567890123456,"reason":"displaced"},'
 )
 #: 256 bytes of control characters, six bytes each when escaped.
-_MOST_STR_ID: Final = 6 * 256
+_MOST_STR_ID: Final = len('"",') + 6 * 256
 
 
 def least_row_bytes(definition: Definition, include: Include, is_binary: bool) -> int:
@@ -71,13 +74,15 @@ def max_hits(
 def most_row_bytes(
     definition: Definition, include: Include, is_binary: bool, max_metadata_bytes: int
 ) -> int:
-    """A row of any answer takes hardly more than this."""
-    total = max_metadata_bytes if include.metadata else 0
+    """A row of any answer takes at most this, padding aside."""
+    total = len(',"metadata":') + max_metadata_bytes if include.metadata else 0
     if definition.ids == "str":
         total += _MOST_STR_ID
     if is_binary:
         return total + 20 + (4 * definition.dim if include.vector else 0)
-    return total + _USUAL_JSON_ROW + (_MOST_JSON_ELEMENT * definition.dim if include.vector else 0)
+    if include.vector:
+        total += len(',"vector":[]') + _MOST_JSON_ELEMENT * definition.dim
+    return total + _MOST_JSON_ROW
 
 
 def usual_row_bytes(definition: Definition, include: Include, is_binary: bool) -> int:
