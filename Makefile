@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: run test style types bench bench-live clean
+.PHONY: run test style types bench bench-full bench-live clean
 
 run: $(VENV)/.installed
 	$(BIN)/omendb-ws demo
@@ -24,8 +24,15 @@ style: $(VENV)/.installed-lint
 types: $(VENV)/.installed-lint
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed
-	$(BIN)/python load_tests/bench.py
+bench: $(VENV)/.installed-load
+	$(BIN)/python -m load_tests.simulation.short
+
+# Some fifteen minutes, ten of them the soak. Figures, pages and pictures are in build/load/.
+SCENARIOS := ingest search mixed fanout storm slow_readers overload soak
+bench-full: $(VENV)/.installed-load
+	$(BIN)/python -m load_tests.simulation run $(SCENARIOS) --output build/load/
+	$(BIN)/python -m load_tests.simulation sweep search --output build/load/sweep.json
+	for result in build/load/*.json; do $(BIN)/python -m load_tests.report $$result || exit 1; done
 
 bench-live: $(VENV)/.installed
 	$(BIN)/python load_tests/bench_standing.py

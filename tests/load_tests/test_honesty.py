@@ -63,7 +63,9 @@ def test_in_closed_mode_the_same_stall_hides() -> None:
 
 
 def test_a_rate_that_cannot_be_reached_is_reported_as_not_reached() -> None:
-    result, found = run(Behaviour(search_seconds=0.004), arrivals="poisson", rate=1000.0)
+    result, found = run(
+        Behaviour(search_seconds=0.004), arrivals="poisson", rate=1000.0, in_flight=50
+    )
     assert found.is_reached is False
     assert found.offered_per_second is not None
     assert found.offered_per_second > 800

@@ -49,7 +49,7 @@ def position(lines: list[str], part: str) -> int:
         ("test", "'.[test]'", ".venv/bin/python -m pytest"),
         ("style", "'.[lint]'", ".venv/bin/ruff format --check ."),
         ("types", "'.[lint]'", ".venv/bin/mypy"),
-        ("bench", ".", ".venv/bin/python load_tests/bench.py"),
+        ("bench", "'.[load]'", ".venv/bin/python -m load_tests.simulation.short"),
     ],
 )
 def test_a_command_makes_the_environment_installs_and_then_runs(
