@@ -127,6 +127,10 @@ def one_size(window: Window, batches: list[F32]) -> list[float]:
 class Takes:
     """A reader that takes every push at once."""
 
+    def __init__(self, lane: Lane, sub: int) -> None:
+        self.lane = lane
+        self.sub = sub
+
     def pushed(self, push: Push) -> None:
         """Nothing is kept."""
 
@@ -143,8 +147,8 @@ class Readers:
         asked = StandingQuery(k=K)
         queries = [
             LiveQuery(
-                self.live, lanes[sub // A_LANE], self.collection, sub, True, Takes(), 600, asked,
-                NOTHING, 0,
+                self.live, Takes(lanes[sub // A_LANE], sub), self.collection, True, NOTHING, 600,
+                asked, 0,
             )
             for sub in range(len(vectors))
         ]  # fmt: skip

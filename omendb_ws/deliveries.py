@@ -18,6 +18,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from omendb_core.types import Include
+
 from .faults import as_error
 from .metrics import Metrics
 from .outbox import Message
@@ -37,7 +39,10 @@ GROUP_STREAMS: Final = 512
 
 
 class Reader(Protocol):
-    """Who reads a stream: a subscription, on the loop's thread."""
+    """Who reads a stream: a subscription, on the loop's thread, by its ``sub`` and connection."""
+
+    lane: Lane
+    sub: int
 
     def pushed(self, push: Push) -> None:
         """Queue a push for the socket."""
@@ -61,26 +66,26 @@ class Stream:
     """
 
     __slots__ = (
-        "behind_since_us", "collection", "due_us", "has_unsent", "is_active", "is_binary", "lane",
-        "maker", "reader", "sub", "usual_bytes",
+        "behind_since_us", "collection", "due_us", "has_unsent", "include", "is_active",
+        "is_binary", "lane", "maker", "reader", "sub", "usual_bytes",
     )  # fmt: skip
 
     def __init__(
         self,
         maker: Maker,
-        lane: Lane,
-        collection: Collection,
-        sub: int,
-        is_binary: bool,
         reader: Reader,
+        collection: Collection,
+        is_binary: bool,
+        include: Include,
         usual_bytes: int,
     ) -> None:
         self.maker = maker
-        self.lane = lane
-        self.collection = collection
-        self.sub = sub
-        self.is_binary = is_binary
         self.reader = reader
+        self.lane = reader.lane
+        self.sub = reader.sub
+        self.collection = collection
+        self.is_binary = is_binary
+        self.include = include
         self.usual_bytes = usual_bytes
         self.has_unsent = self.is_active = False
         self.behind_since_us: int | None = None

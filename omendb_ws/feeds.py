@@ -28,7 +28,6 @@ from .rows import (
 )
 from .wire.messages import Rows
 from .wire.opcodes import PUSH_BYTES, Limits
-from .work import Lane
 
 if TYPE_CHECKING:
     from .catalog import Collection
@@ -41,22 +40,19 @@ class Feed(Stream):
     ``quiet_since_us`` when it was last told something or fell behind.
     """
 
-    __slots__ = ("filter", "include", "next_seq", "quiet_since_us", "told_seq")
+    __slots__ = ("filter", "next_seq", "quiet_since_us", "told_seq")
 
     def __init__(
         self,
         maker: Maker,
-        lane: Lane,
-        collection: Collection,
-        sub: int,
-        is_binary: bool,
         reader: Reader,
-        filter_: Filter | None,
+        collection: Collection,
+        is_binary: bool,
         include: Include,
+        filter_: Filter | None,
     ) -> None:
-        super().__init__(maker, lane, collection, sub, is_binary, reader, PUSH_BYTES)
+        super().__init__(maker, reader, collection, is_binary, include, PUSH_BYTES)
         self.filter = filter_
-        self.include = include
         self.next_seq = self.told_seq = 0
         self.quiet_since_us: int | None = None
 

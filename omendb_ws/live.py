@@ -24,7 +24,6 @@ from .outbox import Message, binary, text
 from .wire.live import encode_binary, encode_text
 from .wire.messages import LivePushes, Results
 from .wire.opcodes import LEAVE_REASONS
-from .work import Lane
 
 if TYPE_CHECKING:
     from omendb_core.window import Window
@@ -42,25 +41,22 @@ class LiveQuery(Stream):
     rows its reader has now, at version ``told_version``. ``every_us``: least time between pushes.
     """
 
-    __slots__ = ("every_us", "handle", "include", "is_dirty", "query", "ready_us", "told",
+    __slots__ = ("every_us", "handle", "is_dirty", "query", "ready_us", "told",
                  "told_version")  # fmt: skip
 
     def __init__(
         self,
         maker: Maker,
-        lane: Lane,
-        collection: Collection,
-        sub: int,
-        is_binary: bool,
         reader: Reader,
+        collection: Collection,
+        is_binary: bool,
+        include: Include,
         usual_bytes: int,
         query: StandingQuery,
-        include: Include,
         every_us: int,
     ) -> None:
-        super().__init__(maker, lane, collection, sub, is_binary, reader, usual_bytes)
+        super().__init__(maker, reader, collection, is_binary, include, usual_bytes)
         self.query = query
-        self.include = include
         self.every_us = every_us
         self.handle: int | None = None
         self.told: dict[int, int | str] = {}

@@ -38,7 +38,6 @@ from .rows import (
 )
 from .wire.messages import Rows
 from .wire.opcodes import PUSH_BYTES, Limits
-from .work import Lane
 
 if TYPE_CHECKING:
     from omendb_core.window import Window
@@ -58,23 +57,20 @@ class MatchQuery(Stream):
     is room. ``lost``: rows left the window by age before they were matched.
     """
 
-    __slots__ = ("handle", "include", "listens_from", "lost", "overflow_seq", "query",
+    __slots__ = ("handle", "listens_from", "lost", "overflow_seq", "query",
                  "quiet_since_us", "scores", "seqs", "told_seq", "vector")  # fmt: skip
 
     def __init__(
         self,
         maker: Maker,
-        lane: Lane,
-        collection: Collection,
-        sub: int,
-        is_binary: bool,
         reader: Reader,
-        query: StandingQuery,
+        collection: Collection,
+        is_binary: bool,
         include: Include,
+        query: StandingQuery,
     ) -> None:
-        super().__init__(maker, lane, collection, sub, is_binary, reader, PUSH_BYTES)
+        super().__init__(maker, reader, collection, is_binary, include, PUSH_BYTES)
         self.query = query
-        self.include = include
         self.handle: int | None = None
         self.vector: F32 = np.empty((0, 0), np.float32)
         self.told_seq = 0

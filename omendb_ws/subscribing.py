@@ -55,13 +55,11 @@ def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> Non
     session.remember(subscription)
     feed = Feed(
         session.context.engine.feeds,
-        session.lane,
-        collection,
-        subscription.sub,
-        request.encoding == "binary",
         subscription,
-        filter_,
+        collection,
+        request.encoding == "binary",
         request.include,
+        filter_,
     )
     subscription.stream = feed
     ticket = session.ticket(request, collection, size, then=subscription.replied)
@@ -95,14 +93,12 @@ def _subscribe_live(session: Session, request: wire.Subscribe, size: int) -> Non
     queries = [
         LiveQuery(
             session.context.engine.live,
-            session.lane,
-            collection,
-            subscription.sub,
-            is_binary,
             subscription,
+            collection,
+            is_binary,
+            include,
             usual_bytes,
             asked,
-            include,
             (request.every_ms or 0) * 1000,
         )
         for subscription in subscriptions
@@ -130,13 +126,11 @@ def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> No
     (subscription,) = _stream_subscriptions(session, "match", collection, None, 1)
     query = MatchQuery(
         session.context.engine.matches,
-        session.lane,
-        collection,
-        subscription.sub,
-        request.encoding == "binary",
         subscription,
-        asked,
+        collection,
+        request.encoding == "binary",
         request.include,
+        asked,
     )
     subscription.stream = query
     ticket = session.ticket(request, collection, size, then=subscription.replied)

@@ -101,6 +101,7 @@ class StreamSubscription(Subscription):
     ) -> None:
         self.kind = kind
         super().__init__(session, sub, collection)
+        self.lane = session.lane
         self._reserved_bytes = reserved_bytes
 
     def pushed(self, push: Push) -> None:
