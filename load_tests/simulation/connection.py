@@ -86,6 +86,8 @@ class Connection(asyncio.Protocol):
     async def open(cls, url: str) -> Connection:
         """Connect and read ``hello``. Raises OSError (so TimeoutError), InvalidHandshake."""
         uri = parse_uri(url)
+        if uri.secure:
+            raise OSError(f"{url}: the load simulation speaks ws:// only")
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(OPEN_SECONDS):
             _, made = await loop.create_connection(lambda: cls(url), uri.host, uri.port)

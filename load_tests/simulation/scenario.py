@@ -253,6 +253,8 @@ def _check(scenario: Scenario) -> None:
             raise ScenarioError(f"{name}.rate: missing; arrivals are {one.arrivals}")
         if not is_open and (one.rate or one.times_capacity):
             raise ScenarioError(f"{name}.rate: closed arrivals have none; say poisson or constant")
+        if one.rate and one.times_capacity:
+            raise ScenarioError(f"{name}.rate: not together with times_capacity, which makes it")
         if one.in_flight > OPEN_IN_FLIGHT:
             raise ScenarioError(f"{name}.in_flight: {one.in_flight} is above {OPEN_IN_FLIGHT}")
         if one.verified > 1:

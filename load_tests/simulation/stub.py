@@ -1,8 +1,8 @@
 """A server that only echoes: to measure the generator alone, and to test whether it is honest.
 
 It answers every search at once with the same canned rows, every add with the next seqs, and can be
-told to misbehave: to stall once, or to take its time for every search. What it answers to a search
-is wrong in any window that is not made for it, which the oracle must notice.
+told to misbehave: to stall once, to take its time for every search, to cut a connection. What it
+answers to a search is wrong in any window that is not made for it, which the oracle must notice.
 """
 
 from __future__ import annotations
@@ -42,12 +42,14 @@ _K: Final = 10
 class Behaviour:
     """``stall_seconds``: once, before the search with the number ``stall_at`` is answered.
 
-    ``search_seconds``: it is busy so long for every search.
+    ``search_seconds``: it is busy so long for every search. ``drop_at``: the search with that
+    number is not answered, its connection is cut.
     """
 
     stall_at: int = 0
     stall_seconds: float = 0.0
     search_seconds: float = 0.0
+    drop_at: int = 0
 
 
 class _State:
@@ -129,6 +131,9 @@ class _Connection(asyncio.Protocol):
             _be_busy(behaviour.search_seconds)
         if behaviour.stall_seconds and state.searches == behaviour.stall_at:
             _be_busy(behaviour.stall_seconds)
+        if state.searches == behaviour.drop_at and self._transport is not None:
+            self._transport.abort()
+            return
         answer, start = bytearray(state.answer), state.answer_start
         answer[start + 4 : start + 8] = message[4:8]
         _VERSION.pack_into(answer, start + HEADER_BYTES, state.version)

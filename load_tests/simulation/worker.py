@@ -222,6 +222,7 @@ class _Worker:
 
     async def _look_until(self, end: float, interval_seconds: float) -> None:
         while (left := end - time.perf_counter()) > 0:
-            await asyncio.sleep(min(left, interval_seconds))
+            # Twice an interval, so that the coordinator always has a look to show.
+            await asyncio.sleep(min(left, interval_seconds / 2))
             operations = [one.recording.progress() for one in self._streams]
             self._pipe.send(Looked(operations, sum(one.pushes for one in self._subscribers)))

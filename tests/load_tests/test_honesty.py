@@ -87,6 +87,16 @@ def test_a_server_that_answers_wrongly_is_found() -> None:
     assert any("WRONG" in note for note in result.notes)
 
 
+def test_a_connection_that_is_cut_is_an_error_and_what_it_could_not_send_counts() -> None:
+    result, found = run(Behaviour(drop_at=100), arrivals="constant", rate=200.0, in_flight=1)
+    assert found.errors == {"closed_1006": 1}
+    assert found.count == 99
+    assert found.unsent == 200
+    assert found.is_reached is False
+    assert found.corrected.count == 99 + 200
+    assert any("200 unsent" in note for note in result.notes)
+
+
 def test_what_is_counted_was_asked_and_a_rate_that_can_be_reached_is() -> None:
     async def asked(url: str) -> int:
         connection = await Connection.open(url)

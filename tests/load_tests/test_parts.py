@@ -167,6 +167,10 @@ def test_the_digits_are_there() -> None:
         ({"search": {"arrivals": "often"}}, r"search\.arrivals: 'often' is none of closed"),
         ({"search": {"arrivals": "poisson"}}, r"search\.rate: missing"),
         ({"search": {"rate": 5}}, r"search\.rate: closed arrivals have none"),
+        (
+            {"search": {"arrivals": "poisson", "rate": 5, "times_capacity": 5}},
+            "not together with times_capacity",
+        ),
         ({"search": {"in_flight": 2000}}, r"search\.in_flight"),
         ({"search": {"verified": 2}}, r"search\.verified"),
         ({"search": 5}, "search: must be a table"),
