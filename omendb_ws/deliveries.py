@@ -36,6 +36,8 @@ TICK_PUSHES: Final = 4000
 #: exceed its ``max_pending_bytes``.
 GROUP_BYTES: Final = 1 << 20
 GROUP_STREAMS: Final = 512
+#: Below so many streams that wait for their time nobody counts those that wait in vain.
+LEAST_DELAYED: Final = 1024
 
 
 class Reader(Protocol):
@@ -121,6 +123,7 @@ class Deliveries:
         self._pending: OrderedDict[Stream, None] = OrderedDict()
         self._starved: dict[Lane, dict[Stream, None]] = {}
         self._delayed: list[tuple[int, int, Stream]] = []
+        self._delayed_until = LEAST_DELAYED
         self._counter = itertools.count()
 
     @property
@@ -148,6 +151,15 @@ class Deliveries:
         if stream.due_us is None or due_us < stream.due_us:
             stream.due_us = due_us
             heapq.heappush(self._delayed, (due_us, next(self._counter), stream))
+            self._forget_stale()
+
+    def _forget_stale(self) -> None:
+        """Let go of streams that ended, or are due at another time, once they are the most."""
+        if len(self._delayed) <= self._delayed_until:
+            return
+        self._delayed = [one for one in self._delayed if one[2].due_us == one[0]]
+        heapq.heapify(self._delayed)
+        self._delayed_until = max(LEAST_DELAYED, 2 * len(self._delayed))
 
     def stop(self, stream: Stream) -> None:
         """End a stream; what is unsent of it still counts until it is sent."""

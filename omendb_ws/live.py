@@ -100,7 +100,12 @@ class LiveQueries:
             query.handle = handle
             query.is_active = True
             collection.live[handle] = query
-        return self._snapshots(collection, queries)
+        try:
+            return self._snapshots(collection, queries)
+        except Exception:
+            for query in queries:
+                self.stop(query)
+            raise
 
     def move(self, query: LiveQuery, vectors: F32) -> Results:
         """Point a query at another vector; its new snapshot. OmenError: it stays where it was."""

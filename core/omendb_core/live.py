@@ -126,6 +126,14 @@ class Standing:
         """
         self._start_if_first()
         handles = np.array([self.table.take(query) for query in queries], np.int64)
+        try:
+            self._begin(handles, vectors)
+        except Exception:
+            self.remove(handles.tolist())
+            raise
+        return handles
+
+    def _begin(self, handles: I64, vectors: F32) -> None:
         self._set_vectors(handles, vectors)
         table = self.table
         for handle in handles[table.k[handles] > 0].tolist():
@@ -133,7 +141,6 @@ class Standing:
         matching = handles[table.k[handles] == 0]
         table.raise_floors(matching, table.bases[matching])
         self._renew_now(handles[table.k[handles] > 0])
-        return handles
 
     def remove(self, handles: Sequence[int]) -> None:
         """Forget queries."""
@@ -148,9 +155,18 @@ class Standing:
             self.table.give_back(handle)
 
     def move(self, handles: I64, vectors: F32) -> None:
-        """Point live queries at other prepared vectors; they have their new answers at once."""
+        """Point live queries at other prepared vectors; they have their new answers at once.
+
+        After a fault they stay where they were, and wait for the next ``advance``.
+        """
+        before = self.table.vectors[handles]
         self._set_vectors(handles, vectors)
-        self._renew_now(handles)
+        try:
+            self._renew_now(handles)
+        except Exception:
+            self._set_vectors(handles, before)
+            self._wait(handles)
+            raise
 
     def answer(self, handle: int) -> tuple[U64, F32]:
         """Seqs uint64 (n,) and scores float32 (n,) of a live query's answer, best first."""

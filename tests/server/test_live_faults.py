@@ -185,7 +185,9 @@ async def test_a_gap_that_was_stated_before_a_fault_is_stated_after_it(
         assert missed | reader.rows.keys() == set(range(1, 12))
 
 
+@pytest.mark.parametrize("where", ["start", "_snapshots"])
 async def test_a_fault_while_a_query_begins_is_that_subscribers_alone(
+    where: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with running() as server, client(server) as raw, client(server) as other:
@@ -194,14 +196,15 @@ async def test_a_fault_while_a_query_begins_is_that_subscribers_alone(
         await raw.ok("ping")
         engine, catalog = server.context.engine, server.context.catalog
         before = catalog.reserved_bytes
-        start = engine.live.start
+        begin = getattr(engine.live, where)
 
-        def poisoned(queries: Any, vectors: Any) -> Any:
+        def poisoned(*given: Any) -> Any:
+            queries = given[0] if where == "start" else given[1]
             if any(query.query.k == 7 for query in queries):
                 boom()
-            return start(queries, vectors)
+            return begin(*given)
 
-        monkeypatch.setattr(engine.live, "start", poisoned)
+        monkeypatch.setattr(engine.live, where, poisoned)
         asked = {"kind": "live", "collection": "items", "vector": V}
         async with engine_held(server):
             good = [await other.send("subscribe", k=2, **asked) for _ in range(3)]
@@ -217,3 +220,42 @@ async def test_a_fault_while_a_query_begins_is_that_subscribers_alone(
         for sub in range(1, 7):
             await other.ok("unsubscribe", sub=sub)
         assert catalog.reserved_bytes == before
+
+
+async def test_a_move_that_meets_a_fault_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as server, client(server) as raw:
+        await raw.create(capacity=100)
+        await raw.add(1, 2, 3)
+        view = await live(raw, V, k=2)
+        with monkeypatch.context() as patch:
+            patch.setattr(collection_of(server).window.standing, "_make_lists", boom)
+            error = await raw.error("move", sub=view.sub, vector=[-1.0, 0.0])
+            assert (error["code"], error["retry"]) == ("internal", True)
+            assert (
+                await raw.code("subscribe", kind="live", collection="items", vector=V) == "internal"
+            )
+        assert len(collection_of(server).window.standing) == 1
+        await raw.add(4)
+        await view.step()
+        assert view.hits == [(4, 4, 4.0), (3, 3, 3.0)]
+        ok = await raw.ok("move", sub=view.sub, vector=[-1.0, 0.0])
+        assert [one["id"] for one in ok["results"]] == [1, 2]
+
+
+async def test_subscriptions_that_came_and_went_are_not_waited_for() -> None:
+    """A match query is looked at every few seconds; one that ended must not be kept till then."""
+    async with running() as server, client(server) as raw:
+        await raw.create()
+        for _ in range(40):
+            subs = [
+                await raw.send(
+                    "subscribe", kind="match", collection="items", vector=V, min_score=0.0
+                )
+                for _ in range(100)
+            ]
+            for id_ in subs:
+                sub = (await raw.reply(id_))["ok"]["sub"]
+                await raw.send("unsubscribe", sub=sub)
+            await raw.ok("ping")
+        await eventually(lambda: server.metrics.subscriptions.total() == 0)
+        assert len(server.context.engine._deliveries._delayed) <= 1100
