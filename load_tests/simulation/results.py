@@ -96,8 +96,9 @@ class Push:
     """What subscriptions of one ``kind`` received, over all processes, after the warm-up.
 
     ``lag`` runs from just before the add was handed to its socket until the push that shows one of
-    its rows was received; the oldest row that is new in the push counts. It is null for pushes
-    that no add of this run caused. ``gaps`` are the gaps that the server stated.
+    its rows was received; the oldest row that is new in the push counts, in a live push with
+    evictions the row that evicted. Pushes that no add of this run caused are not in it. ``gaps``
+    are the gaps that the server stated.
     """
 
     kind: str

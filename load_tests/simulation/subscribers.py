@@ -143,13 +143,21 @@ class Subscribers:
     def _cause(
         self, message: bytes, at: int, rows: int, leaving: int, before: int, version: int
     ) -> int:
-        """The oldest row newer than ``before`` that shows in a live push."""
+        """The row whose add changed the answer: the oldest one newer than ``before`` that shows.
+
+        Where rows were evicted, others may have entered in their place long after they were added:
+        then the oldest eviction counts, and the row that brought it about. In a push that merges
+        several changes that can be a later one than the first, never an earlier one.
+        """
         known, newest = self._base.last_seq_at(before), self._base.last_seq_at(version)
-        entered = struct.unpack_from(f"<{rows}Q", message, at + 8 * rows)
+        entered: tuple[int, ...] = struct.unpack_from(f"<{rows}Q", message, at + 8 * rows)
         left_at = at + 16 * rows + padded(4 * rows)
-        left = struct.unpack_from(f"<{leaving}Q", message, left_at)
-        shown = [*entered, *[seq + self._base.capacity for seq in left]]
-        return min((seq for seq in shown if known < seq <= newest), default=NO_CAUSE)
+        left: tuple[int, ...] = struct.unpack_from(f"<{leaving}Q", message, left_at)
+        evicted = [seq + self._base.capacity for seq in left]
+        for shown in (evicted, list(entered)):
+            if causes := [seq for seq in shown if known < seq <= newest]:
+                return min(causes)
+        return NO_CAUSE
 
     def _event(self, message: bytes, now: float) -> None:
         said = text.decode_incoming(message)

@@ -64,19 +64,7 @@ def sweep(
         on_point(_point(one, None))
         return one
 
-    highest, too_high = 0.0, None
-    for rate in sorted(rates):
-        if not attempt(rate).is_sustained:
-            too_high = rate
-            break
-        highest = rate
-    for _ in range(_HALVINGS if too_high and highest else 0):
-        assert too_high is not None
-        rate = (highest + too_high) / 2
-        if attempt(rate).is_sustained:
-            highest = rate
-        else:
-            too_high = rate
+    _search(rates, lambda rate: attempt(rate).is_sustained)
     found = points(tried)
     knee = next((one.offered_per_second for one in found if one.is_knee), None)
     definition = (
@@ -85,6 +73,23 @@ def sweep(
     )
     last = tried[-1].result
     return replace(last, kind="sweep", sweep=Sweep(name, definition, knee, found))
+
+
+def _search(rates: Sequence[float], holds: Callable[[float], bool]) -> None:
+    """Try rising rates until one fails, then halve the gap below it."""
+    highest = 0.0
+    for rate in sorted(rates):
+        if holds(rate):
+            highest = rate
+            continue
+        too_high = rate
+        for _ in range(_HALVINGS if highest else 0):
+            middle = (highest + too_high) / 2
+            if holds(middle):
+                highest = middle
+            else:
+                too_high = middle
+        return
 
 
 def is_sustained(operation: Operation, limit_ms: float) -> bool:

@@ -24,9 +24,11 @@ from load_tests.simulation.histogram import Latencies
 from load_tests.simulation.merging import is_reached
 from load_tests.simulation.recording import Recording, Span
 from load_tests.simulation.requests import AddLog, Sample
-from load_tests.simulation.scenario import ScenarioError, Vectors
+from load_tests.simulation.scenario import ScenarioError, Standing, Vectors
+from load_tests.simulation.subscribers import Base, Subscribers
 from omendb_ws.wire import binary
-from omendb_ws.wire.messages import Results
+from omendb_ws.wire.live import encode_binary
+from omendb_ws.wire.messages import LivePushes, Results
 from tests import oracle as judge_of_the_engine
 
 # -- histograms -----------------------------------------------------------------------------------
@@ -280,6 +282,39 @@ def test_the_slightest_wrong_is_a_mismatch(
     judged = truth.judge(made, samples_of(made, change))
     assert (judged.mismatches, judged.recall) == (mismatches, recall)
     assert judged.compared + judged.skipped == 1
+
+
+# -- pushes ---------------------------------------------------------------------------------------
+
+
+def live_push(version: int, enter: list[int], leave: list[int]) -> bytes:
+    seqs = np.array(enter, np.uint64)
+    hits = Hits(seqs, seqs, np.zeros(len(enter), np.float32), None, None)
+    left, reasons = np.array(leave, np.uint64), np.zeros(len(leave), np.uint8)
+    pushes = LivePushes(version, [3], [len(leave)], list(leave), left, reasons, [len(enter)], hits)
+    (message,) = encode_binary(pushes)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("enter", "leave", "cause"),
+    [
+        ([105], [40], 105),  # displaced
+        ([107, 105], [40, 41], 105),
+        ([105], [7], 107),  # 7 was evicted by 107; 105 is merely the next best
+        ([99], [6], 106),
+        ([99], [40], -1),  # nothing that an add since the last push did
+        ([], [8], 108),
+    ],
+)
+def test_the_lag_of_a_live_push_runs_from_the_add_that_changed_the_answer(
+    enter: list[int], leave: list[int], cause: int
+) -> None:
+    base = Base(version=10, last_seq=100, capacity=100, rows=2)
+    found = Subscribers("live", Standing(), base)
+    found._take({}, live_push(14, enter, leave), 1.0)
+    assert found.part().causes.tolist() == [cause]
+    assert found.part().rows.tolist() == [len(enter)]
 
 
 # -- the knee -------------------------------------------------------------------------------------
