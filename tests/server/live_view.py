@@ -253,6 +253,10 @@ class SlowSockets:
 
     def release(self) -> None:
         self.is_slow = False
+        self.take_held()
+
+    def take_held(self) -> None:
+        """What was pushed so far is taken now."""
         held, self.held = self.held, []
         for push in held:
             self._sent(push)

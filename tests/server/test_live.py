@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omendb_core import live as core_live
 
 from omendb_ws.server import Server
 from omendb_ws.wire import binary
@@ -643,3 +644,33 @@ async def test_a_slow_reader_that_moved_gets_nothing_of_the_old_vector_afterward
         await moved.step()
         assert ids(moved) == [2, 3, 4]
         assert moved.leaves == [(1, 1, "deleted")]
+
+
+async def test_a_slow_reader_hears_nothing_of_a_list_that_is_not_made_anew_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as server, client(server) as raw, client(server) as writer:
+        await raw.create(capacity=100)
+        await raw.add(*range(1, 31))
+        views = [await live(raw, V, k=1, include=["metadata"]) for _ in range(5)]
+        async with slow_sockets(server) as slow:
+            for number in range(31, 41):
+                await writer.add(number)
+            with monkeypatch.context() as patch:
+                # All lists run short, and none is made anew for now.
+                patch.setattr(core_live.Standing, "_renew", lambda *_: np.empty(0, np.int64))
+                deleted = await writer.ok("delete", collection="items", ids=[*range(20, 41)])
+                await raw.ok("ping")
+                heard = len(raw.events)
+                slow.take_held()
+                for _ in range(3):
+                    await writer.ok("count", collection="items")
+                    await raw.ok("ping")
+                assert len(raw.events) == heard
+                update = [{"id": 19, "metadata": {"n": 1}}]
+                updated = await writer.ok("update", collection="items", rows=update)
+            assert updated["version"] == deleted["version"] + 1
+            await writer.ok("count", collection="items")
+        for view in views:
+            await view.until_version(deleted["version"])
+            assert [(row.id, row.metadata) for row in view.answer] == [(19, {"n": 1})]
