@@ -26,8 +26,8 @@ from . import score
 from .filters import evaluate
 from .kernels.matching import Pairs, pairs_above
 from .keys import NO_ROW, encode, offsets_of, rebased, scores_of
-from .lists import Lists
 from .query import Masks
+from .shelves import Shelves
 from .standing import NO_FILTER, StandingQuery, Table
 from .types import F32, I64, U64, Bool1
 
@@ -70,8 +70,7 @@ class Standing:
     def __init__(self, window: Window) -> None:
         self._window = window
         self.table = Table(window.definition.dim)
-        self._lists: dict[int, Lists] = {}
-        self._owners: dict[int, I64] = {}
+        self._shelves = Shelves(self.table)
         self._base = 0
         #: Rows up to here were matched, or left before.
         self.seen_seq = 0
@@ -105,8 +104,7 @@ class Standing:
     @property
     def nbytes(self) -> int:
         """Bytes of all lists and of the table."""
-        lists = sum(one.nbytes for one in self._lists.values())
-        return lists + self.table.nbytes + sum(one.nbytes for one in self._owners.values())
+        return self._shelves.nbytes + self.table.nbytes
 
     @staticmethod
     def bytes_for(k: int | None, dim: int) -> int:
@@ -115,7 +113,7 @@ class Standing:
         The arrays grow by doubling, so ``nbytes`` is up to twice the sum; they go with the last
         query of their size.
         """
-        return 4 * dim + 80 + (Lists.bytes_for(_class_of(k)) if k else 0)
+        return 4 * dim + 80 + (Shelves.bytes_for(k) if k else 0)
 
     # -- queries come, move and go ------------------------------------------------------------
 
@@ -137,7 +135,7 @@ class Standing:
         self._set_vectors(handles, vectors)
         table = self.table
         for handle in handles[table.k[handles] > 0].tolist():
-            self._give_list(handle)
+            self._shelves.give(handle)
         matching = handles[table.k[handles] == 0]
         table.raise_floors(matching, table.bases[matching])
         self._renew_now(handles[table.k[handles] > 0])
@@ -145,12 +143,7 @@ class Standing:
     def remove(self, handles: Sequence[int]) -> None:
         """Forget queries."""
         for handle in handles:
-            most_k = int(self.table.lists[handle])
-            if most_k:
-                lists = self._lists[most_k]
-                lists.give_back(self.table.places[[handle]])
-                if lists.is_empty:
-                    del self._lists[most_k], self._owners[most_k]
+            self._shelves.take_back(handle)
             self._waiting.discard(handle)
             self.table.give_back(handle)
 
@@ -175,13 +168,7 @@ class Standing:
 
     def answers(self, handles: I64) -> tuple[list[int], U64, F32]:
         """Answers of several live queries: the length of each; their seqs and scores, flat."""
-        classes = self.table.lists[handles]
-        found: list[U64] = [_NONE.view(np.uint64)] * len(handles)
-        for most_k in np.unique(classes).tolist():
-            of_this = np.flatnonzero(classes == most_k)
-            answers = self._lists[most_k].answers(self.table.places[handles[of_this]])
-            for index, answer in zip(of_this.tolist(), answers, strict=True):
-                found[index] = answer
+        found = self._shelves.answers(handles)
         keys = _joined(found)
         seqs = offsets_of(keys) + np.uint64(self._base)
         return [len(answer) for answer in found], seqs, scores_of(keys)
@@ -243,7 +230,7 @@ class Standing:
         first_offset = self._window.first_seq - self._base
         is_gone = self._by_offset(gone, first_offset)
         is_updated = self._by_offset(updated, first_offset)
-        for most_k, lists in self._lists.items():
+        for lists, list_owners in self._shelves:
             hit = lists.oldest < first_offset
             for marks in (is_gone, is_updated):
                 if marks is not None:
@@ -251,7 +238,7 @@ class Standing:
             if not hit.any():
                 continue
             rows = np.flatnonzero(hit)
-            owners = self._owners[most_k][rows]
+            owners = list_owners[rows]
             offsets = offsets_of(lists.keys[rows])
             places = np.minimum(
                 offsets - np.uint64(first_offset), self._window.definition.capacity
@@ -296,7 +283,8 @@ class Standing:
         seqs = ring.seqs(rows)
         keys = encode(scores, seqs - np.uint64(self._base))
         live = (table.k[handles] > 0) & (keys > table.floors[handles])
-        self._insert(handles[live], keys[live], touched)
+        touched[handles[live]] = True
+        self._wait(self._shelves.insert(handles[live], keys[live]))
         self._listed[rows[live]] = True
         matching = table.k[handles] == 0
         return handles[matching], seqs[matching], scores[matching]
@@ -327,22 +315,9 @@ class Standing:
         for chunk in _chunks(slots[ring.is_live(slots)]):
             self._match(chunk, reach, touched)
 
-    def _insert(self, handles: I64, keys: U64, touched: Bool1) -> None:
-        touched[handles] = True
-        classes = self.table.lists[handles]
-        for most_k in np.unique(classes).tolist():
-            of_this = np.flatnonzero(classes == most_k)
-            places = self.table.places[handles[of_this]]
-            order = np.argsort(places, kind="stable")
-            full = self._lists[most_k].insert(places[order], keys[of_this[order]])
-            self._wait(self._owners[most_k][full])
-
     def _cut_and_find_short(self, touched: Bool1) -> None:
         table = self.table
-        for most_k, lists in self._lists.items():
-            owners = np.flatnonzero(touched & (table.lists[: table.used] == most_k))
-            if not len(owners):
-                continue
+        for lists, owners in self._shelves.touched(touched):
             k, counts = table.k[owners], lists.counts[table.places[owners]]
             long = owners[counts > CUT_ABOVE * k]
             if len(long):
@@ -360,15 +335,10 @@ class Standing:
         touched[list(self._waiting)] = False
         marks = self._by_offset(updated, self._window.first_seq - self._base)
         changed = np.zeros(table.used, np.bool_)
-        for most_k, lists in self._lists.items():
-            owners = np.flatnonzero(touched & (table.lists[: table.used] == most_k))
-            if len(owners):
-                differs = lists.publish(table.places[owners], table.k[owners])
-                changed[owners[differs]] = True
-            if marks is not None:
-                rows = lists.holding(marks, self._window.first_seq - self._base)
-                holders = self._owners[most_k][rows]
-                changed[holders[table.wants_metadata[holders]]] = True
+        changed[self._shelves.publish(np.flatnonzero(touched & (table.k[: table.used] > 0)))] = True
+        if marks is not None:
+            holders = self._shelves.holders(marks, self._window.first_seq - self._base)
+            changed[holders[table.wants_metadata[holders]]] = True
         changed[renewed] = True
         changed[list(self._waiting)] = False
         return np.flatnonzero(changed)
@@ -392,9 +362,7 @@ class Standing:
         for start in range(0, len(handles), RENEWED_AT_ONCE):
             chunk = handles[start : start + RENEWED_AT_ONCE]
             self._make_lists(chunk)
-            for handle in chunk.tolist():
-                lists = self._lists[int(self.table.lists[handle])]
-                lists.publish(self.table.places[[handle]], self.table.k[[handle]])
+            self._shelves.publish(chunk)
 
     def _make_lists(self, handles: I64) -> None:
         """Scan for the best 2 k + 1 rows: 2 k make the list, the last one is its floor."""
@@ -424,7 +392,7 @@ class Standing:
             if count > most[index]:
                 floors[index] = found[-1]
                 found = found[:-1]
-            self._lists[int(table.lists[handle])].replace(int(table.places[handle]), found)
+            self._shelves.replace(handle, found)
         table.raise_floors(handles, floors)
         self._waiting.difference_update(handles.tolist())
         self.renewed += len(handles)
@@ -443,25 +411,13 @@ class Standing:
         self.table.vectors[handles] = vectors
         self.table.norms[handles] = score.norms(vectors)
 
-    def _give_list(self, handle: int) -> None:
-        most_k = _class_of(int(self.table.k[handle]))
-        lists = self._lists.setdefault(most_k, Lists(most_k))
-        place = int(lists.take(1)[0])
-        self.table.lists[handle], self.table.places[handle] = most_k, place
-        owners = self._owners.get(most_k, _NONE)
-        if len(owners) < len(lists.counts):
-            owners = np.concatenate([owners, np.zeros(len(lists.counts) - len(owners), np.int64)])
-        owners[place] = handle
-        self._owners[most_k] = owners
-
     def _rebase_if_due(self) -> None:
         if self._window.last_seq - self._base <= REBASE_ABOVE:
             return
         by = self._window.first_seq - 1 - self._base
         self._base += by
         self.table.floors = rebased(self.table.floors, by)
-        for lists in self._lists.values():
-            lists.rebase(by)
+        self._shelves.rebase(by)
 
     def check(self) -> None:
         """Raise AssertionError unless every list is all rows above its floor, and 4 k at most."""
@@ -469,9 +425,10 @@ class Standing:
         table, window = self.table, self._window
         slots = window.ring.live_slots(window.first_seq, window.last_seq)
         offsets = window.ring.seqs(slots) - np.uint64(self._base)
-        for most_k, lists in self._lists.items():
+        everyone = np.ones(table.used, np.bool_)
+        for lists, handles in self._shelves.touched(everyone):
             lists.check()
-            for handle in np.flatnonzero(table.lists[: table.used] == most_k).tolist():
+            for handle in handles.tolist():
                 if handle in self._waiting:
                     continue
                 asked = np.broadcast_to(table.vectors[handle], (len(slots), window.definition.dim))
@@ -487,11 +444,6 @@ class Standing:
                 kept = kept[kept != NO_ROW]
                 assert np.array_equal(np.sort(keys[above]), kept), "a list is not what is above"
                 assert len(kept) <= CUT_ABOVE * table.k[handle], "a list is too long"
-
-
-def _class_of(k: int) -> int:
-    """The power of two that k's list is made for."""
-    return 1 << (k - 1).bit_length()
 
 
 def _chunks(slots: I64) -> list[I64]:

@@ -1,0 +1,128 @@
+"""The lists of live queries, those of like ``k`` together, found by handle.
+
+Owns the ``Lists`` of each class of k (a power of two) and who owns which row of them; reads the
+table of queries. Nothing of windows. A class's arrays go with the last query in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from .lists import Lists
+from .standing import Table
+from .types import I64, U64, Bool1
+
+_NONE: Final = np.empty(0, np.int64)
+
+
+class Shelves:
+    """See the module. Handles are those of ``table``."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._lists: dict[int, Lists] = {}
+        self._owners: dict[int, I64] = {}
+
+    def __iter__(self) -> Iterator[tuple[Lists, I64]]:
+        """Each class's lists, and the handle that owns each of their rows."""
+        for most_k, lists in self._lists.items():
+            yield lists, self._owners[most_k]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        lists = sum(one.nbytes for one in self._lists.values())
+        return lists + sum(one.nbytes for one in self._owners.values())
+
+    @staticmethod
+    def bytes_for(k: int) -> int:
+        """Bytes that the list of one query takes."""
+        return Lists.bytes_for(_class_of(k))
+
+    def give(self, handle: int) -> None:
+        """Give a query an empty list."""
+        most_k = _class_of(int(self._table.k[handle]))
+        lists = self._lists.setdefault(most_k, Lists(most_k))
+        place = int(lists.take(1)[0])
+        self._table.lists[handle], self._table.places[handle] = most_k, place
+        owners = self._owners.get(most_k, _NONE)
+        if len(owners) < len(lists.counts):
+            owners = np.concatenate([owners, np.zeros(len(lists.counts) - len(owners), np.int64)])
+        owners[place] = handle
+        self._owners[most_k] = owners
+
+    def take_back(self, handle: int) -> None:
+        """Take a query's list away, if it has one."""
+        most_k = int(self._table.lists[handle])
+        if most_k:
+            lists = self._lists[most_k]
+            lists.give_back(self._table.places[[handle]])
+            if lists.is_empty:
+                del self._lists[most_k], self._owners[most_k]
+
+    def replace(self, handle: int, keys: U64) -> None:
+        """Make ``keys`` a query's list."""
+        lists = self._lists[int(self._table.lists[handle])]
+        lists.replace(int(self._table.places[handle]), keys)
+
+    def insert(self, handles: I64, keys: U64) -> I64:
+        """Put ``keys[i]`` into the list of ``handles[i]``; the handles whose list has no room.
+
+        Those are left as they were.
+        """
+        full = [_NONE]
+        for most_k, of_this in self._by_class(handles):
+            places = self._table.places[handles[of_this]]
+            order = np.argsort(places, kind="stable")
+            rows = self._lists[most_k].insert(places[order], keys[of_this[order]])
+            full.append(self._owners[most_k][rows])
+        return np.concatenate(full)
+
+    def publish(self, handles: I64) -> I64:
+        """Take the best of each list as its query's answer; those that had another one before."""
+        changed = [_NONE]
+        for most_k, of_this in self._by_class(handles):
+            own = handles[of_this]
+            differs = self._lists[most_k].publish(self._table.places[own], self._table.k[own])
+            changed.append(own[differs])
+        return np.concatenate(changed)
+
+    def answers(self, handles: I64) -> list[U64]:
+        """The keys last published for each query, best first (copies)."""
+        found: list[U64] = [_NONE.view(np.uint64)] * len(handles)
+        for most_k, of_this in self._by_class(handles):
+            answers = self._lists[most_k].answers(self._table.places[handles[of_this]])
+            for index, answer in zip(of_this.tolist(), answers, strict=True):
+                found[index] = answer
+        return found
+
+    def holders(self, marks: Bool1, first_offset: int) -> I64:
+        """Handles whose list holds a marked offset (see ``Lists.holding``)."""
+        rows = [owners[lists.holding(marks, first_offset)] for lists, owners in self]
+        return np.concatenate([_NONE, *rows])
+
+    def touched(self, touched: Bool1) -> Iterator[tuple[Lists, I64]]:
+        """Each class's lists, and those of its handles that ``touched`` bool (used,) marks."""
+        classes = self._table.lists[: self._table.used]
+        for most_k, lists in self._lists.items():
+            handles = np.flatnonzero(touched & (classes == most_k))
+            if len(handles):
+                yield lists, handles
+
+    def rebase(self, by: int) -> None:
+        """Count seqs from a base that is larger by ``by``."""
+        for lists in self._lists.values():
+            lists.rebase(by)
+
+    def _by_class(self, handles: I64) -> Iterator[tuple[int, I64]]:
+        classes = self._table.lists[handles]
+        for most_k in np.unique(classes).tolist():
+            yield most_k, np.flatnonzero(classes == most_k)
+
+
+def _class_of(k: int) -> int:
+    """The power of two that k's list is made for."""
+    return 1 << (k - 1).bit_length()
