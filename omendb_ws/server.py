@@ -64,8 +64,9 @@ _SAMPLE_SECONDS: Final = 1.0
 _LAG_SAMPLE_SECONDS: Final = 0.1
 #: While numpy works, the other thread runs; but a thread in pure Python lets go of the interpreter
 #: only this often, and the engine asks for it back after every large operation. The default of 5 ms
-#: is longer than a tick. Measured with 20,000 live pushes a second on two cores: half of the pushes
-#: arrive within 20 ms at 0.5 ms, within 7 to 9 ms at 0.1 ms; adds and searches are as fast at both.
+#: is longer than a tick. Measured with 20,000 live pushes a second on two cores, by turns: while
+#: little else ran, a median lag of 7 and 9 ms at 0.1 ms and of 20 ms at 0.5 ms; while others used a
+#: core, no clear difference. Adds and searches: none beyond the noise.
 SWITCH_INTERVAL_SECONDS: Final = 0.0001
 
 
