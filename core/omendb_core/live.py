@@ -18,7 +18,7 @@ Knows the window it stands over, which owns it; nothing of subscriptions, socket
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -61,7 +61,10 @@ class Advance(NamedTuple):
 
 
 _NONE: Final = np.empty(0, np.int64)
-_NO_SCORES: Final = np.empty(0, np.float32)
+_NO_SEQS: Final = np.empty(0, np.uint64)
+#: Hits of match queries: handles, seqs, scores.
+_Hits: TypeAlias = tuple[I64, U64, F32]
+_NO_HITS: Final[_Hits] = (_NONE, _NO_SEQS, np.empty(0, np.float32))
 
 
 class Standing:
@@ -197,7 +200,7 @@ class Standing:
         if not len(self.table):
             self._gone.clear()
             self._updated.clear()
-            return Advance(_NONE, _NONE, _NONE.view(np.uint64), _NO_SCORES)
+            return Advance(_NONE, *_NO_HITS)
         touched = np.zeros(self.table.used, np.bool_)
         updated = _joined(self._updated)
         gone = _joined(self._gone)
@@ -215,12 +218,7 @@ class Standing:
             renewed = self._renew(touched)
             changed = self._publish(touched, updated, renewed)
         self._rebase_if_due()
-        return Advance(
-            changed,
-            np.concatenate([_NONE, *(m[0] for m in matched)]),
-            np.concatenate([_NONE.view(np.uint64), *(m[1] for m in matched)]),
-            np.concatenate([_NO_SCORES, *(m[2] for m in matched)]),
-        )
+        return Advance(changed, *_together(matched))
 
     def _drop_dead(self, gone: U64, updated: U64, touched: Bool1) -> None:
         """Take out rows below the window, ``gone`` ones, and, where there is a filter, ``updated``.
@@ -263,7 +261,7 @@ class Standing:
         marks[(offsets - np.uint64(first_offset)).view(np.int64)] = True
         return marks
 
-    def _match(self, slots: I64, reach: F32, touched: Bool1) -> tuple[I64, U64, F32]:
+    def _match(self, slots: I64, reach: F32, touched: Bool1) -> _Hits:
         """Match live rows with the queries that ``reach`` lets take some; match queries' hits."""
         ring, table, used = self._window.ring, self.table, self.table.used
         found = pairs_above(
@@ -278,7 +276,7 @@ class Standing:
         if len(found.crowded):
             self._wait(found.crowded)
         if not len(found.rows):
-            return _NONE, _NONE.view(np.uint64), _NO_SCORES
+            return _NO_HITS
         handles, rows, scores = self._filtered(found, slots)
         seqs = ring.seqs(rows)
         keys = encode(scores, seqs - np.uint64(self._base))
@@ -451,4 +449,11 @@ def _chunks(slots: I64) -> list[I64]:
 
 
 def _joined(parts: list[U64]) -> U64:
-    return np.concatenate([_NONE.view(np.uint64), *parts])
+    return np.concatenate(parts) if parts else _NO_SEQS
+
+
+def _together(parts: list[_Hits]) -> _Hits:
+    if len(parts) < 2:
+        return parts[0] if parts else _NO_HITS
+    handles, seqs, scores = zip(*parts, strict=True)
+    return np.concatenate(handles), np.concatenate(seqs), np.concatenate(scores)
