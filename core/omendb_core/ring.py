@@ -82,6 +82,8 @@ class Ring:
         """Slots of the live rows among ``first_seq … last_seq``, in seq order."""
         first_seq = max(first_seq, self.first_seq)
         last_seq = min(last_seq, self.last_seq)
+        if self.rows == self.last_seq - self.first_seq + 1:  # a stream in which nothing died early
+            return _slots_in(self._pieces(first_seq, last_seq - first_seq + 1))
         return self._live_in(first_seq, last_seq - first_seq + 1)
 
     def overwritten(self, n: int) -> I64:
@@ -103,7 +105,7 @@ class Ring:
             taken += stop - start
         self.last_seq += len(vectors)
         self.rows += len(vectors)
-        return _joined([np.arange(start, stop, dtype=np.int64) for start, stop in pieces])
+        return _slots_in(pieces)
 
     def kill(self, slots: I64) -> None:
         """Clear the live bits of ``slots``, which are live and distinct."""
@@ -206,6 +208,10 @@ def _norms(vectors: F32) -> F32:
     """
     lengths: F32 = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     return lengths
+
+
+def _slots_in(pieces: list[tuple[int, int]]) -> I64:
+    return _joined([np.arange(start, stop, dtype=np.int64) for start, stop in pieces])
 
 
 def _joined(parts: list[I64]) -> I64:
