@@ -210,8 +210,9 @@ class Standing:
         new = window.ring.live_slots(first_new, window.last_seq)
         self._listed[new] = False
         matched = [self._match(slots, self.table.reach, touched) for slots in _chunks(new)]
-        # Rows that came since the last step were just matched as they are now.
-        self._match_updated(updated[updated < first_new], touched)
+        if len(updated):
+            # Rows that came since the last step were just matched as they are now.
+            self._match_updated(updated[updated < first_new], touched)
         changed = _NONE
         if len(updated) or self._waiting or touched.any():
             self._cut_and_find_short(touched)
@@ -301,8 +302,6 @@ class Standing:
 
     def _match_updated(self, seqs: U64, touched: Bool1) -> None:
         """Updated rows are candidates, with their old seqs, of queries that have a filter."""
-        if not len(seqs):
-            return
         table, ring = self.table, self._window.ring
         takes = (table.filters != NO_FILTER) & (table.k > 0)
         seqs = np.unique(seqs[seqs >= self._window.first_seq])

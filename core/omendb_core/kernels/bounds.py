@@ -88,9 +88,11 @@ class Bounds:
         Holds for rows whose norm in the ring is at most ``largest_norm``.
         """
         largest = largest_norm + float(self._lost_norm)
-        span = np.square(self._norms + largest) if self._l2 else self._norms * largest
-        middle = floors + self._offsets if self._l2 else floors
-        cut = middle - (span * float(self._unit) + float(self._lost))
+        unit, lost = float(self._unit), float(self._lost)
+        if self._l2:
+            cut = floors + self._offsets - (np.square(self._norms + largest) * unit + lost)
+        else:
+            cut = floors - (self._norms * (largest * unit) + lost)
         # Rounded down once more than needed, so that no rounding has to be argued about.
         down: F32 = np.nextafter(cut.astype(np.float32), np.float32(-np.inf))
         return down

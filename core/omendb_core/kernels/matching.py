@@ -58,7 +58,6 @@ def pairs_above(
     ring keeps them, query norms exact; ``floors`` float32 (q,): -inf takes every row, +inf none;
     ``most`` int64 (q,).
     """
-    floors = floors.copy()
     bounds = Bounds(metric, queries, query_norms)
     found: list[tuple[I64, I64]] = []
     crowded: list[I64] = []
@@ -80,6 +79,7 @@ def pairs_above(
             asking, counts = np.unique(hit_queries, return_counts=True)
             busy = asking[counts > most[asking]]
         if len(busy):
+            floors = floors if crowded else floors.copy()
             crowded.append(busy)
             floors[busy] = np.inf
         found.append((hit_rows + start, hit_queries))
