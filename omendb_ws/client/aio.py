@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, overload
 
+import numpy as np
 from numpy.typing import NDArray
 from omendb_core.errors import BadRequest
 from omendb_core.types import F32, ColumnType, IdKind, Metric
@@ -135,6 +136,9 @@ class Client(Watching):
         ids: IdsGiven | None = None,
         metadata: Metadata | None = None,
         columns: Mapping[str, ColumnGiven] | None = None,
+        *,
+        producer: str | None = None,
+        batch: int | None = None,
     ) -> Added:
         """Add rows, and return when all are as safe as the collection's durability says.
 
@@ -150,10 +154,21 @@ class Client(Watching):
         first ones) are in. Cancelled, or timed out: frames not sent yet never are; those under way
         may still go in.
 
+        With ``producer`` and ``batch`` (PROTOCOL section 4) the rows go out as one message under
+        that name, which any later process may repeat: one that went in before is a ``duplicate``
+        and changes nothing. OutOfOrder has the number ``expected`` in its ``details``. Calls made
+        at the same time are sent in their order until one of them fails.
+
         Raises BadVector, DimMismatch, NonFinite, ZeroNorm, BadId, DuplicateId, BadMetadata,
         BadRequest, TooLarge, Quota, NotFound, Forbidden, and ConnectionLost where it is not known
         whether the rows after ``rows_added`` went in.
         """
+        if producer is not None or batch is not None:
+            encode = requests.add(vectors, ids, metadata, columns, producer, batch)
+            call = self._connection.call(encode, repeat=True, collection=collection)
+            _, reply = await self._connection.within(call)
+            assert isinstance(reply, messages.Added)
+            return answers.read_added(reply, np.shape(vectors)[0])
         adder = self._adders.get(collection)
         if adder is None:
             adder = self._adders[collection] = Adder(self._connection, collection)

@@ -208,6 +208,11 @@ def read_opened(ok: JsonObject) -> Opened:
     return Opened(ok["handle"], read_description(ok))
 
 
+def read_added(added: messages.Added, rows: int) -> Added:
+    """Return the acknowledgement of ``rows`` rows that went out as one message."""
+    return Added(added.version, added.first_seq, added.last_seq, rows, added.duplicate)
+
+
 def read_results(results: messages.Results) -> list[Answer]:
     """Return one Answer for each query, all views on the message."""
     hits = results.hits

@@ -23,7 +23,15 @@ from ..wire.hits import dumps
 from ..wire.messages import Incoming
 from ..wire.opcodes import MAX_U32
 from .answers import Opened
-from .rows import Vectors, as_vectors, check_dim
+from .rows import (
+    ColumnGiven,
+    IdsGiven,
+    Metadata,
+    Vectors,
+    as_vectors,
+    check_dim,
+    checked_rows,
+)
 from .transport import TEXT_MARK
 
 #: Builds a request's message, given its id and the collection as this connection opened it.
@@ -47,6 +55,30 @@ def plain(kind: Callable[..., messages.Request], /, **fields: Any) -> Encode:
     """Return what builds a JSON request; None stands for a field's default."""
     given = {name: value for name, value in fields.items() if value is not None}
     return lambda request_id, _: text.encode_request(kind(id=request_id, **given))
+
+
+def add(
+    vectors: Vectors,
+    ids: IdsGiven | None,
+    metadata: Metadata | None,
+    columns: Mapping[str, ColumnGiven] | None,
+    producer: str | None,
+    batch: int | None,
+) -> Encode:
+    """Return what builds the binary ADD of one named batch. Raises BadRequest.
+
+    Building it raises what ``checked_rows`` does.
+    """
+    if producer is None or batch is None:
+        raise BadRequest("producer and batch go together")
+
+    def encode(request_id: int, opened: Opened | None) -> bytes:
+        assert opened is not None
+        rows = checked_rows(opened.description, vectors, ids, metadata, columns)
+        part = rows.part(0, len(rows))
+        return binary.encode_add(request_id, opened.handle, part, producer, batch)
+
+    return encode
 
 
 def search(

@@ -179,6 +179,33 @@ async def test_adds_larger_than_the_window_go_in_as_frames_that_fit(db: Client) 
     assert (await db.describe("items")).first_seq == 94
 
 
+async def test_a_named_batch_goes_in_once_from_any_client(server: Server, db: Client) -> None:
+    await db.create("items", dim=4, capacity=100)
+    rows = vectors(6)
+    named = {"producer": "file", "columns": None}
+    first, second = await asyncio.gather(
+        *[db.add("items", rows[at : at + 3], range(at, at + 3), batch=1 + at // 3, **named)
+          for at in (0, 3)]
+    )  # fmt: skip
+    assert (first.first_seq, first.last_seq, first.rows, first.duplicate) == (1, 3, 3, False)
+    assert (second.first_seq, second.last_seq) == (4, 6)
+    async with connect(server.url) as another:
+        again = await another.add("items", rows[3:], range(3, 6), producer="file", batch=2)
+        assert (again.first_seq, again.rows, again.duplicate) == (4, 3, True)
+        with pytest.raises(errors.OutOfOrder) as caught:
+            await another.add("items", rows[:1], [9], producer="file", batch=9)
+        assert caught.value.details["expected"] == 3
+    assert (await db.describe("items")).last_seq == 6
+
+
+@pytest.mark.parametrize("half", [{"producer": "file"}, {"batch": 1}])
+async def test_half_a_name_of_a_batch_is_refused(db: Client, half: dict[str, Any]) -> None:
+    await db.create("items", dim=4, capacity=100)
+    with pytest.raises(errors.BadRequest, match="go together"):
+        await db.add("items", vectors(1), [1], **half)
+    assert (await db.describe("items")).version == 0
+
+
 async def test_a_row_refused_by_the_server_is_named_as_the_caller_counts(db: Client) -> None:
     await db.create("items", dim=64, capacity=20_000, metric="cosine")
     rows = vectors(5_000, dim=64)
