@@ -41,14 +41,17 @@ bench-live: $(VENV)/.installed
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f core/omendb_core/_native.*.so
 
-# Installing is done again when pyproject.toml has changed, and only then: the install is editable.
-$(VENV)/.installed: pyproject.toml $(BIN)/python
+# Installing is done again when one of these has changed, and only then: the install is editable.
+INSTALLED_FROM := pyproject.toml setup.py $(wildcard core/omendb_core/native/*)
+
+$(VENV)/.installed: $(INSTALLED_FROM) $(BIN)/python
 	@echo "Installing into $(VENV) (once; a minute or so) ..."
 	@$(INSTALL) --editable .
 	@touch $@
 
-$(VENV)/.installed-%: pyproject.toml $(BIN)/python
+$(VENV)/.installed-%: $(INSTALLED_FROM) $(BIN)/python
 	@echo "Installing into $(VENV), with what '$*' needs ..."
 	@$(INSTALL) --editable '.[$*]'
 	@touch $@

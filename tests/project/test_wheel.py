@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,26 +13,36 @@ import pytest
 
 from tests.project.pages import ROOT
 
+NO_COMPILER = {"CC": "/bin/false", "OMENDB_REQUIRE_NATIVE": "0"}
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that nothing of an earlier build is in it, and without a network."""
-    place = tmp_path_factory.mktemp("wheel")
-    source = place / "source"
+
+def source_copy(place: Path) -> Path:
+    """The project's files, so that nothing of an earlier build is in a new one."""
     skip = shutil.ignore_patterns(
-        ".*", "*.egg-info", "build", "dist", "__pycache__", "node_modules"
+        ".*", "*.egg-info", "build", "dist", "__pycache__", "node_modules", "*.so", "*.pyd"
     )
-    shutil.copytree(ROOT, source, ignore=skip)
-    built = subprocess.run(
+    return Path(shutil.copytree(ROOT, place / "source", ignore=skip))
+
+
+def build(place: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Build into ``place / "out"``, without a network."""
+    return subprocess.run(
         [
             *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation"),
             *("--no-deps", "--no-index", "--disable-pip-version-check"),
-            *("--wheel-dir", str(place / "out"), str(source)),
+            *("--wheel-dir", str(place / "out"), str(source_copy(place))),
         ],
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+@pytest.fixture(scope="module", params=[{}, NO_COMPILER], ids=["compiled", "without a compiler"])
+def wheel(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    place = tmp_path_factory.mktemp("wheel")
+    built = build(place, **request.param)
     assert built.returncode == 0, built.stdout + built.stderr
     (found,) = (place / "out").glob("*.whl")
     return found
@@ -40,6 +51,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def contents(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
         return set(archive.namelist())
+
+
+def is_extension(name: str) -> bool:
+    return name.startswith("omendb_core/_native.") and name.endswith((".so", ".pyd"))
 
 
 def read(wheel: Path, end: str) -> str:
@@ -60,9 +75,12 @@ def test_the_wheel_holds_every_module_and_data_file_of_them(wheel: Path) -> None
         path.relative_to(base).as_posix()
         for base, package in ((ROOT, "omendb_ws"), (ROOT / "core", "omendb_core"))
         for path in (base / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file()
+        and not {"__pycache__", "native"} & set(path.parts)
+        and path.suffix not in {".so", ".pyd"}
     }
-    assert {name for name in contents(wheel) if ".dist-info/" not in name} == wanted
+    found = {name for name in contents(wheel) if ".dist-info/" not in name}
+    assert {name for name in found if not is_extension(name)} == wanted
     assert {"omendb_ws/py.typed", "omendb_core/py.typed"} <= wanted
     assert {"omendb_ws/demo/digits.npz", "omendb_ws/demo/digits-LICENSE.txt"} <= wanted
 
@@ -75,3 +93,20 @@ def test_the_wheel_carries_both_licences(wheel: Path) -> None:
 
 def test_the_wheel_gives_the_command(wheel: Path) -> None:
     assert "omendb-ws = omendb_ws.cli:main" in read(wheel, "entry_points.txt")
+
+
+def test_a_wheel_has_the_extension_if_there_was_a_compiler(
+    wheel: Path, request: pytest.FixtureRequest
+) -> None:
+    extensions = [name for name in contents(wheel) if is_extension(name)]
+    if request.node.callspec.id == "compiled" and shutil.which("cc"):
+        assert extensions == ["omendb_core/_native.abi3.so"]
+        assert "cp311-abi3" in wheel.name
+    else:
+        assert extensions == []
+
+
+def test_a_failed_compile_is_an_error_where_the_extension_is_required(tmp_path: Path) -> None:
+    built = build(tmp_path, CC="/bin/false", OMENDB_REQUIRE_NATIVE="1")
+    assert built.returncode != 0
+    assert "/bin/false" in built.stdout + built.stderr

@@ -1,0 +1,20 @@
+/* The Python side of the extension: the functions of omendb_core._native, by the file they are in.
+ *
+ * What it does numpy does as well, with the same results to the bit; no Python code may need it. It
+ * gets memory through the buffer protocol, checks sizes and types before it touches any of it, lets
+ * go of the interpreter while it works, and keeps no state: all lies in arrays that Python owns.
+ * Files that compute (shadow, tiles, lanes, ids) know nothing of Python and do not include this.
+ */
+#ifndef OMENDB_NATIVE_H
+#define OMENDB_NATIVE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* features.c: what this processor can do. */
+PyObject *native_features(PyObject *module, PyObject *arguments);
+
+#endif

@@ -1,0 +1,49 @@
+/* The int8 shadow of a ring: it finds candidates, `score` decides. Its layout, and who keeps it.
+ *
+ * It belongs to the Ring (`Ring.shadow`, None where no native kernel is in use). Whoever writes rows
+ * into `Ring.vectors` writes the same slots here (shadow_write) before the rows become visible.
+ * Killing a row does not touch it: masks carry that. Scans only read.
+ *
+ * A row x is kept as y = x - c = s r + e: c is the shadow's centre, the same for all rows; r integers
+ * of -127 … 127; s the row's own scale. Rows stand in groups of 16: group g holds the slots
+ * 16 g … 16 g + 15, and there are as many groups as whole blocks of 64 slots need.
+ *
+ * codes    uint8 (groups, steps, 16, 4), 64-byte aligned, steps = ceil(dim / 4): [g][i][n][j] is
+ *          r + 128 of dimension 4 i + j of row 16 g + n; 128, which is 0, beyond dim. So 64 bytes
+ *          are 4 dimensions of 16 rows: what the dot-product instructions take.
+ * factors  float32 (groups, 3, 16), 64-byte aligned, of each row:
+ *          [0] s       0 where y is 0
+ *          [1] under l2 at least |e|; else at least |s r|
+ *          [2] under l2 at most |s r|² - [1]²; else at least |e|
+ *          With these scan.c leaves rows out. Slots never written hold anything.
+ */
+#ifndef OMENDB_SHADOW_H
+#define OMENDB_SHADOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GROUP_ROWS 16
+#define STEP_DIMS 4
+#define STEP_BYTES (GROUP_ROWS * STEP_DIMS)
+#define FACTORS 3
+
+typedef struct {
+    uint8_t *codes;
+    float *factors;
+    const float *centre; /* [dim] */
+    size_t dim;
+    size_t slots; /* the ring's capacity */
+    bool is_l2;
+} omendb_shadow;
+
+static inline size_t shadow_steps(size_t dim)
+{
+    return (dim + STEP_DIMS - 1) / STEP_DIMS;
+}
+
+/* Rows float32 [count][dim] into the slots from first on; these do not wrap. */
+void shadow_write(const omendb_shadow *shadow, size_t first, const float *rows, size_t count);
+
+#endif

@@ -1,0 +1,51 @@
+"""What pyproject.toml cannot say: the optional C extension ``omendb_core._native``.
+
+Without a compiler the package installs without it, and everything runs in numpy; with
+``OMENDB_REQUIRE_NATIVE=1`` in the environment a failed compile is an error. The stable ABI makes
+one binary serve every Python from 3.11 on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+NATIVE = "core/omendb_core/native"
+#: One concern a file; module.c is the method table of all.
+SOURCES = ["module.c", "features.c"]
+#: -ffp-contract=off: a score is defined to the bit, and a fused multiply-add rounds once less.
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
+
+
+class BuildNative(build_ext):
+    """Puts a new build into the source tree by renaming: whoever has the old one keeps it."""
+
+    def copy_extensions_to_source(self) -> None:
+        """Copy what was built beside the package's modules (an editable install, --inplace)."""
+        build_py = self.get_finalized_command("build_py")
+        for extension in self.extensions:
+            inplace, built = self._get_inplace_equivalent(build_py, extension)
+            if os.path.exists(built) or not extension.optional:
+                shutil.copy(built, f"{inplace}.new")
+                os.replace(f"{inplace}.new", inplace)
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "omendb_core._native",
+            sources=[f"{NATIVE}/{name}" for name in SOURCES],
+            depends=sorted(str(path) for path in Path(NATIVE).glob("*.h")),
+            define_macros=[("Py_LIMITED_API", "0x030B0000")],
+            extra_compile_args=[] if os.name == "nt" else FLAGS,
+            py_limited_api=True,
+            optional=os.environ.get("OMENDB_REQUIRE_NATIVE", "0") in ("", "0"),
+        )
+    ],
+    cmdclass={"build_ext": BuildNative},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
