@@ -1,9 +1,8 @@
-"""The server: sockets, and the threads' meeting point.
+"""The server: sockets around an ``Instance``.
 
 ``async with Server(Settings(port=0)) as server:`` listens until the block ends, then drains. Each
 connection has a reader (this is where back-pressure takes hold: it stops reading while its session
-has no room) and one writer, which sends what its outbox holds. The engine's effects come over in
-one call a tick.
+has no room) and one writer, which sends what its outbox holds.
 
 Leaving: ``drain`` refuses new connections and requests, waits until everything accepted is answered
 and sent, and closes with 1012 (PROTOCOL section 1).
@@ -20,7 +19,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from omendb_core.kernels.blas import use_threads
-from omendb_core.kernels.scan import choose
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -28,19 +26,15 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from . import http
-from .auth import OPEN, Keyring, Principal
-from .catalog import Catalog
+from .auth import OPEN, Principal
 from .config import Settings
 from .connection import STALL_SECONDS, Connection
-from .context import Context, monotonic_us
-from .engine import Engine
-from .faults import as_error
-from .metrics import Metrics, render
-from .outbox import Outbox
+from .context import monotonic_us
+from .instance import Instance
+from .metrics import render
 from .session import Session
 from .statistics import resident_bytes, server_stats
 from .tls import server_context
-from .work import Effect
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +54,6 @@ _FRAME_QUEUE: Final = 4
 _WRITE_BUFFER_BYTES: Final = 64 << 10
 #: Messages that one connection may have handled before others get their turn.
 _TURN_MESSAGES: Final = 16
-_SAMPLE_SECONDS: Final = 1.0
-_LAG_SAMPLE_SECONDS: Final = 0.1
 #: While numpy works, the other thread runs; but a thread in pure Python lets go of the interpreter
 #: only this often, and the engine asks for it back after every large operation. The default of 5 ms
 #: is longer than a tick. Measured with 20,000 live pushes a second on two cores, by turns: while
@@ -81,30 +73,19 @@ class Server:
         stall_seconds: float = STALL_SECONDS,
         auth_seconds: float = AUTH_SECONDS,
     ) -> None:
-        limits = settings.limits()
         self.settings = settings
-        self.metrics = Metrics(clock_us() / 1e6)
-        keyring = Keyring.load(settings.api_key_file) if settings.api_key_file else None
-        for warning in keyring.warnings if keyring is not None else ():
-            log.warning("%s", warning)
-        self.context = Context(
-            limits=limits,
-            max_messages_per_second=settings.max_messages_per_second,
-            keyring=keyring,
-            catalog=Catalog(limits, choose(), settings.default_durability),
-            engine=Engine(self.metrics, limits, settings.queue_deadline_ms, clock_us, self._post),
-            metrics=self.metrics,
-            clock_us=clock_us,
-        )
+        self.instance = Instance(settings, clock_us)
+        self.context = self.instance.context
+        self.metrics = self.context.metrics
         self.port = settings.port
         self._stall_seconds = stall_seconds
         self._auth_seconds = auth_seconds
         self._sessions: dict[Connection, Session] = {}
-        self._tasks: list[asyncio.Task[None]] = []
         self._drain: asyncio.Task[None] | None = None
         self._is_tls = settings.tls_certificate_file is not None
         self._loop: asyncio.AbstractEventLoop
         self._listener: WebSocketServer
+        self._stall_watch: asyncio.Task[None]
 
     @property
     def url(self) -> str:
@@ -134,11 +115,8 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._listener = await self._listen()
         self.port = self._listener.sockets[0].getsockname()[1]
-        self.context.engine.start()
-        self._tasks = [
-            asyncio.create_task(self._sample()),
-            asyncio.create_task(self._watch_stalls()),
-        ]
+        self.instance.start()
+        self._stall_watch = asyncio.create_task(self._watch_stalls())
 
     async def _listen(self) -> WebSocketServer:
         settings, limits = self.settings, self.context.limits
@@ -184,10 +162,9 @@ class Server:
             connection.transport.abort()
         self._listener.close(code=1012)
         await self._listener.wait_closed()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.to_thread(self.context.engine.stop)
+        self._stall_watch.cancel()
+        await asyncio.wait([self._stall_watch])
+        await self.instance.stop()
 
     async def _all(self, until: float, waits: Iterable[Coroutine[Any, Any, None]]) -> None:
         """Wait for all of ``waits``, but only until then."""
@@ -257,11 +234,9 @@ class Server:
             principal = OPEN
         elif token is not None:
             principal = self.context.keyring.authenticate(token)
-        session = Session(self.context, Outbox(), principal)
+        session = self.instance.open_session(principal)
         connection.max_unread_bytes = self.context.limits.max_pending_bytes
         self._sessions[connection] = session
-        self.metrics.connections += 1
-        self.metrics.connections_opened += 1
         writer = asyncio.create_task(self._write(connection, session))
         try:
             if token is not None and principal is None:
@@ -272,8 +247,7 @@ class Server:
                 await self._read(connection, session)
         finally:
             del self._sessions[connection]
-            self.metrics.connections -= 1
-            session.close()
+            self.instance.close_session(session)
             await writer
 
     async def _read(self, connection: Connection, session: Session) -> None:
@@ -337,38 +311,6 @@ class Server:
                 task = asyncio.create_task(connection.close(4408, "no byte taken"))
                 closing.add(task)
                 task.add_done_callback(closing.discard)
-
-    # -- the engine's thread, and time ------------------------------------------------------------
-
-    def _post(self, effects: list[Effect]) -> None:
-        """On the engine's thread: have effects delivered on the loop's."""
-        try:
-            self._loop.call_soon_threadsafe(self._deliver, effects)
-        except RuntimeError:
-            log.debug("the loop is closed: %d effects are for nobody", len(effects))
-
-    def _deliver(self, effects: Sequence[Effect]) -> None:
-        for effect in effects:
-            try:
-                effect.deliver()
-            except Exception as error:
-                self.metrics.faults += 1
-                as_error(error, "delivering an effect")
-
-    async def _sample(self) -> None:
-        """Measure the loop's lag, and keep samples for rates and percentiles."""
-        beats = round(_SAMPLE_SECONDS / _LAG_SAMPLE_SECONDS)
-        while True:
-            worst = 0.0
-            for _ in range(beats):
-                before = self._loop.time()
-                await asyncio.sleep(_LAG_SAMPLE_SECONDS)
-                worst = max(worst, self._loop.time() - before - _LAG_SAMPLE_SECONDS)
-            self.metrics.loop_lag_seconds = worst
-            now_seconds = self.context.clock_us() / 1e6
-            self.metrics.sample(now_seconds)
-            for collection in self.context.catalog:
-                collection.rates.sample(now_seconds, collection.rate_counters())
 
 
 def _refuse_stranger(session: Session) -> None:
