@@ -104,3 +104,7 @@ class Repeated:
 
     first_seq: int | None
     last_seq: int | None
+
+
+class Behind(Exception):
+    """A request that can only be looked at once every change ahead of it is applied."""

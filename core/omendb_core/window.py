@@ -16,6 +16,7 @@ from .admission import Admission, check_ids, check_payloads, dictionary_bytes, s
 from .change import (
     AddChange,
     AddRequest,
+    Behind,
     Change,
     DeleteChange,
     ExpireChange,
@@ -59,6 +60,8 @@ class Window:
         self.times_us: I64 = np.zeros(definition.capacity, np.int64)
         self.standing = Standing(self)
         self.version = 0
+        #: Payload bytes of admitted adds that are not applied, by version; most adds have none.
+        self._coming: dict[int, int] = {}
         self._last_update = 0
         self._update_versions: U64 = np.zeros(0, np.uint64)
         self.evicted = self.expired = self.replaced = self.deleted = 0
@@ -96,14 +99,20 @@ class Window:
         slots = self.ring.live_slots(self.first_seq, self.last_seq)
         return int(self.times_us[slots[0]]) if len(slots) else None
 
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether everything that was admitted is applied."""
+        return self.version == self.admission.version
+
     # -- admit --------------------------------------------------------------------------------
-    # An add may be admitted before the changes ahead of it are applied; the others look rows up,
-    # and need a window that has caught up with its admission.
+    # Adds and expiry may be admitted before the changes ahead of them are applied. The others look
+    # rows up, and need a window that has caught up with its admission.
 
     def admit_add(self, request: AddRequest, now_us: int) -> AddChange | Repeated:
         """Validate an add; its change, or what is known of a batch that is there already.
 
-        Raises the OmenError of PROTOCOL section 4, and Quota beyond ``max_payload_bytes``.
+        Raises the OmenError of PROTOCOL section 4, and Quota beyond ``max_payload_bytes``; Behind
+        where only a window that has caught up can tell whether it is.
         """
         change = self.admission.add(request, now_us)
         if isinstance(change, AddChange):
@@ -112,7 +121,8 @@ class Window:
         return change
 
     def admit_delete(self, ids: Ids, now_us: int) -> DeleteChange | None:
-        """The change that removes those of ``ids`` that are there; None if none is."""
+        """The change that removes those of ``ids`` that are there; None if none is. Behind."""
+        self._refuse_behind()
         slots = self.ids.find(ids)
         slots = np.unique(slots[slots >= 0])
         if not len(slots):
@@ -128,8 +138,9 @@ class Window:
     def admit_update(self, request: UpdateRequest, now_us: int) -> UpdateChange:
         """The change that replaces the metadata of rows; always a change.
 
-        Raises NotFound, DuplicateId, BadMetadata or TooLarge with ``row``, and Quota.
+        Raises NotFound, DuplicateId, BadMetadata or TooLarge with ``row``, and Quota; Behind.
         """
+        self._refuse_behind()
         if self.definition.ids == "auto":
             check_ids(request.ids, Definition(1, 1, ids="u64"), len(request.metadata))
         else:
@@ -155,7 +166,10 @@ class Window:
         return change
 
     def admit_expire(self, now_us: int) -> ExpireChange | None:
-        """The change that takes out what is older than ``ttl_seconds``; None if nothing is."""
+        """The change that takes out what is older than ``ttl_seconds``; None if nothing is.
+
+        It may say less than it could while adds are ahead of it, never more.
+        """
         if self.definition.ttl_seconds is None:
             return None
         now_us = self.admission.time(now_us)
@@ -192,8 +206,16 @@ class Window:
             + str_id_bytes(change.ids)
             + dictionary_bytes(change.columns)
         )
-        if not coming or self.payload_bytes + coming <= self.limits.max_payload_bytes:
+        if not coming:
             return
+        ahead = sum(self._coming.values())
+        if self.payload_bytes + ahead + coming > self.limits.max_payload_bytes:
+            self._refuse_behind()
+            self._refuse_over_quota(coming - self._going(change))
+        self._coming[change.version] = coming
+
+    def _going(self, change: AddChange) -> int:
+        """Payload bytes of the rows that leave when a window that has caught up applies it."""
         leaving = self.ring.overwritten(len(change.vectors))
         if change.ids is not None:
             found = self.ids.find(change.ids)
@@ -201,7 +223,11 @@ class Window:
         going = _payload_sum(self.payloads.of(leaving))
         if self.definition.ids == "str":
             going += str_id_bytes(self.ids.of(leaving))
-        self._refuse_over_quota(coming - going)
+        return going
+
+    def _refuse_behind(self) -> None:
+        if not self.has_caught_up:
+            raise Behind
 
     def _refuse_over_quota(self, growth: int) -> None:
         most = self.limits.max_payload_bytes
@@ -237,6 +263,8 @@ class Window:
                 self.ring.expire(change.first_seq)
                 self.expired += len(slots)
         self.version = change.version
+        if self._coming:
+            self._coming.pop(change.version, None)
 
     def replay(self, change: Change) -> None:
         """``apply`` for a change that comes out of a log and was not admitted here."""
