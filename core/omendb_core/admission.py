@@ -18,6 +18,7 @@ from .columns import TEXT_OVERHEAD_BYTES
 from .errors import BadId, DimMismatch, DuplicateId, OmenError, TooLarge
 from .metadata import check_columns, from_metadata, merge
 from .producers import Producers
+from .replay import Checkpoint
 from .types import Column, Definition, Ids, WindowLimits
 
 
@@ -74,6 +75,13 @@ class Admission:
         self.last_seq = first_seq + len(change.vectors) - 1
         if change.producer is not None and change.batch is not None:
             self.producers.accept(change.producer, change.batch, first_seq, self.last_seq)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Stand where ``checkpoint`` stands; whatever was admitted since is forgotten."""
+        self.version = checkpoint.version
+        self.last_seq = checkpoint.last_seq
+        self.time_us = checkpoint.time_us
+        self.producers.resume(checkpoint.producers)
 
     def _check_shape(self, rows: RowBatch) -> None:
         count, dim = rows.vectors.shape

@@ -151,6 +151,22 @@ class Columns:
                 rows[row][name] = value
         return rows
 
+    def batch(self, slots: I64) -> dict[str, Column]:
+        """The columns of rows in ``slots`` int64 (n,) as a change holds them (copies)."""
+        made: dict[str, Column] = {}
+        for name, type_ in self.types.items():
+            values = self._arrays[name][slots]
+            if type_ != "str":
+                made[name] = values
+                continue
+            used, places = np.unique(values, return_inverse=True)
+            used = used[used != NULL_CODE]  # the greatest, so the others keep their places
+            codes: U32 = places.astype(np.uint32)
+            codes[codes == len(used)] = NULL_CODE
+            texts = self._dictionaries[name].decode(used.tolist())
+            made[name] = StrColumn(codes, tuple(texts))
+        return made
+
     def check(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
         for name, dictionary in self._dictionaries.items():

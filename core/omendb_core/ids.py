@@ -53,6 +53,12 @@ class RowIds(Protocol):
         killed and released before.
         """
 
+    def resume(self) -> None:
+        """The ring, which has no rows, stands at another seq now: a log starts there."""
+
+    def restore(self, slots: I64, ids: Ids) -> None:
+        """Name live rows that a log brings late; nobody else has their ids, nor had since."""
+
     def of(self, slots: I64) -> Ids:
         """Ids of the rows in ``slots``, live ones: a copy, uint64 (n,) or n strings."""
 
@@ -146,6 +152,12 @@ class AutoIds:
     def assign(self, slots: I64, first_seq: int, ids: Ids | None) -> None:
         """Nothing to do: the ring knows the seqs."""
 
+    def resume(self) -> None:
+        """Nothing to do: the ring knows the seqs."""
+
+    def restore(self, slots: I64, ids: Ids) -> None:
+        """Nothing to do: the ring knows the seqs."""
+
     def of(self, slots: I64) -> U64:
         """See RowIds."""
         return self._ring.seqs(slots)
@@ -204,6 +216,19 @@ class U64Ids:
         self._enter((first_seq - 1) // capacity, slots[:count], keys[:count])
         if count < len(keys):
             self._enter((first_seq - 1) // capacity + 1, slots[count:], keys[count:])
+
+    def resume(self) -> None:
+        """See RowIds."""
+        self._lap = max(0, self._ring.last_seq - 1) // self._ring.capacity
+
+    def restore(self, slots: I64, ids: Ids) -> None:
+        """See RowIds. Each row goes into the table of its lap."""
+        keys = _numbers(ids)
+        self._keys[slots + 1] = keys
+        first_of_lap = np.uint64(self._lap * self._ring.capacity + 1)
+        is_current = self._ring.seqs(slots) >= first_of_lap
+        for lap, rows in ((self._lap, is_current), (self._lap - 1, ~is_current)):
+            self._insert(self._tables[lap & 1], keys[rows], (slots[rows] + 1).astype(np.uint32))
 
     def of(self, slots: I64) -> U64:
         """See RowIds."""
@@ -344,6 +369,13 @@ class StrIds:
             self._texts[slot] = text
             self._slots[text] = slot
             self._text_bytes += len(text)
+
+    def resume(self) -> None:
+        """Nothing to do: no row has an id yet."""
+
+    def restore(self, slots: I64, ids: Ids) -> None:
+        """See RowIds."""
+        self.assign(slots, 0, ids)
 
     def of(self, slots: I64) -> list[str]:
         """See RowIds."""

@@ -8,6 +8,7 @@ of each only the last ``REMEMBERED_BATCHES`` keep their seqs.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,7 +27,7 @@ class _Producer:
 
 
 class Producers:
-    """producer -> last accepted batch, in order of their last word."""
+    """producer -> last accepted batch, in order of these."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -38,15 +39,14 @@ class Producers:
     def look(self, name: str, batch: int) -> Repeated | None:
         """What is known of this batch; None if it is the next one.
 
-        Raises OutOfOrder, with ``expected``, for one further on. Changes what is remembered in
-        nothing but the producer's place in the order of silence.
+        Raises OutOfOrder, with ``expected``, for one further on. Changes nothing: what is
+        remembered, the order of silence too, is a function of the changes, and a log gives it back.
         """
-        known = self._known.pop(name, None)
+        known = self._known.get(name)
         if known is None:
             if batch != 1:
                 raise OutOfOrder(f"batch {batch} of a producer not known here", expected=1)
             return None
-        self._known[name] = known
         if batch > known.last_batch + 1:
             raise OutOfOrder(
                 f"batch {batch} after batch {known.last_batch}", expected=known.last_batch + 1
@@ -66,6 +66,13 @@ class Producers:
         known.last_batch = batch
         known.seqs.append((first_seq, last_seq))
         self._known[name] = known
+
+    def resume(self, state: Sequence[tuple[str, int, Sequence[tuple[int, int]]]]) -> None:
+        """Remember what ``state`` says, as far as the limit goes, and nothing else."""
+        self._known = {}
+        for name, last_batch, seqs in state[-self._limit :]:
+            producer = self._known[name] = _Producer(last_batch)
+            producer.seqs.extend(seqs)
 
     def state(self) -> list[tuple[str, int, tuple[tuple[int, int], ...]]]:
         """Everything remembered, longest silent first; comparable."""

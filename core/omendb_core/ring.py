@@ -107,6 +107,13 @@ class Ring:
         self.rows += len(vectors)
         return _slots_in(pieces)
 
+    def restore(self, slots: I64, vectors: F32) -> None:
+        """Copy rows of seqs up to ``last_seq`` in that a log brings late; their slots are dead."""
+        self.vectors[slots] = vectors
+        self.norms[slots] = _norms(vectors)
+        np.bitwise_or.at(self.live_words, slots >> 6, np.uint64(1) << (slots & 63).view(np.uint64))
+        self.rows += len(slots)
+
     def kill(self, slots: I64) -> None:
         """Clear the live bits of ``slots``, which are live and distinct."""
         bits = np.left_shift(np.uint64(1), (slots & 63).view(np.uint64))

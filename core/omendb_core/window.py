@@ -33,6 +33,7 @@ from .kernels.scan import Scan, choose
 from .live import Standing
 from .metadata import from_metadata
 from .query import NOTHING, Answer, Query, search
+from .replay import KeptRows, replay
 from .ring import Ring, pack
 from .types import I64, U64, Bool1, Definition, Hits, Ids, Include, WindowLimits
 
@@ -266,10 +267,9 @@ class Window:
         if self._coming:
             self._coming.pop(change.version, None)
 
-    def replay(self, change: Change) -> None:
-        """``apply`` for a change that comes out of a log and was not admitted here."""
-        self.admission.observe(change)
-        self.apply(change)
+    def replay(self, change: Change | KeptRows) -> None:
+        """Take in what a log holds next, and was not admitted here; see ``replay``."""
+        replay(self, change)
 
     def _apply_add(self, change: AddChange) -> None:
         overwritten = self.ring.overwritten(len(change.vectors))

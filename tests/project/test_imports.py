@@ -94,6 +94,19 @@ def test_the_wire_knows_the_shapes_of_the_engine_and_no_index() -> None:
     assert wrong == []
 
 
+def test_the_journal_knows_changes_and_no_window_engine_or_socket() -> None:
+    known = {"admission", "change", "errors", "replay", "types"}
+    wrong = [
+        where(path, line, name)
+        for path in sources(SERVER / "journal")
+        for name, line in imports(path)
+        if (name.startswith("omendb_core") and name.split(".")[1] not in known)
+        or (name.startswith("omendb_ws.") and not name.startswith("omendb_ws.journal"))
+        or name.split(".")[0] in {"asyncio", "socket", "websockets"}
+    ]
+    assert wrong == []
+
+
 def test_only_the_server_http_and_the_client_import_websockets() -> None:
     # connection.py is the server's own WebSocket: server.py's, in a file of its own.
     server = {SERVER / name for name in ("server.py", "connection.py", "http.py")}

@@ -1,0 +1,218 @@
+"""What a journal is: the log of each durable collection, as the server sees it.
+
+Protocols and plain data only; nothing here knows that a log is files. An implementation gives a
+``Store`` (one data directory, one owner), which gives a ``Log`` for each collection, either new or
+out of a ``Recovery``. ::
+
+    store.create(…)  ─────────────────────────────►  Log
+    store.stored()  ─►  store.recover(one)  ─►  Recovery  ─ changes() … finish() ─►  Log
+
+**Order.** The engine admits a change, hands it to ``Log.append`` with a tag, and applies it when
+the log *settles* that tag as safe: written for ``everysec``, flushed for ``always``. Tags are
+settled in the order of their appends, in groups, on a thread of the journal. Admission of adds may
+run ahead of that; every other change is admitted by a window that has caught up.
+
+**Back-pressure.** ``append`` never waits and takes what it is given. The engine asks ``has_room``
+before it admits, and admits nothing more for that collection until a group has settled.
+
+**Failure.** A group settled with an error was not made safe, and neither is anything appended
+behind it: the log refuses all that follows with the same error.
+
+* ``StorageFull``: nothing of the refused changes is in the log. Once every refused tag is settled
+  (they were appended before ``rewind`` is called) the engine puts its admission back to
+  ``Log.rewind()``, and from then on the log tries again.
+* ``StorageFailed``: the log is finished for this run, for good. What was refused may or may not be
+  there after a restart. The window stays as it was applied; searches go on.
+
+**Retention** is the log's own: it knows the definition, so it knows ``first_seq``, and drops what
+lies wholly below the flushed one. Where deletes and updates pile up instead, it asks for live rows
+again (``wanted_rows``), and drops what came before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+from omendb_core.change import Change
+from omendb_core.errors import OmenError, Unavailable
+from omendb_core.replay import Checkpoint, KeptRows
+from omendb_core.types import Definition, WindowLimits
+
+#: Durabilities that have a log; ``memory`` has none.
+Durability = Literal["everysec", "always"]
+
+#: ``settle(tags, error)``: these appends are safe (None), or refused. Called on a thread of the
+#: journal, never twice at once, tags in the order of their appends; it must not raise or wait.
+Settle: TypeAlias = Callable[[Sequence[Any], OmenError | None], None]
+
+#: What a log holds: changes, and live rows written again.
+Logged: TypeAlias = Change | KeptRows
+
+
+class Damaged(Unavailable):
+    """A log that cannot be trusted: something in it that was flushed is not there any more.
+
+    Nothing was cut or deleted. ``file`` and ``offset`` say where; ``repair`` says what can be kept.
+    """
+
+    def __init__(self, message: str, file: str, offset: int) -> None:
+        super().__init__(f"{file} at byte {offset}: {message}")
+        self.file = file
+        self.offset = offset
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A collection that a store holds, known by name alone; ``key`` is the store's own name."""
+
+    key: str
+    tenant: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a log says of its collection: fixed but for ``epoch``, which a recovery may change."""
+
+    tenant: str
+    name: str
+    definition: Definition
+    durability: Durability
+    epoch: str
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a recovery is; another thread may read it at any time."""
+
+    bytes_done: int = 0
+    bytes_total: int = 0
+    rows: int = 0
+    changes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Torn:
+    """The end of a log that was being written when the process or the machine stopped: cut off.
+
+    ``bytes_cut`` bytes of ``file`` from ``offset`` on; nothing in them was flushed.
+    """
+
+    file: str
+    offset: int
+    bytes_cut: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogNumbers:
+    """A log now, for statistics; read from any thread, each number for itself.
+
+    ``unflushed_seconds``: how long the oldest written byte has waited for the disk; 0 if none does.
+    """
+
+    bytes: int
+    segments: int
+    pending_bytes: int
+    flushes: int
+    unflushed_seconds: float
+    written_bytes: int
+
+
+class Log(Protocol):
+    """The log of one collection, open for appending. All but ``numbers`` on the engine's thread."""
+
+    stored: Stored
+    facts: Facts
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another change may be admitted; see "Back-pressure"."""
+
+    @property
+    def error(self) -> OmenError | None:
+        """Why nothing is acknowledged now: StorageFull, StorageFailed, or None."""
+
+    def append(self, change: Change, tag: Any) -> None:
+        """Queue an admitted change, in the order of versions; ``tag`` is settled once."""
+
+    def rewind(self) -> Checkpoint:
+        """After ``StorageFull``: the state behind the last change that is safe; see "Failure".
+
+        Every tag appended so far has been settled when this is called.
+        """
+
+    def wanted_rows(self, live_bytes: int) -> tuple[int, int] | None:
+        """The seqs (first, last) to be written again next, or None as a rule.
+
+        ``live_bytes`` is about what the live rows take: rows times bytes of a row, and payloads.
+        The engine asks when the window has caught up, and answers with
+        ``keep(omendb_core.replay.kept_rows(window, first, last))`` before it admits another
+        change; a piece is a few MiB. Not answering is allowed: it asks again.
+        """
+
+    def keep(self, rows: KeptRows) -> None:
+        """Queue live rows that ``wanted_rows`` asked for; settles nothing."""
+
+    def numbers(self) -> LogNumbers:
+        """See LogNumbers."""
+
+    def close(self) -> None:
+        """Write and flush what is queued, settle it, mark the clean stop, end the threads; waits.
+
+        The next recovery keeps the epoch. Harmless after a failure; call it once.
+        """
+
+    def drop(self) -> None:
+        """Take the collection out of the store, durably; what is queued is settled as it comes.
+
+        Waits for the disk. Raises StorageFailed if the drop may not last.
+        """
+
+
+class Recovery(Protocol):
+    """A stored log, read back: make a window, ``resume`` it, ``replay`` the changes, ``finish``.
+
+    ``facts`` are those it was left with. On any one thread; nothing is changed before ``finish``.
+    """
+
+    stored: Stored
+    facts: Facts
+    #: Where the window starts, before the first of ``changes``.
+    checkpoint: Checkpoint
+    progress: Progress
+    #: The end that ``finish`` cuts; known when ``changes`` is exhausted.
+    torn: Torn | None
+
+    def changes(self) -> Iterator[Logged]:
+        """Everything the log holds, in order; arrays are views on what was read. Raises Damaged."""
+
+    def finish(self, settle: Settle) -> Log:
+        """Open it for appending, once ``changes`` is exhausted: cuts the torn end, decides the
+        epoch (``Log.facts.epoch``) and makes it durable.
+
+        Raises StorageFull or StorageFailed; then nothing has changed, and it may be tried again.
+        """
+
+
+class Store(Protocol):
+    """All logs of one data directory. Calls may wait for the disk; from one thread at a time."""
+
+    def stored(self) -> list[Stored]:
+        """The collections that are there, whatever their state."""
+
+    def recover(self, stored: Stored, limits: WindowLimits) -> Recovery:
+        """Begin to read a log back. Raises Damaged."""
+
+    def create(self, facts: Facts, limits: WindowLimits, settle: Settle) -> Log:
+        """A new collection's log, durable when this returns.
+
+        Raises StorageFull or StorageFailed; then there is nothing of it.
+        """
+
+    def drop(self, stored: Stored) -> None:
+        """``Log.drop`` for a collection that has no log open: damaged, or not recovered yet."""
+
+    def close(self) -> None:
+        """Give the data directory free; its logs were closed before."""
