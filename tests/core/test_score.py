@@ -11,6 +11,10 @@ from omendb_core.errors import NonFinite, ZeroNorm
 from omendb_core.types import F32, METRICS, Metric
 
 from tests.core import exact
+from tests.core.variants import each_variant
+
+pytestmark = pytest.mark.usefixtures("variant")
+__all__ = ["each_variant"]
 
 DIMS = [*range(1, 41), 64, 127, 128, 129, 768]
 
@@ -79,6 +83,17 @@ def test_scores_do_not_depend_on_memory_layout(metric: Metric) -> None:
     wide[::2, ::2] = rows
     for same in (np.asfortranarray(rows), shifted, wide[::2, ::2]):
         assert bits(score.score_pairs(metric, same, np.broadcast_to(query, rows.shape))) == expected
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dim", [1, 7, 8, 129])
+def test_chosen_rows_score_as_their_copies_do(metric: Metric, dim: int) -> None:
+    rng = np.random.default_rng(dim)
+    rows, queries = random_rows(50, dim), random_rows(9, dim, seed=1)
+    for count in (0, 1, 700):
+        slots, askers = rng.integers(0, 50, count), rng.integers(0, 9, count)
+        found = score.score_chosen(metric, rows, slots, queries, askers)
+        assert bits(found) == bits(score.score_pairs(metric, rows[slots], queries[askers]))
 
 
 @given(

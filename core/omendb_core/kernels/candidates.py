@@ -17,8 +17,6 @@ from .. import score
 from ..ring import Ring
 from ..types import F32, I64, Bool1, Metric
 
-#: Elements of the rows that are gathered to be scored at once: 1 MiB, which stays in cache.
-_GATHER_ELEMENTS: Final = 1 << 18
 #: Candidates beyond the k of each query that are kept with mere bounds. More than these are scored,
 #: and cut to the k best: data that no bound can tell apart takes time then, but no memory.
 _UNDECIDED: Final = 1 << 16
@@ -133,14 +131,9 @@ class Candidates:
         return Pairs(queries[best], slots[order], scores[order], scores[order])
 
     def _scores(self, pairs: Pairs) -> F32:
-        scores = np.empty(len(pairs.slots), np.float32)
-        step = max(1, _GATHER_ELEMENTS // self._ring.dim)
-        for start in range(0, len(scores), step):
-            some = slice(start, start + step)
-            rows = self._ring.vectors[pairs.slots[some]]
-            queries = self._queries[pairs.queries[some]]
-            scores[some] = score.score_pairs(self._metric, rows, queries)
-        return scores
+        return score.score_chosen(
+            self._metric, self._ring.vectors, pairs.slots, self._queries, pairs.queries
+        )
 
 
 def kth_largest(values: F32, k: I64) -> F32:

@@ -19,10 +19,6 @@ from .bounds import Bounds
 
 #: Products of one chunk: 4 MiB of float32, so that product, compare and search stay in cache.
 CHUNK_PRODUCTS: Final = 1 << 20
-#: Pairs decided in one go: bounds the copies of their vectors.
-DECIDED_AT_ONCE: Final = 1 << 14
-
-
 #: Above this, hits of a chunk are counted by query before they are looked for: it takes as long as
 #: the product, but what crowded queries hit need not be held.
 MOST_SEARCHED: Final = 1 << 14
@@ -102,10 +98,7 @@ def _decided(
     query = np.concatenate([none, *(pair[1] for pair in found)])
     open_still = floors[query] < np.inf
     row, query = row[open_still], query[open_still]
-    scores = np.empty(len(row), np.float32)
-    for start in range(0, len(row), DECIDED_AT_ONCE):
-        block = slice(start, start + DECIDED_AT_ONCE)
-        scores[block] = score.score_pairs(metric, rows[row[block]], queries[query[block]])
+    scores = score.score_chosen(metric, rows, row, queries, query)
     keep = scores >= floors[query]
     return Pairs(row[keep], query[keep], scores[keep], np.concatenate([none, *crowded]))
 

@@ -3,6 +3,12 @@
 
 static PyMethodDef methods[] = {
     {"features", native_features, METH_NOARGS, NULL},
+    {"lanes", native_lanes, METH_NOARGS, NULL},
+    {"score_pairs", native_score_pairs, METH_VARARGS, NULL},
+    {"score_chosen", native_score_chosen, METH_VARARGS, NULL},
+    {"norms", native_norms, METH_VARARGS, NULL},
+    {"first_too_long", native_first_too_long, METH_VARARGS, NULL},
+    {"normalise", native_normalise, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -17,4 +17,14 @@
 /* features.c: what this processor can do. */
 PyObject *native_features(PyObject *module, PyObject *arguments);
 
+/* score.c: scores of rows. */
+PyObject *native_lanes(PyObject *module, PyObject *arguments);
+PyObject *native_score_pairs(PyObject *module, PyObject *arguments);
+PyObject *native_score_chosen(PyObject *module, PyObject *arguments);
+
+/* prepare.c: norms; rows checked and normalised. */
+PyObject *native_norms(PyObject *module, PyObject *arguments);
+PyObject *native_first_too_long(PyObject *module, PyObject *arguments);
+PyObject *native_normalise(PyObject *module, PyObject *arguments);
+
 #endif

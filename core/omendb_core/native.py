@@ -1,0 +1,36 @@
+"""The C extension ``_native``, where there is one.
+
+What it does numpy does as well, with the same results to the bit; so whoever uses it looks at
+``is_used`` first, and has a way without. There is none where nothing could compile it, and none is
+used where ``OMENDB_KERNEL=reference`` asks for numpy alone. Functions are documented where they
+are used, and above each in ``native/``.
+"""
+
+from __future__ import annotations
+
+import os
+
+try:
+    from . import _native as compiled
+except ImportError:
+    is_there = False
+else:
+    is_there = True
+
+__all__ = ["compiled", "is_there", "is_used", "lanes"]
+
+#: Whether to call ``compiled``, which is undefined where it is not there.
+is_used = is_there and os.environ.get("OMENDB_KERNEL") != "reference"
+
+
+def _lanes() -> str:
+    """Which variant of the arithmetic of scores to use; all give the same bits."""
+    if not is_there:
+        return "none"
+    known = compiled.lanes()
+    wanted = os.environ.get("OMENDB_KERNEL", "")
+    return wanted if wanted in known else known[0]
+
+
+#: See ``native/lanes.h``; the first argument of functions that score.
+lanes = _lanes()

@@ -1,0 +1,29 @@
+/* The arithmetic that defines scores and norms (PROTOCOL section 3), for the instruction set at hand.
+ *
+ * All variants give the same bits; tests hold each to the numpy definition in score.py.
+ */
+#ifndef OMENDB_LANES_H
+#define OMENDB_LANES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    const char *name;
+    /* The decided score of row x and query q, both float32 [dim]; under cosine prepared ones. */
+    float (*score)(int is_l2, const float *x, const float *q, size_t dim);
+    /* The square root of the lane sum of x.x, in float64. */
+    double (*norm)(const float *x, size_t dim);
+    /* out = x / length, in float64, each rounded to float32. */
+    void (*divide)(const float *x, double length, size_t dim, float *out);
+    /* The largest |x| as the bits of a float32: those of finite numbers compare as integers do,
+     * and infinities and NaN are above them all. */
+    int32_t (*largest)(const float *x, size_t dim);
+} omendb_lanes;
+
+/* By name (avx512, avx2, portable); NULL if this build or machine has none of that name. */
+const omendb_lanes *omendb_lanes_named(const char *name);
+/* The widest that this machine has. */
+const omendb_lanes *omendb_best_lanes(void);
+
+#endif

@@ -1,0 +1,134 @@
+/* The eight lanes in registers of WIDTH float64, compiled once for each instruction set.
+ *
+ * Included by lanes.c with WIDTH (2, 4 or 8), TARGET (a function attribute, or empty) and
+ * NAME(what) set. The order of additions is the same whatever the width: lane j only ever meets
+ * lane j, and fold takes the lanes apart by number. A product of float32 numbers is exact in
+ * float64, so only the additions (and the squared difference) round.
+ */
+
+#define PARTS (LANES / WIDTH)
+
+typedef float NAME(narrow) __attribute__((vector_size(4 * WIDTH)));
+typedef double NAME(wide) __attribute__((vector_size(8 * WIDTH)));
+typedef struct {
+    NAME(wide) part[PARTS];
+} NAME(lanes);
+
+/* Elements p[0 .. 7] as float64; rows may stand at any address. */
+TARGET ALWAYS_INLINE void NAME(load)(const float *p, NAME(lanes) *out)
+{
+    for (int i = 0; i < PARTS; i++) {
+        NAME(narrow) values;
+        memcpy(&values, p + i * WIDTH, sizeof values);
+        out->part[i] = __builtin_convertvector(values, NAME(wide));
+    }
+}
+
+/* The last count < 8 elements, zero-padded. */
+TARGET ALWAYS_INLINE void NAME(load_last)(const float *p, size_t count, NAME(lanes) *out)
+{
+    float padded[LANES] = {0};
+    for (size_t j = 0; j < count; j++)
+        padded[j] = p[j];
+    NAME(load)(padded, out);
+}
+
+TARGET ALWAYS_INLINE double NAME(fold)(const NAME(lanes) *sums)
+{
+    double l[LANES];
+    memcpy(l, sums, sizeof l);
+    return ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
+}
+
+TARGET ALWAYS_INLINE void NAME(add_products)(
+    const NAME(lanes) *a, const NAME(lanes) *b, NAME(lanes) *sums)
+{
+    for (int i = 0; i < PARTS; i++)
+        sums->part[i] += a->part[i] * b->part[i];
+}
+
+TARGET ALWAYS_INLINE void NAME(add_squares)(
+    const NAME(lanes) *a, const NAME(lanes) *b, NAME(lanes) *sums)
+{
+    for (int i = 0; i < PARTS; i++) {
+        NAME(wide) difference = a->part[i] - b->part[i];
+        sums->part[i] += difference * difference;
+    }
+}
+
+TARGET ALWAYS_INLINE double NAME(dot)(const float *x, const float *q, size_t dim)
+{
+    NAME(lanes) sums = {0}, a, b;
+    size_t i = 0;
+    for (; i + LANES <= dim; i += LANES) {
+        NAME(load)(x + i, &a);
+        NAME(load)(q + i, &b);
+        NAME(add_products)(&a, &b, &sums);
+    }
+    if (i < dim) {
+        NAME(load_last)(x + i, dim - i, &a);
+        NAME(load_last)(q + i, dim - i, &b);
+        NAME(add_products)(&a, &b, &sums);
+    }
+    return NAME(fold)(&sums);
+}
+
+TARGET ALWAYS_INLINE double NAME(squared_distance)(const float *x, const float *q, size_t dim)
+{
+    NAME(lanes) sums = {0}, a, b;
+    size_t i = 0;
+    for (; i + LANES <= dim; i += LANES) {
+        NAME(load)(x + i, &a);
+        NAME(load)(q + i, &b);
+        NAME(add_squares)(&a, &b, &sums);
+    }
+    if (i < dim) {
+        NAME(load_last)(x + i, dim - i, &a);
+        NAME(load_last)(q + i, dim - i, &b);
+        NAME(add_squares)(&a, &b, &sums);
+    }
+    return NAME(fold)(&sums);
+}
+
+TARGET static float NAME(score)(int is_l2, const float *x, const float *q, size_t dim)
+{
+    double sum = is_l2 ? -NAME(squared_distance)(x, q, dim) : NAME(dot)(x, q, dim);
+    /* Rounding may make -0 out of a tiny negative sum, so this comes last. */
+    return (float)sum + 0.0f;
+}
+
+TARGET static double NAME(norm)(const float *x, size_t dim)
+{
+    return sqrt(NAME(dot)(x, x, dim));
+}
+
+/* x / length in float64, each rounded to float32. */
+TARGET static void NAME(divide)(const float *x, double length, size_t dim, float *out)
+{
+    size_t i = 0;
+    for (; i + LANES <= dim; i += LANES) {
+        NAME(lanes) a;
+        NAME(load)(x + i, &a);
+        for (int part = 0; part < PARTS; part++) {
+            NAME(wide) quotient = a.part[part] / length;
+            NAME(narrow) rounded = __builtin_convertvector(quotient, NAME(narrow));
+            memcpy(out + i + part * WIDTH, &rounded, sizeof rounded);
+        }
+    }
+    for (; i < dim; i++)
+        out[i] = (float)((double)x[i] / length);
+}
+
+TARGET static int32_t NAME(largest)(const float *x, size_t dim)
+{
+    int32_t largest = 0;
+    for (size_t i = 0; i < dim; i++) {
+        int32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        bits &= INT32_MAX;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest;
+}
+
+#undef PARTS

@@ -1,0 +1,107 @@
+/* Scores for Python: score.py says what they are, and has the definition in numpy. */
+#include "buffers.h"
+
+/* lanes() -> names of the variants that this machine has, best first. */
+PyObject *native_lanes(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
+{
+    static const char *const all[] = {"avx512", "avx2", "portable"};
+    PyObject *names = PyList_New(0);
+    for (size_t i = 0; names != NULL && i < sizeof all / sizeof *all; i++) {
+        if (omendb_lanes_named(all[i]) == NULL)
+            continue;
+        PyObject *name = PyUnicode_FromString(all[i]);
+        if (name == NULL || PyList_Append(names, name) < 0)
+            Py_CLEAR(names);
+        Py_XDECREF(name);
+    }
+    return names;
+}
+
+/* score_pairs(lanes, is_l2, rows, queries, scores): scores[i] of rows[i] and queries[i]. */
+PyObject *native_score_pairs(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    const char *name;
+    int is_l2;
+    PyObject *row_object, *query_object, *score_object, *result = NULL;
+    taken_arrays taken = {0};
+    row_array rows, queries;
+    array scores;
+    if (!PyArg_ParseTuple(
+            arguments, "spOOO", &name, &is_l2, &row_object, &query_object, &score_object))
+        return NULL;
+    const omendb_lanes *lanes = take_lanes(name);
+    if (lanes == NULL || !take_rows(&taken, row_object, "rows", &rows)
+        || !take_rows(&taken, query_object, "queries", &queries)
+        || !take_array(&taken, score_object, "scores", F32, rows.count, TO_WRITE, &scores))
+        goto done;
+    if (queries.count != rows.count || queries.dim != rows.dim) {
+        PyErr_SetString(PyExc_ValueError, "queries: of another shape than rows");
+        goto done;
+    }
+    float *out = scores.data;
+    PyThreadState *state = let_go_for(rows.count * rows.dim);
+    for (Py_ssize_t i = 0; i < rows.count; i++)
+        out[i] = lanes->score(
+            is_l2, rows.data + i * rows.stride, queries.data + i * queries.stride,
+            (size_t)rows.dim);
+    come_back(state);
+    result = Py_NewRef(Py_None);
+done:
+    give_back(&taken);
+    return result;
+}
+
+/* Whether all of numbers, an int64 array, lie within 0 … below - 1. */
+static bool are_within(const array *numbers, Py_ssize_t below, const char *name)
+{
+    const int64_t *values = numbers->data;
+    for (Py_ssize_t i = 0; i < numbers->count; i++) {
+        if (values[i] < 0 || values[i] >= below) {
+            PyErr_Format(PyExc_IndexError, "%s: beyond the rows", name);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* score_chosen(lanes, is_l2, rows, which_rows, queries, which_queries, scores): scores[i] of
+ * rows[which_rows[i]] and queries[which_queries[i]], where they lie. */
+PyObject *native_score_chosen(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    const char *name;
+    int is_l2;
+    PyObject *row_object, *slot_object, *query_object, *asker_object, *score_object;
+    PyObject *result = NULL;
+    taken_arrays taken = {0};
+    row_array rows, queries;
+    array slots, askers, scores;
+    if (!PyArg_ParseTuple(
+            arguments, "spOOOOO", &name, &is_l2, &row_object, &slot_object, &query_object,
+            &asker_object, &score_object))
+        return NULL;
+    const omendb_lanes *lanes = take_lanes(name);
+    if (lanes == NULL || !take_rows(&taken, row_object, "rows", &rows)
+        || !take_array(&taken, slot_object, "which_rows", I64, -1, TO_READ, &slots)
+        || !take_rows(&taken, query_object, "queries", &queries)
+        || !take_array(&taken, asker_object, "which_queries", I64, slots.count, TO_READ, &askers)
+        || !take_array(&taken, score_object, "scores", F32, slots.count, TO_WRITE, &scores)
+        || !are_within(&slots, rows.count, "which_rows")
+        || !are_within(&askers, queries.count, "which_queries"))
+        goto done;
+    if (queries.dim != rows.dim) {
+        PyErr_SetString(PyExc_ValueError, "queries: of another shape than rows");
+        goto done;
+    }
+    const int64_t *slot = slots.data, *asker = askers.data;
+    float *out = scores.data;
+    PyThreadState *state = let_go_for(slots.count * rows.dim);
+    for (Py_ssize_t i = 0; i < slots.count; i++)
+        out[i] = lanes->score(
+            is_l2, rows.data + slot[i] * rows.stride, queries.data + asker[i] * queries.stride,
+            (size_t)rows.dim);
+    come_back(state);
+    result = Py_NewRef(Py_None);
+done:
+    give_back(&taken);
+    return result;
+}

@@ -1,0 +1,98 @@
+"""The C extension against numpy on hard data, and what it says to arrays that it cannot take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from omendb_core import native, score
+from omendb_core.types import F32, Metric
+
+from tests.core import hard_data
+from tests.core.variants import VARIANTS
+
+pytestmark = pytest.mark.skipif(not native.is_there, reason="there is no C extension here")
+
+LANES = VARIANTS[1:]
+
+
+def in_numpy(function: Callable[..., F32], *arguments: Any) -> list[int]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "is_used", False)
+        return bits(function(*arguments))
+
+
+def bits(values: F32) -> list[int]:
+    return values.ravel().view(np.uint32).tolist()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("metric", "name"), hard_data.CASES)
+@pytest.mark.parametrize("lanes", LANES)
+def test_hard_data_is_prepared_and_scored_as_numpy_does_to_the_bit(
+    monkeypatch: pytest.MonkeyPatch, lanes: str, metric: Metric, name: str
+) -> None:
+    monkeypatch.setattr(native, "is_used", True)
+    monkeypatch.setattr(native, "lanes", lanes)
+    for dim in (1, 8, 31, 128):
+        rng = np.random.default_rng(dim)
+        raw = (hard_data.DATA | hard_data.TINY_DATA)[name](rng, 150, dim)
+        rows = score.prepare(raw, metric)
+        assert bits(rows) == in_numpy(score.prepare, raw, metric)
+        queries = hard_data.some_of(rows, rng, 150)
+        found = score.score_pairs(metric, rows, queries)
+        assert bits(found) == in_numpy(score.score_pairs, metric, rows, queries)
+        assert score.norms(raw).tolist() == exact_norms(raw)
+
+
+def exact_norms(rows: F32) -> list[float]:
+    return np.sqrt(score.lane_sum(rows.astype(np.float64) ** 2)).tolist()  # type: ignore[no-any-return]
+
+
+ROWS = np.ones((4, 8), np.float32)
+OUT = np.zeros(4, np.float32)
+WHICH = np.zeros(4, np.int64)
+
+
+def frozen(array: F32) -> F32:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("score_pairs", (ROWS, ROWS[:3], OUT), "queries"),
+        ("score_pairs", (ROWS, np.ones((4, 7), np.float32), OUT), "queries"),
+        ("score_pairs", (ROWS, ROWS.astype(np.float64), OUT), "queries"),
+        ("score_pairs", (ROWS[:, ::2], ROWS[:, ::2], OUT), "rows"),
+        ("score_pairs", (ROWS[::-1], ROWS, OUT), "rows"),
+        ("score_pairs", (ROWS[0], ROWS, OUT), "rows"),
+        ("score_pairs", (ROWS, ROWS, OUT[:3]), "scores"),
+        ("score_pairs", (ROWS, ROWS, OUT.astype(np.float64)), "scores"),
+        ("score_pairs", (ROWS, ROWS, frozen(OUT)), "read-only"),
+        ("score_pairs", (ROWS, ROWS, None), "NoneType"),
+        ("score_chosen", (ROWS, WHICH + 4, ROWS, WHICH, OUT), "which_rows"),
+        ("score_chosen", (ROWS, WHICH - 1, ROWS, WHICH, OUT), "which_rows"),
+        ("score_chosen", (ROWS, WHICH, ROWS, WHICH + 4, OUT), "which_queries"),
+        ("score_chosen", (ROWS, WHICH, ROWS, WHICH[:2], OUT), "which_queries"),
+        ("score_chosen", (ROWS, WHICH.view(np.uint64), ROWS, WHICH, OUT), "which_rows"),
+        ("score_chosen", (ROWS, WHICH, ROWS[:, :4], WHICH, OUT), "queries"),
+    ],
+)
+def test_arrays_of_another_shape_or_type_are_refused(
+    name: str, arguments: tuple[Any, ...], message: str
+) -> None:
+    with pytest.raises((TypeError, ValueError, IndexError, BufferError), match=message):
+        getattr(native.compiled, name)("portable", False, *arguments)
+
+
+def test_an_unknown_arithmetic_is_refused() -> None:
+    with pytest.raises(ValueError, match="abacus"):
+        native.compiled.norms("abacus", ROWS, np.zeros(4))
+    with pytest.raises(ValueError, match="out"):
+        native.compiled.normalise("portable", ROWS, 0, 1, OUT)
+    with pytest.raises(TypeError, match="lengths"):
+        native.compiled.norms("portable", ROWS, OUT)
