@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from types import TracebackType
 from typing import Any
 
+from omendb_core.errors import BadRequest
+
+from . import local
 from .aio import Client
 from .backoff import RECONNECT, Backoff
 from .connection import Connection, Settings
 from .transport import Opener
-from .websocket import websocket_opener
 
 #: The longest message that a server may send: four times the protocol's default limit.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -27,11 +29,16 @@ def connect(
     backoff: Backoff = RECONNECT,
     tls: ssl.SSLContext | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
+    server_settings: Mapping[str, Any] | None = None,
 ) -> Connecting:
     """Connect to a server: ``async with connect("ws://127.0.0.1:8765/v1") as db``.
 
     ``url`` is ``ws://HOST:PORT/v1``, or ``wss://`` with TLS (``tls`` for other than the system's
-    certificates). ``token`` is sent as a header, and again at every reconnect.
+    certificates). ``token`` is sent as a header, and again at every reconnect. ``memory://`` is a
+    server of this client's own in this process, without a socket; ``memory://NAME`` one that all
+    clients of the process share that say the name. Both hold nothing but memory, and are gone with
+    their last client. ``server_settings`` are a server's limits by name (README "Settings"), for
+    ``memory://`` only; what is about sockets has no meaning there.
 
     ``request_timeout_seconds`` bounds every call, reconnecting and waiting out refusals included
     (an add: the time without any acknowledgement); None waits for ever. With ``reconnect`` a lost
@@ -41,15 +48,24 @@ def connect(
     The first connection is attempted once. Raises ConnectionLost, Unauthenticated, Forbidden
     (Origin or Host not allowed), Unsupported (no such server), BadRequest (the URL), TimeoutError.
     """
-    opener = websocket_opener(
-        url,
-        tls=tls,
-        open_timeout_seconds=open_timeout_seconds,
-        max_message_bytes=max_message_bytes,
-    )
+    is_local = url.startswith(local.SCHEME)
+    if is_local:
+        opener = local.local_opener(url, server_settings)
+    else:
+        if server_settings is not None:
+            raise BadRequest("server_settings: are for memory:// only")
+        from .websocket import websocket_opener  # here: memory:// needs no websockets
+
+        opener = websocket_opener(
+            url,
+            tls=tls,
+            open_timeout_seconds=open_timeout_seconds,
+            max_message_bytes=max_message_bytes,
+        )
     settings = Settings(
         token=token,
-        reconnect=reconnect,
+        # A server in this process is gone with its connection: there is nothing to come back to.
+        reconnect=reconnect and not is_local,
         backoff=backoff,
         open_timeout_seconds=open_timeout_seconds,
         request_timeout_seconds=request_timeout_seconds,

@@ -1,0 +1,168 @@
+"""The event loop behind synchronous clients and named ``memory://`` servers: one a process.
+
+It runs in a daemon thread that starts with the first that needs it. Nothing of a user runs there,
+so a user's thread may always wait for it: inside a running event loop (notebooks) too. When the
+interpreter ends, clients that were forgotten are closed, for at most a second. A forked process
+has no such thread, and gets its own; what was connected before the fork is not its to use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, Generic, ParamSpec, TypeVar
+
+from ..errors import ConnectionLost
+
+#: How long the end of the interpreter waits for clients that nobody closed.
+LEAVE_SECONDS: Final = 1.0
+#: How long an interrupted call waits until it is certain that nothing of it happens any more.
+CANCEL_SECONDS: Final = 1.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Close = Callable[[], Awaitable[None]]
+
+
+class Background:
+    """See the module. Use ``shared``."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._closes: dict[int, Close] = {}
+        self._is_running = threading.Event()
+        self._over: asyncio.Event
+        self.loop: asyncio.AbstractEventLoop
+        self._thread = threading.Thread(target=self._run, name="omendb-client", daemon=True)
+        self._thread.start()
+        self._is_running.wait()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its thread runs in this process."""
+        return self._pid == os.getpid() and self._thread.is_alive()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run ``coroutine`` on the loop, wait for it, and return or raise what it does.
+
+        An interruption of the waiting thread (Ctrl-C) cancels it, and is raised once it has ended.
+        Raises ConnectionLost where the loop is gone.
+        """
+        if not self.is_here:
+            coroutine.close()
+            raise ConnectionLost("this client is that of another process; connect anew")
+        call = _Call(coroutine)
+        try:
+            self.loop.call_soon_threadsafe(call.start)
+        except RuntimeError:
+            coroutine.close()
+            raise ConnectionLost("the interpreter is ending") from None
+        try:
+            call.wait()
+        except BaseException:
+            self.loop.call_soon_threadsafe(call.cancel)
+            call.wait(CANCEL_SECONDS)
+            raise
+        try:
+            return call.result()
+        finally:
+            del call  # what it raises refers to this frame
+
+    def soon(
+        self,
+        coroutine_of: Callable[P, Coroutine[Any, Any, None]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None:
+        """Run a coroutine on the loop at some time, and wait for nothing. Safe in finalizers."""
+        if self.is_here:
+            asyncio.run_coroutine_threadsafe(coroutine_of(*args, **kwargs), self.loop)
+
+    # -- on the loop ----------------------------------------------------------------------
+
+    def keep(self, key: int, close: Close) -> None:
+        """Call ``close`` when the interpreter ends."""
+        self._closes[key] = close
+
+    def release(self, key: int) -> None:
+        """Forget ``keep``."""
+        self._closes.pop(key, None)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        asyncio.run(self._live())
+
+    async def _live(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
+        self._is_running.set()
+        await self._over.wait()
+        closing = [asyncio.ensure_future(close()) for close in self._closes.values()]
+        if closing:
+            await asyncio.wait(closing, timeout=LEAVE_SECONDS)
+
+    def stop(self) -> None:
+        """Close what is open, and end the thread."""
+        if self.is_here:
+            self.loop.call_soon_threadsafe(self._over.set)
+            self._thread.join(2 * LEAVE_SECONDS)
+
+
+class _Call(Generic[T]):
+    """One coroutine that a thread waits for. A bare lock: a Future's condition costs 10 µs more."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._is_done = threading.Lock()
+        self._is_done.acquire()
+        self._task: asyncio.Task[T]
+
+    def wait(self, timeout_seconds: float = -1) -> None:
+        """Return when the coroutine has ended, or it took too long. On the caller's thread."""
+        self._is_done.acquire(timeout=timeout_seconds)
+
+    def result(self) -> T:
+        """What the coroutine returned. Raises what it raised."""
+        if self._task.cancelled():
+            raise ConnectionLost("the interpreter is ending")
+        try:
+            return self._task.result()
+        finally:
+            del self
+
+    def start(self) -> None:
+        """Begin. On the loop's thread."""
+        self._task = asyncio.get_running_loop().create_task(self._coroutine)
+        self._task.add_done_callback(lambda _: self._is_done.release())
+
+    def cancel(self) -> None:
+        """End it early. On the loop's thread."""
+        self._task.cancel()
+
+
+_shared: Background | None = None
+_lock = threading.Lock()
+
+
+def shared() -> Background:
+    """Return the process's, started where need be."""
+    global _shared
+    with _lock:
+        if _shared is None or not _shared.is_here:
+            _shared = Background()
+            atexit.register(_shared.stop)
+        return _shared
+
+
+def _after_fork() -> None:
+    """In a new process: whoever held the lock is not here."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,303 @@
+"""The synchronous client: ``db`` in ``with connect(url) as db``, the twin of ``aio.py``.
+
+Nothing is decided here. Every method hands the asyncio client's method of the same name to the loop
+of ``background.py`` and waits; a test holds the two surfaces to each other, their docstrings too.
+Subscriptions are in ``sync_watching.py`` and ``sync_subscriptions.py``.
+"""
+
+from __future__ import annotations
+
+import builtins
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import Any, cast, overload
+
+from numpy.typing import NDArray
+from omendb_core.types import ColumnType, IdKind, Metric
+
+from ..wire.messages import Durability, IfExists, JsonObject
+from . import aio, background, connecting
+from .answers import Added, Answer, Description, Row
+from .backoff import RECONNECT, Backoff
+from .connecting import MAX_MESSAGE_BYTES
+from .requests import Filter, SomeIds
+from .rows import ColumnGiven, IdsGiven, Metadata, Vectors
+from .sync_watching import SyncWatching
+from .watching import IncludeNames
+
+
+def connect(
+    url: str,
+    token: str | None = None,
+    *,
+    request_timeout_seconds: float | None = 30.0,
+    open_timeout_seconds: float = 10.0,
+    reconnect: bool = True,
+    backoff: Backoff = RECONNECT,
+    tls: ssl.SSLContext | None = None,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    server_settings: Mapping[str, Any] | None = None,
+) -> Client:
+    """Connect to a server: ``with connect("ws://127.0.0.1:8765/v1") as db``, or just ``db = …``.
+
+    The arguments and errors are those of the asyncio ``omendb_ws.connect``; ``memory://`` too.
+    A client that is not closed is closed when nothing refers to it any more, or with the process.
+    """
+    made = connecting.connect(
+        url,
+        token,
+        request_timeout_seconds=request_timeout_seconds,
+        open_timeout_seconds=open_timeout_seconds,
+        reconnect=reconnect,
+        backoff=backoff,
+        tls=tls,
+        max_message_bytes=max_message_bytes,
+        server_settings=server_settings,
+    )
+    loop = background.shared()
+    return Client(loop.run(_started(made, loop)), loop)
+
+
+async def _started(made: connecting.Connecting, loop: background.Background) -> aio.Client:
+    client = await made
+    loop.keep(id(client), client.close)
+    return client
+
+
+class Client(SyncWatching):
+    """A connection to a server, for any number of threads.
+
+    A call made after another one returned sees what that did. Calls of several threads at the same
+    time may take effect in any order. Ctrl-C in a waiting call ends that call as cancelling it
+    does in the asyncio client, and leaves the connection as it was. Works inside a running event
+    loop too (it holds that up while it waits), as in a notebook.
+    """
+
+    # -- the server -----------------------------------------------------------------------
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        return self._run(self._aio.ping())
+
+    def auth(self, token: str) -> JsonObject:
+        """Authenticate anew, here and at every later reconnect; before the old token expires.
+
+        Returns ``rights``, ``tenant``, ``expires_in_s``. Raises Unauthenticated; the server then
+        closes the connection, and the client is over.
+        """
+        return self._run(self._aio.auth(token))
+
+    def stats(self, collection: str | None = None) -> dict[str, Any]:
+        """Return statistics of a collection, or of the server (PROTOCOL section 6 "stats")."""
+        return self._run(self._aio.stats(collection))
+
+    # -- collections -----------------------------------------------------------------------
+
+    def create(
+        self,
+        collection: str,
+        *,
+        dim: int,
+        capacity: int,
+        metric: Metric = "cosine",
+        ids: IdKind = "u64",
+        columns: Mapping[str, ColumnType] | None = None,
+        ttl: float | None = None,
+        durability: Durability | None = None,
+        if_exists: IfExists = "error",
+    ) -> Description:
+        """Create a window over the newest ``capacity`` rows of ``dim`` dimensions.
+
+        ``columns`` names the metadata keys that filters may use, with their types; ``ttl`` is in
+        seconds; ``if_exists="ok"`` accepts one with the same definition. Raises Exists, BadName,
+        BadRequest, TooLarge, Quota, Unsupported, Forbidden, ConnectionLost (outcome unknown).
+        """
+        return self._run(
+            self._aio.create(
+                collection,
+                dim=dim,
+                capacity=capacity,
+                metric=metric,
+                ids=ids,
+                columns=columns,
+                ttl=ttl,
+                durability=durability,
+                if_exists=if_exists,
+            )
+        )
+
+    def open(self, collection: str) -> Description:
+        """Return what the collection is, and how full. Raises NotFound.
+
+        Nothing needs opening before use; this only does it early.
+        """
+        return self._run(self._aio.open(collection))
+
+    def describe(self, collection: str) -> Description:
+        """Return what the collection is, and how full. Raises NotFound."""
+        return self._run(self._aio.describe(collection))
+
+    def list(self) -> builtins.list[Description]:
+        """Return every collection of this tenant."""
+        return self._run(self._aio.list())
+
+    def drop(self, collection: str) -> None:
+        """Remove a collection and its rows. Raises NotFound, ConnectionLost (outcome unknown)."""
+        return self._run(self._aio.drop(collection))
+
+    # -- rows ------------------------------------------------------------------------------
+
+    def add(
+        self,
+        collection: str,
+        vectors: Vectors,
+        ids: IdsGiven | None = None,
+        metadata: Metadata | None = None,
+        columns: Mapping[str, ColumnGiven] | None = None,
+        *,
+        producer: str | None = None,
+        batch: int | None = None,
+    ) -> Added:
+        """Add rows, and return when all are as safe as the collection's durability says.
+
+        ``vectors``: numbers (n, dim); a C-contiguous float32 array is not copied and must not
+        change until this returns. ``ids``: n integers or strings, distinct, as the collection has
+        them; None for ``auto``. ``metadata``: n mappings or None. ``columns``: declared columns by
+        name, each n values: arrays, or lists with None for null; faster than ``metadata``.
+
+        Many rows go out as frames of about 256 KiB, 2 MiB of them under way at a time; the call
+        waits while the server is busy, so a producer cannot outrun it. Frames are repeated after a
+        reconnect and go in once. If one is refused, the rows before it stay in: the error's ``row``
+        counts from the first row of the call, ``details["rows_added"]`` says how many rows (the
+        first ones) are in. Cancelled, or timed out: frames not sent yet never are; those under way
+        may still go in.
+
+        With ``producer`` and ``batch`` (PROTOCOL section 4) the rows go out as one message under
+        that name, which any later process may repeat: one that went in before is a ``duplicate``
+        and changes nothing. OutOfOrder has the number ``expected`` in its ``details``. Calls made
+        at the same time are sent in their order until one of them fails.
+
+        Raises BadVector, DimMismatch, NonFinite, ZeroNorm, BadId, DuplicateId, BadMetadata,
+        BadRequest, TooLarge, Quota, NotFound, Forbidden, and ConnectionLost where it is not known
+        whether the rows after ``rows_added`` went in.
+        """
+        return self._run(
+            self._aio.add(
+                collection, vectors, ids, metadata, columns, producer=producer, batch=batch
+            )
+        )
+
+    def delete(self, collection: str, ids: SomeIds) -> int:
+        """Delete rows by id, and return how many were there. Raises NotFound (the collection),
+        BadId, ConnectionLost (outcome unknown)."""
+        return self._run(self._aio.delete(collection, ids))
+
+    def update(self, collection: str, ids: SomeIds, metadata: Sequence[Mapping[str, Any]]) -> int:
+        """Replace the metadata of rows, all or none; return the version. Raises NotFound (with
+        the ``row`` of an id that is not there), BadMetadata, ConnectionLost (outcome unknown)."""
+        return self._run(self._aio.update(collection, ids, metadata))
+
+    def get(
+        self, collection: str, ids: SomeIds, *, include: IncludeNames = ()
+    ) -> builtins.list[Row | None]:
+        """Return the rows with these ids, None for each that is not there.
+
+        ``include`` out of ``"metadata"``, ``"vector"``. Raises NotFound (the collection), BadId.
+        """
+        return self._run(self._aio.get(collection, ids, include=include))
+
+    def count(self, collection: str, filter: Filter | None = None) -> int:
+        """Return how many rows pass ``filter``. Raises BadFilter, NotFound."""
+        return self._run(self._aio.count(collection, filter))
+
+    # -- search ---------------------------------------------------------------------------
+
+    @overload
+    def search(
+        self,
+        collection: str,
+        vector: Sequence[float],
+        k: int = ...,
+        *,
+        filter: Filter | None = ...,
+        min_score: float | None = ...,
+        last: int | None = ...,
+        include: IncludeNames = ...,
+    ) -> Answer: ...
+
+    @overload
+    def search(
+        self,
+        collection: str,
+        vector: Sequence[Sequence[float]],
+        k: int = ...,
+        *,
+        filter: Filter | None = ...,
+        min_score: float | None = ...,
+        last: int | None = ...,
+        include: IncludeNames = ...,
+    ) -> builtins.list[Answer]: ...
+
+    @overload
+    def search(
+        self,
+        collection: str,
+        vector: NDArray[Any],
+        k: int = ...,
+        *,
+        filter: Filter | None = ...,
+        min_score: float | None = ...,
+        last: int | None = ...,
+        include: IncludeNames = ...,
+    ) -> Any: ...
+
+    @overload
+    def search(
+        self,
+        collection: str,
+        vector: None = ...,
+        k: int = ...,
+        *,
+        filter: Filter | None = ...,
+        min_score: float | None = ...,
+        last: int | None = ...,
+        include: IncludeNames = ...,
+        like: int | str,
+    ) -> Answer: ...
+
+    def search(
+        self,
+        collection: str,
+        vector: Vectors | None = None,
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        min_score: float | None = None,
+        last: int | None = None,
+        include: IncludeNames = (),
+        like: int | str | None = None,
+    ) -> Answer | builtins.list[Answer]:
+        """Return the ``k`` nearest rows, best first: score, then newest.
+
+        ``vector`` (dim,) gives one Answer; (q, dim) a list of q, asked together (``max_queries`` at
+        a time). ``like``, the id of a row, instead searches by its vector and leaves it out. Only
+        rows that pass ``filter`` (PROTOCOL section 5), score at least ``min_score``, and are among
+        the newest ``last`` sequence numbers. ``include`` out of ``"metadata"``, ``"vector"``.
+
+        The arrays of an Answer are views on the received message. Raises BadVector, DimMismatch,
+        NonFinite, ZeroNorm, BadK, BadFilter, BadId, TooLarge, NotFound (the collection, or the row
+        of ``like``), Forbidden.
+        """
+        search = cast("Any", self._aio).search
+        found: Answer | builtins.list[Answer] = self._run(
+            search(
+                collection,
+                vector,
+                k,
+                filter=filter,
+                min_score=min_score,
+                last=last,
+                include=include,
+                like=like,
+            )
+        )
+        return found

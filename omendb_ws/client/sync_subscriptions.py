@@ -1,0 +1,189 @@
+"""Subscriptions of the synchronous client as iterators: the twins of those in ``subscriptions.py``
+and ``live.py``, which do the work on the loop of ``background.py``.
+
+A step that was taken on the loop while its caller was interrupted is kept here for the next one, so
+neither a timeout nor Ctrl-C loses anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar
+
+from . import live, subscriptions
+from .answers import FeedRows, LiveAnswer
+from .background import Background
+from .rows import Vectors
+
+T = TypeVar("T")
+
+
+class Subscription(Generic[T]):
+    """An iterator over pushes, and a context manager that ends it.
+
+    ``for item in subscription`` waits for each as long as it takes; ``next`` and ``until_quiet``
+    wait so long and no longer. Entering it subscribes at once; else the first step does. It lives
+    through reconnects. When the collection is dropped the iteration ends; when the right to read is
+    taken it raises Forbidden; a client that is closed, or cannot come back, raises ConnectionLost
+    or what ended it. Leaving the loop without ``close`` is fine too: once nothing refers to it, the
+    server is told. Several threads may read one: each item goes to one of them. Ctrl-C loses none.
+    """
+
+    def __init__(
+        self, client: object, twin: subscriptions.Subscription[T], background: Background
+    ) -> None:
+        self._client = client  # which is closed when nothing refers to it
+        self._twin = twin
+        self._background = background
+        self._turn = threading.Lock()
+        self._taken: list[T] = []
+        weakref.finalize(self, background.soon, twin.close).atexit = False
+
+    def __enter__(self) -> Self:
+        self._background.run(self._twin.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        return self.next()
+
+    def next(self, timeout_seconds: float | None = None) -> T:
+        """Return the next item, waiting for it at most so long; None waits for ever.
+
+        0 returns what is there already, of a subscription that was entered. Raises TimeoutError
+        where nothing came, and nothing is lost by it; StopIteration at the end.
+        """
+        found = self._next(timeout_seconds)
+        if found is _NOTHING:
+            raise TimeoutError(f"nothing came within {timeout_seconds} s")
+        if found is _END:
+            raise StopIteration
+        item: T = found
+        return item
+
+    def until_quiet(self, timeout_seconds: float) -> Iterator[T]:
+        """Iterate as long as the next item comes within ``timeout_seconds``; go on later as well.
+
+        ``for rows in feed.until_quiet(2)`` ends when nothing was added for two seconds.
+        """
+        while True:
+            found = self._next(timeout_seconds)
+            if found is _NOTHING or found is _END:
+                return
+            yield found
+
+    def close(self) -> None:
+        """End it: nothing comes any more. May be called twice."""
+        self._background.run(self._twin.close())
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _next(self, timeout_seconds: float | None) -> Any:
+        """Return the next item, or _NOTHING, or _END."""
+        if not self._turn.acquire(timeout=-1 if timeout_seconds is None else timeout_seconds):
+            return _NOTHING
+        try:
+            why_none = None
+            if not self._taken:
+                why_none = self._background.run(self._take(timeout_seconds))
+            return self._taken.pop() if self._taken else why_none
+        finally:
+            self._turn.release()
+
+    async def _take(self, timeout_seconds: float | None) -> object:
+        """Put the next item in ``_taken``; or return why there is none. On the loop."""
+        clock = asyncio.timeout(timeout_seconds)
+        try:
+            async with clock:
+                self._taken.append(await anext(self._twin))
+        except StopAsyncIteration:
+            return _END
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            return _NOTHING
+        return None
+
+
+_NOTHING: Final = object()
+_END: Final = object()
+
+
+class Feed(Subscription[FeedRows]):
+    """Every added row of a collection, in seq order, each at most once in an epoch.
+
+    Yields ``FeedRows``: arrays, iterable as rows. Where rows left the window before they could be
+    delivered, a step without rows holds a ``gap`` that says which; where the collection began anew
+    (see ``Gap``) the gap's reason is ``epoch`` and delivery goes on with the first row that the new
+    epoch still has. Nothing else is ever missed. (Rows that were replaced or deleted before they
+    were delivered are not delivered.)
+    """
+
+    _twin: subscriptions.Feed
+
+    @property
+    def epoch(self) -> str | None:
+        """The epoch of ``to_seq``; None before the start."""
+        return self._twin.epoch
+
+    @property
+    def to_seq(self) -> int | None:
+        """How far the reader has come: every row up to it was yielded, is in a gap, or never will
+        be. None before the start without ``from_seq``."""
+        return self._twin.to_seq
+
+
+class MatchFeed(Feed):
+    """Every added row that scores at least ``min_score`` against a vector, in seq order.
+
+    As ``Feed``, with ``scores``. A gap with the reason ``slow`` says that more rows matched than
+    the server keeps for a reader that does not take them (``max_pending_rows``).
+    """
+
+
+class StatsWatch(Subscription[dict[str, Any]]):
+    """Statistics of a collection or of the server, every ``every_ms``: always the latest.
+
+    Yields the fields of PROTOCOL section 6 "stats" as a dict; what a slow reader did not take in
+    time is replaced by what came after.
+    """
+
+
+class LiveQuery(Subscription[LiveAnswer]):
+    """The ``k`` nearest rows of a collection, now and whenever that changes.
+
+    Yields ``LiveAnswer``: first the answer of this moment, then each that differs from the one
+    yielded before, always the latest. A slow reader skips answers and never sees a stale one;
+    ``entered`` and ``left`` then span what it skipped. After a lost connection it yields one
+    answer with ``resumed``. It ends when the collection is dropped; it raises NotFound where a
+    reconnect finds no such collection, and DimMismatch where that has another dimension.
+    """
+
+    _twin: live.LiveQuery
+
+    def move(self, vector: Vectors) -> None:
+        """Point the query at ``vector`` (dim,); return once answers are for it, or a later one.
+
+        Answers yielded before are for the old vector; the first for the new one has ``moved``.
+        Of moves that are called faster than the server answers only the newest is sent; where no
+        connection stands, the query subscribes with it. Cancelled, or timed out, it may still take
+        effect.
+
+        Raises BadVector, DimMismatch, NonFinite, ZeroNorm (the query stays where it was), NotFound
+        (it has ended), Forbidden, ConnectionLost, TimeoutError.
+        """
+        self._background.run(self._twin.move(vector))

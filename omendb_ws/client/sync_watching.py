@@ -1,0 +1,142 @@
+"""The synchronous client's life, and its subscriptions: the twin of ``watching.py``.
+
+Arguments are checked in the caller's thread; whatever waits runs on the loop of ``background.py``.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from . import aio
+from .background import Background
+from .requests import Filter
+from .rows import Vectors
+from .sync_subscriptions import Feed, LiveQuery, MatchFeed, StatsWatch
+from .watching import IncludeNames
+
+T = TypeVar("T")
+
+
+class SyncWatching:
+    """What ``Client`` is beside requests and answers. Owns an asyncio client."""
+
+    def __init__(self, client: aio.Client, background: Background) -> None:
+        self._aio = client
+        self._background = background
+        weakref.finalize(self, background.soon, _closing, client, background).atexit = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection. Calls and subscriptions that wait raise ConnectionLost."""
+        self._run(_closing(self._aio, self._background))
+
+    def live(
+        self,
+        collection: str,
+        vector: Vectors,
+        k: int = 10,
+        *,
+        filter: Filter | None = None,
+        min_score: float | None = None,
+        include: IncludeNames = (),
+        every_ms: int = 0,
+    ) -> LiveQuery:
+        """Return an iterator over the ``k`` nearest rows: whole, each time they change.
+
+        ``for answer in db.live(…)``: each step is a ``LiveAnswer``, first that of this
+        moment; it equals what ``search`` with these arguments returns at its ``version``.
+        ``vector`` (dim,); ``query.move(vector)`` on what this returns points it at another.
+        ``every_ms`` is the least time between two answers from the server, 0 … 60,000. Enter it
+        (``with``) to subscribe at once, else the first step does. Queries that subscribe at
+        the same time do so together, so start thousands with the asyncio client.
+
+        Raises BadVector, NonFinite, BadK, BadRequest here; DimMismatch, ZeroNorm, BadFilter, BadK,
+        BadRequest, TooLarge, Quota, NotFound (the collection), Forbidden, ConnectionLost in the
+        first step or on entering.
+        """
+        query = self._aio.live(
+            collection,
+            vector,
+            k,
+            filter=filter,
+            min_score=min_score,
+            include=include,
+            every_ms=every_ms,
+        )
+        return LiveQuery(self, query, self._background)
+
+    def match(
+        self,
+        collection: str,
+        vector: Vectors,
+        min_score: float,
+        *,
+        filter: Filter | None = None,
+        include: IncludeNames = (),
+        from_seq: int | None = None,
+        epoch: str | None = None,
+    ) -> MatchFeed:
+        """Return an iterator over added rows that score at least ``min_score``.
+
+        ``vector`` (dim,). Otherwise as ``feed``: each step is a ``FeedRows``, with ``scores``, and
+        its ``gap`` tells of rows that were missed. Raises BadVector, NonFinite, BadRequest here;
+        DimMismatch, ZeroNorm, BadFilter, BadRequest, Quota, NotFound, Forbidden in the first step
+        or on entering.
+        """
+        feed = self._aio.match(
+            collection,
+            vector,
+            min_score,
+            filter=filter,
+            include=include,
+            from_seq=from_seq,
+            epoch=epoch,
+        )
+        return MatchFeed(self, feed, self._background)
+
+    def feed(
+        self,
+        collection: str,
+        *,
+        filter: Filter | None = None,
+        include: IncludeNames = (),
+        from_seq: int | None = None,
+        epoch: str | None = None,
+    ) -> Feed:
+        """Return an iterator over the rows that are added: ``for rows in db.feed(…)``.
+
+        It begins with the next row; with ``from_seq`` and ``epoch`` (of the last step of an earlier
+        feed: ``to_seq + 1``, ``epoch``) with that row, as far as it is still in the window. Each
+        step is a ``FeedRows``; look at its ``gap`` to learn of rows that were missed. Raises
+        NotFound, BadFilter, BadRequest, Forbidden, in the first step or on entering.
+        """
+        feed = self._aio.feed(
+            collection, filter=filter, include=include, from_seq=from_seq, epoch=epoch
+        )
+        return Feed(self, feed, self._background)
+
+    def watch_stats(self, collection: str | None = None, *, every_ms: int = 1000) -> StatsWatch:
+        """Return an iterator over what ``stats`` returns, one each ``every_ms``."""
+        watch = self._aio.watch_stats(collection, every_ms=every_ms)
+        return StatsWatch(self, watch, self._background)
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self._background.run(coroutine)
+
+
+async def _closing(client: aio.Client, background: Background) -> None:
+    await client.close()
+    background.release(id(client))

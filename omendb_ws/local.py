@@ -1,0 +1,153 @@
+"""Servers in this process, reached without a socket: the far end of ``memory://``.
+
+A ``LocalServer`` is an ``Instance`` whose connections are pairs of channels. Everything above the
+socket is the server's own (sessions, outboxes, codec, engine); here is only what ``server.py`` does
+for a WebSocket: take messages while the session has room, send what its outbox holds. A server ends
+with its last connection. Knows no ``websockets``.
+
+What only strangers need is left out: tokens, origins, drains, the watch over readers that take
+nothing (their connection's unsent bytes are bounded all the same).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+from omendb_core.errors import BadRequest
+from pydantic import ValidationError
+
+from .auth import OPEN
+from .client.channel import Channel
+from .client.transport import TEXT_MARK, Closed
+from .config import Settings
+from .instance import Instance
+from .session import Session
+from .wire.limits import LIMITS
+
+#: Settings that mean something without a socket.
+LOCAL_SETTINGS: Final = frozenset({*LIMITS, "queue_deadline_ms", "max_messages_per_second"})
+#: Messages that one connection may have handled before others get their turn.
+_TURN_MESSAGES: Final = 16
+
+
+class LocalServer:
+    """See the module. Lives on the loop on which connections are made; ``on_end``: the last went.
+
+    Neither the interpreter's switch interval nor BLAS's threads are changed, as ``server.py`` does:
+    the process is somebody else's.
+    """
+
+    def __init__(self, settings: Settings, on_end: Callable[[], None]) -> None:
+        self.settings = settings
+        self._on_end = on_end
+        self._instance = Instance(settings)
+        self._connections: set[asyncio.Task[None]] = set()
+
+    def connect(self, arriving: Channel, leaving: Channel) -> asyncio.Task[None]:
+        """Serve a connection until either channel is closed; the task that does."""
+        if not self._connections:
+            self._instance.start()
+        session = self._instance.open_session(OPEN)
+        task = asyncio.get_running_loop().create_task(self._serve(session, arriving, leaving))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        return task
+
+    async def _serve(self, session: Session, arriving: Channel, leaving: Channel) -> None:
+        """The life of one connection, and of the server with the last."""
+        writer = asyncio.create_task(_write(session, leaving))
+        writer.add_done_callback(lambda _: arriving.close(1006, "the server ended it"))
+        try:
+            session.greet()
+            await _read(session, arriving)
+        finally:
+            self._instance.close_session(session)
+            leaving.close(1000, "")
+            is_last = self._instance.context.metrics.connections == 0
+            if is_last:
+                self._on_end()
+            with suppress(asyncio.CancelledError):
+                await writer
+            if is_last:
+                await self._instance.stop()
+
+
+async def _read(session: Session, arriving: Channel) -> None:
+    """Take messages until the connection ends."""
+    metrics, handled = session.context.metrics, 0
+    try:
+        while True:
+            message = await arriving.get()
+            metrics.received_messages += 1
+            metrics.received_bytes += len(message)
+            session.receive(message.decode() if message[0] == TEXT_MARK else message)
+            if not session.has_room:
+                await session.wait_for_room()
+            handled += 1
+            if handled % _TURN_MESSAGES == 0:
+                await asyncio.sleep(0)
+    except Closed:
+        pass
+
+
+async def _write(session: Session, leaving: Channel) -> None:
+    """Send what the outbox holds until the connection ends."""
+    outbox, metrics = session.outbox, session.context.metrics
+    try:
+        while session.lane.is_open:
+            await outbox.wait()
+            batch = outbox.take()
+            if batch.messages:
+                leaving.put([message.data for message in batch.messages])
+                await leaving.room()
+                metrics.sent_messages += len(batch.messages)
+                metrics.sent_bytes += batch.reply_bytes + batch.push_bytes
+                outbox.sent(batch)
+            if batch.close is not None:
+                return leaving.close(*batch.close)
+    except Closed:
+        pass
+    finally:
+        session.close()  # a reader that waits for room must not wait for it any longer
+
+
+class LocalServers:
+    """The servers that have a name, one for each; of one loop."""
+
+    def __init__(self) -> None:
+        self._servers: dict[str, LocalServer] = {}
+
+    def named(self, name: str, given: Mapping[str, Any] | None) -> LocalServer:
+        """The server of that name that runs, or a new one.
+
+        ``given``: as for ``local_settings``; None takes it as it is. BadRequest if it runs with
+        other ones.
+        """
+        server = self._servers.get(name)
+        if server is None:
+            server = LocalServer(local_settings(given), partial(self._forget, name))
+            self._servers[name] = server
+        elif given is not None and server.settings != local_settings(given):
+            raise BadRequest(f"server_settings: memory://{name} runs already, with other settings")
+        return server
+
+    def _forget(self, name: str) -> None:
+        del self._servers[name]
+
+
+def local_settings(given: Mapping[str, Any] | None) -> Settings:
+    """Settings of a server in this process; the environment is not read. BadRequest names each
+    that is wrong."""
+    given = {} if given is None else dict(given)
+    if strange := sorted(given.keys() - LOCAL_SETTINGS):
+        what = "no settings of a server in this process"
+        raise BadRequest(f"server_settings: {', '.join(strange)}: {what}")
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        wrong = [f"{one['loc'][0]}: {one['msg']}" for one in error.errors(include_url=False)]
+        raise BadRequest(f"server_settings: {'; '.join(wrong)}") from None
