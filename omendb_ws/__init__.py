@@ -1,7 +1,8 @@
 """OmenDB-WS: live, exact vector search over a sliding window, through a WebSocket.
 
 ``connect``, the classes it answers with, and the errors (also in ``omendb_ws.errors``) can be
-imported from here; each is loaded when it is first asked for, so that the command line starts fast.
+imported from here; ``omendb_ws.sync`` is the same without ``await``. Each is loaded when it is
+first asked for, so that the command line starts fast.
 """
 
 from __future__ import annotations
@@ -114,8 +115,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return importlib.import_module(".errors", __name__)
+    if name in ("errors", "sync"):
+        return importlib.import_module(f".{name}", __name__)
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     for room in ("errors", "client"):

@@ -62,7 +62,10 @@ class Instance:
         """Do what is queued, and end the engine's thread. Its sessions are closed by then."""
         self._sampler.cancel()
         await asyncio.wait([self._sampler])
-        await asyncio.to_thread(self.context.engine.stop)
+        try:
+            await asyncio.to_thread(self.context.engine.stop)
+        except RuntimeError:  # the interpreter is ending, and starts no threads any more
+            self.context.engine.stop()
 
     def open_session(self, principal: Principal | None) -> Session:
         """A session for a new connection; ``principal`` None: not authenticated yet."""

@@ -1,7 +1,7 @@
 """The transport to a server in this process: ``memory://`` and ``memory://NAME``.
 
-The near end of ``omendb_ws.local``, which is imported when the first one is opened: this file alone
-of the client does that, so that a client of a server elsewhere never loads the engine.
+The near end of ``omendb_ws.local``, which is imported when the first one is asked for: this file
+alone of the client does that, so a client of a server elsewhere never loads the engine.
 
 Bare ``memory://`` is a server of this connection's own, on the connection's loop. One with a name
 is for every connection of the process that says the name, whatever its loop or thread, so it lives
@@ -66,11 +66,11 @@ def local_opener(url: str, server_settings: Mapping[str, Any] | None) -> Opener:
 
     Opening raises BadRequest for a bad name, or settings that are wrong or not the server's.
     """
+    from ..local import LocalServer, local_settings
+
     name = url.removeprefix(SCHEME)
 
     async def open_local(token: str | None) -> Transport:
-        from ..local import LocalServer, local_settings
-
         if not _NAME.fullmatch(name):
             raise BadRequest(f"{url}: a name is up to 64 of A-Z a-z 0-9 . _ -")
         near = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The synchronous client has what the asyncio one has: names, parameters, defaults, types, words."""
+"""The synchronous client is the asyncio one: names, parameters, defaults, types, words."""
 
 from __future__ import annotations
 
