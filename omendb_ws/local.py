@@ -78,37 +78,36 @@ class LocalServer:
 
 async def _read(session: Session, arriving: Channel) -> None:
     """Take messages until the connection ends."""
-    metrics, handled = session.context.metrics, 0
-    try:
+    handled = 0
+    with suppress(Closed):
         while True:
             message = await arriving.get()
-            metrics.received_messages += 1
-            metrics.received_bytes += len(message)
             session.receive(message.decode() if message[0] == TEXT_MARK else message)
             if not session.has_room:
-                await session.wait_for_room()
+                room = asyncio.Event()
+                session.when_room(room.set)
+                await room.wait()
             handled += 1
             if handled % _TURN_MESSAGES == 0:
                 await asyncio.sleep(0)
-    except Closed:
-        pass
 
 
 async def _write(session: Session, leaving: Channel) -> None:
     """Send what the outbox holds until the connection ends."""
-    outbox, metrics = session.outbox, session.context.metrics
+    outbox, filled = session.outbox, asyncio.Event()
+    outbox.on_filled = filled.set
     try:
         while session.lane.is_open:
-            await outbox.wait()
             batch = outbox.take()
             if batch.messages:
                 leaving.put([message.data for message in batch.messages])
                 await leaving.room()
-                metrics.sent_messages += len(batch.messages)
-                metrics.sent_bytes += batch.reply_bytes + batch.push_bytes
                 outbox.sent(batch)
             if batch.close is not None:
                 return leaving.close(*batch.close)
+            if not batch.messages and session.lane.is_open:
+                await filled.wait()
+                filled.clear()
     except Closed:
         pass
     finally:

@@ -11,7 +11,6 @@ Invariant: ``reply_bytes`` and ``push_bytes`` count exactly what was put in and 
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -82,16 +81,16 @@ class Batch:
 
 
 class Outbox:
-    """See the module. ``on_room`` is called whenever something went out."""
+    """See the module. ``on_filled``: there is something to look at; ``on_sent``: it went out."""
 
     def __init__(self) -> None:
         self.reply_bytes = 0
         self.push_bytes = 0
         self.closed = False
-        self.on_room: Callable[[], None] = lambda: None
+        self.on_filled: Callable[[], None] = lambda: None
+        self.on_sent: Callable[[Batch], None] = lambda batch: None
         self._entries: deque[Message | _Push | Source | Close] = deque()
         self._waiting: set[Source] = set()
-        self._filled = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -133,11 +132,7 @@ class Outbox:
         self._entries.clear()
         self._waiting.clear()
         self.reply_bytes = self.push_bytes = 0
-        self._filled.set()
-
-    async def wait(self) -> None:
-        """Return once there is something to take, or the outbox was discarded."""
-        await self._filled.wait()
+        self.on_filled()
 
     def take(self) -> Batch:
         """The next messages, at least one and about ``BATCH_BYTES``; empty if there are none."""
@@ -148,8 +143,6 @@ class Outbox:
                 batch.close = entry
                 break
             self._take_one(entry, batch)
-        if not self._entries and not self.closed:
-            self._filled.clear()
         return batch
 
     def sent(self, batch: Batch) -> None:
@@ -158,7 +151,7 @@ class Outbox:
         self.push_bytes = max(0, self.push_bytes - batch.push_bytes)
         for on_sent in batch.on_sent:
             on_sent()
-        self.on_room()
+        self.on_sent(batch)
 
     def _take_one(self, entry: Message | _Push | Source, batch: Batch) -> None:
         if isinstance(entry, Message):
@@ -181,4 +174,4 @@ class Outbox:
 
     def _add(self, entry: Message | _Push | Source | Close) -> None:
         self._entries.append(entry)
-        self._filled.set()
+        self.on_filled()

@@ -1,8 +1,8 @@
 """The server: sockets around an ``Instance``.
 
 ``async with Server(Settings(port=0)) as server:`` listens until the block ends, then drains. Each
-connection has a reader (this is where back-pressure takes hold: it stops reading while its session
-has no room) and one writer, which sends what its outbox holds.
+connection gives its messages to its session, reading no further while that has no room, and sends
+what its outbox holds.
 
 Leaving: ``drain`` refuses new connections and requests, waits until everything accepted is answered
 and sent, and closes with 1012 (PROTOCOL section 1).
@@ -21,7 +21,6 @@ from typing import Any, Final, Self
 from omendb_core.kernels.blas import use_threads
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
@@ -47,13 +46,8 @@ _PING_TIMEOUT_SECONDS: Final = 60.0
 _CLOSE_TIMEOUT_SECONDS: Final = 5.0
 #: What a leaving server gives clients to say goodbye, at least.
 _CLOSE_GRACE_SECONDS: Final = 0.5
-#: Frames that wait inside websockets: with messages of 16 MiB as much as ``max_inflight_bytes``.
-#: Small messages come 256 KiB at a time, whatever this says.
-_FRAME_QUEUE: Final = 4
 #: A socket's buffer in this process; what is in it can no longer be merged.
 _WRITE_BUFFER_BYTES: Final = 64 << 10
-#: Messages that one connection may have handled before others get their turn.
-_TURN_MESSAGES: Final = 16
 #: While numpy works, the other thread runs; but a thread in pure Python lets go of the interpreter
 #: only this often, and the engine asks for it back after every large operation. The default of 5 ms
 #: is longer than a tick. Measured with 20,000 live pushes a second on two cores, by turns: while
@@ -135,7 +129,6 @@ class Server:
             compression=None,
             server_header=None,
             max_size=limits.max_message_bytes if is_open else limits.max_unauthenticated_bytes,
-            max_queue=_FRAME_QUEUE,
             write_limit=_WRITE_BUFFER_BYTES,
             ping_interval=_PING_INTERVAL_SECONDS,
             ping_timeout=_PING_TIMEOUT_SECONDS,
@@ -237,66 +230,31 @@ class Server:
         session = self.instance.open_session(principal)
         connection.max_unread_bytes = self.context.limits.max_pending_bytes
         self._sessions[connection] = session
-        writer = asyncio.create_task(self._write(connection, session))
+        deadline = self._admit_messages(connection, session, token)
+        connection.attach(session, session.outbox)
         try:
-            if token is not None and principal is None:
-                session.refuse_connection("the token is not known")
-                await connection.wait_closed()
-            else:
-                session.greet()
-                await self._read(connection, session)
-        finally:
-            del self._sessions[connection]
-            self.instance.close_session(session)
-            await writer
-
-    async def _read(self, connection: Connection, session: Session) -> None:
-        """Take messages until the connection ends."""
-        full_bytes = self.context.limits.max_message_bytes
-        session.on_authenticated = lambda: connection.allow(full_bytes)
-        deadline: asyncio.TimerHandle | None = None
-        if session.principal is None:
-            deadline = self._loop.call_later(self._auth_seconds, _refuse_stranger, session)
-        else:
-            connection.allow(full_bytes)
-        metrics, handled = self.metrics, 0
-        try:
-            async for message in connection:
-                metrics.received_messages += 1
-                metrics.received_bytes += len(message)
-                session.receive(message)
-                if not session.has_room:
-                    await session.wait_for_room()
-                handled += 1
-                if handled % _TURN_MESSAGES == 0:
-                    await asyncio.sleep(0)
-        except ConnectionClosed:
-            pass
+            await connection.wait_closed()
         finally:
             if deadline is not None:
                 deadline.cancel()
+            del self._sessions[connection]
+            self.instance.close_session(session)
 
-    async def _write(self, connection: Connection, session: Session) -> None:
-        """Send what the outbox holds until the connection ends."""
-        outbox, metrics = session.outbox, self.metrics
-        try:
-            while True:
-                await outbox.wait()
-                batch = outbox.take()
-                if batch.messages:
-                    await connection.send_all(batch.messages)
-                    metrics.sent_messages += len(batch.messages)
-                    metrics.sent_bytes += batch.reply_bytes + batch.push_bytes
-                    outbox.sent(batch)
-                if batch.close is not None:
-                    await connection.close(*batch.close)
-                    return
-                if not session.lane.is_open:
-                    return
-        except ConnectionClosed:
-            pass
-        finally:
-            session.close()  # a reader that waits for room must not wait for it any longer
+    def _admit_messages(
+        self, connection: Connection, session: Session, token: str | None
+    ) -> asyncio.TimerHandle | None:
+        """Greet or refuse; what ends the time for a token, if it has to come."""
+        full_bytes = self.context.limits.max_message_bytes
+        session.on_authenticated = lambda: connection.allow(full_bytes)
+        if session.principal is not None:
+            connection.allow(full_bytes)
+        elif token is not None:
+            session.refuse_connection("the token is not known")
+            return None
+        session.greet()
+        if session.principal is not None:
+            return None
+        return self._loop.call_later(self._auth_seconds, _refuse_stranger, session)
 
     async def _watch_stalls(self) -> None:
         """Close connections that take nothing for too long although something waits for them."""

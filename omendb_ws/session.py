@@ -1,7 +1,7 @@
 """One connection: who it is, what it asked and was not answered yet, what it opened.
 
 Lives on the loop's thread and knows no socket: ``receive`` takes messages, the outbox takes what
-goes back, ``wait_for_room`` is where whoever reads the socket stops reading (PROTOCOL section 2).
+goes back, ``has_room`` is where whoever reads the socket stops reading (PROTOCOL section 2).
 What each op means stands in ``requests.py``.
 
 Invariants: a message that holds an id gets exactly one reply, now or by ``answered``; an error
@@ -33,7 +33,7 @@ from .auth import OPEN, Principal
 from .catalog import Collection
 from .context import Context
 from .faults import as_error
-from .outbox import Outbox, text
+from .outbox import Batch, Outbox, text
 from .rate import TokenBucket
 from .sizes import ENVELOPE_BYTES
 from .subscriptions import Subscription
@@ -68,8 +68,10 @@ class Session:
         self._last_handle = 0
         self._last_sub = 0
         self._bucket = TokenBucket(context.max_messages_per_second)
-        self._progress = asyncio.Event()
-        outbox.on_room = self._progress.set
+        #: Who waits for room, and who for everything to be answered and sent.
+        self._call_when_room: Callable[[], None] | None = None
+        self._progress: asyncio.Event | None = None
+        outbox.on_sent = self._went_out
 
     # -- the connection ---------------------------------------------------------------------------
 
@@ -100,7 +102,7 @@ class Session:
         self._inflight.clear()
         self._handles.clear()
         self._handle_of.clear()
-        self._progress.set()
+        self._progressed()
 
     @property
     def is_idle(self) -> bool:
@@ -111,6 +113,9 @@ class Session:
 
     def receive(self, message: str | bytes) -> None:
         """Answer one message, or hand it to the engine."""
+        metrics = self.context.metrics
+        metrics.received_messages += 1
+        metrics.received_bytes += len(message)
         if self.outbox.closed:
             return
         request: Request | Refusal | None = None
@@ -125,9 +130,9 @@ class Session:
             requests.handle(self, request, len(message))
         except Exception as error:
             if not isinstance(error, OmenError):
-                self.context.metrics.faults += 1
+                metrics.faults += 1
             self.error(request.id if request is not None else None, as_error(error, op))
-        self.context.metrics.requests[op] += 1
+        metrics.requests[op] += 1
 
     def _decode(self, message: str | bytes) -> Request | Refusal:
         if isinstance(message, str):
@@ -214,7 +219,7 @@ class Session:
         self._count(answer)
         if ticket.then is not None:
             ticket.then(answer.error is None)
-        self._progress.set()
+        self._progressed()
 
     def _count(self, answer: Answer) -> None:
         ticket, metrics = answer.ticket, self.context.metrics
@@ -250,17 +255,30 @@ class Session:
             return False
         return self.outbox.reply_bytes + self._expected_bytes < limits.max_pending_bytes
 
-    async def wait_for_room(self) -> None:
-        """Return when another message may be read, or the connection is gone."""
-        while not self.has_room:
-            self._progress.clear()
-            await self._progress.wait()
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call once another message may be read, or the connection is gone."""
+        self._call_when_room = call
 
     async def wait_idle(self) -> None:
         """Return when everything is answered and sent, or the connection is gone."""
+        self._progress = asyncio.Event()
         while self.lane.is_open and not self.is_idle:
             self._progress.clear()
             await self._progress.wait()
+
+    def _went_out(self, batch: Batch) -> None:
+        metrics = self.context.metrics
+        metrics.sent_messages += len(batch.messages)
+        metrics.sent_bytes += batch.reply_bytes + batch.push_bytes
+        self._progressed()
+
+    def _progressed(self) -> None:
+        if self._progress is not None:
+            self._progress.set()
+        call = self._call_when_room
+        if call is not None and self.has_room:
+            self._call_when_room = None
+            call()
 
     # -- who it is, and what it may ---------------------------------------------------------------
 
