@@ -8,6 +8,9 @@ Invariant: ``reserved_bytes`` is the sum over the collections in the catalog and
 queries over them. A drop gives its
 bytes back at once: the engine frees the window before it can touch one that was created later,
 since work is done in the order in which it was queued.
+
+A collection that is recovering, or needs repair, is *held*: its name is taken, and whoever asks for
+it is told why it is not there; nothing else of it is here.
 """
 
 from __future__ import annotations
@@ -16,11 +19,12 @@ import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from omendb_core.errors import Exists, NotFound, Quota, Unsupported
+from omendb_core.errors import Exists, NotFound, Quota, Unavailable, Unsupported
 from omendb_core.kernels.scan import Scan
 from omendb_core.types import Definition, WindowLimits
 from omendb_core.window import Window, reserved_bytes
 
+from .flights import Flights
 from .measure import Rates
 from .wire.messages import Create, Durability
 from .wire.opcodes import Limits
@@ -49,13 +53,19 @@ class Counts:
 class Collection:
     """A named window. ``window`` is the engine's; ``is_listed`` and ``subscriptions`` the loop's.
 
-    ``feeds``, ``live`` and ``matches`` (by the window's handle) and ``is_dropped`` are the
-    engine's. ``broken`` says why the window can no longer be trusted, after a fault in the middle
-    of a change; None while it is sound.
+    ``feeds``, ``live`` and ``matches`` (by the window's handle), ``is_dropped`` and ``flights`` are
+    the engine's; ``flights`` is None for ``memory``. ``broken`` says why the window can no longer
+    be trusted, after a fault in the middle of a change; None while it is sound.
     """
 
     def __init__(
-        self, tenant: str, name: str, durability: Durability, window: Window, now_seconds: float
+        self,
+        tenant: str,
+        name: str,
+        durability: Durability,
+        window: Window,
+        now_seconds: float,
+        epoch: str | None = None,
     ) -> None:
         self.tenant = tenant
         self.name = name
@@ -63,16 +73,22 @@ class Collection:
         self.window = window
         self.definition: Definition = window.definition
         self.reserved_bytes = reserved_bytes(window.definition)
-        self.epoch = secrets.token_hex(8)
+        self.epoch = epoch or secrets.token_hex(8)
         self.counts = Counts()
         self.rates = Rates(now_seconds, self.rate_counters())
         self.is_listed = True
         self.subscriptions: set[Subscription] = set()
         self.is_dropped = False
         self.broken: str | None = None
+        self.flights: Flights | None = None if durability == "memory" else Flights()
         self.feeds: dict[Feed, None] = {}
         self.live: dict[int, LiveQuery] = {}
         self.matches: dict[int, MatchQuery] = {}
+
+    @property
+    def is_made(self) -> bool:
+        """False while the store makes its log. The engine's."""
+        return self.flights is None or self.flights.log is not None or self.is_dropped
 
     def rate_counters(self) -> tuple[int, ...]:
         """What ``rates`` follows: ``Counts.rated`` and the evictions."""
@@ -100,15 +116,19 @@ class Collection:
 
 
 class Catalog:
-    """See the module."""
+    """See the module. ``has_journal``: whether anything but ``memory`` can be promised."""
 
-    def __init__(self, limits: Limits, scan: Scan, default_durability: Durability) -> None:
+    def __init__(
+        self, limits: Limits, scan: Scan, default_durability: Durability, has_journal: bool
+    ) -> None:
         self.limits = limits
         self.reserved_bytes = 0
+        self._has_journal = has_journal
+        self._held: dict[tuple[str, str], str] = {}
         self._scan = scan
         self._default_durability = default_durability
         self._tenants: dict[str, dict[str, Collection]] = {}
-        self._window_limits = WindowLimits(
+        self.window_limits = WindowLimits(
             max_rows=limits.max_rows,
             max_metadata_bytes=limits.max_metadata_bytes,
             max_producers=limits.max_producers,
@@ -123,9 +143,10 @@ class Catalog:
         return sum(map(len, self._tenants.values()))
 
     def find(self, tenant: str, name: str) -> Collection:
-        """The collection of that name. NotFound, also for other tenants' names."""
+        """The collection of that name. NotFound, also for other tenants' names; Unavailable."""
         collection = self._tenants.get(tenant, {}).get(name)
         if collection is None:
+            self._refuse_held(tenant, name)
             raise NotFound(f"collection: there is no {name!r}")
         return collection
 
@@ -136,7 +157,7 @@ class Catalog:
     def create(self, tenant: str, create: Create, now_seconds: float) -> tuple[Collection, bool]:
         """The collection that ``create`` asks for, and whether it is new.
 
-        Raises Exists, Quota, or Unsupported for a durability that needs the journal.
+        Raises Exists, Quota, Unavailable, or Unsupported for a durability that needs a journal.
         """
         durability = create.durability or self._default_durability
         definition = Definition(
@@ -151,17 +172,22 @@ class Catalog:
         if existing is not None:
             _refuse_other(existing, create, definition, durability)
             return existing, False
-        if durability != "memory":
+        self._refuse_held(tenant, create.collection)
+        if durability != "memory" and not self._has_journal:
             raise Unsupported(
-                f"durability: {durability!r} needs a journal, which this server lacks"
+                f"durability: {durability!r} needs a data directory, and this server has none;"
+                " start it with --data-dir DIRECTORY (the setting data_dir)"
             )
         self._refuse_over_budget(tenant, reserved_bytes(definition))
         collection = Collection(
             tenant, create.collection, durability, self._window(definition), now_seconds
         )
-        self._tenants.setdefault(tenant, {})[collection.name] = collection
+        self._list(collection)
         self.reserved_bytes += collection.reserved_bytes
         return collection, True
+
+    def _list(self, collection: Collection) -> None:
+        self._tenants.setdefault(collection.tenant, {})[collection.name] = collection
 
     def drop(self, collection: Collection) -> None:
         """Take a collection out, and give its memory back to the budget."""
@@ -171,6 +197,41 @@ class Catalog:
             del self._tenants[collection.tenant]
         collection.is_listed = False
         self.reserved_bytes -= collection.reserved_bytes
+
+    # -- collections that are in the store and not, or not yet, here ------------------------------
+
+    @property
+    def held(self) -> int:
+        """How many collections are held."""
+        return len(self._held)
+
+    def hold(self, tenant: str, name: str, reason: str) -> None:
+        """Take a name for a collection that is not available for ``reason``."""
+        self._held[tenant, name] = reason
+
+    def reserve_window(self, definition: Definition) -> Window:
+        """An empty window for a held collection, and memory set aside for it. Quota."""
+        wanted_bytes = reserved_bytes(definition)
+        self._refuse_over_memory(wanted_bytes, "this window takes")
+        window = self._window(definition)
+        self.reserved_bytes += wanted_bytes
+        return window
+
+    def release_window(self, window: Window) -> None:
+        """Give back what ``reserve_window`` set aside."""
+        self.reserved_bytes -= reserved_bytes(window.definition)
+
+    def restore(self, collection: Collection) -> None:
+        """A held collection is back; the memory of its window is set aside already."""
+        del self._held[collection.tenant, collection.name]
+        self._list(collection)
+
+    def _refuse_held(self, tenant: str, name: str) -> None:
+        reason = self._held.get((tenant, name))
+        if reason is not None:
+            raise Unavailable(f"collection: {name!r} {reason}")
+
+    # -- memory -----------------------------------------------------------------------------------
 
     def reserve_queries(self, wanted_bytes: int) -> None:
         """Set memory aside for standing queries. Quota if there is not enough."""
@@ -183,7 +244,7 @@ class Catalog:
 
     def _window(self, definition: Definition) -> Window:
         try:
-            return Window(definition, self._window_limits, self._scan)
+            return Window(definition, self.window_limits, self._scan)
         except MemoryError:
             raise Quota(
                 f"capacity: the machine has no {reserved_bytes(definition)} bytes for this window"

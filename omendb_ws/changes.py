@@ -3,9 +3,14 @@
 Runs on the engine's thread, which holds every window. What a client did wrong is raised as an
 OmenError and has changed nothing. A fault in the middle of ``apply`` leaves a window of which
 nobody knows what it holds: the collection is then ``broken``, and says so until it is dropped.
+
+``do`` is the whole way of a change of a ``memory`` collection; between ``admit`` and ``finish`` of
+a durable one lies its log (``durability.py``).
 """
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 from omendb_core import change as core
 from omendb_core.errors import OmenError, Unavailable
@@ -15,6 +20,9 @@ from .catalog import Collection
 from .metrics import Metrics
 from .wire.messages import Added
 from .work import Add, Answer, Delete, Update
+
+#: What a request becomes; None: a delete of what is not there.
+Admitted: TypeAlias = core.Change | core.Repeated | None
 
 
 def refuse_broken(collection: Collection) -> None:
@@ -34,47 +42,50 @@ class Changes:
     def do(self, work: Add | Delete | Update, now_us: int) -> Answer:
         """The acknowledgement of one change. OmenError if it is refused."""
         refuse_broken(work.collection)
-        if isinstance(work, Add):
-            return self._add(work, now_us)
-        if isinstance(work, Delete):
-            return self._delete(work, now_us)
-        return self._update(work, now_us)
+        return self.finish(work, self.admit(work, now_us))
 
     def expire(self, collection: Collection, now_us: int) -> None:
         """Take out what is older than the collection's ttl."""
         if collection.broken is None:
             change = collection.window.admit_expire(now_us)
             if change is not None:
-                self._apply(collection, change, now_us)
+                self.apply(collection, change, now_us)
 
-    def _add(self, work: Add, now_us: int) -> Answer:
-        collection, window = work.collection, work.collection.window
-        change = window.admit_add(work.request, now_us)
-        if isinstance(change, core.Repeated):
-            again = Added(window.version, change.first_seq, change.last_seq, duplicate=True)
-            return answers.added(work.ticket, again, work.is_binary)
-        self._apply(collection, change, work.ticket.arrival_us)
+    def admit(self, work: Add | Delete | Update, now_us: int) -> Admitted:
+        """The change that a request becomes. OmenError if it is refused; Behind."""
+        window = work.collection.window
+        if isinstance(work, Add):
+            return window.admit_add(work.request, now_us)
+        if isinstance(work, Delete):
+            return window.admit_delete(work.ids, now_us)
+        return window.admit_update(work.request, now_us)
+
+    def finish(self, work: Add | Delete | Update, admitted: Admitted) -> Answer:
+        """Make what was admitted visible, and acknowledge it."""
+        window = work.collection.window
+        if isinstance(admitted, core.Repeated):
+            again = Added(window.version, admitted.first_seq, admitted.last_seq, duplicate=True)
+            return answers.added(work.ticket, again, isinstance(work, Add) and work.is_binary)
+        if admitted is None:
+            return answers.ok(work.ticket, {"version": window.version, "deleted": 0})
+        self.apply(work.collection, admitted, work.ticket.arrival_us)
+        if isinstance(admitted, core.AddChange):
+            return self._added(work, admitted)
+        body = {"version": admitted.version}
+        if isinstance(admitted, core.DeleteChange):
+            body["deleted"] = len(admitted.seqs)
+        return answers.ok(work.ticket, body)
+
+    def _added(self, work: Add | Delete | Update, change: core.AddChange) -> Answer:
         count = len(change.vectors)
         self._metrics.added_rows += count
-        collection.counts.adds += count
+        work.collection.counts.adds += count
         last_seq = change.first_seq + count - 1
         acknowledged = Added(change.version, change.first_seq, last_seq)
-        return answers.added(work.ticket, acknowledged, work.is_binary)
+        return answers.added(work.ticket, acknowledged, isinstance(work, Add) and work.is_binary)
 
-    def _delete(self, work: Delete, now_us: int) -> Answer:
-        window = work.collection.window
-        change = window.admit_delete(work.ids, now_us)
-        if change is None:
-            return answers.ok(work.ticket, {"version": window.version, "deleted": 0})
-        self._apply(work.collection, change, work.ticket.arrival_us)
-        return answers.ok(work.ticket, {"version": change.version, "deleted": len(change.seqs)})
-
-    def _update(self, work: Update, now_us: int) -> Answer:
-        change = work.collection.window.admit_update(work.request, now_us)
-        self._apply(work.collection, change, work.ticket.arrival_us)
-        return answers.ok(work.ticket, {"version": change.version})
-
-    def _apply(self, collection: Collection, change: core.Change, arrival_us: int) -> None:
+    def apply(self, collection: Collection, change: core.Change, arrival_us: int) -> None:
+        """Make a change visible that was admitted."""
         window = collection.window
         before = (window.evicted, window.expired, window.replaced, window.deleted)
         try:

@@ -54,10 +54,13 @@ class Settings(BaseModel):
     )
     config_file: str | None = Field(None, description="TOML file with any of these settings.")
     data_dir: str | None = Field(
-        None, description="Directory of the journal; refused until the journal exists."
+        None, description="Directory of the journal; without it, collections live in memory only."
     )
     default_durability: Literal["memory", "everysec", "always"] = Field(
-        "memory", description="Durability of collections that do not ask for one; only memory yet."
+        default_factory=lambda data: "memory" if data.get("data_dir") is None else "everysec",
+        description="Durability of collections that do not ask for one; by default everysec with a"
+        " data directory, memory without.",
+        validate_default=True,
     )
     api_key_file: str | None = Field(
         None, description="TOML file of API keys; without it the server is open to all."
@@ -120,18 +123,11 @@ class Settings(BaseModel):
         """The limits as the wire and the server take them."""
         return Limits(**{name: getattr(self, name) for name in LIMITS})
 
-    @field_validator("data_dir")
-    @classmethod
-    def _no_journal_yet(cls, value: str | None) -> str | None:
-        if value is not None:
-            raise ValueError("unsupported: the journal does not exist yet; leave it out")
-        return value
-
     @field_validator("default_durability")
     @classmethod
-    def _only_memory_yet(cls, value: str) -> str:
-        if value != "memory":
-            raise ValueError("unsupported: the journal does not exist yet; only 'memory' works")
+    def _journal_for_durability(cls, value: str, info: ValidationInfo) -> str:
+        if value != "memory" and info.data.get("data_dir", "") is None:
+            raise ValueError("unsupported without a data directory: set data_dir")
         return value
 
     @field_validator("allow_origins")

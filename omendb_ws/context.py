@@ -12,10 +12,15 @@ from .engine import Engine
 from .metrics import Metrics
 from .wire.opcodes import Limits
 
+_SINCE_1970_NS = time.time_ns() - time.monotonic_ns()
+
 
 def monotonic_us() -> int:
-    """The usual clock: microseconds that never go back."""
-    return time.monotonic_ns() // 1000
+    """The usual clock: microseconds since 1970 as the process began, that never go back.
+
+    They mean something to the next process, too: a log holds when rows were accepted.
+    """
+    return (_SINCE_1970_NS + time.monotonic_ns()) // 1000
 
 
 @dataclass(slots=True, eq=False)

@@ -11,6 +11,10 @@ not wait behind an endless stream of adds: a read waits only for the changes tha
 sent before it (``Lane``), not for those of others. A drop is a barrier: what was asked before it is
 answered before it.
 
+Changes of durable collections take two ticks: in the first they are admitted and handed to the log,
+in the second, once the log has settled them, applied and acknowledged (``durability.py``,
+``turns.py``). Others do not wait for them.
+
 Invariants: every work with a ticket leads to exactly one Answer, unless its connection is gone; an
 exception never leaves the thread. What waited longer than the queue's deadline is shed, except
 drops and subscriptions' ends, which took effect when they were received.
@@ -32,23 +36,28 @@ from . import answers
 from .catalog import Collection
 from .changes import Changes
 from .deliveries import Deliveries, Push
+from .durability import Durability
 from .faults import as_error
 from .feeds import Feeds
+from .journal.interface import Settle
+from .lifecycle import Lifecycle
 from .live import LiveQueries
 from .matches import Matches
 from .metrics import Metrics
 from .reads import Reads, refuse_dropped
 from .standing import StandingQueries
 from .statistics import collection_stats
+from .storage import Storage
 from .subscriptions import Measured
+from .turns import Turns
 from .wire.opcodes import Limits
 from .work import (
     Add,
     Answer,
     Change,
+    Create,
     Delete,
     Drop,
-    Dropped,
     Effect,
     Follow,
     Gone,
@@ -60,9 +69,12 @@ from .work import (
     Note,
     PlainRead,
     Read,
+    Recovered,
     Search,
     Sent,
+    Settled,
     Standing,
+    Stored,
     Unfollow,
     Update,
     Watch,
@@ -81,8 +93,8 @@ TICK_REPLY_BYTES: Final = 32 << 20
 EXPIRY_US: Final = 100_000
 _EXPIRY_SECONDS: Final = 0.1
 
-_CHANGES: Final = (Add, Delete, Update, Drop, Follow, Watch, Unfollow)
-_NOTES: Final = (Sent, Measure, Gone)
+_CHANGES: Final = (Add, Delete, Update, Create, Drop, Follow, Watch, Unfollow)
+_NOTES: Final = (Sent, Measure, Gone, Settled, Stored, Recovered)
 _SENT: Final = Sent()
 _STANDING: Final = (Live, Move, Match, Leave)
 
@@ -103,12 +115,15 @@ class Engine:
         self._clock_us = clock_us
         self._post = post
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
-        self._changes_waiting: deque[Change] = deque()
+        self._turns = Turns()
         self._reads_waiting: deque[Read] = deque()
+        self._has_more_reads = False
         self._measures: list[Measure] = []
         self._sent: deque[Push] = deque()
         self._sent_noted = False
         self._changes = Changes(metrics)
+        self._durability = Durability(metrics, self._changes, self._turns, self.submit)
+        self._lifecycle = Lifecycle(self._durability, self._turns, self._forget, self.submit)
         self._reads = Reads(metrics, clock_us)
         self._deliveries = Deliveries(metrics, limits)
         self.feeds = Feeds(metrics, limits, self._deliveries)
@@ -127,11 +142,16 @@ class Engine:
     @property
     def depth(self) -> int:
         """How many works wait."""
-        return self._queue.qsize() + len(self._changes_waiting) + len(self._reads_waiting)
+        return self._queue.qsize() + len(self._turns) + len(self._reads_waiting)
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, storage: Storage | None = None) -> None:
+        """Start the thread; ``storage`` None: collections are in memory only."""
+        self._lifecycle.storage = storage
         self._thread.start()
+
+    def settler(self, collection: Collection) -> Settle:
+        """What the log of ``collection`` tells what it has settled."""
+        return self._durability.settler(collection)
 
     def submit(self, work: Work) -> None:
         """Queue a work; never waits. From any thread."""
@@ -145,7 +165,7 @@ class Engine:
             self._queue.put(_SENT)
 
     def stop(self) -> None:
-        """Do what is queued, end the thread, and wait for that."""
+        """Do what is queued, durable changes included, end the thread, and wait for that."""
         self._queue.put(None)
         self._thread.join()
 
@@ -171,11 +191,23 @@ class Engine:
                 self._metrics.tick_requests.record(requests)
 
     def _has_waiting(self) -> bool:
-        return bool(self._changes_waiting or self._reads_waiting)
+        return bool(
+            self._turns or self._reads_waiting or self._durability.flying or self._lifecycle.pending
+        )
+
+    def _is_busy(self) -> bool:
+        """Whether there is something to do right now."""
+        return bool(
+            self._turns
+            or self._has_more_reads
+            or self._durability.has_settled
+            or self._deliveries.is_busy
+            or self._standing.is_busy
+        )
 
     def _patience_seconds(self) -> float | None:
         """How long the engine may sleep for want of work; None without end."""
-        if self._has_waiting() or self._deliveries.is_busy or self._standing.is_busy:
+        if self._is_busy():
             return 0.0
         patience = None
         if any(collection.window.rows for collection in self._expiring):
@@ -203,21 +235,28 @@ class Engine:
         if work is None:
             self._is_stopping = True
         elif isinstance(work, _CHANGES):
-            self._changes_waiting.append(work)
+            self._turns.add(work)
         elif isinstance(work, _NOTES):
             self._note(work)
         else:
             self._reads_waiting.append(work)
+            self._has_more_reads = True
 
     def _note(self, note: Note) -> None:
         if isinstance(note, Sent):
             self._sent_noted = False
             while self._sent:
                 self._deliveries.sent(self._sent.popleft())
+        elif isinstance(note, Settled):
+            self._durability.settled(note)
         elif isinstance(note, Measure):
             self._measures.append(note)
-        else:
+        elif isinstance(note, Gone):
             self._standing.stop(note.stream)
+        elif isinstance(note, Stored):
+            self._effects.extend(self._lifecycle.stored(note))
+        else:
+            self._note_expiring(note.collection)
 
     def _tick(self) -> int:
         """One tick; how many requests it was through with."""
@@ -240,7 +279,10 @@ class Engine:
         self._next_expiry_us = self._now_us + EXPIRY_US
         for collection in self._expiring:
             try:
-                self._changes.expire(collection, self._now_us)
+                if collection.flights is None:
+                    self._changes.expire(collection, self._now_us)
+                else:
+                    self._durability.expire(collection, self._now_us)
             except Exception as error:
                 self._metrics.faults += 1
                 as_error(error, "expiry")
@@ -248,54 +290,73 @@ class Engine:
     # -- changes ----------------------------------------------------------------------------------
 
     def _do_changes(self) -> int:
-        """Changes in order, for as long as a tick has for them."""
-        until_ns = time.perf_counter_ns() + TICK_CHANGES_US * 1000
+        """Changes in order, for as long as a tick has for them: the settled, then the new ones."""
+        effects, landed = self._durability.land(time.perf_counter_ns() + TICK_CHANGES_US * 1000)
+        self._effects.extend(effects)
         done = 0
-        while self._changes_waiting:
-            work = self._changes_waiting.popleft()
+        until_ns = time.perf_counter_ns() + TICK_CHANGES_US * 1000
+        while (work := self._turns.take()) is not None:
             if isinstance(work, Drop):
                 while waiting := self._answerable(work.collection):
                     done += self._do_reads(waiting)
-            self._effects.append(self._change(work))
-            work.ticket.asker.lane.done += 1
+            answer = self._change(work)
+            if answer is not None:
+                self._effects.append(answer)
+                self._through(work)
             done += 1
             if time.perf_counter_ns() >= until_ns:
                 break
-        return done
+        return done + landed
 
-    def _change(self, work: Change) -> Answer:
+    def _through(self, work: Change) -> None:
+        """A change was answered; its connection's earlier ones may still be on their way."""
+        lane = work.ticket.asker.lane
+        if lane.flying:
+            self._durability.was_answered(work)
+        else:
+            self._turns.is_through(lane)
+
+    def _change(self, work: Change) -> Answer | None:
+        """The answer to a change; None where it comes later."""
+        collection = work.collection
         try:
             if isinstance(work, Drop):
-                return self._drop(work)
-            refuse_dropped(work.collection)
+                return self._lifecycle.drop(work, self._effects)
+            refuse_dropped(collection)
             if isinstance(work, Unfollow):
                 return self._unfollow(work)
+            if isinstance(work, Create):
+                self._lifecycle.create(work)
+                return None
             self._refuse_late(work)
             if isinstance(work, Follow):
                 return self._follow(work)
             if isinstance(work, Watch):
-                return answers.ok(work.ticket, work.subscription.reply(work.collection))
-            answer = self._changes.do(work, self._now_us)
+                return answers.ok(work.ticket, work.subscription.reply(collection))
+            if collection.flights is None:
+                answer: Answer | None = self._changes.do(work, self._now_us)
+            else:
+                answer = self._durability.begin(work, self._now_us)
         except Exception as error:
             return self._refusal(work, error)
-        if work.collection.definition.ttl_seconds is not None:
-            self._expiring[work.collection] = None
+        self._note_expiring(collection)
         return answer
+
+    def _note_expiring(self, collection: Collection) -> None:
+        if collection.definition.ttl_seconds is not None:
+            self._expiring[collection] = None
 
     def _refusal(self, work: Change | Read, error: Exception) -> Answer:
         if not isinstance(error, OmenError):
             self._metrics.faults += 1
         return answers.refusal(work.ticket, as_error(error, work.ticket.op))
 
-    def _drop(self, work: Drop) -> Answer:
-        collection = work.collection
-        collection.is_dropped = True
+    def _forget(self, collection: Collection) -> None:
+        """A collection is gone."""
         self._standing.stop_all(collection)
         self._expiring.pop(collection, None)
         self._changes.changed.pop(collection, None)
-        del collection.window
-        self._effects.append(Dropped(collection))
-        return answers.ok(work.ticket, {})
+        self._durability.forget(collection)
 
     def _follow(self, work: Follow) -> Answer:
         if not work.feed.lane.is_open:
@@ -321,6 +382,7 @@ class Engine:
 
         Those of closed connections are forgotten.
         """
+        self._has_more_reads = False
         taken: list[Read] = []
         parked: deque[Read] = deque()
         queries = reply_bytes = 0
@@ -329,9 +391,14 @@ class Engine:
             lane = ticket.asker.lane
             if not lane.is_open:
                 continue
-            is_full = queries >= TICK_QUERIES or reply_bytes >= TICK_REPLY_BYTES
-            is_other = collection is not None and _collection_of(work) is not collection
-            if is_full or is_other or ticket.after > lane.done:
+            its_collection = ticket.collection
+            is_other = collection is not None and its_collection is not collection
+            is_early = its_collection is not None and not its_collection.is_made
+            if is_other or is_early or ticket.after > lane.done:
+                parked.append(work)
+                continue
+            if queries >= TICK_QUERIES or reply_bytes >= TICK_REPLY_BYTES:
+                self._has_more_reads = True
                 parked.append(work)
                 continue
             taken.append(work)
@@ -369,10 +436,6 @@ class Engine:
             if collection not in found:
                 found[collection] = collection_stats(collection, self._now_us)
             self._effects.append(Measured(measure.subscription, found[collection]))
-
-
-def _collection_of(work: Read) -> Collection | None:
-    return getattr(work, "collection", None)
 
 
 def _weight(work: Read) -> int:

@@ -18,7 +18,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import orjson
 from websockets.asyncio.server import ServerConnection
@@ -46,11 +46,16 @@ _PAGE_HEADERS: Final = (
 )
 
 
+#: What a server is about; probes hear of it, and only ``ok`` is ready. ``storage_failed``: a log
+#: cannot be written any more, and its collection takes no changes until a restart.
+Status = Literal["ok", "recovering", "draining", "storage_failed"]
+
+
 class Running(Protocol):
     """What the routes ask of the running server; called on the event loop, must not block."""
 
-    def ready(self) -> bool:
-        """False while recovering or draining."""
+    def status(self) -> Status:
+        """Whether all is well."""
         ...
 
     def uptime_seconds(self) -> float:
@@ -105,7 +110,7 @@ def decide(
     if refusal is not None:
         return refusal
     if path == WEBSOCKET_PATH:
-        if not running.ready():
+        if running.status() == "draining":
             return _text(HTTPStatus.SERVICE_UNAVAILABLE, "The server is leaving.")
         return None
     refusal = None if policy.is_open else refuse_strangers(headers, running)
@@ -262,15 +267,16 @@ def _livez(_: Headers, __: Policy, ___: Running) -> Reply:
 
 
 def _readyz(_: Headers, __: Policy, running: Running) -> Reply:
-    if running.ready():
+    status = running.status()
+    if status == "ok":
         return _text(HTTPStatus.OK, "ok")
-    return _text(HTTPStatus.SERVICE_UNAVAILABLE, "not ready")
+    return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {status}")
 
 
 def _health(_: Headers, __: Policy, running: Running) -> Reply:
     return _json(
         {
-            "status": "ok" if running.ready() else "draining",
+            "status": running.status(),
             "version": VERSION,
             "uptime_s": round(running.uptime_seconds(), 3),
         }

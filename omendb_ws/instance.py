@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
+from omendb_core.errors import StorageFailed
 from omendb_core.kernels.scan import choose
 
 from .auth import Keyring, Principal
@@ -20,9 +21,12 @@ from .config import Settings
 from .context import Context, monotonic_us
 from .engine import Engine
 from .faults import as_error
+from .journal.interface import Store
 from .metrics import Metrics
 from .outbox import Outbox
+from .recovery import Recoveries
 from .session import Session
+from .storage import Storage
 from .work import Effect
 
 log = logging.getLogger(__name__)
@@ -34,7 +38,12 @@ _LAG_SAMPLE_SECONDS: Final = 0.1
 class Instance:
     """See the module. ``start``, any number of sessions, ``stop``: once each, on one loop."""
 
-    def __init__(self, settings: Settings, clock_us: Callable[[], int] = monotonic_us) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock_us: Callable[[], int] = monotonic_us,
+        open_store: Callable[[str], Store] | None = None,
+    ) -> None:
         limits = settings.limits()
         metrics = Metrics(clock_us() / 1e6)
         keyring = Keyring.load(settings.api_key_file) if settings.api_key_file else None
@@ -44,28 +53,75 @@ class Instance:
             limits=limits,
             max_messages_per_second=settings.max_messages_per_second,
             keyring=keyring,
-            catalog=Catalog(limits, choose(), settings.default_durability),
+            catalog=Catalog(
+                limits, choose(), settings.default_durability, settings.data_dir is not None
+            ),
             engine=Engine(metrics, limits, settings.queue_deadline_ms, clock_us, self._post),
             metrics=metrics,
             clock_us=clock_us,
         )
+        self._data_dir = settings.data_dir
+        self._open_store = open_store
+        self._storage: Storage | None = None
+        #: What brings stored collections back; None without a data directory.
+        self.recoveries: Recoveries | None = None
         self._loop: asyncio.AbstractEventLoop
-        self._sampler: asyncio.Task[None]
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Start the engine's thread; its effects come to the running loop."""
+        """Start the engine's thread; its effects come to the running loop.
+
+        Stored collections begin to come back. Raises StorageFailed if the data directory cannot be
+        had, and OSError.
+        """
         self._loop = asyncio.get_running_loop()
-        self.context.engine.start()
-        self._sampler = self._loop.create_task(self._sample())
+        context = self.context
+        if self._data_dir is not None:
+            if self._open_store is None:
+                raise StorageFailed("this build has no journal")
+            store = self._open_store(self._data_dir)
+            self._storage = Storage(store, context.catalog.window_limits)
+            self.recoveries = Recoveries(
+                self._storage, context.catalog, context.engine, context.clock_us
+            )
+            self.recoveries.begin()
+        context.engine.start(self._storage)
+        self._tasks.append(self._loop.create_task(self._sample()))
+        if self.recoveries is not None:
+            self._tasks.append(self._loop.create_task(self.recoveries.run()))
 
     async def stop(self) -> None:
-        """Do what is queued, and end the engine's thread. Its sessions are closed by then."""
-        self._sampler.cancel()
-        await asyncio.wait([self._sampler])
+        """Do what is queued, and end the threads; what was acknowledged is on the disk then.
+
+        Its sessions are closed by then.
+        """
+        sampler, *recovering = self._tasks
+        sampler.cancel()
+        if self.recoveries is not None:
+            self.recoveries.stop()
+        await asyncio.wait([sampler, *recovering])
         try:
-            await asyncio.to_thread(self.context.engine.stop)
+            await asyncio.to_thread(self._stop_threads)
         except RuntimeError:  # the interpreter is ending, and starts no threads any more
-            self.context.engine.stop()
+            self._stop_threads()
+
+    def _stop_threads(self) -> None:
+        self.context.engine.stop()
+        for collection in self.context.catalog:
+            if collection.flights is not None and collection.flights.log is not None:
+                collection.flights.log.close()
+        if self._storage is not None:
+            self._storage.close()
+
+    def status(self) -> Literal["ok", "recovering", "storage_failed"]:
+        """Whether everything stored is back, and every log can be written."""
+        if self.recoveries is not None and self.recoveries.waiting:
+            return "recovering"
+        has_failed = any(
+            collection.flights is not None and collection.flights.has_failed
+            for collection in self.context.catalog
+        )
+        return "storage_failed" if has_failed else "ok"
 
     def open_session(self, principal: Principal | None) -> Session:
         """A session for a new connection; ``principal`` None: not authenticated yet."""

@@ -58,7 +58,8 @@ class Reads:
 
     def _plain(self, work: Get | Count | Describe | List | Stats) -> Answer:
         if isinstance(work, List):
-            bodies = [one.describe() for one in work.collections if not one.is_dropped]
+            there = [one for one in work.collections if one.is_made and not one.is_dropped]
+            bodies = [one.describe() for one in there]
             return answers.ok(work.ticket, {"collections": bodies})
         collection = work.collection
         refuse_dropped(collection)

@@ -66,7 +66,11 @@ def _create(session: Session, request: wire.Create, size: int) -> None:
     context = session.context
     now_seconds = context.clock_us() / 1e6
     collection, is_new = context.catalog.create(session.tenant, request, now_seconds)
-    if is_new:
+    if is_new and collection.durability != "memory":
+        ticket = session.ticket(request, collection, size, sizes.description_bytes(collection))
+        handle = session.open(collection)
+        session.submit_change(work.Create(ticket, collection, context.catalog, handle))
+    elif is_new:
         session.ok(request.id, {**collection.describe(), "handle": session.open(collection)})
     else:
         _describe_open(session, request, collection, size)

@@ -30,6 +30,7 @@ from .config import Settings
 from .connection import STALL_SECONDS, Connection
 from .context import monotonic_us
 from .instance import Instance
+from .journal.interface import Store
 from .metrics import render
 from .session import Session
 from .statistics import resident_bytes, server_stats
@@ -57,18 +58,19 @@ SWITCH_INTERVAL_SECONDS: Final = 0.0001
 
 
 class Server:
-    """See the module. ``clock_us``, ``stall_seconds`` and ``auth_seconds`` are for tests."""
+    """See the module. All but ``settings`` is for tests."""
 
     def __init__(
         self,
         settings: Settings,
         *,
         clock_us: Callable[[], int] = monotonic_us,
+        open_store: Callable[[str], Store] | None = None,
         stall_seconds: float = STALL_SECONDS,
         auth_seconds: float = AUTH_SECONDS,
     ) -> None:
         self.settings = settings
-        self.instance = Instance(settings, clock_us)
+        self.instance = Instance(settings, clock_us, open_store)
         self.context = self.instance.context
         self.metrics = self.context.metrics
         self.port = settings.port
@@ -101,15 +103,19 @@ class Server:
         await self.drain()
 
     async def start(self) -> None:
-        """Listen. OSError if the address cannot be had."""
+        """Listen. OSError if the address or the data directory cannot be had, StorageFailed."""
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
         # A scan on two threads of BLAS takes as long as on one, and many times as long as soon as
         # anything else wants the second core (measured: 107 ms instead of 4 for one search).
         use_threads(1)
         self._loop = asyncio.get_running_loop()
-        self._listener = await self._listen()
-        self.port = self._listener.sockets[0].getsockname()[1]
         self.instance.start()
+        try:
+            self._listener = await self._listen()
+        except BaseException:
+            await self.instance.stop()
+            raise
+        self.port = self._listener.sockets[0].getsockname()[1]
         self._stall_watch = asyncio.create_task(self._watch_stalls())
 
     async def _listen(self) -> WebSocketServer:
@@ -169,9 +175,9 @@ class Server:
 
     # -- what HTTP asks (``http.Running``) --------------------------------------------------------
 
-    def ready(self) -> bool:
-        """Whether new connections are welcome."""
-        return not self.context.is_draining
+    def status(self) -> http.Status:
+        """Whether all is well."""
+        return "draining" if self.context.is_draining else self.instance.status()
 
     def uptime_seconds(self) -> float:
         """Seconds since the server was made."""

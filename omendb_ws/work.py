@@ -7,11 +7,13 @@ made. A work that answers a request carries that request's ``Ticket``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from omendb_core.change import AddRequest, UpdateRequest
+from omendb_core.errors import OmenError
 from omendb_core.filters import Filter
 from omendb_core.query import Query
 from omendb_core.types import F32, Ids, Include
@@ -19,9 +21,11 @@ from omendb_core.types import F32, Ids, Include
 from .outbox import Message
 
 if TYPE_CHECKING:
-    from .catalog import Collection
+    from .catalog import Catalog, Collection
     from .deliveries import Stream
     from .feeds import Feed
+    from .flights import Flight
+    from .journal.interface import Log
     from .live import LiveQuery
     from .matches import MatchQuery
     from .subscriptions import StatsSubscription
@@ -32,16 +36,22 @@ class Lane:
 
     ``queued`` counts the changes handed to the engine (the loop writes it), ``done`` those that it
     is through with (the engine writes it): a read waits for the changes sent before it. ``is_open``
-    turns False, on the loop, when the connection is gone. ``push_bytes``: pushes made and
-    not yet sent (the engine's).
+    turns False, on the loop, when the connection is gone.
+
+    The engine's: ``push_bytes``, of pushes made and not yet sent; ``flying``, how many changes
+    behind the ``done`` ones are on their way through the log of ``flying_in``; ``parked``, those
+    that wait for changes ahead of them (``turns.py``).
     """
 
-    __slots__ = ("done", "is_open", "push_bytes", "queued")
+    __slots__ = ("done", "flying", "flying_in", "is_open", "parked", "push_bytes", "queued")
 
     def __init__(self) -> None:
         self.queued = self.done = 0
         self.is_open = True
         self.push_bytes = 0
+        self.flying = 0
+        self.flying_in: Collection | None = None
+        self.parked: deque[Change] = deque()
 
 
 class Asker(Protocol):
@@ -100,7 +110,31 @@ class Dropped:
             subscription.end("dropped")
 
 
+@dataclass(slots=True, eq=False)
+class Uncreated:
+    """Effect: a collection could not be made durable, and is none."""
+
+    catalog: Catalog
+    collection: Collection
+
+    def deliver(self) -> None:
+        """Take it out of the catalog, and end what subscribed to it."""
+        if self.collection.is_listed:
+            self.catalog.drop(self.collection)
+        Dropped(self.collection).deliver()
+
+
 # -- changes: done in the order in which they came -----------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class Create:
+    """Make a collection durable that is in the catalog already; its creator has ``handle``."""
+
+    ticket: Ticket
+    collection: Collection
+    catalog: Catalog
+    handle: int
 
 
 @dataclass(slots=True, eq=False)
@@ -292,11 +326,36 @@ class Gone:
     stream: Stream
 
 
-Change: TypeAlias = Add | Delete | Update | Drop | Follow | Watch | Unfollow
+@dataclass(slots=True, eq=False)
+class Settled:
+    """A log says of changes, in order, that they are as safe as promised, or why not."""
+
+    collection: Collection
+    flights: Sequence[Flight]
+    error: OmenError | None
+
+
+@dataclass(slots=True, eq=False)
+class Stored:
+    """What the store was asked for a collection is done: its new ``log``, or None for a drop."""
+
+    work: Create | Drop
+    log: Log | None
+    error: Exception | None
+
+
+@dataclass(slots=True, eq=False)
+class Recovered:
+    """A collection is back, and listed from now on."""
+
+    collection: Collection
+
+
+Change: TypeAlias = Create | Add | Delete | Update | Drop | Follow | Watch | Unfollow
 Standing: TypeAlias = Live | Move | Match | Leave
 PlainRead: TypeAlias = Search | Get | Count | Describe | List | Stats
 Read: TypeAlias = PlainRead | Standing
-Note: TypeAlias = Sent | Measure | Gone
+Note: TypeAlias = Sent | Measure | Gone | Settled | Stored | Recovered
 Work: TypeAlias = Change | Read | Note
 
 

@@ -33,7 +33,7 @@ from .kernels.scan import Scan, choose
 from .live import Standing
 from .metadata import from_metadata
 from .query import NOTHING, Answer, Query, search
-from .replay import KeptRows, replay
+from .replay import Checkpoint, KeptRows, replay
 from .ring import Ring, pack
 from .types import I64, U64, Bool1, Definition, Hits, Ids, Include, WindowLimits
 
@@ -301,6 +301,12 @@ class Window:
             self.ids.release(slots)
             self.columns.clear(slots)
             self.payloads.clear(slots)
+
+    def rewind(self, checkpoint: Checkpoint) -> None:
+        """Forget what was admitted behind ``checkpoint``, where the window stands."""
+        assert checkpoint.version == self.version, "something behind the checkpoint is applied"
+        self.admission.resume(checkpoint)
+        self._coming.clear()
 
     # -- read ---------------------------------------------------------------------------------
 

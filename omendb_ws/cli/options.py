@@ -22,7 +22,7 @@ Port = Annotated[
 ]
 DataDir = Annotated[
     str | None,
-    typer.Option(metavar="DIRECTORY", help="Refused for now: the journal does not exist yet."),
+    typer.Option(metavar="DIRECTORY", help="Directory of the journal; without it, all is in memory."),
 ]
 ApiKeyFile = Annotated[
     str | None,

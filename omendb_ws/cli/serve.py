@@ -101,6 +101,8 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
 
 async def _serve(settings: Settings) -> None:
     """Serve until a signal, drain, and return; a second signal ends the process at once."""
+    from omendb_core.errors import StorageFailed
+
     from ..server import Server
 
     leave = asyncio.Event()
@@ -108,6 +110,8 @@ async def _serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         try:
             server = await stack.enter_async_context(Server(settings))
+        except StorageFailed as error:
+            fail(FAILED, f"data_dir {settings.data_dir}: {error}")
         except OSError as error:
             fail(FAILED, f"cannot listen on {settings.host} port {settings.port}: {error.strerror}")
         print(_ready_line(settings, server.port, server.url), flush=True)

@@ -176,13 +176,14 @@ def test_check_config_speaks_json() -> None:
 @pytest.mark.parametrize("command", [["check-config"], ["serve", "--port", "0"]])
 def test_wrong_settings_are_a_line_each_and_exit_code_2(command: list[str]) -> None:
     finished = omendb_ws(
-        *command, "--data-dir", "x", "--host", "0.0.0.0", "--log-format", "xml", OMENDB_MAX_K="0"
-    )
+        *command, "--host", "0.0.0.0", "--log-format", "xml",
+        OMENDB_MAX_K="0", OMENDB_DEFAULT_DURABILITY="always",
+    )  # fmt: skip
     assert finished.returncode == 2
     assert finished.stdout == ""
     lines = sorted(finished.stderr.splitlines())
     assert [line.split()[1] for line in lines] == [
-        "allow_origins", "data_dir", "log_format", "max_k",
+        "allow_origins", "default_durability", "log_format", "max_k",
     ]  # fmt: skip
     assert all(line.startswith("omendb-ws: ") for line in lines)
     assert "(environment OMENDB_MAX_K)" in lines[3]

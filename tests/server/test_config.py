@@ -15,9 +15,7 @@ from omendb_ws.wire.limits import LIMITS, Limits
 
 TLS_FILES = ("tls_certificate_file", "tls_key_file")
 #: Settings that only their default is right for while all others have theirs.
-ONE_VALUE_ALONE = {"data_dir", "default_durability", *TLS_FILES}
-#: Settings that only their default is right for while all others have theirs.
-ONE_VALUE_ALONE = {"data_dir", "default_durability", *TLS_FILES}
+ONE_VALUE_ALONE = {"default_durability", *TLS_FILES}
 
 
 def toml(tmp_path: Path, text: str) -> Path:
@@ -155,6 +153,7 @@ def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) 
     special = {
         "host": "127.0.0.2",
         "config_file": str(readable),
+        "data_dir": str(tmp_path),
         "allow_origins": "http://a",
         "api_key_file": str(readable),
     }
@@ -205,21 +204,23 @@ def test_a_setting_that_does_not_exist_is_refused() -> None:
     assert problems({"prot": 1}) == ["prot: there is no such setting"]
 
 
-# -- what is not there yet --------------------------------------------------------------------
+# -- durability -------------------------------------------------------------------------------
 
 
-def test_a_data_dir_is_refused_while_there_is_no_journal() -> None:
-    (problem,) = problems({"data_dir": "/tmp"})
-    assert problem.startswith("data_dir = '/tmp' (flag --data-dir): unsupported")
-    assert "journal" in problem
+def test_a_data_directory_makes_everysec_the_default() -> None:
+    assert Settings().default_durability == "memory"
+    assert Settings(data_dir="/tmp").default_durability == "everysec"
+    assert Settings(data_dir="/tmp", default_durability="memory").default_durability == "memory"
+    assert load({"data_dir": "/tmp"}, {}).sources["default_durability"] == "default"
 
 
 @pytest.mark.parametrize("durability", ["everysec", "always"])
-def test_durability_other_than_memory_is_unsupported(durability: str) -> None:
+def test_durability_other_than_memory_needs_a_data_directory(durability: str) -> None:
     (problem,) = problems(OMENDB_DEFAULT_DURABILITY=durability)
     assert "unsupported" in problem
-    assert "journal" in problem
-    assert Settings(default_durability="memory").default_durability == "memory"
+    assert "data_dir" in problem
+    chosen = {"OMENDB_DEFAULT_DURABILITY": durability, "OMENDB_DATA_DIR": "/tmp"}
+    assert load({}, chosen).settings.default_durability == durability
 
 
 # -- who may reach it -------------------------------------------------------------------------

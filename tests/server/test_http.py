@@ -29,12 +29,12 @@ READER = Principal("reader", "default", frozenset({"read", "write"}))
 class Fake:
     """A running server, as the routes see one."""
 
-    def __init__(self, *, is_ready: bool = True) -> None:
-        self.is_ready = is_ready
+    def __init__(self, *, status: http.Status = "ok") -> None:
+        self.now = status
         self.asked: list[str] = []
 
-    def ready(self) -> bool:
-        return self.is_ready
+    def status(self) -> http.Status:
+        return self.now
 
     def uptime_seconds(self) -> float:
         return 12.34567
@@ -82,19 +82,31 @@ def test_health_says_status_version_and_uptime() -> None:
     assert reply.content_type == "application/json"
     document = json.loads(reply.body)
     assert document == {"status": "ok", "version": http.VERSION, "uptime_s": 12.346}
-    reply = ask("/health", running=Fake(is_ready=False))
+    reply = ask("/health", running=Fake(status="draining"))
     assert reply is not None
     assert reply.status == 200
     assert json.loads(reply.body)["status"] == "draining"
 
 
 def test_a_draining_server_lives_but_is_not_ready_and_takes_no_more() -> None:
-    draining = Fake(is_ready=False)
+    draining = Fake(status="draining")
     assert status("/livez", running=draining) == 200
     assert status("/readyz", running=draining) == 503
     assert upgrade(running=draining) == 503
     assert status("/readyz") == 200
     assert upgrade() is None
+
+
+@pytest.mark.parametrize("now", ["recovering", "storage_failed"])
+def test_a_server_whose_storage_is_not_well_is_not_ready_but_lets_clients_in(
+    now: http.Status,
+) -> None:
+    running = Fake(status=now)
+    assert status("/livez", running=running) == 200
+    reply = ask("/readyz", running=running)
+    assert reply is not None
+    assert (reply.status, reply.body) == (503, f"not ready: {now}\n".encode())
+    assert upgrade(running=running) is None
 
 
 def test_stats_and_metrics_say_what_the_server_says() -> None:

@@ -31,7 +31,7 @@ class Address:
 
 
 @contextlib.asynccontextmanager
-async def running(policy: Policy = OPEN, **options: bool) -> AsyncIterator[Address]:
+async def running(policy: Policy = OPEN, status: http.Status = "ok") -> AsyncIterator[Address]:
     """A WebSocket server with our hooks that says what it was upgraded to, and goes on."""
 
     async def hello(connection: ServerConnection) -> None:
@@ -42,7 +42,7 @@ async def running(policy: Policy = OPEN, **options: bool) -> AsyncIterator[Addre
         hello,
         "127.0.0.1",
         0,
-        process_request=http.process_request(policy, Fake(**options)),
+        process_request=http.process_request(policy, Fake(status=status)),
         select_subprotocol=http.select_subprotocol,
         compression=None,
     ) as server:
@@ -142,7 +142,7 @@ async def test_a_rebound_name_is_refused() -> None:
 
 
 async def test_a_draining_server_takes_no_more() -> None:
-    async with running(is_ready=False) as address:
+    async with running(status="draining") as address:
         assert await refused(address) == 503
 
 

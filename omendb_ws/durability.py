@@ -1,0 +1,235 @@
+"""Changes of durable collections: admitted, logged, and applied once they are safe.
+
+Lives on the engine's thread. The order is journal → ring → match → answers: a row is visible, and
+acknowledged, when it is as safe as its collection's durability promises (PROTOCOL section 8), and
+not before. ``begin`` admits a change and hands it to the log; the log settles it from a thread of
+its own, which comes back as a ``Settled``; ``land`` applies what was settled.
+
+Adds are admitted behind adds that still fly, so the log writes large groups. What looks rows up, a
+delete or an update, waits until everything of its collection has landed, and later changes of that
+collection wait behind it. Tried in thought and left: admitting those against what the flying
+changes will have done; it takes a second index of ids, for requests that are rare beside adds.
+
+Of a change that a full disk refused nothing is left, once all flights have landed and admission is
+put back to what is safe (``Log.rewind``). After a failed write or flush the log is finished: every
+change is refused, and reads go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from omendb_core.change import Behind, Repeated
+from omendb_core.errors import Internal, OmenError, StorageFailed, StorageFull
+from omendb_core.replay import kept_rows
+
+from . import answers
+from .catalog import Collection
+from .changes import Changes, refuse_broken
+from .faults import as_error
+from .flights import Flight, Flights
+from .journal.interface import Log, Settle
+from .metrics import Metrics
+from .turns import Turns
+from .work import Add, Answer, Change, Delete, Effect, Settled, Update
+
+log = logging.getLogger(__name__)
+
+#: How often a log is asked whether it wants live rows written again.
+_KEEPING_SECONDS: Final = 0.02
+
+
+class Durability:
+    """See the module. ``submit`` queues work for the engine, from any thread."""
+
+    def __init__(
+        self, metrics: Metrics, changes: Changes, turns: Turns, submit: Callable[[Settled], None]
+    ) -> None:
+        self._metrics = metrics
+        self._changes = changes
+        self._turns = turns
+        self._submit = submit
+        self._settled: dict[Collection, None] = {}
+        self._keep_at_seconds: dict[Collection, float] = {}
+        #: How many flights have not landed, over all collections.
+        self.flying = 0
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether something can land right now."""
+        return bool(self._settled)
+
+    def settler(self, collection: Collection) -> Settle:
+        """What the log of ``collection`` calls, on its own thread."""
+        submit = self._submit
+
+        def settle(flights: Sequence[Flight], error: OmenError | None) -> None:
+            submit(Settled(collection, flights, error))
+
+        return settle
+
+    # -- taking off -------------------------------------------------------------------------------
+
+    def begin(self, work: Add | Delete | Update, now_us: int) -> Answer | None:
+        """Admit a change and hand it to the log; its answer if it has one already. OmenError."""
+        collection, flights = work.collection, _flights(work.collection)
+        refuse_broken(collection)
+        if flights.waits_for:
+            flights.parked.append(work)
+            return None
+        journal = _log(flights)
+        if isinstance(journal.error, StorageFailed):
+            raise StorageFailed(journal.error.message)
+        if not journal.has_room:
+            flights.park(work, "room")
+            return None
+        try:
+            admitted = self._changes.admit(work, now_us)
+        except Behind:
+            flights.park(work, "rest")
+            return None
+        is_change = admitted is not None and not isinstance(admitted, Repeated)
+        if not is_change and not flights.flying:
+            return self._changes.finish(work, admitted)
+        flight = Flight(work, admitted, work.ticket.asker.lane, not is_change)
+        self._take_off(collection, flights, flight)
+        return None
+
+    def expire(self, collection: Collection, now_us: int) -> None:
+        """Have what is older than the collection's ttl leave."""
+        flights = _flights(collection)
+        if flights.is_expiring or flights.waits_for == "store" or collection.broken is not None:
+            return
+        if flights.error is not None or not collection.window.rows:
+            return
+        if flights.has_failed:
+            return
+        change = collection.window.admit_expire(now_us)
+        if change is not None:
+            flights.is_expiring = True
+            self._take_off(collection, flights, Flight(None, change, None, False))
+
+    def was_answered(self, work: Change) -> None:
+        """A request was answered while changes that its connection sent before it still fly."""
+        flights = _flights(work.collection)
+        lane = work.ticket.asker.lane
+        self._take_off(work.collection, flights, Flight(None, None, lane, True))
+
+    def _take_off(self, collection: Collection, flights: Flights, flight: Flight) -> None:
+        flights.flying.append(flight)
+        self.flying += 1
+        if not flight.is_settled:
+            assert flight.admitted is not None
+            assert not isinstance(flight.admitted, Repeated)
+            _log(flights).append(flight.admitted, flight)
+        if flight.lane is not None:
+            self._turns.flies(flight.lane, collection)
+
+    # -- landing ----------------------------------------------------------------------------------
+
+    def settled(self, note: Settled) -> None:
+        """The log is through with some changes; ``land`` goes on with them."""
+        for flight in note.flights:
+            flight.is_settled = True
+            flight.error = note.error
+        self._settled[note.collection] = None
+
+    def land(self, until_ns: int) -> tuple[list[Effect], int]:
+        """Apply what is safe, as far as a tick goes: the answers, and how many landed."""
+        effects: list[Effect] = []
+        landed = 0
+        for collection in list(self._settled):
+            flights = _flights(collection)
+            while (flight := flights.next_landed()) is not None:
+                landed += 1
+                answer = self._land(collection, flights, flight)
+                if answer is not None:
+                    effects.append(answer)
+                if time.perf_counter_ns() >= until_ns:
+                    break
+            else:
+                del self._settled[collection]
+            self._release(collection, flights)
+            if time.perf_counter_ns() >= until_ns:
+                break
+        return effects, landed
+
+    def _land(self, collection: Collection, flights: Flights, flight: Flight) -> Answer | None:
+        self.flying -= 1
+        if flight.error is not None:
+            self._refused(collection, flights, flight.error)
+        try:
+            answer = self._outcome(collection, flights, flight)
+        except Exception as error:
+            if not isinstance(error, OmenError):
+                self._metrics.faults += 1
+            told = as_error(error, "landing")
+            answer = None if flight.work is None else answers.refusal(flight.work.ticket, told)
+        if flight.lane is not None:
+            self._turns.landed(flight.lane)
+        return answer
+
+    def _outcome(self, collection: Collection, flights: Flights, flight: Flight) -> Answer | None:
+        if flight.admitted is None:
+            return None
+        is_change = not isinstance(flight.admitted, Repeated)
+        if is_change and flight.work is None:
+            flights.is_expiring = False
+        if flights.error is not None:  # of a repeated batch: its original's, perhaps
+            raise type(flights.error)(flights.error.message)
+        if collection.broken is not None:
+            raise Internal(f"the collection {collection.broken}; whether this is logged is unknown")
+        if flight.work is not None:
+            return self._changes.finish(flight.work, flight.admitted)
+        assert not isinstance(flight.admitted, Repeated)
+        self._changes.apply(collection, flight.admitted, flight.admitted.time_us)
+        return None
+
+    def _refused(self, collection: Collection, flights: Flights, error: OmenError) -> None:
+        """Nothing takes off until everything that was refused has landed."""
+        if flights.error is None:
+            flights.error = error
+            log.error("%s: nothing is acknowledged: %s", collection.name, error)
+            if not flights.waits_for:
+                flights.waits_for = "rest"
+
+    # -- everything has landed --------------------------------------------------------------------
+
+    def _release(self, collection: Collection, flights: Flights) -> None:
+        """Let parked changes go on if there is what they waited for."""
+        if not flights.flying and flights.waits_for != "store":
+            if isinstance(flights.error, StorageFull):
+                collection.window.rewind(_log(flights).rewind())
+                flights.error = None
+            self._keep(collection, _log(flights))
+        self._turns.put_back(flights.released())
+
+    def _keep(self, collection: Collection, journal: Log) -> None:
+        """Give the log the live rows that it wants written again."""
+        now_seconds = time.monotonic()
+        if now_seconds < self._keep_at_seconds.get(collection, 0.0) or journal.error is not None:
+            return
+        self._keep_at_seconds[collection] = now_seconds + _KEEPING_SECONDS
+        window = collection.window
+        row_bytes = 4 * window.definition.dim + 16
+        wanted = journal.wanted_rows(window.rows * row_bytes + window.payload_bytes)
+        if wanted is not None:
+            journal.keep(kept_rows(window, *wanted))
+
+    def forget(self, collection: Collection) -> None:
+        """A collection is gone."""
+        self._settled.pop(collection, None)
+        self._keep_at_seconds.pop(collection, None)
+
+
+def _flights(collection: Collection) -> Flights:
+    assert collection.flights is not None, "a collection without a log"
+    return collection.flights
+
+
+def _log(flights: Flights) -> Log:
+    assert flights.log is not None, "the log is not made yet"
+    return flights.log

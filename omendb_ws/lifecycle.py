@@ -1,0 +1,132 @@
+"""Collections come and go: ``create`` and ``drop`` on the engine's thread.
+
+In the catalog both took effect when they were received. A durable collection is made, and dropped,
+by the store, on its thread; the reply says that it lasts. Until then changes of that collection
+wait, and reads of one that is not made yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from omendb_core.errors import OmenError
+
+from . import answers
+from .durability import Durability
+from .faults import as_error
+from .flights import Flights
+from .journal.interface import Facts, Log
+from .storage import Storage
+from .turns import Turns
+from .work import Answer, Create, Drop, Dropped, Effect, Stored, Uncreated
+
+if TYPE_CHECKING:
+    from .catalog import Collection
+
+
+class Lifecycle:
+    """See the module. ``forget`` lets go of all else that the engine has of a collection."""
+
+    def __init__(
+        self,
+        durability: Durability,
+        turns: Turns,
+        forget: Callable[[Collection], None],
+        submit: Callable[[Stored], None],
+    ) -> None:
+        #: None on a server without a data directory.
+        self.storage: Storage | None = None
+        self._durability = durability
+        self._turns = turns
+        self._forget = forget
+        self._submit = submit
+        #: How much the store was asked and has not answered.
+        self.pending = 0
+
+    def create(self, work: Create) -> None:
+        """Have the store make a collection; answered by ``stored``."""
+        storage, collection = self.storage, work.collection
+        assert storage is not None
+        assert collection.durability != "memory"
+        facts = Facts(
+            collection.tenant,
+            collection.name,
+            collection.definition,
+            collection.durability,
+            collection.epoch,
+        )
+        submit = self._submit
+        self.pending += 1
+        storage.create(
+            facts,
+            self._durability.settler(collection),
+            lambda log, error: submit(Stored(work, log, error)),
+        )
+
+    def drop(self, work: Drop, effects: list[Effect]) -> Answer | None:
+        """Drop a collection; its answer, or None if the store is asked first."""
+        flights = work.collection.flights
+        if flights is None or work.collection.is_dropped:
+            return self._dropped(work, effects)
+        if flights.waits_for:
+            flights.parked.append(work)
+        elif flights.flying:
+            flights.park(work, "rest")
+        else:
+            self._ask_to_drop(work, flights)
+        return None
+
+    def _ask_to_drop(self, work: Drop, flights: Flights) -> None:
+        assert self.storage is not None
+        assert flights.log is not None
+        flights.waits_for = "store"
+        submit = self._submit
+        self.pending += 1
+        self.storage.drop(flights.log, lambda _, error: submit(Stored(work, None, error)))
+
+    def stored(self, note: Stored) -> list[Effect]:
+        """The store has answered: what follows from it."""
+        self.pending -= 1
+        work, effects = note.work, list[Effect]()
+        flights = work.collection.flights
+        assert flights is not None
+        if isinstance(work, Create):
+            effects.append(self._created(work, flights, note.log, note.error, effects))
+        else:
+            effects.append(self._dropped(work, effects, note.error))
+        self._turns.is_through(work.ticket.asker.lane)
+        self._turns.put_back(flights.release())
+        return effects
+
+    def _created(
+        self,
+        work: Create,
+        flights: Flights,
+        log: Log | None,
+        error: Exception | None,
+        effects: list[Effect],
+    ) -> Answer:
+        collection = work.collection
+        if error is None:
+            flights.log = log
+            return answers.ok(work.ticket, {**collection.describe(), "handle": work.handle})
+        collection.is_dropped = True
+        self._forget(collection)
+        effects.append(Uncreated(work.catalog, collection))
+        return _refusal(work, error)
+
+    def _dropped(self, work: Drop, effects: list[Effect], error: Exception | None = None) -> Answer:
+        """Let go of everything; with ``error`` the collection may be there after a restart."""
+        collection = work.collection
+        if not collection.is_dropped:
+            collection.is_dropped = True
+            self._forget(collection)
+            del collection.window
+            effects.append(Dropped(collection))
+        return answers.ok(work.ticket, {}) if error is None else _refusal(work, error)
+
+
+def _refusal(work: Create | Drop, error: Exception) -> Answer:
+    told = error if isinstance(error, OmenError) else as_error(error, work.ticket.op)
+    return answers.refusal(work.ticket, told)

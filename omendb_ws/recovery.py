@@ -1,0 +1,175 @@
+"""Getting collections back out of the store at the start, while the server listens already.
+
+Runs on the loop's thread; what takes long, replaying, in a thread. Every stored name is held in the
+catalog from the start, so that nobody makes it anew; collections come back one by one. One that
+cannot be trusted stays held, and says why; the others serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from omendb_core.errors import OmenError
+from omendb_core.replay import replay, resume
+from omendb_core.window import Window
+
+from .catalog import Catalog, Collection
+from .faults import as_error
+from .flights import Flights
+from .journal.interface import Damaged, Progress, Recovery, Stored
+from .storage import Storage
+from .work import Recovered
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+log = logging.getLogger(__name__)
+
+#: How often a line is logged of a recovery that takes long.
+_SAY_SECONDS: Final = 5.0
+
+
+class Recoveries:
+    """The recovery of everything that the store holds: ``begin``, then ``run`` once.
+
+    ``current`` and ``progress`` say which collection is coming back and how far that is;
+    ``damaged`` counts those that will not.
+    """
+
+    def __init__(
+        self, storage: Storage, catalog: Catalog, engine: Engine, clock_us: Callable[[], int]
+    ) -> None:
+        self._storage = storage
+        self._catalog = catalog
+        self._engine = engine
+        self._clock_us = clock_us
+        self._waiting: list[Stored] = []
+        self._is_stopping = False
+        self.current: Stored | None = None
+        self.progress = Progress()
+        self.damaged = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many collections are still to come, the current one included."""
+        return len(self._waiting)
+
+    def begin(self) -> None:
+        """Hold every stored name."""
+        self._waiting = self._storage.stored()
+        for stored in self._waiting:
+            self._catalog.hold(stored.tenant, stored.name, "is recovering; try again")
+
+    def stop(self) -> None:
+        """Let go of the recovery that is under way; nothing of the store has changed."""
+        self._is_stopping = True
+
+    async def run(self) -> None:
+        """Bring everything back that can be."""
+        while self._waiting and not self._is_stopping:
+            self.current = stored = self._waiting[0]
+            try:
+                await self._recover(stored)
+            except _Stopped:
+                return
+            except Exception as error:
+                self._refuse(stored, error)
+            self._waiting.pop(0)
+        self.current = None
+
+    async def _recover(self, stored: Stored) -> None:
+        began = time.monotonic()
+        recovery = await asyncio.wrap_future(self._storage.recover(stored))
+        self.progress = recovery.progress
+        window = self._catalog.reserve_window(recovery.facts.definition)
+        try:
+            telling = asyncio.create_task(self._tell(stored, recovery.progress))
+            try:
+                await asyncio.to_thread(self._replay, recovery, window)
+            finally:
+                telling.cancel()
+            collection = await self._open(recovery, window)
+        except BaseException:
+            self._catalog.release_window(window)
+            raise
+        self._engine.submit(Recovered(collection))
+        self._catalog.restore(collection)
+        progress, seconds = recovery.progress, max(time.monotonic() - began, 1e-9)
+        log.info(
+            "recovered %s: %d rows of %d changes in %.2f s, %d rows/s; epoch %s, version %d",
+            stored.name,
+            progress.rows,
+            progress.changes,
+            seconds,
+            progress.rows / seconds,
+            collection.epoch,
+            window.version,
+        )
+
+    def _replay(self, recovery: Recovery, window: Window) -> None:
+        resume(window, recovery.checkpoint)
+        for logged in recovery.changes():
+            if self._is_stopping:
+                raise _Stopped
+            replay(window, logged)
+
+    async def _open(self, recovery: Recovery, window: Window) -> Collection:
+        """The collection of a window that was replayed, its log open for appending."""
+        facts = recovery.facts
+        if recovery.torn is not None:
+            log.warning(
+                "%s: the end of %s was being written when the server stopped; %d bytes from byte"
+                " %d on are cut off, nothing of them was flushed",
+                facts.name,
+                recovery.torn.file,
+                recovery.torn.bytes_cut,
+                recovery.torn.offset,
+            )
+        collection = Collection(
+            facts.tenant,
+            facts.name,
+            facts.durability,
+            window,
+            self._clock_us() / 1e6,
+            facts.epoch,
+        )
+        settle = self._engine.settler(collection)
+        opened = await asyncio.wrap_future(self._storage.finish(recovery, settle))
+        collection.epoch = opened.facts.epoch
+        collection.flights = Flights(opened)
+        return collection
+
+    def _refuse(self, stored: Stored, error: Exception) -> None:
+        """Keep a collection held that did not come back."""
+        if not isinstance(error, OmenError):
+            error = as_error(error, f"recovering {stored.name}")
+        reason = f"did not come back: {error.message}"
+        if isinstance(error, Damaged):
+            reason = f"needs repair: {error.message}; see omendb-ws repair"
+        self._catalog.hold(stored.tenant, stored.name, reason)
+        self.damaged += 1
+        log.error("%s %s", stored.name, reason)
+
+    async def _tell(self, stored: Stored, progress: Progress) -> None:
+        """Say in the log how far a long recovery is, and update what those who ask are told."""
+        began = time.monotonic()
+        while True:
+            await asyncio.sleep(_SAY_SECONDS)
+            told = how_far(progress, time.monotonic() - began)
+            self._catalog.hold(stored.tenant, stored.name, f"is recovering, {told}; try again")
+            log.info("recovering %s: %s", stored.name, told)
+
+
+class _Stopped(Exception):
+    """The server leaves before everything is back."""
+
+
+def how_far(progress: Progress, seconds: float) -> str:
+    """Rows, bytes and the time that is left, in words."""
+    done, total = progress.bytes_done, max(progress.bytes_total, progress.bytes_done)
+    left = "?" if not done else f"{(total - done) * seconds / done:.0f} s left"
+    return f"{progress.rows} rows, {done >> 20} of {total >> 20} MiB, {left}"

@@ -1,0 +1,69 @@
+"""The store of a server, used from a thread of its own.
+
+What a store is asked may wait for the disk, and it is to be asked by one thread at a time; neither
+the loop nor the engine can wait. So whatever is asked goes into one queue, and is done in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from omendb_core.types import WindowLimits
+
+from .journal.interface import Facts, Log, Recovery, Settle, Store, Stored
+
+_Result = TypeVar("_Result")
+
+
+class Storage:
+    """See the module. ``limits`` are those of every window."""
+
+    def __init__(self, store: Store, limits: WindowLimits) -> None:
+        self._store = store
+        self._limits = limits
+        self._thread = ThreadPoolExecutor(1, "omendb-store")
+
+    def create(
+        self, facts: Facts, settle: Settle, then: Callable[[Log | None, Exception | None], None]
+    ) -> None:
+        """Make a collection durable; ``then`` is called on the store's thread."""
+        self._ask(then, self._store.create, facts, self._limits, settle)
+
+    def drop(self, log: Log, then: Callable[[None, Exception | None], None]) -> None:
+        """Take a collection out, durably; ``then`` is called on the store's thread."""
+        self._ask(then, log.drop)
+
+    def stored(self) -> list[Stored]:
+        """What the store holds; waits. For the start."""
+        return self._thread.submit(self._store.stored).result()
+
+    def recover(self, stored: Stored) -> Future[Recovery]:
+        """Begin to read a log back."""
+        return self._thread.submit(self._store.recover, stored, self._limits)
+
+    def finish(self, recovery: Recovery, settle: Settle) -> Future[Log]:
+        """Open a recovered log for appending."""
+        return self._thread.submit(recovery.finish, settle)
+
+    def close(self) -> None:
+        """Do what was asked, and give the data directory free; waits."""
+        self._thread.submit(self._store.close).result()
+        self._thread.shutdown()
+
+    def _ask(
+        self,
+        then: Callable[[_Result | None, Exception | None], None],
+        function: Callable[..., _Result],
+        *arguments: Any,
+    ) -> None:
+        def done() -> None:
+            try:
+                result = function(*arguments)
+            except Exception as error:
+                then(None, error)
+            else:
+                then(result, None)
+
+        self._thread.submit(done)
