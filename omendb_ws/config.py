@@ -293,6 +293,8 @@ def _problems(
     problems = []
     for detail in error.errors(include_url=False):
         name = str(detail["loc"][0])
+        if detail["type"] == "default_factory_not_called":
+            continue  # a default that hangs on others, which are at fault themselves
         if name not in Settings.model_fields:
             problems.append(f"{name}: there is no such setting")
             continue

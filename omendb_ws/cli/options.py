@@ -22,7 +22,7 @@ Port = Annotated[
 ]
 DataDir = Annotated[
     str | None,
-    typer.Option(metavar="DIRECTORY", help="Directory of the journal; without it, all is in memory."),
+    typer.Option(metavar="DIRECTORY", help="Directory of the journal; without it, memory only."),
 ]
 ApiKeyFile = Annotated[
     str | None,

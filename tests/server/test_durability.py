@@ -17,16 +17,25 @@ from omendb_ws.server import Server
 from tests.server.fake_store import FakeStore
 from tests.server.raw import Clock, Raw, client, rows, settings
 
+
+async def ready(server: Server) -> None:
+    """Return when everything stored is back."""
+    async with asyncio.timeout(20):
+        while server.status() != "ok":  # noqa: ASYNC110 - polled, as a probe does
+            await asyncio.sleep(0)
+
+
 Held = tuple[Server, FakeStore, Raw, Raw]
 
 
 @asynccontextmanager
-async def durable(store: FakeStore, clock: Clock | None = None, **fields: Any) -> AsyncIterator[Server]:
+async def durable(
+    store: FakeStore, clock: Clock | None = None, **fields: Any
+) -> AsyncIterator[Server]:
     """A server over ``store``, ready."""
     times = {} if clock is None else {"clock_us": clock}
     async with Server(settings(data_dir="x", **fields), open_store=store, **times) as server:
-        while server.status() != "ok":
-            await asyncio.sleep(0)
+        await ready(server)
         yield server
 
 
@@ -48,7 +57,7 @@ async def held(**fields: Any) -> AsyncIterator[Held]:
 async def waiting(store: FakeStore, count: int, name: str = "items") -> None:
     """Return when that many changes wait for the log."""
     async with asyncio.timeout(20):
-        while len(store.log(name).queued) < count:
+        while len(store.log(name).queued) < count:  # noqa: ASYNC110 - another thread
             await asyncio.sleep(0)
 
 
@@ -261,7 +270,7 @@ async def test_expiry_is_logged() -> None:
         await one.add(1)
         clock.move(6)
         while (await one.ok("count", collection="items"))["count"]:
-            await asyncio.sleep(0.01)
+            pass
         described = await one.ok("describe", collection="items")
         assert (described["version"], described["first_seq"]) == (2, 2)
         assert len(store.log("items").safe) == 2
@@ -348,8 +357,7 @@ async def test_while_a_collection_recovers_it_is_unavailable_and_others_serve() 
         await one.create("new")
         assert (await one.add(1, name="new"))["version"] == 1
         store.recovery_gate.set()
-        while server.status() != "ok":
-            await asyncio.sleep(0)
+        await ready(server)
         assert await seen(one) == [1, 2]
 
 
