@@ -30,7 +30,7 @@ async def test_what_was_accepted_is_answered_and_then_everybody_is_sent_away() -
             error = (await raw.reply(late))["error"]
             assert (error["code"], error["retry"]) == ("draining", True)
             assert (await other.error("ping"))["code"] == "draining"
-            assert not server.ready()
+            assert server.status() == "draining"
             with pytest.raises(InvalidStatus) as refused:
                 await connect(server.url, compression=None)
             assert refused.value.response.status_code == 503
