@@ -16,7 +16,10 @@ from setuptools.command.build_ext import build_ext
 
 NATIVE = "core/omendb_core/native"
 #: One concern a file; module.c is the method table of all.
-SOURCES = ["module.c", "features.c", "buffers.c", "lanes.c", "score.c", "prepare.c"]
+SOURCES = [
+    *("module.c", "features.c", "buffers.c", "lanes.c", "score.c", "prepare.c"),
+    *("id_table.c", "ids.c", "rows.c", "append.c"),
+]
 #: -ffp-contract=off: a score is defined to the bit, and a fused multiply-add rounds once less.
 FLAGS = [
     *("-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"),

@@ -9,6 +9,10 @@ are used, and above each in ``native/``.
 from __future__ import annotations
 
 import os
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 try:
     from . import _native as compiled
@@ -17,7 +21,7 @@ except ImportError:
 else:
     is_there = True
 
-__all__ = ["compiled", "is_there", "is_used", "lanes"]
+__all__ = ["compiled", "is_there", "is_used", "lanes", "readable"]
 
 #: Whether to call ``compiled``, which is undefined where it is not there.
 is_used = is_there and os.environ.get("OMENDB_KERNEL") != "reference"
@@ -34,3 +38,11 @@ def _lanes() -> str:
 
 #: See ``native/lanes.h``; the first argument of functions that score.
 lanes = _lanes()
+
+Element = TypeVar("Element", bound=np.generic)
+
+
+def readable(array: NDArray[Element]) -> NDArray[Element]:
+    """``array`` as the extension takes it: itself, or a copy that is contiguous and aligned."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else array.copy()

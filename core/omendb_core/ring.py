@@ -72,6 +72,10 @@ class Ring:
         seqs[seqs > self.last_seq] -= self.capacity
         return seqs.view(np.uint64)
 
+    def slots_of(self, first_seq: int, count: int) -> I64:
+        """Slots of ``count`` ≤ capacity seqs from ``first_seq`` on, in seq order."""
+        return _slots_in(self._pieces(first_seq, count))
+
     def is_live(self, slots: I64) -> Bool1:
         """Whether each of ``slots`` holds a live row."""
         bits = self.live_words[slots >> 6] >> (slots & 63).view(np.uint64)
@@ -106,6 +110,11 @@ class Ring:
         self.last_seq += len(vectors)
         self.rows += len(vectors)
         return _slots_in(pieces)
+
+    def took(self, came: int, left: int) -> None:
+        """So many rows were written as the next seqs, and so many killed, by ``native.append``."""
+        self.last_seq += came
+        self.rows += came - left
 
     def restore(self, slots: I64, vectors: F32) -> None:
         """Copy rows of seqs up to ``last_seq`` in that a log brings late; their slots are dead."""

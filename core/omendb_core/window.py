@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .admission import Admission, check_ids, check_payloads, dictionary_bytes, str_id_bytes
+from .append import append
 from .change import (
     AddChange,
     AddRequest,
@@ -272,22 +273,18 @@ class Window:
         replay(self, change)
 
     def _apply_add(self, change: AddChange) -> None:
-        overwritten = self.ring.overwritten(len(change.vectors))
-        self._kill(overwritten)
-        self.evicted += len(overwritten)
-        if change.ids is not None:
-            replaced = self.ids.find(change.ids)
-            replaced = replaced[replaced >= 0]
-            self.standing.note_gone(replaced)
-            self._kill(replaced)
-            self.replaced += len(replaced)
-        slots = self.ring.append(change.vectors)
-        self.ids.assign(slots, change.first_seq, change.ids)
-        self.columns.write(slots, change.columns)
-        self.payloads.write(slots, change.payloads)
-        self.times_us[slots] = change.time_us
-        if self._last_update:
-            self._update_versions[slots] = 0
+        left = append(self.ring, self.ids, self.times_us, change)
+        self.standing.note_gone(left.replaced)
+        self._forget(left.evicted)
+        self._forget(left.replaced)
+        self.evicted += len(left.evicted)
+        self.replaced += len(left.replaced)
+        if change.columns or change.payloads or self.columns.types or self._last_update:
+            slots = self.ring.slots_of(change.first_seq, len(change.vectors))
+            self.columns.write(slots, change.columns)
+            self.payloads.write(slots, change.payloads)
+            if self._last_update:
+                self._update_versions[slots] = 0
 
     def _note_update(self, slots: I64, version: int) -> None:
         if not self._last_update:
@@ -299,6 +296,11 @@ class Window:
         if len(slots):
             self.ring.kill(slots)
             self.ids.release(slots)
+            self._forget(slots)
+
+    def _forget(self, slots: I64) -> None:
+        """Drop the metadata of rows that died."""
+        if len(slots):
             self.columns.clear(slots)
             self.payloads.clear(slots)
 

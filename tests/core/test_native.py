@@ -11,7 +11,7 @@ from omendb_core import native, score
 from omendb_core.types import F32, Metric
 
 from tests.core import hard_data
-from tests.core.variants import VARIANTS
+from tests.core.variants import NUMPY, VARIANTS, computing_with
 
 pytestmark = pytest.mark.skipif(not native.is_there, reason="there is no C extension here")
 
@@ -19,8 +19,7 @@ LANES = VARIANTS[1:]
 
 
 def in_numpy(function: Callable[..., F32], *arguments: Any) -> list[int]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "is_used", False)
+    with computing_with(NUMPY):
         return bits(function(*arguments))
 
 
@@ -31,19 +30,19 @@ def bits(values: F32) -> list[int]:
 @pytest.mark.parametrize(("metric", "name"), hard_data.CASES)
 @pytest.mark.parametrize("lanes", LANES)
 def test_hard_data_is_prepared_and_scored_as_numpy_does_to_the_bit(
-    monkeypatch: pytest.MonkeyPatch, lanes: str, metric: Metric, name: str
+    lanes: str, metric: Metric, name: str
 ) -> None:
-    monkeypatch.setattr(native, "is_used", True)
-    monkeypatch.setattr(native, "lanes", lanes)
     for dim in (1, 8, 31, 128):
         rng = np.random.default_rng(dim)
         raw = (hard_data.DATA | hard_data.TINY_DATA)[name](rng, 150, dim)
-        rows = score.prepare(raw, metric)
+        with computing_with(lanes):
+            rows = score.prepare(raw, metric)
+            queries = hard_data.some_of(rows, rng, 150)
+            found = score.score_pairs(metric, rows, queries)
+            norms = score.norms(raw)
         assert bits(rows) == in_numpy(score.prepare, raw, metric)
-        queries = hard_data.some_of(rows, rng, 150)
-        found = score.score_pairs(metric, rows, queries)
         assert bits(found) == in_numpy(score.score_pairs, metric, rows, queries)
-        assert score.norms(raw).tolist() == exact_norms(raw)
+        assert norms.tolist() == exact_norms(raw)
 
 
 def exact_norms(rows: F32) -> list[float]:
@@ -87,6 +86,47 @@ def test_arrays_of_another_shape_or_type_are_refused(
 ) -> None:
     with pytest.raises((TypeError, ValueError, IndexError, BufferError), match=message):
         getattr(native.compiled, name)("portable", False, *arguments)
+
+
+KEYS = np.zeros(4, np.uint64)
+PLACES = np.zeros(10, np.uint32)
+SALTS = np.zeros(3, np.uint64)
+TABLE = (KEYS, PLACES, SALTS)
+RING = (np.zeros((4, 8), np.float32), np.zeros(4, np.float32), KEYS[:1], np.zeros(4, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("ids_find", ((KEYS, PLACES[:4], SALTS), KEYS, WHICH), "places"),
+        ("ids_find", ((KEYS, PLACES, SALTS[:2]), KEYS, WHICH), "salts"),
+        ("ids_find", (TABLE, KEYS.view(np.int64), WHICH), "ids"),
+        ("ids_find", (TABLE, KEYS, WHICH[:2]), "slots"),
+        ("ids_find", (TABLE[:2], KEYS, WHICH), "arguments"),
+        ("ids_enter", (TABLE, KEYS, WHICH + 4, WHICH.copy()), "slots"),
+        ("ids_enter", (TABLE, KEYS, WHICH - 1, WHICH.copy()), "slots"),
+        ("ids_enter", (TABLE, KEYS, WHICH, WHICH[:3].copy()), "replaced"),
+        ("ids_remove", (TABLE, WHICH - 1), "slots"),
+        ("ids_remove", (TABLE, WHICH + 4), "slots"),
+        ("first_duplicate", (KEYS, KEYS), "salts"),
+        ("append", ("portable", RING, None, 4, 0, ROWS, None), "rows"),
+        ("append", ("portable", RING, None, -1, 0, ROWS, None), "rows"),
+        ("append", ("portable", RING, None, 0, 0, np.ones((5, 8), np.float32), None), "rows"),
+        ("append", ("portable", RING, None, 0, 0, np.ones((1, 7), np.float32), None), "rows"),
+        ("append", ("portable", RING, TABLE, 0, 0, ROWS, KEYS[:3]), "ids"),
+        ("append", ("portable", RING, (PLACES.view(np.uint64), PLACES, SALTS), 0, 0, ROWS, KEYS),
+         "table"),
+        ("append", ("portable", (*RING[:2], RING[2][:0], RING[3]), None, 0, 0, ROWS, None), "live"),
+        ("append", ("portable", (RING[0], np.zeros(3, np.float32), *RING[2:]), None, 0, 0, ROWS,
+                    None), "times"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_a_ring_or_a_table_is_refused_and_changes_nothing(
+    name: str, arguments: tuple[Any, ...], message: str
+) -> None:
+    with pytest.raises((TypeError, ValueError, IndexError), match=message):
+        getattr(native.compiled, name)(*arguments)
+    assert not any(array.any() for array in (*TABLE, *RING))
 
 
 def test_an_unknown_arithmetic_is_refused() -> None:

@@ -1,125 +1,136 @@
-/* Which live row has a u64 id: one open-addressing table that holds exactly the live rows.
- *
- * An entry is slot + 1; the id is read from the keys of that slot. Linear probing, and removal by
- * shifting back (Knuth, The Art of Computer Programming 6.4, algorithm R), so there are no
- * tombstones, nothing is ever cleared whole, and how full a table is depends on the live rows
- * alone. A row is removed when it dies, before its slot's key is overwritten: that is what makes
- * the keys behind all entries intact.
- *
- * The salts are random for each table, so no choice of ids collides on purpose; answers do not
- * depend on them. Places are computed for a few dozen ids ahead and fetched meanwhile: in a window
- * of a million rows every look is a miss of all caches.
- */
-#include "ids.h"
+/* u64 ids for Python; see u64_ids.py, and id_table.h for how. */
+#include "id_arrays.h"
 
-#define AHEAD 32
+#include <stdlib.h>
+#include <string.h>
 
-static inline size_t home_of(const omendb_ids *ids, uint64_t key)
+bool take_table(taken_arrays *taken, PyObject *arrays, id_table *table)
 {
-    /* A multiplication carries low bits up, the shift brings high bits down. */
-    uint64_t mixed = (key ^ ids->salts[0]) * (ids->salts[1] | 1);
-    mixed ^= mixed >> 32;
-    mixed *= ids->salts[2] | 1;
-    return (size_t)(((mixed >> 32) * (uint64_t)ids->size) >> 32);
-}
-
-static inline size_t next_place(const omendb_ids *ids, size_t place)
-{
-    return place + 1 == ids->size ? 0 : place + 1;
-}
-
-/* Homes of count <= AHEAD keys, and what stands there on its way into the cache. */
-static void look_ahead(const omendb_ids *ids, const uint64_t *keys, size_t count, size_t *homes)
-{
-    for (size_t i = 0; i < count; i++) {
-        homes[i] = home_of(ids, keys[i]);
-        __builtin_prefetch(&ids->table[homes[i]]);
+    PyObject *key_object, *place_object, *salt_object;
+    array keys, places, salts;
+    if (!PyArg_ParseTuple(arrays, "OOO", &key_object, &place_object, &salt_object)
+        || !take_array(taken, key_object, "keys", U64, -1, TO_WRITE, &keys)
+        || !take_array(taken, place_object, "places", U32, -1, TO_WRITE, &places)
+        || !take_array(taken, salt_object, "salts", U64, SALTS, TO_READ, &salts))
+        return false;
+    /* With fewer places than that, looking for an absent id would never end. */
+    if (places.count <= keys.count || (uint64_t)places.count > UINT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "places: not more than keys, or too many");
+        return false;
     }
-    for (size_t i = 0; i < count; i++) {
-        uint32_t entry = ids->table[homes[i]];
-        if (entry != 0)
-            __builtin_prefetch(&ids->keys[entry - 1]);
-    }
+    table->keys = keys.data;
+    table->capacity = (size_t)keys.count;
+    table->places = places.data;
+    table->size = (size_t)places.count;
+    memcpy(table->salts, salts.data, sizeof table->salts);
+    return true;
 }
 
-static inline size_t least(size_t a, size_t b)
+/* Whether all of slots lie in the table's window. */
+static bool are_slots(const array *slots, const id_table *table)
 {
-    return a < b ? a : b;
-}
-
-void omendb_ids_find(const omendb_ids *ids, const uint64_t *asked, size_t count, int64_t *slots)
-{
-    size_t homes[AHEAD];
-    for (size_t start = 0; start < count; start += AHEAD) {
-        size_t some = least(AHEAD, count - start);
-        look_ahead(ids, asked + start, some, homes);
-        for (size_t i = 0; i < some; i++) {
-            size_t place = homes[i];
-            uint32_t entry;
-            while ((entry = ids->table[place]) != 0 && ids->keys[entry - 1] != asked[start + i])
-                place = next_place(ids, place);
-            slots[start + i] = (int64_t)entry - 1;
+    const int64_t *values = slots->data;
+    for (Py_ssize_t i = 0; i < slots->count; i++) {
+        if (values[i] < 0 || (size_t)values[i] >= table->capacity) {
+            PyErr_SetString(PyExc_IndexError, "slots: beyond the window");
+            return false;
         }
     }
+    return true;
 }
 
-size_t omendb_ids_assign(
-    omendb_ids *ids, const uint64_t *given, size_t count, size_t first, int64_t *replaced)
+/* ids_find(table, ids, slots): slots[i] = the slot of the live row with ids[i], or -1. */
+PyObject *native_ids_find(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    size_t homes[AHEAD], found = 0, slot = first;
-    for (size_t start = 0; start < count; start += AHEAD) {
-        size_t some = least(AHEAD, count - start);
-        look_ahead(ids, given + start, some, homes);
-        for (size_t i = 0; i < some; i++) {
-            uint64_t key = given[start + i];
-            size_t place = homes[i];
-            uint32_t entry;
-            while ((entry = ids->table[place]) != 0 && ids->keys[entry - 1] != key)
-                place = next_place(ids, place);
-            if (entry != 0)
-                replaced[found++] = (int64_t)entry - 1;
-            ids->table[place] = (uint32_t)slot + 1;
-            ids->keys[slot] = key;
-            slot = slot + 1 == ids->capacity ? 0 : slot + 1;
-        }
-    }
-    return found;
+    PyObject *table_arrays, *id_object, *slot_object, *result = NULL;
+    taken_arrays taken = {0};
+    id_table table;
+    array ids, slots;
+    if (!PyArg_ParseTuple(
+            arguments, "O!OO", &PyTuple_Type, &table_arrays, &id_object, &slot_object))
+        return NULL;
+    if (!take_table(&taken, table_arrays, &table)
+        || !take_array(&taken, id_object, "ids", U64, -1, TO_READ, &ids)
+        || !take_array(&taken, slot_object, "slots", I64, ids.count, TO_WRITE, &slots))
+        goto done;
+    id_table_find(&table, ids.data, (size_t)ids.count, slots.data);
+    result = Py_NewRef(Py_None);
+done:
+    give_back(&taken);
+    return result;
 }
 
-/* Take out the entry at place, and move up those that could then not be reached. */
-static void take_out(omendb_ids *ids, size_t place)
+/* ids_enter(table, ids, slots, replaced) -> how many of replaced int64 (n,) were written. */
+PyObject *native_ids_enter(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    size_t hole = place;
-    uint32_t entry;
-    for (size_t at = next_place(ids, place); (entry = ids->table[at]) != 0;
-         at = next_place(ids, at)) {
-        size_t home = home_of(ids, ids->keys[entry - 1]);
-        /* It stays if its home lies behind the hole, going round: in (hole, at]. */
-        int stays = hole < at ? hole < home && home <= at : hole < home || home <= at;
-        if (!stays) {
-            ids->table[hole] = entry;
-            hole = at;
-        }
-    }
-    ids->table[hole] = 0;
+    PyObject *table_arrays, *id_object, *slot_object, *replaced_object, *result = NULL;
+    taken_arrays taken = {0};
+    id_table table;
+    array ids, slots, replaced;
+    if (!PyArg_ParseTuple(
+            arguments, "O!OOO", &PyTuple_Type, &table_arrays, &id_object, &slot_object,
+            &replaced_object))
+        return NULL;
+    if (!take_table(&taken, table_arrays, &table)
+        || !take_array(&taken, id_object, "ids", U64, -1, TO_READ, &ids)
+        || !take_array(&taken, slot_object, "slots", I64, ids.count, TO_READ, &slots)
+        || !take_array(&taken, replaced_object, "replaced", I64, ids.count, TO_WRITE, &replaced)
+        || !are_slots(&slots, &table))
+        goto done;
+    size_t found =
+        id_table_enter(&table, ids.data, slots.data, (size_t)ids.count, replaced.data);
+    result = PyLong_FromSize_t(found);
+done:
+    give_back(&taken);
+    return result;
 }
 
-void omendb_ids_release(omendb_ids *ids, const int64_t *slots, size_t count)
+/* ids_remove(table, slots): the rows of slots die. */
+PyObject *native_ids_remove(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    size_t homes[AHEAD];
-    uint64_t keys[AHEAD];
-    for (size_t start = 0; start < count; start += AHEAD) {
-        size_t some = least(AHEAD, count - start);
-        for (size_t i = 0; i < some; i++)
-            keys[i] = ids->keys[slots[start + i]];
-        look_ahead(ids, keys, some, homes);
-        for (size_t i = 0; i < some; i++) {
-            uint32_t wanted = (uint32_t)slots[start + i] + 1, entry;
-            size_t place = homes[i];
-            while ((entry = ids->table[place]) != 0 && entry != wanted)
-                place = next_place(ids, place);
-            if (entry == wanted)
-                take_out(ids, place);
-        }
+    PyObject *table_arrays, *slot_object, *result = NULL;
+    taken_arrays taken = {0};
+    id_table table;
+    array slots;
+    if (!PyArg_ParseTuple(arguments, "O!O", &PyTuple_Type, &table_arrays, &slot_object))
+        return NULL;
+    if (!take_table(&taken, table_arrays, &table)
+        || !take_array(&taken, slot_object, "slots", I64, -1, TO_READ, &slots)
+        || !are_slots(&slots, &table))
+        goto done;
+    id_table_remove(&table, slots.data, (size_t)slots.count);
+    result = Py_NewRef(Py_None);
+done:
+    give_back(&taken);
+    return result;
+}
+
+/* first_duplicate(ids, salts) -> the first of ids that was there before, or -1. */
+PyObject *native_first_duplicate(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *id_object, *salt_object, *result = NULL;
+    taken_arrays taken = {0};
+    array ids, salts;
+    uint32_t *scratch = NULL;
+    if (!PyArg_ParseTuple(arguments, "OO", &id_object, &salt_object))
+        return NULL;
+    if (!take_array(&taken, id_object, "ids", U64, -1, TO_READ, &ids)
+        || !take_array(&taken, salt_object, "salts", U64, SALTS, TO_READ, &salts))
+        goto done;
+    size_t size = 2 * (size_t)ids.count + 1;
+    if (size > UINT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "ids: too many");
+        goto done;
     }
+    scratch = calloc(size, sizeof *scratch);
+    if (scratch == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    size_t found = first_duplicate(ids.data, (size_t)ids.count, salts.data, scratch, size);
+    result = PyLong_FromSsize_t(found < (size_t)ids.count ? (Py_ssize_t)found : -1);
+done:
+    free(scratch);
+    give_back(&taken);
+    return result;
 }

@@ -28,8 +28,7 @@ TARGET ALWAYS_INLINE void NAME(load)(const float *p, NAME(lanes) *out)
 TARGET ALWAYS_INLINE void NAME(load_last)(const float *p, size_t count, NAME(lanes) *out)
 {
     float padded[LANES] = {0};
-    for (size_t j = 0; j < count; j++)
-        padded[j] = p[j];
+    memcpy(padded, p, count * sizeof *p);
     NAME(load)(padded, out);
 }
 
@@ -115,8 +114,11 @@ TARGET static void NAME(divide)(const float *x, double length, size_t dim, float
             memcpy(out + i + part * WIDTH, &rounded, sizeof rounded);
         }
     }
-    for (; i < dim; i++)
-        out[i] = (float)((double)x[i] / length);
+    for (; i < dim; i++) {
+        float value;
+        memcpy(&value, x + i, sizeof value);
+        out[i] = (float)((double)value / length);
+    }
 }
 
 TARGET static int32_t NAME(largest)(const float *x, size_t dim)

@@ -9,6 +9,11 @@ static PyMethodDef methods[] = {
     {"norms", native_norms, METH_VARARGS, NULL},
     {"first_too_long", native_first_too_long, METH_VARARGS, NULL},
     {"normalise", native_normalise, METH_VARARGS, NULL},
+    {"ids_find", native_ids_find, METH_VARARGS, NULL},
+    {"ids_enter", native_ids_enter, METH_VARARGS, NULL},
+    {"ids_remove", native_ids_remove, METH_VARARGS, NULL},
+    {"first_duplicate", native_first_duplicate, METH_VARARGS, NULL},
+    {"append", native_append, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

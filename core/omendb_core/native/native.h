@@ -27,4 +27,13 @@ PyObject *native_norms(PyObject *module, PyObject *arguments);
 PyObject *native_first_too_long(PyObject *module, PyObject *arguments);
 PyObject *native_normalise(PyObject *module, PyObject *arguments);
 
+/* ids.c: tables of u64 ids. */
+PyObject *native_ids_find(PyObject *module, PyObject *arguments);
+PyObject *native_ids_enter(PyObject *module, PyObject *arguments);
+PyObject *native_ids_remove(PyObject *module, PyObject *arguments);
+PyObject *native_first_duplicate(PyObject *module, PyObject *arguments);
+
+/* append.c: one add. */
+PyObject *native_append(PyObject *module, PyObject *arguments);
+
 #endif

@@ -1,0 +1,31 @@
+/* The rows of a ring, as ring.py lays them out: vectors, norms, the live mask, times. */
+#ifndef OMENDB_ROWS_H
+#define OMENDB_ROWS_H
+
+#include "lanes.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    float *vectors; /* [capacity][dim] */
+    float *norms;   /* [capacity] */
+    uint64_t *live; /* bit b of word w stands for slot 64 w + b */
+    int64_t *times; /* [capacity] */
+    size_t capacity, dim;
+} ring_rows;
+
+/* Clear the live bits of slots. */
+void rows_kill(const ring_rows *ring, const int64_t *slots, size_t count);
+
+/* Kill the live rows among count <= capacity slots from first on, going round; writes these, in
+ * that order, to killed [count], and returns their number. */
+size_t rows_evict(const ring_rows *ring, size_t first, size_t count, int64_t *killed);
+
+/* Copy rows, each stride floats after the one before, into the slots from first on, going round:
+ * with their norms, live, of that time. */
+void rows_write(
+    const ring_rows *ring, const omendb_lanes *lanes, size_t first, const float *rows,
+    size_t stride, size_t count, int64_t time);
+
+#endif
