@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -24,6 +23,7 @@ from .auth import OPEN
 from .client.channel import Channel
 from .client.transport import TEXT_MARK, Closed
 from .config import Settings
+from .faults import as_error
 from .instance import Instance
 from .session import Session
 from .wire.limits import LIMITS
@@ -70,8 +70,9 @@ class LocalServer:
             is_last = self._instance.context.metrics.connections == 0
             if is_last:
                 self._on_end()
-            with suppress(asyncio.CancelledError):
-                await writer
+            await asyncio.wait([writer])
+            if not writer.cancelled() and (fault := writer.exception()) is not None:
+                as_error(fault, "sending")
             if is_last:
                 await self._instance.stop()
 

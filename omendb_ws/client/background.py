@@ -117,13 +117,15 @@ class _Call(Generic[T]):
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
-        self._is_done = threading.Lock()
-        self._is_done.acquire()
+        self._has_ended = False
+        self._running = threading.Lock()
+        self._running.acquire()
         self._task: asyncio.Task[T]
 
     def wait(self, timeout_seconds: float = -1) -> None:
         """Return when the coroutine has ended, or it took too long. On the caller's thread."""
-        self._is_done.acquire(timeout=timeout_seconds)
+        if not self._has_ended:  # a wait that was interrupted may have taken the lock
+            self._running.acquire(timeout=timeout_seconds)
 
     def result(self) -> T:
         """What the coroutine returned. Raises what it raised."""
@@ -137,11 +139,15 @@ class _Call(Generic[T]):
     def start(self) -> None:
         """Begin. On the loop's thread."""
         self._task = asyncio.get_running_loop().create_task(self._coroutine)
-        self._task.add_done_callback(lambda _: self._is_done.release())
+        self._task.add_done_callback(self._end)
 
     def cancel(self) -> None:
         """End it early. On the loop's thread."""
         self._task.cancel()
+
+    def _end(self, _: asyncio.Task[T]) -> None:
+        self._has_ended = True
+        self._running.release()
 
 
 _shared: Background | None = None

@@ -44,6 +44,17 @@ async def test_adds_of_many_tasks_all_go_in_in_the_order_of_the_calls(db: Client
     assert [one.first_seq for one in added] == [1 + 10 * at for at in range(300)]
 
 
+async def test_named_batches_of_many_tasks_go_in_in_the_order_of_the_calls(db: Client) -> None:
+    await db.create("items", dim=4, capacity=10_000, metric="dot")
+    rows = vectors(10)
+    calls = [
+        db.add("items", rows, ids=range(at * 10, at * 10 + 10), producer="file", batch=at + 1)
+        for at in range(100)
+    ]
+    added = await asyncio.gather(*calls)
+    assert [one.first_seq for one in added] == [1 + 10 * at for at in range(100)]
+
+
 # -- tokens --------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .places import KINDS, Place, opened
+from .places import KINDS, OWN, Place, opened
 
 
 @pytest.fixture(params=KINDS)
@@ -21,7 +21,14 @@ async def place(kind: str) -> AsyncIterator[Place]:
         yield there
 
 
+@pytest.fixture(params=[*KINDS, OWN])
+async def db(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    async with opened(request.param) as there, there.connect() as client:
+        yield client
+
+
 @pytest.fixture
-async def db(place: Place) -> AsyncIterator[Any]:
+async def shared(place: Place) -> AsyncIterator[Any]:
+    """A client of ``place``, which others may join."""
     async with place.connect() as client:
         yield client

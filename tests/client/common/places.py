@@ -20,6 +20,8 @@ import omendb_ws.sync
 from tests.server.raw import running
 
 KINDS = ("asyncio-socket", "sync-socket", "asyncio-memory", "sync-memory")
+#: Bare ``memory://``: each client has a server of its own, so this is for tests of one client.
+OWN = "asyncio-own-memory"
 #: What should happen happens long before that.
 PATIENCE_SECONDS = 20.0
 #: Enough memory for every test, and small beside the machine's.
@@ -56,7 +58,8 @@ async def opened(kind: str, **limits: Any) -> AsyncIterator[Place]:
     """A fresh server with these limits."""
     limits = {"max_memory_bytes": MAX_MEMORY_BYTES, **limits}
     if kind.endswith("memory"):
-        yield Place(kind, f"memory://test-{next(_names)}", {"server_settings": limits})
+        name = "" if kind == OWN else f"test-{next(_names)}"
+        yield Place(kind, f"memory://{name}", {"server_settings": limits})
     else:
         async with running(**limits) as server:
             yield Place(kind, server.url, {})

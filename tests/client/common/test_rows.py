@@ -95,14 +95,12 @@ async def test_adds_larger_than_the_window_go_in_as_frames_that_fit(db: Any) -> 
     assert (await db.describe("items")).first_seq == 94
 
 
-async def test_a_named_batch_goes_in_once_from_any_client(place: Place, db: Any) -> None:
-    await db.create("items", dim=4, capacity=100)
+async def test_a_named_batch_goes_in_once_from_any_client(place: Place, shared: Any) -> None:
+    await shared.create("items", dim=4, capacity=100)
     rows = vectors(6)
     named = {"producer": "file", "columns": None}
-    first, second = await asyncio.gather(
-        *[db.add("items", rows[at : at + 3], range(at, at + 3), batch=1 + at // 3, **named)
-          for at in (0, 3)]
-    )  # fmt: skip
+    first = await shared.add("items", rows[:3], range(3), batch=1, **named)
+    second = await shared.add("items", rows[3:], range(3, 6), batch=2, **named)
     assert (first.first_seq, first.last_seq, first.rows, first.duplicate) == (1, 3, 3, False)
     assert (second.first_seq, second.last_seq) == (4, 6)
     async with place.connect() as another:
@@ -111,7 +109,7 @@ async def test_a_named_batch_goes_in_once_from_any_client(place: Place, db: Any)
         with pytest.raises(errors.OutOfOrder) as caught:
             await another.add("items", rows[:1], [9], producer="file", batch=9)
         assert caught.value.details["expected"] == 3
-    assert (await db.describe("items")).last_seq == 6
+    assert (await shared.describe("items")).last_seq == 6
 
 
 @pytest.mark.parametrize("half", [{"producer": "file"}, {"batch": 1}])
@@ -203,13 +201,15 @@ async def test_a_collection_made_anew_takes_rows_of_its_new_kind(db: Any) -> Non
         assert (await db.search("items", [1, 2])).ids == ["a"]
 
 
-async def test_a_collection_made_anew_by_another_client_is_noticed(place: Place, db: Any) -> None:
-    await db.create("items", dim=4, capacity=10)
-    await db.add("items", vectors(1), ids=[1])
-    await db.search("items", [1, 2, 3, 4])
+async def test_a_collection_made_anew_by_another_client_is_noticed(
+    place: Place, shared: Any
+) -> None:
+    await shared.create("items", dim=4, capacity=10)
+    await shared.add("items", vectors(1), ids=[1])
+    await shared.search("items", [1, 2, 3, 4])
     async with place.connect() as other:
         await other.drop("items")
         await other.create("items", dim=2, capacity=10, ids="str")
-    added = await db.add("items", [[1, 2], [3, 4]], ids=["a", "b"])
+    added = await shared.add("items", [[1, 2], [3, 4]], ids=["a", "b"])
     assert added.last_seq == 2
-    assert (await db.search("items", [3, 4], k=1)).ids == ["b"]
+    assert (await shared.search("items", [3, 4], k=1)).ids == ["b"]

@@ -13,11 +13,11 @@ from omendb_ws.client.answers import Row
 from tests.client.common.places import Place, vectors
 
 
-async def test_a_feed_delivers_every_row_that_is_added(place: Place, db: Any) -> None:
-    await db.create("items", dim=4, capacity=5_000, metric="dot", columns={"n": "i64"})
+async def test_a_feed_delivers_every_row_that_is_added(place: Place, shared: Any) -> None:
+    await shared.create("items", dim=4, capacity=5_000, metric="dot", columns={"n": "i64"})
     rows = vectors(1_000)
     seen: list[Row] = []
-    async with asyncio.timeout(20), db.feed("items", include=["metadata", "vector"]) as feed:
+    async with asyncio.timeout(20), shared.feed("items", include=["metadata", "vector"]) as feed:
         async with place.connect() as producer:
             for at in range(0, 1_000, 100):
                 part = slice(at, at + 100)
