@@ -72,7 +72,8 @@ class LocalServer:
             if is_last:
                 self._on_end()
             await asyncio.wait([writer])
-            if not writer.cancelled() and (fault := writer.exception()) is not None:
+            fault = None if writer.cancelled() else writer.exception()
+            if isinstance(fault, Exception):
                 as_error(fault, "sending")
             if is_last:
                 await self._instance.stop()
