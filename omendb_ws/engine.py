@@ -42,6 +42,7 @@ from .feeds import Feeds
 from .journal.interface import Settle
 from .lifecycle import Lifecycle
 from .live import LiveQueries
+from .maps import draw_all
 from .matches import Matches
 from .metrics import Metrics
 from .reads import Reads, refuse_dropped
@@ -57,6 +58,7 @@ from .work import (
     Change,
     Create,
     Delete,
+    Draw,
     Drop,
     Effect,
     Follow,
@@ -94,7 +96,7 @@ EXPIRY_US: Final = 100_000
 _EXPIRY_SECONDS: Final = 0.1
 
 _CHANGES: Final = (Add, Delete, Update, Create, Drop, Follow, Watch, Unfollow)
-_NOTES: Final = (Sent, Measure, Gone, Settled, Stored, Recovered)
+_NOTES: Final = (Sent, Measure, Draw, Gone, Settled, Stored, Recovered)
 _SENT: Final = Sent()
 _STANDING: Final = (Live, Move, Match, Leave)
 
@@ -119,6 +121,7 @@ class Engine:
         self._reads_waiting: deque[Read] = deque()
         self._has_more_reads = False
         self._measures: list[Measure] = []
+        self._draws: list[Draw] = []
         self._sent: deque[Push] = deque()
         self._sent_noted = False
         self._changes = Changes(metrics)
@@ -251,6 +254,8 @@ class Engine:
             self._durability.settled(note)
         elif isinstance(note, Measure):
             self._measures.append(note)
+        elif isinstance(note, Draw):
+            self._draws.append(note)
         elif isinstance(note, Gone):
             self._standing.stop(note.stream)
         elif isinstance(note, Stored):
@@ -270,6 +275,8 @@ class Engine:
         self._standing.catch_up()
         requests += self._do_reads(self._answerable())
         self._measure()
+        self._effects.extend(draw_all(self._draws, self._metrics))
+        self._draws.clear()
         self._effects.extend(self._deliveries.push(self._now_us))
         return requests
 

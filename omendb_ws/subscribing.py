@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from omendb_core.errors import BadRequest, NotFound, TooLarge, Unsupported, WrongEpoch
+from omendb_core.errors import BadRequest, NotFound, TooLarge, WrongEpoch
 from omendb_core.filters import optional
 from omendb_core.live import Standing
 from omendb_core.query import check_dim
@@ -19,6 +19,7 @@ from omendb_core.types import F32
 from . import sizes, work
 from .feeds import Feed
 from .live import LiveQuery
+from .maps import MapSubscription
 from .matches import MatchQuery
 from .subscriptions import StatsSubscription, StreamSubscription, Subscription
 from .wire import messages as wire
@@ -42,10 +43,7 @@ def reader_bytes(k: int | None) -> int:
 
 def subscribe(session: Session, request: wire.Subscribe, size: int) -> None:
     """Begin one subscription, or by SUBSCRIBE several."""
-    starter = _SUBSCRIBERS.get(request.kind)
-    if starter is None:
-        raise Unsupported(f"kind: {request.kind!r} is not supported by this server")
-    starter(session, request, size)
+    _SUBSCRIBERS[request.kind](session, request, size)
 
 
 def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> None:
@@ -172,11 +170,25 @@ def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> No
     session.submit_change(work.Watch(ticket, collection, subscription))
 
 
-_SUBSCRIBERS: Final[dict[str, Callable[[Session, wire.Subscribe, int], None]]] = {
+def _subscribe_map(session: Session, request: wire.Subscribe, size: int) -> None:
+    collection = session.collection(request.collection or "")
+    sub = session.next_sub()
+    taken_bytes = MapSubscription.bytes_for(collection.definition.dim)
+    session.context.catalog.reserve_queries(taken_bytes)
+    subscription = MapSubscription(
+        session, sub, collection, request.sample, request.every_ms, taken_bytes
+    )
+    session.remember(subscription)
+    ticket = session.ticket(request, collection, size, then=subscription.replied)
+    session.submit_change(work.Watch(ticket, collection, subscription))
+
+
+_SUBSCRIBERS: Final[dict[SubscriptionKind, Callable[[Session, wire.Subscribe, int], None]]] = {
     "live": _subscribe_live,
     "match": _subscribe_match,
     "feed": _subscribe_feed,
     "stats": _subscribe_stats,
+    "map": _subscribe_map,
 }
 
 

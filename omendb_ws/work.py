@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .flights import Flight
     from .journal.interface import Log
     from .live import LiveQuery
+    from .maps import MapSubscription
     from .matches import MatchQuery
     from .subscriptions import StatsSubscription
 
@@ -185,11 +186,11 @@ class Follow:
 
 @dataclass(slots=True, eq=False)
 class Watch:
-    """Answer the subscription to a collection's statistics."""
+    """Answer the subscription to a collection's statistics, or to a map of it."""
 
     ticket: Ticket
     collection: Collection
-    subscription: StatsSubscription
+    subscription: StatsSubscription | MapSubscription
 
 
 @dataclass(slots=True, eq=False)
@@ -320,6 +321,13 @@ class Measure:
 
 
 @dataclass(slots=True, eq=False)
+class Draw:
+    """Draw what a map shows next."""
+
+    subscription: MapSubscription
+
+
+@dataclass(slots=True, eq=False)
 class Gone:
     """Nobody reads this stream any more."""
 
@@ -355,7 +363,7 @@ Change: TypeAlias = Create | Add | Delete | Update | Drop | Follow | Watch | Unf
 Standing: TypeAlias = Live | Move | Match | Leave
 PlainRead: TypeAlias = Search | Get | Count | Describe | List | Stats
 Read: TypeAlias = PlainRead | Standing
-Note: TypeAlias = Sent | Measure | Gone | Settled | Stored | Recovered
+Note: TypeAlias = Sent | Measure | Draw | Gone | Settled | Stored | Recovered
 Work: TypeAlias = Change | Read | Note
 
 

@@ -44,6 +44,12 @@ def row_objects(hits: Hits) -> list[bytes]:
     return [form % row for row in zip(*values, strict=True)]
 
 
+def place_objects(hits: Hits, places: F32) -> list[bytes]:
+    """One JSON object for each row of a map: id, seq, and its place float32 (n, 2)."""
+    values = (id_texts(hits.ids), hits.seqs.tolist(), *map(number_texts, places.T.copy()))
+    return [b'{"id":%b,"seq":%d,"x":%b,"y":%b}' % row for row in zip(*values, strict=True)]
+
+
 def id_texts(ids: Ids) -> list[bytes]:
     """Each id as JSON."""
     if isinstance(ids, list):

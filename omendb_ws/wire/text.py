@@ -276,6 +276,12 @@ def encode_rows(rows: Rows) -> bytes:
     )
 
 
+def encode_map(sub: int, version: int, first_seq: int, basis: int, rows: list[bytes]) -> bytes:
+    """One push of a ``map`` subscription; ``rows`` are JSON objects."""
+    head = b'{"event":"map","sub":%d,"version":%d,"first_seq":%d,"basis":%d,"rows":[%b]}'
+    return head % (sub, version, first_seq, basis, b",".join(rows))
+
+
 def decode_incoming(text: str | bytes) -> Reply | ErrorReply | Event:
     """What a client received. Raises BadRequest where it is nothing of the protocol."""
     try:

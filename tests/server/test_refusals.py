@@ -212,14 +212,6 @@ async def test_each_refusal_has_its_code_changes_nothing_and_harms_nothing() -> 
         assert await everything(raw) == before
 
 
-async def test_a_kind_of_subscription_to_come_is_named_as_unsupported() -> None:
-    async with running() as server, client(server) as raw:
-        await raw.create()
-        error = await raw.error("subscribe", kind="map", collection="items")
-        assert error["code"] == "unsupported"
-        assert "map" in error["message"]
-
-
 async def test_only_a_live_query_moves() -> None:
     async with running() as server, client(server) as raw:
         await raw.create()
