@@ -70,6 +70,7 @@ from .work import (
     Move,
     Note,
     PlainRead,
+    PlainSearch,
     Read,
     Recovered,
     Search,
@@ -447,6 +448,8 @@ class Engine:
 
 def _weight(work: Read) -> int:
     """How many query vectors a read counts for."""
+    if isinstance(work, PlainSearch):
+        return work.request.n
     if isinstance(work, Search) and work.query.vectors is not None:
         return len(work.query.vectors)
     if isinstance(work, Live):

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from omendb_core.errors import NotFound, OmenError
 from omendb_core.query import Answer as Hit
-from omendb_core.types import Include
+from omendb_core.query import Query
+from omendb_core.types import I64, Include
 
 from . import answers, sizes
 from .catalog import Collection
 from .changes import refuse_broken
 from .faults import as_error
 from .metrics import Metrics
+from .outbox import binary
 from .statistics import collection_stats
+from .wire import searches as wire
 from .wire.messages import Found, Results
-from .work import Answer, Count, Describe, Get, List, PlainRead, Search, Stats
+from .wire.opcodes import MAX_U32
+from .wire.searches import encode_answers, vectors_of
+from .work import Answer, Count, Describe, Get, List, PlainRead, PlainSearch, Search, Stats
 
 _NOTHING = Include()
 
@@ -41,13 +47,18 @@ class Reads:
         """One answer for each work, in any order."""
         found: list[Answer] = []
         searches: dict[Collection, list[Search]] = {}
+        plain: dict[Collection, list[PlainSearch]] = {}
         for work in works:
-            if isinstance(work, Search):
+            if isinstance(work, PlainSearch):
+                plain.setdefault(work.collection, []).append(work)
+            elif isinstance(work, Search):
                 searches.setdefault(work.collection, []).append(work)
             else:
                 found.append(self._one(work))
         for collection, group in searches.items():
             found.extend(self._searches(collection, group))
+        for collection, alike in plain.items():
+            found.extend(self._plain_searches(collection, alike))
         return found
 
     def _one(self, work: Get | Count | Describe | List | Stats) -> Answer:
@@ -75,6 +86,26 @@ class Reads:
         body = {"version": window.version, "count": window.count(work.filter)}
         return answers.ok(work.ticket, body)
 
+    def _plain_searches(self, collection: Collection, works: list[PlainSearch]) -> list[Answer]:
+        """Answers in bulk; where one is at fault, one by one, so that it says whose fault it is."""
+        asked = [work.request for work in works]
+        try:
+            refuse_dropped(collection)
+            refuse_broken(collection)
+            window = collection.window
+            vectors = vectors_of(asked, window.definition.dim)
+            found = window.search_all(vectors, _each_k(asked))
+            self._metrics.scan_queries.record(len(vectors))
+            now_us = self._clock_us()
+            took_us = [min(max(now_us - work.ticket.arrival_us, 0), MAX_U32) for work in works]
+            frames = encode_answers(asked, window.version, found.counts, found.hits, took_us)
+        except Exception:
+            return self._searches(collection, [_whole(work) for work in works])
+        return [
+            Answer(work.ticket, binary(frame), queries=work.request.n)
+            for work, frame in zip(works, frames, strict=True)
+        ]
+
     def _searches(self, collection: Collection, works: list[Search]) -> list[Answer]:
         try:
             refuse_dropped(collection)
@@ -96,7 +127,7 @@ class Reads:
         try:
             if isinstance(outcome, OmenError):
                 raise outcome
-            took_us = min(max(self._clock_us() - work.ticket.arrival_us, 0), 2**32 - 1)
+            took_us = min(max(self._clock_us() - work.ticket.arrival_us, 0), MAX_U32)
             results = Results(version, outcome.counts, outcome.hits, took_us)
             return answers.results(work.ticket, results, work.is_single, work.is_binary)
         except Exception as error:
@@ -116,6 +147,18 @@ def _get(work: Get) -> Answer:
     if work.include != _NOTHING:
         found, hits = window.get(work.ids, work.include)
     return answers.rows(work.ticket, Found(window.version, found, hits))
+
+
+def _each_k(asked: list[wire.PlainSearch]) -> I64:
+    """The ``k`` of each vector."""
+    each = np.array([one.k for one in asked], np.int64)
+    return each if max(one.n for one in asked) == 1 else np.repeat(each, [one.n for one in asked])
+
+
+def _whole(work: PlainSearch) -> Search:
+    asked = work.request.whole()
+    query = Query(vectors=asked.vectors, k=asked.k)
+    return Search(work.ticket, work.collection, query, is_single=False, is_binary=True)
 
 
 def _queries(work: Search) -> int:

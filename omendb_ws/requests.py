@@ -25,6 +25,7 @@ from .subscribing import move, subscribe, unsubscribe
 from .wire import messages as wire
 from .wire.opcodes import right_for
 from .wire.rows import complete_payloads, parse_ids, parse_rows, parse_updates
+from .wire.searches import PlainSearch
 
 if TYPE_CHECKING:
     from .catalog import Collection
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 _NOTHING = Include()
 
 
-def handle(session: Session, request: wire.Request, request_bytes: int) -> None:
+def handle(session: Session, request: wire.Request | PlainSearch, request_bytes: int) -> None:
     """Answer a request or hand it to the engine. Raises OmenError if it is refused."""
-    op = type(request).__name__.lower()
+    op = request.op
     whole_server = getattr(request, "collection", op) is None
     session.need(right_for(op, whole_server=whole_server))
     _HANDLERS[type(request)](session, request, request_bytes)
@@ -172,6 +173,20 @@ def _search(session: Session, request: wire.Search, size: int) -> None:
     session.submit_read(work.Search(ticket, collection, query, request.single, request.binary))
 
 
+def _plain_search(session: Session, request: PlainSearch, size: int) -> None:
+    collection = session.collection(request.handle)
+    definition = collection.definition
+    reply_bytes = sizes.plain_results_bytes(
+        request.n, request.n * min(request.k, definition.capacity)
+    )
+    is_right = request.dim == definition.dim
+    if not is_right or definition.ids == "str" or reply_bytes > session.max_reply_bytes:
+        _search(session, request.whole(), size)
+        return
+    ticket = session.ticket(request, collection, size, reply_bytes)
+    session.submit_read(work.PlainSearch(ticket, collection, request))
+
+
 def _get(session: Session, request: wire.Get, size: int) -> None:
     collection = session.collection(request.collection)
     definition = collection.definition
@@ -214,6 +229,7 @@ _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     wire.Get: _get,
     wire.Count: _count,
     wire.Search: _search,
+    PlainSearch: _plain_search,
     wire.Stats: _stats,
     wire.Subscribe: subscribe,
     wire.Move: move,

@@ -41,6 +41,7 @@ from .wire import binary as binary_wire
 from .wire import text as text_wire
 from .wire.messages import Auth, Ping, Refusal, Request
 from .wire.opcodes import MAX_U32, PROTOCOL
+from .wire.searches import PlainSearch, read_plain
 from .work import Answer, Change, Lane, Read, Ticket
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Session:
         self.outbox = outbox
         self.principal = principal
         self.lane = Lane()
+        self.max_reply_bytes = context.limits.max_message_bytes
         self.subscriptions: dict[int, Subscription] = {}
         #: Called when the connection has authenticated itself.
         self.on_authenticated: Callable[[], None] = lambda: None
@@ -118,12 +120,12 @@ class Session:
         metrics.received_bytes += len(message)
         if self.outbox.closed:
             return
-        request: Request | Refusal | None = None
+        request: Request | PlainSearch | Refusal | None = None
         op = "invalid"
         try:
             request = self._decode(message)
             if not isinstance(request, Refusal):
-                op = type(request).__name__.lower()
+                op = request.op
             self._refuse_unwanted(request)
             if isinstance(request, Refusal):
                 raise request.error
@@ -134,12 +136,15 @@ class Session:
             self.error(request.id if request is not None else None, as_error(error, op))
         metrics.requests[op] += 1
 
-    def _decode(self, message: str | bytes) -> Request | Refusal:
+    def _decode(self, message: str | bytes) -> Request | PlainSearch | Refusal:
         if isinstance(message, str):
             return text_wire.decode_request(message, self.context.limits)
+        plain = read_plain(message, self.context.limits)
+        if plain is not None:
+            return plain
         return binary_wire.decode_request(message, self.context.limits, self._columns_of)
 
-    def _refuse_unwanted(self, request: Request | Refusal) -> None:
+    def _refuse_unwanted(self, request: Request | PlainSearch | Refusal) -> None:
         """What is refused whatever it says."""
         wait_ms = self._bucket.take(self.context.clock_us())
         if wait_ms:
@@ -170,18 +175,18 @@ class Session:
 
     def ticket(
         self,
-        request: Request,
+        request: Request | PlainSearch,
         collection: Collection | None,
         request_bytes: int,
         reply_bytes: int = ENVELOPE_BYTES,
         then: Callable[[bool], None] | None = None,
     ) -> Ticket:
         """What the engine answers a request by."""
-        limit = self.context.limits.max_message_bytes
+        limit = self.max_reply_bytes
         return Ticket(
             asker=self,
             id=request.id,
-            op=type(request).__name__.lower(),
+            op=request.op,
             collection=collection,
             arrival_us=self.context.clock_us(),
             request_bytes=request_bytes,

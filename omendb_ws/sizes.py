@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from omendb_core.types import Definition, Include
 
-from .wire.opcodes import HEADER_BYTES, Limits
+from .wire.opcodes import ALIGNMENT, HEADER_BYTES, Limits
 
 if TYPE_CHECKING:
     from .catalog import Collection
@@ -69,6 +69,11 @@ def max_hits(
     around = HEADER_BYTES + 8 + 4 * queries if is_binary else len('{"id":0,"ok":{}}')
     room = limits.max_message_bytes - around
     return max(0, room // least_row_bytes(definition, include, is_binary))
+
+
+def plain_results_bytes(queries: int, rows: int) -> int:
+    """RESULTS of so many rows, with numbers for ids and nothing included, takes at most this."""
+    return HEADER_BYTES + 8 + 4 * queries + (8 + 8 + 4) * rows + 2 * (ALIGNMENT - 1)
 
 
 def most_row_bytes(

@@ -19,6 +19,7 @@ from omendb_core.query import Query
 from omendb_core.types import F32, Ids, Include
 
 from .outbox import Message
+from .wire import searches as wire
 
 if TYPE_CHECKING:
     from .catalog import Catalog, Collection
@@ -217,6 +218,15 @@ class Search:
 
 
 @dataclass(slots=True, eq=False)
+class PlainSearch:
+    """A search with nothing but vectors and ``k``."""
+
+    ticket: Ticket
+    collection: Collection
+    request: wire.PlainSearch
+
+
+@dataclass(slots=True, eq=False)
 class Get:
     """Rows by id."""
 
@@ -361,7 +371,7 @@ class Recovered:
 
 Change: TypeAlias = Create | Add | Delete | Update | Drop | Follow | Watch | Unfollow
 Standing: TypeAlias = Live | Move | Match | Leave
-PlainRead: TypeAlias = Search | Get | Count | Describe | List | Stats
+PlainRead: TypeAlias = Search | PlainSearch | Get | Count | Describe | List | Stats
 Read: TypeAlias = PlainRead | Standing
 Note: TypeAlias = Sent | Measure | Draw | Gone | Settled | Stored | Recovered
 Work: TypeAlias = Change | Read | Note

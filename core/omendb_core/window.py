@@ -33,10 +33,10 @@ from .ids import make_ids
 from .kernels.scan import Scan, choose
 from .live import Standing
 from .metadata import from_metadata
-from .query import NOTHING, Answer, Query, search
+from .query import NOTHING, Answer, Query, search, search_all
 from .replay import Checkpoint, KeptRows, replay
 from .ring import Ring, pack
-from .types import I64, U64, Bool1, Definition, Hits, Ids, Include, WindowLimits
+from .types import F32, I64, U64, Bool1, Definition, Hits, Ids, Include, WindowLimits
 
 #: How many seqs one step of ``read`` looks at: bounds the work of a filter that passes few rows.
 READ_SPAN_ROWS = 16_384
@@ -315,6 +315,10 @@ class Window:
     def search(self, queries: list[Query]) -> list[Answer | OmenError]:
         """Exact top-k of every query, in one scan; an error in the place of a bad one."""
         return search(self, queries)
+
+    def search_all(self, vectors: F32, k: I64) -> Answer:
+        """Exact top-k of all live rows for many vectors; see ``query.search_all``."""
+        return search_all(self, vectors, k)
 
     def count(self, filter_: Filter | None = None) -> int:
         """How many live rows pass the filter."""

@@ -48,3 +48,44 @@ def test_each_search_is_answered_as_if_it_were_alone(metric: Metric) -> None:
             assert outcome.hits.scores is not None
             assert one.hits.scores is not None
             assert outcome.hits.scores.tobytes() == one.hits.scores.tobytes()
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+@pytest.mark.parametrize("filled", [0, 3, 60])
+def test_plain_searches_are_answered_as_others_are(metric: Metric, filled: int) -> None:
+    random = np.random.default_rng(filled)
+    window = Window(Definition(5, 50, metric=metric))
+    for seq in range(filled):
+        row = random.normal(size=(1, 5)).astype(np.float32)
+        batch = RowBatch(row, np.array([seq], np.uint64))
+        window.apply(window.admit_add(AddRequest(batch), seq))  # type: ignore[arg-type]
+    if filled == 60:
+        window.apply(window.admit_delete(np.array([20, 59], np.uint64), 99))  # type: ignore[arg-type]
+    vectors = random.normal(size=(4, 5)).astype(np.float32)
+    k = np.array([1, 7, 50, 900], np.int64)
+    found = window.search_all(vectors, k)
+    ends = np.cumsum(found.counts)
+    for place in range(4):
+        (alone,) = window.search([Query(vectors[place : place + 1], k=int(k[place]))])
+        assert isinstance(alone, Answer)
+        here = slice(int(ends[place] - found.counts[place]), int(ends[place]))
+        for mine, other in zip(
+            (found.hits.ids, found.hits.seqs, found.hits.scores),
+            (alone.hits.ids, alone.hits.seqs, alone.hits.scores),
+            strict=True,
+        ):
+            assert isinstance(mine, np.ndarray)
+            assert isinstance(other, np.ndarray)
+            assert mine[here].tobytes() == other.tobytes()
+
+
+def test_a_plain_search_at_fault_is_refused() -> None:
+    window = Window(Definition(2, 5))
+    k = np.ones(2, np.int64)
+    for vectors, error in (
+        (np.ones((2, 3), np.float32), DimMismatch),
+        (np.array([[1, 1], [0, 0]], np.float32), ZeroNorm),
+        (np.array([[1, 1], [np.inf, 0]], np.float32), NonFinite),
+    ):
+        with pytest.raises(error):
+            window.search_all(vectors, k)
