@@ -12,10 +12,12 @@
  *          r + 128 of dimension 4 i + j of row 16 g + n; 128, which is 0, beyond dim. So 64 bytes
  *          are 4 dimensions of 16 rows: what the dot-product instructions take.
  * factors  float32 (groups, 3, 16), 64-byte aligned, of each row:
- *          [0] s       0 where y is 0
- *          [1] under l2 at least |e|; else at least |s r|
- *          [2] under l2 at most |s r|² - [1]²; else at least |e|
- *          With these scan.c leaves rows out. Slots never written hold anything.
+ *          [0] s, the scale; 0 where r is 0
+ *          [1] at least |s r|; under l2 at least |e|
+ *          [2] at least |e|; under l2 |s r|² - [1]², less something: 2**-19 (|s r|² + [1]²) at least,
+ *              2**-17 of that at most
+ *          With these bounds.c leaves rows out. A row of [1] = infinity, [2] = 0 is never left out.
+ *          Slots never written hold zeros.
  */
 #ifndef OMENDB_SHADOW_H
 #define OMENDB_SHADOW_H
@@ -28,6 +30,8 @@
 #define STEP_DIMS 4
 #define STEP_BYTES (GROUP_ROWS * STEP_DIMS)
 #define FACTORS 3
+/* Windows of more dimensions have no shadow: what is argued of roundings holds up to here. */
+#define OMENDB_MAX_DIM 4096
 
 typedef struct {
     uint8_t *codes;

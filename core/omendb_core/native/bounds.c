@@ -1,0 +1,153 @@
+/* Why no row is missed.
+ *
+ * A row is x, a query q, float32 both; D is the decided score. With the centre c (all zeros at first)
+ * a row is kept as y = x - c = s r + e, and shadow.h says what its factors are at least. A query is
+ * quantised here: q = t p + f, or under l2 w = q - c = t p + f; p integers, t > 0. d = p.r, the tiles'
+ * D, is exact (at most 4096 * 255 * 127 < 2**31). All else here is float64, and what that loses is
+ * covered by factors (1 + 2**-40): dims are at most 4096, so sums of dim terms lose 2**-41 of the sum
+ * of their magnitudes. `query_prepare` refuses what may over- or underflow.
+ *
+ * dot, cosine.  x.q = c.q + y.q, and  y.q = s t d + (s r).f + e.q,  so
+ *
+ *     |x.q - c.q - s t d| <= |s r| |f| + |e| |q|.                                         (1)
+ *
+ * A row cannot reach T if  c.q + s t d + [1] |f| + [2] |q| < T.  Divided by t, that is the tiles' test,
+ * with alpha = |f| / t, beta = |q| / t, theta = (T - c.q) / t.
+ *
+ * l2.  Distances, as |x - q| = |y - w|:  ||y - w| - |s r - t p|| <= |e| + |f|.            (2)
+ * A row cannot reach T = -A² if  |s r - t p| > A + |f| + |e|.  Squared, with B = A + |f|:
+ *
+ *     |s r|² + |t p|² - 2 s t d > B² + 2 B |e| + |e|²,  that is
+ *     s d + |e| B / t - (|s r|² - |e|²) / 2t < (|t p|² - B²) / 2t:
+ *
+ * the tiles' test again, alpha = B / t, beta = -1 / 2t. (Better than the bound for products wherever
+ * the nearest are nearer than the origin.)
+ *
+ * What float32 loses in the tiles' test, with u = 2**-24: d to float32, the product with s, two fused
+ * steps, and alpha, beta rounded: less than 8 u (|s d| + |[1] alpha| + |[2] beta|). Of these
+ *   - [1] alpha, and [2] beta where it is positive: both are made larger by 2**-19 of themselves;
+ *   - |s d| <= |s r| |p|: under dot alpha is made larger by 2**-20 |p|, as [1] >= |s r|;
+ *     under l2, |s r| |p| <= (|s r|² + |t p|²) / 2t: theta is made smaller by 2**-20 |t p|² / 2t, and
+ *     [2] is smaller than |s r|² - |e|² by 2**-19 (|s r|² + |e|²) and more, which covers |[2] beta| too.
+ * theta itself is lowered by 2**-22 of itself for being rounded.
+ *
+ * D against T: D is the real score but for float64 sums and one rounding to float32. So D >= T means
+ * that the real one is at least T - 2**-22 |T| - 2**-140; float64 sums lose 2**-40 |x| |q|, and
+ * |x| <= |s r| + |e| + |c|: the first two are in the 2**-19 above, |c| |q| 2**-38 is `lost`.
+ */
+#include "bounds.h"
+
+#include <math.h>
+
+#define LEAST 0x1p-30
+#define MOST 0x1p30
+#define WIDER (1.0 + 0x1p-40)
+#define F32_LOSS 0x1p-22
+#define TINY 0x1p-140
+/* No finite row comes near this, so it stands for an infinity that float32 sums can take. */
+#define BEYOND 0x1p120
+/* Adding this rounds to an integer. */
+#define ROUNDER 0x1.8p52
+
+bool query_prepare(
+    const omendb_shadow *shadow, const float *values, int32_t *codes, int32_t *start,
+    omendb_query *query)
+{
+    const float *centre = shadow->centre;
+    size_t dim = shadow->dim;
+    double moved[OMENDB_MAX_DIM];
+    double most = 0, square = 0, offset = 0, centre_square = 0;
+    for (size_t i = 0; i < dim; i++) {
+        double value = values[i];
+        moved[i] = shadow->is_l2 ? value - centre[i] : value;
+        most = fmax(most, fabs(moved[i]));
+        square += moved[i] * moved[i];
+        offset += value * centre[i];
+        centre_square += (double)centre[i] * centre[i];
+    }
+    if (!(most == 0 || (most >= LEAST && most <= MOST)))
+        return false;
+    double scale = most == 0 ? 1 : most / 127, inverse = 1 / scale, errors = 0;
+    int64_t sum = 0, squares = 0;
+    for (size_t step = 0; step < shadow_steps(dim); step++) {
+        uint32_t packed = 0;
+        for (size_t j = 0; j < STEP_DIMS; j++) {
+            size_t i = step * STEP_DIMS + j;
+            if (i >= dim)
+                break;
+            double rounded = (moved[i] * inverse + ROUNDER) - ROUNDER;
+            double error = moved[i] - rounded * scale;
+            errors += error * error;
+            int32_t p = (int32_t)rounded;
+            sum += p;
+            squares += p * p;
+            packed |= (uint32_t)(uint8_t)p << (8 * j);
+        }
+        codes[step] = (int32_t)packed;
+    }
+    *start = (int32_t)(-128 * sum);
+    query->is_l2 = shadow->is_l2;
+    query->scale = scale;
+    query->length = sqrt(square) * WIDER;
+    /* An error is off by 2**-52 of its value at most. */
+    query->error = sqrt(errors) * WIDER + query->length * 0x1p-50;
+    query->codes = sqrt((double)squares) * WIDER;
+    query->square = scale * scale * (double)squares;
+    query->offset = shadow->is_l2 ? 0 : offset;
+    query->lost = shadow->is_l2 ? 0 : sqrt(centre_square) * query->length * 0x1p-38;
+    return true;
+}
+
+static float within_reach(double theta)
+{
+    theta -= fabs(theta) * F32_LOSS;
+    return (float)fmin(fmax(theta, -BEYOND), BEYOND);
+}
+
+void query_aim(const omendb_query *query, float threshold, float *alpha, float *beta, float *theta)
+{
+    double scale = query->scale, least = threshold - fabs((double)threshold) * F32_LOSS - TINY;
+    if (query->is_l2) {
+        /* No score is above 0, so a larger threshold leaves out nothing that 0 does not. */
+        double reach = least == -INFINITY ? 0 : sqrt(fmax(0, -least)) * WIDER + query->error;
+        double square = query->square * (1 - 0x1p-20) - reach * reach * WIDER;
+        *alpha = (float)(reach / scale * (1 + 0x1p-18));
+        *beta = (float)(-0.5 / scale);
+        *theta = least == -INFINITY ? (float)-BEYOND : within_reach(square * 0.5 / scale);
+    } else {
+        *alpha = (float)((query->error / scale + 0x1p-20 * query->codes) * (1 + 0x1p-18));
+        *beta = (float)(query->length / scale * (1 + 0x1p-18));
+        *theta = within_reach((least - query->offset - query->lost) / scale);
+    }
+}
+
+/* An interval of float32 numbers around one of float64 numbers. */
+static omendb_interval rounded(double lower, double upper)
+{
+    omendb_interval found;
+    found.lower = (float)(lower - fabs(lower) * F32_LOSS - TINY);
+    found.upper = (float)(upper + fabs(upper) * F32_LOSS + TINY);
+    return found;
+}
+
+omendb_interval query_interval(
+    const omendb_query *query, float scale, float one, float two, int32_t dot)
+{
+    if (one == INFINITY)
+        return (omendb_interval){-INFINITY, INFINITY};
+    double product = (double)scale * query->scale * dot;
+    if (!query->is_l2) {
+        double error = (one * query->error + two * query->length + fabs(product) * 0x1p-40) * WIDER;
+        double middle = product + query->offset;
+        error += query->lost + one * query->length * 0x1p-38;
+        return rounded(middle - error, middle + error);
+    }
+    double one_square = (double)one * one;
+    double least = two + one_square, most = (least + one_square * 0x1p-16) * (1 + 0x1p-16);
+    least += query->square - 2 * product, most += query->square - 2 * product;
+    double loss = (fabs(two) + one_square + query->square) * 0x1p-40;
+    double around = (one + query->error) * WIDER;
+    double nearest = fmax(0, sqrt(fmax(0, least - loss)) - around);
+    double farthest = sqrt(fmax(0, most + loss)) * WIDER + around;
+    return rounded(-farthest * farthest * WIDER, -nearest * nearest * (1 - 0x1p-40));
+}

@@ -1,0 +1,36 @@
+/* What the shadow can tell of scores: which rows to leave out, and between what a score lies. */
+#ifndef OMENDB_BOUNDS_H
+#define OMENDB_BOUNDS_H
+
+#include "tiles.h"
+
+/* One query beside its codes; see bounds.c for what the names stand for. */
+typedef struct {
+    bool is_l2;
+    double scale;   /* t, above 0 */
+    double length;  /* at least |q|, under l2 |w| */
+    double error;   /* at least |f| */
+    double codes;   /* at least |p| */
+    double square;  /* |t p|², rounded */
+    double offset;  /* c.q, rounded; 0 under l2 */
+    double lost;    /* what may be lost in offset, and in a decided score for the centre's sake */
+} omendb_query;
+
+typedef struct {
+    float lower, upper;
+} omendb_interval;
+
+/* Quantise a query float32 [dim], as a scan got it: its codes [steps], and the rest. False if its
+ * magnitude is beyond what the shadow can take. */
+bool query_prepare(
+    const omendb_shadow *shadow, const float *values, int32_t *codes, int32_t *start,
+    omendb_query *query);
+
+/* Set what the tiles leave rows out by: those that surely score less than threshold. */
+void query_aim(const omendb_query *query, float threshold, float *alpha, float *beta, float *theta);
+
+/* What the score of a row lies between, by its factors and D. */
+omendb_interval query_interval(
+    const omendb_query *query, float scale, float one, float two, int32_t dot);
+
+#endif

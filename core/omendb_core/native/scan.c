@@ -1,0 +1,362 @@
+/* The best rows of a ring for many queries: the shadow finds candidates, the definition decides.
+ *
+ * The outer loop runs over tiles of 64 rows, the newest first, the inner one over the queries, so
+ * that a tile stays in the first cache for all of them, and memory is read once. What passes a tile
+ * is looked at row by row: its bounds raise the query's threshold at once, and so the next tile is
+ * aimed better. A few dozen rows a query are left in the end, and scored.
+ *
+ * Queries take part in a pass: those whose masks hold most groups of 16 rows together, the others
+ * with those of the same mask, over the groups that this holds.
+ *
+ * A query of which the bounds tell too little is given up: the caller answers it in another way.
+ */
+#include "scan.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a query takes of a pass, over what reading memory takes (34 and 76 us of 110 at 100,000 x 128);
+ * see worth_a_pass. */
+#define SHARED_COST 0.45
+#define READING_COST 1.0
+
+typedef struct {
+    size_t asked; /* which of the call's queries */
+    size_t mask;
+    omendb_query query;
+    omendb_candidates candidates;
+    bool given_up;
+} Seeker;
+
+typedef struct {
+    const omendb_scan *scan;
+    omendb_queries queries; /* in the order of seekers */
+    Seeker *seekers;        /* [count], those of a pass one after the other */
+    size_t *order;          /* [count] by asked: the place among seekers */
+    uint32_t *groups;       /* [groups of the ring] of the pass at hand, newest first */
+    size_t group_count;
+    uint64_t *rows_of; /* [mask_count] how many rows each mask holds */
+    size_t *groups_of; /* [mask_count] and how many groups */
+    bool *is_alone;    /* [mask_count] whether it makes a pass of its own */
+} Work;
+
+static inline unsigned group_bits(const uint64_t *mask, size_t group)
+{
+    return (unsigned)(mask[group / TILE_GROUPS] >> (group % TILE_GROUPS * GROUP_ROWS)) & 0xffff;
+}
+
+static inline const uint64_t *mask_at(const omendb_scan *scan, size_t mask)
+{
+    return scan->masks + mask * scan->words;
+}
+
+static void count_mask(const omendb_scan *scan, size_t mask, uint64_t *rows, size_t *groups)
+{
+    const uint64_t *words = mask_at(scan, mask);
+    uint64_t found = 0;
+    size_t there = 0;
+    for (size_t i = 0; i < scan->words; i++) {
+        uint64_t word = words[i];
+        if (word == 0)
+            continue;
+        found += (uint64_t)__builtin_popcountll(word);
+        for (int g = 0; g < TILE_GROUPS; g++)
+            there += (word >> (g * GROUP_ROWS) & 0xffff) != 0;
+    }
+    *rows = found;
+    *groups = there;
+}
+
+/* Whether `asking` queries of a mask with a share of all groups are faster off by themselves. */
+static bool worth_a_pass(double share, size_t asking)
+{
+    return share * (SHARED_COST + READING_COST / (double)asking) < SHARED_COST;
+}
+
+/* -- setting out --------------------------------------------------------------------------------*/
+
+static void free_work(Work *work)
+{
+    if (work->seekers != NULL)
+        for (size_t i = 0; i < work->scan->count; i++)
+            candidates_free(&work->seekers[i].candidates);
+    free(work->seekers);
+    free(work->queries.codes);
+    free(work->queries.starts);
+    free(work->queries.alpha);
+    free(work->order);
+    free(work->groups);
+    free(work->rows_of);
+    free(work->groups_of);
+    free(work->is_alone);
+}
+
+static bool get_memory(Work *work)
+{
+    size_t count = work->scan->count, masks = work->scan->mask_count;
+    size_t steps = work->queries.steps = shadow_steps(work->scan->shadow.dim);
+    work->seekers = calloc(count, sizeof *work->seekers);
+    work->queries.codes = malloc(count * steps * sizeof(int32_t));
+    work->queries.starts = malloc(count * sizeof(int32_t));
+    work->queries.alpha = malloc(3 * count * sizeof(float));
+    work->queries.beta = work->queries.alpha + count;
+    work->queries.theta = work->queries.beta + count;
+    work->order = malloc(count * sizeof *work->order);
+    work->groups = malloc(work->scan->words * TILE_GROUPS * sizeof *work->groups);
+    work->rows_of = calloc(masks, sizeof *work->rows_of);
+    work->groups_of = calloc(masks, sizeof *work->groups_of);
+    work->is_alone = calloc(masks, sizeof *work->is_alone);
+    return work->seekers && work->queries.codes && work->queries.starts && work->queries.alpha &&
+           work->order && work->groups && work->rows_of && work->groups_of && work->is_alone;
+}
+
+/* Which masks make a pass of their own; order: queries of the common pass first, then by mask. */
+static void plan(Work *work)
+{
+    const omendb_scan *scan = work->scan;
+    size_t groups = (scan->used + GROUP_ROWS - 1) / GROUP_ROWS, place = 0;
+    for (size_t mask = 0; mask < scan->mask_count; mask++) {
+        size_t asking = 0;
+        for (size_t i = 0; i < scan->count; i++)
+            asking += (size_t)scan->mask_of[i] == mask;
+        count_mask(scan, mask, &work->rows_of[mask], &work->groups_of[mask]);
+        work->is_alone[mask] =
+            asking > 0 && groups > 0 &&
+            worth_a_pass((double)work->groups_of[mask] / (double)groups, asking);
+    }
+    for (size_t i = 0; i < scan->count; i++)
+        if (!work->is_alone[scan->mask_of[i]])
+            work->order[i] = place++;
+    for (size_t mask = 0; mask < scan->mask_count; mask++)
+        for (size_t i = 0; work->is_alone[mask] && i < scan->count; i++)
+            if ((size_t)scan->mask_of[i] == mask)
+                work->order[i] = place++;
+}
+
+static void aim(const Work *work, size_t place)
+{
+    const Seeker *seeker = &work->seekers[place];
+    const omendb_queries *queries = &work->queries;
+    query_aim(
+        &seeker->query, seeker->candidates.threshold, queries->alpha + place, queries->beta + place,
+        queries->theta + place);
+}
+
+static bool prepare(Work *work, size_t asked)
+{
+    const omendb_scan *scan = work->scan;
+    size_t place = work->order[asked];
+    Seeker *seeker = &work->seekers[place];
+    seeker->asked = asked;
+    seeker->mask = (size_t)scan->mask_of[asked];
+    uint64_t rows = work->rows_of[seeker->mask];
+    uint64_t k = (uint64_t)scan->k[asked] < rows ? (uint64_t)scan->k[asked] : rows;
+    const float *values = scan->queries + asked * scan->shadow.dim;
+    seeker->given_up = !query_prepare(
+        &scan->shadow, values, work->queries.codes + place * work->queries.steps,
+        work->queries.starts + place, &seeker->query);
+    if (!candidates_begin(
+            &seeker->candidates, k > 0 ? (size_t)k : 1, scan->min_scores[asked], (size_t)rows))
+        return false;
+    if (!seeker->given_up)
+        aim(work, place);
+    return true;
+}
+
+/* -- a pass -------------------------------------------------------------------------------------*/
+
+/* The groups that any of the masks of seekers first ... stop - 1 holds, the newest first. */
+static void find_groups(Work *work, size_t first, size_t stop)
+{
+    const omendb_scan *scan = work->scan;
+    size_t groups = (scan->used + GROUP_ROWS - 1) / GROUP_ROWS;
+    size_t newest = (scan->rows.oldest + scan->rows.slots - 1) % scan->rows.slots / GROUP_ROWS;
+    work->group_count = 0;
+    for (size_t i = 0; i < groups; i++) {
+        size_t group = i <= newest ? newest - i : groups + newest - i;
+        unsigned bits = 0;
+        for (size_t place = first; place < stop && bits == 0; place++) {
+            /* As a rule queries of a pass have the same mask. */
+            if (place > first && work->seekers[place].mask == work->seekers[place - 1].mask)
+                continue;
+            bits = group_bits(mask_at(scan, work->seekers[place].mask), group);
+        }
+        if (bits != 0)
+            work->groups[work->group_count++] = (uint32_t)group;
+    }
+}
+
+/* Rows of a tile; places beyond the last group repeat it, and have no bits in any mask. */
+typedef struct {
+    omendb_tile_rows rows;
+    uint32_t groups[TILE_GROUPS];
+    size_t count;
+} Tile;
+
+static void set_tile(const Work *work, size_t at, Tile *tile)
+{
+    const omendb_shadow *shadow = &work->scan->shadow;
+    size_t left = work->group_count - at;
+    tile->count = left < TILE_GROUPS ? left : TILE_GROUPS;
+    for (size_t g = 0; g < TILE_GROUPS; g++) {
+        /* Ascending, as memory is read fastest. */
+        uint32_t group = work->groups[at + (g < tile->count ? tile->count - 1 - g : 0)];
+        tile->groups[g] = group;
+        tile->rows.codes[g] = shadow->codes + group * work->queries.steps * STEP_BYTES;
+        tile->rows.factors[g] = shadow->factors + group * (FACTORS * GROUP_ROWS);
+    }
+}
+
+static uint64_t tile_mask(const Tile *tile, const uint64_t *mask)
+{
+    uint64_t bits = 0;
+    for (size_t g = 0; g < tile->count; g++)
+        bits |= (uint64_t)group_bits(mask, tile->groups[g]) << (g * GROUP_ROWS);
+    return bits;
+}
+
+/* Offer the rows of `hits`. False if there is no memory. */
+static bool take(Work *work, size_t place, const Tile *tile, uint64_t hits, const int32_t *dots)
+{
+    Seeker *seeker = &work->seekers[place];
+    float before = seeker->candidates.threshold;
+    while (hits != 0) {
+        size_t bit = (size_t)__builtin_ctzll(hits), group = bit / GROUP_ROWS, row = bit % GROUP_ROWS;
+        hits &= hits - 1;
+        const float *factors = tile->rows.factors[group] + row;
+        omendb_interval score = query_interval(
+            &seeker->query, factors[0], factors[GROUP_ROWS], factors[2 * GROUP_ROWS], dots[bit]);
+        size_t slot = tile->groups[group] * (size_t)GROUP_ROWS + row;
+        omendb_offered offered = candidates_offer(&seeker->candidates, slot, score);
+        if (offered == NO_MEMORY)
+            return false;
+        if (offered == GIVEN_UP) {
+            seeker->given_up = true;
+            return true;
+        }
+    }
+    if (seeker->candidates.threshold != before)
+        aim(work, place);
+    return true;
+}
+
+static void swap_places(Work *work, size_t a, size_t b)
+{
+    if (a == b)
+        return;
+    omendb_queries *queries = &work->queries;
+    Seeker seeker = work->seekers[a];
+    work->seekers[a] = work->seekers[b];
+    work->seekers[b] = seeker;
+    work->order[work->seekers[a].asked] = a;
+    work->order[work->seekers[b].asked] = b;
+    /* b's tile state goes to a; a's is not needed any more. */
+    size_t bytes = queries->steps * sizeof *queries->codes;
+    memcpy(queries->codes + a * queries->steps, queries->codes + b * queries->steps, bytes);
+    queries->starts[a] = queries->starts[b];
+    queries->alpha[a] = queries->alpha[b];
+    queries->beta[a] = queries->beta[b];
+    queries->theta[a] = queries->theta[b];
+}
+
+/* Move seekers that are given up behind the others; where those end. */
+static size_t leave_out_given_up(Work *work, size_t first, size_t stop)
+{
+    for (size_t place = first; place < stop;) {
+        if (work->seekers[place].given_up)
+            swap_places(work, place, --stop);
+        else
+            place++;
+    }
+    return stop;
+}
+
+static bool pass(Work *work, size_t first, size_t stop)
+{
+    const omendb_scan *scan = work->scan;
+    int32_t dots[TILE_QUERIES][TILE_ROWS];
+    uint64_t hits[TILE_QUERIES], mask = 0;
+    find_groups(work, first, stop);
+    stop = leave_out_given_up(work, first, stop);
+    for (size_t at = 0; at < work->group_count && first < stop; at += TILE_GROUPS) {
+        Tile tile;
+        bool gave_up = false;
+        set_tile(work, at, &tile);
+        size_t parts = (stop - first + TILE_QUERIES - 1) / TILE_QUERIES;
+        for (size_t part = 0, from = first; part < parts; part++) {
+            size_t count = (stop - from + parts - part - 1) / (parts - part);
+            scan->kernel->tile(&tile.rows, &work->queries, from, count, hits, dots);
+            for (size_t i = 0; i < count; i++) {
+                Seeker *seeker = &work->seekers[from + i];
+                if (from + i == first || seeker->mask != seeker[-1].mask)
+                    mask = tile_mask(&tile, mask_at(scan, seeker->mask));
+                if ((hits[i] & mask) == 0)
+                    continue;
+                if (!take(work, from + i, &tile, hits[i] & mask, dots[i]))
+                    return false;
+                gave_up |= seeker->given_up;
+            }
+            from += count;
+        }
+        if (gave_up)
+            stop = leave_out_given_up(work, first, stop);
+    }
+    return true;
+}
+
+/* -- the whole ----------------------------------------------------------------------------------*/
+
+static bool all_passes(Work *work)
+{
+    size_t count = work->scan->count;
+    for (size_t first = 0, stop; first < count; first = stop) {
+        bool alone = work->is_alone[work->seekers[first].mask];
+        size_t mask = work->seekers[first].mask;
+        for (stop = first + 1; stop < count; stop++) {
+            const Seeker *seeker = &work->seekers[stop];
+            if (alone ? seeker->mask != mask : work->is_alone[seeker->mask])
+                break;
+        }
+        if (!pass(work, first, stop))
+            return false;
+    }
+    return true;
+}
+
+static int64_t decide(Work *work)
+{
+    const omendb_scan *scan = work->scan;
+    int64_t total = 0;
+    for (size_t asked = 0; asked < scan->count; asked++) {
+        Seeker *seeker = &work->seekers[work->order[asked]];
+        if (seeker->given_up) {
+            scan->counts[asked] = GIVEN_UP_COUNT;
+            continue;
+        }
+        const float *query = scan->queries + asked * scan->shadow.dim;
+        int64_t found = candidates_decide(
+            &seeker->candidates, &scan->rows, query, scan->slots + total, scan->scores + total);
+        if (found < 0)
+            return -1;
+        scan->counts[asked] = (uint32_t)found;
+        total += found;
+    }
+    return total;
+}
+
+int64_t omendb_top_k(const omendb_scan *scan)
+{
+    Work work = {.scan = scan};
+    int64_t total = -1;
+    bool fine = get_memory(&work);
+    if (fine) {
+        plan(&work);
+        for (size_t i = 0; i < scan->count && fine; i++)
+            fine = prepare(&work, i);
+    }
+    if (fine && all_passes(&work))
+        total = decide(&work);
+    free_work(&work);
+    return total;
+}

@@ -1,0 +1,31 @@
+/* The best rows of a ring for many queries; see scan.c. */
+#ifndef OMENDB_SCAN_H
+#define OMENDB_SCAN_H
+
+#include "candidates.h"
+#include "tiles.h"
+
+/* What a count says of a query that the shadow tells too little about. */
+#define GIVEN_UP_COUNT UINT32_MAX
+
+typedef struct {
+    const omendb_kernel *kernel;
+    omendb_shadow shadow;
+    omendb_rows rows;
+    size_t used;          /* slots written so far */
+    const float *queries; /* [count][dim] */
+    size_t count;
+    const int64_t *k;         /* [count] */
+    const float *min_scores;  /* [count] */
+    const uint64_t *masks;    /* [mask_count][words] */
+    size_t mask_count, words; /* words: of 64 slots, tail bits 0 */
+    const int64_t *mask_of;   /* [count] */
+    uint32_t *counts;         /* out [count] */
+    int64_t *slots;           /* out [sum of k], query after query */
+    float *scores;            /* out [sum of k] */
+} omendb_scan;
+
+/* Answer; the number of rows in slots and scores, or -1 if there is no memory. */
+int64_t omendb_top_k(const omendb_scan *scan);
+
+#endif

@@ -1,0 +1,60 @@
+/* The innermost loop: a few queries against 64 rows of the shadow, in registers.
+ *
+ * For each instruction set there is one file, tile_*.c, with one function; all give the same bits,
+ * so one suite holds them all to the reference. A row passes a query unless
+ *
+ *     fma([2], beta, fma([1], alpha, s * (float) D)) < theta         (float32; see bounds.c)
+ *
+ * where D is the sum of r p over the dimensions, and [1], [2] and s the row's factors. "Unless": NaN,
+ * which comes of infinite factors, passes.
+ */
+#ifndef OMENDB_TILES_H
+#define OMENDB_TILES_H
+
+#include "shadow.h"
+
+#define TILE_GROUPS 4
+#define TILE_ROWS (TILE_GROUPS * GROUP_ROWS)
+#define TILE_QUERIES 6
+
+/* Queries as the tiles take them; arrays of all of them, one after the other. */
+typedef struct {
+    size_t steps;
+    int32_t *codes;  /* [queries][steps]: four integers p of -127 ... 127 each, first in the low byte */
+    int32_t *starts; /* -128 times the sum of p: codes of rows are r + 128 */
+    float *alpha;
+    float *beta;
+    float *theta;
+} omendb_queries;
+
+typedef struct {
+    const uint8_t *codes[TILE_GROUPS];
+    const float *factors[TILE_GROUPS];
+} omendb_tile_rows;
+
+/* Bit 16 g + n of hits[i]: row n of group g passes query first + i. Where there is a hit, dots[i] are
+ * that query's D with all 64 rows. 1 <= count <= TILE_QUERIES. */
+typedef void (*omendb_tile)(
+    const omendb_tile_rows *rows, const omendb_queries *queries, size_t first, size_t count,
+    uint64_t *hits, int32_t (*dots)[TILE_ROWS]);
+
+void tile_portable(
+    const omendb_tile_rows *rows, const omendb_queries *queries, size_t first, size_t count,
+    uint64_t *hits, int32_t (*dots)[TILE_ROWS]);
+#if defined(__x86_64__)
+void tile_avx512(
+    const omendb_tile_rows *rows, const omendb_queries *queries, size_t first, size_t count,
+    uint64_t *hits, int32_t (*dots)[TILE_ROWS]);
+#endif
+
+/* tiles.c: the kernels that this build has and this processor can run, best first. */
+typedef struct {
+    const char *name;
+    omendb_tile tile;
+} omendb_kernel;
+
+/* The kernel of a name, or NULL; `at`: the at-th one of all, NULL beyond the last. */
+const omendb_kernel *omendb_kernel_named(const char *name);
+const omendb_kernel *omendb_kernel_at(size_t at);
+
+#endif
