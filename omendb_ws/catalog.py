@@ -72,7 +72,7 @@ class Collection:
         self.durability = durability
         self.window = window
         self.definition: Definition = window.definition
-        self.reserved_bytes = reserved_bytes(window.definition)
+        self.reserved_bytes = window.nbytes
         self.epoch = epoch or secrets.token_hex(8)
         self.counts = Counts()
         self.rates = Rates(now_seconds, self.rate_counters())
@@ -178,7 +178,7 @@ class Catalog:
                 f"durability: {durability!r} needs a data directory, and this server has none;"
                 " start it with --data-dir DIRECTORY (the setting data_dir)"
             )
-        self._refuse_over_budget(tenant, reserved_bytes(definition))
+        self._refuse_over_budget(tenant, reserved_bytes(definition, self._scan))
         collection = Collection(
             tenant, create.collection, durability, self._window(definition), now_seconds
         )
@@ -211,7 +211,7 @@ class Catalog:
 
     def reserve_window(self, definition: Definition) -> Window:
         """An empty window for a held collection, and memory set aside for it. Quota."""
-        wanted_bytes = reserved_bytes(definition)
+        wanted_bytes = reserved_bytes(definition, self._scan)
         self._refuse_over_memory(wanted_bytes, "this window takes")
         window = self._window(definition)
         self.reserved_bytes += wanted_bytes
@@ -219,7 +219,7 @@ class Catalog:
 
     def release_window(self, window: Window) -> None:
         """Give back what ``reserve_window`` set aside."""
-        self.reserved_bytes -= reserved_bytes(window.definition)
+        self.reserved_bytes -= window.nbytes
 
     def restore(self, collection: Collection) -> None:
         """A held collection is back; the memory of its window is set aside already."""
@@ -246,8 +246,9 @@ class Catalog:
         try:
             return Window(definition, self.window_limits, self._scan)
         except MemoryError:
+            wanted_bytes = reserved_bytes(definition, self._scan)
             raise Quota(
-                f"capacity: the machine has no {reserved_bytes(definition)} bytes for this window"
+                f"capacity: the machine has no {wanted_bytes} bytes for this window"
             ) from None
 
     def _refuse_over_budget(self, tenant: str, wanted_bytes: int) -> None:

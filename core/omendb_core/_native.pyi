@@ -1,6 +1,6 @@
 """Types of the C extension, which is not there where nothing could compile it (``native.py``)."""
 
-from .types import F32, F64, I64, U32, U64
+from .types import F32, F64, I64, U8, U32, U64
 
 def features() -> list[str]:
     """Names of what the processor has, of that which a kernel can use."""
@@ -28,3 +28,27 @@ def append(
     rows: F32,
     ids: U64 | None,
 ) -> tuple[bytes, bytes]: ...
+def kernels() -> list[str]:
+    """Variants of the scan that this machine can run, best first."""
+
+def shadow_write(
+    codes: U8, factors: F32, centre: F32, slots: int, is_l2: bool, first: int, rows: F32
+) -> None: ...
+def top_k(
+    kernel: str,
+    lanes: str,
+    codes: U8,
+    factors: F32,
+    centre: F32,
+    is_l2: bool,
+    vectors: F32,
+    last_seq: int,
+    queries: F32,
+    k: I64,
+    min_scores: F32,
+    masks: U64,
+    mask_of: I64,
+    counts: U32,
+    slots: I64,
+    scores: F32,
+) -> int: ...

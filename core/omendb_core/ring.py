@@ -12,14 +12,16 @@ Knows vectors and seqs; nothing of ids, metadata, metrics or changes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from . import score
+from .memory import ALIGNMENT_BYTES, aligned_zeros
+from .shadow import Shadow
 from .types import F32, F64, I64, U64, Bool1
 
-_ALIGNMENT_BYTES: Final = 64
 _WORD_BITS: Final = 64
 
 
@@ -28,13 +30,15 @@ class Ring:
 
     ``vectors`` float32 (capacity, dim), 64-byte aligned; ``norms`` float32 (capacity,), within
     ``norm_error`` of the true ones; ``live_words`` as ``types`` says. Slots never written hold
-    zeros. Readers share these arrays; only the methods here write them.
+    zeros. Readers share these arrays; only the methods here write them. ``shadow`` is kept with
+    them, if there is one.
     """
 
-    def __init__(self, capacity: int, dim: int) -> None:
+    def __init__(self, capacity: int, dim: int, shadow: Shadow | None = None) -> None:
         self.capacity = capacity
         self.dim = dim
-        self.vectors: F32 = _aligned_zeros(capacity * dim).reshape(capacity, dim)
+        self.vectors: F32 = aligned_zeros((capacity, dim), np.float32)
+        self.shadow = shadow
         self.norms: F32 = np.zeros(capacity, np.float32)
         self.live_words: U64 = np.zeros(words_for(capacity), np.uint64)
         self.last_seq = 0
@@ -49,12 +53,13 @@ class Ring:
     @property
     def nbytes(self) -> int:
         """Bytes reserved, committed or not."""
-        return self.bytes_for(self.capacity, self.dim)
+        return self.bytes_for(self.capacity, self.dim, has_shadow=self.shadow is not None)
 
     @staticmethod
-    def bytes_for(capacity: int, dim: int) -> int:
+    def bytes_for(capacity: int, dim: int, *, has_shadow: bool) -> int:
         """Bytes that a ring of this size reserves."""
-        return capacity * (dim + 1) * 4 + _ALIGNMENT_BYTES + words_for(capacity) * 8
+        shadow_bytes = Shadow.bytes_for(capacity, dim) if has_shadow else 0
+        return capacity * (dim + 1) * 4 + ALIGNMENT_BYTES + words_for(capacity) * 8 + shadow_bytes
 
     @property
     def used(self) -> int:
@@ -107,14 +112,23 @@ class Ring:
             self.norms[start:stop] = _norms(part)
             _set_range(self.live_words, start, stop)
             taken += stop - start
-        self.last_seq += len(vectors)
-        self.rows += len(vectors)
+        self.took(len(vectors), 0)
         return _slots_in(pieces)
 
     def took(self, came: int, left: int) -> None:
         """So many rows were written as the next seqs, and so many killed, by ``native.append``."""
+        pieces = self._pieces(self.last_seq + 1, came)
         self.last_seq += came
         self.rows += came - left
+        self._shade(pieces)
+
+    def _shade(self, pieces: Sequence[tuple[int, int]]) -> None:
+        """Keep what was written to ranges of slots in the shadow too."""
+        if self.shadow is None:
+            return
+        for start, stop in pieces:
+            self.shadow.write(start, self.vectors[start:stop])
+        self.shadow.note_written(sum(b - a for a, b in pieces), self.vectors[: self.used])
 
     def restore(self, slots: I64, vectors: F32) -> None:
         """Copy rows of seqs up to ``last_seq`` in that a log brings late; their slots are dead."""
@@ -122,6 +136,7 @@ class Ring:
         self.norms[slots] = _norms(vectors)
         np.bitwise_or.at(self.live_words, slots >> 6, np.uint64(1) << (slots & 63).view(np.uint64))
         self.rows += len(slots)
+        self._shade([(slot, slot + 1) for slot in slots.tolist()])
 
     def kill(self, slots: I64) -> None:
         """Clear the live bits of ``slots``, which are live and distinct."""
@@ -234,10 +249,3 @@ def _joined(parts: list[I64]) -> I64:
     if len(parts) == 1:
         return parts[0]
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
-
-
-def _aligned_zeros(count: int) -> F32:
-    """Return float32 zeros (count,) at a 64-byte boundary; pages are committed on first touch."""
-    raw = np.zeros(count * 4 + _ALIGNMENT_BYTES, np.uint8)
-    offset = -raw.ctypes.data % _ALIGNMENT_BYTES
-    return raw[offset : offset + count * 4].view(np.float32)

@@ -30,7 +30,7 @@ from .errors import NotFound, OmenError, Quota
 from .filters import Filter, evaluate
 from .ids import bytes_for as ids_bytes_for
 from .ids import make_ids
-from .kernels.scan import Scan, choose
+from .kernels.scan import Scan, choose, has_shadow, shadow_for
 from .live import Standing
 from .metadata import from_metadata
 from .query import NOTHING, Answer, Query, search, search_all
@@ -55,7 +55,8 @@ class Window:
         self.limits = limits or WindowLimits()
         self.scan = scan or choose()
         self.admission = Admission(definition, self.limits)
-        self.ring = Ring(definition.capacity, definition.dim)
+        shadow = shadow_for(self.scan, definition)
+        self.ring = Ring(definition.capacity, definition.dim, shadow)
         self.ids = make_ids(definition.ids, self.ring)
         self.columns = Columns(definition.columns, definition.capacity)
         self.payloads = Payloads(definition.capacity)
@@ -88,7 +89,7 @@ class Window:
     @property
     def nbytes(self) -> int:
         """Bytes reserved, payloads not counted."""
-        return reserved_bytes(self.definition)
+        return reserved_bytes(self.definition, self.scan)
 
     @property
     def payload_bytes(self) -> int:
@@ -405,10 +406,11 @@ class Window:
         assert not any(self.payloads.of(dead)), "a dead row keeps its payload"
 
 
-def reserved_bytes(definition: Definition) -> int:
+def reserved_bytes(definition: Definition, scan: Scan) -> int:
     """What a window of this definition takes, payloads not counted, in bytes."""
+    shadowed = has_shadow(scan, definition)
     return (
-        Ring.bytes_for(definition.capacity, definition.dim)
+        Ring.bytes_for(definition.capacity, definition.dim, has_shadow=shadowed)
         + ids_bytes_for(definition.ids, definition.capacity)
         + Columns.bytes_for(definition.columns, definition.capacity)
         + (8 + 8) * definition.capacity  # times; versions of updates, once there are any

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from omendb_core.kernels import scan
 
 from omendb_ws.auth import Keyring
 from omendb_ws.cli.serve import BLAS_VARIABLES
@@ -39,7 +40,7 @@ def test_the_version_names_the_kernel_and_the_event_loop() -> None:
     finished = omendb_ws("--version", OMENDB_EVENT_LOOP="asyncio")
     assert finished.returncode == 0
     assert finished.stdout.startswith("omendb-ws ")
-    assert finished.stdout.endswith("(kernel reference, event loop asyncio)\n")
+    assert finished.stdout.endswith(f"(kernel {scan.names()[0]}, event loop asyncio)\n")
     assert finished.stderr == ""
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from omendb_core import score
+from omendb_core import native, score
+from omendb_core.kernels.scan import TopK
 from omendb_core.ring import Ring
+from omendb_core.shadow import Shadow
 from omendb_core.types import F32, METRICS, Metric
 
 Rng = np.random.Generator
@@ -23,6 +25,22 @@ def make_ring(vectors: F32, capacity: int | None = None) -> Ring:
         ring.append(part)
     ring.check()
     return ring
+
+
+def give_shadow(ring: Ring, metric: Metric) -> None:
+    """Let the ring keep a shadow for ``metric`` from now on, if a kernel here can use one."""
+    if native.is_there:
+        ring.shadow = Shadow(ring.capacity, ring.dim, is_l2=metric == "l2")
+        ring.shadow.write(0, ring.vectors[: ring.used])
+        ring.shadow.note_written(ring.last_seq, ring.vectors[: ring.used])
+
+
+def assert_same(found: TopK, expected: TopK) -> None:
+    """The same answers to the bit, in arrays of the same types."""
+    assert [a.dtype for a in found] == [np.uint32, np.int64, np.float32]
+    assert found.counts.tolist() == expected.counts.tolist()
+    assert found.slots.tolist() == expected.slots.tolist()
+    assert found.scores.tobytes() == expected.scores.tobytes()
 
 
 def normal(rng: Rng, count: int, dim: int) -> F32:

@@ -3,15 +3,27 @@ import importlib
 from collections.abc import Callable, Iterator
 
 import pytest
+from omendb_core import native
 from omendb_core.kernels import blas, scan
 
 
 def test_the_kernel_can_be_chosen_by_name_or_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMENDB_KERNEL", raising=False)
+    assert scan.choose().name == scan.names()[0]
+    for name in scan.names():
+        monkeypatch.delenv("OMENDB_KERNEL", raising=False)
+        assert scan.choose(name).name == name
+        monkeypatch.setenv("OMENDB_KERNEL", name)
+        assert scan.choose().name == name
+
+
+def test_without_the_extension_there_is_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMENDB_KERNEL", raising=False)
+    monkeypatch.setattr(native, "is_there", False)
+    assert scan.names() == ["reference"]
     assert scan.choose().name == "reference"
-    assert scan.choose("reference").name == "reference"
-    monkeypatch.setenv("OMENDB_KERNEL", "reference")
-    assert scan.choose().name == "reference"
+    with pytest.raises(ValueError, match=r"'portable'.*there is: reference$"):
+        scan.choose("portable")
 
 
 def test_an_unknown_kernel_is_refused_with_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from omendb_core.ring import Ring, pack, unpack, words_for
+from omendb_core.shadow import Shadow
 from omendb_core.types import F32
 
 
@@ -241,7 +242,11 @@ def test_check_finds_what_is_wrong() -> None:
 def test_its_size_is_known_before_it_is_made() -> None:
     ring = Ring(1000, 20)
     held = ring.vectors.nbytes + ring.norms.nbytes + ring.live_words.nbytes
-    assert held <= Ring.bytes_for(1000, 20) == ring.nbytes <= held + 64
+    assert held <= Ring.bytes_for(1000, 20, has_shadow=False) == ring.nbytes <= held + 64
+    shadow = Shadow(1000, 20, is_l2=False)
+    held += shadow.codes.nbytes + shadow.factors.nbytes + shadow.centre.nbytes
+    ring = Ring(1000, 20, shadow)
+    assert held <= Ring.bytes_for(1000, 20, has_shadow=True) == ring.nbytes <= held + 3 * 64
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

@@ -15,7 +15,15 @@ from omendb_core.ring import Ring, pack, unpack
 from omendb_core.types import F32, I64, METRICS, U64, Metric
 
 from tests.core import exact
-from tests.core.hard_data import CASES, make_ring, normal, rows_of, some_of
+from tests.core.hard_data import (
+    CASES,
+    assert_same,
+    give_shadow,
+    make_ring,
+    normal,
+    rows_of,
+    some_of,
+)
 
 
 def assert_exact(
@@ -27,19 +35,18 @@ def assert_exact(
     masks: U64 | None = None,
     mask_of: list[int] | None = None,
 ) -> scan.TopK:
-    """Hold the kernel against the scores of all rows; return its answer."""
+    """Hold every kernel against the scores of all rows; return the answer."""
     count = len(queries)
     ks: I64 = np.broadcast_to(np.array(k, np.int64), count).copy()
     least = np.array(min_scores or [-np.inf] * count, np.float32)
     words = ring.live_words[None] if masks is None else masks
     owners = np.array(mask_of or [0] * count, np.int64)
-    found = ReferenceScan().top_k(ring, metric, queries, ks, least, words, owners)
     expected = exact.top_k(ring, metric, queries, ks, least, words, owners)
-    assert (found.counts.dtype, found.slots.dtype) == (np.uint32, np.int64)
-    assert found.counts.tolist() == expected.counts.tolist()
-    assert found.slots.tolist() == expected.slots.tolist()
-    assert found.scores.tobytes() == expected.scores.tobytes()
-    return found
+    give_shadow(ring, metric)
+    for name in scan.names():
+        found = scan.choose(name).top_k(ring, metric, queries, ks, least, words, owners)
+        assert_same(found, expected)
+    return expected
 
 
 @dataclass(frozen=True)
@@ -258,7 +265,8 @@ def test_a_query_is_answered_alike_alone_and_in_any_batch(metric: Metric) -> Non
 def test_one_kernel_serves_several_threads_and_batches_of_any_size() -> None:
     rng = np.random.default_rng(22)
     ring = make_ring(normal(rng, 4000, 20))
-    kernel = ReferenceScan()
+    give_shadow(ring, "l2")
+    kernel = scan.choose()
     batches = [normal(rng, count, 20) for count in (1, 60, 3, 1, 17, 33, 2, 64)]
 
     def answer(top_k: Callable[..., scan.TopK], queries: F32) -> list[list[float]]:

@@ -245,7 +245,7 @@ def test_the_most_of_a_row_is_more_than_the_longest_row_takes(
 
 
 def test_the_budget_is_the_sum_of_what_is_there() -> None:
-    one = reserved_bytes(Definition(4, 100, metric="dot"))
+    one = reserved_bytes(Definition(4, 100, metric="dot"), choose())
     catalog = Catalog(Limits(max_memory_bytes=3 * one), choose(), "memory", False)
 
     def create(name: str, tenant: str = "t", **fields: Any) -> Any:

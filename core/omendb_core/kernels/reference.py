@@ -22,7 +22,7 @@ from ..ring import Ring, unpack
 from ..types import F32, I64, U64, Bool1, Metric
 from .bounds import Bounds
 from .candidates import Candidates, Pairs, kth_largest, near_kth_largest, newest_of_ties
-from .scan import TopK
+from .scan import REFERENCE, TopK
 
 # Measured on 100,000 x 128 float32, k = 10, one core of a noisy two-core Zen 5, beside the bare
 # product of the same shape, in us a query; batches of 1, 8, 64, 256:
@@ -100,7 +100,8 @@ _SCRATCH: Final = _Scratch()
 class ReferenceScan:
     """The scan in numpy; any number of threads and rings may share one."""
 
-    name = "reference"
+    name = REFERENCE
+    keeps_shadow = False
 
     def top_k(
         self,

@@ -7,13 +7,14 @@ the order (score descending, seq descending). They differ in speed only.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
+from .. import native
 from ..ring import Ring
-from ..types import F32, I64, U32, U64, Metric
+from ..shadow import MAX_DIM, Shadow
+from ..types import F32, I64, U32, U64, Definition, Metric
 
-#: Names that ``choose`` takes, best first.
-KERNELS = ("reference",)
+REFERENCE: Final = "reference"
 
 
 class TopK(NamedTuple):
@@ -33,7 +34,12 @@ class Scan(Protocol):
 
     @property
     def name(self) -> str:
-        """As in ``KERNELS``."""
+        """As in ``names``."""
+        ...
+
+    @property
+    def keeps_shadow(self) -> bool:
+        """Whether it is fast only over rings that keep a shadow."""
         ...
 
     def top_k(
@@ -55,14 +61,32 @@ class Scan(Protocol):
         ...
 
 
+def names() -> list[str]:
+    """The kernels that run here, best first: those of the C extension, then the one in numpy."""
+    return [*(native.compiled.kernels() if native.is_there else ()), REFERENCE]
+
+
 def choose(name: str | None = None) -> Scan:
     """Return the kernel ``name``, else the one that ``OMENDB_KERNEL`` names, else the best one.
 
-    Raises ValueError, which lists the choices, for an unknown name.
+    Raises ValueError, which lists the choices, for one that is unknown or does not run here.
     """
-    name = name or os.environ.get("OMENDB_KERNEL") or KERNELS[0]
-    if name not in KERNELS:
-        raise ValueError(f"no scan kernel is named {name!r}; there is: {', '.join(KERNELS)}")
-    from .reference import ReferenceScan  # it imports this module
+    from .reference import ReferenceScan  # they import this module
+    from .shadowed import ShadowedScan
 
-    return ReferenceScan()
+    name = name or os.environ.get("OMENDB_KERNEL") or names()[0]
+    if name not in names():
+        raise ValueError(f"no scan kernel is named {name!r} here; there is: {', '.join(names())}")
+    return ReferenceScan() if name == REFERENCE else ShadowedScan(name)
+
+
+def shadow_for(scan: Scan, definition: Definition) -> Shadow | None:
+    """The shadow that a ring of this definition keeps for ``scan``."""
+    if not has_shadow(scan, definition):
+        return None
+    return Shadow(definition.capacity, definition.dim, is_l2=definition.metric == "l2")
+
+
+def has_shadow(scan: Scan, definition: Definition) -> bool:
+    """Whether a ring of this definition keeps one."""
+    return scan.keeps_shadow and definition.dim <= MAX_DIM

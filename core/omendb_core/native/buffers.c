@@ -17,6 +17,7 @@ static bool is_of_type(const Py_buffer *view, char type)
     case I64: kinds = "lq"; break;
     case U64: kinds = "LQ"; break;
     case U32: kinds = "IL", bytes = 4; break;
+    case U8: kinds = "B", bytes = 1; break;
     }
     if (*format == '@' || *format == '=' || *format == '<')
         format++;

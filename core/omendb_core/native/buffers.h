@@ -14,7 +14,7 @@ typedef struct {
 } taken_arrays;
 
 /* Types of elements. */
-enum { F32 = 'f', F64 = 'd', I64 = 'i', U64 = 'u', U32 = 'w' };
+enum { F32 = 'f', F64 = 'd', I64 = 'i', U64 = 'u', U32 = 'w', U8 = 'b' };
 
 /* An array of elements of one type, C-contiguous. */
 typedef struct {

@@ -14,6 +14,9 @@ static PyMethodDef methods[] = {
     {"ids_remove", native_ids_remove, METH_VARARGS, NULL},
     {"first_duplicate", native_first_duplicate, METH_VARARGS, NULL},
     {"append", native_append, METH_VARARGS, NULL},
+    {"kernels", native_kernels, METH_NOARGS, NULL},
+    {"shadow_write", native_shadow_write, METH_VARARGS, NULL},
+    {"top_k", native_top_k, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -36,4 +36,9 @@ PyObject *native_first_duplicate(PyObject *module, PyObject *arguments);
 /* append.c: one add. */
 PyObject *native_append(PyObject *module, PyObject *arguments);
 
+/* search.c: the shadow written, and scanned. */
+PyObject *native_kernels(PyObject *module, PyObject *arguments);
+PyObject *native_shadow_write(PyObject *module, PyObject *arguments);
+PyObject *native_top_k(PyObject *module, PyObject *arguments);
+
 #endif

@@ -166,24 +166,21 @@ static bool prepare(Work *work, size_t asked)
 
 /* -- a pass -------------------------------------------------------------------------------------*/
 
-/* The groups that any of the masks of seekers first ... stop - 1 holds, the newest first. */
+/* The groups that any of the masks of seekers first ... stop - 1 holds, by words, the newest first. */
 static void find_groups(Work *work, size_t first, size_t stop)
 {
     const omendb_scan *scan = work->scan;
-    size_t groups = (scan->used + GROUP_ROWS - 1) / GROUP_ROWS;
-    size_t newest = (scan->rows.oldest + scan->rows.slots - 1) % scan->rows.slots / GROUP_ROWS;
+    size_t words = (scan->used + TILE_ROWS - 1) / TILE_ROWS;
+    size_t newest = (scan->rows.oldest + scan->rows.slots - 1) % scan->rows.slots / TILE_ROWS;
     work->group_count = 0;
-    for (size_t i = 0; i < groups; i++) {
-        size_t group = i <= newest ? newest - i : groups + newest - i;
-        unsigned bits = 0;
-        for (size_t place = first; place < stop && bits == 0; place++) {
-            /* As a rule queries of a pass have the same mask. */
-            if (place > first && work->seekers[place].mask == work->seekers[place - 1].mask)
-                continue;
-            bits = group_bits(mask_at(scan, work->seekers[place].mask), group);
-        }
-        if (bits != 0)
-            work->groups[work->group_count++] = (uint32_t)group;
+    for (size_t i = 0; i < words; i++) {
+        size_t word = i <= newest ? newest - i : words + newest - i;
+        uint64_t bits = 0;
+        for (size_t place = first; place < stop && bits != UINT64_MAX; place++)
+            bits |= mask_at(scan, work->seekers[place].mask)[word];
+        for (size_t g = TILE_GROUPS; g-- > 0 && bits != 0;)
+            if (bits >> (g * GROUP_ROWS) & 0xffff)
+                work->groups[work->group_count++] = (uint32_t)(word * TILE_GROUPS + g);
     }
 }
 
@@ -192,6 +189,7 @@ typedef struct {
     omendb_tile_rows rows;
     uint32_t groups[TILE_GROUPS];
     size_t count;
+    bool is_word; /* the four groups of one word of the masks */
 } Tile;
 
 static void set_tile(const Work *work, size_t at, Tile *tile)
@@ -206,11 +204,15 @@ static void set_tile(const Work *work, size_t at, Tile *tile)
         tile->rows.codes[g] = shadow->codes + group * work->queries.steps * STEP_BYTES;
         tile->rows.factors[g] = shadow->factors + group * (FACTORS * GROUP_ROWS);
     }
+    tile->is_word = tile->count == TILE_GROUPS && tile->groups[0] % TILE_GROUPS == 0 &&
+                    tile->groups[TILE_GROUPS - 1] == tile->groups[0] + TILE_GROUPS - 1;
 }
 
 static uint64_t tile_mask(const Tile *tile, const uint64_t *mask)
 {
     uint64_t bits = 0;
+    if (tile->is_word)
+        return mask[tile->groups[0] / TILE_GROUPS];
     for (size_t g = 0; g < tile->count; g++)
         bits |= (uint64_t)group_bits(mask, tile->groups[g]) << (g * GROUP_ROWS);
     return bits;

@@ -1,0 +1,172 @@
+/* The scan for Python: arrays in, arrays out. kernels/native.py says what they are. */
+#include "buffers.h"
+#include "scan.h"
+
+/* kernels() -> names of the kernels that this machine can run, best first. */
+PyObject *native_kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
+{
+    PyObject *names = PyList_New(0);
+    const omendb_kernel *kernel;
+    for (size_t at = 0; names != NULL && (kernel = omendb_kernel_at(at)) != NULL; at++) {
+        PyObject *name = PyUnicode_FromString(kernel->name);
+        if (name == NULL || PyList_Append(names, name) < 0)
+            Py_CLEAR(names);
+        Py_XDECREF(name);
+    }
+    return names;
+}
+
+/* The arrays of a shadow for a ring of so many slots, whose rows have centre's dimensions. */
+static bool take_shadow(
+    taken_arrays *taken, PyObject *codes, PyObject *factors, PyObject *centre, Py_ssize_t slots,
+    int is_l2, omendb_shadow *out)
+{
+    array taken_codes, taken_factors, taken_centre;
+    if (!take_array(taken, centre, "centre", F32, -1, TO_READ, &taken_centre))
+        return false;
+    Py_ssize_t dim = taken_centre.count;
+    if (dim < 1 || dim > OMENDB_MAX_DIM || slots < 1 || slots >= UINT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "centre, slots: not a size that a shadow has");
+        return false;
+    }
+    Py_ssize_t groups = (slots + TILE_ROWS - 1) / TILE_ROWS * TILE_GROUPS;
+    Py_ssize_t group_bytes = (Py_ssize_t)shadow_steps((size_t)dim) * STEP_BYTES;
+    Py_ssize_t group_factors = FACTORS * GROUP_ROWS;
+    if (!take_array(taken, codes, "codes", U8, groups * group_bytes, TO_READ, &taken_codes) ||
+        !take_array(taken, factors, "factors", F32, groups * group_factors, TO_READ, &taken_factors))
+        return false;
+    if ((uintptr_t)taken_codes.data % STEP_BYTES || (uintptr_t)taken_factors.data % STEP_BYTES) {
+        PyErr_SetString(PyExc_ValueError, "codes, factors: not at a 64-byte boundary");
+        return false;
+    }
+    out->codes = taken_codes.data;
+    out->factors = taken_factors.data;
+    out->centre = taken_centre.data;
+    out->dim = (size_t)dim;
+    out->slots = (size_t)slots;
+    out->is_l2 = is_l2 != 0;
+    return true;
+}
+
+/* shadow_write(codes, factors, centre, slots, is_l2, first, rows): rows into the slots from first on. */
+PyObject *native_shadow_write(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *codes, *factors, *centre, *row_object, *result = NULL;
+    Py_ssize_t slots, first;
+    int is_l2;
+    taken_arrays taken = {0};
+    omendb_shadow shadow;
+    row_array rows;
+    if (!PyArg_ParseTuple(
+            arguments, "OOOnpnO", &codes, &factors, &centre, &slots, &is_l2, &first, &row_object))
+        return NULL;
+    if (!take_shadow(&taken, codes, factors, centre, slots, is_l2, &shadow) ||
+        !take_rows(&taken, row_object, "rows", &rows))
+        goto done;
+    if ((size_t)rows.dim != shadow.dim || (rows.stride != rows.dim && rows.count > 1) || first < 0 ||
+        first > slots - rows.count) {
+        PyErr_SetString(PyExc_ValueError, "rows: not rows of this shadow, or not for these slots");
+        goto done;
+    }
+    PyThreadState *state = let_go_for(rows.count * rows.dim);
+    shadow_write(&shadow, (size_t)first, rows.data, (size_t)rows.count);
+    come_back(state);
+    result = Py_NewRef(Py_None);
+done:
+    give_back(&taken);
+    return result;
+}
+
+static bool are_sound(const omendb_scan *scan, Py_ssize_t wanted_most, Py_ssize_t used_words)
+{
+    int64_t wanted = 0;
+    if ((Py_ssize_t)scan->words < used_words)
+        return PyErr_SetString(PyExc_ValueError, "masks: too short for the ring"), false;
+    for (size_t i = 0; i < scan->count; i++) {
+        if (scan->mask_of[i] < 0 || (size_t)scan->mask_of[i] >= scan->mask_count)
+            return PyErr_SetString(PyExc_IndexError, "mask_of: beyond the masks"), false;
+        if (scan->k[i] < 1 || scan->k[i] > wanted_most - wanted)
+            return PyErr_SetString(PyExc_ValueError, "k: below 1, or no room for as many"), false;
+        wanted += scan->k[i];
+    }
+    return true;
+}
+
+/* The rows of the ring, and what is asked of them. Arrays are in the order of the arguments. */
+static bool take_question(
+    taken_arrays *taken, PyObject *const *objects, unsigned long long last_seq, omendb_scan *scan)
+{
+    row_array vectors, queries;
+    array k, min_scores, masks, mask_of, counts, slots, scores;
+    if (!take_rows(taken, objects[0], "vectors", &vectors) ||
+        !take_rows(taken, objects[1], "queries", &queries) ||
+        !take_array(taken, objects[2], "k", I64, queries.count, TO_READ, &k) ||
+        !take_array(taken, objects[3], "min_scores", F32, queries.count, TO_READ, &min_scores) ||
+        !take_array(taken, objects[4], "masks", U64, -1, TO_READ, &masks) ||
+        !take_array(taken, objects[5], "mask_of", I64, queries.count, TO_READ, &mask_of) ||
+        !take_array(taken, objects[6], "counts", U32, queries.count, TO_WRITE, &counts) ||
+        !take_array(taken, objects[7], "slots", I64, -1, TO_WRITE, &slots) ||
+        !take_array(taken, objects[8], "scores", F32, slots.count, TO_WRITE, &scores))
+        return false;
+    size_t capacity = scan->shadow.slots, dim = scan->shadow.dim;
+    size_t words = (capacity + TILE_ROWS - 1) / TILE_ROWS;
+    if ((size_t)vectors.count != capacity || (size_t)vectors.dim != dim ||
+        (size_t)queries.dim != dim || vectors.stride != vectors.dim ||
+        (queries.stride != queries.dim && queries.count > 1)) {
+        PyErr_SetString(PyExc_ValueError, "vectors, queries: of another shape than the shadow");
+        return false;
+    }
+    scan->used = last_seq < capacity ? (size_t)last_seq : capacity;
+    scan->rows.vectors = vectors.data;
+    scan->rows.slots = capacity;
+    scan->rows.dim = dim;
+    scan->rows.oldest = (size_t)(last_seq % capacity);
+    scan->rows.is_l2 = scan->shadow.is_l2;
+    scan->queries = queries.data;
+    scan->count = (size_t)queries.count;
+    scan->k = k.data;
+    scan->min_scores = min_scores.data;
+    scan->masks = masks.data;
+    scan->words = words;
+    scan->mask_count = (size_t)masks.count / words;
+    scan->mask_of = mask_of.data;
+    scan->counts = counts.data;
+    scan->slots = slots.data;
+    scan->scores = scores.data;
+    return are_sound(scan, slots.count, (Py_ssize_t)words);
+}
+
+/* top_k(kernel, lanes, codes, factors, centre, is_l2, vectors, last_seq, queries, k, min_scores, masks,
+ * mask_of, counts, slots, scores) -> how many slots and scores were written. */
+PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    const char *kernel, *lanes;
+    PyObject *codes, *factors, *centre, *objects[9];
+    unsigned long long last_seq;
+    int is_l2;
+    taken_arrays taken = {0};
+    omendb_scan scan = {0};
+    int64_t total = -1;
+    if (!PyArg_ParseTuple(
+            arguments, "ssOOOpOKOOOOOOOO", &kernel, &lanes, &codes, &factors, &centre, &is_l2,
+            &objects[0], &last_seq, &objects[1], &objects[2], &objects[3], &objects[4], &objects[5],
+            &objects[6], &objects[7], &objects[8]))
+        return NULL;
+    scan.kernel = omendb_kernel_named(kernel);
+    if (scan.kernel == NULL)
+        return PyErr_Format(PyExc_ValueError, "kernel: this machine has no %s", kernel);
+    scan.rows.lanes = take_lanes(lanes);
+    if (scan.rows.lanes == NULL)
+        return NULL;
+    Py_ssize_t slots = PyObject_Length(objects[0]);
+    if (slots < 0 || !take_shadow(&taken, codes, factors, centre, slots, is_l2, &scan.shadow) ||
+        !take_question(&taken, objects, last_seq, &scan)) {
+        give_back(&taken);
+        return NULL;
+    }
+    PyThreadState *state = let_go_for((Py_ssize_t)(scan.used * scan.shadow.dim));
+    total = omendb_top_k(&scan);
+    come_back(state);
+    give_back(&taken);
+    return total < 0 ? PyErr_NoMemory() : PyLong_FromLongLong(total);
+}
