@@ -1,0 +1,248 @@
+"""Reading a log back: which segments there are, what they hold, and where the log ends.
+
+The newest segment with a valid opening is the *last*; each opening names the segment before it and
+where that one ends, which chains them back to the first that is still there. What no opening names
+was being made when the process stopped, and holds nothing.
+
+**Damaged or torn.** A record that is not valid, at offset o, is damage if something says that it
+was flushed: its segment is not the last (the next one's opening was written after its flush), or a
+valid header behind it says ``flushed_to`` > o. Then the log is refused, and nothing is touched.
+Otherwise it is the torn end of what was being written: it is cut off there.
+
+Only reads. Opening the log for writing again is ``reopening``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+from omendb_core.change import AddChange
+from omendb_core.replay import KeptRows
+from omendb_core.types import WindowLimits
+
+from .contents import Malformed, Opening, is_logged, logged_of, opening_of
+from .coverage import Coverage
+from .files import Files, read_all
+from .interface import Damaged, Logged, Progress, Torn
+from .records import (
+    FORMAT,
+    HEADER_BYTES,
+    MAGIC,
+    Header,
+    Type,
+    end_of_data,
+    headers_after,
+    payload,
+    read_header,
+)
+from .segments import Segment, segments_in
+from .tracker import Tracker
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A segment whose opening is valid; ``size`` of the file, ``start`` of its first change."""
+
+    segment: Segment
+    opening: Opening
+    size: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The segments of a log, oldest first; ``strays`` are files that no opening names."""
+
+    opened: tuple[Opened, ...]
+    strays: tuple[Segment, ...]
+
+    @property
+    def last(self) -> Opened:
+        """The newest one."""
+        return self.opened[-1]
+
+
+def read_chain(files: Files, directory: str) -> Chain:
+    """Find the segments of a log by their openings. Raises Damaged, or StorageFailed."""
+    try:
+        segments = segments_in(files, directory)
+    except OSError as error:
+        raise Damaged(f"it cannot be read: {error.strerror}", directory, 0) from error
+    if not segments:
+        raise Damaged("there is no segment", directory, 0)
+    for segment in reversed(segments):
+        found = _open(files, segment)
+        if found is not None:
+            return _chain_back(files, segments, found)
+        _refuse_claims(files, segment, is_first=segment is segments[0])
+    raise Damaged("there is no segment", directory, 0)
+
+
+def _chain_back(files: Files, segments: list[Segment], last: Opened) -> Chain:
+    by_number = {segment.number: segment for segment in segments}
+    opened = [last]
+    while (previous := opened[-1].opening.previous) is not None:
+        number, end = previous
+        segment = by_number.get(number)
+        if segment is None:
+            break
+        found = _open(files, segment)
+        if found is None:
+            raise Damaged("its opening is not what was written", segment.path, 0)
+        if found.size < end:
+            raise Damaged(f"it ends here, and once had {end} bytes", segment.path, found.size)
+        opened.append(found)
+    named = {one.segment for one in opened}
+    strays = tuple(one for one in segments if one not in named)
+    return Chain(tuple(reversed(opened)), strays)
+
+
+def _open(files: Files, segment: Segment) -> Opened | None:
+    """The segment with its opening; None if that is not valid."""
+    fd = _attempt(lambda: files.open(segment.path), segment)
+    try:
+        size = _attempt(lambda: files.size(fd), segment)
+        head = _attempt(lambda: read_all(files, fd, HEADER_BYTES), segment)
+        _refuse_other_format(head, segment)
+        header = read_header(memoryview(head), segment.seed, 0)
+        if header is None or header.type is not Type.OPEN:
+            return None
+        start = HEADER_BYTES + header.payload_bytes
+        data = memoryview(_attempt(lambda: read_all(files, fd, start), segment))
+    finally:
+        files.close(fd)
+    text = payload(data, header, segment.seed, 0)
+    if text is None:
+        return None
+    try:
+        return Opened(segment, opening_of(header, text), size, start)
+    except Malformed as error:
+        raise Damaged(str(error), segment.path, 0) from error
+
+
+def _refuse_other_format(head: bytearray, segment: Segment) -> None:
+    if len(head) == HEADER_BYTES and int.from_bytes(head[:2], "little") == MAGIC:
+        (format_,) = head[2:3]
+        if format_ > FORMAT:
+            message = f"it is of format {format_}, or damaged; this version reads {FORMAT}"
+            raise Damaged(message, segment.path, 0)
+
+
+def _refuse_claims(files: Files, segment: Segment, *, is_first: bool) -> None:
+    """Refuse a segment without a valid opening, if anything says that it had one."""
+    if is_first:
+        raise Damaged("no segment has a valid opening", segment.path, 0)
+    data = memoryview(read_segment(files, segment))
+    if any(header.flushed_to for _, header in headers_after(data, segment.seed, 0)):
+        raise Damaged("its opening is not what was written", segment.path, 0)
+
+
+def read_segment(files: Files, segment: Segment) -> bytearray:
+    """All bytes of a segment. Raises Damaged if it cannot be read."""
+    fd = _attempt(lambda: files.open(segment.path), segment)
+    try:
+        return _attempt(lambda: read_all(files, fd, files.size(fd)), segment)
+    finally:
+        files.close(fd)
+
+
+def _attempt(action: Callable[[], T], segment: Segment) -> T:
+    try:
+        return action()
+    except OSError as error:
+        raise Damaged(f"it cannot be read: {error.strerror}", segment.path, 0) from error
+
+
+class Reader:
+    """Reads a log's changes in order. ``end`` and the rest below it are known once that is done.
+
+    ``progress`` counts as it goes. ``tracker`` stands behind the last change.
+    """
+
+    def __init__(self, files: Files, directory: str, limits: WindowLimits) -> None:
+        self._files = files
+        self.chain = read_chain(files, directory)
+        first, last = self.chain.opened[0].opening, self.chain.last.opening
+        self.facts = last.facts
+        self.missing_to = last.missing_to
+        self.tracker = Tracker(last.facts.definition, limits, first.checkpoint)
+        self.progress = Progress(bytes_total=sum(one.size for one in self.chain.opened))
+        #: Where the last segment's records end.
+        self.end = 0
+        #: How far the last segment says that it is flushed.
+        self.flushed_to = 0
+        #: Whether the last segment holds any change.
+        self.has_changes = False
+        #: Whether its last record says that the stop was clean.
+        self.is_clean = False
+        self.torn: Torn | None = None
+        self._coverage = Coverage(first.checkpoint.last_seq)
+
+    def changes(self) -> Iterator[Logged]:
+        """Every change and all kept rows. Raises Damaged."""
+        opened = self.chain.opened
+        for one, after in pairwise(opened):
+            assert after.opening.previous is not None
+            yield from self._segment(one, after.opening.previous[1])
+        yield from self._segment(self.chain.last, None)
+        gap = self._coverage.first_gap(self.tracker.first_seq, self.missing_to)
+        if gap is not None:
+            first = self.chain.opened[0].segment
+            raise Damaged(f"rows from seq {gap} on stood in a segment before it", first.path, 0)
+
+    def _segment(self, one: Opened, end: int | None) -> Iterator[Logged]:
+        """The changes of a segment; ``end`` is where it must end, None for the last one."""
+        segment = one.segment
+        data = memoryview(read_segment(self._files, segment))
+        self.end, self.flushed_to = one.start, 0
+        self.has_changes = self.is_clean = False
+        done = self.progress.bytes_done
+        while end is None or self.end < end:
+            header = read_header(data, segment.seed, self.end)
+            found = None if header is None else payload(data, header, segment.seed, self.end)
+            if header is None or found is None:
+                if end is not None:
+                    raise Damaged("a record is not what was written", segment.path, self.end)
+                self._find_torn_end(segment, data)
+                break
+            if is_logged(header):
+                yield self._logged(segment, header, found)
+            self.flushed_to = max(self.flushed_to, header.flushed_to)
+            self.is_clean = header.type is Type.CLOSE
+            self.end += HEADER_BYTES + header.payload_bytes
+            self.progress.bytes_done = done + self.end
+        if end is not None and self.end != end:
+            raise Damaged("a record is not what was written", segment.path, end)
+        self.progress.bytes_done = done + one.size
+
+    def _logged(self, segment: Segment, header: Header, found: memoryview) -> Logged:
+        try:
+            logged = logged_of(header, found)
+        except Malformed as error:
+            raise Damaged(str(error), segment.path, self.end) from error
+        objection = self.tracker.objection(logged)
+        if objection is not None:
+            raise Damaged(objection, segment.path, self.end)
+        self.tracker.follow(logged)
+        if isinstance(logged, KeptRows):
+            self._coverage.add(logged.first_seq, logged.last_seq)
+        if isinstance(logged, KeptRows | AddChange):
+            self.progress.rows += header.n
+        self.progress.changes += 1
+        self.has_changes = True
+        return logged
+
+    def _find_torn_end(self, segment: Segment, data: memoryview) -> None:
+        """The last segment's records end at ``end``: refuse that, or tell what is cut."""
+        for _, header in headers_after(data, segment.seed, self.end):
+            if header.flushed_to > self.end:
+                message = "a record that was flushed is not what was written"
+                raise Damaged(message, segment.path, self.end)
+        bytes_cut = end_of_data(data, self.end) - self.end
+        if bytes_cut:
+            self.torn = Torn(segment.path, self.end, bytes_cut)

@@ -1,0 +1,87 @@
+"""Opening a log for writing once it is read: cutting its torn end, deciding its epoch.
+
+The last segment is not written to again; a new one is begun. Whatever of the last is not known to
+be on the disk is written once more and flushed before anything is built on it: the process before
+may have ended after a failed flush, and then the kernel's memory says more than the disk holds.
+
+**The epoch** changes if something that was visible may be lost: the stop was not clean, the machine
+has been started again since (or nobody can tell), and the durability is not ``always``.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+
+from .appender import Appender, Plan, storage_error
+from .files import Files, read_all, sync_all, write_all
+from .interface import Facts
+from .recovery import Reader
+from .segments import discard
+
+
+def new_epoch() -> str:
+    """A name for an epoch that no other has."""
+    return secrets.token_hex(8)
+
+
+def needs_new_epoch(facts: Facts, *, is_clean: bool, same_boot: bool) -> bool:
+    """Whether something that was visible may be lost; see the module."""
+    return not is_clean and not same_boot and facts.durability != "always"
+
+
+def reopen(
+    files: Files,
+    directory: str,
+    reader: Reader,
+    boot_id: str,
+    segment_bytes: int,
+    seconds: Callable[[], float],
+) -> Appender:
+    """An appender behind what ``reader`` has read to its end. Raises StorageFull, StorageFailed."""
+    chain, last = reader.chain, reader.chain.last
+    facts = reader.facts
+    same_boot = bool(boot_id) and boot_id == last.opening.boot_id
+    if needs_new_epoch(facts, is_clean=reader.is_clean, same_boot=same_boot):
+        facts = replace(facts, epoch=new_epoch())
+    _settle_end(files, reader)
+    # A segment without changes is replaced: a server that keeps crashing leaves no row of them.
+    older = chain.opened if reader.has_changes else chain.opened[:-1]
+    numbers = [one.segment.number for one in chain.opened] + [one.number for one in chain.strays]
+    sizes = [after.opening.previous for after in chain.opened[1:]]
+    plan = Plan(
+        facts,
+        boot_id,
+        segment_bytes,
+        number=max(numbers) + 1,
+        previous=(last.segment.number, reader.end) if reader.has_changes else last.opening.previous,
+        missing_to=reader.missing_to,
+        older=[
+            (one.segment, one.opening.checkpoint.last_seq, size[1] if size else reader.end)
+            for one, size in zip(older, [*sizes, None], strict=False)
+        ],
+    )
+    appender = Appender(files, directory, plan, reader.tracker, seconds)
+    for segment in chain.strays:
+        discard(files, segment)
+    if not reader.has_changes:
+        discard(files, last.segment)
+    return appender
+
+
+def _settle_end(files: Files, reader: Reader) -> None:
+    """Cut the last segment at its end, and have the rest of it on the disk."""
+    segment = reader.chain.last.segment
+    start = reader.flushed_to
+    try:
+        fd = files.open(segment.path, write=True)
+        try:
+            unproven = read_all(files, fd, reader.end - start, start)
+            write_all(files, fd, [memoryview(unproven)], start)
+            files.truncate(fd, reader.end)
+            sync_all(files, fd)
+        finally:
+            files.close(fd)
+    except OSError as error:
+        raise storage_error("cut the end of", error) from error

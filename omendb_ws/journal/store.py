@@ -1,0 +1,209 @@
+"""A data directory: the logs of all collections as directories of segments, and who owns them.
+
+::
+
+    DATA/LOCK                             held by the server that owns the directory
+    DATA/TENANT+COLLECTION+RANDOM/        one collection; both names percent-encoded
+    DATA/TENANT+COLLECTION+RANDOM.new/    one that was being created: taken away at the next start
+    DATA/TENANT+COLLECTION+RANDOM.gone/   one that was dropped: likewise
+
+Creating and dropping are renames, each followed by a flush of DATA: a collection is there or not,
+whatever happens. The random part keeps a name that is used again apart from what is left of the
+one before, also where upper and lower case are one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import quote, unquote
+
+from omendb_core.errors import OmenError, Unavailable, Unsupported
+from omendb_core.replay import Checkpoint
+from omendb_core.types import Definition, WindowLimits
+
+from .appender import Appender, Plan, storage_error
+from .files import Files, LocalFiles
+from .interface import Facts, Log, Logged, Progress, Recovery, Settle, Stored, Torn
+from .machine import boot_id
+from .recovery import Reader
+from .reopening import reopen
+from .rewriting import row_bytes
+from .segments import segment_bytes_for
+from .tracker import Tracker
+from .writer import Writer
+
+_KEY: Final = re.compile(r"([^+]*)\+([^+]*)\+[0-9a-f]{16}")
+_NEW: Final = ".new"
+_GONE: Final = ".gone"
+_LOCK: Final = "LOCK"
+#: How much may wait in front of one log; what waits is memory.
+MAX_PENDING_BYTES: Final = 32 << 20
+
+
+class LocalStore:
+    """``interface.Store`` over files. Raises Unavailable if another process owns the directory."""
+
+    def __init__(
+        self,
+        data_dir: str,
+        files: Files | None = None,
+        *,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+        boot: str | None = None,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.data_dir = os.path.abspath(data_dir)
+        self.files: Files = files or LocalFiles()
+        self.boot_id = boot_id() if boot is None else boot
+        self._seconds = seconds
+        self._max_pending_bytes = max_pending_bytes
+        os.makedirs(self.data_dir, mode=0o700, exist_ok=True)
+        self._lock_fd = _lock(os.path.join(self.data_dir, _LOCK))
+        self._clear()
+
+    def stored(self) -> list[Stored]:
+        """See Store."""
+        return stored_in(self.files, self.data_dir)
+
+    def recover(self, stored: Stored, limits: WindowLimits) -> Recovery:
+        """See Store."""
+        return LocalRecovery(self, stored, limits)
+
+    def create(self, facts: Facts, limits: WindowLimits, settle: Settle) -> Log:
+        """See Store."""
+        names = (quote(facts.tenant, safe=""), quote(facts.name, safe=""), secrets.token_hex(8))
+        key = "+".join(names)
+        made, final = self.path(key + _NEW), self.path(key)
+        plan = Plan(facts, self.boot_id, log_segment_bytes(facts.definition))
+        tracker = Tracker(facts.definition, limits, Checkpoint())
+        try:
+            with _storage_errors("create"):
+                self.files.make_directory(made)
+                appender = Appender(self.files, made, plan, tracker, self._seconds)
+                with _abandoned_on_error(appender):
+                    self.files.rename(made, final)
+                    self.files.sync_directory(self.data_dir)
+        except OmenError:
+            self._take_away(made)
+            self._take_away(final)
+            raise
+        appender.moved(final)
+        return self.log(Stored(key, facts.tenant, facts.name), appender, settle)
+
+    def drop(self, stored: Stored) -> None:
+        """See Store."""
+        gone = self.path(stored.key + _GONE)
+        with _storage_errors("drop"):
+            self.files.rename(self.path(stored.key), gone)
+            self.files.sync_directory(self.data_dir)
+        self._take_away(gone)
+
+    def close(self) -> None:
+        """See Store."""
+        os.close(self._lock_fd)
+
+    def path(self, key: str) -> str:
+        """The directory of a collection."""
+        return os.path.join(self.data_dir, key)
+
+    def log(self, stored: Stored, appender: Appender, settle: Settle) -> Log:
+        """The log over an appender of this store."""
+        return Writer(stored, appender, settle, self._max_pending_bytes, lambda: self.drop(stored))
+
+    def reopen(self, stored: Stored, reader: Reader) -> Appender:
+        """An appender behind what ``reader`` has read."""
+        segment_bytes = log_segment_bytes(reader.facts.definition)
+        directory = self.path(stored.key)
+        return reopen(self.files, directory, reader, self.boot_id, segment_bytes, self._seconds)
+
+    def _clear(self) -> None:
+        """Take away what was never finished, and what was dropped."""
+        for name in self.files.list(self.data_dir):
+            if name.endswith((_NEW, _GONE)) and _KEY.fullmatch(name.rsplit(".", 1)[0]):
+                self._take_away(self.path(name))
+
+    def _take_away(self, directory: str) -> None:
+        """Remove a directory of segments; what stays goes at the next start."""
+        try:
+            for name in self.files.list(directory):
+                self.files.remove(os.path.join(directory, name))
+            self.files.remove_directory(directory)
+        except OSError:
+            return
+
+
+class LocalRecovery:
+    """``interface.Recovery`` over files."""
+
+    def __init__(self, store: LocalStore, stored: Stored, limits: WindowLimits) -> None:
+        self.stored = stored
+        self._store = store
+        self._reader = Reader(store.files, store.path(stored.key), limits)
+        self.facts: Facts = self._reader.facts
+        self.checkpoint: Checkpoint = self._reader.tracker.checkpoint()
+        self.progress: Progress = self._reader.progress
+        self.torn: Torn | None = None
+
+    def changes(self) -> Iterator[Logged]:
+        """See Recovery."""
+        yield from self._reader.changes()
+        self.torn = self._reader.torn
+
+    def finish(self, settle: Settle) -> Log:
+        """See Recovery."""
+        appender = self._store.reopen(self.stored, self._reader)
+        return self._store.log(self.stored, appender, settle)
+
+
+def stored_in(files: Files, data_dir: str) -> list[Stored]:
+    """The collections in a data directory, owned or not. Raises OSError."""
+    found = []
+    for name in files.list(data_dir):
+        match = _KEY.fullmatch(name)
+        if match is not None:
+            found.append(Stored(name, unquote(match[1]), unquote(match[2])))
+    return found
+
+
+def log_segment_bytes(definition: Definition) -> int:
+    """How large the segments of a collection's log are."""
+    return segment_bytes_for(definition.capacity * row_bytes(definition))
+
+
+@contextmanager
+def _storage_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(doing, error) from error
+
+
+@contextmanager
+def _abandoned_on_error(appender: Appender) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        appender.abandon()
+        raise
+
+
+def _lock(path: str) -> int:
+    try:
+        import fcntl
+    except ImportError:
+        raise Unsupported(
+            "data_dir: this system has no file locks that the journal knows"
+        ) from None
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise Unavailable(f"data_dir: another server holds {path}: {error.strerror}") from error
+    return fd

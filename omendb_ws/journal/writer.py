@@ -1,0 +1,345 @@
+"""One collection's log, with its threads: a queue in front of an ``Appender``.
+
+The *writer* takes what is queued, writes it as one group, makes it as safe as promised, and settles
+it; the next group forms meanwhile. ``always``: it flushes each group itself. ``everysec``: the
+*flusher* does, a second after the first unflushed byte, or earlier where much has come together, so
+that the end of a segment is not a long wait; a group is not settled while some byte has waited for
+the disk for more than 2 s (PROTOCOL section 8).
+
+``_condition`` guards the queue and the states; disk work is done outside it. Threads start with the
+first append, so a collection that only stands there costs none.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from omendb_core.change import AddChange, Change, DeleteChange, UpdateChange
+from omendb_core.errors import OmenError, StorageFailed, StorageFull
+from omendb_core.replay import Checkpoint, KeptRows
+
+from .appender import Appender
+from .contents import body_of
+from .interface import Facts, Logged, LogNumbers, Settle, Stored
+from .records import HEADER_BYTES
+from .rewriting import Rewriting
+
+log = logging.getLogger(__name__)
+
+#: One group, in bytes: some milliseconds of writing, so that acknowledgements flow.
+GROUP_BYTES: Final = 8 << 20
+#: How long a byte may wait for a flush to begin, under ``everysec``.
+FLUSH_SECONDS: Final = 1.0
+#: Or how many may: at the end of a segment about this much is still to be flushed, and waited for.
+FLUSH_BYTES: Final = 16 << 20
+#: PROTOCOL section 8: no acknowledgement while a written byte has been unflushed for longer.
+OVERDUE_SECONDS: Final = 2.0
+#: A log that was idle for so long says how far it is flushed.
+IDLE_SECONDS: Final = 1.0
+
+
+class _Turn:
+    """In the queue: a pass of rewriting begins, and a segment with it."""
+
+
+class _Done:
+    """In the queue: a pass has ended."""
+
+
+_Queued: TypeAlias = tuple[Logged | _Turn | _Done, Any, int]
+
+
+class Writer:
+    """``interface.Log``; see the module. ``remove`` takes the collection out of the store."""
+
+    def __init__(
+        self,
+        stored: Stored,
+        appender: Appender,
+        settle: Settle,
+        max_pending_bytes: int,
+        remove: Callable[[], None],
+    ) -> None:
+        self.stored = stored
+        self.facts: Facts = appender.plan.facts
+        self._appender = appender
+        self._settle = settle
+        self._remove = remove
+        self._max_pending_bytes = max_pending_bytes
+        self._pending_bytes = 0
+        self._condition = threading.Condition()
+        self._queue: deque[_Queued] = deque()
+        self._error: OmenError | None = None
+        self._is_closing = False
+        self._is_written = False
+        self._is_idle = True
+        self._told = False
+        self._base = 0
+        self._rewriting = Rewriting(
+            self.facts.definition, appender.plan.segment_bytes, appender.tracker.checkpoint()
+        )
+        self._threads: list[threading.Thread] = []
+
+    # -- on the engine's thread -------------------------------------------------------------------
+
+    @property
+    def has_room(self) -> bool:
+        """See Log."""
+        return self._pending_bytes < self._max_pending_bytes
+
+    @property
+    def error(self) -> OmenError | None:
+        """See Log."""
+        return self._error
+
+    def append(self, change: Change, tag: Any) -> None:
+        """See Log."""
+        self._rewriting.appended(change)
+        self._put((change, tag, _size(change)))
+
+    def rewind(self) -> Checkpoint:
+        """See Log."""
+        with self._condition:
+            while self._queue or not self._is_idle:
+                self._condition.wait()
+            if self._appender.failed is None:
+                self._error = None
+            checkpoint = self._appender.tracker.checkpoint()
+        self._rewriting.restart(checkpoint)
+        return checkpoint
+
+    def wanted_rows(self, live_bytes: int) -> tuple[int, int] | None:
+        """See Log."""
+        rewriting = self._rewriting
+        if self._error is not None or not self.has_room:
+            return None
+        if rewriting.is_due(self._appender.bytes, live_bytes):
+            rewriting.begin()
+            self._put((_Turn(), None, 0))
+        return rewriting.wanted() if rewriting.is_running else None
+
+    def keep(self, rows: KeptRows) -> None:
+        """See Log."""
+        if not self._rewriting.is_running:
+            return
+        if len(rows.times_us):
+            self._put((rows, None, rows.vectors.nbytes + rows.times_us.nbytes))
+        if self._rewriting.kept(rows.last_seq):
+            self._put((_Done(), None, 0))
+
+    def close(self) -> None:
+        """See Log."""
+        self._stop()
+        try:
+            self._appender.close()
+        except OmenError as error:
+            log.error("%s: %s", self.stored.name, error)
+
+    def drop(self) -> None:
+        """See Log."""
+        self._stop()
+        self._appender.abandon()
+        self._remove()
+
+    # -- from any thread --------------------------------------------------------------------------
+
+    def numbers(self) -> LogNumbers:
+        """See Log."""
+        appender = self._appender
+        return LogNumbers(
+            bytes=appender.bytes,
+            segments=appender.segments,
+            pending_bytes=self._pending_bytes,
+            flushes=appender.flushes,
+            unflushed_seconds=appender.unflushed_seconds,
+            written_bytes=appender.written_bytes,
+        )
+
+    # -- threads ----------------------------------------------------------------------------------
+
+    def _put(self, queued: _Queued) -> None:
+        with self._condition:
+            self._queue.append(queued)
+            self._pending_bytes += queued[2]
+            self._condition.notify_all()
+        if not self._threads:
+            self._start()
+
+    def _start(self) -> None:
+        runs = {"writer": self._write}
+        if self.facts.durability == "everysec":
+            runs["flusher"] = self._flush
+        for name, run in runs.items():
+            thread = threading.Thread(target=run, name=f"omendb-log-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _stop(self) -> None:
+        with self._condition:
+            self._is_closing = True
+            self._condition.notify_all()
+        for thread in self._threads[:1]:
+            thread.join()
+        with self._condition:  # the writer may have waited for the flusher until now
+            self._is_written = True
+            self._condition.notify_all()
+        for thread in self._threads[1:]:
+            thread.join()
+
+    # -- the writer -------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        while True:
+            with self._condition:
+                self._is_idle = True
+                self._condition.notify_all()
+                while not self._queue and not self._is_closing:
+                    if not self._condition.wait(self._patience_seconds()):
+                        break
+                group = self._take()
+                if not group and self._is_closing:
+                    return
+                self._is_idle = not group
+            if group:
+                self._do(group)
+            else:
+                self._mark()
+
+    def _patience_seconds(self) -> float | None:
+        return IDLE_SECONDS if self._appender.wants_mark and self._error is None else None
+
+    def _take(self) -> list[_Queued]:
+        """The next group: changes and kept rows, or one thing of another kind."""
+        group: list[_Queued] = []
+        size = 0
+        while self._queue and size < GROUP_BYTES:
+            if isinstance(self._queue[0][0], _Turn | _Done):
+                return group or [self._queue.popleft()]
+            group.append(self._queue.popleft())
+            size += group[-1][2]
+        return group
+
+    def _do(self, group: list[_Queued]) -> None:
+        waiting = group
+        try:
+            if self._error is None and isinstance(group[0][0], _Turn | _Done):
+                self._do_pass(group[0][0])
+                waiting = []
+            bodies = [] if self._error else [(body_of(one), one) for one in _logged(waiting)]
+            while bodies and self._error is None:
+                taken = self._appender.write(bodies)
+                self._make_safe()
+                done, waiting, bodies = waiting[:taken], waiting[taken:], bodies[taken:]
+                self._settled(done, None)
+        except (StorageFull, StorageFailed) as error:
+            self._fail(error)
+        except Exception:
+            log.exception("%s: a fault in the log", self.stored.name)
+            self._fail(StorageFailed("a fault of the server in the log"))
+        if waiting:
+            self._settled(waiting, self._error)
+
+    def _do_pass(self, what: _Turn | _Done) -> None:
+        if isinstance(what, _Turn):
+            self._appender.turn()
+            self._base = self._appender.number
+        else:
+            self._appender.base = self._base
+
+    def _make_safe(self) -> None:
+        """Flush, or see that the flusher is not late; raises StorageFailed."""
+        if self.facts.durability == "always":
+            self._appender.flush()
+            if not self._queue:
+                self._appender.prepare()
+            return
+        with self._condition:
+            self._condition.notify_all()
+            while self._appender.failed is None and self._is_overdue:
+                self._condition.wait(FLUSH_SECONDS)
+        if self._appender.failed is not None:
+            raise self._appender.failed
+
+    @property
+    def _is_overdue(self) -> bool:
+        return self._appender.unflushed_seconds > OVERDUE_SECONDS
+
+    def _settled(self, group: list[_Queued], error: OmenError | None) -> None:
+        with self._condition:
+            self._pending_bytes -= sum(size for _, _, size in group)
+            self._told = self._told and error is not None
+        tags = [tag for logged, tag, _ in group if not isinstance(logged, KeptRows | _Turn | _Done)]
+        if tags:
+            self._settle(tags, error)
+
+    def _mark(self) -> None:
+        try:
+            if self._appender.wants_mark and self._error is None:
+                self._appender.mark()
+                if self.facts.durability == "always":
+                    self._appender.flush()
+        except StorageFull:
+            return  # the next change will say so
+        except StorageFailed as error:
+            self._fail(error)
+
+    def _fail(self, error: OmenError) -> None:
+        with self._condition:
+            if self._error is None or isinstance(error, StorageFailed):
+                self._error = error
+                if not self._told:  # a full disk is tried again and again
+                    log.error("%s: nothing is acknowledged: %s", self.stored.name, error)
+                self._told = True
+            self._condition.notify_all()
+
+    # -- the flusher ------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        appender = self._appender
+        while not appender.is_lost:
+            with self._condition:
+                while not self._is_written and not self._is_flush_due:
+                    self._condition.wait(self._flush_patience_seconds())
+                if self._is_written:
+                    return
+            try:
+                appender.flush()
+                appender.prepare()
+            except StorageFailed as error:
+                self._fail(error)
+            with self._condition:
+                self._condition.notify_all()
+
+    @property
+    def _is_flush_due(self) -> bool:
+        appender = self._appender
+        return (
+            appender.unflushed_seconds >= FLUSH_SECONDS or appender.unflushed_bytes >= FLUSH_BYTES
+        )
+
+    def _flush_patience_seconds(self) -> float | None:
+        waited = self._appender.unflushed_seconds
+        return max(0.0, FLUSH_SECONDS - waited) if waited else None
+
+
+def _logged(group: list[_Queued]) -> list[Logged]:
+    return [one for one, _, _ in group if not isinstance(one, _Turn | _Done)]
+
+
+def _size(change: Change) -> int:
+    """About what a change takes in memory while it waits, in bytes."""
+    if isinstance(change, AddChange):
+        n = len(change.vectors)
+        per_row = 8 * (1 + len(change.columns))
+        return HEADER_BYTES + change.vectors.nbytes + n * per_row + _sum(change.payloads)
+    if isinstance(change, UpdateChange):
+        return HEADER_BYTES + change.seqs.nbytes * 8 + _sum(change.payloads)
+    return HEADER_BYTES + (change.seqs.nbytes if isinstance(change, DeleteChange) else 0)
+
+
+def _sum(payloads: Any) -> int:
+    return sum(map(len, filter(None, payloads or ())))

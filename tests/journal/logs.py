@@ -1,0 +1,89 @@
+"""A window beside a store's log, driven as the engine drives them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from omendb_core.change import Change
+from omendb_core.errors import OmenError
+from omendb_core.replay import kept_rows, resume
+from omendb_core.types import Definition
+from omendb_core.window import Window
+
+from omendb_ws.journal.interface import Durability, Facts, Log, Store, Stored
+from tests.core.windows import LIMITS
+
+
+class Settled:
+    """Collects what a log settles, in order; ``wait_for`` waits for so many."""
+
+    def __init__(self) -> None:
+        self.tags: list[Any] = []
+        self.refused: list[tuple[Any, OmenError]] = []
+        self._condition = threading.Condition()
+
+    def __call__(self, tags: Sequence[Any], error: OmenError | None) -> None:
+        with self._condition:
+            if error is None:
+                self.tags += tags
+            else:
+                self.refused += [(tag, error) for tag in tags]
+            self._condition.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        with self._condition:
+            done = self._condition.wait_for(
+                lambda: len(self.tags) + len(self.refused) >= count, timeout=60
+            )
+        assert done, "not settled within a minute"
+
+
+def facts(definition: Definition, durability: Durability = "everysec") -> Facts:
+    return Facts("default", "items", definition, durability, "e1")
+
+
+def recovered(
+    store: Store, stored: Stored, settle: Callable[[Sequence[Any], OmenError | None], None]
+) -> tuple[Window, Log]:
+    """The window of a stored collection, and its log opened again."""
+    recovery = store.recover(stored, LIMITS)
+    window = Window(recovery.facts.definition, LIMITS)
+    resume(window, recovery.checkpoint)
+    for logged in recovery.changes():
+        window.replay(logged)
+    return window, recovery.finish(settle)
+
+
+def only(store: Store) -> Stored:
+    (stored,) = store.stored()
+    return stored
+
+
+def live_bytes(window: Window) -> int:
+    return window.rows * window.definition.dim * 4 + window.payload_bytes
+
+
+class Pair:
+    """Changes go to the log and, settled, to the window."""
+
+    def __init__(self, window: Window, log: Log, settled: Settled) -> None:
+        self.window = window
+        self.log = log
+        self.settled = settled
+        self.count = len(settled.tags)
+
+    def take(self, change: Change) -> None:
+        self.log.append(change, change)
+        self.count += 1
+        self.settled.wait_for(self.count)
+        assert not self.settled.refused
+        assert self.settled.tags[-1] is change
+        self.window.apply(change)
+        self.keep_rows()
+
+    def keep_rows(self) -> None:
+        wanted = self.log.wanted_rows(live_bytes(self.window))
+        if wanted is not None:
+            self.log.keep(kept_rows(self.window, *wanted))
