@@ -15,6 +15,8 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
+from omendb_core.errors import OmenError
+
 from ..errors import ConnectionLost
 
 #: How long the end of the interpreter waits for clients that nobody closed.
@@ -128,13 +130,21 @@ class _Call(Generic[T]):
             self._running.acquire(timeout=timeout_seconds)
 
     def result(self) -> T:
-        """What the coroutine returned. Raises what it raised."""
+        """What the coroutine returned. Raises what it raised.
+
+        Errors that say what was wrong come without the ten frames of this client that raised them.
+        """
         if self._task.cancelled():
             raise ConnectionLost("the interpreter is ending")
+        error = self._task.exception()
+        if isinstance(error, OmenError | TimeoutError):
+            error = error.with_traceback(None)
         try:
+            if error is not None:
+                raise error
             return self._task.result()
         finally:
-            del self
+            del self, error  # what is raised refers to this frame
 
     def start(self) -> None:
         """Begin. On the loop's thread."""

@@ -63,6 +63,7 @@ def connect(
             max_message_bytes=max_message_bytes,
         )
     settings = Settings(
+        address=url.rpartition("@")[2],  # without a user's name and password
         token=token,
         # A server in this process is gone with its connection: there is nothing to come back to.
         reconnect=reconnect and not is_local,

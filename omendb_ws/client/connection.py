@@ -36,8 +36,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a connection is made and kept."""
+    """How a connection is made and kept. ``address`` is for people: no secrets in it."""
 
+    address: str = "server"
     token: str | None = field(default=None, repr=False)
     reconnect: bool = True
     backoff: Backoff = field(default_factory=Backoff)
@@ -89,6 +90,15 @@ class Connection:
             await self._link.close()
             self._link = None
 
+    def __str__(self) -> str:
+        """Where it leads, and whether it does."""
+        state = "connected"
+        if self._over is not None:
+            state = self._over.message
+        elif self._link is None:
+            state = f"not connected: {self._trouble}"
+        return f"{self._settings.address}, {state}"
+
     @property
     def is_connected(self) -> bool:
         """Whether there is a link just now."""
@@ -109,7 +119,7 @@ class Connection:
         """Return the current link, waiting for one while reconnecting. Raises what ended it."""
         while True:
             if self._over is not None:
-                raise type(self._over)(self._over.message) from self._over
+                raise type(self._over)(self._over.message) from self._over.__cause__
             if self._link is not None:
                 return self._link
             assert self._ready is not None
@@ -190,10 +200,10 @@ class Connection:
         try:
             async with clock:
                 return await call
-        except TimeoutError as error:
+        except TimeoutError:
             if not clock.expired():
                 raise
-            raise self.timed_out() from error
+            raise self.timed_out() from None
 
     def timed_out(self) -> TimeoutError:
         """Return the error of a call that took too long."""

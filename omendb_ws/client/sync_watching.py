@@ -28,6 +28,9 @@ class SyncWatching:
         self._background = background
         weakref.finalize(self, background.soon, _closing, client, background).atexit = False
 
+    def __repr__(self) -> str:
+        return repr(self._aio)
+
     def __enter__(self) -> Self:
         return self
 

@@ -28,6 +28,9 @@ class Watching:
         self._connection = connection
         self._subscribing = Subscribing(connection)
 
+    def __repr__(self) -> str:
+        return f"<Client of {self._connection}>"
+
     async def close(self) -> None:
         """Close the connection. Calls and subscriptions that wait raise ConnectionLost."""
         await self._connection.close()

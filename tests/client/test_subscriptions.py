@@ -187,15 +187,14 @@ async def test_a_connection_lost_before_the_first_push_loses_nothing() -> None:
 async def test_a_feed_waits_for_the_connection_longer_than_a_call_may() -> None:
     server = FeedServer()
     async with (
-        client_of(server, request_timeout_seconds=0.01) as db,
+        client_of(server, request_timeout_seconds=0.2) as db,
         db.feed("items") as feed,
     ):
         server.refusals = [ConnectionRefusedError("down")] * 1_000_000
         server.connection.cut()
         stepping = asyncio.ensure_future(seqs(feed))
-        for _ in range(3):
-            with pytest.raises(TimeoutError):
-                await db.ping()
+        with pytest.raises(TimeoutError):
+            await db.ping()
         assert not stepping.done()
         server.refusals.clear()
         await server.arrived(messages.Subscribe, 2)

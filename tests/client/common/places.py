@@ -76,6 +76,9 @@ class Awaited:
         self._db = db
         self._threads = threads
 
+    def __repr__(self) -> str:
+        return repr(self._db)
+
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._db, name)
         if name in ("live", "match", "feed", "watch_stats"):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from omendb_ws import errors
+from tests.client.common.places import Place
 
 
 async def test_a_created_collection_is_described_opened_listed_and_dropped(db: Any) -> None:
@@ -52,3 +53,9 @@ async def test_a_definition_that_cannot_be_raises_its_class(
     with pytest.raises(error):
         await db.create(**{"dim": 4096, **fields} if error is errors.Quota else fields)
     await db.ping()
+
+
+async def test_a_client_shows_where_it_leads_and_whether_it_does(place: Place) -> None:
+    async with place.connect() as db:
+        assert f"<Client of {place.url}, connected>" in repr(db)
+    assert f"<Client of {place.url}, this client is closed>" in repr(db)
