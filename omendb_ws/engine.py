@@ -148,6 +148,11 @@ class Engine:
         """How many works wait."""
         return self._queue.qsize() + len(self._turns) + len(self._reads_waiting)
 
+    @property
+    def flying(self) -> int:
+        """How many changes are admitted and not yet applied."""
+        return self._durability.flying
+
     def start(self, storage: Storage | None = None) -> None:
         """Start the thread; ``storage`` None: collections are in memory only."""
         self._lifecycle.storage = storage

@@ -26,6 +26,7 @@ from .metrics import Metrics
 from .outbox import Outbox
 from .recovery import Recoveries
 from .session import Session
+from .statistics import journal_numbers
 from .storage import Storage
 from .work import Effect
 
@@ -122,6 +123,15 @@ class Instance:
             for collection in self.context.catalog
         )
         return "storage_failed" if has_failed else "ok"
+
+    def refresh_journal_gauges(self) -> None:
+        """Set what ``metrics`` says of the journal."""
+        metrics = self.context.metrics
+        metrics.journal = journal_numbers(self.context.catalog)
+        metrics.journal_flying = self.context.engine.flying
+        if self.recoveries is not None:
+            metrics.recovering_collections = self.recoveries.waiting
+            metrics.damaged_collections = self.recoveries.damaged
 
     def open_session(self, principal: Principal | None) -> Session:
         """A session for a new connection; ``principal`` None: not authenticated yet."""

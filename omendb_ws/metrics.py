@@ -27,6 +27,22 @@ RATES: Final = (
 )
 
 
+class JournalNumbers(NamedTuple):
+    """All logs together: ``LogNumbers``, of which the oldest unflushed byte is the oldest of all.
+
+    Written bytes and flushes count since the server started, those of dropped collections too.
+    """
+
+    bytes: int
+    pending_bytes: int
+    written_bytes: int
+    flushes: int
+    unflushed_seconds: float
+
+
+NO_JOURNAL: Final = JournalNumbers(0, 0, 0, 0, 0.0)
+
+
 class Metrics:
     """The counts of one server since it started. Who writes what is said beside each."""
 
@@ -69,6 +85,10 @@ class Metrics:
         self.max_memory_bytes = 0
         self.resident_bytes = 0
         self.uptime_seconds = 0.0
+        self.journal = NO_JOURNAL
+        self.journal_flying = 0
+        self.recovering_collections = 0
+        self.damaged_collections = 0
         self._rates = Rates(now_seconds, self.rate_counters())
 
     @property
@@ -220,6 +240,46 @@ METRICS: Final = (
         "gauge",
         "Requests that wait for the engine.",
         lambda m: m.queue_depth,
+    ),
+    Metric(
+        "omendb_journal_bytes", "gauge", "Bytes of all logs on the disk.", lambda m: m.journal.bytes
+    ),
+    Metric(
+        "omendb_journal_written_bytes",
+        "counter",
+        "Bytes written to logs.",
+        lambda m: m.journal.written_bytes,
+    ),
+    Metric("omendb_journal_flushes", "counter", "Flushes of logs.", lambda m: m.journal.flushes),
+    Metric(
+        "omendb_journal_pending_bytes",
+        "gauge",
+        "Bytes of changes that wait to be written.",
+        lambda m: m.journal.pending_bytes,
+    ),
+    Metric(
+        "omendb_journal_changes",
+        "gauge",
+        "Changes that are admitted and not yet as safe as promised.",
+        lambda m: m.journal_flying,
+    ),
+    Metric(
+        "omendb_journal_unflushed_seconds",
+        "gauge",
+        "How long the oldest written byte has waited for its flush.",
+        lambda m: m.journal.unflushed_seconds,
+    ),
+    Metric(
+        "omendb_recovering_collections",
+        "gauge",
+        "Collections that are still to come back after the start.",
+        lambda m: m.recovering_collections,
+    ),
+    Metric(
+        "omendb_damaged_collections",
+        "gauge",
+        "Collections that did not come back: they need repair, memory or space.",
+        lambda m: m.damaged_collections,
     ),
     Metric("omendb_ticks", "counter", "Ticks of the engine.", lambda m: m.ticks),
     Metric(

@@ -206,6 +206,7 @@ class Server:
         metrics.max_memory_bytes = self.context.limits.max_memory_bytes
         metrics.resident_bytes = resident_bytes()
         metrics.uptime_seconds = self.uptime_seconds()
+        self.instance.refresh_journal_gauges()
 
     def _admit(
         self, hook: Callable[[ServerConnection, Request], Response | None]

@@ -7,8 +7,9 @@ import sys
 import time
 from typing import Any
 
-from .catalog import Collection
-from .metrics import RATES, Metrics
+from .catalog import Catalog, Collection
+from .journal.interface import LogNumbers
+from .metrics import RATES, JournalNumbers, Metrics
 
 
 def server_stats(metrics: Metrics, now_us: int) -> dict[str, Any]:
@@ -41,7 +42,46 @@ def collection_stats(collection: Collection, now_us: int) -> dict[str, Any]:
         **{name: described[name] for name in numbers},
         "oldest_age_s": None if oldest_us is None else round((now_us - oldest_us) / 1e6, 3),
         **dict(zip((*RATES, "evictions_per_s"), rates, strict=True)),
+        **_journal_stats(collection),
     }
+
+
+def _journal_stats(collection: Collection) -> dict[str, Any]:
+    """``journal``, for collections that have one."""
+    if collection.flights is None or collection.flights.log is None:
+        return {}
+    numbers = collection.flights.log.numbers()
+    return {
+        "journal": {
+            "bytes": numbers.bytes,
+            "segments": numbers.segments,
+            "written_bytes": numbers.written_bytes,
+            "flushes": numbers.flushes,
+            "pending_bytes": numbers.pending_bytes,
+            "changes": len(collection.flights.flying),
+            "unflushed_s": round(numbers.unflushed_seconds, 3),
+        }
+    }
+
+
+def journal_numbers(catalog: Catalog) -> JournalNumbers:
+    """All logs together. On the loop's thread."""
+    total = catalog.dropped_journals
+    for collection in catalog:
+        if collection.flights is not None and collection.flights.log is not None:
+            total = with_log(total, collection.flights.log.numbers())
+    return total
+
+
+def with_log(total: JournalNumbers, numbers: LogNumbers) -> JournalNumbers:
+    """``total`` and one log more."""
+    return JournalNumbers(
+        total.bytes + numbers.bytes,
+        total.pending_bytes + numbers.pending_bytes,
+        total.written_bytes + numbers.written_bytes,
+        total.flushes + numbers.flushes,
+        max(total.unflushed_seconds, numbers.unflushed_seconds),
+    )
 
 
 def resident_bytes() -> int:
