@@ -26,6 +26,7 @@ from omendb_core.window import Window, reserved_bytes
 
 from .flights import Flights
 from .measure import Rates
+from .metrics import NO_JOURNAL
 from .wire.messages import Create, Durability
 from .wire.opcodes import Limits
 
@@ -123,6 +124,8 @@ class Catalog:
     ) -> None:
         self.limits = limits
         self.reserved_bytes = 0
+        #: What the logs of dropped collections had come to.
+        self.dropped_journals = NO_JOURNAL
         self._has_journal = has_journal
         self._held: dict[tuple[str, str], str] = {}
         self._scan = scan
@@ -191,6 +194,9 @@ class Catalog:
 
     def drop(self, collection: Collection) -> None:
         """Take a collection out, and give its memory back to the budget."""
+        if collection.flights is not None and collection.flights.log is not None:
+            numbers = collection.flights.log.numbers()
+            self.dropped_journals = self.dropped_journals.with_dropped(numbers)
         collections = self._tenants[collection.tenant]
         del collections[collection.name]
         if not collections:

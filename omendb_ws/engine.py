@@ -50,7 +50,7 @@ from .standing import StandingQueries
 from .statistics import collection_stats
 from .storage import Storage
 from .subscriptions import Measured
-from .turns import Turns
+from .turns import Turns, WaitingReads
 from .wire.opcodes import Limits
 from .work import (
     Add,
@@ -70,10 +70,8 @@ from .work import (
     Move,
     Note,
     PlainRead,
-    PlainSearch,
     Read,
     Recovered,
-    Search,
     Sent,
     Settled,
     Standing,
@@ -89,9 +87,6 @@ log = logging.getLogger(__name__)
 #: How long a tick applies changes before the reads that can be answered get their turn. A batch of
 #: 64 searches of 100,000 rows takes ten times as long, so adds still get most of the time.
 TICK_CHANGES_US: Final = 2_000
-#: Query vectors, and expected bytes of replies, of one tick: bounds its memory and its duration.
-TICK_QUERIES: Final = 256
-TICK_REPLY_BYTES: Final = 32 << 20
 #: PROTOCOL section 3: expiry is at most a second late; ten steps a second are enough.
 EXPIRY_US: Final = 100_000
 _EXPIRY_SECONDS: Final = 0.1
@@ -119,8 +114,7 @@ class Engine:
         self._post = post
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._turns = Turns()
-        self._reads_waiting: deque[Read] = deque()
-        self._has_more_reads = False
+        self._waiting_reads = WaitingReads()
         self._measures: list[Measure] = []
         self._draws: list[Draw] = []
         self._sent: deque[Push] = deque()
@@ -146,7 +140,7 @@ class Engine:
     @property
     def depth(self) -> int:
         """How many works wait."""
-        return self._queue.qsize() + len(self._turns) + len(self._reads_waiting)
+        return self._queue.qsize() + len(self._turns) + len(self._waiting_reads)
 
     @property
     def flying(self) -> int:
@@ -201,14 +195,14 @@ class Engine:
 
     def _has_waiting(self) -> bool:
         return bool(
-            self._turns or self._reads_waiting or self._durability.flying or self._lifecycle.pending
+            self._turns or self._waiting_reads or self._durability.flying or self._lifecycle.pending
         )
 
     def _is_busy(self) -> bool:
         """Whether there is something to do right now."""
         return bool(
             self._turns
-            or self._has_more_reads
+            or self._waiting_reads.has_more
             or self._durability.has_settled
             or self._deliveries.is_busy
             or self._standing.is_busy
@@ -248,8 +242,7 @@ class Engine:
         elif isinstance(work, _NOTES):
             self._note(work)
         else:
-            self._reads_waiting.append(work)
-            self._has_more_reads = True
+            self._waiting_reads.add(work)
 
     def _note(self, note: Note) -> None:
         if isinstance(note, Sent):
@@ -279,7 +272,7 @@ class Engine:
             self._standing.changed(collection, arrival_us)
         self._changes.changed.clear()
         self._standing.catch_up()
-        requests += self._do_reads(self._answerable())
+        requests += self._do_reads(self._waiting_reads.take())
         self._measure()
         self._effects.extend(draw_all(self._draws, self._metrics))
         self._draws.clear()
@@ -310,7 +303,7 @@ class Engine:
         until_ns = time.perf_counter_ns() + TICK_CHANGES_US * 1000
         while (work := self._turns.take()) is not None:
             if isinstance(work, Drop):
-                while waiting := self._answerable(work.collection):
+                while waiting := self._waiting_reads.take(work.collection):
                     done += self._do_reads(waiting)
             answer = self._change(work)
             if answer is not None:
@@ -390,36 +383,6 @@ class Engine:
 
     # -- reads ------------------------------------------------------------------------------------
 
-    def _answerable(self, collection: Collection | None = None) -> list[Read]:
-        """Reads whose turn it is, as many as a tick takes; before a drop, that collection's only.
-
-        Those of closed connections are forgotten.
-        """
-        self._has_more_reads = False
-        taken: list[Read] = []
-        parked: deque[Read] = deque()
-        queries = reply_bytes = 0
-        for work in self._reads_waiting:
-            ticket = work.ticket
-            lane = ticket.asker.lane
-            if not lane.is_open:
-                continue
-            its_collection = ticket.collection
-            is_other = collection is not None and its_collection is not collection
-            is_early = its_collection is not None and not its_collection.is_made
-            if is_other or is_early or ticket.after > lane.done:
-                parked.append(work)
-                continue
-            if queries >= TICK_QUERIES or reply_bytes >= TICK_REPLY_BYTES:
-                self._has_more_reads = True
-                parked.append(work)
-                continue
-            taken.append(work)
-            reply_bytes += ticket.reply_bytes
-            queries += _weight(work)
-        self._reads_waiting = parked
-        return taken
-
     def _do_reads(self, works: list[Read]) -> int:
         in_time: list[PlainRead] = []
         standing: list[Standing] = []
@@ -449,14 +412,3 @@ class Engine:
             if collection not in found:
                 found[collection] = collection_stats(collection, self._now_us)
             self._effects.append(Measured(measure.subscription, found[collection]))
-
-
-def _weight(work: Read) -> int:
-    """How many query vectors a read counts for."""
-    if isinstance(work, PlainSearch):
-        return work.request.n
-    if isinstance(work, Search) and work.query.vectors is not None:
-        return len(work.query.vectors)
-    if isinstance(work, Live):
-        return len(work.queries)
-    return 1

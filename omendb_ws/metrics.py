@@ -16,6 +16,8 @@ from .measure import Histogram, Rates
 if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
 
+    from .journal.interface import LogNumbers
+
 #: The rates of ``stats`` (PROTOCOL section 6), in the order of ``Metrics.rate_counters``.
 RATES: Final = (
     "adds_per_s",
@@ -38,6 +40,23 @@ class JournalNumbers(NamedTuple):
     written_bytes: int
     flushes: int
     unflushed_seconds: float
+
+    def with_log(self, log: LogNumbers) -> JournalNumbers:
+        """These and one log more."""
+        return JournalNumbers(
+            self.bytes + log.bytes,
+            self.pending_bytes + log.pending_bytes,
+            self.written_bytes + log.written_bytes,
+            self.flushes + log.flushes,
+            max(self.unflushed_seconds, log.unflushed_seconds),
+        )
+
+    def with_dropped(self, log: LogNumbers) -> JournalNumbers:
+        """These and what stays of a log that is gone."""
+        return self._replace(
+            written_bytes=self.written_bytes + log.written_bytes,
+            flushes=self.flushes + log.flushes,
+        )
 
 
 NO_JOURNAL: Final = JournalNumbers(0, 0, 0, 0, 0.0)

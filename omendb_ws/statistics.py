@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 from .catalog import Catalog, Collection
-from .journal.interface import LogNumbers
 from .metrics import RATES, JournalNumbers, Metrics
 
 
@@ -69,19 +68,8 @@ def journal_numbers(catalog: Catalog) -> JournalNumbers:
     total = catalog.dropped_journals
     for collection in catalog:
         if collection.flights is not None and collection.flights.log is not None:
-            total = with_log(total, collection.flights.log.numbers())
+            total = total.with_log(collection.flights.log.numbers())
     return total
-
-
-def with_log(total: JournalNumbers, numbers: LogNumbers) -> JournalNumbers:
-    """``total`` and one log more."""
-    return JournalNumbers(
-        total.bytes + numbers.bytes,
-        total.pending_bytes + numbers.pending_bytes,
-        total.written_bytes + numbers.written_bytes,
-        total.flushes + numbers.flushes,
-        max(total.unflushed_seconds, numbers.unflushed_seconds),
-    )
 
 
 def resident_bytes() -> int:
