@@ -27,7 +27,9 @@ from .wire.limits import LIMITS, Limits
 
 ENVIRONMENT_PREFIX: Final = "OMENDB_"
 #: Variables with our prefix that other parts read (the kernels, the build, clients).
-OTHER_VARIABLES: Final = frozenset({"OMENDB_KERNEL", "OMENDB_REQUIRE_NATIVE", "OMENDB_TOKEN"})
+OTHER_VARIABLES: Final = frozenset(
+    {"OMENDB_KERNEL", "OMENDB_REQUIRE_NATIVE", "OMENDB_TOKEN", "OMENDB_URL"}
+)
 #: Fields that name files; relative ones in a TOML file are relative to that file.
 PATH_FIELDS: Final = ("data_dir", "api_key_file", "tls_certificate_file", "tls_key_file")
 

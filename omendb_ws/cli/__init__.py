@@ -13,7 +13,20 @@ from typing import Annotated
 
 import typer
 
-from . import check_config, demo, new_key, ping, serve
+from . import (
+    check_config,
+    create,
+    demo,
+    drop,
+    list_collections,
+    load,
+    new_key,
+    ping,
+    search,
+    serve,
+    stats,
+    tail,
+)
 from .loading import choose_kernel_and_loop
 
 EXAMPLES = """\b
@@ -29,7 +42,7 @@ app = typer.Typer(
     name="omendb-ws",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -63,6 +76,13 @@ def _root(
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("ping")(ping.ping)
+app.command("list")(list_collections.list_collections)
+app.command("create")(create.create)
+app.command("drop")(drop.drop)
+app.command("load")(load.load)
+app.command("search")(search.search)
+app.command("stats")(stats.stats)
+app.command("tail")(tail.tail)
 app.command("check-config")(check_config.check_config)
 app.command("new-key")(new_key.new_key)
 

@@ -13,6 +13,10 @@ import typer
 FAILED: Final = 1
 #: It was asked for wrongly: a flag, a setting, a file that it names.
 WRONG: Final = 2
+#: No server answers there, or it went away.
+NO_SERVER: Final = 3
+#: Ctrl-C.
+INTERRUPTED: Final = 130
 
 
 def fail(code: int, *lines: str) -> NoReturn:

@@ -24,6 +24,7 @@ from omendb_core.errors import BadRequest
 from omendb_core.types import F32, ColumnType, IdKind, Metric
 
 from ..wire import messages
+from ..wire.limits import Limits
 from ..wire.messages import Durability, IfExists, JsonObject
 from . import answers, requests
 from .adder import Adder
@@ -70,6 +71,10 @@ class Client(Watching):
     async def stats(self, collection: str | None = None) -> dict[str, Any]:
         """Return statistics of a collection, or of the server (PROTOCOL section 6 "stats")."""
         return await self._ask(requests.plain(messages.Stats, collection=collection))
+
+    async def limits(self) -> Limits:
+        """Return the server's limits, by their names in PROTOCOL section 9."""
+        return (await self._connection.ready()).limits
 
     # -- collections ----------------------------------------------------------------------
 

@@ -17,7 +17,10 @@ from omendb_ws.config import Settings, flag
 from tests.certificates import make_certificate
 from tests.cli.commands import environment, omendb_ws
 
-COMMANDS = ["serve", "demo", "ping", "check-config", "new-key"]
+COMMANDS = [
+    "serve", "demo", "ping", "list", "create", "drop", "load", "search", "stats", "tail",
+    "check-config", "new-key",
+]  # fmt: skip
 
 
 def python(code: str, **variables: str) -> str:
@@ -63,7 +66,7 @@ def test_help_lists_every_command_and_shows_examples() -> None:
     assert "omendb-ws demo" in finished.stdout.split("Examples:")[1]
 
 
-@pytest.mark.parametrize("command", ["serve", "ping", "check-config", "new-key"])
+@pytest.mark.parametrize("command", [one for one in COMMANDS if one != "demo"])
 def test_every_command_has_an_example(command: str) -> None:
     finished = omendb_ws(command, "--help")
     assert finished.returncode == 0

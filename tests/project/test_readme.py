@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from omendb_ws.config import Settings, load
@@ -35,11 +36,11 @@ def clean_environment() -> dict[str, str]:
     return {**kept, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}
 
 
-def command(*arguments: str, cwd: Path = ROOT) -> str:
+def command(*arguments: str, cwd: Path = ROOT, **variables: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "omendb_ws", *arguments],
         cwd=cwd,
-        env=clean_environment(),
+        env=clean_environment() | variables,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_SECONDS,
@@ -125,6 +126,16 @@ def uses_the_demo(text: str, url: str, place: Path) -> None:
     command(*shlex.split(text.replace(DEFAULT_URL, url))[1:], cwd=place)
 
 
+def asks_the_demo(text: str, url: str, place: Path) -> None:
+    """A command that finds its server in OMENDB_URL, against the demo that runs already."""
+    np.save(place / "vectors.npy", np.random.default_rng(1).normal(size=(100, 8)))
+    if " vectors " in f"{text} ":  # what the line with load has made
+        command(
+            "load", "vectors.npy", "-c", "vectors", "--create", "--again", cwd=place, OMENDB_URL=url
+        )
+    command(*shlex.split(text, comments=True)[1:], cwd=place, OMENDB_URL=url)
+
+
 def prints(text: str, url: str, place: Path) -> None:
     output, _, file = text.partition(" >> ")
     said = command(*shlex.split(output)[1:], cwd=place)
@@ -161,6 +172,7 @@ HOW: dict[str, Callable[[str, str, Path], None]] = {
     r"python3 -m venv \.venv|\.venv/bin/python -m (pip install --editable \S+|pytest)"
     r"|\.venv/bin/omendb-ws demo": stands_in_the_makefile,
     r"omendb-ws ping .*": uses_the_demo,
+    r"omendb-ws (list|load|search|stats|tail|drop).*": asks_the_demo,
     r"omendb-ws (--version|check-config.*|new-key.*)": prints,
     r"omendb-ws serve.*": serves,
     r"curl .*": fetches,
@@ -265,7 +277,11 @@ def test_every_settings_default_is_the_codes() -> None:
 def flags(*subcommand: str) -> set[str]:
     said = command(*subcommand, "--help")
     options = said[said.index("Options:") :]
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", options)) - {"--help"}
+    return set(re.findall(r"^  (?:-\w, )*(--?[a-z][a-z-]*)", options, re.M)) - {"--help"}
+
+
+#: What every command that talks to a server takes; README says it once.
+COMMON_FLAGS = {"--url", "--token", "--token-file", "--ca-file", "--json"}
 
 
 def test_every_flag_of_serve_is_documented_and_no_other() -> None:
@@ -280,10 +296,19 @@ def test_every_command_and_its_flags_are_documented_and_no_other() -> None:
     assert set(rows) == set(re.findall(r"^  ([a-z][a-z-]*)", listed[1], re.M))
 
 
-@pytest.mark.parametrize("name", ["demo", "ping", "new-key"])
+def command_rows() -> dict[str, str]:
+    """Command -> its flags, as the table has them."""
+    return {names(row[0])[0]: row[2] for row in table(PAGE, "command", "what it does", "flags")}
+
+
+@pytest.mark.parametrize("name", sorted(set(command_rows()) - {"serve", "check-config"}))
 def test_a_commands_flags_are_documented(name: str) -> None:
-    rows = {names(row[0])[0]: row[2] for row in table(PAGE, "command", "what it does", "flags")}
-    assert set(re.findall(r"--[a-z][a-z-]*", rows[name])) == flags(name)
+    told = set(names(command_rows()[name]))
+    found = flags(name)
+    if name not in ("demo", "ping", "new-key"):
+        assert found >= COMMON_FLAGS
+        found -= COMMON_FLAGS
+    assert told == found
 
 
 def test_every_metric_is_documented_with_its_kind_and_no_other() -> None:

@@ -1,0 +1,312 @@
+"""``omendb-ws load``: a file of vectors into a collection."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from . import definitions, reaching
+from .failure import FAILED, INTERRUPTED, WRONG, fail, failing
+from .output import print_json
+
+if TYPE_CHECKING:
+    from ..client import Client, Description
+    from ..files.chunks import Reader
+    from ..transfer.loading import Load, Progress
+
+#: What --ids-from calls the numbers of the rows.
+ROWS: Final = "rows"
+_FORMATS: Final = "npy|fvecs|bvecs|jsonl|parquet|arrow"
+
+Format = Annotated[
+    str | None, typer.Option(metavar=_FORMATS, help="Format, where the name does not tell it.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the flags say, beside the file and the server."""
+
+    collection: str
+    create: bool
+    definition: dict[str, Any]
+    producer: str | None
+    again: bool
+    skip_bad: bool
+    rate: float | None
+    batch_rows: int | None
+    reading: dict[str, Any]
+    paths: list[str]
+
+
+def load(
+    file: Annotated[str, typer.Argument(help="The file; - is standard input.")],
+    collection: reaching.CollectionFlag,
+    format: Format = None,
+    ids_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.npy|rows",
+            help="Ids from an array (n,) of integers or text; rows: the numbers of the rows.",
+            show_default="the field id; rows where rows have no fields",
+        ),
+    ] = None,
+    id_field: Annotated[str, typer.Option(help="The field with the id (jsonl, parquet).")] = "id",
+    vector_field: Annotated[str, typer.Option(help="The field with the vector.")] = "vector",
+    fields: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,…", help="Fields that become metadata.", show_default="all others"
+        ),
+    ] = None,
+    create: Annotated[
+        bool, typer.Option("--create", help="Create the collection if it is not there.")
+    ] = False,
+    dim: Annotated[
+        int | None, typer.Option(help="With --create.", show_default="the file's")
+    ] = None,
+    capacity: Annotated[
+        int | None,
+        typer.Option(
+            help="With --create: how many of the newest rows it keeps.",
+            show_default="all of the file, where it tells how many",
+        ),
+    ] = None,
+    metric: definitions.Metric = None,
+    ids: definitions.Ids = None,
+    columns: definitions.Columns = None,
+    ttl: definitions.Ttl = None,
+    durability: definitions.Durability = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Rows a second, as a stream would bring them.")
+    ] = None,
+    batch_rows: Annotated[
+        int | None, typer.Option(min=1, help="Rows of one add.", show_default="256 KiB of them")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out rows that cannot go in, and count them.")
+    ] = False,
+    producer: Annotated[
+        str | None,
+        typer.Option(
+            help="Name that a second run goes on under.",
+            show_default="made of the file's path, size and time",
+        ),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Load everything, whatever was loaded before.")
+    ] = False,
+    url: reaching.Url = reaching.DEFAULT_URL,
+    token: reaching.Token = None,
+    token_file: reaching.TokenFile = None,
+    ca_file: reaching.CaFile = None,
+    as_json: reaching.Json = False,
+) -> None:
+    """Load a file of vectors into a collection.
+
+    Formats: .npy (n, dim) of real numbers; .fvecs, .bvecs; .jsonl, a row a line:
+    {"id": 17, "vector": [0.5, 1], "metadata": {"price": 9.5}}; .parquet and .arrow with fields id
+    and vector (pip install 'omendb-ws[arrow]'). Every other field is metadata.
+
+    Ctrl-C ends it, and says what was acknowledged. The same command goes on from there, and adds
+    no row twice: the server knows the batches of this file. (Another file, or other flags, begin
+    anew. From standard input only --producer makes it so.)
+
+    \b
+    Examples:
+      omendb-ws load vectors.npy -c items --create
+      omendb-ws load rows.jsonl -c shop --create --capacity 10000 --columns price:f64,kind:str
+      omendb-ws load stream.npy -c items --rate 500
+      generate | omendb-ws load - --format jsonl -c items --skip-bad
+    """
+    from ..files.chunks import FileError
+    from ..files.fields import Fields
+    from ..files.formats import STANDARD, WITHOUT_FIELDS, format_of, open_reader
+
+    definition = definitions.given(
+        dim=dim, capacity=capacity, metric=metric, ids=ids, columns=columns, ttl=ttl,
+        durability=durability,
+    )  # fmt: skip
+    if definition and not create:
+        fail(WRONG, f"--{next(iter(definition))}: goes with --create")
+    at = reaching.address(url, token, token_file, ca_file)
+    with failing(FileError):
+        kind = format_of(file, format)
+        numbered = ids_from == ROWS and kind not in WITHOUT_FIELDS
+        ids_path = None if ids_from in (None, ROWS) else ids_from
+        kept = None if fields is None else tuple(filter(None, fields.split(",")))
+        reader = open_reader(file, kind, Fields(id_field, vector_field, kept, numbered), ids_path)
+    asked = _Asked(
+        collection, create, definition, producer, again, skip_bad, rate, batch_rows,
+        {"format": kind, "ids_from": ids_from, "id_field": id_field, "vector_field": vector_field,
+         "fields": fields, "batch_rows": batch_rows, "skip_bad": skip_bad},
+        [path for path in (file, ids_path) if path is not None and path != STANDARD],
+    )  # fmt: skip
+    try:
+        ended = reaching.reach(at, lambda db: _load(db, reader, asked), reconnect=True)
+    finally:
+        reader.close()
+    _report(ended, reader, asked, as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How a load ended. ``why``: what went wrong, with its exit code."""
+
+    progress: Progress
+    why: str | None
+    code: int
+
+
+async def _load(db: Client, reader: Reader, asked: _Asked) -> _Ended:
+    """Run the load; what goes wrong once rows may be in is returned, with what is in."""
+    from ..errors import OmenError, OutOfOrder
+    from ..files.chunks import FileError
+    from ..transfer.loading import Load, Options, RowRefused
+    from .progress import shown
+
+    description = await _collection(db, reader, asked)
+    if description.ids == "auto" and reader.ids == "str":
+        typer.echo(f"omendb-ws: {asked.collection} numbers its rows itself: ids unused", err=True)
+    options = Options(_producer(asked, description), asked.skip_bad, asked.rate, asked.batch_rows)
+    load = Load(db, reader, description, options, reads_ahead=reader.name == "standard input")
+    why, code = None, 0
+    try:
+        with shown(asked.collection) as bar, _Signals(load) as signals:
+            await load.run(lambda now: bar.update(now.rows, now.share))
+        if signals.count:
+            why, code = "interrupted", INTERRUPTED
+    except asyncio.CancelledError:
+        why, code = "interrupted", INTERRUPTED
+    except (FileError, RowRefused) as error:
+        why, code = str(error), WRONG if isinstance(error, FileError) else FAILED
+    except OutOfOrder:
+        why, code = "the server does not know this load any more; run it again", FAILED
+    except (OmenError, TimeoutError) as error:
+        why, code = reaching.said(error), reaching.exit_code(error)
+    return _Ended(load.progress, why, code)
+
+
+async def _collection(db: Client, reader: Reader, asked: _Asked) -> Description:
+    """The collection, created if it may be; fails where it is another than the flags say."""
+    from ..errors import NotFound
+
+    try:
+        there = await db.open(asked.collection)
+    except NotFound:
+        if not asked.create:
+            raise
+        return await db.create(asked.collection, **_definition(reader, asked), if_exists="ok")
+    for name, value in asked.definition.items():
+        if name != "capacity" and getattr(there, name) != value:
+            has = getattr(there, name)
+            fail(FAILED, f"{asked.collection} is there already: its {name} is {has}, not {value}")
+    return there
+
+
+def _definition(reader: Reader, asked: _Asked) -> dict[str, Any]:
+    """What to create: the flags, then what the file tells."""
+    found: dict[str, Any] = {"dim": reader.dim, "capacity": reader.rows, "ids": reader.ids}
+    if reader.columns:
+        found["columns"] = dict(reader.columns)
+    found |= asked.definition
+    if not found["dim"]:
+        fail(WRONG, f"{reader.name}: has no row that tells how many dimensions; --dim does")
+    if not found["capacity"]:
+        fail(WRONG, "--create needs --capacity: how many of the newest rows the window keeps")
+    return found
+
+
+def _producer(asked: _Asked, description: Description) -> str:
+    """The name under which the batches go; the same for the same file and flags."""
+    from ..transfer.naming import producer_name
+
+    if asked.producer is not None:
+        return asked.producer
+    if asked.again or not asked.paths:
+        return f"load-{secrets.token_hex(16)}"
+    reading = {**asked.reading, "dim": description.dim, "ids": description.ids}
+    return producer_name(asked.paths, reading)
+
+
+class _Signals:
+    """Ctrl-C and SIGTERM while entered: the first ends the load in order, the second at once."""
+
+    def __init__(self, load: Load) -> None:
+        self.count = 0
+        self._load = load
+        self._task = asyncio.current_task()
+
+    def __enter__(self) -> _Signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError):  # Windows: KeyboardInterrupt
+                asyncio.get_running_loop().add_signal_handler(number, self._take)
+        return self
+
+    def _take(self) -> None:
+        self.count += 1
+        if self.count == 1:
+            self._load.stop()
+        elif self._task is not None:
+            self._task.cancel()
+
+    def __exit__(self, *_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError):
+                asyncio.get_running_loop().remove_signal_handler(number)
+
+
+def _report(ended: _Ended, reader: Reader, asked: _Asked, as_json: bool) -> None:
+    """Say what is in, and fail if that is not all."""
+    now = ended.progress
+    if as_json:
+        print_json(_document(ended, asked))
+    elif ended.why is None:
+        print(_summary(now, reader, asked))
+    if ended.why is None:
+        return
+    total = now.rows + now.earlier_rows
+    is_in = f"{total:,} rows are acknowledged"
+    on = "" if not asked.paths and asked.producer is None else "; the same command goes on there"
+    fail(ended.code, f"{ended.why}; {is_in}{on if ended.code != WRONG else ''}")
+
+
+def _summary(now: Progress, reader: Reader, asked: _Asked) -> str:
+    seconds = now.seconds
+    if now.rows == 0 and now.earlier_rows:
+        return (
+            f"{asked.collection}: all {now.earlier_rows:,} rows were loaded before;"
+            " --again loads them once more"
+        )
+    said = f"{asked.collection}: {now.rows:,} rows in {seconds:.2f} s"
+    if now.rows:
+        said += f", {now.rows / max(seconds, 1e-9):,.0f} rows/s"
+    if now.earlier_rows:
+        said += f"; {now.earlier_rows:,} were loaded before"
+    if now.bad_rows:
+        named = ", ".join(str(bad.number) for bad in now.bad)
+        more = ", …" if now.bad_rows > len(now.bad) else ""
+        said += f"; {now.bad_rows:,} left out ({reader.unit} {named}{more})"
+    return said
+
+
+def _document(ended: _Ended, asked: _Asked) -> dict[str, Any]:
+    now = ended.progress
+    seconds = now.seconds
+    return {
+        "collection": asked.collection,
+        "rows": now.rows,
+        "earlier_rows": now.earlier_rows,
+        "bad_rows": now.bad_rows,
+        "bad": [{"number": bad.number, "reason": bad.reason} for bad in now.bad],
+        "version": now.version,
+        "seconds": round(seconds, 3),
+        "rows_per_s": round(now.rows / max(seconds, 1e-9), 1),
+        "error": ended.why,
+    }

@@ -1,0 +1,141 @@
+"""Reaching a server: the flags that every client command has, and what their failures mean.
+
+A command is a coroutine over a client; ``reach`` runs it, and turns what goes wrong into a line and
+an exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
+
+import typer
+
+from .completion import complete_collection
+from .failure import FAILED, INTERRUPTED, NO_SERVER, WRONG, fail
+
+if TYPE_CHECKING:
+    import ssl
+
+    from ..client import Client
+
+DEFAULT_URL: Final = "ws://127.0.0.1:8765/v1"
+
+Url = Annotated[str, typer.Option(envvar="OMENDB_URL", help="The server's address.")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        envvar="OMENDB_TOKEN", help="API key, if the server wants one.", show_default=False
+    ),
+]
+TokenFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="File with the API key, which no other user can see then."),
+]
+CaFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="PEM file of certificates to trust, for wss://."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Collection = Annotated[
+    str, typer.Argument(help="Name of the collection.", autocompletion=complete_collection)
+]
+CollectionFlag = Annotated[
+    str,
+    typer.Option(
+        "--collection", "-c", help="Name of the collection.", autocompletion=complete_collection
+    ),
+]
+
+T = TypeVar("T")
+
+
+class Address(NamedTuple):
+    """Where a server is, and how one is let in."""
+
+    url: str
+    token: str | None
+    tls: ssl.SSLContext | None
+
+
+def address(url: str, token: str | None, token_file: str | None, ca_file: str | None) -> Address:
+    """Read the files that the flags name; fails with a line that never shows the token."""
+    if token_file is not None:
+        try:
+            with open(token_file, encoding="utf-8") as file:
+                token = file.read(8192).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            fail(WRONG, f"--token-file {token_file}: {getattr(error, 'strerror', None) or error}")
+        if not token:
+            fail(WRONG, f"--token-file {token_file}: is empty")
+    return Address(url, token, None if ca_file is None else trusting(ca_file))
+
+
+def trusting(ca_file: str) -> ssl.SSLContext:
+    """Return what trusts the certificates in ``ca_file``, or fail."""
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        fail(WRONG, f"--ca-file {ca_file}: {error.strerror or error}")
+
+
+def reach(
+    at: Address,
+    work: Callable[[Client], Awaitable[T]],
+    *,
+    reconnect: bool = False,
+    **options: Any,
+) -> T:
+    """Connect, run ``work`` and return its result; or fail.
+
+    ``options`` go to ``omendb_ws.connect``. Ctrl-C ends it with INTERRUPTED.
+    """
+    from ..event_loops import choose
+
+    with asyncio.Runner(loop_factory=choose().new_loop) as runner:
+        try:
+            return runner.run(_reach(at, work, {"reconnect": reconnect, **options}))
+        except KeyboardInterrupt:
+            fail(INTERRUPTED, "interrupted")
+
+
+async def _reach(at: Address, work: Callable[[Client], Awaitable[T]], options: dict[str, Any]) -> T:
+    from ..client import connect
+    from ..errors import BadRequest, OmenError, Unsupported
+
+    client = None
+    try:
+        client = await connect(at.url, at.token, tls=at.tls, **options)
+    except (OmenError, TimeoutError) as error:
+        code = NO_SERVER if isinstance(error, Unsupported) else exit_code(error)
+        fail(WRONG if isinstance(error, BadRequest) else code, f"{at.url}: {_said(error, at.url)}")
+    try:
+        return await work(client)
+    except (OmenError, TimeoutError) as error:
+        fail(exit_code(error), said(error))
+    finally:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await client.close()
+
+
+def exit_code(error: Exception) -> int:
+    """The code for what a call of the client raised."""
+    from ..errors import ConnectionLost
+
+    return NO_SERVER if isinstance(error, ConnectionLost | TimeoutError) else FAILED
+
+
+def said(error: Exception) -> str:
+    """An error of the client in one line: the protocol's code, if it has one, and the message."""
+    text = " ".join(str(error).split()) or f"no connection: {error.__cause__!r}"
+    code = getattr(error, "code", None)
+    return f"{text} ({code})" if code else text
+
+
+def _said(error: Exception, url: str) -> str:
+    return said(error).removeprefix(url).lstrip(": ")

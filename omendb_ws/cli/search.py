@@ -1,0 +1,133 @@
+"""``omendb-ws search``: the nearest rows of a vector, or of a stored row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import arguments, reaching
+from .failure import WRONG, fail
+from .output import plain, print_json, table
+
+if TYPE_CHECKING:
+    from ..client import Answer, Client, Row
+
+
+def search(
+    collection: reaching.Collection,
+    vector: Annotated[
+        str | None,
+        typer.Argument(
+            help="Numbers (0.5,1 or [0.5, 1]), a file of vectors, or - for numbers from"
+            " standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(metavar="ID", help="Search with the vector of this row instead.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="How many rows.")] = 10,
+    filter: arguments.Filter = None,
+    min_score: Annotated[float | None, typer.Option(help="The least score that counts.")] = None,
+    last: Annotated[
+        int | None, typer.Option(help="Only among so many of the newest sequence numbers.")
+    ] = None,
+    include: arguments.Include = None,
+    url: reaching.Url = reaching.DEFAULT_URL,
+    token: reaching.Token = None,
+    token_file: reaching.TokenFile = None,
+    ca_file: reaching.CaFile = None,
+    as_json: reaching.Json = False,
+) -> None:
+    """Find the nearest rows, best first. Several vectors in a file are as many answers.
+
+    A vector that begins with a minus sign goes behind "--", or in brackets.
+
+    \b
+    Examples:
+      omendb-ws search items 0.1,0.9,-0.3 -k 3
+      omendb-ws search items query.npy --include metadata
+      omendb-ws search items --like 17 --filter '{"kind": "book"}' --json
+    """
+    if (vector is None) == (like is None):
+        fail(WRONG, "search: needs either a vector or --like")
+    options: dict[str, Any] = {
+        "filter": arguments.parse_filter(filter),
+        "min_score": min_score,
+        "last": last,
+        "include": arguments.parse_include(include),
+    }
+    vectors = None if vector is None else arguments.parse_vectors(vector)
+    at = reaching.address(url, token, token_file, ca_file)
+
+    async def work(db: Client) -> list[Answer]:
+        if vectors is None:
+            assert like is not None
+            kind = (await db.open(collection)).ids
+            return [await db.search(collection, k=k, like=_id(like, kind), **options)]
+        found: list[Answer] = await db.search(collection, vectors, k, **options)
+        return found
+
+    answers = reaching.reach(at, work)
+    for number, answer in enumerate(answers):
+        if as_json:
+            print_json(_document(answer))
+        else:
+            if len(answers) > 1:
+                print(f"{'' if number == 0 else chr(10)}vector {number}")
+            print(_table(answer, options["include"]))
+
+
+def _id(text: str, kind: str) -> int | str:
+    if kind == "str":
+        return text
+    if not text.isascii() or not text.isdigit():
+        fail(WRONG, f"--like {text}: the ids of this collection are numbers")
+    return int(text)
+
+
+def _document(answer: Answer) -> dict[str, Any]:
+    return {
+        "version": answer.version,
+        "results": [row_document(row) for row in answer],
+        "took_us": answer.took_us,
+    }
+
+
+def row_document(row: Row) -> dict[str, Any]:
+    """A row as a document, as the protocol writes it: what is not there is left out."""
+    import numpy as np
+    from omendb_core.types import MAX_SAFE_INTEGER
+
+    big = isinstance(row.id, int) and row.id > MAX_SAFE_INTEGER
+    document: dict[str, Any] = {"id": str(row.id) if big else row.id, "seq": row.seq}
+    if row.score is not None:
+        document["score"] = np.float32(row.score)
+    if row.metadata is not None:
+        document["metadata"] = row.metadata
+    if row.vector is not None:
+        document["vector"] = np.ascontiguousarray(row.vector)
+    return document
+
+
+def _table(answer: Answer, include: list[str]) -> str:
+    rows = [
+        (
+            str(place),
+            plain(row.id),
+            f"{row.score:.6g}",
+            str(row.seq),
+            *[_shown(row, name) for name in include],
+        )
+        for place, row in enumerate(answer, 1)
+    ]
+    return table(("", "id", "score", "seq", *include), rows, "rlrr")
+
+
+def _shown(row: Row, name: str) -> str:
+    if name == "metadata":
+        return plain(row.metadata)
+    assert row.vector is not None
+    head = ", ".join(f"{value:.4g}" for value in row.vector[:6])
+    return f"[{head}{', …' if len(row.vector) > 6 else ''}]"

@@ -1,0 +1,39 @@
+"""Which fields of a row are its id, its vector and its metadata, in files whose fields have names.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Names of fields. ``kept``: those that become metadata, None for all the others.
+
+    ``numbered``: ids are the numbers of rows, from 0, whatever ``id`` is.
+    """
+
+    id: str = "id"
+    vector: str = "vector"
+    kept: tuple[str, ...] | None = None
+    numbered: bool = False
+
+    def chosen(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        """``metadata`` with the kept fields only."""
+        if self.kept is None:
+            return metadata
+        return {name: metadata[name] for name in self.kept if name in metadata}
+
+    def is_kept(self, name: str) -> bool:
+        """Whether a field becomes metadata."""
+        return self.kept is None or name in self.kept
+
+
+def without_nulls(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """``metadata`` without keys whose value is None, or a float that is not a number."""
+    # NaN is the one value that is not equal to itself.
+    return {key: value for key, value in metadata.items() if value is not None and value == value}

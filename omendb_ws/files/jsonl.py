@@ -1,0 +1,208 @@
+"""``.jsonl``: one JSON object a line, for people and for every language.
+
+``{"id": 17, "vector": [0.5, …], "metadata": {"price": 9.5}}``; every other field of the object is
+metadata too, so ``{"id": 17, "vector": […], "price": 9.5}`` is the same row. Blank lines are passed
+over. Ids of ``u64`` collections are numbers, or decimal strings (PROTOCOL section 4).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, Final, NamedTuple
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from omendb_core.types import MAX_SAFE_INTEGER, ColumnType, IdKind, Ids
+
+from .chunks import BadRow, Chunk, FileError, Shape, Unit, WrittenRows
+from .fields import Fields
+
+#: A line that is longer is no row.
+MAX_LINE_BYTES: Final = 64 << 20
+_DECIMAL: Final = re.compile("0|[1-9][0-9]*")
+#: Lines looked at for the first usable row when the file is opened.
+_LOOKED_AT: Final = 1000
+
+
+class _Bad(Exception):
+    """Why a line cannot be used."""
+
+
+class _Row(NamedTuple):
+    id: int | str | None
+    vector: list[Any]
+    metadata: dict[str, Any]
+
+
+class JsonlReader:
+    """A Reader of lines; the first usable one says what the others are held to."""
+
+    unit: Unit = "line"
+
+    def __init__(self, file: BinaryIO, name: str, fields: Fields) -> None:
+        self.name, self._file, self._fields = name, file, fields
+        self.columns: Mapping[str, ColumnType] = {}
+        self.rows: int | None = None
+        self._size_bytes = _size_bytes(file)
+        self._line = 0
+        self._ahead: list[bytes] = []
+        self._read_bytes = 0
+        self.dim, self.ids = self._look_ahead()
+
+    def _look_ahead(self) -> tuple[int | None, IdKind]:
+        while len(self._ahead) < _LOOKED_AT:
+            line = self._next_line()
+            if not line:
+                break
+            self._ahead.append(line)
+            try:
+                row = _parse(line, self._fields)
+            except _Bad:
+                continue
+            kind: IdKind = "auto" if row.id is None else "str" if isinstance(row.id, str) else "u64"
+            return len(row.vector), "u64" if self._fields.numbered else kind
+        return None, "u64" if self._fields.numbered else "auto"
+
+    def _next_line(self) -> bytes:
+        line = self._file.readline(MAX_LINE_BYTES + 1)
+        if len(line) > MAX_LINE_BYTES:
+            raise FileError(f"{self.name}: a line of more than {MAX_LINE_BYTES >> 20} MiB")
+        return line
+
+    def chunks(self, dim: int, ids: IdKind, rows: int) -> Iterator[Chunk]:
+        """See Reader."""
+        while True:
+            lines = self._ahead[:rows]
+            del self._ahead[:rows]
+            while len(lines) < rows and (line := self._next_line()):
+                lines.append(line)
+            if not lines:
+                return
+            yield self._chunk(lines, dim, ids)
+
+    def _chunk(self, lines: list[bytes], dim: int, kind: IdKind) -> Chunk:
+        numbers: list[int] = []
+        rows: list[_Row] = []
+        bad: list[BadRow] = []
+        for line in lines:
+            self._line += 1
+            self._read_bytes += len(line)
+            if line.isspace():
+                continue
+            try:
+                rows.append(self._row(line, dim, kind))
+                numbers.append(self._line)
+            except _Bad as why:
+                is_cut = not line.endswith(b"\n") and "not JSON" in str(why)
+                bad.append(BadRow(self._line, f"{why} (the last line)" if is_cut else str(why)))
+        ids: Ids | None = None
+        if kind == "u64":
+            ids = np.array([row.id for row in rows], np.uint64)
+        elif kind == "str":
+            ids = [str(row.id) for row in rows]
+        return Chunk(
+            vectors=np.array([row.vector for row in rows], np.float64).reshape(-1, dim),
+            numbers=np.array(numbers, np.int64),
+            ids=ids,
+            metadata=[row.metadata for row in rows] if any(row.metadata for row in rows) else None,
+            bad=bad,
+            read=self._read_bytes / self._size_bytes if self._size_bytes else None,
+        )
+
+    def _row(self, line: bytes, dim: int, kind: IdKind) -> _Row:
+        """The row on this line, as the collection wants it. Raises _Bad."""
+        row = _parse(line, self._fields)
+        name = self._fields.vector
+        if len(row.vector) != dim:
+            raise _Bad(f"{name}: has {len(row.vector)} dimensions, not {dim}")
+        if not set(map(type, row.vector)) <= {float, int}:  # a bool is no number
+            raise _Bad(f"{name}: must be a list of numbers")
+        if kind == "auto":
+            return row
+        id = self._line - 1 if self._fields.numbered else row.id
+        return row._replace(id=_as_kind(id, kind, self._fields.id))
+
+    def close(self) -> None:
+        """See Reader."""
+        self._file.close()
+
+
+def _parse(line: bytes, fields: Fields) -> _Row:
+    """The row on ``line``. Raises _Bad."""
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise _Bad(f"not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise _Bad("not a JSON object")
+    vector = found.pop(fields.vector, None)
+    if not isinstance(vector, list) or not vector:
+        raise _Bad(f"{fields.vector}: must be a list of numbers")
+    id = found.pop(fields.id, None)
+    nested = found.pop("metadata", None)
+    if nested is not None:
+        if not isinstance(nested, dict):
+            raise _Bad("metadata: must be an object")
+        twice = found.keys() & nested.keys()
+        if twice:
+            raise _Bad(f"metadata.{min(twice)}: stands there twice")
+        found.update(nested)
+    return _Row(id, vector, fields.chosen(found))
+
+
+def _as_kind(id: object, kind: IdKind, name: str) -> int | str:
+    """An id as the collection has them. Raises _Bad."""
+    if id is None:
+        raise _Bad(f"{name}: missing, and the collection's ids are {kind}")
+    if kind == "str":
+        if not isinstance(id, str) or not id or "\0" in id or len(id.encode()) > 256:
+            raise _Bad(f"{name}: must be text of 1 to 256 bytes, without NUL")
+        return id
+    if isinstance(id, str) and _DECIMAL.fullmatch(id):
+        id = int(id)
+    if isinstance(id, bool) or not isinstance(id, int) or not 0 <= id < 2**64:
+        raise _Bad(f"{name}: must be a whole number from 0 to 2**64 - 1")
+    return id
+
+
+def _size_bytes(file: BinaryIO) -> int | None:
+    """The size of what lies on a disk; None for a pipe."""
+    if not file.seekable():
+        return None
+    here = file.tell()
+    size = file.seek(0, io.SEEK_END)
+    file.seek(here)
+    return size
+
+
+class JsonlWriter:
+    """Writes rows as lines. Vectors are written so that reading them gives the same bits."""
+
+    leaves_out: tuple[str, ...] = ()
+
+    def __init__(self, file: BinaryIO, shape: Shape) -> None:
+        self._file = file
+
+    def write(self, rows: WrittenRows) -> None:
+        """See Writer."""
+        vectors = np.ascontiguousarray(rows.vectors, np.float32)
+        ids = rows.ids if isinstance(rows.ids, list) else rows.ids.tolist()
+        for id, vector, metadata in zip(ids, vectors, rows.metadata, strict=True):
+            self._file.write(as_line(id, vector, metadata))
+
+    def finish(self) -> None:
+        """See Writer."""
+
+
+def as_line(id: int | str, vector: NDArray[Any] | None, metadata: dict[str, Any] | None) -> bytes:
+    """A row as a line, with its newline; integers above 2**53 - 1 are strings."""
+    named = str(id) if isinstance(id, int) and id > MAX_SAFE_INTEGER else id
+    row: dict[str, Any] = {"id": named}
+    if vector is not None:
+        row["vector"] = vector
+    if metadata:
+        row["metadata"] = metadata
+    return orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,150 @@
+"""``.npy``: its header, and writing one whose length is not known before the end.
+
+The header is parsed by numpy as a literal; arrays of objects, which are pickles, are refused
+unread. Format: numpy.lib.format, versions 1 and 2.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Any, BinaryIO, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .chunks import FileError, Shape, WrittenRows
+
+#: Bytes kept for the header of a file that is being written; a multiple of 64, as numpy aligns it.
+_HEADER_BYTES: Final = 128
+_MAX_HEADER_BYTES: Final = 10_000
+
+
+class Header(NamedTuple):
+    """What the header says; ``offset`` is where the data begins."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    offset: int
+
+
+def read_header(file: BinaryIO, name: str) -> Header:
+    """Read the header from ``file``. Raises FileError."""
+    counted = _Counted(file)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numpy, about headers that Python 2 wrote
+            version = np.lib.format.read_magic(counted)
+            if version not in ((1, 0), (2, 0)):
+                raise ValueError(f"of version {version[0]}.{version[1]}, which is not read")
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, fortran, dtype = read(counted, max_header_size=_MAX_HEADER_BYTES)
+    except OSError:
+        raise
+    except Exception as error:  # a header of any bytes: ValueError, TokenError, SyntaxError …
+        raise FileError(f"{name}: not an .npy file: {_first_line(error)}") from None
+    if dtype.hasobject:
+        raise FileError(f"{name}: holds Python objects, which are not unpickled; save numbers")
+    if any(isinstance(size, bool) or size < 0 for size in shape):
+        raise FileError(f"{name}: not an .npy file: its shape is {shape}")
+    return Header(shape, fortran, dtype, counted.count)
+
+
+def read_ids(path: str) -> NDArray[Any]:
+    """Memory-map an array (n,) of integers or text. Raises FileError."""
+    try:
+        with open(path, "rb") as file:
+            header = read_header(file, path)
+            size_bytes = file.seek(0, io.SEEK_END) - header.offset
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror}") from None
+    if len(header.shape) != 1 or header.dtype.kind not in "iuU":
+        what = f"{header.dtype} {header.shape}"
+        raise FileError(f"{path}: ids are one array (n,) of integers or text, not {what}")
+    (count,) = header.shape
+    check_size(path, count * header.dtype.itemsize, size_bytes)
+    if count == 0:
+        return np.empty(0, header.dtype)
+    mapped: NDArray[Any] = np.memmap(path, header.dtype, "r", header.offset, header.shape)
+    return mapped
+
+
+def check_size(name: str, expected_bytes: int, size_bytes: int) -> None:
+    """Raise FileError unless the data is as long as the header says."""
+    if size_bytes < expected_bytes:
+        lacks = f"{size_bytes:,} of {expected_bytes:,} bytes of rows are there"
+        raise FileError(f"{name}: truncated: {lacks}")
+    if size_bytes > expected_bytes:
+        more = size_bytes - expected_bytes
+        raise FileError(f"{name}: {more:,} bytes more than its header says")
+
+
+class NpyWriter:
+    """Writes float32 (n, dim); and the ids, as (n,), to ``ids_file`` if there is one."""
+
+    leaves_out: tuple[str, ...]
+
+    def __init__(self, file: BinaryIO, shape: Shape, ids_file: BinaryIO | None = None) -> None:
+        if not file.seekable():
+            raise FileError(".npy cannot be written to a pipe: its length stands at its beginning")
+        self._file, self._ids_file = file, ids_file
+        self._shape = shape
+        self._rows = 0
+        #: Strings have one width in an array, the longest's: they wait for the end.
+        self._texts: list[str] = []
+        self.leaves_out = ("metadata",) if ids_file is not None else ("metadata", "ids")
+        file.write(bytes(_HEADER_BYTES))
+        if ids_file is not None and shape.ids != "str":
+            ids_file.write(bytes(_HEADER_BYTES))
+
+    def write(self, rows: WrittenRows) -> None:
+        """See Writer."""
+        self._file.write(np.ascontiguousarray(rows.vectors, "<f4").data)
+        self._rows += len(rows.vectors)
+        if isinstance(rows.ids, list):
+            if self._ids_file is not None:
+                self._texts += rows.ids
+        elif self._ids_file is not None:
+            self._ids_file.write(np.ascontiguousarray(rows.ids, "<u8").data)
+
+    def finish(self) -> None:
+        """See Writer."""
+        _write_header(self._file, "<f4", (self._rows, self._shape.dim))
+        if self._ids_file is None:
+            return
+        if self._shape.ids == "str":
+            np.save(self._ids_file, np.array(self._texts, np.str_), allow_pickle=False)
+        else:
+            _write_header(self._ids_file, "<u8", (self._rows,))
+
+
+def _write_header(file: BinaryIO, dtype: str, shape: tuple[int, ...]) -> None:
+    """Write a header of version 1.0 over the bytes that were kept for it."""
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".encode("latin1")
+    magic = np.lib.format.magic(1, 0)
+    room = _HEADER_BYTES - len(magic) - 2
+    file.seek(0)
+    file.write(magic + room.to_bytes(2, "little") + text.ljust(room - 1) + b"\n")
+    file.seek(0, io.SEEK_END)
+
+
+class _Counted:
+    """A file that counts what is read: numpy asks it for nothing but ``read``."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.count = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.read(size)
+        self.count += len(data)
+        return data
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,244 @@
+"""A load: the batches of a file into a collection, from where an earlier run left off.
+
+Asyncio over the public client. ``run`` tells an observer how it goes and returns, or raises, with
+everything that was acknowledged counted in ``progress``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import numpy as np
+from omendb_core.errors import OmenError, OutOfOrder
+from omendb_core.types import MAX_SAFE_INTEGER
+
+from ..client import Added, Client, Description
+from ..files.chunks import BadRow, FileError, Reader
+from .cutting import Batch, cut, rows_per_batch
+from .sending import Sender
+from .usable import Wanted
+
+#: Bad rows whose numbers are kept; more are only counted.
+NAMED_BAD_ROWS: Final = 10
+#: Batches that wait for their turn when a thread reads ahead.
+_AHEAD: Final = 8
+
+
+class RowRefused(Exception):
+    """A row of the file cannot go in; the message names it and says why."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a load has come: rows acknowledged in this run, and in earlier ones."""
+
+    rows: int = 0
+    earlier_rows: int = 0
+    bad_rows: int = 0
+    bad: list[BadRow] = field(default_factory=list)
+    #: Share of the file that is in, None where its size is not known.
+    share: float | None = None
+    version: int | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since the first batch."""
+        return time.monotonic() - self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to load. ``producer``: whose batches these are. ``rate``: rows a second."""
+
+    producer: str
+    skip_bad: bool = False
+    rate: float | None = None
+    batch_rows: int | None = None
+
+
+class Load:
+    """One load of ``reader`` into the collection that ``description`` describes.
+
+    ``reads_ahead``: by a thread, for what may wait for its data as long as it likes.
+    """
+
+    def __init__(
+        self,
+        db: Client,
+        reader: Reader,
+        description: Description,
+        options: Options,
+        *,
+        reads_ahead: bool = False,
+    ) -> None:
+        self.progress = Progress()
+        self._db, self._reader = db, reader
+        self._description, self._options = description, options
+        self._reads_ahead = reads_ahead
+        self._sender: Sender | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End early: what is under way is waited for and counted, nothing more is sent."""
+        self._stopped = True
+        if self._sender is not None:
+            self._sender.stop()
+
+    async def run(self, told: Callable[[Progress], None]) -> None:
+        """Load everything, or until ``stop``; ``told`` after each batch.
+
+        Raises FileError, RowRefused, OmenError, TimeoutError.
+        """
+        known = await known_batches(self._db, self._description, self._options.producer)
+        limits = await self._db.limits()
+        rows = rows_per_batch(self._description.dim, self._description.capacity, limits.max_rows)
+        rows = min(rows, self._options.batch_rows or rows)
+        wanted = Wanted(
+            self._description.metric, self._description.columns, limits.max_metadata_bytes
+        )
+        chunks = self._reader.chunks(self._description.dim, self._description.ids, rows)
+        batches = self._unknown(cut(chunks, wanted, self._found_bad), known)
+        source = _Ahead(batches) if self._reads_ahead else _Direct(batches)
+        self._sender = Sender(
+            source, self._send, partial(self._acknowledged, told), self._options.rate
+        )
+        if isinstance(source, _Ahead):
+            source.start(self._sender.news)
+        if self._stopped:
+            return
+        self.progress.started = time.monotonic()
+        await self._sender.run()
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _unknown(self, batches: Iterator[Batch], known: int) -> Iterator[Batch]:
+        """Pass over the batches that an earlier run brought in."""
+        for batch in batches:
+            if batch.number > known:
+                yield from itertools.chain([batch], batches)
+                return
+            self.progress.earlier_rows += len(batch)
+            self.progress.share = batch.read
+
+    def _found_bad(self, bad: BadRow) -> None:
+        if not self._options.skip_bad:
+            raise RowRefused(self._name(bad))
+        self.progress.bad_rows += 1
+        if len(self.progress.bad) < NAMED_BAD_ROWS:
+            self.progress.bad.append(bad)
+
+    def _name(self, bad: BadRow) -> str:
+        return f"{self._reader.name}: {self._reader.unit} {bad.number}: {bad.reason}"
+
+    async def _send(self, batch: Batch) -> Added:
+        try:
+            return await self._db.add(
+                self._description.collection,
+                batch.vectors,
+                batch.ids,
+                batch.metadata,
+                producer=self._options.producer,
+                batch=batch.number,
+            )
+        except OmenError as error:
+            if error.row is None or not 0 <= error.row < len(batch):
+                raise
+            bad = BadRow(int(batch.numbers[error.row]), error.message)
+            raise RowRefused(self._name(bad)) from error
+
+    def _acknowledged(self, told: Callable[[Progress], None], batch: Batch, added: Added) -> None:
+        self.progress.rows += len(batch)
+        self.progress.share = batch.read
+        self.progress.version = added.version
+        told(self.progress)
+
+
+async def known_batches(db: Client, description: Description, producer: str) -> int:
+    """Return the number of the last batch of ``producer`` that went in, 0 if none.
+
+    It asks for a number far beyond: that is refused with the one expected, before the rows are
+    looked at (PROTOCOL section 4).
+    """
+    vectors = np.ones((1, description.dim), np.float32)
+    ids: list[int] | list[str] | None = {"u64": [0], "str": ["-"]}.get(description.ids)  # type: ignore[assignment]
+    try:
+        await db.add(
+            description.collection, vectors, ids, producer=producer, batch=MAX_SAFE_INTEGER
+        )
+    except OutOfOrder as error:
+        expected = error.details.get("expected")
+        if isinstance(expected, int):
+            return expected - 1
+        raise
+    raise FileError(f"the server took a batch of {producer!r} that nobody sent")
+
+
+class _Direct:
+    """Batches as they are asked for."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+        self.is_over = False
+
+    def take(self) -> Batch | None:
+        """See Source."""
+        batch = next(self._batches, None)
+        self.is_over = batch is None
+        return batch
+
+
+class _Ahead:
+    """Batches that a thread reads, because reading may wait for ever (a pipe).
+
+    The thread is a daemon: one that waits for a pipe does not keep the process alive.
+    """
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+        self._read: deque[Batch] = deque()
+        self._room = threading.Semaphore(_AHEAD)
+        self._error: BaseException | None = None
+        self._ended = False
+
+    def start(self, news: asyncio.Event) -> None:
+        """Begin to read; ``news`` is set when there is something."""
+        tell = partial(asyncio.get_running_loop().call_soon_threadsafe, news.set)
+        threading.Thread(target=self._run, args=(tell,), daemon=True).start()
+
+    def _run(self, tell: Callable[[], object]) -> None:
+        try:
+            for batch in self._batches:
+                self._room.acquire()
+                self._read.append(batch)
+                tell()
+        except BaseException as error:
+            self._error = error
+        self._ended = True
+        try:
+            tell()
+        except RuntimeError:
+            return  # the loop is closed: nobody waits any more
+
+    @property
+    def is_over(self) -> bool:
+        """See Source."""
+        return self._ended and not self._read and self._error is None
+
+    def take(self) -> Batch | None:
+        """See Source."""
+        ended = self._ended  # before a look at what was read: afterwards nothing comes
+        if self._read:
+            self._room.release()
+            return self._read.popleft()
+        if ended and self._error is not None:
+            raise self._error
+        return None
