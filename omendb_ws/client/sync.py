@@ -15,6 +15,7 @@ from typing import Any, cast, overload
 from numpy.typing import NDArray
 from omendb_core.types import ColumnType, IdKind, Metric
 
+from ..wire.limits import Limits
 from ..wire.messages import Durability, IfExists, JsonObject
 from . import aio, background, connecting
 from .answers import Added, Answer, Description, Row
@@ -89,6 +90,10 @@ class Client(SyncWatching):
     def stats(self, collection: str | None = None) -> dict[str, Any]:
         """Return statistics of a collection, or of the server (PROTOCOL section 6 "stats")."""
         return self._run(self._aio.stats(collection))
+
+    def limits(self) -> Limits:
+        """Return the server's limits, by their names in PROTOCOL section 9."""
+        return self._run(self._aio.limits())
 
     # -- collections -----------------------------------------------------------------------
 
