@@ -1,6 +1,6 @@
 """The scan of a full window, beside the bare matrix product of the same shape in the same run.
 
-    python load_tests/bench_scan.py [--rows 100000] [--dim 128] [--k 10] [--metric cosine]
+    python -m load_tests.bench_scan [--rows 100000] [--dim 128] [--k 10] [--metric cosine]
 
 Prints milliseconds a query, the median of some rounds in which product and scan take turns (the
 machine may be noisy), for batches of 1, 8, 64 and 256.

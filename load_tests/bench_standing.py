@@ -1,6 +1,6 @@
 """Measures standing queries without a socket: an add that changes nothing, and ticks as they grow.
 
-    make bench-live            (or: python load_tests/bench_standing.py)
+    make bench-live            (or: python -m load_tests.bench_standing)
 
 *An add that changes no answer* is compared with the bare matrix product of its rows and all queries
 and the compare with their floors, in one run and by turns. "standing" is what the standing queries
@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from bench import machine
 from omendb_core.change import AddRequest, RowBatch
 from omendb_core.kernels import blas
 from omendb_core.live import Standing
@@ -37,6 +36,8 @@ from omendb_ws.live import LiveQueries, LiveQuery
 from omendb_ws.metrics import Metrics
 from omendb_ws.wire.limits import Limits
 from omendb_ws.work import Lane
+
+from .figures import where
 
 DIM = 128
 CAPACITY = 100_000
@@ -239,7 +240,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["unchanging", "growing"])
     options = parser.parse_args()
     blas.use_threads(1)
-    print(f"{machine()}\n{DIM} dimensions, cosine, k = {K}")
+    print(f"{where()}\n{DIM} dimensions, cosine, k = {K}")
     generator = np.random.default_rng(0)
     if options.only != "growing":
         unchanging(generator)

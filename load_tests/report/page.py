@@ -5,6 +5,7 @@ Its own Content-Security-Policy forbids it to fetch anything; there is no script
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 
 from ..simulation.results import Operation, Percentiles, Result, Sweep
@@ -57,10 +58,10 @@ def _warnings(result: Result) -> str:
             achieved, offered = operation.achieved_per_second, operation.offered_per_second or 0.0
             text = f"{number(achieved)} of {number(offered)} requests a second were achieved."
             found.append((f"{operation.name}: the offered rate was not reached.", text))
-    truth = result.truth
-    if truth is not None and truth.mismatches:
-        text = f"{truth.mismatches:,} of {truth.compared:,} compared answers differ."
-        found.append(("Wrong answers.", text))
+    for name, truth in result.truths:
+        if truth.mismatches:
+            text = f"{truth.mismatches:,} of {truth.compared:,} compared {name} differ."
+            found.append((f"Wrong {name}.", text))
     return "\n".join(
         f'<div class="warning"><b>{html(title)}</b> {html(text)}</div>' for title, text in found
     )
@@ -69,9 +70,8 @@ def _warnings(result: Result) -> str:
 def _tiles(result: Result) -> str:
     tiles = _operation_tiles(result) if result.sweep is None else _sweep_tiles(result.sweep)
     tiles += [(_ms(push.lag.p99_ms), f"{push.kind} push lag, p99") for push in result.pushes]
-    if result.truth is not None:
-        recall = share(result.truth.recall) or "–"
-        tiles.append((recall, f"recall, {result.truth.compared:,} answers compared"))
+    for name, truth in result.truths:
+        tiles.append((share(truth.recall) or "–", f"recall, {truth.compared:,} {name} compared"))
     cells = "".join(
         f'<div class="tile"><b>{html(value)}</b><span>{html(label)}</span></div>'
         for value, label in tiles
@@ -139,13 +139,16 @@ def _operations(result: Result) -> str:
     heading = [
         "operation", "arrivals", "in flight", "offered/s", "achieved/s", "reached", "sent",
         "answered", "errors", "unanswered", "unsent", "late sends",
+        "by the generator",
     ]  # fmt: skip
     rows = [
         [
             _operation_name(one), one.arrivals, one.in_flight, one.offered_per_second,
-            one.achieved_per_second, judged(one.is_reached), one.sent, one.count, _errors(one),
+            one.achieved_per_second, judged(one.is_reached), one.sent, one.count,
+            _errors(one.errors),
             bad_if(one.unanswered, one.unanswered > 0), bad_if(one.unsent, one.unsent > 0),
             f"{one.late_sends:,} by > {number(one.late_ms)} ms",
+            one.generator_late_sends,
         ]
         for one in result.operations
     ]  # fmt: skip
@@ -160,10 +163,10 @@ def _operation_name(operation: Operation) -> str:
     return operation.name if rows == 1 else f"{operation.name}, {rows} rows each"
 
 
-def _errors(operation: Operation) -> Html:
-    if not operation.errors:
+def _errors(errors: Mapping[str, int]) -> Html:
+    if not errors:
         return html(0)
-    told = ", ".join(f"{code}: {count:,}" for code, count in sorted(operation.errors.items()))
+    told = ", ".join(f"{code}: {count:,}" for code, count in sorted(errors.items()))
     return bad_if(told, True)
 
 
@@ -188,32 +191,42 @@ def _figures_of(times: Percentiles) -> list[object]:
 def _pushes(result: Result) -> str:
     if not result.pushes:
         return ""
-    heading = ["kind", "connections", "subscriptions", "pushes", "pushes/s", "rows", "gaps"]
+    heading = [
+        "kind",
+        "connections",
+        "subscriptions",
+        "pushes",
+        "pushes/s",
+        "rows",
+        "gaps",
+        "errors",
+    ]
     rows = [
         [one.kind, one.connections, one.subscriptions, one.pushes, one.pushes_per_second, one.rows,
-         one.gaps]
+         one.gaps, _errors(one.errors)]
         for one in result.pushes
     ]  # fmt: skip
     return f"<h2>Pushes</h2>\n{table(heading, rows)}"
 
 
 def _truth(result: Result) -> str:
-    truth = result.truth
-    if truth is None:
+    if not result.truths:
         return ""
-    heading = ["sampled", "compared", "skipped", "mismatches", "recall"]
-    recall = share(truth.recall)
-    row = [
-        truth.sampled, truth.compared, truth.skipped,
-        bad_if(truth.mismatches, truth.mismatches > 0), recall,
+    heading = ["", "sampled", "compared", "skipped", "mismatches", "recall"]
+    rows = [
+        [name, truth.sampled, truth.compared, truth.skipped,
+         bad_if(truth.mismatches, truth.mismatches > 0), share(truth.recall)]
+        for name, truth in result.truths
     ]  # fmt: skip
-    found = f"<h2>Answers against an exact oracle</h2>\n{table(heading, [row])}"
-    if truth.examples:
-        examples = [
-            [one.version, one.query, str(one.expected), str(one.answered)]
-            for one in truth.examples
-        ]  # fmt: skip
-        found += "\n" + table(["version", "query", "expected (seq, score)", "answered"], examples)
+    found = f"<h2>Against an exact oracle</h2>\n{table(heading, rows)}"
+    examples = [
+        [name, one.version, one.query, str(one.expected), str(one.answered)]
+        for name, truth in result.truths
+        for one in truth.examples
+    ]
+    if examples:
+        heading = ["", "version", "query", "expected (seq, score)", "answered"]
+        found += f"\n{table(heading, examples)}"
     return found
 
 

@@ -38,6 +38,8 @@ def _arguments() -> argparse.ArgumentParser:
         one.add_argument("--durability", help="of the collection")
         one.add_argument("--url", help="of a server that runs (default: one is started)")
         one.add_argument("--server-pid", type=int, help="of that server, to measure it")
+        one.add_argument("--token", help="that the server asks for")
+        one.add_argument("--ca-file", help="whom to trust over wss://")
         one.add_argument(
             "--set", action="append", default=[], metavar="TABLE.FIELD=VALUE", dest="settings"
         )
@@ -62,6 +64,8 @@ def _overrides(options: argparse.Namespace, tables_there: set[str]) -> dict[str,
         ("warm_up", "load.warm_up_seconds"),
         ("processes", "load.processes"),
         ("durability", "collection.durability"),
+        ("token", "load.token"),
+        ("ca_file", "load.ca_file"),
     ):
         if getattr(options, name) is not None:
             found[key] = getattr(options, name)
@@ -102,7 +106,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         with _target(options) as target, shown(one, console) as on_look:
             result = run(one, target, on_look)
         _hand_over(result, options.output, len(wanted) > 1, console)
-        wrong += result.truth.mismatches if result.truth else 0
+        wrong += sum(truth.mismatches for _, truth in result.truths)
     return 1 if wrong else 0
 
 

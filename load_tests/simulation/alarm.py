@@ -22,6 +22,17 @@ _ABSOLUTE: Final = 1
 _SOONEST_NS: Final = 1
 
 
+async def sleep_until(at: float) -> None:
+    """Wait until ``at`` (of ``time.perf_counter``), to the fraction of a millisecond."""
+    has_come = asyncio.Event()
+    alarm = Alarm(has_come.set)
+    alarm.set(at)
+    try:
+        await has_come.wait()
+    finally:
+        alarm.close()
+
+
 class _Timer(ctypes.Structure):
     """``struct itimerspec``: interval, then value, each seconds and nanoseconds."""
 

@@ -9,9 +9,11 @@ server unmasks them all the same. The server sends no fragments; one would end t
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 import time
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake
@@ -34,8 +36,33 @@ _END_OF_HEADERS: Final = b"\r\n\r\n"
 #: Bytes that may wait in the transport before nothing more is sent. Above one frame of adds.
 _WRITE_LIMIT_BYTES: Final = 512 * 1024
 
+#: What a slow reader's kernel holds for it: with the usual megabytes it would not be slow for long.
+_SLOW_BUFFER_BYTES: Final = 32 * 1024
+
 #: Takes a message and when it was read from the socket (``time.perf_counter``).
 OnMessage = Callable[[bytes, float], None]
+
+
+class Endpoint(NamedTuple):
+    """Where to connect. ``token`` "": none; ``ca_file``: whom to trust besides the usual ones."""
+
+    url: str
+    token: str = ""
+    ca_file: str = ""
+
+    def tls(self) -> ssl.SSLContext | None:
+        """A context for ``wss://`` and ``https://``. Raises OSError for a missing file."""
+        if not self.url.startswith("wss:"):
+            return None
+        context = ssl.create_default_context()
+        if self.ca_file:
+            context.load_verify_locations(self.ca_file)
+        return context
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What says who we are."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
 
 def framed(message: bytes, opcode: int = _BINARY) -> bytes:
@@ -62,8 +89,10 @@ class Connection(asyncio.Protocol):
     it has ended, with the close code (1006: without a close frame).
     """
 
-    def __init__(self, url: str) -> None:
-        self._handshake = ClientProtocol(parse_uri(url), subprotocols=[Subprotocol(PROTOCOL)])
+    def __init__(self, endpoint: Endpoint) -> None:
+        uri = parse_uri(endpoint.url)
+        self._handshake = ClientProtocol(uri, subprotocols=[Subprotocol(PROTOCOL)])
+        self._headers = endpoint.headers
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -76,6 +105,9 @@ class Connection(asyncio.Protocol):
         self.close_code = 1006
         self.is_writable = True
         self.is_lost = False
+        #: 0: all that comes, as soon as it comes.
+        self.bytes_per_second = 0.0
+        self._reads = True
         self.handle = 0
         self.hello: dict[str, Any] = {}
         self.on_message: OnMessage = self._answered
@@ -83,20 +115,24 @@ class Connection(asyncio.Protocol):
         self.on_lost: Callable[[int], None] = lambda code: None
 
     @classmethod
-    async def open(cls, url: str) -> Connection:
-        """Connect and read ``hello``. Raises OSError (so TimeoutError), InvalidHandshake."""
-        uri = parse_uri(url)
-        if uri.secure:
-            raise OSError(f"{url}: the load simulation speaks ws:// only")
+    async def open(cls, endpoint: Endpoint) -> Connection:
+        """Connect and read ``hello``. Raises OSError (so TimeoutError), InvalidHandshake, and what
+        the server says instead of it."""
+        uri, tls = parse_uri(endpoint.url), endpoint.tls()
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(OPEN_SECONDS):
-            _, made = await loop.create_connection(lambda: cls(url), uri.host, uri.port)
+            _, made = await loop.create_connection(
+                lambda: cls(endpoint), uri.host, uri.port, ssl=tls
+            )
             try:
                 await made._opened
                 said = text.decode_incoming(await made._hello)
             except BaseException:
                 made.abort()
                 raise
+        if isinstance(said, ErrorReply):
+            made.abort()
+            raise said.error
         if isinstance(said, Event):
             made.hello = said.body
         return made
@@ -133,15 +169,30 @@ class Connection(asyncio.Protocol):
                 self._transport.write(b"".join(self._out))
             self._out.clear()
 
-    def stop_reading(self) -> None:
-        """Never take another byte."""
+    def read_slowly(self, bytes_per_second: float) -> None:
+        """Take so many bytes a second from now on, or none at all for 0."""
         assert self._transport is not None
-        self._transport.pause_reading()
+        self._transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, _SLOW_BUFFER_BYTES
+        )
+        self.bytes_per_second = bytes_per_second
+        if not bytes_per_second:
+            self._reads = False
+            self._transport.pause_reading()
+
+    def read_on(self) -> None:
+        """Take everything again, as it comes."""
+        self.bytes_per_second, self._reads = 0.0, True
+        self._resume()
+
+    def _resume(self) -> None:
+        if self._reads and not self.is_lost and self._transport is not None:
+            self._transport.resume_reading()
 
     async def close(self) -> None:
         """Say goodbye, and wait a little for the server's."""
         if not self.is_lost and self._transport is not None:
-            self._transport.resume_reading()
+            self.read_on()
             self.queue(framed((1000).to_bytes(2, "big"), _CLOSE))
             self.flush()
             await asyncio.wait([self._ended], timeout=2.0)
@@ -159,12 +210,17 @@ class Connection(asyncio.Protocol):
         # uvloop's transports are of no class of asyncio's.
         self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=_WRITE_LIMIT_BYTES)
-        self._handshake.send_request(self._handshake.connect())
+        request = self._handshake.connect()
+        request.headers.update(self._headers)
+        self._handshake.send_request(request)
         transport.write(b"".join(self._handshake.data_to_send()))
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         now = time.perf_counter()
+        if self.bytes_per_second and self._transport is not None:
+            self._transport.pause_reading()
+            self._loop.call_later(len(data) / self.bytes_per_second, self._resume)
         if self._rest:
             data = self._rest + data
         if not self._is_open:

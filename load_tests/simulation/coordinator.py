@@ -7,29 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime
 import multiprocessing
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
 from omendb_core.types import F32
+from omendb_core.types import Column as Values
 
 from omendb_ws.event_loops import choose
 from omendb_ws.wire import messages, text
 from omendb_ws.wire.opcodes import MAGIC
 
-from . import truth, vectors, worker
-from .connection import Connection
+from . import columns, honesty, vectors, worker
+from .connection import Connection, Endpoint
 from .environment import environment
+from .judging import Judge
 from .merging import operation, push
 from .recording import Span
-from .requests import NO_TIME, AddLog, Adds, Sample
+from .requests import NO_TIME, AddLog, Adds
 from .resources import Monitor
 from .results import SCHEMA, Environment, Operation, Push, Resources, Result, Truth
 from .scenario import Requests, Scenario
@@ -43,9 +46,6 @@ _FILL_IN_FLIGHT: Final = 16
 _BEGIN_SECONDS: Final = 0.2
 _POLL_SECONDS: Final = 0.02
 _PREPARE_SECONDS: Final = 120.0
-#: A generator process that takes more of a core than this may itself be what was measured.
-_BUSY_PERCENT: Final = 85.0
-_LATE_SHARE: Final = 0.01
 #: What a look at the progress gets: seconds since the counting began, and each process's look.
 OnLook = Callable[[float, list[worker.Looked]], None]
 
@@ -111,15 +111,16 @@ async def _run(scenario: Scenario, target: Target, on_look: OnLook) -> Result:
     dim = vectors.dim_of(scenario.vectors, scenario.collection.dim)
     scenario = replace(scenario, collection=replace(scenario.collection, dim=dim))
     pool = vectors.pool(scenario.vectors, dim, scenario.load.seed)
-    async with _filled(scenario, target, pool) as filled:
+    metadata = columns.values(scenario.columns, len(pool), scenario.load.seed)
+    endpoint = Endpoint(target.url, scenario.load.token, scenario.load.ca_file)
+    async with _filled(scenario, endpoint, pool, metadata) as filled:
         jobs = [
-            worker.Job(
-                scenario, target.url, filled.name, part, scenario.load.processes, filled.base
-            )
+            worker.Job(scenario, endpoint, filled.name, part, scenario.load.processes, filled.base)
             for part in range(scenario.load.processes)
         ]
         with _processes(jobs) as workers:
-            reports, span, resources = await _drive(scenario, target, workers, on_look)
+            monitor = Monitor(target.process_id, [process.pid for process, _ in workers])
+            reports, span, resources = await _drive(scenario, endpoint, monitor, workers, on_look)
     log = AddLog()
     for one in (filled.log, *[report.adds for report in reports]):
         log.extend(one)
@@ -128,14 +129,19 @@ async def _run(scenario: Scenario, target: Target, on_look: OnLook) -> Result:
         for name, settings in scenario.requests.items()
         if (parts := [part for one in reports for part in one.operations if part.name == name])
     ]
+    judge = Judge(scenario, pool, metadata, log)
+    judged, views = judge.searches(reports), judge.views(reports)
     pushes = [
-        push(received, log, span)
+        push(received, log, span, views if kind == "live" else None)
         for kind in scenario.standing
         if (received := [part for one in reports for part in one.pushes if part.kind == kind])
     ]
-    judged = _judged(scenario, pool, log, [one for report in reports for one in report.samples])
     where = environment(filled.server, filled.durability)
-    notes = [*_notes(operations, resources), *_doubts(judged)]
+    notes = [
+        *honesty.notes(operations, resources),
+        *honesty.doubts("answers", judged),
+        *honesty.doubts("views of live queries", views),
+    ]
     return _result(scenario, started_at, where, operations, pushes, resources, judged, notes)
 
 
@@ -157,7 +163,7 @@ def _result(
         started_at=started_at,
         warm_up_seconds=scenario.load.warm_up_seconds,
         measured_seconds=scenario.load.seconds,
-        is_honest_load=is_honest(resources),
+        is_honest_load=honesty.is_honest(operations, resources),
         environment=where,
         settings=scenario.settings(),
         operations=operations,
@@ -172,22 +178,27 @@ def _result(
 
 
 @contextlib.asynccontextmanager
-async def _filled(scenario: Scenario, target: Target, pool: F32) -> AsyncIterator[_Filled]:
+async def _filled(
+    scenario: Scenario, endpoint: Endpoint, pool: F32, metadata: Mapping[str, Values]
+) -> AsyncIterator[_Filled]:
     """A collection of its own, filled, which is dropped at the end."""
     settings = scenario.collection
     name = f"load-{os.getpid()}-{secrets.token_hex(4)}"
-    connection = await Connection.open(target.url)
+    connection = await Connection.open(endpoint)
     try:
-        create = messages.Create(
-            1, name, settings.dim, settings.capacity, settings.metric,  # type: ignore[arg-type]
-            settings.ids, durability=settings.durability,  # type: ignore[arg-type]
-        )  # fmt: skip
+        asked: dict[str, Any] = {
+            "columns": {column: one.type for column, one in scenario.columns.items()},
+            **dataclasses.asdict(settings),
+        }
+        del asked["fill"]
+        create = messages.Create(1, name, **asked)
         made = await connection.ok(text.encode_request(create), 1)
         connection.handle = int(made["handle"])
-        log = await _fill(connection, scenario, pool)
+        log = await _fill(connection, scenario, pool, metadata)
         now = await connection.ok(text.encode_request(messages.Describe(2, name)), 2)
         rows = scenario.add.rows if scenario.add else 1
-        base = Base(now["version"], now["last_seq"], settings.capacity, rows)
+        id_bytes = 0 if settings.ids == "str" else 8
+        base = Base(now["version"], now["last_seq"], settings.capacity, rows, id_bytes)
         server = str(connection.hello.get("server", "unknown"))
         yield _Filled(name, base, log, server, str(made["durability"]))
         await connection.ok(text.encode_request(messages.Drop(3, name)), 3)
@@ -195,16 +206,19 @@ async def _filled(scenario: Scenario, target: Target, pool: F32) -> AsyncIterato
         await connection.close()
 
 
-async def _fill(connection: Connection, scenario: Scenario, pool: F32) -> AddLog:
+async def _fill(
+    connection: Connection, scenario: Scenario, pool: F32, metadata: Mapping[str, Values]
+) -> AddLog:
     """Add the rows that are there before the load; what was added."""
     settings, log = scenario.collection, AddLog()
     rows = min(_FILL_ROWS, settings.capacity)
     count, rest = divmod(settings.filled, rows)
-    first_id = 0 if settings.ids == "u64" else None
-    await _add_frames(connection, Adds(pool, rows, first_id), count, log)
+    await _add_frames(connection, Adds(pool, metadata, rows, settings.ids, 0), count, log)
     if rest:
-        first_id = count * rows if settings.ids == "u64" else None
-        await _add_frames(connection, Adds(pool[:rest], rest, first_id), 1, log)
+        last = Adds(
+            pool[:rest], columns.taken(metadata, slice(rest)), rest, settings.ids, count * rows
+        )
+        await _add_frames(connection, last, 1, log)
     return log
 
 
@@ -250,15 +264,17 @@ def _processes(jobs: list[worker.Job]) -> Iterator[list[tuple[BaseProcess, Pipe]
 
 
 async def _drive(
-    scenario: Scenario, target: Target, workers: list[tuple[BaseProcess, Pipe]], on_look: OnLook
+    scenario: Scenario,
+    endpoint: Endpoint,
+    monitor: Monitor,
+    workers: list[tuple[BaseProcess, Pipe]],
+    on_look: OnLook,
 ) -> tuple[list[worker.Report], Span, Resources]:
     """Begin when all are ready, look on, and gather the reports."""
     pipes = [pipe for _, pipe in workers]
-    ids = [process.pid for process, _ in workers if process.pid is not None]
     for pipe in pipes:
         await _receive(pipe, worker.Ready, time.perf_counter() + _PREPARE_SECONDS)
-    monitor = Monitor(target.process_id, ids)
-    before = await asyncio.to_thread(scrape, target.url)
+    before = await asyncio.to_thread(scrape, endpoint)
     load = scenario.load
     began = time.perf_counter() + _BEGIN_SECONDS
     counts_from = began + load.warm_up_seconds
@@ -268,8 +284,8 @@ async def _drive(
     # A short-lived one may hand in its report while the last look is on its way.
     early: dict[Pipe, worker.Report] = {}
     await _look_on(span, monitor, pipes, early, on_look)
-    after = await asyncio.to_thread(scrape, target.url)
-    give_up_at = span.ends + load.drain_seconds + _PREPARE_SECONDS
+    after = await asyncio.to_thread(scrape, endpoint)
+    give_up_at = span.ends + 3 * load.drain_seconds + _PREPARE_SECONDS
     reports = [early.get(pipe) or await _receive(pipe, worker.Report, give_up_at) for pipe in pipes]
     return reports, span, monitor.resources(span, before, after)
 
@@ -326,60 +342,3 @@ async def _receive(pipe: Pipe, kind: type[Any], give_up_at: float) -> Any:
         if isinstance(said, kind):
             return said
     raise RunFailed(f"a generator process never sent its {kind.__name__}")
-
-
-# -- what comes out ---------------------------------------------------------------------------
-
-
-def _judged(scenario: Scenario, pool: F32, log: AddLog, samples: list[Sample]) -> Truth | None:
-    """The sampled answers against the oracle; None where none were to be sampled."""
-    settings = scenario.search
-    if settings is None or not settings.verified:
-        return None
-    collection = scenario.collection
-    queries = vectors.queries(
-        scenario.vectors, collection.dim, scenario.load.seed, settings.queries
-    )
-    known = truth.history(log, len(pool))
-    oracle = truth.Oracle(pool, queries, known, collection.capacity, collection.metric, settings.k)
-    return truth.judge(oracle, samples)
-
-
-def is_honest(resources: Resources) -> bool:
-    """Whether the generator had room to spare."""
-    return resources.generator_cpu_percent < _BUSY_PERCENT * resources.generator_processes
-
-
-def _notes(operations: list[Operation], resources: Resources) -> list[str]:
-    """What a reader of the figures must know."""
-    found = []
-    if not is_honest(resources):
-        found.append(
-            f"The generator took {resources.generator_cpu_percent:.0f}% of a core in "
-            f"{resources.generator_processes} process(es): it may be what was measured."
-        )
-    for one in operations:
-        if one.is_reached is False:
-            found.append(
-                f"{one.name}: the offered {one.offered_per_second:,.0f}/s were NOT reached; "
-                f"{one.achieved_per_second:,.0f}/s were."
-            )
-        if one.sent and one.late_sends > _LATE_SHARE * one.sent:
-            share = 100 * one.late_sends / one.sent
-            found.append(f"{one.name}: {share:.1f}% were sent over {one.late_ms:g} ms late.")
-        if one.unanswered or one.unsent:
-            found.append(
-                f"{one.name}: {one.unanswered} unanswered and {one.unsent} unsent at the end "
-                "count with the time they had waited by then."
-            )
-    return found
-
-
-def _doubts(judged: Truth | None) -> list[str]:
-    if judged is None:
-        return []
-    if judged.mismatches:
-        return [f"{judged.mismatches} answers were WRONG."]
-    if not judged.compared:
-        return ["No answer could be compared with the oracle."]
-    return []

@@ -53,6 +53,7 @@ def _operation(name: str, arrivals: str, offered: float | None, rows: int) -> Op
         offered_per_second=offered, achieved_per_second=500.0,
         is_reached=None if is_closed else True,
         sent=5000, count=4998, errors={"overloaded": 2}, unanswered=0, unsent=0, late_sends=3,
+        generator_late_sends=1,
         late_ms=1.0, corrected=_percentiles(1.2), uncorrected=_percentiles(1.0),
         over_time=_over_time(1.2), corrected_curve=_curve(1.2), uncorrected_curve=_curve(1.0),
     )  # fmt: skip
@@ -63,7 +64,7 @@ def _sweep() -> Sweep:
     points = [
         SweepPoint(
             offered_per_second=rate, achieved_per_second=min(rate, 1100.0), is_reached=rate <= 1000,
-            is_sustained=rate <= 1000, is_knee=rate == 1000, errors=0,
+            is_sustained=rate <= 1000, is_knee=rate == 1000, tries=1, errors=0,
             corrected=_percentiles(1 + (rate / 1000) ** 4),
             uncorrected=_percentiles(1 + rate / 1000), server_cpu_percent=min(100.0, rate / 10),
             generator_cpu_percent=rate / 25,
@@ -86,7 +87,18 @@ def example(kind: str = "sweep") -> Result:
         {"omendb_searches_total": 0.0}, {"omendb_searches_total": 5000.0},
     )  # fmt: skip
     push = Push(
-        "live", 10, 100, 900, 90.0, 1800, 1, _percentiles(2.0, 900), _over_time(2.0), _curve(2.0)
+        "live",
+        10,
+        100,
+        900,
+        90.0,
+        1800,
+        1,
+        {"closed_4408": 1},
+        _percentiles(2.0, 900),
+        _over_time(2.0),
+        _curve(2.0),
+        Truth(50, 50, 0, 0, 1.0, []),
     )
     wrong = Mismatch(17, 3, [[101.0, 0.5]], [[100.0, 0.5]])
     return Result(

@@ -16,7 +16,7 @@ from .arrivals import LATE_SECONDS
 from .histogram import Latencies
 from .recording import Part, Span
 from .requests import AddLog
-from .results import Interval, Operation, Push
+from .results import Interval, Operation, Push, Truth
 from .scenario import Requests
 from .subscribers import PushPart
 
@@ -61,6 +61,7 @@ def operation(settings: Requests, parts: Sequence[Part], span: Span) -> Operatio
         unanswered=sum(one.unanswered for one in parts),
         unsent=sum(one.unsent for one in parts),
         late_sends=sum(one.late_sends for one in parts),
+        generator_late_sends=sum(one.generator_late_sends for one in parts),
         late_ms=LATE_SECONDS * 1000,
         corrected=corrected.percentiles(),
         uncorrected=uncorrected.percentiles(),
@@ -96,16 +97,16 @@ def _interval(number: int, latencies: Latencies, errors: int, span: Span) -> Int
     )
 
 
-def push(parts: Sequence[PushPart], log: AddLog, span: Span) -> Push:
+def push(parts: Sequence[PushPart], log: AddLog, span: Span, truth: Truth | None) -> Push:
     """The pushes of one kind over all processes. ``log``: the adds of all of them."""
     received, causes, rows = (
         np.concatenate([np.array(getattr(one, name)) for one in parts])
         for name in ("received", "causes", "rows")
     )
     in_span: Bool1 = (received >= span.counts_from) & (received < span.ends)
-    sent = _sent_at(causes, log)
-    counted = in_span & ~np.isnan(sent)
-    lags, at = (received - sent)[counted], span.intervals(received[counted])
+    intended = _intended_at(causes, log)
+    counted = in_span & ~np.isnan(intended)
+    lags, at = (received - intended)[counted], span.intervals(received[counted])
     total, over_time = Latencies(), []
     for number in np.unique(at).tolist():
         of_it = Latencies()
@@ -120,23 +121,25 @@ def push(parts: Sequence[PushPart], log: AddLog, span: Span) -> Push:
         pushes=pushes,
         pushes_per_second=pushes / (span.ends - span.counts_from),
         rows=int(rows[in_span].sum()),
-        gaps=sum(span.counts_from <= one < span.ends for part in parts for one in part.gap_times),
+        gaps=sum(one >= span.counts_from for part in parts for one in part.gap_times),
+        errors=dict(sum((Counter(one.errors) for one in parts), Counter())),
         lag=total.percentiles(),
         over_time=over_time,
         lag_curve=total.curve(),
+        truth=truth,
     )
 
 
-def _sent_at(causes: Any, log: AddLog) -> F64:
-    """When the row of each seq was sent; NaN where no add of the load brought it."""
+def _intended_at(causes: Any, log: AddLog) -> F64:
+    """When each row was meant to be sent, by seq; NaN where no add of the load brought it."""
     numbers = np.array(log.numbers, np.int64).reshape(-1, 4)
     order = np.argsort(numbers[:, 1])
     first_seqs, rows = numbers[order, 1], numbers[order, 3]
-    sent = np.array(log.sent)[order]
+    intended = np.array(log.intended)[order]
     found: F64 = np.full(len(causes), np.nan)
     if not len(order):
         return found
     place = np.searchsorted(first_seqs, causes, "right") - 1
-    known = (place >= 0) & (causes < first_seqs[place] + rows[place]) & (sent[place] >= 0)
-    found[known] = sent[place][known]
+    known = (place >= 0) & (causes < first_seqs[place] + rows[place]) & (intended[place] >= 0)
+    found[known] = intended[place][known]
     return found

@@ -51,6 +51,7 @@ class Part:
     unanswered: int
     unsent: int
     late_sends: int
+    generator_late_sends: int
     corrected: bytes
     uncorrected: bytes
     by_interval: dict[int, bytes]
@@ -76,6 +77,7 @@ class Recording:
         self._received = array("d")
         self._errors: list[tuple[float, float, str]] = []
         self._open: list[tuple[float, float]] = []
+        self._generator_late = array("d")
         self._shown = 0
         self._shown_errors = 0
 
@@ -92,6 +94,10 @@ class Recording:
     def never_answered(self, intended: float, sent: float) -> None:
         """Sent, and no answer came before the end."""
         self._open.append((intended, sent))
+
+    def generator_was_late(self, intended: float) -> None:
+        """Sent over LATE_SECONDS late although there was a place: not the server's doing."""
+        self._generator_late.append(intended)
 
     def progress(self) -> Progress:
         """What came since the last call."""
@@ -139,6 +145,7 @@ class Recording:
             unanswered=len(unanswered),
             unsent=len(unsent),
             late_sends=int(late.sum()),
+            generator_late_sends=len(_within(np.array(self._generator_late), span)),
             corrected=corrected.encoded(),
             uncorrected=uncorrected.encoded(),
             by_interval=by_interval,

@@ -8,29 +8,36 @@ from __future__ import annotations
 
 import struct
 from array import array
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from omendb_core.change import RowBatch
-from omendb_core.types import F32
+from omendb_core.types import F32, Column
 
 from omendb_ws.wire import binary
+from omendb_ws.wire.frames import padded
 from omendb_ws.wire.opcodes import HEADER_BYTES
 
+from . import columns
 from .connection import framed
+from .sampling import Sampling
 
 _ID_AND_HANDLE: Final = struct.Struct("<II")
 _VERSION_AND_FIRST_SEQ: Final = struct.Struct("<QQ")
 #: Where the id stands in a message.
 _ID_OFFSET: Final = 4
-#: Answers that a process keeps for the oracle.
-MAX_SAMPLES: Final = 200
+_JSON_BYTES_OFFSET: Final = 24
+#: String ids are of one length, so that a frame stays as long as it is: 16 digits after this.
+_STR_ID: Final = "row-"
+_STR_IDS_START: Final = b'"ids":["'
+_STR_ID_SEPARATOR: Final = b'","'
 #: Rows that were added before the load began are a row of the log with this time.
 NO_TIME: Final = -1.0
 
 
 class Sample(NamedTuple):
-    """An answer to query number ``query``, as it came."""
+    """An answer to a message whose first query has the number ``query``, as it came."""
 
     query: int
     answer: bytes
@@ -42,8 +49,8 @@ class Source(Protocol):
     def request(self, request_id: int, handle: int) -> tuple[bytearray, int]:
         """The next request as a frame, and its tag."""
 
-    def answered(self, tag: int, sent: float, message: bytes) -> None:
-        """Look at an answer that is no error."""
+    def answered(self, tag: int, intended: float, message: bytes) -> None:
+        """Look at an answer that is no error, to what was meant to be sent at ``intended``."""
 
 
 class _Templates:
@@ -63,60 +70,77 @@ class _Templates:
 
 
 class Searches:
-    """Searches by ``queries`` float32 (n, dim) in turn. Every ``every``-th answer is kept."""
+    """Searches by ``queries`` float32 (n, dim) in turn, ``vectors`` of them in a message.
 
-    def __init__(self, queries: F32, k: int, filter: dict[str, Any] | None, every: int) -> None:
+    Every ``every``-th answer is kept, 0: none.
+    """
+
+    def __init__(
+        self, queries: F32, vectors: int, k: int, filter: dict[str, Any] | None, every: int
+    ) -> None:
+        starts = range(0, len(queries) - vectors + 1, vectors)
         self._templates = _Templates(
-            [binary.encode_search(0, 0, one[None], k, filter) for one in queries]
+            [binary.encode_search(0, 0, queries[at : at + vectors], k, filter) for at in starts]
         )
-        self._count = len(queries)
+        self._count = len(starts)
+        self._vectors = vectors
         self._next = 0
-        self._every = every
-        self._seen = 0
-        self.samples: list[Sample] = []
+        self._sampling: Sampling[Sample] | None = Sampling(every) if every else None
+
+    @property
+    def samples(self) -> list[Sample]:
+        """What the oracle is to look at."""
+        return self._sampling.kept if self._sampling is not None else []
 
     def request(self, request_id: int, handle: int) -> tuple[bytearray, int]:
-        """See Source; the tag is the query's number."""
+        """See Source; the tag is the number of the first query."""
         number = self._next
         self._next = (number + 1) % self._count
-        return self._templates.copy(number, request_id, handle)[0], number
+        return self._templates.copy(number, request_id, handle)[0], number * self._vectors
 
-    def answered(self, tag: int, sent: float, message: bytes) -> None:
+    def answered(self, tag: int, intended: float, message: bytes) -> None:
         """See Source."""
-        self._seen += 1
-        if self._every and self._seen % self._every == 0 and len(self.samples) < MAX_SAMPLES:
-            self.samples.append(Sample(tag, message))
+        sampling = self._sampling
+        if sampling is not None and sampling.is_due():
+            sampling.keep(Sample(tag, message))
 
 
 class AddLog:
-    """Acknowledged adds: version, first seq, the place in the pool, rows, and when it was sent."""
+    """Acknowledged adds: version, first seq, place in the pool, rows, and when they were meant to
+    be sent."""
 
     def __init__(self) -> None:
         self.numbers = array("q")
-        self.sent = array("d")
+        self.intended = array("d")
 
     def append(self, version: int, first_seq: int, pool_start: int, rows: int, at: float) -> None:
         """Note one."""
         self.numbers.extend((version, first_seq, pool_start, rows))
-        self.sent.append(at)
+        self.intended.append(at)
 
     def extend(self, other: AddLog) -> None:
         """Note those of another process."""
         self.numbers.extend(other.numbers)
-        self.sent.extend(other.sent)
+        self.intended.extend(other.intended)
 
 
 class Adds:
-    """Adds of ``rows`` rows each out of ``pool`` in turn. Ids are new ones, from ``first_id`` on.
+    """Adds of ``rows`` rows each out of ``pool`` in turn, with their ``metadata``.
 
-    ``first_id`` None: the collection gives ids itself.
+    ``ids`` as a collection's; they are new ones, from ``first_id`` on.
     """
 
-    def __init__(self, pool: F32, rows: int, first_id: int | None) -> None:
+    def __init__(
+        self, pool: F32, metadata: Mapping[str, Column], rows: int, ids: str, first_id: int
+    ) -> None:
         rows_at = [np.arange(at, at + rows) % len(pool) for at in range(0, len(pool), rows)]
-        ids = None if first_id is None else np.zeros(rows, np.uint64)
-        batches = [RowBatch(np.ascontiguousarray(pool[at]), ids) for at in rows_at]
+        zeros = {"auto": None, "u64": np.zeros(rows, np.uint64), "str": [_str_id(0)] * rows}[ids]
+        batches = [
+            RowBatch(np.ascontiguousarray(pool[at]), zeros, columns.taken(metadata, at))
+            for at in rows_at
+        ]
         self._templates = _Templates([binary.encode_add(0, 0, one) for one in batches])
+        self._ids = ids
         self._count = len(batches)
         self._next = 0
         self._rows = rows
@@ -128,14 +152,29 @@ class Adds:
         number = self._next
         self._next = (number + 1) % self._count
         frame, start = self._templates.copy(number, request_id, handle)
-        if self._next_id is not None:
-            ids = np.arange(self._next_id, self._next_id + self._rows, dtype="<u8").tobytes()
-            at = start + HEADER_BYTES
+        if self._ids != "auto":
+            ids, at = self._new_ids(frame, start)
             frame[at : at + len(ids)] = ids
-            self._next_id += self._rows
         return frame, number
 
-    def answered(self, tag: int, sent: float, message: bytes) -> None:
+    def _new_ids(self, frame: bytearray, start: int) -> tuple[bytes, int]:
+        """Ids of the next rows as they stand in a message that begins at ``start``; and where."""
+        first, end = self._next_id, self._next_id + self._rows
+        self._next_id = end
+        if self._ids == "str":
+            texts = [_str_id(number).encode() for number in range(first, end)]
+            at = frame.index(_STR_IDS_START, start + HEADER_BYTES) + len(_STR_IDS_START)
+            return _STR_ID_SEPARATOR.join(texts), at
+        json_at = start + _JSON_BYTES_OFFSET
+        json_bytes = int.from_bytes(frame[json_at : json_at + 4], "little")
+        at = start + HEADER_BYTES + padded(json_bytes)
+        return np.arange(first, end, dtype="<u8").tobytes(), at
+
+    def answered(self, tag: int, intended: float, message: bytes) -> None:
         """See Source."""
         version, first_seq = _VERSION_AND_FIRST_SEQ.unpack_from(message, HEADER_BYTES)
-        self.log.append(version, first_seq, tag * self._rows, self._rows, sent)
+        self.log.append(version, first_seq, tag * self._rows, self._rows, intended)
+
+
+def _str_id(number: int) -> str:
+    return f"{_STR_ID}{number:016d}"

@@ -44,7 +44,7 @@ def resident_bytes(process_id: int | None) -> int | None:
 class Monitor:
     """Looks at the server and the generator's processes, and keeps what it saw."""
 
-    def __init__(self, server: int | None, generators: Sequence[int]) -> None:
+    def __init__(self, server: int | None, generators: Sequence[int | None]) -> None:
         self._server = server
         self._generators = generators
         self._looks: list[tuple[float, float, float | None, int | None]] = []

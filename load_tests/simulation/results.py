@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import orjson
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,10 @@ class Operation:
     is the rows of an add, 1 otherwise. Rates are requests a second of the time after the warm-up;
     ``offered_per_second`` is null in closed mode. ``is_reached``: the offered rate was achieved
     within 3% (null in closed mode). ``unanswered``: sent, but no answer at the end of the wait.
-    ``late_sends``: sent more than ``late_ms`` after the intended time. ``unsent``: intended within
-    the run but never sent, because no answer came that would have freed a place.
+    ``late_sends``: sent more than ``late_ms`` after the intended time; of these
+    ``generator_late_sends`` were not waiting for an answer: the generator was late by itself.
+    ``unsent``: intended within the run but never sent, because no answer came that would have freed
+    a place.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Operation:
     unanswered: int
     unsent: int
     late_sends: int
+    generator_late_sends: int
     late_ms: float
     corrected: Percentiles
     uncorrected: Percentiles
@@ -95,10 +98,13 @@ class Operation:
 class Push:
     """What subscriptions of one ``kind`` received, over all processes, after the warm-up.
 
-    ``lag`` runs from just before the add was handed to its socket until the push that shows one of
-    its rows was received; the oldest row that is new in the push counts, in a live push with
-    evictions the row that evicted. Pushes that no add of this run caused are not in it. ``gaps``
-    are the gaps that the server stated.
+    ``lag`` runs from the intended time of the add that caused a push until that push was received.
+    The cause is the oldest change that the push tells of: the oldest row that is new in it, in a
+    live push only a row that was better than the answer it found, or one that evicted a row of it.
+    Pushes that no add of this run caused are not in it. ``gaps`` are the gaps that the server
+    stated. ``errors`` are connections by how they ended (``closed_4408``: the server gave up a
+    reader that took nothing) and whatever else came that is no push. ``truth``: views of some live
+    subscriptions, against the oracle at the version of a push; the last one against the end.
     """
 
     kind: str
@@ -108,9 +114,11 @@ class Push:
     pushes_per_second: float
     rows: int
     gaps: int
+    errors: dict[str, int]
     lag: Percentiles
     over_time: list[Interval]
     lag_curve: list[CurvePoint]
+    truth: Truth | None = None
 
 
 @dataclass(frozen=True)
@@ -173,13 +181,15 @@ class Truth:
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One rate of a sweep. ``is_sustained``: as ``Sweep.definition`` says."""
+    """One rate of a sweep. ``is_sustained``: as ``Sweep.definition`` says, in the last of ``tries``
+    runs."""
 
     offered_per_second: float
     achieved_per_second: float
     is_reached: bool
     is_sustained: bool
     is_knee: bool
+    tries: int
     errors: int
     corrected: Percentiles
     uncorrected: Percentiles
@@ -221,7 +231,7 @@ class Result:
     """Everything about one run. ``sweep`` is there for ``kind`` ``sweep``; the operations are then
     those of its last rate. ``settings`` are all settings of the scenario after overrides, flat
     tables by section, as in its file. ``is_honest_load``: the generator itself did not hold the
-    load back (see ``notes`` where it did).
+    load back: it had CPU to spare and sent in time (see ``notes`` where it did not).
     """
 
     schema: int
@@ -240,6 +250,13 @@ class Result:
     truth: Truth | None = None
     sweep: Sweep | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def truths(self) -> list[tuple[str, Truth]]:
+        """All that the oracle looked at: ``answers`` to searches, ``live views``."""
+        found = [("answers", self.truth)]
+        found += [(f"{push.kind} views", push.truth) for push in self.pushes]
+        return [(name, truth) for name, truth in found if truth is not None]
 
 
 def to_json(result: Result) -> bytes:

@@ -1,8 +1,9 @@
 """What a scenario is: a TOML file as frozen data, checked when it is read.
 
-Pure. One collection, and what is done to it at the same time, each in a table of its own:
-``search`` and ``add`` (requests), ``connect`` (connections opened, used once and closed), and the
-standing queries ``live``, ``match``, ``feed``. Rates are requests a second of all processes.
+Pure. One collection with its ``columns``, and what is done to it at the same time, each in a table
+of its own: ``search`` and ``add`` (requests), ``connect`` (connections opened, used once and
+closed), and the standing queries ``live``, ``match``, ``feed``. Rates are requests a second of all
+processes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from omendb_core.types import METRICS
+from omendb_core.types import COLUMN_TYPES, ID_KINDS, METRICS
 
 from .arrivals import Arrivals
 
@@ -33,7 +34,11 @@ class ScenarioError(ValueError):
 
 @dataclass(frozen=True)
 class Load:
-    """How long, after ``warm_up_seconds`` that are not counted, and by how many processes."""
+    """How long, after ``warm_up_seconds`` that are not counted, and by how many processes.
+
+    ``token`` and ``ca_file`` are for a server that asks who one is, over ``wss://``. A result does
+    not show the token.
+    """
 
     seconds: float = 10.0
     warm_up_seconds: float = 2.0
@@ -41,6 +46,8 @@ class Load:
     interval_seconds: float = 1.0
     processes: int = 1
     seed: int = 1
+    token: str = ""
+    ca_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,19 @@ class Collection:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A metadata column. Numbers are drawn evenly from ``low`` up to ``high``, of ``i64`` both
+    included; ``str`` out of ``values``; ``nulls`` is the share of rows without one (``f64`` and
+    ``str`` only, which can say so in a binary frame)."""
+
+    type: str = "f64"
+    low: float = 0.0
+    high: float = 1.0
+    values: list[str] = field(default_factory=list)
+    nulls: float = 0.0
+
+
+@dataclass(frozen=True)
 class Vectors:
     """Where vectors come from (see ``vectors``). ``pool``: rows that are taken in turn."""
 
@@ -76,7 +96,8 @@ class Vectors:
 class Requests:
     """Requests of one kind. Open arrivals need ``rate``, or ``times_capacity``: that many times
     what a short closed run before it achieved. ``in_flight`` is for each connection; in open mode
-    it is a limit, and 0 is the highest."""
+    it is a limit, and 0 is the highest. ``rows`` of an add, ``vectors`` of a search: in a message.
+    ``verified`` is the share of answers that the oracle looks at."""
 
     arrivals: Arrivals = "closed"
     rate: float = 0.0
@@ -84,6 +105,7 @@ class Requests:
     connections: int = 1
     in_flight: int = 0
     rows: int = 1
+    vectors: int = 1
     k: int = 10
     queries: int = 1024
     verified: float = 0.0
@@ -97,14 +119,23 @@ class Requests:
 
 @dataclass(frozen=True)
 class Standing:
-    """Standing queries. ``per_connection`` on each; ``reads`` false: nothing is ever read."""
+    """Standing queries, ``per_connection`` on each.
+
+    ``reads`` false: nothing is read before the end; ``bytes_per_second``: that much is, 0 is all.
+    ``vector``: pushes hold the rows' vectors. ``verified``: the share of ``live`` subscriptions
+    whose views the oracle looks at.
+    """
 
     connections: int = 1
     per_connection: int = 1
     k: int = 10
     min_score: float = 0.5
     every_ms: int = 0
+    vector: bool = False
     reads: bool = True
+    bytes_per_second: float = 0.0
+    verified: float = 0.0
+    filter: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,6 +147,7 @@ class Scenario:
     load: Load
     collection: Collection
     vectors: Vectors
+    columns: Mapping[str, Column] = field(default_factory=dict)
     search: Requests | None = None
     add: Requests | None = None
     connect: Requests | None = None
@@ -143,6 +175,7 @@ class Scenario:
     def settings(self) -> dict[str, Any]:
         """Every setting, by table: what a result holds."""
         tables = dataclasses.asdict(self)
+        tables["load"]["token"] = "given" if self.load.token else ""
         return {name: one for name, one in tables.items() if isinstance(one, dict)}
 
 
@@ -151,11 +184,14 @@ _TABLES: Final[Mapping[str, type]] = {
     "add": Requests, "connect": Requests, "live": Standing, "match": Standing, "feed": Standing,
 }  # fmt: skip
 _ALWAYS: Final = ("load", "collection", "vectors")
+#: The table of tables.
+_COLUMNS: Final = "columns"
 #: Least values that make sense; 0 where a field is not here.
 _LEAST: Final[Mapping[str, float]] = {
     "seconds": 0.1, "interval_seconds": 0.1, "processes": 1, "dim": 1, "capacity": 1, "pool": 1,
-    "clusters": 1, "connections": 1, "rows": 1, "k": 1, "queries": 1, "per_connection": 1,
-    "fill": -1, "min_score": -1e30,
+    "clusters": 1, "connections": 1, "rows": 1, "vectors": 1, "k": 1, "queries": 1,
+    "per_connection": 1,
+    "fill": -1, "min_score": -1e30, "low": -1e300, "high": -1e300,
 }  # fmt: skip
 
 
@@ -188,22 +224,28 @@ def parse(name: str, document: dict[str, Any], overrides: Mapping[str, Any]) -> 
         raise ScenarioError("description: must be a string")
     for key, value in overrides.items():
         table, _, of_table = key.partition(".")
-        if table not in document and table not in _ALWAYS:
+        if table not in document and table not in (*_ALWAYS, _COLUMNS):
             raise ScenarioError(f"{key}: scenario {name} has no table {table}")
         document.setdefault(table, {})[of_table] = value
     for table in document:
-        if table not in _TABLES:
-            raise ScenarioError(f"{table}: unknown; there is: description, {', '.join(_TABLES)}")
+        if table not in _TABLES and table != _COLUMNS:
+            there = ", ".join((*_TABLES, _COLUMNS))
+            raise ScenarioError(f"{table}: unknown; there is: description, {there}")
     for table in _ALWAYS:
         document.setdefault(table, {})
-    found = {table: _table(table, values) for table, values in document.items()}
+    columns = document.pop(_COLUMNS, {})
+    if not isinstance(columns, dict):
+        raise ScenarioError(f"{_COLUMNS}: must be a table")
+    found = {table: _table(table, _TABLES[table], values) for table, values in document.items()}
+    found[_COLUMNS] = {
+        column: _table(f"{_COLUMNS}.{column}", Column, values) for column, values in columns.items()
+    }
     made = Scenario(name=name, description=description, **found)
     _check(made)
     return made
 
 
-def _table(table: str, values: Any) -> Any:
-    kind = _TABLES[table]
+def _table(table: str, kind: type, values: Any) -> Any:
     if not isinstance(values, dict):
         raise ScenarioError(f"{table}: must be a table")
     kinds = typing.get_type_hints(kind)
@@ -221,6 +263,10 @@ def _value(where: str, kind: Any, value: Any, least: float) -> Any:
         return value
     if kind is float and type(value) is int:
         value = float(value)
+    if typing.get_origin(kind) is list:
+        if type(value) is not list or {type(one) for one in value} - {str}:
+            raise ScenarioError(f"{where}: must be a list of strings, not {value!r}")
+        return value
     wanted = kind if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else dict
     if type(value) is not wanted:
         raise ScenarioError(f"{where}: must be {_CALLED[wanted]}, not {value!r}")
@@ -241,12 +287,19 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(f"load.seconds: {load.seconds:g} is above {MAX_SECONDS:g}")
     if collection.metric not in METRICS:
         raise ScenarioError(f"collection.metric: must be one of {', '.join(METRICS)}")
-    if collection.ids not in ("auto", "u64"):
-        raise ScenarioError("collection.ids: must be auto or u64")
+    if collection.ids not in ID_KINDS:
+        raise ScenarioError(f"collection.ids: must be one of {', '.join(ID_KINDS)}")
     if scenario.vectors.source == "file" and not scenario.vectors.path:
         raise ScenarioError("vectors.path: missing; the source is a file")
     if not scenario.requests and not scenario.standing:
         raise ScenarioError(f"{scenario.name}: does nothing; give it a table search, add, …")
+    for name, column in scenario.columns.items():
+        _check_column(f"{_COLUMNS}.{name}", column)
+    for name, standing in scenario.standing.items():
+        if standing.verified > 1:
+            raise ScenarioError(f"{name}.verified: a share, at most 1")
+        if standing.verified and (name != "live" or not standing.reads):
+            raise ScenarioError(f"{name}.verified: only live queries that are read are looked at")
     for name, one in scenario.requests.items():
         is_open = one.arrivals != "closed"
         if is_open and not (one.rate or one.times_capacity):
@@ -263,3 +316,16 @@ def _check(scenario: Scenario) -> None:
             raise ScenarioError(f"{name}.rows: more than the capacity")
         if load.processes > one.connections and name != "add":
             raise ScenarioError(f"{name}.connections: fewer than processes ({load.processes})")
+        if one.vectors > one.queries:
+            raise ScenarioError(f"{name}.vectors: more than queries")
+
+
+def _check_column(where: str, column: Column) -> None:
+    if column.type not in COLUMN_TYPES:
+        raise ScenarioError(f"{where}.type: must be one of {', '.join(COLUMN_TYPES)}")
+    if (column.type == "str") is not bool(column.values):
+        raise ScenarioError(f"{where}.values: a str column has some, no other has any")
+    if column.high < column.low:
+        raise ScenarioError(f"{where}.high: below low")
+    if column.nulls > 1 or (column.nulls and column.type not in ("f64", "str")):
+        raise ScenarioError(f"{where}.nulls: a share, and of f64 and str columns only")

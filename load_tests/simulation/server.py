@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from .connection import Endpoint
+
 _LEAVE_SECONDS: Final = 20.0
 _ANSWER_SECONDS: Final = 10.0
 
@@ -41,7 +43,7 @@ def serving(flags: Sequence[str] = ()) -> Iterator[Target]:
     try:
         assert child.stdout is not None
         line = child.stdout.readline()
-        found = re.search(r"ws://\S+", line)
+        found = re.search(r"wss?://\S+", line)
         if found is None:
             raise ServerFailed(f"the server did not start: {line!r}")
         yield Target(found[0], child.pid)
@@ -56,13 +58,15 @@ def serving(flags: Sequence[str] = ()) -> Iterator[Target]:
         child.stdout.close()
 
 
-def scrape(url: str) -> dict[str, float]:
+def scrape(endpoint: Endpoint) -> dict[str, float]:
     """The samples without labels of ``/metrics``; empty where they cannot be had."""
-    parts = urlsplit(url)
+    parts = urlsplit(endpoint.url)
     scheme = "https" if parts.scheme == "wss" else "http"
+    request = urllib.request.Request(f"{scheme}://{parts.netloc}/metrics", headers=endpoint.headers)
     try:
-        address = f"{scheme}://{parts.netloc}/metrics"
-        with urllib.request.urlopen(address, timeout=_ANSWER_SECONDS) as response:
+        with urllib.request.urlopen(
+            request, timeout=_ANSWER_SECONDS, context=endpoint.tls()
+        ) as response:
             page = response.read().decode()
     except OSError:
         return {}

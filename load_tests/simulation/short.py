@@ -13,8 +13,8 @@ import asyncio
 import statistics
 from typing import Any, Final
 
-from load_tests import bench
-from load_tests.bench import Figure
+from load_tests import python_client
+from load_tests.figures import Figure, show, where
 from omendb_ws.event_loops import choose
 
 from . import scenario
@@ -32,21 +32,21 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3, help="of each figure (default 3)")
     parser.add_argument("--seconds", type=float, default=2.0, help="each run (default 2)")
     options = parser.parse_args()
-    print(bench.machine())
+    print(where())
     print(
-        f"{bench.CAPACITY:,} rows x {bench.DIM} dimensions, u64 ids, durability memory; "
-        f"median of {options.runs} runs, lowest … highest\n",
+        f"{python_client.CAPACITY:,} rows x {python_client.DIM} dimensions, u64 ids, durability "
+        f"memory; median of {options.runs} runs, lowest … highest\n",
         flush=True,
     )
     with serving() as target:
         for metric in ("cosine", "dot"):
-            bench.show(_adds(target, metric, options.runs, options.seconds))
+            show(_adds(target, metric, options.runs, options.seconds))
         at_full, figures = _closed_searches(target, options.runs, options.seconds)
-        bench.show(figures)
-        bench.show(_open_searches(target, at_full / 2, options.runs, options.seconds))
+        show(figures)
+        show(_open_searches(target, at_full / 2, options.runs, options.seconds))
     with serving() as target, asyncio.Runner(loop_factory=choose().new_loop) as runner:
-        bench.show(runner.run(bench.client_adds(target.url, options.runs, options.seconds)))
-        bench.show(runner.run(bench.client_searches(target.url, options.runs, options.seconds)))
+        show(runner.run(python_client.adds(target.url, options.runs, options.seconds)))
+        show(runner.run(python_client.searches(target.url, options.runs, options.seconds)))
     return 0
 
 

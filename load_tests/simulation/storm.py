@@ -14,16 +14,18 @@ from websockets.exceptions import InvalidHandshake
 
 from omendb_ws.wire import messages, text
 
-from .connection import Connection
+from .alarm import sleep_until
+from .arrivals import LATE_SECONDS
+from .connection import Connection, Endpoint
 from .recording import Part, Recording, Span
 
 
 class Storm:
     """``plan`` as of a Stream; None: closed, ``places`` connections at a time."""
 
-    def __init__(self, url: str, collection: str, places: int, plan: F64 | None) -> None:
+    def __init__(self, endpoint: Endpoint, collection: str, places: int, plan: F64 | None) -> None:
         self.recording = Recording("connect")
-        self._url = url
+        self._endpoint = endpoint
         self._request = text.encode_request(messages.Count(1, collection))
         self._places = places
         self._plan = plan
@@ -58,14 +60,18 @@ class Storm:
         return self.recording.part(span, self._plan, self._next)
 
     async def _run(self, began: float) -> None:
-        await asyncio.sleep(began - time.perf_counter())
+        await sleep_until(began)
         if self._plan is None:
             await asyncio.gather(*[self._one_by_one() for _ in range(self._places)])
             return
+        had_place_at = began
         for number, intended in enumerate(self._plan.tolist()):
-            await asyncio.sleep(max(0.0, intended - time.perf_counter()))
+            await sleep_until(intended)
             while len(self._out) >= self._places:
                 await asyncio.wait(list(self._out), return_when=asyncio.FIRST_COMPLETED)
+                had_place_at = time.perf_counter()
+            if time.perf_counter() - max(intended, had_place_at) > LATE_SECONDS:
+                self.recording.generator_was_late(intended)
             self._next = number + 1
             self._begin(intended)
 
@@ -82,7 +88,7 @@ class Storm:
 
     async def _use(self, intended: float, sent: float) -> None:
         try:
-            connection = await Connection.open(self._url)
+            connection = await Connection.open(self._endpoint)
             self.recording.answered(intended, sent, time.perf_counter())
             await connection.ok(self._request, 1)
             await connection.close()

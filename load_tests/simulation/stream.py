@@ -19,6 +19,7 @@ from omendb_ws.wire.messages import ErrorReply
 from omendb_ws.wire.opcodes import MAGIC, MAX_U32
 
 from .alarm import Alarm
+from .arrivals import LATE_SECONDS
 from .connection import Connection
 from .recording import Part, Recording, Span
 from .requests import Source
@@ -67,7 +68,10 @@ class Stream:
         self._alarm.set(self._plan[0] if self._plan else began)
 
     def stop(self) -> None:
-        """Send nothing more."""
+        """Send what is due, and nothing more."""
+        # While the loop was busy across the end of the run, the alarm may not have been heard yet.
+        if self._is_open:
+            self._send_due(_CLOCK(), is_rung=True)
         self._is_over = True
         if self._alarm is not None:
             self._alarm.close()
@@ -84,15 +88,18 @@ class Stream:
     def _rang(self) -> None:
         now = _CLOCK()
         if self._is_open:
-            self._send_due(now)
+            self._send_due(now, is_rung=True)
         elif not self._is_over:
             places, self._free = self._free, deque()
             for connection in places:
                 self._send(connection, now)
             self._flush()
 
-    def _send_due(self, now: float) -> None:
-        """Send what is due; wake up for what is not. Without a free place an answer will."""
+    def _send_due(self, now: float, is_rung: bool = False) -> None:
+        """Send what is due; wake up for what is not. Without a free place an answer will.
+
+        ``is_rung``: there was a place all the time, so that a late send is the generator's fault.
+        """
         plan, free, count = self._plan, self._free, len(self._plan)
         if self._is_over:
             return
@@ -106,6 +113,8 @@ class Stream:
                 self._parked.append(connection)
                 continue
             self._send(connection, plan[at])
+            if is_rung and now - plan[at] > LATE_SECONDS:
+                self.recording.generator_was_late(plan[at])
             used.add(connection)
             at += 1
         self._next = at
@@ -139,7 +148,7 @@ class Stream:
                 return
             intended, sent, tag, _ = found
             answered(intended, sent, now)
-            look(tag, sent, message)
+            look(tag, intended, message)
             self._again(connection, now)
 
         def room() -> None:

@@ -1,8 +1,9 @@
 """A server that only echoes: to measure the generator alone, and to test whether it is honest.
 
-It answers every search at once with the same canned rows, every add with the next seqs, and can be
-told to misbehave: to stall once, to take its time for every search, to cut a connection. What it
-answers to a search is wrong in any window that is not made for it, which the oracle must notice.
+It answers every search at once with the same canned rows, every add with the next seqs, and pushes
+every added row to all live queries. It can be told to misbehave: to stall once, to take its time
+for every search, to cut a connection. What it answers and pushes is wrong in any window that is not
+made for it, which the oracle must notice.
 """
 
 from __future__ import annotations
@@ -20,20 +21,22 @@ from typing import Any, Final, cast
 
 import numpy as np
 import orjson
-from omendb_core.types import Hits
+from omendb_core.types import Hits, no_hits
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from omendb_ws.event_loops import choose
 from omendb_ws.wire import binary
-from omendb_ws.wire.messages import Added, Results
+from omendb_ws.wire.live import encode_binary
+from omendb_ws.wire.messages import Added, LivePushes, Results
 from omendb_ws.wire.opcodes import HEADER_BYTES, KIND_NUMBERS, PROTOCOL
 
 _BINARY: Final = 0x82
 _TEXT: Final = 0x81
 _CLOSE: Final = 0x88
 _SEARCH: Final = KIND_NUMBERS["SEARCH"]
+_SUBSCRIBE: Final = KIND_NUMBERS["SUBSCRIBE"]
 _VERSION: Final = struct.Struct("<Q")
 _K: Final = 10
 
@@ -63,6 +66,7 @@ class _State:
         answer = binary.encode_results(0, Results(0, np.array([_K], np.uint32), hits))
         self.answer = _framed(answer, _BINARY)
         self.answer_start = len(self.answer) - len(answer)
+        self.subscribed: list[tuple[_Connection, int]] = []
 
 
 class _Connection(asyncio.Protocol):
@@ -117,6 +121,8 @@ class _Connection(asyncio.Protocol):
     def _take(self, opcode: int, message: bytes) -> None:
         if opcode == _BINARY and message[2] == _SEARCH:
             self._search(message)
+        elif opcode == _BINARY and message[2] == _SUBSCRIBE:
+            self._subscribe(message)
         elif opcode == _BINARY:
             self._add(message)
         elif opcode == _TEXT:
@@ -147,6 +153,29 @@ class _Connection(asyncio.Protocol):
         state.last_seq += rows
         answer = binary.encode_added(int.from_bytes(message[4:8], "little"), added)
         self._out.append(_framed(answer, _BINARY))
+        for connection, sub in state.subscribed:
+            connection.push(sub)
+
+    def _subscribe(self, message: bytes) -> None:
+        state = self._state
+        count = int.from_bytes(message[12:16], "little")
+        subs = list(range(1, count + 1))
+        state.subscribed += [(self, sub) for sub in subs]
+        results = Results(state.version, np.zeros(count, np.uint32), no_hits(), subs=subs)
+        answer = binary.encode_results(int.from_bytes(message[4:8], "little"), results)
+        self._out.append(_framed(answer, _BINARY))
+
+    def push(self, sub: int) -> None:
+        """That the newest row entered, and nothing left."""
+        state = self._state
+        assert self._transport is not None
+        seqs, nothing = np.array([state.last_seq], np.uint64), np.empty(0, np.uint64)
+        hits = Hits(seqs, seqs, np.array([0.5], np.float32), None, None)
+        pushes = LivePushes(
+            state.version, [sub], [0], [], nothing, np.empty(0, np.uint8), [1], hits
+        )
+        (message,) = encode_binary(pushes)
+        self._transport.write(_framed(message, _BINARY))
 
     def _ask(self, request: dict[str, Any]) -> None:
         if request["op"] == "create":

@@ -1,18 +1,21 @@
 """Standing queries and what is pushed for them: when each push came, and which row caused it.
 
-The lag of a push is known only when the adds of all processes are: what is kept is the oldest seq
-that is new in it. Live pushes name rows that left, too: an evicted one was pushed out by the row
-one capacity later.
+The lag of a push is known only when the adds of all processes are: what is kept is the seq of the
+row that caused it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import struct
+import time
 from array import array
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
-from omendb_core.types import F32
+from omendb_core.types import F32, Include
 
 from omendb_ws.wire import binary, messages, text
 from omendb_ws.wire.frames import padded
@@ -21,23 +24,30 @@ from omendb_ws.wire.opcodes import HEADER_BYTES, MAGIC
 
 from .connection import Connection
 from .scenario import Standing
+from .views import Answered, View, ViewSample, lists, results_of
 
 Kind = Literal["live", "match", "feed"]
 KINDS: Final = get_args(Kind)
 NO_CAUSE: Final = -1
-#: Vectors that one SUBSCRIBE may hold.
-_MAX_QUERIES: Final = 256
+#: Vectors that one SUBSCRIBE may hold, and requests that are under way at once.
+_TOGETHER: Final = 256
+#: Nothing more comes if nothing came for so long.
+_QUIET_SECONDS: Final = 0.3
 _COUNTS: Final = struct.Struct("<III")
 _COUNTS_OFFSET: Final = 12
 
 
 class Base(NamedTuple):
-    """The collection when the load began; every change after it is an add of ``rows`` rows."""
+    """The collection when the load began; every change after it is an add of ``rows`` rows.
+
+    ``id_bytes`` are those of a row's id in a binary push: string ids stand elsewhere.
+    """
 
     version: int
     last_seq: int
     capacity: int
     rows: int
+    id_bytes: int = 8
 
     def last_seq_at(self, version: int) -> int:
         """The newest row at ``version``."""
@@ -46,7 +56,10 @@ class Base(NamedTuple):
 
 @dataclass(frozen=True)
 class PushPart:
-    """What one process's subscriptions of a kind received: times, causes, rows, a push each."""
+    """What one process's subscriptions of a kind received: times, causes, rows, a push each.
+
+    ``views``: some of the live ones, for the oracle.
+    """
 
     kind: str
     connections: int
@@ -56,6 +69,7 @@ class PushPart:
     rows: array[int]
     gap_times: list[float]
     errors: dict[str, int]
+    views: list[Answered]
 
 
 class Subscribers:
@@ -65,31 +79,48 @@ class Subscribers:
         self._kind = kind
         self._settings = settings
         self._base = base
-        self._connections = 0
+        self._connections: list[Connection] = []
         self._subscriptions = 0
         self._received = array("d")
         self._causes = array("q")
         self._rows = array("q")
         self._gap_times: list[float] = []
-        self._errors: dict[str, int] = {}
+        self._errors: Counter[str] = Counter()
+        self._sample = ViewSample(settings)
 
-    async def add(self, connection: Connection, collection: str, vectors: F32) -> None:
-        """Subscribe to each of ``vectors`` float32 (n, dim) on ``connection``. Raises its error."""
-        versions: dict[int, int] = {}
-        if self._kind == "live":
-            for start in range(0, len(vectors), _MAX_QUERIES):
-                await self._subscribe_live(connection, vectors[start : start + _MAX_QUERIES])
-        else:
-            for number, vector in enumerate(vectors, 1):
-                request = self._request(number, collection, vector[None])
-                await connection.ok(text.encode_request(request), number)
-        self._connections += 1
+    async def add(
+        self, connection: Connection, collection: str, vectors: F32, first_query: int
+    ) -> None:
+        """Subscribe to each of ``vectors`` float32 (n, dim) on ``connection``. Raises its error.
+
+        ``first_query`` is the number of the first of them among all queries of this kind.
+        """
+        views: dict[int, View] = {}
+        for start in range(0, len(vectors), _TOGETHER):
+            some = vectors[start : start + _TOGETHER]
+            if self._kind == "live":
+                views |= await self._subscribe_live(connection, some, first_query + start)
+            else:
+                await self._subscribe(connection, collection, some)
+        self._connections.append(connection)
         self._subscriptions += len(vectors)
-        if not self._settings.reads:
-            connection.stop_reading()
-            return
-        connection.on_message = lambda message, now: self._take(versions, message, now)
-        connection.on_lost = lambda code: self._count(f"closed_{code}")
+        connection.on_message = lambda message, now: self._take(views, message, now)
+        connection.on_lost = lambda code: self._errors.update([f"closed_{code}"])
+        if self._is_slow:
+            connection.read_slowly(self._settings.bytes_per_second)
+
+    async def settle(self, asking: Connection | None, give_up_at: float) -> None:
+        """Take in what is still to come when nothing is sent any more.
+
+        Those who read slowly read on: their gaps show now, and whether the server gave them up.
+        ``asking`` is there to search, where views are looked at.
+        """
+        if self._is_slow:
+            for connection in self._connections:
+                connection.read_on()
+            await self._until_quiet(give_up_at)
+        if asking is not None:
+            await self._sample.settle(asking, give_up_at)
 
     @property
     def pushes(self) -> int:
@@ -99,74 +130,121 @@ class Subscribers:
     def part(self) -> PushPart:
         """What came."""
         return PushPart(
-            self._kind, self._connections, self._subscriptions, self._received, self._causes,
-            self._rows, self._gap_times, self._errors,
+            self._kind, len(self._connections), self._subscriptions, self._received, self._causes,
+            self._rows, self._gap_times, dict(self._errors), self._sample.answered,
         )  # fmt: skip
 
-    def _request(self, number: int, collection: str, vector: F32) -> messages.Subscribe:
-        if self._kind == "feed":
-            return messages.Subscribe(number, "feed", collection, encoding="binary")
-        return messages.Subscribe(
-            number, "match", collection, vectors=vector, min_score=self._settings.min_score,
-            encoding="binary",
-        )  # fmt: skip
+    @property
+    def _is_slow(self) -> bool:
+        return not self._settings.reads or self._settings.bytes_per_second > 0
 
-    async def _subscribe_live(self, connection: Connection, vectors: F32) -> None:
-        every = self._settings.every_ms or None
+    async def _until_quiet(self, give_up_at: float) -> None:
+        before = -1
+        while before != self._heard and time.perf_counter() < give_up_at:
+            before = self._heard
+            await asyncio.sleep(_QUIET_SECONDS)
+
+    @property
+    def _heard(self) -> int:
+        return len(self._received) + len(self._gap_times) + self._errors.total()
+
+    # -- subscribing
+
+    async def _subscribe(self, connection: Connection, collection: str, vectors: F32) -> None:
+        """A subscription to ``match`` or ``feed`` for each of ``vectors``."""
+        settings = self._settings
+        asked = []
+        for number, vector in enumerate(vectors, 1):
+            of_match: dict[str, Any] = {}
+            if self._kind == "match":
+                of_match = {"vectors": vector[None], "min_score": settings.min_score}
+            request = messages.Subscribe(
+                number, self._kind, collection, filter=dict(settings.filter) or None,
+                include=self._include, encoding="binary", **of_match,
+            )  # fmt: skip
+            asked.append(connection.ok(text.encode_request(request), number))
+        await asyncio.gather(*asked)
+
+    async def _subscribe_live(
+        self, connection: Connection, vectors: F32, first_query: int
+    ) -> dict[int, View]:
+        """The views by ``sub``."""
+        settings = self._settings
         frame = binary.encode_subscribe(
-            1, connection.handle, vectors, self._settings.k, every_ms=every, encoding="binary"
-        )
-        reply = await connection.ask(frame, 1)
-        if reply[0] != MAGIC:
-            said = text.decode_incoming(reply)
-            assert isinstance(said, ErrorReply), said
-            raise said.error
+            1, connection.handle, vectors, settings.k, dict(settings.filter) or None,
+            include=self._include, every_ms=settings.every_ms or None, encoding="binary",
+        )  # fmt: skip
+        results = results_of(await connection.ask(frame, 1))
+        views = {}
+        for number, (sub, hits) in enumerate(zip(results.subs or [], lists(results), strict=True)):
+            views[sub] = View(first_query + number, settings.k, results.version, hits)
+            self._sample.offer(views[sub], vectors[number])
+        return views
 
-    def _take(self, versions: dict[int, int], message: bytes, now: float) -> None:
+    @property
+    def _include(self) -> Include:
+        return Include(vector=self._settings.vector)
+
+    # -- pushes
+
+    def _take(self, views: dict[int, View], message: bytes, now: float) -> None:
         if message[0] != MAGIC:
             self._event(message, now)
             return
-        sub = int.from_bytes(message[4:8], "little")
-        rows, _, leaving = _COUNTS.unpack_from(message, _COUNTS_OFFSET)
+        rows, dim, leaving = _COUNTS.unpack_from(message, _COUNTS_OFFSET)
         at = HEADER_BYTES + padded(int.from_bytes(message[24:28], "little"))
         if self._kind == "live":
-            before = versions.get(sub, self._base.version)
-            versions[sub] = version = int.from_bytes(message[at : at + 8], "little")
-            cause = self._cause(message, at + 8, rows, leaving, before, version)
+            view = views[int.from_bytes(message[4:8], "little")]
+            cause = self._take_live(view, message, at, rows, dim, leaving)
         else:
-            seqs_at = at + 16 + 8 * rows
+            seqs_at = at + 16 + self._base.id_bytes * rows
             cause = int.from_bytes(message[seqs_at : seqs_at + 8], "little") if rows else NO_CAUSE
         self._received.append(now)
         self._causes.append(cause)
         self._rows.append(rows)
 
-    def _cause(
-        self, message: bytes, at: int, rows: int, leaving: int, before: int, version: int
+    def _take_live(
+        self, view: View, message: bytes, at: int, rows: int, dim: int, leaving: int
     ) -> int:
-        """The row whose add changed the answer: the oldest one newer than ``before`` that shows.
+        """Apply a push to its view; the row whose add caused it. ``at``: where its arrays begin."""
+        version = int.from_bytes(message[at : at + 8], "little")
+        seqs_at = at + 8 + self._base.id_bytes * rows
+        scores_at = seqs_at + 8 * rows
+        left_at = scores_at + padded(4 * rows) + padded(4 * rows * dim)
+        entered = struct.unpack_from(f"<{rows}Q", message, seqs_at)
+        scores = struct.unpack_from(f"<{rows}f", message, scores_at)
+        left = struct.unpack_from(f"<{leaving}Q", message, left_at)
+        cause = self._cause(view, version, left, entered, scores)
+        view.apply(version, left, entered, scores)
+        if view.is_sampled:
+            self._sample.look(view)
+        return cause
 
-        Where rows were evicted, others may have entered in their place long after they were added:
-        then the oldest eviction counts, and the row that brought it about. In a push that merges
-        several changes that can be a later one than the first, never an earlier one.
+    def _cause(
+        self,
+        view: View,
+        version: int,
+        left: Sequence[int],
+        entered: Sequence[int],
+        scores: Sequence[float],
+    ) -> int:
+        """The oldest row since the push before that changed the answer when it came.
+
+        That is a new row as good as the worst of the answer that it found, or one that evicted a
+        row of it. What else entered came up because of those, perhaps long after it was added.
         """
-        known, newest = self._base.last_seq_at(before), self._base.last_seq_at(version)
-        entered: tuple[int, ...] = struct.unpack_from(f"<{rows}Q", message, at + 8 * rows)
-        left_at = at + 16 * rows + padded(4 * rows)
-        left: tuple[int, ...] = struct.unpack_from(f"<{leaving}Q", message, left_at)
-        evicted = [seq + self._base.capacity for seq in left]
-        for shown in (evicted, list(entered)):
-            if causes := [seq for seq in shown if known < seq <= newest]:
-                return min(causes)
-        return NO_CAUSE
+        base, floor = self._base, view.floor
+        known, newest = base.last_seq_at(view.version), base.last_seq_at(version)
+        hits = zip(entered, scores, strict=True)
+        causes = [seq for seq, score in hits if seq > known and score >= floor]
+        causes += [at for seq in left if known < (at := seq + base.capacity) <= newest]
+        return min(causes, default=NO_CAUSE)
 
     def _event(self, message: bytes, now: float) -> None:
         said = text.decode_incoming(message)
         if isinstance(said, Event) and said.event == "gap":
             self._gap_times.append(now)
         elif isinstance(said, ErrorReply):
-            self._count(said.error.code)
+            self._errors.update([said.error.code])
         elif isinstance(said, Event):
-            self._count(said.event)
-
-    def _count(self, what: str) -> None:
-        self._errors[what] = self._errors.get(what, 0) + 1
+            self._errors.update([said.event])

@@ -28,7 +28,7 @@ def lines(result: Result) -> Iterator[str]:
             yield from _push(push)
     yield from _resources(result.resources)
     if result.truth is not None:
-        yield _truth(result.truth)
+        yield f"  truth: {_truth(result.truth)} answers"
     for note in result.notes:
         yield f"  ! {note}"
 
@@ -65,6 +65,10 @@ def _push(one: Push) -> Iterator[str]:
         f"{one.pushes_per_second:,.0f} pushes/s, {one.rows:,} rows, {one.gaps} gaps"
     )
     yield _times("  push lag", one.lag)
+    if one.errors:
+        yield f"    {', '.join(f'{count} {what}' for what, count in sorted(one.errors.items()))}"
+    if one.truth is not None:
+        yield f"    truth: {_truth(one.truth)} views"
 
 
 def _resources(one: Resources) -> Iterator[str]:
@@ -84,8 +88,8 @@ def _resources(one: Resources) -> Iterator[str]:
 def _truth(one: Truth) -> str:
     recall = "-" if one.recall is None else f"{one.recall:.6f}"
     return (
-        f"  truth: recall {recall} (1.0 expected), {one.mismatches} mismatches in {one.compared} "
-        f"compared of {one.sampled} sampled answers"
+        f"recall {recall} (1.0 expected), {one.mismatches} mismatches in {one.compared} "
+        f"compared of {one.sampled} sampled"
     )
 
 

@@ -1,5 +1,7 @@
 """The oracle: what a search must have answered, from the adds and the query alone.
 
+And so what the view of a live subscription must be: the same, at the version of its push.
+
 Written from PROTOCOL section 3, sharing no arithmetic with the engine: rows are in the window while
 their seq is among the newest ``capacity``; a score is a sum of float64 products in eight lanes,
 rounded to float32; order is by score, then by seq, both descending. Every answer names the version
@@ -9,19 +11,17 @@ however many adds were under way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from omendb_core.errors import BadFrame
-from omendb_core.types import F32, F64, I64
-
-from omendb_ws.wire import binary
-from omendb_ws.wire.messages import Results
+from omendb_core.types import F32, F64, I64, Bool1
 
 from .requests import AddLog, Sample
 from .results import Mismatch, Truth
+from .views import Answered, lists, results_of
 
 _LANES: Final = 8
 #: Rows that are scored at a time.
@@ -95,10 +95,20 @@ def history(log: AddLog, pool_rows: int) -> History:
 
 
 class Oracle:
-    """Answers as they must be. ``pool`` and ``queries`` are as they were sent."""
+    """Answers as they must be. ``pool`` and ``queries`` are as they were sent.
+
+    ``passing``: which rows of the pool pass the filter; None: all.
+    """
 
     def __init__(
-        self, pool: F32, queries: F32, history: History, capacity: int, metric: str, k: int
+        self,
+        pool: F32,
+        queries: F32,
+        history: History,
+        capacity: int,
+        metric: str,
+        k: int,
+        passing: Bool1 | None = None,
     ) -> None:
         self._metric = metric
         self._rows = kept(pool, metric)
@@ -106,18 +116,24 @@ class Oracle:
         self._history = history
         self._capacity = capacity
         self._k = k
+        self._passing = passing
         self._scored: dict[int, F32] = {}
 
-    def answer(self, version: int, query: int) -> list[tuple[int, np.float32]] | None:
+    def answer(self, version: int, query: int) -> list[tuple[int, float]] | None:
         """(seq, score) of the k best at ``version``, in order; None if it is not known."""
         if not 0 <= version < len(self._history.last_seqs):
             return None
         last = int(self._history.last_seqs[version])
         first = max(1, last - self._capacity + 1)
-        found = self._of_pool(query)[self._history.places[first - 1 : last]]
-        seqs = np.arange(first, last + 1)
+        places = self._history.places[first - 1 : last]
+        found, seqs = self._of_pool(query)[places], np.arange(first, last + 1)
+        if self._passing is not None:
+            found, seqs = found[self._passing[places]], seqs[self._passing[places]]
+        if len(found) > self._k:
+            is_near = found >= np.partition(found, -self._k)[-self._k]
+            found, seqs = found[is_near], seqs[is_near]
         order = np.lexsort((seqs, found))[::-1][: self._k]
-        return list(zip(seqs[order].tolist(), found[order], strict=True))
+        return list(zip(seqs[order].tolist(), found[order].tolist(), strict=True))
 
     def _of_pool(self, query: int) -> F32:
         if query not in self._scored:
@@ -125,34 +141,32 @@ class Oracle:
         return self._scored[query]
 
 
-def judge(oracle: Oracle, samples: Sequence[Sample]) -> Truth:
-    """Compare the samples with the oracle."""
-    compared = skipped = wanted = right = 0
+def judge(oracle: Oracle, answers: Iterable[Answered | None]) -> Truth:
+    """Compare answers with the oracle; None stands for one that could not be read."""
+    sampled = compared = wanted = right = 0
     wrong: list[Mismatch] = []
-    for sample in samples:
-        said = _read(sample.answer)
-        expected = None if said is None else oracle.answer(said[0], sample.query)
-        if said is None or expected is None:
-            skipped += 1
+    for answer in answers:
+        sampled += 1
+        expected = None if answer is None else oracle.answer(answer.version, answer.query)
+        if answer is None or expected is None:
             continue
-        version, answered = said
         compared += 1
         wanted += len(expected)
-        right += len({seq for seq, _ in expected} & {seq for seq, _ in answered})
-        if expected != answered:
-            lists = [[[float(x) for x in hit] for hit in one] for one in (expected, answered)]
-            wrong.append(Mismatch(version, sample.query, *lists))
+        right += len({seq for seq, _ in expected} & {seq for seq, _ in answer.hits})
+        if expected != answer.hits:
+            both = [[[float(x) for x in hit] for hit in one] for one in (expected, answer.hits)]
+            wrong.append(Mismatch(answer.version, answer.query, *both))
     recall = right / wanted if wanted else None
-    return Truth(len(samples), compared, skipped, len(wrong), recall, wrong[:_EXAMPLES])
+    return Truth(sampled, compared, sampled - compared, len(wrong), recall, wrong[:_EXAMPLES])
 
 
-def _read(answer: bytes) -> tuple[int, list[tuple[int, np.float32]]] | None:
-    try:
-        said = binary.decode_incoming(answer)
-    except BadFrame:
-        return None
-    if not isinstance(said, tuple) or not isinstance(said[1], Results):
-        return None
-    hits = said[1].hits
-    assert hits.scores is not None
-    return said[1].version, list(zip(hits.seqs.tolist(), hits.scores, strict=True))
+def read(samples: Iterable[Sample]) -> Iterator[Answered | None]:
+    """The answers in messages; None for a message that is no answer."""
+    for sample in samples:
+        try:
+            results = results_of(sample.answer)
+        except BadFrame:
+            yield None
+            continue
+        for number, hits in enumerate(lists(results)):
+            yield Answered(sample.query + number, results.version, hits)

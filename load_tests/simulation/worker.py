@@ -18,15 +18,17 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from omendb_core.errors import OmenError
+from omendb_core.types import F32
 
 from omendb_ws.event_loops import choose
 from omendb_ws.wire import messages, text
 
-from . import vectors
+from . import columns, vectors
 from .arrivals import planned
-from .connection import Connection
+from .connection import Connection, Endpoint
 from .recording import Part, Progress, Span
 from .requests import AddLog, Adds, Sample, Searches, Source
+from .sampling import step
 from .scenario import Requests, Scenario
 from .storm import Storm
 from .stream import Stream
@@ -48,7 +50,7 @@ class Job:
     """What process ``part`` of ``parts`` does."""
 
     scenario: Scenario
-    url: str
+    endpoint: Endpoint
     collection: str
     part: int
     parts: int
@@ -98,6 +100,13 @@ def main(job: Job, pipe: Pipe) -> None:
         pipe.send(Failed(traceback.format_exc()))
 
 
+def standing_queries(scenario: Scenario, kind: str, dim: int) -> F32:
+    """What all subscriptions of a kind ask for, float32 (n, dim), connection after connection."""
+    settings = scenario.standing[kind]
+    count = settings.connections * settings.per_connection
+    return vectors.queries(scenario.vectors, dim, scenario.load.seed + 1, count)
+
+
 class _Worker:
     """Everything of one process, for as long as it lives."""
 
@@ -108,6 +117,7 @@ class _Worker:
         self._seed = job.scenario.load.seed
         self._dim = job.scenario.collection.dim
         self._connections: list[Connection] = []
+        self._asking: Connection | None = None
         self._streams: list[Stream | Storm] = []
         self._subscribers: list[Subscribers] = []
         self._adds: Adds | None = None
@@ -156,7 +166,7 @@ class _Worker:
         plan = planned(settings.arrivals, settings.rate, seconds, part, parts, of_plan)
         if name == "connect":
             job = self._job
-            self._streams.append(Storm(job.url, job.collection, count, plan))
+            self._streams.append(Storm(job.endpoint, job.collection, count, plan))
             return
         source = self._source(name, settings)
         connections = await self._open(count)
@@ -166,14 +176,14 @@ class _Worker:
         scenario = self._scenario
         if name == "add":
             pool = vectors.pool(scenario.vectors, self._dim, self._seed)
+            metadata = columns.values(scenario.columns, len(pool), self._seed)
             first_id = (self._job.part + 1) * _IDS_A_PROCESS
-            wanted = first_id if scenario.collection.ids == "u64" else None
-            self._adds = Adds(pool, settings.rows, wanted)
+            self._adds = Adds(pool, metadata, settings.rows, scenario.collection.ids, first_id)
             return self._adds
         queries = vectors.queries(scenario.vectors, self._dim, self._seed, settings.queries)
-        every = round(1 / settings.verified) if settings.verified else 0
+        every = step(settings.verified) if settings.verified else 0
         given = dict(settings.filter) or None
-        self._searches = Searches(queries, settings.k, given, every)
+        self._searches = Searches(queries, settings.vectors, settings.k, given, every)
         return self._searches
 
     async def _prepare_standing(self, kind: str) -> None:
@@ -183,11 +193,14 @@ class _Worker:
         count, part, parts = self._share(settings.connections)
         subscribers = Subscribers(kind, settings, self._job.base)  # type: ignore[arg-type]
         self._subscribers.append(subscribers)
-        wanted = settings.connections * settings.per_connection
-        queries = vectors.queries(self._scenario.vectors, self._dim, self._seed + 1, wanted)
-        own = queries.reshape(settings.connections, settings.per_connection, -1)[part::parts]
-        for connection, asked in zip(await self._open(count), own, strict=True):
-            await subscribers.add(connection, self._job.collection, asked)
+        queries = standing_queries(self._scenario, kind, self._dim)
+        each = settings.per_connection
+        starts = range(part * each, len(queries), parts * each)
+        for connection, start in zip(await self._open(count), starts, strict=True):
+            asked = queries[start : start + each]
+            await subscribers.add(connection, self._job.collection, asked, start)
+        if settings.verified:
+            (self._asking,) = await self._open(1)
 
     async def _open(self, count: int) -> list[Connection]:
         """Connections that know the collection's handle."""
@@ -196,7 +209,7 @@ class _Worker:
 
         async def one() -> Connection:
             async with limit:
-                connection = await Connection.open(self._job.url)
+                connection = await Connection.open(self._job.endpoint)
                 connection.handle = int((await connection.ok(request, 0))["handle"])
                 return connection
 
@@ -219,6 +232,9 @@ class _Worker:
             if time.perf_counter() > give_up_at:
                 break
             await asyncio.sleep(_POLL_SECONDS)
+        give_up_at = time.perf_counter() + self._scenario.load.drain_seconds
+        for one in self._subscribers:
+            await one.settle(self._asking, give_up_at)
 
     async def _look_until(self, end: float, interval_seconds: float) -> None:
         while (left := end - time.perf_counter()) > 0:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from load_tests.simulation import coordinator, scenario
-from load_tests.simulation.connection import Connection
+from load_tests.simulation.connection import Connection, Endpoint
 from load_tests.simulation.results import Operation, Result
 from load_tests.simulation.server import Target
 from load_tests.simulation.stub import Behaviour, stub_thread
@@ -87,6 +87,26 @@ def test_a_server_that_answers_wrongly_is_found() -> None:
     assert any("WRONG" in note for note in result.notes)
 
 
+def test_a_server_that_pushes_wrongly_is_found() -> None:
+    document = {
+        "load": dict(LOAD),
+        "collection": {"dim": 8, "capacity": 100},
+        "vectors": {"pool": 200},
+        "add": {"arrivals": "constant", "rate": 50.0},
+        "live": {"per_connection": 4, "verified": 0.5},
+    }
+    with stub_thread(Behaviour()) as url:
+        made = coordinator.run(scenario.parse("test", document, {}), Target(url, None))
+    (push,) = made.pushes
+    assert push.subscriptions == 4
+    judged = push.truth
+    assert judged is not None
+    assert judged.compared == judged.sampled > 75, "two of four, and 75 adds"
+    assert judged.mismatches == judged.compared
+    assert made.truth is None
+    assert any("views of live queries were WRONG" in note for note in made.notes)
+
+
 def test_a_connection_that_is_cut_is_an_error_and_what_it_could_not_send_counts() -> None:
     result, found = run(Behaviour(drop_at=100), arrivals="constant", rate=200.0, in_flight=1)
     assert found.errors == {"closed_1006": 1}
@@ -99,7 +119,7 @@ def test_a_connection_that_is_cut_is_an_error_and_what_it_could_not_send_counts(
 
 def test_what_is_counted_was_asked_and_a_rate_that_can_be_reached_is() -> None:
     async def asked(url: str) -> int:
-        connection = await Connection.open(url)
+        connection = await Connection.open(Endpoint(url))
         counted = await connection.ok(text.encode_request(messages.Count(1, "any")), 1)
         await connection.close()
         return int(counted["count"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from omendb_core.types import Hits
 from load_tests.simulation import (
     arrivals,
     example,
+    honesty,
     results,
     scenario,
     sweep,
@@ -23,12 +25,11 @@ from load_tests.simulation import (
 from load_tests.simulation.histogram import Latencies
 from load_tests.simulation.merging import is_reached
 from load_tests.simulation.recording import Recording, Span
-from load_tests.simulation.requests import AddLog, Sample
-from load_tests.simulation.scenario import ScenarioError, Standing, Vectors
-from load_tests.simulation.subscribers import Base, Subscribers
+from load_tests.simulation.requests import AddLog, Sample, Searches
+from load_tests.simulation.scenario import ScenarioError, Vectors
+from load_tests.simulation.stream import Stream
 from omendb_ws.wire import binary
-from omendb_ws.wire.live import encode_binary
-from omendb_ws.wire.messages import LivePushes, Results
+from omendb_ws.wire.messages import Results
 from tests import oracle as judge_of_the_engine
 
 # -- histograms -----------------------------------------------------------------------------------
@@ -180,7 +181,19 @@ def test_the_digits_are_there() -> None:
         ({"search": {}, "load": {"seconds": 1e9}}, r"load\.seconds"),
         ({"search": {}, "load": {"seconds": float("nan")}}, r"load\.seconds"),
         ({"search": {}, "collection": {"metric": "cos"}}, r"collection\.metric"),
-        ({"search": {}, "collection": {"ids": "str"}}, r"collection\.ids"),
+        ({"search": {}, "collection": {"ids": "int"}}, r"collection\.ids"),
+        ({"search": {}, "columns": 5}, "columns: must be a table"),
+        ({"search": {}, "columns": {"a": {"typ": "f64"}}}, r"columns\.a\.typ: unknown"),
+        ({"search": {}, "columns": {"a": {"type": "f32"}}}, r"columns\.a\.type"),
+        ({"search": {}, "columns": {"a": {"type": "str"}}}, r"columns\.a\.values"),
+        ({"search": {}, "columns": {"a": {"values": ["x"]}}}, r"columns\.a\.values"),
+        ({"search": {}, "columns": {"a": {"values": [1]}}}, r"columns\.a\.values: must be a list"),
+        ({"search": {}, "columns": {"a": {"low": 2, "high": 1}}}, r"columns\.a\.high"),
+        ({"search": {}, "columns": {"a": {"type": "i64", "nulls": 0.5}}}, r"columns\.a\.nulls"),
+        ({"search": {"vectors": 20, "queries": 10}}, r"search\.vectors"),
+        ({"live": {"verified": 2}}, r"live\.verified"),
+        ({"live": {"verified": 1, "reads": False}}, r"live\.verified"),
+        ({"feed": {"verified": 1}}, r"feed\.verified"),
         ({"search": {}, "vectors": {"source": "file"}}, r"vectors\.path: missing"),
         ({"add": {"rows": 11}, "collection": {"capacity": 10}}, r"add\.rows"),
         ({"search": {}, "description": 5}, "description"),
@@ -191,6 +204,12 @@ def test_a_scenario_that_makes_no_sense_names_its_field(
 ) -> None:
     with pytest.raises(ScenarioError, match=said):
         scenario.parse("test", document, {})
+
+
+def test_a_result_does_not_show_the_token() -> None:
+    made = scenario.parse("test", {"search": {}, "load": {"token": "secret"}}, {})
+    assert made.load.token == "secret"
+    assert "secret" not in str(made.settings())
 
 
 def test_an_override_of_what_a_scenario_does_not_do_is_refused() -> None:
@@ -279,42 +298,60 @@ def test_the_slightest_wrong_is_a_mismatch(
     generator = np.random.default_rng(1)
     pool, queries = (generator.standard_normal((n, 8), dtype=np.float32) for n in (30, 1))
     made = truth.Oracle(pool, queries, truth.history(adds((1, 1, 0, 30)), 30), 30, "cosine", 5)
-    judged = truth.judge(made, samples_of(made, change))
+    judged = truth.judge(made, truth.read(samples_of(made, change)))
     assert (judged.mismatches, judged.recall) == (mismatches, recall)
     assert judged.compared + judged.skipped == 1
 
 
-# -- pushes ---------------------------------------------------------------------------------------
+# -- sending --------------------------------------------------------------------------------------
 
 
-def live_push(version: int, enter: list[int], leave: list[int]) -> bytes:
-    seqs = np.array(enter, np.uint64)
-    hits = Hits(seqs, seqs, np.zeros(len(enter), np.float32), None, None)
-    left, reasons = np.array(leave, np.uint64), np.zeros(len(leave), np.uint8)
-    pushes = LivePushes(version, [3], [len(leave)], list(leave), left, reasons, [len(enter)], hits)
-    (message,) = encode_binary(pushes)
-    return message
+class Nobody:
+    """A connection to which everything can be sent."""
+
+    def __init__(self) -> None:
+        self.handle = 1
+        self.is_lost, self.is_writable = False, True
+        self.sent = 0
+
+    def queue(self, frame: bytearray) -> None:
+        self.sent += 1
+
+    def flush(self) -> None:
+        """Nothing waits."""
 
 
-@pytest.mark.parametrize(
-    ("enter", "leave", "cause"),
-    [
-        ([105], [40], 105),  # displaced
-        ([107, 105], [40, 41], 105),
-        ([105], [7], 107),  # 7 was evicted by 107; 105 is merely the next best
-        ([99], [6], 106),
-        ([99], [40], -1),  # nothing that an add since the last push did
-        ([], [8], 108),
-    ],
-)
-def test_the_lag_of_a_live_push_runs_from_the_add_that_changed_the_answer(
-    enter: list[int], leave: list[int], cause: int
-) -> None:
-    base = Base(version=10, last_seq=100, capacity=100, rows=2)
-    found = Subscribers("live", Standing(), base)
-    found._take({}, live_push(14, enter, leave), 1.0)
-    assert found.part().causes.tolist() == [cause]
-    assert found.part().rows.tolist() == [len(enter)]
+async def test_what_was_due_when_the_loop_was_busy_across_the_end_is_sent() -> None:
+    queries = np.ones((1, 4), np.float32)
+    nobody, plan = Nobody(), np.array([0.0, 0.001, 0.002])
+    source = Searches(queries, 1, 10, None, 0)
+    stream = Stream("search", source, [nobody], 2, plan)  # type: ignore[list-item]
+    began = time.perf_counter()
+    stream.start(began)
+    while time.perf_counter() < began + 0.02:
+        pass  # the loop hears no alarm
+    stream.stop()
+    part = stream.part(Span(began, began, began + 0.01, 1.0))
+    assert nobody.sent == 2, "there were two places"
+    assert (part.sent, part.unsent) == (2, 1)
+    assert part.generator_late_sends == part.late_sends == 2
+    stream.stop()
+    assert nobody.sent == 2
+
+
+def test_a_generator_that_is_late_by_itself_is_not_honest() -> None:
+    made = example.example("run")
+    (one, *_), resources = made.operations, made.resources
+    assert honesty.is_honest([one], resources)
+    waiting = dataclasses.replace(one, late_sends=5000)
+    assert honesty.is_honest([waiting], resources), "they waited for the server"
+    late = dataclasses.replace(waiting, generator_late_sends=51)
+    assert not honesty.is_honest([late], resources)
+    assert any(
+        "1.0% because the generator was" in note for note in honesty.notes([late], resources)
+    )
+    busy = dataclasses.replace(resources, generator_cpu_percent=90.0)
+    assert not honesty.is_honest([one], busy)
 
 
 # -- the knee -------------------------------------------------------------------------------------
@@ -346,3 +383,18 @@ def test_a_rate_at_which_anything_failed_is_not_sustained(changes: dict[str, Any
     assert tried(100, 2).is_sustained
     assert not tried(100, 2, **changes).is_sustained
     assert not any(one.is_knee for one in sweep.points([tried(100, 2, **changes)]))
+
+
+def test_a_rate_that_fails_once_is_tried_again() -> None:
+    def outcome(*sustained: bool) -> tuple[list[int], bool]:
+        numbers: list[int] = []
+
+        def attempt(number: int) -> sweep._Tried:
+            numbers.append(number)
+            return tried(100, 2 if sustained[number - 1] else 99)
+
+        return numbers, sweep._until_sustained(attempt).is_sustained
+
+    assert outcome(True) == ([1], True)
+    assert outcome(False, True) == ([1, 2], True)
+    assert outcome(False, False) == ([1, 2], False)

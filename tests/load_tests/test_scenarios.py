@@ -17,7 +17,8 @@ SMALL = {
     "load.seconds": 0.8, "load.warm_up_seconds": 0.2, "load.interval_seconds": 0.2,
     "collection.capacity": 1000, "vectors.pool": 1500,
     "feed.connections": 4, "live.connections": 2, "connect.rate": 20, "search.rate": 100,
-    "search.verified": 0.2,
+    "search.verified": 0.2, "live.verified": 0.3, "live.per_connection": 10, "match.connections": 2,
+    "match.bytes_per_second": 1e6,
 }  # fmt: skip
 
 
@@ -50,8 +51,13 @@ def test_a_scenario_runs_and_no_answer_is_wrong(target: Target, name: str) -> No
         settings = wanted.standing[push.kind]
         assert push.connections == settings.connections
         assert push.subscriptions == settings.connections * settings.per_connection
-        assert (push.pushes > 0) is settings.reads
+        assert push.pushes > 0 or not settings.reads
         assert push.lag.count == push.pushes or push.kind != "live"
+        assert not push.errors
+        assert (push.truth is not None) is (push.kind == "live")
+        if push.truth is not None:
+            assert push.truth.compared == push.truth.sampled > 0
+            assert (push.truth.mismatches, push.truth.recall) == (0, 1.0)
     if wanted.search is not None:
         assert made.truth is not None
         assert made.truth.compared == made.truth.sampled > 0

@@ -1,0 +1,141 @@
+"""The answers of live subscriptions as pushes make them, and a sample of them for the oracle.
+
+By the protocol's law a view is the snapshot with each push applied, and equals what a search
+answers at the push's version. All views are kept, because they tell which rows changed an answer;
+the oracle gets some: snapshots, views after a push, and each as it is at the end, when nothing is
+left to come, so that a push which never came is found too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from omendb_core.types import F32
+
+from omendb_ws.wire import binary, text
+from omendb_ws.wire.messages import ErrorReply, Results
+from omendb_ws.wire.opcodes import MAGIC
+
+from .connection import Connection
+from .sampling import Sampling, step
+from .scenario import Standing
+
+#: Subscriptions of a process whose views are looked at, at most.
+_MAX_SAMPLED: Final = 50
+_AGAIN_SECONDS: Final = 0.05
+_MINUS_INFINITY: Final = float("-inf")
+
+
+class Answered(NamedTuple):
+    """The rows, best first, that a query had at ``version``: (seq, score)."""
+
+    query: int
+    version: int
+    hits: list[tuple[int, float]]
+
+
+class View:
+    """One subscription's answer: ``scores`` by seq, at ``version``."""
+
+    __slots__ = ("is_sampled", "k", "query", "scores", "version")
+
+    def __init__(self, query: int, k: int, version: int, hits: Sequence[tuple[int, float]]) -> None:
+        self.query = query
+        self.k = k
+        self.version = version
+        self.scores = dict(hits)
+        self.is_sampled = False
+
+    @property
+    def floor(self) -> float:
+        """The score of the worst row where there are k."""
+        return min(self.scores.values()) if len(self.scores) >= self.k else _MINUS_INFINITY
+
+    def apply(
+        self, version: int, left: Sequence[int], entered: Sequence[int], scores: Sequence[float]
+    ) -> None:
+        """A push."""
+        self.version = version
+        for seq in left:
+            self.scores.pop(seq, None)
+        self.scores.update(zip(entered, scores, strict=True))
+
+    def answered(self) -> Answered:
+        """As a search would have answered it."""
+        hits = sorted(self.scores.items(), key=lambda hit: (-hit[1], -hit[0]))
+        return Answered(self.query, self.version, hits)
+
+
+class ViewSample:
+    """The views of some subscriptions of a process, now and then."""
+
+    def __init__(self, settings: Standing) -> None:
+        self._settings = settings
+        self._every = step(settings.verified) if settings.verified else 0
+        self._sampled: list[tuple[View, F32]] = []
+        self._looks: Sampling[Answered] = Sampling(1)
+        self._ends: list[Answered] = []
+
+    @property
+    def answered(self) -> list[Answered]:
+        """What the oracle is to look at."""
+        return [*self._looks.kept, *self._ends]
+
+    def offer(self, view: View, vector: F32) -> None:
+        """A new subscription to ``vector`` (dim,)."""
+        if self._every and view.query % self._every == 0 and len(self._sampled) < _MAX_SAMPLED:
+            view.is_sampled = True
+            self._sampled.append((view, vector))
+            self.look(view)
+
+    def look(self, view: View) -> None:
+        """A sampled view has changed."""
+        if self._looks.is_due():
+            self._looks.keep(view.answered())
+
+    async def settle(self, asking: Connection, give_up_at: float) -> None:
+        """Take the views as they are at the end.
+
+        A view is at its end when it is what a search answers (and the oracle looks at that, too).
+        If that never comes, the oracle gets the view for the version of the search, and will
+        differ.
+        """
+        for number, (view, vector) in enumerate(self._sampled):
+            while True:
+                settled = await self._search(asking, number, view.query, vector)
+                if settled.hits == view.answered().hits or time.perf_counter() > give_up_at:
+                    break
+                await asyncio.sleep(_AGAIN_SECONDS)
+            self._ends.append(view.answered()._replace(version=settled.version))
+
+    async def _search(self, asking: Connection, number: int, query: int, vector: F32) -> Answered:
+        given = dict(self._settings.filter) or None
+        frame = binary.encode_search(number, asking.handle, vector[None], self._settings.k, given)
+        results = results_of(await asking.ask(frame, number))
+        (hits,) = lists(results)
+        return Answered(query, results.version, hits)
+
+
+def results_of(reply: bytes) -> Results:
+    """The answer to SUBSCRIBE or SEARCH. Raises the error that it is."""
+    if reply[0] != MAGIC:
+        said = text.decode_incoming(reply)
+        assert isinstance(said, ErrorReply), said
+        raise said.error
+    found = binary.decode_incoming(reply)
+    assert isinstance(found, tuple)
+    assert isinstance(found[1], Results)
+    return found[1]
+
+
+def lists(results: Results) -> Iterator[list[tuple[int, float]]]:
+    """(seq, score) of each query's rows."""
+    hits, end = results.hits, 0
+    assert hits.scores is not None
+    for count in results.counts.tolist():
+        rows = slice(end, end + count)
+        end = rows.stop
+        yield list(zip(hits.seqs[rows].tolist(), hits.scores[rows].tolist(), strict=True))

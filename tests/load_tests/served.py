@@ -1,0 +1,40 @@
+"""A server in a thread, with whatever settings a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+from omendb_ws.config import Settings
+from omendb_ws.server import Server
+
+
+@contextmanager
+def served(settings: dict[str, Any], **more: Any) -> Iterator[str]:
+    """The address of ``Server(Settings(**settings), **more)``."""
+    address: Future[str] = Future()
+    loop = asyncio.new_event_loop()
+    leave = asyncio.Event()
+
+    async def serve() -> None:
+        try:
+            async with Server(Settings(port=0, **settings), **more) as server:
+                address.set_result(server.url)
+                await leave.wait()
+        except BaseException as error:
+            if not address.done():
+                address.set_exception(error)
+            raise
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    try:
+        yield address.result(timeout=30)
+    finally:
+        loop.call_soon_threadsafe(leave.set)
+        thread.join()
+        loop.close()

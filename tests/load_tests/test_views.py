@@ -1,0 +1,128 @@
+"""What pushes make of a live subscription: its view, its lag, and what the oracle says to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from omendb_core.types import Hits
+
+from load_tests.simulation import truth
+from load_tests.simulation.requests import AddLog
+from load_tests.simulation.scenario import Standing
+from load_tests.simulation.subscribers import Base, Subscribers
+from load_tests.simulation.views import View
+from omendb_ws.wire.live import encode_binary
+from omendb_ws.wire.messages import LivePushes
+
+
+def live_push(
+    version: int, enter: list[int], leave: list[int], scores: list[float] | None = None
+) -> bytes:
+    seqs = np.array(enter, np.uint64)
+    values = np.array([0.0] * len(enter) if scores is None else scores, np.float32)
+    left, reasons = np.array(leave, np.uint64), np.zeros(len(leave), np.uint8)
+    pushes = LivePushes(
+        version, [3], [len(leave)], list(leave), left, reasons, [len(enter)],
+        Hits(seqs, seqs, values, None, None),
+    )  # fmt: skip
+    (message,) = encode_binary(pushes)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("enter", "leave", "cause"),
+    [
+        ({105: 0.5}, [40], 105),  # displaced
+        ({107: 0.5, 105: 0.6}, [40, 41], 105),
+        ({105: 0.3}, [7], 107),  # 7 was evicted by 107; 105 is merely the next best
+        ({99: 0.3}, [6], 106),
+        ({105: 0.3, 103: 0.9}, [7], 103),  # merged: 103 came in before 7 was evicted
+        ({99: 0.5}, [40], -1),  # nothing that an add since the last push did
+        ({}, [8], 108),
+    ],
+)
+def test_the_lag_of_a_live_push_runs_from_the_add_that_changed_the_answer(
+    enter: dict[int, float], leave: list[int], cause: int
+) -> None:
+    base = Base(version=10, last_seq=100, capacity=100, rows=2)
+    found = Subscribers("live", Standing(k=5), base)
+    held = [(40, 0.4), (41, 0.8), (6, 0.7), (7, 0.6), (8, 0.5)]
+    views = {3: View(0, 5, 10, held)}
+    found._take(views, live_push(14, list(enter), leave, list(enter.values())), 1.0)
+    assert found.part().causes.tolist() == [cause]
+    assert found.part().rows.tolist() == [len(enter)]
+
+
+def test_vectors_in_a_push_do_not_hide_what_left() -> None:
+    base = Base(version=10, last_seq=100, capacity=100, rows=2)
+    found = Subscribers("live", Standing(k=2), base)
+    seqs, scores = np.array([105], np.uint64), np.array([0.5], np.float32)
+    hits = Hits(seqs, seqs, scores, None, np.ones((1, 5), np.float32))
+    left = np.array([40], np.uint64)
+    pushes = LivePushes(14, [3], [1], [40], left, np.zeros(1, np.uint8), [1], hits)
+    (message,) = encode_binary(pushes)
+    view = View(0, 2, 10, [(41, 0.75), (40, 0.25)])
+    found._take({3: view}, message, 1.0)
+    assert view.answered() == (0, 14, [(41, 0.75), (105, 0.5)])
+
+
+class Law:
+    """A pool, its history and an oracle; pushes as they must be for one standing query."""
+
+    def __init__(self) -> None:
+        generator = np.random.default_rng(7)
+        self.pool, queries = (generator.standard_normal((n, 6), dtype=np.float32) for n in (60, 1))
+        self.log, seq = AddLog(), 1
+        for version in range(1, 41):
+            self.log.append(version, seq, (seq - 1) % 60, 2, 0.0)
+            seq += 2
+        history = truth.history(self.log, 60)
+        self.oracle = truth.Oracle(self.pool, queries, history, 30, "cosine", 4)
+
+    def answer(self, version: int) -> dict[int, float]:
+        found = self.oracle.answer(version, 0)
+        assert found is not None
+        return dict(found)
+
+    def pushes(self) -> list[tuple[int, dict[int, float], list[int]]]:
+        """(version, what enters, what leaves) from version 20 on."""
+        found = []
+        before = self.answer(20)
+        for version in range(21, 41):
+            now = self.answer(version)
+            enter = {seq: score for seq, score in now.items() if seq not in before}
+            leave = [seq for seq in before if seq not in now]
+            if enter or leave:
+                found.append((version, enter, leave))
+            before = now
+        return found
+
+
+@pytest.mark.parametrize("wrong", ["nothing", "lost", "no leave", "another row", "bit", "the last"])
+def test_a_push_that_is_wrong_in_anything_is_a_mismatch_from_then_on(wrong: str) -> None:
+    law = Law()
+    settings = Standing(k=4, verified=1.0)
+    subscribers = Subscribers("live", settings, Base(20, 40, 30, 2))
+    view = View(0, 4, 20, list(law.answer(20).items()))
+    subscribers._sample.offer(view, law.pool[0])
+    pushes = law.pushes()
+    assert len(pushes) > 5
+    version, enter, leave = pushes[2]
+    if wrong == "lost":
+        del pushes[2]
+    elif wrong == "no leave":
+        pushes[2] = (version, enter, leave[1:])
+    elif wrong == "another row":
+        pushes[2] = (version, {seq + 1: score for seq, score in enter.items()}, leave)
+    elif wrong == "bit":
+        one = {seq: float(np.nextafter(np.float32(x), np.float32(9))) for seq, x in enter.items()}
+        pushes[2] = (version, one, leave)
+    elif wrong == "the last":
+        del pushes[-1]
+    for version, enter, leave in pushes:
+        message = live_push(version, list(enter), leave, list(enter.values()))
+        subscribers._take({3: view}, message, 1.0)
+    views = [*subscribers.part().views, view.answered()._replace(version=40)]
+    judged = truth.judge(law.oracle, views)
+    assert judged.compared == len(pushes) + 2
+    assert (judged.mismatches == 0) is (wrong == "nothing")
