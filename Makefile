@@ -28,15 +28,16 @@ bench: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.simulation.short
 
 # Some fifteen minutes, ten of them the soak. Figures, pages and pictures are in build/load/.
-SCENARIOS := ingest search mixed fanout storm slow_readers overload soak
+SCENARIOS := ingest search filtered mixed live fanout storm slow_readers overload soak
 bench-full: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.simulation run $(SCENARIOS) --output build/load/
 	$(BIN)/python -m load_tests.simulation sweep search --output build/load/sweep.json
 	for result in build/load/*.json; do $(BIN)/python -m load_tests.report $$result || exit 1; done
 
-bench-live: $(VENV)/.installed
-	$(BIN)/python load_tests/bench_standing.py
-	$(BIN)/python load_tests/bench_live.py
+bench-live: $(VENV)/.installed-load
+	$(BIN)/python -m load_tests.bench_standing
+	$(BIN)/python -m load_tests.simulation run live
+	$(BIN)/python -m load_tests.simulation run live --set vectors.source=clustered --set vectors.clusters=200
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

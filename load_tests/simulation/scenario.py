@@ -26,6 +26,7 @@ Source = Literal["random", "clustered", "file", "digits"]
 #: Most unanswered requests of a connection in open mode; servers stop reading at 1,024.
 OPEN_IN_FLIGHT: Final = 1000
 MAX_SECONDS: Final = 24 * 3600.0
+MAX_POOL: Final = 250_000
 
 
 class ScenarioError(ValueError):
@@ -82,10 +83,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Where vectors come from (see ``vectors``). ``pool``: rows that are taken in turn."""
+    """Where vectors come from (see ``vectors``). ``pool``: rows taken in turn; 0 makes it a
+    quarter more than the window holds, so that it never holds one twice (but at most MAX_POOL)."""
 
     source: Source = "random"
-    pool: int = 50_000
+    pool: int = 0
     path: str = ""
     clusters: int = 100
     spread: float = 0.5
@@ -188,7 +190,7 @@ _ALWAYS: Final = ("load", "collection", "vectors")
 _COLUMNS: Final = "columns"
 #: Least values that make sense; 0 where a field is not here.
 _LEAST: Final[Mapping[str, float]] = {
-    "seconds": 0.1, "interval_seconds": 0.1, "processes": 1, "dim": 1, "capacity": 1, "pool": 1,
+    "seconds": 0.1, "interval_seconds": 0.1, "processes": 1, "dim": 1, "capacity": 1,
     "clusters": 1, "connections": 1, "rows": 1, "vectors": 1, "k": 1, "queries": 1,
     "per_connection": 1,
     "fill": -1, "min_score": -1e30, "low": -1e300, "high": -1e300,
@@ -240,6 +242,9 @@ def parse(name: str, document: dict[str, Any], overrides: Mapping[str, Any]) -> 
     found[_COLUMNS] = {
         column: _table(f"{_COLUMNS}.{column}", Column, values) for column, values in columns.items()
     }
+    if not found["vectors"].pool:
+        pool = min(found["collection"].capacity * 5 // 4 + 1, MAX_POOL)
+        found["vectors"] = dataclasses.replace(found["vectors"], pool=pool)
     made = Scenario(name=name, description=description, **found)
     _check(made)
     return made

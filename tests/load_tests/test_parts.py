@@ -152,7 +152,7 @@ def test_a_file_that_holds_no_vectors_is_refused(tmp_path: Path, name: str) -> N
 
 
 def test_the_digits_are_there() -> None:
-    assert vectors.pool(Vectors("digits"), 64, 1).shape == (1797, 64)
+    assert vectors.pool(Vectors("digits", 5000), 64, 1).shape == (1797, 64)
 
 
 # -- scenarios ------------------------------------------------------------------------------------
