@@ -56,6 +56,9 @@ class Background:
         if not self.is_here:
             coroutine.close()
             raise ConnectionLost("this client is that of another process; connect anew")
+        if threading.current_thread() is self._thread:  # as a log handler may
+            coroutine.close()
+            raise RuntimeError("the thread that answers calls cannot wait for one")
         call = _Call(coroutine)
         try:
             self.loop.call_soon_threadsafe(call.start)
@@ -80,8 +83,13 @@ class Background:
         **kwargs: P.kwargs,
     ) -> None:
         """Run a coroutine on the loop at some time, and wait for nothing. Safe in finalizers."""
-        if self.is_here:
-            asyncio.run_coroutine_threadsafe(coroutine_of(*args, **kwargs), self.loop)
+        if not self.is_here:
+            return
+        coroutine = coroutine_of(*args, **kwargs)
+        try:
+            asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        except RuntimeError:  # the loop has just ended
+            coroutine.close()
 
     # -- on the loop ----------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from types import TracebackType
@@ -94,12 +95,19 @@ class Subscription(Generic[T]):
 
     def _next(self, timeout_seconds: float | None) -> Any:
         """Return the next item, or _NOTHING, or _END."""
-        if not self._turn.acquire(timeout=-1 if timeout_seconds is None else timeout_seconds):
-            return _NOTHING
+        if timeout_seconds is None:
+            left_seconds = None
+            self._turn.acquire()
+        else:
+            until = time.monotonic() + timeout_seconds
+            patience = min(max(0.0, timeout_seconds), threading.TIMEOUT_MAX)
+            if not self._turn.acquire(timeout=patience):
+                return _NOTHING
+            left_seconds = until - time.monotonic()
         try:
             why_none = None
             if not self._taken:
-                why_none = self._background.run(self._take(timeout_seconds))
+                why_none = self._background.run(self._take(left_seconds))
             return self._taken.pop() if self._taken else why_none
         finally:
             self._turn.release()
