@@ -31,6 +31,7 @@ from .connection import STALL_SECONDS, Connection
 from .context import monotonic_us
 from .instance import Instance
 from .journal.interface import Store
+from .machine import keep_freed_memory
 from .metrics import render
 from .session import Session
 from .statistics import resident_bytes, server_stats
@@ -108,6 +109,7 @@ class Server:
         # A scan on two threads of BLAS takes as long as on one, and many times as long as soon as
         # anything else wants the second core (measured: 107 ms instead of 4 for one search).
         use_threads(1)
+        keep_freed_memory()
         self._loop = asyncio.get_running_loop()
         self.instance.start()
         try:
