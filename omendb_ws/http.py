@@ -27,6 +27,7 @@ from websockets.exceptions import NegotiationError
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from . import web
 from ._version import VERSION
 from .auth import Principal
 from .origins import DEFAULT_PORTS, HostPort, is_loopback, parse_host, parse_origin
@@ -39,7 +40,8 @@ _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
 _HTML: Final = "text/html; charset=utf-8"
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
-_ALWAYS: Final = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+_ALWAYS: Final = (("X-Content-Type-Options", "nosniff"),)
+_UNCACHED: Final = ("Cache-Control", "no-store")
 _PAGE_HEADERS: Final = (
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Referrer-Policy", "no-referrer"),
@@ -100,10 +102,13 @@ def decide(
     """The response to a request, or None where the WebSocket upgrade shall go on."""
     path = path.partition("?")[0]
     upgrade = bool(headers.get_all("Upgrade"))
-    if path != WEBSOCKET_PATH and (path not in _ROUTES or upgrade):
+    is_known = path in _ROUTES or path in web.FILES
+    if path != WEBSOCKET_PATH and (not is_known or upgrade):
         return _text(HTTPStatus.NOT_FOUND, "There is nothing here.")
     if method != "GET" and (method != "HEAD" or path == WEBSOCKET_PATH):
         return _text(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET.", ("Allow", "GET, HEAD"))
+    if path in web.FILES:
+        return _file(path, headers, policy)
     if path in _PUBLIC:
         return _ROUTES[path](headers, policy, running)
     refusal = refuse_foreign(headers, policy)
@@ -238,6 +243,7 @@ def to_response(reply: Reply, *, with_body: bool = True) -> Response:
             *reply.headers,
         ]
     )
+    headers.setdefault(*_UNCACHED)
     body = reply.body if with_body else b""
     return Response(reply.status.value, reply.status.phrase, headers, body)
 
@@ -260,6 +266,20 @@ def _home(headers: Headers, policy: Policy, _: Running) -> Reply:
         ' <a href="/metrics">/metrics</a></p></html>\n'
     )
     return Reply(HTTPStatus.OK, body.encode(), _HTML, _PAGE_HEADERS)
+
+
+def _file(path: str, headers: Headers, policy: Policy) -> Reply:
+    """A file of the browser's, for pages of this server and of allowed origins."""
+    file = web.load(path)
+    always = [("ETag", file.etag), ("Cache-Control", "no-cache"), ("Vary", "Origin")]
+    for origin in headers.get_all("Origin"):
+        hosts = headers.get_all("Host")
+        host = parse_host(hosts[0]) if len(hosts) == 1 else None
+        if host is not None and origin_allowed(origin, host, policy.allow_origins):
+            always.append(("Access-Control-Allow-Origin", origin))
+    if file.etag in {tag.strip() for tag in headers.get("If-None-Match", "").split(",")}:
+        return Reply(HTTPStatus.NOT_MODIFIED, b"", file.content_type, tuple(always))
+    return Reply(HTTPStatus.OK, file.body, file.content_type, tuple(always))
 
 
 def _livez(_: Headers, __: Policy, ___: Running) -> Reply:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from omendb_ws import http
 from omendb_ws.auth import OPEN, Principal
 from omendb_ws.http import Policy, Reply, decide, token_of
 from omendb_ws.origins import HostPort, Origin, is_loopback, parse_host, parse_origin
+from omendb_ws.web import FILES
 
 UPGRADE = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 OPEN_POLICY = Policy(is_open=True)
@@ -143,7 +145,7 @@ def test_the_first_page_repeats_no_host_that_is_none(host: str | None) -> None:
 @pytest.mark.parametrize(
     "path",
     ["/v1/", "/v2", "/V1", "v1", "", "//v1", "/./v1", "/v1/../metrics", "/%761", "/livez/",
-     "/LIVEZ", "/favicon.ico", "/client.js", "/metrics#", "/metrics;", "*",
+     "/LIVEZ", "/favicon.ico", "/client.mjs", "/metrics#", "/metrics;", "*",
      "http://localhost/stats"],
 )  # fmt: skip
 def test_other_paths_are_not_found(path: str) -> None:
@@ -502,3 +504,35 @@ def test_statuses_have_their_phrases() -> None:
         response = http.to_response(reply)
         assert response.reason_phrase == HTTPStatus(response.status_code).phrase
         assert int(response.headers["Content-Length"]) == len(response.body)
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_of_the_browsers_is_cached_until_it_changes(path: str) -> None:
+    reply = ask(path)
+    assert reply is not None
+    assert reply.status == 200
+    assert reply.body == files("omendb_ws.web").joinpath(FILES[path][0]).read_bytes()
+    sent = dict(reply.headers)
+    assert sent["Cache-Control"] == "no-cache"
+    again = ask(path, ("If-None-Match", sent["ETag"]))
+    assert again is not None
+    assert (again.status, again.body) == (304, b"")
+    other = ask(path, ("If-None-Match", '"something else"'))
+    assert other is not None
+    assert other.status == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_allowed"),
+    [
+        ("http://localhost:8765", True), ("https://app.example", True),
+        ("https://evil.example", False), ("null", False),
+    ],
+)  # fmt: skip
+def test_pages_of_allowed_origins_may_import_the_client(origin: str, is_allowed: bool) -> None:
+    policy = Policy(is_open=True, allow_origins=("https://app.example",))
+    reply = ask("/client.js", ("Origin", origin), policy=policy)
+    assert reply is not None
+    assert dict(reply.headers).get("Access-Control-Allow-Origin") == (
+        origin if is_allowed else None
+    )

@@ -1,0 +1,39 @@
+"""The files of the browser: the client, its types, the console, the protocol for machines.
+
+Static, the same for everybody, and part of the package: no build step. ``FILES`` is the table of
+what is served (PROTOCOL section 10); nothing else in this folder can be asked for. Knows nothing of
+the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Final
+
+_SCRIPT: Final = "text/javascript; charset=utf-8"
+
+#: path -> name of the file, content type.
+FILES: Final[dict[str, tuple[str, str]]] = {
+    "/client.js": ("client.js", _SCRIPT),
+    "/client.d.ts": ("client.d.ts", "text/plain; charset=utf-8"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WebFile:
+    """A file as it is sent; ``etag`` changes with its content."""
+
+    body: bytes
+    content_type: str
+    etag: str
+
+
+@lru_cache
+def load(path: str) -> WebFile:
+    """The file behind ``path``, one of ``FILES``; read once."""
+    name, content_type = FILES[path]
+    body = files(__name__).joinpath(name).read_bytes()
+    return WebFile(body, content_type, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
