@@ -40,6 +40,7 @@ def collection_stats(collection: Collection, now_us: int) -> dict[str, Any]:
         "epoch": collection.epoch,
         **{name: described[name] for name in numbers},
         "oldest_age_s": None if oldest_us is None else round((now_us - oldest_us) / 1e6, 3),
+        "live_subscriptions": len(collection.live),
         **dict(zip((*RATES, "evictions_per_s"), rates, strict=True)),
         **_journal_stats(collection),
     }

@@ -18,6 +18,7 @@ from . import (
     create,
     demo,
     drop,
+    dump,
     list_collections,
     load,
     new_key,
@@ -26,6 +27,7 @@ from . import (
     serve,
     stats,
     tail,
+    top,
 )
 from .loading import choose_kernel_and_loop
 
@@ -80,9 +82,11 @@ app.command("list")(list_collections.list_collections)
 app.command("create")(create.create)
 app.command("drop")(drop.drop)
 app.command("load")(load.load)
+app.command("dump")(dump.dump)
 app.command("search")(search.search)
 app.command("stats")(stats.stats)
 app.command("tail")(tail.tail)
+app.command("top")(top.top)
 app.command("check-config")(check_config.check_config)
 app.command("new-key")(new_key.new_key)
 

@@ -212,7 +212,17 @@ async def _collection(db: Client, reader: Reader, asked: _Asked) -> Description:
 
 def _definition(reader: Reader, asked: _Asked) -> dict[str, Any]:
     """What to create: the flags, then what the file tells."""
-    found: dict[str, Any] = {"dim": reader.dim, "capacity": reader.rows, "ids": reader.ids}
+    from ..files.jsonl import count_lines
+
+    rows = reader.rows
+    if (
+        rows is None
+        and asked.paths
+        and reader.unit == "line"
+        and "capacity" not in asked.definition
+    ):
+        rows = count_lines(asked.paths[0])
+    found: dict[str, Any] = {"dim": reader.dim, "capacity": rows, "ids": reader.ids}
     if reader.columns:
         found["columns"] = dict(reader.columns)
     found |= asked.definition
@@ -273,7 +283,8 @@ def _report(ended: _Ended, reader: Reader, asked: _Asked, as_json: bool) -> None
         return
     total = now.rows + now.earlier_rows
     is_in = f"{total:,} rows are acknowledged"
-    on = "" if not asked.paths and asked.producer is None else "; the same command goes on there"
+    goes_on = asked.producer is not None or (asked.paths and not asked.again)
+    on = "; the same command goes on there" if goes_on else ""
     fail(ended.code, f"{ended.why}; {is_in}{on if ended.code != WRONG else ''}")
 
 

@@ -18,6 +18,7 @@ _LINE_SECONDS: Final = 5.0
 _DRAWINGS_PER_SECOND: Final = 10.0
 #: Rates are those of the last so many seconds.
 _RECENT_SECONDS: Final = 5.0
+_NOTED_SECONDS: Final = 0.1
 #: Narrower terminals do without the percentage.
 _NARROW_COLUMNS: Final = 72
 
@@ -45,7 +46,9 @@ class Pace:
         self._past: deque[tuple[float, int, float | None]] = deque()
 
     def note(self, now: float, rows: int, share: float | None) -> None:
-        """Remember where it stands."""
+        """Remember where it stands, ten times a second at most."""
+        if len(self._past) > 1 and now - self._past[-2][0] < _NOTED_SECONDS:
+            self._past.pop()
         self._past.append((now, rows, share))
         while self._past[-1][0] - self._past[0][0] > _RECENT_SECONDS and len(self._past) > 2:
             self._past.popleft()
@@ -83,6 +86,7 @@ class Bar:
         self._pace = Pace()
         self._drawn = 0.0
         self._progress: Progress | None = None
+        self._last: tuple[int, float | None] | None = None
 
     def __enter__(self) -> Self:
         from rich.progress import BarColumn, Progress, TextColumn
@@ -100,7 +104,6 @@ class Bar:
         )
         self._progress.add_task(self._what, total=None, rows="0", rate="", left="", share="")
         self._progress.start()
-        self._pace.note(time.monotonic(), 0, None)
         return self
 
     def update(self, rows: int, share: float | None) -> None:
@@ -126,8 +129,6 @@ class Bar:
             **fields,
         )
 
-    _last: tuple[int, float | None] | None = None
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -149,16 +150,15 @@ class Lines:
 
     def __enter__(self) -> Self:
         self._said = time.monotonic()
-        self._pace.note(self._said, 0, None)
         return self
 
     def update(self, rows: int, share: float | None) -> None:
         """See Shown."""
         now = time.monotonic()
+        self._pace.note(now, rows, share)
         if now - self._said < _LINE_SECONDS:
             return
         self._said = now
-        self._pace.note(now, rows, share)
         left = self._pace.seconds_left
         parts = [f"{rows:,} rows", f"{self._pace.rows_per_second:,.0f} rows/s"]
         parts += [] if share is None else [f"{share:.0%}"]

@@ -18,8 +18,8 @@ from tests.certificates import make_certificate
 from tests.cli.commands import environment, omendb_ws
 
 COMMANDS = [
-    "serve", "demo", "ping", "list", "create", "drop", "load", "search", "stats", "tail",
-    "check-config", "new-key",
+    "serve", "demo", "ping", "list", "create", "drop", "load", "dump", "search", "stats",
+    "tail", "top",    "check-config", "new-key",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ SERVER = {
 }  # fmt: skip
 COLLECTION = {
     "at", "collection", "epoch", "dim", "capacity", "version", "first_seq", "last_seq", "rows",
-    "bytes", "oldest_age_s", "evictions_per_s", *RATES,
+    "bytes", "oldest_age_s", "evictions_per_s", "live_subscriptions", *RATES,
 }  # fmt: skip
 
 
