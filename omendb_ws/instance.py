@@ -22,6 +22,7 @@ from .context import Context, monotonic_us
 from .engine import Engine
 from .faults import as_error
 from .journal.interface import Store
+from .journal.store import LocalStore
 from .metrics import Metrics
 from .outbox import Outbox
 from .recovery import Recoveries
@@ -43,7 +44,7 @@ class Instance:
         self,
         settings: Settings,
         clock_us: Callable[[], int] = monotonic_us,
-        open_store: Callable[[str], Store] | None = None,
+        open_store: Callable[[str], Store] = LocalStore,
     ) -> None:
         limits = settings.limits()
         metrics = Metrics(clock_us() / 1e6)
@@ -73,14 +74,15 @@ class Instance:
         """Start the engine's thread; its effects come to the running loop.
 
         Stored collections begin to come back. Raises StorageFailed if the data directory cannot be
-        had, and OSError.
+        used, Unavailable if another process does, Unsupported.
         """
         self._loop = asyncio.get_running_loop()
         context = self.context
         if self._data_dir is not None:
-            if self._open_store is None:
-                raise StorageFailed("this build has no journal")
-            store = self._open_store(self._data_dir)
+            try:
+                store = self._open_store(self._data_dir)
+            except OSError as error:
+                raise StorageFailed(error.strerror or str(error)) from error
             self._storage = Storage(store, context.catalog.window_limits)
             self.recoveries = Recoveries(
                 self._storage, context.catalog, context.engine, context.clock_us

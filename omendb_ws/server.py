@@ -31,6 +31,7 @@ from .connection import STALL_SECONDS, Connection
 from .context import monotonic_us
 from .instance import Instance
 from .journal.interface import Store
+from .journal.store import LocalStore
 from .machine import keep_freed_memory
 from .metrics import render
 from .session import Session
@@ -66,7 +67,7 @@ class Server:
         settings: Settings,
         *,
         clock_us: Callable[[], int] = monotonic_us,
-        open_store: Callable[[str], Store] | None = None,
+        open_store: Callable[[str], Store] = LocalStore,
         stall_seconds: float = STALL_SECONDS,
         auth_seconds: float = AUTH_SECONDS,
     ) -> None:
@@ -104,7 +105,7 @@ class Server:
         await self.drain()
 
     async def start(self) -> None:
-        """Listen. OSError if the address or the data directory cannot be had, StorageFailed."""
+        """Listen. OSError if the address cannot be had; see ``Instance.start``."""
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
         # A scan on two threads of BLAS takes as long as on one, and many times as long as soon as
         # anything else wants the second core (measured: 107 ms instead of 4 for one search).

@@ -101,7 +101,7 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
 
 async def _serve(settings: Settings) -> None:
     """Serve until a signal, drain, and return; a second signal ends the process at once."""
-    from omendb_core.errors import StorageFailed
+    from omendb_core.errors import OmenError
 
     from ..server import Server
 
@@ -110,7 +110,7 @@ async def _serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         try:
             server = await stack.enter_async_context(Server(settings))
-        except StorageFailed as error:
+        except OmenError as error:
             fail(FAILED, f"data_dir {settings.data_dir}: {error}")
         except OSError as error:
             fail(FAILED, f"cannot listen on {settings.host} port {settings.port}: {error.strerror}")

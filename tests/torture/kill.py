@@ -155,8 +155,7 @@ class Torture:
             tasks = []
             for window in self.windows:
                 tasks += [
-                    self._work(await self._link(stack), window, ledger)
-                    for ledger in window.ledgers
+                    self._work(await self._link(stack), window, ledger) for ledger in window.ledgers
                 ]
                 tasks.append(self._follow(await self._link(stack), window))
             tasks.append(self._come_and_go(await self._link(stack)))
