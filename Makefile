@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: run test style types bench bench-full bench-live clean
+.PHONY: run test style types bench bench-full bench-live torture clean
 
 run: $(VENV)/.installed
 	$(BIN)/omendb-ws demo
@@ -33,6 +33,10 @@ bench-full: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.simulation run $(SCENARIOS) --output build/load/
 	$(BIN)/python -m load_tests.simulation sweep search --output build/load/sweep.json
 	for result in build/load/*.json; do $(BIN)/python -m load_tests.report $$result || exit 1; done
+
+# What `make test` does in a bounded size: killed servers, lost power, broken disks.
+torture: $(VENV)/.installed-test
+	$(BIN)/python -m tests.torture.kill --rounds 500
 
 bench-live: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.bench_standing

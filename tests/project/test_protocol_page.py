@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,11 +204,11 @@ def test_every_route_is_told_and_every_path_told_is_there_or_named_as_missing() 
     assert f"`ws://HOST:8765{WEBSOCKET_PATH}`" in CONNECTION
 
 
-async def test_what_is_said_to_be_missing_is_exactly_what_is_unsupported() -> None:
+async def test_what_is_said_to_be_missing_is_exactly_what_is_unsupported(tmp_path: Path) -> None:
     create = {"op": "create", "collection": "c", "dim": 2, "capacity": 8}
     subscribe = {"op": "subscribe", "collection": "c", "vector": [1, 0], "min_score": 0}
     asked: dict[str, dict[str, Any]] = {
-        "memory": create,
+        "memory": {**create, "durability": "memory"},
         "everysec": {**create, "collection": "e", "durability": "everysec"},
         "always": {**create, "collection": "a", "durability": "always"},
         "live": {**subscribe, "kind": "live"},
@@ -219,7 +220,7 @@ async def test_what_is_said_to_be_missing_is_exactly_what_is_unsupported() -> No
     }
     unsupported = set()
     async with (
-        Server(Settings.model_validate({"port": 0})) as server,
+        Server(Settings(port=0, data_dir=str(tmp_path))) as server,
         connect(server.url) as socket,
     ):
         for number, (name, request) in enumerate(asked.items()):
