@@ -32,7 +32,7 @@ def kernels() -> list[str]:
     """Variants of the scan that this machine can run, best first."""
 
 def shadow_write(
-    codes: U8, factors: F32, centre: F32, slots: int, is_l2: bool, first: int, rows: F32
+    codes: U8, factors: F32, centre: F32, slots: int, metric: int, first: int, rows: F32
 ) -> None: ...
 def top_k(
     kernel: str,
@@ -40,7 +40,7 @@ def top_k(
     codes: U8,
     factors: F32,
     centre: F32,
-    is_l2: bool,
+    metric: int,
     vectors: F32,
     last_seq: int,
     queries: F32,

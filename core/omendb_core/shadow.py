@@ -17,10 +17,11 @@ import numpy as np
 
 from . import native
 from .memory import ALIGNMENT_BYTES, aligned_zeros
-from .types import F32, F64, U8
+from .types import F32, F64, U8, Metric
 
 #: Rows beyond this many dimensions have no shadow: bounds hold up to here (``native/shadow.h``).
 MAX_DIM: Final = 4096
+_METRIC_CODES: Final[dict[Metric, int]] = {"dot": 0, "cosine": 1, "l2": 2}
 _GROUP_ROWS: Final = 16
 _BLOCK_GROUPS: Final = 4
 _STEP_DIMS: Final = 4
@@ -34,16 +35,17 @@ _ROWS_AT_ONCE: Final = 4096
 
 
 class Shadow:
-    """The shadow of a ring of ``capacity`` rows of ``dim`` float32, scored by l2 or by products.
+    """The shadow of a ring of ``capacity`` rows of ``dim`` float32, scored by ``metric``.
 
     ``codes`` uint8 (groups, steps, 16, 4), ``factors`` float32 (groups, 3, 16), both 64-byte
     aligned, ``centre`` float32 (dim,).
     """
 
-    def __init__(self, capacity: int, dim: int, *, is_l2: bool) -> None:
+    def __init__(self, capacity: int, dim: int, metric: Metric) -> None:
         groups, steps = _groups(capacity), _steps(dim)
         self.capacity = capacity
-        self.is_l2 = is_l2
+        #: The metric as the extension takes it.
+        self.metric_code = _METRIC_CODES[metric]
         self.codes: U8 = aligned_zeros((groups, steps, _GROUP_ROWS, _STEP_DIMS), np.uint8)
         self.factors: F32 = aligned_zeros((groups, _FACTORS, _GROUP_ROWS), np.float32)
         self.centre: F32 = np.zeros(dim, np.float32)
@@ -59,7 +61,7 @@ class Shadow:
     def write(self, first: int, rows: F32) -> None:
         """Keep ``rows`` float32 (n, dim) for the slots from ``first`` on."""
         native.compiled.shadow_write(
-            self.codes, self.factors, self.centre, self.capacity, self.is_l2, first, rows
+            self.codes, self.factors, self.centre, self.capacity, self.metric_code, first, rows
         )
 
     def note_written(self, count: int, rows: F32) -> None:

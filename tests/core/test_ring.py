@@ -243,7 +243,7 @@ def test_its_size_is_known_before_it_is_made() -> None:
     ring = Ring(1000, 20)
     held = ring.vectors.nbytes + ring.norms.nbytes + ring.live_words.nbytes
     assert held <= Ring.bytes_for(1000, 20, has_shadow=False) == ring.nbytes <= held + 64
-    shadow = Shadow(1000, 20, is_l2=False)
+    shadow = Shadow(1000, 20, "dot")
     held += shadow.codes.nbytes + shadow.factors.nbytes + shadow.centre.nbytes
     ring = Ring(1000, 20, shadow)
     assert held <= Ring.bytes_for(1000, 20, has_shadow=True) == ring.nbytes <= held + 3 * 64

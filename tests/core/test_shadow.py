@@ -82,7 +82,7 @@ def test_the_factors_of_a_row_bound_what_was_lost(metric: Metric, name: str, dim
     give_shadow(ring, metric)
     meant, quantised, one, two = stored(ring)
     length, error = lengths(quantised), lengths(meant - quantised)
-    if metric == "l2":
+    if metric != "dot":
         least = length**2 - one**2
         room = length**2 + one**2
         beyond = np.isinf(one)
@@ -97,7 +97,7 @@ def test_the_factors_of_a_row_bound_what_was_lost(metric: Metric, name: str, dim
     assert (beyond == (largest > 2.0**30)).all()
     # What is bounded loosely tells nothing apart.
     fine = (largest < 2.0**30) & (largest > 2.0**-30)
-    bound = one if metric == "l2" else two
+    bound = two if metric == "dot" else one
     assert (bound[fine] <= error[fine] * 1.001 + largest[fine] * 2e-5 * dim**0.5).all()
 
 
@@ -262,7 +262,7 @@ def test_more_dimensions_than_a_shadow_takes_are_scanned_without_one() -> None:
 
 
 def scan_arguments(**other: Any) -> tuple[Any, ...]:
-    kept = Shadow(100, 6, is_l2=False)
+    kept = Shadow(100, 6, "dot")
     one = np.zeros(1, np.int64)
     arguments = {
         "kernel": "portable",
@@ -270,7 +270,7 @@ def scan_arguments(**other: Any) -> tuple[Any, ...]:
         "codes": kept.codes,
         "factors": kept.factors,
         "centre": kept.centre,
-        "is_l2": False,
+        "metric": 0,
         "vectors": np.zeros((100, 6), np.float32),
         "last_seq": 100,
         "queries": np.ones((1, 6), np.float32),
@@ -301,6 +301,8 @@ def test_arguments_that_fit_are_taken() -> None:
         ("centre", np.zeros(7, np.float32), "vectors"),
         ("centre", np.zeros(9, np.float32), "codes"),
         ("centre", np.zeros(0, np.float32), "centre"),
+        ("metric", 3, "metric"),
+        ("metric", -1, "metric"),
         ("vectors", np.zeros((64, 6), np.float32), "codes"),
         ("vectors", np.zeros((100, 5), np.float32), "vectors"),
         ("vectors", np.zeros((100, 8), np.float32)[:, :6], "vectors"),
@@ -333,7 +335,7 @@ def test_arguments_that_do_not_fit_are_refused(name: str, value: Any, message: s
     ],
 )
 def test_rows_that_do_not_fit_are_not_written(first: int, rows: F32) -> None:
-    kept = Shadow(100, 6, is_l2=False)
+    kept = Shadow(100, 6, "dot")
     with pytest.raises(ValueError, match="rows"):
         kept.write(first, rows)
     assert not kept.codes.any()

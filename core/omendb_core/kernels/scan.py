@@ -84,7 +84,7 @@ def shadow_for(scan: Scan, definition: Definition) -> Shadow | None:
     """The shadow that a ring of this definition keeps for ``scan``."""
     if not has_shadow(scan, definition):
         return None
-    return Shadow(definition.capacity, definition.dim, is_l2=definition.metric == "l2")
+    return Shadow(definition.capacity, definition.dim, definition.metric)
 
 
 def has_shadow(scan: Scan, definition: Definition) -> bool:

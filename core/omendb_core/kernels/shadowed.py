@@ -51,7 +51,7 @@ class ShadowedScan:
             shadow.codes,
             shadow.factors,
             shadow.centre,
-            shadow.is_l2,
+            shadow.metric_code,
             ring.vectors,
             ring.last_seq,
             queries,

@@ -6,14 +6,14 @@
 
 /* One query beside its codes; see bounds.c for what the names stand for. */
 typedef struct {
-    bool is_l2;
+    omendb_metric metric;
     double scale;   /* t, above 0 */
-    double length;  /* at least |q|, under l2 |w| */
+    double length;  /* at least |q|, or |w| */
     double error;   /* at least |f| */
     double codes;   /* at least |p| */
     double square;  /* |t p|², rounded */
-    double offset;  /* c.q, rounded; 0 under l2 */
-    double lost;    /* what may be lost in offset, and in a decided score for the centre's sake */
+    double offset;  /* c.q, rounded; dot only */
+    double lost;    /* what may be lost in offset, and in a decided score for the centre's sake; dot only */
 } omendb_query;
 
 typedef struct {

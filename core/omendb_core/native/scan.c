@@ -34,11 +34,10 @@ typedef struct {
     omendb_queries queries; /* in the order of seekers */
     Seeker *seekers;        /* [count], those of a pass one after the other */
     size_t *order;          /* [count] by asked: the place among seekers */
-    uint32_t *groups;       /* [groups of the ring] of the pass at hand, newest first */
-    size_t group_count;
     uint64_t *rows_of; /* [mask_count] how many rows each mask holds */
     size_t *groups_of; /* [mask_count] and how many groups */
     bool *is_alone;    /* [mask_count] whether it makes a pass of its own */
+    bool gave_up;      /* since the last tile */
 } Work;
 
 static inline unsigned group_bits(const uint64_t *mask, size_t group)
@@ -86,7 +85,6 @@ static void free_work(Work *work)
     free(work->queries.starts);
     free(work->queries.alpha);
     free(work->order);
-    free(work->groups);
     free(work->rows_of);
     free(work->groups_of);
     free(work->is_alone);
@@ -103,12 +101,11 @@ static bool get_memory(Work *work)
     work->queries.beta = work->queries.alpha + count;
     work->queries.theta = work->queries.beta + count;
     work->order = malloc(count * sizeof *work->order);
-    work->groups = malloc(work->scan->words * TILE_GROUPS * sizeof *work->groups);
     work->rows_of = calloc(masks, sizeof *work->rows_of);
     work->groups_of = calloc(masks, sizeof *work->groups_of);
     work->is_alone = calloc(masks, sizeof *work->is_alone);
     return work->seekers && work->queries.codes && work->queries.starts && work->queries.alpha &&
-           work->order && work->groups && work->rows_of && work->groups_of && work->is_alone;
+           work->order && work->rows_of && work->groups_of && work->is_alone;
 }
 
 /* Which masks make a pass of their own; order: queries of the common pass first, then by mask. */
@@ -166,25 +163,7 @@ static bool prepare(Work *work, size_t asked)
 
 /* -- a pass -------------------------------------------------------------------------------------*/
 
-/* The groups that any of the masks of seekers first ... stop - 1 holds, by words, the newest first. */
-static void find_groups(Work *work, size_t first, size_t stop)
-{
-    const omendb_scan *scan = work->scan;
-    size_t words = (scan->used + TILE_ROWS - 1) / TILE_ROWS;
-    size_t newest = (scan->rows.oldest + scan->rows.slots - 1) % scan->rows.slots / TILE_ROWS;
-    work->group_count = 0;
-    for (size_t i = 0; i < words; i++) {
-        size_t word = i <= newest ? newest - i : words + newest - i;
-        uint64_t bits = 0;
-        for (size_t place = first; place < stop && bits != UINT64_MAX; place++)
-            bits |= mask_at(scan, work->seekers[place].mask)[word];
-        for (size_t g = TILE_GROUPS; g-- > 0 && bits != 0;)
-            if (bits >> (g * GROUP_ROWS) & 0xffff)
-                work->groups[work->group_count++] = (uint32_t)(word * TILE_GROUPS + g);
-    }
-}
-
-/* Rows of a tile; places beyond the last group repeat it, and have no bits in any mask. */
+/* Rows of a tile; places beyond `count` repeat the first, and have no bits in any mask. */
 typedef struct {
     omendb_tile_rows rows;
     uint32_t groups[TILE_GROUPS];
@@ -192,20 +171,84 @@ typedef struct {
     bool is_word; /* the four groups of one word of the masks */
 } Tile;
 
-static void set_tile(const Work *work, size_t at, Tile *tile)
+/* Goes through the groups that any mask of a pass holds, word by word, the newest first. */
+typedef struct {
+    const Work *work;
+    size_t first, stop; /* whose masks: seekers */
+    size_t words, word, left;
+    uint32_t groups[2 * TILE_GROUPS]; /* of words that hold some of their groups only */
+    size_t waiting;
+} Cursor;
+
+static Cursor start_of(const Work *work, size_t first, size_t stop)
+{
+    const omendb_scan *scan = work->scan;
+    Cursor cursor = {.work = work, .first = first, .stop = stop};
+    cursor.words = cursor.left = (scan->used + TILE_ROWS - 1) / TILE_ROWS;
+    cursor.word = (scan->rows.oldest + scan->rows.slots - 1) % scan->rows.slots / TILE_ROWS;
+    return cursor;
+}
+
+static void set_tile(const Work *work, const uint32_t *groups, size_t count, Tile *tile)
 {
     const omendb_shadow *shadow = &work->scan->shadow;
-    size_t left = work->group_count - at;
-    tile->count = left < TILE_GROUPS ? left : TILE_GROUPS;
+    tile->count = count;
+    tile->is_word = false;
     for (size_t g = 0; g < TILE_GROUPS; g++) {
-        /* Ascending, as memory is read fastest. */
-        uint32_t group = work->groups[at + (g < tile->count ? tile->count - 1 - g : 0)];
-        tile->groups[g] = group;
+        uint32_t group = tile->groups[g] = groups[g < count ? g : 0];
         tile->rows.codes[g] = shadow->codes + group * work->queries.steps * STEP_BYTES;
         tile->rows.factors[g] = shadow->factors + group * (FACTORS * GROUP_ROWS);
     }
-    tile->is_word = tile->count == TILE_GROUPS && tile->groups[0] % TILE_GROUPS == 0 &&
-                    tile->groups[TILE_GROUPS - 1] == tile->groups[0] + TILE_GROUPS - 1;
+}
+
+static void set_word(const Work *work, size_t word, Tile *tile)
+{
+    uint32_t groups[TILE_GROUPS];
+    for (size_t g = 0; g < TILE_GROUPS; g++)
+        groups[g] = (uint32_t)(word * TILE_GROUPS + g);
+    set_tile(work, groups, TILE_GROUPS, tile);
+    tile->is_word = true;
+}
+
+static uint64_t wanted_of(const Cursor *cursor, size_t word)
+{
+    const Work *work = cursor->work;
+    uint64_t bits = 0;
+    for (size_t place = cursor->first; place < cursor->stop && bits != UINT64_MAX; place++)
+        if (place == cursor->first || work->seekers[place].mask != work->seekers[place - 1].mask)
+            bits |= mask_at(work->scan, work->seekers[place].mask)[word];
+    return bits;
+}
+
+/* The next tile; false if there is none. */
+static bool next_tile(Cursor *cursor, Tile *tile)
+{
+    while (cursor->left > 0) {
+        size_t word = cursor->word;
+        cursor->word = word == 0 ? cursor->words - 1 : word - 1;
+        cursor->left--;
+        uint64_t bits = wanted_of(cursor, word);
+        unsigned there = 0;
+        for (size_t g = 0; g < TILE_GROUPS; g++)
+            there |= ((bits >> (g * GROUP_ROWS) & 0xffff) != 0) << g;
+        if (there == (1 << TILE_GROUPS) - 1) {
+            set_word(cursor->work, word, tile);
+            return true;
+        }
+        for (size_t g = 0; g < TILE_GROUPS; g++)
+            if (there >> g & 1)
+                cursor->groups[cursor->waiting++] = (uint32_t)(word * TILE_GROUPS + g);
+        if (cursor->waiting >= TILE_GROUPS)
+            break;
+    }
+    if (cursor->waiting == 0)
+        return false;
+    size_t count = cursor->waiting < TILE_GROUPS ? cursor->waiting : TILE_GROUPS;
+    set_tile(cursor->work, cursor->groups, count, tile);
+    cursor->waiting -= count;
+    for (size_t i = 0; i < cursor->waiting; i++)
+        cursor->groups[i] = cursor->groups[count + i];
+    return true;
 }
 
 static uint64_t tile_mask(const Tile *tile, const uint64_t *mask)
@@ -234,7 +277,7 @@ static bool take(Work *work, size_t place, const Tile *tile, uint64_t hits, cons
         if (offered == NO_MEMORY)
             return false;
         if (offered == GIVEN_UP) {
-            seeker->given_up = true;
+            seeker->given_up = work->gave_up = true;
             return true;
         }
     }
@@ -274,34 +317,38 @@ static size_t leave_out_given_up(Work *work, size_t first, size_t stop)
     return stop;
 }
 
-static bool pass(Work *work, size_t first, size_t stop)
+/* One tile for the seekers first ... stop - 1. False if there is no memory. */
+static bool pass_tile(Work *work, size_t first, size_t stop, const Tile *tile)
 {
     const omendb_scan *scan = work->scan;
     int32_t dots[TILE_QUERIES][TILE_ROWS];
     uint64_t hits[TILE_QUERIES], mask = 0;
-    find_groups(work, first, stop);
-    stop = leave_out_given_up(work, first, stop);
-    for (size_t at = 0; at < work->group_count && first < stop; at += TILE_GROUPS) {
-        Tile tile;
-        bool gave_up = false;
-        set_tile(work, at, &tile);
-        size_t parts = (stop - first + TILE_QUERIES - 1) / TILE_QUERIES;
-        for (size_t part = 0, from = first; part < parts; part++) {
-            size_t count = (stop - from + parts - part - 1) / (parts - part);
-            scan->kernel->tile(&tile.rows, &work->queries, from, count, hits, dots);
-            for (size_t i = 0; i < count; i++) {
-                Seeker *seeker = &work->seekers[from + i];
-                if (from + i == first || seeker->mask != seeker[-1].mask)
-                    mask = tile_mask(&tile, mask_at(scan, seeker->mask));
-                if ((hits[i] & mask) == 0)
-                    continue;
-                if (!take(work, from + i, &tile, hits[i] & mask, dots[i]))
-                    return false;
-                gave_up |= seeker->given_up;
-            }
-            from += count;
+    size_t parts = (stop - first + TILE_QUERIES - 1) / TILE_QUERIES;
+    for (size_t part = 0, from = first; part < parts; part++) {
+        size_t count = (stop - from + parts - part - 1) / (parts - part);
+        scan->kernel->tile(&tile->rows, &work->queries, from, count, hits, dots);
+        for (size_t i = 0; i < count; i++) {
+            const Seeker *seeker = &work->seekers[from + i];
+            if (from + i == first || seeker->mask != seeker[-1].mask)
+                mask = tile_mask(tile, mask_at(scan, seeker->mask));
+            if ((hits[i] & mask) != 0 && !take(work, from + i, tile, hits[i] & mask, dots[i]))
+                return false;
         }
-        if (gave_up)
+        from += count;
+    }
+    return true;
+}
+
+static bool pass(Work *work, size_t first, size_t stop)
+{
+    Cursor cursor = start_of(work, first, stop);
+    Tile tile;
+    stop = leave_out_given_up(work, first, stop);
+    while (first < stop && next_tile(&cursor, &tile)) {
+        work->gave_up = false;
+        if (!pass_tile(work, first, stop, &tile))
+            return false;
+        if (work->gave_up)
             stop = leave_out_given_up(work, first, stop);
     }
     return true;

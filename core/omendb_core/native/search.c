@@ -19,14 +19,15 @@ PyObject *native_kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(argume
 /* The arrays of a shadow for a ring of so many slots, whose rows have centre's dimensions. */
 static bool take_shadow(
     taken_arrays *taken, PyObject *codes, PyObject *factors, PyObject *centre, Py_ssize_t slots,
-    int is_l2, omendb_shadow *out)
+    int metric, omendb_shadow *out)
 {
     array taken_codes, taken_factors, taken_centre;
     if (!take_array(taken, centre, "centre", F32, -1, TO_READ, &taken_centre))
         return false;
     Py_ssize_t dim = taken_centre.count;
-    if (dim < 1 || dim > OMENDB_MAX_DIM || slots < 1 || slots >= UINT32_MAX) {
-        PyErr_SetString(PyExc_ValueError, "centre, slots: not a size that a shadow has");
+    if (dim < 1 || dim > OMENDB_MAX_DIM || slots < 1 || slots >= UINT32_MAX || metric < DOT ||
+        metric > L2) {
+        PyErr_SetString(PyExc_ValueError, "centre, slots, metric: not what a shadow has");
         return false;
     }
     Py_ssize_t groups = (slots + TILE_ROWS - 1) / TILE_ROWS * TILE_GROUPS;
@@ -44,23 +45,23 @@ static bool take_shadow(
     out->centre = taken_centre.data;
     out->dim = (size_t)dim;
     out->slots = (size_t)slots;
-    out->is_l2 = is_l2 != 0;
+    out->metric = (omendb_metric)metric;
     return true;
 }
 
-/* shadow_write(codes, factors, centre, slots, is_l2, first, rows): rows into the slots from first on. */
+/* shadow_write(codes, factors, centre, slots, metric, first, rows): rows into the slots from first on. */
 PyObject *native_shadow_write(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     PyObject *codes, *factors, *centre, *row_object, *result = NULL;
     Py_ssize_t slots, first;
-    int is_l2;
+    int metric;
     taken_arrays taken = {0};
     omendb_shadow shadow;
     row_array rows;
     if (!PyArg_ParseTuple(
-            arguments, "OOOnpnO", &codes, &factors, &centre, &slots, &is_l2, &first, &row_object))
+            arguments, "OOOninO", &codes, &factors, &centre, &slots, &metric, &first, &row_object))
         return NULL;
-    if (!take_shadow(&taken, codes, factors, centre, slots, is_l2, &shadow) ||
+    if (!take_shadow(&taken, codes, factors, centre, slots, metric, &shadow) ||
         !take_rows(&taken, row_object, "rows", &rows))
         goto done;
     if ((size_t)rows.dim != shadow.dim || (rows.stride != rows.dim && rows.count > 1) || first < 0 ||
@@ -121,7 +122,7 @@ static bool take_question(
     scan->rows.slots = capacity;
     scan->rows.dim = dim;
     scan->rows.oldest = (size_t)(last_seq % capacity);
-    scan->rows.is_l2 = scan->shadow.is_l2;
+    scan->rows.is_l2 = scan->shadow.metric == L2;
     scan->queries = queries.data;
     scan->count = (size_t)queries.count;
     scan->k = k.data;
@@ -136,19 +137,19 @@ static bool take_question(
     return are_sound(scan, slots.count, (Py_ssize_t)words);
 }
 
-/* top_k(kernel, lanes, codes, factors, centre, is_l2, vectors, last_seq, queries, k, min_scores, masks,
+/* top_k(kernel, lanes, codes, factors, centre, metric, vectors, last_seq, queries, k, min_scores, masks,
  * mask_of, counts, slots, scores) -> how many slots and scores were written. */
 PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     const char *kernel, *lanes;
     PyObject *codes, *factors, *centre, *objects[9];
     unsigned long long last_seq;
-    int is_l2;
+    int metric;
     taken_arrays taken = {0};
     omendb_scan scan = {0};
     int64_t total = -1;
     if (!PyArg_ParseTuple(
-            arguments, "ssOOOpOKOOOOOOOO", &kernel, &lanes, &codes, &factors, &centre, &is_l2,
+            arguments, "ssOOOiOKOOOOOOOO", &kernel, &lanes, &codes, &factors, &centre, &metric,
             &objects[0], &last_seq, &objects[1], &objects[2], &objects[3], &objects[4], &objects[5],
             &objects[6], &objects[7], &objects[8]))
         return NULL;
@@ -159,7 +160,7 @@ PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
     if (scan.rows.lanes == NULL)
         return NULL;
     Py_ssize_t slots = PyObject_Length(objects[0]);
-    if (slots < 0 || !take_shadow(&taken, codes, factors, centre, slots, is_l2, &scan.shadow) ||
+    if (slots < 0 || !take_shadow(&taken, codes, factors, centre, slots, metric, &scan.shadow) ||
         !take_question(&taken, objects, last_seq, &scan)) {
         give_back(&taken);
         return NULL;

@@ -114,7 +114,7 @@ ALWAYS_INLINE void write_row(const omendb_shadow *shadow, size_t slot, const flo
     if (found.error == INFINITY) {
         factors[GROUP_ROWS] = INFINITY;
         factors[2 * GROUP_ROWS] = 0;
-    } else if (shadow->is_l2) {
+    } else if (shadow->metric != DOT) {
         factors[GROUP_ROWS] = found.error;
         factors[2 * GROUP_ROWS] = found.square - found.error * found.error * (1.0f + 0x1p-18f);
     } else {

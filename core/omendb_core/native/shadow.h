@@ -13,9 +13,9 @@
  *          are 4 dimensions of 16 rows: what the dot-product instructions take.
  * factors  float32 (groups, 3, 16), 64-byte aligned, of each row:
  *          [0] s, the scale; 0 where r is 0
- *          [1] at least |s r|; under l2 at least |e|
- *          [2] at least |e|; under l2 |s r|² - [1]², less something: 2**-19 (|s r|² + [1]²) at least,
- *              2**-17 of that at most
+ *          [1] dot: at least |s r|.  l2 and cosine: at least |e|
+ *          [2] dot: at least |e|.  l2 and cosine: |s r|² - [1]², less something, which is 2**-19 of
+ *              |s r|² + [1]² at least, and 2**-17 at most
  *          With these bounds.c leaves rows out. A row of [1] = infinity, [2] = 0 is never left out.
  *          Slots never written hold zeros.
  */
@@ -33,13 +33,15 @@
 /* Windows of more dimensions have no shadow: what is argued of roundings holds up to here. */
 #define OMENDB_MAX_DIM 4096
 
+typedef enum { DOT, COSINE, L2 } omendb_metric;
+
 typedef struct {
     uint8_t *codes;
     float *factors;
     const float *centre; /* [dim] */
     size_t dim;
     size_t slots; /* the ring's capacity */
-    bool is_l2;
+    omendb_metric metric;
 } omendb_shadow;
 
 static inline size_t shadow_steps(size_t dim)
