@@ -184,6 +184,7 @@ class Appender:
             end = self._written.end
             self._attempt(lambda: self._files.truncate(self._fd, end))
             self._flush()
+            self._drop_old()  # not behind the next line: that segment is not flushed yet
             self._begin_segment()
 
     def mark(self) -> None:

@@ -14,7 +14,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from .files import Files
+from .files import Files, sync_all
 
 _NAME: Final = re.compile(r"(\d{10})-([0-9a-f]{16})\.log")
 
@@ -55,7 +55,7 @@ def make_segment(files: Files, directory: str, number: int, size: int) -> tuple[
     fd = files.create(segment.path)
     try:
         files.allocate(fd, size)
-        files.sync(fd)
+        sync_all(files, fd)
         files.sync_directory(directory)
     except OSError:
         files.close(fd)

@@ -1,0 +1,220 @@
+"""A log through many lives, some of which end badly, beside a ledger of what was acknowledged.
+
+One life: the log is read back, changes are acknowledged as the server's threads would, and it ends:
+a clean stop, a killed process, a machine without power, at any operation on the disk. After each,
+the window that comes back is compared with the ledger. No threads, and a clock of its own: a seed
+is a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from omendb_core.change import AddChange, Change
+from omendb_core.replay import Checkpoint, kept_rows, resume
+from omendb_core.types import IdKind
+from omendb_core.window import Window
+
+from omendb_ws.journal.appender import Appender, Plan
+from omendb_ws.journal.contents import body_of
+from omendb_ws.journal.interface import Durability, Facts
+from omendb_ws.journal.recovery import Reader
+from omendb_ws.journal.reopening import reopen
+from omendb_ws.journal.rewriting import Rewriting
+from omendb_ws.journal.tracker import Tracker
+from omendb_ws.journal.writer import FLUSH_SECONDS, OVERDUE_SECONDS
+from tests.core.windows import LIMITS, History, assert_same, definition
+from tests.journal.disk import Crash, Disk
+
+
+@dataclass
+class Acknowledged:
+    change: Change
+    at_seconds: float
+
+
+class Life:
+    """See the module."""
+
+    def __init__(self, seed: int, durability: Durability, ids: IdKind = "u64") -> None:
+        self.random = np.random.default_rng(seed)
+        self.seed = seed
+        self.durability = durability
+        capacity = int(self.random.choice([2, 9, 40]))
+        self.definition = definition(ids, capacity)
+        self.segment_bytes = int(self.random.choice([700, 3000, 20_000]))
+        self.disk = Disk()
+        self.boot = 0
+        self.seconds = 0.0
+        self.epoch = "e0"
+        self.ledger: list[Acknowledged] = []
+        #: Written and refused, or not answered: each may be there after a restart, in order.
+        self.unknown: list[Change] = []
+        self.window = Window(self.definition, LIMITS)
+        self.history = History(self.window, seed)
+        self.recoveries = self.lost = 0
+        self._create()
+
+    # -- lives ----------------------------------------------------------------------------------
+
+    def live(self, changes: int, crash_after: int | None) -> str:
+        """One life; how it ended: "clean", or "crash"."""
+        self._crash_after(crash_after)
+        try:
+            self._recover()
+            for _ in range(changes):
+                self._step()
+            self.appender.close()
+        except Crash:
+            return "crash"
+        finally:
+            self.disk.fault = lambda operation, path: None
+        return "clean"
+
+    def end(self, how: str) -> None:
+        """What becomes of the machine after a life: "power" or "kill"."""
+        if how == "power":
+            self.disk.lose_power(self.random)
+            self.boot += 1
+        else:
+            self.disk.kill()
+
+    def check(self, ended: str, how: str) -> None:
+        """Read the log as it is, twice, and hold it to the ledger."""
+        window = self._read()
+        assert_same(self._read(), window)
+        self._check_window(window, ended, how)
+
+    # -- steps ----------------------------------------------------------------------------------
+
+    def _create(self) -> None:
+        facts = Facts("t", "items", self.definition, self.durability, self.epoch)
+        tracker = Tracker(self.definition, LIMITS, Checkpoint())
+        plan = Plan(facts, str(self.boot), self.segment_bytes)
+        self.appender = Appender(self.disk, self.disk.root, plan, tracker, lambda: self.seconds)
+        self.appender.close()
+        self._epoch_is_visible()
+
+    def _recover(self) -> None:
+        reader = Reader(self.disk, self.disk.root, LIMITS)
+        self.window = self.history.window = self._replayed(reader)
+        boot = str(self.boot)
+        self.appender = reopen(
+            self.disk, self.disk.root, reader, boot, self.segment_bytes, lambda: self.seconds
+        )
+        self._check_epoch(self.appender.plan.facts.epoch)
+        self.ledger += [Acknowledged(one, self.seconds) for one in self.unknown]
+        self.unknown = []
+        self.recoveries += 1
+        self.rewriting = Rewriting(
+            self.definition, self.segment_bytes, self.appender.tracker.checkpoint()
+        )
+
+    def _step(self) -> None:
+        """Some changes as one group, perhaps a flush, perhaps rows written again; time passes."""
+        group = [self.history.change()]
+        while isinstance(group[-1], AddChange) and self.random.random() < 0.3:
+            group.append(self.history.add())
+        self._write(group)
+        self._keep_rows()
+        self.seconds += float(self.random.choice([0.01, 0.3, 0.9]))
+        self._flush_when_due()
+        if self.random.random() < 0.1:
+            self.appender.prepare()
+        if self.random.random() < 0.1 and self.appender.wants_mark:
+            self.appender.mark()
+
+    def _write(self, group: list[Change]) -> None:
+        self.unknown = list(group)
+        while group:
+            taken = self.appender.write([(body_of(one), one) for one in group])
+            if self.durability == "always":
+                self.appender.flush()
+            for one in group[:taken]:
+                self.window.apply(one)
+                self.ledger.append(Acknowledged(one, self.seconds))
+                self.rewriting.appended(one)
+            self.unknown = group = group[taken:]
+        self.has_acknowledged = True
+
+    def _flush_when_due(self) -> None:
+        if self.durability == "everysec" and (
+            self.appender.unflushed_seconds >= FLUSH_SECONDS or self.random.random() < 0.1
+        ):
+            self.appender.flush()
+        assert self.appender.unflushed_seconds <= OVERDUE_SECONDS
+
+    def _keep_rows(self) -> None:
+        rewriting = self.rewriting
+        if not rewriting.is_running:
+            if self.random.random() < 0.03 or rewriting.is_due(self.appender.bytes, 100):
+                rewriting.begin()
+                self.appender.turn()
+                self.base = self.appender.number
+            return
+        first, last = rewriting.wanted()
+        last = min(last, first + int(self.random.integers(1, 5)))
+        rows = kept_rows(self.window, first, last)
+        if len(rows.times_us):
+            self.appender.write([(body_of(rows), rows)])
+        if rewriting.kept(rows.last_seq):
+            self.appender.base = self.base
+
+    def _crash_after(self, operations: int | None) -> None:
+        if operations is None:
+            return
+        last = self.disk.operations + operations
+
+        def fault(operation: str, path: str) -> None:
+            if self.disk.operations >= last:
+                raise Crash
+
+        self.disk.fault = fault
+
+    # -- checking -------------------------------------------------------------------------------
+
+    def _read(self) -> Window:
+        return self._replayed(Reader(self.disk, self.disk.root, LIMITS))
+
+    def _replayed(self, reader: Reader) -> Window:
+        window = Window(self.definition, LIMITS)
+        resume(window, reader.tracker.checkpoint())
+        for logged in reader.changes():
+            window.replay(logged)
+        return window
+
+    def _check_window(self, window: Window, ended: str, how: str) -> None:
+        known = [one.change for one in self.ledger] + self.unknown
+        least = len(self.ledger)
+        if ended == "crash" and how == "power" and self.durability == "everysec":
+            safe = self.seconds - OVERDUE_SECONDS
+            least = sum(one.at_seconds < safe for one in self.ledger)
+        version = window.version
+        assert least <= version <= len(known), (least, version, len(known))
+        expected = Window(self.definition, LIMITS)
+        for change in known[:version]:
+            expected.replay(change)
+        assert_same(window, expected)
+        lost = version < len(self.ledger)
+        self.lost += lost
+        reader = Reader(self.disk, self.disk.root, LIMITS)
+        self._replayed(reader)
+        is_unclean = ended == "crash" and not reader.is_clean
+        lost_power = is_unclean and how == "power" and self.durability == "everysec"
+        self.may_change |= lost_power
+        self.must_change |= lost or (lost_power and self.has_acknowledged)
+        self.unknown = self.unknown[: max(0, version - len(self.ledger))]
+        self.ledger = self.ledger[:version]
+
+    def _check_epoch(self, epoch: str) -> None:
+        if self.must_change:
+            assert epoch != self.epoch
+        if not self.may_change:
+            assert epoch == self.epoch
+        self.epoch = epoch
+        self._epoch_is_visible()
+
+    def _epoch_is_visible(self) -> None:
+        """Clients see the epoch from now on: what happened before is settled."""
+        self.must_change = self.may_change = self.has_acknowledged = False
