@@ -27,6 +27,7 @@ from omendb_core.window import Window, reserved_bytes
 from .flights import Flights
 from .measure import Rates
 from .metrics import NO_JOURNAL
+from .scan_cost import ScanCost
 from .wire.messages import Create, Durability
 from .wire.opcodes import Limits
 
@@ -82,6 +83,7 @@ class Collection:
         self.is_dropped = False
         self.broken: str | None = None
         self.flights: Flights | None = None if durability == "memory" else Flights()
+        self.scan_cost = ScanCost()
         self.feeds: dict[Feed, None] = {}
         self.live: dict[int, LiveQuery] = {}
         self.matches: dict[int, MatchQuery] = {}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .arrivals import Arrivals
 from .auth import Keyring
 from .catalog import Catalog
 from .engine import Engine
@@ -32,6 +33,7 @@ class Context:
     keyring: Keyring | None
     catalog: Catalog
     engine: Engine
+    arrivals: Arrivals
     metrics: Metrics
     clock_us: Callable[[], int]
     is_draining: bool = False

@@ -15,6 +15,9 @@ Changes of durable collections take two ticks: in the first they are admitted an
 in the second, once the log has settled them, applied and acknowledged (``durability.py``,
 ``turns.py``). Others do not wait for them.
 
+While the engine sleeps the loop's thread may answer searches itself (``arrivals.py``): the two
+hops between the threads cost as much as a short scan. A lock says who has the windows.
+
 Invariants: every work with a ticket leads to exactly one Answer, unless its connection is gone; an
 exception never leaves the thread. What waited longer than the queue's deadline is shed, except
 drops and subscriptions' ends, which took effect when they were received.
@@ -45,12 +48,13 @@ from .live import LiveQueries
 from .maps import draw_all
 from .matches import Matches
 from .metrics import Metrics
-from .reads import Reads, refuse_dropped
+from .reads import Reads, is_short, refuse_dropped
 from .standing import StandingQueries
 from .statistics import collection_stats
 from .storage import Storage
 from .subscriptions import Measured
-from .turns import Turns, WaitingReads
+from .turns import Turns
+from .waiting import WaitingReads, is_ready
 from .wire.opcodes import Limits
 from .work import (
     Add,
@@ -70,6 +74,7 @@ from .work import (
     Move,
     Note,
     PlainRead,
+    PlainSearch,
     Read,
     Recovered,
     Sent,
@@ -113,6 +118,9 @@ class Engine:
         self._clock_us = clock_us
         self._post = post
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        #: Held by whoever looks at windows: the engine, or the loop while the engine sleeps.
+        self._windows = threading.Lock()
+        self._is_asleep = False
         self._turns = Turns()
         self._waiting_reads = WaitingReads()
         self._measures: list[Measure] = []
@@ -167,6 +175,23 @@ class Engine:
             self._sent_noted = True
             self._queue.put(_SENT)
 
+    def answer_now(self, works: list[PlainSearch]) -> list[Answer] | None:
+        """On the loop's thread: answer searches there, while the engine sleeps.
+
+        None if it does not, if that would take long, or if what they wait for is still to be done:
+        then it is the engine's.
+        """
+        if not self._is_asleep or not self._queue.empty():
+            return None
+        if not self._windows.acquire(blocking=False):
+            return None
+        try:
+            if all(map(is_ready, works)) and is_short(works):
+                return self._reads.answer(works)
+            return None
+        finally:
+            self._windows.release()
+
     def stop(self) -> None:
         """Do what is queued, durable changes included, end the thread, and wait for that."""
         self._queue.put(None)
@@ -176,22 +201,28 @@ class Engine:
 
     def _run(self) -> None:
         while not self._is_stopping or self._has_waiting():
-            self._collect(self._patience_seconds())
-            started_ns = time.perf_counter_ns()
-            try:
-                requests = self._tick()
-            except Exception as error:
-                requests = 0
-                self._metrics.faults += 1
-                as_error(error, "a tick")
-            effects, self._effects = self._effects, []
-            if effects:
-                self._post(effects)
-            if requests or effects:
-                self._metrics.ticks += 1
-                self._metrics.tick_us.record((time.perf_counter_ns() - started_ns) // 1000)
-            if requests:
-                self._metrics.tick_requests.record(requests)
+            first = self._wait(self._patience_seconds())
+            with self._windows:
+                self._collect(first)
+                self._work()
+
+    def _work(self) -> None:
+        """One tick, and its effects to the loop."""
+        started_ns = time.perf_counter_ns()
+        try:
+            requests = self._tick()
+        except Exception as error:
+            requests = 0
+            self._metrics.faults += 1
+            as_error(error, "a tick")
+        effects, self._effects = self._effects, []
+        if effects:
+            self._post(effects)
+        if requests or effects:
+            self._metrics.ticks += 1
+            self._metrics.tick_us.record((time.perf_counter_ns() - started_ns) // 1000)
+        if requests:
+            self._metrics.tick_requests.record(requests)
 
     def _has_waiting(self) -> bool:
         return bool(
@@ -221,16 +252,25 @@ class Engine:
         due_seconds = max(0.0, (due_us - self._clock_us()) / 1e6)
         return due_seconds if patience is None else min(patience, due_seconds)
 
-    def _collect(self, patience_seconds: float | None) -> None:
-        """Take everything from the queue; if it is empty, wait that long for the first."""
+    def _wait(self, patience_seconds: float | None) -> list[Work | None]:
+        """The first of the queue; nothing if none came in that time."""
+        self._is_asleep = True
         try:
             if patience_seconds == 0.0:
-                work = self._queue.get_nowait()
-            else:
-                work = self._queue.get(timeout=patience_seconds)
+                return [self._queue.get_nowait()]
+            return [self._queue.get(timeout=patience_seconds)]
+        except Empty:
+            return []
+        finally:
+            self._is_asleep = False
+
+    def _collect(self, first: list[Work | None]) -> None:
+        """Take everything from the queue, behind ``first``."""
+        for work in first:
+            self._sort_in(work)
+        try:
             while True:
-                self._sort_in(work)
-                work = self._queue.get_nowait()
+                self._sort_in(self._queue.get_nowait())
         except Empty:
             return
 

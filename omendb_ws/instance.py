@@ -15,6 +15,7 @@ from typing import Final, Literal
 from omendb_core.errors import StorageFailed
 from omendb_core.kernels.scan import choose
 
+from .arrivals import Arrivals
 from .auth import Keyring, Principal
 from .catalog import Catalog
 from .config import Settings
@@ -51,6 +52,7 @@ class Instance:
         keyring = Keyring.load(settings.api_key_file) if settings.api_key_file else None
         for warning in keyring.warnings if keyring is not None else ():
             log.warning("%s", warning)
+        engine = Engine(metrics, limits, settings.queue_deadline_ms, clock_us, self._post)
         self.context = Context(
             limits=limits,
             max_messages_per_second=settings.max_messages_per_second,
@@ -58,7 +60,8 @@ class Instance:
             catalog=Catalog(
                 limits, choose(), settings.default_durability, settings.data_dir is not None
             ),
-            engine=Engine(metrics, limits, settings.queue_deadline_ms, clock_us, self._post),
+            engine=engine,
+            arrivals=Arrivals(engine, metrics, self._deliver),
             metrics=metrics,
             clock_us=clock_us,
         )

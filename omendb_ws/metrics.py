@@ -71,6 +71,7 @@ class Metrics:
         self.requests: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.searched = 0
+        self.answered_at_once = 0
         self.pushes = 0
         self.stats_merged = 0
         self.received_messages = 0
@@ -173,6 +174,12 @@ METRICS: Final = (
         "reason",
     ),
     Metric("omendb_searches", "counter", "Query vectors answered.", lambda m: m.searched),
+    Metric(
+        "omendb_searches_at_once",
+        "counter",
+        "Searches answered where they arrived, without the engine's thread.",
+        lambda m: m.answered_at_once,
+    ),
     Metric("omendb_pushes", "counter", "Pushes handed to sockets.", lambda m: m.pushes),
     Metric(
         "omendb_merged_pushes",

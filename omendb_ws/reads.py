@@ -6,7 +6,9 @@ a shared scan fails, its searches are done again one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 from omendb_core.errors import NotFound, OmenError
@@ -28,12 +30,23 @@ from .wire.searches import encode_answers, vectors_of
 from .work import Answer, Count, Describe, Get, List, PlainRead, PlainSearch, Search, Stats
 
 _NOTHING = Include()
+#: How long the loop may be kept from its sockets: twice what going through the engine costs.
+MAX_SCAN_US: Final = 200.0
 
 
 def refuse_dropped(collection: Collection) -> None:
     """NotFound for a collection that was dropped after the request was received."""
     if collection.is_dropped:
         raise NotFound(f"collection: there is no {collection.name!r} any more")
+
+
+def is_short(works: Sequence[PlainSearch]) -> bool:
+    """Whether searches are expected to take no longer than the loop's thread has for them."""
+    collection = works[0].collection
+    if collection.is_dropped or any(work.collection is not collection for work in works):
+        return False
+    vectors = sum(work.request.n for work in works)
+    return collection.scan_cost.expected_us(vectors, collection.window.rows) <= MAX_SCAN_US
 
 
 class Reads:
@@ -43,7 +56,7 @@ class Reads:
         self._metrics = metrics
         self._clock_us = clock_us
 
-    def answer(self, works: list[PlainRead]) -> list[Answer]:
+    def answer(self, works: Sequence[PlainRead]) -> list[Answer]:
         """One answer for each work, in any order."""
         found: list[Answer] = []
         searches: dict[Collection, list[Search]] = {}
@@ -94,7 +107,11 @@ class Reads:
             refuse_broken(collection)
             window = collection.window
             vectors = vectors_of(asked, window.definition.dim)
+            started_ns = time.thread_time_ns()
             found = window.search_all(vectors, _each_k(asked))
+            collection.scan_cost.note(
+                len(vectors), window.rows, (time.thread_time_ns() - started_ns) / 1000
+            )
             self._metrics.scan_queries.record(len(vectors))
             now_us = self._clock_us()
             took_us = [min(max(now_us - work.ticket.arrival_us, 0), MAX_U32) for work in works]

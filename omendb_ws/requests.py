@@ -184,7 +184,7 @@ def _plain_search(session: Session, request: PlainSearch, size: int) -> None:
         _search(session, request.whole(), size)
         return
     ticket = session.ticket(request, collection, size, reply_bytes)
-    session.submit_read(work.PlainSearch(ticket, collection, request))
+    session.submit_search(work.PlainSearch(ticket, collection, request))
 
 
 def _get(session: Session, request: wire.Get, size: int) -> None:

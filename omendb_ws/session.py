@@ -38,11 +38,12 @@ from .rate import TokenBucket
 from .sizes import ENVELOPE_BYTES
 from .subscriptions import Subscription
 from .wire import binary as binary_wire
+from .wire import searches
 from .wire import text as text_wire
 from .wire.messages import Auth, Ping, Refusal, Request
 from .wire.opcodes import MAX_U32, PROTOCOL
-from .wire.searches import PlainSearch, read_plain
-from .work import Answer, Change, Lane, Read, Ticket
+from .wire.searches import read_plain
+from .work import Answer, Change, Lane, PlainSearch, Read, Ticket
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ class Session:
         metrics.received_bytes += len(message)
         if self.outbox.closed:
             return
-        request: Request | PlainSearch | Refusal | None = None
+        request: Request | searches.PlainSearch | Refusal | None = None
         op = "invalid"
         try:
             request = self._decode(message)
@@ -136,7 +137,7 @@ class Session:
             self.error(request.id if request is not None else None, as_error(error, op))
         metrics.requests[op] += 1
 
-    def _decode(self, message: str | bytes) -> Request | PlainSearch | Refusal:
+    def _decode(self, message: str | bytes) -> Request | searches.PlainSearch | Refusal:
         if isinstance(message, str):
             return text_wire.decode_request(message, self.context.limits)
         plain = read_plain(message, self.context.limits)
@@ -144,7 +145,7 @@ class Session:
             return plain
         return binary_wire.decode_request(message, self.context.limits, self._columns_of)
 
-    def _refuse_unwanted(self, request: Request | PlainSearch | Refusal) -> None:
+    def _refuse_unwanted(self, request: Request | searches.PlainSearch | Refusal) -> None:
         """What is refused whatever it says."""
         wait_ms = self._bucket.take(self.context.clock_us())
         if wait_ms:
@@ -175,7 +176,7 @@ class Session:
 
     def ticket(
         self,
-        request: Request | PlainSearch,
+        request: Request | searches.PlainSearch,
         collection: Collection | None,
         request_bytes: int,
         reply_bytes: int = ENVELOPE_BYTES,
@@ -199,18 +200,23 @@ class Session:
     def submit_change(self, work: Change) -> None:
         """Hand a change to the engine; later reads of this connection wait for it."""
         self.lane.queued += 1
-        self._submit(work)
+        self._expect(work.ticket)
+        self.context.arrivals.submit(work)
 
     def submit_read(self, work: Read) -> None:
         """Hand a read to the engine."""
-        self._submit(work)
+        self._expect(work.ticket)
+        self.context.arrivals.submit(work)
 
-    def _submit(self, work: Change | Read) -> None:
-        ticket = work.ticket
+    def submit_search(self, work: PlainSearch) -> None:
+        """Have a plain search answered, here or by the engine."""
+        self._expect(work.ticket)
+        self.context.arrivals.search(work)
+
+    def _expect(self, ticket: Ticket) -> None:
         self._inflight[ticket.id] = ticket
         self._inflight_bytes += ticket.request_bytes
         self._expected_bytes += ticket.reply_bytes
-        self.context.engine.submit(work)
 
     def answered(self, answer: Answer) -> None:
         """The engine's reply to a request."""

@@ -1,11 +1,11 @@
-"""Whose turn it is: requests wait for changes that must come before them, and for nothing else.
+"""Whose turn it is: changes wait for those that must come before them, and for nothing else.
 
 Lives on the engine's thread. The changes of one connection take effect in the order in which it
 sent them (PROTOCOL section 2). As a rule that is the order of the queue, and a change is through
 with before the next is looked at. A change of a durable collection *flies* for a while, through
 the log: what follows it on its connection may fly behind it in the same log, which keeps the order,
-and waits for it otherwise, in its ``Lane``. Other connections go on. A
-read waits for the changes that its connection sent before it.
+and waits for it otherwise, in its ``Lane``. Other connections go on. Reads
+wait in ``waiting.py``.
 
 Invariants: a lane's parked works are in order and follow everything of it that is done or flies;
 its first one waits for something that is still to come.
@@ -18,15 +18,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from .catalog import Collection
-from .work import Add, Change, Delete, Drop, Lane, Live, Read, Search, Ticket, Update
+from .work import Add, Change, Delete, Drop, Lane, Update
 
 #: What may follow a flying change of its connection in the same collection.
 _FLYING: Final = (Add, Delete, Update, Drop)
-
-
-#: Query vectors, and expected bytes of replies, of one tick: bounds its memory and its duration.
-TICK_QUERIES: Final = 256
-TICK_REPLY_BYTES: Final = 32 << 20
 
 
 class Turns:
@@ -84,65 +79,3 @@ def _is_next(work: Change) -> bool:
     if lane.done + lane.flying != work.ticket.after:
         return False
     return not lane.flying or (lane.flying_in is work.collection and isinstance(work, _FLYING))
-
-
-class WaitingReads:
-    """The reads that wait to be answered, over all connections.
-
-    ``has_more``: whether some may be answered right now.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: deque[Read] = deque()
-        self.has_more = False
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def add(self, work: Read) -> None:
-        """Queue a read behind all others."""
-        self._waiting.append(work)
-        self.has_more = True
-
-    def take(self, collection: Collection | None = None) -> list[Read]:
-        """Reads whose turn it is, as many as a tick takes; before a drop, that collection's only.
-
-        Those of closed connections are forgotten.
-        """
-        self.has_more = False
-        taken: list[Read] = []
-        parked: deque[Read] = deque()
-        queries = reply_bytes = 0
-        for work in self._waiting:
-            ticket = work.ticket
-            if not ticket.asker.lane.is_open:
-                continue
-            is_other = collection is not None and ticket.collection is not collection
-            if is_other or not _is_answerable(ticket):
-                parked.append(work)
-                continue
-            if queries >= TICK_QUERIES or reply_bytes >= TICK_REPLY_BYTES:
-                self.has_more = True
-                parked.append(work)
-                continue
-            taken.append(work)
-            reply_bytes += ticket.reply_bytes
-            queries += _weight(work)
-        self._waiting = parked
-        return taken
-
-
-def _is_answerable(ticket: Ticket) -> bool:
-    """Whether what its connection changed before is visible, and what it asks about is made."""
-    if ticket.after > ticket.asker.lane.done:
-        return False
-    return ticket.collection is None or ticket.collection.is_made
-
-
-def _weight(work: Read) -> int:
-    """How many query vectors a read counts for."""
-    if isinstance(work, Search) and work.query.vectors is not None:
-        return len(work.query.vectors)
-    if isinstance(work, Live):
-        return len(work.queries)
-    return 1
