@@ -145,7 +145,7 @@ def load(
     asked = _Asked(
         collection, create, definition, producer, again, skip_bad, rate, batch_rows,
         {"format": kind, "ids_from": ids_from, "id_field": id_field, "vector_field": vector_field,
-         "fields": fields, "batch_rows": batch_rows, "skip_bad": skip_bad},
+         "fields": fields, "batch_rows": batch_rows, "rate": rate, "skip_bad": skip_bad},
         [path for path in (file, ids_path) if path is not None and path != STANDARD],
     )  # fmt: skip
     try:

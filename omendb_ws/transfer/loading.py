@@ -28,6 +28,8 @@ from .usable import Wanted
 
 #: Bad rows whose numbers are kept; more are only counted.
 NAMED_BAD_ROWS: Final = 10
+#: With a rate, a batch is what comes in this time: a stream comes in drops, not in buckets.
+_PACED_SECONDS: Final = 0.05
 #: Batches that wait for their turn when a thread reads ahead.
 _AHEAD: Final = 8
 
@@ -102,6 +104,8 @@ class Load:
         limits = await self._db.limits()
         rows = rows_per_batch(self._description.dim, self._description.capacity, limits.max_rows)
         rows = min(rows, self._options.batch_rows or rows)
+        if self._options.rate is not None:
+            rows = max(1, min(rows, int(self._options.rate * _PACED_SECONDS)))
         wanted = Wanted(
             self._description.metric, self._description.columns, limits.max_metadata_bytes
         )
