@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import ssl
+from collections import deque
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,43 +18,90 @@ from websockets.exceptions import (
     InvalidStatus,
     InvalidURI,
 )
-from websockets.typing import Subprotocol
+from websockets.frames import DATA_OPCODES, Frame
+from websockets.protocol import Event, State
+from websockets.typing import BytesLike, Subprotocol
 
 from ..wire.opcodes import PROTOCOL
 from .transport import TEXT_MARK, Closed, Opener
 
 #: Bytes that may wait in the transport before a sender has to: two frames of an add.
 WRITE_LIMIT_BYTES = 512 * 1024
-#: Received WebSocket frames that may wait for the reader before the socket is no longer read.
-RECEIVE_QUEUE_FRAMES = 256
 #: A server that answers no ping for that long is gone.
 KEEPALIVE_SECONDS = 20.0
 CLOSE_TIMEOUT_SECONDS = 5.0
 
 
-class WebSocketTransport:
-    """A Transport over one ``websockets`` connection."""
+class Socket(ClientConnection):
+    """A connection of ``websockets`` whose messages go past its queue.
 
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
+    The handshake, pings, the close and everything that can be wrong are websockets'. What has
+    arrived is not bounded here: a link takes all of it in its next turn.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.arrived: deque[bytes] = deque()
+        #: Set when a message has arrived, or the connection is lost.
+        self.news = asyncio.Event()
+        self._fragments: list[BytesLike] = []
+
+    def process_event(self, event: Event) -> None:
+        """Keep whole messages; leave everything else to websockets."""
+        if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
+            super().process_event(event)
+            return
+        fragments = self._fragments
+        fragments.append(event.data)
+        if event.fin:
+            self.arrived.append(b"".join(fragments) if len(fragments) > 1 else bytes(event.data))
+            self.news.set()
+            fragments.clear()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits for a message."""
+        super().connection_lost(exc)
+        self.news.set()
+
+
+class WebSocketTransport:
+    """A Transport over one socket."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
 
     async def send(self, message: bytes | bytearray) -> None:
         """See Transport.send; masking copies the message."""
+        socket = self._socket
+        is_text = message[0] == TEXT_MARK
         try:
-            await self._connection.send(message, text=message[0] == TEXT_MARK)
+            if socket.protocol.state is not State.OPEN:
+                await socket.send(message, text=is_text)  # which says how it ended
+            elif is_text:
+                socket.protocol.send_text(message)
+            else:
+                socket.protocol.send_binary(message)
+            socket.send_data()
+            if socket.paused:
+                await socket.drain()
         except ConnectionClosed as error:
             raise _closed(error) from error
+        except OSError as error:
+            raise Closed(1006, str(error)) from error
 
     async def receive(self) -> bytes:
         """See Transport.receive."""
-        try:
-            return await self._connection.recv(decode=False)
-        except ConnectionClosed as error:
-            raise _closed(error) from error
+        socket = self._socket
+        while not socket.arrived:
+            if socket.connection_lost_waiter.done():
+                raise _closed(socket.close_exc) from socket.close_exc
+            socket.news.clear()
+            await socket.news.wait()
+        return socket.arrived.popleft()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """See Transport.close; waits at most CLOSE_TIMEOUT_SECONDS for the other side."""
-        await self._connection.close(code, reason)
+        await self._socket.close(code, reason)
 
 
 def websocket_opener(
@@ -70,8 +119,9 @@ def websocket_opener(
     async def open_websocket(token: str | None) -> WebSocketTransport:
         headers = _authorization(token)
         try:
-            connection = await connect(
+            socket = await connect(
                 url,
+                create_connection=Socket,
                 subprotocols=[Subprotocol(PROTOCOL)],
                 additional_headers=headers,
                 compression=None,
@@ -80,7 +130,6 @@ def websocket_opener(
                 ping_interval=KEEPALIVE_SECONDS,
                 ping_timeout=KEEPALIVE_SECONDS,
                 max_size=max_message_bytes,
-                max_queue=RECEIVE_QUEUE_FRAMES,
                 write_limit=WRITE_LIMIT_BYTES,
                 **options,
             )
@@ -91,7 +140,8 @@ def websocket_opener(
         except (InvalidHandshake, InvalidProxy) as error:
             # Whatever answers there is no server of ours, or one that is going just now.
             raise ConnectionError(f"no WebSocket at {url}: {error}") from error
-        return WebSocketTransport(connection)
+        assert isinstance(socket, Socket)
+        return WebSocketTransport(socket)
 
     return open_websocket
 
