@@ -7,6 +7,7 @@ by frame.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -44,6 +45,8 @@ IdsGiven: TypeAlias = Sequence[int] | Sequence[str] | NDArray[Any]
 ColumnGiven: TypeAlias = Sequence[Any] | NDArray[Any] | StrColumn
 Metadata: TypeAlias = Sequence[Mapping[str, Any] | None]
 
+#: Vectors of so many values are summed first (0.7 µs for 64; the extremes take 2.9).
+SUMMED_VALUES = 4096
 #: Rows looked at together for a value that is not finite: 1 MiB of float32 stays in the cache.
 CHECKED_VALUES = 1 << 18
 
@@ -148,8 +151,15 @@ def _array(given: Any) -> NDArray[Any]:
 
 
 def _check_finite(vectors: F32) -> None:
-    """Raise NonFinite. The largest and least value say it all: both are NaN if any value is."""
+    """Raise NonFinite. The largest and least value say it all: both are NaN if any value is.
+
+    Of few values the sum says it sooner, where it is finite.
+    """
     flat = vectors.reshape(-1)
+    if len(flat) <= SUMMED_VALUES:
+        with np.errstate(over="ignore"):
+            if math.isfinite(np.add.reduce(flat)):
+                return
     for start in range(0, len(flat), CHECKED_VALUES):
         block = flat[start : start + CHECKED_VALUES]
         if not (np.isfinite(block.max()) and np.isfinite(block.min())):

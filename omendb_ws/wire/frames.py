@@ -89,21 +89,22 @@ def read_sections(
     end = start
     for section in sections:
         dtype = np.dtype(section.dtype)
-        shape = tuple(1 if name == "1" else getattr(header, name) for name in section.shape)
-        count = math.prod(shape)
+        shape = tuple([1 if name == "1" else getattr(header, name) for name in section.shape])
+        count = shape[0] if len(shape) == 1 else math.prod(shape)
         places.append((section.name, dtype, shape, count, end))
         filled = end + count * dtype.itemsize
-        end = padded(filled)
-        gaps.append((filled, end))
+        end = filled if filled % ALIGNMENT == 0 else padded(filled)
+        if end != filled:
+            gaps.append((filled, end))
     if end > len(frame) or (is_all and end < len(frame)):
         raise BadFrame(f"length: {len(frame)} bytes, the header says {end}")
     for filled, next_start in gaps:
         if any(frame[filled:next_start]):
             raise BadFrame(f"padding: not zero from byte {filled} to {next_start}")
-    views = {
-        name: np.frombuffer(frame, dtype, count, first).reshape(shape)
-        for name, dtype, shape, count, first in places
-    }
+    views = {}
+    for name, dtype, shape, count, first in places:
+        view = np.frombuffer(frame, dtype, count, first)
+        views[name] = view if len(shape) == 1 else view.reshape(shape)
     return views, end
 
 
