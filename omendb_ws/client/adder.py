@@ -48,16 +48,17 @@ class Adder:
         future: asyncio.Future[Added] = asyncio.get_running_loop().create_future()
         rows = partial(checked_rows, vectors=vectors, ids=ids, metadata=metadata, columns=columns)
         job = await self._connection.within(self._submit(rows, future))
+        watch = _Watch(self._connection, self._pipeline, future)
         try:
-            await self._finished(future)
+            return await future
         except TimeoutError as error:
             error.add_note(f"{job.acknowledged} of {len(job.rows)} rows were acknowledged")
             raise
         finally:
+            watch.end()
             if not job.over:
                 self._pipeline.abandon(job)
                 self._news.set()
-        return future.result()
 
     async def close(self) -> None:
         """Stop sending. Calls that still wait end with ConnectionLost."""
@@ -93,15 +94,6 @@ class Adder:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._drive())
         return job
-
-    async def _finished(self, future: asyncio.Future[Added]) -> None:
-        """Wait for the end of a call, as long as any frame is acknowledged in time."""
-        limit = self._connection.request_timeout_seconds
-        while not future.done():
-            seen = self._pipeline.acknowledgements
-            await asyncio.wait([future], timeout=limit)
-            if not future.done() and self._pipeline.acknowledgements == seen:
-                raise self._connection.timed_out()
 
     # -- the task -------------------------------------------------------------------------
 
@@ -157,6 +149,36 @@ class Adder:
     async def _next_news(self) -> None:
         self._news.clear()
         await self._news.wait()
+
+
+class _Watch:
+    """Fails the call ``future`` when no frame is acknowledged for too long."""
+
+    def __init__(
+        self, connection: Connection, pipeline: Pipeline, future: asyncio.Future[Added]
+    ) -> None:
+        self._connection = connection
+        self._pipeline = pipeline
+        self._future = future
+        self._timer: asyncio.TimerHandle | None = None
+        self._begin()
+
+    def end(self) -> None:
+        """The call has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _begin(self) -> None:
+        limit = self._connection.request_timeout_seconds
+        if limit is not None:
+            self._seen = self._pipeline.acknowledgements
+            self._timer = self._future.get_loop().call_later(limit, self._look)
+
+    def _look(self) -> None:
+        if self._pipeline.acknowledgements != self._seen:
+            self._begin()
+        elif not self._future.done():
+            self._future.set_exception(self._connection.timed_out())
 
 
 def _settle(future: asyncio.Future[Added], outcome: Added | OmenError) -> None:
