@@ -185,10 +185,19 @@ def checked_ids(ids: IdsGiven | None, kind: IdKind, count: int) -> Ids | None:
     if len(ids) != count:
         raise BadId(f"ids: {len(ids)} for {count} rows")
     made = u64_ids(ids) if kind == "u64" else str_ids(ids)
-    distinct = len(set(made)) if isinstance(made, list) else len(np.unique(made))
-    if distinct != count:
+    if not are_distinct(made):
         raise DuplicateId("ids: this id came before", row=_first_repeated(list(made)))
     return made
+
+
+def are_distinct(ids: Ids) -> bool:
+    """Whether no id comes twice. (numpy's ``unique`` hashes: 90 ns an id and more, sorting 3.)"""
+    if isinstance(ids, list):
+        return len(set(ids)) == len(ids)
+    if (ids[1:] > ids[:-1]).all():
+        return True
+    in_order = np.sort(ids)
+    return bool((in_order[1:] != in_order[:-1]).all())
 
 
 def u64_ids(ids: IdsGiven) -> NDArray[np.uint64]:
