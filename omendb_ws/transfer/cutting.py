@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 from omendb_core.types import F32, I64, Ids
 
+from ..client.rows import are_distinct
 from ..files.chunks import BadRow, Chunk
 from .usable import Wanted, as_rows, unusable, unusable_metadata
 
@@ -102,8 +103,7 @@ def _limits(
     ids: Ids | None, metadata: Sequence[dict[str, Any]] | None, count: int
 ) -> Iterator[tuple[int, int]]:
     """Where batches begin and end."""
-    distinct = count if ids is None else len(set(ids) if isinstance(ids, list) else np.unique(ids))
-    if distinct == count and metadata is None:
+    if metadata is None and (ids is None or are_distinct(ids)):
         yield 0, count
         return
     listed = ids.tolist() if isinstance(ids, np.ndarray) else ids
