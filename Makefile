@@ -1,7 +1,7 @@
 # Every command does its own set-up, from a fresh clone on. Needed: Python 3.11 or newer, make, git.
 #   make run      start a server with the demo stream          make bench   measure this machine
 #   make test     run every test                               make clean   remove what was made
-#   make style    ruff    make types    mypy
+#   make style    ruff    make types    mypy        make bench-aims, -full, -live   more of it
 # Another interpreter: make PYTHON=python3.13 run
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: run test style types bench bench-full bench-live torture clean
+.PHONY: run test style types bench bench-aims bench-full bench-live torture clean
 
 run: $(VENV)/.installed
 	$(BIN)/omendb-ws demo
@@ -26,6 +26,10 @@ types: $(VENV)/.installed-lint
 
 bench: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.simulation.short
+
+# What is wanted and what is, each figure beside others of the same run; some ten minutes.
+bench-aims: $(VENV)/.installed-load
+	$(BIN)/python -m load_tests.aims --output build/load/aims.json
 
 # Some fifteen minutes, ten of them the soak. Figures, pages and pictures are in build/load/.
 SCENARIOS := ingest search filtered mixed live fanout storm slow_readers overload soak

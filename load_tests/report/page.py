@@ -85,7 +85,7 @@ def _operation_tiles(result: Result) -> list[tuple[str, str]]:
         tiles.append((f"{number(one.achieved_per_second)}/s", f"{one.name}, achieved"))
         if one.rows_a_request > 1:
             rows = one.achieved_per_second * one.rows_a_request
-            tiles.append((f"{number(rows)}/s", f"rows by {one.name}"))
+            tiles.append((f"{number(rows)}/s", f"{_counted(one)} by {one.name}"))
         tiles.append((_ms(one.corrected.p50_ms), f"{one.name}, p50"))
         tiles.append((_ms(one.corrected.p99_ms), f"{one.name}, p99"))
     return tiles
@@ -160,7 +160,11 @@ def _operations(result: Result) -> str:
 
 def _operation_name(operation: Operation) -> str:
     rows = operation.rows_a_request
-    return operation.name if rows == 1 else f"{operation.name}, {rows} rows each"
+    return operation.name if rows == 1 else f"{operation.name}, {rows} {_counted(operation)} each"
+
+
+def _counted(operation: Operation) -> str:
+    return "rows" if operation.name == "add" else "queries"
 
 
 def _errors(errors: Mapping[str, int]) -> Html:

@@ -51,7 +51,7 @@ def operation(settings: Requests, parts: Sequence[Part], span: Span) -> Operatio
         name=parts[0].name,
         arrivals=settings.arrivals,
         in_flight=settings.places,
-        rows_a_request=settings.rows if parts[0].name == "add" else 1,
+        rows_a_request={"add": settings.rows, "search": settings.vectors}.get(parts[0].name, 1),
         offered_per_second=offered,
         achieved_per_second=achieved,
         is_reached=None if offered is None else is_reached(offered, achieved, seconds),

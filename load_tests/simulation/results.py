@@ -63,11 +63,11 @@ class Operation:
     """One kind of request (``name``: ``search``, ``add``, ``connect``), over all processes.
 
     ``arrivals``: ``closed``, ``constant``, ``poisson``; the latter two are open. ``rows_a_request``
-    is the rows of an add, 1 otherwise. Rates are requests a second of the time after the warm-up;
-    ``offered_per_second`` is null in closed mode. ``is_reached``: the offered rate was achieved
-    within 3% (null in closed mode). ``unanswered``: sent, but no answer at the end of the wait.
-    ``late_sends``: sent more than ``late_ms`` after the intended time; of these
-    ``generator_late_sends`` were not waiting for an answer: the generator was late by itself.
+    is the rows of an add, the vectors of a search, 1 otherwise. Rates are requests a second of the
+    time after the warm-up; ``offered_per_second`` is null in closed mode. ``is_reached``: the
+    offered rate was achieved within 3% (null in closed mode). ``unanswered``: sent, but no answer
+    at the end of the wait. ``late_sends``: sent more than ``late_ms`` after the intended time; of
+    these ``generator_late_sends`` were not waiting for an answer: the generator was late by itself.
     ``unsent``: intended within the run but never sent, because no answer came that would have freed
     a place.
     """

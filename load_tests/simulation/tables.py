@@ -50,7 +50,8 @@ def _operation(one: Operation) -> Iterator[str]:
         offered = f"{one.arrivals}, {one.offered_per_second:,.0f}/s offered, {reached}"
     rows = ""
     if one.rows_a_request > 1:
-        rows = f" = {one.achieved_per_second * one.rows_a_request:,.0f} rows/s"
+        what = "rows" if one.name == "add" else "queries"
+        rows = f" = {one.achieved_per_second * one.rows_a_request:,.0f} {what}/s"
     yield f"  {one.name}: {one.achieved_per_second:,.0f}/s{rows} ({offered})"
     yield _times("  corrected", one.corrected)
     if one.arrivals != "closed":

@@ -50,6 +50,11 @@ def position(lines: list[str], part: str) -> int:
         ("style", "'.[lint]'", ".venv/bin/ruff format --check ."),
         ("types", "'.[lint]'", ".venv/bin/mypy"),
         ("bench", "'.[load]'", ".venv/bin/python -m load_tests.simulation.short"),
+        (
+            "bench-aims",
+            "'.[load]'",
+            ".venv/bin/python -m load_tests.aims --output build/load/aims.json",
+        ),
     ],
 )
 def test_a_command_makes_the_environment_installs_and_then_runs(

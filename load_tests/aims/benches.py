@@ -1,0 +1,36 @@
+"""The table of all benches: name, what it measures, who does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final, NamedTuple
+
+from . import filtered, hard, memory, requests, scans, standing
+from .row import Effort, Row
+
+
+class Bench(NamedTuple):
+    """``measure`` gives its rows."""
+
+    what: str
+    measure: Callable[[Effort], list[Row]]
+
+
+BENCHES: Final[Mapping[str, Bench]] = {
+    **{
+        name: Bench(f"the scan of {size}, in process", partial(scans.bench, name))
+        for name, size in scans.SIZES.items()
+    },
+    "filtered": Bench("filters that leave 1%, 10%, 50%, in process", filtered.bench),
+    "hard": Bench("data that is hard to estimate, in process", hard.bench),
+    "rest": Bench("one search at a time", requests.rest),
+    "searches": Bench("searches, one query a message, closed", requests.searches),
+    "open": Bench("searches, one query a message, as users come", requests.open_loop),
+    "many": Bench("searches, 32 queries a message", requests.many_queries),
+    "adds": Bench("adds in binary frames, auto and u64", requests.adds),
+    "live": Bench("10,000 live queries", standing.live),
+    "match": Bench("100,000 match queries", standing.match),
+    "mixed": Bench("adds, searches and live queries at once", standing.mixed),
+    "memory": Bench("memory of a row", memory.bench),
+}

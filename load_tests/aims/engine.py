@@ -1,0 +1,65 @@
+"""Windows of the engine, filled, as the in-process benches need them; and vectors for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from omendb_core.change import AddChange, AddRequest, RowBatch
+from omendb_core.kernels import scan
+from omendb_core.types import F32, Column, ColumnType, Definition, Metric
+from omendb_core.window import Window
+
+from ..peers.compare import CENTRES, unit_vectors
+
+_ROWS_AN_ADD = 16_384
+REFERENCE = "reference"
+
+
+def clustered(rows: int, queries: int, dim: int) -> tuple[F32, F32]:
+    """Rows and queries of length 1 around some centres, as embeddings lie."""
+    generator = np.random.default_rng(7)
+    centres = generator.standard_normal((CENTRES, dim), dtype=np.float32)
+    return unit_vectors(generator, centres, rows), unit_vectors(generator, centres, queries)
+
+
+def add(window: Window, batch: RowBatch) -> None:
+    """One change."""
+    change = window.admit_add(AddRequest(batch), now_us=0)
+    assert isinstance(change, AddChange)
+    window.apply(change)
+
+
+def filled(
+    vectors: F32,
+    metric: Metric = "dot",
+    columns: Mapping[str, ColumnType] | None = None,
+    values: Mapping[str, Column] | None = None,
+) -> Window:
+    """A full window that holds ``vectors`` (n, dim), with the best kernel; ids are u64."""
+    count, dim = vectors.shape
+    window = Window(Definition(dim, count, metric, columns=dict(columns or {})))
+    for at in range(0, count, _ROWS_AN_ADD):
+        part = slice(at, at + _ROWS_AN_ADD)
+        ids = np.arange(at, min(at + _ROWS_AN_ADD, count), dtype=np.uint64)
+        some = {name: one[part] for name, one in (values or {}).items()}  # type: ignore[index]
+        add(window, RowBatch(vectors[part], ids, some))
+    return window
+
+
+def kernels(window: Window, k: int) -> dict[str, Callable[[F32], object]]:
+    """Plain searches of the window, as a server's tick does them, by the kernel it has (``engine``)
+    and by the numpy reference, over the same rows."""
+    best, reference = window.scan, scan.choose(REFERENCE)
+
+    def by(kernel: scan.Scan) -> Callable[[F32], object]:
+        def search(queries: F32) -> object:
+            window.scan = kernel
+            try:
+                return window.search_all(queries, np.full(len(queries), k, np.int64))
+            finally:
+                window.scan = best
+
+        return search
+
+    return {"engine": by(best), REFERENCE: by(reference)}
