@@ -1,7 +1,10 @@
-"""What a WebSocket server that is none of ours, or not in the mood, makes of connecting."""
+"""The transport over a WebSocket, against servers that are none of ours, or not in the mood."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 import pytest
@@ -10,7 +13,10 @@ from websockets.http11 import Request, Response
 
 from omendb_ws import errors
 from omendb_ws.client import connect
-from omendb_ws.client.websocket import _is_loopback
+from omendb_ws.client.transport import Closed, Transport
+from omendb_ws.client.websocket import _is_loopback, websocket_opener
+
+PATIENCE_SECONDS = 20.0
 
 
 @pytest.mark.parametrize(
@@ -65,3 +71,144 @@ async def test_a_server_that_speaks_something_else_is_not_supported() -> None:
 )
 def test_no_proxy_stands_between_us_and_this_machine(url: str, is_loopback: bool) -> None:
     assert _is_loopback(url) is is_loopback
+
+
+# -- messages -----------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def transport_to(
+    handler: Callable[[ServerConnection], Awaitable[None]], max_message_bytes: int = 1 << 20
+) -> AsyncIterator[Transport]:
+    """A transport to a server that does what ``handler`` does with each connection."""
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        serve(handler, "127.0.0.1", 0, subprotocols=["omendb.v1"], max_size=None) as server,
+    ):
+        url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/v1"
+        opener = websocket_opener(
+            url, tls=None, open_timeout_seconds=5, max_message_bytes=max_message_bytes
+        )
+        transport = await opener(None)
+        try:
+            yield transport
+        finally:
+            await transport.close()
+
+
+async def echo(connection: ServerConnection) -> None:
+    async for message in connection:
+        await connection.send(message)
+
+
+async def test_text_and_binary_go_and_come_as_they_are() -> None:
+    sent = [b'{"id":1}', b"\x4f" + bytes(70_000), b"\x4f", '{"ü":"€𝄞"}'.encode()]
+    async with transport_to(echo) as transport:
+        for message in sent:
+            await transport.send(message)
+        await transport.send(bytearray(sent[1]))
+        got = [await transport.receive() for _ in range(5)]
+    assert got == [*sent, sent[1]]
+    assert {type(one) for one in got} == {bytes}
+
+
+async def test_a_message_in_fragments_is_one_message() -> None:
+    async def speak(connection: ServerConnection) -> None:
+        await connection.send(["{", '"id"', ":1}"])
+        await connection.ping()
+        await connection.send([b"\x4f", b"", b"ab", b"c"])
+        await connection.send(b"whole")
+        await connection.wait_closed()
+
+    async with transport_to(speak) as transport:
+        assert [await transport.receive() for _ in range(3)] == [b'{"id":1}', b"\x4fabc", b"whole"]
+
+
+async def test_what_came_before_the_end_is_received_and_then_the_end() -> None:
+    async def speak(connection: ServerConnection) -> None:
+        for number in range(100):
+            await connection.send(b"%d" % number)
+        await connection.close(4401, "who are you")
+
+    async with transport_to(speak) as transport:
+        for number in range(100):
+            assert await transport.receive() == b"%d" % number
+        for _ in range(2):
+            with pytest.raises(Closed) as caught:
+                await transport.receive()
+            assert (caught.value.code, caught.value.reason) == (4401, "who are you")
+        with pytest.raises(Closed) as refused:
+            await transport.send(b"{}")
+        assert refused.value.code == 4401
+
+
+async def test_a_connection_that_is_cut_is_closed_for_whoever_waits() -> None:
+    async def vanish(connection: ServerConnection) -> None:
+        await connection.recv()
+        connection.transport.abort()
+
+    async with transport_to(vanish) as transport:
+        waiting = asyncio.ensure_future(transport.receive())
+        await transport.send(b"{}")
+        with pytest.raises(Closed) as caught:
+            await waiting
+        assert caught.value.code == 1006
+        with pytest.raises(Closed):
+            await transport.send(b"{}")
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_a_sender_waits_for_a_server_that_does_not_read_and_hears_of_its_end(
+    is_cut: bool,
+) -> None:
+    read, taken = asyncio.Event(), []
+
+    async def dawdle(connection: ServerConnection) -> None:
+        connection.transport.pause_reading()
+        await read.wait()
+        if is_cut:
+            connection.transport.abort()
+        else:
+            connection.transport.resume_reading()
+            taken.extend([len(message) async for message in connection])
+
+    async with transport_to(dawdle) as transport:
+        sent = 0
+        while True:  # until the socket is full
+            sending = asyncio.ensure_future(transport.send(bytes(1 << 20)))
+            sent += 1
+            done, _ = await asyncio.wait([sending], timeout=0.1)
+            if not done:
+                break
+            await sending
+        read.set()
+        if is_cut:
+            with pytest.raises(Closed):
+                await sending
+        else:
+            await sending
+    assert taken == ([] if is_cut else [1 << 20] * sent)
+
+
+async def test_a_message_that_is_too_long_ends_the_connection() -> None:
+    async def speak(connection: ServerConnection) -> None:
+        await connection.send(bytes(1001))
+        await connection.wait_closed()
+
+    async with transport_to(speak, max_message_bytes=1000) as transport:
+        with pytest.raises(Closed) as caught:
+            await transport.receive()
+        assert caught.value.code == 1009
+
+
+async def test_cancelling_a_receive_loses_nothing() -> None:
+    async with transport_to(echo) as transport:
+        for number in range(50):
+            waiting = asyncio.ensure_future(transport.receive())
+            await transport.send(b"%d" % number)
+            for _ in range(number % 5):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            got = await transport.receive() if waiting.cancelled() else waiting.result()
+            assert got == b"%d" % number
