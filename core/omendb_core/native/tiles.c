@@ -3,6 +3,11 @@
 
 #include <string.h>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #if defined(__x86_64__)
 static bool has_avx512(void)
 {
@@ -10,6 +15,21 @@ static bool has_avx512(void)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vnni");
+}
+
+static bool has_avx2(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+#elif defined(__aarch64__)
+static bool has_dot_products(void)
+{
+#if defined(__linux__)
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+    return true; /* every Apple processor that runs macOS has them */
+#endif
 }
 #endif
 
@@ -24,6 +44,9 @@ static const struct {
 } kernels[] = {
 #if defined(__x86_64__)
     {{"avx512", tile_avx512}, has_avx512},
+    {{"avx2", tile_avx2}, has_avx2},
+#elif defined(__aarch64__)
+    {{"neon", tile_neon}, has_dot_products},
 #endif
     {{"portable", tile_portable}, always},
 };

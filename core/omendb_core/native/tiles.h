@@ -45,6 +45,13 @@ void tile_portable(
 void tile_avx512(
     const omendb_tile_rows *rows, const omendb_queries *queries, size_t first, size_t count,
     uint64_t *hits, int32_t (*dots)[TILE_ROWS]);
+void tile_avx2(
+    const omendb_tile_rows *rows, const omendb_queries *queries, size_t first, size_t count,
+    uint64_t *hits, int32_t (*dots)[TILE_ROWS]);
+#elif defined(__aarch64__)
+void tile_neon(
+    const omendb_tile_rows *rows, const omendb_queries *queries, size_t first, size_t count,
+    uint64_t *hits, int32_t (*dots)[TILE_ROWS]);
 #endif
 
 /* tiles.c: the kernels that this build has and this processor can run, best first. */

@@ -1,0 +1,93 @@
+/* The tile for x86-64 with AVX2 and FMA.
+ *
+ * vpmaddubsw multiplies u8 by s8 and adds pairs, but saturates at 16 bits: 255 * 127 twice is too
+ * much. So the signs of the query go to the rows: |p| <= 127 by +-r, of which pairs stay within
+ * 2 * 127 * 127 < 2**15. (Widening both to 16 bits for vpmaddwd takes as many instructions a product,
+ * and twice the registers.)
+ *
+ * 2 queries x 2 groups are 8 accumulators of 8 rows, beside 4 registers of rows; there are 16.
+ */
+#include "tiles.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("avx2,fma")))
+#define INLINE static inline __attribute__((always_inline))
+#define QUERIES 2
+#define GROUPS 2
+#define HALF_ROWS 8
+#define HALVES (GROUPS * GROUP_ROWS / HALF_ROWS)
+
+/* D of count queries, the first at codes, and the rows of two groups. */
+TARGET INLINE void add_up(
+    const uint8_t *const *rows, const int32_t *codes, size_t steps, const int count,
+    __m256i sums[QUERIES][HALVES])
+{
+    const __m256i ones = _mm256_set1_epi16(1), flip = _mm256_set1_epi8((char)128);
+    for (int i = 0; i < count; i++)
+        for (int half = 0; half < HALVES; half++)
+            sums[i][half] = _mm256_setzero_si256();
+    for (size_t step = 0; step < steps; step++) {
+        __m256i r[HALVES];
+        for (int half = 0; half < HALVES; half++) {
+            const uint8_t *from = rows[half / 2] + step * STEP_BYTES + half % 2 * (STEP_BYTES / 2);
+            r[half] = _mm256_xor_si256(_mm256_load_si256((const void *)from), flip);
+        }
+        for (int i = 0; i < count; i++) {
+            __m256i p = _mm256_set1_epi32(codes[(size_t)i * steps + step]);
+            __m256i size = _mm256_abs_epi8(p);
+            for (int half = 0; half < HALVES; half++) {
+                __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(r[half], p));
+                sums[i][half] =
+                    _mm256_add_epi32(sums[i][half], _mm256_madd_epi16(pairs, ones));
+            }
+        }
+    }
+}
+
+/* Which of 8 rows pass, as bits. */
+TARGET INLINE uint64_t passing(
+    const float *factors, const omendb_queries *queries, size_t query, __m256i dots)
+{
+    __m256 value = _mm256_mul_ps(_mm256_load_ps(factors), _mm256_cvtepi32_ps(dots));
+    value = _mm256_fmadd_ps(
+        _mm256_load_ps(factors + GROUP_ROWS), _mm256_set1_ps(queries->alpha[query]), value);
+    value = _mm256_fmadd_ps(
+        _mm256_load_ps(factors + 2 * GROUP_ROWS), _mm256_set1_ps(queries->beta[query]), value);
+    __m256 passed = _mm256_cmp_ps(value, _mm256_set1_ps(queries->theta[query]), _CMP_NLT_UQ);
+    return (uint64_t)(unsigned)_mm256_movemask_ps(passed);
+}
+
+TARGET INLINE void part(
+    const omendb_tile_rows *rows, const omendb_queries *queries, size_t first, const int count,
+    int group, uint64_t *hits, int32_t (*dots)[TILE_ROWS])
+{
+    __m256i sums[QUERIES][HALVES];
+    add_up(
+        rows->codes + group, queries->codes + first * queries->steps, queries->steps, count, sums);
+    for (int i = 0; i < count; i++) {
+        for (int half = 0; half < HALVES; half++) {
+            const float *factors = rows->factors[group + half / 2] + half % 2 * HALF_ROWS;
+            int row = group * GROUP_ROWS + half * HALF_ROWS;
+            hits[i] |= passing(factors, queries, first + (size_t)i, sums[i][half]) << row;
+            _mm256_storeu_si256((void *)(dots[i] + row), sums[i][half]);
+        }
+    }
+}
+
+TARGET void tile_avx2(
+    const omendb_tile_rows *rows, const omendb_queries *queries, size_t first, size_t count,
+    uint64_t *hits, int32_t (*dots)[TILE_ROWS])
+{
+    for (size_t i = 0; i < count; i++)
+        hits[i] = 0;
+    for (int group = 0; group < TILE_GROUPS; group += GROUPS) {
+        size_t i = 0;
+        for (; i + QUERIES <= count; i += QUERIES)
+            part(rows, queries, first + i, QUERIES, group, hits + i, dots + i);
+        if (i < count)
+            part(rows, queries, first + i, 1, group, hits + i, dots + i);
+    }
+}
+#endif
