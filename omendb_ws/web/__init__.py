@@ -19,6 +19,7 @@ _SCRIPT: Final = "text/javascript; charset=utf-8"
 FILES: Final[dict[str, tuple[str, str]]] = {
     "/client.js": ("client.js", _SCRIPT),
     "/client.d.ts": ("client.d.ts", "text/plain; charset=utf-8"),
+    "/asyncapi.yaml": ("asyncapi.yaml", "application/yaml"),
 }
 
 
