@@ -100,7 +100,7 @@ async def test_after_a_fault_in_the_middle_of_a_change_nobody_is_told_untruths(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with running() as server, client(server) as raw:
-        await raw.create()
+        await raw.create(columns={"price": "f64"})
         await raw.create("else")
         await raw.add(1, 2)
         with monkeypatch.context() as patch:

@@ -1,8 +1,9 @@
 """The protocol as an AsyncAPI 3.0 document, out of the tables that the codec goes by.
 
 ``python -m tests.project.asyncapi.document`` writes ``omendb_ws/web/asyncapi.yaml`` anew; a test
-tells when that is due. What the tables do not know (what a reply's field means) stands in PROTOCOL.md,
-to which the descriptions refer by section. Examples are the golden frames of ``tests/vectors``.
+tells when that is due. What the tables do not know (what a reply's field means) stands in
+PROTOCOL.md, to which the descriptions refer by section. Examples are the golden frames of
+``tests/vectors``.
 """
 
 from __future__ import annotations

@@ -116,23 +116,26 @@ async def test_a_conversation_is_as_described() -> None:
         {"op": "drop", "collection": "c"},
     ]
     wanted = {"hello", "live", "feed", "match", "stats", "map", "error", "ended"}
-    async with asyncio.timeout(30), Server(Settings(port=0)) as server:
-        async with connect(server.url) as socket:
-            for number, request in enumerate(requests):
-                check(request["op"], {"id": number, **request})
-                await socket.send(json.dumps({"id": number, **request}))
-                while (message := json.loads(await socket.recv())).get("id") != number:
-                    wanted.discard(message["event"])
-                    check(f"{message['event']}_event", message)
-                check("error" if "error" in message else f"{request['op']}_ok", message)
-                if request["op"] == "add":
-                    # What is pushed depends on what is true when the socket takes it.
-                    while wanted - {"error", "ended"}:
-                        message = json.loads(await socket.recv())
-                        wanted.discard(message["event"])
-                        check(f"{message['event']}_event", message)
-            await socket.send("no JSON")
-            while wanted:
-                message = json.loads(await socket.recv())
+    async with (
+        asyncio.timeout(30),
+        Server(Settings(port=0)) as server,
+        connect(server.url) as socket,
+    ):
+        for number, request in enumerate(requests):
+            check(request["op"], {"id": number, **request})
+            await socket.send(json.dumps({"id": number, **request}))
+            while (message := json.loads(await socket.recv())).get("id") != number:
                 wanted.discard(message["event"])
                 check(f"{message['event']}_event", message)
+            check("error" if "error" in message else f"{request['op']}_ok", message)
+            if request["op"] == "add":
+                # What is pushed depends on what is true when the socket takes it.
+                while wanted - {"error", "ended"}:
+                    message = json.loads(await socket.recv())
+                    wanted.discard(message["event"])
+                    check(f"{message['event']}_event", message)
+        await socket.send("no JSON")
+        while wanted:
+            message = json.loads(await socket.recv())
+            wanted.discard(message["event"])
+            check(f"{message['event']}_event", message)
