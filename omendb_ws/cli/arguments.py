@@ -60,7 +60,7 @@ def parse_vectors(text: str) -> NDArray[Any]:
 
     if text == "-":
         return _numbers(sys.stdin.read(_MAX_TEXT_BYTES), "-")
-    if text[:1] in "[-+.0123456789" and "," in text:
+    if text.startswith("[") or (text[:1] in "-+.0123456789" and "," in text):
         return _numbers(text, "the vector")
     return _of_file(text)
 

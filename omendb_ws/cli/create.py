@@ -28,6 +28,7 @@ def create(
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
     ca_file: reaching.CaFile = None,
+    timeout_seconds: reaching.TimeoutSeconds = reaching.TIMEOUT_SECONDS,
     as_json: reaching.Json = False,
 ) -> None:
     """Create a collection: a window over the newest rows of a stream.
@@ -40,7 +41,7 @@ def create(
     fields = definitions.given(
         metric=metric, ids=ids, columns=columns, ttl=ttl, durability=durability
     )
-    at = reaching.address(url, token, token_file, ca_file)
+    at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
     made = reaching.reach(
         at,
         lambda db: db.create(

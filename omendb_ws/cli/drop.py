@@ -22,6 +22,7 @@ def drop(
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
     ca_file: reaching.CaFile = None,
+    timeout_seconds: reaching.TimeoutSeconds = reaching.TIMEOUT_SECONDS,
     as_json: reaching.Json = False,
 ) -> None:
     """Remove a collection and all its rows. It asks first, unless told not to.
@@ -33,7 +34,7 @@ def drop(
     """
     if not yes and not sys.stdin.isatty():
         fail(WRONG, f"drop {collection}: nobody is there to be asked; --yes drops it")
-    at = reaching.address(url, token, token_file, ca_file)
+    at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
 
     if not yes:
         there = reaching.reach(at, lambda db: db.describe(collection))

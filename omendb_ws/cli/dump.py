@@ -30,6 +30,7 @@ def dump(
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
     ca_file: reaching.CaFile = None,
+    timeout_seconds: reaching.TimeoutSeconds = reaching.TIMEOUT_SECONDS,
     as_json: reaching.Json = False,
 ) -> None:
     """Write the rows of a collection to a file that load reads.
@@ -50,7 +51,7 @@ def dump(
     from ..files.output import written
     from ..transfer.dumping import Ended
 
-    at = reaching.address(url, token, token_file, ca_file)
+    at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
     with failing(FileError), failing(Ended, code=FAILED), ExitStack() as stack:
         kind = format_of(file, format)
         if ids_to is not None and kind != "npy":

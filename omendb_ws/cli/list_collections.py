@@ -15,6 +15,7 @@ def list_collections(
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
     ca_file: reaching.CaFile = None,
+    timeout_seconds: reaching.TimeoutSeconds = reaching.TIMEOUT_SECONDS,
     as_json: reaching.Json = False,
 ) -> None:
     """List the collections.
@@ -24,7 +25,7 @@ def list_collections(
       omendb-ws list
       omendb-ws list --json | jq -r '.collections[].collection'
     """
-    at = reaching.address(url, token, token_file, ca_file)
+    at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
     found = sorted(reaching.reach(at, lambda db: db.list()), key=lambda one: one.collection)
     if as_json:
         print_json({"collections": [dataclasses.asdict(one) for one in found]})

@@ -106,6 +106,7 @@ def load(
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
     ca_file: reaching.CaFile = None,
+    timeout_seconds: reaching.TimeoutSeconds = reaching.TIMEOUT_SECONDS,
     as_json: reaching.Json = False,
 ) -> None:
     """Load a file of vectors into a collection.
@@ -135,7 +136,7 @@ def load(
     )  # fmt: skip
     if definition and not create:
         fail(WRONG, f"--{next(iter(definition))}: goes with --create")
-    at = reaching.address(url, token, token_file, ca_file)
+    at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
     with failing(FileError):
         kind = format_of(file, format)
         numbered = ids_from == ROWS and kind not in WITHOUT_FIELDS

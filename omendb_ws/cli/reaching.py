@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeVar
 
 import typer
 
@@ -38,6 +38,11 @@ CaFile = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="PEM file of certificates to trust, for wss://."),
 ]
+#: As long as a call of the client waits.
+TIMEOUT_SECONDS: Final = 30.0
+TimeoutSeconds = Annotated[
+    float, typer.Option(min=0.001, help="How long to wait for an answer, or for the server.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Collection = Annotated[
     str, typer.Argument(help="Name of the collection.", autocompletion=complete_collection)
@@ -49,6 +54,10 @@ CollectionFlag = Annotated[
     ),
 ]
 
+#: To connect, and to say goodbye, at most.
+_OPEN_SECONDS: Final = 10.0
+_CLOSE_SECONDS: Final = 2.0
+
 T = TypeVar("T")
 
 
@@ -58,9 +67,16 @@ class Address(NamedTuple):
     url: str
     token: str | None
     tls: ssl.SSLContext | None
+    timeout_seconds: float
 
 
-def address(url: str, token: str | None, token_file: str | None, ca_file: str | None) -> Address:
+def address(
+    url: str,
+    token: str | None,
+    token_file: str | None,
+    ca_file: str | None,
+    timeout_seconds: float,
+) -> Address:
     """Read the files that the flags name; fails with a line that never shows the token."""
     if token_file is not None:
         try:
@@ -70,7 +86,8 @@ def address(url: str, token: str | None, token_file: str | None, ca_file: str | 
             fail(WRONG, f"--token-file {token_file}: {getattr(error, 'strerror', None) or error}")
         if not token:
             fail(WRONG, f"--token-file {token_file}: is empty")
-    return Address(url, token, None if ca_file is None else trusting(ca_file))
+    tls = None if ca_file is None else trusting(ca_file)
+    return Address(url, token, tls, timeout_seconds)
 
 
 def trusting(ca_file: str) -> ssl.SSLContext:
@@ -83,33 +100,34 @@ def trusting(ca_file: str) -> ssl.SSLContext:
         fail(WRONG, f"--ca-file {ca_file}: {error.strerror or error}")
 
 
-def reach(
-    at: Address,
-    work: Callable[[Client], Awaitable[T]],
-    *,
-    reconnect: bool = False,
-    **options: Any,
-) -> T:
-    """Connect, run ``work`` and return its result; or fail.
+def reach(at: Address, work: Callable[[Client], Awaitable[T]], *, reconnect: bool = False) -> T:
+    """Connect, run ``work`` and return its result; or fail. Ctrl-C ends it with INTERRUPTED.
 
-    ``options`` go to ``omendb_ws.connect``. Ctrl-C ends it with INTERRUPTED.
+    ``reconnect``: a connection that is lost meanwhile is replaced.
     """
     from ..event_loops import choose
 
     with asyncio.Runner(loop_factory=choose().new_loop) as runner:
         try:
-            return runner.run(_reach(at, work, {"reconnect": reconnect, **options}))
+            return runner.run(_reach(at, work, reconnect))
         except KeyboardInterrupt:
             fail(INTERRUPTED, "interrupted")
 
 
-async def _reach(at: Address, work: Callable[[Client], Awaitable[T]], options: dict[str, Any]) -> T:
+async def _reach(at: Address, work: Callable[[Client], Awaitable[T]], reconnect: bool) -> T:
     from ..client import connect
     from ..errors import BadRequest, OmenError, Unsupported
 
     client = None
     try:
-        client = await connect(at.url, at.token, tls=at.tls, **options)
+        client = await connect(
+            at.url,
+            at.token,
+            tls=at.tls,
+            reconnect=reconnect,
+            open_timeout_seconds=min(at.timeout_seconds, _OPEN_SECONDS),
+            request_timeout_seconds=at.timeout_seconds,
+        )
     except (OmenError, TimeoutError) as error:
         code = NO_SERVER if isinstance(error, Unsupported) else exit_code(error)
         fail(WRONG if isinstance(error, BadRequest) else code, f"{at.url}: {_said(error, at.url)}")
@@ -119,7 +137,7 @@ async def _reach(at: Address, work: Callable[[Client], Awaitable[T]], options: d
         fail(exit_code(error), said(error))
     finally:
         with suppress(TimeoutError):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(_CLOSE_SECONDS):
                 await client.close()
 
 

@@ -38,6 +38,7 @@ def search(
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
     ca_file: reaching.CaFile = None,
+    timeout_seconds: reaching.TimeoutSeconds = reaching.TIMEOUT_SECONDS,
     as_json: reaching.Json = False,
 ) -> None:
     """Find the nearest rows, best first. Several vectors in a file are as many answers.
@@ -59,7 +60,7 @@ def search(
         "include": arguments.parse_include(include),
     }
     vectors = None if vector is None else arguments.parse_vectors(vector)
-    at = reaching.address(url, token, token_file, ca_file)
+    at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
 
     async def work(db: Client) -> list[Answer]:
         if vectors is None:

@@ -23,6 +23,7 @@ def stats(
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
     ca_file: reaching.CaFile = None,
+    timeout_seconds: reaching.TimeoutSeconds = reaching.TIMEOUT_SECONDS,
     as_json: reaching.Json = False,
 ) -> None:
     """Print figures of the server, or of a collection. The server's need the right admin.
@@ -32,7 +33,7 @@ def stats(
       omendb-ws stats
       omendb-ws stats items --json
     """
-    at = reaching.address(url, token, token_file, ca_file)
+    at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
     found = reaching.reach(at, lambda db: db.stats(collection))
     if as_json:
         print_json(found)

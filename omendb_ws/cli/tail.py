@@ -33,6 +33,7 @@ def tail(
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
     ca_file: reaching.CaFile = None,
+    timeout_seconds: reaching.TimeoutSeconds = reaching.TIMEOUT_SECONDS,
     as_json: reaching.Json = False,
 ) -> None:
     """Follow the rows that are added, one a line. Rows that were missed are said.
@@ -47,7 +48,7 @@ def tail(
     """
     wanted = arguments.parse_include(["metadata"] if include is None else include)
     condition = arguments.parse_filter(filter)
-    at = reaching.address(url, token, token_file, ca_file)
+    at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
 
     async def work(db: Client) -> None:
         options: dict[str, Any] = {"filter": condition, "include": wanted}

@@ -40,6 +40,7 @@ def top(
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
     ca_file: reaching.CaFile = None,
+    timeout_seconds: reaching.TimeoutSeconds = reaching.TIMEOUT_SECONDS,
     as_json: reaching.Json = False,
 ) -> None:
     """Watch a server and its collections, live, in a full screen.
@@ -61,7 +62,7 @@ def top(
     console = Console(highlight=False)
     if not as_json and (not console.is_terminal or console.is_dumb_terminal):
         fail(WRONG, "top: needs a terminal; --json prints lines, and stats prints once")
-    at = reaching.address(url, token, token_file, ca_file)
+    at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
     model = Model(url)
 
     async def work(db: Client) -> None:

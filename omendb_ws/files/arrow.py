@@ -56,9 +56,10 @@ class ArrowReader:
         self.dim: int | None = _dim(name, schema.field(fields.vector))
         self.ids: IdKind = _id_kind(name, schema, fields)
         self.columns: Mapping[str, ColumnType] = {}
+        others = [fields.vector] if fields.numbered else [fields.vector, fields.id]
         self._kept = [
-            one for one in schema if one.name not in (fields.vector, fields.id)
-            and (one.name == "metadata" or fields.is_kept(one.name))
+            one for one in schema
+            if one.name not in others and (one.name == "metadata" or fields.is_kept(one.name))
         ]  # fmt: skip
         typed = {one.name: _column_type(one.type) for one in self._kept if one.name != "metadata"}
         self.columns = {key: kind for key, kind in typed.items() if kind is not None}

@@ -14,7 +14,7 @@ from typing import Any
 class Fields:
     """Names of fields. ``kept``: those that become metadata, None for all the others.
 
-    ``numbered``: ids are the numbers of rows, from 0, whatever ``id`` is.
+    ``numbered``: ids are the numbers of rows, from 0, and ``id`` is a field like the others.
     """
 
     id: str = "id"

@@ -154,7 +154,7 @@ def _parse(line: bytes, fields: Fields) -> _Row:
     vector = found.pop(fields.vector, None)
     if not isinstance(vector, list) or not vector:
         raise _Bad(f"{fields.vector}: must be a list of numbers")
-    id = found.pop(fields.id, None)
+    id = None if fields.numbered else found.pop(fields.id, None)
     nested = found.pop("metadata", None)
     if nested is not None:
         if not isinstance(nested, dict):

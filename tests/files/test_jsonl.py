@@ -44,7 +44,7 @@ def test_the_fields_can_have_other_names_and_some_be_left_out(tmp_path: Path) ->
     read = everything(opened(path, Fields("key", "embedding", ("b", "id"))))
     assert (read.ids, read.metadata) == (["x"], [{"b": 2, "id": 5}])
     read = everything(opened(path, Fields(vector="embedding", numbered=True)))
-    assert (read.ids, read.metadata) == ([0], [{"key": "x", "a": 1, "b": 2}])
+    assert (read.ids, read.metadata) == ([0], [{"key": "x", "id": 5, "a": 1, "b": 2}])
 
 
 @pytest.mark.parametrize(

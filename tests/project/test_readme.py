@@ -281,7 +281,9 @@ def flags(*subcommand: str) -> set[str]:
 
 
 #: What every command that talks to a server takes; README says it once.
-COMMON_FLAGS = {"--url", "--token", "--token-file", "--ca-file", "--json"}
+COMMON_FLAGS = {
+    "--url", "--token", "--token-file", "--ca-file", "--timeout-seconds", "--json",
+}  # fmt: skip
 
 
 def test_every_flag_of_serve_is_documented_and_no_other() -> None:

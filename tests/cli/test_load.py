@@ -1,0 +1,328 @@
+"""``omendb-ws load`` as a user has it: what it creates, prints, refuses, and goes on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.cli.commands import TIMEOUT_SECONDS, environment, serving
+from tests.cli.here import Runs, run, vectors
+
+
+def saved(tmp_path: Path, array: Any, name: str = "rows.npy") -> Path:
+    path = tmp_path / name
+    np.save(path, array)
+    return path
+
+
+def described(omendb: Runs, collection: str = "items") -> Any:
+    [found] = [
+        one for one in omendb("list", "--json").document["collections"]
+        if one["collection"] == collection
+    ]  # fmt: skip
+    return found
+
+
+# -- creating ---------------------------------------------------------------------------------
+
+
+def test_a_collection_is_created_from_the_file(omendb: Runs, tmp_path: Path) -> None:
+    path = saved(tmp_path, vectors(100, 4))
+    ran = omendb("load", path, "-c", "items", "--create")
+    assert re.fullmatch(r"items: 100 rows in [\d.]+ s, [\d,]+ rows/s\n", ran.out)
+    there = described(omendb)
+    assert (there["dim"], there["capacity"], there["rows"]) == (4, 100, 100)
+    assert (there["metric"], there["ids"], there["columns"]) == ("cosine", "u64", {})
+    assert omendb("search", "items", "--like", 7, "-k", 1, "--json").document["results"]
+
+
+def test_the_flags_go_before_what_the_file_tells(omendb: Runs, tmp_path: Path) -> None:
+    path = saved(tmp_path, vectors(100, 4))
+    omendb(
+        "load", path, "-c", "items", "--create", "--capacity", 30, "--metric", "l2",
+        "--ids", "auto", "--columns", "price:f64, kind:str", "--ttl", 3600, "--durability",
+        "memory",
+    )  # fmt: skip
+    there = described(omendb)
+    assert (there["capacity"], there["metric"], there["ids"]) == (30, "l2", "auto")
+    assert (there["columns"], there["ttl"]) == ({"price": "f64", "kind": "str"}, 3600)
+    assert (there["rows"], there["last_seq"]) == (30, 100)
+
+
+def test_fields_of_a_typed_file_become_columns(omendb: Runs, tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    rows = pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float32(), 2))
+    fields = {"id": ["a", "b"], "vector": rows, "price": [9.5, 7.0], "tags": [["x"], []]}
+    pq.write_table(pa.table(fields), path)
+    omendb("load", path, "-c", "items", "--create", "--metric", "dot")
+    there = described(omendb)
+    assert (there["ids"], there["columns"]) == ("str", {"price": "f64"})
+    found = omendb(
+        "search", "items", "1,1", "--filter", '{"price": {"$lt": 8}}', "--include", "metadata",
+        "--json",
+    ).document["results"]  # fmt: skip
+    assert [(one["id"], one["metadata"]) for one in found] == [("b", {"price": 7.0, "tags": []})]
+
+
+def test_lines_tell_how_many_they_are_unless_they_come_by_a_pipe(
+    omendb: Runs, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"id": {one}, "vector": [{one}, 1]}}\n' for one in range(7)))
+    omendb("load", path, "-c", "items", "--create")
+    assert described(omendb)["capacity"] == 7
+    pipe = ("load", "-", "--format", "jsonl", "-c", "more", "--create")
+    with serving_stdin(omendb, path.read_bytes(), *pipe) as (code, _, err):
+        assert code == 2
+        assert "--create needs --capacity" in err
+    with serving_stdin(omendb, path.read_bytes(), *pipe, "--capacity", "5") as (code, out, _):
+        assert code == 0
+        assert out.startswith("more: 7 rows in ")
+    assert described(omendb, "more")["rows"] == 5
+
+
+class serving_stdin:  # noqa: N801 - reads as a function
+    """A load of a process of its own, with ``data`` on its standard input."""
+
+    def __init__(self, omendb: Runs, data: bytes, *arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "omendb_ws", *arguments],
+            input=data,
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+            env=environment(OMENDB_URL=omendb.url),
+            check=False,
+        )
+        self._ran = (done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def __enter__(self) -> tuple[int, str, str]:
+        assert "Traceback" not in self._ran[2]
+        return self._ran
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--dim", "5"], "its dim is 4, not 5"),
+        (["--metric", "dot"], "its metric is cosine, not dot"),
+        (["--ids", "str"], "its ids is u64, not str"),
+        (["--columns", "a:f64"], "its columns is {}, not {'a': 'f64'}"),
+    ],
+)
+def test_a_collection_that_is_another_is_refused(
+    omendb: Runs, tmp_path: Path, flags: list[str], said: str
+) -> None:
+    omendb("create", "items", "--dim", 4, "--capacity", 10)
+    path = saved(tmp_path, vectors())
+    ran = omendb("load", path, "-c", "items", "--create", *flags, code=1)
+    assert said in ran.err
+    assert described(omendb)["version"] == 0
+
+
+# -- what is refused --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing.npy", "-c", "x"], "nothing.npy: No such file or directory"),
+        (["rows.txt", "-c", "x"], "rows.txt: needs --format, one of npy, fvecs"),
+        (["rows.npy", "-c", "x", "--format", "csv"], "--format csv: it is one of"),
+        (["-", "-c", "x"], "-: needs --format"),
+        (["rows.npy", "-c", "x", "--dim", "4"], "--dim: goes with --create"),
+        (["rows.npy", "-c", "x", "--create", "--metric", "cos"], "--metric cos: must be one of"),
+        (["rows.npy", "-c", "x", "--create", "--columns", "a"], "--columns a: must be NAME:TYPE"),
+        (["rows.npy", "-c", "x", "--create", "--columns", "a:f32"], "--columns a:f32: must be"),
+        (["rows.npy", "-c", "x", "--create", "--columns", "a:f64,a:str"], "stands there twice"),
+        (["rows.npy", "-c", "x", "--ids-from", "ids.npy"], "ids.npy: No such file"),
+        (["cut.npy", "-c", "x"], "cut.npy: truncated: 1,590 of 1,600 bytes of rows are there"),
+        (["deep.npy", "-c", "x"], "deep.npy: must be an array (rows, dimensions)"),
+        (["text.npy", "-c", "x"], "text.npy: holds <U1, not real numbers"),
+    ],
+)
+def test_what_is_asked_wrongly_is_one_line_and_code_2_without_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cut.npy").write_bytes(saved(tmp_path, vectors()).read_bytes()[:-10])
+    saved(tmp_path, np.zeros((2, 2, 2)), "deep.npy")
+    saved(tmp_path, np.array([["a"]]), "text.npy")
+    ran = Runs("ws://127.0.0.1:1/v1")("load", *arguments, code=2)
+    assert said in ran.err
+    assert ran.out == ""
+
+
+def test_a_file_of_another_dimension_or_kind_of_ids_is_refused(
+    omendb: Runs, tmp_path: Path
+) -> None:
+    omendb("create", "items", "--dim", 5, "--capacity", 10)
+    omendb("create", "texts", "--dim", 4, "--capacity", 10, "--ids", "str")
+    path = saved(tmp_path, vectors())
+    ran = omendb("load", path, "-c", "items", code=2)
+    assert "has 4 dimensions, the collection 5; 0 rows are acknowledged" in ran.err
+    ran = omendb("load", path, "-c", "texts", code=2)
+    assert "row numbers are u64, the collection's ids are str" in ran.err
+    ran = omendb("load", path, "-c", "nothing", code=1)
+    assert "there is no 'nothing' (not_found)" in ran.err
+
+
+def test_a_bad_row_is_named_with_what_went_in_before_it(omendb: Runs, tmp_path: Path) -> None:
+    array = vectors(1000)
+    array[678] = np.nan
+    path = saved(tmp_path, array)
+    omendb("create", "items", "--dim", 4, "--capacity", 1000)
+    ran = omendb("load", path, "-c", "items", code=1)
+    assert "rows.npy: row 678: a value is NaN" in ran.err
+    assert "678 rows are acknowledged" in ran.err
+    assert described(omendb)["last_seq"] == 678
+    ran = omendb("load", path, "-c", "items", "--skip-bad")
+    assert "999 rows in " in ran.out
+    assert "; 1 left out (row 678)" in ran.out
+    document = omendb("load", path, "-c", "items", "--skip-bad", "--again", "--json").document
+    assert (document["rows"], document["bad_rows"], document["error"]) == (999, 1, None)
+    assert document["bad"][0]["number"] == 678
+
+
+# -- going on ---------------------------------------------------------------------------------
+
+
+def test_a_file_is_loaded_once_unless_again_or_changed(omendb: Runs, tmp_path: Path) -> None:
+    path = saved(tmp_path, vectors())
+    arguments = ("load", path, "-c", "items", "--create", "--capacity", 1000)
+    omendb(*arguments)
+    ran = omendb(*arguments)
+    assert ran.out == "items: all 100 rows were loaded before; --again loads them once more\n"
+    assert described(omendb)["last_seq"] == 100
+    assert omendb(*arguments, "--again").out.startswith("items: 100 rows in ")
+    assert described(omendb)["last_seq"] == 200
+    saved(tmp_path, vectors(101))
+    assert omendb(*arguments).out.startswith("items: 101 rows in ")
+
+
+def test_a_producer_makes_a_pipe_resumable(omendb: Runs) -> None:
+    lines = b"".join(b'{"id": %d, "vector": [%d, 1]}\n' % (one, one) for one in range(50))
+    omendb("create", "items", "--dim", 2, "--capacity", 100)
+    flags = ("load", "-", "--format", "jsonl", "-c", "items", "--producer", "cam", "--json",
+             "--batch-rows", "10")  # fmt: skip
+    for rows, earlier in ((30, 0), (20, 30), (0, 50)):
+        data = lines if earlier else b"".join(lines.splitlines(keepends=True)[:30])
+        with serving_stdin(omendb, data, *flags) as (code, out, err):
+            assert code == 0, err
+            document = json.loads(out)
+            assert (document["rows"], document["earlier_rows"]) == (rows, earlier)
+    assert described(omendb)["last_seq"] == 50
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_load_says_what_is_in_and_goes_on_from_there(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    path = saved(tmp_path, vectors(1200))
+    with serving() as server:
+        command = [sys.executable, "-m", "omendb_ws", "load", str(path), "-c", "items", "--create",
+                   "--rate", "1000", "--json"]  # fmt: skip
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment(OMENDB_URL=server.url),
+        )  # fmt: skip
+        # Some rows are in: then it is told to end.
+        wait_for_rows(server.url, 100)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+        assert process.returncode == 130
+        [line] = err.splitlines()
+        first = json.loads(out)
+        assert f"interrupted; {first['rows']:,} rows are acknowledged" in line
+        assert "the same command goes on there" in line
+        assert 100 <= first["rows"] < 1200
+        there = json.loads(run("stats", "items", "--json", OMENDB_URL=server.url).out)
+        assert there["last_seq"] == first["rows"]
+        rest = [one for one in command[3:] if one != "--json"]
+        ran = run(*rest[:-2], "--rate", "1000", "--json", OMENDB_URL=server.url)
+        assert ran.code == 0
+        assert ran.document["earlier_rows"] == first["rows"]
+        there = json.loads(run("stats", "items", "--json", OMENDB_URL=server.url).out)
+        assert (there["last_seq"], there["rows"]) == (1200, 1200)
+
+
+def wait_for_rows(url: str, count: int) -> None:
+    """Return when the collection has rows; the feed says when."""
+    import asyncio
+
+    from omendb_ws.client import connect
+    from omendb_ws.errors import NotFound
+
+    async def wait() -> None:
+        async with asyncio.timeout(TIMEOUT_SECONDS), connect(url) as db:
+            while True:
+                try:
+                    epoch = (await db.describe("items")).epoch
+                    break
+                except NotFound:
+                    await asyncio.sleep(0.02)
+            async for rows in db.feed("items", from_seq=1, epoch=epoch):
+                if rows.to_seq >= count:
+                    return
+
+    asyncio.run(wait())
+
+
+def test_a_server_that_goes_away_is_code_3_with_what_is_in(tmp_path: Path) -> None:
+    path = saved(tmp_path, vectors(100_000))
+    with serving() as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "omendb_ws", "load", str(path), "-c", "items", "--create",
+             "--rate", "2000", "--timeout-seconds", "1"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment(OMENDB_URL=server.url),
+        )  # fmt: skip
+        wait_for_rows(server.url, 100)
+        server.send(signal.SIGKILL)
+        out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 3
+    assert out == ""
+    [line] = err.splitlines()
+    assert re.search(r"no answer within 1.0 s.*; [\d,]+ rows are acknowledged", line)
+
+
+def test_ids_come_from_an_array_or_are_the_numbers_of_the_rows(
+    omendb: Runs, tmp_path: Path
+) -> None:
+    path = saved(tmp_path, vectors(3, 2))
+    ids = saved(tmp_path, np.array(["x", "y", "z"]), "ids.npy")
+    omendb("load", path, "-c", "texts", "--create", "--ids-from", ids)
+    found = omendb("search", "texts", "--like", "y", "-k", 5, "--json").document["results"]
+    assert {one["id"] for one in found} == {"x", "z"}
+    lines = tmp_path / "rows.jsonl"
+    lines.write_text('{"id": "a", "v": [1, 2], "x": 1}\n{"id": "b", "v": [2, 1], "y": 2}\n')
+    omendb("load", lines, "-c", "n", "--create", "--ids-from", "rows", "--vector-field", "v",
+           "--fields", "id,y")  # fmt: skip
+    found = omendb("search", "n", "1,2", "--include", "metadata", "--json").document["results"]
+    assert [(one["id"], one["metadata"]) for one in found] == [
+        (0, {"id": "a"}), (1, {"id": "b", "y": 2}),
+    ]  # fmt: skip
+
+
+def test_progress_is_lines_where_there_is_no_terminal(
+    omendb: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omendb_ws.cli.progress._LINE_SECONDS", 0.0)
+    ran = omendb("load", saved(tmp_path, vectors(50_000)), "-c", "items", "--create")
+    lines = ran.err.splitlines()
+    assert len(lines) > 2
+    assert re.fullmatch(r"items: [\d,]+ rows, [\d,]+ rows/s, \d+%(, \d+:\d\d left)?", lines[-1])
+    assert os.linesep not in lines[-1]
