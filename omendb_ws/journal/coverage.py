@@ -27,3 +27,11 @@ class Coverage:
                 break
             wanted = max(wanted, last + 1)
         return wanted if wanted <= self._start_seq else None
+
+    def covered_from(self) -> int:
+        """The first seq from which on every row is covered."""
+        covered = self._start_seq + 1
+        for first, last in sorted(self._stretches, key=lambda stretch: stretch[1], reverse=True):
+            if last >= covered - 1:
+                covered = min(covered, first)
+        return covered

@@ -76,7 +76,7 @@ def read_chain(files: Files, directory: str) -> Chain:
     if not segments:
         raise Damaged("there is no segment", directory, 0)
     for segment in reversed(segments):
-        found = _open(files, segment)
+        found = opened_segment(files, segment)
         if found is not None:
             return _chain_back(files, segments, found)
         _refuse_claims(files, segment, is_first=segment is segments[0])
@@ -91,7 +91,7 @@ def _chain_back(files: Files, segments: list[Segment], last: Opened) -> Chain:
         segment = by_number.get(number)
         if segment is None:
             break
-        found = _open(files, segment)
+        found = opened_segment(files, segment)
         if found is None:
             raise Damaged("its opening is not what was written", segment.path, 0)
         if found.size < end:
@@ -102,7 +102,7 @@ def _chain_back(files: Files, segments: list[Segment], last: Opened) -> Chain:
     return Chain(tuple(reversed(opened)), strays)
 
 
-def _open(files: Files, segment: Segment) -> Opened | None:
+def opened_segment(files: Files, segment: Segment) -> Opened | None:
     """The segment with its opening; None if that is not valid."""
     fd = _attempt(lambda: files.open(segment.path), segment)
     try:
@@ -161,12 +161,24 @@ def _attempt(action: Callable[[], T], segment: Segment) -> T:
 class Reader:
     """Reads a log's changes in order. ``end`` and the rest below it are known once that is done.
 
-    ``progress`` counts as it goes. ``tracker`` stands behind the last change.
+    ``progress`` counts as it goes. ``tracker`` stands behind the last change. For repairs: a
+    ``part`` of the log is a chain of its own, which ends at ``part_end`` if that is given, and rows
+    may be missing.
     """
 
-    def __init__(self, files: Files, directory: str, limits: WindowLimits) -> None:
+    def __init__(
+        self,
+        files: Files,
+        directory: str,
+        limits: WindowLimits,
+        *,
+        part: Chain | None = None,
+        part_end: int | None = None,
+    ) -> None:
         self._files = files
-        self.chain = read_chain(files, directory)
+        self._part_end = part_end
+        self._is_part = part is not None
+        self.chain = part or read_chain(files, directory)
         first, last = self.chain.opened[0].opening, self.chain.last.opening
         self.facts = last.facts
         self.missing_to = last.missing_to
@@ -189,11 +201,17 @@ class Reader:
         for one, after in pairwise(opened):
             assert after.opening.previous is not None
             yield from self._segment(one, after.opening.previous[1])
-        yield from self._segment(self.chain.last, None)
+        yield from self._segment(self.chain.last, self._part_end)
+        if self._is_part:
+            return
         gap = self._coverage.first_gap(self.tracker.first_seq, self.missing_to)
         if gap is not None:
             first = self.chain.opened[0].segment
             raise Damaged(f"rows from seq {gap} on stood in a segment before it", first.path, 0)
+
+    def covered_from(self) -> int:
+        """The first seq from which on the log holds every row of its window."""
+        return max(self.tracker.first_seq, self._coverage.covered_from())
 
     def _segment(self, one: Opened, end: int | None) -> Iterator[Logged]:
         """The changes of a segment; ``end`` is where it must end, None for the last one."""

@@ -16,9 +16,10 @@ from dataclasses import replace
 
 from .appender import Appender, Plan, storage_error
 from .files import Files, read_all, sync_all, write_all
+from .inspecting import segment_of
 from .interface import Facts
-from .recovery import Reader
-from .segments import discard
+from .recovery import Chain, Reader
+from .segments import discard, set_aside
 
 
 def new_epoch() -> str:
@@ -63,8 +64,7 @@ def reopen(
         ],
     )
     appender = Appender(files, directory, plan, reader.tracker, seconds)
-    for segment in chain.strays:
-        discard(files, segment)
+    _clear_strays(files, chain)
     if not reader.has_changes:
         discard(files, last.segment)
     return appender
@@ -85,3 +85,18 @@ def _settle_end(files: Files, reader: Reader) -> None:
             files.close(fd)
     except OSError as error:
         raise storage_error("cut the end of", error) from error
+
+
+def _clear_strays(files: Files, chain: Chain) -> None:
+    """Take away what was being made or dropped; keep what a repair gave up, beside the log."""
+    first = chain.opened[0].segment.number
+    for segment in chain.strays:
+        report = segment_of(files, segment)
+        holds_something = report.problem or report.held.rows or report.held.changes
+        if segment.number < first or not holds_something:
+            discard(files, segment)
+            continue
+        try:
+            set_aside(files, segment)
+        except OSError:
+            continue  # it is passed over, and tried again at the next start

@@ -16,6 +16,8 @@ from typing import Final
 
 from .files import Files, sync_all
 
+#: What is put behind the name of a file that was given up in a repair.
+DAMAGED_SUFFIX: Final = ".damaged"
 _NAME: Final = re.compile(r"(\d{10})-([0-9a-f]{16})\.log")
 
 
@@ -70,6 +72,11 @@ def discard(files: Files, segment: Segment) -> None:
         files.remove(segment.path)
     except OSError:
         return
+
+
+def set_aside(files: Files, segment: Segment) -> None:
+    """Keep a segment's file, but not as a part of the log."""
+    files.rename(segment.path, segment.path + DAMAGED_SUFFIX)
 
 
 def segment_bytes_for(window_bytes: int) -> int:

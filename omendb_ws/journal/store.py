@@ -20,19 +20,22 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote, unquote
 
-from omendb_core.errors import OmenError, Unavailable, Unsupported
+from omendb_core.errors import Exists, OmenError, Unavailable, Unsupported
 from omendb_core.replay import Checkpoint
 from omendb_core.types import Definition, WindowLimits
 
 from .appender import Appender, Plan, storage_error
+from .backups import remove_log, restore, verify
 from .files import Files, LocalFiles
 from .interface import Facts, Log, Logged, Progress, Recovery, Settle, Stored, Torn
 from .machine import boot_id
 from .recovery import Reader
 from .reopening import reopen
+from .repairing import Repair, apply_repair
 from .rewriting import row_bytes
 from .segments import segment_bytes_for
 from .tracker import Tracker
@@ -77,8 +80,7 @@ class LocalStore:
 
     def create(self, facts: Facts, limits: WindowLimits, settle: Settle) -> Log:
         """See Store."""
-        names = (quote(facts.tenant, safe=""), quote(facts.name, safe=""), secrets.token_hex(8))
-        key = "+".join(names)
+        key = _new_key(facts)
         made, final = self.path(key + _NEW), self.path(key)
         plan = Plan(facts, self.boot_id, log_segment_bytes(facts.definition))
         tracker = Tracker(facts.definition, limits, Checkpoint())
@@ -90,8 +92,8 @@ class LocalStore:
                     self.files.rename(made, final)
                     self.files.sync_directory(self.data_dir)
         except OmenError:
-            self._take_away(made)
-            self._take_away(final)
+            remove_log(self.files, made)
+            remove_log(self.files, final)
             raise
         appender.moved(final)
         return self.log(Stored(key, facts.tenant, facts.name), appender, settle)
@@ -102,7 +104,42 @@ class LocalStore:
         with _storage_errors("drop"):
             self.files.rename(self.path(stored.key), gone)
             self.files.sync_directory(self.data_dir)
-        self._take_away(gone)
+        remove_log(self.files, gone)
+
+    def repair(self, repair: Repair) -> Facts:
+        """``repairing.apply_repair`` for a log of this store; its facts, with the new epoch."""
+        segment_bytes = log_segment_bytes(repair.facts.definition)
+        return apply_repair(self.files, repair, self.boot_id, segment_bytes, self._seconds)
+
+    def restore(
+        self,
+        backup: str,
+        limits: WindowLimits,
+        tenant: str | None = None,
+        name: str | None = None,
+    ) -> Facts:
+        """A new collection out of a backup, under its own names where none are given; its facts.
+
+        Raises Exists, Damaged if the backup is, StorageFull or StorageFailed.
+        """
+        found = verify(self.files, backup, limits).facts
+        facts = replace(found, tenant=tenant or found.tenant, name=name or found.name)
+        if any((one.tenant, one.name) == (facts.tenant, facts.name) for one in self.stored()):
+            raise Exists(f"collection: there is a {facts.name!r} already")
+        key = _new_key(facts)
+        made = self.path(key + _NEW)
+        segment_bytes = log_segment_bytes(facts.definition)
+        try:
+            facts = restore(
+                self.files, backup, made, facts, limits, self.boot_id, segment_bytes, self._seconds
+            )
+            with _storage_errors("restore"):
+                self.files.rename(made, self.path(key))
+                self.files.sync_directory(self.data_dir)
+        except OmenError:
+            remove_log(self.files, made)
+            raise
+        return facts
 
     def close(self) -> None:
         """See Store."""
@@ -126,16 +163,7 @@ class LocalStore:
         """Take away what was never finished, and what was dropped."""
         for name in self.files.list(self.data_dir):
             if name.endswith((_NEW, _GONE)) and _KEY.fullmatch(name.rsplit(".", 1)[0]):
-                self._take_away(self.path(name))
-
-    def _take_away(self, directory: str) -> None:
-        """Remove a directory of segments; what stays goes at the next start."""
-        try:
-            for name in self.files.list(directory):
-                self.files.remove(os.path.join(directory, name))
-            self.files.remove_directory(directory)
-        except OSError:
-            return
+                remove_log(self.files, self.path(name))
 
 
 class LocalRecovery:
@@ -174,6 +202,11 @@ def stored_in(files: Files, data_dir: str) -> list[Stored]:
 def log_segment_bytes(definition: Definition) -> int:
     """How large the segments of a collection's log are."""
     return segment_bytes_for(definition.capacity * row_bytes(definition))
+
+
+def _new_key(facts: Facts) -> str:
+    names = (quote(facts.tenant, safe=""), quote(facts.name, safe=""), secrets.token_hex(8))
+    return "+".join(names)
 
 
 @contextmanager
