@@ -7,7 +7,8 @@
 #define OMENDB_CANDIDATES_H
 
 #include "bounds.h"
-#include "lanes.h"
+#include "keys.h"
+#include "rows_of.h"
 
 typedef struct {
     uint32_t slot;
@@ -15,25 +16,14 @@ typedef struct {
 } omendb_candidate;
 
 typedef struct {
-    size_t k;
     float min_score;
     float threshold; /* rows that score less are out */
-    float *best;     /* [k] the best lower bounds so far, the least of them first (a heap) */
-    size_t held;     /* of best */
+    best_keys best;  /* the k best lower bounds so far, and no ages */
     omendb_candidate *list;
     size_t count, room;
     size_t most;     /* more entries than this, and the query is given up; */
     size_t patience; /* so it is when so many more rows have been offered */
 } omendb_candidates;
-
-/* What the rows of a ring are, to be scored and ordered. */
-typedef struct {
-    const omendb_lanes *lanes;
-    const float *vectors; /* [slots][dim] */
-    size_t slots, dim;
-    size_t oldest; /* the slot that the next row will overwrite: ages are counted from it */
-    bool is_l2;
-} omendb_rows;
 
 /* For the k best of so many rows, k at least 1. False if there is no memory; candidates_free in any
  * case. */
@@ -45,6 +35,10 @@ typedef enum { KEPT, GIVEN_UP, NO_MEMORY } omendb_offered;
 /* Take a row into account. GIVEN_UP: the bounds tell too few rows apart, or there are too many. */
 omendb_offered candidates_offer(
     omendb_candidates *candidates, size_t slot, omendb_interval score);
+
+/* Write rows by their sorted keys as slots and scores; how many. */
+int64_t candidates_write(
+    const omendb_rows *rows, const uint64_t *keys, size_t count, int64_t *slots, float *scores);
 
 /* Score what is left; the best k at most, in order, into slots and scores; how many, or -1 if there
  * is no memory. */

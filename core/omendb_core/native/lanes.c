@@ -3,46 +3,56 @@
 
 #include <math.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #define LANES 8
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* SSE2, NEON, or whatever the compiler takes for granted. */
 #define WIDTH 2
+#define WIDEN(p) ((wide_portable){(p)[0], (p)[1]})
 #define TARGET
 #define NAME(what) what##_portable
 #include "lanes_body.h"
 #undef WIDTH
+#undef WIDEN
 #undef TARGET
 #undef NAME
 
 static const omendb_lanes portable = {
-    "portable", score_portable, norm_portable, divide_portable, largest_portable,
+    "portable", score_portable, score_tile_portable, norm_portable, divide_portable, largest_portable,
 };
 
 #if defined(__x86_64__)
 
+/* By instructions' names, as gcc 12 makes five of a __builtin_convertvector of this width. */
 #define WIDTH 4
+#define WIDEN(p) ((wide_avx2)_mm256_cvtps_pd(_mm_loadu_ps(p)))
 #define TARGET __attribute__((target("avx2")))
 #define NAME(what) what##_avx2
 #include "lanes_body.h"
 #undef WIDTH
+#undef WIDEN
 #undef TARGET
 #undef NAME
 
 #define WIDTH 8
+#define WIDEN(p) ((wide_avx512)_mm512_cvtps_pd(_mm256_loadu_ps(p)))
 #define TARGET __attribute__((target("avx512f,avx512dq,avx512vl")))
 #define NAME(what) what##_avx512
 #include "lanes_body.h"
 #undef WIDTH
+#undef WIDEN
 #undef TARGET
 #undef NAME
 
 static const omendb_lanes avx2 = {
-    "avx2", score_avx2, norm_avx2, divide_avx2, largest_avx2,
+    "avx2", score_avx2, score_tile_avx2, norm_avx2, divide_avx2, largest_avx2,
 };
 static const omendb_lanes avx512 = {
-    "avx512", score_avx512, norm_avx512, divide_avx512, largest_avx512,
+    "avx512", score_avx512, score_tile_avx512, norm_avx512, divide_avx512, largest_avx512,
 };
 
 const omendb_lanes *omendb_lanes_named(const char *name)

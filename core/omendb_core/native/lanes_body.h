@@ -1,15 +1,20 @@
 /* The eight lanes in registers of WIDTH float64, compiled once for each instruction set.
  *
- * Included by lanes.c with WIDTH (2, 4 or 8), TARGET (a function attribute, or empty) and
- * NAME(what) set. The order of additions is the same whatever the width: lane j only ever meets
- * lane j, and fold takes the lanes apart by number. A product of float32 numbers is exact in
- * float64, so only the additions (and the squared difference) round.
+ * Included by lanes.c with WIDTH (2, 4 or 8), TARGET (a function attribute, or empty), NAME(what) and
+ * WIDEN(p) (WIDTH float32 at any address as float64) set. The order of additions is the same
+ * whatever the width: lane j only ever meets lane j, and fold takes the lanes apart by number. A
+ * product of float32 numbers is exact in float64, so only the additions (and the squared difference)
+ * round.
  */
 
 #define PARTS (LANES / WIDTH)
+/* Of rows and of queries whose sums the registers hold. */
+#define SUB (WIDTH / 2)
 
 typedef float NAME(narrow) __attribute__((vector_size(4 * WIDTH)));
 typedef double NAME(wide) __attribute__((vector_size(8 * WIDTH)));
+typedef double NAME(four) __attribute__((vector_size(32)));
+typedef double NAME(two) __attribute__((vector_size(16)));
 typedef struct {
     NAME(wide) part[PARTS];
 } NAME(lanes);
@@ -17,11 +22,8 @@ typedef struct {
 /* Elements p[0 .. 7] as float64; rows may stand at any address. */
 TARGET ALWAYS_INLINE void NAME(load)(const float *p, NAME(lanes) *out)
 {
-    for (int i = 0; i < PARTS; i++) {
-        NAME(narrow) values;
-        memcpy(&values, p + i * WIDTH, sizeof values);
-        out->part[i] = __builtin_convertvector(values, NAME(wide));
-    }
+    for (int i = 0; i < PARTS; i++)
+        out->part[i] = WIDEN(p + i * WIDTH);
 }
 
 /* The last count < 8 elements, zero-padded. */
@@ -34,9 +36,16 @@ TARGET ALWAYS_INLINE void NAME(load_last)(const float *p, size_t count, NAME(lan
 
 TARGET ALWAYS_INLINE double NAME(fold)(const NAME(lanes) *sums)
 {
-    double l[LANES];
-    memcpy(l, sums, sizeof l);
-    return ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
+    /* Halves onto each other: ((0+4)+(2+6)) and ((1+5)+(3+7)) are the last two. */
+    NAME(four) low, high;
+    memcpy(&low, sums, sizeof low);
+    memcpy(&high, (const char *)sums + sizeof low, sizeof high);
+    low += high;
+    NAME(two) left, right;
+    memcpy(&left, &low, sizeof left);
+    memcpy(&right, (const char *)&low + sizeof left, sizeof right);
+    left += right;
+    return left[0] + left[1];
 }
 
 TARGET ALWAYS_INLINE void NAME(add_products)(
@@ -96,6 +105,66 @@ TARGET static float NAME(score)(int is_l2, const float *x, const float *q, size_
     return (float)sum + 0.0f;
 }
 
+/* Elements i … i + 7 of SUB rows and SUB queries into their sums. */
+TARGET ALWAYS_INLINE void NAME(add_pairs)(
+    int is_l2, const NAME(lanes) *x, const NAME(lanes) *q, NAME(lanes) (*sums)[SUB])
+{
+#pragma GCC unroll 4
+    for (int a = 0; a < SUB; a++)
+#pragma GCC unroll 4
+        for (int b = 0; b < SUB; b++) {
+            if (is_l2)
+                NAME(add_squares)(&x[b], &q[a], &sums[a][b]);
+            else
+                NAME(add_products)(&x[b], &q[a], &sums[a][b]);
+        }
+}
+
+/* Scores of SUB rows and SUB queries, whose sums stay in registers. */
+TARGET ALWAYS_INLINE void NAME(score_pairs)(
+    const int is_l2, const float *const *x, const float *const *q, size_t dim,
+    float (*scores)[LANES_TILE])
+{
+    NAME(lanes) sums[SUB][SUB] = {0}, left[SUB], right[SUB];
+    size_t i = 0;
+    for (; i + LANES <= dim; i += LANES) {
+#pragma GCC unroll 4
+        for (int a = 0; a < SUB; a++) {
+            NAME(load)(x[a] + i, &left[a]);
+            NAME(load)(q[a] + i, &right[a]);
+        }
+        NAME(add_pairs)(is_l2, left, right, sums);
+    }
+    if (i < dim) {
+        for (int a = 0; a < SUB; a++) {
+            NAME(load_last)(x[a] + i, dim - i, &left[a]);
+            NAME(load_last)(q[a] + i, dim - i, &right[a]);
+        }
+        NAME(add_pairs)(is_l2, left, right, sums);
+    }
+    for (int a = 0; a < SUB; a++)
+        for (int b = 0; b < SUB; b++) {
+            double sum = NAME(fold)(&sums[a][b]);
+            scores[a][b] = (float)(is_l2 ? -sum : sum) + 0.0f;
+        }
+}
+
+TARGET static void NAME(score_tile)(
+    int is_l2, const float *const *x, const float *const *q, size_t dim,
+    float (*scores)[LANES_TILE])
+{
+    for (int a = 0; a < LANES_TILE; a += SUB)
+        for (int b = 0; b < LANES_TILE; b += SUB) {
+            float part[SUB][LANES_TILE];
+            if (is_l2)
+                NAME(score_pairs)(1, x + b, q + a, dim, part);
+            else
+                NAME(score_pairs)(0, x + b, q + a, dim, part);
+            for (int i = 0; i < SUB; i++)
+                memcpy(scores[a + i] + b, part[i], SUB * sizeof **part);
+        }
+}
+
 TARGET static double NAME(norm)(const float *x, size_t dim)
 {
     return sqrt(NAME(dot)(x, x, dim));
@@ -134,3 +203,4 @@ TARGET static int32_t NAME(largest)(const float *x, size_t dim)
 }
 
 #undef PARTS
+#undef SUB

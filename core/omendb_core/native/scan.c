@@ -8,9 +8,11 @@
  * Queries take part in a pass: those whose masks hold most groups of 16 rows together, the others
  * with those of the same mask, over the groups that this holds.
  *
- * A query of which the bounds tell too little is given up: the caller answers it in another way.
+ * A query of which the bounds tell too little is given up here: every row is scored for it.
  */
 #include "scan.h"
+
+#include "exhaustive.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -112,7 +114,7 @@ static bool get_memory(Work *work)
 static void plan(Work *work)
 {
     const omendb_scan *scan = work->scan;
-    size_t groups = (scan->used + GROUP_ROWS - 1) / GROUP_ROWS, place = 0;
+    size_t groups = (scan->rows.used + GROUP_ROWS - 1) / GROUP_ROWS, place = 0;
     for (size_t mask = 0; mask < scan->mask_count; mask++) {
         size_t asking = 0;
         for (size_t i = 0; i < scan->count; i++)
@@ -184,7 +186,7 @@ static Cursor start_of(const Work *work, size_t first, size_t stop)
 {
     const omendb_scan *scan = work->scan;
     Cursor cursor = {.work = work, .first = first, .stop = stop};
-    cursor.words = cursor.left = (scan->used + TILE_ROWS - 1) / TILE_ROWS;
+    cursor.words = cursor.left = (scan->rows.used + TILE_ROWS - 1) / TILE_ROWS;
     cursor.word = (scan->rows.oldest + scan->rows.slots - 1) % scan->rows.slots / TILE_ROWS;
     return cursor;
 }
@@ -373,19 +375,56 @@ static bool all_passes(Work *work)
     return true;
 }
 
+/* Have every row scored for the seekers that were given up. False if there is no memory. */
+static bool be_thorough(Work *work)
+{
+    const omendb_scan *scan = work->scan;
+    size_t count = 0;
+    omendb_thorough *queries = NULL;
+    for (size_t i = 0; i < scan->count; i++)
+        count += work->seekers[i].given_up;
+    *scan->thorough = count;
+    if (count == 0)
+        return true;
+    if ((queries = malloc(count * sizeof *queries)) == NULL)
+        return false;
+    count = 0;
+    for (size_t i = 0; i < scan->count; i++) {
+        Seeker *seeker = &work->seekers[i];
+        if (!seeker->given_up)
+            continue;
+        seeker->candidates.best.held = 0;
+        queries[count++] = (omendb_thorough){
+            .query = scan->queries + seeker->asked * scan->rows.dim,
+            .mask = mask_at(scan, seeker->mask),
+            .floor = seeker->candidates.min_score,
+            .best = seeker->candidates.best,
+        };
+    }
+    score_every_row(&scan->rows, queries, count);
+    for (size_t i = 0, next = 0; i < scan->count; i++)
+        if (work->seekers[i].given_up)
+            work->seekers[i].candidates.best = queries[next++].best;
+    free(queries);
+    return true;
+}
+
 static int64_t decide(Work *work)
 {
     const omendb_scan *scan = work->scan;
     int64_t total = 0;
     for (size_t asked = 0; asked < scan->count; asked++) {
         Seeker *seeker = &work->seekers[work->order[asked]];
+        int64_t *slots = scan->slots + total, found;
+        float *scores = scan->scores + total;
         if (seeker->given_up) {
-            scan->counts[asked] = GIVEN_UP_COUNT;
-            continue;
+            best_keys *best = &seeker->candidates.best;
+            sort_descending(best->keys, best->held);
+            found = candidates_write(&scan->rows, best->keys, best->held, slots, scores);
+        } else {
+            const float *query = scan->queries + asked * scan->rows.dim;
+            found = candidates_decide(&seeker->candidates, &scan->rows, query, slots, scores);
         }
-        const float *query = scan->queries + asked * scan->shadow.dim;
-        int64_t found = candidates_decide(
-            &seeker->candidates, &scan->rows, query, scan->slots + total, scan->scores + total);
         if (found < 0)
             return -1;
         scan->counts[asked] = (uint32_t)found;
@@ -404,7 +443,7 @@ int64_t omendb_top_k(const omendb_scan *scan)
         for (size_t i = 0; i < scan->count && fine; i++)
             fine = prepare(&work, i);
     }
-    if (fine && all_passes(&work))
+    if (fine && all_passes(&work) && be_thorough(&work))
         total = decide(&work);
     free_work(&work);
     return total;

@@ -5,14 +5,10 @@
 #include "candidates.h"
 #include "tiles.h"
 
-/* What a count says of a query that the shadow tells too little about. */
-#define GIVEN_UP_COUNT UINT32_MAX
-
 typedef struct {
     const omendb_kernel *kernel;
     omendb_shadow shadow;
     omendb_rows rows;
-    size_t used;          /* slots written so far */
     const float *queries; /* [count][dim] */
     size_t count;
     const int64_t *k;         /* [count] */
@@ -23,6 +19,7 @@ typedef struct {
     uint32_t *counts;         /* out [count] */
     int64_t *slots;           /* out [sum of k], query after query */
     float *scores;            /* out [sum of k] */
+    size_t *thorough;         /* out: for how many queries every row was scored */
 } omendb_scan;
 
 /* Answer; the number of rows in slots and scores, or -1 if there is no memory. */

@@ -117,7 +117,7 @@ static bool take_question(
         PyErr_SetString(PyExc_ValueError, "vectors, queries: of another shape than the shadow");
         return false;
     }
-    scan->used = last_seq < capacity ? (size_t)last_seq : capacity;
+    scan->rows.used = last_seq < capacity ? (size_t)last_seq : capacity;
     scan->rows.vectors = vectors.data;
     scan->rows.slots = capacity;
     scan->rows.dim = dim;
@@ -138,7 +138,8 @@ static bool take_question(
 }
 
 /* top_k(kernel, lanes, codes, factors, centre, metric, vectors, last_seq, queries, k, min_scores, masks,
- * mask_of, counts, slots, scores) -> how many slots and scores were written. */
+ * mask_of, counts, slots, scores) -> how many slots and scores were written, and for how many of the
+ * queries every row was scored. */
 PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     const char *kernel, *lanes;
@@ -148,6 +149,7 @@ PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
     taken_arrays taken = {0};
     omendb_scan scan = {0};
     int64_t total = -1;
+    size_t thorough = 0;
     if (!PyArg_ParseTuple(
             arguments, "ssOOOiOKOOOOOOOO", &kernel, &lanes, &codes, &factors, &centre, &metric,
             &objects[0], &last_seq, &objects[1], &objects[2], &objects[3], &objects[4], &objects[5],
@@ -165,9 +167,11 @@ PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
         give_back(&taken);
         return NULL;
     }
-    PyThreadState *state = let_go_for((Py_ssize_t)(scan.used * scan.shadow.dim));
+    PyThreadState *state = let_go_for((Py_ssize_t)(scan.rows.used * scan.shadow.dim));
+    scan.thorough = &thorough;
     total = omendb_top_k(&scan);
     come_back(state);
     give_back(&taken);
-    return total < 0 ? PyErr_NoMemory() : PyLong_FromLongLong(total);
+    return total < 0 ? PyErr_NoMemory()
+                     : Py_BuildValue("nn", (Py_ssize_t)total, (Py_ssize_t)thorough);
 }
