@@ -2,7 +2,7 @@
 
     python -m load_tests.bench_scan [--rows 100000] [--dim 128] [--k 10] [--metric cosine]
     python -m load_tests.bench_scan --masks      searches of which a filter leaves a part
-    python -m load_tests.bench_scan --hard       data that is hard for someone (tests/core/hard_data)
+    python -m load_tests.bench_scan --hard       data that is hard (tests/core/hard_data.py)
 
 Prints microseconds a query, all included: the median of some rounds in which the kernels take turns
 (the machine may be noisy), and how many times faster than the reference that is.
@@ -71,9 +71,7 @@ def normal(rng: np.random.Generator, metric: Metric, count: int, dim: int) -> F3
 
 def batches(options: argparse.Namespace, rng: np.random.Generator) -> None:
     names = scan.names()
-    asked = Asked(
-        options.metric, normal(rng, options.metric, options.rows, options.dim), options.k
-    )
+    asked = Asked(options.metric, normal(rng, options.metric, options.rows, options.dim), options.k)
     print("batch " + "".join(f"{name:>18}" for name in names))
     for batch in options.batches or BATCHES:
         queries = normal(rng, options.metric, batch, options.dim)
@@ -83,9 +81,7 @@ def batches(options: argparse.Namespace, rng: np.random.Generator) -> None:
 
 
 def masks(options: argparse.Namespace, rng: np.random.Generator) -> None:
-    asked = Asked(
-        options.metric, normal(rng, options.metric, options.rows, options.dim), options.k
-    )
+    asked = Asked(options.metric, normal(rng, options.metric, options.rows, options.dim), options.k)
     ring, best = asked.ring, scan.names()[0]
     print("batch  rows left   of the scan of all rows")
     for batch in options.batches or BATCHES:
