@@ -22,6 +22,7 @@ def first_duplicate(ids: U64, salts: U64) -> int: ...
 def append(
     lanes: str,
     ring: tuple[F32, F32, U64, I64],
+    shadow: tuple[U8, F32, F32, int] | None,
     table: tuple[U64, U32, U64] | None,
     first: int,
     time: int,

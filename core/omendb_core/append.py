@@ -42,6 +42,7 @@ def _in_one_call(ring: Ring, ids: TableIds | AutoIds, times_us: I64, change: Add
     evicted, replaced = native.compiled.append(
         native.lanes,
         (ring.vectors, ring.norms, ring.live_words, times_us),
+        None if ring.shadow is None else ring.shadow.arrays,
         table,
         ring.last_seq % ring.capacity,
         change.time_us,

@@ -112,23 +112,22 @@ class Ring:
             self.norms[start:stop] = _norms(part)
             _set_range(self.live_words, start, stop)
             taken += stop - start
+        self._shade(pieces)
         self.took(len(vectors), 0)
         return _slots_in(pieces)
 
     def took(self, came: int, left: int) -> None:
-        """So many rows were written as the next seqs, and so many killed, by ``native.append``."""
-        pieces = self._pieces(self.last_seq + 1, came)
+        """So many rows were written as the next seqs, and so many killed."""
         self.last_seq += came
         self.rows += came - left
-        self._shade(pieces)
+        if self.shadow is not None:
+            self.shadow.note_written(came, self.vectors[: self.used])
 
     def _shade(self, pieces: Sequence[tuple[int, int]]) -> None:
         """Keep what was written to ranges of slots in the shadow too."""
-        if self.shadow is None:
-            return
-        for start, stop in pieces:
-            self.shadow.write(start, self.vectors[start:stop])
-        self.shadow.note_written(sum(b - a for a, b in pieces), self.vectors[: self.used])
+        if self.shadow is not None:
+            for start, stop in pieces:
+                self.shadow.write(start, self.vectors[start:stop])
 
     def restore(self, slots: I64, vectors: F32) -> None:
         """Copy rows of seqs up to ``last_seq`` in that a log brings late; their slots are dead."""
@@ -137,6 +136,8 @@ class Ring:
         np.bitwise_or.at(self.live_words, slots >> 6, np.uint64(1) << (slots & 63).view(np.uint64))
         self.rows += len(slots)
         self._shade([(slot, slot + 1) for slot in slots.tolist()])
+        if self.shadow is not None:
+            self.shadow.note_written(len(slots), self.vectors[: self.used])
 
     def kill(self, slots: I64) -> None:
         """Clear the live bits of ``slots``, which are live and distinct."""

@@ -58,6 +58,11 @@ class Shadow:
         row_bytes = _steps(dim) * _STEP_DIMS + _FACTORS * 4
         return _groups(capacity) * _GROUP_ROWS * row_bytes + 2 * ALIGNMENT_BYTES + 4 * dim
 
+    @property
+    def arrays(self) -> tuple[U8, F32, F32, int]:
+        """What ``native.append`` writes to."""
+        return self.codes, self.factors, self.centre, self.metric_code
+
     def write(self, first: int, rows: F32) -> None:
         """Keep ``rows`` float32 (n, dim) for the slots from ``first`` on."""
         native.compiled.shadow_write(

@@ -11,6 +11,7 @@ from omendb_core.append import append
 from omendb_core.change import AddChange
 from omendb_core.ids import RowIds, make_ids
 from omendb_core.ring import Ring
+from omendb_core.shadow import Shadow
 from omendb_core.types import F32, I64, U64, IdKind
 
 from tests.core.variants import NUMPY, VARIANTS, computing_with
@@ -26,7 +27,7 @@ class Rows:
     def __init__(self, variant: str, kind: IdKind, capacity: int) -> None:
         self.variant = variant
         with computing_with(variant):
-            self.ring = Ring(capacity, DIM)
+            self.ring = Ring(capacity, DIM, Shadow(capacity, DIM, "cosine"))
             self.ids: RowIds = make_ids(kind, self.ring)
         self.times_us: I64 = np.zeros(capacity, np.int64)
 
@@ -46,9 +47,11 @@ class Rows:
     def state(self) -> list[object]:
         ring = self.ring
         live = ring.live_slots(1, ring.last_seq)
+        assert ring.shadow is not None
         return [
             ring.last_seq, ring.first_seq, ring.rows, ring.live_words.tolist(), live.tolist(),
             self.ids.of(live), ring.vectors.tobytes(), self.times_us.tolist(),
+            ring.shadow.codes.tobytes(), ring.shadow.factors.tobytes(),
         ]  # fmt: skip
 
 

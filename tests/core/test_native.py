@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from omendb_core import native, score
+from omendb_core.memory import aligned_zeros
 from omendb_core.types import F32, Metric
 
 from tests.core import hard_data
@@ -92,6 +93,8 @@ KEYS = np.zeros(4, np.uint64)
 PLACES = np.zeros(10, np.uint32)
 SALTS = np.zeros(3, np.uint64)
 TABLE = (KEYS, PLACES, SALTS)
+CODES = aligned_zeros((4, 2, 16, 4), np.uint8)
+FACTORS = aligned_zeros((4, 3, 16), np.float32)
 RING = (np.zeros((4, 8), np.float32), np.zeros(4, np.float32), KEYS[:1], np.zeros(4, np.int64))
 
 
@@ -109,16 +112,21 @@ RING = (np.zeros((4, 8), np.float32), np.zeros(4, np.float32), KEYS[:1], np.zero
         ("ids_remove", (TABLE, WHICH - 1), "slots"),
         ("ids_remove", (TABLE, WHICH + 4), "slots"),
         ("first_duplicate", (KEYS, KEYS), "salts"),
-        ("append", ("portable", RING, None, 4, 0, ROWS, None), "rows"),
-        ("append", ("portable", RING, None, -1, 0, ROWS, None), "rows"),
-        ("append", ("portable", RING, None, 0, 0, np.ones((5, 8), np.float32), None), "rows"),
-        ("append", ("portable", RING, None, 0, 0, np.ones((1, 7), np.float32), None), "rows"),
-        ("append", ("portable", RING, TABLE, 0, 0, ROWS, KEYS[:3]), "ids"),
-        ("append", ("portable", RING, (PLACES.view(np.uint64), PLACES, SALTS), 0, 0, ROWS, KEYS),
-         "table"),
-        ("append", ("portable", (*RING[:2], RING[2][:0], RING[3]), None, 0, 0, ROWS, None), "live"),
-        ("append", ("portable", (RING[0], np.zeros(3, np.float32), *RING[2:]), None, 0, 0, ROWS,
-                    None), "times"),
+        ("append", ("portable", RING, None, None, 4, 0, ROWS, None), "rows"),
+        ("append", ("portable", RING, None, None, -1, 0, ROWS, None), "rows"),
+        ("append", ("portable", RING, None, None, 0, 0, np.ones((5, 8), np.float32), None), "rows"),
+        ("append", ("portable", RING, None, None, 0, 0, np.ones((1, 7), np.float32), None), "rows"),
+        ("append", ("portable", RING, None, TABLE, 0, 0, ROWS, KEYS[:3]), "ids"),
+        ("append", ("portable", RING, None, (PLACES.view(np.uint64), PLACES, SALTS), 0, 0, ROWS,
+                    KEYS), "table"),
+        ("append", ("portable", RING, (CODES[:2], FACTORS, ROWS[0], False), None, 0, 0, ROWS, None),
+         "codes"),
+        ("append", ("portable", RING, (CODES, FACTORS, ROWS[0, :6], False), None, 0, 0, ROWS, None),
+         "centre"),
+        ("append", ("portable", (*RING[:2], RING[2][:0], RING[3]), None, None, 0, 0, ROWS, None),
+         "live"),
+        ("append", ("portable", (RING[0], np.zeros(3, np.float32), *RING[2:]), None, None, 0, 0,
+                    ROWS, None), "times"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_a_ring_or_a_table_is_refused_and_changes_nothing(
@@ -126,7 +134,7 @@ def test_what_does_not_fit_a_ring_or_a_table_is_refused_and_changes_nothing(
 ) -> None:
     with pytest.raises((TypeError, ValueError, IndexError), match=message):
         getattr(native.compiled, name)(*arguments)
-    assert not any(array.any() for array in (*TABLE, *RING))
+    assert not any(array.any() for array in (*TABLE, *RING, CODES, FACTORS))
 
 
 def test_an_unknown_arithmetic_is_refused() -> None:

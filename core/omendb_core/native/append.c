@@ -1,9 +1,11 @@
 /* One add in one call: what it overwrites and replaces leaves, its rows come. See append.py. */
 #include "id_arrays.h"
 #include "rows.h"
+#include "shadow_arrays.h"
 
 typedef struct {
     ring_rows ring;
+    omendb_shadow shadow;
     row_array rows;
     array ids; /* no data: the rows have none in a table */
     id_table table;
@@ -57,24 +59,47 @@ static bool take_ring(taken_arrays *taken, PyObject *arrays, ring_rows *ring)
     return true;
 }
 
-/* append(lanes, ring, table, first, time, rows, ids) -> (evicted, replaced), bytes of int64 slots.
+/* (codes, factors, centre, metric) or None. */
+static bool take_ring_shadow(taken_arrays *taken, PyObject *arrays, addition *add)
+{
+    PyObject *codes, *factors, *centre;
+    int metric;
+    if (arrays == Py_None)
+        return true;
+    if (!PyArg_ParseTuple(arrays, "OOOi", &codes, &factors, &centre, &metric)
+        || !take_shadow(
+            taken, codes, factors, centre, (Py_ssize_t)add->ring.capacity, metric, &add->shadow))
+        return false;
+    if (add->shadow.dim != add->ring.dim) {
+        PyErr_SetString(PyExc_ValueError, "centre: of other dimensions than the ring");
+        return false;
+    }
+    add->ring.shadow = &add->shadow;
+    return true;
+}
+
+/* append(lanes, ring, shadow, table, first, time, rows, ids)
+ *     -> (evicted, replaced), bytes of int64 slots.
  *
- * ring: (vectors, norms, live_words, times); table: (keys, places, salts) and ids uint64 (n,), or
- * None and None; first: the slot of the first of rows. */
+ * ring: (vectors, norms, live_words, times); shadow: (codes, factors, centre, metric) or None;
+ * table: (keys, places, salts) and ids uint64 (n,), or None and None; first: the slot of the first
+ * of rows. */
 PyObject *native_append(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     const char *name;
-    PyObject *ring_arrays, *table_arrays, *row_object, *id_object, *result = NULL;
+    PyObject *ring_arrays, *shadow_arrays, *table_arrays, *row_object, *id_object;
+    PyObject *result = NULL;
     Py_ssize_t first;
     long long time;
     addition add = {0};
     taken_arrays taken = {0};
     if (!PyArg_ParseTuple(
-            arguments, "sO!OnLOO", &name, &PyTuple_Type, &ring_arrays, &table_arrays, &first, &time,
-            &row_object, &id_object))
+            arguments, "sO!OOnLOO", &name, &PyTuple_Type, &ring_arrays, &shadow_arrays,
+            &table_arrays, &first, &time, &row_object, &id_object))
         return NULL;
     const omendb_lanes *lanes = take_lanes(name);
     if (lanes == NULL || !take_ring(&taken, ring_arrays, &add.ring)
+        || !take_ring_shadow(&taken, shadow_arrays, &add)
         || !take_rows(&taken, row_object, "rows", &add.rows))
         goto done;
     if ((size_t)add.rows.dim != add.ring.dim || (size_t)add.rows.count > add.ring.capacity

@@ -18,6 +18,11 @@ static size_t next_word(size_t slot)
     return slot / WORD_BITS * WORD_BITS + WORD_BITS;
 }
 
+static size_t next_group(size_t slot)
+{
+    return slot / GROUP_ROWS * GROUP_ROWS + GROUP_ROWS;
+}
+
 void rows_kill(const ring_rows *ring, const int64_t *slots, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -46,7 +51,8 @@ size_t rows_evict(const ring_rows *ring, size_t first, size_t count, int64_t *ki
     return found + evict(ring, 0, first + count - ring->capacity, killed + found);
 }
 
-static void write(
+/* A few rows, which are in the first cache until all is done with them. */
+static void write_some(
     const ring_rows *ring, const omendb_lanes *lanes, size_t from, const float *rows, size_t stride,
     size_t count, int64_t time)
 {
@@ -56,8 +62,21 @@ static void write(
         ring->norms[from + i] = (float)lanes->norm(row, ring->dim);
         ring->times[from + i] = time;
     }
-    for (size_t slot = from; slot < from + count; slot = next_word(slot))
-        ring->live[slot / WORD_BITS] |= bits_of(slot, from + count);
+    if (ring->shadow != NULL)
+        shadow_write(ring->shadow, from, ring->vectors + from * ring->dim, count);
+}
+
+static void write(
+    const ring_rows *ring, const omendb_lanes *lanes, size_t from, const float *rows, size_t stride,
+    size_t count, int64_t time)
+{
+    size_t to = from + count;
+    for (size_t slot = from; slot < to; slot = next_group(slot)) {
+        size_t some = (next_group(slot) < to ? next_group(slot) : to) - slot;
+        write_some(ring, lanes, slot, rows + (slot - from) * stride, stride, some, time);
+    }
+    for (size_t slot = from; slot < to; slot = next_word(slot))
+        ring->live[slot / WORD_BITS] |= bits_of(slot, to);
 }
 
 void rows_write(

@@ -1,8 +1,9 @@
-/* The rows of a ring, as ring.py lays them out: vectors, norms, the live mask, times. */
+/* The rows of a ring, as ring.py lays them out: vectors, norms, the live mask, times, shadow. */
 #ifndef OMENDB_ROWS_H
 #define OMENDB_ROWS_H
 
 #include "lanes.h"
+#include "shadow.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -12,6 +13,7 @@ typedef struct {
     float *norms;   /* [capacity] */
     uint64_t *live; /* bit b of word w stands for slot 64 w + b */
     int64_t *times; /* [capacity] */
+    const omendb_shadow *shadow; /* or NULL */
     size_t capacity, dim;
 } ring_rows;
 
@@ -23,7 +25,7 @@ void rows_kill(const ring_rows *ring, const int64_t *slots, size_t count);
 size_t rows_evict(const ring_rows *ring, size_t first, size_t count, int64_t *killed);
 
 /* Copy rows, each stride floats after the one before, into the slots from first on, going round:
- * with their norms, live, of that time. */
+ * with their norms and shadow, live, of that time. */
 void rows_write(
     const ring_rows *ring, const omendb_lanes *lanes, size_t first, const float *rows,
     size_t stride, size_t count, int64_t time);

@@ -1,6 +1,7 @@
 /* The scan for Python: arrays in, arrays out. kernels/native.py says what they are. */
 #include "buffers.h"
 #include "scan.h"
+#include "shadow_arrays.h"
 
 /* kernels() -> names of the kernels that this machine can run, best first. */
 PyObject *native_kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
@@ -16,8 +17,7 @@ PyObject *native_kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(argume
     return names;
 }
 
-/* The arrays of a shadow for a ring of so many slots, whose rows have centre's dimensions. */
-static bool take_shadow(
+bool take_shadow(
     taken_arrays *taken, PyObject *codes, PyObject *factors, PyObject *centre, Py_ssize_t slots,
     int metric, omendb_shadow *out)
 {

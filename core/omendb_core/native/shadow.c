@@ -31,111 +31,60 @@ typedef struct {
     float square; /* at most |s r|**2 (1 - 2**-19) */
 } Measures;
 
-/* y = x - c, zeros up to whole lanes; the largest |y|. */
-ALWAYS_INLINE float centred(const float *x, const float *centre, size_t dim, float *y)
+/* Sums of squares of z - r and of r, in units of s, to bounds. */
+ALWAYS_INLINE Measures measured(float scale, float error, float square, size_t dim)
 {
-    int32_t most[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= dim; i += LANES) {
-        for (int j = 0; j < LANES; j++)
-            y[i + j] = x[i + j] - centre[i + j];
-        int32_t bits[LANES];
-        memcpy(bits, y + i, sizeof bits);
-        for (int j = 0; j < LANES; j++) {
-            int32_t magnitude = bits[j] & 0x7FFFFFFF; /* orders as the numbers do */
-            most[j] = most[j] > magnitude ? most[j] : magnitude;
-        }
-    }
-    for (; i % LANES != 0 || i < dim; i++) {
-        y[i] = i < dim ? x[i] - centre[i] : 0;
-        int32_t magnitude;
-        memcpy(&magnitude, y + i, sizeof magnitude);
-        magnitude &= 0x7FFFFFFF;
-        most[i % LANES] = most[i % LANES] > magnitude ? most[i % LANES] : magnitude;
-    }
-    for (int j = 1; j < LANES; j++)
-        most[0] = most[0] > most[j] ? most[0] : most[j];
-    float largest;
-    memcpy(&largest, most, sizeof largest);
-    return largest;
-}
-
-/* r + 128 of the values of y, whose largest is `largest`, and what they measure. */
-ALWAYS_INLINE Measures quantised(const float *y, float largest, size_t dim, uint8_t *codes)
-{
-    float errors[LANES] = {0};
-    int32_t squares[LANES] = {0};
-    float scale = largest / 127.0f, inverse = 127.0f / largest;
-    for (size_t i = 0; i < dim; i += LANES) {
-        for (int j = 0; j < LANES; j++) {
-            float z = y[i + j] * inverse;
-            float rounded = (z + ROUNDER) - ROUNDER;
-            float error = z - rounded;
-            int32_t r = (int32_t)rounded;
-            errors[j] += error * error;
-            squares[j] += r * r;
-            codes[i + j] = (uint8_t)(r + 128);
-        }
-    }
-    double error = 0, square = 0;
-    for (int j = 0; j < LANES; j++) {
-        error += errors[j];
-        square += squares[j];
-    }
     Measures found;
     found.scale = scale;
-    found.length = scale * (float)sqrt(square) * INFLATED;
-    found.error = scale * (float)(sqrt(error) + 0x1p-14 * sqrt((double)dim)) * INFLATED;
-    found.square = scale * scale * (float)square * (1.0f - 0x1p-18f);
+    found.length = scale * (float)sqrt((double)square) * INFLATED;
+    found.error =
+        scale * (float)(sqrt((double)error) + 0x1p-14 * sqrt((double)dim)) * INFLATED;
+    found.square = scale * scale * square * (1.0f - 0x1p-18f);
     return found;
 }
 
-ALWAYS_INLINE void write_row(const omendb_shadow *shadow, size_t slot, const float *x, float *y)
+ALWAYS_INLINE void write_factors(
+    const omendb_shadow *shadow, float *factors, const Measures *found)
 {
-    size_t dim = shadow->dim, steps = shadow_steps(dim);
-    size_t group = slot / GROUP_ROWS, place = slot % GROUP_ROWS;
-    uint8_t *codes = shadow->codes + group * steps * STEP_BYTES + place * STEP_DIMS;
-    float *factors = shadow->factors + group * FACTORS * GROUP_ROWS + place;
-    float largest = centred(x, shadow->centre, dim, y);
-    Measures found = {0, 0, 0, 0};
-    uint8_t row[OMENDB_MAX_DIM + LANES];
-    if (largest >= LEAST && largest <= MOST) {
-        found = quantised(y, largest, dim, row);
-    } else {
-        memset(row, 128, dim + LANES);
-        if (largest > 0)
-            found.error = largest < LEAST ? LEAST * (float)sqrt((double)dim) * INFLATED : INFINITY;
-    }
-    for (size_t i = dim; i < steps * STEP_DIMS; i++)
-        row[i] = 128;
-    for (size_t i = 0; i < steps; i++)
-        memcpy(codes + i * STEP_BYTES, row + i * STEP_DIMS, STEP_DIMS);
-    factors[0] = found.scale;
-    if (found.error == INFINITY) {
+    factors[0] = found->scale;
+    if (found->error == INFINITY) {
         factors[GROUP_ROWS] = INFINITY;
         factors[2 * GROUP_ROWS] = 0;
     } else if (shadow->metric != DOT) {
-        factors[GROUP_ROWS] = found.error;
-        factors[2 * GROUP_ROWS] = found.square - found.error * found.error * (1.0f + 0x1p-18f);
+        factors[GROUP_ROWS] = found->error;
+        factors[2 * GROUP_ROWS] = found->square - found->error * found->error * (1.0f + 0x1p-18f);
     } else {
-        factors[GROUP_ROWS] = found.length;
-        factors[2 * GROUP_ROWS] = found.error;
+        factors[GROUP_ROWS] = found->length;
+        factors[2 * GROUP_ROWS] = found->error;
     }
 }
 
-#define WRITE(name, attributes)                                                                    \
-    attributes static void name(                                                                   \
-        const omendb_shadow *shadow, size_t first, const float *rows, size_t count)                \
-    {                                                                                              \
-        float y[OMENDB_MAX_DIM + LANES];                                                           \
-        for (size_t i = 0; i < count; i++)                                                         \
-            write_row(shadow, first + i, rows + i * shadow->dim, y);                               \
-    }
+#define WIDTH 4
+#define TARGET
+#define NAME(what) what##_portable
+#include "shadow_body.h"
+#undef WIDTH
+#undef TARGET
+#undef NAME
 
-WRITE(write_portable, )
 #if defined(__x86_64__)
-WRITE(write_avx2, __attribute__((target("avx2"))))
-WRITE(write_avx512, __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))))
+
+#define WIDTH 8
+#define TARGET __attribute__((target("avx2")))
+#define NAME(what) what##_avx2
+#include "shadow_body.h"
+#undef WIDTH
+#undef TARGET
+#undef NAME
+
+#define WIDTH 16
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+#define NAME(what) what##_avx512
+#include "shadow_body.h"
+#undef WIDTH
+#undef TARGET
+#undef NAME
+
 #endif
 
 void shadow_write(const omendb_shadow *shadow, size_t first, const float *rows, size_t count)

@@ -1,0 +1,13 @@
+/* A shadow as Python hands it over. */
+#ifndef OMENDB_SHADOW_ARRAYS_H
+#define OMENDB_SHADOW_ARRAYS_H
+
+#include "buffers.h"
+#include "shadow.h"
+
+/* Take the arrays of a shadow for a ring of so many slots, whose rows have centre's dimensions. */
+bool take_shadow(
+    taken_arrays *taken, PyObject *codes, PyObject *factors, PyObject *centre, Py_ssize_t slots,
+    int metric, omendb_shadow *out);
+
+#endif
