@@ -26,6 +26,7 @@ types: $(VENV)/.installed-lint
 
 bench: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.simulation.short
+	$(BIN)/python -m load_tests.guard
 
 # What is wanted and what is, each figure beside others of the same run; some ten minutes.
 bench-aims: $(VENV)/.installed-load

@@ -37,6 +37,9 @@ LOADS: Final[Mapping[str, dict[str, Any]]] = {
 _LOOKS_PER_SECOND: Final = 400
 #: Before the first look: the window is filled, the load has begun.
 _SETTLE_SECONDS: Final = 1.5
+_ELSEWHERE: Final = "(outside of this project)"
+#: Of the loop's thread everything is within it: what it does itself is the event loop's.
+_OUTERMOST: Final = "run (omendb_ws/cli/serve.py)"
 _OURS: Final = re.compile(r"^(?P<name>\S+) \((?P<file>omendb_\w+/[\w/.]+):\d+\)$")
 _THREAD: Final = re.compile(r"^thread \(\w+\): (?P<name>\S+)")
 
@@ -68,9 +71,10 @@ def read(stacks: Iterator[str]) -> Profile:
         name = thread["name"] if thread else head
         matches = [match for frame in frames if (match := _OURS.match(frame))]
         places = [Place(name, f"{one['name']} ({one['file']})") for one in matches]
+        places = [place for place in places if place.function != _OUTERMOST]
         looks += int(number)
         within.update(dict.fromkeys(places, int(number)))
-        inner = places[-1] if places else Place(name, "(outside of this project)")
+        inner = places[-1] if places else Place(name, _ELSEWHERE)
         own[inner] += int(number)
     return Profile(looks, own, within)
 

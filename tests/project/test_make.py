@@ -49,7 +49,7 @@ def position(lines: list[str], part: str) -> int:
         ("test", "'.[test]'", ".venv/bin/python -m pytest"),
         ("style", "'.[lint]'", ".venv/bin/ruff format --check ."),
         ("types", "'.[lint]'", ".venv/bin/mypy"),
-        ("bench", "'.[load]'", ".venv/bin/python -m load_tests.simulation.short"),
+        ("bench", "'.[load]'", ".venv/bin/python -m load_tests.guard"),
         (
             "bench-aims",
             "'.[load]'",
