@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: How often it is looked for collections that are new, or gone.
 _LOOK_SECONDS: Final = 2.0
+#: Without anything for so long, or for three of the times asked for, the server is away.
+_LATE_SECONDS: Final = 3.0
 #: The screen is drawn when something has come, at most and at least so often.
 _DRAW_SECONDS: Final = 0.1
 _DRAW_AT_LEAST_SECONDS: Final = 1.0
@@ -89,8 +92,8 @@ class _Watch:
     @property
     def silent_seconds(self) -> float:
         """Since anything came, beyond what was to be expected."""
-        late = time.monotonic() - self._heard - 2 * max(self._every_ms / 1000, _LOOK_SECONDS)
-        return max(late, 0.0)
+        expected = max(3 * self._every_ms / 1000, _LATE_SECONDS)
+        return max(time.monotonic() - self._heard - expected, 0.0)
 
     def _hear(self) -> None:
         self._heard = time.monotonic()
@@ -170,12 +173,14 @@ async def _show(db: Client, model: Model, every_ms: int, console: Console) -> No
     watch = _Watch(db, model, every_ms)
     following = asyncio.ensure_future(watch.run())
     try:
-        with _keys(model, watch.news), _signals(watch.news):
+        with _keys(model, watch.news), _signals(model, watch.news) as told:
             await _draw(model, watch, following, console)
     finally:
         following.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.wait([following])
+    if told:
+        raise typer.Exit(128 + told[0])
     _raise_first(following)
 
 
@@ -238,18 +243,25 @@ def _keys(model: Model, news: asyncio.Event) -> Iterator[None]:
 
 
 @contextmanager
-def _signals(news: asyncio.Event) -> Iterator[None]:
-    """Draw anew when the terminal's size changes; end in order when told to."""
+def _signals(model: Model, news: asyncio.Event) -> Iterator[list[int]]:
+    """Draw anew when the size changes; end in order when told to: the list has by which signal."""
     loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-    handled = []
-    for name, react in (("SIGWINCH", news.set), ("SIGTERM", task.cancel), ("SIGHUP", task.cancel)):
-        with suppress(AttributeError, NotImplementedError, ValueError):  # Windows
-            loop.add_signal_handler(getattr(signal, name), react)
-            handled.append(getattr(signal, name))
+    told: list[int] = []
+    handled: list[int] = []
+
+    def end(number: int) -> None:
+        told.append(number)
+        model.is_over = True
+        news.set()
+
+    for name in ("SIGWINCH", "SIGTERM", "SIGHUP"):
+        with suppress(AttributeError, NotImplementedError):  # Windows
+            number = getattr(signal, name)
+            react = news.set if name == "SIGWINCH" else partial(end, number)
+            loop.add_signal_handler(number, react)
+            handled.append(number)
     try:
-        yield
+        yield told
     finally:
         for number in handled:
             loop.remove_signal_handler(number)
