@@ -133,12 +133,7 @@ class Catalog:
         self._scan = scan
         self._default_durability = default_durability
         self._tenants: dict[str, dict[str, Collection]] = {}
-        self.window_limits = WindowLimits(
-            max_rows=limits.max_rows,
-            max_metadata_bytes=limits.max_metadata_bytes,
-            max_producers=limits.max_producers,
-            max_payload_bytes=limits.max_payload_bytes,
-        )
+        self.window_limits = window_limits(limits)
 
     def __iter__(self) -> Iterator[Collection]:
         for collections in self._tenants.values():
@@ -280,3 +275,13 @@ def _refuse_other(
         raise Exists(f"collection: there is a {existing.name!r} already")
     if existing.definition != definition or existing.durability != durability:
         raise Exists(f"collection: there is a {existing.name!r} already, defined otherwise")
+
+
+def window_limits(limits: Limits) -> WindowLimits:
+    """What of the server's limits is a window's business."""
+    return WindowLimits(
+        max_rows=limits.max_rows,
+        max_metadata_bytes=limits.max_metadata_bytes,
+        max_producers=limits.max_producers,
+        max_payload_bytes=limits.max_payload_bytes,
+    )

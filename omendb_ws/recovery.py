@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -60,9 +61,14 @@ class Recoveries:
 
     def begin(self) -> None:
         """Hold every stored name."""
-        self._waiting = self._storage.stored()
-        for stored in self._waiting:
+        found = self._storage.stored()
+        times = Counter((stored.tenant, stored.name) for stored in found)
+        for stored in found:
             self._catalog.hold(stored.tenant, stored.name, "is recovering; try again")
+            if times[stored.tenant, stored.name] == 1:
+                self._waiting.append(stored)
+            else:  # a repair, or a drop on a broken disk, that did not come to its end
+                self._refuse(stored, Damaged("it is there twice", stored.key, 0))
 
     def stop(self) -> None:
         """Let go of the recovery that is under way; nothing of the store has changed."""

@@ -14,15 +14,18 @@ from typing import Annotated
 import typer
 
 from . import (
+    backup,
     check_config,
     create,
     demo,
     drop,
     dump,
+    inspect,
     list_collections,
     load,
     new_key,
     ping,
+    repair,
     search,
     serve,
     stats,
@@ -87,6 +90,10 @@ app.command("search")(search.search)
 app.command("stats")(stats.stats)
 app.command("tail")(tail.tail)
 app.command("top")(top.top)
+app.command("inspect")(inspect.inspect)
+app.command("repair")(repair.repair)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("check-config")(check_config.check_config)
 app.command("new-key")(new_key.new_key)
 

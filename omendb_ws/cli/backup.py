@@ -1,0 +1,88 @@
+"""``omendb-ws backup`` and ``restore``: a collection out of a data directory, and into one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from .directories import DataDir, Tenant, open_store, the_one, window_limits
+from .failure import FAILED, WRONG, fail
+
+if TYPE_CHECKING:
+    from omendb_core.errors import OmenError
+
+BackupDir = Annotated[str, typer.Argument(metavar="BACKUP", help="Directory of the copy.")]
+
+
+def backup(
+    data_dir: DataDir,
+    collection: Annotated[str, typer.Argument(help="Name of the collection.")],
+    target: BackupDir,
+    tenant: Tenant = None,
+) -> None:
+    """Copy a collection as it is now, while its server serves or not.
+
+    The copy is one version of the window: ids, seqs, version, epoch, producers' batches. BACKUP
+    must not be there yet. It holds segment files as docs/journal.md describes them, read back and
+    verified before this ends.
+
+    \b
+    Example:
+      omendb-ws backup /var/lib/omendb items /backups/items-2026-01-31
+    """
+    from omendb_core.errors import OmenError
+
+    from ..journal.backups import back_up
+    from ..journal.files import LocalFiles
+
+    stored = the_one(data_dir, collection, tenant)
+    try:
+        made = back_up(LocalFiles(), f"{data_dir}/{stored.key}", target, window_limits())
+    except OmenError as error:
+        _fail(error)
+    print(
+        f"{stored.name}: version {made.version}, seqs {made.first_seq} to {made.last_seq}, epoch"
+        f" {made.facts.epoch}, {made.bytes} bytes"
+    )
+
+
+def restore(
+    source: BackupDir,
+    data_dir: DataDir,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Its name there; default: its own.")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Its tenant there; default: its own.")] = None,
+) -> None:
+    """Put a copy of a collection into the data directory of a server that is stopped.
+
+    Rows, ids, seqs and version are those of the copy. The epoch is a new one: clients that saw more
+    than the copy holds must not take it for what they saw. A collection of that name must not be
+    there.
+
+    \b
+    Example:
+      omendb-ws restore /backups/items-2026-01-31 /var/lib/omendb --as items-old
+    """
+    from omendb_core.errors import OmenError
+
+    from ..wire.fields import check_name
+
+    store = open_store(data_dir)
+    try:
+        for given, flag in ((name, "--as"), (tenant, "--tenant")):
+            if given is not None:
+                check_name(given, flag)
+        facts = store.restore(source, window_limits(), tenant, name)
+    except OmenError as error:
+        _fail(error)
+    finally:
+        store.close()
+    print(f"{facts.name}: restored; its epoch is {facts.epoch}")
+
+
+def _fail(error: OmenError) -> NoReturn:
+    from omendb_core.errors import BadName, Exists
+
+    fail(WRONG if isinstance(error, BadName | Exists) else FAILED, str(error))

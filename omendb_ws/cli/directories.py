@@ -1,0 +1,69 @@
+"""Collections in a data directory, for the commands that look into one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .failure import FAILED, WRONG, fail
+
+if TYPE_CHECKING:
+    from omendb_core.types import WindowLimits
+
+    from ..journal.interface import Stored
+    from ..journal.store import LocalStore
+
+DataDir = Annotated[str, typer.Argument(metavar="DATA_DIR", help="Data directory of a server.")]
+Tenant = Annotated[str | None, typer.Option(help="Its tenant, where several have the name.")]
+
+
+def stored_in(data_dir: str, name: str | None = None, tenant: str | None = None) -> list[Stored]:
+    """The collections of that name, or all; fails if there are none of that name."""
+    from ..journal import store
+    from ..journal.files import LocalFiles
+
+    try:
+        found = store.stored_in(LocalFiles(), data_dir)
+    except OSError as error:
+        fail(WRONG, f"{data_dir}: {error.strerror}")
+    wanted = [
+        stored
+        for stored in found
+        if name in (None, stored.name) and tenant in (None, stored.tenant)
+    ]
+    if name is not None and not wanted:
+        names = ", ".join(sorted({stored.name for stored in found})) or "none"
+        fail(WRONG, f"{data_dir}: there is no collection {name!r}; there are: {names}")
+    return sorted(wanted, key=lambda stored: (stored.tenant, stored.name))
+
+
+def the_one(data_dir: str, name: str, tenant: str | None) -> Stored:
+    """The collection of that name; fails if there are several."""
+    found = stored_in(data_dir, name, tenant)
+    if len(found) > 1:
+        tenants = ", ".join(sorted({stored.tenant for stored in found}))
+        fail(WRONG, f"{name!r} is a collection of several tenants ({tenants}); name one: --tenant")
+    return found[0]
+
+
+def open_store(data_dir: str) -> LocalStore:
+    """The directory for writing; fails if a server has it."""
+    from omendb_core.errors import OmenError
+
+    from ..journal.store import LocalStore
+
+    try:
+        return LocalStore(data_dir)
+    except OmenError as error:
+        fail(FAILED, f"{error}; stop the server first")
+    except OSError as error:
+        fail(FAILED, f"{data_dir}: {error.strerror}")
+
+
+def window_limits() -> WindowLimits:
+    """The limits of windows that a server would have here (environment included)."""
+    from ..catalog import window_limits
+    from .loading import load_settings
+
+    return window_limits(load_settings({}).settings.limits())
