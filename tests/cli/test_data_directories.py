@@ -19,8 +19,9 @@ def filled(data_dir: Path, *names: str) -> None:
         with connect(server.url) as db:
             for name in names:
                 db.create(name, dim=4, capacity=1000, metric="dot")
-                rows = [[float(n), 1.0, 0.0, 0.0] for n in range(100)]
-                db.add(name, rows, ids=list(range(100)))
+                for first in range(0, 100, 10):
+                    ids = list(range(first, first + 10))
+                    db.add(name, [[float(id), 1.0, 0.0, 0.0] for id in ids], ids=ids)
         server.process.terminate()
         assert server.finish()[0] == 0
 
