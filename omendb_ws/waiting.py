@@ -5,8 +5,7 @@ for its collection to be made. A tick takes a bounded number; where more could b
 connection has its share of the tick first, so that forty searches of 256 vectors of one client do
 not hold up the single vector of another.
 
-Invariant: the reads of one connection are taken in the order in which they came, except for those
-that wait.
+Invariant: the reads of one connection that do not wait are taken in the order in which they came.
 """
 
 from __future__ import annotations
@@ -55,11 +54,16 @@ class WaitingReads:
         taken = _within(ready)
         self.has_more = len(taken) < len(ready)
         if self.has_more:
-            gone = set(map(id, taken))
-            left = (one for one in self._works if one.ticket.asker.lane.is_open)
-            parked = deque(one for one in left if id(one) not in gone)
+            parked = self._left(taken)
         self._works = parked
         return taken
+
+    def _left(self, taken: list[Read]) -> deque[Read]:
+        """What waits on; those of connections that got nothing come first the next time."""
+        gone = set(map(id, taken))
+        served = {work.ticket.asker.lane for work in taken}
+        left = [work for work in self._works if id(work) not in gone]
+        return deque(sorted(left, key=lambda work: work.ticket.asker.lane in served))
 
 
 def is_ready(work: Read) -> bool:
