@@ -2,7 +2,8 @@
  *
  * vpmaddubsw multiplies u8 by s8 and adds pairs, but saturates at 16 bits: 255 * 127 twice is too
  * much. So the signs of the query go to the rows: |p| <= 127 by +-r, of which pairs stay within
- * 2 * 127 * 127 < 2**15. (Widening both to 16 bits for vpmaddwd takes as many instructions a product,
+ * 2 * 127 * 127 < 2**15. Slots never written hold r = -128, which has no negative: their D may be
+ * wrong, and nobody asks for it. (Widening both to 16 bits for vpmaddwd takes as many instructions a product,
  * and twice the registers.)
  *
  * 2 queries x 2 groups are 8 accumulators of 8 rows, beside 4 registers of rows; there are 16.

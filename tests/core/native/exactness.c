@@ -1,0 +1,428 @@
+/* Every variant of what native/ computes, against plain loops, without Python.
+ *
+ * For processors that this machine emulates, and for sanitizers (tests/core/test_native_program.py).
+ * Prints the names of the variants that ran, and a digest of all bits that were computed, which is
+ * the same on every machine. Exits with 1, and says where, at the first bit that differs.
+ */
+#include "id_table.h"
+#include "rows.h"
+#include "scan.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROWS 200
+#define QUERIES 7
+#define BLOCK_ROWS 256 /* ROWS in whole tiles */
+#define MOST_DIM 131
+#define K 10
+
+static uint64_t digest = 0xcbf29ce484222325u; /* FNV-1a */
+static bool is_counted = true; /* what others compute as well is counted once */
+static const char *context = "";
+static size_t context_dim;
+
+static void take(const void *bytes, size_t count)
+{
+    for (size_t i = 0; i < count && is_counted; i++)
+        digest = (digest ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3u;
+}
+
+static void expect(bool holds, const char *what)
+{
+    if (!holds) {
+        printf("%s: %s, %zu dimensions\n", what, context, context_dim);
+        exit(1);
+    }
+}
+
+static uint64_t random_bits(void)
+{
+    static uint64_t state = 88172645463325252u;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+}
+
+/* About normal: the sum of twelve uniform numbers. Exact in every step. */
+static float normal(void)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < 12; i++)
+        sum += (int64_t)(random_bits() >> 44);
+    return (float)(sum - 6 * (1 << 20)) / (1 << 20);
+}
+
+static void *get(size_t count, size_t bytes)
+{
+    size_t whole = (count * bytes + 63) / 64 * 64;
+    void *memory = aligned_alloc(64, whole);
+    expect(memory != NULL, "memory");
+    return memset(memory, 0, whole);
+}
+
+/* -- data that is hard for someone --------------------------------------------------------------*/
+
+static const char *const kinds[] = {
+    "normal", "each twice", "far from the origin", "one huge coordinate", "small integers", "zeros",
+    "denormal", "products underflow", "near the largest norm", "beyond the shadow, some",
+};
+#define KINDS (sizeof kinds / sizeof *kinds)
+
+static void fill(size_t kind, float *rows, size_t count, size_t dim)
+{
+    for (size_t i = 0; i < count * dim; i++) {
+        float x = normal();
+        switch (kind) {
+        case 1: x = i >= count / 2 * dim ? rows[i - count / 2 * dim] : x; break;
+        case 2: x += 1000; break;
+        case 3: x *= i % dim == dim / 2 ? 1e6f : 1; break;
+        case 4: x = (float)(random_bits() % 3); break;
+        case 5: x = 0; break;
+        case 6: x *= 1e-40f; break;
+        case 7: x *= 1e-21f; break;
+        case 8: x *= 0x1p56f / MOST_DIM; break;
+        case 9: x *= i / dim % 5 == 0 ? 0x1p40f : 1; break;
+        }
+        rows[i] = x;
+    }
+}
+
+/* -- the definition, in plain loops (PROTOCOL section 3) -----------------------------------------*/
+
+static double plain_sum(bool is_l2, const float *x, const float *q, size_t dim)
+{
+    double l[8] = {0};
+    for (size_t i = 0; i < dim; i++) {
+        double a = x[i], b = q[i];
+        double term = is_l2 ? (a - b) * (a - b) : a * b;
+        l[i % 8] = l[i % 8] + term;
+    }
+    return ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
+}
+
+static float plain_score(bool is_l2, const float *x, const float *q, size_t dim)
+{
+    double sum = plain_sum(is_l2, x, q, dim);
+    return (float)(is_l2 ? -sum : sum) + 0.0f;
+}
+
+static void check_score_tile(const omendb_lanes *lanes, const float *rows, size_t dim)
+{
+    const float *x[LANES_TILE], *q[LANES_TILE];
+    float scores[LANES_TILE][LANES_TILE];
+    for (size_t i = 0; i < LANES_TILE; i++) {
+        x[i] = rows + i * dim;
+        q[i] = rows + (ROWS - 1 - i) * dim;
+    }
+    for (int is_l2 = 0; is_l2 < 2; is_l2++) {
+        lanes->score_tile(is_l2, x, q, dim, scores);
+        for (size_t i = 0; i < LANES_TILE * LANES_TILE; i++) {
+            float wanted = plain_score(is_l2, x[i % LANES_TILE], q[i / LANES_TILE], dim);
+            float score = scores[i / LANES_TILE][i % LANES_TILE];
+            expect(memcmp(&score, &wanted, sizeof score) == 0, lanes->name);
+        }
+    }
+}
+
+static void check_lanes(const omendb_lanes *lanes, const float *rows, size_t dim)
+{
+    float mine[MOST_DIM], plain[MOST_DIM];
+    check_score_tile(lanes, rows, dim);
+    for (size_t i = 0; i + 1 < ROWS; i++) {
+        const float *x = rows + i * dim, *q = x + dim;
+        for (int is_l2 = 0; is_l2 < 2; is_l2++) {
+            float score = lanes->score(is_l2, x, q, dim), wanted = plain_score(is_l2, x, q, dim);
+            expect(memcmp(&score, &wanted, sizeof score) == 0, lanes->name);
+            take(&score, sizeof score);
+        }
+        double length = lanes->norm(x, dim);
+        expect(length == sqrt(plain_sum(false, x, x, dim)), lanes->name);
+        take(&length, sizeof length);
+        if (length == 0)
+            continue;
+        lanes->divide(x, length, dim, mine);
+        for (size_t j = 0; j < dim; j++)
+            plain[j] = (float)((double)x[j] / length);
+        expect(memcmp(mine, plain, dim * sizeof *mine) == 0, lanes->name);
+        take(mine, dim * sizeof *mine);
+    }
+}
+
+/* -- tiles ---------------------------------------------------------------------------------------*/
+
+static void check_tiles(
+    const omendb_kernel *kernel, const omendb_kernel *plain, const omendb_shadow *shadow,
+    const omendb_queries *queries)
+{
+    for (size_t tile = 0; tile < BLOCK_ROWS / TILE_ROWS; tile++) {
+        omendb_tile_rows rows;
+        for (size_t g = 0; g < TILE_GROUPS; g++) {
+            size_t group = tile * TILE_GROUPS + g;
+            rows.codes[g] = shadow->codes + group * queries->steps * STEP_BYTES;
+            rows.factors[g] = shadow->factors + group * FACTORS * GROUP_ROWS;
+        }
+        for (size_t count = 1; count <= TILE_QUERIES; count++) {
+            uint64_t hits[TILE_QUERIES], wanted[TILE_QUERIES];
+            int32_t dots[TILE_QUERIES][TILE_ROWS], wanted_dots[TILE_QUERIES][TILE_ROWS];
+            size_t first = QUERIES - count;
+            kernel->tile(&rows, queries, first, count, hits, dots);
+            plain->tile(&rows, queries, first, count, wanted, wanted_dots);
+            for (size_t i = 0; i < count; i++) {
+                expect(hits[i] == wanted[i], kernel->name);
+                take(&hits[i], sizeof hits[i]);
+                /* Slots never written may have any D. */
+                size_t bytes = (tile < ROWS / TILE_ROWS ? TILE_ROWS : ROWS % TILE_ROWS) * 4;
+                if (hits[i] == 0)
+                    continue;
+                expect(memcmp(dots[i], wanted_dots[i], bytes) == 0, kernel->name);
+                take(dots[i], bytes);
+            }
+        }
+    }
+}
+
+static void check_all_tiles(const omendb_shadow *shadow, const float *asked, const float *floors)
+{
+    size_t steps = shadow_steps(shadow->dim);
+    omendb_queries queries = {
+        .steps = steps,
+        .codes = get(QUERIES * steps, sizeof(int32_t)),
+        .starts = get(QUERIES, sizeof(int32_t)),
+        .alpha = get(QUERIES, sizeof(float)),
+        .beta = get(QUERIES, sizeof(float)),
+        .theta = get(QUERIES, sizeof(float)),
+    };
+    bool fits = true;
+    for (size_t i = 0; i < QUERIES; i++) {
+        omendb_query query;
+        fits &= query_prepare(
+            shadow, asked + i * shadow->dim, queries.codes + i * steps, queries.starts + i, &query);
+        query_aim(&query, floors[i], queries.alpha + i, queries.beta + i, queries.theta + i);
+    }
+    const omendb_kernel *kernel, *plain = omendb_kernel_named("portable");
+    for (size_t at = 0; fits && (kernel = omendb_kernel_at(at)) != NULL; at++) {
+        is_counted = kernel == plain;
+        check_tiles(kernel, plain, shadow, &queries);
+    }
+    free(queries.codes);
+    free(queries.starts);
+    free(queries.alpha);
+    free(queries.beta);
+    free(queries.theta);
+}
+
+/* -- the scan ------------------------------------------------------------------------------------*/
+
+typedef struct {
+    float score;
+    int64_t slot;
+} Ranked;
+
+/* The ring is full and its oldest row is in slot 0, so that newer rows have larger slots. */
+static int best_first(const void *a, const void *b)
+{
+    const Ranked *one = a, *other = b;
+    if (one->score != other->score)
+        return one->score < other->score ? 1 : -1;
+    return one->slot < other->slot ? 1 : -1;
+}
+
+static void check_scan(
+    omendb_scan *scan, const omendb_kernel *kernel, const omendb_lanes *lanes,
+    Ranked (*wanted)[ROWS])
+{
+    uint32_t counts[QUERIES];
+    int64_t slots[QUERIES * K];
+    float scores[QUERIES * K];
+    scan->kernel = kernel;
+    scan->rows.lanes = lanes;
+    scan->counts = counts;
+    scan->slots = slots;
+    scan->scores = scores;
+    size_t thorough;
+    scan->thorough = &thorough;
+    int64_t total = omendb_top_k(scan);
+    expect(total >= 0, "memory");
+    for (size_t i = 0, at = 0; i < QUERIES; i++) {
+        expect(counts[i] == K, "count");
+        for (size_t j = 0; j < K; j++, at++) {
+            expect(slots[at] == wanted[i][j].slot, kernel->name);
+            expect(memcmp(&scores[at], &wanted[i][j].score, sizeof *scores) == 0, kernel->name);
+        }
+    }
+    take(&thorough, sizeof thorough);
+    take(counts, sizeof counts);
+    take(slots, (size_t)total * sizeof *slots);
+    take(scores, (size_t)total * sizeof *scores);
+}
+
+static void check_metric(const float *rows, const float *asked, size_t dim, omendb_metric metric)
+{
+    static Ranked wanted[QUERIES][ROWS];
+    float *centre = get(dim, sizeof *centre), floors[QUERIES];
+    size_t steps = shadow_steps(dim);
+    omendb_shadow shadow = {
+        .codes = get(BLOCK_ROWS * steps, STEP_DIMS),
+        .factors = get(BLOCK_ROWS / GROUP_ROWS, FACTORS * GROUP_ROWS * sizeof(float)),
+        .centre = centre,
+        .dim = dim,
+        .slots = ROWS,
+        .metric = metric,
+    };
+    for (size_t j = 0; j < dim; j += 2)
+        centre[j] = rows[j];
+    shadow_write(&shadow, 0, rows, 21);
+    shadow_write(&shadow, 21, rows + 21 * dim, ROWS - 21);
+    is_counted = true;
+    take(shadow.codes, ROWS / GROUP_ROWS * steps * STEP_BYTES);
+    take(shadow.factors, ROWS / GROUP_ROWS * FACTORS * GROUP_ROWS * sizeof(float));
+    for (size_t i = 0; i < QUERIES; i++) {
+        for (size_t row = 0; row < ROWS; row++) {
+            const float *x = rows + row * dim;
+            wanted[i][row] = (Ranked){plain_score(metric == L2, x, asked + i * dim, dim), (int64_t)row};
+        }
+        qsort(wanted[i], ROWS, sizeof **wanted, best_first);
+        floors[i] = wanted[i][K].score;
+    }
+    check_all_tiles(&shadow, asked, floors);
+
+    uint64_t mask[BLOCK_ROWS / 64] = {~(uint64_t)0, ~(uint64_t)0, ~(uint64_t)0, 0xff};
+    int64_t k[QUERIES], mask_of[QUERIES] = {0};
+    float min_scores[QUERIES];
+    for (size_t i = 0; i < QUERIES; i++) {
+        k[i] = K;
+        min_scores[i] = -INFINITY;
+    }
+    omendb_scan scan = {
+        .shadow = shadow,
+        .rows = {.vectors = rows, .slots = ROWS, .dim = dim, .used = ROWS, .is_l2 = metric == L2},
+        .queries = asked,
+        .count = QUERIES,
+        .k = k,
+        .min_scores = min_scores,
+        .masks = mask,
+        .mask_count = 1,
+        .words = BLOCK_ROWS / 64,
+        .mask_of = mask_of,
+    };
+    const omendb_kernel *kernel;
+    for (size_t at = 0; (kernel = omendb_kernel_at(at)) != NULL; at++) {
+        is_counted = strcmp(kernel->name, "portable") == 0;
+        check_scan(&scan, kernel, omendb_best_lanes(), wanted);
+    }
+    free(centre);
+    free(shadow.codes);
+    free(shadow.factors);
+}
+
+/* -- a ring and its ids --------------------------------------------------------------------------*/
+
+/* Adds into a small ring beside a plain list of who has which slot. */
+static void check_adds(void)
+{
+    enum { CAPACITY = 70, PLACES = 175, DIM = 5, IDS = 100 };
+    static uint64_t keys[CAPACITY], live[2];
+    static uint32_t places[PLACES];
+    static float vectors[CAPACITY * DIM], norms[CAPACITY];
+    static int64_t times[CAPACITY];
+    id_table table = {keys, CAPACITY, places, PLACES, {1, 2, 3}};
+    ring_rows ring = {vectors, norms, live, times, NULL, CAPACITY, DIM};
+    int64_t slot_of[IDS];
+    size_t first = 0;
+    memset(slot_of, -1, sizeof slot_of);
+    context = "adds";
+    is_counted = true;
+    for (int round = 0; round < 2000; round++) {
+        size_t count = random_bits() % CAPACITY + 1, from = random_bits() % IDS;
+        uint64_t ids[CAPACITY];
+        int64_t slots[CAPACITY], evicted[CAPACITY], replaced[CAPACITY], found[IDS];
+        float rows[CAPACITY * DIM];
+        for (size_t i = 0; i < count; i++) {
+            ids[i] = (from + i * 3) % IDS; /* distinct: 3 and 100 have no common divisor */
+            slots[i] = (int64_t)((first + i) % CAPACITY);
+            for (size_t j = 0; j < DIM; j++)
+                rows[i * DIM + j] = normal();
+        }
+        uint32_t scratch[2 * IDS] = {0};
+        expect(first_duplicate(ids, count, table.salts, scratch, 2 * IDS) == count, "ids");
+        size_t gone = rows_evict(&ring, first, count, evicted);
+        id_table_remove(&table, evicted, gone);
+        for (size_t i = 0; i < IDS; i++)
+            for (size_t j = 0; j < gone; j++)
+                slot_of[i] = slot_of[i] == evicted[j] ? -1 : slot_of[i];
+        size_t died = id_table_enter(&table, ids, slots, count, replaced);
+        rows_kill(&ring, replaced, died);
+        rows_write(&ring, omendb_best_lanes(), first, rows, DIM, count, round);
+        for (size_t i = 0; i < count; i++)
+            slot_of[ids[i]] = slots[i];
+        uint64_t all[IDS], bits[2] = {0, 0};
+        for (uint64_t i = 0; i < IDS; i++) {
+            all[i] = i;
+            if (slot_of[i] >= 0)
+                bits[slot_of[i] / 64] |= (uint64_t)1 << slot_of[i] % 64;
+        }
+        id_table_find(&table, all, IDS, found);
+        expect(memcmp(found, slot_of, sizeof found) == 0, "a slot");
+        expect(memcmp(bits, live, sizeof bits) == 0, "a live bit");
+        first = (first + count) % CAPACITY;
+        take(vectors, sizeof vectors);
+        take(norms, sizeof norms);
+    }
+}
+
+/* False if a row is too short for cosine. */
+static bool normalise(float *rows, size_t count, size_t dim)
+{
+    const omendb_lanes *lanes = omendb_best_lanes();
+    for (size_t i = 0; i < count; i++) {
+        double length = lanes->norm(rows + i * dim, dim);
+        if (length < 0x1p-62)
+            return false;
+        lanes->divide(rows + i * dim, length, dim, rows + i * dim);
+    }
+    return true;
+}
+
+static void check(const char *kind, float *rows, float *asked, size_t dim)
+{
+    static const char *const names[] = {"avx512", "avx2", "portable"};
+    context = kind;
+    context_dim = dim;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const omendb_lanes *lanes = omendb_lanes_named(names[i]);
+        is_counted = strcmp(names[i], "portable") == 0;
+        if (lanes != NULL)
+            check_lanes(lanes, rows, dim);
+    }
+    check_metric(rows, asked, dim, DOT);
+    check_metric(rows, asked, dim, L2);
+    if (normalise(rows, ROWS, dim) && normalise(asked, QUERIES, dim))
+        check_metric(rows, asked, dim, COSINE);
+}
+
+int main(void)
+{
+    static const size_t dims[] = {1, 3, 4, 8, 17, 64, MOST_DIM};
+    const omendb_kernel *kernel;
+    for (size_t at = 0; (kernel = omendb_kernel_at(at)) != NULL; at++)
+        printf("%s ", kernel->name);
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
+        for (size_t kind = 0; kind < KINDS; kind++) {
+            float *rows = get(ROWS * dims[i], sizeof *rows);
+            float *asked = get(QUERIES * dims[i], sizeof *asked);
+            fill(kind, rows, ROWS, dims[i]);
+            fill(kind, asked, QUERIES - 1, dims[i]);
+            memcpy(asked + (QUERIES - 1) * dims[i], rows, dims[i] * sizeof *rows);
+            check(kinds[kind], rows, asked, dims[i]);
+            free(rows);
+            free(asked);
+        }
+    }
+    check_adds();
+    printf("%016llx\n", (unsigned long long)digest);
+    return 0;
+}
