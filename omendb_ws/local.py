@@ -30,13 +30,18 @@ from .session import Session
 from .wire.limits import LIMITS
 
 #: Settings that mean something without a socket.
-LOCAL_SETTINGS: Final = frozenset({*LIMITS, "queue_deadline_ms", "max_messages_per_second"})
+LOCAL_SETTINGS: Final = frozenset(
+    {*LIMITS, "queue_deadline_ms", "max_messages_per_second", "data_dir", "default_durability"}
+)
 #: Messages that one connection may have handled before others get their turn.
 _TURN_MESSAGES: Final = 16
 
 
 class LocalServer:
-    """See the module. Lives on the loop on which connections are made; ``on_end``: the last went.
+    """See the module. Lives on the loop on which connections are made.
+
+    ``is_ending``: its last connection went, and no other may be made. ``ended`` is set when its
+    threads have ended and its files are closed; ``on_end`` is called then, too.
 
     Neither the interpreter's switch interval nor BLAS's threads are changed, as ``server.py`` does:
     the process is somebody else's.
@@ -44,12 +49,18 @@ class LocalServer:
 
     def __init__(self, settings: Settings, on_end: Callable[[], None]) -> None:
         self.settings = settings
+        self.is_ending = False
+        self.ended = asyncio.Event()
         self._on_end = on_end
         self._instance = Instance(settings)
         self._connections: set[asyncio.Task[None]] = set()
 
     def connect(self, arriving: Channel, leaving: Channel) -> asyncio.Task[None]:
-        """Serve a connection until either channel is closed; the task that does."""
+        """Serve a connection until either channel is closed; the task that does.
+
+        The first one raises StorageFailed if the data directory cannot be used, Unavailable if
+        another server does.
+        """
         if not self._connections:
             self._instance.start()
         session = self._instance.open_session(OPEN)
@@ -68,15 +79,15 @@ class LocalServer:
         finally:
             self._instance.close_session(session)
             leaving.close(1000, "")
-            is_last = self._instance.context.metrics.connections == 0
-            if is_last:
-                self._on_end()
+            is_last = self.is_ending = self._instance.context.metrics.connections == 0
             await asyncio.wait([writer])
             fault = None if writer.cancelled() else writer.exception()
             if isinstance(fault, Exception):
                 as_error(fault, "sending")
             if is_last:
                 await self._instance.stop()
+                self._on_end()
+                self.ended.set()
 
 
 async def _read(session: Session, arriving: Channel) -> None:
@@ -123,19 +134,24 @@ class LocalServers:
     def __init__(self) -> None:
         self._servers: dict[str, LocalServer] = {}
 
-    def named(self, name: str, given: Mapping[str, Any] | None) -> LocalServer:
-        """The server of that name that runs, or a new one.
+    async def connect(
+        self, name: str, given: Mapping[str, Any] | None, arriving: Channel, leaving: Channel
+    ) -> asyncio.Task[None]:
+        """Connect to the server of that name that runs, or to a new one.
 
         ``given``: as for ``local_settings``; None takes it as it is. BadRequest if it runs with
-        other ones.
+        other ones; what ``LocalServer.connect`` raises.
         """
-        server = self._servers.get(name)
+        while (server := self._servers.get(name)) is not None and server.is_ending:
+            await server.ended.wait()
         if server is None:
             server = LocalServer(local_settings(given), partial(self._forget, name))
+            serving = server.connect(arriving, leaving)
             self._servers[name] = server
-        elif given is not None and server.settings != local_settings(given):
+            return serving
+        if given is not None and server.settings != local_settings(given):
             raise BadRequest(f"server_settings: memory://{name} runs already, with other settings")
-        return server
+        return server.connect(arriving, leaving)
 
     def _forget(self, name: str) -> None:
         del self._servers[name]

@@ -49,7 +49,12 @@ class Storage:
 
     def close(self) -> None:
         """Do what was asked, and give the data directory free; waits."""
-        self._thread.submit(self._store.close).result()
+        try:
+            closed = self._thread.submit(self._store.close)
+        except RuntimeError:  # the interpreter is ending, and has ended that thread
+            self._store.close()
+        else:
+            closed.result()
         self._thread.shutdown()
 
     def _ask(

@@ -36,9 +36,9 @@ def connect(
     ``url`` is ``ws://HOST:PORT/v1``, or ``wss://`` with TLS (``tls`` for other than the system's
     certificates). ``token`` is sent as a header, and again at every reconnect. ``memory://`` is a
     server of this client's own in this process, without a socket; ``memory://NAME`` one that all
-    clients of the process share that say the name. Both hold nothing but memory, and are gone with
-    their last client. ``server_settings`` are a server's limits by name (README "Settings"), for
-    ``memory://`` only; what is about sockets has no meaning there.
+    clients of the process share that say the name. Both end with their last client. For them only,
+    ``server_settings`` are a server's limits by name (README "Settings"), and ``data_dir``, without
+    which they hold nothing but memory; what is about sockets has no meaning there.
 
     ``request_timeout_seconds`` bounds every call, reconnecting and waiting out refusals included
     (an add: the time without any acknowledgement); None waits for ever. With ``reconnect`` a lost
@@ -46,7 +46,8 @@ def connect(
     of ``backoff`` (0.1 and 10), until it works or the server refuses the token.
 
     The first connection is attempted once. Raises ConnectionLost, Unauthenticated, Forbidden
-    (Origin or Host not allowed), Unsupported (no such server), BadRequest (the URL), TimeoutError.
+    (Origin or Host not allowed), Unsupported (no such server), BadRequest (the URL, the settings),
+    Unavailable (another server holds ``data_dir``), StorageFailed, TimeoutError.
     """
     is_local = url.startswith(local.SCHEME)
     if is_local:

@@ -25,7 +25,7 @@ from .channel import Channel
 from .transport import Opener, Transport
 
 if TYPE_CHECKING:
-    from ..local import LocalServer, LocalServers
+    from ..local import LocalServers
 
 SCHEME: Final = "memory://"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
@@ -75,7 +75,9 @@ def local_opener(url: str, server_settings: Mapping[str, Any] | None) -> Opener:
             raise BadRequest(f"{url}: a name is up to 64 of A-Z a-z 0-9 . _ -")
         near = asyncio.get_running_loop()
         if not name:
-            return _connected(LocalServer(local_settings(server_settings), _nothing), near, near)
+            server = LocalServer(local_settings(server_settings), _nothing)
+            leaving, arriving = Channel(near, near), Channel(near, near)
+            return _transport(arriving, leaving, server.connect(leaving, arriving), near)
         home = background.shared().loop
         return await _on(home, _connect_named(name, server_settings, near, home))
 
@@ -98,15 +100,17 @@ async def _connect_named(
     from ..local import LocalServers
 
     servers = _named.setdefault(home, LocalServers())
-    return _connected(servers.named(name, server_settings), near, home)
-
-
-def _connected(
-    server: LocalServer, near: asyncio.AbstractEventLoop, home: asyncio.AbstractEventLoop
-) -> LocalTransport:
-    """Connect a client on the loop ``near`` to ``server``; on the loop ``home``, the server's."""
     leaving, arriving = Channel(near, home), Channel(home, near)
-    serving = server.connect(leaving, arriving)
+    serving = await servers.connect(name, server_settings, leaving, arriving)
+    return _transport(arriving, leaving, serving, home)
+
+
+def _transport(
+    arriving: Channel,
+    leaving: Channel,
+    serving: asyncio.Task[None],
+    home: asyncio.AbstractEventLoop,
+) -> LocalTransport:
     return LocalTransport(arriving, leaving, lambda: _on(home, _end_of(serving)))
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,65 @@ async def test_settings_are_the_servers_and_the_first_connections() -> None:
             pass
         with pytest.raises(errors.BadRequest, match="other settings"):
             await omendb_ws.connect(url, server_settings={"max_k": 6})
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+async def test_with_a_data_directory_the_window_is_there_again(
+    tmp_path: Path, is_named: bool
+) -> None:
+    url = fresh() if is_named else "memory://"
+    options: dict[str, Any] = {"server_settings": {"data_dir": str(tmp_path)}}
+    async with omendb_ws.connect(url, **options) as db:
+        made = await db.create("items", dim=2, capacity=10, metric="dot")
+        assert made.durability == "everysec"
+        await db.add("items", [[1, 2], [3, 4]], ids=[7, 8])
+        with pytest.raises(errors.Unavailable, match="another server"):
+            await omendb_ws.connect(fresh(), **options)
+    with omendb_ws.sync.connect(url, **options) as again:
+        assert again.search("items", [1, 0]).ids.tolist() == [8, 7]
+        assert again.describe("items").epoch == made.epoch
+        again.add("items", [[5, 6]], ids=[9])
+
+    async def look() -> int:
+        async with omendb_ws.connect(url, **options) as db:
+            return await db.count("items")
+
+    looks = 8 if is_named else 1
+    assert await asyncio.gather(*(look() for _ in range(looks))) == [3] * looks
+
+
+async def test_a_name_that_just_ended_can_be_taken_again_at_once(tmp_path: Path) -> None:
+    url, settings = fresh(), {"data_dir": str(tmp_path)}
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        for number in range(10):
+            db = await omendb_ws.connect(url, server_settings=settings)
+            await db.create("items", dim=2, capacity=100, ids="auto", if_exists="ok")
+            await db.add("items", [[number, 1]])
+            closing = asyncio.ensure_future(db.close())
+            await asyncio.sleep(0)
+            async with omendb_ws.connect(url, server_settings=settings) as other:
+                assert await other.count("items") == number + 1
+            await closing
+
+
+def test_a_program_that_forgets_to_close_keeps_what_was_acknowledged(tmp_path: Path) -> None:
+    program = """
+import sys
+from omendb_ws.sync import connect
+db = connect("memory://", server_settings={"data_dir": sys.argv[1]})
+db.create("items", dim=2, capacity=1000, ids="auto", if_exists="ok")
+for number in range(100):
+    db.add("items", [[number, 1]])
+print(db.count("items"))
+"""
+    for expected in (100, 200):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", program, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+        )
+        assert (done.stdout, done.stderr) == (f"{expected}\n", "")
 
 
 async def test_the_environment_of_the_process_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
