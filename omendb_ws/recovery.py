@@ -37,8 +37,8 @@ _SAY_SECONDS: Final = 5.0
 class Recoveries:
     """The recovery of everything that the store holds: ``begin``, then ``run`` once.
 
-    ``current`` and ``progress`` say which collection is coming back and how far that is;
-    ``damaged`` counts those that will not.
+    ``progress`` says how far the collection is that is coming back; ``damaged`` counts those that
+    will not.
     """
 
     def __init__(
@@ -50,9 +50,21 @@ class Recoveries:
         self._clock_us = clock_us
         self._waiting: list[Stored] = []
         self._is_stopping = False
-        self.current: Stored | None = None
+        self._total = self._rows_back = 0
         self.progress = Progress()
         self.damaged = 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows are read so far, over all collections."""
+        return self._rows_back + self.progress.rows
+
+    @property
+    def share(self) -> float:
+        """How much is done, of 1: each collection counts alike, since its size is not known yet."""
+        total = max(self._total, 1)
+        done = self.progress.bytes_done / max(self.progress.bytes_total, 1)
+        return min((self._total - len(self._waiting) + done) / total, 1.0)
 
     @property
     def waiting(self) -> int:
@@ -69,6 +81,7 @@ class Recoveries:
                 self._waiting.append(stored)
             else:  # a repair, or a drop on a broken disk, that did not come to its end
                 self._refuse(stored, Damaged("it is there twice", stored.key, 0))
+        self._total = len(self._waiting)
 
     def stop(self) -> None:
         """Let go of the recovery that is under way; nothing of the store has changed."""
@@ -77,15 +90,16 @@ class Recoveries:
     async def run(self) -> None:
         """Bring everything back that can be."""
         while self._waiting and not self._is_stopping:
-            self.current = stored = self._waiting[0]
+            stored = self._waiting[0]
             try:
                 await self._recover(stored)
             except _Stopped:
                 return
             except Exception as error:
                 self._refuse(stored, error)
+            self._rows_back += self.progress.rows
+            self.progress = Progress()
             self._waiting.pop(0)
-        self.current = None
 
     async def _recover(self, stored: Stored) -> None:
         began = time.monotonic()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, NoReturn
 
-from . import options
+from . import options, recovery_bar
 from .failure import FAILED, fail, failing
 from .loading import choose_kernel_and_loop, load_settings
 
@@ -115,7 +115,9 @@ async def _serve(settings: Settings) -> None:
         except OSError as error:
             fail(FAILED, f"cannot listen on {settings.host} port {settings.port}: {error.strerror}")
         print(_ready_line(settings, server.port, server.url), flush=True)
+        showing = asyncio.create_task(recovery_bar.show(server.instance.recoveries))
         await leave.wait()
+        showing.cancel()
         log.info("leaving: waiting up to %g s for clients", settings.drain_seconds)
         await server.drain()
     log.info("stopped")

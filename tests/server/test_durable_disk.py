@@ -1,0 +1,202 @@
+"""A server over real log files whose disk fails, fills up, or hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omendb_ws.journal.store import LocalStore
+from omendb_ws.server import Server
+from tests.server.faulty_files import FaultyFiles
+from tests.server.raw import Clock, client, rows, settings
+
+
+class Seconds:
+    """A clock for the journal: stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def over(
+    data_dir: Path, files: FaultyFiles, seconds: Seconds | None = None, **fields: Any
+) -> AsyncIterator[Server]:
+    """A server on ``data_dir`` through ``files``, everything back."""
+    clock = {} if seconds is None else {"seconds": seconds}
+    server = Server(
+        settings(data_dir=str(data_dir), **fields),
+        open_store=lambda path: LocalStore(path, files, **clock),
+    )
+    async with server:
+        await ready(server)
+        yield server
+
+
+async def ready(server: Server) -> None:
+    async with asyncio.timeout(20):
+        while server.status() == "recovering":  # noqa: ASYNC110 - polled, as a probe does
+            await asyncio.sleep(0)
+
+
+DURABILITIES = pytest.mark.parametrize("durability", ["everysec", "always"])
+
+
+@DURABILITIES
+async def test_a_write_that_fails_ends_acknowledging_and_searches_go_on(
+    durability: str, tmp_path: Path
+) -> None:
+    files = FaultyFiles()
+    async with over(tmp_path, files) as server, client(server) as one:
+        await one.create("items", durability=durability)
+        await one.create("other", durability=durability)
+        await one.add(1, 2)
+        files.write_error = errno.EIO
+        assert await one.code("add", collection="items", rows=rows(3)) == "storage_failed"
+        files.write_error = None
+        assert await one.code("delete", collection="items", ids=[1]) == "storage_failed"
+        found = await one.ok("search", collection="items", vector=[1, 0])
+        assert sorted(row["id"] for row in found["results"]) == [1, 2]
+        assert server.status() == "storage_failed"
+        await one.add(9, name="other")
+    async with over(tmp_path, FaultyFiles()) as server, client(server) as one:
+        assert server.status() == "ok"
+        got = await one.ok("get", collection="items", ids=[1, 2])
+        assert None not in got["rows"]
+        assert (await one.ok("count", collection="other"))["count"] == 1
+
+
+async def test_a_flush_that_fails_acknowledges_nothing_under_always(tmp_path: Path) -> None:
+    files = FaultyFiles()
+    async with over(tmp_path, files) as server, client(server) as one:
+        await one.create("items", durability="always")
+        await one.add(1)
+        files.sync_error = errno.EIO
+        ids = [await one.send("add", collection="items", rows=rows(n)) for n in (2, 3, 4)]
+        for id in ids:
+            assert (await one.reply(id))["error"]["code"] == "storage_failed"
+        files.sync_error = None
+        assert await one.code("add", collection="items", rows=rows(5)) == "storage_failed"
+        assert (await one.ok("count", collection="items"))["count"] == 1
+
+
+@DURABILITIES
+async def test_a_full_disk_refuses_until_there_is_room_and_nothing_is_half_there(
+    durability: str, tmp_path: Path
+) -> None:
+    files = FaultyFiles()
+    fields = {"collection": "items", "producer": "p"}
+    async with over(tmp_path, files) as server, client(server) as one:
+        await one.create("items", durability=durability, capacity=1000)
+        await one.ok("add", rows=rows(1), batch=1, **fields)
+        files.room_bytes = 100
+        ids = [await one.send("add", rows=rows(n), batch=n, **fields) for n in (2, 3)]
+        for id in ids:
+            error = (await one.reply(id))["error"]
+            assert error["code"] in ("storage_full", "out_of_order")
+        assert await one.code("delete", collection="items", ids=[1]) == "storage_full"
+        assert (await one.ok("count", collection="items"))["count"] == 1
+        assert server.status() == "ok"
+        files.room_bytes = None
+        added = await one.ok("add", rows=rows(2), batch=2, **fields)
+        assert added == {"version": 2, "first_seq": 2, "last_seq": 2}
+        await one.ok("add", rows=rows(3), batch=3, **fields)
+    async with over(tmp_path, FaultyFiles()) as server, client(server) as one:
+        assert (await one.ok("describe", collection="items"))["version"] == 3
+        again = await one.ok("add", rows=rows(3), batch=3, **fields)
+        assert again["duplicate"]
+
+
+async def test_a_create_on_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    files = FaultyFiles()
+    async with over(tmp_path, files) as server, client(server) as one:
+        files.room_bytes = 0
+        assert await one.code("create", collection="items", dim=2, capacity=8) == "storage_full"
+        files.room_bytes = None
+        assert (await one.ok("list"))["collections"] == []
+        await one.create("items")
+    async with over(tmp_path, FaultyFiles()) as server, client(server) as one:
+        assert len((await one.ok("list"))["collections"]) == 1
+
+
+async def test_a_flush_that_hangs_holds_acknowledgements_back_and_reads_go_on(
+    tmp_path: Path,
+) -> None:
+    files, seconds = FaultyFiles(), Seconds()
+    async with (
+        over(tmp_path, files, seconds) as server,
+        client(server) as one,
+        client(server) as other,
+    ):
+        await one.create("items")
+        await one.add(1)
+        files.gate.clear()
+        seconds.now += 1.5
+        assert (await one.add(2))["version"] == 2  # late, and not yet too late
+        seconds.now += 1.5
+        late = await one.send("add", collection="items", rows=rows(3))
+        (collection,) = server.context.catalog
+        assert collection.flights is not None
+        log = collection.flights.log
+        assert log is not None
+        async with asyncio.timeout(20):
+            # The journal's own thread gets there.
+            while (  # noqa: ASYNC110
+                log.numbers().unflushed_seconds < 2 or not collection.flights.flying
+            ):
+                await asyncio.sleep(0)
+        assert (await other.ok("count", collection="items"))["count"] == 2
+        assert late not in one.replies
+        files.gate.set()
+        assert (await one.reply(late))["ok"]["version"] == 3
+
+
+async def test_leaving_flushes_what_was_acknowledged_and_says_that_the_stop_was_clean(
+    tmp_path: Path,
+) -> None:
+    files = FaultyFiles()
+    async with over(tmp_path, files) as server, client(server) as one:
+        epoch = (await one.create("items"))["epoch"]
+        await one.add(1, 2, 3)
+    # Another boot: after a stop that was not clean the epoch would change.
+    server = Server(
+        settings(data_dir=str(tmp_path)),
+        open_store=lambda path: LocalStore(path, files, boot="another"),
+    )
+    async with server, client(server) as one:
+        await ready(server)
+        described = await one.ok("describe", collection="items")
+        assert (described["epoch"], described["rows"]) == (epoch, 3)
+
+
+async def test_expired_rows_stay_gone_and_times_go_on_across_a_restart(tmp_path: Path) -> None:
+    clock = Clock()
+
+    async def described() -> dict[str, Any]:
+        server = Server(settings(data_dir=str(tmp_path)), clock_us=clock)
+        async with server, client(server) as one:
+            await ready(server)
+            if not (await one.ok("list"))["collections"]:
+                await one.create("items", ttl=10)
+                await one.add(1)
+                clock.move(6)
+                await one.add(2)
+            clock.move(5)
+            while (await one.ok("count", collection="items"))["count"] > 1:
+                pass
+            return await one.ok("describe", collection="items")
+
+    first = await described()
+    assert (first["rows"], first["first_seq"]) == (1, 2)
+    again = await described()
+    assert again["last_seq"] == 2
+    assert again["rows"] <= 1
