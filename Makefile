@@ -42,6 +42,7 @@ bench-full: $(VENV)/.installed-load
 # What `make test` does in a bounded size: killed servers, lost power, broken disks.
 torture: $(VENV)/.installed-test
 	$(BIN)/python -m tests.torture.kill --rounds 500
+	JOURNAL_SEEDS=10000 $(BIN)/python -m pytest tests/journal
 
 bench-live: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.bench_standing

@@ -8,6 +8,7 @@ after is there or not. A killed process loses nothing that it wrote.
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 from collections.abc import Callable, Sequence
@@ -222,6 +223,12 @@ class Disk:
         """The machine is gone; see the module."""
         self._open.clear()
         self.top.lose_power(random)
+
+    def copy(self) -> Disk:
+        """The disk as it is now, without faults, and with nothing open."""
+        other = Disk(self.root)
+        other.top = copy.deepcopy(self.top)
+        return other
 
     def file(self, path: str) -> _Inode:
         directory, name = self._place(path)

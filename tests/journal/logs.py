@@ -22,22 +22,22 @@ class Settled:
     def __init__(self) -> None:
         self.tags: list[Any] = []
         self.refused: list[tuple[Any, OmenError]] = []
-        self._condition = threading.Condition()
+        self.changed = threading.Condition()
 
     def __call__(self, tags: Sequence[Any], error: OmenError | None) -> None:
-        with self._condition:
+        with self.changed:
             if error is None:
                 self.tags += tags
             else:
                 self.refused += [(tag, error) for tag in tags]
-            self._condition.notify_all()
+            self.changed.notify_all()
 
     def wait_for(self, count: int) -> None:
-        with self._condition:
-            done = self._condition.wait_for(
-                lambda: len(self.tags) + len(self.refused) >= count, timeout=60
+        with self.changed:
+            done = self.changed.wait_for(
+                lambda: len(self.tags) + len(self.refused) >= count, timeout=20
             )
-        assert done, "not settled within a minute"
+        assert done, "not settled in time"
 
 
 def facts(definition: Definition, durability: Durability = "everysec") -> Facts:

@@ -14,7 +14,7 @@ from omendb_core.types import IdKind
 from omendb_ws.journal.interface import Durability
 from tests.journal.ledger import Life
 
-SEEDS = int(os.environ.get("JOURNAL_SEEDS", "150"))
+SEEDS = int(os.environ.get("JOURNAL_SEEDS", "200"))
 IDS: list[IdKind] = ["u64", "str", "auto"]
 
 
