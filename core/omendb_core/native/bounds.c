@@ -52,6 +52,8 @@
 #define UNIT_LOSS 0x1p-21
 /* No finite row comes near this, so it stands for an infinity that float32 sums can take. */
 #define BEYOND 0x1p120
+/* Lengths of rows that the shadow takes are well below this. */
+#define BEYOND_LENGTH 0x1p44
 /* Adding this rounds to an integer. */
 #define ROUNDER 0x1.8p52
 
@@ -125,6 +127,48 @@ void query_aim(const omendb_query *query, float threshold, float *alpha, float *
         *alpha = (float)((query->error / scale + 0x1p-20 * query->codes) * (1 + 0x1p-18));
         *beta = (float)(query->length / scale * (1 + 0x1p-18));
         *theta = within_reach((least - query->offset - query->lost) / scale);
+    }
+}
+
+void row_aim(const omendb_query *row, float *alpha, float *beta, float *theta)
+{
+    double scale = row->scale;
+    if (row->metric != DOT) {
+        double square = row->square * (1 - 0x1p-20) - row->error * row->error * WIDER;
+        *alpha = (float)(row->error / scale * (1 + 0x1p-18));
+        *beta = (float)(-0.5 / scale);
+        *theta = within_reach(square * 0.5 / scale);
+    } else {
+        *alpha = (float)((row->error / scale + 0x1p-20 * row->codes) * (1 + 0x1p-18));
+        *beta = (float)(1 / scale);
+        *theta = within_reach((-row->offset - row->lost) / scale);
+    }
+}
+
+void floor_aim(
+    omendb_metric metric, const float *factors, float floor, double longest, float *aimed)
+{
+    double least = floor - fabs((double)floor) * F32_LOSS - TINY, one = factors[1], two = factors[2];
+    double sign = metric == DOT ? 1 : -1;
+    aimed[0] = factors[0];
+    aimed[1] = factors[1];
+    if (one == INFINITY || floor == -INFINITY) { /* whatever comes */
+        aimed[0] = 0;
+        aimed[1] = INFINITY;
+        aimed[2] = 0;
+    } else if (floor == INFINITY) { /* nothing */
+        aimed[0] = aimed[1] = 0;
+        aimed[2] = (float)(-BEYOND * sign);
+    } else if (metric == DOT) {
+        double error = two * longest;
+        aimed[2] = (float)fmin(error - least + (error + fabs(least)) * 0x1p-19, BEYOND);
+    } else {
+        double farthest = fmax(0, metric == L2 ? -least : 2 + UNIT_LOSS - 2 * least);
+        double reach = sqrt(farthest) * WIDER;
+        /* Beyond this no finite row is left out; and its square would be too much. */
+        reach = fmin(reach, BEYOND_LENGTH);
+        aimed[1] = (float)((reach + one) * (1 + 0x1p-22));
+        aimed[2] = (float)(two - reach * (reach + 2 * one) * (1 + 0x1p-17));
     }
 }
 
