@@ -20,6 +20,7 @@ SOURCES = [
     *("module.c", "features.c", "buffers.c", "lanes.c", "score.c", "prepare.c"),
     *("id_table.c", "ids.c", "rows.c", "append.c"),
     *("shadow.c", "bounds.c", "keys.c", "candidates.c", "exhaustive.c", "scan.c", "search.c"),
+    *("match.c", "pairs.c"),
     *("tiles.c", "tile_portable.c", "tile_avx512.c", "tile_avx2.c", "tile_neon.c"),
 ]
 #: -ffp-contract=off: a score is defined to the bit, and a fused multiply-add rounds once less.

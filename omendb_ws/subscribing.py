@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from omendb_core.errors import BadRequest, NotFound, TooLarge, WrongEpoch
 from omendb_core.filters import optional
-from omendb_core.live import Standing
 from omendb_core.query import check_dim
 from omendb_core.standing import StandingQuery
 from omendb_core.types import F32
@@ -147,7 +146,7 @@ def _stream_subscriptions(
     session: Session, kind: SubscriptionKind, collection: Collection, k: int | None, count: int
 ) -> list[StreamSubscription]:
     """``count`` subscriptions with memory for their standing queries. Quota: none was made."""
-    each_bytes = Standing.bytes_for(k, collection.definition.dim) + reader_bytes(k)
+    each_bytes = collection.window.standing.bytes_for(k) + reader_bytes(k)
     subs = session.next_subs(count)
     session.context.catalog.reserve_queries(each_bytes * count)
     found = [StreamSubscription(session, kind, sub, collection, each_bytes) for sub in subs]

@@ -53,3 +53,12 @@ def top_k(
     slots: I64,
     scores: F32,
 ) -> tuple[int, int]: ...
+def pairs_above(
+    kernel: str,
+    lanes: str,
+    shadow: tuple[U8, F32, F32, int, int],
+    queries: F32,
+    floors: F32,
+    most: I64,
+    rows: F32,
+) -> tuple[bytes, bytes, bytes, bytes]: ...

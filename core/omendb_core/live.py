@@ -24,7 +24,8 @@ import numpy as np
 
 from . import score
 from .filters import evaluate
-from .kernels.matching import Pairs, pairs_above
+from .kernels.matching import Pairs
+from .kernels.scan import has_shadow
 from .keys import NO_ROW, encode, offsets_of, rebased, scores_of
 from .query import Masks
 from .shelves import Shelves
@@ -72,7 +73,9 @@ class Standing:
 
     def __init__(self, window: Window) -> None:
         self._window = window
-        self.table = Table(window.definition.dim)
+        definition = window.definition
+        shadowed = has_shadow(window.scan, definition)
+        self.table = Table(definition.dim, definition.metric if shadowed else None)
         self._shelves = Shelves(self.table)
         self._base = 0
         #: Rows up to here were matched, or left before.
@@ -109,14 +112,13 @@ class Standing:
         """Bytes of all lists and of the table."""
         return self._shelves.nbytes + self.table.nbytes
 
-    @staticmethod
-    def bytes_for(k: int | None, dim: int) -> int:
+    def bytes_for(self, k: int | None) -> int:
         """Bytes that one standing query takes.
 
         The arrays grow by doubling, so ``nbytes`` is up to twice the sum; they go with the last
         query of their size.
         """
-        return 4 * dim + 80 + (Shelves.bytes_for(k) if k else 0)
+        return self.table.row_bytes + (Shelves.bytes_for(k) if k else 0)
 
     # -- queries come, move and go ------------------------------------------------------------
 
@@ -135,7 +137,7 @@ class Standing:
         return handles
 
     def _begin(self, handles: I64, vectors: F32) -> None:
-        self._set_vectors(handles, vectors)
+        self.table.set_vectors(handles, vectors)
         table = self.table
         for handle in handles[table.k[handles] > 0].tolist():
             self._shelves.give(handle)
@@ -156,11 +158,11 @@ class Standing:
         After a fault they stay where they were, and wait for the next ``advance``.
         """
         before = self.table.vectors[handles]
-        self._set_vectors(handles, vectors)
+        self.table.set_vectors(handles, vectors)
         try:
             self._renew_now(handles)
         except Exception:
-            self._set_vectors(handles, before)
+            self.table.set_vectors(handles, before)
             self._wait(handles)
             raise
 
@@ -265,12 +267,11 @@ class Standing:
     def _match(self, slots: I64, reach: F32, touched: Bool1) -> _Hits:
         """Match live rows with the queries that ``reach`` lets take some; match queries' hits."""
         ring, table, used = self._window.ring, self.table, self.table.used
-        found = pairs_above(
+        found = self._window.scan.pairs_above(
             self._window.definition.metric,
             ring.vectors[slots],
             ring.norms[slots],
-            table.vectors[:used],
-            table.norms[:used],
+            table.subscribed,
             reach[:used],
             table.most[:used],
         )
@@ -403,10 +404,6 @@ class Standing:
             self._updated.clear()
             self._listed = np.zeros(self._window.definition.capacity, np.bool_)
         assert self._seen_version == self._window.version, "queries came before advance"
-
-    def _set_vectors(self, handles: I64, vectors: F32) -> None:
-        self.table.vectors[handles] = vectors
-        self.table.norms[handles] = score.norms(vectors)
 
     def _rebase_if_due(self) -> None:
         if self._window.last_seq - self._base <= REBASE_ABOVE:

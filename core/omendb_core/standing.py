@@ -14,9 +14,10 @@ import numpy as np
 
 from . import score
 from .filters import Filter
-from .kernels.matching import UNBOUNDED
+from .kernels.matching import UNBOUNDED, Subscribed
 from .keys import encode, scores_of
-from .types import F32, F64, I64, U64, Bool1
+from .shadow import Shadow
+from .types import F32, F64, I64, U64, Bool1, Metric
 
 _FIRST_ROWS: Final = 16
 NO_FILTER: Final = -1
@@ -55,11 +56,14 @@ class Table:
     queries; ``bases`` uint64, the key that every row within ``min_score`` is above; ``floors``
     uint64 and ``reach`` float32, the floor's score; ``most`` int64, how many hits of one chunk a
     query takes; ``filters`` int64 by number; ``wants_metadata`` bool; ``lists`` int64 (the
-    ``most_k`` of the Lists it is in, 0: none) and ``places`` int64 (its row there).
+    ``most_k`` of the Lists it is in, 0: none) and ``places`` int64 (its row there). Vectors are
+    kept in a shadow as well if its metric is given.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, shadow_metric: Metric | None) -> None:
         self.used = 0
+        self._shadow_metric: Metric | None = shadow_metric
+        self._shadow: Shadow | None = None
         self.vectors: F32 = np.zeros((0, dim), np.float32)
         self.norms: F64 = np.zeros(0)
         self.k: I64 = np.zeros(0, np.int64)
@@ -79,8 +83,31 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        return sum(getattr(self, name).nbytes for name in _ARRAYS)
+        """Bytes of the arrays, and of the shadow."""
+        shadow = self._shadow
+        shadow_bytes = Shadow.bytes_for(len(self.k), self.vectors.shape[1]) if shadow else 0
+        array_bytes: int = sum(getattr(self, name).nbytes for name in _ARRAYS)
+        return array_bytes + shadow_bytes
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that one query takes, while there is no spare room."""
+        dim: int = self.vectors.shape[1]
+        return 4 * dim + 80 + (dim + 12 if self._shadow_metric is not None else 0)
+
+    @property
+    def subscribed(self) -> Subscribed:
+        """The queries as kernels take them."""
+        return Subscribed(self.vectors[: self.used], self.norms[: self.used], self._shadow)
+
+    def set_vectors(self, handles: I64, vectors: F32) -> None:
+        """Point queries at prepared vectors."""
+        self.vectors[handles] = vectors
+        self.norms[handles] = score.norms(vectors)
+        if self._shadow is not None:
+            runs = np.split(handles, np.flatnonzero(np.diff(handles) != 1) + 1)
+            for run in runs if len(handles) else ():
+                self._shadow.write(int(run[0]), self.vectors[run[0] : run[-1] + 1])
 
     def take(self, query: StandingQuery) -> int:
         """Write down what is asked, without its vector; its handle. Takes no row yet."""
@@ -131,6 +158,11 @@ class Table:
             resized = np.zeros((rows, *array.shape[1:]), array.dtype)
             resized[: len(array)] = array[:rows]
             setattr(self, name, resized)
+        if self._shadow_metric is not None:
+            self._shadow = None
+            if rows:
+                self._shadow = Shadow(rows, self.vectors.shape[1], self._shadow_metric)
+                self._shadow.write(0, self.vectors)
 
 
 class DistinctFilters:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from omendb_core import score
-from omendb_core.kernels import matching
+from omendb_core import native, score
+from omendb_core.kernels import matching, scan
+from omendb_core.shadow import Shadow
 from omendb_core.types import F32, I64, METRICS, Metric
 
 UNBOUNDED = 2**62
@@ -42,15 +43,21 @@ def matched(
     metric: Metric, rows: F32, queries: F32, floors: F32, most: I64 | None = None
 ) -> matching.Pairs:
     upper = (score.norms(rows) * (1 + 2.0**-20)).astype(np.float32)
-    return matching.pairs_above(
-        metric,
-        rows,
-        upper,
-        queries,
-        score.norms(queries),
-        floors,
-        np.full(len(queries), UNBOUNDED) if most is None else most,
-    )
+    most = np.full(len(queries), UNBOUNDED) if most is None else most
+    shadow = None
+    if native.is_there and len(queries):
+        shadow = Shadow(len(queries), queries.shape[1], metric)
+        shadow.write(0, queries)
+    asked = matching.Subscribed(queries, score.norms(queries), shadow)
+    found = [
+        scan.choose(name).pairs_above(metric, rows, upper, asked, floors, most)
+        for name in scan.names()
+    ]
+    for one in found[:-1]:
+        for column, expected in zip(one, found[-1], strict=True):
+            assert column.dtype == expected.dtype
+            assert column.tobytes() == expected.tobytes()
+    return found[-1]
 
 
 KINDS = ["plain", "ties", "offset", "one huge coordinate", "denormal", "mixed norms"]
@@ -108,3 +115,38 @@ def test_no_queries_and_no_rows_are_no_pairs() -> None:
     some = data_set("plain", 3, 4, 5)
     assert not len(matched("dot", empty, some, np.zeros(3, np.float32)).rows)
     assert not len(matched("dot", some, empty, np.zeros(0, np.float32)).rows)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("count", [1, 5, 6, 7, 13, 64])
+def test_rows_and_queries_of_all_numbers_are_matched(metric: Metric, count: int) -> None:
+    for dim, asking in ((3, 1), (17, 63), (32, 64), (9, 200)):
+        rows = score.prepare(data_set("plain", count, dim, 7), metric)
+        queries = score.prepare(data_set("ties", asking, dim, 8), metric)
+        near = score.score_pairs(metric, np.resize(rows, queries.shape), queries)
+        for share in (0.0, 0.5, 1.0):
+            floors = near.copy()
+            floors[np.random.default_rng(9).random(asking) < share] = np.inf
+            found = matched(metric, rows, queries, floors)
+            assert len(found.rows) >= np.count_nonzero(floors[:count] < np.inf)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_floors_that_everything_or_nothing_reaches(metric: Metric) -> None:
+    rows = score.prepare(data_set("plain", 30, 12, 10), metric)
+    queries = score.prepare(data_set("plain", 100, 12, 11), metric)
+    for floor in (-np.inf, -3e38, -1e-42, 0.0, 1e-42, 0.99, 1.0, 3e38, np.inf):
+        floors = np.full(100, floor, np.float32)
+        matched(metric, rows, queries, floors)
+        matched(metric, np.concatenate((queries, rows)), queries, floors)
+
+
+def test_rows_of_very_different_lengths_are_matched_in_classes() -> None:
+    rng = np.random.default_rng(12)
+    rows = data_set("plain", 200, 10, 13) * np.exp(rng.uniform(-6, 6, (200, 1))).astype(np.float32)
+    queries = data_set("plain", 80, 10, 14)
+    floors = rng.uniform(0, 500, 80).astype(np.float32)
+    found = matched("dot", rows, queries, floors)
+    assert len(np.unique(found.queries)) > 70
+    most = np.full(80, 20)
+    assert len(matched("dot", rows, queries, floors, most).crowded)

@@ -8,7 +8,6 @@ import tracemalloc
 import numpy as np
 import pytest
 from omendb_core.filters import parse
-from omendb_core.live import Standing
 from omendb_core.standing import StandingQuery
 from omendb_core.types import Definition
 from omendb_core.window import Window
@@ -37,8 +36,8 @@ def test_queries_take_what_they_are_said_to_take(k: int | None, count: int) -> N
     handles = standing.add(queries(k, count), np.ones((count, DIM), np.float32))
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    said = Standing.bytes_for(k, DIM) * count
-    spare = Standing.bytes_for(k, DIM) * LEAST
+    said = standing.bytes_for(k) * count
+    spare = standing.bytes_for(k) * LEAST
     assert 0.9 * said <= standing.nbytes <= 2.1 * said + spare
     # Nothing else grows with them but a few hundred bytes of ours, and what the kernel keeps.
     assert taken <= standing.nbytes + 64 * count + (1 << 20)
@@ -53,10 +52,10 @@ def test_memory_does_not_add_up_over_sizes_that_came_and_went() -> None:
     least = standing.nbytes
     for k in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000):
         handles = standing.add(queries(k, 200), np.ones((200, DIM), np.float32)).tolist()
-        assert standing.nbytes <= 2.5 * 200 * Standing.bytes_for(k, DIM) + 400_000
+        assert standing.nbytes <= 2.5 * 200 * standing.bytes_for(k) + 400_000
         standing.remove(handles)
     # The table, and lists of k = 2, keep the places of those that were there beside the rest.
-    assert standing.nbytes <= least + 2.5 * 200 * Standing.bytes_for(2, DIM)
+    assert standing.nbytes <= least + 2.5 * 200 * standing.bytes_for(2)
     assert standing.answers(np.array(stays))[0] == [0, 0, 0]
     standing.remove(stays)
     assert standing.nbytes == 0

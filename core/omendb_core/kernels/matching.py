@@ -1,4 +1,6 @@
-"""New rows against standing queries, in numpy: the scan with its roles swapped.
+"""New rows against standing queries: what matching is, and how numpy does it.
+
+It is the scan with its roles swapped.
 
 One matrix product finds pairs that may reach their query's floor, ``score_pairs`` decides. Knows
 vectors and floors; nothing of lists, subscriptions or windows.
@@ -14,6 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from .. import score
+from ..shadow import Shadow
 from ..types import F32, F64, I64, Metric
 from .bounds import Bounds
 
@@ -24,6 +27,17 @@ CHUNK_PRODUCTS: Final = 1 << 20
 MOST_SEARCHED: Final = 1 << 14
 #: ``most`` of a query that takes every row that reaches it.
 UNBOUNDED: Final = 2**62
+
+
+class Subscribed(NamedTuple):
+    """Standing queries: ``vectors`` float32 (q, dim) as prepared, ``norms`` float64, exact.
+
+    ``shadow``, where the kernel keeps one, has room for them and perhaps more.
+    """
+
+    vectors: F32
+    norms: F64
+    shadow: Shadow | None
 
 
 class Pairs(NamedTuple):

@@ -20,8 +20,10 @@ import numpy as np
 
 from ..ring import Ring, unpack
 from ..types import F32, I64, U64, Bool1, Metric
+from . import matching
 from .bounds import Bounds
 from .candidates import Candidates, Pairs, kth_largest, near_kth_largest, newest_of_ties
+from .matching import Subscribed
 from .scan import REFERENCE, TopK
 
 # Measured on 100,000 x 128 float32, k = 10, one core of a noisy two-core Zen 5, beside the bare
@@ -132,6 +134,19 @@ class ReferenceScan:
             return TopK(counts, slots[0], scores[0])
         order = np.argsort(np.concatenate(owners), kind="stable")
         return TopK(counts, np.concatenate(slots)[order], np.concatenate(scores)[order])
+
+    def pairs_above(
+        self,
+        metric: Metric,
+        rows: F32,
+        row_norms: F32,
+        queries: Subscribed,
+        floors: F32,
+        most: I64,
+    ) -> matching.Pairs:
+        """See ``scan.Scan.pairs_above``."""
+        vectors, norms, _ = queries
+        return matching.pairs_above(metric, rows, row_norms, vectors, norms, floors, most)
 
 
 def _runs(ring: Ring, masks: U64, mask_of: I64) -> Iterator[tuple[I64, Iterator[_Chunk]]]:

@@ -13,6 +13,7 @@ from .. import native
 from ..ring import Ring
 from ..shadow import MAX_DIM, Shadow
 from ..types import F32, I64, U32, U64, Definition, Metric
+from .matching import Pairs, Subscribed
 
 REFERENCE: Final = "reference"
 
@@ -57,6 +58,23 @@ class Scan(Protocol):
         Rows of query i are the slots whose bit is set in ``masks[mask_of[i]]`` (``masks`` uint64
         (m, words of the ring); only slots of live rows may be set) and whose score is at least
         ``min_scores[i]`` (float32; -inf: any). ``k`` int64 (q,), at least 1.
+        """
+        ...
+
+    def pairs_above(
+        self,
+        metric: Metric,
+        rows: F32,
+        row_norms: F32,
+        queries: Subscribed,
+        floors: F32,
+        most: I64,
+    ) -> Pairs:
+        """All pairs whose score is at least the query's floor, by row, then query.
+
+        ``rows`` float32 (n, dim) as stored, with their norms as the ring keeps them; ``floors``
+        float32 (q,): -inf takes every row, +inf none; ``most`` int64 (q,): a query that more rows
+        reach, or may reach, has no pairs, and is told as crowded.
         """
         ...
 
