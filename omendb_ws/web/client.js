@@ -568,6 +568,7 @@ export class Client extends EventTarget {
     const limit = limits(signal, timeoutMs);
     try {
       for (let attempt = 0; ; attempt++) {
+        if (this.state === "closed") throw this.error;
         const link = await limit.race(this.#ready.promise);
         try {
           return await limit.race(work(link));
@@ -581,7 +582,6 @@ export class Client extends EventTarget {
   }
 
   #mayRepeat(error, link, collection, attempt, repeat) {
-    if (this.state === "closed") return false;
     if (error.code === "connection_lost") return repeat;
     // A handle dies with its collection; there may be a new one of that name.
     if (error.code === "not_found" && collection && link.opened.delete(collection)) return attempt === 0;
