@@ -295,7 +295,8 @@ class Link {
     this.hello = new Promise((resolve, reject) => (this.greeted = { resolve, reject }));
     this.ended = new Promise((resolve) => (this.end = resolve));
     socket.onmessage = (event) => this.receive(event.data);
-    socket.onerror = () => {};
+    // A close follows by the standard, but not in Node 20 where a connection could not be made.
+    socket.onerror = () => this.lose(1006);
     socket.onclose = (event) => this.lose(event.code);
   }
 
@@ -305,7 +306,7 @@ class Link {
 
   lose(code) {
     const error = this.refusal ?? new OmenError("connection_lost", `the connection closed (${code})`, { retry: true });
-    this.socket.onmessage = this.socket.onclose = null;
+    this.socket.onmessage = this.socket.onclose = this.socket.onerror = null;
     this.greeted.reject(error);
     for (const call of this.calls.values()) call.reject(error);
     this.calls.clear();

@@ -18,6 +18,7 @@ import sys
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -49,12 +50,8 @@ class Node:
     @classmethod
     @asynccontextmanager
     async def started(cls) -> AsyncIterator[Self]:
-        flags = []
-        version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
-        if int(version.stdout.lstrip("v").split(".")[0]) < 22:
-            flags = ["--experimental-websocket", "--no-warnings"]
         process = await asyncio.create_subprocess_exec(
-            "node", *flags, str(RUNNER), str(CLIENT),
+            "node", *_websocket_flags(), str(RUNNER), str(CLIENT),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=1 << 24,
         )  # fmt: skip
         try:
@@ -123,10 +120,11 @@ class Page:
         return result["result"].get("value")
 
     async def until(self, condition: str) -> None:
-        """Wait until the expression is true, looking at every frame or so."""
+        """Wait until the expression is true."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await self.run(f"return Boolean({condition})"):
-                await asyncio.sleep(0.02)
+            await self.run(
+                f"while (!({condition})) await new Promise((done) => setTimeout(done, 20));"
+            )
 
     async def look(self, *, width: int, height: int, dark: bool, phone: bool = False) -> None:
         """Make it of that size, and of that theme."""
@@ -137,12 +135,9 @@ class Page:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
 
-    async def picture(self, path: Path | None = None) -> bytes:
+    async def picture(self) -> bytes:
         """A PNG of what it shows."""
-        shot = base64.b64decode((await self.call("Page.captureScreenshot", format="png"))["data"])
-        if path is not None:
-            path.write_bytes(shot)
-        return shot
+        return base64.b64decode((await self.call("Page.captureScreenshot", format="png"))["data"])
 
     async def close(self) -> None:
         """Close the tab."""
@@ -212,6 +207,13 @@ class Chromium:
         with urllib.request.urlopen(request) as response:
             body = response.read()
         return json.loads(body) if body.startswith(b"{") else body
+
+
+@lru_cache
+def _websocket_flags() -> tuple[str, ...]:
+    told = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
+    is_old = int(told.stdout.lstrip("v").split(".")[0]) < 22
+    return ("--experimental-websocket", "--no-warnings") if is_old else ()
 
 
 def _devtools_address(process: subprocess.Popen[bytes], log: Path) -> str:
