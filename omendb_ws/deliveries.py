@@ -22,7 +22,7 @@ from omendb_core.types import Include
 
 from .faults import as_error
 from .metrics import Metrics
-from .outbox import Message
+from .outbox import Message, Pushed
 from .wire.opcodes import Limits
 from .work import Lane
 
@@ -48,6 +48,9 @@ class Reader(Protocol):
 
     def pushed(self, push: Push) -> None:
         """Queue a push for the socket."""
+
+    def sent(self, push: Push) -> None:
+        """The socket took it."""
 
 
 class Maker(Protocol):
@@ -100,17 +103,19 @@ class Stream:
 
 
 @dataclass(slots=True, eq=False)
-class Push:
+class Push(Pushed):
     """Effect: messages of one stream, in order, that count as one push."""
 
     stream: Stream
-    messages: list[Message]
-    size_bytes: int
     arrival_us: int | None
 
     def deliver(self) -> None:
         """Queue them for the socket."""
         self.stream.reader.pushed(self)
+
+    def went_out(self) -> None:
+        """See ``Pushed``."""
+        self.stream.reader.sent(self)
 
 
 class Deliveries:
@@ -236,6 +241,6 @@ class Deliveries:
         size_bytes = sum(message.size_bytes for message in messages)
         stream.has_unsent = True
         stream.lane.push_bytes += size_bytes
-        push = Push(stream, messages, size_bytes, stream.behind_since_us)
+        push = Push(messages, size_bytes, stream, stream.behind_since_us)
         stream.behind_since_us = None
         return push

@@ -12,7 +12,7 @@ Invariant: ``reply_bytes`` and ``push_bytes`` count exactly what was put in and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
@@ -64,9 +64,23 @@ class Close(NamedTuple):
     reason: str
 
 
-class _Push(NamedTuple):
-    message: Message
-    on_sent: Callable[[], None] | None
+@dataclass(slots=True, eq=False)
+class Pushed:
+    """Messages that go out together as one push of ``size_bytes``."""
+
+    messages: Sequence[Message]
+    size_bytes: int
+
+    def went_out(self) -> None:
+        """The socket took it. Not called if the connection ends before."""
+
+
+@dataclass(slots=True, eq=False)
+class _Push(Pushed):
+    on_sent: Callable[[], None]
+
+    def went_out(self) -> None:
+        self.on_sent()
 
 
 @dataclass(slots=True)
@@ -76,7 +90,7 @@ class Batch:
     messages: list[Message] = field(default_factory=list)
     reply_bytes: int = 0
     push_bytes: int = 0
-    on_sent: list[Callable[[], None]] = field(default_factory=list)
+    pushes: list[Pushed] = field(default_factory=list)
     close: Close | None = None
 
 
@@ -89,7 +103,7 @@ class Outbox:
         self.closed = False
         self.on_filled: Callable[[], None] = lambda: None
         self.on_sent: Callable[[Batch], None] = lambda batch: None
-        self._entries: deque[Message | _Push | Source | Close] = deque()
+        self._entries: deque[Message | Pushed | Source | Close] = deque()
         self._waiting: set[Source] = set()
 
     def __len__(self) -> int:
@@ -106,11 +120,15 @@ class Outbox:
             self.reply_bytes += message.size_bytes
             self._add(message)
 
-    def push(self, message: Message, on_sent: Callable[[], None] | None = None) -> None:
+    def push(self, message: Message, on_sent: Callable[[], None]) -> None:
         """Queue a push; ``on_sent`` is called once the socket took it, never if it closes."""
+        self.push_all(_Push((message,), message.size_bytes, on_sent))
+
+    def push_all(self, push: Pushed) -> None:
+        """Queue a push."""
         if not self.closed:
-            self.push_bytes += message.size_bytes
-            self._add(_Push(message, on_sent))
+            self.push_bytes += push.size_bytes
+            self._add(push)
 
     def offer(self, source: Source) -> bool:
         """Queue a place for ``source``; False if it is waiting for its turn already."""
@@ -149,29 +167,26 @@ class Outbox:
         """``batch`` was taken by the socket."""
         self.reply_bytes = max(0, self.reply_bytes - batch.reply_bytes)
         self.push_bytes = max(0, self.push_bytes - batch.push_bytes)
-        for on_sent in batch.on_sent:
-            on_sent()
+        for push in batch.pushes:
+            push.went_out()
         self.on_sent(batch)
 
-    def _take_one(self, entry: Message | _Push | Source, batch: Batch) -> None:
+    def _take_one(self, entry: Message | Pushed | Source, batch: Batch) -> None:
         if isinstance(entry, Message):
             batch.messages.append(entry)
             batch.reply_bytes += entry.size_bytes
-            return
-        if isinstance(entry, _Push):
-            message: Message | None = entry.message
-            if entry.on_sent is not None:
-                batch.on_sent.append(entry.on_sent)
-            counted = entry.message.size_bytes
+        elif isinstance(entry, Pushed):
+            batch.messages += entry.messages
+            batch.push_bytes += entry.size_bytes
+            batch.pushes.append(entry)
         else:
             self._waiting.discard(entry)
             message = entry.take()
-            counted = message.size_bytes if message is not None else 0
-            self.push_bytes += counted
-        if message is not None:
-            batch.messages.append(message)
-            batch.push_bytes += counted
+            if message is not None:
+                batch.messages.append(message)
+                batch.push_bytes += message.size_bytes
+                self.push_bytes += message.size_bytes
 
-    def _add(self, entry: Message | _Push | Source | Close) -> None:
+    def _add(self, entry: Message | Pushed | Source | Close) -> None:
         self._entries.append(entry)
         self.on_filled()

@@ -108,11 +108,8 @@ class StreamSubscription(Subscription):
         """Queue a push; the engine makes the next when the socket took it."""
         if self.is_ended:
             self._context.engine.sent(push)
-            return
-        *first, last = push.messages
-        for message in first:
-            self.session.outbox.push(message)
-        self.session.outbox.push(last, lambda: self._sent(push))
+        else:
+            self.session.outbox.push_all(push)
 
     def close(self) -> None:
         """As ``Subscription.close``; the engine forgets its side."""
@@ -121,7 +118,8 @@ class StreamSubscription(Subscription):
             self._context.catalog.release_queries(self._reserved_bytes)
         super().close()
 
-    def _sent(self, push: Push) -> None:
+    def sent(self, push: Push) -> None:
+        """The socket took it: the engine may make another one."""
         self._count_push()
         if push.arrival_us is not None:
             self._context.metrics.push_us.record(self._context.clock_us() - push.arrival_us)

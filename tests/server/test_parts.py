@@ -40,7 +40,7 @@ async def test_messages_leave_in_the_order_in_which_they_came() -> None:
     outbox = Outbox()
     source = Newest(text(b"old"))
     outbox.reply(text(b"1"))
-    outbox.push(binary(b"2"))
+    outbox.push(binary(b"2"), lambda: None)
     assert outbox.offer(source)
     assert not outbox.offer(source)
     outbox.reply(text(b"4"))
@@ -92,7 +92,7 @@ async def test_after_close_nothing_more_is_taken_in() -> None:
     outbox.close(1012, "bye")
     outbox.close(4408, "later")
     outbox.reply(text(b"never"))
-    outbox.push(text(b"never"))
+    outbox.push(text(b"never"), lambda: None)
     assert not outbox.offer(Newest(text(b"never")))
     batch = outbox.take()
     assert [message.data for message in batch.messages] == [b"last"]
