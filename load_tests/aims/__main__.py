@@ -6,6 +6,7 @@ import argparse
 import datetime
 import sys
 from pathlib import Path
+from typing import Final
 
 from omendb_core.errors import OmenError
 
@@ -15,6 +16,9 @@ from ..simulation.server import ServerFailed
 from . import table
 from .benches import BENCHES
 from .row import Effort, Row
+
+#: What was measured before any of it was made faster.
+WAS: Final = Path(__file__).with_name("was.json")
 
 
 def _arguments() -> argparse.Namespace:
@@ -29,7 +33,9 @@ def _arguments() -> argparse.Namespace:
         "--long-seconds", type=float, default=60.0, help="of the mixed load (default 60)"
     )
     parser.add_argument("--output", type=Path, help="JSON file")
-    parser.add_argument("--was", type=Path, help="JSON file of earlier, to stand beside")
+    parser.add_argument(
+        "--was", type=Path, default=WAS, help="JSON file of earlier (default: before the C scan)"
+    )
     return parser.parse_args()
 
 
@@ -45,7 +51,7 @@ def main() -> int:
         print(f"there is no {unknown[0]}; there is: {', '.join(BENCHES)}", file=sys.stderr)
         return 2
     try:
-        before = table.medians(options.was) if options.was else {}
+        before = table.medians(options.was)
     except (OSError, ValueError, KeyError) as error:
         print(f"{options.was}: {error}", file=sys.stderr)
         return 2

@@ -53,6 +53,12 @@ def test_what_was_stands_beside_what_is(tmp_path: Path) -> None:
     assert line.split()[-3:] == ["4.00", "ms", "2.00"]
 
 
+def test_what_was_is_of_benches_that_there_are() -> None:
+    known = table.medians(command_line.WAS)
+    assert known
+    assert {bench for bench, _ in known} <= set(benches.BENCHES)
+
+
 def test_what_was_refused_lost_or_wrong_is_a_fault() -> None:
     fine = example.example("run")
     fine = dataclasses.replace(
