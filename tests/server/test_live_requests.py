@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.live import Standing
+from omendb_core.types import Definition
+from omendb_core.window import Window
 
 from omendb_ws.server import Server
 from omendb_ws.wire import binary
@@ -386,7 +387,7 @@ async def test_more_than_the_server_takes_makes_none_of_them() -> None:
 
 
 async def test_standing_queries_are_paid_for_and_the_money_comes_back() -> None:
-    one = Standing.bytes_for(10, 2)
+    one = Window(Definition(2, 16)).standing.bytes_for(10)
     async with running() as server, client(server) as raw, client(server) as admin:
         catalog = server.context.catalog
         handle = (await raw.create())["handle"]
