@@ -40,6 +40,7 @@ from .catalog import Collection
 from .changes import Changes
 from .deliveries import Deliveries, Push
 from .durability import Durability
+from .expiry import Expiry
 from .faults import as_error
 from .feeds import Feeds
 from .journal.interface import Settle
@@ -92,9 +93,6 @@ log = logging.getLogger(__name__)
 #: How long a tick applies changes before the reads that can be answered get their turn. A batch of
 #: 64 searches of 100,000 rows takes ten times as long, so adds still get most of the time.
 TICK_CHANGES_US: Final = 2_000
-#: PROTOCOL section 3: expiry is at most a second late; ten steps a second are enough.
-EXPIRY_US: Final = 100_000
-_EXPIRY_SECONDS: Final = 0.1
 
 _CHANGES: Final = (Add, Delete, Update, Create, Drop, Follow, Watch, Unfollow)
 _NOTES: Final = (Sent, Measure, Draw, Gone, Settled, Stored, Recovered)
@@ -136,8 +134,7 @@ class Engine:
         self.live = LiveQueries(metrics, self._deliveries)
         self.matches = Matches(metrics, limits, self._deliveries)
         self._standing = StandingQueries(metrics, self.live, self.matches, self.feeds)
-        self._expiring: dict[Collection, None] = {}
-        self._next_expiry_us = 0
+        self._expiry = Expiry(metrics, self._changes, self._durability)
         self._is_stopping = False
         self._now_us = 0
         self._effects: list[Effect] = []
@@ -243,9 +240,7 @@ class Engine:
         """How long the engine may sleep for want of work; None without end."""
         if self._is_busy():
             return 0.0
-        patience = None
-        if any(collection.window.rows for collection in self._expiring):
-            patience = _EXPIRY_SECONDS
+        patience = self._expiry.patience_seconds
         due_us = self._deliveries.next_due_us
         if due_us is None:
             return patience
@@ -300,12 +295,12 @@ class Engine:
         elif isinstance(note, Stored):
             self._effects.extend(self._lifecycle.stored(note))
         else:
-            self._note_expiring(note.collection)
+            self._expiry.watch(note.collection)
 
     def _tick(self) -> int:
         """One tick; how many requests it was through with."""
         self._now_us = self._clock_us()
-        self._expire()
+        self._expiry.look(self._now_us)
         requests = self._do_changes()
         for collection, arrival_us in self._changes.changed.items():
             self.feeds.changed(collection, arrival_us)
@@ -318,20 +313,6 @@ class Engine:
         self._draws.clear()
         self._effects.extend(self._deliveries.push(self._now_us))
         return requests
-
-    def _expire(self) -> None:
-        if self._now_us < self._next_expiry_us:
-            return
-        self._next_expiry_us = self._now_us + EXPIRY_US
-        for collection in self._expiring:
-            try:
-                if collection.flights is None:
-                    self._changes.expire(collection, self._now_us)
-                else:
-                    self._durability.expire(collection, self._now_us)
-            except Exception as error:
-                self._metrics.faults += 1
-                as_error(error, "expiry")
 
     # -- changes ----------------------------------------------------------------------------------
 
@@ -385,12 +366,8 @@ class Engine:
                 answer = self._durability.begin(work, self._now_us)
         except Exception as error:
             return self._refusal(work, error)
-        self._note_expiring(collection)
+        self._expiry.watch(collection)
         return answer
-
-    def _note_expiring(self, collection: Collection) -> None:
-        if collection.definition.ttl_seconds is not None:
-            self._expiring[collection] = None
 
     def _refusal(self, work: Change | Read, error: Exception) -> Answer:
         if not isinstance(error, OmenError):
@@ -400,7 +377,7 @@ class Engine:
     def _forget(self, collection: Collection) -> None:
         """A collection is gone."""
         self._standing.stop_all(collection)
-        self._expiring.pop(collection, None)
+        self._expiry.forget(collection)
         self._changes.changed.pop(collection, None)
         self._durability.forget(collection)
 

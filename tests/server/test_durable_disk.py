@@ -60,6 +60,9 @@ async def test_a_write_that_fails_ends_acknowledging_and_searches_go_on(
         await one.create("items", durability=durability)
         await one.create("other", durability=durability)
         await one.add(1, 2)
+        journal = (await one.ok("stats", collection="items"))["journal"]
+        assert journal["written_bytes"] > 0
+        assert journal["changes"] == 0
         files.write_error = errno.EIO
         assert await one.code("add", collection="items", rows=rows(3)) == "storage_failed"
         files.write_error = None
