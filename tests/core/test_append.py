@@ -116,3 +116,25 @@ def test_more_rows_than_let_the_interpreter_go_are_the_same_rows() -> None:
         ids = rng.permutation(np.arange(12_000, dtype=np.uint64))[:8_000]
         assert one.add(vectors, ids, step) == other.add(vectors, ids, step)
     same(one, other)
+
+
+def test_rows_of_a_ring_too_large_for_the_caches_are_the_same() -> None:
+    capacity, dim = 270_000, 16  # 17 MB
+    rng = np.random.default_rng(4)
+    rings = []
+    vectors = rng.standard_normal((3, 150, dim)).astype(np.float32)
+    for variant in (VARIANTS[1], NUMPY):
+        with computing_with(variant):
+            ring = Ring(capacity, dim)
+            ring.took(capacity - 201, capacity - 201)
+            times_us = np.zeros(capacity, np.int64)
+            for batch in vectors:
+                change = AddChange(0, 1, ring.last_seq + 1, batch, None, {}, None, None, None)
+                append(ring, make_ids("auto", ring), times_us, change)
+            ring.check()
+        rings.append(ring)
+    one, other = rings
+    assert one.rows == 450
+    assert np.array_equal(one.vectors, other.vectors)
+    assert np.array_equal(one.live_words, other.live_words)
+    assert np.array_equal(one.vectors[:249].ravel(), vectors.ravel()[201 * dim :])

@@ -116,6 +116,8 @@ RING = (np.zeros((4, 8), np.float32), np.zeros(4, np.float32), KEYS[:1], np.zero
         ("append", ("portable", RING, None, None, -1, 0, ROWS, None), "rows"),
         ("append", ("portable", RING, None, None, 0, 0, np.ones((5, 8), np.float32), None), "rows"),
         ("append", ("portable", RING, None, None, 0, 0, np.ones((1, 7), np.float32), None), "rows"),
+        ("append", ("portable", RING, None, None, 0, 0, np.broadcast_to(ROWS[0], (2, 8)), None),
+         "rows"),
         ("append", ("portable", RING, None, TABLE, 0, 0, ROWS, KEYS[:3]), "ids"),
         ("append", ("portable", RING, None, (PLACES.view(np.uint64), PLACES, SALTS), 0, 0, ROWS,
                     KEYS), "table"),

@@ -27,8 +27,7 @@ static void append(addition *add, const omendb_lanes *lanes)
             id_table_enter(&add->table, add->ids.data, add->slots, count, add->replaced);
         rows_kill(&add->ring, add->replaced, add->replaced_count);
     }
-    rows_write(
-        &add->ring, lanes, add->first, add->rows.data, (size_t)add->rows.stride, count, add->time);
+    rows_write(&add->ring, lanes, add->first, add->rows.data, count, add->time);
 }
 
 /* The arrays of a ring: (vectors, norms, live_words, times). */
@@ -103,6 +102,7 @@ PyObject *native_append(PyObject *Py_UNUSED(module), PyObject *arguments)
         || !take_rows(&taken, row_object, "rows", &add.rows))
         goto done;
     if ((size_t)add.rows.dim != add.ring.dim || (size_t)add.rows.count > add.ring.capacity
+        || (add.rows.stride != add.rows.dim && add.rows.count > 1)
         || first < 0 || (size_t)first >= add.ring.capacity) {
         PyErr_SetString(PyExc_ValueError, "rows: do not fit the ring");
         goto done;

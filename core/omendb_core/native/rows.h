@@ -24,10 +24,10 @@ void rows_kill(const ring_rows *ring, const int64_t *slots, size_t count);
  * that order, to killed [count], and returns their number. */
 size_t rows_evict(const ring_rows *ring, size_t first, size_t count, int64_t *killed);
 
-/* Copy rows, each stride floats after the one before, into the slots from first on, going round:
- * with their norms and shadow, live, of that time. */
+/* Copy rows float32 [count][dim] into the slots from first on, going round: with their norms and
+ * shadow, live, of that time. */
 void rows_write(
-    const ring_rows *ring, const omendb_lanes *lanes, size_t first, const float *rows,
-    size_t stride, size_t count, int64_t time);
+    const ring_rows *ring, const omendb_lanes *lanes, size_t first, const float *rows, size_t count,
+    int64_t time);
 
 #endif

@@ -356,7 +356,7 @@ static void check_adds(void)
                 slot_of[i] = slot_of[i] == evicted[j] ? -1 : slot_of[i];
         size_t died = id_table_enter(&table, ids, slots, count, replaced);
         rows_kill(&ring, replaced, died);
-        rows_write(&ring, omendb_best_lanes(), first, rows, DIM, count, round);
+        rows_write(&ring, omendb_best_lanes(), first, rows, count, round);
         for (size_t i = 0; i < count; i++)
             slot_of[ids[i]] = slots[i];
         uint64_t all[IDS], bits[2] = {0, 0};
