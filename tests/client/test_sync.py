@@ -141,7 +141,7 @@ def test_iterating_until_quiet_ends_and_can_go_on(db: Client) -> None:
         assert [row.seq for row in first] == [1, 2]
         assert (feed.to_seq, feed.epoch) == (2, first.epoch)
         db.add("items", [[5, 6]])
-        [second] = feed.until_quiet(0.2)
+        second = next(feed.until_quiet(PATIENCE_SECONDS))
         assert second.seqs.tolist() == [3]
     assert list(feed.until_quiet(PATIENCE_SECONDS)) == []
     with pytest.raises(StopIteration):
