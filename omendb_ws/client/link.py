@@ -118,8 +118,7 @@ class Link:
         None: another connection may. Never raises but CancelledError; the link is dead afterwards.
         """
         try:
-            while True:
-                self._dispatch(await self._transport.receive())
+            await self._transport.deliver(self._dispatch)
         except Closed as closed:
             return self._end(closed)
         except Exception as error:

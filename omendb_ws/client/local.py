@@ -15,14 +15,14 @@ import re
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from omendb_core.errors import BadRequest
 
 from ..errors import ConnectionLost
 from . import background
 from .channel import Channel
-from .transport import Opener, Transport
+from .transport import Opener, Take, Transport
 
 if TYPE_CHECKING:
     from ..local import LocalServers
@@ -53,6 +53,11 @@ class LocalTransport:
     async def receive(self) -> bytes:
         """See Transport.receive."""
         return await self._arriving.get()
+
+    async def deliver(self, take: Take) -> NoReturn:
+        """See Transport.deliver."""
+        while True:
+            take(await self._arriving.get())
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """See Transport.close; a server whose last connection this was has ended then."""

@@ -7,10 +7,14 @@ with ``{``, a binary one with the magic byte of PROTOCOL section 7; nothing else
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias
+from typing import NoReturn, Protocol, TypeAlias
 
 #: The first byte of a text message.
 TEXT_MARK = ord("{")
+
+
+#: Takes a message; never waits.
+Take: TypeAlias = Callable[[bytes], None]
 
 
 class Closed(Exception):
@@ -34,6 +38,13 @@ class Transport(Protocol):
 
     async def receive(self) -> bytes:
         """Return the next message. Raises Closed, after what had been received was returned."""
+
+    async def deliver(self, take: Take) -> NoReturn:
+        """Call ``take`` with each message from now on, as soon as it is there.
+
+        Raises Closed, after what had been received was taken; or what ``take`` raises, after which
+        nothing more is taken.
+        """
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close it, and wait until it is (a transport bounds that wait itself)."""

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import ssl
 from collections import deque
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from omendb_core.errors import BadRequest, Forbidden, OmenError, Unauthenticated, Unsupported
@@ -23,7 +23,7 @@ from websockets.protocol import Event, State
 from websockets.typing import BytesLike, Subprotocol
 
 from ..wire.opcodes import PROTOCOL
-from .transport import TEXT_MARK, Closed, Opener
+from .transport import TEXT_MARK, Closed, Opener, Take
 
 #: Bytes that may wait in the transport before a sender has to: two frames of an add.
 WRITE_LIMIT_BYTES = 512 * 1024
@@ -35,14 +35,17 @@ CLOSE_TIMEOUT_SECONDS = 5.0
 class Socket(ClientConnection):
     """A connection of ``websockets`` whose messages go past its queue.
 
-    The handshake, pings, the close and everything that can be wrong are websockets'. What has
-    arrived is not bounded here: a link takes all of it in its next turn.
+    The handshake, pings, the close and everything that can be wrong are websockets'. Whole messages
+    are kept, few of them, until ``take`` is there, which then gets each as it comes.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.arrived: deque[bytes] = deque()
-        #: Set when a message has arrived, or the connection is lost.
+        self.take: Take = self.keep
+        #: What ``take`` raised.
+        self.fault: Exception | None = None
+        #: Set when a message is kept, ``take`` has failed, or the connection is lost.
         self.news = asyncio.Event()
         self._fragments: list[BytesLike] = []
 
@@ -54,9 +57,18 @@ class Socket(ClientConnection):
         fragments = self._fragments
         fragments.append(event.data)
         if event.fin:
-            self.arrived.append(b"".join(fragments) if len(fragments) > 1 else bytes(event.data))
-            self.news.set()
+            message = b"".join(fragments) if len(fragments) > 1 else bytes(event.data)
             fragments.clear()
+            try:
+                self.take(message)
+            except Exception as error:
+                self.fault, self.take = error, self.keep
+                self.news.set()
+
+    def keep(self, message: bytes) -> None:
+        """Keep a message until somebody asks for it."""
+        self.arrived.append(message)
+        self.news.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits for a message."""
@@ -98,6 +110,22 @@ class WebSocketTransport:
             socket.news.clear()
             await socket.news.wait()
         return socket.arrived.popleft()
+
+    async def deliver(self, take: Take) -> NoReturn:
+        """See Transport.deliver."""
+        socket = self._socket
+        while socket.arrived:
+            take(socket.arrived.popleft())
+        socket.take = take
+        try:
+            while socket.fault is None:
+                if socket.connection_lost_waiter.done():
+                    raise _closed(socket.close_exc) from socket.close_exc
+                socket.news.clear()
+                await socket.news.wait()
+            raise socket.fault
+        finally:
+            socket.take = socket.keep
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """See Transport.close; waits at most CLOSE_TIMEOUT_SECONDS for the other side."""

@@ -57,6 +57,10 @@ class FakeTransport:
             raise arrived
         return arrived
 
+    async def deliver(self, take: Callable[[bytes], None]) -> None:
+        while True:
+            take(await self.receive())
+
     async def close(self, code: int = 1000, reason: str = "") -> None:
         self.cut(code, reason)
 

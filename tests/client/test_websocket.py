@@ -16,6 +16,8 @@ from omendb_ws.client import connect
 from omendb_ws.client.transport import Closed, Transport
 from omendb_ws.client.websocket import _is_loopback, websocket_opener
 
+from .fake import eventually
+
 PATIENCE_SECONDS = 20.0
 
 
@@ -212,3 +214,53 @@ async def test_cancelling_a_receive_loses_nothing() -> None:
             await asyncio.wait([waiting])
             got = await transport.receive() if waiting.cancelled() else waiting.result()
             assert got == b"%d" % number
+
+
+async def test_messages_are_delivered_as_they_come_and_then_the_end() -> None:
+    async def speak(connection: ServerConnection) -> None:
+        for number in range(200):
+            await connection.send(b"%d" % number)
+            if number == 100:
+                await connection.recv()
+        await connection.close(1012, "leaving")
+
+    taken: list[bytes] = []
+    async with transport_to(speak) as transport:
+        while len(taken) < 50:  # what came before anybody took it is there as well
+            taken.append(await transport.receive())
+        delivering = asyncio.ensure_future(transport.deliver(taken.append))
+        await transport.send(b"{}")
+        with pytest.raises(Closed) as caught:
+            await delivering
+        assert caught.value.code == 1012
+    assert taken == [b"%d" % number for number in range(200)]
+
+
+async def test_what_a_taker_raises_ends_the_delivery_and_not_the_connection() -> None:
+    taken: list[bytes] = []
+
+    def take(message: bytes) -> None:
+        taken.append(message)
+        if message == b"1":
+            raise ValueError("no")
+
+    async with transport_to(echo) as transport:
+        delivering = asyncio.ensure_future(transport.deliver(take))
+        for number in range(4):
+            await transport.send(b"%d" % number)
+        with pytest.raises(ValueError, match="no"):
+            await delivering
+        assert taken == [b"0", b"1"]
+        assert [await transport.receive() for _ in range(2)] == [b"2", b"3"]
+
+
+async def test_a_delivery_that_is_cancelled_leaves_the_rest_to_others() -> None:
+    taken: list[bytes] = []
+    async with transport_to(echo) as transport:
+        delivering = asyncio.ensure_future(transport.deliver(taken.append))
+        await transport.send(b"1")
+        await eventually(lambda: taken)
+        delivering.cancel()
+        await asyncio.wait([delivering])
+        await transport.send(b"2")
+        assert (taken, await transport.receive()) == ([b"1"], b"2")
