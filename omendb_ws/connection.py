@@ -187,10 +187,11 @@ class Connection(ServerConnection):
         cut = self._cutter.take(protocol.current_size is not None)
         if cut is None:
             return False
-        if cut.is_text is None:
-            self._hand_on(cut.data)
+        data, is_text = cut
+        if is_text is None:
+            self._hand_on(data)
             return not self._is_stuffed
-        self._receive(cut.data, cut.is_text)
+        self._receive(data, is_text)
         return True
 
     def _hand_on(self, data: bytes) -> None:

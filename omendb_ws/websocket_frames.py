@@ -12,7 +12,7 @@ Invariant: what is handed on ends at the end of a frame, or goes on with the res
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 #: A payload and the four bytes of its mask, to the payload.
 Unmask: TypeAlias = Callable[[bytes, bytes], bytes]
@@ -37,11 +37,9 @@ _FRAMES: Final = frozenset(
 _UNTIL_THE_END: Final = 1 << 64
 
 
-class Cut(NamedTuple):
-    """A message, or with ``is_text`` None bytes for websockets' parser."""
-
-    data: bytes
-    is_text: bool | None
+#: A message and whether it is text, or with None bytes for websockets' parser. No class of its own:
+#: making one took a fifth of the time of ``take``.
+Cut: TypeAlias = tuple[bytes, bool | None]
 
 
 class Cutter:
@@ -105,8 +103,13 @@ class Cutter:
             return self._pass(_UNTIL_THE_END)
         length = second - _MASKED
         start = at + 2 + _MASK_BYTES
-        if length >= _LENGTH_IN_TWO:
-            start += 2 if length == _LENGTH_IN_TWO else 8
+        if length == _LENGTH_IN_TWO:
+            start += 2
+            if start > size:
+                return None
+            length = data[at + 2] << 8 | data[at + 3]
+        elif length == _LENGTH_IN_EIGHT:
+            start += 8
             if start > size:
                 return None
             length = int.from_bytes(data[at + 2 : start - _MASK_BYTES], "big")
@@ -119,7 +122,7 @@ class Cutter:
             return None
         self._at = end
         message = self._unmask(data[start:end], data[start - _MASK_BYTES : start])
-        return Cut(message, first == WHOLE_TEXT)
+        return message, first == WHOLE_TEXT
 
     def _pass(self, frame_bytes: int) -> Cut | None:
         """As much of a frame as is there."""
@@ -127,7 +130,7 @@ class Cutter:
         piece = self._data[at : at + frame_bytes]
         self._at = at + len(piece)
         self._passing_bytes = frame_bytes - len(piece)
-        return Cut(piece, None) if piece else None
+        return (piece, None) if piece else None
 
 
 def head(length: int, is_text: bool) -> bytes:

@@ -63,17 +63,18 @@ class Cutting:
         self.handed_on = 0
         self._parts: list[Frame] = []
 
-    def feed(self, data: bytes) -> None:
-        self.cutter.feed(data)
+    def feed(self, stream: bytes) -> None:
+        self.cutter.feed(stream)
         while self.protocol.state is OPEN:
             cut = self.cutter.take(self.protocol.current_size is not None)
             if cut is None:
                 break
-            if cut.is_text is not None:
-                self.messages.append((cut.data, cut.is_text))
+            data, is_text = cut
+            if is_text is not None:
+                self.messages.append((data, is_text))
                 continue
-            self.handed_on += len(cut.data)
-            self.protocol.receive_data(cut.data)
+            self.handed_on += len(data)
+            self.protocol.receive_data(data)
             for event in self.protocol.events_received():
                 assert isinstance(event, Frame)
                 self._event(event)
