@@ -116,7 +116,7 @@ def reach(at: Address, work: Callable[[Client], Awaitable[T]], *, reconnect: boo
 
 async def _reach(at: Address, work: Callable[[Client], Awaitable[T]], reconnect: bool) -> T:
     from ..client import connect
-    from ..errors import BadRequest, OmenError, Unsupported
+    from ..errors import OmenError
 
     client = None
     try:
@@ -129,8 +129,7 @@ async def _reach(at: Address, work: Callable[[Client], Awaitable[T]], reconnect:
             request_timeout_seconds=at.timeout_seconds,
         )
     except (OmenError, TimeoutError) as error:
-        code = NO_SERVER if isinstance(error, Unsupported) else exit_code(error)
-        fail(WRONG if isinstance(error, BadRequest) else code, f"{at.url}: {_said(error, at.url)}")
+        fail(connecting_code(error), f"{at.url}: {said(error, at.url)}")
     try:
         return await work(client)
     except (OmenError, TimeoutError) as error:
@@ -148,12 +147,19 @@ def exit_code(error: Exception) -> int:
     return NO_SERVER if isinstance(error, ConnectionLost | TimeoutError) else FAILED
 
 
-def said(error: Exception) -> str:
-    """An error of the client in one line: the protocol's code, if it has one, and the message."""
+def connecting_code(error: Exception) -> int:
+    """The code for what connecting raised: the address is none, or what is there is no server."""
+    from ..errors import BadRequest, Unsupported
+
+    if isinstance(error, BadRequest):
+        return WRONG
+    return NO_SERVER if isinstance(error, Unsupported) else exit_code(error)
+
+
+def said(error: Exception, url: str = "") -> str:
+    """An error of the client in one line: the message without ``url``, and the protocol's code."""
     text = " ".join(str(error).split()) or f"no connection: {error.__cause__!r}"
+    if url:
+        text = text.removeprefix(url).lstrip(": ")
     code = getattr(error, "code", None)
     return f"{text} ({code})" if code else text
-
-
-def _said(error: Exception, url: str) -> str:
-    return said(error).removeprefix(url).lstrip(": ")

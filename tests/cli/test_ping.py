@@ -35,11 +35,11 @@ def test_round_trips_are_counted_and_summed_up() -> None:
     assert 0 < least <= mean <= most
 
 
-def test_a_server_that_is_not_there_is_exit_code_1_and_one_line() -> None:
+def test_a_server_that_is_not_there_is_exit_code_3_and_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     finished = omendb_ws("ping", *QUICK, f"ws://127.0.0.1:{port}/v1")
-    assert finished.returncode == 1
+    assert finished.returncode == 3
     assert finished.stdout == ""
     (line,) = finished.stderr.splitlines()
     assert line.startswith(f"omendb-ws: ws://127.0.0.1:{port}/v1")
@@ -50,7 +50,7 @@ def test_a_server_that_says_nothing_is_given_up_on() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"ws://127.0.0.1:{silent.getsockname()[1]}/v1"
         finished = omendb_ws("ping", "--timeout-seconds", "0.2", url)
-    assert finished.returncode == 1
+    assert finished.returncode == 3
     (line,) = finished.stderr.splitlines()
     assert line.startswith(f"omendb-ws: {url}")
 
@@ -69,7 +69,7 @@ def test_something_else_than_a_server_of_ours_is_named() -> None:
         url = f"ws://127.0.0.1:{other.getsockname()[1]}/v1"
         finished = omendb_ws("ping", url)
         thread.join()
-    assert finished.returncode == 1
+    assert finished.returncode == 3
     assert "404" in finished.stderr
     assert len(finished.stderr.splitlines()) == 1
 
@@ -107,7 +107,7 @@ def test_tls_is_checked_against_the_given_certificates(tmp_path: Path) -> None:
         )
         assert trusted.returncode == 0, trusted.stderr
         stranger = omendb_ws("ping", *QUICK, "--count", "1", server.url)
-        assert stranger.returncode == 1
+        assert stranger.returncode == 3
         (line,) = stranger.stderr.splitlines()
         assert "certificate" in line.lower()
         bad = omendb_ws("ping", "--ca-file", certificate.key_file, server.url)
@@ -118,7 +118,7 @@ def test_tls_is_checked_against_the_given_certificates(tmp_path: Path) -> None:
 def test_tls_where_none_is_spoken_is_one_line_that_says_something() -> None:
     with serving() as server:
         finished = omendb_ws("ping", server.url.replace("ws://", "wss://"))
-    assert finished.returncode == 1
+    assert finished.returncode == 3
     (line,) = finished.stderr.splitlines()
     assert not line.rstrip().endswith(":")
 
