@@ -1,8 +1,10 @@
-"""The command line: ``omendb-ws serve | demo | ping | check-config | new-key``.
+"""The command line: ``omendb-ws COMMAND``.
 
 One file a command. The files import nothing but typer at their top, and what they need where they
-need it, because a server is to be ready within a second and ``--help`` at once. Exit codes: 0 done,
-1 it did not work, 2 it was asked for wrongly (a flag, a setting, a file).
+need it, because a server is to be ready within a second and ``--help`` at once. Exit codes stand in
+``failure.py``. What client commands share: ``reaching.py`` (flags, connecting, errors),
+``definitions.py`` (what a collection is), ``arguments.py`` (JSON and vectors), ``output.py``,
+``progress.py``, ``completion.py``; ``top`` has its model, its view and its keys in files beside it.
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ EXAMPLES = """\b
 Examples:
   omendb-ws demo                            a server with a stream to look at
   omendb-ws serve --port 9000               a server for this machine
+  omendb-ws load vectors.npy -c items --create    a file into a collection
+  omendb-ws search items --like 17 -k 3     the nearest rows of a row
+  omendb-ws top                             what the server does, live
   omendb-ws ping ws://127.0.0.1:9000/v1     is it there, and how fast
   omendb-ws new-key --name app >> keys.toml     a key, for serve --api-key-file keys.toml
 """

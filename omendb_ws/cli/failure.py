@@ -1,4 +1,7 @@
-"""How a command fails: one line on stderr for each thing wrong, and an exit code."""
+"""How a command fails: one line on stderr for each thing wrong, and an exit code.
+
+The codes stand in README's table too, which a test compares with these.
+"""
 
 from __future__ import annotations
 

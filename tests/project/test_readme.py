@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from omendb_ws.cli import failure
 from omendb_ws.config import Settings, load
+from omendb_ws.files.formats import FORMATS
 from omendb_ws.http import _ROUTES
 from omendb_ws.metrics import METRICS
 from tests.project.pages import ROOT, blocks, names, number, page, section, table
@@ -315,6 +317,18 @@ def test_a_commands_flags_are_documented(name: str) -> None:
         assert found >= COMMON_FLAGS
         found -= COMMON_FLAGS
     assert told == found
+
+
+def test_every_exit_code_is_documented_and_no_other() -> None:
+    codes = {failure.FAILED, failure.WRONG, failure.NO_SERVER, failure.INTERRUPTED}
+    told = [int(row[0]) for row in table(PAGE, "exit code", "when")]
+    assert told == sorted({0, *codes})
+
+
+def test_every_format_of_files_is_documented() -> None:
+    files = page("README.md").split("**Files.**")[1].split("**Watching.**")[0]
+    for format in FORMATS:
+        assert format in files.lower(), format
 
 
 def test_every_metric_is_documented_with_its_kind_and_no_other() -> None:
