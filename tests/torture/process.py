@@ -14,19 +14,20 @@ PATIENCE_SECONDS = 60.0
 
 
 class ServerProcess:
-    """``omendb-ws serve`` on ``data_dir``; its log goes to ``log_file``."""
+    """``omendb-ws serve`` on ``data_dir``, on one port for all its lives; logs to ``log_file``."""
 
     def __init__(self, data_dir: Path, log_file: Path) -> None:
         self.data_dir = data_dir
         self.log_file = log_file
         self.url = ""
+        self._port = 0
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, **variables: str) -> None:
         """Start it, and return when everything is back."""
         with open(self.log_file, "ab") as log:  # noqa: ASYNC230 - opened, and that is all
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "omendb_ws", "serve", "--port", "0",
+                sys.executable, "-m", "omendb_ws", "serve", "--port", str(self._port),
                 "--data-dir", str(self.data_dir), "--log-format", "json",
                 stdout=asyncio.subprocess.PIPE, stderr=log,
                 env=environment(**variables),
@@ -35,7 +36,8 @@ class ServerProcess:
         async with asyncio.timeout(PATIENCE_SECONDS):
             line = await self._process.stdout.readline()
             assert line, self.log_file.read_text()[-4000:]
-            self.url = json.loads(line)["url"]
+            ready = json.loads(line)
+            self.url, self._port = ready["url"], ready["port"]
             while await self.probe("/readyz") != 200:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.002)
 
