@@ -19,6 +19,7 @@ from omendb_core.types import F32, ColumnType, Hits, Include
 
 from . import batches
 from . import fields as field_room
+from .adds import read_plain as read_plain_add
 from .frames import Header, check_reserved, pack, present, read_header, read_sections, sections_end
 from .hits import dumps, id_texts, metadata_texts
 from .limits import Limits
@@ -70,6 +71,9 @@ def decode_request(
     """
     if len(frame) < _ID_END or frame[0] != MAGIC or frame[1] != PROTOCOL_BYTE:
         return Refusal(None, BadFrame("no message of this protocol: 8 bytes from 0xDB 0x01 on"))
+    plain = read_plain_add(frame, limits)
+    if plain is not None:
+        return plain
     request_id = int.from_bytes(frame[4:_ID_END], "little")
     try:
         header = read_header(frame)

@@ -155,6 +155,8 @@ def complete_payloads(rows: RowBatch, limits: Limits) -> RowBatch:
     Raises BadMetadata or TooLarge, with ``row``. Whether columns are declared, and their values
     within bounds, is for the engine.
     """
+    if rows.metadata is None and not rows.columns:
+        return rows
     metadata = rows.metadata or ()
     rich = [row for row, one in enumerate(metadata) if one]
     if _may_exceed(rows.columns, limits.max_metadata_bytes):
