@@ -103,6 +103,7 @@ class ViewSample:
         If that never comes, the oracle gets the view for the version of the search, and will
         differ.
         """
+        give_up_at += self._settings.every_ms / 1000  # so long a push may take its time
         for number, (view, vector) in enumerate(self._sampled):
             while True:
                 settled = await self._search(asking, number, view.query, vector)
