@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final
 
 from .transport import Closed
@@ -94,5 +93,8 @@ class Channel:
         if self._source is self._target:
             event.set()
             return
-        with suppress(RuntimeError):  # that loop is closed: nobody waits there any more
+        try:
             loop.call_soon_threadsafe(event.set)
+        except RuntimeError:  # that loop is closed: nobody is there any more
+            if self._closed is None:
+                self._closed = Closed(1006, "the other side's loop is closed")

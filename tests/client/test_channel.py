@@ -159,6 +159,9 @@ async def test_a_loop_that_is_closed_holds_nobody_up() -> None:
     assert waiting.result(PATIENCE_SECONDS) == b"a"
     other.close()
     channel._is_target_waiting = True
-    channel.put([b"b"])
-    channel.close(1000, "")
+    channel.put([bytes(2 * ROOM_BYTES)])
     await channel.room()
+    assert channel.is_closed
+    with pytest.raises(Closed, match="loop is closed"):
+        channel.put([b"c"])
+    channel.close(1000, "")

@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,29 @@ def test_a_loop_that_ends_takes_its_forgotten_clients_along() -> None:
     asyncio.run(forget())
     gc.collect()
     asyncio.run(no_more_than(before))
+
+
+def test_a_loop_that_was_closed_under_its_client_holds_nobody_up() -> None:
+    url = fresh()
+    loop = asyncio.new_event_loop()
+
+    async def follow() -> Any:
+        db = await omendb_ws.connect(url)
+        return await db.feed("items", include=["vector"]).__aenter__()
+
+    with omendb_ws.sync.connect(url) as db:
+        db.create("items", dim=256, capacity=2000, ids="auto")
+        feed = loop.run_until_complete(follow())
+        tasks = asyncio.all_tasks(loop)
+        loop.close()
+        for _ in range(10):
+            db.add("items", np.ones((1000, 256)))
+        until = time.monotonic() + PATIENCE_SECONDS
+        while db.stats()["connections"] > 1:
+            assert time.monotonic() < until
+    for task in tasks:
+        task._log_destroy_pending = False
+    del feed
 
 
 async def no_more_than(engines_before: int) -> None:
