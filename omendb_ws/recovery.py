@@ -12,9 +12,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from omendb_core.errors import OmenError
+from omendb_core.errors import OmenError, StorageFull
 from omendb_core.replay import replay, resume
 from omendb_core.window import Window
 
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: How often a line is logged of a recovery that takes long.
 _SAY_SECONDS: Final = 5.0
+#: How often a collection that found no space on the disk is tried again.
+_SPACE_SECONDS: Final = 1.0
 
 
 class Recoveries:
@@ -49,6 +52,8 @@ class Recoveries:
         self._engine = engine
         self._clock_us = clock_us
         self._waiting: list[Stored] = []
+        #: What is read and finds no space to go on: tried again and again.
+        self._full: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self._total = self._rows_back = 0
         self.progress = Progress()
@@ -69,7 +74,7 @@ class Recoveries:
     @property
     def waiting(self) -> int:
         """How many collections are still to come, the current one included."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._full)
 
     def begin(self) -> None:
         """Hold every stored name."""
@@ -86,6 +91,8 @@ class Recoveries:
     def stop(self) -> None:
         """Let go of the recovery that is under way; nothing of the store has changed."""
         self._is_stopping = True
+        for task in self._full:
+            task.cancel()
 
     async def run(self) -> None:
         """Bring everything back that can be."""
@@ -100,6 +107,8 @@ class Recoveries:
             self._rows_back += self.progress.rows
             self.progress = Progress()
             self._waiting.pop(0)
+        if self._full:
+            await asyncio.wait(self._full)
 
     async def _recover(self, stored: Stored) -> None:
         began = time.monotonic()
@@ -112,23 +121,40 @@ class Recoveries:
                 await asyncio.to_thread(self._replay, recovery, window)
             finally:
                 telling.cancel()
-            collection = await self._open(recovery, window)
+            seconds = max(time.monotonic() - began, 1e-9)
+            try:
+                await self._open(recovery, window, seconds)
+            except StorageFull as error:
+                self._wait_for_space(recovery, window, seconds, error)
         except BaseException:
             self._catalog.release_window(window)
             raise
-        self._engine.submit(Recovered(collection))
-        self._catalog.restore(collection)
-        progress, seconds = recovery.progress, max(time.monotonic() - began, 1e-9)
-        log.info(
-            "recovered %s: %d rows of %d changes in %.2f s, %d rows/s; epoch %s, version %d",
-            stored.name,
-            progress.rows,
-            progress.changes,
-            seconds,
-            progress.rows / seconds,
-            collection.epoch,
-            window.version,
-        )
+
+    def _wait_for_space(
+        self, recovery: Recovery, window: Window, seconds: float, error: StorageFull
+    ) -> None:
+        """Let the others come back, and try this one again now and then."""
+        name = recovery.facts.name
+        reason = f"waits for space on the disk: {error.message}"
+        self._catalog.hold(recovery.facts.tenant, name, reason)
+        log.error("%s %s", name, reason)
+
+        async def again() -> None:
+            try:
+                while True:
+                    await asyncio.sleep(_SPACE_SECONDS)
+                    with suppress(StorageFull):
+                        await self._open(recovery, window, seconds)
+                        return
+            except BaseException as failure:
+                self._catalog.release_window(window)
+                if not isinstance(failure, Exception):
+                    raise
+                self._refuse(recovery.stored, failure)
+
+        task = asyncio.create_task(again())
+        self._full.add(task)
+        task.add_done_callback(self._full.discard)
 
     def _replay(self, recovery: Recovery, window: Window) -> None:
         resume(window, recovery.checkpoint)
@@ -137,18 +163,12 @@ class Recoveries:
                 raise _Stopped
             replay(window, logged)
 
-    async def _open(self, recovery: Recovery, window: Window) -> Collection:
-        """The collection of a window that was replayed, its log open for appending."""
+    async def _open(self, recovery: Recovery, window: Window, seconds: float) -> None:
+        """Bring the collection of a window back that was replayed, open for changes.
+
+        StorageFull: nothing has changed.
+        """
         facts = recovery.facts
-        if recovery.torn is not None:
-            log.warning(
-                "%s: the end of %s was being written when the server stopped; %d bytes from byte"
-                " %d on are cut off, nothing of them was flushed",
-                facts.name,
-                recovery.torn.file,
-                recovery.torn.bytes_cut,
-                recovery.torn.offset,
-            )
         collection = Collection(
             facts.tenant,
             facts.name,
@@ -161,7 +181,31 @@ class Recoveries:
         opened = await asyncio.wrap_future(self._storage.finish(recovery, settle))
         collection.epoch = opened.facts.epoch
         collection.flights = Flights(opened)
-        return collection
+        self._engine.submit(Recovered(collection))
+        self._catalog.restore(collection)
+        self._say_recovered(collection, recovery, seconds)
+
+    def _say_recovered(self, collection: Collection, recovery: Recovery, seconds: float) -> None:
+        progress, torn = recovery.progress, recovery.torn
+        if torn is not None:
+            log.warning(
+                "%s: the end of %s was being written when the server stopped; %d bytes from byte"
+                " %d on are cut off, nothing of them was flushed",
+                collection.name,
+                torn.file,
+                torn.bytes_cut,
+                torn.offset,
+            )
+        log.info(
+            "recovered %s: %d rows of %d changes in %.2f s, %d rows/s; epoch %s, version %d",
+            collection.name,
+            progress.rows,
+            progress.changes,
+            seconds,
+            progress.rows / seconds,
+            collection.epoch,
+            collection.window.version,
+        )
 
     def _refuse(self, stored: Stored, error: Exception) -> None:
         """Keep a collection held that did not come back."""

@@ -177,6 +177,7 @@ async def test_a_full_disk_refuses_and_nothing_of_it_is_left() -> None:
         ]
         again = await other.send("add", collection="items", rows=rows(2), producer="p", batch=2)
         await waiting(store, 2)
+        await other.ok("ping")
         store.failure = StorageFull("no space is left")
         store.log("items").let_go()
         for id in adds:

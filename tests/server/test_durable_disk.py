@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from omendb_ws import recovery
 from omendb_ws.journal.store import LocalStore
 from omendb_ws.server import Server
 from tests.server.faulty_files import FaultyFiles
@@ -129,6 +130,51 @@ async def test_a_create_on_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
         await one.create("items")
     async with over(tmp_path, FaultyFiles()) as server, client(server) as one:
         assert len((await one.ok("list"))["collections"]) == 1
+
+
+async def test_a_collection_that_finds_no_space_at_the_start_comes_back_when_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "_SPACE_SECONDS", 0.01)
+    files = FaultyFiles()
+    async with over(tmp_path, files) as server, client(server) as one:
+        epoch = (await one.create("items"))["epoch"]
+        await one.add(1, 2)
+    files.room_bytes = 0
+    server = Server(
+        settings(data_dir=str(tmp_path)), open_store=lambda path: LocalStore(path, files)
+    )
+    async with server, client(server) as one:
+        async with asyncio.timeout(20):
+            while "space" not in (await one.error("describe", collection="items"))["message"]:
+                pass
+        assert server.status() == "recovering"
+        assert await one.code("create", collection="items", dim=2, capacity=8) == "unavailable"
+        files.room_bytes = None
+        await ready(server)
+        described = await one.ok("describe", collection="items")
+        assert (described["epoch"], described["rows"]) == (epoch, 2)
+        await one.add(3)
+
+
+async def test_leaving_while_a_collection_waits_for_space_leaves_it_as_it_was(
+    tmp_path: Path,
+) -> None:
+    files = FaultyFiles()
+    async with over(tmp_path, files) as server, client(server) as one:
+        await one.create("items")
+        await one.add(1, 2)
+    files.room_bytes = 0
+    server = Server(
+        settings(data_dir=str(tmp_path)), open_store=lambda path: LocalStore(path, files)
+    )
+    async with server, client(server) as one:
+        async with asyncio.timeout(20):
+            while "space" not in (await one.error("describe", collection="items"))["message"]:
+                pass
+    files.room_bytes = None
+    async with over(tmp_path, files) as server, client(server) as one:
+        assert (await one.ok("count", collection="items"))["count"] == 2
 
 
 async def test_a_flush_that_hangs_holds_acknowledgements_back_and_reads_go_on(
