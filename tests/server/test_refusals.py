@@ -336,7 +336,7 @@ async def test_an_id_that_waits_for_its_answer_may_not_be_used_again() -> None:
 
 async def test_one_create_cannot_take_all_memory_and_a_drop_gives_it_back() -> None:
     async with running(max_memory_bytes=1 << 20) as server, client(server) as raw:
-        big = {"dim": 64, "capacity": 3000}
+        big = {"dim": 64, "capacity": 2500}
         assert (await raw.create("a", **big))["bytes"] > 512 << 10
         error = await raw.error("create", collection="b", **big)
         assert error["code"] == "quota"
