@@ -13,7 +13,6 @@ server that asks for no token the Host itself must be a loopback name or one of 
 from __future__ import annotations
 
 import email.utils
-import html
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,12 +37,16 @@ log = logging.getLogger(__name__)
 WEBSOCKET_PATH: Final = "/v1"
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
-_HTML: Final = "text/html; charset=utf-8"
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 _ALWAYS: Final = (("X-Content-Type-Options", "nosniff"),)
 _UNCACHED: Final = ("Cache-Control", "no-store")
+#: The console needs its own scripts and styles, and this server; nothing inline, nothing else.
 _PAGE_HEADERS: Final = (
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+        " img-src 'self' data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    ),
     ("Referrer-Policy", "no-referrer"),
 )
 
@@ -252,26 +255,12 @@ def _text(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Reply:
     return Reply(status, f"{text}\n".encode(), headers=headers)
 
 
-def _home(headers: Headers, policy: Policy, _: Running) -> Reply:
-    hosts = headers.get_all("Host")
-    known = len(hosts) == 1 and parse_host(hosts[0]) is not None
-    scheme = "wss" if policy.is_tls else "ws"
-    address = html.escape(f"{scheme}://{hosts[0] if known else 'HOST:PORT'}{WEBSOCKET_PATH}")
-    body = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>omendb-ws</title>'
-        f"<h1>omendb-ws {VERSION}</h1>"
-        "<p>Live vector search: a sliding window over a stream of vectors, searched exactly.</p>"
-        f"<p>WebSocket address: <code>{address}</code>, subprotocol <code>{PROTOCOL}</code></p>"
-        '<p><a href="/health">/health</a> <a href="/stats">/stats</a>'
-        ' <a href="/metrics">/metrics</a></p></html>\n'
-    )
-    return Reply(HTTPStatus.OK, body.encode(), _HTML, _PAGE_HEADERS)
-
-
 def _file(path: str, headers: Headers, policy: Policy) -> Reply:
     """A file of the browser's, for pages of this server and of allowed origins."""
     file = web.load(path)
     always = [("ETag", file.etag), ("Cache-Control", "no-cache"), ("Vary", "Origin")]
+    if file.content_type == web.HTML:
+        always += _PAGE_HEADERS
     for origin in headers.get_all("Origin"):
         hosts = headers.get_all("Host")
         host = parse_host(hosts[0]) if len(hosts) == 1 else None
@@ -316,7 +305,6 @@ def _json(document: Mapping[str, Any]) -> Reply:
 
 
 _ROUTES: Final[dict[str, Callable[[Headers, Policy, Running], Reply]]] = {
-    "/": _home,
     "/livez": _livez,
     "/readyz": _readyz,
     "/health": _health,
@@ -324,4 +312,4 @@ _ROUTES: Final[dict[str, Callable[[Headers, Policy, Running], Reply]]] = {
     "/metrics": _metrics,
 }
 #: Answered to anybody: probes come by bare addresses, and nothing in these is worth hiding.
-_PUBLIC: Final = frozenset({"/", "/livez", "/readyz", "/health"})
+_PUBLIC: Final = frozenset({"/livez", "/readyz", "/health"})

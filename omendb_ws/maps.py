@@ -170,6 +170,7 @@ class MapSubscription(Subscription):
         self._every_seconds = (every_ms or DEFAULT_EVERY_MS) / 1000
         self._reserved_bytes = reserved_bytes
         self._basis = 0
+        self._unsaid_plane: Plane | None = None
         self._plane_rows = self._new_rows = 0
         self._unsent = 0
         self._is_busy = False
@@ -237,14 +238,22 @@ class MapSubscription(Subscription):
             shown = len(drawn.hits.seqs)
             objects = place_objects(drawn.hits, drawn.places.astype(np.float32))
             for rows in _parts(objects, push_bytes(self._context.limits) - ENVELOPE_BYTES):
-                self._unsent += 1
-                event = encode_map(self.sub, drawn.version, drawn.first_seq, self._basis, rows)
-                self.session.outbox.push(text(event), self._sent)
+                self._push(drawn, rows)
         asked = self.drawing
         if asked.to_seq:  # else these are the rows that the plane was made of
             self._new_rows += shown
         looks = self._new_rows >= max(_LEAST_ROWS, _LOOK_AFTER * self._plane_rows)
         self.drawing = replace(asked, to_seq=drawn.to_seq, looks=looks)
+
+    def _push(self, drawn: Drawn, rows: list[bytes]) -> None:
+        """Send some of the rows; the first push of a basis says what its plane is."""
+        plane, self._unsaid_plane = self._unsaid_plane, None
+        said = None
+        if plane is not None:
+            said = {name: array.astype(np.float32) for name, array in plane._asdict().items()}
+        event = encode_map(self.sub, drawn.version, drawn.first_seq, self._basis, rows, said)
+        self._unsent += 1
+        self.session.outbox.push(text(event), self._sent)
 
     def _sent(self) -> None:
         self._unsent -= 1
@@ -267,7 +276,7 @@ class MapSubscription(Subscription):
             self.drawing = replace(asked, looks=False)
             return
         self._basis += 1
-        plane = plane or asked.plane
+        self._unsaid_plane = plane = plane or asked.plane
         self.drawing = replace(asked, stride=stride, plane=plane, to_seq=0, looks=False)
         if not self.is_ended:
             self._ask()

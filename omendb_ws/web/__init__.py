@@ -14,12 +14,30 @@ from importlib.resources import files
 from typing import Final
 
 _SCRIPT: Final = "text/javascript; charset=utf-8"
+_STYLE: Final = "text/css; charset=utf-8"
+HTML: Final = "text/html; charset=utf-8"
+
+_CONSOLE: Final = {
+    "style.css": _STYLE,
+    "main.js": _SCRIPT,
+    "charts.js": _SCRIPT,
+    "collections.js": _SCRIPT,
+    "numbers.js": _SCRIPT,
+    "picture.js": _SCRIPT,
+    "query.js": _SCRIPT,
+    # Charts: uPlot 1.6.32 (MIT, uPlot-LICENSE.txt), as it is on the npm registry.
+    "uPlot.iife.min.js": _SCRIPT,
+    "uPlot.min.css": _STYLE,
+    "uPlot-LICENSE.txt": "text/plain; charset=utf-8",
+}
 
 #: path -> name of the file, content type.
 FILES: Final[dict[str, tuple[str, str]]] = {
+    "/": ("console/index.html", HTML),
     "/client.js": ("client.js", _SCRIPT),
     "/client.d.ts": ("client.d.ts", "text/plain; charset=utf-8"),
     "/asyncapi.yaml": ("asyncapi.yaml", "application/yaml"),
+    **{f"/console/{name}": (f"console/{name}", kind) for name, kind in _CONSOLE.items()},
 }
 
 

@@ -175,6 +175,8 @@ export interface MapPush {
   basis: number;
   first_seq: number;
   rows: Point[];
+  /** With the first push of a basis: a vector lies at axes·(vector − origin) + offset. */
+  plane?: { origin: number[]; axes: [number[], number[]]; offset: [number, number] };
 }
 
 export interface WindowMap extends Subscription<MapPush> {

@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 import numpy as np
 import orjson
 from omendb_core.errors import BY_CODE, BadRequest, Internal, NonFinite, OmenError, TooLarge
-from omendb_core.types import Include
+from omendb_core.types import F32, Include
 
 from . import fields as field_room
 from .hits import array_text, dumps, row_objects
@@ -276,10 +276,18 @@ def encode_rows(rows: Rows) -> bytes:
     )
 
 
-def encode_map(sub: int, version: int, first_seq: int, basis: int, rows: list[bytes]) -> bytes:
+def encode_map(
+    sub: int,
+    version: int,
+    first_seq: int,
+    basis: int,
+    rows: list[bytes],
+    plane: Mapping[str, F32] | None = None,
+) -> bytes:
     """One push of a ``map`` subscription; ``rows`` are JSON objects."""
-    head = b'{"event":"map","sub":%d,"version":%d,"first_seq":%d,"basis":%d,"rows":[%b]}'
-    return head % (sub, version, first_seq, basis, b",".join(rows))
+    form = b'{"event":"map","sub":%d,"version":%d,"first_seq":%d,"basis":%d,%b"rows":[%b]}'
+    said = b"" if plane is None else b'"plane":%b,' % dumps(plane)
+    return form % (sub, version, first_seq, basis, said, b",".join(rows))
 
 
 def decode_incoming(text: str | bytes) -> Reply | ErrorReply | Event:

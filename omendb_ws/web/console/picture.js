@@ -1,0 +1,139 @@
+/** The map of the window: points as the server places them, the query and its answer on top. */
+
+const FRESH_MS = 1500;
+const EDGE = 14;
+
+/** Draws in `section`. `pick(id)` is called with the row that was clicked. */
+export class Picture {
+  constructor(section, pick) {
+    this.canvas = section.querySelector("canvas");
+    this.about = section.querySelector("#map-about");
+    this.vector = null;
+    this.hits = [];
+    this.born = new Map();
+    this.map = null;
+    this.canvas.addEventListener("click", (event) => this.near(event, (point) => pick(point.id)));
+    this.canvas.addEventListener("mousemove", (event) =>
+      this.near(event, (point) => { this.canvas.title = `id ${point.id}, seq ${point.seq}`; }));
+    new ResizeObserver(() => this.draw()).observe(this.canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+  }
+
+  /** Show the window of `collection`, or nothing. */
+  watch(db, collection) {
+    this.map?.close();
+    this.map = null;
+    this.born.clear();
+    this.plane = null;
+    this.highlight(null, []);
+    this.about.textContent = collection ? "Waiting for rows." : "Pick a collection.";
+    this.draw();
+    if (collection === null) return;
+    const map = (this.map = db.map(collection, { every: 500 }));
+    map.addEventListener("data", ({ detail }) => {
+      const now = performance.now();
+      this.plane = detail.plane ?? this.plane;
+      for (const row of detail.rows) this.born.set(row.seq, now);
+      for (const seq of this.born.keys()) if (!map.points.has(seq)) this.born.delete(seq);
+      this.draw();
+    });
+    map.addEventListener("state", () => {
+      if (map.error) this.about.textContent = map.error.message;
+    });
+  }
+
+  /** The query's vector (or null) and the rows of its answer, with their vectors. */
+  highlight(vector, rows) {
+    this.vector = vector;
+    this.hits = rows;
+    this.draw();
+  }
+
+  /** Where a vector lies in the picture (PROTOCOL section 6, map). */
+  locate(vector) {
+    const { origin, axes, offset } = this.plane;
+    const along = (axis) => axis.reduce((sum, one, place) => sum + one * (vector[place] - origin[place]), 0);
+    return { x: along(axes[0]) + offset[0], y: along(axes[1]) + offset[1] };
+  }
+
+  draw() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      this.paint();
+    });
+  }
+
+  /** From the points' coordinates to the canvas's, the same scale both ways. */
+  fit(points, width, height) {
+    let [left, right, top, bottom] = [Infinity, -Infinity, Infinity, -Infinity];
+    for (const { x, y } of points) {
+      left = Math.min(left, x); right = Math.max(right, x);
+      top = Math.min(top, y); bottom = Math.max(bottom, y);
+    }
+    const scale = Math.min((width - 2 * EDGE) / (right - left || 1), (height - 2 * EDGE) / (bottom - top || 1));
+    const [middleX, middleY] = [(left + right) / 2, (top + bottom) / 2];
+    return ({ x, y }) => [width / 2 + (x - middleX) * scale, height / 2 - (y - middleY) * scale];
+  }
+
+  paint() {
+    const { canvas } = this;
+    const ratio = devicePixelRatio || 1;
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    canvas.width = width * ratio;
+    canvas.height = height * ratio;
+    const context = canvas.getContext("2d");
+    context.scale(ratio, ratio);
+    this.placed = [];
+    if (!this.map?.points.size) return;
+    const style = getComputedStyle(document.documentElement);
+    const colour = (name) => style.getPropertyValue(name);
+    const hits = this.plane ? this.hits.map((row) => ({ ...row, ...this.locate(row.vector) })) : [];
+    const points = [...this.map.points.values()];
+    const place = this.fit([...points, ...hits], width, height);
+    const now = performance.now();
+    let fresh = 0;
+    const dot = ([x, y], radius) => {
+      context.beginPath();
+      context.arc(x, y, radius, 0, 2 * Math.PI);
+      context.fill();
+    };
+    for (const point of points) {
+      const at = place(point);
+      this.placed.push([at, point]);
+      const isFresh = now - this.born.get(point.seq) < FRESH_MS;
+      fresh += isFresh;
+      context.fillStyle = colour(isFresh ? "--new" : "--point");
+      dot(at, isFresh ? 3 : 2);
+    }
+    context.fillStyle = context.strokeStyle = colour("--hit");
+    for (const hit of hits) {
+      const at = place(hit);
+      this.placed.push([at, hit]);
+      dot(at, 4);
+    }
+    if (this.plane && this.vector) this.cross(context, place(this.locate(this.vector)));
+    this.about.textContent = `${points.length} rows of the window, along its principal axes; new ones`
+      + " are green, the answer's orange around the query. Click one to ask for its neighbours.";
+    if (fresh) setTimeout(() => this.draw(), FRESH_MS / 2);
+  }
+
+  cross(context, [x, y]) {
+    context.lineWidth = 2;
+    context.beginPath();
+    context.moveTo(x - 9, y);
+    context.lineTo(x + 9, y);
+    context.moveTo(x, y - 9);
+    context.lineTo(x, y + 9);
+    context.stroke();
+  }
+
+  near(event, found) {
+    const [x, y] = [event.offsetX, event.offsetY];
+    let best = null;
+    for (const [[left, top], point] of this.placed ?? []) {
+      const distance = Math.hypot(left - x, top - y);
+      if (distance < (best?.distance ?? 12)) best = { distance, point };
+    }
+    if (best) found(best.point);
+  }
+}
