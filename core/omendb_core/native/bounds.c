@@ -43,6 +43,7 @@
 
 #include <math.h>
 
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define LEAST 0x1p-30
 #define MOST 0x1p30
 #define WIDER (1.0 + 0x1p-40)
@@ -145,31 +146,63 @@ void row_aim(const omendb_query *row, float *alpha, float *beta, float *theta)
     }
 }
 
-void floor_aim(
-    omendb_metric metric, const float *factors, float floor, double longest, float *aimed)
+/* One standing query's. A floor of -inf lets every row pass, and so does a factor of infinity; +inf
+ * lets none. Written without branches, for many at once. */
+ALWAYS_INLINE void floor_aim(
+    const bool is_dot, double base, double slope, double longest, float floor, const float *factors,
+    float *aimed)
 {
-    double least = floor - fabs((double)floor) * F32_LOSS - TINY, one = factors[1], two = factors[2];
-    double sign = metric == DOT ? 1 : -1;
-    aimed[0] = factors[0];
-    aimed[1] = factors[1];
-    if (one == INFINITY || floor == -INFINITY) { /* whatever comes */
-        aimed[0] = 0;
-        aimed[1] = INFINITY;
-        aimed[2] = 0;
-    } else if (floor == INFINITY) { /* nothing */
-        aimed[0] = aimed[1] = 0;
-        aimed[2] = (float)(-BEYOND * sign);
-    } else if (metric == DOT) {
+    double scale = factors[0], one = factors[GROUP_ROWS], two = factors[2 * GROUP_ROWS];
+    double least = floor - fabs((double)floor) * F32_LOSS - TINY;
+    double first = one, second;
+    if (is_dot) {
         double error = two * longest;
-        aimed[2] = (float)fmin(error - least + (error + fabs(least)) * 0x1p-19, BEYOND);
+        second = error - least + (error + fabs(least)) * 0x1p-19;
+        second = second < BEYOND ? second : BEYOND;
     } else {
-        double farthest = fmax(0, metric == L2 ? -least : 2 + UNIT_LOSS - 2 * least);
-        double reach = sqrt(farthest) * WIDER;
-        /* Beyond this no finite row is left out; and its square would be too much. */
-        reach = fmin(reach, BEYOND_LENGTH);
-        aimed[1] = (float)((reach + one) * (1 + 0x1p-22));
-        aimed[2] = (float)(two - reach * (reach + 2 * one) * (1 + 0x1p-17));
+        double farthest = base + slope * least;
+        double reach = sqrt(farthest > 0 ? farthest : 0) * WIDER;
+        reach = reach < BEYOND_LENGTH ? reach : BEYOND_LENGTH;
+        first = (reach + one) * (1 + 0x1p-22);
+        second = two - reach * (reach + 2 * one) * (1 + 0x1p-17);
     }
+    bool every = (one == INFINITY) | (floor == -INFINITY), none = floor == INFINITY;
+    double nothing = is_dot ? -BEYOND : BEYOND;
+    aimed[0] = (float)(every | none ? 0 : scale);
+    aimed[GROUP_ROWS] = (float)(every ? INFINITY : none ? 0 : first);
+    aimed[2 * GROUP_ROWS] = (float)(every ? 0 : none ? nothing : second);
+}
+
+#define FLOORS_AIM(name, attributes)                                                               \
+    attributes static void name(                                                                   \
+        omendb_metric metric, const float *factors, const float *floors, double longest,           \
+        float *aimed)                                                                              \
+    {                                                                                              \
+        double base = metric == L2 ? 0 : 2 + UNIT_LOSS, slope = metric == L2 ? -1 : -2;            \
+        if (metric == DOT)                                                                         \
+            for (int i = 0; i < GROUP_ROWS; i++)                                                   \
+                floor_aim(true, 0, 0, longest, floors[i], factors + i, aimed + i);                 \
+        else                                                                                       \
+            for (int i = 0; i < GROUP_ROWS; i++)                                                   \
+                floor_aim(false, base, slope, 0, floors[i], factors + i, aimed + i);               \
+    }
+
+FLOORS_AIM(floors_aim_portable, )
+#if defined(__x86_64__)
+FLOORS_AIM(floors_aim_avx512, __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))))
+#endif
+
+void floors_aim(
+    omendb_metric metric, const float *factors, const float *floors, double longest, float *aimed)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq")) {
+        floors_aim_avx512(metric, factors, floors, longest, aimed);
+        return;
+    }
+#endif
+    floors_aim_portable(metric, factors, floors, longest, aimed);
 }
 
 /* An interval of float32 numbers around one of float64 numbers. */

@@ -30,10 +30,10 @@ bool query_prepare(
 void query_aim(const omendb_query *query, float threshold, float *alpha, float *beta, float *theta);
 
 /* The same with roles swapped (match.c): what a new row is asked by, whatever the floors; and the
- * factors of a standing query, with its floor in them, for rows of this length at most. */
+ * factors of a group of standing queries, with their floors in them, for rows of this length at most. */
 void row_aim(const omendb_query *row, float *alpha, float *beta, float *theta);
-void floor_aim(
-    omendb_metric metric, const float *factors, float floor, double longest, float *aimed);
+void floors_aim(
+    omendb_metric metric, const float *factors, const float *floors, double longest, float *aimed);
 
 /* What the score of a row lies between, by its factors and D. */
 omendb_interval query_interval(

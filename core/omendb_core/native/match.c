@@ -107,15 +107,12 @@ static void set_block(const Work *work, size_t first, Block *block)
         block->rows.factors[g] = block->factors[g][0];
         if ((block->open >> (g * GROUP_ROWS) & 0xffff) == 0)
             continue;
+        float floors[GROUP_ROWS];
         for (size_t i = 0; i < GROUP_ROWS; i++) {
             size_t query = first + g * GROUP_ROWS + i;
-            float floor = query < match->query_count ? match->floors[query] : INFINITY;
-            const float factors[FACTORS] = {kept[i], kept[GROUP_ROWS + i], kept[2 * GROUP_ROWS + i]};
-            float aimed[FACTORS];
-            floor_aim(shadow->metric, factors, floor, work->longest, aimed);
-            for (size_t j = 0; j < FACTORS; j++)
-                block->factors[g][j][i] = aimed[j];
+            floors[i] = query < match->query_count ? match->floors[query] : INFINITY;
         }
+        floors_aim(shadow->metric, kept, floors, work->longest, block->factors[g][0]);
     }
 }
 
