@@ -28,6 +28,7 @@ from .types import (
     ColumnType,
     StrColumn,
 )
+from .write_log import WriteLog
 
 #: Which slots: all (a view), a range (a view), or int64 (n,) (a copy).
 Slots: TypeAlias = I64 | slice | None
@@ -44,22 +45,32 @@ _NULLS: Final[dict[ColumnType, float | int]] = {
     "bool": NULL_BOOLEAN,
     "str": NULL_CODE,
 }
+#: Slots of writes that are remembered: of windows of less than a thousand rows all, else one in 16.
+#: Where more were written, to look at each takes longer than to look at all rows in order.
+_LEAST_LOGGED: Final = 64
+_LOGGED: Final = 16
 #: What a text costs besides its bytes: the bytes object (48), the dict's entry and index at the
 #: loosest (120), the code as an integer (32), its places in lists (16). Counted as payload, because
 #: how many texts there are depends on the data.
 TEXT_OVERHEAD_BYTES: Final = 216
 
 
+def _logged(capacity: int) -> int:
+    return max(_LEAST_LOGGED, capacity // _LOGGED)
+
+
 class Columns:
     """The declared columns of ``capacity`` slots, committed by the OS as they are first written.
 
-    ``used``: slots written so far lie below it; an unwritten slot means nothing.
+    ``used``: slots written so far lie below it; an unwritten slot means nothing. ``writes``: which
+    were written lately, where there are columns.
     """
 
     def __init__(self, definition_columns: Mapping[str, ColumnType], capacity: int) -> None:
         self.types: Mapping[str, ColumnType] = dict(definition_columns)
         self.capacity = capacity
         self.used = 0
+        self.writes = WriteLog(_logged(capacity))
         self._arrays: dict[str, NDArray[Any]] = {
             name: np.zeros(capacity, _DTYPES[type_]) for name, type_ in self.types.items()
         }
@@ -77,7 +88,9 @@ class Columns:
     @staticmethod
     def bytes_for(columns: Mapping[str, ColumnType], capacity: int) -> int:
         """Bytes that these columns reserve for ``capacity`` slots: values, counts of texts."""
-        return capacity * sum(
+        if not columns:
+            return 0
+        return 8 * _logged(capacity) + capacity * sum(
             np.dtype(_DTYPES[type_]).itemsize + 4 * (type_ == "str") for type_ in columns.values()
         )
 
@@ -95,6 +108,8 @@ class Columns:
         if not len(slots):
             return
         self.used = max(self.used, int(slots.max()) + 1)
+        if self.types:
+            self.writes.note(slots)
         for name, type_ in self.types.items():
             column = columns.get(name)
             if column is None:

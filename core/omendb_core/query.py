@@ -13,9 +13,8 @@ import numpy as np
 
 from . import score
 from .errors import DimMismatch, NotFound, OmenError, TooLarge
-from .filters import Filter, evaluate
+from .filters import Filter
 from .kernels.scan import TopK
-from .ring import pack
 from .types import F32, I64, U32, U64, Definition, Hits, Ids, Include
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class Masks:
             if first_seq > window.first_seq:
                 words = words & window.ring.words_from(first_seq)
             if filter_ is not None:
-                words = words & pack(evaluate(filter_, window.columns, None))
+                words = words & window.masks.words(filter_)
             self._numbers[key] = len(self.words)
             self.words.append(words)
         return self._numbers[key]

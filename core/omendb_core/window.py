@@ -32,10 +32,11 @@ from .ids import bytes_for as ids_bytes_for
 from .ids import make_ids
 from .kernels.scan import Scan, choose, has_shadow, shadow_for
 from .live import Standing
+from .mask_cache import MaskCache
 from .metadata import from_metadata
 from .query import NOTHING, Answer, Query, search, search_all
 from .replay import Checkpoint, KeptRows, replay
-from .ring import Ring, pack
+from .ring import Ring
 from .types import F32, I64, U64, Bool1, Definition, Hits, Ids, Include, WindowLimits
 
 #: How many seqs one step of ``read`` looks at: bounds the work of a filter that passes few rows.
@@ -59,6 +60,7 @@ class Window:
         self.ring = Ring(definition.capacity, definition.dim, shadow)
         self.ids = make_ids(definition.ids, self.ring)
         self.columns = Columns(definition.columns, definition.capacity)
+        self.masks = MaskCache(self.columns)
         self.payloads = Payloads(definition.capacity)
         self.times_us: I64 = np.zeros(definition.capacity, np.int64)
         self.standing = Standing(self)
@@ -325,7 +327,7 @@ class Window:
         """How many live rows pass the filter."""
         if filter_ is None:
             return self.rows
-        words = pack(evaluate(filter_, self.columns, None)) & self.ring.live_words
+        words = self.masks.words(filter_) & self.ring.live_words
         return int(np.bitwise_count(words).sum())
 
     def get(self, ids: Ids, include: Include) -> tuple[Bool1, Hits]:
@@ -395,6 +397,7 @@ class Window:
         self.ring.check()
         self.ids.check()
         self.columns.check()
+        self.masks.check(self.ring.live_words)
         self.payloads.check()
         assert self.version == self.admission.version, "admitted but not applied"
         assert self.last_seq == self.admission.last_seq, "seqs admitted but not applied"
@@ -413,6 +416,7 @@ def reserved_bytes(definition: Definition, scan: Scan) -> int:
         Ring.bytes_for(definition.capacity, definition.dim, has_shadow=shadowed)
         + ids_bytes_for(definition.ids, definition.capacity)
         + Columns.bytes_for(definition.columns, definition.capacity)
+        + (MaskCache.bytes_for(definition.capacity) if definition.columns else 0)
         + (8 + 8) * definition.capacity  # times; versions of updates, once there are any
     )
 
