@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -18,6 +19,7 @@ from .output import print_json
 if TYPE_CHECKING:
     from ..client import Client, Description
     from ..files.chunks import Reader
+    from ..transfer.cutting import Plan
     from ..transfer.loading import Load, Progress
 
 #: What --ids-from calls the numbers of the rows.
@@ -146,7 +148,7 @@ def load(
     asked = _Asked(
         collection, create, definition, producer, again, skip_bad, rate, batch_rows,
         {"format": kind, "ids_from": ids_from, "id_field": id_field, "vector_field": vector_field,
-         "fields": fields, "batch_rows": batch_rows, "rate": rate, "skip_bad": skip_bad},
+         "fields": fields, "skip_bad": skip_bad},
         [path for path in (file, ids_path) if path is not None and path != STANDARD],
     )  # fmt: skip
     try:
@@ -169,13 +171,15 @@ async def _load(db: Client, reader: Reader, asked: _Asked) -> _Ended:
     """Run the load; what goes wrong once rows may be in is returned, with what is in."""
     from ..errors import OmenError, OutOfOrder
     from ..files.chunks import FileError
-    from ..transfer.loading import Load, Options, RowRefused
+    from ..transfer.loading import Load, Options, RowRefused, plan_of
     from .progress import shown
 
     description = await _collection(db, reader, asked)
-    if description.ids == "auto" and reader.ids == "str":
-        typer.echo(f"omendb-ws: {asked.collection} numbers its rows itself: ids unused", err=True)
-    options = Options(_producer(asked, description), asked.skip_bad, asked.rate, asked.batch_rows)
+    if description.ids == "auto" and reader.holds_ids:
+        said = f"{asked.collection} numbers its rows itself; the ids of {reader.name} are unused"
+        print(f"omendb-ws: {said}", file=sys.stderr)
+    plan = await plan_of(db, description, asked.batch_rows, asked.rate)
+    options = Options(_producer(asked, description, plan), plan, asked.skip_bad, asked.rate)
     load = Load(db, reader, description, options, reads_ahead=reader.name == "standard input")
     why, code = None, 0
     try:
@@ -205,7 +209,7 @@ async def _collection(db: Client, reader: Reader, asked: _Asked) -> Description:
             raise
         return await db.create(asked.collection, **_definition(reader, asked), if_exists="ok")
     for name, value in asked.definition.items():
-        if name != "capacity" and getattr(there, name) != value:
+        if getattr(there, name) != value:
             has = getattr(there, name)
             fail(FAILED, f"{asked.collection} is there already: its {name} is {has}, not {value}")
     return there
@@ -227,6 +231,8 @@ def _definition(reader: Reader, asked: _Asked) -> dict[str, Any]:
     if reader.columns:
         found["columns"] = dict(reader.columns)
     found |= asked.definition
+    if reader.dim is not None and found["dim"] != reader.dim:
+        fail(WRONG, f"--dim {found['dim']}: {reader.name} has {reader.dim} dimensions")
     if not found["dim"]:
         fail(WRONG, f"{reader.name}: has no row that tells how many dimensions; --dim does")
     if not found["capacity"]:
@@ -234,7 +240,7 @@ def _definition(reader: Reader, asked: _Asked) -> dict[str, Any]:
     return found
 
 
-def _producer(asked: _Asked, description: Description) -> str:
+def _producer(asked: _Asked, description: Description, plan: Plan) -> str:
     """The name under which the batches go; the same for the same file and flags."""
     from ..transfer.naming import producer_name
 
@@ -243,7 +249,7 @@ def _producer(asked: _Asked, description: Description) -> str:
     if asked.again or not asked.paths:
         return f"load-{secrets.token_hex(16)}"
     reading = {**asked.reading, "dim": description.dim, "ids": description.ids}
-    return producer_name(asked.paths, reading)
+    return producer_name(asked.paths, reading, plan)
 
 
 class _Signals:

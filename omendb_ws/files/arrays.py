@@ -43,6 +43,7 @@ class ArrayReader:
         self.name, self.dim, self.rows = name, dim, rows
         self.columns: Mapping[str, ColumnType] = {}
         self.ids: IdKind = "str" if given_ids is not None and given_ids.dtype.kind == "U" else "u64"
+        self.holds_ids = given_ids is not None
         self.close = close
         self._take = take
         self._given_ids = given_ids

@@ -55,6 +55,7 @@ class ArrowReader:
             raise FileError(f"{name}: has no field {fields.vector!r}; --vector-field names it")
         self.dim: int | None = _dim(name, schema.field(fields.vector))
         self.ids: IdKind = _id_kind(name, schema, fields)
+        self.holds_ids = self.ids != "auto" and not fields.numbered
         self.columns: Mapping[str, ColumnType] = {}
         others = [fields.vector] if fields.numbered else [fields.vector, fields.id]
         self._kept = [

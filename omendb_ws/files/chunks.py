@@ -54,8 +54,10 @@ class Reader(Protocol):
     dim: int | None
     #: How many rows; None where that takes reading them all.
     rows: int | None
-    #: The ids it holds; ``auto`` where it has none.
+    #: The ids that its rows can have; ``auto`` where it has none.
     ids: IdKind
+    #: Whether it holds ids, rather than that rows are numbered.
+    holds_ids: bool
     #: Fields of one type that filters could use.
     columns: Mapping[str, ColumnType]
 

@@ -51,6 +51,7 @@ class JsonlReader:
         self._ahead: list[bytes] = []
         self._read_bytes = 0
         self.dim, self.ids = self._look_ahead()
+        self.holds_ids = self.ids != "auto" and not fields.numbered
 
     def _look_ahead(self) -> tuple[int | None, IdKind]:
         while len(self._ahead) < _LOOKED_AT:

@@ -19,6 +19,7 @@ from omendb_core.types import F32, I64, Ids
 
 from ..client.rows import are_distinct
 from ..files.chunks import BadRow, Chunk
+from ..wire.limits import Limits
 from .usable import Wanted, as_rows, unusable, unusable_metadata
 
 #: Changes whenever the same file would be cut otherwise; it stands in the producer's name.
@@ -27,6 +28,7 @@ RULE: Final = 1
 BATCH_BYTES: Final = 256 * 1024
 #: Bytes of a row beside its vector, as they are counted here: its id, and a typed column or so.
 _ROW_OVERHEAD_BYTES: Final = 16
+PACED_SECONDS: Final = 0.05
 #: Metadata of a batch, as JSON.
 _METADATA_BYTES: Final = 512 * 1024
 
@@ -47,10 +49,35 @@ class Batch:
         return len(self.vectors)
 
 
-def rows_per_batch(dim: int, capacity: int, max_rows: int) -> int:
-    """How many rows of ``dim`` a batch holds at most."""
-    by_size = BATCH_BYTES // (4 * dim + _ROW_OVERHEAD_BYTES)
-    return max(1, min(by_size, capacity, max_rows))
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What decides where batches begin and end, beside the file: at most ``rows`` rows a batch, and
+    which rows are ``wanted``."""
+
+    rows: int
+    wanted: Wanted
+
+
+def plan(
+    dim: int,
+    capacity: int,
+    wanted: Wanted,
+    limits: Limits,
+    batch_rows: int | None = None,
+    rate: float | None = None,
+) -> Plan:
+    """Return the plan for a collection of ``dim`` and ``capacity`` on a server of ``limits``.
+
+    ``batch_rows``: so many, as far as they fit a message; else BATCH_BYTES of them. With a ``rate``
+    no more than come in PACED_SECONDS: a stream comes in drops, not in buckets.
+    """
+    room = BATCH_BYTES if batch_rows is None else limits.max_message_bytes // 2
+    most = [room // (4 * dim + _ROW_OVERHEAD_BYTES), capacity, limits.max_rows]
+    if batch_rows is not None:
+        most.append(batch_rows)
+    if rate is not None:
+        most.append(int(rate * PACED_SECONDS))
+    return Plan(max(1, min(most)), wanted)
 
 
 def cut(

@@ -17,19 +17,17 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-from omendb_core.errors import OmenError, OutOfOrder
+from omendb_core.errors import Internal, OmenError, OutOfOrder
 from omendb_core.types import MAX_SAFE_INTEGER
 
 from ..client import Added, Client, Description
-from ..files.chunks import BadRow, FileError, Reader
-from .cutting import Batch, cut, rows_per_batch
+from ..files.chunks import BadRow, Reader
+from .cutting import Batch, Plan, cut, plan
 from .sending import Sender
 from .usable import Wanted
 
 #: Bad rows whose numbers are kept; more are only counted.
 NAMED_BAD_ROWS: Final = 10
-#: With a rate, a batch is what comes in this time: a stream comes in drops, not in buckets.
-_PACED_SECONDS: Final = 0.05
 #: Much more than the messages under way.
 _KEPT_BYTES: Final = 16 << 20
 #: Batches that wait for their turn when a thread reads ahead.
@@ -57,12 +55,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to load. ``producer``: whose batches these are. ``rate``: rows a second."""
+    """How to load: as batches of ``producer``, cut as ``plan`` says; ``rate``: rows a second."""
 
     producer: str
+    plan: Plan
     skip_bad: bool = False
     rate: float | None = None
-    batch_rows: int | None = None
 
 
 class Load:
@@ -100,16 +98,9 @@ class Load:
         Raises FileError, RowRefused, OmenError, TimeoutError.
         """
         known = await known_batches(self._db, self._description, self._options.producer)
-        limits = await self._db.limits()
-        rows = rows_per_batch(self._description.dim, self._description.capacity, limits.max_rows)
-        rows = min(rows, self._options.batch_rows or rows)
-        if self._options.rate is not None:
-            rows = max(1, min(rows, int(self._options.rate * _PACED_SECONDS)))
-        wanted = Wanted(
-            self._description.metric, self._description.columns, limits.max_metadata_bytes
-        )
-        chunks = self._reader.chunks(self._description.dim, self._description.ids, rows)
-        batches = self._unknown(cut(chunks, wanted, self._found_bad), known)
+        there, how = self._description, self._options.plan
+        chunks = self._reader.chunks(there.dim, there.ids, how.rows)
+        batches = self._unknown(cut(chunks, how.wanted, self._found_bad), known)
         source = _Ahead(batches) if self._reads_ahead else _Direct(batches)
         self._sender = Sender(
             source, self._send, partial(self._acknowledged, told), self._options.rate
@@ -167,6 +158,15 @@ class Load:
         told(self.progress)
 
 
+async def plan_of(
+    db: Client, there: Description, batch_rows: int | None = None, rate: float | None = None
+) -> Plan:
+    """Return how batches for a collection are cut; see ``cutting.plan``."""
+    limits = await db.limits()
+    wanted = Wanted(there.metric, there.columns, limits.max_metadata_bytes)
+    return plan(there.dim, there.capacity, wanted, limits, batch_rows, rate)
+
+
 def _keep_freed_memory() -> None:
     """Have glibc keep freed messages for the next ones, not give them back to the system.
 
@@ -194,7 +194,7 @@ async def known_batches(db: Client, description: Description, producer: str) -> 
         if isinstance(expected, int):
             return expected - 1
         raise
-    raise FileError(f"the server took a batch of {producer!r} that nobody sent")
+    raise Internal(f"the server took a batch of {producer!r} that nobody sent")
 
 
 class _Direct:

@@ -13,14 +13,18 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .cutting import RULE
+from .cutting import RULE, Plan
 
 
-def producer_name(paths: list[str], reading: Mapping[str, Any]) -> str:
-    """Return the name for the files ``paths``, read as ``reading`` says. Raises OSError."""
+def producer_name(paths: list[str], reading: Mapping[str, Any], plan: Plan) -> str:
+    """Return the name for the files ``paths``, read as ``reading`` says and cut as planned.
+
+    Raises OSError.
+    """
     files = []
     for path in paths:
         state = os.stat(path)
         files.append([os.path.realpath(path), state.st_size, state.st_mtime_ns])
-    said = json.dumps([RULE, files, reading], sort_keys=True)
+    wanted = [plan.wanted.metric, dict(plan.wanted.columns), plan.wanted.max_metadata_bytes]
+    said = json.dumps([RULE, files, reading, plan.rows, wanted], sort_keys=True)
     return "load-" + hashlib.blake2b(said.encode(), digest_size=16).hexdigest()

@@ -118,6 +118,7 @@ class serving_stdin:  # noqa: N801 - reads as a function
     ("flags", "said"),
     [
         (["--dim", "5"], "its dim is 4, not 5"),
+        (["--capacity", "11"], "its capacity is 10, not 11"),
         (["--metric", "dot"], "its metric is cosine, not dot"),
         (["--ids", "str"], "its ids is u64, not str"),
         (["--columns", "a:f64"], "its columns is {}, not {'a': 'f64'}"),
@@ -131,6 +132,27 @@ def test_a_collection_that_is_another_is_refused(
     ran = omendb("load", path, "-c", "items", "--create", *flags, code=1)
     assert said in ran.err
     assert described(omendb)["version"] == 0
+
+
+def test_a_dimension_that_the_file_does_not_have_creates_nothing(
+    omendb: Runs, tmp_path: Path
+) -> None:
+    path = saved(tmp_path, vectors())
+    ran = omendb("load", path, "-c", "items", "--create", "--dim", 5, code=2)
+    assert "--dim 5: " in ran.err
+    assert omendb("list", "--json").document == {"collections": []}
+
+
+def test_ids_that_a_collection_gives_itself_are_said_to_be_unused(
+    omendb: Runs, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": 7, "vector": [1]}\n')
+    ran = omendb("load", path, "-c", "items", "--create", "--ids", "auto")
+    assert ran.err == (f"omendb-ws: items numbers its rows itself; the ids of {path} are unused\n")
+    array = saved(tmp_path, vectors(5, 1))
+    assert omendb("load", array, "-c", "items").err == ""
+    assert described(omendb)["last_seq"] == 6
 
 
 # -- what is refused --------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from omendb_ws.files.chunks import Shape, WrittenRows
 from omendb_ws.files.fields import Fields
 from omendb_ws.files.formats import format_of, make_writer, open_reader
 from omendb_ws.transfer.dumping import Picture
-from omendb_ws.transfer.loading import Load, Options, Progress
+from omendb_ws.transfer.loading import Load, Options, Progress, plan_of
 from tests.server.raw import running
 
 
@@ -35,13 +35,15 @@ async def load(
     fields: Fields | None = None,
     ids: Path | None = None,
     reads_ahead: bool = False,
+    batch_rows: int | None = None,
     **options: Any,
 ) -> Progress:
     """Load a file as it is; ``told`` after each batch."""
     there = await db.describe(collection)
     format = format_of(str(path), None)
     reader = open_reader(str(path), format, fields or Fields(), None if ids is None else str(ids))
-    made = Load(db, reader, there, Options(producer, **options), reads_ahead=reads_ahead)
+    plan = await plan_of(db, there, batch_rows, options.get("rate"))
+    made = Load(db, reader, there, Options(producer, plan, **options), reads_ahead=reads_ahead)
     try:
         await made.run(lambda progress: told(made, progress))
     finally:

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omendb_ws.files.chunks import BadRow, Chunk
-from omendb_ws.transfer.cutting import Batch, cut, rows_per_batch
+from omendb_ws.transfer.cutting import Batch, Plan, cut, plan
 from omendb_ws.transfer.naming import producer_name
 from omendb_ws.transfer.usable import Wanted
+from omendb_ws.wire.limits import Limits
 
 WANTED = Wanted("cosine", {"n": "i64"}, 4096)
 
@@ -98,29 +99,44 @@ def test_rows_before_a_bad_one_come_out_before_it_is_told() -> None:
     assert seen == [0, 1, 2]
 
 
-def test_rows_of_a_batch_are_bounded_by_size_window_and_server() -> None:
-    assert rows_per_batch(128, 100_000, 16_384) == 496
-    assert rows_per_batch(128, 10, 16_384) == 10
-    assert rows_per_batch(2, 100_000, 100) == 100
-    assert rows_per_batch(4096, 10, 10) == 10
-    assert rows_per_batch(1 << 20, 10, 10) == 1
+@pytest.mark.parametrize(
+    ("dim", "capacity", "limits", "asked", "rows"),
+    [
+        (128, 100_000, {}, {}, 496),
+        (128, 10, {}, {}, 10),
+        (2, 100_000, {"max_rows": 100}, {}, 100),
+        (4096, 10, {}, {}, 10),
+        (1 << 17, 10, {}, {}, 1),
+        (128, 100_000, {}, {"batch_rows": 7}, 7),
+        (128, 100_000, {}, {"batch_rows": 10_000}, 10_000),
+        (128, 100_000, {}, {"batch_rows": 10**9}, 15_887),
+        (128, 100_000, {}, {"rate": 1000.0}, 50),
+        (128, 100_000, {}, {"rate": 0.5}, 1),
+    ],
+)
+def test_rows_of_a_batch_are_bounded_by_size_window_server_and_user(
+    dim: int, capacity: int, limits: dict[str, int], asked: dict[str, Any], rows: int
+) -> None:
+    assert plan(dim, capacity, WANTED, Limits(**limits), **asked).rows == rows
 
 
 # -- names ------------------------------------------------------------------------------------
 
 
 def test_a_name_stands_for_a_file_as_it_is_and_how_it_is_read(tmp_path: Any) -> None:
-    path = tmp_path / "rows"
+    path, how = tmp_path / "rows", Plan(5, WANTED)
     path.write_bytes(b"1")
-    name = producer_name([str(path)], {"a": 1})
-    assert producer_name([str(path)], {"a": 1}) == name
+    name = producer_name([str(path)], {"a": 1}, how)
+    assert producer_name([str(path)], {"a": 1}, Plan(5, WANTED)) == name
     assert len(name.encode()) <= 64
-    others = {producer_name([str(path)], {"a": 2})}
+    others = {producer_name([str(path)], {"a": 2}, how)}
+    others.add(producer_name([str(path)], {"a": 1}, Plan(6, WANTED)))
+    others.add(producer_name([str(path)], {"a": 1}, Plan(5, Wanted("dot", {}, 4096))))
     other = tmp_path / "other"
     other.write_bytes(b"1")
-    others.add(producer_name([str(other)], {"a": 1}))
-    others.add(producer_name([str(path), str(other)], {"a": 1}))
+    others.add(producer_name([str(other)], {"a": 1}, how))
+    others.add(producer_name([str(path), str(other)], {"a": 1}, how))
     path.write_bytes(b"12")
-    others.add(producer_name([str(path)], {"a": 1}))
-    assert len(others) == 4
+    others.add(producer_name([str(path)], {"a": 1}, how))
+    assert len(others) == 6
     assert name not in others

@@ -15,7 +15,7 @@ import pytest
 from omendb_ws.errors import NotFound
 from omendb_ws.files.arrays import open_npy
 from omendb_ws.files.chunks import FileError
-from omendb_ws.transfer.loading import Load, Options, Progress, RowRefused, known_batches
+from omendb_ws.transfer.loading import Load, Options, Progress, RowRefused, known_batches, plan_of
 from tests.transfer.places import client, load, rows
 
 
@@ -181,7 +181,8 @@ async def test_a_pipe_that_says_nothing_holds_nothing_up() -> None:
     os.write(write_end, bytes(data) + vectors.tobytes())
     async with client() as db:
         made = await db.create("items", dim=4, capacity=100)
-        load = Load(db, open_npy(file, "pipe"), made, Options("p", batch_rows=5), reads_ahead=True)
+        options = Options("p", await plan_of(db, made, batch_rows=5))
+        load = Load(db, open_npy(file, "pipe"), made, options, reads_ahead=True)
         seen = asyncio.Event()
 
         def told(progress: Progress) -> None:
@@ -220,9 +221,8 @@ async def test_a_pipe_that_breaks_off_is_said_after_what_came(tmp_path: Path) ->
     async with client() as db:
         made = await db.create("items", dim=4, capacity=100)
         with os.fdopen(read_end, "rb") as file:
-            load = Load(
-                db, open_npy(file, "pipe"), made, Options("p", batch_rows=5), reads_ahead=True
-            )
+            options = Options("p", await plan_of(db, made, batch_rows=5))
+            load = Load(db, open_npy(file, "pipe"), made, options, reads_ahead=True)
             with pytest.raises(FileError, match="truncated in row 19"):
                 await load.run(lambda _: None)
         assert load.progress.rows == 15
