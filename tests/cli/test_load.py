@@ -321,6 +321,35 @@ def test_a_server_that_goes_away_is_code_3_with_what_is_in(tmp_path: Path) -> No
     assert re.search(r"no answer within 1.0 s.*; [\d,]+ rows are acknowledged", line)
 
 
+@pytest.mark.parametrize("durability", ["always", "memory"])
+def test_a_server_that_is_killed_and_comes_back_gets_every_row_once_or_says_so(
+    tmp_path: Path, durability: str
+) -> None:
+    path = saved(tmp_path, vectors(1000))
+    data = ("--data-dir", str(tmp_path / "data"))
+    with serving(*data) as first:
+        load = subprocess.Popen(
+            [sys.executable, "-m", "omendb_ws", "load", str(path), "-c", "items", "--create",
+             "--rate", "600", "--durability", durability, "--json"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment(OMENDB_URL=first.url),
+        )  # fmt: skip
+        wait_for_rows(first.url, 200)
+        first.send(signal.SIGKILL)
+        first.process.wait()
+        with serving(*data, "--port", str(first.port)) as second:
+            out, err = load.communicate(timeout=TIMEOUT_SECONDS)
+            document = json.loads(out)
+            there = json.loads(run("list", "--json", OMENDB_URL=second.url).out)["collections"]
+    if durability == "memory":
+        assert load.returncode == 1
+        assert f"there is no 'items' (not_found); {document['rows']:,} rows are ack" in err
+        assert there == []
+    else:
+        assert (load.returncode, document["rows"]) == (0, 1000), err
+        assert (there[0]["last_seq"], there[0]["rows"]) == (1000, 1000)
+
+
 def test_ids_come_from_an_array_or_are_the_numbers_of_the_rows(
     omendb: Runs, tmp_path: Path
 ) -> None:

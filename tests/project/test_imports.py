@@ -138,6 +138,34 @@ def test_the_client_does_not_need_the_server_or_the_engines_window() -> None:
     assert wrong == []
 
 
+def test_files_know_no_sockets_loops_or_collections() -> None:
+    shapes = {"errors", "types"}
+    wrong = [
+        where(path, line, name)
+        for path in sources(SERVER / "files")
+        for name, line in imports(path)
+        if (name.startswith("omendb_core") and name.split(".")[1] not in shapes)
+        or (name.startswith("omendb_ws.") and name.split(".")[1] != "files")
+        or name.split(".")[0] in {"asyncio", "socket", "websockets", "typer", "rich"}
+    ]
+    assert wrong == []
+
+
+def test_loads_and_dumps_know_the_clients_public_side_and_print_nothing() -> None:
+    wrong = [
+        where(path, line, name)
+        for path in sources(SERVER / "transfer")
+        for name, line in imports(path)
+        if name.split(".")[0] in {"websockets", "typer", "rich"}
+        or (
+            name.startswith("omendb_ws.")
+            and name.split(".")[1] not in {"client", "files", "transfer", "wire", "errors"}
+        )
+        or (name.startswith("omendb_ws.client.") and name.count(".") > 2)
+    ]
+    assert wrong == []
+
+
 def test_nothing_of_the_project_imports_its_tests() -> None:
     wrong = [
         where(path, line, name)
