@@ -1,5 +1,6 @@
 """The Python clients. ``aio.py`` is the asyncio one (with ``watching.py``), which
-``connecting.py`` puts together.
+``connecting.py`` puts together; ``sync.py`` (with ``sync_watching.py`` and
+``sync_subscriptions.py``) is the same without ``await``, on the loop of ``background.py``.
 
 requests.py, rows.py, answers.py, frames.py, adding.py, view.py
     arguments to messages, messages to results, the judgement of the add pipeline, the answer of a
@@ -7,8 +8,8 @@ requests.py, rows.py, answers.py, frames.py, adding.py, view.py
 transport.py, link.py, connection.py, adder.py, subscriptions.py, live.py, subscribing.py
     one connection, many connections in a row, the pipeline's driver, subscriptions, live queries,
     many of which subscribe at once: asyncio, but any Transport will do.
-websocket.py
-    the Transport over a WebSocket.
+websocket.py, local.py
+    the Transport over a WebSocket, and over the channels (``channel.py``) of a server in process.
 """
 
 from ..errors import ConnectionLost
