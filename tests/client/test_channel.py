@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -149,6 +149,47 @@ async def test_a_question_and_an_answer_between_threads_never_wait_for_ever(far:
             assert await answered.get() == b"%d" % number
         asked.close(1000, "")
         await asyncio.wrap_future(answering)
+
+
+class Interrupted(asyncio.Event):
+    """An event at whose ``clear`` the other thread does something."""
+
+    def __init__(self, other: Callable[[], None]) -> None:
+        super().__init__()
+        self._other = other
+
+    def clear(self) -> None:
+        super().clear()
+        self._other()
+
+
+async def test_what_is_put_while_the_other_side_goes_to_wait_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    channel = here()
+    monkeypatch.setattr(channel, "_wake", lambda loop, event: None)
+    channel._news = Interrupted(lambda: channel.put([b"a"]))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await channel.get() == b"a"
+    channel._news = Interrupted(lambda: channel.close(1000, ""))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        with pytest.raises(Closed):
+            await channel.get()
+
+
+async def test_what_is_taken_while_the_other_side_goes_to_wait_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    channel = here()
+    monkeypatch.setattr(channel, "_wake", lambda loop, event: None)
+    channel.put([bytes(ROOM_BYTES)])
+
+    def take() -> None:
+        channel._got_bytes += len(channel._messages.popleft())
+
+    channel._room = Interrupted(take)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await channel.room()
 
 
 async def test_a_loop_that_is_closed_holds_nobody_up() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from omendb_ws import errors
+from omendb_ws.session import Session
 from tests.client.common.places import PATIENCE_SECONDS, Place, opened, vectors
 
 
@@ -133,3 +134,22 @@ async def test_errors_have_their_fields(place: Place) -> None:
         with pytest.raises(errors.BadFilter) as filtered:
             await db.count("items", {"price": {"$lt": 3}})
         assert "price" in filtered.value.message
+
+
+async def test_no_message_is_read_while_its_session_has_no_room(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive, rooms = Session.receive, []
+
+    def look_and_receive(session: Session, message: str | bytes) -> None:
+        rooms.append(session.has_room)
+        receive(session, message)
+
+    monkeypatch.setattr(Session, "receive", look_and_receive)
+    async with opened(kind, max_inflight=3) as place, place.connect() as db:
+        await db.create("items", dim=4, capacity=100)
+        await db.add("items", vectors(100), ids=range(100))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asyncio.gather(*(db.get("items", [at]) for at in range(60)))
+    assert len(rooms) > 60
+    assert all(rooms)
