@@ -6,8 +6,10 @@
 A server is started and loaded in a closed loop (64 searches, or 16 frames of 256 rows, in flight),
 and ``py-spy`` looks at its threads some hundreds of times a second from outside: nothing in the
 server is changed or slowed. A look counts for the innermost function of this project that was on
-the stack, so what a function calls in numpy or in C is its own; of a thread that waits, nothing
-counts. *With* is the share of looks at which a function was anywhere on the stack.
+the stack, so what a function calls in numpy or in C is its own; of a thread that sleeps, nothing
+counts. *With* is the share of looks at which a function was anywhere on the stack. On a busy
+machine a thread that could go on but has no core counts, too, where it waits: the CPU of each
+thread, printed beside, tells how much of that there was.
 """
 
 from __future__ import annotations
@@ -38,10 +40,10 @@ _LOOKS_PER_SECOND: Final = 400
 #: Before the first look: the window is filled, the load has begun.
 _SETTLE_SECONDS: Final = 1.5
 _ELSEWHERE: Final = "(outside of this project)"
-#: Of the loop's thread everything is within it: what it does itself is the event loop's.
-_OUTERMOST: Final = "run (omendb_ws/cli/serve.py)"
+#: Of the loop's thread everything is within these: what they do themselves is the event loop's.
+_OUTERMOST: Final = ("omendb_ws/__main__.py", "omendb_ws/cli/")
 _OURS: Final = re.compile(r"^(?P<name>\S+) \((?P<file>omendb_\w+/[\w/.]+):\d+\)$")
-_THREAD: Final = re.compile(r"^thread \(\w+\): (?P<name>\S+)")
+_THREAD: Final = re.compile(r"^thread \((?P<id>\d+)\): (?P<name>\S+)")
 
 
 class Place(NamedTuple):
@@ -52,9 +54,13 @@ class Place(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """Looks by place: at which it was the innermost of this project, and at all."""
+    """Looks by place: at which it was the innermost of this project, and at all.
+
+    ``threads``: names by the system's numbers.
+    """
 
     looks: int
+    threads: dict[int, str]
     own: Counter[Place]
     within: Counter[Place]
 
@@ -63,24 +69,30 @@ def read(stacks: Iterator[str]) -> Profile:
     """Stacks as lines ``thread;outer;…;inner count``."""
     own: Counter[Place] = Counter()
     within: Counter[Place] = Counter()
+    threads: dict[int, str] = {}
     looks = 0
     for line in stacks:
         stack, _, number = line.rpartition(" ")
         head, *frames = stack.split(";")
         thread = _THREAD.match(head)
         name = thread["name"] if thread else head
-        matches = [match for frame in frames if (match := _OURS.match(frame))]
+        if thread:
+            threads[int(thread["id"])] = name
+        matches = [
+            match
+            for frame in frames
+            if (match := _OURS.match(frame)) and not match["file"].startswith(_OUTERMOST)
+        ]
         places = [Place(name, f"{one['name']} ({one['file']})") for one in matches]
-        places = [place for place in places if place.function != _OUTERMOST]
         looks += int(number)
         within.update(dict.fromkeys(places, int(number)))
         inner = places[-1] if places else Place(name, _ELSEWHERE)
         own[inner] += int(number)
-    return Profile(looks, own, within)
+    return Profile(looks, threads, own, within)
 
 
-def record(kind: str, seconds: float) -> tuple[Profile, float, str]:
-    """The profile, the server's CPU in percent of a core, and what was answered."""
+def record(kind: str, seconds: float) -> tuple[Profile, dict[str, float], str]:
+    """The profile, CPU by thread in percent of a core, and what was answered."""
     with serving() as target, tempfile.TemporaryDirectory() as folder:
         assert target.process_id is not None
         load = {"seconds": seconds + 3 * _SETTLE_SECONDS, "warm_up_seconds": 0.5}
@@ -92,12 +104,23 @@ def record(kind: str, seconds: float) -> tuple[Profile, float, str]:
         begun.wait(60.0)
         time.sleep(_SETTLE_SECONDS)
         path = Path(folder) / "stacks"
-        before, began = cpu_seconds(target.process_id), time.perf_counter()
+        before, began = _cpu_by_thread(target.process_id), time.perf_counter()
         _look(target.process_id, seconds, path)
-        after, took = cpu_seconds(target.process_id), time.perf_counter() - began
+        after, took = _cpu_by_thread(target.process_id), time.perf_counter() - began
         drive.join()
-        percent = 100 * ((after or 0.0) - (before or 0.0)) / took
-        return read(iter(path.read_text().splitlines())), percent, said[0] if said else "nothing"
+        found = read(iter(path.read_text().splitlines()))
+        cpu = {
+            found.threads[one]: 100 * (spent - before.get(one, 0.0)) / took
+            for one, spent in after.items()
+            if one in found.threads
+        }
+        return found, cpu, said[0] if said else "nothing"
+
+
+def _cpu_by_thread(process_id: int) -> dict[int, float]:
+    """Seconds of each thread, by its number."""
+    threads = [int(path.name) for path in Path(f"/proc/{process_id}/task").iterdir()]
+    return {one: cpu_seconds(f"{process_id}/task/{one}") or 0.0 for one in threads}
 
 
 def _drive(document: dict[str, Any], target: Target, said: list[str], begun: Any) -> None:
@@ -138,8 +161,9 @@ def main() -> None:
     options = parser.parse_args()
     if shutil.which("py-spy") is None:
         sys.exit("py-spy is not installed: pip install py-spy")
-    found, percent, answered = record(options.load, options.seconds)
-    print(f"{options.load}: {answered}; the server takes {percent:.0f}% of a core while looked at")
+    found, cpu, answered = record(options.load, options.seconds)
+    threads = ", ".join(f"{name} {percent:.0f}% of a core" for name, percent in cpu.items())
+    print(f"{options.load}: {answered}; {threads}")
     for line in lines(found, options.lines):
         print(line)
 

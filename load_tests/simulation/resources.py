@@ -20,8 +20,8 @@ _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
-def cpu_seconds(process_id: int | None) -> float | None:
-    """User and system time that a process has taken."""
+def cpu_seconds(process_id: int | str | None) -> float | None:
+    """User and system time that a process, or a thread (``PID/task/TID``), has taken."""
     if process_id is None:
         return None
     try:

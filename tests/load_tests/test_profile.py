@@ -20,6 +20,7 @@ def test_a_look_counts_for_the_innermost_function_of_this_project_and_its_thread
     scan, tick = "scan (omendb_core/kernels/scan.py)", "tick (omendb_ws/engine.py)"
     engine, loop = "omendb-engine", "MainThread"
     assert found.looks == 10
+    assert found.threads == {1: engine, 2: loop}
     assert found.own == {
         Place(engine, scan): 6,
         Place(engine, tick): 1,
