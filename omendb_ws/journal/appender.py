@@ -107,11 +107,15 @@ class Appender:
         self._unflushed_since: float | None = None
         self._flushing_since: float | None = None
         self._is_marked = False
-        with self._disk:
-            self._begin_segment()
-            self._flush()
-        self.mark()
-        self.flush()
+        try:
+            with self._disk:
+                self._begin_segment()
+                self._flush()
+            self.mark()
+            self.flush()
+        except OmenError:
+            self.abandon()
+            raise
 
     # -- numbers, from any thread -------------------------------------------------------------
 
@@ -122,6 +126,12 @@ class Appender:
             moments = (self._flushing_since, self._unflushed_since)
             since = next((moment for moment in moments if moment is not None), None)
         return 0.0 if since is None else self._seconds() - since
+
+    @property
+    def is_flushed(self) -> bool:
+        """Whether everything that was written is on the disk."""
+        with self._lock:
+            return self._flushing_since is None and self._unflushed_since is None
 
     @property
     def unflushed_bytes(self) -> int:

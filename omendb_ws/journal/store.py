@@ -66,7 +66,7 @@ class LocalStore:
         self.boot_id = boot_id() if boot is None else boot
         self._seconds = seconds
         self._max_pending_bytes = max_pending_bytes
-        os.makedirs(self.data_dir, mode=0o700, exist_ok=True)
+        _make_directories(self.data_dir)
         self._lock_fd = _lock(os.path.join(self.data_dir, _LOCK))
         self._clear()
 
@@ -224,6 +224,16 @@ def _abandoned_on_error(appender: Appender) -> Iterator[None]:
     except OSError:
         appender.abandon()
         raise
+
+
+def _make_directories(path: str) -> None:
+    """Make a directory, and those above it, so that they last."""
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    _make_directories(above)
+    os.mkdir(path, 0o700)
+    LocalFiles().sync_directory(above)
 
 
 def _lock(path: str) -> int:

@@ -71,11 +71,15 @@ class Writer:
         self._remove = remove
         self._max_pending_bytes = max_pending_bytes
         self._pending_bytes = 0
-        self._condition = threading.Condition()
+        lock = threading.Lock()
+        self._condition = threading.Condition(lock)
+        #: Only the flusher waits here, so that it is not woken for every change.
+        self._to_flush = threading.Condition(lock)
         self._queue: deque[_Queued] = deque()
         self._error: OmenError | None = None
         self._is_closing = False
         self._is_written = False
+        self._flusher_sleeps = False
         self._is_idle = True
         self._told = False
         self._base = 0
@@ -186,7 +190,7 @@ class Writer:
             thread.join()
         with self._condition:  # the writer may have waited for the flusher until now
             self._is_written = True
-            self._condition.notify_all()
+            self._to_flush.notify()
         for thread in self._threads[1:]:
             thread.join()
 
@@ -258,7 +262,8 @@ class Writer:
                 self._appender.prepare()
             return
         with self._condition:
-            self._condition.notify_all()
+            if self._flusher_sleeps or self._is_flush_due:
+                self._to_flush.notify()
             while self._appender.failed is None and self._is_overdue:
                 self._condition.wait(FLUSH_SECONDS)
         if self._appender.failed is not None:
@@ -280,8 +285,7 @@ class Writer:
         try:
             if self._appender.wants_mark and self._error is None:
                 self._appender.mark()
-                if self.facts.durability == "always":
-                    self._appender.flush()
+                self._make_safe()
         except StorageFull:
             return  # the next change will say so
         except StorageFailed as error:
@@ -303,7 +307,9 @@ class Writer:
         while not appender.is_lost:
             with self._condition:
                 while not self._is_written and not self._is_flush_due:
-                    self._condition.wait(self._flush_patience_seconds())
+                    patience = self._flush_patience_seconds()
+                    self._flusher_sleeps = patience is None
+                    self._to_flush.wait(patience)
                 if self._is_written:
                     return
             try:
@@ -322,8 +328,9 @@ class Writer:
         )
 
     def _flush_patience_seconds(self) -> float | None:
-        waited = self._appender.unflushed_seconds
-        return max(0.0, FLUSH_SECONDS - waited) if waited else None
+        if self._appender.is_flushed:
+            return None
+        return max(0.0, FLUSH_SECONDS - self._appender.unflushed_seconds)
 
 
 def _logged(group: list[_Queued]) -> list[Logged]:

@@ -111,8 +111,8 @@ def _resize(data: bytearray, size: int) -> None:
     data.extend(bytes(size - len(data)))
 
 
-#: ``fault(operation, path)`` before each operation: may raise OSError or Crash, or return how many
-#: bytes a write may take.
+#: ``fault(operation, path)`` before each operation, and after a flush as "synced": may raise
+#: OSError or Crash, or return how many bytes a write may take.
 Fault = Callable[[str, str], "int | None"]
 
 
@@ -164,6 +164,10 @@ class Disk:
         except Crash:
             inode.put(offset, data[: len(data) // 2])
             raise
+        except OSError as error:
+            if error.errno == errno.ENOSPC:  # what the disk had room for is there
+                inode.put(offset, data[:-8])
+            raise
         if most is not None:
             data = data[:most]
         inode.put(offset, data)
@@ -173,6 +177,7 @@ class Disk:
         inode, path = self._open[fd]
         self._before("sync", path)
         inode.flush()
+        self._before("synced", path)
 
     def allocate(self, fd: int, size: int) -> None:
         inode, path = self._open[fd]

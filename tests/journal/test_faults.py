@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
 from omendb_ws.journal import store as store_module
+from omendb_ws.journal.contents import body_of
 from omendb_ws.journal.interface import Durability, Log
 from omendb_ws.journal.store import LocalStore
+from omendb_ws.journal.writer import Writer
 from tests.core.windows import LIMITS, History, assert_same, definition
 from tests.journal.disk import Disk
 from tests.journal.logs import Settled, facts, live_bytes, only, recovered
@@ -114,6 +117,27 @@ class Run:
             assert_same(window, self.window)
         log.close()
         self.store.close()
+
+
+def test_a_group_that_the_disk_has_no_room_for_leaves_nothing_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "segment_bytes_for", lambda _: 100_000)
+    run = Run(tmp_path, "everysec", 1)
+    (path,) = run.disk.paths()
+    run.go_on(3)
+    before = bytes(run.disk.file(path).data).rstrip(b"\0")
+    run.disk.fault = Nth("write", 1, errno.ENOSPC)
+    writer = cast("Writer", run.log)
+    group = [run.source.add() for _ in range(2)]
+    with pytest.raises(StorageFull):
+        writer._appender.write([(body_of(one), one) for one in group if one is not None])
+    assert bytes(run.disk.file(path).data).rstrip(b"\0") == before
+    assert bytes(run.disk.file(path).durable).rstrip(b"\0") == before
+    run.window.admission.resume(run.log.rewind())
+    run.go_on(3)
+    run.log.close()
+    run.comes_back(exactly=True)
 
 
 CASES = [

@@ -185,9 +185,10 @@ def test_a_log_that_is_idle_says_how_far_it_is_flushed(
 
 def poke(log: Log) -> None:
     """Let the log's threads look at the clock again."""
-    condition = log._condition  # type: ignore[attr-defined]
-    with condition:
-        condition.notify_all()
+    for name in ("_condition", "_to_flush"):
+        condition = getattr(log, name)
+        with condition:
+            condition.notify_all()
 
 
 def test_closing_settles_what_is_queued_and_marks_a_clean_stop(tmp_path: Path) -> None:
@@ -217,7 +218,8 @@ def test_after_a_failure_everything_behind_is_refused_in_order(tmp_path: Path) -
         bed.append()
 
     def fail(name: str, path: str) -> None:
-        raise OSError(5, "Input/output error")
+        if name != "synced":
+            raise OSError(5, "Input/output error")
 
     bed.disk.fault = fail
     bed.free.set()
