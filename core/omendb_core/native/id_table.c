@@ -21,13 +21,19 @@ static inline size_t after(size_t place, size_t size)
     return place + 1 == size ? 0 : place + 1;
 }
 
-/* Homes of count <= AHEAD ids; what stands there, and the keys behind it, is fetched. */
+/* Homes of count <= AHEAD ids; what stands there is fetched. */
 static void look_ahead(const id_table *table, const uint64_t *ids, size_t count, size_t *homes)
 {
     for (size_t i = 0; i < count; i++) {
         homes[i] = home_of(ids[i], table->salts, table->size);
-        __builtin_prefetch(&table->places[homes[i]]);
+        __builtin_prefetch(&table->places[homes[i]], 1);
     }
+}
+
+/* The same, and the keys behind what stands there. */
+static void look_further(const id_table *table, const uint64_t *ids, size_t count, size_t *homes)
+{
+    look_ahead(table, ids, count, homes);
     for (size_t i = 0; i < count; i++) {
         uint32_t entry = table->places[homes[i]];
         if (entry != 0)
@@ -50,7 +56,7 @@ void id_table_find(const id_table *table, const uint64_t *ids, size_t count, int
     size_t homes[AHEAD];
     for (size_t start = 0; start < count; start += AHEAD) {
         size_t some = MIN(AHEAD, count - start);
-        look_ahead(table, ids + start, some, homes);
+        look_further(table, ids + start, some, homes);
         for (size_t i = 0; i < some; i++)
             slots[start + i] =
                 (int64_t)table->places[place_of(table, ids[start + i], homes[i])] - 1;
@@ -63,7 +69,7 @@ size_t id_table_enter(
     size_t homes[AHEAD], found = 0;
     for (size_t start = 0; start < count; start += AHEAD) {
         size_t some = MIN(AHEAD, count - start);
-        look_ahead(table, ids + start, some, homes);
+        look_further(table, ids + start, some, homes);
         for (size_t i = 0; i < some; i++) {
             size_t place = place_of(table, ids[start + i], homes[i]);
             uint32_t entry = table->places[place];
@@ -103,8 +109,11 @@ void id_table_remove(id_table *table, const int64_t *slots, size_t count)
             ids[i] = table->keys[slots[start + i]];
         look_ahead(table, ids, some, homes);
         for (size_t i = 0; i < some; i++) {
-            size_t place = place_of(table, ids[i], homes[i]);
-            if (table->places[place] == (uint32_t)slots[start + i] + 1)
+            uint32_t wanted = (uint32_t)slots[start + i] + 1, entry;
+            size_t place = homes[i];
+            while ((entry = table->places[place]) != 0 && entry != wanted)
+                place = after(place, table->size);
+            if (entry != 0)
                 free_place(table, place);
         }
     }
