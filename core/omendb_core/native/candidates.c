@@ -1,6 +1,7 @@
 /* Candidates of one query; see candidates.h. */
 #include "candidates.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,16 +14,18 @@
 #define OFFERED_OF_ROWS 32
 /* Rows that are on their way into the cache while one is scored. */
 #define AHEAD 4
-/* Keys that need no memory of their own. */
-#define FEW 64
 
-bool candidates_begin(omendb_candidates *candidates, size_t k, float min_score, size_t rows)
+bool candidates_begin(
+    omendb_candidates *candidates, const omendb_rows *rows, const float *query, size_t k,
+    float min_score, size_t masked)
 {
     memset(candidates, 0, sizeof *candidates);
+    candidates->rows = rows;
+    candidates->query = query;
     candidates->best.most = k;
     candidates->min_score = candidates->threshold = min_score;
-    candidates->most = ALWAYS_KEPT + 8 * k + rows / KEPT_OF_ROWS;
-    candidates->patience = ALWAYS_OFFERED + 64 * k + rows / OFFERED_OF_ROWS;
+    candidates->most = ALWAYS_KEPT + 8 * k + masked / KEPT_OF_ROWS;
+    candidates->patience = ALWAYS_OFFERED + 64 * k + masked / OFFERED_OF_ROWS;
     candidates->room = FIRST_ROOM;
     candidates->best.keys = malloc(k * sizeof *candidates->best.keys);
     candidates->list = malloc(candidates->room * sizeof *candidates->list);
@@ -55,6 +58,67 @@ static void drop_hopeless(omendb_candidates *candidates)
     candidates->count = kept;
 }
 
+static void fetch(const omendb_rows *rows, size_t slot)
+{
+    const char *row = (const char *)(rows->vectors + slot * rows->dim);
+    for (size_t at = 0; at < rows->dim * sizeof(float); at += 64)
+        __builtin_prefetch(row + at);
+}
+
+/* Put the `first` entries with the largest upper bounds in front (Hoare's selection). */
+static void select_first(omendb_candidate *list, size_t count, size_t first)
+{
+    size_t low = 0, high = count;
+    while (high - low > 1 && low < first) {
+        float pivot = list[low + (high - low) / 2].upper;
+        size_t i = low, j = high - 1;
+        for (;;) {
+            while (list[i].upper > pivot)
+                i++;
+            while (list[j].upper < pivot)
+                j--;
+            if (i >= j)
+                break;
+            omendb_candidate swapped = list[i];
+            list[i++] = list[j];
+            list[j--] = swapped;
+        }
+        /* low … i - 1 are at least the pivot, i … high - 1 at most. */
+        if (i == low)
+            i++;
+        if (i <= first)
+            low = i;
+        else
+            high = i;
+    }
+}
+
+static float score_of(const omendb_candidates *candidates, size_t slot)
+{
+    const omendb_rows *rows = candidates->rows;
+    const float *row = rows->vectors + slot * rows->dim;
+    return rows->lanes->score(rows->is_l2, row, candidates->query, rows->dim);
+}
+
+/* Score the k likeliest: the least of these is a better threshold than any bound. */
+static void sharpen(omendb_candidates *candidates)
+{
+    size_t k = candidates->best.most;
+    float least = INFINITY;
+    if (candidates->count < k)
+        return;
+    select_first(candidates->list, candidates->count, k);
+    for (size_t i = 0; i < k; i++)
+        fetch(candidates->rows, candidates->list[i].slot);
+    for (size_t i = 0; i < k; i++) {
+        float score = score_of(candidates, candidates->list[i].slot);
+        candidates->list[i].upper = score;
+        least = least < score ? least : score;
+    }
+    if (least > candidates->threshold)
+        candidates->threshold = least;
+}
+
 omendb_offered candidates_offer(omendb_candidates *candidates, size_t slot, omendb_interval score)
 {
     if (!(score.upper >= candidates->threshold))
@@ -62,6 +126,7 @@ omendb_offered candidates_offer(omendb_candidates *candidates, size_t slot, omen
     if (candidates->patience-- == 0)
         return GIVEN_UP;
     if (candidates->count == candidates->room) {
+        sharpen(candidates);
         drop_hopeless(candidates);
         if (candidates->count > candidates->room / 2) {
             size_t room = 2 * candidates->room;
@@ -81,54 +146,39 @@ omendb_offered candidates_offer(omendb_candidates *candidates, size_t slot, omen
     return KEPT;
 }
 
-static void fetch(const omendb_rows *rows, size_t slot)
+void candidates_decide(omendb_candidates *candidates)
 {
-    const char *row = (const char *)(rows->vectors + slot * rows->dim);
-    for (size_t at = 0; at < rows->dim * sizeof(float); at += 64)
-        __builtin_prefetch(row + at);
-}
-
-/* Keys of the candidates that reach min_score; how many. */
-static size_t score_all(
-    const omendb_candidates *candidates, const omendb_rows *rows, const float *query, uint64_t *keys)
-{
-    size_t found = 0, count = candidates->count;
-    for (size_t i = 0; i < AHEAD && i < count; i++)
-        fetch(rows, candidates->list[i].slot);
-    for (size_t i = 0; i < count; i++) {
-        size_t slot = candidates->list[i].slot;
-        if (i + AHEAD < count)
-            fetch(rows, candidates->list[i + AHEAD].slot);
-        const float *row = rows->vectors + slot * rows->dim;
-        float score = rows->lanes->score(rows->is_l2, row, query, rows->dim);
-        if (score >= candidates->min_score)
-            keys[found++] = key_of(score, age_of(rows, slot));
-    }
-    return found;
-}
-
-int64_t candidates_write(
-    const omendb_rows *rows, const uint64_t *keys, size_t count, int64_t *slots, float *scores)
-{
-    for (size_t i = 0; i < count; i++) {
-        slots[i] = slot_of(rows, age_in(keys[i]));
-        scores[i] = score_in(keys[i]);
-    }
-    return (int64_t)count;
-}
-
-int64_t candidates_decide(
-    omendb_candidates *candidates, const omendb_rows *rows, const float *query, int64_t *slots,
-    float *scores)
-{
+    const omendb_rows *rows = candidates->rows;
+    best_keys *best = &candidates->best;
     drop_hopeless(candidates);
-    uint64_t few[FEW], *keys = few;
-    if (candidates->count > FEW && (keys = malloc(candidates->count * sizeof *keys)) == NULL)
-        return -1;
-    size_t found = score_all(candidates, rows, query, keys), k = candidates->best.most;
-    sort_descending(keys, found);
-    int64_t written = candidates_write(rows, keys, found < k ? found : k, slots, scores);
-    if (keys != few)
-        free(keys);
-    return written;
+    const omendb_candidate *list = candidates->list;
+    size_t count = candidates->count;
+    /* The likeliest first: what they score leaves half of the others out, or more. */
+    if (count > best->most)
+        select_first(candidates->list, count, best->most);
+    best->held = 0;
+    float threshold = candidates->min_score;
+    for (size_t i = 0; i < AHEAD && i < count; i++)
+        fetch(rows, list[i].slot);
+    for (size_t i = 0; i < count; i++) {
+        if (i + AHEAD < count && list[i + AHEAD].upper >= threshold)
+            fetch(rows, list[i + AHEAD].slot);
+        if (!(list[i].upper >= threshold))
+            continue;
+        float score = score_of(candidates, list[i].slot);
+        if (score >= threshold && best_offer(best, key_of(score, age_of(rows, list[i].slot))) &&
+            score_in(best->keys[0]) > threshold)
+            threshold = score_in(best->keys[0]);
+    }
+}
+
+int64_t candidates_write(omendb_candidates *candidates, int64_t *slots, float *scores)
+{
+    best_keys *best = &candidates->best;
+    sort_descending(best->keys, best->held);
+    for (size_t i = 0; i < best->held; i++) {
+        slots[i] = slot_of(candidates->rows, age_in(best->keys[i]));
+        scores[i] = score_in(best->keys[i]);
+    }
+    return (int64_t)best->held;
 }

@@ -16,18 +16,22 @@ typedef struct {
 } omendb_candidate;
 
 typedef struct {
+    const omendb_rows *rows;
+    const float *query; /* [dim] */
     float min_score;
     float threshold; /* rows that score less are out */
-    best_keys best;  /* the k best lower bounds so far, and no ages */
+    best_keys best;  /* the k best lower bounds so far, without ages; in the end, scores with ages */
     omendb_candidate *list;
     size_t count, room;
     size_t most;     /* more entries than this, and the query is given up; */
     size_t patience; /* so it is when so many more rows have been offered */
 } omendb_candidates;
 
-/* For the k best of so many rows, k at least 1. False if there is no memory; candidates_free in any
- * case. */
-bool candidates_begin(omendb_candidates *candidates, size_t k, float min_score, size_t rows);
+/* For the k best of `masked` of the rows, k at least 1. False if there is no memory; candidates_free
+ * in any case. */
+bool candidates_begin(
+    omendb_candidates *candidates, const omendb_rows *rows, const float *query, size_t k,
+    float min_score, size_t masked);
 void candidates_free(omendb_candidates *candidates);
 
 typedef enum { KEPT, GIVEN_UP, NO_MEMORY } omendb_offered;
@@ -36,14 +40,10 @@ typedef enum { KEPT, GIVEN_UP, NO_MEMORY } omendb_offered;
 omendb_offered candidates_offer(
     omendb_candidates *candidates, size_t slot, omendb_interval score);
 
-/* Write rows by their sorted keys as slots and scores; how many. */
-int64_t candidates_write(
-    const omendb_rows *rows, const uint64_t *keys, size_t count, int64_t *slots, float *scores);
+/* Score what is left: from now on `best` holds the keys of the k best rows. */
+void candidates_decide(omendb_candidates *candidates);
 
-/* Score what is left; the best k at most, in order, into slots and scores; how many, or -1 if there
- * is no memory. */
-int64_t candidates_decide(
-    omendb_candidates *candidates, const omendb_rows *rows, const float *query, int64_t *slots,
-    float *scores);
+/* Write these in order as slots and scores; how many. */
+int64_t candidates_write(omendb_candidates *candidates, int64_t *slots, float *scores);
 
 #endif

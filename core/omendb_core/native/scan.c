@@ -156,7 +156,8 @@ static bool prepare(Work *work, size_t asked)
         &scan->shadow, values, work->queries.codes + place * work->queries.steps,
         work->queries.starts + place, &seeker->query);
     if (!candidates_begin(
-            &seeker->candidates, k > 0 ? (size_t)k : 1, scan->min_scores[asked], (size_t)rows))
+            &seeker->candidates, &scan->rows, values, k > 0 ? (size_t)k : 1,
+            scan->min_scores[asked], (size_t)rows))
         return false;
     if (!seeker->given_up)
         aim(work, place);
@@ -415,18 +416,10 @@ static int64_t decide(Work *work)
     int64_t total = 0;
     for (size_t asked = 0; asked < scan->count; asked++) {
         Seeker *seeker = &work->seekers[work->order[asked]];
-        int64_t *slots = scan->slots + total, found;
-        float *scores = scan->scores + total;
-        if (seeker->given_up) {
-            best_keys *best = &seeker->candidates.best;
-            sort_descending(best->keys, best->held);
-            found = candidates_write(&scan->rows, best->keys, best->held, slots, scores);
-        } else {
-            const float *query = scan->queries + asked * scan->rows.dim;
-            found = candidates_decide(&seeker->candidates, &scan->rows, query, slots, scores);
-        }
-        if (found < 0)
-            return -1;
+        if (!seeker->given_up)
+            candidates_decide(&seeker->candidates);
+        int64_t found =
+            candidates_write(&seeker->candidates, scan->slots + total, scan->scores + total);
         scan->counts[asked] = (uint32_t)found;
         total += found;
     }
