@@ -135,7 +135,7 @@ class Ring:
         self.norms[slots] = _norms(vectors)
         np.bitwise_or.at(self.live_words, slots >> 6, np.uint64(1) << (slots & 63).view(np.uint64))
         self.rows += len(slots)
-        self._shade([(slot, slot + 1) for slot in slots.tolist()])
+        self._shade(_runs(slots))
         if self.shadow is not None:
             self.shadow.note_written(len(slots), self.vectors[: self.used])
 
@@ -244,6 +244,12 @@ def _norms(vectors: F32) -> F32:
 
 def _slots_in(pieces: list[tuple[int, int]]) -> I64:
     return _joined([np.arange(start, stop, dtype=np.int64) for start, stop in pieces])
+
+
+def _runs(slots: I64) -> list[tuple[int, int]]:
+    """Ranges of the consecutive ones among ``slots``, in their order."""
+    cuts = np.flatnonzero(np.diff(slots) != 1) + 1
+    return [(int(run[0]), int(run[-1]) + 1) for run in np.split(slots, cuts) if len(run)]
 
 
 def _joined(parts: list[I64]) -> I64:

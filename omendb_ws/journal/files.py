@@ -106,11 +106,16 @@ class LocalFiles:
             os.fdatasync(fd)
 
     def allocate(self, fd: int, size: int) -> None:
-        """See Files. macOS has no ``posix_fallocate``: the file is only made longer there."""
+        """See Files. Where nothing can be reserved (macOS, some file systems) it is only longer."""
         if sys.platform == "darwin":
             os.ftruncate(fd, size)
-        else:
+            return
+        try:
             os.posix_fallocate(fd, 0, size)
+        except OSError as error:
+            if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL}:
+                raise
+            os.ftruncate(fd, size)
 
     def truncate(self, fd: int, size: int) -> None:
         """See Files."""
