@@ -179,7 +179,8 @@ async def _load(db: Client, reader: Reader, asked: _Asked) -> _Ended:
         said = f"{asked.collection} numbers its rows itself; the ids of {reader.name} are unused"
         print(f"omendb-ws: {said}", file=sys.stderr)
     plan = await plan_of(db, description, asked.batch_rows, asked.rate)
-    options = Options(_producer(asked, description, plan), plan, asked.skip_bad, asked.rate)
+    producer, is_new = _producer(asked, description, plan)
+    options = Options(producer, plan, asked.skip_bad, asked.rate, is_new)
     load = Load(db, reader, description, options, reads_ahead=reader.name == "standard input")
     why, code = None, 0
     try:
@@ -240,16 +241,16 @@ def _definition(reader: Reader, asked: _Asked) -> dict[str, Any]:
     return found
 
 
-def _producer(asked: _Asked, description: Description, plan: Plan) -> str:
-    """The name under which the batches go; the same for the same file and flags."""
+def _producer(asked: _Asked, description: Description, plan: Plan) -> tuple[str, bool]:
+    """The name under which the batches go, the same for the same file and flags; is it new."""
     from ..transfer.naming import producer_name
 
     if asked.producer is not None:
-        return asked.producer
+        return asked.producer, False
     if asked.again or not asked.paths:
-        return f"load-{secrets.token_hex(16)}"
+        return f"load-{secrets.token_hex(16)}", True
     reading = {**asked.reading, "dim": description.dim, "ids": description.ids}
-    return producer_name(asked.paths, reading, plan)
+    return producer_name(asked.paths, reading, plan), False
 
 
 class _Signals:

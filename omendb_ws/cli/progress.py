@@ -96,7 +96,7 @@ class Bar:
                  "{task.fields[left]}"]  # fmt: skip
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
+            BarColumn(None, "dim", "cyan", "green", "cyan"),
             *[TextColumn(text) for text in texts],
             console=self._console,
             expand=True,

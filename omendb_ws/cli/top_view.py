@@ -121,10 +121,10 @@ def _table(model: Model, columns: int, room: int) -> RenderableType:
     rows = model.in_order()
     start = min(max(model.picked_at - room + 1, 0), max(len(rows) - room, 0))
     for figures in rows[start : start + room]:
-        is_picked = figures["collection"] == model.picked
-        table.add_row(
-            *[_cell(column, figures) for column in shown], style="reverse" if is_picked else ""
-        )
+        cells = [_cell(column, figures) for column in shown]
+        if figures["collection"] == model.picked:
+            cells[0].stylize("reverse")  # not the row: a bar that is turned round says the opposite
+        table.add_row(*cells)
     if not rows:
         return Group(table, Text("no collections", "dim"))
     return table

@@ -1,7 +1,8 @@
 """How the demo looks: a live view in a terminal, a line a second in a pipe. Pure.
 
 Colours of text are the terminal's own (green, red, cyan), which read on light and dark; pictures
-bring their own paper. Everything fits 80 x 24; larger terminals get larger pictures.
+bring their own paper. Everything fits 80 x 24; larger terminals get larger pictures, narrower ones
+(60 columns) fewer neighbours and figures.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from rich.text import Text
 from .figures import Neighbour, Question, Snapshot, WindowFigures
 from .pictures import bar, picture, sparkline
 
-#: Neighbours stand in two lines of five.
+#: Neighbours stand in two lines of five, or of as many as fit.
 NEIGHBOURS_A_LINE: Final = 5
+#: What all figures need.
+_FIGURE_COLUMNS: Final = 80
 #: Widths of a neighbour's picture, the largest that fits is taken; the asked digit is twice that.
 _PICTURE_COLUMNS: Final = (16, 12, 8)
 _FIGURE_LINES: Final = 12
@@ -42,10 +45,15 @@ def live_view(url: str, hint: str, now: Snapshot, canvas: Canvas) -> RenderableT
     return Group(
         head,
         _panel(_figures(now, canvas), "the window"),
-        _panel(_question(now.question, canvas), "a digit never streamed, and its ten nearest now"),
+        _panel(_question(now.question, canvas), _title(canvas)),
         Text(hint, "dim", no_wrap=True, overflow="ellipsis"),
         Text("Ctrl-C ends it", "dim"),
     )
+
+
+def _title(canvas: Canvas) -> str:
+    all_ten = _neighbours_a_line(_PICTURE_COLUMNS[-1], canvas) == NEIGHBOURS_A_LINE
+    return f"a digit never streamed, and its {'ten ' if all_ten else ''}nearest now"
 
 
 def _panel(inside: RenderableType, title: str) -> Panel:
@@ -62,6 +70,7 @@ def _panel(inside: RenderableType, title: str) -> Panel:
 def _figures(now: Snapshot, canvas: Canvas) -> RenderableType:
     window = now.window
     wide = canvas.columns - 64
+    is_narrow = canvas.columns < _FIGURE_COLUMNS
     table = Table.grid(padding=(0, 2), expand=False)
     table.add_column(style="dim", no_wrap=True, min_width=11)
     table.add_column(no_wrap=True)
@@ -71,7 +80,7 @@ def _figures(now: Snapshot, canvas: Canvas) -> RenderableType:
         Text.assemble(
             (f"{now.rates.rows:,.0f}", "bold"), " rows/s in   ",
             (f"{now.rates.evictions:,.0f}", "bold"), "/s evicted   ",
-            (f"{window.evicted:,}", "bold"), " evicted so far",
+            *([] if is_narrow else [(f"{window.evicted:,}", "bold"), " evicted so far"]),
         ),
     )  # fmt: skip
     table.add_row(
@@ -79,11 +88,11 @@ def _figures(now: Snapshot, canvas: Canvas) -> RenderableType:
         Text.assemble(
             (f"{now.rates.searches:,.0f}", "bold"), "/s   p50 ",
             (f"{now.p50_ms:.2f} ms", "bold"), "   p99 ", (f"{now.p99_ms:.2f} ms", "bold"),
-            "   ", (sparkline(now.medians_ms), "cyan"),
+            "   ", ("" if is_narrow else sparkline(now.medians_ms), "cyan"),
         ),
     )  # fmt: skip
     table.add_row("right digit", _share(now, max(min(wide, 40), 8)))
-    table.add_row("digits", _labels(now.label_counts))
+    table.add_row("digits", _labels(now.label_counts, is_narrow))
     return table
 
 
@@ -103,10 +112,11 @@ def _share(now: Snapshot, columns: int) -> Text:
     )  # fmt: skip
 
 
-def _labels(counts: tuple[int, ...]) -> Text:
+def _labels(counts: tuple[int, ...], is_narrow: bool) -> Text:
     text = Text()
     for label, (count, height) in enumerate(zip(counts, sparkline(counts), strict=True)):
-        text.append(f"{label}", "bold").append(height, "cyan").append(f"{count:<4}")
+        text.append(f"{label}", "bold").append(height, "cyan")
+        text.append(" " if is_narrow else f"{count:<4}")
     return text
 
 
@@ -120,12 +130,18 @@ def _question(question: Question | None, canvas: Canvas) -> RenderableType:
         Text.assemble("asked: ", (f"{question.label}", "bold")),
     )
     found = Table.grid(padding=(0, 2, 0, 0))
-    neighbours = question.neighbours[: 2 * NEIGHBOURS_A_LINE]
-    for start in range(0, len(neighbours), NEIGHBOURS_A_LINE):
-        line = neighbours[start : start + NEIGHBOURS_A_LINE]
+    a_line = _neighbours_a_line(columns, canvas)
+    neighbours = question.neighbours[: 2 * a_line]
+    for start in range(0, len(neighbours), a_line):
+        line = neighbours[start : start + a_line]
         found.add_row(*(_neighbour(hit, question.label, columns, canvas) for hit in line))
     grid.add_row(asked, found)
     return grid
+
+
+def _neighbours_a_line(columns: int, canvas: Canvas) -> int:
+    """How many pictures of ``columns`` stand beside the asked one, which is twice as wide."""
+    return max(1, min(NEIGHBOURS_A_LINE, (canvas.columns - 2 * columns - 8) // (columns + 2)))
 
 
 def _fits(columns: int, canvas: Canvas) -> bool:

@@ -55,12 +55,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to load: as batches of ``producer``, cut as ``plan`` says; ``rate``: rows a second."""
+    """How to load: as batches of ``producer``, cut as ``plan`` says; ``rate``: rows a second.
+
+    ``is_new``: the producer's name was never used before, so nothing of it can be in.
+    """
 
     producer: str
     plan: Plan
     skip_bad: bool = False
     rate: float | None = None
+    is_new: bool = False
 
 
 class Load:
@@ -97,7 +101,9 @@ class Load:
 
         Raises FileError, RowRefused, OmenError, TimeoutError.
         """
-        known = await known_batches(self._db, self._description, self._options.producer)
+        known = 0
+        if not self._options.is_new and self._description.version:
+            known = await known_batches(self._db, self._description, self._options.producer)
         there, how = self._description, self._options.plan
         chunks = self._reader.chunks(there.dim, there.ids, how.rows)
         batches = self._unknown(cut(chunks, how.wanted, self._found_bad), known)

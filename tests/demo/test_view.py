@@ -67,6 +67,20 @@ def test_the_view_fits_the_terminal(columns: int, lines: int, colour_system: str
     assert "…" not in text
 
 
+@pytest.mark.parametrize("columns", [60, 66, 79])
+@pytest.mark.parametrize("colour_system", [None, "truecolor"])
+def test_a_narrow_terminal_has_fewer_neighbours_and_nothing_cut_off(
+    columns: int, colour_system: str | None
+) -> None:
+    rows = drawn(columns, 24, colour_system)
+    assert len(rows) <= 24
+    assert max(cell_len(row) for row in rows) <= columns
+    text = "\n".join(rows)
+    assert text.count("0.987") in (6, 8, 10)
+    assert "…" not in text
+    assert "9█" in text.replace("▇", "█")
+
+
 def test_pictures_grow_with_the_terminal() -> None:
     heights = [
         len(drawn(columns, lines, None)) for columns, lines in ((80, 24), (110, 40), (150, 50))
