@@ -80,7 +80,8 @@ def _figures(now: Snapshot, canvas: Canvas) -> RenderableType:
         Text.assemble(
             (f"{now.rates.rows:,.0f}", "bold"), " rows/s in   ",
             (f"{now.rates.evictions:,.0f}", "bold"), "/s evicted   ",
-            *([] if is_narrow else [(f"{window.evicted:,}", "bold"), " evicted so far"]),
+            ("" if is_narrow else f"{window.evicted:,}", "bold"),
+            "" if is_narrow else " evicted so far",
         ),
     )  # fmt: skip
     table.add_row(
