@@ -9,6 +9,7 @@ server unmasks them all the same. The server sends no fragments; one would end t
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 import time
@@ -52,17 +53,21 @@ class Endpoint(NamedTuple):
 
     def tls(self) -> ssl.SSLContext | None:
         """A context for ``wss://`` and ``https://``. Raises OSError for a missing file."""
-        if not self.url.startswith("wss:"):
-            return None
-        context = ssl.create_default_context()
-        if self.ca_file:
-            context.load_verify_locations(self.ca_file)
-        return context
+        return _trusting(self.ca_file) if self.url.startswith("wss:") else None
 
     @property
     def headers(self) -> dict[str, str]:
         """What says who we are."""
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+
+@functools.cache
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    """Made once: to read all the usual certificates takes longer than a connection."""
+    context = ssl.create_default_context()
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context
 
 
 def framed(message: bytes, opcode: int = _BINARY) -> bytes:

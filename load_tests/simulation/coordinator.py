@@ -34,7 +34,16 @@ from .merging import operation, push
 from .recording import Span
 from .requests import NO_TIME, AddLog, Adds
 from .resources import Monitor
-from .results import SCHEMA, Environment, Operation, Push, Resources, Result, Truth
+from .results import (
+    SCHEMA,
+    WHAT_IS_COMPARED,
+    Environment,
+    Operation,
+    Push,
+    Resources,
+    Result,
+    Truth,
+)
 from .scenario import Requests, Scenario
 from .server import Target, scrape
 from .subscribers import Base
@@ -130,9 +139,9 @@ async def _run(scenario: Scenario, target: Target, on_look: OnLook) -> Result:
         if (parts := [part for one in reports for part in one.operations if part.name == name])
     ]
     judge = Judge(scenario, pool, metadata, log)
-    judged, views = judge.searches(reports), judge.views(reports)
+    judged, of_pushes = judge.searches(reports), judge.pushes(reports)
     pushes = [
-        push(received, log, span, views if kind == "live" else None)
+        push(received, log, span, of_pushes.get(kind))
         for kind in scenario.standing
         if (received := [part for one in reports for part in one.pushes if part.kind == kind])
     ]
@@ -140,7 +149,11 @@ async def _run(scenario: Scenario, target: Target, on_look: OnLook) -> Result:
     notes = [
         *honesty.notes(operations, resources),
         *honesty.doubts("answers", judged),
-        *honesty.doubts("views of live queries", views),
+        *[
+            note
+            for kind, truth in of_pushes.items()
+            for note in honesty.doubts(WHAT_IS_COMPARED[kind], truth)
+        ],
     ]
     return _result(scenario, started_at, where, operations, pushes, resources, judged, notes)
 

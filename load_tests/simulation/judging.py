@@ -6,7 +6,7 @@ once more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omendb_core.types import F32, Bool1
@@ -16,7 +16,6 @@ from . import columns, truth, vectors, worker
 from .requests import AddLog
 from .results import Truth
 from .scenario import Scenario
-from .views import Answered
 
 
 class Judge:
@@ -39,25 +38,31 @@ class Judge:
         dim, seed = scenario.collection.dim, scenario.load.seed
         queries = vectors.queries(scenario.vectors, dim, seed, settings.queries)
         samples = [one for report in reports for one in report.samples]
-        return self._judged(queries, settings.k, settings.filter, truth.read(samples))
+        oracle = self._oracle(queries, settings.k, settings.filter)
+        return truth.judge(oracle, truth.read(samples))
 
-    def views(self, reports: Sequence[worker.Report]) -> Truth | None:
-        """The sampled views of live subscriptions, likewise."""
-        settings = self._scenario.live
-        if settings is None or not settings.verified:
-            return None
-        queries = worker.standing_queries(self._scenario, "live", self._scenario.collection.dim)
-        found = [one for report in reports for part in report.pushes for one in part.views]
-        return self._judged(queries, settings.k, settings.filter, found)
+    def pushes(self, reports: Sequence[worker.Report]) -> dict[str, Truth]:
+        """Of the standing queries that are looked at, by kind: sampled views, sampled matches."""
+        found = {}
+        parts = [part for report in reports for part in report.pushes]
+        for kind, settings in self._scenario.standing.items():
+            if not settings.verified:
+                continue
+            queries = worker.standing_queries(self._scenario, kind, self._scenario.collection.dim)
+            oracle = self._oracle(queries, settings.k, settings.filter)
+            of_it = [part for part in parts if part.kind == kind]
+            if kind == "live":
+                found[kind] = truth.judge(oracle, [one for part in of_it for one in part.views])
+            else:
+                matched = [one for part in of_it for one in part.matched]
+                found[kind] = truth.judge_matches(oracle, matched, settings.min_score)
+        return found
 
-    def _judged(
-        self, queries: F32, k: int, document: Mapping[str, Any], answers: Iterable[Answered | None]
-    ) -> Truth:
+    def _oracle(self, queries: F32, k: int, document: Mapping[str, Any]) -> truth.Oracle:
         collection, pool = self._scenario.collection, self._pool
         passing: Bool1 | None = None
         if document:
             passing = columns.passing(self._metadata, document, len(pool))
-        oracle = truth.Oracle(
+        return truth.Oracle(
             pool, queries, self._history, collection.capacity, collection.metric, k, passing
         )
-        return truth.judge(oracle, answers)

@@ -22,6 +22,8 @@ from typing import Any, Final
 import orjson
 
 SCHEMA: Final = 2
+#: What the oracle looks at of standing queries, by kind.
+WHAT_IS_COMPARED: Final = {"live": "live views", "match": "match subscriptions"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ class Push:
     Pushes that no add of this run caused are not in it. ``gaps`` are the gaps that the server
     stated. ``errors`` are connections by how they ended (``closed_4408``: the server gave up a
     reader that took nothing) and whatever else came that is no push. ``truth``: views of some live
-    subscriptions, against the oracle at the version of a push; the last one against the end.
+    subscriptions, against the oracle at the version of a push, the last one against the end; or all
+    that some match subscriptions were sent, against the rows that reach their score.
     """
 
     kind: str
@@ -253,9 +256,9 @@ class Result:
 
     @property
     def truths(self) -> list[tuple[str, Truth]]:
-        """All that the oracle looked at: ``answers`` to searches, ``live views``."""
+        """All that the oracle looked at, and what it is called."""
         found = [("answers", self.truth)]
-        found += [(f"{push.kind} views", push.truth) for push in self.pushes]
+        found += [(WHAT_IS_COMPARED.get(push.kind, push.kind), push.truth) for push in self.pushes]
         return [(name, truth) for name, truth in found if truth is not None]
 
 

@@ -124,8 +124,8 @@ class Standing:
     """Standing queries, ``per_connection`` on each.
 
     ``reads`` false: nothing is read before the end; ``bytes_per_second``: that much is, 0 is all.
-    ``vector``: pushes hold the rows' vectors. ``verified``: the share of ``live`` subscriptions
-    whose views the oracle looks at.
+    ``vector``: pushes hold the rows' vectors. ``verified``: the share of ``live`` and
+    ``match`` subscriptions that the oracle looks at.
     """
 
     connections: int = 1
@@ -303,8 +303,8 @@ def _check(scenario: Scenario) -> None:
     for name, standing in scenario.standing.items():
         if standing.verified > 1:
             raise ScenarioError(f"{name}.verified: a share, at most 1")
-        if standing.verified and (name != "live" or not standing.reads):
-            raise ScenarioError(f"{name}.verified: only live queries that are read are looked at")
+        if standing.verified and (name == "feed" or not standing.reads):
+            raise ScenarioError(f"{name}.verified: only live and match that are read are looked at")
     for name, one in scenario.requests.items():
         is_open = one.arrivals != "closed"
         if is_open and not (one.rate or one.times_capacity):

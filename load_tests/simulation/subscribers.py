@@ -23,6 +23,7 @@ from omendb_ws.wire.messages import ErrorReply, Event
 from omendb_ws.wire.opcodes import HEADER_BYTES, MAGIC
 
 from .connection import Connection
+from .matches import Match, Matched, MatchSample
 from .scenario import Standing
 from .views import Answered, View, ViewSample, lists, results_of
 
@@ -58,7 +59,7 @@ class Base(NamedTuple):
 class PushPart:
     """What one process's subscriptions of a kind received: times, causes, rows, a push each.
 
-    ``views``: some of the live ones, for the oracle.
+    ``views`` and ``matched``: of some of them, for the oracle.
     """
 
     kind: str
@@ -70,6 +71,7 @@ class PushPart:
     gap_times: list[float]
     errors: dict[str, int]
     views: list[Answered]
+    matched: list[Matched]
 
 
 class Subscribers:
@@ -87,6 +89,7 @@ class Subscribers:
         self._gap_times: list[float] = []
         self._errors: Counter[str] = Counter()
         self._sample = ViewSample(settings)
+        self._matches = MatchSample(settings)
 
     async def add(
         self, connection: Connection, collection: str, vectors: F32, first_query: int
@@ -96,15 +99,16 @@ class Subscribers:
         ``first_query`` is the number of the first of them among all queries of this kind.
         """
         views: dict[int, View] = {}
+        matches: dict[int, Match] = {}
         for start in range(0, len(vectors), _TOGETHER):
             some = vectors[start : start + _TOGETHER]
             if self._kind == "live":
                 views |= await self._subscribe_live(connection, some, first_query + start)
             else:
-                await self._subscribe(connection, collection, some)
+                matches |= await self._subscribe(connection, collection, some, first_query + start)
         self._connections.append(connection)
         self._subscriptions += len(vectors)
-        connection.on_message = lambda message, now: self._take(views, message, now)
+        connection.on_message = lambda message, now: self._take(views, matches, message, now)
         connection.on_lost = lambda code: self._errors.update([f"closed_{code}"])
         if self._is_slow:
             connection.read_slowly(self._settings.bytes_per_second)
@@ -132,6 +136,7 @@ class Subscribers:
         return PushPart(
             self._kind, len(self._connections), self._subscriptions, self._received, self._causes,
             self._rows, self._gap_times, dict(self._errors), self._sample.answered,
+            self._matches.matched,
         )  # fmt: skip
 
     @property
@@ -150,8 +155,10 @@ class Subscribers:
 
     # -- subscribing
 
-    async def _subscribe(self, connection: Connection, collection: str, vectors: F32) -> None:
-        """A subscription to ``match`` or ``feed`` for each of ``vectors``."""
+    async def _subscribe(
+        self, connection: Connection, collection: str, vectors: F32, first_query: int
+    ) -> dict[int, Match]:
+        """One to ``match`` or ``feed`` for each of ``vectors``; the sampled ones, by ``sub``."""
         settings = self._settings
         asked = []
         for number, vector in enumerate(vectors, 1):
@@ -163,7 +170,13 @@ class Subscribers:
                 include=self._include, encoding="binary", **of_match,
             )  # fmt: skip
             asked.append(connection.ok(text.encode_request(request), number))
-        await asyncio.gather(*asked)
+        made = await asyncio.gather(*asked)
+        sampled = {}
+        for query, reply in enumerate(made, first_query):
+            match = self._matches.offer(query, reply["to_seq"])
+            if match is not None:
+                sampled[int(reply["sub"])] = match
+        return sampled
 
     async def _subscribe_live(
         self, connection: Connection, vectors: F32, first_query: int
@@ -187,18 +200,25 @@ class Subscribers:
 
     # -- pushes
 
-    def _take(self, views: dict[int, View], message: bytes, now: float) -> None:
+    def _take(
+        self, views: dict[int, View], matches: dict[int, Match], message: bytes, now: float
+    ) -> None:
         if message[0] != MAGIC:
-            self._event(message, now)
+            self._event(matches, message, now)
             return
         rows, dim, leaving = _COUNTS.unpack_from(message, _COUNTS_OFFSET)
         at = HEADER_BYTES + padded(int.from_bytes(message[24:28], "little"))
+        sub = int.from_bytes(message[4:8], "little")
         if self._kind == "live":
-            view = views[int.from_bytes(message[4:8], "little")]
-            cause = self._take_live(view, message, at, rows, dim, leaving)
+            cause = self._take_live(views[sub], message, at, rows, dim, leaving)
         else:
             seqs_at = at + 16 + self._base.id_bytes * rows
             cause = int.from_bytes(message[seqs_at : seqs_at + 8], "little") if rows else NO_CAUSE
+            if sub in matches:
+                scores = struct.unpack_from(f"<{rows}f", message, seqs_at + 8 * rows)
+                to_seq = int.from_bytes(message[at + 8 : at + 16], "little")
+                seqs = struct.unpack_from(f"<{rows}Q", message, seqs_at)
+                matches[sub].take(to_seq, seqs, scores)
         self._received.append(now)
         self._causes.append(cause)
         self._rows.append(rows)
@@ -240,10 +260,13 @@ class Subscribers:
         causes += [at for seq in left if known < (at := seq + base.capacity) <= newest]
         return min(causes, default=NO_CAUSE)
 
-    def _event(self, message: bytes, now: float) -> None:
+    def _event(self, matches: dict[int, Match], message: bytes, now: float) -> None:
         said = text.decode_incoming(message)
         if isinstance(said, Event) and said.event == "gap":
             self._gap_times.append(now)
+            match = matches.get(said.body["sub"])
+            if match is not None:
+                match.is_open = False
         elif isinstance(said, ErrorReply):
             self._errors.update([said.error.code])
         elif isinstance(said, Event):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .results import Operation, Percentiles, Push, Resources, Result, Sweep, Truth
+from .results import WHAT_IS_COMPARED, Operation, Percentiles, Push, Resources, Result, Sweep, Truth
 
 _MIB = 2**20
 
@@ -69,7 +69,7 @@ def _push(one: Push) -> Iterator[str]:
     if one.errors:
         yield f"    {', '.join(f'{count} {what}' for what, count in sorted(one.errors.items()))}"
     if one.truth is not None:
-        yield f"    truth: {_truth(one.truth)} views"
+        yield f"    truth: {_truth(one.truth)} {WHAT_IS_COMPARED[one.kind]}"
 
 
 def _resources(one: Resources) -> Iterator[str]:

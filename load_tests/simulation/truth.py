@@ -19,6 +19,7 @@ import numpy as np
 from omendb_core.errors import BadFrame
 from omendb_core.types import F32, F64, I64, Bool1
 
+from .matches import Matched
 from .requests import AddLog, Sample
 from .results import Mismatch, Truth
 from .views import Answered, lists, results_of
@@ -136,6 +137,22 @@ class Oracle:
         order = np.lexsort((seqs, found))[::-1][: self._k]
         return list(zip(seqs[order].tolist(), found[order].tolist(), strict=True))
 
+    def matches(
+        self, query: int, from_seq: int, to_seq: int, min_score: float
+    ) -> list[tuple[int, float]] | None:
+        """(seq, score) of the rows above ``from_seq`` up to ``to_seq`` that reach a score, by seq.
+
+        None if one of these rows is not known.
+        """
+        if to_seq > len(self._history.places):
+            return None
+        places = self._history.places[from_seq:to_seq]
+        found, seqs = self._of_pool(query)[places], np.arange(from_seq + 1, to_seq + 1)
+        reaches = found >= np.float32(min_score)
+        if self._passing is not None:
+            reaches &= self._passing[places]
+        return list(zip(seqs[reaches].tolist(), found[reaches].tolist(), strict=True))
+
     def _of_pool(self, query: int) -> F32:
         if query not in self._scored:
             self._scored[query] = scores(self._rows, self._queries[query], self._metric)
@@ -157,6 +174,28 @@ def judge(oracle: Oracle, answers: Iterable[Answered | None]) -> Truth:
         if expected != answer.hits:
             both = [[[float(x) for x in hit] for hit in one] for one in (expected, answer.hits)]
             wrong.append(Mismatch(answer.version, answer.query, *both))
+    recall = right / wanted if wanted else None
+    return Truth(sampled, compared, sampled - compared, len(wrong), recall, wrong[:_EXAMPLES])
+
+
+def judge_matches(oracle: Oracle, matched: Iterable[Matched], min_score: float) -> Truth:
+    """Compare what match subscriptions were sent with what they should have been.
+
+    In an example, ``version`` is the last seq that was looked at.
+    """
+    sampled = compared = wanted = right = 0
+    wrong: list[Mismatch] = []
+    for one in matched:
+        sampled += 1
+        expected = oracle.matches(one.query, one.from_seq, one.to_seq, min_score)
+        if expected is None:
+            continue
+        compared += 1
+        wanted += len(expected)
+        right += len(set(expected) & set(one.hits))
+        if expected != one.hits:
+            both = [[[float(x) for x in hit] for hit in some] for some in (expected, one.hits)]
+            wrong.append(Mismatch(one.to_seq, one.query, *both))
     recall = right / wanted if wanted else None
     return Truth(sampled, compared, sampled - compared, len(wrong), recall, wrong[:_EXAMPLES])
 

@@ -199,7 +199,7 @@ class _Worker:
         for connection, start in zip(await self._open(count), starts, strict=True):
             asked = queries[start : start + each]
             await subscribers.add(connection, self._job.collection, asked, start)
-        if settings.verified:
+        if settings.verified and kind == "live":
             (self._asking,) = await self._open(1)
 
     async def _open(self, count: int) -> list[Connection]:

@@ -104,7 +104,7 @@ def test_a_server_that_pushes_wrongly_is_found() -> None:
     assert judged.compared == judged.sampled > 75, "two of four, and 75 adds"
     assert judged.mismatches == judged.compared
     assert made.truth is None
-    assert any("views of live queries were WRONG" in note for note in made.notes)
+    assert any("live views were WRONG" in note for note in made.notes)
 
 
 def test_a_connection_that_is_cut_is_an_error_and_what_it_could_not_send_counts() -> None:

@@ -11,8 +11,9 @@ from load_tests.simulation.requests import AddLog
 from load_tests.simulation.scenario import Standing
 from load_tests.simulation.subscribers import Base, Subscribers
 from load_tests.simulation.views import View
+from omendb_ws.wire import binary
 from omendb_ws.wire.live import encode_binary
-from omendb_ws.wire.messages import LivePushes
+from omendb_ws.wire.messages import LivePushes, Rows
 
 
 def live_push(
@@ -48,7 +49,7 @@ def test_the_lag_of_a_live_push_runs_from_the_add_that_changed_the_answer(
     found = Subscribers("live", Standing(k=5), base)
     held = [(40, 0.4), (41, 0.8), (6, 0.7), (7, 0.6), (8, 0.5)]
     views = {3: View(0, 5, 10, held)}
-    found._take(views, live_push(14, list(enter), leave, list(enter.values())), 1.0)
+    found._take(views, {}, live_push(14, list(enter), leave, list(enter.values())), 1.0)
     assert found.part().causes.tolist() == [cause]
     assert found.part().rows.tolist() == [len(enter)]
 
@@ -62,7 +63,7 @@ def test_vectors_in_a_push_do_not_hide_what_left() -> None:
     pushes = LivePushes(14, [3], [1], [40], left, np.zeros(1, np.uint8), [1], hits)
     (message,) = encode_binary(pushes)
     view = View(0, 2, 10, [(41, 0.75), (40, 0.25)])
-    found._take({3: view}, message, 1.0)
+    found._take({3: view}, {}, message, 1.0)
     assert view.answered() == (0, 14, [(41, 0.75), (105, 0.5)])
 
 
@@ -121,8 +122,57 @@ def test_a_push_that_is_wrong_in_anything_is_a_mismatch_from_then_on(wrong: str)
         del pushes[-1]
     for version, enter, leave in pushes:
         message = live_push(version, list(enter), leave, list(enter.values()))
-        subscribers._take({3: view}, message, 1.0)
+        subscribers._take({3: view}, {}, message, 1.0)
     views = [*subscribers.part().views, view.answered()._replace(version=40)]
     judged = truth.judge(law.oracle, views)
     assert judged.compared == len(pushes) + 2
     assert (judged.mismatches == 0) is (wrong == "nothing")
+
+
+def match_push(to_seq: int, hits: list[tuple[int, float]]) -> bytes:
+    seqs = np.array([seq for seq, _ in hits], np.uint64)
+    scores = np.array([score for _, score in hits], np.float32)
+    return binary.encode_rows(Rows(3, "match", 1, to_seq, Hits(seqs, seqs, scores, None, None)))
+
+
+@pytest.mark.parametrize("wrong", ["nothing", "lost", "twice", "bit", "not one", "order"])
+def test_a_match_that_is_wrong_in_anything_is_a_mismatch(wrong: str) -> None:
+    law = Law()
+    expected = law.oracle.matches(0, 10, 70, 0.2)
+    assert expected is not None
+    assert 5 < len(expected) < 60
+    sent = list(expected)
+    if wrong == "lost":
+        del sent[3]
+    elif wrong == "twice":
+        sent.insert(3, sent[3])
+    elif wrong == "bit":
+        sent[3] = (sent[3][0], float(np.nextafter(np.float32(sent[3][1]), np.float32(9))))
+    elif wrong == "not one":
+        odd = next(seq for seq in range(11, 70) if seq not in dict(expected))
+        sent.append((odd, 0.1))
+    elif wrong == "order":
+        sent[2:4] = sent[3], sent[2]
+    settings = Standing(min_score=0.2, verified=1.0)
+    subscribers = Subscribers("match", settings, Base(20, 40, 30, 2))
+    match = subscribers._matches.offer(0, 10)
+    assert match is not None
+    half = len(sent) // 2
+    subscribers._take({}, {3: match}, match_push(40, sent[:half]), 1.0)
+    match.take(70, *zip(*sent[half:], strict=True))
+    judged = truth.judge_matches(law.oracle, subscribers.part().matched, 0.2)
+    assert judged.compared == 1
+    assert judged.mismatches == (wrong != "nothing")
+
+
+def test_after_a_gap_a_match_is_looked_at_no_further() -> None:
+    subscribers = Subscribers("match", Standing(verified=1.0), Base(20, 40, 30, 2))
+    match = subscribers._matches.offer(0, 10)
+    assert match is not None
+    subscribers._take({}, {3: match}, match_push(40, [(12, 0.5)]), 1.0)
+    gap = b'{"event":"gap","sub":3,"from_seq":41,"to_seq":60,"reason":"slow"}'
+    subscribers._take({}, {3: match}, gap, 1.0)
+    subscribers._take({}, {3: match}, match_push(70, [(69, 0.5)]), 1.0)
+    (found,) = subscribers.part().matched
+    assert found == (0, 10, 40, [(12, 0.5)])
+    assert len(subscribers.part().gap_times) == 1
