@@ -4,7 +4,8 @@ Row ``seq`` stands in slot ``(seq - 1) mod capacity``; nothing else keeps time. 
 its slot is written again: whoever owns the ring kills it, and so can tell others of it first.
 
 Invariants (``check``): a live slot holds a seq of ``first_seq … last_seq``; ``rows`` is the number
-of live bits; bits beyond the capacity are 0; each live row's ``norms`` entry is near its norm.
+of live bits; bits beyond the capacity are 0; each live row's ``norms`` entry is near its norm, and
+its place in the shadow holds what was made of it.
 
 Knows vectors and seqs; nothing of ids, metadata, metrics or changes.
 """
@@ -173,6 +174,8 @@ class Ring:
         assert np.isfinite(lengths).all(), "a live row is not finite"
         wrong = np.abs(self.norms[slots] - lengths) > norm_error(self.dim, lengths)
         assert not wrong.any(), "a norm is not its row's"
+        if self.shadow is not None:
+            self.shadow.check(self.vectors[: self.used], slots)
 
     def _pieces(self, first_seq: int, count: int) -> list[tuple[int, int]]:
         """Ranges of slots, at most two, of ``count`` ≤ capacity seqs from ``first_seq`` on."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from . import native
 from .memory import ALIGNMENT_BYTES, aligned_zeros
-from .types import F32, F64, U8, Metric
+from .types import F32, F64, I64, U8, Metric
 
 #: Rows beyond this many dimensions have no shadow: bounds hold up to here (``native/shadow.h``).
 MAX_DIM: Final = 4096
@@ -49,6 +49,7 @@ class Shadow:
         self.codes: U8 = aligned_zeros((groups, steps, _GROUP_ROWS, _STEP_DIMS), np.uint8)
         self.factors: F32 = aligned_zeros((groups, _FACTORS, _GROUP_ROWS), np.float32)
         self.centre: F32 = np.zeros(dim, np.float32)
+        self._metric: Metric = metric
         self._written = 0
         self._look_at = _SAMPLE
 
@@ -88,6 +89,16 @@ class Shadow:
         self.centre = centre
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             self.write(start, rows[start : start + _ROWS_AT_ONCE])
+
+    def check(self, rows: F32, slots: I64) -> None:
+        """Raise AssertionError unless ``slots`` hold what ``rows`` (used, dim) make of them."""
+        other = Shadow(self.capacity, rows.shape[1], self._metric)
+        other.centre = self.centre
+        other.write(0, rows)
+        groups, places = slots // _GROUP_ROWS, slots % _GROUP_ROWS
+        for mine, made in ((self.codes, other.codes), (self.factors, other.factors)):
+            kept, expected = (array.swapaxes(1, 2)[groups, places] for array in (mine, made))
+            assert np.array_equal(kept, expected), "the shadow is not its rows'"
 
 
 def _width(sample: F64, centre: F32) -> float:

@@ -17,6 +17,7 @@ from omendb_core.kernels.reference import ReferenceScan
 from omendb_core.ring import Ring, pack
 from omendb_core.shadow import Shadow
 from omendb_core.types import F32, F64, METRICS, Definition, Metric
+from omendb_core.window import reserved_bytes
 
 from tests.core.hard_data import (
     CASES,
@@ -111,6 +112,23 @@ def test_a_ring_keeps_its_shadow_lap_after_lap(metric: Metric) -> None:
             meant, quantised, _, _ = stored(ring)
             assert (np.abs(meant - quantised) <= np.abs(meant).max(axis=1)[:, None] / 250).all()
             assert_like_reference(ring, metric, score.prepare(normal(rng, 3, dim), metric))
+
+
+def test_a_window_reserves_little_more_than_its_rows() -> None:
+    kernel = scan.choose(KERNELS[0])
+    for dim in (4, 100, 128, 768):
+        taken = reserved_bytes(Definition(dim, 100_000, ids="u64"), kernel)
+        assert taken <= 100_000 * (1.25 * 4 * dim + 96)
+
+
+def test_a_shadow_that_is_not_its_rows_is_found_out() -> None:
+    ring = make_ring(normal(np.random.default_rng(11), 100, 9))
+    for array in ("codes", "factors"):
+        give_shadow(ring, "dot")
+        ring.check()
+        getattr(ring.shadow, array)[3, 1, 2] += 1
+        with pytest.raises(AssertionError, match="shadow"):
+            ring.check()
 
 
 @pytest.mark.parametrize("name", ["far from the origin", "one constant coordinate"])
