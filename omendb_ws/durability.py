@@ -5,10 +5,11 @@ acknowledged, when it is as safe as its collection's durability promises (PROTOC
 not before. ``begin`` admits a change and hands it to the log; the log settles it from a thread of
 its own, which comes back as a ``Settled``; ``land`` applies what was settled.
 
-Adds are admitted behind adds that still fly, so the log writes large groups. What looks rows up, a
-delete or an update, waits until everything of its collection has landed, and later changes of that
-collection wait behind it. Tried in thought and left: admitting those against what the flying
-changes will have done; it takes a second index of ids, for requests that are rare beside adds.
+Adds are admitted behind whatever still flies, so the log writes large groups. What looks rows up, a
+delete or an update, is admitted behind others of its kind, but not behind adds: then it waits until
+everything of its collection has landed, and later changes of that collection wait behind it. Tried
+in thought and left: admitting those against what flying adds will have done; it takes a second
+index of ids, for streams that mix both.
 
 Of a change that a full disk refused nothing is left, once all flights have landed and admission is
 put back to what is safe (``Log.rewind``). After a failed write or flush the log is finished: every
@@ -173,10 +174,9 @@ class Durability:
         return answer
 
     def _outcome(self, collection: Collection, flights: Flights, flight: Flight) -> Answer | None:
-        if flight.admitted is None:
+        if flight.work is None and flight.admitted is None:
             return None
-        is_change = not isinstance(flight.admitted, Repeated)
-        if is_change and flight.work is None:
+        if flight.work is None:
             flights.is_expiring = False
         if flights.error is not None:  # of a repeated batch: its original's, perhaps
             raise type(flights.error)(flights.error.message)
@@ -184,6 +184,7 @@ class Durability:
             raise Internal(f"the collection {collection.broken}; whether this is logged is unknown")
         if flight.work is not None:
             return self._changes.finish(flight.work, flight.admitted)
+        assert flight.admitted is not None
         assert not isinstance(flight.admitted, Repeated)
         self._changes.apply(collection, flight.admitted, flight.admitted.time_us)
         return None

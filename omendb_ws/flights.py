@@ -30,7 +30,7 @@ Waits: TypeAlias = Literal["", "room", "rest", "store"]
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """``work`` None: nobody asked for it. ``admitted`` None: nothing is left to be done.
+    """``work`` None: nobody asked for it. Neither: it only keeps a place.
 
     ``is_settled``: whether the log is through with it; ``error``: why it was not made safe.
     """

@@ -7,12 +7,13 @@ the same window again, to the bit. Invariants: ``check``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .admission import Admission, check_ids, check_payloads, dictionary_bytes, str_id_bytes
+from .ahead import Ahead
 from .append import append
 from .change import (
     AddChange,
@@ -65,8 +66,7 @@ class Window:
         self.times_us: I64 = np.zeros(definition.capacity, np.int64)
         self.standing = Standing(self)
         self.version = 0
-        #: Payload bytes of admitted adds that are not applied, by version; most adds have none.
-        self._coming: dict[int, int] = {}
+        self._ahead = Ahead()
         self._last_update = 0
         self._update_versions: U64 = np.zeros(0, np.uint64)
         self.evicted = self.expired = self.replaced = self.deleted = 0
@@ -111,7 +111,7 @@ class Window:
 
     # -- admit --------------------------------------------------------------------------------
     # Adds and expiry may be admitted before the changes ahead of them are applied. The others look
-    # rows up, and need a window that has caught up with its admission.
+    # rows up, and may be while no add is ahead of them.
 
     def admit_add(self, request: AddRequest, now_us: int) -> AddChange | Repeated:
         """Validate an add; its change, or what is known of a batch that is there already.
@@ -121,23 +121,31 @@ class Window:
         """
         change = self.admission.add(request, now_us)
         if isinstance(change, AddChange):
-            self._check_payload_quota(change)
+            coming = (
+                _payload_sum(change.payloads)
+                + str_id_bytes(change.ids)
+                + dictionary_bytes(change.columns)
+            )
+            self._refuse_over_payload_quota(coming, lambda: self._going(change))
             self.admission.observe(change)
+            self._ahead.admitted(change, coming)
         return change
 
     def admit_delete(self, ids: Ids, now_us: int) -> DeleteChange | None:
         """The change that removes those of ``ids`` that are there; None if none is. Behind."""
-        self._refuse_behind()
+        self._refuse_behind_adds()
         slots = self.ids.find(ids)
-        slots = np.unique(slots[slots >= 0])
-        if not len(slots):
+        seqs = np.unique(self.ring.seqs(slots[slots >= 0]))
+        seqs = seqs[~self._ahead.is_dying(seqs)]
+        if not len(seqs):
             return None
         change = DeleteChange(
             version=self.admission.version + 1,
             time_us=self.admission.time(now_us),
-            seqs=np.sort(self.ring.seqs(slots)),
+            seqs=seqs,
         )
         self.admission.observe(change)
+        self._ahead.admitted(change)
         return change
 
     def admit_update(self, request: UpdateRequest, now_us: int) -> UpdateChange:
@@ -145,29 +153,30 @@ class Window:
 
         Raises NotFound, DuplicateId, BadMetadata or TooLarge with ``row``, and Quota; Behind.
         """
-        self._refuse_behind()
+        self._refuse_behind_adds()
         if self.definition.ids == "auto":
             check_ids(request.ids, Definition(1, 1, ids="u64"), len(request.metadata))
         else:
             check_ids(request.ids, self.definition, len(request.metadata))
         check_payloads(request.payloads, self.limits.max_metadata_bytes)
         slots = self.ids.find(request.ids)
-        absent = np.flatnonzero(slots < 0)
+        seqs = self.ring.seqs(slots)
+        absent = np.flatnonzero((slots < 0) | self._ahead.is_dying(seqs))
         if len(absent):
             row = int(absent[0])
             raise NotFound(f"no row has the id {request.ids[row]!s}", row=row)
         columns = from_metadata(request.metadata, self.definition.columns)
         coming = _payload_sum(request.payloads) + dictionary_bytes(columns)
-        going = _payload_sum(self.payloads.of(slots))
-        self._refuse_over_quota(coming - going)
+        self._refuse_over_payload_quota(coming, lambda: _payload_sum(self.payloads.of(slots)))
         change = UpdateChange(
             version=self.admission.version + 1,
             time_us=self.admission.time(now_us),
-            seqs=self.ring.seqs(slots),
+            seqs=seqs,
             columns=columns,
             payloads=request.payloads,
         )
         self.admission.observe(change)
+        self._ahead.admitted(change, coming)
         return change
 
     def admit_expire(self, now_us: int) -> ExpireChange | None:
@@ -185,6 +194,7 @@ class Window:
             version=self.admission.version + 1, time_us=now_us, first_seq=first_seq
         )
         self.admission.observe(change)
+        self._ahead.admitted(change)
         return change
 
     def _first_seq_after(self, time_us: int) -> int:
@@ -205,20 +215,6 @@ class Window:
         )
         return first_seq + passed
 
-    def _check_payload_quota(self, change: AddChange) -> None:
-        coming = (
-            _payload_sum(change.payloads)
-            + str_id_bytes(change.ids)
-            + dictionary_bytes(change.columns)
-        )
-        if not coming:
-            return
-        ahead = sum(self._coming.values())
-        if self.payload_bytes + ahead + coming > self.limits.max_payload_bytes:
-            self._refuse_behind()
-            self._refuse_over_quota(coming - self._going(change))
-        self._coming[change.version] = coming
-
     def _going(self, change: AddChange) -> int:
         """Payload bytes of the rows that leave when a window that has caught up applies it."""
         leaving = self.ring.overwritten(len(change.vectors))
@@ -230,15 +226,21 @@ class Window:
             going += str_id_bytes(self.ids.of(leaving))
         return going
 
-    def _refuse_behind(self) -> None:
-        if not self.has_caught_up:
+    def _refuse_behind_adds(self) -> None:
+        if self.admission.last_seq != self.last_seq:
             raise Behind
 
-    def _refuse_over_quota(self, growth: int) -> None:
-        most = self.limits.max_payload_bytes
-        if growth > 0 and self.payload_bytes + growth > most:
+    def _refuse_over_payload_quota(self, coming: int, going: Callable[[], int]) -> None:
+        """Quota if payloads of ``coming`` bytes do not fit once ``going`` have left; Behind."""
+        most, held = self.limits.max_payload_bytes, self.payload_bytes
+        if not coming or held + self._ahead.payload_bytes + coming <= most:
+            return
+        if not self.has_caught_up:
+            raise Behind
+        growth = coming - going()
+        if growth > 0 and held + growth > most:
             raise Quota(
-                f"metadata and ids: {self.payload_bytes} bytes held and {growth} more are over "
+                f"metadata and ids: {held} bytes held and {growth} more are over "
                 f"max_payload_bytes ({most})"
             )
 
@@ -268,8 +270,7 @@ class Window:
                 self.ring.expire(change.first_seq)
                 self.expired += len(slots)
         self.version = change.version
-        if self._coming:
-            self._coming.pop(change.version, None)
+        self._ahead.applied(change.version)
 
     def replay(self, change: Change | KeptRows) -> None:
         """Take in what a log holds next, and was not admitted here; see ``replay``."""
@@ -311,7 +312,7 @@ class Window:
         """Forget what was admitted behind ``checkpoint``, where the window stands."""
         assert checkpoint.version == self.version, "something behind the checkpoint is applied"
         self.admission.resume(checkpoint)
-        self._coming.clear()
+        self._ahead.clear()
 
     # -- read ---------------------------------------------------------------------------------
 
