@@ -27,8 +27,6 @@ from .records import ALIGNMENT, Body, Header, Type, padding
 
 #: The length that stands for a row without a payload.
 _NO_PAYLOAD: Final = 2**32 - 1
-#: Records up to this size are written as one buffer: copying 16 KiB costs less than ten buffers do.
-_SMALL_BYTES: Final = 16 << 10
 _COLUMN_DTYPES: Final = {"f64": "<f8", "i64": "<i8", "bool": "|u1"}
 _COLUMN_TYPES: Final = {np.dtype(code): name for name, code in _COLUMN_DTYPES.items()}
 _LOGGED: Final = frozenset({Type.ADD, Type.DELETE, Type.UPDATE, Type.EXPIRE, Type.KEEP})
@@ -186,8 +184,6 @@ def _body(
         zeros = padding(len(view))
         buffers += [view, zeros] if zeros else [view]
         total += len(view) + len(zeros)
-    if total <= _SMALL_BYTES:
-        buffers = [b"".join(buffers)]
     return Body(type_, version, buffers, total, len(text), n, dim, seq, time_us)
 
 

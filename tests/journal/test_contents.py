@@ -70,7 +70,7 @@ def test_every_change_and_kept_rows_come_back_to_the_bit(ids: IdKind) -> None:
     assert len(kinds) == 5
 
 
-def test_a_large_add_is_written_from_where_it_lies() -> None:
+def test_vectors_are_written_from_where_they_lie() -> None:
     window = Window(definition("u64", capacity=4096, dim=128), LIMITS)
     rows = dataclasses.replace(
         kept_rows(window, 1, 0),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from omendb_core.errors import Unavailable
+from omendb_core.errors import StorageFailed, StorageFull, Unavailable
 from omendb_core.types import IdKind
 from omendb_core.window import Window
 
 from omendb_ws.journal.interface import Durability
 from omendb_ws.journal.store import LocalStore
 from tests.core.windows import LIMITS, History, assert_same, definition
+from tests.journal.disk import Crash, Disk
 from tests.journal.logs import Pair, Settled, facts, only, recovered
 
 
@@ -87,3 +90,82 @@ def test_what_was_never_finished_or_was_dropped_is_taken_away(tmp_path: Path) ->
     store = LocalStore(str(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["LOCK", key, "mine.new"])
     store.close()
+
+
+class At:
+    """Strikes at the ``nth`` operation of the disk."""
+
+    def __init__(self, nth: int, error: BaseException) -> None:
+        self.left = nth
+        self.error = error
+
+    def __call__(self, operation: str, path: str) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_creation_that_the_disk_fails_leaves_nothing(tmp_path: Path, number: int) -> None:
+    disk = Disk(str(tmp_path))
+    store = LocalStore(str(tmp_path), disk)
+    failures = 0
+    for nth in range(1, 100):
+        disk.fault = fault = At(nth, OSError(number, "injected"))
+        try:
+            log = store.create(facts(definition()), LIMITS, Settled())
+        except (StorageFull, StorageFailed):
+            failures += 1
+            disk.fault = lambda operation, path: None
+            assert store.stored() == []
+            assert disk.paths() == []
+            continue
+        disk.fault = lambda operation, path: None
+        assert only(store)
+        log.drop()
+        if fault.left > 0:
+            break
+    assert failures > 5
+    store.close()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_crash_while_creating_or_dropping_leaves_all_or_nothing(
+    tmp_path: Path, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    crashes = 0
+    for nth in range(1, 100):
+        directory = tmp_path / str(nth)
+        directory.mkdir()
+        disk = Disk(str(directory))
+        store = LocalStore(str(directory), disk, boot=f"{nth}")
+        is_created = is_dropping = is_dropped = False
+        disk.fault = fault = At(nth, Crash())
+        try:
+            log = store.create(facts(definition(), "always"), LIMITS, Settled())
+            is_created = True
+            if seed % 2:
+                is_dropping = True
+                log.drop()
+                is_dropped = True
+        except Crash:
+            crashes += 1
+        disk.fault = lambda operation, path: None
+        store.close()
+        disk.lose_power(random)
+        store = LocalStore(str(directory), disk)
+        found = store.stored()
+        assert len(found) <= 1
+        if is_dropped:
+            assert found == []
+        elif is_created and not is_dropping:
+            assert len(found) == 1
+        for stored in found:
+            window, log = recovered(store, stored, Settled())
+            assert window.version == 0
+            log.close()
+        store.close()
+        if fault.left > 0:
+            break
+    assert crashes > 5
