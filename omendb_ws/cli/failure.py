@@ -36,3 +36,12 @@ def failing(*kinds: type[Exception], code: int = WRONG) -> Iterator[None]:
         yield
     except kinds as error:
         fail(code, *str(error).splitlines())
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn Ctrl-C into ``fail(INTERRUPTED, …)``."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail(INTERRUPTED, "interrupted")

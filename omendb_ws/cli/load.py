@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import signal
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from . import definitions, reaching
-from .failure import FAILED, INTERRUPTED, WRONG, fail, failing
+from .failure import FAILED, INTERRUPTED, WRONG, fail, failing, interruptible
 from .output import print_json
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class _Asked:
     rate: float | None
     batch_rows: int | None
     reading: dict[str, Any]
+    #: The files it reads; none where it reads a pipe.
     paths: list[str]
 
 
@@ -139,22 +141,24 @@ def load(
     if definition and not create:
         fail(WRONG, f"--{next(iter(definition))}: goes with --create")
     at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
-    with failing(FileError):
+    with failing(FileError), interruptible():  # opening a pipe waits for what it brings
         kind = format_of(file, format)
         numbered = ids_from == ROWS and kind not in WITHOUT_FIELDS
         ids_path = None if ids_from in (None, ROWS) else ids_from
         kept = None if fields is None else tuple(filter(None, fields.split(",")))
         reader = open_reader(file, kind, Fields(id_field, vector_field, kept, numbered), ids_path)
+    is_file = file != STANDARD and os.path.isfile(file)
     asked = _Asked(
         collection, create, definition, producer, again, skip_bad, rate, batch_rows,
         {"format": kind, "ids_from": ids_from, "id_field": id_field, "vector_field": vector_field,
          "fields": fields, "skip_bad": skip_bad},
-        [path for path in (file, ids_path) if path is not None and path != STANDARD],
+        [path for path in (file, ids_path) if path is not None] if is_file else [],
     )  # fmt: skip
     try:
         ended = reaching.reach(at, lambda db: _load(db, reader, asked), reconnect=True)
     finally:
-        reader.close()
+        if is_file:  # closing a pipe would wait for the thread that reads it
+            reader.close()
     _report(ended, reader, asked, as_json)
 
 
@@ -181,7 +185,7 @@ async def _load(db: Client, reader: Reader, asked: _Asked) -> _Ended:
     plan = await plan_of(db, description, asked.batch_rows, asked.rate)
     producer, is_new = _producer(asked, description, plan)
     options = Options(producer, plan, asked.skip_bad, asked.rate, is_new)
-    load = Load(db, reader, description, options, reads_ahead=reader.name == "standard input")
+    load = Load(db, reader, description, options, reads_ahead=not asked.paths)
     why, code = None, 0
     try:
         with shown(asked.collection) as bar, _Signals(load) as signals:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeVar
 import typer
 
 from .completion import complete_collection
-from .failure import FAILED, INTERRUPTED, NO_SERVER, WRONG, fail
+from .failure import FAILED, NO_SERVER, WRONG, fail, interruptible
 
 if TYPE_CHECKING:
     import ssl
@@ -107,11 +107,8 @@ def reach(at: Address, work: Callable[[Client], Awaitable[T]], *, reconnect: boo
     """
     from ..event_loops import choose
 
-    with asyncio.Runner(loop_factory=choose().new_loop) as runner:
-        try:
-            return runner.run(_reach(at, work, reconnect))
-        except KeyboardInterrupt:
-            fail(INTERRUPTED, "interrupted")
+    with interruptible(), asyncio.Runner(loop_factory=choose().new_loop) as runner:
+        return runner.run(_reach(at, work, reconnect))
 
 
 async def _reach(at: Address, work: Callable[[Client], Awaitable[T]], reconnect: bool) -> T:

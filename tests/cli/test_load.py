@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -279,6 +283,59 @@ def test_an_interrupted_load_says_what_is_in_and_goes_on_from_there(
         assert ran.document["earlier_rows"] == first["rows"]
         there = json.loads(run("stats", "items", "--json", OMENDB_URL=server.url).out)
         assert (there["last_seq"], there["rows"]) == (1200, 1200)
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_ctrl_c_ends_a_load_whose_pipe_says_nothing(omendb: Runs, begins: bool) -> None:
+    omendb("create", "items", "--dim", 1, "--capacity", 10)
+    load = subprocess.Popen(
+        [sys.executable, "-m", "omendb_ws", "load", "-", "--format", "jsonl", "-c", "items",
+         "--batch-rows", "1"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=environment(OMENDB_URL=omendb.url),
+    )  # fmt: skip
+    assert load.stdin is not None
+    assert load.stderr is not None
+    if begins:
+        load.stdin.write(b'{"id": 1, "vector": [1]}\n')
+        load.stdin.flush()
+        wait_for_rows(omendb.url, 1)
+    else:
+        # It looks for a usable line, which tells what the others are held to.
+        load.stdin.write(b"nonsense\n")
+        load.stdin.flush()
+        wait_until_it_is_read(load.stdin)
+    load.send_signal(signal.SIGINT)
+    assert load.wait(TIMEOUT_SECONDS) == 130
+    [line] = load.stderr.read().decode().splitlines()
+    said = "; 1 rows are acknowledged" if begins else ""
+    assert line == f"omendb-ws: interrupted{said}"
+    load.stdin.close()
+    load.stdout.close()  # type: ignore[union-attr]
+    load.stderr.close()
+
+
+def wait_until_it_is_read(pipe: IO[bytes]) -> None:
+    """Return when nothing that was written waits in the pipe any more."""
+    end = time.monotonic() + TIMEOUT_SECONDS
+    while struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_named_pipe_is_read_like_standard_input(omendb: Runs, tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    load = subprocess.Popen(
+        [sys.executable, "-m", "omendb_ws", "load", str(path), "--format", "jsonl", "-c", "items",
+         "--create", "--capacity", "10", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(OMENDB_URL=omendb.url),
+    )  # fmt: skip
+    path.write_text('{"id": 1, "vector": [1]}\n{"id": 2, "vector": [2]}\n')
+    out, err = load.communicate(timeout=TIMEOUT_SECONDS)
+    assert load.returncode == 0, err
+    assert json.loads(out)["rows"] == 2
 
 
 def wait_for_rows(url: str, count: int) -> None:

@@ -318,6 +318,18 @@ def test_tokens_come_by_flag_file_or_environment_and_are_never_shown(tmp_path: P
         assert "unauthenticated" in ran.err
 
 
+def test_the_figures_of_a_server_need_the_right_and_collections_do_not(tmp_path: Path) -> None:
+    with server(with_keys(tmp_path)) as url:
+        made = ("create", "items", "--dim", 2, "--capacity", 2, "--url", url)
+        assert run(*made, "--token", "token-root").code == 0
+        ran = run("stats", "--url", url, "--token", "token-reader")
+        assert ran.code == 1
+        assert "(forbidden)" in ran.err
+        ran = run("top", "--json", "--count", 1, "--url", url, "--token", "token-reader")
+        assert ran.document["server"] is None
+        assert [one["collection"] for one in ran.document["collections"]] == ["items"]
+
+
 def test_a_token_file_that_cannot_be_read_is_code_2(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_text("\n")
