@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 from omendb_core.errors import StorageFailed
-from omendb_core.kernels.scan import choose
+from omendb_core.kernels.scan import Scan, choose
 
 from .arrivals import Arrivals
 from .auth import Keyring, Principal
@@ -24,10 +24,12 @@ from .engine import Engine
 from .faults import as_error
 from .journal.interface import Store
 from .journal.store import LocalStore
+from .machine import usable_cores
 from .metrics import Metrics
 from .outbox import Outbox
 from .recovery import Recoveries
 from .session import Session
+from .split_scan import SplitScan
 from .statistics import journal_numbers
 from .storage import Storage
 from .work import Effect
@@ -35,6 +37,8 @@ from .work import Effect
 log = logging.getLogger(__name__)
 
 _SAMPLE_SECONDS: Final = 1.0
+#: More would be waiting for memory.
+_MOST_SCAN_THREADS: Final = 4
 _LAG_SAMPLE_SECONDS: Final = 0.1
 
 
@@ -58,7 +62,10 @@ class Instance:
             max_messages_per_second=settings.max_messages_per_second,
             keyring=keyring,
             catalog=Catalog(
-                limits, choose(), settings.default_durability, settings.data_dir is not None
+                limits,
+                _scan(settings.scan_threads),
+                settings.default_durability,
+                settings.data_dir is not None,
             ),
             engine=engine,
             arrivals=Arrivals(engine, metrics, self._deliver),
@@ -180,3 +187,13 @@ class Instance:
             context.metrics.sample(now_seconds)
             for collection in context.catalog:
                 collection.rates.sample(now_seconds, collection.rate_counters())
+
+
+def _scan(threads: int) -> Scan:
+    """The best kernel here, split over ``threads`` threads; 0: as many as there are cores.
+
+    The one in numpy is not split: it takes much memory for each thread.
+    """
+    scan = choose()
+    threads = threads or min(usable_cores(), _MOST_SCAN_THREADS)
+    return SplitScan(scan, threads) if threads > 1 and scan.keeps_shadow else scan

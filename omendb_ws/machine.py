@@ -1,4 +1,4 @@
-"""How much memory this process may use, and that what it has freed stays at hand.
+"""How much memory and how many cores this process may use, and that freed memory stays at hand.
 
 Asks the operating system and the C library; knows nothing of the rest.
 """
@@ -32,6 +32,13 @@ def default_max_memory_bytes() -> int:
 def memory_bytes(root: Path = Path("/")) -> int:
     """Bytes of memory of the machine, or of the lowest control group limit around this process."""
     return min([_physical_bytes(), *_group_limits(root)])
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def keep_freed_memory() -> bool:

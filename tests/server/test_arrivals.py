@@ -50,6 +50,7 @@ async def test_a_search_at_rest_is_answered_where_it_arrives() -> None:
         await raw.add_binary(handle, batch(1, 2, 3))
         first = await search(raw, server, handle)
         assert server.metrics.answered_at_once == 0  # nobody knew how long it would take
+        await quiet(server)
         ticks = server.metrics.ticks
         for _ in range(5):
             again = await search(raw, server, handle)

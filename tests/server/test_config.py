@@ -387,7 +387,9 @@ def test_a_system_that_does_not_tell_its_memory_still_has_a_default(
 def test_numbers_have_their_units_in_their_names() -> None:
     # Counts of things need none.
     things = "port dim capacity rows k queries ids inflight subscriptions connections collections"
-    counted = re.compile(r"(port|max_(server_)?\w*(" + things.replace(" ", "|") + r"|producers))$")
+    counted = re.compile(
+        r"(port|scan_threads|max_(server_)?\w*(" + things.replace(" ", "|") + r"|producers))$"
+    )
     for name, field in Settings.model_fields.items():
         if field.annotation in (int, float):
             has_unit = name.endswith(("_bytes", "_seconds", "_ms", "_per_second"))

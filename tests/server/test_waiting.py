@@ -123,8 +123,9 @@ def test_who_got_nothing_comes_first_the_next_time() -> None:
 
 def test_a_flood_leaves_others_their_share() -> None:
     flood, other, third = Lane(), Lane(), Lane()
-    works = [read(flood, 128) for _ in range(40)]
-    late = [read(other), read(third, 50), read(third, 30)]
+    works = [read(flood, TICK_QUERIES // 4) for _ in range(40)]
+    share = TICK_QUERIES // 3
+    late = [read(other), read(third, share - 5), read(third, 5)]
     reads = filled([*works, *late])
     taken = reads.take()
     assert set(map(id, late)) <= set(map(id, taken))

@@ -1,0 +1,194 @@
+"""A scan for many queries split over idle cores: the kernel lets go of the interpreter at work.
+
+The queries of a call are cut into pieces, which the caller and its helpers take one after the
+other, so a helper that comes late finds fewer of them. Each query is answered by one thread, so the
+answer is the same to the bit. Measured, 64 queries over 100,000 x 128 on two cores: 27 µs each
+instead of 46; the server's searches, one a message: 22,400 a second instead of 18,400.
+
+Where cores are not idle, a helper may be put aside by the system in the middle of a piece, and the
+caller waits for it for milliseconds (250 µs a query instead of 60 on two cores that others kept
+busy). So whoever had to wait does without helpers for some calls, twice as many each time, until it
+goes well again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, Final
+
+import numpy as np
+from omendb_core.kernels.scan import Scan, TopK
+from omendb_core.ring import Ring
+from omendb_core.types import F32, I64, U64, Metric
+
+#: A piece has at least so many queries; with fewer each would cost more, because the rows are read
+#: from memory once a piece (8: 45 µs each, 4: 60).
+PIECE_QUERIES: Final = 8
+#: Pieces for each thread, so that all end at about the same time.
+_PIECES_A_THREAD: Final = 2
+#: A scan of fewer rows takes no longer than waking a helper, 50 µs.
+LEAST_ROWS: Final = 10_000
+#: Waiting longer than so many pieces take was not worth it.
+_PATIENCE_PIECES: Final = 1.5
+#: Calls without helpers after the first wait, and at most.
+FIRST_REST_CALLS: Final = 8
+MOST_REST_CALLS: Final = 1024
+
+
+class SplitScan:
+    """``scan`` on up to ``threads`` threads, the caller's among them."""
+
+    def __init__(self, scan: Scan, threads: int) -> None:
+        self.name = scan.name
+        self.keeps_shadow = scan.keeps_shadow
+        self.pairs_above = scan.pairs_above
+        self._scan = scan
+        self._threads = threads
+        self._rest = _Rest()
+
+    def top_k(
+        self,
+        ring: Ring,
+        metric: Metric,
+        queries: F32,
+        k: I64,
+        min_scores: F32,
+        masks: U64,
+        mask_of: I64,
+    ) -> TopK:
+        """See ``Scan.top_k``."""
+        count = len(queries)
+        threads = min(self._threads, count // PIECE_QUERIES)
+        if threads < 2 or ring.rows < LEAST_ROWS or self._rest.is_on():
+            return self._scan.top_k(ring, metric, queries, k, min_scores, masks, mask_of)
+        pieces = min(count // PIECE_QUERIES, threads * _PIECES_A_THREAD)
+        bounds = [count * place // pieces for place in range(pieces + 1)]
+
+        def scan(place: int) -> TopK:
+            here = slice(bounds[place], bounds[place + 1])
+            return self._scan.top_k(
+                ring, metric, queries[here], k[here], min_scores[here], masks, mask_of[here]
+            )
+
+        job = Job(scan, pieces)
+        _helpers.help(job, threads - 1)
+        own_pieces, own_seconds = job.work()
+        found, waited_seconds = job.wait()
+        self._rest.note(waited_seconds * own_pieces > own_seconds * _PATIENCE_PIECES)
+        return _joined(found)
+
+
+class Job:
+    """The pieces of one call, 0 … ``pieces - 1``, and what ``do`` returned for each."""
+
+    def __init__(self, do: Callable[[int], Any], pieces: int) -> None:
+        self._do = do
+        self._left = list(range(pieces))
+        self._found: list[Any] = [None] * pieces
+        self._error: BaseException | None = None
+        self._undone = pieces
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+
+    def work(self) -> tuple[int, float]:
+        """Take pieces until there are none: how many, and the seconds that took."""
+        started, taken = time.perf_counter(), 0
+        while True:
+            try:
+                place = self._left.pop()
+            except IndexError:
+                return taken, time.perf_counter() - started
+            try:
+                self._found[place] = self._do(place)
+            except BaseException as error:
+                self._error = error
+            taken += 1
+            with self._lock:
+                self._undone -= 1
+                if not self._undone:
+                    self._done.set()
+
+    def wait(self) -> tuple[list[Any], float]:
+        """What was returned, once all is done, and the seconds until then. Raises what one did."""
+        started = time.perf_counter()
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._found, time.perf_counter() - started
+
+
+class _Helpers:
+    """Threads of this process that lend a hand, to whichever server; they end with it."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def start(self, count: int) -> None:
+        """Have at least ``count`` helpers."""
+        with self._lock:
+            while self._count < count:
+                self._count += 1
+                name = f"omendb-scan-{self._count}"
+                threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def help(self, job: Job, count: int) -> None:
+        """Let ``count`` helpers work on ``job``, as far as there is anything left of it."""
+        self.start(count)
+        for _ in range(count):
+            self._jobs.put(job)
+
+    def _run(self) -> None:
+        jobs = self._jobs
+        while True:
+            job = jobs.get()
+            job.work()
+            del job  # it holds a window
+
+
+_helpers = _Helpers()
+
+
+def _forked() -> None:
+    global _helpers
+    _helpers = _Helpers()  # threads do not come along
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+class _Rest:
+    """For how many calls nobody helps."""
+
+    def __init__(self) -> None:
+        self._calls = 0
+        self._next_calls = FIRST_REST_CALLS
+
+    def is_on(self) -> bool:
+        """Whether this call is without helpers."""
+        if not self._calls:
+            return False
+        self._calls -= 1
+        return True
+
+    def note(self, was_late: bool) -> None:
+        """Whether the caller had to wait for a helper in this call."""
+        if was_late:
+            self._calls = self._next_calls
+            self._next_calls = min(2 * self._next_calls, MOST_REST_CALLS)
+        else:
+            self._next_calls = max(self._next_calls // 2, FIRST_REST_CALLS)
+
+
+def _joined(found: list[TopK]) -> TopK:
+    return TopK(
+        np.concatenate([one.counts for one in found]),
+        np.concatenate([one.slots for one in found]),
+        np.concatenate([one.scores for one in found]),
+    )
