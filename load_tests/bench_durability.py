@@ -1,6 +1,6 @@
 """What durability costs: adds under each durability, by turns in one run, and the way back.
 
-    python load_tests/bench_durability.py --data-dir DIRECTORY
+    python -m load_tests.bench_durability --data-dir DIRECTORY
 
 For ``memory``, ``everysec`` and ``always``: rows a second of 128 dimensions into a full window, and
 how long an acknowledgement takes, at the client, both with several frames under way and with one at
@@ -45,6 +45,7 @@ class Figures(NamedTuple):
     rows_per_second: float
     p50_ms: float
     p99_ms: float
+    cpu_us: float  # of the server, a row
 
 
 class Frames:
@@ -99,8 +100,11 @@ async def ask(socket: ClientConnection, op: str, **fields: Any) -> dict[str, Any
             return dict(reply["ok"])
 
 
-async def add(socket: ClientConnection, frames: Frames, in_flight: int, seconds: float) -> Figures:
+async def add(
+    socket: ClientConnection, frames: Frames, in_flight: int, seconds: float, pid: int
+) -> Figures:
     """Add for so long, with so many frames under way."""
+    cpu_before = cpu_seconds(pid)
     sent_at: deque[float] = deque()
     times_ms: list[float] = []
     began = time.perf_counter()
@@ -120,10 +124,20 @@ async def add(socket: ClientConnection, frames: Frames, in_flight: int, seconds:
         rows += FRAME_ROWS
     elapsed = time.perf_counter() - began
     p50, p99 = np.percentile(times_ms, [50, 99])
-    return Figures(rows / elapsed, float(p50), float(p99))
+    cpu_us = (cpu_seconds(pid) - cpu_before) * 1e6 / rows
+    return Figures(rows / elapsed, float(p50), float(p99), cpu_us)
 
 
-async def measure(url: str, capacity: int, seconds: float, turns: int) -> None:
+def cpu_seconds(pid: int) -> float:
+    """What a process has used of the cores, which other load hardly changes; 0 but on Linux."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def measure(url: str, pid: int, capacity: int, seconds: float, turns: int) -> None:
     """Every durability, ``turns`` times by turns; the medians."""
     found: dict[tuple[str, int], list[Figures]] = {}
     async with contextlib.AsyncExitStack() as stack:
@@ -135,16 +149,16 @@ async def measure(url: str, capacity: int, seconds: float, turns: int) -> None:
                 durability=durability,
             )  # fmt: skip
             lines[durability] = socket, Frames(made["handle"])
-            await add(socket, lines[durability][1], IN_FLIGHT, seconds)  # fills the window
+            await add(socket, lines[durability][1], IN_FLIGHT, seconds, pid)  # fills the window
         for _ in range(turns):
             for durability, (socket, frames) in lines.items():
                 for in_flight in (IN_FLIGHT, 1):
-                    figures = await add(socket, frames, in_flight, seconds / (1 + (in_flight == 1)))
+                    figures = await add(socket, frames, in_flight, seconds / 2, pid)
                     found.setdefault((durability, in_flight), []).append(figures)
-    print(f"{'':10} {'under way':>9} {'rows/s':>10} {'p50 ms':>8} {'p99 ms':>8}")
+    print(f"{'':10} {'under way':>9} {'rows/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'CPU µs/row':>11}")
     for (durability, in_flight), runs in found.items():
-        rate, p50, p99 = (statistics.median(figures[n] for figures in runs) for n in range(3))
-        print(f"{durability:10} {in_flight:9} {rate:10,.0f} {p50:8.2f} {p99:8.2f}")
+        rate, p50, p99, cpu = (statistics.median(one[n] for one in runs) for n in range(4))
+        print(f"{durability:10} {in_flight:9} {rate:10,.0f} {p50:8.2f} {p99:8.2f} {cpu:11.2f}")
 
 
 def recover(data_dir: str) -> None:
@@ -186,8 +200,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         data_dir = arguments.data_dir or temporary
         print(f"{data_dir} on {os.uname().sysname}, window of {arguments.capacity} x {DIM}")
-        with server(data_dir) as (url, _):
-            asyncio.run(measure(url, arguments.capacity, arguments.seconds, arguments.turns))
+        with server(data_dir) as (url, child):
+            asyncio.run(
+                measure(url, child.pid, arguments.capacity, arguments.seconds, arguments.turns)
+            )
         recover(data_dir)
 
 
