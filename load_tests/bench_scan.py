@@ -76,7 +76,8 @@ def batches(options: argparse.Namespace, rng: np.random.Generator) -> None:
     for batch in options.batches or BATCHES:
         queries = normal(rng, options.metric, batch, options.dim)
         spent = medians_us([asked.call(name, queries) for name in names], ROUND_SECONDS)
-        columns = (f"{each / batch:11.1f} {spent[-1] / each:5.1f}x" for each in spent)
+        reference = spent[names.index(scan.REFERENCE)]
+        columns = (f"{each / batch:11.1f} {reference / each:5.1f}x" for each in spent)
         print(f"{batch:5d} " + "".join(columns), flush=True)
 
 

@@ -53,11 +53,11 @@ def matched(
         scan.choose(name).pairs_above(metric, rows, upper, asked, floors, most)
         for name in scan.names()
     ]
-    for one in found[:-1]:
-        for column, expected in zip(one, found[-1], strict=True):
+    for one in found[1:]:
+        for column, expected in zip(one, found[0], strict=True):
             assert column.dtype == expected.dtype
             assert column.tobytes() == expected.tobytes()
-    return found[-1]
+    return found[0]
 
 
 KINDS = ["plain", "ties", "offset", "one huge coordinate", "denormal", "mixed norms"]
