@@ -118,8 +118,12 @@ class LocalFiles:
             os.ftruncate(fd, size)
 
     def truncate(self, fd: int, size: int) -> None:
-        """See Files."""
+        """See Files. Brought to the disk here: fdatasync need not write a length that shrank."""
         os.ftruncate(fd, size)
+        if sys.platform == "darwin":
+            self.sync(fd)
+        else:
+            os.fsync(fd)
 
     def sync_directory(self, path: str) -> None:
         """See Files."""

@@ -77,6 +77,7 @@ class Writer:
         self._to_flush = threading.Condition(lock)
         self._queue: deque[_Queued] = deque()
         self._error: OmenError | None = None
+        self._is_always = self.facts.durability == "always"
         self._is_closing = False
         self._is_written = False
         self._flusher_sleeps = False
@@ -110,7 +111,7 @@ class Writer:
         with self._condition:
             while self._queue or not self._is_idle:
                 self._condition.wait()
-            if self._appender.failed is None:
+            if not self._has_failed:
                 self._error = None
             checkpoint = self._appender.tracker.checkpoint()
         self._rewriting.restart(checkpoint)
@@ -175,7 +176,7 @@ class Writer:
 
     def _start(self) -> None:
         runs = {"writer": self._write}
-        if self.facts.durability == "everysec":
+        if not self._is_always:
             runs["flusher"] = self._flush
         for name, run in runs.items():
             thread = threading.Thread(target=run, name=f"omendb-log-{name}", daemon=True)
@@ -239,11 +240,10 @@ class Writer:
                 self._make_safe()
                 done, waiting, bodies = waiting[:taken], waiting[taken:], bodies[taken:]
                 self._settled(done, None)
-        except (StorageFull, StorageFailed) as error:
-            self._fail(error)
-        except Exception:
-            log.exception("%s: a fault in the log", self.stored.name)
-            self._fail(StorageFailed("a fault of the server in the log"))
+            if self._is_always and not self._queue:
+                self._appender.prepare()
+        except Exception as error:
+            self._fail(self._as_error(error))
         if waiting:
             self._settled(waiting, self._error)
 
@@ -256,18 +256,20 @@ class Writer:
 
     def _make_safe(self) -> None:
         """Flush, or see that the flusher is not late; raises StorageFailed."""
-        if self.facts.durability == "always":
+        if self._is_always:
             self._appender.flush()
-            if not self._queue:
-                self._appender.prepare()
             return
         with self._condition:
             if self._flusher_sleeps or self._is_flush_due:
                 self._to_flush.notify()
-            while self._appender.failed is None and self._is_overdue:
+            while not self._has_failed and self._is_overdue:
                 self._condition.wait(FLUSH_SECONDS)
-        if self._appender.failed is not None:
-            raise self._appender.failed
+            if self._has_failed:
+                raise self._appender.failed or StorageFailed("the log is not flushed any more")
+
+    @property
+    def _has_failed(self) -> bool:
+        return self._appender.failed is not None or isinstance(self._error, StorageFailed)
 
     @property
     def _is_overdue(self) -> bool:
@@ -288,8 +290,15 @@ class Writer:
                 self._make_safe()
         except StorageFull:
             return  # the next change will say so
-        except StorageFailed as error:
-            self._fail(error)
+        except Exception as error:
+            self._fail(self._as_error(error))
+
+    def _as_error(self, error: Exception) -> OmenError:
+        """``error``; a fault of ours ends the log as a broken disk does, and is not silent."""
+        if isinstance(error, OmenError):
+            return error
+        log.error("%s: a fault in the log", self.stored.name, exc_info=error)
+        return StorageFailed("a fault of the server in the log")
 
     def _fail(self, error: OmenError) -> None:
         with self._condition:
@@ -304,7 +313,8 @@ class Writer:
 
     def _flush(self) -> None:
         appender = self._appender
-        while not appender.is_lost:
+        is_sound = True
+        while is_sound:
             with self._condition:
                 while not self._is_written and not self._is_flush_due:
                     patience = self._flush_patience_seconds()
@@ -315,8 +325,10 @@ class Writer:
             try:
                 appender.flush()
                 appender.prepare()
-            except StorageFailed as error:
-                self._fail(error)
+            except Exception as error:
+                self._fail(self._as_error(error))
+                # What was written before a failed write is flushed still; nothing after a flush.
+                is_sound = isinstance(error, OmenError) and not appender.is_lost
             with self._condition:
                 self._condition.notify_all()
 

@@ -232,6 +232,30 @@ def test_after_a_failure_everything_behind_is_refused_in_order(tmp_path: Path) -
     bed.store.close()
 
 
+@pytest.mark.parametrize("durability", ["everysec", "always"])
+def test_a_fault_of_our_own_is_a_failure_and_not_a_silence(
+    tmp_path: Path, durability: Durability, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed = Bed(tmp_path, durability, Settled())
+    bed.append()
+    bed.settled.wait_for(1)
+
+    def fault() -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(bed.log._appender, "flush", fault)  # type: ignore[attr-defined]
+    bed.now += writer_module.OVERDUE_SECONDS + 1
+    bed.append()
+    bed.settled.wait_for(2)
+    assert [tag.version for tag in bed.settled.tags] == [1]
+    assert isinstance(bed.log.error, StorageFailed)
+    bed.append()
+    bed.settled.wait_for(3)
+    assert [tag.version for tag, _ in bed.settled.refused] == [2, 3]
+    monkeypatch.undo()
+    bed.end()
+
+
 def test_a_segment_is_not_begun_before_the_one_before_it_is_flushed(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store_module, "segment_bytes_for", lambda _: 1000)
