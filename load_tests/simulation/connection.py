@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, cast
 
+from omendb_core.errors import Overloaded
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake
 from websockets.typing import Subprotocol
@@ -26,6 +27,9 @@ from omendb_ws.wire.messages import ErrorReply, Event, Reply
 from omendb_ws.wire.opcodes import PROTOCOL
 
 OPEN_SECONDS: Final = 15.0
+#: What comes before the load is asked so often again, so much later, if the server is overloaded.
+_PATIENCE: Final = 50
+_AGAIN_SECONDS: Final = 0.1
 _BINARY: Final = 0x82
 _TEXT: Final = 0x81
 _CLOSE: Final = 0x88
@@ -145,7 +149,7 @@ class Connection(asyncio.Protocol):
     async def ask(self, request: bytes, request_id: int) -> bytes:
         """Send a request, and return its reply as it came: for what comes before the load."""
         frame = framed_text(request) if request[:1] == b"{" else framed(request)
-        return await self.answer(frame, request_id)
+        return await self.patiently(frame, request_id)
 
     async def answer(self, frame: bytes | bytearray, request_id: int) -> bytes:
         """The same for what is a frame already."""
@@ -155,13 +159,23 @@ class Connection(asyncio.Protocol):
         async with asyncio.timeout(OPEN_SECONDS * 4):
             return await answer
 
-    async def ok(self, request: bytes, request_id: int) -> dict[str, Any]:
-        """The ``ok`` of a JSON request. Raises its error."""
-        reply = text.decode_incoming(await self.ask(request, request_id))
+    async def ok(self, request: bytes, request_id: int, is_patient: bool = True) -> dict[str, Any]:
+        """The ``ok`` of a JSON request. Raises its error; ``overloaded`` only if it lasts."""
+        ask = self.patiently if is_patient else self.answer
+        reply = text.decode_incoming(await ask(framed_text(request), request_id))
         if isinstance(reply, ErrorReply):
             raise reply.error
         assert isinstance(reply, Reply), reply
         return reply.ok
+
+    async def patiently(self, frame: bytes | bytearray, request_id: int) -> bytes:
+        """As ``answer``, and again while the server is overloaded."""
+        for _ in range(_PATIENCE):
+            answer = await self.answer(frame, request_id)
+            if not _is_overloaded(answer):
+                break
+            await asyncio.sleep(_AGAIN_SECONDS)
+        return answer
 
     def queue(self, frame: bytes | bytearray) -> None:
         """Send a frame at the next ``flush``."""
@@ -311,6 +325,13 @@ class Connection(asyncio.Protocol):
         waiting = self._waiting.pop(_id_of(message), None)
         if waiting is not None and not waiting.done():
             waiting.set_result(message)
+
+
+def _is_overloaded(answer: bytes) -> bool:
+    if answer[:1] != b"{":
+        return False
+    said = text.decode_incoming(answer)
+    return isinstance(said, ErrorReply) and isinstance(said.error, Overloaded)
 
 
 def _id_of(message: bytes) -> int | None:

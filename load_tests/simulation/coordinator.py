@@ -54,7 +54,7 @@ _FILL_IN_FLIGHT: Final = 16
 #: Between "all are ready" and the first request that is meant to be sent.
 _BEGIN_SECONDS: Final = 0.2
 _POLL_SECONDS: Final = 0.02
-_PREPARE_SECONDS: Final = 120.0
+_PREPARE_SECONDS: Final = 300.0
 #: What a look at the progress gets: seconds since the counting began, and each process's look.
 OnLook = Callable[[float, list[worker.Looked]], None]
 
@@ -238,7 +238,7 @@ async def _fill(
 async def _add_frames(connection: Connection, source: Adds, count: int, log: AddLog) -> None:
     async def one(request_id: int) -> None:
         frame, tag = source.request(request_id, connection.handle)
-        answer = await connection.answer(frame, request_id)
+        answer = await connection.patiently(frame, request_id)
         if answer[0] != MAGIC:
             raise RunFailed(f"the window could not be filled: {answer[:300]!r}")
         source.answered(tag, NO_TIME, answer)

@@ -90,7 +90,7 @@ class Storm:
         try:
             connection = await Connection.open(self._endpoint)
             self.recording.answered(intended, sent, time.perf_counter())
-            await connection.ok(self._request, 1)
+            await connection.ok(self._request, 1, is_patient=False)
             await connection.close()
         except OmenError as error:
             self.recording.failed(intended, sent, error.code)

@@ -46,13 +46,15 @@ class Behaviour:
     """``stall_seconds``: once, before the search with the number ``stall_at`` is answered.
 
     ``search_seconds``: it is busy so long for every search. ``drop_at``: the search with that
-    number is not answered, its connection is cut.
+    number is not answered, its connection is cut. ``refuse_asked``: so many JSON requests are
+    refused as ``overloaded``.
     """
 
     stall_at: int = 0
     stall_seconds: float = 0.0
     search_seconds: float = 0.0
     drop_at: int = 0
+    refuse_asked: int = 0
 
 
 class _State:
@@ -178,6 +180,12 @@ class _Connection(asyncio.Protocol):
         self._transport.write(_framed(message, _BINARY))
 
     def _ask(self, request: dict[str, Any]) -> None:
+        if self._state.behaviour.refuse_asked:
+            self._state.behaviour.refuse_asked -= 1
+            fault = {"code": "overloaded", "message": "", "retry": True}
+            refusal = orjson.dumps({"id": request["id"], "error": fault})
+            self._out.append(_framed(refusal, _TEXT))
+            return
         if request["op"] == "create":
             self._state.version = self._state.last_seq = 0
         said = {

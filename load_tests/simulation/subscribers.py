@@ -31,7 +31,7 @@ Kind = Literal["live", "match", "feed"]
 KINDS: Final = get_args(Kind)
 NO_CAUSE: Final = -1
 #: Vectors that one SUBSCRIBE may hold, and requests that are under way at once.
-_TOGETHER: Final = 256
+_TOGETHER: Final = 100
 #: Nothing more comes if nothing came for so long.
 _QUIET_SECONDS: Final = 0.3
 _COUNTS: Final = struct.Struct("<III")

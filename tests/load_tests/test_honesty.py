@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from omendb_core.errors import Overloaded
 
 from load_tests.simulation import coordinator, scenario
 from load_tests.simulation.connection import Connection, Endpoint
@@ -143,3 +144,13 @@ def test_a_generator_that_cannot_connect_fails_with_a_reason() -> None:
         pass
     with pytest.raises(OSError, match=r"111|refused"):
         coordinator.run(scenario.parse("test", document, {}), Target(url, None))
+
+
+async def test_what_comes_before_the_load_is_asked_again_of_a_server_that_is_overloaded() -> None:
+    with stub_thread(Behaviour(refuse_asked=2)) as url:
+        connection = await Connection.open(Endpoint(url))
+        request = text.encode_request(messages.Count(1, "any"))
+        with pytest.raises(Overloaded):
+            await connection.ok(request, 1, is_patient=False)
+        assert await connection.ok(request, 1) is not None
+        await connection.close()
