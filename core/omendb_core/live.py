@@ -181,7 +181,7 @@ class Standing:
     # -- the window says what happens ---------------------------------------------------------
 
     def note_gone(self, slots: I64) -> None:
-        """Live rows in ``slots`` are about to leave, by deletion or replacement."""
+        """Rows in ``slots`` leave, by deletion or replacement; the ring knows their seqs still."""
         if len(self._listed):
             listed = slots[self._listed[slots]]
             if len(listed):
