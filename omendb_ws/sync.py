@@ -5,6 +5,22 @@
 """
 
 from .client.sync import Client, connect
-from .client.sync_subscriptions import Feed, LiveQuery, MatchFeed, StatsWatch, Subscription
+from .client.sync_subscriptions import (
+    Feed,
+    LiveQuery,
+    MapWatch,
+    MatchFeed,
+    StatsWatch,
+    Subscription,
+)
 
-__all__ = ["Client", "Feed", "LiveQuery", "MatchFeed", "StatsWatch", "Subscription", "connect"]
+__all__ = [
+    "Client",
+    "Feed",
+    "LiveQuery",
+    "MapWatch",
+    "MatchFeed",
+    "StatsWatch",
+    "Subscription",
+    "connect",
+]

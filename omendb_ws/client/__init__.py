@@ -18,6 +18,7 @@ from .answers import Added, Answer, Description, FeedRows, Gap, Left, LiveAnswer
 from .backoff import Backoff
 from .connecting import Connecting, connect
 from .live import LiveQuery
+from .map import MapWatch, Picture, Plane
 from .subscriptions import Feed, MatchFeed, StatsWatch
 
 __all__ = [
@@ -34,7 +35,10 @@ __all__ = [
     "Left",
     "LiveAnswer",
     "LiveQuery",
+    "MapWatch",
     "MatchFeed",
+    "Picture",
+    "Plane",
     "Row",
     "Rows",
     "StatsWatch",

@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 from . import live, subscriptions
 from .answers import FeedRows, LiveAnswer
 from .background import Background
+from .map import Picture
 from .rows import Vectors
 
 T = TypeVar("T")
@@ -168,6 +169,13 @@ class StatsWatch(Subscription[dict[str, Any]]):
 
     Yields the fields of PROTOCOL section 6 "stats" as a dict; what a slow reader did not take in
     time is replaced by what came after.
+    """
+
+
+class MapWatch(Subscription[Picture]):
+    """A picture of a collection's window along its principal axes, every ``every_ms``.
+
+    Yields the whole Picture, whenever rows came: always the latest.
     """
 
 

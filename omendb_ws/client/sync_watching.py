@@ -14,7 +14,7 @@ from . import aio
 from .background import Background
 from .requests import Filter
 from .rows import Vectors
-from .sync_subscriptions import Feed, LiveQuery, MatchFeed, StatsWatch
+from .sync_subscriptions import Feed, LiveQuery, MapWatch, MatchFeed, StatsWatch
 from .watching import IncludeNames
 
 T = TypeVar("T")
@@ -135,6 +135,14 @@ class SyncWatching:
         """Return an iterator over what ``stats`` returns, one each ``every_ms``."""
         watch = self._aio.watch_stats(collection, every_ms=every_ms)
         return StatsWatch(self, watch, self._background)
+
+    def watch_map(self, collection: str, *, sample: int = 2000, every_ms: int = 1000) -> MapWatch:
+        """Return an iterator over pictures of the window in two dimensions.
+
+        They show at most ``sample`` rows (100 to 20,000).
+        """
+        watch = self._aio.watch_map(collection, sample=sample, every_ms=every_ms)
+        return MapWatch(self, watch, self._background)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._background.run(coroutine)

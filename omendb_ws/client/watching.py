@@ -13,6 +13,7 @@ from omendb_core.errors import BadRequest
 from . import requests
 from .connection import Connection
 from .live import LiveQuery
+from .map import MapWatch
 from .requests import Filter
 from .rows import Vectors
 from .subscribing import Subscribing
@@ -131,6 +132,13 @@ class Watching:
     def watch_stats(self, collection: str | None = None, *, every_ms: int = 1000) -> StatsWatch:
         """Return an async iterator over what ``stats`` returns, one each ``every_ms``."""
         return StatsWatch(self._connection, collection, every_ms)
+
+    def watch_map(self, collection: str, *, sample: int = 2000, every_ms: int = 1000) -> MapWatch:
+        """Return an async iterator over pictures of the window in two dimensions.
+
+        They show at most ``sample`` rows (100 to 20,000).
+        """
+        return MapWatch(self._connection, collection, sample, every_ms)
 
 
 def _check_start(from_seq: int | None, epoch: str | None) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import omendb_ws
 import omendb_ws.sync
-from omendb_ws.client import aio, live, subscriptions
+from omendb_ws.client import aio, live, map, subscriptions
 
 #: What the asyncio client's documentation says in other words.
 WORDS = (
@@ -25,6 +25,7 @@ TWINS = (
     (subscriptions.Feed, omendb_ws.sync.Feed),
     (subscriptions.MatchFeed, omendb_ws.sync.MatchFeed),
     (subscriptions.StatsWatch, omendb_ws.sync.StatsWatch),
+    (map.MapWatch, omendb_ws.sync.MapWatch),
     (live.LiveQuery, omendb_ws.sync.LiveQuery),
 )
 #: For the link, not for callers.

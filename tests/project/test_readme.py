@@ -25,6 +25,7 @@ from omendb_ws.config import Settings, load
 from omendb_ws.files.formats import FORMATS
 from omendb_ws.http import _ROUTES
 from omendb_ws.metrics import METRICS
+from omendb_ws.web import FILES
 from tests.project.pages import ROOT, blocks, names, number, page, section, table
 
 PAGE = page("README.md")
@@ -359,7 +360,7 @@ def test_every_metric_stands_on_the_page_of_a_running_server(server_url: str) ->
 def test_every_route_is_documented() -> None:
     rows = table(section(PAGE, "## Watching it"), "address")
     told = {name for row in rows for name in names(row[0])}
-    assert told == set(_ROUTES)
+    assert told == set(_ROUTES) | {path for path in FILES if not path.startswith("/console/")}
 
 
 def test_every_error_class_that_the_readme_names_is_there() -> None:

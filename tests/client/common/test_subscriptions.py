@@ -69,3 +69,30 @@ async def test_statistics_come_once_and_again(db: Any) -> None:
     with pytest.raises(errors.BadRequest):
         async with db.watch_stats(every_ms=1):
             pass
+
+
+@pytest.mark.parametrize("ids", ["u64", "str", "auto"])
+async def test_pictures_of_a_window_hold_its_rows_where_the_plane_says(db: Any, ids: Any) -> None:
+    await db.create("items", dim=4, capacity=50, metric="dot", ids=ids)
+    rows = vectors(40)
+    given: dict[str, Any] = {
+        "u64": [2**60 + n for n in range(40)], "str": [str(n) for n in range(40)], "auto": None,
+    }  # fmt: skip
+    await db.add("items", rows, ids=given[ids])
+    expected = given[ids] or list(range(1, 41))
+    async with asyncio.timeout(20), db.watch_map("items", every_ms=100) as pictures:
+        first = await anext(pictures)
+        assert first.ids == expected
+        assert first.seqs.tolist() == list(range(1, 41))
+        np.testing.assert_allclose(first.places, first.plane.place(rows), atol=1e-4)
+        more = {"u64": range(30), "str": [f"x{n}" for n in range(30)], "auto": None}[ids]
+        await db.add("items", vectors(30, seed=5), ids=more)
+        picture = await anext(pictures)
+        while picture.version < 2:
+            picture = await anext(pictures)
+        assert picture.seqs.tolist() == list(range(21, 71))
+        if picture.basis == first.basis:
+            assert (picture.places[:20] == first.places[20:]).all()
+    with pytest.raises(errors.NotFound):
+        async with db.watch_map("nothing"):
+            pass
