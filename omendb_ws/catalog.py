@@ -79,6 +79,8 @@ class Collection:
         self.counts = Counts()
         self.rates = Rates(now_seconds, self.rate_counters())
         self.is_listed = True
+        #: The one that had its name before, if that was still being dropped.
+        self.follows: Collection | None = None
         self.subscriptions: set[Subscription] = set()
         self.is_dropped = False
         self.broken: str | None = None
@@ -130,6 +132,7 @@ class Catalog:
         self.dropped_journals = NO_JOURNAL
         self._has_journal = has_journal
         self._held: dict[tuple[str, str], str] = {}
+        self._dropping: dict[tuple[str, str], Collection] = {}
         self._scan = scan
         self._default_durability = default_durability
         self._tenants: dict[str, dict[str, Collection]] = {}
@@ -182,6 +185,7 @@ class Catalog:
         collection = Collection(
             tenant, create.collection, durability, self._window(definition), now_seconds
         )
+        collection.follows = self._dropping.pop((tenant, create.collection), None)
         self._list(collection)
         self.reserved_bytes += collection.reserved_bytes
         return collection, True
@@ -194,6 +198,11 @@ class Catalog:
         if collection.flights is not None and collection.flights.log is not None:
             numbers = collection.flights.log.numbers()
             self.dropped_journals = self.dropped_journals.with_dropped(numbers)
+        self._dropping = {
+            name: other for name, other in self._dropping.items() if not other.is_dropped
+        }
+        if collection.flights is not None:
+            self._dropping[collection.tenant, collection.name] = collection
         collections = self._tenants[collection.tenant]
         del collections[collection.name]
         if not collections:

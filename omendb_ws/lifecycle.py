@@ -45,7 +45,16 @@ class Lifecycle:
         self.pending = 0
 
     def create(self, work: Create) -> None:
-        """Have the store make a collection; answered by ``stored``."""
+        """Have the store make a collection; answered by ``stored``.
+
+        The one that had its name before is out of the store by then, so that a crash never leaves
+        two.
+        """
+        before = work.collection.follows
+        if before is not None and before.flights is not None and not before.is_dropped:
+            before.flights.parked.append(work)  # goes on when that is dropped
+            return
+        work.collection.follows = None
         storage, collection = self.storage, work.collection
         assert storage is not None
         assert collection.durability != "memory"

@@ -250,19 +250,29 @@ async def test_a_create_that_cannot_last_leaves_nothing() -> None:
         await one.create("items")
 
 
-async def test_a_drop_waits_for_what_flies_and_the_name_is_free_at_once() -> None:
-    async with held() as (_, store, one, other):
+async def test_a_drop_waits_for_what_flies_and_the_next_of_that_name_for_the_drop() -> None:
+    async with held() as (server, store, one, other):
+        first_epoch = (await one.ok("describe", collection="items"))["epoch"]
         add = await one.send("add", collection="items", rows=rows(1))
         drop = await one.send("drop", collection="items")
         await waiting(store, 1)
         again = await other.send("create", collection="items", dim=2, capacity=8)
-        assert (await other.reply(again))["ok"]["version"] == 0
+        behind = await other.send("add", collection="items", rows=rows(5))
+        await one.ok("ping")
         assert drop not in one.replies
-        for log in list(store.logs.values()):
-            log.let_go()
+        assert again not in other.replies
+        assert [log.facts.epoch for log in store.logs.values()] == [first_epoch]
+        store.log("items").let_go()
         assert (await one.reply(add))["ok"]["version"] == 1
         assert (await one.reply(drop))["ok"] == {}
-        assert len(store.logs) == 1
+        made = (await other.reply(again))["ok"]
+        assert made["version"] == 0
+        assert made["epoch"] != first_epoch
+        assert [log.facts.epoch for log in store.logs.values()] == [made["epoch"]]
+        await waiting(store, 1)
+        store.log("items").let_go()
+        assert (await other.reply(behind))["ok"]["version"] == 1
+        assert server.context.engine.depth == 0
 
 
 async def test_expiry_is_logged() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -249,3 +250,29 @@ async def test_expired_rows_stay_gone_and_times_go_on_across_a_restart(tmp_path:
     again = await described()
     assert again["last_seq"] == 2
     assert again["rows"] <= 1
+
+
+@pytest.mark.parametrize(("durability", "same"), [("everysec", False), ("always", True)])
+async def test_after_a_reboot_without_a_clean_stop_the_epoch_says_what_may_be_lost(
+    durability: str, same: bool, tmp_path: Path
+) -> None:
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    async with over(data, FaultyFiles()) as server, client(server) as one:
+        epoch = (await one.create("items", durability=durability))["epoch"]
+        await one.add(1, 2, 3)
+        shutil.copytree(data, copy)  # as a machine that stops here leaves it
+    server = Server(
+        settings(data_dir=str(copy)), open_store=lambda path: LocalStore(path, boot="another")
+    )
+    async with server, client(server) as one:
+        await ready(server)
+        described = await one.ok("describe", collection="items")
+        assert (described["rows"], described["version"]) == (3, 1)
+        assert (described["epoch"] == epoch) is same
+        asked = {"kind": "feed", "collection": "items", "from_seq": 2, "epoch": epoch}
+        if same:
+            await one.ok("subscribe", **asked)
+            rows_after = (await one.named("feed"))["rows"]
+            assert [row["seq"] for row in rows_after] == [2, 3]
+        else:
+            assert await one.code("subscribe", **asked) == "wrong_epoch"

@@ -30,6 +30,7 @@ from tests.torture.process import PATIENCE_SECONDS, ServerProcess
 IDS = 24
 #: Requests that a worker has under way.
 PIPELINE = 5
+ROW = [{"id": 1, "vector": [1, 2]}]
 #: The window whose rows are evicted all the time.
 RING_ROWS = 60
 
@@ -158,7 +159,7 @@ class Torture:
                     self._work(await self._link(stack), window, ledger) for ledger in window.ledgers
                 ]
                 tasks.append(self._follow(await self._link(stack), window))
-            tasks.append(self._come_and_go(await self._link(stack)))
+            tasks.append(self._come_and_go(await self._link(stack), await self._link(stack)))
             running = [asyncio.create_task(_until_closed(task)) for task in tasks]
             await asyncio.sleep(self.chance.uniform(0.0, 0.4))
             await self.server.kill()
@@ -215,19 +216,30 @@ class Torture:
             self.report.shown += 1
         window.seen_seq = max(window.seen_seq, event["to_seq"])
 
-    async def _come_and_go(self, link: Link) -> None:
-        """Create and drop collections."""
+    async def _come_and_go(self, link: Link, other: Link) -> None:
+        """Create and drop collections; sometimes the next of a name right behind the one before."""
         while True:
             name = f"other-{self.chance.randrange(3)}"
             is_there, epoch = self.others.get(name, (False, ""))
             self.others[name] = (None, epoch)
-            if is_there:
+            create = {
+                "op": "create", "collection": name, "dim": 2, "capacity": 8, "durability": "always"
+            }  # fmt: skip
+            if is_there and self.chance.random() < 0.5:
+                adding = await link.send(op="add", collection=name, rows=ROW)
+                dropping = await link.send(op="drop", collection=name)
+                await link.send(op="ping")
+                made = await other.ok(**{**create, "if_exists": "ok"})
+                assert "ok" in await link.reply(adding)
+                assert "ok" in await link.reply(dropping)
+                # Whether the create came before the drop or behind it, nobody can tell.
+                is_old = made["epoch"] == epoch
+                self.others[name] = (False, "") if is_old else (True, made["epoch"])
+            elif is_there:
                 await link.ok(op="drop", collection=name)
                 self.others[name] = (False, "")
             else:
-                made = await link.ok(
-                    op="create", collection=name, dim=2, capacity=8, durability="always"
-                )
+                made = await link.ok(**create)
                 self.others[name] = (True, made["epoch"])
             self.report.collections += 1
 
@@ -245,6 +257,8 @@ class Torture:
     async def _compare_names(self, link: Link) -> None:
         listed = {one["collection"]: one for one in (await link.ok(op="list"))["collections"]}
         for name, (is_there, epoch) in self.others.items():
+            reply = await link.reply(await link.send(op="describe", collection=name))
+            assert "ok" in reply or reply["error"]["code"] == "not_found", reply
             assert is_there is None or is_there == (name in listed), (name, is_there)
             if is_there:
                 assert listed[name]["epoch"] == epoch
