@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from .engine import Engine
+from .faults import as_error
 from .metrics import Metrics
 from .work import Change, Effect, PlainSearch, Read
 
@@ -46,7 +47,12 @@ class Arrivals:
         """The turn is over."""
         if not self._searches:
             return
-        answers = self._engine.answer_now(self._searches)
+        try:
+            answers = self._engine.answer_now(self._searches)
+        except Exception as error:
+            self._metrics.faults += 1
+            as_error(error, "searches where they arrived")
+            answers = None
         if answers is None:
             self._hand_over()
             return

@@ -94,10 +94,12 @@ class Cutter:
         """
         data, at = self._data, self._at
         size = len(data)
-        if self._passing_bytes:
-            return self._pass(self._passing_bytes)
-        if size - at < 2 or self._chunks:
+        if self._chunks:
             return None
+        if self._passing_bytes and at < size:
+            return self._pass(self._passing_bytes)
+        if size - at < 2:
+            return self._more(0)
         first, second = data[at], data[at + 1]
         if first not in _FRAMES or second < _MASKED:
             return self._pass(_UNTIL_THE_END)
@@ -106,23 +108,30 @@ class Cutter:
         if length == _LENGTH_IN_TWO:
             start += 2
             if start > size:
-                return None
+                return self._more(0)
             length = data[at + 2] << 8 | data[at + 3]
         elif length == _LENGTH_IN_EIGHT:
             start += 8
             if start > size:
-                return None
+                return self._more(0)
             length = int.from_bytes(data[at + 2 : start - _MASK_BYTES], "big")
         end = start + length
         is_whole = first in (WHOLE_BINARY, WHOLE_TEXT)
         if not is_whole or is_fragmented or length > self.max_message_bytes:
             return self._pass(end - at)
         if end > size:
-            self._wanted_bytes = end - at
-            return None
+            return self._more(end - at)
         self._at = end
         message = self._unmask(data[start:end], data[start - _MASK_BYTES : start])
         return message, first == WHOLE_TEXT
+
+    def _more(self, wanted_bytes: int) -> Cut | None:
+        """Wait for more, with no long piece for a short rest: thousands may be silent now."""
+        self._wanted_bytes = wanted_bytes
+        if 2 * self._at >= len(self._data):
+            self._data = self._data[self._at :]
+            self._at = 0
+        return None
 
     def _pass(self, frame_bytes: int) -> Cut | None:
         """As much of a frame as is there."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omendb_ws import reads
+from omendb_ws import engine, reads
 from omendb_ws.scan_cost import ScanCost
 from omendb_ws.server import Server
 from omendb_ws.wire import binary
@@ -34,8 +34,8 @@ def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 async def quiet(server: Server) -> None:
     """Return when the engine sleeps."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        engine = server.context.engine
-        while engine.depth or not engine._is_asleep:  # noqa: ASYNC110 - another thread
+        its = server.context.engine
+        while its.depth or not its._is_asleep:  # noqa: ASYNC110 - another thread
             await asyncio.sleep(0)
 
 
@@ -135,6 +135,26 @@ async def test_one_at_fault_is_refused_where_it_arrives() -> None:
         assert (await raw.reply(91))["error"]["code"] == "non_finite"
         assert server.metrics.answered_at_once == 2
         assert (await search(raw, server, handle)).counts.tolist() == [3]
+
+
+async def test_after_a_fault_where_they_arrived_the_engine_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def boom(works: Any) -> bool:
+        raise RuntimeError("on purpose")
+
+    async with running() as server, client(server) as raw:
+        handle = (await raw.create())["handle"]
+        await raw.add_binary(handle, batch(1, 2, 3))
+        await search(raw, server, handle)
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "is_short", boom)
+            for _ in range(3):
+                assert (await search(raw, server, handle)).counts.tolist() == [3]
+        assert server.metrics.answered_at_once == 0
+        assert server.metrics.faults == 3
+        await search(raw, server, handle)
+        assert server.metrics.answered_at_once == 1
 
 
 def test_the_cost_of_a_scan_is_learned_from_what_is_seen() -> None:

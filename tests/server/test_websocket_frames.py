@@ -182,6 +182,34 @@ def test_what_was_not_taken_is_given_back_whole() -> None:
     assert cutter.rest() == b""
 
 
+@pytest.mark.parametrize("rest", [0, 1, 5, 300])
+def test_a_silent_connection_keeps_nothing_of_what_it_said(rest: int) -> None:
+    message = frame(Opcode.BINARY, bytes(528))
+    cutter = Cutter(MAX_BYTES, apply_mask)
+    cutter.feed(message * 400 + message[:rest])
+    for _ in range(400):
+        assert cutter.take(False) is not None
+    assert cutter.take(False) is None
+    assert cutter.held_bytes == rest
+    assert len(cutter._data) == rest
+    cutter.feed(message[rest:])
+    assert cutter.take(False) == (bytes(528), False)
+
+
+def test_a_long_message_in_many_pieces_is_put_together_once() -> None:
+    data = random.Random(9).randbytes(MAX_BYTES)
+    stream = frame(Opcode.BINARY, data)
+    cutter = Cutter(MAX_BYTES, apply_mask)
+    cutter.feed(stream[:100])
+    assert cutter.take(False) is None
+    for at in range(100, len(stream) - 1):
+        cutter.feed(stream[at : at + 1])
+        assert len(cutter._data) == 100
+        assert cutter.take(False) is None
+    cutter.feed(stream[-1:])
+    assert cutter.take(False) == (data, False)
+
+
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("is_text", [True, False])
 def test_a_head_is_what_websockets_writes(length: int, is_text: bool) -> None:
