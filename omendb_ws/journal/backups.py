@@ -171,7 +171,7 @@ def _copy(files: Files, piece: _Piece, directory: str) -> None:
     try:
         for offset in range(0, piece.end, _STEP_BYTES):
             size = min(_STEP_BYTES, piece.end - offset)
-            write_all(files, copy, [memoryview(read_all(files, piece.fd, size, offset))], offset)
+            write_all(files, copy, [read_all(files, piece.fd, size, offset)], offset)
         sync_all(files, copy)
     finally:
         files.close(copy)

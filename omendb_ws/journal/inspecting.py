@@ -110,7 +110,7 @@ def segment_of(files: Files, segment: Segment) -> SegmentReport:
     """Look at one file."""
     report = SegmentReport(segment)
     try:
-        data = memoryview(read_segment(files, segment))
+        data = read_segment(files, segment)
     except Damaged as error:
         report.problem = str(error)
         return report

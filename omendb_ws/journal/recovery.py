@@ -109,11 +109,11 @@ def opened_segment(files: Files, segment: Segment) -> Opened | None:
         size = _attempt(lambda: files.size(fd), segment)
         head = _attempt(lambda: read_all(files, fd, HEADER_BYTES), segment)
         _refuse_other_format(head, segment)
-        header = read_header(memoryview(head), segment.seed, 0)
+        header = read_header(head, segment.seed, 0)
         if header is None or header.type is not Type.OPEN:
             return None
         start = HEADER_BYTES + header.payload_bytes
-        data = memoryview(_attempt(lambda: read_all(files, fd, start), segment))
+        data = _attempt(lambda: read_all(files, fd, start), segment)
     finally:
         files.close(fd)
     text = payload(data, header, segment.seed, 0)
@@ -125,7 +125,7 @@ def opened_segment(files: Files, segment: Segment) -> Opened | None:
         raise Damaged(str(error), segment.path, 0) from error
 
 
-def _refuse_other_format(head: bytearray, segment: Segment) -> None:
+def _refuse_other_format(head: memoryview, segment: Segment) -> None:
     if len(head) == HEADER_BYTES and int.from_bytes(head[:2], "little") == MAGIC:
         (format_,) = head[2:3]
         if format_ > FORMAT:
@@ -137,12 +137,12 @@ def _refuse_claims(files: Files, segment: Segment, *, is_first: bool) -> None:
     """Refuse a segment without a valid opening, if anything says that it had one."""
     if is_first:
         raise Damaged("no segment has a valid opening", segment.path, 0)
-    data = memoryview(read_segment(files, segment))
+    data = read_segment(files, segment)
     if any(header.flushed_to for _, header in headers_after(data, segment.seed, 0)):
         raise Damaged("its opening is not what was written", segment.path, 0)
 
 
-def read_segment(files: Files, segment: Segment) -> bytearray:
+def read_segment(files: Files, segment: Segment) -> memoryview:
     """All bytes of a segment. Raises Damaged if it cannot be read."""
     fd = _attempt(lambda: files.open(segment.path), segment)
     try:
@@ -216,7 +216,7 @@ class Reader:
     def _segment(self, one: Opened, end: int | None) -> Iterator[Logged]:
         """The changes of a segment; ``end`` is where it must end, None for the last one."""
         segment = one.segment
-        data = memoryview(read_segment(self._files, segment))
+        data = read_segment(self._files, segment)
         self.end, self.flushed_to = one.start, 0
         self.has_changes = self.is_clean = False
         done = self.progress.bytes_done

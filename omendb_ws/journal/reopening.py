@@ -78,7 +78,7 @@ def _settle_end(files: Files, reader: Reader) -> None:
         fd = files.open(segment.path, write=True)
         try:
             unproven = read_all(files, fd, reader.end - start, start)
-            write_all(files, fd, [memoryview(unproven)], start)
+            write_all(files, fd, [unproven], start)
             files.truncate(fd, reader.end)
             sync_all(files, fd)
         finally:
