@@ -194,7 +194,7 @@ class Durability:
         if flights.error is None:
             flights.error = error
             log.error("%s: nothing is acknowledged: %s", collection.name, error)
-            if not flights.waits_for:
+            if flights.waits_for != "store":
                 flights.waits_for = "rest"
 
     # -- everything has landed --------------------------------------------------------------------

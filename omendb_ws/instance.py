@@ -122,7 +122,10 @@ class Instance:
         self.context.engine.stop()
         for collection in self.context.catalog:
             if collection.flights is not None and collection.flights.log is not None:
-                collection.flights.log.close()
+                try:
+                    collection.flights.log.close()
+                except Exception as error:  # the others, and the directory, are still to be closed
+                    as_error(error, f"closing the log of {collection.name}")
         if self._storage is not None:
             self._storage.close()
 

@@ -219,6 +219,27 @@ async def test_a_log_without_room_parks_changes_until_it_has_some() -> None:
         assert [(await one.reply(id))["ok"]["version"] for id in ids] == [1, 2, 3, 4, 5, 6]
 
 
+async def test_what_waited_for_room_when_the_disk_was_full_goes_on_when_it_is_not() -> None:
+    async with held() as (_, store, one, other):
+        store.room = 2
+        ids = [await one.send("add", collection="items", rows=rows(n)) for n in range(1, 5)]
+        await waiting(store, 2)
+        more = [await other.send("add", collection="items", rows=rows(n)) for n in range(5, 9)]
+        await other.ok("ping")
+        store.failure = StorageFull("no space is left")
+        log = store.log("items")
+        log.let_go(1)
+        store.failure = None
+        store.is_patient = False
+        log.let_go()
+        codes = [(await one.reply(id)).get("error", {}).get("code") for id in ids]
+        assert codes == ["storage_full", "storage_full", None, None]
+        assert [(await other.reply(id))["ok"]["version"] for id in more]
+        described = await one.ok("describe", collection="items")
+        assert (described["version"], described["last_seq"], described["rows"]) == (6, 6, 6)
+        assert log.window().version == 6
+
+
 async def test_a_create_is_acknowledged_once_it_lasts_and_what_follows_waits() -> None:
     store = FakeStore()
     async with durable(store) as server, client(server) as one, client(server) as other:
