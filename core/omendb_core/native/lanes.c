@@ -13,11 +13,13 @@
 /* SSE2, NEON, or whatever the compiler takes for granted. */
 #define WIDTH 2
 #define WIDEN(p) ((wide_portable){(p)[0], (p)[1]})
+#define ADD_PRODUCT(sum, a, b) ((sum) + (a) * (b))
 #define TARGET
 #define NAME(what) what##_portable
 #include "lanes_body.h"
 #undef WIDTH
 #undef WIDEN
+#undef ADD_PRODUCT
 #undef TARGET
 #undef NAME
 
@@ -30,21 +32,27 @@ static const omendb_lanes portable = {
 /* By instructions' names, as gcc 12 makes five of a __builtin_convertvector of this width. */
 #define WIDTH 4
 #define WIDEN(p) ((wide_avx2)_mm256_cvtps_pd(_mm_loadu_ps(p)))
-#define TARGET __attribute__((target("avx2")))
+#define ADD_PRODUCT(sum, a, b) \
+    ((wide_avx2)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(sum)))
+#define TARGET __attribute__((target("avx2,fma")))
 #define NAME(what) what##_avx2
 #include "lanes_body.h"
 #undef WIDTH
 #undef WIDEN
+#undef ADD_PRODUCT
 #undef TARGET
 #undef NAME
 
 #define WIDTH 8
 #define WIDEN(p) ((wide_avx512)_mm512_cvtps_pd(_mm256_loadu_ps(p)))
+#define ADD_PRODUCT(sum, a, b) \
+    ((wide_avx512)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(sum)))
 #define TARGET __attribute__((target("avx512f,avx512dq,avx512vl")))
 #define NAME(what) what##_avx512
 #include "lanes_body.h"
 #undef WIDTH
 #undef WIDEN
+#undef ADD_PRODUCT
 #undef TARGET
 #undef NAME
 
@@ -60,7 +68,8 @@ const omendb_lanes *omendb_lanes_named(const char *name)
     if (strcmp(name, "avx512") == 0 && __builtin_cpu_supports("avx512f")
         && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         return &avx512;
-    if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2"))
+    if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2")
+        && __builtin_cpu_supports("fma"))
         return &avx2;
     return strcmp(name, "portable") == 0 ? &portable : NULL;
 }

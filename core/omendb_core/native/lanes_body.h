@@ -1,10 +1,10 @@
 /* The eight lanes in registers of WIDTH float64, compiled once for each instruction set.
  *
- * Included by lanes.c with WIDTH (2, 4 or 8), TARGET (a function attribute, or empty), NAME(what) and
- * WIDEN(p) (WIDTH float32 at any address as float64) set. The order of additions is the same
- * whatever the width: lane j only ever meets lane j, and fold takes the lanes apart by number. A
- * product of float32 numbers is exact in float64, so only the additions (and the squared difference)
- * round.
+ * Included by lanes.c with WIDTH (2, 4 or 8), TARGET (a function attribute, or empty), NAME(what),
+ * WIDEN(p) (WIDTH float32 at any address as float64) and ADD_PRODUCT(sum, a, b) set. The order of
+ * additions is the same whatever the width: lane j only ever meets lane j, and fold takes the lanes
+ * apart by number. A product of float32 numbers is exact in float64, so only the additions (and the
+ * squared difference) round, and a fused multiply-add of such gives the same bits as two steps.
  */
 
 #define PARTS (LANES / WIDTH)
@@ -52,7 +52,7 @@ TARGET ALWAYS_INLINE void NAME(add_products)(
     const NAME(lanes) *a, const NAME(lanes) *b, NAME(lanes) *sums)
 {
     for (int i = 0; i < PARTS; i++)
-        sums->part[i] += a->part[i] * b->part[i];
+        sums->part[i] = ADD_PRODUCT(sums->part[i], a->part[i], b->part[i]);
 }
 
 TARGET ALWAYS_INLINE void NAME(add_squares)(
