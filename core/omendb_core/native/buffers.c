@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-/* Some 5 us of arithmetic. */
+/* Some 5 us of arithmetic. Adds of 256 rows of 128 are as large, and let go: with the event loop's
+ * thread beside them that is 1.4 to 1.7 times the rows a second (four runs by turns). */
 #define FEW_ELEMENTS (1 << 15)
 
 static bool is_of_type(const Py_buffer *view, char type)
