@@ -52,9 +52,22 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields, default=str)
 
 
+class _StderrHandler(logging.Handler):
+    """Writes to what ``sys.stderr`` is at the moment: a bar on a terminal puts itself there, so
+    that lines go above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except Exception:
+            self.handleError(record)
+
+
 def configure(log_format: LogFormat, level: str) -> None:
     """Send everything to stderr in ``log_format``; replaces what was configured before."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StderrHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
