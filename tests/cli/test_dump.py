@@ -83,7 +83,7 @@ def test_what_a_format_has_no_place_for_is_said(omendb: Runs, rows: Path, tmp_pa
     assert np.array_equal(np.load(tmp_path / "out.npy"), vectors(20))
 
 
-@pytest.mark.parametrize("format", ["jsonl", "fvecs", "arrow"])
+@pytest.mark.parametrize("format", ["jsonl", "arrow"])
 def test_a_dump_goes_through_a_pipe_into_a_load(omendb: Runs, rows: Path, format: str) -> None:
     tools = [sys.executable, "-m", "omendb_ws"]
     dump = subprocess.run(

@@ -244,7 +244,7 @@ def test_a_producer_makes_a_pipe_resumable(omendb: Runs) -> None:
     omendb("create", "items", "--dim", 2, "--capacity", 100)
     flags = ("load", "-", "--format", "jsonl", "-c", "items", "--producer", "cam", "--json",
              "--batch-rows", "10")  # fmt: skip
-    for rows, earlier in ((30, 0), (20, 30), (0, 50)):
+    for rows, earlier in ((30, 0), (20, 30)):
         data = lines if earlier else b"".join(lines.splitlines(keepends=True)[:30])
         with serving_stdin(omendb, data, *flags) as (code, out, err):
             assert code == 0, err
@@ -253,10 +253,7 @@ def test_a_producer_makes_a_pipe_resumable(omendb: Runs) -> None:
     assert described(omendb)["last_seq"] == 50
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_load_says_what_is_in_and_goes_on_from_there(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_an_interrupted_load_says_what_is_in_and_goes_on_from_there(tmp_path: Path) -> None:
     path = saved(tmp_path, vectors(1200))
     with serving() as server:
         command = [sys.executable, "-m", "omendb_ws", "load", str(path), "-c", "items", "--create",
@@ -267,7 +264,7 @@ def test_an_interrupted_load_says_what_is_in_and_goes_on_from_there(
         )  # fmt: skip
         # Some rows are in: then it is told to end.
         wait_for_rows(server.url, 100)
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)  # as Ctrl-C, which other tests type
         out, err = process.communicate(timeout=TIMEOUT_SECONDS)
         assert process.returncode == 130
         [line] = err.splitlines()
@@ -382,7 +379,7 @@ def test_a_server_that_goes_away_is_code_3_with_what_is_in(tmp_path: Path) -> No
 def test_a_server_that_is_killed_and_comes_back_gets_every_row_once_or_says_so(
     tmp_path: Path, durability: str
 ) -> None:
-    path = saved(tmp_path, vectors(1000))
+    path = saved(tmp_path, vectors(600))
     data = ("--data-dir", str(tmp_path / "data"))
     with serving(*data) as first:
         load = subprocess.Popen(
@@ -391,7 +388,7 @@ def test_a_server_that_is_killed_and_comes_back_gets_every_row_once_or_says_so(
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=environment(OMENDB_URL=first.url),
         )  # fmt: skip
-        wait_for_rows(first.url, 200)
+        wait_for_rows(first.url, 100)
         first.send(signal.SIGKILL)
         first.process.wait()
         with serving(*data, "--port", str(first.port)) as second:
@@ -403,8 +400,8 @@ def test_a_server_that_is_killed_and_comes_back_gets_every_row_once_or_says_so(
         assert f"there is no 'items' (not_found); {document['rows']:,} rows are ack" in err
         assert there == []
     else:
-        assert (load.returncode, document["rows"]) == (0, 1000), err
-        assert (there[0]["last_seq"], there[0]["rows"]) == (1000, 1000)
+        assert (load.returncode, document["rows"]) == (0, 600), err
+        assert (there[0]["last_seq"], there[0]["rows"]) == (600, 600)
 
 
 def test_ids_come_from_an_array_or_are_the_numbers_of_the_rows(

@@ -175,9 +175,7 @@ def test_nothing_is_dropped_where_nobody_can_be_asked(items: Runs) -> None:
     assert len(items("list", "--json").document["collections"]) == 1
 
 
-@pytest.mark.parametrize(
-    ("answer", "code"), [(b"y\n", 0), (b"yes\n", 0), (b"\n", 1), (b"n\n", 1), (b"\x04", 1)]
-)
+@pytest.mark.parametrize(("answer", "code"), [(b"yes\n", 0), (b"\n", 1), (b"\x04", 1)])
 def test_a_drop_asks(items: Runs, answer: bytes, code: int) -> None:
     leader, follower = pty.openpty()
     process = subprocess.Popen(
@@ -364,7 +362,9 @@ def test_a_shell_completes_commands_and_collections(items: Runs) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_completion_of_a_shell_is_shown(shell: str) -> None:
+def test_the_completion_of_a_shell_is_shown(shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Else it is the shell that the tests were started from, if one is found.
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     ran = run("--show-completion", shell)
     assert ran.code == 0
     assert "_OMENDB_WS_COMPLETE" in ran.out
