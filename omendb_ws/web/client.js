@@ -643,7 +643,8 @@ export class Client extends EventTarget {
     const { WebSocket, timeoutMs } = this.options;
     const token = await this.#token();
     const link = (this.#link = new Link(new WebSocket(this.url, "omendb.v1")));
-    const timer = setTimeout(() => link.close(), timeoutMs);
+    // One attempt always has a limit, also where calls and the wait for the first connection have none.
+    const timer = setTimeout(() => link.close(), timeoutMs || DEFAULTS.timeoutMs);
     try {
       const hello = await link.hello;
       this.limits = hello.limits;

@@ -290,6 +290,20 @@ async def test_a_call_can_be_aborted(page: Runtime) -> None:
     assert names == [20, 20, "closed"]  # a DOMException of the name AbortError
 
 
+async def test_no_limit_is_none_and_the_first_attempt_stands(page: Runtime) -> None:
+    attempts = await page.run("""
+      let attempts = 0;
+      class Counted extends WebSocket {
+        constructor(...given) { super(...given); attempts += 1; }
+      }
+      for (let n = 0; n < 5; n++) {
+        (await connect(url, { timeoutMs: 0, WebSocket: Counted })).close();
+      }
+      return attempts;
+    """)
+    assert attempts == 5
+
+
 async def test_nobody_at_the_address_is_an_error_in_time() -> None:
     async with Node.started() as node:
         code = await node.run("""

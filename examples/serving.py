@@ -1,0 +1,123 @@
+"""What the examples with a page share: a server and the page's own little one, in one process.
+
+``run`` starts both on this machine, gives a ``Client`` to the coroutine that streams, and says
+where the page is. The page is files of one folder, and ``/server.js``, which tells it where its
+server is; its Content-Security-Policy allows these two and nothing inline.
+
+In earnest the page comes from your web server, and the vector server is started by ``omendb-ws
+serve --allow-origin https://your.site``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import omendb_ws
+from omendb_ws.config import Settings
+from omendb_ws.server import Server
+
+HOST = "127.0.0.1"
+TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+
+Stream = Callable[[omendb_ws.Client], Awaitable[None]]
+
+
+class PageServer(ThreadingHTTPServer):
+    """Serves ``files``, path -> (content type, bytes), under the policy ``csp``."""
+
+    daemon_threads = True
+    files: Mapping[str, tuple[str, bytes]] = {}
+    csp = "default-src 'none'"
+
+    def origins(self) -> tuple[str, ...]:
+        """What a browser may call this server."""
+        return tuple(f"http://{name}:{self.server_port}" for name in (HOST, "localhost"))
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET of one of the server's files."""
+
+    server: PageServer
+
+    def do_GET(self) -> None:  # noqa: N802, the name is the standard library's
+        path = self.path.partition("?")[0]
+        found = self.server.files.get("/index.html" if path == "/" else path)
+        kind, body = found or ("text/plain", b"There is nothing here.")
+        self.send_response(HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Security-Policy", self.server.csp)
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing: the terminal is for the example."""
+
+
+@contextlib.contextmanager
+def page_served(
+    pages: PageServer, folder: Path, url: str, told: Mapping[str, Any]
+) -> Iterator[None]:
+    """Serve the files of ``folder``, and in ``/server.js`` the client of the server at ``url``.
+
+    ``told``: more that the page is told, as JSON values by name.
+    """
+    http = url.replace("ws://", "http://").removesuffix("/v1")
+    exported = {"url": url, **told}
+    lines = [f"export {{ connect }} from {json.dumps(http + '/client.js')};"]
+    lines += [f"export const {name} = {json.dumps(value)};" for name, value in exported.items()]
+    files = {
+        f"/{path.name}": (TYPES[path.suffix], path.read_bytes())
+        for path in [*folder.iterdir(), Path(__file__).with_name("page.css")]
+    }
+    pages.files = files | {"/server.js": (TYPES[".js"], "\n".join(lines).encode())}
+    pages.csp = (
+        f"default-src 'none'; script-src 'self' {http}; connect-src {url}; style-src 'self';"
+        " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    thread = threading.Thread(target=pages.serve_forever, name="page")
+    thread.start()
+    try:
+        yield
+    finally:
+        pages.shutdown()
+        thread.join()
+
+
+async def serve(
+    folder: Path, stream: Stream, told: Mapping[str, Any], port: int, page_port: int
+) -> None:
+    """Serve until cancelled, or until ``stream`` fails. Raises OSError where a port is taken."""
+    with PageServer((HOST, page_port), Handler) as pages:
+        settings = Settings(host=HOST, port=port, allow_origins=pages.origins())
+        async with Server(settings) as server, omendb_ws.connect(server.url) as db:
+            with page_served(pages, folder, server.url, told):
+                print(
+                    f"Open {pages.origins()[0]}/ (its server: {server.url}; Ctrl-C ends it)",
+                    flush=True,
+                )
+                await stream(db)
+
+
+def run(name: str, folder: Path, stream: Stream, told: Mapping[str, Any]) -> None:
+    """The command line of an example: ``python -m examples.NAME``."""
+    parser = argparse.ArgumentParser(prog=f"python -m examples.{name}")
+    parser.add_argument("--port", type=int, default=8765, help="the server's; 0 takes a free one")
+    parser.add_argument("--page-port", type=int, default=8000, help="the page's; 0 likewise")
+    arguments = parser.parse_args()
+    try:
+        asyncio.run(serve(folder, stream, told, arguments.port, arguments.page_port))
+    except KeyboardInterrupt:
+        pass
+    except OSError as error:
+        parser.exit(1, f"{error}; --port 0 --page-port 0 take free ports\n")

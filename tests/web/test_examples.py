@@ -1,0 +1,149 @@
+"""The examples' pages as a person sees them, in Chromium, each started as README says."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from tests.project.pages import ROOT
+
+from .runtimes import PATIENCE_SECONDS, Chromium, Page
+
+GROUNDS = {True: "rgb(16, 21, 28)", False: "rgb(246, 247, 249)"}
+
+
+@dataclass
+class Example:
+    """A running example: the address of its page, and of its server."""
+
+    page: str
+    server: str
+
+    def hosts(self) -> set[str]:
+        return {url.split("/")[2] for url in (self.page, self.server)}
+
+
+@contextmanager
+def running(module: str) -> Iterator[Example]:
+    """``python -m module`` on free ports; ended as Ctrl-C does."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", module, "--port", "0", "--page-port", "0"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        said = process.stdout.readline()
+        found = re.search(r"(http://\S+/) .* (ws://\S+/v1)", said)
+        assert found, said
+        yield Example(found[1], found[2])
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=PATIENCE_SECONDS)
+    assert complaints == ""
+    assert process.returncode == 0
+
+
+@asynccontextmanager
+async def tab(chromium: Chromium, example: Example) -> AsyncIterator[Page]:
+    """A tab of the example's page in which nothing may go wrong, and no other host is asked."""
+    async with chromium.page() as page:
+        await page.look(width=1280, height=900, dark=False)
+        await page.open(example.page)
+        await page.until("document.querySelector('#state').dataset.state === 'open'")
+        yield page
+        assert page.errors == []
+        asked = {url.split("/")[2] for url in page.requests if not url.startswith("data:")}
+        assert asked == example.hosts()
+
+
+async def fits(page: Page, *, width: int, dark: bool) -> None:
+    """Nothing stands out to the right, and the theme is the system's."""
+    await page.look(width=width, height=844, dark=dark, phone=width < 500)
+    assert await page.run("return document.documentElement.scrollWidth") <= width
+    ground = await page.run("return getComputedStyle(document.body).backgroundColor")
+    assert ground == GROUNDS[dark]
+
+
+def text(selector: str) -> str:
+    return f"document.querySelector({selector!r}).textContent"
+
+
+# -- digits ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits() -> Iterator[Example]:
+    with running("examples.digits") as example:
+        yield example
+
+
+async def draw(page: Page, digit: int) -> None:
+    """Draw a sample with the mouse, in the middle of the paper and smaller than it."""
+    strokes = await page.run(f"return (await import('/samples.js')).samples[{digit}]")
+    box = await page.run(
+        "const { left, top, width } = document.querySelector('#paper').getBoundingClientRect();"
+        "return { left, top, width }"
+    )
+
+    async def mouse(kind: str, point: list[float]) -> None:
+        x, y = (box[side] + box["width"] * (0.2 + 0.6 * at) for side, at in
+                zip(("left", "top"), point, strict=True))  # fmt: skip
+        await page.call(
+            "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1,
+            buttons=0 if kind == "mouseReleased" else 1,
+        )  # fmt: skip
+
+    for stroke in strokes:
+        await mouse("mousePressed", stroke[0])
+        for point in stroke[1:]:
+            await mouse("mouseMoved", point)
+        await mouse("mouseReleased", stroke[-1])
+
+
+async def test_the_digit_that_is_drawn_wins(chromium: Chromium, digits: Example) -> None:
+    async with tab(chromium, digits) as page:
+        for digit in range(10):
+            await page.run("document.querySelector('#clear').click()")
+            await page.until(f"{text('#winner b')} === '–'")
+            await draw(page, digit)
+            await page.until(f"{text('#winner b')} === '{digit}'")
+            await page.until("document.querySelectorAll('#neighbours li').length === 16")
+            assert await page.run(f"return {text('#said')}") == f"It is a {digit}"
+
+
+async def test_its_figures_move(chromium: Chromium, digits: Example) -> None:
+    async with tab(chromium, digits) as page:
+        await page.until(f"/^[1-9][0-9]*\\/s$/.test({text('#adds')})")
+        await page.run("document.querySelector('#samples button:nth-child(4)').click()")
+        await page.until(f"/^[1-9][0-9]*\\/s$/.test({text('#moves')})")
+        await page.until(f"/^[0-9.]+ ms$/.test({text('#round-trip')})")
+        await page.until(f"{text('#winner b')} === '3'")
+        # Nothing is drawn any more: what changes now was pushed.
+        await page.until(f"/^[1-9][0-9]*\\/s$/.test({text('#pushes')})")
+
+
+async def test_keys_draw_samples_and_clear(chromium: Chromium, digits: Example) -> None:
+    async with tab(chromium, digits) as page:
+        for key, winner in (("7", "7"), ("2", "2"), ("Escape", "–")):
+            for kind in ("keyDown", "keyUp"):
+                await page.call("Input.dispatchKeyEvent", type=kind, key=key)
+            await page.until(f"{text('#winner b')} === {winner!r}")
+        await page.until("document.querySelectorAll('#neighbours li').length === 0")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_digits_fit_their_window(
+    chromium: Chromium, digits: Example, width: int, dark: bool
+) -> None:
+    async with tab(chromium, digits) as page:
+        await page.run("document.querySelector('#samples button:nth-child(9)').click()")
+        await page.until("document.querySelectorAll('#neighbours li').length === 16")
+        await fits(page, width=width, dark=dark)
