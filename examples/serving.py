@@ -48,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
 
     server: PageServer
 
-    def do_GET(self) -> None:  # noqa: N802, the name is the standard library's
+    def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         found = self.server.files.get("/index.html" if path == "/" else path)
         kind, body = found or ("text/plain", b"There is nothing here.")

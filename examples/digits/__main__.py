@@ -7,10 +7,13 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 import omendb_ws
 from examples import serving
 from omendb_ws.demo import digits
+
+Images = NDArray[np.float32]
 
 COLLECTION = "digits"
 CAPACITY = 2_500
@@ -19,7 +22,7 @@ PAUSE_SECONDS = 0.05
 NOISE_INK = 1.0
 
 
-def varied(vectors: digits.F32, generator: np.random.Generator) -> digits.F32:
+def varied(vectors: Images, generator: np.random.Generator) -> Images:
     """Each image (float32 (n, 64), pixels 0 … 16) moved by up to a pixel sideways, with noise."""
     images = np.pad(vectors.reshape(-1, digits.SIDE, digits.SIDE), ((0, 0), (0, 0), (1, 1)))
     shifts = generator.integers(0, 3, len(images))
