@@ -33,6 +33,8 @@ from .wire.limits import LIMITS
 LOCAL_SETTINGS: Final = frozenset(
     {*LIMITS, "queue_deadline_ms", "max_messages_per_second", "data_dir", "default_durability"}
 )
+#: Scan threads take turns at the interpreter's switch interval, and 5 ms is too long for that.
+_OF_A_GUEST: Final = {"scan_threads": 1}
 #: Messages that one connection may have handled before others get their turn.
 _TURN_MESSAGES: Final = 16
 
@@ -165,7 +167,7 @@ def local_settings(given: Mapping[str, Any] | None) -> Settings:
         what = "no settings of a server in this process"
         raise BadRequest(f"server_settings: {', '.join(strange)}: {what}")
     try:
-        return Settings(**given)
+        return Settings(**{**_OF_A_GUEST, **given})
     except ValidationError as error:
         wrong = [f"{one['loc'][0]}: {one['msg']}" for one in error.errors(include_url=False)]
         raise BadRequest(f"server_settings: {'; '.join(wrong)}") from None
