@@ -45,8 +45,9 @@ _KEY: Final = re.compile(r"([^+]*)\+([^+]*)\+[0-9a-f]{16}")
 _NEW: Final = ".new"
 _GONE: Final = ".gone"
 _LOCK: Final = "LOCK"
-#: How much may wait in front of one log; what waits is memory.
-MAX_PENDING_BYTES: Final = 32 << 20
+#: How much may wait in front of one log. Little enough to be written and applied from the caches:
+#: with 32 MiB each row cost 0.97 µs of CPU instead of 0.56, and 64% as many went through.
+MAX_PENDING_BYTES: Final = 8 << 20
 
 
 class LocalStore:

@@ -30,8 +30,8 @@ from .rewriting import Rewriting
 
 log = logging.getLogger(__name__)
 
-#: One group, in bytes: some milliseconds of writing, so that acknowledgements flow.
-GROUP_BYTES: Final = 8 << 20
+#: One group, in bytes: half of what may wait, so that the next one forms meanwhile.
+GROUP_BYTES: Final = 4 << 20
 #: How long a byte may wait for a flush to begin, under ``everysec``.
 FLUSH_SECONDS: Final = 1.0
 #: Or how many may: at the end of a segment about this much is still to be flushed, and waited for.
