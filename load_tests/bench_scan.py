@@ -1,11 +1,13 @@
-"""The scan of a full window by the kernels of this machine, beside the reference in the same run.
+r"""The scan of a full window by the kernels of this machine, beside the reference in the same run.
 
-    python -m load_tests.bench_scan [--rows 100000] [--dim 128] [--k 10] [--metric cosine]
+    python -m load_tests.bench_scan [--rows 100000] [--dim 128] [--k 10] [--metric cosine] \
+        [--batches 1 32] [--kernels avx512 reference]
     python -m load_tests.bench_scan --masks      searches of which a filter leaves a part
     python -m load_tests.bench_scan --hard       data that is hard (tests/core/hard_data.py)
 
-Prints microseconds a query, all included: the median of some rounds in which the kernels take turns
-(the machine may be noisy), and how many times faster than the reference that is.
+Prints microseconds of processor time a query, all included (what else runs here takes turns with
+it, and would count otherwise): the median of some rounds in which the kernels take turns, and how
+many times faster than the last of them that is.
 """
 
 from __future__ import annotations
@@ -35,9 +37,9 @@ def medians_us(calls: list[Callable[[], object]], seconds: float) -> list[float]
     stop_at = time.perf_counter() + seconds
     while len(times[-1]) < 4 or time.perf_counter() < stop_at:
         for call, spent in zip(calls, times, strict=True):
-            start = time.perf_counter()
+            start = time.thread_time()
             call()
-            spent.append((time.perf_counter() - start) * 1e6)
+            spent.append((time.thread_time() - start) * 1e6)
     return [statistics.median(spent[1:]) for spent in times]
 
 
@@ -70,14 +72,13 @@ def normal(rng: np.random.Generator, metric: Metric, count: int, dim: int) -> F3
 
 
 def batches(options: argparse.Namespace, rng: np.random.Generator) -> None:
-    names = scan.names()
+    names = options.kernels or scan.names()
     asked = Asked(options.metric, normal(rng, options.metric, options.rows, options.dim), options.k)
     print("batch " + "".join(f"{name:>18}" for name in names))
     for batch in options.batches or BATCHES:
         queries = normal(rng, options.metric, batch, options.dim)
         spent = medians_us([asked.call(name, queries) for name in names], ROUND_SECONDS)
-        reference = spent[names.index(scan.REFERENCE)]
-        columns = (f"{each / batch:11.1f} {reference / each:5.1f}x" for each in spent)
+        columns = (f"{each / batch:11.1f} {spent[-1] / each:5.1f}x" for each in spent)
         print(f"{batch:5d} " + "".join(columns), flush=True)
 
 
@@ -120,6 +121,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--metric", choices=METRICS, default="cosine")
     parser.add_argument("--batches", type=int, nargs="+")
+    parser.add_argument("--kernels", choices=scan.names(), nargs="+", help="default: all")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--masks", dest="measure", action="store_const", const=masks)
     what.add_argument("--hard", dest="measure", action="store_const", const=hard)

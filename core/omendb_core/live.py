@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 CUT_ABOVE: Final = 4
 #: … to this many.
 CUT_TO: Final = 2
-#: Lists made anew in one ``advance``; the others wait for the next. At 230 µs a query (numpy,
-#: 100,000 × 128) this is 60 ms: the longest that a burst of them holds up a tick.
+#: Lists made anew in one ``advance``; the others wait for the next. At 50 µs a query (numpy: 230;
+#: 100,000 × 128) this is 13 ms (60): the longest that a burst of them holds up a tick.
 RENEWED_AT_ONCE: Final = 256
 #: Rows matched in one go: bounds the copy of their vectors.
 MATCHED_AT_ONCE: Final = 4096
