@@ -15,8 +15,8 @@ from ..aims.table import number
 from ..simulation.environment import machine, revision, versions
 
 PATH: Final = Path(__file__).with_name("baseline.json")
-#: More than this share above what was recorded is a regression: counts differ by a percent or so
-#: from run to run and by a few between compilers; ratios by a fifth on a busy machine.
+#: More than this share above what was recorded is a regression: counts are the same from run to
+#: run, but not between compilers; ratios differ by a fifth on a busy machine.
 TOLERANCE: Final = {"instructions": 0.1, "ratios": 0.4}
 
 

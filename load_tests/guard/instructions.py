@@ -14,10 +14,13 @@ import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from ..peers.compare import THREAD_VARIABLES
 from .work import ADDED_ROWS, QUERIES, TIMES
 
 _ROOT: Final = Path(__file__).parent.parent.parent
 _TIMEOUT_SECONDS: Final = 300.0
+#: Threads that are started and wait make a count differ from run to run.
+_THREADS: Final = dict.fromkeys((*THREAD_VARIABLES, "NUMEXPR_MAX_THREADS"), "1")
 
 
 class Counts(NamedTuple):
@@ -52,7 +55,7 @@ def _count(work: str) -> tuple[str, int]:
         ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
          sys.executable, "-m", "load_tests.guard.work", work],
         cwd=_ROOT, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS,
-        env={**environment, "PYTHONPATH": paths, "PYTHONHASHSEED": "0"},
+        env={**environment, **_THREADS, "PYTHONPATH": paths, "PYTHONHASHSEED": "0"},
     )  # fmt: skip
     found = re.search(r"Collected : (\d+)", done.stderr)
     if done.returncode or found is None:
