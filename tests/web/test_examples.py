@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import signal
 import subprocess
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
+import omendb_ws
 from tests.project.pages import ROOT
 
 from .runtimes import PATIENCE_SECONDS, Chromium, Page
@@ -31,23 +34,35 @@ class Example:
 
 
 @contextmanager
-def running(module: str) -> Iterator[Example]:
-    """``python -m module`` on free ports; ended as Ctrl-C does."""
+def started(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """``python -m module``, ended as Ctrl-C does; it may not complain."""
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", module, "--port", "0", "--page-port", "0"],
+        [sys.executable, "-W", "error", "-m", module, *arguments],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert process.stdout is not None
     try:
-        said = process.stdout.readline()
-        found = re.search(r"(http://\S+/) .* (ws://\S+/v1)", said)
-        assert found, said
-        yield Example(found[1], found[2])
+        yield process
     finally:
         process.send_signal(signal.SIGINT)
         _, complaints = process.communicate(timeout=PATIENCE_SECONDS)
     assert complaints == ""
     assert process.returncode == 0
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    """The next that it prints; the empty text at its end."""
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+@contextmanager
+def running(module: str) -> Iterator[Example]:
+    """An example on free ports."""
+    with started(module, "--port", "0", "--page-port", "0") as process:
+        said = line(process)
+        found = re.search(r"(http://\S+/) .* (ws://\S+/v1)", said)
+        assert found, said
+        yield Example(found[1], found[2])
 
 
 @asynccontextmanager
@@ -146,4 +161,103 @@ async def test_digits_fit_their_window(
     async with tab(chromium, digits) as page:
         await page.run("document.querySelector('#samples button:nth-child(9)').click()")
         await page.until("document.querySelectorAll('#neighbours li').length === 16")
+        await fits(page, width=width, dark=dark)
+
+
+# -- recommendations ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Example]:
+    with running("examples.recommendations") as example:
+        yield example
+
+
+NAMES = "[...document.querySelectorAll('#cards li')].map((card) => card.dataset.name)"
+SECTIONS = "[...document.querySelectorAll('#cards li')].map((card) => card.dataset.section)"
+OTHERS = "document.querySelector('#others ul').textContent"
+FULL = "document.querySelectorAll('#cards li').length === 12"
+
+
+async def click(page: Page, name: str | None = None) -> str:
+    """Click the card of that name, or the first one; its name."""
+    chosen = "card.dataset.name === " + json.dumps(name) if name else "true"
+    clicked: str = await page.run(
+        f"const card = [...document.querySelectorAll('#cards li')].find((card) => {chosen});"
+        "card.firstChild.click(); return card.dataset.name"
+    )
+    return clicked
+
+
+async def test_recommendations_follow_a_click_and_what_comes_in(
+    chromium: Chromium, store: Example
+) -> None:
+    async with tab(chromium, store) as page, omendb_ws.connect(store.server) as db:
+        await page.until(FULL)
+        clicked = await click(page)
+        await page.until(f"{text('#trail ol')} === {json.dumps(clicked)}")
+        await page.until(f"!{NAMES}.includes({json.dumps(clicked)})")
+        await page.until(f"{text('#why')} === 'Because you looked at {clicked}.'")
+        # An item that is as near as can be comes in: nobody asks, and it is the first.
+        (row,) = await db.search("clicks", [1.0] * 384, k=1, include=["vector"])
+        assert row.vector is not None
+        fresh = {"name": "just-released", "section": "games", "about": "New.", "release": 1}
+        await db.add("apps", [row.vector], ids=[1_000_000], metadata=[fresh])
+        await page.until(f"{NAMES}[0] === 'just-released'")
+        await db.delete("apps", [1_000_000])
+        await page.until(f"!{NAMES}.includes('just-released')")
+
+
+async def test_only_chosen_sections_are_recommended(chromium: Chromium, store: Example) -> None:
+    async with tab(chromium, store) as page:
+        await page.until(FULL)
+        for section in ("net", "utils"):
+            await page.run(
+                "[...document.querySelectorAll('#sections button')]"
+                f".find((one) => one.textContent === '{section}').click()"
+            )
+            await page.until(f"{SECTIONS}.includes('{section}')")
+        await page.until(
+            f"{SECTIONS}.every((one) => ['net', 'utils'].includes(one)) && {SECTIONS}.length"
+        )
+
+
+async def test_what_one_window_clicks_the_others_see(chromium: Chromium, store: Example) -> None:
+    async with tab(chromium, store) as one:
+        await one.until(FULL)  # in front: what is hidden draws nothing
+        async with tab(chromium, store) as other:
+            clicked = await click(one)
+            await other.until(f"{OTHERS}.includes({json.dumps(clicked)})")
+            assert not await one.run(f"return {OTHERS}.includes({json.dumps(clicked)})")
+        # Who comes later still sees the last minute; and can look at the same.
+        async with tab(chromium, store) as late:
+            await late.until(f"{OTHERS}.includes({json.dumps(clicked)})")
+            await late.run("document.querySelector('#others button').click()")
+            await late.until(f"{text('#trail ol')} === {json.dumps(clicked)}")
+
+
+async def test_the_service_recommends_in_asyncio(chromium: Chromium, store: Example) -> None:
+    with started("examples.recommendations.service", "--url", store.server) as service:
+        said = await asyncio.to_thread(line, service)
+        assert said.startswith(f"Waiting for clicks at {store.server}")
+        async with tab(chromium, store) as page:
+            await page.until(FULL)
+            for clicked in (await click(page), await click(page)):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    while said != f"visitor 1 looks at {clicked}\n":
+                        said = await asyncio.to_thread(line, service)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not said.startswith("visitor 1 is shown"):
+                    said = await asyncio.to_thread(line, service)
+            assert clicked not in said
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_the_store_fits_its_window(
+    chromium: Chromium, store: Example, width: int, dark: bool
+) -> None:
+    async with tab(chromium, store) as page:
+        await page.until(FULL)
+        await click(page)
         await fits(page, width=width, dark=dark)

@@ -1,0 +1,1 @@
+"""An app store whose recommendations follow what you look at, and what others do."""

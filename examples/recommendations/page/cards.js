@@ -1,0 +1,48 @@
+/** The recommended items. A card stays the same element while its row is the same. */
+
+import { element } from "./elements.js";
+
+export class Cards {
+  /** `picked(row)` is called with the row of a card that is clicked. */
+  constructor(list, picked) {
+    Object.assign(this, { list, picked, cards: new Map(), rows: null, pushed: new Set() });
+  }
+
+  /** Show these rows, at the next frame; those that were pushed (`seq`s) light up. */
+  show(rows, pushed = []) {
+    const isDue = this.rows !== null;
+    this.rows = rows;
+    for (const seq of pushed) this.pushed.add(seq);
+    if (!isDue) requestAnimationFrame(() => this.draw());
+  }
+
+  draw() {
+    const { list, rows } = this;
+    this.rows = null;
+    const focused = [...list.children].indexOf(document.activeElement?.closest("li"));
+    this.cards = new Map(rows.map((row) => [row.seq, this.cards.get(row.seq) ?? this.card(row)]));
+    this.pushed.clear();
+    for (const { seq, score } of rows) {
+      this.cards.get(seq).querySelector("i").textContent = `${Math.round(100 * score)} % match`;
+    }
+    const lines = [...this.cards.values()];
+    if (lines.length === list.children.length && lines.every((line, at) => line === list.children[at])) return;
+    list.replaceChildren(...lines);
+    // Who goes by keyboard stays at the same place, whatever stands there now.
+    if (focused >= 0) list.children[Math.min(focused, lines.length - 1)]?.firstChild.focus();
+  }
+
+  card(row) {
+    const { name, section, about, release } = row.metadata;
+    const from = release > 1 ? `${section} · release ${release}` : section;
+    const button = element(
+      "button", { className: this.pushed.has(row.seq) ? "new" : "" },
+      element("b", {}, name), element("span", {}, about),
+      element("small", {}, element("span", {}, from), element("i")),
+    );
+    button.addEventListener("click", () => this.picked(row));
+    // Else it would light up again wherever it is moved to.
+    button.addEventListener("animationend", () => button.classList.remove("new"));
+    return element("li", { dataset: { name, section } }, button);
+  }
+}

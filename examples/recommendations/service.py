@@ -1,0 +1,105 @@
+"""The same recommendations in a backend: a live query for each visitor, moved by their clicks.
+
+Start the store (``python -m examples.recommendations``), then, beside it,
+``python -m examples.recommendations.service``. Whoever clicks in a window of the store is a visitor
+here: their clicks come by a feed, and what is recommended to them is pushed here as it is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import omendb_ws
+from examples.recommendations.catalogue import APPS, CLICKS
+
+SHOWN = 3
+REMEMBERED = 24
+#: What an older click counts beside the newest one.
+DECAY = 0.6
+
+
+def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    return vector / np.linalg.norm(vector)
+
+
+class Click(NamedTuple):
+    """A row of the collection of clicks, whose vector is the item's."""
+
+    session: str
+    item: int
+    name: str
+    vector: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, row: omendb_ws.Row) -> Click:
+        assert row.metadata is not None
+        assert row.vector is not None
+        told = row.metadata
+        return cls(told["session"], told["item"], told["name"], unit(row.vector))
+
+
+class Visitor:
+    """Someone's interest, float32 (dim,) of length 1, and the query that stands for it."""
+
+    def __init__(self, db: omendb_ws.Client, name: str, click: Click) -> None:
+        self.name = name
+        self.interest = click.vector
+        self.clicked: dict[int, None] = {}
+        self.query = db.live(APPS, self.interest, k=SHOWN + REMEMBERED, include=["metadata"])
+        self._remember(click)
+
+    async def look(self, click: Click) -> None:
+        """Move the interest, and the query with it."""
+        self.interest = unit(click.vector + DECAY * self.interest)
+        self._remember(click)
+        await self.query.move(self.interest)
+
+    def _remember(self, click: Click) -> None:
+        self.clicked[click.item] = None
+        print(f"{self.name} looks at {click.name}", flush=True)
+        if len(self.clicked) > REMEMBERED:
+            del self.clicked[next(iter(self.clicked))]
+
+    async def recommend(self) -> None:
+        """Print what is recommended, each time it is something else."""
+        shown: list[str] = []
+        async for answer in self.query:
+            fresh = [row for row in answer if row.id not in self.clicked][:SHOWN]
+            names = [row.metadata["name"] for row in fresh if row.metadata]
+            if names != shown:
+                print(f"{self.name} is shown {', '.join(names)}", flush=True)
+            shown = names
+
+
+async def serve(url: str) -> None:
+    """Follow the clicks for ever; a session that is new is a new visitor."""
+    visitors: dict[str, Visitor] = {}
+    async with omendb_ws.connect(url) as db, asyncio.TaskGroup() as tasks:
+        clicks = db.feed(CLICKS, include=["metadata", "vector"])
+        print(f"Waiting for clicks at {url}; Ctrl-C ends it", flush=True)
+        async for rows in clicks:
+            for click in map(Click.of, rows):
+                visitor = visitors.get(click.session)
+                if visitor is None:
+                    visitor = Visitor(db, f"visitor {len(visitors) + 1}", click)
+                    visitors[click.session] = visitor
+                    tasks.create_task(visitor.recommend())
+                else:
+                    await visitor.look(click)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m examples.recommendations.service")
+    parser.add_argument("--url", default="ws://127.0.0.1:8765/v1", help="the store's server")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(parser.parse_args().url))
+
+
+if __name__ == "__main__":
+    main()
