@@ -108,6 +108,7 @@ class Table:
             runs = np.split(handles, np.flatnonzero(np.diff(handles) != 1) + 1)
             for run in runs if len(handles) else ():
                 self._shadow.write(int(run[0]), self.vectors[run[0] : run[-1] + 1])
+            self._shadow.note_written(len(handles), self.vectors[: self.used])
 
     def take(self, query: StandingQuery) -> int:
         """Write down what is asked, without its vector; its handle. Takes no row yet."""
@@ -159,10 +160,11 @@ class Table:
             resized[: len(array)] = array[:rows]
             setattr(self, name, resized)
         if self._shadow_metric is not None:
-            self._shadow = None
+            before, self._shadow = self._shadow, None
             if rows:
                 self._shadow = Shadow(rows, self.vectors.shape[1], self._shadow_metric)
-                self._shadow.write(0, self.vectors)
+                centre = self._shadow.centre if before is None else before.centre
+                self._shadow.move_centre(centre, self.vectors)
 
 
 class DistinctFilters:

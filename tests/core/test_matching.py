@@ -7,6 +7,7 @@ import pytest
 from omendb_core import native, score
 from omendb_core.kernels import matching, scan
 from omendb_core.shadow import Shadow
+from omendb_core.standing import StandingQuery, Table
 from omendb_core.types import F32, I64, METRICS, Metric
 
 UNBOUNDED = 2**62
@@ -44,15 +45,19 @@ def matched(
 ) -> matching.Pairs:
     upper = (score.norms(rows) * (1 + 2.0**-20)).astype(np.float32)
     most = np.full(len(queries), UNBOUNDED) if most is None else most
-    shadow = None
+    shadows: list[Shadow | None] = [None]
     if native.is_there and len(queries):
-        shadow = Shadow(len(queries), queries.shape[1], metric)
-        shadow.write(0, queries)
-    asked = matching.Subscribed(queries, score.norms(queries), shadow)
+        for centre in (np.zeros_like(queries[0]), queries.mean(axis=0)):
+            shadows.append(Shadow(len(queries), queries.shape[1], metric))
+            shadows[-1].move_centre(centre, queries)  # type: ignore[union-attr]
     found = [
-        scan.choose(name).pairs_above(metric, rows, upper, asked, floors, most)
+        scan.choose(name).pairs_above(
+            metric, rows, upper, matching.Subscribed(queries, score.norms(queries), shadow),
+            floors, most,
+        )
+        for shadow in shadows
         for name in scan.names()
-    ]
+    ]  # fmt: skip
     for one in found[1:]:
         for column, expected in zip(one, found[0], strict=True):
             assert column.dtype == expected.dtype
@@ -115,6 +120,20 @@ def test_no_queries_and_no_rows_are_no_pairs() -> None:
     some = data_set("plain", 3, 4, 5)
     assert not len(matched("dot", empty, some, np.zeros(3, np.float32)).rows)
     assert not len(matched("dot", some, empty, np.zeros(0, np.float32)).rows)
+
+
+def test_standing_queries_far_from_the_origin_are_quantised_around_their_middle() -> None:
+    if not native.is_there:
+        pytest.skip("there is no C extension here")
+    queries = data_set("offset", 600, 8, 15)
+    table = Table(8, "dot")
+    for part in np.split(np.arange(600), 6):
+        handles = np.array([table.take(StandingQuery(3)) for _ in part], np.int64)
+        table.set_vectors(handles, queries[part])
+    shadow = table.subscribed.shadow
+    assert shadow is not None
+    assert np.abs(shadow.centre - 1000).max() < 1
+    shadow.check(table.vectors[:600], np.arange(600))
 
 
 @pytest.mark.parametrize("metric", METRICS)
