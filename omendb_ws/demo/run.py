@@ -100,9 +100,10 @@ async def _wait(stop: asyncio.Event) -> None:
 
 async def _present(console: Console, url: str, tally: Tally, started: float) -> None:
     """Say where the server is, then show it: a live view in a terminal, else lines."""
-    hint = f"From another terminal: {_python()} -m websockets {url}"
+    hint = f"In a browser: {url.replace('ws://', 'http://').removesuffix('v1')}"
     console.print(f"Serving the demo at {url}", soft_wrap=True)
     console.print(hint, soft_wrap=True)
+    console.print(f"From another terminal: {_python()} -m websockets {url}", soft_wrap=True)
     console.print(
         f'then type: {{"id":1,"op":"describe","collection":"{workload.COLLECTION}"}}',
         soft_wrap=True,

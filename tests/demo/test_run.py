@@ -66,8 +66,10 @@ def numbers(line: str) -> list[float]:
 def test_the_demo_ends_by_itself_evicts_and_finds_the_right_digits() -> None:
     done = run("--port", "0", "--seconds", "3")
     assert (done.returncode, done.stderr) == (0, "")
-    first, *_, last = done.stdout.splitlines()
-    assert re.fullmatch(r"Serving the demo at ws://127\.0\.0\.1:\d+/v1", first)
+    first, second, *_, last = done.stdout.splitlines()
+    where = re.fullmatch(r"Serving the demo at ws://(127\.0\.0\.1:\d+)/v1", first)
+    assert where
+    assert second == f"In a browser: http://{where[1]}/"
     said = re.fullmatch(
         r"([\d.]+) s: ([\d,]+) rows streamed, ([\d,]+) evicted, ([\d,]+) searches"
         r" \(p50 ([\d.]+) ms, p99 ([\d.]+) ms\), ([\d.]+)% of the neighbours show the right digit",
