@@ -7,8 +7,8 @@ instead of 46; the server's searches, one a message: 22,400 a second instead of 
 
 Where cores are not idle, a helper may be put aside by the system in the middle of a piece, and the
 caller waits for it for milliseconds (250 µs a query instead of 60 on two cores that others kept
-busy). So whoever had to wait does without helpers for some calls, twice as many each time, until it
-goes well again.
+busy). So whoever took longer than alone does without helpers for some calls, twice as many each
+time, until it goes well again.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ PIECE_QUERIES: Final = 8
 _PIECES_A_THREAD: Final = 2
 #: A scan of fewer rows takes no longer than waking a helper, 50 µs.
 LEAST_ROWS: Final = 10_000
-#: Waiting longer than so many pieces take was not worth it.
-_PATIENCE_PIECES: Final = 1.5
+#: By so many pieces a call may take longer than it would have alone.
+_PATIENCE_PIECES: Final = 0.5
 #: Calls without helpers after the first wait, and at most. Trying again after 64 calls of 3 ms
 #: costs two in a hundred where it goes wrong; 1,024 made seconds out of a moment's trouble.
 FIRST_REST_CALLS: Final = 4
@@ -79,7 +79,9 @@ class SplitScan:
         _helpers.help(job, threads - 1)
         own_pieces, own_seconds = job.work()
         found, waited_seconds = job.wait()
-        self._rest.note(waited_seconds * own_pieces > own_seconds * _PATIENCE_PIECES)
+        piece_seconds = own_seconds / max(own_pieces, 1)
+        alone_seconds = (pieces + _PATIENCE_PIECES) * piece_seconds
+        self._rest.note(own_pieces > 0 and own_seconds + waited_seconds > alone_seconds)
         return _joined(found)
 
 
