@@ -27,6 +27,7 @@ from omendb_ws.http import _ROUTES
 from omendb_ws.metrics import METRICS
 from omendb_ws.web import FILES
 from tests.project.pages import ROOT, blocks, names, number, page, section, table
+from tests.web.running_examples import running as running_example
 
 PAGE = page("README.md")
 DEFAULT_URL = "ws://127.0.0.1:8765/v1"
@@ -166,6 +167,15 @@ def fetches(text: str, url: str, place: Path) -> None:
         assert response.status == 200
 
 
+def shows_a_page(text: str, url: str, place: Path) -> None:
+    """An example with a page: it is there, at the address that is printed."""
+    with (
+        running_example(text.split()[-1]) as example,
+        urllib.request.urlopen(example.page, timeout=TIMEOUT_SECONDS) as response,
+    ):
+        assert b"<title>" in response.read()
+
+
 def changes_directory(text: str, url: str, place: Path) -> None:
     """``git clone`` and ``cd`` are how a reader came here."""
 
@@ -179,6 +189,7 @@ HOW: dict[str, Callable[[str, str, Path], None]] = {
     r"omendb-ws (--version|check-config.*|new-key.*)": prints,
     r"omendb-ws serve.*": serves,
     r"curl .*": fetches,
+    r"\.venv/bin/python -m examples\.\w+": shows_a_page,
     r"git clone .*|cd .*": changes_directory,
 }
 
@@ -234,12 +245,16 @@ def node() -> str | None:
 
 @pytest.mark.skipif(node() is None, reason="node 20 or newer is not installed")
 @pytest.mark.parametrize("text", examples("js"))
-def test_a_javascript_example_runs(text: str, demo_url: str) -> None:
-    # Let it talk for a moment after its last line, then end it as closing the page would.
-    script = text.replace(DEFAULT_URL, demo_url)
+def test_a_javascript_example_runs(text: str, demo_url: str, tmp_path: Path) -> None:
+    # Node imports no module over HTTP; and it shall end, as closing the page would end it.
+    http = demo_url.replace("ws://", "http://").removesuffix("/v1")
+    with urllib.request.urlopen(f"{http}/client.js", timeout=TIMEOUT_SECONDS) as response:
+        (tmp_path / "client.mjs").write_bytes(response.read())
+    script = text.replace(f"{DEFAULT_HTTP}/client.js", (tmp_path / "client.mjs").as_uri())
+    script = script.replace(DEFAULT_URL, demo_url)
     done = subprocess.run(
         [node() or "", "--no-warnings", "--experimental-websocket", "--input-type=module", "-"],
-        input=f"{script}\nsetTimeout(() => process.exit(0), 3000);",
+        input=f"setTimeout(() => process.exit(0), 3000);\n{script}",
         capture_output=True,
         text=True,
         timeout=TIMEOUT_SECONDS,

@@ -4,65 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 
 import pytest
 
 import omendb_ws
 from tests.project.pages import ROOT
 
+from .running_examples import Example, line, running, started
 from .runtimes import PATIENCE_SECONDS, Chromium, Page
 
 GROUNDS = {True: "rgb(16, 21, 28)", False: "rgb(246, 247, 249)"}
-
-
-@dataclass
-class Example:
-    """A running example: the address of its page, and of its server."""
-
-    page: str
-    server: str
-
-    def hosts(self) -> set[str]:
-        return {url.split("/")[2] for url in (self.page, self.server)}
-
-
-@contextmanager
-def started(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """``python -m module``, ended as Ctrl-C does; it may not complain."""
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", module, *arguments],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        _, complaints = process.communicate(timeout=PATIENCE_SECONDS)
-    assert complaints == ""
-    assert process.returncode == 0
-
-
-def line(process: subprocess.Popen[str]) -> str:
-    """The next that it prints; the empty text at its end."""
-    assert process.stdout is not None
-    return process.stdout.readline()
-
-
-@contextmanager
-def running(module: str) -> Iterator[Example]:
-    """An example on free ports."""
-    with started(module, "--port", "0", "--page-port", "0") as process:
-        said = line(process)
-        found = re.search(r"(http://\S+/) .* (ws://\S+/v1)", said)
-        assert found, said
-        yield Example(found[1], found[2])
 
 
 @asynccontextmanager
@@ -88,6 +44,19 @@ async def fits(page: Page, *, width: int, dark: bool) -> None:
 
 def text(selector: str) -> str:
     return f"document.querySelector({selector!r}).textContent"
+
+
+def test_a_taken_port_is_said_in_a_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = str(other.getsockname()[1])
+        for ports in (("--port", "0", "--page-port", taken), ("--port", taken, "--page-port", "0")):
+            done = subprocess.run(
+                [sys.executable, "-m", "examples.digits", *ports],
+                cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS,
+            )  # fmt: skip
+            assert (done.returncode, done.stdout) == (1, "")
+            assert done.stderr.endswith("; --port 0 --page-port 0 take free ports\n")
+            assert done.stderr.count("\n") == 1
 
 
 # -- digits ---------------------------------------------------------------------------------------
