@@ -31,6 +31,7 @@ export class OmenError extends Error {
 const fail = (code, message, details) => {
   throw new OmenError(code, message, details);
 };
+const lost = (message) => new OmenError("connection_lost", message, { retry: true });
 const fromWire = ({ code, message, ...details }) => new OmenError(code, message, details);
 
 // -- frames: PROTOCOL section 7 ---------------------------------------------------------------
@@ -93,7 +94,7 @@ function readHits(frame, count, { scored }) {
   return { ids, seqs, scores, vectors, metadata: frame.json.metadata ?? null, dim: frame.dim };
 }
 
-/** A received frame, read. `type` is "added", "results", "live", "feed" or "match". */
+/** A received frame, read. `type` is "added", "results", "live", "feed", "match" or "unknown". */
 export function decodeFrame(buffer) {
   const frame = openFrame(buffer);
   const { kind, id, n, k } = frame;
@@ -130,7 +131,8 @@ export function decodeFrame(buffer) {
     const rows = new Answer(readHits(frame, n, { scored: isMatch }), version);
     return { type: isMatch ? "match" : "feed", sub: id, version, toSeq, rows };
   }
-  return fail("bad_frame", `the server sent a frame of kind ${kind}`);
+  // A kind that is not known is passed over, as events are.
+  return { type: "unknown", id };
 }
 
 /** JSON text; BigInts as the decimal strings that the protocol takes for large ids. */
@@ -285,6 +287,7 @@ function fields(options) {
 class Link {
   constructor(socket) {
     this.socket = socket;
+    this.limits = {};
     this.calls = new Map();
     this.subs = new Map();
     this.opened = new Map();
@@ -294,7 +297,7 @@ class Link {
     socket.binaryType = "arraybuffer";
     this.hello = new Promise((resolve, reject) => (this.greeted = { resolve, reject }));
     this.ended = new Promise((resolve) => (this.end = resolve));
-    socket.onmessage = (event) => this.receive(event.data);
+    socket.onmessage = (event) => this.hear(event.data);
     // A close follows by the standard, but not in Node 20 where a connection could not be made.
     socket.onerror = () => this.lose(1006);
     socket.onclose = (event) => this.lose(event.code);
@@ -304,30 +307,45 @@ class Link {
     return this.socket.readyState === 1;
   }
 
-  lose(code) {
-    const error = this.refusal ?? new OmenError("connection_lost", `the connection closed (${code})`, { retry: true });
-    this.socket.onmessage = this.socket.onclose = this.socket.onerror = null;
+  lose(why) {
+    const error = lost(`the connection closed (${why})`);
+    this.socket.onmessage = this.socket.onclose = null;
+    // Packages of WebSockets throw where nobody hears an error.
+    this.socket.onerror = () => {};
     this.greeted.reject(error);
     for (const call of this.calls.values()) call.reject(error);
     this.calls.clear();
     for (const sub of this.subs.values()) sub.lost();
     this.subs.clear();
-    this.end({ code, error });
+    this.end({ error: this.refusal ?? error });
   }
 
-  close(code = 1000) {
+  close(code = 1000, why = code) {
     this.socket.close(code);
     // A peer that is gone answers no close: the link is over now, whatever becomes of the socket.
-    this.lose(code);
+    this.lose(why);
+  }
+
+  hear(data) {
+    this.heardAt = Date.now();
+    try {
+      this.receive(data);
+    } catch (error) {
+      // After what cannot be read nothing on this connection can be trusted; the next one starts anew.
+      this.close(1000, error.message);
+    }
   }
 
   receive(data) {
-    this.heardAt = Date.now();
     if (typeof data !== "string") return this.take(decodeFrame(data));
     const message = JSON.parse(data);
     if (message.id !== undefined) return this.answer(message.id, message);
     if (message.event === "hello") return this.greeted.resolve(message);
-    if (message.event === "error") return void (this.refusal = fromWire(message));
+    if (message.event === "error") {
+      // Only this one says why the connection ends; after others it lives on.
+      if (message.code === "unauthenticated") this.refusal = fromWire(message);
+      return undefined;
+    }
     this.subs.get(message.sub)?.pushed(message);
     if (message.event === "ended") this.subs.delete(message.sub);
     return undefined;
@@ -335,19 +353,17 @@ class Link {
 
   take(frame) {
     if (frame.type === "added" || frame.type === "results") this.answer(frame.id, { ok: frame });
-    else this.subs.get(frame.sub)?.pushed(frame);
+    else if (frame.type !== "unknown") this.subs.get(frame.sub)?.pushed(frame);
   }
 
   answer(id, { ok, error }) {
     const call = this.calls.get(id);
-    this.calls.delete(id);
     if (!call) return;
+    // Pushes come right behind the reply: whoever takes them is told before the next message.
+    if (!error) call.accept?.(ok);
+    this.calls.delete(id);
     if (error) call.reject(fromWire(error));
-    else {
-      // Pushes come right behind the reply: whoever takes them is told before the next message.
-      call.accept?.(ok);
-      call.resolve(ok);
-    }
+    else call.resolve(ok);
   }
 
   /** Send what `encode(id)` makes; its reply. `accept` hears an ok before any later message. */
@@ -357,10 +373,26 @@ class Link {
       const id = this.nextId;
       this.nextId = (id % 0xffffffff) + 1;
       const message = encode(id);
-      if (!this.isOpen) throw new OmenError("connection_lost", "the connection is closed", { retry: true });
+      this.checkSize(message);
+      if (!this.isOpen) {
+        // The server's close is here, the socket's end is not: whoever tries again shall find the next link.
+        this.close();
+        throw lost("the connection is closed");
+      }
       this.calls.set(id, { resolve, reject, accept });
       this.socket.send(message);
     });
+  }
+
+  /** The server reads nothing that is larger, so that there would be no reply, or no connection. */
+  checkSize(message) {
+    const isText = typeof message === "string";
+    const most = isText ? this.limits.max_text_bytes : this.limits.max_message_bytes;
+    // At most 3 bytes a UTF-16 unit: most texts need not be encoded to know.
+    const isLarge = isText
+      ? message.length * 3 > most && utf8.encode(message).length > most
+      : message.byteLength > most;
+    if (isLarge) fail("too_large", `the message is over ${most} bytes`);
   }
 
   op(op, body = {}, accept) {
@@ -399,7 +431,9 @@ export class Client extends EventTarget {
   #ready = null;
   #adders = new Map();
   #attempt = 0;
+  #refusals = 0;
   #wake = () => {};
+  #closing = new AbortController();
   #refresh;
   #check;
 
@@ -410,6 +444,7 @@ export class Client extends EventTarget {
     this.state = "connecting";
     this.limits = null;
     this.error = null;
+    this.subscriptions = new Set();
     this.#await();
     this.#check = setInterval(() => this.#checkQuiet(), CHECK_MS);
     this.#check.unref?.();
@@ -439,12 +474,14 @@ export class Client extends EventTarget {
     if (this.state === "closed") return;
     this.error = reason;
     this.#set("closed");
+    this.#closing.abort(reason);
     clearInterval(this.#check);
     clearTimeout(this.#refresh);
     globalThis.removeEventListener?.("online", this.online);
     this.#ready.reject(reason);
     this.#wake();
     this.#link?.close();
+    for (const subscription of this.subscriptions) subscription.finish(null, reason);
   }
 
   /** Bytes handed to the WebSocket that are not sent yet. */
@@ -505,7 +542,7 @@ export class Client extends EventTarget {
    * The nearest rows to `vector` (Float32Array or numbers): an Answer; to a list of vectors: a list
    * of Answers. Options: `k`, `filter`, `minScore`, `last`, `include`; or `like`, a row's id.
    */
-  search(collection, vector, { k = 10, like, ...options } = {}) {
+  async search(collection, vector, { k = 10, like, ...options } = {}) {
     if (like !== undefined) return this.#searchLike(collection, { k, like, ...options }, options);
     const isMany = Array.isArray(vector) && typeof vector[0] === "object";
     const vectors = (isMany ? vector : [vector]).map(toVector);
@@ -564,7 +601,7 @@ export class Client extends EventTarget {
 
   // -- inside ---------------------------------------------------------------------------------
 
-  /** Do `work(link)`; again after a reconnect unless `repeat` is false. Used by subscriptions. */
+  /** Do `work(link, limit)`; again after a reconnect unless `repeat` is false. Used by subscriptions. */
   async call(work, { repeat = true, collection, signal, timeoutMs = this.options.timeoutMs } = {}) {
     const limit = limits(signal, timeoutMs);
     try {
@@ -572,7 +609,7 @@ export class Client extends EventTarget {
         if (this.state === "closed") throw this.error;
         const link = await limit.race(this.#ready.promise);
         try {
-          return await limit.race(work(link));
+          return await limit.race(work(link, limit));
         } catch (error) {
           if (!this.#mayRepeat(error, link, collection, attempt, repeat)) throw error;
         }
@@ -583,9 +620,9 @@ export class Client extends EventTarget {
   }
 
   #mayRepeat(error, link, collection, attempt, repeat) {
-    if (error.code === "connection_lost") return repeat;
+    if (error?.code === "connection_lost") return repeat;
     // A handle dies with its collection; there may be a new one of that name.
-    if (error.code === "not_found" && collection && link.opened.delete(collection)) return attempt === 0;
+    if (error?.code === "not_found" && collection && link.opened.delete(collection)) return attempt === 0;
     return false;
   }
 
@@ -621,8 +658,8 @@ export class Client extends EventTarget {
       this.#link = null;
       if (this.state === "closed") return;
       // With `getToken` a refused token is replaced; a fixed one stays refused.
-      const isRefused = end.error.code === "unauthenticated";
-      if (isRefused && !(this.options.getToken && this.#attempt < 3)) return this.close(end.error);
+      const isRefused = end.error?.code === "unauthenticated";
+      if (isRefused && !(this.options.getToken && this.#refusals++ < 3)) return this.close(end.error);
       await this.#pause();
     }
   }
@@ -640,25 +677,28 @@ export class Client extends EventTarget {
 
   async #connect() {
     this.#set("connecting");
-    const { WebSocket, timeoutMs } = this.options;
-    const token = await this.#token();
-    const link = (this.#link = new Link(new WebSocket(this.url, "omendb.v1")));
+    const { WebSocket } = this.options;
     // One attempt always has a limit, also where calls and the wait for the first connection have none.
-    const timer = setTimeout(() => link.close(), timeoutMs || DEFAULTS.timeoutMs);
+    const limitMs = this.options.timeoutMs || DEFAULTS.timeoutMs;
+    const limit = limits(this.#closing.signal, limitMs);
+    const token = await limit.race(this.#token()).finally(limit.clear);
+    if (this.state === "closed") throw this.error;
+    const link = (this.#link = new Link(new WebSocket(this.url, "omendb.v1")));
+    const timer = setTimeout(() => link.close(), limitMs);
     try {
       const hello = await link.hello;
-      this.limits = hello.limits;
+      this.limits = link.limits = hello.limits;
       if (hello.auth === "required") {
         if (token == null) throw new OmenError("unauthenticated", "the server asks for a token");
         await this.#authenticate(link, token);
       }
     } catch (error) {
       link.close();
-      throw error;
+      throw link.refusal ?? error;
     } finally {
       clearTimeout(timer);
     }
-    this.#attempt = 0;
+    this.#attempt = this.#refusals = 0;
     this.#set("open");
     this.#ready.resolve(link);
     return link;
@@ -690,7 +730,7 @@ export class Client extends EventTarget {
     if (this.state !== "open" || !link || Date.now() - link.heardAt < QUIET_MS) return;
     const asked = Date.now();
     link.op("ping").catch(() => {});
-    await new Promise((resolve) => setTimeout(resolve, CHECK_MS - 100));
+    await new Promise((resolve) => setTimeout(resolve, CHECK_MS - 100).unref?.());
     if (link.isOpen && link.heardAt < asked) link.close();
   }
 }
@@ -706,18 +746,24 @@ const readId = (id, kind) => (kind !== "str" && typeof id === "string" ? BigInt(
 /** Races promises against an AbortSignal and a time-out (0 or null: none). */
 function limits(signal, timeoutMs) {
   let stop;
-  const stopped = new Promise((_, reject) => (stop = reject));
+  const limit = { isOver: false };
+  const stopped = new Promise((_, reject) => {
+    stop = (reason) => ((limit.isOver = true), reject(reason));
+  });
   stopped.catch(() => {});
   const abort = () => stop(signal.reason);
   if (signal?.aborted) abort();
   signal?.addEventListener("abort", abort);
   const late = () => stop(new OmenError("timeout", `no answer within ${timeoutMs} ms`, { retry: true }));
   const timer = timeoutMs ? setTimeout(late, timeoutMs) : null;
-  return {
+  return Object.assign(limit, {
     race: (promise) => Promise.race([stopped, promise]),
     clear: () => (clearTimeout(timer), signal?.removeEventListener("abort", abort)),
-  };
+  });
 }
+
+/** Errors after which a change may have been made, or not: PROTOCOL section 2. */
+const UNKNOWN_OUTCOME = new Set(["connection_lost", "storage_failed", "internal"]);
 
 /** Adds of one collection: frames one after the other, each under a batch number of its own. */
 class Adder {
@@ -747,18 +793,24 @@ class Adder {
     const ids = options.ids == null ? null : toIds(options.ids, count);
     const rows = { ...options, vectors: matrix, dim, ids };
     const most = Math.min(this.client.limits.max_rows, capacity);
-    const step = Math.max(1, Math.min(most, Math.floor(FRAME_BYTES / (4 * dim + 8))));
+    let step = Math.max(1, Math.min(most, Math.floor(FRAME_BYTES / (4 * dim + 8))));
     const added = { version: 0, firstSeq: null, lastSeq: null };
-    for (let start = 0; start < count; start += step) {
-      const stop = Math.min(count, start + step);
+    for (let start = 0, stop; start < count; start = stop) {
+      stop = Math.min(count, start + step);
       try {
         const frame = await this.addFrame(rows, start, stop, options);
         added.version = frame.version;
         added.firstSeq ??= frame.firstSeq;
         added.lastSeq = frame.lastSeq;
       } catch (error) {
-        if (error.row !== undefined) error.row += start;
-        if (error.details) error.details.rows_added = start;
+        if (error?.code === "too_large" && error.row === undefined && stop - start > 1) {
+          // Metadata can outgrow a message: fewer rows, from the same one on.
+          step = Math.ceil((stop - start) / 2);
+          stop = start;
+          continue;
+        }
+        if (error?.row !== undefined) error.row += start;
+        if (error?.details) error.details.rows_added = start;
         throw error;
       }
     }
@@ -768,16 +820,18 @@ class Adder {
   async addFrame(rows, start, stop, options) {
     const batch = this.batch + 1;
     let isOut = false;
-    const work = async (link) => {
+    const work = async (link, limit) => {
       const { handle, columns } = await link.open(this.collection);
       await this.client.drained();
+      // Given up meanwhile: the next add has this batch number, and would pass for a repetition.
+      if (limit.isOver) return undefined;
       const encode = (id) => encodeAdd(id, handle, rows, start, stop, columns, this.producer, batch);
       const reply = link.ask(encode);
       const wasOut = isOut;
       isOut = true;
       return reply.catch((error) => {
         // A refusal is an answer; but what an earlier connection took with it stays unknown.
-        isOut = wasOut || error.code === "connection_lost";
+        isOut = wasOut || UNKNOWN_OUTCOME.has(error.code);
         throw error;
       });
     };
@@ -786,7 +840,7 @@ class Adder {
       this.batch = batch;
       return added;
     } catch (error) {
-      const isForgotten = error.code === "out_of_order";
+      const isForgotten = error?.code === "out_of_order";
       if (isOut || isForgotten) this.rename();
       if (isForgotten && !isOut) return this.addFrame(rows, start, stop, options);
       if (isForgotten) fail("connection_lost", "the server forgot this producer: the rows may be in");
@@ -813,8 +867,12 @@ export class Subscription extends EventTarget {
     this.sub = 0;
     this.queue = [];
     this.readers = 0;
-    this.wake = () => {};
+    this.waking = [];
     this.attempt = 0;
+    /** The attempt to subscribe that is under way; a reply to an earlier one is too late. */
+    this.attaching = null;
+    this.timer = null;
+    client.subscriptions.add(this);
     queueMicrotask(() => this.attach());
   }
 
@@ -835,12 +893,19 @@ export class Subscription extends EventTarget {
           return;
         }
         this.drainedQueue();
-        await new Promise((resolve) => (this.wake = resolve));
+        await new Promise((resolve) => this.waking.push(resolve));
       }
     } finally {
       this.readers -= 1;
-      if (!this.readers) this.queue.length = 0;
+      if (!this.readers) {
+        this.queue.length = 0;
+        this.drainedQueue();
+      }
     }
+  }
+
+  wake() {
+    this.waking.splice(0).forEach((resolve) => resolve());
   }
 
   // What kinds do differently.
@@ -857,20 +922,23 @@ export class Subscription extends EventTarget {
   }
 
   async attach() {
-    if (this.state === "ended" || this.link) return;
+    if (this.state === "ended" || this.link || this.attaching) return;
+    const attempt = (this.attaching = {});
     try {
       const ask = this.request();
       const { collection } = this;
-      await this.client.call((link) => ask(link, (ok) => this.accept(link, ok)), { collection });
+      await this.client.call((link) => ask(link, (ok) => this.accept(link, ok, attempt)), { collection });
       this.attempt = 0;
     } catch (error) {
+      this.attaching = null;
       this.refused(error);
     }
   }
 
-  accept(link, ok) {
+  accept(link, ok, attempt) {
     const sub = ok.sub ?? ok.subs[0];
-    if (this.state === "ended") return void link.op("unsubscribe", { sub }).catch(() => {});
+    if (this.attaching !== attempt) return void link.op("unsubscribe", { sub }).catch(() => {});
+    this.attaching = null;
     this.link = link;
     this.sub = sub;
     link.subs.set(sub, this);
@@ -880,9 +948,9 @@ export class Subscription extends EventTarget {
 
   refused(error) {
     if (this.state === "ended") return;
-    if (!error.retry || this.client.state === "closed") return void this.finish(null, error);
+    if (!error?.retry || this.client.state === "closed") return void this.finish(null, error);
     const bound = Math.min(10_000, 250 * 2 ** Math.min(this.attempt++, 20));
-    setTimeout(() => this.attach(), error.details?.retry_after_ms ?? Math.random() * bound);
+    this.timer = setTimeout(() => this.attach(), error.details?.retry_after_ms ?? Math.random() * bound);
   }
 
   lost() {
@@ -900,7 +968,7 @@ export class Subscription extends EventTarget {
       this.finish(message.reason, message.reason === "forbidden" ? refusal : null);
     } else if (message.event === "gap") {
       this.skipped({ fromSeq: message.from_seq, toSeq: message.to_seq, reason: message.reason });
-    } else {
+    } else if ((message.event ?? message.type) === this.kind) {
       this.take(message);
     }
   }
@@ -918,7 +986,9 @@ export class Subscription extends EventTarget {
   }
 
   finish(reason, error = null) {
-    Object.assign(this, { reason, error });
+    clearTimeout(this.timer);
+    this.client.subscriptions.delete(this);
+    Object.assign(this, { reason, error, attaching: null });
     this.set("ended");
     this.wake();
   }
@@ -959,7 +1029,7 @@ class Newest extends Subscription {
 class Live extends Newest {
   constructor(client, collection, vector, options = {}) {
     super(client, "live", collection, options);
-    this.vector = vector;
+    this.vector = vector.slice();
     this.answer = null;
     this.rows = new Map();
     this.isMoving = false;
@@ -971,17 +1041,20 @@ class Live extends Newest {
    * last vector always gets its turn; resolves with the answer of this vector or of a later one.
    */
   move(vector) {
-    this.vector = toVector(vector);
-    return new Promise((resolve, reject) => {
+    const call = {};
+    call.promise = new Promise((resolve, reject) => {
       if (this.state === "ended") throw this.error ?? new OmenError("closed", "the subscription has ended");
-      this.waiting.push({ vector: this.vector, resolve, reject });
+      // A copy: the caller may fill the same array anew for the next move.
+      this.vector = toVector(vector).slice();
+      this.waiting.push(Object.assign(call, { vector: this.vector, resolve, reject }));
       this.pump();
     });
+    return call.promise;
   }
 
   request() {
-    const { vector } = this;
-    this.asked = vector;
+    // After a reconnect the vector that was accepted last; a move goes on from there.
+    const vector = (this.asked = this.answer ? this.asked : this.vector);
     const { k = 10, every, ...options } = this.options;
     const json = { kind: "live", encoding: "binary", ...fields(options), ...(every && { every }) };
     return async (link, accept) => {
@@ -1004,6 +1077,7 @@ class Live extends Newest {
     const frame = { kind: KINDS.MOVE, handle: sub, n: 1, dim: vector.length, sections: [vector] };
     try {
       await link.ask((id) => encodeFrame({ ...frame, id }), ({ answers }) => {
+        if (this.link !== link || this.sub !== sub) return;
         this.asked = vector;
         this.shown(answers[0], vector);
       });
@@ -1033,10 +1107,10 @@ class Live extends Newest {
   }
 
   take({ version, enter, leaveSeqs, reasons }) {
-    const leave = Array.from(leaveSeqs, (seq, place) => {
-      const { id } = this.rows.get(seq);
-      this.rows.delete(seq);
-      return { id, seq, reason: reasons[place] };
+    const leave = [];
+    leaveSeqs.forEach((seq, place) => {
+      const row = this.rows.get(seq);
+      if (this.rows.delete(seq)) leave.push({ id: row.id, seq, reason: reasons[place] });
     });
     for (const row of enter) this.rows.set(row.seq, row);
     const rows = [...this.rows.values()].sort((a, b) => b.score - a.score || b.seq - a.seq);
@@ -1051,7 +1125,11 @@ class Live extends Newest {
 
   finish(reason, error) {
     const why = error ?? new OmenError("closed", `the subscription ended: ${reason}`);
-    this.waiting.splice(0).forEach((call) => call.reject(why));
+    for (const call of this.waiting.splice(0)) {
+      // At pointer speed nobody awaits each move; an end is no reason for "unhandled rejection".
+      call.promise.catch(() => {});
+      call.reject(why);
+    }
     super.finish(reason, error);
   }
 }
@@ -1071,10 +1149,10 @@ class Feed extends Subscription {
   request() {
     const { kind, collection, epoch } = this;
     const { vector, ...options } = this.options;
-    const fromSeq = epoch === null || this.toSeq === null ? undefined : this.toSeq + 1;
+    const fromSeq = this.toSeq === null ? undefined : this.toSeq + 1;
     const body = { kind, collection, encoding: "binary", ...fields({ ...options, epoch: null, fromSeq: null }) };
     if (vector) body.vector = Array.from(vector);
-    if (fromSeq !== undefined) Object.assign(body, { from_seq: fromSeq, epoch });
+    if (fromSeq !== undefined) Object.assign(body, { from_seq: fromSeq, epoch: epoch ?? undefined });
     return (link, accept) => link.op("subscribe", body, accept);
   }
 
