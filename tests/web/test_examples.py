@@ -10,7 +10,9 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import omendb_ws
 from tests.project.pages import ROOT
@@ -68,23 +70,30 @@ def digits() -> Iterator[Example]:
         yield example
 
 
-async def draw(page: Page, digit: int) -> None:
-    """Draw a sample with the mouse, in the middle of the paper and smaller than it."""
+async def on_paper(page: Page, digit: int) -> list[list[tuple[float, float]]]:
+    """The strokes of a sample, in the middle of the paper and smaller than it; in CSS pixels."""
     strokes = await page.run(f"return (await import('/samples.js')).samples[{digit}]")
     box = await page.run(
         "const { left, top, width } = document.querySelector('#paper').getBoundingClientRect();"
         "return { left, top, width }"
     )
+    left, top, width = (box[name] for name in ("left", "top", "width"))
+    return [
+        [(left + width * (0.2 + 0.6 * x), top + width * (0.2 + 0.6 * y)) for x, y in stroke]
+        for stroke in strokes
+    ]
 
-    async def mouse(kind: str, point: list[float]) -> None:
-        x, y = (box[side] + box["width"] * (0.2 + 0.6 * at) for side, at in
-                zip(("left", "top"), point, strict=True))  # fmt: skip
+
+async def draw(page: Page, digit: int) -> None:
+    """Draw a sample with the mouse."""
+
+    async def mouse(kind: str, point: tuple[float, float]) -> None:
         await page.call(
-            "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1,
-            buttons=0 if kind == "mouseReleased" else 1,
+            "Input.dispatchMouseEvent", type=kind, x=point[0], y=point[1], button="left",
+            clickCount=1, buttons=0 if kind == "mouseReleased" else 1,
         )  # fmt: skip
 
-    for stroke in strokes:
+    for stroke in await on_paper(page, digit):
         await mouse("mousePressed", stroke[0])
         for point in stroke[1:]:
             await mouse("mouseMoved", point)
@@ -100,6 +109,21 @@ async def test_the_digit_that_is_drawn_wins(chromium: Chromium, digits: Example)
             await page.until(f"{text('#winner b')} === '{digit}'")
             await page.until("document.querySelectorAll('#neighbours li').length === 16")
             assert await page.run(f"return {text('#said')}") == f"It is a {digit}"
+
+
+async def test_a_finger_draws_and_scrolls_nothing(chromium: Chromium, digits: Example) -> None:
+    async with tab(chromium, digits) as page:
+        await page.look(width=390, height=844, dark=False, phone=True)
+        await page.call("Emulation.setTouchEmulationEnabled", enabled=True)
+        for stroke in await on_paper(page, 0):
+            for at, (x, y) in enumerate(stroke):
+                kind = "touchMove" if at else "touchStart"
+                await page.call(
+                    "Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y}]
+                )
+            await page.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        await page.until(f"{text('#winner b')} === '0'")
+        assert await page.run("return scrollY") == 0
 
 
 async def test_its_figures_move(chromium: Chromium, digits: Example) -> None:
@@ -142,9 +166,16 @@ def store() -> Iterator[Example]:
         yield example
 
 
+@pytest.fixture
+def fresh_store() -> Iterator[Example]:
+    """One in which nobody has clicked yet."""
+    with running("examples.recommendations") as example:
+        yield example
+
+
 NAMES = "[...document.querySelectorAll('#cards li')].map((card) => card.dataset.name)"
 SECTIONS = "[...document.querySelectorAll('#cards li')].map((card) => card.dataset.section)"
-OTHERS = "document.querySelector('#others ul').textContent"
+OTHER_NAMES = "[...document.querySelectorAll('#others button')].map((one) => one.textContent)"
 FULL = "document.querySelectorAll('#cards li').length === 12"
 
 
@@ -158,6 +189,12 @@ async def click(page: Page, name: str | None = None) -> str:
     return clicked
 
 
+async def nearest(db: omendb_ws.Client, vector: NDArray[np.float32]) -> list[str]:
+    """Names of what one card was clicked for and the 12 next to it."""
+    rows = await db.search("apps", vector, k=13, include=["metadata"])
+    return [row.metadata["name"] for row in rows if row.metadata]
+
+
 async def test_recommendations_follow_a_click_and_what_comes_in(
     chromium: Chromium, store: Example
 ) -> None:
@@ -167,9 +204,12 @@ async def test_recommendations_follow_a_click_and_what_comes_in(
         await page.until(f"{text('#trail ol')} === {json.dumps(clicked)}")
         await page.until(f"!{NAMES}.includes({json.dumps(clicked)})")
         await page.until(f"{text('#why')} === 'Because you looked at {clicked}.'")
-        # An item that is as near as can be comes in: nobody asks, and it is the first.
         (row,) = await db.search("clicks", [1.0] * 384, k=1, include=["vector"])
         assert row.vector is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):  # items come in between the two questions
+            while await nearest(db, row.vector) != [clicked, *await page.run(f"return {NAMES}")]:
+                pass
+        # An item that is as near as can be comes in: nobody asks, and it is the first.
         fresh = {"name": "just-released", "section": "games", "about": "New.", "release": 1}
         await db.add("apps", [row.vector], ids=[1_000_000], metadata=[fresh])
         await page.until(f"{NAMES}[0] === 'just-released'")
@@ -191,18 +231,26 @@ async def test_only_chosen_sections_are_recommended(chromium: Chromium, store: E
         )
 
 
-async def test_what_one_window_clicks_the_others_see(chromium: Chromium, store: Example) -> None:
-    async with tab(chromium, store) as one:
+async def test_what_one_window_clicks_the_others_see(
+    chromium: Chromium, fresh_store: Example
+) -> None:
+    async with tab(chromium, fresh_store) as one:
         await one.until(FULL)  # in front: what is hidden draws nothing
-        async with tab(chromium, store) as other:
+        async with tab(chromium, fresh_store) as other:
             clicked = await click(one)
-            await other.until(f"{OTHERS}.includes({json.dumps(clicked)})")
-            assert not await one.run(f"return {OTHERS}.includes({json.dumps(clicked)})")
+            await other.until(f"{OTHER_NAMES}.includes({json.dumps(clicked)})")
+            await other.until(FULL)
+            names = await other.run(f"return {NAMES}")
+            answered = await click(other, next(name for name in names if name != clicked))
+            # Clicks come in order: had its own been told to the first, it would be there by now.
+            await one.until(f"{OTHER_NAMES}.includes({json.dumps(answered)})")
+            assert clicked not in await one.run(f"return {OTHER_NAMES}")
         # Who comes later still sees the last minute; and can look at the same.
-        async with tab(chromium, store) as late:
-            await late.until(f"{OTHERS}.includes({json.dumps(clicked)})")
+        async with tab(chromium, fresh_store) as late:
+            await late.until(f"{OTHER_NAMES}[0] === {json.dumps(answered)}")
+            assert clicked in await late.run(f"return {OTHER_NAMES}")
             await late.run("document.querySelector('#others button').click()")
-            await late.until(f"{text('#trail ol')} === {json.dumps(clicked)}")
+            await late.until(f"{text('#trail ol')} === {json.dumps(answered)}")
 
 
 async def test_the_service_recommends_in_asyncio(chromium: Chromium, store: Example) -> None:
