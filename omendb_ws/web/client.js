@@ -237,17 +237,19 @@ function toIds(ids, count) {
 
 /** The section of one column, and what belongs into `dictionaries` for it. */
 const COLUMN_WRITERS = {
-  f64: (values) => [Float64Array.from(values, (value) => value ?? NaN)],
-  i64: (values, name) => [BigInt64Array.from(values, (value, row) => BigInt(value ?? missing(name, row)))],
-  bool: (values, name) => [Uint8Array.from(values, (value, row) => Number(value ?? missing(name, row)))],
-  str: (values) => {
+  f64: (values, wrong) => [Float64Array.from(values, (value, row) =>
+    value == null ? NaN : typeof value === "number" ? value : wrong(row))],
+  i64: (values, wrong) => [BigInt64Array.from(values, (value, row) =>
+    typeof value === "bigint" || Number.isSafeInteger(value) ? BigInt(value) : wrong(row))],
+  bool: (values, wrong) => [Uint8Array.from(values, (value, row) =>
+    typeof value === "boolean" || value === 0 || value === 1 ? Number(value) : wrong(row))],
+  str: (values, wrong) => {
     const codes = new Map();
     const code = (value) => codes.get(value) ?? (codes.set(value, codes.size), codes.size - 1);
-    return [Uint32Array.from(values, (value) => (value == null ? NULL_CODE : code(value))), codes];
+    return [Uint32Array.from(values, (value, row) =>
+      value == null ? NULL_CODE : typeof value === "string" ? code(value) : wrong(row)), codes];
   },
 };
-const missing = (name, row) =>
-  fail("bad_metadata", `${name}: a column of its type holds no null; leave the key out of metadata`, { row });
 
 /** One ADD frame of rows `start … stop - 1`. */
 function encodeAdd(id, handle, rows, start, stop, types, producer, batch) {
@@ -263,7 +265,9 @@ function encodeAdd(id, handle, rows, start, stop, types, producer, batch) {
   for (const [name, values] of Object.entries(rows.columns ?? {})) {
     const writer = COLUMN_WRITERS[types[name]];
     if (!writer) fail("bad_metadata", `${name}: the collection has no such column`);
-    const [section, codes] = writer(values.slice(start, stop), name);
+    const hint = "is not of the column's type (i64 and bool hold no null: leave the key out of metadata)";
+    const wrong = (row) => fail("bad_metadata", `${name}: ${hint}`, { row });
+    const [section, codes] = writer(values.slice(start, stop), wrong);
     flags |= 2;
     sections.push(section);
     (json.columns ??= []).push(name);
@@ -781,8 +785,11 @@ class Adder {
   }
 
   add(vectors, options) {
-    const added = this.last.then(() => this.addAll(vectors, options));
-    this.last = added.catch(() => {});
+    const before = this.last;
+    const limit = limits(options.signal);
+    const added = limit.race(before).finally(limit.clear).then(() => this.addAll(vectors, options));
+    // One that is given up in the queue lets nobody pass those before it.
+    this.last = Promise.allSettled([before, added]).then(() => {});
     return added;
   }
 
@@ -791,6 +798,10 @@ class Adder {
     const matrix = toMatrix(vectors, dim);
     const count = matrix.length / dim;
     const ids = options.ids == null ? null : toIds(options.ids, count);
+    const { columns = {}, metadata } = options;
+    for (const [name, { length }] of Object.entries(metadata ? { ...columns, metadata } : (columns ?? {}))) {
+      if (length !== count) fail("bad_metadata", `${name}: ${length} of them for ${count} rows`);
+    }
     const rows = { ...options, vectors: matrix, dim, ids };
     const most = Math.min(this.client.limits.max_rows, capacity);
     let step = Math.max(1, Math.min(most, Math.floor(FRAME_BYTES / (4 * dim + 8))));

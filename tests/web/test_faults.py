@@ -282,6 +282,55 @@ async def test_a_number_whose_fate_is_unknown_is_not_used_for_other_rows(
     assert told == {"codes": [failure, None], "same": same}
 
 
+async def test_an_add_that_waits_for_its_turn_can_be_given_up_at_once(node: Node) -> None:
+    told = await node.run("""
+      let reply;
+      Scripted.answer = ({ op, id }) => op === 1 && !reply ? ((reply = id), "nothing") : undefined;
+      const db = await open();
+      const first = code(db.add("items", [[1, 2]]));
+      await when(() => reply);
+      const aborter = new AbortController();
+      const second = code(db.add("items", [[3, 4]], { signal: aborter.signal }));
+      const third = code(db.add("items", [[5, 6]]));
+      aborter.abort(new OmenError("mine", ""));
+      const told = [await second, sockets[0].asked.filter(({ op }) => op === 1).length];
+      sockets[0].say({ id: reply, error: { code: "quota", message: "" } });
+      told.push(await first, await third, sockets[0].asked.filter(({ op }) => op === 1).length);
+      db.close();
+      return told;
+    """)
+    assert told == ["mine", 1, "quota", None, 2]
+
+
+COLUMNS = [
+    *('{ f: ["x"] }', '{ f: ["1"] }', "{ i: [1.5] }", '{ i: ["x"] }', '{ b: ["yes"] }'),
+    *("{ s: [5] }", "{ f: [1, 2] }", "{ f: [] }"),
+]
+
+
+async def test_values_of_another_type_are_refused_and_not_changed(
+    node: Node, server: Server
+) -> None:
+    async with client(server) as raw:
+        columns = {"f": "f64", "i": "i64", "b": "bool", "s": "str"}
+        await raw.create(capacity=10, columns=columns)
+        told = await node.run(f"""
+          const db = await connect({server.url!r});
+          const codes = [];
+          for (const columns of [{", ".join(COLUMNS)}]) {{
+            codes.push(await code(db.add("items", [[1, 2]], {{ ids: [1], columns }})));
+          }}
+          codes.push(await code(db.add("items", [[1, 2]], {{ ids: [1], metadata: [{{}}, {{}}] }})));
+          const columns = {{ f: [1.5], i: [2n], b: [true], s: ["x"] }};
+          await db.add("items", [[1, 2]], {{ ids: [1], columns }});
+          const [row] = await db.get("items", [1], {{ include: ["metadata"] }});
+          db.close();
+          return {{ codes, metadata: row.metadata }};
+        """)
+    assert told["codes"] == ["bad_metadata"] * (len(COLUMNS) + 1)
+    assert told["metadata"] == {"f": 1.5, "i": 2, "b": True, "s": "x"}
+
+
 # -- subscriptions ------------------------------------------------------------------------------
 
 
