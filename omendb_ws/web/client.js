@@ -896,6 +896,7 @@ export class Subscription extends EventTarget {
 
   async *[Symbol.asyncIterator]() {
     this.readers += 1;
+    this.begun();
     try {
       for (;;) {
         while (this.queue.length) yield this.queue.shift();
@@ -926,6 +927,7 @@ export class Subscription extends EventTarget {
     return (link, accept) => link.op("subscribe", body, accept);
   }
   begin() {}
+  begun() {}
   drainedQueue() {}
   /** Queue an item for iterations. */
   keep(item) {
@@ -1079,6 +1081,11 @@ class Live extends Newest {
   begin({ answers }) {
     this.shown(answers[0], this.asked);
     queueMicrotask(() => this.pump());
+  }
+
+  /** An iteration that starts later starts with the answer that stands. */
+  begun() {
+    if (this.answer && this.state !== "ended") this.queue[0] = this.answer;
   }
 
   async pump() {

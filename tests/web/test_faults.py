@@ -467,3 +467,18 @@ async def test_a_closed_client_ends_what_waits_to_subscribe_again(node: Node) ->
       return { state: feed.state, timers };
     """)
     assert told == {"state": "ended", "timers": 0}
+
+
+async def test_an_iteration_begun_later_starts_with_the_answer_that_stands(node: Node) -> None:
+    told = await node.run("""
+      const db = await open();
+      const live = db.live("items", [1, 0]);
+      await when(() => live.answer);
+      const versions = [];
+      for (let turn = 0; turn < 2; turn++) {
+        for await (const { version } of live) { versions.push(version); break; }
+      }
+      db.close();
+      return versions;
+    """)
+    assert told == [1, 1]
