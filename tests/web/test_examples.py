@@ -213,6 +213,7 @@ async def test_recommendations_follow_a_click_and_what_comes_in(
         fresh = {"name": "just-released", "section": "games", "about": "New.", "release": 1}
         await db.add("apps", [row.vector], ids=[1_000_000], metadata=[fresh])
         await page.until(f"{NAMES}[0] === 'just-released'")
+        await page.until("!document.querySelector('#cards button').classList.contains('new')")
         await db.delete("apps", [1_000_000])
         await page.until(f"!{NAMES}.includes('just-released')")
 

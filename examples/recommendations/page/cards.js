@@ -1,6 +1,6 @@
 /** The recommended items. A card stays the same element while its row is the same. */
 
-import { element } from "./elements.js";
+import { arrange, element, lightUp } from "./elements.js";
 
 export class Cards {
   /** `picked(row)` is called with the row of a card that is clicked. */
@@ -26,23 +26,23 @@ export class Cards {
       this.cards.get(seq).querySelector("i").textContent = `${Math.round(100 * score)} % match`;
     }
     const lines = [...this.cards.values()];
-    if (lines.length === list.children.length && lines.every((line, at) => line === list.children[at])) return;
-    list.replaceChildren(...lines);
-    // Who goes by keyboard stays at the same place, whatever stands there now.
-    if (focused >= 0) list.children[Math.min(focused, lines.length - 1)]?.firstChild.focus();
+    arrange(list, lines);
+    // Who goes by keyboard stays with a card, and where that has left at its place.
+    if (focused >= 0 && !list.contains(document.activeElement)) {
+      list.children[Math.min(focused, lines.length - 1)]?.firstChild.focus();
+    }
   }
 
   card(row) {
     const { name, section, about, release } = row.metadata;
     const from = release > 1 ? `${section} · release ${release}` : section;
     const button = element(
-      "button", { className: this.pushed.has(row.seq) ? "new" : "" },
+      "button", {},
       element("b", {}, name), element("span", {}, about),
       element("small", {}, element("span", {}, from), element("i")),
     );
     button.addEventListener("click", () => this.picked(row));
-    // Else it would light up again wherever it is moved to.
-    button.addEventListener("animationend", () => button.classList.remove("new"));
+    if (this.pushed.has(row.seq)) lightUp(button);
     return element("li", { dataset: { name, section } }, button);
   }
 }

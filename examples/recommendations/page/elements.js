@@ -5,3 +5,18 @@ export function element(name, { dataset = {}, ...properties } = {}, ...children)
   made.append(...children);
   return made;
 }
+
+/** Make `list` hold these children in this order; what stays where it is keeps focus and animation. */
+export function arrange(list, children) {
+  const kept = new Set(children);
+  for (const child of [...list.children]) if (!kept.has(child)) child.remove();
+  children.forEach((child, at) => {
+    if (list.children[at] !== child) list.insertBefore(child, list.children[at] ?? null);
+  });
+}
+
+/** Light an element up, once: without this again wherever it is moved to. */
+export function lightUp(element) {
+  element.classList.add("new");
+  element.addEventListener("animationend", () => element.classList.remove("new"), { once: true });
+}

@@ -3,7 +3,7 @@
  * themselves. A window knows its own by the session, a column, and is not told of them.
  */
 
-import { element } from "./elements.js";
+import { arrange, element, lightUp } from "./elements.js";
 
 const SHOWN = 8;
 const REFRESH_MS = 1000;
@@ -42,16 +42,15 @@ export class Others {
       line.querySelector("small").textContent = seconds < 2 ? "now" : `${seconds} s ago`;
       return line;
     });
-    // Unchanged lines stay where they are, so that a focused one stays so.
-    if (lines.length !== list.children.length || lines.some((line, at) => line !== list.children[at])) {
-      list.replaceChildren(...lines);
-    }
+    arrange(list, lines);
     this.section.querySelector("p").hidden = lines.length > 0;
   }
 
   line(item, name, at) {
     const button = element("button", {}, name);
     button.addEventListener("click", () => this.picked(item));
-    return element("li", { className: "new", dataset: { click: `${item}-${at}` } }, element("small", { ariaHidden: "true" }), button);
+    const made = element("li", { dataset: { click: `${item}-${at}` } }, element("small", { ariaHidden: "true" }), button);
+    lightUp(made);
+    return made;
   }
 }
