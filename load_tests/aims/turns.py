@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 #: Rounds that are not counted: pages are touched.
 _WARM_UP_ROUNDS = 1
 _LEAST_ROUNDS = 2
-#: Timed calls of a turn, behind one that is not: the others' rows have pushed its own out of the
-#: caches, where a server's searches find them. Measured right behind numpy's 51 MB, one query of
-#: 100,000 x 128 takes 560 us instead of 160.
-_TIMED = 3
+#: Timed calls of a turn, behind some that are not: the others' rows have pushed its own out of the
+#: caches, where a server's searches find them. Behind numpy's 51 MB one query of 100,000 x 128 took
+#: 680, 500, 450, 290, 185, and from then on 170 us.
+_TIMED = 4
+_SETTLING = 6
+_SETTLING_SECONDS = 0.02
 
 
 def medians_us(
@@ -24,7 +26,7 @@ def medians_us(
     """Microseconds of each call, by name: of each run the median.
 
     A run takes about ``seconds``, at least two rounds; in a round each has a turn of a few calls,
-    of which the first is not timed, nor is ``before``, which goes before each call.
+    of which the first ones are not timed, nor is ``before``, which goes before each call.
     """
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(_WARM_UP_ROUNDS):
@@ -43,13 +45,19 @@ def medians_us(
 
 
 def _turn(call: Callable[[], object], before: Callable[[], object]) -> list[float]:
+    settled_at = time.perf_counter() + _SETTLING_SECONDS
+    for _ in range(_SETTLING):
+        before()
+        call()
+        if time.perf_counter() > settled_at:
+            break
     times = []
-    for _ in range(1 + _TIMED):
+    for _ in range(_TIMED):
         before()
         began = time.perf_counter()
         call()
         times.append((time.perf_counter() - began) * 1e6)
-    return times[1:]
+    return times
 
 
 def times_as_fast(found: Mapping[str, list[float]], ours: str) -> dict[str, float]:
