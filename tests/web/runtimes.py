@@ -229,6 +229,6 @@ def _devtools_address(process: subprocess.Popen[bytes], log: Path) -> str:
 
 def missing() -> list[str]:
     """Programs that these tests need and this machine lacks."""
-    found = {"node": shutil.which("node")}
+    found = {name: shutil.which(name) for name in ("node", "npm")}
     found["chromium"] = shutil.which("chromium") or shutil.which("chromium-browser")
     return [name for name, path in found.items() if path is None] if sys.platform != "win32" else []
