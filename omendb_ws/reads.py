@@ -22,6 +22,7 @@ from .changes import refuse_broken
 from .faults import as_error
 from .metrics import Metrics
 from .outbox import binary
+from .split_scan import may_be_split
 from .statistics import collection_stats
 from .wire import searches as wire
 from .wire.messages import Found, Results
@@ -46,8 +47,10 @@ def is_short(works: Sequence[PlainSearch]) -> bool:
     collection = works[0].collection
     if collection.is_dropped or any(work.collection is not collection for work in works):
         return False
-    vectors = sum(work.request.n for work in works)
-    return collection.scan_cost.expected_us(vectors, collection.window.rows) <= MAX_SCAN_US
+    vectors, rows = sum(work.request.n for work in works), collection.window.rows
+    if may_be_split(vectors, rows):
+        return False  # a helper that the system puts aside would hold up the loop
+    return collection.scan_cost.expected_us(vectors, rows) <= MAX_SCAN_US
 
 
 class Reads:
@@ -108,15 +111,15 @@ class Reads:
             refuse_broken(collection)
             window = collection.window
             vectors = vectors_of(asked, window.definition.dim)
-            started_ns = time.thread_time_ns()
+            started_ns = time.perf_counter_ns()
             found = window.search_all(vectors, _each_k(asked))
-            collection.scan_cost.note(
-                len(vectors), window.rows, (time.thread_time_ns() - started_ns) / 1000
-            )
+            if not may_be_split(len(vectors), window.rows):
+                took_us = (time.perf_counter_ns() - started_ns) / 1000
+                collection.scan_cost.note(len(vectors), window.rows, took_us)
             self._metrics.scan_queries.record(len(vectors))
             now_us = self._clock_us()
-            took_us = [min(max(now_us - work.ticket.arrival_us, 0), MAX_U32) for work in works]
-            frames = encode_answers(asked, window.version, found.counts, found.hits, took_us)
+            each_us = [min(max(now_us - work.ticket.arrival_us, 0), MAX_U32) for work in works]
+            frames = encode_answers(asked, window.version, found.counts, found.hits, each_us)
         except Exception:
             return self._searches(collection, [_whole(work) for work in works])
         return [

@@ -1,37 +1,53 @@
-"""How long a scan of a window takes, learned from those that were done.
+"""How long a scan of one window takes, learned from those that were done.
 
-Pure. ``Arrivals`` asks it whether the loop may scan itself.
+Pure. ``Arrivals`` asks it whether the loop may scan itself. Costs are in wall time, as the loop is
+kept for that long, and of scans by one thread. Few vectors cost more each than many (alone one
+waits for memory), so each size of a call, by powers of two, is learned for itself. What is not
+known is bounded by what is: fewer vectors take no longer than more, and n times as many vectors or
+rows at most n times as long.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-#: What a scan costs beside its rows, in rows: 20 µs of calls, where 1,000 rows take 1.2 µs.
-_CALL_ROWS: Final = 16_384
-#: What shares of a difference are believed: of a faster scan much, of a slower one little, because
-#: a machine that does something else besides makes scans slower, and nothing makes them faster.
-_FASTER: Final = 1 / 4
-_SLOWER: Final = 1 / 32
+#: What share of a difference is believed, either way: ten scans make what was learned before
+#: forgotten, whatever it was.
+_BELIEVED: Final = 1 / 4
+#: A scan tells at most this many times what was expected: whatever else the machine does makes
+#: scans slower now and then, by a hundred times where a thread is put aside.
+_MOST_TIMES: Final = 2.0
+#: Below so many rows the calls around a scan take longest.
+_LEAST_ROWS: Final = 1024
 
 
 class ScanCost:
-    """The cost of scanning one window, in processor time a row, for one vector."""
+    """The cost of scans of one window, by their vectors and its rows."""
 
     def __init__(self) -> None:
-        self._row_us: float | None = None
+        #: By the bits of the number of vectors: most vectors, rows, microseconds.
+        self._known: dict[int, tuple[int, int, float]] = {}
 
     def note(self, vectors: int, rows: int, took_us: float) -> None:
-        """A scan was done. Many vectors take less each, so they count only if nothing is known."""
-        row_us = took_us / (vectors * (rows + _CALL_ROWS))
-        if self._row_us is None:
-            self._row_us = row_us
-        elif vectors == 1:
-            share = _FASTER if row_us < self._row_us else _SLOWER
-            self._row_us += share * (row_us - self._row_us)
+        """A scan was done, by one thread."""
+        size, rows = vectors.bit_length(), max(rows, _LEAST_ROWS)
+        known = self._known.get(size)
+        if known is not None:
+            most, before, us = known
+            if before <= 2 * rows and rows <= 2 * before:
+                expected_us = us * (vectors / most) * (rows / before)
+                took_us = min(took_us, _MOST_TIMES * expected_us)
+                took_us = expected_us + _BELIEVED * (took_us - expected_us)
+        self._known[size] = (vectors, rows, took_us)
 
     def expected_us(self, vectors: int, rows: int) -> float:
-        """How long a scan will take; infinity if nothing is known. Too much for many vectors."""
-        if self._row_us is None:
-            return float("inf")
-        return self._row_us * vectors * (rows + _CALL_ROWS)
+        """At most how long a scan will take; infinity if nothing is known."""
+        rows = max(rows, _LEAST_ROWS)
+        own = self._known.get(vectors.bit_length())
+        known = self._known.values() if own is None else (own,)
+        return min((_bound_us(vectors, rows, *one) for one in known), default=float("inf"))
+
+
+def _bound_us(vectors: int, rows: int, known_vectors: int, known_rows: int, us: float) -> float:
+    """What a scan takes at most, by another one of the same window."""
+    return us * max(1.0, vectors / known_vectors) * max(1.0, rows / known_rows)

@@ -40,6 +40,11 @@ FIRST_REST_CALLS: Final = 4
 MOST_REST_CALLS: Final = 64
 
 
+def may_be_split(vectors: int, rows: int) -> bool:
+    """Whether a scan for so many vectors over so many rows may wait for other threads."""
+    return vectors >= 2 * PIECE_QUERIES and rows >= LEAST_ROWS
+
+
 class SplitScan:
     """``scan`` on up to ``threads`` threads, the caller's among them."""
 
@@ -64,7 +69,7 @@ class SplitScan:
         """See ``Scan.top_k``."""
         count = len(queries)
         threads = min(self._threads, count // PIECE_QUERIES)
-        if threads < 2 or ring.rows < LEAST_ROWS or self._rest.is_on():
+        if threads < 2 or not may_be_split(count, ring.rows) or self._rest.is_on():
             return self._scan.top_k(ring, metric, queries, k, min_scores, masks, mask_of)
         pieces = min(count // PIECE_QUERIES, threads * _PIECES_A_THREAD)
         bounds = [count * place // pieces for place in range(pieces + 1)]

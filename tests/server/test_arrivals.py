@@ -157,25 +157,6 @@ async def test_after_a_fault_where_they_arrived_the_engine_answers(
         assert server.metrics.answered_at_once == 1
 
 
-def test_the_cost_of_a_scan_is_learned_from_what_is_seen() -> None:
-    cost = ScanCost()
-    assert cost.expected_us(1, 1000) == float("inf")
-    cost.note(10, 100_000, 500.0)
-    assert 49 < cost.expected_us(1, 100_000) < 51
-    cost.note(1, 100_000, 130.0)  # alone it takes more: believed by and by
-    assert 50 < cost.expected_us(1, 100_000) < 60
-    for _ in range(500):
-        cost.note(1, 100_000, 130.0)
-    assert 129 < cost.expected_us(1, 100_000) <= 130.001
-    cost.note(1, 100_000, 10_000.0)  # the machine did something else
-    assert cost.expected_us(1, 100_000) < 450
-    for _ in range(20):
-        cost.note(1, 100_000, 120.0)
-    assert cost.expected_us(1, 100_000) < 125
-    assert cost.expected_us(1, 1_000_000) > 9 * cost.expected_us(1, 90_000)
-    assert cost.expected_us(4, 100_000) == 4 * cost.expected_us(1, 100_000)
-
-
 # -- the machine ----------------------------------------------------------------------------------
 
 
