@@ -4,8 +4,8 @@ The catalog belongs to the loop's thread: ``create`` and ``drop`` take effect th
 received, so that the requests that a client sent right behind them find, or miss, the name. A
 collection's window belongs to the engine's thread from the first work that is queued for it.
 
-Invariant: ``reserved_bytes`` is the sum over the collections in the catalog and the standing
-queries over them. A drop gives its
+``budget`` is ``max_memory_bytes``: windows are taken from it here, and whatever else is charged to
+it (standing queries, maps) by whoever makes it. A drop gives its
 bytes back at once: the engine frees the window before it can touch one that was created later,
 since work is done in the order in which it was queued.
 
@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from omendb_core.budget import Budget
 from omendb_core.errors import Exists, NotFound, Quota, Unavailable, Unsupported
 from omendb_core.kernels.scan import Scan
 from omendb_core.types import Definition, WindowLimits
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from .live import LiveQuery
     from .matches import MatchQuery
     from .subscriptions import Subscription
+
+
+#: What asks the budget, in a refusal.
+_WINDOW: Final = "this window takes"
 
 
 class Counts:
@@ -127,7 +132,8 @@ class Catalog:
         self, limits: Limits, scan: Scan, default_durability: Durability, has_journal: bool
     ) -> None:
         self.limits = limits
-        self.reserved_bytes = 0
+        #: What all windows, and all else that is charged to it, may take together.
+        self.budget = Budget("max_memory_bytes", limits.max_memory_bytes)
         #: What the logs of dropped collections had come to.
         self.dropped_journals = NO_JOURNAL
         self._has_journal = has_journal
@@ -144,6 +150,11 @@ class Catalog:
 
     def __len__(self) -> int:
         return sum(map(len, self._tenants.values()))
+
+    @property
+    def reserved_bytes(self) -> int:
+        """What is taken of the budget."""
+        return self.budget.taken_bytes
 
     def find(self, tenant: str, name: str) -> Collection:
         """The collection of that name. NotFound, also for other tenants' names; Unavailable."""
@@ -181,13 +192,13 @@ class Catalog:
                 f"durability: {durability!r} needs a data directory, and this server has none;"
                 " start it with --data-dir DIRECTORY (the setting data_dir)"
             )
-        self._refuse_over_budget(tenant, reserved_bytes(definition, self._scan))
+        self._refuse_over_collections(tenant)
+        self.budget.take(reserved_bytes(definition, self._scan), _WINDOW)
         collection = Collection(
             tenant, create.collection, durability, self._window(definition), now_seconds
         )
         collection.follows = self._dropping.pop((tenant, create.collection), None)
         self._list(collection)
-        self.reserved_bytes += collection.reserved_bytes
         return collection, True
 
     def _list(self, collection: Collection) -> None:
@@ -208,7 +219,7 @@ class Catalog:
         if not collections:
             del self._tenants[collection.tenant]
         collection.is_listed = False
-        self.reserved_bytes -= collection.reserved_bytes
+        self.budget.give_back(collection.reserved_bytes)
 
     # -- collections that are in the store and not, or not yet, here ------------------------------
 
@@ -224,14 +235,12 @@ class Catalog:
     def reserve_window(self, definition: Definition) -> Window:
         """An empty window for a held collection, and memory set aside for it. Quota."""
         wanted_bytes = reserved_bytes(definition, self._scan)
-        self._refuse_over_memory(wanted_bytes, "this window takes")
-        window = self._window(definition)
-        self.reserved_bytes += wanted_bytes
-        return window
+        self.budget.take(wanted_bytes, _WINDOW)
+        return self._window(definition)
 
     def release_window(self, window: Window) -> None:
         """Give back what ``reserve_window`` set aside."""
-        self.reserved_bytes -= window.nbytes
+        self.budget.give_back(window.nbytes)
 
     def restore(self, collection: Collection) -> None:
         """A held collection is back; the memory of its window is set aside already."""
@@ -245,36 +254,19 @@ class Catalog:
 
     # -- memory -----------------------------------------------------------------------------------
 
-    def reserve_queries(self, wanted_bytes: int) -> None:
-        """Set memory aside for standing queries. Quota if there is not enough."""
-        self._refuse_over_memory(wanted_bytes, "these standing queries take")
-        self.reserved_bytes += wanted_bytes
-
-    def release_queries(self, reserved_bytes: int) -> None:
-        """Give back what ``reserve_queries`` set aside."""
-        self.reserved_bytes -= reserved_bytes
-
     def _window(self, definition: Definition) -> Window:
         try:
             return Window(definition, self.window_limits, self._scan)
         except MemoryError:
             wanted_bytes = reserved_bytes(definition, self._scan)
+            self.budget.give_back(wanted_bytes)
             raise Quota(
                 f"capacity: the machine has no {wanted_bytes} bytes for this window"
             ) from None
 
-    def _refuse_over_budget(self, tenant: str, wanted_bytes: int) -> None:
+    def _refuse_over_collections(self, tenant: str) -> None:
         if len(self._tenants.get(tenant, ())) >= self.limits.max_collections:
             raise Quota(f"max_collections: there are {self.limits.max_collections} already")
-        self._refuse_over_memory(wanted_bytes, "this window takes")
-
-    def _refuse_over_memory(self, wanted_bytes: int, what: str) -> None:
-        free = self.limits.max_memory_bytes - self.reserved_bytes
-        if wanted_bytes > free:
-            raise Quota(
-                f"max_memory_bytes: {what} {wanted_bytes} bytes and {max(free, 0)} of"
-                f" {self.limits.max_memory_bytes} are free"
-            )
 
 
 def _refuse_other(

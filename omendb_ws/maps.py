@@ -195,7 +195,7 @@ class MapSubscription(Subscription):
         if self._beat is not None:
             self._beat.cancel()
         if not self.is_ended:
-            self._context.catalog.release_queries(self._reserved_bytes)
+            self._context.catalog.budget.give_back(self._reserved_bytes)
         super().close()
 
     def drawn(self, drawn: Drawn) -> None:

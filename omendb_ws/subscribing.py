@@ -148,7 +148,7 @@ def _stream_subscriptions(
     """``count`` subscriptions with memory for their standing queries. Quota: none was made."""
     each_bytes = collection.window.standing.bytes_for(k) + reader_bytes(k)
     subs = session.next_subs(count)
-    session.context.catalog.reserve_queries(each_bytes * count)
+    session.context.catalog.budget.take(each_bytes * count, "these standing queries take")
     found = [StreamSubscription(session, kind, sub, collection, each_bytes) for sub in subs]
     for subscription in found:
         session.remember(subscription)
@@ -173,7 +173,7 @@ def _subscribe_map(session: Session, request: wire.Subscribe, size: int) -> None
     collection = session.collection(request.collection or "")
     sub = session.next_sub()
     taken_bytes = MapSubscription.bytes_for(collection.definition.dim)
-    session.context.catalog.reserve_queries(taken_bytes)
+    session.context.catalog.budget.take(taken_bytes, "this map takes")
     subscription = MapSubscription(
         session, sub, collection, request.sample, request.every_ms, taken_bytes
     )

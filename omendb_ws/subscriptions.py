@@ -115,7 +115,7 @@ class StreamSubscription(Subscription):
         """As ``Subscription.close``; the engine forgets its side."""
         if not self.is_ended:
             self._context.engine.submit(Gone(self.stream))
-            self._context.catalog.release_queries(self._reserved_bytes)
+            self._context.catalog.budget.give_back(self._reserved_bytes)
         super().close()
 
     def sent(self, push: Push) -> None:

@@ -1,0 +1,84 @@
+"""Memory that many holders share: whoever wants more asks first, and gives it back when it is free.
+
+A server has one over ``max_memory_bytes``. Knows numbers only: what takes so many bytes is for the
+holder to know. Any thread may ask; giving back takes no lock, so that it may happen wherever an
+object dies, in the middle of an ask too.
+
+Invariant: ``taken_bytes`` is what was taken and not given back; it exceeds ``max_bytes`` only by
+what was taken ``beyond`` it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from .errors import Quota
+
+
+class Budget:
+    """See the module. ``name`` is the limit's, for refusals."""
+
+    def __init__(self, name: str, max_bytes: int) -> None:
+        self.name = name
+        self.max_bytes = max_bytes
+        self._taken = 0
+        self._lock = threading.Lock()
+        self._returned: deque[int] = deque()
+
+    @property
+    def taken_bytes(self) -> int:
+        """Bytes that holders have now."""
+        with self._lock:
+            return self._settled()
+
+    def take(self, wanted_bytes: int, what: str, beyond_bytes: int = 0) -> None:
+        """Take bytes, or none of them: Quota if they are not free. ``what`` wants them.
+
+        ``beyond_bytes``: what is as good as given back, and may be taken already.
+        """
+        with self._lock:
+            free = self.max_bytes - self._settled()
+            if wanted_bytes > max(free + beyond_bytes, 0):
+                raise Quota(
+                    f"{self.name}: {what} {wanted_bytes} bytes more and {max(free, 0)} of"
+                    f" {self.max_bytes} are free"
+                )
+            self._taken += wanted_bytes
+
+    def give_back(self, freed_bytes: int) -> None:
+        """Bytes are free that were taken before."""
+        self._returned.append(freed_bytes)
+
+    def _settled(self) -> int:
+        """What is taken, all that was given back by now taken off."""
+        while self._returned:
+            self._taken -= self._returned.popleft()
+        return self._taken
+
+
+class Share:
+    """What one holder has of a budget. It goes with its holder, and the memory's last reference."""
+
+    __slots__ = ("_budget", "_what", "taken_bytes")
+
+    def __init__(self, budget: Budget, what: str) -> None:
+        self._budget = budget
+        self._what = what
+        self.taken_bytes = 0
+
+    def resize(self, to_bytes: int, beyond_bytes: int = 0) -> None:
+        """Have so many bytes from now on. Quota, and nothing changes, if they are not free."""
+        more_bytes = to_bytes - self.taken_bytes
+        if more_bytes > 0:
+            self._budget.take(more_bytes, self._what, beyond_bytes)
+        elif more_bytes < 0:
+            self._budget.give_back(-more_bytes)
+        self.taken_bytes = to_bytes
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.resize(0)
+
+    def __del__(self) -> None:
+        self.close()
