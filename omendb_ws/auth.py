@@ -14,12 +14,12 @@ import hmac
 import re
 import secrets
 import stat
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from .toml_files import TomlFileError, parse, read_text
 from .wire.opcodes import RIGHTS
 
 #: The tenant of an open server's clients.
@@ -95,9 +95,9 @@ class Keyring:
         """Read a key file. KeyFileError; ``warnings`` say what is unwise but works."""
         path = Path(path)
         try:
-            text = path.read_text("utf-8")
+            text = read_text(path)
             mode = path.stat().st_mode
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, TomlFileError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise KeyFileError(f"key file {path}: {reason}") from None
         keyring = cls.parse(text, f"key file {path}")
@@ -110,9 +110,9 @@ class Keyring:
     def parse(cls, text: str, where: str = "key file") -> Keyring:
         """Read the text of a key file: ``[[keys]]`` tables. KeyFileError names the entry."""
         try:
-            document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise KeyFileError(f"{where}: not TOML: {error}") from None
+            document = parse(text)
+        except TomlFileError as error:
+            raise KeyFileError(f"{where}: {error}") from None
         unknown = sorted(document.keys() - {"keys"})
         if unknown:
             raise KeyFileError(f"{where}: unknown {', '.join(unknown)}; only [[keys]] is known")

@@ -5,13 +5,14 @@ Knows no socket and no running server. ``Settings`` is frozen and checks values 
 and files, and remembers where each value came from. (pydantic-settings would read the environment
 inside every ``Settings(…)``, cannot tell sources apart afterwards, and costs 80 ms at start.)
 
-Invariant: everything wrong is reported at once, one line a field, with its source.
+Invariant: everything wrong is reported at once, one line a field, with its source: of flags,
+environment and file together. A variable that is set and empty is not set, as compose files leave
+them (``${DIR:-}``); an empty name of a file in the other two is refused.
 """
 
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from pydantic.fields import FieldInfo
 from .event_loops import EventLoop
 from .machine import default_max_memory_bytes
 from .origins import is_loopback, parse_host, parse_origin
+from .toml_files import TomlFileError, parse, read_text, shown
 from .wire.limits import LIMITS, Limits
 
 ENVIRONMENT_PREFIX: Final = "OMENDB_"
@@ -35,6 +37,8 @@ PATH_FIELDS: Final = ("data_dir", "api_key_file", "tls_certificate_file", "tls_k
 
 MAX_COUNT: Final = 2**53 - 1
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+#: Names of files and hosts that a system takes: not empty, without NUL.
+Name = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
 
 
 def _limit(name: str) -> Any:
@@ -48,14 +52,12 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    host: Annotated[str, Field(min_length=1)] = Field(
-        "127.0.0.1", description="Address to listen on."
-    )
+    host: Name = Field("127.0.0.1", description="Address to listen on.")
     port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         8765, description="Port to listen on; 0 takes any free one."
     )
-    config_file: str | None = Field(None, description="TOML file with any of these settings.")
-    data_dir: str | None = Field(
+    config_file: Name | None = Field(None, description="TOML file with any of these settings.")
+    data_dir: Name | None = Field(
         None, description="Directory of the journal; without it, collections live in memory only."
     )
     default_durability: Literal["memory", "everysec", "always"] = Field(
@@ -64,7 +66,7 @@ class Settings(BaseModel):
         " data directory, memory without.",
         validate_default=True,
     )
-    api_key_file: str | None = Field(
+    api_key_file: Name | None = Field(
         None, description="TOML file of API keys; without it the server is open to all."
     )
     allow_origins: Annotated[tuple[str, ...], Field(strict=False)] = Field(
@@ -73,8 +75,8 @@ class Settings(BaseModel):
         " server's own; on a server without keys also the hosts it may be reached by.",
         validate_default=True,
     )
-    tls_certificate_file: str | None = Field(None, description="PEM file with the certificates.")
-    tls_key_file: str | None = Field(
+    tls_certificate_file: Name | None = Field(None, description="PEM file with the certificates.")
+    tls_key_file: Name | None = Field(
         None, description="PEM file with the private key.", validate_default=True
     )
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
@@ -183,6 +185,20 @@ class Loaded:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What flags, environment and file say together: ``values`` by field, each with its source.
+
+    ``problems``: one line for each thing wrong; ``settings`` is None if there is any.
+    """
+
+    values: Mapping[str, Any]
+    sources: Mapping[str, str]
+    warnings: tuple[str, ...]
+    problems: list[str]
+    settings: Settings | None
+
+
 def load(
     flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
 ) -> Loaded:
@@ -190,11 +206,25 @@ def load(
 
     SettingsError lists everything that is wrong.
     """
+    found = gather(flags, environment)
+    if found.settings is None:
+        raise SettingsError(found.problems)
+    return Loaded(found.settings, found.sources, found.warnings)
+
+
+def gather(
+    flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> Gathered:
+    """As ``load``, for whoever goes on to look for more that is wrong. Raises nothing."""
     environment = os.environ if environment is None else environment
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
-    from_environment = _read_environment(environment)
+    given = {
+        name: _from_text(value, name) if isinstance(value, str) else value
+        for name, value in (flags or {}).items()
+        if value is not None
+    }
+    from_environment, warnings = _read_environment(environment)
     file = given.get("config_file", from_environment.get("config_file"))
-    from_file = {} if file is None else _read_file(Path(file))
+    from_file, problems = ({}, []) if not isinstance(file, str) else _read_file(file)
     values: dict[str, Any] = {}
     sources = dict.fromkeys(Settings.model_fields, "default")
     for layer, of_layer in (
@@ -204,13 +234,13 @@ def load(
     ):
         values.update(layer)
         sources.update(of_layer)
+    settings = None
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(_problems(error, values, sources)) from None
-    if problems := _unreadable_files(settings, sources):
-        raise SettingsError(problems)
-    return Loaded(settings, sources, _unknown_variables(environment))
+        problems += _problems(error, values, sources)
+    problems += _unreadable_files(values, sources)
+    return Gathered(values, sources, warnings, problems, None if problems else settings)
 
 
 def allowed(name: str) -> str:
@@ -248,17 +278,30 @@ def _listens_on_loopback(host: str) -> bool:
     return parsed is not None and parsed.port is None and is_loopback(parsed.host)
 
 
-def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    values = {}
-    for name, field in Settings.model_fields.items():
-        text = environment.get(_variable(name))
-        if text is not None:
-            values[name] = _from_text(text, field)
-    return values
+def _read_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The settings that stand there, and warnings of variables that are none."""
+    values, warnings = {}, []
+    known = {_variable(name): name for name in Settings.model_fields}
+    for variable in sorted(environment):
+        name, text = known.get(variable), environment[variable]
+        if name is None:
+            if variable.startswith(ENVIRONMENT_PREFIX) and variable not in OTHER_VARIABLES:
+                warnings.append(f"environment {variable}: there is no such setting; ignored")
+        elif name == "port" and "://" in text:
+            warnings.append(
+                f"environment {variable}: {shown(text)} is what Kubernetes sets for a service of"
+                " that name, and no port; ignored"
+            )
+        elif text:
+            values[name] = _from_text(text, name)
+    return values, tuple(warnings)
 
 
-def _from_text(text: str, field: FieldInfo) -> Any:
-    """The value a variable stands for; text that is no number stays text, and is refused later."""
+def _from_text(text: str, name: str) -> Any:
+    """The value that text stands for; what is no number stays text, and is refused later."""
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return text
     if field.annotation in (int, float):
         try:
             return int(text) if field.annotation is int else float(text)
@@ -269,27 +312,24 @@ def _from_text(text: str, field: FieldInfo) -> Any:
     return text
 
 
-def _unknown_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
-    known = {_variable(name) for name in Settings.model_fields} | OTHER_VARIABLES
-    strange = sorted(
-        name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and name not in known
-    )
-    return tuple(f"environment {name}: there is no such setting; ignored" for name in strange)
-
-
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(name: str) -> tuple[dict[str, Any], list[str]]:
+    """The settings in a file, and what is wrong with it."""
+    path = Path(name)
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SettingsError([f"config_file {path}: {reason}"]) from None
+        values = parse(read_text(path))
+    except TomlFileError as error:
+        return {}, [f"config_file {name}: {error}"]
     unknown = sorted(values.keys() - (Settings.model_fields.keys() - {"config_file"}))
-    if unknown:
-        raise SettingsError([f"{name} ({path}): there is no such setting" for name in unknown])
-    for name in PATH_FIELDS:
-        if isinstance(values.get(name), str):
-            values[name] = str(path.parent / values[name])
-    return values
+    problems = [f"{_plain(one)} ({path}): there is no such setting" for one in unknown]
+    for one in PATH_FIELDS:
+        if isinstance(values.get(one), str) and values[one]:
+            values[one] = str(path.parent / values[one])
+    return {key: value for key, value in values.items() if key not in unknown}, problems
+
+
+def _plain(name: str) -> str:
+    """A name as a message shows it: itself, unless it is long or would break the line."""
+    return name if name.isprintable() and 0 < len(name) <= 80 else shown(name)
 
 
 def _problems(
@@ -301,9 +341,9 @@ def _problems(
         if detail["type"] == "default_factory_not_called":
             continue  # a default that hangs on others, which are at fault themselves
         if name not in Settings.model_fields:
-            problems.append(f"{name}: there is no such setting")
+            problems.append(f"{_plain(name)}: there is no such setting")
             continue
-        value = f" = {values[name]!r}" if name in values else ""
+        value = f" = {shown(values[name])}" if name in values else ""
         # Our own checks say what they want; of pydantic's, what is allowed says enough.
         own = detail["type"] == "value_error"
         said = detail["msg"].removeprefix("Value error, ") if own else f"must be {allowed(name)}"
@@ -311,15 +351,15 @@ def _problems(
     return problems
 
 
-def _unreadable_files(settings: Settings, sources: Mapping[str, str]) -> list[str]:
+def _unreadable_files(values: Mapping[str, Any], sources: Mapping[str, str]) -> list[str]:
     problems = []
     for name in ("api_key_file", "tls_certificate_file", "tls_key_file"):
-        path = getattr(settings, name)
-        if path is None:
-            continue
+        path = values.get(name)
+        if not isinstance(path, str) or not path or "\0" in path:
+            continue  # not given, or refused already
         try:
             with open(path, "rb"):
                 pass
         except OSError as error:
-            problems.append(f"{name} = {path!r} ({sources[name]}): {error.strerror}")
+            problems.append(f"{name} = {shown(path)} ({sources[name]}): {error.strerror}")
     return problems

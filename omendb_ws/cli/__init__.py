@@ -63,7 +63,7 @@ def _print_version(wanted: bool) -> None:
         return
     from .._version import VERSION
 
-    kernel, loop = choose_kernel_and_loop(os.environ.get("OMENDB_EVENT_LOOP", "auto"))
+    kernel, loop = choose_kernel_and_loop(os.environ.get("OMENDB_EVENT_LOOP") or "auto")
     print(f"omendb-ws {VERSION} (kernel {kernel}, event loop {loop.name})")
     raise typer.Exit
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options
-from .failure import failing
-from .loading import choose_kernel_and_loop, load_settings
+from .failure import WRONG, fail
 
 if TYPE_CHECKING:
-    from ..config import Loaded, Settings
+    from ..config import Gathered, Settings
 
 
 def check_config(
@@ -41,7 +41,9 @@ def check_config(
     Example:
       OMENDB_MAX_K=50 omendb-ws check-config --config omendb.toml
     """
-    loaded = load_settings(
+    from ..config import gather
+
+    found = gather(
         options.given(
             config_file=config,
             host=host,
@@ -57,30 +59,54 @@ def check_config(
             drain_seconds=drain_seconds,
         )
     )
-    warnings = [*loaded.warnings, *_open_files(loaded.settings)]
+    problems, unwise = _looked_into(found)
+    warnings = [*found.warnings, *unwise]
     for warning in warnings:
         print(f"omendb-ws: warning: {warning}", file=sys.stderr)
-    print(_as_json(loaded, warnings) if as_json else _as_table(loaded))
+    if found.settings is None or problems:
+        fail(WRONG, *found.problems, *problems)
+    settings, sources = found.settings, found.sources
+    print(_as_json(settings, sources, warnings) if as_json else _as_table(settings, sources))
 
 
-def _open_files(settings: Settings) -> tuple[str, ...]:
-    """Read the files that a server would; their warnings. Fails as ``serve`` would."""
-    from .. import auth, tls
+def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
+    """What is wrong, and what unwise, with the files and the parts that the settings name.
 
-    choose_kernel_and_loop(settings.event_loop)
-    with failing(auth.KeyFileError, tls.TlsError):
-        if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
-            tls.server_context(settings.tls_certificate_file, settings.tls_key_file)
-        if settings.api_key_file is not None:
-            return auth.Keyring.load(settings.api_key_file).warnings
-    return ()
+    What ``found`` says is wrong is not said again.
+    """
+    from omendb_core.kernels import scan
+
+    from .. import auth, event_loops, tls
+
+    values = found.values
+    problems: list[str] = []
+    unwise: list[str] = []
+
+    def certificates() -> None:
+        tls.server_context(values["tls_certificate_file"], values["tls_key_file"])
+
+    def keys() -> None:
+        unwise.extend(auth.Keyring.load(values["api_key_file"]).warnings)
+
+    checks: tuple[tuple[tuple[str, ...], Callable[[], object]], ...] = (
+        ((), scan.choose),
+        (("event_loop",), lambda: event_loops.choose(values["event_loop"])),
+        (("tls_certificate_file", "tls_key_file"), certificates),
+        (("api_key_file",), keys),
+    )
+    for names, check in checks:
+        is_said = any(line.split(" ", 1)[0] in names for line in found.problems)
+        if is_said or any(values.get(name) is None for name in names):
+            continue
+        try:
+            check()
+        except (auth.KeyFileError, tls.TlsError, ValueError) as error:
+            problems.append(str(error))
+    return problems, unwise
 
 
-def _as_table(loaded: Loaded) -> str:
-    rows = [
-        (name, _shown(value), loaded.sources[name])
-        for name, value in loaded.settings.model_dump().items()
-    ]
+def _as_table(settings: Settings, sources: Mapping[str, str]) -> str:
+    rows = [(name, _shown(value), sources[name]) for name, value in settings.model_dump().items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}" for row in rows)
 
@@ -91,9 +117,9 @@ def _shown(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _as_json(loaded: Loaded, warnings: list[str]) -> str:
-    settings = {
-        name: {"value": value, "source": loaded.sources[name]}
-        for name, value in loaded.settings.model_dump(mode="json").items()
+def _as_json(settings: Settings, sources: Mapping[str, str], warnings: list[str]) -> str:
+    values = {
+        name: {"value": value, "source": sources[name]}
+        for name, value in settings.model_dump(mode="json").items()
     }
-    return json.dumps({"settings": settings, "warnings": warnings}, indent=2)
+    return json.dumps({"settings": values, "warnings": warnings}, indent=2)

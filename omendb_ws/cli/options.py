@@ -2,8 +2,8 @@
 or the TOML file only.
 
 Texts of defaults stand here, not in ``Settings``, because help must not import pydantic; a test
-holds the two equal. Values are checked by ``config``, so that a bad one is told in the same words
-wherever it came from.
+holds the two equal. Values are checked by ``config``, numbers too, so that a bad one is told in the
+same words wherever it came from, and beside whatever else is wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ ConfigFile = Annotated[
 ]
 Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[
-    int | None, typer.Option(help="Port to listen on; 0 takes any free one.", show_default="8765")
+    str | None,
+    typer.Option(
+        metavar="INTEGER", help="Port to listen on; 0 takes any free one.", show_default="8765"
+    ),
 ]
 DataDir = Annotated[
     str | None,
@@ -54,14 +57,20 @@ LogLevel = Annotated[
     ),
 ]
 MaxMemoryBytes = Annotated[
-    int | None,
+    str | None,
     typer.Option(
-        help="Memory that all windows may reserve.", show_default="70% of the machine's memory"
+        metavar="INTEGER",
+        help="Memory that all windows may reserve.",
+        show_default="70% of the machine's memory",
     ),
 ]
 DrainSeconds = Annotated[
-    float | None,
-    typer.Option(help="How long a leaving server waits for its clients.", show_default="10.0"),
+    str | None,
+    typer.Option(
+        metavar="FLOAT",
+        help="How long a leaving server waits for its clients.",
+        show_default="10.0",
+    ),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from omendb_ws.auth import Keyring
 from omendb_ws.cli.serve import BLAS_VARIABLES
 from omendb_ws.config import Settings, flag
 from tests.certificates import make_certificate
-from tests.cli.commands import environment, omendb_ws
+from tests.cli.commands import environment, omendb_ws, serving
 
 COMMANDS = [
     "serve", "demo", "ping", "list", "create", "drop", "load", "dump", "search", "stats",
@@ -191,6 +192,43 @@ def test_wrong_settings_are_a_line_each_and_exit_code_2(command: list[str]) -> N
     ]  # fmt: skip
     assert all(line.startswith("omendb-ws: ") for line in lines)
     assert "(environment OMENDB_MAX_K)" in lines[3]
+
+
+def test_check_config_names_what_is_wrong_in_every_place_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "omendb.toml"
+    path.write_text("prot = 1\nmax_k = 0")
+    keys = tmp_path / "keys.toml"
+    keys.write_text("[[keys]]\nname = 'a'")
+    finished = omendb_ws(
+        "check-config", "--config", str(path), "--port", "http", "--drain-seconds", "long",
+        "--api-key-file", str(keys), "--tls-certificate-file", str(path),
+        "--tls-key-file", str(keys),
+        OMENDB_MAX_IDS="many", OMENDB_KERNEL="warp", OMENDB_EVENT_LOOP="spiral",
+    )  # fmt: skip
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    said = sorted(line.removeprefix("omendb-ws: ") for line in finished.stderr.splitlines())
+    assert [line.split(" ")[0] for line in said] == [
+        "TLS", "drain_seconds", "event_loop", "key", "max_ids", "max_k", "no", "port", "prot",
+    ]  # fmt: skip
+    assert "Traceback" not in finished.stderr
+
+
+def test_empty_variables_and_a_service_link_start_a_server_that_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "omendb.toml"
+    config.write_text("port = 0")
+    empty = {f"OMENDB_{name.upper()}": "" for name in Settings.model_fields if name != "port"}
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    with serving("--config", str(config), OMENDB_PORT="tcp://10.96.0.12:8765", **empty) as server:
+        assert server.port
+        server.send(signal.SIGTERM)
+        code, _, log = server.finish()
+    assert code == 0
+    assert "what Kubernetes sets" in log
+    assert os.listdir(tmp_path) == ["omendb.toml"]
 
 
 @pytest.mark.parametrize("command", [["check-config"], ["serve", "--port", "0"]])

@@ -158,7 +158,7 @@ def test_a_key_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         Keyring.load(tmp_path)
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe")
-    with pytest.raises(KeyFileError, match="utf-8"):
+    with pytest.raises(KeyFileError, match="not UTF-8 text"):
         Keyring.load(binary)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any, get_args
@@ -9,7 +10,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from omendb_ws import config, machine
+from omendb_ws import config, machine, toml_files
 from omendb_ws.config import Settings, SettingsError, allowed, flag, load
 from omendb_ws.wire.limits import LIMITS, Limits
 
@@ -84,7 +85,16 @@ def test_an_unknown_variable_is_a_warning_but_not_those_of_other_parts() -> None
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"port = ", "Invalid value"), (b"\xff", "utf-8"), (b"a = 1\na = 2", "overwrite")],
+    [
+        (b"port = ", "not TOML: Invalid value"),
+        (b"max_k = 1\nname = '\xff'", "not UTF-8 text: invalid start byte at byte 18"),
+        (b"a = 1\na = 2", "overwrite"),
+        (b"max_k = " + b"9" * 5000, "not TOML: "),
+        (b"a = " + b"[" * 100_000, "nested too deeply"),
+        ("max_k = 1".encode("utf-16"), "not UTF-8 text"),
+        (b"\0", "not TOML: "),
+        (b"#" * (toml_files.MAX_BYTES + 1), "longer than 4 MiB"),
+    ],
 )
 def test_a_file_that_is_not_toml_is_one_line(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "omendb.toml"
@@ -100,6 +110,78 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert problems({"config_file": missing}) == [
         f"config_file {missing}: No such file or directory"
     ]
+
+
+def test_a_directory_and_an_endless_file_are_no_settings(tmp_path: Path) -> None:
+    assert problems({"config_file": str(tmp_path)}) == [f"config_file {tmp_path}: Is a directory"]
+    assert problems({"config_file": "/dev/zero"}) == ["config_file /dev/zero: longer than 4 MiB"]
+    assert problems({"config_file": "a\0b"})[0].startswith("config_file a")
+
+
+def test_a_file_from_windows_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "omendb.toml"
+    path.write_bytes(b"\xef\xbb\xbfmax_k = 7\r\nmax_ids = 8\r\n")
+    loaded = load({"config_file": str(path)}, {})
+    assert (loaded.settings.max_k, loaded.settings.max_ids) == (7, 8)
+
+
+def test_what_is_wrong_in_the_file_hides_nothing_that_is_wrong_elsewhere(tmp_path: Path) -> None:
+    path = toml(tmp_path, 'prot = 1\nmax_k = 0\ntls_key_file = "no.pem"\n"a\\nb" = 1')
+    found = problems({"config_file": str(path), "port": "http"}, OMENDB_MAX_IDS="-1")
+    assert sorted(found) == [
+        f"'a\\nb' ({path}): there is no such setting",
+        "max_ids = -1 (environment OMENDB_MAX_IDS): must be an integer from 1",
+        f"max_k = 0 (file {path}): must be an integer from 1",
+        "port = 'http' (flag --port): must be an integer from 0 to 65535",
+        f"prot ({path}): there is no such setting",
+        f"tls_key_file = {str(tmp_path / 'no.pem')!r} (file {path}): No such file or directory",
+        f"tls_key_file = {str(tmp_path / 'no.pem')!r} (file {path}): TLS needs both files:"
+        " tls_certificate_file is not set",
+    ]
+    path.write_text("port = ")
+    found = problems({"config_file": str(path)}, OMENDB_MAX_IDS="-1")
+    assert [line.split()[0] for line in found] == ["config_file", "max_ids"]
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_an_empty_variable_is_not_set(name: str, tmp_path: Path) -> None:
+    variable = f"OMENDB_{name.upper()}"
+    loaded = load({}, {variable: ""})
+    assert loaded.sources[name] == "default"
+    assert getattr(loaded.settings, name) == getattr(Settings(), name)
+    path = toml(tmp_path, "max_k = 7\nhost = '127.0.0.2'")
+    loaded = load({"config_file": str(path)}, {"OMENDB_MAX_K": "", "OMENDB_HOST": ""})
+    assert (loaded.settings.max_k, loaded.settings.host) == (7, "127.0.0.2")
+
+
+@pytest.mark.parametrize("name", ["host", *config.PATH_FIELDS])
+@pytest.mark.parametrize("value", ["", "a\0b"])
+def test_an_empty_name_or_one_with_a_nul_is_refused(name: str, value: str, tmp_path: Path) -> None:
+    path = toml(tmp_path, f"{name} = {json.dumps(value)}")
+    for found in (problems({"config_file": str(path)}), problems({name: value})):
+        assert found[0].startswith(f"{name} = ")
+        assert allowed(name) in found[0]
+
+
+def test_the_link_to_a_service_of_kubernetes_is_no_port() -> None:
+    loaded = load(
+        {},
+        {"OMENDB_PORT": "tcp://10.96.0.12:8765", "OMENDB_SERVICE_HOST": "10.96.0.12",
+         "OMENDB_PORT_8765_TCP_ADDR": "10.96.0.12"},
+    )  # fmt: skip
+    assert loaded.settings.port == 8765
+    port, address, host = loaded.warnings
+    assert "Kubernetes" in port
+    assert "tcp://10.96.0.12:8765" in port
+    assert ("OMENDB_PORT_8765_TCP_ADDR" in address, "OMENDB_SERVICE_HOST" in host) == (True, True)
+    assert problems({"port": "tcp://10.96.0.12:8765"})[0].startswith("port = 'tcp://")
+
+
+def test_a_value_of_any_length_is_shown_in_one_line(tmp_path: Path) -> None:
+    path = toml(tmp_path, f"max_k = 0x{'f' * 8000}\nlog_level = '{'x' * 5000}'")
+    found = problems({"config_file": str(path)}, OMENDB_MAX_IDS="9" * 5000)
+    assert len(found) == 3
+    assert all(len(line) < 300 and "\n" not in line for line in found)
 
 
 def test_everything_wrong_is_told_at_once_one_line_a_field_with_its_source(
@@ -129,7 +211,7 @@ def test_counts_are_positive_integers(name: str, value: object) -> None:
     assert [error["loc"] for error in caught.value.errors()] == [(name,)]
 
 
-@pytest.mark.parametrize("text", ["", " ", "1.0", "0x10", "1e3", "10 MiB", "true", "-1"])
+@pytest.mark.parametrize("text", [" ", "1.0", "0x10", "1e3", "10 MiB", "true", "-1"])
 def test_a_variable_that_is_no_count_is_refused(text: str) -> None:
     (problem,) = problems(OMENDB_MAX_K=text)
     assert problem.startswith("max_k = ")
@@ -245,12 +327,6 @@ def test_an_open_server_that_others_reach_needs_its_origins_named(
     keys = tmp_path / "keys.toml"
     keys.write_text("")
     assert load({"host": host, "api_key_file": str(keys)}, {}).settings.host == host
-
-
-def test_an_empty_host_is_refused() -> None:
-    # Sockets would take it for every address of the machine.
-    (problem,) = problems(OMENDB_HOST="")
-    assert problem.startswith("host = '' (environment OMENDB_HOST)")
 
 
 @pytest.mark.parametrize(
