@@ -24,7 +24,7 @@ from .faults import as_error
 from .metrics import Metrics
 from .outbox import Message, Pushed
 from .wire.opcodes import Limits
-from .work import Lane
+from .work import Effect, Lane
 
 if TYPE_CHECKING:
     from .catalog import Collection
@@ -187,21 +187,21 @@ class Deliveries:
         for starved in self._starved.pop(stream.lane, ()):
             self._pending[starved] = None
 
-    def push(self, now_us: int) -> list[Push]:
-        """What can be delivered now, as far as one tick goes."""
+    def push(self, effects: list[Effect], now_us: int) -> None:
+        """What can be delivered now, as far as one tick goes, to ``effects`` as it is made."""
         while self._delayed and self._delayed[0][0] <= now_us:
             due_us, _, stream = heapq.heappop(self._delayed)
             if stream.due_us == due_us:
                 stream.due_us = None
                 self.ready(stream)
-        pushes: list[Push] = []
-        built_bytes = 0
-        while self._pending and built_bytes < TICK_PUSH_BYTES and len(pushes) < TICK_PUSHES:
+        built_bytes = pushes = 0
+        while self._pending and built_bytes < TICK_PUSH_BYTES and pushes < TICK_PUSHES:
             for maker, streams in self._next_group().items():
                 for stream, messages in self._made(maker, streams, now_us):
-                    pushes.append(self._hand_out(stream, messages))
-                    built_bytes += pushes[-1].size_bytes
-        return pushes
+                    push = self._hand_out(stream, messages)
+                    effects.append(push)
+                    pushes += 1
+                    built_bytes += push.size_bytes
 
     def _next_group(self) -> dict[Maker, list[Stream]]:
         group: dict[Maker, list[Stream]] = {}

@@ -138,40 +138,49 @@ class Durability:
             flight.error = note.error
         self._settled[note.collection] = None
 
-    def land(self, until_ns: int) -> tuple[list[Effect], int]:
-        """Apply what is safe, as far as a tick goes: the answers, and how many landed."""
-        effects: list[Effect] = []
+    def land(self, effects: list[Effect], until_ns: int) -> int:
+        """Apply what is safe, as far as a tick goes: the answers to ``effects``; how many landed.
+
+        A fault with one collection leaves the others, and what landed of it, alone.
+        """
         landed = 0
         for collection in list(self._settled):
-            flights = _flights(collection)
-            while (flight := flights.next_landed()) is not None:
-                landed += 1
-                answer = self._land(collection, flights, flight)
-                if answer is not None:
-                    effects.append(answer)
-                if time.perf_counter_ns() >= until_ns:
-                    break
-            else:
-                del self._settled[collection]
-            self._release(collection, flights)
+            try:
+                landed += self._land_all(collection, effects, until_ns)
+            except Exception as error:
+                self._fault(error, f"landing changes of {collection.name}")
             if time.perf_counter_ns() >= until_ns:
                 break
-        return effects, landed
+        return landed
 
-    def _land(self, collection: Collection, flights: Flights, flight: Flight) -> Answer | None:
+    def _land_all(self, collection: Collection, effects: list[Effect], until_ns: int) -> int:
+        """Land what is safe of one collection; ``_settled`` holds it until all of that is done."""
+        flights, landed = _flights(collection), 0
+        while (flight := flights.next_landed()) is not None:
+            landed += 1
+            self._land(collection, flights, flight, effects)
+            if time.perf_counter_ns() >= until_ns:
+                break
+        self._release(collection, flights)
+        if not flights.has_landing:
+            del self._settled[collection]
+        return landed
+
+    def _land(
+        self, collection: Collection, flights: Flights, flight: Flight, effects: list[Effect]
+    ) -> None:
         self.flying -= 1
         if flight.error is not None:
             self._refused(collection, flights, flight.error)
         try:
             answer = self._outcome(collection, flights, flight)
         except Exception as error:
-            if not isinstance(error, OmenError):
-                self._metrics.faults += 1
-            told = as_error(error, "landing")
+            told = error if isinstance(error, OmenError) else self._fault(error, "landing")
             answer = None if flight.work is None else answers.refusal(flight.work.ticket, told)
+        if answer is not None:
+            effects.append(answer)
         if flight.lane is not None:
             self._turns.landed(flight.lane)
-        return answer
 
     def _outcome(self, collection: Collection, flights: Flights, flight: Flight) -> Answer | None:
         if flight.work is None and flight.admitted is None:
@@ -205,7 +214,10 @@ class Durability:
             if isinstance(flights.error, StorageFull):
                 collection.window.rewind(_log(flights).rewind())
                 flights.error = None
-            self._keep(collection, _log(flights))
+            try:
+                self._keep(collection, _log(flights))
+            except Exception as error:  # the log asks again
+                self._fault(error, f"writing live rows of {collection.name} again")
         self._turns.put_back(flights.released())
 
     def _keep(self, collection: Collection, journal: Log) -> None:
@@ -219,6 +231,10 @@ class Durability:
         wanted = journal.wanted_rows(window.rows * row_bytes + window.payload_bytes)
         if wanted is not None:
             journal.keep(kept_rows(window, *wanted))
+
+    def _fault(self, error: Exception, doing: str) -> OmenError:
+        self._metrics.faults += 1
+        return as_error(error, doing)
 
     def forget(self, collection: Collection) -> None:
         """A collection is gone."""

@@ -19,8 +19,9 @@ While the engine sleeps the loop's thread may answer searches itself (``arrivals
 hops between the threads cost as much as a short scan. A lock says who has the windows.
 
 Invariants: every work with a ticket leads to exactly one Answer, unless its connection is gone; an
-exception never leaves the thread. What waited longer than the queue's deadline is shed, except
-drops and subscriptions' ends, which took effect when they were received.
+exception never leaves the thread. A tick is steps, each guarded by itself: what one made is kept,
+whatever befalls it later, and the others go on. What waited longer than the queue's deadline is
+shed, except drops and subscriptions' ends, which took effect when they were received.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Any, Final
 
 from omendb_core.errors import Internal, NotFound, OmenError, Overloaded
 
@@ -121,8 +122,8 @@ class Engine:
         self._is_asleep = False
         self._turns = Turns()
         self._waiting_reads = WaitingReads()
-        self._measures: list[Measure] = []
-        self._draws: list[Draw] = []
+        self._measures: deque[Measure] = deque()
+        self._draws: deque[Draw] = deque()
         self._sent: deque[Push] = deque()
         self._sent_noted = False
         self._changes = Changes(metrics)
@@ -138,6 +139,17 @@ class Engine:
         self._is_stopping = False
         self._now_us = 0
         self._effects: list[Effect] = []
+        self._steps: Final[tuple[tuple[str, Callable[[], int | None]], ...]] = (
+            ("expiry", self._expire),
+            ("changes that have settled", self._land),
+            ("changes", self._do_changes),
+            ("telling what changed", self._tell_changed),
+            ("standing queries", self._catch_up),
+            ("reads", self._read),
+            ("statistics", self._measure),
+            ("maps", self._draw),
+            ("pushes", self._push),
+        )
         self._thread = threading.Thread(target=self._run, name="omendb-engine", daemon=True)
 
     # -- on the loop's thread ---------------------------------------------------------------------
@@ -172,7 +184,7 @@ class Engine:
             self._sent_noted = True
             self._queue.put(_SENT)
 
-    def answer_now(self, works: list[PlainSearch]) -> list[Answer] | None:
+    def answer_now(self, works: list[PlainSearch]) -> list[Effect] | None:
         """On the loop's thread: answer searches there, while the engine sleeps.
 
         None if it does not, if that would take long, or if what they wait for is still to be done:
@@ -183,9 +195,11 @@ class Engine:
         if not self._windows.acquire(blocking=False):
             return None
         try:
-            if all(map(is_ready, works)) and is_short(works):
-                return self._reads.answer(works)
-            return None
+            if not (all(map(is_ready, works)) and is_short(works)):
+                return None
+            found: list[Effect] = []
+            self._reads.answer(works, found)
+            return found
         finally:
             self._windows.release()
 
@@ -206,15 +220,11 @@ class Engine:
     def _work(self) -> None:
         """One tick, and its effects to the loop."""
         started_ns = time.perf_counter_ns()
-        try:
-            requests = self._tick()
-        except Exception as error:
-            requests = 0
-            self._metrics.faults += 1
-            as_error(error, "a tick")
-        effects, self._effects = self._effects, []
+        requests = self._tick()
+        effects = self._effects
         if effects:
             self._post(effects)
+            self._effects = []
         if requests or effects:
             self._metrics.ticks += 1
             self._metrics.tick_us.record((time.perf_counter_ns() - started_ns) // 1000)
@@ -230,6 +240,7 @@ class Engine:
         """Whether there is something to do right now."""
         return bool(
             self._turns
+            or self._effects
             or self._waiting_reads.has_more
             or self._durability.has_settled
             or self._deliveries.is_busy
@@ -300,40 +311,70 @@ class Engine:
     def _tick(self) -> int:
         """One tick; how many requests it was through with."""
         self._now_us = self._clock_us()
-        self._expiry.look(self._now_us)
-        requests = self._do_changes()
-        for collection, arrival_us in self._changes.changed.items():
-            self.feeds.changed(collection, arrival_us)
-            self._standing.changed(collection, arrival_us)
-        self._changes.changed.clear()
-        self._standing.catch_up()
-        requests += self._do_reads(self._waiting_reads.take())
-        self._measure()
-        self._effects.extend(draw_all(self._draws, self._metrics))
-        self._draws.clear()
-        self._effects.extend(self._deliveries.push(self._now_us))
+        requests = 0
+        for doing, step in self._steps:
+            try:
+                requests += step() or 0
+            except Exception as error:
+                self._fault(error, doing)
         return requests
+
+    def _fault(self, error: Exception, doing: str) -> None:
+        self._metrics.faults += 1
+        as_error(error, doing)
+
+    def _expire(self) -> None:
+        self._expiry.look(self._now_us)
+
+    def _land(self) -> int:
+        until_ns = time.perf_counter_ns() + TICK_CHANGES_US * 1000
+        return self._durability.land(self._effects, until_ns)
+
+    def _tell_changed(self) -> None:
+        """Feeds and standing queries hear of every window that changed."""
+        changed = self._changes.changed
+        while changed:
+            collection, arrival_us = next(iter(changed.items()))
+            for subscriber in (self.feeds, self._standing):
+                try:
+                    subscriber.changed(collection, arrival_us)
+                except Exception as error:
+                    self._fault(error, "telling what changed")
+            changed.pop(collection, None)
+
+    def _catch_up(self) -> None:
+        self._standing.catch_up()
+
+    def _read(self) -> int:
+        return self._do_reads(self._waiting_reads.take())
+
+    def _draw(self) -> None:
+        draw_all(self._draws, self._effects, self._metrics)
+
+    def _push(self) -> None:
+        self._deliveries.push(self._effects, self._now_us)
 
     # -- changes ----------------------------------------------------------------------------------
 
     def _do_changes(self) -> int:
-        """Changes in order, for as long as a tick has for them: the settled, then the new ones."""
-        effects, landed = self._durability.land(time.perf_counter_ns() + TICK_CHANGES_US * 1000)
-        self._effects.extend(effects)
+        """Changes in order, for as long as a tick has for them."""
         done = 0
         until_ns = time.perf_counter_ns() + TICK_CHANGES_US * 1000
         while (work := self._turns.take()) is not None:
-            if isinstance(work, Drop):
-                while waiting := self._waiting_reads.take(work.collection):
-                    done += self._do_reads(waiting)
-            answer = self._change(work)
+            try:
+                if isinstance(work, Drop):
+                    while waiting := self._waiting_reads.take(work.collection):
+                        done += self._do_reads(waiting)
+                answer = self._change(work)
+            except Exception as error:
+                answer = self._refusal(work, error)
             if answer is not None:
                 self._effects.append(answer)
                 self._through(work)
             done += 1
             if time.perf_counter_ns() >= until_ns:
                 break
-        return done + landed
+        return done
 
     def _through(self, work: Change) -> None:
         """A change was answered; its connection's earlier ones may still be on their way."""
@@ -356,18 +397,16 @@ class Engine:
                 self._lifecycle.create(work)
                 return None
             self._refuse_late(work)
+            self._expiry.watch(collection)
             if isinstance(work, Follow):
                 return self._follow(work)
             if isinstance(work, Watch):
                 return answers.ok(work.ticket, work.subscription.reply(collection))
             if collection.flights is None:
-                answer: Answer | None = self._changes.do(work, self._now_us)
-            else:
-                answer = self._durability.begin(work, self._now_us)
+                return self._changes.do(work, self._now_us)
+            return self._durability.begin(work, self._now_us)
         except Exception as error:
             return self._refusal(work, error)
-        self._expiry.watch(collection)
-        return answer
 
     def _refusal(self, work: Change | Read, error: Exception) -> Answer:
         if not isinstance(error, OmenError):
@@ -401,6 +440,18 @@ class Engine:
     # -- reads ------------------------------------------------------------------------------------
 
     def _do_reads(self, works: list[Read]) -> int:
+        """Answer reads; those that a fault left without an answer are refused."""
+        before = len(self._effects)
+        try:
+            self._answer(works)
+        except Exception as error:
+            made = self._effects[before:]
+            answered = {effect.ticket for effect in made if isinstance(effect, Answer)}
+            left = [work for work in works if work.ticket not in answered]
+            self._effects.extend(self._refusal(work, error) for work in left)
+        return len(works)
+
+    def _answer(self, works: list[Read]) -> None:
         in_time: list[PlainRead] = []
         standing: list[Standing] = []
         for work in works:
@@ -414,18 +465,22 @@ class Engine:
                 standing.append(work)
             else:
                 in_time.append(work)
-        self._effects.extend(self._reads.answer(in_time))
-        self._effects.extend(self._standing.answer(standing, self._now_us))
-        return len(works)
+        self._reads.answer(in_time, self._effects)
+        self._standing.answer(standing, self._effects, self._now_us)
 
     def _measure(self) -> None:
         """Say the numbers that subscriptions to statistics asked for."""
-        measures, self._measures = self._measures, []
-        found = {}
-        for measure in measures:
-            collection = measure.subscription.collection
+        found: dict[Collection, dict[str, Any]] = {}
+        while self._measures:
+            subscription = self._measures.popleft().subscription
+            collection = subscription.collection
             if collection is None or collection.is_dropped:
                 continue
-            if collection not in found:
-                found[collection] = collection_stats(collection, self._now_us)
-            self._effects.append(Measured(measure.subscription, found[collection]))
+            try:
+                if collection not in found:
+                    found[collection] = collection_stats(collection, self._now_us)
+                numbers: dict[str, Any] | None = found[collection]
+            except Exception as error:
+                self._fault(error, "statistics")
+                numbers = None  # it asks again at its next beat
+            self._effects.append(Measured(subscription, numbers))

@@ -68,6 +68,11 @@ class Flights:
         self.parked.append(work)
         self.waits_for = waits_for
 
+    @property
+    def has_landing(self) -> bool:
+        """Whether the log is through with the next flight."""
+        return bool(self.flying) and self.flying[0].is_settled
+
     def next_landed(self) -> Flight | None:
         """The next flight that the log is through with, taken out; None if it is not."""
         if self.flying and self.flying[0].is_settled:

@@ -14,6 +14,7 @@ misses beats, and finds everything it missed in the next push. One thread does a
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -32,7 +33,7 @@ from .sizes import ENVELOPE_BYTES
 from .subscriptions import DEFAULT_EVERY_MS, Subscription
 from .wire.hits import place_objects
 from .wire.text import encode_map
-from .work import Draw
+from .work import Draw, Effect
 
 if TYPE_CHECKING:
     from .catalog import Collection
@@ -87,19 +88,31 @@ class Drawn:
         self.subscription.drawn(self)
 
 
-def draw_all(draws: list[Draw], metrics: Metrics) -> list[Drawn]:
+@dataclass(slots=True, eq=False)
+class Undrawn:
+    """Effect: a fault came between; the subscription asks again at its next beat."""
+
+    subscription: MapSubscription
+
+    def deliver(self) -> None:
+        """Say so."""
+        self.subscription.undrawn()
+
+
+def draw_all(draws: deque[Draw], found: list[Effect], metrics: Metrics) -> None:
     """Do what subscriptions ask for at this beat. On the thread that holds the windows."""
-    found = []
-    for asked in draws:
-        collection = asked.subscription.source
-        if collection.is_dropped:
+    while draws:
+        subscription = draws.popleft().subscription
+        if subscription.source.is_dropped:
             continue
+        effect: Effect
         try:
-            found.append(draw(asked.subscription, collection.window))
+            effect = draw(subscription, subscription.source.window)
         except Exception as error:
             metrics.faults += 1
             as_error(error, "drawing a map")
-    return found
+            effect = Undrawn(subscription)
+        found.append(effect)
 
 
 def draw(subscription: MapSubscription, window: Window) -> Drawn:
@@ -197,6 +210,10 @@ class MapSubscription(Subscription):
         if not self.is_ended:
             self._context.catalog.budget.give_back(self._reserved_bytes)
         super().close()
+
+    def undrawn(self) -> None:
+        """The engine could not draw."""
+        self._is_busy = False
 
     def drawn(self, drawn: Drawn) -> None:
         """What the engine drew."""

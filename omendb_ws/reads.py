@@ -28,7 +28,7 @@ from .wire import searches as wire
 from .wire.messages import Found, Results
 from .wire.opcodes import MAX_U32
 from .wire.searches import encode_answers, vectors_of
-from .work import Answer, Count, Describe, Get, List, PlainRead, PlainSearch, Search, Stats
+from .work import Answer, Count, Describe, Effect, Get, List, PlainRead, PlainSearch, Search, Stats
 
 _NOTHING = Include()
 #: How long the loop may be kept from its sockets. The engine would cost 100 µs more; what a
@@ -60,9 +60,8 @@ class Reads:
         self._metrics = metrics
         self._clock_us = clock_us
 
-    def answer(self, works: Sequence[PlainRead]) -> list[Answer]:
-        """One answer for each work, in any order."""
-        found: list[Answer] = []
+    def answer(self, works: Sequence[PlainRead], found: list[Effect]) -> None:
+        """One answer for each work, in any order, to ``found`` as they are made."""
         searches: dict[Collection, list[Search]] = {}
         plain: dict[Collection, list[PlainSearch]] = {}
         for work in works:
@@ -76,7 +75,6 @@ class Reads:
             found.extend(self._searches(collection, group))
         for collection, alike in plain.items():
             found.extend(self._plain_searches(collection, alike))
-        return found
 
     def _one(self, work: Get | Count | Describe | List | Stats) -> Answer:
         try:

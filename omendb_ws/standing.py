@@ -23,7 +23,7 @@ from .matches import Matches, MatchQuery
 from .metrics import Metrics
 from .reads import refuse_dropped
 from .wire.messages import Results
-from .work import Answer, Leave, Live, Match, Move, Standing
+from .work import Answer, Effect, Leave, Live, Match, Move, Standing
 
 
 class StandingQueries:
@@ -84,16 +84,17 @@ class StandingQueries:
 
     # -- what is asked ------------------------------------------------------------------------
 
-    def answer(self, works: list[Standing], now_us: int) -> list[Answer]:
-        """Answers in the order of ``works``: it is the order of each subscription's stream."""
-        found: list[Answer] = []
+    def answer(self, works: list[Standing], found: list[Effect], now_us: int) -> None:
+        """Answers in the order of ``works``: it is the order of each subscription's stream.
+
+        They go to ``found`` as they are made.
+        """
         for (kind, _), group in groupby(works, lambda work: (type(work), work.collection)):
             alike = list(group)
             if kind is Live:
                 found += self._begin([work for work in alike if isinstance(work, Live)])
             else:
-                found += [self._one(work, now_us) for work in alike]
-        return found
+                found.extend(self._one(work, now_us) for work in alike)
 
     def _one(self, work: Standing, now_us: int) -> Answer:
         try:
@@ -122,11 +123,16 @@ class StandingQueries:
                 return [one for work in works for one in self._begin([work])]
             queries = [query for work in works for query in work.queries]
             results = self._live.start(queries, np.concatenate([w.vectors for w in works]))
+            try:
+                return self._snapshots(works, results)
+            except Exception:
+                for query in queries:
+                    self._live.stop(query)
+                raise
         except Exception as error:
             if len(works) > 1:
                 return [one for work in works for one in self._begin([work])]
             return [self._refused(works[0], error)]
-        return self._snapshots(works, results)
 
     def _snapshots(self, works: list[Live], results: Results) -> list[Answer]:
         found = []

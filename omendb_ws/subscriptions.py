@@ -152,11 +152,12 @@ class StatsSubscription(Subscription):
         """The first statistics come at once."""
         self._tick(asyncio.get_running_loop().time())
 
-    def measured(self, stats: dict[str, Any]) -> None:
-        """The engine's numbers of this moment."""
+    def measured(self, stats: dict[str, Any] | None) -> None:
+        """The engine's numbers of this moment; None: a fault came between, the next beat asks."""
         self._is_measuring = False
-        self._latest = stats
-        self._offer()
+        if stats is not None:
+            self._latest = stats
+            self._offer()
 
     def take(self) -> Message | None:
         """What is true when the socket can take it."""
@@ -199,7 +200,7 @@ class Measured:
     """Effect: the numbers that a subscription asked for."""
 
     subscription: StatsSubscription
-    stats: dict[str, Any]
+    stats: dict[str, Any] | None
 
     def deliver(self) -> None:
         """Hand them over."""
