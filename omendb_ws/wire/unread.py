@@ -1,0 +1,62 @@
+"""The id of a message that is refused unread, so that its refusal can be a reply.
+
+Reading all of a message costs as much as it is long, and whoever sends it is refused whatever it
+says: before authentication, over a rate. So only a short text is parsed whole. Of a longer one the
+beginning is looked at, where clients write ``id``; PROTOCOL section 2.6 says how far.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import orjson
+
+from .opcodes import MAGIC, MAX_U32, PROTOCOL_BYTE
+
+#: Texts up to here are parsed whole: at most 9 µs for 4,000 characters, where 64 KiB take 480.
+WHOLE_CHARACTERS: Final = 4096
+#: How far into a longer one its id is looked for.
+BEGINNING_CHARACTERS: Final = 512
+_ID_BYTES: Final = slice(4, 8)
+_FRAME_START: Final = bytes((MAGIC, PROTOCOL_BYTE))
+_OBJECT: Final = re.compile(r"[ \t\r\n]*\{")
+#: A field whose value is neither list nor object, and what ends it.
+_FIELD: Final = re.compile(
+    r'[ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*"|[^]["{},: \t\r\n]+)[ \t\r\n]*[,}]'
+)
+
+
+def id_of(message: str | bytes) -> int | None:
+    """The id of a request, or None where none is found without reading it."""
+    if isinstance(message, bytes):
+        # As ``binary.decode_request`` answers frames that are too short to be one.
+        is_frame = message[:2] == _FRAME_START and len(message) >= _ID_BYTES.stop
+        return int.from_bytes(message[_ID_BYTES], "little") if is_frame else None
+    return _whole(message) if len(message) <= WHOLE_CHARACTERS else _beginning(message)
+
+
+def _whole(text: str) -> int | None:
+    try:
+        body = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return _valid(body.get("id")) if type(body) is dict else None
+
+
+def _beginning(text: str) -> int | None:
+    start = _OBJECT.match(text, 0, BEGINNING_CHARACTERS)
+    at = None if start is None else start.end()
+    while at is not None:
+        field = _FIELD.match(text, at, BEGINNING_CHARACTERS)
+        if field is None:
+            return None
+        name, value = field.groups()
+        if name == "id":
+            return _valid(int(value)) if value.isascii() and value.isdigit() else None
+        at = field.end()
+    return None
+
+
+def _valid(found: object) -> int | None:
+    return found if type(found) is int and 0 <= found <= MAX_U32 else None

@@ -1,0 +1,79 @@
+"""The id of a message that nobody reads: the one that reading it would find, or none."""
+
+from __future__ import annotations
+
+import random
+
+import orjson
+import pytest
+
+from omendb_ws.wire import text
+from omendb_ws.wire.limits import Limits
+from omendb_ws.wire.opcodes import MAX_U32
+from omendb_ws.wire.unread import BEGINNING_CHARACTERS, WHOLE_CHARACTERS, id_of
+
+from .cases import CASES
+
+LONG = [0.5] * WHOLE_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.sent_by == "client"], ids=lambda case: case.name
+)
+def test_every_request_has_its_id(case: object) -> None:
+    data = case.data  # type: ignore[attr-defined]
+    message = data if data[:1] == b"\xdb" else data.decode()
+    assert id_of(message) == case.decoded.id  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_scalars_may_stand_before_the_id_of_a_long_text(seed: int) -> None:
+    numbers = random.Random(seed)
+    values = [True, False, None, 1, -2.5e9, "a, {b}: [c]", "ä", "", 0]
+    fields = {f"f{place}": numbers.choice(values) for place in range(numbers.randrange(12))}
+    wanted = numbers.randrange(MAX_U32 + 1)
+    body = {**fields, "id": wanted, "vector": LONG}
+    for spaced in (orjson.dumps(body), orjson.dumps(body, option=orjson.OPT_INDENT_2)):
+        assert id_of(spaced.decode()) == wanted
+
+
+NONE = {
+    "no JSON": "x" * 9000,
+    "cut off": '{"id":',
+    "a list": "[" * 9000,
+    "a list with an object": '[{"id":1}]' + " " * 9000,
+    "no id": orjson.dumps({"op": "list", "x": LONG}).decode(),
+    "behind a list": orjson.dumps({"x": LONG, "id": 1}).decode(),
+    "within an object": orjson.dumps({"x": {"id": 1}, "y": LONG}).decode(),
+    "within text": '{"x":"\\"id\\":1,"' + " " * 9000,
+    "too far in": orjson.dumps({"x": "y" * BEGINNING_CHARACTERS, "id": 1, "z": LONG}).decode(),
+    "text": orjson.dumps({"id": "1", "x": LONG}).decode(),
+    "negative": orjson.dumps({"id": -1, "x": LONG}).decode(),
+    "a fraction": orjson.dumps({"id": 1.5, "x": LONG}).decode(),
+    "too large": orjson.dumps({"id": MAX_U32 + 1, "x": LONG}).decode(),
+    "digits of others": '{"id":\u0661,' + " " * 9000,
+    "many digits": '{"id":' + "9" * 9000,
+    "short and negative": '{"id":-1}',
+    "short and a list": "[1]",
+    "short and true": '{"id":true}',
+    "nothing": "",
+    "an empty frame": b"",
+    "a short frame": b"\xdb\x01\x01\x00\x01\x00\x00",
+    "another protocol": b"\xdb\x02" + bytes(30),
+}
+
+
+@pytest.mark.parametrize("name", NONE)
+def test_no_id_is_made_up(name: str) -> None:
+    assert id_of(NONE[name]) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_raises_nothing_and_agrees_with_reading_it(seed: int) -> None:
+    numbers = random.Random(seed)
+    for _ in range(200):
+        pieces = ["{", '"id"', ":", "7", ",", '"a"', "}", "[", "]", '"', "\\", " ", "1e9", "null"]
+        noise = "".join(numbers.choices(pieces, k=numbers.randrange(30)))
+        found = id_of(noise + " " * numbers.choice((0, WHOLE_CHARACTERS)))
+        read = text.decode_request(noise, Limits()).id
+        assert found == read or read is None or noise.count('"id"') > 1, noise
