@@ -13,28 +13,43 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 NATIVE = "core/omendb_core/native"
 #: One concern a file; module.c is the method table of all.
 SOURCES = [
-    *("module.c", "features.c", "buffers.c", "lanes.c", "score.c", "prepare.c"),
+    *("module.c", "buffers.c", "cpu.c", "lanes.c", "rounding.c", "score.c", "prepare.c"),
     *("id_table.c", "ids.c", "rows.c", "append.c"),
     *("shadow.c", "bounds.c", "keys.c", "candidates.c", "exhaustive.c", "scan.c", "search.c"),
     *("match.c", "pairs.c"),
     *("tiles.c", "tile_portable.c", "tile_avx512.c", "tile_avx2.c", "tile_neon.c"),
 ]
-#: -ffp-contract=off: a score is defined to the bit, and a fused multiply-add rounds once less.
+#: A score is defined to the bit, and a fused multiply-add rounds once less. These come behind what
+#: CFLAGS says; native/rounding.h stops a build in which they did not hold.
+EXACT = ["-fno-fast-math", "-ffp-contract=off"]
 FLAGS = [
-    *("-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"),
+    *("-std=c11", "-O3", *EXACT, "-fno-math-errno", "-fvisibility=hidden"),
     *("-Wall", "-Wextra"),
 ]
+#: Compilers, as setuptools calls them, that take those flags: gcc and clang, on Windows too.
+EXACT_COMPILERS = ("unix", "mingw32", "cygwin")
 
 
 class BuildNative(build_ext):
-    """Puts a new build into the source tree by renaming: whoever has the old one keeps it."""
+    """Compiles only where the bits are promised; replaces an old build without harm to its users."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Compile with flags that this compiler keeps its promise by. CompileError without any."""
+        if self.compiler.compiler_type not in EXACT_COMPILERS:
+            raise CompileError(
+                f"the compiler {self.compiler.compiler_type} is not known to round as scores are "
+                "defined; build with gcc or clang"
+            )
+        ext.extra_compile_args = FLAGS
+        super().build_extension(ext)
 
     def copy_extensions_to_source(self) -> None:
-        """Copy what was built beside the package's modules (an editable install, --inplace)."""
+        """Rename what was built into the source tree: whoever has the old one loaded keeps it."""
         build_py = self.get_finalized_command("build_py")
         for extension in self.extensions:
             inplace, built = self._get_inplace_equivalent(build_py, extension)
@@ -50,7 +65,6 @@ setup(
             sources=[f"{NATIVE}/{name}" for name in SOURCES],
             depends=sorted(str(path) for path in Path(NATIVE).glob("*.h")),
             define_macros=[("Py_LIMITED_API", "0x030B0000")],
-            extra_compile_args=[] if os.name == "nt" else FLAGS,
             py_limited_api=True,
             optional=os.environ.get("OMENDB_REQUIRE_NATIVE", "0") in ("", "0"),
         )

@@ -2,9 +2,6 @@
 
 from .types import F32, F64, I64, U8, U32, U64
 
-def features() -> list[str]:
-    """Names of what the processor has, of that which a kernel can use."""
-
 def lanes() -> list[str]:
     """Variants of the arithmetic of scores that this machine has, best first."""
 

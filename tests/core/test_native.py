@@ -89,6 +89,56 @@ def test_arrays_of_another_shape_or_type_are_refused(
         getattr(native.compiled, name)("portable", False, *arguments)
 
 
+def arrays_in(arguments: Any) -> list[Any]:
+    """Every array among (nested) arguments."""
+    if isinstance(arguments, np.ndarray):
+        return [arguments]
+    if isinstance(arguments, tuple):
+        return [array for part in arguments for array in arrays_in(part)]
+    return []
+
+
+def calls_that_write() -> list[tuple[str, tuple[Any, ...]]]:
+    """Each function that writes to arrays, with arguments that it takes."""
+    rows = np.arange(1, 33, dtype=np.float32).reshape(4, 8)
+    ids = np.arange(1, 5, dtype=np.uint64)
+    table = (np.zeros(4, np.uint64), np.zeros(10, np.uint32), np.zeros(3, np.uint64))
+    codes, factors = aligned_zeros((4, 2, 16, 4), np.uint8), aligned_zeros((4, 3, 16), np.float32)
+    centre, slots, scores = np.zeros(8, np.float32), np.zeros(4, np.int64), np.zeros(4, np.float32)
+    ring = (np.zeros_like(rows), np.zeros(4, np.float32), np.zeros(1, np.uint64), slots.copy())
+    k, none = np.ones(4, np.int64), np.full(4, -np.inf, np.float32)
+    masks, counts = np.full(1, 15, np.uint64), np.zeros(4, np.uint32)
+    return [
+        ("score_pairs", ("portable", False, rows, rows, scores)),
+        ("score_chosen", ("portable", False, rows, slots, rows, slots.copy(), scores)),
+        ("norms", ("portable", rows, np.zeros(4))),
+        ("normalise", ("portable", rows, 0.0, 1e9, np.zeros_like(rows))),
+        ("ids_enter", (table, ids, np.arange(4), slots)),
+        ("ids_find", (table, ids, slots)),
+        ("append", ("portable", ring, (codes, factors, centre, 0), table, 0, 7, rows, ids)),
+        ("shadow_write", (codes, factors, centre, 4, 0, 0, rows)),
+        ("top_k", ("portable", "portable", codes, factors, centre, 0, rows, 4, rows, k, none, masks,
+                   slots, counts, np.full(4, -1), scores)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", range(len(calls_that_write())))
+def test_an_array_that_is_written_must_be_writable(call: int) -> None:
+    name, arguments = calls_that_write()[call]
+    arrays = arrays_in(arguments)
+    before = [array.copy() for array in arrays]
+    getattr(native.compiled, name)(*arguments)
+    written = [i for i, array in enumerate(arrays) if array.tobytes() != before[i].tobytes()]
+    assert written
+    for at in written:
+        _, again = calls_that_write()[call]
+        arrays = arrays_in(again)
+        arrays[at].flags.writeable = False
+        with pytest.raises((BufferError, ValueError), match="read-only"):
+            getattr(native.compiled, name)(*again)
+        assert [array.tobytes() for array in arrays] == [array.tobytes() for array in before]
+
+
 KEYS = np.zeros(4, np.uint64)
 PLACES = np.zeros(10, np.uint32)
 SALTS = np.zeros(3, np.uint64)

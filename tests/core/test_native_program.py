@@ -12,31 +12,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.project.pages import ROOT
+from tests.core.compiling import (
+    EXACT,
+    FLAGS,
+    NATIVE,
+    SANITIZERS,
+    compiled,
+    has_sanitizers,
+    sources_without_python,
+)
 
-NATIVE = ROOT / "core" / "omendb_core" / "native"
 PROGRAM = Path(__file__).parent / "native" / "exactness.c"
-#: As in setup.py.
-FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra"]
-SANITIZERS = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 ARM_COMPILER = "aarch64-linux-gnu-gcc"
 ARM_MACHINE = "qemu-aarch64"
 
 
-def sources() -> list[str]:
-    """The files that know nothing of Python."""
-    python_side = re.compile(r'#include "(native|buffers|\w+_arrays)\.h"')
-    return [
-        str(path) for path in sorted(NATIVE.glob("*.c")) if not python_side.search(path.read_text())
-    ]
-
-
 def build(compiler: str, flags: list[str], folder: Path) -> Path:
     program = folder / "exactness"
-    command = [compiler, *FLAGS, *flags, f"-I{NATIVE}", str(PROGRAM), *sources()]
-    built = subprocess.run(
-        [*command, "-lm", "-o", str(program)], capture_output=True, text=True, timeout=300
-    )
+    command = [compiler, *FLAGS, *EXACT, *flags, f"-I{NATIVE}", str(PROGRAM)]
+    built = compiled([*command, *sources_without_python(), "-lm", "-o", str(program)])
     assert built.returncode == 0, built.stderr
     return program
 
@@ -46,13 +40,6 @@ def output_of(*command: str) -> list[str]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.split()
-
-
-def has_sanitizers(folder: Path) -> bool:
-    """Whether there is a compiler, with the libraries that sanitizers take."""
-    (folder / "empty.c").write_text("int main(void) { return 0; }")
-    command = ["cc", *SANITIZERS, str(folder / "empty.c"), "-o", str(folder / "empty")]
-    return bool(shutil.which("cc")) and subprocess.run(command, capture_output=True).returncode == 0
 
 
 def test_every_variant_is_exact_and_touches_nothing_that_is_not_its_own(tmp_path: Path) -> None:

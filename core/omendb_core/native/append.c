@@ -67,7 +67,8 @@ static bool take_ring_shadow(taken_arrays *taken, PyObject *arrays, addition *ad
         return true;
     if (!PyArg_ParseTuple(arrays, "OOOi", &codes, &factors, &centre, &metric)
         || !take_shadow(
-            taken, codes, factors, centre, (Py_ssize_t)add->ring.capacity, metric, &add->shadow))
+            taken, codes, factors, centre, (Py_ssize_t)add->ring.capacity, metric, TO_WRITE,
+            &add->shadow))
         return false;
     if (add->shadow.dim != add->ring.dim) {
         PyErr_SetString(PyExc_ValueError, "centre: of other dimensions than the ring");

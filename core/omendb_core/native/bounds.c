@@ -41,6 +41,8 @@
  */
 #include "bounds.h"
 
+#include "cpu.h"
+
 #include <math.h>
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -196,8 +198,7 @@ void floors_aim(
     omendb_metric metric, const float *factors, const float *floors, double longest, float *aimed)
 {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq")) {
+    if (cpu_has_avx512()) {
         floors_aim_avx512(metric, factors, floors, longest, aimed);
         return;
     }

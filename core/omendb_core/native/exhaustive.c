@@ -31,11 +31,12 @@ static void score_alone(
     const omendb_rows *rows, omendb_thorough *query, size_t first, unsigned bits)
 {
     for (size_t row = 0; row < LANES_TILE; row++) {
+        if (!(bits >> row & 1))
+            continue; /* the last rows of a tile may lie beyond the ring */
         const float *vector = rows->vectors + (first + row) * rows->dim;
-        if (bits >> row & 1)
-            offer(
-                rows, query, first + row,
-                rows->lanes->score(rows->is_l2, vector, query->query, rows->dim));
+        offer(
+            rows, query, first + row,
+            rows->lanes->score(rows->is_l2, vector, query->query, rows->dim));
     }
 }
 

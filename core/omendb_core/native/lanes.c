@@ -1,6 +1,8 @@
 /* lanes.h for each instruction set: lanes_body.h compiled once for each, and the choice. */
 #include "lanes.h"
 
+#include "cpu.h"
+
 #include <math.h>
 #include <string.h>
 #if defined(__x86_64__)
@@ -63,30 +65,32 @@ static const omendb_lanes avx512 = {
     "avx512", score_avx512, score_tile_avx512, norm_avx512, divide_avx512, largest_avx512,
 };
 
-const omendb_lanes *omendb_lanes_named(const char *name)
-{
-    if (strcmp(name, "avx512") == 0 && __builtin_cpu_supports("avx512f")
-        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        return &avx512;
-    if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2")
-        && __builtin_cpu_supports("fma"))
-        return &avx2;
-    return strcmp(name, "portable") == 0 ? &portable : NULL;
-}
-
-#else
-
-const omendb_lanes *omendb_lanes_named(const char *name)
-{
-    return strcmp(name, "portable") == 0 ? &portable : NULL;
-}
-
 #endif
 
-const omendb_lanes *omendb_best_lanes(void)
+static const struct {
+    const omendb_lanes *lanes;
+    bool (*runs)(void);
+} all[] = {
+#if defined(__x86_64__)
+    {&avx512, cpu_has_avx512},
+    {&avx2, cpu_has_avx2},
+#endif
+    {&portable, cpu_has_what_it_was_built_for},
+};
+
+const omendb_lanes *omendb_lanes_at(size_t at)
 {
-    const omendb_lanes *found = omendb_lanes_named("avx512");
-    if (found == NULL)
-        found = omendb_lanes_named("avx2");
-    return found != NULL ? found : &portable;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].runs() && at-- == 0)
+            return all[i].lanes;
+    return NULL;
+}
+
+const omendb_lanes *omendb_lanes_named(const char *name)
+{
+    const omendb_lanes *lanes;
+    for (size_t at = 0; (lanes = omendb_lanes_at(at)) != NULL; at++)
+        if (strcmp(lanes->name, name) == 0)
+            return lanes;
+    return NULL;
 }

@@ -27,9 +27,9 @@ typedef struct {
     int32_t (*largest)(const float *x, size_t dim);
 } omendb_lanes;
 
-/* By name (avx512, avx2, portable); NULL if this build or machine has none of that name. */
+/* By name (avx512, avx2, portable), or NULL; `at`: the at-th of those that this build has and this
+ * machine can run, widest first, NULL beyond the last. */
 const omendb_lanes *omendb_lanes_named(const char *name);
-/* The widest that this machine has. */
-const omendb_lanes *omendb_best_lanes(void);
+const omendb_lanes *omendb_lanes_at(size_t at);
 
 #endif

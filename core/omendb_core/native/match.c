@@ -55,12 +55,14 @@ static bool get_memory(Work *work)
     work->rows.codes = calloc(count * work->rows.steps, sizeof(int32_t));
     work->rows.starts = calloc(count, sizeof(int32_t));
     work->rows.alpha = calloc(3 * count, sizeof(float));
-    work->rows.beta = work->rows.alpha + count;
-    work->rows.theta = work->rows.beta + count;
     work->taken = calloc(match->query_count, sizeof *work->taken);
     match->pairs = malloc(FIRST_PAIRS * sizeof *match->pairs);
     work->room = FIRST_PAIRS;
-    return work->rows.codes && work->rows.starts && work->rows.alpha && work->taken && match->pairs;
+    if (!work->rows.codes || !work->rows.starts || !work->rows.alpha || !work->taken || !match->pairs)
+        return false;
+    work->rows.beta = work->rows.alpha + count;
+    work->rows.theta = work->rows.beta + count;
+    return true;
 }
 
 static void free_work(Work *work)
@@ -243,6 +245,8 @@ bool omendb_pairs_above(omendb_match *match)
 {
     Work work = {.match = match};
     match->pair_count = 0;
+    if (match->row_count == 0 || match->query_count == 0)
+        return true;
     bool fine = get_memory(&work);
     if (fine)
         prepare_rows(&work);

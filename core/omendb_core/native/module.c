@@ -1,8 +1,8 @@
 /* The method table of omendb_core._native; what each does is said where it stands. */
 #include "native.h"
+#include "rounding.h"
 
 static PyMethodDef methods[] = {
-    {"features", native_features, METH_NOARGS, NULL},
     {"lanes", native_lanes, METH_NOARGS, NULL},
     {"score_pairs", native_score_pairs, METH_VARARGS, NULL},
     {"score_chosen", native_score_chosen, METH_VARARGS, NULL},
@@ -21,8 +21,29 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* A build that rounds otherwise is not used: importing it fails, and numpy does the work. */
+static int refuse_other_bits(PyObject *Py_UNUSED(module))
+{
+    const omendb_lanes *lanes;
+    for (size_t at = 0; (lanes = omendb_lanes_at(at)) != NULL; at++) {
+        if (rounds_as_defined(lanes))
+            continue;
+        PyErr_Format(
+            PyExc_ImportError,
+            "this build of omendb_core._native does not round as scores are defined (%s)",
+            lanes->name);
+        return -1;
+    }
+    return 0;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, refuse_other_bits},
+    {0, NULL},
+};
+
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_native", NULL, 0, methods, NULL, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "_native", NULL, 0, methods, slots, NULL, NULL, NULL,
 };
 
 PyMODINIT_FUNC PyInit__native(void)

@@ -14,9 +14,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* features.c: what this processor can do. */
-PyObject *native_features(PyObject *module, PyObject *arguments);
-
 /* score.c: scores of rows. */
 PyObject *native_lanes(PyObject *module, PyObject *arguments);
 PyObject *native_score_pairs(PyObject *module, PyObject *arguments);

@@ -59,7 +59,7 @@ PyObject *native_pairs_above(PyObject *Py_UNUSED(module), PyObject *arguments)
     match.lanes = take_lanes(lanes);
     if (match.lanes == NULL)
         return NULL;
-    if (!take_shadow(&taken, codes, factors, centre, slots, metric, &match.shadow) ||
+    if (!take_shadow(&taken, codes, factors, centre, slots, metric, TO_READ, &match.shadow) ||
         !take_rows(&taken, objects[0], "queries", &queries) ||
         !take_array(&taken, objects[1], "floors", F32, queries.count, TO_READ, &floors) ||
         !take_array(&taken, objects[2], "most", I64, queries.count, TO_READ, &most) ||

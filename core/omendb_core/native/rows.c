@@ -76,7 +76,8 @@ static void write(
     int64_t time)
 {
     const size_t dim = ring->dim, to = from + count;
-    const bool is_large = ring->capacity * dim >= LARGE_RING_FLOATS && dim % LINE_FLOATS == 0;
+    const bool is_large = ring->capacity * dim >= LARGE_RING_FLOATS && dim % LINE_FLOATS == 0 &&
+                          (uintptr_t)ring->vectors % (LINE_FLOATS * sizeof(float)) == 0;
     for (size_t slot = from, next; slot < to; slot = next) {
         next = next_group(slot) < to ? next_group(slot) : to;
         const float *some = rows + (slot - from) * dim;

@@ -100,14 +100,16 @@ static bool get_memory(Work *work)
     work->queries.codes = malloc(count * steps * sizeof(int32_t));
     work->queries.starts = malloc(count * sizeof(int32_t));
     work->queries.alpha = malloc(3 * count * sizeof(float));
-    work->queries.beta = work->queries.alpha + count;
-    work->queries.theta = work->queries.beta + count;
     work->order = malloc(count * sizeof *work->order);
     work->rows_of = calloc(masks, sizeof *work->rows_of);
     work->groups_of = calloc(masks, sizeof *work->groups_of);
     work->is_alone = calloc(masks, sizeof *work->is_alone);
-    return work->seekers && work->queries.codes && work->queries.starts && work->queries.alpha &&
-           work->order && work->rows_of && work->groups_of && work->is_alone;
+    if (!work->seekers || !work->queries.codes || !work->queries.starts || !work->queries.alpha ||
+        !work->order || !work->rows_of || !work->groups_of || !work->is_alone)
+        return false;
+    work->queries.beta = work->queries.alpha + count;
+    work->queries.theta = work->queries.beta + count;
+    return true;
 }
 
 /* Which masks make a pass of their own; order: queries of the common pass first, then by mask. */
@@ -430,6 +432,8 @@ int64_t omendb_top_k(const omendb_scan *scan)
 {
     Work work = {.scan = scan};
     int64_t total = -1;
+    if (scan->count == 0)
+        return 0;
     bool fine = get_memory(&work);
     if (fine) {
         plan(&work);

@@ -4,12 +4,10 @@
 /* lanes() -> names of the variants that this machine has, best first. */
 PyObject *native_lanes(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
 {
-    static const char *const all[] = {"avx512", "avx2", "portable"};
     PyObject *names = PyList_New(0);
-    for (size_t i = 0; names != NULL && i < sizeof all / sizeof *all; i++) {
-        if (omendb_lanes_named(all[i]) == NULL)
-            continue;
-        PyObject *name = PyUnicode_FromString(all[i]);
+    const omendb_lanes *lanes;
+    for (size_t at = 0; names != NULL && (lanes = omendb_lanes_at(at)) != NULL; at++) {
+        PyObject *name = PyUnicode_FromString(lanes->name);
         if (name == NULL || PyList_Append(names, name) < 0)
             Py_CLEAR(names);
         Py_XDECREF(name);

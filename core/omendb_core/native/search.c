@@ -1,4 +1,4 @@
-/* The scan for Python: arrays in, arrays out. kernels/native.py says what they are. */
+/* The scan for Python: arrays in, arrays out. kernels/shadowed.py says what they are. */
 #include "buffers.h"
 #include "scan.h"
 #include "shadow_arrays.h"
@@ -19,7 +19,7 @@ PyObject *native_kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(argume
 
 bool take_shadow(
     taken_arrays *taken, PyObject *codes, PyObject *factors, PyObject *centre, Py_ssize_t slots,
-    int metric, omendb_shadow *out)
+    int metric, enum access access, omendb_shadow *out)
 {
     array taken_codes, taken_factors, taken_centre;
     if (!take_array(taken, centre, "centre", F32, -1, TO_READ, &taken_centre))
@@ -33,8 +33,8 @@ bool take_shadow(
     Py_ssize_t groups = (slots + TILE_ROWS - 1) / TILE_ROWS * TILE_GROUPS;
     Py_ssize_t group_bytes = (Py_ssize_t)shadow_steps((size_t)dim) * STEP_BYTES;
     Py_ssize_t group_factors = FACTORS * GROUP_ROWS;
-    if (!take_array(taken, codes, "codes", U8, groups * group_bytes, TO_READ, &taken_codes) ||
-        !take_array(taken, factors, "factors", F32, groups * group_factors, TO_READ, &taken_factors))
+    if (!take_array(taken, codes, "codes", U8, groups * group_bytes, access, &taken_codes) ||
+        !take_array(taken, factors, "factors", F32, groups * group_factors, access, &taken_factors))
         return false;
     if ((uintptr_t)taken_codes.data % STEP_BYTES || (uintptr_t)taken_factors.data % STEP_BYTES) {
         PyErr_SetString(PyExc_ValueError, "codes, factors: not at a 64-byte boundary");
@@ -61,7 +61,7 @@ PyObject *native_shadow_write(PyObject *Py_UNUSED(module), PyObject *arguments)
     if (!PyArg_ParseTuple(
             arguments, "OOOninO", &codes, &factors, &centre, &slots, &metric, &first, &row_object))
         return NULL;
-    if (!take_shadow(&taken, codes, factors, centre, slots, metric, &shadow) ||
+    if (!take_shadow(&taken, codes, factors, centre, slots, metric, TO_WRITE, &shadow) ||
         !take_rows(&taken, row_object, "rows", &rows))
         goto done;
     if ((size_t)rows.dim != shadow.dim || (rows.stride != rows.dim && rows.count > 1) || first < 0 ||
@@ -162,7 +162,8 @@ PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
     if (scan.rows.lanes == NULL)
         return NULL;
     Py_ssize_t slots = PyObject_Length(objects[0]);
-    if (slots < 0 || !take_shadow(&taken, codes, factors, centre, slots, metric, &scan.shadow) ||
+    if (slots < 0 || !take_shadow(
+                         &taken, codes, factors, centre, slots, metric, TO_READ, &scan.shadow) ||
         !take_question(&taken, objects, last_seq, &scan)) {
         give_back(&taken);
         return NULL;

@@ -12,6 +12,8 @@
  */
 #include "shadow.h"
 
+#include "cpu.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -90,10 +92,9 @@ ALWAYS_INLINE void write_factors(
 void shadow_write(const omendb_shadow *shadow, size_t first, const float *rows, size_t count)
 {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq"))
+    if (cpu_has_avx512())
         write_avx512(shadow, first, rows, count);
-    else if (__builtin_cpu_supports("avx2"))
+    else if (cpu_has_avx2())
         write_avx2(shadow, first, rows, count);
     else
 #endif

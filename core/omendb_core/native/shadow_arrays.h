@@ -5,9 +5,10 @@
 #include "buffers.h"
 #include "shadow.h"
 
-/* Take the arrays of a shadow for a ring of so many slots, whose rows have centre's dimensions. */
+/* Take the arrays of a shadow for a ring of so many slots, whose rows have centre's dimensions;
+ * codes and factors to be read, or to be written to. */
 bool take_shadow(
     taken_arrays *taken, PyObject *codes, PyObject *factors, PyObject *centre, Py_ssize_t slots,
-    int metric, omendb_shadow *out);
+    int metric, enum access access, omendb_shadow *out);
 
 #endif

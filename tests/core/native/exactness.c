@@ -312,7 +312,7 @@ static void check_metric(const float *rows, const float *asked, size_t dim, omen
     const omendb_kernel *kernel;
     for (size_t at = 0; (kernel = omendb_kernel_at(at)) != NULL; at++) {
         is_counted = strcmp(kernel->name, "portable") == 0;
-        check_scan(&scan, kernel, omendb_best_lanes(), wanted);
+        check_scan(&scan, kernel, omendb_lanes_at(0), wanted);
     }
     free(centre);
     free(shadow.codes);
@@ -356,7 +356,7 @@ static void check_adds(void)
                 slot_of[i] = slot_of[i] == evicted[j] ? -1 : slot_of[i];
         size_t died = id_table_enter(&table, ids, slots, count, replaced);
         rows_kill(&ring, replaced, died);
-        rows_write(&ring, omendb_best_lanes(), first, rows, count, round);
+        rows_write(&ring, omendb_lanes_at(0), first, rows, count, round);
         for (size_t i = 0; i < count; i++)
             slot_of[ids[i]] = slots[i];
         uint64_t all[IDS], bits[2] = {0, 0};
@@ -377,7 +377,7 @@ static void check_adds(void)
 /* False if a row is too short for cosine. */
 static bool normalise(float *rows, size_t count, size_t dim)
 {
-    const omendb_lanes *lanes = omendb_best_lanes();
+    const omendb_lanes *lanes = omendb_lanes_at(0);
     for (size_t i = 0; i < count; i++) {
         double length = lanes->norm(rows + i * dim, dim);
         if (length < 0x1p-62)
