@@ -88,6 +88,7 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     from .. import auth, logs, tls
 
     logs.configure(settings.log_format, settings.log_level)
+    _outlive_hangups()
     for warning in warnings:
         log.warning("%s", warning)
     kernel, loop = choose_kernel_and_loop(settings.event_loop)
@@ -107,6 +108,7 @@ async def _serve(settings: Settings) -> None:
 
     leave = asyncio.Event()
     _on_signals(lambda: _stop_at_once() if leave.is_set() else leave.set())
+    _say_hangups()
     async with AsyncExitStack() as stack:
         try:
             server = await stack.enter_async_context(Server(settings))
@@ -136,6 +138,19 @@ def _on_signals(react: Callable[[], None]) -> None:
     with suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, react)
+
+
+def _outlive_hangups() -> None:
+    """SIGHUP asks for a reload, which there is not: it must not end the server either."""
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _say_hangups() -> None:
+    """From here on, say that nothing was done."""
+    if hasattr(signal, "SIGHUP"):
+        message = "SIGHUP: nothing was done; settings, keys and certificates are read at the start"
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, log.info, message)
 
 
 def _ready_line(settings: Settings, port: int, url: str) -> str:

@@ -55,6 +55,14 @@ class Serving:
         """Send the process a signal."""
         self.process.send_signal(number)
 
+    def logged(self, text: str) -> str:
+        """The next line of the log that holds ``text``."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if text in line:
+                return line
+        raise AssertionError(f"the server ended without saying: {text}")
+
     def finish(self) -> tuple[int, str, str]:
         """Wait for the end: exit code, further output, log."""
         output, log = self.process.communicate(timeout=TIMEOUT_SECONDS)

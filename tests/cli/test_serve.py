@@ -179,14 +179,34 @@ def test_a_signal_drains_and_the_exit_code_is_0(number: signal.Signals) -> None:
     assert "Traceback" not in log
 
 
+def test_a_hangup_does_nothing_and_says_so() -> None:
+    """Whether it comes to an idle server, to a busy one, or to one that is leaving."""
+    with serving("--drain-seconds", "3600") as server, connect(server.url) as client:
+        client.recv()
+        for number in range(1, 4):
+            server.send(signal.SIGHUP)
+            server.logged("SIGHUP: nothing was done")
+            client.send(f'{{"op":"ping","id":{number}}}')
+            assert json.loads(client.recv()) == {"id": number, "ok": {}}
+        silent = silent_client(server.port)
+        server.send(signal.SIGTERM)
+        server.logged("leaving")
+        server.send(signal.SIGHUP)
+        server.logged("SIGHUP: nothing was done")
+        assert get(server, "/livez")[0] == 200
+        silent.close()
+        code, output, rest = server.finish()
+    assert (code, output) == (0, "")
+    assert rest.splitlines()[-1].endswith("stopped")
+    assert "SIGHUP" not in rest
+
+
 def test_a_second_signal_ends_a_drain_that_takes_long() -> None:
     with serving("--drain-seconds", "3600") as server:
         client = silent_client(server.port)
         server.send(signal.SIGTERM)
         # It says that it is leaving, and waits for the client that says nothing.
-        assert server.process.stderr is not None
-        while "leaving" not in server.process.stderr.readline():
-            pass
+        server.logged("leaving")
         assert get(server, "/readyz")[0] == 503
         assert get(server, "/livez")[0] == 200
         with pytest.raises(InvalidStatus) as caught:
