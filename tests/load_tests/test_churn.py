@@ -48,11 +48,11 @@ def test_too_few_samples_tell_nothing() -> None:
 
 @pytest.mark.parametrize("name", PACES)
 async def test_each_turn_works(name: str, tmp_path: Path) -> None:
-    async with Server(Settings(port=0, data_dir=str(tmp_path))) as server:
-        async with connect(server.url) as db:
-            work = Work(server.url, db, seed=1)
-            await work.begin()
-            for first in ("add_numbers", "add_names", "add_recent"):
-                await getattr(work, first)()
-            await getattr(work, name)()
-            assert {one.collection for one in await db.list()} == set(WINDOWS)
+    settings = Settings(port=0, data_dir=str(tmp_path))
+    async with Server(settings) as server, connect(server.url) as db:
+        work = Work(server.url, db, seed=1)
+        await work.begin()
+        for first in ("add_numbers", "add_names", "add_recent"):
+            await getattr(work, first)()
+        await getattr(work, name)()
+        assert {one.collection for one in await db.list()} == set(WINDOWS)
