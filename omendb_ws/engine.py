@@ -50,6 +50,7 @@ from .live import LiveQueries
 from .maps import draw_all
 from .matches import Matches
 from .metrics import Metrics
+from .pieces import LongReads
 from .reads import Reads, is_short, refuse_dropped
 from .standing import StandingQueries
 from .statistics import collection_stats
@@ -111,6 +112,7 @@ class Engine:
         queue_deadline_ms: int,
         clock_us: Callable[[], int],
         post: Callable[[list[Effect]], None],
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._metrics = metrics
         self._deadline_us = queue_deadline_ms * 1000
@@ -134,7 +136,10 @@ class Engine:
         self.feeds = Feeds(metrics, limits, self._deliveries)
         self.live = LiveQueries(metrics, self._deliveries)
         self.matches = Matches(metrics, limits, self._deliveries)
-        self._standing = StandingQueries(metrics, self.live, self.matches, self.feeds)
+        self._long_reads = LongReads(self._refusal, clock_ns)
+        self._standing = StandingQueries(
+            metrics, self.live, self.matches, self.feeds, self._long_reads
+        )
         self._expiry = Expiry(metrics, self._changes, self._durability)
         self._is_stopping = False
         self._now_us = 0
@@ -146,6 +151,7 @@ class Engine:
             ("telling what changed", self._tell_changed),
             ("standing queries", self._catch_up),
             ("reads", self._read),
+            ("reads in pieces", self._do_pieces),
             ("statistics", self._measure),
             ("maps", self._draw),
             ("pushes", self._push),
@@ -157,7 +163,8 @@ class Engine:
     @property
     def depth(self) -> int:
         """How many works wait."""
-        return self._queue.qsize() + len(self._turns) + len(self._waiting_reads)
+        waiting = len(self._turns) + len(self._waiting_reads) + len(self._long_reads)
+        return self._queue.qsize() + waiting
 
     @property
     def flying(self) -> int:
@@ -233,7 +240,11 @@ class Engine:
 
     def _has_waiting(self) -> bool:
         return bool(
-            self._turns or self._waiting_reads or self._durability.flying or self._lifecycle.pending
+            self._turns
+            or self._waiting_reads
+            or self._long_reads
+            or self._durability.flying
+            or self._lifecycle.pending
         )
 
     def _is_busy(self) -> bool:
@@ -242,6 +253,7 @@ class Engine:
             self._turns
             or self._effects
             or self._waiting_reads.has_more
+            or self._long_reads
             or self._durability.has_settled
             or self._deliveries.is_busy
             or self._standing.is_busy
@@ -365,6 +377,8 @@ class Engine:
                 if isinstance(work, Drop):
                     while waiting := self._waiting_reads.take(work.collection):
                         done += self._do_reads(waiting)
+                    if self._long_reads.hold(work):
+                        continue
                 answer = self._change(work)
             except Exception as error:
                 answer = self._refusal(work, error)
@@ -467,6 +481,14 @@ class Engine:
                 in_time.append(work)
         self._reads.answer(in_time, self._effects)
         self._standing.answer(standing, self._effects, self._now_us)
+
+    def _do_pieces(self) -> int:
+        """Some of what long reads ask for; what waits for one that is through with goes on."""
+        done = self._long_reads.run(self._effects)
+        if done:
+            self._waiting_reads.put_back(self._standing.take_early())
+            self._turns.put_back(self._long_reads.released())
+        return done
 
     def _measure(self) -> None:
         """Say the numbers that subscriptions to statistics asked for."""

@@ -39,9 +39,10 @@ class LiveQuery(Stream):
 
     ``handle`` is the window's, None before the reply and after the end. ``told``: seq -> id of the
     rows its reader has now, at version ``told_version``. ``every_us``: least time between pushes.
+    ``is_beginning``: its list is there, or about to be, and its reply is not.
     """
 
-    __slots__ = ("every_us", "handle", "is_dirty", "query", "ready_us", "told",
+    __slots__ = ("every_us", "handle", "is_beginning", "is_dirty", "query", "ready_us", "told",
                  "told_version")  # fmt: skip
 
     def __init__(
@@ -61,7 +62,7 @@ class LiveQuery(Stream):
         self.handle: int | None = None
         self.told: dict[int, int | str] = {}
         self.told_version = 0
-        self.is_dirty = False
+        self.is_beginning = self.is_dirty = False
         self.ready_us = 0
 
     @property
@@ -96,10 +97,7 @@ class LiveQueries:
         window = collection.window
         prepared = prepare_queries(window, vectors)
         handles = window.standing.add([query.query for query in queries], prepared)
-        for query, handle in zip(queries, handles.tolist(), strict=True):
-            query.handle = handle
-            query.is_active = True
-            collection.live[handle] = query
+        self.begin(queries, handles.tolist())
         try:
             return self._snapshots(collection, queries)
         except Exception:
@@ -123,16 +121,43 @@ class LiveQueries:
 
     def _snapshots(self, collection: Collection, queries: Sequence[LiveQuery]) -> Results:
         """What the queries answer now, which their readers are told by a reply."""
-        version = collection.window.version
-        counts, hits = _answers(collection.window, queries)
-        ids, seqs = _listed(hits.ids), hits.seqs.tolist()
+        handles = np.array([query.handle for query in queries], np.int64)
+        found = self.answers(collection, handles, queries[0].include)
+        counts = found.counts.tolist()
+        self.tell(queries, counts, listed(found.hits.ids), found.hits.seqs.tolist(), found.version)
+        return found
+
+    def answers(self, collection: Collection, handles: I64, include: Include) -> Results:
+        """What the queries of ``handles`` answer now."""
+        window = collection.window
+        counts, seqs, scores = window.standing.answers(handles)
+        hits = window.hits(window.ring.slots(seqs), include)
+        hits = Hits(hits.ids, seqs, scores, hits.metadata, hits.vectors)
+        return Results(window.version, np.array(counts, np.uint32), hits)
+
+    def tell(
+        self,
+        queries: Sequence[LiveQuery],
+        counts: Sequence[int],
+        ids: Sequence[int | str],
+        seqs: Sequence[int],
+        version: int,
+    ) -> None:
+        """Note that readers are told these rows, query after query, as of ``version``."""
         end = 0
         for query, count in zip(queries, counts, strict=True):
             start, end = end, end + count
             query.told = dict(zip(seqs[start:end], ids[start:end], strict=True))
             query.told_version = version
             query.is_dirty = False
-        return Results(version, np.array(counts, np.uint32), hits)
+
+    def begin(self, queries: Sequence[LiveQuery], handles: Sequence[int]) -> None:
+        """Deliver queries that were told what they answered at some version, from now on."""
+        collection = queries[0].collection
+        for query, handle in zip(queries, handles, strict=True):
+            query.handle = handle
+            query.is_active = True
+            collection.live[handle] = query
 
     # -- what changed -----------------------------------------------------------------------------
 
@@ -198,7 +223,7 @@ def _pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, lis
     hits = window.hits(window.ring.slots(seqs[places]), speaking[0].include)
     hits = Hits(hits.ids, hits.seqs, scores[places], hits.metadata, hits.vectors)
     messages = _messages(speaking, differences, hits)
-    ids = _listed(hits.ids)
+    ids = listed(hits.ids)
     end = 0
     for query, difference, message in zip(speaking, differences, messages, strict=True):
         start, end = end, end + len(difference.enter)
@@ -209,14 +234,6 @@ def _pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, lis
         query.told_version, query.is_dirty = window.version, False
         query.ready_us = now_us + query.every_us
         yield query, [message]
-
-
-def _answers(window: Window, queries: Sequence[LiveQuery]) -> tuple[list[int], Hits]:
-    """How many rows each of ``queries`` answers, and the rows; they share ``include``."""
-    handles = np.array([query.handle for query in queries], np.int64)
-    counts, seqs, scores = window.standing.answers(handles)
-    hits = window.hits(window.ring.slots(seqs), queries[0].include)
-    return counts, Hits(hits.ids, seqs, scores, hits.metadata, hits.vectors)
 
 
 def _difference(window: Window, query: LiveQuery, now: list[int], start: int) -> _Difference:
@@ -302,6 +319,7 @@ def _reasons(
     return reasons
 
 
-def _listed(ids: Any) -> list[int | str]:
+def listed(ids: Any) -> list[int | str]:
+    """Ids of answers as a list."""
     found: list[int | str] = ids if isinstance(ids, list) else ids.tolist()
     return found

@@ -13,6 +13,7 @@ import numpy as np
 from omendb_core.errors import Internal, NotFound, OmenError
 
 from . import answers
+from .beginning import LEAST_QUERIES, MOST_AT_ONCE, MOST_QUERIES, begin_in_pieces
 from .catalog import Collection
 from .changes import refuse_broken
 from .deliveries import Stream
@@ -21,6 +22,7 @@ from .feeds import Feed, Feeds
 from .live import LiveQueries, LiveQuery
 from .matches import Matches, MatchQuery
 from .metrics import Metrics
+from .pieces import LongReads
 from .reads import refuse_dropped
 from .wire.messages import Results
 from .work import Answer, Effect, Leave, Live, Match, Move, Standing
@@ -29,12 +31,21 @@ from .work import Answer, Effect, Leave, Live, Match, Move, Standing
 class StandingQueries:
     """See the module."""
 
-    def __init__(self, metrics: Metrics, live: LiveQueries, matches: Matches, feeds: Feeds) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        live: LiveQueries,
+        matches: Matches,
+        feeds: Feeds,
+        long_reads: LongReads,
+    ) -> None:
         self._metrics = metrics
+        self._long_reads = long_reads
         self._live = live
         self._matches = matches
         self._feeds = feeds
         self._behind: dict[Collection, int | None] = {}
+        self._early: list[Standing] = []
 
     @property
     def is_busy(self) -> bool:
@@ -90,11 +101,33 @@ class StandingQueries:
         They go to ``found`` as they are made.
         """
         for (kind, _), group in groupby(works, lambda work: (type(work), work.collection)):
-            alike = list(group)
-            if kind is Live:
+            alike = [work for work in group if not self._takes_long(work)]
+            if kind is Live and alike:
                 found += self._begin([work for work in alike if isinstance(work, Live)])
             else:
                 found.extend(self._one(work, now_us) for work in alike)
+
+    def _takes_long(self, work: Standing) -> bool:
+        """Whether a work is done in pieces, or comes behind one that is."""
+        if isinstance(work, Live) and len(work.queries) > MOST_AT_ONCE:
+            size = self._long_reads.size(LEAST_QUERIES, MOST_QUERIES)
+            steps = begin_in_pieces(work, self._live, self._prepare, size)
+            for query in work.queries:
+                query.is_beginning = True
+            self._long_reads.begin(work, steps)
+            return True
+        if isinstance(work, Live | Match):
+            return False
+        stream = work.stream if isinstance(work, Leave) else work.query
+        if isinstance(stream, LiveQuery) and stream.is_beginning:
+            self._early.append(work)
+            return True
+        return False
+
+    def take_early(self) -> list[Standing]:
+        """Works that came before the queries that they are about had begun, in order."""
+        early, self._early = self._early, []
+        return early
 
     def _one(self, work: Standing, now_us: int) -> Answer:
         try:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from .beginning import MOST_AT_ONCE
 from .work import Lane, Live, PlainSearch, Read, Search
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ class WaitingReads:
     def add(self, work: Read) -> None:
         """A read came."""
         self._works.append(work)
+        self.has_more = True
+
+    def put_back(self, works: Iterable[Read]) -> None:
+        """Works that were taken, and wait on: ahead of all others, in their order."""
+        self._works.extendleft(reversed(list(works)))
         self.has_more = True
 
     def take(self, collection: Collection | None = None) -> list[Read]:
@@ -132,5 +138,5 @@ def weight(work: Read) -> int:
     if isinstance(work, Search) and work.query.vectors is not None:
         return len(work.query.vectors)
     if isinstance(work, Live):
-        return len(work.queries)
+        return min(len(work.queries), MOST_AT_ONCE)  # more begin in pieces
     return 1

@@ -70,11 +70,18 @@ class Lists:
         for row in rows.tolist():
             heapq.heappush(self._free, row)
 
-    def replace(self, row: int, keys: U64) -> None:
-        """Make ``keys``, at most ``width`` and in any order, the list in ``row``."""
-        self.keys[row] = NO_ROW
-        self.keys[row, self.width - len(keys) :] = np.sort(keys)
-        self._recount(np.array([row]))
+    def replace(self, rows: I64, keys: U64, starts: I64, counts: I64) -> None:
+        """Make ``counts[i]`` of ``keys`` from ``starts[i]`` on the list ``rows[i]``, distinct.
+
+        At most ``width`` each, in any order.
+        """
+        places = np.arange(self.width) - (self.width - counts[:, None])
+        there = places >= 0
+        made = np.zeros((len(rows), self.width), np.uint64)
+        made[there] = keys[(starts[:, None] + places)[there]]
+        made.sort(axis=1)
+        self.keys[rows] = made
+        self._recount(rows)
 
     def insert(self, rows: I64, keys: U64) -> I64:
         """Put ``keys[i]`` into the list ``rows[i]``; ``rows`` ascending, pairs distinct.
@@ -116,11 +123,16 @@ class Lists:
         self.published[rows] = best
         return changed
 
-    def answers(self, rows: I64) -> list[U64]:
-        """The keys last published for each of ``rows``, best first (copies)."""
+    def answers(self, rows: I64) -> U64:
+        """The keys last published for each of ``rows``, one after the other, best first."""
         best = self.published[rows][:, ::-1]
-        there = best != NO_ROW
-        return np.split(best[there], np.cumsum(there.sum(axis=1))[:-1])
+        keys: U64 = best[best != NO_ROW]
+        return keys
+
+    def answer_counts(self, rows: I64) -> I64:
+        """How many keys were last published for each of ``rows``."""
+        counts: I64 = np.count_nonzero(self.published[rows], axis=1)
+        return counts
 
     def holding(self, gone: Bool1, first_offset: int) -> I64:
         """Rows of lists that hold an offset ``o`` with ``gone[o - first_offset]``.

@@ -39,9 +39,12 @@ if TYPE_CHECKING:
 CUT_ABOVE: Final = 4
 #: … to this many.
 CUT_TO: Final = 2
-#: Lists made anew in one ``advance``; the others wait for the next. At 50 µs a query (numpy: 230;
-#: 100,000 × 128) this is 13 ms (60): the longest that a burst of them holds up a tick.
+#: Lists made anew in one ``advance``; the others wait for the next. Fewer over wide windows: the
+#: scan for them is bounded, to about 2 ms (45 µs a query of 100,000 × 128), but for the least with
+#: which it is still worth its pass over memory.
 RENEWED_AT_ONCE: Final = 256
+_RENEWED_ELEMENTS: Final = 1 << 29
+_LEAST_RENEWED: Final = 8
 #: Rows matched in one go: bounds the copy of their vectors.
 MATCHED_AT_ONCE: Final = 4096
 #: The base of keys moves up before offsets reach 2**32.
@@ -128,7 +131,7 @@ class Standing:
         Live ones have an answer at once. The lists must have caught up (``advance``).
         """
         self._start_if_first()
-        handles = np.array([self.table.take(query) for query in queries], np.int64)
+        handles = self.table.take(queries)
         try:
             self._begin(handles, vectors)
         except Exception:
@@ -139,18 +142,16 @@ class Standing:
     def _begin(self, handles: I64, vectors: F32) -> None:
         self.table.set_vectors(handles, vectors)
         table = self.table
-        for handle in handles[table.k[handles] > 0].tolist():
-            self._shelves.give(handle)
+        self._shelves.give(handles[table.k[handles] > 0])
         matching = handles[table.k[handles] == 0]
         table.raise_floors(matching, table.bases[matching])
         self._renew_now(handles[table.k[handles] > 0])
 
     def remove(self, handles: Sequence[int]) -> None:
         """Forget queries."""
-        for handle in handles:
-            self._shelves.take_back(handle)
-            self._waiting.discard(handle)
-            self.table.give_back(handle)
+        self._shelves.take_back(np.array(handles, np.int64))
+        self._waiting.difference_update(handles)
+        self.table.give_back(handles)
 
     def move(self, handles: I64, vectors: F32) -> None:
         """Point live queries at other prepared vectors; they have their new answers at once.
@@ -173,10 +174,13 @@ class Standing:
 
     def answers(self, handles: I64) -> tuple[list[int], U64, F32]:
         """Answers of several live queries: the length of each; their seqs and scores, flat."""
-        found = self._shelves.answers(handles)
-        keys = _joined(found)
+        counts, keys = self._shelves.answers(handles)
         seqs = offsets_of(keys) + np.uint64(self._base)
-        return [len(answer) for answer in found], seqs, scores_of(keys)
+        return counts.tolist(), seqs, scores_of(keys)
+
+    def counts(self, handles: I64) -> I64:
+        """How many rows each live query answers."""
+        return self._shelves.answer_counts(handles)
 
     # -- the window says what happens ---------------------------------------------------------
 
@@ -351,10 +355,22 @@ class Standing:
     def _renew(self, touched: Bool1) -> I64:
         if not self._waiting:
             return _NONE
-        handles = np.array(sorted(self._waiting)[:RENEWED_AT_ONCE], np.int64)
+        elements = max(1, self._window.rows) * self._window.definition.dim
+        most = min(RENEWED_AT_ONCE, max(_LEAST_RENEWED, _RENEWED_ELEMENTS // elements))
+        handles = np.array(sorted(self._waiting)[:most], np.int64)
         self._make_lists(handles)
         touched[handles] = True
         return handles
+
+    def renew(self, handles: I64) -> None:
+        """Make the lists of live queries anew, now. The others must have caught up."""
+        self._renew_now(handles)
+
+    def waiting_of(self, handles: I64) -> I64:
+        """Those of ``handles`` whose list waits to be made anew."""
+        if not self._waiting:
+            return _NONE
+        return handles[np.isin(handles, list(self._waiting))]
 
     def _renew_now(self, handles: I64) -> None:
         for start in range(0, len(handles), RENEWED_AT_ONCE):
@@ -380,17 +396,14 @@ class Standing:
         )
         keys = encode(top.scores, window.ring.seqs(top.slots) - np.uint64(self._base))
         self._listed[top.slots] = True
+        counts = top.counts.astype(np.int64)
+        is_over = counts > most
+        last = np.cumsum(counts) - 1
         floors = table.bases[handles]
-        end = 0
-        for index, (handle, count) in enumerate(
-            zip(handles.tolist(), top.counts.tolist(), strict=True)
-        ):
-            found = keys[end : end + count]
-            end += count
-            if count > most[index]:
-                floors[index] = found[-1]
-                found = found[:-1]
-            self._shelves.replace(handle, found)
+        floors[is_over] = keys[last[is_over]]
+        is_kept = np.ones(len(keys), np.bool_)
+        is_kept[last[is_over]] = False
+        self._shelves.replace(handles, keys[is_kept], counts - is_over)
         table.raise_floors(handles, floors)
         self._waiting.difference_update(handles.tolist())
         self.renewed += len(handles)

@@ -42,31 +42,36 @@ class Shelves:
         """Bytes that the list of one query takes."""
         return Lists.bytes_for(_class_of(k))
 
-    def give(self, handle: int) -> None:
-        """Give a query an empty list."""
-        most_k = _class_of(int(self._table.k[handle]))
-        lists = self._lists.setdefault(most_k, Lists(most_k))
-        place = int(lists.take(1)[0])
-        self._table.lists[handle], self._table.places[handle] = most_k, place
-        owners = self._owners.get(most_k, _NONE)
-        if len(owners) < len(lists.counts):
-            owners = np.concatenate([owners, np.zeros(len(lists.counts) - len(owners), np.int64)])
-        owners[place] = handle
-        self._owners[most_k] = owners
+    def give(self, handles: I64) -> None:
+        """Give queries empty lists."""
+        k = self._table.k[handles]
+        for of_k in np.unique(k).tolist():
+            most_k, own = _class_of(of_k), handles[k == of_k]
+            lists = self._lists.setdefault(most_k, Lists(most_k))
+            places = lists.take(len(own))
+            self._table.lists[own], self._table.places[own] = most_k, places
+            owners = self._owners.get(most_k, _NONE)
+            if len(owners) < len(lists.counts):
+                fresh = np.zeros(len(lists.counts) - len(owners), np.int64)
+                owners = np.concatenate([owners, fresh])
+            owners[places] = own
+            self._owners[most_k] = owners
 
-    def take_back(self, handle: int) -> None:
-        """Take a query's list away, if it has one."""
-        most_k = int(self._table.lists[handle])
-        if most_k:
-            lists = self._lists[most_k]
-            lists.give_back(self._table.places[[handle]])
-            if lists.is_empty:
-                del self._lists[most_k], self._owners[most_k]
+    def take_back(self, handles: I64) -> None:
+        """Take the lists of queries away, of those that have one."""
+        for most_k, of_this in self._by_class(handles):
+            if most_k:
+                lists = self._lists[most_k]
+                lists.give_back(self._table.places[handles[of_this]])
+                if lists.is_empty:
+                    del self._lists[most_k], self._owners[most_k]
 
-    def replace(self, handle: int, keys: U64) -> None:
-        """Make ``keys`` a query's list."""
-        lists = self._lists[int(self._table.lists[handle])]
-        lists.replace(int(self._table.places[handle]), keys)
+    def replace(self, handles: I64, keys: U64, counts: I64) -> None:
+        """Make of ``keys``, flat, the next ``counts[i]`` the list of ``handles[i]``."""
+        starts = np.cumsum(counts) - counts
+        for most_k, of_this in self._by_class(handles):
+            places = self._table.places[handles[of_this]]
+            self._lists[most_k].replace(places, keys, starts[of_this], counts[of_this])
 
     def insert(self, handles: I64, keys: U64) -> I64:
         """Put ``keys[i]`` into the list of ``handles[i]``; the handles whose list has no room.
@@ -90,14 +95,28 @@ class Shelves:
             changed.append(own[differs])
         return np.concatenate(changed)
 
-    def answers(self, handles: I64) -> list[U64]:
-        """The keys last published for each query, best first (copies)."""
-        found: list[U64] = [_NONE.view(np.uint64)] * len(handles)
+    def answers(self, handles: I64) -> tuple[I64, U64]:
+        """What was last published for each query: how many keys, and all of them, best first."""
+        counts = self.answer_counts(handles)
+        starts = np.cumsum(counts) - counts
+        found = np.empty(int(counts.sum()), np.uint64)
         for most_k, of_this in self._by_class(handles):
-            answers = self._lists[most_k].answers(self._table.places[handles[of_this]])
-            for index, answer in zip(of_this.tolist(), answers, strict=True):
-                found[index] = answer
-        return found
+            places = self._table.places[handles[of_this]]
+            own_counts = counts[of_this]
+            within = np.arange(int(own_counts.sum())) - np.repeat(
+                np.cumsum(own_counts) - own_counts, own_counts
+            )
+            keys = self._lists[most_k].answers(places)
+            found[np.repeat(starts[of_this], own_counts) + within] = keys
+        return counts, found
+
+    def answer_counts(self, handles: I64) -> I64:
+        """How many keys were last published for each query."""
+        counts = np.zeros(len(handles), np.int64)
+        for most_k, of_this in self._by_class(handles):
+            places = self._table.places[handles[of_this]]
+            counts[of_this] = self._lists[most_k].answer_counts(places)
+        return counts
 
     def holders(self, marks: Bool1, first_offset: int) -> I64:
         """Handles whose list holds a marked offset (see ``Lists.holding``)."""

@@ -7,6 +7,7 @@ that are used again, least first, so that ``used`` rows of the arrays hold every
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -110,33 +111,40 @@ class Table:
                 self._shadow.write(int(run[0]), self.vectors[run[0] : run[-1] + 1])
             self._shadow.note_written(len(handles), self.vectors[: self.used])
 
-    def take(self, query: StandingQuery) -> int:
-        """Write down what is asked, without its vector; its handle. Takes no row yet."""
-        if not self._free:
-            if self.used == len(self.k):
-                self._grow()
-            heapq.heappush(self._free, self.used)
-            self.used += 1
-        handle = heapq.heappop(self._free)
-        base = encode(score.floors([query.min_score]), np.zeros(1, np.uint64))[0]
-        self.k[handle] = query.k or 0
-        self.bases[handle] = base
-        self.floors[handle] = base
-        self.reach[handle] = np.inf
-        self.most[handle] = 2 * query.k if query.k else UNBOUNDED
-        self.filters[handle] = self.distinct_filters.take(query.filter)
-        self.wants_metadata[handle] = query.wants_metadata
-        self.lists[handle] = self.places[handle] = 0
-        return handle
+    def take(self, queries: Sequence[StandingQuery]) -> I64:
+        """Write down what is asked, without vectors; handles int64 (n,). They take no row yet."""
+        handles = self._free_handles(len(queries))
+        k = np.array([query.k or 0 for query in queries], np.int64)
+        floors = score.floors([query.min_score for query in queries])
+        bases = encode(floors, np.zeros(len(queries), np.uint64))
+        self.k[handles] = k
+        self.bases[handles] = self.floors[handles] = bases
+        self.reach[handles] = np.inf
+        self.most[handles] = np.where(k > 0, 2 * k, UNBOUNDED)
+        self.filters[handles] = [self.distinct_filters.take(query.filter) for query in queries]
+        self.wants_metadata[handles] = [query.wants_metadata for query in queries]
+        self.lists[handles] = self.places[handles] = 0
+        return handles
 
-    def give_back(self, handle: int) -> None:
-        """Forget a query."""
-        self.distinct_filters.give_back(int(self.filters[handle]))
-        self.filters[handle] = NO_FILTER
-        self.reach[handle] = np.inf
-        self.k[handle] = self.lists[handle] = 0
-        self.wants_metadata[handle] = False
-        heapq.heappush(self._free, handle)
+    def _free_handles(self, count: int) -> I64:
+        """The least ``count`` handles that nobody has, taken."""
+        while self.used + count - len(self._free) > len(self.k):
+            self._grow()
+        taken = [heapq.heappop(self._free) for _ in range(min(count, len(self._free)))]
+        fresh = range(self.used, self.used + count - len(taken))
+        self.used += len(fresh)
+        return np.array([*taken, *fresh], np.int64)
+
+    def give_back(self, handles: Sequence[int]) -> None:
+        """Forget queries."""
+        for number in self.filters[handles].tolist():
+            self.distinct_filters.give_back(number)
+        self.filters[handles] = NO_FILTER
+        self.reach[handles] = np.inf
+        self.k[handles] = self.lists[handles] = 0
+        self.wants_metadata[handles] = False
+        for handle in handles:
+            heapq.heappush(self._free, handle)
         if len(self._free) == self.used:
             self._free.clear()
             self.used = 0

@@ -55,10 +55,14 @@ class ListsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.plain)
     @rule(data=st.data())
     def replace(self, data: st.DataObject) -> None:
-        row = data.draw(st.sampled_from(sorted(self.plain)))
-        keys = self.fresh(data.draw(st.integers(0, self.lists.width)), data)
-        self.lists.replace(row, np.array(keys, np.uint64))
-        self.plain[row] = set(keys)
+        rows = data.draw(st.lists(st.sampled_from(sorted(self.plain)), unique=True))
+        counts = [data.draw(st.integers(0, self.lists.width)) for _ in rows]
+        keys = [self.fresh(count, data) for count in counts]
+        flat = np.array([key for each in keys for key in each], np.uint64)
+        starts = np.cumsum([0, *counts])[:-1].astype(np.int64)
+        self.lists.replace(np.array(rows, np.int64), flat, starts, np.array(counts, np.int64))
+        for row, each in zip(rows, keys, strict=True):
+            self.plain[row] = set(each)
 
     @precondition(lambda self: self.plain)
     @rule(below=st.integers(0, 200))
@@ -78,6 +82,13 @@ class ListsMachine(RuleBasedStateMachine):
                 assert best == ordered[keep]
                 self.plain[row] = set(ordered[:keep])
 
+    def answers(self, rows: list[int]) -> list[list[int]]:
+        """What each list answers, out of the flat keys of all."""
+        flat = self.lists.answers(np.array(rows)).tolist()
+        counts = self.lists.answer_counts(np.array(rows)).tolist()
+        assert sum(counts) == len(flat)
+        return [[flat.pop(0) for _ in range(count)] for count in counts]
+
     @precondition(lambda self: self.plain)
     @rule(data=st.data())
     def publish(self, data: st.DataObject) -> None:
@@ -85,11 +96,10 @@ class ListsMachine(RuleBasedStateMachine):
         k = data.draw(
             st.lists(st.integers(1, self.lists.most_k), min_size=len(rows), max_size=len(rows))
         )
-        before = [answer.tolist() for answer in self.lists.answers(np.array(rows))]
+        before = self.answers(rows)
         changed = self.lists.publish(np.array(rows), np.array(k)).tolist()
-        after = self.lists.answers(np.array(rows))
-        for row, most, old, differs, answer in zip(rows, k, before, changed, after, strict=True):
-            now = answer.tolist()
+        after = self.answers(rows)
+        for row, most, old, differs, now in zip(rows, k, before, changed, after, strict=True):
             assert now == sorted(self.plain[row], reverse=True)[:most]
             assert differs == (now != old)
 

@@ -128,7 +128,7 @@ def test_standing_queries_far_from_the_origin_are_quantised_around_their_middle(
     queries = data_set("offset", 600, 8, 15)
     table = Table(8, "dot")
     for part in np.split(np.arange(600), 6):
-        handles = np.array([table.take(StandingQuery(3)) for _ in part], np.int64)
+        handles = table.take([StandingQuery(3)] * len(part))
         table.set_vectors(handles, queries[part])
     shadow = table.subscribed.shadow
     assert shadow is not None

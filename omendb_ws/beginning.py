@@ -1,0 +1,130 @@
+"""SUBSCRIBE with many vectors: its live queries begin over several ticks, and are answered at once.
+
+Lives on the engine's thread; the steps are a long read (``pieces.py``). A piece takes some queries
+in and makes their lists; those made before are kept up to date with everything that changes
+meanwhile. Once all are there, the answers of all are copied at one version, which the reply names,
+and only then told of and written, in pieces again. What came since then is in the lists: the first
+push says it. So what follows the reply starts exactly after it.
+
+A failure, or the end of the connection, takes back whatever has begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Final
+
+import numpy as np
+from omendb_core.errors import OmenError
+from omendb_core.query import prepare_queries
+from omendb_core.types import F32, I64
+
+from . import answers, sizes
+from .catalog import Collection
+from .live import LiveQueries, listed
+from .pieces import PieceSize, Steps
+from .wire.messages import Results
+from .work import Live
+
+#: Vectors whose numbers are checked, and readers who are told, in one piece.
+_CHECKED_ELEMENTS: Final = 1 << 18
+_TOLD_ROWS: Final = 1 << 12
+#: More queries of one request than these begin in pieces.
+MOST_AT_ONCE: Final = 16
+#: Queries of a piece: fewer cost more each, more make the piece too long.
+LEAST_QUERIES: Final = 16
+MOST_QUERIES: Final = 256
+#: How often the lists that changes have made too short are waited for; then they are made at once,
+#: as a stream that empties the window faster than that lets no snapshot of all come to be.
+_PATIENCE_TICKS: Final = 64
+
+#: Brings a collection's lists to the present; OmenError if it is gone or broken.
+CatchUp = Callable[[Collection], None]
+
+
+def begin_in_pieces(work: Live, live: LiveQueries, catch_up: CatchUp, size: PieceSize) -> Steps:
+    """Steps to the answer to ``work``; its queries are noted as beginning."""
+    collection, queries = work.collection, work.queries
+    handles: list[int] = []
+    has_begun = False
+    try:
+        prepared = yield from _prepared(work)
+        while len(handles) < len(queries):
+            catch_up(collection)
+            chunk = slice(len(handles), len(handles) + size.start())
+            asked = [query.query for query in queries[chunk]]
+            handles += collection.window.standing.add(asked, prepared[chunk]).tolist()
+            size.end()
+            yield
+        all_handles = np.array(handles, np.int64)
+        yield from _all_answered(collection, all_handles, catch_up)
+        _refuse_over(work, collection, all_handles)
+        found = live.answers(collection, all_handles, queries[0].include)
+        yield from _told(work, live, found)
+        yield
+        answer = answers.snapshot(work, found, found.counts, 0, len(found.hits.seqs))
+        if answer.error is None:
+            catch_up(collection)
+            live.begin(queries, handles)
+            has_begun = True
+            if collection.window.version != found.version:
+                live.changed(collection, all_handles, None)
+        return answer
+    finally:
+        for query in queries:
+            query.is_beginning = False
+        if not has_begun and not collection.is_dropped:
+            collection.window.standing.remove(handles)
+
+
+def _prepared(work: Live) -> Generator[None, None, F32]:
+    """The vectors as they are scored. NonFinite, ZeroNorm with ``row``."""
+    window, vectors = work.collection.window, work.vectors
+    found = []
+    step = max(1, _CHECKED_ELEMENTS // vectors.shape[1])
+    for start in range(0, len(vectors), step):
+        try:
+            found.append(prepare_queries(window, vectors[start : start + step]))
+        except OmenError as error:
+            error.row = start + (error.row or 0)
+            raise
+        yield
+    return np.concatenate(found)
+
+
+def _all_answered(
+    collection: Collection, handles: I64, catch_up: CatchUp
+) -> Generator[None, None, None]:
+    """Return when every list is whole, at one version."""
+    standing = collection.window.standing
+    for _ in range(_PATIENCE_TICKS):
+        catch_up(collection)
+        if not len(standing.waiting_of(handles)):
+            return
+        yield
+    catch_up(collection)
+    standing.renew(standing.waiting_of(handles))
+
+
+def _told(work: Live, live: LiveQueries, found: Results) -> Generator[None, None, None]:
+    """Note what the reader of each query is about to be told."""
+    ids, seqs, counts = listed(found.hits.ids), found.hits.seqs.tolist(), found.counts.tolist()
+    ends = np.cumsum(found.counts)
+    start = row = 0
+    while start < len(counts):
+        stop = max(start + 1, int(np.searchsorted(ends, row + _TOLD_ROWS, side="right")))
+        end = int(ends[stop - 1])
+        live.tell(
+            work.queries[start:stop], counts[start:stop], ids[row:end], seqs[row:end], found.version
+        )
+        start, row = stop, end
+        yield
+
+
+def _refuse_over(work: Live, collection: Collection, handles: I64) -> None:
+    """TooLarge for more rows than a reply can hold, before they are gathered."""
+    counts = collection.window.standing.counts(handles)
+    row_bytes = sizes.least_row_bytes(
+        collection.definition, work.queries[0].include, work.is_binary
+    )
+    answers.refuse_over(work.ticket, int(counts.sum()) * row_bytes)

@@ -1,0 +1,318 @@
+"""SUBSCRIBE with many vectors begins over several ticks: others' work in between, the law held.
+
+No test here goes by time: a slice is one piece of one query, so every tick does just that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import Phase
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+from omendb_core import live as core_live
+
+from omendb_ws import beginning, pieces, standing
+from omendb_ws.server import Server
+from omendb_ws.wire import binary
+from omendb_ws.wire.messages import Results
+
+from .live_view import eventually, views_of
+from .raw import Raw, batch, client, engine_held, queued, running
+from .test_live_law import LIVE_FIELDS, Asked, LawMachine, vector
+
+MANY = 40
+
+
+@pytest.fixture(autouse=True)
+def one_query_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standing, "MOST_AT_ONCE", 0)
+    monkeypatch.setattr(standing, "LEAST_QUERIES", 1)
+    monkeypatch.setattr(standing, "MOST_QUERIES", 1)
+    monkeypatch.setattr(pieces, "SLICE_US", 0)
+    monkeypatch.setattr(beginning, "_TOLD_ROWS", 1)
+
+
+def vectors_of(count: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).standard_normal((count, 2)).astype(np.float32)
+
+
+async def subscribe(raw: Raw, handle: int, vectors: Any, k: int = 3) -> int:
+    """Send SUBSCRIBE; the id of the request."""
+    id = raw.next_id()
+    await raw.send_binary(binary.encode_subscribe(id, handle, vectors, k=k))
+    return id
+
+
+def long_reads(server: Server) -> pieces.LongReads:
+    return server.context.engine._long_reads
+
+
+class Gate:
+    """While it is closed, there is a piece only in ticks in which the window has changed."""
+
+    def __init__(self, server: Server) -> None:
+        self.is_closed = False
+        self._server = server
+        self._seen_version = 0
+        self._run = long_reads(server).run
+        long_reads(server).run = self.run  # type: ignore[method-assign]
+
+    def run(self, effects: Any) -> int:
+        (collection,) = self._server.context.catalog
+        version, seen = collection.window.version, self._seen_version
+        self._seen_version = version
+        return 0 if self.is_closed and version == seen else self._run(effects)
+
+
+async def nothing_is_left(server: Server, reserved_bytes: int) -> None:
+    """No query, and no memory set aside for one."""
+    (collection,) = server.context.catalog
+    await eventually(lambda: not len(long_reads(server)) and not len(collection.window.standing))
+    await eventually(lambda: server.context.catalog.reserved_bytes == reserved_bytes)
+    assert not collection.live
+
+
+async def test_a_search_that_comes_while_many_begin_is_answered_before_them() -> None:
+    async with running() as server, client(server) as raw:
+        handle = (await raw.create())["handle"]
+        await raw.add_binary(handle, batch(1, 2, 3))
+        vectors = vectors_of(MANY)
+        begun = await subscribe(raw, handle, vectors)
+        searched = await raw.search_binary(handle, vectors[:1], k=3)
+        assert searched.counts.tolist() == [3]
+        assert begun not in raw.replies
+        reply = await raw.reply(begun)
+        assert isinstance(reply, Results)
+        assert reply.counts.tolist() == [3] * MANY
+        assert long_reads(server).pieces >= MANY
+
+
+async def test_changes_of_others_go_on_and_the_reply_is_one_snapshot() -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        handle = (await raw.create(capacity=100))["handle"]
+        vectors = vectors_of(MANY)
+        begun = await subscribe(raw, handle, vectors)
+        for number in range(1, 21):
+            await other.add(number)
+        reply = await raw.reply(begun)
+        views = views_of(raw, reply)
+        rows = batch(*range(1, reply.version + 1)).vectors  # as of the version it names
+        for view, one in zip(views, vectors, strict=True):
+            best = sorted(range(len(rows)), key=lambda at: (rows[at] @ one, at), reverse=True)[:3]
+            assert [row.seq for row in view.answer] == [at + 1 for at in best]
+        await other.add(21, 22, 23)
+        last = await other.ok("count", collection="items")
+        for view, one in zip(views, vectors, strict=True):
+            found = await other.ok("search", collection="items", vector=one.tolist(), k=3)
+            assert found["version"] == last["version"]
+            wanted = [row["seq"] for row in found["results"]]
+            while [row.seq for row in view.answer] != wanted:
+                await view.step()
+
+
+async def test_what_changed_between_the_snapshot_and_the_reply_is_the_first_push() -> None:
+    """A change comes before every piece, and none after the last one."""
+    async with running() as server, client(server) as raw, client(server) as other:
+        handle = (await raw.create(capacity=1000))["handle"]
+        gate = Gate(server)
+        gate.is_closed = True
+        begun = await subscribe(raw, handle, np.abs(vectors_of(9)))
+        await eventually(lambda: len(long_reads(server)) == 1)
+        last_seq = 0
+        while len(long_reads(server)):
+            last_seq += 1
+            await other.add(last_seq)  # nearer than all before it
+        reply = await raw.reply(begun)
+        assert reply.version < last_seq
+        for view in views_of(raw, reply):
+            assert [row.seq for row in view.answer] == list(range(reply.version, 0, -1))[:3]
+            await view.step()
+            assert [row.seq for row in view.answer] == list(range(last_seq, 0, -1))[:3]
+            assert view.version == last_seq
+
+
+async def test_two_that_begin_have_their_pieces_by_turns() -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        handle = (await raw.create())["handle"]
+        their_handle = (await other.ok("open", collection="items"))["handle"]
+        async with engine_held(server):
+            big = await subscribe(raw, handle, vectors_of(200))
+            small = await subscribe(other, their_handle, vectors_of(5))
+            await queued(server, 2)
+        await other.reply(small)
+        assert long_reads(server).pieces < 100
+        await raw.reply(big)
+
+
+async def test_what_is_asked_of_queries_that_begin_waits_for_their_reply() -> None:
+    async with running() as server, client(server) as raw:
+        handle = (await raw.create())["handle"]
+        await raw.add_binary(handle, batch(1, 2, 3))
+        begun = await subscribe(raw, handle, vectors_of(MANY))
+        moved = await raw.send("move", sub=2, vector=[-1.0, 0.0])
+        left = await raw.send("unsubscribe", sub=3)
+        gone = await raw.send("move", sub=3, vector=[1.0, 0.0])
+        moved_again = await raw.send("move", sub=2, vector=[1.0, 0.0])
+        assert "error" in await raw.reply(gone)
+        assert [row["id"] for row in (await raw.reply(moved))["ok"]["results"]] == [1, 2, 3]
+        assert (await raw.reply(left))["ok"] == {}
+        rows = (await raw.reply(moved_again))["ok"]["results"]
+        assert [row["id"] for row in rows] == [3, 2, 1]
+        ids = [one[0] if isinstance(one, tuple) else one.get("id") for one in raw.order]
+        assert ids.index(begun) < ids.index(moved) < ids.index(moved_again)
+        assert ids.index(begun) < ids.index(left)
+
+
+async def test_a_drop_waits_for_what_has_begun_and_holds_up_no_other_collection() -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        handle = (await raw.create())["handle"]
+        await other.create("else")
+        begun = await subscribe(raw, handle, vectors_of(MANY))
+        dropped = await raw.send("drop", collection="items")
+        made = await raw.send("create", collection="items", dim=2, capacity=8)
+        await other.add(1, name="else")
+        assert isinstance(await raw.reply(begun), Results)
+        assert (await raw.reply(dropped))["ok"] == {}
+        assert "ok" in await raw.reply(made)
+        ended = [await raw.named("ended") for _ in range(MANY)]
+        assert sorted(one["sub"] for one in ended) == list(range(1, MANY + 1))
+        assert await raw.ok("count", collection="items") == {"version": 0, "count": 0}
+
+
+async def test_a_connection_that_goes_takes_what_has_begun_with_it() -> None:
+    async with running() as server, client(server) as other:
+        handle = (await other.create())["handle"]
+        reserved_bytes = server.context.catalog.reserved_bytes
+        async with client(server) as raw:
+            handle = (await raw.ok("open", collection="items"))["handle"]
+            await subscribe(raw, handle, vectors_of(200))
+            await eventually(lambda: long_reads(server).pieces > 10)
+        await nothing_is_left(server, reserved_bytes)
+        await other.add(1)
+
+
+async def test_one_vector_at_fault_is_named_and_none_begins() -> None:
+    async with running() as server, client(server) as raw:
+        handle = (await raw.create(metric="cosine"))["handle"]
+        reserved_bytes = server.context.catalog.reserved_bytes
+        vectors = vectors_of(MANY)
+        vectors[33] = 0
+        reply = await raw.reply(await subscribe(raw, handle, vectors))
+        assert (reply["error"]["code"], reply["error"]["row"]) == ("zero_norm", 33)
+        await nothing_is_left(server, reserved_bytes)
+
+
+async def test_a_reply_that_would_be_too_long_is_refused_and_none_begins() -> None:
+    async with running(max_message_bytes=70_000) as server, client(server) as raw:
+        handle = (await raw.create(capacity=200))["handle"]
+        await raw.add_binary(handle, batch(*range(100)))
+        reserved_bytes = server.context.catalog.reserved_bytes
+        reply = await raw.reply(await subscribe(raw, handle, vectors_of(MANY), k=100))
+        assert reply["error"]["code"] == "too_large"
+        await nothing_is_left(server, reserved_bytes)
+
+
+@pytest.mark.parametrize("at", ["add", "answers", "tell"])
+async def test_a_fault_in_a_piece_is_that_requests_alone(
+    at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def boom(*_: Any, **__: Any) -> Any:
+        raise MemoryError("on purpose")
+
+    async with running() as server, client(server) as raw:
+        handle = (await raw.create())["handle"]
+        await raw.add_binary(handle, batch(1, 2, 3))
+        reserved_bytes = server.context.catalog.reserved_bytes
+        (collection,) = server.context.catalog
+        with monkeypatch.context() as patch:
+            where = collection.window.standing if at == "add" else server.context.engine.live
+            patch.setattr(where, at, boom)
+            reply = await raw.reply(await subscribe(raw, handle, vectors_of(MANY)))
+            assert reply["error"]["code"] == "internal"
+        await nothing_is_left(server, reserved_bytes)
+        assert server.metrics.faults == 1
+        reply = await raw.reply(await subscribe(raw, handle, vectors_of(MANY)))
+        assert reply.counts.tolist() == [3] * MANY
+
+
+async def test_lists_that_are_never_whole_all_at_once_are_made_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every add turns the whole window over, and only one list a tick is made anew."""
+    monkeypatch.setattr(core_live, "RENEWED_AT_ONCE", 1)
+    monkeypatch.setattr(beginning, "_PATIENCE_TICKS", 5)
+    async with running() as server, client(server) as raw, client(server) as other:
+        handle = (await raw.create(capacity=4))["handle"]
+        await raw.add_binary(handle, batch(1, 2, 3, 4))
+        begun = await subscribe(raw, handle, vectors_of(MANY))
+        first = 5
+        (collection,) = server.context.catalog
+        while len(long_reads(server)) or not collection.live:
+            await other.add(*range(first, first + 4))
+            first += 4
+        reply = await raw.reply(begun)
+        assert reply.counts.tolist() == [3] * MANY
+        newest = reply.version * 4
+        assert set(reply.hits.seqs.tolist()) <= set(range(newest - 3, newest + 1))
+
+
+async def test_a_server_that_stops_answers_what_has_begun_or_lets_it_go() -> None:
+    async with running() as server, client(server) as raw:
+        handle = (await raw.create())["handle"]
+        await subscribe(raw, handle, vectors_of(200))
+        await eventually(lambda: long_reads(server).pieces > 3)
+
+
+class BeginningMachine(LawMachine):
+    """The law's machine, where changes come between all pieces while queries begin."""
+
+    async def open(self, fields: dict[str, Any]) -> None:
+        await super().open(fields)
+        self.gate = Gate(self.server)
+
+    @precondition(lambda self: len(self.asked) < 12)
+    @rule(
+        data=st.data(),
+        fields=LIVE_FIELDS,
+        vectors=st.lists(vector, min_size=2, max_size=4),
+        count=st.integers(1, 16),
+    )
+    def subscribe_amid_changes(
+        self, data: st.DataObject, fields: dict[str, Any], vectors: list[list[float]], count: int
+    ) -> None:
+        include = binary.Include(
+            *(name in fields.get("include", ()) for name in ("metadata", "vector"))
+        )
+        id_ = self.reader.next_id()
+        others = {name: fields[name] for name in fields if name not in ("include", "every")}
+        frame = binary.encode_subscribe(
+            id_, self.handle, np.array(vectors, np.float32), include=include,
+            every_ms=fields.get("every"), **others,
+        )  # fmt: skip
+        run = self.runner.run
+        self.gate.is_closed = True
+        run(self.reader.send_binary(frame))
+        for _ in range(count):
+            op, said = data.draw(self.changes())
+            reply = run(self.writer.ask(op, collection="items", **self.request(op, said)))
+            self.compare_reply(reply, self.do(op, said))
+        self.gate.is_closed = False
+        reply = run(self.reader.reply(id_))
+        assert isinstance(reply, Results), reply
+        self.take_until(reply)
+        for one, view in zip(vectors, views_of(self.reader, reply, self.ids), strict=True):
+            self.begin(Asked(one, fields, view))
+
+
+TestLawOfBeginning = BeginningMachine.TestCase
+TestLawOfBeginning.settings = hypothesis_settings(
+    max_examples=25,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+)
