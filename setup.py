@@ -36,7 +36,7 @@ EXACT_COMPILERS = ("unix", "mingw32", "cygwin")
 
 
 class BuildNative(build_ext):
-    """Compiles only where the bits are promised; replaces an old build without harm to its users."""
+    """Compiles only where the bits are promised; replaces an old build harmlessly."""
 
     def build_extension(self, ext: Extension) -> None:
         """Compile with flags that this compiler keeps its promise by. CompileError without any."""
