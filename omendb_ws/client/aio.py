@@ -38,6 +38,9 @@ from .watching import IncludeNames, Watching
 class Client(Watching):
     """A connection to a server, for one event loop; safe for any number of its tasks.
 
+    On another loop, or in a forked process, every call raises ConnectionLost. A client that is not
+    closed is closed when nothing refers to it any more, no call and no subscription either.
+
     A call made after another one returned sees what that did. Calls that run at the same time may
     take effect in any order, except adds to one collection, which keep theirs.
     """
@@ -288,6 +291,7 @@ class Client(Watching):
         a time). ``like``, the id of a row, instead searches by its vector and leaves it out. Only
         rows that pass ``filter`` (PROTOCOL section 5), score at least ``min_score``, and are among
         the newest ``last`` sequence numbers. ``include`` out of ``"metadata"``, ``"vector"``.
+        (A row's cosine with itself is 1 within 2**-23: to find equal rows, ``min_score=0.999999``.)
 
         The arrays of an Answer are views on the received message. Raises BadVector, DimMismatch,
         NonFinite, ZeroNorm, BadK, BadFilter, BadId, TooLarge, NotFound (the collection, or the row

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -58,6 +60,9 @@ class Connection:
         self._over: OmenError | None = None
         self._trouble = "not connected yet"
         self._keeper: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
         self._random = random.Random()
 
     # -- life -----------------------------------------------------------------------------
@@ -67,6 +72,7 @@ class Connection:
 
         Raises ConnectionLost, Unauthenticated, Forbidden, Unsupported, BadRequest, TimeoutError.
         """
+        self._loop = asyncio.get_running_loop()
         try:
             link = await self._connect()
         except TimeoutError as error:
@@ -75,10 +81,11 @@ class Connection:
         except OSError as error:
             raise ConnectionLost(str(error)) from error
         self._link = link
-        self._keeper = asyncio.get_running_loop().create_task(self._keep(link))
+        self._keeper = self._loop.create_task(self._keep(link))
 
     async def close(self) -> None:
         """Close for good. Calls that wait, and all later ones, raise ConnectionLost."""
+        self.check_here()
         self._finish(ConnectionLost("this client is closed"))
         if self._link is not None:
             await self._link.close()
@@ -89,6 +96,30 @@ class Connection:
         if self._link is not None:  # it came up meanwhile
             await self._link.close()
             self._link = None
+
+    def forget(self) -> None:
+        """Close in a while, as nothing refers to the client any more. Safe in finalizers."""
+        if self._over is None and self._loop is not None and self._pid == os.getpid():
+            with suppress(RuntimeError):  # the loop is closed, and with it the connection
+                self._loop.call_soon_threadsafe(self._close_soon)
+
+    def _close_soon(self) -> None:
+        self._closing = asyncio.get_running_loop().create_task(self.close())
+
+    def check_here(self) -> None:
+        """Raise ConnectionLost in another process, or on another event loop, than it began in.
+
+        There nothing would ever wake up who waits for it.
+        """
+        if self._loop is None:
+            return
+        if self._pid != os.getpid():
+            raise ConnectionLost("this client is that of another process; connect anew")
+        if self._loop is not asyncio.get_running_loop():
+            raise ConnectionLost(
+                "this client is that of another event loop, the one it was connected on;"
+                " connect anew on this one"
+            )
 
     def __str__(self) -> str:
         """Where it leads, and whether it does."""
@@ -117,6 +148,7 @@ class Connection:
 
     async def ready(self) -> Link:
         """Return the current link, waiting for one while reconnecting. Raises what ended it."""
+        self.check_here()
         while True:
             if self._over is not None:
                 raise type(self._over)(self._over.message) from self._over.__cause__
@@ -195,6 +227,12 @@ class Connection:
 
     async def within(self, call: Awaitable[T]) -> T:
         """Await ``call`` for at most ``request_timeout_seconds``; raises TimeoutError."""
+        try:
+            self.check_here()
+        except ConnectionLost:
+            if asyncio.iscoroutine(call):
+                call.close()
+            raise
         limit = self._settings.request_timeout_seconds
         clock = asyncio.timeout(limit)
         try:
@@ -204,6 +242,8 @@ class Connection:
             if not clock.expired():
                 raise
             raise self.timed_out() from None
+        finally:
+            del clock  # it refers to this task, whose error refers to this frame
 
     def timed_out(self) -> TimeoutError:
         """Return the error of a call that took too long."""

@@ -78,7 +78,8 @@ class Link:
         self._transport = transport
         self._last_id = 0
         self._waiting: dict[int, Sink] = {}
-        self._receivers: weakref.WeakValueDictionary[int, Receiver] = weakref.WeakValueDictionary()
+        self._receivers: dict[int, weakref.ref[Receiver]] = {}
+        self._loop = asyncio.get_running_loop()
         self._leaving: set[int] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._opened: dict[str, Opened] = {}
@@ -195,15 +196,18 @@ class Link:
     # -- subscriptions --------------------------------------------------------------------
 
     def carry(self, sub: int, receiver: Receiver) -> None:
-        """Hand pushes of ``sub`` to ``receiver``, for as long as something else keeps it alive."""
-        self._receivers[sub] = receiver
+        """Hand pushes of ``sub`` to ``receiver``, for as long as something else keeps it alive.
+
+        When nothing does any more, ``sub`` is given up, whether or not a push ever comes for it.
+        """
+        self._receivers[sub] = weakref.ref(receiver, partial(_forgotten, weakref.ref(self), sub))
 
     def detach(self, sub: int) -> None:
         """Give ``sub`` up: its pushes are passed over, and the server is told."""
         self._receivers.pop(sub, None)
         if self._lost is None and sub not in self._leaving:
             self._leaving.add(sub)
-            task = asyncio.get_running_loop().create_task(self._unsubscribe(sub))
+            task = self._loop.create_task(self._unsubscribe(sub))
             self._background.add(task)
             task.add_done_callback(self._background.discard)
 
@@ -273,7 +277,8 @@ class Link:
             sink(outcome)
 
     def _push(self, sub: int, push: Push, size_bytes: int) -> None:
-        receiver = self._receivers.get(sub)
+        held = self._receivers.get(sub)
+        receiver = None if held is None else held()
         if receiver is not None:
             receiver.take(push, size_bytes)
         elif not (isinstance(push, messages.Event) and push.event == "ended"):
@@ -286,11 +291,24 @@ class Link:
         waiting, self._waiting = self._waiting, {}
         for sink in waiting.values():
             sink(self._lost)
-        for receiver in list(self._receivers.values()):
-            receiver.lose(text)
+        receivers, self._receivers = self._receivers, {}
+        for held in receivers.values():
+            if (receiver := held()) is not None:
+                receiver.lose(text)
         if closed.code == UNAUTHENTICATED_CODE:
             return Unauthenticated(reason or "the server did not accept the token")
         return None
+
+
+def _forgotten(link: weakref.ref[Link], sub: int, _: object) -> None:
+    """Nothing refers to the receiver of ``sub`` any more. In any thread, in the midst of anything.
+
+    (The link is referred to weakly: through ``_receivers`` this is its own.)
+    """
+    there = link()
+    if there is not None and there.is_alive:
+        with suppress(RuntimeError):  # the loop is closed, and with it the connection
+            there._loop.call_soon_threadsafe(there.detach, sub)
 
 
 def _settle(future: asyncio.Future[Outcome], outcome: Outcome) -> None:

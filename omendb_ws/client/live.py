@@ -78,6 +78,7 @@ class LiveQuery(Subscription[LiveAnswer]):
         Raises BadVector, DimMismatch, NonFinite, ZeroNorm (the query stays where it was), NotFound
         (it has ended), Forbidden, ConnectionLost, TimeoutError.
         """
+        self._connection.check_here()
         wanted = requests.one_vector(vector)
         if wanted.shape != self._vector.shape:
             raise DimMismatch(

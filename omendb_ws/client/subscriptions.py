@@ -55,6 +55,11 @@ class Subscription(Generic[T]):
         self._sub = 0
         self._news = asyncio.Event()
         self._ended: str | None = None
+        self._client: object = None
+
+    def hold(self, client: object) -> None:
+        """Keep ``client``, which is closed when nothing refers to it, as long as this is there."""
+        self._client = client
 
     async def __aenter__(self) -> Self:
         if self._link is None and self._ended is None:
@@ -73,6 +78,7 @@ class Subscription(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
+        self._connection.check_here()
         while self._ended != "closed":
             item = self._next_item()
             if item is not None:
@@ -90,6 +96,7 @@ class Subscription(Generic[T]):
 
     async def close(self) -> None:
         """End it: nothing comes any more. May be called twice."""
+        self._connection.check_here()
         if self._ended is None:
             self._ended = "closed"
         self._detach()

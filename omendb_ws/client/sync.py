@@ -287,6 +287,7 @@ class Client(SyncWatching):
         a time). ``like``, the id of a row, instead searches by its vector and leaves it out. Only
         rows that pass ``filter`` (PROTOCOL section 5), score at least ``min_score``, and are among
         the newest ``last`` sequence numbers. ``include`` out of ``"metadata"``, ``"vector"``.
+        (A row's cosine with itself is 1 within 2**-23: to find equal rows, ``min_score=0.999999``.)
 
         The arrays of an Answer are views on the received message. Raises BadVector, DimMismatch,
         NonFinite, ZeroNorm, BadK, BadFilter, BadId, TooLarge, NotFound (the collection, or the row

@@ -95,9 +95,11 @@ class SyncWatching:
         """Return an iterator over added rows that score at least ``min_score``.
 
         ``vector`` (dim,). Otherwise as ``feed``: each step is a ``FeedRows``, with ``scores``, and
-        its ``gap`` tells of rows that were missed. Raises BadVector, NonFinite, BadRequest here;
-        DimMismatch, ZeroNorm, BadFilter, BadRequest, Quota, NotFound, Forbidden in the first step
-        or on entering.
+        its ``gap`` tells of rows that were missed. (A row's cosine with itself is 1 within 2**-23:
+        to hear of equal rows, ``min_score=0.999999``.)
+
+        Raises BadVector, NonFinite, BadRequest here; DimMismatch, ZeroNorm, BadFilter, BadRequest,
+        Quota, NotFound, Forbidden in the first step or on entering.
         """
         feed = self._aio.match(
             collection,

@@ -5,8 +5,9 @@ Here arguments are checked and copied; the iterators are in ``subscriptions.py``
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from omendb_core.errors import BadRequest
 
@@ -17,17 +18,23 @@ from .map import MapWatch
 from .requests import Filter
 from .rows import Vectors
 from .subscribing import Subscribing
-from .subscriptions import Feed, MatchFeed, StatsWatch
+from .subscriptions import Feed, MatchFeed, StatsWatch, Subscription
 
 IncludeNames: TypeAlias = Iterable[Literal["metadata", "vector"]]
 
+S = TypeVar("S", bound=Subscription[Any])
+
 
 class Watching:
-    """What ``Client`` is beside requests and answers. Owns the connection."""
+    """What ``Client`` is beside requests and answers. Owns the connection.
+
+    One that nothing refers to any more, no call and no subscription either, is closed.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._subscribing = Subscribing(connection)
+        weakref.finalize(self, connection.forget).atexit = False
 
     def __repr__(self) -> str:
         return f"<Client of {self._connection}>"
@@ -70,7 +77,7 @@ class Watching:
             every_ms=every_ms,
         )
         one = requests.one_vector(vector)
-        return LiveQuery(self._connection, self._subscribing, options, one)
+        return self._held(LiveQuery(self._connection, self._subscribing, options, one))
 
     def match(
         self,
@@ -86,13 +93,15 @@ class Watching:
         """Return an async iterator over added rows that score at least ``min_score``.
 
         ``vector`` (dim,). Otherwise as ``feed``: each step is a ``FeedRows``, with ``scores``, and
-        its ``gap`` tells of rows that were missed. Raises BadVector, NonFinite, BadRequest here;
-        DimMismatch, ZeroNorm, BadFilter, BadRequest, Quota, NotFound, Forbidden in the first step
-        or on entering.
+        its ``gap`` tells of rows that were missed. (A row's cosine with itself is 1 within 2**-23:
+        to hear of equal rows, ``min_score=0.999999``.)
+
+        Raises BadVector, NonFinite, BadRequest here; DimMismatch, ZeroNorm, BadFilter, BadRequest,
+        Quota, NotFound, Forbidden in the first step or on entering.
         """
         _check_start(from_seq, epoch)
         requests.check_min_score(min_score)
-        return MatchFeed(
+        feed = MatchFeed(
             self._connection,
             collection,
             vector=requests.one_vector(vector),
@@ -102,6 +111,7 @@ class Watching:
             from_seq=from_seq,
             epoch=epoch,
         )
+        return self._held(feed)
 
     def feed(
         self,
@@ -120,7 +130,7 @@ class Watching:
         NotFound, BadFilter, BadRequest, Forbidden, in the first step or on entering.
         """
         _check_start(from_seq, epoch)
-        return Feed(
+        feed = Feed(
             self._connection,
             collection,
             filter=filter,
@@ -128,17 +138,23 @@ class Watching:
             from_seq=from_seq,
             epoch=epoch,
         )
+        return self._held(feed)
 
     def watch_stats(self, collection: str | None = None, *, every_ms: int = 1000) -> StatsWatch:
         """Return an async iterator over what ``stats`` returns, one each ``every_ms``."""
-        return StatsWatch(self._connection, collection, every_ms)
+        return self._held(StatsWatch(self._connection, collection, every_ms))
 
     def watch_map(self, collection: str, *, sample: int = 2000, every_ms: int = 1000) -> MapWatch:
         """Return an async iterator over pictures of the window in two dimensions.
 
         They show at most ``sample`` rows (100 to 20,000).
         """
-        return MapWatch(self._connection, collection, sample, every_ms)
+        return self._held(MapWatch(self._connection, collection, sample, every_ms))
+
+    def _held(self, subscription: S) -> S:
+        """``subscription``, which keeps this client from being forgotten."""
+        subscription.hold(self)
+        return subscription
 
 
 def _check_start(from_seq: int | None, epoch: str | None) -> None:

@@ -36,13 +36,13 @@ class Socket(ClientConnection):
     """A connection of ``websockets`` whose messages go past its queue.
 
     The handshake, pings, the close and everything that can be wrong are websockets'. Whole messages
-    are kept, few of them, until ``take`` is there, which then gets each as it comes.
+    are kept, few of them, while ``take`` is None; else it gets each as it comes.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.arrived: deque[bytes] = deque()
-        self.take: Take = self.keep
+        self.take: Take | None = None
         #: What ``take`` raised.
         self.fault: Exception | None = None
         #: Set when a message is kept, ``take`` has failed, or the connection is lost.
@@ -60,9 +60,9 @@ class Socket(ClientConnection):
             message = b"".join(fragments) if len(fragments) > 1 else bytes(event.data)
             fragments.clear()
             try:
-                self.take(message)
+                (self.take or self.keep)(message)
             except Exception as error:
-                self.fault, self.take = error, self.keep
+                self.fault, self.take = error, None
                 self.news.set()
 
     def keep(self, message: bytes) -> None:
@@ -125,7 +125,7 @@ class WebSocketTransport:
                 await socket.news.wait()
             raise socket.fault
         finally:
-            socket.take = socket.keep
+            socket.take = None
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """See Transport.close; waits at most CLOSE_TIMEOUT_SECONDS for the other side."""

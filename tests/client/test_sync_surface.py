@@ -28,8 +28,8 @@ TWINS = (
     (map.MapWatch, omendb_ws.sync.MapWatch),
     (live.LiveQuery, omendb_ws.sync.LiveQuery),
 )
-#: For the link, not for callers.
-INNER = {"take", "lose", "begin"}
+#: For the link and the client, not for callers.
+INNER = {"take", "lose", "begin", "hold"}
 #: What blocking calls need instead of ``asyncio.timeout``.
 ONLY_SYNC = {"next", "until_quiet"}
 
