@@ -28,6 +28,7 @@ DEFAULT_TENANT: Final = "default"
 MAX_TOKEN_BYTES: Final = 4096
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_FIELD = re.compile(r"[a-z_]{1,20}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ENTRY_FIELDS = ("name", "tenant", "rights", "token_sha256")
 
@@ -115,7 +116,9 @@ class Keyring:
             raise KeyFileError(f"{where}: {error}") from None
         unknown = sorted(document.keys() - {"keys"})
         if unknown:
-            raise KeyFileError(f"{where}: unknown {', '.join(unknown)}; only [[keys]] is known")
+            raise KeyFileError(
+                f"{where}: unknown {', '.join(map(_shown, unknown))}; only [[keys]] is known"
+            )
         entries = document.get("keys", [])
         if not isinstance(entries, list) or not entries:
             raise KeyFileError(f"{where}: no [[keys]] in it: nobody could log in")
@@ -141,6 +144,11 @@ class Keyring:
         return found
 
 
+def _shown(field: str) -> str:
+    """A field that nobody knows, if it may be shown: a token in the wrong place looks like none."""
+    return field if _FIELD.fullmatch(field) else "field (not shown: it might be a token)"
+
+
 def _parse_entry(entry: Mapping[str, Any], where: str) -> tuple[str, Principal]:
     name = entry.get("name")
     if isinstance(name, str):
@@ -148,7 +156,9 @@ def _parse_entry(entry: Mapping[str, Any], where: str) -> tuple[str, Principal]:
     unknown = sorted(entry.keys() - set(_ENTRY_FIELDS))
     missing = [field for field in _ENTRY_FIELDS if field not in entry]
     if unknown or missing:
-        wrong = [f"unknown {field}" for field in unknown] + [f"no {field}" for field in missing]
+        wrong = [f"unknown {_shown(field)}" for field in unknown] + [
+            f"no {field}" for field in missing
+        ]
         raise KeyFileError(f"{where}: {', '.join(wrong)}; a key has {', '.join(_ENTRY_FIELDS)}")
     tenant, rights, digest = entry["tenant"], entry["rights"], entry["token_sha256"]
     for field, value in (("name", name), ("tenant", tenant)):

@@ -10,6 +10,7 @@ from .arrivals import Arrivals
 from .auth import Keyring
 from .catalog import Catalog
 from .engine import Engine
+from .logins import Logins
 from .metrics import Metrics
 from .wire.opcodes import Limits
 
@@ -31,6 +32,7 @@ class Context:
     limits: Limits
     max_messages_per_second: int
     keyring: Keyring | None
+    logins: Logins
     catalog: Catalog
     engine: Engine
     arrivals: Arrivals

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import email.utils
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -30,6 +31,7 @@ from . import web
 from ._version import VERSION
 from .auth import Principal
 from .origins import DEFAULT_PORTS, HostPort, is_loopback, parse_host, parse_origin
+from .rate import FewLines
 from .wire.opcodes import PROTOCOL
 
 log = logging.getLogger(__name__)
@@ -217,17 +219,22 @@ def process_request(
 ) -> Callable[[ServerConnection, Request], Response | None]:
     """The hook for ``websockets.asyncio.server.serve``."""
 
+    lines = FewLines()
+
     def hook(connection: ServerConnection, request: Request) -> Response | None:
         reply = decide(request.method, request.path, request.headers, policy, running)
         if reply is None:
             return None
-        if reply.status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED):
+        is_refused = reply.status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED)
+        passed_over = lines.next(time.monotonic_ns() // 1000) if is_refused else None
+        if passed_over is not None:
             log.info(
-                "refused %s from %s: %d %s",
+                "refused %s from %s: %d %s%s",
                 request.path.partition("?")[0],
                 connection.remote_address,
                 reply.status,
                 reply.body.decode().strip(),
+                f" ({passed_over} more since the last such line)" if passed_over else "",
             )
         return to_response(reply, with_body=request.method != "HEAD")
 

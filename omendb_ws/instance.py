@@ -24,11 +24,12 @@ from .engine import Engine
 from .faults import as_error
 from .journal.interface import Store
 from .journal.store import LocalStore
+from .logins import Logins
 from .machine import usable_cores
 from .metrics import Metrics
 from .outbox import Outbox
 from .recovery import Recoveries
-from .session import Session
+from .session import LOCAL, Peer, Session
 from .split_scan import SplitScan
 from .statistics import journal_numbers
 from .storage import Storage
@@ -61,6 +62,7 @@ class Instance:
             limits=limits,
             max_messages_per_second=settings.max_messages_per_second,
             keyring=keyring,
+            logins=Logins(metrics, clock_us),
             catalog=Catalog(
                 limits,
                 _scan(settings.scan_threads),
@@ -148,11 +150,11 @@ class Instance:
             metrics.recovering_collections = self.recoveries.waiting
             metrics.damaged_collections = self.recoveries.damaged
 
-    def open_session(self, principal: Principal | None) -> Session:
+    def open_session(self, principal: Principal | None, peer: Peer = LOCAL) -> Session:
         """A session for a new connection; ``principal`` None: not authenticated yet."""
         self.context.metrics.connections += 1
         self.context.metrics.connections_opened += 1
-        return Session(self.context, Outbox(), principal)
+        return Session(self.context, Outbox(), principal, peer)
 
     def close_session(self, session: Session) -> None:
         """Its connection is gone; called once."""

@@ -80,6 +80,7 @@ class Metrics:
         self.sent_bytes = 0
         self.connections = 0
         self.connections_opened = 0
+        self.failed_logins = 0
         self.subscriptions: Counter[str] = Counter()
         self.add_us = Histogram()
         self.search_us = Histogram()
@@ -214,6 +215,9 @@ METRICS: Final = (
         "counter",
         "WebSocket connections accepted.",
         lambda m: m.connections_opened,
+    ),
+    Metric(
+        "omendb_failed_logins", "counter", "Tokens that were not known.", lambda m: m.failed_logins
     ),
     Metric("omendb_connections", "gauge", "WebSocket connections now.", lambda m: m.connections),
     Metric(

@@ -1,6 +1,12 @@
-"""A token bucket: how many messages a connection may send. Pure; time comes with each call."""
+"""How often something may happen: messages of a connection, steps of many addresses, log lines.
+
+Pure; time comes with each call, in microseconds.
+"""
 
 from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
 
 
 class TokenBucket:
@@ -23,3 +29,53 @@ class TokenBucket:
             self._tokens -= 1.0
             return 0
         return max(1, round((1.0 - self._tokens) * 1000 / self._per_second))
+
+
+class Paces:
+    """A bucket for each key: ``burst`` steps at once, then one each ``step_us``.
+
+    Of a key only the time is kept at which its bucket is full again; beyond ``most_keys`` the one
+    that was longest without a step is forgotten.
+    """
+
+    def __init__(self, burst: int, step_us: int, most_keys: int) -> None:
+        self._burst_us = burst * step_us
+        self._step_us = step_us
+        self._most_keys = most_keys
+        self._full_at_us: OrderedDict[str, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._full_at_us)
+
+    def step(self, key: str, now_us: int) -> int:
+        """Take a step; how many microseconds too early it is."""
+        full_at_us = max(self._full_at_us.pop(key, 0), now_us) + self._step_us
+        early_us = max(0, full_at_us - now_us - self._burst_us)
+        # What is owed is bounded: who stops is soon like any other.
+        self._full_at_us[key] = min(full_at_us, now_us + 2 * self._burst_us)
+        if len(self._full_at_us) > self._most_keys:
+            self._full_at_us.popitem(last=False)
+        return early_us
+
+
+#: Lines of one kind in a burst, and then a second.
+_BURST_LINES: Final = 10
+_LINE_US: Final = 1_000_000
+
+
+class FewLines:
+    """Keeps log lines that strangers cause from filling the log."""
+
+    def __init__(self) -> None:
+        self._full_at_us = 0
+        self._passed_over = 0
+
+    def next(self, now_us: int) -> int | None:
+        """None: no line now. Else how many were passed over since the last one."""
+        full_at_us = max(self._full_at_us, now_us) + _LINE_US
+        if full_at_us - now_us > _BURST_LINES * _LINE_US:
+            self._passed_over += 1
+            return None
+        self._full_at_us = full_at_us
+        passed_over, self._passed_over = self._passed_over, 0
+        return passed_over

@@ -7,14 +7,12 @@ the session answers with it. ``create`` and ``drop`` take effect here (see ``cat
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from omendb_core.change import AddRequest, RowBatch
-from omendb_core.errors import (
-    OmenError,
-    Unauthenticated,
-)
+from omendb_core.errors import OmenError
 from omendb_core.filters import optional
 from omendb_core.query import Query
 from omendb_core.types import Definition, Include
@@ -30,6 +28,8 @@ from .wire.searches import PlainSearch
 if TYPE_CHECKING:
     from .catalog import Collection
     from .session import Session
+
+log = logging.getLogger(__name__)
 
 _NOTHING = Include()
 
@@ -52,9 +52,10 @@ def _ping(session: Session, request: wire.Ping, _: int) -> None:
 def _auth(session: Session, request: wire.Auth, _: int) -> None:
     principal = session.authenticate(request.token)
     if principal is None:
-        session.error(request.id, Unauthenticated("token: not known"))
-        session.outbox.close(4401, "unauthenticated")
+        session.refuse_token(request.id)
         return
+    if session.context.keyring is not None:
+        session.context.logins.succeeded(principal, str(session.peer))
     rights = sorted(principal.rights)
     body = {"rights": rights, "tenant": principal.tenant, "expires_in_s": None}
     session.ok(request.id, body)
@@ -67,6 +68,8 @@ def _create(session: Session, request: wire.Create, size: int) -> None:
     context = session.context
     now_seconds = context.clock_us() / 1e6
     collection, is_new = context.catalog.create(session.tenant, request, now_seconds)
+    if is_new:
+        _note("create", session, collection)
     if is_new and collection.durability != "memory":
         ticket = session.ticket(request, collection, size, sizes.description_bytes(collection))
         handle = session.open(collection)
@@ -104,7 +107,28 @@ def _list(session: Session, request: wire.List, size: int) -> None:
 def _drop(session: Session, request: wire.Drop, size: int) -> None:
     collection = session.collection(request.collection)
     session.context.catalog.drop(collection)
+    _note("drop", session, collection)
     session.submit_change(work.Drop(session.ticket(request, collection, size), collection))
+
+
+def _note(did: str, session: Session, collection: Collection) -> None:
+    """What takes effect in the catalog is in the log, and by whom."""
+    by = session.principal.name if session.principal is not None else "nobody"
+    log.info(
+        "%s of collection %s (tenant %s) by key %s from %s",
+        did,
+        collection.name,
+        collection.tenant,
+        by,
+        session.peer,
+        extra={
+            "op": did,
+            "collection": collection.name,
+            "tenant": collection.tenant,
+            "key": by,
+            "peer": str(session.peer),
+        },
+    )
 
 
 # -- changes ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
@@ -24,7 +24,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from . import http
+from . import http, socket_logs
 from .auth import OPEN, Principal
 from .config import Settings
 from .connection import STALL_SECONDS, Connection
@@ -34,7 +34,7 @@ from .journal.interface import Store
 from .journal.store import LocalStore
 from .machine import keep_freed_memory
 from .metrics import render
-from .session import Session
+from .session import Peer, Session
 from .statistics import resident_bytes, server_stats
 from .tls import server_context
 
@@ -136,6 +136,7 @@ class Server:
             process_request=self._admit(http.process_request(policy, self)),
             select_subprotocol=_select_subprotocol,
             compression=None,
+            logger=socket_logs.logger(),
             server_header=None,
             max_size=limits.max_message_bytes if is_open else limits.max_unauthenticated_bytes,
             write_limit=_WRITE_BUFFER_BYTES,
@@ -213,11 +214,21 @@ class Server:
 
     def _admit(
         self, hook: Callable[[ServerConnection, Request], Response | None]
-    ) -> Callable[[ServerConnection, Request], Response | None]:
+    ) -> Callable[[ServerConnection, Request], Response | Awaitable[Response] | None]:
         """``hook``, and no more connections than ``max_connections``."""
 
-        def admit(connection: ServerConnection, request: Request) -> Response | None:
+        def admit(
+            connection: ServerConnection, request: Request
+        ) -> Response | Awaitable[Response] | None:
             response = hook(connection, request)
+            is_wrong_token = (
+                response is not None
+                and response.status_code == HTTPStatus.UNAUTHORIZED
+                and http.token_of(request.headers) is not None
+            )
+            if response is not None and is_wrong_token:
+                seconds = self.context.logins.failed(_peer(connection).host)
+                return _later(connection, response, seconds)
             if response is None and len(self._sessions) >= self.context.limits.max_connections:
                 body = b"max_connections: the server has as many as it takes.\n"
                 return http.to_response(http.Reply(HTTPStatus.SERVICE_UNAVAILABLE, body))
@@ -237,7 +248,10 @@ class Server:
             principal = OPEN
         elif token is not None:
             principal = self.context.keyring.authenticate(token)
-        session = self.instance.open_session(principal)
+        peer = _peer(connection)
+        session = self.instance.open_session(principal, peer)
+        if principal is not None and self.context.keyring is not None:
+            self.context.logins.succeeded(principal, str(peer))
         connection.max_unread_bytes = self.context.limits.max_pending_bytes
         self._sessions[connection] = session
         deadline = self._admit_messages(connection, session, token)
@@ -259,7 +273,7 @@ class Server:
         if session.principal is not None:
             connection.allow(full_bytes)
         elif token is not None:
-            session.refuse_connection("the token is not known")
+            session.refuse_token(None)
             return None
         session.greet()
         if session.principal is not None:
@@ -279,6 +293,18 @@ class Server:
                 task = asyncio.create_task(connection.close(4408, "no byte taken"))
                 closing.add(task)
                 task.add_done_callback(closing.discard)
+
+
+def _peer(connection: ServerConnection) -> Peer:
+    """Where a connection comes from; a socket that is gone tells nothing."""
+    address = connection.remote_address
+    return Peer(*address[:2]) if isinstance(address, tuple) else Peer("unknown")
+
+
+async def _later(connection: ServerConnection, response: Response, seconds: float) -> Response:
+    """``response`` after that time, or when nobody is there to hear it."""
+    await asyncio.wait([connection.connection_lost_waiter], timeout=seconds)
+    return response
 
 
 def _refuse_stranger(session: Session) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from omendb_core.errors import (
     BadRequest,
@@ -55,13 +56,31 @@ MAX_AUTH_CHARACTERS = 8 << 10
 MAX_MESSAGES_BEFORE_AUTH = 100
 
 
+class Peer(NamedTuple):
+    """Where a connection comes from, for the log."""
+
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+
+#: Of a connection without a socket.
+LOCAL = Peer("memory")
+
+
 class Session:
     """See the module. ``principal`` None: not authenticated yet."""
 
-    def __init__(self, context: Context, outbox: Outbox, principal: Principal | None) -> None:
+    def __init__(
+        self, context: Context, outbox: Outbox, principal: Principal | None, peer: Peer = LOCAL
+    ) -> None:
         self.context = context
         self.outbox = outbox
         self.principal = principal
+        self.peer = peer
         self.lane = Lane()
         self.max_reply_bytes = context.limits.max_message_bytes
         self.subscriptions: dict[int, Subscription] = {}
@@ -75,6 +94,9 @@ class Session:
         self._last_handle = 0
         self._last_sub = 0
         self._messages_before_auth = 0
+        #: A token was wrong, and soon the client hears of it.
+        self._is_refused = False
+        self._refusal: asyncio.TimerHandle | None = None
         self._bucket = TokenBucket(context.max_messages_per_second)
         #: Who waits for room, and who for everything to be answered and sent.
         self._call_when_room: Callable[[], None] | None = None
@@ -101,10 +123,28 @@ class Session:
         self.error(None, Unauthenticated(message))
         self.outbox.close(4401, "unauthenticated")
 
+    def refuse_token(self, request_id: int | None) -> None:
+        """Answer a wrong token, later the more there were, and close; till then it is not heard."""
+        self._is_refused = True
+        seconds = self.context.logins.failed(self.peer.host)
+
+        said = "the token is not known" if request_id is None else "token: not known"
+
+        def refuse() -> None:
+            self.error(request_id, Unauthenticated(said))
+            self.outbox.close(4401, "unauthenticated")
+
+        if seconds:
+            self._refusal = asyncio.get_running_loop().call_later(seconds, refuse)
+        else:
+            refuse()
+
     def close(self) -> None:
         """The connection is gone: let go of everything. What it changed stays changed."""
         self.lane.is_open = False
         self.outbox.discard()
+        if self._refusal is not None:
+            self._refusal.cancel()
         for subscription in list(self.subscriptions.values()):
             subscription.close()
         self._inflight.clear()
@@ -124,7 +164,7 @@ class Session:
         metrics = self.context.metrics
         metrics.received_messages += 1
         metrics.received_bytes += len(message)
-        if self.outbox.closed:
+        if self.outbox.closed or self._is_refused:
             return
         request: Request | searches.PlainSearch | Refusal | None = None
         op = "invalid"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import ssl
 from collections import deque
 from typing import Any, NoReturn
@@ -30,6 +31,10 @@ WRITE_LIMIT_BYTES = 512 * 1024
 #: A server that answers no ping for that long is gone.
 KEEPALIVE_SECONDS = 20.0
 CLOSE_TIMEOUT_SECONDS = 5.0
+
+#: At debug websockets logs headers and frames, so the token: that level is never its own here.
+_log = logging.getLogger("omendb_ws.client.websockets")
+_log.setLevel(logging.WARNING)
 
 
 class Socket(ClientConnection):
@@ -153,6 +158,7 @@ def websocket_opener(
                 subprotocols=[Subprotocol(PROTOCOL)],
                 additional_headers=headers,
                 compression=None,
+                logger=_log,
                 open_timeout=open_timeout_seconds,
                 close_timeout=CLOSE_TIMEOUT_SECONDS,
                 ping_interval=KEEPALIVE_SECONDS,
