@@ -7,8 +7,10 @@ import os
 import secrets
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -18,13 +20,16 @@ from .failure import FAILED, INTERRUPTED, WRONG, fail, failing, interruptible
 from .output import print_json
 
 if TYPE_CHECKING:
-    from ..client import Client, Description
+    from ..client import Client
     from ..files.chunks import Reader
     from ..transfer.cutting import Plan
     from ..transfer.loading import Load, Progress
+    from ..transfer.target import Target
 
 #: What --ids-from calls the numbers of the rows.
 ROWS: Final = "rows"
+#: Fields that are named where there may be hundreds.
+_NAMED_FIELDS: Final = 5
 _FORMATS: Final = "npy|fvecs|bvecs|jsonl|parquet|arrow"
 
 Format = Annotated[
@@ -69,6 +74,14 @@ def load(
             metavar="NAME,…", help="Fields that become metadata.", show_default="all others"
         ),
     ] = None,
+    times: Annotated[
+        str,
+        typer.Option(
+            metavar="text|seconds",
+            help="Timestamps and dates (parquet, arrow) as text, or as Unix seconds, which filters"
+            " take.",
+        ),
+    ] = "text",
     create: Annotated[
         bool, typer.Option("--create", help="Create the collection if it is not there.")
     ] = False,
@@ -131,7 +144,7 @@ def load(
       generate | omendb-ws load - --format jsonl -c items --skip-bad
     """
     from ..files.chunks import FileError
-    from ..files.fields import Fields
+    from ..files.fields import TIMES, Fields
     from ..files.formats import STANDARD, WITHOUT_FIELDS, format_of, open_reader
 
     definition = definitions.given(
@@ -140,18 +153,21 @@ def load(
     )  # fmt: skip
     if definition and not create:
         fail(WRONG, f"--{next(iter(definition))}: goes with --create")
+    if times not in TIMES:
+        fail(WRONG, f"--times {times}: must be one of {', '.join(TIMES)}")
     at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
     with failing(FileError), interruptible():  # opening a pipe waits for what it brings
         kind = format_of(file, format)
         numbered = ids_from == ROWS and kind not in WITHOUT_FIELDS
         ids_path = None if ids_from in (None, ROWS) else ids_from
         kept = None if fields is None else tuple(filter(None, fields.split(",")))
-        reader = open_reader(file, kind, Fields(id_field, vector_field, kept, numbered), ids_path)
+        named = Fields(id_field, vector_field, kept, numbered, times)
+        reader = open_reader(file, kind, named, ids_path)
     is_file = file != STANDARD and os.path.isfile(file)
     asked = _Asked(
         collection, create, definition, producer, again, skip_bad, rate, batch_rows,
         {"format": kind, "ids_from": ids_from, "id_field": id_field, "vector_field": vector_field,
-         "fields": fields, "skip_bad": skip_bad},
+         "fields": fields, "skip_bad": skip_bad, "times": times},
         [path for path in (file, ids_path) if path is not None] if is_file else [],
     )  # fmt: skip
     try:
@@ -178,14 +194,14 @@ async def _load(db: Client, reader: Reader, asked: _Asked) -> _Ended:
     from ..transfer.loading import Load, Options, RowRefused, plan_of
     from .progress import shown
 
-    description = await _collection(db, reader, asked)
-    if description.ids == "auto" and reader.holds_ids:
+    target, create = await _target(db, reader, asked)
+    if target.ids == "auto" and reader.holds_ids:
         said = f"{asked.collection} numbers its rows itself; the ids of {reader.name} are unused"
         print(f"omendb-ws: {said}", file=sys.stderr)
-    plan = await plan_of(db, description, asked.batch_rows, asked.rate)
-    producer, is_new = _producer(asked, description, plan)
+    plan = await plan_of(db, target, asked.batch_rows, asked.rate)
+    producer, is_new = _producer(asked, target, plan)
     options = Options(producer, plan, asked.skip_bad, asked.rate, is_new)
-    load = Load(db, reader, description, options, reads_ahead=not asked.paths)
+    load = Load(db, reader, target, options, create=create, reads_ahead=not asked.paths)
     why, code = None, 0
     try:
         with shown(asked.collection) as bar, _Signals(load) as signals:
@@ -203,26 +219,37 @@ async def _load(db: Client, reader: Reader, asked: _Asked) -> _Ended:
     return _Ended(load.progress, why, code)
 
 
-async def _collection(db: Client, reader: Reader, asked: _Asked) -> Description:
-    """The collection, created if it may be; fails where it is another than the flags say."""
+async def _target(
+    db: Client, reader: Reader, asked: _Asked
+) -> tuple[Target, Callable[[], Awaitable[object]] | None]:
+    """The collection, and what makes it if it is to be made; fails where it is another than the
+    flags say."""
     from ..errors import NotFound
+    from ..transfer.target import NewCollection
 
     try:
         there = await db.open(asked.collection)
     except NotFound:
         if not asked.create:
             raise
-        return await db.create(asked.collection, **_definition(reader, asked), if_exists="ok")
+        found = _definition(reader, asked)
+        told = {name: found[name] for name in ("dim", "capacity", "metric", "ids", "columns")
+                if name in found}  # fmt: skip
+        return NewCollection(asked.collection, **told), partial(
+            db.create, asked.collection, **found, if_exists="ok"
+        )
     for name, value in asked.definition.items():
         if getattr(there, name) != value:
             has = getattr(there, name)
             fail(FAILED, f"{asked.collection} is there already: its {name} is {has}, not {value}")
-    return there
+    return there, None
 
 
 def _definition(reader: Reader, asked: _Asked) -> dict[str, Any]:
     """What to create: the flags, then what the file tells."""
+    from ..files.chunks import FileError
     from ..files.jsonl import count_lines
+    from ..transfer.target import columns_of
 
     rows = reader.rows
     if (
@@ -233,8 +260,12 @@ def _definition(reader: Reader, asked: _Asked) -> dict[str, Any]:
     ):
         rows = count_lines(asked.paths[0])
     found: dict[str, Any] = {"dim": reader.dim, "capacity": rows, "ids": reader.ids}
-    if reader.columns:
-        found["columns"] = dict(reader.columns)
+    if "columns" not in asked.definition:
+        with failing(FileError):
+            columns, others = columns_of(reader)
+        found |= {"columns": columns} if columns else {}
+        if others:
+            _say_no_columns(others)
     found |= asked.definition
     if reader.dim is not None and found["dim"] != reader.dim:
         fail(WRONG, f"--dim {found['dim']}: {reader.name} has {reader.dim} dimensions")
@@ -245,7 +276,19 @@ def _definition(reader: Reader, asked: _Asked) -> dict[str, Any]:
     return found
 
 
-def _producer(asked: _Asked, description: Description, plan: Plan) -> tuple[str, bool]:
+def _say_no_columns(names: list[str]) -> None:
+    from ..wire.opcodes import MAX_COLUMNS
+
+    some = ", ".join(repr(name) for name in names[:_NAMED_FIELDS])
+    more = f" and {len(names) - _NAMED_FIELDS:,} more" if len(names) > _NAMED_FIELDS else ""
+    print(
+        f"omendb-ws: {some}{more}: kept as metadata, which filters cannot use; columns are at most"
+        f" {MAX_COLUMNS}, named as collections are",
+        file=sys.stderr,
+    )
+
+
+def _producer(asked: _Asked, target: Target, plan: Plan) -> tuple[str, bool]:
     """The name under which the batches go, the same for the same file and flags; is it new."""
     from ..transfer.naming import producer_name
 
@@ -253,7 +296,7 @@ def _producer(asked: _Asked, description: Description, plan: Plan) -> tuple[str,
         return asked.producer, False
     if asked.again or not asked.paths:
         return f"load-{secrets.token_hex(16)}", True
-    reading = {**asked.reading, "dim": description.dim, "ids": description.ids}
+    reading = {**asked.reading, "dim": target.dim, "ids": target.ids}
     return producer_name(asked.paths, reading, plan), False
 
 

@@ -58,8 +58,10 @@ class Reader(Protocol):
     ids: IdKind
     #: Whether it holds ids, rather than that rows are numbered.
     holds_ids: bool
-    #: Fields of one type that filters could use.
-    columns: Mapping[str, ColumnType]
+
+    @property
+    def columns(self) -> Mapping[str, ColumnType]:
+        """Fields of one type that filters could use, whatever their names. Raises FileError."""
 
     def chunks(self, dim: int, ids: IdKind, rows: int) -> Iterator[Chunk]:
         """Read all, at most ``rows`` rows a chunk, for a collection of ``dim`` and ``ids``.

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import PurePath
 from typing import BinaryIO, Final
 
-from . import arrays, arrow, jsonl, npy, vecs
+from . import arrays, arrow, arrow_writer, jsonl, npy, vecs
 from .chunks import FileError, Reader, Shape, Writer
 from .fields import Fields
 
@@ -82,7 +82,7 @@ def make_writer(
         return vecs.VecsWriter(file, shape, format)
     if format == "jsonl":
         return jsonl.JsonlWriter(file, shape)
-    return arrow.ArrowWriter(file, shape, format)
+    return arrow_writer.ArrowWriter(file, shape, format)
 
 
 def _open(path: str) -> BinaryIO:

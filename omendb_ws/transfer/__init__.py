@@ -2,6 +2,8 @@
 
 usable.py
     which vectors a window takes, said row by row before they are sent.
+target.py
+    which collection: one that is there, or one that the file says how to make.
 cutting.py
     chunks of a file into numbered batches: the same ones each time the file is read.
 naming.py

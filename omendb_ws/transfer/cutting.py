@@ -23,7 +23,7 @@ from ..wire.limits import Limits
 from .usable import Wanted, as_rows, unusable, unusable_metadata
 
 #: Changes whenever the same file would be cut otherwise; it stands in the producer's name.
-RULE: Final = 1
+RULE: Final = 2
 #: A batch of vectors alone is about this large (see ``client/frames.py`` for why).
 BATCH_BYTES: Final = 256 * 1024
 #: Bytes of a row beside its vector, as they are counted here: its id, and a typed column or so.

@@ -11,7 +11,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -20,10 +20,11 @@ import numpy as np
 from omendb_core.errors import Internal, OmenError, OutOfOrder
 from omendb_core.types import MAX_SAFE_INTEGER
 
-from ..client import Added, Client, Description
+from ..client import Added, Client
 from ..files.chunks import BadRow, Reader
 from .cutting import Batch, Plan, cut, plan
 from .sending import Sender
+from .target import Target
 from .usable import Wanted
 
 #: Bad rows whose numbers are kept; more are only counted.
@@ -68,23 +69,27 @@ class Options:
 
 
 class Load:
-    """One load of ``reader`` into the collection that ``description`` describes.
+    """One load of ``reader`` into the collection ``target``.
 
-    ``reads_ahead``: by a thread, for what may wait for its data as long as it likes.
+    ``create`` makes it where it is not there yet: once a batch is ready for it, or the file is
+    over. ``reads_ahead``: by a thread, for what may wait for its data as long as it likes.
     """
 
     def __init__(
         self,
         db: Client,
         reader: Reader,
-        description: Description,
+        target: Target,
         options: Options,
         *,
+        create: Callable[[], Awaitable[object]] | None = None,
         reads_ahead: bool = False,
     ) -> None:
         self.progress = Progress()
         self._db, self._reader = db, reader
-        self._description, self._options = description, options
+        self._target, self._options = target, options
+        self._create = create
+        self._created: asyncio.Future[object] | None = None
         self._reads_ahead = reads_ahead
         self._sender: Sender | None = None
         self._stopped = False
@@ -102,9 +107,9 @@ class Load:
         Raises FileError, RowRefused, OmenError, TimeoutError.
         """
         known = 0
-        if not self._options.is_new and self._description.version:
-            known = await known_batches(self._db, self._description, self._options.producer)
-        there, how = self._description, self._options.plan
+        if not self._options.is_new and self._target.version:
+            known = await known_batches(self._db, self._target, self._options.producer)
+        there, how = self._target, self._options.plan
         chunks = self._reader.chunks(there.dim, there.ids, how.rows)
         batches = self._unknown(cut(chunks, how.wanted, self._found_bad), known)
         source = _Ahead(batches) if self._reads_ahead else _Direct(batches)
@@ -118,6 +123,8 @@ class Load:
         _keep_freed_memory()
         self._started = time.monotonic()
         await self._sender.run()
+        if not self._stopped:
+            await self._is_there()
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -140,10 +147,21 @@ class Load:
     def _name(self, bad: BadRow) -> str:
         return f"{self._reader.name}: {self._reader.unit} {bad.number}: {bad.reason}"
 
+    async def _is_there(self) -> None:
+        """Return when the collection is there; made if need be, whoever asks first."""
+        if self._create is None:
+            return
+        if self._created is None:
+            self._created = asyncio.ensure_future(self._create())
+            await asyncio.shield(self._created)
+            self._started = time.monotonic()
+        await asyncio.shield(self._created)
+
     async def _send(self, batch: Batch) -> Added:
+        await self._is_there()
         try:
             return await self._db.add(
-                self._description.collection,
+                self._target.collection,
                 batch.vectors,
                 batch.ids,
                 batch.metadata,
@@ -165,7 +183,7 @@ class Load:
 
 
 async def plan_of(
-    db: Client, there: Description, batch_rows: int | None = None, rate: float | None = None
+    db: Client, there: Target, batch_rows: int | None = None, rate: float | None = None
 ) -> Plan:
     """Return how batches for a collection are cut; see ``cutting.plan``."""
     limits = await db.limits()
@@ -183,18 +201,16 @@ def _keep_freed_memory() -> None:
     np.empty(_KEPT_BYTES, np.uint8)
 
 
-async def known_batches(db: Client, description: Description, producer: str) -> int:
+async def known_batches(db: Client, target: Target, producer: str) -> int:
     """Return the number of the last batch of ``producer`` that went in, 0 if none.
 
     It asks for a number far beyond: that is refused with the one expected, before the rows are
     looked at (PROTOCOL section 4).
     """
-    vectors = np.ones((1, description.dim), np.float32)
-    ids: list[int] | list[str] | None = {"u64": [0], "str": ["-"]}.get(description.ids)  # type: ignore[assignment]
+    vectors = np.ones((1, target.dim), np.float32)
+    ids: list[int] | list[str] | None = {"u64": [0], "str": ["-"]}.get(target.ids)  # type: ignore[assignment]
     try:
-        await db.add(
-            description.collection, vectors, ids, producer=producer, batch=MAX_SAFE_INTEGER
-        )
+        await db.add(target.collection, vectors, ids, producer=producer, batch=MAX_SAFE_INTEGER)
     except OutOfOrder as error:
         expected = error.details.get("expected")
         if isinstance(expected, int):

@@ -431,3 +431,60 @@ def test_progress_is_lines_where_there_is_no_terminal(
     assert len(lines) > 2
     assert re.fullmatch(r"items: [\d,]+ rows, [\d,]+ rows/s, \d+%(, \d+:\d\d left)?", lines[-1])
     assert os.linesep not in lines[-1]
+
+
+def test_a_load_that_fails_at_its_first_row_makes_nothing(omendb: Runs, tmp_path: Path) -> None:
+    zeros = np.zeros((3, 4), np.float32)  # have no direction
+    zeros[2] = 1
+    ran = omendb("load", saved(tmp_path, zeros), "-c", "items", "--create", code=1)
+    assert "row 0: its norm" in ran.err
+    assert omendb("list", "--json").document == {"collections": []}
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": 1, "vector": [1]}\n')
+    omendb("load", path, "-c", "items", "--create", "--ids", "str", code=1)
+    assert omendb("list", "--json").document == {"collections": []}
+    # Refused by the server before anything is in: the same.
+    omendb("load", path, "-c", "items", "--create", "--columns", "-:f64", code=1)
+    assert omendb("list", "--json").document == {"collections": []}
+    ran = omendb("load", saved(tmp_path, zeros), "-c", "items", "--create", "--skip-bad")
+    assert "1 rows in" in ran.out
+    empty = saved(tmp_path, np.zeros((2, 4)), "empty.npy")
+    ran = omendb("load", empty, "-c", "none", "--create", "--skip-bad")
+    assert described(omendb, "none")["rows"] == 0
+
+
+def test_fields_that_cannot_be_columns_are_metadata_and_said(omendb: Runs, tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    fields = {"id": [1], "vector": [[1.0, 2.0]], "my price": [9.5], "large": [2**60],
+              "__index_level_0__": [3]}  # fmt: skip
+    pq.write_table(pa.table({**fields, **{f"f{at}": [at / 2] for at in range(70)}}), path)
+    ran = omendb("load", path, "-c", "items", "--create")
+    said = "'my price', '__index_level_0__', 'f64', 'f65', 'f66' and 3 more: kept as metadata"
+    assert ran.err.startswith(f"omendb-ws: {said}")
+    assert list(described(omendb)["columns"]) == [f"f{at}" for at in range(64)]
+    [found] = omendb("search", "items", "1,2", "--include", "metadata", "--json").document[
+        "results"
+    ]
+    assert found["metadata"]["large"] == 2**60
+    assert found["metadata"]["my price"] == 9.5
+    assert found["metadata"]["f69"] == 34.5
+
+
+def test_timestamps_are_text_or_seconds_that_filters_take(omendb: Runs, tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    at = pa.array([1_700_000_000_500, 1_800_000_000_000], pa.timestamp("ms"))
+    pq.write_table(pa.table({"id": [1, 2], "vector": [[1.0], [2.0]], "at": at}), path)
+    omendb("load", path, "-c", "texts", "--create")
+    assert described(omendb, "texts")["columns"] == {}
+    omendb("load", path, "-c", "numbers", "--create", "--times", "seconds")
+    assert described(omendb, "numbers")["columns"] == {"at": "f64"}
+    for name, flags, expected in (
+        ("texts", [], ["2023-11-14T22:13:20.5", "2027-01-15T08:00:00"]),
+        ("numbers", ["--filter", '{"at": {"$lt": 1.75e9}}'], [1_700_000_000.5]),
+    ):
+        found = omendb("search", name, "[1]", *flags, "--include", "metadata", "--json").document
+        assert sorted(one["metadata"]["at"] for one in found["results"]) == expected
+    assert (
+        "--times minutes: must be one of text, seconds"
+        in omendb("load", path, "-c", "x", "--times", "minutes", code=2).err
+    )
