@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: run test style types bench bench-aims bench-full bench-live torture clean
+.PHONY: run test style types bench bench-aims bench-full bench-live soak torture clean
 
 run: $(VENV)/.installed
 	$(BIN)/omendb-ws demo
@@ -38,6 +38,10 @@ bench-full: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.simulation run $(SCENARIOS) --output build/load/
 	$(BIN)/python -m load_tests.simulation sweep search --output build/load/sweep.json
 	for result in build/load/*.json; do $(BIN)/python -m load_tests.report $$result || exit 1; done
+
+# Half an hour of churn: does the server hold on to what is gone?
+soak: $(VENV)/.installed-load
+	$(BIN)/python -m load_tests.churn --minutes 30
 
 # What `make test` does in a bounded size: killed servers, lost power, broken disks.
 torture: $(VENV)/.installed-test

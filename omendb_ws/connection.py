@@ -60,12 +60,17 @@ class Receiver(Protocol):
 
 
 class Connection(ServerConnection):
-    """See the module. ``max_unread_bytes``: with so much unsent, nothing more is read."""
+    """See the module. ``max_unread_bytes``: with so much unsent, nothing more is read. ``admits``
+    says whether a connection may have that descriptor."""
 
     max_unread_bytes = 1 << 20
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, admits: Callable[[int], bool] = lambda _: True, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._admits = admits
+        self._is_turned_away = False
         self._cutter = Cutter(self.protocol.max_message_size or 0, cast(Unmask, apply_mask))
         self._head = b""
         self._receiver: Receiver | None = None
@@ -103,6 +108,15 @@ class Connection(ServerConnection):
 
     # -- what comes -------------------------------------------------------------------------------
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close it at once if ``admits`` does not take its descriptor: websockets sees nothing."""
+        accepted = transport.get_extra_info("socket")
+        if accepted is not None and not self._admits(accepted.fileno()):
+            self._is_turned_away = True
+            cast(asyncio.Transport, transport).abort()
+            return
+        super().connection_made(transport)
+
     def data_received(self, data: bytes) -> None:
         """Deliver the messages of what came, as far as there is room for them."""
         if self.request is None:
@@ -118,6 +132,8 @@ class Connection(ServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The same, where no end was announced."""
+        if self._is_turned_away:
+            return
         self._read_rest()
         super().connection_lost(exc)
 

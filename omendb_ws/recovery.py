@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from omendb_core.errors import OmenError, StorageFull
+from omendb_core.errors import OmenError, StorageFull, Unavailable
 from omendb_core.replay import replay, resume
 from omendb_core.window import Window
 
@@ -103,12 +103,23 @@ class Recoveries:
             except _Stopped:
                 return
             except Exception as error:
+                if _passes(error):
+                    await self._put_off(stored, error)
+                    continue
                 self._refuse(stored, error)
             self._rows_back += self.progress.rows
             self.progress = Progress()
             self._waiting.pop(0)
         if self._full:
             await asyncio.wait(self._full)
+
+    async def _put_off(self, stored: Stored, error: Exception) -> None:
+        """Try it again behind the others: the system is short of descriptors, or of memory."""
+        self._catalog.hold(stored.tenant, stored.name, f"is recovering: {error}; try again")
+        log.warning("%s is tried again: %s", stored.name, error)
+        self.progress = Progress()
+        self._waiting.append(self._waiting.pop(0))
+        await asyncio.sleep(_SPACE_SECONDS)
 
     async def _recover(self, stored: Stored) -> None:
         began = time.monotonic()
@@ -226,6 +237,10 @@ class Recoveries:
             told = how_far(progress, time.monotonic() - began)
             self._catalog.hold(stored.tenant, stored.name, f"is recovering, {told}; try again")
             log.info("recovering %s: %s", stored.name, told)
+
+
+def _passes(error: Exception) -> bool:
+    return isinstance(error, Unavailable) and not isinstance(error, Damaged)
 
 
 class _Stopped(Exception):

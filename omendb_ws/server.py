@@ -14,9 +14,10 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from omendb_core.kernels.blas import use_threads
 from websockets.asyncio.server import Server as WebSocketServer
@@ -29,6 +30,7 @@ from .auth import OPEN, Principal
 from .config import Settings
 from .connection import STALL_SECONDS, Connection
 from .context import monotonic_us
+from .descriptors import Descriptors
 from .instance import Instance
 from .journal.interface import Store
 from .journal.store import LocalStore
@@ -76,6 +78,7 @@ class Server:
         self.context = self.instance.context
         self.metrics = self.context.metrics
         self.port = settings.port
+        self._descriptors = Descriptors(settings.max_connections)
         self._stall_seconds = stall_seconds
         self._auth_seconds = auth_seconds
         self._sessions: dict[Connection, Session] = {}
@@ -114,8 +117,10 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self.instance.start()
         try:
+            self._descriptors.open()
             self._listener = await self._listen()
         except BaseException:
+            self._descriptors.close()
             await self.instance.stop()
             raise
         self.port = self._listener.sockets[0].getsockname()[1]
@@ -132,7 +137,9 @@ class Server:
             self._connected,
             settings.host,
             settings.port,
-            create_connection=Connection,
+            create_connection=cast(
+                "type[ServerConnection]", partial(Connection, admits=self._descriptors.admits)
+            ),
             process_request=self._admit(http.process_request(policy, self)),
             select_subprotocol=_select_subprotocol,
             compression=None,
@@ -167,6 +174,7 @@ class Server:
         await self._listener.wait_closed()
         self._stall_watch.cancel()
         await asyncio.wait([self._stall_watch])
+        self._descriptors.close()
         await self.instance.stop()
 
     async def _all(self, until: float, waits: Iterable[Coroutine[Any, Any, None]]) -> None:

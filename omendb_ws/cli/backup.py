@@ -12,6 +12,9 @@ from .failure import FAILED, WRONG, fail
 if TYPE_CHECKING:
     from omendb_core.errors import OmenError
 
+    from ..journal.interface import Facts
+    from ..wire.limits import Limits
+
 BackupDir = Annotated[str, typer.Argument(metavar="BACKUP", help="Directory of the copy.")]
 
 
@@ -68,13 +71,17 @@ def restore(
     from omendb_core.errors import OmenError
 
     from ..wire.fields import check_name
+    from .loading import load_settings
 
+    limits = load_settings({}).settings.limits()
     store = open_store(data_dir)
     try:
         for given, flag in ((name, "--as"), (tenant, "--tenant")):
             if given is not None:
                 check_name(given, flag)
-        facts = store.restore(source, window_limits(), tenant, name)
+        facts = store.restore(
+            source, window_limits(), tenant, name, lambda facts: _refuse_impossible(facts, limits)
+        )
     except OmenError as error:
         _fail(error)
     finally:
@@ -82,7 +89,35 @@ def restore(
     print(f"{facts.name}: restored; its epoch is {facts.epoch}")
 
 
-def _fail(error: OmenError) -> NoReturn:
-    from omendb_core.errors import BadName, Exists
+def _refuse_impossible(facts: Facts, limits: Limits) -> None:
+    """Raise what ``create`` answers where nobody could make such a collection here."""
+    import orjson
 
-    fail(WRONG if isinstance(error, BadName | Exists) else FAILED, str(error))
+    from ..wire.fields import check_name
+    from ..wire.messages import Refusal
+    from ..wire.text import decode_request
+
+    check_name(facts.tenant, "tenant")
+    definition = facts.definition
+    asked = {
+        "id": 0,
+        "op": "create",
+        "collection": facts.name,
+        "dim": definition.dim,
+        "capacity": definition.capacity,
+        "metric": definition.metric,
+        "ids": definition.ids,
+        "columns": dict(definition.columns),
+        "ttl": definition.ttl_seconds,
+        "durability": facts.durability,
+    }
+    decoded = decode_request(orjson.dumps(asked), limits)
+    if isinstance(decoded, Refusal):
+        raise decoded.error
+
+
+def _fail(error: OmenError) -> NoReturn:
+    from omendb_core.errors import BadName, BadRequest, Exists, TooLarge
+
+    is_wrong = isinstance(error, BadName | BadRequest | Exists | TooLarge)
+    fail(WRONG if is_wrong else FAILED, str(error))

@@ -85,12 +85,13 @@ def one_blas_thread() -> None:
 def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     """Run a server with ``settings`` until it is told to leave; fails with a line on stderr."""
     one_blas_thread()
-    from .. import auth, logs, tls
+    from .. import auth, descriptors, logs, tls
 
     logs.configure(settings.log_format, settings.log_level)
     _outlive_hangups()
     for warning in warnings:
         log.warning("%s", warning)
+    descriptors.raise_limit()
     kernel, loop = choose_kernel_and_loop(settings.event_loop)
     log.info("kernel %s, event loop %s", kernel, loop.name)
     with (

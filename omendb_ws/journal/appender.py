@@ -13,7 +13,6 @@ that is never tried again. Segments are dropped once what makes them needless is
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,13 +21,14 @@ from typing import Final
 from omendb_core.errors import OmenError, StorageFailed, StorageFull
 
 from .contents import Opening, opening_body
-from .files import Buffer, Files, sync_all, write_all
+from .files import FULL, PASSING, Buffer, Files, sync_all, write_all
 from .interface import Facts, Logged
 from .records import MAX_PAYLOAD_BYTES, Body, Type, encode
 from .segments import Segment, discard, make_segment
 from .tracker import Tracker
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: How long after a spare segment could not be made it is tried again.
+SPARE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,7 @@ class Appender:
         self._number = plan.number
         self._previous = plan.previous
         self._next: tuple[Segment, int] | None = None
+        self._spare_at_seconds = 0.0
         self._fd = -1
         self._written = self._flushed = Written(0, 0, 1, 0, 0)
         self._unflushed_since: float | None = None
@@ -246,14 +247,21 @@ class Appender:
             self._drop_old()
 
     def prepare(self) -> None:
-        """Make the next segment ahead of time, once this one is half full."""
+        """Make the next segment ahead of time, once this one is half full.
+
+        Whatever prevents that harms nothing that is written: it is tried again, and judged when
+        the segment is needed.
+        """
         with self._disk:
             half = self.plan.segment_bytes // 2
-            if self.failed is None and self._next is None and self._written.end >= half:
-                try:
-                    self._next = self._make_segment()
-                except StorageFull:
-                    return  # it is tried again when it is needed
+            if self.failed is not None or self._next is not None or self._written.end < half:
+                return
+            if self._seconds() < self._spare_at_seconds:
+                return
+            try:
+                self._next = self._new_segment()
+            except OSError:
+                self._spare_at_seconds = self._seconds() + SPARE_SECONDS
 
     # -- its own ------------------------------------------------------------------------------
 
@@ -349,11 +357,14 @@ class Appender:
                 self._unflushed_since = self._seconds()
 
     def _make_segment(self) -> tuple[Segment, int]:
-        number, self._number = self._number, self._number + 1
         try:
-            return make_segment(self._files, self._directory, number, self.plan.segment_bytes)
+            return self._new_segment()
         except OSError as error:
             raise self._judged("make a segment of", error) from error
+
+    def _new_segment(self) -> tuple[Segment, int]:
+        number, self._number = self._number, self._number + 1
+        return make_segment(self._files, self._directory, number, self.plan.segment_bytes)
 
     def _drop_old(self) -> None:
         """Drop segments while the next one's checkpoint covers all that they hold."""
@@ -391,6 +402,9 @@ class Appender:
 
 
 def storage_error(doing: str, error: OSError) -> StorageFull | StorageFailed:
-    """What an error of the disk means for those who wait for it."""
-    kind = StorageFull if error.errno in _FULL else StorageFailed
+    """What an error of the disk means for those who wait for it.
+
+    What passes is refused as a full disk refuses: it may be tried again.
+    """
+    kind = StorageFull if error.errno in FULL | PASSING else StorageFailed
     return kind(f"cannot {doing} the log: {error.strerror}")

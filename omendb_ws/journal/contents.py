@@ -9,20 +9,22 @@ is refused with Malformed, although checksums make that a fault of the writer.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, get_args
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 from omendb_core.change import AddChange, DeleteChange, ExpireChange, UpdateChange
 from omendb_core.replay import Checkpoint, KeptRows
-from omendb_core.types import Column, Definition, Ids, StrColumn
+from omendb_core.types import Column, ColumnType, Definition, IdKind, Ids, Metric, StrColumn
 
 from .files import Buffer
-from .interface import Facts, Logged
+from .interface import Durability, Facts, Logged
 from .records import ALIGNMENT, Body, Header, Type, padding
 
 #: The length that stands for a row without a payload.
@@ -215,17 +217,7 @@ def opening_of(header: Header, payload: memoryview) -> Opening:
     reader = _Reader(header, payload)
     json = reader.json
     try:
-        definition = Definition(
-            dim=json["dim"],
-            capacity=json["capacity"],
-            metric=json["metric"],
-            ids=json["ids"],
-            columns=json["columns"],
-            ttl_seconds=json["ttl"],
-        )
-        facts = Facts(
-            json["tenant"], json["collection"], definition, json["durability"], json["epoch"]
-        )
+        facts = _facts_of(json)
         producers = tuple(
             (name, batch, tuple((first, last) for first, last in seqs))
             for name, batch, seqs in json["producers"]
@@ -236,19 +228,40 @@ def opening_of(header: Header, payload: memoryview) -> Opening:
         previous = None
         if json["previous"] is not None:
             number, end = json["previous"]
-            previous = (number, end)
+            previous = (operator.index(number), operator.index(end))
         opening = Opening(
             facts,
             checkpoint,
-            json["segment"],
+            operator.index(json["segment"]),
             previous,
             json["boot_id"],
             json["missing_to"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Malformed(f"the opening of a segment: {error}") from error
     reader.finish()
     return opening
+
+
+def _facts_of(json: Mapping[str, Any]) -> Facts:
+    """What an opening says of its collection. ValueError, KeyError, TypeError."""
+    dim, capacity, ttl = operator.index(json["dim"]), operator.index(json["capacity"]), json["ttl"]
+    columns = json["columns"]
+    texts = [json[key] for key in ("tenant", "collection", "epoch")]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a name that is no text")
+    if min(dim, capacity) < 1 or (ttl is not None and not 0 < float(ttl) < math.inf):
+        raise ValueError("a definition that no collection has")
+    for value, known in (
+        (json["metric"], get_args(Metric)),
+        (json["ids"], get_args(IdKind)),
+        (json["durability"], get_args(Durability)),
+        *((kind, get_args(ColumnType)) for kind in columns.values()),
+    ):
+        if value not in known:
+            raise ValueError(f"{value!r} is none of {', '.join(known)}")
+    definition = Definition(dim, capacity, json["metric"], json["ids"], columns, ttl)
+    return Facts(texts[0], texts[1], definition, json["durability"], texts[2])
 
 
 class _Reader:

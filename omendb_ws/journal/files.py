@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeAlias
@@ -17,6 +18,11 @@ import numpy as np
 
 #: What is written: bytes, or memory as it lies, as views of single bytes.
 Buffer: TypeAlias = bytes | memoryview
+
+#: What a disk without room says.
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: What a system says that is short of something for now: descriptors, memory, a moment.
+PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
 
 #: How many buffers one ``pwritev`` takes; POSIX guarantees 16, Linux and macOS take 1024.
 MAX_BUFFERS: Final = 1024
@@ -29,7 +35,7 @@ class Files(Protocol):
         """Open a file that must not be there yet, for reading and writing."""
 
     def open(self, path: str, *, write: bool = False) -> int:
-        """Open a file that is there."""
+        """Open a regular file that is there; no link is followed, nothing else is waited for."""
 
     def close(self, fd: int) -> None:
         """Close a descriptor."""
@@ -56,7 +62,7 @@ class Files(Protocol):
         """Bring the names in a directory to the disk."""
 
     def list(self, path: str) -> list[str]:
-        """The names in a directory."""
+        """The names in a directory, which is no link."""
 
     def make_directory(self, path: str) -> None:
         """Make a directory that must not be there yet."""
@@ -79,8 +85,16 @@ class LocalFiles:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def open(self, path: str, *, write: bool = False) -> int:
-        """See Files."""
-        return os.open(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
+        """See Files. Opening a FIFO would wait for its other end without O_NONBLOCK."""
+        how = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | how)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
     def close(self, fd: int) -> None:
         """See Files."""
@@ -140,7 +154,11 @@ class LocalFiles:
 
     def list(self, path: str) -> list[str]:
         """See Files."""
-        return sorted(os.listdir(path))
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            return sorted(os.listdir(fd))
+        finally:
+            os.close(fd)
 
     def make_directory(self, path: str) -> None:
         """See Files."""

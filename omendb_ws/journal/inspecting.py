@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from omendb_core.errors import Unavailable
 from omendb_core.types import WindowLimits
 
 from .contents import is_logged
@@ -90,13 +91,17 @@ class LogReport:
 
 
 def inspect(files: Files, directory: str, limits: WindowLimits) -> LogReport:
-    """Look at every record of a log. Raises OSError if the directory cannot be read."""
-    report = LogReport(directory, [segment_of(files, one) for one in segments_in(files, directory)])
+    """Look at every record of a log."""
+    report = LogReport(directory, [])
     try:
+        report.segments += [segment_of(files, one) for one in segments_in(files, directory)]
         reader = Reader(files, directory, limits)
         report.facts = reader.facts
         for _ in reader.changes():
             pass
+    except OSError as error:
+        report.damage = Damaged(f"it cannot be read: {error.strerror}", directory, 0)
+        return report
     except Damaged as damage:
         report.damage = damage
         return report
@@ -111,7 +116,7 @@ def segment_of(files: Files, segment: Segment) -> SegmentReport:
     report = SegmentReport(segment)
     try:
         data = read_segment(files, segment)
-    except Damaged as error:
+    except Unavailable as error:
         report.problem = str(error)
         return report
     report.size = len(data)

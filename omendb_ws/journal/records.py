@@ -51,6 +51,8 @@ _CHECKSUM: Final = struct.Struct("<Q")
 ALIGNMENT: Final = 8
 #: The largest payload, and the largest offset that ``flushed_to`` can tell in steps of 8.
 MAX_PAYLOAD_BYTES: Final = 2**32 - ALIGNMENT
+#: No segment is longer: it begins with one record, and the last one begins below 64 MiB.
+MAX_FILE_BYTES: Final = 2 * MAX_PAYLOAD_BYTES
 _MASK_64: Final = 2**64 - 1
 _PREFIX: Final = MAGIC | FORMAT << 16
 _ZEROS: Final = bytes(ALIGNMENT)

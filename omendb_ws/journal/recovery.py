@@ -20,17 +20,19 @@ from itertools import pairwise
 from typing import TypeVar
 
 from omendb_core.change import AddChange
+from omendb_core.errors import OmenError, Unavailable
 from omendb_core.replay import KeptRows
 from omendb_core.types import WindowLimits
 
 from .contents import Malformed, Opening, is_logged, logged_of, opening_of
 from .coverage import Coverage
-from .files import Files, read_all
+from .files import PASSING, Files, read_all
 from .interface import Damaged, Logged, Progress, Torn
 from .records import (
     FORMAT,
     HEADER_BYTES,
     MAGIC,
+    MAX_FILE_BYTES,
     Header,
     Type,
     end_of_data,
@@ -68,11 +70,8 @@ class Chain:
 
 
 def read_chain(files: Files, directory: str) -> Chain:
-    """Find the segments of a log by their openings. Raises Damaged, or StorageFailed."""
-    try:
-        segments = segments_in(files, directory)
-    except OSError as error:
-        raise Damaged(f"it cannot be read: {error.strerror}", directory, 0) from error
+    """Find the segments of a log by their openings. Raises Damaged, or Unavailable."""
+    segments = _attempt(lambda: segments_in(files, directory), directory)
     if not segments:
         raise Damaged("there is no segment", directory, 0)
     for segment in reversed(segments):
@@ -84,11 +83,14 @@ def read_chain(files: Files, directory: str) -> Chain:
 
 
 def _chain_back(files: Files, segments: list[Segment], last: Opened) -> Chain:
-    by_number = {segment.number: segment for segment in segments}
     opened = [last]
     while (previous := opened[-1].opening.previous) is not None:
         number, end = previous
-        segment = by_number.get(number)
+        here = opened[-1].segment
+        if number >= here.number:  # numbers only fall on the way back, so it has an end
+            message = f"its opening names segment {number} as the one before it"
+            raise Damaged(message, here.path, 0)
+        segment = _the_one([one for one in segments if one.number == number])
         if segment is None:
             break
         found = opened_segment(files, segment)
@@ -102,27 +104,37 @@ def _chain_back(files: Files, segments: list[Segment], last: Opened) -> Chain:
     return Chain(tuple(reversed(opened)), strays)
 
 
+def _the_one(candidates: list[Segment]) -> Segment | None:
+    if len(candidates) > 1:
+        number, path = candidates[0].number, candidates[0].path
+        raise Damaged(f"segment {number} is there {len(candidates)} times", path, 0)
+    return candidates[0] if candidates else None
+
+
 def opened_segment(files: Files, segment: Segment) -> Opened | None:
     """The segment with its opening; None if that is not valid."""
-    fd = _attempt(lambda: files.open(segment.path), segment)
+    fd = _attempt(lambda: files.open(segment.path), segment.path)
     try:
-        size = _attempt(lambda: files.size(fd), segment)
-        head = _attempt(lambda: read_all(files, fd, HEADER_BYTES), segment)
+        size = _attempt(lambda: files.size(fd), segment.path)
+        head = _attempt(lambda: read_all(files, fd, HEADER_BYTES), segment.path)
         _refuse_other_format(head, segment)
         header = read_header(head, segment.seed, 0)
         if header is None or header.type is not Type.OPEN:
             return None
         start = HEADER_BYTES + header.payload_bytes
-        data = _attempt(lambda: read_all(files, fd, start), segment)
+        data = _attempt(lambda: read_all(files, fd, start), segment.path)
     finally:
         files.close(fd)
     text = payload(data, header, segment.seed, 0)
     if text is None:
         return None
     try:
-        return Opened(segment, opening_of(header, text), size, start)
+        opening = opening_of(header, text)
     except Malformed as error:
         raise Damaged(str(error), segment.path, 0) from error
+    if opening.number != segment.number:
+        raise Damaged(f"it is segment {opening.number} under another name", segment.path, 0)
+    return Opened(segment, opening, size, start)
 
 
 def _refuse_other_format(head: memoryview, segment: Segment) -> None:
@@ -144,18 +156,28 @@ def _refuse_claims(files: Files, segment: Segment, *, is_first: bool) -> None:
 
 def read_segment(files: Files, segment: Segment) -> memoryview:
     """All bytes of a segment. Raises Damaged if it cannot be read."""
-    fd = _attempt(lambda: files.open(segment.path), segment)
+    fd = _attempt(lambda: files.open(segment.path), segment.path)
     try:
-        return _attempt(lambda: read_all(files, fd, files.size(fd)), segment)
+        size = _attempt(lambda: files.size(fd), segment.path)
+        if size > MAX_FILE_BYTES:
+            raise Damaged(f"{size} bytes are more than a segment can have", segment.path, 0)
+        return _attempt(lambda: read_all(files, fd, size), segment.path)
     finally:
         files.close(fd)
 
 
-def _attempt(action: Callable[[], T], segment: Segment) -> T:
+def _attempt(action: Callable[[], T], path: str) -> T:
     try:
         return action()
     except OSError as error:
-        raise Damaged(f"it cannot be read: {error.strerror}", segment.path, 0) from error
+        raise unreadable(error, path) from error
+
+
+def unreadable(error: OSError, path: str) -> OmenError:
+    """What an error in reading means: damage, or a want of descriptors or memory, which passes."""
+    if error.errno in PASSING:
+        return Unavailable(f"{path} cannot be read now: {error.strerror}")
+    return Damaged(f"it cannot be read: {error.strerror}", path, 0)
 
 
 class Reader:

@@ -19,7 +19,7 @@ from .files import Files, read_all, sync_all, write_all
 from .inspecting import segment_of
 from .interface import Facts
 from .recovery import Chain, Reader
-from .segments import discard, set_aside
+from .segments import discard, segments_in, set_aside
 
 
 def new_epoch() -> str:
@@ -49,7 +49,7 @@ def reopen(
     _settle_end(files, reader)
     # A segment without changes is replaced: a server that keeps crashing leaves no row of them.
     older = chain.opened if reader.has_changes else chain.opened[:-1]
-    numbers = [one.segment.number for one in chain.opened] + [one.number for one in chain.strays]
+    numbers = _numbers(files, directory)
     sizes = [after.opening.previous for after in chain.opened[1:]]
     plan = Plan(
         facts,
@@ -68,6 +68,14 @@ def reopen(
     if not reader.has_changes:
         discard(files, last.segment)
     return appender
+
+
+def _numbers(files: Files, directory: str) -> list[int]:
+    """Of all segments, of those too that an attempt before this one has left behind."""
+    try:
+        return [one.number for one in segments_in(files, directory)]
+    except OSError as error:
+        raise storage_error("reopen", error) from error
 
 
 def _settle_end(files: Files, reader: Reader) -> None:

@@ -14,9 +14,11 @@ one before, also where upper and lower case are one.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +33,7 @@ from omendb_core.types import Definition, WindowLimits
 from .appender import Appender, Plan, storage_error
 from .backups import remove_log, restore, verify
 from .files import Files, LocalFiles
-from .interface import Facts, Log, Logged, Progress, Recovery, Settle, Stored, Torn
+from .interface import Damaged, Facts, Log, Logged, Progress, Recovery, Settle, Stored, Torn
 from .machine import boot_id
 from .recovery import Reader
 from .reopening import reopen
@@ -41,7 +43,9 @@ from .segments import segment_bytes_for
 from .tracker import Tracker
 from .writer import Writer
 
-_KEY: Final = re.compile(r"([^+]*)\+([^+]*)\+[0-9a-f]{16}")
+log = logging.getLogger(__name__)
+
+_KEY: Final = re.compile(r"([A-Za-z0-9_.~%-]*)\+([A-Za-z0-9_.~%-]*)\+[0-9a-f]{16}")
 _NEW: Final = ".new"
 _GONE: Final = ".gone"
 _LOCK: Final = "LOCK"
@@ -62,12 +66,13 @@ class LocalStore:
         boot: str | None = None,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.data_dir = os.path.abspath(data_dir)
+        self.data_dir = os.path.realpath(data_dir)
         self.files: Files = files or LocalFiles()
         self.boot_id = boot_id() if boot is None else boot
         self._seconds = seconds
         self._max_pending_bytes = max_pending_bytes
         _make_directories(self.data_dir)
+        _warn_if_open_to_others(self.data_dir)
         self._lock_fd = _lock(os.path.join(self.data_dir, _LOCK))
         self._clear()
 
@@ -118,13 +123,17 @@ class LocalStore:
         limits: WindowLimits,
         tenant: str | None = None,
         name: str | None = None,
+        check: Callable[[Facts], None] = lambda facts: None,
     ) -> Facts:
         """A new collection out of a backup, under its own names where none are given; its facts.
 
-        Raises Exists, Damaged if the backup is, StorageFull or StorageFailed.
+        ``check`` may refuse what it is to be. Raises Exists, Damaged if the backup is, StorageFull
+        or StorageFailed.
         """
+        backup = os.path.realpath(backup)
         found = verify(self.files, backup, limits).facts
         facts = replace(found, tenant=tenant or found.tenant, name=name or found.name)
+        check(facts)
         if any((one.tenant, one.name) == (facts.tenant, facts.name) for one in self.stored()):
             raise Exists(f"collection: there is a {facts.name!r} already")
         key = _new_key(facts)
@@ -175,6 +184,10 @@ class LocalRecovery:
         self._store = store
         self._reader = Reader(store.files, store.path(stored.key), limits)
         self.facts: Facts = self._reader.facts
+        if (self.facts.tenant, self.facts.name) != (stored.tenant, stored.name):
+            last = self._reader.chain.last.segment.path
+            message = f"it belongs to {self.facts.name!r} of {self.facts.tenant!r}"
+            raise Damaged(message, last, 0)
         self.checkpoint: Checkpoint = self._reader.tracker.checkpoint()
         self.progress: Progress = self._reader.progress
         self.torn: Torn | None = None
@@ -193,7 +206,7 @@ class LocalRecovery:
 def stored_in(files: Files, data_dir: str) -> list[Stored]:
     """The collections in a data directory, owned or not. Raises OSError."""
     found = []
-    for name in files.list(data_dir):
+    for name in files.list(os.path.realpath(data_dir)):
         match = _KEY.fullmatch(name)
         if match is not None:
             found.append(Stored(name, unquote(match[1]), unquote(match[2])))
@@ -237,6 +250,18 @@ def _make_directories(path: str) -> None:
     LocalFiles().sync_directory(above)
 
 
+def _warn_if_open_to_others(path: str) -> None:
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    if mode & 0o077:
+        may = "changed" if mode & 0o022 else "read"
+        log.warning(
+            "data_dir: %s can be %s by other users (mode %04o); chmod 700 keeps it private",
+            path,
+            may,
+            mode,
+        )
+
+
 def _lock(path: str) -> int:
     try:
         import fcntl
@@ -244,7 +269,8 @@ def _lock(path: str) -> int:
         raise Unsupported(
             "data_dir: this system has no file locks that the journal knows"
         ) from None
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    how = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    fd = os.open(path, how, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omendb_core.replay import Checkpoint
+from omendb_core.types import Definition, WindowLimits
 
+from omendb_ws.journal.appender import Appender, Plan
+from omendb_ws.journal.files import LocalFiles
+from omendb_ws.journal.interface import Facts
+from omendb_ws.journal.tracker import Tracker
 from omendb_ws.sync import connect
 from tests.cli.commands import omendb_ws, serving
 
@@ -147,3 +153,34 @@ def test_a_data_directory_that_is_a_file_is_a_line(tmp_path: Path) -> None:
     assert failed.returncode == 1
     assert failed.stderr.count("\n") <= 2
     assert "data_dir" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"name": "../up"}, "collection: 1 to 64"),
+        ({"tenant": "a/b"}, "tenant: 1 to 64"),
+        ({"dim": 5000}, "dim: at most 4096"),
+        ({"columns": {"a b": "f64"}}, "columns.a b: 1 to 64"),
+        ({"columns": {f"c{n}": "f64" for n in range(65)}}, "at most 64"),
+    ],
+)
+def test_restore_makes_no_collection_that_create_would_not(
+    tmp_path: Path, facts: dict[str, Any], told: str
+) -> None:
+    names = {"tenant": "default", "name": "items"} | {
+        key: value for key, value in facts.items() if key in ("tenant", "name")
+    }
+    fields = {"dim": 2, "capacity": 10} | {
+        key: value for key, value in facts.items() if key in ("dim", "columns")
+    }
+    of = Facts(names["tenant"], names["name"], Definition(**fields), "always", "e1")
+    backup = tmp_path / "backup"
+    backup.mkdir()
+    tracker = Tracker(of.definition, WindowLimits(), Checkpoint())
+    Appender(LocalFiles(), str(backup), Plan(of, "b", 1 << 16), tracker, lambda: 0.0).close()
+    done = omendb_ws("restore", str(backup), str(tmp_path / "data"))
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["LOCK"]

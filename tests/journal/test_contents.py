@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from omendb_core.replay import Checkpoint, KeptRows, kept_rows
 from omendb_core.types import IdKind, StrColumn
@@ -154,3 +155,38 @@ def test_the_end_of_data_is_where_only_zeros_follow() -> None:
         assert records.end_of_data(memoryview(data), size) == size
         data[size] = 1
         assert records.end_of_data(memoryview(data), size) == size + 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"dim": 0},
+        {"dim": "3"},
+        {"capacity": -1},
+        {"metric": "hamming"},
+        {"ids": None},
+        {"columns": {"a": "f16"}},
+        {"columns": ["a"]},
+        {"ttl": -1},
+        {"ttl": "x"},
+        {"durability": "memory"},
+        {"epoch": 3},
+        {"tenant": None},
+        {"previous": ["1", 2]},
+        {"previous": 7},
+        {"segment": "1"},
+    ],
+)
+def test_an_opening_that_describes_no_collection_is_malformed(wrong: dict[str, Any]) -> None:
+    opening = Opening(
+        Facts("t", "items", definition("str"), "always", "e"), Checkpoint(), 1, None, ""
+    )
+    text = orjson.loads(b"".join(opening_body(opening).buffers).rstrip(b"\0"))
+    whole = orjson.dumps(text | wrong)
+    padded = whole + records.padding(len(whole))
+    body = Body(records.Type.OPEN, 1, [padded], len(padded), len(whole))
+    data = memoryview(as_bytes(body, 0))
+    header = records.read_header(data, SEED, 0)
+    assert header is not None
+    with pytest.raises(Malformed):
+        opening_of(header, data[records.HEADER_BYTES :])

@@ -1,0 +1,129 @@
+"""Descriptors run out: connections are turned away before logs find none, in few words."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import resource
+import select
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from omendb_ws import descriptors
+from omendb_ws.descriptors import Descriptors, close_waiting
+from omendb_ws.server import Server
+from omendb_ws.sync import connect
+from tests.cli.commands import TIMEOUT_SECONDS, serving
+from tests.server.raw import settings
+
+LIMIT = 64
+
+
+def is_closed(one: socket.socket) -> bool:
+    """Whether the server has closed it, without a word."""
+    try:
+        return one.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def turned_away(storm: list[socket.socket], at_least: int) -> int:
+    """How many the server has closed; waits for that many."""
+    closed = 0
+    waiting = list(storm)
+    while closed < at_least:
+        readable, _, _ = select.select(waiting, [], [], TIMEOUT_SECONDS)
+        assert readable, f"{closed} of {len(storm)} were turned away"
+        closed += sum(map(is_closed, readable))
+        waiting = [one for one in waiting if one not in readable]
+    return closed
+
+
+@pytest.mark.parametrize("event_loop", ["asyncio", "uvloop"])
+def test_a_storm_of_connections_takes_no_descriptor_that_a_log_needs(
+    event_loop: str, tmp_path: Any
+) -> None:
+    if event_loop == "uvloop":
+        pytest.importorskip("uvloop")
+    with serving("--data-dir", str(tmp_path), OMENDB_EVENT_LOOP=event_loop) as server:
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+        with connect(server.url) as db:
+            db.create("items", dim=16, capacity=1000, ids="auto", durability="always")
+            at = ("127.0.0.1", server.port)
+            storm = [socket.create_connection(at, TIMEOUT_SECONDS) for _ in range(3 * LIMIT)]
+            try:
+                assert turned_away(storm, at_least=2 * LIMIT) < 3 * LIMIT
+                for _ in range(200):  # several segments of 1 MiB
+                    db.add("items", [[1.0] * 16] * 100)
+            finally:
+                for one in storm:
+                    one.close()
+            assert db.stats("items")["journal"]["written_bytes"] > 1 << 20
+            with connect(server.url) as another:
+                assert another.count("items") == 1000
+        server.process.terminate()
+        code, _, log = server.finish()
+    assert code == 0
+    assert "turned away" in log
+    assert log.count("\n") < 20, log
+
+
+async def test_accepting_that_finds_no_descriptor_closes_who_waits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = asyncio.get_running_loop()
+    told: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    watch = Descriptors(10)
+    watch.open()
+    error = OSError(errno.EMFILE, "Too many open files")
+    with socket.create_server(("127.0.0.1", 0)) as listener, caplog.at_level(logging.WARNING):
+        listener.setblocking(False)
+        for _ in range(3):
+            waiting = [socket.create_connection(listener.getsockname()) for _ in range(5)]
+            failed = {"message": "accept", "exception": error, "socket": listener}
+            loop.call_exception_handler(failed)
+            assert turned_away(waiting, at_least=5) == 5
+            for one in waiting:
+                one.close()
+        assert close_waiting(listener.fileno()) == 0
+    assert len(caplog.records) == 1
+    assert not told
+    other = {"message": "another fault", "exception": ValueError("x")}
+    loop.call_exception_handler(other)
+    assert told == [other]
+    watch.close()
+    loop.call_exception_handler(other)
+    assert told == [other, other]
+
+
+def test_the_soft_limit_becomes_the_hard_one() -> None:
+    code = (
+        "import resource; from omendb_ws import descriptors\n"
+        "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (100, min(hard, 1000)))\n"
+        "descriptors.raise_limit(); print(descriptors.limit() == min(hard, 1000))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize(("limit", "is_said"), [(1024, True), (20_000, False), (None, False)])
+async def test_more_connections_than_descriptors_are_warned_of(
+    limit: int | None,
+    is_said: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(descriptors, "limit", lambda: limit)
+    with caplog.at_level(logging.WARNING, logger="omendb_ws"):
+        async with Server(settings()):
+            pass
+    assert ("max_connections is 10000" in caplog.text) == is_said
