@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
+from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 
 from websockets.asyncio.server import ServerConnection
@@ -22,7 +23,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Event, State
 
+from . import http
 from .outbox import Batch, Message, Outbox
+from .request_head import RequestHead, fault_of
 from .websocket_frames import Cutter, Unmask, head
 
 try:  # as websockets itself does
@@ -39,7 +42,6 @@ STRANGERS_TURN_MESSAGES: Final = 1
 #: Received and not handled, with turns to come: beyond this nothing more is read. Two of uvloop's
 #: reads.
 _MAX_WAITING_BYTES: Final = 512 << 10
-_END_OF_REQUEST: Final = b"\r\n\r\n"
 #: As many as websockets takes.
 _MAX_FRAGMENTS: Final = 4096
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
@@ -72,7 +74,9 @@ class Connection(ServerConnection):
         self._admits = admits
         self._is_turned_away = False
         self._cutter = Cutter(self.protocol.max_message_size or 0, cast(Unmask, apply_mask))
-        self._head = b""
+        self.head = RequestHead()
+        self._is_shaking = True
+        self._ends_after_answer = False
         self._receiver: Receiver | None = None
         self._outbox: Outbox | None = None
         self._fragments: list[Frame] = []
@@ -119,16 +123,28 @@ class Connection(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         """Deliver the messages of what came, as far as there is room for them."""
-        if self.request is None:
+        if self._is_shaking:
             data = self._shake_hands(data)
         self._cutter.feed(data)
         if not self._is_turning:
             self._read()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool | None:  # type: ignore[override]
         """Deliver what came before, and let websockets see to the end."""
+        if self._is_shaking and self.head.held_bytes:
+            self._refuse_head(self.head.fault())
+        if self.request is not None and self.response is None and self.transport.can_write_eof():
+            self._ends_after_answer = True
+            return True
         self._read_rest()
         super().eof_received()
+        return None
+
+    def _end_after_answer(self) -> None:
+        """The end of what comes, that was announced before the answer to the handshake went out."""
+        if not self.transport.is_closing():
+            self.eof_received()
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The same, where no end was announced."""
@@ -153,18 +169,26 @@ class Connection(ServerConnection):
             self._receive(data, is_text)
 
     def _shake_hands(self, data: bytes) -> bytes:
-        """Give websockets the request, and only that; what follows it."""
-        before = len(self._head)
-        self._head += data
-        end = self._head.find(_END_OF_REQUEST)
-        if end < 0:
-            self._head = self._head[-len(_END_OF_REQUEST) + 1 :]
-            super().data_received(data)
+        """Give websockets the request when it is whole, and only that; what follows it."""
+        found = self.head.feed(data)
+        if found is None:
+            if self.head.is_full:
+                self._refuse_head(self.head.fault())
             return b""
-        rest = end + len(_END_OF_REQUEST) - before
-        self._head = b""
-        super().data_received(data[:rest])
-        return data[rest:]
+        self._is_shaking = False
+        head, rest = found
+        protocol = self.protocol
+        protocol.receive_data(head)
+        if protocol.handshake_exc is not None and protocol.writes[:1] == [b""]:
+            # websockets would hang up without a word.
+            protocol.writes.insert(0, http.plain(fault_of(head)).serialize())
+        super().data_received(b"")
+        return rest
+
+    def _refuse_head(self, status: HTTPStatus) -> None:
+        self._is_shaking = False
+        self.protocol.send_response(http.plain(status))
+        super().data_received(b"")
 
     def _read(self) -> None:
         """Deliver for one turn; go on in the next one, or when there is room."""
@@ -270,9 +294,14 @@ class Connection(ServerConnection):
 
     def send_data(self) -> None:
         """Write what the protocol has to send: all at once, and counted."""
+        if self._ends_after_answer:
+            self._ends_after_answer = False
+            self.loop.call_soon(self._end_after_answer)
         writes = self.protocol.writes
         if not writes or b"" in writes:  # an empty one means the end of the stream
             super().send_data()
+            if self.protocol.state is State.CONNECTING:
+                self._read_on()  # the rest of a body, so that the client comes to read the answer
             return
         self._write(b"".join(self.protocol.data_to_send()))
 

@@ -241,6 +241,11 @@ def process_request(
     return hook
 
 
+def plain(status: HTTPStatus) -> Response:
+    """The response to what is no request."""
+    return to_response(_text(status, status.phrase))
+
+
 def to_response(reply: Reply, *, with_body: bool = True) -> Response:
     """``reply`` as websockets sends it; to HEAD without the body that its headers describe."""
     headers = Headers(

@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 #: PROTOCOL section 1.4: how long a connection may stay without a token.
 AUTH_SECONDS: Final = 5.0
+#: From the first byte of TLS or of a request to the end of that.
+_HANDSHAKE_SECONDS: Final = 10.0
 #: Pongs prove that a silent client is there. A client that is not read from, for want of room,
 #: cannot answer: the timeout is longer than what ends a stalled connection.
 _PING_INTERVAL_SECONDS: Final = 20.0
@@ -151,6 +153,8 @@ class Server:
             ping_timeout=_PING_TIMEOUT_SECONDS,
             close_timeout=_CLOSE_TIMEOUT_SECONDS,
             ssl=ssl,
+            open_timeout=_HANDSHAKE_SECONDS,
+            ssl_handshake_timeout=None if ssl is None else _HANDSHAKE_SECONDS,
         )
 
     async def drain(self) -> None:
@@ -237,6 +241,8 @@ class Server:
             if response is not None and is_wrong_token:
                 seconds = self.context.logins.failed(_peer(connection).host)
                 return _later(connection, response, seconds)
+            if response is None and isinstance(connection, Connection) and connection.head.has_body:
+                return http.plain(HTTPStatus.BAD_REQUEST)
             if response is None and len(self._sessions) >= self.context.limits.max_connections:
                 body = b"max_connections: the server has as many as it takes.\n"
                 return http.to_response(http.Reply(HTTPStatus.SERVICE_UNAVAILABLE, body))
