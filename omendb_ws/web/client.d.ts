@@ -1,8 +1,23 @@
-/** Types of `client.js`: the browser's client of OmenDB-WS. What things do is said there. */
+/**
+ * `client.js`, the browser's client of OmenDB-WS: what everything takes, gives and promises.
+ *
+ *     import { connect } from "http://localhost:8765/client.js";
+ *     const db = await connect("ws://localhost:8765/v1");
+ *     const live = db.live("items", new Float32Array([…]), { k: 10 });
+ *     for await (const answer of live) show(answer);
+ *
+ * What a message cannot hold as it is (half an emoji, NaN, a Map, a BigInt in metadata, …) is refused
+ * at once, by an OmenError that names the field. Dates are texts, as in JSON.
+ */
 
+export type Numbers =
+  | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array
+  | Float32Array | Float64Array;
+/** Of `u64` and `auto` collections: a number up to 2^53 - 1, a BigInt above. */
 export type Id = number | bigint | string;
-export type Ids = BigUint64Array | ReadonlyArray<Id>;
-export type Vector = Float32Array | ReadonlyArray<number>;
+export type Ids = ReadonlyArray<Id> | ReadonlySet<Id> | Numbers | BigInt64Array | BigUint64Array;
+/** Rounded to float32. */
+export type Vector = Numbers | ReadonlyArray<number>;
 export type Metadata = Record<string, unknown>;
 /** PROTOCOL section 5. */
 export type Filter = Record<string, unknown>;
@@ -11,7 +26,10 @@ export type Metric = "cosine" | "dot" | "l2";
 export type Durability = "memory" | "everysec" | "always";
 export type Included = ReadonlyArray<"metadata" | "vector">;
 
-/** An error of the protocol by its `code`, or "connection_lost", "timeout", "closed". */
+/**
+ * An error of the protocol by its `code`, or "connection_lost" (the outcome of a change is not known),
+ * "timeout", "closed", "unsupported" (there is no WebSocket).
+ */
 export class OmenError extends Error {
   constructor(code: string, message: string, details?: Record<string, unknown>);
   readonly code: string;
@@ -55,6 +73,7 @@ export interface Row {
   vector?: Float32Array | number[];
 }
 
+/** Rows, best first. Iterating gives each as an object. */
 export class Answer implements Iterable<Row> {
   readonly version: number;
   readonly tookUs: number;
@@ -90,7 +109,7 @@ export interface Added {
 
 export interface Gap {
   fromSeq: number;
-  /** null where the collection has another epoch, and its stream begins anew. */
+  /** null where the collection has another epoch: its stream begins anew, with the first row it has. */
   toSeq: number | null;
   reason: "evicted" | "expired" | "slow" | "epoch";
 }
@@ -99,6 +118,8 @@ export interface CallOptions {
   signal?: AbortSignal | null;
   /** 0: no limit. Default: the client's. */
   timeoutMs?: number;
+  /** Without a connection reject at once with `connection_lost`, do not wait for one. Default: the client's. */
+  failFast?: boolean;
 }
 
 export interface Narrowing {
@@ -112,13 +133,18 @@ export interface SearchOptions extends CallOptions, Narrowing {
   /** Only the newest so many sequence numbers. */
   last?: number;
   /** Search by this row, and leave it out; `vector` is null then. */
-  like?: Id;
+  like?: Id | null;
 }
 
+export type Column =
+  | ReadonlyArray<number | bigint | boolean | string | null | undefined> | Numbers | BigInt64Array
+  | BigUint64Array;
+
 export interface AddOptions extends CallOptions {
-  ids?: Ids;
-  metadata?: ReadonlyArray<Metadata | null>;
-  columns?: Record<string, ArrayLike<unknown> & { slice(start: number, stop: number): unknown }>;
+  ids?: Ids | null;
+  metadata?: ReadonlyArray<Metadata | null | undefined> | null;
+  /** By name, a value a row: `f64` and `str` may be null (NaN is null too), `i64` and `bool` not. */
+  columns?: Record<string, Column> | null;
 }
 
 export interface LiveOptions extends Narrowing {
@@ -130,13 +156,29 @@ export interface LiveOptions extends Narrowing {
 
 export interface FeedOptions extends Narrowing {
   /** Where to start; with `epoch`. Default: the next row. */
-  fromSeq?: number;
+  fromSeq?: number | bigint;
   epoch?: string;
 }
 
 export type SubscriptionState = "starting" | "live" | "lost" | "ended";
 
-/** Events: `data` (an item), `gap` (a Gap), `state`; all CustomEvents with a `detail`. */
+/** The event's `detail`, by the event's name. */
+export interface SubscriptionEvents<Item> {
+  data: Item;
+  gap: Gap;
+  state: SubscriptionState;
+}
+
+/**
+ * A stream of pushes that lives through reconnects. `state`: "starting", "live", "lost" (reconnecting)
+ * or "ended"; then `error` or `reason` says why. Events: `data` (an item that is no gap), `gap`,
+ * `state`. Leaving an iteration ends nothing; `close` does, and iterations with it.
+ *
+ * What an iteration has not taken waits, up to 4 MiB: of live queries and statistics the newest only,
+ * of maps the newest pushes (`points` has all), of feeds everything. A feed whose iteration is slower
+ * than that pauses, until all that waits is taken, and goes on where it was: rows that left the window
+ * meanwhile are a gap, nothing else is missed.
+ */
 export class Subscription<Item> extends EventTarget implements AsyncIterable<Item> {
   readonly state: SubscriptionState;
   readonly error: Error | null;
@@ -144,21 +186,53 @@ export class Subscription<Item> extends EventTarget implements AsyncIterable<Ite
   readonly reason: string | null;
   close(): void;
   [Symbol.asyncIterator](): AsyncGenerator<Item, void, void>;
+  addEventListener<Name extends keyof SubscriptionEvents<Item>>(
+    name: Name,
+    listener: (event: CustomEvent<SubscriptionEvents<Item>[Name]>) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    name: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  removeEventListener<Name extends keyof SubscriptionEvents<Item>>(
+    name: Name,
+    listener: (event: CustomEvent<SubscriptionEvents<Item>[Name]>) => void,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(
+    name: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | EventListenerOptions,
+  ): void;
 }
 
+/** A standing top-k: each item is the whole answer, as `search` gives it at `version`. */
 export interface Live extends Subscription<LiveAnswer> {
+  /** The newest. */
   readonly answer: LiveAnswer | null;
+  /**
+   * Ask for another vector's neighbours. At pointer speed only one request is under way, and the last
+   * vector always gets its turn; resolves with the answer of this vector or of a later one. A query
+   * that was refused (its vector, or as there was no such collection) begins again with this one.
+   */
   move(vector: Vector): Promise<LiveAnswer>;
 }
 
+/** Rows in seq order; or a gap in its place, and no rows. */
 export interface FeedItem {
   version: number;
+  /** Where this item ends: go on later with `fromSeq: toSeq + 1` and `epoch`. */
   toSeq: number;
+  epoch: string;
   rows: Answer;
+  gap: Gap | null;
 }
 
+/** Added rows in seq order, each at most once; goes on after a reconnect where it stopped. */
 export interface Feed extends Subscription<FeedItem> {
-  /** With `epoch`, where to resume. */
+  /** What has come in, of `epoch`. An iteration may be behind: its items say how far they reach. */
   readonly toSeq: number | null;
   readonly epoch: string | null;
 }
@@ -188,41 +262,85 @@ export type Stats = Record<string, unknown> & { at: number };
 
 export interface ClientOptions {
   token?: string | null;
-  /** Asked at every connect, and before a token expires. */
+  /**
+   * Asked when a server wants a token and none is known that is good, and before that one expires:
+   * one call at a time, at least `retryMs` apart, twice as long after each that did not help. What it
+   * throws rejects the first `connect` at once; a client that was connected before asks again.
+   */
   getToken?: (() => string | Promise<string>) | null;
-  /** Of a call, and of the first connection. Default 30,000. */
+  /** Of a call, and of the first connection. Default 30,000; 0: no limit. */
   timeoutMs?: number;
   /** Gives up the first connection. */
   signal?: AbortSignal | null;
   /** Reconnecting waits up to `retryMs` (250), doubled each time up to `maxRetryMs` (10,000). */
   retryMs?: number;
   maxRetryMs?: number;
+  /** Calls made without a connection reject at once instead of waiting for one. Default false. */
+  failFast?: boolean;
   /** Adds wait while more than this is unsent. Default 1 MiB. */
   highWaterBytes?: number;
-  /** Default: the global one. */
+  /** Default: the global one, which Node has from version 22 on. */
   WebSocket?: unknown;
 }
 
-/** Event: `state`. */
+export interface ClientEvents {
+  state: Event;
+  /** The server complained of a message without saying which: also an error of the calls it may be. */
+  error: CustomEvent<OmenError>;
+}
+
+/**
+ * A client that stays connected until `close`. Reads are repeated after a reconnect, adds too (under a
+ * producer and batch number, so they go in once); other changes reject with `connection_lost`.
+ */
 export class Client extends EventTarget {
   constructor(url: string, options?: ClientOptions);
+  readonly url: string;
   readonly state: "connecting" | "open" | "waiting" | "closed";
+  /** Why it is closed. */
+  readonly error: unknown;
   readonly limits: Record<string, number> | null;
+  /** Bytes handed to the WebSocket that are not sent yet. */
   readonly bufferedAmount: number;
+  /** Connect, in `timeoutMs`; what cannot become better by waiting rejects at once. */
   start(): Promise<this>;
   close(reason?: unknown): void;
+  /** Resolves when at most `bytes` wait to be sent: what a producer awaits between messages. */
   drained(bytes?: number): Promise<void>;
+  addEventListener<Name extends keyof ClientEvents>(
+    name: Name,
+    listener: (event: ClientEvents[Name]) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    name: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  removeEventListener<Name extends keyof ClientEvents>(
+    name: Name,
+    listener: (event: ClientEvents[Name]) => void,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(
+    name: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | EventListenerOptions,
+  ): void;
   ping(options?: CallOptions): Promise<object>;
   list(options?: CallOptions): Promise<Description[]>;
   describe(collection: string, options?: CallOptions): Promise<Description>;
   create(collection: string, definition: Definition, options?: CallOptions): Promise<Description>;
   drop(collection: string, options?: CallOptions): Promise<void>;
+  /** How many of the rows were there. */
   delete(collection: string, ids: Ids, options?: CallOptions): Promise<number>;
+  /** The version. */
   update(
     collection: string,
     rows: ReadonlyArray<{ id: Id; metadata: Metadata }>,
     options?: CallOptions,
   ): Promise<number>;
+  /** Each row, null where it is not there. */
   get(
     collection: string,
     ids: Ids,
@@ -230,22 +348,32 @@ export class Client extends EventTarget {
   ): Promise<Array<Row | null>>;
   count(collection: string, options?: CallOptions & { filter?: Filter }): Promise<number>;
   stats(collection?: string | null, options?: CallOptions): Promise<Stats>;
+  /** The nearest rows to a vector, or to each of several. */
   search(collection: string, vector: Vector | null, options?: SearchOptions): Promise<Answer>;
   search(collection: string, vectors: ReadonlyArray<Vector>, options?: SearchOptions): Promise<Answer[]>;
+  /**
+   * Resolves when all rows are as safe as the collection's durability says. Calls for one collection go
+   * in, in order, one after the other. `vectors`: a list of vectors, or all in one typed array.
+   */
   add(
     collection: string,
-    vectors: Float32Array | ReadonlyArray<Vector>,
+    vectors: Numbers | ReadonlyArray<Vector>,
     options?: AddOptions,
   ): Promise<Added>;
+  /** The standing top-k. */
   live(collection: string, vector: Vector, options?: LiveOptions): Live;
+  /** Every added row that scores at least `minScore`. */
   match(collection: string, vector: Vector, minScore: number, options?: FeedOptions): Feed;
+  /** Every added row. */
   feed(collection: string, options?: FeedOptions): Feed;
+  /** Statistics of a collection, or of the server (null). */
   watchStats(collection?: string | null, options?: { every?: number }): Subscription<Stats>;
+  /** A picture of the window in two dimensions. */
   map(collection: string, options?: { sample?: number; every?: number }): WindowMap;
 }
 
 export function connect(url: string, options?: ClientOptions): Promise<Client>;
 
-/** Frames of the protocol (section 7), for tests and tools. */
+/** Frames of the protocol (section 7), for tests and tools; their JSON without BigInts. */
 export function encodeFrame(frame: object): ArrayBuffer;
 export function decodeFrame(buffer: ArrayBuffer): object;

@@ -1,22 +1,11 @@
 /**
- * The browser's client of OmenDB-WS: one module, nothing to build, nothing else needed.
- *
- *     import { connect } from "http://localhost:8765/client.js";
- *     const db = await connect("ws://localhost:8765/v1");
- *     const live = db.live("items", new Float32Array([…]), { k: 10 });
- *     for await (const answer of live) show(answer);
- *
- * Speaks `omendb.v1` (PROTOCOL.md). Works in Node too, with the global `WebSocket` or one passed in.
- * Parts, in order: errors; frames (bytes <-> typed arrays, no I/O); answers; links (one WebSocket);
- * the client (reconnects, calls, adds); subscriptions.
- *
- * Ids of `u64` and `auto` collections are numbers up to 2^53 - 1 and BigInts above; both are taken
- * where an id is asked for. `Answer.ids` is a BigUint64Array for them, and strings for `str`.
+ * The browser's client of OmenDB-WS: one module, nothing to build, nothing else needed. What everything takes, gives and promises stands in client.d.ts. Speaks `omendb.v1` (PROTOCOL.md).
+ * Parts, in order: errors; frames (bytes <-> typed arrays, no I/O); answers; what goes into requests;
+ * links (one WebSocket); the client (reconnects, calls, adds); subscriptions.
  */
 
 // -- errors -----------------------------------------------------------------------------------
 
-/** An error of the protocol, by its `code`; `retry`: the same request may succeed later. */
 export class OmenError extends Error {
   constructor(code, message, details = {}) {
     super(`${code}: ${message}`);
@@ -32,7 +21,8 @@ const fail = (code, message, details) => {
   throw new OmenError(code, message, details);
 };
 const lost = (message) => new OmenError("connection_lost", message, { retry: true });
-const fromWire = ({ code, message, ...details }) => new OmenError(code, message, details);
+const fromWire = ({ code, message, ...details }) =>
+  Object.assign(new OmenError(code, message, details), { isReply: true });
 
 // -- frames: PROTOCOL section 7 ---------------------------------------------------------------
 
@@ -44,9 +34,9 @@ const padded = (bytes) => (bytes + 7) & ~7;
 const utf8 = new TextEncoder();
 const fromUtf8 = new TextDecoder();
 
-/** One binary message. `sections` are typed arrays, written behind the JSON in this order. */
+/** One binary message: `json` as `plain` gives it; `sections` are typed arrays, in this order. */
 export function encodeFrame({ kind, flags = 0, id, handle = 0, n, dim = 0, k = 0, json, sections }) {
-  const text = json && Object.keys(json).length ? utf8.encode(stringify(json)) : new Uint8Array(0);
+  const text = json && Object.keys(json).length ? utf8.encode(JSON.stringify(json)) : new Uint8Array(0);
   const parts = [text, ...sections];
   const length = parts.reduce((sum, part) => sum + padded(part.byteLength), HEADER_BYTES);
   const buffer = new ArrayBuffer(length);
@@ -135,13 +125,7 @@ export function decodeFrame(buffer) {
   return { type: "unknown", id };
 }
 
-/** JSON text; BigInts as the decimal strings that the protocol takes for large ids. */
-function stringify(value) {
-  return JSON.stringify(value, (_, one) => (typeof one === "bigint" ? wireId(one) : one));
-}
-
-const isSafe = (id) => typeof id === "bigint" && id <= Number.MAX_SAFE_INTEGER;
-const wireId = (id) => (typeof id !== "bigint" ? id : isSafe(id) ? Number(id) : `${id}`);
+const isSafe = (id) => typeof id === "bigint" && Number.isSafeInteger(Number(id));
 const asId = (id) => (isSafe(id) ? Number(id) : id);
 
 // -- answers ----------------------------------------------------------------------------------
@@ -157,11 +141,6 @@ function slice(hits, start, stop) {
   };
 }
 
-/**
- * Rows, best first: `ids` (BigUint64Array or strings), `seqs` (Float64Array), `scores`
- * (Float32Array; null in a feed), `vectors` (Float32Array, `dim` each; null unless included) and
- * `metadata` (objects; null unless included). Iterating gives each row as an object.
- */
 export class Answer {
   constructor({ ids, seqs, scores, vectors, metadata, dim }, version, tookUs = 0) {
     Object.assign(this, { version, tookUs, ids, seqs, scores, vectors, metadata, dim });
@@ -169,7 +148,6 @@ export class Answer {
   get length() {
     return this.seqs.length;
   }
-  /** Row `place` as `{id, seq, score?, metadata?, vector?}`. */
   row(place) {
     const row = { id: asId(this.ids[place]), seq: this.seqs[place] };
     if (this.scores) row.score = this.scores[place];
@@ -199,40 +177,114 @@ export class Answer {
 
 // -- what goes into requests ------------------------------------------------------------------
 
-function toVector(vector) {
-  if (vector instanceof Float32Array) return vector;
-  if (!vector || typeof vector === "string" || typeof vector.length !== "number") {
-    fail("bad_vector", "vector: must be a Float32Array or a list of numbers");
+/** Half of a surrogate pair: not to be had in UTF-8, so that nobody could read the message. */
+const HALF = /\p{Surrogate}/u;
+/** What a server's JSON parser takes, less what stands around a value. */
+const MOST_NESTED = 1000;
+const tagOf = (value) => Object.prototype.toString.call(value).slice(8, -1);
+const isNumbers = (value) => ArrayBuffer.isView(value) && !(value instanceof DataView);
+const notJson = (name, what) => fail("bad_request", `${name}: ${what} is no value of JSON`);
+
+/**
+ * A copy of `value` as JSON has it. What `JSON.stringify` would drop or change without a word is
+ * refused under its name; `isLax` passes over keys whose value is undefined.
+ */
+function plain(value, name, isLax = false, depth = 0) {
+  if (value === null || typeof value === "boolean") return value;
+  if (typeof value === "string") return HALF.test(value) ? notJson(name, "half a character (a lone surrogate)") : value;
+  if (typeof value === "number") return Number.isFinite(value) ? value : notJson(name, value);
+  if (typeof value === "bigint") return isSafe(value) ? Number(value) : notJson(name, "an integer beyond 2^53 - 1");
+  if (typeof value !== "object" || ArrayBuffer.isView(value)) return notJson(name, tagOf(value));
+  if (depth > MOST_NESTED) return notJson(name.slice(0, 60), "nested too deep, or in a circle");
+  if (typeof value.toJSON === "function") {
+    // Of an invalid date it is null.
+    return plain(value.toJSON() ?? undefined, name, isLax, depth + 1);
   }
-  for (const one of vector) if (typeof one !== "number") fail("bad_vector", "vector: must be numbers");
+  if (Array.isArray(value)) {
+    // Holes are refused; and `Array.from` takes twice as long.
+    const list = [];
+    for (let at = 0; at < value.length; at++) list.push(plain(value[at], `${name}[${at}]`, isLax, depth + 1));
+    return list;
+  }
+  const tag = Object.getPrototypeOf(value) === Object.prototype ? "Object" : tagOf(value);
+  if (/^(Number|String|Boolean)$/.test(tag)) return plain(value.valueOf(), name);
+  if (tag !== "Object") return notJson(name, tag);
+  const copy = {};
+  for (const key of Object.keys(value)) {
+    const one = value[key];
+    if (one === undefined && isLax) continue;
+    if (HALF.test(key)) notJson(`a key of ${name}`, "half a character");
+    const own = plain(one, `${name}.${key}`, isLax, depth + 1);
+    if (key === "__proto__") Object.defineProperty(copy, key, { value: own, enumerable: true });
+    else copy[key] = own;
+  }
+  return copy;
+}
+
+/** `list` as an array or typed array; a text is no list of its letters. */
+function toList(list, name, code = "bad_request") {
+  if (Array.isArray(list) || isNumbers(list)) return list;
+  const isIterable = typeof list === "object" && list?.[Symbol.iterator];
+  return isIterable ? Array.from(list) : fail(code, `${name}: must be a list`);
+}
+
+function toVector(vector, name = "vector", details) {
+  const wrong = (where, what) => fail("bad_vector", `${where}: ${what}`, details);
+  const isArray = isNumbers(vector) || Array.isArray(vector);
+  if (!isArray || !vector.length) wrong(name, "must be a typed array or a list of numbers, and not empty");
+  if (vector instanceof Float32Array) return vector;
+  // By index: holes and BigInts are no numbers.
+  for (let at = 0; at < vector.length; at++) {
+    if (typeof vector[at] !== "number") wrong(`${name}[${at}]`, "must be a number");
+  }
   return Float32Array.from(vector);
 }
 
-/** `vectors` as one Float32Array (n * dim): a flat one, or a list of vectors. */
+/** `vectors` as one Float32Array (n * dim): a flat typed array, or a list of vectors. */
 function toMatrix(vectors, dim) {
-  if (vectors instanceof Float32Array) {
-    if (!vectors.length || vectors.length % dim) {
-      fail("dim_mismatch", `vectors: ${vectors.length} numbers are no rows of ${dim}`);
-    }
-    return vectors;
+  if (isNumbers(vectors)) {
+    const matrix = toVector(vectors, "vectors");
+    if (matrix.length % dim) fail("dim_mismatch", `vectors: ${matrix.length} numbers are no rows of ${dim}`);
+    return matrix;
   }
-  const matrix = new Float32Array(vectors.length * dim);
-  vectors.forEach((one, row) => {
-    const vector = toVector(one);
-    if (vector.length !== dim) fail("dim_mismatch", `${vector.length} dimensions, not ${dim}`, { row });
+  const list = toList(vectors, "vectors", "bad_vector");
+  if (!list.length) fail("bad_vector", "vectors: none");
+  const matrix = new Float32Array(list.length * dim);
+  for (let row = 0; row < list.length; row++) {
+    const vector = toVector(list[row], `vectors[${row}]`, { row });
+    if (vector.length !== dim) {
+      fail("dim_mismatch", `vectors[${row}]: ${vector.length} dimensions, not ${dim}`, { row });
+    }
     matrix.set(vector, row * dim);
-  });
+  }
   return matrix;
 }
 
-function toIds(ids, count) {
+/** An id as JSON has it: integers beyond 2^53 - 1 are texts there. */
+function toId(id, name, details) {
+  if (typeof id === "string") return plain(id, name);
+  const isRight = typeof id === "bigint" ? id >= 0n && id < 1n << 64n : Number.isSafeInteger(id) && id >= 0;
+  const hint = "must be a text or an integer from 0 to 2^64 - 1, above 2^53 - 1 a BigInt";
+  if (!isRight) fail("bad_id", `${name}: ${hint}`, details);
+  return typeof id === "bigint" && !isSafe(id) ? `${id}` : Number(id);
+}
+
+const toIdList = (ids) => Array.from(toList(ids, "ids", "bad_id"), (id, at) => toId(id, `ids[${at}]`, { row: at }));
+
+function toIds(given, count) {
+  const ids = toList(given, "ids", "bad_id");
   if (ids.length !== count) fail("bad_id", `ids: ${ids.length} of them for ${count} rows`);
   if (ids instanceof BigUint64Array) return ids;
-  if (typeof ids[0] === "string") return Array.from(ids);
-  return BigUint64Array.from(ids, (id, row) => {
-    const isRight = typeof id === "bigint" ? id >= 0n && id < 1n << 64n : Number.isSafeInteger(id) && id >= 0;
-    return isRight ? BigInt(id) : fail("bad_id", "ids: an integer from 0 to 2^64 - 1; above 2^53 a BigInt", { row });
-  });
+  const kind = typeof ids[0] === "string";
+  const all = toIdList(ids);
+  const other = all.findIndex((_, row) => (typeof ids[row] === "string") !== kind);
+  if (other >= 0) fail("bad_id", `ids[${other}]: texts and numbers together`, { row: other });
+  return kind ? all : BigUint64Array.from(all, BigInt);
+}
+
+/** `k` of a header, which would hold another number instead of none. */
+function toCount(k, name) {
+  return Number.isInteger(k) && k > 0 && k < 2 ** 32 ? k : fail("bad_k", `${name}: must be a whole number from 1`);
 }
 
 /** The section of one column, and what belongs into `dictionaries` for it. */
@@ -240,7 +292,7 @@ const COLUMN_WRITERS = {
   f64: (values, wrong) => [Float64Array.from(values, (value, row) =>
     value == null ? NaN : typeof value === "number" ? value : wrong(row))],
   i64: (values, wrong) => [BigInt64Array.from(values, (value, row) =>
-    typeof value === "bigint" || Number.isSafeInteger(value) ? BigInt(value) : wrong(row))],
+    isSafe(value) || Number.isSafeInteger(value) ? BigInt(value) : wrong(row))],
   bool: (values, wrong) => [Uint8Array.from(values, (value, row) =>
     typeof value === "boolean" || value === 0 || value === 1 ? Number(value) : wrong(row))],
   str: (values, wrong) => {
@@ -262,7 +314,7 @@ function encodeAdd(id, handle, rows, start, stop, types, producer, batch) {
     sections.push(rows.ids.subarray(start, stop));
   }
   sections.push(rows.vectors.subarray(start * rows.dim, stop * rows.dim));
-  for (const [name, values] of Object.entries(rows.columns ?? {})) {
+  for (const [name, values] of Object.entries(rows.columns)) {
     const writer = COLUMN_WRITERS[types[name]];
     if (!writer) fail("bad_metadata", `${name}: the collection has no such column`);
     const hint = "is not of the column's type (i64 and bool hold no null: leave the key out of metadata)";
@@ -271,27 +323,44 @@ function encodeAdd(id, handle, rows, start, stop, types, producer, batch) {
     flags |= 2;
     sections.push(section);
     (json.columns ??= []).push(name);
-    if (codes) (json.dictionaries ??= {})[name] = [...codes.keys()];
+    if (codes) (json.dictionaries ??= {})[name] = plain([...codes.keys()], `columns.${name}`);
   }
-  if (rows.metadata) json.metadata = Array.from(rows.metadata).slice(start, stop);
+  if (rows.metadata) {
+    json.metadata = Array.from(rows.metadata.slice(start, stop), (one, at) => toMetadata(one, start + at, at));
+  }
   const n = stop - start;
   return encodeFrame({ kind: KINDS.ADD, flags, id, handle, n, dim: rows.dim, json, sections });
 }
 
+/** A row's metadata; what is wrong in it is wrong with its row. */
+function toMetadata(value, place, row) {
+  if (value == null) return null;
+  try {
+    return plain(value, `metadata[${place}]`, true);
+  } catch (error) {
+    throw Object.assign(error, { row });
+  }
+}
+
+const FIELDS = ["filter", "minScore", "include", "last", "every", "epoch", "fromSeq", "sample"];
+
 /** Fields of the wire from the options of a call; absent ones stay away. */
 function fields(options) {
-  const { filter, minScore: min_score, include, last, every, epoch, fromSeq: from_seq, sample } = options;
-  const all = { filter, min_score, include, last, every, epoch, from_seq, sample };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value != null));
+  const body = {};
+  for (const name of FIELDS) {
+    if (options?.[name] == null) continue;
+    body[name.replace(/[A-Z]/, (letter) => `_${letter.toLowerCase()}`)] = plain(options[name], name);
+  }
+  return body;
 }
 
 // -- links: one WebSocket ---------------------------------------------------------------------
 
 /** One connection from its hello to its end: ids, replies, pushes by `sub`, open handles. */
 class Link {
-  constructor(socket) {
-    this.socket = socket;
-    this.limits = {};
+  /** `complain(error)` hears of errors that name no request. */
+  constructor(socket, complain) {
+    Object.assign(this, { socket, complain, limits: {} });
     this.calls = new Map();
     this.subs = new Map();
     this.opened = new Map();
@@ -341,23 +410,32 @@ class Link {
   }
 
   receive(data) {
-    if (typeof data !== "string") return this.take(decodeFrame(data));
+    if (typeof data !== "string") return this.take(decodeFrame(data), data.byteLength);
     const message = JSON.parse(data);
     if (message.id !== undefined) return this.answer(message.id, message);
     if (message.event === "hello") return this.greeted.resolve(message);
-    if (message.event === "error") {
-      // Only this one says why the connection ends; after others it lives on.
-      if (message.code === "unauthenticated") this.refusal = fromWire(message);
-      return undefined;
-    }
-    this.subs.get(message.sub)?.pushed(message);
+    if (message.event === "error") return this.blamed(fromWire(message));
+    this.subs.get(message.sub)?.pushed(message, data.length);
     if (message.event === "ended") this.subs.delete(message.sub);
     return undefined;
   }
 
-  take(frame) {
+  take(frame, bytes) {
     if (frame.type === "added" || frame.type === "results") this.answer(frame.id, { ok: frame });
-    else if (frame.type !== "unknown") this.subs.get(frame.sub)?.pushed(frame);
+    else if (frame.type !== "unknown") this.subs.get(frame.sub)?.pushed(frame, bytes);
+  }
+
+  /** An error that names no request: a text under way could not be read, and gets no reply. */
+  blamed(error) {
+    // Only this one says why the connection ends; after others it lives on.
+    if (error.code === "unauthenticated") return void (this.refusal = error);
+    const texts = [...this.calls.values()].filter((call) => call.isText);
+    const unsure = `the server could not read one of ${texts.length} requests: ${error.message}`;
+    for (const call of texts) {
+      call.isText = false;
+      call.reject(texts.length > 1 ? new OmenError("connection_lost", unsure) : error);
+    }
+    return this.complain(error);
   }
 
   answer(id, { ok, error }) {
@@ -383,7 +461,7 @@ class Link {
         this.close();
         throw lost("the connection is closed");
       }
-      this.calls.set(id, { resolve, reject, accept });
+      this.calls.set(id, { resolve, reject, accept, isText: typeof message === "string" });
       this.socket.send(message);
     });
   }
@@ -399,17 +477,21 @@ class Link {
     if (isLarge) fail("too_large", `the message is over ${most} bytes`);
   }
 
-  op(op, body = {}, accept) {
-    return this.ask((id) => stringify({ id, op, ...body }), accept);
+  op(op, body, accept) {
+    const json = {};
+    for (const [name, value] of Object.entries(body ?? {})) {
+      if (value !== undefined) json[name] = plain(value, name, name === "rows");
+    }
+    return this.ask((id) => JSON.stringify({ ...json, id, op }), accept);
   }
 
-  /** The description and handle of a collection, asked for once. */
-  open(collection) {
+  /** The description and handle of a collection, asked for once unless `isFresh`. */
+  open(collection, isFresh = false) {
     let opening = this.opened.get(collection);
-    if (!opening) {
+    if (!opening || isFresh) {
       opening = this.op("open", { collection });
       this.opened.set(collection, opening);
-      opening.catch(() => this.opened.delete(collection));
+      opening.catch(() => this.opened.get(collection) === opening && this.opened.delete(collection));
     }
     return opening;
   }
@@ -422,20 +504,27 @@ const QUIET_MS = 25_000;
 const CHECK_MS = 5_000;
 const DEFAULTS = {
   token: null, getToken: null, timeoutMs: 30_000, signal: null,
-  retryMs: 250, maxRetryMs: 10_000, highWaterBytes: 1 << 20,
+  retryMs: 250, maxRetryMs: 10_000, highWaterBytes: 1 << 20, failFast: false,
 };
+/** The longest that a timer can wait. */
+const MOST_MS = 2 ** 31 - 1;
+/** Refusals of our own that a description may be to blame for, as the collection was made anew. */
+const BY_DESCRIPTION = new Set(["dim_mismatch", "bad_metadata"]);
 
-/**
- * A client that stays connected. Events: `state` ("connecting", "open", "waiting", "closed").
- * Reads are repeated after a reconnect, adds too (under a producer and batch number, so they go in
- * once); other changes reject with `connection_lost`, as their outcome is not known.
- */
+/** Reads are repeated after a reconnect, adds too (under a producer and batch number), others not. */
 export class Client extends EventTarget {
   #link = null;
   #ready = null;
   #adders = new Map();
   #attempt = 0;
   #refusals = 0;
+  #trouble = "no answer yet";
+  /** The token that is good, until when; the call of `getToken` under way, how many in a row, when the next may be. */
+  #known = null;
+  #knownUntil = 0;
+  #asking = null;
+  #asks = 0;
+  #askAt = 0;
   #wake = () => {};
   #closing = new AbortController();
   #refresh;
@@ -444,7 +533,8 @@ export class Client extends EventTarget {
   constructor(url, options = {}) {
     super();
     this.url = url;
-    this.options = { WebSocket: globalThis.WebSocket, ...DEFAULTS, ...options };
+    const given = Object.entries(options ?? {}).filter(([, value]) => value !== undefined);
+    this.options = { WebSocket: globalThis.WebSocket, ...DEFAULTS, ...Object.fromEntries(given) };
     this.state = "connecting";
     this.limits = null;
     this.error = null;
@@ -456,10 +546,9 @@ export class Client extends EventTarget {
     globalThis.addEventListener?.("online", this.online);
   }
 
-  /** Connect, and stay so until `close`. The first connection has `timeoutMs` to stand. */
   async start() {
     const { signal, timeoutMs } = this.options;
-    const limit = limits(signal, timeoutMs);
+    const limit = limits(signal, timeoutMs, () => this.#hint());
     const first = this.#ready.promise;
     this.#run();
     try {
@@ -473,7 +562,6 @@ export class Client extends EventTarget {
     return this;
   }
 
-  /** End the connection and everything on it. */
   close(reason = new OmenError("closed", "the client is closed")) {
     if (this.state === "closed") return;
     this.error = reason;
@@ -488,12 +576,10 @@ export class Client extends EventTarget {
     for (const subscription of this.subscriptions) subscription.finish(null, reason);
   }
 
-  /** Bytes handed to the WebSocket that are not sent yet. */
   get bufferedAmount() {
     return this.#link?.socket.bufferedAmount ?? 0;
   }
 
-  /** Resolves when at most `bytes` wait to be sent: what a producer awaits between messages. */
   async drained(bytes = this.options.highWaterBytes) {
     while (this.bufferedAmount > bytes) await new Promise((resolve) => setTimeout(resolve, 5));
   }
@@ -509,96 +595,81 @@ export class Client extends EventTarget {
   describe(collection, options) {
     return this.#ask("describe", { collection }, options);
   }
-  /** `definition`: as the protocol's `create`, e.g. `{dim, capacity, metric, ids, columns}`. */
   create(collection, definition, options) {
     return this.#ask("create", { collection, ...definition }, { repeat: false, ...options });
   }
   drop(collection, options) {
     return this.#ask("drop", { collection }, { repeat: false, ...options }).then(() => {});
   }
-  /** How many of the rows were there. */
   delete(collection, ids, options) {
-    return this.#ask("delete", { collection, ids: Array.from(ids) }, { repeat: false, ...options })
+    return this.#ask("delete", () => ({ collection, ids: toIdList(ids) }), { repeat: false, ...options })
       .then((ok) => ok.deleted);
   }
-  /** `rows`: `[{id, metadata}]`. The version. */
   update(collection, rows, options) {
-    return this.#ask("update", { collection, rows }, { repeat: false, ...options })
-      .then((ok) => ok.version);
+    const toRow = (row, at) => ({ ...row, id: toId(row?.id, `rows[${at}].id`, { row: at }) });
+    const body = () => ({ collection, rows: Array.from(toList(rows, "rows"), toRow) });
+    return this.#ask("update", body, { repeat: false, ...options }).then((ok) => ok.version);
   }
-  /** Each row as an object, null where it is not there. */
-  get(collection, ids, options = {}) {
-    const body = { collection, ids: Array.from(ids), ...fields(options) };
+  get(collection, ids, options) {
     return this.call(async (link) => {
-      const { ids: kind } = await link.open(collection);
-      const { rows } = await link.op("get", body);
-      return rows.map((row) => row && { ...row, id: readId(row.id, kind) });
-    }, { collection, ...options });
+      const { rows } = await link.op("get", { collection, ids: toIdList(ids), ...fields(options) });
+      await readIds(link, collection, rows);
+      return rows;
+    }, options);
   }
-  count(collection, options = {}) {
-    return this.#ask("count", { collection, ...fields(options) }, options).then((ok) => ok.count);
+  count(collection, options) {
+    return this.#ask("count", () => ({ collection, ...fields(options) }), options).then((ok) => ok.count);
   }
   stats(collection, options) {
     return this.#ask("stats", collection == null ? {} : { collection }, options);
   }
 
-  /**
-   * The nearest rows to `vector` (Float32Array or numbers): an Answer; to a list of vectors: a list
-   * of Answers. Options: `k`, `filter`, `minScore`, `last`, `include`; or `like`, a row's id.
-   */
-  async search(collection, vector, { k = 10, like, ...options } = {}) {
-    if (like !== undefined) return this.#searchLike(collection, { k, like, ...options }, options);
+  async search(collection, vector, options) {
+    const { k, like } = options ?? {};
+    const most = toCount(k ?? 10, "k");
+    if (like != null) return this.#searchLike(collection, most, options);
     const isMany = Array.isArray(vector) && typeof vector[0] === "object";
-    const vectors = (isMany ? vector : [vector]).map(toVector);
+    const vectors = isMany ? vector.map((one, row) => toVector(one, `vector[${row}]`)) : [toVector(vector)];
+    const dim = vectors[0].length;
+    const sections = [toMatrix(vectors, dim)];
+    const json = fields(options);
     return this.call(async (link) => {
       const { handle } = await link.open(collection);
-      const dim = vectors[0].length;
-      const sections = [toMatrix(vectors, dim)];
-      const json = fields(options);
       const { answers } = await link.ask((id) =>
-        encodeFrame({ kind: KINDS.SEARCH, id, handle, n: vectors.length, dim, k, json, sections }));
+        encodeFrame({ kind: KINDS.SEARCH, id, handle, n: vectors.length, dim, k: most, json, sections }));
       return isMany ? answers : answers[0];
-    }, { collection, ...options });
+    }, { ...options, collection });
   }
 
-  async #searchLike(collection, { k, like, ...options }, callOptions) {
+  async #searchLike(collection, k, options) {
+    const like = toId(options.like, "like");
     return this.call(async (link) => {
-      const { ids } = await link.open(collection);
-      const ok = await link.op("search", { collection, like: wireId(like), k, ...fields(options) });
-      return Answer.fromRows(ok.results, ok.version, { hasStringIds: ids === "str", tookUs: ok.took_us });
-    }, { collection, ...callOptions });
+      const ok = await link.op("search", { collection, like, k, ...fields(options) });
+      const hasStringIds = await readIds(link, collection, [{ id: like }, ...ok.results]);
+      return Answer.fromRows(ok.results, ok.version, { hasStringIds, tookUs: ok.took_us });
+    }, options);
   }
 
-  /**
-   * Add rows; resolves when all are as safe as the collection's durability says. `vectors`: a flat
-   * Float32Array (n * dim) or a list of vectors. Options: `ids`, `metadata` (objects or nulls),
-   * `columns` ({name: values}). Calls for one collection go in, in order, one after the other.
-   */
-  add(collection, vectors, options = {}) {
+  add(collection, vectors, options) {
     let adder = this.#adders.get(collection);
     if (!adder) this.#adders.set(collection, (adder = new Adder(this, collection)));
-    return adder.add(vectors, options);
+    return adder.add(vectors, options ?? {});
   }
 
   // -- subscriptions: PROTOCOL section 6 ------------------------------------------------------
 
-  /** The standing top-k. Options: `k`, `filter`, `minScore`, `include`, `every` (ms). */
   live(collection, vector, options) {
     return new Live(this, collection, toVector(vector), options);
   }
-  /** Every added row that scores at least `minScore`. Options as `feed`. */
   match(collection, vector, minScore, options) {
     return new Feed(this, "match", collection, { ...options, minScore, vector: toVector(vector) });
   }
-  /** Every added row. Options: `filter`, `include`, `fromSeq` with `epoch`. */
   feed(collection, options) {
     return new Feed(this, "feed", collection, options);
   }
-  /** Statistics of a collection, or of the server (null). Option: `every` (ms). */
   watchStats(collection = null, options) {
     return new Newest(this, "stats", collection, options);
   }
-  /** A picture of the window in two dimensions. Options: `sample`, `every` (ms). */
   map(collection, options) {
     return new WindowMap(this, "map", collection, options);
   }
@@ -606,16 +677,26 @@ export class Client extends EventTarget {
   // -- inside ---------------------------------------------------------------------------------
 
   /** Do `work(link, limit)`; again after a reconnect unless `repeat` is false. Used by subscriptions. */
-  async call(work, { repeat = true, collection, signal, timeoutMs = this.options.timeoutMs } = {}) {
-    const limit = limits(signal, timeoutMs);
+  async call(work, options) {
+    const { repeat = true, collection, signal, timeoutMs, failFast } = options ?? {};
+    const limit = limits(signal, timeoutMs ?? this.options.timeoutMs, () => this.#hint());
+    let isStale = false;
     try {
-      for (let attempt = 0; ; attempt++) {
+      for (;;) {
         if (this.state === "closed") throw this.error;
+        if ((failFast ?? this.options.failFast) && this.state !== "open") throw lost(this.#hint());
         const link = await limit.race(this.#ready.promise);
         try {
           return await limit.race(work(link, limit));
         } catch (error) {
-          if (!this.#mayRepeat(error, link, collection, attempt, repeat)) throw error;
+          if (error?.code === "connection_lost") {
+            if (!repeat || !error.retry) throw error;
+            continue;
+          }
+          // A handle dies with its collection, and there may be another one of that name.
+          const isSuspect = error?.isReply ? error.code === "not_found" : BY_DESCRIPTION.has(error?.code);
+          if (isStale || !isSuspect || !collection || !link.opened.delete(collection)) throw error;
+          isStale = true;
         }
       }
     } finally {
@@ -623,15 +704,13 @@ export class Client extends EventTarget {
     }
   }
 
-  #mayRepeat(error, link, collection, attempt, repeat) {
-    if (error?.code === "connection_lost") return repeat;
-    // A handle dies with its collection; there may be a new one of that name.
-    if (error?.code === "not_found" && collection && link.opened.delete(collection)) return attempt === 0;
-    return false;
+  #hint() {
+    return this.state === "open" ? "" : `not connected: ${this.#trouble}`;
   }
 
+  /** `body`: fields, or what makes them (and throws where they cannot be). */
   #ask(op, body, options) {
-    return this.call((link) => link.op(op, body), options);
+    return this.call((link) => link.op(op, typeof body === "function" ? body() : body), options);
   }
 
   #set(state) {
@@ -661,11 +740,19 @@ export class Client extends EventTarget {
       clearTimeout(this.#refresh);
       this.#link = null;
       if (this.state === "closed") return;
-      // With `getToken` a refused token is replaced; a fixed one stays refused.
-      const isRefused = end.error?.code === "unauthenticated";
-      if (isRefused && !(this.options.getToken && this.#refusals++ < 3)) return this.close(end.error);
+      if (!this.#mayReconnect(end.error)) return this.close(end.error);
+      this.#trouble = end.error.message;
       await this.#pause();
     }
+  }
+
+  /** Whether another connection may fare better than one that ended with `error`. */
+  #mayReconnect(error) {
+    if (error?.code !== "unauthenticated" || !this.options.getToken) return error?.retry === true;
+    this.#known = null;
+    // What `getToken` throws is said at once; a page that has been connected waits until it is well again.
+    if (error.isOurs) return this.limits !== null;
+    return this.#refusals++ < 3;
   }
 
   /** Full jitter: anything up to a bound that doubles, so that a thousand clients spread out. */
@@ -681,26 +768,28 @@ export class Client extends EventTarget {
 
   async #connect() {
     this.#set("connecting");
-    const { WebSocket } = this.options;
     // One attempt always has a limit, also where calls and the wait for the first connection have none.
-    const limitMs = this.options.timeoutMs || DEFAULTS.timeoutMs;
-    const limit = limits(this.#closing.signal, limitMs);
-    const token = await limit.race(this.#token()).finally(limit.clear);
-    if (this.state === "closed") throw this.error;
-    const link = (this.#link = new Link(new WebSocket(this.url, "omendb.v1")));
-    const timer = setTimeout(() => link.close(), limitMs);
+    const limit = limits(this.#closing.signal, this.options.timeoutMs || DEFAULTS.timeoutMs);
+    let link;
+    let isSent = false;
     try {
-      const hello = await link.hello;
-      this.limits = link.limits = hello.limits;
+      // The server waits seconds for a token, whoever gives it may take longer: that goes before.
+      if (this.#asking) await limit.race(this.#asking);
+      link = this.#link = new Link(this.#socket(), (error) => this.dispatchEvent(new CustomEvent("error", { detail: error })));
+      const hello = await limit.race(link.hello);
       if (hello.auth === "required") {
+        const late = link.ended.then(() => { throw lost("the server did not wait for the token"); });
+        const token = await limit.race(Promise.race([this.#token(), late]));
         if (token == null) throw new OmenError("unauthenticated", "the server asks for a token");
-        await this.#authenticate(link, token);
+        isSent = true;
+        await limit.race(this.#authenticate(link, token));
       }
+      this.limits = link.limits = hello.limits;
     } catch (error) {
-      link.close();
-      throw link.refusal ?? error;
+      link?.close();
+      throw (isSent && link.refusal) || error;
     } finally {
-      clearTimeout(timer);
+      limit.clear();
     }
     this.#attempt = this.#refusals = 0;
     this.#set("open");
@@ -708,24 +797,65 @@ export class Client extends EventTarget {
     return link;
   }
 
-  async #token() {
+  #socket() {
+    const { WebSocket } = this.options;
+    if (typeof WebSocket !== "function") {
+      fail("unsupported", "there is no WebSocket here (Node has one from version 22 on): pass one as the option WebSocket");
+    }
+    try {
+      return new WebSocket(this.url, "omendb.v1");
+    } catch (error) {
+      return fail("bad_request", `url: ${error.message}`);
+    }
+  }
+
+  /** The token that is good still, or a fresh one: one call of `getToken` at a time, and paced. */
+  #token() {
     const { token, getToken } = this.options;
-    return getToken ? getToken() : token;
+    if (!getToken) return token;
+    if (this.#known !== null && performance.now() < this.#knownUntil) return this.#known;
+    this.#asking ??= this.#askToken(getToken).finally(() => (this.#asking = null));
+    return this.#asking;
+  }
+
+  async #askToken(getToken) {
+    const { retryMs, maxRetryMs } = this.options;
+    const wait = limits(this.#closing.signal, Math.max(1, this.#askAt - performance.now()));
+    if (this.#askAt) await wait.race(new Promise(() => {})).catch(() => {});
+    wait.clear();
+    if (this.state === "closed") throw this.error;
+    this.#askAt = performance.now() + Math.min(maxRetryMs, retryMs * 2 ** this.#asks);
+    this.#asks = Math.min(20, this.#asks + 1);
+    this.#trouble = "getToken has not answered";
+    try {
+      this.#known = await getToken();
+      this.#knownUntil = Infinity;
+      return this.#known;
+    } catch (error) {
+      const said = new OmenError("unauthenticated", `getToken: ${error?.message ?? error}`);
+      throw Object.assign(said, { cause: error, isOurs: true });
+    }
   }
 
   async #authenticate(link, token) {
     const { expires_in_s: seconds } = await link.op("auth", { token });
-    clearTimeout(this.#refresh);
-    if (seconds == null || !this.options.getToken) return;
-    const renew = () => this.#renew(link).catch(() => {});
-    this.#refresh = setTimeout(renew, Math.min(seconds * 800, 2 ** 31 - 1));
-    this.#refresh.unref?.();
+    this.#asks = 0;
+    this.#known = token;
+    const freshMs = Math.min((seconds ?? Infinity) * 800, MOST_MS);
+    this.#knownUntil = performance.now() + freshMs;
+    if (seconds != null && this.options.getToken) this.#renewIn(link, freshMs);
   }
 
-  /** A fresh token before the old one expires. If it cannot be had, the server ends the link. */
-  async #renew(link) {
-    const token = await this.#token();
-    if (link.isOpen) await this.#authenticate(link, token);
+  /** Again, as long as it cannot be had. */
+  #renewIn(link, ms) {
+    clearTimeout(this.#refresh);
+    const renew = async () => {
+      this.#known = null;
+      const token = await this.#token();
+      if (link.isOpen) await this.#authenticate(link, token);
+    };
+    this.#refresh = setTimeout(() => renew().catch(() => link.isOpen && this.#renewIn(link, 0)), ms);
+    this.#refresh.unref?.();
   }
 
   /** A peer that vanished sends no close: what stays silent is asked, and then given up. */
@@ -739,16 +869,29 @@ export class Client extends EventTarget {
   }
 }
 
-/** Connect to `url` ("ws://host:8765/v1"). See `Client` for the options, README for examples. */
 export function connect(url, options) {
   return new Client(url, options).start();
 }
 
-/** An id as JSON has it, which writes numbers above 2^53 - 1 as strings. */
-const readId = (id, kind) => (kind !== "str" && typeof id === "string" ? BigInt(id) : id);
+const isLargeId = (id) => /^[1-9]\d{15,19}$/.test(id) && !Number.isSafeInteger(Number(id));
 
-/** Races promises against an AbortSignal and a time-out (0 or null: none). */
-function limits(signal, timeoutMs) {
+/**
+ * The ids of `rows` as their collection has them, and whether these are texts: JSON writes integers
+ * above 2^53 - 1 as texts too. Where nothing else tells them apart, the collection is asked.
+ */
+async function readIds(link, collection, rows) {
+  const found = rows.filter(Boolean);
+  const texts = found.filter(({ id }) => typeof id === "string");
+  if (texts.length < found.length) texts.forEach((row) => { row.id = BigInt(row.id); });
+  if (!texts.length || texts.length < found.length) return false;
+  if (!texts.every(({ id }) => isLargeId(id)) || (await link.open(collection, true)).ids === "str") return true;
+  for (const row of texts) row.id = BigInt(row.id);
+  return false;
+}
+
+/** Races promises against an AbortSignal and a time-out (0: none); `hint` says more of a late one. */
+function limits(signal, timeoutMs, hint) {
+  if (timeoutMs != null && !(timeoutMs >= 0)) fail("bad_request", `timeoutMs: ${timeoutMs} is no time`);
   let stop;
   const limit = { isOver: false };
   const stopped = new Promise((_, reject) => {
@@ -758,8 +901,11 @@ function limits(signal, timeoutMs) {
   const abort = () => stop(signal.reason);
   if (signal?.aborted) abort();
   signal?.addEventListener("abort", abort);
-  const late = () => stop(new OmenError("timeout", `no answer within ${timeoutMs} ms`, { retry: true }));
-  const timer = timeoutMs ? setTimeout(late, timeoutMs) : null;
+  const late = () => {
+    const why = hint?.();
+    stop(new OmenError("timeout", `no answer within ${timeoutMs} ms${why ? ` (${why})` : ""}`, { retry: true }));
+  };
+  const timer = timeoutMs > 0 && timeoutMs <= MOST_MS ? setTimeout(late, timeoutMs) : null;
   return Object.assign(limit, {
     race: (promise) => Promise.race([stopped, promise]),
     clear: () => (clearTimeout(timer), signal?.removeEventListener("abort", abort)),
@@ -794,15 +940,9 @@ class Adder {
   }
 
   async addAll(vectors, options) {
-    const { dim, capacity } = await this.client.call((link) => link.open(this.collection), options);
-    const matrix = toMatrix(vectors, dim);
-    const count = matrix.length / dim;
-    const ids = options.ids == null ? null : toIds(options.ids, count);
-    const { columns = {}, metadata } = options;
-    for (const [name, { length }] of Object.entries(metadata ? { ...columns, metadata } : (columns ?? {}))) {
-      if (length !== count) fail("bad_metadata", `${name}: ${length} of them for ${count} rows`);
-    }
-    const rows = { ...options, vectors: matrix, dim, ids };
+    const work = async (link) => this.prepare(await link.open(this.collection), vectors, options);
+    const rows = await this.client.call(work, { ...options, collection: this.collection });
+    const { dim, capacity, count } = rows;
     const most = Math.min(this.client.limits.max_rows, capacity);
     let step = Math.max(1, Math.min(most, Math.floor(FRAME_BYTES / (4 * dim + 8))));
     const added = { version: 0, firstSeq: null, lastSeq: null };
@@ -826,6 +966,23 @@ class Adder {
       }
     }
     return added;
+  }
+
+  prepare({ dim, capacity }, given, options) {
+    const vectors = toMatrix(given, dim);
+    const count = vectors.length / dim;
+    const ids = options.ids == null ? null : toIds(options.ids, count);
+    const toRows = (values, name) => {
+      const list = toList(values, name, "bad_metadata");
+      return list.length === count ? list : fail("bad_metadata", `${name}: ${list.length} of them for ${count} rows`);
+    };
+    const { columns, metadata } = options;
+    if (columns != null && tagOf(columns) !== "Object") fail("bad_metadata", "columns: must be an object of lists");
+    const named = Object.entries(columns ?? {}).map(([name, values]) => [name, toRows(values, `columns.${name}`)]);
+    return {
+      vectors, dim, capacity, count, ids, columns: Object.fromEntries(named),
+      metadata: metadata == null ? null : toRows(metadata, "metadata"),
+    };
   }
 
   async addFrame(rows, start, stop, options) {
@@ -862,14 +1019,11 @@ class Adder {
 
 // -- subscriptions ----------------------------------------------------------------------------
 
-const MOST_QUEUED = 256;
+/** What may wait for iterations, as in Python; an item's objects beside its message take as much as: */
+const BUFFER_BYTES = 4 << 20;
+const ITEM_BYTES = 1 << 10;
 
-/**
- * A stream of pushes that lives through reconnects: an async iterator, and an EventTarget with the
- * events `data` (its `detail` is what an iteration yields), `gap` (`{fromSeq, toSeq, reason}`) and
- * `state`. `state`: "starting", "live", "lost" (reconnecting) or "ended"; then `error` or `reason`
- * says why. Leaving an iteration ends nothing; `close` does.
- */
+/** A stream of pushes that lives through reconnects. */
 export class Subscription extends EventTarget {
   constructor(client, kind, collection, options = {}) {
     super();
@@ -877,6 +1031,7 @@ export class Subscription extends EventTarget {
     this.link = null;
     this.sub = 0;
     this.queue = [];
+    this.queuedBytes = 0;
     this.readers = 0;
     this.waking = [];
     this.attempt = 0;
@@ -887,7 +1042,6 @@ export class Subscription extends EventTarget {
     queueMicrotask(() => this.attach());
   }
 
-  /** End it; iterations end too. */
   close() {
     if (this.state === "ended") return;
     this.detach();
@@ -899,7 +1053,7 @@ export class Subscription extends EventTarget {
     this.begun();
     try {
       for (;;) {
-        while (this.queue.length) yield this.queue.shift();
+        while (this.queue.length) yield this.shift();
         if (this.state === "ended") {
           if (this.error) throw this.error;
           return;
@@ -910,7 +1064,7 @@ export class Subscription extends EventTarget {
     } finally {
       this.readers -= 1;
       if (!this.readers) {
-        this.queue.length = 0;
+        this.queue.length = this.queuedBytes = 0;
         this.drainedQueue();
       }
     }
@@ -929,9 +1083,15 @@ export class Subscription extends EventTarget {
   begin() {}
   begun() {}
   drainedQueue() {}
-  /** Queue an item for iterations. */
-  keep(item) {
-    this.queue.push(item);
+  /** Queue an item for iterations; `bytes`: of its message. */
+  keep(item, bytes) {
+    this.queue.push([item, bytes + ITEM_BYTES]);
+    this.queuedBytes += bytes + ITEM_BYTES;
+  }
+  shift() {
+    const [item, bytes] = this.queue.shift();
+    this.queuedBytes -= bytes;
+    return item;
   }
 
   async attach() {
@@ -940,7 +1100,8 @@ export class Subscription extends EventTarget {
     try {
       const ask = this.request();
       const { collection } = this;
-      await this.client.call((link) => ask(link, (ok) => this.accept(link, ok, attempt)), { collection });
+      const work = (link) => ask(link, (ok) => this.accept(link, ok, attempt));
+      await this.client.call(work, { collection, failFast: false });
       this.attempt = 0;
     } catch (error) {
       this.attaching = null;
@@ -974,7 +1135,7 @@ export class Subscription extends EventTarget {
     this.attach();
   }
 
-  pushed(message) {
+  pushed(message, bytes) {
     if (message.event === "ended") {
       this.link = null;
       const refusal = new OmenError("forbidden", "the right to read was taken");
@@ -982,7 +1143,7 @@ export class Subscription extends EventTarget {
     } else if (message.event === "gap") {
       this.skipped({ fromSeq: message.from_seq, toSeq: message.to_seq, reason: message.reason });
     } else if ((message.event ?? message.type) === this.kind) {
-      this.take(message);
+      this.take(message, bytes);
     }
   }
 
@@ -1006,12 +1167,13 @@ export class Subscription extends EventTarget {
     this.wake();
   }
 
-  item(item) {
+  /** What iterations yield, and listeners to `name` are told (as `detail`). */
+  item(item, bytes, name = "data", detail = item) {
     if (this.readers) {
-      this.keep(item);
+      this.keep(item, bytes);
       this.wake();
     }
-    this.emit("data", item);
+    this.emit(name, detail);
   }
 
   set(state) {
@@ -1028,48 +1190,60 @@ export class Subscription extends EventTarget {
 /** A subscription of which only the newest item matters; a slow iteration skips the others. */
 class Newest extends Subscription {
   keep(item) {
-    this.queue[0] = item;
+    this.queue[0] = [item, 0];
   }
   take(message) {
     this.item(message);
   }
 }
 
-/**
- * A standing top-k: each item is the whole answer (an Answer), as `search` gives it at `version`.
- * `answer` is the newest; its `changes` are what entered and left since the one before, or null.
- */
 class Live extends Newest {
   constructor(client, collection, vector, options = {}) {
     super(client, "live", collection, options);
     this.vector = vector.slice();
+    /** Whether the server has taken `asked`, the vector that it was last sent. */
+    this.isAccepted = false;
     this.answer = null;
     this.rows = new Map();
     this.isMoving = false;
     this.waiting = [];
   }
 
-  /**
-   * Ask for another vector's neighbours. At pointer speed only one request is under way, and the
-   * last vector always gets its turn; resolves with the answer of this vector or of a later one.
-   */
+  /** One request is under way, the last vector always gets its turn, a refused query begins again. */
   move(vector) {
     const call = {};
     call.promise = new Promise((resolve, reject) => {
-      if (this.state === "ended") throw this.error ?? new OmenError("closed", "the subscription has ended");
+      const isOver = this.state === "ended" && (this.reason !== null || this.client.state === "closed");
+      if (isOver) throw this.error ?? new OmenError("closed", "the subscription has ended");
       // A copy: the caller may fill the same array anew for the next move.
       this.vector = toVector(vector).slice();
       this.waiting.push(Object.assign(call, { vector: this.vector, resolve, reject }));
-      this.pump();
+      if (this.state === "ended") this.revive();
+      else this.pump();
     });
     return call.promise;
   }
 
+  revive() {
+    Object.assign(this, { error: null, answer: null, isAccepted: false });
+    this.client.subscriptions.add(this);
+    this.set("starting");
+    this.attach();
+  }
+
+  /** A move that came after the vector that was refused has its turn. */
+  refused(error) {
+    if (error?.retry || this.state === "ended" || this.asked === this.vector) return super.refused(error);
+    this.isAccepted = false;
+    this.unmoved(this.asked, error);
+    return this.attach();
+  }
+
   request() {
     // After a reconnect the vector that was accepted last; a move goes on from there.
-    const vector = (this.asked = this.answer ? this.asked : this.vector);
-    const { k = 10, every, ...options } = this.options;
-    const json = { kind: "live", encoding: "binary", ...fields(options), ...(every && { every }) };
+    const vector = (this.asked = this.isAccepted ? this.asked : this.vector);
+    const k = toCount(this.options?.k ?? 10, "k");
+    const json = { kind: "live", encoding: "binary", ...fields(this.options) };
     return async (link, accept) => {
       const { handle } = await link.open(this.collection);
       return link.ask((id) => encodeFrame({
@@ -1079,13 +1253,14 @@ class Live extends Newest {
   }
 
   begin({ answers }) {
+    this.isAccepted = true;
     this.shown(answers[0], this.asked);
     queueMicrotask(() => this.pump());
   }
 
   /** An iteration that starts later starts with the answer that stands. */
   begun() {
-    if (this.answer && this.state !== "ended") this.queue[0] = this.answer;
+    if (this.answer && this.state !== "ended") this.keep(this.answer);
   }
 
   async pump() {
@@ -1132,7 +1307,7 @@ class Live extends Newest {
     });
     for (const row of enter) this.rows.set(row.seq, row);
     const rows = [...this.rows.values()].sort((a, b) => b.score - a.score || b.seq - a.seq);
-    const hasStringIds = typeof rows[0]?.id === "string";
+    const hasStringIds = Array.isArray(this.answer.ids);
     this.publish(Answer.fromRows(rows, version, { hasStringIds }), { enter, leave });
   }
 
@@ -1152,50 +1327,50 @@ class Live extends Newest {
   }
 }
 
-/**
- * Added rows in seq order, each at most once: items are `{version, toSeq, rows}`, `rows` an Answer.
- * Goes on after a reconnect where it stopped; what cannot be had any more is a `gap`. A reader that
- * is too slow makes it pause: the server's window is the buffer.
- */
+/** A cursor. An iteration that is too slow makes it pause: then the server's window is the buffer. */
 class Feed extends Subscription {
   constructor(client, kind, collection, options = {}) {
+    const fromSeq = options?.fromSeq == null ? null : Number(plain(options.fromSeq, "fromSeq"));
+    if (fromSeq !== null && !(Number.isInteger(fromSeq) && fromSeq > 0)) fail("bad_request", "fromSeq: no sequence number");
     super(client, kind, collection, options);
-    this.epoch = options.epoch ?? null;
-    this.toSeq = options.fromSeq != null ? options.fromSeq - 1 : null;
+    Object.assign(this, { epoch: options?.epoch ?? null, toSeq: fromSeq === null ? null : fromSeq - 1, version: 0 });
   }
 
   request() {
     const { kind, collection, epoch } = this;
     const { vector, ...options } = this.options;
-    const fromSeq = this.toSeq === null ? undefined : this.toSeq + 1;
     const body = { kind, collection, encoding: "binary", ...fields({ ...options, epoch: null, fromSeq: null }) };
     if (vector) body.vector = Array.from(vector);
-    if (fromSeq !== undefined) Object.assign(body, { from_seq: fromSeq, epoch: epoch ?? undefined });
+    if (this.toSeq !== null) Object.assign(body, { from_seq: this.toSeq + 1, epoch: epoch ?? undefined });
     return (link, accept) => link.op("subscribe", body, accept);
   }
 
-  begin({ epoch, to_seq: toSeq }) {
-    this.epoch = epoch;
-    this.toSeq = toSeq;
+  begin({ epoch, version, to_seq: toSeq }) {
+    Object.assign(this, { epoch, version, toSeq });
   }
 
   refused(error) {
-    if (error.code !== "wrong_epoch") return super.refused(error);
-    // Another stream under the same name: its numbers mean other rows.
-    this.skipped({ fromSeq: this.toSeq + 1, toSeq: null, reason: "epoch" });
-    this.epoch = this.toSeq = null;
+    const epoch = error?.details?.epoch;
+    const isAnother = error?.code === "wrong_epoch" && typeof epoch === "string" && epoch !== this.epoch;
+    if (!isAnother || this.state === "ended") return super.refused(error);
+    // Another stream under the same name: its numbers mean other rows, from the first on.
+    const fromSeq = this.toSeq + 1;
+    Object.assign(this, { epoch, version: 0, toSeq: 0 });
+    this.skipped({ fromSeq, toSeq: null, reason: "epoch" });
     return this.attach();
   }
 
   skipped(gap) {
-    if (gap.toSeq !== null) this.toSeq = gap.toSeq;
-    super.skipped(gap);
+    this.toSeq = gap.toSeq ?? this.toSeq;
+    const { version, toSeq, epoch } = this;
+    const rows = Answer.fromRows([], version, { hasStringIds: false });
+    this.item({ version, toSeq, epoch, rows, gap }, 0, "gap", gap);
   }
 
-  take({ version, toSeq, rows }) {
-    this.toSeq = toSeq;
-    if (rows.length) this.item({ version, toSeq, rows });
-    if (this.queue.length > MOST_QUEUED) this.detach();
+  take({ version, toSeq, rows }, bytes) {
+    Object.assign(this, { version, toSeq });
+    if (rows.length) this.item({ version, toSeq, epoch: this.epoch, rows, gap: null }, bytes);
+    if (this.queuedBytes > BUFFER_BYTES) this.detach();
   }
 
   drainedQueue() {
@@ -1203,43 +1378,40 @@ class Feed extends Subscription {
   }
 }
 
-/**
- * A picture of the window: items are the pushes, `points` (by seq: `{id, seq, x, y}`) what to show.
- * A push with a new `basis` replaces everything.
- */
-class WindowMap extends Newest {
+/** `points` (by seq) are what to show; a push with a new `basis` replaces everything. */
+class WindowMap extends Subscription {
   points = new Map();
   basis = null;
 
   request() {
     const ask = super.request();
     return async (link, accept) => {
-      this.idKind = (await link.open(this.collection)).ids;
+      this.idKind = (await link.open(this.collection, true)).ids;
       return ask(link, accept);
     };
   }
 
-  keep(item) {
-    this.queue.push(item);
+  keep(item, bytes) {
+    super.keep(item, bytes);
     // An iteration that is slow finds all in `points`.
-    if (this.queue.length > MOST_QUEUED) this.queue.shift();
+    while (this.queue.length > 1 && this.queuedBytes > BUFFER_BYTES) this.shift();
   }
 
   begin() {
     this.basis = null;
   }
 
-  take(push) {
+  take(push, bytes) {
     if (push.basis !== this.basis) this.points.clear();
     this.basis = push.basis;
     for (const row of push.rows) {
-      row.id = readId(row.id, this.idKind);
+      if (this.idKind !== "str") row.id = asId(BigInt(row.id));
       this.points.set(row.seq, row);
     }
     for (const seq of this.points.keys()) {
       if (seq >= push.first_seq) break;
       this.points.delete(seq);
     }
-    this.item(push);
+    this.item(push, bytes);
   }
 }

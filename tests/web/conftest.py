@@ -13,6 +13,7 @@ from omendb_ws.server import Server
 
 from ..server.raw import settings
 from .runtimes import Chromium, Node, Runtime, missing
+from .scripted import NODE
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,3 +56,12 @@ async def runtime(request: pytest.FixtureRequest, server: Server) -> AsyncIterat
         await page.run(f"globalThis.url = {server.url!r}")
         yield page
         assert page.errors == []
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    """Node with ``Scripted``; nothing may be left that nobody caught."""
+    async with Node.started() as started:
+        await started.run(NODE)
+        yield started
+        assert await started.run("await turn(); return uncaught") == []

@@ -13,21 +13,10 @@ from omendb_ws.server import Server
 
 from ..server.raw import client
 from .runtimes import Node, Runtime
+from .scripted import PLAIN
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 CASES = json.loads((VECTORS / "index.json").read_text("utf-8"))
-
-#: Helpers that the pieces of JavaScript below use.
-PLAIN = """
-globalThis.plain = (value) => JSON.parse(JSON.stringify(value, (_, one) =>
-  typeof one === "bigint" ? `${one}` : ArrayBuffer.isView(one) ? Array.from(one, plain) : one));
-globalThis.rowsOf = (answer) => plain([...answer]);
-globalThis.bytes = (text) => Uint8Array.from(atob(text), (one) => one.charCodeAt(0)).buffer;
-globalThis.base64 = (buffer) => btoa(String.fromCharCode(...new Uint8Array(buffer)));
-globalThis.next = async (iterator) => (await iterator.next()).value;
-globalThis.event = (target, name) =>
-  new Promise((done) => target.addEventListener(name, (one) => done(one.detail), { once: true }));
-"""
 
 
 @pytest.fixture

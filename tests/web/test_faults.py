@@ -1,13 +1,11 @@
 """``client.js`` when things go wrong: scripted servers, replies too late, calls given up.
 
-Most pieces run in Node against ``Scripted``, a WebSocket without a network, which says exactly what
-a test wants, when it wants it.
+Most pieces run in Node against ``Scripted`` (scripted.py).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,223 +13,6 @@ from omendb_ws.server import Server
 
 from ..server.raw import client
 from .runtimes import Node
-from .test_client import PLAIN
-from .test_subscriptions import WATCH
-
-#: ``Scripted.answer(request, socket)`` gives the reply to a request: ``{ok}``, ``{error}``, a
-#: frame; "nothing" for none, undefined for the usual one. ``uncaught``: what nobody caught.
-SCRIPTED = """
-globalThis.uncaught = [];
-process.on("uncaughtException", (error) => uncaught.push(`${error?.stack ?? error}`));
-process.on("unhandledRejection", (error) => uncaught.push(`${error?.stack ?? error}`));
-globalThis.sockets = [];
-globalThis.turn = (ms = 0) => new Promise((done) => setTimeout(done, ms));
-globalThis.code = (call) => call.then(() => null, (error) => error.code ?? `${error}`);
-const limits = { max_rows: 100, max_text_bytes: 1000, max_message_bytes: 4000 };
-const usual = {
-  open: { ok: { handle: 1, dim: 2, capacity: 1000, ids: "auto", columns: {} } },
-  1: ({ id }) => encodeFrame({ kind: 2, id, n: 1, sections: [BigUint64Array.of(1n, 1n, 1n)] }),
-  7: ({ id }) => results(id, { subs: [3] }),
-  8: ({ id }) => results(id),
-};
-globalThis.results = (id, json = {}) =>
-  encodeFrame({ kind: 4, id, n: 1, json, sections: [BigUint64Array.of(1n), new Uint32Array(1)] });
-function read(message) {
-  if (typeof message === "string") return JSON.parse(message);
-  const view = new DataView(message);
-  const text = new Uint8Array(message, 32, view.getUint32(24, true));
-  const json = text.length ? JSON.parse(new TextDecoder().decode(text)) : {};
-  const [id, n] = [4, 12].map((offset) => view.getUint32(offset, true));
-  return { ...json, op: view.getUint8(2), id, n };
-}
-globalThis.Scripted = class {
-  static auth = "none";
-  static answer() {}
-  readyState = 1;
-  bufferedAmount = 0;
-  asked = [];
-  constructor() {
-    sockets.push(this);
-    queueMicrotask(() => this.say({ event: "hello", auth: Scripted.auth, limits }));
-  }
-  send(message) {
-    const request = read(message);
-    this.asked.push(request);
-    let reply = Scripted.answer(request, this) ?? usual[request.op] ?? { ok: {} };
-    if (typeof reply === "function") reply = reply(request);
-    if (reply === "nothing") return;
-    setTimeout(() => this.say(reply instanceof ArrayBuffer ? reply : { id: request.id, ...reply }));
-  }
-  say(message) {
-    const isRaw = typeof message === "string" || message instanceof ArrayBuffer;
-    this.onmessage?.({ data: isRaw ? message : JSON.stringify(message) });
-  }
-  close() { this.readyState = 3; }
-  drop(code = 1006) { this.readyState = 3; this.onclose?.({ code }); }
-};
-globalThis.open = (options) =>
-  connect("ws://nowhere", { WebSocket: Scripted, retryMs: 1, ...options });
-"""
-
-
-@pytest.fixture
-async def node() -> AsyncIterator[Node]:
-    async with Node.started() as started:
-        await started.run(PLAIN + WATCH + SCRIPTED)
-        yield started
-        assert await started.run("await turn(); return uncaught") == []
-
-
-# -- connections --------------------------------------------------------------------------------
-
-
-async def test_a_call_while_the_connection_is_closing_waits_for_the_next_one(node: Node) -> None:
-    """Between the server's close and the socket's end, it is neither open nor over."""
-    told = await node.run("""
-      const db = await open();
-      sockets[0].readyState = 2;
-      await db.ping();
-      db.close();
-      return [sockets.length, sockets[0].asked.length, sockets[1].asked.length];
-    """)
-    assert told == [2, 0, 1]
-
-
-async def test_a_client_that_is_closed_while_it_waits_for_a_token_stays_closed(node: Node) -> None:
-    told = await node.run("""
-      let give;
-      const getToken = () => new Promise((done) => give = done);
-      const opening = code(open({ timeoutMs: 10, getToken }));
-      const failed = await opening;
-      const timers = process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
-      give("late");
-      await turn(10);
-      return { failed, timers, sockets: sockets.length };
-    """)
-    assert told == {"failed": "timeout", "timers": 0, "sockets": 0}
-
-
-@pytest.mark.parametrize("failing", ["Promise.reject()", "Promise.reject(null)", "none.such"])
-async def test_a_token_that_cannot_be_had_is_asked_for_again(node: Node, failing: str) -> None:
-    asked = await node.run(f"""
-      let asked = 0;
-      const db = await open({{ getToken: () => ++asked < 3 ? {failing} : "token" }});
-      db.close();
-      return asked;
-    """)
-    assert asked == 3
-
-
-async def test_refusals_are_counted_apart_from_failures(node: Node) -> None:
-    """A long outage, then one stale token: not yet the end."""
-    told = await node.run("""
-      Scripted.auth = "required";
-      let outage = 0;
-      Scripted.answer = ({ op, token }, socket) => {
-        if (op !== "auth") return;
-        if (outage-- > 0) return void setTimeout(() => socket.drop()) ?? "nothing";
-        if (token === "stale") return { error: { code: "unauthenticated", message: "" } };
-      };
-      let tokens = ["good"];
-      const db = await open({ getToken: () => tokens.shift() ?? "good", maxRetryMs: 1 });
-      outage = 6;
-      tokens = ["a", "b", "c", "d", "e", "f", "stale"];
-      sockets[0].drop();
-      await db.ping();
-      const state = db.state;
-      db.close();
-      return state;
-    """)
-    assert told == "open"
-
-
-async def test_a_call_lives_through_a_token_that_ran_out(node: Node) -> None:
-    told = await node.run("""
-      Scripted.auth = "required";
-      let isOut = true;
-      Scripted.answer = ({ op }) => op === "count" && isOut ? "nothing" : undefined;
-      const db = await open({ getToken: () => "good" });
-      const counting = code(db.count("items"));
-      await turn();
-      isOut = false;
-      sockets[0].say({ event: "error", code: "unauthenticated", message: "expired" });
-      sockets[0].drop(4401);
-      const told = await counting;
-      db.close();
-      return told;
-    """)
-    assert told is None
-
-
-@pytest.mark.parametrize(
-    "message", ['"{"', '"null"', "new ArrayBuffer(5)", "new ArrayBuffer(32)", "truncated"]
-)
-async def test_what_cannot_be_read_ends_that_connection_only(node: Node, message: str) -> None:
-    told = await node.run(f"""
-      const db = await open();
-      const truncated = results(1).slice(0, 40);
-      sockets[0].say({message});
-      await db.ping();
-      db.close();
-      return sockets.length;
-    """)
-    assert told == 2
-
-
-async def test_what_is_not_known_is_passed_over(node: Node) -> None:
-    told = await node.run("""
-      const db = await open();
-      const live = db.live("items", [1, 0]);
-      const log = watched(live);
-      await when(() => live.answer);
-      const [socket] = sockets;
-      socket.say({ event: "news", from: "the future" });
-      socket.say({ event: "news", sub: 3 });
-      socket.say({ id: 4000, ok: {} });
-      socket.say(encodeFrame({ kind: 99, id: 3, n: 0, sections: [] }));
-      const left = [BigUint64Array.of(2n), BigUint64Array.of(77n), new Uint8Array(1)];
-      socket.say(encodeFrame({ kind: 5, id: 3, n: 0, k: 1, sections: left }));
-      const version = live.answer.version;
-      await db.ping();
-      db.close();
-      return { version, sockets: sockets.length, data: log.data.length };
-    """)
-    assert told == {"version": 2, "sockets": 1, "data": 2}
-
-
-async def test_an_error_event_does_not_stick_to_the_connection(node: Node) -> None:
-    told = await node.run("""
-      const db = await open();
-      Scripted.answer = (_, socket) => socket === sockets[0] ? "nothing" : undefined;
-      sockets[0].say({ event: "error", code: "bad_request", message: "no id" });
-      const ping = code(db.ping());
-      await turn();
-      sockets[0].drop();
-      const told = await ping;
-      db.close();
-      return told;
-    """)
-    assert told is None
-
-
-async def test_what_is_too_large_is_refused_before_it_is_sent(node: Node) -> None:
-    told = await node.run("""
-      const db = await open();
-      const codes = [
-        await code(db.delete("items", Array(900).fill("é"))),
-        await code(db.search("items", new Float32Array(2000))),
-        await code(db.add("items", [[1, 2]], { metadata: [{ text: "x".repeat(5000) }] })),
-      ];
-      const metadata = Array.from({ length: 20 }, () => ({ text: "x".repeat(1000) }));
-      const added = await code(db.add("items", new Float32Array(40), { metadata }));
-      const rows = sockets[0].asked.filter(({ op }) => op === 1).map(({ n }) => n);
-      db.close();
-      return { codes, added, rows, sockets: sockets.length };
-    """)
-    assert told["codes"] == ["too_large"] * 3
-    assert (told["added"], told["sockets"]) == (None, 1)
-    assert sum(told["rows"]) == 20
-
 
 # -- adds ---------------------------------------------------------------------------------------
 
@@ -370,6 +151,62 @@ async def test_a_bad_move_while_the_connection_is_lost_ends_only_the_move(node: 
     assert told == {"told": "zero_norm", "state": "live"}
 
 
+async def test_a_live_query_whose_first_vector_is_refused_lives_with_the_next(node: Node) -> None:
+    """Refused, moved to another bad one, then to a good one; each call has its own error."""
+    told = await node.run("""
+      const bad = { error: { code: "zero_norm", message: "all are 0" } };
+      let refused = 2;
+      Scripted.answer = ({ op }) => op === 7 && refused-- > 0 ? bad : undefined;
+      const db = await open();
+      const live = db.live("items", [0, 0]);
+      const log = watched(live);
+      await when(() => live.state === "ended");
+      const found = [await code(live.move([0, 0])), live.state, await code(live.move([1, 0]))];
+      found.push(live.state, live.error, live.answer !== null);
+      live.close();
+      found.push(await code(live.move([1, 0])));
+      db.close();
+      return { found, states: log.states };
+    """)
+    assert told["found"] == ["zero_norm", "ended", None, "live", None, True, "closed"]
+    assert told["states"] == ["ended", "starting", "ended", "starting", "live", "ended"]
+
+
+async def test_a_move_that_came_before_the_first_vector_was_refused_has_its_turn(
+    node: Node,
+) -> None:
+    told = await node.run("""
+      const asked = [];
+      Scripted.answer = ({ op, id }) => op === 7 && asked.push(id) === 1 ? "nothing" : undefined;
+      const db = await open();
+      const live = db.live("items", [0, 0]);
+      const log = watched(live);
+      await when(() => asked.length);
+      const first = code(live.move([0, 0]));
+      const second = code(live.move([1, 0]));
+      sockets[0].say({ id: asked[0], error: { code: "zero_norm", message: "" } });
+      const told = [await first, await second, live.state];
+      db.close();
+      return { told, asked: asked.length, states: log.states };
+    """)
+    # The newest of the moves that waited is asked for, so one answer is for both.
+    assert told == {"told": [None, None, "live"], "asked": 2, "states": ["live", "ended"]}
+
+
+@pytest.mark.parametrize("end", ["dropped", "forbidden"])
+async def test_a_live_query_that_the_server_ended_is_not_moved(node: Node, end: str) -> None:
+    told = await node.run(f"""
+      const db = await open();
+      const live = db.live("items", [1, 0]);
+      await when(() => live.answer);
+      sockets[0].say({{ event: "ended", sub: 3, reason: {json.dumps(end)} }});
+      const told = [live.state, await code(live.move([2, 0])), db.subscriptions.size];
+      db.close();
+      return told;
+    """)
+    assert told == ["ended", "closed" if end == "dropped" else "forbidden", 0]
+
+
 async def test_nothing_is_said_after_the_end(node: Node) -> None:
     told = await node.run("""
       const db = await open();
@@ -425,33 +262,6 @@ async def test_every_iteration_is_told_the_end(node: Node) -> None:
       return readers.length;
     """)
     assert ended == 3
-
-
-async def test_a_paused_feed_whose_reader_leaves_goes_on(node: Node) -> None:
-    told = await node.run("""
-      const froms = [];
-      Scripted.answer = ({ op, from_seq = 1 }) => {
-        if (op !== "subscribe") return;
-        froms.push(from_seq);
-        return { ok: { sub: 4, epoch: "e", to_seq: from_seq - 1 } };
-      };
-      const db = await open();
-      const feed = db.feed("items");
-      const reader = feed[Symbol.asyncIterator]();
-      const first = reader.next();
-      await when(() => feed.state === "live");
-      for (let seq = 1n; seq <= 300n; seq++) {
-        const sections = [BigUint64Array.of(seq, seq, seq, seq)];  // version to_seq id seq
-        sockets[0].say(encodeFrame({ kind: 6, id: 4, n: 1, sections }));
-      }
-      const wasPaused = feed.link === null;
-      await first;
-      await reader.return();
-      await when(() => feed.link);
-      db.close();
-      return { wasPaused, resumed: froms[1] === feed.toSeq + 1 };
-    """)
-    assert told == {"wasPaused": True, "resumed": True}
 
 
 async def test_a_closed_client_ends_what_waits_to_subscribe_again(node: Node) -> None:

@@ -20,21 +20,7 @@ from ..client.proxy import Proxy
 from ..server.raw import batch, client, with_keys
 from ..torture.process import ServerProcess
 from .runtimes import Chromium, JavaScriptError, Node, Runtime
-from .test_client import PLAIN
-
-#: ``watched(sub)``: everything that a subscription said, in order, and ``when(condition)``.
-WATCH = """
-globalThis.watched = (sub) => {
-  const log = { data: [], gaps: [], states: [] };
-  sub.addEventListener("data", ({ detail }) => log.data.push(detail));
-  sub.addEventListener("gap", ({ detail }) => log.gaps.push(detail));
-  sub.addEventListener("state", ({ detail }) => log.states.push(detail));
-  return log;
-};
-globalThis.when = async (condition) => {
-  while (!condition()) await new Promise((done) => setTimeout(done, 5));
-};
-"""
+from .scripted import PLAIN, WATCH
 
 
 @pytest.fixture
@@ -237,17 +223,20 @@ async def test_a_slow_iteration_of_a_feed_pauses_it_and_loses_nothing(
         await raw.create(capacity=5000)
         await page.run("""
           globalThis.db = await connect(url);
-          globalThis.feed = db.feed("items");
+          globalThis.feed = db.feed("items", { include: ["metadata"] });
           globalThis.reader = feed[Symbol.asyncIterator]();
           globalThis.first = reader.next();
           await when(() => feed.state === "live");
         """)
-        for number in range(600):
-            await raw.add(number)
+        # More than the client keeps for an iteration.
+        rows = [{"vector": [1, 1], "metadata": {"text": "x" * 4000}} for _ in range(100)]
+        for first in range(0, 1600, 100):
+            named = [{"id": first + place, **row} for place, row in enumerate(rows)]
+            await raw.ok("add", collection="items", rows=named)
         told = await page.run("""
           await when(() => feed.link === null);
           const seqs = [...(await first).value.rows.seqs];
-          while (seqs.length < 600) seqs.push(...(await next(reader)).rows.seqs);
+          while (seqs.length < 1600) seqs.push(...(await next(reader)).rows.seqs);
           db.close();
           return { inOrder: seqs.every((seq, place) => seq === place + 1), state: feed.state };
         """)
@@ -412,7 +401,7 @@ async def test_what_was_missed_is_a_gap(opened: Open, server: Server) -> None:
     assert told["rows"] == [["4", "5", "6", "7"], ["9"]]  # u64 are BigInts in arrays
 
 
-async def test_a_token_is_asked_for_at_every_connection_and_goes_in_no_address(
+async def test_a_token_is_asked_for_where_the_known_one_is_refused_and_goes_in_no_address(
     opened: Open, tmp_path: Path
 ) -> None:
     async with Server(with_keys(tmp_path)) as server, Proxy(server.url) as proxy:
@@ -426,7 +415,7 @@ async def test_a_token_is_asked_for_at_every_connection_and_goes_in_no_address(
         """)
         assert codes == ["unauthenticated", "unauthenticated"]
         await page.run("""
-          globalThis.tokens = ["expired", "token-root", "token-root"];
+          globalThis.tokens = ["expired", "token-root"];
           globalThis.asked = 0;
           const getToken = async () => tokens[asked++];
           globalThis.db = await connect(url, { getToken, retryMs: 20, maxRetryMs: 100 });
@@ -434,12 +423,12 @@ async def test_a_token_is_asked_for_at_every_connection_and_goes_in_no_address(
         """)
         proxy.cut()
         told = await page.run("""
-          await when(() => asked === 3 && db.state === "open");
+          await when(() => db.state !== "open");
           await db.list();
           db.close();
           return { asked, url: db.url };
         """)
-    assert told["asked"] == 3
+    assert told["asked"] == 2
     assert "token" not in told["url"]
 
 
