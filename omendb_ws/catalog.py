@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .feeds import Feed
     from .live import LiveQuery
     from .matches import MatchQuery
+    from .pictures import Picture
     from .subscriptions import Subscription
 
 
@@ -94,6 +95,8 @@ class Collection:
         self.feeds: dict[Feed, None] = {}
         self.live: dict[int, LiveQuery] = {}
         self.matches: dict[int, MatchQuery] = {}
+        #: The loop's: what maps of it show, by the rows of their sample.
+        self.pictures: dict[int, Picture] = {}
 
     @property
     def is_made(self) -> bool:

@@ -12,6 +12,7 @@ from .catalog import Catalog
 from .engine import Engine
 from .logins import Logins
 from .metrics import Metrics
+from .pictures import Looks
 from .wire.opcodes import Limits
 
 _SINCE_1970_NS = time.time_ns() - time.monotonic_ns()
@@ -38,4 +39,5 @@ class Context:
     arrivals: Arrivals
     metrics: Metrics
     clock_us: Callable[[], int]
+    looks: Looks
     is_draining: bool = False

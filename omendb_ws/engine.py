@@ -40,6 +40,7 @@ from . import answers
 from .catalog import Collection
 from .changes import Changes
 from .deliveries import Deliveries, Push
+from .drawing import Draw, Drawings, Look
 from .durability import Durability
 from .expiry import Expiry
 from .faults import as_error
@@ -47,7 +48,6 @@ from .feeds import Feeds
 from .journal.interface import Settle
 from .lifecycle import Lifecycle
 from .live import LiveQueries
-from .maps import draw_all
 from .matches import Matches
 from .metrics import Metrics
 from .pieces import LongReads
@@ -65,7 +65,6 @@ from .work import (
     Change,
     Create,
     Delete,
-    Draw,
     Drop,
     Effect,
     Follow,
@@ -97,7 +96,7 @@ log = logging.getLogger(__name__)
 TICK_CHANGES_US: Final = 2_000
 
 _CHANGES: Final = (Add, Delete, Update, Create, Drop, Follow, Watch, Unfollow)
-_NOTES: Final = (Sent, Measure, Draw, Gone, Settled, Stored, Recovered)
+_NOTES: Final = (Sent, Measure, Draw, Look, Gone, Settled, Stored, Recovered)
 _SENT: Final = Sent()
 _STANDING: Final = (Live, Move, Match, Leave)
 
@@ -125,7 +124,7 @@ class Engine:
         self._turns = Turns()
         self._waiting_reads = WaitingReads()
         self._measures: deque[Measure] = deque()
-        self._draws: deque[Draw] = deque()
+        self._drawings = Drawings(metrics, clock_ns)
         self._sent: deque[Push] = deque()
         self._sent_noted = False
         self._changes = Changes(metrics)
@@ -254,6 +253,7 @@ class Engine:
             or self._effects
             or self._waiting_reads.has_more
             or self._long_reads
+            or self._drawings
             or self._durability.has_settled
             or self._deliveries.is_busy
             or self._standing.is_busy
@@ -311,8 +311,8 @@ class Engine:
             self._durability.settled(note)
         elif isinstance(note, Measure):
             self._measures.append(note)
-        elif isinstance(note, Draw):
-            self._draws.append(note)
+        elif isinstance(note, Draw | Look):
+            self._drawings.add(note)
         elif isinstance(note, Gone):
             self._standing.stop(note.stream)
         elif isinstance(note, Stored):
@@ -361,7 +361,7 @@ class Engine:
         return self._do_reads(self._waiting_reads.take())
 
     def _draw(self) -> None:
-        draw_all(self._draws, self._effects, self._metrics)
+        self._drawings.run(self._effects)
 
     def _push(self) -> None:
         self._deliveries.push(self._effects, self._now_us)

@@ -28,6 +28,7 @@ from .logins import Logins
 from .machine import usable_cores
 from .metrics import Metrics
 from .outbox import Outbox
+from .pictures import Looks
 from .recovery import Recoveries
 from .session import LOCAL, Peer, Session
 from .split_scan import SplitScan
@@ -58,21 +59,23 @@ class Instance:
         for warning in keyring.warnings if keyring is not None else ():
             log.warning("%s", warning)
         engine = Engine(metrics, limits, settings.queue_deadline_ms, clock_us, self._post)
+        catalog = Catalog(
+            limits,
+            _scan(settings.scan_threads),
+            settings.default_durability,
+            settings.data_dir is not None,
+        )
         self.context = Context(
             limits=limits,
             max_messages_per_second=settings.max_messages_per_second,
             keyring=keyring,
             logins=Logins(metrics, clock_us),
-            catalog=Catalog(
-                limits,
-                _scan(settings.scan_threads),
-                settings.default_durability,
-                settings.data_dir is not None,
-            ),
+            catalog=catalog,
             engine=engine,
             arrivals=Arrivals(engine, metrics, self._deliver),
             metrics=metrics,
             clock_us=clock_us,
+            looks=Looks(engine, catalog.budget, metrics),
         )
         self._data_dir = settings.data_dir
         self._open_store = open_store

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from omendb_core.budget import Share
 from omendb_core.errors import BadRequest, NotFound, TooLarge, WrongEpoch
 from omendb_core.filters import optional
 from omendb_core.query import check_dim
 from omendb_core.standing import StandingQuery
 from omendb_core.types import F32
 
-from . import sizes, work
+from . import maps, sizes, work
 from .feeds import Feed
 from .live import LiveQuery
-from .maps import MapSubscription
 from .matches import MatchQuery
 from .subscriptions import StatsSubscription, StreamSubscription, Subscription
 from .wire import messages as wire
@@ -171,12 +171,12 @@ def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> No
 
 def _subscribe_map(session: Session, request: wire.Subscribe, size: int) -> None:
     collection = session.collection(request.collection or "")
+    context = session.context
     sub = session.next_sub()
-    taken_bytes = MapSubscription.bytes_for(collection.definition.dim)
-    session.context.catalog.budget.take(taken_bytes, "this map takes")
-    subscription = MapSubscription(
-        session, sub, collection, request.sample, request.every_ms, taken_bytes
-    )
+    share = Share(context.catalog.budget, "this map takes")
+    share.resize(maps.bytes_for(collection.definition))
+    picture = context.looks.open(collection, request.sample)
+    subscription = maps.MapSubscription(session, sub, collection, picture, request.every_ms, share)
     session.remember(subscription)
     ticket = session.ticket(request, collection, size, then=subscription.replied)
     session.submit_change(work.Watch(ticket, collection, subscription))

@@ -18,6 +18,7 @@ from omendb_core.filters import Filter
 from omendb_core.query import Query
 from omendb_core.types import F32, Ids, Include
 
+from .drawing import Draw, Look
 from .outbox import Message
 from .wire import searches as wire
 
@@ -331,13 +332,6 @@ class Measure:
 
 
 @dataclass(slots=True, eq=False)
-class Draw:
-    """Draw what a map shows next."""
-
-    subscription: MapSubscription
-
-
-@dataclass(slots=True, eq=False)
 class Gone:
     """Nobody reads this stream any more."""
 
@@ -373,7 +367,7 @@ Change: TypeAlias = Create | Add | Delete | Update | Drop | Follow | Watch | Unf
 Standing: TypeAlias = Live | Move | Match | Leave
 PlainRead: TypeAlias = Search | PlainSearch | Get | Count | Describe | List | Stats
 Read: TypeAlias = PlainRead | Standing
-Note: TypeAlias = Sent | Measure | Draw | Gone | Settled | Stored | Recovered
+Note: TypeAlias = Sent | Measure | Draw | Look | Gone | Settled | Stored | Recovered
 Work: TypeAlias = Change | Read | Note
 
 

@@ -282,12 +282,16 @@ def encode_map(
     first_seq: int,
     basis: int,
     rows: list[bytes],
-    plane: Mapping[str, F32] | None = None,
+    said_plane: bytes = b"",
 ) -> bytes:
-    """One push of a ``map`` subscription; ``rows`` are JSON objects."""
+    """One push of a ``map`` subscription; ``rows`` are JSON objects, ``said_plane`` a member."""
     form = b'{"event":"map","sub":%d,"version":%d,"first_seq":%d,"basis":%d,%b"rows":[%b]}'
-    said = b"" if plane is None else b'"plane":%b,' % dumps(plane)
-    return form % (sub, version, first_seq, basis, said, b",".join(rows))
+    return form % (sub, version, first_seq, basis, said_plane, b",".join(rows))
+
+
+def encode_plane(plane: Mapping[str, F32]) -> bytes:
+    """The member ``plane`` of the first push of a basis."""
+    return b'"plane":%b,' % dumps(plane)
 
 
 def decode_incoming(text: str | bytes) -> Reply | ErrorReply | Event:

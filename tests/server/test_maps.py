@@ -10,10 +10,12 @@ import pytest
 from omendb_core.change import RowBatch
 from omendb_core.types import F32, F64
 
-from omendb_ws.maps import MapSubscription, stride_for
+from omendb_ws import drawing, maps, pictures
+from omendb_ws.drawing import stride_for
+from omendb_ws.maps import MapSubscription
 from omendb_ws.server import Server
 
-from .raw import Raw, client, engine_held, running, settings, with_keys
+from .raw import Raw, client, engine_held, queued, running, settings, with_keys
 
 DIM = 8
 WIDE = np.array([10, 6, 1, 1, 1, 0.5, 0.5, 0.1])
@@ -216,9 +218,10 @@ async def test_a_map_ends_with_its_collection_and_with_unsubscribe() -> None:
             (await raw.ok("subscribe", kind="map", collection="items", every=100))["sub"]
             for _ in range(2)
         ]
-        assert server.context.catalog.reserved_bytes > reserved
+        with_two = server.context.catalog.reserved_bytes
+        assert with_two > reserved
         assert await raw.ok("unsubscribe", sub=subs[0]) == {}
-        assert server.context.catalog.reserved_bytes < reserved + 2 * MapSubscription.bytes_for(DIM)
+        assert reserved < server.context.catalog.reserved_bytes < with_two
         await raw.ok("drop", collection="items")
         assert await raw.named("ended") == {"event": "ended", "sub": subs[1], "reason": "dropped"}
         assert server.context.catalog.reserved_bytes == 0
@@ -262,9 +265,10 @@ async def test_a_map_takes_the_right_to_read(tmp_path: Path) -> None:
 
 
 async def test_maps_are_part_of_the_memory_that_is_reserved() -> None:
-    server = Server(settings(max_memory_bytes=1 << 20))
+    server = Server(settings(max_memory_bytes=4 << 20))
     async with running(server), client(server) as raw:
         await raw.create(dim=4096, capacity=10)
+        before = server.context.catalog.reserved_bytes
         codes = [
             (await raw.ask("subscribe", kind="map", collection="items"))
             .get("error", {})
@@ -273,6 +277,173 @@ async def test_maps_are_part_of_the_memory_that_is_reserved() -> None:
         ]
         assert codes[0] is None
         assert codes[-1] == "quota"
+        for sub in range(1, 13):
+            await raw.ask("unsubscribe", sub=sub)
+        assert server.context.catalog.reserved_bytes == before
+        assert await raw.ok("subscribe", kind="map", collection="items")
+
+
+async def test_a_wide_sample_is_paid_for_once_however_many_maps_ask_for_it() -> None:
+    async with running() as server, client(server) as raw:
+        await raw.create(dim=4096, capacity=2_000)
+        (collection,) = server.context.catalog
+        before = server.context.catalog.reserved_bytes
+        await raw.ok("subscribe", kind="map", collection="items", sample=1000)
+        one = server.context.catalog.reserved_bytes - before
+        assert one > 6 * 4 * 4096 * 1000
+        for sample in (1000, 1000, 999):
+            await raw.ok("subscribe", kind="map", collection="items", sample=sample)
+        assert len(collection.pictures) == 2
+        more = server.context.catalog.reserved_bytes - before - one
+        assert more < one / 20
+        for sub in range(1, 5):
+            await raw.ok("unsubscribe", sub=sub)
+        assert not collection.pictures
+        assert server.context.catalog.reserved_bytes == before
+
+
+def everything(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any]:
+    """The arguments of each call of a function, from now on."""
+    calls: list[Any] = []
+    real = getattr(module, name)
+
+    def noted(*args: Any) -> Any:
+        calls.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(module, name, noted)
+    return calls
+
+
+async def test_maps_of_one_sample_share_plane_parts_and_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    planes = everything(monkeypatch, pictures, "next_plane")
+    parts = everything(monkeypatch, drawing, "draw")
+    async with running() as server, client(server) as raw:
+        await begun(raw, cloud(1, 300))
+        async with engine_held(server):
+            for _ in range(20):
+                await raw.send("subscribe", kind="map", collection="items", every=60_000)
+            await queued(server, 20)
+        shown: dict[int, dict[str, Any]] = {}
+        while len(shown) < 20:
+            event = await raw.named("map")
+            shown[event.pop("sub")] = event
+        assert len(planes) == 1
+        assert len(parts) < 20
+        first = shown.pop(1)
+        assert len(first["rows"]) == 300
+        assert all(other == first for other in shown.values())
+
+
+async def test_a_map_that_comes_later_is_shown_the_same_picture() -> None:
+    async with running() as server, client(server) as raw:
+        handle = await begun(raw, cloud(1, 200))
+        await raw.ok("subscribe", kind="map", collection="items", every=100)
+        one = Picture()
+        await shown(raw, one, 200)
+        await add(raw, handle, cloud(2, 20), 201)
+        await shown(raw, one, 220)
+        sub = (await raw.ok("subscribe", kind="map", collection="items", every=100))["sub"]
+        event = await raw.event(lambda event: event.get("sub") == sub)
+        assert event["plane"]
+        other = Picture()
+        other.take(event)
+        seqs = list(range(1, 221))
+        assert np.array_equal(one.places(seqs), other.places(seqs))
+
+
+async def test_maps_are_drawn_in_pieces_and_others_are_answered_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A piece a tick, of the sample and of the rows: the rest of each tick is the others'."""
+    monkeypatch.setattr(drawing, "SLICE_US", 0)
+    monkeypatch.setattr(drawing, "PIECE_ELEMENTS", 20 * DIM)
+    monkeypatch.setattr(maps, "PIECE_ELEMENTS", 20 * DIM)
+    async with running() as server, client(server) as raw:
+        await begun(raw, cloud(1, 2000))
+        pieces = server.context.engine._drawings
+        await raw.ok("subscribe", kind="map", collection="items", every=60_000)
+        picture = Picture()
+        while len(picture.rows) < 2000:
+            assert (await raw.ok("count", collection="items"))["count"] == 2000
+            while raw.events:
+                event = raw.events.pop(0)
+                assert len(event["rows"]) <= 20
+                picture.take(event)
+        assert pieces.pieces >= 200
+        assert picture.times_replaced == 1
+
+
+async def test_samples_are_looked_at_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    active = 0
+    most = 0
+    real = pictures._plane_of
+
+    def counted(before: Any, pieces: list[Any]) -> Any:
+        nonlocal active, most
+        active += 1
+        most = max(most, active)
+        try:
+            return real(before, pieces)
+        finally:
+            active -= 1
+
+    monkeypatch.setattr(pictures, "_plane_of", counted)
+    copies = everything(monkeypatch, drawing, "_Copying")
+    async with running() as server, client(server) as raw:
+        await begun(raw, cloud(1, 300))
+        looks = server.context.looks
+        held = []
+        monkeypatch.setattr(server.context.engine, "submit", held_looks(server, held, looks))
+        for sample in range(100, 120):
+            await raw.ok("subscribe", kind="map", collection="items", sample=sample, every=60_000)
+        subs = set()
+        while len(subs) < 20:
+            subs.add((await raw.named("map"))["sub"])
+        assert len(copies) == 20
+        assert most == 1
+        assert held == [0] * 20
+
+
+def held_looks(server: Server, held: list[int], looks: Any) -> Any:
+    """``submit`` that notes how many samples are under way when one more is asked for."""
+    submit = server.context.engine.submit
+    under_way = 0
+    looked = looks.looked
+
+    def done(picture: Any) -> None:
+        nonlocal under_way
+        under_way -= 1
+        looked(picture)
+
+    looks.looked = done
+
+    def noted(work: Any) -> None:
+        nonlocal under_way
+        if isinstance(work, drawing.Look):
+            held.append(under_way)
+            under_way += 1
+        submit(work)
+
+    return noted
+
+
+async def test_a_sample_that_was_asked_for_by_who_left_holds_up_no_other() -> None:
+    async with running() as server, client(server) as raw:
+        await begun(raw, cloud(1, 300))
+        for sample in range(100, 130):
+            async with client(server) as other:
+                await other.ok("subscribe", kind="map", collection="items", sample=sample)
+        await raw.ok("subscribe", kind="map", collection="items", sample=200)
+        await raw.named("map")
+        await raw.ok("drop", collection="items")
+        await raw.create("else", dim=2)
+        await raw.add(1, 2, 3, name="else")
+        await raw.ok("subscribe", kind="map", collection="else")
+        while (await raw.named("map"))["sub"] != 2:
+            pass
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omendb_ws import answers, durability, engine, maps
+from omendb_ws import answers, drawing, durability, engine, maps, pictures
 
 from .live_view import live
 from .raw import client, engine_held, queued, rows, running
@@ -127,8 +127,19 @@ async def test_statistics_go_on_after_a_fault(monkeypatch: pytest.MonkeyPatch) -
         assert server.metrics.faults == 1
 
 
-@pytest.mark.parametrize("name", ["draw", "next_plane", "place_objects"])
-async def test_a_map_goes_on_after_a_fault(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("room", "name"),
+    [
+        (drawing, "draw"),
+        (drawing, "most_sample_rows"),
+        (pictures, "next_plane"),
+        (drawing, "place_objects"),
+        (maps, "encode_map"),
+    ],
+)
+async def test_a_map_goes_on_after_a_fault(
+    room: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever step of a drawing fails: the next beat shows what was missed."""
     async with running() as server, client(server) as raw:
         handle = await begun(raw, cloud(1, 200))
@@ -136,7 +147,7 @@ async def test_a_map_goes_on_after_a_fault(name: str, monkeypatch: pytest.Monkey
         picture = Picture()
         while len(picture.rows) < 200:
             picture.take(await raw.named("map"))
-        monkeypatch.setattr(maps, name, once(getattr(maps, name)))
+        monkeypatch.setattr(room, name, once(getattr(room, name)))
         await add(raw, handle, cloud(2, 300, np.arange(8)), 1001)
         while not server.metrics.faults:
             await raw.ok("ping")
