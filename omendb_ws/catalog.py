@@ -5,9 +5,9 @@ received, so that the requests that a client sent right behind them find, or mis
 collection's window belongs to the engine's thread from the first work that is queued for it.
 
 ``budget`` is ``max_memory_bytes``: windows are taken from it here, and whatever else is charged to
-it (standing queries, maps) by whoever makes it. A drop gives its
-bytes back at once: the engine frees the window before it can touch one that was created later,
-since work is done in the order in which it was queued.
+it (standing queries, maps) by whoever makes it. A window's bytes go back when the window goes, with
+its last reference. A ``create`` right behind a ``drop`` may have them before: the engine frees the
+one window before it can touch the other, since work is done in the order in which it was queued.
 
 A collection that is recovering, or needs repair, is *held*: its name is taken, and whoever asks for
 it is told why it is not there; nothing else of it is here.
@@ -19,7 +19,7 @@ import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from omendb_core.budget import Budget
+from omendb_core.budget import Budget, Share
 from omendb_core.errors import Exists, NotFound, Quota, Unavailable, Unsupported
 from omendb_core.kernels.scan import Scan
 from omendb_core.types import Definition, WindowLimits
@@ -98,6 +98,10 @@ class Collection:
         #: The loop's: what maps of it show, by the rows of their sample.
         self.pictures: dict[int, Picture] = {}
 
+    def let_go(self) -> None:
+        """Let the window go, which must go with this, its last reference. Again and again."""
+        self.__dict__.pop("window", None)
+
     @property
     def is_made(self) -> bool:
         """False while the store makes its log. The engine's."""
@@ -142,6 +146,7 @@ class Catalog:
         self._has_journal = has_journal
         self._held: dict[tuple[str, str], str] = {}
         self._dropping: dict[tuple[str, str], Collection] = {}
+        self._leaving: list[Collection] = []
         self._scan = scan
         self._default_durability = default_durability
         self._tenants: dict[str, dict[str, Collection]] = {}
@@ -196,11 +201,11 @@ class Catalog:
                 " start it with --data-dir DIRECTORY (the setting data_dir)"
             )
         self._refuse_over_collections(tenant)
-        self.budget.take(reserved_bytes(definition, self._scan), _WINDOW)
-        collection = Collection(
-            tenant, create.collection, durability, self._window(definition), now_seconds
-        )
-        collection.follows = self._dropping.pop((tenant, create.collection), None)
+        window = self._window(definition, self._coming_back((tenant, create.collection)))
+        collection = Collection(tenant, create.collection, durability, window, now_seconds)
+        before = self._dropping.pop((tenant, create.collection), None)
+        if durability != "memory":
+            collection.follows = before
         self._list(collection)
         return collection, True
 
@@ -208,7 +213,7 @@ class Catalog:
         self._tenants.setdefault(collection.tenant, {})[collection.name] = collection
 
     def drop(self, collection: Collection) -> None:
-        """Take a collection out, and give its memory back to the budget."""
+        """Take a collection out; its window, and its bytes of the budget, go when it is dropped."""
         if collection.flights is not None and collection.flights.log is not None:
             numbers = collection.flights.log.numbers()
             self.dropped_journals = self.dropped_journals.with_dropped(numbers)
@@ -217,12 +222,13 @@ class Catalog:
         }
         if collection.flights is not None:
             self._dropping[collection.tenant, collection.name] = collection
+        self._leaving = [one for one in self._leaving if not one.is_dropped]
+        self._leaving.append(collection)
         collections = self._tenants[collection.tenant]
         del collections[collection.name]
         if not collections:
             del self._tenants[collection.tenant]
         collection.is_listed = False
-        self.budget.give_back(collection.reserved_bytes)
 
     # -- collections that are in the store and not, or not yet, here ------------------------------
 
@@ -235,15 +241,9 @@ class Catalog:
         """Take a name for a collection that is not available for ``reason``."""
         self._held[tenant, name] = reason
 
-    def reserve_window(self, definition: Definition) -> Window:
-        """An empty window for a held collection, and memory set aside for it. Quota."""
-        wanted_bytes = reserved_bytes(definition, self._scan)
-        self.budget.take(wanted_bytes, _WINDOW)
-        return self._window(definition)
-
-    def release_window(self, window: Window) -> None:
-        """Give back what ``reserve_window`` set aside."""
-        self.budget.give_back(window.nbytes)
+    def window_for(self, definition: Definition) -> Window:
+        """An empty window for a held collection. Quota."""
+        return self._window(definition, 0)
 
     def restore(self, collection: Collection) -> None:
         """A held collection is back; the memory of its window is set aside already."""
@@ -257,15 +257,29 @@ class Catalog:
 
     # -- memory -----------------------------------------------------------------------------------
 
-    def _window(self, definition: Definition) -> Window:
+    def _window(self, definition: Definition, beyond_bytes: int) -> Window:
+        """A window, which has its bytes of the budget for as long as it is there."""
+        wanted_bytes = reserved_bytes(definition, self._scan)
+        share = Share(self.budget, _WINDOW)
+        share.resize(wanted_bytes, beyond_bytes)
         try:
-            return Window(definition, self.window_limits, self._scan)
+            return Window(definition, self.window_limits, self._scan, share)
         except MemoryError:
-            wanted_bytes = reserved_bytes(definition, self._scan)
-            self.budget.give_back(wanted_bytes)
             raise Quota(
                 f"capacity: the machine has no {wanted_bytes} bytes for this window"
             ) from None
+
+    def _coming_back(self, name: tuple[str, str]) -> int:
+        """Bytes of windows that are gone before a new one of this name can be touched.
+
+        The engine does what it is asked in order, and drops what is in memory only at once; what
+        the store must drop first, only before another of the same name is made.
+        """
+        return sum(
+            one.reserved_bytes
+            for one in self._leaving
+            if not one.is_dropped and (one.flights is None or (one.tenant, one.name) == name)
+        )
 
     def _refuse_over_collections(self, tenant: str) -> None:
         if len(self._tenants.get(tenant, ())) >= self.limits.max_collections:

@@ -286,6 +286,7 @@ class Engine:
         """Take everything from the queue, behind ``first``."""
         for work in first:
             self._sort_in(work)
+        first.clear()  # a frame of adds would stay until the next work comes
         try:
             while True:
                 self._sort_in(self._queue.get_nowait())

@@ -133,6 +133,8 @@ class Instance:
                     as_error(error, f"closing the log of {collection.name}")
         if self._storage is not None:
             self._storage.close()
+        for collection in self.context.catalog:
+            collection.let_go()
 
     def status(self) -> Literal["ok", "recovering", "storage_failed"]:
         """Whether everything stored is back, and every log can be written."""

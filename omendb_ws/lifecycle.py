@@ -131,7 +131,7 @@ class Lifecycle:
         if not collection.is_dropped:
             collection.is_dropped = True
             self._forget(collection)
-            del collection.window
+            collection.let_go()
             effects.append(Dropped(collection))
         return answers.ok(work.ticket, {}) if error is None else _refusal(work, error)
 

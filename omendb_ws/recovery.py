@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from omendb_core.errors import OmenError, StorageFull, Unavailable
@@ -35,6 +36,16 @@ log = logging.getLogger(__name__)
 _SAY_SECONDS: Final = 5.0
 #: How often a collection that found no space on the disk is tried again.
 _SPACE_SECONDS: Final = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class _Coming:
+    """What comes back, and how long it took. Of a window that does not, nothing else is known:
+    whoever keeps what went wrong keeps this."""
+
+    recovery: Recovery
+    window: Window
+    seconds: float = 0.0
 
 
 class Recoveries:
@@ -125,29 +136,28 @@ class Recoveries:
         began = time.monotonic()
         recovery = await asyncio.wrap_future(self._storage.recover(stored))
         self.progress = recovery.progress
-        window = self._catalog.reserve_window(recovery.facts.definition)
+        coming = _Coming(recovery, self._catalog.window_for(recovery.facts.definition))
         try:
             telling = asyncio.create_task(self._tell(stored, recovery.progress))
             try:
-                await asyncio.to_thread(self._replay, recovery, window)
+                await asyncio.to_thread(self._replay, coming)
             finally:
                 telling.cancel()
-            seconds = max(time.monotonic() - began, 1e-9)
+            coming.seconds = max(time.monotonic() - began, 1e-9)
             try:
-                await self._open(recovery, window, seconds)
+                await self._open(coming)
             except StorageFull as error:
-                self._wait_for_space(recovery, window, seconds, error)
+                self._wait_for_space(coming, error)
         except BaseException:
-            self._catalog.release_window(window)
+            del coming.window
             raise
 
-    def _wait_for_space(
-        self, recovery: Recovery, window: Window, seconds: float, error: StorageFull
-    ) -> None:
+    def _wait_for_space(self, coming: _Coming, error: StorageFull) -> None:
         """Let the others come back, and try this one again now and then."""
-        name = recovery.facts.name
+        facts = coming.recovery.facts
+        name = facts.name
         reason = f"waits for space on the disk: {error.message}"
-        self._catalog.hold(recovery.facts.tenant, name, reason)
+        self._catalog.hold(facts.tenant, name, reason)
         log.error("%s %s", name, reason)
 
         async def again() -> None:
@@ -155,46 +165,49 @@ class Recoveries:
                 while True:
                     await asyncio.sleep(_SPACE_SECONDS)
                     with suppress(StorageFull):
-                        await self._open(recovery, window, seconds)
+                        await self._open(coming)
                         return
-            except BaseException as failure:
-                self._catalog.release_window(window)
-                if not isinstance(failure, Exception):
-                    raise
-                self._refuse(recovery.stored, failure)
+            except Exception as failure:
+                del coming.window
+                self._refuse(coming.recovery.stored, failure)
 
         task = asyncio.create_task(again())
         self._full.add(task)
         task.add_done_callback(self._full.discard)
 
-    def _replay(self, recovery: Recovery, window: Window) -> None:
-        resume(window, recovery.checkpoint)
-        for logged in recovery.changes():
+    def _replay(self, coming: _Coming) -> None:
+        window = coming.window
+        resume(window, coming.recovery.checkpoint)
+        for logged in coming.recovery.changes():
             if self._is_stopping:
                 raise _Stopped
             replay(window, logged)
 
-    async def _open(self, recovery: Recovery, window: Window, seconds: float) -> None:
+    async def _open(self, coming: _Coming) -> None:
         """Bring the collection of a window back that was replayed, open for changes.
 
         StorageFull: nothing has changed.
         """
-        facts = recovery.facts
+        recovery, facts = coming.recovery, coming.recovery.facts
         collection = Collection(
             facts.tenant,
             facts.name,
             facts.durability,
-            window,
+            coming.window,
             self._clock_us() / 1e6,
             facts.epoch,
         )
         settle = self._engine.settler(collection)
-        opened = await asyncio.wrap_future(self._storage.finish(recovery, settle))
+        try:
+            opened = await asyncio.wrap_future(self._storage.finish(recovery, settle))
+        except BaseException:
+            collection.let_go()
+            raise
         collection.epoch = opened.facts.epoch
         collection.flights = Flights(opened)
         self._engine.submit(Recovered(collection))
         self._catalog.restore(collection)
-        self._say_recovered(collection, recovery, seconds)
+        self._say_recovered(collection, recovery, coming.seconds)
 
     def _say_recovered(self, collection: Collection, recovery: Recovery, seconds: float) -> None:
         progress, torn = recovery.progress, recovery.torn

@@ -17,8 +17,9 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from omendb_core.kernels.scan import Scan, TopK
@@ -72,15 +73,8 @@ class SplitScan:
         if threads < 2 or not may_be_split(count, ring.rows) or self._rest.is_on():
             return self._scan.top_k(ring, metric, queries, k, min_scores, masks, mask_of)
         pieces = min(count // PIECE_QUERIES, threads * _PIECES_A_THREAD)
-        bounds = [count * place // pieces for place in range(pieces + 1)]
-
-        def scan(place: int) -> TopK:
-            here = slice(bounds[place], bounds[place + 1])
-            return self._scan.top_k(
-                ring, metric, queries[here], k[here], min_scores[here], masks, mask_of[here]
-            )
-
-        job = Job(scan, pieces)
+        given = ring, metric, queries, k, min_scores, masks, mask_of
+        job = Job(partial(_piece, self._scan, given, pieces), pieces)
         _helpers.help(job, threads - 1)
         own_pieces, own_seconds = job.work()
         found, waited_seconds = job.wait()
@@ -88,6 +82,16 @@ class SplitScan:
         alone_seconds = (pieces + _PATIENCE_PIECES) * piece_seconds
         self._rest.note(own_pieces > 0 and own_seconds + waited_seconds > alone_seconds)
         return _joined(found)
+
+
+_Given: TypeAlias = tuple[Ring, Metric, F32, I64, F32, U64, I64]
+
+
+def _piece(scan: Scan, given: _Given, pieces: int, place: int) -> TopK:
+    """The piece at ``place``. (No closure: a kept traceback would keep what it is closed over.)"""
+    ring, metric, queries, k, min_scores, masks, mask_of = given
+    here = slice(len(k) * place // pieces, len(k) * (place + 1) // pieces)
+    return scan.top_k(ring, metric, queries[here], k[here], min_scores[here], masks, mask_of[here])
 
 
 class Job:
@@ -125,7 +129,11 @@ class Job:
         started = time.perf_counter()
         self._done.wait()
         if self._error is not None:
-            raise self._error
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error  # its frames have this job, and a window
         return self._found, time.perf_counter() - started
 
 

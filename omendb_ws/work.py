@@ -124,6 +124,7 @@ class Uncreated:
         """Take it out of the catalog, and end what subscribed to it."""
         if self.collection.is_listed:
             self.catalog.drop(self.collection)
+        self.collection.let_go()
         Dropped(self.collection).deliver()
 
 

@@ -66,35 +66,49 @@ def compute(operation: Operation, values: Callable[[str], F64]) -> F64:
 
     ``values`` gives a column as float64 (n,), NaN for null.
     """
-    inputs: dict[Operand, str] = {}
-    arguments: list[Any] = []
-
-    def name(operand: Operand, argument: Any) -> str:
-        if operand not in inputs:
-            inputs[operand] = f"v{len(inputs)}"
-            arguments.append(argument())
-        return inputs[operand]
-
-    def text(operand: Operand, alone: bool) -> str:
-        if isinstance(operand, str):
-            return name(operand, lambda: values(operand))
-        if isinstance(operand, float):
-            return name(operand, lambda: np.float64(operand))
-        if alone or operand.operands > _MAX_INLINE_OPERANDS:
-            return name(operand, lambda: compute(operand, values))
-        return expression(operand)
-
-    def expression(operation: Operation) -> str:
-        left = text(operation.left, alone=False)
-        # A divisor's inf must be a null before it is divided by.
-        right = text(operation.right, alone=operation.symbol == "/")
-        return f"({left}{operation.symbol}{right})"
-
-    compiled = _compiled(expression(operation), len(inputs))
+    inputs = _Inputs(values)
+    text = inputs.expression(operation)
+    compiled = _compiled(text, len(inputs.arguments))
     with _numexpr_lock:
-        result: F64 = compiled(*arguments, casting="safe", order="K", ex_uses_vml=False)
+        result: F64 = compiled(*inputs.arguments, casting="safe", order="K", ex_uses_vml=False)
     result[~np.isfinite(result)] = np.nan
     return result
+
+
+class _Inputs:
+    """The distinct operands of an expression, each by its name, and their values.
+
+    (Functions inside of each other that call each other are a cycle, which kept the columns.)
+    """
+
+    def __init__(self, values: Callable[[str], F64]) -> None:
+        self.arguments: list[Any] = []
+        self._values = values
+        self._names: dict[Operand, str] = {}
+
+    def expression(self, operation: Operation) -> str:
+        """``operation`` as text."""
+        left = self._text(operation.left, alone=False)
+        # A divisor's inf must be a null before it is divided by.
+        right = self._text(operation.right, alone=operation.symbol == "/")
+        return f"({left}{operation.symbol}{right})"
+
+    def _text(self, operand: Operand, *, alone: bool) -> str:
+        if isinstance(operand, Operation) and not (
+            alone or operand.operands > _MAX_INLINE_OPERANDS
+        ):
+            return self.expression(operand)
+        if operand not in self._names:
+            self._names[operand] = f"v{len(self._names)}"
+            self.arguments.append(self._argument(operand))
+        return self._names[operand]
+
+    def _argument(self, operand: Operand) -> Any:
+        if isinstance(operand, str):
+            return self._values(operand)
+        if isinstance(operand, float):
+            return np.float64(operand)
+        return compute(operand, self._values)
 
 
 @lru_cache(maxsize=256)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from typing import Final
 
 from .errors import Quota
 
@@ -55,6 +56,10 @@ class Budget:
         while self._returned:
             self._taken -= self._returned.popleft()
         return self._taken
+
+
+#: Of those who are held to none.
+UNLIMITED: Final = Budget("", 2**63)
 
 
 class Share:

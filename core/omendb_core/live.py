@@ -17,6 +17,7 @@ Knows the window it stands over, which owns it; nothing of subscriptions, socket
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -75,7 +76,9 @@ class Standing:
     """All standing queries of one window. ``renewed`` counts the lists made anew (rescans)."""
 
     def __init__(self, window: Window) -> None:
-        self._window = window
+        #: Not a reference of its own, which would keep every array of a window that nobody has any
+        #: more until Python looks for cycles: gigabytes, at some time.
+        self._owner = weakref.ref(window)
         definition = window.definition
         shadowed = has_shadow(window.scan, definition)
         self.table = Table(definition.dim, definition.metric if shadowed else None)
@@ -92,6 +95,12 @@ class Standing:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def _window(self) -> Window:
+        window = self._owner()
+        assert window is not None, "standing queries outlived their window"
+        return window
 
     @property
     def behind(self) -> bool:

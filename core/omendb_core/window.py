@@ -15,6 +15,7 @@ import numpy as np
 from .admission import Admission, check_ids, check_payloads, dictionary_bytes, str_id_bytes
 from .ahead import Ahead
 from .append import append
+from .budget import UNLIMITED, Share
 from .change import (
     AddChange,
     AddRequest,
@@ -48,10 +49,16 @@ class Window:
     """The newest ``capacity`` rows of a stream; see the module.
 
     ``evicted``, ``expired``, ``replaced`` and ``deleted`` count the rows that left, by reason.
+    ``share`` is its part of a budget, which has ``reserved_bytes`` for it already: what is
+    reserved goes back when the window does, with its last reference. Nothing in it refers to it.
     """
 
     def __init__(
-        self, definition: Definition, limits: WindowLimits | None = None, scan: Scan | None = None
+        self,
+        definition: Definition,
+        limits: WindowLimits | None = None,
+        scan: Scan | None = None,
+        share: Share | None = None,
     ) -> None:
         self.definition = definition
         self.limits = limits or WindowLimits()
@@ -70,6 +77,7 @@ class Window:
         self._last_update = 0
         self._update_versions: U64 = np.zeros(0, np.uint64)
         self.evicted = self.expired = self.replaced = self.deleted = 0
+        self.share = share or Share(UNLIMITED, "")  # the last: it goes after what it stands for
 
     # -- what it is now -----------------------------------------------------------------------
 
