@@ -128,7 +128,7 @@ class Collection:
             "first_seq": window.first_seq,
             "last_seq": window.last_seq,
             "rows": window.rows,
-            "bytes": self.reserved_bytes + window.payload_bytes,
+            "bytes": window.taken_bytes + window.standing.nbytes,
         }
 
 

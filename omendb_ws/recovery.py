@@ -182,6 +182,7 @@ class Recoveries:
             if self._is_stopping:
                 raise _Stopped
             replay(window, logged)
+            window.refuse_beyond_budget()
 
     async def _open(self, coming: _Coming) -> None:
         """Bring the collection of a window back that was replayed, open for changes.

@@ -17,6 +17,7 @@ from .change import AddChange, AddRequest, Change, Repeated, RowBatch
 from .columns import TEXT_OVERHEAD_BYTES
 from .errors import BadId, DimMismatch, DuplicateId, OmenError, TooLarge
 from .metadata import check_columns, from_metadata, merge
+from .packed import NO_PAYLOAD, PackedPayloads, packed
 from .producers import Producers
 from .replay import Checkpoint
 from .types import Column, Definition, Ids, WindowLimits
@@ -48,6 +49,9 @@ class Admission:
         rows = request.rows
         self._check_shape(rows)
         check_ids(rows.ids, self.definition, len(rows.vectors))
+        payloads = None
+        if rows.payloads is not None:
+            payloads = checked_payloads(rows.payloads, self.limits.max_metadata_bytes)
         vectors = score.prepare(rows.vectors, self.definition.metric)
         return AddChange(
             version=self.version + 1,
@@ -56,7 +60,7 @@ class Admission:
             vectors=vectors,
             ids=rows.ids,
             columns=self._columns(rows),
-            payloads=rows.payloads,
+            payloads=payloads,
             producer=request.producer,
             batch=request.batch,
         )
@@ -96,7 +100,6 @@ class Admission:
     def _columns(self, rows: RowBatch) -> Mapping[str, Column]:
         declared = self.definition.columns
         check_columns(rows.columns, declared, len(rows.vectors))
-        check_payloads(rows.payloads, self.limits.max_metadata_bytes)
         if rows.metadata is None:
             return rows.columns
         typed = from_metadata(rows.metadata, declared)
@@ -123,14 +126,18 @@ def check_ids(ids: Ids | None, definition: Definition, count: int) -> None:
         raise DuplicateId(f"ids: {ids[twice]!s} stands twice in this request", row=twice)
 
 
-def check_payloads(payloads: Sequence[bytes | None] | None, max_metadata_bytes: int) -> None:
-    """Refuse metadata over ``max_metadata_bytes`` as compact JSON (TooLarge, with its row)."""
-    for row, payload in enumerate(payloads or ()):
-        if payload is not None and len(payload) > max_metadata_bytes:
-            raise TooLarge(
-                f"metadata: {len(payload)} bytes as compact JSON; at most {max_metadata_bytes}",
-                row=row,
-            )
+def checked_payloads(payloads: Sequence[bytes | None], max_metadata_bytes: int) -> PackedPayloads:
+    """``payloads`` as one; TooLarge, with its row, for one over ``max_metadata_bytes``."""
+    together = packed(payloads)
+    too_long = (together.lengths > max_metadata_bytes) & (together.lengths != NO_PAYLOAD)
+    if too_long.any():
+        row = int(too_long.argmax())
+        raise TooLarge(
+            f"metadata: {together.lengths[row]} bytes as compact JSON; at most"
+            f" {max_metadata_bytes}",
+            row=row,
+        )
+    return together
 
 
 def str_id_bytes(ids: Ids | None) -> int:

@@ -7,29 +7,44 @@ out are known here. Owned by ``window.py``.
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
+
 import numpy as np
 
 from .change import Change, DeleteChange, ExpireChange
 from .types import U64, Bool1
 
 
+class Coming(NamedTuple):
+    """Bytes that a change brings: of payloads (``max_payload_bytes``), and of memory that these,
+    and all else of its rows that is not reserved, take."""
+
+    payload: int
+    taken: int
+
+
+NOTHING: Final = Coming(0, 0)
+
+
 class Ahead:
     """See the module; everything by the version of its change, and empty as a rule."""
 
     def __init__(self) -> None:
-        self._payload_bytes: dict[int, int] = {}
+        self._coming: dict[int, Coming] = {}
         self._dying: dict[int, U64] = {}
         self._horizons: dict[int, int] = {}
 
     @property
-    def payload_bytes(self) -> int:
-        """Bytes of payloads that come, those that leave for them not counted."""
-        return sum(self._payload_bytes.values())
+    def coming(self) -> Coming:
+        """What comes, those that leave for it not counted."""
+        if not self._coming:
+            return NOTHING
+        return Coming(*map(sum, zip(*self._coming.values(), strict=True)))
 
-    def admitted(self, change: Change, payload_bytes: int = 0) -> None:
-        """A change was admitted that brings so many bytes of payloads."""
-        if payload_bytes:
-            self._payload_bytes[change.version] = payload_bytes
+    def admitted(self, change: Change, coming: Coming = NOTHING) -> None:
+        """A change was admitted that brings so much."""
+        if coming.taken:
+            self._coming[change.version] = coming
         if isinstance(change, DeleteChange):
             self._dying[change.version] = change.seqs
         elif isinstance(change, ExpireChange):
@@ -37,13 +52,13 @@ class Ahead:
 
     def applied(self, version: int) -> None:
         """The change of that version is applied."""
-        self._payload_bytes.pop(version, None)
+        self._coming.pop(version, None)
         self._dying.pop(version, None)
         self._horizons.pop(version, None)
 
     def clear(self) -> None:
         """What was admitted will never be applied."""
-        self._payload_bytes.clear()
+        self._coming.clear()
         self._dying.clear()
         self._horizons.clear()
 

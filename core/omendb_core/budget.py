@@ -5,7 +5,7 @@ holder to know. Any thread may ask; giving back takes no lock, so that it may ha
 object dies, in the middle of an ask too.
 
 Invariant: ``taken_bytes`` is what was taken and not given back; it exceeds ``max_bytes`` only by
-what was taken ``beyond`` it.
+what was taken ``beyond`` it, or is there whatever the budget says (``settle``).
 """
 
 from __future__ import annotations
@@ -47,6 +47,24 @@ class Budget:
                 )
             self._taken += wanted_bytes
 
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether more is taken than there is."""
+        return self.taken_bytes > self.max_bytes
+
+    def refuse_excess(self, what: str) -> None:
+        """Quota if more is taken than there is."""
+        over = self.taken_bytes - self.max_bytes
+        if over > 0:
+            raise Quota(
+                f"{self.name}: {what} {over} bytes more than the {self.max_bytes} there are"
+            )
+
+    def settle(self, more_bytes: int) -> None:
+        """So many bytes more are taken already; fewer, if negative."""
+        with self._lock:
+            self._taken += more_bytes
+
     def give_back(self, freed_bytes: int) -> None:
         """Bytes are free that were taken before."""
         self._returned.append(freed_bytes)
@@ -65,21 +83,27 @@ UNLIMITED: Final = Budget("", 2**63)
 class Share:
     """What one holder has of a budget. It goes with its holder, and the memory's last reference."""
 
-    __slots__ = ("_budget", "_what", "taken_bytes")
+    __slots__ = ("_what", "budget", "taken_bytes")
 
     def __init__(self, budget: Budget, what: str) -> None:
-        self._budget = budget
+        self.budget = budget
         self._what = what
         self.taken_bytes = 0
 
-    def resize(self, to_bytes: int, beyond_bytes: int = 0) -> None:
+    def resize(self, to_bytes: int, beyond_bytes: int = 0, what: str | None = None) -> None:
         """Have so many bytes from now on. Quota, and nothing changes, if they are not free."""
         more_bytes = to_bytes - self.taken_bytes
         if more_bytes > 0:
-            self._budget.take(more_bytes, self._what, beyond_bytes)
+            self.budget.take(more_bytes, what or self._what, beyond_bytes)
         elif more_bytes < 0:
-            self._budget.give_back(-more_bytes)
+            self.budget.give_back(-more_bytes)
         self.taken_bytes = to_bytes
+
+    def settle(self, to_bytes: int) -> None:
+        """As many bytes are held as that, whether there is room or not."""
+        if to_bytes != self.taken_bytes:
+            self.budget.settle(to_bytes - self.taken_bytes)
+            self.taken_bytes = to_bytes
 
     def close(self) -> None:
         """Give everything back."""

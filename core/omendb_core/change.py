@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from .errors import OmenError
+from .packed import PackedPayloads
 from .types import F32, U64, Column, Ids
 
 
@@ -61,7 +62,7 @@ class AddChange:
     vectors: F32
     ids: Ids | None
     columns: Mapping[str, Column]
-    payloads: Sequence[bytes | None] | None
+    payloads: PackedPayloads | None
     producer: str | None
     batch: int | None
 
@@ -83,7 +84,7 @@ class UpdateChange:
     time_us: int
     seqs: U64
     columns: Mapping[str, Column]
-    payloads: Sequence[bytes | None]
+    payloads: PackedPayloads
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Metadata beside the ring: typed columns that filters read, and each row's payload as bytes.
+"""Metadata beside the ring: the typed columns that filters read.
 
 Knows declared columns and slots; nothing of ids, liveness or filters. Nulls are values of the
 arrays themselves (``types.Column``), so that a column is one array. Texts of ``str`` columns are
@@ -11,7 +11,7 @@ that was never written holds no text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -264,52 +264,3 @@ class _Dictionary:
 def _encoded(text: str) -> bytes:
     """UTF-8, lone surrogates and all: such a text is in no dictionary, and none equals it."""
     return text.encode("utf-8", "surrogatepass")
-
-
-class Payloads:
-    """Each row's metadata as opaque bytes, or None; the list comes with the first payload."""
-
-    #: The list's reference, and the header of a bytes object as the allocator rounds it.
-    _BYTES_PER_ROW: Final = 56
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._payloads: list[bytes | None] = []
-        self.payload_bytes = 0
-
-    @staticmethod
-    def bytes_for(capacity: int) -> int:
-        """Bytes that ``capacity`` payloads take at most besides their own."""
-        return Payloads._BYTES_PER_ROW * capacity
-
-    def write(self, slots: I64, payloads: Sequence[bytes | None] | None) -> None:
-        """Set the payloads of rows in ``slots`` int64 (n,), clear before; None: none has one."""
-        if payloads is None:
-            return
-        if not self._payloads:
-            self._payloads = [None] * self._capacity
-        for slot, payload in zip(slots.tolist(), payloads, strict=True):
-            if payload is not None:
-                self._payloads[slot] = payload
-                self.payload_bytes += len(payload)
-
-    def clear(self, slots: I64) -> None:
-        """Drop the payloads of ``slots``."""
-        if not self._payloads:
-            return
-        for slot in slots.tolist():
-            payload = self._payloads[slot]
-            if payload is not None:
-                self._payloads[slot] = None
-                self.payload_bytes -= len(payload)
-
-    def of(self, slots: I64) -> list[bytes | None]:
-        """The payloads of rows in ``slots``."""
-        if not self._payloads:
-            return [None] * len(slots)
-        return [self._payloads[slot] for slot in slots.tolist()]
-
-    def check(self) -> None:
-        """Raise AssertionError if the byte count is wrong."""
-        held = sum(len(payload) for payload in self._payloads if payload is not None)
-        assert self.payload_bytes == held, "payload bytes are miscounted"

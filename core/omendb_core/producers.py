@@ -15,9 +15,10 @@ from typing import Final
 from .change import Repeated
 from .errors import OutOfOrder
 
-#: A client keeps a handful of frames in flight and repeats those after a reconnect; 16 of them
-#: cost at most 2 KiB a producer.
+#: A client keeps a handful of frames in flight and repeats those after a reconnect.
 REMEMBERED_BATCHES: Final = 16
+#: What one takes: its name, the dict's entry, the deque's block (800), 16 pairs of integers (128).
+_PRODUCER_BYTES: Final = 3072
 
 
 @dataclass(slots=True)
@@ -35,6 +36,16 @@ class Producers:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes at most."""
+        return _PRODUCER_BYTES * len(self._known)
+
+    def growth(self, name: str | None) -> int:
+        """Bytes more that it takes with a batch of this producer; None: of nobody."""
+        is_new = name is not None and name not in self._known and len(self) < self._limit
+        return _PRODUCER_BYTES if is_new else 0
 
     def look(self, name: str, batch: int) -> Repeated | None:
         """What is known of this batch; None if it is the next one.

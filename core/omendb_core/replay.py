@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .change import Change, DeleteChange, UpdateChange
+from .packed import PackedPayloads, packed
 from .types import F32, I64, U64, Bool1, Column, Ids, StrColumn
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class KeptRows:
     vectors: F32
     ids: Ids | None
     columns: Mapping[str, Column]
-    payloads: Sequence[bytes | None] | None
+    payloads: PackedPayloads | None
 
 
 def resume(window: Window, checkpoint: Checkpoint) -> None:
@@ -88,7 +89,7 @@ def kept_rows(window: Window, first_seq: int, last_seq: int) -> KeptRows:
     last_seq = max(first_seq - 1, min(last_seq, window.last_seq))
     slots = window.ring.live_slots(first_seq, last_seq)
     every = window.ring.slots(np.arange(first_seq, last_seq + 1, dtype=np.uint64))
-    payloads = window.payloads.of(slots)
+    payloads = packed(window.payloads.of(slots))
     return KeptRows(
         version=window.version,
         first_seq=first_seq,
@@ -98,7 +99,7 @@ def kept_rows(window: Window, first_seq: int, last_seq: int) -> KeptRows:
         vectors=window.ring.vectors[slots],
         ids=None if window.definition.ids == "auto" else window.ids.of(slots),
         columns=window.columns.batch(slots),
-        payloads=payloads if any(payload is not None for payload in payloads) else None,
+        payloads=payloads if payloads.data else None,
     )
 
 
@@ -113,7 +114,8 @@ def _restore(window: Window, rows: KeptRows) -> None:
         window.ids.restore(slots, _some_ids(rows.ids, missing))
     window.columns.write(slots, _some_columns(rows.columns, missing))
     if rows.payloads is not None:
-        window.payloads.write(slots, list(compress(rows.payloads, missing)))
+        window.payloads.write(slots, rows.payloads.some(missing))
+    window.account()
 
 
 def _of_live_rows(
@@ -129,7 +131,7 @@ def _of_live_rows(
         change.time_us,
         change.seqs[live],
         _some_columns(change.columns, live),
-        list(compress(change.payloads, live)),
+        change.payloads.some(live),
     )
 
 

@@ -7,13 +7,13 @@ the same window again, to the bit. Invariants: ``check``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .admission import Admission, check_ids, check_payloads, dictionary_bytes, str_id_bytes
-from .ahead import Ahead
+from .admission import Admission, check_ids, checked_payloads, dictionary_bytes, str_id_bytes
+from .ahead import Ahead, Coming
 from .append import append
 from .budget import UNLIMITED, Share
 from .change import (
@@ -27,7 +27,7 @@ from .change import (
     UpdateChange,
     UpdateRequest,
 )
-from .columns import Columns, Payloads
+from .columns import Columns
 from .errors import NotFound, OmenError, Quota
 from .filters import Filter, evaluate
 from .ids import bytes_for as ids_bytes_for
@@ -36,6 +36,8 @@ from .kernels.scan import Scan, choose, has_shadow, shadow_for
 from .live import Standing
 from .mask_cache import MaskCache
 from .metadata import from_metadata
+from .packed import PackedPayloads
+from .payloads import Payloads
 from .query import NOTHING, Answer, Query, search, search_all
 from .replay import Checkpoint, KeptRows, replay
 from .ring import Ring
@@ -77,6 +79,7 @@ class Window:
         self._last_update = 0
         self._update_versions: U64 = np.zeros(0, np.uint64)
         self.evicted = self.expired = self.replaced = self.deleted = 0
+        self._reserved_bytes = reserved_bytes(definition, self.scan)
         self.share = share or Share(UNLIMITED, "")  # the last: it goes after what it stands for
 
     # -- what it is now -----------------------------------------------------------------------
@@ -99,7 +102,18 @@ class Window:
     @property
     def nbytes(self) -> int:
         """Bytes reserved, payloads not counted."""
-        return reserved_bytes(self.definition, self.scan)
+        return self._reserved_bytes
+
+    @property
+    def taken_bytes(self) -> int:
+        """Bytes that all of it takes: what is reserved, and what hangs on rows and producers."""
+        return (
+            self._reserved_bytes
+            + self.payloads.nbytes
+            + self.ids.payload_bytes
+            + self.columns.payload_bytes
+            + self.admission.producers.nbytes
+        )
 
     @property
     def payload_bytes(self) -> int:
@@ -129,12 +143,11 @@ class Window:
         """
         change = self.admission.add(request, now_us)
         if isinstance(change, AddChange):
-            coming = (
-                _payload_sum(change.payloads)
-                + str_id_bytes(change.ids)
-                + dictionary_bytes(change.columns)
-            )
-            self._refuse_over_payload_quota(coming, lambda: self._going(change))
+            texts = str_id_bytes(change.ids) + dictionary_bytes(change.columns)
+            coming = self._coming(change.payloads, texts)
+            producer_bytes = self.admission.producers.growth(change.producer)
+            coming = coming._replace(taken=coming.taken + producer_bytes)
+            self._refuse_over_quotas(coming, lambda: self._going(change))
             self.admission.observe(change)
             self._ahead.admitted(change, coming)
         return change
@@ -166,7 +179,7 @@ class Window:
             check_ids(request.ids, Definition(1, 1, ids="u64"), len(request.metadata))
         else:
             check_ids(request.ids, self.definition, len(request.metadata))
-        check_payloads(request.payloads, self.limits.max_metadata_bytes)
+        payloads = checked_payloads(request.payloads, self.limits.max_metadata_bytes)
         slots = self.ids.find(request.ids)
         seqs = self.ring.seqs(slots)
         absent = np.flatnonzero((slots < 0) | self._ahead.is_dying(seqs))
@@ -174,14 +187,14 @@ class Window:
             row = int(absent[0])
             raise NotFound(f"no row has the id {request.ids[row]!s}", row=row)
         columns = from_metadata(request.metadata, self.definition.columns)
-        coming = _payload_sum(request.payloads) + dictionary_bytes(columns)
-        self._refuse_over_payload_quota(coming, lambda: _payload_sum(self.payloads.of(slots)))
+        coming = self._coming(payloads, dictionary_bytes(columns))
+        self._refuse_over_quotas(coming, lambda: int(self.payloads.sizes(slots).sum()))
         change = UpdateChange(
             version=self.admission.version + 1,
             time_us=self.admission.time(now_us),
             seqs=seqs,
             columns=columns,
-            payloads=request.payloads,
+            payloads=payloads,
         )
         self.admission.observe(change)
         self._ahead.admitted(change, coming)
@@ -229,7 +242,7 @@ class Window:
         if change.ids is not None:
             found = self.ids.find(change.ids)
             leaving = np.union1d(leaving, found[found >= 0])
-        going = _payload_sum(self.payloads.of(leaving))
+        going = int(self.payloads.sizes(leaving).sum())
         if self.definition.ids == "str":
             going += str_id_bytes(self.ids.of(leaving))
         return going
@@ -238,10 +251,24 @@ class Window:
         if self.admission.last_seq != self.last_seq:
             raise Behind
 
+    def _coming(self, payloads: PackedPayloads | None, text_bytes: int) -> Coming:
+        """What payloads, and texts of so many bytes, bring with them."""
+        if payloads is None:
+            return Coming(text_bytes, text_bytes)
+        return Coming(len(payloads.data) + text_bytes, self.payloads.growth(payloads) + text_bytes)
+
+    def _refuse_over_quotas(self, coming: Coming, going: Callable[[], int]) -> None:
+        """Quota if what comes does not fit once payloads of ``going`` bytes have left; Behind.
+
+        Its memory is set aside then.
+        """
+        if coming.taken:
+            self._refuse_over_payload_quota(coming.payload, going)
+            self._take(coming.taken, going)
+
     def _refuse_over_payload_quota(self, coming: int, going: Callable[[], int]) -> None:
-        """Quota if payloads of ``coming`` bytes do not fit once ``going`` have left; Behind."""
         most, held = self.limits.max_payload_bytes, self.payload_bytes
-        if not coming or held + self._ahead.payload_bytes + coming <= most:
+        if held + self._ahead.coming.payload + coming <= most:
             return
         if not self.has_caught_up:
             raise Behind
@@ -251,6 +278,30 @@ class Window:
                 f"metadata and ids: {held} bytes held and {growth} more are over "
                 f"max_payload_bytes ({most})"
             )
+
+    def _take(self, coming: int, going: Callable[[], int]) -> None:
+        what = "metadata, ids and texts of these rows take"
+        try:
+            self.share.resize(self.taken_bytes + self._ahead.coming.taken + coming, what=what)
+        except Quota:
+            if not self.has_caught_up:
+                raise Behind from None
+            self.payloads.compact()
+            self.share.resize(self.taken_bytes + max(coming - going(), 0), what=what)
+
+    def account(self) -> None:
+        """Bring ``share`` to what is held now, and is on its way."""
+        self.share.settle(self.taken_bytes + self._ahead.coming.taken)
+
+    def refuse_beyond_budget(self) -> None:
+        """Quota if more is taken of the budget than there is, and nothing here can be let go of.
+
+        For a replay, whose changes were admitted by another process.
+        """
+        if self.share.budget.is_exceeded:
+            self.payloads.compact()
+            self.account()
+            self.share.budget.refuse_excess("metadata, ids and texts of this window take")
 
     # -- apply --------------------------------------------------------------------------------
 
@@ -279,6 +330,7 @@ class Window:
                 self.expired += len(slots)
         self.version = change.version
         self._ahead.applied(change.version)
+        self.account()
 
     def replay(self, change: Change | KeptRows) -> None:
         """Take in what a log holds next, and was not admitted here; see ``replay``."""
@@ -321,6 +373,7 @@ class Window:
         assert checkpoint.version == self.version, "something behind the checkpoint is applied"
         self.admission.resume(checkpoint)
         self._ahead.clear()
+        self.account()
 
     # -- read ---------------------------------------------------------------------------------
 
@@ -364,7 +417,7 @@ class Window:
             slots = slots[evaluate(filter_, self.columns, slots)]
         keep = min(len(slots), max_rows)
         if include.metadata and keep:
-            sizes = np.cumsum([len(p or b"") for p in self.payloads.of(slots[:keep])])
+            sizes = np.cumsum(self.payloads.sizes(slots[:keep]))
             keep = max(1, int(np.searchsorted(sizes, max_payload_bytes, side="right")))
         if keep < len(slots):
             slots = slots[:keep]
@@ -428,7 +481,3 @@ def reserved_bytes(definition: Definition, scan: Scan) -> int:
         + (MaskCache.bytes_for(definition.capacity) if definition.columns else 0)
         + (8 + 8) * definition.capacity  # times; versions of updates, once there are any
     )
-
-
-def _payload_sum(payloads: Sequence[bytes | None] | None) -> int:
-    return sum(len(payload) for payload in payloads or () if payload is not None)

@@ -13,13 +13,13 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, Final, TypeAlias, get_args
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 from omendb_core.change import AddChange, DeleteChange, ExpireChange, UpdateChange
+from omendb_core.packed import NO_PAYLOAD, PackedPayloads
 from omendb_core.replay import Checkpoint, KeptRows
 from omendb_core.types import Column, ColumnType, Definition, IdKind, Ids, Metric, StrColumn
 
@@ -28,7 +28,6 @@ from .interface import Durability, Facts, Logged
 from .records import ALIGNMENT, Body, Header, Type, padding
 
 #: The length that stands for a row without a payload.
-_NO_PAYLOAD: Final = 2**32 - 1
 _COLUMN_DTYPES: Final = {"f64": "<f8", "i64": "<i8", "bool": "|u1"}
 _COLUMN_TYPES: Final = {np.dtype(code): name for name, code in _COLUMN_DTYPES.items()}
 _LOGGED: Final = frozenset({Type.ADD, Type.DELETE, Type.UPDATE, Type.EXPIRE, Type.KEEP})
@@ -137,7 +136,7 @@ def _rows(
     ids: Ids | None,
     vectors: NDArray[np.float32] | None,
     columns: Mapping[str, Column],
-    payloads: Sequence[bytes | None] | None,
+    payloads: PackedPayloads | None,
 ) -> tuple[dict[str, Any], list[_Array]]:
     """The JSON and the arrays that rows of any record have in common."""
     json: dict[str, Any] = {}
@@ -156,9 +155,7 @@ def _rows(
         ]
     if payloads is not None:
         json["payloads"] = True
-        lengths = [_NO_PAYLOAD if one is None else len(one) for one in payloads]
-        arrays.append(np.array(lengths, np.uint32))
-        arrays.append(b"".join(one for one in payloads if one is not None))
+        arrays += [payloads.lengths, payloads.data]
     return json, arrays
 
 
@@ -308,17 +305,13 @@ class _Reader:
                 found[name] = self.array(_COLUMN_DTYPES[kind], self._n)
         return found
 
-    def payloads(self) -> list[bytes | None] | None:
+    def payloads(self) -> PackedPayloads | None:
         """Each row's payload; None if there are none at all."""
         if "payloads" not in self.json:
             return None
-        lengths = self.array("<u4", self._n).tolist()
-        sizes = [0 if length == _NO_PAYLOAD else length for length in lengths]
-        blob = bytes(self._take(sum(sizes)))
-        return [
-            None if length == _NO_PAYLOAD else blob[end - length : end]
-            for length, end in zip(lengths, accumulate(sizes), strict=True)
-        ]
+        lengths = self.array("<u4", self._n).copy()
+        size = int(lengths[lengths != NO_PAYLOAD].sum(dtype=np.int64))
+        return PackedPayloads(bytes(self._take(size)), lengths)
 
     def finish(self) -> None:
         """Nothing may be left."""

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeAlias
 
 from omendb_core.change import AddChange, Change, DeleteChange, UpdateChange
 from omendb_core.errors import OmenError, StorageFailed, StorageFull
+from omendb_core.packed import PackedPayloads
 from omendb_core.replay import Checkpoint, KeptRows
 
 from .appender import Appender
@@ -360,5 +361,5 @@ def _size(change: Change) -> int:
     return HEADER_BYTES + (change.seqs.nbytes if isinstance(change, DeleteChange) else 0)
 
 
-def _sum(payloads: Any) -> int:
-    return sum(map(len, filter(None, payloads or ())))
+def _sum(payloads: PackedPayloads | None) -> int:
+    return 0 if payloads is None else len(payloads.data) + payloads.lengths.nbytes

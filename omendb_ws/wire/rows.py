@@ -8,14 +8,16 @@ Knows a definition and limits, no index.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
 import orjson
 from omendb_core.change import RowBatch, UpdateRequest
 from omendb_core.errors import BadId, BadMetadata, BadRequest, TooLarge
+from omendb_core.packed import PackedPayloads, packed
 from omendb_core.types import (
     MAX_SAFE_INTEGER,
     NULL_CODE,
@@ -114,17 +116,18 @@ def _u64(value: Any, what: str, row: int) -> int:
 
 def _metadata(
     rows: Sequence[dict[str, Any]], limits: Limits
-) -> tuple[list[dict[str, Any]] | None, list[bytes | None] | None]:
+) -> tuple[list[dict[str, Any]] | None, PackedPayloads | None]:
     """Each row's metadata and payload; None, None where no row has any."""
     metadata = [one.get("metadata", {}) for one in rows]
     if not any(metadata) and set(map(type, metadata)) == {dict}:
         return None, None
-    payloads: list[bytes | None] = []
     for row, one in enumerate(metadata):
         if type(one) is not dict:
             raise BadMetadata("metadata: must be an object", row=row)
-        payloads.append(_payload(one, row, limits.max_metadata_bytes) if one else None)
-    return metadata, payloads
+    return metadata, packed(
+        _payload(one, row, limits.max_metadata_bytes) if one else None
+        for row, one in enumerate(metadata)
+    )
 
 
 def _payload(metadata: Mapping[str, Any], row: int, most_bytes: int) -> bytes:
@@ -166,11 +169,19 @@ def complete_payloads(rows: RowBatch, limits: Limits) -> RowBatch:
             _payload(one, row, limits.max_metadata_bytes)
     if not rich:
         return replace(rows, metadata=None, payloads=None)
-    payloads: list[bytes | None] = [None] * len(rows.vectors)
-    for row, one in zip(rich, _column_objects(rows.columns, rich), strict=True):
-        one.update(metadata[row] or {})
-        payloads[row] = _payload(one, row, limits.max_metadata_bytes)
+    payloads = packed(_payloads(rows, rich, limits.max_metadata_bytes))
     return replace(rows, payloads=payloads)
+
+
+def _payloads(rows: RowBatch, rich: list[int], most_bytes: int) -> Iterator[bytes | None]:
+    """The payload of each row; ``rich`` are those that have metadata."""
+    metadata, next_row = rows.metadata or (), 0
+    for row, one in zip(rich, _column_objects(rows.columns, rich), strict=True):
+        yield from repeat(None, row - next_row)
+        one.update(metadata[row] or {})
+        yield _payload(one, row, most_bytes)
+        next_row = row + 1
+    yield from repeat(None, len(rows.vectors) - next_row)
 
 
 def _may_exceed(columns: Mapping[str, Column], most_bytes: int) -> bool:

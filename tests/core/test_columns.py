@@ -1,4 +1,4 @@
-"""Columns and payloads against plain dicts; dictionaries that forget; what batches may hold."""
+"""Columns against plain dicts; dictionaries that forget; what batches may hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omendb_core.columns import TEXT_OVERHEAD_BYTES, Columns, Payloads
+from omendb_core.columns import TEXT_OVERHEAD_BYTES, Columns
 from omendb_core.errors import BadMetadata
 from omendb_core.metadata import check_columns, from_metadata, merge
 from omendb_core.types import (
@@ -305,38 +305,3 @@ def test_a_column_out_of_metadata_and_one_of_the_frame_do_not_mix() -> None:
     assert merge(typed, frame).keys() == good_frame().keys()
     with pytest.raises(BadMetadata, match="price"):
         merge(typed, good_frame())
-
-
-# -- payloads ---------------------------------------------------------------------------------
-
-
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(
-    st.lists(
-        st.dictionaries(st.integers(0, 5), st.one_of(st.none(), st.binary(max_size=5)), min_size=1),
-        max_size=10,
-    )
-)
-def test_payloads_hold_what_a_dict_holds(batches: list[dict[int, bytes | None]]) -> None:
-    payloads = Payloads(6)
-    held: dict[int, bytes | None] = dict.fromkeys(range(6))
-    for batch in batches:
-        slots = np.array(list(batch), np.int64)
-        payloads.clear(slots)
-        assert payloads.of(slots) == [None] * len(slots)
-        payloads.write(slots, list(batch.values()))
-        held |= batch
-        assert payloads.of(np.arange(6)) == list(held.values())
-        assert payloads.payload_bytes == sum(len(one or b"") for one in held.values())
-        payloads.check()
-
-
-def test_payloads_cost_nothing_until_there_is_one() -> None:
-    payloads = Payloads(1000)
-    payloads.write(np.arange(1000), None)
-    payloads.clear(np.arange(1000))
-    assert payloads.of(np.array([3, 4])) == [None, None]
-    assert payloads._payloads == []
-    payloads.write(np.array([3]), [b"{}"])
-    assert payloads.of(np.array([3, 4])) == [b"{}", None]
-    assert Payloads.bytes_for(1000) >= 8 * 1000
