@@ -11,7 +11,7 @@ import gc
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,14 +118,16 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 async def all_gone(watch: Watch, catalog: Catalog | None = None) -> None:
     """Return when nothing is left of any window, and its bytes are given back."""
     assert watch.parts
-    try:
-        async with asyncio.timeout(1):
-            while watch.left():  # noqa: ASYNC110 - freed by another thread
+
+    def is_charged() -> bool:
+        return catalog is not None and catalog.reserved_bytes > 0
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while watch.left() or is_charged():  # noqa: ASYNC110 - freed by another thread
                 await asyncio.sleep(0.001)
-    except TimeoutError:
-        pass
     assert not watch.left(), "\n".join(watch.left())
-    assert catalog is None or catalog.reserved_bytes == 0
+    assert not is_charged()
 
 
 async def fill(raw: Raw, name: str = "items", **fields: Any) -> None:
