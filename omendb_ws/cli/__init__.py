@@ -3,17 +3,19 @@
 One file a command. The files import nothing but typer at their top, and what they need where they
 need it, because a server is to be ready within a second and ``--help`` at once. Exit codes stand in
 ``failure.py``. What client commands share: ``reaching.py`` (flags, connecting, errors),
-``definitions.py`` (what a collection is), ``arguments.py`` (JSON and vectors), ``output.py``,
-``progress.py``, ``completion.py``; ``top`` has its model, its view and its keys in files beside it.
+``definitions.py`` (what a collection is), ``arguments.py`` (JSON and vectors), ``output.py`` and
+``standard_output.py``, ``progress.py``, ``completion.py``; ``top`` has its model, its view and its
+keys in files beside it.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from . import (
     backup,
@@ -34,7 +36,9 @@ from . import (
     tail,
     top,
 )
+from .failure import FAILED, WRONG, say
 from .loading import choose_kernel_and_loop
+from .standard_output import OutputFailed, guard, let_go
 
 EXAMPLES = """\b
 Examples:
@@ -47,13 +51,42 @@ Examples:
   omendb-ws new-key --name app >> keys.toml     a key, for serve --api-key-file keys.toml
 """
 
+#: What typer raises for a flag that is not there, an argument too many, a value that is no number.
+#: (It has no name in ``typer`` itself, and moved to another package between versions.)
+_UsageError: Any = typer.BadParameter.__base__
+
+
+class _Commands(typer.core.TyperGroup):
+    """The commands; asked for wrongly, they say so in one line, as they do whatever goes wrong."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        is_alone = options.get("standalone_mode", True)
+        options["standalone_mode"] = False
+        if not is_alone:
+            return super().main(*args, **options)
+        try:
+            sys.exit(super().main(*args, **options))
+        except _UsageError as error:
+            path = error.ctx.command_path if error.ctx is not None else "omendb-ws"
+            said = " ".join(error.format_message().split()).rstrip(".")
+            name = path.removeprefix("omendb-ws").strip()
+            print(
+                f"omendb-ws: {name}{': ' if name else ''}{said}; see {path} --help",
+                file=sys.stderr,
+            )
+            sys.exit(WRONG)
+        except typer.Abort:
+            sys.exit(FAILED)
+
+
 # Plain help and one-line errors: rich's boxes cost 50 ms and cannot be read by programs.
 app = typer.Typer(
     name="omendb-ws",
+    cls=_Commands,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=True,
-    no_args_is_help=True,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -70,6 +103,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback(epilog=EXAMPLES)
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -81,6 +115,9 @@ def _root(
     ] = False,
 ) -> None:
     """Live vector search: a sliding window over a stream, searched exactly, over a WebSocket."""
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(WRONG)
 
 
 app.command("serve")(serve.serve)
@@ -105,9 +142,20 @@ app.command("new-key")(new_key.new_key)
 
 def main() -> None:
     """The console script ``omendb-ws``."""
+    guard()
+    code: object = 0
     try:
-        app(prog_name="omendb-ws")
+        try:
+            app(prog_name="omendb-ws")
+        except SystemExit as end:
+            code = end.code
+        sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of a pipe went away, which is its right. Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        # The reader of a pipe went away, which is its right.
+        let_go()
+        code = code or FAILED
+    except OutputFailed as error:
+        let_go()
+        say(f"standard output: {error}")
+        code = code or FAILED
+    sys.exit(code)  # type: ignore[arg-type]

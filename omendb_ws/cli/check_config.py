@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options
-from .failure import WRONG, fail
+from .failure import WRONG, fail, say
 
 if TYPE_CHECKING:
     from ..config import Gathered, Settings
@@ -62,7 +61,7 @@ def check_config(
     problems, unwise = _looked_into(found)
     warnings = [*found.warnings, *unwise]
     for warning in warnings:
-        print(f"omendb-ws: warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}")
     if found.settings is None or problems:
         fail(WRONG, *found.problems, *problems)
     settings, sources = found.settings, found.sources

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from . import reaching
-from .failure import FAILED, WRONG, fail, failing
+from .failure import FAILED, WRONG, fail, failing, interruptible, say
 from .load import Format
 from .output import print_json
 
@@ -36,7 +36,8 @@ def dump(
     """Write the rows of a collection to a file that load reads.
 
     The rows are those of one version, oldest first. Rows that leave the window while it is read are
-    missing, and it says how many. The file is there when all of it is written, or not at all.
+    missing, and it says how many. The file is there when all of it is written, or not at all; a
+    FIFO or a device is written to as it is.
     npy, fvecs and bvecs have no place for metadata. Vectors are written as they are stored:
     normalised under cosine.
 
@@ -48,15 +49,20 @@ def dump(
     """
     from ..files.chunks import FileError
     from ..files.formats import STANDARD, format_of
-    from ..files.output import written
+    from ..files.output import NotWritten, written
     from ..transfer.dumping import Ended
 
     at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
-    with failing(FileError), failing(Ended, code=FAILED), ExitStack() as stack:
+    with (
+        failing(FileError),
+        failing(Ended, NotWritten, code=FAILED),
+        interruptible(),  # opening a FIFO waits for its reader
+        ExitStack() as stack,
+    ):
         kind = format_of(file, format)
         if ids_to is not None and kind != "npy":
             fail(WRONG, "--ids-to: goes with npy; the other formats hold the ids, or have no place")
-        if ids_to == file:
+        if ids_to is not None and os.path.realpath(ids_to) == os.path.realpath(file):
             fail(WRONG, f"--ids-to {ids_to}: is the file of the vectors")
         out = stack.enter_context(written(file, replace=force))
         ids_out = None if ids_to is None else stack.enter_context(written(ids_to, replace=force))
@@ -97,13 +103,12 @@ def _report(
     there = picture.description
     for name in sorted(left_out):
         hint = "; --ids-to keeps them" if (name, kind) == ("ids", "npy") else ""
-        print(f"omendb-ws: {kind} has no place for {name}, left out{hint}", file=sys.stderr)
+        say(f"{kind} has no place for {name}, left out{hint}")
     if picture.missing:
         why = ", ".join(sorted({gap.reason for gap in picture.gaps})) or "replaced or deleted"
-        print(
-            f"omendb-ws: {picture.missing:,} of {there.rows:,} rows left the window while it was"
-            f" read ({why}), and are missing",
-            file=sys.stderr,
+        say(
+            f"{picture.missing:,} of {there.rows:,} rows left the window while it was read ({why}),"
+            " and are missing"
         )
     if as_json:
         document: dict[str, Any] = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, NoReturn
 
 import typer
@@ -24,9 +24,16 @@ INTERRUPTED: Final = 130
 
 def fail(code: int, *lines: str) -> NoReturn:
     """Say ``lines`` on stderr and leave with ``code``."""
-    for line in lines:
-        print(f"omendb-ws: {line}", file=sys.stderr)
+    say(*lines)
     raise typer.Exit(code)
+
+
+def say(*lines: str) -> None:
+    """Say ``lines`` on stderr, each as one line; where that cannot be written, nobody hears it."""
+    with suppress(OSError):
+        for line in lines:
+            text = "".join(letter if letter.isprintable() else "�" for letter in line)
+            print(f"omendb-ws: {text}", file=sys.stderr)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from . import definitions, reaching
-from .failure import FAILED, INTERRUPTED, WRONG, fail, failing, interruptible
+from .failure import FAILED, INTERRUPTED, WRONG, fail, failing, interruptible, say
 from .output import print_json
 
 if TYPE_CHECKING:
@@ -196,8 +195,7 @@ async def _load(db: Client, reader: Reader, asked: _Asked) -> _Ended:
 
     target, create = await _target(db, reader, asked)
     if target.ids == "auto" and reader.holds_ids:
-        said = f"{asked.collection} numbers its rows itself; the ids of {reader.name} are unused"
-        print(f"omendb-ws: {said}", file=sys.stderr)
+        say(f"{asked.collection} numbers its rows itself; the ids of {reader.name} are unused")
     plan = await plan_of(db, target, asked.batch_rows, asked.rate)
     producer, is_new = _producer(asked, target, plan)
     options = Options(producer, plan, asked.skip_bad, asked.rate, is_new)
@@ -281,10 +279,9 @@ def _say_no_columns(names: list[str]) -> None:
 
     some = ", ".join(repr(name) for name in names[:_NAMED_FIELDS])
     more = f" and {len(names) - _NAMED_FIELDS:,} more" if len(names) > _NAMED_FIELDS else ""
-    print(
-        f"omendb-ws: {some}{more}: kept as metadata, which filters cannot use; columns are at most"
-        f" {MAX_COLUMNS}, named as collections are",
-        file=sys.stderr,
+    say(
+        f"{some}{more}: kept as metadata, which filters cannot use; columns are at most"
+        f" {MAX_COLUMNS}, named as collections are"
     )
 
 

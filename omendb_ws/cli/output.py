@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -13,8 +14,19 @@ def print_json(document: Mapping[str, Any]) -> None:
     """Print a document on one line; ids above 2**53 - 1 as they are."""
     import orjson
 
-    line = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
-    sys.stdout.write(line.decode())
+    option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+    line = orjson.dumps(document, option=option).decode()
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        # JSON is text of any letters, or of ASCII: other letters stand in strings only.
+        line = re.sub(r"[^\x00-\x7f]", _escaped, line)
+    sys.stdout.write(line)
+
+
+def _escaped(letter: re.Match[str]) -> str:
+    units = letter[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import arguments, reaching
-from .failure import WRONG, fail
+from .failure import FAILED, WRONG, fail
 from .output import plain, print_json
+from .standard_output import let_go
 
 if TYPE_CHECKING:
     from ..client import Client, FeedRows, Gap, Row
@@ -62,13 +62,12 @@ def tail(
             left = _print(rows, left, as_json)
             if left == 0:
                 return
-        fail(1, f"{collection} was dropped")
+        fail(FAILED, f"{collection} was dropped")
 
     try:
         reaching.reach(at, work, reconnect=True)
     except BrokenPipeError:
-        # The reader went away, as head does. Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_go()  # the reader went away, as head does
 
 
 def _print(rows: FeedRows, left: int | None, as_json: bool) -> int | None:

@@ -36,12 +36,19 @@ class PortBusy(Exception):
     """Another program listens on the demo's port."""
 
 
+class _Console(Console):
+    """Raises what it is told by a pipe whose reader went away; rich would end the process there."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # called where BrokenPipeError is handled
+
+
 def run_demo(port: int, seconds: float | None, rows_per_second: float) -> None:
     """Run until Ctrl-C or for ``seconds``, then print a summary. Raises ServerFailed.
 
     A live view in a terminal, a line a second elsewhere.
     """
-    console = Console(highlight=False)
+    console = _Console(highlight=False)
     # Drawing is pure Python: at the default of 5 ms it would hold up the searches beside it.
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     with asyncio.Runner(loop_factory=choose().new_loop) as runner, _interruptible():
