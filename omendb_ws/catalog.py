@@ -84,6 +84,8 @@ class Collection:
         self.epoch = epoch or secrets.token_hex(8)
         self.counts = Counts()
         self.rates = Rates(now_seconds, self.rate_counters())
+        #: How far the time of its log is ahead of the server's clock; see ``time_us``.
+        self.ahead_us = 0
         self.is_listed = True
         #: The one that had its name before, if that was still being dropped.
         self.follows: Collection | None = None
@@ -106,6 +108,11 @@ class Collection:
     def is_made(self) -> bool:
         """False while the store makes its log. The engine's."""
         return self.flights is None or self.flights.log is not None or self.is_dropped
+
+    def time_us(self, now_us: int) -> int:
+        """What time it is for its rows: a log's time goes on after a restart, however the machine's
+        clock was set meanwhile. The engine's."""
+        return now_us + self.ahead_us
 
     def rate_counters(self) -> tuple[int, ...]:
         """What ``rates`` follows: ``Counts.rated`` and the evictions."""

@@ -47,13 +47,13 @@ class Changes:
     def expire(self, collection: Collection, now_us: int) -> None:
         """Take out what is older than the collection's ttl."""
         if collection.broken is None:
-            change = collection.window.admit_expire(now_us)
+            change = collection.window.admit_expire(collection.time_us(now_us))
             if change is not None:
                 self.apply(collection, change, now_us)
 
     def admit(self, work: Add | Delete | Update, now_us: int) -> Admitted:
         """The change that a request becomes. OmenError if it is refused; Behind."""
-        window = work.collection.window
+        window, now_us = work.collection.window, work.collection.time_us(now_us)
         if isinstance(work, Add):
             return window.admit_add(work.request, now_us)
         if isinstance(work, Delete):

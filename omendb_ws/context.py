@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from .arrivals import Arrivals
 from .auth import Keyring
@@ -15,15 +16,23 @@ from .metrics import Metrics
 from .pictures import Looks
 from .wire.opcodes import Limits
 
-_SINCE_1970_NS = time.time_ns() - time.monotonic_ns()
+#: Linux: goes on while the machine sleeps, as ``CLOCK_MONOTONIC`` does not there.
+_BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def _elapsed_ns() -> int:
+    return time.monotonic_ns() if _BOOTTIME is None else time.clock_gettime_ns(_BOOTTIME)
+
+
+_SINCE_1970_NS = time.time_ns() - _elapsed_ns()
 
 
 def monotonic_us() -> int:
-    """The usual clock: microseconds since 1970 as the process began, that never go back.
+    """The usual clock: microseconds since 1970 as the process began, that never go back or jump.
 
-    They mean something to the next process, too: a log holds when rows were accepted.
+    The machine's clock may be set while this runs: rows keep their age.
     """
-    return (_SINCE_1970_NS + time.monotonic_ns()) // 1000
+    return (_SINCE_1970_NS + _elapsed_ns()) // 1000
 
 
 @dataclass(slots=True, eq=False)

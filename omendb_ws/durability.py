@@ -108,7 +108,7 @@ class Durability:
             return
         if flights.has_failed:
             return
-        change = collection.window.admit_expire(now_us)
+        change = collection.window.admit_expire(collection.time_us(now_us))
         if change is not None:
             flights.is_expiring = True
             self._take_off(collection, flights, Flight(None, change, None, False))
@@ -195,7 +195,8 @@ class Durability:
             return self._changes.finish(flight.work, flight.admitted)
         assert flight.admitted is not None
         assert not isinstance(flight.admitted, Repeated)
-        self._changes.apply(collection, flight.admitted, flight.admitted.time_us)
+        arrival_us = flight.admitted.time_us - collection.ahead_us
+        self._changes.apply(collection, flight.admitted, arrival_us)
         return None
 
     def _refused(self, collection: Collection, flights: Flights, error: OmenError) -> None:

@@ -198,6 +198,7 @@ class Recoveries:
             self._clock_us() / 1e6,
             facts.epoch,
         )
+        collection.ahead_us = recovery.time_us() - self._clock_us()
         settle = self._engine.settler(collection)
         try:
             opened = await asyncio.wrap_future(self._storage.finish(recovery, settle))
@@ -215,7 +216,7 @@ class Recoveries:
         if torn is not None:
             log.warning(
                 "%s: the end of %s was being written when the server stopped; %d bytes from byte"
-                " %d on are cut off, nothing of them was flushed",
+                " %d on are cut off, and nothing says that any of them was flushed",
                 collection.name,
                 torn.file,
                 torn.bytes_cut,

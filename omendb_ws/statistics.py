@@ -33,13 +33,14 @@ def collection_stats(collection: Collection, now_us: int) -> dict[str, Any]:
     described = collection.describe()
     numbers = ("version", "first_seq", "last_seq", "rows", "bytes", "dim", "capacity")
     oldest_us = collection.window.oldest_time_us
+    time_us = collection.window.admission.time(collection.time_us(now_us))
     rates = collection.rates.per_second(now_us / 1e6, collection.rate_counters())
     return {
         "at": round(time.time(), 3),
         "collection": collection.name,
         "epoch": collection.epoch,
         **{name: described[name] for name in numbers},
-        "oldest_age_s": None if oldest_us is None else round((now_us - oldest_us) / 1e6, 3),
+        "oldest_age_s": None if oldest_us is None else round((time_us - oldest_us) / 1e6, 3),
         "live_subscriptions": len(collection.live),
         **dict(zip((*RATES, "evictions_per_s"), rates, strict=True)),
         **_journal_stats(collection),

@@ -8,65 +8,32 @@ flush; ``_lock`` for moments, around the numbers that both read.
 Promises: a segment is flushed before the next gets a record. A record is written whole, or cut off
 again, durably, before ``write`` raises StorageFull. After any other failure ``failed`` is set, and
 nothing is written any more; what was written before can still be flushed, unless a flush failed:
-that is never tried again. Segments are dropped once what makes them needless is flushed.
+that is never tried again. Segments are dropped once what makes them needless is flushed. Each flush
+is noted beside the log (``notes.py``); what keeps that from being written does no harm but to leave
+the note behind.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from omendb_core.errors import OmenError, StorageFailed, StorageFull
 
-from .contents import Opening, opening_body
-from .files import FULL, PASSING, Buffer, Files, sync_all, write_all
-from .interface import Facts, Logged
+from .contents import Opening, Previous, opening_body
+from .failures import storage_error
+from .files import Buffer, Files, sync_all, write_all
+from .interface import Logged
+from .notes import Note, NoteTaker
+from .plans import Kept, Plan, Written
 from .records import MAX_PAYLOAD_BYTES, Body, Type, encode
 from .segments import Segment, discard, make_segment
 from .tracker import Tracker
 
 #: How long after a spare segment could not be made it is tried again.
 SPARE_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """How far the log is: the end of the last record, and what that allows to be dropped.
-
-    ``first_seq`` of the window; ``base``: the segment from which on live rows were all written
-    again. ``changes`` counts records that are no marks.
-    """
-
-    number: int
-    end: int
-    first_seq: int
-    base: int
-    changes: int
-
-
-@dataclass(slots=True)
-class _Kept:
-    """A segment that is still needed; ``last_seq`` is that of its opening checkpoint."""
-
-    segment: Segment
-    last_seq: int
-    size: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an appender needs to know; ``previous`` as in Opening; ``number`` the next free one."""
-
-    facts: Facts
-    boot_id: str
-    segment_bytes: int
-    number: int = 1
-    previous: tuple[int, int] | None = None
-    missing_to: int = 0
-    #: Segments that are there, with the last_seq of their openings and their sizes.
-    older: Sequence[tuple[Segment, int, int]] = field(default=())
 
 
 class Appender:
@@ -91,6 +58,7 @@ class Appender:
         self.base = 0
         self.flushes = 0
         self.written_bytes = 0
+        self.notes = NoteTaker(files, directory, plan.moment, seconds)
         #: Whether a flush failed: nobody knows what the disk holds of this segment.
         self.is_lost = False
         self._files = files
@@ -98,7 +66,7 @@ class Appender:
         self._seconds = seconds
         self._disk = threading.Lock()
         self._lock = threading.Lock()
-        self._kept = [_Kept(segment, last_seq, size) for segment, last_seq, size in plan.older]
+        self._kept = [Kept(segment, last_seq, size) for segment, last_seq, size in plan.older]
         self._number = plan.number
         self._previous = plan.previous
         self._next: tuple[Segment, int] | None = None
@@ -110,6 +78,7 @@ class Appender:
         self._is_marked = False
         try:
             with self._disk:
+                self._open_notes()
                 self._begin_segment()
                 self._flush()
             self.mark()
@@ -192,8 +161,6 @@ class Appender:
         """Flush the segment and begin the next one. StorageFull: the old one is still in use."""
         self._raise_if_failed()
         with self._disk:
-            end = self._written.end
-            self._attempt(lambda: self._files.truncate(self._fd, end))
             self._flush()
             self._drop_old()  # not behind the next line: that segment is not flushed yet
             self._begin_segment()
@@ -213,7 +180,7 @@ class Appender:
         try:
             self.flush()
             self._write_bare(Type.CLOSE)
-            self.flush()
+            self.flush(is_closed=True)
         finally:
             self.abandon()
 
@@ -234,16 +201,20 @@ class Appender:
             if self._fd >= 0:
                 self._files.close(self._fd)
                 self._fd = -1
+            self.notes.close()
 
     # -- flushing -----------------------------------------------------------------------------
 
-    def flush(self) -> None:
+    def flush(self, *, is_closed: bool = False) -> None:
         """Bring to the disk what is written now, and drop the segments that this makes needless.
 
-        Raises StorageFailed.
+        ``is_closed``: the last record says that the stop is clean. Raises StorageFailed.
         """
         with self._disk:
             self._flush()
+            flushed, segment = self._flushed, self._segment
+            if flushed.number == segment.number:
+                self.notes.take(segment.number, segment.seed, flushed.end, is_closed=is_closed)
             self._drop_old()
 
     def prepare(self) -> None:
@@ -298,10 +269,24 @@ class Appender:
             judged = self._judged("write", error)
             if isinstance(judged, StorageFull):
                 with self._disk:
-                    self._attempt(lambda: self._files.truncate(self._fd, start))
-                    self._flush()
+                    self._cut(start)
             raise judged from error
         self.written_bytes += end - start
+
+    def _cut(self, end: int) -> None:
+        """Have zeros again behind ``end``, durably, and the file as long as it was made."""
+        self._flush()
+        self._attempt(lambda: self._files.truncate(self._fd, end))
+        if end < self.plan.segment_bytes:
+            self._attempt(lambda: self._files.truncate(self._fd, self.plan.segment_bytes))
+
+    def _open_notes(self) -> None:
+        """Before any segment says that there is a note."""
+        previous = self._previous or Previous(0, 0)
+        try:
+            self.notes.open(Note(previous.number, previous.seed or 0, previous.end))
+        except OSError as error:
+            raise self._judged("make the note of", error) from error
 
     def _advance(self, end: int, changes: int) -> None:
         now = self._written
@@ -333,9 +318,11 @@ class Appender:
             plan.facts,
             self.tracker.checkpoint(),
             segment.number,
-            self._previous if self._fd < 0 else (self._written.number, self._written.end),
+            self._previous if self._fd < 0 else self._end_of_this(),
             plan.boot_id,
             plan.missing_to,
+            plan.segment_bytes,
+            has_note=True,
         )
         body = opening_body(opening)
         try:
@@ -345,16 +332,29 @@ class Appender:
             discard(self._files, segment)
             raise self._judged("write", error) from error
         if self._fd >= 0:
-            self._kept[-1].size = self._written.end
-            self._files.close(self._fd)
+            self._next = segment, fd  # until the one before is done with
+            self._finish_segment()
+            self._next = None
         end = body.record_bytes
         with self._lock:
             self._fd = fd
-            self._kept.append(_Kept(segment, self.tracker.last_seq))
+            self._kept.append(Kept(segment, self.tracker.last_seq))
             self._is_marked = False
             self._written = Written(segment.number, end, self.tracker.first_seq, self.base, 0)
             if self._unflushed_since is None:
                 self._unflushed_since = self._seconds()
+
+    def _finish_segment(self) -> None:
+        """Cut the segment in use, which is flushed, at its end, and close it.
+
+        Not before the next one is there: a file that is still written to is as long as it was made.
+        """
+        end = self._kept[-1].size = self._written.end
+        self._attempt(lambda: self._files.truncate(self._fd, end))
+        self._files.close(self._fd)
+
+    def _end_of_this(self) -> Previous:
+        return Previous(self._written.number, self._written.end, self._segment.seed)
 
     def _make_segment(self) -> tuple[Segment, int]:
         try:
@@ -399,12 +399,3 @@ class Appender:
     def _raise_if_failed(self) -> None:
         if self.failed is not None:
             raise StorageFailed(self.failed.message)
-
-
-def storage_error(doing: str, error: OSError) -> StorageFull | StorageFailed:
-    """What an error of the disk means for those who wait for it.
-
-    What passes is refused as a full disk refuses: it may be tried again.
-    """
-    kind = StorageFull if error.errno in FULL | PASSING else StorageFailed
-    return kind(f"cannot {doing} the log: {error.strerror}")

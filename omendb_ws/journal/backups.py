@@ -1,9 +1,9 @@
 """Copies of a log, taken while it is written, and collections made of them.
 
-A backup is a directory of segment files as docs/journal.md describes them: the log up to some
-change that was written when it was taken, so a window of one version. Nothing needs to stop: a log
-is only added to, and segments that are dropped meanwhile are opened before. The copy is read back,
-to the last checksum, before it counts. Restored, it is a new collection, of a new epoch.
+A backup is a directory of segment files and a note as docs/journal.md describes them: the log up to
+some change that was written when it was taken, so a window of one version. Nothing needs to stop: a
+log is only added to, and segments that are dropped meanwhile are opened before. The copy is read
+back, to the last checksum, before it counts. Restored, it is a new collection, of a new epoch.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from typing import Final
 from omendb_core.errors import Unavailable
 from omendb_core.types import WindowLimits
 
-from .appender import Appender, Plan, storage_error
+from .appender import Appender
+from .failures import storage_error, unreadable
 from .files import Files, read_all, sync_all, write_all
 from .inspecting import segment_of
 from .interface import Damaged, Facts
-from .recovery import Reader, read_chain
-from .reopening import new_epoch
+from .notes import Note, NoteFile
+from .plans import Plan
+from .recovery import Reader, read_chain, read_note_of, refuse_less_than_noted
+from .reopening import end_of, new_epoch
 from .segments import Segment
 
 #: How often a backup begins again because segments were dropped before it could open them.
@@ -46,11 +49,12 @@ def back_up(files: Files, directory: str, target: str, limits: WindowLimits) -> 
     Raises Damaged if the log is, StorageFull or StorageFailed for ``target``, and Unavailable if
     the log is rewritten faster than it can be opened.
     """
-    pieces = _open_log(files, directory)
+    pieces, note = _open_log(files, directory)
     try:
         files.make_directory(target)
         for piece in pieces:
             _copy(files, piece, target)
+        _note(files, target, pieces[-1], note)
         files.sync_directory(target)
         return verify(files, target, limits)
     except OSError as error:
@@ -113,8 +117,9 @@ def restore(
         boot_id,
         segment_bytes,
         number=last.segment.number + 1,
-        previous=(last.segment.number, reader.end),
+        previous=end_of(reader),
         missing_to=reader.missing_to,
+        moment=(0, 0) if reader.note is None else (reader.note.time_us, reader.note.wall_us),
     )
     Appender(files, target, plan, reader.tracker, seconds).close()
     return facts
@@ -129,25 +134,28 @@ class _Piece:
     end: int
 
 
-def _open_log(files: Files, directory: str) -> list[_Piece]:
-    """The segments of a log, in use or not, up to the last record that is whole.
+def _open_log(files: Files, directory: str) -> tuple[list[_Piece], Note | None]:
+    """The segments of a log, in use or not, up to the last record that is whole; and its note.
 
     What looks like damage may be a write, or a drop, seen half-way: it is damage if it stays.
     """
     seen = ""
     for _ in range(ATTEMPTS):
         try:
-            return _open_pieces(files, directory)
+            note = read_note_of(files, directory)
+            return _open_pieces(files, directory, note), note
         except Damaged as damage:
             if str(damage) == seen:
                 raise
             seen = str(damage)
         except FileNotFoundError:
             continue
+        except OSError as error:
+            raise unreadable(error, directory) from error
     raise Unavailable("the log changes faster than it can be opened; try again")
 
 
-def _open_pieces(files: Files, directory: str) -> list[_Piece]:
+def _open_pieces(files: Files, directory: str, note: Note | None) -> list[_Piece]:
     chain = read_chain(files, directory)
     ends = [after.opening.previous[1] for after in chain.opened[1:] if after.opening.previous]
     last = segment_of(files, chain.last.segment)
@@ -155,15 +163,23 @@ def _open_pieces(files: Files, directory: str) -> list[_Piece]:
         raise Damaged(
             "a record that was flushed is not what was written", last.segment.path, last.end
         )
+    refuse_less_than_noted(note, last.segment, last.end)
     pieces: list[_Piece] = []
     try:
         for one, end in zip(chain.opened, [*ends, last.end], strict=True):
             pieces.append(_Piece(one.segment, files.open(one.segment.path), end))
-    except FileNotFoundError:
+    except OSError:
         for piece in pieces:
             files.close(piece.fd)
         raise
     return pieces
+
+
+def _note(files: Files, directory: str, last: _Piece, note: Note | None) -> None:
+    """Have the copy say where it ends, so that one that was cut short is not taken for whole."""
+    moment = (0, 0) if note is None else (note.time_us, note.wall_us)
+    ends = Note(last.segment.number, last.segment.seed, last.end, False, *moment)
+    NoteFile(files, directory, ends).close()
 
 
 def _copy(files: Files, piece: _Piece, directory: str) -> None:

@@ -13,7 +13,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, get_args
+from typing import Any, Final, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import orjson
@@ -38,21 +38,32 @@ class Malformed(ValueError):
     """A payload that is whole, and is not what its header says."""
 
 
+class Previous(NamedTuple):
+    """The segment before: its number, where its records end, the seed in its name if known."""
+
+    number: int
+    end: int
+    seed: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """What a segment begins with: all that is to be known of what came before it.
 
-    ``number`` of the segment; ``previous``: the number of the one before and where that one ends,
-    None if there is none; ``boot_id`` of the machine's run that wrote it, "" if unknown;
-    ``missing_to``: rows up to that seq were lost in a repair.
+    ``number`` of the segment; ``previous`` is None if there is none before; ``boot_id`` of the
+    machine's run that wrote it, "" if unknown; ``missing_to``: rows up to that seq were lost in a
+    repair. ``made_bytes``: how long its file was made; ``has_note``: whether the log has a note
+    (``notes.py``). Logs of 0.1.0's first days say neither, nor a seed.
     """
 
     facts: Facts
     checkpoint: Checkpoint
     number: int
-    previous: tuple[int, int] | None
+    previous: Previous | None
     boot_id: str
     missing_to: int = 0
+    made_bytes: int = 0
+    has_note: bool = False
 
 
 # -- encoding -----------------------------------------------------------------------------------
@@ -108,6 +119,7 @@ def opening_body(opening: Opening) -> Body:
     """The record that a segment opens with."""
     facts, checkpoint = opening.facts, opening.checkpoint
     definition = facts.definition
+    seed = None if opening.previous is None else opening.previous.seed
     json = {
         "tenant": facts.tenant,
         "collection": facts.name,
@@ -120,7 +132,10 @@ def opening_body(opening: Opening) -> Body:
         "durability": facts.durability,
         "epoch": facts.epoch,
         "segment": opening.number,
-        "previous": opening.previous,
+        "previous": opening.previous and opening.previous[:2],
+        "previous_seed": None if seed is None else f"{seed:016x}",
+        "made_bytes": opening.made_bytes,
+        "has_note": opening.has_note,
         "boot_id": opening.boot_id,
         "missing_to": opening.missing_to,
         "first_seq": checkpoint.first_seq,
@@ -225,7 +240,12 @@ def opening_of(header: Header, payload: memoryview) -> Opening:
         previous = None
         if json["previous"] is not None:
             number, end = json["previous"]
-            previous = (operator.index(number), operator.index(end))
+            seed = json.get("previous_seed")
+            previous = Previous(
+                operator.index(number),
+                operator.index(end),
+                None if seed is None else int(seed, 16),
+            )
         opening = Opening(
             facts,
             checkpoint,
@@ -233,6 +253,8 @@ def opening_of(header: Header, payload: memoryview) -> Opening:
             previous,
             json["boot_id"],
             json["missing_to"],
+            operator.index(json.get("made_bytes", 0)),
+            json.get("has_note", False) is True,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Malformed(f"the opening of a segment: {error}") from error

@@ -19,11 +19,6 @@ import numpy as np
 #: What is written: bytes, or memory as it lies, as views of single bytes.
 Buffer: TypeAlias = bytes | memoryview
 
-#: What a disk without room says.
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-#: What a system says that is short of something for now: descriptors, memory, a moment.
-PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
-
 #: How many buffers one ``pwritev`` takes; POSIX guarantees 16, Linux and macOS take 1024.
 MAX_BUFFERS: Final = 1024
 

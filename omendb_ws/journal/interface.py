@@ -97,7 +97,7 @@ class Progress:
 class Torn:
     """The end of a log that was being written when the process or the machine stopped: cut off.
 
-    ``bytes_cut`` bytes of ``file`` from ``offset`` on; nothing in them was flushed.
+    ``bytes_cut`` bytes of ``file`` from ``offset`` on; nothing says that any of them was flushed.
     """
 
     file: str
@@ -174,11 +174,14 @@ class Log(Protocol):
 class Recovery(Protocol):
     """A stored log, read back: make a window, ``resume`` it, ``replay`` the changes, ``finish``.
 
-    ``facts`` are those it was left with. On any one thread; nothing is changed before ``finish``.
+    On any one thread; nothing is changed before ``finish``.
     """
 
     stored: Stored
+    #: As it was left; once ``changes`` is exhausted, as it goes on: the epoch may be another one.
     facts: Facts
+    #: Whether what was read lasts, and may be shown although ``finish`` has not come through.
+    is_settled: bool
     #: Where the window starts, before the first of ``changes``.
     checkpoint: Checkpoint
     progress: Progress
@@ -188,11 +191,16 @@ class Recovery(Protocol):
     def changes(self) -> Iterator[Logged]:
         """Everything the log holds, in order; arrays are views on what was read. Raises Damaged."""
 
-    def finish(self, settle: Settle) -> Log:
-        """Open it for appending, once ``changes`` is exhausted: cuts the torn end, decides the
-        epoch (``Log.facts.epoch``) and makes it durable.
+    def time_us(self) -> int:
+        """What time it is for the log now, once ``changes`` is exhausted: it goes on from the last
+        change by as much as the machine's clock has moved on since, and never goes back.
+        """
 
-        Raises StorageFull or StorageFailed; then nothing has changed, and it may be tried again.
+    def finish(self, settle: Settle) -> Log:
+        """Open it for appending, once ``changes`` is exhausted: cuts the torn end, and makes the
+        epoch durable.
+
+        Raises StorageFull or StorageFailed; then no change was lost, and it may be tried again.
         """
 
 

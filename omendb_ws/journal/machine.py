@@ -1,7 +1,8 @@
-"""Which run of the machine this is: what tells a killed process from a power loss."""
+"""The machine's clock, and which run of it this is, which tells a kill from a power loss."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Final
 
@@ -14,3 +15,8 @@ def boot_id() -> str:
         return _BOOT_ID.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def wall_us() -> int:
+    """The time of day as the machine has it now, microseconds since 1970; it may jump."""
+    return time.time_ns() // 1000

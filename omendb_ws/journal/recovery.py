@@ -6,8 +6,9 @@ was being made when the process stopped, and holds nothing.
 
 **Damaged or torn.** A record that is not valid, at offset o, is damage if something says that it
 was flushed: its segment is not the last (the next one's opening was written after its flush), or a
-valid header behind it says ``flushed_to`` > o. Then the log is refused, and nothing is touched.
-Otherwise it is the torn end of what was being written: it is cut off there.
+valid header behind it says ``flushed_to`` > o, the log's note does, or the file is shorter than it
+was made. Then the log is refused, and nothing is touched. Otherwise it is the torn end of what was
+being written: it is cut off there.
 
 Only reads. Opening the log for writing again is ``reopening``'s.
 """
@@ -20,14 +21,15 @@ from itertools import pairwise
 from typing import TypeVar
 
 from omendb_core.change import AddChange
-from omendb_core.errors import OmenError, Unavailable
 from omendb_core.replay import KeptRows
 from omendb_core.types import WindowLimits
 
 from .contents import Malformed, Opening, is_logged, logged_of, opening_of
 from .coverage import Coverage
-from .files import PASSING, Files, read_all
+from .failures import unreadable
+from .files import Files, read_all
 from .interface import Damaged, Logged, Progress, Torn
+from .notes import Note, read_note
 from .records import (
     FORMAT,
     HEADER_BYTES,
@@ -77,6 +79,8 @@ def read_chain(files: Files, directory: str) -> Chain:
     for segment in reversed(segments):
         found = opened_segment(files, segment)
         if found is not None:
+            others = [one for one in segments if one.number == segment.number and one != segment]
+            _the_one([segment, *(one for one in others if opened_segment(files, one))])
             return _chain_back(files, segments, found)
         _refuse_claims(files, segment, is_first=segment is segments[0])
     raise Damaged("there is no segment", directory, 0)
@@ -85,12 +89,13 @@ def read_chain(files: Files, directory: str) -> Chain:
 def _chain_back(files: Files, segments: list[Segment], last: Opened) -> Chain:
     opened = [last]
     while (previous := opened[-1].opening.previous) is not None:
-        number, end = previous
+        number, end, seed = previous
         here = opened[-1].segment
         if number >= here.number:  # numbers only fall on the way back, so it has an end
             message = f"its opening names segment {number} as the one before it"
             raise Damaged(message, here.path, 0)
-        segment = _the_one([one for one in segments if one.number == number])
+        named = [one for one in segments if one.number == number and seed in (None, one.seed)]
+        segment = _the_one(named)
         if segment is None:
             break
         found = opened_segment(files, segment)
@@ -99,8 +104,8 @@ def _chain_back(files: Files, segments: list[Segment], last: Opened) -> Chain:
         if found.size < end:
             raise Damaged(f"it ends here, and once had {end} bytes", segment.path, found.size)
         opened.append(found)
-    named = {one.segment for one in opened}
-    strays = tuple(one for one in segments if one not in named)
+    chained = {one.segment for one in opened}
+    strays = tuple(one for one in segments if one not in chained)
     return Chain(tuple(reversed(opened)), strays)
 
 
@@ -173,11 +178,23 @@ def _attempt(action: Callable[[], T], path: str) -> T:
         raise unreadable(error, path) from error
 
 
-def unreadable(error: OSError, path: str) -> OmenError:
-    """What an error in reading means: damage, or a want of descriptors or memory, which passes."""
-    if error.errno in PASSING:
-        return Unavailable(f"{path} cannot be read now: {error.strerror}")
-    return Damaged(f"it cannot be read: {error.strerror}", path, 0)
+def read_note_of(files: Files, directory: str) -> Note | None:
+    """The note of a log; to be read before the log, where that goes on meanwhile. Unavailable."""
+    try:
+        return read_note(files, directory)
+    except OSError as error:
+        raise unreadable(error, directory) from error
+
+
+def refuse_less_than_noted(note: Note | None, last: Segment, end: int) -> None:
+    """Damaged if the log, which ends at ``end`` of ``last``, was flushed further once."""
+    if note is None:
+        return
+    if last.number < note.number:
+        message = f"the log went on in segment {note.number}, which is not there"
+        raise Damaged(message, last.directory, 0)
+    if (last.number, last.seed) == (note.number, note.seed) and end < note.end:
+        raise Damaged(f"it ends here, and was flushed up to byte {note.end}", last.path, end)
 
 
 class Reader:
@@ -200,6 +217,7 @@ class Reader:
         self._files = files
         self._part_end = part_end
         self._is_part = part is not None
+        self.note = None if part else read_note_of(files, directory)
         self.chain = part or read_chain(files, directory)
         first, last = self.chain.opened[0].opening, self.chain.last.opening
         self.facts = last.facts
@@ -226,10 +244,33 @@ class Reader:
         yield from self._segment(self.chain.last, self._part_end)
         if self._is_part:
             return
+        refuse_less_than_noted(self.note, self.chain.last.segment, self.end)
         gap = self._coverage.first_gap(self.tracker.first_seq, self.missing_to)
         if gap is not None:
             first = self.chain.opened[0].segment
             raise Damaged(f"rows from seq {gap} on stood in a segment before it", first.path, 0)
+
+    @property
+    def is_proven(self) -> bool:
+        """False if the note is gone that would tell of a missing end."""
+        last, note = self.chain.last, self.note
+        if not last.opening.has_note:
+            return True
+        if note is None or note.number > last.segment.number:
+            return False
+        return note.number < last.segment.number or note.seed == last.segment.seed
+
+    def time_us(self, wall_us: int) -> int:
+        """The time of the log when the machine's clock says ``wall_us``.
+
+        It goes on from where it was, by as much as the machine's clock has moved on since then. A
+        log without a note took its times from that clock.
+        """
+        last_us, note = self.tracker.time_us, self.note
+        known_us, known_wall_us = last_us, last_us
+        if note is not None and note.wall_us:
+            known_us, known_wall_us = note.time_us, note.wall_us
+        return max(last_us, known_us + max(0, wall_us - known_wall_us))
 
     def covered_from(self) -> int:
         """The first seq from which on the log holds every row of its window."""
@@ -284,5 +325,9 @@ class Reader:
                 message = "a record that was flushed is not what was written"
                 raise Damaged(message, segment.path, self.end)
         bytes_cut = end_of_data(data, self.end) - self.end
+        made_bytes = self.chain.last.opening.made_bytes
+        if bytes_cut and len(data) < made_bytes:
+            message = f"a record is cut off: the file had {made_bytes} bytes"
+            raise Damaged(message, segment.path, self.end)
         if bytes_cut:
             self.torn = Torn(segment.path, self.end, bytes_cut)

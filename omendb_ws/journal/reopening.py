@@ -5,7 +5,8 @@ be on the disk is written once more and flushed before anything is built on it: 
 may have ended after a failed flush, and then the kernel's memory says more than the disk holds.
 
 **The epoch** changes if something that was visible may be lost: the stop was not clean, the machine
-has been started again since (or nobody can tell), and the durability is not ``always``.
+has been started again since (or nobody can tell), and the durability is not ``always``; or the note
+is gone that would tell of a missing end.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
-from .appender import Appender, Plan, storage_error
+from .appender import Appender
+from .contents import Previous
+from .failures import storage_error
 from .files import Files, read_all, sync_all, write_all
 from .inspecting import segment_of
 from .interface import Facts
+from .plans import Plan
 from .recovery import Chain, Reader
 from .segments import discard, segments_in, set_aside
 
@@ -32,21 +36,31 @@ def needs_new_epoch(facts: Facts, *, is_clean: bool, same_boot: bool) -> bool:
     return not is_clean and not same_boot and facts.durability != "always"
 
 
+def facts_after(reader: Reader, boot_id: str) -> Facts:
+    """The facts of a log that was read to its end, in the epoch in which it goes on."""
+    facts = reader.facts
+    same_boot = bool(boot_id) and boot_id == reader.chain.last.opening.boot_id
+    may_lack = needs_new_epoch(facts, is_clean=reader.is_clean, same_boot=same_boot)
+    if may_lack or not reader.is_proven:
+        return replace(facts, epoch=new_epoch())
+    return facts
+
+
 def reopen(
     files: Files,
     directory: str,
     reader: Reader,
+    facts: Facts,
     boot_id: str,
     segment_bytes: int,
     seconds: Callable[[], float],
+    wall_us: int,
 ) -> Appender:
-    """An appender behind what ``reader`` has read to its end. Raises StorageFull, StorageFailed."""
+    """An appender for ``facts`` behind what was read, whose end is settled.
+
+    ``wall_us`` is the machine's clock now. Raises StorageFull or StorageFailed.
+    """
     chain, last = reader.chain, reader.chain.last
-    facts = reader.facts
-    same_boot = bool(boot_id) and boot_id == last.opening.boot_id
-    if needs_new_epoch(facts, is_clean=reader.is_clean, same_boot=same_boot):
-        facts = replace(facts, epoch=new_epoch())
-    _settle_end(files, reader)
     # A segment without changes is replaced: a server that keeps crashing leaves no row of them.
     older = chain.opened if reader.has_changes else chain.opened[:-1]
     numbers = _numbers(files, directory)
@@ -56,8 +70,9 @@ def reopen(
         boot_id,
         segment_bytes,
         number=max(numbers) + 1,
-        previous=(last.segment.number, reader.end) if reader.has_changes else last.opening.previous,
+        previous=end_of(reader) if reader.has_changes else last.opening.previous,
         missing_to=reader.missing_to,
+        moment=(reader.time_us(wall_us), wall_us),
         older=[
             (one.segment, one.opening.checkpoint.last_seq, size[1] if size else reader.end)
             for one, size in zip(older, [*sizes, None], strict=False)
@@ -78,8 +93,18 @@ def _numbers(files: Files, directory: str) -> list[int]:
         raise storage_error("reopen", error) from error
 
 
-def _settle_end(files: Files, reader: Reader) -> None:
-    """Cut the last segment at its end, and have the rest of it on the disk."""
+def end_of(reader: Reader) -> Previous:
+    """Where the segment that comes next begins."""
+    last = reader.chain.last.segment
+    return Previous(last.number, reader.end, last.seed)
+
+
+def settle_end(files: Files, reader: Reader) -> None:
+    """Cut the last segment at its end, and have the rest of it on the disk.
+
+    Before that what was read may not be there after a power loss, and is not to be shown. Raises
+    StorageFull or StorageFailed.
+    """
     segment = reader.chain.last.segment
     start = reader.flushed_to
     try:
@@ -87,8 +112,8 @@ def _settle_end(files: Files, reader: Reader) -> None:
         try:
             unproven = read_all(files, fd, reader.end - start, start)
             write_all(files, fd, [unproven], start)
+            sync_all(files, fd)  # a file shorter than it was made holds whole records
             files.truncate(fd, reader.end)
-            sync_all(files, fd)
         finally:
             files.close(fd)
     except OSError as error:

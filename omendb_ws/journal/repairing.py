@@ -17,12 +17,14 @@ from dataclasses import dataclass, replace
 from omendb_core.errors import Unavailable
 from omendb_core.types import WindowLimits
 
-from .appender import Appender, Plan, storage_error
+from .appender import Appender
+from .failures import storage_error
 from .files import Files
 from .inspecting import Stretch, inspect
 from .interface import Damaged, Facts
-from .recovery import Chain, Opened, Reader, opened_segment
-from .reopening import new_epoch
+from .plans import Plan
+from .recovery import Chain, Opened, Reader, opened_segment, read_note_of
+from .reopening import end_of, new_epoch
 from .segments import Segment, segments_in, set_aside
 
 
@@ -133,12 +135,16 @@ def apply_repair(
     reader = repair.part.reader
     facts = replace(repair.facts, epoch=new_epoch())
     numbers = [one.number for one in segments_in(files, repair.directory)]
+    note = read_note_of(files, repair.directory)
+    if note is not None:
+        numbers.append(note.number)  # of a segment that is not there any more, perhaps
     plan = Plan(
         facts,
         boot_id,
         segment_bytes,
         number=max(numbers) + 1,
-        previous=(reader.chain.last.segment.number, reader.end),
+        previous=end_of(reader),
+        moment=(0, 0) if note is None else (note.time_us, note.wall_us),
         missing_to=max(reader.missing_to, repair.first_kept_seq - 1),
     )
     appender = Appender(files, repair.directory, plan, reader.tracker, seconds)

@@ -30,13 +30,15 @@ from omendb_core.errors import Exists, OmenError, Unavailable, Unsupported
 from omendb_core.replay import Checkpoint
 from omendb_core.types import Definition, WindowLimits
 
-from .appender import Appender, Plan, storage_error
+from .appender import Appender
 from .backups import remove_log, restore, verify
+from .failures import storage_error
 from .files import Files, LocalFiles
 from .interface import Damaged, Facts, Log, Logged, Progress, Recovery, Settle, Stored, Torn
-from .machine import boot_id
+from .machine import boot_id, wall_us
+from .plans import Plan
 from .recovery import Reader
-from .reopening import reopen
+from .reopening import facts_after, reopen, settle_end
 from .repairing import Repair, apply_repair
 from .rewriting import row_bytes
 from .segments import segment_bytes_for
@@ -65,11 +67,13 @@ class LocalStore:
         max_pending_bytes: int = MAX_PENDING_BYTES,
         boot: str | None = None,
         seconds: Callable[[], float] = time.monotonic,
+        wall_us: Callable[[], int] = wall_us,
     ) -> None:
         self.data_dir = os.path.realpath(data_dir)
         self.files: Files = files or LocalFiles()
         self.boot_id = boot_id() if boot is None else boot
         self._seconds = seconds
+        self.wall_us = wall_us
         self._max_pending_bytes = max_pending_bytes
         _make_directories(self.data_dir)
         _warn_if_open_to_others(self.data_dir)
@@ -161,13 +165,27 @@ class LocalStore:
 
     def log(self, stored: Stored, appender: Appender, settle: Settle) -> Log:
         """The log over an appender of this store."""
-        return Writer(stored, appender, settle, self._max_pending_bytes, lambda: self.drop(stored))
+        return Writer(
+            stored,
+            appender,
+            settle,
+            self._max_pending_bytes,
+            lambda: self.drop(stored),
+            self.wall_us,
+        )
 
-    def reopen(self, stored: Stored, reader: Reader) -> Appender:
-        """An appender behind what ``reader`` has read."""
-        segment_bytes = log_segment_bytes(reader.facts.definition)
-        directory = self.path(stored.key)
-        return reopen(self.files, directory, reader, self.boot_id, segment_bytes, self._seconds)
+    def reopen(self, stored: Stored, reader: Reader, facts: Facts) -> Appender:
+        """An appender for ``facts`` behind what ``reader`` has read, whose end is settled."""
+        return reopen(
+            self.files,
+            self.path(stored.key),
+            reader,
+            facts,
+            self.boot_id,
+            log_segment_bytes(facts.definition),
+            self._seconds,
+            self.wall_us(),
+        )
 
     def _clear(self) -> None:
         """Take away what was never finished, and what was dropped."""
@@ -191,15 +209,24 @@ class LocalRecovery:
         self.checkpoint: Checkpoint = self._reader.tracker.checkpoint()
         self.progress: Progress = self._reader.progress
         self.torn: Torn | None = None
+        self.is_settled = False
 
     def changes(self) -> Iterator[Logged]:
         """See Recovery."""
         yield from self._reader.changes()
         self.torn = self._reader.torn
+        self.facts = facts_after(self._reader, self._store.boot_id)
+
+    def time_us(self) -> int:
+        """See Recovery."""
+        return self._reader.time_us(self._store.wall_us())
 
     def finish(self, settle: Settle) -> Log:
         """See Recovery."""
-        appender = self._store.reopen(self.stored, self._reader)
+        if not self.is_settled:
+            settle_end(self._store.files, self._reader)
+            self.is_settled = True
+        appender = self._store.reopen(self.stored, self._reader, self.facts)
         return self._store.log(self.stored, appender, settle)
 
 

@@ -36,6 +36,11 @@ class Tracker:
         return self._admission.last_seq
 
     @property
+    def time_us(self) -> int:
+        """The time of the last change."""
+        return self._admission.time_us
+
+    @property
     def first_seq(self) -> int:
         """The oldest sequence number that the window may hold."""
         return max(1, self.last_seq - self._capacity + 1, self._horizon)

@@ -26,6 +26,7 @@ from omendb_core.replay import Checkpoint, KeptRows
 from .appender import Appender
 from .contents import body_of
 from .interface import Facts, Logged, LogNumbers, Settle, Stored
+from .machine import wall_us
 from .records import HEADER_BYTES
 from .rewriting import Rewriting
 
@@ -55,7 +56,8 @@ _Queued: TypeAlias = tuple[Logged | _Turn | _Done, Any, int]
 
 
 class Writer:
-    """``interface.Log``; see the module. ``remove`` takes the collection out of the store."""
+    """``interface.Log``; see the module. ``remove`` takes the collection out of the store;
+    ``wall_us`` is the machine's clock."""
 
     def __init__(
         self,
@@ -64,12 +66,14 @@ class Writer:
         settle: Settle,
         max_pending_bytes: int,
         remove: Callable[[], None],
+        wall_us: Callable[[], int] = wall_us,
     ) -> None:
         self.stored = stored
         self.facts: Facts = appender.plan.facts
         self._appender = appender
         self._settle = settle
         self._remove = remove
+        self._wall_us = wall_us
         self._max_pending_bytes = max_pending_bytes
         self._pending_bytes = 0
         lock = threading.Lock()
@@ -105,6 +109,7 @@ class Writer:
     def append(self, change: Change, tag: Any) -> None:
         """See Log."""
         self._rewriting.appended(change)
+        self._appender.notes.is_now(change.time_us, self._wall_us())
         self._put((change, tag, _size(change)))
 
     def rewind(self) -> Checkpoint:
@@ -140,6 +145,7 @@ class Writer:
     def close(self) -> None:
         """See Log."""
         self._stop()
+        self._appender.notes.is_still(self._wall_us())
         try:
             self._appender.close()
         except OmenError as error:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from omendb_ws.journal.files import Buffer
+from omendb_ws.journal.notes import NAME
 
 SECTOR = 512
 
@@ -111,8 +112,8 @@ def _resize(data: bytearray, size: int) -> None:
     data.extend(bytes(size - len(data)))
 
 
-#: ``fault(operation, path)`` before each operation, and after a flush as "synced": may raise
-#: OSError or Crash, or return how many bytes a write may take.
+#: ``fault(operation, path)`` before each operation, and as "synced" after a flush, as "truncated"
+#: before the flush of a cut: may raise OSError or Crash, or return how many bytes a write may take.
 Fault = Callable[[str, str], "int | None"]
 
 
@@ -188,6 +189,8 @@ class Disk:
         inode, path = self._open[fd]
         self._before("truncate", path)
         inode.cut(size)
+        self._before("truncated", path)
+        inode.flush()
 
     def sync_directory(self, path: str) -> None:
         self._before("sync_directory", path)
@@ -212,7 +215,8 @@ class Disk:
     def remove(self, path: str) -> None:
         self._before("remove", path)
         directory, name = self._place(path)
-        directory.names[name]
+        if name not in directory.names:
+            raise FileNotFoundError(errno.ENOENT, "there is no such file")
         directory.change({name: None})
 
     def remove_directory(self, path: str) -> None:
@@ -250,6 +254,10 @@ class Disk:
             full = os.path.join(path, name)
             found += self.paths(full) if isinstance(entry, _Directory) else [full]
         return sorted(found)
+
+    def segments(self, path: str | None = None) -> list[str]:
+        """Every file below the root but notes."""
+        return [one for one in self.paths(path) if os.path.basename(one) != NAME]
 
     @property
     def used_bytes(self) -> int:

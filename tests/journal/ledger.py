@@ -16,16 +16,17 @@ from omendb_core.replay import Checkpoint, kept_rows, resume
 from omendb_core.types import IdKind
 from omendb_core.window import Window
 
-from omendb_ws.journal.appender import Appender, Plan
+from omendb_ws.journal.appender import Appender
 from omendb_ws.journal.contents import body_of
 from omendb_ws.journal.interface import Durability, Facts
+from omendb_ws.journal.plans import Plan
 from omendb_ws.journal.recovery import Reader
-from omendb_ws.journal.reopening import reopen
 from omendb_ws.journal.rewriting import Rewriting
 from omendb_ws.journal.tracker import Tracker
 from omendb_ws.journal.writer import FLUSH_SECONDS, OVERDUE_SECONDS
 from tests.core.windows import LIMITS, History, assert_same, definition
 from tests.journal.disk import Crash, Disk
+from tests.journal.logs import reopened
 
 
 @dataclass
@@ -100,7 +101,7 @@ class Life:
         reader = Reader(self.disk, self.disk.root, LIMITS)
         self.window = self.history.window = self._replayed(reader)
         boot = str(self.boot)
-        self.appender = reopen(
+        self.appender = reopened(
             self.disk, self.disk.root, reader, boot, self.segment_bytes, lambda: self.seconds
         )
         self._check_epoch(self.appender.plan.facts.epoch)

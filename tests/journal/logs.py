@@ -12,7 +12,11 @@ from omendb_core.replay import kept_rows, resume
 from omendb_core.types import Definition
 from omendb_core.window import Window
 
+from omendb_ws.journal.appender import Appender
+from omendb_ws.journal.files import Files
 from omendb_ws.journal.interface import Durability, Facts, Log, Store, Stored
+from omendb_ws.journal.recovery import Reader
+from omendb_ws.journal.reopening import facts_after, reopen, settle_end
 from tests.core.windows import LIMITS
 
 
@@ -54,6 +58,20 @@ def recovered(
     for logged in recovery.changes():
         window.replay(logged)
     return window, recovery.finish(settle)
+
+
+def reopened(
+    files: Files,
+    directory: str,
+    reader: Reader,
+    boot: str,
+    segment_bytes: int,
+    seconds: Callable[[], float],
+) -> Appender:
+    """The log that was read to its end, open again as a store does it."""
+    settle_end(files, reader)
+    of = facts_after(reader, boot)
+    return reopen(files, directory, reader, of, boot, segment_bytes, seconds, 0)
 
 
 def only(store: Store) -> Stored:

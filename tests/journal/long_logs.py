@@ -6,8 +6,9 @@ from omendb_core.change import Change
 from omendb_core.replay import Checkpoint, kept_rows, resume
 from omendb_core.window import Window
 
-from omendb_ws.journal.appender import Appender, Plan
+from omendb_ws.journal.appender import Appender
 from omendb_ws.journal.contents import body_of
+from omendb_ws.journal.plans import Plan
 from omendb_ws.journal.recovery import Reader
 from omendb_ws.journal.tracker import Tracker
 from tests.core.windows import LIMITS, definition, history

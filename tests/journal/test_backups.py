@@ -78,7 +78,7 @@ def test_a_damaged_log_is_not_backed_up_and_a_damaged_backup_not_restored(tmp_pa
     log.disk.remove_directory("/log/whole")
     back_up(log.disk, log.disk.root, "/log/whole", LIMITS)
     assert_same(read(log.disk, "/log/whole")[0], log.window)
-    for path in (log.disk.paths()[0], log.disk.paths("/log/whole")[0]):
+    for path in (log.disk.segments()[0], log.disk.segments("/log/whole")[0]):
         log.disk.file(path).data[900] ^= 4
     with pytest.raises(Damaged):
         back_up(log.disk, log.disk.root, "/log/another", LIMITS)

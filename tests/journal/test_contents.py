@@ -16,6 +16,7 @@ from omendb_ws.journal import records
 from omendb_ws.journal.contents import (
     Malformed,
     Opening,
+    Previous,
     body_of,
     logged_of,
     opening_body,
@@ -90,7 +91,7 @@ def test_vectors_are_written_from_where_they_lie() -> None:
 def test_an_opening_comes_back_as_it_was() -> None:
     checkpoint = Checkpoint(7, 3, 9, -5, (("a", 2, ((1, 2), (3, 9))), ("ü", 1, ())))
     facts = Facts("tenant/ü", "items", definition("str"), "always", "e1")
-    opening = Opening(facts, checkpoint, 4, (3, 4096), "boot", 2)
+    opening = Opening(facts, checkpoint, 4, Previous(3, 4096, 9), "boot", 2, 1 << 20, has_note=True)
     data = memoryview(as_bytes(opening_body(opening), 0))
     header = records.read_header(data, SEED, 0)
     assert header is not None

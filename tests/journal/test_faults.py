@@ -18,9 +18,10 @@ from omendb_core.replay import Checkpoint, kept_rows
 from omendb_core.window import Window
 
 from omendb_ws.journal import store as store_module
-from omendb_ws.journal.appender import SPARE_SECONDS, Appender, Plan
+from omendb_ws.journal.appender import SPARE_SECONDS, Appender
 from omendb_ws.journal.contents import body_of
 from omendb_ws.journal.interface import Durability, Log
+from omendb_ws.journal.plans import Plan
 from omendb_ws.journal.store import LocalStore
 from omendb_ws.journal.tracker import Tracker
 from omendb_ws.journal.writer import Writer
@@ -126,7 +127,7 @@ def test_a_group_that_the_disk_has_no_room_for_leaves_nothing_of_itself(
 ) -> None:
     monkeypatch.setattr(store_module, "segment_bytes_for", lambda _: 100_000)
     run = Run(tmp_path, "everysec", 1)
-    (path,) = run.disk.paths()
+    (path,) = run.disk.segments()
     run.go_on(3)
     before = bytes(run.disk.file(path).data).rstrip(b"\0")
     run.disk.fault = Nth("write", 1, errno.ENOSPC)
@@ -217,6 +218,6 @@ def test_a_spare_segment_that_could_not_be_made_is_tried_again(number: int) -> N
     disk.fault = lambda operation, path: None
     now[0] += SPARE_SECONDS
     appender.prepare()
-    assert len([path for path in disk.paths() if path.endswith(".log")]) == 2
+    assert len(disk.segments()) == 2
     appender.turn()
     appender.close()

@@ -10,11 +10,13 @@ import pytest
 from omendb_core.errors import OmenError
 from omendb_core.replay import Checkpoint
 
-from omendb_ws.journal.appender import Appender, Plan
+from omendb_ws.journal.appender import Appender
 from omendb_ws.journal.backups import back_up
+from omendb_ws.journal.contents import Previous
 from omendb_ws.journal.files import LocalFiles
 from omendb_ws.journal.inspecting import inspect
 from omendb_ws.journal.interface import Damaged
+from omendb_ws.journal.plans import Plan
 from omendb_ws.journal.recovery import read_chain
 from omendb_ws.journal.repairing import plan_repair
 from omendb_ws.journal.store import LocalStore, stored_in
@@ -75,7 +77,7 @@ def test_segments_that_name_each_other_end_in_a_refusal(previous: dict[int, int]
     of = facts(definition())
     for number, named in previous.items():
         tracker = Tracker(of.definition, LIMITS, Checkpoint())
-        plan = Plan(of, "boot", 2048, number=number, previous=(named, 0))
+        plan = Plan(of, "boot", 2048, number=number, previous=Previous(named, 0))
         Appender(disk, disk.root, plan, tracker, lambda: 0.0).abandon()
     with pytest.raises(Damaged, match="as the one before it"):
         read_chain(disk, disk.root)

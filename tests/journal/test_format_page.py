@@ -9,7 +9,7 @@ import orjson
 from omendb_core.replay import Checkpoint, kept_rows
 from omendb_core.window import Window
 
-from omendb_ws.journal import records
+from omendb_ws.journal import notes, records
 from omendb_ws.journal.contents import Opening, body_of, opening_body
 from omendb_ws.journal.records import Body, Type
 from tests.core.windows import LIMITS, definition, history
@@ -70,6 +70,17 @@ def test_the_json_of_an_opening_is_the_pages() -> None:
     (text,) = re.findall(r"^`open` is the first record.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
     opening = Opening(facts(definition()), Checkpoint(), 1, None, "boot")
     assert named(text) - {"open"} == json_of(opening_body(opening))
+
+
+def test_the_note_is_the_pages() -> None:
+    *rows, (at, kind, name, _) = rows_of("at")
+    assert [(name.strip("`"), CODES[kind]) for _, kind, name, _ in rows] == list(notes.FIELDS)
+    sizes = [SIZES[kind] for _, kind, _, _ in rows]
+    assert [int(at) for at, *_ in rows] == [sum(sizes[:place]) for place in range(len(sizes))]
+    assert (int(at), kind, name) == (sum(sizes), "u64", "`checksum`")
+    assert rows[0][3] == f"0x{notes.MAGIC:X}"
+    assert rows[1][3] == str(notes.FORMAT)
+    assert f"Two slots of {notes.SLOT_BYTES} bytes" in PAGE
 
 
 def test_a_header_by_hand_is_read() -> None:

@@ -75,7 +75,7 @@ def test_damage_in_the_newest_segment_gives_up_what_is_behind_it() -> None:
 
 def test_damage_far_back_gives_up_the_oldest_rows() -> None:
     log = LongLog(120)
-    paths = log.disk.paths()
+    paths = log.disk.segments()
     assert len(paths) >= 4
     damage(log.disk, paths[0], 1000)
     repair = planned(log.disk)
@@ -86,21 +86,21 @@ def test_damage_far_back_gives_up_the_oldest_rows() -> None:
     assert repair.first_kept_seq == last + 1
     window = repaired(log.disk, repair)
     assert_rows_from(window, log.window, repair.first_kept_seq)
-    assert log.disk.paths()[0] == paths[0] + ".damaged"
+    assert log.disk.segments()[0] == paths[0] + ".damaged"
 
 
 def test_a_plan_changes_nothing() -> None:
     log = LongLog(120)
-    damage(log.disk, log.disk.paths()[0], 1000)
-    before = {path: bytes(log.disk.file(path).data) for path in log.disk.paths()}
+    damage(log.disk, log.disk.segments()[0], 1000)
+    before = {path: bytes(log.disk.file(path).data) for path in log.disk.segments()}
     planned(log.disk)
-    assert {path: bytes(log.disk.file(path).data) for path in log.disk.paths()} == before
+    assert {path: bytes(log.disk.file(path).data) for path in log.disk.segments()} == before
 
 
 def test_damage_anywhere_is_repaired_and_the_rest_is_what_it_was() -> None:
     log = LongLog(90)
     log.appender.close()
-    whole = {path: bytes(log.disk.file(path).data) for path in log.disk.paths()}
+    whole = {path: bytes(log.disk.file(path).data) for path in log.disk.segments()}
     for path, data in whole.items():
         for offset in range(0, len(data), 151):
             disk = Disk()
@@ -112,10 +112,10 @@ def test_damage_anywhere_is_repaired_and_the_rest_is_what_it_was() -> None:
             if repair is None:  # a bit behind the end, or in the last mark
                 assert_same(read(disk, disk.root)[0], log.window)
                 continue
-            assert set(whole) == set(disk.paths())
+            assert set(whole) == set(disk.segments())
             window = repaired(disk, repair)
             assert_rows_from(window, log.at(window.version), repair.first_kept_seq)
-            kept = {name: bytes(disk.file(name).data) for name in disk.paths()}
+            kept = {name: bytes(disk.file(name).data) for name in disk.segments()}
             for name, content in whole.items():
                 aside = name + ".damaged" if name + ".damaged" in kept else name
                 assert len(kept[aside]) == len(content)
@@ -123,7 +123,7 @@ def test_damage_anywhere_is_repaired_and_the_rest_is_what_it_was() -> None:
 
 def test_a_segment_that_is_gone_costs_its_rows_and_no_others() -> None:
     log = LongLog(120)
-    log.disk.remove(log.disk.paths()[0])
+    log.disk.remove(log.disk.segments()[0])
     repair = planned(log.disk)
     assert repair.version == 120
     window = repaired(log.disk, repair)
@@ -132,7 +132,7 @@ def test_a_segment_that_is_gone_costs_its_rows_and_no_others() -> None:
 
 def test_a_log_of_which_nothing_can_be_read_is_left_alone() -> None:
     log = LongLog(10)
-    for path in log.disk.paths():
+    for path in log.disk.segments():
         damage(log.disk, path, 70)
     with pytest.raises(Unavailable, match="nothing of this log can be kept"):
         plan_repair(log.disk, log.disk.root, LIMITS)
@@ -143,7 +143,7 @@ def test_rows_written_again_are_kept_by_a_repair() -> None:
     log.rewrite()
     log.appender.turn()
     log.appender.close()
-    paths = log.disk.paths()
+    paths = log.disk.segments()
     damage(log.disk, paths[0], len(log.disk.file(paths[0]).data) - 40)
     repair = planned(log.disk)
     assert_rows_from(repaired(log.disk, repair), log.at(repair.version), repair.first_kept_seq)
@@ -169,7 +169,7 @@ def test_inspecting_counts_what_is_there() -> None:
     assert last.held.versions[1] == 60
     assert last.flushed_to > 0
     assert not last.bytes_behind
-    damage(log.disk, log.disk.paths()[0], 1000)
+    damage(log.disk, log.disk.segments()[0], 1000)
     report = inspect(log.disk, log.disk.root, LIMITS)
     assert report.damage is not None
     assert report.segments[0].end <= 1000

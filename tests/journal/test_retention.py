@@ -12,15 +12,15 @@ from omendb_core.replay import Checkpoint, kept_rows
 from omendb_core.types import Definition
 from omendb_core.window import Window
 
-from omendb_ws.journal.appender import Appender, Plan
+from omendb_ws.journal.appender import Appender
 from omendb_ws.journal.contents import body_of
+from omendb_ws.journal.plans import Plan
 from omendb_ws.journal.recovery import Reader
-from omendb_ws.journal.reopening import reopen
 from omendb_ws.journal.rewriting import LEAST_SEGMENTS, MOST_TIMES, Rewriting
 from omendb_ws.journal.tracker import Tracker
 from tests.core.windows import LIMITS, assert_same
 from tests.journal.disk import Disk
-from tests.journal.logs import facts
+from tests.journal.logs import facts, reopened
 from tests.journal.long_logs import read
 
 SEGMENT_BYTES = 2000
@@ -80,7 +80,7 @@ def test_segments_below_the_window_are_dropped_and_it_comes_back_all_the_same() 
         most = max(most, log.appender.segments)
         log.comes_back()
     assert most <= 6
-    assert len(log.disk.paths()) == log.appender.segments
+    assert len(log.disk.segments()) == log.appender.segments
 
 
 def test_nothing_is_dropped_before_what_makes_it_needless_is_flushed() -> None:
@@ -129,14 +129,14 @@ def test_a_torn_end_is_told_and_cut() -> None:
     log = Log()
     log.add(2)
     log.appender.flush()
-    (path,) = log.disk.paths()
+    (path,) = log.disk.segments()
     inode, end = log.disk.file(path), log.appender._written.end
     inode.put(end, b"\1" * 100)
     log.disk.kill()
     _, reader = read(log.disk, log.disk.root)
     assert reader.torn is not None
     assert (reader.torn.file, reader.torn.offset, reader.torn.bytes_cut) == (path, end, 100)
-    reopen(log.disk, log.disk.root, reader, "boot", SEGMENT_BYTES, lambda: 0.0).close()
+    reopened(log.disk, log.disk.root, reader, "boot", SEGMENT_BYTES, lambda: 0.0).close()
     assert len(inode.data) == end
     assert read(log.disk, log.disk.root)[1].torn is None
     log.comes_back()
@@ -200,7 +200,7 @@ def test_a_recovery_that_the_disk_fails_can_be_tried_again(operation: str) -> No
         reader = Reader(log.disk, log.disk.root, LIMITS)
         for _ in reader.changes():
             pass
-        return reopen(log.disk, log.disk.root, reader, "boot", SEGMENT_BYTES, lambda: 0.0)
+        return reopened(log.disk, log.disk.root, reader, "boot", SEGMENT_BYTES, lambda: 0.0)
 
     for _ in range(3):
         log.disk.fault = fail

@@ -17,16 +17,17 @@ from omendb_core.change import Change
 from omendb_core.replay import Checkpoint, kept_rows, resume
 from omendb_core.window import Window
 
-from omendb_ws.journal.appender import Appender, Plan
+from omendb_ws.journal.appender import Appender
 from omendb_ws.journal.contents import body_of
 from omendb_ws.journal.interface import Facts
+from omendb_ws.journal.plans import Plan
 from omendb_ws.journal.recovery import Reader
-from omendb_ws.journal.reopening import reopen
 from omendb_ws.journal.rewriting import Rewriting
 from omendb_ws.journal.tracker import Tracker
 from tests.core.test_window_state_machine import WindowMachine
 from tests.core.windows import assert_same
 from tests.journal.disk import Disk
+from tests.journal.logs import reopened
 
 SEGMENT_BYTES = 1500
 SEEDS = int(os.environ.get("JOURNAL_SEEDS", "0"))
@@ -83,7 +84,7 @@ class JournalMachine(WindowMachine):
             window.replay(logged)
         assert_same(window, self.window)
         self.replayed = window
-        self.appender = reopen(
+        self.appender = reopened(
             self.disk, self.disk.root, reader, str(self.boot), SEGMENT_BYTES, lambda: 0.0
         )
         assert self.appender.plan.facts.epoch == "e1"

@@ -118,6 +118,7 @@ class FakeRecovery:
         self.checkpoint = Checkpoint()
         self.progress = Progress(bytes_total=len(log.safe))
         self.torn: Torn | None = None
+        self.is_settled = True
         self._log = log
 
     def changes(self) -> Iterator[Logged]:
@@ -126,6 +127,9 @@ class FakeRecovery:
             self.progress.changes += 1
             self.progress.bytes_done += 1
             yield logged
+
+    def time_us(self) -> int:
+        return self._log.window().admission.time_us
 
     def finish(self, settle: Settle) -> Log:
         self._log.settle = settle
