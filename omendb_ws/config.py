@@ -117,6 +117,8 @@ class Settings(BaseModel):
     max_subscriptions: Count = _limit("max_subscriptions")
     max_server_subscriptions: Count = _limit("max_server_subscriptions")
     max_connections: Count = _limit("max_connections")
+    max_unauthenticated_connections: Count = _limit("max_unauthenticated_connections")
+    max_connection_bytes: Count = _limit("max_connection_bytes")
     max_collections: Count = _limit("max_collections")
     max_producers: Count = _limit("max_producers")
     max_memory_bytes: Count = Field(

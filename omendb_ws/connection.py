@@ -14,18 +14,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 
 from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request
 from websockets.protocol import Event, State
 
 from . import http
+from .crowd import Crowd
 from .outbox import Batch, Message, Outbox
 from .request_head import RequestHead, fault_of
+from .unacknowledged import unacknowledged_bytes
 from .websocket_frames import Cutter, Unmask, head
 
 try:  # as websockets itself does
@@ -42,6 +47,13 @@ STRANGERS_TURN_MESSAGES: Final = 1
 #: Received and not handled, with turns to come: beyond this nothing more is read. Two of uvloop's
 #: reads.
 _MAX_WAITING_BYTES: Final = 512 << 10
+_STRANGERS_WAITING_BYTES: Final = 128 << 10
+#: What one holds is told to the others in steps, and not at all below: most hold nothing.
+_STEP_BYTES: Final = 4096
+#: What a fragment takes besides its bytes.
+_FRAGMENT_BYTES: Final = 400
+#: A half message that grows by less in ``STALL_SECONDS`` has stopped.
+LEAST_PROGRESS_BYTES: Final = 1024
 #: As many as websockets takes.
 _MAX_FRAGMENTS: Final = 4096
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
@@ -60,17 +72,34 @@ class Receiver(Protocol):
     def when_room(self, call: Callable[[], None]) -> None:
         """Call once there is room again."""
 
+    @property
+    def inflight_bytes(self) -> int:
+        """The bytes of messages that are not answered."""
+
+    def close(self) -> None:
+        """The connection is gone."""
+
 
 class Connection(ServerConnection):
     """See the module. ``max_unread_bytes``: with so much unsent, nothing more is read. ``admits``
-    says whether a connection may have that descriptor."""
+    says whether a connection may have that descriptor. It is one of ``strangers`` until ``allow``,
+    then of ``known``.
+    """
 
     max_unread_bytes = 1 << 20
 
     def __init__(
-        self, *args: Any, admits: Callable[[int], bool] = lambda _: True, **kwargs: Any
+        self,
+        *args: Any,
+        strangers: Crowd,
+        known: Crowd,
+        admits: Callable[[int], bool] = lambda _: True,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.held_bytes = 0
+        self._crowd = self._strangers = strangers
+        self._known = known
         self._admits = admits
         self._is_turned_away = False
         self._cutter = Cutter(self.protocol.max_message_size or 0, cast(Unmask, apply_mask))
@@ -84,26 +113,44 @@ class Connection(ServerConnection):
         self._unsent: Batch | None = None
         self._endings: set[asyncio.Task[None]] = set()
         self._turn_messages = STRANGERS_TURN_MESSAGES
+        self._max_waiting_bytes = _STRANGERS_WAITING_BYTES
+        self._fragment_bytes = 0
+        self._received_messages = self._received_bytes = 0
+        #: The half message that is held: behind which whole one, since when, and the last of which
+        #: it grew.
+        self._half_behind = -1
+        self._half_at = self._grew_at = self.loop.time()
+        self._grown_bytes = 0
         self._written_bytes = 0
         self._taken_bytes = 0
         self._taken_at = self.loop.time()
 
     def allow(self, max_message_bytes: int) -> None:
         """It is known: take messages of that size from now on, and its full turns."""
+        if self._crowd is self._strangers:
+            self._crowd.leave(self)
+            self._crowd = self._known
+            self._crowd.enter(self)
         self._turn_messages = TURN_MESSAGES
+        self._max_waiting_bytes = _MAX_WAITING_BYTES
         self.protocol.max_message_size = max_message_bytes
         self._cutter.max_message_bytes = max_message_bytes
 
     def attach(self, receiver: Receiver, outbox: Outbox) -> None:
         """Give messages to ``receiver`` from now on, and send what ``outbox`` holds."""
         self._receiver, self._outbox = receiver, outbox
+        # Headers may be long, and there may be a token in them.
+        self.request = Request(http.WEBSOCKET_PATH, Headers())
         outbox.on_filled = self._fill_soon
         self._fill_soon()
         self._read_on()
 
     def stalled_seconds(self) -> float:
         """For how long the client has taken nothing, 0 if nothing waits. Call it regularly."""
+        socket = self.transport.get_extra_info("socket")
         unsent_bytes = self.transport.get_write_buffer_size()
+        if socket is not None:
+            unsent_bytes += unacknowledged_bytes(socket.fileno())
         taken_bytes = self._written_bytes - unsent_bytes
         now = self.loop.time()
         if not unsent_bytes or taken_bytes != self._taken_bytes:
@@ -120,9 +167,11 @@ class Connection(ServerConnection):
             cast(asyncio.Transport, transport).abort()
             return
         super().connection_made(transport)
+        self._crowd.enter(self)
 
     def data_received(self, data: bytes) -> None:
         """Deliver the messages of what came, as far as there is room for them."""
+        self._received_bytes += len(data)
         if self._is_shaking:
             data = self._shake_hands(data)
         self._cutter.feed(data)
@@ -152,6 +201,7 @@ class Connection(ServerConnection):
             return
         self._read_rest()
         super().connection_lost(exc)
+        self._crowd.leave(self)
 
     def process_event(self, event: Event) -> None:
         """Put fragments together; leave the rest to websockets."""
@@ -160,12 +210,14 @@ class Connection(ServerConnection):
             return
         fragments = self._fragments
         fragments.append(event)
+        self._fragment_bytes += len(event.data) + _FRAGMENT_BYTES
         if len(fragments) > _MAX_FRAGMENTS:
             self._fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
         elif event.fin:
             data = b"".join(one.data for one in fragments)
             is_text = fragments[0].opcode is Opcode.TEXT
             fragments.clear()
+            self._fragment_bytes = 0
             self._receive(data, is_text)
 
     def _shake_hands(self, data: bytes) -> bytes:
@@ -187,6 +239,7 @@ class Connection(ServerConnection):
 
     def _refuse_head(self, status: HTTPStatus) -> None:
         self._is_shaking = False
+        self.head = RequestHead()
         self.protocol.send_response(http.plain(status))
         super().data_received(b"")
 
@@ -224,7 +277,8 @@ class Connection(ServerConnection):
             return False
         if receiver is None or self._is_held:
             return False
-        if not receiver.has_room:
+        is_tight = self._crowd.is_tight and receiver.inflight_bytes > 0
+        if is_tight or not receiver.has_room:
             self._is_held = True
             receiver.when_room(self._read_on)
             return False
@@ -246,6 +300,7 @@ class Connection(ServerConnection):
 
     def _receive(self, data: bytes, is_text: bool) -> None:
         assert self._receiver is not None
+        self._received_messages += 1
         if not is_text:
             self._receiver.receive(data)
             return
@@ -257,7 +312,7 @@ class Connection(ServerConnection):
         else:
             self._receiver.receive(text)
 
-    def _fail(self, code: CloseCode, reason: str) -> None:
+    def _fail(self, code: int, reason: str) -> None:
         """End the connection for what the client did; what comes after it is not looked at."""
         self._fill()
         self.protocol.fail(code, reason)
@@ -281,7 +336,8 @@ class Connection(ServerConnection):
     def _hold_back(self) -> None:
         """Read the socket, unless what was read must wait."""
         waits = self._is_turning or self._receiver is None
-        is_full = waits and self._cutter.held_bytes > _MAX_WAITING_BYTES
+        held_bytes = self._cutter.held_bytes
+        is_full = waits and held_bytes > self._max_waiting_bytes
         must_pause = self._is_held or is_full or self._is_stuffed
         if must_pause is not self._is_paused:
             self._is_paused = must_pause
@@ -289,6 +345,71 @@ class Connection(ServerConnection):
                 self.transport.pause_reading()
             elif not self.transport.is_closing():
                 self.transport.resume_reading()
+        receiver = self._receiver
+        if (
+            held_bytes > _STEP_BYTES
+            or self.held_bytes
+            or receiver is None
+            or receiver.inflight_bytes > _STEP_BYTES
+            or self.protocol.current_size is not None
+        ):
+            self.weigh()
+
+    # -- what it holds ----------------------------------------------------------------------------
+
+    @property
+    def _has_half(self) -> bool:
+        """Whether a message has begun to come."""
+        return bool(self._cutter.held_bytes or self._fragments or self.protocol.reader.buffer)
+
+    def weigh(self) -> None:
+        """Tell the crowd what is held."""
+        held_bytes = self._cutter.memory_bytes + self._fragment_bytes + self.head.held_bytes
+        held_bytes += len(self.protocol.reader.buffer) + self.transport.get_write_buffer_size()
+        if self._outbox is not None:
+            held_bytes += self._outbox.reply_bytes + self._outbox.push_bytes
+        if self._receiver is not None:
+            held_bytes += self._receiver.inflight_bytes
+        if self._half_behind != self._received_messages:
+            self._half_behind = self._received_messages
+            self._half_at = self._grew_at = self.loop.time()
+            self._grown_bytes = self._received_bytes
+        held_bytes -= held_bytes % _STEP_BYTES
+        if held_bytes != self.held_bytes:
+            self._crowd.change(self, held_bytes)
+
+    def waits_since(self) -> float:
+        """When what it holds began to wait for the client; of a stranger, since ever."""
+        if self._crowd is self._strangers:
+            return 0.0
+        since = math.inf
+        if self._has_half and self._half_behind == self._received_messages:
+            since = self._half_at
+        if self.transport.get_write_buffer_size():
+            since = min(since, self._taken_at)
+        return since
+
+    def half_seconds(self) -> float:
+        """For how long half a message has hardly grown; 0 if none. Call it regularly."""
+        grown_bytes = self._received_bytes - self._grown_bytes
+        self.weigh()
+        if not self._has_half or self._is_paused or grown_bytes >= LEAST_PROGRESS_BYTES:
+            self._grew_at, self._grown_bytes = self.loop.time(), self._received_bytes
+        return self.loop.time() - self._grew_at
+
+    def shed(self, code: int = CloseCode.TRY_AGAIN_LATER, reason: str = "no memory left") -> None:
+        """End the connection, and let go of what it holds now."""
+        if self._receiver is not None:
+            self._receiver.close()
+        self._cutter.rest()
+        self._fragments.clear()
+        self._fragment_bytes = 0
+        can_say = self._crowd is self._known and not self.transport.get_write_buffer_size()
+        if can_say and self.protocol.state is State.OPEN:
+            self._fail(code, reason)
+        else:
+            self.transport.abort()
+        self.weigh()
 
     # -- what goes --------------------------------------------------------------------------------
 
@@ -334,7 +455,9 @@ class Connection(ServerConnection):
             if self.paused:
                 self._unsent = batch
             elif not self._sent(batch):
-                return
+                break
+        if self._unsent is not None or self.held_bytes:
+            self.weigh()
 
     def _sent(self, batch: Batch) -> bool:
         """The socket took a batch; whether there may be another one."""

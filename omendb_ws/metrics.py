@@ -81,6 +81,7 @@ class Metrics:
         self.connections = 0
         self.connections_opened = 0
         self.failed_logins = 0
+        self.shed_connections: Counter[str] = Counter(strangers=0, bytes=0, stalled=0)
         self.subscriptions: Counter[str] = Counter()
         self.add_us = Histogram()
         self.search_us = Histogram()
@@ -105,6 +106,8 @@ class Metrics:
         self.payload_bytes = 0
         self.max_memory_bytes = 0
         self.resident_bytes = 0
+        self.strangers = 0
+        self.connection_bytes = 0
         self.uptime_seconds = 0.0
         self.journal = NO_JOURNAL
         self.journal_flying = 0
@@ -215,6 +218,25 @@ METRICS: Final = (
         "counter",
         "WebSocket connections accepted.",
         lambda m: m.connections_opened,
+    ),
+    Metric(
+        "omendb_shed_connections",
+        "counter",
+        "Connections that had to leave, by reason: strangers, bytes, stalled.",
+        lambda m: m.shed_connections,
+        "reason",
+    ),
+    Metric(
+        "omendb_connection_bytes",
+        "gauge",
+        "Bytes that all connections hold: half messages, requests, unsent replies.",
+        lambda m: m.connection_bytes,
+    ),
+    Metric(
+        "omendb_unauthenticated_connections",
+        "gauge",
+        "Connections that have not authenticated, or upgraded, yet.",
+        lambda m: m.strangers,
     ),
     Metric(
         "omendb_failed_logins", "counter", "Tokens that were not known.", lambda m: m.failed_logins

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from omendb_core.change import AddRequest, RowBatch
-from omendb_core.errors import OmenError
+from omendb_core.errors import OmenError, Overloaded
 from omendb_core.filters import optional
 from omendb_core.query import Query
 from omendb_core.types import Definition, Include
@@ -50,7 +50,12 @@ def _ping(session: Session, request: wire.Ping, _: int) -> None:
 
 
 def _auth(session: Session, request: wire.Auth, _: int) -> None:
-    principal = session.authenticate(request.token)
+    try:
+        principal = session.authenticate(request.token)
+    except Overloaded as error:
+        session.error(request.id, error)
+        session.outbox.close(1013, "max_connections")
+        return
     if principal is None:
         session.refuse_token(request.id)
         return

@@ -30,12 +30,14 @@ from .auth import OPEN, Principal
 from .config import Settings
 from .connection import STALL_SECONDS, Connection
 from .context import monotonic_us
+from .crowd import Crowd, Member
 from .descriptors import Descriptors
 from .instance import Instance
 from .journal.interface import Store
 from .journal.store import LocalStore
-from .machine import keep_freed_memory
+from .machine import give_back_freed_memory, keep_freed_memory
 from .metrics import render
+from .rate import FewLines
 from .session import Peer, Session
 from .statistics import resident_bytes, server_stats
 from .tls import server_context
@@ -44,6 +46,10 @@ log = logging.getLogger(__name__)
 
 #: PROTOCOL section 1.4: how long a connection may stay without a token.
 AUTH_SECONDS: Final = 5.0
+#: The part of ``max_connection_bytes`` that is for connections which are not known yet.
+STRANGERS_SHARE: Final = 8
+#: When connections let go of so much, the system gets it back. Less is used again by others.
+_MANY_FREED_BYTES: Final = 128 << 20
 #: From the first byte of TLS or of a request to the end of that.
 _HANDSHAKE_SECONDS: Final = 10.0
 #: Pongs prove that a silent client is there. A client that is not read from, for want of room,
@@ -84,6 +90,19 @@ class Server:
         self._stall_seconds = stall_seconds
         self._auth_seconds = auth_seconds
         self._sessions: dict[Connection, Session] = {}
+        limits = self.context.limits
+        strangers_bytes = limits.max_connection_bytes // STRANGERS_SHARE
+        self._strangers = Crowd(
+            limits.max_unauthenticated_connections,
+            strangers_bytes,
+            lambda one: self._shed("strangers", one),
+        )
+        self._known = Crowd(
+            sys.maxsize,
+            limits.max_connection_bytes - strangers_bytes,
+            lambda one: self._shed("bytes", one),
+        )
+        self._shed_lines = FewLines()
         self._drain: asyncio.Task[None] | None = None
         self._is_tls = settings.tls_certificate_file is not None
         self._loop: asyncio.AbstractEventLoop
@@ -140,7 +159,13 @@ class Server:
             settings.host,
             settings.port,
             create_connection=cast(
-                "type[ServerConnection]", partial(Connection, admits=self._descriptors.admits)
+                "type[ServerConnection]",
+                partial(
+                    Connection,
+                    strangers=self._strangers,
+                    known=self._known,
+                    admits=self._descriptors.admits,
+                ),
             ),
             process_request=self._admit(http.process_request(policy, self)),
             select_subprotocol=_select_subprotocol,
@@ -174,6 +199,8 @@ class Server:
         await self._all(until, (connection.wait_closed() for connection in connections))
         for connection in self._sessions:
             connection.transport.abort()
+        for stranger in self._strangers:
+            stranger.shed()
         self._listener.close(code=1012)
         await self._listener.wait_closed()
         self._stall_watch.cancel()
@@ -221,6 +248,8 @@ class Server:
         metrics.reserved_bytes = catalog.reserved_bytes
         metrics.max_memory_bytes = self.context.limits.max_memory_bytes
         metrics.resident_bytes = resident_bytes()
+        metrics.strangers = len(self._strangers)
+        metrics.connection_bytes = self._strangers.held_bytes + self._known.held_bytes
         metrics.uptime_seconds = self.uptime_seconds()
         self.instance.refresh_journal_gauges()
 
@@ -243,12 +272,22 @@ class Server:
                 return _later(connection, response, seconds)
             if response is None and isinstance(connection, Connection) and connection.head.has_body:
                 return http.plain(HTTPStatus.BAD_REQUEST)
-            if response is None and len(self._sessions) >= self.context.limits.max_connections:
+            if response is None and not self._may_enter() and self._is_known(request):
                 body = b"max_connections: the server has as many as it takes.\n"
                 return http.to_response(http.Reply(HTTPStatus.SERVICE_UNAVAILABLE, body))
             return response
 
         return admit
+
+    def _may_enter(self) -> bool:
+        return len(self._known) < self.context.limits.max_connections
+
+    def _is_known(self, request: Request) -> bool:
+        """Whether it will be one of the known as soon as it is upgraded."""
+        if self.context.keyring is None:
+            return True
+        token = http.token_of(request.headers)
+        return token is not None and self.context.keyring.authenticate(token) is not None
 
     # -- connections ------------------------------------------------------------------------------
 
@@ -283,6 +322,7 @@ class Server:
     ) -> asyncio.TimerHandle | None:
         """Greet or refuse; what ends the time for a token, if it has to come."""
         full_bytes = self.context.limits.max_message_bytes
+        session.may_enter = self._may_enter
         session.on_authenticated = lambda: connection.allow(full_bytes)
         if session.principal is not None:
             connection.allow(full_bytes)
@@ -299,14 +339,36 @@ class Server:
         closing: set[asyncio.Task[None]] = set()
         while True:
             await asyncio.sleep(self._stall_seconds / 10)
+            if self._known.most_bytes - self._known.held_bytes > _MANY_FREED_BYTES:
+                self._known.most_bytes = self._known.held_bytes
+                await asyncio.to_thread(give_back_freed_memory)
             for connection, session in list(self._sessions.items()):
-                if not session.lane.is_open or connection.stalled_seconds() < self._stall_seconds:
+                if not session.lane.is_open:
                     continue
-                log.info("closing %s: it takes no bytes", connection.remote_address)
+                if connection.half_seconds() >= self._stall_seconds:
+                    self._shed("stalled", connection)
+                    connection.shed(4408, "half a message, and no more of it")
+                    continue
+                if connection.stalled_seconds() < self._stall_seconds:
+                    continue
+                self._shed("stalled", connection)
                 session.close()
                 task = asyncio.create_task(connection.close(4408, "no byte taken"))
                 closing.add(task)
                 task.add_done_callback(closing.discard)
+
+    def _shed(self, reason: str, member: Member) -> None:
+        """Count a connection that has to leave, and say so a few times."""
+        self.metrics.shed_connections[reason] += 1
+        passed_over = self._shed_lines.next(self.context.clock_us())
+        if passed_over is not None and isinstance(member, Connection):
+            log.info(
+                "shedding %s (%s), which holds %d bytes; %d more since the last such line",
+                _peer(member),
+                reason,
+                member.held_bytes,
+                passed_over,
+            )
 
 
 def _peer(connection: ServerConnection) -> Peer:

@@ -22,6 +22,7 @@ from omendb_core.errors import (
     Internal,
     NotFound,
     OmenError,
+    Overloaded,
     Quota,
     RateLimited,
     Unauthenticated,
@@ -84,7 +85,8 @@ class Session:
         self.lane = Lane()
         self.max_reply_bytes = context.limits.max_message_bytes
         self.subscriptions: dict[int, Subscription] = {}
-        #: Called when the connection has authenticated itself.
+        #: Whether there is a place for one who has authenticated itself, and what to call then.
+        self.may_enter: Callable[[], bool] = lambda: True
         self.on_authenticated: Callable[[], None] = lambda: None
         self._inflight: dict[int, Ticket] = {}
         self._inflight_bytes = 0
@@ -148,6 +150,7 @@ class Session:
         for subscription in list(self.subscriptions.values()):
             subscription.close()
         self._inflight.clear()
+        self._inflight_bytes = self._expected_bytes = 0
         self._handles.clear()
         self._handle_of.clear()
         self._progressed()
@@ -334,6 +337,11 @@ class Session:
         """Call once another message may be read, or the connection is gone."""
         self._call_when_room = call
 
+    @property
+    def inflight_bytes(self) -> int:
+        """The bytes of requests that are not answered."""
+        return self._inflight_bytes
+
     async def wait_idle(self) -> None:
         """Return when everything is answered and sent, or the connection is gone."""
         self._progress = asyncio.Event()
@@ -363,6 +371,8 @@ class Session:
         principal = OPEN if keyring is None else keyring.authenticate(token)
         if principal is None:
             return None
+        if self.principal is None and not self.may_enter():
+            raise Overloaded("max_connections: the server has as many as it takes")
         if self.principal is not None and principal.tenant != self.principal.tenant:
             self._handles.clear()
             self._handle_of.clear()

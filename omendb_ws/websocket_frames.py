@@ -35,6 +35,8 @@ _FRAMES: Final = frozenset(
     | {_FINAL | one for one in _CONTROLS}
 )
 _UNTIL_THE_END: Final = 1 << 64
+#: What a piece takes besides its bytes: the object and its place in a list.
+_PIECE_BYTES: Final = 56
 
 
 #: A message and whether it is text, or with None bytes for websockets' parser. No class of its own:
@@ -65,6 +67,11 @@ class Cutter:
     def held_bytes(self) -> int:
         """How much came and was not taken."""
         return len(self._data) - self._at + self._held_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """How much memory that takes: a piece of one byte takes sixty."""
+        return len(self._data) + self._held_bytes + _PIECE_BYTES * len(self._chunks)
 
     def feed(self, data: bytes) -> None:
         """Take what came."""

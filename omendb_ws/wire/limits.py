@@ -37,6 +37,12 @@ class Limits:
     max_subscriptions: int = _limit(10_000, "subscriptions of a connection")
     max_server_subscriptions: int = _limit(200_000, "subscriptions of the server")
     max_connections: int = _limit(10_000, "connections of the server")
+    max_unauthenticated_connections: int = _limit(
+        256, "connections that have not authenticated, or upgraded, yet; the oldest leaves"
+    )
+    max_connection_bytes: int = _limit(
+        512 << 20, "half messages, requests and replies that all connections hold; then some leave"
+    )
     max_collections: int = _limit(256, "collections of a tenant")
     max_producers: int = _limit(10_000, "producers that a collection remembers")
     max_memory_bytes: int = _limit(

@@ -41,10 +41,12 @@ CLOSE_CODES: Final[Mapping[int, str]] = MappingProxyType(
         1000: "normal",
         1002: "broken WebSocket",
         1007: "broken WebSocket: text that is not UTF-8",
-        1009: "message over max_message_bytes",
+        1009: "message over max_message_bytes, or in more than 4,096 fragments",
         1012: "server draining, reconnect",
+        1013: "out of places or memory, reconnect later",
         4401: "not authenticated in time, wrong, or expired and not refreshed",
-        4408: "the client has taken no byte for 30 s although some wait for it",
+        4408: "the client has taken no byte for 30 s although some wait for it, or has begun a"
+        " message and does not go on",
     }
 )
 

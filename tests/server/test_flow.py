@@ -118,6 +118,9 @@ class Pipe:
     def get_write_buffer_size(self) -> int:
         return self.unsent_bytes
 
+    def get_extra_info(self, name: str) -> None:
+        """There is no socket."""
+
     def time(self) -> float:
         return self.now
 

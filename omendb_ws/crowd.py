@@ -1,0 +1,96 @@
+"""All connections together: the bytes they hold, and who leaves when that is too much.
+
+A connection may hold half a message, requests that are not answered and answers that it does not
+take: megabytes, by its own limits, and there may be thousands. So there is one budget for those
+that are known, and one, with a number of places, for those that are not yet. Whoever's bytes have
+waited longest for the client leaves first: what waits for the server is done in a moment, a client
+that sends and takes is never the one, and one that only holds on always becomes it. (Not the
+largest: many that hold a little each would drive out the one that works.) Of strangers the oldest
+leaves: a newcomer gets in, and who is known soon does not stay a stranger.
+
+Lives on the loop's thread; knows no socket. Invariant: ``held_bytes`` is the sum of its members'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+#: Shares of the budget: from where on nothing is read beside what is under way, and down to where
+#: room is made.
+_TIGHT: Final = 3 / 4
+_RELIEVED: Final = 7 / 8
+
+
+class Member(Protocol):
+    """A connection. ``held_bytes`` changes by ``Crowd.change`` only."""
+
+    held_bytes: int
+
+    def waits_since(self) -> float:
+        """When what it holds began to wait for its client; infinite if nothing does."""
+
+    def shed(self) -> None:
+        """Leave at once, and let go of everything."""
+
+
+class Crowd:
+    """See the module. ``on_shed`` hears of each that had to leave."""
+
+    def __init__(self, max_members: int, max_bytes: int, on_shed: Callable[[Member], None]) -> None:
+        self.held_bytes = 0
+        #: The most that were held since somebody set it.
+        self.most_bytes = 0
+        #: Whether more should not be asked for as long as something is under way.
+        self.is_tight = False
+        self._max_members = max_members
+        self._max_bytes = max_bytes
+        self._on_shed = on_shed
+        self._members: dict[Member, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(list(self._members))
+
+    def enter(self, member: Member) -> None:
+        """Count a member in."""
+        self._members[member] = None
+        if len(self._members) > self._max_members:
+            self._shed(next(iter(self._members)))
+        self._add(member.held_bytes)
+
+    def leave(self, member: Member) -> None:
+        """Count a member out, if it is in."""
+        if member in self._members:
+            del self._members[member]
+            self._add(-member.held_bytes)
+
+    def change(self, member: Member, to_bytes: int) -> None:
+        """What a member holds has changed."""
+        change = to_bytes - member.held_bytes
+        member.held_bytes = to_bytes
+        if member in self._members:
+            self._add(change)
+
+    def _add(self, change: int) -> None:
+        self.held_bytes += change
+        self.most_bytes = max(self.most_bytes, self.held_bytes)
+        self.is_tight = self.held_bytes > self._max_bytes * _TIGHT
+        if self.held_bytes > self._max_bytes:
+            self._relieve()
+
+    def _relieve(self) -> None:
+        """Make some room at once: finding who leaves looks at all."""
+        holders = [member for member in self._members if member.held_bytes]
+        holders.sort(key=lambda member: (member.waits_since(), -member.held_bytes))
+        for member in holders:
+            if self.held_bytes <= self._max_bytes * _RELIEVED:
+                return
+            self._shed(member)
+
+    def _shed(self, member: Member) -> None:
+        self.leave(member)
+        self._on_shed(member)
+        member.shed()

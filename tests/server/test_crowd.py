@@ -1,0 +1,373 @@
+"""Bytes and places of all connections: bounded, whatever they send or do not take."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.frames import Opcode
+
+from omendb_ws.connection import LEAST_PROGRESS_BYTES, Connection
+from omendb_ws.crowd import Crowd, Member
+from omendb_ws.request_head import MAX_HEAD_BYTES
+from omendb_ws.server import STRANGERS_SHARE, Server
+
+from .raw import PATIENCE_SECONDS, client, running, settings, with_keys
+from .test_websocket_frames import frame, message
+from .test_websocket_frames import socket as bare
+
+MIB = 1 << 20
+REQUEST = (
+    b"GET /v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+# -- the crowd alone ------------------------------------------------------------------------------
+
+
+class Guest:
+    """A member that says what it is told to."""
+
+    def __init__(self, crowd: Crowd, since: float = math.inf) -> None:
+        self.crowd, self.since = crowd, since
+        self.held_bytes = 0
+        self.is_shed = False
+        crowd.enter(self)
+
+    def waits_since(self) -> float:
+        return self.since
+
+    def shed(self) -> None:
+        assert not self.is_shed
+        self.is_shed = True
+        self.crowd.change(self, 0)
+        self.crowd.leave(self)
+
+
+def crowd(max_members: int = 100, max_bytes: int = 1000) -> tuple[Crowd, list[Member]]:
+    shed: list[Member] = []
+    return Crowd(max_members, max_bytes, shed.append), shed
+
+
+def test_who_waits_longest_leaves_first() -> None:
+    some, shed = crowd()
+    young, old, working = Guest(some, 9.0), Guest(some, 1.0), Guest(some)
+    some.change(working, 600)
+    some.change(young, 200)
+    assert some.is_tight
+    some.change(old, 200)
+    assert shed == []
+    some.change(young, 250)
+    assert shed == [old]
+    assert (old.is_shed, young.is_shed, working.is_shed) == (True, False, False)
+    assert some.held_bytes == 850
+    some.change(working, 100)
+    assert not some.is_tight
+
+
+def test_the_oldest_gives_its_place() -> None:
+    some, shed = crowd(max_members=2)
+    first, second, third = Guest(some), Guest(some), Guest(some)
+    assert shed == [first]
+    assert list(some) == [second, third]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_sum_is_that_of_its_members_and_bounded(seed: int) -> None:
+    numbers = random.Random(seed)
+    some, _ = crowd(max_members=10, max_bytes=1000)
+    guests: list[Guest] = []
+    for _ in range(500):
+        if numbers.random() < 0.2 or not guests:
+            guests.append(Guest(some, numbers.choice((1.0, 2.0, math.inf))))
+        guest = numbers.choice(guests)
+        if numbers.random() < 0.1:
+            some.leave(guest)
+            guests.remove(guest)
+        else:
+            some.change(guest, numbers.randrange(500))
+        inside = [member for member in some if isinstance(member, Guest)]
+        assert some.held_bytes == sum(one.held_bytes for one in inside) <= 1000
+        assert len(inside) == len(some) <= 10
+        assert not any(one.is_shed for one in inside)
+
+
+# -- over sockets ---------------------------------------------------------------------------------
+
+
+async def settled(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not is_so():  # noqa: ASYNC110 - whatever happens on this loop
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def opened(
+    server: Server,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection that has said nothing yet."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+def half(size: int, length: int = 16 * MIB) -> bytes:
+    """A frame of ``length`` bytes of which ``size`` come."""
+    return b"\x82\xff" + length.to_bytes(8, "big") + b"mask" + bytes(size)
+
+
+HALVES = {
+    "a frame": half(MIB),
+    "a fragment": b"\x02" + half(MIB)[1:],
+    "fragments": b"".join(
+        frame(Opcode.CONT if place else Opcode.BINARY, bytes(MIB // 64), False)
+        for place in range(64)
+    ),
+    "many fragments": b"".join(
+        frame(Opcode.CONT if place else Opcode.BINARY, b"", False) for place in range(2600)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+async def test_half_messages_are_bounded_together_and_the_oldest_leave(name: str) -> None:
+    async with running(max_connection_bytes=8 * MIB) as server, client(server) as raw:
+        await raw.create()
+        async with AsyncExitStack() as stack:
+            streams = []
+            for _ in range(30):
+                streams.append(await stack.enter_async_context(bare(server)))
+                streams[-1][1].write(HALVES[name])
+                await settled(lambda: streams[-1][1].transport.get_write_buffer_size() == 0)
+                await raw.add(len(streams))
+                assert server._known.held_bytes <= 8 * MIB
+            await settled(lambda: server.metrics.shed_connections["bytes"] >= 20)
+            reader, _ = streams[0]
+            assert (await message(reader))[0] == 0x81  # hello
+            first, data = await message(reader)
+            assert (first, data[:2]) == (0x88, (1013).to_bytes(2, "big"))
+        await settled(lambda: server._known.held_bytes == 0)
+        assert len(server._known) == 1
+
+
+async def test_clients_that_never_read_are_bounded_together() -> None:
+    async with running(max_connection_bytes=8 * MIB) as server, client(server) as raw:
+        await raw.create(dim=256, capacity=2000)
+        for start in range(0, 2000, 500):
+            ids = range(start, start + 500)
+            await raw.ok(
+                "add", collection="items", rows=[{"id": id, "vector": [0.5] * 256} for id in ids]
+            )
+        asked = {"op": "search", "collection": "items", "vector": [1] * 256, "k": 1000,
+                 "include": ["vector"]}  # fmt: skip
+        async with AsyncExitStack() as stack:
+            for _ in range(12):
+                _, writer = await stack.enter_async_context(bare(server))
+                writer.transport.pause_reading()
+                for id in range(8):
+                    writer.write(frame(Opcode.TEXT, orjson.dumps({"id": id, **asked})))
+                await raw.ok("count", collection="items")
+            await settled(lambda: server.metrics.shed_connections["bytes"] > 0)
+            assert server._known.held_bytes <= 8 * MIB
+            assert await raw.ok("count", collection="items") == {"version": 4, "count": 2000}
+        await settled(lambda: server._known.held_bytes == 0)
+
+
+async def test_where_it_is_tight_requests_come_one_at_a_time_and_all_are_answered() -> None:
+    async with running(max_connection_bytes=4 * MIB) as server, client(server) as raw:
+        handle = (await raw.create(dim=256, capacity=2000))["handle"]
+        vectors = [{"id": id, "vector": [0.5] * 256} for id in range(300)]
+        for id in range(40):
+            await raw.send("add", id=id, collection="items", rows=vectors)
+        for id in range(40):
+            assert "ok" in await raw.reply(id)
+        assert server.metrics.shed_connections.total() == 0
+        assert handle == 1
+
+
+async def test_strangers_have_places_of_their_own_and_the_oldest_leaves(tmp_path: Path) -> None:
+    server = Server(with_keys(tmp_path, max_unauthenticated_connections=5, max_connections=2))
+    async with running(server), client(server, token="token-root") as known, AsyncExitStack() as s:
+        silent = []
+        for number in range(50):
+            # Some say nothing at all, some have shaken hands.
+            if number % 2:
+                silent.append((await s.enter_async_context(bare(server)))[0])
+            else:
+                silent.append((await s.enter_async_context(opened(server)))[0])
+            await known.ok("ping")
+            assert len(server._strangers) <= 5
+        await settled(lambda: server.metrics.shed_connections["strangers"] == 45)
+        with contextlib.suppress(OSError):
+            await silent[0].read()
+        async with client(server) as browser:
+            await browser.ok("auth", token="token-reader")
+            assert len(server._known) == 2
+            with pytest.raises(InvalidStatus):
+                await connect(
+                    server.url, additional_headers={"X-API-Key": "token-root"}, compression=None
+                )
+            async with client(server) as third:
+                assert await third.code("auth", token="token-reader") == "overloaded"
+                assert await third.closed() == 1013
+            assert await browser.ok("ping") == {}
+
+
+async def test_bytes_of_strangers_are_bounded_apart(tmp_path: Path) -> None:
+    server = Server(with_keys(tmp_path, max_connection_bytes=STRANGERS_SHARE * MIB))
+    async with running(server), client(server, token="token-root") as known:
+        async with AsyncExitStack() as stack:
+            for number in range(60):
+                if number % 2:
+                    _, writer = await stack.enter_async_context(bare(server))
+                    writer.write(half(60_000, 64 << 10))
+                else:
+                    _, writer = await stack.enter_async_context(opened(server))
+                    writer.write(REQUEST[:-2] + b"X: " + b"x" * (MAX_HEAD_BYTES - 1000))
+                await known.ok("ping")
+                assert server._strangers.held_bytes <= MIB
+            await settled(lambda: server.metrics.shed_connections["strangers"] >= 10)
+        await settled(lambda: len(server._strangers) == 0)
+        assert server._strangers.held_bytes == 0
+
+
+async def test_headers_and_tokens_are_not_kept(tmp_path: Path) -> None:
+    async with (
+        running(Server(with_keys(tmp_path))) as server,
+        client(server, token="token-root"),
+    ):
+        (connection,) = server._sessions
+        assert connection.request is not None
+        assert not connection.request.headers
+
+
+@asynccontextmanager
+async def half_sent(server: Server) -> AsyncIterator[tuple[Connection, asyncio.StreamWriter]]:
+    async with bare(server) as (_, writer):
+        writer.write(half(5000))
+        await settled(lambda: bool(server._sessions))
+        (connection,) = server._sessions
+        await settled(lambda: connection._received_bytes > 5000)
+        yield connection, writer
+
+
+async def test_half_a_message_that_does_not_go_on_ends_its_connection() -> None:
+    server = Server(settings(), stall_seconds=0.1)
+    async with running(server), half_sent(server) as (connection, writer):
+        await settled(lambda: connection.protocol.close_sent is not None)
+        assert connection.protocol.close_sent is not None
+        assert connection.protocol.close_sent.code == 4408
+        assert server.metrics.shed_connections["stalled"] == 1
+        assert not writer.transport.is_closing()
+
+
+async def test_half_a_message_that_grows_slowly_and_steadily_may_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1000.0]
+    server = Server(settings(), stall_seconds=3600)
+    async with running(server), half_sent(server) as (connection, writer):
+        monkeypatch.setattr(
+            connection, "loop", type("Loop", (), {"time": staticmethod(lambda: now[0])})()
+        )
+        connection.half_seconds()
+        for _ in range(20):
+            now[0] += 29
+            assert connection.half_seconds() == 29
+            before = connection._received_bytes
+            writer.write(bytes(LEAST_PROGRESS_BYTES))
+            await settled(lambda: connection._received_bytes > before)  # noqa: B023
+            assert connection.half_seconds() == 0
+        now[0] += 20
+        before = connection._received_bytes
+        writer.write(bytes(LEAST_PROGRESS_BYTES - 1))
+        await settled(lambda: connection._received_bytes > before)
+        assert connection.half_seconds() == 20
+        monkeypatch.undo()
+
+
+# -- what is really held ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def child() -> Iterator[Callable[..., tuple[int, int]]]:
+    """Start a server of its own: its port and process."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*flags: str, **variables: str) -> tuple[int, int]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "omendb_ws", "serve", "--port", "0", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **variables},
+        )
+        started.append(process)
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+        return int(url.removesuffix("/v1").rsplit(":", 1)[1]), process.pid
+
+    yield start
+    for process in started:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE_SECONDS)
+
+
+def resident(pid: int) -> int:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.split("VmRSS:")[1].split()[0]) * 1024
+
+
+def talk(port: int, data: bytes) -> socket.socket:
+    """Send what is taken without waiting long; nobody may be there any more."""
+    found = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
+    with contextlib.suppress(OSError):
+        found.sendall(data)
+    return found
+
+
+ATTACKS = {
+    # Of a budget of 32, with a read of each that came at once, and what the heap keeps.
+    "240 MiB of half frames": (REQUEST + half(4 * MIB), 80),
+    "60 MiB of handshakes": (
+        REQUEST[:-2] + b"".join(b"X%d: %b\r\n" % (n, b"x" * 8000) for n in range(125)),
+        20,
+    ),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+@pytest.mark.parametrize("name", ATTACKS)
+def test_memory_that_is_really_held_is_bounded(
+    name: str, child: Callable[..., tuple[int, int]]
+) -> None:
+    port, pid = child(OMENDB_MAX_CONNECTION_BYTES=str(32 * MIB))
+    before = resident(pid)
+    data, most_mib = ATTACKS[name]
+    sockets = []
+    try:
+        for _ in range(60):
+            sockets.append(talk(port, data))
+            assert resident(pid) - before < most_mib * MIB
+    finally:
+        for one in sockets:
+            one.close()
