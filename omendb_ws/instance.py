@@ -117,11 +117,26 @@ class Instance:
         sampler.cancel()
         if self.recoveries is not None:
             self.recoveries.stop()
-        await asyncio.wait([sampler, *recovering])
         try:
-            await asyncio.to_thread(self._stop_threads)
+            await asyncio.wait([sampler, *recovering])
+        finally:
+            await self._end_threads()
+
+    async def _end_threads(self) -> None:
+        """Wait until they have ended; a loop that ends meanwhile, and cancels this, waits too."""
+        try:
+            ending = asyncio.get_running_loop().run_in_executor(None, self._stop_threads)
         except RuntimeError:  # the interpreter is ending, and starts no threads any more
-            self._stop_threads()
+            return self._stop_threads()
+        cancelled: asyncio.CancelledError | None = None
+        while not ending.done():
+            try:
+                await asyncio.wait([ending])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        return ending.result()
 
     def _stop_threads(self) -> None:
         self.context.engine.stop()

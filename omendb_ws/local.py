@@ -82,14 +82,21 @@ class LocalServer:
             self._instance.close_session(session)
             leaving.close(1000, "")
             is_last = self.is_ending = self._instance.context.metrics.connections == 0
-            await asyncio.wait([writer])
-            fault = None if writer.cancelled() else writer.exception()
-            if isinstance(fault, Exception):
-                as_error(fault, "sending")
-            if is_last:
-                await self._instance.stop()
-                self._on_end()
-                self.ended.set()
+            try:
+                await asyncio.wait([writer])
+                fault = None if writer.cancelled() else writer.exception()
+                if isinstance(fault, Exception):
+                    as_error(fault, "sending")
+            finally:  # also when the loop is ending under it
+                if is_last:
+                    await self._stop()
+
+    async def _stop(self) -> None:
+        try:
+            await self._instance.stop()
+        finally:
+            self._on_end()
+            self.ended.set()
 
 
 async def _read(session: Session, arriving: Channel) -> None:

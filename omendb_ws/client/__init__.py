@@ -2,6 +2,8 @@
 ``connecting.py`` puts together; ``sync.py`` (with ``sync_watching.py`` and
 ``sync_subscriptions.py``) is the same without ``await``, on the loop of ``background.py``.
 
+given.py, arguments.py, arrays.py, ids.py, columns.py, plain.py
+    what callers may pass, looked at and made plain, or refused by name: pure.
 requests.py, rows.py, answers.py, frames.py, adding.py, view.py
     arguments to messages, messages to results, the judgement of the add pipeline, the answer of a
     live query: pure.

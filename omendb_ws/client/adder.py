@@ -19,8 +19,9 @@ from .adding import Pipeline
 from .answers import Added, Opened
 from .connection import Connection
 from .frames import Frame, Job
+from .given import ColumnGiven, IdsGiven, Metadata, Vectors
 from .link import Link, Lost, Outcome
-from .rows import CheckedRows, ColumnGiven, IdsGiven, Metadata, Vectors, checked_rows
+from .rows import CheckedRows, checked_rows
 
 #: Random bytes of a producer's name: no two clients ever share one.
 PRODUCER_BYTES = 12

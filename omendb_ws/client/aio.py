@@ -14,7 +14,8 @@ their reply with it: they raise ConnectionLost, and the outcome is unknown. Refu
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any, overload
 
@@ -26,13 +27,17 @@ from omendb_core.types import F32, ColumnType, IdKind, Metric
 from ..wire import messages
 from ..wire.limits import Limits
 from ..wire.messages import Durability, IfExists, JsonObject
-from . import answers, requests
+from . import answers, arguments, requests
 from .adder import Adder
 from .answers import Added, Answer, Description, Row
+from .arguments import integer, text
+from .arrays import as_vectors
 from .connection import Connection
-from .requests import Encode, Filter, SomeIds
-from .rows import ColumnGiven, IdsGiven, Metadata, Vectors, as_vectors
-from .watching import IncludeNames, Watching
+from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, Vectors
+from .ids import in_order, json_id, json_ids
+from .plain import filter_document
+from .requests import Encode, SearchOptions
+from .watching import Watching
 
 
 class Client(Watching):
@@ -67,13 +72,15 @@ class Client(Watching):
         Returns ``rights``, ``tenant``, ``expires_in_s``. Raises Unauthenticated; the server then
         closes the connection, and the client is over.
         """
-        ok = await self._ask(requests.plain(messages.Auth, token=token))
-        self._connection.use_token(token)
+        given = text(token, "token")
+        ok = await self._ask(requests.plain(messages.Auth, token=given))
+        self._connection.use_token(given)
         return ok
 
     async def stats(self, collection: str | None = None) -> dict[str, Any]:
         """Return statistics of a collection, or of the server (PROTOCOL section 6 "stats")."""
-        return await self._ask(requests.plain(messages.Stats, collection=collection))
+        of = None if collection is None else arguments.collection(collection)
+        return await self._ask(requests.plain(messages.Stats, collection=of))
 
     async def limits(self) -> Limits:
         """Return the server's limits, by their names in PROTOCOL section 9."""
@@ -100,30 +107,32 @@ class Client(Watching):
         seconds; ``if_exists="ok"`` accepts one with the same definition. Raises Exists, BadName,
         BadRequest, TooLarge, Quota, Unsupported, Forbidden, ConnectionLost (outcome unknown).
         """
+        name = arguments.collection(collection)
         encode = requests.plain(
             messages.Create,
-            collection=collection,
-            dim=dim,
-            capacity=capacity,
-            metric=metric,
-            ids=ids,
-            columns=columns,
-            ttl=ttl,
-            durability=durability,
-            if_exists=if_exists,
+            collection=name,
+            dim=integer(dim, "dim"),
+            capacity=integer(capacity, "capacity"),
+            metric=text(metric, "metric"),
+            ids=text(ids, "ids"),
+            columns=arguments.declared(columns),
+            ttl=None if ttl is None else arguments.number(ttl, "ttl"),
+            durability=None if durability is None else text(durability, "durability"),
+            if_exists=text(if_exists, "if_exists"),
         )
-        return await self._open(encode, collection, repeat=False)
+        return await self._open(encode, name, repeat=False)
 
     async def open(self, collection: str) -> Description:
         """Return what the collection is, and how full. Raises NotFound.
 
         Nothing needs opening before use; this only does it early.
         """
-        return await self._open(requests.plain(messages.Open, collection=collection), collection)
+        name = arguments.collection(collection)
+        return await self._open(requests.plain(messages.Open, collection=name), name)
 
     async def describe(self, collection: str) -> Description:
         """Return what the collection is, and how full. Raises NotFound."""
-        ok = await self._ask(requests.plain(messages.Describe, collection=collection))
+        ok = await self._ask(_of(messages.Describe, collection))
         return answers.read_description(ok)
 
     async def list(self) -> builtins.list[Description]:
@@ -133,7 +142,7 @@ class Client(Watching):
 
     async def drop(self, collection: str) -> None:
         """Remove a collection and its rows. Raises NotFound, ConnectionLost (outcome unknown)."""
-        await self._ask(requests.plain(messages.Drop, collection=collection), repeat=False)
+        await self._ask(_of(messages.Drop, collection), repeat=False)
 
     # -- rows -----------------------------------------------------------------------------
 
@@ -171,50 +180,51 @@ class Client(Watching):
         BadRequest, TooLarge, Quota, NotFound, Forbidden, and ConnectionLost where it is not known
         whether the rows after ``rows_added`` went in.
         """
+        collection = arguments.collection(collection)
         if producer is not None or batch is not None:
-            encode = requests.add(vectors, ids, metadata, columns, producer, batch)
+            matrix = as_vectors(vectors)
+            encode = requests.add(matrix, ids, metadata, columns, producer, batch)
             call = self._connection.call(encode, repeat=True, collection=collection)
             _, reply = await self._connection.within(call)
             assert isinstance(reply, messages.Added)
-            return answers.read_added(reply, np.shape(vectors)[0])
+            return answers.read_added(reply, len(matrix))
         adder = self._adders.get(collection)
         if adder is None:
             adder = self._adders[collection] = Adder(self._connection, collection)
         return await adder.add(vectors, ids, metadata, columns)
 
-    async def delete(self, collection: str, ids: SomeIds) -> int:
+    async def delete(self, collection: str, ids: IdsGiven) -> int:
         """Delete rows by id, and return how many were there. Raises NotFound (the collection),
         BadId, ConnectionLost (outcome unknown)."""
-        encode = requests.plain(messages.Delete, collection=collection, ids=requests.json_ids(ids))
+        encode = _of(messages.Delete, collection, ids=json_ids(ids))
         deleted: int = (await self._ask(encode, repeat=False))["deleted"]
         return deleted
 
     async def update(
-        self, collection: str, ids: SomeIds, metadata: Sequence[Mapping[str, Any]]
+        self, collection: str, ids: IdsGiven, metadata: Sequence[Mapping[str, Any]]
     ) -> int:
         """Replace the metadata of rows, all or none; return the version. Raises NotFound (with
         the ``row`` of an id that is not there), BadMetadata, ConnectionLost (outcome unknown)."""
         rows = requests.update_rows(ids, metadata)
-        encode = requests.plain(messages.Update, collection=collection, rows=rows)
+        encode = _of(messages.Update, collection, rows=rows)
         version: int = (await self._ask(encode, repeat=False))["version"]
         return version
 
     async def get(
-        self, collection: str, ids: SomeIds, *, include: IncludeNames = ()
+        self, collection: str, ids: IdsGiven, *, include: IncludeNames = ()
     ) -> builtins.list[Row | None]:
         """Return the rows with these ids, None for each that is not there.
 
         ``include`` out of ``"metadata"``, ``"vector"``. Raises NotFound (the collection), BadId.
         """
-        asked = requests.json_ids(ids)
-        encode = requests.plain(
-            messages.Get, collection=collection, ids=asked, include=requests.included(include)
-        )
-        return answers.read_rows(await self._ask(encode), ids)
+        asked = in_order(ids)
+        wanted = arguments.included(include)
+        encode = _of(messages.Get, collection, ids=json_ids(asked), include=wanted)
+        return answers.read_rows(await self._ask(encode), asked)
 
     async def count(self, collection: str, filter: Filter | None = None) -> int:
         """Return how many rows pass ``filter``. Raises BadFilter, NotFound."""
-        ok = await self._ask(requests.plain(messages.Count, collection=collection, filter=filter))
+        ok = await self._ask(_of(messages.Count, collection, filter=filter_document(filter)))
         count: int = ok["count"]
         return count
 
@@ -299,20 +309,18 @@ class Client(Watching):
         """
         if (vector is None) == (like is None):
             raise BadRequest("a search takes either a vector or like")
-        requests.check_k(k)
-        options = {
-            "k": int(k),
-            "filter": filter,
-            "min_score": min_score,
-            "last": last,
-            "include": requests.included(include),
-        }
+        name = arguments.collection(collection)
+        options = requests.search_options(
+            k, filter=filter, min_score=min_score, last=last, include=include
+        )
         if vector is None:
-            near = requests.json_id(like)
-            return await self._connection.within(self._search_like(collection, near, options))
+            near = json_id(like, name="like")
+            return await self._connection.within(self._search_like(name, near, options))
         vectors = as_vectors(vector)
+        if isinstance(vector, np.ndarray):
+            vectors = vectors.copy()  # the caller's may change while this is asked again
         queries = requests.as_queries(vectors)
-        found = await self._connection.within(self._search(collection, queries, options))
+        found = await self._connection.within(self._search(name, queries, options))
         return found[0] if vectors.ndim == 1 else found
 
     # -- inside ---------------------------------------------------------------------------
@@ -324,23 +332,23 @@ class Client(Watching):
         return link.remember(collection, reply).description
 
     async def _search(
-        self, collection: str, queries: F32, options: dict[str, Any]
+        self, collection: str, queries: F32, options: SearchOptions
     ) -> builtins.list[Answer]:
         most = (await self._connection.ready()).limits.max_queries
         found: builtins.list[Answer] = []
         for start in range(0, len(queries), most):
-            encode = requests.search(queries[start : start + most], **options)
+            encode = requests.search(queries[start : start + most], options)
             _, reply = await self._connection.call(encode, repeat=True, collection=collection)
             assert isinstance(reply, messages.Results)
             found += answers.read_results(reply)
         return found
 
     async def _search_like(
-        self, collection: str, near: int | str, options: dict[str, Any]
+        self, collection: str, near: int | str, options: SearchOptions
     ) -> Answer:
         _, opened = await self._connection.opened(collection)
         kind = partial(messages.Search, vectors=None, single=True)
-        encode = requests.plain(kind, collection=collection, like=near, **options)
+        encode = requests.plain(kind, collection=collection, like=near, **asdict(options))
         _, reply = await self._connection.call(encode, repeat=True)
         assert isinstance(reply, messages.Reply)
         return answers.read_search(reply.ok, opened.description.ids)
@@ -350,3 +358,8 @@ class Client(Watching):
         _, reply = await self._connection.within(call)
         assert isinstance(reply, messages.Reply)
         return reply.ok
+
+
+def _of(kind: Callable[..., messages.Request], collection: str, **fields: Any) -> Encode:
+    """Return what builds a JSON request about a collection. Raises BadRequest, BadName."""
+    return requests.plain(kind, collection=arguments.collection(collection), **fields)

@@ -273,7 +273,7 @@ def read_rows(ok: JsonObject, ids: Iterable[int | str]) -> list[Row | None]:
         None
         if row is None
         else Row(
-            id=one if isinstance(one, str) else int(one),
+            id=str.__str__(one) if isinstance(one, str) else int(one),
             seq=row["seq"],
             metadata=row.get("metadata"),
             vector=np.array(row["vector"], np.float32) if "vector" in row else None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from omendb_core.errors import BadRequest
 
-from . import local
+from . import arguments, local
 from .aio import Client
 from .backoff import RECONNECT, Backoff
 from .connection import Connection, Settings
@@ -49,8 +49,21 @@ def connect(
     (Origin or Host not allowed), Unsupported (no such server), BadRequest (the URL, the settings),
     Unavailable (another server holds ``data_dir``), StorageFailed, TimeoutError.
     """
-    is_local = url.startswith(local.SCHEME)
-    if is_local:
+    url = arguments.text(url, "url")
+    _check_kinds(backoff, tls, server_settings)
+    settings = Settings(
+        address=url.rpartition("@")[2],  # without a user's name and password
+        token=None if token is None else arguments.token(token),
+        # A server in this process is gone with its connection: there is nothing to come back to.
+        reconnect=arguments.flag(reconnect, "reconnect") and not url.startswith(local.SCHEME),
+        backoff=backoff,
+        open_timeout_seconds=arguments.seconds(open_timeout_seconds, "open_timeout_seconds"),
+        request_timeout_seconds=None
+        if request_timeout_seconds is None
+        else arguments.seconds(request_timeout_seconds, "request_timeout_seconds"),
+    )
+    most_bytes = arguments.integer(max_message_bytes, "max_message_bytes", 1)
+    if url.startswith(local.SCHEME):
         opener = local.local_opener(url, server_settings)
     else:
         if server_settings is not None:
@@ -60,19 +73,20 @@ def connect(
         opener = websocket_opener(
             url,
             tls=tls,
-            open_timeout_seconds=open_timeout_seconds,
-            max_message_bytes=max_message_bytes,
+            open_timeout_seconds=settings.open_timeout_seconds,
+            max_message_bytes=most_bytes,
         )
-    settings = Settings(
-        address=url.rpartition("@")[2],  # without a user's name and password
-        token=token,
-        # A server in this process is gone with its connection: there is nothing to come back to.
-        reconnect=reconnect and not is_local,
-        backoff=backoff,
-        open_timeout_seconds=open_timeout_seconds,
-        request_timeout_seconds=request_timeout_seconds,
-    )
     return Connecting(opener, settings)
+
+
+def _check_kinds(backoff: object, tls: object, server_settings: object) -> None:
+    if not isinstance(backoff, Backoff):
+        raise BadRequest(f"backoff: must be a Backoff, not {arguments.kind(backoff)}")
+    if tls is not None and not isinstance(tls, ssl.SSLContext):
+        raise BadRequest(f"tls: must be an ssl.SSLContext, not {arguments.kind(tls)}")
+    if server_settings is not None and not isinstance(server_settings, Mapping):
+        what = arguments.kind(server_settings)
+        raise BadRequest(f"server_settings: must be a mapping, not {what}")
 
 
 class Connecting:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 import orjson
 from omendb_core.errors import OmenError
 
@@ -26,7 +25,6 @@ from .rows import CheckedRows
 #: change cost the server some 200 us whatever their size). A frame is also what one search may have
 #: to wait for, so not larger.
 FRAME_BYTES = 256 * 1024
-_ID_OFFSET = 4
 _JSON_BYTES = HEADER_FIELDS.index("json_bytes")
 
 
@@ -152,10 +150,7 @@ class Frame:
         if name != self._encoded_as:
             self._body = _renamed(self._body, *name)
             self._encoded_as = name
-        message = bytearray(self._body)
-        ids = np.array([request_id, opened.handle], "<u4")
-        message[_ID_OFFSET : _ID_OFFSET + ids.nbytes] = ids.tobytes()
-        return bytes(message)
+        return binary.addressed(self._body, request_id, opened.handle)
 
 
 def _renamed(body: bytes, producer: str, number: int) -> bytes:

@@ -21,9 +21,9 @@ from . import requests
 from .answers import LiveAnswer, Opened, Snapshot, read_snapshots
 from .backoff import MAX_ATTEMPTS, PASSING
 from .connection import Connection
+from .given import Vectors
 from .link import Answer, Link, Push
 from .requests import LiveOptions
-from .rows import Vectors
 from .subscribing import Subscribing
 from .subscriptions import Subscription
 from .view import View

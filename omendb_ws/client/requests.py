@@ -7,39 +7,29 @@ that the request is sent. Local refusals raise the class that the server would a
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
-import orjson
-from numpy.typing import NDArray
-from omendb_core.errors import BadId, BadK, BadRequest, BadVector
-from omendb_core.types import F32, MAX_SAFE_INTEGER, Include
+from omendb_core.errors import BadK, BadMetadata, BadRequest, BadVector
+from omendb_core.types import F32, Include
 
 from ..wire import binary, messages, text
 from ..wire.hits import dumps
 from ..wire.messages import Incoming
 from ..wire.opcodes import MAX_U32
-from .answers import Opened
-from .rows import (
-    ColumnGiven,
-    IdsGiven,
-    Metadata,
-    Vectors,
-    as_vectors,
-    check_dim,
-    checked_rows,
-)
+from . import arguments
+from .answers import Description, Opened
+from .arguments import integer
+from .arrays import as_vectors, check_dim
+from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, Vectors
+from .ids import json_ids
+from .plain import filter_document, metadata_objects
+from .rows import checked_rows, listed_metadata
 from .transport import TEXT_MARK
 
 #: Builds a request's message, given its id and the collection as this connection opened it.
 Encode: TypeAlias = Callable[[int, Opened | None], bytes]
-Id: TypeAlias = int | str
-SomeIds: TypeAlias = Sequence[int] | Sequence[str] | NDArray[Any]
-#: A filter of PROTOCOL section 5.
-Filter: TypeAlias = Mapping[str, Any]
 
 _TEXT_MARK = bytes([TEXT_MARK])
 
@@ -67,41 +57,50 @@ def add(
 ) -> Encode:
     """Return what builds the binary ADD of one named batch. Raises BadRequest.
 
-    Building it raises what ``checked_rows`` does.
+    Building it raises what ``checked_rows`` does. It is built once for a collection as it is: a
+    name stands for one content, whatever becomes of the caller's arrays meanwhile.
     """
     if producer is None or batch is None:
         raise BadRequest("producer and batch go together")
+    name = arguments.text(producer, "producer")
+    number = integer(batch, "batch", 1)
+    built: dict[tuple[Any, ...], bytes] = {}
 
     def encode(request_id: int, opened: Opened | None) -> bytes:
         assert opened is not None
-        rows = checked_rows(opened.description, vectors, ids, metadata, columns)
-        part = rows.part(0, len(rows))
-        return binary.encode_add(request_id, opened.handle, part, producer, batch)
+        shape = _shape(opened.description)
+        if shape not in built:
+            rows = checked_rows(opened.description, vectors, ids, metadata, columns)
+            part = rows.part(0, len(rows))
+            built[shape] = binary.encode_add(request_id, opened.handle, part, name, number)
+        return binary.addressed(built[shape], request_id, opened.handle)
 
     return encode
 
 
-def search(
-    vectors: F32,
-    k: int,
-    *,
-    filter: Filter | None,
-    min_score: float | None,
-    last: int | None,
-    include: Include,
-) -> Encode:
+def _shape(description: Description) -> tuple[Any, ...]:
+    """What the rows of an add are checked against."""
+    return description.dim, description.ids, tuple(sorted(description.columns.items()))
+
+
+def search(vectors: F32, options: SearchOptions) -> Encode:
     """Return what builds a binary SEARCH for ``vectors`` float32 (q, dim).
 
     Building it raises DimMismatch.
     """
-    check_k(k)
-    wanted = None if filter is None else dict(filter)
 
     def encode(request_id: int, opened: Opened | None) -> bytes:
         assert opened is not None
         check_dim(vectors, opened.description.dim)
         return binary.encode_search(
-            request_id, opened.handle, vectors, k, wanted, min_score, include, last
+            request_id,
+            opened.handle,
+            vectors,
+            options.k,
+            options.filter,
+            options.min_score,
+            options.include,
+            options.last,
         )
 
     return encode
@@ -155,54 +154,59 @@ def live_options(
     *,
     filter: Filter | None,
     min_score: float | None,
-    include: Iterable[str],
+    include: IncludeNames,
     every_ms: int,
 ) -> LiveOptions:
-    """Return the options of a live subscription, copied. Raises BadK, BadRequest."""
-    if not isinstance(collection, str):
-        raise BadRequest("collection: must be a string")
-    check_k(k)
-    check_min_score(min_score)
-    wanted = included(include)
-    given_filter = dict(filter) if isinstance(filter, Mapping) else filter
-    given = [collection, int(k), given_filter, min_score, list(wanted), every_ms]
-    try:
-        text = dumps(given)
-    except TypeError as error:
-        raise BadRequest(f"live: no JSON: {error}") from None
-    _, _, copied, floor, _, every = orjson.loads(text)
-    return LiveOptions(collection, int(k), copied, floor, wanted, every, text)
+    """Return the options of a live subscription, copied. Raises BadK, BadFilter, BadRequest."""
+    name = arguments.collection(collection)
+    document = filter_document(filter)
+    floor = None if min_score is None else arguments.number(min_score, "min_score")
+    wanted = arguments.included(include)
+    most, every = wanted_k(k), integer(every_ms, "every_ms")
+    text = dumps([name, most, document, floor, list(wanted), every])
+    return LiveOptions(name, most, document, floor, wanted, every, text)
 
 
-def check_min_score(min_score: object) -> None:
-    """Raise BadRequest for NaN and infinities, which JSON does not know; the rest is the server's
-    to say."""
-    if isinstance(min_score, float | np.floating) and not math.isfinite(min_score):
-        raise BadRequest("min_score: must be finite")
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """All of a search but what it is near to."""
+
+    k: int
+    filter: dict[str, Any] | None
+    min_score: float | None
+    last: int | None
+    include: Include
+
+
+def search_options(
+    k: int,
+    *,
+    filter: Filter | None,
+    min_score: float | None,
+    last: int | None,
+    include: IncludeNames,
+) -> SearchOptions:
+    """Return the options of a search, copied. Raises BadK, BadFilter, BadRequest."""
+    return SearchOptions(
+        k=wanted_k(k),
+        filter=filter_document(filter),
+        min_score=None if min_score is None else arguments.number(min_score, "min_score"),
+        last=None if last is None else integer(last, "last", 1),
+        include=arguments.included(include),
+    )
+
+
+def wanted_k(k: object) -> int:
+    """``k``, which no server takes beyond a u32; its ``max_k`` is for the server to say."""
+    return integer(k, "k", 1, MAX_U32, BadK)
 
 
 def one_vector(vector: Vectors) -> F32:
     """Return ``vector`` (dim,) as float32 (1, dim), a copy. Raises BadVector, NonFinite."""
-    made = as_vectors(vector)
+    made = as_vectors(vector, "vector")
     if made.ndim != 1 or len(made) == 0:
         raise BadVector("vector: must be one vector (dim,)")
     return made.reshape(1, -1).copy()
-
-
-def check_k(k: object) -> None:
-    """Raise BadK for what no server takes; its ``max_k`` is for the server to say."""
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MAX_U32:
-        raise BadK("k: must be an integer from 1")
-
-
-def included(include: Iterable[str]) -> Include:
-    """Return ``include`` as the wire has it. Raises BadRequest."""
-    if isinstance(include, str):
-        raise BadRequest("include: must be a list out of metadata, vector")
-    names = set(include)
-    if not names <= set(Include._fields):
-        raise BadRequest("include: must be a list out of metadata, vector")
-    return Include(metadata="metadata" in names, vector="vector" in names)
 
 
 def as_queries(vectors: F32) -> F32:
@@ -213,28 +217,14 @@ def as_queries(vectors: F32) -> F32:
     return queries
 
 
-def json_id(one: object, row: int | None = None) -> Id:
-    """Return an id as JSON carries it: a string above 2**53 - 1. Raises BadId."""
-    if isinstance(one, str):
-        return one
-    if isinstance(one, bool) or not isinstance(one, int | np.integer) or not 0 <= one < 2**64:
-        raise BadId("ids: must be integers from 0 to 2**64 - 1, or strings", row=row)
-    return int(one) if one <= MAX_SAFE_INTEGER else str(int(one))
-
-
-def json_ids(ids: SomeIds) -> list[Id]:
-    """Return ids as JSON carries them. Raises BadId with ``row``."""
-    listed = ids.tolist() if isinstance(ids, np.ndarray) else ids
-    if isinstance(listed, str):
-        raise BadId("ids: must be a list of ids")
-    return [json_id(one, row) for row, one in enumerate(listed)]
-
-
-def update_rows(ids: SomeIds, metadata: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of an ``update``. Raises BadId, BadRequest."""
+def update_rows(ids: IdsGiven, metadata: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of an ``update``. Raises BadId, BadMetadata, BadRequest."""
     listed = json_ids(ids)
-    if len(listed) != len(metadata):
-        raise BadRequest(f"metadata: {len(metadata)} objects for {len(listed)} ids")
+    entries = listed_metadata(metadata, len(listed), "ids", BadRequest)
+    if entries is None or None in entries:
+        row = None if entries is None else entries.index(None)
+        raise BadMetadata("metadata: must be an object", row=row)
     return [
-        {"id": one, "metadata": dict(entry)} for one, entry in zip(listed, metadata, strict=True)
+        {"id": one, "metadata": entry or {}}
+        for one, entry in zip(listed, metadata_objects(entries), strict=True)
     ]

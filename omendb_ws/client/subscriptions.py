@@ -30,8 +30,9 @@ from ..wire.messages import JsonObject, SubscriptionKind
 from . import requests
 from .answers import FeedRows, Gap, Opened, gap_alone, read_feed_rows
 from .connection import Connection
+from .given import Filter
 from .link import Answer, Link, Push
-from .requests import Encode, Filter
+from .requests import Encode
 
 #: Bytes of pushes that wait for a slow reader (the server splits pushes at 1 MiB).
 BUFFER_BYTES = 4 * 1024 * 1024

@@ -21,10 +21,8 @@ from . import aio, background, connecting
 from .answers import Added, Answer, Description, Row
 from .backoff import RECONNECT, Backoff
 from .connecting import MAX_MESSAGE_BYTES
-from .requests import Filter, SomeIds
-from .rows import ColumnGiven, IdsGiven, Metadata, Vectors
+from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, Vectors
 from .sync_watching import SyncWatching
-from .watching import IncludeNames
 
 
 def connect(
@@ -191,18 +189,18 @@ class Client(SyncWatching):
             )
         )
 
-    def delete(self, collection: str, ids: SomeIds) -> int:
+    def delete(self, collection: str, ids: IdsGiven) -> int:
         """Delete rows by id, and return how many were there. Raises NotFound (the collection),
         BadId, ConnectionLost (outcome unknown)."""
         return self._run(self._aio.delete(collection, ids))
 
-    def update(self, collection: str, ids: SomeIds, metadata: Sequence[Mapping[str, Any]]) -> int:
+    def update(self, collection: str, ids: IdsGiven, metadata: Sequence[Mapping[str, Any]]) -> int:
         """Replace the metadata of rows, all or none; return the version. Raises NotFound (with
         the ``row`` of an id that is not there), BadMetadata, ConnectionLost (outcome unknown)."""
         return self._run(self._aio.update(collection, ids, metadata))
 
     def get(
-        self, collection: str, ids: SomeIds, *, include: IncludeNames = ()
+        self, collection: str, ids: IdsGiven, *, include: IncludeNames = ()
     ) -> builtins.list[Row | None]:
         """Return the rows with these ids, None for each that is not there.
 

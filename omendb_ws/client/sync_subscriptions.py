@@ -18,8 +18,8 @@ from typing import Any, Final, Generic, Self, TypeVar
 from . import live, subscriptions
 from .answers import FeedRows, LiveAnswer
 from .background import Background
+from .given import Vectors
 from .map import Picture
-from .rows import Vectors
 
 T = TypeVar("T")
 

@@ -12,10 +12,8 @@ from typing import Any, Self, TypeVar
 
 from . import aio
 from .background import Background
-from .requests import Filter
-from .rows import Vectors
+from .given import Filter, IncludeNames, Vectors
 from .sync_subscriptions import Feed, LiveQuery, MapWatch, MatchFeed, StatsWatch
-from .watching import IncludeNames
 
 T = TypeVar("T")
 

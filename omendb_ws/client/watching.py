@@ -6,21 +6,19 @@ Here arguments are checked and copied; the iterators are in ``subscriptions.py``
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from omendb_core.errors import BadRequest
 
-from . import requests
+from . import arguments, requests
+from .arguments import integer
 from .connection import Connection
+from .given import Filter, IncludeNames, Vectors
 from .live import LiveQuery
 from .map import MapWatch
-from .requests import Filter
-from .rows import Vectors
+from .plain import filter_document
 from .subscribing import Subscribing
 from .subscriptions import Feed, MatchFeed, StatsWatch, Subscription
-
-IncludeNames: TypeAlias = Iterable[Literal["metadata", "vector"]]
 
 S = TypeVar("S", bound=Subscription[Any])
 
@@ -99,17 +97,12 @@ class Watching:
         Raises BadVector, NonFinite, BadRequest here; DimMismatch, ZeroNorm, BadFilter, BadRequest,
         Quota, NotFound, Forbidden in the first step or on entering.
         """
-        _check_start(from_seq, epoch)
-        requests.check_min_score(min_score)
         feed = MatchFeed(
             self._connection,
-            collection,
+            arguments.collection(collection),
             vector=requests.one_vector(vector),
-            min_score=min_score,
-            filter=filter,
-            include=requests.included(include),
-            from_seq=from_seq,
-            epoch=epoch,
+            min_score=arguments.number(min_score, "min_score"),
+            **_feed_options(filter, include, from_seq, epoch),
         )
         return self._held(feed)
 
@@ -129,27 +122,30 @@ class Watching:
         step is a ``FeedRows``; look at its ``gap`` to learn of rows that were missed. Raises
         NotFound, BadFilter, BadRequest, Forbidden, in the first step or on entering.
         """
-        _check_start(from_seq, epoch)
         feed = Feed(
             self._connection,
-            collection,
-            filter=filter,
-            include=requests.included(include),
-            from_seq=from_seq,
-            epoch=epoch,
+            arguments.collection(collection),
+            **_feed_options(filter, include, from_seq, epoch),
         )
         return self._held(feed)
 
     def watch_stats(self, collection: str | None = None, *, every_ms: int = 1000) -> StatsWatch:
         """Return an async iterator over what ``stats`` returns, one each ``every_ms``."""
-        return self._held(StatsWatch(self._connection, collection, every_ms))
+        of = None if collection is None else arguments.collection(collection)
+        return self._held(StatsWatch(self._connection, of, integer(every_ms, "every_ms")))
 
     def watch_map(self, collection: str, *, sample: int = 2000, every_ms: int = 1000) -> MapWatch:
         """Return an async iterator over pictures of the window in two dimensions.
 
         They show at most ``sample`` rows (100 to 20,000).
         """
-        return self._held(MapWatch(self._connection, collection, sample, every_ms))
+        watch = MapWatch(
+            self._connection,
+            arguments.collection(collection),
+            integer(sample, "sample"),
+            integer(every_ms, "every_ms"),
+        )
+        return self._held(watch)
 
     def _held(self, subscription: S) -> S:
         """``subscription``, which keeps this client from being forgotten."""
@@ -157,6 +153,15 @@ class Watching:
         return subscription
 
 
-def _check_start(from_seq: int | None, epoch: str | None) -> None:
+def _feed_options(
+    filter: Filter | None, include: IncludeNames, from_seq: int | None, epoch: str | None
+) -> dict[str, Any]:
+    """What feeds and match queries have in common, checked and copied."""
     if (from_seq is None) != (epoch is None):
         raise BadRequest("from_seq and epoch go together")
+    return {
+        "filter": filter_document(filter),
+        "include": arguments.included(include),
+        "from_seq": None if from_seq is None else integer(from_seq, "from_seq", 1),
+        "epoch": None if epoch is None else arguments.text(epoch, "epoch"),
+    }

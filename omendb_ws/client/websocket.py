@@ -24,6 +24,7 @@ from websockets.protocol import Event, State
 from websockets.typing import BytesLike, Subprotocol
 
 from ..wire.opcodes import PROTOCOL
+from . import arguments
 from .transport import TEXT_MARK, Closed, Opener, Take
 
 #: Bytes that may wait in the transport before a sender has to: two frames of an add.
@@ -182,11 +183,7 @@ def websocket_opener(
 
 def _authorization(token: str | None) -> dict[str, str] | None:
     """Return the header for ``token``. Raises Unauthenticated, which never shows it."""
-    if token is None:
-        return None
-    if not token.isascii() or not token.isprintable() or not token.strip():
-        raise Unauthenticated("a token is visible ASCII")
-    return {"Authorization": f"Bearer {token}"}
+    return None if token is None else {"Authorization": f"Bearer {arguments.token(token)}"}
 
 
 def _closed(error: ConnectionClosed) -> Closed:

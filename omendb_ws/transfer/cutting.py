@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 from omendb_core.types import F32, I64, Ids
 
-from ..client.rows import are_distinct
+from ..client.ids import are_distinct
 from ..files.chunks import BadRow, Chunk
 from ..wire.limits import Limits
 from .usable import Wanted, as_rows, unusable, unusable_metadata

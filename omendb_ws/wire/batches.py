@@ -210,4 +210,4 @@ def column_type(column: Column) -> ColumnType:
 
 
 def _plain(metadata: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Any] | None]:
-    return [None if one is None else dict(one) for one in metadata]
+    return [one if one is None or type(one) is dict else dict(one) for one in metadata]

@@ -262,6 +262,13 @@ def encode_add(
     return _request("ADD", flags, request_id, handle, rows.vectors, 0, json, arrays)
 
 
+def addressed(message: bytes, request_id: int, handle: int) -> bytes:
+    """A binary request again, with another id and handle."""
+    made = bytearray(message)
+    struct.pack_into("<II", made, 4, request_id, handle)
+    return bytes(made)
+
+
 def encode_search(
     request_id: int,
     handle: int,

@@ -175,7 +175,7 @@ REFUSED: list[tuple[type[Exception], dict[str, Any]]] = [
     (errors.ZeroNorm, {"vector": [0.0, 0.0]}),
     (errors.BadFilter, {"filter": {"undeclared": 1}}),
     (errors.BadFilter, {"filter": {"price": {"$lt": float("nan")}}}),
-    (errors.BadRequest, {"filter": {"price": object()}}),
+    (errors.BadFilter, {"filter": {"price": object()}}),
     (errors.BadFilter, {"filter": ["price"]}),
     (errors.BadRequest, {"include": "metadata"}),
     (errors.BadRequest, {"include": ["score"]}),

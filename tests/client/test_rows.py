@@ -12,10 +12,11 @@ from omendb_core.change import RowBatch
 from omendb_core.errors import BadVector, NonFinite, OmenError
 from omendb_core.types import NULL_CODE, StrColumn
 
-from omendb_ws.client import frames, rows
+from omendb_ws.client import arrays, frames
 from omendb_ws.client.answers import Added, Opened
+from omendb_ws.client.arrays import as_vectors
 from omendb_ws.client.frames import Frame, Job
-from omendb_ws.client.rows import as_vectors, checked_rows
+from omendb_ws.client.rows import checked_rows
 from omendb_ws.wire import binary, messages
 from omendb_ws.wire.limits import Limits
 
@@ -86,7 +87,7 @@ def test_whatever_holds_numbers_becomes_contiguous_float32(given: Any) -> None:
 def test_a_value_that_is_not_finite_is_found_wherever_it_is(
     monkeypatch: pytest.MonkeyPatch, place: int, value: float
 ) -> None:
-    monkeypatch.setattr(rows, "CHECKED_VALUES", 512)
+    monkeypatch.setattr(arrays, "CHECKED_VALUES", 512)
     array = np.ones((500, 2), np.float32)
     array.reshape(-1)[place] = value
     with pytest.raises(NonFinite) as caught:
