@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
@@ -24,6 +25,8 @@ Include = Annotated[
 _INCLUDES: Final = ("metadata", "vector")
 #: Text of this many bytes is no vector of any collection.
 _MAX_TEXT_BYTES: Final = 4 << 20
+#: More vectors are no question but a data set.
+_MAX_VECTORS: Final = 100_000
 
 
 def parse_filter(text: str | None) -> dict[str, Any] | None:
@@ -59,7 +62,7 @@ def parse_vectors(text: str) -> NDArray[Any]:
     import sys
 
     if text == "-":
-        return _numbers(sys.stdin.read(_MAX_TEXT_BYTES), "-")
+        return _numbers(sys.stdin.buffer.read(_MAX_TEXT_BYTES).decode("utf-8", "replace"), "-")
     if text.startswith("[") or (text[:1] in "-+.0123456789" and "," in text):
         return _numbers(text, "the vector")
     return _of_file(text)
@@ -97,19 +100,24 @@ def _of_file(path: str) -> NDArray[Any]:
         if path.lower().endswith(".npy"):
             with _open(path) as file:
                 header = npy.read_header(file, path)
+                size_bytes = os.fstat(file.fileno()).st_size - header.offset
             if len(header.shape) == 1 and header.dtype.kind in "fiu":
+                npy.check_size(path, header.shape[0] * header.dtype.itemsize, size_bytes)
                 one: NDArray[Any] = np.load(path, allow_pickle=False).reshape(1, -1)
                 return one
         reader = formats.open_reader(path, formats.format_of(path, None), Fields())
         if reader.dim is None:
             raise FileError(f"{path}: holds no vector")
-        parts = []
+        parts, count = [], 0
         for chunk in reader.chunks(reader.dim, "auto", 1024):
             if chunk.bad:
                 raise FileError(
                     f"{path}: {reader.unit} {chunk.bad[0].number}: {chunk.bad[0].reason}"
                 )
             parts.append(np.array(chunk.vectors))
+            count += len(chunk.vectors)
+            if count > _MAX_VECTORS:
+                raise FileError(f"{path}: more than {_MAX_VECTORS:,} vectors to search with")
         reader.close()
         if not parts:
             raise FileError(f"{path}: holds no vector")
@@ -124,8 +132,8 @@ def _of_text(path: str) -> NDArray[Any]:
 def _open(path: str) -> Any:
     try:
         return open(path, "rb")
-    except OSError as error:
-        fail(WRONG, f"{path}: {error.strerror}")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        fail(WRONG, f"{path}: {getattr(error, 'strerror', None) or error}")
 
 
 def _refuse(name: str) -> NoReturn:

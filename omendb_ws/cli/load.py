@@ -327,6 +327,9 @@ class _Signals:
 def _report(ended: _Ended, reader: Reader, asked: _Asked, as_json: bool) -> None:
     """Say what is in, and fail if that is not all."""
     now = ended.progress
+    if reader.unused_id is not None:
+        first = f"{reader.name}: {reader.unit} {reader.unused_id} has an id"
+        say(f"{first}, which is unused, as the first ones have none; --ids u64 or str takes them")
     if as_json:
         print_json(_document(ended, asked))
     elif ended.why is None:

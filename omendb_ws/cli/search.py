@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,6 +12,10 @@ from .output import plain, print_json, table
 
 if TYPE_CHECKING:
     from ..client import Answer, Client, Row
+
+
+#: Of the largest number that is an id.
+_ID_DIGITS: Final = 20
 
 
 def search(
@@ -83,7 +87,7 @@ def search(
 def _id(text: str, kind: str) -> int | str:
     if kind == "str":
         return text
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > _ID_DIGITS:
         fail(WRONG, f"--like {text}: the ids of this collection are numbers")
     return int(text)
 

@@ -28,6 +28,7 @@ class ArrayReader:
     """A Reader of rows of fixed size. ``given_ids``: (n,) integers or text, else row numbers."""
 
     unit: Unit = "row"
+    unused_id: int | None = None
 
     def __init__(
         self,

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any, BinaryIO
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 from omendb_core.types import ColumnType, IdKind, Ids
 
@@ -23,12 +22,14 @@ from .arrow_sources import Source, open_source
 from .arrow_values import as_json, fits_column, is_binary, lengths, plain
 from .chunks import BadRow, Chunk, FileError, Unit
 from .fields import Fields, without_nulls
+from .json_text import BadText, parse_object, refuse_changed_integers
 
 
 class ArrowReader:
     """A Reader of record batches."""
 
     unit: Unit = "row"
+    unused_id: int | None = None
 
     def __init__(self, name: str, source: Source, fields: Fields) -> None:
         self.name, self.rows = name, source.rows
@@ -180,15 +181,13 @@ def _merge(row: dict[str, Any], value: Any, fields: Fields, at: int, wrong: dict
         return
     if isinstance(value, str):
         try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            wrong.setdefault(at, "metadata: not JSON")
+            text, value = value, parse_object(value)
+            refuse_changed_integers(value, text)
+        except BadText as error:
+            wrong.setdefault(at, f"metadata: {error}")
             return
     else:
-        value = without_nulls(value) if isinstance(value, dict) else value
-    if not isinstance(value, dict):
-        wrong.setdefault(at, "metadata: must be an object")
-        return
+        value = without_nulls(value)
     for key, one in fields.chosen(value).items():
         if key in row:
             wrong.setdefault(at, f"metadata.{key}: stands there twice")

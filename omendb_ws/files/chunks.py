@@ -58,6 +58,8 @@ class Reader(Protocol):
     ids: IdKind
     #: Whether it holds ids, rather than that rows are numbered.
     holds_ids: bool
+    #: The first row with an id that is dropped, as those looked at had none; None: there is none.
+    unused_id: int | None
 
     @property
     def columns(self) -> Mapping[str, ColumnType]:

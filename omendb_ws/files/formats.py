@@ -94,5 +94,5 @@ def _open(path: str) -> BinaryIO:
         with suppress(OSError, AttributeError):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         return file
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise FileError(f"{path}: {getattr(error, 'strerror', None) or error}") from None

@@ -2,7 +2,8 @@
 
 ``{"id": 17, "vector": [0.5, …], "metadata": {"price": 9.5}}``; every other field of the object is
 metadata too, so ``{"id": 17, "vector": […], "price": 9.5}`` is the same row. Blank lines are passed
-over. Ids of ``u64`` collections are numbers, or decimal strings (PROTOCOL section 4).
+over, and so is a byte order mark. Ids of ``u64`` collections are numbers, or decimal strings
+(PROTOCOL section 4).
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ from omendb_core.types import MAX_SAFE_INTEGER, ColumnType, IdKind, Ids
 
 from .chunks import BadRow, Chunk, FileError, Shape, Unit, WrittenRows
 from .fields import Fields
+from .json_text import BadText, parse_object, refuse_changed_integers
 
-#: A line that is longer is no row.
-MAX_LINE_BYTES: Final = 64 << 20
-_DECIMAL: Final = re.compile("0|[1-9][0-9]*")
-#: Lines looked at for the first usable row when the file is opened.
+#: A line that is longer is no row: a message of the protocol is not longer.
+MAX_LINE_BYTES: Final = 16 << 20
+#: Lines that are in memory together: one chunk, or those that are looked at first.
+_TOGETHER_BYTES: Final = 16 << 20
+_DECIMAL: Final = re.compile("0|[1-9][0-9]{0,19}")
+#: Lines looked at when the file is opened, for what they have in common.
 _LOOKED_AT: Final = 1000
+_MARK: Final = b"\xef\xbb\xbf"
 
 
 class _Bad(Exception):
@@ -37,8 +42,15 @@ class _Row(NamedTuple):
     metadata: dict[str, Any]
 
 
+class _Line(NamedTuple):
+    """A line; ``text`` is None for one that is too long, whose bytes are gone."""
+
+    text: bytes | None
+    size_bytes: int
+
+
 class JsonlReader:
-    """A Reader of lines; the first usable one says what the others are held to."""
+    """A Reader of lines; the first ones say what all are held to."""
 
     unit: Unit = "line"
 
@@ -48,80 +60,115 @@ class JsonlReader:
         self.rows: int | None = None
         self._size_bytes = _size_bytes(file)
         self._line = 0
-        self._ahead: list[bytes] = []
+        self._ahead: list[_Line] = []
+        self._is_begun = False
         self._read_bytes = 0
-        self.dim, self.ids = self._look_ahead()
+        self.dim: int | None = None
+        self.ids: IdKind = "u64" if fields.numbered else "auto"
+        self._look_ahead()
         self.holds_ids = self.ids != "auto" and not fields.numbered
+        self.unused_id: int | None = None
 
-    def _look_ahead(self) -> tuple[int | None, IdKind]:
-        while len(self._ahead) < _LOOKED_AT:
+    def _look_ahead(self) -> None:
+        """Read the first lines; the dimension is the first one's that has a vector, and there are
+        ids if any line has one."""
+        size_bytes = 0
+        ids: list[int | str] = []
+        while len(self._ahead) < _LOOKED_AT and size_bytes < _TOGETHER_BYTES:
+            # Whoever types lines into a pipe waits for none: one row that has an id says enough.
+            if ids and self._size_bytes is None:
+                break
             line = self._next_line()
-            if not line:
+            if line is None:
                 break
             self._ahead.append(line)
+            size_bytes += line.size_bytes
             try:
-                row = _parse(line, self._fields)
+                row = _parse(line.text, self._fields)
             except _Bad:
                 continue
-            kind: IdKind = "auto" if row.id is None else "str" if isinstance(row.id, str) else "u64"
-            return len(row.vector), "u64" if self._fields.numbered else kind
-        return None, "u64" if self._fields.numbered else "auto"
+            if self.dim is None:
+                self.dim = len(row.vector)
+            if isinstance(row.id, int | str) and not isinstance(row.id, bool):
+                ids.append(row.id)
+            elif self._size_bytes is None:
+                break
+        if ids and not self._fields.numbered:
+            self.ids = _kind_of(ids)
 
-    def _next_line(self) -> bytes:
-        line = self._file.readline(MAX_LINE_BYTES + 1)
-        if len(line) > MAX_LINE_BYTES:
-            raise FileError(f"{self.name}: a line of more than {MAX_LINE_BYTES >> 20} MiB")
-        return line
+    def _next_line(self) -> _Line | None:
+        """The next line, with its newline; None at the end."""
+        text = self._file.readline(MAX_LINE_BYTES + 1)
+        if not text:
+            return None
+        size_bytes = len(text)
+        if not self._is_begun:
+            self._is_begun = True
+            text = text.removeprefix(_MARK) or b"\n"
+        if len(text) <= MAX_LINE_BYTES:
+            return _Line(text, size_bytes)
+        while not text.endswith(b"\n") and (text := self._file.readline(1 << 20)):
+            size_bytes += len(text)
+        return _Line(None, size_bytes)
 
     def chunks(self, dim: int, ids: IdKind, rows: int) -> Iterator[Chunk]:
         """See Reader."""
-        while True:
-            lines = self._ahead[:rows]
-            del self._ahead[:rows]
-            while len(lines) < rows and (line := self._next_line()):
-                lines.append(line)
-            if not lines:
-                return
+        while lines := self._lines(rows):
             yield self._chunk(lines, dim, ids)
 
-    def _chunk(self, lines: list[bytes], dim: int, kind: IdKind) -> Chunk:
+    def _lines(self, most: int) -> list[_Line]:
+        """The next lines, at most so many and so large."""
+        lines: list[_Line] = []
+        size_bytes = 0
+        while len(lines) < most and size_bytes < _TOGETHER_BYTES:
+            line = self._ahead.pop(0) if self._ahead else self._next_line()
+            if line is None:
+                break
+            lines.append(line)
+            size_bytes += len(line.text or b"")
+        return lines
+
+    def _chunk(self, lines: list[_Line], dim: int, kind: IdKind) -> Chunk:
         numbers: list[int] = []
         rows: list[_Row] = []
         bad: list[BadRow] = []
-        for line in lines:
+        for text, size_bytes in lines:
             self._line += 1
-            self._read_bytes += len(line)
-            if line.isspace():
+            self._read_bytes += size_bytes
+            if text is not None and text.isspace():
                 continue
             try:
-                rows.append(self._row(line, dim, kind))
+                rows.append(self._row(text, dim, kind))
                 numbers.append(self._line)
             except _Bad as why:
-                is_cut = not line.endswith(b"\n") and "not JSON" in str(why)
+                is_cut = text is not None and not text.endswith(b"\n") and "not JSON" in str(why)
                 bad.append(BadRow(self._line, f"{why} (the last line)" if is_cut else str(why)))
         ids: Ids | None = None
         if kind == "u64":
             ids = np.array([row.id for row in rows], np.uint64)
         elif kind == "str":
             ids = [str(row.id) for row in rows]
+        share = self._read_bytes / self._size_bytes if self._size_bytes else None
         return Chunk(
             vectors=np.array([row.vector for row in rows], np.float64).reshape(-1, dim),
             numbers=np.array(numbers, np.int64),
             ids=ids,
             metadata=[row.metadata for row in rows] if any(row.metadata for row in rows) else None,
             bad=bad,
-            read=self._read_bytes / self._size_bytes if self._size_bytes else None,
+            read=None if share is None else min(1.0, share),
         )
 
-    def _row(self, line: bytes, dim: int, kind: IdKind) -> _Row:
+    def _row(self, text: bytes | None, dim: int, kind: IdKind) -> _Row:
         """The row on this line, as the collection wants it. Raises _Bad."""
-        row = _parse(line, self._fields)
+        row = _parse(text, self._fields)
         name = self._fields.vector
         if len(row.vector) != dim:
             raise _Bad(f"{name}: has {len(row.vector)} dimensions, not {dim}")
         if not set(map(type, row.vector)) <= {float, int}:  # a bool is no number
             raise _Bad(f"{name}: must be a list of numbers")
         if kind == "auto":
+            if row.id is not None and self.unused_id is None and not self.holds_ids:
+                self.unused_id = self._line
             return row
         id = self._line - 1 if self._fields.numbered else row.id
         return row._replace(id=_as_kind(id, kind, self._fields.id))
@@ -144,27 +191,39 @@ def count_lines(path: str) -> int:
     return count + (last != b"\n")
 
 
-def _parse(line: bytes, fields: Fields) -> _Row:
-    """The row on ``line``. Raises _Bad."""
+def _parse(text: bytes | None, fields: Fields) -> _Row:
+    """The row in ``text``. Raises _Bad."""
+    if text is None:
+        raise _Bad(f"longer than {MAX_LINE_BYTES >> 20} MiB")
     try:
-        found = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise _Bad(f"not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise _Bad("not a JSON object")
-    vector = found.pop(fields.vector, None)
-    if not isinstance(vector, list) or not vector:
-        raise _Bad(f"{fields.vector}: must be a list of numbers")
-    id = None if fields.numbered else found.pop(fields.id, None)
-    nested = found.pop("metadata", None)
-    if nested is not None:
-        if not isinstance(nested, dict):
-            raise _Bad("metadata: must be an object")
-        twice = found.keys() & nested.keys()
-        if twice:
-            raise _Bad(f"metadata.{min(twice)}: stands there twice")
-        found.update(nested)
-    return _Row(id, vector, fields.chosen(found))
+        found = parse_object(text)
+        vector = found.pop(fields.vector, None)
+        if not isinstance(vector, list) or not vector:
+            raise _Bad(f"{fields.vector}: must be a list of numbers")
+        id = None if fields.numbered else found.pop(fields.id, None)
+        nested = found.pop("metadata", None)
+        if nested is not None:
+            if not isinstance(nested, dict):
+                raise _Bad("metadata: must be an object")
+            twice = found.keys() & nested.keys()
+            if twice:
+                raise _Bad(f"metadata.{min(twice)}: stands there twice")
+            found.update(nested)
+        metadata = fields.chosen(found)
+        refuse_changed_integers(metadata, text)
+    except BadText as error:
+        raise _Bad(str(error)) from None
+    return _Row(id, vector, metadata)
+
+
+def _kind_of(ids: list[int | str]) -> IdKind:
+    """The kind of these ids: numbers among decimal strings are how ``u64`` ones are written."""
+    texts = [one for one in ids if isinstance(one, str)]
+    if not texts:
+        return "u64"
+    if len(texts) < len(ids) and all(_DECIMAL.fullmatch(one) for one in texts):
+        return "u64"
+    return "str" if isinstance(ids[0], str) or len(texts) == len(ids) else "u64"
 
 
 def _as_kind(id: object, kind: IdKind, name: str) -> int | str:

@@ -18,6 +18,8 @@ from .chunks import FileError, Shape, WrittenRows
 #: Bytes kept for the header of a file that is being written; a multiple of 64, as numpy aligns it.
 _HEADER_BYTES: Final = 128
 _MAX_HEADER_BYTES: Final = 10_000
+#: No array has more elements along one axis.
+_MAX_SIZE: Final = 2**48
 
 
 class Header(NamedTuple):
@@ -50,8 +52,9 @@ def read_header(file: BinaryIO, name: str) -> Header:
         raise FileError(f"{name}: not an .npy file: {_first_line(error)}") from None
     if dtype.hasobject:
         raise FileError(f"{name}: holds Python objects, which are not unpickled; save numbers")
-    if any(isinstance(size, bool) or size < 0 for size in shape):
-        raise FileError(f"{name}: not an .npy file: its shape is {shape}")
+    # Sizes are Python integers of any length, which nobody wants to read, either.
+    if any(isinstance(size, bool) or not 0 <= size <= _MAX_SIZE for size in shape):
+        raise FileError(f"{name}: not an .npy file: its shape has sizes that no array has")
     return Header(shape, fortran, dtype, counted.count)
 
 
@@ -61,9 +64,9 @@ def read_ids(path: str) -> NDArray[Any]:
         with open(path, "rb") as file:
             header = read_header(file, path)
             size_bytes = file.seek(0, io.SEEK_END) - header.offset
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror}") from None
-    if len(header.shape) != 1 or header.dtype.kind not in "iuU":
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise FileError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if len(header.shape) != 1 or header.dtype.kind not in "iuU" or not header.dtype.itemsize:
         what = f"{header.dtype} {header.shape}"
         raise FileError(f"{path}: ids are one array (n,) of integers or text, not {what}")
     (count,) = header.shape

@@ -20,7 +20,7 @@ from omendb_core.types import F32, I64, Ids
 from ..client.ids import are_distinct
 from ..files.chunks import BadRow, Chunk
 from ..wire.limits import Limits
-from .usable import Wanted, as_rows, unusable, unusable_metadata
+from .usable import Wanted, as_rows, unusable, unusable_ids, unusable_metadata
 
 #: Changes whenever the same file would be cut otherwise; it stands in the producer's name.
 RULE: Final = 2
@@ -88,7 +88,8 @@ def cut(
     number = 0
     for chunk in chunks:
         vectors = as_rows(chunk.vectors)
-        wrong = unusable_metadata(chunk.metadata, wanted) | unusable(vectors, wanted.metric)
+        wrong = unusable_metadata(chunk.metadata, wanted) | unusable_ids(chunk.ids)
+        wrong |= unusable(vectors, wanted.metric)
         bad = [BadRow(int(chunk.numbers[at]), why) for at, why in wrong.items()]
         bad = sorted([*bad, *chunk.bad])
         good = np.ones(len(vectors), np.bool_)

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 from omendb_core.errors import BadMetadata
-from omendb_core.metadata import from_metadata
+from omendb_core.metadata import from_metadata, is_text
 from omendb_core.score import MAX_NORM, MIN_COSINE_NORM, norms
-from omendb_core.types import F32, ColumnType, Metric
+from omendb_core.types import F32, ColumnType, Ids, Metric
+
+from ..wire.opcodes import MAX_STR_ID_BYTES
 
 #: Squared norms between these, summed in float32 however badly, are within the limits.
 _SURELY_ABOVE: Final = 1e-30
 _SURELY_BELOW: Final = 1e30
+#: Levels of objects and lists, the row's metadata itself the first.
+MAX_METADATA_LEVELS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +69,55 @@ def _why(vector: F32, metric: Metric) -> str | None:
     return None
 
 
+def unusable_ids(ids: Ids | None) -> dict[int, str]:
+    """Return why, for each index of ``ids`` that no window takes."""
+    if not isinstance(ids, list):
+        return {}
+    return {
+        at: f"id: must be text of 1 to {MAX_STR_ID_BYTES} bytes, without NUL"
+        for at, one in enumerate(ids)
+        if not _is_id(one)
+    }
+
+
+def _is_id(text: str) -> bool:
+    return is_text(text) and 0 < len(text.encode()) <= MAX_STR_ID_BYTES and "\0" not in text
+
+
 def unusable_metadata(metadata: Sequence[dict[str, Any]] | None, wanted: Wanted) -> dict[int, str]:
     """Return why, for each index of ``metadata`` that the collection refuses."""
     found: dict[int, str] = {}
     for at, one in enumerate(metadata or ()):
         try:
-            size_bytes = len(orjson.dumps(one))
+            text = orjson.dumps(one)
         except TypeError as error:
             found[at] = f"metadata: no JSON: {error}"
             continue
-        if size_bytes > wanted.max_metadata_bytes:
-            found[at] = f"metadata: {size_bytes:,} bytes; at most {wanted.max_metadata_bytes:,}"
+        if len(text) > wanted.max_metadata_bytes:
+            found[at] = f"metadata: {len(text):,} bytes; at most {wanted.max_metadata_bytes:,}"
+        elif text.count(b"[") + text.count(b"{") > MAX_METADATA_LEVELS or b"null" in text:
+            # Few brackets are not deep, and what is not finite is null there.
+            why = _too_deep_or_infinite(one)
+            if why is not None:
+                found[at] = why
     if wanted.columns and metadata is not None:
         found |= _mistyped(metadata, wanted.columns)
     return found
+
+
+def _too_deep_or_infinite(metadata: dict[str, Any]) -> str | None:
+    left: list[tuple[str, Any, int]] = [("", metadata, 1)]
+    while left:
+        name, value, level = left.pop()
+        if isinstance(value, float) and not isfinite(value):
+            return f"metadata.{name}: {value} is no number of JSON"
+        if not isinstance(value, dict | list):
+            continue
+        if level > MAX_METADATA_LEVELS:
+            return f"metadata.{name}: nested deeper than {MAX_METADATA_LEVELS} levels"
+        parts = value.items() if isinstance(value, dict) else ((name, one) for one in value)
+        left += [(name or str(key), one, level + 1) for key, one in parts]
+    return None
 
 
 def _mistyped(

@@ -488,3 +488,44 @@ def test_timestamps_are_text_or_seconds_that_filters_take(omendb: Runs, tmp_path
         "--times minutes: must be one of text, seconds"
         in omendb("load", path, "-c", "x", "--times", "minutes", code=2).err
     )
+
+
+def test_ids_that_come_late_are_said_to_be_unused(
+    omendb: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omendb_ws.files.jsonl._LOOKED_AT", 2)
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"vector": [1]}\n' * 3 + '{"id": 9, "vector": [1]}\n')
+    ran = omendb("load", path, "-c", "items", "--create")
+    assert ran.err.startswith(f"omendb-ws: {path}: line 4 has an id, which is unused")
+    assert described(omendb)["ids"] == "auto"
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "npy", "parquet", "arrow"])
+def test_bad_rows_of_every_kind_are_left_out_of_every_format(
+    omendb: Runs, tmp_path: Path, kind: str
+) -> None:
+    ids = ["a", "x" * 257, "b", "c", "d\0e", "f"]
+    rows = [[1.0, 2.0], [1.0, 2.0], [np.nan, 1.0], [3e38, 3e38], [1.0, 2.0], [5.0, 6.0]]
+    path = tmp_path / f"rows.{kind}"
+    flags: list[object] = []
+    if kind == "npy":
+        np.save(path, np.array(rows))
+        flags = ["--ids-from", saved(tmp_path, np.array(ids), "ids.npy")]
+    elif kind == "jsonl":
+        lines = [json.dumps({"id": id, "vector": row}) for id, row in zip(ids, rows, strict=True)]
+        path.write_text("\n".join(lines))
+    else:
+        table = pa.table({"id": ids, "vector": rows, "inf": [1.0] * 5 + [float("inf")]})
+        if kind == "parquet":
+            pq.write_table(table, path)
+        else:
+            with pa.ipc.new_file(path, table.schema) as file:
+                file.write_table(table)
+    flags += ["-c", "items", "--create", "--metric", "l2", "--skip-bad", "--json"]
+    document = omendb("load", path, *flags).document
+    bad = [1, 2, 3, 4] if kind in ("npy", "jsonl") else [1, 2, 3, 4, 5]
+    shift = 1 if kind == "jsonl" else 0
+    assert [one["number"] - shift for one in document["bad"]] == bad
+    assert document["rows"] == 6 - len(bad)
+    assert all("\n" not in one["reason"] for one in document["bad"])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from omendb_ws.files.arrays import open_npy, open_vecs
 from omendb_ws.files.chunks import FileError
+from omendb_ws.files.npy import read_ids
 from tests.files.reading import Pipe, everything, opened
 
 DTYPES = ["<f4", ">f4", "<f8", ">f8", "<f2", ">f2", "i1", "u1", "<i2", ">i4", "<i8", ">u8"]
@@ -158,12 +159,26 @@ def test_what_is_no_npy_file_is_refused(tmp_path: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", ["(-1, 4)", "(True, 4)", "(2**70, 4)", "(99999999999999999999999, 4)", "('a', 1)", "7"]
-)
+    "shape",
+    ["(-1, 4)", "(True, 4)", "(2**70, 4)", "(99999999999999999999999, 4)", "('a', 1)", "7",
+     "(" + "9" * 4200 + ", 4)", "(0x" + "f" * 8000 + ", 4)", "(2, 0x" + "f" * 8000 + ")",
+     "(281474976710656, 4)", "((((" * 500],
+)  # fmt: skip
 def test_a_header_that_lies_about_its_shape_is_refused(tmp_path: Path, shape: str) -> None:
     text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + bytes(64)
-    refusal(saved(tmp_path, data))
+    said = refusal(saved(tmp_path, data))
+    assert "\n" not in said
+    assert len(said) < 400
+    with pytest.raises(FileError):
+        read_ids(str(saved(tmp_path, data, "ids.npy")))
+
+
+def test_ids_without_a_letter_are_none(tmp_path: Path) -> None:
+    text = "{'descr': '<U0', 'fortran_order': False, 'shape': (7,), }".ljust(117) + "\n"
+    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
+    with pytest.raises(FileError, match="ids are one array"):
+        read_ids(str(saved(tmp_path, data, "ids.npy")))
 
 
 def test_a_header_that_is_code_is_not_run(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omendb_ws.files.chunks import FileError, Shape, WrittenRows
+from omendb_ws.files.chunks import Shape, WrittenRows
 from omendb_ws.files.fields import Fields
 from omendb_ws.files.jsonl import JsonlReader, JsonlWriter
 from tests.files.reading import Pipe, everything, opened
@@ -123,10 +124,126 @@ def test_files_without_a_row_have_no_dimension(tmp_path: Path) -> None:
         assert everything(reader, dim=3).numbers == []
 
 
-def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_line_that_is_too_long_is_a_bad_row_and_its_bytes_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_last: bool
+) -> None:
     monkeypatch.setattr("omendb_ws.files.jsonl.MAX_LINE_BYTES", 1 << 20)
-    with pytest.raises(FileError, match="a line of more than 1 MiB"):
-        opened(saved(tmp_path, b" " * (1 << 20) + GOOD))
+    long = b'{"id": 2, "vector": [1, 2], "text": "' + b"x" * (5 << 20) + b'"}'
+    path = saved(tmp_path, GOOD, long, *(() if is_last else (b"\n", GOOD)))
+    tracemalloc.start()
+    read = everything(opened(path))
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert read.numbers == ([1] if is_last else [1, 3])
+    assert read.bad == [(2, "longer than 1 MiB")]
+    assert most_bytes < 4 << 20
+
+
+def test_lines_in_memory_are_bounded_in_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omendb_ws.files.jsonl._TOGETHER_BYTES", 1000)
+    path = saved(tmp_path, *[b'{"id": 1, "vector": [1], "text": "' + b"x" * 400 + b'"}\n'] * 7)
+    reader = opened(path)
+    chunks = list(reader.chunks(1, "u64", 100))
+    reader.close()
+    assert [len(chunk.vectors) for chunk in chunks] == [3, 3, 1]
+    assert [chunk.numbers.tolist() for chunk in chunks] == [[1, 2, 3], [4, 5, 6], [7]]
+
+
+@pytest.mark.parametrize("first", [b"", b'"id": null, '])
+def test_a_first_row_without_an_id_takes_none_from_the_others(tmp_path: Path, first: bytes) -> None:
+    others = [b'{"id": %d, "vector": [1, 2]}\n' % one for one in (100, 101)]
+    reader = opened(saved(tmp_path, b"{%b" % first + b'"vector": [1, 2]}\n', *others))
+    assert reader.ids == "u64"
+    read = everything(reader)
+    assert (read.ids, read.numbers) == ([100, 101], [2, 3])
+    assert [one.number for one in read.bad] == [1]
+
+
+def test_ids_behind_the_lines_that_are_looked_at_are_said_to_be_unused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omendb_ws.files.jsonl._LOOKED_AT", 3)
+    path = saved(tmp_path, *[b'{"vector": [1, 2]}\n'] * 4, GOOD, GOOD)
+    reader = opened(path)
+    assert (reader.ids, reader.unused_id) == ("auto", None)
+    assert everything(reader).ids is None
+    assert reader.unused_id == 5
+    reader = opened(path, Fields(numbered=True))
+    everything(reader)
+    assert reader.unused_id is None
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind"),
+    [
+        (["1", '"18446744073709551615"'], "u64"),
+        (['"18446744073709551615"', "1"], "u64"),
+        (['"1"', '"2"'], "str"),
+        (['"a"', "1"], "str"),
+        (["1", '"a"'], "u64"),
+        (["true", "1"], "u64"),
+        (["null", '"a"'], "str"),
+        (["null", "null"], "auto"),
+        (["9" * 5000], "auto"),
+        (['"%s"' % ("9" * 5000), "1"], "str"),
+    ],
+)  # fmt: skip
+def test_the_kind_of_ids_is_what_all_lines_have(tmp_path: Path, ids: list[str], kind: str) -> None:
+    path = saved(tmp_path, *[f'{{"id": {one}, "vector": [1]}}\n'.encode() for one in ids])
+    reader = opened(path)
+    assert reader.ids == kind
+    everything(reader, dim=1)
+
+
+def test_an_id_of_thousands_of_digits_is_a_bad_row(tmp_path: Path) -> None:
+    digits = b"9" * 5000
+    path = saved(
+        tmp_path, GOOD, b'{"id": %b, "vector": [1, 2]}\n' % digits,
+        b'{"id": "%b", "vector": [1, 2]}\n' % digits,
+    )  # fmt: skip
+    read = everything(opened(path), ids="u64")
+    assert [one.number for one in read.bad] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ('"a": 18446744073709551615', None),
+        ('"a": -9223372036854775808', None),
+        ('"a": 18446744073709551616', "a: an integer beyond 64 bits"),
+        ('"a": -9223372036854775809', "a: an integer beyond 64 bits"),
+        ('"a": 1e300, "b": [1e19]', None),
+        ('"a": [[{"b": 18446744073709551616}]]', "a: an integer beyond 64 bits"),
+        ('"metadata": {"a": 18446744073709551616}', "a: an integer beyond 64 bits"),
+        (f'"a": {"9" * 5000}', "not JSON"),
+        (f'"a": {"9" * 300}', "a: an integer beyond 64 bits"),
+    ],
+)
+def test_integers_are_kept_or_refused(tmp_path: Path, metadata: str, reason: str | None) -> None:
+    path = saved(tmp_path, f'{{"id": 1, "vector": [1], {metadata}}}\n'.encode())
+    read = everything(opened(path), dim=1, ids="u64")
+    if reason is None:
+        assert read.bad == []
+    else:
+        assert read.bad[0].reason.startswith(reason)
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_files_of_windows_are_read(tmp_path: Path, newline: bytes, mark: bytes) -> None:
+    path = saved(tmp_path, mark, newline.join([GOOD.strip(), b"", GOOD.strip(), b"bad"]))
+    read = everything(opened(path))
+    assert (read.numbers, [one.number for one in read.bad]) == ([1, 3], [4])
+    with Pipe(path.read_bytes()) as pipe:
+        assert everything(JsonlReader(pipe, "pipe", Fields())).numbers == [1, 3]
+
+
+def test_a_mark_alone_and_an_empty_file_have_no_rows(tmp_path: Path) -> None:
+    for data in (b"", b"\xef\xbb\xbf", b"\n\n"):
+        assert everything(opened(saved(tmp_path, data)), dim=1).numbers == []
 
 
 def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:

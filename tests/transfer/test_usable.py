@@ -9,7 +9,14 @@ import pytest
 from omendb_core.errors import OmenError
 from omendb_core.score import prepare
 
-from omendb_ws.transfer.usable import Wanted, as_rows, unusable, unusable_metadata
+from omendb_ws.transfer.usable import (
+    MAX_METADATA_LEVELS,
+    Wanted,
+    as_rows,
+    unusable,
+    unusable_ids,
+    unusable_metadata,
+)
 
 COLUMNS: dict[str, Any] = {"price": "f64", "stock": "i64", "sold": "bool", "kind": "str"}
 WANTED = Wanted("dot", COLUMNS, 100)
@@ -76,3 +83,42 @@ def test_metadata_is_held_to_the_columns_and_the_limit(entry: Any, reason: str |
 
 def test_no_metadata_is_fine() -> None:
     assert unusable_metadata(None, WANTED) == {}
+
+
+def levels(count: int) -> dict[str, Any]:
+    """Metadata so many levels deep, itself the first."""
+    value: Any = 1
+    for _ in range(count - 1):
+        value = [value]
+    return {"a": value}
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (levels(MAX_METADATA_LEVELS), None),
+        (levels(MAX_METADATA_LEVELS + 1), "metadata.a: nested deeper than 32 levels"),
+        (levels(300), "metadata: no JSON"),
+        ({"a": "[" * 100}, None),
+        ({"a": [[]] * 100}, None),
+        ({"a": None, "b": "null"}, None),
+        ({"a": float("inf")}, "metadata.a: inf is no number of JSON"),
+        ({"a": {"b": [1, {"c": float("-inf")}]}}, "metadata.a: -inf is no number"),
+        ({"a": 2**64}, "metadata: no JSON"),
+        ({"a": 2**64 - 1, "b": -(2**63)}, None),
+    ],
+)
+def test_metadata_that_json_has_nothing_for_is_named(entry: Any, reason: str | None) -> None:
+    found = unusable_metadata([{}, entry], Wanted("l2", {}, 4096))
+    if reason is None:
+        assert found == {}
+    else:
+        assert found[1].startswith(reason)
+
+
+def test_ids_are_held_to_the_protocol() -> None:
+    good = ["a", "é" * 128, "x" * 256, "\n"]
+    bad = ["", "a\0b", "x" * 257, "é" * 129, "\ud800"]
+    assert unusable_ids(good) == {}
+    assert list(unusable_ids([*good, *bad])) == list(range(len(good), len(good) + len(bad)))
+    assert unusable_ids(np.array([1, 2], np.uint64)) == unusable_ids(None) == {}
