@@ -12,6 +12,7 @@ here saw every change that its connection sent before it (``Engine.answer_now``)
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from .engine import Engine
@@ -29,7 +30,7 @@ class Arrivals:
         self._engine = engine
         self._metrics = metrics
         self._deliver = deliver
-        self._searches: list[PlainSearch] = []
+        self._searches: deque[PlainSearch] = deque()
 
     def search(self, work: PlainSearch) -> None:
         """Have a search answered; not before this call returns."""
@@ -44,23 +45,24 @@ class Arrivals:
         self._engine.submit(work)
 
     def _answer(self) -> None:
-        """The turn is over."""
-        if not self._searches:
-            return
+        """The turn is over. What a fault leaves unanswered goes to the engine."""
         try:
-            answers = self._engine.answer_now(self._searches)
+            answers = self._engine.answer_now(self._searches) if self._searches else []
+            if answers is not None:
+                self._deliver(answers)
+                self._metrics.answered_at_once += len(answers)
+                self._searches.clear()
+                return
         except Exception as error:
             self._metrics.faults += 1
             as_error(error, "searches where they arrived")
-            answers = None
-        if answers is None:
+        try:
             self._hand_over()
-            return
-        self._searches = []
-        self._metrics.answered_at_once += len(answers)
-        self._deliver(answers)
+        except Exception as error:
+            as_error(error, "handing searches over")
+            asyncio.get_running_loop().call_soon(self._answer)
 
     def _hand_over(self) -> None:
-        searches, self._searches = self._searches, []
-        for work in searches:
-            self._engine.submit(work)
+        while self._searches:
+            self._engine.submit(self._searches[0])
+            self._searches.popleft()

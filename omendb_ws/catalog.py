@@ -210,27 +210,39 @@ class Catalog:
         self._refuse_over_collections(tenant)
         window = self._window(definition, self._coming_back((tenant, create.collection)))
         collection = Collection(tenant, create.collection, durability, window, now_seconds)
-        before = self._dropping.pop((tenant, create.collection), None)
         if durability != "memory":
-            collection.follows = before
+            collection.follows = self._dropping.get((tenant, create.collection))
         self._list(collection)
+        self._dropping.pop((tenant, create.collection), None)
         return collection, True
+
+    def uncreate(self, collection: Collection) -> None:
+        """Take a collection out that the engine was not told of."""
+        follows = collection.follows
+        self.drop(collection)
+        collection.is_dropped = True
+        self._dropping.pop((collection.tenant, collection.name), None)
+        if follows is not None:
+            self._dropping[collection.tenant, collection.name] = follows
 
     def _list(self, collection: Collection) -> None:
         self._tenants.setdefault(collection.tenant, {})[collection.name] = collection
 
     def drop(self, collection: Collection) -> None:
-        """Take a collection out; its window, and its bytes of the budget, go when it is dropped."""
+        """Take a collection out; its window, and its bytes of the budget, go when it is dropped.
+
+        After a fault it is still there.
+        """
+        journals = self.dropped_journals
         if collection.flights is not None and collection.flights.log is not None:
-            numbers = collection.flights.log.numbers()
-            self.dropped_journals = self.dropped_journals.with_dropped(numbers)
-        self._dropping = {
-            name: other for name, other in self._dropping.items() if not other.is_dropped
-        }
+            journals = journals.with_dropped(collection.flights.log.numbers())
+        dropping = {name: other for name, other in self._dropping.items() if not other.is_dropped}
         if collection.flights is not None:
-            self._dropping[collection.tenant, collection.name] = collection
-        self._leaving = [one for one in self._leaving if not one.is_dropped]
-        self._leaving.append(collection)
+            dropping[collection.tenant, collection.name] = collection
+        leaving = [one for one in self._leaving if not one.is_dropped]
+        leaving.append(collection)
+        # From here on nothing can fail.
+        self.dropped_journals, self._dropping, self._leaving = journals, dropping, leaving
         collections = self._tenants[collection.tenant]
         del collections[collection.name]
         if not collections:

@@ -17,6 +17,7 @@ from omendb_core.errors import OmenError, Unavailable
 
 from . import answers
 from .catalog import Collection
+from .faults import as_error
 from .metrics import Metrics
 from .wire.messages import Added
 from .work import Add, Answer, Delete, Update
@@ -42,14 +43,39 @@ class Changes:
     def do(self, work: Add | Delete | Update, now_us: int) -> Answer:
         """The acknowledgement of one change. OmenError if it is refused."""
         refuse_broken(work.collection)
-        return self.finish(work, self.admit(work, now_us))
+        admitted = self.admit(work, now_us)
+        try:
+            return self.finish(work, admitted)
+        except Exception:
+            self.make_up(work.collection, admitted)
+            raise
 
     def expire(self, collection: Collection, now_us: int) -> None:
         """Take out what is older than the collection's ttl."""
         if collection.broken is None:
             change = collection.window.admit_expire(collection.time_us(now_us))
-            if change is not None:
+            if change is None:
+                return
+            try:
                 self.apply(collection, change, now_us)
+            except Exception:
+                self.make_up(collection, change)
+                raise
+
+    def make_up(self, collection: Collection, admitted: Admitted) -> None:
+        """After a fault: what was admitted is applied still, or nobody knows what is true.
+
+        Whatever was answered: changes behind this one count on it, and it may be in a log.
+        """
+        if admitted is None or isinstance(admitted, core.Repeated):
+            return
+        if collection.broken is None and collection.window.version < admitted.version:
+            try:
+                self.apply(collection, admitted, admitted.time_us)
+            except Exception as error:
+                collection.broken = "after a fault"
+                self._metrics.faults += 1
+                as_error(error, f"making up for a change of {collection.name}")
 
     def admit(self, work: Add | Delete | Update, now_us: int) -> Admitted:
         """The change that a request becomes. OmenError if it is refused; Behind."""

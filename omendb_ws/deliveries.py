@@ -36,6 +36,8 @@ TICK_PUSHES: Final = 4000
 #: exceed its ``max_pending_bytes``.
 GROUP_BYTES: Final = 1 << 20
 GROUP_STREAMS: Final = 512
+#: When a stream whose push could not be made is looked at again, if nothing changes before.
+AFTER_A_FAULT_US: Final = 3_000_000
 #: Below so many streams that wait for their time nobody counts those that wait in vain.
 LEAST_DELAYED: Final = 1024
 
@@ -180,9 +182,10 @@ class Deliveries:
     def sent(self, push: Push) -> None:
         """The socket took a push: its stream may have another, and others of its connection too."""
         stream = push.stream
+        has_more = stream.is_active and stream.has_more  # the only thing here that can fault
         stream.lane.push_bytes -= push.size_bytes
         stream.has_unsent = False
-        if stream.is_active and stream.has_more:
+        if has_more:
             self._pending[stream] = None
         for starved in self._starved.pop(stream.lane, ()):
             self._pending[starved] = None
@@ -197,8 +200,17 @@ class Deliveries:
         built_bytes = pushes = 0
         while self._pending and built_bytes < TICK_PUSH_BYTES and pushes < TICK_PUSHES:
             for maker, streams in self._next_group().items():
-                for stream, messages in self._made(maker, streams, now_us):
-                    push = self._hand_out(stream, messages)
+                try:
+                    made = self._made(maker, streams, now_us)
+                except Exception as error:
+                    made = []
+                    self._look_later(streams, now_us, error)
+                for stream, messages in made:
+                    try:
+                        push = self._hand_out(stream, messages)
+                    except Exception as error:  # what was made counts as said
+                        self._fault(error)
+                        push = self._hand_out(stream, messages)
                     effects.append(push)
                     pushes += 1
                     built_bytes += push.size_bytes
@@ -233,9 +245,18 @@ class Deliveries:
                     if stream not in done:
                         made += self._made(maker, [stream], now_us)
                 return made
-            self._metrics.faults += 1
-            as_error(error, "a push")  # the next change tries again
+            self._look_later(streams, now_us, error)
         return made
+
+    def _look_later(self, streams: list[Stream], now_us: int, error: Exception) -> None:
+        """After a fault: the next change tries again, or the time does."""
+        self._fault(error)
+        for stream in streams:
+            self.look_again(stream, now_us + AFTER_A_FAULT_US)
+
+    def _fault(self, error: Exception) -> None:
+        self._metrics.faults += 1
+        as_error(error, "a push")
 
     def _hand_out(self, stream: Stream, messages: list[Message]) -> Push:
         size_bytes = sum(message.size_bytes for message in messages)

@@ -95,8 +95,13 @@ class Durability:
         is_change = admitted is not None and not isinstance(admitted, Repeated)
         if not is_change and not flights.flying:
             return self._changes.finish(work, admitted)
-        flight = Flight(work, admitted, work.ticket.asker.lane, not is_change)
-        self._take_off(collection, flights, flight)
+        try:
+            flight = Flight(work, admitted, work.ticket.asker.lane, not is_change)
+            self._take_off(collection, flights, flight)
+        except Exception:
+            if is_change:
+                self._rewind_soon(collection, flights)
+            raise
         return None
 
     def expire(self, collection: Collection, now_us: int) -> None:
@@ -104,14 +109,18 @@ class Durability:
         flights = _flights(collection)
         if flights.is_expiring or flights.waits_for == "store" or collection.broken is not None:
             return
-        if flights.error is not None or not collection.window.rows:
+        if flights.error is not None or flights.must_rewind or not collection.window.rows:
             return
         if flights.has_failed:
             return
         change = collection.window.admit_expire(collection.time_us(now_us))
         if change is not None:
-            flights.is_expiring = True
-            self._take_off(collection, flights, Flight(None, change, None, False))
+            try:
+                self._take_off(collection, flights, Flight(None, change, None, False))
+                flights.is_expiring = True
+            except Exception:
+                self._rewind_soon(collection, flights)
+                raise
 
     def was_answered(self, work: Change) -> None:
         """A request was answered while changes that its connection sent before it still fly."""
@@ -120,14 +129,29 @@ class Durability:
         self._take_off(work.collection, flights, Flight(None, None, lane, True))
 
     def _take_off(self, collection: Collection, flights: Flights, flight: Flight) -> None:
+        """Hand a flight to the log. After a fault of that it lands refused; after another one
+        there is none."""
+        if flight.lane is not None:
+            self._turns.flies(flight.lane, collection)
         flights.flying.append(flight)
         self.flying += 1
-        if not flight.is_settled:
+        if flight.is_settled:
+            return
+        try:
             assert flight.admitted is not None
             assert not isinstance(flight.admitted, Repeated)
             _log(flights).append(flight.admitted, flight)
-        if flight.lane is not None:
-            self._turns.flies(flight.lane, collection)
+        except Exception as error:
+            self._rewind_soon(collection, flights)
+            flight.is_settled = True
+            flight.error = self._fault(error, f"handing a change to the log of {collection.name}")
+
+    def _rewind_soon(self, collection: Collection, flights: Flights) -> None:
+        """What was admitted last is not in the log: nothing is admitted before it is forgotten."""
+        flights.must_rewind = True
+        if flights.waits_for != "store":
+            flights.waits_for = "rest"
+        self._settled[collection] = None
 
     # -- landing ----------------------------------------------------------------------------------
 
@@ -156,9 +180,9 @@ class Durability:
     def _land_all(self, collection: Collection, effects: list[Effect], until_ns: int) -> int:
         """Land what is safe of one collection; ``_settled`` holds it until all of that is done."""
         flights, landed = _flights(collection), 0
-        while (flight := flights.next_landed()) is not None:
+        while flights.has_landing:
+            self._land_next(collection, flights, effects)
             landed += 1
-            self._land(collection, flights, flight, effects)
             if time.perf_counter_ns() >= until_ns:
                 break
         self._release(collection, flights)
@@ -166,20 +190,29 @@ class Durability:
             del self._settled[collection]
         return landed
 
-    def _land(
-        self, collection: Collection, flights: Flights, flight: Flight, effects: list[Effect]
-    ) -> None:
+    def _land_next(self, collection: Collection, flights: Flights, effects: list[Effect]) -> None:
+        """Land one: it is applied, or refused, and its connection goes on, whatever faults."""
+        flight = flights.flying.popleft()
         self.flying -= 1
-        if flight.error is not None:
-            self._refused(collection, flights, flight.error)
+        answer: Answer | None = None
         try:
+            if flight.error is not None:
+                self._refused(collection, flights, flight.error)
             answer = self._outcome(collection, flights, flight)
         except Exception as error:
             told = error if isinstance(error, OmenError) else self._fault(error, "landing")
-            answer = None if flight.work is None else answers.refusal(flight.work.ticket, told)
+            if flight.work is not None:
+                answer = answers.refusal(flight.work.ticket, told)
+            if flights.error is None:
+                self._changes.make_up(collection, flight.admitted)
         if answer is not None:
             effects.append(answer)
-        if flight.lane is not None:
+        if flight.lane is None:
+            return
+        try:
+            self._turns.landed(flight.lane)
+        except Exception as error:  # nothing of it was done
+            self._fault(error, "going on behind a change")
             self._turns.landed(flight.lane)
 
     def _outcome(self, collection: Collection, flights: Flights, flight: Flight) -> Answer | None:
@@ -212,14 +245,18 @@ class Durability:
     def _release(self, collection: Collection, flights: Flights) -> None:
         """Let parked changes go on if there is what they waited for."""
         if not flights.flying and flights.waits_for != "store":
-            if isinstance(flights.error, StorageFull):
+            if flights.must_rewind or isinstance(flights.error, StorageFull):
                 collection.window.rewind(_log(flights).rewind())
-                flights.error = None
+                flights.must_rewind = False
+                if not flights.has_failed:
+                    flights.error = None
             try:
                 self._keep(collection, _log(flights))
             except Exception as error:  # the log asks again
                 self._fault(error, f"writing live rows of {collection.name} again")
-        self._turns.put_back(flights.released())
+        if flights.may_go_on:
+            self._turns.put_back(flights.parked)
+            flights.waits_for = ""
 
     def _keep(self, collection: Collection, journal: Log) -> None:
         """Give the log the live rows that it wants written again."""

@@ -30,7 +30,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
@@ -95,6 +96,9 @@ log = logging.getLogger(__name__)
 #: 64 searches of 100,000 rows takes ten times as long, so adds still get most of the time.
 TICK_CHANGES_US: Final = 2_000
 
+#: How long the engine lets go after a fault.
+_AFTER_A_FAULT_SECONDS: Final = 0.005
+
 _CHANGES: Final = (Add, Delete, Update, Create, Drop, Follow, Watch, Unfollow)
 _NOTES: Final = (Sent, Measure, Draw, Look, Gone, Settled, Stored, Recovered)
 _SENT: Final = Sent()
@@ -118,6 +122,8 @@ class Engine:
         self._clock_us = clock_us
         self._post = post
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        #: Taken from the queue, and not sorted in yet.
+        self._inbox: deque[Work | None] = deque()
         #: Held by whoever looks at windows: the engine, or the loop while the engine sleeps.
         self._windows = threading.Lock()
         self._is_asleep = False
@@ -140,7 +146,7 @@ class Engine:
             metrics, self.live, self.matches, self.feeds, self._long_reads
         )
         self._expiry = Expiry(metrics, self._changes, self._durability)
-        self._is_stopping = False
+        self._is_stopping = self._has_faulted = False
         self._now_us = 0
         self._effects: list[Effect] = []
         self._steps: Final[tuple[tuple[str, Callable[[], int | None]], ...]] = (
@@ -149,7 +155,7 @@ class Engine:
             ("changes", self._do_changes),
             ("telling what changed", self._tell_changed),
             ("standing queries", self._catch_up),
-            ("reads", self._read),
+            ("reads", self._do_reads),
             ("reads in pieces", self._do_pieces),
             ("statistics", self._measure),
             ("maps", self._draw),
@@ -190,7 +196,7 @@ class Engine:
             self._sent_noted = True
             self._queue.put(_SENT)
 
-    def answer_now(self, works: list[PlainSearch]) -> list[Effect] | None:
+    def answer_now(self, works: Sequence[PlainSearch]) -> list[Effect] | None:
         """On the loop's thread: answer searches there, while the engine sleeps.
 
         None if it does not, if that would take long, or if what they wait for is still to be done:
@@ -217,11 +223,16 @@ class Engine:
     # -- on the engine's thread -------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._is_stopping or self._has_waiting():
-            first = self._wait(self._patience_seconds())
-            with self._windows:
-                self._collect(first)
-                self._work()
+        is_over = False
+        while not is_over:
+            try:
+                self._wait(self._patience_seconds())
+                with self._windows:
+                    self._collect()
+                    self._work()
+                is_over = self._is_stopping and not self._has_waiting()
+            except Exception as error:  # what was under way is where it was, and goes on
+                self._fault(error, "a turn of the engine")
 
     def _work(self) -> None:
         """One tick, and its effects to the loop."""
@@ -261,6 +272,9 @@ class Engine:
 
     def _patience_seconds(self) -> float | None:
         """How long the engine may sleep for want of work; None without end."""
+        if self._has_faulted:  # one that stays must not keep a core busy
+            self._has_faulted = False
+            return _AFTER_A_FAULT_SECONDS
         if self._is_busy():
             return 0.0
         patience = self._expiry.patience_seconds
@@ -270,28 +284,43 @@ class Engine:
         due_seconds = max(0.0, (due_us - self._clock_us()) / 1e6)
         return due_seconds if patience is None else min(patience, due_seconds)
 
-    def _wait(self, patience_seconds: float | None) -> list[Work | None]:
-        """The first of the queue; nothing if none came in that time."""
+    def _wait(self, patience_seconds: float | None) -> None:
+        """Have the first of the queue in the inbox; nothing if none came in that time."""
         self._is_asleep = True
         try:
             if patience_seconds == 0.0:
-                return [self._queue.get_nowait()]
-            return [self._queue.get(timeout=patience_seconds)]
+                self._inbox.append(self._queue.get_nowait())
+            else:
+                self._inbox.append(self._queue.get(timeout=patience_seconds))
         except Empty:
-            return []
+            pass
         finally:
             self._is_asleep = False
 
-    def _collect(self, first: list[Work | None]) -> None:
-        """Take everything from the queue, behind ``first``."""
-        for work in first:
-            self._sort_in(work)
-        first.clear()  # a frame of adds would stay until the next work comes
-        try:
+    def _collect(self) -> None:
+        """Sort in everything that came. What faults is tried once more, and then refused."""
+        inbox = self._inbox
+        with suppress(Empty):
             while True:
-                self._sort_in(self._queue.get_nowait())
-        except Empty:
-            return
+                if not inbox:
+                    inbox.append(self._queue.get_nowait())
+                try:
+                    self._sort_in(inbox[0])
+                except Exception as error:
+                    self._fault(error, "taking in work")
+                    self._sort_in_again(inbox[0])
+                inbox.popleft()
+
+    def _sort_in_again(self, work: Work | None) -> None:
+        try:
+            self._sort_in(work)
+        except Exception as error:
+            if not isinstance(work, Change | Read):
+                self._fault(error, "taking in work again")
+                return
+            self._effects.append(self._refusal(work, error))
+            if isinstance(work, Change):
+                self._through(work)
 
     def _sort_in(self, work: Work | None) -> None:
         if work is None:
@@ -307,7 +336,8 @@ class Engine:
         if isinstance(note, Sent):
             self._sent_noted = False
             while self._sent:
-                self._deliveries.sent(self._sent.popleft())
+                self._deliveries.sent(self._sent[0])
+                self._sent.popleft()
         elif isinstance(note, Settled):
             self._durability.settled(note)
         elif isinstance(note, Measure):
@@ -317,7 +347,7 @@ class Engine:
         elif isinstance(note, Gone):
             self._standing.stop(note.stream)
         elif isinstance(note, Stored):
-            self._effects.extend(self._lifecycle.stored(note))
+            self._lifecycle.stored(note, self._effects)
         else:
             self._expiry.watch(note.collection)
 
@@ -332,9 +362,10 @@ class Engine:
                 self._fault(error, doing)
         return requests
 
-    def _fault(self, error: Exception, doing: str) -> None:
+    def _fault(self, error: Exception, doing: str) -> OmenError:
+        self._has_faulted = True
         self._metrics.faults += 1
-        as_error(error, doing)
+        return as_error(error, doing)
 
     def _expire(self) -> None:
         self._expiry.look(self._now_us)
@@ -358,9 +389,6 @@ class Engine:
     def _catch_up(self) -> None:
         self._standing.catch_up()
 
-    def _read(self) -> int:
-        return self._do_reads(self._waiting_reads.take())
-
     def _draw(self) -> None:
         self._drawings.run(self._effects)
 
@@ -376,8 +404,7 @@ class Engine:
         while (work := self._turns.take()) is not None:
             try:
                 if isinstance(work, Drop):
-                    while waiting := self._waiting_reads.take(work.collection):
-                        done += self._do_reads(waiting)
+                    done += self._answer_ahead_of(work)
                     if self._long_reads.hold(work):
                         continue
                 answer = self._change(work)
@@ -385,11 +412,33 @@ class Engine:
                 answer = self._refusal(work, error)
             if answer is not None:
                 self._effects.append(answer)
-                self._through(work)
+                try:
+                    self._through(work)
+                except Exception as error:  # nothing of it was done
+                    self._fault(error, "going on behind a change")
+                    self._through(work)
             done += 1
             if time.perf_counter_ns() >= until_ns:
                 break
         return done
+
+    def _answer_ahead_of(self, drop: Drop) -> int:
+        """What was asked of a collection before it was dropped; what a fault leaves finds none."""
+        done = 0
+        try:
+            while answered := self._do_reads(drop.collection):
+                done += answered
+        except Exception as error:
+            self._fault(error, "reads ahead of a drop")
+        return done
+
+    def _drop(self, work: Drop) -> Answer | None:
+        """In the catalog it is gone already, so that a fault must not keep it."""
+        try:
+            return self._lifecycle.drop(work, self._effects)
+        except Exception as error:
+            self._fault(error, "drop")
+            return self._lifecycle.drop(work, self._effects)
 
     def _through(self, work: Change) -> None:
         """A change was answered; its connection's earlier ones may still be on their way."""
@@ -404,12 +453,12 @@ class Engine:
         collection = work.collection
         try:
             if isinstance(work, Drop):
-                return self._lifecycle.drop(work, self._effects)
+                return self._drop(work)
             refuse_dropped(collection)
             if isinstance(work, Unfollow):
                 return self._unfollow(work)
             if isinstance(work, Create):
-                self._lifecycle.create(work)
+                self._lifecycle.create(work, self._effects)
                 return None
             self._refuse_late(work)
             self._expiry.watch(collection)
@@ -454,17 +503,33 @@ class Engine:
 
     # -- reads ------------------------------------------------------------------------------------
 
-    def _do_reads(self, works: list[Read]) -> int:
-        """Answer reads; those that a fault left without an answer are refused."""
+    def _do_reads(self, of: Collection | None = None) -> int:
+        """Answer the reads whose turn it is, all or those of one collection; how many those were.
+
+        What a fault left without an answer is asked again one by one.
+        """
+        works = self._waiting_reads.take(of)
         before = len(self._effects)
         try:
             self._answer(works)
         except Exception as error:
+            told = self._fault(error, "reads")
             made = self._effects[before:]
             answered = {effect.ticket for effect in made if isinstance(effect, Answer)}
-            left = [work for work in works if work.ticket not in answered]
-            self._effects.extend(self._refusal(work, error) for work in left)
+            for work in works:
+                if work.ticket not in answered:
+                    self._answer_alone(work, told)
         return len(works)
+
+    def _answer_alone(self, work: Read, fault: OmenError) -> None:
+        """A subscription may have begun, or moved, before ``fault``: it is refused, and ends."""
+        if isinstance(work, _STANDING):
+            self._effects.append(self._refusal(work, fault))
+            return
+        try:
+            self._answer([work])
+        except Exception as error:
+            self._effects.append(self._refusal(work, error))
 
     def _answer(self, works: list[Read]) -> None:
         in_time: list[PlainRead] = []
@@ -486,9 +551,11 @@ class Engine:
     def _do_pieces(self) -> int:
         """Some of what long reads ask for; what waits for one that is through with goes on."""
         done = self._long_reads.run(self._effects)
-        if done:
-            self._waiting_reads.put_back(self._standing.take_early())
-            self._turns.put_back(self._long_reads.released())
+        if done or not len(self._long_reads):
+            if self._standing.early:
+                self._waiting_reads.put_back(self._standing.early)
+            if self._long_reads.has_drops:
+                self._turns.put_back(self._long_reads.released())
         return done
 
     def _measure(self) -> None:

@@ -41,6 +41,8 @@ def as_error(error: Exception, doing: str) -> OmenError:
     if isinstance(error, OmenError):
         return error
     reference = secrets.token_hex(4)
-    log.error("fault %s while doing: %s", reference, doing, exc_info=error)
-    forget_frames(error)
+    # A log that cannot be written must not be another fault.
+    with suppress(Exception):
+        log.error("fault %s while doing: %s", reference, doing, exc_info=error)
+        forget_frames(error)
     return Internal(f"a fault of the server, logged under {reference}")

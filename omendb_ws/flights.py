@@ -45,10 +45,11 @@ class Flight:
 class Flights:
     """See the module. ``log`` is None until the store has made it.
 
-    ``error``: why changes were refused since everything had landed last.
+    ``error``: why changes were refused since everything had landed last. ``must_rewind``: something
+    was admitted that never took off; admission is put back to what is safe when all has landed.
     """
 
-    __slots__ = ("error", "flying", "is_expiring", "log", "parked", "waits_for")
+    __slots__ = ("error", "flying", "is_expiring", "log", "must_rewind", "parked", "waits_for")
 
     def __init__(self, log: Log | None = None) -> None:
         self.log = log
@@ -56,7 +57,7 @@ class Flights:
         self.parked: deque[Change] = deque()
         self.waits_for: Waits = "" if log is not None else "store"
         self.error: OmenError | None = None
-        self.is_expiring = False
+        self.is_expiring = self.must_rewind = False
 
     @property
     def has_failed(self) -> bool:
@@ -73,25 +74,9 @@ class Flights:
         """Whether the log is through with the next flight."""
         return bool(self.flying) and self.flying[0].is_settled
 
-    def next_landed(self) -> Flight | None:
-        """The next flight that the log is through with, taken out; None if it is not."""
-        if self.flying and self.flying[0].is_settled:
-            return self.flying.popleft()
-        return None
-
-    def released(self) -> list[Change]:
-        """What was parked, in order, if there is now what it waited for."""
+    @property
+    def may_go_on(self) -> bool:
+        """Whether there is now what the parked changes wait for."""
         if self.waits_for == "rest":
-            is_over = not self.flying
-        elif self.waits_for == "room":
-            is_over = self.log is not None and self.log.has_room
-        else:
-            return []
-        return self.release() if is_over else []
-
-    def release(self) -> list[Change]:
-        """What was parked, in order; nothing is waited for any more."""
-        self.waits_for = ""
-        parked = list(self.parked)
-        self.parked.clear()
-        return parked
+            return not self.flying
+        return self.waits_for == "room" and self.log is not None and self.log.has_room

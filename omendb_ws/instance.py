@@ -191,12 +191,20 @@ class Instance:
             log.debug("the loop is closed: %d effects are for nobody", len(effects))
 
     def _deliver(self, effects: Sequence[Effect]) -> None:
+        """What faults is delivered once more: every effect goes on where it was."""
         for effect in effects:
             try:
                 effect.deliver()
             except Exception as error:
-                self.context.metrics.faults += 1
-                as_error(error, "delivering an effect")
+                self._fault(error)
+                try:
+                    effect.deliver()
+                except Exception as again:
+                    self._fault(again)
+
+    def _fault(self, error: Exception) -> None:
+        self.context.metrics.faults += 1
+        as_error(error, "delivering an effect")
 
     async def _sample(self) -> None:
         """Measure the loop's lag, and keep samples for rates and percentiles."""

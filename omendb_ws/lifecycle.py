@@ -44,12 +44,19 @@ class Lifecycle:
         #: How much the store was asked and has not answered.
         self.pending = 0
 
-    def create(self, work: Create) -> None:
-        """Have the store make a collection; answered by ``stored``.
+    def create(self, work: Create, effects: list[Effect]) -> None:
+        """Have the store make a collection; answered by ``stored``. After a fault there is none.
 
         The one that had its name before is out of the store by then, so that a crash never leaves
         two.
         """
+        try:
+            self._ask_to_create(work)
+        except Exception:
+            self._undo(work, effects)
+            raise
+
+    def _ask_to_create(self, work: Create) -> None:
         before = work.collection.follows
         if before is not None and before.flights is not None and not before.is_dropped:
             before.flights.parked.append(work)  # goes on when that is dropped
@@ -66,15 +73,18 @@ class Lifecycle:
             collection.epoch,
         )
         submit = self._submit
-        self.pending += 1
         storage.create(
             facts,
             self._durability.settler(collection),
             lambda log, error: submit(Stored(work, log, error)),
         )
+        self.pending += 1
 
     def drop(self, work: Drop, effects: list[Effect]) -> Answer | None:
-        """Drop a collection; its answer, or None if the store is asked first."""
+        """Drop a collection; its answer, or None if the store is asked first.
+
+        In the catalog it is gone already: after a fault this is called again.
+        """
         flights = work.collection.flights
         if flights is None or work.collection.is_dropped:
             return self._dropped(work, effects)
@@ -89,24 +99,28 @@ class Lifecycle:
     def _ask_to_drop(self, work: Drop, flights: Flights) -> None:
         assert self.storage is not None
         assert flights.log is not None
-        flights.waits_for = "store"
         submit = self._submit
-        self.pending += 1
         self.storage.drop(flights.log, lambda _, error: submit(Stored(work, None, error)))
+        flights.waits_for = "store"
+        self.pending += 1
 
-    def stored(self, note: Stored) -> list[Effect]:
-        """The store has answered: what follows from it."""
-        self.pending -= 1
-        work, effects = note.work, list[Effect]()
+    def stored(self, note: Stored, effects: list[Effect]) -> None:
+        """The store has answered: what follows from it, to ``effects``."""
+        work = note.work
         flights = work.collection.flights
         assert flights is not None
-        if isinstance(work, Create):
-            effects.append(self._created(work, flights, note.log, note.error, effects))
-        else:
-            effects.append(self._dropped(work, effects, note.error))
+        try:
+            if isinstance(work, Create):
+                answer = self._created(work, flights, note.log, note.error, effects)
+            else:
+                answer = self._dropped(work, effects, note.error)
+        except Exception as error:
+            answer = _refusal(work, error)
+        effects.append(answer)
         self._turns.is_through(work.ticket.asker.lane)
-        self._turns.put_back(flights.release())
-        return effects
+        self._turns.put_back(flights.parked)
+        flights.waits_for = ""
+        self.pending -= 1
 
     def _created(
         self,
@@ -120,19 +134,27 @@ class Lifecycle:
         if error is None:
             flights.log = log
             return answers.ok(work.ticket, {**collection.describe(), "handle": work.handle})
-        collection.is_dropped = True
-        self._forget(collection)
-        effects.append(Uncreated(work.catalog, collection))
+        self._undo(work, effects)
         return _refusal(work, error)
+
+    def _undo(self, work: Create, effects: list[Effect]) -> None:
+        """Nothing came of a create: whatever waits for it finds no collection."""
+        collection = work.collection
+        assert collection.flights is not None
+        collection.is_dropped = True
+        effects.append(Uncreated(work.catalog, collection))
+        self._turns.put_back(collection.flights.parked)
+        self._forget(collection)
 
     def _dropped(self, work: Drop, effects: list[Effect], error: Exception | None = None) -> Answer:
         """Let go of everything; with ``error`` the collection may be there after a restart."""
         collection = work.collection
         if not collection.is_dropped:
+            effects.append(Dropped(collection))
             collection.is_dropped = True
+        if hasattr(collection, "window"):
             self._forget(collection)
             collection.let_go()
-            effects.append(Dropped(collection))
         return answers.ok(work.ticket, {}) if error is None else _refusal(work, error)
 
 

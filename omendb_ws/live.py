@@ -115,8 +115,9 @@ class LiveQueries:
         """End a query."""
         self._deliveries.stop(query)
         if query.handle is not None:
-            del query.collection.live[query.handle]
-            query.collection.window.standing.remove([query.handle])
+            query.collection.live.pop(query.handle, None)
+            if not query.collection.is_dropped:
+                query.collection.window.standing.remove([query.handle])
             query.handle = None
 
     def _snapshots(self, collection: Collection, queries: Sequence[LiveQuery]) -> Results:

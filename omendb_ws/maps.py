@@ -83,7 +83,8 @@ class MapSubscription(Subscription):
 
     def start(self) -> None:
         """The first picture comes at once."""
-        self._tick(asyncio.get_running_loop().time())
+        if self._beat is None:
+            self._tick(asyncio.get_running_loop().time())
 
     def close(self) -> None:
         """As ``Subscription.close``; the clock stops."""

@@ -122,8 +122,9 @@ class Matches:
         """End a query."""
         self._deliveries.stop(query)
         if query.handle is not None:
-            del query.collection.matches[query.handle]
-            query.collection.window.standing.remove([query.handle])
+            query.collection.matches.pop(query.handle, None)
+            if not query.collection.is_dropped:
+                query.collection.window.standing.remove([query.handle])
             query.handle = None
 
     # -- what was matched -------------------------------------------------------------------------

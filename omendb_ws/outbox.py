@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
+from .faults import as_error
+
 #: How much goes to the socket at once. Websockets on loopback move 64 KiB to 256 KiB fastest, and
 #: what was handed over cannot be merged or taken back.
 BATCH_BYTES: Final = 256 << 10
@@ -95,7 +97,9 @@ class Batch:
 
 
 class Outbox:
-    """See the module. ``on_filled``: there is something to look at; ``on_sent``: it went out."""
+    """See the module. ``on_filled``: there is something to look at, in a turn of the loop to come;
+    ``on_sent``: it went out. A call that faults has queued nothing.
+    """
 
     def __init__(self) -> None:
         self.reply_bytes = 0
@@ -117,8 +121,9 @@ class Outbox:
     def reply(self, message: Message) -> None:
         """Queue a reply or an event that the client must get."""
         if not self.closed:
-            self.reply_bytes += message.size_bytes
+            size_bytes = message.size_bytes
             self._add(message)
+            self.reply_bytes += size_bytes
 
     def push(self, message: Message, on_sent: Callable[[], None]) -> None:
         """Queue a push; ``on_sent`` is called once the socket took it, never if it closes."""
@@ -127,15 +132,15 @@ class Outbox:
     def push_all(self, push: Pushed) -> None:
         """Queue a push."""
         if not self.closed:
-            self.push_bytes += push.size_bytes
             self._add(push)
+            self.push_bytes += push.size_bytes
 
     def offer(self, source: Source) -> bool:
         """Queue a place for ``source``; False if it is waiting for its turn already."""
         if self.closed or source in self._waiting:
             return False
-        self._waiting.add(source)
         self._add(source)
+        self._waiting.add(source)
         return True
 
     def close(self, code: int, reason: str) -> None:
@@ -156,11 +161,17 @@ class Outbox:
         """The next messages, at least one and about ``BATCH_BYTES``; empty if there are none."""
         batch = Batch()
         while self._entries and batch.reply_bytes + batch.push_bytes < BATCH_BYTES:
-            entry = self._entries.popleft()
+            entry = self._entries[0]
             if isinstance(entry, Close):
                 batch.close = entry
+                self._entries.popleft()
                 break
-            self._take_one(entry, batch)
+            try:
+                self._take_one(entry, batch)
+            except Exception as error:  # nothing was taken
+                as_error(error, "taking a message out")
+                self._take_one(entry, batch)
+            self._entries.popleft()
         return batch
 
     def sent(self, batch: Batch) -> None:
@@ -168,25 +179,38 @@ class Outbox:
         self.reply_bytes = max(0, self.reply_bytes - batch.reply_bytes)
         self.push_bytes = max(0, self.push_bytes - batch.push_bytes)
         for push in batch.pushes:
-            push.went_out()
-        self.on_sent(batch)
+            try:
+                push.went_out()
+            except Exception as error:  # its maker waits for this
+                as_error(error, "a push that went out")
+                push.went_out()
+        try:
+            self.on_sent(batch)
+        except Exception as error:  # reading goes on with this
+            as_error(error, "messages that went out")
+            self.on_sent(batch)
 
     def _take_one(self, entry: Message | Pushed | Source, batch: Batch) -> None:
         if isinstance(entry, Message):
-            batch.messages.append(entry)
             batch.reply_bytes += entry.size_bytes
+            batch.messages.append(entry)
         elif isinstance(entry, Pushed):
             batch.messages += entry.messages
             batch.push_bytes += entry.size_bytes
             batch.pushes.append(entry)
         else:
             self._waiting.discard(entry)
-            message = entry.take()
+            try:
+                message = entry.take()
+            except Exception as error:  # it has its next turn; what is in the batch goes out
+                as_error(error, "a message whose turn came")
+                message = None
             if message is not None:
+                size_bytes = message.size_bytes
                 batch.messages.append(message)
-                batch.push_bytes += message.size_bytes
-                self.push_bytes += message.size_bytes
+                batch.push_bytes += size_bytes
+                self.push_bytes += size_bytes
 
     def _add(self, entry: Message | Pushed | Source | Close) -> None:
-        self._entries.append(entry)
         self.on_filled()
+        self._entries.append(entry)

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from .work import Answer, Drop, Effect, Read
+from .work import Answer, Change, Drop, Effect, Read
 
 if TYPE_CHECKING:
     from .catalog import Collection
@@ -67,7 +67,9 @@ class LongReads:
         self._refuse = refuse
         self._clock_ns = clock_ns
         self._reads: deque[tuple[Read, Steps]] = deque()
-        self._drops: list[Drop] = []
+        #: Drops that wait for long reads of their collection.
+        self.held: deque[Change] = deque()
+        self._free: deque[Change] = deque()
         #: How many pieces were done, ever.
         self.pieces = 0
 
@@ -87,7 +89,13 @@ class LongReads:
         done = 0
         until_ns = self._clock_ns() + SLICE_US * 1000
         while self._reads:
-            done += self._step(*self._next(), effects)
+            work, steps = self._next()
+            try:
+                done += self._step(work, steps, effects)
+            except Exception as error:
+                steps.close()
+                effects.append(self._refuse(work, error))
+                done += 1
             if self._clock_ns() >= until_ns:
                 break
         return done
@@ -96,16 +104,20 @@ class LongReads:
         """Keep a drop until long reads of its collection are answered; False if there are none."""
         if not self._concern(work.collection):
             return False
-        self._drops.append(work)
+        self.held.append(work)
         return True
 
-    def released(self) -> list[Drop]:
-        """Drops that need wait no longer."""
-        if not self._drops:
-            return []
-        free = [work for work in self._drops if not self._concern(work.collection)]
-        self._drops = [work for work in self._drops if work not in free]
-        return free
+    @property
+    def has_drops(self) -> bool:
+        """Whether drops wait here, or for the caller of ``released``."""
+        return bool(self.held or self._free)
+
+    def released(self) -> deque[Change]:
+        """Drops that need wait no longer, for the caller to take out."""
+        held = deque(work for work in self.held if self._concern(work.collection))
+        self._free.extend(work for work in self.held if work not in held)
+        self.held = held
+        return self._free
 
     def _next(self) -> tuple[Read, Steps]:
         """Whose piece is next: by turns, whoever asked."""

@@ -18,6 +18,7 @@ from omendb_core.query import Query
 from omendb_core.types import Definition, Include
 
 from . import sizes, work
+from .faults import as_error
 from .statistics import server_stats
 from .subscribing import move, subscribe, unsubscribe
 from .wire import messages as wire
@@ -76,9 +77,13 @@ def _create(session: Session, request: wire.Create, size: int) -> None:
     if is_new:
         _note("create", session, collection)
     if is_new and collection.durability != "memory":
-        ticket = session.ticket(request, collection, size, sizes.description_bytes(collection))
-        handle = session.open(collection)
-        session.submit_change(work.Create(ticket, collection, context.catalog, handle))
+        try:
+            ticket = session.ticket(request, collection, size, sizes.description_bytes(collection))
+            handle = session.open(collection)
+            session.submit_change(work.Create(ticket, collection, context.catalog, handle))
+        except Exception:
+            context.catalog.uncreate(collection)
+            raise
     elif is_new:
         session.ok(request.id, {**collection.describe(), "handle": session.open(collection)})
     else:
@@ -111,9 +116,14 @@ def _list(session: Session, request: wire.List, size: int) -> None:
 
 def _drop(session: Session, request: wire.Drop, size: int) -> None:
     collection = session.collection(request.collection)
+    dropping = work.Drop(session.ticket(request, collection, size), collection)
     session.context.catalog.drop(collection)
+    try:
+        session.submit_change(dropping)
+    except Exception as error:  # it is out of the catalog: the engine must hear of it
+        as_error(error, "drop")
+        session.submit_change(dropping)
     _note("drop", session, collection)
-    session.submit_change(work.Drop(session.ticket(request, collection, size), collection))
 
 
 def _note(did: str, session: Session, collection: Collection) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omendb_core.errors import (
     BadRequest,
@@ -94,7 +94,9 @@ class Session:
         self._handles: dict[int, Collection] = {}
         self._handle_of: dict[Collection, int] = {}
         self._last_handle = 0
-        self._last_sub = 0
+        self.last_sub = 0
+        #: Whether the message that is being received has its reply.
+        self._has_replied = False
         self._messages_before_auth = 0
         #: A token was wrong, and soon the client hears of it.
         self._is_refused = False
@@ -148,7 +150,11 @@ class Session:
         if self._refusal is not None:
             self._refusal.cancel()
         for subscription in list(self.subscriptions.values()):
-            subscription.close()
+            try:
+                subscription.close()
+            except Exception as error:
+                as_error(error, "the end of a subscription")
+                subscription.close()
         self._inflight.clear()
         self._inflight_bytes = self._expected_bytes = 0
         self._handles.clear()
@@ -171,6 +177,7 @@ class Session:
             return
         request: Request | searches.PlainSearch | Refusal | None = None
         op = "invalid"
+        self._has_replied = False
         try:
             unwelcome = self._unwelcome(message)
             if unwelcome is not None:
@@ -186,12 +193,25 @@ class Session:
                 raise BadRequest(f"id: {request.id} is that of a request that is not answered yet")
             requests.handle(self, request, len(message))
         except Exception as error:
-            if not isinstance(error, OmenError):
-                metrics.faults += 1
-            self.error(request.id if request is not None else None, as_error(error, op))
+            id = request.id if request is not None else None
+            try:
+                self._refuse(id, message, error, op)
+            except Exception as fault:
+                self._refuse(id, message, fault, op)
         metrics.requests[op] += 1
         if self.principal is None:
             self._refuse_talk()
+
+    def _refuse(self, id: int | None, message: str | bytes, error: Exception, op: str) -> None:
+        """The reply to what failed, unless it has one; ``id`` None: it could not be read."""
+        told = as_error(error, op)
+        if told is not error:
+            self.context.metrics.faults += 1
+            if id is None:  # nothing is wrong with the message
+                id = unread.id_of(message)
+                id = None if id in self._inflight else id
+        if not self._has_replied:
+            self.error(id, told)
 
     def _decode(self, message: str | bytes) -> Request | searches.PlainSearch | Refusal:
         if isinstance(message, str):
@@ -235,11 +255,13 @@ class Session:
     def ok(self, request_id: int, body: Mapping[str, object]) -> None:
         """Answer at once."""
         self.outbox.reply(text(text_wire.encode_ok(request_id, body)))
+        self._has_replied = True
 
     def error(self, request_id: int | None, error: OmenError) -> None:
         """Refuse at once; None: as an event."""
         self.context.metrics.errors[error.code] += 1
         self.outbox.reply(text(text_wire.encode_error(request_id, error)))
+        self._has_replied = True
 
     def ticket(
         self,
@@ -266,38 +288,43 @@ class Session:
 
     def submit_change(self, work: Change) -> None:
         """Hand a change to the engine; later reads of this connection wait for it."""
+        self._expect(work.ticket, self.context.arrivals.submit, work)
         self.lane.queued += 1
-        self._expect(work.ticket)
-        self.context.arrivals.submit(work)
 
     def submit_read(self, work: Read) -> None:
         """Hand a read to the engine."""
-        self._expect(work.ticket)
-        self.context.arrivals.submit(work)
+        self._expect(work.ticket, self.context.arrivals.submit, work)
 
     def submit_search(self, work: PlainSearch) -> None:
         """Have a plain search answered, here or by the engine."""
-        self._expect(work.ticket)
-        self.context.arrivals.search(work)
+        self._expect(work.ticket, self.context.arrivals.search, work)
 
-    def _expect(self, ticket: Ticket) -> None:
+    def _expect(self, ticket: Ticket, submit: Callable[[Any], None], work: Change | Read) -> None:
+        """Hand ``work`` over, which is answered by its ticket; after a fault it was not."""
         self._inflight[ticket.id] = ticket
+        try:
+            submit(work)
+        except BaseException:
+            del self._inflight[ticket.id]
+            raise
         self._inflight_bytes += ticket.request_bytes
         self._expected_bytes += ticket.reply_bytes
 
     def answered(self, answer: Answer) -> None:
-        """The engine's reply to a request."""
+        """The engine's reply to a request. After a fault it is called again, and goes on."""
         ticket = answer.ticket
-        if self._inflight.get(ticket.id) is not ticket:
-            return  # the connection is gone
-        del self._inflight[ticket.id]
-        self._inflight_bytes -= ticket.request_bytes
-        self._expected_bytes -= ticket.reply_bytes
-        self.outbox.reply(answer.message)
-        self._count(answer)
+        if self._inflight.get(ticket.id) is ticket:
+            self.outbox.reply(answer.message)
+            del self._inflight[ticket.id]
+            self._inflight_bytes -= ticket.request_bytes
+            self._expected_bytes -= ticket.reply_bytes
+        elif not self.lane.is_open:
+            return
         if ticket.then is not None:
             ticket.then(answer.error is None)
+            ticket.then = None
         self._progressed()
+        self._count(answer)
 
     def _count(self, answer: Answer) -> None:
         ticket, metrics = answer.ticket, self.context.metrics
@@ -440,8 +467,8 @@ class Session:
             raise Quota(f"max_subscriptions: {limits.max_subscriptions} on this connection")
         if metrics.subscriptions.total() + count > limits.max_server_subscriptions:
             raise Quota(f"max_server_subscriptions: {limits.max_server_subscriptions} here")
-        first = self._last_sub + 1
-        self._last_sub += count
+        first = self.last_sub + 1
+        self.last_sub += count
         return list(range(first, first + count))
 
     def remember(self, subscription: Subscription) -> None:

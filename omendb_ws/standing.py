@@ -7,6 +7,7 @@ starts exactly after it; queries that begin side by side begin in one scan.
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import groupby
 
 import numpy as np
@@ -45,7 +46,8 @@ class StandingQueries:
         self._matches = matches
         self._feeds = feeds
         self._behind: dict[Collection, int | None] = {}
-        self._early: list[Standing] = []
+        #: Works that came before the queries that they are about had begun, in order.
+        self.early: deque[Standing] = deque()
 
     @property
     def is_busy(self) -> bool:
@@ -120,14 +122,9 @@ class StandingQueries:
             return False
         stream = work.stream if isinstance(work, Leave) else work.query
         if isinstance(stream, LiveQuery) and stream.is_beginning:
-            self._early.append(work)
+            self.early.append(work)
             return True
         return False
-
-    def take_early(self) -> list[Standing]:
-        """Works that came before the queries that they are about had begun, in order."""
-        early, self._early = self._early, []
-        return early
 
     def _one(self, work: Standing, now_us: int) -> Answer:
         try:

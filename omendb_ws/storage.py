@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from omendb_core.types import WindowLimits
 
+from .faults import as_error
 from .journal.interface import Facts, Log, Recovery, Settle, Store, Stored
 
 _Result = TypeVar("_Result")
@@ -64,11 +65,16 @@ class Storage:
         *arguments: Any,
     ) -> None:
         def done() -> None:
+            result: _Result | None = None
+            failure: Exception | None = None
             try:
                 result = function(*arguments)
             except Exception as error:
-                then(None, error)
-            else:
-                then(result, None)
+                failure = error
+            try:
+                then(result, failure)
+            except Exception as error:  # somebody waits for this
+                as_error(error, "telling what the store did")
+                then(result, failure)
 
         self._thread.submit(done)

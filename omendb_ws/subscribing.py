@@ -17,6 +17,7 @@ from omendb_core.standing import StandingQuery
 from omendb_core.types import F32
 
 from . import maps, sizes, work
+from .faults import as_error
 from .feeds import Feed
 from .live import LiveQuery
 from .matches import MatchQuery
@@ -41,8 +42,15 @@ def reader_bytes(k: int | None) -> int:
 
 
 def subscribe(session: Session, request: wire.Subscribe, size: int) -> None:
-    """Begin one subscription, or by SUBSCRIBE several."""
-    _SUBSCRIBERS[request.kind](session, request, size)
+    """Begin one subscription, or by SUBSCRIBE several; after a fault there is none of them."""
+    last_before = session.last_sub
+    try:
+        _SUBSCRIBERS[request.kind](session, request, size)
+    except Exception:
+        for subscription in list(session.subscriptions.values()):
+            if subscription.sub > last_before:
+                subscription.close()
+        raise
 
 
 def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> None:
@@ -149,9 +157,14 @@ def _stream_subscriptions(
     each_bytes = collection.window.standing.bytes_for(k) + reader_bytes(k)
     subs = session.next_subs(count)
     session.context.catalog.budget.take(each_bytes * count, "these standing queries take")
-    found = [StreamSubscription(session, kind, sub, collection, each_bytes) for sub in subs]
-    for subscription in found:
-        session.remember(subscription)
+    found: list[StreamSubscription] = []
+    try:
+        for sub in subs:
+            found.append(StreamSubscription(session, kind, sub, collection, each_bytes))
+            session.remember(found[-1])
+    except Exception:
+        session.context.catalog.budget.give_back(each_bytes * (count - len(found)))
+        raise
     return found
 
 
@@ -160,7 +173,11 @@ def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> No
         subscription = StatsSubscription(session, session.next_sub(), None, request.every_ms)
         session.remember(subscription)
         session.ok(request.id, {"sub": subscription.sub})
-        subscription.replied(True)
+        try:
+            subscription.replied(True)
+        except Exception as error:
+            as_error(error, "the start of a subscription")
+            subscription.replied(True)
         return
     collection = session.collection(request.collection)
     subscription = StatsSubscription(session, session.next_sub(), collection, request.every_ms)
@@ -208,7 +225,6 @@ def move(session: Session, request: wire.Move, size: int) -> None:
 def unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:
     """End a subscription; nothing comes for it after the reply."""
     subscription = _subscription(session, request.sub)
-    subscription.is_leaving = True
     collection = subscription.collection
     if collection is None:
         subscription.close()
@@ -220,6 +236,7 @@ def unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:
         session.submit_change(work.Unfollow(ticket, collection, stream))
     else:
         session.submit_read(work.Leave(ticket, collection, stream))
+    subscription.is_leaving = True
 
 
 def _subscription(session: Session, sub: int) -> Subscription:

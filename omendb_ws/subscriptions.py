@@ -37,12 +37,14 @@ class Subscription:
         self.sub = sub
         self.collection = collection
         self.is_ended = self.is_leaving = False
-        self._is_begun = False
+        self._is_begun = self._is_end_said = False
         self._end_reason: str | None = None
         self._context = session.context
         self._context.metrics.subscriptions[self.kind] += 1
         if collection is not None:
             collection.subscriptions.add(self)
+
+    # Whatever of these faults is called again, and goes on where it was.
 
     def replied(self, is_ok: bool) -> None:
         """Its subscribe was answered: it starts, or never was."""
@@ -62,16 +64,18 @@ class Subscription:
         if not self._is_begun:
             self._end_reason = reason
         elif not self.is_ended:
+            if not self._is_end_said:
+                event = encode_event("ended", {"sub": self.sub, "reason": reason})
+                self.session.outbox.reply(text(event))
+                self._is_end_said = True
             self.close()
-            event = encode_event("ended", {"sub": self.sub, "reason": reason})
-            self.session.outbox.reply(text(event))
 
     def close(self) -> None:
         """Deliver nothing more, and let go of everything."""
         if self.is_ended:
             return
         self.is_ended = True
-        self.session.forget(self)
+        self.session.subscriptions.pop(self.sub, None)
         self._context.metrics.subscriptions[self.kind] -= 1
         if self.collection is not None:
             self.collection.subscriptions.discard(self)
@@ -85,11 +89,11 @@ class Subscription:
 class StreamSubscription(Subscription):
     """The outbox's side of a ``Stream`` of the engine: a feed, a live or a match query.
 
-    ``stream`` is set right after construction. ``reserved_bytes``: memory of the budget that its
-    standing query takes.
+    ``stream`` is set right after construction; None where a fault came between.
+    ``reserved_bytes``: memory of the budget that its standing query takes.
     """
 
-    stream: Stream
+    stream: Stream | None = None
 
     def __init__(
         self,
@@ -113,9 +117,12 @@ class StreamSubscription(Subscription):
 
     def close(self) -> None:
         """As ``Subscription.close``; the engine forgets its side."""
-        if not self.is_ended:
+        if self.is_ended:
+            return
+        if self.stream is not None:
             self._context.engine.submit(Gone(self.stream))
-            self._context.catalog.budget.give_back(self._reserved_bytes)
+        self._context.catalog.budget.give_back(self._reserved_bytes)
+        self._reserved_bytes = 0
         super().close()
 
     def sent(self, push: Push) -> None:
@@ -150,7 +157,8 @@ class StatsSubscription(Subscription):
 
     def start(self) -> None:
         """The first statistics come at once."""
-        self._tick(asyncio.get_running_loop().time())
+        if self._beat is None:
+            self._tick(asyncio.get_running_loop().time())
 
     def measured(self, stats: dict[str, Any] | None) -> None:
         """The engine's numbers of this moment; None: a fault came between, the next beat asks."""
@@ -185,8 +193,8 @@ class StatsSubscription(Subscription):
         if self.collection is None:
             self._offer()
         elif not self._is_measuring:
-            self._is_measuring = True
             self._context.engine.submit(Measure(self))
+            self._is_measuring = True
 
     def _offer(self) -> None:
         if not self.is_ended and not self.session.outbox.offer(self):

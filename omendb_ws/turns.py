@@ -8,13 +8,12 @@ and waits for it otherwise, in its ``Lane``. Other connections go on. Reads
 wait in ``waiting.py``.
 
 Invariants: a lane's parked works are in order and follow everything of it that is done or flies;
-its first one waits for something that is still to come.
+its first one waits for something that is still to come. A call that faults has done nothing.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from typing import Final
 
 from .catalog import Collection
@@ -37,39 +36,44 @@ class Turns:
         """Queue a change behind all others."""
         self._next.append(work)
 
-    def put_back(self, works: Iterable[Change]) -> None:
-        """Queue changes before all others, in their order."""
-        self._next.extendleft(reversed(list(works)))
+    def put_back(self, parked: deque[Change]) -> None:
+        """Queue changes before all others, in their order; ``parked`` is empty then."""
+        self._next.extendleft(reversed(parked))
+        parked.clear()
 
     def take(self) -> Change | None:
         """The next change whose turn it is; those ahead of it that must wait are parked."""
         while self._next:
-            work = self._next.popleft()
-            if _is_next(work):
+            work = self._next[0]
+            is_next = _is_next(work)
+            self._next.popleft()
+            if is_next:
                 return work
-            work.ticket.asker.lane.parked.append(work)
+            parked, after = work.ticket.asker.lane.parked, work.ticket.after
+            if parked and parked[0].ticket.after > after:
+                parked.appendleft(work)
+            else:
+                parked.append(work)
         return None
 
     def is_through(self, lane: Lane) -> None:
         """A change of ``lane`` is done without having flown."""
         lane.done += 1
-        if lane.parked:
-            self._wake(lane)
+        if lane.parked:  # whether it is its turn, ``take`` will see
+            self._next.appendleft(lane.parked.popleft())
 
     def flies(self, lane: Lane, collection: Collection) -> None:
         """A change of ``lane`` is on its way through the log of ``collection``."""
         lane.flying += 1
         lane.flying_in = collection
         if lane.parked:
-            self._wake(lane)
+            self._next.appendleft(lane.parked.popleft())
 
     def landed(self, lane: Lane) -> None:
         """A change of ``lane`` that flew is done."""
         lane.flying -= 1
-        self.is_through(lane)
-
-    def _wake(self, lane: Lane) -> None:
-        if _is_next(lane.parked[0]):
+        lane.done += 1
+        if lane.parked:
             self._next.appendleft(lane.parked.popleft())
 
 

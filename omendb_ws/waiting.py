@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from .beginning import MOST_AT_ONCE
-from .work import Lane, Live, PlainSearch, Read, Search
+from .work import Lane, Live, PlainSearch, Read, Search, Standing
 
 if TYPE_CHECKING:
     from .catalog import Collection
@@ -42,10 +42,14 @@ class WaitingReads:
         self._works.append(work)
         self.has_more = True
 
-    def put_back(self, works: Iterable[Read]) -> None:
-        """Works that were taken, and wait on: ahead of all others, in their order."""
-        self._works.extendleft(reversed(list(works)))
+    def put_back(self, works: deque[Standing]) -> None:
+        """Works that were taken, and wait on: ahead of all others, in their order.
+
+        ``works`` is empty then.
+        """
+        self._works.extendleft(reversed(works))
         self.has_more = True
+        works.clear()
 
     def take(self, collection: Collection | None = None) -> list[Read]:
         """Those whose turn it is, as many as a tick takes; before a drop, that collection's only.

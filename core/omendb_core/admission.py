@@ -70,15 +70,13 @@ class Admission:
         return max(now_us, self.time_us)
 
     def observe(self, change: Change) -> None:
-        """Remember a change as admitted; in order, each once."""
-        self.version = change.version
-        self.time_us = change.time_us
-        if not isinstance(change, AddChange):
-            return
-        first_seq = change.first_seq
-        self.last_seq = first_seq + len(change.vectors) - 1
-        if change.producer is not None and change.batch is not None:
-            self.producers.accept(change.producer, change.batch, first_seq, self.last_seq)
+        """Remember a change as admitted; in order, each once. After a fault nothing is."""
+        last_seq = self.last_seq
+        if isinstance(change, AddChange):
+            last_seq = change.first_seq + len(change.vectors) - 1
+            if change.producer is not None and change.batch is not None:
+                self.producers.accept(change.producer, change.batch, change.first_seq, last_seq)
+        self.version, self.time_us, self.last_seq = change.version, change.time_us, last_seq
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Stand where ``checkpoint`` stands; whatever was admitted since is forgotten."""

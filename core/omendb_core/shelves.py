@@ -58,11 +58,12 @@ class Shelves:
             self._owners[most_k] = owners
 
     def take_back(self, handles: I64) -> None:
-        """Take the lists of queries away, of those that have one."""
+        """Take the lists of queries away, of those that have one. After a fault: once more."""
         for most_k, of_this in self._by_class(handles):
             if most_k:
-                lists = self._lists[most_k]
-                lists.give_back(self._table.places[handles[of_this]])
+                own, lists = handles[of_this], self._lists[most_k]
+                lists.give_back(self._table.places[own])
+                self._table.lists[own] = 0
                 if lists.is_empty:
                     del self._lists[most_k], self._owners[most_k]
 

@@ -136,19 +136,20 @@ class Table:
         return np.array([*taken, *fresh], np.int64)
 
     def give_back(self, handles: Sequence[int]) -> None:
-        """Forget queries."""
-        for number in self.filters[handles].tolist():
-            self.distinct_filters.give_back(number)
-        self.filters[handles] = NO_FILTER
+        """Forget queries. After a fault: once more."""
+        for handle in handles:
+            self.distinct_filters.give_back(int(self.filters[handle]))
+            self.filters[handle] = NO_FILTER
+        if len(self._free) + len(handles) == self.used:
+            self._resize(0)
+            self._free.clear()
+            self.used = 0
+            return
         self.reach[handles] = np.inf
         self.k[handles] = self.lists[handles] = 0
         self.wants_metadata[handles] = False
         for handle in handles:
             heapq.heappush(self._free, handle)
-        if len(self._free) == self.used:
-            self._free.clear()
-            self.used = 0
-            self._resize(0)
 
     def raise_floors(self, handles: I64, floors: U64) -> None:
         """Set the floors of ``handles``, and so what they take from now on."""
@@ -162,11 +163,13 @@ class Table:
         self.filters[old:] = NO_FILTER
 
     def _resize(self, rows: int) -> None:
+        made = {}
         for name in _ARRAYS:
             array = getattr(self, name)
-            resized = np.zeros((rows, *array.shape[1:]), array.dtype)
-            resized[: len(array)] = array[:rows]
-            setattr(self, name, resized)
+            made[name] = np.zeros((rows, *array.shape[1:]), array.dtype)
+            made[name][: len(array)] = array[:rows]
+        for name, array in made.items():
+            setattr(self, name, array)
         if self._shadow_metric is not None:
             before, self._shadow = self._shadow, None
             if rows:

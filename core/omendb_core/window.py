@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .admission import Admission, check_ids, checked_payloads, dictionary_bytes, str_id_bytes
+from .ahead import NOTHING as NOTHING_COMING
 from .ahead import Ahead, Coming
 from .append import append
 from .budget import UNLIMITED, Share
@@ -148,8 +149,7 @@ class Window:
             producer_bytes = self.admission.producers.growth(change.producer)
             coming = coming._replace(taken=coming.taken + producer_bytes)
             self._refuse_over_quotas(coming, lambda: self._going(change))
-            self.admission.observe(change)
-            self._ahead.admitted(change, coming)
+            self._admitted(change, coming)
         return change
 
     def admit_delete(self, ids: Ids, now_us: int) -> DeleteChange | None:
@@ -165,8 +165,7 @@ class Window:
             time_us=self.admission.time(now_us),
             seqs=seqs,
         )
-        self.admission.observe(change)
-        self._ahead.admitted(change)
+        self._admitted(change)
         return change
 
     def admit_update(self, request: UpdateRequest, now_us: int) -> UpdateChange:
@@ -196,8 +195,7 @@ class Window:
             columns=columns,
             payloads=payloads,
         )
-        self.admission.observe(change)
-        self._ahead.admitted(change, coming)
+        self._admitted(change, coming)
         return change
 
     def admit_expire(self, now_us: int) -> ExpireChange | None:
@@ -214,9 +212,17 @@ class Window:
         change = ExpireChange(
             version=self.admission.version + 1, time_us=now_us, first_seq=first_seq
         )
-        self.admission.observe(change)
-        self._ahead.admitted(change)
+        self._admitted(change)
         return change
+
+    def _admitted(self, change: Change, coming: Coming = NOTHING_COMING) -> None:
+        """Remember a change as admitted; after a fault nothing is."""
+        self._ahead.admitted(change, coming)
+        try:
+            self.admission.observe(change)
+        except BaseException:
+            self._ahead.applied(change.version)
+            raise
 
     def _first_seq_after(self, time_us: int) -> int:
         """The first seq accepted after ``time_us``; last_seq + 1 if there is none.

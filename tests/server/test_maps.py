@@ -224,7 +224,8 @@ async def test_a_map_ends_with_its_collection_and_with_unsubscribe() -> None:
         assert reserved < server.context.catalog.reserved_bytes < with_two
         await raw.ok("drop", collection="items")
         assert await raw.named("ended") == {"event": "ended", "sub": subs[1], "reason": "dropped"}
-        assert server.context.catalog.reserved_bytes == 0
+        while server.context.catalog.reserved_bytes:  # a plane may be looked for still
+            await raw.ok("ping")
 
 
 async def test_dropping_while_a_map_is_drawn_harms_nobody() -> None:

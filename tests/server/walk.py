@@ -1,0 +1,158 @@
+"""A fault in every call between a request and its reply, one after the other.
+
+``Injector`` counts the calls that the project's functions make of each other, on the loop's thread
+or on the engine's, and raises a ``MemoryError`` instead of the n-th. What the event loop or a
+thread calls is not counted: where a call like that fails nothing of ours has begun.
+
+``Side`` is a connection without a socket: a session whose outbox the test empties.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, Literal
+
+import omendb_core
+import orjson
+
+import omendb_ws
+from omendb_ws.auth import OPEN
+from omendb_ws.instance import Instance
+from omendb_ws.wire import binary
+from omendb_ws.wire.messages import Live, Rows
+
+from .raw import PATIENCE_SECONDS, Raw, settings
+
+Side_ = Literal["loop", "engine"]
+
+_ROOTS = tuple(str(Path(package.__file__ or "").parent) for package in (omendb_core, omendb_ws))
+
+
+class Injector:
+    """See the module. ``raised``: where it did, once it has."""
+
+    def __init__(self, on: Side_, number: int) -> None:
+        self.on = on
+        self.number = number
+        self.calls = 0
+        self.raised: str | None = None
+        self.is_armed = False
+        self._loop_thread = threading.get_ident()
+        self._known: dict[CodeType, bool] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Threads that start in here, and this one, are watched."""
+        threading.setprofile(self._profile)
+        sys.setprofile(self._profile)
+        try:
+            yield
+        finally:
+            threading.setprofile(None)
+            sys.setprofile(None)
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """What is called in here is the test's own."""
+        was_armed, self.is_armed = self.is_armed, False
+        try:
+            yield
+        finally:
+            self.is_armed = was_armed
+
+    def _profile(self, frame: FrameType, event: str, _: Any) -> None:
+        if event != "call" or not self.is_armed or self.raised is not None:
+            return
+        before = frame.f_back
+        if before is None or not (self._is_ours(frame.f_code) and self._is_ours(before.f_code)):
+            return
+        is_loop = threading.get_ident() == self._loop_thread
+        if is_loop != (self.on == "loop"):
+            return
+        self.calls += 1
+        if self.calls == self.number:
+            self.raised = f"{frame.f_code.co_qualname} called by {before.f_code.co_qualname}"
+            raise MemoryError(f"on purpose, instead of {self.raised}")
+
+    def _is_ours(self, code: CodeType) -> bool:
+        known = self._known.get(code)
+        if known is None:
+            known = self._known[code] = code.co_filename.startswith(_ROOTS)
+        return known
+
+
+class Side(Raw):
+    """See the module: what ``Raw`` is over a socket."""
+
+    def __init__(self, instance: Instance, injector: Injector) -> None:
+        self._injector = injector
+        self.session = instance.open_session(OPEN)
+        self._filled = asyncio.Event()
+        self._unread: list[str | bytes] = []
+        self.session.outbox.on_filled = self._filled.set
+        self.hello: dict[str, Any] = {}
+        self.events: list[dict[str, Any] | Live | Rows] = []
+        self.replies: dict[int, Any] = {}
+        self.order: list[Any] = []
+        self._last_id = 0
+
+    async def send_text(self, text: bytes | str) -> None:
+        self.session.receive(text if isinstance(text, str) else text.decode())
+
+    async def send_binary(self, frame: bytes) -> None:
+        self.session.receive(frame)
+
+    async def message(self) -> Any:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not self._unread:
+                batch = self.session.outbox.take()
+                if batch.messages:
+                    self._unread += [
+                        bytes(one.data).decode() if one.is_text else bytes(one.data)
+                        for one in batch.messages
+                    ]
+                    self.session.outbox.sent(batch)
+                else:
+                    await self._filled.wait()
+                    self._filled.clear()
+        with self._injector.resting():
+            return self._decoded(self._unread.pop(0))
+
+    def _decoded(self, data: str | bytes) -> Any:
+        if isinstance(data, bytes):
+            decoded: Any = binary.decode_incoming(data)
+            if isinstance(decoded, Live | Rows):
+                self.events.append(decoded)
+            else:
+                assert decoded[0] not in self.replies, "a second reply"
+                self.replies[decoded[0]] = decoded[1]
+        else:
+            decoded = orjson.loads(data)
+            if "event" in decoded:
+                self.events.append(decoded)
+            else:
+                assert decoded["id"] not in self.replies, "a second reply"
+                self.replies[decoded["id"]] = decoded
+        self.order.append(decoded)
+        return decoded
+
+
+@asynccontextmanager
+async def started(injector: Injector, **fields: Any) -> AsyncIterator[Instance]:
+    """An instance whose engine is watched."""
+    open_store: Callable[[str], Any] | None = fields.pop("open_store", None)
+    chosen = settings(scan_threads=1, **fields)
+    instance = Instance(chosen) if open_store is None else Instance(chosen, open_store=open_store)
+    with injector.watching():
+        instance.start()
+        try:
+            yield instance
+        finally:
+            injector.is_armed = False
+            await instance.stop()
