@@ -132,6 +132,15 @@ class Settings(BaseModel):
         """The limits as the wire and the server take them."""
         return Limits(**{name: getattr(self, name) for name in LIMITS})
 
+    def warnings(self) -> tuple[str, ...]:
+        """What works and is unwise."""
+        if self.api_key_file is not None or _listens_on_loopback(self.host):
+            return ()
+        return (
+            f"ANYBODY who reaches {self.host} may read, change and drop everything: there is no"
+            " api_key_file. (allow_origins keeps web pages away, and no other program.)",
+        )
+
     @field_validator("default_durability")
     @classmethod
     def _journal_for_durability(cls, value: str, info: ValidationInfo) -> str:

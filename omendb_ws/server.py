@@ -136,6 +136,8 @@ class Server:
         use_threads(1)
         keep_freed_memory()
         self._loop = asyncio.get_running_loop()
+        for warning in self.settings.warnings():
+            log.warning("%s", warning)
         self.instance.start()
         try:
             self._descriptors.open()

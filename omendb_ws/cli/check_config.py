@@ -60,6 +60,8 @@ def check_config(
     )
     problems, unwise = _looked_into(found)
     warnings = [*found.warnings, *unwise]
+    if found.settings is not None:
+        warnings += found.settings.warnings()
     for warning in warnings:
         say(f"warning: {warning}")
     if found.settings is None or problems:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from omendb_ws import config, machine, toml_files
 from omendb_ws.config import Settings, SettingsError, allowed, flag, load
+from omendb_ws.server import Server
 from omendb_ws.wire.limits import LIMITS, Limits
 
 TLS_FILES = ("tls_certificate_file", "tls_key_file")
@@ -475,3 +476,22 @@ def test_numbers_have_their_units_in_their_names() -> None:
 def test_problems_are_the_message_of_the_error() -> None:
     error = config.SettingsError(["one", "two"])
     assert str(error) == "one\ntwo"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "db.example"])
+def test_a_server_without_keys_that_others_reach_is_a_warning(host: str, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text("")
+    origins = ("https://app.example",)
+    (warning,) = Settings(host=host, allow_origins=origins).warnings()
+    assert host in warning
+    assert "api_key_file" in warning
+    assert Settings(host=host, api_key_file=str(keys)).warnings() == ()
+    assert Settings(host="127.0.0.1", allow_origins=origins).warnings() == ()
+    assert Settings(host="::1").warnings() == ()
+
+
+async def test_the_warning_is_in_the_log_when_it_starts(caplog: pytest.LogCaptureFixture) -> None:
+    async with Server(Settings(host="0.0.0.0", port=0, allow_origins=("http://a.example",))):
+        pass
+    assert "ANYBODY who reaches 0.0.0.0" in caplog.text

@@ -348,3 +348,91 @@ async def test_a_connection_with_much_to_say_lets_others_have_their_turn() -> No
         one.write(frame(Opcode.TEXT, ping(7)))
         assert await replies(reader, 1) == [7]
         assert server.metrics.received_messages < 5001
+
+
+# -- streams that are broken on purpose -----------------------------------------------------------
+
+
+def mutated(numbers: random.Random) -> bytes:
+    """Good frames with bytes changed, cut out and put in, and others that are noise."""
+    stream = bytearray(stream_of(numbers, numbers.randrange(1, 8))[0])
+    for _ in range(numbers.randrange(4)):
+        at = numbers.randrange(len(stream) + 1)
+        stream[at : at + numbers.randrange(4)] = numbers.randbytes(numbers.randrange(4))
+    if numbers.random() < 0.3:
+        stream += numbers.randbytes(numbers.randrange(40))
+    return bytes(stream)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_broken_streams_are_cut_and_judged_as_websockets_does(seed: int) -> None:
+    numbers = random.Random(1000 + seed)
+    for _ in range(25):
+        stream = mutated(numbers)
+        alone = Protocol(SERVER, state=OPEN, max_size=MAX_BYTES)
+        alone.receive_data(stream)
+        cutting = Cutting()
+        at = 0
+        while at < len(stream):
+            step = numbers.choice((1, 3, 50, 5000))
+            cutting.feed(stream[at : at + step])
+            at += step
+        assert cutting.messages == assembled(alone)
+        assert cutting.protocol.close_sent == alone.close_sent
+        assert cutting.protocol.close_rcvd == alone.close_rcvd
+        assert cutting.cutter.memory_bytes >= cutting.cutter.held_bytes >= 0
+
+
+def judged(stream: bytes) -> int | None:
+    """The code with which websockets alone would end it; text that is none counts."""
+    protocol = Protocol(SERVER, state=OPEN, max_size=MAX_BYTES)
+    protocol.receive_data(stream)
+    for data, is_text in assembled(protocol):
+        if is_text:
+            try:
+                data.decode()
+            except UnicodeDecodeError:
+                return 1007
+    return None if protocol.close_sent is None else protocol.close_sent.code
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_broken_streams_end_only_their_own_connection(seed: int) -> None:
+    numbers = random.Random(2000 + seed)
+    async with (
+        running(max_message_bytes=MAX_BYTES, max_text_bytes=MAX_BYTES) as server,
+        socket(server) as (known_reader, known),
+    ):
+        for id in range(15):
+            stream = mutated(numbers)
+            async with socket(server) as (reader, writer):
+                writer.write(stream)
+                writer.write_eof()
+                said = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
+            closes = [data for first, data in frames_in(said) if first == 0x88]
+            code = judged(stream)
+            if code is not None:
+                assert len(closes) == 1
+                assert closes[0][:2] in (struct.pack("!H", code), b"")
+            known.write(frame(Opcode.TEXT, ping(id)))
+            assert await replies(known_reader, 1) == [id]
+        assert server.metrics.faults == 0
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(server._known) != 1:  # noqa: ASYNC110 - the server's
+                await asyncio.sleep(0)
+        assert server._known.held_bytes == 0
+        assert len(server._strangers) == 0
+
+
+def frames_in(stream: bytes) -> list[tuple[int, bytes]]:
+    """The first byte and the payload of each frame that the server sent."""
+    found, at = [], 0
+    while at < len(stream):
+        length, start = stream[at + 1], at + 2
+        if length == 126:
+            length, start = int.from_bytes(stream[start : start + 2], "big"), start + 2
+        elif length == 127:
+            length, start = int.from_bytes(stream[start : start + 8], "big"), start + 8
+        found.append((stream[at], stream[start : start + length]))
+        at = start + length
+    return found
