@@ -37,12 +37,18 @@ def added(ticket: Ticket, acknowledged: Added, is_binary: bool) -> Answer:
     return _fitting(ticket, text(text_wire.encode_added(ticket.id, acknowledged)))
 
 
-def results(ticket: Ticket, found: Results, is_single: bool, is_binary: bool) -> Answer:
-    """The answer to a search."""
+def results(
+    ticket: Ticket,
+    found: Results,
+    is_single: bool,
+    is_binary: bool,
+    written: list[bytes] | None = None,
+) -> Answer:
+    """The answer to a search; ``written``: its rows, in binary their metadata, as JSON."""
     if is_binary:
-        message = binary(binary_wire.encode_results(ticket.id, found))
+        message = binary(binary_wire.encode_results(ticket.id, found, written))
     else:
-        message = text(text_wire.encode_results(ticket.id, found, is_single))
+        message = text(text_wire.encode_results(ticket.id, found, is_single, written))
     answer = _fitting(ticket, message)
     answer.queries = len(found.counts)
     return answer
@@ -65,9 +71,9 @@ def moved(work: Move, found: Results) -> Answer:
     return _fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, found, {})))
 
 
-def rows(ticket: Ticket, found: Found) -> Answer:
-    """The answer to ``get``."""
-    return _fitting(ticket, text(text_wire.encode_found(ticket.id, found)))
+def rows(ticket: Ticket, found: Found, written: list[bytes] | None = None) -> Answer:
+    """The answer to ``get``; ``written``: its rows as JSON."""
+    return _fitting(ticket, text(text_wire.encode_found(ticket.id, found, written)))
 
 
 def refuse_over(ticket: Ticket, least_bytes: int) -> None:

@@ -22,6 +22,7 @@ from omendb_core.types import F32, I64
 from . import answers, sizes
 from .catalog import Collection
 from .live import LiveQueries, listed
+from .masks import mask_made
 from .pieces import PieceSize, Steps
 from .wire.messages import Results
 from .work import Live
@@ -49,19 +50,20 @@ def begin_in_pieces(work: Live, live: LiveQueries, catch_up: CatchUp, size: Piec
     has_begun = False
     try:
         prepared = yield from _prepared(work)
+        yield from mask_made(collection, queries[0].query.filter)
         while len(handles) < len(queries):
             catch_up(collection)
             chunk = slice(len(handles), len(handles) + size.start())
             asked = [query.query for query in queries[chunk]]
             handles += collection.window.standing.add(asked, prepared[chunk]).tolist()
             size.end()
-            yield
+            yield True
         all_handles = np.array(handles, np.int64)
         yield from _all_answered(collection, all_handles, catch_up)
         _refuse_over(work, collection, all_handles)
         found = live.answers(collection, all_handles, queries[0].include)
         yield from _told(work, live, found)
-        yield
+        yield True
         answer = answers.snapshot(work, found, found.counts, 0, len(found.hits.seqs))
         if answer.error is None:
             catch_up(collection)
@@ -77,7 +79,7 @@ def begin_in_pieces(work: Live, live: LiveQueries, catch_up: CatchUp, size: Piec
             collection.window.standing.remove(handles)
 
 
-def _prepared(work: Live) -> Generator[None, None, F32]:
+def _prepared(work: Live) -> Generator[bool, None, F32]:
     """The vectors as they are scored. NonFinite, ZeroNorm with ``row``."""
     window, vectors = work.collection.window, work.vectors
     found = []
@@ -88,25 +90,25 @@ def _prepared(work: Live) -> Generator[None, None, F32]:
         except OmenError as error:
             error.row = start + (error.row or 0)
             raise
-        yield
+        yield True
     return np.concatenate(found)
 
 
 def _all_answered(
     collection: Collection, handles: I64, catch_up: CatchUp
-) -> Generator[None, None, None]:
+) -> Generator[bool, None, None]:
     """Return when every list is whole, at one version."""
     standing = collection.window.standing
     for _ in range(_PATIENCE_TICKS):
         catch_up(collection)
         if not len(standing.waiting_of(handles)):
             return
-        yield
+        yield True
     catch_up(collection)
     standing.renew(standing.waiting_of(handles))
 
 
-def _told(work: Live, live: LiveQueries, found: Results) -> Generator[None, None, None]:
+def _told(work: Live, live: LiveQueries, found: Results) -> Generator[bool, None, None]:
     """Note what the reader of each query is about to be told."""
     ids, seqs, counts = listed(found.hits.ids), found.hits.seqs.tolist(), found.counts.tolist()
     ends = np.cumsum(found.counts)
@@ -118,7 +120,7 @@ def _told(work: Live, live: LiveQueries, found: Results) -> Generator[None, None
             work.queries[start:stop], counts[start:stop], ids[row:end], seqs[row:end], found.version
         )
         start, row = stop, end
-        yield
+        yield True
 
 
 def _refuse_over(work: Live, collection: Collection, handles: I64) -> None:

@@ -94,6 +94,11 @@ class Collection:
         self.broken: str | None = None
         self.flights: Flights | None = None if durability == "memory" else Flights()
         self.scan_cost = ScanCost()
+        #: The engine's: a long read goes over the window, which must not change meanwhile; and
+        #: changes have waited for that.
+        self.is_held = self.has_kept_waiting = False
+        #: The engine's: a mask of it is being made in pieces.
+        self.makes_mask = False
         self.feeds: dict[Feed, None] = {}
         self.live: dict[int, LiveQuery] = {}
         self.matches: dict[int, MatchQuery] = {}

@@ -169,6 +169,9 @@ class Durability:
         """
         landed = 0
         for collection in list(self._settled):
+            collection.has_kept_waiting = collection.is_held
+            if collection.is_held:
+                continue
             try:
                 landed += self._land_all(collection, effects, until_ns)
             except Exception as error:

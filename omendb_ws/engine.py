@@ -49,6 +49,7 @@ from .feeds import Feeds
 from .journal.interface import Settle
 from .lifecycle import Lifecycle
 from .live import LiveQueries
+from .long_answers import steps_of, takes_long
 from .matches import Matches
 from .metrics import Metrics
 from .pieces import LongReads
@@ -142,6 +143,7 @@ class Engine:
         self.live = LiveQueries(metrics, self._deliveries)
         self.matches = Matches(metrics, limits, self._deliveries)
         self._long_reads = LongReads(self._refusal, clock_ns)
+        self._set_aside: list[Change] = []
         self._standing = StandingQueries(
             metrics, self.live, self.matches, self.feeds, self._long_reads
         )
@@ -168,8 +170,8 @@ class Engine:
     @property
     def depth(self) -> int:
         """How many works wait."""
-        waiting = len(self._turns) + len(self._waiting_reads) + len(self._long_reads)
-        return self._queue.qsize() + waiting
+        waiting = len(self._turns) + len(self._set_aside) + len(self._waiting_reads)
+        return self._queue.qsize() + waiting + len(self._long_reads)
 
     @property
     def flying(self) -> int:
@@ -251,6 +253,7 @@ class Engine:
     def _has_waiting(self) -> bool:
         return bool(
             self._turns
+            or self._set_aside
             or self._waiting_reads
             or self._long_reads
             or self._durability.flying
@@ -264,6 +267,7 @@ class Engine:
             or self._effects
             or self._waiting_reads.has_more
             or self._long_reads
+            or self._set_aside
             or self._drawings
             or self._durability.has_settled
             or self._deliveries.is_busy
@@ -400,6 +404,7 @@ class Engine:
     def _do_changes(self) -> int:
         """Changes in order, for as long as a tick has for them."""
         done = 0
+        self._put_back_free()
         until_ns = time.perf_counter_ns() + TICK_CHANGES_US * 1000
         while (work := self._turns.take()) is not None:
             try:
@@ -407,6 +412,10 @@ class Engine:
                     done += self._answer_ahead_of(work)
                     if self._long_reads.hold(work):
                         continue
+                elif work.collection.is_held and isinstance(work, Add | Delete | Update):
+                    work.collection.has_kept_waiting = True
+                    self._set_aside.append(work)
+                    continue
                 answer = self._change(work)
             except Exception as error:
                 answer = self._refusal(work, error)
@@ -439,6 +448,16 @@ class Engine:
         except Exception as error:
             self._fault(error, "drop")
             return self._lifecycle.drop(work, self._effects)
+
+    def _put_back_free(self) -> None:
+        """Changes that a long read kept waiting go on, if it is through with their window."""
+        free = deque(work for work in self._set_aside if not work.collection.is_held)
+        if free:
+            stays = [work for work in self._set_aside if work.collection.is_held]
+            for work in free:
+                work.collection.has_kept_waiting = False
+            self._turns.put_back(free)
+            self._set_aside = stays
 
     def _through(self, work: Change) -> None:
         """A change was answered; its connection's earlier ones may still be on their way."""
@@ -516,8 +535,9 @@ class Engine:
             told = self._fault(error, "reads")
             made = self._effects[before:]
             answered = {effect.ticket for effect in made if isinstance(effect, Answer)}
+            goes_on = self._long_reads.tickets() | self._standing.early_tickets()
             for work in works:
-                if work.ticket not in answered:
+                if work.ticket not in answered | goes_on:
                     self._answer_alone(work, told)
         return len(works)
 
@@ -543,6 +563,9 @@ class Engine:
                 continue
             if isinstance(work, _STANDING):
                 standing.append(work)
+            elif takes_long(work):
+                steps = steps_of(work, self._long_reads, self._clock_us)
+                self._long_reads.begin(work, steps)
             else:
                 in_time.append(work)
         self._reads.answer(in_time, self._effects)

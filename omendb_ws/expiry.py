@@ -50,6 +50,8 @@ class Expiry:
             return
         self._next_us = now_us + _EXPIRY_US
         for collection in self._collections:
+            if collection.is_held:
+                continue
             try:
                 if collection.flights is None:
                     self._changes.expire(collection, now_us)

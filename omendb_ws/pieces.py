@@ -16,15 +16,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from .work import Answer, Change, Drop, Effect, Read
+from .work import Answer, Change, Drop, Effect, Read, Ticket
 
 if TYPE_CHECKING:
     from .catalog import Collection
 
-#: A long read by its pieces.
-Steps: TypeAlias = Generator[None, None, Answer]
+#: A long read by its pieces: after each it says whether it did something, or waits for another.
+Steps: TypeAlias = Generator[bool, None, Answer]
 
 #: How long all long reads together hold up a tick, but for the piece that runs over.
 SLICE_US: Final = 2_000
@@ -76,6 +76,10 @@ class LongReads:
     def __len__(self) -> int:
         return len(self._reads)
 
+    def tickets(self) -> set[Ticket]:
+        """Of the reads that go on."""
+        return {work.ticket for work, _ in self._reads}
+
     def begin(self, work: Read, steps: Steps) -> None:
         """Do ``work`` by ``steps``, from this tick on."""
         self._reads.append((work, steps))
@@ -86,16 +90,18 @@ class LongReads:
 
     def run(self, effects: list[Effect]) -> int:
         """Do pieces for a slice of time, at least one; how many reads were answered."""
-        done = 0
+        done = waiting = 0
         until_ns = self._clock_ns() + SLICE_US * 1000
-        while self._reads:
+        while self._reads and waiting < len(self._reads):
             work, steps = self._next()
             try:
-                done += self._step(work, steps, effects)
+                outcome = self._step(work, steps, effects)
             except Exception as error:
                 steps.close()
                 effects.append(self._refuse(work, error))
-                done += 1
+                outcome = "done"
+            done += outcome == "done"
+            waiting = waiting + 1 if outcome == "waits" else 0
             if self._clock_ns() >= until_ns:
                 break
         return done
@@ -123,21 +129,24 @@ class LongReads:
         """Whose piece is next: by turns, whoever asked."""
         return self._reads.popleft()
 
-    def _step(self, work: Read, steps: Steps, effects: list[Effect]) -> int:
+    def _step(
+        self, work: Read, steps: Steps, effects: list[Effect]
+    ) -> Literal["done", "goes on", "waits"]:
         try:
             if not work.ticket.asker.lane.is_open:
                 steps.close()
-                return 1
-            self.pieces += 1
-            next(steps)
+                return "done"
+            has_worked = next(steps)
         except StopIteration as end:
+            self.pieces += 1
             effects.append(end.value)
-            return 1
+            return "done"
         except Exception as error:
             effects.append(self._refuse(work, error))
-            return 1
+            return "done"
+        self.pieces += has_worked
         self._reads.append((work, steps))
-        return 0
+        return "goes on" if has_worked else "waits"
 
     def _concern(self, collection: Collection) -> bool:
         return any(work.ticket.collection is collection for work, _ in self._reads)

@@ -26,7 +26,7 @@ from .metrics import Metrics
 from .pieces import LongReads
 from .reads import refuse_dropped
 from .wire.messages import Results
-from .work import Answer, Effect, Leave, Live, Match, Move, Standing
+from .work import Answer, Effect, Leave, Live, Match, Move, Standing, Ticket
 
 
 class StandingQueries:
@@ -125,6 +125,10 @@ class StandingQueries:
             self.early.append(work)
             return True
         return False
+
+    def early_tickets(self) -> set[Ticket]:
+        """Of the works in ``early``."""
+        return {work.ticket for work in self.early}
 
     def _one(self, work: Standing, now_us: int) -> Answer:
         try:

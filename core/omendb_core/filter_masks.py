@@ -17,7 +17,7 @@ from .filter_tree import Compare, Every, Exists, Filter, Node, Not, OneOf, Order
 from .types import F64, I64, NULL_INTEGER, U32, Bool1
 
 #: Rows of a block: few enough that its intermediate arrays stay in the cache.
-_BLOCK_ROWS: Final = 1 << 15
+BLOCK_ROWS: Final = 1 << 15
 #: Up to here, comparing with each value in turn is faster than a search or a table.
 _FEW_VALUES: Final = 8
 
@@ -38,11 +38,16 @@ def evaluate(filter_: Filter, columns: Columns, slots: I64 | None) -> Bool1:
     count = columns.used if slots is None else len(slots)
     mask = np.zeros(columns.capacity if slots is None else count, np.bool_)
     codes: dict[str, list[int]] = {}
-    for start in range(0, count, _BLOCK_ROWS):
-        stop = min(start + _BLOCK_ROWS, count)
+    for start in range(0, count, BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, count)
         rows = slice(start, stop) if slots is None else slots[start:stop]
         mask[start:stop] = _Block(columns, rows, stop - start, codes).mask(filter_.root)
     return mask
+
+
+def evaluate_block(filter_: Filter, columns: Columns, start: int, stop: int) -> Bool1:
+    """Which rows of the slots ``start … stop - 1``, at most ``BLOCK_ROWS`` of them, pass."""
+    return _Block(columns, slice(start, stop), stop - start, {}).mask(filter_.root)
 
 
 class _Block:

@@ -196,10 +196,13 @@ def encode_added(request_id: int, added: Added) -> bytes:
     )  # fmt: skip
 
 
-def encode_results(request_id: int, results: Results) -> bytes:
-    """RESULTS; the arrays are copied once, into the message."""
+def encode_results(request_id: int, results: Results, metadata: list[bytes] | None = None) -> bytes:
+    """RESULTS; the arrays are copied once, into the message.
+
+    ``metadata``: that of each row as JSON, where it has been written before.
+    """
     hits = results.hits
-    json = hits_json(hits, results.subs)
+    json = hits_json(hits, results.subs, metadata)
     flags, dim = (FLAG_VECTORS, hits.vectors.shape[1]) if hits.vectors is not None else (0, 0)
     header = Header(
         MAGIC, PROTOCOL_BYTE, _RESULTS, flags, request_id, 0,
@@ -222,11 +225,12 @@ def encode_rows(rows: Rows) -> bytes:
     return pack(header, json, [np.array([rows.version, rows.to_seq], "<u8"), *hit_arrays(hits)])
 
 
-def hits_json(hits: Hits, subs: list[int] | None) -> bytes:
+def hits_json(hits: Hits, subs: list[int] | None, metadata: list[bytes] | None = None) -> bytes:
     """The JSON section of answers: ``metadata``, ``ids`` and ``subs`` where there are any."""
     parts = []
     if hits.metadata is not None:
-        parts.append(b'"metadata":[%b]' % b",".join(metadata_texts(hits.metadata)))
+        texts = metadata_texts(hits.metadata) if metadata is None else metadata
+        parts.append(b'"metadata":[%b]' % b",".join(texts))
     if isinstance(hits.ids, list):
         parts.append(b'"ids":[%b]' % b",".join(id_texts(hits.ids)))
     if subs is not None:

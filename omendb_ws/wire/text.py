@@ -232,9 +232,14 @@ def encode_added(request_id: int, added: Added) -> bytes:
     return encode_ok(request_id, ok)
 
 
-def encode_results(request_id: int, results: Results, single: bool) -> bytes:
-    """The answer to a search: one list of rows (``single``), or one for each query."""
-    rows = row_objects(results.hits)
+def encode_results(
+    request_id: int, results: Results, single: bool, rows: list[bytes] | None = None
+) -> bytes:
+    """The answer to a search: one list of rows (``single``), or one for each query.
+
+    ``rows``: the rows as JSON objects, where they have been written before.
+    """
+    rows = row_objects(results.hits) if rows is None else rows
     listed = b",".join(rows if single else _cut(rows, results.counts.tolist()))
     return b'{"id":%d,"ok":{"version":%d,"results":[%b],"took_us":%d}}' % (
         request_id,
@@ -253,9 +258,9 @@ def _cut(rows: Sequence[bytes], counts: Sequence[int]) -> list[bytes]:
     return lists
 
 
-def encode_found(request_id: int, found: Found) -> bytes:
-    """The answer to ``get``: a row or null for each id."""
-    rows = iter(row_objects(found.hits))
+def encode_found(request_id: int, found: Found, objects: list[bytes] | None = None) -> bytes:
+    """The answer to ``get``: a row or null for each id; ``objects`` as in ``encode_results``."""
+    rows = iter(row_objects(found.hits) if objects is None else objects)
     listed = b",".join([next(rows) if there else b"null" for there in found.found.tolist()])
     return b'{"id":%d,"ok":{"version":%d,"rows":[%b]}}' % (request_id, found.version, listed)
 

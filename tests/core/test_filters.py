@@ -107,7 +107,7 @@ def test_the_mask_does_not_depend_on_where_blocks_end(
     }
     whole = hits(document, rows)
     assert whole == [place for place, row in enumerate(rows) if passes(document, row)]
-    monkeypatch.setattr(filter_masks, "_BLOCK_ROWS", block)
+    monkeypatch.setattr(filter_masks, "BLOCK_ROWS", block)
     assert hits(document, rows) == whole
 
 
