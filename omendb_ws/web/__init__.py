@@ -24,6 +24,7 @@ _CONSOLE: Final = {
     "collections.js": _SCRIPT,
     "numbers.js": _SCRIPT,
     "picture.js": _SCRIPT,
+    "plain.js": _SCRIPT,
     "query.js": _SCRIPT,
     # Charts: uPlot 1.6.32 (MIT, uPlot-LICENSE.txt), as it is on the npm registry.
     "uPlot.iife.min.js": _SCRIPT,

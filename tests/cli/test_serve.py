@@ -70,7 +70,7 @@ def test_the_ready_line_ends_with_the_address_and_the_routes_answer() -> None:
         assert b"\nomendb_connections 0.0\n" in body
         status, body = get(server, "/")
         assert status == 200
-        assert b"/console/main.js" in body
+        assert b"console/main.js" in body
         assert get(server, "/v1")[0] == 426
         assert get(server, "/nothing")[0] == 404
 

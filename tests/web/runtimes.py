@@ -126,6 +126,14 @@ class Page:
                 f"while (!({condition})) await new Promise((done) => setTimeout(done, 20));"
             )
 
+    async def press(self, key: str) -> None:
+        """Press and release a key that writes nothing, by its name."""
+        code = {"Tab": 9, "Enter": 13, "Escape": 27}.get(key, 0)
+        for kind in ("rawKeyDown", "keyUp"):
+            await self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
+            )
+
     async def look(self, *, width: int, height: int, dark: bool, phone: bool = False) -> None:
         """Make it of that size, and of that theme."""
         await self.call(

@@ -3,6 +3,7 @@
 import { bytes, ms, short } from "./numbers.js";
 
 const KEPT = 300;
+const HEIGHT = 130;
 
 /** title; how numbers are written; series as [label, colour, value of a push of `stats`]. */
 const CHARTS = [
@@ -58,16 +59,22 @@ class Chart {
     });
     caption.append(name, ...this.legend.map(([entry]) => entry));
     this.box = document.createElement("div");
+    this.box.className = "plot";
     this.figure.append(caption, this.box);
     parent.append(this.figure);
     this.build();
+    // Its place is known once the others are there, and changes with theirs.
+    new ResizeObserver(() => {
+      const width = this.box.clientWidth;
+      if (width && width !== this.plot.width) this.plot.setSize({ width, height: HEIGHT });
+    }).observe(this.box);
   }
 
   build() {
     this.plot?.destroy();
     const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
     this.plot = new uPlot({
-      width: Math.max(160, this.box.clientWidth), height: 130,
+      width: Math.max(160, this.box.clientWidth), height: HEIGHT,
       legend: { show: false }, cursor: { show: false }, padding: [8, 4, 0, 0],
       scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high || 1) * 1.1] } },
       axes: [
@@ -98,11 +105,5 @@ export function charts(parent) {
   const all = CHARTS.map(([title, write, series]) => new Chart(parent, title, write, series));
   const again = () => all.forEach((chart) => chart.build());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-  let width = parent.clientWidth;
-  new ResizeObserver(() => {
-    if (parent.clientWidth === width) return;
-    width = parent.clientWidth;
-    again();
-  }).observe(parent);
   return (stats, others) => all.forEach((chart) => chart.push(stats.at, stats, others));
 }

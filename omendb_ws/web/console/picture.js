@@ -1,13 +1,21 @@
-/** The map of the window: points as the server places them, the query and its answer on top. */
+/**
+ * The map of the window: points as the server places them, the query and its answer on top. By mouse a
+ * point is clicked; by keyboard arrows go from one to the next in their direction, Enter picks it.
+ */
 
 const FRESH_MS = 1500;
 const EDGE = 14;
+const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/** Draws in `section`. `pick(id)` is called with the row that was clicked. */
+/** Draws in `section`. `pick(id)` is called with the row that was chosen. */
 export class Picture {
   constructor(section, pick) {
     this.canvas = section.querySelector("canvas");
     this.about = section.querySelector("#map-about");
+    this.where = section.querySelector("#map-at");
+    this.pick = pick;
+    /** The point that the keyboard is at. */
+    this.at = null;
     this.vector = null;
     this.hits = [];
     this.born = new Map();
@@ -15,6 +23,7 @@ export class Picture {
     this.canvas.addEventListener("click", (event) => this.near(event, (point) => pick(point.id)));
     this.canvas.addEventListener("mousemove", (event) =>
       this.near(event, (point) => { this.canvas.title = `id ${point.id}, seq ${point.seq}`; }));
+    this.canvas.addEventListener("keydown", (event) => this.pressed(event));
     new ResizeObserver(() => this.draw()).observe(this.canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
@@ -25,9 +34,10 @@ export class Picture {
     this.map = null;
     this.born.clear();
     this.plane = null;
+    this.goTo(null);
     this.highlight(null, []);
     this.about.textContent = collection ? "Waiting for rows." : "Pick a collection.";
-    this.draw();
+    this.canvas.setAttribute("aria-label", collection ? `Map of the window of ${collection}` : "Map of the window");
     if (collection === null) return;
     const map = (this.map = db.map(collection, { every: 500 }));
     map.addEventListener("data", ({ detail }) => {
@@ -84,7 +94,10 @@ export class Picture {
     const context = canvas.getContext("2d");
     context.scale(ratio, ratio);
     this.placed = [];
-    if (!this.map?.points.size) return;
+    if (!this.map?.points.size) {
+      if (this.plane) this.about.textContent = "The window is empty.";
+      return;
+    }
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name);
     const hits = this.plane ? this.hits.map((row) => ({ ...row, ...this.locate(row.vector) })) : [];
@@ -112,9 +125,52 @@ export class Picture {
       dot(at, 4);
     }
     if (this.plane && this.vector) this.cross(context, place(this.locate(this.vector)));
+    this.ring(context);
     this.about.textContent = `${points.length} rows of the window, along its principal axes; new ones`
-      + " are green, the answer's orange around the query. Click one to ask for its neighbours.";
+      + " are green, the answer's orange around the query. Click one, or go there by arrow keys and"
+      + " press Enter, to ask for its neighbours.";
     if (fresh) setTimeout(() => this.draw(), FRESH_MS / 2);
+  }
+
+  /** Around the point of the keyboard, as long as it is there. */
+  ring(context) {
+    const found = this.at && this.placed.find(([, point]) => point.seq === this.at.seq);
+    if (!found) return void (this.at && this.goTo(null));
+    context.lineWidth = 2;
+    context.beginPath();
+    context.arc(...found[0], 8, 0, 2 * Math.PI);
+    context.stroke();
+  }
+
+  goTo(point) {
+    this.at = point;
+    this.where.textContent = point ? `id ${point.id}, seq ${point.seq}` : "";
+    this.draw();
+  }
+
+  pressed(event) {
+    const step = STEPS[event.key];
+    if (step) this.goTo(this.next(step) ?? this.at);
+    else if (event.key === "Escape") this.goTo(null);
+    else if ((event.key === "Enter" || event.key === " ") && this.at) this.pick(this.at.id);
+    else return;
+    event.preventDefault();
+  }
+
+  /** The nearest in a direction, straight ahead rather than aside; at first the one in the middle. */
+  next([right, down]) {
+    const { clientWidth, clientHeight } = this.canvas;
+    const from = this.at && this.placed.find(([, point]) => point.seq === this.at.seq);
+    const [x, y] = from?.[0] ?? [clientWidth / 2, clientHeight / 2];
+    let best = null;
+    for (const [[left, top], point] of this.placed ?? []) {
+      const ahead = (left - x) * right + (top - y) * down;
+      const aside = Math.abs((left - x) * down + (top - y) * right);
+      if (from && ahead <= 0.5) continue;
+      const distance = from ? ahead + 2 * aside : Math.hypot(left - x, top - y);
+      if (distance < (best?.distance ?? Infinity)) best = { distance, point };
+    }
+    return best?.point;
   }
 
   cross(context, [x, y]) {

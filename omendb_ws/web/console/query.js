@@ -20,71 +20,98 @@ export class Query {
     this.form = section.querySelector("form");
     this.problem = section.querySelector(".problem");
     this.about = section.querySelector(".about");
+    this.table = section.querySelector(".scroll");
     this.body = section.querySelector("tbody");
     this.shown = shown;
     this.live = null;
+    this.description = null;
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.ask();
+      this.turned((turn) => this.ask(turn));
     });
-    this.form.elements.random.addEventListener("click", () => this.askRandom());
+    this.form.elements.random.addEventListener("click", () => this.turned((turn) => this.askRandom(turn)));
   }
 
   /** Ask this collection from now on. */
-  async use(db, collection) {
-    this.stop();
-    this.db = db;
-    this.collection = collection;
+  use(db, collection) {
+    Object.assign(this, { db, collection, description: null });
     this.form.querySelectorAll("button").forEach((button) => { button.disabled = collection === null; });
-    this.description = collection === null ? null : await db.describe(collection).catch(() => null);
-  }
-
-  stop() {
-    this.live?.close();
-    this.live = null;
-    this.body.replaceChildren();
-    this.say("");
-    this.about.textContent = "";
-    this.shown(null, []);
+    return this.turned(() => {});
   }
 
   /** Ask for the neighbours of the row with this id. */
   near(id) {
     this.form.elements.vector.value = `id ${id}`;
-    return this.ask();
+    return this.turned((turn) => this.ask(turn));
   }
 
-  async askRandom() {
-    const { db, collection } = this;
-    const { first_seq: first, last_seq: last, dim } = await db.describe(collection);
-    if (last < first) return this.say("The window is empty.");
-    // Any row will do: the best for a random direction is one.
-    const direction = Float32Array.from({ length: dim }, () => Math.random() - 0.5);
-    const [row] = await db.search(collection, direction, { k: 1 });
-    return row ? this.near(row.id) : this.say("The window is empty.");
-  }
-
-  async ask() {
-    const { db, collection, form } = this;
+  /**
+   * What a person asked for ends what was asked before, and also what is still being found out for
+   * that: `turn.isOver` after each wait. However fast they click, one query stands.
+   */
+  async turned(work) {
     this.stop();
-    if (!this.description) return;
+    const turn = (this.turn = { isOver: false });
     try {
-      const options = { k: Number(form.elements.k.value), include: ["metadata", "vector"] };
-      const filter = form.elements.filter.value.trim();
-      if (filter) options.filter = JSON.parse(filter);
-      const asked = parse(form.elements.vector.value, this.description.dim);
-      const vector = asked.vector ?? (await this.vectorOf(asked.id));
-      const live = (this.live = db.live(collection, vector, options));
-      live.addEventListener("data", ({ detail }) => this.show(detail, vector));
-      live.addEventListener("state", () => live.error && this.say(live.error.message));
+      if (this.collection !== null) await this.describe(turn);
+      if (!turn.isOver) await work(turn);
     } catch (error) {
-      this.say(error instanceof SyntaxError ? "The filter is no JSON." : error.message);
+      if (!turn.isOver) this.say(error.message);
+    }
+  }
+
+  /** Anew until it is there: the first may have come while nobody answered. */
+  async describe(turn) {
+    const description = this.description ?? (await this.db.describe(this.collection));
+    if (!turn.isOver) this.description = description;
+  }
+
+  stop() {
+    if (this.turn) this.turn.isOver = true;
+    this.live?.close();
+    this.live = null;
+    this.body.replaceChildren();
+    this.table.hidden = true;
+    this.say("");
+    this.about.textContent = "";
+    this.shown(null, []);
+  }
+
+  async askRandom(turn) {
+    // Any row will do: the best for a random direction is one.
+    const direction = Float32Array.from({ length: this.description.dim }, () => Math.random() - 0.5);
+    const [row] = await this.db.search(this.collection, direction, { k: 1 });
+    if (turn.isOver) return;
+    if (!row) throw new Error("The window is empty.");
+    this.form.elements.vector.value = `id ${row.id}`;
+    await this.ask(turn);
+  }
+
+  async ask(turn) {
+    const { db, collection, form } = this;
+    const options = { k: Number(form.elements.k.value), include: ["metadata", "vector"] };
+    const filter = form.elements.filter.value.trim();
+    if (filter) options.filter = this.parseFilter(filter);
+    const asked = parse(form.elements.vector.value, this.description.dim);
+    const vector = asked.vector ?? (await this.vectorOf(asked.id));
+    if (turn.isOver) return;
+    const live = (this.live = db.live(collection, vector, options));
+    live.addEventListener("data", ({ detail }) => live === this.live && this.show(detail, vector));
+    live.addEventListener("state", () => live === this.live && this.showState(live));
+  }
+
+  parseFilter(text) {
+    try {
+      return JSON.parse(text);
+    } catch {
+      throw new Error("The filter is no JSON.");
     }
   }
 
   async vectorOf(typed) {
     const id = this.description.ids === "str" ? typed : BigInt(/^\d+$/.test(typed) ? typed : -1);
-    const [row] = id === -1n ? [null] : await this.db.get(this.collection, [id], { include: ["vector"] });
+    const isNone = typeof id === "bigint" && (id < 0n || id >= 2n ** 64n);
+    const [row] = isNone ? [null] : await this.db.get(this.collection, [id], { include: ["vector"] });
     if (!row) throw new Error(`No row has the id ${typed}.`);
     return Float32Array.from(row.vector);
   }
@@ -95,13 +122,22 @@ export class Query {
       const line = document.createElement("tr");
       line.classList.toggle("new", entered.has(row.seq));
       const metadata = JSON.stringify(row.metadata);
-      for (const text of [row.score.toFixed(4), row.id, row.seq, metadata === "{}" ? "" : metadata]) {
+      for (const text of [row.score.toPrecision(6), row.id, row.seq, metadata === "{}" ? "" : metadata]) {
         line.insertCell().textContent = text;
       }
       return line;
     }));
-    this.about.textContent = `True at version ${answer.version}. It changes by itself.`;
+    this.table.hidden = answer.length === 0;
+    const what = answer.length ? "True" : "No row passes";
+    this.about.textContent = `${what} at version ${answer.version}. It changes by itself.`;
     this.shown(vector, [...answer]);
+  }
+
+  showState(live) {
+    if (live.error) this.say(live.error.message);
+    if (live.state === "live" || !live.answer) return;
+    const was = live.answer.length ? "Was true" : "No row passed";
+    this.about.textContent = `${was} at version ${live.answer.version}; since then nothing was heard.`;
   }
 
   say(text) {
