@@ -25,13 +25,6 @@ from .types import (
     StrColumn,
 )
 
-#: What JSON's integers may be here: beyond it, parsers make them floats.
-MIN_JSON_INTEGER: Final = -(2**63)
-MAX_JSON_INTEGER: Final = 2**64 - 1
-#: Levels of objects and lists in a row's metadata, itself the first. Everything that reads JSON
-#: reads that, with what stands around it: the strictest parsers stop at 64, orjson writes 254.
-MAX_METADATA_LEVELS: Final = 32
-
 _EXPECTED: Final[dict[ColumnType, str]] = {
     "f64": "a finite number",
     "i64": "an integer within ±(2**53 - 1)",

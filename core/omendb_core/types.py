@@ -42,6 +42,12 @@ COLUMN_TYPES: Final[tuple[ColumnType, ...]] = get_args(ColumnType)
 NULL_CODE: Final = 2**32 - 1
 #: The largest integer that a JSON number carries safely, and the bound of ``i64`` values.
 MAX_SAFE_INTEGER: Final = 2**53 - 1
+#: What JSON's integers may be here: beyond it, parsers make them floats.
+MIN_JSON_INTEGER: Final = -(2**63)
+MAX_JSON_INTEGER: Final = 2**64 - 1
+#: Levels of objects and lists in a row's metadata, itself the first. Everything that reads JSON
+#: reads that, with what stands around it: the strictest parsers stop at 64, orjson writes 254.
+MAX_METADATA_LEVELS: Final = 32
 
 #: Ids of rows: ``uint64 (n,)`` for ``u64`` and ``auto`` (where the id is the seq), else strings.
 Ids: TypeAlias = U64 | list[str]

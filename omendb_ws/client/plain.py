@@ -17,12 +17,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import orjson
 from omendb_core.errors import BadFilter, BadMetadata
-from omendb_core.metadata import (
-    MAX_JSON_INTEGER,
-    MAX_METADATA_LEVELS,
-    MIN_JSON_INTEGER,
-    is_text,
-)
+from omendb_core.metadata import is_text
+from omendb_core.types import MAX_JSON_INTEGER, MAX_METADATA_LEVELS, MIN_JSON_INTEGER
 
 from .arguments import Refusal, is_masked, is_missing, kind, unwrapped
 

@@ -18,7 +18,7 @@ from omendb_core.change import RowBatch
 from omendb_core.errors import BadFrame, BadRequest, OmenError, TooLarge
 from omendb_core.types import F32, ColumnType, Hits, Include
 
-from . import batches
+from . import batches, numbers
 from . import fields as field_room
 from .adds import read_plain as read_plain_add
 from .frames import Header, check_reserved, pack, present, read_header, read_sections, sections_end
@@ -102,14 +102,21 @@ def _read_json(frame: bytes, header: Header, kind: Kind) -> JsonObject:
     """The JSON section, which lies within the message; {} where there is none."""
     if header.json_bytes == 0:
         return {}
+    section = _json_section(frame, header)
     try:
-        body = orjson.loads(memoryview(frame)[HEADER_BYTES : HEADER_BYTES + header.json_bytes])
+        body = orjson.loads(section)
     except orjson.JSONDecodeError as error:
+        if "infinity" in error.msg:
+            numbers.refuse(numbers.metadata_of(numbers.exactly(bytes(section))))
         raise BadRequest(f"JSON section: not JSON: {error.msg}") from None
     if type(body) is not dict:
         raise BadRequest("JSON section: must be an object")
     field_room.refuse_unknown(body, kind.json)
     return body
+
+
+def _json_section(frame: bytes, header: Header) -> memoryview:
+    return memoryview(frame)[HEADER_BYTES : HEADER_BYTES + header.json_bytes]
 
 
 def _add(
@@ -132,6 +139,8 @@ def _add(
     rows: RowBatch | OmenError
     try:
         rows = batches.row_batch(header, json, types, arrays, limits)
+        if rows.metadata is not None:
+            numbers.check_integers(_json_section(frame, header), rows.metadata)
     except OmenError as error:
         rows = error
     return Add(header.id, header.handle, rows, binary=True, **values)
@@ -389,7 +398,7 @@ def _incoming_json(frame: bytes, header: Header) -> JsonObject:
     if sections_end(header) > len(frame):
         raise BadFrame("json_bytes: more than the message has")
     try:
-        body = orjson.loads(memoryview(frame)[HEADER_BYTES : HEADER_BYTES + header.json_bytes])
+        body = orjson.loads(_json_section(frame, header))
     except orjson.JSONDecodeError as error:
         raise BadFrame(f"the server sent no JSON: {error.msg}") from None
     if type(body) is not dict:

@@ -19,6 +19,7 @@ from omendb_core.change import RowBatch, UpdateRequest
 from omendb_core.errors import BadId, BadMetadata, BadRequest, TooLarge
 from omendb_core.packed import PackedPayloads, packed
 from omendb_core.types import (
+    MAX_METADATA_LEVELS,
     MAX_SAFE_INTEGER,
     NULL_CODE,
     Column,
@@ -32,11 +33,13 @@ from . import vectors as vector_room
 from .batches import check_str_ids
 from .fields import refuse_unknown
 from .limits import Limits
+from .numbers import is_deeper
 
 _ROW_FIELDS: Final = frozenset(("id", "vector", "metadata"))
 _UPDATE_FIELDS: Final = frozenset(("id", "metadata"))
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,19}")
 _MAX_U64: Final = 2**64 - 1
+_TOO_DEEP: Final = f"metadata: nested too deep; at most {MAX_METADATA_LEVELS} levels"
 
 
 def parse_rows(rows: list[Any], definition: Definition, limits: Limits) -> RowBatch:
@@ -134,7 +137,10 @@ def _payload(metadata: Mapping[str, Any], row: int, most_bytes: int) -> bytes:
     try:
         payload = orjson.dumps(metadata)
     except TypeError:
-        raise BadMetadata("metadata: nested too deep", row=row) from None
+        raise BadMetadata(_TOO_DEEP, row=row) from None
+    brackets = payload.count(b"[") + payload.count(b"{")
+    if brackets > MAX_METADATA_LEVELS and is_deeper(metadata, MAX_METADATA_LEVELS):
+        raise BadMetadata(_TOO_DEEP, row=row)
     if len(payload) > most_bytes:
         raise TooLarge(
             f"metadata: {len(payload)} bytes as compact JSON; at most {most_bytes}"

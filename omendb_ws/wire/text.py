@@ -7,7 +7,6 @@ rest. No index, no socket. ``decode_request`` never raises: what is no request i
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, get_args
 
@@ -17,6 +16,7 @@ from omendb_core.errors import BY_CODE, BadRequest, Internal, NonFinite, OmenErr
 from omendb_core.types import F32, Include
 
 from . import fields as field_room
+from . import numbers
 from .hits import array_text, dumps, row_objects
 from .limits import Limits
 from .messages import (
@@ -71,6 +71,8 @@ def decode_request(text: str | bytes, limits: Limits) -> Request | Refusal:
     if request_id is None:
         return Refusal(None, BadRequest(f"id: must be an integer from 0 to {MAX_U32}"))
     try:
+        if body.get("op") in ("add", "update"):
+            numbers.check_integers(text, numbers.metadata_of(body))
         return _request(request_id, body, limits)
     except OmenError as error:
         return Refusal(request_id, error)
@@ -93,11 +95,12 @@ def _id_of(body: Mapping[str, Any]) -> int | None:
 def _unreadable(text: str | bytes, error: orjson.JSONDecodeError) -> Refusal:
     """A number beyond a double is valid JSON all the same, and its message has an id."""
     if "infinity" in error.msg:
-        try:
-            body = json.loads(text)
-        except (ValueError, RecursionError):
-            body = None
+        body = numbers.exactly(text)
         if type(body) is dict and _id_of(body) is not None:
+            try:
+                numbers.refuse(numbers.metadata_of(body))
+            except OmenError as fault:
+                return Refusal(_id_of(body), fault)
             return Refusal(_id_of(body), NonFinite("a number in the message is no finite double"))
     return Refusal(None, BadRequest(f"not JSON: {error.msg} at character {error.pos}"))
 
