@@ -25,7 +25,7 @@ from .faults import as_error
 from .journal.interface import Store
 from .journal.store import LocalStore
 from .logins import Logins
-from .machine import usable_cores
+from .machine import give_back_freed_memory, usable_cores
 from .metrics import Metrics
 from .outbox import Outbox
 from .pictures import Looks
@@ -42,6 +42,8 @@ _SAMPLE_SECONDS: Final = 1.0
 #: More would be waiting for memory.
 _MOST_SCAN_THREADS: Final = 4
 _LAG_SAMPLE_SECONDS: Final = 0.1
+#: When so much less is taken than before, what was freed goes back to the system.
+_RETURNED_BYTES: Final = 16 << 20
 
 
 class Instance:
@@ -80,6 +82,8 @@ class Instance:
         self._data_dir = settings.data_dir
         self._open_store = open_store
         self._storage: Storage | None = None
+        #: The most that was taken of the budget since memory was returned last.
+        self._most_taken_bytes = 0
         #: What brings stored collections back; None without a data directory.
         self.recoveries: Recoveries | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -206,6 +210,14 @@ class Instance:
         self.context.metrics.faults += 1
         as_error(error, "delivering an effect")
 
+    async def _return_memory(self) -> None:
+        """Where much was freed, let the system have it."""
+        taken_bytes = self.context.catalog.reserved_bytes
+        self._most_taken_bytes = max(self._most_taken_bytes, taken_bytes)
+        if self._most_taken_bytes - taken_bytes >= _RETURNED_BYTES:
+            self._most_taken_bytes = taken_bytes
+            await asyncio.to_thread(give_back_freed_memory)
+
     async def _sample(self) -> None:
         """Measure the loop's lag, and keep samples for rates and percentiles."""
         context, beats = self.context, round(_SAMPLE_SECONDS / _LAG_SAMPLE_SECONDS)
@@ -216,6 +228,7 @@ class Instance:
                 await asyncio.sleep(_LAG_SAMPLE_SECONDS)
                 worst = max(worst, self._loop.time() - before - _LAG_SAMPLE_SECONDS)
             context.metrics.loop_lag_seconds = worst
+            await self._return_memory()
             now_seconds = context.clock_us() / 1e6
             context.metrics.sample(now_seconds)
             for collection in context.catalog:

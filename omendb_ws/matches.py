@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from omendb_core import score
+from omendb_core.budget import Share
+from omendb_core.errors import Quota
 from omendb_core.filters import evaluate
 from omendb_core.kernels.matching import UNBOUNDED, pairs_above
 from omendb_core.query import prepare_queries
@@ -46,6 +48,10 @@ if TYPE_CHECKING:
 
 #: Rows of the past that one push of a query looks at: about 2 ms.
 PAST_ROWS: Final = 8192
+#: What a waiting hit takes: its seq and its score.
+_HIT_BYTES: Final = 12
+_NO_SEQS: Final = np.empty(0, np.uint64)
+_NO_SCORES: Final = np.empty(0, np.float32)
 
 
 class MatchQuery(Stream):
@@ -53,12 +59,13 @@ class MatchQuery(Stream):
 
     ``told_seq``: how far its reader knows. Rows from ``listens_from`` on come from the window's
     standing queries; those before it, behind ``told_seq``, from the window itself. ``seqs`` and
-    ``scores`` are what waits. ``overflow_seq``: the first row that found no place, None while there
-    is room. ``lost``: rows left the window by age before they were matched.
+    ``scores`` are what waits, ``share`` its part of the budget. ``overflow_seq``: the first row
+    that found no place, None while there is room. ``lost``: rows left the window by age before they
+    were matched.
     """
 
     __slots__ = ("handle", "listens_from", "lost", "overflow_seq", "query",
-                 "quiet_since_us", "scores", "seqs", "told_seq", "vector")  # fmt: skip
+                 "quiet_since_us", "scores", "seqs", "share", "told_seq", "vector")  # fmt: skip
 
     def __init__(
         self,
@@ -68,15 +75,17 @@ class MatchQuery(Stream):
         is_binary: bool,
         include: Include,
         query: StandingQuery,
+        share: Share,
     ) -> None:
         super().__init__(maker, reader, collection, is_binary, include, PUSH_BYTES)
         self.query = query
+        self.share = share
         self.handle: int | None = None
         self.vector: F32 = np.empty((0, 0), np.float32)
         self.told_seq = 0
         self.listens_from = 1
-        self.seqs: U64 = np.empty(0, np.uint64)
-        self.scores: F32 = np.empty(0, np.float32)
+        self.seqs: U64 = _NO_SEQS
+        self.scores: F32 = _NO_SCORES
         self.overflow_seq: int | None = None
         self.lost = False
         self.quiet_since_us = 0
@@ -126,6 +135,8 @@ class Matches:
             if not query.collection.is_dropped:
                 query.collection.window.standing.remove([query.handle])
             query.handle = None
+        query.seqs, query.scores = _NO_SEQS, _NO_SCORES
+        query.share.close()
 
     # -- what was matched -------------------------------------------------------------------------
 
@@ -156,6 +167,10 @@ class Matches:
         if query.overflow_seq is not None:
             return
         room = self._limits.max_pending_rows - len(query.seqs)
+        try:
+            query.share.resize(_HIT_BYTES * (len(query.seqs) + min(len(seqs), room)))
+        except Quota:  # as if the queue were full: what finds no place is a gap
+            room = 0
         if len(seqs) > room:
             query.overflow_seq = int(seqs[room])
             seqs, scores = seqs[:room], scores[:room]
@@ -175,6 +190,7 @@ class Matches:
             except Exception:
                 query.told_seq, query.seqs, query.scores, query.overflow_seq, query.lost = place
                 raise
+            query.share.settle(_HIT_BYTES * len(query.seqs))
             if messages:
                 query.quiet_since_us = now_us
                 yield query, messages
@@ -198,7 +214,9 @@ class Matches:
         if first_seq <= query.told_seq + 1 or not (waiting_from or is_past or query.lost):
             query.lost = False
             return []
-        query.seqs, query.scores = query.seqs[waiting_from:], query.scores[waiting_from:]
+        if waiting_from:
+            query.seqs = query.seqs[waiting_from:].copy()
+            query.scores = query.scores[waiting_from:].copy()
         query.lost = False
         if query.overflow_seq is not None:
             query.overflow_seq = max(query.overflow_seq, first_seq)
@@ -236,10 +254,11 @@ class Matches:
             rows, delivered = self._rows(query, slots, scores, seen_seq)
             messages.append(encode(rows, query.is_binary))
             query.told_seq = rows.to_seq
-            query.seqs, query.scores = seqs[delivered:], scores[delivered:]
+            # Copies: a part of an array keeps all of it.
+            query.seqs, query.scores = seqs[delivered:].copy(), scores[delivered:].copy()
             if len(query.seqs):
                 return messages
-        query.seqs, query.scores = query.seqs[:0], query.scores[:0]
+        query.seqs, query.scores = _NO_SEQS, _NO_SCORES
         if query.overflow_seq is not None:
             messages.append(gap(query.sub, query.overflow_seq, window.last_seq, "slow"))
             self._metrics.gaps += 1

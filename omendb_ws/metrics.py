@@ -254,13 +254,13 @@ METRICS: Final = (
     Metric(
         "omendb_reserved_bytes",
         "gauge",
-        "Memory reserved by all windows.",
+        "Memory reserved by all windows and what they hold.",
         lambda m: m.reserved_bytes,
     ),
     Metric(
         "omendb_max_memory_bytes",
         "gauge",
-        "Memory that all windows together may reserve.",
+        "Memory that may be reserved.",
         lambda m: m.max_memory_bytes,
     ),
     Metric(

@@ -147,6 +147,7 @@ class Session:
         """The connection is gone: let go of everything. What it changed stays changed."""
         self.lane.is_open = False
         self.outbox.discard()
+        self.outbox.on_sent = lambda _: None
         if self._refusal is not None:
             self._refusal.cancel()
         for subscription in list(self.subscriptions.values()):

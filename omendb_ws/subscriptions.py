@@ -121,6 +121,7 @@ class StreamSubscription(Subscription):
             return
         if self.stream is not None:
             self._context.engine.submit(Gone(self.stream))
+            self.stream = None  # it has this for its reader: a cycle
         self._context.catalog.budget.give_back(self._reserved_bytes)
         self._reserved_bytes = 0
         super().close()

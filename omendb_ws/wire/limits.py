@@ -46,7 +46,9 @@ class Limits:
     max_collections: int = _limit(256, "collections of a tenant")
     max_producers: int = _limit(10_000, "producers that a collection remembers")
     max_memory_bytes: int = _limit(
-        1 << 30, "all windows together, reserved at create; a server takes 70% of its machine's"
+        1 << 30,
+        "all windows together, reserved at create, and what they hold beside; a server takes 70% of"
+        " its machine's",
     )
     max_payload_bytes: int = _limit(1 << 30, "metadata and string ids of a collection")
 

@@ -407,3 +407,37 @@ async def test_nothing_comes_after_the_reply_to_unsubscribe_and_nothing_is_kept(
         collection = server.context.catalog.find("default", "items")
         assert not collection.matches
         assert len(collection.window.standing) == 0
+
+
+async def test_hits_wait_within_the_budget_and_beyond_it_are_a_gap() -> None:
+    """A reader that takes nothing: what its hits may take is charged, and given back."""
+    async with running(max_memory_bytes=1 << 20, max_pending_bytes=4096) as server:
+        catalog = server.context.catalog
+        async with client(server) as writer:
+            made = await writer.create(capacity=4096)
+            async with client(server) as reader:
+                fields = {"collection": "items", "vector": [1.0, 1.0], "min_score": -1e9}
+                await reader.ok("subscribe", kind="match", **fields)
+                before = catalog.reserved_bytes
+                # Nothing is delivered while the budget has room for 100 hits only.
+                async with engine_held(server):
+                    sent = [
+                        await writer.send("add", collection="items", rows=rows(*range(n, n + 500)))
+                        for n in range(0, 2000, 500)
+                    ]
+                    await queued(server, 4)
+                    room = catalog.limits.max_memory_bytes - before - 1200
+                    catalog.budget.take(room, "this test takes")
+                for one in sent:
+                    await writer.reply(one)
+                gap = await reader.named("gap")
+                assert gap["reason"] == "slow"
+                assert gap["to_seq"] - gap["from_seq"] > 1000
+                assert catalog.reserved_bytes <= catalog.limits.max_memory_bytes
+                catalog.budget.give_back(room)
+                await writer.add(5000)
+                while (await reader.named("match"))["to_seq"] < 2001:
+                    pass
+                assert catalog.reserved_bytes == before
+            await writer.ok("drop", collection="items")
+        assert made["bytes"] > 0

@@ -25,6 +25,7 @@ from omendb_core.window import Window
 import omendb_ws
 from omendb_ws.catalog import Catalog
 from omendb_ws.server import Server
+from omendb_ws.subscriptions import Subscription
 from tests.server.fake_store import FakeStore
 from tests.server.raw import (
     PATIENCE_SECONDS,
@@ -411,6 +412,56 @@ def _use_sync(watch: Watch) -> None:
         db.add("items", np.ones((10, DIM)), ids=IDS)
         db.search("items", [1.0] * DIM, k=3)
         watch.look_again()
+
+
+# -- subscriptions and sessions -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["unsubscribe", "drop", "close", "refused"])
+@pytest.mark.parametrize("kind", SUBSCRIPTIONS)
+async def test_subscriptions_go_with_their_end(
+    monkeypatch: pytest.MonkeyPatch, kind: str, end: str
+) -> None:
+    made: list[weakref.ref[Any]] = []
+    begin = Subscription.__init__
+
+    def watched(self: Any, *given: Any, **named: Any) -> None:
+        made.append(weakref.ref(self))
+        begin(self, *given, **named)
+
+    async def gone() -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while [one for one in made if one() is not None]:  # noqa: ASYNC110 - another thread
+                await asyncio.sleep(0.001)
+
+    monkeypatch.setattr(Subscription, "__init__", watched)
+    async with Server(settings()) as server, client(server) as keeper:
+        await fill(keeper)
+        async with client(server) as raw:
+            fields = {"collection": "items", **SUBSCRIPTIONS[kind]}
+            if end == "refused":  # by the engine, which answers after the deadline
+                monkeypatch.setattr(server.context.engine, "_deadline_us", -1)
+                assert await raw.code("subscribe", kind=kind, **fields) == "overloaded"
+                monkeypatch.setattr(server.context.engine, "_deadline_us", 1 << 40)
+                await raw.ok("count", collection="items")
+            else:
+                sub = (await raw.ok("subscribe", kind=kind, **fields))["sub"]
+                await keeper.ok("add", collection="items", rows=rich(1000, 64))
+                await raw.named(kind)
+            if end == "unsubscribe":
+                await raw.ok("unsubscribe", sub=sub)
+            elif end == "drop":
+                await keeper.ok("drop", collection="items")
+                await raw.named("ended")
+            if end != "close":
+                await gone()
+        await gone()
+        assert made
+        if end != "drop":
+            await keeper.ok("drop", collection="items")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while server.context.catalog.reserved_bytes:  # noqa: ASYNC110 - another thread
+                await asyncio.sleep(0.001)
 
 
 # -- durable collections --------------------------------------------------------------------------

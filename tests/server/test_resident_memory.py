@@ -1,0 +1,232 @@
+"""What a server accounts for is what its process takes, to a tenth, after whatever came and went.
+
+A process of its own: ``/proc/PID/statm`` beside ``omendb_reserved_bytes``. Each kind of holding is
+made large enough that a heap's usual slack is little beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omendb_core.types import F32
+from websockets.asyncio.client import connect
+
+import omendb_ws
+from omendb_ws.client.aio import Client
+from omendb_ws.wire import binary
+from tests.server.raw import PATIENCE_SECONDS, Raw
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+
+MIB = 2**20
+#: What a heap keeps free for the next messages (``machine.KEPT_FREE_BYTES``), and a little.
+SLACK_BYTES = 10 * MIB
+DIM = 4
+
+
+class Place:
+    """A server in a process of its own, and what it took when it had nothing."""
+
+    def __init__(self, url: str, pid: int) -> None:
+        self.url = url
+        self._pid = pid
+        self._before = (0, 0)
+
+    def read(self) -> tuple[int, int]:
+        """Resident and accounted bytes."""
+        pages = int(Path(f"/proc/{self._pid}/statm").read_text().split()[1])
+        base = self.url.replace("ws://", "http://").removesuffix("/v1")
+        with urllib.request.urlopen(f"{base}/metrics") as answer:
+            found = re.search(r"^omendb_reserved_bytes (\S+)", answer.read().decode(), re.MULTILINE)
+        assert found is not None
+        return pages * os.sysconf("SC_PAGE_SIZE"), int(float(found[1]))
+
+    def begin(self) -> None:
+        self._before = self.read()
+
+    def check(self, what: str) -> tuple[int, int]:
+        now = self.read()
+        resident, accounted = (one - other for one, other in zip(now, self._before, strict=True))
+        said = f"{what}: {resident / MIB:.1f} MiB resident, {accounted / MIB:.1f} accounted"
+        print(said)
+        assert resident <= 1.1 * accounted + SLACK_BYTES, said
+        assert resident >= 0.9 * accounted - SLACK_BYTES, said
+        return resident, accounted
+
+    def returned(self) -> None:
+        """Everything is given back to the budget, and soon to the system."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while self.read()[0] > self._before[0] + SLACK_BYTES and time.monotonic() < until:
+            time.sleep(0.05)
+        assert self.check("dropped")[1] == 0
+
+
+@contextmanager
+def serving(**fields: Any) -> Iterator[Place]:
+    env = {f"OMENDB_{name.upper()}": str(value) for name, value in fields.items()}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "omendb_ws", "serve", "--port", "0", "--log-level", "warning"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMENDB_QUEUE_DEADLINE_MS": "60000", **env},
+    )
+    assert child.stdout is not None
+    try:
+        yield Place(child.stdout.readline().split()[-1], child.pid)
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+
+
+@asynccontextmanager
+async def place(**fields: Any) -> AsyncIterator[tuple[Place, Client]]:
+    """A server that has handled frames before, so that what it keeps at hand is there."""
+    with serving(max_memory_bytes=1 << 30, **fields) as served:
+        async with omendb_ws.connect(served.url) as db:
+            for kind in ("u64", "str"):
+                await db.create("first", dim=DIM, capacity=1000, ids=kind, columns={"a": "str"})
+                for _ in range(2):
+                    await add(db, "first", range(40_000), kind, metadata=[{"a": "x" * 80}] * 40_000)
+                await db.drop("first")
+            await asyncio.to_thread(served.begin)
+            yield served, db
+
+
+def vectors(count: int, dim: int = DIM) -> F32:
+    return np.random.default_rng(1).standard_normal((count, dim)).astype(np.float32)
+
+
+async def add(
+    db: Client, name: str, ids: range, kind: str = "u64", dim: int = DIM, **fields: Any
+) -> None:
+    given: Any = np.arange(ids.start, ids.stop, dtype=np.uint64)
+    if kind == "str":
+        given = [f"item-{number:012d}" for number in ids]
+    await db.add(name, vectors(len(ids), dim), ids=given, **fields)
+
+
+async def test_windows() -> None:
+    rows = 200_000
+    async with place() as (served, db):
+        columns = {"a": "f64", "b": "str"}
+        await db.create("items", dim=64, capacity=rows, columns=columns)
+        given = {"a": np.arange(rows) / 7, "b": [f"text-{n % 1000}" for n in range(rows)]}
+        await add(db, "items", range(rows), dim=64, columns=given)
+        for number in range(40):
+            await db.search("items", [1.0] * 64, k=3, filter={"a": {"$lt": number}})
+        served.check("a full window")
+        for lap in range(1, 3):
+            await add(db, "items", range(lap * rows, lap * rows + rows), dim=64, columns=given)
+        served.check("after laps")
+        await db.drop("items")
+        await asyncio.to_thread(served.returned)
+
+
+@pytest.mark.parametrize("size", [40, 700])
+async def test_metadata_that_grows_shrinks_and_goes(size: int) -> None:
+    rows = 150_000 if size > 100 else 600_000
+    chance = np.random.default_rng(size)
+
+    def metadata(count: int) -> list[dict[str, str]]:
+        return [{"a": "x" * int(one)} for one in chance.integers(0, 2 * size, count)]
+
+    async with place() as (served, db):
+        await db.create("items", dim=DIM, capacity=rows)
+        await add(db, "items", range(rows), metadata=metadata(rows))
+        served.check("full")
+        for lap in range(3):
+            start = (lap + 1) * rows
+            await add(db, "items", range(start, start + rows), metadata=metadata(rows))
+            some = start + chance.permutation(rows).astype(np.uint64)
+            for turn in range(20):
+                await db.update("items", some[turn * 500 : turn * 500 + 500], metadata(500))
+            for turn in range(20, 40):
+                await db.delete("items", some[turn * 500 : turn * 500 + 500])
+        served.check("after laps, updates and deletes")
+        await add(db, "items", range(9 * rows, 9 * rows + rows // 2))
+        for start in range(3 * rows + rows // 2, 4 * rows - 5000, 2000):
+            await db.delete("items", np.arange(start, start + 2000, dtype=np.uint64))
+        served.check("nearly all gone")
+        await db.drop("items")
+        await asyncio.to_thread(served.returned)
+
+
+async def test_string_ids() -> None:
+    rows = 300_000
+    async with place() as (served, db):
+        await db.create("items", dim=DIM, capacity=rows, ids="str")
+        # Half a window has looser tables than a full one; a full one's are said at their loosest.
+        for lap in range(4):
+            await add(db, "items", range(lap * rows, lap * rows + rows), "str")
+        served.check("after laps")
+        for start in range(3 * rows, 4 * rows - 20_000, 2000):
+            await db.delete("items", [f"item-{n:012d}" for n in range(start, start + 2000)])
+        await add(db, "items", range(4 * rows, 5 * rows), "str")
+        served.check("after deletes")
+        await db.drop("items")
+        await asyncio.to_thread(served.returned)
+
+
+@pytest.mark.parametrize("k", [1, 10, 50])
+async def test_live_queries(k: int) -> None:
+    """Their window has a batch of rows more than any of them shows."""
+    count = 10_000
+    async with place() as (served, db):
+        await db.create("items", dim=32, capacity=2000)
+        await add(db, "items", range(2000), dim=32)
+        async with connect(served.url, compression=None, max_size=None) as socket:
+            raw = Raw(socket)
+            handle = (await raw.ok("open", collection="items"))["handle"]
+            for number in range(count // 100):
+                asked = vectors(100, 32) + np.float32(number)
+                await raw.send_binary(binary.encode_subscribe(number + 9, handle, asked, k=k))
+                await raw.reply(number + 9)
+            await asyncio.to_thread(served.check, f"{count} live queries of k={k}")
+
+
+async def test_match_queries_and_the_hits_that_wait_for_readers_that_never_read() -> None:
+    """Hits wait as seqs: 12 bytes each; the budget has no room for all of them."""
+    async with place(max_pending_bytes=65_536) as (served, db):
+        await db.create("items", dim=DIM, capacity=20_000)
+        async with connect(served.url, compression=None, max_size=None, max_queue=1) as socket:
+            raw = Raw(socket)
+            for _ in range(3000):
+                fields = {"collection": "items", "vector": [1.0] * DIM, "min_score": -1.0}
+                await raw.ok("subscribe", kind="match", **fields)
+            await asyncio.to_thread(served.check, "match queries")
+            for lap in range(2):
+                await add(db, "items", range(lap * 2000, lap * 2000 + 2000))
+            _, accounted = await asyncio.to_thread(served.check, "and hits that wait")
+            assert accounted > 3000 * 1500 * 12
+
+
+async def test_replies_that_wait_take_what_they_are_counted_as() -> None:
+    """Errors of a hundred bytes each; an encoder's buffers would make 4 KiB of each."""
+    most = 4 * MIB
+    async with (
+        place(max_pending_bytes=most) as (served, _),
+        connect(served.url, compression=None, max_queue=1) as socket,
+    ):
+        socket.transport.pause_reading()
+        before, _ = await asyncio.to_thread(served.read)
+        refused = b'{"id":1,"op":"drop","collection":"none"}'
+        with suppress(TimeoutError):  # the server reads no more
+            async with asyncio.timeout(5):
+                while True:
+                    await socket.send(refused, text=True)
+        after, _ = await asyncio.to_thread(served.read)
+        assert after - before <= 10 * most
+        socket.transport.abort()
