@@ -1,4 +1,4 @@
-"""Which live row has an id: nothing for ``auto``, ``u64_ids`` for ``u64``, a dict for ``str``.
+"""Which live row has an id: nothing for ``auto``, ``u64_ids`` for ``u64`` and, by hash, ``str``.
 
 Knows the ring's seqs, slots and live bits; nothing of vectors, metadata or changes. At most one
 live row has an id; whoever adds a row kills the one it replaces first.
@@ -14,14 +14,11 @@ import numpy as np
 
 from . import native, u64_ids
 from .errors import BadId
+from .packed import packed
+from .payloads import Payloads
 from .ring import Ring
 from .types import I64, U64, IdKind, Ids
 from .u64_ids import TableIds, TwoTableIds, numbers
-
-#: Reserved for each row with a string id, its text not counted: the slot's reference (8), the
-#: dict's entry and its share of the hash index at the loosest a dict gets (120), the dict's integer
-#: (32) and the header of a bytes object, rounded up by the allocator (48).
-_STR_BYTES_PER_ROW: Final = 208
 
 
 class RowIds(Protocol):
@@ -57,6 +54,13 @@ class RowIds(Protocol):
     def payload_bytes(self) -> int:
         """UTF-8 bytes of the string ids of live rows; 0 for other kinds."""
 
+    @property
+    def text_bytes(self) -> int:
+        """Bytes that the texts of string ids take, beside what is reserved."""
+
+    def growth(self, payload_bytes: int, count: int) -> int:
+        """Bytes more, at most, with so many ids of ``payload_bytes``."""
+
     def check(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
 
@@ -67,7 +71,7 @@ def make_ids(kind: IdKind, ring: Ring) -> RowIds:
         case "auto":
             return AutoIds(ring)
         case "u64":
-            return TableIds(ring) if native.is_used else TwoTableIds(ring)
+            return _table_kind()(ring)
         case "str":
             return StrIds(ring)
 
@@ -77,10 +81,8 @@ def bytes_for(kind: IdKind, capacity: int) -> int:
     match kind:
         case "auto":
             return 0
-        case "u64":
-            return (TableIds if native.is_used else TwoTableIds).bytes_for(capacity)
-        case "str":
-            return _STR_BYTES_PER_ROW * capacity
+        case "u64" | "str":
+            return _table_kind().bytes_for(capacity)
 
 
 def first_duplicate(ids: Ids) -> int | None:
@@ -104,6 +106,7 @@ class AutoIds:
 
     nbytes: Final = 0
     payload_bytes: Final = 0
+    text_bytes: Final = 0
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
@@ -136,21 +139,28 @@ class AutoIds:
     def release(self, slots: I64) -> None:
         """Nothing to do: the ring knows who is live."""
 
+    def growth(self, payload_bytes: int, count: int) -> int:
+        """Nothing: an id is its row's seq."""
+        return 0
+
     def check(self) -> None:
         """Nothing that could be wrong."""
 
 
 class StrIds:
-    """String ids: a dict of the live ones, and the text of each live slot, both as UTF-8.
+    """String ids: a table of ``u64_ids`` by the hash of each text, and the texts in blocks.
 
-    UTF-8, because a str can take four times as much memory as its text has bytes.
+    A dict takes 208 bytes a row at its loosest, in pieces that the process keeps when they are
+    freed; this takes 40 and the text. Whatever the hash finds is compared with the text, so answers
+    do not depend on it. A text whose hash a live row of another text has is a *twin*: its key is
+    another number, and it is known by name. That is as good as never.
     """
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
-        self._texts: list[bytes | None] = [None] * ring.capacity
-        self._slots: dict[bytes, int] = {}
-        self._text_bytes = 0
+        self._table = _table_kind()(ring)
+        self._texts = Payloads(ring.capacity)
+        self._twins: dict[str, int] = {}
 
     @property
     def nbytes(self) -> int:
@@ -160,56 +170,113 @@ class StrIds:
     @property
     def payload_bytes(self) -> int:
         """See RowIds."""
-        return self._text_bytes
+        return self._texts.payload_bytes
+
+    @property
+    def text_bytes(self) -> int:
+        """See RowIds."""
+        return self._texts.nbytes
+
+    def growth(self, payload_bytes: int, count: int) -> int:
+        """See RowIds."""
+        return self._texts.growth(payload_bytes, count)
 
     def find(self, ids: Ids) -> I64:
         """See RowIds."""
-        get = self._slots.get
-        slots = np.array([get(text, -1) for text in _texts(ids)], np.int64)
-        slots[~self._ring.is_live(slots)] = -1
+        texts = _strings(ids)
+        slots = self._table.find(self._keys(texts))
+        found = np.flatnonzero(slots >= 0)
+        held = self._texts.of(slots[found])
+        for place, text in zip(found.tolist(), held, strict=True):
+            if text != texts[place].encode():
+                slots[place] = -1
         return slots
 
     def assign(self, slots: I64, first_seq: int, ids: Ids | None) -> None:
         """See RowIds."""
         if ids is None:
             raise BadId("ids of this collection are given with the rows")
-        for slot, text in zip(slots.tolist(), _texts(ids), strict=True):
-            self._texts[slot] = text
-            self._slots[text] = slot
-            self._text_bytes += len(text)
+        texts = _strings(ids)
+        self._table.assign(slots, first_seq, self._own_keys(slots, texts))
+        self._texts.write(slots, packed(text.encode() for text in texts))
 
     def resume(self) -> None:
-        """Nothing to do: no row has an id yet."""
+        """See RowIds."""
+        self._table.resume()
 
     def restore(self, slots: I64, ids: Ids) -> None:
         """See RowIds."""
-        self.assign(slots, 0, ids)
+        texts = _strings(ids)
+        self._table.restore(slots, self._own_keys(slots, texts))
+        self._texts.write(slots, packed(text.encode() for text in texts))
 
     def of(self, slots: I64) -> list[str]:
         """See RowIds."""
-        texts = self._texts
-        return [(texts[slot] or b"").decode() for slot in slots.tolist()]
+        return [(text or b"").decode() for text in self._texts.of(slots)]
 
     def release(self, slots: I64) -> None:
         """See RowIds."""
-        for slot in slots.tolist():
-            text = self._texts[slot]
-            if text is not None:
-                self._texts[slot] = None
-                del self._slots[text]
-                self._text_bytes -= len(text)
+        if self._twins:
+            for text in self.of(slots):
+                self._twins.pop(text, None)
+        self._texts.clear(slots)
+        self._table.release(slots)
 
     def check(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
         ring = self._ring
-        live = ring.live_slots(ring.first_seq, ring.last_seq).tolist()
-        held = {slot: text for slot, text in enumerate(self._texts) if text is not None}
-        assert sorted(held) == sorted(live), "ids are held for other rows than the live ones"
-        assert self._slots == {text: slot for slot, text in held.items()}, "dict and slots differ"
-        assert self._text_bytes == sum(map(len, held.values())), "text bytes are miscounted"
+        self._table.check()
+        self._texts.check()
+        every = np.arange(ring.capacity)
+        held = every[self._texts.sizes(every) > 0]
+        live = np.sort(ring.live_slots(ring.first_seq, ring.last_seq))
+        assert np.array_equal(held, live), "ids are held for other rows than the live ones"
+        texts = self.of(live)
+        assert np.array_equal(self._table.of(live), self._keys(texts)), "a text has another key"
+        assert self._twins.keys() <= set(texts), "a twin is remembered that is gone"
+
+    def _keys(self, texts: list[str]) -> U64:
+        """The keys under which texts stand if they are there."""
+        keys = np.fromiter(map(_hashed, texts), np.int64, len(texts)).view(np.uint64)
+        if self._twins:
+            for place, text in enumerate(texts):
+                if text in self._twins:
+                    keys[place] = self._twins[text]
+        return keys
+
+    def _own_keys(self, slots: I64, texts: list[str]) -> U64:
+        """Keys for rows in ``slots``, which nobody has; those of a twin are remembered."""
+        keys = self._keys(texts)
+        found = self._table.find(keys)
+        taken = (found >= 0) & ~np.isin(found, slots)
+        if not taken.any() and u64_ids.first_duplicate(keys) is None:
+            return keys
+        seen: set[int] = set()
+        for place, text in enumerate(texts):
+            key = int(keys[place])
+            while key in seen or self._is_taken(key, slots):
+                key = (key + 1) % 2**64
+            seen.add(key)
+            if key != int(keys[place]):
+                self._twins[text] = key
+                keys[place] = key
+        return keys
+
+    def _is_taken(self, key: int, slots: I64) -> bool:
+        found = int(self._table.find(np.array([key], np.uint64))[0])
+        return found >= 0 and found not in slots
 
 
-def _texts(ids: Ids) -> list[bytes]:
+def _hashed(text: str) -> int:
+    """A number for a text; salted by the interpreter."""
+    return hash(text)
+
+
+def _table_kind() -> type[TableIds] | type[TwoTableIds]:
+    return TableIds if native.is_used else TwoTableIds
+
+
+def _strings(ids: Ids) -> list[str]:
     if not isinstance(ids, list):
         raise BadId("ids of this collection are strings, not numbers")
-    return [text.encode() for text in ids]
+    return ids

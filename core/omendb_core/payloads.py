@@ -74,12 +74,13 @@ class Payloads:
         #: Bytes that all of it takes.
         self.nbytes = 0
 
-    def growth(self, payloads: PackedPayloads) -> int:
-        """Bytes more that it takes, at most, once it holds these too."""
+    def growth(self, payload_bytes: int, count: int) -> int:
+        """Bytes more that it takes, at most, once it holds so many of ``payload_bytes`` too."""
+        if not payload_bytes:
+            return 0
         places = 0 if len(self._lengths) else _PLACE_BYTES * self._capacity
-        sizes = len(payloads.data) + _SLOT_BYTES * len(payloads)
-        blocks = len(payloads.data) // _LEAST_BLOCK_BYTES + 2
-        return places + sizes + touched_bytes(1) * blocks
+        blocks = payload_bytes // _LEAST_BLOCK_BYTES + 2
+        return places + payload_bytes + _SLOT_BYTES * count + touched_bytes(1) * blocks
 
     def write(self, slots: I64, payloads: PackedPayloads | None) -> None:
         """Set the payloads of rows in ``slots`` int64 (n,), clear before; None: none has one."""

@@ -65,6 +65,7 @@ class TableIds:
     """
 
     payload_bytes: Final = 0
+    text_bytes: Final = 0
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
@@ -109,6 +110,10 @@ class TableIds:
         """See RowIds."""
         native.compiled.ids_remove(self.arrays, slots)
 
+    def growth(self, payload_bytes: int, count: int) -> int:
+        """See RowIds."""
+        return 0
+
     def check(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
         ring = self._ring
@@ -148,6 +153,7 @@ class TwoTableIds:
     """
 
     payload_bytes: Final = 0
+    text_bytes: Final = 0
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
@@ -214,6 +220,10 @@ class TwoTableIds:
 
     def release(self, slots: I64) -> None:
         """Nothing to do: the ring knows who is live."""
+
+    def growth(self, payload_bytes: int, count: int) -> int:
+        """See RowIds."""
+        return 0
 
     def check(self) -> None:
         """Raise AssertionError if an invariant does not hold."""

@@ -111,7 +111,7 @@ class Window:
         return (
             self._reserved_bytes
             + self.payloads.nbytes
-            + self.ids.payload_bytes
+            + self.ids.text_bytes
             + self.columns.payload_bytes
             + self.admission.producers.nbytes
         )
@@ -144,10 +144,14 @@ class Window:
         """
         change = self.admission.add(request, now_us)
         if isinstance(change, AddChange):
-            texts = str_id_bytes(change.ids) + dictionary_bytes(change.columns)
-            coming = self._coming(change.payloads, texts)
-            producer_bytes = self.admission.producers.growth(change.producer)
-            coming = coming._replace(taken=coming.taken + producer_bytes)
+            id_bytes = str_id_bytes(change.ids)
+            coming = self._coming(change.payloads, dictionary_bytes(change.columns))
+            coming = Coming(
+                coming.payload + id_bytes,
+                coming.taken
+                + self.ids.growth(id_bytes, len(change.vectors))
+                + self.admission.producers.growth(change.producer),
+            )
             self._refuse_over_quotas(coming, lambda: self._going(change))
             self._admitted(change, coming)
         return change
@@ -261,7 +265,8 @@ class Window:
         """What payloads, and texts of so many bytes, bring with them."""
         if payloads is None:
             return Coming(text_bytes, text_bytes)
-        return Coming(len(payloads.data) + text_bytes, self.payloads.growth(payloads) + text_bytes)
+        growth = self.payloads.growth(len(payloads.data), len(payloads))
+        return Coming(len(payloads.data) + text_bytes, growth + text_bytes)
 
     def _refuse_over_quotas(self, coming: Coming, going: Callable[[], int]) -> None:
         """Quota if what comes does not fit once payloads of ``going`` bytes have left; Behind.

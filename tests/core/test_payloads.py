@@ -89,7 +89,7 @@ def test_a_stream_takes_little_more_than_it_holds(size: int) -> None:
     for start in range(0, 10 * capacity, batch):
         slots = np.arange(start, start + batch) % capacity
         held.clear(slots)
-        growth = held.growth(packed([b"x" * size] * batch))
+        growth = held.growth(size * batch, batch)
         before = held.nbytes
         held.write(slots, packed([b"x" * size] * batch))
         assert held.nbytes <= before + growth
