@@ -127,6 +127,8 @@ def check_ids(ids: Ids | None, definition: Definition, count: int) -> None:
 def checked_payloads(payloads: Sequence[bytes | None], max_metadata_bytes: int) -> PackedPayloads:
     """``payloads`` as one; TooLarge, with its row, for one over ``max_metadata_bytes``."""
     together = packed(payloads)
+    if len(together.data) <= max_metadata_bytes:
+        return together
     too_long = (together.lengths > max_metadata_bytes) & (together.lengths != NO_PAYLOAD)
     if too_long.any():
         row = int(too_long.argmax())

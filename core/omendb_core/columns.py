@@ -97,6 +97,8 @@ class Columns:
     @property
     def payload_bytes(self) -> int:
         """Bytes of the dictionaries: UTF-8 of the texts, and TEXT_OVERHEAD_BYTES for each."""
+        if not self._dictionaries:
+            return 0
         return sum(dictionary.payload_bytes for dictionary in self._dictionaries.values())
 
     def write(self, slots: I64, columns: Mapping[str, Column]) -> None:

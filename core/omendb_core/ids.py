@@ -248,8 +248,10 @@ class StrIds:
         """Keys for rows in ``slots``, which nobody has; those of a twin are remembered."""
         keys = self._keys(texts)
         found = self._table.find(keys)
-        taken = (found >= 0) & ~np.isin(found, slots)
-        if not taken.any() and u64_ids.first_duplicate(keys) is None:
+        taken = found >= 0
+        if taken.any():  # by rows that stood here before, perhaps
+            taken &= ~np.isin(found, slots)
+        if not taken.any() and (len(keys) == 1 or u64_ids.first_duplicate(keys) is None):
             return keys
         seen: set[int] = set()
         for place, text in enumerate(texts):

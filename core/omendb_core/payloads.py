@@ -71,8 +71,8 @@ class Payloads:
         self._blocks: dict[int, _Block] = {}
         self._last = -1
         self.payload_bytes = 0
-        #: Bytes that all of it takes.
-        self.nbytes = 0
+        #: Bytes that all of it takes, and that were written to its blocks.
+        self.nbytes = self._used_bytes = 0
 
     def growth(self, payload_bytes: int, count: int) -> int:
         """Bytes more that it takes, at most, once it holds so many of ``payload_bytes`` too."""
@@ -86,8 +86,11 @@ class Payloads:
         """Set the payloads of rows in ``slots`` int64 (n,), clear before; None: none has one."""
         if payloads is None or not payloads.data:
             return
-        there = np.flatnonzero(payloads.lengths != NO_PAYLOAD)
-        self._append(slots[there], payloads.lengths[there], payloads.data)
+        lengths = payloads.lengths
+        there = lengths != NO_PAYLOAD
+        if not there.all():
+            slots, lengths = slots[there], lengths[there]
+        self._append(slots, lengths, payloads.data)
         self._clean(_CLEANED_AT_ONCE)
 
     def clear(self, slots: I64) -> None:
@@ -148,6 +151,8 @@ class Payloads:
             assert slot in known[number], "a block does not know its slot"
         assert self.payload_bytes == sum(live.values()), "payload bytes are miscounted"
         assert self.nbytes == self._taken_bytes(), "what it takes is miscounted"
+        used = sum(block.used for block in self._blocks.values())
+        assert self._used_bytes == used, "written bytes are miscounted"
 
     # -- blocks -----------------------------------------------------------------------------------
 
@@ -156,6 +161,9 @@ class Payloads:
             self._places = np.zeros(self._capacity, np.uint64)
             self._lengths = np.zeros(self._capacity, np.uint32)
             self.nbytes += _PLACE_BYTES * self._capacity
+        if len(slots) == 1:
+            self._append_one(int(slots[0]), data)
+            return
         ends = np.cumsum(lengths, dtype=np.int64)
         begin = first = 0
         while first < len(slots):
@@ -171,8 +179,23 @@ class Payloads:
             block.used += end - begin
             block.live += end - begin
             self.nbytes += block.nbytes - before
+            self._used_bytes += end - begin
             self.payload_bytes += end - begin
             first, begin = stop, end
+
+    def _append_one(self, slot: int, data: bytes) -> None:
+        """As ``_append``, in 3 µs instead of 20."""
+        number, block = self._open(len(data))
+        before, end = block.nbytes, block.used + len(data)
+        self._places[slot] = number << 32 | block.used
+        self._lengths[slot] = len(data)
+        block.data[block.used : end] = data
+        block.slots.append(slot)
+        block.used = end
+        block.live += len(data)
+        self.nbytes += block.nbytes - before
+        self._used_bytes += len(data)
+        self.payload_bytes += len(data)
 
     def _open(self, least_bytes: int) -> tuple[int, _Block]:
         """The block that is written to, with so much room at least."""
@@ -186,20 +209,24 @@ class Payloads:
 
     def _uncount(self, slots: I64) -> None:
         """The payloads in ``slots``, which have one, are no longer alive."""
-        sizes = self._lengths[slots]
-        numbers, which = np.unique(self._places[slots] >> _NUMBER_BITS, return_inverse=True)
-        freed = np.bincount(which, sizes).astype(np.int64)
+        sizes, numbers = self._lengths[slots], self._places[slots] >> _NUMBER_BITS
+        if len(slots) == 1:
+            freed = sizes
+        else:
+            numbers, which = np.unique(numbers, return_inverse=True)
+            freed = np.bincount(which, sizes).astype(np.uint32)
         for number, size in zip(numbers.tolist(), freed.tolist(), strict=True):
             block = self._blocks[number]
             block.live -= size
             self.payload_bytes -= size
             if not block.live:
                 self.nbytes -= block.nbytes
+                self._used_bytes -= block.used
                 del self._blocks[number]
 
     @property
     def _dead_bytes(self) -> int:
-        return self.nbytes - self.payload_bytes - _PLACE_BYTES * len(self._lengths)
+        return self._used_bytes - self.payload_bytes
 
     def _clean(self, most_blocks: int) -> None:
         """Write the emptiest blocks together while too much is dead."""

@@ -110,7 +110,7 @@ def test_what_is_dead_stays_small_however_rows_leave(seed: int) -> None:
         sizes = chance.integers(0, 400, len(slots))
         held.write(slots, packed([b"x" * int(size) or None for size in sizes]))
         dead = held.nbytes - held.payload_bytes - 12 * capacity
-        # Slots of the dead are among the dead.
+        # Of the dead, their slots are kept with them, and pages that are not full.
         assert dead <= 0.3 * held.payload_bytes + 8 * capacity + (512 << 10)
     held.check()
     for start in range(0, capacity - 10, 500):
