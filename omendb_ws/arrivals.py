@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from .engine import Engine
 from .faults import as_error
 from .metrics import Metrics
-from .work import Change, Effect, PlainSearch, Read
+from .work import Change, DropGivenUp, Effect, PlainSearch, Read
 
 
 class Arrivals:
@@ -38,7 +38,7 @@ class Arrivals:
             asyncio.get_running_loop().call_soon(self._answer)
         self._searches.append(work)
 
-    def submit(self, work: Change | Read) -> None:
+    def submit(self, work: Change | Read | DropGivenUp) -> None:
         """Hand anything else to the engine, behind the searches that came before it."""
         if self._searches:
             self._hand_over()

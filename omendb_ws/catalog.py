@@ -20,12 +20,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from omendb_core.budget import Budget, Share
-from omendb_core.errors import Exists, NotFound, Quota, Unavailable, Unsupported
+from omendb_core.errors import Exists, NotFound, Quota, Unsupported
 from omendb_core.kernels.scan import Scan
 from omendb_core.types import Definition, WindowLimits
 from omendb_core.window import Window, reserved_bytes
 
 from .flights import Flights
+from .held import HeldNames
 from .measure import Rates
 from .metrics import NO_JOURNAL
 from .scan_cost import ScanCost
@@ -156,7 +157,8 @@ class Catalog:
         #: What the logs of dropped collections had come to.
         self.dropped_journals = NO_JOURNAL
         self._has_journal = has_journal
-        self._held: dict[tuple[str, str], str] = {}
+        #: Names that are taken by what is in the store and not, or not yet, here.
+        self.held = HeldNames()
         self._dropping: dict[tuple[str, str], Collection] = {}
         self._leaving: list[Collection] = []
         self._scan = scan
@@ -180,7 +182,7 @@ class Catalog:
         """The collection of that name. NotFound, also for other tenants' names; Unavailable."""
         collection = self._tenants.get(tenant, {}).get(name)
         if collection is None:
-            self._refuse_held(tenant, name)
+            self.held.refuse(tenant, name)
             raise NotFound(f"collection: there is no {name!r}")
         return collection
 
@@ -206,7 +208,7 @@ class Catalog:
         if existing is not None:
             _refuse_other(existing, create, definition, durability)
             return existing, False
-        self._refuse_held(tenant, create.collection)
+        self.held.refuse(tenant, create.collection)
         if durability != "memory" and not self._has_journal:
             raise Unsupported(
                 f"durability: {durability!r} needs a data directory, and this server has none;"
@@ -256,28 +258,14 @@ class Catalog:
 
     # -- collections that are in the store and not, or not yet, here ------------------------------
 
-    @property
-    def held(self) -> int:
-        """How many collections are held."""
-        return len(self._held)
-
-    def hold(self, tenant: str, name: str, reason: str) -> None:
-        """Take a name for a collection that is not available for ``reason``."""
-        self._held[tenant, name] = reason
-
     def window_for(self, definition: Definition) -> Window:
         """An empty window for a held collection. Quota."""
         return self._window(definition, 0)
 
     def restore(self, collection: Collection) -> None:
         """A held collection is back; the memory of its window is set aside already."""
-        del self._held[collection.tenant, collection.name]
+        self.held.release(collection.tenant, collection.name)
         self._list(collection)
-
-    def _refuse_held(self, tenant: str, name: str) -> None:
-        reason = self._held.get((tenant, name))
-        if reason is not None:
-            raise Unavailable(f"collection: {name!r} {reason}")
 
     # -- memory -----------------------------------------------------------------------------------
 

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 #: How often a log is asked whether it wants live rows written again.
 _KEEPING_SECONDS: Final = 0.02
+#: How often a line is logged of a collection whose changes are refused.
+_SAY_SECONDS: Final = 10.0
 
 
 class Durability:
@@ -55,6 +57,7 @@ class Durability:
         self._submit = submit
         self._settled: dict[Collection, None] = {}
         self._keep_at_seconds: dict[Collection, float] = {}
+        self._say_at_seconds: dict[Collection, float] = {}
         #: How many flights have not landed, over all collections.
         self.flying = 0
 
@@ -111,7 +114,7 @@ class Durability:
             return
         if flights.error is not None or flights.must_rewind or not collection.window.rows:
             return
-        if flights.has_failed:
+        if _log(flights).error is not None:
             return
         change = collection.window.admit_expire(collection.time_us(now_us))
         if change is not None:
@@ -239,9 +242,16 @@ class Durability:
         """Nothing takes off until everything that was refused has landed."""
         if flights.error is None:
             flights.error = error
-            log.error("%s: nothing is acknowledged: %s", collection.name, error)
+            self._say(collection, error)
             if flights.waits_for != "store":
                 flights.waits_for = "rest"
+
+    def _say(self, collection: Collection, error: OmenError) -> None:
+        """Log a refusal, now and then: a full disk is tried again with every change."""
+        now_seconds = time.monotonic()
+        if now_seconds >= self._say_at_seconds.get(collection, 0.0):
+            self._say_at_seconds[collection] = now_seconds + _SAY_SECONDS
+            log.error("%s: nothing is acknowledged: %s", collection.name, error)
 
     # -- everything has landed --------------------------------------------------------------------
 
@@ -281,6 +291,7 @@ class Durability:
         """A collection is gone."""
         self._settled.pop(collection, None)
         self._keep_at_seconds.pop(collection, None)
+        self._say_at_seconds.pop(collection, None)
 
 
 def _flights(collection: Collection) -> Flights:

@@ -68,6 +68,7 @@ from .work import (
     Create,
     Delete,
     Drop,
+    DropGivenUp,
     Effect,
     Follow,
     Gone,
@@ -76,6 +77,7 @@ from .work import (
     Match,
     Measure,
     Move,
+    NotDropped,
     Note,
     PlainRead,
     PlainSearch,
@@ -101,7 +103,7 @@ TICK_CHANGES_US: Final = 2_000
 _AFTER_A_FAULT_SECONDS: Final = 0.005
 
 _CHANGES: Final = (Add, Delete, Update, Create, Drop, Follow, Watch, Unfollow)
-_NOTES: Final = (Sent, Measure, Draw, Look, Gone, Settled, Stored, Recovered)
+_NOTES: Final = (Sent, Measure, Draw, Look, Gone, Settled, Stored, Recovered, DropGivenUp)
 _SENT: Final = Sent()
 _STANDING: Final = (Live, Move, Match, Leave)
 
@@ -319,6 +321,9 @@ class Engine:
         try:
             self._sort_in(work)
         except Exception as error:
+            if isinstance(work, DropGivenUp):
+                self._effects += [NotDropped(work.held, work.stored), self._refusal(work, error)]
+                return
             if not isinstance(work, Change | Read):
                 self._fault(error, "taking in work again")
                 return
@@ -350,6 +355,8 @@ class Engine:
             self._drawings.add(note)
         elif isinstance(note, Gone):
             self._standing.stop(note.stream)
+        elif isinstance(note, DropGivenUp):
+            self._lifecycle.drop_given_up(note)
         elif isinstance(note, Stored):
             self._lifecycle.stored(note, self._effects)
         else:
@@ -491,7 +498,7 @@ class Engine:
         except Exception as error:
             return self._refusal(work, error)
 
-    def _refusal(self, work: Change | Read, error: Exception) -> Answer:
+    def _refusal(self, work: Change | Read | DropGivenUp, error: Exception) -> Answer:
         if not isinstance(error, OmenError):
             self._metrics.faults += 1
         return answers.refusal(work.ticket, as_error(error, work.ticket.op))

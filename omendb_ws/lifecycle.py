@@ -19,7 +19,17 @@ from .flights import Flights
 from .journal.interface import Facts, Log
 from .storage import Storage
 from .turns import Turns
-from .work import Answer, Create, Drop, Dropped, Effect, Stored, Uncreated
+from .work import (
+    Answer,
+    Create,
+    Drop,
+    DropGivenUp,
+    Dropped,
+    Effect,
+    NotDropped,
+    Stored,
+    Uncreated,
+)
 
 if TYPE_CHECKING:
     from .catalog import Collection
@@ -104,9 +114,24 @@ class Lifecycle:
         flights.waits_for = "store"
         self.pending += 1
 
+    def drop_given_up(self, work: DropGivenUp) -> None:
+        """Have the store drop what never came back; answered by ``stored``."""
+        assert self.storage is not None
+        submit = self._submit
+        self.storage.drop_stored(work.stored, lambda _, error: submit(Stored(work, None, error)))
+        self.pending += 1
+
     def stored(self, note: Stored, effects: list[Effect]) -> None:
         """The store has answered: what follows from it, to ``effects``."""
         work = note.work
+        if isinstance(work, DropGivenUp):
+            self.pending -= 1
+            if note.error is not None:
+                effects.append(NotDropped(work.held, work.stored))
+                effects.append(_refusal(work, note.error))
+            else:
+                effects.append(answers.ok(work.ticket, {}))
+            return
         flights = work.collection.flights
         assert flights is not None
         try:
@@ -158,6 +183,6 @@ class Lifecycle:
         return answers.ok(work.ticket, {}) if error is None else _refusal(work, error)
 
 
-def _refusal(work: Create | Drop, error: Exception) -> Answer:
+def _refusal(work: Create | Drop | DropGivenUp, error: Exception) -> Answer:
     told = error if isinstance(error, OmenError) else as_error(error, work.ticket.op)
     return answers.refusal(work.ticket, told)

@@ -16,14 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from omendb_core.errors import OmenError, StorageFull, Unavailable
-from omendb_core.replay import replay, resume
+from omendb_core.errors import OmenError, StorageFailed, StorageFull, Unavailable
+from omendb_core.replay import checkpoint_of, replay, resume
 from omendb_core.window import Window
 
 from .catalog import Catalog, Collection
 from .faults import as_error
 from .flights import Flights
-from .journal.interface import Damaged, Progress, Recovery, Stored
+from .journal.interface import Damaged, Log, Progress, Recovery, Stored
+from .late_log import LateLog
 from .storage import Storage
 from .work import Recovered
 
@@ -60,15 +61,22 @@ class Recoveries:
     ) -> None:
         self._storage = storage
         self._catalog = catalog
+        self._held = catalog.held
         self._engine = engine
         self._clock_us = clock_us
         self._waiting: list[Stored] = []
-        #: What is read and finds no space to go on: tried again and again.
+        #: What is read and cannot be shown for want of space: tried again and again.
         self._full: set[asyncio.Task[None]] = set()
+        #: What is shown, and cannot be changed for want of space: likewise.
+        self._late: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self._total = self._rows_back = 0
         self.progress = Progress()
-        self.damaged = 0
+
+    @property
+    def damaged(self) -> int:
+        """How many collections will not come back, and were not dropped."""
+        return self._held.given_up
 
     @property
     def rows(self) -> int:
@@ -92,7 +100,7 @@ class Recoveries:
         found = self._storage.stored()
         times = Counter((stored.tenant, stored.name) for stored in found)
         for stored in found:
-            self._catalog.hold(stored.tenant, stored.name, "is recovering; try again")
+            self._held.hold(stored.tenant, stored.name, "is recovering; try again")
             if times[stored.tenant, stored.name] == 1:
                 self._waiting.append(stored)
             else:  # a repair, or a drop on a broken disk, that did not come to its end
@@ -102,7 +110,7 @@ class Recoveries:
     def stop(self) -> None:
         """Let go of the recovery that is under way; nothing of the store has changed."""
         self._is_stopping = True
-        for task in self._full:
+        for task in self._full | self._late:
             task.cancel()
 
     async def run(self) -> None:
@@ -121,12 +129,12 @@ class Recoveries:
             self._rows_back += self.progress.rows
             self.progress = Progress()
             self._waiting.pop(0)
-        if self._full:
-            await asyncio.wait(self._full)
+        if tasks := self._full | self._late:
+            await asyncio.wait(tasks)
 
     async def _put_off(self, stored: Stored, error: Exception) -> None:
         """Try it again behind the others: the system is short of descriptors, or of memory."""
-        self._catalog.hold(stored.tenant, stored.name, f"is recovering: {error}; try again")
+        self._held.hold(stored.tenant, stored.name, f"is recovering: {error}; try again")
         log.warning("%s is tried again: %s", stored.name, error)
         self.progress = Progress()
         self._waiting.append(self._waiting.pop(0))
@@ -157,7 +165,7 @@ class Recoveries:
         facts = coming.recovery.facts
         name = facts.name
         reason = f"waits for space on the disk: {error.message}"
-        self._catalog.hold(facts.tenant, name, reason)
+        self._held.hold(facts.tenant, name, reason)
         log.error("%s %s", name, reason)
 
         async def again() -> None:
@@ -185,9 +193,9 @@ class Recoveries:
             window.refuse_beyond_budget()
 
     async def _open(self, coming: _Coming) -> None:
-        """Bring the collection of a window back that was replayed, open for changes.
+        """Bring the collection of a window back that was replayed, open for changes if possible.
 
-        StorageFull: nothing has changed.
+        StorageFull: it cannot be shown yet.
         """
         recovery, facts = coming.recovery, coming.recovery.facts
         collection = Collection(
@@ -200,8 +208,16 @@ class Recoveries:
         )
         collection.ahead_us = recovery.time_us() - self._clock_us()
         settle = self._engine.settler(collection)
+        late: LateLog | None = None
+        opened: Log
         try:
             opened = await asyncio.wrap_future(self._storage.finish(recovery, settle))
+        except (StorageFull, StorageFailed) as error:
+            if not recovery.is_settled:
+                collection.let_go()
+                raise
+            checkpoint = checkpoint_of(coming.window)
+            opened = late = self._storage.late_log(recovery, settle, checkpoint, error)
         except BaseException:
             collection.let_go()
             raise
@@ -210,6 +226,26 @@ class Recoveries:
         self._engine.submit(Recovered(collection))
         self._catalog.restore(collection)
         self._say_recovered(collection, recovery, coming.seconds)
+        if late is not None:
+            self._go_on_later(collection.name, late)
+
+    def _go_on_later(self, name: str, late: LateLog) -> None:
+        """Try to open the log of a collection that is shown already, as long as that may help."""
+        log.error("%s is served, and takes no changes: %s", name, late.error)
+
+        async def again() -> None:
+            while isinstance(late.error, StorageFull) and not late.is_over:
+                await asyncio.sleep(_SPACE_SECONDS)
+                try:
+                    await asyncio.wrap_future(self._storage.try_again(late))
+                except StorageFull:
+                    continue
+                except Exception as error:
+                    late.fail(as_error(error, f"opening the log of {name}"))
+
+        task = asyncio.create_task(again())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
 
     def _say_recovered(self, collection: Collection, recovery: Recovery, seconds: float) -> None:
         progress, torn = recovery.progress, recovery.torn
@@ -240,8 +276,7 @@ class Recoveries:
         reason = f"did not come back: {error.message}"
         if isinstance(error, Damaged):
             reason = f"needs repair: {error.message}; see omendb-ws repair"
-        self._catalog.hold(stored.tenant, stored.name, reason)
-        self.damaged += 1
+        self._held.give_up(stored, reason)
         log.error("%s %s", stored.name, reason)
 
     async def _tell(self, stored: Stored, progress: Progress) -> None:
@@ -250,7 +285,7 @@ class Recoveries:
         while True:
             await asyncio.sleep(_SAY_SECONDS)
             told = how_far(progress, time.monotonic() - began)
-            self._catalog.hold(stored.tenant, stored.name, f"is recovering, {told}; try again")
+            self._held.hold(stored.tenant, stored.name, f"is recovering, {told}; try again")
             log.info("recovering %s: %s", stored.name, told)
 
 

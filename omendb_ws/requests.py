@@ -75,7 +75,7 @@ def _create(session: Session, request: wire.Create, size: int) -> None:
     now_seconds = context.clock_us() / 1e6
     collection, is_new = context.catalog.create(session.tenant, request, now_seconds)
     if is_new:
-        _note("create", session, collection)
+        _note("create", session, collection.tenant, collection.name)
     if is_new and collection.durability != "memory":
         try:
             ticket = session.ticket(request, collection, size, sizes.description_bytes(collection))
@@ -115,6 +115,17 @@ def _list(session: Session, request: wire.List, size: int) -> None:
 
 
 def _drop(session: Session, request: wire.Drop, size: int) -> None:
+    held = session.context.catalog.held
+    given_up = held.drop(session.tenant, request.collection)
+    if given_up:
+        try:
+            ticket = session.ticket(request, None, size)
+            session.submit_note(work.DropGivenUp(ticket, held, given_up))
+        except Exception:
+            held.undrop(given_up, "could not be dropped; try again")
+            raise
+        _note("drop", session, session.tenant, request.collection)
+        return
     collection = session.collection(request.collection)
     dropping = work.Drop(session.ticket(request, collection, size), collection)
     session.context.catalog.drop(collection)
@@ -123,23 +134,23 @@ def _drop(session: Session, request: wire.Drop, size: int) -> None:
     except Exception as error:  # it is out of the catalog: the engine must hear of it
         as_error(error, "drop")
         session.submit_change(dropping)
-    _note("drop", session, collection)
+    _note("drop", session, session.tenant, request.collection)
 
 
-def _note(did: str, session: Session, collection: Collection) -> None:
+def _note(did: str, session: Session, tenant: str, name: str) -> None:
     """What takes effect in the catalog is in the log, and by whom."""
     by = session.principal.name if session.principal is not None else "nobody"
     log.info(
         "%s of collection %s (tenant %s) by key %s from %s",
         did,
-        collection.name,
-        collection.tenant,
+        name,
+        tenant,
         by,
         session.peer,
         extra={
             "op": did,
-            "collection": collection.name,
-            "tenant": collection.tenant,
+            "collection": name,
+            "tenant": tenant,
             "key": by,
             "peer": str(session.peer),
         },

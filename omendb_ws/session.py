@@ -45,7 +45,7 @@ from .wire import text as text_wire
 from .wire.messages import Auth, Ping, Refusal, Request
 from .wire.opcodes import MAX_U32, PROTOCOL
 from .wire.searches import read_plain
-from .work import Answer, Change, Lane, PlainSearch, Read, Ticket
+from .work import Answer, Change, DropGivenUp, Lane, PlainSearch, Read, Ticket
 
 log = logging.getLogger(__name__)
 
@@ -296,11 +296,17 @@ class Session:
         """Hand a read to the engine."""
         self._expect(work.ticket, self.context.arrivals.submit, work)
 
+    def submit_note(self, work: DropGivenUp) -> None:
+        """Hand over what waits for nothing, and is answered all the same."""
+        self._expect(work.ticket, self.context.arrivals.submit, work)
+
     def submit_search(self, work: PlainSearch) -> None:
         """Have a plain search answered, here or by the engine."""
         self._expect(work.ticket, self.context.arrivals.search, work)
 
-    def _expect(self, ticket: Ticket, submit: Callable[[Any], None], work: Change | Read) -> None:
+    def _expect(
+        self, ticket: Ticket, submit: Callable[[Any], None], work: Change | Read | DropGivenUp
+    ) -> None:
         """Hand ``work`` over, which is answered by its ticket; after a fault it was not."""
         self._inflight[ticket.id] = ticket
         try:

@@ -6,14 +6,17 @@ the loop nor the engine can wait. So whatever is asked goes into one queue, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from omendb_core.errors import OmenError
+from omendb_core.replay import Checkpoint
 from omendb_core.types import WindowLimits
 
 from .faults import as_error
 from .journal.interface import Facts, Log, Recovery, Settle, Store, Stored
+from .late_log import LateLog
 
 _Result = TypeVar("_Result")
 
@@ -35,6 +38,28 @@ class Storage:
     def drop(self, log: Log, then: Callable[[None, Exception | None], None]) -> None:
         """Take a collection out, durably; ``then`` is called on the store's thread."""
         self._ask(then, log.drop)
+
+    def drop_stored(
+        self, stored: Sequence[Stored], then: Callable[[None, Exception | None], None]
+    ) -> None:
+        """Take out, durably, what has no log open; ``then`` is called on the store's thread."""
+
+        def drop() -> None:
+            for one in stored:
+                self._store.drop(one)
+
+        self._ask(then, drop)
+
+    def late_log(
+        self, recovery: Recovery, settle: Settle, checkpoint: Checkpoint, error: OmenError
+    ) -> LateLog:
+        """A log for what was read and cannot be gone on with, for ``error``."""
+        stored = recovery.stored
+        return LateLog(recovery, settle, checkpoint, error, lambda: self._store.drop(stored))
+
+    def try_again(self, log: LateLog) -> Future[None]:
+        """Open it if that is possible now."""
+        return self._thread.submit(log.try_again)
 
     def stored(self) -> list[Stored]:
         """What the store holds; waits. For the start."""

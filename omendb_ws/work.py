@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from .deliveries import Stream
     from .feeds import Feed
     from .flights import Flight
+    from .held import HeldNames
     from .journal.interface import Log
+    from .journal.interface import Stored as StoredCollection
     from .live import LiveQuery
     from .maps import MapSubscription
     from .matches import MatchQuery
@@ -350,11 +352,36 @@ class Settled:
 
 @dataclass(slots=True, eq=False)
 class Stored:
-    """What the store was asked for a collection is done: its new ``log``, or None for a drop."""
+    """What the store was asked for is done: the new ``log`` of a collection, or None for a drop."""
 
-    work: Create | Drop
+    work: Create | Drop | DropGivenUp
     log: Log | None
     error: Exception | None
+
+
+@dataclass(slots=True, eq=False)
+class DropGivenUp:
+    """Drop what is in the store and nowhere else; its name is free already.
+
+    It does not wait for changes that its connection sent before: they were for other collections.
+    So whatever is made under that name later comes to the store behind it.
+    """
+
+    ticket: Ticket
+    held: HeldNames
+    stored: list[StoredCollection]
+
+
+@dataclass(slots=True, eq=False)
+class NotDropped:
+    """Effect: what was given up is in the store still."""
+
+    held: HeldNames
+    stored: list[StoredCollection]
+
+    def deliver(self) -> None:
+        """Hold the name again."""
+        self.held.undrop(self.stored, "could not be dropped; try again")
 
 
 @dataclass(slots=True, eq=False)
@@ -368,7 +395,7 @@ Change: TypeAlias = Create | Add | Delete | Update | Drop | Follow | Watch | Unf
 Standing: TypeAlias = Live | Move | Match | Leave
 PlainRead: TypeAlias = Search | PlainSearch | Get | Count | Describe | List | Stats
 Read: TypeAlias = PlainRead | Standing
-Note: TypeAlias = Sent | Measure | Draw | Look | Gone | Settled | Stored | Recovered
+Note: TypeAlias = Sent | Measure | Draw | Look | Gone | Settled | Stored | Recovered | DropGivenUp
 Work: TypeAlias = Change | Read | Note
 
 

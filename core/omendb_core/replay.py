@@ -63,6 +63,17 @@ class KeptRows:
     payloads: PackedPayloads | None
 
 
+def checkpoint_of(window: Window) -> Checkpoint:
+    """What ``window`` has come to, everything that was admitted being applied."""
+    return Checkpoint(
+        window.version,
+        window.first_seq,
+        window.last_seq,
+        window.admission.time_us,
+        tuple(window.admission.producers.state()),
+    )
+
+
 def resume(window: Window, checkpoint: Checkpoint) -> None:
     """Let a new ``window`` stand where the log starts."""
     window.ring.last_seq = checkpoint.last_seq

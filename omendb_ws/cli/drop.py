@@ -37,8 +37,8 @@ def drop(
     at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
 
     if not yes:
-        there = reaching.reach(at, lambda db: db.describe(collection))
-        question = f"Drop {collection} and its {there.rows:,} rows at {url}? [y/N] "
+        rows = reaching.reach(at, lambda db: _rows(db, collection))
+        question = f"Drop {collection} and {rows} at {url}? [y/N] "
         print(question, end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             fail(FAILED, f"{collection} was not dropped")
@@ -51,3 +51,13 @@ def drop(
         print_json({"dropped": collection})
     else:
         print(f"{collection} is dropped")
+
+
+async def _rows(db: Client, collection: str) -> str:
+    """What would be lost, in words."""
+    from ..errors import Unavailable
+
+    try:
+        return f"its {(await db.describe(collection)).rows:,} rows"
+    except Unavailable as error:  # damaged, say; it can be dropped all the same
+        return f"whatever it holds ({error.message})"

@@ -83,8 +83,10 @@ class Appender:
                 self._flush()
             self.mark()
             self.flush()
-        except OmenError:
+        except OmenError as error:
             self.abandon()
+            if isinstance(error, StorageFull) and len(self._kept) > len(plan.older):
+                discard(self._files, self._segment)  # it is tried again, with another
             raise
 
     # -- numbers, from any thread -------------------------------------------------------------

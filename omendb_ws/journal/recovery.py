@@ -260,6 +260,13 @@ class Reader:
             return False
         return note.number < last.segment.number or note.seed == last.segment.seed
 
+    @property
+    def proven_to(self) -> int:
+        """How far the last segment was flushed for certain."""
+        last, note = self.chain.last.segment, self.note
+        is_noted = note is not None and (note.number, note.seed) == (last.number, last.seed)
+        return max(self.flushed_to, note.end if note is not None and is_noted else 0)
+
     def time_us(self, wall_us: int) -> int:
         """The time of the log when the machine's clock says ``wall_us``.
 

@@ -102,11 +102,13 @@ def end_of(reader: Reader) -> Previous:
 def settle_end(files: Files, reader: Reader) -> None:
     """Cut the last segment at its end, and have the rest of it on the disk.
 
-    Before that what was read may not be there after a power loss, and is not to be shown. Raises
-    StorageFull or StorageFailed.
+    Before that what was read may not be there after a power loss, and is not to be shown. Nothing
+    needs to be done after a clean stop. Raises StorageFull or StorageFailed.
     """
     segment = reader.chain.last.segment
-    start = reader.flushed_to
+    start = reader.proven_to
+    if start == reader.end and reader.torn is None:
+        return
     try:
         fd = files.open(segment.path, write=True)
         try:

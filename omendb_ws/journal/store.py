@@ -21,7 +21,7 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Final
 from urllib.parse import quote, unquote
@@ -112,7 +112,8 @@ class LocalStore:
         """See Store."""
         gone = self.path(stored.key + _GONE)
         with _storage_errors("drop"):
-            self.files.rename(self.path(stored.key), gone)
+            with suppress(FileNotFoundError):  # an attempt before this one came that far
+                self.files.rename(self.path(stored.key), gone)
             self.files.sync_directory(self.data_dir)
         remove_log(self.files, gone)
 

@@ -72,6 +72,26 @@ def test_inspect_shows_segments_records_and_seqs(tmp_path: Path) -> None:
     assert omendb_ws("inspect", str(tmp_path), "--collection", "absent").returncode == 2
 
 
+def test_a_damaged_collection_is_dropped_with_its_files_and_its_name_is_free(
+    tmp_path: Path,
+) -> None:
+    filled(tmp_path, "good", "bad")
+    (path,) = segments(tmp_path, "bad")
+    damage(path)
+    with serving("--data-dir", str(tmp_path)) as server:
+        done = omendb_ws("drop", "bad", "--yes", "--url", server.url)
+        assert (done.returncode, done.stdout) == (0, "bad is dropped\n")
+        assert not list(tmp_path.glob("*+bad+*"))
+        with connect(server.url) as db:
+            db.create("bad", dim=2, capacity=10)
+            db.add("bad", [[1.0, 0]], ids=[1])
+            assert db.count("good") == 100
+        server.process.terminate()
+        assert server.finish()[0] == 0
+    with serving("--data-dir", str(tmp_path)) as server, connect(server.url) as db:
+        assert (db.describe("bad").rows, db.describe("good").rows) == (1, 100)
+
+
 def test_a_damaged_collection_is_refused_the_others_serve_and_repair_keeps_the_rest(
     tmp_path: Path,
 ) -> None:

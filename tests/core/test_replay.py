@@ -5,21 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from omendb_core.change import AddChange, AddRequest, Change, RowBatch
-from omendb_core.replay import Checkpoint, KeptRows, kept_rows, resume
+from omendb_core.replay import KeptRows, checkpoint_of, kept_rows, resume
 from omendb_core.types import IdKind
 from omendb_core.window import Window
 
 from tests.core.windows import LIMITS, assert_same, definition, history
-
-
-def checkpoint(window: Window) -> Checkpoint:
-    return Checkpoint(
-        window.version,
-        window.first_seq,
-        window.last_seq,
-        window.admission.time_us,
-        window.admission.producers.state(),
-    )
 
 
 @pytest.mark.parametrize("ids", ["auto", "u64", "str"])
@@ -33,7 +23,7 @@ def test_a_log_that_starts_with_rows_written_again_gives_the_same_window(
         changes = history(window, seed, 130)
         for _ in range(int(random.integers(60))):
             next(changes)
-        begun = checkpoint(window)
+        begun = checkpoint_of(window)
         next_seq = begun.first_seq
         logged: list[Change | KeptRows] = []
         for change in changes:

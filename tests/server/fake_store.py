@@ -12,7 +12,7 @@ from typing import Any
 
 from omendb_core.change import Change
 from omendb_core.errors import OmenError
-from omendb_core.replay import Checkpoint, KeptRows, replay, resume
+from omendb_core.replay import Checkpoint, KeptRows, checkpoint_of, replay, resume
 from omendb_core.types import WindowLimits
 from omendb_core.window import Window
 
@@ -73,14 +73,7 @@ class FakeLog:
         with self._lock:
             assert not self.queued
             self.error = None
-        window = self.window()
-        return Checkpoint(
-            window.version,
-            window.first_seq,
-            window.last_seq,
-            window.admission.time_us,
-            window.admission.producers.state(),
-        )
+        return checkpoint_of(self.window())
 
     def window(self) -> Window:
         window = Window(self.facts.definition, self.limits)
@@ -177,6 +170,9 @@ class FakeStore:
         return log
 
     def drop(self, stored: Stored) -> None:
+        self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
         del self.logs[stored.key]
 
     def close(self) -> None:

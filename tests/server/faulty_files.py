@@ -11,7 +11,9 @@ from omendb_ws.journal.files import Buffer, LocalFiles
 
 
 class FaultyFiles(LocalFiles):
-    """``write_error`` and ``sync_error``: numbers of errno that every write, or flush, fails with.
+    """``full``: the name of an operation that finds no room on the disk; None: each finds some.
+
+    ``write_error`` and ``sync_error``: numbers of errno that every write, or flush, fails with.
 
     ``room_bytes``: how much can still be written before the disk is full; None: it never is. While
     ``gate`` is shut, flushes wait.
@@ -21,10 +23,12 @@ class FaultyFiles(LocalFiles):
         self.write_error: int | None = None
         self.sync_error: int | None = None
         self.room_bytes: int | None = None
+        self.full: str | None = None
         self.gate = threading.Event()
         self.gate.set()
 
     def write(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+        self._refuse_if_full("write")
         if self.write_error is not None:
             raise OSError(self.write_error, os.strerror(self.write_error))
         if self.room_bytes is not None:
@@ -38,6 +42,18 @@ class FaultyFiles(LocalFiles):
                 return super().write(fd, [part], offset)
             self.room_bytes -= wanted
         return super().write(fd, buffers, offset)
+
+    def create(self, path: str) -> int:
+        self._refuse_if_full("create")
+        return super().create(path)
+
+    def allocate(self, fd: int, size: int) -> None:
+        self._refuse_if_full("allocate")
+        super().allocate(fd, size)
+
+    def _refuse_if_full(self, operation: str) -> None:
+        if self.full == operation:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def sync(self, fd: int) -> None:
         self.gate.wait()

@@ -406,9 +406,47 @@ async def test_a_damaged_collection_is_refused_by_file_and_offset_and_the_others
         assert "segment-1 at byte 4096" in error["message"]
         assert "repair" in error["message"]
         assert await one.code("create", collection="bad", dim=2, capacity=8) == "unavailable"
-        assert await one.code("drop", collection="bad") == "unavailable"
         await one.add(1)
         assert len(store.logs) == 2
+
+
+async def test_a_damaged_collection_can_be_dropped_and_its_name_is_free() -> None:
+    store = FakeStore()
+    async with durable(store) as server, client(server) as one:
+        await one.create("items")
+        await one.create("bad", capacity=50_000)
+    store.damaged.add("bad")
+    async with durable(store) as server, client(server) as one, client(server) as other:
+        before = server.context.catalog.reserved_bytes
+        store.gate.clear()  # the store takes its time
+        drop = await one.send("drop", collection="bad")
+        assert await one.code("describe", collection="bad") == "not_found"
+        create = await other.send("create", collection="bad", dim=3, capacity=8)
+        await one.ok("ping")
+        store.damaged.clear()
+        store.gate.set()
+        assert "ok" in await one.reply(drop)
+        assert (await other.reply(create))["ok"]["dim"] == 3
+        assert sorted(log.facts.name for log in store.logs.values()) == ["bad", "items"]
+        assert store.log("bad").facts.definition.dim == 3
+        await other.ok("drop", collection="bad")
+        assert server.context.catalog.reserved_bytes == before
+        assert "omendb_damaged_collections 0" in server.metrics_text().decode()
+
+
+async def test_a_damaged_collection_that_cannot_be_dropped_stays_as_it_is() -> None:
+    store = FakeStore()
+    async with durable(store) as server, client(server) as one:
+        await one.create("bad")
+    store.damaged.add("bad")
+    async with durable(store) as server, client(server) as one:
+        store.failure = StorageFailed("cannot drop the log: Input/output error")
+        assert await one.code("drop", collection="bad") == "storage_failed"
+        assert await one.code("describe", collection="bad") == "unavailable"
+        store.failure = None
+        await one.ok("drop", collection="bad")
+        assert store.logs == {}
+        assert await one.code("describe", collection="bad") == "not_found"
 
 
 async def test_a_collection_without_memory_for_it_is_refused_and_nothing_is_lost() -> None:

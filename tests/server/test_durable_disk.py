@@ -133,18 +133,99 @@ async def test_a_create_on_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
         assert len((await one.ok("list"))["collections"]) == 1
 
 
-async def test_a_collection_that_finds_no_space_at_the_start_comes_back_when_there_is_some(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@DURABILITIES
+@pytest.mark.parametrize("what", ["write", "allocate", "create"])
+async def test_after_a_restart_on_a_full_disk_what_is_there_is_served(
+    what: str,
+    durability: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(recovery, "_SPACE_SECONDS", 0.01)
     files = FaultyFiles()
+    fields = {"collection": "items", "producer": "p"}
     async with over(tmp_path, files) as server, client(server) as one:
+        epoch = (await one.create("items", durability=durability, ttl=3600))["epoch"]
+        await one.ok("add", rows=rows(1, 2), batch=1, **fields)
+    files.full = what
+    async with over(tmp_path, files) as server, client(server) as one:
+        assert server.status() == "ok"
+        found = await one.ok("search", collection="items", vector=[1, 0], k=5)
+        assert len(found["results"]) == 2
+        again = await one.ok("add", rows=rows(1, 2), batch=1, **fields)
+        assert again["duplicate"]
+        for _ in range(3):
+            ids = [await one.send("add", rows=rows(n), batch=n, **fields) for n in (2, 3)]
+            codes = [(await one.reply(id))["error"]["code"] for id in ids]
+            assert set(codes) <= {"storage_full", "out_of_order"}
+            assert await one.code("delete", collection="items", ids=[1]) == "storage_full"
+        described = await one.ok("describe", collection="items")
+        assert (described["epoch"], described["version"], described["rows"]) == (epoch, 1, 2)
+        assert caplog.text.count("nothing is acknowledged") == 1
+        files.full = None
+        added: dict[str, Any] = {}
+        async with asyncio.timeout(20):
+            while "ok" not in added:
+                id = await one.send("add", rows=rows(3), batch=2, **fields)
+                added = await one.reply(id)
+        assert added["ok"] == {"version": 2, "first_seq": 3, "last_seq": 3}
+        assert (await one.ok("delete", collection="items", ids=[1]))["deleted"] == 1
+    async with over(tmp_path, files) as server, client(server) as one:
+        described = await one.ok("describe", collection="items")
+        assert (described["epoch"], described["version"], described["rows"]) == (epoch, 3, 2)
+
+
+@pytest.mark.parametrize("action", ["drop", "leave"])
+async def test_what_is_served_from_a_full_disk_can_be_dropped_and_left(
+    action: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "_SPACE_SECONDS", 0.001)
+    files = FaultyFiles()
+    async with over(tmp_path, files) as server, client(server) as one:
+        await one.create("items")
+        await one.add(1)
+    files.full = "create"
+    async with over(tmp_path, files) as server, client(server) as one:
+        assert await one.code("add", collection="items", rows=rows(2)) == "storage_full"
+        if action == "drop":
+            await one.ok("drop", collection="items")
+            assert await one.code("describe", collection="items") == "not_found"
+            files.full = None
+            await one.create("items")
+    async with over(tmp_path, FaultyFiles()) as server, client(server) as one:
+        described = await one.ok("describe", collection="items")
+        assert described["rows"] == (0 if action == "drop" else 1)
+
+
+async def test_a_disk_that_fails_at_the_start_serves_what_is_there_and_says_so(
+    tmp_path: Path,
+) -> None:
+    files = FaultyFiles()
+    async with over(tmp_path, files) as server, client(server) as one:
+        await one.create("items")
+        await one.add(1)
+    files.write_error = errno.EIO
+    async with over(tmp_path, files) as server, client(server) as one:
+        assert (await one.ok("count", collection="items"))["count"] == 1
+        assert await one.code("add", collection="items", rows=rows(2)) == "storage_failed"
+        assert server.status() == "storage_failed"
+
+
+async def test_a_collection_whose_end_cannot_be_made_to_last_is_not_shown_before_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "_SPACE_SECONDS", 0.01)
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    files = FaultyFiles()
+    async with over(data, files) as server, client(server) as one:
         epoch = (await one.create("items"))["epoch"]
+        files.gate.clear()  # no flush
         await one.add(1, 2)
+        shutil.copytree(data, copy)  # as a kill leaves it
+        files.gate.set()
     files.room_bytes = 0
-    server = Server(
-        settings(data_dir=str(tmp_path)), open_store=lambda path: LocalStore(path, files)
-    )
+    server = Server(settings(data_dir=str(copy)), open_store=lambda path: LocalStore(path, files))
     async with server, client(server) as one:
         async with asyncio.timeout(20):
             while "space" not in (await one.error("describe", collection="items"))["message"]:
@@ -161,20 +242,22 @@ async def test_a_collection_that_finds_no_space_at_the_start_comes_back_when_the
 async def test_leaving_while_a_collection_waits_for_space_leaves_it_as_it_was(
     tmp_path: Path,
 ) -> None:
+    data, copy = tmp_path / "data", tmp_path / "copy"
     files = FaultyFiles()
-    async with over(tmp_path, files) as server, client(server) as one:
+    async with over(data, files) as server, client(server) as one:
         await one.create("items")
+        files.gate.clear()  # no flush
         await one.add(1, 2)
+        shutil.copytree(data, copy)  # as a kill leaves it
+        files.gate.set()
     files.room_bytes = 0
-    server = Server(
-        settings(data_dir=str(tmp_path)), open_store=lambda path: LocalStore(path, files)
-    )
+    server = Server(settings(data_dir=str(copy)), open_store=lambda path: LocalStore(path, files))
     async with server, client(server) as one:
         async with asyncio.timeout(20):
             while "space" not in (await one.error("describe", collection="items"))["message"]:
                 pass
     files.room_bytes = None
-    async with over(tmp_path, files) as server, client(server) as one:
+    async with over(copy, files) as server, client(server) as one:
         assert (await one.ok("count", collection="items"))["count"] == 2
 
 
