@@ -425,7 +425,9 @@ class Engine:
                     continue
                 answer = self._change(work)
             except Exception as error:
-                answer = self._refusal(work, error)
+                self._fault(error, "a change")
+                # A drop must be done: in the catalog it is.
+                answer = self._drop(work) if isinstance(work, Drop) else self._refusal(work, error)
             if answer is not None:
                 self._effects.append(answer)
                 try:
@@ -449,12 +451,8 @@ class Engine:
         return done
 
     def _drop(self, work: Drop) -> Answer | None:
-        """In the catalog it is gone already, so that a fault must not keep it."""
-        try:
-            return self._lifecycle.drop(work, self._effects)
-        except Exception as error:
-            self._fault(error, "drop")
-            return self._lifecycle.drop(work, self._effects)
+        """In the catalog it is gone already: after a fault this is called again."""
+        return self._lifecycle.drop(work, self._effects)
 
     def _put_back_free(self) -> None:
         """Changes that a long read kept waiting go on, if it is through with their window."""
@@ -496,6 +494,8 @@ class Engine:
                 return self._changes.do(work, self._now_us)
             return self._durability.begin(work, self._now_us)
         except Exception as error:
+            if isinstance(work, Drop):
+                raise  # it is tried again
             return self._refusal(work, error)
 
     def _refusal(self, work: Change | Read | DropGivenUp, error: Exception) -> Answer:

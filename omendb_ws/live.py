@@ -9,7 +9,7 @@ version (PROTOCOL section 6).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from .outbox import Message, binary, text
 from .wire.live import encode_binary, encode_text
 from .wire.messages import LivePushes, Results
 from .wire.opcodes import LEAVE_REASONS
+from .work import Answer
 
 if TYPE_CHECKING:
     from omendb_core.window import Window
@@ -105,11 +106,27 @@ class LiveQueries:
                 self.stop(query)
             raise
 
-    def move(self, query: LiveQuery, vectors: F32) -> Results:
-        """Point a query at another vector; its new snapshot. OmenError: it stays where it was."""
+    def move(self, query: LiveQuery, vectors: F32, reply: Callable[[Results], Answer]) -> Answer:
+        """Point a query at another vector; the ``reply`` that tells its new snapshot.
+
+        Where none can be made it stays where it was, and what its reader was told, too.
+        """
         window = query.collection.window
-        window.standing.move(np.array([query.handle], np.int64), prepare_queries(window, vectors))
-        return self._snapshots(query.collection, [query])
+        handles = np.array([query.handle], np.int64)
+        before = window.standing.table.vectors[handles]
+        window.standing.move(handles, prepare_queries(window, vectors))
+        is_told = False
+        try:
+            found = self.answers(query.collection, handles, query.include)
+            answer = reply(found)
+            if answer.error is None:
+                ids, seqs = listed(found.hits.ids), found.hits.seqs.tolist()
+                self.tell([query], found.counts.tolist(), ids, seqs, found.version)
+                is_told = True
+            return answer
+        finally:
+            if not is_told:
+                window.standing.move(handles, before)
 
     def stop(self, query: LiveQuery) -> None:
         """End a query."""

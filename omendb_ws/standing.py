@@ -8,6 +8,7 @@ starts exactly after it; queries that begin side by side begin in one scan.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -187,7 +188,7 @@ class StandingQueries:
         query = work.query
         if query.handle is None:
             raise NotFound(f"sub: there is no {query.sub}")
-        return answers.moved(work, self._live.move(query, work.vectors))
+        return self._live.move(query, work.vectors, partial(answers.moved, work))
 
     def _leave(self, work: Leave) -> Answer:
         refuse_dropped(work.collection)

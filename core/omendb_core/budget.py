@@ -110,4 +110,5 @@ class Share:
         self.resize(0)
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "taken_bytes"):  # not one that a fault left half made
+            self.close()

@@ -168,8 +168,8 @@ class Standing:
         After a fault they stay where they were, and wait for the next ``advance``.
         """
         before = self.table.vectors[handles]
-        self.table.set_vectors(handles, vectors)
         try:
+            self.table.set_vectors(handles, vectors)
             self._renew_now(handles)
         except Exception:
             self.table.set_vectors(handles, before)

@@ -1,8 +1,9 @@
 """A fault in every call between a request and its reply, one after the other.
 
-``Injector`` counts the calls that the project's functions make of each other, on the loop's thread
-or on the engine's, and raises a ``MemoryError`` instead of the n-th. What the event loop or a
-thread calls is not counted: where a call like that fails nothing of ours has begun.
+``Injector`` watches the calls that the project's functions make of each other, on the loop's thread
+or on the engine's: it notes them, or raises a ``MemoryError`` instead of the first one of a kind
+(who is called by whom). What the event loop or a thread calls is not counted: where a call like
+that fails nothing of ours has begun. Nor what a ``__del__`` calls: what that raises is dropped.
 
 ``Side`` is a connection without a socket: a session whose outbox the test empties.
 """
@@ -29,19 +30,19 @@ from omendb_ws.wire.messages import Live, Rows
 
 from .raw import PATIENCE_SECONDS, Raw, settings
 
-Side_ = Literal["loop", "engine"]
+Thread = Literal["loop", "engine"]
 
 _ROOTS = tuple(str(Path(package.__file__ or "").parent) for package in (omendb_core, omendb_ws))
 
 
 class Injector:
-    """See the module. ``raised``: where it did, once it has."""
+    """See the module. ``call`` None: only notes, in ``seen``. ``has_raised``: once it has."""
 
-    def __init__(self, on: Side_, number: int) -> None:
+    def __init__(self, on: Thread, call: str | None = None) -> None:
         self.on = on
-        self.number = number
-        self.calls = 0
-        self.raised: str | None = None
+        self.call = call
+        self.seen: dict[str, None] = {}
+        self.has_raised = False
         self.is_armed = False
         self._loop_thread = threading.get_ident()
         self._known: dict[CodeType, bool] = {}
@@ -67,18 +68,22 @@ class Injector:
             self.is_armed = was_armed
 
     def _profile(self, frame: FrameType, event: str, _: Any) -> None:
-        if event != "call" or not self.is_armed or self.raised is not None:
+        if event != "call" or not self.is_armed or self.has_raised:
             return
         before = frame.f_back
         if before is None or not (self._is_ours(frame.f_code) and self._is_ours(before.f_code)):
             return
-        is_loop = threading.get_ident() == self._loop_thread
-        if is_loop != (self.on == "loop"):
+        if (threading.get_ident() == self._loop_thread) != (self.on == "loop"):
             return
-        self.calls += 1
-        if self.calls == self.number:
-            self.raised = f"{frame.f_code.co_qualname} called by {before.f_code.co_qualname}"
-            raise MemoryError(f"on purpose, instead of {self.raised}")
+        if self.on == "engine" and threading.current_thread().name != "omendb-engine":
+            return
+        if before.f_code.co_name == "__del__":
+            return
+        call = f"{frame.f_code.co_qualname} by {before.f_code.co_qualname}"
+        self.seen[call] = None
+        if call == self.call:
+            self.has_raised = True
+            raise MemoryError(f"on purpose, instead of {call}")
 
     def _is_ours(self, code: CodeType) -> bool:
         known = self._known.get(code)
