@@ -5,17 +5,17 @@ imported from here; ``omendb_ws.sync`` is the same without ``await``. Each is lo
 first asked for, so that the command line starts fast.
 """
 
-from __future__ import annotations
+import importlib as _importlib
+import typing as _typing
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
+    from . import errors, sync
     from .client import (
         Added,
         Answer,
         Backoff,
         Client,
+        Connecting,
         Description,
         Feed,
         FeedRows,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         MapWatch,
         MatchFeed,
         Picture,
+        Plane,
         Row,
         Rows,
         StatsWatch,
@@ -78,6 +79,7 @@ __all__ = [
     "BadRequest",
     "BadVector",
     "Client",
+    "Connecting",
     "ConnectionLost",
     "Description",
     "DimMismatch",
@@ -100,6 +102,7 @@ __all__ = [
     "OutOfOrder",
     "Overloaded",
     "Picture",
+    "Plane",
     "Quota",
     "RateLimited",
     "Retryable",
@@ -115,16 +118,18 @@ __all__ = [
     "WrongEpoch",
     "ZeroNorm",
     "connect",
+    "errors",
+    "sync",
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     if name in ("errors", "sync"):
-        return importlib.import_module(f".{name}", __name__)
+        return _importlib.import_module(f".{name}", __name__)
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     for room in ("errors", "client"):
-        found = getattr(importlib.import_module(f".{room}", __name__), name, None)
+        found = getattr(_importlib.import_module(f".{room}", __name__), name, None)
         if found is not None:
             globals()[name] = found
             return found
@@ -132,4 +137,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -86,6 +86,8 @@ def address(
             fail(WRONG, f"--token-file {token_file}: {getattr(error, 'strerror', None) or error}")
         if not token:
             fail(WRONG, f"--token-file {token_file}: is empty")
+    if ca_file is not None and not url.startswith("wss://"):
+        fail(WRONG, f"--ca-file: is for wss:// addresses; {url.rpartition('@')[2]} is none")
     tls = None if ca_file is None else trusting(ca_file)
     return Address(url, token, tls, timeout_seconds)
 

@@ -13,6 +13,7 @@ from . import arguments, local
 from .aio import Client
 from .backoff import RECONNECT, Backoff
 from .connection import Connection, Settings
+from .tokens import GetToken, on_this_loop
 from .transport import Opener
 
 #: The longest message that a server may send: four times the protocol's default limit.
@@ -23,6 +24,7 @@ def connect(
     url: str,
     token: str | None = None,
     *,
+    get_token: GetToken | None = None,
     request_timeout_seconds: float | None = 30.0,
     open_timeout_seconds: float = 10.0,
     reconnect: bool = True,
@@ -34,8 +36,12 @@ def connect(
     """Connect to a server: ``async with connect("ws://127.0.0.1:8765/v1") as db``.
 
     ``url`` is ``ws://HOST:PORT/v1``, or ``wss://`` with TLS (``tls`` for other than the system's
-    certificates). ``token`` is sent as a header, and again at every reconnect. ``memory://`` is a
-    server of this client's own in this process, without a socket; ``memory://NAME`` one that all
+    certificates). ``token`` is sent as a header, and again at every reconnect.
+    Instead, ``get_token`` is called for one, at every connection and before one expires: a function
+    that does not block, or a coroutine function. What it raises is the cause of the ConnectionLost
+    or TimeoutError that follows; one that is refused is asked for anew, three times in a row.
+    ``memory://`` is a server of this client's own in this process, without a socket and tokens;
+    ``memory://NAME`` one that all
     clients of the process share that say the name. Both end with their last client. For them only,
     ``server_settings`` are a server's limits by name (README "Settings"), and ``data_dir``, without
     which they hold nothing but memory; what is about sockets has no meaning there.
@@ -50,12 +56,17 @@ def connect(
     Unavailable (another server holds ``data_dir``), StorageFailed, TimeoutError.
     """
     url = arguments.text(url, "url")
+    is_local = url.startswith(local.SCHEME)
+    ask_token = None if get_token is None else on_this_loop(get_token)
+    if token is not None and get_token is not None:
+        raise BadRequest("get_token: token or get_token, not both")
     _check_kinds(backoff, tls, server_settings)
     settings = Settings(
         address=url.rpartition("@")[2],  # without a user's name and password
         token=None if token is None else arguments.token(token),
+        ask_token=None if is_local else ask_token,
         # A server in this process is gone with its connection: there is nothing to come back to.
-        reconnect=arguments.flag(reconnect, "reconnect") and not url.startswith(local.SCHEME),
+        reconnect=arguments.flag(reconnect, "reconnect") and not is_local,
         backoff=backoff,
         open_timeout_seconds=arguments.seconds(open_timeout_seconds, "open_timeout_seconds"),
         request_timeout_seconds=None
@@ -63,7 +74,7 @@ def connect(
         else arguments.seconds(request_timeout_seconds, "request_timeout_seconds"),
     )
     most_bytes = arguments.integer(max_message_bytes, "max_message_bytes", 1)
-    if url.startswith(local.SCHEME):
+    if is_local:
         opener = local.local_opener(url, server_settings)
     else:
         if server_settings is not None:

@@ -21,14 +21,23 @@ from omendb_core.errors import (
     NotFound,
     OmenError,
     Retryable,
+    Unauthenticated,
 )
 
 from ..errors import ConnectionLost
 from ..wire import messages
+from . import requests
 from .answers import Opened
 from .backoff import MAX_ATTEMPTS, PASSING, Backoff, retry_seconds
-from .link import Accept, Answer, Link, Lost
+from .link import Accept, Answer, Link, Lost, expiry
 from .requests import Encode
+from .tokens import (
+    LEAST_RENEW_SECONDS,
+    MAX_REFUSALS,
+    RENEW_PART,
+    AskToken,
+    NoToken,
+)
 from .transport import Closed, Opener
 
 log = logging.getLogger("omendb_ws.client")
@@ -42,6 +51,8 @@ class Settings:
 
     address: str = "server"
     token: str | None = field(default=None, repr=False)
+    #: Asked for a token at each connection, and before one expires, instead of ``token``.
+    ask_token: AskToken | None = field(default=None, repr=False)
     reconnect: bool = True
     backoff: Backoff = field(default_factory=Backoff)
     open_timeout_seconds: float = 10.0
@@ -59,6 +70,10 @@ class Connection:
         self._ready: asyncio.Future[None] | None = None
         self._over: OmenError | None = None
         self._trouble = "not connected yet"
+        #: Why there is no connection, where there is an exception to show.
+        self._cause: BaseException | None = None
+        self._refusals = 0
+        self._renewing: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -77,9 +92,11 @@ class Connection:
             link = await self._connect()
         except TimeoutError as error:
             limit = self._settings.open_timeout_seconds
-            raise TimeoutError(f"no connection within {limit} s") from error
+            raise TimeoutError(f"{self._said('no connection')} within {limit} s") from error
+        except NoToken as error:
+            raise ConnectionLost(self._said(error)) from error.__cause__
         except OSError as error:
-            raise ConnectionLost(str(error)) from error
+            raise ConnectionLost(self._said(error)) from error
         self._link = link
         self._keeper = self._loop.create_task(self._keep(link))
 
@@ -89,10 +106,12 @@ class Connection:
         self._finish(ConnectionLost("this client is closed"))
         if self._link is not None:
             await self._link.close()
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
-            self._keeper = None
+        tasks = [task for task in (self._keeper, self._renewing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._keeper = self._renewing = None
         if self._link is not None:  # it came up meanwhile
             await self._link.close()
             self._link = None
@@ -120,6 +139,11 @@ class Connection:
                 "this client is that of another event loop, the one it was connected on;"
                 " connect anew on this one"
             )
+
+    def _said(self, what: object) -> str:
+        """``what`` of which address."""
+        text, address = str(what) or type(what).__name__, self._settings.address
+        return text if address in text else f"{address}: {text}"
 
     def __str__(self) -> str:
         """Where it leads, and whether it does."""
@@ -241,7 +265,7 @@ class Connection:
         except TimeoutError:
             if not clock.expired():
                 raise
-            raise self.timed_out() from None
+            raise self.timed_out() from (self._cause if self._link is None else None)
         finally:
             del clock  # it refers to this task, whose error refers to this frame
 
@@ -271,6 +295,10 @@ class Connection:
             if self._over is not None:
                 return None
             attempt = 0 if link.useful else attempt + 1
+            if link.useful:
+                self._refusals = 0
+            if isinstance(final, Unauthenticated) and self._may_ask_again():
+                final = None
             if final is None and not self._settings.reconnect:
                 final = ConnectionLost("the connection is gone, and reconnect is off")
             if final is not None:
@@ -291,31 +319,75 @@ class Connection:
             await asyncio.sleep(wait)
             try:
                 return await self._connect(), attempt
-            except (OSError, Retryable) as error:
+            except (OSError, Retryable, Unauthenticated) as error:
+                if isinstance(error, Unauthenticated) and not self._may_ask_again():
+                    self._finish(error)
+                    return None
                 self._trouble = str(error) or type(error).__name__
+                self._cause = error.__cause__ if isinstance(error, NoToken) else None
                 log.info("could not connect: %s", self._trouble)
                 attempt += 1
             except OmenError as error:
                 self._finish(error)
                 return None
 
+    def _may_ask_again(self) -> bool:
+        """Whether a token that was refused may be replaced by another one."""
+        self._refusals += 1
+        may = self._settings.ask_token is not None and self._refusals <= MAX_REFUSALS
+        return may and self._settings.reconnect
+
     async def _connect(self) -> Link:
         """Open and greet. Raises OSError where another attempt may succeed, else OmenError."""
         async with asyncio.timeout(self._settings.open_timeout_seconds):
-            transport = await self._opener(self._token)
+            ask_token = self._settings.ask_token
+            token = self._token if ask_token is None else await ask_token()
+            transport = await self._opener(token)
             link = Link(transport)
             try:
-                await link.greet(self._token)
+                expires_in_s = await link.greet(token, wants_expiry=ask_token is not None)
             except Closed as closed:
                 raise ConnectionError(f"the server ended the greeting: {closed}") from closed
             except BaseException:
                 await transport.close()
                 raise
+            if self._renewing is not None:
+                self._renewing.cancel()
+            if ask_token is not None and expires_in_s is not None:
+                renewing = self._renew(link, ask_token, expires_in_s)
+                self._renewing = asyncio.get_running_loop().create_task(renewing)
             return link
+
+    async def _renew(self, link: Link, ask_token: AskToken, expires_in_s: float | None) -> None:
+        """Authenticate anew before the token expires, as long as the link lives.
+
+        Where no token can be had that is tried again, in ever longer intervals; if the old one
+        expires meanwhile, the server ends the link.
+        """
+        while expires_in_s is not None:
+            await asyncio.sleep(max(RENEW_PART * expires_in_s, LEAST_RENEW_SECONDS))
+            attempt = 0
+            while link.is_alive:
+                try:
+                    token = await ask_token()
+                    break
+                except NoToken as error:
+                    log.warning("no new token: %s", error)
+                wait = self._settings.backoff.delay_seconds(attempt, self._random.random())
+                attempt += 1
+                await asyncio.sleep(wait)
+            if not link.is_alive:
+                return
+            outcome = await link.ask(requests.plain(messages.Auth, token=token))
+            if not isinstance(outcome, messages.Reply):
+                return
+            expires_in_s = expiry(outcome.ok)
 
     def _finish(self, why: OmenError) -> None:
         if self._over is None:
             self._over = why
+        if self._renewing is not None:
+            self._renewing.cancel()
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
 

@@ -97,9 +97,10 @@ class Link:
 
     # -- life -----------------------------------------------------------------------------
 
-    async def greet(self, token: str | None) -> None:
-        """Read ``hello`` and authenticate where the header did not.
+    async def greet(self, token: str | None, *, wants_expiry: bool = False) -> float | None:
+        """Read ``hello`` and authenticate where the header did not, or to learn the expiry.
 
+        Returns after how many seconds the token expires, where that is known.
         Raises Unauthenticated, Unsupported (no server of this protocol), Closed.
         """
         hello = requests.decode(await self._transport.receive())
@@ -110,8 +111,10 @@ class Link:
         if hello.body.get("protocol") != PROTOCOL:
             raise Unsupported(f"the server speaks {hello.body.get('protocol')}, not {PROTOCOL}")
         self.limits = _known_limits(hello.body.get("limits"))
-        if hello.body.get("auth") == "required":
-            await self._authenticate(token)
+        auth = hello.body.get("auth")
+        if auth == "required" or (auth == "ok" and wants_expiry):
+            return await self._authenticate(token)
+        return None
 
     async def run(self) -> OmenError | None:
         """Hand on what arrives until the transport closes; returns why no other would do better.
@@ -224,7 +227,7 @@ class Link:
             accept(self, opened, outcome, is_wanted=not future.done())
         _settle(future, outcome)
 
-    async def _authenticate(self, token: str | None) -> None:
+    async def _authenticate(self, token: str | None) -> float | None:
         if token is None:
             raise Unauthenticated("the server wants a token")
         encode = requests.plain(messages.Auth, token=token)
@@ -232,6 +235,7 @@ class Link:
         reply = requests.decode(await self._transport.receive())
         if isinstance(reply, messages.ErrorReply):
             raise reply.error
+        return expiry(reply.ok) if isinstance(reply, messages.Reply) else None
 
     async def _send(self, message: bytes) -> None:
         with suppress(Closed):  # ``run`` learns it as well, and tells the sink
@@ -298,6 +302,12 @@ class Link:
         if closed.code == UNAUTHENTICATED_CODE:
             return Unauthenticated(reason or "the server did not accept the token")
         return None
+
+
+def expiry(ok: messages.JsonObject) -> float | None:
+    """After how many seconds a token expires, of a reply to ``auth``; None: never, or unknown."""
+    found = ok.get("expires_in_s")
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _forgotten(link: weakref.ref[Link], sub: int, _: object) -> None:

@@ -23,12 +23,14 @@ from .backoff import RECONNECT, Backoff
 from .connecting import MAX_MESSAGE_BYTES
 from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, Vectors
 from .sync_watching import SyncWatching
+from .tokens import GetToken, in_a_thread
 
 
 def connect(
     url: str,
     token: str | None = None,
     *,
+    get_token: GetToken | None = None,
     request_timeout_seconds: float | None = 30.0,
     open_timeout_seconds: float = 10.0,
     reconnect: bool = True,
@@ -40,11 +42,13 @@ def connect(
     """Connect to a server: ``with connect("ws://127.0.0.1:8765/v1") as db``, or just ``db = …``.
 
     The arguments and errors are those of the asyncio ``omendb_ws.connect``; ``memory://`` too.
+    (``get_token`` is called in a thread of its own, and may block.)
     A client that is not closed is closed when nothing refers to it any more, or with the process.
     """
     made = connecting.connect(
         url,
         token,
+        get_token=None if get_token is None else in_a_thread(get_token),
         request_timeout_seconds=request_timeout_seconds,
         open_timeout_seconds=open_timeout_seconds,
         reconnect=reconnect,

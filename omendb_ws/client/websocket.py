@@ -32,6 +32,8 @@ WRITE_LIMIT_BYTES = 512 * 1024
 #: A server that answers no ping for that long is gone.
 KEEPALIVE_SECONDS = 20.0
 CLOSE_TIMEOUT_SECONDS = 5.0
+#: What is shown of the body of a refusal.
+MAX_SAID_BYTES = 400
 
 #: At debug websockets logs headers and frames, so the token: that level is never its own here.
 _log = logging.getLogger("omendb_ws.client.websockets")
@@ -146,8 +148,16 @@ def websocket_opener(
     max_message_bytes: int,
 ) -> Opener:
     """Return what opens a WebSocket to ``url``, the token in its ``Authorization`` header."""
+    address = url.rpartition("@")[2]  # without a user's name and password
+    try:
+        parts = urlsplit(url)
+        scheme, is_near, _ = parts.scheme, _is_loopback(url), parts.port
+    except ValueError as error:
+        raise BadRequest(f"url: {address}: {error}") from None
+    if tls is not None and scheme != "wss":
+        raise BadRequest(f"tls: is for wss:// addresses; {address} is none")
     options: dict[str, Any] = {} if tls is None else {"ssl": tls}
-    if _is_loopback(url):
+    if is_near:
         options["proxy"] = None
 
     async def open_websocket(token: str | None) -> WebSocketTransport:
@@ -171,10 +181,10 @@ def websocket_opener(
         except InvalidURI as error:
             raise BadRequest(str(error)) from error
         except InvalidStatus as error:
-            raise _refused(url, error.response.status_code) from error
+            raise _refused(address, error.response.status_code, error.response.body) from error
         except (InvalidHandshake, InvalidProxy) as error:
             # Whatever answers there is no server of ours, or one that is going just now.
-            raise ConnectionError(f"no WebSocket at {url}: {error}") from error
+            raise ConnectionError(f"no WebSocket at {address}: {error}") from error
         assert isinstance(socket, Socket)
         return WebSocketTransport(socket)
 
@@ -194,12 +204,14 @@ def _closed(error: ConnectionClosed) -> Closed:
     return Closed(1006, str(error.__cause__ or ""))
 
 
-def _refused(url: str, status: int) -> OmenError | OSError:
+def _refused(url: str, status: int, body: bytes | bytearray | None) -> OmenError | OSError:
     """Return what a refused upgrade means; a 5xx or 429 may pass."""
+    said = " ".join(bytes(body or b"")[:MAX_SAID_BYTES].decode(errors="replace").split())
     if status == 401:
         return Unauthenticated(f"{url} refused the credentials (HTTP 401)")
     if status == 403:
-        return Forbidden(f"{url} refused the connection (HTTP 403): its Origin or Host list")
+        why = said if said.isprintable() and said else "its Origin or Host list"
+        return Forbidden(f"{url} refused the connection (HTTP 403): {why}")
     if status >= 500 or status in (408, 425, 429):
         return ConnectionError(f"{url} refused the connection for now (HTTP {status})")
     return Unsupported(f"{url} is no endpoint of {PROTOCOL} (HTTP {status})")

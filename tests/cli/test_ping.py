@@ -145,3 +145,11 @@ def test_ctrl_c_ends_it_with_a_summary() -> None:
     assert rest.startswith("1 answered, ")
     assert errors == ""
     assert process.returncode == 0
+
+
+def test_certificates_for_an_address_without_tls_are_one_clear_line(tmp_path: Path) -> None:
+    done = omendb_ws("ping", "--ca-file", str(tmp_path / "ca.pem"), "ws://127.0.0.1:1/v1")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "omendb-ws: --ca-file: is for wss:// addresses; ws://127.0.0.1:1/v1 is none"
+    ]

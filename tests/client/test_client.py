@@ -147,10 +147,19 @@ async def test_a_client_can_be_awaited_and_closed(server: Server) -> None:
 # -- the package ---------------------------------------------------------------------------------
 
 
+def _is_part(name: str) -> bool:
+    """Whether a name is a module of the package, which importing it puts there."""
+    return f"omendb_ws.{name}" in sys.modules
+
+
 def test_the_package_gives_connect_and_every_error_by_name() -> None:
     for name in omendb_ws.__all__:
         assert getattr(omendb_ws, name) is not None
         assert name in dir(omendb_ws)
+    names = {name for name in dir(omendb_ws) if not name.startswith("__")}
+    assert names == set(omendb_ws.__all__)
+    here = [name for name in vars(omendb_ws) if not name.startswith("_")]
+    assert {name for name in here if not _is_part(name)} <= names
     for error in errors.OmenError.__subclasses__():
         assert getattr(omendb_ws, error.__name__) is getattr(errors, error.__name__)
     with pytest.raises(AttributeError):

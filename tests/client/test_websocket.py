@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -15,6 +17,7 @@ from omendb_ws import errors
 from omendb_ws.client import connect
 from omendb_ws.client.transport import Closed, Transport
 from omendb_ws.client.websocket import _is_loopback, websocket_opener
+from tests.server.raw import running
 
 from .fake import eventually
 
@@ -264,3 +267,40 @@ async def test_a_delivery_that_is_cancelled_leaves_the_rest_to_others() -> None:
         await asyncio.wait([delivering])
         await transport.send(b"2")
         assert (taken, await transport.receive()) == ([b"1"], b"2")
+
+
+async def test_a_context_for_tls_without_tls_is_refused_by_name() -> None:
+    for url in ("ws://127.0.0.1:1/v1", "ws://me:secret@127.0.0.1:1/v1"):
+        with pytest.raises(errors.BadRequest, match=r"^tls: is for wss://") as caught:
+            connect(url, tls=ssl.create_default_context())
+        assert "secret" not in caught.value.message
+    for url in ("ws://[", "ws://h:x/v1", "http://h", ""):
+        with pytest.raises((errors.BadRequest, errors.ConnectionLost)):
+            await connect(url)
+
+
+async def test_a_first_connection_that_fails_names_its_address_and_its_cause() -> None:
+    async with running() as server:
+        url = server.url
+    with pytest.raises(errors.ConnectionLost) as caught:
+        await connect(url.replace("ws://", "ws://me:secret@"))
+    assert url.removeprefix("ws://") in caught.value.message
+    assert "secret" not in caught.value.message
+    assert isinstance(caught.value.__cause__, OSError)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and never answers
+        port = silent.getsockname()[1]
+        with pytest.raises(TimeoutError, match=f"127.0.0.1:{port}/v1: no connection within"):
+            await connect(f"ws://127.0.0.1:{port}/v1", open_timeout_seconds=0.05)
+
+
+async def test_a_host_that_is_refused_is_named_with_the_servers_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: resolve(
+        "127.0.0.1" if host == "rebound.example" else host, *rest, **more
+    ))  # fmt: skip
+    async with running() as server:
+        url = f"ws://rebound.example:{server.url.split(':')[2]}"
+        with pytest.raises(errors.Forbidden, match=r"HTTP 403.*rebound\.example.*not allowed"):
+            await connect(url)
