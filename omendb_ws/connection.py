@@ -1,10 +1,10 @@
 """One WebSocket: whole messages out of the socket to a receiver, an outbox's into the socket.
 
-Subclasses ``ServerConnection`` of websockets, as its ``create_connection`` provides for. The
-handshake, pings, fragments, the close and everything that can be wrong are websockets'. Whole
-messages go past its queues and tasks: a receiver is called for each as it comes, and what an outbox
-holds is written in one piece (``websocket_frames``). Measured: of 23 µs of the loop's time for a
-search of 528 bytes, 14 were websockets' and those of two tasks.
+Subclasses ``ServerConnection`` of websockets (by ``handshake.py``), as its ``create_connection``
+provides for. The handshake, pings, fragments, the close and everything that can be wrong are
+websockets'. Whole messages go past its queues and tasks: a receiver is called for each as it comes,
+and what an outbox holds is written in one piece (``websocket_frames``). Measured: of
+23 µs of the loop's time for a search of 528 bytes, 14 were websockets' and those of two tasks.
 
 Reading stops while the receiver has no room, and while what is to be sent piles up unsent.
 It leans on ``send_context``, ``process_event`` and ``protocol``; tests hold each use.
@@ -16,10 +16,8 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable, Coroutine, Sequence
-from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 
-from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode, Frame, Opcode
@@ -28,8 +26,8 @@ from websockets.protocol import Event, State
 
 from . import http
 from .crowd import Crowd
+from .handshake import Handshaking
 from .outbox import Batch, Message, Outbox
-from .request_head import RequestHead, fault_of
 from .unacknowledged import unacknowledged_bytes
 from .websocket_frames import Cutter, Unmask, head
 
@@ -80,7 +78,7 @@ class Receiver(Protocol):
         """The connection is gone."""
 
 
-class Connection(ServerConnection):
+class Connection(Handshaking):
     """See the module. ``max_unread_bytes``: with so much unsent, nothing more is read. ``admits``
     says whether a connection may have that descriptor. It is one of ``strangers`` until ``allow``,
     then of ``known``.
@@ -103,9 +101,6 @@ class Connection(ServerConnection):
         self._admits = admits
         self._is_turned_away = False
         self._cutter = Cutter(self.protocol.max_message_size or 0, cast(Unmask, apply_mask))
-        self.head = RequestHead()
-        self._is_shaking = True
-        self._ends_after_answer = False
         self._receiver: Receiver | None = None
         self._outbox: Outbox | None = None
         self._fragments: list[Frame] = []
@@ -172,28 +167,19 @@ class Connection(ServerConnection):
     def data_received(self, data: bytes) -> None:
         """Deliver the messages of what came, as far as there is room for them."""
         self._received_bytes += len(data)
-        if self._is_shaking:
-            data = self._shake_hands(data)
+        if self.is_shaking:
+            data = self.shake_hands(data)
         self._cutter.feed(data)
         if not self._is_turning:
             self._read()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Deliver what came before, and let websockets see to the end."""
-        if self._is_shaking and self.head.held_bytes:
-            self._refuse_head(self.head.fault())
-        if self.request is not None and self.response is None and self.transport.can_write_eof():
-            self._ends_after_answer = True
+        if self.waits_with_end():
             return True
         self._read_rest()
         super().eof_received()
         return None
-
-    def _end_after_answer(self) -> None:
-        """The end of what comes, that was announced before the answer to the handshake went out."""
-        if not self.transport.is_closing():
-            self.eof_received()
-            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The same, where no end was announced."""
@@ -219,29 +205,6 @@ class Connection(ServerConnection):
             fragments.clear()
             self._fragment_bytes = 0
             self._receive(data, is_text)
-
-    def _shake_hands(self, data: bytes) -> bytes:
-        """Give websockets the request when it is whole, and only that; what follows it."""
-        found = self.head.feed(data)
-        if found is None:
-            if self.head.is_full:
-                self._refuse_head(self.head.fault())
-            return b""
-        self._is_shaking = False
-        head, rest = found
-        protocol = self.protocol
-        protocol.receive_data(head)
-        if protocol.handshake_exc is not None and protocol.writes[:1] == [b""]:
-            # websockets would hang up without a word.
-            protocol.writes.insert(0, http.plain(fault_of(head)).serialize())
-        super().data_received(b"")
-        return rest
-
-    def _refuse_head(self, status: HTTPStatus) -> None:
-        self._is_shaking = False
-        self.head = RequestHead()
-        self.protocol.send_response(http.plain(status))
-        super().data_received(b"")
 
     def _read(self) -> None:
         """Deliver for one turn; go on in the next one, or when there is room."""
@@ -415,9 +378,8 @@ class Connection(ServerConnection):
 
     def send_data(self) -> None:
         """Write what the protocol has to send: all at once, and counted."""
-        if self._ends_after_answer:
-            self._ends_after_answer = False
-            self.loop.call_soon(self._end_after_answer)
+        if self.ends_after_answer:
+            self.end_soon()
         writes = self.protocol.writes
         if not writes or b"" in writes:  # an empty one means the end of the stream
             super().send_data()
