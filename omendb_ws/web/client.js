@@ -342,14 +342,17 @@ function toMetadata(value, place, row) {
   }
 }
 
-const FIELDS = ["filter", "minScore", "include", "last", "every", "epoch", "fromSeq", "sample"];
+const FIELDS = {
+  __proto__: null, filter: "filter", minScore: "min_score", include: "include", last: "last", every: "every",
+  epoch: "epoch", fromSeq: "from_seq", sample: "sample",
+};
 
 /** Fields of the wire from the options of a call; absent ones stay away. */
 function fields(options) {
   const body = {};
-  for (const name of FIELDS) {
-    if (options?.[name] == null) continue;
-    body[name.replace(/[A-Z]/, (letter) => `_${letter.toLowerCase()}`)] = plain(options[name], name);
+  for (const name in options) {
+    if (options[name] == null || !(name in FIELDS)) continue;
+    body[FIELDS[name]] = plain(options[name], name);
   }
   return body;
 }
@@ -631,7 +634,8 @@ export class Client extends EventTarget {
     const isMany = Array.isArray(vector) && typeof vector[0] === "object";
     const vectors = isMany ? vector.map((one, row) => toVector(one, `vector[${row}]`)) : [toVector(vector)];
     const dim = vectors[0].length;
-    const sections = [toMatrix(vectors, dim)];
+    // A copy: the caller may fill the array anew while this waits for a connection.
+    const sections = [isMany ? toMatrix(vectors, dim) : vectors[0].slice()];
     const json = fields(options);
     return this.call(async (link) => {
       const { handle } = await link.open(collection);

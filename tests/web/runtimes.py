@@ -134,6 +134,15 @@ class Page:
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
             )
 
+    async def nameless(self, roles: set[str]) -> list[str]:
+        """The roles of what has one of ``roles`` and no name, as assistive technology sees it."""
+        await self.call("Accessibility.enable")
+        tree = await self.call("Accessibility.getFullAXTree")
+        seen = [node for node in tree["nodes"] if not node["ignored"]]
+        found = [(node["role"]["value"], node.get("name", {}).get("value")) for node in seen]
+        assert roles <= {role for role, _ in found}, roles
+        return [role for role, name in found if role in roles and not name]
+
     async def look(self, *, width: int, height: int, dark: bool, phone: bool = False) -> None:
         """Make it of that size, and of that theme."""
         await self.call(

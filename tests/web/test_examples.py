@@ -279,3 +279,15 @@ async def test_the_store_fits_its_window(
         await page.until(FULL)
         await click(page)
         await fits(page, width=width, dark=dark)
+
+
+async def test_what_is_worked_with_has_a_name(
+    chromium: Chromium, digits: Example, store: Example
+) -> None:
+    async with tab(chromium, digits) as page:
+        await page.press("3")
+        await page.until("document.querySelectorAll('#neighbours li').length > 0")
+        assert await page.nameless({"button", "list", "image", "region", "heading"}) == []
+    async with tab(chromium, store) as page:
+        await page.until("document.querySelectorAll('#cards li').length > 0")
+        assert await page.nameless({"button", "list", "group", "region", "heading"}) == []

@@ -29,10 +29,13 @@ function begin(vector) {
   const query = db.live(collection, vector, { k: NEIGHBOURS, include: ["metadata", "vector"] });
   query.addEventListener("data", ({ detail: answer }) => {
     if (query !== live) return;
+    complain(null);
     if (answer.changes) figures.pushed();
     view.show(answer);
   });
-  query.addEventListener("state", () => query === live && complain(query.error));
+  query.addEventListener("state", ({ detail: state }) => {
+    if (query === live && state === "ended") complain(query.error ?? new Error(`The query ended: ${query.reason}.`));
+  });
   return query;
 }
 

@@ -11,14 +11,18 @@ const find = (selector) => document.querySelector(selector);
 
 const session = crypto.randomUUID();
 const db = await connect(url, { timeoutMs: 0 });
-const { dim } = await db.describe(apps);
+const complain = (error) => { find(".problem").textContent = error?.message ?? ""; };
+showState();
+db.addEventListener("state", showState);
+const { dim } = await db.describe(apps).catch((error) => {
+  complain(error);
+  throw error;
+});
 const interest = new Interest(dim);
 const cards = new Cards(find("#cards"), (row) => pick(row).catch(complain));
 const others = new Others(find("#others"), session, (id) => pickById(id).catch(complain));
 const chosen = new Set();
 let live = null;
-
-const complain = (error) => { find(".problem").textContent = error?.message ?? ""; };
 
 function showState() {
   const state = find("#state");
@@ -32,8 +36,14 @@ function recommend() {
   live?.close();
   const filter = chosen.size ? { section: { $in: [...chosen] } } : undefined;
   const query = db.live(apps, interest.vector, { k: SHOWN + REMEMBERED, filter, include: ["metadata", "vector"] });
-  query.addEventListener("data", () => query === live && show());
-  query.addEventListener("state", () => query === live && complain(query.error));
+  query.addEventListener("data", () => {
+    if (query !== live) return;
+    complain(null);
+    show();
+  });
+  query.addEventListener("state", ({ detail: state }) => {
+    if (query === live && state === "ended") complain(query.error ?? new Error(`The query ended: ${query.reason}.`));
+  });
   live = query;
 }
 
@@ -94,11 +104,9 @@ find("#trail button").addEventListener("click", () => {
   showTrail();
   move().catch(complain);
 });
-db.addEventListener("state", showState);
 offerSections();
 recommend();
 await others.follow(db, clicks);
 db.watchStats(apps, { every: 1000 }).addEventListener("data", ({ detail }) => {
   find("#stock").textContent = `${detail.rows.toLocaleString()} apps, ${Math.round(detail.adds_per_s ?? 0)} releases a second`;
 });
-showState();

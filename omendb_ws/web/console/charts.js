@@ -4,6 +4,7 @@ import { bytes, ms, short } from "./numbers.js";
 
 const KEPT = 300;
 const HEIGHT = 130;
+const LEAST_SECONDS = 10;
 
 /** title; how numbers are written; series as [label, colour, value of a push of `stats`]. */
 const CHARTS = [
@@ -76,7 +77,11 @@ class Chart {
     this.plot = new uPlot({
       width: Math.max(160, this.box.clientWidth), height: HEIGHT,
       legend: { show: false }, cursor: { show: false }, padding: [8, 4, 0, 0],
-      scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high || 1) * 1.1] } },
+      scales: {
+        // A single point makes no time line.
+        x: { range: (_, low, high) => [low === null ? null : Math.min(low, high - LEAST_SECONDS), high] },
+        y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high || 1) * 1.1] },
+      },
       axes: [
         { ...axis, size: 24, space: 80, font: "11px system-ui",
           values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString()) },
