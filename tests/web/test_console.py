@@ -15,12 +15,17 @@ from .runtimes import Chromium, Page
 
 
 @pytest.fixture
-async def page(chromium: Chromium) -> AsyncIterator[Page]:
-    """A tab in which nothing may go wrong."""
+async def page(chromium: Chromium, server: Server) -> AsyncIterator[Page]:
+    """A tab in which nothing may go wrong; it is gone before the fixture ``server`` is."""
     async with chromium.page() as tab:
         await tab.look(width=1280, height=900, dark=False)
         yield tab
         assert tab.errors == []
+
+
+async def leave(page: Page) -> None:
+    """Before the server ends: a page that is still there would say that it cannot connect."""
+    await page.open("about:blank")
 
 
 def home(server: Server) -> str:
@@ -172,6 +177,7 @@ async def test_a_server_with_keys_is_asked_for_with_a_token(page: Page, tmp_path
             if token == "wrong":
                 await page.until(f"{text('#token .problem')} !== ''")
         await page.until("document.querySelector('#state').dataset.state === 'open'")
+        await leave(page)
         assert not any("token-root" in url for url in page.requests)
 
 
@@ -187,6 +193,7 @@ async def test_a_reader_sees_collections_and_why_not_the_server(page: Page, tmp_
         """)
         await page.until(f"{text('#collections tbody')}.includes('300 × 3')")
         await page.until(f"{text('#charts .problem')}.includes('forbidden')")
+        await leave(page)
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -13,7 +13,7 @@ from ..client.proxy import Proxy
 from ..server.raw import client, with_keys
 from .prefix_proxy import prefixed
 from .runtimes import Page
-from .test_console import filled, home, page, text
+from .test_console import filled, home, leave, page, text
 
 __all__ = ["page"]
 
@@ -124,6 +124,7 @@ async def test_it_lives_under_a_prefix(page: Page, server: Server) -> None:
           db.close();
           return count;
         """)
+        await leave(page)
     assert {link.removeprefix(address) for link in links} == {
         "metrics", "stats", "asyncapi.yaml", "client.js",
     }  # fmt: skip
@@ -146,6 +147,7 @@ async def test_with_keys_metrics_and_statistics_are_shown_with_the_token(
             await page.until(f"{body}.includes({json.dumps(shown)})")
             await page.press("Escape")
             await page.until("!document.querySelector('#plain').open")
+        await leave(page)
         assert not any("token-root" in url for url in page.requests)
 
 
@@ -156,6 +158,7 @@ async def test_a_reader_is_told_why_it_sees_no_metrics(page: Page, tmp_path: Pat
         await page.until("document.querySelectorAll('nav button').length === 2")
         await page.run("document.querySelector('nav button').click()")
         await page.until(f"{text('#plain pre')}.includes('right admin')")
+        await leave(page)
         assert [error for error in page.errors if "403" in error] == page.errors
         page.errors.clear()
 
@@ -173,6 +176,7 @@ async def test_tokens_that_are_wrong_are_asked_for_again_however_many(
             await page.until("!document.querySelector('#token').open")
         await give_token(page, "token-root")
         await page.until(f"{STATE} === 'open'")
+        await leave(page)
 
 
 async def test_what_was_true_says_so_when_the_server_is_gone(page: Page, server: Server) -> None:
@@ -195,6 +199,7 @@ async def test_what_was_true_says_so_when_the_server_is_gone(page: Page, server:
         await page.until("!document.querySelector('main').classList.contains('stale')")
         await page.run("document.querySelector('[name=random]').click()")
         await page.until(f"{text('#query .about')}.startsWith('True at version')")
+        await leave(page)
         page.errors.clear()  # of the connections that could not be made
 
 

@@ -78,8 +78,7 @@ class Chart {
       width: Math.max(160, this.box.clientWidth), height: HEIGHT,
       legend: { show: false }, cursor: { show: false }, padding: [8, 4, 0, 0],
       scales: {
-        // A single point makes no time line.
-        x: { range: (_, low, high) => [low === null ? null : Math.min(low, high - LEAST_SECONDS), high] },
+        x: { range: () => this.span() },
         y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high || 1) * 1.1] },
       },
       axes: [
@@ -90,6 +89,12 @@ class Chart {
       ],
       series: [{}, ...this.series.map(([label, style]) => ({ label, stroke: colour(style), width: 1.5 }))],
     }, this.data, this.box);
+  }
+
+  /** Of the time line; left to itself a single point would have a day. */
+  span() {
+    const [times] = this.data;
+    return times.length ? [Math.min(times[0], times.at(-1) - LEAST_SECONDS), times.at(-1)] : [null, null];
   }
 
   push(at, stats, others) {
