@@ -275,7 +275,7 @@ class Window:
         """
         if coming.taken:
             self._refuse_over_payload_quota(coming.payload, going)
-            self._take(coming.taken, going)
+            self._take(coming, going)
 
     def _refuse_over_payload_quota(self, coming: int, going: Callable[[], int]) -> None:
         most, held = self.limits.max_payload_bytes, self.payload_bytes
@@ -290,15 +290,19 @@ class Window:
                 f"max_payload_bytes ({most})"
             )
 
-    def _take(self, coming: int, going: Callable[[], int]) -> None:
+    def _take(self, coming: Coming, going: Callable[[], int]) -> None:
         what = "metadata, ids and texts of these rows take"
+        wanted_bytes = self._ahead.coming.taken + coming.taken
         try:
-            self.share.resize(self.taken_bytes + self._ahead.coming.taken + coming, what=what)
+            self.share.resize(self.taken_bytes + wanted_bytes, what=what)
         except Quota:
             if not self.has_caught_up:
                 raise Behind from None
             self.payloads.compact()
-            self.share.resize(self.taken_bytes + max(coming - going(), 0), what=what)
+            # A stream goes on where as much leaves as comes.
+            gone = going()
+            growth = coming.taken - gone if coming.payload > gone else 0
+            self.share.resize(self.taken_bytes + growth, what=what)
 
     def account(self) -> None:
         """Bring ``share`` to what is held now, and is on its way."""
