@@ -16,6 +16,7 @@ import typer
 
 from . import definitions, reaching
 from .failure import FAILED, INTERRUPTED, WRONG, fail, failing, interruptible, say
+from .options import finite
 from .output import print_json
 
 if TYPE_CHECKING:
@@ -100,7 +101,10 @@ def load(
     ttl: definitions.Ttl = None,
     durability: definitions.Durability = None,
     rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Rows a second, as a stream would bring them.")
+        float | None,
+        typer.Option(
+            min=0.001, callback=finite, help="Rows a second, as a stream would bring them."
+        ),
     ] = None,
     batch_rows: Annotated[
         int | None, typer.Option(min=1, help="Rows of one add.", show_default="256 KiB of them")

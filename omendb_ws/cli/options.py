@@ -8,9 +8,12 @@ same words wherever it came from, and beside whatever else is wrong.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
+
+#: Of seconds, thirty years; of rows a second, more than there are.
+_MAX_NUMBER: Final = 1e9
 
 ConfigFile = Annotated[
     str | None,
@@ -72,6 +75,13 @@ DrainSeconds = Annotated[
         show_default="10.0",
     ),
 ]
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse ``inf`` and ``nan``, which the least and largest of a flag let pass."""
+    if value is not None and not -_MAX_NUMBER <= value <= _MAX_NUMBER:
+        raise typer.BadParameter(f"{value} is no number that can be meant.")
+    return value
 
 
 def given(**values: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import typer
 
 from . import reaching
 from .failure import NO_SERVER, fail
+from .options import finite
 
 
 def ping(
@@ -18,8 +19,12 @@ def ping(
         str, typer.Argument(envvar="OMENDB_URL", help="The server's address.")
     ] = reaching.DEFAULT_URL,
     count: Annotated[int, typer.Option(min=1, help="How many requests.")] = 4,
-    interval_seconds: Annotated[float, typer.Option(min=0, help="Pause between two.")] = 1.0,
-    timeout_seconds: Annotated[float, typer.Option(min=0.001, help="How long to wait.")] = 5.0,
+    interval_seconds: Annotated[
+        float, typer.Option(min=0, callback=finite, help="Pause between two.")
+    ] = 1.0,
+    timeout_seconds: Annotated[
+        float, typer.Option(min=0.001, callback=finite, help="How long to wait.")
+    ] = 5.0,
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
     ca_file: reaching.CaFile = None,

@@ -15,6 +15,7 @@ import typer
 
 from .completion import complete_collection
 from .failure import FAILED, NO_SERVER, WRONG, fail, interruptible
+from .options import finite
 
 if TYPE_CHECKING:
     import ssl
@@ -41,7 +42,10 @@ CaFile = Annotated[
 #: As long as a call of the client waits.
 TIMEOUT_SECONDS: Final = 30.0
 TimeoutSeconds = Annotated[
-    float, typer.Option(min=0.001, help="How long to wait for an answer, or for the server.")
+    float,
+    typer.Option(
+        min=0.001, callback=finite, help="How long to wait for an answer, or for the server."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Collection = Annotated[

@@ -178,8 +178,11 @@ def websocket_opener(
                 write_limit=WRITE_LIMIT_BYTES,
                 **options,
             )
-        except InvalidURI as error:
-            raise BadRequest(str(error)) from error
+        except (InvalidURI, ValueError) as error:
+            if isinstance(error, OSError):  # a certificate that does not hold is both
+                raise
+            # Names that no address has: brackets without an end, ports that are none, long labels.
+            raise BadRequest(f"{url}: no address of a server: {error}") from error
         except InvalidStatus as error:
             raise _refused(address, error.response.status_code, error.response.body) from error
         except (InvalidHandshake, InvalidProxy) as error:
@@ -219,10 +222,10 @@ def _refused(url: str, status: int, body: bytes | bytearray | None) -> OmenError
 
 def _is_loopback(url: str) -> bool:
     """Say whether ``url`` names this machine: no proxy stands between."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
     try:
+        host = urlsplit(url).hostname or ""
+        if host == "localhost":
+            return True
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

@@ -182,7 +182,7 @@ def _merge(row: dict[str, Any], value: Any, fields: Fields, at: int, wrong: dict
     if isinstance(value, str):
         try:
             text, value = value, parse_object(value)
-            refuse_changed_integers(value, text)
+            refuse_changed_integers(value, text, nested=False)
         except BadText as error:
             wrong.setdefault(at, f"metadata: {error}")
             return

@@ -14,11 +14,19 @@ from .chunks import Shape, WrittenRows
 _GROUP_ROWS: Final = 16_384
 
 
+def _held(value: Any, kind: Any) -> Any:
+    """``value`` as a field of ``kind`` holds it; None for an integer that no float is."""
+    if value is None or str(kind) != "double":
+        return value
+    number = float(value)
+    return number if number == value else None
+
+
 class ArrowWriter:
     """Writes Parquet, or an Arrow IPC file (a stream into a pipe).
 
     A declared column is a field of its own where its name is free; what else a row's metadata
-    holds, nulls too, stands as JSON in the field ``metadata``.
+    holds, nulls and integers that no float is too, stands as JSON in the field ``metadata``.
     """
 
     leaves_out: tuple[str, ...] = ()
@@ -27,13 +35,12 @@ class ArrowWriter:
         arrow = self._arrow = pyarrow()
         types = {"f64": arrow.float64(), "i64": arrow.int64(), "bool": arrow.bool_(),
                  "str": arrow.string()}  # fmt: skip
-        self._columns = {
-            name: kind for name, kind in shape.columns.items()
-            if name not in ("id", "vector", "metadata")
-        }  # fmt: skip
         self._vector_type = arrow.list_(arrow.float32(), shape.dim)
         self._id_type = arrow.string() if shape.ids == "str" else arrow.uint64()
-        self._types = {name: types[kind] for name, kind in self._columns.items()}
+        self._types = {
+            name: types[kind] for name, kind in shape.columns.items()
+            if name not in ("id", "vector", "metadata")
+        }  # fmt: skip
         self._schema = arrow.schema(
             [("id", self._id_type), ("vector", self._vector_type), *self._types.items(),
              ("metadata", arrow.string())]
@@ -56,7 +63,7 @@ class ArrowWriter:
             arrow.FixedSizeListArray.from_arrays(flat, type=self._vector_type),
         ]
         arrays += [
-            arrow.array([one.get(name) for one in rows.metadata], kind)
+            arrow.array([_held(one.get(name), kind) for one in rows.metadata], kind)
             for name, kind in self._types.items()
         ]
         arrays.append(arrow.array([self._rest(one) for one in rows.metadata], arrow.string()))
@@ -69,7 +76,7 @@ class ArrowWriter:
         """What no column holds: other keys, and nulls."""
         rest = {
             key: value for key, value in metadata.items()
-            if key not in self._columns or value is None
+            if key not in self._types or _held(value, self._types[key]) is None
         }  # fmt: skip
         return orjson.dumps(rest).decode() if rest else None
 

@@ -30,8 +30,11 @@ def parse_object(text: bytes | str) -> dict[str, Any]:
     return found
 
 
-def refuse_changed_integers(values: dict[str, Any], text: bytes | str) -> None:
-    """Raise BadText if a value of ``values``, which came out of ``text``, was another integer."""
+def refuse_changed_integers(values: dict[str, Any], text: bytes | str, *, nested: bool) -> None:
+    """Raise BadText if a value of ``values``, which came out of ``text``, was another integer.
+
+    ``nested``: what its field ``metadata`` holds stands in ``values`` beside the other fields.
+    """
     changed = [name for name, value in values.items() if _has_large(value)]
     if not changed:
         return
@@ -39,9 +42,10 @@ def refuse_changed_integers(values: dict[str, Any], text: bytes | str) -> None:
         exact = json.loads(text)
     except (ValueError, RecursionError):  # an integer of thousands of digits
         raise BadText(f"{changed[0]}: a number that no reader keeps") from None
+    if nested:
+        exact |= exact.get("metadata") or {}
     for name in changed:
-        value = exact.get(name, exact.get("metadata", {}).get(name))
-        if _has_changed(value):
+        if _has_changed(exact[name]):
             raise BadText(f"{name}: an integer beyond 64 bits, which would become another number")
 
 

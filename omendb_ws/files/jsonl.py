@@ -210,7 +210,7 @@ def _parse(text: bytes | None, fields: Fields) -> _Row:
                 raise _Bad(f"metadata.{min(twice)}: stands there twice")
             found.update(nested)
         metadata = fields.chosen(found)
-        refuse_changed_integers(metadata, text)
+        refuse_changed_integers(metadata, text, nested=True)
     except BadText as error:
         raise _Bad(str(error)) from None
     return _Row(id, vector, metadata)

@@ -17,15 +17,13 @@ from numpy.typing import NDArray
 from omendb_core.errors import BadMetadata
 from omendb_core.metadata import from_metadata, is_text
 from omendb_core.score import MAX_NORM, MIN_COSINE_NORM, norms
-from omendb_core.types import F32, ColumnType, Ids, Metric
+from omendb_core.types import F32, MAX_METADATA_LEVELS, ColumnType, Ids, Metric
 
 from ..wire.opcodes import MAX_STR_ID_BYTES
 
 #: Squared norms between these, summed in float32 however badly, are within the limits.
 _SURELY_ABOVE: Final = 1e-30
 _SURELY_BELOW: Final = 1e30
-#: Levels of objects and lists, the row's metadata itself the first.
-MAX_METADATA_LEVELS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from omendb_core.errors import OmenError
 from omendb_core.score import prepare
+from omendb_core.types import MAX_METADATA_LEVELS
 
 from omendb_ws.transfer.usable import (
-    MAX_METADATA_LEVELS,
     Wanted,
     as_rows,
     unusable,
