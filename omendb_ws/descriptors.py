@@ -75,11 +75,13 @@ class Descriptors:
         self._refused = 0
         self._say_at_seconds = 0.0
         self._loop: asyncio.AbstractEventLoop
+        self._is_open = False
         self._handler_before: _Handler | None = None
 
     def open(self) -> None:
         """Keep one in reserve, and watch the running loop for accepting that fails."""
         self._loop = asyncio.get_running_loop()
+        self._is_open = True
         self._handler_before = self._loop.get_exception_handler()
         self._loop.set_exception_handler(self._handle)
         self._take_reserve()
@@ -96,7 +98,7 @@ class Descriptors:
 
     def close(self) -> None:
         """Let go of both."""
-        if self._loop.get_exception_handler() == self._handle:
+        if self._is_open and self._loop.get_exception_handler() == self._handle:
             self._loop.set_exception_handler(self._handler_before)
         self._give_reserve()
 

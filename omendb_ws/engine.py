@@ -222,7 +222,8 @@ class Engine:
     def stop(self) -> None:
         """Do what is queued, durable changes included, end the thread, and wait for that."""
         self._queue.put(None)
-        self._thread.join()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
 
     # -- on the engine's thread -------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Literal
 
 from omendb_core.errors import StorageFailed
 from omendb_core.kernels.scan import Scan, choose
@@ -93,8 +93,16 @@ class Instance:
         """Start the engine's thread; its effects come to the running loop.
 
         Stored collections begin to come back. Raises StorageFailed if the data directory cannot be
-        used, Unavailable if another process does, Unsupported.
+        used, Unavailable if another process does, Unsupported; then nothing is left of it: no
+        thread, no task, no lock of the directory.
         """
+        try:
+            self._start()
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
         context = self.context
         if self._data_dir is not None:
@@ -102,15 +110,30 @@ class Instance:
                 store = self._open_store(self._data_dir)
             except OSError as error:
                 raise StorageFailed(error.strerror or str(error)) from error
-            self._storage = Storage(store, context.catalog.window_limits)
+            try:
+                self._storage = Storage(store, context.catalog.window_limits)
+            except BaseException:
+                store.close()
+                raise
             self.recoveries = Recoveries(
                 self._storage, context.catalog, context.engine, context.clock_us
             )
             self.recoveries.begin()
         context.engine.start(self._storage)
-        self._tasks.append(self._loop.create_task(self._sample()))
+        self._begin(self._sample)
         if self.recoveries is not None:
-            self._tasks.append(self._loop.create_task(self.recoveries.run()))
+            self._begin(self.recoveries.run)
+
+    def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._tasks.append(self._loop.create_task(work()))
+
+    def _give_up(self) -> None:
+        """A start failed: let go of what it had made by then."""
+        for task in self._tasks:
+            task.cancel()
+        self.context.engine.stop()
+        if self._storage is not None:
+            self._storage.close()
 
     async def stop(self) -> None:
         """Do what is queued, and end the threads; what was acknowledged is on the disk then.

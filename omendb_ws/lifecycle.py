@@ -135,17 +135,23 @@ class Lifecycle:
         flights = work.collection.flights
         assert flights is not None
         try:
-            if isinstance(work, Create):
-                answer = self._created(work, flights, note.log, note.error, effects)
-            else:
-                answer = self._dropped(work, effects, note.error)
+            answer = self._settled(work, flights, note, effects)
         except Exception as error:
-            answer = _refusal(work, error)
+            as_error(error, work.ticket.op)
+            answer = self._settled(work, flights, note, effects)
         effects.append(answer)
         self._turns.is_through(work.ticket.asker.lane)
         self._turns.put_back(flights.parked)
         flights.waits_for = ""
         self.pending -= 1
+
+    def _settled(
+        self, work: Create | Drop, flights: Flights, note: Stored, effects: list[Effect]
+    ) -> Answer:
+        """The answer to a create or a drop; after a fault it is made again."""
+        if isinstance(work, Create):
+            return self._created(work, flights, note.log, note.error, effects)
+        return self._dropped(work, effects, note.error)
 
     def _created(
         self,

@@ -74,10 +74,9 @@ def _create(session: Session, request: wire.Create, size: int) -> None:
     context = session.context
     now_seconds = context.clock_us() / 1e6
     collection, is_new = context.catalog.create(session.tenant, request, now_seconds)
-    if is_new:
-        _note("create", session, collection.tenant, collection.name)
     if is_new and collection.durability != "memory":
         try:
+            _note("create", session, collection.tenant, collection.name)
             ticket = session.ticket(request, collection, size, sizes.description_bytes(collection))
             handle = session.open(collection)
             session.submit_change(work.Create(ticket, collection, context.catalog, handle))
@@ -85,6 +84,7 @@ def _create(session: Session, request: wire.Create, size: int) -> None:
             context.catalog.uncreate(collection)
             raise
     elif is_new:
+        _note("create", session, collection.tenant, collection.name)
         session.ok(request.id, {**collection.describe(), "handle": session.open(collection)})
     else:
         _describe_open(session, request, collection, size)
@@ -128,13 +128,13 @@ def _drop(session: Session, request: wire.Drop, size: int) -> None:
         return
     collection = session.collection(request.collection)
     dropping = work.Drop(session.ticket(request, collection, size), collection)
+    _note("drop", session, session.tenant, request.collection)
     session.context.catalog.drop(collection)
     try:
         session.submit_change(dropping)
     except Exception as error:  # it is out of the catalog: the engine must hear of it
         as_error(error, "drop")
         session.submit_change(dropping)
-    _note("drop", session, session.tenant, request.collection)
 
 
 def _note(did: str, session: Session, tenant: str, name: str) -> None:

@@ -142,12 +142,17 @@ class Server:
         try:
             self._descriptors.open()
             self._listener = await self._listen()
+            try:
+                self.port = self._listener.sockets[0].getsockname()[1]
+                self._stall_watch = asyncio.create_task(self._watch_stalls())
+            except BaseException:
+                self._listener.close()
+                await self._listener.wait_closed()
+                raise
         except BaseException:
             self._descriptors.close()
             await self.instance.stop()
             raise
-        self.port = self._listener.sockets[0].getsockname()[1]
-        self._stall_watch = asyncio.create_task(self._watch_stalls())
 
     async def _listen(self) -> WebSocketServer:
         settings, limits = self.settings, self.context.limits

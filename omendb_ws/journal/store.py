@@ -78,7 +78,11 @@ class LocalStore:
         _make_directories(self.data_dir)
         _warn_if_open_to_others(self.data_dir)
         self._lock_fd = _lock(os.path.join(self.data_dir, _LOCK))
-        self._clear()
+        try:
+            self._clear()
+        except BaseException:
+            os.close(self._lock_fd)
+            raise
 
     def stored(self) -> list[Stored]:
         """See Store."""

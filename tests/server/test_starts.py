@@ -1,0 +1,130 @@
+"""A start that fails, at whatever step, leaves nothing behind: the next one works.
+
+No thread, no descriptor, no lock of the directory, no task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omendb_core.errors import OmenError
+
+import omendb_ws
+from omendb_ws.journal.store import LocalStore
+from omendb_ws.server import Server
+from omendb_ws.tls import TlsError
+
+from .raw import client, running, settings
+from .walk import Injector
+
+
+def held() -> tuple[set[str], int, int]:
+    """Names of our threads, descriptors, tasks."""
+    threads = {one.name for one in threading.enumerate() if one.name.startswith("omendb-")}
+    tasks = [task for task in asyncio.all_tasks() if not task.done()]
+    return threads, len(os.listdir("/proc/self/fd")), len(tasks)
+
+
+async def settled() -> None:
+    """What was cancelled has had its turn."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def nothing_is_left() -> Any:
+    async with running():  # what a first server leaves for good: descriptors of the loop
+        pass
+    before = held()
+    yield
+    await settled()
+    assert held() == before
+
+
+@pytest.mark.usefixtures("nothing_is_left")
+async def test_any_call_of_a_start_may_fail(tmp_path: Path) -> None:
+    """A fault in each call that a start makes, one server after the other in one directory."""
+    fields = {"data_dir": str(tmp_path / "data"), "scan_threads": 1}
+    async with running(**fields) as server, client(server) as raw:
+        await raw.create(durability="everysec")
+        await raw.add(1)
+    noted = Injector("loop")
+    await start(noted, fields)
+    assert len(noted.seen) > 30
+    before = held()
+    for call in noted.seen:
+        injector = Injector("loop", call)
+        await start(injector, fields)
+        await settled()
+        assert held() == before, f"after a fault instead of {call}"
+    async with running(**fields) as server, client(server) as raw:
+        while server.status() != "ok":
+            await raw.ok("ping")
+        assert (await raw.ok("count", collection="items"))["count"] == 1
+
+
+async def start(injector: Injector, fields: dict[str, Any]) -> None:
+    """Start a server, which may fail, and end it."""
+    server = Server(settings(**fields))
+    with injector.watching():
+        injector.is_armed = True
+        try:
+            await server.start()
+        except (MemoryError, OmenError):
+            assert injector.has_raised
+            return
+        finally:
+            injector.is_armed = False
+    await server.drain()
+
+
+@pytest.mark.usefixtures("nothing_is_left")
+async def test_a_directory_that_cannot_be_read_is_given_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    fields = {"data_dir": str(tmp_path)}
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "stored", refused)
+        with pytest.raises((OSError, OmenError)):
+            async with Server(settings(**fields)):
+                pass
+        with pytest.raises((OSError, OmenError)):
+            await omendb_ws.connect("memory://", server_settings=fields)
+    async with omendb_ws.connect("memory://", server_settings=fields) as db:
+        assert await db.list() == []
+    async with running(**fields):
+        pass
+
+
+@pytest.mark.usefixtures("nothing_is_left")
+async def test_an_address_that_is_taken_leaves_the_directory_free(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            async with Server(settings(data_dir=str(tmp_path), port=port)):
+                pass
+    async with running(data_dir=str(tmp_path)):
+        pass
+
+
+@pytest.mark.usefixtures("nothing_is_left")
+async def test_a_certificate_that_is_none_leaves_the_directory_free(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_text("no certificate")
+    directory = str(tmp_path / "data")
+    with pytest.raises(TlsError):
+        async with Server(
+            settings(data_dir=directory, tls_certificate_file=str(bad), tls_key_file=str(bad))
+        ):
+            pass
+    async with running(data_dir=directory):
+        pass
