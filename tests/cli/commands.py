@@ -71,7 +71,11 @@ class Serving:
 
 @contextlib.contextmanager
 def serving(*arguments: str, **variables: str) -> Iterator[Serving]:
-    """A server on a free port, ready; killed at the end if it still runs."""
+    """A server on a free port, ready; killed at the end if it still runs.
+
+    Warnings are errors in it, as they are here.
+    """
+    variables = {"PYTHONWARNINGS": "error", **variables}
     process = subprocess.Popen(
         [sys.executable, "-m", "omendb_ws", "serve", "--port", "0", *arguments],
         stdout=subprocess.PIPE,
