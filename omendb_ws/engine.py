@@ -140,7 +140,7 @@ class Engine:
         self._durability = Durability(metrics, self._changes, self._turns, self.submit)
         self._lifecycle = Lifecycle(self._durability, self._turns, self._forget, self.submit)
         self._reads = Reads(metrics, clock_us)
-        self._deliveries = Deliveries(metrics, limits)
+        self._deliveries = Deliveries(metrics, limits, clock_ns)
         self.feeds = Feeds(metrics, limits, self._deliveries)
         self.live = LiveQueries(metrics, self._deliveries)
         self.matches = Matches(metrics, limits, self._deliveries)

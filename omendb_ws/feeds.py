@@ -159,7 +159,7 @@ class Feeds:
     def _read(self, feed: Feed) -> _Part:
         window, include, limits = feed.collection.window, feed.include, self._limits
         max_rows = usual_rows(window.definition, include, feed.is_binary, limits)
-        room = room_bytes(include, limits)
+        room = room_bytes(include, feed.is_binary, limits)
         while True:
             hits, to_seq = window.read(feed.next_seq, max_rows, room, feed.filter, include)
             message = encode(Rows(0, "feed", window.version, to_seq, hits), feed.is_binary)

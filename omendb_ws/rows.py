@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: A reader that is behind with nothing to deliver hears so after this long (at most 5 s).
 SILENCE_US: Final = 3_000_000
+#: How much JSON is written for one push: a mebibyte of vectors takes 10 ms.
+JSON_PUSH_BYTES: Final = 256 << 10
 
 
 def push_bytes(limits: Limits) -> int:
@@ -43,15 +45,16 @@ def refuse_rows_over_a_push(
         raise TooLarge(f"include: a push of one row may take {most} bytes, over the limit")
 
 
-def room_bytes(include: Include, limits: Limits) -> int:
+def room_bytes(include: Include, is_binary: bool, limits: Limits) -> int:
     """Bytes for rows in a push; with metadata half of it, the other half is the metadata's."""
-    return (push_bytes(limits) - sizes.ENVELOPE_BYTES) // (1 + include.metadata)
+    most = push_bytes(limits) if is_binary else min(push_bytes(limits), JSON_PUSH_BYTES)
+    return (most - sizes.ENVELOPE_BYTES) // (1 + include.metadata)
 
 
 def usual_rows(definition: Definition, include: Include, is_binary: bool, limits: Limits) -> int:
     """How many rows usually fit in a push, at least one."""
     row_bytes = sizes.usual_row_bytes(definition, include, is_binary)
-    return max(1, room_bytes(include, limits) // row_bytes)
+    return max(1, room_bytes(include, is_binary, limits) // row_bytes)
 
 
 def encode(rows: Rows, is_binary: bool) -> Message:
