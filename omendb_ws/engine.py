@@ -40,7 +40,7 @@ from omendb_core.errors import Internal, NotFound, OmenError, Overloaded
 from . import answers
 from .catalog import Collection
 from .changes import Changes
-from .deliveries import Deliveries, Push
+from .deliveries import Deliveries, Push, Stream
 from .drawing import Draw, Drawings, Look
 from .durability import Durability
 from .expiry import Expiry
@@ -102,6 +102,9 @@ TICK_CHANGES_US: Final = 2_000
 #: How long the engine lets go after a fault.
 _AFTER_A_FAULT_SECONDS: Final = 0.005
 
+#: Streams that nobody reads any more, of one tick: a connection may leave 10,000 of them behind.
+GONE_AT_ONCE: Final = 256
+
 _CHANGES: Final = (Add, Delete, Update, Create, Drop, Follow, Watch, Unfollow)
 _NOTES: Final = (Sent, Measure, Draw, Look, Gone, Settled, Stored, Recovered, DropGivenUp)
 _SENT: Final = Sent()
@@ -146,6 +149,7 @@ class Engine:
         self.matches = Matches(metrics, limits, self._deliveries)
         self._long_reads = LongReads(self._refusal, clock_ns)
         self._set_aside: list[Change] = []
+        self._gone: deque[Stream] = deque()
         self._standing = StandingQueries(
             metrics, self.live, self.matches, self.feeds, self._long_reads
         )
@@ -154,6 +158,7 @@ class Engine:
         self._now_us = 0
         self._effects: list[Effect] = []
         self._steps: Final[tuple[tuple[str, Callable[[], int | None]], ...]] = (
+            ("streams that nobody reads", self._let_go),
             ("expiry", self._expire),
             ("changes that have settled", self._land),
             ("changes", self._do_changes),
@@ -271,6 +276,7 @@ class Engine:
             or self._waiting_reads.has_more
             or self._long_reads
             or self._set_aside
+            or self._gone
             or self._drawings
             or self._durability.has_settled
             or self._deliveries.is_busy
@@ -355,7 +361,7 @@ class Engine:
         elif isinstance(note, Draw | Look):
             self._drawings.add(note)
         elif isinstance(note, Gone):
-            self._standing.stop(note.stream)
+            self._gone.append(note.stream)
         elif isinstance(note, DropGivenUp):
             self._lifecycle.drop_given_up(note)
         elif isinstance(note, Stored):
@@ -578,6 +584,16 @@ class Engine:
                 in_time.append(work)
         self._reads.answer(in_time, self._effects)
         self._standing.answer(standing, self._effects, self._now_us)
+
+    def _let_go(self) -> None:
+        """Forget some of the streams that nobody reads any more."""
+        gone = [self._gone.popleft() for _ in range(min(GONE_AT_ONCE, len(self._gone)))]
+        try:
+            self._standing.stop_many(gone)
+        except Exception as error:
+            self._fault(error, "letting go of streams")
+            for stream in gone:
+                self._standing.stop(stream)
 
     def _do_pieces(self) -> int:
         """Some of what long reads ask for; what waits for one that is through with goes on."""

@@ -130,11 +130,19 @@ class LiveQueries:
 
     def stop(self, query: LiveQuery) -> None:
         """End a query."""
-        self._deliveries.stop(query)
-        if query.handle is not None:
-            query.collection.live.pop(query.handle, None)
-            if not query.collection.is_dropped:
-                query.collection.window.standing.remove([query.handle])
+        self.stop_many([query])
+
+    def stop_many(self, queries: Sequence[LiveQuery]) -> None:
+        """End queries of one collection."""
+        collection = queries[0].collection
+        handles = [query.handle for query in queries if query.handle is not None]
+        for query in queries:
+            self._deliveries.stop(query)
+        for handle in handles:
+            collection.live.pop(handle, None)
+        if handles and not collection.is_dropped:
+            collection.window.standing.remove(handles)
+        for query in queries:
             query.handle = None
 
     def _snapshots(self, collection: Collection, queries: Sequence[LiveQuery]) -> Results:

@@ -11,6 +11,7 @@ harms nothing but its own request.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -49,6 +50,8 @@ from .work import Answer, Change, DropGivenUp, Lane, PlainSearch, Read, Ticket
 
 log = logging.getLogger(__name__)
 
+#: Subscriptions of a connection that is gone, ended in one turn of the loop: 1.5 µs each.
+ENDED_AT_ONCE = 512
 #: Dead handles are looked for when so many are held.
 _HANDLES_TO_SWEEP = 512
 #: PROTOCOL section 1.4: what may be an ``auth`` (a token has at most 4,096 bytes), and how much a
@@ -150,17 +153,23 @@ class Session:
         self.outbox.on_sent = lambda _: None
         if self._refusal is not None:
             self._refusal.cancel()
-        for subscription in list(self.subscriptions.values()):
-            try:
-                subscription.close()
-            except Exception as error:
-                as_error(error, "the end of a subscription")
-                subscription.close()
+        self._end_some()
         self._inflight.clear()
         self._inflight_bytes = self._expected_bytes = 0
         self._handles.clear()
         self._handle_of.clear()
         self._progressed()
+
+    def _end_some(self) -> None:
+        """End subscriptions, some in each turn of the loop: there may be 10,000."""
+        for subscription in list(itertools.islice(self.subscriptions.values(), ENDED_AT_ONCE)):
+            try:
+                subscription.close()
+            except Exception as error:
+                as_error(error, "the end of a subscription")
+                subscription.close()
+        if self.subscriptions:
+            asyncio.get_running_loop().call_soon(self._end_some)
 
     @property
     def is_idle(self) -> bool:

@@ -8,6 +8,7 @@ starts exactly after it; queries that begin side by side begin in one scan.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 
@@ -218,6 +219,17 @@ class StandingQueries:
             self._matches.stop(stream)
         elif isinstance(stream, Feed):
             self._feeds.stop(stream)
+
+    def stop_many(self, streams: Sequence[Stream]) -> None:
+        """End streams of any kind, the live queries of a collection together."""
+        live: dict[Collection, list[LiveQuery]] = {}
+        for stream in streams:
+            if isinstance(stream, LiveQuery):
+                live.setdefault(stream.collection, []).append(stream)
+            else:
+                self.stop(stream)
+        for queries in live.values():
+            self._live.stop_many(queries)
 
     def stop_all(self, collection: Collection) -> None:
         """End every stream of a collection."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from omendb_core import live as core_live
 
-from omendb_ws import beginning, pieces, standing
+from omendb_ws import beginning, engine, pieces, session, standing
 from omendb_ws.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
@@ -316,3 +316,33 @@ TestLawOfBeginning.settings = hypothesis_settings(
     derandomize=True,
     phases=[Phase.generate],
 )
+
+
+async def test_many_that_end_with_their_connection_end_over_several_ticks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "GONE_AT_ONCE", 3)
+    monkeypatch.setattr(session, "ENDED_AT_ONCE", 7)
+    async with running() as server, client(server) as other:
+        await other.create()
+        reserved_bytes = server.context.catalog.reserved_bytes
+        most = 0
+        stop_many = server.context.engine._standing.stop_many
+
+        def counted(streams: Any) -> None:
+            nonlocal most
+            most = max(most, len(streams))
+            stop_many(streams)
+
+        monkeypatch.setattr(server.context.engine._standing, "stop_many", counted)
+        async with client(server) as raw:
+            handle = (await raw.ok("open", collection="items"))["handle"]
+            await raw.reply(await subscribe(raw, handle, vectors_of(MANY)))
+            for kind in ({"kind": "match", "vector": [1, 0], "min_score": 0}, {"kind": "feed"}):
+                await raw.ok("subscribe", collection="items", **kind)
+        await nothing_is_left(server, reserved_bytes)
+        (collection,) = server.context.catalog
+        assert most == 3
+        await eventually(lambda: not collection.matches and not collection.feeds)
+        assert not collection.subscriptions
+        await other.add(1)
