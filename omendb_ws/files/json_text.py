@@ -52,7 +52,9 @@ def refuse_changed_integers(values: dict[str, Any], text: bytes | str, *, nested
 def _has_large(value: Any) -> bool:
     if type(value) is float:
         return abs(value) >= _LEAST
-    return any(type(one) is float and abs(one) >= _LEAST for one in _inside(value))
+    return isinstance(value, dict | list) and any(
+        type(one) is float and abs(one) >= _LEAST for one in _inside(value)
+    )
 
 
 def _has_changed(value: Any) -> bool:

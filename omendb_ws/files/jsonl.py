@@ -120,12 +120,14 @@ class JsonlReader:
         """The next lines, at most so many and so large."""
         lines: list[_Line] = []
         size_bytes = 0
+        ahead = self._ahead[:most]
         while len(lines) < most and size_bytes < _TOGETHER_BYTES:
-            line = self._ahead.pop(0) if self._ahead else self._next_line()
+            line = ahead[len(lines)] if len(lines) < len(ahead) else self._next_line()
             if line is None:
                 break
             lines.append(line)
             size_bytes += len(line.text or b"")
+        del self._ahead[: len(lines)]
         return lines
 
     def _chunk(self, lines: list[_Line], dim: int, kind: IdKind) -> Chunk:
