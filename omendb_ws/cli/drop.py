@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..wire.addresses import shown
 from . import reaching
 from .failure import FAILED, WRONG, fail
 from .output import print_json
@@ -38,7 +39,7 @@ def drop(
 
     if not yes:
         rows = reaching.reach(at, lambda db: _rows(db, collection))
-        question = f"Drop {collection} and {rows} at {url}? [y/N] "
+        question = f"Drop {collection} and {rows} at {shown(url)}? [y/N] "
         print(question, end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             fail(FAILED, f"{collection} was not dropped")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..wire.addresses import shown
 from . import reaching
 from .failure import NO_SERVER, fail
 from .options import finite
@@ -43,9 +44,9 @@ def ping(
         with suppress(KeyboardInterrupt):
             asyncio.run(_ping(at, count, interval_seconds, times_ms))
     except TimeoutError:
-        fail(NO_SERVER, f"{url}: no answer within {timeout_seconds:g} s")
+        fail(NO_SERVER, f"{shown(url)}: no answer within {timeout_seconds:g} s")
     except OmenError as error:
-        fail(reaching.connecting_code(error), f"{url}: {reaching.said(error, url)}")
+        fail(reaching.connecting_code(error), f"{shown(url)}: {reaching.said(error, shown(url))}")
     finally:
         if times_ms:
             print(_summary(times_ms))
@@ -77,6 +78,6 @@ async def _ping(
             started = time.perf_counter()
             await db.ping()
             times_ms.append((time.perf_counter() - started) * 1000)
-            print(f"{number} from {at.url}: {times_ms[-1]:.3f} ms", flush=True)
+            print(f"{number} from {shown(at.url)}: {times_ms[-1]:.3f} ms", flush=True)
             if number < count:
                 await asyncio.sleep(interval_seconds)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeVar
 
 import typer
 
+from ..wire.addresses import shown
 from .completion import complete_collection
 from .failure import FAILED, NO_SERVER, WRONG, fail, interruptible
 from .options import finite
@@ -91,7 +92,7 @@ def address(
         if not token:
             fail(WRONG, f"--token-file {token_file}: is empty")
     if ca_file is not None and not url.startswith("wss://"):
-        fail(WRONG, f"--ca-file: is for wss:// addresses; {url.rpartition('@')[2]} is none")
+        fail(WRONG, f"--ca-file: is for wss:// addresses; {shown(url)} is none")
     tls = None if ca_file is None else trusting(ca_file)
     return Address(url, token, tls, timeout_seconds)
 
@@ -132,7 +133,7 @@ async def _reach(at: Address, work: Callable[[Client], Awaitable[T]], reconnect:
             request_timeout_seconds=at.timeout_seconds,
         )
     except (OmenError, TimeoutError) as error:
-        fail(connecting_code(error), f"{at.url}: {said(error, at.url)}")
+        fail(connecting_code(error), f"{shown(at.url)}: {said(error, shown(at.url))}")
     try:
         return await work(client)
     except (OmenError, TimeoutError) as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 from omendb_core.errors import BadRequest
 
+from ..wire.addresses import shown
 from . import arguments, local
 from .aio import Client
 from .backoff import RECONNECT, Backoff
@@ -62,7 +63,7 @@ def connect(
         raise BadRequest("get_token: token or get_token, not both")
     _check_kinds(backoff, tls, server_settings)
     settings = Settings(
-        address=url.rpartition("@")[2],  # without a user's name and password
+        address=shown(url),
         token=None if token is None else arguments.token(token),
         ask_token=None if is_local else ask_token,
         # A server in this process is gone with its connection: there is nothing to come back to.

@@ -23,6 +23,7 @@ from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import Event, State
 from websockets.typing import BytesLike, Subprotocol
 
+from ..wire.addresses import shown
 from ..wire.opcodes import PROTOCOL
 from . import arguments
 from .transport import TEXT_MARK, Closed, Opener, Take
@@ -148,7 +149,7 @@ def websocket_opener(
     max_message_bytes: int,
 ) -> Opener:
     """Return what opens a WebSocket to ``url``, the token in its ``Authorization`` header."""
-    address = url.rpartition("@")[2]  # without a user's name and password
+    address = shown(url)
     try:
         parts = urlsplit(url)
         scheme, is_near, _ = parts.scheme, _is_loopback(url), parts.port
@@ -182,7 +183,8 @@ def websocket_opener(
             if isinstance(error, OSError):  # a certificate that does not hold is both
                 raise
             # Names that no address has: brackets without an end, ports that are none, long labels.
-            raise BadRequest(f"{url}: no address of a server: {error}") from error
+            why = str(error).replace(url, address)
+            raise BadRequest(f"{address}: no address of a server: {why}") from None
         except InvalidStatus as error:
             raise _refused(address, error.response.status_code, error.response.body) from error
         except (InvalidHandshake, InvalidProxy) as error:

@@ -38,7 +38,7 @@ class Limits:
     max_server_subscriptions: int = _limit(200_000, "subscriptions of the server")
     max_connections: int = _limit(10_000, "connections of the server")
     max_unauthenticated_connections: int = _limit(
-        256, "connections that have not authenticated, or upgraded, yet; the oldest leaves"
+        1024, "connections that have not authenticated, or upgraded, yet; the oldest leaves"
     )
     max_connection_bytes: int = _limit(
         512 << 20, "half messages, requests and replies that all connections hold; then some leave"
