@@ -233,7 +233,7 @@ def test_an_address_that_is_taken_is_one_line_and_exit_code_1() -> None:
 def test_an_unknown_host_is_one_line_and_exit_code_1() -> None:
     finished = omendb_ws(
         "serve", "--host", "no-such-host.invalid", "--port", "0", "--allow-origin", "http://a",
-        OMENDB_LOG_LEVEL="warning",
+        OMENDB_LOG_LEVEL="error",
     )  # fmt: skip
     assert finished.returncode == 1
     (line,) = finished.stderr.splitlines()
