@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from omendb_core import live as core_live
 
+from omendb_ws import engine
 from omendb_ws.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Include, Live, Results
@@ -20,6 +21,12 @@ from .raw import Clock, Raw, client, engine_held, queued, rows, running, setting
 V = [1.0, 0.0]
 LIVE = {"kind": "live", "collection": "items", "vector": V}
 ENCODINGS = pytest.mark.parametrize("encoding", ["json", "binary"])
+
+
+@pytest.fixture(autouse=True)
+def long_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long this machine stops, the changes that wait together are done in one tick."""
+    monkeypatch.setattr(engine, "TICK_CHANGES_US", 60_000_000)
 
 
 async def poke(raw: Raw) -> None:
