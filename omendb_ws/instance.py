@@ -166,17 +166,22 @@ class Instance:
         return ending.result()
 
     def _stop_threads(self) -> None:
-        self.context.engine.stop()
+        try:
+            self.context.engine.stop()
+            self._close_logs()
+        finally:
+            if self._storage is not None:
+                self._storage.close()
+        for collection in self.context.catalog:
+            collection.let_go()
+
+    def _close_logs(self) -> None:
         for collection in self.context.catalog:
             if collection.flights is not None and collection.flights.log is not None:
                 try:
                     collection.flights.log.close()
                 except Exception as error:  # the others, and the directory, are still to be closed
                     as_error(error, f"closing the log of {collection.name}")
-        if self._storage is not None:
-            self._storage.close()
-        for collection in self.context.catalog:
-            collection.let_go()
 
     def status(self) -> Literal["ok", "recovering", "storage_failed"]:
         """Whether everything stored is back, and every log can be written."""

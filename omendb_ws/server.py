@@ -32,6 +32,7 @@ from .connection import STALL_SECONDS, Connection
 from .context import monotonic_us
 from .crowd import Crowd, Member
 from .descriptors import Descriptors
+from .faults import as_error
 from .instance import Instance
 from .journal.interface import Store
 from .journal.store import LocalStore
@@ -196,6 +197,25 @@ class Server:
         await asyncio.shield(self._drain)
 
     async def _leave(self) -> None:
+        """Take leave; whatever faults on the way, nothing is left running, and nothing open."""
+        try:
+            await self._see_off()
+        finally:
+            try:
+                self._listener.close(code=1012)
+                await self._listener.wait_closed()
+                self._stall_watch.cancel()
+                await asyncio.wait([self._stall_watch])
+            finally:
+                try:
+                    self._descriptors.close()
+                except Exception as error:
+                    as_error(error, "the end of the server")
+                    self._descriptors.close()
+                finally:
+                    await self.instance.stop()
+
+    async def _see_off(self) -> None:
         self.context.is_draining = True
         until = self._loop.time() + self.settings.drain_seconds
         await self._all(until, (session.wait_idle() for session in self._sessions.values()))
@@ -208,12 +228,6 @@ class Server:
             connection.transport.abort()
         for stranger in self._strangers:
             stranger.shed()
-        self._listener.close(code=1012)
-        await self._listener.wait_closed()
-        self._stall_watch.cancel()
-        await asyncio.wait([self._stall_watch])
-        self._descriptors.close()
-        await self.instance.stop()
 
     async def _all(self, until: float, waits: Iterable[Coroutine[Any, Any, None]]) -> None:
         """Wait for all of ``waits``, but only until then."""

@@ -80,8 +80,10 @@ class Storage:
         except RuntimeError:  # the interpreter is ending, and has ended that thread
             self._store.close()
         else:
-            closed.result()
-        self._thread.shutdown()
+            try:
+                closed.result()
+            finally:
+                self._thread.shutdown()
 
     def _ask(
         self,

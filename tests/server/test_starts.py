@@ -20,7 +20,7 @@ from omendb_ws.journal.store import LocalStore
 from omendb_ws.server import Server
 from omendb_ws.tls import TlsError
 
-from .raw import client, running, settings
+from .raw import PATIENCE_SECONDS, client, running, settings
 from .walk import Injector
 
 
@@ -31,10 +31,14 @@ def held() -> tuple[set[str], int, int]:
     return threads, len(os.listdir("/proc/self/fd")), len(tasks)
 
 
-async def settled() -> None:
-    """What was cancelled has had its turn."""
-    for _ in range(5):
-        await asyncio.sleep(0)
+async def settles(before: tuple[set[str], int, int], after: str = "") -> None:
+    """Return when no more is held than ``before``: what was closed goes in a turn to come."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while held() != before:  # noqa: ASYNC110 - the system's count
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        assert held() == before, after
 
 
 @pytest.fixture
@@ -43,8 +47,7 @@ async def nothing_is_left() -> Any:
         pass
     before = held()
     yield
-    await settled()
-    assert held() == before
+    await settles(before)
 
 
 @pytest.mark.usefixtures("nothing_is_left")
@@ -61,8 +64,7 @@ async def test_any_call_of_a_start_may_fail(tmp_path: Path) -> None:
     for call in noted.seen:
         injector = Injector("loop", call)
         await start(injector, fields)
-        await settled()
-        assert held() == before, f"after a fault instead of {call}"
+        await settles(before, f"after a fault instead of {call}")
     async with running(**fields) as server, client(server) as raw:
         while server.status() != "ok":
             await raw.ok("ping")
@@ -82,6 +84,41 @@ async def start(injector: Injector, fields: dict[str, Any]) -> None:
         finally:
             injector.is_armed = False
     await server.drain()
+
+
+@pytest.mark.usefixtures("nothing_is_left")
+async def test_any_call_of_a_stop_may_fail(tmp_path: Path) -> None:
+    """Up to where the threads are ended; what was acknowledged is there afterwards."""
+    fields = {"data_dir": str(tmp_path / "data"), "scan_threads": 1}
+    noted = Injector("loop")
+    await stopped(noted, fields, 1)
+    before = held()
+    calls = [call for call in noted.seen if "Instance.stop" not in call and "_end_th" not in call]
+    assert len(calls) > 10
+    for number, call in enumerate(calls, start=2):
+        injector = Injector("loop", call)
+        await stopped(injector, fields, number)
+        await settles(before, f"after a fault instead of {call}")
+
+
+async def stopped(injector: Injector, fields: dict[str, Any], row: int) -> None:
+    """Start a server, find the rows of those before, add one, and stop it, which may fault."""
+    server = Server(settings(**fields))
+    await server.start()
+    async with client(server) as raw:
+        while server.status() != "ok":
+            await raw.ok("ping")
+        await raw.create(durability="everysec", capacity=1000, if_exists="ok")
+        assert (await raw.ok("count", collection="items"))["count"] == row - 1
+        await raw.add(row)
+    with injector.watching():
+        injector.is_armed = True
+        try:
+            await server.drain()
+        except MemoryError:
+            assert injector.has_raised
+        finally:
+            injector.is_armed = False
 
 
 @pytest.mark.usefixtures("nothing_is_left")
