@@ -81,9 +81,21 @@ def _column(
         if array.dtype.kind in kinds and array.dtype.kind + str(array.dtype.itemsize) != "u8":
             with np.errstate(over="ignore", invalid="ignore"):
                 return np.ascontiguousarray(array, dtype), None
-    listed = [_value(one) for one in (values if array is None else array.tolist())]
+    listed = [_value(one) for one in _listed(values, array)]
     found = from_metadata([{name: value} for value in listed], {name: type_})
     return found.get(name, _all_null(type_, len(listed))), listed
+
+
+def _listed(values: Any, array: Any) -> Any:
+    """A column value by value, by its own library where it has one: as an array, integers with
+    nulls become floats."""
+    if array is None or isinstance(values, np.ndarray):
+        return values if array is None else array.tolist()
+    for name in ("to_pylist", "to_list"):
+        own = getattr(values, name, None)
+        if callable(own):
+            return own()
+    return array.tolist()
 
 
 def _value(value: Any) -> Any:

@@ -10,6 +10,8 @@ import types
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow
 import pytest
 
@@ -169,3 +171,31 @@ async def test_an_array_is_never_written_to_nor_kept(db: Any) -> None:
         assert not any(isinstance(at, np.ndarray) for at in gc.get_referrers(one))
     await live.close()
     await feed.close()
+
+
+async def test_columns_and_rows_of_data_frames_go_in_nulls_and_all(db: Any) -> None:
+    await made(db)
+    null = {"n": [2**53 - 1, None], "s": ["a", None], "f": [1.5, None], "b": [True, None]}
+    arrow = pyarrow.table(null)
+    types_ = {"n": "Int64", "s": "string", "f": "Float64", "b": "boolean"}
+    frames = [
+        {name: arrow[name] for name in null},
+        {name: arrow[name].combine_chunks() for name in null},
+        {name: pl.Series(name, values) for name, values in null.items()},
+        {name: pd.Series(values, dtype=types_[name]) for name, values in null.items()},
+        {name: pd.Series(values, dtype=object) for name, values in null.items()},
+    ]
+    first = {name: values[0] for name, values in null.items()}
+    for columns in frames:
+        await db.add("items", pd.DataFrame(ROWS), pd.Index([1, 2]), columns=columns)
+        rows = await db.get("items", pl.Series([1, 2]), include=["metadata"])
+        assert [row.metadata for row in rows] == [first, {}], columns
+    frame = pd.DataFrame({"v": ROWS, "n": pd.array([5, None], "Int64")})
+    records = frame[["n"]].to_dict("records")
+    await db.add("items", frame["v"], frame.index, metadata=records)
+    rows = await db.get("items", [0, 1], include=["metadata", "vector"])
+    assert [(row.vector.tolist(), row.metadata) for row in rows] == [
+        (ROWS[0], {"n": 5}),
+        (ROWS[1], {"n": None}),
+    ]
+    assert len(await db.search("items", pl.DataFrame(ROWS, orient="row"))) == 2
