@@ -12,9 +12,9 @@ import numpy as np
 
 from . import native
 from .change import AddChange
-from .ids import AutoIds, RowIds
+from .ids import RowIds, StrIds, strings
 from .ring import Ring
-from .types import I64
+from .types import I64, U64
 from .u64_ids import TableIds, given
 
 
@@ -30,24 +30,37 @@ class Left(NamedTuple):
 
 def append(ring: Ring, ids: RowIds, times_us: I64, change: AddChange) -> Left:
     """Take the rows of ``change``, which was admitted, in as the next seqs."""
-    if native.is_used and isinstance(ids, TableIds | AutoIds):
-        return _in_one_call(ring, ids, times_us, change)
-    return _in_steps(ring, ids, times_us, change)
-
-
-def _in_one_call(ring: Ring, ids: TableIds | AutoIds, times_us: I64, change: AddChange) -> Left:
-    table = new_ids = None
+    if not native.is_used:
+        return _in_steps(ring, ids, times_us, change)
     if isinstance(ids, TableIds):
-        table, new_ids = ids.arrays, native.readable(given(change.ids))
+        return _in_one_call(ring, ids, given(change.ids), times_us, change)
+    if isinstance(ids, StrIds) and isinstance(ids.table, TableIds):
+        return _with_texts(ring, ids, ids.table, times_us, change)
+    return _in_one_call(ring, None, None, times_us, change)
+
+
+def _with_texts(ring: Ring, ids: StrIds, table: TableIds, times_us: I64, change: AddChange) -> Left:
+    texts = strings(change.ids)
+    keys, twins = ids.keys_of_add(texts)
+    left = _in_one_call(ring, table, keys, times_us, change)
+    ids.texts_left(left.evicted)
+    ids.texts_left(left.replaced)
+    ids.texts_came(ring.slots_of(change.first_seq, len(texts)), texts, twins)
+    return left
+
+
+def _in_one_call(
+    ring: Ring, table: TableIds | None, keys: U64 | None, times_us: I64, change: AddChange
+) -> Left:
     evicted, replaced = native.compiled.append(
         native.lanes,
         (ring.vectors, ring.norms, ring.live_words, times_us),
         None if ring.shadow is None else ring.shadow.arrays,
-        table,
+        None if table is None else table.arrays,
         ring.last_seq % ring.capacity,
         change.time_us,
         native.readable(change.vectors),
-        new_ids,
+        None if keys is None else native.readable(keys),
     )
     left = Left(np.frombuffer(evicted, np.int64), np.frombuffer(replaced, np.int64))
     ring.took(len(change.vectors), len(left.evicted) + len(left.replaced))

@@ -8,6 +8,7 @@ Invariants (``check``): every live row is found by its id; str ids are held for 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import numpy as np
@@ -163,6 +164,11 @@ class StrIds:
         self._twins: dict[str, int] = {}
 
     @property
+    def table(self) -> TableIds | TwoTableIds:
+        """The table of keys."""
+        return self._table
+
+    @property
     def nbytes(self) -> int:
         """See RowIds."""
         return bytes_for("str", self._ring.capacity)
@@ -183,22 +189,24 @@ class StrIds:
 
     def find(self, ids: Ids) -> I64:
         """See RowIds."""
-        texts = _strings(ids)
+        texts = strings(ids)
         slots = self._table.find(self._keys(texts))
         found = np.flatnonzero(slots >= 0)
-        held = self._texts.of(slots[found])
-        for place, text in zip(found.tolist(), held, strict=True):
-            if text != texts[place].encode():
-                slots[place] = -1
+        if not len(found):
+            return slots
+        if len(found) < len(texts):
+            texts = [texts[place] for place in found.tolist()]
+        held, wanted = self._texts.of(slots[found]), [text.encode() for text in texts]
+        if held != wanted:
+            differs = [one != other for one, other in zip(held, wanted, strict=True)]
+            slots[found[differs]] = -1
         return slots
 
     def assign(self, slots: I64, first_seq: int, ids: Ids | None) -> None:
         """See RowIds."""
-        if ids is None:
-            raise BadId("ids of this collection are given with the rows")
-        texts = _strings(ids)
+        texts = strings(ids)
         self._table.assign(slots, first_seq, self._own_keys(slots, texts))
-        self._texts.write(slots, packed(text.encode() for text in texts))
+        self._texts.write(slots, packed([text.encode() for text in texts]))
 
     def resume(self) -> None:
         """See RowIds."""
@@ -206,9 +214,9 @@ class StrIds:
 
     def restore(self, slots: I64, ids: Ids) -> None:
         """See RowIds."""
-        texts = _strings(ids)
+        texts = strings(ids)
         self._table.restore(slots, self._own_keys(slots, texts))
-        self._texts.write(slots, packed(text.encode() for text in texts))
+        self._texts.write(slots, packed([text.encode() for text in texts]))
 
     def of(self, slots: I64) -> list[str]:
         """See RowIds."""
@@ -216,10 +224,7 @@ class StrIds:
 
     def release(self, slots: I64) -> None:
         """See RowIds."""
-        if self._twins:
-            for text in self.of(slots):
-                self._twins.pop(text, None)
-        self._texts.clear(slots)
+        self.texts_left(slots)
         self._table.release(slots)
 
     def check(self) -> None:
@@ -251,34 +256,82 @@ class StrIds:
         taken = found >= 0
         if taken.any():  # by rows that stood here before, perhaps
             taken &= ~np.isin(found, slots)
-        if not taken.any() and (len(keys) == 1 or u64_ids.first_duplicate(keys) is None):
+        if not taken.any() and _are_distinct(keys):
             return keys
-        seen: set[int] = set()
-        for place, text in enumerate(texts):
-            key = int(keys[place])
-            while key in seen or self._is_taken(key, slots):
-                key = (key + 1) % 2**64
-            seen.add(key)
-            if key != int(keys[place]):
-                self._twins[text] = key
-                keys[place] = key
+        self._twins.update(_told_apart(texts, keys, lambda _, key: self._is_taken(key, slots)))
         return keys
 
     def _is_taken(self, key: int, slots: I64) -> bool:
         found = int(self._table.find(np.array([key], np.uint64))[0])
         return found >= 0 and found not in slots
 
+    # -- an add in one call (``append.py``): keys, then rows come and go in the table, then texts --
 
-def _hashed(text: str) -> int:
-    """A number for a text; salted by the interpreter."""
-    return hash(text)
+    def keys_of_add(self, texts: list[str]) -> tuple[U64, dict[str, int]]:
+        """The keys under which rows of an add are entered, also where a row with the same text
+        leaves for one; and which of them are twins."""
+        keys = self._keys(texts)
+        found = self._table.find(keys)
+        if (found < 0).all() and _are_distinct(keys):
+            return keys, {}
+        places = np.flatnonzero(found >= 0)
+        wanted = [texts[place].encode() for place in places.tolist()]
+        if self._texts.of(found[places]) == wanted and _are_distinct(keys):
+            return keys, {text: self._twins[text] for text in self._twins.keys() & texts}
+        twins = _told_apart(texts, keys, self._is_anothers)
+        return keys, twins | {text: self._twins[text] for text in self._twins.keys() & texts}
+
+    def _is_anothers(self, text: str, key: int) -> bool:
+        found = self._table.find(np.array([key], np.uint64))
+        return bool(found[0] >= 0) and self._texts.of(found) != [text.encode()]
+
+    def texts_left(self, slots: I64) -> None:
+        """The rows in ``slots`` are out of the table."""
+        if len(slots):
+            if self._twins:
+                for text in self.of(slots):
+                    self._twins.pop(text, None)
+            self._texts.clear(slots)
+
+    def texts_came(self, slots: I64, texts: list[str], twins: dict[str, int]) -> None:
+        """Rows with ``texts`` are in the table, and in ``slots``."""
+        self._twins.update(twins)
+        self._texts.write(slots, packed([text.encode() for text in texts]))
+
+
+def _are_distinct(keys: U64) -> bool:
+    return len(keys) == 1 or u64_ids.first_duplicate(keys) is None
+
+
+def _told_apart(
+    texts: list[str], keys: U64, is_taken: Callable[[str, int], bool]
+) -> dict[str, int]:
+    """Set other ``keys`` for texts whose own is taken; those texts, with their keys."""
+    seen: set[int] = set()
+    twins: dict[str, int] = {}
+    for place, text in enumerate(texts):
+        key = int(keys[place])
+        while key in seen or is_taken(text, key):
+            key = (key + 1) % 2**64
+        seen.add(key)
+        if key != int(keys[place]):
+            twins[text] = key
+            keys[place] = key
+    return twins
+
+
+#: A number for a text; salted by the interpreter.
+_hashed: Final = hash
 
 
 def _table_kind() -> type[TableIds] | type[TwoTableIds]:
     return TableIds if native.is_used else TwoTableIds
 
 
-def _strings(ids: Ids) -> list[str]:
+def strings(ids: Ids | None) -> list[str]:
+    """``ids`` of rows if they are strings. Raises BadId."""
+    if ids is None:
+        raise BadId("ids of this collection are given with the rows")
     if not isinstance(ids, list):
         raise BadId("ids of this collection are strings, not numbers")
     return ids

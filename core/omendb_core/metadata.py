@@ -41,16 +41,51 @@ def from_metadata(
     A column that no row has a value for is left out. Other keys are passed over. Raises BadMetadata
     with ``row`` for a value of another type than the column's, or what is no object.
     """
-    for row, entry in enumerate(metadata):
-        # The type first: to ask an abstract class takes as long as all else that is done here.
-        if type(entry) is not dict and entry is not None and not isinstance(entry, Mapping):
-            raise BadMetadata("metadata: must be an object", row=row)
+    # The types first: to ask an abstract class takes as long as all else that is done here.
+    if not set(map(type, metadata)) <= _OBJECTS:
+        for row, entry in enumerate(metadata):
+            if entry is not None and not isinstance(entry, Mapping):
+                raise BadMetadata("metadata: must be an object", row=row)
     made: dict[str, Column] = {}
     for name, type_ in columns.items():
         values = [None if entry is None else entry.get(name) for entry in metadata]
-        if any(value is not None for value in values):
-            made[name] = _typed(name, type_, values)
+        kinds = set(map(type, values))
+        if kinds - _NOTHING:
+            column = _typed_at_once(type_, values, kinds)
+            made[name] = _typed(name, type_, values) if column is None else column
     return made
+
+
+def _typed_at_once(type_: ColumnType, values: list[Any], kinds: set[type]) -> Column | None:
+    """What ``_typed`` makes of values of these types, a third as long; None if one is refused, or
+    may be."""
+    if not kinds <= _KINDS[type_]:
+        return None
+    if type_ == "str":
+        return _texts_at_once(values)
+    _, null, dtype = _SCALARS[type_]
+    nulls = values.count(None) if _NONE in kinds else 0
+    try:
+        column = np.array([null if one is None else one for one in values] if nulls else values,
+                          dtype)  # fmt: skip
+    except OverflowError:
+        return None
+    if type_ == "f64":
+        refused = ~np.isfinite(column)
+    elif type_ == "i64":
+        refused = (column > MAX_SAFE_INTEGER) | (column < -MAX_SAFE_INTEGER)
+    else:
+        return column
+    return column if np.count_nonzero(refused) == nulls else None
+
+
+def _texts_at_once(values: list[str | None]) -> StrColumn | None:
+    codes: dict[str | None, int] = dict.fromkeys(values, NULL_CODE)
+    texts = tuple(text for text in codes if text is not None)
+    if not all(map(is_text, texts)):
+        return None
+    codes.update(zip(texts, range(len(texts)), strict=True))
+    return StrColumn(np.fromiter(map(codes.__getitem__, values), np.uint32, len(values)), texts)
 
 
 def _typed(name: str, type_: ColumnType, values: list[Any]) -> Column:
@@ -127,6 +162,17 @@ _SCALARS: Final[dict[str, tuple[Any, float | int, type[np.generic]]]] = {
     "f64": (is_finite_number, float("nan"), np.float64),
     "i64": (is_safe_integer, NULL_INTEGER, np.int64),
     "bool": (is_boolean, NULL_BOOLEAN, np.uint8),
+}
+
+_NONE: Final = type(None)
+_NOTHING: Final = {_NONE}
+_OBJECTS: Final = {dict, _NONE}
+#: Types whose values a column takes, but for some numbers and texts; not their subclasses.
+_KINDS: Final[dict[ColumnType, set[type]]] = {
+    "f64": {float, int, _NONE},
+    "i64": {int, _NONE},
+    "bool": {bool, _NONE},
+    "str": {str, _NONE},
 }
 
 

@@ -67,6 +67,9 @@ def packed(payloads: Iterable[bytes | None]) -> PackedPayloads:
     """``payloads``, each taken before the next is asked for, as one."""
     if isinstance(payloads, PackedPayloads):
         return payloads
+    if isinstance(payloads, list) and len(payloads) > 1:  # of one ``join`` would keep the object
+        sizes = [NO_PAYLOAD if payload is None else len(payload) for payload in payloads]
+        return PackedPayloads(b"".join(filter(None, payloads)), np.array(sizes, np.uint32))
     data, lengths = bytearray(), array("I")
     for payload in payloads:
         if payload is None:

@@ -87,6 +87,10 @@ class Payloads:
         if payloads is None or not payloads.data:
             return
         lengths = payloads.lengths
+        if len(slots) == 1:  # it has one: there is data
+            self._append(slots, lengths, payloads.data)
+            self._clean(_CLEANED_AT_ONCE)
+            return
         there = lengths != NO_PAYLOAD
         if not there.all():
             slots, lengths = slots[there], lengths[there]
@@ -97,11 +101,22 @@ class Payloads:
         """Drop the payloads of ``slots``."""
         if not self._blocks:
             return
+        if len(slots) == 1:
+            self._clear_one(slots.item())
+            return
         sizes = self._lengths[slots]
         slots = slots[sizes > 0]
         if len(slots):
             self._uncount(slots)
             self._lengths[slots] = 0
+            self._clean(_CLEANED_AT_ONCE)
+
+    def _clear_one(self, slot: int) -> None:
+        """As ``clear``, in 1 µs instead of 5."""
+        size = self._lengths.item(slot)
+        if size:
+            self._uncount_of(self._places.item(slot) >> 32, size)
+            self._lengths[slot] = 0
             self._clean(_CLEANED_AT_ONCE)
 
     def of(self, slots: I64) -> list[bytes | None]:
@@ -209,20 +224,20 @@ class Payloads:
 
     def _uncount(self, slots: I64) -> None:
         """The payloads in ``slots``, which have one, are no longer alive."""
-        sizes, numbers = self._lengths[slots], self._places[slots] >> _NUMBER_BITS
-        if len(slots) == 1:
-            freed = sizes
-        else:
-            numbers, which = np.unique(numbers, return_inverse=True)
-            freed = np.bincount(which, sizes).astype(np.uint32)
+        numbers, which = np.unique(self._places[slots] >> _NUMBER_BITS, return_inverse=True)
+        freed = np.bincount(which, self._lengths[slots]).astype(np.int64)
         for number, size in zip(numbers.tolist(), freed.tolist(), strict=True):
-            block = self._blocks[number]
-            block.live -= size
-            self.payload_bytes -= size
-            if not block.live:
-                self.nbytes -= block.nbytes
-                self._used_bytes -= block.used
-                del self._blocks[number]
+            self._uncount_of(number, size)
+
+    def _uncount_of(self, number: int, size: int) -> None:
+        """So many bytes of a block are no longer alive."""
+        block = self._blocks[number]
+        block.live -= size
+        self.payload_bytes -= size
+        if not block.live:
+            self.nbytes -= block.nbytes
+            self._used_bytes -= block.used
+            del self._blocks[number]
 
     @property
     def _dead_bytes(self) -> int:

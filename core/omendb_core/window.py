@@ -160,7 +160,9 @@ class Window:
         """The change that removes those of ``ids`` that are there; None if none is. Behind."""
         self._refuse_behind_adds()
         slots = self.ids.find(ids)
-        seqs = np.unique(self.ring.seqs(slots[slots >= 0]))
+        seqs = np.sort(self.ring.seqs(slots[slots >= 0]))
+        if (seqs[1:] == seqs[:-1]).any():  # ids that stand in the request twice
+            seqs = np.unique(seqs)
         seqs = seqs[~self._ahead.is_dying(seqs)]
         if not len(seqs):
             return None

@@ -251,6 +251,47 @@ def test_metadata_makes_typed_columns_of_declared_keys_alone() -> None:
     assert from_metadata([], COLUMNS) == from_metadata([None, {}], COLUMNS) == {}
 
 
+@given(
+    st.sampled_from(list(COLUMNS)),
+    st.lists(
+        st.none()
+        | st.booleans()
+        | st.floats()
+        | st.sampled_from([2**53, 2**53 - 1, -(2**53), -(2**63), 2**63, 10**400, 1.0, 0, -0.0])
+        | st.text(st.sampled_from("ab\ud800"), max_size=2),
+        max_size=6,
+    ),
+)
+@settings(max_examples=500, deadline=None)
+def test_values_of_a_batch_are_what_they_are_one_by_one(name: str, values: list[Any]) -> None:
+    """Batches whose values are all of the right types are made without looking at each alone."""
+    alone: list[Column | None] = []
+    for value in values:
+        try:
+            alone.append(from_metadata([{name: value}], COLUMNS).get(name))
+        except BadMetadata:
+            with pytest.raises(BadMetadata) as caught:
+                from_metadata([{name: value} for value in values], COLUMNS)
+            assert caught.value.row == len(alone)
+            return
+    made = from_metadata([{name: value} for value in values], COLUMNS)
+    assert (name in made) == any(value is not None for value in values)
+    for row, one in enumerate(alone):
+        if name not in made:
+            continue
+        together = made[name]
+        if isinstance(together, StrColumn):
+            code = int(together.codes[row])
+            text = None if code == NULL_CODE else together.dictionary[code]
+            assert text == values[row]
+        else:
+            expected = _NULL_OF[name] if one is None else one[0]  # type: ignore[index]
+            np.testing.assert_array_equal(together[row], expected)
+
+
+_NULL_OF = {"price": np.nan, "stock": NULL_INTEGER, "new": NULL_BOOLEAN}
+
+
 def good_frame() -> dict[str, Column]:
     return {
         "price": np.array([1.5, np.nan, -0.0]),
