@@ -52,7 +52,7 @@ def begin_in_pieces(work: Live, live: LiveQueries, catch_up: CatchUp, size: Piec
         prepared = yield from _prepared(work)
         yield from mask_made(collection, queries[0].query.filter)
         while len(handles) < len(queries):
-            catch_up(collection)
+            yield from _caught_up(collection, catch_up)
             chunk = slice(len(handles), len(handles) + size.start())
             asked = [query.query for query in queries[chunk]]
             handles += collection.window.standing.add(asked, prepared[chunk]).tolist()
@@ -66,7 +66,7 @@ def begin_in_pieces(work: Live, live: LiveQueries, catch_up: CatchUp, size: Piec
         yield True
         answer = answers.snapshot(work, found, found.counts, 0, len(found.hits.seqs))
         if answer.error is None:
-            catch_up(collection)
+            yield from _caught_up(collection, catch_up)
             live.begin(queries, handles)
             has_begun = True
             if collection.window.version != found.version:
@@ -77,6 +77,13 @@ def begin_in_pieces(work: Live, live: LiveQueries, catch_up: CatchUp, size: Piec
             query.is_beginning = False
         if not has_begun and not collection.is_dropped:
             collection.window.standing.remove(handles)
+
+
+def _caught_up(collection: Collection, catch_up: CatchUp) -> Generator[bool, None, None]:
+    """Return when the lists of the collection follow its window."""
+    while collection.is_catching_up:
+        yield False
+    catch_up(collection)
 
 
 def _prepared(work: Live) -> Generator[bool, None, F32]:
@@ -100,11 +107,11 @@ def _all_answered(
     """Return when every list is whole, at one version."""
     standing = collection.window.standing
     for _ in range(_PATIENCE_TICKS):
-        catch_up(collection)
+        yield from _caught_up(collection, catch_up)
         if not len(standing.waiting_of(handles)):
             return
         yield True
-    catch_up(collection)
+    yield from _caught_up(collection, catch_up)
     standing.renew(standing.waiting_of(handles))
 
 

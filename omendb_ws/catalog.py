@@ -95,9 +95,9 @@ class Collection:
         self.broken: str | None = None
         self.flights: Flights | None = None if durability == "memory" else Flights()
         self.scan_cost = ScanCost()
-        #: The engine's: a long read goes over the window, which must not change meanwhile; and
-        #: changes have waited for that.
-        self.is_held = self.has_kept_waiting = False
+        #: The engine's: a long read goes over the window, or its standing queries are matched with
+        #: what came, over several ticks; and changes have waited for that.
+        self.is_being_read = self.is_catching_up = self.has_kept_waiting = False
         #: The engine's: a mask of it is being made in pieces.
         self.makes_mask = False
         self.feeds: dict[Feed, None] = {}
@@ -109,6 +109,11 @@ class Collection:
     def let_go(self) -> None:
         """Let the window go, which must go with this, its last reference. Again and again."""
         self.__dict__.pop("window", None)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the window must not change: changes wait. The engine's."""
+        return self.is_being_read or self.is_catching_up
 
     @property
     def is_made(self) -> bool:

@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from omendb_core.types import Include
 
@@ -101,6 +101,9 @@ class Stream:
         self.behind_since_us: int | None = None
         self.due_us: int | None = None
 
+    #: Whether it tells of lists, which do not follow their window at once.
+    is_of_lists: ClassVar = False
+
     @property
     def has_more(self) -> bool:
         """Whether, its push taken, it may have something to say right away."""
@@ -138,6 +141,8 @@ class Deliveries:
         #: Ordered: a plain dict that is emptied from the front walks over what was there before.
         self._pending: OrderedDict[Stream, None] = OrderedDict()
         self._starved: dict[Lane, dict[Stream, None]] = {}
+        #: Streams of lists that nobody may tell of now.
+        self._put_off: dict[Collection, list[Stream]] = {}
         self._delayed: list[tuple[int, int, Stream]] = []
         self._delayed_until = LEAST_DELAYED
         self._counter = itertools.count()
@@ -188,6 +193,11 @@ class Deliveries:
             if not starved:
                 del self._starved[stream.lane]
 
+    def go_on(self, collection: Collection) -> None:
+        """Its lists have caught up: what was put off is looked at again."""
+        for stream in self._put_off.pop(collection, ()):
+            self.ready(stream)
+
     def sent(self, push: Push) -> None:
         """The socket took a push: its stream may have another, and others of its connection too."""
         stream = push.stream
@@ -232,14 +242,17 @@ class Deliveries:
         expected_bytes = count = 0
         while self._pending and expected_bytes < GROUP_BYTES and count < GROUP_STREAMS:
             stream, _ = self._pending.popitem(last=False)
+            count += 1
             if stream.collection.broken is not None:
                 continue  # nobody knows what is true
+            if stream.is_of_lists and stream.collection.is_catching_up:
+                self._put_off.setdefault(stream.collection, []).append(stream)
+                continue
             if stream.lane.push_bytes >= self._limits.max_pending_bytes:
                 self._starved.setdefault(stream.lane, {})[stream] = None
                 continue
             group.setdefault(stream.maker, []).append(stream)
             expected_bytes += stream.usual_bytes
-            count += 1
         return group
 
     def _made(

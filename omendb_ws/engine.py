@@ -151,7 +151,13 @@ class Engine:
         self._set_aside: list[Change] = []
         self._gone: deque[Stream] = deque()
         self._standing = StandingQueries(
-            metrics, self.live, self.matches, self.feeds, self._long_reads
+            metrics,
+            self.live,
+            self.matches,
+            self.feeds,
+            self._deliveries,
+            self._long_reads,
+            clock_ns,
         )
         self._expiry = Expiry(metrics, self._changes, self._durability)
         self._is_stopping = self._has_faulted = False
@@ -264,6 +270,7 @@ class Engine:
             or self._set_aside
             or self._waiting_reads
             or self._long_reads
+            or self._standing.early
             or self._durability.flying
             or self._lifecycle.pending
         )
@@ -451,6 +458,9 @@ class Engine:
         """What was asked of a collection before it was dropped; what a fault leaves finds none."""
         done = 0
         try:
+            self._standing.finish(drop.collection)
+            if self._standing.has_ready:
+                self._waiting_reads.put_back(self._standing.early)
             while answered := self._do_reads(drop.collection):
                 done += answered
         except Exception as error:
@@ -598,11 +608,10 @@ class Engine:
     def _do_pieces(self) -> int:
         """Some of what long reads ask for; what waits for one that is through with goes on."""
         done = self._long_reads.run(self._effects)
-        if done or not len(self._long_reads):
-            if self._standing.early:
-                self._waiting_reads.put_back(self._standing.early)
-            if self._long_reads.has_drops:
-                self._turns.put_back(self._long_reads.released())
+        if self._standing.has_ready:
+            self._waiting_reads.put_back(self._standing.early)
+        if self._long_reads.has_drops and (done or not len(self._long_reads)):
+            self._turns.put_back(self._long_reads.released())
         return done
 
     def _measure(self) -> None:

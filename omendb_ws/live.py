@@ -46,6 +46,8 @@ class LiveQuery(Stream):
     __slots__ = ("every_us", "handle", "is_beginning", "is_dirty", "query", "ready_us", "told",
                  "told_version")  # fmt: skip
 
+    is_of_lists = True
+
     def __init__(
         self,
         maker: Maker,

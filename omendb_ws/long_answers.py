@@ -111,7 +111,7 @@ def _search(work: Search, long_reads: LongReads, clock_us: Callable[[], int]) ->
         parts = yield from _found(work, long_reads)
         version = collection.window.version
     finally:
-        collection.is_held = False
+        collection.is_being_read = False
     yield True
     counts = np.concatenate([part.counts for part in parts])
     hits = _joined([part.hits for part in parts])
@@ -176,7 +176,7 @@ def _get(work: Get) -> Steps:
             yield True
         version = window.version
     finally:
-        collection.is_held = False
+        collection.is_being_read = False
     hits = _joined(parts)
     objects = yield from _written(hits)
     return answers.rows(work.ticket, Found(version, np.concatenate(is_there), hits), objects)
@@ -197,7 +197,7 @@ def held(collection: Collection) -> Generator[bool, None, None]:
     while collection.is_held or collection.has_kept_waiting:
         yield False
     refuse_broken(collection)
-    collection.is_held = True
+    collection.is_being_read = True
 
 
 def _written(hits: Hits) -> Generator[bool, None, list[bytes]]:

@@ -67,6 +67,8 @@ class MatchQuery(Stream):
     __slots__ = ("handle", "listens_from", "lost", "overflow_seq", "query",
                  "quiet_since_us", "scores", "seqs", "share", "told_seq", "vector")  # fmt: skip
 
+    is_of_lists = True
+
     def __init__(
         self,
         maker: Maker,

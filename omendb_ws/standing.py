@@ -3,14 +3,20 @@
 What a live query says is ``live.py``'s, what a match query says ``matches.py``'s. Here is the
 order: the window's queries catch up before any begins or moves, so that what follows a snapshot
 starts exactly after it; queries that begin side by side begin in one scan.
+
+Many rows for many queries are matched over several ticks. Until all are, the collection *catches
+up*: its changes wait, no push of its lists is made, and what is asked of its queries waits in
+``early``.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
+from typing import Final
 
 import numpy as np
 from omendb_core.errors import Internal, NotFound, OmenError
@@ -19,7 +25,7 @@ from . import answers
 from .beginning import LEAST_QUERIES, MOST_AT_ONCE, MOST_QUERIES, begin_in_pieces
 from .catalog import Collection
 from .changes import refuse_broken
-from .deliveries import Stream
+from .deliveries import Deliveries, Stream
 from .faults import as_error
 from .feeds import Feed, Feeds
 from .live import LiveQueries, LiveQuery
@@ -29,6 +35,9 @@ from .pieces import LongReads
 from .reads import refuse_dropped
 from .wire.messages import Results
 from .work import Answer, Effect, Leave, Live, Match, Move, Standing, Ticket
+
+#: How long queries of all collections are matched in one tick, but for a step each that runs over.
+CATCH_UP_US: Final = 2_000
 
 
 class StandingQueries:
@@ -40,15 +49,19 @@ class StandingQueries:
         live: LiveQueries,
         matches: Matches,
         feeds: Feeds,
+        deliveries: Deliveries,
         long_reads: LongReads,
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._metrics = metrics
+        self._deliveries = deliveries
+        self._clock_ns = clock_ns
         self._long_reads = long_reads
         self._live = live
         self._matches = matches
         self._feeds = feeds
         self._behind: dict[Collection, int | None] = {}
-        #: Works that came before the queries that they are about had begun, in order.
+        #: Works that came before the queries that they are about had begun or caught up, in order.
         self.early: deque[Standing] = deque()
 
     @property
@@ -64,24 +77,38 @@ class StandingQueries:
             self._behind[collection] = arrival_us
 
     def catch_up(self) -> None:
-        """Bring the queries of every changed window to the present."""
+        """Bring the queries of every changed window to the present, or a step nearer to it."""
+        until_ns = self._clock_ns() + CATCH_UP_US * 1000
         for collection in list(self._behind):
             try:
-                self._catch_up(collection)
+                self._catch_up(collection, until_ns)
             except Exception as error:
                 self._metrics.faults += 1
                 as_error(error, "standing queries")
 
-    def _catch_up(self, collection: Collection) -> None:
+    def finish(self, collection: Collection) -> None:
+        """Have a collection that catches up do so now."""
+        if collection.is_catching_up:
+            self._catch_up(collection)
+
+    def _catch_up(self, collection: Collection, until_ns: int | None = None) -> None:
+        """Until that time, a step at least; None: until it is done."""
         arrival_us = self._behind.pop(collection, None)
         window = collection.window
         standing = window.standing
         if not standing.behind:
+            self._has_caught_up(collection)
             return
         was_lost = standing.seen_seq + 1 < window.first_seq
         renewed = standing.renewed
         try:
-            found = standing.advance()
+            found = standing.step()
+            while found is None and (until_ns is None or self._clock_ns() < until_ns):
+                found = standing.step()
+            if found is None:
+                collection.is_catching_up = True
+                self._behind[collection] = arrival_us
+                return
             if was_lost and collection.matches:
                 self._matches.lost(collection)
             if len(found.matched):
@@ -92,10 +119,17 @@ class StandingQueries:
         except Exception:
             # Nobody knows what the queries hold after a fault in the middle.
             collection.broken = "after a fault"
+            self._has_caught_up(collection)
             raise
         self._metrics.rescans += standing.renewed - renewed
         if standing.behind:
             self._behind[collection] = arrival_us
+        self._has_caught_up(collection)
+
+    def _has_caught_up(self, collection: Collection) -> None:
+        if collection.is_catching_up:
+            collection.is_catching_up = False
+            self._deliveries.go_on(collection)
 
     # -- what is asked ------------------------------------------------------------------------
 
@@ -112,7 +146,10 @@ class StandingQueries:
                 found.extend(self._one(work, now_us) for work in alike)
 
     def _takes_long(self, work: Standing) -> bool:
-        """Whether a work is done in pieces, or comes behind one that is."""
+        """Whether a work is done in pieces, or waits for what is."""
+        if self._must_wait(work):
+            self.early.append(work)
+            return True
         if isinstance(work, Live) and len(work.queries) > MOST_AT_ONCE:
             size = self._long_reads.size(LEAST_QUERIES, MOST_QUERIES)
             steps = begin_in_pieces(work, self._live, self._prepare, size)
@@ -120,13 +157,21 @@ class StandingQueries:
                 query.is_beginning = True
             self._long_reads.begin(work, steps)
             return True
+        return False
+
+    def _must_wait(self, work: Standing) -> bool:
+        """Whether its collection catches up, or the query that it is about is still beginning."""
+        if work.collection.is_catching_up:
+            return True
         if isinstance(work, Live | Match):
             return False
         stream = work.stream if isinstance(work, Leave) else work.query
-        if isinstance(stream, LiveQuery) and stream.is_beginning:
-            self.early.append(work)
-            return True
-        return False
+        return isinstance(stream, LiveQuery) and stream.is_beginning
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether some of ``early`` need wait no longer."""
+        return any(not self._must_wait(work) for work in self.early)
 
     def early_tickets(self) -> set[Ticket]:
         """Of the works in ``early``."""
@@ -234,6 +279,7 @@ class StandingQueries:
     def stop_all(self, collection: Collection) -> None:
         """End every stream of a collection."""
         self._behind.pop(collection, None)
+        self._has_caught_up(collection)
         streams = [*collection.feeds, *collection.live.values(), *collection.matches.values()]
         for stream in streams:
             self.stop(stream)

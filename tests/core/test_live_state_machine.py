@@ -1,11 +1,13 @@
 """The law of live queries: whatever happens to the window, an answer is what search returns.
 
 The window's own state machine goes on underneath; standing queries come, move and go between its
-changes, several changes may lie between two steps, and few lists are made anew in one step.
+changes, several changes may lie between two steps, queries end while one is under way, two rows
+are matched in one part of it, and few lists are made anew.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,19 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from omendb_core import filters, live, score
 from omendb_core.standing import StandingQuery
 
-from tests.core.test_window_state_machine import COLUMNS, WindowMachine, f32_matrix, vector
+from tests.core.test_window_state_machine import COLUMNS, WindowMachine, f32_matrix
+from tests.core.test_window_state_machine import vector as any_vector
 from tests.filter_oracle import filters_for
+
+#: float32 values, as the oracle takes them
+vector = any_vector.map(lambda one: np.array(one, np.float32).tolist())
 
 
 @pytest.fixture(autouse=True)
 def few_lists_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "RENEWED_AT_ONCE", 2)
+    monkeypatch.setattr(live, "_STEP_ELEMENTS", 1)
+    monkeypatch.setattr(live, "_LEAST_MATCHED", 2)
 
 
 class LiveMachine(WindowMachine):
@@ -103,7 +111,18 @@ class LiveMachine(WindowMachine):
 
     @rule()
     def step(self) -> None:
-        """Catch up completely; every answer is right, and every changed one was named."""
+        self.catch_up(lambda: None)
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data())
+    def unsubscribe_while_rows_are_matched(self, data: st.DataObject) -> None:
+        self.catch_up(lambda: self.unsubscribe(data))
+
+    def catch_up(self, between: Callable[[], None]) -> None:
+        """Catch up completely; every answer is right, and every changed one was named.
+
+        What is done ``between`` two parts of it, is once.
+        """
         standing = self.window.standing
         before = dict(self.shown)
         named: set[int] = set()
@@ -111,12 +130,21 @@ class LiveMachine(WindowMachine):
         for _ in range(100):
             if not standing.behind:
                 break
-            advance = standing.advance()
+            advance = standing.step()
+            if advance is None:
+                assert standing.is_under_way
+                between()
+                between = lambda: None  # noqa: E731
+                continue
             named.update(advance.changed.tolist())
-            matched += zip(
-                advance.matched.tolist(), advance.seqs.tolist(), advance.scores.tolist(),
-                strict=True,
-            )  # fmt: skip
+            matched += [
+                hit
+                for hit in zip(
+                    advance.matched.tolist(), advance.seqs.tolist(), advance.scores.tolist(),
+                    strict=True,
+                )
+                if hit[0] in self.asked
+            ]  # fmt: skip
         assert not standing.behind
         standing.check()
         for handle in self.shown:

@@ -38,7 +38,7 @@ async def is_alive(raw: Raw, name: str) -> None:
     assert view.answer[0].id == 100 + before
 
 
-@pytest.mark.parametrize("where", ["advance", "matched"])
+@pytest.mark.parametrize("where", ["step", "matched"])
 async def test_queries_that_cannot_catch_up_take_their_collection_with_them_and_nothing_else(
     where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,8 +51,8 @@ async def test_queries_that_cannot_catch_up_take_their_collection_with_them_and_
         mine, near = await live(raw, V, k=2), await match(raw, V, 0.0)
         theirs = await live(other, V, name="else", k=2)
         with monkeypatch.context() as patch:
-            if where == "advance":
-                patch.setattr(collection_of(server).window.standing, "advance", boom)
+            if where == "step":
+                patch.setattr(collection_of(server).window.standing, "step", boom)
             else:
                 patch.setattr(server.context.engine.matches, "matched", boom)
             await raw.add(3)  # it was applied: that is the truth
