@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import subprocess
 import sys
 import time
@@ -20,6 +21,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import numpy as np
+import orjson
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 import omendb_ws
 
@@ -128,6 +132,37 @@ async def _update(db: Any, turn: int) -> None:
     await db.update("wide", np.arange(10_000), rows)
 
 
+async def _add_json(db: Any, turn: int) -> None:
+    """4 MB, which the Python client would send as frames."""
+    await _say(db.url, texts()["rows"])
+
+
+async def _deep_json(db: Any, turn: int) -> None:
+    await _say(db.url, texts()["nested"])
+
+
+async def _say(url: str, text: bytes) -> None:
+    """Send a text and wait for what it leads to."""
+    async with connect(url, subprotocols=[Subprotocol("omendb.v1")], compression=None) as socket:
+        await socket.recv()
+        await socket.send(text, text=True)
+        await socket.recv()
+
+
+@functools.cache
+def texts() -> dict[str, bytes]:
+    """Long texts: rows of an add, and a million lists, most of them 1,000 deep."""
+    rows = [
+        {"id": n, "vector": [round(x, 7) for x in one], "metadata": {"note": "n" * 40}}
+        for n, one in enumerate(vectors(2600).tolist())
+    ]
+    deep = b"[" * 1000 + b"]" * 1000
+    return {
+        "rows": orjson.dumps({"id": 1, "op": "add", "collection": "wide", "rows": rows}),
+        "nested": b'{"id":1,"op":"add","rows":[' + b",".join([deep] * 1900) + b"]}",
+    }
+
+
 async def _delete(db: Any, turn: int) -> None:
     await db.delete("wide", np.arange(10_000))
     await db.add("wide", vectors(10_000), ids=np.arange(10_000))
@@ -158,6 +193,8 @@ NEIGHBOURS: Final[dict[str, Callable[[Any, int], Awaitable[None]]]] = {
     "adds of 16,384 rows (8 MB)": _add,
     "adds of 10,000 rows with metadata": _add_with_metadata,
     "updates of 10,000 rows": _update,
+    "adds of 2,600 rows in JSON (4 MB)": _add_json,
+    "JSON of a million lists, 1,000 deep": _deep_json,
     "deletes of 10,000 rows": _delete,
     "windows of 500,000 made and dropped": _create,
 }

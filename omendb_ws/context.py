@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from .arrivals import Arrivals
@@ -12,6 +12,7 @@ from .auth import Keyring
 from .catalog import Catalog
 from .engine import Engine
 from .logins import Logins
+from .long_requests import LongRequests
 from .metrics import Metrics
 from .pictures import Looks
 from .wire.opcodes import Limits
@@ -49,4 +50,5 @@ class Context:
     metrics: Metrics
     clock_us: Callable[[], int]
     looks: Looks
+    long_requests: LongRequests = field(default_factory=LongRequests)
     is_draining: bool = False

@@ -176,7 +176,7 @@ def _rows(
     try:
         if isinstance(rows, list):
             return parse_rows(rows, definition, limits)
-        if isinstance(rows, RowBatch):
+        if isinstance(rows, RowBatch) and rows.payloads is None:
             return complete_payloads(rows, limits)
     except OmenError as error:
         return error
@@ -192,7 +192,9 @@ def _delete(session: Session, request: wire.Delete, size: int) -> None:
 
 def _update(session: Session, request: wire.Update, size: int) -> None:
     collection = session.collection(request.collection)
-    rows = parse_updates(request.rows, collection.definition, session.context.limits)
+    rows = request.rows
+    if isinstance(rows, list):
+        rows = parse_updates(rows, collection.definition, session.context.limits)
     ticket = session.ticket(request, collection, size)
     session.submit_change(work.Update(ticket, collection, rows))
 

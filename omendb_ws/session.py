@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ from omendb_core.errors import (
 )
 from omendb_core.types import ColumnType
 
-from . import requests
+from . import long_requests, requests
 from ._version import VERSION
 from .auth import OPEN, Principal
 from .catalog import Collection
@@ -41,7 +42,7 @@ from .rate import TokenBucket
 from .sizes import ENVELOPE_BYTES
 from .subscriptions import Subscription
 from .wire import binary as binary_wire
-from .wire import searches, unread
+from .wire import long_text, searches, unread
 from .wire import text as text_wire
 from .wire.messages import Auth, Ping, Refusal, Request
 from .wire.opcodes import MAX_U32, PROTOCOL
@@ -97,6 +98,9 @@ class Session:
         self._handles: dict[int, Collection] = {}
         self._handle_of: dict[Collection, int] = {}
         self._last_handle = 0
+        #: A text that is being read in pieces, and what came behind it in one event.
+        self._long: str | None = None
+        self._behind: deque[str | bytes] = deque()
         self.last_sub = 0
         #: Whether the message that is being received has its reply.
         self._has_replied = False
@@ -154,6 +158,7 @@ class Session:
         if self._refusal is not None:
             self._refusal.cancel()
         self._end_some()
+        self._behind.clear()
         self._inflight.clear()
         self._inflight_bytes = self._expected_bytes = 0
         self._handles.clear()
@@ -174,12 +179,15 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Whether everything is answered and sent."""
-        return not self._inflight and self.outbox.is_empty
+        return not self._inflight and self._long is None and self.outbox.is_empty
 
     # -- messages in ------------------------------------------------------------------------------
 
     def receive(self, message: str | bytes) -> None:
         """Answer one message, or hand it to the engine."""
+        if self._long is not None:
+            self._behind.append(message)
+            return
         metrics = self.context.metrics
         metrics.received_messages += 1
         metrics.received_bytes += len(message)
@@ -193,6 +201,9 @@ class Session:
             if unwelcome is not None:
                 self._refuse_unread(message, unwelcome)
                 return
+            if len(message) > long_text.MOST_CHARACTERS and isinstance(message, str):
+                self._begin_long_request(message)
+                return
             request = self._decode(message)
             if self.principal is None and not isinstance(request, Auth | Ping):
                 raise Unauthenticated("send auth with a token first")
@@ -200,20 +211,23 @@ class Session:
                 raise request.error
             op = request.op
             if request.id in self._inflight:
-                raise BadRequest(f"id: {request.id} is that of a request that is not answered yet")
+                self.refuse_repeated_id(request.id)
             requests.handle(self, request, len(message))
         except Exception as error:
             id = request.id if request is not None else None
             try:
-                self._refuse(id, message, error, op)
+                self.refuse(id, message, error, op)
             except Exception as fault:
-                self._refuse(id, message, fault, op)
+                self.refuse(id, message, fault, op)
         metrics.requests[op] += 1
         if self.principal is None:
             self._refuse_talk()
 
-    def _refuse(self, id: int | None, message: str | bytes, error: Exception, op: str) -> None:
-        """The reply to what failed, unless it has one; ``id`` None: it could not be read."""
+    def refuse(self, id: int | None, message: str | bytes, error: Exception, op: str) -> None:
+        """The reply to what failed, unless it has one; ``id`` None: it could not be read.
+
+        After a fault it is called again.
+        """
         told = as_error(error, op)
         if told is not error:
             self.context.metrics.faults += 1
@@ -222,6 +236,29 @@ class Session:
                 id = None if id in self._inflight else id
         if not self._has_replied:
             self.error(id, told)
+
+    def refuse_repeated_id(self, request_id: int) -> None:
+        """BadRequest where an unanswered request has that id."""
+        if request_id in self._inflight:
+            raise BadRequest(f"id: {request_id} is that of a request that is not answered yet")
+
+    def _begin_long_request(self, message: str) -> None:
+        """Read ``message`` in pieces, and nothing else meanwhile."""
+
+        def failed(error: Exception) -> None:
+            if self._long is message:
+                self.refuse(None, message, error, "long request")
+                self.end_long_request()
+
+        self.context.long_requests.begin(long_requests.steps(self, message), failed)
+        self._long = message
+
+    def end_long_request(self) -> None:
+        """It has been read, and answered or handed on: the next message may come."""
+        self._long = None
+        while self._behind and self._long is None:
+            self.receive(self._behind.popleft())
+        self._progressed()
 
     def _decode(self, message: str | bytes) -> Request | searches.PlainSearch | Refusal:
         if isinstance(message, str):
@@ -370,7 +407,7 @@ class Session:
         limits = self.context.limits
         if not self.lane.is_open:
             return True
-        if len(self._inflight) >= limits.max_inflight:
+        if self._long is not None or len(self._inflight) >= limits.max_inflight:
             return False
         if self._inflight_bytes >= limits.max_inflight_bytes:
             return False
@@ -383,7 +420,7 @@ class Session:
     @property
     def inflight_bytes(self) -> int:
         """The bytes of requests that are not answered."""
-        return self._inflight_bytes
+        return self._inflight_bytes + (0 if self._long is None else len(self._long))
 
     async def wait_idle(self) -> None:
         """Return when everything is answered and sent, or the connection is gone."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from omendb_core.change import RowBatch
+from omendb_core.change import RowBatch, UpdateRequest
 from omendb_core.errors import OmenError
 from omendb_core.types import F32, U8, U32, U64, Bool1, ColumnType, Hits, IdKind, Include, Metric
 
@@ -86,7 +86,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """``rows``: a RowBatch from a binary message, else the JSON list as it came.
+    """``rows``: a RowBatch from a binary message or a long text, else the JSON list as it came.
 
     An error of the rows of a binary message stands in their place: a repeated batch is answered
     before its rows are looked at (PROTOCOL section 4).
@@ -114,7 +114,7 @@ class Update:
     op: ClassVar[str] = "update"
     id: int
     collection: str
-    rows: list[Any]
+    rows: list[Any] | UpdateRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from omendb_core.errors import BadMetadata
 from omendb_core.types import MAX_JSON_INTEGER, MIN_JSON_INTEGER
 
 #: The shortest integer beyond 64 bits has so many digits.
-_LONG_RUN: Final = b"0" * 19
+RUN_DIGITS: Final = 19
+_LONG_RUN: Final = b"0" * RUN_DIGITS
 _LARGE: Final = 2.0**63
 #: What is in every such float as orjson writes it, and in little else.
 _EXPONENT: Final = b"e+" if b"e+" in orjson.dumps(_LARGE) else b"e"
@@ -36,27 +37,43 @@ def check_integers(text: str | bytes | memoryview, metadata: Sequence[Any]) -> N
     ``metadata`` are the objects of its rows, under ``rows`` or ``metadata``; anything may be among
     them.
     """
-    if not any(metadata):
+    if not may_be_large(metadata):
         return
-    try:
-        if _EXPONENT not in orjson.dumps(metadata):
-            return
-    except TypeError:  # too deep, which is refused later
-        pass
     raw = text.encode(errors="surrogatepass") if isinstance(text, str) else bytes(text)
-    if _LONG_RUN not in raw.translate(_DIGITS_ALONE):
-        return
-    if not any(_place(one, _is_large) is not None for one in metadata):
+    if not has_long_run(raw) or not has_large(metadata):
         return
     refuse(metadata_of(exactly(raw)))
+
+
+def may_be_large(metadata: Sequence[Any]) -> bool:
+    """Whether a large float may be in ``metadata``; cheap, and never wrongly False."""
+    try:
+        return any(metadata) and _EXPONENT in orjson.dumps(metadata)
+    except TypeError:  # too deep, which is refused later
+        return True
+
+
+def has_long_run(raw: bytes) -> bool:
+    """Whether ``RUN_DIGITS`` stand in a row."""
+    return _LONG_RUN in raw.translate(_DIGITS_ALONE)
+
+
+def has_large(metadata: Sequence[Any]) -> bool:
+    """Whether a float in ``metadata`` may have been an integer beyond 64 bits."""
+    return any(_place(one, _is_large) is not None for one in metadata)
 
 
 def exactly(text: str | bytes) -> Any:
     """``text`` with infinities, and integers beyond 64 bits marked; None where it is too deep."""
     try:
-        return json.loads(text, parse_int=_integer)
+        return parse_exactly(text)
     except (ValueError, RecursionError):
         return None
+
+
+def parse_exactly(text: str | bytes) -> Any:
+    """As ``exactly``. ValueError, RecursionError."""
+    return json.loads(text, parse_int=_integer)
 
 
 def metadata_of(body: Any) -> list[Any]:

@@ -35,8 +35,8 @@ from .fields import refuse_unknown
 from .limits import Limits
 from .numbers import is_deeper
 
-_ROW_FIELDS: Final = frozenset(("id", "vector", "metadata"))
-_UPDATE_FIELDS: Final = frozenset(("id", "metadata"))
+ROW_FIELDS: Final = frozenset(("id", "vector", "metadata"))
+UPDATE_FIELDS: Final = frozenset(("id", "metadata"))
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,19}")
 _MAX_U64: Final = 2**64 - 1
 _TOO_DEEP: Final = f"metadata: nested too deep; at most {MAX_METADATA_LEVELS} levels"
@@ -47,9 +47,10 @@ def parse_rows(rows: list[Any], definition: Definition, limits: Limits) -> RowBa
 
     Raises BadRequest, BadVector, DimMismatch, BadId, BadMetadata or TooLarge, with ``row``.
     """
-    _check_objects(rows, _ROW_FIELDS)
-    vectors = vector_room.from_lists(_required(rows, "vector"), "vector", definition.dim)
-    ids = _row_ids(rows, definition.ids)
+    check_objects(rows, ROW_FIELDS)
+    vectors = vector_room.from_lists(required(rows, "vector"), "vector", definition.dim)
+    given = given_ids(rows, definition.ids)
+    ids = None if given is None else parse_ids(given, definition.ids, "id")
     metadata, payloads = _metadata(rows, limits)
     return RowBatch(vectors, ids, {}, metadata, payloads)
 
@@ -59,14 +60,15 @@ def parse_updates(rows: list[Any], definition: Definition, limits: Limits) -> Up
 
     Raises BadRequest, BadId, BadMetadata or TooLarge, with ``row``.
     """
-    _check_objects(rows, _UPDATE_FIELDS)
-    ids = parse_ids(_required(rows, "id"), definition.ids, "id")
-    _required(rows, "metadata")
+    check_objects(rows, UPDATE_FIELDS)
+    ids = parse_ids(required(rows, "id"), definition.ids, "id")
+    required(rows, "metadata")
     metadata, payloads = _metadata(rows, limits)
     return UpdateRequest(ids, metadata or [{}] * len(rows), payloads or [None] * len(rows))
 
 
-def _check_objects(rows: list[Any], known: frozenset[str]) -> None:
+def check_objects(rows: list[Any], known: frozenset[str]) -> None:
+    """BadRequest with the ``row`` that is none, or has a field that is not ``known``."""
     for row, one in enumerate(rows):
         if type(one) is not dict:
             raise BadRequest("rows: must be objects", row=row)
@@ -74,7 +76,8 @@ def _check_objects(rows: list[Any], known: frozenset[str]) -> None:
             refuse_unknown(one, known, row)
 
 
-def _required(rows: Sequence[dict[str, Any]], name: str) -> list[Any]:
+def required(rows: Sequence[dict[str, Any]], name: str) -> list[Any]:
+    """A field of each row. BadRequest with the ``row`` that lacks it."""
     try:
         return [one[name] for one in rows]
     except KeyError:
@@ -82,7 +85,8 @@ def _required(rows: Sequence[dict[str, Any]], name: str) -> list[Any]:
         raise BadRequest(f"{name}: missing", row=row) from None
 
 
-def _row_ids(rows: Sequence[dict[str, Any]], kind: IdKind) -> Ids | None:
+def given_ids(rows: Sequence[dict[str, Any]], kind: IdKind) -> list[Any] | None:
+    """The ids as they were given, None under ``auto``. BadId with ``row``: one too many, or few."""
     given = [one["id"] for one in rows if "id" in one]
     if kind == "auto":
         if given:
@@ -92,7 +96,7 @@ def _row_ids(rows: Sequence[dict[str, Any]], kind: IdKind) -> Ids | None:
     if len(given) != len(rows):
         row = next(row for row, one in enumerate(rows) if "id" not in one)
         raise BadId(f"id: missing; the collection's ids are {kind}", row=row)
-    return parse_ids(given, kind, "id")
+    return given
 
 
 def parse_ids(ids: list[Any], kind: IdKind, what: str = "ids") -> Ids:
@@ -121,13 +125,22 @@ def _metadata(
     rows: Sequence[dict[str, Any]], limits: Limits
 ) -> tuple[list[dict[str, Any]] | None, PackedPayloads | None]:
     """Each row's metadata and payload; None, None where no row has any."""
+    metadata = metadata_objects(rows)
+    return (metadata, payloads_of(metadata, limits)) if any(metadata) else (None, None)
+
+
+def metadata_objects(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each row's metadata. BadMetadata with the ``row`` where it is no object."""
     metadata = [one.get("metadata", {}) for one in rows]
-    if not any(metadata) and set(map(type, metadata)) == {dict}:
-        return None, None
-    for row, one in enumerate(metadata):
-        if type(one) is not dict:
-            raise BadMetadata("metadata: must be an object", row=row)
-    return metadata, packed(
+    if set(map(type, metadata)) != {dict}:
+        row = next(row for row, one in enumerate(metadata) if type(one) is not dict)
+        raise BadMetadata("metadata: must be an object", row=row)
+    return metadata
+
+
+def payloads_of(metadata: Sequence[dict[str, Any]], limits: Limits) -> PackedPayloads:
+    """Each row's metadata as JSON. BadMetadata or TooLarge, with ``row``."""
+    return packed(
         _payload(one, row, limits.max_metadata_bytes) if one else None
         for row, one in enumerate(metadata)
     )

@@ -59,26 +59,49 @@ _ADD_BUT_ROWS: Final = [one for one in OPS["add"].fields if one.name != "rows"]
 
 def decode_request(text: str | bytes, limits: Limits) -> Request | Refusal:
     """A request, or why it is none; ``Refusal.id`` is None where no id can be read."""
-    if _longer_than(text, limits.max_text_bytes):
-        return Refusal(None, TooLarge(f"text over {limits.max_text_bytes} bytes (max_text_bytes)"))
+    if longer_than(text, limits.max_text_bytes):
+        return too_long(limits)
     try:
         body = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         return _unreadable(text, error)
+    request_id = id_of(body)
+    if isinstance(request_id, Refusal):
+        return request_id
+    try:
+        if has_rows(body):
+            numbers.check_integers(text, numbers.metadata_of(body))
+        return request_of(request_id, body, limits)
+    except OmenError as error:
+        return Refusal(request_id, error)
+
+
+def id_of(body: Any) -> int | Refusal:
+    """The id of a request, or why there is none."""
     if type(body) is not dict:
         return Refusal(None, BadRequest("a request is a JSON object"))
     request_id = _id_of(body)
     if request_id is None:
         return Refusal(None, BadRequest(f"id: must be an integer from 0 to {MAX_U32}"))
-    try:
-        if body.get("op") in ("add", "update"):
-            numbers.check_integers(text, numbers.metadata_of(body))
-        return _request(request_id, body, limits)
-    except OmenError as error:
-        return Refusal(request_id, error)
+    return request_id
 
 
-def _longer_than(text: str | bytes, most_bytes: int) -> bool:
+def has_rows(body: JsonObject) -> bool:
+    """Whether it is an op with metadata of rows."""
+    return body.get("op") in ("add", "update")
+
+
+def too_long(limits: Limits) -> Refusal:
+    """Of a text over ``max_text_bytes``."""
+    return Refusal(None, TooLarge(f"text over {limits.max_text_bytes} bytes (max_text_bytes)"))
+
+
+def no_json(message: str, position: int) -> Refusal:
+    """Of a text that is none."""
+    return Refusal(None, BadRequest(f"not JSON: {message} at character {position}"))
+
+
+def longer_than(text: str | bytes, most_bytes: int) -> bool:
     """Whether ``text`` has more bytes of UTF-8; encodes only where its length leaves a doubt."""
     if len(text) > most_bytes:
         return True
@@ -94,18 +117,30 @@ def _id_of(body: Mapping[str, Any]) -> int | None:
 
 def _unreadable(text: str | bytes, error: orjson.JSONDecodeError) -> Refusal:
     """A number beyond a double is valid JSON all the same, and its message has an id."""
-    if "infinity" in error.msg:
+    if is_of_infinity(error.msg):
         body = numbers.exactly(text)
-        if type(body) is dict and _id_of(body) is not None:
+        request_id = id_of(body)
+        if not isinstance(request_id, Refusal):
             try:
                 numbers.refuse(numbers.metadata_of(body))
             except OmenError as fault:
-                return Refusal(_id_of(body), fault)
-            return Refusal(_id_of(body), NonFinite("a number in the message is no finite double"))
-    return Refusal(None, BadRequest(f"not JSON: {error.msg} at character {error.pos}"))
+                return Refusal(request_id, fault)
+            return not_finite(request_id)
+    return no_json(error.msg, error.pos)
 
 
-def _request(request_id: int, body: JsonObject, limits: Limits) -> Request:
+def is_of_infinity(message: str) -> bool:
+    """Whether that is what orjson says of a number beyond a double."""
+    return "infinity" in message
+
+
+def not_finite(request_id: int) -> Refusal:
+    """Of a text with such a number, but none in metadata."""
+    return Refusal(request_id, NonFinite("a number in the message is no finite double"))
+
+
+def request_of(request_id: int, body: JsonObject, limits: Limits) -> Request:
+    """The request that ``body`` is. OmenError."""
     name = body.get("op")
     if type(name) is not str:
         raise BadRequest("op: must be a string" if "op" in body else "op: missing")

@@ -189,6 +189,15 @@ async def walk(name: str, on: Thread, durability: str, fresh: Callable[[], Path 
             raise AssertionError(f"after a fault instead of {call}") from error
 
 
+@pytest.mark.parametrize("name", ["add", "update", "a bad row", "no collection"])
+async def test_so_may_any_while_a_text_is_read_in_pieces(
+    name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("CRITICAL")
+    monkeypatch.setattr("omendb_ws.wire.long_text.MOST_CHARACTERS", 60)
+    await walk(name, "loop", "memory", lambda: None)
+
+
 @pytest.mark.parametrize("on", ["loop", "engine"])
 @pytest.mark.parametrize("name", [*OPS, "plain search"])
 async def test_any_call_may_fail_and_there_is_one_reply(
