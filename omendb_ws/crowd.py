@@ -78,7 +78,7 @@ class Crowd:
         self.held_bytes += change
         self.most_bytes = max(self.most_bytes, self.held_bytes)
         self.is_tight = self.held_bytes > self._max_bytes * _TIGHT
-        if self.held_bytes > self._max_bytes:
+        if change > 0 and self.held_bytes > self._max_bytes:  # those that leave are relief itself
             self._relieve()
 
     def _relieve(self) -> None:

@@ -87,6 +87,16 @@ def test_the_oldest_gives_its_place() -> None:
     assert list(some) == [second, third]
 
 
+def test_one_that_grows_much_may_drive_out_thousands_that_hold_little() -> None:
+    some, shed = crowd(max_members=4000, max_bytes=4_000_000)
+    small = [Guest(some, float(place)) for place in range(3000)]
+    for guest in small:
+        some.change(guest, 1000)
+    some.change(Guest(some), 3_500_000)
+    assert some.held_bytes == 3_500_000
+    assert shed == small
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_sum_is_that_of_its_members_and_bounded(seed: int) -> None:
     numbers = random.Random(seed)
