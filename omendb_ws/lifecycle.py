@@ -139,6 +139,8 @@ class Lifecycle:
         except Exception as error:
             as_error(error, work.ticket.op)
             answer = self._settled(work, flights, note, effects)
+        if isinstance(work, Drop) and note.error is not None and flights.log is not None:
+            effects.append(NotDropped(work.held, [flights.log.stored]))
         effects.append(answer)
         self._turns.is_through(work.ticket.asker.lane)
         self._turns.put_back(flights.parked)
@@ -178,7 +180,7 @@ class Lifecycle:
         self._forget(collection)
 
     def _dropped(self, work: Drop, effects: list[Effect], error: Exception | None = None) -> Answer:
-        """Let go of everything; with ``error`` the collection may be there after a restart."""
+        """Let go of everything; with ``error`` the store has it still, and its name is held."""
         collection = work.collection
         if not collection.is_dropped:
             effects.append(Dropped(collection))

@@ -127,7 +127,7 @@ def _drop(session: Session, request: wire.Drop, size: int) -> None:
         _note("drop", session, session.tenant, request.collection)
         return
     collection = session.collection(request.collection)
-    dropping = work.Drop(session.ticket(request, collection, size), collection)
+    dropping = work.Drop(session.ticket(request, collection, size), collection, held)
     _note("drop", session, session.tenant, request.collection)
     session.context.catalog.drop(collection)
     try:

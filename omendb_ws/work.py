@@ -173,10 +173,12 @@ class Update:
 
 @dataclass(slots=True, eq=False)
 class Drop:
-    """A barrier: reads that came before it are answered first."""
+    """A barrier: reads that came before it are answered first. ``held`` takes the name again if the
+    store cannot drop it."""
 
     ticket: Ticket
     collection: Collection
+    held: HeldNames
 
 
 @dataclass(slots=True, eq=False)
@@ -374,7 +376,7 @@ class DropGivenUp:
 
 @dataclass(slots=True, eq=False)
 class NotDropped:
-    """Effect: what was given up is in the store still."""
+    """Effect: what was to be dropped is in the store still."""
 
     held: HeldNames
     stored: list[StoredCollection]

@@ -216,7 +216,8 @@ class Store(Protocol):
     def create(self, facts: Facts, limits: WindowLimits, settle: Settle) -> Log:
         """A new collection's log, durable when this returns.
 
-        Raises StorageFull or StorageFailed; then there is nothing of it.
+        Raises StorageFull or StorageFailed; then there is nothing of it. Unavailable while another
+        one has its name: one whose drop failed.
         """
 
     def drop(self, stored: Stored) -> None:

@@ -94,6 +94,8 @@ class LocalStore:
 
     def create(self, facts: Facts, limits: WindowLimits, settle: Settle) -> Log:
         """See Store."""
+        with _storage_errors("create"):
+            self._refuse_twice(facts)
         key = _new_key(facts)
         made, final = self.path(key + _NEW), self.path(key)
         plan = Plan(facts, self.boot_id, log_segment_bytes(facts.definition))
@@ -111,6 +113,13 @@ class LocalStore:
             raise
         appender.moved(final)
         return self.log(Stored(key, facts.tenant, facts.name), appender, settle)
+
+    def _refuse_twice(self, facts: Facts) -> None:
+        if any((one.tenant, one.name) == (facts.tenant, facts.name) for one in self.stored()):
+            raise Unavailable(
+                f"collection: the one that was {facts.name!r} before is on the disk still; drop it"
+                " again"
+            )
 
     def drop(self, stored: Stored) -> None:
         """See Store."""

@@ -58,6 +58,18 @@ def test_a_dropped_collection_is_gone_and_its_name_is_free(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["LOCK"]
 
 
+def test_a_name_is_in_a_store_once(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path))
+    log = store.create(facts(definition()), LIMITS, Settled())
+    with pytest.raises(Unavailable, match="'items'"):
+        store.create(facts(definition()), LIMITS, Settled())
+    assert only(store) == log.stored
+    store.create(replace(facts(definition()), tenant="another"), LIMITS, Settled()).close()
+    log.drop()
+    store.create(facts(definition()), LIMITS, Settled()).close()
+    store.close()
+
+
 def test_names_of_any_kind_come_back(tmp_path: Path) -> None:
     store = LocalStore(str(tmp_path))
     names = [("a/b+~\0ü", "items"), ("..", "Items"), ("default", "a.b-c_D")]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from omendb_core.change import Change
-from omendb_core.errors import OmenError
+from omendb_core.errors import OmenError, Unavailable
 from omendb_core.replay import Checkpoint, KeptRows, checkpoint_of, replay, resume
 from omendb_core.types import WindowLimits
 from omendb_core.window import Window
@@ -164,6 +164,8 @@ class FakeStore:
         self.gate.wait()
         if self.failure is not None:
             raise self.failure
+        if any((one.tenant, one.name) == (facts.tenant, facts.name) for one in self.stored()):
+            raise Unavailable("it is there already")
         log = FakeLog(self, facts, limits)
         log.settle = settle
         self.logs[facts.epoch] = log

@@ -296,6 +296,29 @@ async def test_a_drop_waits_for_what_flies_and_the_next_of_that_name_for_the_dro
         assert server.context.engine.depth == 0
 
 
+async def test_a_drop_that_failed_keeps_its_name_until_it_is_done() -> None:
+    store = FakeStore()
+    async with durable(store) as server, client(server) as one, client(server) as other:
+        await one.create("items")
+        await one.add(1)
+        store.gate.clear()
+        drop = await one.send("drop", collection="items")
+        early = await other.send("create", collection="items", dim=2, capacity=8)
+        await other.ok("ping")
+        store.failure = StorageFailed("cannot drop the log: Input/output error")
+        store.gate.set()
+        assert (await one.reply(drop))["error"]["code"] == "storage_failed"
+        assert (await other.reply(early))["error"]["code"] == "storage_failed"
+        assert await one.code("create", collection="items", dim=2, capacity=8) == "unavailable"
+        store.failure = None
+        assert await one.code("describe", collection="items") == "unavailable"
+        assert len(store.logs) == 1
+        await one.ok("drop", collection="items")
+        assert store.logs == {}
+        await one.create("items")
+        assert server.context.catalog.held.given_up == 0
+
+
 async def test_expiry_is_logged() -> None:
     store, clock = FakeStore(), Clock()
     async with durable(store, clock) as server, client(server) as one:
