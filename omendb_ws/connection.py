@@ -26,6 +26,7 @@ from websockets.protocol import Event, State
 
 from . import http
 from .crowd import Crowd
+from .faults import as_error
 from .handshake import Handshaking
 from .outbox import Batch, Message, Outbox
 from .unacknowledged import unacknowledged_bytes
@@ -185,7 +186,10 @@ class Connection(Handshaking):
         """The same, where no end was announced."""
         if self._is_turned_away:
             return
-        self._read_rest()
+        try:
+            self._read_rest()
+        except Exception as error:  # whoever waits for the end must hear of it
+            as_error(error, "reading the rest of a connection")
         super().connection_lost(exc)
         self._crowd.leave(self)
 
@@ -209,12 +213,15 @@ class Connection(Handshaking):
     def _read(self) -> None:
         """Deliver for one turn; go on in the next one, or when there is room."""
         self._is_turning = False
-        for _ in range(self._turn_messages):
-            if not self._deliver():
-                break
-        else:
-            self._read_on()
-        self._hold_back()
+        try:
+            for _ in range(self._turn_messages):
+                if not self._deliver():
+                    break
+            else:
+                self._read_on()
+            self._hold_back()
+        except Exception as error:
+            self._break_off(error, "reading from a connection")
 
     def _read_on(self) -> None:
         """Deliver what waits, in a turn to come."""
@@ -282,6 +289,11 @@ class Connection(Handshaking):
         self.send_data()
         self._end(self.close())
 
+    def _break_off(self, error: Exception, doing: str) -> None:
+        """After a fault of ours: a client comes back from an end, and not from standing still."""
+        as_error(error, doing)
+        self.transport.abort()
+
     def _end(self, ending: Coroutine[Any, Any, None]) -> None:
         async def end() -> None:
             with contextlib.suppress(ConnectionClosed):
@@ -302,11 +314,11 @@ class Connection(Handshaking):
         held_bytes = self._cutter.held_bytes
         is_full = waits and held_bytes > self._max_waiting_bytes
         must_pause = self._is_held or is_full or self._is_stuffed
-        if must_pause is not self._is_paused:
+        if must_pause is not self._is_paused and not self.transport.is_closing():
             self._is_paused = must_pause
             if must_pause:
                 self.transport.pause_reading()
-            elif not self.transport.is_closing():
+            else:
                 self.transport.resume_reading()
         receiver = self._receiver
         if (
@@ -409,6 +421,12 @@ class Connection(Handshaking):
     def _fill(self) -> None:
         """Write what the outbox holds, for as long as the socket takes it."""
         self._is_filling = False
+        try:
+            self._empty_outbox()
+        except Exception as error:  # what was taken out is lost, and its makers wait for it
+            self._break_off(error, "writing to a connection")
+
+    def _empty_outbox(self) -> None:
         outbox = self._outbox
         while outbox is not None and self._unsent is None and self.protocol.state is State.OPEN:
             batch = outbox.take()

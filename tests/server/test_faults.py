@@ -5,16 +5,18 @@ The law: no message, and no bug that it meets, harms another request, connection
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from typing import Any
 
 import numpy as np
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from omendb_ws.server import Server
 
-from .raw import Raw, batch, client, engine_held, queued, rows, running
+from .raw import PATIENCE_SECONDS, Raw, batch, client, engine_held, queued, rows, running
 
 V = [1.0, 0.0]
 
@@ -128,6 +130,31 @@ async def test_a_fault_while_reading_a_message_harms_nothing(
             patch.setattr("omendb_ws.requests.parse_ids", boom)
             assert await raw.code("get", collection="items", ids=[1]) == "internal"
         await all_is_well(raw, "items")
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["connection._framed", "websocket_frames.Cutter.take", "websocket_frames.Cutter.rest"],
+)
+async def test_a_fault_of_a_connection_ends_it_and_its_client_may_come_back(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as server, client(server) as other:
+        await other.create()
+        async with client(server) as raw:
+            await raw.ok("ping")
+            with monkeypatch.context() as patch:
+                patch.setattr(f"omendb_ws.{where}", boom)
+                if where.endswith("rest"):
+                    raw.socket.transport.abort()
+                with pytest.raises(ConnectionClosed):
+                    await raw.ok("ping")
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    while server.metrics.connections > 1:  # noqa: ASYNC110 - it ends by itself
+                        await asyncio.sleep(0)
+        async with client(server) as again:
+            await again.ok("ping")
+        await all_is_well(other, "items")
 
 
 async def test_a_fault_while_encoding_a_reply_is_answered_all_the_same(
