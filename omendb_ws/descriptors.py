@@ -67,10 +67,13 @@ def reserved(most: int) -> int:
 
 
 class Descriptors:
-    """See the module. ``open`` and ``close`` on the loop's thread, as all else."""
+    """See the module. ``open`` and ``close`` on the loop's thread, as all else.
 
-    def __init__(self, max_connections: int) -> None:
-        self._max_connections = max_connections
+    ``most_connections``: how many the settings allow, those without a token included.
+    """
+
+    def __init__(self, most_connections: int) -> None:
+        self._most_connections = most_connections
         self._reserve = -1
         self._refused = 0
         self._say_at_seconds = 0.0
@@ -86,12 +89,12 @@ class Descriptors:
         self._loop.set_exception_handler(self._handle)
         self._take_reserve()
         most = limit()
-        if most is not None and self._max_connections > most - reserved(most):
+        if most is not None and self._most_connections > most - reserved(most):
             log.warning(
-                "max_connections is %d, but this process may have %d files and sockets open: beyond"
-                " about %d connections it turns clients away; raise the limit (ulimit -n,"
-                " LimitNOFILE) or lower max_connections",
-                self._max_connections,
+                "max_connections and max_unauthenticated_connections are %d together, but this"
+                " process may have %d files and sockets open: beyond about %d connections it turns"
+                " clients away; raise the limit (ulimit -n, LimitNOFILE) or lower them",
+                self._most_connections,
                 most,
                 most - reserved(most),
             )

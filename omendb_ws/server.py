@@ -87,7 +87,9 @@ class Server:
         self.context = self.instance.context
         self.metrics = self.context.metrics
         self.port = settings.port
-        self._descriptors = Descriptors(settings.max_connections)
+        self._descriptors = Descriptors(
+            settings.max_connections + settings.max_unauthenticated_connections
+        )
         self._stall_seconds = stall_seconds
         self._auth_seconds = auth_seconds
         self._sessions: dict[Connection, Session] = {}

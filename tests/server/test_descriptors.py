@@ -115,7 +115,9 @@ def test_the_soft_limit_becomes_the_hard_one() -> None:
     assert done.stdout == "True\n"
 
 
-@pytest.mark.parametrize(("limit", "is_said"), [(1024, True), (20_000, False), (None, False)])
+@pytest.mark.parametrize(
+    ("limit", "is_said"), [(1024, True), (11_000, True), (20_000, False), (None, False)]
+)
 async def test_more_connections_than_descriptors_are_warned_of(
     limit: int | None,
     is_said: bool,
@@ -126,4 +128,4 @@ async def test_more_connections_than_descriptors_are_warned_of(
     with caplog.at_level(logging.WARNING, logger="omendb_ws"):
         async with Server(settings()):
             pass
-    assert ("max_connections is 10000" in caplog.text) == is_said
+    assert ("are 11024 together" in caplog.text) == is_said
