@@ -179,6 +179,8 @@ class Durability:
                 landed += self._land_all(collection, effects, until_ns)
             except Exception as error:
                 self._fault(error, f"landing changes of {collection.name}")
+            if collection in self._settled:  # there is more, behind that of the others
+                self._settled[collection] = self._settled.pop(collection)
             if time.perf_counter_ns() >= until_ns:
                 break
         return landed

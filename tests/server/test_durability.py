@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from omendb_core.errors import StorageFailed, StorageFull
 
+from omendb_ws import engine
 from omendb_ws.server import Server
 from tests.server.fake_store import FakeStore
-from tests.server.raw import Clock, Raw, client, rows, settings
+from tests.server.raw import Clock, Raw, client, engine_held, rows, settings
 
 
 async def ready(server: Server) -> None:
@@ -102,6 +103,34 @@ async def test_adds_fly_one_behind_the_other_and_land_in_order() -> None:
         store.log("items").let_go()
         assert (await one.reply(ids[1]))["ok"]["version"] == 2
         assert await seen(other) == [1, 2, 3]
+
+
+async def test_what_landed_of_one_collection_is_not_all_before_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with held() as (server, store, one, other):
+        await one.create("else")
+        monkeypatch.setattr(engine, "TICK_CHANGES_US", 0)  # one a tick
+        landed: list[str] = []
+        finish = server.context.engine._changes.finish
+
+        def noted(work: Any, admitted: Any) -> Any:
+            landed.append(work.collection.name)
+            return finish(work, admitted)
+
+        monkeypatch.setattr(server.context.engine._changes, "finish", noted)
+        asked = [await one.send("add", collection="items", rows=rows(id)) for id in (1, 2, 3)]
+        behind = [await other.send("add", collection="else", rows=rows(id)) for id in (1, 2, 3)]
+        await waiting(store, 3)
+        await waiting(store, 3, "else")
+        async with engine_held(server):
+            store.log("items").let_go()
+            store.log("else").let_go()
+        for id in asked:
+            await one.reply(id)
+        for id in behind:
+            await other.reply(id)
+        assert landed == ["items", "else"] * 3
 
 
 async def test_a_delete_waits_until_its_collection_has_landed_and_others_go_on() -> None:
