@@ -287,7 +287,12 @@ class Writer:
             self._pending_bytes -= sum(size for _, _, size in group)
             self._told = self._told and error is not None
         tags = [tag for logged, tag, _ in group if not isinstance(logged, KeptRows | _Turn | _Done)]
-        if tags:
+        if not tags:
+            return
+        try:
+            self._settle(tags, error)
+        except Exception as fault:  # somebody waits for each of them
+            log.error("%s: a fault while settling", self.stored.name, exc_info=fault)
             self._settle(tags, error)
 
     def _mark(self) -> None:

@@ -256,6 +256,25 @@ def test_a_fault_of_our_own_is_a_failure_and_not_a_silence(
     bed.end()
 
 
+def test_a_fault_while_settling_leaves_nobody_without_an_answer(tmp_path: Path) -> None:
+    class Faulty(Settled):
+        is_sound = False
+
+        def __call__(self, tags: Sequence[Any], error: OmenError | None) -> None:
+            if not self.is_sound:
+                self.is_sound = True
+                raise MemoryError("on purpose")
+            super().__call__(tags, error)
+
+    bed = Bed(tmp_path, "always", Faulty())
+    bed.append()
+    bed.append()
+    bed.settled.wait_for(2)
+    assert not bed.settled.refused
+    assert bed.log.error is None
+    bed.end()
+
+
 def test_a_segment_is_not_begun_before_the_one_before_it_is_flushed(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store_module, "segment_bytes_for", lambda _: 1000)
