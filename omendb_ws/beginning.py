@@ -23,7 +23,7 @@ from . import answers, sizes
 from .catalog import Collection
 from .live import LiveQueries, listed
 from .masks import mask_made
-from .pieces import PieceSize, Steps
+from .pieces import LongReads, Steps
 from .wire.messages import Results
 from .work import Live
 
@@ -43,9 +43,12 @@ _PATIENCE_TICKS: Final = 64
 CatchUp = Callable[[Collection], None]
 
 
-def begin_in_pieces(work: Live, live: LiveQueries, catch_up: CatchUp, size: PieceSize) -> Steps:
+def begin_in_pieces(
+    work: Live, live: LiveQueries, catch_up: CatchUp, long_reads: LongReads
+) -> Steps:
     """Steps to the answer to ``work``; its queries are noted as beginning."""
     collection, queries = work.collection, work.queries
+    size = long_reads.size(LEAST_QUERIES, MOST_QUERIES)
     handles: list[int] = []
     has_begun = False
     try:
@@ -58,6 +61,9 @@ def begin_in_pieces(work: Live, live: LiveQueries, catch_up: CatchUp, size: Piec
             handles += collection.window.standing.add(asked, prepared[chunk]).tolist()
             size.end()
             yield True
+        while not long_reads.has_room:
+            yield False
+        long_reads.copies(work)
         all_handles = np.array(handles, np.int64)
         yield from _all_answered(collection, all_handles, catch_up)
         _refuse_over(work, collection, all_handles)

@@ -98,6 +98,8 @@ class Collection:
         #: The engine's: a long read goes over the window, or its standing queries are matched with
         #: what came, over several ticks; and changes have waited for that.
         self.is_being_read = self.is_catching_up = self.has_kept_waiting = False
+        #: The engine's: rows that are due to expire wait for that.
+        self.keeps_expiry_waiting = False
         #: The engine's: a mask of it is being made in pieces.
         self.makes_mask = False
         self.feeds: dict[Feed, None] = {}

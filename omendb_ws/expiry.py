@@ -27,6 +27,8 @@ class Expiry:
         self._durability = durability
         self._collections: dict[Collection, None] = {}
         self._next_us = 0
+        #: A long read kept some waiting: they are looked at as soon as it is through.
+        self._are_late = False
 
     @property
     def patience_seconds(self) -> float | None:
@@ -46,11 +48,18 @@ class Expiry:
 
     def look(self, now_us: int) -> None:
         """Have leave what is older than its ttl; not more than ten times a second."""
-        if now_us < self._next_us:
+        is_due = now_us >= self._next_us
+        if not is_due and not self._are_late:
             return
-        self._next_us = now_us + _EXPIRY_US
+        if is_due:
+            self._next_us = now_us + _EXPIRY_US
+        self._are_late = False
         for collection in self._collections:
+            if not is_due and not collection.keeps_expiry_waiting:
+                continue
+            collection.keeps_expiry_waiting = collection.is_held
             if collection.is_held:
+                self._are_late = True
                 continue
             try:
                 if collection.flights is None:

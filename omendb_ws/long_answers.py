@@ -3,8 +3,9 @@
 Lives on the engine's thread. All queries of a search, and all rows of a ``get``, are answered at
 one version: from the first piece over the window to the last one the collection is *held*, which
 keeps its changes waiting, and nothing else. It is held by one read at a time, and changes that have
-waited come before the next one. What was found is a copy; it is written, in pieces again, when the
-collection is free. A mask is made in pieces before that, and follows the changes in between.
+waited, expiry too, come before the next one. What was found is a copy; it is written, in pieces
+again, when the collection is free. A mask is made in pieces before that, and follows the changes in
+between.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def steps_of(work: PlainRead, long_reads: LongReads, clock_us: Callable[[], int]
     if isinstance(work, Count):
         return _count(work)
     assert isinstance(work, Get)
-    return _get(work)
+    return _get(work, long_reads)
 
 
 # -- kinds of reads -------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ def steps_of(work: PlainRead, long_reads: LongReads, clock_us: Callable[[], int]
 def _search(work: Search, long_reads: LongReads, clock_us: Callable[[], int]) -> Steps:
     collection, query = work.collection, work.query
     yield from mask_made(collection, query.filter)
-    yield from held(collection)
+    yield from held(work, long_reads)
     try:
         parts = yield from _found(work, long_reads)
         version = collection.window.version
@@ -159,9 +160,9 @@ def _one_piece(collection: Collection, query: Query, start: int) -> Hit:
     return outcome
 
 
-def _get(work: Get) -> Steps:
+def _get(work: Get, long_reads: LongReads) -> Steps:
     collection = work.collection
-    yield from held(collection)
+    yield from held(work, long_reads)
     try:
         window = collection.window
         least_bytes = sizes.least_found_bytes(window.definition, work.include)
@@ -192,12 +193,18 @@ def _count(work: Count) -> Steps:
 # -- what they share ------------------------------------------------------------------------------
 
 
-def held(collection: Collection) -> Generator[bool, None, None]:
+def held(work: Search | Get, long_reads: LongReads) -> Generator[bool, None, None]:
     """Return when the collection is held for whoever asks: who lets it go in the end."""
-    while collection.is_held or collection.has_kept_waiting:
+    collection = work.collection
+    while _must_wait(collection) or not long_reads.has_room:
         yield False
+    long_reads.copies(work)
     refuse_broken(collection)
     collection.is_being_read = True
+
+
+def _must_wait(collection: Collection) -> bool:
+    return collection.is_held or collection.has_kept_waiting or collection.keeps_expiry_waiting
 
 
 def _written(hits: Hits) -> Generator[bool, None, list[bytes]]:

@@ -22,7 +22,7 @@ import numpy as np
 from omendb_core.errors import Internal, NotFound, OmenError
 
 from . import answers
-from .beginning import LEAST_QUERIES, MOST_AT_ONCE, MOST_QUERIES, begin_in_pieces
+from .beginning import MOST_AT_ONCE, begin_in_pieces
 from .catalog import Collection
 from .changes import refuse_broken
 from .deliveries import Deliveries, Stream
@@ -151,8 +151,7 @@ class StandingQueries:
             self.early.append(work)
             return True
         if isinstance(work, Live) and len(work.queries) > MOST_AT_ONCE:
-            size = self._long_reads.size(LEAST_QUERIES, MOST_QUERIES)
-            steps = begin_in_pieces(work, self._live, self._prepare, size)
+            steps = begin_in_pieces(work, self._live, self._prepare, self._long_reads)
             for query in work.queries:
                 query.is_beginning = True
             self._long_reads.begin(work, steps)

@@ -30,8 +30,8 @@ MANY = 40
 @pytest.fixture(autouse=True)
 def one_query_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standing, "MOST_AT_ONCE", 0)
-    monkeypatch.setattr(standing, "LEAST_QUERIES", 1)
-    monkeypatch.setattr(standing, "MOST_QUERIES", 1)
+    monkeypatch.setattr(beginning, "LEAST_QUERIES", 1)
+    monkeypatch.setattr(beginning, "MOST_QUERIES", 1)
     monkeypatch.setattr(pieces, "SLICE_US", 0)
     monkeypatch.setattr(beginning, "_TOLD_ROWS", 1)
 

@@ -19,7 +19,16 @@ from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Added, Results
 
 from .live_view import eventually
-from .raw import Raw, batch, client, engine_held, queued, running
+from .raw import (
+    Clock,
+    Raw,
+    batch,
+    client,
+    engine_held,
+    queued,
+    running,
+    settings,
+)
 from .test_beginning import long_reads
 
 COLUMNS = {"n": "i64", "kind": "str"}
@@ -363,3 +372,71 @@ async def test_a_server_that_stops_in_the_middle_does_what_waits() -> None:
         handle = await filled(raw)
         await raw.send_binary(binary.encode_search(900, handle, np.ones((200, 2), np.float32), 3))
         await eventually(lambda: long_reads(server).pieces > 0)
+
+
+async def test_rows_expire_between_batches_without_end() -> None:
+    """No change comes that would part them: expiry alone does."""
+    clock = Clock()
+    server = Server(settings(), clock_us=clock)
+    async with running(server), client(server) as raw, client(server) as other:
+        handle = await filled(raw, ttl=10)
+        other_handle = (await other.ok("open", collection="items"))["handle"]
+        vectors = np.ones((30, 2), np.float32)
+        ids = [raw.next_id() for _ in range(10)]
+        async with engine_held(server):
+            for id_ in ids:
+                await raw.send_binary(binary.encode_search(id_, handle, vectors, 3))
+                await other.send_binary(binary.encode_search(id_, other_handle, vectors, 3))
+            await queued(server, 20)
+        await eventually(lambda: long_reads(server).pieces > 0)
+        clock.move(11)
+        found = [await one.reply(id_) for id_ in ids for one in (raw, other)]
+        assert found[0].counts.tolist() == [3] * 30
+        assert found[-1].counts.tolist() == [0] * 30
+
+
+async def test_connections_have_their_turns_however_much_one_asks_for() -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        handle = await filled(raw)
+        other_handle = (await other.ok("open", collection="items"))["handle"]
+        vectors = np.ones((30, 2), np.float32)
+        async with engine_held(server):
+            many = [raw.next_id() for _ in range(50)]
+            for id_ in many:
+                await raw.send_binary(binary.encode_search(id_, handle, vectors, 3))
+            await queued(server, 50)
+            one = other.next_id()
+            await other.send_binary(binary.encode_search(one, other_handle, vectors, 3))
+            await queued(server, 51)
+        await other.reply(one)
+        assert len(long_reads(server)) > 40
+        for id_ in many:
+            await raw.reply(id_)
+
+
+async def test_what_is_found_and_not_written_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many that ask for much, few have it copied at a time; all are answered."""
+    monkeypatch.setattr(pieces, "COPIED_BYTES", 1)
+    written, most = 0, 0
+    joined = long_answers._joined
+
+    def counted(parts: Any) -> Any:
+        nonlocal written, most
+        written += 1
+        most = max(most, len(long_reads(server)._copied))
+        return joined(parts)
+
+    monkeypatch.setattr(long_answers, "_joined", counted)
+    async with running() as server, client(server) as raw:
+        await filled(raw)
+        asked = []
+        async with engine_held(server):
+            for n in range(12):
+                body = {"ids": list(range(50)), "include": ["metadata", "vector"]}
+                asked.append(await raw.send("get", collection="items", **body))
+                body = {"vectors": [[1, n], [0, 1]], "k": 20, "include": ["vector"]}
+                asked.append(await raw.send("search", collection="items", **body))
+            await queued(server, 24)
+        for id_ in asked:
+            assert "ok" in await raw.reply(id_)
+        assert (written, most) == (24, 1)
