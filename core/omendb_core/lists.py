@@ -134,14 +134,16 @@ class Lists:
         counts: I64 = np.count_nonzero(self.published[rows], axis=1)
         return counts
 
-    def holding(self, gone: Bool1, first_offset: int) -> I64:
-        """Rows of lists that hold an offset ``o`` with ``gone[o - first_offset]``.
+    def holding(self, rows: I64, gone: Bool1, first_offset: int) -> Bool1:
+        """Which of the lists ``rows`` hold an offset ``o`` with ``gone[o - first_offset]``.
 
         ``gone`` bool (n + 1,), its last False: the place of all that lies outside.
         """
         # Below first_offset the difference wraps far above n, and empty places do too.
-        places = np.minimum(offsets_of(self.keys) - np.uint64(first_offset), len(gone) - 1)
-        return np.flatnonzero(gone[places.view(np.int64)].any(axis=1))
+        offsets = offsets_of(self.keys[rows])
+        places = np.minimum(offsets - np.uint64(first_offset), len(gone) - 1)
+        holds: Bool1 = gone[places.view(np.int64)].any(axis=1)
+        return holds
 
     def rebase(self, by: int) -> None:
         """Count seqs from a base that is larger by ``by``."""

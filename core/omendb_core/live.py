@@ -28,6 +28,7 @@ from .filters import evaluate
 from .kernels.matching import Pairs
 from .kernels.scan import has_shadow
 from .keys import NO_ROW, encode, offsets_of, rebased, scores_of
+from .lists import Lists
 from .query import Masks
 from .shelves import Shelves
 from .standing import NO_FILTER, StandingQuery, Table
@@ -41,10 +42,10 @@ CUT_ABOVE: Final = 4
 #: … to this many.
 CUT_TO: Final = 2
 #: Lists made anew in one ``advance``; the others wait for the next. Fewer over wide windows: the
-#: scan for them is bounded, to about 2 ms (45 µs a query of 100,000 × 128), but for the least with
-#: which it is still worth its pass over memory.
+#: scan for them is bounded, to about 4 ms (170 µs a query of 100,000 × 128 and k = 10, on a busy
+#: machine), but for the least with which it is still worth its pass over memory.
 RENEWED_AT_ONCE: Final = 256
-_RENEWED_ELEMENTS: Final = 1 << 29
+_RENEWED_ELEMENTS: Final = 1 << 28
 _LEAST_RENEWED: Final = 8
 #: Rows matched in one go: bounds the copy of their vectors.
 MATCHED_AT_ONCE: Final = 4096
@@ -52,6 +53,10 @@ MATCHED_AT_ONCE: Final = 4096
 #: least.
 _STEP_ELEMENTS: Final = 1 << 27
 _LEAST_MATCHED: Final = 64
+#: Entries of lists that one step looks through for rows that left, and lists that it cuts, or takes
+#: answers from: 1 ms of each.
+_STEP_ENTRIES: Final = 1 << 15
+_STEP_LISTS: Final = 512
 #: The base of keys moves up before offsets reach 2**32.
 REBASE_ABOVE: Final = 2**31
 
@@ -69,30 +74,36 @@ class Advance(NamedTuple):
     scores: F32
 
 
-class _Round:
-    """An ``advance`` that has begun: the rows that are still to be matched, and what was found.
-
-    ``updated`` int64: slots of rows that are there still, and were before it began.
-    """
-
-    def __init__(self, first_new: int, new: I64, updated: U64, handles: int) -> None:
-        self.first_new = first_new
-        self.new = new
-        self.updated = updated
-        self.updated_slots = _NONE
-        self.touched: Bool1 = np.zeros(handles, np.bool_)
-        self.matched: list[_Hits] = []
-
-    @property
-    def is_through(self) -> bool:
-        return not (len(self.new) or len(self.updated_slots))
-
-
 _NONE: Final = np.empty(0, np.int64)
 _NO_SEQS: Final = np.empty(0, np.uint64)
 #: Hits of match queries: handles, seqs, scores.
 _Hits: TypeAlias = tuple[I64, U64, F32]
 _NO_HITS: Final[_Hits] = (_NONE, _NO_SEQS, np.empty(0, np.float32))
+
+
+class _Round:
+    """An ``advance`` that has begun: what is still to be done of it, and what was found.
+
+    In this order: ``drops``, lists and those of their rows that are looked through for who left;
+    ``new`` and ``updated``, slots int64 of rows that are matched; ``to_cut`` and ``to_publish``,
+    handles int64 of queries (None before all else is done). ``is_gone`` and ``is_updated`` mark
+    rows by their offset from ``first_offset``; ``touched`` bool by handle; ``holds_updated`` are
+    handles whose list held an updated row, and ``changed`` those that had another answer.
+    """
+
+    def __init__(self, handles: int, first_offset: int) -> None:
+        self.first_offset = first_offset
+        self.is_gone: Bool1 | None = None
+        self.is_updated: Bool1 | None = None
+        self.drops: list[tuple[Lists, I64, I64]] = []
+        self.new = self.updated = _NONE
+        self.to_cut: I64 | None = None
+        self.to_publish: I64 | None = None
+        self.is_through = False
+        self.touched: Bool1 = np.zeros(handles, np.bool_)
+        self.matched: list[_Hits] = []
+        self.holds_updated: list[I64] = []
+        self.changed: list[I64] = []
 
 
 class Standing:
@@ -138,8 +149,9 @@ class Standing:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the window changed since the last ``advance``."""
-        return len(self.table) > 0 and self._seen_version != self._window.version
+        """Whether the window changed since the last ``advance``, or one is under way."""
+        is_behind = self._seen_version != self._window.version
+        return len(self.table) > 0 and (is_behind or self._round is not None)
 
     def is_waiting(self, handle: int) -> bool:
         """Whether a live query's list waits to be made anew: its answer is an old one.
@@ -254,14 +266,20 @@ class Standing:
         round_ = self._round or self._begin_round()
         if round_ is None:
             return Advance(_NONE, *_NO_HITS)
-        self._match_some(round_)
+        self._round = round_
+        left = 1.0
+        while left > 0 and not round_.is_through:
+            left -= self._do_piece(round_)
         if not round_.is_through:
-            self._round = round_
             return None
-        return self._end_round(round_)
+        self._round = None
+        self._rebase_if_due()
+        self._has_seen_all()
+        changed = np.unique(np.concatenate(round_.changed)) if round_.changed else _NONE
+        return Advance(changed, *_together(round_.matched))
 
     def _begin_round(self) -> _Round | None:
-        """Take out who left; what is to be matched. None without queries: they need nothing."""
+        """What is to be done. None without queries: they need nothing."""
         window = self._window
         updated, gone = _joined(self._updated), _joined(self._gone)
         self._updated.clear()
@@ -270,74 +288,109 @@ class Standing:
             self._has_seen_all()
             return None
         first_new = self.seen_seq + 1
-        new = window.ring.live_slots(first_new, window.last_seq)
-        round_ = _Round(first_new, new, updated, self.table.used)
-        self._drop_dead(gone, updated, round_.touched)
-        self._listed[new] = False
+        round_ = _Round(self.table.used, window.first_seq - self._base)
+        round_.is_gone = self._by_offset(gone, round_.first_offset)
+        round_.is_updated = self._by_offset(updated, round_.first_offset)
+        for lists, owners in self._shelves:
+            if round_.is_gone is None and round_.is_updated is None:
+                rows = np.flatnonzero(lists.oldest < round_.first_offset)
+            else:
+                rows = np.arange(len(lists.counts))
+            round_.drops.append((lists, owners, rows))
+        round_.new = window.ring.live_slots(first_new, window.last_seq)
+        self._listed[round_.new] = False
         if len(updated):
-            # Rows that came since the last step are matched as they are now.
-            round_.updated_slots = self._candidates(updated[updated < first_new])
+            # Rows that came since the last advance are matched as they are now.
+            round_.updated = self._candidates(updated[updated < first_new])
         return round_
 
-    def _match_some(self, round_: _Round) -> None:
-        """Match as many rows with all queries as one step does."""
-        left = max(
-            _LEAST_MATCHED, _STEP_ELEMENTS // max(1, self.table.vectors[: self.table.used].size)
-        )
-        left = min(left, MATCHED_AT_ONCE)
+    def _do_piece(self, round_: _Round) -> float:
+        """Do some of what is next; how much that was of what a step does."""
+        if round_.drops:
+            return self._drop_some(round_)
         if len(round_.new):
-            some, round_.new = round_.new[:left], round_.new[left:]
-            left -= len(some)
+            count = self._rows_of_step()
+            some, round_.new = round_.new[:count], round_.new[count:]
             round_.matched.append(self._match(some, self.table.reach, round_.touched))
-        if left and len(round_.updated_slots):
-            some, round_.updated_slots = round_.updated_slots[:left], round_.updated_slots[left:]
-            takes = self._takes_updated()
-            reach = np.where(takes, self.table.reach, np.float32(np.inf))
+            return len(some) / count
+        if len(round_.updated):
+            count = self._rows_of_step()
+            some, round_.updated = round_.updated[:count], round_.updated[count:]
+            reach = np.where(self._takes_updated(), self.table.reach, np.float32(np.inf))
             self._match(some, reach, round_.touched)
+            return len(some) / count
+        if round_.to_cut is None:
+            round_.to_cut = np.flatnonzero(round_.touched)
+        if len(round_.to_cut):
+            some, round_.to_cut = round_.to_cut[:_STEP_LISTS], round_.to_cut[_STEP_LISTS:]
+            self._cut_and_find_short(some)
+            return len(some) / _STEP_LISTS
+        if round_.to_publish is None:
+            return self._begin_to_publish(round_)
+        some, round_.to_publish = round_.to_publish[:_STEP_LISTS], round_.to_publish[_STEP_LISTS:]
+        round_.changed.append(self._shelves.publish(some))
+        round_.is_through = not len(round_.to_publish)
+        return len(some) / _STEP_LISTS
 
-    def _end_round(self, round_: _Round) -> Advance:
-        touched, updated = round_.touched, round_.updated
-        changed = _NONE
-        if len(updated) or self._waiting or touched.any():
-            self._cut_and_find_short(touched)
-            renewed = self._renew(touched)
-            changed = self._publish(touched, updated, renewed)
-        self._rebase_if_due()
-        self._round = None
-        self._has_seen_all()
-        return Advance(changed, *_together(round_.matched))
+    def _rows_of_step(self) -> int:
+        """How many rows are matched in one step, at most."""
+        elements: int = self.table.vectors[: self.table.used].size
+        return min(max(_LEAST_MATCHED, _STEP_ELEMENTS // max(1, elements)), MATCHED_AT_ONCE)
+
+    def _begin_to_publish(self, round_: _Round) -> float:
+        """Make lists anew; note whose answers are to be taken, and who shows a change whatever
+        they are: what happened to ``renewed`` ones while they waited was not looked at."""
+        table, touched = self.table, round_.touched
+        renewed = self._renew(touched)
+        touched[list(self._waiting)] = False
+        round_.to_publish = np.flatnonzero(touched)
+        shown = np.concatenate([_NONE, *round_.holds_updated])
+        shown = np.concatenate([renewed, shown[table.wants_metadata[shown]]])
+        round_.changed.append(shown[~np.isin(shown, list(self._waiting))])
+        round_.is_through = not len(round_.to_publish)
+        return float(len(renewed) > 0)
 
     def _has_seen_all(self) -> None:
         self.seen_seq, self._seen_version = self._window.last_seq, self._window.version
 
-    def _drop_dead(self, gone: U64, updated: U64, touched: Bool1) -> None:
-        """Take out rows below the window, ``gone`` ones, and, where there is a filter, ``updated``.
-
-        An update is a leave, and a candidate with its old seq.
-        """
-        first_offset = self._window.first_seq - self._base
-        is_gone = self._by_offset(gone, first_offset)
-        is_updated = self._by_offset(updated, first_offset)
-        for lists, list_owners in self._shelves:
-            hit = lists.oldest < first_offset
-            for marks in (is_gone, is_updated):
-                if marks is not None:
-                    hit[lists.holding(marks, first_offset)] = True
-            if not hit.any():
-                continue
-            rows = np.flatnonzero(hit)
+    def _drop_some(self, round_: _Round) -> float:
+        """Take rows below the window, gone ones, and, where there is a filter, updated ones, out of
+        some lists. An update is a leave, and a candidate with its old seq."""
+        lists, list_owners, rows = round_.drops.pop()
+        count = max(1, _STEP_ENTRIES // lists.width)
+        if len(rows) > count:
+            round_.drops.append((lists, list_owners, rows[count:]))
+            rows = rows[:count]
+        looked_at = len(rows) / count
+        first_offset = round_.first_offset
+        hit = lists.oldest[rows] < first_offset
+        if round_.is_gone is not None:
+            hit |= lists.holding(rows, round_.is_gone, first_offset)
+        if round_.is_updated is not None:
+            holds = lists.holding(rows, round_.is_updated, first_offset)
+            round_.holds_updated.append(list_owners[rows[holds]])
+            hit |= holds
+        rows = rows[hit]
+        if len(rows):
             owners = list_owners[rows]
-            offsets = offsets_of(lists.keys[rows])
-            places = np.minimum(
-                offsets - np.uint64(first_offset), self._window.definition.capacity
-            ).view(np.int64)
-            dead = offsets < first_offset
-            if is_gone is not None:
-                dead |= is_gone[places]
-            if is_updated is not None:
-                dead |= is_updated[places] & (self.table.filters[owners] != NO_FILTER)[:, None]
-            lists.drop(rows, dead)
-            touched[owners] = True
+            lists.drop(rows, self._dead(round_, lists, rows, owners))
+            round_.touched[owners] = True
+        return looked_at
+
+    def _dead(self, round_: _Round, lists: Lists, rows: I64, owners: I64) -> Bool1:
+        """Which entries of lists are to be taken out."""
+        first_offset = round_.first_offset
+        offsets = offsets_of(lists.keys[rows])
+        places = np.minimum(
+            offsets - np.uint64(first_offset), self._window.definition.capacity
+        ).view(np.int64)
+        dead: Bool1 = offsets < first_offset
+        if round_.is_gone is not None:
+            dead |= round_.is_gone[places]
+        if round_.is_updated is not None:
+            has_filter = self.table.filters[owners] != NO_FILTER
+            dead |= round_.is_updated[places] & has_filter[:, None]
+        return dead
 
     def _by_offset(self, seqs: U64, first_offset: int) -> Bool1 | None:
         """Marks by offset from the window's first seq, as ``Lists.holding`` takes them."""
@@ -400,9 +453,9 @@ class Standing:
         slots = self._window.ring.slots(np.unique(seqs[seqs >= self._window.first_seq]))
         return slots[self._window.ring.is_live(slots)]
 
-    def _cut_and_find_short(self, touched: Bool1) -> None:
+    def _cut_and_find_short(self, handles: I64) -> None:
         table = self.table
-        for lists, owners in self._shelves.touched(touched):
+        for lists, owners in self._shelves.of(handles):
             k, counts = table.k[owners], lists.counts[table.places[owners]]
             long = owners[counts > CUT_ABOVE * k]
             if len(long):
@@ -410,23 +463,6 @@ class Standing:
                 open_still = ~np.isin(long, list(self._waiting))
                 table.raise_floors(long[open_still], floors[open_still])
             self._wait(owners[(counts < k) & (table.floors[owners] > table.bases[owners])])
-
-    def _publish(self, touched: Bool1, updated: U64, renewed: I64) -> I64:
-        """Handles whose answer is another one now, or holds a row of other metadata.
-
-        ``renewed`` ones are among them: what happened while they waited was not looked at.
-        """
-        table = self.table
-        touched[list(self._waiting)] = False
-        marks = self._by_offset(updated, self._window.first_seq - self._base)
-        changed = np.zeros(table.used, np.bool_)
-        changed[self._shelves.publish(np.flatnonzero(touched & (table.k[: table.used] > 0)))] = True
-        if marks is not None:
-            holders = self._shelves.holders(marks, self._window.first_seq - self._base)
-            changed[holders[table.wants_metadata[holders]]] = True
-        changed[renewed] = True
-        changed[list(self._waiting)] = False
-        return np.flatnonzero(changed)
 
     # -- lists made anew ----------------------------------------------------------------------
 
@@ -499,7 +535,7 @@ class Standing:
             self._gone.clear()
             self._updated.clear()
             self._listed = np.zeros(self._window.definition.capacity, np.bool_)
-        assert self._seen_version == self._window.version, "queries came before advance"
+        assert not self.is_outdated, "queries came before advance"
 
     def _rebase_if_due(self) -> None:
         if self._window.last_seq - self._base <= REBASE_ABOVE:
@@ -515,8 +551,7 @@ class Standing:
         table, window = self.table, self._window
         slots = window.ring.live_slots(window.first_seq, window.last_seq)
         offsets = window.ring.seqs(slots) - np.uint64(self._base)
-        everyone = np.ones(table.used, np.bool_)
-        for lists, handles in self._shelves.touched(everyone):
+        for lists, handles in self._shelves.of(np.arange(table.used)):
             lists.check()
             for handle in handles.tolist():
                 if handle in self._waiting:

@@ -13,7 +13,7 @@ import numpy as np
 
 from .lists import Lists
 from .standing import Table
-from .types import I64, U64, Bool1
+from .types import I64, U64
 
 _NONE: Final = np.empty(0, np.int64)
 
@@ -88,9 +88,14 @@ class Shelves:
         return np.concatenate(full)
 
     def publish(self, handles: I64) -> I64:
-        """Take the best of each list as its query's answer; those that had another one before."""
+        """Take the best of each list as its query's answer; those that had another one before.
+
+        Handles without a list are passed over.
+        """
         changed = [_NONE]
         for most_k, of_this in self._by_class(handles):
+            if not most_k:
+                continue
             own = handles[of_this]
             differs = self._lists[most_k].publish(self._table.places[own], self._table.k[own])
             changed.append(own[differs])
@@ -119,18 +124,11 @@ class Shelves:
             counts[of_this] = self._lists[most_k].answer_counts(places)
         return counts
 
-    def holders(self, marks: Bool1, first_offset: int) -> I64:
-        """Handles whose list holds a marked offset (see ``Lists.holding``)."""
-        rows = [owners[lists.holding(marks, first_offset)] for lists, owners in self]
-        return np.concatenate([_NONE, *rows])
-
-    def touched(self, touched: Bool1) -> Iterator[tuple[Lists, I64]]:
-        """Each class's lists, and those of its handles that ``touched`` bool (used,) marks."""
-        classes = self._table.lists[: self._table.used]
-        for most_k, lists in self._lists.items():
-            handles = np.flatnonzero(touched & (classes == most_k))
-            if len(handles):
-                yield lists, handles
+    def of(self, handles: I64) -> Iterator[tuple[Lists, I64]]:
+        """Each class's lists, and those of ``handles`` that have one of them."""
+        for most_k, of_this in self._by_class(handles):
+            if most_k:
+                yield self._lists[most_k], handles[of_this]
 
     def rebase(self, by: int) -> None:
         """Count seqs from a base that is larger by ``by``."""

@@ -1,8 +1,8 @@
 """The law of live queries: whatever happens to the window, an answer is what search returns.
 
 The window's own state machine goes on underneath; standing queries come, move and go between its
-changes, several changes may lie between two steps, queries end while one is under way, two rows
-are matched in one part of it, and few lists are made anew.
+changes, several changes may lie between two steps, queries end while one is under way, its parts
+are of two rows or a list, and few lists are made anew.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ def few_lists_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "RENEWED_AT_ONCE", 2)
     monkeypatch.setattr(live, "_STEP_ELEMENTS", 1)
     monkeypatch.setattr(live, "_LEAST_MATCHED", 2)
+    monkeypatch.setattr(live, "_STEP_ENTRIES", 1)
+    monkeypatch.setattr(live, "_STEP_LISTS", 1)
 
 
 class LiveMachine(WindowMachine):

@@ -1,6 +1,6 @@
 """Many rows for standing queries are matched over several ticks: others go on, the law holds.
 
-Nothing here goes by time: a tick matches one row.
+Nothing here goes by time: a tick matches one row, or looks at one list.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ ROWS = 60
 def one_row_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core_live, "_STEP_ELEMENTS", 1)
     monkeypatch.setattr(core_live, "_LEAST_MATCHED", 1)
+    monkeypatch.setattr(core_live, "_STEP_ENTRIES", 1)
+    monkeypatch.setattr(core_live, "_STEP_LISTS", 1)
     monkeypatch.setattr(standing, "CATCH_UP_US", 0)
 
 
@@ -76,7 +78,7 @@ async def test_searches_of_all_are_answered_while_rows_are_matched(gate: Gate) -
 
 
 async def test_a_tick_matches_some_rows_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many ticks as rows."""
+    """As many ticks as rows, at least."""
     async with running() as server, client(server) as raw:
         handle = (await raw.create(capacity=100))["handle"]
         view = view_of(raw, await subscribed(raw))
@@ -90,7 +92,7 @@ async def test_a_tick_matches_some_rows_and_ends(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(StandingQueries, "catch_up", counted)
         await raw.add_binary(handle, batch(*range(ROWS)))
         await view.step()
-        assert sum(unfinished) == ROWS - 1
+        assert sum(unfinished) >= ROWS - 1
 
 
 async def test_changes_of_that_collection_wait_and_those_of_others_do_not(gate: Gate) -> None:
