@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
+import numpy as np
 from omendb_core.errors import (
     BadFilter,
     BadId,
@@ -168,11 +169,13 @@ def _vector(value: Any, field: Field, limits: Limits) -> F32:
 
 
 def _vectors(value: Any, field: Field, limits: Limits) -> F32:
-    if type(value) is not list or not value:
+    """``value``: what JSON has, or an array of it (``long_text.py``)."""
+    is_array = isinstance(value, np.ndarray)
+    if not is_array and (type(value) is not list or not value):
         raise BadVector(f"{field.name}: must be a list of at least one list of numbers")
     if len(value) > most_of(field, limits):
         raise _over(field, most_of(field, limits))
-    return vectors.from_lists(value, field.name)
+    return value if is_array else vectors.from_lists(value, field.name)
 
 
 def _id(value: Any, field: Field, limits: Limits) -> int | str:

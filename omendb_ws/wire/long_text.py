@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import orjson
 from omendb_core.errors import OmenError
 
-from . import numbers, text
+from . import numbers, text, vectors
 from .limits import Limits
 from .long_json import PIECE_CHARACTERS, Loaded, NotJson, load
 from .messages import JsonObject, Refusal, Request
@@ -49,6 +50,7 @@ def decode(
     try:
         if text.has_rows(loaded.value):
             yield from _check_integers(message, loaded, piece_characters)
+        yield from _read_vectors(loaded)
         return Decoded(text.request_of(request_id, loaded.value, limits), loaded)
     except OmenError as error:
         return Decoded(Refusal(request_id, error), loaded)
@@ -112,6 +114,24 @@ def _metadata(loaded: Loaded) -> Iterator[tuple[int, list[Any]]]:
         for count in loaded.counts_of(found):
             yield start, numbers.metadata_of({field: found[start : start + count]})
             start += count
+
+
+def _read_vectors(loaded: Loaded) -> Generator[None, None, None]:
+    """Put an array in place of the lists of ``vectors``, unless there is a fault in them."""
+    body: JsonObject = loaded.value
+    found = body.get("vectors")
+    if type(found) is not list or not found or type(found[0]) is not list:
+        return
+    made, start = [], 0
+    try:
+        for count in filter(None, loaded.counts_of(found)):
+            some = found[start : start + count]
+            made.append(vectors.from_lists(some, "vectors", len(found[0])))
+            start += count
+            yield
+    except OmenError:  # which of the request's faults is told is for ``request_of``
+        return
+    body["vectors"] = np.concatenate(made)
 
 
 def _check_integers(

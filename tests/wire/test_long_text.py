@@ -42,7 +42,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 def definition(ids: Any) -> Definition:
-    return Definition("a", 2, 10, "dot", ids)
+    return Definition(2, 10, "dot", ids)
 
 
 def check_same(message: str, piece: int) -> None:
@@ -194,6 +194,13 @@ ODD = {
     "both": '{"id":5,"op":"add","rows":[{"metadata":{"a":123456789012345678901}},'
     '{"vector":[1e999]}]}',
     "such a number outside metadata": '{"id":5,"op":"add","rows":[{"vector":[1e999,2]}]}',
+    "vectors": '{"id":5,"op":"search","collection":"a","vectors":[[1,2],[3,4.5],[5,1e39]]}',
+    "too many vectors": '{"id":5,"op":"search","collection":"a","vectors":['
+    + "[1]," * 300
+    + "[2]]}",
+    "one longer vector": '{"id":5,"op":"search","collection":"a","vectors":[[1],[2],[3,4]]}',
+    "vectors and a bad k": '{"id":5,"op":"search","collection":"a","vectors":[[1],["2"]],"k":0}',
+    "empty vectors": '{"id":5,"op":"search","collection":"a","vectors":[[],[],[]]}',
     "two documents": '{"id":5,"op":"ping"} {"id":6,"op":"ping"}',
     "a text alone": '"' + "a" * 500 + '"',
     "too long only in bytes": '{"id":5,"op":"open","collection":"' + "é" * 990 + '"}',
