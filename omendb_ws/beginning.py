@@ -24,6 +24,7 @@ from .catalog import Collection
 from .live import LiveQueries, listed
 from .masks import mask_made
 from .pieces import LongReads, Steps
+from .reads import refuse_dropped
 from .wire.messages import Results
 from .work import Live
 
@@ -52,6 +53,7 @@ def begin_in_pieces(
     handles: list[int] = []
     has_begun = False
     try:
+        refuse_dropped(collection)
         prepared = yield from _prepared(work)
         yield from mask_made(collection, queries[0].query.filter)
         while len(handles) < len(queries):

@@ -112,8 +112,8 @@ class Connection(Handshaking):
         self._max_waiting_bytes = _STRANGERS_WAITING_BYTES
         self._fragment_bytes = 0
         self._received_messages = self._received_bytes = 0
-        #: The half message that is held: behind which whole one, since when, and the last of which
-        #: it grew.
+        #: The half message that is held: behind which whole one, since when it is waited for,
+        #: and the last of which it grew.
         self._half_behind = -1
         self._half_at = self._grew_at = self.loop.time()
         self._grown_bytes = 0
@@ -358,7 +358,8 @@ class Connection(Handshaking):
         if self._crowd is self._strangers:
             return 0.0
         since = math.inf
-        if self._has_half and self._half_behind == self._received_messages:
+        is_awaited = self._has_half and not self._is_paused
+        if is_awaited and self._half_behind == self._received_messages:
             since = self._half_at
         if self.transport.get_write_buffer_size():
             since = min(since, self._taken_at)

@@ -55,6 +55,8 @@ _IDS: Final = 1024
 
 def takes_long(work: PlainRead) -> bool:
     """Whether ``work`` is to be done in pieces."""
+    if work.ticket.collection is not None and work.ticket.collection.is_dropped:
+        return False
     if isinstance(work, PlainSearch):
         asked = work.request
         return asked.n > 1 and _scan_us(work.collection, asked.k) * asked.n > AT_ONCE_US

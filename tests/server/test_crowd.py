@@ -26,7 +26,7 @@ from omendb_ws.crowd import Crowd, Member
 from omendb_ws.request_head import MAX_HEAD_BYTES
 from omendb_ws.server import STRANGERS_SHARE, Server
 
-from .raw import PATIENCE_SECONDS, client, running, settings, with_keys
+from .raw import PATIENCE_SECONDS, client, engine_held, running, settings, with_keys
 from .test_websocket_frames import frame, message
 from .test_websocket_frames import socket as bare
 
@@ -212,6 +212,33 @@ async def test_where_it_is_tight_requests_come_one_at_a_time_and_all_are_answere
             assert "ok" in await raw.reply(id)
         assert server.metrics.shed_connections.total() == 0
         assert handle == 1
+
+
+async def test_who_is_not_read_from_for_the_servers_sake_is_not_the_one_that_leaves() -> None:
+    """What came of its next messages waits for the server, however long, and not for the client."""
+    limits = {"max_connection_bytes": 8 * MIB, "max_inflight_bytes": 64 << 10}
+    async with running(**limits) as server, client(server) as worker, AsyncExitStack() as stack:
+        await worker.create(dim=256, capacity=2000)
+        (connection,) = server._known
+        assert isinstance(connection, Connection)
+        vectors = [{"id": id, "vector": [0.5] * 256} for id in range(300)]
+
+        async def work() -> None:
+            for id in range(100, 110):
+                await worker.send("add", id=id, collection="items", rows=vectors)
+
+        async with engine_held(server):
+            working = asyncio.create_task(work())
+            await settled(lambda: connection._is_paused and connection._has_half)
+            for _ in range(20):
+                _, writer = await stack.enter_async_context(bare(server))
+                writer.write(HALVES["a frame"])
+                await settled(lambda writer=writer: writer.transport.get_write_buffer_size() == 0)
+            await settled(lambda: server.metrics.shed_connections["bytes"] >= 10)
+            assert connection in list(server._known)
+        await working
+        for id in range(100, 110):
+            assert "ok" in await worker.reply(id)
 
 
 async def test_strangers_have_places_of_their_own_and_the_oldest_leaves(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from omendb_core import filter_masks, mask_cache
 
-from omendb_ws import long_answers, pieces
+from omendb_ws import long_answers, pieces, standing
 from omendb_ws.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Added, Results
@@ -440,3 +440,30 @@ async def test_what_is_found_and_not_written_is_bounded(monkeypatch: pytest.Monk
         for id_ in asked:
             assert "ok" in await raw.reply(id_)
         assert (written, most) == (24, 1)
+
+
+@pytest.mark.parametrize("asked", [*READS, {"op": "subscribe"}, {"op": "plain"}])
+async def test_what_is_asked_of_a_collection_that_is_dropped_before_its_turn_finds_none(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for a change of its connection, which waits for a long read elsewhere."""
+    monkeypatch.setattr(standing, "MOST_AT_ONCE", 0)
+    vectors = np.ones((30, 2), np.float32)
+    async with running() as server, client(server) as raw, client(server) as other:
+        handle = await filled(raw)
+        await other.create("busy", columns=COLUMNS)
+        (busy,) = (one for one in server.context.catalog if one.name == "busy")
+        busy.is_being_read = True
+        await raw.send("add", id=800, collection="busy", rows=made_rows(0, 5))
+        if asked["op"] == "subscribe":
+            await raw.send_binary(binary.encode_subscribe(801, handle, vectors))
+        elif asked["op"] == "plain":
+            await raw.send_binary(binary.encode_search(801, handle, vectors, 3))
+        else:
+            await raw.send(id=801, collection="items", **asked)
+        await queued(server, 2)
+        await other.ok("drop", collection="items")
+        busy.is_being_read = False
+        assert (await raw.reply(801))["error"]["code"] == "not_found"
+        assert "ok" in await raw.reply(800)
+        assert server.metrics.faults == 0
