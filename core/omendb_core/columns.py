@@ -77,8 +77,6 @@ class Columns:
         self._dictionaries = {
             name: _Dictionary(capacity) for name, type_ in self.types.items() if type_ == "str"
         }
-        for name in self._dictionaries:
-            self._arrays[name].fill(NULL_CODE)  # codes are counted: unwritten ones are none
 
     @property
     def nbytes(self) -> int:
@@ -109,7 +107,11 @@ class Columns:
         """
         if not len(slots):
             return
-        self.used = max(self.used, int(slots.max()) + 1)
+        used = int(slots.max()) + 1
+        if used > self.used:
+            for name in self._dictionaries:  # codes are counted: those of slots left out are none
+                self._arrays[name][self.used : used] = NULL_CODE
+            self.used = used
         if self.types:
             self.writes.note(slots)
         for name, type_ in self.types.items():
@@ -187,9 +189,8 @@ class Columns:
     def check(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
         for name, dictionary in self._dictionaries.items():
-            codes = self._arrays[name]
-            assert (codes[self.used :] == NULL_CODE).all(), "an unwritten slot holds a code"
-            dictionary.check(codes)
+            assert not self._arrays[name][self.used :].any(), "an unwritten slot holds a code"
+            dictionary.check(self._arrays[name][: self.used])
 
 
 class _Dictionary:

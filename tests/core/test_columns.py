@@ -292,6 +292,15 @@ def test_values_of_a_batch_are_what_they_are_one_by_one(name: str, values: list[
 _NULL_OF = {"price": np.nan, "stock": NULL_INTEGER, "new": NULL_BOOLEAN}
 
 
+def test_slots_that_are_left_out_are_null_and_those_behind_are_untouched() -> None:
+    columns = Columns(COLUMNS, 10)
+    assert not columns.values("kind").any()  # zeroes, which the system makes when they are read
+    columns.write(np.array([5]), from_metadata([{"kind": "a"}], COLUMNS))
+    columns.write(np.array([3]), from_metadata([{"kind": "a"}], COLUMNS))
+    assert columns.is_null("kind", slice(0, 6)).tolist() == [True] * 3 + [False, True, False]
+    columns.check()
+
+
 def good_frame() -> dict[str, Column]:
     return {
         "price": np.array([1.5, np.nan, -0.0]),
