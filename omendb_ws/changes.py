@@ -39,6 +39,18 @@ class Changes:
         self._metrics = metrics
         #: Collections that changed since it was last cleared, and when the first change arrived.
         self.changed: dict[Collection, int] = {}
+        #: Collections that broke since it was last cleared.
+        self.newly_broken: dict[Collection, None] = {}
+
+    def breaks(self, collection: Collection) -> None:
+        """After a fault nobody knows any more what a window, or its standing queries, hold."""
+        collection.broken = "after a fault"
+        self.newly_broken[collection] = None
+
+    def forget(self, collection: Collection) -> None:
+        """A collection is gone."""
+        self.changed.pop(collection, None)
+        self.newly_broken.pop(collection, None)
 
     def do(self, work: Add | Delete | Update, now_us: int) -> Answer:
         """The acknowledgement of one change. OmenError if it is refused."""
@@ -73,7 +85,7 @@ class Changes:
             try:
                 self.apply(collection, admitted, admitted.time_us)
             except Exception as error:
-                collection.broken = "after a fault"
+                self.breaks(collection)
                 self._metrics.faults += 1
                 as_error(error, f"making up for a change of {collection.name}")
 
@@ -117,10 +129,10 @@ class Changes:
         try:
             window.apply(change)
         except OmenError as error:  # apply never refuses: then this is a fault like any other
-            collection.broken = "after a fault"
+            self.breaks(collection)
             raise RuntimeError("apply refused a change") from error
         except Exception:
-            collection.broken = "after a fault"
+            self.breaks(collection)
             raise
         self.changed.setdefault(collection, arrival_us)
         left = self._metrics.left_rows

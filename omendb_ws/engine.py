@@ -39,7 +39,7 @@ from omendb_core.errors import Internal, NotFound, OmenError, Overloaded
 
 from . import answers
 from .catalog import Collection
-from .changes import Changes
+from .changes import Changes, refuse_broken
 from .deliveries import Deliveries, Push, Stream
 from .drawing import Draw, Drawings, Look
 from .durability import Durability
@@ -70,6 +70,7 @@ from .work import (
     Drop,
     DropGivenUp,
     Effect,
+    Ended,
     Follow,
     Gone,
     Leave,
@@ -157,6 +158,7 @@ class Engine:
             self.feeds,
             self._deliveries,
             self._long_reads,
+            self._changes.breaks,
             clock_ns,
         )
         self._expiry = Expiry(metrics, self._changes, self._durability)
@@ -172,6 +174,7 @@ class Engine:
             ("standing queries", self._catch_up),
             ("reads", self._do_reads),
             ("reads in pieces", self._do_pieces),
+            ("collections that broke", self._end_broken),
             ("statistics", self._measure),
             ("maps", self._draw),
             ("pushes", self._push),
@@ -411,6 +414,12 @@ class Engine:
                     self._fault(error, "telling what changed")
             changed.pop(collection, None)
 
+    def _end_broken(self) -> None:
+        """What subscribed to a window that nobody can trust ends, and does not wait in silence."""
+        broken = self._changes.newly_broken
+        self._effects += [Ended(collection, "unavailable") for collection in broken]
+        broken.clear()
+
     def _catch_up(self) -> None:
         self._standing.catch_up()
 
@@ -503,6 +512,8 @@ class Engine:
                 return None
             self._refuse_late(work)
             self._expiry.watch(collection)
+            if isinstance(work, Follow | Watch):
+                refuse_broken(collection)
             if isinstance(work, Follow):
                 return self._follow(work)
             if isinstance(work, Watch):
@@ -524,7 +535,7 @@ class Engine:
         """A collection is gone."""
         self._standing.stop_all(collection)
         self._expiry.forget(collection)
-        self._changes.changed.pop(collection, None)
+        self._changes.forget(collection)
         self._durability.forget(collection)
 
     def _follow(self, work: Follow) -> Answer:

@@ -24,8 +24,8 @@ from .work import (
     Create,
     Drop,
     DropGivenUp,
-    Dropped,
     Effect,
+    Ended,
     NotDropped,
     Stored,
     Uncreated,
@@ -183,7 +183,7 @@ class Lifecycle:
         """Let go of everything; with ``error`` the store has it still, and its name is held."""
         collection = work.collection
         if not collection.is_dropped:
-            effects.append(Dropped(collection))
+            effects.append(Ended(collection, "dropped"))
             collection.is_dropped = True
         if hasattr(collection, "window"):
             self._forget(collection)

@@ -41,7 +41,7 @@ CATCH_UP_US: Final = 2_000
 
 
 class StandingQueries:
-    """See the module."""
+    """See the module. ``breaks`` hears of a collection that a fault left without answers."""
 
     def __init__(
         self,
@@ -51,12 +51,14 @@ class StandingQueries:
         feeds: Feeds,
         deliveries: Deliveries,
         long_reads: LongReads,
+        breaks: Callable[[Collection], None],
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._metrics = metrics
         self._deliveries = deliveries
         self._clock_ns = clock_ns
         self._long_reads = long_reads
+        self._breaks = breaks
         self._live = live
         self._matches = matches
         self._feeds = feeds
@@ -118,7 +120,7 @@ class StandingQueries:
             self._live.changed(collection, found.changed, arrival_us)
         except Exception:
             # Nobody knows what the queries hold after a fault in the middle.
-            collection.broken = "after a fault"
+            self._breaks(collection)
             self._has_caught_up(collection)
             raise
         self._metrics.rescans += standing.renewed - renewed

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from omendb_core.change import AddRequest, UpdateRequest
 from omendb_core.errors import OmenError
@@ -104,15 +104,16 @@ class Answer:
 
 
 @dataclass(slots=True, eq=False)
-class Dropped:
-    """Effect: a collection is gone; its subscriptions end."""
+class Ended:
+    """Effect: a collection is gone, or nobody knows any more what it holds."""
 
     collection: Collection
+    reason: Literal["dropped", "unavailable"]
 
     def deliver(self) -> None:
         """End what subscribed to it."""
         for subscription in list(self.collection.subscriptions):
-            subscription.end("dropped")
+            subscription.end(self.reason)
 
 
 @dataclass(slots=True, eq=False)
@@ -127,7 +128,7 @@ class Uncreated:
         if self.collection.is_listed:
             self.catalog.drop(self.collection)
         self.collection.let_go()
-        Dropped(self.collection).deliver()
+        Ended(self.collection, "dropped").deliver()
 
 
 # -- changes: done in the order in which they came -----------------------------------------------

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from omendb_core.errors import DimMismatch, Forbidden, NonFinite, NotFound, OmenError, ZeroNorm
+from omendb_core.errors import DimMismatch, NonFinite, NotFound, OmenError, ZeroNorm
 from omendb_core.types import F32
 
 from ..wire import messages
@@ -25,7 +25,7 @@ from .given import Vectors
 from .link import Answer, Link, Push
 from .requests import LiveOptions
 from .subscribing import Subscribing
-from .subscriptions import Subscription
+from .subscriptions import Subscription, why_ended
 from .view import View
 
 #: Refusals that blame the vector of a request and nothing else of it.
@@ -76,7 +76,7 @@ class LiveQuery(Subscription[LiveAnswer]):
         effect.
 
         Raises BadVector, DimMismatch, NonFinite, ZeroNorm (the query stays where it was), NotFound
-        (it has ended), Forbidden, ConnectionLost, TimeoutError.
+        (it has ended), Forbidden, Unavailable, ConnectionLost, TimeoutError.
         """
         self._connection.check_here()
         wanted = requests.one_vector(vector)
@@ -201,9 +201,8 @@ class LiveQuery(Subscription[LiveAnswer]):
 
     def _end_error(self) -> OmenError:
         """What a move of a query that has ended raises."""
-        if self._ended == "forbidden":
-            return Forbidden("the right to read this subscription was taken")
-        return NotFound(f"this live query has ended: {self._ended}")
+        reason = str(self._ended)
+        return why_ended(reason) or NotFound(f"this live query has ended: {reason}")
 
 
 def _fail(move: _Move, error: Exception) -> None:

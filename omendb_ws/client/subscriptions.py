@@ -22,7 +22,7 @@ from collections import deque
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from omendb_core.errors import Forbidden, OmenError, WrongEpoch
+from omendb_core.errors import Forbidden, OmenError, Unavailable, WrongEpoch
 from omendb_core.types import F32, Include
 
 from ..wire import messages
@@ -40,13 +40,23 @@ BUFFER_BYTES = 4 * 1024 * 1024
 T = TypeVar("T")
 
 
+def why_ended(reason: str) -> OmenError | None:
+    """What a subscription raises that the server ended; None where it just ends."""
+    if reason == "forbidden":
+        return Forbidden("the right to read this subscription was taken")
+    if reason == "unavailable":
+        return Unavailable("the collection of this subscription needs repair")
+    return None
+
+
 class Subscription(Generic[T]):
     """An async iterator over pushes, and a context manager that ends it.
 
     Entering it subscribes at once; else the first step does. It lives through reconnects. When the
-    collection is dropped the iteration ends; when the right to read is taken it raises Forbidden;
-    a client that is closed, or cannot come back, raises ConnectionLost or what ended it. Leaving
-    the loop without ``close`` is fine too: once nothing refers to it, the server is told.
+    collection is dropped the iteration ends; when the right to read is taken it raises Forbidden,
+    when a fault of the server left the collection in need of repair Unavailable; a client that is
+    closed, or cannot come back, raises ConnectionLost or what ended it. Leaving the loop without
+    ``close`` is fine too: once nothing refers to it, the server is told.
     One reader at a time.
     """
 
@@ -84,10 +94,8 @@ class Subscription(Generic[T]):
             item = self._next_item()
             if item is not None:
                 return item
-            if self._ended == "forbidden":
-                raise Forbidden("the right to read this subscription was taken")
             if self._ended is not None:
-                raise StopAsyncIteration
+                raise why_ended(self._ended) or StopAsyncIteration
             if self._link is None:
                 await self._subscribe()
             else:

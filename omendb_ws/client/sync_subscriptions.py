@@ -30,9 +30,10 @@ class Subscription(Generic[T]):
     ``for item in subscription`` waits for each as long as it takes; ``next`` and ``until_quiet``
     wait so long and no longer. Entering it subscribes at once; else the first step does. It lives
     through reconnects. When the collection is dropped the iteration ends; when the right to read is
-    taken it raises Forbidden; a client that is closed, or cannot come back, raises ConnectionLost
-    or what ended it. Leaving the loop without ``close`` is fine too: once nothing refers to it, the
-    server is told. Several threads may read one: each item goes to one of them. Ctrl-C loses none.
+    taken it raises Forbidden, when a fault of the server left the collection in need of repair
+    Unavailable; a client that is closed, or cannot come back, raises ConnectionLost or what ended
+    it. Leaving the loop without ``close`` is fine too: once nothing refers to it, the server is
+    told. Several threads may read one: each item goes to one of them. Ctrl-C loses none.
     """
 
     def __init__(
@@ -200,6 +201,6 @@ class LiveQuery(Subscription[LiveAnswer]):
         effect.
 
         Raises BadVector, DimMismatch, NonFinite, ZeroNorm (the query stays where it was), NotFound
-        (it has ended), Forbidden, ConnectionLost, TimeoutError.
+        (it has ended), Forbidden, Unavailable, ConnectionLost, TimeoutError.
         """
         self._background.run(self._twin.move(vector))

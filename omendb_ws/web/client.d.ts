@@ -182,7 +182,7 @@ export interface SubscriptionEvents<Item> {
 export class Subscription<Item> extends EventTarget implements AsyncIterable<Item> {
   readonly state: SubscriptionState;
   readonly error: Error | null;
-  /** Why it ended: "closed", "dropped", "forbidden". */
+  /** Why it ended: "closed", "dropped", "forbidden", "unavailable" (the collection needs repair). */
   readonly reason: string | null;
   close(): void;
   [Symbol.asyncIterator](): AsyncGenerator<Item, void, void>;

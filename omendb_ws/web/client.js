@@ -21,6 +21,11 @@ const fail = (code, message, details) => {
   throw new OmenError(code, message, details);
 };
 const lost = (message) => new OmenError("connection_lost", message, { retry: true });
+/** Why the server ended a subscription, where that is an error. */
+const ENDS = {
+  forbidden: "the right to read was taken",
+  unavailable: "the collection needs repair",
+};
 const fromWire = ({ code, message, ...details }) =>
   Object.assign(new OmenError(code, message, details), { isReply: true });
 
@@ -1142,8 +1147,8 @@ export class Subscription extends EventTarget {
   pushed(message, bytes) {
     if (message.event === "ended") {
       this.link = null;
-      const refusal = new OmenError("forbidden", "the right to read was taken");
-      this.finish(message.reason, message.reason === "forbidden" ? refusal : null);
+      const why = ENDS[message.reason];
+      this.finish(message.reason, why ? new OmenError(message.reason, why) : null);
     } else if (message.event === "gap") {
       this.skipped({ fromSeq: message.from_seq, toSeq: message.to_seq, reason: message.reason });
     } else if ((message.event ?? message.type) === this.kind) {

@@ -12,6 +12,7 @@ from omendb_core.errors import (
     NotFound,
     OmenError,
     Overloaded,
+    Unavailable,
     ZeroNorm,
 )
 
@@ -172,7 +173,10 @@ async def test_a_move_that_is_not_answered_times_out() -> None:
         await query.close()
 
 
-@pytest.mark.parametrize(("reason", "error"), [("dropped", NotFound), ("forbidden", Forbidden)])
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [("dropped", NotFound), ("forbidden", Forbidden), ("unavailable", Unavailable)],
+)
 async def test_moves_of_a_query_that_ends_raise_why(reason: str, error: type[OmenError]) -> None:
     server = LiveServer()
 
@@ -187,7 +191,7 @@ async def test_moves_of_a_query_that_ends_raise_why(reason: str, error: type[Ome
         with pytest.raises(error):
             await query.move([5, 0])
         assert len(await step(query)) == 3
-        with pytest.raises(Forbidden if reason == "forbidden" else StopAsyncIteration):
+        with pytest.raises(StopAsyncIteration if reason == "dropped" else error):
             await anext(query)
 
 

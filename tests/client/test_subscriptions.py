@@ -13,7 +13,9 @@ from omendb_core.errors import (
     BadRequest,
     Forbidden,
     NotFound,
+    OmenError,
     Overloaded,
+    Unavailable,
     WrongEpoch,
 )
 from omendb_core.types import Hits
@@ -278,11 +280,14 @@ async def test_a_dropped_collection_ends_the_feed_after_what_came_before() -> No
         assert [rows.seqs.tolist() async for rows in feed] == [[1]]
 
 
-async def test_a_right_that_was_taken_raises_forbidden() -> None:
+@pytest.mark.parametrize(
+    ("reason", "error"), [("forbidden", Forbidden), ("unavailable", Unavailable)]
+)
+async def test_an_end_by_the_server_raises_why(reason: str, error: type[OmenError]) -> None:
     server = FeedServer()
     async with client_of(server) as db, db.feed("items") as feed:
-        server.connection.event("ended", sub=server.subs, reason="forbidden")
-        with pytest.raises(Forbidden):
+        server.connection.event("ended", sub=server.subs, reason=reason)
+        with pytest.raises(error):
             await step(feed)
 
 

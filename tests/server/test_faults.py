@@ -105,9 +105,23 @@ async def test_after_a_fault_in_the_middle_of_a_change_nobody_is_told_untruths(
         await raw.create(columns={"price": "f64"})
         await raw.create("else")
         await raw.add(1, 2)
+        kinds: list[dict[str, Any]] = [
+            {"kind": "feed"},
+            {"kind": "match", "vector": V, "min_score": 0.0},
+            {"kind": "live", "vector": V},
+            {"kind": "stats"},
+            {"kind": "map"},
+        ]
+        for kind in kinds:
+            await raw.ok("subscribe", collection="items", **kind)
         with monkeypatch.context() as patch:
             patch.setattr(window_of(server).columns, "write", boom)  # half of it is done by then
             assert await raw.code("add", collection="items", rows=rows(3)) == "internal"
+        ended = [await raw.named("ended") for _ in kinds]
+        assert sorted(one["sub"] for one in ended) == [1, 2, 3, 4, 5]
+        assert {one["reason"] for one in ended} == {"unavailable"}
+        for kind in kinds:
+            assert await raw.code("subscribe", collection="items", **kind) == "unavailable"
         for op, fields in READS.values():
             error = await raw.error(op, collection="items", **fields)
             assert (error["code"], error["retry"]) == ("unavailable", True)

@@ -320,7 +320,10 @@ def _events() -> Json:
                            "rows": {"type": "array", "items": point}}),
             [],
         ),
-        "ended": (_event("ended", {**sub, "reason": {"enum": ["dropped", "forbidden"]}}), []),
+        "ended": (
+            _event("ended", {**sub, "reason": {"enum": ["dropped", "forbidden", "unavailable"]}}),
+            [],
+        ),
     }  # fmt: skip
     return {
         f"{name}_event": _message(f"{name}_event", payload, examples)
