@@ -106,6 +106,7 @@ class Server:
             lambda one: self._shed("bytes", one),
         )
         self._shed_lines = FewLines()
+        self._closing: set[asyncio.Task[None]] = set()
         self._drain: asyncio.Task[None] | None = None
         self._is_tls = settings.tls_certificate_file is not None
         self._loop: asyncio.AbstractEventLoop
@@ -358,27 +359,32 @@ class Server:
         return self._loop.call_later(self._auth_seconds, _refuse_stranger, session)
 
     async def _watch_stalls(self) -> None:
-        """Close connections that take nothing for too long although something waits for them."""
-        closing: set[asyncio.Task[None]] = set()
+        """Look after all connections now and then; a fault with one is not the end of that."""
         while True:
             await asyncio.sleep(self._stall_seconds / 10)
             if self._known.most_bytes - self._known.held_bytes > _MANY_FREED_BYTES:
                 self._known.most_bytes = self._known.held_bytes
                 await asyncio.to_thread(give_back_freed_memory)
             for connection, session in list(self._sessions.items()):
-                if not session.lane.is_open:
-                    continue
-                if connection.half_seconds() >= self._stall_seconds:
-                    self._shed("stalled", connection)
-                    connection.shed(4408, "half a message, and no more of it")
-                    continue
-                if connection.stalled_seconds() < self._stall_seconds:
-                    continue
-                self._shed("stalled", connection)
-                session.close()
-                task = asyncio.create_task(connection.close(4408, "no byte taken"))
-                closing.add(task)
-                task.add_done_callback(closing.discard)
+                try:
+                    self._end_if_stalled(connection, session)
+                except Exception as error:
+                    self.metrics.faults += 1
+                    as_error(error, "watching a connection")
+
+    def _end_if_stalled(self, connection: Connection, session: Session) -> None:
+        """Close a connection that takes nothing for too long although something waits for it."""
+        if not session.lane.is_open:
+            return
+        if connection.half_seconds() >= self._stall_seconds:
+            self._shed("stalled", connection)
+            connection.shed(4408, "half a message, and no more of it")
+        elif connection.stalled_seconds() >= self._stall_seconds:
+            self._shed("stalled", connection)
+            session.close()
+            task = asyncio.create_task(connection.close(4408, "no byte taken"))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     def _shed(self, reason: str, member: Member) -> None:
         """Count a connection that has to leave, and say so a few times."""

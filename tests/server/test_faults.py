@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from omendb_ws.connection import Connection
 from omendb_ws.server import Server
 
-from .raw import PATIENCE_SECONDS, Raw, batch, client, engine_held, queued, rows, running
+from .raw import PATIENCE_SECONDS, Raw, batch, client, engine_held, queued, rows, running, settings
 
 V = [1.0, 0.0]
 
@@ -169,6 +170,28 @@ async def test_a_fault_of_a_connection_ends_it_and_its_client_may_come_back(
         async with client(server) as again:
             await again.ok("ping")
         await all_is_well(other, "items")
+
+
+async def test_a_fault_of_the_watch_over_connections_is_not_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = 0
+    looked_again = asyncio.Event()
+
+    def faulty(_: Connection) -> float:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            looked_again.set()
+            return 0.0
+        raise MemoryError("on purpose")
+
+    monkeypatch.setattr(Connection, "half_seconds", faulty)
+    server = Server(settings(), stall_seconds=1.0)
+    async with running(server), client(server) as raw:
+        await asyncio.wait_for(looked_again.wait(), PATIENCE_SECONDS)
+        await raw.ok("ping")
+        assert server.metrics.faults == 1
 
 
 async def test_a_fault_while_encoding_a_reply_is_answered_all_the_same(
