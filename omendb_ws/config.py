@@ -36,6 +36,9 @@ OTHER_VARIABLES: Final = frozenset(
 PATH_FIELDS: Final = ("data_dir", "api_key_file", "tls_certificate_file", "tls_key_file")
 
 MAX_COUNT: Final = 2**53 - 1
+#: Of the longest kind, all connections together should have room for so many: one that comes, one
+#: that is answered, and as much again before the budget is tight.
+LEAST_MESSAGES: Final = 4
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 #: Names of files and hosts that a system takes: not empty, without NUL.
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
@@ -135,12 +138,19 @@ class Settings(BaseModel):
 
     def warnings(self) -> tuple[str, ...]:
         """What works and is unwise."""
-        if self.api_key_file is not None or _listens_on_loopback(self.host):
-            return ()
-        return (
-            f"ANYBODY who reaches {self.host} may read, change and drop everything: there is no"
-            " api_key_file. (allow_origins keeps web pages away, and no other program.)",
-        )
+        found = []
+        if self.api_key_file is None and not _listens_on_loopback(self.host):
+            found.append(
+                f"ANYBODY who reaches {self.host} may read, change and drop everything: there is no"
+                " api_key_file. (allow_origins keeps web pages away, and no other program.)"
+            )
+        if self.max_connection_bytes < LEAST_MESSAGES * self.max_message_bytes:
+            found.append(
+                f"max_connection_bytes ({self.max_connection_bytes}) is less than {LEAST_MESSAGES}"
+                f" messages of max_message_bytes ({self.max_message_bytes}): who sends a large one"
+                " may be closed for it"
+            )
+        return tuple(found)
 
     @field_validator("default_durability")
     @classmethod

@@ -491,6 +491,13 @@ def test_a_server_without_keys_that_others_reach_is_a_warning(host: str, tmp_pat
     assert Settings(host="::1").warnings() == ()
 
 
+def test_less_room_for_all_connections_than_a_few_messages_take_is_a_warning() -> None:
+    assert Settings(max_message_bytes=1 << 20, max_connection_bytes=4 << 20).warnings() == ()
+    (warning,) = Settings(max_message_bytes=1 << 20, max_connection_bytes=(4 << 20) - 1).warnings()
+    assert "max_connection_bytes (4194303)" in warning
+    assert "max_message_bytes (1048576)" in warning
+
+
 async def test_the_warning_is_in_the_log_when_it_starts(caplog: pytest.LogCaptureFixture) -> None:
     async with Server(Settings(host="0.0.0.0", port=0, allow_origins=("http://a.example",))):
         pass
