@@ -83,7 +83,7 @@ class Changes:
             return
         if collection.broken is None and collection.window.version < admitted.version:
             try:
-                self.apply(collection, admitted, admitted.time_us)
+                self.apply(collection, admitted, admitted.time_us - collection.ahead_us)
             except Exception as error:
                 self.breaks(collection)
                 self._metrics.faults += 1

@@ -8,11 +8,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from omendb_core.window import Window
 
 from omendb_ws import context
+from omendb_ws.catalog import Collection
+from omendb_ws.changes import Changes
 from omendb_ws.journal.store import LocalStore
+from omendb_ws.metrics import Metrics
 from omendb_ws.server import Server
-from tests.core.windows import LIMITS
+from tests.core.windows import LIMITS, History, definition
 from tests.journal.logs import only
 from tests.server.raw import Clock, Raw, client, settings
 from tests.server.test_durability import ready
@@ -174,3 +178,14 @@ def test_the_usual_clock_goes_on_while_the_machine_sleeps(monkeypatch: pytest.Mo
         pytest.skip("no such clock here")
     context.monotonic_us()
     assert asked == [context.time.CLOCK_BOOTTIME]
+
+
+def test_what_is_made_up_for_arrived_by_the_servers_clock() -> None:
+    window = Window(definition(), LIMITS)
+    collection = Collection("acme", "items", "memory", window, 0.0)
+    collection.ahead_us = round(HOUR * 1e6)
+    change = History(window, 3).add()
+    assert change is not None
+    changes = Changes(Metrics(0.0))
+    changes.make_up(collection, change)
+    assert changes.changed == {collection: change.time_us - collection.ahead_us}
