@@ -31,7 +31,7 @@ from . import web
 from ._version import VERSION
 from .auth import Principal
 from .origins import DEFAULT_PORTS, HostPort, is_loopback, parse_host, parse_origin
-from .rate import FewLines
+from .rate import FewLines, more
 from .wire.opcodes import PROTOCOL
 
 log = logging.getLogger(__name__)
@@ -234,7 +234,7 @@ def process_request(
                 connection.remote_address,
                 reply.status,
                 reply.body.decode().strip(),
-                f" ({passed_over} more since the last such line)" if passed_over else "",
+                more(passed_over),
             )
         return to_response(reply, with_body=request.method != "HEAD")
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from .auth import Principal
 from .metrics import Metrics
-from .rate import FewLines, Paces
+from .rate import FewLines, Paces, more
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +57,10 @@ class Logins:
         now_us = self._clock_us()
         passed_over = self._lines.next(now_us)
         if passed_over is not None:
-            more = f" ({passed_over} more since the last such line)" if passed_over else ""
             log.warning(
                 "failed login from %s: the token is not known%s",
                 host,
-                more,
+                more(passed_over),
                 extra={"peer": host, "passed_over": passed_over},
             )
         return min(self._paces.step(site(host), now_us) / 1e6, MOST_SECONDS)

@@ -79,3 +79,8 @@ class FewLines:
         self._full_at_us = full_at_us
         passed_over, self._passed_over = self._passed_over, 0
         return passed_over
+
+
+def more(passed_over: int) -> str:
+    """What a log line says of those that ``FewLines`` passed over before it."""
+    return f" ({passed_over} more since the last such line)" if passed_over else ""

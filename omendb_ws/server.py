@@ -38,7 +38,7 @@ from .journal.interface import Store
 from .journal.store import LocalStore
 from .machine import give_back_freed_memory, keep_freed_memory
 from .metrics import render
-from .rate import FewLines
+from .rate import FewLines, more
 from .session import Peer, Session
 from .statistics import resident_bytes, server_stats
 from .tls import server_context
@@ -392,11 +392,11 @@ class Server:
         passed_over = self._shed_lines.next(self.context.clock_us())
         if passed_over is not None and isinstance(member, Connection):
             log.info(
-                "shedding %s (%s), which holds %d bytes; %d more since the last such line",
+                "shedding %s (%s), which holds %d bytes%s",
                 _peer(member),
                 reason,
                 member.held_bytes,
-                passed_over,
+                more(passed_over),
             )
 
 
