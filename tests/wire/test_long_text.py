@@ -122,6 +122,9 @@ BODIES = st.one_of(
                 st.lists(GOOD_ROWS, max_size=12),
                 st.lists(GOOD_UPDATES, max_size=12),
                 st.lists(ROWS, max_size=6),
+                st.tuples(st.lists(GOOD_ROWS, min_size=1, max_size=6), ROWS, ROWS).map(
+                    lambda some: [*some[0], *some[1:]]
+                ),
                 VALUES,
             ),
         },
