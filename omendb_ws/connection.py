@@ -250,6 +250,7 @@ class Connection(Handshaking):
         is_tight = self._crowd.is_tight and receiver.inflight_bytes > 0
         if is_tight or not receiver.has_room:
             self._is_held = True
+            self._cutter.let_go()
             receiver.when_room(self._read_on)
             return False
         cut = self._cutter.take(protocol.current_size is not None)

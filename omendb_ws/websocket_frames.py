@@ -94,6 +94,12 @@ class Cutter:
         self._chunks.clear()
         return rest
 
+    def let_go(self) -> None:
+        """Do not keep what was taken, for a while in which nothing more will be."""
+        if 2 * self._at >= len(self._data):
+            self._data = self._data[self._at :]
+            self._at = 0
+
     def take(self, is_fragmented: bool) -> Cut | None:
         """The next message, or bytes to hand on; None until more comes.
 
@@ -135,9 +141,7 @@ class Cutter:
     def _more(self, wanted_bytes: int) -> Cut | None:
         """Wait for more, with no long piece for a short rest: thousands may be silent now."""
         self._wanted_bytes = wanted_bytes
-        if 2 * self._at >= len(self._data):
-            self._data = self._data[self._at :]
-            self._at = 0
+        self.let_go()
         return None
 
     def _pass(self, frame_bytes: int) -> Cut | None:

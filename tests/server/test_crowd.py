@@ -241,6 +241,23 @@ async def test_who_is_not_read_from_for_the_servers_sake_is_not_the_one_that_lea
             assert "ok" in await worker.reply(id)
 
 
+async def test_a_request_that_is_under_way_is_held_once() -> None:
+    """Not also as what it was cut out of, when no other message may be taken behind it."""
+    async with running(max_inflight_bytes=64 << 10) as server, client(server) as raw:
+        await raw.create(dim=256, capacity=2000)
+        (connection,) = server._known
+        assert isinstance(connection, Connection)
+        rows = [{"id": id, "vector": [0.5] * 256} for id in range(1000)]
+        async with engine_held(server):
+            id = await raw.send("add", collection="items", rows=rows)
+            await settled(lambda: connection._is_held and not connection._has_half)
+            assert connection._receiver is not None
+            asked_bytes = connection._receiver.inflight_bytes
+            assert asked_bytes > MIB // 2
+            await settled(lambda: 0 < connection.held_bytes < asked_bytes * 1.1)
+        assert "ok" in await raw.reply(id)
+
+
 async def test_strangers_have_places_of_their_own_and_the_oldest_leaves(tmp_path: Path) -> None:
     server = Server(with_keys(tmp_path, max_unauthenticated_connections=5, max_connections=2))
     async with running(server), client(server, token="token-root") as known, AsyncExitStack() as s:
