@@ -7,10 +7,11 @@ made. A work that answers a request carries that request's ``Ticket``.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from omendb_core.change import AddRequest, UpdateRequest
 from omendb_core.errors import OmenError
@@ -19,6 +20,7 @@ from omendb_core.query import Query
 from omendb_core.types import F32, Ids, Include
 
 from .drawing import Draw, Look
+from .faults import as_error
 from .outbox import Message
 from .wire import searches as wire
 
@@ -33,7 +35,10 @@ if TYPE_CHECKING:
     from .live import LiveQuery
     from .maps import MapSubscription
     from .matches import MatchQuery
-    from .subscriptions import StatsSubscription
+    from .subscriptions import StatsSubscription, Subscription
+
+#: Subscriptions of a collection that end in one turn of the loop: 13 µs each, as readers are told.
+TOLD_AT_ONCE: Final = 128
 
 
 class Lane:
@@ -109,11 +114,24 @@ class Ended:
 
     collection: Collection
     reason: Literal["dropped", "unavailable"]
+    _left: list[Subscription] | None = None
 
     def deliver(self) -> None:
-        """End what subscribed to it."""
-        for subscription in list(self.collection.subscriptions):
-            subscription.end(self.reason)
+        """End what subscribed to it, some in each turn of the loop: there may be 200,000."""
+        if self._left is None:
+            self._left = list(self.collection.subscriptions)
+        for _ in range(min(TOLD_AT_ONCE, len(self._left))):
+            self._left[-1].end(self.reason)
+            self._left.pop()
+        if self._left:
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        try:
+            self.deliver()
+        except Exception as error:
+            as_error(error, "the end of subscriptions")
+            self.deliver()
 
 
 @dataclass(slots=True, eq=False)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from omendb_core import live as core_live
 
-from omendb_ws import beginning, engine, pieces, session, standing
+from omendb_ws import beginning, engine, pieces, session, standing, work
 from omendb_ws.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
@@ -346,3 +346,35 @@ async def test_many_that_end_with_their_connection_end_over_several_ticks(
         await eventually(lambda: not collection.matches and not collection.feeds)
         assert not collection.subscriptions
         await other.add(1)
+
+
+@pytest.mark.parametrize("has_fault", [False, True])
+async def test_many_that_end_with_their_collection_end_over_several_turns(
+    has_fault: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "TOLD_AT_ONCE", 7)
+    async with running() as server, client(server) as raw, client(server) as other:
+        await raw.create()
+        reserved_bytes = server.context.catalog.reserved_bytes
+        handle = (await raw.ok("open", collection="items"))["handle"]
+        begun = await raw.reply(await subscribe(raw, handle, vectors_of(20)))
+        (collection,) = server.context.catalog
+        counts: list[int] = []
+        deliver = work.Ended.deliver
+        faults = [MemoryError("on purpose")] if has_fault else []
+
+        def counted(ended: work.Ended) -> None:
+            if len(counts) == 1 and faults:
+                raise faults.pop()
+            before = len(collection.subscriptions)
+            deliver(ended)
+            counts.append(before - len(collection.subscriptions))
+
+        monkeypatch.setattr(work.Ended, "deliver", counted)
+        drop = await raw.send("drop", collection="items")
+        told = [await raw.named("ended") for _ in range(20)]
+        assert sorted(one["sub"] for one in told) == sorted(begun.subs)
+        assert "ok" in await raw.reply(drop)
+        assert counts == [7, 7, 6]
+        assert server.context.catalog.reserved_bytes < reserved_bytes
+        await other.create("another")
