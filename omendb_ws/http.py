@@ -32,6 +32,7 @@ from ._version import VERSION
 from .auth import Principal
 from .origins import DEFAULT_PORTS, HostPort, is_loopback, parse_host, parse_origin
 from .rate import FewLines, more
+from .session import Peer
 from .wire.opcodes import PROTOCOL
 
 log = logging.getLogger(__name__)
@@ -197,7 +198,7 @@ def refuse_strangers(headers: Headers, running: Running) -> Reply | None:
         said = "A token is needed" if token is None else "The token is not known"
         return _text(
             HTTPStatus.UNAUTHORIZED,
-            f"{said}: send it as Authorization: Bearer TOKEN or X-API-Key: TOKEN.",
+            f"{said}. Send one in the header Authorization (Bearer, then the token) or X-API-Key.",
             ("WWW-Authenticate", "Bearer"),
         )
     if not principal.may("admin"):
@@ -231,7 +232,7 @@ def process_request(
             log.info(
                 "refused %s from %s: %d %s%s",
                 request.path.partition("?")[0],
-                connection.remote_address,
+                Peer.of(connection.remote_address),
                 reply.status,
                 reply.body.decode().strip(),
                 more(passed_over),

@@ -109,7 +109,8 @@ class Instance:
             try:
                 store = self._open_store(self._data_dir)
             except OSError as error:
-                raise StorageFailed(error.strerror or str(error)) from error
+                why = error.strerror or str(error)
+                raise StorageFailed(f"data_dir {self._data_dir}: {why}") from error
             try:
                 self._storage = Storage(store, context.catalog.window_limits)
             except BaseException:

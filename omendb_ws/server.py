@@ -401,9 +401,7 @@ class Server:
 
 
 def _peer(connection: ServerConnection) -> Peer:
-    """Where a connection comes from; a socket that is gone tells nothing."""
-    address = connection.remote_address
-    return Peer(*address[:2]) if isinstance(address, tuple) else Peer("unknown")
+    return Peer.of(connection.remote_address)
 
 
 async def _later(connection: ServerConnection, response: Response, seconds: float) -> Response:

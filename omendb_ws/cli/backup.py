@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from .directories import DataDir, Tenant, open_store, the_one, window_limits
+from .directories import DataDir, Tenant, open_store, span, the_one, window_limits
 from .failure import FAILED, WRONG, fail
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def backup(
     except OmenError as error:
         _fail(error)
     print(
-        f"{stored.name}: version {made.version}, seqs {made.first_seq} to {made.last_seq}, epoch"
+        f"{stored.name}: version {made.version}, {span(made.first_seq, made.last_seq)}, epoch"
         f" {made.facts.epoch}, {made.bytes} bytes"
     )
 
@@ -74,6 +75,8 @@ def restore(
     from .loading import load_settings
 
     limits = load_settings({}).settings.limits()
+    if not os.path.isdir(source):
+        fail(WRONG, f"{source}: there is no such directory")
     store = open_store(data_dir)
     try:
         for given, flag in ((name, "--as"), (tenant, "--tenant")):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .failure import FAILED, WRONG, fail
+from .failure import FAILED, WRONG, fail, say
 
 if TYPE_CHECKING:
     from omendb_core.types import WindowLimits
@@ -59,6 +59,17 @@ def open_store(data_dir: str) -> LocalStore:
         fail(FAILED, f"{error}; stop the server first")
     except OSError as error:
         fail(FAILED, f"{data_dir}: {error.strerror}")
+
+
+def say_if_empty(data_dir: str, found: list[Stored]) -> None:
+    """Silence would look like success to somebody who named another directory."""
+    if not found:
+        say(f"{data_dir}: holds no collection")
+
+
+def span(first_seq: int, last_seq: int) -> str:
+    """The sequence numbers that a window reaches over."""
+    return f"seqs {first_seq} to {last_seq}" if first_seq <= last_seq else "no rows"
 
 
 def window_limits() -> WindowLimits:

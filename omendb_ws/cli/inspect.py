@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .directories import DataDir, Tenant, stored_in, window_limits
+from .directories import DataDir, Tenant, say_if_empty, span, stored_in, window_limits
 from .failure import FAILED
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def inspect(
     Example:
       omendb-ws inspect /var/lib/omendb --json
     """
-    documents = [_document(data_dir, stored) for stored in stored_in(data_dir, collection, tenant)]
+    found = stored_in(data_dir, collection, tenant)
+    say_if_empty(data_dir, found)
+    documents = [_document(data_dir, stored) for stored in found]
     if as_json:
         print(json.dumps({"collections": documents}, indent=2))
     else:
@@ -105,8 +107,8 @@ def _print(document: dict[str, Any]) -> None:
             f" capacity {document['capacity']}, {document['metric']}, ids {document['ids']}"
         )
         print(
-            f"  version {document['version']}, seqs {document['first_seq']} to"
-            f" {document['last_seq']}; {stop}, {document['torn_bytes']} bytes of a torn end"
+            f"  version {document['version']}, {span(document['first_seq'], document['last_seq'])};"
+            f" {stop}, {document['torn_bytes']} bytes of a torn end"
         )
     for one in document["segments"]:
         records = ", ".join(f"{count} {name}" for name, count in one["records"].items())

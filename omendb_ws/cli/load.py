@@ -188,6 +188,8 @@ class _Ended:
     progress: Progress
     why: str | None
     code: int
+    #: The file is what is wrong: the same command would end there again.
+    is_row: bool
 
 
 async def _load(db: Client, reader: Reader, asked: _Asked) -> _Ended:
@@ -204,7 +206,7 @@ async def _load(db: Client, reader: Reader, asked: _Asked) -> _Ended:
     producer, is_new = _producer(asked, target, plan)
     options = Options(producer, plan, asked.skip_bad, asked.rate, is_new)
     load = Load(db, reader, target, options, create=create, reads_ahead=not asked.paths)
-    why, code = None, 0
+    why, code, is_row = None, 0, False
     try:
         with shown(asked.collection) as bar, _Signals(load) as signals:
             await load.run(lambda now: bar.update(now.rows, now.share))
@@ -213,12 +215,13 @@ async def _load(db: Client, reader: Reader, asked: _Asked) -> _Ended:
     except asyncio.CancelledError:
         why, code = "interrupted", INTERRUPTED
     except (FileError, RowRefused) as error:
-        why, code = str(error), WRONG if isinstance(error, FileError) else FAILED
+        is_row = isinstance(error, RowRefused)
+        why, code = str(error), FAILED if is_row else WRONG
     except OutOfOrder:
         why, code = "the server does not know this load any more; run it again", FAILED
     except (OmenError, TimeoutError) as error:
         why, code = reaching.said(error), reaching.exit_code(error)
-    return _Ended(load.progress, why, code)
+    return _Ended(load.progress, why, code, is_row)
 
 
 async def _target(
@@ -344,6 +347,8 @@ def _report(ended: _Ended, reader: Reader, asked: _Asked, as_json: bool) -> None
     is_in = f"{total:,} rows are acknowledged"
     goes_on = asked.producer is not None or (asked.paths and not asked.again)
     on = "; the same command goes on there" if goes_on else ""
+    if ended.is_row and asked.producer is None:
+        on = "" if asked.skip_bad else "; --skip-bad begins anew, and leaves such rows out"
     fail(ended.code, f"{ended.why}; {is_in}{on if ended.code != WRONG else ''}")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .directories import DataDir, Tenant, open_store, stored_in, window_limits
+from .directories import DataDir, Tenant, open_store, say_if_empty, span, stored_in, window_limits
 from .failure import FAILED
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def repair(
       omendb-ws repair /var/lib/omendb --collection items --apply
     """
     found = stored_in(data_dir, collection, tenant)
+    say_if_empty(data_dir, found)
     store = open_store(data_dir)
     try:
         left = sum(not _repair(store, stored, apply=apply) for stored in found)
@@ -81,7 +82,4 @@ def _tell(stored: Stored, plan: Repair) -> None:
     print(f"  lost: {plan.lost_bytes} bytes of log, what cannot be read included")
     for segment in plan.set_aside:
         print(f"  set aside: {segment.path}")
-    print(
-        f"  kept: version {plan.version}, with its rows of seqs {plan.first_kept_seq} to"
-        f" {plan.last_seq}"
-    )
+    print(f"  kept: version {plan.version}, {span(plan.first_kept_seq, plan.last_seq)}")

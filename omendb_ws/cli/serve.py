@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -114,9 +116,9 @@ async def _serve(settings: Settings) -> None:
         try:
             server = await stack.enter_async_context(Server(settings))
         except OmenError as error:
-            fail(FAILED, f"data_dir {settings.data_dir}: {error}")
+            fail(FAILED, str(error))
         except OSError as error:
-            fail(FAILED, f"cannot listen on {settings.host} port {settings.port}: {error.strerror}")
+            fail(FAILED, f"cannot listen on {settings.host} port {settings.port}: {_reason(error)}")
         print(_ready_line(settings, server.port, server.url), flush=True)
         showing = asyncio.create_task(recovery_bar.show(server.instance.recoveries))
         await leave.wait()
@@ -124,6 +126,14 @@ async def _serve(settings: Settings) -> None:
         log.info("leaving: waiting up to %g s for clients", settings.drain_seconds)
         await server.drain()
     log.info("stopped")
+
+
+def _reason(error: OSError) -> str | None:
+    """What the system says; asyncio's own words name the address once more."""
+    number = error.errno
+    if number is not None and number in errno.errorcode and not isinstance(error, socket.gaierror):
+        return os.strerror(number)
+    return error.strerror or str(error)
 
 
 def _stop_at_once() -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -46,6 +47,10 @@ def _rows(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
     for name, value in document.items():
         if isinstance(value, Mapping):
             rows += _rows(value, f"{prefix}{name}.")
+        elif name == "at" and isinstance(value, float):
+            rows.append(
+                (prefix + name, f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S} UTC")
+            )
         elif name in ("bytes", "rss_bytes") and isinstance(value, int):
             rows.append((prefix + name, size(value)))
         else:

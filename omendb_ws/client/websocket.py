@@ -7,7 +7,7 @@ import ipaddress
 import logging
 import ssl
 from collections import deque
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from omendb_core.errors import BadRequest, Forbidden, OmenError, Unauthenticated, Unsupported
@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
+    InvalidMessage,
     InvalidProxy,
     InvalidStatus,
     InvalidURI,
@@ -36,6 +37,8 @@ CLOSE_TIMEOUT_SECONDS = 5.0
 #: What is shown of the body of a refusal.
 MAX_SAID_BYTES = 400
 
+#: A server that speaks TLS answers what is no handshake of TLS with an alert.
+_TLS_HINT: Final = "; if it speaks TLS, its address begins with wss://"
 #: At debug websockets logs headers and frames, so the token: that level is never its own here.
 _log = logging.getLogger("omendb_ws.client.websockets")
 _log.setLevel(logging.WARNING)
@@ -179,17 +182,21 @@ def websocket_opener(
                 write_limit=WRITE_LIMIT_BYTES,
                 **options,
             )
+        except ConnectionRefusedError as error:  # asyncio's words tell of a call that failed
+            raise ConnectionRefusedError("connection refused: no server listens there") from error
         except (InvalidURI, ValueError) as error:
             if isinstance(error, OSError):  # a certificate that does not hold is both
                 raise
             # Names that no address has: brackets without an end, ports that are none, long labels.
-            why = str(error).replace(url, address)
-            raise BadRequest(f"{address}: no address of a server: {why}") from None
+            why = error.msg if isinstance(error, InvalidURI) else str(error).replace(url, address)
+            said = address or "the empty text"
+            raise BadRequest(f"url: {said} is not the address of a server: {why}") from None
         except InvalidStatus as error:
             raise _refused(address, error.response.status_code, error.response.body) from error
         except (InvalidHandshake, InvalidProxy) as error:
             # Whatever answers there is no server of ours, or one that is going just now.
-            raise ConnectionError(f"no WebSocket at {address}: {error}") from error
+            hint = "" if scheme == "wss" or not isinstance(error, InvalidMessage) else _TLS_HINT
+            raise ConnectionError(f"no WebSocket there: {error}{hint}") from error
         assert isinstance(socket, Socket)
         return WebSocketTransport(socket)
 

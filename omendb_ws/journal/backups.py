@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from omendb_core.errors import Unavailable
+from omendb_core.errors import Exists, Unavailable
 from omendb_core.types import WindowLimits
 
 from .appender import Appender
@@ -46,12 +46,12 @@ class Backup:
 def back_up(files: Files, directory: str, target: str, limits: WindowLimits) -> Backup:
     """Copy a log, in use or not, to the new directory ``target``.
 
-    Raises Damaged if the log is, StorageFull or StorageFailed for ``target``, and Unavailable if
-    the log is rewritten faster than it can be opened.
+    Raises Damaged if the log is, Exists if ``target`` is there, StorageFull or StorageFailed for
+    ``target``, and Unavailable if the log is rewritten faster than it can be opened.
     """
     pieces, note = _open_log(files, directory)
     try:
-        files.make_directory(target)
+        _new_directory(files, target)
         for piece in pieces:
             _copy(files, piece, target)
         _note(files, target, pieces[-1], note)
@@ -65,6 +65,13 @@ def back_up(files: Files, directory: str, target: str, limits: WindowLimits) -> 
     finally:
         for piece in pieces:
             files.close(piece.fd)
+
+
+def _new_directory(files: Files, target: str) -> None:
+    try:
+        files.make_directory(target)
+    except FileExistsError:
+        raise Exists(f"{target}: is there already; a backup is a directory of its own") from None
 
 
 def remove_log(files: Files, directory: str) -> None:

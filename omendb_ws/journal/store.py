@@ -14,6 +14,7 @@ one before, also where upper and lower case are one.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -285,6 +286,8 @@ def _make_directories(path: str) -> None:
     """Make a directory, and those above it, so that they last."""
     if os.path.isdir(path):
         return
+    if os.path.lexists(path):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
     above = os.path.dirname(path)
     _make_directories(above)
     os.mkdir(path, 0o700)
@@ -314,7 +317,10 @@ def _lock(path: str) -> int:
     fd = os.open(path, how, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise Unavailable(f"data_dir: another server uses it: it holds {path}") from error
     except OSError as error:
         os.close(fd)
-        raise Unavailable(f"data_dir: another server holds {path}: {error.strerror}") from error
+        raise Unavailable(f"data_dir: {path} cannot be locked: {error.strerror}") from error
     return fd

@@ -133,12 +133,17 @@ def test_a_collection_is_backed_up_while_it_serves_and_restored(tmp_path: Path) 
         assert f"version 1, seqs 1 to 50, epoch {made.epoch}" in done.stdout
         db.add("items", [[9.0, 0, 0, 0]], ids=[99])
         again = omendb_ws("backup", str(data), "items", str(copy))
-        assert again.returncode == 1
-        assert again.stderr.count("\n") == 1
+        assert again.returncode == 2
+        assert again.stderr.splitlines() == [
+            f"omendb-ws: {copy}: is there already; a backup is a directory of its own"
+        ]
         held = omendb_ws("restore", str(copy), str(data), "--as", "old")
         assert held.returncode == 1
         assert "another server" in held.stderr
     assert omendb_ws("restore", str(copy), str(data)).returncode == 2
+    absent = omendb_ws("restore", str(tmp_path / "absent"), str(data))
+    assert absent.returncode == 2
+    assert absent.stderr.endswith("absent: there is no such directory\n")
     assert omendb_ws("restore", str(copy), str(data), "--as", "a b").returncode == 2
     assert omendb_ws("restore", str(tmp_path), str(data), "--as", "old").returncode == 1
     done = omendb_ws("restore", str(copy), str(data), "--as", "old")
@@ -154,7 +159,9 @@ def test_one_server_has_a_data_directory(tmp_path: Path) -> None:
     with serving("--data-dir", str(tmp_path)):
         second = omendb_ws("serve", "--port", "0", "--data-dir", str(tmp_path))
         assert second.returncode == 1
-        assert "another server" in second.stderr
+        assert second.stderr.splitlines()[-1] == (
+            f"omendb-ws: data_dir: another server uses it: it holds {tmp_path}/LOCK"
+        )
     with serving("--data-dir", str(tmp_path)):
         pass
 
@@ -205,3 +212,26 @@ def test_restore_makes_no_collection_that_create_would_not(
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["LOCK"]
+
+
+def test_a_file_is_no_data_directory(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    served = omendb_ws("serve", "--port", "0", "--data-dir", str(path))
+    assert served.returncode == 1
+    assert served.stderr.splitlines()[-1] == f"omendb-ws: data_dir {path}: Not a directory"
+
+
+@pytest.mark.parametrize("command", ["inspect", "repair"])
+def test_a_directory_without_collections_is_not_passed_over_in_silence(
+    command: str, tmp_path: Path
+) -> None:
+    done = omendb_ws(command, str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"omendb-ws: {tmp_path}: holds no collection\n"
+
+
+def test_an_empty_window_is_shown_as_one(tmp_path: Path) -> None:
+    with serving("--data-dir", str(tmp_path)) as server, connect(server.url) as db:
+        db.create("items", dim=2, capacity=10)
+    assert "version 0, no rows; " in omendb_ws("inspect", str(tmp_path)).stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -136,6 +137,7 @@ def test_stats_are_of_the_server_or_of_a_collection(items: Runs) -> None:
     lines = items("stats", "items").out.splitlines()
     assert lines[0].split() == ["figure", "value"]
     assert ["rows", "3"] in [line.split() for line in lines]
+    assert re.fullmatch(r"at +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", lines[1])
     assert any(line.startswith("search_ms.p99 ") for line in items("stats").out.splitlines())
     items("stats", "nothing", code=1)
 

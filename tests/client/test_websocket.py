@@ -51,6 +51,42 @@ async def test_a_refused_upgrade_says_whether_to_come_back(
             await connect(f"ws://127.0.0.1:{port}/v1")
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "tcp://10.0.0.1:1",
+            "url: tcp://10.0.0.1:1 is not the address of a server: scheme isn't ws",
+        ),
+        ("", "url: the empty text is not the address of a server: scheme isn't ws or wss"),
+    ],
+)
+async def test_what_is_no_address_is_named_once(url: str, said: str) -> None:
+    with pytest.raises(errors.BadRequest) as caught:
+        await connect(url)
+    assert str(caught.value).startswith(said)
+
+
+async def test_where_no_server_listens_that_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    url = f"ws://127.0.0.1:{port}/v1"
+    with pytest.raises(errors.ConnectionLost) as caught:
+        await connect(url)
+    assert str(caught.value) == f"{url}: connection refused: no server listens there"
+
+
+async def test_an_answer_that_is_no_http_hints_at_tls() -> None:
+    async def alert(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x15\x03\x01\x00\x02\x02\x16")
+        writer.close()
+
+    async with await asyncio.start_server(alert, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(errors.ConnectionLost, match=r"there: .*; if it speaks TLS.* wss://"):
+            await connect(f"ws://127.0.0.1:{port}/v1")
+
+
 async def test_a_server_that_speaks_something_else_is_not_supported() -> None:
     async def chat(connection: ServerConnection) -> None:
         await connection.send('{"event":"welcome"}')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from omendb_ws import logins
 from omendb_ws.logins import BURST, MOST_ADDRESSES, MOST_SECONDS, STEP_SECONDS, Logins, site
+from omendb_ws.logs import HIDDEN, TextFormatter
 from omendb_ws.metrics import Metrics
 from omendb_ws.server import Server
 from omendb_ws.session import Peer
@@ -57,6 +59,17 @@ async def test_an_open_server_logs_no_logins(lines: pytest.LogCaptureFixture) ->
         await raw.create("a")
     assert not those(lines, "login")
     assert those(lines, "create of collection a (tenant default) by key open")
+
+
+async def test_a_refused_page_is_logged_in_words_with_its_peer(
+    tmp_path: Path, lines: pytest.LogCaptureFixture
+) -> None:
+    async with running(Server(with_keys(tmp_path))) as server:
+        assert (await get(Address(server.port), "/stats"))[0] == 401
+    [line] = those(lines, "refused /stats")
+    said = TextFormatter().format(line).partition("refused ")[2]
+    assert re.fullmatch(r"/stats from 127\.0\.0\.1:\d+: 401 A token is needed\. .*", said)
+    assert HIDDEN not in said
 
 
 async def test_failed_logins_are_counted_and_logged_a_bit(
