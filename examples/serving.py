@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from http import HTTPStatus
@@ -120,4 +121,6 @@ def run(name: str, folder: Path, stream: Stream, told: Mapping[str, Any]) -> Non
     except KeyboardInterrupt:
         pass
     except OSError as error:
-        parser.exit(1, f"{error}; --port 0 --page-port 0 take free ports\n")
+        why = os.strerror(error.errno) if error.errno is not None else error
+        taken = f"ports {arguments.port} and {arguments.page_port}"
+        parser.exit(1, f"cannot serve at {taken}: {why}; --port 0 --page-port 0 take free ports\n")

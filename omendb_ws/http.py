@@ -198,7 +198,7 @@ def refuse_strangers(headers: Headers, running: Running) -> Reply | None:
         said = "A token is needed" if token is None else "The token is not known"
         return _text(
             HTTPStatus.UNAUTHORIZED,
-            f"{said}. Send one in the header Authorization (Bearer, then the token) or X-API-Key.",
+            f"{said}. Send it as Authorization: Bearer TOKEN or X-API-Key: TOKEN.",
             ("WWW-Authenticate", "Bearer"),
         )
     if not principal.may("admin"):
@@ -234,7 +234,7 @@ def process_request(
                 request.path.partition("?")[0],
                 Peer.of(connection.remote_address),
                 reply.status,
-                reply.body.decode().strip(),
+                reply.body.decode().strip().partition(". ")[0].removesuffix("."),
                 more(passed_over),
             )
         return to_response(reply, with_body=request.method != "HEAD")

@@ -51,6 +51,7 @@ def _ping(session: Session, request: wire.Ping, _: int) -> None:
 
 
 def _auth(session: Session, request: wire.Auth, _: int) -> None:
+    before = session.principal
     try:
         principal = session.authenticate(request.token)
     except Overloaded as error:
@@ -60,7 +61,7 @@ def _auth(session: Session, request: wire.Auth, _: int) -> None:
     if principal is None:
         session.refuse_token(request.id)
         return
-    if session.context.keyring is not None:
+    if session.context.keyring is not None and principal != before:
         session.context.logins.succeeded(principal, str(session.peer))
     rights = sorted(principal.rights)
     body = {"rights": rights, "tenant": principal.tenant, "expires_in_s": None}

@@ -44,6 +44,8 @@ MAX_FILTERS: Final = 1024
 #: Each ``$and``, ``$or``, ``$not`` and each arithmetic operator is one level, counted from the top:
 #: ``{"price": {"$lt": {"$mul": ["msrp", 0.8]}}}`` has one, inside of ``$not`` it has two.
 MAX_LEVELS: Final = 8
+#: Columns that a message lists where a filter names one that is not there.
+MOST_NAMED: Final = 4
 
 
 class Operator(NamedTuple):
@@ -109,8 +111,13 @@ class _Parser:
             elif isinstance(key, str) and key.startswith("$"):
                 raise BadFilter(f"{here}: not an operator of filters ($and, $or, $not)")
             else:
-                raise BadFilter(f"{here}: not a declared column")
+                raise BadFilter(f"{here}: not a declared column ({self._declared()})")
         return every(children)
+
+    def _declared(self) -> str:
+        names = sorted(self._columns)
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        return f"declared: {', '.join(names[:MOST_NAMED])}{more}" if names else "none is declared"
 
     def _junction(self, key: str, items: Any, path: str, level: int) -> Node:
         if not isinstance(items, list) or not items:

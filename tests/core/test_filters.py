@@ -56,6 +56,18 @@ def refusal(document: Any) -> str:
     return caught.value.message
 
 
+def test_a_column_that_is_not_declared_is_answered_with_those_that_are() -> None:
+    assert refusal({"prise": 1}).startswith("filter.prise: not a declared column (declared: ")
+    for columns, said in (
+        ({}, "(none is declared)"),
+        ({"b": "f64", "a": "str"}, "(declared: a, b)"),
+        ({f"c{n}": "f64" for n in range(6)}, "(declared: c0, c1, c2, c3 and 2 more)"),
+    ):
+        with pytest.raises(BadFilter) as caught:
+            parse({"x": 1}, columns)
+        assert caught.value.message == f"filter.x: not a declared column {said}"
+
+
 # -- against the oracle -----------------------------------------------------------------------
 
 

@@ -41,6 +41,7 @@ async def test_who_comes_and_what_they_create_and_drop_is_in_the_log(
         client(server) as browser,
     ):
         await browser.ok("auth", token="token-keeper")
+        await raw.ok("auth", token="token-root")  # a token that is refreshed is nobody new
         await raw.create("a")
         await raw.create("a", if_exists="ok")
         assert await raw.code("create", collection="a", dim=3, capacity=3) == "exists"
@@ -68,7 +69,7 @@ async def test_a_refused_page_is_logged_in_words_with_its_peer(
         assert (await get(Address(server.port), "/stats"))[0] == 401
     [line] = those(lines, "refused /stats")
     said = TextFormatter().format(line).partition("refused ")[2]
-    assert re.fullmatch(r"/stats from 127\.0\.0\.1:\d+: 401 A token is needed\. .*", said)
+    assert re.fullmatch(r"/stats from 127\.0\.0\.1:\d+: 401 A token is needed", said)
     assert HIDDEN not in said
 
 
