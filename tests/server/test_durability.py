@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from omendb_core.errors import StorageFailed, StorageFull
 
-from omendb_ws import engine
+from omendb_ws import durability, engine
 from omendb_ws.server import Server
 from tests.server.fake_store import FakeStore
 from tests.server.raw import Clock, Raw, client, engine_held, rows, settings
@@ -361,12 +361,14 @@ async def test_expiry_is_logged() -> None:
         assert len(store.log("items").safe) == 2
 
 
-async def test_rows_that_the_log_wants_again_are_given_once_everything_has_landed() -> None:
+async def test_rows_that_the_log_wants_again_are_given_once_everything_has_landed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(durability, "_KEEPING_SECONDS", 0.0)
     async with held() as (_, store, one, _other):
         store.is_patient = False
         await one.add(1, 2, 3)
         log = store.log("items")
-        await asyncio.sleep(0.03)
         log.wanted = (2, 3)
         await one.ok("delete", collection="items", ids=[2])
         await one.ok("ping")
