@@ -257,11 +257,19 @@ class Instance:
                 await asyncio.sleep(_LAG_SAMPLE_SECONDS)
                 worst = max(worst, self._loop.time() - before - _LAG_SAMPLE_SECONDS)
             context.metrics.loop_lag_seconds = worst
-            await self._return_memory()
-            now_seconds = context.clock_us() / 1e6
-            context.metrics.sample(now_seconds)
-            for collection in context.catalog:
-                collection.rates.sample(now_seconds, collection.rate_counters())
+            try:
+                await self._return_memory()
+                self._sample_rates()
+            except Exception as error:  # the next time may go well
+                context.metrics.faults += 1
+                as_error(error, "a sample of the statistics")
+
+    def _sample_rates(self) -> None:
+        context = self.context
+        now_seconds = context.clock_us() / 1e6
+        context.metrics.sample(now_seconds)
+        for collection in context.catalog:
+            collection.rates.sample(now_seconds, collection.rate_counters())
 
 
 def _scan(threads: int) -> Scan:

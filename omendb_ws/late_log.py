@@ -41,7 +41,7 @@ class LateLog:
         self._recovery = recovery
         self._settle = settle
         self._checkpoint = checkpoint
-        self._why = error
+        self._why = _as_value(error)
         self._remove = remove
         self._lock = threading.Lock()
         self._log: Log | None = None
@@ -67,7 +67,7 @@ class LateLog:
 
     def fail(self, error: OmenError) -> None:
         """It will not be tried again."""
-        self._why = error
+        self._why = _as_value(error)
 
     # -- Log --------------------------------------------------------------------------------------
 
@@ -129,3 +129,8 @@ class LateLog:
         with self._lock:
             self._is_gone = True
             return self._log
+
+
+def _as_value(error: OmenError) -> OmenError:
+    """The same, without the way that it came: that holds the window, and so would the log."""
+    return type(error)(error.message, row=error.row, **error.details)

@@ -177,9 +177,17 @@ class Session:
                 subscription.close()
             except Exception as error:
                 as_error(error, "the end of a subscription")
-                subscription.close()
+                self._end_once_more(subscription)
         if self.subscriptions:
             asyncio.get_running_loop().call_soon(self._end_some)
+
+    def _end_once_more(self, subscription: Subscription) -> None:
+        """What failed may go well now; if not, those behind it end all the same."""
+        try:
+            subscription.close()
+        except Exception as error:
+            as_error(error, "the end of a subscription")
+            self.subscriptions.pop(subscription.sub, None)
 
     @property
     def is_idle(self) -> bool:

@@ -41,10 +41,11 @@ def python(folder: Path, *arguments: str, **variables: str) -> subprocess.Comple
         env={**os.environ, "PYTHONPATH": str(folder), **variables},
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=800,
     )
 
 
+@pytest.mark.timeout(900)  # 40 seconds where nothing else runs
 def test_the_extension_touches_nothing_that_is_not_its_own(tmp_path: Path) -> None:
     if not has_sanitizers(tmp_path):
         pytest.skip("no compiler with sanitizers")

@@ -15,7 +15,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from omendb_ws.connection import Connection
+from omendb_ws.metrics import Metrics
 from omendb_ws.server import Server
+from omendb_ws.subscriptions import Subscription
 
 from .raw import PATIENCE_SECONDS, Raw, batch, client, engine_held, queued, rows, running, settings
 
@@ -192,6 +194,49 @@ async def test_a_fault_of_the_watch_over_connections_is_not_its_end(
         await asyncio.wait_for(looked_again.wait(), PATIENCE_SECONDS)
         await raw.ok("ping")
         assert server.metrics.faults == 1
+
+
+async def test_a_fault_of_a_sample_of_statistics_is_not_the_last_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    samples = 0
+    sampled_again = asyncio.Event()
+
+    def faulty(*_: object) -> None:
+        nonlocal samples
+        samples += 1
+        if samples == 1:
+            raise MemoryError("on purpose")
+        sampled_again.set()
+
+    monkeypatch.setattr(Metrics, "sample", faulty)
+    async with running() as server:
+        await asyncio.wait_for(sampled_again.wait(), PATIENCE_SECONDS)
+        assert server.metrics.faults == 1
+
+
+async def test_a_subscription_that_cannot_be_ended_keeps_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    close = Subscription.close
+
+    def faulty(subscription: Subscription) -> None:
+        if subscription.sub == 1:
+            raise MemoryError("on purpose")
+        close(subscription)
+
+    async with running() as server:
+        async with client(server) as raw:
+            await raw.create()
+            for _ in range(3):
+                await raw.ok("subscribe", kind="stats", collection="items")
+            monkeypatch.setattr(Subscription, "close", faulty)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while server.metrics.subscriptions.total() > 1:  # noqa: ASYNC110 - of another task
+                await asyncio.sleep(0.001)
+        async with client(server) as raw:
+            await raw.ok("ping")
+        monkeypatch.undo()
 
 
 async def test_a_fault_while_encoding_a_reply_is_answered_all_the_same(

@@ -568,7 +568,7 @@ async def test_it_does_not_come_back(
     await all_gone(watch)
 
 
-async def test_it_waits_for_space_and_the_server_stops(
+async def test_it_is_served_while_it_waits_for_space_and_the_server_stops(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = FakeStore()
@@ -581,8 +581,9 @@ async def test_it_waits_for_space_and_the_server_stops(
     monkeypatch.setattr("tests.server.fake_store.FakeRecovery.finish", full)
     async with stored(store) as (server, raw):
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while True:
-                if "space" in (await raw.error("open", collection="items"))["message"]:
-                    break
+            while "error" in await raw.ask("open", collection="items"):
+                pass
+        change = {"collection": "items", "rows": rows(1, dim=DIM)}
+        assert await raw.code("add", **change) == "storage_full"
         assert server.context.catalog.reserved_bytes > 0
     await all_gone(watch, server.context.catalog)
