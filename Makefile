@@ -48,6 +48,7 @@ torture: $(VENV)/.installed-test
 	$(BIN)/python -m tests.torture.kill --rounds 500
 	JOURNAL_SEEDS=10000 $(BIN)/python -m pytest tests/journal
 	FAULT_WALK=all $(BIN)/python -m pytest tests/server/test_fault_walk.py
+	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/test_resident_memory.py
 
 bench-live: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.bench_standing

@@ -10,6 +10,8 @@ version (PROTOCOL section 6).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence, Set
+from functools import cache
+from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from .catalog import Collection
 
 _NO_ROWS: Final[Set[int]] = frozenset()
+#: What CPython takes for one.
+_INTEGER_BYTES: Final = 32
 _REASON = {name: number for number, name in enumerate(LEAVE_REASONS)}
 
 
@@ -223,6 +227,17 @@ def _is_waiting(query: LiveQuery) -> bool:
     return query.collection.window.standing.is_waiting(query.handle)
 
 
+def told_bytes(k: int) -> int:
+    """Bytes that ``k`` rows take which a reader was told, with ids that are numbers."""
+    return _table_bytes(k) + 2 * _INTEGER_BYTES * k
+
+
+@cache
+def _table_bytes(rows: int) -> int:
+    """Bytes of a dict that so many rows were put into one after the other."""
+    return getsizeof(dict(zip(range(rows), range(rows), strict=True)))
+
+
 def _pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, list[Message]]]:
     """What brings readers to the present, alike in collection, include and encoding.
 
@@ -259,6 +274,8 @@ def _pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, lis
             del query.told[seq]
         for place, id_ in zip(difference.enter, ids[start:end], strict=True):
             query.told[seq_list[place]] = id_
+        if getsizeof(query.told) > _table_bytes(len(query.told)):  # it grew by rows that left
+            query.told = dict(query.told.items())
         query.told_version, query.is_dirty = window.version, False
         query.ready_us = now_us + query.every_us
         yield query, [message]

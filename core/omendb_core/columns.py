@@ -12,6 +12,7 @@ that was never written holds no text.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from sys import getsizeof
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -49,10 +50,14 @@ _NULLS: Final[dict[ColumnType, float | int]] = {
 #: Where more were written, to look at each takes longer than to look at all rows in order.
 _LEAST_LOGGED: Final = 64
 _LOGGED: Final = 16
-#: What a text costs besides its bytes: the bytes object (48), the dict's entry and index at the
-#: loosest (120), the code as an integer (32), its places in lists (16). Counted as payload, because
-#: how many texts there are depends on the data.
+#: What a text costs at most besides its bytes: the bytes object (48), the dict's entry and index at
+#: the loosest (120), the code as an integer (32), its places in lists (16). Counted as payload,
+#: because how many texts there are depends on the data; ``taken_bytes`` is what they take.
 TEXT_OVERHEAD_BYTES: Final = 216
+#: What CPython takes for a ``bytes`` besides its bytes, and rounds to; for an integer.
+_BYTES_OBJECT_BYTES: Final = 33
+_ROUNDED_TO: Final = 16
+_INTEGER_BYTES: Final = 32
 
 
 def _logged(capacity: int) -> int:
@@ -98,6 +103,11 @@ class Columns:
         if not self._dictionaries:
             return 0
         return sum(dictionary.payload_bytes for dictionary in self._dictionaries.values())
+
+    @property
+    def taken_bytes(self) -> int:
+        """Bytes that the dictionaries take now."""
+        return sum(dictionary.taken_bytes for dictionary in self._dictionaries.values())
 
     def write(self, slots: I64, columns: Mapping[str, Column]) -> None:
         """Set the rows in ``slots`` int64 (n,), distinct; an absent column is null.
@@ -201,11 +211,19 @@ class _Dictionary:
         self.codes: dict[bytes, int] = {}
         self._free: list[int] = []
         self._counts: U32 = np.zeros(capacity, np.uint32)
-        self._text_bytes = 0
+        self._text_bytes = self._object_bytes = 0
 
     @property
     def payload_bytes(self) -> int:
         return self._text_bytes + TEXT_OVERHEAD_BYTES * len(self.codes)
+
+    @property
+    def taken_bytes(self) -> int:
+        if not self.texts:
+            return 0
+        # A dict writes all of its table when it is made.
+        room_bytes = sum(map(getsizeof, (self.codes, self.texts, self._free)))
+        return room_bytes + self._object_bytes + _INTEGER_BYTES * len(self.codes)
 
     def take(self, column: StrColumn) -> U32:
         """Codes uint32 (n,) here for those of ``column``, counting its rows."""
@@ -233,6 +251,7 @@ class _Dictionary:
             del self.codes[text]
             self._free.append(code)
             self._text_bytes -= len(text)
+            self._object_bytes -= _object_bytes(text)
 
     def decode(self, codes: list[int]) -> list[str]:
         texts = self.texts
@@ -248,6 +267,7 @@ class _Dictionary:
         assert len(self._free) == len(self.texts) - len(live), "a free code is lost"
         assert not set(self._free) & set(live), "a code is free and used"
         assert self._text_bytes == sum(map(len, live.values())), "text bytes are miscounted"
+        assert self._object_bytes == sum(map(_object_bytes, live.values())), "so are their objects"
 
     def _code(self, text: str) -> int:
         encoded = text.encode()
@@ -261,7 +281,13 @@ class _Dictionary:
                 self.texts.append(encoded)
             self.codes[encoded] = code
             self._text_bytes += len(encoded)
+            self._object_bytes += _object_bytes(encoded)
         return code
+
+
+def _object_bytes(text: bytes) -> int:
+    """Bytes that the object takes."""
+    return -(-(len(text) + _BYTES_OBJECT_BYTES) // _ROUNDED_TO) * _ROUNDED_TO
 
 
 def _encoded(text: str) -> bytes:

@@ -112,7 +112,7 @@ class Window:
             self._reserved_bytes
             + self.payloads.nbytes
             + self.ids.text_bytes
-            + self.columns.payload_bytes
+            + self.columns.taken_bytes
             + self.admission.producers.nbytes
         )
 

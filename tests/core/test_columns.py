@@ -180,6 +180,7 @@ def test_memory_of_texts_stays_within_what_is_counted(character: str) -> None:
     finally:
         tracemalloc.stop()
     assert grown <= columns.payload_bytes
+    assert 0.9 * grown <= columns.taken_bytes <= 1.1 * grown
 
 
 # -- batches ----------------------------------------------------------------------------------
