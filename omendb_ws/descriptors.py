@@ -34,6 +34,8 @@ RESERVED: Final = 64
 SAY_SECONDS: Final = 10.0
 #: What macOS takes at most where its limit says "unlimited".
 _OPEN_MAX: Final = 10_240
+#: asyncio listens again a second after it failed to accept.
+_RESUMED_SECONDS: Final = 1.5
 _ARE_OUT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _Handler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
@@ -79,6 +81,8 @@ class Descriptors:
         self._say_at_seconds = 0.0
         self._loop: asyncio.AbstractEventLoop
         self._is_open = False
+        #: When asyncio has tried again what it gave up last, on its loop's clock.
+        self._resumes_by_seconds = 0.0
         self._handler_before: _Handler | None = None
 
     def open(self) -> None:
@@ -101,9 +105,19 @@ class Descriptors:
 
     def close(self) -> None:
         """Let go of both."""
-        if self._is_open and self._loop.get_exception_handler() == self._handle:
-            self._loop.set_exception_handler(self._handler_before)
         self._give_reserve()
+        if not self._is_open:
+            return
+        self._is_open = False
+        if self._loop.time() < self._resumes_by_seconds:
+            # asyncio will try to listen again on what is closed by then: once for each failure.
+            self._loop.call_at(self._resumes_by_seconds, self._unwatch)
+        else:
+            self._unwatch()
+
+    def _unwatch(self) -> None:
+        if self._loop.get_exception_handler() == self._handle:
+            self._loop.set_exception_handler(self._handler_before)
 
     def admits(self, descriptor: int) -> bool:
         """Whether a connection may have this descriptor; if not, it is to be closed at once."""
@@ -116,7 +130,10 @@ class Descriptors:
     def _handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """The loop's exception handler: accepting that found no descriptor; all else as before."""
         error, listener = context.get("exception"), context.get("socket")
+        if not self._is_open and _is_of_a_closed_listener(context):
+            return
         if isinstance(error, OSError) and error.errno in _ARE_OUT and listener is not None:
+            self._resumes_by_seconds = loop.time() + _RESUMED_SECONDS
             self._give_reserve()
             try:
                 self._say(close_waiting(listener.fileno()))
@@ -147,6 +164,13 @@ class Descriptors:
                 self._refused,
             )
             self._refused = 0
+
+
+def _is_of_a_closed_listener(context: dict[str, Any]) -> bool:
+    """Whether asyncio says that it cannot listen again: the descriptor is gone."""
+    return isinstance(context.get("exception"), ValueError) and "_start_serving" in repr(
+        context.get("handle")
+    )
 
 
 def close_waiting(listening: int) -> int:

@@ -102,6 +102,39 @@ async def test_accepting_that_finds_no_descriptor_closes_who_waits(
     assert told == [other, other]
 
 
+async def test_a_server_that_stops_in_a_storm_leaves_no_fault_behind() -> None:
+    """asyncio tries to listen again a second later, on what is closed by then."""
+    loop = asyncio.SelectorEventLoop()
+    told: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: told.append(context))
+
+    async def stop_in_a_storm() -> None:
+        watch = Descriptors(10)
+        watch.open()
+        listening = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        [listener] = listening.sockets
+        error = OSError(errno.EMFILE, "Too many open files")
+        loop.call_exception_handler({"message": "a", "exception": error, "socket": listener})
+        loop.call_later(0.01, loop._start_serving, asyncio.Protocol, _Closed())  # type: ignore[attr-defined]
+        listening.close()
+        watch.close()
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while loop.get_exception_handler() == watch._handle:  # noqa: ASYNC110 - a timer
+                await asyncio.sleep(0.01)
+        loop.call_exception_handler({"message": "another fault"})
+
+    await asyncio.to_thread(loop.run_until_complete, stop_in_a_storm())
+    loop.close()
+    assert told == [{"message": "another fault"}]
+
+
+class _Closed:
+    """A socket that is closed."""
+
+    def fileno(self) -> int:
+        return -1
+
+
 def test_the_soft_limit_becomes_the_hard_one() -> None:
     code = (
         "import resource; from omendb_ws import descriptors\n"
