@@ -83,6 +83,8 @@ class Metrics:
         self.failed_logins = 0
         self.shed_connections: Counter[str] = Counter(strangers=0, bytes=0, stalled=0)
         self.subscriptions: Counter[str] = Counter()
+        #: Those of requests that are making theirs: they have their places.
+        self.subscriptions_to_come = 0
         self.add_us = Histogram()
         self.search_us = Histogram()
         self.push_us = Histogram()

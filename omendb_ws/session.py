@@ -105,6 +105,8 @@ class Session:
         self._last_handle = 0
         #: A text that is being read in pieces, and what came behind it in one event.
         self._long: str | None = None
+        #: Bytes of requests whose work on the loop is done in pieces.
+        self._held_bytes: dict[object, int] = {}
         self._behind: deque[str | bytes] = deque()
         self.last_sub = 0
         #: Whether the message that is being received has its reply.
@@ -192,13 +194,14 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Whether everything is answered and sent."""
-        return not self._inflight and self._long is None and self.outbox.is_empty
+        is_held = self._long is not None or self._held_bytes
+        return not self._inflight and not is_held and self.outbox.is_empty
 
     # -- messages in ------------------------------------------------------------------------------
 
     def receive(self, message: str | bytes) -> None:
         """Answer one message, or hand it to the engine."""
-        if self._long is not None:
+        if self._long is not None or self._held_bytes:
             self._behind.append(message)
             return
         metrics = self.context.metrics
@@ -269,7 +272,34 @@ class Session:
     def end_long_request(self) -> None:
         """It has been read, and answered or handed on: the next message may come."""
         self._long = None
-        while self._behind and self._long is None:
+        self._hear_behind()
+
+    def hold(
+        self, steps: long_requests.Steps, request_bytes: int, failed: Callable[[Exception], None]
+    ) -> None:
+        """Do ``steps`` beside others' work, and read nothing before they are done.
+
+        ``failed`` is told of a fault that they did not see; if it faults, once more.
+        """
+        key = object()
+
+        def held() -> long_requests.Steps:
+            try:
+                yield from steps
+            finally:
+                self._held_bytes.pop(key, None)
+                self._hear_behind()
+
+        def told(error: Exception) -> None:
+            failed(error)
+            self._held_bytes.pop(key, None)
+            self._hear_behind()
+
+        self.context.long_requests.begin(held(), told)
+        self._held_bytes[key] = request_bytes
+
+    def _hear_behind(self) -> None:
+        while self._behind and self._long is None and not self._held_bytes:
             self.receive(self._behind.popleft())
         self._progressed()
 
@@ -420,7 +450,9 @@ class Session:
         limits = self.context.limits
         if not self.lane.is_open:
             return True
-        if self._long is not None or len(self._inflight) >= limits.max_inflight:
+        if self._long is not None or self._held_bytes:
+            return False
+        if len(self._inflight) >= limits.max_inflight:
             return False
         if self._inflight_bytes >= limits.max_inflight_bytes:
             return False
@@ -433,7 +465,8 @@ class Session:
     @property
     def inflight_bytes(self) -> int:
         """The bytes of requests that are not answered."""
-        return self._inflight_bytes + (0 if self._long is None else len(self._long))
+        long_bytes = 0 if self._long is None else len(self._long)
+        return self._inflight_bytes + long_bytes + sum(self._held_bytes.values())
 
     async def wait_idle(self) -> None:
         """Return when everything is answered and sent, or the connection is gone."""
@@ -531,7 +564,8 @@ class Session:
         limits, metrics = self.context.limits, self.context.metrics
         if len(self.subscriptions) + count > limits.max_subscriptions:
             raise Quota(f"max_subscriptions: {limits.max_subscriptions} on this connection")
-        if metrics.subscriptions.total() + count > limits.max_server_subscriptions:
+        there = metrics.subscriptions.total() + metrics.subscriptions_to_come
+        if there + count > limits.max_server_subscriptions:
             raise Quota(f"max_server_subscriptions: {limits.max_server_subscriptions} here")
         first = self.last_sub + 1
         self.last_sub += count

@@ -7,20 +7,22 @@ exists from here on; the engine's answer starts it, or ends it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
 
 from omendb_core.budget import Share
 from omendb_core.errors import BadRequest, NotFound, TooLarge, WrongEpoch
 from omendb_core.filters import optional
 from omendb_core.query import check_dim
 from omendb_core.standing import StandingQuery
-from omendb_core.types import F32, IdKind
+from omendb_core.types import F32
 
 from . import maps, sizes, work
 from .faults import as_error
 from .feeds import Feed
-from .live import LiveQuery, told_bytes
+from .live import LiveQuery
 from .matches import MatchQuery
+from .standing_streams import MADE_AT_ONCE, at_once, begin_many, make_streams, replied
 from .subscriptions import StatsSubscription, StreamSubscription, Subscription
 from .wire import messages as wire
 from .wire.messages import SubscriptionKind
@@ -28,22 +30,6 @@ from .wire.messages import SubscriptionKind
 if TYPE_CHECKING:
     from .catalog import Collection
     from .session import Session
-
-
-#: What a subscription takes besides its standing query, by how a server's resident memory grows
-#: with 16,000 to 100,000 of them: a live one 640 bytes, where tables that name them (dicts, sets,
-#: lists) are full, to 800, where they were just doubled, and the rows that its reader was told (a
-#: text takes 64 more than an integer); a match one 1,450 to 1,550.
-_LIVE_READER_BYTES: Final = 720
-_MATCH_READER_BYTES: Final = 1504
-_TOLD_TEXT_BYTES: Final = 64
-
-
-def reader_bytes(k: int | None, ids: IdKind) -> int:
-    """Bytes that the reader of one standing query takes; a match query's rows not counted."""
-    if k is None:
-        return _MATCH_READER_BYTES
-    return _LIVE_READER_BYTES + told_bytes(k) + _TOLD_TEXT_BYTES * (ids == "str") * k
 
 
 def subscribe(session: Session, request: wire.Subscribe, size: int) -> None:
@@ -99,31 +85,40 @@ def _subscribe_live(session: Session, request: wire.Subscribe, size: int) -> Non
         min_score=request.min_score,
         wants_metadata=include.metadata,
     )
-    subscriptions = _stream_subscriptions(session, "live", collection, request.k, len(vectors))
-    queries = [
-        LiveQuery(
-            session.context.engine.live,
-            subscription,
-            collection,
-            is_binary,
-            include,
-            usual_bytes,
-            asked,
-            (request.every_ms or 0) * 1000,
+
+    def live_query(subscription: StreamSubscription) -> LiveQuery:
+        every_us = (request.every_ms or 0) * 1000
+        live = session.context.engine.live
+        return LiveQuery(
+            live, subscription, collection, is_binary, include, usual_bytes, asked, every_us
         )
-        for subscription in subscriptions
-    ]
-    for subscription, query in zip(subscriptions, queries, strict=True):
-        subscription.stream = query
 
-    def replied(is_ok: bool) -> None:
-        for subscription in subscriptions:
-            subscription.replied(is_ok)
+    def submit(subscriptions: list[StreamSubscription]) -> None:
+        _submit_live(session, request, size, collection, vectors, subscriptions)
 
+    count = len(vectors)
+    making = make_streams(session, "live", collection, request.k, count, live_query)
+    if count < MADE_AT_ONCE:
+        submit(at_once(making))
+    else:
+        begin_many(session, request, size, making, submit)
+
+
+def _submit_live(
+    session: Session,
+    request: wire.Subscribe,
+    size: int,
+    collection: Collection,
+    vectors: F32,
+    subscriptions: list[StreamSubscription],
+) -> None:
+    queries = [cast("LiveQuery", subscription.stream) for subscription in subscriptions]
+    include = request.include
     rows = len(vectors) * min(request.k, collection.definition.capacity)
     row_bytes = sizes.usual_row_bytes(collection.definition, include, request.binary)
     reply_bytes = sizes.ENVELOPE_BYTES + rows * row_bytes
-    ticket = session.ticket(request, collection, size, reply_bytes, replied)
+    then = partial(replied, session, subscriptions)
+    ticket = session.ticket(request, collection, size, reply_bytes, then)
     session.submit_read(work.Live(ticket, collection, queries, vectors, request.binary))
 
 
@@ -133,17 +128,20 @@ def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> No
     asked = StandingQuery(
         None, optional(request.filter, collection.definition.columns), request.min_score
     )
-    (subscription,) = _stream_subscriptions(session, "match", collection, None, 1)
-    query = MatchQuery(
-        session.context.engine.matches,
-        subscription,
-        collection,
-        request.encoding == "binary",
-        request.include,
-        asked,
-        Share(session.context.catalog.budget, "hits that wait take"),
-    )
-    subscription.stream = query
+
+    def match_query(subscription: StreamSubscription) -> MatchQuery:
+        return MatchQuery(
+            session.context.engine.matches,
+            subscription,
+            collection,
+            request.encoding == "binary",
+            request.include,
+            asked,
+            Share(session.context.catalog.budget, "hits that wait take"),
+        )
+
+    (subscription,) = at_once(make_streams(session, "match", collection, None, 1, match_query))
+    query = cast("MatchQuery", subscription.stream)
     ticket = session.ticket(request, collection, size, then=subscription.replied)
     session.submit_read(work.Match(ticket, collection, query, vectors, request.from_seq))
 
@@ -154,25 +152,6 @@ def _query_vectors(vectors: F32 | None, collection: Collection) -> F32:
         raise BadRequest("vector: missing")
     check_dim(vectors, collection.definition)
     return vectors
-
-
-def _stream_subscriptions(
-    session: Session, kind: SubscriptionKind, collection: Collection, k: int | None, count: int
-) -> list[StreamSubscription]:
-    """``count`` subscriptions with memory for their standing queries. Quota: none was made."""
-    each_bytes = collection.window.standing.bytes_for(k)
-    each_bytes += reader_bytes(k, collection.definition.ids)
-    subs = session.next_subs(count)
-    session.context.catalog.budget.take(each_bytes * count, "these standing queries take")
-    found: list[StreamSubscription] = []
-    try:
-        for sub in subs:
-            found.append(StreamSubscription(session, kind, sub, collection, each_bytes))
-            session.remember(found[-1])
-    except Exception:
-        session.context.catalog.budget.give_back(each_bytes * (count - len(found)))
-        raise
-    return found
 
 
 def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> None:

@@ -198,6 +198,15 @@ async def test_so_may_any_while_a_text_is_read_in_pieces(
     await walk(name, "loop", "memory", lambda: None)
 
 
+async def test_so_may_any_while_subscriptions_are_made_in_pieces(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("CRITICAL")
+    for module in ("standing_streams", "subscribing"):
+        monkeypatch.setattr(f"omendb_ws.{module}.MADE_AT_ONCE", 1)
+    await walk("live", "loop", "memory", lambda: None)
+
+
 @pytest.mark.parametrize("on", ["loop", "engine"])
 @pytest.mark.parametrize("name", [*OPS, "plain search"])
 async def test_any_call_may_fail_and_there_is_one_reply(
