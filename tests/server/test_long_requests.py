@@ -139,8 +139,12 @@ async def test_a_collection_that_is_made_again_meanwhile() -> None:
         long = server.context.long_requests
         await raw.send_text(long_add(70))
         await until(lambda: long.pieces)
+        put_aside = list(long._waiting)
+        long._waiting.clear()
         await other.ok("drop", collection="items")
         await other.create(capacity=2 * ROWS, ids="str")
+        for steps, failed in put_aside:
+            long.begin(steps, failed)
         error = (await raw.reply(70)).get("error")
         assert error is not None
         assert error["code"] == "bad_id"
