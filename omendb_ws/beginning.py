@@ -47,12 +47,17 @@ CatchUp = Callable[[Collection], None]
 def begin_in_pieces(
     work: Live, live: LiveQueries, catch_up: CatchUp, long_reads: LongReads
 ) -> Steps:
-    """Steps to the answer to ``work``; its queries are noted as beginning."""
+    """Steps to the answer to ``work``. The first one, which is the caller's, only notes that its
+    queries are beginning: whoever closes the steps from then on takes that back.
+    """
     collection, queries = work.collection, work.queries
     size = long_reads.size(LEAST_QUERIES, MOST_QUERIES)
     handles: list[int] = []
     has_begun = False
     try:
+        for query in queries:
+            query.is_beginning = True
+        yield False
         refuse_dropped(collection)
         prepared = yield from _prepared(work)
         yield from mask_made(collection, queries[0].query.filter)
@@ -83,7 +88,7 @@ def begin_in_pieces(
     finally:
         for query in queries:
             query.is_beginning = False
-        if not has_begun and not collection.is_dropped:
+        if handles and not has_begun and not collection.is_dropped:
             collection.window.standing.remove(handles)
 
 

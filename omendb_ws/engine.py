@@ -148,7 +148,7 @@ class Engine:
         self.feeds = Feeds(metrics, limits, self._deliveries)
         self.live = LiveQueries(metrics, self._deliveries)
         self.matches = Matches(metrics, limits, self._deliveries)
-        self._long_reads = LongReads(self._refusal, clock_ns)
+        self._long_reads = LongReads(self._refusal, self._refuse_late, clock_ns)
         self._set_aside: list[Change] = []
         self._gone: deque[Stream] = deque()
         self._standing = StandingQueries(

@@ -9,8 +9,9 @@ one version.
 Connections have their pieces by turns, and so have the reads of one connection: whoever asks for
 five hundred batches leaves the half of the time to whoever asks for one. What was found and is not
 written yet is a copy, so only so much is found ahead (``has_room``).
-Invariants: each leads to one Answer, unless its connection is gone; then, or after a fault, its
-generator is closed, and lets go of what it holds.
+What waits for its first piece beyond the queue's deadline is refused, as in the queue.
+Invariants: each leads to one Answer, unless its connection is gone; then, or after a fault or a
+refusal, its generator is closed, and lets go of what it holds.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from .work import Answer, Change, Drop, Effect, Lane, Read, Ticket
@@ -64,18 +66,31 @@ class PieceSize:
         self.items = min(max(wanted, self._least), self._most)
 
 
+@dataclass(slots=True)
+class _Long:
+    """A long read; ``has_worked``: a piece of it was done."""
+
+    work: Read
+    steps: Steps
+    has_worked: bool = False
+
+
 class LongReads:
-    """See the module. ``refuse`` makes the answer to a read that failed."""
+    """See the module. ``refuse`` makes the answer to a read that failed; ``refuse_late`` raises
+    where one has waited too long.
+    """
 
     def __init__(
         self,
         refuse: Callable[[Read, Exception], Answer],
+        refuse_late: Callable[[Read], None],
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._refuse = refuse
+        self._refuse_late = refuse_late
         self._clock_ns = clock_ns
         #: By connection: the first one is next, and its first read.
-        self._lanes: dict[Lane, deque[tuple[Read, Steps]]] = {}
+        self._lanes: dict[Lane, deque[_Long]] = {}
         #: How many there are; the loop's thread looks, too.
         self._waiting = 0
         self._copied: dict[Ticket, int] = {}
@@ -94,7 +109,7 @@ class LongReads:
 
     def begin(self, work: Read, steps: Steps) -> None:
         """Do ``work`` by ``steps``, from this tick on."""
-        self._lanes.setdefault(work.ticket.asker.lane, deque()).append((work, steps))
+        self._lanes.setdefault(work.ticket.asker.lane, deque()).append(_Long(work, steps))
         self._waiting += 1
 
     def size(self, least: int, most: int) -> PieceSize:
@@ -142,24 +157,24 @@ class LongReads:
         return self._free
 
     def _works(self) -> Iterator[Read]:
-        return (work for reads in self._lanes.values() for work, _ in reads)
+        return (long.work for reads in self._lanes.values() for long in reads)
 
     def _turn(self, effects: list[Effect]) -> _Outcome:
         """A piece for the connection whose turn it is: of its next read that does not wait."""
         lane, reads = next(iter(self._lanes.items()))
         outcome: _Outcome = "waits"
         for _ in range(len(reads)):
-            work, steps = reads[0]
+            long = reads[0]
             try:
-                outcome = self._piece(work, steps, effects)
+                outcome = self._piece(long, effects)
             except Exception as error:
-                steps.close()
-                effects.append(self._refuse(work, error))
+                long.steps.close()
+                effects.append(self._refuse(long.work, error))
                 outcome = "done"
             if outcome == "done":
                 reads.popleft()
                 self._waiting -= 1
-                self._copied.pop(work.ticket, None)
+                self._copied.pop(long.work.ticket, None)
             else:
                 reads.rotate(-1)
             if outcome != "waits":
@@ -169,19 +184,20 @@ class LongReads:
             self._lanes[lane] = reads
         return outcome
 
-    def _piece(self, work: Read, steps: Steps, effects: list[Effect]) -> _Outcome:
+    def _piece(self, long: _Long, effects: list[Effect]) -> _Outcome:
+        """What it raises refuses the read; ``steps`` are closed then."""
+        if not long.work.ticket.asker.lane.is_open:
+            long.steps.close()
+            return "done"
+        if not long.has_worked:
+            self._refuse_late(long.work)
         try:
-            if not work.ticket.asker.lane.is_open:
-                steps.close()
-                return "done"
-            has_worked = next(steps)
+            has_worked = next(long.steps)
         except StopIteration as end:
             self.pieces += 1
             effects.append(end.value)
             return "done"
-        except Exception as error:
-            effects.append(self._refuse(work, error))
-            return "done"
+        long.has_worked |= has_worked
         self.pieces += has_worked
         return "goes on" if has_worked else "waits"
 

@@ -154,8 +154,7 @@ class StandingQueries:
             return True
         if isinstance(work, Live) and len(work.queries) > MOST_AT_ONCE:
             steps = begin_in_pieces(work, self._live, self._prepare, self._long_reads)
-            for query in work.queries:
-                query.is_beginning = True
+            next(steps)
             self._long_reads.begin(work, steps)
             return True
         return False

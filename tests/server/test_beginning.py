@@ -21,7 +21,7 @@ from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
 
 from .live_view import eventually, views_of
-from .raw import Raw, batch, client, engine_held, queued, running
+from .raw import Clock, Raw, batch, client, engine_held, queued, running, settings
 from .test_live_law import LIVE_FIELDS, Asked, LawMachine, vector
 
 MANY = 40
@@ -193,6 +193,48 @@ async def test_a_connection_that_goes_takes_what_has_begun_with_it() -> None:
             await eventually(lambda: long_reads(server).pieces > 10)
         await nothing_is_left(server, reserved_bytes)
         await other.add(1)
+
+
+async def test_a_connection_that_goes_before_the_first_piece_leaves_nothing_that_waits() -> None:
+    """What was asked of queries that will never begin would keep the engine from ending."""
+    async with running() as server, client(server) as other:
+        handle = (await other.create())["handle"]
+        reserved_bytes = server.context.catalog.reserved_bytes
+        gate = Gate(server)
+        gate.is_closed = True
+        async with client(server) as raw:
+            handle = (await raw.ok("open", collection="items"))["handle"]
+            await subscribe(raw, handle, vectors_of(MANY))
+            await raw.send("unsubscribe", sub=3)
+            await eventually(lambda: bool(server.context.engine._standing.early))
+        await eventually(lambda: len(server._sessions) == 1)
+        gate.is_closed = False
+        await nothing_is_left(server, reserved_bytes)
+        await eventually(lambda: not server.context.engine.depth)
+        await eventually(lambda: not server.context.engine._standing.early)
+
+
+async def test_what_waits_too_long_to_begin_is_shed_with_what_was_asked_of_it() -> None:
+    clock = Clock()
+    server = Server(settings(queue_deadline_ms=50), clock_us=clock)
+    async with running(server), client(server) as raw:
+        handle = (await raw.create())["handle"]
+        reserved_bytes = server.context.catalog.reserved_bytes
+        gate = Gate(server)
+        gate.is_closed = True
+        begun = await subscribe(raw, handle, vectors_of(MANY))
+        left = await raw.send("unsubscribe", sub=3)
+        await eventually(lambda: bool(server.context.engine._standing.early))
+        clock.move(0.06)
+        await eventually(lambda: server.context.engine._now_us == clock())
+        gate.is_closed = False
+        error = (await raw.reply(begun))["error"]
+        assert (error["code"], error["retry"]) == ("overloaded", True)
+        assert (await raw.reply(left))["error"]["code"] == "not_found"
+        await nothing_is_left(server, reserved_bytes)
+        assert (await raw.ok("stats"))["subscriptions"] == 0
+        reply = await raw.reply(await subscribe(raw, handle, vectors_of(MANY)))
+        assert reply.counts.tolist() == [0] * MANY
 
 
 async def test_one_vector_at_fault_is_named_and_none_begins() -> None:

@@ -75,6 +75,20 @@ async def filled(raw: Raw, rows: int = 300, **fields: Any) -> int:
     return int(made["handle"])
 
 
+def pieces_take(server: Server, clock: Clock, seconds: float) -> None:
+    """The clock moves by that much with every piece."""
+    run = long_reads(server).run
+
+    def slow(effects: Any) -> int:
+        before = long_reads(server).pieces
+        done = run(effects)
+        if long_reads(server).pieces > before:
+            clock.move(seconds)
+        return done
+
+    long_reads(server).run = slow  # type: ignore[method-assign]
+
+
 FILTER = {"$or": [{"n": {"$lt": 3}}, {"kind": {"$in": ["k1", "k9"]}}]}
 READS: list[dict[str, Any]] = [
     {"op": "search", "vectors": [[1, 0], [0, 1], [-1, 0.5]], "k": 40},
@@ -377,7 +391,7 @@ async def test_a_server_that_stops_in_the_middle_does_what_waits() -> None:
 async def test_rows_expire_between_batches_without_end() -> None:
     """No change comes that would part them: expiry alone does."""
     clock = Clock()
-    server = Server(settings(), clock_us=clock)
+    server = Server(settings(queue_deadline_ms=60_000), clock_us=clock)
     async with running(server), client(server) as raw, client(server) as other:
         handle = await filled(raw, ttl=10)
         other_handle = (await other.ok("open", collection="items"))["handle"]
@@ -393,6 +407,58 @@ async def test_rows_expire_between_batches_without_end() -> None:
         found = [await one.reply(id_) for id_ in ids for one in (raw, other)]
         assert found[0].counts.tolist() == [3] * 30
         assert found[-1].counts.tolist() == [0] * 30
+
+
+LATE: list[dict[str, Any]] = [
+    {"op": "search", "vectors": [[1, 0], [0, 1]], "k": 3},
+    {"op": "search", "vector": [1, 0], "k": 300, "include": ["metadata"]},
+    {"op": "get", "ids": [5, 7]},
+    {"op": "count", "filter": FILTER},
+]
+
+
+@pytest.mark.parametrize("asked", LATE)
+@pytest.mark.parametrize("asks", ["same", "other"])
+async def test_what_waits_too_long_for_its_first_piece_is_shed_and_what_has_begun_is_not(
+    asked: Any, asks: str
+) -> None:
+    """A piece takes 60 ms on this clock: whoever comes second is late, and the first never is."""
+    clock = Clock()
+    server = Server(settings(queue_deadline_ms=50), clock_us=clock)
+    async with running(server), client(server) as raw, client(server) as other:
+        handle = await filled(raw)
+        pieces_take(server, clock, 0.06)
+        begun = raw.next_id()
+        asker = raw if asks == "same" else other
+        async with engine_held(server):
+            await raw.send_binary(binary.encode_search(begun, handle, np.ones((20, 2)), 3))
+            await queued(server, 1)
+            late = await asker.send(collection="items", **asked)
+            await queued(server, 2)
+        error = (await asker.reply(late))["error"]
+        assert (error["code"], error["retry"]) == ("overloaded", True)
+        assert (await raw.reply(begun)).counts.tolist() == [3] * 20
+        assert await other.ok("count", collection="items") == {"version": 3, "count": 300}
+        (collection,) = server.context.catalog
+        assert not (collection.is_held or collection.makes_mask or len(long_reads(server)))
+        assert server.metrics.faults == 0
+
+
+async def test_what_waits_too_long_for_a_window_that_others_hold_is_shed() -> None:
+    """Its turn came in time, and came to nothing."""
+    clock = Clock()
+    server = Server(settings(queue_deadline_ms=500), clock_us=clock)
+    async with running(server), client(server) as raw:
+        handle = await filled(raw)
+        pieces_take(server, clock, 0.06)
+        ids = [raw.next_id() for _ in range(3)]
+        async with engine_held(server):
+            for id_ in ids:
+                await raw.send_binary(binary.encode_search(id_, handle, np.ones((20, 2)), 3))
+            await queued(server, 3)
+        found = [await raw.reply(id_) for id_ in ids]
+        assert found[0].counts.tolist() == [3] * 20
+        assert [one["error"]["code"] for one in found[1:]] == ["overloaded"] * 2
 
 
 async def test_connections_have_their_turns_however_much_one_asks_for() -> None:
