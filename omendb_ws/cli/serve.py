@@ -107,6 +107,7 @@ async def _serve(settings: Settings) -> None:
     """Serve until a signal, drain, and return; a second signal ends the process at once."""
     from omendb_core.errors import OmenError
 
+    from ..cycles import Cycles
     from ..server import Server
 
     leave = asyncio.Event()
@@ -119,10 +120,16 @@ async def _serve(settings: Settings) -> None:
             fail(FAILED, str(error))
         except OSError as error:
             fail(FAILED, f"cannot listen on {settings.host} port {settings.port}: {_reason(error)}")
+        metrics = server.metrics
+        cycles = Cycles(lambda: metrics.connections_opened - metrics.connections)
+        cycles.start()
+        looking = asyncio.create_task(cycles.run())
         print(_ready_line(settings, server.port, server.url), flush=True)
         showing = asyncio.create_task(recovery_bar.show(server.instance.recoveries))
         await leave.wait()
         showing.cancel()
+        looking.cancel()
+        cycles.stop()
         log.info("leaving: waiting up to %g s for clients", settings.drain_seconds)
         await server.drain()
     log.info("stopped")

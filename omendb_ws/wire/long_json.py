@@ -47,6 +47,10 @@ class NotJson(ValueError):
         self.pos = pos
 
 
+class TooManyContainers(ValueError):
+    """The text has more lists and objects than it may have."""
+
+
 class Entered(NamedTuple):
     """A list or object that was filled in pieces, and how many members each piece brought."""
 
@@ -90,25 +94,35 @@ def _emptied(
 
 
 def load(
-    text: str, parse: Parse = orjson.loads, piece_characters: int = PIECE_CHARACTERS
+    text: str,
+    parse: Parse = orjson.loads,
+    piece_characters: int = PIECE_CHARACTERS,
+    most_containers: int | None = None,
 ) -> Generator[None, None, Loaded]:
     """What ``parse`` makes of ``text``. NotJson, or whatever else but ValueError ``parse`` raises.
 
-    A text that is neither list nor object is parsed in one call.
+    TooManyContainers where more than ``most_containers`` lists and objects begin; what is beyond
+    them was not parsed. A text that is neither list nor object is parsed in one call.
     """
     root = _ROOT.match(text)
     if root is None:
         return Loaded(_parsed(parse, text, 0, 0), [])
-    builder, scanner = _Builder(text, parse, root.start(1), piece_characters), _Scanner()
+    builder = _Builder(text, parse, root.start(1), piece_characters)
+    scanner = _Scanner(most_containers)
     at = root.end()
-    while not builder.is_whole:
-        if at >= len(text):
-            raise NotJson("unexpected end of data", len(text))
-        piece = text[at : at + piece_characters].encode("latin-1", "replace")
-        builder.take(*scanner.scan(piece, at))
-        at += len(piece)
-        yield
-    return Loaded(builder.root, builder.entered)
+    loaded = Loaded(builder.root, builder.entered)
+    try:
+        while not builder.is_whole:
+            if at >= len(text):
+                raise NotJson("unexpected end of data", len(text))
+            piece = text[at : at + piece_characters].encode("latin-1", "replace")
+            builder.take(*scanner.scan(piece, at))
+            at += len(piece)
+            yield
+    except (NotJson, TooManyContainers):
+        yield from loaded.free()
+        raise
+    return loaded
 
 
 def _parsed(parse: Parse, text: str, start: int, prefix: int) -> Any:
@@ -125,7 +139,8 @@ def _parsed(parse: Parse, text: str, start: int, prefix: int) -> Any:
 class _Scanner:
     """Where brackets and commas are outside of strings, and how deep; from piece to piece."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_containers: int | None) -> None:
+        self._containers_left = most_containers
         self._is_in_text = False
         #: Whether the last piece ended in a backslash that counts for the next character.
         self._is_escaped = False
@@ -144,6 +159,10 @@ class _Scanner:
             self._is_in_text = bool((int(crossed[-1]) + self._is_in_text) & 1)
         kept = is_outside & (kinds <= _COMMA)
         places, kinds = places[kept], kinds[kept]
+        if self._containers_left is not None:
+            self._containers_left -= int(np.count_nonzero(kinds == _OPEN))
+            if self._containers_left < 1:  # the outermost one was not scanned
+                raise TooManyContainers
         depths = self._depth + np.cumsum(_STEPS[kinds])
         if len(depths):
             self._depth = int(depths[-1])

@@ -11,17 +11,31 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
-from omendb_core.errors import OmenError
+from omendb_core.errors import BadRequest, OmenError
 
-from . import numbers, text, vectors
+from . import numbers, text, unread, vectors
 from .limits import Limits
-from .long_json import PIECE_CHARACTERS, Loaded, NotJson, load
+from .long_json import PIECE_CHARACTERS, Loaded, NotJson, TooManyContainers, load
 from .messages import JsonObject, Refusal, Request
 
 #: Texts up to here are read in one piece: of small objects, 64 KiB take 1 ms.
 MOST_CHARACTERS: Final = PIECE_CHARACTERS
 #: A piece where the standard library reads, which calls Python for each integer: 0.3 µs.
 _EXACT_SHARE: Final = 8
+#: PROTOCOL section 9: lists and objects of one message, for each row that it may have, and at least.
+#: Empty ones take 27 times the memory of their three characters.
+_CONTAINERS_A_ROW: Final = 16
+_LEAST_CONTAINERS: Final = 1 << 16
+
+
+def most_containers(limits: Limits) -> int:
+    """How many lists and objects the JSON of a message may have."""
+    return max(_LEAST_CONTAINERS, _CONTAINERS_A_ROW * limits.max_rows)
+
+
+def too_many_containers(most: int) -> BadRequest:
+    """The refusal of more."""
+    return BadRequest(f"more than {most} lists and objects in one message (16 x max_rows)")
 
 
 class Decoded(NamedTuple):
@@ -37,8 +51,11 @@ def decode(
     """As ``text.decode_request``, in pieces of about so many characters."""
     if (yield from _is_too_long(message, limits, piece_characters)):
         return Decoded(text.too_long(limits))
+    most = most_containers(limits)
     try:
-        loaded = yield from load(message, orjson.loads, piece_characters)
+        loaded = yield from load(message, orjson.loads, piece_characters, most)
+    except TooManyContainers:
+        return Decoded(Refusal(unread.id_of(message), too_many_containers(most)))
     except NotJson as error:
         refusal = None
         if text.is_of_infinity(error.msg):

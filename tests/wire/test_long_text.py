@@ -274,3 +274,39 @@ def test_it_is_let_go_of_in_pieces() -> None:
     left += [len(held) for _ in loaded.free()]
     assert left[-1] == 0
     assert max(before - after for before, after in pairwise(left)) <= 400
+
+
+def nested(containers: int, in_text: int = 0) -> str:
+    """A text with so many lists and objects, and brackets that are none, in a string."""
+    lists = ",".join(["[]"] * (containers - 2))
+    return '{"id":7,"op":"ping","note":"' + "[" * in_text + '","rows":[' + lists + "]}"
+
+
+@pytest.mark.parametrize("piece", [100, 64 << 10])
+def test_a_text_may_have_so_many_lists_and_objects_and_no_more(piece: int) -> None:
+    limits = Limits(max_rows=1)
+    most = long_text.most_containers(limits)
+    found = drained(long_text.decode(nested(most, in_text=9), limits, piece)).request
+    assert isinstance(found, Refusal)
+    assert "note" in found.error.message  # it was read: ``ping`` has no such field
+    found = drained(long_text.decode(nested(most + 1), limits, piece)).request
+    assert isinstance(found, Refusal)
+    assert (found.id, found.error.code) == (7, "bad_request")
+    assert found.error.message.startswith(f"more than {most} lists and objects")
+
+
+def test_there_may_be_more_of_them_where_there_may_be_more_rows() -> None:
+    assert long_text.most_containers(Limits()) == 16 * Limits().max_rows
+    assert long_text.most_containers(Limits(max_rows=1)) == 1 << 16
+
+
+@pytest.mark.parametrize("end", ["", "]", ",]}", "x"])
+def test_what_was_read_of_a_text_that_is_none_is_let_go_of_in_pieces(end: str) -> None:
+    text = '{"rows":[' + ",".join(["[[]]"] * 300) + end
+    steps = load(text, piece_characters=64)
+    turns = 0
+    with pytest.raises(NotJson):
+        while True:
+            next(steps)
+            turns += 1
+    assert turns > 1.5 * len(text) / 64  # as many to let go of it as to read it
