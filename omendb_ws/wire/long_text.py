@@ -22,7 +22,7 @@ from .messages import JsonObject, Refusal, Request
 MOST_CHARACTERS: Final = PIECE_CHARACTERS
 #: A piece where the standard library reads, which calls Python for each integer: 0.3 µs.
 _EXACT_SHARE: Final = 8
-#: PROTOCOL section 9: lists and objects of one message, for each row that it may have, and at least.
+#: PROTOCOL section 9: lists and objects of a message, for each row that it may have, and at least.
 #: Empty ones take 27 times the memory of their three characters.
 _CONTAINERS_A_ROW: Final = 16
 _LEAST_CONTAINERS: Final = 1 << 16
