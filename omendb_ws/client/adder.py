@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
 from functools import partial
 
 from omendb_core.errors import BadFrame, OmenError
@@ -19,9 +18,8 @@ from .adding import Pipeline
 from .answers import Added, Opened
 from .connection import Connection
 from .frames import Frame, Job
-from .given import ColumnGiven, IdsGiven, Metadata, Vectors
 from .link import Link, Lost, Outcome
-from .rows import CheckedRows, checked_rows
+from .rows import GivenRows, checked_rows
 
 #: Random bytes of a producer's name: no two clients ever share one.
 PRODUCER_BYTES = 12
@@ -38,16 +36,9 @@ class Adder:
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def add(
-        self,
-        vectors: Vectors,
-        ids: IdsGiven | None,
-        metadata: Metadata | None,
-        columns: Mapping[str, ColumnGiven] | None,
-    ) -> Added:
+    async def add(self, rows: GivenRows) -> Added:
         """See ``Client.add``."""
         future: asyncio.Future[Added] = asyncio.get_running_loop().create_future()
-        rows = partial(checked_rows, vectors=vectors, ids=ids, metadata=metadata, columns=columns)
         job = await self._connection.within(self._submit(rows, future))
         watch = _Watch(self._connection, self._pipeline, future)
         try:
@@ -70,19 +61,19 @@ class Adder:
 
     # -- calls ----------------------------------------------------------------------------
 
-    async def _submit(self, rows: partial[CheckedRows], future: asyncio.Future[Added]) -> Job:
+    async def _submit(self, rows: GivenRows, future: asyncio.Future[Added]) -> Job:
         """Check the rows and queue them; the lock is fair, so calls queue in their order."""
         async with self._order:
             link, opened = await self._connection.opened(self._collection)
             try:
-                checked = rows(opened.description)
+                checked = checked_rows(opened.description, rows)
             except OmenError:
                 # The collection may have been made anew under this name, as something else.
                 link.forget(self._collection, opened)
                 link, fresh = await self._connection.opened(self._collection)
                 if fresh.handle == opened.handle:
                     raise
-                checked = rows(fresh.description)
+                checked = checked_rows(fresh.description, rows)
                 opened = fresh
             job = Job(
                 checked,

@@ -27,16 +27,18 @@ from omendb_core.types import F32, ColumnType, IdKind, Metric
 from ..wire import messages
 from ..wire.limits import Limits
 from ..wire.messages import Durability, IfExists, JsonObject
+from ..wire.opcodes import MAX_TTL_SECONDS
 from . import answers, arguments, requests
 from .adder import Adder
 from .answers import Added, Answer, Description, Row
-from .arguments import integer, text
+from .arguments import field
 from .arrays import as_vectors
 from .connection import Connection
 from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, Vectors
 from .ids import in_order, json_id, json_ids
 from .plain import filter_document
 from .requests import Encode, SearchOptions
+from .rows import given_rows
 from .watching import Watching
 
 
@@ -72,7 +74,7 @@ class Client(Watching):
         Returns ``rights``, ``tenant``, ``expires_in_s``. Raises Unauthenticated; the server then
         closes the connection, and the client is over.
         """
-        given = text(token, "token")
+        given = arguments.token(token)
         ok = await self._ask(requests.plain(messages.Auth, token=given))
         self._connection.use_token(given)
         return ok
@@ -84,7 +86,7 @@ class Client(Watching):
 
     async def limits(self) -> Limits:
         """Return the server's limits, by their names in PROTOCOL section 9."""
-        return (await self._connection.ready()).limits
+        return (await self._connection.within(self._connection.ready())).limits
 
     # -- collections ----------------------------------------------------------------------
 
@@ -111,14 +113,16 @@ class Client(Watching):
         encode = requests.plain(
             messages.Create,
             collection=name,
-            dim=integer(dim, "dim"),
-            capacity=integer(capacity, "capacity"),
-            metric=text(metric, "metric"),
-            ids=text(ids, "ids"),
+            dim=arguments.bounded(dim, field("create", "dim")),
+            capacity=arguments.bounded(capacity, field("create", "capacity")),
+            metric=arguments.chosen(metric, field("create", "metric")),
+            ids=arguments.chosen(ids, field("create", "ids")),
             columns=arguments.declared(columns),
-            ttl=None if ttl is None else arguments.number(ttl, "ttl"),
-            durability=None if durability is None else text(durability, "durability"),
-            if_exists=text(if_exists, "if_exists"),
+            ttl=None if ttl is None else arguments.seconds(ttl, "ttl", MAX_TTL_SECONDS),
+            durability=None
+            if durability is None
+            else arguments.chosen(durability, field("create", "durability")),
+            if_exists=arguments.chosen(if_exists, field("create", "if_exists")),
         )
         return await self._open(encode, name, repeat=False)
 
@@ -181,17 +185,17 @@ class Client(Watching):
         whether the rows after ``rows_added`` went in.
         """
         collection = arguments.collection(collection)
+        rows = given_rows(vectors, ids, metadata, columns)
         if producer is not None or batch is not None:
-            matrix = as_vectors(vectors)
-            encode = requests.add(matrix, ids, metadata, columns, producer, batch)
+            encode = requests.add(rows, producer, batch)
             call = self._connection.call(encode, repeat=True, collection=collection)
             _, reply = await self._connection.within(call)
             assert isinstance(reply, messages.Added)
-            return answers.read_added(reply, len(matrix))
+            return answers.read_added(reply, len(rows))
         adder = self._adders.get(collection)
         if adder is None:
             adder = self._adders[collection] = Adder(self._connection, collection)
-        return await adder.add(vectors, ids, metadata, columns)
+        return await adder.add(rows)
 
     async def delete(self, collection: str, ids: IdsGiven) -> int:
         """Delete rows by id, and return how many were there. Raises NotFound (the collection),
@@ -316,7 +320,7 @@ class Client(Watching):
         if vector is None:
             near = json_id(like, name="like")
             return await self._connection.within(self._search_like(name, near, options))
-        vectors = as_vectors(vector)
+        vectors = as_vectors(vector, "vector")
         if isinstance(vector, np.ndarray):
             vectors = vectors.copy()  # the caller's may change while this is asked again
         queries = requests.as_queries(vectors)

@@ -2,8 +2,8 @@
 
 Each function returns the plain value (``numpy`` scalars, enumerations and other subclasses become
 the ``int``, ``float`` or ``str`` that they are), or raises a typed error that names the argument,
-before anything is sent. Whether a value is within the server's limits is the server's to say.
-Pure; knows no collection.
+before anything is sent. Bounds that the protocol fixes are those of its table; whether a value is
+within the server's limits is the server's to say. Pure; knows no collection.
 """
 
 from __future__ import annotations
@@ -14,11 +14,22 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
-from omendb_core.errors import BadName, BadRequest, OmenError, Unauthenticated
+from omendb_core.errors import BadName, BadRequest, OmenError, TooLarge, Unauthenticated
 from omendb_core.metadata import is_text
-from omendb_core.types import MAX_SAFE_INTEGER, Include
+from omendb_core.types import COLUMN_TYPES, MAX_SAFE_INTEGER, Include
+
+from ..wire.fields import check_name, shown
+from ..wire.opcodes import MAX_COLUMNS, MAX_PRODUCER_BYTES, OPS, SUBSCRIPTION_KINDS, Field
 
 Refusal = type[OmenError]
+
+_FIELDS: Final = {name: op.fields for name, op in OPS.items()} | dict(SUBSCRIPTION_KINDS)
+_TYPES: Final = ", ".join(COLUMN_TYPES)
+
+
+def field(of: str, name: str) -> Field:
+    """The row of the protocol's table for ``name`` of an op, or of a kind of subscription."""
+    return next(one for one in _FIELDS[of] if one.target == name)
 
 
 def kind(value: object) -> str:
@@ -37,10 +48,26 @@ def text(value: object, name: str, refusal: Refusal = BadRequest) -> str:
 
 
 def collection(value: object) -> str:
-    """The name of a collection; whether it is one that may be is the server's to say."""
+    """The name of a collection."""
     if not isinstance(value, str):
         raise BadRequest(f"collection: must be a string, not {kind(value)}")
-    return text(value, "collection", BadName)
+    return check_name(str.__str__(value), "collection")
+
+
+def chosen(value: object, field: Field) -> str:
+    """``value`` as one of the field's choices."""
+    made = text(value, field.target)
+    if made not in field.choices:
+        raise BadRequest(f"{field.target}: must be one of {', '.join(field.choices)}")
+    return made
+
+
+def producer(value: object) -> str:
+    """The name of a producer."""
+    made = text(value, "producer")
+    if not 1 <= len(made.encode()) <= MAX_PRODUCER_BYTES:
+        raise BadRequest(f"producer: must have 1 to {MAX_PRODUCER_BYTES} bytes of UTF-8")
+    return made
 
 
 def whole(value: object) -> int | None:
@@ -67,9 +94,17 @@ def integer(
     made = whole(value)
     if made is None:
         raise refusal(f"{name}: must be an integer, not {kind(value)}")
-    if not least <= made <= most:
-        raise refusal(f"{name}: must be an integer from {least} to {most}")
+    if made < least:
+        raise refusal(f"{name}: must be at least {least}")
+    if made > most:
+        raise refusal(f"{name}: must be at most {most}")
     return made
+
+
+def bounded(value: object, field: Field) -> int:
+    """``value`` as an int within the field's bounds; one that is a limit is the server's."""
+    most = MAX_SAFE_INTEGER if isinstance(field.most, str) else field.most
+    return integer(value, field.target, field.least, most)
 
 
 def real(value: object) -> float | int | None:
@@ -98,11 +133,21 @@ def number(value: object, name: str, refusal: Refusal = BadRequest) -> float:
     return found
 
 
-def seconds(value: object, name: str) -> float:
+def seconds(value: object, name: str, most: int = MAX_SAFE_INTEGER) -> float:
     """``value`` as a time above 0."""
     made = number(value, name)
     if made <= 0:
         raise BadRequest(f"{name}: must be above 0")
+    if made > most:
+        raise BadRequest(f"{name}: must be at most {most} seconds")
+    return made
+
+
+def patience(value: object, name: str) -> float:
+    """``value`` as a time, which may be none."""
+    made = number(value, name)
+    if made < 0:
+        raise BadRequest(f"{name}: must not be negative")
     return made
 
 
@@ -112,7 +157,7 @@ def token(value: object) -> str:
         raise BadRequest(f"token: must be a string, not {kind(value)}")
     made = str.__str__(value)
     if not made.isascii() or not made.isprintable() or not made.strip():
-        raise Unauthenticated("a token is visible ASCII")
+        raise Unauthenticated("token: must be visible ASCII")
     return made
 
 
@@ -145,10 +190,15 @@ def declared(columns: object) -> dict[str, str] | None:
         return None
     if not isinstance(columns, Mapping):
         raise BadRequest(f"columns: must be a mapping of names to types, not {kind(columns)}")
+    if len(columns) > MAX_COLUMNS:
+        raise TooLarge(f"columns: at most {MAX_COLUMNS}")
     made = {}
     for name, type_ in columns.items():
         key = text(name, "columns", BadName)
+        check_name(key, f"columns.{shown(key)}")
         made[key] = text(type_, f"columns.{key}")
+        if made[key] not in COLUMN_TYPES:
+            raise BadRequest(f"columns.{key}: must be one of {_TYPES}")
     return made
 
 

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omendb_core.errors import Draining, OmenError, Overloaded, RateLimited, Unavailable
+from omendb_core.errors import (
+    BadRequest,
+    Draining,
+    OmenError,
+    Overloaded,
+    RateLimited,
+    Unavailable,
+)
+
+from . import arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +28,10 @@ class Backoff:
     cap_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.base_seconds <= self.cap_seconds:
-            raise ValueError("a back-off needs 0 <= base_seconds <= cap_seconds")
+        for name in ("base_seconds", "cap_seconds"):
+            object.__setattr__(self, name, arguments.patience(getattr(self, name), name))
+        if self.base_seconds > self.cap_seconds:
+            raise BadRequest("base_seconds: must be at most cap_seconds")
 
     def bound_seconds(self, attempt: int) -> float:
         """Return the longest wait before attempt ``attempt``."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from omendb_core.errors import BadMetadata, BadRequest
+from omendb_core.errors import BadMetadata
 from omendb_core.metadata import check_columns, from_metadata
 from omendb_core.types import (
     NULL_BOOLEAN,
@@ -23,7 +23,8 @@ from omendb_core.types import (
 
 from .arguments import is_missing, kind, unwrapped
 from .arrays import of_another_library
-from .given import ColumnGiven, Metadata
+from .given import ColumnGiven
+from .plain import Objects
 
 #: Kinds of arrays that are taken as they are, and as what.
 _TAKEN: Final[Mapping[ColumnType, tuple[str, type[np.generic]]]] = {
@@ -34,28 +35,25 @@ _TAKEN: Final[Mapping[ColumnType, tuple[str, type[np.generic]]]] = {
 
 
 def typed_columns(
-    given: Any,
+    given: Mapping[str, ColumnGiven],
     declared: Mapping[str, ColumnType],
     count: int,
-    metadata: Metadata | None,
-) -> tuple[dict[str, Column], Metadata | None]:
+    metadata: Objects | None,
+) -> tuple[dict[str, Column], Objects | None]:
     """Return typed columns, and the metadata with those that a binary column cannot hold.
 
     (An ``i64`` or ``bool`` with nulls goes in metadata: PROTOCOL section 7.)
     """
-    if given is None:
-        return {}, metadata
-    if not isinstance(given, Mapping):
-        raise BadRequest(f"columns: must be a mapping of names to values, not {kind(given)}")
     made: dict[str, Column] = {}
     for name, values in given.items():
-        if not isinstance(name, str) or name not in declared:
+        if name not in declared:
             raise BadMetadata(f"columns.{name}: not a declared column")
+        name = str.__str__(name)
         column, listed = _column(name, values, declared[name], count)
         if listed is not None and _has_unsendable_null(column):
             metadata = _folded(name, listed, metadata)
         else:
-            made[str.__str__(name)] = column
+            made[name] = column
     check_columns(made, declared, count)
     return made, metadata
 
@@ -140,11 +138,9 @@ def _has_unsendable_null(column: Column) -> bool:
     return bool((column == null).any())
 
 
-def _folded(
-    name: str, listed: list[Any], metadata: Metadata | None
-) -> list[Mapping[str, Any] | None]:
+def _folded(name: str, listed: list[Any], metadata: Objects | None) -> Objects:
     """Return ``metadata`` with the non-null values under ``name``; the objects are copies."""
-    rows: list[Mapping[str, Any] | None] = []
+    rows: list[dict[str, Any] | None] = []
     for row, value in enumerate(listed):
         there = metadata[row] if metadata is not None else None
         if there is not None and name in there:

@@ -16,31 +16,44 @@ from omendb_core.metadata import is_text
 from omendb_core.types import MAX_SAFE_INTEGER, IdKind, Ids
 
 from ..wire.batches import check_str_ids
+from ..wire.opcodes import MAX_STR_ID_BYTES
 from .arguments import is_masked, kind, whole
 from .arrays import of_another_library
 from .given import Id, IdsGiven
 
 _MAX_U64: Final = 2**64 - 1
+_WHAT_IDS_ARE: Final = "ids: must be integers from 0 to 2**64 - 1, or strings, not both"
 
 
-def checked_ids(ids: IdsGiven | None, kind: IdKind, count: int) -> Ids | None:
-    """Return ids for ``count`` rows: uint64 (n,), n strings, or None for ``auto``.
+def distinct_ids(ids: IdsGiven, count: int) -> Ids:
+    """Return ids for ``count`` rows, of either kind: uint64 (n,), or n strings.
 
     Raises BadId, and DuplicateId with the row of the first that came before.
     """
+    listed = in_order(ids)
+    if len(listed) != count:
+        raise BadId(f"ids: {len(listed)} for {count} rows")
+    if isinstance(listed, np.ndarray) or not isinstance(listed[0], str):
+        made: Ids = u64_ids(listed)
+    else:
+        made = str_ids(listed)
+    if not are_distinct(made):
+        raise DuplicateId("ids: this id came before", row=_first_repeated(list(made)))
+    return made
+
+
+def ids_of_kind(ids: Ids | None, kind: IdKind) -> Ids | None:
+    """Return ``ids`` if a collection of that kind takes them. Raises BadId."""
     if kind == "auto":
         if ids is not None:
             raise BadId("ids: this collection gives its own (ids: auto)")
         return None
     if ids is None:
         raise BadId(f"ids: this collection needs them (ids: {kind})")
-    listed = in_order(ids)
-    if len(listed) != count:
-        raise BadId(f"ids: {len(listed)} for {count} rows")
-    made = u64_ids(listed) if kind == "u64" else str_ids(listed)
-    if not are_distinct(made):
-        raise DuplicateId("ids: this id came before", row=_first_repeated(list(made)))
-    return made
+    if isinstance(ids, list) != (kind == "str"):
+        wanted = "strings" if kind == "str" else "integers from 0 to 2**64 - 1"
+        raise BadId(f"ids: must be {wanted}", row=0)
+    return ids
 
 
 def are_distinct(ids: Ids) -> bool:
@@ -86,7 +99,7 @@ def u64_ids(ids: Sequence[Any] | NDArray[Any]) -> NDArray[np.uint64]:
     made = [whole(one) for one in ids]
     for row, one in enumerate(made):
         if one is None or not 0 <= one <= _MAX_U64:
-            raise BadId("ids: must be integers from 0 to 2**64 - 1", row=row)
+            raise BadId(_WHAT_IDS_ARE, row=row)
     return np.array(made, np.uint64)
 
 
@@ -96,7 +109,9 @@ def str_ids(ids: Sequence[Any] | NDArray[Any]) -> list[str]:
     if set(map(type, made)) != {str}:
         made = [str.__str__(one) if isinstance(one, str) else one for one in made]
     for row, one in enumerate(made):
-        if isinstance(one, str) and not (one.isascii() or is_text(one)):
+        if not isinstance(one, str):
+            raise BadId(_WHAT_IDS_ARE, row=row)
+        if not (one.isascii() or is_text(one)):
             raise BadId("ids: must be Unicode text", row=row)
     return check_str_ids(made)
 
@@ -119,10 +134,13 @@ def json_id(one: object, row: int | None = None, name: str = "ids") -> Id:
         made = str.__str__(one)
         if not (made.isascii() or is_text(made)):
             raise BadId(f"{name}: must be Unicode text", row=row)
+        if not 1 <= len(made.encode()) <= MAX_STR_ID_BYTES or "\0" in made:
+            what = f"must have 1 to {MAX_STR_ID_BYTES} bytes of UTF-8, without NUL"
+            raise BadId(f"{name}: {what}", row=row)
         return made
     number = whole(one)
     if number is None or not 0 <= number <= _MAX_U64:
-        raise BadId(f"{name}: must be integers from 0 to 2**64 - 1, or strings", row=row)
+        raise BadId(f"{name}: must be an integer from 0 to 2**64 - 1, or a string", row=row)
     return number if number <= MAX_SAFE_INTEGER else str(number)
 
 

@@ -14,7 +14,9 @@ from ..wire import messages
 from ..wire.messages import JsonObject
 from . import requests
 from .answers import Opened
+from .arrays import as_vectors, check_dim
 from .connection import Connection
+from .given import Vectors
 from .link import Answer, Link, Push
 from .requests import Encode
 from .subscriptions import Subscription
@@ -28,9 +30,14 @@ class Plane:
     axes: F32
     offset: F32
 
-    def place(self, vectors: F32) -> F32:
-        """Where ``vectors`` float32 (n, dim), as the window stores them, lie: float32 (n, 2)."""
-        placed = (vectors - self.origin) @ self.axes.T + self.offset
+    def place(self, vectors: Vectors) -> F32:
+        """Where ``vectors`` (n, dim), as the window stores them, lie: float32 (n, 2).
+
+        Raises BadVector, NonFinite, DimMismatch.
+        """
+        given = as_vectors(vectors)
+        check_dim(given, len(self.origin))
+        placed = (given - self.origin) @ self.axes.T + self.offset
         return placed.astype(np.float32)
 
 

@@ -24,6 +24,8 @@ from .arguments import Refusal, is_masked, is_missing, kind, unwrapped
 
 #: Where a value stands: names and places, from the argument on.
 Path: TypeAlias = tuple[str | int, ...]
+#: Metadata of plain JSON values, an object or None a row.
+Objects: TypeAlias = Sequence[dict[str, Any] | None]
 
 #: Values that stand for themselves, but for a float that is not finite.
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))

@@ -22,10 +22,10 @@ from . import arguments
 from .answers import Description, Opened
 from .arguments import integer
 from .arrays import as_vectors, check_dim
-from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, Vectors
+from .given import Filter, IdsGiven, IncludeNames, Vectors
 from .ids import json_ids
 from .plain import filter_document, metadata_objects
-from .rows import checked_rows, listed_metadata
+from .rows import GivenRows, checked_rows, listed_metadata
 from .transport import TEXT_MARK
 
 #: Builds a request's message, given its id and the collection as this connection opened it.
@@ -47,14 +47,7 @@ def plain(kind: Callable[..., messages.Request], /, **fields: Any) -> Encode:
     return lambda request_id, _: text.encode_request(kind(id=request_id, **given))
 
 
-def add(
-    vectors: Vectors,
-    ids: IdsGiven | None,
-    metadata: Metadata | None,
-    columns: Mapping[str, ColumnGiven] | None,
-    producer: str | None,
-    batch: int | None,
-) -> Encode:
+def add(given: GivenRows, producer: str | None, batch: int | None) -> Encode:
     """Return what builds the binary ADD of one named batch. Raises BadRequest.
 
     Building it raises what ``checked_rows`` does. It is built once for a collection as it is: a
@@ -62,7 +55,7 @@ def add(
     """
     if producer is None or batch is None:
         raise BadRequest("producer and batch go together")
-    name = arguments.text(producer, "producer")
+    name = arguments.producer(producer)
     number = integer(batch, "batch", 1)
     built: dict[tuple[Any, ...], bytes] = {}
 
@@ -70,7 +63,7 @@ def add(
         assert opened is not None
         shape = _shape(opened.description)
         if shape not in built:
-            rows = checked_rows(opened.description, vectors, ids, metadata, columns)
+            rows = checked_rows(opened.description, given)
             part = rows.part(0, len(rows))
             built[shape] = binary.encode_add(request_id, opened.handle, part, name, number)
         return binary.addressed(built[shape], request_id, opened.handle)
@@ -162,7 +155,7 @@ def live_options(
     document = filter_document(filter)
     floor = None if min_score is None else arguments.number(min_score, "min_score")
     wanted = arguments.included(include)
-    most, every = wanted_k(k), integer(every_ms, "every_ms")
+    most, every = wanted_k(k), arguments.bounded(every_ms, arguments.field("live", "every_ms"))
     text = dumps([name, most, document, floor, list(wanted), every])
     return LiveOptions(name, most, document, floor, wanted, every, text)
 
@@ -210,10 +203,10 @@ def one_vector(vector: Vectors) -> F32:
 
 
 def as_queries(vectors: F32) -> F32:
-    """Return ``vectors``, (dim,) or (q, dim), as (q, dim). Raises BadVector for q = 0."""
+    """Return ``vectors``, (dim,) or (q, dim), as (q, dim). Raises BadVector where one is 0."""
     queries: F32 = vectors.reshape(1, -1) if vectors.ndim == 1 else vectors
-    if len(queries) == 0:
-        raise BadVector("vectors: at least one")
+    if queries.size == 0:
+        raise BadVector("vector: must be a vector (dim,), or at least one (q, dim)")
     return queries
 
 

@@ -22,8 +22,8 @@ from .arguments import kind
 from .arrays import as_vectors, check_dim
 from .columns import part_of, typed_columns
 from .given import ColumnGiven, IdsGiven, Metadata, Vectors
-from .ids import checked_ids
-from .plain import metadata_objects
+from .ids import distinct_ids, ids_of_kind
+from .plain import Objects, metadata_objects
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +34,7 @@ class CheckedRows:
     vectors: F32
     ids: Ids | None
     columns: Mapping[str, Column]
-    metadata: Sequence[dict[str, Any] | None] | None
+    metadata: Objects | None
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -58,14 +58,29 @@ class CheckedRows:
         return int(self.vectors.itemsize * self.vectors.shape[1] + 8 + sum(widths))
 
 
-def checked_rows(
-    description: Description,
+@dataclass(frozen=True, slots=True, eq=False)
+class GivenRows:
+    """The rows of one add, looked at as far as that goes without knowing the collection.
+
+    ``vectors`` float32 (n, dim), n > 0; ``metadata`` as ``CheckedRows`` has it.
+    """
+
+    vectors: F32
+    ids: Ids | None
+    metadata: Objects | None
+    columns: Mapping[str, ColumnGiven]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+def given_rows(
     vectors: Vectors,
     ids: IdsGiven | None,
     metadata: Metadata | None,
     columns: Mapping[str, ColumnGiven] | None,
-) -> CheckedRows:
-    """Return the rows of one add, all of them checked as far as this side can.
+) -> GivenRows:
+    """Return what an add was given, refusing what no collection takes: before anything is sent.
 
     Raises BadVector, DimMismatch, NonFinite, BadId, DuplicateId, BadMetadata, BadRequest.
     """
@@ -73,14 +88,25 @@ def checked_rows(
     count = len(matrix)
     if count == 0:
         raise BadRequest("vectors: at least one row")
-    if matrix.ndim != 2:
+    if matrix.ndim != 2 or matrix.size == 0:
         raise BadVector("vectors: must be a list of vectors, or an array (n, dim)")
-    check_dim(matrix, description.dim)
-    typed, objects = typed_columns(
-        columns, description.columns, count, listed_metadata(metadata, count)
-    )
+    if columns is not None and not isinstance(columns, Mapping):
+        raise BadRequest(f"columns: must be a mapping of names to values, not {kind(columns)}")
+    objects = listed_metadata(metadata, count)
     plain = metadata_objects(objects) if objects is not None and any(objects) else None
-    return CheckedRows(matrix, checked_ids(ids, description.ids, count), typed, plain)
+    made = None if ids is None else distinct_ids(ids, count)
+    return GivenRows(matrix, made, plain, {} if columns is None else columns)
+
+
+def checked_rows(description: Description, given: GivenRows) -> CheckedRows:
+    """Return the rows of one add, all of them checked as far as this side can.
+
+    Raises DimMismatch, BadId, BadMetadata.
+    """
+    check_dim(given.vectors, description.dim)
+    typed, objects = typed_columns(given.columns, description.columns, len(given), given.metadata)
+    ids = ids_of_kind(given.ids, description.ids)
+    return CheckedRows(given.vectors, ids, typed, objects)
 
 
 def listed_metadata(

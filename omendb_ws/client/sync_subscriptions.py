@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
-from . import live, subscriptions
+from omendb_core.errors import BadRequest
+
+from . import arguments, live, subscriptions
 from .answers import FeedRows, LiveAnswer
 from .background import Background
 from .given import Vectors
@@ -67,10 +69,11 @@ class Subscription(Generic[T]):
     def next(self, timeout_seconds: float | None = None) -> T:
         """Return the next item, waiting for it at most so long; None waits for ever.
 
-        0 returns what is there already, of a subscription that was entered. Raises TimeoutError
-        where nothing came, and nothing is lost by it; StopIteration at the end.
+        0, or less, returns what is there already, of a subscription that was entered. Raises
+        TimeoutError where nothing came, and nothing is lost by it; StopIteration at the end.
         """
-        found = self._next(timeout_seconds)
+        limit = None if timeout_seconds is None else _patience(timeout_seconds)
+        found = self._next(limit)
         if found is _NOTHING:
             raise TimeoutError(f"nothing came within {timeout_seconds} s")
         if found is _END:
@@ -83,6 +86,9 @@ class Subscription(Generic[T]):
 
         ``for rows in feed.until_quiet(2)`` ends when nothing was added for two seconds.
         """
+        return self._until_quiet(_patience(timeout_seconds))
+
+    def _until_quiet(self, timeout_seconds: float) -> Iterator[T]:
         while True:
             found = self._next(timeout_seconds)
             if found is _NOTHING or found is _END:
@@ -102,8 +108,7 @@ class Subscription(Generic[T]):
             self._turn.acquire()
         else:
             until = time.monotonic() + timeout_seconds
-            patience = min(max(0.0, timeout_seconds), threading.TIMEOUT_MAX)
-            if not self._turn.acquire(timeout=patience):
+            if not self._turn.acquire(timeout=timeout_seconds):
                 return _NOTHING
             left_seconds = until - time.monotonic()
         try:
@@ -127,6 +132,16 @@ class Subscription(Generic[T]):
                 raise
             return _NOTHING
         return None
+
+
+def _patience(timeout_seconds: object) -> float:
+    """How long to wait: what is left of a deadline that has passed is nothing, of none for ever."""
+    made = arguments.real(timeout_seconds)
+    if made is None or made != made:
+        raise BadRequest(
+            f"timeout_seconds: must be a number, not {arguments.kind(timeout_seconds)}"
+        )
+    return float(min(max(0, made), threading.TIMEOUT_MAX))
 
 
 _NOTHING: Final = object()

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from omendb_core.errors import BadRequest
 
 from . import arguments, requests
-from .arguments import integer
+from .arguments import field, integer
 from .connection import Connection
 from .given import Filter, IncludeNames, Vectors
 from .live import LiveQuery
@@ -132,7 +132,8 @@ class Watching:
     def watch_stats(self, collection: str | None = None, *, every_ms: int = 1000) -> StatsWatch:
         """Return an async iterator over what ``stats`` returns, one each ``every_ms``."""
         of = None if collection is None else arguments.collection(collection)
-        return self._held(StatsWatch(self._connection, of, integer(every_ms, "every_ms")))
+        every = arguments.bounded(every_ms, field("stats", "every_ms"))
+        return self._held(StatsWatch(self._connection, of, every))
 
     def watch_map(self, collection: str, *, sample: int = 2000, every_ms: int = 1000) -> MapWatch:
         """Return an async iterator over pictures of the window in two dimensions.
@@ -142,8 +143,8 @@ class Watching:
         watch = MapWatch(
             self._connection,
             arguments.collection(collection),
-            integer(sample, "sample"),
-            integer(every_ms, "every_ms"),
+            arguments.bounded(sample, field("map", "sample")),
+            arguments.bounded(every_ms, field("map", "every_ms")),
         )
         return self._held(watch)
 

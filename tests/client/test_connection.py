@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from omendb_core.change import RowBatch
 from omendb_core.errors import (
+    BadRequest,
     Draining,
     Forbidden,
     Internal,
@@ -360,7 +361,7 @@ def test_back_off_doubles_up_to_its_cap_and_never_overflows() -> None:
     ]  # fmt: skip
     assert backoff.delay_seconds(3, 0.0) == 0.0
     assert backoff.delay_seconds(3, 0.5) == 0.4
-    with pytest.raises(ValueError, match="back-off"):
+    with pytest.raises(BadRequest, match=r"^base_seconds: "):
         Backoff(base_seconds=2.0, cap_seconds=1.0)
 
 

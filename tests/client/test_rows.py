@@ -16,7 +16,7 @@ from omendb_ws.client import arrays, frames
 from omendb_ws.client.answers import Added, Opened
 from omendb_ws.client.arrays import as_vectors
 from omendb_ws.client.frames import Frame, Job
-from omendb_ws.client.rows import checked_rows
+from omendb_ws.client.rows import checked_rows, given_rows
 from omendb_ws.wire import binary, messages
 from omendb_ws.wire.limits import Limits
 
@@ -29,7 +29,7 @@ def job(**given: Any) -> Job:
     columns = fields["columns"] or {}
     kinds = {"f": "f64", "i": "i64", "b": "bool", "s": "str"}
     made = description(columns={name: kinds[name] for name in columns}, ids="auto")
-    return Job(checked_rows(made, **fields), 1_000, 1 << 20, lambda outcome: None)
+    return Job(checked_rows(made, given_rows(**fields)), 1_000, 1 << 20, lambda outcome: None)
 
 
 def cut(one: Job) -> list[tuple[Frame, RowBatch]]:
@@ -103,7 +103,7 @@ def test_what_overflows_float32_is_not_finite_and_warns_nobody() -> None:
 @pytest.mark.parametrize("given", [None, 5, "12", [["1", "2"]], [[None, 1]], {}, [[1j, 2]], [[]]])
 def test_what_holds_no_numbers_is_a_bad_vector(given: Any) -> None:
     with pytest.raises(OmenError) as caught:
-        checked_rows(description(ids="auto"), given, None, None, None)
+        given_rows(given, None, None, None)
     assert caught.value.code in ("bad_vector", "dim_mismatch", "bad_request")
 
 

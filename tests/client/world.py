@@ -19,7 +19,7 @@ from omendb_core.errors import NonFinite, NotFound, OmenError, OutOfOrder
 from omendb_ws.client.adding import Pipeline
 from omendb_ws.client.answers import Added, Description, Opened
 from omendb_ws.client.frames import Frame, Job
-from omendb_ws.client.rows import checked_rows
+from omendb_ws.client.rows import checked_rows, given_rows
 from omendb_ws.errors import ConnectionLost
 from omendb_ws.wire import binary, messages
 from omendb_ws.wire.limits import Limits
@@ -119,7 +119,7 @@ class World:
         vectors = np.ones((rows, 2), np.float32)
         if bad is not None:
             vectors[bad, 1] = BAD
-        checked = checked_rows(description(), vectors, ids, None, None)
+        checked = checked_rows(description(), given_rows(vectors, ids, None, None))
         job = Job(checked, ROWS_PER_FRAME, 1 << 20, lambda outcome: self._ended(call, outcome))
         call = Call(ids, job, bad)
         self.calls.append(call)

@@ -153,7 +153,7 @@ async def test_a_row_refused_by_the_server_is_named_as_the_caller_counts(db: Any
         ({"ids": [1, 2**64]}, errors.BadId, 1),
         ({"ids": [1, 1.5]}, errors.BadId, 1),
         ({"ids": [True, 2]}, errors.BadId, 0),
-        ({"ids": ["1", 2]}, errors.BadId, 0),
+        ({"ids": ["1", 2]}, errors.BadId, 1),
         ({"ids": np.array([1.0, 2.0])}, errors.BadId, 0),
         ({"ids": [3, 3]}, errors.DuplicateId, 1),
         ({"metadata": [{}]}, errors.BadMetadata, None),
