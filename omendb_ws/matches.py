@@ -26,6 +26,7 @@ from omendb_core.types import F32, I64, U64, Hits, Include, no_hits
 
 from .deliveries import Deliveries, Maker, Reader, Stream
 from .feeds import first_of
+from .hits import WaitingHits
 from .metrics import Metrics
 from .outbox import Message
 from .rows import (
@@ -48,24 +49,20 @@ if TYPE_CHECKING:
 
 #: Rows of the past that one push of a query looks at: about 2 ms.
 PAST_ROWS: Final = 8192
-#: What a waiting hit takes: its seq and its score.
-_HIT_BYTES: Final = 12
-_NO_SEQS: Final = np.empty(0, np.uint64)
-_NO_SCORES: Final = np.empty(0, np.float32)
 
 
 class MatchQuery(Stream):
     """One reader's standing query. Only ``Matches`` changes it.
 
     ``told_seq``: how far its reader knows. Rows from ``listens_from`` on come from the window's
-    standing queries; those before it, behind ``told_seq``, from the window itself. ``seqs`` and
-    ``scores`` are what waits, ``share`` its part of the budget. ``overflow_seq``: the first row
+    standing queries; those before it, behind ``told_seq``, from the window itself. ``hits`` are
+    what waits, ``done_seq`` how far they were told or passed over. ``overflow_seq``: the first row
     that found no place, None while there is room. ``lost``: rows left the window by age before they
     were matched.
     """
 
-    __slots__ = ("handle", "listens_from", "lost", "overflow_seq", "query",
-                 "quiet_since_us", "scores", "seqs", "share", "told_seq", "vector")  # fmt: skip
+    __slots__ = ("done_seq", "handle", "hits", "listens_from", "lost", "overflow_seq",
+                 "query", "quiet_since_us", "told_seq", "vector")  # fmt: skip
 
     is_of_lists = True
 
@@ -81,13 +78,12 @@ class MatchQuery(Stream):
     ) -> None:
         super().__init__(maker, reader, collection, is_binary, include, PUSH_BYTES)
         self.query = query
-        self.share = share
         self.handle: int | None = None
         self.vector: F32 = np.empty((0, 0), np.float32)
         self.told_seq = 0
         self.listens_from = 1
-        self.seqs: U64 = _NO_SEQS
-        self.scores: F32 = _NO_SCORES
+        self.hits = WaitingHits(share)
+        self.done_seq = 0
         self.overflow_seq: int | None = None
         self.lost = False
         self.quiet_since_us = 0
@@ -137,8 +133,7 @@ class Matches:
             if not query.collection.is_dropped:
                 query.collection.window.standing.remove([query.handle])
             query.handle = None
-        query.seqs, query.scores = _NO_SEQS, _NO_SCORES
-        query.share.close()
+        query.hits.close()
 
     # -- what was matched -------------------------------------------------------------------------
 
@@ -166,18 +161,19 @@ class Matches:
             self._deliveries.ready(query)
 
     def _keep(self, query: MatchQuery, seqs: U64, scores: F32) -> None:
+        """Keep hits, or as many as find a place."""
         if query.overflow_seq is not None:
             return
-        room = self._limits.max_pending_rows - len(query.seqs)
+        room = self._limits.max_pending_rows - len(query.hits)
+        if room < len(seqs):
+            query.overflow_seq = seqs.item(room)
+            seqs, scores = seqs[:room].copy(), scores[:room].copy()
+        if not room:
+            return
         try:
-            query.share.resize(_HIT_BYTES * (len(query.seqs) + min(len(seqs), room)))
+            query.hits.add(seqs, scores)
         except Quota:  # as if the queue were full: what finds no place is a gap
-            room = 0
-        if len(seqs) > room:
-            query.overflow_seq = int(seqs[room])
-            seqs, scores = seqs[:room], scores[:room]
-        query.seqs = np.concatenate([query.seqs, seqs])
-        query.scores = np.concatenate([query.scores, scores])
+            query.overflow_seq = seqs.item(0)
 
     # -- what is said -----------------------------------------------------------------------------
 
@@ -186,13 +182,13 @@ class Matches:
     ) -> Iterable[tuple[Stream, list[Message]]]:
         """See ``deliveries.Maker``."""
         for query in streams:
-            place = query.told_seq, query.seqs, query.scores, query.overflow_seq, query.lost
+            place = query.told_seq, query.done_seq, query.overflow_seq, query.lost
             try:
                 messages = self._said(query, now_us)
             except Exception:
-                query.told_seq, query.seqs, query.scores, query.overflow_seq, query.lost = place
+                query.told_seq, query.done_seq, query.overflow_seq, query.lost = place
                 raise
-            query.share.settle(_HIT_BYTES * len(query.seqs))
+            query.hits.forget(query.done_seq)
             if messages:
                 query.quiet_since_us = now_us
                 yield query, messages
@@ -211,14 +207,13 @@ class Matches:
         """The gaps over what left by age before the reader took it, and the query behind them."""
         window = query.collection.window
         first_seq = window.first_seq
-        waiting_from = query.seqs.searchsorted(np.uint64(first_seq))
+        oldest_seq = query.hits.first_seq
+        has_aged = oldest_seq is not None and oldest_seq < first_seq
         is_past = query.told_seq + 1 < query.listens_from
-        if first_seq <= query.told_seq + 1 or not (waiting_from or is_past or query.lost):
+        if first_seq <= query.told_seq + 1 or not (has_aged or is_past or query.lost):
             query.lost = False
             return []
-        if waiting_from:
-            query.seqs = query.seqs[waiting_from:].copy()
-            query.scores = query.scores[waiting_from:].copy()
+        query.done_seq = first_seq - 1
         query.lost = False
         if query.overflow_seq is not None:
             query.overflow_seq = max(query.overflow_seq, first_seq)
@@ -247,20 +242,20 @@ class Matches:
     def _present(self, query: MatchQuery) -> list[Message]:
         """Rows that wait, and behind them the gap of those that found no place."""
         window = query.collection.window
-        slots = window.ring.slots(query.seqs)
+        seqs, scores = query.hits.above(query.done_seq)
+        slots = window.ring.slots(seqs)
         live = window.ring.is_live(slots)
-        slots, scores, seqs = slots[live], query.scores[live], query.seqs[live]
+        slots, scores = slots[live], scores[live]
         seen_seq = window.last_seq if query.overflow_seq is None else query.overflow_seq - 1
         messages: list[Message] = []
         if len(slots):
             rows, delivered = self._rows(query, slots, scores, seen_seq)
             messages.append(encode(rows, query.is_binary))
-            query.told_seq = rows.to_seq
-            # Copies: a part of an array keeps all of it.
-            query.seqs, query.scores = seqs[delivered:].copy(), scores[delivered:].copy()
-            if len(query.seqs):
+            query.told_seq = query.done_seq = rows.to_seq
+            if delivered < len(slots):
                 return messages
-        query.seqs, query.scores = _NO_SEQS, _NO_SCORES
+        if len(seqs):
+            query.done_seq = int(seqs[-1])
         if query.overflow_seq is not None:
             messages.append(gap(query.sub, query.overflow_seq, window.last_seq, "slow"))
             self._metrics.gaps += 1

@@ -110,7 +110,7 @@ async def test_more_than_max_pending_rows_is_one_slow_gap_behind_what_was_kept()
             for number in range(2, 41):
                 await writer.add(number)
             (query, _) = server.context.catalog.find("default", "items").matches.values()
-            assert len(query.seqs) == 5
+            assert len(query.hits) == 5
         await near.until(40)
         assert near.gaps == [(7, 40, "slow")]
         assert list(near.rows) == [1, 2, 3, 4, 5, 6]

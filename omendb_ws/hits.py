@@ -1,0 +1,149 @@
+"""Hits that wait for one reader of a match query: seqs and scores, in chunks that never grow.
+
+Knows numbers only. An array made anew for every batch leaves the old one's place as a hole, and
+those came to a fifth of what thousands of readers had waiting. So the first batch is kept as it
+came, and more goes into chunks with room for what follows.
+
+Invariants: hits ascend by seq, within a chunk and over them; no chunk is empty; ``share`` has what
+all of them take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from omendb_core.budget import Share
+from omendb_core.types import F32, U64
+
+#: Places of a chunk: a quarter of what waits already, within these.
+_LEAST_PLACES: Final = 32
+_MOST_PLACES: Final = 512
+_GROWN_BY: Final = 4
+#: What a chunk takes besides its hits: the object, two arrays, a place in the list; and what waits
+#: at all: numbers and the list. As measured with 20,000 of them.
+_CHUNK_BYTES: Final = 360
+_QUEUE_BYTES: Final = 160
+_HIT_BYTES: Final = 8 + 4
+_NO_SEQS: Final = np.empty(0, np.uint64)
+_NO_SCORES: Final = np.empty(0, np.float32)
+_T = TypeVar("_T", bound=np.generic)
+
+
+class _Chunk:
+    """Hits in the places ``start … end - 1`` of two arrays."""
+
+    __slots__ = ("end", "scores", "seqs", "start")
+
+    def __init__(self, seqs: U64, scores: F32, end: int) -> None:
+        self.seqs = seqs
+        self.scores = scores
+        self.start, self.end = 0, end
+
+    @property
+    def nbytes(self) -> int:
+        return _CHUNK_BYTES + _HIT_BYTES * len(self.seqs)
+
+    def put(self, seqs: U64, scores: F32) -> int:
+        """Keep as many of these as have a place; how many those are."""
+        start = self.end
+        stop = min(start + len(seqs), len(self.seqs))
+        self.seqs[start:stop] = seqs[: stop - start]
+        self.scores[start:stop] = scores[: stop - start]
+        self.end = stop
+        return stop - start
+
+
+class WaitingHits:
+    """See the module."""
+
+    __slots__ = ("_chunks", "_count", "nbytes", "share")
+
+    def __init__(self, share: Share) -> None:
+        self.share = share
+        self._chunks: list[_Chunk] = []
+        self._count = self.nbytes = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def first_seq(self) -> int | None:
+        """The oldest hit's; None: none waits."""
+        return self._chunks[0].seqs.item(self._chunks[0].start) if self._chunks else None
+
+    def add(self, seqs: U64, scores: F32) -> None:
+        """Keep these hits, one at least, above those that are there; the arrays are its own now.
+
+        Quota: none is kept.
+        """
+        if self._chunks:
+            self._add_behind(seqs, scores)
+        else:
+            nbytes = _QUEUE_BYTES + _CHUNK_BYTES + _HIT_BYTES * len(seqs)
+            self.share.resize(nbytes)
+            self._chunks.append(_Chunk(seqs, scores, len(seqs)))
+            self.nbytes = nbytes
+        self._count += len(seqs)
+
+    def _add_behind(self, seqs: U64, scores: F32) -> None:
+        last = self._chunks[-1]
+        missing = len(seqs) - (len(last.seqs) - last.end)
+        if missing <= 0:
+            last.put(seqs, scores)
+            return
+        sizes = list(self._sizes(missing))
+        nbytes = self.nbytes + sum(_CHUNK_BYTES + _HIT_BYTES * size for size in sizes)
+        self.share.resize(nbytes)
+        fresh = [_Chunk(np.empty(n, np.uint64), np.empty(n, np.float32), 0) for n in sizes]
+        for chunk in [last, *fresh]:
+            done = chunk.put(seqs, scores)
+            seqs, scores = seqs[done:], scores[done:]
+        self._chunks += fresh
+        self.nbytes = nbytes
+
+    def _sizes(self, count: int) -> Iterator[int]:
+        """Of the chunks for so many hits, which have no place yet."""
+        wanted = max(self._count // _GROWN_BY, _LEAST_PLACES)
+        while count > 0:
+            size = min(max(count, wanted), _MOST_PLACES)
+            yield size
+            count -= size
+
+    def above(self, seq: int) -> tuple[U64, F32]:
+        """Seqs uint64 (n,) and scores float32 (n,) of the hits above ``seq``; not to be kept."""
+        if not self._chunks:
+            return _NO_SEQS, _NO_SCORES
+        seqs = _joined([chunk.seqs[chunk.start : chunk.end] for chunk in self._chunks])
+        scores = _joined([chunk.scores[chunk.start : chunk.end] for chunk in self._chunks])
+        first = int(seqs.searchsorted(np.uint64(seq), side="right"))
+        return seqs[first:], scores[first:]
+
+    def forget(self, seq: int) -> None:
+        """Let go of the hits up to ``seq``."""
+        gone = 0
+        for chunk in self._chunks:
+            if chunk.seqs.item(chunk.end - 1) > seq:
+                some = chunk.seqs[chunk.start : chunk.end].searchsorted(np.uint64(seq), "right")
+                chunk.start += int(some)
+                self._count -= int(some)
+                break
+            gone += 1
+            self._count -= chunk.end - chunk.start
+            self.nbytes -= chunk.nbytes
+        del self._chunks[:gone]
+        if not self._chunks:
+            self.nbytes = 0
+        self.share.settle(self.nbytes)
+
+    def close(self) -> None:
+        """Let go of all, and of its share."""
+        self._chunks.clear()
+        self._count = self.nbytes = 0
+        self.share.close()
+
+
+def _joined(parts: list[NDArray[_T]]) -> NDArray[_T]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
