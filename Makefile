@@ -2,6 +2,7 @@
 #   make run      start a server with the demo stream          make bench   measure this machine
 #   make test     run every test                               make clean   remove what was made
 #   make style    ruff    make types    mypy        make bench-aims, -full, -live   more of it
+#   make reference   write docs/reference/ from the code
 # Another interpreter: make PYTHON=python3.13 run
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: run test style types bench bench-aims bench-full bench-live soak torture clean
+.PHONY: run test style types reference bench bench-aims bench-full bench-live soak torture clean
 
 run: $(VENV)/.installed
 	$(BIN)/omendb-ws demo
@@ -23,6 +24,9 @@ style: $(VENV)/.installed-lint
 
 types: $(VENV)/.installed-lint
 	$(BIN)/mypy
+
+reference: $(VENV)/.installed
+	$(BIN)/python -m docs.tools.reference
 
 bench: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.simulation.short

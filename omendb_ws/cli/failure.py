@@ -1,6 +1,6 @@
 """How a command fails: one line on stderr for each thing wrong, and an exit code.
 
-The codes stand in README's table too, which a test compares with these.
+``docs/reference/command-line.md`` says what they mean; a test compares the two.
 """
 
 from __future__ import annotations

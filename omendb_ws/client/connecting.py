@@ -44,8 +44,8 @@ def connect(
     ``memory://`` is a server of this client's own in this process, without a socket and tokens;
     ``memory://NAME`` one that all
     clients of the process share that say the name. Both end with their last client. For them only,
-    ``server_settings`` are a server's limits by name (README "Settings"), and ``data_dir``, without
-    which they hold nothing but memory; what is about sockets has no meaning there.
+    ``server_settings`` are a server's limits by name, and ``data_dir``, without which they hold
+    nothing but memory; what is about sockets has no meaning there.
 
     ``request_timeout_seconds`` bounds every call, reconnecting and waiting out refusals included
     (an add: the time without any acknowledgement); None waits for ever. With ``reconnect`` a lost

@@ -1,4 +1,4 @@
-"""Commands with odd arguments: whatever they are, a code that README tells and plain lines."""
+"""Commands with odd arguments: whatever they are, a documented exit code and plain lines."""
 
 from __future__ import annotations
 

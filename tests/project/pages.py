@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
+#: What pages begin with that are made from the code.
+MADE = "<!-- Made by "
 
 
 class Block(NamedTuple):
@@ -16,6 +18,16 @@ class Block(NamedTuple):
 
 def page(name: str) -> str:
     return (ROOT / name).read_text("utf-8")
+
+
+def handwritten() -> list[str]:
+    """README and every page of docs/ that is not made from the code, by name."""
+    found = [
+        path
+        for path in (ROOT / "docs").rglob("*.md")
+        if not path.read_text("utf-8").startswith(MADE)
+    ]
+    return ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in found)]
 
 
 def section(text: str, heading: str) -> str:

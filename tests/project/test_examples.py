@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from tests.project.pages import ROOT
-from tests.project.test_readme import TIMEOUT_SECONDS, clean_environment
+from tests.project.running import TIMEOUT_SECONDS, clean_environment
 
 NAMES = ("Ada", "Ben", "Chloe", "Dan")
 
