@@ -30,7 +30,7 @@ class Handshaking(ServerConnection):
         """Give websockets the request when it is whole, and only that; what follows it."""
         found = self.head.feed(data)
         if found is None:
-            if self.head.is_full:
+            if self.head.is_full or self.head.is_no_http:
                 self._refuse_head(self.head.fault())
             return b""
         self.is_shaking = False

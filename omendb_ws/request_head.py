@@ -18,6 +18,8 @@ MAX_HEAD_BYTES: Final = 32 << 10
 #: A line without CR too: it is no HTTP, and hears so.
 _END: Final = re.compile(rb"\r?\n\r?\n")
 _END_BYTES: Final = 4
+#: What no request begins with, be it malformed; TLS does, and must not be left waiting.
+_NO_HTTP: Final = re.compile(rb"[^\t\r\n -~]")
 _OF_A_BODY: Final = re.compile(
     rb"^(content-length|transfer-encoding|expect|trailer|te):(.*)$", re.I
 )
@@ -40,15 +42,25 @@ class RequestHead:
         return len(self._data)
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """The head for websockets and what follows it; None until it is whole, or ``is_full``."""
+        """The head for websockets and what follows it; None until it is whole.
+
+        It never will be where it ``is_full`` or ``is_no_http``.
+        """
         before = len(self._data)
         self._data += data
+        if self.is_no_http:
+            return None
         end = _END.search(self._data, max(0, before - _END_BYTES + 1))
         if end is None or end.end() > MAX_HEAD_BYTES:
             return None
         head, rest = bytes(self._data[: end.end()]), bytes(self._data[end.end() :])
         self._data = bytearray()
         return self._simplified(head), rest
+
+    @property
+    def is_no_http(self) -> bool:
+        """Whether it begins with a byte that no text has."""
+        return _NO_HTTP.match(self._data) is not None
 
     @property
     def is_full(self) -> bool:

@@ -34,11 +34,15 @@ WRITE_LIMIT_BYTES = 512 * 1024
 #: A server that answers no ping for that long is gone.
 KEEPALIVE_SECONDS = 20.0
 CLOSE_TIMEOUT_SECONDS = 5.0
+#: Part of the time to connect after which a server that says nothing to TLS is taken for a plain
+#: one, so that this is said and not that there was no time.
+TLS_PART = 0.5
 #: What is shown of the body of a refusal.
 MAX_SAID_BYTES = 400
 
 #: A server that speaks TLS answers what is no handshake of TLS with an alert.
 _TLS_HINT: Final = "; if it speaks TLS, its address begins with wss://"
+_PLAIN_HINT: Final = "; if it speaks none, its address begins with ws://"
 #: At debug websockets logs headers and frames, so the token: that level is never its own here.
 _log = logging.getLogger("omendb_ws.client.websockets")
 _log.setLevel(logging.WARNING)
@@ -163,6 +167,8 @@ def websocket_opener(
     options: dict[str, Any] = {} if tls is None else {"ssl": tls}
     if is_near:
         options["proxy"] = None
+    if scheme == "wss":
+        options["ssl_handshake_timeout"] = TLS_PART * open_timeout_seconds
 
     async def open_websocket(token: str | None) -> WebSocketTransport:
         headers = _authorization(token)
@@ -182,11 +188,10 @@ def websocket_opener(
                 write_limit=WRITE_LIMIT_BYTES,
                 **options,
             )
-        except ConnectionRefusedError as error:  # asyncio's words tell of a call that failed
-            raise ConnectionRefusedError("connection refused: no server listens there") from error
+        except OSError as error:
+            told = _unreachable(error, scheme)
+            raise told from (error if told is not error else error.__cause__)
         except (InvalidURI, ValueError) as error:
-            if isinstance(error, OSError):  # a certificate that does not hold is both
-                raise
             # Names that no address has: brackets without an end, ports that are none, long labels.
             why = error.msg if isinstance(error, InvalidURI) else str(error).replace(url, address)
             said = address or "the empty text"
@@ -214,6 +219,21 @@ def _closed(error: ConnectionClosed) -> Closed:
     if error.sent is not None:
         return Closed(error.sent.code, error.sent.reason)
     return Closed(1006, str(error.__cause__ or ""))
+
+
+def _unreachable(error: OSError, scheme: str) -> OSError:
+    """Return ``error`` in words that say what to do; asyncio's tell of a call that failed."""
+    if isinstance(error, ConnectionRefusedError):
+        return ConnectionRefusedError("connection refused: no server listens there")
+    if isinstance(error, ConnectionAbortedError):
+        return ConnectionError(f"no TLS there: no answer to its greeting{_PLAIN_HINT}")
+    if scheme == "wss" and isinstance(error, ConnectionResetError):
+        return ConnectionError(f"no TLS there: it hangs up on its greeting{_PLAIN_HINT}")
+    # An alert is an answer of somebody who speaks TLS, and a certificate too.
+    speaks_tls = isinstance(error, ssl.SSLCertVerificationError) or "ALERT" in str(error)
+    if isinstance(error, ssl.SSLError) and not speaks_tls:
+        return ConnectionError(f"no TLS there: {error}{_PLAIN_HINT}")
+    return error
 
 
 def _refused(url: str, status: int, body: bytes | bytearray | None) -> OmenError | OSError:

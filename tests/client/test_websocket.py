@@ -8,6 +8,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
@@ -17,6 +19,7 @@ from omendb_ws import errors
 from omendb_ws.client import connect
 from omendb_ws.client.transport import Closed, Transport
 from omendb_ws.client.websocket import _is_loopback, websocket_opener
+from tests.certificates import make_certificate
 from tests.server.raw import running
 
 from .fake import eventually
@@ -85,6 +88,52 @@ async def test_an_answer_that_is_no_http_hints_at_tls() -> None:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(errors.ConnectionLost, match=r"there: .*; if it speaks TLS.* wss://"):
             await connect(f"ws://127.0.0.1:{port}/v1")
+
+
+async def closes(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def reads_and_closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(100)
+    writer.close()
+
+
+async def answers_in_text(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(100)
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    writer.close()
+
+
+async def is_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+    writer.close()
+
+
+@pytest.mark.parametrize("plain", [closes, reads_and_closes, answers_in_text, is_silent])
+async def test_what_does_not_speak_tls_is_said_so_with_a_hint(plain: Any) -> None:
+    async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        wait = 0.5 if plain is is_silent else PATIENCE_SECONDS
+        with pytest.raises(errors.ConnectionLost, match=r"no TLS there: .*; if it.* ws://$"):
+            await connect(f"wss://127.0.0.1:{port}/v1", open_timeout_seconds=wait)
+
+
+async def test_a_server_of_ours_without_tls_says_so_at_once() -> None:
+    async with running() as server:
+        with pytest.raises(errors.ConnectionLost, match=r"no TLS there: .*; if it.* ws://$"):
+            await connect(server.url.replace("ws://", "wss://"))
+
+
+async def test_a_server_of_ours_with_tls_hints_at_it_at_once(tmp_path: Path) -> None:
+    files = make_certificate(tmp_path)
+    tls = {"tls_certificate_file": files.certificate_file, "tls_key_file": files.key_file}
+    async with running(**tls) as server:
+        with pytest.raises(errors.ConnectionLost, match=r"there: .*; if it speaks TLS.* wss://"):
+            await connect(server.url.replace("wss://", "ws://"))
+        with pytest.raises(errors.ConnectionLost, match="certificate verify failed") as caught:
+            await connect(server.url)
+        assert "if it" not in caught.value.message
 
 
 async def test_a_server_that_speaks_something_else_is_not_supported() -> None:

@@ -93,6 +93,9 @@ REQUESTS = {
     "a header without a colon": (f"GET /livez HTTP/1.1\r\n{HOST}x\r\n\r\n", 400),
     "letters that are none": (f"GET /\xe4 HTTP/1.1\r\n{HOST}\r\n", 400),
     "empty lines": ("\r\n\r\n", 400),
+    "the greeting of TLS": ("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    "that of old SSL": ("\x80\x2e\x01\x00\x02", 400),
+    "nothing but a zero": ("\0", 400),
     "a console with a body": (f"GET / HTTP/1.1\r\n{HOST}Content-Length: 3\r\n\r\nabc", 200),
 }
 
