@@ -1,7 +1,8 @@
-"""Long text requests, read in pieces: a slice of each turn of the loop is theirs, together.
+"""Long requests, read in pieces: a slice of each turn of the loop is theirs, together.
 
-Lives on the loop's thread. A session reads nothing else while its text is being read (so the
-order of its messages stays); all others are served in between. What was read is let go of so, too.
+Texts, and binary messages with much JSON in them. Lives on the loop's thread. A session reads
+nothing else while one of its own is being read (so the order of its messages stays); all others are
+served in between. What was read is let go of so, too.
 
 Invariants: a request gets exactly one reply, as in ``Session.receive``; one whose connection is
 gone by the time it has been read is not begun.
@@ -22,7 +23,7 @@ from omendb_core.errors import OmenError
 
 from . import requests
 from .faults import as_error
-from .wire import long_rows, long_text
+from .wire import long_frames, long_rows, long_text
 from .wire.long_json import Loaded
 from .wire.messages import Add, Refusal, Request, Update
 from .wire.opcodes import right_for
@@ -78,14 +79,14 @@ class LongRequests:
             asyncio.get_running_loop().call_soon(self._run)
 
 
-def steps(session: Session, message: str) -> Steps:
+def steps(session: Session, message: str | bytes) -> Steps:
     """Read ``message`` and answer it, or hand it to the engine."""
     request: Request | Refusal | None = None
     loaded: Loaded | None = None
     rest: Callable[[], Steps] | None = None
     op = "invalid"
     try:
-        decoded = yield from long_text.decode(message, session.context.limits)
+        decoded = yield from _decoded(session, message)
         loaded = decoded.loaded
         rest = loaded.free if loaded is not None else None
         request = decoded.request
@@ -115,10 +116,24 @@ def steps(session: Session, message: str) -> Steps:
         yield from rest()
 
 
+def _decoded(session: Session, message: str | bytes) -> Generator[None, None, long_text.Decoded]:
+    limits = session.context.limits
+    if isinstance(message, str):
+        return (yield from long_text.decode(message, limits))
+    return (yield from long_frames.decode(message, limits, session.columns_of))
+
+
 def _read(
     session: Session, request: Request, loaded: Loaded | None
 ) -> Generator[None, None, Request]:
     """``request`` with its rows as the engine takes them."""
+    if isinstance(request, Add) and isinstance(request.rows, RowBatch):
+        session.need(right_for(request.op))
+        try:
+            rows = yield from long_rows.complete_payloads(request.rows, session.context.limits)
+        except OmenError as error:
+            return replace(request, rows=error)
+        return replace(request, rows=rows)
     if not isinstance(request, Add | Update) or not isinstance(request.rows, list):
         return request
     session.need(right_for(request.op))
@@ -128,8 +143,13 @@ def _read(
 
 
 def _free_rows(request: Request, loaded: Loaded | None) -> Callable[[], Steps] | None:
-    if isinstance(request, Add | Update) and isinstance(request.rows, list) and loaded is not None:
+    if not isinstance(request, Add | Update) or loaded is None:
+        return None
+    if isinstance(request.rows, list):
         return partial(loaded.free_members, request.rows)
+    metadata = loaded.value.get("metadata")  # of a frame: rows that are at fault are nobody's
+    if isinstance(request.rows, OmenError) and isinstance(metadata, list):
+        return partial(loaded.free_members, metadata)
     return None
 
 

@@ -42,7 +42,7 @@ from .rate import TokenBucket
 from .sizes import ENVELOPE_BYTES
 from .subscriptions import Subscription
 from .wire import binary as binary_wire
-from .wire import long_text, searches, unread
+from .wire import long_frames, long_text, searches, unread
 from .wire import text as text_wire
 from .wire.messages import Auth, Ping, Refusal, Request
 from .wire.opcodes import MAX_U32, PROTOCOL
@@ -103,8 +103,8 @@ class Session:
         self._handles: dict[int, Collection] = {}
         self._handle_of: dict[Collection, int] = {}
         self._last_handle = 0
-        #: A text that is being read in pieces, and what came behind it in one event.
-        self._long: str | None = None
+        #: A message that is being read in pieces, and what came behind it in one event.
+        self._long: str | bytes | None = None
         #: Bytes of requests whose work on the loop is done in pieces.
         self._held_bytes: dict[object, int] = {}
         self._behind: deque[str | bytes] = deque()
@@ -217,7 +217,9 @@ class Session:
             if unwelcome is not None:
                 self._refuse_unread(message, unwelcome)
                 return
-            if len(message) > long_text.MOST_CHARACTERS and isinstance(message, str):
+            if len(message) > long_text.MOST_CHARACTERS and (
+                isinstance(message, str) or long_frames.is_long(message)
+            ):
                 self._begin_long_request(message)
                 return
             request = self._decode(message)
@@ -258,7 +260,7 @@ class Session:
         if request_id in self._inflight:
             raise BadRequest(f"id: {request_id} is that of a request that is not answered yet")
 
-    def _begin_long_request(self, message: str) -> None:
+    def _begin_long_request(self, message: str | bytes) -> None:
         """Read ``message`` in pieces, and nothing else meanwhile."""
 
         def failed(error: Exception) -> None:
@@ -309,7 +311,7 @@ class Session:
         plain = read_plain(message, self.context.limits)
         if plain is not None:
             return plain
-        return binary_wire.decode_request(message, self.context.limits, self._columns_of)
+        return binary_wire.decode_request(message, self.context.limits, self.columns_of)
 
     def _unwelcome(self, message: str | bytes) -> OmenError | None:
         """Why a message is refused whatever it says, so that it need not be read."""
@@ -334,7 +336,8 @@ class Session:
         if self._messages_before_auth >= MAX_MESSAGES_BEFORE_AUTH and not self.outbox.closed:
             self.refuse_connection("too many messages before a token")
 
-    def _columns_of(self, handle: int) -> dict[str, ColumnType] | None:
+    def columns_of(self, handle: int) -> dict[str, ColumnType] | None:
+        """The declared columns of an open collection."""
         collection = self._handles.get(handle)
         if collection is None or not collection.is_listed:
             return None

@@ -59,17 +59,23 @@ from .opcodes import (
 
 #: A handle to the declared columns of its collection; None where there is no such collection.
 ColumnsOf: TypeAlias = Callable[[int], Mapping[str, ColumnType] | None]
+#: What the JSON section says. OmenError: it is none.
+ReadJson: TypeAlias = Callable[[], Any]
 
 #: A message shorter than this has no id that could be read.
 _ID_END: Final = 8
 
 
 def decode_request(
-    frame: bytes, limits: Limits, columns_of: ColumnsOf | None = None
+    frame: bytes,
+    limits: Limits,
+    columns_of: ColumnsOf | None = None,
+    read_json: ReadJson | None = None,
 ) -> Request | Refusal:
     """A request, or why it is none; ``Refusal.id`` is None where no id can be read.
 
-    ``columns_of`` is asked where an ADD lists its columns by name alone.
+    ``columns_of`` is asked where an ADD lists its columns by name alone. ``read_json`` gives what
+    the JSON section says where that was read before; the integers in it are not looked at then.
     """
     if len(frame) < _ID_END or frame[0] != MAGIC or frame[1] != PROTOCOL_BYTE:
         return Refusal(None, BadFrame("no message of this protocol: 8 bytes from 0xDB 0x01 on"))
@@ -86,11 +92,11 @@ def decode_request(
         if header.n == 0:
             raise BadFrame("n: must be at least 1")
         if kind.name == "ADD":
-            return _add(frame, header, kind, limits, columns_of)
+            return _add(frame, header, kind, limits, columns_of, read_json)
         vectors = read_sections(frame, header, kind.sections)[0]["vectors"]
         if header.json_bytes > limits.max_text_bytes:
             raise TooLarge(f"json_bytes: at most {limits.max_text_bytes} (max_text_bytes)")
-        json = _read_json(frame, header, kind)
+        json = _read_json(frame, header, kind, read_json)
         if header.dim > limits.max_dim:
             raise TooLarge(f"dim: at most {limits.max_dim} (max_dim)")
         return _READERS[kind.name](header, json, vectors, limits)
@@ -98,24 +104,33 @@ def decode_request(
         return Refusal(request_id, error)
 
 
-def _read_json(frame: bytes, header: Header, kind: Kind) -> JsonObject:
+def _read_json(frame: bytes, header: Header, kind: Kind, read_json: ReadJson | None) -> JsonObject:
     """The JSON section, which lies within the message; {} where there is none."""
     if header.json_bytes == 0:
         return {}
-    section = _json_section(frame, header)
-    try:
-        body = orjson.loads(section)
-    except orjson.JSONDecodeError as error:
-        if "infinity" in error.msg:
-            numbers.refuse(numbers.metadata_of(numbers.exactly(bytes(section))))
-        raise BadRequest(f"JSON section: not JSON: {error.msg}") from None
+    body = read_json() if read_json is not None else _parsed(json_section(frame, header))
     if type(body) is not dict:
         raise BadRequest("JSON section: must be an object")
     field_room.refuse_unknown(body, kind.json)
     return body
 
 
-def _json_section(frame: bytes, header: Header) -> memoryview:
+def _parsed(section: memoryview) -> Any:
+    try:
+        return orjson.loads(section)
+    except orjson.JSONDecodeError as error:
+        if "infinity" in error.msg:
+            numbers.refuse(numbers.metadata_of(numbers.exactly(bytes(section))))
+        raise no_json(error.msg) from None
+
+
+def no_json(message: str) -> BadRequest:
+    """The refusal of a JSON section that is none."""
+    return BadRequest(f"JSON section: not JSON: {message}")
+
+
+def json_section(frame: bytes, header: Header) -> memoryview:
+    """The JSON section as it lies in the message."""
     return memoryview(frame)[HEADER_BYTES : HEADER_BYTES + header.json_bytes]
 
 
@@ -125,11 +140,12 @@ def _add(
     kind: Kind,
     limits: Limits,
     columns_of: ColumnsOf | None,
+    read_json: ReadJson | None,
 ) -> Add:
     """The fixed sections first: where the columns lie stands in the JSON section."""
     has_columns = bool(header.flags & FLAG_COLUMNS)
     arrays, end = read_sections(frame, header, present(kind, header, {}), is_all=not has_columns)
-    json = _read_json(frame, header, kind)
+    json = _read_json(frame, header, kind, read_json)
     types = batches.column_types(header, json, columns_of)
     if has_columns:
         columns = batches.column_sections(types)
@@ -139,8 +155,8 @@ def _add(
     rows: RowBatch | OmenError
     try:
         rows = batches.row_batch(header, json, types, arrays, limits)
-        if rows.metadata is not None:
-            numbers.check_integers(_json_section(frame, header), rows.metadata)
+        if rows.metadata is not None and read_json is None:
+            numbers.check_integers(json_section(frame, header), rows.metadata)
     except OmenError as error:
         rows = error
     return Add(header.id, header.handle, rows, binary=True, **values)
@@ -398,7 +414,7 @@ def _incoming_json(frame: bytes, header: Header) -> JsonObject:
     if sections_end(header) > len(frame):
         raise BadFrame("json_bytes: more than the message has")
     try:
-        body = orjson.loads(_json_section(frame, header))
+        body = orjson.loads(json_section(frame, header))
     except orjson.JSONDecodeError as error:
         raise BadFrame(f"the server sent no JSON: {error.msg}") from None
     if type(body) is not dict:

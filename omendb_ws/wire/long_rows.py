@@ -1,12 +1,14 @@
 """The rows of a long ``add`` or ``update``, read some at a time: generators that yield between.
 
-Step by step what ``rows.parse_rows`` and ``parse_updates`` do, each step over all rows before the
-next: so the error is theirs where several rows have faults of different kinds.
+Step by step what ``rows.parse_rows``, ``parse_updates`` and ``complete_payloads`` do, each step
+over all rows before the next: so the error is theirs where several rows have faults of different
+kinds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any, Final, TypeVar
 
@@ -14,7 +16,7 @@ import numpy as np
 from omendb_core.change import RowBatch, UpdateRequest
 from omendb_core.errors import OmenError
 from omendb_core.packed import PackedPayloads
-from omendb_core.types import Definition, IdKind, Ids
+from omendb_core.types import Column, Definition, IdKind, Ids, StrColumn
 
 from . import rows as row_room
 from . import vectors as vector_room
@@ -60,6 +62,51 @@ def parse_updates(
     return UpdateRequest(ids, metadata or [{}] * len(rows), payloads or [None] * len(rows))
 
 
+def complete_payloads(rows: RowBatch, limits: Limits) -> Steps[RowBatch]:
+    """As ``rows.complete_payloads``."""
+    if rows.metadata is None:
+        return row_room.complete_payloads(rows, limits)
+    if row_room.may_exceed(rows.columns, limits.max_metadata_bytes):
+        for start, some in _row_pieces(rows):
+            _with_row(start, row_room.check_bare, some, limits)
+            yield
+    if not any(rows.metadata):
+        return replace(rows, metadata=None, payloads=None)
+    made = []
+    for start, some in _row_pieces(rows):
+        made.append(_with_row(start, row_room.payloads_of_rows, some, limits))
+        yield
+    data = b"".join(some.data for some in made)
+    lengths = np.concatenate([some.lengths for some in made])
+    return replace(rows, payloads=PackedPayloads(data, lengths))
+
+
+def _row_pieces(rows: RowBatch) -> Iterator[tuple[int, RowBatch]]:
+    """Some of the rows at a time, without their ids, and which of all is the first."""
+    assert rows.metadata is not None
+    for start in range(0, len(rows.vectors), _MOST_ROWS):
+        here = slice(start, start + _MOST_ROWS)
+        columns = {name: _part(column, here) for name, column in rows.columns.items()}
+        yield start, RowBatch(rows.vectors[here], None, columns, rows.metadata[here])
+
+
+def _part(column: Column, here: slice) -> Column:
+    if isinstance(column, StrColumn):
+        return StrColumn(column.codes[here], column.dictionary)
+    part: Column = column[here]
+    return part
+
+
+def _with_row(start: int, call: Callable[..., Result], *arguments: Any) -> Result:
+    """What ``call`` returns for rows from ``start`` on. Its errors, with the row among all."""
+    try:
+        return call(*arguments)
+    except OmenError as error:
+        if error.row is not None:
+            error.row += start
+        raise
+
+
 def _ends(counts: Sequence[int]) -> list[int]:
     """Where each step ends."""
     ends: list[int] = []
@@ -78,12 +125,7 @@ def _over(
     made, start = [], 0
     for end in ends:
         if end > start:
-            try:
-                made.append(call(items[start:end]))
-            except OmenError as error:
-                if error.row is not None:
-                    error.row += start
-                raise
+            made.append(_with_row(start, call, items[start:end]))
             start = end
             yield
     return made

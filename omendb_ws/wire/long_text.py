@@ -66,7 +66,7 @@ def decode(
         return Decoded(request_id, loaded)
     try:
         if text.has_rows(loaded.value):
-            yield from _check_integers(message, loaded, piece_characters)
+            yield from check_integers(message, loaded, piece_characters)
         yield from _read_vectors(loaded)
         return Decoded(text.request_of(request_id, loaded.value, limits), loaded)
     except OmenError as error:
@@ -88,14 +88,14 @@ def _is_too_long(
 
 def _beyond_doubles(message: str, piece_characters: int) -> Generator[None, None, Refusal | None]:
     """The refusal of a text with such a number; None if it is no JSON, or has no id."""
-    exact = yield from _exactly(message, piece_characters)
+    exact = yield from exactly(message, piece_characters)
     if exact is None:
         return None
     request_id = text.id_of(exact.value)
     refusal = None
     if not isinstance(request_id, Refusal):
         try:
-            yield from _refuse(exact)
+            yield from refuse_changed(exact)
             refusal = text.not_finite(request_id)
         except OmenError as error:
             refusal = Refusal(request_id, error)
@@ -103,7 +103,8 @@ def _beyond_doubles(message: str, piece_characters: int) -> Generator[None, None
     return refusal
 
 
-def _exactly(message: str, piece_characters: int) -> Generator[None, None, Loaded | None]:
+def exactly(message: str, piece_characters: int) -> Generator[None, None, Loaded | None]:
+    """As ``numbers.exactly``."""
     piece_characters = max(1, piece_characters // _EXACT_SHARE)
     try:
         return (yield from load(message, numbers.parse_exactly, piece_characters))
@@ -111,7 +112,8 @@ def _exactly(message: str, piece_characters: int) -> Generator[None, None, Loade
         return None
 
 
-def _refuse(exact: Loaded) -> Generator[None, None, None]:
+def refuse_changed(exact: Loaded) -> Generator[None, None, None]:
+    """As ``numbers.refuse``."""
     for start, metadata in _metadata(exact):
         try:
             numbers.refuse(metadata)
@@ -151,7 +153,7 @@ def _read_vectors(loaded: Loaded) -> Generator[None, None, None]:
     body["vectors"] = np.concatenate(made)
 
 
-def _check_integers(
+def check_integers(
     message: str, loaded: Loaded, piece_characters: int
 ) -> Generator[None, None, None]:
     """As ``numbers.check_integers``."""
@@ -170,7 +172,7 @@ def _check_integers(
         yield
     else:
         return
-    exact = yield from _exactly(message, piece_characters)
+    exact = yield from exactly(message, piece_characters)
     if exact is not None:
-        yield from _refuse(exact)
+        yield from refuse_changed(exact)
         yield from exact.free()

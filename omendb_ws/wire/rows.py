@@ -179,17 +179,29 @@ def complete_payloads(rows: RowBatch, limits: Limits) -> RowBatch:
     """
     if rows.metadata is None and not rows.columns:
         return rows
-    metadata = rows.metadata or ()
-    rich = [row for row, one in enumerate(metadata) if one]
-    if _may_exceed(rows.columns, limits.max_metadata_bytes):
-        given = set(rich)
-        bare = [row for row in range(len(rows.vectors)) if row not in given]
-        for row, one in zip(bare, _column_objects(rows.columns, bare), strict=True):
-            _payload(one, row, limits.max_metadata_bytes)
-    if not rich:
+    if may_exceed(rows.columns, limits.max_metadata_bytes):
+        check_bare(rows, limits)
+    if not any(rows.metadata or ()):
         return replace(rows, metadata=None, payloads=None)
-    payloads = packed(_payloads(rows, rich, limits.max_metadata_bytes))
-    return replace(rows, payloads=payloads)
+    return replace(rows, payloads=payloads_of_rows(rows, limits))
+
+
+def check_bare(rows: RowBatch, limits: Limits) -> None:
+    """Check the rows that have nothing but columns, if those may be too long at all."""
+    given = set(_rich(rows))
+    bare = [row for row in range(len(rows.vectors)) if row not in given]
+    for row, one in zip(bare, _column_objects(rows.columns, bare), strict=True):
+        _payload(one, row, limits.max_metadata_bytes)
+
+
+def payloads_of_rows(rows: RowBatch, limits: Limits) -> PackedPayloads:
+    """The payload of each row that has metadata, its columns included."""
+    return packed(_payloads(rows, _rich(rows), limits.max_metadata_bytes))
+
+
+def _rich(rows: RowBatch) -> list[int]:
+    """Which rows have metadata."""
+    return [row for row, one in enumerate(rows.metadata or ()) if one]
 
 
 def _payloads(rows: RowBatch, rich: list[int], most_bytes: int) -> Iterator[bytes | None]:
@@ -203,7 +215,7 @@ def _payloads(rows: RowBatch, rich: list[int], most_bytes: int) -> Iterator[byte
     yield from repeat(None, len(rows.vectors) - next_row)
 
 
-def _may_exceed(columns: Mapping[str, Column], most_bytes: int) -> bool:
+def may_exceed(columns: Mapping[str, Column], most_bytes: int) -> bool:
     """Whether some row's columns alone might be longer as JSON; cheap, and never wrongly False."""
     longest = 2
     for name, column in columns.items():

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Generator
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
+from omendb_core.change import RowBatch
 
 from omendb_ws import long_requests
 from omendb_ws.long_requests import LongRequests
-from omendb_ws.wire import long_text
+from omendb_ws.wire import binary, long_text
+from tests.wire.test_long_frames import with_json
 
 from .raw import PATIENCE_SECONDS, client, rows, running
 
@@ -218,3 +222,74 @@ async def test_all_of_them_share_one_slice_of_a_turn() -> None:
     assert did == [0, 1, 2] * 4
     assert max(turns) == 2
     assert not failed
+
+
+# -- binary adds with much metadata -------------------------------------------------------------
+
+
+def long_frame(id: int, handle: int) -> bytes:
+    metadata = [{"note": "n" * 40, "n": n} for n in range(ROWS)]
+    ids = np.arange(ROWS, dtype=np.uint64)
+    vectors = np.ones((ROWS, 2), np.float32)
+    return binary.encode_add(id, handle, RowBatch(vectors, ids, metadata=metadata))
+
+
+@pytest.mark.usefixtures("one_piece_a_turn")
+async def test_a_binary_add_with_much_metadata_is_read_in_pieces() -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        handle = (await raw.create(capacity=2 * ROWS, columns={"n": "i64"}))["handle"]
+        long = server.context.long_requests
+        await raw.send_binary(long_frame(70, handle))
+        counted = await raw.send("count", collection="items", filter={"n": {"$gte": 10}})
+        await until(lambda: long.pieces)
+        await other.ok("ping")
+        assert not raw.replies
+        assert (await raw.reply(counted))["ok"]["count"] == ROWS - 10
+        added = await raw.reply(70)
+        assert (added.first_seq, added.last_seq) == (1, ROWS)
+        assert long.pieces > 2 * ROWS // 512
+        got = await raw.ok("get", collection="items", ids=[ROWS - 1], include=["metadata"])
+        assert got["rows"][0]["metadata"] == {"note": "n" * 40, "n": ROWS - 1}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "row"),
+    [
+        ({"note": "n" * 5000}, "too_large", 5000),
+        ({"n": "text"}, "bad_metadata", 5000),
+        ({"n": 2**70}, "bad_metadata", 5000),
+        ({"lists": [[]] * 300_000}, "bad_request", None),
+    ],
+)
+async def test_a_refused_one_names_the_row_and_harms_nothing(
+    wrong: Any, code: str, row: int | None
+) -> None:
+    async with running() as server, client(server) as raw:
+        handle = (await raw.create(capacity=2 * ROWS, columns={"n": "i64"}))["handle"]
+        metadata: list[Any] = [{"note": "n" * 40} for _ in range(ROWS)]
+        metadata[5000] = "here"
+        frame = long_frame(70, handle)
+        body = json.dumps({"metadata": metadata}).replace('"here"', json.dumps(wrong)).encode()
+        await raw.send_binary(with_json(frame, body))
+        error = (await raw.reply(70))["error"]
+        assert error["code"] == code
+        assert error.get("row") == row
+        assert (await raw.ok("count", collection="items"))["count"] == 0
+        await raw.send_binary(long_frame(71, handle))
+        assert (await raw.reply(71)).last_seq == ROWS
+
+
+async def test_a_fault_in_a_binary_one_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as server, client(server) as raw:
+        handle = (await raw.create(capacity=2 * ROWS))["handle"]
+
+        def boom(*_: object) -> None:
+            raise MemoryError
+
+        for id, where in ((70, "long_frames.load_rows"), (71, "long_rows.complete_payloads")):
+            with monkeypatch.context() as patch:
+                patch.setattr(f"omendb_ws.wire.{where}", boom)
+                await raw.send_binary(long_frame(id, handle))
+                assert (await raw.reply(id))["error"]["code"] == "internal"
+        await raw.send_binary(long_frame(72, handle))
+        assert (await raw.reply(72)).last_seq == ROWS
