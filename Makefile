@@ -2,7 +2,7 @@
 #   make run      start a server with the demo stream          make bench   measure this machine
 #   make test     run every test                               make clean   remove what was made
 #   make style    ruff    make types    mypy        make bench-aims, -full, -live   more of it
-#   make reference   write docs/reference/ from the code
+#   make docs     the documentation as a site      make reference   docs/reference/ from the code
 # Another interpreter: make PYTHON=python3.13 run
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: run test style types reference bench bench-aims bench-full bench-live soak torture clean
+.PHONY: run test style types docs reference bench bench-aims bench-full bench-live soak torture clean
 
 run: $(VENV)/.installed
 	$(BIN)/omendb-ws demo
@@ -24,6 +24,10 @@ style: $(VENV)/.installed-lint
 
 types: $(VENV)/.installed-lint
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
+	@echo "The site is in build/docs/: open build/docs/index.html"
 
 reference: $(VENV)/.installed
 	$(BIN)/python -m docs.tools.reference

@@ -54,7 +54,7 @@ def _kind(kind: Kind) -> list[str]:
     for part in kind.sections:
         shape = "".join(f"[{one}]" for one in part.shape if one != "1")
         flag = f" (flag {part.flag})" if part.flag else ""
-        sections.append(f"`{part.name}` {_DTYPES[part.dtype]}{shape}{flag}")
+        sections.append(f"`{part.name}` `{_DTYPES[part.dtype]}{shape}`{flag}")
     if kind.columns_flag:
         sections.append(f"columns (flag {kind.columns_flag})")
     return [

@@ -1,4 +1,5 @@
-"""The Makefile's commands do their own set-up, and `.ci/run` is style, types and `make test`."""
+"""The Makefile's commands do their own set-up, and `.ci/run` is style, types, the site
+and `make test`."""
 
 from __future__ import annotations
 
@@ -49,6 +50,7 @@ def position(lines: list[str], part: str) -> int:
         ("test", "'.[test]'", ".venv/bin/python -m pytest"),
         ("style", "'.[lint]'", ".venv/bin/ruff format --check ."),
         ("types", "'.[lint]'", ".venv/bin/mypy"),
+        ("docs", "'.[docs]'", 'echo "The site is in build/docs/: open build/docs/index.html"'),
         ("bench", "'.[load]'", ".venv/bin/python -m load_tests.guard"),
         (
             "bench-aims",
@@ -102,12 +104,12 @@ def test_a_missing_python_is_told(tmp_path: Path) -> None:
     assert "no-such-python is not there" in result.stderr
 
 
-def test_ci_runs_style_types_make_test_and_once_more_without_a_compiler() -> None:
+def test_ci_runs_style_types_docs_make_test_and_once_more_without_a_compiler() -> None:
     script = page(".ci/run")
     assert script.startswith("#!/usr/bin/env bash\n")
     assert "set -euo pipefail" in script
     assert re.findall(r"^make .*$", script, re.M) == [
-        "make style", "make types", "make test", 'make "$VENV/.installed-test"'
+        "make style", "make types", "make docs", "make test", 'make "$VENV/.installed-test"'
     ]  # fmt: skip
     assert 0 < script.index("OMENDB_REQUIRE_NATIVE=1") < script.index("\nmake test")
     assert 0 < script.index("CC=/bin/false") < script.index('make "$VENV')
