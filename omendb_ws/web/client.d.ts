@@ -7,7 +7,8 @@
  *     for await (const answer of live) show(answer);
  *
  * What a message cannot hold as it is (half an emoji, NaN, a Map, a BigInt in metadata, …) is refused
- * at once, by an OmenError that names the field. Dates are texts, as in JSON.
+ * at once, by an OmenError that names the field: `bad_metadata` with its row, `bad_filter`, `bad_id`, …
+ * So is an option that there is not (`bad_request`). Dates are texts, as in JSON.
  */
 
 export type Numbers =
@@ -172,7 +173,14 @@ export interface SubscriptionEvents<Item> {
 /**
  * A stream of pushes that lives through reconnects. `state`: "starting", "live", "lost" (reconnecting)
  * or "ended"; then `error` or `reason` says why. Events: `data` (an item that is no gap), `gap`,
- * `state`. Leaving an iteration ends nothing; `close` does, and iterations with it.
+ * `state`. `close` ends it, and iterations with it.
+ *
+ * Leaving the last iteration (`break`, `return`, an error) ends it with the reason "left", and nothing
+ * stays on the server, unless `data` or `gap` were ever listened to: then `close` is for you to call.
+ * One that was left begins again with the next iteration, listener or `move`; a feed where it was.
+ *
+ * A refusal that may pass (`unavailable`, `overloaded`, …) is tried again, for the client's `timeoutMs`
+ * at most; then it is the `error`. A connection is waited for as long as it takes.
  *
  * What an iteration has not taken waits, up to 4 MiB: of live queries and statistics the newest only,
  * of maps the newest pushes (`points` has all), of feeds everything. A feed whose iteration is slower
@@ -182,7 +190,7 @@ export interface SubscriptionEvents<Item> {
 export class Subscription<Item> extends EventTarget implements AsyncIterable<Item> {
   readonly state: SubscriptionState;
   readonly error: Error | null;
-  /** Why it ended: "closed", "dropped", "forbidden", "unavailable" (the collection needs repair). */
+  /** Why it ended: "closed", "left", "dropped", "forbidden", "unavailable" (the collection needs repair). */
   readonly reason: string | null;
   close(): void;
   [Symbol.asyncIterator](): AsyncGenerator<Item, void, void>;
@@ -294,7 +302,7 @@ export interface ClientEvents {
  * producer and batch number, so they go in once); other changes reject with `connection_lost`.
  */
 export class Client extends EventTarget {
-  constructor(url: string, options?: ClientOptions);
+  constructor(url: string | URL, options?: ClientOptions);
   readonly url: string;
   readonly state: "connecting" | "open" | "waiting" | "closed";
   /** Why it is closed. */
@@ -302,7 +310,12 @@ export class Client extends EventTarget {
   readonly limits: Record<string, number> | null;
   /** Bytes handed to the WebSocket that are not sent yet. */
   readonly bufferedAmount: number;
-  /** Connect, in `timeoutMs`; what cannot become better by waiting rejects at once. */
+  /**
+   * Connect, in `timeoutMs`; what cannot become better by waiting rejects at once: `unsupported` (there
+   * is no such server at the address), `forbidden`, `unauthenticated`, `bad_request` (the address). A
+   * browser tells a page nothing of a refused upgrade, so the address is asked by `fetch`, too; of a
+   * foreign origin only that something answers, which is `unsupported` after three attempts.
+   */
   start(): Promise<this>;
   close(reason?: unknown): void;
   /** Resolves when at most `bytes` wait to be sent: what a producer awaits between messages. */
@@ -372,7 +385,7 @@ export class Client extends EventTarget {
   map(collection: string, options?: { sample?: number; every?: number }): WindowMap;
 }
 
-export function connect(url: string, options?: ClientOptions): Promise<Client>;
+export function connect(url: string | URL, options?: ClientOptions): Promise<Client>;
 
 /** Frames of the protocol (section 7), for tests and tools; their JSON without BigInts. */
 export function encodeFrame(frame: object): ArrayBuffer;

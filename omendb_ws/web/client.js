@@ -188,38 +188,41 @@ const HALF = /\p{Surrogate}/u;
 const MOST_NESTED = 1000;
 const tagOf = (value) => Object.prototype.toString.call(value).slice(8, -1);
 const isNumbers = (value) => ArrayBuffer.isView(value) && !(value instanceof DataView);
-const notJson = (name, what) => fail("bad_request", `${name}: ${what} is no value of JSON`);
+/** What is refused otherwise than as `bad_request`, by the name of its argument. */
+const REFUSALS = { filter: "bad_filter", collection: "bad_name" };
+const HALF_SAID = "half a character (a lone surrogate)";
 
 /**
  * A copy of `value` as JSON has it. What `JSON.stringify` would drop or change without a word is
  * refused under its name; `isLax` passes over keys whose value is undefined.
  */
-function plain(value, name, isLax = false, depth = 0) {
+function plain(value, name, isLax = false, code = REFUSALS[name] ?? "bad_request", depth = 0) {
+  const notJson = (where, what) => fail(code, `${where}: ${what} is no value of JSON`);
   if (value === null || typeof value === "boolean") return value;
-  if (typeof value === "string") return HALF.test(value) ? notJson(name, "half a character (a lone surrogate)") : value;
+  if (typeof value === "string") return HALF.test(value) ? notJson(name, HALF_SAID) : value;
   if (typeof value === "number") return Number.isFinite(value) ? value : notJson(name, value);
   if (typeof value === "bigint") return isSafe(value) ? Number(value) : notJson(name, "an integer beyond 2^53 - 1");
   if (typeof value !== "object" || ArrayBuffer.isView(value)) return notJson(name, tagOf(value));
   if (depth > MOST_NESTED) return notJson(name.slice(0, 60), "nested too deep, or in a circle");
   if (typeof value.toJSON === "function") {
     // Of an invalid date it is null.
-    return plain(value.toJSON() ?? undefined, name, isLax, depth + 1);
+    return plain(value.toJSON() ?? undefined, name, isLax, code, depth + 1);
   }
   if (Array.isArray(value)) {
     // Holes are refused; and `Array.from` takes twice as long.
     const list = [];
-    for (let at = 0; at < value.length; at++) list.push(plain(value[at], `${name}[${at}]`, isLax, depth + 1));
+    for (let at = 0; at < value.length; at++) list.push(plain(value[at], `${name}[${at}]`, isLax, code, depth + 1));
     return list;
   }
   const tag = Object.getPrototypeOf(value) === Object.prototype ? "Object" : tagOf(value);
-  if (/^(Number|String|Boolean)$/.test(tag)) return plain(value.valueOf(), name);
+  if (/^(Number|String|Boolean)$/.test(tag)) return plain(value.valueOf(), name, isLax, code);
   if (tag !== "Object") return notJson(name, tag);
   const copy = {};
   for (const key of Object.keys(value)) {
     const one = value[key];
     if (one === undefined && isLax) continue;
-    if (HALF.test(key)) notJson(`a key of ${name}`, "half a character");
-    const own = plain(one, `${name}.${key}`, isLax, depth + 1);
+    if (HALF.test(key)) notJson(`a key of ${name}`, HALF_SAID);
+    const own = plain(one, `${name}.${key}`, isLax, code, depth + 1);
     if (key === "__proto__") Object.defineProperty(copy, key, { value: own, enumerable: true });
     else copy[key] = own;
   }
@@ -267,7 +270,7 @@ function toMatrix(vectors, dim) {
 
 /** An id as JSON has it: integers beyond 2^53 - 1 are texts there. */
 function toId(id, name, details) {
-  if (typeof id === "string") return plain(id, name);
+  if (typeof id === "string") return HALF.test(id) ? fail("bad_id", `${name}: ${HALF_SAID}`, details) : id;
   const isRight = typeof id === "bigint" ? id >= 0n && id < 1n << 64n : Number.isSafeInteger(id) && id >= 0;
   const hint = "must be a text or an integer from 0 to 2^64 - 1, above 2^53 - 1 a BigInt";
   if (!isRight) fail("bad_id", `${name}: ${hint}`, details);
@@ -302,9 +305,10 @@ const COLUMN_WRITERS = {
     typeof value === "boolean" || value === 0 || value === 1 ? Number(value) : wrong(row))],
   str: (values, wrong) => {
     const codes = new Map();
-    const code = (value) => codes.get(value) ?? (codes.set(value, codes.size), codes.size - 1);
+    const code = (value, row) => codes.get(value)
+      ?? (HALF.test(value) ? wrong(row, HALF_SAID) : (codes.set(value, codes.size), codes.size - 1));
     return [Uint32Array.from(values, (value, row) =>
-      value == null ? NULL_CODE : typeof value === "string" ? code(value) : wrong(row)), codes];
+      value == null ? NULL_CODE : typeof value === "string" ? code(value, row) : wrong(row)), codes];
   },
 };
 
@@ -323,27 +327,51 @@ function encodeAdd(id, handle, rows, start, stop, types, producer, batch) {
     const writer = COLUMN_WRITERS[types[name]];
     if (!writer) fail("bad_metadata", `${name}: the collection has no such column`);
     const hint = "is not of the column's type (i64 and bool hold no null: leave the key out of metadata)";
-    const wrong = (row) => fail("bad_metadata", `${name}: ${hint}`, { row });
+    const wrong = (row, what = hint) => fail("bad_metadata", `columns.${name}[${start + row}]: ${what}`, { row });
     const [section, codes] = writer(values.slice(start, stop), wrong);
     flags |= 2;
     sections.push(section);
     (json.columns ??= []).push(name);
-    if (codes) (json.dictionaries ??= {})[name] = plain([...codes.keys()], `columns.${name}`);
+    if (codes) (json.dictionaries ??= {})[name] = [...codes.keys()];
   }
   if (rows.metadata) {
-    json.metadata = Array.from(rows.metadata.slice(start, stop), (one, at) => toMetadata(one, start + at, at));
+    json.metadata = Array.from(rows.metadata.slice(start, stop), (one, at) =>
+      toMetadata(one, `metadata[${start + at}]`, at));
   }
   const n = stop - start;
   return encodeFrame({ kind: KINDS.ADD, flags, id, handle, n, dim: rows.dim, json, sections });
 }
 
 /** A row's metadata; what is wrong in it is wrong with its row. */
-function toMetadata(value, place, row) {
-  if (value == null) return null;
+function toMetadata(value, name, row) {
+  if (value == null) return value;
   try {
-    return plain(value, `metadata[${place}]`, true);
+    const made = plain(value, name, true, "bad_metadata");
+    return tagOf(made) === "Object" ? made : fail("bad_metadata", `${name}: must be an object`);
   } catch (error) {
     throw Object.assign(error, { row });
+  }
+}
+
+/** What calls take, all but subscriptions `call` too. An option that there is not would be passed over without a word. */
+const OPTIONS = {
+  call: ["signal", "timeoutMs", "failFast"],
+  get: ["include"],
+  count: ["filter"],
+  search: ["k", "filter", "include", "minScore", "last", "like"],
+  add: ["ids", "metadata", "columns"],
+  live: ["k", "filter", "include", "minScore", "every"],
+  feed: ["filter", "include", "fromSeq", "epoch"],
+  stats: ["every"],
+  map: ["sample", "every"],
+  definition: ["dim", "capacity", "metric", "ids", "columns", "ttl", "durability", "if_exists"],
+};
+
+function known(options, names) {
+  if (options == null) return;
+  if (typeof options !== "object" || Array.isArray(options)) fail("bad_request", "options: must be an object");
+  for (const name in options) {
+    if (!names.includes(name)) fail("bad_request", `${name}: there is no such option (but ${names.join(", ")})`);
   }
 }
 
@@ -533,6 +561,9 @@ export class Client extends EventTarget {
   #asking = null;
   #asks = 0;
   #askAt = 0;
+  /** Of the first connection: the question under way, and how often something answered. */
+  #inquiring = null;
+  #answers = 0;
   #wake = () => {};
   #closing = new AbortController();
   #refresh;
@@ -540,7 +571,10 @@ export class Client extends EventTarget {
 
   constructor(url, options = {}) {
     super();
-    this.url = url;
+    known(options, ["WebSocket", ...Object.keys(DEFAULTS)]);
+    const isAddress = (typeof url === "string" && url) || tagOf(url) === "URL";
+    if (!isAddress) fail("bad_request", "url: must be the address of a server, as ws://HOST:8765/v1");
+    this.url = `${url}`;
     const given = Object.entries(options ?? {}).filter(([, value]) => value !== undefined);
     this.options = { WebSocket: globalThis.WebSocket, ...DEFAULTS, ...Object.fromEntries(given) };
     this.state = "connecting";
@@ -604,21 +638,30 @@ export class Client extends EventTarget {
     return this.#ask("describe", { collection }, options);
   }
   create(collection, definition, options) {
-    return this.#ask("create", { collection, ...definition }, { repeat: false, ...options });
+    const body = () => {
+      known(definition, OPTIONS.definition);
+      return { ...definition, collection };
+    };
+    return this.#ask("create", body, options, { repeat: false });
   }
   drop(collection, options) {
-    return this.#ask("drop", { collection }, { repeat: false, ...options }).then(() => {});
+    return this.#ask("drop", { collection }, options, { repeat: false }).then(() => {});
   }
   delete(collection, ids, options) {
-    return this.#ask("delete", () => ({ collection, ids: toIdList(ids) }), { repeat: false, ...options })
+    return this.#ask("delete", () => ({ collection, ids: toIdList(ids) }), options, { repeat: false })
       .then((ok) => ok.deleted);
   }
   update(collection, rows, options) {
-    const toRow = (row, at) => ({ ...row, id: toId(row?.id, `rows[${at}].id`, { row: at }) });
+    const toRow = (row, at) => ({
+      ...row,
+      id: toId(row?.id, `rows[${at}].id`, { row: at }),
+      metadata: toMetadata(row.metadata, `rows[${at}].metadata`, at),
+    });
     const body = () => ({ collection, rows: Array.from(toList(rows, "rows"), toRow) });
-    return this.#ask("update", body, { repeat: false, ...options }).then((ok) => ok.version);
+    return this.#ask("update", body, options, { repeat: false }).then((ok) => ok.version);
   }
-  get(collection, ids, options) {
+  async get(collection, ids, options) {
+    known(options, [...OPTIONS.call, ...OPTIONS.get]);
     return this.call(async (link) => {
       const { rows } = await link.op("get", { collection, ids: toIdList(ids), ...fields(options) });
       await readIds(link, collection, rows);
@@ -626,13 +669,15 @@ export class Client extends EventTarget {
     }, options);
   }
   count(collection, options) {
-    return this.#ask("count", () => ({ collection, ...fields(options) }), options).then((ok) => ok.count);
+    return this.#ask("count", () => ({ collection, ...fields(options) }), options, {}, OPTIONS.count)
+      .then((ok) => ok.count);
   }
   stats(collection, options) {
     return this.#ask("stats", collection == null ? {} : { collection }, options);
   }
 
   async search(collection, vector, options) {
+    known(options, [...OPTIONS.call, ...OPTIONS.search]);
     const { k, like } = options ?? {};
     const most = toCount(k ?? 10, "k");
     if (like != null) return this.#searchLike(collection, most, options);
@@ -659,7 +704,8 @@ export class Client extends EventTarget {
     }, options);
   }
 
-  add(collection, vectors, options) {
+  async add(collection, vectors, options) {
+    known(options, [...OPTIONS.call, ...OPTIONS.add]);
     let adder = this.#adders.get(collection);
     if (!adder) this.#adders.set(collection, (adder = new Adder(this, collection)));
     return adder.add(vectors, options ?? {});
@@ -668,18 +714,23 @@ export class Client extends EventTarget {
   // -- subscriptions: PROTOCOL section 6 ------------------------------------------------------
 
   live(collection, vector, options) {
+    known(options, OPTIONS.live);
     return new Live(this, collection, toVector(vector), options);
   }
   match(collection, vector, minScore, options) {
+    known(options, OPTIONS.feed);
     return new Feed(this, "match", collection, { ...options, minScore, vector: toVector(vector) });
   }
   feed(collection, options) {
+    known(options, OPTIONS.feed);
     return new Feed(this, "feed", collection, options);
   }
   watchStats(collection = null, options) {
+    known(options, OPTIONS.stats);
     return new Newest(this, "stats", collection, options);
   }
   map(collection, options) {
+    known(options, OPTIONS.map);
     return new WindowMap(this, "map", collection, options);
   }
 
@@ -718,8 +769,9 @@ export class Client extends EventTarget {
   }
 
   /** `body`: fields, or what makes them (and throws where they cannot be). */
-  #ask(op, body, options) {
-    return this.call((link) => link.op(op, typeof body === "function" ? body() : body), options);
+  async #ask(op, body, options, how, names = []) {
+    known(options, [...OPTIONS.call, ...names]);
+    return this.call((link) => link.op(op, typeof body === "function" ? body() : body), { ...options, ...how });
   }
 
   #set(state) {
@@ -745,6 +797,7 @@ export class Client extends EventTarget {
         this.#await();
       } catch (error) {
         end = { error };
+        if (error?.isUnheard && !this.limits) this.#inquire();
       }
       clearTimeout(this.#refresh);
       this.#link = null;
@@ -762,6 +815,21 @@ export class Client extends EventTarget {
     // What `getToken` throws is said at once; a page that has been connected waits until it is well again.
     if (error.isOurs) return this.limits !== null;
     return this.#refusals++ < 3;
+  }
+
+  /** Browsers do not say how an upgrade was refused: ask the address, and give up where that is final. */
+  async #inquire() {
+    if (this.#inquiring || typeof fetch !== "function") return;
+    const url = new URL(this.url.replace(/^ws/, "http"), globalThis.location?.href);
+    const isForeign = globalThis.location && url.origin !== location.origin;
+    const options = { mode: isForeign ? "no-cors" : "cors", cache: "no-store", signal: this.#closing.signal };
+    this.#inquiring = fetch(url, options)
+      .then(async (reply) => refused(this.url, reply, reply.type === "opaque" ? "" : await reply.text()));
+    const error = await this.#inquiring.catch(() => null);
+    this.#inquiring = null;
+    // Of a foreign address a page learns only that it answers: that may be a server that is full.
+    this.#answers = error?.isVague ? this.#answers + 1 : 0;
+    if (error && (!error.isVague || this.#answers >= 3) && !this.limits) this.close(error);
   }
 
   /** Full jitter: anything up to a bound that doubles, so that a thousand clients spread out. */
@@ -785,7 +853,9 @@ export class Client extends EventTarget {
       // The server waits seconds for a token, whoever gives it may take longer: that goes before.
       if (this.#asking) await limit.race(this.#asking);
       link = this.#link = new Link(this.#socket(), (error) => this.dispatchEvent(new CustomEvent("error", { detail: error })));
-      const hello = await limit.race(link.hello);
+      const hello = await limit.race(link.hello.catch((error) => {
+        throw Object.assign(error, { isUnheard: true });
+      }));
       if (hello.auth === "required") {
         const late = link.ended.then(() => { throw lost("the server did not wait for the token"); });
         const token = await limit.race(Promise.race([this.#token(), late]));
@@ -878,8 +948,22 @@ export class Client extends EventTarget {
   }
 }
 
-export function connect(url, options) {
+export async function connect(url, options) {
   return new Client(url, options).start();
+}
+
+/** What a refused upgrade means, by what the same address says to `fetch`; null: it may pass. */
+function refused(url, { status, type }, text) {
+  if (type === "opaque") {
+    const why = "its path is wrong, or this page's origin is not among the server's allow_origins";
+    const error = new OmenError("unsupported", `${url} answers, and takes no WebSocket: ${why}`);
+    return Object.assign(error, { isVague: true });
+  }
+  if (status >= 500 || [408, 425, 426, 429].includes(status)) return null;
+  const said = `(HTTP ${status})`;
+  if (status === 401) return new OmenError("unauthenticated", `${url} refused the credentials ${said}`);
+  if (status === 403) return new OmenError("forbidden", `${url} refused the connection ${said}: ${text.trim().slice(0, 200)}`);
+  return new OmenError("unsupported", `${url} is no endpoint of omendb.v1 ${said}`);
 }
 
 const isLargeId = (id) => /^[1-9]\d{15,19}$/.test(id) && !Number.isSafeInteger(Number(id));
@@ -1043,6 +1127,9 @@ export class Subscription extends EventTarget {
     this.queuedBytes = 0;
     this.readers = 0;
     this.waking = [];
+    this.isHeard = false;
+    /** Since when it is refused without a break, by `performance.now()`. */
+    this.refusedAt = null;
     this.attempt = 0;
     /** The attempt to subscribe that is under way; a reply to an earlier one is too late. */
     this.attaching = null;
@@ -1057,26 +1144,72 @@ export class Subscription extends EventTarget {
     this.finish("closed");
   }
 
-  async *[Symbol.asyncIterator]() {
+  [Symbol.asyncIterator]() {
+    const turn = { isBegun: false, isOver: false };
+    const reading = this.read(turn);
+    const end = reading.return.bind(reading);
+    // A generator that waits for an item would end with the next one.
+    reading.return = (value) => {
+      turn.isOver = true;
+      this.wake();
+      if (!turn.isBegun) this.left();
+      return end(value);
+    };
+    return reading;
+  }
+
+  async *read(turn) {
+    turn.isBegun = true;
     this.readers += 1;
+    this.again();
     this.begun();
     try {
-      for (;;) {
-        while (this.queue.length) yield this.shift();
-        if (this.state === "ended") {
+      while (!turn.isOver) {
+        if (this.queue.length) yield this.shift();
+        else if (this.state === "ended") {
           if (this.error) throw this.error;
           return;
+        } else {
+          this.drainedQueue();
+          await new Promise((resolve) => this.waking.push(resolve));
         }
-        this.drainedQueue();
-        await new Promise((resolve) => this.waking.push(resolve));
       }
     } finally {
       this.readers -= 1;
-      if (!this.readers) {
-        this.queue.length = this.queuedBytes = 0;
-        this.drainedQueue();
-      }
+      this.left();
     }
+  }
+
+  /** The last iteration is over: end, unless listeners follow it too. */
+  left() {
+    if (this.readers) return;
+    if (!this.isHeard && this.state !== "ended") {
+      this.detach();
+      this.finish("left");
+    }
+    if (this.isHeard || !this.isKept) this.queue.length = this.queuedBytes = 0;
+    this.drainedQueue();
+  }
+
+  /** What was left begins again with whoever comes back. */
+  again() {
+    if (this.reason !== "left") return;
+    if (this.client.state === "closed") this.finish(null, this.client.error);
+    else this.revive();
+  }
+
+  revive() {
+    Object.assign(this, { error: null, reason: null });
+    this.client.subscriptions.add(this);
+    this.set("starting");
+    this.attach();
+  }
+
+  addEventListener(name, ...rest) {
+    super.addEventListener(name, ...rest);
+    if (name !== "data" && name !== "gap") return;
+    this.isHeard = true;
+    this.again();
   }
 
   wake() {
@@ -1122,6 +1255,7 @@ export class Subscription extends EventTarget {
     const sub = ok.sub ?? ok.subs[0];
     if (this.attaching !== attempt) return void link.op("unsubscribe", { sub }).catch(() => {});
     this.attaching = null;
+    this.refusedAt = null;
     this.link = link;
     this.sub = sub;
     link.subs.set(sub, this);
@@ -1133,7 +1267,17 @@ export class Subscription extends EventTarget {
     if (this.state === "ended") return;
     if (!error?.retry || this.client.state === "closed") return void this.finish(null, error);
     const bound = Math.min(10_000, 250 * 2 ** Math.min(this.attempt++, 20));
-    this.timer = setTimeout(() => this.attach(), error.details?.retry_after_ms ?? Math.random() * bound);
+    let wait = error.details?.retry_after_ms ?? Math.random() * bound;
+    // Refusals have the time of a call; a connection is waited for as long as it takes.
+    const { state, options } = this.client;
+    if (state !== "open" || error.code === "connection_lost") this.refusedAt = null;
+    else if (options.timeoutMs > 0) {
+      this.refusedAt ??= performance.now();
+      const left = this.refusedAt + options.timeoutMs - performance.now();
+      if (left <= 0) return void this.finish(null, error);
+      wait = Math.min(wait, left + 1);
+    }
+    this.timer = setTimeout(() => this.attach(), wait);
   }
 
   lost() {
@@ -1222,7 +1366,7 @@ class Live extends Newest {
   move(vector) {
     const call = {};
     call.promise = new Promise((resolve, reject) => {
-      const isOver = this.state === "ended" && (this.reason !== null || this.client.state === "closed");
+      const isOver = this.state === "ended" && (!/^left$/.test(this.reason ?? "left") || this.client.state === "closed");
       if (isOver) throw this.error ?? new OmenError("closed", "the subscription has ended");
       // A copy: the caller may fill the same array anew for the next move.
       this.vector = toVector(vector).slice();
@@ -1234,10 +1378,8 @@ class Live extends Newest {
   }
 
   revive() {
-    Object.assign(this, { error: null, answer: null, isAccepted: false });
-    this.client.subscriptions.add(this);
-    this.set("starting");
-    this.attach();
+    Object.assign(this, { answer: null, isAccepted: false });
+    super.revive();
   }
 
   /** A move that came after the vector that was refused has its turn. */
@@ -1338,6 +1480,9 @@ class Live extends Newest {
 
 /** A cursor. An iteration that is too slow makes it pause: then the server's window is the buffer. */
 class Feed extends Subscription {
+  /** What came in and was not taken waits for who comes back. */
+  isKept = true;
+
   constructor(client, kind, collection, options = {}) {
     const fromSeq = options?.fromSeq == null ? null : Number(plain(options.fromSeq, "fromSeq"));
     if (fromSeq !== null && !(Number.isInteger(fromSeq) && fromSeq > 0)) fail("bad_request", "fromSeq: no sequence number");

@@ -124,10 +124,10 @@ async def test_calls_of_get_token_are_paced(node: Node) -> None:
       const refused = await code(open({ getToken, retryMs: 40 }));
       return { gaps, refused, between: at.slice(1).map((one, place) => one - at[place]) };
     """)
-    # Timers may be a millisecond early.
-    assert min(told["gaps"]) >= 39
+    # A timer counts whole milliseconds, so it may be one early, and so may the time that it is for.
+    assert min(told["gaps"]) >= 38
     assert told["refused"] == "unauthenticated"
-    assert [gap >= 39 * 2**place for place, gap in enumerate(told["between"])] == [True] * 3
+    assert [gap >= 40 * 2**place - 2 for place, gap in enumerate(told["between"])] == [True] * 3
 
 
 async def test_a_token_that_takes_longer_than_the_server_waits_is_sent_when_it_is_there(

@@ -150,7 +150,7 @@ async def test_pushes_of_a_map_wait_up_to_as_many_bytes(node: Node) -> None:
     assert 50 < told["count"] < 200
 
 
-async def test_a_paused_feed_whose_reader_leaves_goes_on(node: Node) -> None:
+async def test_a_paused_feed_whose_reader_leaves_goes_on_for_its_listeners(node: Node) -> None:
     told = await node.run("""
       const froms = [];
       Scripted.answer = ({ op, from_seq = 1 }) => {
@@ -160,6 +160,7 @@ async def test_a_paused_feed_whose_reader_leaves_goes_on(node: Node) -> None:
       };
       const db = await open();
       const feed = db.feed("items");
+      feed.addEventListener("data", () => {});
       const reader = feed[Symbol.asyncIterator]();
       const first = reader.next();
       await when(() => feed.state === "live");

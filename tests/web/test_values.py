@@ -84,19 +84,21 @@ NO_JSON = {
     "{ toJSON: () => NaN }": "NaN",
     "{ toJSON: () => undefined }": "Undefined",
 }
-#: Where: what the message begins with.
+#: Where: the code, and what the message begins with.
 PLACES = {
-    "db.update('s', [{{ id: 'a', metadata: {{ note: {} }} }}])": "rows[0].metadata.note",
-    "db.add('s', [[1, 0]], {{ ids: ['b'], metadata: [{{ note: {} }}] }})": "metadata[0].note",
-    "db.count('s', {{ filter: {{ k: {} }} }})": "filter.k",
+    "db.update('s', [{{ id: 'a', metadata: {{ note: {} }} }}])":
+        ("bad_metadata", "rows[0].metadata.note"),
+    "db.add('s', [[1, 0]], {{ ids: ['b'], metadata: [{{ note: {} }}] }})":
+        ("bad_metadata", "metadata[0].note"),
+    "db.count('s', {{ filter: {{ k: {} }} }})": ("bad_filter", "filter.k"),
     "db.search('s', [1, 0], {{ filter: {{ $or: [{{ k: {{ $in: [{}] }} }}] }} }})":
-        "filter.$or[0].k.$in[0]",
-    "db.search('s', null, {{ like: 'a', filter: {{ k: {} }} }})": "filter.k",
-    "db.get('s', ['a'], {{ include: [{}] }})": "include[0]",
-    "first(db.feed('s', {{ filter: {{ k: {} }} }}))": "filter.k",
-    "first(db.match('s', [1, 0], 0, {{ filter: {{ k: {} }} }}))": "filter.k",
-    "first(db.live('s', [1, 0], {{ filter: {{ k: {} }} }}))": "filter.k",
-    "db.create('n', {{ dim: 2, capacity: 5, ttl: {} }})": "ttl",
+        ("bad_filter", "filter.$or[0].k.$in[0]"),
+    "db.search('s', null, {{ like: 'a', filter: {{ k: {} }} }})": ("bad_filter", "filter.k"),
+    "db.get('s', ['a'], {{ include: [{}] }})": ("bad_request", "include[0]"),
+    "first(db.feed('s', {{ filter: {{ k: {} }} }}))": ("bad_filter", "filter.k"),
+    "first(db.match('s', [1, 0], 0, {{ filter: {{ k: {} }} }}))": ("bad_filter", "filter.k"),
+    "first(db.live('s', [1, 0], {{ filter: {{ k: {} }} }}))": ("bad_filter", "filter.k"),
+    "db.create('n', {{ dim: 2, capacity: 5, ttl: {} }})": ("bad_request", "ttl"),
 }  # fmt: skip
 
 
@@ -104,16 +106,18 @@ PLACES = {
 async def test_what_is_no_json_is_refused_by_its_name(page: Runtime, place: str) -> None:
     found = await answers(page, {place.format(value): why for value, why in NO_JSON.items()})
     for why, told in zip(NO_JSON.values(), found.values(), strict=True):
-        assert told.get("code") == "bad_request", (place, told)
-        assert PLACES[place] in told["said"], told
-        assert why in told["said"], told
+        code, name = PLACES[place]
+        assert (told.get("code"), f" {name}" in told["said"], why in told["said"]) == (
+            code, True, True,
+        ), (place, told)  # fmt: skip
+        assert told["row"] == (0 if code == "bad_metadata" else None), told
 
 
 async def test_an_undefined_condition_is_no_condition_less(page: Runtime) -> None:
     """JSON would drop it, and every row would pass."""
     found = await answers(page, {"db.count('s', { filter: { k: undefined } })": 0})
     for told in found.values():
-        assert (told.get("code"), "filter.k" in told["said"]) == ("bad_request", True)
+        assert (told.get("code"), "filter.k" in told["said"]) == ("bad_filter", True)
 
 
 async def test_an_add_names_the_row_at_fault_in_a_later_frame_too(page: Runtime) -> None:
@@ -123,7 +127,7 @@ async def test_an_add_names_the_row_at_fault_in_a_later_frame_too(page: Runtime)
       const metadata = Array.from({ length: count }, (_, at) => ({ n: at === 150 ? NaN : at }));
       return told(() => db.add("wide", new Float32Array(dim * count), { metadata }));
     """)
-    assert (told["code"], told["row"]) == ("bad_request", 150)
+    assert (told["code"], told["row"]) == ("bad_metadata", 150)
     assert "metadata[150].n" in told["said"]
 
 
@@ -269,7 +273,9 @@ async def test_lists_that_are_none_are_refused(page: Runtime) -> None:
             calls[f"db.add('u', [[1, 0], [1, 0]], {columns})"] = ("bad_metadata", "columns.f")
     calls["db.add('u', [[1, 0]], { ids: [5], columns: new Map() })"] = ("bad_metadata", "columns")
     calls["db.add('s', [[1, 0], [1, 0]], { ids: ['x', 5] })"] = ("bad_id", "ids[1]")
-    calls["db.add('s', [[1, 0], [1, 0]], { ids: ['x', half] })"] = ("bad_request", "ids[1]")
+    calls["db.add('s', [[1, 0], [1, 0]], { ids: ['x', half] })"] = ("bad_id", "ids[1]")
+    for call in ("get('s', [half])", "delete('s', [half])", "search('s', null, { like: half })"):
+        calls[f"db.{call}"] = ("bad_id", "like" if "like" in call else "ids[0]")
     for call, told in (await answers(page, calls)).items():
         assert (told.get("code"), calls[call][1] in told["said"]) == (calls[call][0], True), (
             call, told,
@@ -313,9 +319,20 @@ async def test_values_that_a_column_does_not_hold_are_refused(page: Runtime, col
     }
     for call, told in (await answers(page, calls)).items():
         assert (told.get("code"), column in told["said"]) == ("bad_metadata", True), (call, told)
-    text = "db.add('u', [[1, 0]], { ids: [5], columns: { s: [half] } })"
+    text = "db.add('u', [[1, 0], [1, 0]], { ids: [5, 6], columns: { s: ['x', half] } })"
     told = (await answers(page, {text: ""}))[text]
-    assert (told["code"], "columns.s" in told["said"]) == ("bad_request", True)
+    assert (told["code"], told["row"]) == ("bad_metadata", 1)
+    assert "columns.s[1]: half a character" in told["said"]
+
+
+@pytest.mark.parametrize("one", ["5", "'x'", "[]", "[{}]", "new Date(0)", "true"])
+async def test_metadata_that_is_no_object_is_refused_with_its_row(page: Runtime, one: str) -> None:
+    calls = {
+        f"db.add('s', [[1, 0], [1, 0]], {{ ids: ['b', 'c'], metadata: [{{}}, {one}] }})": "",
+        f"db.update('s', [{{ id: 'a', metadata: {{}} }}, {{ id: 'a', metadata: {one} }}])": "",
+    }
+    for told in (await answers(page, calls)).values():
+        assert (told.get("code"), told.get("row")) == ("bad_metadata", 1), told
 
 
 COUNTS = ["0", "-1", "1.5", "NaN", "Infinity", "2 ** 32", "'5'", "5n", "{}", "true"]
@@ -332,15 +349,6 @@ async def test_a_k_that_is_none_is_refused(page: Runtime, method: str) -> None:
         assert (told.get("code"), " k:" in told["said"]) == ("bad_k", True), told
 
 
-async def test_fields_called_id_and_op_leave_the_request_its_own(page: Runtime) -> None:
-    calls = {
-        f"db.create('n{place}', {{ dim: 2, capacity: 5, {one} }})": one
-        for place, one in enumerate(("id: 77", "op: 'x'"))
-    }
-    found = await answers(page, calls)
-    assert [told["gave"]["collection"] for told in found.values()] == ["n0", "n1"]
-
-
 async def test_other_fields_of_a_wrong_type_are_named(page: Runtime) -> None:
     calls = {
         "db.search('u', [1, 0], { last: 1.5 })": "last",
@@ -353,7 +361,7 @@ async def test_other_fields_of_a_wrong_type_are_named(page: Runtime) -> None:
         "first(db.watchStats('u', { every: '5' }))": "every",
         "first(db.map('u', { sample: 5.5 }))": "sample",
         "db.describe(Symbol())": "collection",
-        "db.describe(half)": "collection",
+        "db.describe(half)": "bad_name: collection",
         "db.list({ timeoutMs: {} })": "timeoutMs",
     }
     for call, told in (await answers(page, calls)).items():

@@ -1,0 +1,114 @@
+"""Subscriptions of ``client.js`` that are refused for now: tried again, but not for ever."""
+
+from __future__ import annotations
+
+import pytest
+
+from .runtimes import Node
+
+PASSING = ["unavailable", "overloaded", "rate_limited", "draining"]
+START = """
+globalThis.subscribes = () => sockets.flatMap(({ asked }) => asked)
+  .filter(({ op }) => op === "subscribe" || op === 7).length;
+globalThis.taking = ({ op }) =>
+  op === "subscribe" ? { ok: { sub: 4, epoch: "e", version: 0, to_seq: 0 } } : undefined;
+globalThis.refusing = (code, more) => {
+  const error = { code, message: "for now", retry: true, retry_after_ms: 5, ...more };
+  Scripted.answer = ({ op }) => op === "subscribe" || op === 7 ? { error } : undefined;
+};
+"""
+KINDS = {
+    "live": "db.live('items', [1, 0])",
+    "feed": "db.feed('items')",
+    "match": "db.match('items', [1, 0], 0)",
+    "stats": "db.watchStats()",
+    "map": "db.map('items')",
+}
+
+
+@pytest.fixture(autouse=True)
+async def start(node: Node) -> None:
+    await node.run(START)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_refusal_that_does_not_pass_in_time_is_the_end(node: Node, kind: str) -> None:
+    told = await node.run(f"""
+      refusing("unavailable");
+      const db = await open({{ timeoutMs: 60 }});
+      const sub = {KINDS[kind]};
+      const error = await (async () => {{ for await (const _ of sub); }})().catch((one) => one);
+      const told = [error.code, sub.state, sub.error === error, subscribes() > 1];
+      db.close();
+      return told;
+    """)
+    assert told == ["unavailable", "ended", True, True]
+
+
+@pytest.mark.parametrize("code", PASSING)
+async def test_any_refusal_for_now_has_an_end(node: Node, code: str) -> None:
+    """Also one that asks for more time than there is."""
+    told = await node.run(f"""
+      refusing({code!r}, {{ retry_after_ms: 3600000 }});
+      const db = await open({{ timeoutMs: 40 }});
+      const feed = db.feed("items");
+      await when(() => feed.state === "ended");
+      db.close();
+      return [feed.error.code, subscribes()];
+    """)
+    assert (told[0], told[1] in (2, 3)) == (code, True)
+
+
+async def test_a_refusal_that_passes_is_none(node: Node) -> None:
+    """And the next one has its own time: three, each longer than half of what there is."""
+    told = await node.run("""
+      const db = await open({ timeoutMs: 150, retryMs: 1, maxRetryMs: 1 });
+      const feed = db.feed("items");
+      const log = watched(feed);
+      const since = () => performance.now() - feed.refusedAt;
+      for (let round = 0; round < 3; round++) {
+        refusing("unavailable");
+        await when(() => feed.refusedAt && since() > 80);
+        Scripted.answer = taking;
+        await when(() => feed.state === "live");
+        refusing("unavailable");
+        sockets.at(-1).drop();
+      }
+      Scripted.answer = taking;
+      await when(() => feed.state === "live");
+      db.close();
+      return log.states.filter((state) => state === "ended").length;
+    """)
+    assert told == 1
+
+
+async def test_without_a_time_limit_it_is_tried_on(node: Node) -> None:
+    told = await node.run("""
+      refusing("unavailable");
+      const db = await open({ timeoutMs: 0 });
+      const feed = db.feed("items");
+      await when(() => subscribes() > 8);
+      const { state } = feed;
+      db.close();
+      return state;
+    """)
+    assert told == "starting"
+
+
+async def test_the_time_without_a_connection_does_not_count(node: Node) -> None:
+    told = await node.run("""
+      Scripted.answer = taking;
+      const db = await open({ timeoutMs: 30, retryMs: 1, maxRetryMs: 1 });
+      class Deaf extends Scripted { say() { queueMicrotask(() => this.drop()); } }
+      db.options.WebSocket = Deaf;
+      sockets[0].drop();
+      const feed = db.feed("items");
+      let late = 0;
+      while (late < 3) late += (await code(db.ping())) === "timeout";
+      const { state } = feed;
+      db.options.WebSocket = Scripted;
+      await when(() => feed.state === "live");
+      db.close();
+      return state;
+    """)
+    assert told == "starting"
