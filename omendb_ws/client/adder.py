@@ -7,6 +7,7 @@ Owns a Pipeline and the task that sends its frames while there are any. The judg
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from functools import partial
 
@@ -20,6 +21,8 @@ from .connection import Connection
 from .frames import Frame, Job
 from .link import Link, Lost, Outcome
 from .rows import GivenRows, checked_rows
+
+log = logging.getLogger("omendb_ws.client")
 
 #: Random bytes of a producer's name: no two clients ever share one.
 PRODUCER_BYTES = 12
@@ -90,6 +93,14 @@ class Adder:
     # -- the task -------------------------------------------------------------------------
 
     async def _drive(self) -> None:
+        """Send until every call has ended; a fault of our own must not leave one waiting."""
+        try:
+            await self._send_all()
+        except Exception as error:
+            log.exception("the client's own fault")
+            self._pipeline.fail(ConnectionLost(f"a fault of this client: {error!r}"))
+
+    async def _send_all(self) -> None:
         while self._pipeline.is_busy:
             try:
                 link, opened = await self._connection.opened(self._collection)

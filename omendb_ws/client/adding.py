@@ -318,7 +318,7 @@ def _contradicts(error: OmenError, number: int) -> bool:
 
 def _final(error: OmenError, unknown: bool) -> OmenError:
     """Return what the caller is told: ``error`` itself where it settles the outcome, or says so."""
-    if not unknown or isinstance(error, (*CONTENT, *OPEN_ENDED, NotFound, ConnectionLost)):
+    if not unknown or isinstance(error, (*CONTENT, *OPEN_ENDED, NotFound)):
         return error
     told = _unknown(error.message)
     told.__cause__ = error

@@ -8,7 +8,8 @@ code (``omendb_ws.errors``), ``ConnectionLost``, or ``TimeoutError``.
 are asked again after a reconnect. Adds are repeated under a producer and number, so they go in
 once. ``create``, ``drop``, ``delete`` and ``update`` are not repeated when the connection took
 their reply with it: they raise ConnectionLost, and the outcome is unknown. Refusals that may pass
-(``overloaded``, ``rate_limited``, ``unavailable``, ``draining``) are waited out for a few seconds.
+are waited out: ``overloaded``, ``rate_limited``, ``draining`` for a few seconds, ``unavailable``
+(the collection is coming back) as long as a call may take. Then they are raised.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ def connect(
     request_timeout_seconds: float | None = 30.0,
     open_timeout_seconds: float = 10.0,
     reconnect: bool = True,
+    fail_fast: bool = False,
     backoff: Backoff = RECONNECT,
     tls: ssl.SSLContext | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
@@ -50,7 +51,9 @@ def connect(
     ``request_timeout_seconds`` bounds every call, reconnecting and waiting out refusals included
     (an add: the time without any acknowledgement); None waits for ever. With ``reconnect`` a lost
     connection is replaced: attempt i after a random time from 0 to min(cap, base * 2**i) seconds
-    of ``backoff`` (0.1 and 10), until it works or the server refuses the token.
+    of ``backoff`` (0.1 and 10), until it works or the server refuses the token. Calls wait for
+    it; with ``fail_fast`` those that find no connection, or lose theirs, raise ConnectionLost at
+    once. (Subscriptions wait all the same.)
 
     The first connection is attempted once. Raises ConnectionLost, Unauthenticated, Forbidden
     (Origin or Host not allowed), Unsupported (no such server), BadRequest (the URL, the settings),
@@ -68,6 +71,7 @@ def connect(
         ask_token=None if is_local else ask_token,
         # A server in this process is gone with its connection: there is nothing to come back to.
         reconnect=arguments.flag(reconnect, "reconnect") and not is_local,
+        fail_fast=arguments.flag(fail_fast, "fail_fast"),
         backoff=backoff,
         open_timeout_seconds=arguments.seconds(open_timeout_seconds, "open_timeout_seconds"),
         request_timeout_seconds=None

@@ -14,7 +14,7 @@ import random
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from omendb_core.errors import (
     DimMismatch,
@@ -22,6 +22,7 @@ from omendb_core.errors import (
     OmenError,
     Retryable,
     Unauthenticated,
+    Unavailable,
 )
 
 from ..errors import ConnectionLost
@@ -44,6 +45,10 @@ log = logging.getLogger("omendb_ws.client")
 
 T = TypeVar("T")
 
+#: What a call waits out is not asked again later than this part of its time: an answer that is due
+#: when all of it is over would be none.
+LAST_PART = 0.9
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -54,6 +59,8 @@ class Settings:
     #: Asked for a token at each connection, and before one expires, instead of ``token``.
     ask_token: AskToken | None = field(default=None, repr=False)
     reconnect: bool = True
+    #: Calls that find no connection raise ConnectionLost instead of waiting for one.
+    fail_fast: bool = False
     backoff: Backoff = field(default_factory=Backoff)
     open_timeout_seconds: float = 10.0
     request_timeout_seconds: float | None = 30.0
@@ -73,6 +80,8 @@ class Connection:
         #: Why there is no connection, where there is an exception to show.
         self._cause: BaseException | None = None
         self._refusals = 0
+        #: Tasks that are ``within`` a call: by what it was refused last, where that may pass.
+        self._refused: dict[asyncio.Task[Any] | None, OmenError | None] = {}
         self._renewing: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -170,14 +179,24 @@ class Connection:
 
     # -- calls ----------------------------------------------------------------------------
 
-    async def ready(self) -> Link:
-        """Return the current link, waiting for one while reconnecting. Raises what ended it."""
+    def check_there(self) -> None:
+        """Raise ConnectionLost where calls fail fast and there is no connection just now."""
+        if self._settings.fail_fast and self._link is None and self._over is None:
+            raise ConnectionLost(f"not connected: {self._trouble}") from self._cause
+
+    async def ready(self, *, waits: bool = False) -> Link:
+        """Return the current link, waiting for one while reconnecting. Raises what ended it.
+
+        Where calls fail fast only those that are no calls wait: subscriptions, by ``waits``.
+        """
         self.check_here()
         while True:
             if self._over is not None:
                 raise type(self._over)(self._over.message) from self._over.__cause__
             if self._link is not None:
                 return self._link
+            if not waits:
+                self.check_there()
             assert self._ready is not None
             await asyncio.shield(self._ready)
 
@@ -188,29 +207,31 @@ class Connection:
         repeat: bool,
         collection: str | None = None,
         accept: Accept | None = None,
+        waits: bool = False,
     ) -> tuple[Link, Answer]:
         """Ask until there is an answer; return it and the link that it came by.
 
         With ``collection`` its handle is opened first where need be; and once more where it, or
         what is known of the collection, turns out to be stale. ``accept``: see ``Link.ask``.
         ``repeat``: asked again where the connection took the reply with it (unless the other side
-        blamed a message); else that is ConnectionLost. Refusals that may pass are waited out, at
-        most MAX_ATTEMPTS times. Raises the server's error, and what ``encode`` raises.
+        blamed a message); else that is ConnectionLost. Refusals that may pass are waited out
+        (``_wait_out``). ``waits``: see ``ready``. Raises the server's error, and what ``encode``
+        raises.
         """
-        attempt, stale = 0, False
+        attempt, stale, began = 0, False, self._now()
         while True:
             opened = None
             if collection is None:
-                link = await self.ready()
+                link = await self.ready(waits=waits)
             else:
-                link, opened = await self.opened(collection)
+                link, opened = await self.opened(collection, waits=waits)
             try:
                 outcome = await link.ask(encode, opened, accept)
                 if isinstance(outcome, messages.ErrorReply):
                     raise outcome.error
             except PASSING as error:
                 attempt += 1
-                await self._wait_out(error, attempt)
+                await self._wait_out(error, attempt, began)
             except OmenError as error:
                 if collection is None or stale or not _may_be_stale(error):
                     raise
@@ -222,11 +243,11 @@ class Connection:
                 if not repeat or outcome.blamed:
                     raise ConnectionLost(f"{outcome.reason}; the outcome is unknown")
 
-    async def opened(self, collection: str) -> tuple[Link, Opened]:
+    async def opened(self, collection: str, *, waits: bool = False) -> tuple[Link, Opened]:
         """Return the current link and, on it, ``collection``. Raises the server's error."""
-        attempt = 0
+        attempt, began = 0, self._now()
         while True:
-            link = await self.ready()
+            link = await self.ready(waits=waits)
             found = await link.open(collection)
             if isinstance(found, Lost):
                 if found.blamed:
@@ -237,20 +258,38 @@ class Connection:
             if not isinstance(found.error, PASSING):
                 raise found.error
             attempt += 1
-            await self._wait_out(found.error, attempt)
+            await self._wait_out(found.error, attempt, began)
 
     async def pause(self, error: OmenError, attempt: int) -> None:
         """Wait after the refusal number ``attempt`` (from 1), as asked for or longer."""
         await asyncio.sleep(retry_seconds(error, attempt, self._random.random()))
 
-    async def _wait_out(self, error: OmenError, attempt: int) -> None:
-        """Wait before another attempt; raises ``error`` after the last."""
-        if attempt >= MAX_ATTEMPTS:
+    async def _wait_out(self, error: OmenError, attempt: int, began: float) -> None:
+        """Wait before another attempt at what ``began`` then; raises ``error`` after the last.
+
+        A server is busy for seconds: MAX_ATTEMPTS. A collection that comes back takes as long as
+        its log is: its refusals are waited out as long as a call may take. Either way it is the
+        refusal that the caller hears of, not that there was no answer.
+        """
+        wait = retry_seconds(error, attempt, self._random.random())
+        limit = self._settings.request_timeout_seconds
+        ends_late = limit is not None and self._now() + wait - began >= LAST_PART * limit
+        if ends_late or (attempt >= MAX_ATTEMPTS and not isinstance(error, Unavailable)):
             raise error
-        await self.pause(error, attempt)
+        task = asyncio.current_task()
+        if task in self._refused:
+            self._refused[task] = error
+        await asyncio.sleep(wait)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     async def within(self, call: Awaitable[T]) -> T:
-        """Await ``call`` for at most ``request_timeout_seconds``; raises TimeoutError."""
+        """Await ``call`` for at most ``request_timeout_seconds``; raises TimeoutError.
+
+        Where it was refused meanwhile, it is the last refusal that is raised.
+        """
         try:
             self.check_here()
         except ConnectionLost:
@@ -258,16 +297,20 @@ class Connection:
                 call.close()
             raise
         limit = self._settings.request_timeout_seconds
-        clock = asyncio.timeout(limit)
+        clock, task = asyncio.timeout(limit), asyncio.current_task()
+        self._refused[task] = None
         try:
             async with clock:
                 return await call
         except TimeoutError:
             if not clock.expired():
                 raise
+            if (refusal := self._refused.get(task)) is not None:
+                raise refusal from None
             raise self.timed_out() from (self._cause if self._link is None else None)
         finally:
-            del clock  # it refers to this task, whose error refers to this frame
+            self._refused.pop(task, None)
+            del clock, task  # the task's error refers to this frame
 
     def timed_out(self) -> TimeoutError:
         """Return the error of a call that took too long."""
@@ -292,6 +335,7 @@ class Connection:
         while True:
             final = await link.run()
             self._link = None
+            self._trouble, self._cause = link.loss, None
             if self._over is not None:
                 return None
             attempt = 0 if link.useful else attempt + 1

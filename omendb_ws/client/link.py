@@ -95,6 +95,11 @@ class Link:
         """Whether requests can still be answered."""
         return self._lost is None
 
+    @property
+    def loss(self) -> str:
+        """Why it is dead; nothing while it lives."""
+        return "" if self._lost is None else self._lost.reason
+
     # -- life -----------------------------------------------------------------------------
 
     async def greet(self, token: str | None, *, wants_expiry: bool = False) -> float | None:
@@ -166,8 +171,11 @@ class Link:
         sink = partial(_settle, future)
         if accept is not None:
             sink = partial(self._accepted, future, accept, opened)
-        await self.post(encode, sink, opened)
-        return await future
+        try:
+            await self.post(encode, sink, opened)
+            return await future
+        finally:
+            future.cancel()  # who is cancelled while the message waits for room wants no answer
 
     async def open(self, collection: str) -> Opened | messages.ErrorReply | Lost:
         """Return the handle of ``collection``, asking for it once a link."""

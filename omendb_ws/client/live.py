@@ -86,6 +86,7 @@ class LiveQuery(Subscription[LiveAnswer]):
             )
         if self._ended is not None:
             raise self._end_error()
+        self._connection.check_there()
         while self._moves and self._moves[-1].future.done():
             self._moves.pop()
         loop = asyncio.get_running_loop()

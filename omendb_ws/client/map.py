@@ -77,7 +77,11 @@ class MapWatch(Subscription[Picture]):
 
     async def _ask(self) -> None:
         await self._connection.call(
-            self._request(), repeat=True, collection=self._collection, accept=self._accept
+            self._request(),
+            repeat=True,
+            collection=self._collection,
+            accept=self._accept,
+            waits=True,
         )
 
     def _accept(

@@ -86,7 +86,7 @@ class Subscribing:
     async def _ask(self, options: LiveOptions, batch: list[_Asked]) -> None:
         """Subscribe a batch of any size; every future is done afterwards."""
         try:
-            most = (await self._connection.ready()).limits.max_queries
+            most = (await self._connection.ready(waits=True)).limits.max_queries
             parts = [batch[start : start + most] for start in range(0, len(batch), most)]
             await asyncio.gather(*[self._ask_part(options, part) for part in parts])
         except OmenError as error:
@@ -106,6 +106,7 @@ class Subscribing:
                 repeat=True,
                 collection=options.collection,
                 accept=partial(_accept, part),
+                waits=True,
             )
         except OmenError as error:
             if len(part) == 1 or not isinstance(error, _DIVISIBLE):

@@ -67,6 +67,7 @@ class Subscription(Generic[T]):
         self._news = asyncio.Event()
         self._ended: str | None = None
         self._client: object = None
+        self._beginning: asyncio.Task[None] | None = None
 
     def hold(self, client: object) -> None:
         """Keep ``client``, which is closed when nothing refers to it, as long as this is there."""
@@ -74,7 +75,7 @@ class Subscription(Generic[T]):
 
     async def __aenter__(self) -> Self:
         if self._link is None and self._ended is None:
-            await self._subscribe()
+            await self._begin()
         return self
 
     async def __aexit__(
@@ -97,7 +98,7 @@ class Subscription(Generic[T]):
             if self._ended is not None:
                 raise why_ended(self._ended) or StopAsyncIteration
             if self._link is None:
-                await self._subscribe()
+                await self._begin()
             else:
                 self._news.clear()
                 await self._news.wait()
@@ -108,6 +109,8 @@ class Subscription(Generic[T]):
         self._connection.check_here()
         if self._ended is None:
             self._ended = "closed"
+        if self._beginning is not None:
+            self._beginning.cancel()
         self._detach()
         self._news.set()
 
@@ -134,10 +137,22 @@ class Subscription(Generic[T]):
             self._link.detach(self._sub)
             self._link = None
 
+    async def _begin(self) -> None:
+        """Subscribe, unless ``close`` is called first: there may be no connection for long."""
+        beginning = asyncio.get_running_loop().create_task(self._subscribe())
+        self._beginning = beginning
+        try:
+            await asyncio.wait([beginning])
+        finally:
+            self._beginning = None
+            beginning.cancel()
+        if not beginning.cancelled():
+            beginning.result()
+
     async def _subscribe(self) -> None:
         """Wait for a link, however long; then subscribe, in the time that a call may take."""
         while True:
-            await self._connection.ready()
+            await self._connection.ready(waits=True)
             try:
                 await self._connection.within(self._ask())
                 return
@@ -149,7 +164,7 @@ class Subscription(Generic[T]):
 
     async def _ask(self) -> None:
         """Subscribe once."""
-        await self._connection.call(self._request(), repeat=True, accept=self._accept)
+        await self._connection.call(self._request(), repeat=True, accept=self._accept, waits=True)
 
     def _accept(
         self, link: Link, opened: Opened | None, answer: Answer, *, is_wanted: bool
