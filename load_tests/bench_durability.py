@@ -190,7 +190,7 @@ async def count(url: str) -> int:
 
 
 def main() -> None:
-    """See the module."""
+    """Run it with the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", help="an empty directory; by default a temporary one")
     parser.add_argument("--capacity", type=int, default=200_000)

@@ -109,7 +109,7 @@ async def metadata(url: str, pid: int, arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """See the module."""
+    """Run it with the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--rows", type=int, default=400_000)

@@ -22,7 +22,7 @@ from .work import Change, DropGivenUp, Effect, PlainSearch, Read
 
 
 class Arrivals:
-    """See the module. ``deliver`` does what the engine's effects say."""
+    """The way from sessions to the engine. ``deliver`` does what the engine's effects say."""
 
     def __init__(
         self, engine: Engine, metrics: Metrics, deliver: Callable[[Sequence[Effect]], None]

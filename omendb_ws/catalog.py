@@ -153,7 +153,10 @@ class Collection:
 
 
 class Catalog:
-    """See the module. ``has_journal``: whether anything but ``memory`` can be promised."""
+    """Collections by (tenant, name), and what they reserve.
+
+    ``has_journal``: whether anything but ``memory`` can be promised.
+    """
 
     def __init__(
         self, limits: Limits, scan: Scan, default_durability: Durability, has_journal: bool

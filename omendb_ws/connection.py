@@ -80,9 +80,11 @@ class Receiver(Protocol):
 
 
 class Connection(Handshaking):
-    """See the module. ``max_unread_bytes``: with so much unsent, nothing more is read. ``admits``
-    says whether a connection may have that descriptor. It is one of ``strangers`` until ``allow``,
-    then of ``known``.
+    """A WebSocket connection with its receiver and its outbox.
+
+    ``max_unread_bytes``: with so much unsent, nothing more is read. ``admits`` says whether a
+    connection may have that descriptor. It is one of ``strangers`` until ``allow``, then of
+    ``known``.
     """
 
     max_unread_bytes = 1 << 20

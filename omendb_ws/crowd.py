@@ -35,7 +35,10 @@ class Member(Protocol):
 
 
 class Crowd:
-    """See the module. ``on_shed`` hears of each that had to leave."""
+    """The members of one pool and the bytes they hold.
+
+    ``on_shed`` hears of each that had to leave.
+    """
 
     def __init__(self, max_members: int, max_bytes: int, on_shed: Callable[[Member], None]) -> None:
         self.held_bytes = 0

@@ -32,7 +32,10 @@ _NEVER: Final = 2**31 - 1
 
 
 class Cycles:
-    """See the module. ``gone`` says how many connections have gone, ever."""
+    """Freezes what is there after the start, and collects when it pays.
+
+    ``gone`` says how many connections have gone, ever.
+    """
 
     def __init__(
         self,

@@ -69,7 +69,9 @@ def reserved(most: int) -> int:
 
 
 class Descriptors:
-    """See the module. ``open`` and ``close`` on the loop's thread, as all else.
+    """A reserve of descriptors, and who may have one.
+
+    ``open`` and ``close`` on the loop's thread, as all else.
 
     ``most_connections``: how many the settings allow, those without a token included.
     """

@@ -46,7 +46,10 @@ _SAY_SECONDS: Final = 10.0
 
 
 class Durability:
-    """See the module. ``submit`` queues work for the engine, from any thread."""
+    """Admits changes, hands them to logs, applies them when these say so.
+
+    ``submit`` queues work for the engine, from any thread.
+    """
 
     def __init__(
         self, metrics: Metrics, changes: Changes, turns: Turns, submit: Callable[[Settled], None]

@@ -113,7 +113,7 @@ _STANDING: Final = (Live, Move, Match, Leave)
 
 
 class Engine:
-    """See the module. ``post`` takes a tick's effects to the loop's thread."""
+    """Owns the windows and runs the ticks. ``post`` takes a tick's effects to the loop's thread."""
 
     def __init__(
         self,

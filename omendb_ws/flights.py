@@ -43,7 +43,7 @@ class Flight:
 
 
 class Flights:
-    """See the module. ``log`` is None until the store has made it.
+    """Pending changes of one collection, oldest first. ``log`` is None until the store has made it.
 
     ``error``: why changes were refused since everything had landed last. ``must_rewind``: something
     was admitted that never took off; admission is put back to what is safe when all has landed.

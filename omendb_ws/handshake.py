@@ -16,7 +16,7 @@ from .request_head import RequestHead, fault_of
 
 
 class Handshaking(ServerConnection):
-    """See the module."""
+    """A connection that is not upgraded yet, with limits on what it may send until then."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -21,7 +21,7 @@ class _Held:
 
 
 class HeldNames:
-    """See the module."""
+    """Held names by tenant, each with the reason."""
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, str], _Held] = {}

@@ -57,7 +57,7 @@ class _Chunk:
 
 
 class WaitingHits:
-    """See the module."""
+    """A queue of (seq, score) with the memory it is charged."""
 
     __slots__ = ("_chunks", "_count", "nbytes", "share")
 

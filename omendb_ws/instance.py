@@ -47,7 +47,10 @@ _RETURNED_BYTES: Final = 16 << 20
 
 
 class Instance:
-    """See the module. ``start``, any number of sessions, ``stop``: once each, on one loop."""
+    """Catalog, engine and store, and the two threads that meet in them.
+
+    ``start``, any number of sessions, ``stop``: once each, on one loop.
+    """
 
     def __init__(
         self,

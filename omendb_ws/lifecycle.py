@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 
 class Lifecycle:
-    """See the module. ``forget`` lets go of all else that the engine has of a collection."""
+    """Makes windows and lets them go.
+
+    ``forget`` lets go of all else that the engine has of a collection.
+    """
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ _TURN_MESSAGES: Final = 16
 
 
 class LocalServer:
-    """See the module. Lives on the loop on which connections are made.
+    """An instance that is reached by channels. Lives on the loop on which connections are made.
 
     ``is_ending``: its last connection went, and no other may be made. ``ended`` is set when its
     threads have ended and its files are closed; ``on_end`` is called then, too.

@@ -33,7 +33,7 @@ _SITE_BITS: Final = 64
 
 
 class Logins:
-    """See the module."""
+    """Counts, logs and slows down logins, by address."""
 
     def __init__(self, metrics: Metrics, clock_us: Callable[[], int]) -> None:
         self._metrics = metrics

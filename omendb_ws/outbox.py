@@ -97,8 +97,10 @@ class Batch:
 
 
 class Outbox:
-    """See the module. ``on_filled``: there is something to look at, in a turn of the loop to come;
-    ``on_sent``: it went out. A call that faults has queued nothing.
+    """A queue of messages and of pushes that are built when their turn comes.
+
+    ``on_filled``: there is something to look at, in a turn of the loop to come; ``on_sent``: it
+    went out. A call that faults has queued nothing.
     """
 
     def __init__(self) -> None:

@@ -50,7 +50,10 @@ class Reader(Protocol):
 
 
 class Picture:
-    """See the module. ``drawing`` is replaced, never changed: the engine reads it."""
+    """The plane and the parts that its readers share.
+
+    ``drawing`` is replaced, never changed: the engine reads it.
+    """
 
     def __init__(self, looks: Looks, source: Collection, sample: int) -> None:
         self.source = source

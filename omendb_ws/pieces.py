@@ -76,8 +76,10 @@ class _Long:
 
 
 class LongReads:
-    """See the module. ``refuse`` makes the answer to a read that failed; ``refuse_late`` raises
-    where one has waited too long.
+    """The reads that are done in pieces, in turn.
+
+    ``refuse`` makes the answer to a read that failed; ``refuse_late`` raises where one has waited
+    too long.
     """
 
     def __init__(

@@ -71,7 +71,10 @@ SWITCH_INTERVAL_SECONDS: Final = 0.0001
 
 
 class Server:
-    """See the module. All but ``settings`` is for tests."""
+    """Listens, upgrades, serves, drains: ``async with Server(settings) as server``.
+
+    All but ``settings`` is for tests.
+    """
 
     def __init__(
         self,

@@ -82,7 +82,10 @@ LOCAL = Peer("memory")
 
 
 class Session:
-    """See the module. ``principal`` None: not authenticated yet."""
+    """The state of one connection, on the loop's thread.
+
+    ``principal`` None: not authenticated yet.
+    """
 
     def __init__(
         self, context: Context, outbox: Outbox, principal: Principal | None, peer: Peer = LOCAL

@@ -41,7 +41,10 @@ CATCH_UP_US: Final = 2_000
 
 
 class StandingQueries:
-    """See the module. ``breaks`` hears of a collection that a fault left without answers."""
+    """Every standing query of the engine, by collection.
+
+    ``breaks`` hears of a collection that a fault left without answers.
+    """
 
     def __init__(
         self,

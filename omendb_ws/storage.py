@@ -22,7 +22,7 @@ _Result = TypeVar("_Result")
 
 
 class Storage:
-    """See the module. ``limits`` are those of every window."""
+    """The store, and the thread it is used from. ``limits`` are those of every window."""
 
     def __init__(self, store: Store, limits: WindowLimits) -> None:
         self._store = store

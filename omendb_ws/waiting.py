@@ -28,7 +28,10 @@ TICK_REPLY_BYTES: Final = 32 << 20
 
 
 class WaitingReads:
-    """See the module. ``has_more``: some that could be answered found no room in a tick."""
+    """Reads in order of arrival, taken by turns of connections.
+
+    ``has_more``: some that could be answered found no room in a tick.
+    """
 
     def __init__(self) -> None:
         self.has_more = False

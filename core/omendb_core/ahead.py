@@ -27,7 +27,7 @@ NOTHING: Final = Coming(0, 0)
 
 
 class Ahead:
-    """See the module; everything by the version of its change, and empty as a rule."""
+    """What pending changes are about to do, by the version of each; empty as a rule."""
 
     def __init__(self) -> None:
         self._coming: dict[int, Coming] = {}

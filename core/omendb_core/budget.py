@@ -18,7 +18,7 @@ from .errors import Quota
 
 
 class Budget:
-    """See the module. ``name`` is the limit's, for refusals."""
+    """A number of bytes, and how many of them are taken. ``name`` is the limit's, for refusals."""
 
     def __init__(self, name: str, max_bytes: int) -> None:
         self.name = name

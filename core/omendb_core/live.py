@@ -251,7 +251,7 @@ class Standing:
     # -- advance ------------------------------------------------------------------------------
 
     def advance(self) -> Advance:
-        """Bring every list to the window's state now; what changed. See the module."""
+        """Bring every list to the window's state now, and return what changed."""
         while True:
             found = self.step()
             if found is not None:

@@ -19,7 +19,7 @@ _NONE: Final = np.empty(0, np.int64)
 
 
 class Shelves:
-    """See the module. Handles are those of ``table``."""
+    """Lists of live queries, by k. Handles are those of ``table``."""
 
     def __init__(self, table: Table) -> None:
         self._table = table

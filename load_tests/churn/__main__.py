@@ -89,7 +89,7 @@ def report(found: dict[str, Any], settled_seconds: float, most_mib_per_minute: f
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """See the module; the exit code."""
+    """Run it, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--settled-minutes", type=float, default=5.0, help="left out at the start")

@@ -90,7 +90,10 @@ def columns_for(width: int) -> tuple[Column, ...]:
 
 @dataclass(slots=True)
 class Model:
-    """See the module. ``server`` is None until it is known; ``server_why`` says why it is not."""
+    """The state of ``top``.
+
+    ``server`` is None until it is known; ``server_why`` says why it is not.
+    """
 
     url: str
     server: Figures | None = None

@@ -91,7 +91,10 @@ class Settled:
 
 
 class Pipeline:
-    """See the module. ``new_producer`` returns a name never used before."""
+    """Frames that wait, are under way, or are answered.
+
+    Pure. ``new_producer`` returns a name never used before.
+    """
 
     def __init__(self, new_producer: Callable[[], str]) -> None:
         self._new_producer = new_producer

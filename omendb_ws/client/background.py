@@ -32,7 +32,7 @@ Close = Callable[[], Awaitable[None]]
 
 
 class Background:
-    """See the module. Use ``shared``."""
+    """An event loop in a daemon thread. Use ``shared``."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()

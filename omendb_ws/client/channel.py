@@ -23,7 +23,7 @@ ROOM_BYTES: Final = 256 << 10
 
 
 class Channel:
-    """See the module. ``source`` and ``target`` may be the same loop."""
+    """One direction between two event loops. ``source`` and ``target`` may be the same loop."""
 
     def __init__(
         self, source: asyncio.AbstractEventLoop, target: asyncio.AbstractEventLoop

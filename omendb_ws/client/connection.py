@@ -67,7 +67,10 @@ class Settings:
 
 
 class Connection:
-    """See the module. ``start`` once, then any number of calls, then ``close``."""
+    """A succession of links, and the calls that outlive them.
+
+    ``start`` once, then any number of calls, then ``close``.
+    """
 
     def __init__(self, opener: Opener, settings: Settings) -> None:
         self._opener = opener

@@ -72,7 +72,7 @@ class Receiver(Protocol):
 
 
 class Link:
-    """See the module. ``limits`` are the server's."""
+    """One connection of a client, from ``hello`` to its end. ``limits`` are the server's."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

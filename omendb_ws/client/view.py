@@ -25,7 +25,7 @@ _REASONS: Final = cast("tuple[LeftReason, ...]", LEAVE_REASONS)
 
 
 class View:
-    """See the module. ``answer`` gives what the reader has not seen yet."""
+    """Snapshot and pushes, put together. ``answer`` gives what the reader has not seen yet."""
 
     def __init__(self) -> None:
         self._hits = Hits(np.empty(0, np.uint64), np.empty(0, np.uint64))

@@ -41,7 +41,7 @@ class Source(Protocol):
 
 
 class ParquetSource:
-    """See Source."""
+    """A Parquet file, a row group at a time."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file if file.seekable() else _spooled(file)

@@ -103,7 +103,7 @@ def lengths(array: Any) -> NDArray[np.int64]:
 
 
 def as_json(array: Any, times: Times = "text", *, exact: bool = False) -> list[Any]:
-    """The values of ``array``, None for null. See the module."""
+    """The values of ``array``, None for null."""
     array = plain(array)
     kind, types = array.type, pyarrow().types
     if types.is_null(kind):

@@ -37,7 +37,7 @@ SPARE_SECONDS: Final = 1.0
 
 
 class Appender:
-    """See the module. Opening it makes a segment, durable when the constructor returns.
+    """Writes one log. Opening it makes a segment, durable when the constructor returns.
 
     Raises StorageFull or StorageFailed, and leaves nothing behind that a recovery does not pass
     over. ``seconds`` is a clock that never goes back.

@@ -86,7 +86,10 @@ class FakeTransport:
 
 
 class FakeServer:
-    """See the module. ``requests`` are all that arrived, over all connections."""
+    """Answers as a server would, when a test lets it.
+
+    ``requests`` are all that arrived, over all connections.
+    """
 
     def __init__(self, **fields: Any) -> None:
         self.description = description(**fields)

@@ -36,7 +36,7 @@ class Acknowledged:
 
 
 class Life:
-    """See the module."""
+    """A log, its files and its ledger, from one start to the next."""
 
     def __init__(self, seed: int, durability: Durability, ids: IdKind = "u64") -> None:
         self.random = np.random.default_rng(seed)

@@ -31,7 +31,7 @@ from omendb_ws.journal.interface import (
 
 
 class FakeLog:
-    """See the module. Its own thread is whoever calls; ``append`` settles at once if it may."""
+    """A log in memory. Its own thread is whoever calls; ``append`` settles at once if it may."""
 
     def __init__(self, store: FakeStore, facts: Facts, limits: WindowLimits) -> None:
         self.store = store
@@ -131,7 +131,10 @@ class FakeRecovery:
 
 
 class FakeStore:
-    """See the module. ``gate`` shut: creates and drops wait. ``room``: appends a log takes."""
+    """A store of ``FakeLog``.
+
+    ``gate`` shut: creates and drops wait. ``room``: appends a log takes.
+    """
 
     def __init__(self) -> None:
         self.logs: dict[str, FakeLog] = {}

@@ -36,7 +36,10 @@ _ROOTS = tuple(str(Path(package.__file__ or "").parent) for package in (omendb_c
 
 
 class Injector:
-    """See the module. ``call`` None: only notes, in ``seen``. ``has_raised``: once it has."""
+    """Raises at one call of a thread, or notes all of them.
+
+    ``call`` None: only notes, in ``seen``. ``has_raised``: once it has.
+    """
 
     def __init__(self, on: Thread, call: str | None = None) -> None:
         self.on = on
@@ -93,7 +96,7 @@ class Injector:
 
 
 class Side(Raw):
-    """See the module: what ``Raw`` is over a socket."""
+    """What ``Raw`` is over a socket, over channels."""
 
     def __init__(self, instance: Instance, injector: Injector) -> None:
         self._injector = injector

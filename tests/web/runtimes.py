@@ -106,7 +106,7 @@ class Page:
         await self.run('Object.assign(globalThis, await import("/client.js"))')
 
     async def run(self, code: str) -> Any:
-        """See the module."""
+        """What ``code``, the body of an async function, returns."""
         result = await self.call(
             "Runtime.evaluate",
             expression=f"(async () => {{ {code} }})()",
