@@ -41,7 +41,7 @@ class Source(Protocol):
 
 
 class ParquetSource:
-    """A Parquet file, a row group at a time."""
+    """A Parquet file, read a batch of rows at a time."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file if file.seekable() else _spooled(file)
