@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from omendb_core.kernels import scan
 
-from omendb_ws.auth import Keyring
+from omendb_ws.auth import Keyring, key_entry
 from omendb_ws.cli.serve import BLAS_VARIABLES
 from omendb_ws.config import Settings, flag
 from tests.certificates import make_certificate
@@ -298,6 +299,83 @@ def test_a_bad_key_is_one_line(flags: list[str]) -> None:
     assert finished.returncode == 2
     assert finished.stdout == ""
     assert len(finished.stderr.splitlines()) == 1
+
+
+def new_key(*flags: str, umask: int = 0o022) -> subprocess.CompletedProcess[str]:
+    """Make a key with a file; under the umask that most users have."""
+    before = os.umask(umask)
+    try:
+        return omendb_ws("new-key", "--name", *flags)
+    finally:
+        os.umask(before)
+
+
+def test_a_new_key_goes_into_a_file_of_its_users_alone(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    tokens = {}
+    for name in ("app", "page"):
+        finished = new_key(name, "--append-to", str(keys))
+        assert (finished.returncode, finished.stdout) == (0, "")
+        [line] = finished.stderr.splitlines()
+        tokens[name] = line.removeprefix("token (shown only now): ")
+        assert keys.stat().st_mode & 0o777 == 0o600
+        assert tokens[name] not in keys.read_text()
+    keyring = Keyring.load(keys)
+    assert not keyring.warnings
+    for name, token in tokens.items():
+        principal = keyring.authenticate(token)
+        assert principal is not None
+        assert principal.name == name
+
+
+@pytest.mark.parametrize("text", ["# ours", "# ours\n", ""])
+def test_what_stands_in_a_key_file_stays_and_one_open_to_others_is_warned_of(
+    tmp_path: Path, text: str
+) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(text)
+    keys.chmod(0o644)
+    finished = new_key("app", "--append-to", str(keys))
+    assert finished.returncode == 0
+    warning, token = finished.stderr.splitlines()
+    assert warning.startswith(f"omendb-ws: warning: key file {keys} is open to other users")
+    assert token.startswith("token ")
+    assert keys.read_text().startswith(text)
+    assert len(Keyring.load(keys).keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "said"),
+    [
+        (lambda path: path.write_text("[[keys"), 2, "not TOML"),
+        (lambda path: path.write_bytes(b"\xff"), 2, "not UTF-8"),
+        (lambda path: path.write_text(key_entry("app", "t", ("read",), "other")), 2, "app"),
+        (lambda path: path.mkdir(), 2, "is no regular file"),
+        (os.mkfifo, 2, "is no regular file"),
+        (lambda path: path.symlink_to(path), 1, "symbolic links"),
+        (lambda path: path.symlink_to("/dev/full"), 2, "is no regular file"),
+    ],
+)
+def test_a_file_that_takes_no_key_is_a_line_and_left_alone(
+    tmp_path: Path, make: Callable[[Path], object], code: int, said: str
+) -> None:
+    keys = tmp_path / "keys.toml"
+    make(keys)
+    before = keys.read_bytes() if keys.is_file() else None
+    finished = new_key("app", "--append-to", str(keys))
+    assert (finished.returncode, finished.stdout) == (code, "")
+    [line] = finished.stderr.splitlines()
+    assert line.startswith(f"omendb-ws: key file {keys}")
+    assert said in line
+    assert (keys.read_bytes() if keys.is_file() else None) == before
+
+
+def test_a_folder_that_is_not_there_makes_no_key(tmp_path: Path) -> None:
+    finished = new_key("app", "--append-to", str(tmp_path / "no" / "keys.toml"))
+    assert finished.returncode == 2
+    assert finished.stderr.splitlines() == [
+        f"omendb-ws: key file {tmp_path}/no/keys.toml: No such file or directory"
+    ]
 
 
 # -- odds and ends ----------------------------------------------------------------------------
