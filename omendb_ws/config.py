@@ -126,8 +126,8 @@ class Settings(BaseModel):
     max_producers: Count = _limit("max_producers")
     max_memory_bytes: Count = Field(
         default_factory=default_max_memory_bytes,
-        description="All windows together, reserved at create, and what they hold beside (metadata,"
-        " texts, subscriptions, hits that wait); by default 70% of the machine's memory, or of the"
+        description="All windows, reserved at create, and what collections hold besides (metadata,"
+        " texts, subscriptions, waiting hits); by default 70% of the machine's memory, or of the"
         " control group's limit if that is lower.",
     )
     max_payload_bytes: Count = _limit("max_payload_bytes")

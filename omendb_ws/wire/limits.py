@@ -21,8 +21,8 @@ class Limits:
     """Every number of PROTOCOL section 9, by its name."""
 
     max_message_bytes: int = _limit(16 << 20, "a message, either way")
-    max_unauthenticated_bytes: int = _limit(64 << 10, "a message in, before authentication")
-    max_text_bytes: int = _limit(4 << 20, "a text message in; longer ones stay unread")
+    max_unauthenticated_bytes: int = _limit(64 << 10, "an incoming message, before authentication")
+    max_text_bytes: int = _limit(4 << 20, "an incoming text; longer ones are refused unread")
     max_dim: int = _limit(4096, "dimensions of a collection")
     max_capacity: int = _limit(10_000_000, "rows of a window")
     max_rows: int = _limit(16_384, "rows of an add or update")
@@ -38,16 +38,18 @@ class Limits:
     max_server_subscriptions: int = _limit(200_000, "subscriptions of the server")
     max_connections: int = _limit(10_000, "connections of the server")
     max_unauthenticated_connections: int = _limit(
-        1024, "connections that have not authenticated, or upgraded, yet; the oldest leaves"
+        1024,
+        "connections not upgraded or authenticated yet; beyond it the oldest is closed",
     )
     max_connection_bytes: int = _limit(
-        512 << 20, "half messages, requests and replies that all connections hold; then some leave"
+        512 << 20,
+        "messages, requests and replies of all connections; beyond it some are closed",
     )
     max_collections: int = _limit(256, "collections of a tenant")
     max_producers: int = _limit(10_000, "producers that a collection remembers")
     max_memory_bytes: int = _limit(
         1 << 30,
-        "all windows together, reserved at create, and what they hold beside; a server takes 70% of"
+        "all windows, reserved at create, and what collections hold besides; a server takes 70% of"
         " its machine's",
     )
     max_payload_bytes: int = _limit(1 << 30, "metadata and string ids of a collection")
