@@ -11,8 +11,9 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-#: Nothing here takes long; whatever takes this long hangs.
-TIMEOUT_SECONDS = 60.0
+from tests.patience import PATIENCE_SECONDS
+
+TIMEOUT_SECONDS = PATIENCE_SECONDS
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 from omendb_ws.cli import app
 from omendb_ws.config import Settings
 from omendb_ws.server import Server
+from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import settings
 
-#: Whatever takes this long hangs.
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = PATIENCE_SECONDS
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from omendb_ws.cli.serve import BLAS_VARIABLES
 from omendb_ws.config import Settings, flag
 from tests.certificates import make_certificate
 from tests.cli.commands import environment, omendb_ws, serving
+from tests.patience import PATIENCE_SECONDS
 
 COMMANDS = [
     "serve", "demo", "ping", "list", "create", "drop", "load", "dump", "search", "stats",
@@ -31,7 +32,7 @@ def python(code: str, **variables: str) -> str:
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         env=environment(**variables),
         check=True,
     )
@@ -123,8 +124,8 @@ print(*(os.environ[name] for name in serve.BLAS_VARIABLES))
     assert "OPENBLAS_NUM_THREADS" in kept
     unset = {name: text for name, text in os.environ.items() if name not in BLAS_VARIABLES}
     finished = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=unset,
-        check=True,
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_SECONDS,
+        env=unset, check=True,
     )  # fmt: skip
     assert finished.stdout.split() == ["1"] * len(BLAS_VARIABLES)
 

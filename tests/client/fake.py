@@ -20,11 +20,11 @@ from omendb_ws.client.connection import Connection, Settings
 from omendb_ws.client.transport import TEXT_MARK, Closed
 from omendb_ws.wire import binary, messages, text
 from omendb_ws.wire.limits import Limits
+from tests import patience
 
 from .world import description
 
-#: Nothing that should happen takes longer; what never happens fails by this.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = patience.PATIENCE_SECONDS
 AT_ONCE = Backoff(base_seconds=0.0, cap_seconds=0.0)
 
 #: What a handler returns: the fields of ``ok``, an error to refuse with, whole messages, or

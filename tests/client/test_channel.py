@@ -13,8 +13,7 @@ import pytest
 
 from omendb_ws.client.channel import ROOM_BYTES, Channel
 from omendb_ws.client.transport import Closed
-
-PATIENCE_SECONDS = 20.0
+from tests.patience import PATIENCE_SECONDS
 
 
 class Far:

@@ -13,13 +13,13 @@ from omendb_ws import errors
 from omendb_ws.client import Client, adding, connect, frames
 from omendb_ws.client.answers import Gap
 from omendb_ws.client.backoff import Backoff
+from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import running
 
 from .fake import eventually
 from .proxy import Proxy
 
 SOON = Backoff(base_seconds=0.001, cap_seconds=0.01)
-PATIENCE_SECONDS = 60.0
 
 
 def numbered(first: int, count: int) -> np.ndarray[Any, np.dtype[np.float32]]:

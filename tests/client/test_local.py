@@ -20,8 +20,8 @@ import omendb_ws.sync
 from omendb_ws import errors
 from omendb_ws.outbox import Outbox
 from tests.client.fake import eventually
+from tests.patience import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 20.0
 _names = count(1)
 
 

@@ -22,11 +22,10 @@ from omendb_ws import errors
 from omendb_ws.client import background
 from omendb_ws.client.backoff import Backoff
 from omendb_ws.sync import Client, connect
+from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import running
 
 from .proxy import Proxy
-
-PATIENCE_SECONDS = 20.0
 
 
 @pytest.fixture

@@ -20,11 +20,10 @@ from omendb_ws.client import connect
 from omendb_ws.client.transport import Closed, Transport
 from omendb_ws.client.websocket import _is_loopback, websocket_opener
 from tests.certificates import make_certificate
+from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import running
 
 from .fake import eventually
-
-PATIENCE_SECONDS = 20.0
 
 
 @pytest.mark.parametrize(

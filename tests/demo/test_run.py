@@ -15,9 +15,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.patience import PATIENCE_SECONDS
 from tests.project.pages import ROOT
-
-TIMEOUT_SECONDS = 60
 
 
 def environment() -> dict[str, str]:
@@ -36,7 +35,7 @@ def run(*flags: str) -> subprocess.CompletedProcess[str]:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_SECONDS,
+        timeout=PATIENCE_SECONDS,
     )
 
 
@@ -56,7 +55,7 @@ def piped(*flags: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         if child.poll() is None:
             child.kill()
-        child.communicate(timeout=TIMEOUT_SECONDS)
+        child.communicate(timeout=PATIENCE_SECONDS)
 
 
 def numbers(line: str) -> list[float]:
@@ -112,7 +111,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
         while "right digit" not in child.stdout.readline():
             assert child.poll() is None
         os.killpg(child.pid, number) if number == signal.SIGINT else child.send_signal(number)
-        out, err = child.communicate(timeout=TIMEOUT_SECONDS)
+        out, err = child.communicate(timeout=PATIENCE_SECONDS)
     assert (child.returncode, err) == (0, "")
     assert "rows streamed" in out.splitlines()[-1]
 
@@ -123,11 +122,11 @@ def test_its_server_goes_with_it_even_when_it_is_killed() -> None:
         found = re.search(r"ws://127\.0\.0\.1:(\d+)/v1", child.stdout.readline())
         assert found
         child.kill()
-        child.wait(TIMEOUT_SECONDS)
-    end = time.monotonic() + TIMEOUT_SECONDS
+        child.wait(PATIENCE_SECONDS)
+    end = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            socket.create_connection(("127.0.0.1", int(found[1])), timeout=5).close()
+            socket.create_connection(("127.0.0.1", int(found[1])), timeout=PATIENCE_SECONDS).close()
         except OSError:
             return
         assert time.monotonic() < end, "the server outlives the demo"
@@ -157,7 +156,7 @@ def test_in_a_terminal_it_is_drawn_and_ctrl_c_ends_it(term: str) -> None:
         seen = until(master, b"asked: " if term != "dumb" else b"right digit 9")
         os.write(master, b"\x03")
         seen += until(master, b"rows streamed")
-        assert child.wait(TIMEOUT_SECONDS) == 0
+        assert child.wait(PATIENCE_SECONDS) == 0
     os.close(master)
     assert b"Traceback" not in seen
     assert (b"\x1b[?1049h" in seen) == (term != "dumb")
@@ -168,7 +167,7 @@ def test_in_a_terminal_it_is_drawn_and_ctrl_c_ends_it(term: str) -> None:
 def until(master: int, wanted: bytes) -> bytes:
     seen = b""
     while wanted not in seen:
-        ready, _, _ = select.select([master], [], [], TIMEOUT_SECONDS)
+        ready, _, _ = select.select([master], [], [], PATIENCE_SECONDS)
         assert ready, seen[-2000:]
         seen += os.read(master, 65_536)
     return seen

@@ -19,6 +19,7 @@ from omendb_ws.files import arrow
 from omendb_ws.files.chunks import FileError
 from omendb_ws.files.fields import Fields
 from tests.files.reading import Pipe, everything, opened
+from tests.patience import PATIENCE_SECONDS
 
 
 def saved(tmp_path: Path, table: pa.Table, kind: str = "parquet") -> Path:
@@ -59,7 +60,7 @@ def test_nanoseconds_are_the_same_with_and_without_pandas(tmp_path: Path) -> Non
     said = [
         json.loads(subprocess.run(
             [sys.executable, "-W", "error", "-c", NANOSECONDS, str(path), pandas],
-            capture_output=True, text=True, timeout=60, check=True,
+            capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True,
         ).stdout)
         for pandas in ("with", "without")
     ]  # fmt: skip

@@ -18,6 +18,7 @@ from omendb_ws.journal.interface import Durability, Facts, Log, Store, Stored
 from omendb_ws.journal.recovery import Reader
 from omendb_ws.journal.reopening import facts_after, reopen, settle_end
 from tests.core.windows import LIMITS
+from tests.patience import PATIENCE_SECONDS
 
 
 class Settled:
@@ -39,7 +40,7 @@ class Settled:
     def wait_for(self, count: int) -> None:
         with self.changed:
             done = self.changed.wait_for(
-                lambda: len(self.tags) + len(self.refused) >= count, timeout=20
+                lambda: len(self.tags) + len(self.refused) >= count, timeout=PATIENCE_SECONDS
             )
         assert done, "not settled in time"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from omendb_ws.config import Settings
 from omendb_ws.server import Server
+from tests.patience import PATIENCE_SECONDS
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def served(settings: dict[str, Any], **more: Any) -> Iterator[str]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
     thread.start()
     try:
-        yield address.result(timeout=30)
+        yield address.result(timeout=PATIENCE_SECONDS)
     finally:
         loop.call_soon_threadsafe(leave.set)
         thread.join()

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+from tests.patience import PATIENCE_SECONDS
 from tests.project.pages import ROOT
 
 
@@ -15,7 +16,7 @@ def test_it_measures_every_call_of_every_client() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     lines = re.findall(r"^(a?sync\w* \S+) +(.+?)  +[1-9]\d* µs", done.stdout, re.M)

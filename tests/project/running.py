@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.patience import PATIENCE_SECONDS
 from tests.project.pages import ROOT
 
 DEFAULT_URL = "ws://127.0.0.1:8765/v1"
 DEFAULT_HTTP = "http://127.0.0.1:8765"
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = PATIENCE_SECONDS
 
 
 def clean_environment() -> dict[str, str]:

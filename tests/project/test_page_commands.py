@@ -113,7 +113,9 @@ def serves(text: str, url: str, place: Path) -> None:
 def fetches(text: str, url: str, place: Path) -> None:
     address = shlex.split(text)[-1]
     assert address.startswith(DEFAULT_HTTP)
-    with urllib.request.urlopen(address.replace(DEFAULT_HTTP, http_of(url)), timeout=30) as answer:
+    with urllib.request.urlopen(
+        address.replace(DEFAULT_HTTP, http_of(url)), timeout=TIMEOUT_SECONDS
+    ) as answer:
         assert answer.status == 200
 
 

@@ -22,6 +22,7 @@ from omendb_ws.http import _ROUTES
 from omendb_ws.metrics import METRICS
 from omendb_ws.web import FILES
 from omendb_ws.wire import opcodes
+from tests.patience import PATIENCE_SECONDS
 from tests.project.pages import MADE, names, number, page, section, table
 from tests.project.running import command, http_of, running
 
@@ -187,7 +188,9 @@ def test_every_metric_is_documented_with_its_kind_and_no_other() -> None:
 
 
 def test_every_metric_stands_on_the_page_of_a_running_server(server_url: str) -> None:
-    with urllib.request.urlopen(f"{http_of(server_url)}/metrics", timeout=30) as response:
+    with urllib.request.urlopen(
+        f"{http_of(server_url)}/metrics", timeout=PATIENCE_SECONDS
+    ) as response:
         text = response.read().decode()
     for name, row in metric_rows().items():
         assert re.search(

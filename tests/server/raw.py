@@ -25,8 +25,9 @@ from omendb_ws.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Added, Live, Results, Rows
 from omendb_ws.work import Gone
+from tests import patience
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = patience.PATIENCE_SECONDS
 
 #: name -> (tenant, rights) of the tokens that ``with_keys`` knows; the token is "token-" and name.
 KEYS = {
@@ -194,9 +195,13 @@ def batch(*ids: int, dim: int = 2) -> RowBatch:
     return RowBatch(vectors=vectors, ids=np.array(ids, np.uint64))
 
 
+#: What else ends by the clock: on a busy machine an hour is long enough for what works.
+UNHURRIED = {"queue_deadline_ms": 3_600_000}
+
+
 def settings(**fields: Any) -> Settings:
-    """Settings on a free port, with a small budget."""
-    return Settings(**{"port": 0, "max_memory_bytes": 256 << 20, **fields})
+    """Settings on a free port, with a small budget; nothing is refused for having waited."""
+    return Settings(**{"port": 0, "max_memory_bytes": 256 << 20, **UNHURRIED, **fields})
 
 
 @asynccontextmanager
@@ -217,7 +222,13 @@ async def client(
         subprotocols=["omendb.v1"],
         compression=None,
         additional_headers=headers,
-        **{"max_size": None, "max_queue": None, **options},
+        **{
+            "max_size": None,
+            "max_queue": None,
+            "open_timeout": PATIENCE_SECONDS,
+            "ping_interval": None,
+            **options,
+        },
     ) as socket:
         raw = Raw(socket)
         if greeted:

@@ -18,6 +18,7 @@ from omendb_ws.metrics import Metrics
 from omendb_ws.server import Server
 from tests.core.windows import LIMITS, History, definition
 from tests.journal.logs import only
+from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import Clock, Raw, client, settings
 from tests.server.test_durability import ready
 
@@ -64,7 +65,7 @@ class Machine:
 
 async def count(one: Raw, expected: int) -> None:
     """Wait until there are so many rows."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (await one.ok("count", collection="items"))["count"] != expected:
             pass
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from omendb_ws.cycles import PAYS_AFTER, PAYS_AFTER_SECONDS, Cycles
+from tests.patience import PATIENCE_SECONDS
 
 
 class Process:
@@ -114,6 +115,10 @@ SERVED = """
 def test_a_server_of_its_own_takes_it_over() -> None:
     code = textwrap.dedent(SERVED)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
     )
     assert done.stdout.splitlines()[-1] == "0 True 0", json.dumps(done.stderr)

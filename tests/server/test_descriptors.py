@@ -19,6 +19,7 @@ from omendb_ws.descriptors import Descriptors, close_waiting
 from omendb_ws.server import Server
 from omendb_ws.sync import connect
 from tests.cli.commands import TIMEOUT_SECONDS, serving
+from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import settings
 
 LIMIT = 64
@@ -143,7 +144,11 @@ def test_the_soft_limit_becomes_the_hard_one() -> None:
         "descriptors.raise_limit(); print(descriptors.limit() == min(hard, 1000))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
     )
     assert done.stdout == "True\n"
 

@@ -15,13 +15,14 @@ from omendb_core.errors import StorageFailed, StorageFull
 
 from omendb_ws import durability, engine
 from omendb_ws.server import Server
+from tests.patience import PATIENCE_SECONDS
 from tests.server.fake_store import FakeStore
 from tests.server.raw import Clock, Raw, client, engine_held, rows, settings
 
 
 async def ready(server: Server) -> None:
     """Return when everything stored is back."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while server.status() != "ok":  # noqa: ASYNC110 - polled, as a probe does
             await asyncio.sleep(0)
 
@@ -57,7 +58,7 @@ async def held(**fields: Any) -> AsyncIterator[Held]:
 
 async def waiting(store: FakeStore, count: int, name: str = "items") -> None:
     """Return when that many changes wait for the log."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while len(store.log(name).queued) < count:  # noqa: ASYNC110 - another thread
             await asyncio.sleep(0)
 
@@ -205,7 +206,9 @@ async def test_a_full_disk_refuses_and_nothing_of_it_is_left() -> None:
             for n in (2, 3)
         ]
         again = await other.send("add", collection="items", rows=rows(2), producer="p", batch=2)
-        async with asyncio.timeout(20):  # the repeated batch waits behind its original
+        async with asyncio.timeout(
+            PATIENCE_SECONDS
+        ):  # the repeated batch waits behind its original
             while server.context.engine.flying < 3:  # noqa: ASYNC110 - another thread
                 await asyncio.sleep(0)
         store.failure = StorageFull("no space is left")

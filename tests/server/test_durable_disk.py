@@ -15,6 +15,7 @@ import pytest
 from omendb_ws import recovery
 from omendb_ws.journal.store import LocalStore
 from omendb_ws.server import Server
+from tests.patience import PATIENCE_SECONDS
 from tests.server.faulty_files import FaultyFiles
 from tests.server.raw import Clock, client, rows, settings
 
@@ -45,7 +46,7 @@ async def over(
 
 
 async def ready(server: Server) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while server.status() == "recovering":  # noqa: ASYNC110 - polled, as a probe does
             await asyncio.sleep(0)
 
@@ -165,7 +166,7 @@ async def test_after_a_restart_on_a_full_disk_what_is_there_is_served(
         assert caplog.text.count("nothing is acknowledged") == 1
         files.full = None
         added: dict[str, Any] = {}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while "ok" not in added:
                 id = await one.send("add", rows=rows(3), batch=2, **fields)
                 added = await one.reply(id)
@@ -227,7 +228,7 @@ async def test_a_collection_whose_end_cannot_be_made_to_last_is_not_shown_before
     files.room_bytes = 0
     server = Server(settings(data_dir=str(copy)), open_store=lambda path: LocalStore(path, files))
     async with server, client(server) as one:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while "space" not in (await one.error("describe", collection="items"))["message"]:
                 pass
         assert server.status() == "recovering"
@@ -253,7 +254,7 @@ async def test_leaving_while_a_collection_waits_for_space_leaves_it_as_it_was(
     files.room_bytes = 0
     server = Server(settings(data_dir=str(copy)), open_store=lambda path: LocalStore(path, files))
     async with server, client(server) as one:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while "space" not in (await one.error("describe", collection="items"))["message"]:
                 pass
     files.room_bytes = None
@@ -281,7 +282,7 @@ async def test_a_flush_that_hangs_holds_acknowledgements_back_and_reads_go_on(
         assert collection.flights is not None
         log = collection.flights.log
         assert log is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             # The journal's own thread gets there.
             while (  # noqa: ASYNC110
                 log.numbers().unflushed_seconds < 2 or not collection.flights.flying

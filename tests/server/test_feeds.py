@@ -169,6 +169,7 @@ async def test_a_gap_with_two_causes_is_two_gaps_evicted_first() -> None:
         assert feed.rows == {4: 4, 5: 5, 6: 6}
 
 
+@pytest.mark.usefixtures("whole_ticks")
 async def test_a_reader_slower_than_the_stream_sees_a_gap_and_goes_on_after_it() -> None:
     async with running() as server, client(server) as raw, client(server) as writer:
         await raw.create(capacity=8)

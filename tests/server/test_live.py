@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from omendb_core import live as core_live
 
-from omendb_ws import engine
 from omendb_ws.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Include, Live, Results
@@ -23,10 +22,7 @@ LIVE = {"kind": "live", "collection": "items", "vector": V}
 ENCODINGS = pytest.mark.parametrize("encoding", ["json", "binary"])
 
 
-@pytest.fixture(autouse=True)
-def long_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long this machine stops, the changes that wait together are done in one tick."""
-    monkeypatch.setattr(engine, "TICK_CHANGES_US", 60_000_000)
+pytestmark = pytest.mark.usefixtures("whole_ticks")
 
 
 async def poke(raw: Raw) -> None:

@@ -165,6 +165,7 @@ async def test_what_overflowed_and_then_left_by_age_is_in_the_gap_of_its_age() -
         assert list(near.rows) == [1, 27, 38]
 
 
+@pytest.mark.usefixtures("whole_ticks")
 async def test_rows_that_came_and_went_within_one_tick_lie_in_a_gap() -> None:
     async with running() as server, client(server) as raw, client(server) as writer:
         await raw.create(capacity=4)
@@ -202,6 +203,7 @@ async def test_rows_that_were_expired_before_anyone_looked_lie_in_a_gap() -> Non
         assert list(near.rows) == [1, 15, 16, 17]
 
 
+@pytest.mark.usefixtures("whole_ticks")
 async def test_rows_that_were_deleted_or_replaced_before_the_push_are_not_in_it() -> None:
     async with running() as server, client(server) as raw, client(server) as writer:
         await raw.create(capacity=100)

@@ -64,6 +64,7 @@ async def test_what_landed_is_answered_whatever_befalls_afterwards(
         assert server.context.engine.flying == 0
 
 
+@pytest.mark.usefixtures("whole_ticks")
 async def test_a_fault_in_a_tick_leaves_what_the_tick_made_before_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

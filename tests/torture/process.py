@@ -7,10 +7,10 @@ import json
 import sys
 from pathlib import Path
 
+from tests import patience
 from tests.cli.commands import environment
 
-#: Nothing here takes long; whatever takes this long hangs.
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = patience.PATIENCE_SECONDS
 
 
 class ServerProcess:

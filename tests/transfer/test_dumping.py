@@ -12,6 +12,7 @@ import pytest
 from omendb_ws.client import Client
 from omendb_ws.files.chunks import FileError
 from omendb_ws.transfer.dumping import Ended, Picture
+from tests.patience import PATIENCE_SECONDS
 from tests.transfer.places import client, dump, load, rows
 
 COLUMNS: dict[str, Any] = {"price": "f64", "stock": "i64", "sold": "bool", "kind": "str"}
@@ -147,7 +148,7 @@ async def test_a_picture_whose_last_rows_are_gone_ends() -> None:
         described = await db.describe("items")
         await db.delete("items", [8, 9])
         picture = Picture(db, described)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             seen = [one async for part in picture for one in part.ids]
         assert seen == list(range(8))
         assert picture.missing == 2

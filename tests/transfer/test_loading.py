@@ -16,6 +16,7 @@ from omendb_ws.errors import NotFound
 from omendb_ws.files.arrays import open_npy
 from omendb_ws.files.chunks import FileError
 from omendb_ws.transfer.loading import Load, Options, Progress, RowRefused, known_batches, plan_of
+from tests.patience import PATIENCE_SECONDS
 from tests.transfer.places import client, load, rows
 
 
@@ -190,7 +191,7 @@ async def test_a_pipe_that_says_nothing_holds_nothing_up() -> None:
                 seen.set()
 
         running = asyncio.ensure_future(load.run(told))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await seen.wait()
             load.stop()
             await running

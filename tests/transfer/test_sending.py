@@ -13,8 +13,7 @@ from omendb_ws.client import Added
 from omendb_ws.errors import ConnectionLost, NonFinite, OmenError, OutOfOrder, Overloaded
 from omendb_ws.transfer.cutting import Batch
 from omendb_ws.transfer.sending import IN_FLIGHT, Sender
-
-PATIENCE_SECONDS = 20.0
+from tests.patience import PATIENCE_SECONDS
 
 
 def batch(number: int) -> Batch:

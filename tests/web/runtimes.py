@@ -25,10 +25,11 @@ from typing import Any, Protocol, Self
 from websockets.asyncio.client import ClientConnection, connect
 
 import omendb_ws
+from tests import patience
 
 CLIENT = Path(omendb_ws.__file__).parent / "web" / "client.js"
 RUNNER = Path(__file__).parent / "runner.mjs"
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = patience.PATIENCE_SECONDS
 
 
 class JavaScriptError(Exception):

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from omendb_ws.wire.addresses import shown
+from tests.patience import PATIENCE_SECONDS
 
 SHOWN = {
     "ws://127.0.0.1:8765/v1": "ws://127.0.0.1:8765/v1",
@@ -38,7 +39,7 @@ def test_a_command_that_fails_says_the_address_without_them(command: str, scheme
         env={**os.environ, "OMENDB_URL": url},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode

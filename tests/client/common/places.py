@@ -17,13 +17,13 @@ import numpy as np
 
 import omendb_ws
 import omendb_ws.sync
-from tests.server.raw import running
+from tests import patience
+from tests.server.raw import UNHURRIED, running
 
 KINDS = ("asyncio-socket", "sync-socket", "asyncio-memory", "sync-memory")
 #: Bare ``memory://``: each client has a server of its own, so this is for tests of one client.
 OWN = "asyncio-own-memory"
-#: What should happen happens long before that.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = patience.PATIENCE_SECONDS
 #: Enough memory for every test, and small beside the machine's.
 MAX_MEMORY_BYTES = 256 << 20
 
@@ -56,7 +56,7 @@ class Place:
 @asynccontextmanager
 async def opened(kind: str, **limits: Any) -> AsyncIterator[Place]:
     """A fresh server with these limits."""
-    limits = {"max_memory_bytes": MAX_MEMORY_BYTES, **limits}
+    limits = {"max_memory_bytes": MAX_MEMORY_BYTES, **UNHURRIED, **limits}
     if kind.endswith("memory"):
         name = "" if kind == OWN else f"test-{next(_names)}"
         yield Place(kind, f"memory://{name}", {"server_settings": limits})

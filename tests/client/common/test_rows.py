@@ -12,6 +12,7 @@ from omendb_core.types import StrColumn
 from omendb_ws import errors
 from omendb_ws.client.answers import Row
 from tests.client.common.places import Place, vectors
+from tests.patience import PATIENCE_SECONDS
 
 
 async def test_rows_can_be_added_got_updated_counted_and_deleted(db: Any) -> None:
@@ -194,7 +195,7 @@ async def test_an_empty_collection_name_or_a_missing_one_is_refused(db: Any) -> 
 async def test_a_collection_made_anew_takes_rows_of_its_new_kind(db: Any) -> None:
     await db.create("items", dim=4, capacity=10)
     await db.add("items", vectors(1), ids=[1])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await db.drop("items")
         await db.create("items", dim=2, capacity=10, ids="str")
         await db.add("items", [[1, 2]], ids=["a"])

@@ -11,13 +11,17 @@ import pytest
 from omendb_ws import errors
 from omendb_ws.client.answers import Row
 from tests.client.common.places import Place, vectors
+from tests.patience import PATIENCE_SECONDS
 
 
 async def test_a_feed_delivers_every_row_that_is_added(place: Place, shared: Any) -> None:
     await shared.create("items", dim=4, capacity=5_000, metric="dot", columns={"n": "i64"})
     rows = vectors(1_000)
     seen: list[Row] = []
-    async with asyncio.timeout(20), shared.feed("items", include=["metadata", "vector"]) as feed:
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        shared.feed("items", include=["metadata", "vector"]) as feed,
+    ):
         async with place.connect() as producer:
             for at in range(0, 1_000, 100):
                 part = slice(at, at + 100)
@@ -39,7 +43,7 @@ async def test_a_feed_can_begin_in_the_past_and_states_what_has_left_the_window(
     made = await db.create("items", dim=4, capacity=10, metric="dot", columns={"n": "i64"})
     await db.add("items", vectors(25), ids=range(25), columns={"n": [at % 2 for at in range(25)]})
     feed = db.feed("items", filter={"n": 1}, from_seq=1, epoch=made.epoch)
-    async with asyncio.timeout(20), feed:
+    async with asyncio.timeout(PATIENCE_SECONDS), feed:
         first = await anext(feed)
         assert first.gap is not None
         assert (first.gap.from_seq, first.gap.to_seq, first.gap.reason) == (1, 15, "evicted")
@@ -51,7 +55,7 @@ async def test_a_feed_can_begin_in_the_past_and_states_what_has_left_the_window(
 
 async def test_a_feed_ends_when_its_collection_is_dropped(db: Any) -> None:
     await db.create("items", dim=4, capacity=10)
-    async with asyncio.timeout(20), db.feed("items") as feed:
+    async with asyncio.timeout(PATIENCE_SECONDS), db.feed("items") as feed:
         await db.drop("items")
         assert [rows async for rows in feed] == []
 
@@ -61,10 +65,10 @@ async def test_statistics_come_once_and_again(db: Any) -> None:
     await db.add("items", vectors(3), ids=range(3))
     assert (await db.stats())["connections"] == 1
     assert (await db.stats("items"))["rows"] == 3
-    async with asyncio.timeout(20), db.watch_stats("items", every_ms=100) as stats:
+    async with asyncio.timeout(PATIENCE_SECONDS), db.watch_stats("items", every_ms=100) as stats:
         assert (await anext(stats))["rows"] == 3
         assert (await anext(stats))["rows"] == 3
-    async with asyncio.timeout(20), db.watch_stats(every_ms=100) as stats:
+    async with asyncio.timeout(PATIENCE_SECONDS), db.watch_stats(every_ms=100) as stats:
         assert "uptime_s" in await anext(stats)
     with pytest.raises(errors.BadRequest):
         async with db.watch_stats(every_ms=1):
@@ -80,7 +84,7 @@ async def test_pictures_of_a_window_hold_its_rows_where_the_plane_says(db: Any, 
     }  # fmt: skip
     await db.add("items", rows, ids=given[ids])
     expected = given[ids] or list(range(1, 41))
-    async with asyncio.timeout(20), db.watch_map("items", every_ms=100) as pictures:
+    async with asyncio.timeout(PATIENCE_SECONDS), db.watch_map("items", every_ms=100) as pictures:
         first = await anext(pictures)
         assert first.ids == expected
         assert first.seqs.tolist() == list(range(1, 41))

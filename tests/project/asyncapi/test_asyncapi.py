@@ -17,6 +17,7 @@ from omendb_ws.config import Settings
 from omendb_ws.server import Server
 from omendb_ws.web import FILES, load
 from omendb_ws.wire.opcodes import KINDS, OPS
+from tests.patience import PATIENCE_SECONDS
 
 from .document import PATH, document, text
 
@@ -117,7 +118,7 @@ async def test_a_conversation_is_as_described() -> None:
     ]
     wanted = {"hello", "live", "feed", "match", "stats", "map", "error", "ended"}
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(PATIENCE_SECONDS),
         Server(Settings(port=0)) as server,
         connect(server.url) as socket,
     ):
