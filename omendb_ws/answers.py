@@ -54,12 +54,23 @@ def results(
     return answer
 
 
-def snapshot(work: Live, found: Results, counts: U32, start: int, end: int) -> Answer:
-    """The answer to a subscription to live queries: rows ``start … end - 1`` of ``found``."""
+def snapshot(
+    work: Live,
+    found: Results,
+    counts: U32,
+    start: int,
+    end: int,
+    written: list[bytes] | None = None,
+) -> Answer:
+    """The answer to a subscription to live queries: rows ``start … end - 1`` of ``found``.
+
+    ``written``: their metadata as JSON, for a binary one.
+    """
     subs = [query.sub for query in work.queries]
     own = Results(found.version, counts, part_of(found.hits, start, end), 0, subs)
     if work.is_binary:
-        return _fitting(work.ticket, binary(binary_wire.encode_results(work.ticket.id, own)))
+        message = binary(binary_wire.encode_results(work.ticket.id, own, written))
+        return _fitting(work.ticket, message)
     head = {"sub": subs[0], "epoch": work.collection.epoch}
     return _fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, own, head)))
 

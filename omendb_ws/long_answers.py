@@ -117,7 +117,7 @@ def _search(work: Search, long_reads: LongReads, clock_us: Callable[[], int]) ->
         collection.is_being_read = False
     yield True
     counts = np.concatenate([part.counts for part in parts])
-    hits = _joined([part.hits for part in parts])
+    hits = joined([part.hits for part in parts])
     took_us = min(max(clock_us() - work.ticket.arrival_us, 0), MAX_U32)
     results = Results(version, counts, hits, took_us)
     if not work.is_binary:
@@ -125,7 +125,7 @@ def _search(work: Search, long_reads: LongReads, clock_us: Callable[[], int]) ->
         return answers.results(work.ticket, results, work.is_single, False, objects)
     texts = None
     if hits.metadata is not None:
-        texts = yield from _metadata_written(hits)
+        texts = yield from metadata_written(hits)
     return answers.results(work.ticket, results, False, True, texts)
 
 
@@ -180,7 +180,7 @@ def _get(work: Get, long_reads: LongReads) -> Steps:
         version = window.version
     finally:
         collection.is_being_read = False
-    hits = _joined(parts)
+    hits = joined(parts)
     objects = yield from _written(hits)
     return answers.rows(work.ticket, Found(version, np.concatenate(is_there), hits), objects)
 
@@ -198,14 +198,15 @@ def _count(work: Count) -> Steps:
 def held(work: Search | Get, long_reads: LongReads) -> Generator[bool, None, None]:
     """Return when the collection is held for whoever asks: who lets it go in the end."""
     collection = work.collection
-    while _must_wait(collection) or not long_reads.has_room:
+    while must_wait(collection) or not long_reads.has_room:
         yield False
     long_reads.copies(work)
     refuse_broken(collection)
     collection.is_being_read = True
 
 
-def _must_wait(collection: Collection) -> bool:
+def must_wait(collection: Collection) -> bool:
+    """Whether a collection is held, or what waited for that comes first."""
     return collection.is_held or collection.has_kept_waiting or collection.keeps_expiry_waiting
 
 
@@ -219,7 +220,7 @@ def _written(hits: Hits) -> Generator[bool, None, list[bytes]]:
     return objects
 
 
-def _metadata_written(hits: Hits) -> Generator[bool, None, list[bytes]]:
+def metadata_written(hits: Hits) -> Generator[bool, None, list[bytes]]:
     """Each row's metadata as JSON."""
     assert hits.metadata is not None
     texts: list[bytes] = []
@@ -236,7 +237,7 @@ def _rows_of_piece(hits: Hits) -> int:
     return max(1, int(1000 / (_JSON_ROW_US + 0.1 * dim)))
 
 
-def _joined(parts: list[Hits]) -> Hits:
+def joined(parts: list[Hits]) -> Hits:
     """Rows one after the other."""
     first = parts[0]
     if len(parts) == 1:

@@ -22,16 +22,17 @@ import numpy as np
 from omendb_core.errors import Internal, NotFound, OmenError
 
 from . import answers
-from .beginning import MOST_AT_ONCE, begin_in_pieces
+from .beginning import MOST_AT_ONCE, begin_in_pieces, move_in_pieces
 from .catalog import Collection
 from .changes import refuse_broken
 from .deliveries import Deliveries, Stream
 from .faults import as_error
 from .feeds import Feed, Feeds
 from .live import LiveQueries, LiveQuery
+from .masks import needs_mask
 from .matches import Matches, MatchQuery
 from .metrics import Metrics
-from .pieces import LongReads
+from .pieces import LongReads, Steps
 from .reads import refuse_dropped
 from .wire.messages import Results
 from .work import Answer, Effect, Leave, Live, Match, Move, Standing, Ticket
@@ -155,12 +156,16 @@ class StandingQueries:
         if self._must_wait(work):
             self.early.append(work)
             return True
-        if isinstance(work, Live) and len(work.queries) > MOST_AT_ONCE:
+        steps: Steps
+        if isinstance(work, Live) and _begins_in_pieces(work):
             steps = begin_in_pieces(work, self._live, self._prepare, self._long_reads)
-            next(steps)
-            self._long_reads.begin(work, steps)
-            return True
-        return False
+        elif isinstance(work, Move) and needs_mask(work.collection, work.query.query.filter):
+            steps = move_in_pieces(work, self._live, self._prepare)
+        else:
+            return False
+        next(steps)
+        self._long_reads.begin(work, steps)
+        return True
 
     def _must_wait(self, work: Standing) -> bool:
         """Whether its collection catches up, or the query that it is about is still beginning."""
@@ -286,3 +291,8 @@ class StandingQueries:
         streams = [*collection.feeds, *collection.live.values(), *collection.matches.values()]
         for stream in streams:
             self.stop(stream)
+
+
+def _begins_in_pieces(work: Live) -> bool:
+    filter_ = work.queries[0].query.filter
+    return len(work.queries) > MOST_AT_ONCE or needs_mask(work.collection, filter_)

@@ -14,6 +14,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from omendb_core import live as core_live
+from omendb_core import mask_cache
+from omendb_core.types import Include
 
 from omendb_ws import beginning, engine, pieces, session, standing, work
 from omendb_ws.server import Server
@@ -34,6 +36,7 @@ def one_query_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beginning, "MOST_QUERIES", 1)
     monkeypatch.setattr(pieces, "SLICE_US", 0)
     monkeypatch.setattr(beginning, "_TOLD_ROWS", 1)
+    monkeypatch.setattr(beginning, "_COPIED_ROWS", 1)
 
 
 def vectors_of(count: int, seed: int = 0) -> Any:
@@ -52,7 +55,8 @@ def long_reads(server: Server) -> pieces.LongReads:
 
 
 class Gate:
-    """While it is closed, there is a piece only in ticks in which the window has changed."""
+    """While it is closed, there is a piece only in ticks in which the window has changed, or for
+    which its changes wait."""
 
     def __init__(self, server: Server) -> None:
         self.is_closed = False
@@ -65,7 +69,8 @@ class Gate:
         (collection,) = self._server.context.catalog
         version, seen = collection.window.version, self._seen_version
         self._seen_version = version
-        return 0 if self.is_closed and version == seen else self._run(effects)
+        waits = self.is_closed and version == seen and not collection.is_being_read
+        return 0 if waits else self._run(effects)
 
 
 async def nothing_is_left(server: Server, reserved_bytes: int) -> None:
@@ -420,3 +425,100 @@ async def test_many_that_end_with_their_collection_end_over_several_turns(
         assert counts == [7, 7, 6]
         assert server.context.catalog.reserved_bytes < reserved_bytes
         await other.create("another")
+
+
+# -- queries whose mask is made in pieces --------------------------------------------------------
+
+WIDE = 300
+NEAR = {"n": {"$lt": 4}}
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single query begins at once, but for its mask."""
+    monkeypatch.setattr(standing, "MOST_AT_ONCE", 16)
+    monkeypatch.setattr(mask_cache, "_AT_ONCE", 0)
+    monkeypatch.setattr(mask_cache, "BLOCK_ROWS", 64)
+
+
+async def filled(raw: Raw) -> int:
+    made = await raw.create(capacity=500, columns={"n": "i64"})
+    rows = [{"id": n, "vector": [n, 1], "metadata": {"n": n % 7}} for n in range(WIDE)]
+    await raw.ok("add", collection="items", rows=rows)
+    return int(made["handle"])
+
+
+async def one_live(raw: Raw, **fields: Any) -> int:
+    asked = {"kind": "live", "collection": "items", "vector": [1, 0], "k": 3, **fields}
+    return await raw.send("subscribe", **asked)
+
+
+def ids_of(body: Any) -> list[int]:
+    return [row["id"] for row in body["results"]]
+
+
+@pytest.mark.usefixtures("small_blocks")
+async def test_one_query_begins_behind_its_mask_and_others_are_served_meanwhile() -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        await filled(raw)
+        (collection,) = server.context.catalog
+        gate = Gate(server)
+        gate.is_closed = True
+        asked = await one_live(raw, filter=NEAR)
+        await eventually(lambda: len(long_reads(server)) == 1)
+        moved = await raw.send("move", sub=1, vector=[-1, 0])
+        await other.add(1000)  # a piece of the mask
+        assert collection.makes_mask
+        assert (await other.ok("search", collection="items", vector=[1, 0], k=1))["results"]
+        assert not raw.replies
+        gate.is_closed = False
+        assert ids_of((await raw.reply(asked))["ok"]) == [297, 296, 295]
+        assert ids_of((await raw.reply(moved))["ok"]) == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("small_blocks")
+async def test_a_query_moves_behind_its_mask() -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        await filled(raw)
+        (collection,) = server.context.catalog
+        sub = (await raw.reply(await one_live(raw, filter=NEAR)))["ok"]["sub"]
+        for turn in range(mask_cache.MASKS):  # until that of the query is gone
+            await other.ok("count", collection="items", filter={"n": {"$lt": 100 + turn}})
+        before = long_reads(server).pieces
+        assert ids_of(await raw.ok("move", sub=sub, vector=[-1, 0])) == [0, 1, 2]
+        assert long_reads(server).pieces - before > WIDE // 64
+        for turn in range(mask_cache.MASKS):
+            await other.ok("count", collection="items", filter={"n": {"$lt": 200 + turn}})
+        gate = Gate(server)
+        gate.is_closed = True
+        moved = await raw.send("move", sub=sub, vector=[1, 0])
+        await eventually(lambda: len(long_reads(server)) == 1)
+        left = await raw.send("unsubscribe", sub=sub)
+        gate.is_closed = False
+        assert ids_of((await raw.reply(moved))["ok"]) == [297, 296, 295]
+        assert (await raw.reply(left))["ok"] == {}
+        await eventually(lambda: not len(collection.window.standing))
+        assert await raw.code("move", sub=sub, vector=[1, 0]) == "not_found"
+
+
+async def test_what_many_answer_with_their_metadata_is_copied_in_pieces_at_one_version() -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        handle = await filled(raw)
+        id = raw.next_id()
+        before = long_reads(server).pieces
+        await raw.send_binary(
+            binary.encode_subscribe(id, handle, vectors_of(MANY), 3, include=Include(metadata=True))
+        )
+        for number in range(1, 6):
+            rows = [{"id": 2000 + number, "vector": [500, 500], "metadata": {"n": number}}]
+            await other.ok("add", collection="items", rows=rows)
+        reply = await raw.reply(id)
+        assert long_reads(server).pieces - before > 3 * MANY
+        assert reply.counts.tolist() == [3] * MANY
+        assert all(
+            one == {"n": id_ % 7 if id_ < WIDE else id_ - 2000}
+            for one, id_ in zip(reply.hits.metadata, reply.hits.ids.tolist(), strict=True)
+        )
+        newest = int(reply.hits.seqs.max())
+        assert newest <= WIDE + reply.version - 1
+        await other.add(3000)  # nothing is held any more
