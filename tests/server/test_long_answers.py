@@ -272,7 +272,7 @@ async def test_a_fault_in_a_piece_is_one_requests_and_lets_the_window_go(
 
     async with running() as server, client(server) as raw:
         await filled(raw)
-        for name in ("_one_piece", "row_objects", "_joined"):
+        for name in ("_one_piece", "row_objects", "joined"):
             with monkeypatch.context() as patch:
                 patch.setattr(long_answers, name, boom)
                 code = await raw.code("search", collection="items", vectors=[[1, 0], [0, 1]])
@@ -486,7 +486,7 @@ async def test_what_is_found_and_not_written_is_bounded(monkeypatch: pytest.Monk
     """Of many that ask for much, few have it copied at a time; all are answered."""
     monkeypatch.setattr(pieces, "COPIED_BYTES", 1)
     written, most = 0, 0
-    joined = long_answers._joined
+    joined = long_answers.joined
 
     def counted(parts: Any) -> Any:
         nonlocal written, most
@@ -494,7 +494,7 @@ async def test_what_is_found_and_not_written_is_bounded(monkeypatch: pytest.Monk
         most = max(most, len(long_reads(server)._copied))
         return joined(parts)
 
-    monkeypatch.setattr(long_answers, "_joined", counted)
+    monkeypatch.setattr(long_answers, "joined", counted)
     async with running() as server, client(server) as raw:
         await filled(raw)
         asked = []
