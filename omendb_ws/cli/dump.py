@@ -10,7 +10,7 @@ import typer
 
 from . import reaching
 from .failure import FAILED, WRONG, fail, failing, interruptible, say
-from .load import Format
+from .load_options import Format
 from .output import print_json
 
 if TYPE_CHECKING:

@@ -8,15 +8,13 @@ import secrets
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Final
-
-import typer
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from . import definitions, reaching
+from . import load_options as options
 from .failure import FAILED, INTERRUPTED, WRONG, fail, failing, interruptible, say
-from .options import finite
 from .output import print_json
 
 if TYPE_CHECKING:
@@ -30,11 +28,6 @@ if TYPE_CHECKING:
 ROWS: Final = "rows"
 #: Fields that are named where there may be hundreds.
 _NAMED_FIELDS: Final = 5
-_FORMATS: Final = "npy|fvecs|bvecs|jsonl|parquet|arrow"
-
-Format = Annotated[
-    str | None, typer.Option(metavar=_FORMATS, help="Format, where the name does not tell it.")
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,73 +48,27 @@ class _Asked:
 
 
 def load(
-    file: Annotated[str, typer.Argument(help="The file; - is standard input.")],
+    file: options.File,
     collection: reaching.CollectionFlag,
-    format: Format = None,
-    ids_from: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE.npy|rows",
-            help="Ids from an array (n,) of integers or text; rows: the numbers of the rows.",
-            show_default="the field id; rows where rows have no fields",
-        ),
-    ] = None,
-    id_field: Annotated[str, typer.Option(help="The field with the id (jsonl, parquet).")] = "id",
-    vector_field: Annotated[str, typer.Option(help="The field with the vector.")] = "vector",
-    fields: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME,…", help="Fields that become metadata.", show_default="all others"
-        ),
-    ] = None,
-    times: Annotated[
-        str,
-        typer.Option(
-            metavar="text|seconds",
-            help="Timestamps and dates (parquet, arrow) as text, or as Unix seconds, which filters"
-            " take.",
-        ),
-    ] = "text",
-    create: Annotated[
-        bool, typer.Option("--create", help="Create the collection if it is not there.")
-    ] = False,
-    dim: Annotated[
-        int | None, typer.Option(help="With --create.", show_default="the file's")
-    ] = None,
-    capacity: Annotated[
-        int | None,
-        typer.Option(
-            help="With --create: how many of the newest rows it keeps.",
-            show_default="all of the file, where it tells how many",
-        ),
-    ] = None,
+    format: options.Format = None,
+    ids_from: options.IdsFrom = None,
+    id_field: options.IdField = "id",
+    vector_field: options.VectorField = "vector",
+    fields: options.FieldNames = None,
+    times: options.Times = "text",
+    create: options.Create = False,
+    dim: options.Dim = None,
+    capacity: options.Capacity = None,
     metric: definitions.Metric = None,
     ids: definitions.Ids = None,
     columns: definitions.Columns = None,
     ttl: definitions.Ttl = None,
     durability: definitions.Durability = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            min=0.001, callback=finite, help="Rows a second, as a stream would bring them."
-        ),
-    ] = None,
-    batch_rows: Annotated[
-        int | None, typer.Option(min=1, help="Rows of one add.", show_default="256 KiB of them")
-    ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out rows that cannot go in, and count them.")
-    ] = False,
-    producer: Annotated[
-        str | None,
-        typer.Option(
-            help="Name that a second run goes on under.",
-            show_default="made of the file's path, size and time",
-        ),
-    ] = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Load everything, whatever was loaded before.")
-    ] = False,
+    rate: options.Rate = None,
+    batch_rows: options.BatchRows = None,
+    skip_bad: options.SkipBad = False,
+    producer: options.Producer = None,
+    again: options.Again = False,
     url: reaching.Url = reaching.DEFAULT_URL,
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
@@ -146,39 +93,56 @@ def load(
       omendb-ws load stream.npy -c items --rate 500
       generate | omendb-ws load - --format jsonl -c items --skip-bad
     """
-    from ..files.chunks import FileError
-    from ..files.fields import TIMES, Fields
-    from ..files.formats import STANDARD, WITHOUT_FIELDS, format_of, open_reader
-
     definition = definitions.given(
         dim=dim, capacity=capacity, metric=metric, ids=ids, columns=columns, ttl=ttl,
         durability=durability,
     )  # fmt: skip
     if definition and not create:
         fail(WRONG, f"--{next(iter(definition))}: goes with --create")
-    if times not in TIMES:
-        fail(WRONG, f"--times {times}: must be one of {', '.join(TIMES)}")
+    known_times = options.checked_times(times)
     at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
-    with failing(FileError), interruptible():  # opening a pipe waits for what it brings
-        kind = format_of(file, format)
-        numbered = ids_from == ROWS and kind not in WITHOUT_FIELDS
-        ids_path = None if ids_from in (None, ROWS) else ids_from
-        kept = None if fields is None else tuple(filter(None, fields.split(",")))
-        named = Fields(id_field, vector_field, kept, numbered, times)
-        reader = open_reader(file, kind, named, ids_path)
-    is_file = file != STANDARD and os.path.isfile(file)
+    asked_of_file = _Reading(format, ids_from, id_field, vector_field, fields, known_times)
+    reader, reading, paths = _opened(file, asked_of_file)
     asked = _Asked(
         collection, create, definition, producer, again, skip_bad, rate, batch_rows,
-        {"format": kind, "ids_from": ids_from, "id_field": id_field, "vector_field": vector_field,
-         "fields": fields, "skip_bad": skip_bad, "times": times},
-        [path for path in (file, ids_path) if path is not None] if is_file else [],
+        {**reading, "skip_bad": skip_bad}, paths,
     )  # fmt: skip
     try:
         ended = reaching.reach(at, lambda db: _load(db, reader, asked), reconnect=True)
     finally:
-        if is_file:  # closing a pipe would wait for the thread that reads it
+        if paths:  # closing a pipe would wait for the thread that reads it
             reader.close()
     _report(ended, reader, asked, as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What the flags say of the file."""
+
+    format: str | None
+    ids_from: str | None
+    id_field: str
+    vector_field: str
+    fields: str | None
+    times: Literal["text", "seconds"]
+
+
+def _opened(file: str, asked: _Reading) -> tuple[Reader, dict[str, Any], list[str]]:
+    """A reader of ``file``, how it is read, and the files that it reads: none of a pipe."""
+    from ..files.chunks import FileError
+    from ..files.fields import Fields
+    from ..files.formats import STANDARD, WITHOUT_FIELDS, format_of, open_reader
+
+    with failing(FileError), interruptible():  # opening a pipe waits for what it brings
+        kind = format_of(file, asked.format)
+        numbered = asked.ids_from == ROWS and kind not in WITHOUT_FIELDS
+        ids_path = None if asked.ids_from in (None, ROWS) else asked.ids_from
+        kept = None if asked.fields is None else tuple(filter(None, asked.fields.split(",")))
+        named = Fields(asked.id_field, asked.vector_field, kept, numbered, asked.times)
+        reader = open_reader(file, kind, named, ids_path)
+    is_file = file != STANDARD and os.path.isfile(file)
+    paths = [path for path in (file, ids_path) if path is not None] if is_file else []
+    return reader, {**asdict(asked), "format": kind}, paths
 
 
 @dataclass(frozen=True, slots=True)
