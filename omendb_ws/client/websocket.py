@@ -200,6 +200,8 @@ def websocket_opener(
             raise _refused(address, error.response.status_code, error.response.body) from error
         except (InvalidHandshake, InvalidProxy) as error:
             # Whatever answers there is no server of ours, or one that is going just now.
+            if ": HTTP/" in str(error.__cause__):  # its first line, which websockets quotes
+                raise ConnectionError("no WebSocket there: it answers in an older HTTP") from error
             hint = "" if scheme == "wss" or not isinstance(error, InvalidMessage) else _TLS_HINT
             raise ConnectionError(f"no WebSocket there: {error}{hint}") from error
         assert isinstance(socket, Socket)
