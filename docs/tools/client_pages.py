@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,53 +108,27 @@ def python() -> str:
 
 
 def _comment(text: str) -> str:
-    lines = [re.sub(r"^\s*\* ?", "", line).rstrip() for line in text.strip().splitlines()]
+    """The prose of a ``/** … */``."""
+    inside = text.strip().removeprefix("/**").removesuffix("*/")
+    lines = [re.sub(r"^\s*\* ?", "", line).rstrip() for line in inside.splitlines()]
     return "\n".join(lines).strip()
 
 
 def javascript() -> str:
-    """The browser's client, out of its types."""
-    text = _TYPES.read_text("utf-8")
-    head = re.match(r"/\*\*((?:.|\n)*?)\*/\n", text)
-    assert head is not None
-    declarations = _declarations(text[head.end() :])
-    return "".join([f"{MADE}# JavaScript API\n\n{_comment(head[1])}\n", *declarations])
+    """The browser's client, out of its types: the comment of the file, then every export."""
+    types = _TYPES.read_text("utf-8")
+    _, head, *chunks = re.split(r"^(?=/\*\*|export )", types, flags=re.M)
+    return "".join([f"{MADE}# JavaScript API\n\n{_comment(head)}\n", *_declarations(chunks)])
 
 
-def _declarations(text: str) -> list[str]:
-    """Each ``export`` under its name, its comment as prose, itself as code."""
-    found, comment, body, is_open = [], "", [], False
-    for line in [*text.splitlines(), ""]:
-        if not is_open and line.startswith("/**"):
-            comment, is_comment = line[3:], not line.rstrip().endswith("*/")
-            body = []
-            if not is_comment:
-                comment = comment.rstrip()[:-2]
+def _declarations(chunks: list[str]) -> Iterator[str]:
+    """Each ``export`` under its name, the comment before it as prose, itself as code."""
+    about = ""
+    for chunk in chunks:
+        if chunk.startswith("/**"):
+            about = f"\n{_comment(chunk)}\n"
             continue
-        if not is_open and line.startswith(" *"):
-            comment += "\n" + (line[:-2] if line.rstrip().endswith("*/") else line)
-            continue
-        if line.startswith("export "):
-            is_open = True
-        if is_open:
-            body.append(line)
-            if _is_whole(body):
-                name = re.match(r"export (?:\w+ )?(\w+)", body[0])
-                assert name is not None
-                kind = body[0].split()[1]
-                parts = [f"\n## {name[1]}\n"]
-                if comment.strip():
-                    parts.append(f"\n{_comment(comment)}\n")
-                joined = "\n".join(body)
-                parts.append(f"\n```ts\n{joined}\n```\n")
-                assert kind in ("type", "class", "interface", "function"), kind
-                found.append("".join(parts))
-                comment, body, is_open = "", [], False
-    assert not is_open
-    return found
-
-
-def _is_whole(lines: list[str]) -> bool:
-    text = "\n".join(lines)
-    balanced = all(text.count(one) == text.count(other) for one, other in ("{}", "()", "[]"))
-    return balanced and lines[-1].rstrip().endswith((";", "}"))
+        name = re.match(r"export \w+ (\w+)", chunk)
+        assert name is not None, chunk
+        yield f"\n## {name[1]}\n{about}\n```ts\n{chunk.strip()}\n```\n"
+        about = ""

@@ -9,6 +9,8 @@ from .markdown import MADE, code, codes, number, table
 
 #: numpy's names of types -> the protocol's.
 _DTYPES = {"|u1": "u8", "<u4": "u32", "<u8": "u64", "<i8": "i64", "<f4": "f32", "<f8": "f64"}
+#: What ``most`` is where nothing is said.
+_UNBOUNDED = Field("any", "integer").most
 
 
 def _bounds(field: Field) -> str:
@@ -16,7 +18,7 @@ def _bounds(field: Field) -> str:
         return " | ".join(field.choices)
     if isinstance(field.most, str):
         most = code(field.most)
-    elif field.most >= opcodes.MAX_SAFE_INTEGER:
+    elif field.most == _UNBOUNDED:
         most = ""
     else:
         most = number(field.most)

@@ -6,7 +6,7 @@ from typing import Any
 
 from omendb_core.errors import BY_CODE
 
-from omendb_ws.config import ENVIRONMENT_PREFIX, Settings, allowed, flag
+from omendb_ws.config import ENVIRONMENT_PREFIX, Settings, allowed, flag, load
 from omendb_ws.metrics import METRICS
 from omendb_ws.wire import opcodes
 
@@ -37,10 +37,9 @@ def settings() -> str:
 
 
 def _default(name: str) -> str:
-    value: Any = OF_THE_MACHINE.get(name)
-    if value is not None:
-        return str(value)
-    value = Settings().__getattribute__(name)
+    if name in OF_THE_MACHINE:
+        return OF_THE_MACHINE[name]
+    value: Any = getattr(load({}, {}).settings, name)
     if value in (None, ()):
         return "none"
     if isinstance(value, str):
