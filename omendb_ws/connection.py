@@ -6,7 +6,8 @@ websockets'. Whole messages go past its queues and tasks: a receiver is called f
 and what an outbox holds is written in one piece (``websocket_frames``). Measured: of
 23 µs of the loop's time for a search of 528 bytes, 14 were websockets' and those of two tasks.
 
-Reading stops while the receiver has no room, and while what is to be sent piles up unsent.
+Reading stops while the receiver has no room, while what is to be sent piles up unsent, and, in the
+middle of a large message, while it is others' turn (``crowd.py``).
 It leans on ``send_context``, ``process_event`` and ``protocol``; tests hold each use.
 """
 
@@ -27,9 +28,10 @@ from websockets.protocol import Event, State
 from . import http
 from .crowd import Crowd
 from .faults import as_error
+from .half_message import HalfMessage
 from .handshake import Handshaking
 from .outbox import Batch, Message, Outbox
-from .unacknowledged import unacknowledged_bytes
+from .unacknowledged import unacknowledged_bytes, unread_bytes
 from .websocket_frames import Cutter, Unmask, head
 
 try:  # as websockets itself does
@@ -51,8 +53,11 @@ _STRANGERS_WAITING_BYTES: Final = 128 << 10
 _STEP_BYTES: Final = 4096
 #: What a fragment takes besides its bytes.
 _FRAGMENT_BYTES: Final = 400
-#: A half message that grows by less in ``STALL_SECONDS`` has stopped.
-LEAST_PROGRESS_BYTES: Final = 1024
+#: Longer messages go on by turns while memory is tight.
+LARGE_BYTES: Final = 64 << 10
+#: Who is not read from for others' sake, and has as much in the socket, waits for its turn; with
+#: less it is its client that it waits for. A socket takes 64 KiB at the least by default.
+_READY_BYTES: Final = 32 << 10
 #: As many as websockets takes.
 _MAX_FRAGMENTS: Final = 4096
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
@@ -107,18 +112,16 @@ class Connection(Handshaking):
         self._receiver: Receiver | None = None
         self._outbox: Outbox | None = None
         self._fragments: list[Frame] = []
-        self._is_held = self._is_turning = self._is_filling = self._is_paused = False
+        self._is_held = self._is_turning = self._is_filling = False
+        #: Whether the socket is not read from, and whether it is for others' sake.
+        self._is_paused = self._is_rationed = False
         self._unsent: Batch | None = None
         self._endings: set[asyncio.Task[None]] = set()
         self._turn_messages = STRANGERS_TURN_MESSAGES
         self._max_waiting_bytes = _STRANGERS_WAITING_BYTES
         self._fragment_bytes = 0
         self._received_messages = self._received_bytes = 0
-        #: The half message that is held: behind which whole one, since when it is waited for,
-        #: and the last of which it grew.
-        self._half_behind = -1
-        self._half_at = self._grew_at = self.loop.time()
-        self._grown_bytes = 0
+        self._half = HalfMessage(self.loop.time())
         self._written_bytes = 0
         self._taken_bytes = 0
         self._taken_at = self.loop.time()
@@ -317,12 +320,7 @@ class Connection(Handshaking):
         held_bytes = self._cutter.held_bytes
         is_full = waits and held_bytes > self._max_waiting_bytes
         must_pause = self._is_held or is_full or self._is_stuffed
-        if must_pause is not self._is_paused and not self.transport.is_closing():
-            self._is_paused = must_pause
-            if must_pause:
-                self.transport.pause_reading()
-            else:
-                self.transport.resume_reading()
+        self._pause(must_pause or self._is_rationed)
         receiver = self._receiver
         if (
             held_bytes > _STEP_BYTES
@@ -330,8 +328,23 @@ class Connection(Handshaking):
             or receiver is None
             or receiver.inflight_bytes > _STEP_BYTES
             or self.protocol.current_size is not None
+            or self.protocol.reader.buffer
         ):
             self.weigh()
+        is_rationed = not self._crowd.may_go_on(self)
+        if is_rationed is not self._is_rationed:
+            self._is_rationed = is_rationed
+            if not is_rationed:
+                self._half.forgive(self._received_bytes, self.loop.time())
+            self._pause(must_pause or is_rationed)
+
+    def _pause(self, must_pause: bool) -> None:
+        if must_pause is not self._is_paused and not self.transport.is_closing():
+            self._is_paused = must_pause
+            if must_pause:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
 
     # -- what it holds ----------------------------------------------------------------------------
 
@@ -348,10 +361,7 @@ class Connection(Handshaking):
             held_bytes += self._outbox.reply_bytes + self._outbox.push_bytes
         if self._receiver is not None:
             held_bytes += self._receiver.inflight_bytes
-        if self._half_behind != self._received_messages:
-            self._half_behind = self._received_messages
-            self._half_at = self._grew_at = self.loop.time()
-            self._grown_bytes = self._received_bytes
+        self._half.note(self._received_messages, self._received_bytes, self.loop.time())
         held_bytes -= held_bytes % _STEP_BYTES
         if held_bytes != self.held_bytes:
             self._crowd.change(self, held_bytes)
@@ -361,20 +371,56 @@ class Connection(Handshaking):
         if self._crowd is self._strangers:
             return 0.0
         since = math.inf
-        is_awaited = self._has_half and not self._is_paused
-        if is_awaited and self._half_behind == self._received_messages:
-            since = self._half_at
+        if self._is_awaited and self._half.is_behind(self._received_messages):
+            since = self._half.moved_at
         if self.transport.get_write_buffer_size():
             since = min(since, self._taken_at)
         return since
 
     def half_seconds(self) -> float:
         """For how long half a message has hardly grown; 0 if none. Call it regularly."""
-        grown_bytes = self._received_bytes - self._grown_bytes
         self.weigh()
-        if not self._has_half or self._is_paused or grown_bytes >= LEAST_PROGRESS_BYTES:
-            self._grew_at, self._grown_bytes = self.loop.time(), self._received_bytes
-        return self.loop.time() - self._grew_at
+        return self._half.stalled_seconds(self._is_awaited, self._received_bytes, self.loop.time())
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether half a message waits for its client: the rest is not there to be read."""
+        if not self._has_half:
+            return False
+        if not self._is_paused:
+            return True
+        socket = self.transport.get_extra_info("socket")
+        if not self._is_rationed or socket is None:
+            return False
+        return unread_bytes(socket.fileno()) < min(_READY_BYTES, self.missing_bytes())
+
+    @property
+    def has_much_under_way(self) -> bool:
+        """Whether it has large requests that are not answered."""
+        return self._receiver is not None and self._receiver.inflight_bytes > LARGE_BYTES
+
+    def missing_bytes(self) -> int:
+        """How much of a large message that has begun may still come; 0 if there is none."""
+        frame_bytes = self._cutter.frame_bytes
+        if frame_bytes:
+            return max(frame_bytes - self._cutter.held_bytes, 0) if frame_bytes > LARGE_BYTES else 0
+        came_bytes = self._fragment_bytes + len(self.protocol.reader.buffer)
+        if came_bytes <= LARGE_BYTES:
+            return 0
+        return max((self.protocol.max_message_size or 0) - came_bytes, 1)
+
+    def began_at(self) -> float:
+        """When that message began."""
+        return self._half.began_at
+
+    def hold_on(self) -> None:
+        """It is others' turn: read nothing until ``let_on``."""
+        self._is_rationed = True
+        self._pause(True)
+
+    def let_on(self) -> None:
+        """It is its turn again."""
+        self._read_on()
 
     def shed(self, code: int = CloseCode.TRY_AGAIN_LATER, reason: str = "no memory left") -> None:
         """End the connection, and let go of what it holds now."""
@@ -386,6 +432,7 @@ class Connection(Handshaking):
         can_say = self._crowd is self._known and not self.transport.get_write_buffer_size()
         if can_say and self.protocol.state is State.OPEN:
             self._fail(code, reason)
+            self._read_on()  # the client hears of it when it comes to read
         else:
             self.transport.abort()
         self.weigh()

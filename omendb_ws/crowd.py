@@ -5,30 +5,42 @@ take: megabytes, by its own limits, and there may be thousands. So there is one 
 that are known, and one, with a number of places, for those that are not yet. Whoever's bytes have
 waited longest for the client leaves first: what waits for the server is done in a moment, a client
 that sends and takes is never the one, and one that only holds on always becomes it. (Not the
-largest: many that hold a little each would drive out the one that works.) Of strangers the oldest
-leaves: a newcomer gets in, and who is known soon does not stay a stranger.
+largest: many that hold a little each would drive out the one that works.) Before that, where it
+is only tight, large messages go on by turns (``rations.py``): nobody has to leave who only has to
+wait. Where those whose turn it is do not go on, they make way for those that wait. Of strangers the
+oldest leaves: a newcomer gets in, and who is known soon does not stay a stranger.
 
 Lives on the loop's thread; knows no socket. Invariant: ``held_bytes`` is the sum of its members'.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
-#: Shares of the budget: from where on nothing is read beside what is under way, and down to where
-#: room is made.
+from .rations import Rations, Sender
+
+#: Shares of the budget: from where on nothing is read beside what is under way, how far large
+#: messages may go then, and down to where room is made.
 _TIGHT: Final = 3 / 4
+_RATIONED: Final = 15 / 16
 _RELIEVED: Final = 7 / 8
+#: Who holds less keeps nobody waiting.
+_MUCH_BYTES: Final = 64 << 10
 
 
-class Member(Protocol):
+class Member(Sender, Protocol):
     """A connection. ``held_bytes`` changes by ``Crowd.change`` only."""
 
     held_bytes: int
 
     def waits_since(self) -> float:
         """When what it holds began to wait for its client; infinite if nothing does."""
+
+    @property
+    def has_much_under_way(self) -> bool:
+        """Whether much of what it holds is free again as soon as the server has answered."""
 
     def shed(self) -> None:
         """Leave at once, and let go of everything."""
@@ -50,6 +62,8 @@ class Crowd:
         self._max_bytes = max_bytes
         self._on_shed = on_shed
         self._members: dict[Member, None] = {}
+        self._rations = Rations(self._is_room_coming)
+        self._is_rationing = False
 
     def __len__(self) -> int:
         return len(self._members)
@@ -68,6 +82,7 @@ class Crowd:
         """Count a member out, if it is in."""
         if member in self._members:
             del self._members[member]
+            self._rations.forget(member)
             self._add(-member.held_bytes)
 
     def change(self, member: Member, to_bytes: int) -> None:
@@ -77,19 +92,57 @@ class Crowd:
         if member in self._members:
             self._add(change)
 
+    def may_go_on(self, member: Member) -> bool:
+        """Whether a member may be read from; if not, it is let on when there is room."""
+        is_free = not self._is_rationing or member not in self._members
+        return is_free or self._rations.may_go_on(member, self._room_bytes)
+
+    def make_way(self, waiting_since: float) -> None:
+        """While some wait for room, those leave who hold much of it and have waited for their
+        clients since then. Call it regularly.
+        """
+        self._rations.look(self._room_bytes)
+        if self._rations.has_waiting:
+            self._make_room(0, waiting_since, _MUCH_BYTES)
+
+    @property
+    def _room_bytes(self) -> int:
+        return int(self._max_bytes * _RATIONED) - self.held_bytes
+
+    def _is_room_coming(self) -> bool:
+        return any(member.has_much_under_way for member in self._members)
+
     def _add(self, change: int) -> None:
         self.held_bytes += change
         self.most_bytes = max(self.most_bytes, self.held_bytes)
         self.is_tight = self.held_bytes > self._max_bytes * _TIGHT
         if change > 0 and self.held_bytes > self._max_bytes:  # those that leave are relief itself
-            self._relieve()
+            self._make_room(self._max_bytes * _RELIEVED)
+        self._ration()
 
-    def _relieve(self) -> None:
+    def _ration(self) -> None:
+        rations = self._rations
+        if self.is_tight and not self._is_rationing:
+            self._is_rationing = True
+            rations.begin(self._members, self._room_bytes)
+        elif rations.has_waiting:
+            rations.look(self._room_bytes)
+        if self._is_rationing and not (self.is_tight or rations.has_waiting):
+            self._is_rationing = False
+            rations.end()
+
+    def _make_room(
+        self, to_bytes: float, waiting_since: float = math.inf, least_bytes: int = 1
+    ) -> None:
         """Make some room at once: finding who leaves looks at all."""
-        holders = [member for member in self._members if member.held_bytes]
-        holders.sort(key=lambda member: (member.waits_since(), -member.held_bytes))
-        for member in holders:
-            if self.held_bytes <= self._max_bytes * _RELIEVED:
+        holders = [
+            (member.waits_since(), -member.held_bytes, member)
+            for member in self._members
+            if member.held_bytes >= least_bytes
+        ]
+        holders.sort(key=lambda holder: holder[:2])
+        for since, _, member in holders:
+            if self.held_bytes <= to_bytes or since > waiting_since:
                 return
             self._shed(member)
 

@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 AUTH_SECONDS: Final = 5.0
 #: The part of ``max_connection_bytes`` that is for connections which are not known yet.
 STRANGERS_SHARE: Final = 8
+#: The part of ``stall_seconds`` for which one may keep others waiting and not go on: 3 s.
+_PATIENCE_SHARE: Final = 10
 #: When connections let go of so much, the system gets it back. Less is used again by others.
 _MANY_FREED_BYTES: Final = 128 << 20
 #: From the first byte of TLS or of a request to the end of that.
@@ -374,6 +376,15 @@ class Server:
                 except Exception as error:
                     self.metrics.faults += 1
                     as_error(error, "watching a connection")
+            self._make_way()
+
+    def _make_way(self) -> None:
+        """Behind a look at all of them, which tells what their clients have taken."""
+        try:
+            self._known.make_way(self._loop.time() - self._stall_seconds / _PATIENCE_SHARE)
+        except Exception as error:
+            self.metrics.faults += 1
+            as_error(error, "making way for connections that wait")
 
     def _end_if_stalled(self, connection: Connection, session: Session) -> None:
         """Close a connection that takes nothing for too long although something waits for it."""

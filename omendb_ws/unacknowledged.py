@@ -1,4 +1,4 @@
-"""How many bytes the kernel holds that the other side has not acknowledged. Knows one ioctl."""
+"""How many bytes of a TCP socket the kernel holds, either way. Knows two ioctls."""
 
 from __future__ import annotations
 
@@ -18,11 +18,20 @@ def unacknowledged_bytes(descriptor: int) -> int:
     The kernel takes bytes from this process in lumps (it asks for more when a third of its buffer
     of megabytes is free); what is acknowledged tells of a client that takes a few at a time.
     """
-    if not _IS_KNOWN or descriptor < 0:
+    # SIOCOUTQ has the number of TIOCOUTQ.
+    return _asked(descriptor, termios.TIOCOUTQ) if _IS_KNOWN else 0
+
+
+def unread_bytes(descriptor: int) -> int:
+    """Bytes that came and were not read; 0 where the system does not tell."""
+    return _asked(descriptor, termios.FIONREAD) if _IS_KNOWN else 0
+
+
+def _asked(descriptor: int, request: int) -> int:
+    if descriptor < 0:
         return 0
     try:
-        # SIOCOUTQ has the number of TIOCOUTQ.
-        found = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
+        found = fcntl.ioctl(descriptor, request, bytes(4))
     except OSError:
         return 0
     return int.from_bytes(found, sys.byteorder)

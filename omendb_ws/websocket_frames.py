@@ -69,6 +69,11 @@ class Cutter:
         return len(self._data) - self._at + self._held_bytes
 
     @property
+    def frame_bytes(self) -> int:
+        """The size of the whole message that has begun to come; 0 if that is not known."""
+        return self._wanted_bytes
+
+    @property
     def memory_bytes(self) -> int:
         """How much memory that takes: a piece of one byte takes sixty."""
         return len(self._data) + self._held_bytes + _PIECE_BYTES * len(self._chunks)

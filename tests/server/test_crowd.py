@@ -21,12 +21,15 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
 
-from omendb_ws.connection import LEAST_PROGRESS_BYTES, Connection
+from omendb_ws.connection import Connection
 from omendb_ws.crowd import Crowd, Member
+from omendb_ws.half_message import LEAST_PROGRESS_BYTES
 from omendb_ws.request_head import MAX_HEAD_BYTES
 from omendb_ws.server import STRANGERS_SHARE, Server
+from omendb_ws.wire import binary
+from omendb_ws.wire.messages import Added
 
-from .raw import PATIENCE_SECONDS, client, engine_held, running, settings, with_keys
+from .raw import PATIENCE_SECONDS, batch, client, engine_held, running, settings, with_keys
 from .test_websocket_frames import frame, message
 from .test_websocket_frames import socket as bare
 
@@ -51,6 +54,20 @@ class Guest:
 
     def waits_since(self) -> float:
         return self.since
+
+    has_much_under_way = False
+
+    def missing_bytes(self) -> int:
+        return 0
+
+    def began_at(self) -> float:
+        return 0.0
+
+    def hold_on(self) -> None:
+        raise AssertionError
+
+    def let_on(self) -> None:
+        raise AssertionError
 
     def shed(self) -> None:
         assert not self.is_shed
@@ -117,6 +134,68 @@ def test_the_sum_is_that_of_its_members_and_bounded(seed: int) -> None:
         assert not any(one.is_shed for one in inside)
 
 
+class Loader(Guest):
+    """It sends large messages, some in each turn, unless it is held on; then it is answered."""
+
+    def __init__(self, crowd: Crowd, sizes: list[int]) -> None:
+        super().__init__(crowd)
+        self.sizes = sizes
+        self.is_held_on = self.has_much_under_way = False
+        self.turn = self.began = 0
+
+    def missing_bytes(self) -> int:
+        is_sending = self.held_bytes and not self.has_much_under_way
+        return self.sizes[0] - self.held_bytes if is_sending else 0
+
+    def began_at(self) -> float:
+        return self.began
+
+    def hold_on(self) -> None:
+        self.is_held_on = True
+
+    def let_on(self) -> None:
+        self.is_held_on = False
+
+    def send(self, some_bytes: int, turn: int) -> None:
+        """What a socket has at a time."""
+        if not self.held_bytes:
+            self.began = turn
+        self.crowd.change(self, min(self.held_bytes + some_bytes, self.sizes[0]))
+        self.has_much_under_way = self.held_bytes == self.sizes[0]
+        self.is_held_on = not self.crowd.may_go_on(self)
+
+    def answer(self) -> None:
+        self.sizes.pop(0)
+        self.has_much_under_way = False
+        self.crowd.change(self, 0)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_all_that_load_get_through_whatever_the_order_and_nobody_leaves(seed: int) -> None:
+    numbers = random.Random(seed)
+    some, shed = crowd(max_bytes=64_000)
+    loaders = [
+        Loader(some, [numbers.randrange(500, 8_000) for _ in range(numbers.randrange(1, 6))])
+        for _ in range(40)
+    ]
+    turn = waited = 0
+    while going := [one for one in loaders if one.sizes]:
+        turn += 1
+        able = [one for one in going if one.has_much_under_way or not one.is_held_on]
+        assert able, "all wait for each other"
+        waited += len(going) - len(able)
+        one = numbers.choice(able)
+        if one.has_much_under_way:
+            one.answer()
+        else:
+            one.send(numbers.randrange(1, 256), turn)
+        assert some.held_bytes <= 64_000
+    assert shed == []
+    assert waited > 0
+    assert some.held_bytes == 0
+    assert not some._is_rationing
+
+
 # -- over sockets ---------------------------------------------------------------------------------
 
 
@@ -158,9 +237,19 @@ HALVES = {
 }
 
 
+def patient(**limits: int) -> Server:
+    """A server that lets nobody leave for keeping others waiting, until it is told to."""
+    return Server(settings(**limits), stall_seconds=3600)
+
+
+def keep_waiting_no_longer(server: Server) -> None:
+    """What the server does now and then, as if its patience had run out."""
+    server._known.make_way(asyncio.get_running_loop().time())
+
+
 @pytest.mark.parametrize("name", HALVES)
-async def test_half_messages_are_bounded_together_and_the_oldest_leave(name: str) -> None:
-    async with running(max_connection_bytes=8 * MIB) as server, client(server) as raw:
+async def test_half_messages_are_bounded_and_those_that_do_not_go_on_leave(name: str) -> None:
+    async with running(patient(max_connection_bytes=24 * MIB)) as server, client(server) as raw:
         await raw.create()
         async with AsyncExitStack() as stack:
             streams = []
@@ -169,14 +258,120 @@ async def test_half_messages_are_bounded_together_and_the_oldest_leave(name: str
                 streams[-1][1].write(HALVES[name])
                 await settled(lambda: streams[-1][1].transport.get_write_buffer_size() == 0)
                 await raw.add(len(streams))
-                assert server._known.held_bytes <= 8 * MIB
-            await settled(lambda: server.metrics.shed_connections["bytes"] >= 20)
+                assert server._known.held_bytes <= 21 * MIB
+            if name == "many fragments":  # a read of 16 KB makes a megabyte of them
+                await settled(lambda: server.metrics.shed_connections["bytes"] >= 4)
+            else:
+                await settled(lambda: len(server._known._rations._waiting) >= 10)
+                assert server.metrics.shed_connections.total() == 0
+            keep_waiting_no_longer(server)
+            assert server.metrics.shed_connections["bytes"] >= 4
             reader, _ = streams[0]
             assert (await message(reader))[0] == 0x81  # hello
             first, data = await message(reader)
             assert (first, data[:2]) == (0x88, (1013).to_bytes(2, "big"))
-        await settled(lambda: server._known.held_bytes == 0)
-        assert len(server._known) == 1
+        await settled(lambda: server._known.held_bytes == 0 and len(server._known) == 1)
+        assert not server._known._is_rationing
+
+
+LOADERS = 40
+LOADED_ROWS = 1400
+
+
+async def opened_for(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+    """The handle of the collection."""
+    writer.write(frame(Opcode.TEXT, b'{"id":0,"op":"open","collection":"items"}'))
+    assert (await message(reader))[0] == 0x81  # hello
+    return int(orjson.loads((await message(reader))[1])["ok"]["handle"])
+
+
+@asynccontextmanager
+async def loaders(server: Server) -> AsyncIterator[list[asyncio.Task[bytes]]]:
+    """Clients that load 1.4 MiB each: all have sent half of their message before any goes on."""
+    has_begun = asyncio.Barrier(LOADERS)
+    rows = batch(*range(LOADED_ROWS), dim=256)
+
+    async def load(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        data = frame(Opcode.BINARY, binary.encode_add(1, await opened_for(reader, writer), rows))
+        writer.write(data[: len(data) // 2])
+        await has_begun.wait()
+        writer.write(data[len(data) // 2 :])
+        first, answer = await message(reader)
+        assert first == 0x82, answer
+        return answer
+
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(bare(server)) for _ in range(LOADERS)]
+        tasks = [asyncio.create_task(load(*one)) for one in streams]
+        try:
+            yield tasks
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+async def test_many_that_load_at_once_are_slowed_down_and_none_is_closed() -> None:
+    limits = {"max_connection_bytes": 32 * MIB, "max_message_bytes": 2 * MIB}
+    async with running(patient(**limits)) as server, client(server) as raw:
+        await raw.create(dim=256, capacity=LOADED_ROWS)
+        server._known.most_bytes = 0
+        async with asyncio.timeout(PATIENCE_SECONDS), loaders(server) as loading:
+            answers = await asyncio.gather(*loading)
+        assert all(isinstance(binary.decode_incoming(one)[1], Added) for one in answers)
+        assert server._known._rations.let_on > 0
+        assert 20 * MIB < server._known.most_bytes <= 28 * MIB
+        assert server.metrics.shed_connections.total() == 0
+        await settled(lambda: not server._known._is_rationing)
+        assert (await raw.ok("describe", collection="items"))["version"] == LOADERS
+
+
+async def test_who_sends_half_and_waits_makes_way_for_those_that_load() -> None:
+    limits = {"max_connection_bytes": 32 * MIB, "max_message_bytes": 2 * MIB}
+    async with (
+        running(patient(**limits)) as server,
+        client(server) as raw,
+        AsyncExitStack() as stack,
+    ):
+        await raw.create(dim=256, capacity=LOADED_ROWS)
+        lurking = []
+        while not server._known.is_tight:
+            _, writer = await stack.enter_async_context(bare(server))
+            before = server._known.held_bytes
+            writer.write(half(MIB, 2 * MIB))
+            await settled(
+                lambda: server._known.is_tight or server._known.held_bytes >= before + MIB  # noqa: B023
+            )
+            lurking.append(writer)
+        rations = server._known._rations
+        async with asyncio.timeout(PATIENCE_SECONDS), loaders(server) as loading:
+            await settled(lambda: len(rations._waiting) >= LOADERS)
+            before = rations.let_on
+            for writer in lurking:
+                writer.write(b"x")  # it is progress of a kind
+            await raw.add(1, dim=256)
+            assert rations.let_on == before
+            keep_waiting_no_longer(server)
+            await asyncio.gather(*loading)
+        assert len(lurking) - 1 <= server.metrics.shed_connections["bytes"] <= len(lurking)
+        assert (await raw.ok("describe", collection="items"))["version"] == LOADERS + 1
+
+
+async def test_small_messages_pass_by_large_ones_that_wait() -> None:
+    limits = {"max_connection_bytes": 8 * MIB, "max_message_bytes": MIB}
+    async with (
+        running(patient(**limits)) as server,
+        client(server) as raw,
+        AsyncExitStack() as stack,
+    ):
+        await raw.create(capacity=100)
+        while not server._known._rations.has_waiting:
+            _, writer = await stack.enter_async_context(bare(server))
+            writer.write(half(600 << 10, MIB))
+            await settled(lambda writer=writer: writer.transport.get_write_buffer_size() == 0)
+        for id in range(50):
+            await raw.add(id)
+        assert server.metrics.shed_connections.total() == 0
 
 
 async def test_clients_that_never_read_are_bounded_together() -> None:
@@ -216,8 +411,16 @@ async def test_where_it_is_tight_requests_come_one_at_a_time_and_all_are_answere
 
 async def test_who_is_not_read_from_for_the_servers_sake_is_not_the_one_that_leaves() -> None:
     """What came of its next messages waits for the server, however long, and not for the client."""
-    limits = {"max_connection_bytes": 8 * MIB, "max_inflight_bytes": 64 << 10}
-    async with running(**limits) as server, client(server) as worker, AsyncExitStack() as stack:
+    limits = {
+        "max_connection_bytes": 8 * MIB,
+        "max_message_bytes": MIB,
+        "max_inflight_bytes": 64 << 10,
+    }
+    async with (
+        running(patient(**limits)) as server,
+        client(server) as worker,
+        AsyncExitStack() as stack,
+    ):
         await worker.create(dim=256, capacity=2000)
         (connection,) = server._known
         assert isinstance(connection, Connection)
@@ -230,11 +433,12 @@ async def test_who_is_not_read_from_for_the_servers_sake_is_not_the_one_that_lea
         async with engine_held(server):
             working = asyncio.create_task(work())
             await settled(lambda: connection._is_paused and connection._has_half)
-            for _ in range(20):
+            while not server._known._rations.has_waiting:
                 _, writer = await stack.enter_async_context(bare(server))
-                writer.write(HALVES["a frame"])
+                writer.write(half(600 << 10, MIB))
                 await settled(lambda writer=writer: writer.transport.get_write_buffer_size() == 0)
-            await settled(lambda: server.metrics.shed_connections["bytes"] >= 10)
+            keep_waiting_no_longer(server)
+            assert server.metrics.shed_connections["bytes"] >= 3
             assert connection in list(server._known)
         await working
         for id in range(100, 110):
@@ -401,10 +605,11 @@ def talk(port: int, data: bytes) -> socket.socket:
 
 ATTACKS = {
     # Of a budget of 32, with a read of each that came at once, and what the heap keeps.
-    "240 MiB of half frames": (REQUEST + half(4 * MIB), 80),
+    "100 MiB of half frames": (REQUEST + half(4 * MIB), 80, 25),
     "60 MiB of handshakes": (
         REQUEST[:-2] + b"".join(b"X%d: %b\r\n" % (n, b"x" * 8000) for n in range(125)),
         20,
+        60,
     ),
 }
 
@@ -416,10 +621,10 @@ def test_memory_that_is_really_held_is_bounded(
 ) -> None:
     port, pid = child(OMENDB_MAX_CONNECTION_BYTES=str(32 * MIB))
     before = resident(pid)
-    data, most_mib = ATTACKS[name]
+    data, most_mib, count = ATTACKS[name]
     sockets = []
     try:
-        for _ in range(60):
+        for _ in range(count):
             sockets.append(talk(port, data))
             assert resident(pid) - before < most_mib * MIB
     finally:
