@@ -20,6 +20,7 @@ from .auth import Keyring, Principal
 from .catalog import Catalog
 from .config import Settings
 from .context import Context, monotonic_us
+from .endings import Ending
 from .engine import Engine
 from .faults import as_error
 from .journal.interface import Store
@@ -91,6 +92,8 @@ class Instance:
         self.recoveries: Recoveries | None = None
         self._loop: asyncio.AbstractEventLoop
         self._tasks: list[asyncio.Task[None]] = []
+        self._ending = Ending()
+        self._has_stopped_threads = False
 
     def start(self) -> None:
         """Start the engine's thread; its effects come to the running loop.
@@ -142,16 +145,27 @@ class Instance:
     async def stop(self) -> None:
         """Do what is queued, and end the threads; what was acknowledged is on the disk then.
 
-        Its sessions are closed by then.
+        Its sessions are closed by then. Whatever a step raises, the others are taken; what stays
+        undone is raised in the end. After a fault it may be called again.
         """
         sampler, *recovering = self._tasks
         sampler.cancel()
         if self.recoveries is not None:
-            self.recoveries.stop()
+            try:
+                self.recoveries.stop()
+            except Exception as error:
+                as_error(error, "the end of recoveries")
+                self.recoveries.stop()
         try:
             await asyncio.wait([sampler, *recovering])
         finally:
-            await self._end_threads()
+            try:
+                await self._end_threads()
+            except Exception as error:
+                as_error(error, "the end of the threads")
+                await self._end_threads()
+        if self._ending.error is not None:
+            raise self._ending.error
 
     async def _end_threads(self) -> None:
         """Wait until they have ended; a loop that ends meanwhile, and cancels this, waits too."""
@@ -170,22 +184,18 @@ class Instance:
         return ending.result()
 
     def _stop_threads(self) -> None:
-        try:
-            self.context.engine.stop()
-            self._close_logs()
-        finally:
-            if self._storage is not None:
-                self._storage.close()
-        for collection in self.context.catalog:
-            collection.let_go()
-
-    def _close_logs(self) -> None:
-        for collection in self.context.catalog:
+        if self._has_stopped_threads:
+            return
+        ending, catalog = self._ending, self.context.catalog
+        ending.do("the end of the engine", self.context.engine.stop)
+        for collection in catalog:
             if collection.flights is not None and collection.flights.log is not None:
-                try:
-                    collection.flights.log.close()
-                except Exception as error:  # the others, and the directory, are still to be closed
-                    as_error(error, f"closing the log of {collection.name}")
+                ending.do(f"closing the log of {collection.name}", collection.flights.log.close)
+        if self._storage is not None:
+            ending.do("giving the data directory free", self._storage.close)
+        for collection in catalog:
+            ending.do("letting go of windows", collection.let_go)
+        self._has_stopped_threads = True
 
     def status(self) -> Literal["ok", "recovering", "storage_failed"]:
         """Whether everything stored is back, and every log can be written."""

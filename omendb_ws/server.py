@@ -221,7 +221,11 @@ class Server:
                     as_error(error, "the end of the server")
                     self._descriptors.close()
                 finally:
-                    await self.instance.stop()
+                    try:
+                        await self.instance.stop()
+                    except Exception as error:
+                        as_error(error, "the end of the server")
+                        await self.instance.stop()
 
     async def _see_off(self) -> None:
         self.context.is_draining = True

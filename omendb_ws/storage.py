@@ -77,13 +77,12 @@ class Storage:
         """Do what was asked, and give the data directory free; waits."""
         try:
             closed = self._thread.submit(self._store.close)
-        except RuntimeError:  # the interpreter is ending, and has ended that thread
+        except Exception:  # the interpreter is ending, and has ended that thread; or a fault
             self._store.close()
         else:
-            try:
-                closed.result()
-            finally:
-                self._thread.shutdown()
+            closed.result()
+        finally:
+            self._thread.shutdown()
 
     def _ask(
         self,

@@ -172,7 +172,9 @@ class LocalStore:
 
     def close(self) -> None:
         """See Store."""
-        os.close(self._lock_fd)
+        lock_fd, self._lock_fd = self._lock_fd, -1
+        if lock_fd >= 0:
+            os.close(lock_fd)
 
     def path(self, key: str) -> str:
         """The directory of a collection."""

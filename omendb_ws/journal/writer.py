@@ -148,8 +148,9 @@ class Writer:
         self._appender.notes.is_still(self._wall_us())
         try:
             self._appender.close()
-        except OmenError as error:
-            log.error("%s: %s", self.stored.name, error)
+        except Exception as error:
+            log.error("%s: %s", self.stored.name, self._as_error(error))
+            self._appender.abandon()
 
     def drop(self) -> None:
         """See Log."""
@@ -205,54 +206,65 @@ class Writer:
     # -- the writer -------------------------------------------------------------------------------
 
     def _write(self) -> None:
-        while True:
-            with self._condition:
-                self._is_idle = True
-                self._condition.notify_all()
-                while not self._queue and not self._is_closing:
-                    if not self._condition.wait(self._patience_seconds()):
-                        break
-                group = self._take()
-                if not group and self._is_closing:
-                    return
-                self._is_idle = not group
-            if group:
-                self._do(group)
-            else:
-                self._mark()
+        is_over = False
+        while not is_over:
+            group: list[_Queued] = []
+            try:
+                is_over = self._wait(group)
+                if group:
+                    self._do(group)
+                elif not is_over:
+                    self._mark()
+            except Exception as error:  # somebody waits for what came, and for this thread
+                self._fail(self._as_error(error))
+                self._settled(group, self._error)
+
+    def _wait(self, group: list[_Queued]) -> bool:
+        """Take the next group, none if there is none for a while; whether that was all."""
+        with self._condition:
+            self._is_idle = True
+            self._condition.notify_all()
+            while not self._queue and not self._is_closing:
+                if not self._condition.wait(self._patience_seconds()):
+                    break
+            self._take(group)
+            self._is_idle = not group
+            return not group and self._is_closing
 
     def _patience_seconds(self) -> float | None:
         return IDLE_SECONDS if self._appender.wants_mark and self._error is None else None
 
-    def _take(self) -> list[_Queued]:
+    def _take(self, group: list[_Queued]) -> None:
         """The next group: changes and kept rows, or one thing of another kind."""
-        group: list[_Queued] = []
         size = 0
         while self._queue and size < GROUP_BYTES:
-            if isinstance(self._queue[0][0], _Turn | _Done):
-                return group or [self._queue.popleft()]
+            is_other = isinstance(self._queue[0][0], _Turn | _Done)
+            if is_other and group:
+                return
             group.append(self._queue.popleft())
             size += group[-1][2]
-        return group
+            if is_other:
+                return
 
     def _do(self, group: list[_Queued]) -> None:
-        waiting = group
+        """Write and settle ``group``, which is empty then."""
         try:
             if self._error is None and isinstance(group[0][0], _Turn | _Done):
                 self._do_pass(group[0][0])
-                waiting = []
-            bodies = [] if self._error else [(body_of(one), one) for one in _logged(waiting)]
+                group.clear()
+            bodies = [] if self._error else [(body_of(one), one) for one in _logged(group)]
             while bodies and self._error is None:
                 taken = self._appender.write(bodies)
                 self._make_safe()
-                done, waiting, bodies = waiting[:taken], waiting[taken:], bodies[taken:]
+                done, group[:taken], bodies = group[:taken], [], bodies[taken:]
                 self._settled(done, None)
             if self._is_always and not self._queue:
                 self._appender.prepare()
         except Exception as error:
             self._fail(self._as_error(error))
-        if waiting:
-            self._settled(waiting, self._error)
+        if group:
+            rest, group[:] = list(group), []
+            self._settled(rest, self._error)
 
     def _do_pass(self, what: _Turn | _Done) -> None:
         if isinstance(what, _Turn):
@@ -324,25 +336,29 @@ class Writer:
     # -- the flusher ------------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        appender = self._appender
-        is_sound = True
-        while is_sound:
-            with self._condition:
-                while not self._is_written and not self._is_flush_due:
-                    patience = self._flush_patience_seconds()
-                    self._flusher_sleeps = patience is None
-                    self._to_flush.wait(patience)
-                if self._is_written:
-                    return
+        is_over = False
+        while not is_over:
             try:
-                appender.flush()
-                appender.prepare()
+                is_over = self._flush_once()
             except Exception as error:
                 self._fail(self._as_error(error))
                 # What was written before a failed write is flushed still; nothing after a flush.
-                is_sound = isinstance(error, OmenError) and not appender.is_lost
+                is_over = not isinstance(error, OmenError) or self._appender.is_lost
             with self._condition:
                 self._condition.notify_all()
+
+    def _flush_once(self) -> bool:
+        """Flush when that is due; whether everything is, as the writer has ended."""
+        with self._condition:
+            while not self._is_written and not self._is_flush_due:
+                patience = self._flush_patience_seconds()
+                self._flusher_sleeps = patience is None
+                self._to_flush.wait(patience)
+            if self._is_written:
+                return True
+        self._appender.flush()
+        self._appender.prepare()
+        return False
 
     @property
     def _is_flush_due(self) -> bool:

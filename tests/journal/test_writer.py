@@ -164,7 +164,6 @@ def test_a_flush_that_is_late_stops_acknowledgements_until_it_is_done(tmp_path: 
 def test_a_log_that_is_idle_says_how_far_it_is_flushed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: Durability
 ) -> None:
-    monkeypatch.setattr(writer_module, "IDLE_SECONDS", 0.01)
     bed = Bed(tmp_path, durability, Settled())
     bed.append()
     bed.settled.wait_for(1)
@@ -175,6 +174,7 @@ def test_a_log_that_is_idle_says_how_far_it_is_flushed(
             wrote.set()
 
     bed.disk.fault = note
+    monkeypatch.setattr(writer_module, "IDLE_SECONDS", 0.01)
     bed.now += writer_module.FLUSH_SECONDS
     poke(bed.log)
     assert wrote.wait(10)

@@ -9,7 +9,9 @@ import asyncio
 import os
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from omendb_ws.server import Server
 from omendb_ws.tls import TlsError
 
 from .raw import PATIENCE_SECONDS, client, running, settings
-from .walk import Injector
+from .walk import Injector, Thread
 
 
 def held() -> tuple[set[str], int, int]:
@@ -86,39 +88,82 @@ async def start(injector: Injector, fields: dict[str, Any]) -> None:
     await server.drain()
 
 
+@pytest.mark.parametrize("on", ["loop", "others"])
 @pytest.mark.usefixtures("nothing_is_left")
-async def test_any_call_of_a_stop_may_fail(tmp_path: Path) -> None:
-    """Up to where the threads are ended; what was acknowledged is there afterwards."""
+async def test_any_call_of_a_stop_may_fail(
+    on: Thread, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All else is ended, the fault is told, and what was acknowledged is there afterwards."""
     fields = {"data_dir": str(tmp_path / "data"), "scan_threads": 1}
-    noted = Injector("loop")
+    noted = Injector(on)
     await stopped(noted, fields, 1)
     before = held()
-    calls = [call for call in noted.seen if "Instance.stop" not in call and "_end_th" not in call]
-    assert len(calls) > 10
-    for number, call in enumerate(calls, start=2):
-        injector = Injector("loop", call)
-        await stopped(injector, fields, number)
+    assert len(noted.seen) > 5
+    for number, call in enumerate(noted.seen, start=2):
+        injector = Injector(on, call)
+        caplog.clear()
+        is_raised = await stopped(injector, fields, number)
         await settles(before, f"after a fault instead of {call}")
+        is_told = "on purpose" in caplog.text or is_raised
+        assert is_told or not injector.has_raised, f"nobody heard of a fault instead of {call}"
 
 
-async def stopped(injector: Injector, fields: dict[str, Any], row: int) -> None:
-    """Start a server, find the rows of those before, add one, and stop it, which may fault."""
-    server = Server(settings(**fields))
-    await server.start()
-    async with client(server) as raw:
-        while server.status() != "ok":
-            await raw.ok("ping")
-        await raw.create(durability="everysec", capacity=1000, if_exists="ok")
-        assert (await raw.ok("count", collection="items"))["count"] == row - 1
-        await raw.add(row)
-    with injector.watching():
+async def stopped(injector: Injector, fields: dict[str, Any], row: int) -> bool:
+    """Start a server, find the rows of those before, add one, and stop it: whether that raised."""
+    with injector.watching(), ThreadPoolExecutor() as helpers:
+        asyncio.get_running_loop().set_default_executor(helpers)  # watched ones
+        server = Server(settings(**fields))
+        await server.start()
+        async with client(server) as raw:
+            while server.status() != "ok":
+                await raw.ok("ping")
+            await raw.create(durability="everysec", capacity=1000, if_exists="ok")
+            assert (await raw.ok("count", collection="items"))["count"] == row - 1
+            await raw.add(row)
         injector.is_armed = True
         try:
             await server.drain()
         except MemoryError:
             assert injector.has_raised
+            return True
         finally:
             injector.is_armed = False
+        return False
+
+
+STEPS = {
+    "the engine": "omendb_ws.engine.Engine.stop",
+    "recoveries": "omendb_ws.recovery.Recoveries.stop",
+    "a log": "omendb_ws.journal.writer.Writer.close",
+    "the store": "omendb_ws.storage.Storage.close",
+    "a window": "omendb_ws.catalog.Collection.let_go",
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.usefixtures("nothing_is_left")
+async def test_a_step_of_a_stop_that_fails_once_is_tried_again_and_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fields = {"data_dir": str(tmp_path / "data"), "scan_threads": 1}
+    await stopped(Injector("loop"), fields, 1)
+    where, _, method = STEPS[name].rpartition(".")
+    step = resolve_name(where).__dict__[method]
+    times = 0
+
+    def fails_once(self: Any) -> Any:
+        nonlocal times
+        times += 1
+        if times == 1:
+            raise MemoryError("on purpose")
+        return step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(STEPS[name], fails_once)
+        assert not await stopped(Injector("loop"), fields, 2)
+    assert times >= 2
+    assert "on purpose" in caplog.text
+    await stopped(Injector("loop"), fields, 3)
 
 
 @pytest.mark.usefixtures("nothing_is_left")

@@ -3,7 +3,8 @@
 ``Injector`` watches the calls that the project's functions make of each other, on the loop's thread
 or on the engine's: it notes them, or raises a ``MemoryError`` instead of the first one of a kind
 (who is called by whom). What the event loop or a thread calls is not counted: where a call like
-that fails nothing of ours has begun. Nor what a ``__del__`` calls: what that raises is dropped.
+that fails nothing of ours has begun. Nor a ``__del__`` and what it leads to: what that raises is
+dropped.
 
 ``Side`` is a connection without a socket: a session whose outbox the test empties.
 """
@@ -30,7 +31,8 @@ from omendb_ws.wire.messages import Live, Rows
 
 from .raw import PATIENCE_SECONDS, Raw, settings
 
-Thread = Literal["loop", "engine"]
+#: The others are those of the store and of logs, and helpers that wait for what the loop cannot.
+Thread = Literal["loop", "engine", "others"]
 
 _ROOTS = tuple(str(Path(package.__file__ or "").parent) for package in (omendb_core, omendb_ws))
 
@@ -78,10 +80,15 @@ class Injector:
             return
         if (threading.get_ident() == self._loop_thread) != (self.on == "loop"):
             return
-        if self.on == "engine" and threading.current_thread().name != "omendb-engine":
-            return
-        if before.f_code.co_name == "__del__":
-            return
+        if self.on != "loop":
+            is_engine = threading.current_thread().name == "omendb-engine"
+            if is_engine != (self.on == "engine"):
+                return
+        at: FrameType | None = frame
+        while at is not None and self._is_ours(at.f_code):
+            if at.f_code.co_name == "__del__":
+                return
+            at = at.f_back
         call = f"{frame.f_code.co_qualname} by {before.f_code.co_qualname}"
         self.seen[call] = None
         if call == self.call:
