@@ -150,6 +150,7 @@ class LiveQueries:
             collection.window.standing.remove(handles)
         for query in queries:
             query.handle = None
+            query.query = query.query.without_filter()
 
     def _snapshots(self, collection: Collection, queries: Sequence[LiveQuery]) -> Results:
         """What the queries answer now, which their readers are told by a reply."""

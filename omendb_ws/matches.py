@@ -62,7 +62,7 @@ class MatchQuery(Stream):
     """
 
     __slots__ = ("done_seq", "handle", "hits", "listens_from", "lost", "overflow_seq",
-                 "query", "quiet_since_us", "told_seq", "vector")  # fmt: skip
+                 "query", "quiet_since_us", "told_seq")  # fmt: skip
 
     is_of_lists = True
 
@@ -79,7 +79,6 @@ class MatchQuery(Stream):
         super().__init__(maker, reader, collection, is_binary, include, PUSH_BYTES)
         self.query = query
         self.handle: int | None = None
-        self.vector: F32 = np.empty((0, 0), np.float32)
         self.told_seq = 0
         self.listens_from = 1
         self.hits = WaitingHits(share)
@@ -110,8 +109,8 @@ class Matches:
         window = collection.window
         from_seq = first_of(window.last_seq, from_seq)
         refuse_rows_over_a_push(window.definition, query.include, query.is_binary, self._limits)
-        query.vector = prepare_queries(window, vectors)
-        query.handle = int(window.standing.add([query.query], query.vector)[0])
+        prepared = prepare_queries(window, vectors)
+        query.handle = int(window.standing.add([query.query], prepared)[0])
         query.listens_from = window.last_seq + 1
         query.told_seq = from_seq - 1
         query.quiet_since_us = now_us
@@ -133,6 +132,7 @@ class Matches:
             if not query.collection.is_dropped:
                 query.collection.window.standing.remove([query.handle])
             query.handle = None
+        query.query = query.query.without_filter()
         query.hits.close()
 
     # -- what was matched -------------------------------------------------------------------------
@@ -294,12 +294,14 @@ class Matches:
 
 def _near(window: Window, query: MatchQuery, slots: I64) -> tuple[I64, F32]:
     """Those of ``slots`` whose rows reach the query, and their scores."""
+    assert query.handle is not None
+    vector = window.standing.table.vectors[[query.handle]]
     found = pairs_above(
         window.definition.metric,
         window.ring.vectors[slots],
         window.ring.norms[slots],
-        query.vector,
-        score.norms(query.vector),
+        vector,
+        score.norms(vector),
         score.floors([query.query.min_score]),
         np.array([UNBOUNDED]),
     )

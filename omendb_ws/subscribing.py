@@ -12,18 +12,23 @@ from typing import TYPE_CHECKING, Final, cast
 
 from omendb_core.budget import Share
 from omendb_core.errors import BadRequest, NotFound, TooLarge, WrongEpoch
-from omendb_core.filters import optional
+from omendb_core.filters import kept
 from omendb_core.query import check_dim
 from omendb_core.standing import StandingQuery
 from omendb_core.types import F32
 
 from . import maps, sizes, work
 from .faults import as_error
-from .feeds import Feed
+from .feeds import FEED_BYTES, Feed
 from .live import LiveQuery
 from .matches import MatchQuery
 from .standing_streams import MADE_AT_ONCE, at_once, begin_many, make_streams, replied
-from .subscriptions import StatsSubscription, StreamSubscription, Subscription
+from .subscriptions import (
+    STATS_BYTES,
+    StatsSubscription,
+    StreamSubscription,
+    Subscription,
+)
 from .wire import messages as wire
 from .wire.messages import SubscriptionKind
 
@@ -46,7 +51,10 @@ def subscribe(session: Session, request: wire.Subscribe, size: int) -> None:
 
 def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> None:
     collection = _collection_of_epoch(session, request)
-    filter_ = optional(request.filter, collection.definition.columns)
+    budget = session.context.catalog.budget
+    filter_ = kept(request.filter, collection.definition.columns, budget)
+    share = Share(budget, "this feed takes")
+    share.resize(FEED_BYTES)
     subscription = StreamSubscription(session, "feed", session.next_sub(), collection)
     session.remember(subscription)
     feed = Feed(
@@ -56,6 +64,7 @@ def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> Non
         request.encoding == "binary",
         request.include,
         filter_,
+        share,
     )
     subscription.stream = feed
     ticket = session.ticket(request, collection, size, then=subscription.replied)
@@ -81,7 +90,7 @@ def _subscribe_live(session: Session, request: wire.Subscribe, size: int) -> Non
         raise TooLarge(f"k: a push may take {usual_bytes} bytes, over max_message_bytes")
     asked = StandingQuery(
         k=request.k,
-        filter=optional(request.filter, collection.definition.columns),
+        filter=kept(request.filter, collection.definition.columns, session.context.catalog.budget),
         min_score=request.min_score,
         wants_metadata=include.metadata,
     )
@@ -125,9 +134,9 @@ def _submit_live(
 def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> None:
     collection = _collection_of_epoch(session, request)
     vectors = _query_vectors(request.vectors, collection)
-    asked = StandingQuery(
-        None, optional(request.filter, collection.definition.columns), request.min_score
-    )
+    budget = session.context.catalog.budget
+    filter_ = kept(request.filter, collection.definition.columns, budget)
+    asked = StandingQuery(None, filter_, request.min_score)
 
     def match_query(subscription: StreamSubscription) -> MatchQuery:
         return MatchQuery(
@@ -137,7 +146,7 @@ def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> No
             request.encoding == "binary",
             request.include,
             asked,
-            Share(session.context.catalog.budget, "hits that wait take"),
+            Share(budget, "hits that wait take"),
         )
 
     (subscription,) = at_once(make_streams(session, "match", collection, None, 1, match_query))
@@ -155,21 +164,22 @@ def _query_vectors(vectors: F32 | None, collection: Collection) -> F32:
 
 
 def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> None:
-    if request.collection is None:
-        subscription = StatsSubscription(session, session.next_sub(), None, request.every_ms)
-        session.remember(subscription)
-        session.ok(request.id, {"sub": subscription.sub})
-        try:
-            subscription.replied(True)
-        except Exception as error:
-            as_error(error, "the start of a subscription")
-            subscription.replied(True)
-        return
-    collection = session.collection(request.collection)
-    subscription = StatsSubscription(session, session.next_sub(), collection, request.every_ms)
+    collection = None if request.collection is None else session.collection(request.collection)
+    share = Share(session.context.catalog.budget, "these statistics take")
+    share.resize(STATS_BYTES)
+    sub = session.next_sub()
+    subscription = StatsSubscription(session, sub, collection, request.every_ms, share)
     session.remember(subscription)
-    ticket = session.ticket(request, collection, size, then=subscription.replied)
-    session.submit_change(work.Watch(ticket, collection, subscription))
+    if collection is not None:
+        ticket = session.ticket(request, collection, size, then=subscription.replied)
+        session.submit_change(work.Watch(ticket, collection, subscription))
+        return
+    session.ok(request.id, {"sub": subscription.sub})
+    try:
+        subscription.replied(True)
+    except Exception as error:
+        as_error(error, "the start of a subscription")
+        subscription.replied(True)
 
 
 def _subscribe_map(session: Session, request: wire.Subscribe, size: int) -> None:

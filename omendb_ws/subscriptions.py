@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from omendb_core.budget import Share
 
 from .outbox import Message, text
 from .statistics import server_stats
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 #: PROTOCOL section 6: how often statistics come unless asked otherwise.
 DEFAULT_EVERY_MS = 1000
+#: What statistics take, the newest and their timer included: by how a server's memory grows with
+#: 2,000 of them.
+STATS_BYTES: Final = 1800
 
 
 class Subscription:
@@ -144,9 +149,15 @@ class StatsSubscription(Subscription):
     kind = "stats"
 
     def __init__(
-        self, session: Session, sub: int, collection: Collection | None, every_ms: int | None
+        self,
+        session: Session,
+        sub: int,
+        collection: Collection | None,
+        every_ms: int | None,
+        share: Share,
     ) -> None:
         super().__init__(session, sub, collection)
+        self._share = share
         self._every_seconds = (every_ms or DEFAULT_EVERY_MS) / 1000
         self._latest: dict[str, Any] | None = None
         self._is_measuring = False
@@ -182,6 +193,7 @@ class StatsSubscription(Subscription):
         """As ``Subscription.close``; the clock stops."""
         if self._beat is not None:
             self._beat.cancel()
+        self._share.close()
         super().close()
 
     def _tick(self, due: float) -> None:

@@ -1,8 +1,9 @@
 """The checked tree of a filter: few kinds of nodes, each with one canonical text.
 
-Knows types of columns only. A null fails every test, and ``Not`` alone lets it pass. The canonical
-text of a node is the same for nodes that differ in order or repetition only, and never for nodes
-that may differ in what they pass: names and texts are quoted in it, numbers are not.
+Knows types of columns, and what memory a tree takes. A null fails every test, and ``Not`` alone
+lets it pass. The canonical text of a node is the same for nodes that differ in order or repetition
+only, and never for nodes that may differ in what they pass: names and texts are quoted in it,
+numbers are not.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor
-from typing import Literal, TypeAlias
+from sys import getsizeof
+from typing import Final, Literal, TypeAlias
 
 from .arithmetic import Operation
+from .budget import Share
 from .types import ColumnType
 
 Order = Literal["==", "<", "<=", ">", ">="]
@@ -101,10 +104,30 @@ Node: TypeAlias = Compare | OneOf | Exists | Not | Every | Some
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A checked filter; one with the same ``canonical`` text is equal, and passes the same rows."""
+    """A checked filter; one with the same ``canonical`` text is equal, and passes the same rows.
+
+    ``share``: its part of a budget, if it is kept for long; it goes with its last reference.
+    """
 
     root: Node = field(compare=False, repr=False)
     canonical: str
+    share: Share | None = field(default=None, compare=False, repr=False)
+
+
+#: What a node takes besides its text and its values, about.
+_NODE_BYTES: Final = 160
+
+
+def bytes_of(node: Node) -> int:
+    """Bytes that a node takes, with all below it."""
+    own = _NODE_BYTES + getsizeof(node.canonical)
+    if isinstance(node, OneOf):
+        return own + getsizeof(node.values) + sum(map(getsizeof, node.values))
+    if isinstance(node, Not):
+        return own + bytes_of(node.child)
+    if isinstance(node, Every | Some):
+        return own + sum(map(bytes_of, node.children))
+    return own
 
 
 def one_of(column: str, type_: ColumnType, values: Sequence[Scalar]) -> OneOf:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from .arithmetic import SYMBOLS, Operand, Operation
+from .budget import Budget, Share
 from .errors import BadFilter
 from .filter_masks import evaluate
 from .filter_tree import (
@@ -24,6 +25,7 @@ from .filter_tree import (
     Not,
     Order,
     Scalar,
+    bytes_of,
     compare,
     every,
     one_of,
@@ -32,7 +34,7 @@ from .filter_tree import (
 from .metadata import is_boolean, is_finite_number, is_text
 from .types import MAX_SAFE_INTEGER, ColumnType
 
-__all__ = ["OPERATORS", "Filter", "evaluate", "optional", "parse"]
+__all__ = ["OPERATORS", "Filter", "evaluate", "kept", "optional", "parse"]
 
 MAX_CONDITIONS: Final = 64
 #: Arithmetic has a budget of the same size of its own: what a filter costs is bounded.
@@ -84,6 +86,16 @@ def parse(document: Any, columns: Mapping[str, ColumnType]) -> Filter:
 def optional(document: Any, columns: Mapping[str, ColumnType]) -> Filter | None:
     """As ``parse``; None for no document and for one that passes every row at once, ``{}``."""
     return parse(document, columns) if document else None
+
+
+def kept(document: Any, columns: Mapping[str, ColumnType], budget: Budget) -> Filter | None:
+    """As ``optional``, of a filter that stays: its bytes are of ``budget``. Quota."""
+    found = optional(document, columns)
+    if found is None:
+        return None
+    share = Share(budget, "this filter takes")
+    share.resize(bytes_of(found.root))
+    return Filter(found.root, found.canonical, share)
 
 
 class _Parser:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -48,6 +48,10 @@ class StandingQuery:
     filter: Filter | None = None
     min_score: float | None = None
     wants_metadata: bool = False
+
+    def without_filter(self) -> StandingQuery:
+        """As one that ended, and holds no memory any more."""
+        return self if self.filter is None else replace(self, filter=None)
 
 
 class Table:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omendb_core import arithmetic, filter_masks
+from omendb_core.budget import Budget
 from omendb_core.columns import Columns
-from omendb_core.errors import BadFilter
-from omendb_core.filters import OPERATORS, evaluate, parse
+from omendb_core.errors import BadFilter, Quota
+from omendb_core.filters import OPERATORS, evaluate, kept, parse
 from omendb_core.metadata import from_metadata
 from omendb_core.types import ColumnType
 
@@ -461,3 +462,26 @@ def test_two_threads_may_compute_at_once() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_filter_that_stays_has_its_bytes_of_the_budget_until_its_last_reference() -> None:
+    budget = Budget("max_memory_bytes", 2 << 20)
+    columns: dict[str, ColumnType] = {"tag": "str", "price": "f64"}
+    few = kept({"tag": "a"}, columns, budget)
+    least = budget.taken_bytes
+    assert few is not None
+    assert 100 < least < 1000
+    texts = [f"{number:01000d}" for number in range(300)]
+    many = kept({"$or": [{"price": 1}, {"$not": {"tag": {"$in": texts}}}]}, columns, budget)
+    assert many is not None
+    # The texts themselves, and three times in the texts of nodes.
+    assert budget.taken_bytes > least + 4 * 300 * 1000
+    assert many == parse({"$or": [{"price": 1}, {"$not": {"tag": {"$in": texts}}}]}, columns)
+    del many
+    assert budget.taken_bytes == least
+    budget.take((2 << 20) - least - 100, "this test takes")
+    with pytest.raises(Quota, match="this filter takes"):
+        kept({"tag": "b"}, columns, budget)
+    assert kept({}, columns, budget) is None
+    del few
+    assert budget.taken_bytes == (2 << 20) - least - 100

@@ -245,16 +245,43 @@ async def test_live_queries(k: int, large: int) -> None:
             await asyncio.to_thread(served.check, f"{count} live queries of k={k}")
 
 
-async def test_match_queries() -> None:
-    count = 60_000 if IS_LARGE else 3000
+@pytest.mark.parametrize(("dim", "large", "small"), [(32, 60_000, 3000), (1000, 8000, 2000)])
+async def test_match_queries(dim: int, large: int, small: int) -> None:
+    count = large if IS_LARGE else small
     async with place(max_subscriptions=count) as (served, db):
-        await db.create("items", dim=32, capacity=2000)
+        await db.create("items", dim=dim, capacity=2000)
         async with connect(served.url, compression=None, max_size=None) as socket:
             raw = Raw(socket)
-            fields = {"collection": "items", "vector": [1.0] * 32, "min_score": 0.5}
+            fields = {"collection": "items", "vector": [1.0] * dim, "min_score": 0.5}
             for _ in range(count):
                 await raw.ok("subscribe", kind="match", **fields)
-            await asyncio.to_thread(served.check, f"{count} match queries")
+            await asyncio.to_thread(served.check, f"{count} match queries of {dim}")
+
+
+@pytest.mark.parametrize("kind", ["live", "match", "feed", "stats"])
+async def test_subscriptions_with_filters_and_without(kind: str) -> None:
+    """A filter may take more than all else of its subscription."""
+    count = 5000 if IS_LARGE else 1500
+    count *= 6 if kind == "stats" else 1
+    fields: dict[str, Any] = {
+        "live": {"vector": [1.0] * DIM, "k": 1},
+        "match": {"vector": [1.0] * DIM, "min_score": 0.5},
+        "feed": {},
+        "stats": {"every": 60_000},
+    }[kind]
+    async with place(max_subscriptions=count) as (served, db):
+        await db.create("items", dim=DIM, capacity=2000, columns={"a": "str"})
+        async with connect(served.url, compression=None, max_size=None) as socket:
+            raw = Raw(socket)
+            for number in range(count):
+                if kind != "stats":
+                    texts = [f"text-{number}-{place:04d}" for place in range(300)]
+                    fields["filter"] = {"a": {"$in": texts}}
+                await raw.ok("subscribe", kind=kind, collection="items", **fields)
+            accounted = await asyncio.to_thread(served.check, f"{count} subscriptions of {kind}")
+            assert accounted > 10 * MIB
+        await db.drop("items")
+        await asyncio.to_thread(served.returned)
 
 
 async def test_hits_that_wait_for_readers_that_never_read() -> None:
