@@ -19,6 +19,7 @@ from omendb_core.types import Definition, Include
 
 from . import sizes, work
 from .faults import as_error
+from .standing_streams import MADE_AT_ONCE, in_pieces
 from .statistics import server_stats
 from .subscribing import move, subscribe, unsubscribe
 from .wire import messages as wire
@@ -27,7 +28,9 @@ from .wire.rows import complete_payloads, parse_ids, parse_rows, parse_updates
 from .wire.searches import PlainSearch
 
 if TYPE_CHECKING:
+    from .auth import Principal
     from .catalog import Collection
+    from .long_requests import Steps
     from .session import Session
 
 log = logging.getLogger(__name__)
@@ -50,7 +53,7 @@ def _ping(session: Session, request: wire.Ping, _: int) -> None:
     session.ok(request.id, {})
 
 
-def _auth(session: Session, request: wire.Auth, _: int) -> None:
+def _auth(session: Session, request: wire.Auth, size: int) -> None:
     before = session.principal
     try:
         principal = session.authenticate(request.token)
@@ -61,6 +64,23 @@ def _auth(session: Session, request: wire.Auth, _: int) -> None:
     if principal is None:
         session.refuse_token(request.id)
         return
+    ending = session.forbidden_subscriptions()
+    if len(ending) < MADE_AT_ONCE:
+        for one in ending:
+            one.end("forbidden")
+        _welcome(session, request, principal, before)
+        return
+
+    def steps() -> Steps:
+        yield from in_pieces(ending, lambda one: one.end("forbidden"))
+        _welcome(session, request, principal, before)
+
+    session.hold(steps(), size, lambda error: session.refuse(request.id, b"", error, request.op))
+
+
+def _welcome(
+    session: Session, request: wire.Auth, principal: Principal, before: Principal | None
+) -> None:
     if session.context.keyring is not None and principal != before:
         session.context.logins.succeeded(principal, str(session.peer))
     rights = sorted(principal.rights)

@@ -509,13 +509,20 @@ class Session:
             self._handles.clear()
             self._handle_of.clear()
         self.principal = principal
-        for subscription in list(self.subscriptions.values()):
-            collection = subscription.collection
-            is_foreign = collection is not None and collection.tenant != principal.tenant
-            if is_foreign or not principal.may("admin" if collection is None else "read"):
-                subscription.end("forbidden")
         self.on_authenticated()
         return principal
+
+    def forbidden_subscriptions(self) -> list[Subscription]:
+        """Those that its rights, or its tenant, no longer allow."""
+        principal = self.principal
+        if principal is None:
+            return []
+        return [
+            one
+            for one in self.subscriptions.values()
+            if (one.collection is not None and one.collection.tenant != principal.tenant)
+            or not principal.may("admin" if one.collection is None else "read")
+        ]
 
     @property
     def tenant(self) -> str:

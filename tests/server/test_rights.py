@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 import pytest
 
+from omendb_ws import long_requests, standing_streams
 from omendb_ws.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.opcodes import OPS
@@ -229,3 +230,37 @@ async def test_on_an_open_server_everybody_is_everybody() -> None:
         said = await raw.ok("auth", token="anything")
         assert said["tenant"] == "default"
         assert sorted(said["rights"]) == ["admin", "read", "write"]
+
+
+async def test_thousands_that_another_tenant_may_not_have_end_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_requests, "SLICE_US", 0)
+    many, most = 300, standing_streams.MADE_AT_ONCE
+    async with running(Server(with_keys(tmp_path))) as server, client(server) as raw:
+        await raw.ok("auth", token="token-root")
+        handle = (await raw.create())["handle"]
+        vectors = np.ones((many, 2), np.float32)
+        id = raw.next_id()
+        await raw.send_binary(binary.encode_subscribe(id, handle, vectors, k=3))
+        assert (await raw.reply(id)).subs == list(range(1, many + 1))
+        (session,) = server._sessions.values()
+        there: list[int] = []
+        long = server.context.long_requests
+        run = long._run
+
+        def counted() -> None:
+            run()
+            there.append(len(session.subscriptions))
+
+        monkeypatch.setattr(long, "_run", counted)
+        authenticated = await raw.send("auth", token="token-other")
+        behind = await raw.send("create", collection="theirs", dim=2, capacity=4)
+        assert (await raw.reply(authenticated))["ok"]["tenant"] == "umbrella"
+        assert -np.diff([many, *there]).min() == most  # no turn ends more than a piece of them
+        assert not session.subscriptions
+        ended = [one for one in raw.events if isinstance(one, dict) and one["event"] == "ended"]
+        assert [one["sub"] for one in ended] == list(range(1, many + 1))  # before the reply
+        assert {one["reason"] for one in ended} == {"forbidden"}
+        assert (await raw.reply(behind))["ok"]["collection"] == "theirs"
+        assert server.metrics.subscriptions["live"] == 0
