@@ -32,10 +32,17 @@ _CONSOLE: Final = {
     "uPlot-LICENSE.txt": "text/plain; charset=utf-8",
 }
 
+#: What client.js is made of; it imports all of them.
+_CLIENT: Final = (
+    *("adder", "client", "connection", "errors", "feed", "frames", "link", "live", "requests"),
+    *("subscription", "tokens"),
+)
+
 #: path -> name of the file, content type.
 FILES: Final[dict[str, tuple[str, str]]] = {
     "/": ("console/index.html", HTML),
     "/client.js": ("client.js", _SCRIPT),
+    **{f"/client/{name}.js": (f"client/{name}.js", _SCRIPT) for name in _CLIENT},
     "/client.d.ts": ("client.d.ts", "text/plain; charset=utf-8"),
     "/asyncapi.yaml": ("asyncapi.yaml", "application/yaml"),
     **{f"/console/{name}": (f"console/{name}", kind) for name, kind in _CONSOLE.items()},

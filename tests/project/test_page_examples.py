@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import omendb_ws
+from omendb_ws.web import FILES
 from tests.project.pages import blocks, handwritten, page
 from tests.project.running import (
     DEFAULT_HTTP,
@@ -61,10 +62,14 @@ def node() -> str | None:
 @pytest.mark.parametrize("text", examples("js"))
 def test_a_javascript_example_runs(text: str, demo_url: str, tmp_path: Path) -> None:
     # Node imports no module over HTTP; and it shall end, as closing the page would end it.
-    client = f"{http_of(demo_url)}/client.js"
-    with urllib.request.urlopen(client, timeout=TIMEOUT_SECONDS) as response:
-        (tmp_path / "client.mjs").write_bytes(response.read())
-    script = text.replace(f"{DEFAULT_HTTP}/client.js", (tmp_path / "client.mjs").as_uri())
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    for path in (path for path in FILES if path.startswith("/client")):
+        place = tmp_path / path[1:]
+        place.parent.mkdir(exist_ok=True)
+        address = http_of(demo_url) + path
+        with urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS) as response:
+            place.write_bytes(response.read())
+    script = text.replace(f"{DEFAULT_HTTP}/client.js", (tmp_path / "client.js").as_uri())
     script = script.replace(DEFAULT_URL, demo_url)
     done = subprocess.run(
         [node() or "", "--no-warnings", "--experimental-websocket", "--input-type=module", "-"],

@@ -198,7 +198,9 @@ def test_every_route_is_told_and_every_path_told_is_there_or_named_as_missing() 
     text = section(PAGE, "## 10. HTTP on the same port (GET)")
     told = {name for name in names(text) if name.startswith("/")}
     missing = {name for name in names(PAGE.split("## 1.")[0]) if name.startswith("/")}
-    there = set(_ROUTES) | {path for path in FILES if not path.startswith("/console/")}
+    there = set(_ROUTES) | {
+        path for path in FILES if not path.startswith(("/client/", "/console/"))
+    }
     assert there <= told
     assert told - there == missing - there
     assert f"`ws://HOST:8765{WEBSOCKET_PATH}`" in CONNECTION

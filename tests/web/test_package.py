@@ -1,18 +1,34 @@
-"""The client as an npm package: the same file, and nothing else."""
+"""The client as an npm package: the modules that the server serves, small, and nothing else."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from omendb_ws._version import VERSION
+from omendb_ws.web import FILES
 from tests.project.pages import ROOT
 
 from .runtimes import CLIENT
+
+#: The first, which a page imports, and what it is made of.
+MODULES = [CLIENT, *sorted((CLIENT.parent / "client").glob("*.js"))]
+SCRIPTS = [
+    path for path in (CLIENT.parent / "console").glob("*.js") if not path.name.endswith(".min.js")
+]
+#: Of all modules as one archive: as they are served, and without their comments.
+MOST_GZIPPED_BYTES = 19_456
+MOST_GZIPPED_CODE_BYTES = 15_360
+#: Those that stand on lines of their own.
+COMMENTS = re.compile(r"^ *(?:/\*\*.*?\*/|//[^\n]*)\n", re.M | re.S)
+IMPORTS = re.compile(r'from "\./(\w+\.js)"')
 
 
 def test_the_package_is_the_client_and_its_types() -> None:
@@ -22,8 +38,9 @@ def test_the_package_is_the_client_and_its_types() -> None:
     )  # fmt: skip
     (package,) = json.loads(told.stdout)
     assert (package["name"], package["version"]) == ("omendb-ws", VERSION)
-    assert {file["path"] for file in package["files"]} == {
-        "client.js", "client.d.ts", "package.json", "README.md", "LICENSE",
+    modules = {path.relative_to(CLIENT.parent).as_posix() for path in MODULES}
+    assert {file["path"] for file in package["files"]} == modules | {
+        "client.d.ts", "package.json", "README.md", "LICENSE",
     }  # fmt: skip
     assert (CLIENT.parent / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
@@ -37,7 +54,45 @@ def test_the_package_names_no_home_that_the_project_does_not() -> None:
 
 
 def test_the_client_is_small() -> None:
-    assert len(gzip.compress(CLIENT.read_bytes(), 9)) <= 18 << 10
+    text = "".join(path.read_text("utf-8") for path in MODULES)
+    assert len(gzip.compress(text.encode(), 9)) <= MOST_GZIPPED_BYTES
+    assert len(gzip.compress(COMMENTS.sub("", text).encode(), 9)) <= MOST_GZIPPED_CODE_BYTES
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=lambda path: path.name)
+def test_every_script_is_short_and_says_what_lives_there(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert text.count("\n") <= 400
+    assert re.match(r"(/\*\*|//) ?\S|/\*\*\n \* \S", text), text[:80]
+
+
+def test_every_module_is_served_and_imported_by_the_first() -> None:
+    """So that a page asks for all of them at once, and not as one finds the next."""
+    served = {name for name, _ in FILES.values() if name.endswith(".js")}
+    there = {path.relative_to(CLIENT.parent).as_posix() for path in (*MODULES, *SCRIPTS)}
+    assert served == there | {"console/uPlot.iife.min.js"}
+    imported = re.findall(r'"\./(client/\w+\.js)"', CLIENT.read_text("utf-8"))
+    assert sorted(imported) == sorted(
+        there - {"client.js"} - {f"console/{p.name}" for p in SCRIPTS}
+    )
+
+
+def test_the_console_asks_for_all_of_its_scripts_at_once() -> None:
+    """One that is named only where it is imported waits for the one that imports it."""
+    page = (CLIENT.parent / "console" / "index.html").read_text("utf-8")
+    named = re.findall(r'<link rel="modulepreload" href="([^"]+)">', page)
+    asked = {*named, *re.findall(r'<script src="([^"]+)" type="module">', page)}
+    there = {path.relative_to(CLIENT.parent).as_posix() for path in (*MODULES, *SCRIPTS)}
+    assert (asked, len(named)) == (there, len(set(named)))
+
+
+def test_modules_import_in_no_circle() -> None:
+    sources = {path.name: set(IMPORTS.findall(path.read_text("utf-8"))) for path in MODULES[1:]}
+    left = dict(sources)
+    while free := [name for name, wanted in left.items() if not wanted & left.keys()]:
+        for name in free:
+            del left[name]
+    assert left == {}
 
 
 def test_engines_are_those_that_need_no_websocket_passed_in() -> None:
@@ -65,7 +120,8 @@ def test_the_types_name_what_there_is() -> None:
     types = (CLIENT.parent / "client.d.ts").read_text("utf-8")
     program = f"""
       import * as client from {json.dumps(CLIENT.as_uri())};
-      const named = ({{ prototype }}) => Object.getOwnPropertyNames(prototype);
+      const named = ({{ prototype }}) => [prototype, Object.getPrototypeOf(prototype)]
+        .flatMap((one) => Object.getOwnPropertyNames(one));
       console.log(JSON.stringify({{ all: Object.keys(client), Client: named(client.Client) }}));
     """
     told = subprocess.run(
@@ -83,6 +139,7 @@ def test_the_types_name_what_there_is() -> None:
 def test_a_program_of_node_imports_the_package_by_its_name(tmp_path: Path) -> None:
     installed = tmp_path / "node_modules" / "omendb-ws"
     installed.mkdir(parents=True)
+    shutil.copytree(CLIENT.parent / "client", installed / "client")
     for name in ("client.js", "client.d.ts", "package.json"):
         (installed / name).write_bytes((CLIENT.parent / name).read_bytes())
     program = tmp_path / "program.mjs"
