@@ -79,6 +79,10 @@ class Picture:
     def leave(self, reader: Reader) -> None:
         """One reader less; the last one takes the picture along."""
         self.readers.discard(reader)
+        self.close_if_unread()
+
+    def close_if_unread(self) -> None:
+        """It goes if nobody reads it: a first reader may not have come to be."""
         if not self.readers:
             self.source.pictures.pop(self.drawing.sample, None)
             self._share.close()

@@ -189,7 +189,13 @@ def _subscribe_map(session: Session, request: wire.Subscribe, size: int) -> None
     share = Share(context.catalog.budget, "this map takes")
     share.resize(maps.bytes_for(collection.definition))
     picture = context.looks.open(collection, request.sample)
-    subscription = maps.MapSubscription(session, sub, collection, picture, request.every_ms, share)
+    try:
+        subscription = maps.MapSubscription(
+            session, sub, collection, picture, request.every_ms, share
+        )
+    except Exception:
+        picture.close_if_unread()
+        raise
     session.remember(subscription)
     ticket = session.ticket(request, collection, size, then=subscription.replied)
     session.submit_change(work.Watch(ticket, collection, subscription))

@@ -7,13 +7,16 @@ import json
 import signal
 import socket
 import ssl
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
+from omendb_ws import sync
 from omendb_ws._version import VERSION
 from tests.certificates import make_certificate
 from tests.cli.commands import TIMEOUT_SECONDS, Serving, omendb_ws, serving
@@ -255,3 +258,49 @@ def test_ipv6_is_written_in_brackets() -> None:
         pytest.skip("no IPv6 loopback here")
     with serving("--host", "::1") as server:
         assert server.ready_line.split()[-1].startswith("ws://[::1]:")
+
+
+SLOW_REPLAY = """
+import os, time
+from omendb_ws import recovery
+real = recovery.replay
+def replay(window, logged):
+    time.sleep(0.02)
+    with open(os.environ["REPLAYED"], "a") as told:
+        told.write("x")
+    real(window, logged)
+recovery.replay = replay
+"""
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_a_signal_during_a_slow_recovery_ends_it_and_harms_nothing(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    changes = 500
+    data_dir, replayed = tmp_path / "data", tmp_path / "replayed"
+    with serving("--data-dir", str(data_dir)) as server:
+        with sync.connect(server.url) as db:
+            db.create("items", dim=2, capacity=changes)
+            for id_ in range(changes):
+                db.add("items", np.array([[id_, 1.0]], np.float32), [id_])
+        server.send(signal.SIGTERM)
+        assert server.finish()[0] == 0
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "sitecustomize.py").write_text(SLOW_REPLAY)
+    slow = {"PYTHONPATH": str(tmp_path / "slow"), "REPLAYED": str(replayed)}
+    with serving("--data-dir", str(data_dir), **slow) as server:
+        until = time.monotonic() + TIMEOUT_SECONDS
+        while not replayed.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert get(server, "/readyz")[0] == 503
+        server.send(number)
+        code, _, log = server.finish()
+    assert code == 0, log
+    assert "fault" not in log
+    assert 0 < replayed.stat().st_size < changes, "it was waited for to the end"
+    assert omendb_ws("inspect", str(data_dir)).returncode == 0
+    with serving("--data-dir", str(data_dir)) as server, sync.connect(server.url) as db:
+        while get(server, "/readyz")[0] != 200:
+            time.sleep(0.01)
+        assert db.count("items") == changes

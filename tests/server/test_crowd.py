@@ -490,6 +490,16 @@ async def test_strangers_have_places_of_their_own_and_the_oldest_leaves(tmp_path
             assert await browser.ok("ping") == {}
 
 
+async def test_upgrades_under_way_have_their_places_already() -> None:
+    async with running(max_connections=3) as server, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(opened(server)) for _ in range(20)]
+        for _, writer in streams:
+            writer.write(REQUEST)
+        said = [(await reader.readline()).split()[1] for reader, _ in streams]
+        assert sorted(said) == [b"101"] * 3 + [b"503"] * 17
+        assert len(server._known) == 3
+
+
 async def test_bytes_of_strangers_are_bounded_apart(tmp_path: Path) -> None:
     server = Server(with_keys(tmp_path, max_connection_bytes=STRANGERS_SHARE * MIB))
     async with running(server), client(server, token="token-root") as known:

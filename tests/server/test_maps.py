@@ -284,6 +284,25 @@ async def test_maps_are_part_of_the_memory_that_is_reserved() -> None:
         assert await raw.ok("subscribe", kind="map", collection="items")
 
 
+async def test_a_map_that_cannot_be_made_leaves_no_picture_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def boom(*_: Any) -> Any:
+        raise MemoryError("on purpose")
+
+    async with running() as server, client(server) as raw:
+        await raw.create()
+        (collection,) = server.context.catalog
+        before = server.context.catalog.reserved_bytes
+        with monkeypatch.context() as patch:
+            patch.setattr(maps, "rows_of_part", boom)
+            patch.setattr(maps, "bytes_for", lambda definition: 1000)
+            assert await raw.code("subscribe", kind="map", collection="items") == "internal"
+        assert not collection.pictures
+        assert server.context.catalog.reserved_bytes == before
+        await raw.ok("subscribe", kind="map", collection="items")
+
+
 async def test_a_wide_sample_is_paid_for_once_however_many_maps_ask_for_it() -> None:
     async with running() as server, client(server) as raw:
         await raw.create(dim=4096, capacity=2_000)
