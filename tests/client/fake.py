@@ -7,9 +7,9 @@ pings; what else it does, a test says: ``handlers`` by op, ``hold`` to answer by
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import asynccontextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, replace
 from typing import Any
 
 from omendb_core.errors import OmenError
@@ -185,3 +185,15 @@ async def client_of(server: FakeServer, **options: Any) -> Any:
         yield client
     finally:
         await client.close()
+
+
+@contextmanager
+def hasty(db: Client, seconds: float = 0.01) -> Iterator[None]:
+    """Calls inside the block have so little time; all others wait for as long as it takes."""
+    connection = db._connection
+    patient = connection._settings
+    connection._settings = replace(patient, request_timeout_seconds=seconds)
+    try:
+        yield
+    finally:
+        connection._settings = patient

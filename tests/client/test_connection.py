@@ -33,7 +33,7 @@ from omendb_ws.errors import ConnectionLost
 from omendb_ws.wire import binary, messages, text
 from omendb_ws.wire.opcodes import MAX_U32
 
-from .fake import AT_ONCE, PATIENCE_SECONDS, FakeServer, client_of, eventually
+from .fake import AT_ONCE, PATIENCE_SECONDS, FakeServer, client_of, eventually, hasty
 
 
 @pytest.fixture(autouse=True)
@@ -381,8 +381,8 @@ async def test_an_error_keeps_its_class_row_and_details() -> None:
 async def test_a_call_without_an_answer_times_out_and_nothing_is_wedged() -> None:
     server = FakeServer()
     server.handlers[messages.Count] = lambda _, request: None
-    async with client_of(server, request_timeout_seconds=0.01) as db:
-        with pytest.raises(TimeoutError, match="no answer"):
+    async with client_of(server) as db:
+        with hasty(db), pytest.raises(TimeoutError, match="no answer"):
             await db.count("items")
         await db.ping()
         [count] = server.of(messages.Count)
@@ -392,10 +392,11 @@ async def test_a_call_without_an_answer_times_out_and_nothing_is_wedged() -> Non
 
 async def test_a_timeout_while_disconnected_says_why_there_is_no_connection() -> None:
     server = FakeServer()
-    async with client_of(server, request_timeout_seconds=0.05) as db:
+    async with client_of(server) as db:
         server.refusals = [ConnectionRefusedError("nobody there")] * 1_000_000
         server.connection.cut()
-        with pytest.raises(TimeoutError, match="nobody there"):
+        await eventually(lambda: "nobody there" in str(db._connection))
+        with hasty(db), pytest.raises(TimeoutError, match="nobody there"):
             await db.ping()
 
 

@@ -16,7 +16,7 @@ from omendb_ws.client.backoff import Backoff
 from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import running
 
-from .fake import eventually
+from .fake import eventually, hasty
 from .proxy import Proxy
 
 SOON = Backoff(base_seconds=0.001, cap_seconds=0.01)
@@ -197,12 +197,12 @@ async def test_an_add_to_a_server_that_is_gone_times_out_as_unknown_progress() -
     async with (
         running() as server,
         Proxy(server.url) as proxy,
-        connect(proxy.url, backoff=SOON, request_timeout_seconds=0.2) as db,
+        connect(proxy.url, backoff=SOON, request_timeout_seconds=PATIENCE_SECONDS) as db,
     ):
         await db.create("items", dim=64, capacity=100, ids="auto", metric="dot")
         await db.add("items", numbered(0, 1))
         proxy.mean_bytes = 1
-        with pytest.raises(TimeoutError) as caught:
+        with hasty(db, 0.2), pytest.raises(TimeoutError) as caught:
             await db.add("items", numbered(1, 1))
         assert caught.value.__notes__ == ["0 of 1 rows were acknowledged"]
         proxy.mean_bytes = None

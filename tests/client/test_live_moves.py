@@ -21,7 +21,7 @@ from omendb_ws.client.answers import LiveAnswer
 from omendb_ws.errors import ConnectionLost
 from omendb_ws.wire import messages
 
-from .fake import AT_ONCE, FakeTransport, client_of, eventually
+from .fake import AT_ONCE, FakeTransport, client_of, eventually, hasty
 from .live_server import ZERO, LiveServer, all_of, db_idle, quiet, seen, step
 
 
@@ -165,10 +165,10 @@ async def test_a_cancelled_move_does_not_hold_up_the_next() -> None:
 async def test_a_move_that_is_not_answered_times_out() -> None:
     server = LiveServer()
     server.handlers[messages.Move] = lambda transport, request: None
-    async with client_of(server, request_timeout_seconds=0.01) as db:
+    async with client_of(server) as db:
         query = db.live("items", [1, 0], 3)
         await step(query)
-        with pytest.raises(TimeoutError):
+        with hasty(db), pytest.raises(TimeoutError):
             await query.move([2, 0])
         await query.close()
 

@@ -22,7 +22,7 @@ from omendb_ws.client.answers import LiveAnswer
 from omendb_ws.errors import ConnectionLost
 from omendb_ws.wire import messages
 
-from .fake import AT_ONCE, client_of
+from .fake import AT_ONCE, client_of, hasty
 from .live_server import ZERO, LiveServer, all_of, db_idle, quiet, seen, step
 from .world import description
 
@@ -245,17 +245,15 @@ async def test_a_closed_client_ends_queries_that_wait_at_any_stage() -> None:
 
 async def test_a_query_waits_for_the_connection_longer_than_a_call_may() -> None:
     server = LiveServer()
-    async with (
-        client_of(server, request_timeout_seconds=0.01) as db,
-        db.live("items", [1, 0]) as query,
-    ):
+    async with client_of(server) as db, db.live("items", [1, 0]) as query:
         await step(query)
         server.refusals = [ConnectionRefusedError("down")] * 1_000_000
         server.connection.cut()
-        stepping = asyncio.ensure_future(step(query))
-        for _ in range(3):
-            with pytest.raises(TimeoutError):
-                await query.move([2, 0])
-        assert not stepping.done()
+        with hasty(db):
+            stepping = asyncio.ensure_future(step(query))
+            for _ in range(3):
+                with pytest.raises(TimeoutError):
+                    await query.move([2, 0])
+            assert not stepping.done()
         server.refusals.clear()
         assert (await stepping).resumed

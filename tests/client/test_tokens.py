@@ -18,7 +18,7 @@ from omendb_ws.client.tokens import NoToken, in_a_thread, on_this_loop
 from omendb_ws.server import Server
 from omendb_ws.wire import messages, text
 from tests.client.common.places import PATIENCE_SECONDS, opened
-from tests.client.fake import FakeServer, client_of, eventually
+from tests.client.fake import FakeServer, client_of, eventually, hasty
 from tests.server.raw import running, with_keys
 
 
@@ -92,13 +92,15 @@ async def test_what_it_raises_at_first_is_the_cause_of_what_connect_raises() -> 
 
 async def test_what_it_raises_later_is_tried_again_and_told_to_those_who_wait() -> None:
     server, source = needing(), Tokens()
-    async with client_of(
-        server, ask_token=on_this_loop(source), request_timeout_seconds=0.05
-    ) as db:
+    async with client_of(server, ask_token=on_this_loop(source)) as db:
         source.faults = [KeyError("vault")] * 1_000_000
         server.connection.cut()
-        with pytest.raises(TimeoutError, match="get_token failed: KeyError") as caught:
-            await ping_for_ever(db)
+        await eventually(lambda: "KeyError" in str(db._connection))
+        with (
+            hasty(db),
+            pytest.raises(TimeoutError, match="get_token failed: KeyError") as caught,
+        ):
+            await db.ping()
         assert isinstance(caught.value.__cause__, KeyError)
         source.faults.clear()
         await eventually(lambda: len(server.connections) == 2)

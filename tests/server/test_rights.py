@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import orjson
 import pytest
 
 from omendb_ws import long_requests, standing_streams
-from omendb_ws.server import Server
+from omendb_ws.server import AUTH_SECONDS, Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.opcodes import OPS
 
@@ -181,15 +184,27 @@ async def test_no_token_in_time_ends_the_connection(tmp_path: Path) -> None:
         assert await raw.closed() == 4401
 
 
-async def test_a_token_in_time_keeps_the_connection(tmp_path: Path) -> None:
-    async with (
-        running(Server(with_keys(tmp_path), auth_seconds=0.2)) as server,
-        client(server) as first,
-        client(server) as second,
-    ):
-        await first.ok("auth", token="token-root")
-        assert await second.closed() == 4401  # the time is over
-        assert await first.ok("list") == {"collections": []}
+async def test_a_token_in_time_keeps_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarms: list[Callable[[], None]] = []
+    server = Server(with_keys(tmp_path), auth_seconds=AUTH_SECONDS)
+    async with running(server):
+        later = server._loop.call_later
+
+        def noted(seconds: float, call: Callable[..., None], *args: Any) -> asyncio.TimerHandle:
+            if seconds == AUTH_SECONDS:
+                alarms.append(partial(call, *args))
+            return later(seconds, call, *args)
+
+        monkeypatch.setattr(server._loop, "call_later", noted)
+        async with client(server) as first, client(server) as second:
+            await first.ok("auth", token="token-root")
+            for time_is_over in alarms:
+                time_is_over()
+            assert await second.closed() == 4401
+            assert await first.ok("list") == {"collections": []}
+            assert len(alarms) == 2
 
 
 async def test_messages_before_a_token_are_small(tmp_path: Path) -> None:
