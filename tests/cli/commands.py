@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, UNHURRIED_VARIABLES
 
 TIMEOUT_SECONDS = PATIENCE_SECONDS
 
@@ -76,7 +76,7 @@ def serving(*arguments: str, **variables: str) -> Iterator[Serving]:
 
     Warnings are errors in it, as they are here.
     """
-    variables = {"PYTHONWARNINGS": "error", **variables}
+    variables = {"PYTHONWARNINGS": "error", **UNHURRIED_VARIABLES, **variables}
     process = subprocess.Popen(
         [sys.executable, "-m", "omendb_ws", "serve", "--port", "0", *arguments],
         stdout=subprocess.PIPE,

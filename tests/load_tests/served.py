@@ -7,23 +7,24 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from omendb_ws.config import Settings
 from omendb_ws.server import Server
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, UNHURRIED
 
 
 @contextmanager
 def served(settings: dict[str, Any], **more: Any) -> Iterator[str]:
-    """The address of ``Server(Settings(**settings), **more)``."""
+    """The address of ``Server(Settings(**settings), **more)``, which is in no hurry."""
     address: Future[str] = Future()
     loop = asyncio.new_event_loop()
     leave = asyncio.Event()
 
     async def serve() -> None:
         try:
-            async with Server(Settings(port=0, **settings), **more) as server:
+            async with Server(Settings(**{**UNHURRIED, "port": 0, **settings}), **more) as server:
                 address.set_result(server.url)
                 await leave.wait()
         except BaseException as error:
@@ -39,3 +40,10 @@ def served(settings: dict[str, Any], **more: Any) -> Iterator[str]:
         loop.call_soon_threadsafe(leave.set)
         thread.join()
         loop.close()
+
+
+def unhurried(folder: Path) -> str:
+    """The file, in ``folder``, that makes a server of its own one that is in no hurry."""
+    path = folder / "omendb.toml"
+    path.write_text("".join(f"{name} = {value}\n" for name, value in UNHURRIED.items()))
+    return str(path)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from load_tests.aims.child import on_one_core
 from load_tests.aims.row import Effort, Row
 from load_tests.aims.turns import medians_us, times_as_fast
 from load_tests.simulation import example
+from tests.load_tests.served import unhurried
 
 SHORT = Effort(runs=1, seconds=0.01, long_seconds=0.6)
 
@@ -153,7 +155,9 @@ def test_filtered_and_hard_benches_measure(monkeypatch: pytest.MonkeyPatch) -> N
         assert np.isfinite(made).all()
 
 
-def test_benches_through_a_server_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_benches_through_a_server_measure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    flags = ["--config", unhurried(tmp_path)]
+    monkeypatch.setattr(load, "serving", partial(load.serving, flags))
     monkeypatch.setattr(load, "CAPACITY", 1000)
     effort = Effort(runs=1, seconds=0.3, long_seconds=0.5)
     for row in (*requests.rest(effort), *requests.many_queries(effort)):

@@ -11,6 +11,7 @@ import pytest
 from load_tests.simulation import __main__ as command_line
 from load_tests.simulation import coordinator, results, scenario, sweep
 from load_tests.simulation.server import Target, serving
+from tests.load_tests.served import unhurried
 
 #: Small enough for a test beside other work.
 SMALL = {
@@ -23,8 +24,8 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def target() -> Iterator[Target]:
-    with serving() as target:
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with serving(["--config", unhurried(tmp_path_factory.mktemp("target"))]) as target:
         yield target
 
 

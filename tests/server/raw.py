@@ -26,6 +26,7 @@ from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Added, Live, Results, Rows
 from omendb_ws.work import Gone
 from tests import patience
+from tests.patience import UNHURRIED
 
 PATIENCE_SECONDS = patience.PATIENCE_SECONDS
 
@@ -193,10 +194,6 @@ def batch(*ids: int, dim: int = 2) -> RowBatch:
     vectors[:, 0] = ids
     vectors[:, 1] = 1.0
     return RowBatch(vectors=vectors, ids=np.array(ids, np.uint64))
-
-
-#: What else ends by the clock: on a busy machine an hour is long enough for what works.
-UNHURRIED = {"queue_deadline_ms": 3_600_000}
 
 
 def settings(**fields: Any) -> Settings:

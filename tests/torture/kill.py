@@ -161,6 +161,9 @@ class Torture:
                 tasks.append(self._follow(await self._link(stack), window))
             tasks.append(self._come_and_go(await self._link(stack), await self._link(stack)))
             running = [asyncio.create_task(_until_closed(task)) for task in tasks]
+            # The first time it has answered something by then; later any instant will do.
+            while not (self.report.acknowledged or any(task.done() for task in running)):  # noqa: ASYNC110
+                await asyncio.sleep(0)
             await asyncio.sleep(self.chance.uniform(0.0, 0.4))
             await self.server.kill()
             await asyncio.gather(*running)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests import patience
 from tests.cli.commands import environment
+from tests.patience import UNHURRIED_VARIABLES
 
 PATIENCE_SECONDS = patience.PATIENCE_SECONDS
 
@@ -30,7 +31,7 @@ class ServerProcess:
                 sys.executable, "-m", "omendb_ws", "serve", "--port", str(self._port),
                 "--data-dir", str(self.data_dir), "--log-format", "json",
                 stdout=asyncio.subprocess.PIPE, stderr=log,
-                env=environment(**variables),
+                env=environment(**UNHURRIED_VARIABLES, **variables),
             )  # fmt: skip
         assert self._process.stdout is not None
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -18,7 +18,8 @@ import numpy as np
 import omendb_ws
 import omendb_ws.sync
 from tests import patience
-from tests.server.raw import UNHURRIED, running
+from tests.patience import UNHURRIED
+from tests.server.raw import running
 
 KINDS = ("asyncio-socket", "sync-socket", "asyncio-memory", "sync-memory")
 #: Bare ``memory://``: each client has a server of its own, so this is for tests of one client.
