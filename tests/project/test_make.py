@@ -119,5 +119,6 @@ def test_ci_runs_style_types_docs_make_test_and_once_more_without_a_compiler() -
 
 def test_no_page_or_script_names_a_package_registry() -> None:
     registry = re.compile(r"pypi\.org|pythonhosted|--(extra-)?index-url|find-links", re.I)
-    files = [ROOT / "Makefile", ROOT / ".ci" / "run", ROOT / "pyproject.toml", *ROOT.glob("*.md")]
+    files = [ROOT / "Makefile", ROOT / ".ci" / "run", ROOT / "pyproject.toml", ROOT / "mkdocs.yml"]
+    files += [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     assert [str(path) for path in files if registry.search(path.read_text("utf-8"))] == []
