@@ -66,10 +66,10 @@ bench-live: $(VENV)/.installed-load
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	rm -f core/omendb_core/_native.*.so
+	rm -f core/omendb_core/native/_native.*.so
 
 # Installing is done again when one of these has changed, and only then: the install is editable.
-INSTALLED_FROM := pyproject.toml setup.py $(wildcard core/omendb_core/native/*)
+INSTALLED_FROM := pyproject.toml setup.py $(wildcard core/omendb_core/native/*.[ch])
 
 $(VENV)/.installed: $(INSTALLED_FROM) $(BIN)/python
 	@echo "Installing into $(VENV) (once; a minute or so) ..."

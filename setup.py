@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the optional C extension ``omendb_core._native``.
+"""What pyproject.toml cannot say: the optional C extension ``omendb_core.native._native``.
 
 Without a compiler the package installs without it, and everything runs in numpy; with
 ``OMENDB_REQUIRE_NATIVE=1`` in the environment a failed compile is an error. The stable ABI makes
@@ -61,7 +61,7 @@ class BuildNative(build_ext):
 setup(
     ext_modules=[
         Extension(
-            "omendb_core._native",
+            "omendb_core.native._native",
             sources=[f"{NATIVE}/{name}" for name in SOURCES],
             depends=sorted(str(path) for path in Path(NATIVE).glob("*.h")),
             define_macros=[("Py_LIMITED_API", "0x030B0000")],

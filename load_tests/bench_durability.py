@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from omendb_core.change import RowBatch
+from omendb_core.model.change import RowBatch
 from websockets.asyncio.client import ClientConnection, connect
 
 from omendb_ws.wire import binary

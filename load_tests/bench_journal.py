@@ -21,10 +21,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from omendb_core.change import AddChange, AddRequest, RowBatch
-from omendb_core.errors import OmenError
-from omendb_core.replay import resume
-from omendb_core.types import Definition, WindowLimits
+from omendb_core.model.change import AddChange, AddRequest, RowBatch
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import Definition, WindowLimits
+from omendb_core.replay import replay, resume
 from omendb_core.window import Window
 
 from omendb_ws.journal.interface import Durability, Facts, Log
@@ -194,7 +194,7 @@ class Bench:
             resume(window, recovery.checkpoint)
             for logged in recovery.changes():
                 if with_window:
-                    window.replay(logged)
+                    replay(window, logged)
             found.append(stopwatch.pace(recovery.progress.rows))
         self.store.drop(stored)
         return found[1], found[2]

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from omendb_core.change import RowBatch
+from omendb_core.model.change import RowBatch
 from websockets.asyncio.client import ClientConnection, connect
 
 from load_tests.bench_durability import ask, server

@@ -19,10 +19,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from omendb_core import score
-from omendb_core.kernels import blas, scan
-from omendb_core.ring import Ring, pack
-from omendb_core.types import F32, METRICS, U64, Definition, Metric
+from omendb_core.model.types import F32, METRICS, U64, Definition, Metric
+from omendb_core.rows.ring import Ring, pack
+from omendb_core.scan import choice as scan
+from omendb_core.scoring import blas, score
 
 BATCHES = (1, 8, 32, 64, 256)
 SHARES = (1, 0.5, 0.1, 0.01, 0.001)

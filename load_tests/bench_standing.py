@@ -22,12 +22,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from omendb_core.change import AddRequest, RowBatch
-from omendb_core.kernels import blas
-from omendb_core.live import Standing
-from omendb_core.query import NOTHING, prepare_queries
-from omendb_core.standing import StandingQuery
-from omendb_core.types import F32, Definition
+from omendb_core.model.change import AddRequest, RowBatch
+from omendb_core.model.types import F32, Definition
+from omendb_core.scoring import blas
+from omendb_core.search.query import prepare_queries
+from omendb_core.standing.matcher import Matcher
+from omendb_core.standing.table import StandingQuery
+from omendb_core.state import NOTHING
 from omendb_core.window import Window
 
 from omendb_ws.catalog import Collection
@@ -47,7 +48,7 @@ A_LANE = 100
 ROUNDS = 60
 TICKS = 100
 GROWTH = (10, 100, 1_000, 10_000, 100_000)
-#: The parts of ``Standing.advance`` that are told apart.
+#: The parts of ``Matcher.advance`` that are told apart.
 PARTS = {
     "leave": "_drop_dead",
     "match": "_match",
@@ -87,7 +88,9 @@ def unchanging(generator: np.random.Generator) -> None:
     rows = positive(20_000)
     for count in (1_000, 10_000):
         window = filled(rows, 10 * CAPACITY)
-        window.standing.add([StandingQuery(k=K)] * count, prepare_queries(window, positive(count)))
+        window.standing.add(
+            [StandingQuery(k=K)] * count, prepare_queries(window.definition, positive(count))
+        )
         for size in (16, 64, 256, 1024):
             batches = [-positive(size) for _ in range(8)]
             bare, cold, standing, whole = one_size(window, batches)
@@ -171,7 +174,7 @@ class Readers:
 def timed_parts() -> Iterator[Counter[str]]:
     """Seconds spent in each of ``PARTS`` while it lasts."""
     spent: Counter[str] = Counter()
-    methods = {part: getattr(Standing, name) for part, name in PARTS.items()}
+    methods = {part: getattr(Matcher, name) for part, name in PARTS.items()}
 
     def timed(part: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
@@ -184,12 +187,12 @@ def timed_parts() -> Iterator[Counter[str]]:
         return call
 
     for part, method in methods.items():
-        setattr(Standing, PARTS[part], timed(part, method))
+        setattr(Matcher, PARTS[part], timed(part, method))
     try:
         yield spent
     finally:
         for part, method in methods.items():
-            setattr(Standing, PARTS[part], method)
+            setattr(Matcher, PARTS[part], method)
 
 
 def growing(generator: np.random.Generator, most: int, is_clustered: bool) -> None:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from omendb_core.types import F32, F64, Metric
+from omendb_core.model.types import F32, F64, Metric
 
 import omendb_ws
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from omendb_core.errors import OmenError, TooLarge
-from omendb_core.types import U32
+from omendb_core.model.errors import OmenError, TooLarge
+from omendb_core.model.types import U32
 
 from .outbox import Message, binary, text
 from .rows import part_of

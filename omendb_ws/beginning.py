@@ -17,9 +17,9 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-from omendb_core.errors import NotFound, OmenError
-from omendb_core.query import prepare_queries
-from omendb_core.types import F32, I64
+from omendb_core.model.errors import NotFound, OmenError
+from omendb_core.model.types import F32, I64
+from omendb_core.search.query import prepare_queries
 
 from . import answers, sizes
 from .catalog import Collection
@@ -131,7 +131,7 @@ def _prepared(work: Live) -> Generator[bool, None, F32]:
     step = max(1, _CHECKED_ELEMENTS // vectors.shape[1])
     for start in range(0, len(vectors), step):
         try:
-            found.append(prepare_queries(window, vectors[start : start + step]))
+            found.append(prepare_queries(window.definition, vectors[start : start + step]))
         except OmenError as error:
             error.row = start + (error.row or 0)
             raise
@@ -146,11 +146,11 @@ def _all_answered(
     standing = collection.window.standing
     for _ in range(_PATIENCE_TICKS):
         yield from _caught_up(collection, catch_up)
-        if not len(standing.waiting_of(handles)):
+        if not len(standing.lists.waiting_of(handles)):
             return
         yield True
     yield from _caught_up(collection, catch_up)
-    standing.renew(standing.waiting_of(handles))
+    standing.lists.renew(standing.lists.waiting_of(handles))
 
 
 def _copied(
@@ -165,7 +165,7 @@ def _copied(
     collection.is_being_read = True
     try:
         _refuse_over(work, collection, handles)
-        counts = collection.window.standing.counts(handles)
+        counts = collection.window.standing.lists.counts(handles)
         parts = []
         for start, stop in _runs(counts, _COPIED_ROWS):
             refuse_broken(collection)
@@ -203,7 +203,7 @@ def _told(work: Live, live: LiveQueries, found: Results) -> Generator[bool, None
 
 def _refuse_over(work: Live, collection: Collection, handles: I64) -> None:
     """TooLarge for more rows than a reply can hold, before they are gathered."""
-    counts = collection.window.standing.counts(handles)
+    counts = collection.window.standing.lists.counts(handles)
     row_bytes = sizes.least_row_bytes(
         collection.definition, work.queries[0].include, work.is_binary
     )

@@ -19,11 +19,12 @@ import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from omendb_core.budget import Budget, Share
-from omendb_core.errors import Exists, NotFound, Quota, Unsupported
-from omendb_core.kernels.scan import Scan
-from omendb_core.types import Definition, WindowLimits
-from omendb_core.window import Window, reserved_bytes
+from omendb_core.model.budget import Budget, Share
+from omendb_core.model.errors import Exists, NotFound, Quota, Unsupported
+from omendb_core.model.types import Definition, WindowLimits
+from omendb_core.scan.interface import Scan
+from omendb_core.state import reserved_bytes
+from omendb_core.window import Window
 
 from .flights import Flights
 from .held import HeldNames
@@ -129,7 +130,7 @@ class Collection:
 
     def rate_counters(self) -> tuple[int, ...]:
         """What ``rates`` follows: ``Counts.rated`` and the evictions."""
-        return (*self.counts.rated(), self.window.evicted)
+        return (*self.counts.rated(), self.window.state.evicted)
 
     def describe(self) -> dict[str, Any]:
         """The description of PROTOCOL section 3. On the thread that holds the window."""

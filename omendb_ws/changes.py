@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from omendb_core import change as core
-from omendb_core.errors import OmenError, Unavailable
+from omendb_core.model import change as core
+from omendb_core.model.errors import OmenError, Unavailable
 
 from . import answers
 from .catalog import Collection
@@ -125,7 +125,12 @@ class Changes:
     def apply(self, collection: Collection, change: core.Change, arrival_us: int) -> None:
         """Make a change visible that was admitted."""
         window = collection.window
-        before = (window.evicted, window.expired, window.replaced, window.deleted)
+        before = (
+            window.state.evicted,
+            window.state.expired,
+            window.state.replaced,
+            window.state.deleted,
+        )
         try:
             window.apply(change)
         except OmenError as error:  # apply never refuses: then this is a fault like any other
@@ -136,7 +141,7 @@ class Changes:
             raise
         self.changed.setdefault(collection, arrival_us)
         left = self._metrics.left_rows
-        left["evicted"] += window.evicted - before[0]
-        left["expired"] += window.expired - before[1]
-        left["replaced"] += window.replaced - before[2]
-        left["deleted"] += window.deleted - before[3]
+        left["evicted"] += window.state.evicted - before[0]
+        left["expired"] += window.state.expired - before[1]
+        left["replaced"] += window.state.replaced - before[2]
+        left["deleted"] += window.state.deleted - before[3]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
-from omendb_core.types import Include
+from omendb_core.model.types import Include
 
 from .faults import as_error
 from .metrics import Metrics

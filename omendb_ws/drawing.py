@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 from omendb_core import picture
+from omendb_core.model.types import F32, I64, Hits
 from omendb_core.picture import Plane
-from omendb_core.query import NOTHING
-from omendb_core.types import F32, I64, Hits
+from omendb_core.state import NOTHING
 from omendb_core.window import Window
 
 from .faults import as_error
@@ -173,7 +173,9 @@ class _Copying:
         rows = max(1, PIECE_ELEMENTS // window.definition.dim)
         slots = self.slots[self.done : self.done + rows]
         self.done += len(slots)
-        self.sample.pieces.append(window.ring.vectors[slots[window.ring.is_live(slots)]])
+        self.sample.pieces.append(
+            window.state.ring.vectors[slots[window.state.ring.is_live(slots)]]
+        )
         return self.done >= len(self.slots)
 
 
@@ -262,8 +264,8 @@ def draw(window: Window, drawing: Drawing, from_seq: int, most_rows: int) -> Par
     slots = shown(window, from_seq + 1, drawing.stride)
     has_more = len(slots) > most_rows
     slots = slots[:most_rows]
-    hits = window.hits(slots, NOTHING)
-    places = picture.place(drawing.plane, window.ring.vectors[slots])
+    hits = window.state.hits(slots, NOTHING)
+    places = picture.place(drawing.plane, window.state.ring.vectors[slots])
     to_seq = int(hits.seqs[-1]) if has_more else window.last_seq
     return Part(
         drawing, window.version, window.first_seq, from_seq, to_seq, fits, has_more, hits, places
@@ -283,8 +285,8 @@ def shown(window: Window, from_seq: int, stride: int) -> I64:
     """Slots of the live rows from ``from_seq`` on that a picture of this stride shows."""
     first = max(from_seq, window.first_seq)
     seqs = np.arange(-(-first // stride) * stride, window.last_seq + 1, stride, dtype=np.uint64)
-    slots = window.ring.slots(seqs)
-    live: I64 = slots[window.ring.is_live(slots)]
+    slots = window.state.ring.slots(seqs)
+    live: I64 = slots[window.state.ring.is_live(slots)]
     return live
 
 

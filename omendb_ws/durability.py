@@ -23,8 +23,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from omendb_core.change import Behind, Repeated
-from omendb_core.errors import Internal, OmenError, StorageFailed, StorageFull
+from omendb_core.model.change import Behind, Repeated
+from omendb_core.model.errors import Internal, OmenError, StorageFailed, StorageFull
 from omendb_core.replay import kept_rows
 
 from . import answers

@@ -35,7 +35,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from omendb_core.errors import Internal, NotFound, OmenError, Overloaded
+from omendb_core.model.errors import Internal, NotFound, OmenError, Overloaded
 
 from . import answers
 from .catalog import Collection

@@ -1,13 +1,13 @@
 """What the client raises: the protocol's errors, one class for each code, and ``ConnectionLost``.
 
-The classes of the codes are those of ``omendb_core.errors``; the client raises the class that the
-server named, and the same ones for what it can refuse by itself. A call that outlives its
+The classes of the codes are those of ``omendb_core.model.errors``; the client raises the class that
+the server named, and the same ones for what it can refuse by itself. A call that outlives its
 ``request_timeout_seconds`` raises the built-in ``TimeoutError``.
 """
 
 from __future__ import annotations
 
-from omendb_core.errors import (
+from omendb_core.model.errors import (
     BadFilter,
     BadFrame,
     BadId,

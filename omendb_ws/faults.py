@@ -9,7 +9,7 @@ import traceback
 from contextlib import suppress
 from typing import Final
 
-from omendb_core.errors import Internal, OmenError
+from omendb_core.model.errors import Internal, OmenError
 
 log = logging.getLogger(__name__)
 

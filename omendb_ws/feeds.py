@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from omendb_core.budget import Share
-from omendb_core.errors import BadRequest
-from omendb_core.filters import Filter
-from omendb_core.types import Include, no_hits
+from omendb_core.filters.parser import Filter
+from omendb_core.model.budget import Share
+from omendb_core.model.errors import BadRequest
+from omendb_core.model.types import Include, no_hits
 
 from .deliveries import Deliveries, Maker, Reader, Stream
 from .metrics import Metrics

@@ -14,9 +14,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from omendb_core.change import Change as CoreChange
-from omendb_core.change import Repeated
-from omendb_core.errors import OmenError, StorageFailed
+from omendb_core.model.change import Change as CoreChange
+from omendb_core.model.change import Repeated
+from omendb_core.model.errors import OmenError, StorageFailed
 
 from .work import Add, Change, Delete, Lane, Update
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from omendb_core.errors import Unavailable
+from omendb_core.model.errors import Unavailable
 
 from .journal.interface import Stored
 

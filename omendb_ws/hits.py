@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from omendb_core.budget import Share
-from omendb_core.types import F32, U64
+from omendb_core.model.budget import Share
+from omendb_core.model.types import F32, U64
 
 #: Places of a chunk: a quarter of what waits already, within these.
 _LEAST_PLACES: Final = 32

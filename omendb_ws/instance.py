@@ -12,8 +12,9 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Literal
 
-from omendb_core.errors import StorageFailed
-from omendb_core.kernels.scan import Scan, choose
+from omendb_core.model.errors import StorageFailed
+from omendb_core.scan.choice import choose
+from omendb_core.scan.interface import Scan
 
 from .arrivals import Arrivals
 from .auth import Keyring, Principal

@@ -14,9 +14,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from omendb_core.change import Change
-from omendb_core.errors import OmenError
-from omendb_core.replay import Checkpoint, KeptRows
+from omendb_core.model.change import Change
+from omendb_core.model.errors import OmenError
+from omendb_core.model.logged import Checkpoint, KeptRows
 
 from .journal.interface import Log, LogNumbers, Recovery, Settle
 

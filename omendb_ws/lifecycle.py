@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from omendb_core.errors import OmenError
+from omendb_core.model.errors import OmenError
 
 from . import answers
 from .durability import Durability

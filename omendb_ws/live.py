@@ -15,10 +15,10 @@ from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from omendb_core.filters import evaluate
-from omendb_core.query import prepare_queries
-from omendb_core.standing import StandingQuery
-from omendb_core.types import F32, I64, U8, U64, Hits, Include
+from omendb_core.filters.parser import evaluate
+from omendb_core.model.types import F32, I64, U8, U64, Hits, Include
+from omendb_core.search.query import prepare_queries
+from omendb_core.standing.table import StandingQuery
 
 from .deliveries import Deliveries, Maker, Reader, Stream
 from .metrics import Metrics
@@ -102,7 +102,7 @@ class LiveQueries:
         """
         collection = queries[0].collection
         window = collection.window
-        prepared = prepare_queries(window, vectors)
+        prepared = prepare_queries(window.definition, vectors)
         handles = window.standing.add([query.query for query in queries], prepared)
         self.begin(queries, handles.tolist())
         try:
@@ -120,7 +120,7 @@ class LiveQueries:
         window = query.collection.window
         handles = np.array([query.handle], np.int64)
         before = window.standing.table.vectors[handles]
-        window.standing.move(handles, prepare_queries(window, vectors))
+        window.standing.move(handles, prepare_queries(window.definition, vectors))
         is_told = False
         try:
             found = self.answers(query.collection, handles, query.include)
@@ -163,8 +163,8 @@ class LiveQueries:
     def answers(self, collection: Collection, handles: I64, include: Include) -> Results:
         """What the queries of ``handles`` answer now."""
         window = collection.window
-        counts, seqs, scores = window.standing.answers(handles)
-        hits = window.hits(window.ring.slots(seqs), include)
+        counts, seqs, scores = window.standing.lists.answers(handles)
+        hits = window.state.hits(window.state.ring.slots(seqs), include)
         hits = Hits(hits.ids, seqs, scores, hits.metadata, hits.vectors)
         return Results(window.version, np.array(counts, np.uint32), hits)
 
@@ -225,7 +225,7 @@ class LiveQueries:
 def _is_waiting(query: LiveQuery) -> bool:
     """Whether nobody knows what ``query`` answers now; it is said to have changed when known."""
     assert query.handle is not None
-    return query.collection.window.standing.is_waiting(query.handle)
+    return query.collection.window.standing.lists.is_waiting(query.handle)
 
 
 def told_bytes(k: int) -> int:
@@ -247,7 +247,7 @@ def _pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, lis
     """
     window = queries[0].collection.window
     handles = np.array([query.handle for query in queries], np.int64)
-    counts, seqs, scores = window.standing.answers(handles)
+    counts, seqs, scores = window.standing.lists.answers(handles)
     seq_list = seqs.tolist()
     speaking: list[LiveQuery] = []
     differences: list[_Difference] = []
@@ -264,7 +264,7 @@ def _pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, lis
     if not speaking:
         return
     places = np.array([place for one in differences for place in one.enter], np.int64)
-    hits = window.hits(window.ring.slots(seqs[places]), speaking[0].include)
+    hits = window.state.hits(window.state.ring.slots(seqs[places]), speaking[0].include)
     hits = Hits(hits.ids, hits.seqs, scores[places], hits.metadata, hits.vectors)
     messages = _messages(speaking, differences, hits)
     ids = listed(hits.ids)
@@ -295,10 +295,10 @@ def _difference(window: Window, query: LiveQuery, now: list[int], start: int) ->
 
 def _updated(window: Window, query: LiveQuery, now: list[int]) -> set[int]:
     """Rows told of whose metadata changed since."""
-    if not window.updated_after(query.told_version):
+    if not window.state.updated_after(query.told_version):
         return set()
     known = [seq for seq in now if seq in query.told]
-    versions = window.update_versions(np.array(known, np.uint64))
+    versions = window.state.update_versions(np.array(known, np.uint64))
     return {
         seq for seq, version in zip(known, versions.tolist(), strict=True)
         if version > query.told_version
@@ -339,9 +339,9 @@ def _reasons(
 ) -> U8:
     """Why rows left: the first that holds now, in the order of PROTOCOL section 6."""
     window = queries[0].collection.window
-    slots = window.ring.slots(seqs)
+    slots = window.state.ring.slots(seqs)
     is_aged = seqs < window.first_seq
-    is_dead = ~(is_aged | window.ring.is_live(slots))
+    is_dead = ~(is_aged | window.state.ring.is_live(slots))
     reasons = np.full(len(seqs), _REASON["displaced"], np.uint8)
     reasons[is_aged] = _REASON["expired"]
     reasons[seqs + np.uint64(window.definition.capacity) <= window.last_seq] = _REASON["evicted"]
@@ -349,7 +349,7 @@ def _reasons(
     if len(dead):
         gone: Any = [ids[place] for place in dead.tolist()]
         is_str = window.definition.ids == "str"
-        found = window.ids.find(gone if is_str else np.array(gone, np.uint64))
+        found = window.state.ids.find(gone if is_str else np.array(gone, np.uint64))
         reasons[dead] = np.where(found < 0, _REASON["deleted"], _REASON["replaced"])
     end = 0
     for query, difference in zip(queries, differences, strict=True):
@@ -358,7 +358,7 @@ def _reasons(
             continue
         own = np.arange(start, end)[reasons[start:end] == _REASON["displaced"]]
         if query.query.filter is not None:
-            passed = evaluate(query.query.filter, window.columns, slots[own])
+            passed = evaluate(query.query.filter, window.state.columns, slots[own])
             reasons[own[~passed]] = _REASON["filtered"]
         back = [place for place in own.tolist() if int(seqs[place]) in difference.updated]
         reasons[back] = _REASON["updated"]

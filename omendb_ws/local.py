@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from omendb_core.errors import BadRequest
+from omendb_core.model.errors import BadRequest
 from pydantic import ValidationError
 
 from .auth import OPEN

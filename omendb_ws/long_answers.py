@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from omendb_core.errors import OmenError, TooLarge
-from omendb_core.query import Answer as Hit
-from omendb_core.query import Query
-from omendb_core.types import Hits
+from omendb_core.model.errors import OmenError, TooLarge
+from omendb_core.model.types import Hits
+from omendb_core.search.query import Answer as Hit
+from omendb_core.search.query import Query
 
 from . import answers, sizes
 from .changes import refuse_broken

@@ -18,8 +18,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from omendb_core.change import RowBatch, UpdateRequest
-from omendb_core.errors import OmenError
+from omendb_core.model.change import RowBatch, UpdateRequest
+from omendb_core.model.errors import OmenError
 
 from . import requests
 from .faults import as_error

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from omendb_core.budget import Share
-from omendb_core.types import Definition, Include
+from omendb_core.model.budget import Share
+from omendb_core.model.types import Definition, Include
 
 from .drawing import PIECE_ELEMENTS, Draw, Drawing, Part
 from .outbox import text

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from omendb_core.filters import Filter
+from omendb_core.filters.parser import Filter
 
 from .changes import refuse_broken
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def needs_mask(collection: Collection, filter_: Filter | None) -> bool:
     """Whether the mask of a filter would take too long to make in one go."""
-    return filter_ is not None and collection.window.masks.takes_long(filter_)
+    return filter_ is not None and collection.window.state.masks.takes_long(filter_)
 
 
 def mask_made(collection: Collection, filter_: Filter | None) -> Generator[bool, None, None]:
@@ -33,7 +33,7 @@ def mask_made(collection: Collection, filter_: Filter | None) -> Generator[bool,
     collection.makes_mask = True
     try:
         refuse_broken(collection)
-        while not collection.window.masks.make_piece(filter_):
+        while not collection.window.state.masks.make_piece(filter_):
             yield True
             refuse_broken(collection)
     finally:

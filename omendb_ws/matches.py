@@ -15,14 +15,15 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from omendb_core import score
-from omendb_core.budget import Share
-from omendb_core.errors import Quota
-from omendb_core.filters import evaluate
-from omendb_core.kernels.matching import UNBOUNDED, pairs_above
-from omendb_core.query import prepare_queries
-from omendb_core.standing import StandingQuery
-from omendb_core.types import F32, I64, U64, Hits, Include, no_hits
+from omendb_core.filters.parser import evaluate
+from omendb_core.model.budget import Share
+from omendb_core.model.errors import Quota
+from omendb_core.model.types import F32, I64, U64, Hits, Include, no_hits
+from omendb_core.scan.interface import UNBOUNDED
+from omendb_core.scan.matching import pairs_above
+from omendb_core.scoring import score
+from omendb_core.search.query import prepare_queries
+from omendb_core.standing.table import StandingQuery
 
 from .deliveries import Deliveries, Maker, Reader, Stream
 from .feeds import first_of
@@ -109,7 +110,7 @@ class Matches:
         window = collection.window
         from_seq = first_of(window.last_seq, from_seq)
         refuse_rows_over_a_push(window.definition, query.include, query.is_binary, self._limits)
-        prepared = prepare_queries(window, vectors)
+        prepared = prepare_queries(window.definition, vectors)
         query.handle = int(window.standing.add([query.query], prepared)[0])
         query.listens_from = window.last_seq + 1
         query.told_seq = from_seq - 1
@@ -227,9 +228,9 @@ class Matches:
         """Rows from before the query began to listen."""
         window = query.collection.window
         to_seq = min(query.told_seq + PAST_ROWS, query.listens_from - 1)
-        slots = window.ring.live_slots(query.told_seq + 1, to_seq)
+        slots = window.state.ring.live_slots(query.told_seq + 1, to_seq)
         if query.query.filter is not None:
-            slots = slots[evaluate(query.query.filter, window.columns, slots)]
+            slots = slots[evaluate(query.query.filter, window.state.columns, slots)]
         slots, scores = _near(window, query, slots)
         if not len(slots):
             query.told_seq = to_seq
@@ -243,8 +244,8 @@ class Matches:
         """Rows that wait, and behind them the gap of those that found no place."""
         window = query.collection.window
         seqs, scores = query.hits.above(query.done_seq)
-        slots = window.ring.slots(seqs)
-        live = window.ring.is_live(slots)
+        slots = window.state.ring.slots(seqs)
+        live = window.state.ring.is_live(slots)
         slots, scores = slots[live], scores[live]
         seen_seq = window.last_seq if query.overflow_seq is None else query.overflow_seq - 1
         messages: list[Message] = []
@@ -268,7 +269,7 @@ class Matches:
         """A push of the first of these rows, as many as fit, and how many those are."""
         window, limits = query.collection.window, self._limits
         count = usual_rows(window.definition, query.include, query.is_binary, limits)
-        hits = window.hits(slots[:count], query.include)
+        hits = window.state.hits(slots[:count], query.include)
         hits = Hits(hits.ids, hits.seqs, scores[:count], hits.metadata, hits.vectors)
         count = len(hits.seqs)
         while True:
@@ -298,8 +299,8 @@ def _near(window: Window, query: MatchQuery, slots: I64) -> tuple[I64, F32]:
     vector = window.standing.table.vectors[[query.handle]]
     found = pairs_above(
         window.definition.metric,
-        window.ring.vectors[slots],
-        window.ring.norms[slots],
+        window.state.ring.vectors[slots],
+        window.state.ring.norms[slots],
         vector,
         score.norms(vector),
         score.floors([query.query.min_score]),

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 from omendb_core import picture
-from omendb_core.budget import Budget, Share
+from omendb_core.model.budget import Budget, Share
+from omendb_core.model.types import F32
 from omendb_core.picture import Plane
-from omendb_core.types import F32
 
 from .drawing import Drawing, Look, Part, Sample, most_sample_rows
 from .faults import as_error

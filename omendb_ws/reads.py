@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
-from omendb_core.errors import NotFound, OmenError
-from omendb_core.query import Answer as Hit
-from omendb_core.query import Query
-from omendb_core.types import I64, Include
+from omendb_core.model.errors import NotFound, OmenError
+from omendb_core.model.types import I64, Include
+from omendb_core.search.query import Answer as Hit
+from omendb_core.search.query import Query
 
 from . import answers, sizes
 from .catalog import Collection

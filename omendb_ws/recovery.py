@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from omendb_core.errors import OmenError, StorageFailed, StorageFull, Unavailable
+from omendb_core.model.errors import OmenError, StorageFailed, StorageFull, Unavailable
 from omendb_core.replay import checkpoint_of, replay, resume
 from omendb_core.window import Window
 

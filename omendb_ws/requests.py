@@ -11,11 +11,11 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from omendb_core.change import AddRequest, RowBatch
-from omendb_core.errors import OmenError, Overloaded
-from omendb_core.filters import optional
-from omendb_core.query import Query
-from omendb_core.types import Definition, Include
+from omendb_core.filters.parser import optional
+from omendb_core.model.change import AddRequest, RowBatch
+from omendb_core.model.errors import OmenError, Overloaded
+from omendb_core.model.types import Definition, Include
+from omendb_core.search.query import Query
 
 from . import sizes, work
 from .faults import as_error

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from omendb_core.errors import TooLarge
-from omendb_core.types import Hits, Include
+from omendb_core.model.errors import TooLarge
+from omendb_core.model.types import Hits, Include
 
 from . import sizes
 from .outbox import Message, binary, text
@@ -19,7 +19,7 @@ from .wire.messages import Rows
 from .wire.opcodes import PUSH_BYTES, Limits
 
 if TYPE_CHECKING:
-    from omendb_core.types import Definition
+    from omendb_core.model.types import Definition
     from omendb_core.window import Window
 
     from .catalog import Collection

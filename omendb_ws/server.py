@@ -19,7 +19,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
-from omendb_core.kernels.blas import use_threads
+from omendb_core.scoring.blas import use_threads
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response

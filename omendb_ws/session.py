@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from omendb_core.errors import (
+from omendb_core.model.errors import (
     BadRequest,
     Draining,
     Forbidden,
@@ -29,7 +29,7 @@ from omendb_core.errors import (
     RateLimited,
     Unauthenticated,
 )
-from omendb_core.types import ColumnType
+from omendb_core.model.types import ColumnType
 
 from . import long_requests, requests
 from ._version import VERSION

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from omendb_core.types import Definition, Include
+from omendb_core.model.types import Definition, Include
 
 from .wire.opcodes import ALIGNMENT, HEADER_BYTES, Limits
 

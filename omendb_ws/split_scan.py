@@ -22,9 +22,9 @@ from queue import SimpleQueue
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-from omendb_core.kernels.scan import Scan, TopK
-from omendb_core.ring import Ring
-from omendb_core.types import F32, I64, U64, Metric
+from omendb_core.model.types import F32, I64, U64, Metric
+from omendb_core.rows.ring import Ring
+from omendb_core.scan.interface import Scan, TopK
 
 #: A piece has at least so many queries; with fewer each would cost more, because the rows are read
 #: from memory once a piece (8: 45 µs each, 4: 60).

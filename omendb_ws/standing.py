@@ -19,7 +19,7 @@ from itertools import groupby
 from typing import Final
 
 import numpy as np
-from omendb_core.errors import Internal, NotFound, OmenError
+from omendb_core.model.errors import Internal, NotFound, OmenError
 
 from . import answers
 from .beginning import MOST_AT_ONCE, begin_in_pieces, move_in_pieces
@@ -106,7 +106,7 @@ class StandingQueries:
             self._has_caught_up(collection)
             return
         was_lost = standing.seen_seq + 1 < window.first_seq
-        renewed = standing.renewed
+        renewed = standing.lists.renewed
         try:
             found = standing.step()
             while found is None and (until_ns is None or self._clock_ns() < until_ns):
@@ -127,7 +127,7 @@ class StandingQueries:
             self._breaks(collection)
             self._has_caught_up(collection)
             raise
-        self._metrics.rescans += standing.renewed - renewed
+        self._metrics.rescans += standing.lists.renewed - renewed
         if standing.behind:
             self._behind[collection] = arrival_us
         self._has_caught_up(collection)

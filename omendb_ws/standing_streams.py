@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from omendb_core.types import IdKind
+from omendb_core.model.types import IdKind
 
 from .faults import as_error
 from .live import told_bytes

@@ -32,8 +32,8 @@ def collection_stats(collection: Collection, now_us: int) -> dict[str, Any]:
     """A collection's numbers. On the thread that holds its window."""
     described = collection.describe()
     numbers = ("version", "first_seq", "last_seq", "rows", "bytes", "dim", "capacity")
-    oldest_us = collection.window.oldest_time_us
-    time_us = collection.window.admission.time(collection.time_us(now_us))
+    oldest_us = collection.window.state.oldest_time_us
+    time_us = collection.window.admission.admitted.time(collection.time_us(now_us))
     rates = collection.rates.per_second(now_us / 1e6, collection.rate_counters())
     return {
         "at": round(time.time(), 3),

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from omendb_core.errors import OmenError
-from omendb_core.replay import Checkpoint
-from omendb_core.types import WindowLimits
+from omendb_core.model.errors import OmenError
+from omendb_core.model.logged import Checkpoint
+from omendb_core.model.types import WindowLimits
 
 from .faults import as_error
 from .journal.interface import Facts, Log, Recovery, Settle, Store, Stored

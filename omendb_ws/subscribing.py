@@ -10,12 +10,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
-from omendb_core.budget import Share
-from omendb_core.errors import BadRequest, NotFound, TooLarge, WrongEpoch
-from omendb_core.filters import kept
-from omendb_core.query import check_dim
-from omendb_core.standing import StandingQuery
-from omendb_core.types import F32
+from omendb_core.filters.parser import kept
+from omendb_core.model.budget import Share
+from omendb_core.model.errors import BadRequest, NotFound, TooLarge, WrongEpoch
+from omendb_core.model.types import F32
+from omendb_core.search.query import check_dim
+from omendb_core.standing.table import StandingQuery
 
 from . import maps, sizes, work
 from .faults import as_error

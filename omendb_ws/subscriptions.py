@@ -12,7 +12,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from omendb_core.budget import Share
+from omendb_core.model.budget import Share
 
 from .outbox import Message, text
 from .statistics import server_stats

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
-from omendb_core.change import AddRequest, UpdateRequest
-from omendb_core.errors import OmenError
-from omendb_core.filters import Filter
-from omendb_core.query import Query
-from omendb_core.types import F32, Ids, Include
+from omendb_core.filters.parser import Filter
+from omendb_core.model.change import AddRequest, UpdateRequest
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import F32, Ids, Include
+from omendb_core.search.query import Query
 
 from .drawing import Draw, Look
 from .faults import as_error

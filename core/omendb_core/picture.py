@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from .types import F32, F64
+from .model.types import F32, F64
 
 #: The axes are found by orthogonal iteration over a few vectors more than two, which brings close
 #: third axes along (Halko, Martinsson and Tropp, SIAM Review 2011). An eigendecomposition of the

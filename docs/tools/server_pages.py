@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from omendb_core.errors import BY_CODE
+from omendb_core.model.errors import BY_CODE
 
 from omendb_ws.config import ENVIRONMENT_PREFIX, Settings, allowed, flag, load
 from omendb_ws.metrics import METRICS

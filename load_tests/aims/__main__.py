@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from omendb_core.errors import OmenError
+from omendb_core.model.errors import OmenError
 
 from ..figures import where
 from ..simulation.coordinator import RunFailed

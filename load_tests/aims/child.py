@@ -43,7 +43,7 @@ def on_one_core(bench: Callable[..., Answer], *arguments: Any) -> Answer:
 def _main(pipe: Pipe, bench: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    from omendb_core.kernels import blas  # loads numpy: the variables are set by now
+    from omendb_core.scoring import blas  # loads numpy: the variables are set by now
 
     blas.use_threads(1)
     pipe.send(bench(*arguments))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from omendb_core.change import AddChange, AddRequest, RowBatch
-from omendb_core.kernels import scan
-from omendb_core.types import F32, Column, ColumnType, Definition, Metric
+from omendb_core.model.change import AddChange, AddRequest, RowBatch
+from omendb_core.model.types import F32, Column, ColumnType, Definition, Metric
+from omendb_core.scan import choice as scan
+from omendb_core.scan import interface
 from omendb_core.window import Window
 
 from ..peers.compare import CENTRES, unit_vectors
@@ -50,15 +51,15 @@ def filled(
 def kernels(window: Window, k: int) -> dict[str, Callable[[F32], object]]:
     """Plain searches of the window, as a server's tick does them, by the kernel it has (``engine``)
     and by the numpy reference, over the same rows."""
-    best, reference = window.scan, scan.choose(REFERENCE)
+    best, reference = window.state.scan, scan.choose(REFERENCE)
 
-    def by(kernel: scan.Scan) -> Callable[[F32], object]:
+    def by(kernel: interface.Scan) -> Callable[[F32], object]:
         def search(queries: F32) -> object:
-            window.scan = kernel
+            window.state.scan = kernel
             try:
                 return window.search_all(queries, np.full(len(queries), k, np.int64))
             finally:
-                window.scan = best
+                window.state.scan = best
 
         return search
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from omendb_core import filters
-from omendb_core.change import RowBatch
-from omendb_core.errors import OmenError
-from omendb_core.query import Query
-from omendb_core.types import F32, F64, ColumnType
+from omendb_core.filters import parser as filters
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import F32, F64, ColumnType
+from omendb_core.search.query import Query
 from omendb_core.window import Window
 
 from . import engine

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from omendb_core.types import F32, METRICS
+from omendb_core.model.types import F32, METRICS
 
 from . import engine
 from .child import on_one_core

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from omendb_core.types import F32, F64
+from omendb_core.model.types import F32, F64
 
 from ..peers.measure import EFFORTS, recall
 from ..peers.peer import Peer, by_name
@@ -58,7 +58,7 @@ def measure(size: Size, effort: Effort) -> tuple[dict[int, dict[str, list[float]
     vectors, queries = engine.clustered(size.rows, _QUERIES, size.dim)
     window = engine.filled(vectors)
     calls = engine.kernels(window, effort.k)
-    notes = [f"kernel {window.scan.name}"]
+    notes = [f"kernel {window.state.scan.name}"]
     for peer_name in size.peers:
         entry = by_name(peer_name)
         if not entry.is_installed():

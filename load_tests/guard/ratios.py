@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 import numpy as np
-from omendb_core.types import F32
+from omendb_core.model.types import F32
 from omendb_core.window import Window
 
 from ..aims import engine
@@ -37,7 +37,7 @@ def _measure() -> tuple[str, dict[str, float]]:
         _RUNS, _SECONDS,
     )  # fmt: skip
     found["an add, to normalising its rows in numpy"] = _ratio(times)
-    return window.scan.name, found
+    return window.state.scan.name, found
 
 
 def _of_a_scan(window: Window, queries: F32) -> float:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
-from omendb_core.change import RowBatch
-from omendb_core.kernels import blas
-from omendb_core.types import F32
+from omendb_core.model.change import RowBatch
+from omendb_core.model.types import F32
+from omendb_core.scoring import blas
 from omendb_core.window import Window
 
 from ..aims import engine
@@ -55,7 +55,7 @@ def main() -> None:
         one()
     for _ in range(TIMES[sys.argv[1]]):
         work[sys.argv[1]]()
-    print(window.scan.name)
+    print(window.state.scan.name)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from omendb_core.types import F32
+from omendb_core.model.types import F32
 
 from .peer import Ints, Peer
 

@@ -18,7 +18,7 @@ from typing import Any
 import chromadb
 import numpy as np
 from chromadb.config import Settings
-from omendb_core.types import F32
+from omendb_core.model.types import F32
 
 from .peer import BUILD_EFFORT, LINKS, Ints, Peer
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from omendb_core.types import F32, F64
+from omendb_core.model.types import F32, F64
 
 from ..simulation.environment import environment, versions
 from .measure import FIGURES, Workload

@@ -7,7 +7,7 @@ from typing import Any
 
 import faiss
 import numpy as np
-from omendb_core.types import F32
+from omendb_core.model.types import F32
 
 from .peer import Ints, Peer
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import hnswlib
 import numpy as np
-from omendb_core.types import F32
+from omendb_core.model.types import F32
 
 from .peer import BUILD_EFFORT, LINKS, Ints, Peer
 

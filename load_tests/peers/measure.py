@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from omendb_core.types import F32, F64
+from omendb_core.model.types import F32, F64
 
 from .peer import Ints, Peer, by_name
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from omendb_core.change import AddChange, AddRequest, RowBatch
-from omendb_core.errors import OmenError
-from omendb_core.kernels.blas import use_threads
-from omendb_core.query import Query
-from omendb_core.types import F32, Definition
+from omendb_core.model.change import AddChange, AddRequest, RowBatch
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import F32, Definition
+from omendb_core.scoring.blas import use_threads
+from omendb_core.search.query import Query
 from omendb_core.window import Window
 
 from .peer import Ints, Peer

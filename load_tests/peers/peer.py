@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from omendb_core.types import F32
+from omendb_core.model.types import F32
 
 Ints: TypeAlias = NDArray[np.int64]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import qdrant_edge as edge
-from omendb_core.types import F32
+from omendb_core.model.types import F32
 
 from .peer import BUILD_EFFORT, LINKS, Ints, Peer
 

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import numpy as np
-from omendb_core.types import F32
+from omendb_core.model.types import F32
 from usearch.index import Index
 
 from .peer import BUILD_EFFORT, LINKS, Ints, Peer

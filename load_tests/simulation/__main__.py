@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from omendb_core.errors import OmenError
+from omendb_core.model.errors import OmenError
 from rich.console import Console
 
 from . import results, scenario, sweep, tables

@@ -11,7 +11,7 @@ import math
 from typing import Final, Literal
 
 import numpy as np
-from omendb_core.types import F64
+from omendb_core.model.types import F64
 
 Arrivals = Literal["closed", "constant", "poisson"]
 #: A send so long after its intended time is a late one.

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from omendb_core.types import F64, I64, Bool1, StrColumn
-from omendb_core.types import Column as Values
+from omendb_core.model.types import F64, I64, Bool1, StrColumn
+from omendb_core.model.types import Column as Values
 
 from .row_filter import passes
 from .scenario import Column

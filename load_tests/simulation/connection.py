@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, cast
 
-from omendb_core.errors import Overloaded
+from omendb_core.model.errors import Overloaded
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake
 from websockets.typing import Subprotocol

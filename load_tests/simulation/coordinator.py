@@ -19,8 +19,8 @@ from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
-from omendb_core.types import F32
-from omendb_core.types import Column as Values
+from omendb_core.model.types import F32
+from omendb_core.model.types import Column as Values
 
 from omendb_ws.event_loops import choose
 from omendb_ws.wire import messages, text

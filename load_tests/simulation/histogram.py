@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
-from omendb_core.types import F64
+from omendb_core.model.types import F64
 
 from .results import CurvePoint, Percentiles
 

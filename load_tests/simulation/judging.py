@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omendb_core.types import F32, Bool1
-from omendb_core.types import Column as Values
+from omendb_core.model.types import F32, Bool1
+from omendb_core.model.types import Column as Values
 
 from . import columns, truth, vectors, worker
 from .requests import AddLog

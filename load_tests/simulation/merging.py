@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
-from omendb_core.types import F64, Bool1
+from omendb_core.model.types import F64, Bool1
 
 from .arrivals import LATE_SECONDS
 from .histogram import Latencies

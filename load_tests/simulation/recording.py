@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from omendb_core.types import F64, I64
+from omendb_core.model.types import F64, I64
 
 from .arrivals import LATE_SECONDS
 from .histogram import Latencies

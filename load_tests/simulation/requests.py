@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
-from omendb_core.change import RowBatch
-from omendb_core.types import F32, Column
+from omendb_core.model.change import RowBatch
+from omendb_core.model.types import F32, Column
 
 from omendb_ws.wire import binary
 from omendb_ws.wire.frames import padded

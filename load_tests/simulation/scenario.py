@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from omendb_core.types import COLUMN_TYPES, ID_KINDS, METRICS
+from omendb_core.model.types import COLUMN_TYPES, ID_KINDS, METRICS
 
 from .arrivals import Arrivals
 

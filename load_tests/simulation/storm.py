@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from omendb_core.errors import OmenError
-from omendb_core.types import F64
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import F64
 from websockets.exceptions import InvalidHandshake
 
 from omendb_ws.wire import messages, text

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from omendb_core.types import F64
+from omendb_core.model.types import F64
 
 from omendb_ws.wire import text
 from omendb_ws.wire.messages import ErrorReply

@@ -21,7 +21,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 import orjson
-from omendb_core.types import Hits, no_hits
+from omendb_core.model.types import Hits, no_hits
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, get_args
 
-from omendb_core.types import F32, Include
+from omendb_core.model.types import F32, Include
 
 from omendb_ws.wire import binary, messages, text
 from omendb_ws.wire.frames import padded

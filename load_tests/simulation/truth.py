@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from omendb_core.errors import BadFrame
-from omendb_core.types import F32, F64, I64, Bool1
+from omendb_core.model.errors import BadFrame
+from omendb_core.model.types import F32, F64, I64, Bool1
 
 from .matches import Matched
 from .requests import AddLog, Sample

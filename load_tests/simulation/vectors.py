@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from omendb_core.types import F32
+from omendb_core.model.types import F32
 
 from omendb_ws.demo import digits
 

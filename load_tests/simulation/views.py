@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from omendb_core.types import F32
+from omendb_core.model.types import F32
 
 from omendb_ws.wire import binary, text
 from omendb_ws.wire.messages import ErrorReply, Results

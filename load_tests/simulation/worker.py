@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Final, NamedTuple
 
 import numpy as np
-from omendb_core.errors import OmenError
-from omendb_core.types import F32
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import F32
 
 from omendb_ws.event_loops import choose
 from omendb_ws.wire import messages, text

@@ -11,7 +11,7 @@ from .directories import DataDir, Tenant, open_store, span, the_one, window_limi
 from .failure import FAILED, WRONG, fail
 
 if TYPE_CHECKING:
-    from omendb_core.errors import OmenError
+    from omendb_core.model.errors import OmenError
 
     from ..journal.interface import Facts
     from ..wire.limits import Limits
@@ -35,7 +35,7 @@ def backup(
     Example:
       omendb-ws backup /var/lib/omendb items /backups/items-2026-01-31
     """
-    from omendb_core.errors import OmenError
+    from omendb_core.model.errors import OmenError
 
     from ..journal.backups import back_up
     from ..journal.files import LocalFiles
@@ -69,7 +69,7 @@ def restore(
     Example:
       omendb-ws restore /backups/items-2026-01-31 /var/lib/omendb --as items-old
     """
-    from omendb_core.errors import OmenError
+    from omendb_core.model.errors import OmenError
 
     from ..wire.fields import check_name
     from .loading import load_settings
@@ -120,7 +120,7 @@ def _refuse_impossible(facts: Facts, limits: Limits) -> None:
 
 
 def _fail(error: OmenError) -> NoReturn:
-    from omendb_core.errors import BadName, BadRequest, Exists, TooLarge
+    from omendb_core.model.errors import BadName, BadRequest, Exists, TooLarge
 
     is_wrong = isinstance(error, BadName | BadRequest | Exists | TooLarge)
     fail(WRONG if is_wrong else FAILED, str(error))

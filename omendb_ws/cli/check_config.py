@@ -75,7 +75,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
 
     What ``found`` says is wrong is not said again.
     """
-    from omendb_core.kernels import scan
+    from omendb_core.scan import choice as scan
 
     from .. import auth, event_loops, tls
 

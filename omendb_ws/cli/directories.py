@@ -9,7 +9,7 @@ import typer
 from .failure import FAILED, WRONG, fail, say
 
 if TYPE_CHECKING:
-    from omendb_core.types import WindowLimits
+    from omendb_core.model.types import WindowLimits
 
     from ..journal.interface import Stored
     from ..journal.store import LocalStore
@@ -49,7 +49,7 @@ def the_one(data_dir: str, name: str, tenant: str | None) -> Stored:
 
 def open_store(data_dir: str) -> LocalStore:
     """The directory for writing; fails if a server has it."""
-    from omendb_core.errors import OmenError
+    from omendb_core.model.errors import OmenError
 
     from ..journal.store import LocalStore
 

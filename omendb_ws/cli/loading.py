@@ -25,7 +25,7 @@ def choose_kernel_and_loop(setting: str) -> tuple[str, Choice]:
 
     Imports numpy.
     """
-    from omendb_core.kernels import scan
+    from omendb_core.scan import choice as scan
 
     from .. import event_loops
 

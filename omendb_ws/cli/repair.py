@@ -50,7 +50,7 @@ def repair(
 
 def _repair(store: LocalStore, stored: Stored, *, apply: bool) -> bool:
     """Whether the collection is sound now."""
-    from omendb_core.errors import OmenError
+    from omendb_core.model.errors import OmenError
 
     from ..journal.repairing import plan_repair
 

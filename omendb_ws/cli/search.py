@@ -103,7 +103,7 @@ def _document(answer: Answer) -> dict[str, Any]:
 def row_document(row: Row) -> dict[str, Any]:
     """A row as a document, as the protocol writes it: what is not there is left out."""
     import numpy as np
-    from omendb_core.types import MAX_SAFE_INTEGER
+    from omendb_core.model.types import MAX_SAFE_INTEGER
 
     big = isinstance(row.id, int) and row.id > MAX_SAFE_INTEGER
     document: dict[str, Any] = {"id": str(row.id) if big else row.id, "seq": row.seq}

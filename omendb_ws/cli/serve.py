@@ -105,7 +105,7 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
 
 async def _serve(settings: Settings) -> None:
     """Serve until a signal, drain, and return; a second signal ends the process at once."""
-    from omendb_core.errors import OmenError
+    from omendb_core.model.errors import OmenError
 
     from ..cycles import Cycles
     from ..server import Server

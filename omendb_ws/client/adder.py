@@ -11,7 +11,7 @@ import logging
 import secrets
 from functools import partial
 
-from omendb_core.errors import BadFrame, OmenError
+from omendb_core.model.errors import BadFrame, OmenError
 
 from ..errors import ConnectionLost
 from ..wire import messages

@@ -34,7 +34,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from omendb_core.errors import (
+from omendb_core.model.errors import (
     BadFrame,
     BadId,
     BadMetadata,

@@ -22,8 +22,8 @@ from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from omendb_core.errors import BadRequest
-from omendb_core.types import F32, ColumnType, IdKind, Metric
+from omendb_core.model.errors import BadRequest
+from omendb_core.model.types import F32, ColumnType, IdKind, Metric
 
 from ..wire import messages
 from ..wire.limits import Limits

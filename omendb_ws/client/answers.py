@@ -12,7 +12,7 @@ from dataclasses import fields as fields_of
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from omendb_core.types import F32, U64, ColumnType, Hits, IdKind, Ids, Metric
+from omendb_core.model.types import F32, U64, ColumnType, Hits, IdKind, Ids, Metric
 
 from ..wire import messages
 from ..wire.messages import Durability, JsonObject

@@ -14,9 +14,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
-from omendb_core.errors import BadName, BadRequest, OmenError, TooLarge, Unauthenticated
-from omendb_core.metadata import is_text
-from omendb_core.types import COLUMN_TYPES, MAX_SAFE_INTEGER, Include
+from omendb_core.model.errors import (
+    BadName,
+    BadRequest,
+    OmenError,
+    TooLarge,
+    Unauthenticated,
+)
+from omendb_core.model.types import COLUMN_TYPES, MAX_SAFE_INTEGER, Include
+from omendb_core.rows.metadata import is_text
 
 from ..wire.fields import check_name, shown
 from ..wire.opcodes import MAX_COLUMNS, MAX_PRODUCER_BYTES, OPS, SUBSCRIPTION_KINDS, Field

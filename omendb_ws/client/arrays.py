@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from omendb_core.errors import BadVector, DimMismatch, NonFinite, OmenError
-from omendb_core.types import F32
+from omendb_core.model.errors import BadVector, DimMismatch, NonFinite, OmenError
+from omendb_core.model.types import F32
 
 from .arguments import is_masked, kind, real
 from .given import Vectors

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
-from omendb_core.errors import OmenError
+from omendb_core.model.errors import OmenError
 
 from .. import event_loops
 from ..errors import ConnectionLost

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omendb_core.errors import (
+from omendb_core.model.errors import (
     BadRequest,
     Draining,
     OmenError,

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from omendb_core.errors import BadMetadata
-from omendb_core.metadata import check_columns, from_metadata
-from omendb_core.types import (
+from omendb_core.model.errors import BadMetadata
+from omendb_core.model.types import (
     NULL_BOOLEAN,
     NULL_CODE,
     NULL_INTEGER,
@@ -20,6 +19,7 @@ from omendb_core.types import (
     ColumnType,
     StrColumn,
 )
+from omendb_core.rows.metadata import check_columns, from_metadata
 
 from .arguments import is_missing, kind, unwrapped
 from .arrays import of_another_library

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from types import TracebackType
 from typing import Any
 
-from omendb_core.errors import BadRequest
+from omendb_core.model.errors import BadRequest
 
 from ..wire.addresses import shown
 from . import arguments, local

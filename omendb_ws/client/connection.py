@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from omendb_core.errors import (
+from omendb_core.model.errors import (
     DimMismatch,
     NotFound,
     OmenError,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import orjson
-from omendb_core.errors import OmenError
+from omendb_core.model.errors import OmenError
 
 from ..errors import ConnectionLost
 from ..wire import binary, messages

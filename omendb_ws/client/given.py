@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from numpy.typing import ArrayLike, NDArray
-from omendb_core.types import StrColumn
+from omendb_core.model.types import StrColumn
 
 Vectors: TypeAlias = ArrayLike
 Id: TypeAlias = int | str

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from omendb_core.errors import BadId, DuplicateId
-from omendb_core.metadata import is_text
-from omendb_core.types import MAX_SAFE_INTEGER, IdKind, Ids
+from omendb_core.model.errors import BadId, DuplicateId
+from omendb_core.model.types import MAX_SAFE_INTEGER, IdKind, Ids
+from omendb_core.rows.metadata import is_text
 
 from ..wire.batches import check_str_ids
 from ..wire.opcodes import MAX_STR_ID_BYTES

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Protocol, TypeAlias
 
-from omendb_core.errors import OmenError, TooLarge, Unauthenticated, Unsupported
+from omendb_core.model.errors import OmenError, TooLarge, Unauthenticated, Unsupported
 
 from ..wire import messages
 from ..wire.limits import Limits

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from omendb_core.errors import DimMismatch, NonFinite, NotFound, OmenError, ZeroNorm
-from omendb_core.types import F32
+from omendb_core.model.errors import DimMismatch, NonFinite, NotFound, OmenError, ZeroNorm
+from omendb_core.model.types import F32
 
 from ..wire import messages
 from . import requests

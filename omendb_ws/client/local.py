@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from omendb_core.errors import BadRequest
+from omendb_core.model.errors import BadRequest
 
 from ..errors import ConnectionLost
 from . import background

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from omendb_core.types import F32, U64
+from omendb_core.model.types import F32, U64
 
 from ..wire import messages
 from ..wire.messages import JsonObject

@@ -16,9 +16,9 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import orjson
-from omendb_core.errors import BadFilter, BadMetadata
-from omendb_core.metadata import is_text
-from omendb_core.types import MAX_JSON_INTEGER, MAX_METADATA_LEVELS, MIN_JSON_INTEGER
+from omendb_core.model.errors import BadFilter, BadMetadata
+from omendb_core.model.types import MAX_JSON_INTEGER, MAX_METADATA_LEVELS, MIN_JSON_INTEGER
+from omendb_core.rows.metadata import is_text
 
 from .arguments import Refusal, is_masked, is_missing, kind, unwrapped
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from omendb_core.errors import BadK, BadMetadata, BadRequest, BadVector
-from omendb_core.types import F32, Include
+from omendb_core.model.errors import BadK, BadMetadata, BadRequest, BadVector
+from omendb_core.model.types import F32, Include
 
 from ..wire import binary, messages, text
 from ..wire.hits import dumps

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from omendb_core.change import RowBatch
-from omendb_core.errors import BadMetadata, BadRequest, BadVector, OmenError
-from omendb_core.types import F32, Column, Ids, StrColumn
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import BadMetadata, BadRequest, BadVector, OmenError
+from omendb_core.model.types import F32, Column, Ids, StrColumn
 
 from .answers import Description
 from .arguments import kind

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Final, Protocol
 
 import numpy as np
-from omendb_core.errors import NonFinite, OmenError, Quota, TooLarge, ZeroNorm
-from omendb_core.types import F32
+from omendb_core.model.errors import NonFinite, OmenError, Quota, TooLarge, ZeroNorm
+from omendb_core.model.types import F32
 
 from ..errors import ConnectionLost
 from ..wire import messages

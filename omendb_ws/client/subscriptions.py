@@ -22,8 +22,8 @@ from collections import deque
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from omendb_core.errors import Forbidden, OmenError, Unavailable, WrongEpoch
-from omendb_core.types import F32, Include
+from omendb_core.model.errors import Forbidden, OmenError, Unavailable, WrongEpoch
+from omendb_core.model.types import F32, Include
 
 from ..wire import messages
 from ..wire.messages import JsonObject, SubscriptionKind

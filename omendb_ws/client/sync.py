@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast, overload
 
 from numpy.typing import NDArray
-from omendb_core.types import ColumnType, IdKind, Metric
+from omendb_core.model.types import ColumnType, IdKind, Metric
 
 from ..wire.limits import Limits
 from ..wire.messages import Durability, IfExists, JsonObject

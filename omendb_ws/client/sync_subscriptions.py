@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
-from omendb_core.errors import BadRequest
+from omendb_core.model.errors import BadRequest
 
 from . import arguments, live, subscriptions
 from .answers import FeedRows, LiveAnswer

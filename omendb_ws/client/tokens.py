@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-from omendb_core.errors import BadRequest
+from omendb_core.model.errors import BadRequest
 
 from . import arguments
 

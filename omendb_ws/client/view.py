@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import numpy as np
-from omendb_core.types import Hits, Ids
+from omendb_core.model.types import Hits, Ids
 
 from ..wire.messages import Live
 from ..wire.opcodes import LEAVE_REASONS

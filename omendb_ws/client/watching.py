@@ -8,7 +8,7 @@ from __future__ import annotations
 import weakref
 from typing import Any, TypeVar
 
-from omendb_core.errors import BadRequest
+from omendb_core.model.errors import BadRequest
 
 from . import arguments, requests
 from .arguments import field, integer

@@ -10,7 +10,13 @@ from collections import deque
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
-from omendb_core.errors import BadRequest, Forbidden, OmenError, Unauthenticated, Unsupported
+from omendb_core.model.errors import (
+    BadRequest,
+    Forbidden,
+    OmenError,
+    Unauthenticated,
+    Unsupported,
+)
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,

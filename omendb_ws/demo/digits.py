@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Final, NamedTuple
 
 import numpy as np
-from omendb_core.types import F32, I64
+from omendb_core.model.types import F32, I64
 
 #: Pixels a side of an image.
 SIDE: Final = 8

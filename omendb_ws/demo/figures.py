@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from omendb_core.types import F32
+from omendb_core.model.types import F32
 
 #: Latencies and shares are taken over this many searches, the newest.
 REMEMBERED_SEARCHES: Final = 2_000

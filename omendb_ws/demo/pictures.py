@@ -13,7 +13,7 @@ from functools import cache
 from typing import Final, Literal
 
 import numpy as np
-from omendb_core.types import F32, F64, I64
+from omendb_core.model.types import F32, F64, I64
 from rich.color import Color
 from rich.style import Style
 from rich.text import Text

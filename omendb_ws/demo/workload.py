@@ -12,7 +12,7 @@ from itertools import cycle
 from typing import Final
 
 import numpy as np
-from omendb_core.types import F32
+from omendb_core.model.types import F32
 
 from ..client import Answer, Client
 from .digits import Digits

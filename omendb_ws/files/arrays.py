@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from omendb_core.types import I64, ColumnType, IdKind, Ids
+from omendb_core.model.types import I64, ColumnType, IdKind, Ids
 
 from .chunks import BadRow, Chunk, FileError, Unit
 from .npy import check_size, read_header

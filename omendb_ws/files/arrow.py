@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from omendb_core.types import ColumnType, IdKind, Ids
+from omendb_core.model.types import ColumnType, IdKind, Ids
 
 from .arrow_layout import Kept, Layout, lay_out
 from .arrow_library import pyarrow, reading

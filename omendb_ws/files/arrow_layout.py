@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from omendb_core.types import ColumnType, IdKind
+from omendb_core.model.types import ColumnType, IdKind
 
 from .arrow_library import pyarrow, reading
 from .arrow_values import EXACT_DIGITS, is_list, is_text, plain_type

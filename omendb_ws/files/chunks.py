@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from numpy.typing import NDArray
-from omendb_core.types import F32, I64, ColumnType, IdKind, Ids
+from omendb_core.model.types import F32, I64, ColumnType, IdKind, Ids
 
 #: What a row is called when it is named: "row 17", "line 18".
 Unit: TypeAlias = Literal["row", "line"]

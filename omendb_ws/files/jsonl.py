@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from omendb_core.types import MAX_SAFE_INTEGER, ColumnType, IdKind, Ids
+from omendb_core.model.types import MAX_SAFE_INTEGER, ColumnType, IdKind, Ids
 
 from .chunks import BadRow, Chunk, FileError, Shape, Unit, WrittenRows
 from .fields import Fields

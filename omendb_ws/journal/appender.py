@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from omendb_core.errors import OmenError, StorageFailed, StorageFull
+from omendb_core.model.errors import OmenError, StorageFailed, StorageFull
 
 from .contents import Opening, Previous, opening_body
 from .failures import storage_error

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from omendb_core.errors import Exists, Unavailable
-from omendb_core.types import WindowLimits
+from omendb_core.model.errors import Exists, Unavailable
+from omendb_core.model.types import WindowLimits
 
 from .appender import Appender
 from .failures import storage_error, unreadable

@@ -18,10 +18,18 @@ from typing import Any, Final, NamedTuple, TypeAlias, get_args
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from omendb_core.change import AddChange, DeleteChange, ExpireChange, UpdateChange
-from omendb_core.packed import NO_PAYLOAD, PackedPayloads
-from omendb_core.replay import Checkpoint, KeptRows
-from omendb_core.types import Column, ColumnType, Definition, IdKind, Ids, Metric, StrColumn
+from omendb_core.model.change import AddChange, DeleteChange, ExpireChange, UpdateChange
+from omendb_core.model.logged import Checkpoint, KeptRows
+from omendb_core.model.packed import NO_PAYLOAD, PackedPayloads
+from omendb_core.model.types import (
+    Column,
+    ColumnType,
+    Definition,
+    IdKind,
+    Ids,
+    Metric,
+    StrColumn,
+)
 
 from .files import Buffer
 from .interface import Durability, Facts, Logged

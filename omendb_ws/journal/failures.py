@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from omendb_core.errors import OmenError, StorageFailed, StorageFull, Unavailable
+from omendb_core.model.errors import OmenError, StorageFailed, StorageFull, Unavailable
 
 from .interface import Damaged
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from omendb_core.errors import Unavailable
-from omendb_core.types import WindowLimits
+from omendb_core.model.errors import Unavailable
+from omendb_core.model.types import WindowLimits
 
 from .contents import is_logged
 from .files import Files

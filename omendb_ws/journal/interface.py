@@ -35,10 +35,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
-from omendb_core.change import Change
-from omendb_core.errors import OmenError, Unavailable
-from omendb_core.replay import Checkpoint, KeptRows
-from omendb_core.types import Definition, WindowLimits
+from omendb_core.model.change import Change
+from omendb_core.model.errors import OmenError, Unavailable
+from omendb_core.model.logged import Checkpoint, KeptRows
+from omendb_core.model.types import Definition, WindowLimits
 
 #: Durabilities that have a log; ``memory`` has none.
 Durability = Literal["everysec", "always"]

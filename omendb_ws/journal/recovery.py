@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
-from omendb_core.change import AddChange
-from omendb_core.replay import KeptRows
-from omendb_core.types import WindowLimits
+from omendb_core.model.change import AddChange
+from omendb_core.model.logged import KeptRows
+from omendb_core.model.types import WindowLimits
 
 from .contents import Malformed, Opening, is_logged, logged_of, opening_of
 from .coverage import Coverage

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from omendb_core.errors import Unavailable
-from omendb_core.types import WindowLimits
+from omendb_core.model.errors import Unavailable
+from omendb_core.model.types import WindowLimits
 
 from .appender import Appender
 from .failures import storage_error

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from omendb_core.change import AddChange, ExpireChange
-from omendb_core.replay import Checkpoint
-from omendb_core.types import Definition
+from omendb_core.model.change import AddChange, ExpireChange
+from omendb_core.model.logged import Checkpoint
+from omendb_core.model.types import Definition
 
 from .interface import Logged
 

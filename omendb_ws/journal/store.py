@@ -27,9 +27,9 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import quote, unquote
 
-from omendb_core.errors import Exists, OmenError, Unavailable, Unsupported
-from omendb_core.replay import Checkpoint
-from omendb_core.types import Definition, WindowLimits
+from omendb_core.model.errors import Exists, OmenError, Unavailable, Unsupported
+from omendb_core.model.logged import Checkpoint
+from omendb_core.model.types import Definition, WindowLimits
 
 from .appender import Appender
 from .backups import remove_log, restore, verify

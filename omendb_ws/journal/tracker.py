@@ -6,10 +6,10 @@ segments with it, and for recovery, which holds a log's changes to it.
 
 from __future__ import annotations
 
-from omendb_core.admission import Admission
-from omendb_core.change import AddChange, ExpireChange
-from omendb_core.replay import Checkpoint, KeptRows
-from omendb_core.types import Definition, WindowLimits
+from omendb_core.admission.admitted import Admitted
+from omendb_core.model.change import AddChange, ExpireChange
+from omendb_core.model.logged import Checkpoint, KeptRows
+from omendb_core.model.types import Definition, WindowLimits
 
 from .interface import Logged
 
@@ -21,24 +21,24 @@ class Tracker:
         self, definition: Definition, limits: WindowLimits, checkpoint: Checkpoint
     ) -> None:
         self._capacity = definition.capacity
-        self._admission = Admission(definition, limits)
-        self._admission.resume(checkpoint)
+        self._admitted = Admitted(limits.max_producers)
+        self._admitted.resume(checkpoint)
         self._horizon = checkpoint.first_seq
 
     @property
     def version(self) -> int:
         """The version of the last change."""
-        return self._admission.version
+        return self._admitted.version
 
     @property
     def last_seq(self) -> int:
         """The newest sequence number."""
-        return self._admission.last_seq
+        return self._admitted.last_seq
 
     @property
     def time_us(self) -> int:
         """The time of the last change."""
-        return self._admission.time_us
+        return self._admitted.time_us
 
     @property
     def first_seq(self) -> int:
@@ -49,7 +49,7 @@ class Tracker:
         """Take in what was logged next."""
         if isinstance(logged, KeptRows):
             return
-        self._admission.observe(logged)
+        self._admitted.observe(logged)
         if isinstance(logged, ExpireChange):
             self._horizon = max(self._horizon, logged.first_seq)
 
@@ -68,6 +68,6 @@ class Tracker:
             self.version,
             self.first_seq,
             self.last_seq,
-            self._admission.time_us,
-            tuple(self._admission.producers.state()),
+            self._admitted.time_us,
+            tuple(self._admitted.producers.state()),
         )

@@ -18,10 +18,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from omendb_core.change import AddChange, Change, DeleteChange, UpdateChange
-from omendb_core.errors import OmenError, StorageFailed, StorageFull
-from omendb_core.packed import PackedPayloads
-from omendb_core.replay import Checkpoint, KeptRows
+from omendb_core.model.change import AddChange, Change, DeleteChange, UpdateChange
+from omendb_core.model.errors import OmenError, StorageFailed, StorageFull
+from omendb_core.model.logged import Checkpoint, KeptRows
+from omendb_core.model.packed import PackedPayloads
 
 from .appender import Appender
 from .contents import body_of

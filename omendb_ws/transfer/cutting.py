@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from omendb_core.types import F32, I64, Ids
+from omendb_core.model.types import F32, I64, Ids
 
 from ..client.ids import are_distinct
 from ..files.chunks import BadRow, Chunk

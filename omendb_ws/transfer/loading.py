@@ -17,8 +17,8 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-from omendb_core.errors import Internal, OmenError, OutOfOrder
-from omendb_core.types import MAX_SAFE_INTEGER
+from omendb_core.model.errors import Internal, OmenError, OutOfOrder
+from omendb_core.model.types import MAX_SAFE_INTEGER
 
 from ..client import Added, Client
 from ..files.chunks import BadRow, Reader

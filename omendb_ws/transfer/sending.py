@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
-from omendb_core.errors import OutOfOrder
+from omendb_core.model.errors import OutOfOrder
 
 from ..client import Added
 from .cutting import Batch

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from omendb_core.errors import BadName
-from omendb_core.types import ColumnType, IdKind, Metric
+from omendb_core.model.errors import BadName
+from omendb_core.model.types import ColumnType, IdKind, Metric
 
 from ..files.chunks import Reader
 from ..wire.fields import check_name

@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from omendb_core.errors import BadMetadata
-from omendb_core.metadata import from_metadata, is_text
-from omendb_core.score import MAX_NORM, MIN_COSINE_NORM, norms
-from omendb_core.types import F32, MAX_METADATA_LEVELS, ColumnType, Ids, Metric
+from omendb_core.model.errors import BadMetadata
+from omendb_core.model.types import F32, MAX_METADATA_LEVELS, ColumnType, Ids, Metric
+from omendb_core.rows.metadata import from_metadata, is_text
+from omendb_core.scoring.score import MAX_NORM, MIN_COSINE_NORM, norms
 
 from ..wire.opcodes import MAX_STR_ID_BYTES
 

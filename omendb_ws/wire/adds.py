@@ -11,7 +11,7 @@ import struct
 from typing import Final
 
 import numpy as np
-from omendb_core.change import RowBatch
+from omendb_core.model.change import RowBatch
 
 from .limits import Limits
 from .messages import Add

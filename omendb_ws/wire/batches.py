@@ -12,9 +12,16 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from omendb_core.change import RowBatch
-from omendb_core.errors import BadFrame, BadId, BadMetadata, BadRequest, NotFound, TooLarge
-from omendb_core.types import COLUMN_TYPES, Column, ColumnType, Ids, StrColumn
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import (
+    BadFrame,
+    BadId,
+    BadMetadata,
+    BadRequest,
+    NotFound,
+    TooLarge,
+)
+from omendb_core.model.types import COLUMN_TYPES, Column, ColumnType, Ids, StrColumn
 
 from .fields import shown
 from .frames import Header

@@ -14,9 +14,9 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import orjson
-from omendb_core.change import RowBatch
-from omendb_core.errors import BadFrame, BadRequest, OmenError, TooLarge
-from omendb_core.types import F32, ColumnType, Hits, Include
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import BadFrame, BadRequest, OmenError, TooLarge
+from omendb_core.model.types import F32, ColumnType, Hits, Include
 
 from . import batches, numbers
 from . import fields as field_room

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-from omendb_core.errors import (
+from omendb_core.model.errors import (
     BadFilter,
     BadId,
     BadK,
@@ -22,7 +22,7 @@ from omendb_core.errors import (
     OmenError,
     TooLarge,
 )
-from omendb_core.types import F32, Include
+from omendb_core.model.types import F32, Include
 
 from . import vectors
 from .limits import Limits

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from omendb_core.errors import BadFrame
+from omendb_core.model.errors import BadFrame
 
 from .opcodes import ALIGNMENT, HEADER, HEADER_BYTES, HEADER_FIELDS, Kind, Section
 

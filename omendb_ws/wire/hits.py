@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from omendb_core.types import F32, MAX_SAFE_INTEGER, Hits, Ids
+from omendb_core.model.types import F32, MAX_SAFE_INTEGER, Hits, Ids
 
 _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 #: The shortest decimal of a float32 gives its bits back through a double for every one of the

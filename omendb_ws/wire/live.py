@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import orjson
-from omendb_core.types import MAX_SAFE_INTEGER, Hits
+from omendb_core.model.types import MAX_SAFE_INTEGER, Hits
 
 from .binary import hit_arrays, hits_json
 from .frames import PADDING

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 import orjson
-from omendb_core.change import RowBatch
-from omendb_core.errors import BadFrame, OmenError
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import BadFrame, OmenError
 
 from . import binary, text
 from .frames import read_header

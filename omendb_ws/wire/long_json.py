@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from omendb_core.types import I64
+from omendb_core.model.types import I64
 
 #: Characters scanned, and about as many parsed, without a break: 0.3 ms and up to 1 ms.
 PIECE_CHARACTERS: Final = 64 << 10

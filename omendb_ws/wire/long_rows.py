@@ -13,10 +13,10 @@ from itertools import chain
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from omendb_core.change import RowBatch, UpdateRequest
-from omendb_core.errors import OmenError
-from omendb_core.packed import PackedPayloads
-from omendb_core.types import Column, Definition, IdKind, Ids, StrColumn
+from omendb_core.model.change import RowBatch, UpdateRequest
+from omendb_core.model.errors import OmenError
+from omendb_core.model.packed import PackedPayloads
+from omendb_core.model.types import Column, Definition, IdKind, Ids, StrColumn
 
 from . import rows as row_room
 from . import vectors as vector_room

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
-from omendb_core.errors import BadRequest, OmenError
+from omendb_core.model.errors import BadRequest, OmenError
 
 from . import numbers, text, unread, vectors
 from .limits import Limits

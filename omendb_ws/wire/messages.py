@@ -11,9 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from omendb_core.change import RowBatch, UpdateRequest
-from omendb_core.errors import OmenError
-from omendb_core.types import F32, U8, U32, U64, Bool1, ColumnType, Hits, IdKind, Include, Metric
+from omendb_core.model.change import RowBatch, UpdateRequest
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import (
+    F32,
+    U8,
+    U32,
+    U64,
+    Bool1,
+    ColumnType,
+    Hits,
+    IdKind,
+    Include,
+    Metric,
+)
 
 Durability = Literal["memory", "everysec", "always"]
 IfExists = Literal["error", "ok"]

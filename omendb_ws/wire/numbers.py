@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
-from omendb_core.errors import BadMetadata
-from omendb_core.types import MAX_JSON_INTEGER, MIN_JSON_INTEGER
+from omendb_core.model.errors import BadMetadata
+from omendb_core.model.types import MAX_JSON_INTEGER, MIN_JSON_INTEGER
 
 #: The shortest integer beyond 64 bits has so many digits.
 RUN_DIGITS: Final = 19

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
-from omendb_core.errors import BY_CODE
-from omendb_core.types import COLUMN_TYPES, ID_KINDS, MAX_SAFE_INTEGER, METRICS
+from omendb_core.model.errors import BY_CODE
+from omendb_core.model.types import COLUMN_TYPES, ID_KINDS, MAX_SAFE_INTEGER, METRICS
 
 from .limits import LIMITS as LIMITS
 from .limits import Limit as Limit

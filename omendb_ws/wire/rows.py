@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from omendb_core.change import RowBatch, UpdateRequest
-from omendb_core.errors import BadId, BadMetadata, BadRequest, TooLarge
-from omendb_core.packed import PackedPayloads, packed
-from omendb_core.types import (
+from omendb_core.model.change import RowBatch, UpdateRequest
+from omendb_core.model.errors import BadId, BadMetadata, BadRequest, TooLarge
+from omendb_core.model.packed import PackedPayloads, packed
+from omendb_core.model.types import (
     MAX_METADATA_LEVELS,
     MAX_SAFE_INTEGER,
     NULL_CODE,

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 import numpy as np
-from omendb_core.types import F32, U32, Hits
+from omendb_core.model.types import F32, U32, Hits
 
 from .frames import PADDING, padded
 from .limits import Limits

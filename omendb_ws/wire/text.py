@@ -12,8 +12,15 @@ from typing import Any, Final, get_args
 
 import numpy as np
 import orjson
-from omendb_core.errors import BY_CODE, BadRequest, Internal, NonFinite, OmenError, TooLarge
-from omendb_core.types import F32, Include
+from omendb_core.model.errors import (
+    BY_CODE,
+    BadRequest,
+    Internal,
+    NonFinite,
+    OmenError,
+    TooLarge,
+)
+from omendb_core.model.types import F32, Include
 
 from . import fields as field_room
 from . import numbers

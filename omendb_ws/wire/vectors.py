@@ -12,8 +12,8 @@ from itertools import chain
 from typing import Any, Final
 
 import numpy as np
-from omendb_core.errors import BadVector, DimMismatch
-from omendb_core.types import F32
+from omendb_core.model.errors import BadVector, DimMismatch
+from omendb_core.model.types import F32
 
 _NUMBERS: Final = frozenset((int, float))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from omendb_core.kernels import scan
+from omendb_core.scan import choice as scan
 
 from omendb_ws.auth import Keyring, key_entry
 from omendb_ws.cli.serve import BLAS_VARIABLES

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omendb_core.replay import Checkpoint
-from omendb_core.types import Definition, WindowLimits
+from omendb_core.model.logged import Checkpoint
+from omendb_core.model.types import Definition, WindowLimits
 
 from omendb_ws.journal.appender import Appender
 from omendb_ws.journal.files import LocalFiles

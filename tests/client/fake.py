@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from omendb_core.errors import OmenError
+from omendb_core.model.errors import OmenError
 
 from omendb_ws.client.aio import Client
 from omendb_ws.client.backoff import Backoff

@@ -6,11 +6,8 @@ import asyncio
 from typing import Any
 
 import numpy as np
-from omendb_core.errors import (
-    Quota,
-    ZeroNorm,
-)
-from omendb_core.types import Hits
+from omendb_core.model.errors import Quota, ZeroNorm
+from omendb_core.model.types import Hits
 
 from omendb_ws.client.answers import LiveAnswer
 from omendb_ws.wire import binary, messages, text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from omendb_core.errors import (
+from omendb_core.model.errors import (
     Forbidden,
     Internal,
     NonFinite,

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.change import RowBatch
-from omendb_core.types import Hits
+from omendb_core.model.change import RowBatch
+from omendb_core.model.types import Hits
 
 from omendb_ws.wire import binary, messages
 from tests.client.fake import FakeServer, client_of

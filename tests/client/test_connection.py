@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.change import RowBatch
-from omendb_core.errors import (
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import (
     BadRequest,
     Draining,
     Forbidden,
@@ -23,7 +23,7 @@ from omendb_core.errors import (
     Unavailable,
     Unsupported,
 )
-from omendb_core.types import Hits
+from omendb_core.model.types import Hits
 
 from omendb_ws.client import backoff
 from omendb_ws.client.aio import Client

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from omendb_core.errors import OmenError
+from omendb_core.model.errors import OmenError
 
 import omendb_ws
 import omendb_ws.sync

@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.errors import (
-    WrongEpoch,
-)
-from omendb_core.types import Hits
+from omendb_core.model.errors import WrongEpoch
+from omendb_core.model.types import Hits
 
 from omendb_ws.client import backoff
 from omendb_ws.client.answers import Gap

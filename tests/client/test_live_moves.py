@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from omendb_core.errors import (
+from omendb_core.model.errors import (
     DimMismatch,
     Forbidden,
     NotFound,

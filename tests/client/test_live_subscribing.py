@@ -7,7 +7,7 @@ import gc
 from typing import Any
 
 import pytest
-from omendb_core.errors import (
+from omendb_core.model.errors import (
     DimMismatch,
     Forbidden,
     NotFound,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omendb_core.change import RowBatch
-from omendb_core.errors import BadVector, NonFinite, OmenError
-from omendb_core.types import NULL_CODE, StrColumn
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import BadVector, NonFinite, OmenError
+from omendb_core.model.types import NULL_CODE, StrColumn
 
 from omendb_ws.client import arrays, frames
 from omendb_ws.client.answers import Added, Opened

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.errors import (
+from omendb_core.model.errors import (
     BadFilter,
     BadRequest,
     Forbidden,
@@ -18,7 +18,7 @@ from omendb_core.errors import (
     Unavailable,
     WrongEpoch,
 )
-from omendb_core.types import Hits
+from omendb_core.model.types import Hits
 
 from omendb_ws.client import backoff, subscriptions
 from omendb_ws.client.answers import FeedRows, Gap

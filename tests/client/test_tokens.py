@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omendb_core.errors import Unauthenticated
+from omendb_core.model.errors import Unauthenticated
 
 import omendb_ws
 import omendb_ws.sync

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from omendb_core.errors import Overloaded, Unavailable
+from omendb_core.model.errors import Overloaded, Unavailable
 
 from omendb_ws.client import backoff
 from omendb_ws.client.backoff import MAX_ATTEMPTS, Backoff

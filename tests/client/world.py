@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 import numpy as np
-from omendb_core.change import RowBatch
-from omendb_core.errors import NonFinite, NotFound, OmenError, OutOfOrder
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import NonFinite, NotFound, OmenError, OutOfOrder
 
 from omendb_ws.client.adding import Pipeline
 from omendb_ws.client.answers import Added, Description, Opened

@@ -39,7 +39,7 @@ def package_with(flags: list[str], folder: Path) -> subprocess.CompletedProcess[
         [
             *("cc", "-shared", "-fPIC", *FLAGS, *flags, "-DPy_LIMITED_API=0x030B0000"),
             *(f"-I{sysconfig.get_path('include')}", *map(str, sorted(NATIVE.glob("*.c")))),
-            *("-o", str(there / "_native.abi3.so")),
+            *("-o", str(there / "native" / "_native.abi3.so")),
         ]
     )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from omendb_core import score
-from omendb_core.kernels.scan import TopK
-from omendb_core.ring import Ring, unpack
-from omendb_core.types import F32, I64, U64, Metric
+from omendb_core.model.types import F32, I64, U64, Metric
+from omendb_core.rows.ring import Ring, unpack
+from omendb_core.scan.interface import TopK
+from omendb_core.scoring import score
 
 
 def lane_sum(values: list[float]) -> float:

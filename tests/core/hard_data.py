@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from omendb_core import native, score
-from omendb_core.kernels.scan import TopK
-from omendb_core.ring import Ring
-from omendb_core.shadow import Shadow
-from omendb_core.types import F32, METRICS, Metric
+from omendb_core import native
+from omendb_core.model.types import F32, METRICS, Metric
+from omendb_core.rows.ring import Ring
+from omendb_core.rows.shadow import Shadow
+from omendb_core.scan.interface import TopK
+from omendb_core.scoring import score
 
 Rng = np.random.Generator
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from omendb_core.model.types import F32, F64
 from omendb_core.picture import captured, fitted, place, principal
-from omendb_core.types import F32, F64
 
 
 def stretched(seed: int, rows: int = 400, dim: int = 24) -> F32:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from omendb_core.change import AddChange, AddRequest, Change, RowBatch
-from omendb_core.replay import KeptRows, checkpoint_of, kept_rows, resume
-from omendb_core.types import IdKind
+from omendb_core.model.change import AddChange, AddRequest, Change, RowBatch
+from omendb_core.model.logged import KeptRows
+from omendb_core.model.types import IdKind
+from omendb_core.replay import checkpoint_of, kept_rows, replay, resume
 from omendb_core.window import Window
 
 from tests.core.windows import LIMITS, assert_same, definition, history
@@ -35,18 +36,18 @@ def test_a_log_that_starts_with_rows_written_again_gives_the_same_window(
         again = Window(definition(ids, capacity), LIMITS)
         resume(again, begun)
         for one in logged:
-            again.replay(one)
+            replay(again, one)
         assert_same(again, window)
         for change in history(window, seed + 1000, 20):
-            again.replay(change)
+            replay(again, change)
         assert_same(again, window)
 
 
 def test_rows_written_again_change_nothing_in_a_window_that_holds_them() -> None:
     window, again = (Window(definition(), LIMITS) for _ in range(2))
     for change in history(window, 1, 60):
-        again.replay(change)
-        again.replay(kept_rows(window, 1, window.last_seq))
+        replay(again, change)
+        replay(again, kept_rows(window, 1, window.last_seq))
         assert_same(again, window)
 
 
@@ -70,7 +71,7 @@ def test_a_producer_that_only_repeats_itself_is_as_silent_after_a_replay() -> No
         change = window.admit_add(AddRequest(rows, producer, batch), 1)
         if isinstance(change, AddChange):
             window.apply(change)
-            again.replay(change)
+            replay(again, change)
 
     for producer in ("a", "b", "c"):
         add(producer, 1)

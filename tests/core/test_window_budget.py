@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.budget import Budget, Share
-from omendb_core.change import AddChange, AddRequest, Behind, RowBatch, UpdateRequest
-from omendb_core.errors import Quota
-from omendb_core.replay import Checkpoint, kept_rows, resume
-from omendb_core.types import Definition, WindowLimits
-from omendb_core.window import Window, reserved_bytes
+from omendb_core.model.budget import Budget, Share
+from omendb_core.model.change import AddChange, AddRequest, Behind, RowBatch, UpdateRequest
+from omendb_core.model.errors import Quota
+from omendb_core.model.logged import Checkpoint
+from omendb_core.model.types import Definition, WindowLimits
+from omendb_core.replay import kept_rows, replay, resume
+from omendb_core.state import reserved_bytes
+from omendb_core.window import Window
 
 BUDGET_BYTES = 4 << 20
 CAPACITY = 500
@@ -19,7 +21,7 @@ CAPACITY = 500
 
 def window(budget: Budget, capacity: int = CAPACITY, **fields: Any) -> Window:
     made = Window(Definition(2, capacity, **fields), share=Share(budget, "this window takes"))
-    made.share.resize(reserved_bytes(made.definition, made.scan))
+    made.share.resize(reserved_bytes(made.definition, made.state.scan))
     return made
 
 
@@ -38,7 +40,7 @@ def admit(held: Window, ids: Any, size: int = 0, **fields: Any) -> AddChange:
 
 
 def state(held: Window) -> tuple[Any, ...]:
-    admission = held.admission
+    admission = held.admission.admitted
     return (
         held.version, held.last_seq, held.rows, held.payload_bytes, admission.version,
         admission.last_seq, admission.producers.state(), held.share.taken_bytes,
@@ -130,9 +132,9 @@ def test_a_replay_is_held_to_the_budget_as_admission_is() -> None:
     again = window(exact)
     resume(again, Checkpoint())
     for change in changes:  # what was admitted fits again
-        again.replay(change)
+        replay(again, change)
         again.refuse_beyond_budget()
-    again.replay(kept)
+    replay(again, kept)
     again.refuse_beyond_budget()
     assert again.share.taken_bytes == again.taken_bytes
 
@@ -142,7 +144,7 @@ def test_a_replay_is_held_to_the_budget_as_admission_is() -> None:
 
     def all_again() -> None:
         for change in changes:
-            less.replay(change)
+            replay(less, change)
             less.refuse_beyond_budget()
 
     with pytest.raises(Quota, match="max_memory_bytes: metadata, ids and texts"):

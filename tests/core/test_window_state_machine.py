@@ -15,11 +15,12 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from omendb_core import filters
-from omendb_core.change import AddRequest, Change, RowBatch, UpdateRequest
-from omendb_core.errors import NotFound
-from omendb_core.query import Answer, Query
-from omendb_core.types import ColumnType, Definition, IdKind, Ids, Include, Metric
+from omendb_core.filters import parser as filters
+from omendb_core.model.change import AddRequest, Change, RowBatch, UpdateRequest
+from omendb_core.model.errors import NotFound
+from omendb_core.model.types import ColumnType, Definition, IdKind, Ids, Include, Metric
+from omendb_core.replay import replay
+from omendb_core.search.query import Answer, Query
 from omendb_core.window import Window
 
 from tests.core.variants import NUMPY, computing_with
@@ -77,7 +78,7 @@ class WindowMachine(RuleBasedStateMachine):
         if change is not None:
             self.window.apply(change)
             with computing_with(NUMPY):
-                self.replayed.replay(change)
+                replay(self.replayed, change)
 
     def ids(self, keys: list[Any]) -> Ids:
         return list(keys) if self.definition.ids == "str" else np.array(keys, np.uint64)
@@ -226,10 +227,10 @@ class WindowMachine(RuleBasedStateMachine):
             assert window.rows == len(self.oracle.rows)
         gone = list(self.oracle.left.values())
         window = self.window
-        assert window.evicted == gone.count("evicted")
-        assert window.replaced == gone.count("replaced")
-        assert window.deleted == gone.count("deleted")
-        assert window.expired == gone.count("expired")
+        assert window.state.evicted == gone.count("evicted")
+        assert window.state.replaced == gone.count("replaced")
+        assert window.state.deleted == gone.count("deleted")
+        assert window.state.expired == gone.count("expired")
 
 
 TestWindow = WindowMachine.TestCase

@@ -7,8 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from omendb_core.change import AddRequest, Change, Repeated, RowBatch, UpdateRequest
-from omendb_core.types import ColumnType, Definition, IdKind, Ids, Include, StrColumn, WindowLimits
+from omendb_core.model.change import AddRequest, Change, Repeated, RowBatch, UpdateRequest
+from omendb_core.model.types import (
+    ColumnType,
+    Definition,
+    IdKind,
+    Ids,
+    Include,
+    StrColumn,
+    WindowLimits,
+)
 from omendb_core.window import Window
 
 COLUMNS: dict[str, ColumnType] = {"price": "f64", "stock": "i64", "new": "bool", "kind": "str"}
@@ -56,7 +64,9 @@ class History:
         producer, number = None, None
         if self.random.random() < 0.5:
             producer = f"p{self.random.integers(5)}"
-            known = {name: last for name, last, _ in self.window.admission.producers.state()}
+            known = {
+                name: last for name, last, _ in self.window.admission.admitted.producers.state()
+            }
             number = known.get(producer, 0) + 1
         made = self.window.admit_add(AddRequest(batch, producer, number), self.now_us)
         assert not isinstance(made, Repeated)
@@ -88,9 +98,9 @@ class History:
 
     def some_live(self, most: int) -> Ids:
         window = self.window
-        slots = window.ring.live_slots(window.first_seq, window.last_seq)
+        slots = window.state.ring.live_slots(window.first_seq, window.last_seq)
         picked = self.random.permutation(slots)[: self.random.integers(1, most + 1)]
-        return window.ids.of(picked)
+        return window.state.ids.of(picked)
 
     def metadata(self) -> dict[str, Any]:
         every = {
@@ -128,21 +138,23 @@ def assert_same(found: Window, expected: Window) -> None:
         expected.last_seq,
         expected.rows,
     )
-    slots = expected.ring.live_slots(expected.first_seq, expected.last_seq)
-    assert found.ring.live_slots(found.first_seq, found.last_seq).tolist() == slots.tolist()
+    slots = expected.state.ring.live_slots(expected.first_seq, expected.last_seq)
+    assert found.state.ring.live_slots(found.first_seq, found.last_seq).tolist() == slots.tolist()
     include = Include(metadata=True, vector=True)
-    ours, theirs = found.hits(slots, include), expected.hits(slots, include)
+    ours, theirs = found.state.hits(slots, include), expected.state.hits(slots, include)
     assert list(ours.ids) == list(theirs.ids)
     assert ours.vectors is not None
     assert theirs.vectors is not None
     assert ours.vectors.tobytes() == theirs.vectors.tobytes()
     assert ours.metadata == theirs.metadata
-    assert found.payloads.of(slots) == expected.payloads.of(slots)
-    assert found.columns.objects(slots) == expected.columns.objects(slots)
+    assert found.state.payloads.of(slots) == expected.state.payloads.of(slots)
+    assert found.state.columns.objects(slots) == expected.state.columns.objects(slots)
     assert found.payload_bytes == expected.payload_bytes
     if expected.first_seq <= expected.last_seq:
         seqs = np.arange(expected.first_seq, expected.last_seq + 1, dtype=np.uint64)
-        every = expected.ring.slots(seqs)
-        assert found.times_us[every].tolist() == expected.times_us[every].tolist()
-    assert found.admission.time_us == expected.admission.time_us
-    assert found.admission.producers.state() == expected.admission.producers.state()
+        every = expected.state.ring.slots(seqs)
+        assert found.state.times_us[every].tolist() == expected.state.times_us[every].tolist()
+    assert found.admission.admitted.time_us == expected.admission.admitted.time_us
+    assert (
+        found.admission.admitted.producers.state() == expected.admission.admitted.producers.state()
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from omendb_core.types import IdKind
+from omendb_core.model.types import IdKind
 
 from omendb_ws.files.chunks import BadRow, Chunk, Reader
 from omendb_ws.files.fields import Fields

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from omendb_core.change import AddChange, Change
-from omendb_core.replay import Checkpoint, kept_rows, resume
-from omendb_core.types import IdKind
+from omendb_core.model.change import AddChange, Change
+from omendb_core.model.logged import Checkpoint
+from omendb_core.model.types import IdKind
+from omendb_core.replay import kept_rows, replay, resume
 from omendb_core.window import Window
 
 from omendb_ws.journal.appender import Appender
@@ -182,7 +183,7 @@ class Life:
         window = Window(self.definition, LIMITS)
         resume(window, reader.tracker.checkpoint())
         for logged in reader.changes():
-            window.replay(logged)
+            replay(window, logged)
         return window
 
     def _check_window(self, window: Window, ended: str, how: str) -> None:
@@ -195,7 +196,7 @@ class Life:
         assert least <= version <= len(known), (least, version, len(known))
         expected = Window(self.definition, LIMITS)
         for change in known[:version]:
-            expected.replay(change)
+            replay(expected, change)
         assert_same(window, expected)
         lost = version < len(self.ledger)
         self.lost += lost

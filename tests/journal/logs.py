@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from omendb_core.change import Change
-from omendb_core.errors import OmenError
-from omendb_core.replay import kept_rows, resume
-from omendb_core.types import Definition
+from omendb_core.model.change import Change
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import Definition
+from omendb_core.replay import kept_rows, replay, resume
 from omendb_core.window import Window
 
 from omendb_ws.journal.appender import Appender
@@ -57,7 +57,7 @@ def recovered(
     window = Window(recovery.facts.definition, LIMITS)
     resume(window, recovery.checkpoint)
     for logged in recovery.changes():
-        window.replay(logged)
+        replay(window, logged)
     return window, recovery.finish(settle)
 
 

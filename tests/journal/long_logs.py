@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from omendb_core.change import Change
-from omendb_core.replay import Checkpoint, kept_rows, resume
+from omendb_core.model.change import Change
+from omendb_core.model.logged import Checkpoint
+from omendb_core.replay import kept_rows, replay, resume
 from omendb_core.window import Window
 
 from omendb_ws.journal.appender import Appender
@@ -49,7 +50,7 @@ class LongLog:
         """The window as it was at a version."""
         window = Window(self.definition, LIMITS)
         for change in self.changes[:version]:
-            window.replay(change)
+            replay(window, change)
         return window
 
 
@@ -59,5 +60,5 @@ def read(disk: Disk, directory: str) -> tuple[Window, Reader]:
     window = Window(reader.facts.definition, LIMITS)
     resume(window, reader.tracker.checkpoint())
     for logged in reader.changes():
-        window.replay(logged)
+        replay(window, logged)
     return window, reader

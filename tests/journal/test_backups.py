@@ -6,7 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from omendb_core.errors import Exists
+from omendb_core.model.errors import Exists
+from omendb_core.replay import replay
 from omendb_core.window import Window
 
 from omendb_ws.journal import store as store_module
@@ -55,7 +56,7 @@ def test_a_backup_of_a_log_in_use_is_the_window_of_one_version(
         found, opened = recovered(other, stored, Settled())
         expected = Window(window.definition, LIMITS)
         for change in settled.tags[: backup.version]:
-            expected.replay(change)
+            replay(expected, change)
         assert_same(found, expected)
         assert opened.facts == restored
         opened.close()

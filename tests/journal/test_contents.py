@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from omendb_core.replay import Checkpoint, KeptRows, kept_rows
-from omendb_core.types import IdKind, StrColumn
+from omendb_core.model.logged import Checkpoint, KeptRows
+from omendb_core.model.types import IdKind, StrColumn
+from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
 from omendb_ws.journal import records

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from omendb_core.change import AddRequest, Change, RowBatch
-from omendb_core.replay import Checkpoint, resume
+from omendb_core.model.change import AddRequest, Change, RowBatch
+from omendb_core.model.logged import Checkpoint
+from omendb_core.replay import replay, resume
 from omendb_core.window import Window
 
 from omendb_ws.journal.appender import Appender
@@ -43,16 +44,18 @@ def appender_on(disk: Disk) -> Appender:
 def after(changes: list[Change]) -> Window:
     window = Window(definition("u64"), LIMITS)
     for change in changes:
-        window.replay(change)
+        replay(window, change)
     return window
 
 
 def assert_alike(found: Window, expected: Window) -> None:
     """``assert_same``, without what takes its time: for thousands of windows of three rows."""
     assert found.version == expected.version
-    assert found.ring.live_words.tobytes() == expected.ring.live_words.tobytes()
-    assert found.ring.vectors.tobytes() == expected.ring.vectors.tobytes()
-    assert found.admission.producers.state() == expected.admission.producers.state()
+    assert found.state.ring.live_words.tobytes() == expected.state.ring.live_words.tobytes()
+    assert found.state.ring.vectors.tobytes() == expected.state.ring.vectors.tobytes()
+    assert (
+        found.admission.admitted.producers.state() == expected.admission.admitted.producers.state()
+    )
 
 
 def read(disk: Disk) -> Window:
@@ -60,7 +63,7 @@ def read(disk: Disk) -> Window:
     window = Window(reader.facts.definition, LIMITS)
     resume(window, reader.tracker.checkpoint())
     for logged in reader.changes():
-        window.replay(logged)
+        replay(window, logged)
     return window
 
 

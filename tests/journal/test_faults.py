@@ -12,9 +12,10 @@ from typing import cast
 
 import numpy as np
 import pytest
-from omendb_core.change import Change
-from omendb_core.errors import StorageFailed, StorageFull
-from omendb_core.replay import Checkpoint, kept_rows
+from omendb_core.model.change import Change
+from omendb_core.model.errors import StorageFailed, StorageFull
+from omendb_core.model.logged import Checkpoint
+from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
 from omendb_ws.journal import store as store_module

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from omendb_core.errors import OmenError
-from omendb_core.replay import Checkpoint
+from omendb_core.model.errors import OmenError
+from omendb_core.model.logged import Checkpoint
 
 from omendb_ws.journal.appender import Appender
 from omendb_ws.journal.backups import back_up

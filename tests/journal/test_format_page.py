@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 import orjson
-from omendb_core.replay import Checkpoint, kept_rows
+from omendb_core.model.logged import Checkpoint
+from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
 from omendb_ws.journal import notes, records

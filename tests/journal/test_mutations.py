@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from omendb_core.errors import OmenError
+from omendb_core.model.errors import OmenError
 from omendb_core.window import Window
 
 from omendb_ws.journal import store as store_module

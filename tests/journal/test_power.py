@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 import pytest
-from omendb_core.types import IdKind
+from omendb_core.model.types import IdKind
 
 from omendb_ws.journal.interface import Durability
 from tests.journal.ledger import Life

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from omendb_core.errors import Unavailable
-from omendb_core.types import Include
+from omendb_core.model.errors import Unavailable
+from omendb_core.model.types import Include
 from omendb_core.window import Window
 
 from omendb_ws.journal.inspecting import inspect
@@ -38,10 +38,10 @@ def repaired(disk: Disk, repair: Repair) -> Window:
 def assert_rows_from(found: Window, expected: Window, first_seq: int) -> None:
     """The rows from ``first_seq`` on are those of ``expected``, and there are no others."""
     assert (found.version, found.last_seq) == (expected.version, expected.last_seq)
-    slots = expected.ring.live_slots(first_seq, expected.last_seq)
-    assert found.ring.live_slots(1, found.last_seq).tolist() == slots.tolist()
+    slots = expected.state.ring.live_slots(first_seq, expected.last_seq)
+    assert found.state.ring.live_slots(1, found.last_seq).tolist() == slots.tolist()
     include = Include(metadata=True, vector=True)
-    ours, theirs = found.hits(slots, include), expected.hits(slots, include)
+    ours, theirs = found.state.hits(slots, include), expected.state.hits(slots, include)
     assert list(ours.ids) == list(theirs.ids)
     assert ours.metadata == theirs.metadata
     assert ours.vectors is not None

@@ -6,10 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
-from omendb_core.change import AddRequest, Change, RowBatch, UpdateRequest
-from omendb_core.errors import StorageFailed
-from omendb_core.replay import Checkpoint, kept_rows
-from omendb_core.types import Definition
+from omendb_core.model.change import AddRequest, Change, RowBatch, UpdateRequest
+from omendb_core.model.errors import StorageFailed
+from omendb_core.model.logged import Checkpoint
+from omendb_core.model.types import Definition
+from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
 from omendb_ws.journal.appender import Appender

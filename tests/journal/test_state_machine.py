@@ -13,8 +13,9 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
-from omendb_core.change import Change
-from omendb_core.replay import Checkpoint, kept_rows, resume
+from omendb_core.model.change import Change
+from omendb_core.model.logged import Checkpoint
+from omendb_core.replay import kept_rows, replay, resume
 from omendb_core.window import Window
 
 from omendb_ws.journal.appender import Appender
@@ -40,7 +41,7 @@ class JournalMachine(WindowMachine):
         self.disk = Disk()
         self.boot = 0
         facts = Facts("t", "items", self.definition, "always", "e1")
-        tracker = Tracker(self.definition, self.window.limits, Checkpoint())
+        tracker = Tracker(self.definition, self.window.admission.limits, Checkpoint())
         plan = Plan(facts, "0", SEGMENT_BYTES)
         self.rewriting = Rewriting(self.definition, SEGMENT_BYTES, Checkpoint())
         return Appender(self.disk, self.disk.root, plan, tracker, lambda: 0.0)
@@ -76,12 +77,12 @@ class JournalMachine(WindowMachine):
             self.boot += 1
         else:
             self.disk.kill()
-        limits = self.window.limits
+        limits = self.window.admission.limits
         reader = Reader(self.disk, self.disk.root, limits)
         window = Window(self.definition, limits)
         resume(window, reader.tracker.checkpoint())
         for logged in reader.changes():
-            window.replay(logged)
+            replay(window, logged)
         assert_same(window, self.window)
         self.replayed = window
         self.appender = reopened(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omendb_core.errors import StorageFailed, StorageFull, Unavailable
-from omendb_core.types import IdKind
+from omendb_core.model.errors import StorageFailed, StorageFull, Unavailable
+from omendb_core.model.types import IdKind
 from omendb_core.window import Window
 
 from omendb_ws.journal.interface import Durability

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.change import Change
-from omendb_core.errors import OmenError, StorageFailed
+from omendb_core.model.change import Change
+from omendb_core.model.errors import OmenError, StorageFailed
 from omendb_core.window import Window
 
 from omendb_ws.journal import store as store_module

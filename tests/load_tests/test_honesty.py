@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from omendb_core.errors import Overloaded
+from omendb_core.model.errors import Overloaded
 
 from load_tests.simulation import coordinator, scenario
 from load_tests.simulation.connection import Connection, Endpoint

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.types import Hits
+from omendb_core.model.types import Hits
 
 from load_tests.simulation import (
     arrivals,

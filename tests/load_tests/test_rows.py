@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.change import RowBatch
-from omendb_core.types import StrColumn
+from omendb_core.model.change import RowBatch
+from omendb_core.model.types import StrColumn
 
 from load_tests.simulation import columns, scenario
 from load_tests.simulation.requests import Adds

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omendb_core.errors import Unauthenticated
+from omendb_core.model.errors import Unauthenticated
 
 from load_tests.simulation import coordinator, scenario
 from load_tests.simulation.results import Result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from omendb_core.types import Hits
+from omendb_core.model.types import Hits
 
 from load_tests.simulation import truth
 from load_tests.simulation.requests import AddLog

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.project import rooms
 from tests.project.pages import ROOT
 
 CORE = ROOT / "core" / "omendb_core"
 SERVER = ROOT / "omendb_ws"
+#: Packages whose rooms stand in an order.
+ORDERED = ["omendb_core"]
 
 #: Of the standard library what the engine may not touch: sockets, loops, clocks, files, logging.
 #: (Not ``os``: the choice of a kernel reads one variable. Not ``threading``: numexpr needs a lock.
@@ -28,15 +31,7 @@ FORBIDDEN_IN_CORE = {
 def imports(path: Path) -> Iterator[tuple[str, int]]:
     """Absolute dotted names of all that ``path`` imports, wherever it stands; with its line."""
     package = list(path.relative_to(CORE.parent if CORE in path.parents else ROOT).parts[:-1])
-    for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
-        if isinstance(node, ast.Import):
-            for name in node.names:
-                yield name.name, node.lineno
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            for name in node.names:
-                yield f"{module}.{name.name}", node.lineno
+    yield from rooms.imports(path, package)
 
 
 def sources(folder: Path) -> list[Path]:
@@ -47,6 +42,47 @@ def sources(folder: Path) -> list[Path]:
 
 def where(path: Path, line: int, name: str) -> str:
     return f"{path.relative_to(ROOT)}:{line} imports {name}"
+
+
+@pytest.mark.parametrize("package", ORDERED)
+def test_every_file_is_in_a_room_of_the_design(package: str) -> None:
+    there = {
+        path.relative_to(rooms.PACKAGES[package]).parts[0].removesuffix(".py")
+        for path in rooms.modules(package).values()
+    }
+    assert there - {"__init__"} == set(rooms.rooms(package))
+
+
+@pytest.mark.parametrize("package", ORDERED)
+def test_a_room_imports_only_those_above_it(package: str) -> None:
+    order = rooms.rooms(package)
+    wrong = []
+    for name, targets in rooms.graph(package).items():
+        for target in targets:
+            if target == package or name == package:
+                continue
+            room, other = name.split(".")[1], target.split(".")[1]
+            if order.index(other) > order.index(room):
+                wrong.append(f"{name} imports {target}")
+    assert sorted(wrong) == []
+
+
+@pytest.mark.parametrize("package", ORDERED)
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    assert rooms.circles(rooms.graph(package)) == []
+
+
+def test_a_circle_is_seen_however_long() -> None:
+    edges = {
+        "a": {"b"},
+        "b": {"c"},
+        "c": {"a", "d"},
+        "d": set(),
+        "e": {"a"},
+        "f": {"g"},
+        "g": {"f"},
+    }
+    assert rooms.circles(edges) == [["a", "b", "c"], ["f", "g"]]
 
 
 def test_the_engine_imports_only_the_standard_library_numpy_and_numexpr() -> None:
@@ -83,7 +119,7 @@ def test_the_engine_opens_no_files() -> None:
 
 
 def test_the_wire_knows_the_shapes_of_the_engine_and_no_index() -> None:
-    shapes = {"errors", "types", "change", "packed"}
+    shapes = {"model"}
     wrong = [
         where(path, line, name)
         for path in sources(SERVER / "wire")
@@ -96,7 +132,7 @@ def test_the_wire_knows_the_shapes_of_the_engine_and_no_index() -> None:
 
 
 def test_the_journal_knows_changes_and_no_window_engine_or_socket() -> None:
-    known = {"admission", "change", "errors", "packed", "replay", "types"}
+    known = {"admission", "model"}
     wrong = [
         where(path, line, name)
         for path in sources(SERVER / "journal")
@@ -123,7 +159,7 @@ def test_only_the_server_http_and_the_client_import_websockets() -> None:
 
 
 def test_the_client_does_not_need_the_server_or_the_engines_window() -> None:
-    shapes = {"errors", "types", "change", "metadata"}
+    shapes = {"model", "rows"}
     wrong = [
         where(path, line, name)
         for path in sources(SERVER / "client")
@@ -140,7 +176,7 @@ def test_the_client_does_not_need_the_server_or_the_engines_window() -> None:
 
 
 def test_files_know_no_sockets_loops_or_collections() -> None:
-    shapes = {"errors", "types"}
+    shapes = {"model"}
     wrong = [
         where(path, line, name)
         for path in sources(SERVER / "files")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omendb_core.errors import BY_CODE
-from omendb_core.types import COLUMN_TYPES, ID_KINDS, METRICS
+from omendb_core.model.errors import BY_CODE
+from omendb_core.model.types import COLUMN_TYPES, ID_KINDS, METRICS
 from websockets.asyncio.client import connect
 
 from omendb_ws.config import Settings

@@ -10,7 +10,7 @@ import re
 import urllib.request
 from collections.abc import Iterator
 
-import omendb_core.errors
+import omendb_core.model.errors
 import pytest
 
 import omendb_ws
@@ -103,7 +103,7 @@ def test_every_error_is_documented_with_its_class_and_retry() -> None:
     }
     assert told == {
         code: (cls.__name__, "yes" if cls.retry else "no")
-        for code, cls in omendb_core.errors.BY_CODE.items()
+        for code, cls in omendb_core.model.errors.BY_CODE.items()
     }
     for name, _ in told.values():
         assert hasattr(omendb_ws, name)

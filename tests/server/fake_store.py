@@ -10,10 +10,11 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from omendb_core.change import Change
-from omendb_core.errors import OmenError, Unavailable
-from omendb_core.replay import Checkpoint, KeptRows, checkpoint_of, replay, resume
-from omendb_core.types import WindowLimits
+from omendb_core.model.change import Change
+from omendb_core.model.errors import OmenError, Unavailable
+from omendb_core.model.logged import Checkpoint, KeptRows
+from omendb_core.model.types import WindowLimits
+from omendb_core.replay import checkpoint_of, replay, resume
 from omendb_core.window import Window
 
 from omendb_ws.journal.interface import (
@@ -122,7 +123,7 @@ class FakeRecovery:
             yield logged
 
     def time_us(self) -> int:
-        return self._log.window().admission.time_us
+        return self._log.window().admission.admitted.time_us
 
     def finish(self, settle: Settle) -> Log:
         self._log.settle = settle

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import orjson
-from omendb_core.change import RowBatch
+from omendb_core.model.change import RowBatch
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 

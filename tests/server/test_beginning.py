@@ -13,9 +13,9 @@ from hypothesis import Phase
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
-from omendb_core import live as core_live
-from omendb_core import mask_cache
-from omendb_core.types import Include
+from omendb_core.filters import mask_cache
+from omendb_core.model.types import Include
+from omendb_core.standing import matcher as core_live
 
 from omendb_ws import beginning, engine, pieces, session, standing, work
 from omendb_ws.server import Server

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import Phase
 from hypothesis import settings as hypothesis_settings
-from omendb_core import live as core_live
-from omendb_core.live import Standing
+from omendb_core.standing import matcher as core_live
+from omendb_core.standing.matcher import Matcher
 
 from omendb_ws import standing
 from omendb_ws.server import Server
@@ -41,8 +41,8 @@ class Gate:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.is_closed = False
-        step = Standing.step
-        monkeypatch.setattr(Standing, "step", lambda this: None if self.is_closed else step(this))
+        step = Matcher.step
+        monkeypatch.setattr(Matcher, "step", lambda this: None if self.is_closed else step(this))
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ async def test_a_fault_amid_the_steps_lets_the_collection_go(
     async with running() as server, client(server) as raw:
         handle = (await raw.create(capacity=100))["handle"]
         await subscribed(raw)
-        match = Standing._match
+        match = Matcher._match
         calls = []
 
         def boom(*arguments: Any) -> Any:
@@ -204,7 +204,7 @@ async def test_a_fault_amid_the_steps_lets_the_collection_go(
                 raise MemoryError("on purpose")
             return match(*arguments)
 
-        monkeypatch.setattr(Standing, "_match", boom)
+        monkeypatch.setattr(Matcher, "_match", boom)
         await raw.add_binary(handle, batch(*range(ROWS)))
         assert await raw.code("add", collection="items", rows=[{"id": 1, "vector": [1, 1]}]) == (
             "unavailable"

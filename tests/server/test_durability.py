@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from omendb_core.errors import StorageFailed, StorageFull
+from omendb_core.model.errors import StorageFailed, StorageFull
 
 from omendb_ws import durability, engine
 from omendb_ws.server import Server

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.change import RowBatch
+from omendb_core.model.change import RowBatch
 from websockets.exceptions import ConnectionClosed
 
 from omendb_ws.deliveries import GROUP_BYTES, Push

@@ -118,7 +118,9 @@ async def test_after_a_fault_in_the_middle_of_a_change_nobody_is_told_untruths(
         for kind in kinds:
             await raw.ok("subscribe", collection="items", **kind)
         with monkeypatch.context() as patch:
-            patch.setattr(window_of(server).columns, "write", boom)  # half of it is done by then
+            patch.setattr(
+                window_of(server).state.columns, "write", boom
+            )  # half of it is done by then
             assert await raw.code("add", collection="items", rows=rows(3)) == "internal"
         ended = [await raw.named("ended") for _ in kinds]
         assert sorted(one["sub"] for one in ended) == [1, 2, 3, 4, 5]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from omendb_core.change import RowBatch
+from omendb_core.model.change import RowBatch
 
 from omendb_ws.server import Server
 from omendb_ws.wire.messages import Rows

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from omendb_core.budget import Budget, Share
-from omendb_core.errors import Quota
-from omendb_core.types import F32, U64
+from omendb_core.model.budget import Budget, Share
+from omendb_core.model.errors import Quota
+from omendb_core.model.types import F32, U64
 
 from omendb_ws.hits import WaitingHits
 

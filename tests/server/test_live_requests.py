@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.types import Definition
+from omendb_core.model.types import Definition
 from omendb_core.window import Window
 
 from omendb_ws.server import Server

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from omendb_core.types import Definition
+from omendb_core.model.types import Definition
 
 from omendb_ws import sizes
 from omendb_ws.wire.messages import Include

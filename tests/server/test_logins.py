@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import omendb_core.errors as errors
+import omendb_core.model.errors as errors
 import pytest
 
 from omendb_ws import logins

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core import filter_masks, mask_cache
+from omendb_core.filters import mask_cache
+from omendb_core.filters import masks as filter_masks
 
 from omendb_ws import long_answers, pieces, standing
 from omendb_ws.server import Server

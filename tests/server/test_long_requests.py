@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from omendb_core.change import RowBatch
+from omendb_core.model.change import RowBatch
 
 from omendb_ws import long_requests
 from omendb_ws.long_requests import LongRequests

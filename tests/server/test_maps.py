@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.change import RowBatch
-from omendb_core.types import F32, F64
+from omendb_core.model.change import RowBatch
+from omendb_core.model.types import F32, F64
 
 from omendb_ws import drawing, maps, pictures
 from omendb_ws.drawing import stride_for

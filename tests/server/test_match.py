@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.change import RowBatch
+from omendb_core.model.change import RowBatch
 
 from omendb_ws import matches
 from omendb_ws.server import Server

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.change import RowBatch
+from omendb_core.model.change import RowBatch
 
 from omendb_ws.wire import binary
 from tests.server.raw import client, running

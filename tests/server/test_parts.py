@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.errors import Quota
-from omendb_core.kernels.scan import choose
-from omendb_core.types import Definition, Hits, IdKind, Include
-from omendb_core.window import reserved_bytes
+from omendb_core.model.errors import Quota
+from omendb_core.model.types import Definition, Hits, IdKind, Include
+from omendb_core.scan.choice import choose
+from omendb_core.state import reserved_bytes
 
 from omendb_ws import sizes
 from omendb_ws.catalog import Catalog

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
-from omendb_core.types import Include
+from omendb_core.model.types import Include
 
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results

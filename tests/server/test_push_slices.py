@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-from omendb_core.types import Include
+from omendb_core.model.types import Include
 
 from omendb_ws.deliveries import GROUP_STREAMS, TICK_PUSH_US, Deliveries, Stream
 from omendb_ws.metrics import Metrics

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from omendb_core.change import RowBatch
-from omendb_core.errors import BY_CODE
-from omendb_core.types import Include
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import BY_CODE
+from omendb_core.model.types import Include
 
 from omendb_ws.server import Server
 from omendb_ws.wire import binary
@@ -390,7 +390,7 @@ async def test_a_reply_that_cannot_fit_is_refused_before_the_work(is_binary: boo
         engine_scans = server.metrics.scan_queries.count
         vector = [1.0, *[0.0] * 99]
         window = server.context.catalog.find("default", "items").window
-        window.scan = None  # a scan would now be a fault
+        window.state.scan = None  # a scan would now be a fault
         if is_binary:
             id = raw.next_id()
             query = np.array([vector], np.float32)

@@ -6,8 +6,8 @@ import asyncio
 
 import numpy as np
 import pytest
-from omendb_core.change import RowBatch
-from omendb_core.types import Include, StrColumn
+from omendb_core.model.change import RowBatch
+from omendb_core.model.types import Include, StrColumn
 
 from omendb_ws.server import Server
 from omendb_ws.wire import binary

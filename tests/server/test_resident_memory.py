@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.types import F32
+from omendb_core.model.types import F32
 from websockets.asyncio.client import connect
 
 import omendb_ws

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.change import AddRequest, RowBatch
-from omendb_core.filters import optional
-from omendb_core.kernels.scan import choose
-from omendb_core.query import Answer, Query
-from omendb_core.types import Definition, Metric
+from omendb_core.filters.parser import optional
+from omendb_core.model.change import AddRequest, RowBatch
+from omendb_core.model.types import Definition, Metric
+from omendb_core.scan.choice import choose
+from omendb_core.search.query import Answer, Query
 from omendb_core.window import Window
 
 from omendb_ws import split_scan
@@ -62,9 +62,9 @@ def test_however_many_threads_the_answers_are_the_same(metric: Metric, threads: 
     for count in (1, PIECE_QUERIES, 2 * PIECE_QUERIES - 1, 2 * PIECE_QUERIES, 61, 200):
         vectors = random.normal(size=(count, 7)).astype(np.float32)
         k = random.integers(1, 30, count)
-        window.scan = choose()
+        window.state.scan = choose()
         alone = window.search_all(vectors, k)
-        window.scan = split
+        window.state.scan = split
         same(window.search_all(vectors, k), alone)
 
 
@@ -81,9 +81,9 @@ def test_filters_floors_and_lasts_go_with_their_queries() -> None:
         )
         for place in range(50)
     ]
-    window.scan = choose()
+    window.state.scan = choose()
     alone = window.search(queries)
-    window.scan = SplitScan(choose(), 2)
+    window.state.scan = SplitScan(choose(), 2)
     for one, other in zip(window.search(queries), alone, strict=True):
         same(one, other)
 
@@ -124,7 +124,7 @@ def test_a_fault_of_a_helper_is_the_callers_and_the_next_call_works() -> None:
     good = split._scan.top_k
     vectors = random.normal(size=(64, 7)).astype(np.float32)
     k = np.full(64, 3)
-    window.scan = split
+    window.state.scan = split
 
     def bad(*args: Any) -> Any:
         raise MemoryError("on purpose")

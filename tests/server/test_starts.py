@@ -15,7 +15,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 import pytest
-from omendb_core.errors import OmenError
+from omendb_core.model.errors import OmenError
 
 import omendb_ws
 from omendb_ws.journal.store import LocalStore

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.change import RowBatch
-from omendb_core.kernels.scan import choose
+from omendb_core.model.change import RowBatch
+from omendb_core.scan.choice import choose
 
 from omendb_ws import deliveries, engine, split_scan
 

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from omendb_core.query import Answer
-from omendb_core.types import F32, I64
+from omendb_core.model.types import F32, I64
+from omendb_core.search.query import Answer
 from omendb_core.window import Window
 
 from omendb_ws.waiting import TICK_QUERIES, TICK_REPLY_BYTES, WaitingReads, weight

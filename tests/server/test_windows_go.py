@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.budget import Budget
-from omendb_core.errors import StorageFailed, StorageFull
-from omendb_core.types import Definition
+from omendb_core.model.budget import Budget
+from omendb_core.model.errors import StorageFailed, StorageFull
+from omendb_core.model.types import Definition
 from omendb_core.window import Window
 
 import omendb_ws
@@ -91,7 +91,11 @@ def parts_of(window: Window) -> Iterator[tuple[str, Any]]:
     todo: list[tuple[str, Any]] = [("", window)]
     while todo:
         path, part = todo.pop()
-        if id(part) in seen or isinstance(part, Budget | Definition | type) or part is window.scan:
+        if (
+            id(part) in seen
+            or isinstance(part, Budget | Definition | type)
+            or part is window.state.scan
+        ):
             continue
         seen.add(id(part))
         if isinstance(part, np.ndarray):
@@ -285,7 +289,7 @@ async def test_a_window_that_the_machine_has_no_memory_for(
         raise MemoryError
 
     async with served(watch) as (server, raw):
-        monkeypatch.setattr("omendb_core.window.Payloads", no_more)
+        monkeypatch.setattr("omendb_core.state.Payloads", no_more)
         refused = {"dim": DIM, "capacity": CAPACITY}
         assert await raw.code("create", collection="items", **refused) == "quota"
         assert server.context.catalog.reserved_bytes == 0
@@ -323,7 +327,7 @@ async def test_a_fault_in_the_middle_of_a_change(
         await fill(raw)
         await raw.ok("subscribe", kind="live", collection="items", **SUBSCRIPTIONS["live"])
         watch.look_again()
-        monkeypatch.setattr("omendb_core.columns.Columns.write", broken)
+        monkeypatch.setattr("omendb_core.rows.columns.Columns.write", broken)
         reply = await raw.code("add", collection="items", rows=rich(1, 1))
         assert reply == "internal"
         monkeypatch.undo()
@@ -333,7 +337,9 @@ async def test_a_fault_in_the_middle_of_a_change(
         assert any(record.exc_info for record in caplog.records)
 
 
-@pytest.mark.parametrize("where", ["query._scan", "live.Standing.advance", "window.Window.hits"])
+@pytest.mark.parametrize(
+    "where", ["search.search._scan", "standing.matcher.Matcher.advance", "state.WindowState.hits"]
+)
 async def test_faults_in_reads_and_standing_queries(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
@@ -368,7 +374,7 @@ async def test_a_fault_in_a_piece_of_a_split_scan(
         def broken(*_: Any) -> Any:
             raise ValueError("a fault")
 
-        scan = server.context.catalog.find("default", "items").window.scan
+        scan = server.context.catalog.find("default", "items").window.state.scan
         monkeypatch.setattr(scan._scan, "top_k", broken, raising=False)  # type: ignore[attr-defined]
         del scan
         reply = await raw.ask("search", collection="items", vectors=[[1.0] * DIM] * 128)
@@ -548,7 +554,6 @@ async def test_it_does_not_come_back(
                 await asyncio.sleep(0)
 
     if damage == "quota":
-        monkeypatch.setattr("omendb_core.window.Window.replay", broken)
         monkeypatch.setattr("omendb_ws.recovery.replay", broken)
     elif damage == "changes":
         monkeypatch.setattr("tests.server.fake_store.FakeRecovery.changes", broken)

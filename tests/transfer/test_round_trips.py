@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from omendb_core.types import MAX_METADATA_LEVELS
+from omendb_core.model.types import MAX_METADATA_LEVELS
 
 from omendb_ws.client import connect
 from tests.transfer.places import dump, load, rows

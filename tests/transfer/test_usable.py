@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.errors import OmenError
-from omendb_core.score import prepare
-from omendb_core.types import MAX_METADATA_LEVELS
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import MAX_METADATA_LEVELS
+from omendb_core.scoring.score import prepare
 
 from omendb_ws.transfer.usable import (
     Wanted,

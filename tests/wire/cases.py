@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from omendb_core.change import RowBatch
-from omendb_core.errors import BadVector, OutOfOrder, RateLimited
-from omendb_core.types import NULL_CODE, Hits, Include, StrColumn
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import BadVector, OutOfOrder, RateLimited
+from omendb_core.model.types import NULL_CODE, Hits, Include, StrColumn
 
 from omendb_ws.wire import binary, text
 from omendb_ws.wire import messages as m

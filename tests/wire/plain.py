@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from omendb_core.errors import OmenError
-from omendb_core.types import MAX_SAFE_INTEGER, Include
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import MAX_SAFE_INTEGER, Include
 
 
 def plain(value: Any) -> Any:

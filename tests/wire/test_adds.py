@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from omendb_core.change import RowBatch
+from omendb_core.model.change import RowBatch
 
 from omendb_ws.wire import adds, binary
 from omendb_ws.wire.messages import Add, Refusal, Request

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from omendb_core.change import RowBatch
-from omendb_core.errors import OmenError
-from omendb_core.types import StrColumn
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import StrColumn
 
 from omendb_ws.wire.binary import decode_request, encode_add, encode_search
 from omendb_ws.wire.messages import Add, Refusal, Search

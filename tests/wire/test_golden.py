@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from omendb_core.errors import BadFrame, BadRequest, OmenError
+from omendb_core.model.errors import BadFrame, BadRequest, OmenError
 
 from omendb_ws.wire import binary, text
 from omendb_ws.wire.messages import Refusal

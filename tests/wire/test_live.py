@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pytest
-from omendb_core.types import Hits
+from omendb_core.model.types import Hits
 
 from omendb_ws.wire import binary, live
 from omendb_ws.wire.messages import Live, LivePushes

@@ -11,9 +11,9 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omendb_core.change import RowBatch
-from omendb_core.errors import OmenError
-from omendb_core.types import StrColumn
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import StrColumn
 
 from omendb_ws.wire import binary, long_frames, long_rows, rows
 from omendb_ws.wire.frames import PADDING, Header, read_header

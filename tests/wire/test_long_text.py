@@ -11,8 +11,8 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from omendb_core.errors import OmenError
-from omendb_core.types import Definition
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import Definition
 
 from omendb_ws.wire import long_rows, long_text, rows, text
 from omendb_ws.wire.limits import Limits

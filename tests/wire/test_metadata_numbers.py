@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from omendb_core.change import RowBatch
-from omendb_core.errors import BadMetadata, NonFinite
-from omendb_core.types import Definition
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import BadMetadata, NonFinite
+from omendb_core.model.types import Definition
 
 from omendb_ws.wire import binary, messages, numbers, rows, text
 from omendb_ws.wire.frames import Header, pack

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from omendb_core.errors import (
+from omendb_core.model.errors import (
     BY_CODE,
     BadFrame,
     BadRequest,
@@ -15,7 +15,7 @@ from omendb_core.errors import (
     OmenError,
     WrongEpoch,
 )
-from omendb_core.types import Hits, Include
+from omendb_core.model.types import Hits, Include
 
 from omendb_ws.wire import binary, text
 from omendb_ws.wire.hits import array_text, number_texts

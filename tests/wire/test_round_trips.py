@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from omendb_core.change import RowBatch
-from omendb_core.types import NULL_CODE, Hits, Include, StrColumn
+from omendb_core.model.change import RowBatch
+from omendb_core.model.types import NULL_CODE, Hits, Include, StrColumn
 
 from omendb_ws.wire import binary, text
 from omendb_ws.wire import messages as m

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from omendb_core.change import RowBatch
-from omendb_core.errors import OmenError
-from omendb_core.types import NULL_CODE, Definition, StrColumn
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import NULL_CODE, Definition, StrColumn
 
 from omendb_ws.wire.limits import Limits
 from omendb_ws.wire.rows import complete_payloads, parse_ids, parse_rows, parse_updates

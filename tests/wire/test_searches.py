@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from omendb_core.types import Hits
+from omendb_core.model.types import Hits
 
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Refusal, Results, Search

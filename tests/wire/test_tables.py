@@ -7,7 +7,7 @@ import typing
 
 import numpy as np
 import pytest
-from omendb_core.errors import BY_CODE
+from omendb_core.model.errors import BY_CODE
 
 from omendb_ws.wire import binary, fields, messages, text
 from omendb_ws.wire.limits import LIMITS, Limits

@@ -1,4 +1,4 @@
-/* The method table of omendb_core._native; what each does is said where it stands. */
+/* The method table of omendb_core.native._native; what each does is said where it stands. */
 #include "native.h"
 #include "rounding.h"
 
@@ -30,7 +30,7 @@ static int refuse_other_bits(PyObject *Py_UNUSED(module))
             continue;
         PyErr_Format(
             PyExc_ImportError,
-            "this build of omendb_core._native does not round as scores are defined (%s)",
+            "this build of omendb_core.native._native does not round as scores are defined (%s)",
             lanes->name);
         return -1;
     }

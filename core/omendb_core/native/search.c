@@ -1,4 +1,4 @@
-/* The scan for Python: arrays in, arrays out. kernels/shadowed.py says what they are. */
+/* The scan for Python: arrays in, arrays out. scan/shadowed.py says what they are. */
 #include "buffers.h"
 #include "scan.h"
 #include "shadow_arrays.h"

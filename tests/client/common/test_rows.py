@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.types import StrColumn
+from omendb_core.model.types import StrColumn
 
 from omendb_ws import errors
 from omendb_ws.client.answers import Row

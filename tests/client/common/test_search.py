@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.score import prepare, score_pairs
+from omendb_core.scoring.score import prepare, score_pairs
 
 from omendb_ws import errors
 from omendb_ws.client.answers import Answer

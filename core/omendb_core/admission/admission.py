@@ -1,0 +1,210 @@
+"""Admission: from what a client asks to a change that says everything.
+
+An add is admitted, and logged, before the changes ahead of it are applied, as expiry is. A delete
+or an update looks rows up, and is admitted while no add is ahead of it (``Behind`` otherwise).
+Reads the window's state and never writes to it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..model.budget import Share
+from ..model.change import (
+    AddChange,
+    AddRequest,
+    Behind,
+    Change,
+    DeleteChange,
+    ExpireChange,
+    Repeated,
+    RowBatch,
+    UpdateChange,
+    UpdateRequest,
+)
+from ..model.errors import NotFound, OmenError
+from ..model.logged import Checkpoint
+from ..model.types import Definition, Ids, WindowLimits
+from ..rows.metadata import from_metadata
+from ..scoring import score
+from ..state import WindowState
+from .admitted import Admitted
+from .checks import (
+    check_ids,
+    check_shape,
+    checked_payloads,
+    dictionary_bytes,
+    str_id_bytes,
+    typed_columns,
+)
+from .pending import NOTHING, Coming, Pending
+from .quotas import Quotas
+
+
+class Admission:
+    """Admits changes to one window; what it has come to is in ``admitted``."""
+
+    def __init__(self, state: WindowState, limits: WindowLimits, share: Share) -> None:
+        self._state = state
+        self.definition = state.definition
+        self.limits = limits
+        self.admitted = Admitted(limits.max_producers)
+        self._pending = Pending()
+        self.quotas = Quotas(state, limits, self.admitted, self._pending, share)
+
+    # -- the changes --------------------------------------------------------------------------
+
+    def add(self, request: AddRequest, now_us: int) -> AddChange | Repeated:
+        """The change that an add becomes, or what is known of a batch that is there already.
+
+        The batch is looked at before the rows (PROTOCOL section 4). Raises the OmenError that it
+        names; Quota beyond ``max_payload_bytes`` or the budget; Behind where only a window that has
+        caught up can tell whether it is.
+        """
+        if request.producer is not None and request.batch is not None:
+            repeated = self.admitted.producers.look(request.producer, request.batch)
+            if repeated is not None:
+                return repeated
+        if isinstance(request.rows, OmenError):
+            raise request.rows
+        change = self._add_change(request, request.rows, now_us)
+        id_bytes = str_id_bytes(change.ids)
+        coming = self.quotas.coming(change.payloads, dictionary_bytes(change.columns))
+        coming = Coming(
+            coming.payload + id_bytes,
+            coming.taken
+            + self._state.ids.growth(id_bytes, len(change.vectors))
+            + self.admitted.producers.growth(change.producer),
+        )
+        self.quotas.refuse_beyond_quotas(coming, lambda: self._going(change))
+        self._admit(change, coming)
+        return change
+
+    def delete(self, ids: Ids, now_us: int) -> DeleteChange | None:
+        """The change that removes those of ``ids`` that are there; None if none is. Behind."""
+        self._refuse_behind_adds()
+        slots = self._state.ids.find(ids)
+        seqs = np.sort(self._state.ring.seqs(slots[slots >= 0]))
+        if (seqs[1:] == seqs[:-1]).any():  # ids that stand in the request twice
+            seqs = np.unique(seqs)
+        seqs = seqs[~self._pending.is_dying(seqs)]
+        if not len(seqs):
+            return None
+        change = DeleteChange(
+            version=self.admitted.version + 1, time_us=self.admitted.time(now_us), seqs=seqs
+        )
+        self._admit(change)
+        return change
+
+    def update(self, request: UpdateRequest, now_us: int) -> UpdateChange:
+        """The change that replaces the metadata of rows; always a change.
+
+        Raises NotFound, DuplicateId, BadMetadata or TooLarge with ``row``, and Quota; Behind.
+        """
+        self._refuse_behind_adds()
+        if self.definition.ids == "auto":
+            check_ids(request.ids, Definition(1, 1, ids="u64"), len(request.metadata))
+        else:
+            check_ids(request.ids, self.definition, len(request.metadata))
+        payloads = checked_payloads(request.payloads, self.limits.max_metadata_bytes)
+        slots = self._state.ids.find(request.ids)
+        seqs = self._state.ring.seqs(slots)
+        absent = np.flatnonzero((slots < 0) | self._pending.is_dying(seqs))
+        if len(absent):
+            row = int(absent[0])
+            raise NotFound(f"no row has the id {request.ids[row]!s}", row=row)
+        columns = from_metadata(request.metadata, self.definition.columns)
+        coming = self.quotas.coming(payloads, dictionary_bytes(columns))
+        going = self._state.payloads.sizes
+        self.quotas.refuse_beyond_quotas(coming, lambda: int(going(slots).sum()))
+        change = UpdateChange(
+            version=self.admitted.version + 1,
+            time_us=self.admitted.time(now_us),
+            seqs=seqs,
+            columns=columns,
+            payloads=payloads,
+        )
+        self._admit(change, coming)
+        return change
+
+    def expire(self, now_us: int) -> ExpireChange | None:
+        """The change that takes out what is older than ``ttl_seconds``; None if nothing is.
+
+        It may say less than it could while adds are ahead of it, never more.
+        """
+        if self.definition.ttl_seconds is None:
+            return None
+        now_us = self.admitted.time(now_us)
+        ttl_us = round(self.definition.ttl_seconds * 1e6)
+        first_seq = self._state.first_seq_after(now_us - ttl_us)
+        if first_seq <= self._state.first_seq:
+            return None
+        change = ExpireChange(
+            version=self.admitted.version + 1, time_us=now_us, first_seq=first_seq
+        )
+        self._admit(change)
+        return change
+
+    # -- what became of them ------------------------------------------------------------------
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether everything that was admitted is applied."""
+        return self._state.version == self.admitted.version
+
+    def applied(self, version: int) -> None:
+        """The change ``version`` is applied."""
+        self._pending.applied(version)
+        self.quotas.account()
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Stand where ``checkpoint`` stands; what was admitted since will never be applied."""
+        self.admitted.resume(checkpoint)
+        self._pending.clear()
+        self.quotas.account()
+
+    # -- parts --------------------------------------------------------------------------------
+
+    def _add_change(self, request: AddRequest, rows: RowBatch, now_us: int) -> AddChange:
+        check_shape(rows, self.definition, self.limits)
+        check_ids(rows.ids, self.definition, len(rows.vectors))
+        payloads = None
+        if rows.payloads is not None:
+            payloads = checked_payloads(rows.payloads, self.limits.max_metadata_bytes)
+        vectors = score.prepare(rows.vectors, self.definition.metric)
+        return AddChange(
+            version=self.admitted.version + 1,
+            time_us=self.admitted.time(now_us),
+            first_seq=self.admitted.last_seq + 1,
+            vectors=vectors,
+            ids=rows.ids,
+            columns=typed_columns(rows, self.definition.columns),
+            payloads=payloads,
+            producer=request.producer,
+            batch=request.batch,
+        )
+
+    def _admit(self, change: Change, coming: Coming = NOTHING) -> None:
+        """Remember a change as admitted; after a fault nothing is."""
+        self._pending.admitted(change, coming)
+        try:
+            self.admitted.observe(change)
+        except BaseException:
+            self._pending.applied(change.version)
+            raise
+
+    def _going(self, change: AddChange) -> int:
+        """Payload bytes of the rows that leave when a window that has caught up applies it."""
+        state = self._state
+        leaving = state.ring.overwritten(len(change.vectors))
+        if change.ids is not None:
+            found = state.ids.find(change.ids)
+            leaving = np.union1d(leaving, found[found >= 0])
+        going = int(state.payloads.sizes(leaving).sum())
+        if self.definition.ids == "str":
+            going += str_id_bytes(state.ids.of(leaving))
+        return going
+
+    def _refuse_behind_adds(self) -> None:
+        if self.admitted.last_seq != self._state.last_seq:
+            raise Behind

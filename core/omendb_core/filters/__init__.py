@@ -1,0 +1,1 @@
+"""Filters: parsed, printed in one form, evaluated over columns, their masks kept."""

@@ -1,0 +1,129 @@
+"""Masks of filters over a window's columns, kept, and brought up to date by the rows that changed.
+
+A mask says of every slot whether its row passes, live or not: a row's truth changes only when its
+columns are written. So what leaves costs nothing here, and between two searches with the same
+filter only the rows written meanwhile are looked at.
+
+Bounded: MASKS of them, of which the least recently used goes, and one that is being made in pieces.
+Invariant (``check``): of live rows a mask that was brought up to date is what ``evaluate`` says.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from ..model.types import I64, U64, Bool1
+from ..rows.columns import Columns
+from ..rows.ring import pack, words_for
+from .masks import BLOCK_ROWS, evaluate, evaluate_block
+from .tree import Filter
+
+#: Masks of one window: 4 bytes a row.
+MASKS: Final = 32
+
+
+#: Rows times conditions up to which a mask is made at once: 3 ms, at 3 ns a row and condition.
+_AT_ONCE: Final = 1 << 20
+#: What a condition takes of a filter's canonical text, about.
+_CONDITION_CHARACTERS: Final = 24
+
+
+class _Mask(NamedTuple):
+    """``words`` as they were after ``total`` writes."""
+
+    filter: Filter
+    words: U64
+    total: int
+
+
+class MaskCache:
+    """The masks of one window's filters."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._masks: OrderedDict[str, _Mask] = OrderedDict()
+        #: The one that is being made in pieces, and how many slots of it are done.
+        self._making: tuple[_Mask, int] | None = None
+
+    @staticmethod
+    def bytes_for(capacity: int) -> int:
+        """Bytes that the masks of a window of this size may take."""
+        return (MASKS + 1) * words_for(capacity) * 8
+
+    def words(self, filter_: Filter) -> U64:
+        """Mask words of the rows that pass ``filter_``, live or not. Not to be written to."""
+        kept = self._masks.pop(filter_.canonical, None)
+        written = None if kept is None else self._columns.writes.since(kept.total)
+        if kept is None or written is None:
+            words = pack(evaluate(filter_, self._columns, None))
+        else:
+            words = kept.words
+            self._look_again(filter_, words, written)
+        self._keep(_Mask(filter_, words, self._columns.writes.total))
+        return words
+
+    def takes_long(self, filter_: Filter) -> bool:
+        """Whether ``words`` is better asked after ``make_piece`` has made the mask."""
+        conditions = 1 + len(filter_.canonical) // _CONDITION_CHARACTERS
+        if self._columns.used * conditions <= _AT_ONCE or self._columns.used <= BLOCK_ROWS:
+            return False
+        kept = self._masks.get(filter_.canonical)
+        return kept is None or self._columns.writes.since(kept.total) is None
+
+    def make_piece(self, filter_: Filter) -> bool:
+        """Make a block more of a mask; whether it is complete, and ``words`` quick.
+
+        One mask at a time: a piece of another one gives up what was made of it.
+        """
+        columns, making = self._columns, self._making
+        self._making = None
+        if making is None or making[0].filter.canonical != filter_.canonical:
+            words, done = np.zeros(words_for(columns.capacity), np.uint64), 0
+        else:
+            words, done = making[0].words, making[1]
+            written = columns.writes.since(making[0].total)
+            if written is None:  # too much was written in between: it would never be complete
+                self.words(filter_)
+                return True
+            self._look_again(filter_, words, written[written < done])
+        stop = min(done + BLOCK_ROWS, columns.used)
+        block = pack(evaluate_block(filter_, columns, done, stop))
+        words[done // 64 : done // 64 + len(block)] = block
+        mask = _Mask(filter_, words, columns.writes.total)
+        if stop >= columns.used:
+            self._keep(mask)
+            return True
+        self._making = mask, stop
+        return False
+
+    def _look_again(self, filter_: Filter, words: U64, slots: I64) -> None:
+        """Set the bits of slots that were written."""
+        if len(slots):
+            passed = evaluate(filter_, self._columns, slots)
+            _set_bits(words, slots, ~passed, value=False)
+            _set_bits(words, slots, passed, value=True)
+
+    def _keep(self, mask: _Mask) -> None:
+        self._masks.pop(mask.filter.canonical, None)
+        self._masks[mask.filter.canonical] = mask
+        if len(self._masks) > MASKS:
+            self._masks.popitem(last=False)
+
+    def check(self, live_words: U64) -> None:
+        """Raise AssertionError if a mask, brought up to date, is wrong about a live row."""
+        for kept in list(self._masks.values()):
+            expected = pack(evaluate(kept.filter, self._columns, None))
+            wrong = (self.words(kept.filter) ^ expected) & live_words
+            assert not wrong.any(), "a mask is not what its filter says"
+
+
+def _set_bits(words: U64, slots: I64, chosen: Bool1, *, value: bool) -> None:
+    some = slots[chosen]
+    bits = np.left_shift(np.uint64(1), (some & 63).view(np.uint64))
+    if value:
+        np.bitwise_or.at(words, some >> 6, bits)
+    else:
+        np.bitwise_and.at(words, some >> 6, ~bits)

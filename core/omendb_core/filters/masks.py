@@ -1,0 +1,142 @@
+"""From the checked tree of a filter to the mask of rows that pass, block by block.
+
+Comparisons and their combination are numpy, arithmetic operands numexpr (``arithmetic``). Blocks
+bound what lies in memory between the columns and the mask, whatever the capacity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from ..model.types import F64, I64, NULL_INTEGER, U32, Bool1
+from ..rows.columns import Columns, Slots
+from .arithmetic import Operation, compute
+from .tree import Compare, Every, Exists, Filter, Node, Not, OneOf, Order, Some
+
+#: Rows of a block: few enough that its intermediate arrays stay in the cache.
+BLOCK_ROWS: Final = 1 << 15
+#: Up to here, comparing with each value in turn is faster than a search or a table.
+_FEW_VALUES: Final = 8
+
+_COMPARISONS: Final[dict[Order, Callable[..., Bool1]]] = {
+    "==": np.equal,
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+}
+
+
+def evaluate(filter_: Filter, columns: Columns, slots: I64 | None) -> Bool1:
+    """Which rows pass: a new bool array for ``slots`` int64 (n,), or for every slot if None.
+
+    A slot without a live row may say either; one that was never written says False.
+    """
+    count = columns.used if slots is None else len(slots)
+    mask = np.zeros(columns.capacity if slots is None else count, np.bool_)
+    codes: dict[str, list[int]] = {}
+    for start in range(0, count, BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, count)
+        rows = slice(start, stop) if slots is None else slots[start:stop]
+        mask[start:stop] = _Block(columns, rows, stop - start, codes).mask(filter_.root)
+    return mask
+
+
+def evaluate_block(filter_: Filter, columns: Columns, start: int, stop: int) -> Bool1:
+    """Which rows of the slots ``start … stop - 1``, at most ``BLOCK_ROWS`` of them, pass."""
+    return _Block(columns, slice(start, stop), stop - start, {}).mask(filter_.root)
+
+
+class _Block:
+    """``count`` rows of the columns; ``codes`` are the codes of a node's texts, once looked up."""
+
+    def __init__(
+        self, columns: Columns, rows: Slots, count: int, codes: dict[str, list[int]]
+    ) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._count = count
+        self._codes = codes
+
+    def mask(self, node: Node) -> Bool1:
+        """Which rows pass ``node``: an array of the caller's own."""
+        match node:
+            case Compare():
+                return self._compare(node)
+            case OneOf(column, type_):
+                values = self._columns.values(column, self._rows)
+                if type_ == "str":
+                    return _has_code(values, self._codes_of(node), self._columns.code_limit(column))
+                return _has_value(values, node.values)
+            case Exists(column):
+                return ~self._columns.is_null(column, self._rows)
+            case Not(child):
+                mask = self.mask(child)
+                return np.logical_not(mask, out=mask)
+            case Every(children):
+                mask = np.ones(self._count, np.bool_)
+                for child in children:
+                    mask &= self.mask(child)
+                return mask
+            case Some(children):
+                mask = np.zeros(self._count, np.bool_)
+                for child in children:
+                    mask |= self.mask(child)
+                return mask
+
+    def _compare(self, node: Compare) -> Bool1:
+        holds = _COMPARISONS[node.order]
+        if isinstance(node.operand, Operation):
+            # i64 values are exact as float64, and NaN, on either side, fails every comparison.
+            return holds(self._numbers(node.column), compute(node.operand, self._numbers))
+        values = self._columns.values(node.column, self._rows)
+        mask = holds(values, node.operand)
+        if node.type == "i64" and node.order in ("<", "<="):
+            mask &= values != NULL_INTEGER  # the least integer, so no other order lets it pass
+        return mask
+
+    def _numbers(self, column: str) -> F64:
+        """A numeric column as float64, NaN for null."""
+        values = self._columns.values(column, self._rows)
+        if values.dtype == np.int64:
+            numbers: F64 = values.astype(np.float64)
+            numbers[values == NULL_INTEGER] = np.nan
+            return numbers
+        return values
+
+    def _codes_of(self, node: OneOf) -> list[int]:
+        codes = self._codes.get(node.canonical)
+        if codes is None:
+            found = (self._columns.code_of(node.column, str(text)) for text in node.values)
+            codes = self._codes[node.canonical] = [code for code in found if code is not None]
+        return codes
+
+
+def _has_value(values: Any, wanted: tuple[Any, ...]) -> Bool1:
+    """Which numbers or booleans are ``wanted``: sorted, no nulls among them."""
+    if len(wanted) <= _FEW_VALUES:
+        return _is_any(values, wanted)
+    table = np.array(wanted, values.dtype)
+    places = np.searchsorted(table, values)
+    places[places == len(table)] = 0
+    mask: Bool1 = table[places] == values
+    return mask
+
+
+def _has_code(codes: U32, wanted: list[int], limit: int) -> Bool1:
+    """Which ``codes``, all below ``limit`` or null, are ``wanted``."""
+    if len(wanted) <= _FEW_VALUES:
+        return _is_any(codes, wanted)
+    table = np.zeros(limit + 1, np.bool_)
+    table[wanted] = True
+    return table.take(codes, mode="clip")  # a null reads the False at ``limit``
+
+
+def _is_any(values: Any, wanted: Any) -> Bool1:
+    mask = np.zeros(len(values), np.bool_)
+    for value in wanted:
+        mask |= values == value
+    return mask

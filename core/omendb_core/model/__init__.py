@@ -1,0 +1,1 @@
+"""What all else speaks of: types, errors, changes, what a log holds, budgets of memory."""

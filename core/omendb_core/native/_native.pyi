@@ -1,0 +1,61 @@
+"""Types of the C extension, which is not there where nothing could compile it (``native.py``)."""
+
+from ..model.types import F32, F64, I64, U8, U32, U64
+
+def lanes() -> list[str]:
+    """Variants of the arithmetic of scores that this machine has, best first."""
+
+def score_pairs(lanes: str, is_l2: bool, rows: F32, queries: F32, scores: F32) -> None: ...
+def score_chosen(
+    lanes: str, is_l2: bool, rows: F32, slots: I64, queries: F32, askers: I64, scores: F32
+) -> None: ...
+def norms(lanes: str, rows: F32, lengths: F64) -> None: ...
+def first_too_long(lanes: str, rows: F32, most: float) -> int: ...
+def normalise(lanes: str, rows: F32, least: float, most: float, out: F32) -> int: ...
+def ids_find(table: tuple[U64, U32, U64], ids: U64, slots: I64) -> None: ...
+def ids_enter(table: tuple[U64, U32, U64], ids: U64, slots: I64, replaced: I64) -> int: ...
+def ids_remove(table: tuple[U64, U32, U64], slots: I64) -> None: ...
+def first_duplicate(ids: U64, salts: U64) -> int: ...
+def append(
+    lanes: str,
+    ring: tuple[F32, F32, U64, I64],
+    shadow: tuple[U8, F32, F32, int] | None,
+    table: tuple[U64, U32, U64] | None,
+    first: int,
+    time: int,
+    rows: F32,
+    ids: U64 | None,
+) -> tuple[bytes, bytes]: ...
+def kernels() -> list[str]:
+    """Variants of the scan that this machine can run, best first."""
+
+def shadow_write(
+    codes: U8, factors: F32, centre: F32, slots: int, metric: int, first: int, rows: F32
+) -> None: ...
+def top_k(
+    kernel: str,
+    lanes: str,
+    codes: U8,
+    factors: F32,
+    centre: F32,
+    metric: int,
+    vectors: F32,
+    last_seq: int,
+    queries: F32,
+    k: I64,
+    min_scores: F32,
+    masks: U64,
+    mask_of: I64,
+    counts: U32,
+    slots: I64,
+    scores: F32,
+) -> tuple[int, int]: ...
+def pairs_above(
+    kernel: str,
+    lanes: str,
+    shadow: tuple[U8, F32, F32, int, int],
+    queries: F32,
+    floors: F32,
+    most: I64,
+    rows: F32,
+) -> tuple[bytes, bytes, bytes, bytes]: ...

@@ -1,0 +1,1 @@
+"""What a window keeps of its rows, slot by slot: vectors, ids, columns, payloads."""

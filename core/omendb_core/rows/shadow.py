@@ -1,0 +1,115 @@
+"""The int8 shadow of a ring: a byte a dimension, so that a scan reads a quarter of the memory.
+
+It only finds candidates; ``score`` decides. ``native/shadow.h`` says what the arrays hold, and
+``native/bounds.c`` why no row is missed. The ring owns it and writes to it; scans read.
+
+Rows are quantised around a centre. While that is the origin, data far from it (1000 ± 1) is told
+apart badly: all its 256 steps go into the offset. So the centre is moved to the middle of the rows
+when that pays, which quantises all of them anew: 5 ms for 100,000 × 128. Whether it pays is looked
+at when the rows have doubled, and once a lap from then on.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from .. import native
+from ..model.types import F32, F64, I64, U8, Metric
+from .memory import ALIGNMENT_BYTES, aligned_zeros
+
+#: Rows beyond this many dimensions have no shadow: bounds hold up to here (``native/shadow.h``).
+MAX_DIM: Final = 4096
+_METRIC_CODES: Final[dict[Metric, int]] = {"dot": 0, "cosine": 1, "l2": 2}
+_GROUP_ROWS: Final = 16
+_BLOCK_GROUPS: Final = 4
+_STEP_DIMS: Final = 4
+_FACTORS: Final = 3
+#: Rows that are looked at to find the middle.
+_SAMPLE: Final = 256
+#: A new centre pays if it makes the steps of the quantisation smaller than this part of theirs.
+_PAYS: Final = 0.75
+#: Rows quantised in one call: other threads may run in between.
+_ROWS_AT_ONCE: Final = 4096
+
+
+class Shadow:
+    """The shadow of a ring of ``capacity`` rows of ``dim`` float32, scored by ``metric``.
+
+    ``codes`` uint8 (groups, steps, 16, 4), ``factors`` float32 (groups, 3, 16), both 64-byte
+    aligned, ``centre`` float32 (dim,).
+    """
+
+    def __init__(self, capacity: int, dim: int, metric: Metric) -> None:
+        groups, steps = _groups(capacity), _steps(dim)
+        self.capacity = capacity
+        #: The metric as the extension takes it.
+        self.metric_code = _METRIC_CODES[metric]
+        self.codes: U8 = aligned_zeros((groups, steps, _GROUP_ROWS, _STEP_DIMS), np.uint8)
+        self.factors: F32 = aligned_zeros((groups, _FACTORS, _GROUP_ROWS), np.float32)
+        self.centre: F32 = np.zeros(dim, np.float32)
+        self._metric: Metric = metric
+        self._written = 0
+        self._look_at = _SAMPLE
+
+    @staticmethod
+    def bytes_for(capacity: int, dim: int) -> int:
+        """Bytes that a shadow of this size reserves."""
+        row_bytes = _steps(dim) * _STEP_DIMS + _FACTORS * 4
+        return _groups(capacity) * _GROUP_ROWS * row_bytes + 2 * ALIGNMENT_BYTES + 4 * dim
+
+    @property
+    def arrays(self) -> tuple[U8, F32, F32, int]:
+        """What ``native.append`` writes to."""
+        return self.codes, self.factors, self.centre, self.metric_code
+
+    def write(self, first: int, rows: F32) -> None:
+        """Keep ``rows`` float32 (n, dim) for the slots from ``first`` on."""
+        native.compiled.shadow_write(
+            self.codes, self.factors, self.centre, self.capacity, self.metric_code, first, rows
+        )
+
+    def note_written(self, count: int, rows: F32) -> None:
+        """So many rows were written; ``rows`` (used, dim) is all that the ring holds now.
+
+        Now and then this moves the centre.
+        """
+        self._written += count
+        if self._written < self._look_at:
+            return
+        self._look_at = self._written + min(self._written, self.capacity)
+        sample = rows[:: -(-len(rows) // _SAMPLE)].astype(np.float64)
+        middle = sample.mean(axis=0).astype(np.float32)
+        if _width(sample, middle) < _PAYS * _width(sample, self.centre):
+            self.move_centre(middle, rows)
+
+    def move_centre(self, centre: F32, rows: F32) -> None:
+        """Quantise ``rows`` (used, dim) around another centre. No scan may run meanwhile."""
+        self.centre = centre
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            self.write(start, rows[start : start + _ROWS_AT_ONCE])
+
+    def check(self, rows: F32, slots: I64) -> None:
+        """Raise AssertionError unless ``slots`` hold what ``rows`` (used, dim) make of them."""
+        other = Shadow(self.capacity, rows.shape[1], self._metric)
+        other.centre = self.centre
+        other.write(0, rows)
+        groups, places = slots // _GROUP_ROWS, slots % _GROUP_ROWS
+        for mine, made in ((self.codes, other.codes), (self.factors, other.factors)):
+            kept, expected = (array.swapaxes(1, 2)[groups, places] for array in (mine, made))
+            assert np.array_equal(kept, expected), "the shadow is not its rows'"
+
+
+def _width(sample: F64, centre: F32) -> float:
+    """The mean of the rows' largest distances from the centre along a dimension."""
+    return float(np.abs(sample - centre).max(axis=1).mean())
+
+
+def _groups(capacity: int) -> int:
+    """Groups of 16 rows, in whole blocks of 64."""
+    return -(-capacity // (_GROUP_ROWS * _BLOCK_GROUPS)) * _BLOCK_GROUPS
+
+
+def _steps(dim: int) -> int:
+    return -(-dim // _STEP_DIMS)

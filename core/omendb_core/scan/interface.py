@@ -1,0 +1,101 @@
+"""What a scan is: the best rows of a ring for queries, and new rows against standing queries.
+
+Every kernel gives the same answer to the bit: the best rows by the scores of ``score_pairs``, in
+the order (score descending, seq descending). They differ in speed only. ``choice`` picks one.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Protocol
+
+from ..model.types import F32, F64, I64, U32, U64, Metric
+from ..rows.ring import Ring
+from ..rows.shadow import Shadow
+
+#: ``most`` of a query that takes every row that reaches it.
+UNBOUNDED: Final = 2**62
+
+
+class TopK(NamedTuple):
+    """Answers, flat: query after query, each by score descending, then seq descending.
+
+    ``counts`` uint32 (q,), at most k each; ``slots`` int64 and ``scores`` float32, both
+    (sum of counts,). All are the caller's own.
+    """
+
+    counts: U32
+    slots: I64
+    scores: F32
+
+
+class Subscribed(NamedTuple):
+    """Standing queries: ``vectors`` float32 (q, dim) as prepared, ``norms`` float64, exact.
+
+    ``shadow``, where the kernel keeps one, has room for them and perhaps more.
+    """
+
+    vectors: F32
+    norms: F64
+    shadow: Shadow | None
+
+
+class Pairs(NamedTuple):
+    """Pairs (row, query) by index, with their decided scores; all arrays (m,).
+
+    ``crowded`` are the queries that more rows of one chunk may have reached than ``most``: no
+    pair of theirs is here.
+    """
+
+    rows: I64
+    queries: I64
+    scores: F32
+    crowded: I64
+
+
+class Scan(Protocol):
+    """A kernel."""
+
+    @property
+    def name(self) -> str:
+        """As in ``names``."""
+        ...
+
+    @property
+    def keeps_shadow(self) -> bool:
+        """Whether it is fast only over rings that keep a shadow."""
+        ...
+
+    def top_k(
+        self,
+        ring: Ring,
+        metric: Metric,
+        queries: F32,
+        k: I64,
+        min_scores: F32,
+        masks: U64,
+        mask_of: I64,
+    ) -> TopK:
+        """Find the best ``k[i]`` rows for each of ``queries`` float32 (q, dim), already prepared.
+
+        Rows of query i are the slots whose bit is set in ``masks[mask_of[i]]`` (``masks`` uint64
+        (m, words of the ring); only slots of live rows may be set) and whose score is at least
+        ``min_scores[i]`` (float32; -inf: any). ``k`` int64 (q,), at least 1.
+        """
+        ...
+
+    def pairs_above(
+        self,
+        metric: Metric,
+        rows: F32,
+        row_norms: F32,
+        queries: Subscribed,
+        floors: F32,
+        most: I64,
+    ) -> Pairs:
+        """All pairs whose score is at least the query's floor, by row, then query.
+
+        ``rows`` float32 (n, dim) as stored, with their norms as the ring keeps them; ``floors``
+        float32 (q,): -inf takes every row, +inf none; ``most`` int64 (q,): a query that more rows
+        reach, or may reach, has no pairs, and is told as crowded.
+        """
+        ...

@@ -1,0 +1,122 @@
+"""The scan over the int8 shadow, in C; one kernel for each instruction set, all to the same bits.
+
+Where the shadow cannot tell rows apart (ties by the thousand, magnitudes beyond 2**±30, one
+coordinate that drowns the others) it is given up early, and every row is scored instead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import native
+from ..model.types import F32, I64, U64, Metric
+from ..rows.ring import Ring
+from .interface import Pairs, Subscribed, TopK
+from .reference import ReferenceScan
+
+
+class ShadowedScan:
+    """The scan in C with the kernel ``name``; any number of threads and rings may share one."""
+
+    keeps_shadow = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._reference = ReferenceScan()
+
+    def top_k(
+        self,
+        ring: Ring,
+        metric: Metric,
+        queries: F32,
+        k: I64,
+        min_scores: F32,
+        masks: U64,
+        mask_of: I64,
+    ) -> TopK:
+        """See ``interface.Scan.top_k``."""
+        shadow = ring.shadow
+        if shadow is None:
+            return self._reference.top_k(ring, metric, queries, k, min_scores, masks, mask_of)
+        most = np.minimum(k, max(1, ring.used))
+        wanted = int(most.sum())
+        counts = np.empty(len(queries), np.uint32)
+        slots, scores = np.empty(wanted, np.int64), np.empty(wanted, np.float32)
+        written, _ = native.compiled.top_k(
+            self.name,
+            native.lanes,
+            shadow.codes,
+            shadow.factors,
+            shadow.centre,
+            shadow.metric_code,
+            ring.vectors,
+            ring.last_seq,
+            queries,
+            most,
+            min_scores,
+            masks,
+            mask_of,
+            counts,
+            slots,
+            scores,
+        )
+        return TopK(counts, slots[:written], scores[:written])
+
+    def pairs_above(
+        self,
+        metric: Metric,
+        rows: F32,
+        row_norms: F32,
+        queries: Subscribed,
+        floors: F32,
+        most: I64,
+    ) -> Pairs:
+        """See ``interface.Scan.pairs_above``."""
+        if queries.shadow is None:
+            return self._reference.pairs_above(metric, rows, row_norms, queries, floors, most)
+        if not len(rows) or not len(queries.vectors):
+            return _no_pairs()
+        if metric != "dot" or row_norms.max() <= 2 * row_norms.min():
+            return self._pairs_above(rows, queries, floors, most)
+        # What is left out goes by the longest row of a call (``native/match.c``).
+        lengths = np.frexp(row_norms)[1]
+        parts = []
+        for length in np.unique(lengths):
+            which = np.flatnonzero(lengths == length)
+            found = self._pairs_above(rows[which], queries, floors, most)
+            parts.append(found._replace(rows=which[found.rows]))
+        return _together(parts, most)
+
+    def _pairs_above(self, rows: F32, queries: Subscribed, floors: F32, most: I64) -> Pairs:
+        assert queries.shadow is not None
+        found = native.compiled.pairs_above(
+            self.name,
+            native.lanes,
+            (*queries.shadow.arrays, queries.shadow.capacity),
+            queries.vectors,
+            floors,
+            most,
+            rows,
+        )
+        row, query, scores, crowded = found
+        return Pairs(
+            np.frombuffer(row, np.int64),
+            np.frombuffer(query, np.int64),
+            np.frombuffer(scores, np.float32),
+            np.frombuffer(crowded, np.int64),
+        )
+
+
+def _no_pairs() -> Pairs:
+    none = np.empty(0, np.int64)
+    return Pairs(none, none, np.empty(0, np.float32), none)
+
+
+def _together(parts: list[Pairs], most: I64) -> Pairs:
+    """Pairs of different rows, by row again, without those of queries that have more than most."""
+    rows, queries, scores, crowded = (np.concatenate(column) for column in zip(*parts, strict=True))
+    over = np.flatnonzero(np.bincount(queries, minlength=len(most)) > most)
+    crowded = np.union1d(crowded, over)
+    keep = np.flatnonzero(~np.isin(queries, crowded))
+    order = keep[np.argsort(rows[keep], kind="stable")]
+    return Pairs(rows[order], queries[order], scores[order], crowded)

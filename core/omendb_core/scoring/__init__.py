@@ -1,0 +1,1 @@
+"""Scores, defined to the bit, and the threads of BLAS."""

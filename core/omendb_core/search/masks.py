@@ -1,0 +1,39 @@
+"""Which rows the queries of one call mean, as words of bits; equal ones are made once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..filters.parser import Filter
+from ..model.types import U64
+from ..state import WindowState
+
+
+class Masks:
+    """The distinct masks of one call, as rows of ``words``."""
+
+    def __init__(self, state: WindowState) -> None:
+        self._state = state
+        self._numbers: dict[tuple[str, int], int] = {}
+        self.words: list[U64] = []
+
+    def number(self, filter_: Filter | None, last: int | None) -> int:
+        """The place in ``words`` of the mask of live rows that pass, among the ``last`` newest."""
+        state = self._state
+        first_seq = state.first_seq
+        if last is not None:
+            first_seq = max(first_seq, state.last_seq - last + 1)
+        key = (filter_.canonical if filter_ is not None else "", first_seq)
+        if key not in self._numbers:
+            words = state.ring.live_words
+            if first_seq > state.first_seq:
+                words = words & state.ring.words_from(first_seq)
+            if filter_ is not None:
+                words = words & state.masks.words(filter_)
+            self._numbers[key] = len(self.words)
+            self.words.append(words)
+        return self._numbers[key]
+
+    def rows(self, number: int) -> int:
+        """How many rows a mask holds."""
+        return int(np.bitwise_count(self.words[number]).sum())

@@ -1,0 +1,61 @@
+"""What a search asks and answers, and query vectors as they are scored. Pure, no window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..filters.parser import Filter
+from ..model.errors import DimMismatch, OmenError
+from ..model.types import F32, U32, Definition, Hits, Ids, Include
+from ..scoring import score
+from ..state import NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One search request: ``vectors`` float32 (q, dim) as they came, or ``like``, a list of one id.
+
+    ``max_hits`` bounds the rows of the whole answer (TooLarge beyond it), before vectors and
+    metadata are gathered.
+    """
+
+    vectors: F32 | None
+    like: Ids | None = None
+    k: int = 10
+    filter: Filter | None = None
+    min_score: float | None = None
+    last: int | None = None
+    include: Include = NOTHING
+    max_hits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``counts`` uint32 (q,) rows of ``hits`` for each query, each sorted by score, then seq."""
+
+    counts: U32
+    hits: Hits
+
+
+def check_dim(vectors: F32, definition: Definition) -> None:
+    """DimMismatch if query vectors (q, dim) are not of the collection's dimension."""
+    if vectors.shape[1] != definition.dim:
+        raise DimMismatch(
+            f"query has {vectors.shape[1]} dimensions, the collection {definition.dim}"
+        )
+
+
+def prepare_queries(definition: Definition, vectors: F32 | None) -> F32:
+    """Query vectors float32 (q, dim) as they are scored: checked, normalised for ``cosine``.
+
+    Raises DimMismatch, NonFinite or ZeroNorm, with ``row`` where there are several.
+    """
+    if vectors is None:
+        raise TypeError("a query has vectors, or like")
+    check_dim(vectors, definition)
+    try:
+        return score.prepare(vectors, definition.metric)
+    except OmenError as error:
+        if len(vectors) == 1:
+            error.row = None
+        raise

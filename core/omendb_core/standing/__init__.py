@@ -1,0 +1,1 @@
+"""Standing queries: what each answers now, kept by matching what changed."""

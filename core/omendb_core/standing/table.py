@@ -1,0 +1,214 @@
+"""The table of standing queries: one row of plain arrays for each, by handle.
+
+What is asked and where its list begins; nothing of what a window holds. Handles are small integers
+that are used again, least first, so that ``used`` rows of the arrays hold every query.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from ..filters.parser import Filter
+from ..model.types import F32, F64, I64, U64, Bool1, Metric
+from ..rows.shadow import Shadow
+from ..scan.interface import UNBOUNDED, Subscribed
+from ..scoring import score
+from .keys import encode, scores_of
+
+_FIRST_ROWS: Final = 16
+NO_FILTER: Final = -1
+_ARRAYS: Final = (
+    "vectors",
+    "norms",
+    "k",
+    "bases",
+    "floors",
+    "reach",
+    "most",
+    "filters",
+    "wants_metadata",
+    "lists",
+    "places",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StandingQuery:
+    """What is asked: ``k`` None for a match query, which needs ``min_score``.
+
+    ``wants_metadata``: the answer changes when the metadata of a row in it does.
+    """
+
+    k: int | None
+    filter: Filter | None = None
+    min_score: float | None = None
+    wants_metadata: bool = False
+
+    def without_filter(self) -> StandingQuery:
+        """As one that ended, and holds no memory any more."""
+        return self if self.filter is None else replace(self, filter=None)
+
+
+class Table:
+    """The arrays, by handle; rows from ``used`` on, and freed ones, have a ``reach`` of +inf.
+
+    ``vectors`` float32 (rows, dim) as prepared, ``norms`` float64; ``k`` int64, 0 for match
+    queries; ``bases`` uint64, the key that every row within ``min_score`` is above; ``floors``
+    uint64 and ``reach`` float32, the floor's score; ``most`` int64, how many hits of one chunk a
+    query takes; ``filters`` int64 by number; ``wants_metadata`` bool; ``lists`` int64 (the
+    ``most_k`` of the Lists it is in, 0: none) and ``places`` int64 (its row there). Vectors are
+    kept in a shadow as well if its metric is given.
+    """
+
+    def __init__(self, dim: int, shadow_metric: Metric | None) -> None:
+        self.used = 0
+        self._shadow_metric: Metric | None = shadow_metric
+        self._shadow: Shadow | None = None
+        self.vectors: F32 = np.zeros((0, dim), np.float32)
+        self.norms: F64 = np.zeros(0)
+        self.k: I64 = np.zeros(0, np.int64)
+        self.bases: U64 = np.zeros(0, np.uint64)
+        self.floors: U64 = np.zeros(0, np.uint64)
+        self.reach: F32 = np.zeros(0, np.float32)
+        self.most: I64 = np.zeros(0, np.int64)
+        self.filters: I64 = np.zeros(0, np.int64)
+        self.wants_metadata: Bool1 = np.zeros(0, np.bool_)
+        self.lists: I64 = np.zeros(0, np.int64)
+        self.places: I64 = np.zeros(0, np.int64)
+        self.distinct_filters = DistinctFilters()
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return self.used - len(self._free)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays, and of the shadow."""
+        shadow = self._shadow
+        shadow_bytes = Shadow.bytes_for(len(self.k), self.vectors.shape[1]) if shadow else 0
+        array_bytes: int = sum(getattr(self, name).nbytes for name in _ARRAYS)
+        return array_bytes + shadow_bytes
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that one query takes, while there is no spare room."""
+        dim: int = self.vectors.shape[1]
+        return 4 * dim + 80 + (dim + 12 if self._shadow_metric is not None else 0)
+
+    @property
+    def subscribed(self) -> Subscribed:
+        """The queries as kernels take them."""
+        return Subscribed(self.vectors[: self.used], self.norms[: self.used], self._shadow)
+
+    def set_vectors(self, handles: I64, vectors: F32) -> None:
+        """Point queries at prepared vectors."""
+        self.vectors[handles] = vectors
+        self.norms[handles] = score.norms(vectors)
+        if self._shadow is not None:
+            runs = np.split(handles, np.flatnonzero(np.diff(handles) != 1) + 1)
+            for run in runs if len(handles) else ():
+                self._shadow.write(int(run[0]), self.vectors[run[0] : run[-1] + 1])
+            self._shadow.note_written(len(handles), self.vectors[: self.used])
+
+    def take(self, queries: Sequence[StandingQuery]) -> I64:
+        """Write down what is asked, without vectors; handles int64 (n,). They take no row yet."""
+        handles = self._free_handles(len(queries))
+        k = np.array([query.k or 0 for query in queries], np.int64)
+        floors = score.floors([query.min_score for query in queries])
+        bases = encode(floors, np.zeros(len(queries), np.uint64))
+        self.k[handles] = k
+        self.bases[handles] = self.floors[handles] = bases
+        self.reach[handles] = np.inf
+        self.most[handles] = np.where(k > 0, 2 * k, UNBOUNDED)
+        self.filters[handles] = [self.distinct_filters.take(query.filter) for query in queries]
+        self.wants_metadata[handles] = [query.wants_metadata for query in queries]
+        self.lists[handles] = self.places[handles] = 0
+        return handles
+
+    def _free_handles(self, count: int) -> I64:
+        """The least ``count`` handles that nobody has, taken."""
+        while self.used + count - len(self._free) > len(self.k):
+            self._grow()
+        taken = [heapq.heappop(self._free) for _ in range(min(count, len(self._free)))]
+        fresh = range(self.used, self.used + count - len(taken))
+        self.used += len(fresh)
+        return np.array([*taken, *fresh], np.int64)
+
+    def give_back(self, handles: Sequence[int]) -> None:
+        """Forget queries. After a fault: once more."""
+        for handle in handles:
+            self.distinct_filters.give_back(int(self.filters[handle]))
+            self.filters[handle] = NO_FILTER
+        if len(self._free) + len(handles) == self.used:
+            self._resize(0)
+            self._free.clear()
+            self.used = 0
+            return
+        self.reach[handles] = np.inf
+        self.k[handles] = self.lists[handles] = 0
+        self.wants_metadata[handles] = False
+        for handle in handles:
+            heapq.heappush(self._free, handle)
+
+    def raise_floors(self, handles: I64, floors: U64) -> None:
+        """Set the floors of ``handles``, and so what they take from now on."""
+        self.floors[handles] = floors
+        self.reach[handles] = scores_of(floors)
+
+    def _grow(self) -> None:
+        old = len(self.k)
+        self._resize(max(_FIRST_ROWS, 2 * old))
+        self.reach[old:] = np.inf
+        self.filters[old:] = NO_FILTER
+
+    def _resize(self, rows: int) -> None:
+        made = {}
+        for name in _ARRAYS:
+            array = getattr(self, name)
+            made[name] = np.zeros((rows, *array.shape[1:]), array.dtype)
+            made[name][: len(array)] = array[:rows]
+        for name, array in made.items():
+            setattr(self, name, array)
+        if self._shadow_metric is not None:
+            before, self._shadow = self._shadow, None
+            if rows:
+                self._shadow = Shadow(rows, self.vectors.shape[1], self._shadow_metric)
+                centre = self._shadow.centre if before is None else before.centre
+                self._shadow.move_centre(centre, self.vectors)
+
+
+class DistinctFilters:
+    """Filters by number, each kept once for as long as a query uses it."""
+
+    def __init__(self) -> None:
+        self.by_number: dict[int, Filter] = {}
+        self._numbers: dict[str, int] = {}
+        self._uses: dict[int, int] = {}
+        self._next = 0
+
+    def take(self, filter_: Filter | None) -> int:
+        """The filter's number; NO_FILTER for None."""
+        if filter_ is None:
+            return NO_FILTER
+        number = self._numbers.get(filter_.canonical)
+        if number is None:
+            number = self._next
+            self._next += 1
+            self._numbers[filter_.canonical] = number
+            self.by_number[number] = filter_
+        self._uses[number] = self._uses.get(number, 0) + 1
+        return number
+
+    def give_back(self, number: int) -> None:
+        """One query less uses it."""
+        if number == NO_FILTER:
+            return
+        self._uses[number] -= 1
+        if not self._uses[number]:
+            del self._uses[number]
+            del self._numbers[self.by_number.pop(number).canonical]

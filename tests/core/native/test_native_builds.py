@@ -1,0 +1,112 @@
+"""The extension as others may build it: under sanitizers, and by compilers that round otherwise."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import setuptools
+from setuptools.errors import CompileError
+
+from tests.core.compiling import (
+    EXACT,
+    SANITIZERS,
+    compiled,
+    has_compiler,
+    has_sanitizers,
+    package_with,
+)
+from tests.core.variants import VARIANTS
+from tests.project.pages import ROOT
+
+#: Those that call the extension; the state machines of whole windows take minutes like this.
+SUITES = [
+    *("test_append", "test_bounds", "test_ids", "test_kernels", "test_matching", "test_native"),
+    *("test_scan", "test_score", "test_searches_together", "test_shadow", "test_standing_memory"),
+]
+needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no compiler with Python's headers")
+
+
+def python(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A Python whose ``omendb_core`` is the one in ``folder``."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(folder), **variables},
+        capture_output=True,
+        text=True,
+        timeout=800,
+    )
+
+
+@pytest.mark.timeout(900)  # 40 seconds where nothing else runs
+def test_the_extension_touches_nothing_that_is_not_its_own(tmp_path: Path) -> None:
+    if not has_sanitizers(tmp_path):
+        pytest.skip("no compiler with sanitizers")
+    built = package_with([*SANITIZERS, *EXACT], tmp_path)
+    assert built.returncode == 0, built.stderr
+    libraries = [
+        compiled(["cc", f"-print-file-name={name}"]).stdout.strip()
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    # Python itself leaves memory behind when it ends.
+    sanitized = {"LD_PRELOAD": ":".join(libraries), "ASAN_OPTIONS": "detect_leaks=0"}
+    loaded = "from omendb_core import native; print(native.compiled.__file__)"
+    assert python(tmp_path, "-c", loaded, **sanitized).stdout.startswith(str(tmp_path))
+    suites = [f"tests/core/{name}.py" for name in SUITES]
+    done = python(
+        tmp_path, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *suites, **sanitized
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+
+
+@needs_compiler
+@pytest.mark.skipif("avx2" not in VARIANTS, reason="nothing here that multiplies and adds at once")
+@pytest.mark.parametrize("flag", ["-ffp-contract=fast", "-funsafe-math-optimizations"])
+def test_a_build_that_rounds_otherwise_is_not_used(tmp_path: Path, flag: str) -> None:
+    built = package_with(["-O3", flag], tmp_path)
+    assert built.returncode == 0, built.stderr
+    refused = python(tmp_path, "-c", "from omendb_core.native import _native")
+    assert "does not round as scores are defined" in refused.stderr
+    used = python(tmp_path, "-c", "from omendb_core import native; print(native.is_used)")
+    assert used.stdout == "False\n"
+
+
+@needs_compiler
+def test_a_build_with_fast_arithmetic_is_not_made(tmp_path: Path) -> None:
+    built = package_with(["-O1", "-ffast-math"], tmp_path)
+    assert built.returncode != 0
+    assert "defined to the bit" in built.stderr
+
+
+def setup() -> dict[str, Any]:
+    """What setup.py tells setuptools."""
+    told: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(setuptools, "setup", lambda **arguments: told.update(arguments))
+        runpy.run_path(str(ROOT / "setup.py"))
+    return told
+
+
+def test_exact_flags_come_behind_those_of_the_environment() -> None:
+    told = setup()
+    [extension] = told["ext_modules"]
+    command = told["cmdclass"]["build_ext"](setuptools.Distribution())
+    command.compiler = SimpleNamespace(compiler_type="msvc")
+    with pytest.raises(CompileError, match="msvc"):
+        command.build_extension(extension)
+    built: list[str] = []
+    command.compiler = SimpleNamespace(compiler_type="unix")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            "setuptools.command.build_ext.build_ext.build_extension",
+            lambda _, extension: built.extend(extension.extra_compile_args),
+        )
+        command.build_extension(extension)
+    assert set(EXACT) <= set(built)

@@ -1,0 +1,82 @@
+"""What standing queries are said to take is what they take, and it goes when they go."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+
+import numpy as np
+import pytest
+from omendb_core.filters.parser import parse
+from omendb_core.model.types import Definition
+from omendb_core.standing.table import StandingQuery
+from omendb_core.window import Window
+
+DIM = 16
+#: Queries that there is room for with the first: 16 in tables and lists, 64 in the shadow.
+LEAST = 32
+
+
+def window() -> Window:
+    return Window(Definition(DIM, 100, "dot"))
+
+
+def queries(k: int | None, count: int) -> list[StandingQuery]:
+    return [StandingQuery(k, None, 0.0)] * count
+
+
+@pytest.mark.parametrize("k", [None, 1, 3, 10, 100, 1000])
+@pytest.mark.parametrize("count", [1, 16, 17, 500, 1025])
+def test_queries_take_what_they_are_said_to_take(k: int | None, count: int) -> None:
+    if (k or 1) * count > 200_000:
+        count = 200
+    first, held = window(), window()
+    first.standing.add(queries(k, 1), np.ones((1, DIM), np.float32))  # numpy imports lazily
+    standing = held.standing
+    gc.collect()
+    tracemalloc.start()
+    handles = standing.add(queries(k, count), np.ones((count, DIM), np.float32))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    said = standing.bytes_for(k) * count
+    spare = standing.bytes_for(k) * LEAST
+    assert 0.9 * said <= standing.nbytes <= 2.1 * said + spare
+    # Nothing else grows with them but a few hundred bytes of ours, and what the kernel keeps.
+    assert taken <= standing.nbytes + 64 * count + (1 << 20)
+    standing.remove(handles.tolist())
+    assert standing.nbytes == 0
+    assert len(standing) == 0
+
+
+def test_memory_does_not_add_up_over_sizes_that_came_and_went() -> None:
+    held = window()
+    standing = held.standing
+    stays = standing.add(queries(2, 3), np.ones((3, DIM), np.float32)).tolist()
+    least = standing.nbytes
+    for k in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000):
+        handles = standing.add(queries(k, 200), np.ones((200, DIM), np.float32)).tolist()
+        assert standing.nbytes <= 2.5 * 200 * standing.bytes_for(k) + 400_000
+        standing.remove(handles)
+    # The table, and lists of k = 2, keep the places of those that were there beside the rest.
+    assert standing.nbytes <= least + 2.5 * 200 * standing.bytes_for(2)
+    assert standing.lists.answers(np.array(stays))[0] == [0, 0, 0]
+    standing.remove(stays)
+    assert standing.nbytes == 0
+
+
+def test_lists_that_went_come_again_with_nothing_of_the_old_ones() -> None:
+    held = Window(Definition(DIM, 100, "dot", columns={"a": "f64"}))
+    standing = held.standing
+    filter_ = parse({"a": 1}, {"a": "f64"})
+    for _ in range(3):
+        made = standing.add(
+            [StandingQuery(4, filter_), StandingQuery(4), StandingQuery(None, None, 0.0)],
+            np.ones((3, DIM), np.float32),
+        ).tolist()
+        assert sorted(made) == [0, 1, 2]
+        assert len(standing.table.distinct_filters.by_number) == 1
+        standing.check()
+        standing.remove(made[:2])
+        standing.check()
+        standing.remove(made[2:])
+        assert not standing.table.distinct_filters.by_number
