@@ -15,7 +15,7 @@ GOOD_PROGRESS_BYTES: Final = 128 << 10
 
 
 class HalfMessage:
-    """See the module. ``received_bytes``, each time: all that ever came."""
+    """What a connection holds of one. ``received_bytes``, each time: all that ever came."""
 
     def __init__(self, now: float) -> None:
         #: When it began; when it last grew well.

@@ -32,7 +32,7 @@ class Sender(Protocol):
 
 
 class Rations:
-    """See the module. ``room_bytes``, each time: what is left of the budget. ``is_room_coming``
+    """Who may read on. ``room_bytes``, each time: what is left of the budget. ``is_room_coming``
     says whether requests are under way: room comes when they are answered.
     """
 
