@@ -1,4 +1,4 @@
-"""What durability costs: adds under each durability, by turns in one run, and the way back.
+"""What durability costs: adds under each durability, by turns in one run, and recovery.
 
     python -m load_tests.bench_durability --data-dir DIRECTORY
 

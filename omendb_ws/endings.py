@@ -11,7 +11,7 @@ from .faults import as_error
 
 
 class Ending:
-    """An end in steps. ``error``: the first that was raised twice, for whoever waits for the end."""
+    """An end in steps. ``error``: the first that was raised twice."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None

@@ -1,4 +1,4 @@
-"""A bar for the way back: what ``serve`` shows on a terminal while collections recover.
+"""A bar for recovery: what ``serve`` shows on a terminal while collections recover.
 
 In a log that is no terminal the lines of ``recovery.py`` say the same.
 """

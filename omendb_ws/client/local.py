@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class LocalTransport:
-    """A Transport over two channels. ``wait_ended`` returns when the server is through with it."""
+    """A Transport over two channels. ``wait_ended`` returns once the server is done."""
 
     def __init__(
         self, arriving: Channel, leaving: Channel, wait_ended: Callable[[], Awaitable[None]]
