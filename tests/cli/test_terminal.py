@@ -174,7 +174,7 @@ def test_a_load_draws_a_bar_with_rows_rate_and_time_left(
     path = tmp_path / "rows.npy"
     np.save(path, vectors(1000))
     with terminal(
-        "load", path, "-c", "items", "--create", "--rate", 2000,
+        "load", path, "-c", "items", "--create", "--rate", 500,
         columns=columns, lines=6, OMENDB_URL=omendb.url,
     ) as load:  # fmt: skip
         screen = load.wait_for("items ━", " rows", "/s 0:0")

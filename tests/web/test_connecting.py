@@ -99,7 +99,7 @@ async def test_a_token_is_asked_for_only_when_one_is_needed(node: Node) -> None:
         say() {}
       }
       const before = sockets.length;
-      const failed = code(open({ ...options, timeoutMs: 300, WebSocket: Deaf }));
+      const failed = code(open({ ...options, timeoutMs: 1500, WebSocket: Deaf }));
       await when(() => sockets.length > before + 5);
       counts.push(asked);
       return { counts, failed: await failed };
@@ -185,7 +185,7 @@ async def test_an_address_that_is_none_is_said_at_once(node: Node, url: str) -> 
 
 async def test_a_timeout_tells_why_it_was_not_connected(node: Node) -> None:
     told = await node.run("""
-      const failed = await said(connect("ws://127.0.0.1:9/v1", { timeoutMs: 300, retryMs: 1 }));
+      const failed = await said(connect("ws://127.0.0.1:9/v1", { timeoutMs: 1500, retryMs: 1 }));
       const db = await open({ retryMs: 60000 });
       sockets.at(-1).drop(4408);
       await when(() => db.state === "waiting");

@@ -12,7 +12,7 @@ import pytest
 from omendb_ws.server import Server
 
 from ..server.raw import client
-from .runtimes import Node, Runtime
+from .runtimes import PATIENCE_SECONDS, Node, Runtime
 from .test_feeds import ROW
 
 WAYS = {
@@ -53,7 +53,7 @@ async def test_an_iteration_that_is_left_leaves_nothing_on_the_server(
           return [sub.state, sub.reason, sub.error, db.subscriptions.size];
         """)
         assert told == ["ended", "left", None, 0]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (await raw.ok("stats"))["subscriptions"]:  # noqa: ASYNC110 - polled
                 await asyncio.sleep(0.01)
         await runtime.run("db.close()")
