@@ -217,6 +217,12 @@ def interrupted_when(is_waiting: Callable[[], bool]) -> Iterator[None]:
         thread.join()
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy this machine is, an interrupted call has ended before that is raised."""
+    monkeypatch.setattr(background, "CANCEL_SECONDS", PATIENCE_SECONDS)
+
+
 def calls_under_way() -> int:
     """Tasks of callers on the loop of synchronous clients."""
     tasks = asyncio.all_tasks(background.shared().loop)
