@@ -80,7 +80,7 @@ def python() -> str:
         f"{MADE}# Python API\n\n"
         "`omendb_ws.connect` opens the asyncio client, `omendb_ws.sync.connect` the same one "
         "without `await`: same names, same parameters, same answers. Errors are under "
-        "[errors](errors.md). Below the summary stands every docstring.\n\n"
+        "[errors](errors.md). Every docstring is below the summary.\n\n"
         "```python\nimport omendb_ws\nfrom omendb_ws.sync import connect\n```\n\n"
         "## Summary\n\n"
         + table(

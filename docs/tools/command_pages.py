@@ -110,8 +110,7 @@ def command_line() -> str:
     ]  # fmt: skip
     return (
         f"{MADE}# Command line\n\n"
-        "`omendb-ws COMMAND --help` shows what stands here. What goes wrong is one line on "
-        "stderr.\n\n"
+        "`omendb-ws COMMAND --help` says the same. What goes wrong is one line on stderr.\n\n"
         + table(["command", "what it does"], summary)
         + "\nWithout a command:\n\n"
         + table(["flag", "value", "what it is"], _rows(root))
