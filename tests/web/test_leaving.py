@@ -154,6 +154,24 @@ async def test_a_live_query_that_was_left_begins_again(node: Node, again: str) -
     assert told == ["live", None, True]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_was_left_and_closed_then_stays_ended(node: Node, kind: str) -> None:
+    told = await node.run(f"""
+      const db = await open();
+      const epoch = "e";
+      const sub = {KINDS[kind]};
+      await sub[Symbol.asyncIterator]().return();
+      const reasons = [sub.reason];
+      sub.close();
+      sub.addEventListener("data", () => {{}});
+      for await (const _ of sub) reasons.push("an item");
+      reasons.push(sub.reason, sub.state, db.subscriptions.size);
+      db.close();
+      return reasons;
+    """)
+    assert told == ["left", "closed", "ended", 0]
+
+
 async def test_what_was_closed_or_dropped_stays_ended(node: Node) -> None:
     told = await node.run("""
       const db = await open();

@@ -255,7 +255,7 @@ function meaning(url, { status, type }, text) {
 /** Of a foreign address a page learns only that it answers: such an error is vague. */
 async function inquire(address, signal) {
   try {
-    const url = new URL(address.replace(/^ws/, "http"), globalThis.location?.href);
+    const url = new URL(address.replace(/^ws/i, "http"), globalThis.location?.href);
     const isForeign = globalThis.location && url.origin !== location.origin;
     const reply = await fetch(url, { mode: isForeign ? "no-cors" : "cors", cache: "no-store", signal });
     return meaning(address, reply, await reply.text());

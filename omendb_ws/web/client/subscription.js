@@ -35,7 +35,7 @@ export class Subscription extends EventTarget {
   }
 
   close() {
-    if (this.state === "ended") return;
+    if (this.state === "ended" && this.reason !== "left") return;
     this.detach();
     this.finish("closed");
   }
