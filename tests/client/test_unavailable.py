@@ -45,8 +45,8 @@ async def test_a_collection_that_comes_back_is_waited_for(
 async def test_one_that_does_not_is_unavailable_when_the_time_is_over(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(backoff, "RETRY", Backoff(base_seconds=0.02, cap_seconds=0.02))
-    limit = 3.0 if name == "live" else 0.5  # these ask together, and give up a little before
+    monkeypatch.setattr(backoff, "RETRY", Backoff(base_seconds=0.005, cap_seconds=0.005))
+    limit = 3.0 if name == "live" else 2.0  # these ask together, and give up a little before
     server = FakeServer()
     for kind in (messages.Open, messages.Count, messages.Subscribe):
         server.handlers[kind] = lambda _, request: Unavailable("needs repair")

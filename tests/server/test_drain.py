@@ -14,7 +14,11 @@ from .raw import PATIENCE_SECONDS, client, engine_held, queued, rows, running, s
 
 
 async def test_what_was_accepted_is_answered_and_then_everybody_is_sent_away() -> None:
-    async with running() as server, client(server) as raw, client(server) as other:
+    async with (
+        running(drain_seconds=PATIENCE_SECONDS) as server,
+        client(server) as raw,
+        client(server) as other,
+    ):
         await raw.create(capacity=1000)
         async with engine_held(server):
             sent = [
@@ -44,7 +48,7 @@ async def test_what_was_accepted_is_answered_and_then_everybody_is_sent_away() -
 
 
 async def test_a_draining_server_sends_what_feeds_have_built() -> None:
-    async with running() as server, client(server) as raw:
+    async with running(drain_seconds=PATIENCE_SECONDS) as server, client(server) as raw:
         await raw.create(capacity=1000)
         await raw.ok("subscribe", kind="feed", collection="items")
         async with engine_held(server):

@@ -223,7 +223,7 @@ async def test_dropped_under_a_subscription(watch: Watch, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SUBSCRIPTIONS)
 async def test_dropped_under_a_reader_that_never_reads(watch: Watch, kind: str) -> None:
-    options = {"max_queue": 1}
+    options = {"max_queue": 1, "close_timeout": 0}
     async with served(watch, max_pending_bytes=70_000) as (server, raw):
         await fill(raw)
         async with client(server, **options) as deaf:
