@@ -76,8 +76,8 @@ def test_processes_that_add_at_the_same_time_leave_every_answer_checkable(target
 
 
 def test_a_sweep_marks_a_knee(target: Target) -> None:
-    wanted = small("search", **{"load.seconds": 0.4, "load.warm_up_seconds": 0.1})
-    made = sweep.sweep(wanted, target, "search", [100.0, 50.0], p99_limit_ms=1e6)
+    wanted = small("search", **{"load.seconds": 0.8, "search.arrivals": "constant"})
+    made = sweep.sweep(wanted, target, "search", [20.0, 10.0], p99_limit_ms=1e6)
     assert made.kind == "sweep"
     assert made.sweep is not None
     assert [one.is_knee for one in made.sweep.points] == [False, True]
