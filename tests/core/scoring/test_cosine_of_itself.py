@@ -1,4 +1,4 @@
-"""What README, PROTOCOL and the clients say of a vector's cosine with itself."""
+"""What PROTOCOL, the pages and the clients say of a vector's cosine with itself."""
 
 from __future__ import annotations
 
