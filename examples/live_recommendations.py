@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import omendb_ws
-from omendb_ws.config import Settings
 from omendb_ws.demo import digits
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
+from omendb_ws.node.config import Settings
 
 IN_STOCK = 200
 NEW_ITEMS = 120

@@ -28,7 +28,7 @@ from omendb_core.replay import replay, resume
 from omendb_core.window import Window
 
 from omendb_ws.journal.interface import Durability, Facts, Log
-from omendb_ws.journal.store import LocalStore
+from omendb_ws.journal.local.store import LocalStore
 
 ROUNDS = 5
 ROUND_SECONDS = 1.0

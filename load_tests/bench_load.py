@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from omendb_ws.client import connect
-from omendb_ws.event_loops import choose
+from omendb_ws.runtime.event_loops import choose
 
 DIM = 128
 CAPACITY = 100_000

@@ -31,12 +31,12 @@ from omendb_core.standing.table import StandingQuery
 from omendb_core.state import NOTHING
 from omendb_core.window import Window
 
-from omendb_ws.catalog import Collection
-from omendb_ws.deliveries import Deliveries, Push
-from omendb_ws.live import LiveQueries, LiveQuery
-from omendb_ws.metrics import Metrics
+from omendb_ws.catalog.catalog import Collection
+from omendb_ws.engine.model.work import Lane
+from omendb_ws.engine.streams.deliveries import Deliveries, Push
+from omendb_ws.engine.streams.live import LiveQueries, LiveQuery
+from omendb_ws.telemetry.metrics import Metrics
 from omendb_ws.wire.limits import Limits
-from omendb_ws.work import Lane
 
 from .figures import where
 

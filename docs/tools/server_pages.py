@@ -6,8 +6,16 @@ from typing import Any
 
 from omendb_core.model.errors import BY_CODE
 
-from omendb_ws.config import ENVIRONMENT_PREFIX, Settings, allowed, flag, load
-from omendb_ws.metrics import METRICS
+from omendb_ws.node.config import (
+    ENVIRONMENT_PREFIX,
+    Settings,
+    allowed,
+    flag,
+    load,
+)
+from omendb_ws.telemetry.metrics import (
+    METRICS,
+)
 from omendb_ws.wire import opcodes
 
 from .command_pages import flags_of

@@ -8,7 +8,7 @@ import numpy as np
 from omendb_core.model.types import F32
 
 import omendb_ws
-from omendb_ws.event_loops import choose
+from omendb_ws.runtime.event_loops import choose
 
 from ..simulation.server import serving
 from .peer import Ints, Peer

@@ -22,7 +22,7 @@ from typing import Any, Final
 from omendb_core.model.types import F32
 from omendb_core.model.types import Column as Values
 
-from omendb_ws.event_loops import choose
+from omendb_ws.runtime.event_loops import choose
 from omendb_ws.wire import messages, text
 from omendb_ws.wire.opcodes import MAGIC
 

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from omendb_ws.event_loops import choose
+from omendb_ws.runtime.event_loops import choose
 
 from .results import Environment
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from load_tests import python_client
 from load_tests.figures import Figure, show, where
-from omendb_ws.event_loops import choose
+from omendb_ws.runtime.event_loops import choose
 
 from . import scenario
 from .coordinator import run

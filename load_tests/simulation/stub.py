@@ -26,7 +26,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from omendb_ws.event_loops import choose
+from omendb_ws.runtime.event_loops import choose
 from omendb_ws.wire import binary
 from omendb_ws.wire.live import encode_binary
 from omendb_ws.wire.messages import Added, LivePushes, Results

@@ -20,7 +20,7 @@ import numpy as np
 from omendb_core.model.errors import OmenError
 from omendb_core.model.types import F32
 
-from omendb_ws.event_loops import choose
+from omendb_ws.runtime.event_loops import choose
 from omendb_ws.wire import messages, text
 
 from . import columns, vectors

@@ -37,8 +37,8 @@ def backup(
     """
     from omendb_core.model.errors import OmenError
 
-    from ..journal.backups import back_up
-    from ..journal.files import LocalFiles
+    from ..journal.local.backups import back_up
+    from ..journal.local.files import LocalFiles
 
     stored = the_one(data_dir, collection, tenant)
     try:

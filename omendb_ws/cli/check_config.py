@@ -12,7 +12,7 @@ from . import options
 from .failure import WRONG, fail, say
 
 if TYPE_CHECKING:
-    from ..config import Gathered, Settings
+    from ..node.config import Gathered, Settings
 
 
 def check_config(
@@ -40,7 +40,7 @@ def check_config(
     Example:
       OMENDB_MAX_K=50 omendb-ws check-config --config omendb.toml
     """
-    from ..config import gather
+    from ..node.config import gather
 
     found = gather(
         options.given(
@@ -77,7 +77,9 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
     """
     from omendb_core.scan import choice as scan
 
-    from .. import auth, event_loops, tls
+    from ..access import keyring as auth
+    from ..net import tls
+    from ..runtime import event_loops
 
     values = found.values
     problems: list[str] = []

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from omendb_core.model.types import WindowLimits
 
     from ..journal.interface import Stored
-    from ..journal.store import LocalStore
+    from ..journal.local.store import LocalStore
 
 DataDir = Annotated[str, typer.Argument(metavar="DATA_DIR", help="Data directory of a server.")]
 Tenant = Annotated[str | None, typer.Option(help="Its tenant, where several have the name.")]
@@ -20,8 +20,8 @@ Tenant = Annotated[str | None, typer.Option(help="Its tenant, where several have
 
 def stored_in(data_dir: str, name: str | None = None, tenant: str | None = None) -> list[Stored]:
     """The collections of that name, or all; fails if there are none of that name."""
-    from ..journal import store
-    from ..journal.files import LocalFiles
+    from ..journal.local import store
+    from ..journal.local.files import LocalFiles
 
     try:
         found = store.stored_in(LocalFiles(), data_dir)
@@ -51,7 +51,7 @@ def open_store(data_dir: str) -> LocalStore:
     """The directory for writing; fails if a server has it."""
     from omendb_core.model.errors import OmenError
 
-    from ..journal.store import LocalStore
+    from ..journal.local.store import LocalStore
 
     try:
         return LocalStore(data_dir)
@@ -74,7 +74,7 @@ def span(first_seq: int, last_seq: int) -> str:
 
 def window_limits() -> WindowLimits:
     """The limits of windows that a server would have here (environment included)."""
-    from ..catalog import window_limits
+    from ..catalog.catalog import window_limits
     from .loading import load_settings
 
     return window_limits(load_settings({}).settings.limits())

@@ -11,8 +11,8 @@ from .directories import DataDir, Tenant, say_if_empty, span, stored_in, window_
 from .failure import FAILED
 
 if TYPE_CHECKING:
-    from ..journal.inspecting import LogReport, SegmentReport
     from ..journal.interface import Stored
+    from ..journal.local.inspecting import LogReport, SegmentReport
 
 
 def inspect(
@@ -44,8 +44,8 @@ def inspect(
 
 
 def _document(data_dir: str, stored: Stored) -> dict[str, Any]:
-    from ..journal.files import LocalFiles
-    from ..journal.inspecting import inspect as inspect_log
+    from ..journal.local.files import LocalFiles
+    from ..journal.local.inspecting import inspect as inspect_log
 
     directory = f"{data_dir}/{stored.key}"
     names = {"tenant": stored.tenant, "collection": stored.name, "directory": directory}

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from .failure import failing
 
 if TYPE_CHECKING:
-    from ..config import Loaded
-    from ..event_loops import Choice
+    from ..node.config import Loaded
+    from ..runtime.event_loops import Choice
 
 
 def load_settings(flags: Mapping[str, Any]) -> Loaded:
     """The settings from ``flags`` (by the settings' names), the environment and the file."""
-    from .. import config
+    from ..node import config
 
     with failing(config.SettingsError):
         return config.load(flags)
@@ -27,7 +27,7 @@ def choose_kernel_and_loop(setting: str) -> tuple[str, Choice]:
     """
     from omendb_core.scan import choice as scan
 
-    from .. import event_loops
+    from ..runtime import event_loops
 
     with failing(ValueError):  # how both refuse a name that is not there
         return scan.choose().name, event_loops.choose(setting)

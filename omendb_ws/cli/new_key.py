@@ -43,7 +43,7 @@ def new_key(
     Example:
       omendb-ws new-key --name app --right read --append-to keys.toml
     """
-    from .. import auth
+    from ..access import keyring as auth
 
     token = auth.new_token()
     with failing(auth.KeyFileError):
@@ -57,8 +57,8 @@ def new_key(
 
 def _append(path: str, entry: str) -> None:
     """Add ``entry`` to a key file, which stays one: whole or not at all."""
-    from ..auth import KeyFileError, Keyring
-    from ..toml_files import TomlFileError, read_text
+    from ..access.keyring import KeyFileError, Keyring
+    from ..runtime.toml_files import TomlFileError, read_text
 
     try:
         before = ""

@@ -112,7 +112,7 @@ def reach(at: Address, work: Callable[[Client], Awaitable[T]], *, reconnect: boo
 
     ``reconnect``: a connection that is lost meanwhile is replaced.
     """
-    from ..event_loops import choose
+    from ..runtime.event_loops import choose
 
     with interruptible(), asyncio.Runner(loop_factory=choose().new_loop) as runner:
         return runner.run(_reach(at, work, reconnect))

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ..recovery import Recoveries
+    from ..catalog.recovery import Recoveries
 
 _SHOW_SECONDS: Final = 0.1
 #: What is back sooner needs no bar, and rich takes time to import.

@@ -11,8 +11,8 @@ from .failure import FAILED
 
 if TYPE_CHECKING:
     from ..journal.interface import Stored
-    from ..journal.repairing import Repair
-    from ..journal.store import LocalStore
+    from ..journal.local.repairing import Repair
+    from ..journal.local.store import LocalStore
 
 
 def repair(
@@ -52,7 +52,7 @@ def _repair(store: LocalStore, stored: Stored, *, apply: bool) -> bool:
     """Whether the collection is sound now."""
     from omendb_core.model.errors import OmenError
 
-    from ..journal.repairing import plan_repair
+    from ..journal.local.repairing import plan_repair
 
     try:
         plan = plan_repair(store.files, store.path(stored.key), window_limits())

@@ -19,7 +19,7 @@ from .failure import FAILED, fail, failing
 from .loading import choose_kernel_and_loop, load_settings
 
 if TYPE_CHECKING:
-    from ..config import Settings
+    from ..node.config import Settings
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,9 @@ def one_blas_thread() -> None:
 def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     """Run a server with ``settings`` until it is told to leave; fails with a line on stderr."""
     one_blas_thread()
-    from .. import auth, descriptors, logs, tls
+    from ..access import keyring as auth
+    from ..net import tls
+    from ..runtime import descriptors, logs
 
     logs.configure(settings.log_format, settings.log_level)
     _outlive_hangups()
@@ -107,8 +109,8 @@ async def _serve(settings: Settings) -> None:
     """Serve until a signal, drain, and return; a second signal ends the process at once."""
     from omendb_core.model.errors import OmenError
 
-    from ..cycles import Cycles
-    from ..server import Server
+    from ..net.server import Server
+    from ..runtime.cycles import Cycles
 
     leave = asyncio.Event()
     _on_signals(lambda: _stop_at_once() if leave.is_set() else leave.set())

@@ -18,8 +18,8 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from omendb_core.model.errors import OmenError
 
-from .. import event_loops
 from ..errors import ConnectionLost
+from ..runtime import event_loops
 
 #: How long the end of the interpreter waits for clients that nobody closed.
 LEAVE_SECONDS: Final = 1.0

@@ -9,13 +9,13 @@ from typing import Any
 
 from omendb_core.model.errors import BadRequest
 
+from ..runtime.transport import Opener
 from ..wire.addresses import shown
 from . import arguments, local
 from .aio import Client
 from .backoff import RECONNECT, Backoff
 from .connection import Connection, Settings
 from .tokens import GetToken, on_this_loop
-from .transport import Opener
 
 #: The longest message that a server may send: four times the protocol's default limit.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024

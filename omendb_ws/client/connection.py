@@ -26,6 +26,7 @@ from omendb_core.model.errors import (
 )
 
 from ..errors import ConnectionLost
+from ..runtime.transport import Closed, Opener
 from ..wire import messages
 from . import requests
 from .answers import Opened
@@ -39,7 +40,6 @@ from .tokens import (
     AskToken,
     NoToken,
 )
-from .transport import Closed, Opener
 
 log = logging.getLogger("omendb_ws.client")
 

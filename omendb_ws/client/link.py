@@ -19,13 +19,13 @@ from typing import Protocol, TypeAlias
 
 from omendb_core.model.errors import OmenError, TooLarge, Unauthenticated, Unsupported
 
+from ..runtime.transport import TEXT_MARK, Closed, Transport
 from ..wire import messages
 from ..wire.limits import Limits
 from ..wire.opcodes import MAX_U32, PROTOCOL
 from . import requests
 from .answers import Opened, read_opened
 from .requests import Encode
-from .transport import TEXT_MARK, Closed, Transport
 
 log = logging.getLogger("omendb_ws.client")
 

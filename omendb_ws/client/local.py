@@ -1,7 +1,7 @@
 """The transport to a server in this process: ``memory://`` and ``memory://NAME``.
 
-The near end of ``omendb_ws.local``, which is imported when the first one is asked for: this file
-alone of the client does that, so a client of a server elsewhere never loads the engine.
+The near end of ``omendb_ws.node.local``, which is imported when the first one is asked for: this
+file alone of the client does that, so a client of a server elsewhere never loads the engine.
 
 Bare ``memory://`` is a server of this connection's own, on the connection's loop. One with a name
 is for every connection of the process that says the name, whatever its loop or thread, so it lives
@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from omendb_core.model.errors import BadRequest
 
 from ..errors import ConnectionLost
+from ..runtime.channel import Channel
+from ..runtime.transport import Opener, Take, Transport
 from . import background
-from .channel import Channel
-from .transport import Opener, Take, Transport
 
 if TYPE_CHECKING:
-    from ..local import LocalServers
+    from ..node.local import LocalServers
 
 SCHEME: Final = "memory://"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
@@ -71,7 +71,7 @@ def local_opener(url: str, server_settings: Mapping[str, Any] | None) -> Opener:
 
     Opening raises BadRequest for a bad name, or settings that are wrong or not the server's.
     """
-    from ..local import LocalServer, local_settings
+    from ..node.local import LocalServer, local_settings
 
     name = url.removeprefix(SCHEME)
 
@@ -102,7 +102,7 @@ async def _connect_named(
     near: asyncio.AbstractEventLoop,
     home: asyncio.AbstractEventLoop,
 ) -> LocalTransport:
-    from ..local import LocalServers
+    from ..node.local import LocalServers
 
     servers = _named.setdefault(home, LocalServers())
     leaving, arriving = Channel(near, home), Channel(home, near)

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from omendb_core.model.errors import BadK, BadMetadata, BadRequest, BadVector
 from omendb_core.model.types import F32, Include
 
+from ..runtime.transport import TEXT_MARK
 from ..wire import binary, messages, text
 from ..wire.hits import dumps
 from ..wire.messages import Incoming
@@ -26,7 +27,6 @@ from .given import Filter, IdsGiven, IncludeNames, Vectors
 from .ids import json_ids
 from .plain import filter_document, metadata_objects
 from .rows import GivenRows, checked_rows, listed_metadata
-from .transport import TEXT_MARK
 
 #: Builds a request's message, given its id and the collection as this connection opened it.
 Encode: TypeAlias = Callable[[int, Opened | None], bytes]

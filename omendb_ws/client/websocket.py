@@ -30,10 +30,10 @@ from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import Event, State
 from websockets.typing import BytesLike, Subprotocol
 
+from ..runtime.transport import TEXT_MARK, Closed, Opener, Take
 from ..wire.addresses import shown
 from ..wire.opcodes import PROTOCOL
 from . import arguments
-from .transport import TEXT_MARK, Closed, Opener, Take
 
 #: Bytes that may wait in the transport before a sender has to: two frames of an add.
 WRITE_LIMIT_BYTES = 512 * 1024

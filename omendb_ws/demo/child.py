@@ -49,8 +49,8 @@ async def serving(port: int) -> AsyncIterator[str]:
 
 
 async def _serve(port: int) -> None:
-    from ..config import Settings
-    from ..server import Server
+    from ..net.server import Server
+    from ..node.config import Settings
 
     server = Server(Settings.model_validate({"port": port}))
     try:
@@ -67,7 +67,7 @@ async def _serve(port: int) -> None:
 def main() -> None:
     """Serve on the port of the command line. Ctrl-C is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from ..event_loops import choose
+    from ..runtime.event_loops import choose
 
     with asyncio.Runner(loop_factory=choose().new_loop) as runner:
         runner.run(_serve(int(sys.argv[1])))

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 
 from ..client import connect
-from ..event_loops import choose
+from ..runtime.event_loops import choose
 from . import digits, workload
 from .child import serving
 from .figures import Snapshot, Tally

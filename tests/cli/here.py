@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from omendb_ws.cli import app
-from omendb_ws.config import Settings
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
+from omendb_ws.node.config import Settings
 from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import settings
 

@@ -11,11 +11,11 @@ import pytest
 from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import Definition, WindowLimits
 
-from omendb_ws.journal.appender import Appender
-from omendb_ws.journal.files import LocalFiles
 from omendb_ws.journal.interface import Facts
-from omendb_ws.journal.plans import Plan
-from omendb_ws.journal.tracker import Tracker
+from omendb_ws.journal.local.appender import Appender
+from omendb_ws.journal.local.files import LocalFiles
+from omendb_ws.journal.local.plans import Plan
+from omendb_ws.journal.local.tracker import Tracker
 from omendb_ws.sync import connect
 from tests.cli.commands import omendb_ws, serving
 

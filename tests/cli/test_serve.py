@@ -262,7 +262,7 @@ def test_ipv6_is_written_in_brackets() -> None:
 
 SLOW_REPLAY = """
 import os, time
-from omendb_ws import recovery
+from omendb_ws.catalog import recovery
 real = recovery.replay
 def replay(window, logged):
     time.sleep(0.02)

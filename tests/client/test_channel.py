@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from omendb_ws.client.channel import ROOM_BYTES, Channel
-from omendb_ws.client.transport import Closed
+from omendb_ws.runtime.channel import ROOM_BYTES, Channel
+from omendb_ws.runtime.transport import Closed
 from tests.patience import PATIENCE_SECONDS
 
 

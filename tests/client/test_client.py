@@ -15,7 +15,7 @@ import pytest
 import omendb_ws
 from omendb_ws import errors
 from omendb_ws.client import Client, connect
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 from tests.certificates import make_certificate
 from tests.server.raw import running, with_keys
 
@@ -179,7 +179,10 @@ def test_the_package_is_imported_without_numpy_or_websockets() -> None:
 @pytest.mark.parametrize(
     ("url", "unneeded"),
     [
-        ("ws://127.0.0.1:1/v1", ("omendb_ws.local", "omendb_ws.engine", "omendb_core.window")),
+        (
+            "ws://127.0.0.1:1/v1",
+            ("omendb_ws.node.local", "omendb_ws.engine.engine", "omendb_core.window"),
+        ),
         ("memory://", ("websockets",)),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from omendb_ws import errors
 from omendb_ws.client import Client, connect
 from omendb_ws.client.answers import Gap
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 from tests.server.raw import running, with_keys
 
 from .fake import PATIENCE_SECONDS, eventually

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from omendb_ws.client import Client, LiveAnswer, connect
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 from tests.server.raw import running
 
 from .fake import PATIENCE_SECONDS, eventually

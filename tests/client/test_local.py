@@ -18,7 +18,7 @@ import pytest
 import omendb_ws
 import omendb_ws.sync
 from omendb_ws import errors
-from omendb_ws.outbox import Outbox
+from omendb_ws.sessions.outbox import Outbox
 from tests.client.fake import eventually
 from tests.patience import PATIENCE_SECONDS
 

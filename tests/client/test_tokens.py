@@ -15,7 +15,7 @@ import omendb_ws.sync
 from omendb_ws import errors
 from omendb_ws.client import tokens
 from omendb_ws.client.tokens import NoToken, in_a_thread, on_this_loop
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 from omendb_ws.wire import messages, text
 from tests.client.common.places import PATIENCE_SECONDS, opened
 from tests.client.fake import FakeServer, client_of, eventually, hasty

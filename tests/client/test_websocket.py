@@ -17,8 +17,8 @@ from websockets.http11 import Request, Response
 
 from omendb_ws import errors
 from omendb_ws.client import connect
-from omendb_ws.client.transport import Closed, Transport
 from omendb_ws.client.websocket import _is_loopback, websocket_opener
+from omendb_ws.runtime.transport import Closed, Transport
 from tests.certificates import make_certificate
 from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import running

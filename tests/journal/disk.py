@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from omendb_ws.journal.files import Buffer
-from omendb_ws.journal.notes import NAME
+from omendb_ws.journal.local.files import Buffer
+from omendb_ws.journal.local.notes import NAME
 
 SECTOR = 512
 

@@ -17,14 +17,14 @@ from omendb_core.model.types import IdKind
 from omendb_core.replay import kept_rows, replay, resume
 from omendb_core.window import Window
 
-from omendb_ws.journal.appender import Appender
-from omendb_ws.journal.contents import body_of
 from omendb_ws.journal.interface import Durability, Facts
-from omendb_ws.journal.plans import Plan
-from omendb_ws.journal.recovery import Reader
-from omendb_ws.journal.rewriting import Rewriting
-from omendb_ws.journal.tracker import Tracker
-from omendb_ws.journal.writer import FLUSH_SECONDS, OVERDUE_SECONDS
+from omendb_ws.journal.local.appender import Appender
+from omendb_ws.journal.local.compaction import Rewriting
+from omendb_ws.journal.local.contents import body_of
+from omendb_ws.journal.local.plans import Plan
+from omendb_ws.journal.local.recovery import Reader
+from omendb_ws.journal.local.tracker import Tracker
+from omendb_ws.journal.local.writer import FLUSH_SECONDS, OVERDUE_SECONDS
 from tests.core.windows import LIMITS, History, assert_same, definition
 from tests.journal.disk import Crash, Disk
 from tests.journal.logs import reopened

@@ -12,11 +12,11 @@ from omendb_core.model.types import Definition
 from omendb_core.replay import kept_rows, replay, resume
 from omendb_core.window import Window
 
-from omendb_ws.journal.appender import Appender
-from omendb_ws.journal.files import Files
 from omendb_ws.journal.interface import Durability, Facts, Log, Store, Stored
-from omendb_ws.journal.recovery import Reader
-from omendb_ws.journal.reopening import facts_after, reopen, settle_end
+from omendb_ws.journal.local.appender import Appender
+from omendb_ws.journal.local.files import Files
+from omendb_ws.journal.local.recovery import Reader
+from omendb_ws.journal.local.reopening import facts_after, reopen, settle_end
 from tests.core.windows import LIMITS
 from tests.patience import PATIENCE_SECONDS
 

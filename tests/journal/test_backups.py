@@ -10,11 +10,11 @@ from omendb_core.model.errors import Exists
 from omendb_core.replay import replay
 from omendb_core.window import Window
 
-from omendb_ws.journal import store as store_module
-from omendb_ws.journal.backups import back_up
-from omendb_ws.journal.files import LocalFiles
 from omendb_ws.journal.interface import Damaged
-from omendb_ws.journal.store import LocalStore
+from omendb_ws.journal.local import store as store_module
+from omendb_ws.journal.local.backups import back_up
+from omendb_ws.journal.local.files import LocalFiles
+from omendb_ws.journal.local.store import LocalStore
 from tests.core.windows import LIMITS, History, assert_same, definition
 from tests.journal.logs import Pair, Settled, facts, only, recovered
 from tests.journal.long_logs import LongLog, read

@@ -13,8 +13,9 @@ from omendb_core.model.types import IdKind, StrColumn
 from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
-from omendb_ws.journal import records
-from omendb_ws.journal.contents import (
+from omendb_ws.journal.interface import Facts, Logged
+from omendb_ws.journal.local import records
+from omendb_ws.journal.local.contents import (
     Malformed,
     Opening,
     Previous,
@@ -23,8 +24,7 @@ from omendb_ws.journal.contents import (
     opening_body,
     opening_of,
 )
-from omendb_ws.journal.interface import Facts, Logged
-from omendb_ws.journal.records import Body
+from omendb_ws.journal.local.records import Body
 from tests.core.windows import LIMITS, definition, history
 
 SEED = 2**64 - 5  # near the end, so that seed + offset wraps

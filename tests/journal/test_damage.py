@@ -9,14 +9,14 @@ from omendb_core.model.logged import Checkpoint
 from omendb_core.replay import replay, resume
 from omendb_core.window import Window
 
-from omendb_ws.journal.appender import Appender
-from omendb_ws.journal.contents import body_of
 from omendb_ws.journal.interface import Damaged
-from omendb_ws.journal.notes import NAME
-from omendb_ws.journal.plans import Plan
-from omendb_ws.journal.records import ALIGNMENT, HEADER_BYTES
-from omendb_ws.journal.recovery import Reader
-from omendb_ws.journal.tracker import Tracker
+from omendb_ws.journal.local.appender import Appender
+from omendb_ws.journal.local.contents import body_of
+from omendb_ws.journal.local.notes import NAME
+from omendb_ws.journal.local.plans import Plan
+from omendb_ws.journal.local.records import ALIGNMENT, HEADER_BYTES
+from omendb_ws.journal.local.recovery import Reader
+from omendb_ws.journal.local.tracker import Tracker
 from tests.core.windows import LIMITS, assert_same, definition
 from tests.journal.disk import Disk
 from tests.journal.logs import facts

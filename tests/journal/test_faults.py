@@ -18,14 +18,14 @@ from omendb_core.model.logged import Checkpoint
 from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
-from omendb_ws.journal import store as store_module
-from omendb_ws.journal.appender import SPARE_SECONDS, Appender
-from omendb_ws.journal.contents import body_of
 from omendb_ws.journal.interface import Durability, Log
-from omendb_ws.journal.plans import Plan
-from omendb_ws.journal.store import LocalStore
-from omendb_ws.journal.tracker import Tracker
-from omendb_ws.journal.writer import Writer
+from omendb_ws.journal.local import store as store_module
+from omendb_ws.journal.local.appender import SPARE_SECONDS, Appender
+from omendb_ws.journal.local.contents import body_of
+from omendb_ws.journal.local.plans import Plan
+from omendb_ws.journal.local.store import LocalStore
+from omendb_ws.journal.local.tracker import Tracker
+from omendb_ws.journal.local.writer import Writer
 from tests.core.windows import LIMITS, History, assert_same, definition
 from tests.journal.disk import Disk
 from tests.journal.logs import Settled, facts, live_bytes, only, recovered

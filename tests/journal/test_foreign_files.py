@@ -10,17 +10,17 @@ import pytest
 from omendb_core.model.errors import OmenError
 from omendb_core.model.logged import Checkpoint
 
-from omendb_ws.journal.appender import Appender
-from omendb_ws.journal.backups import back_up
-from omendb_ws.journal.contents import Previous
-from omendb_ws.journal.files import LocalFiles
-from omendb_ws.journal.inspecting import inspect
 from omendb_ws.journal.interface import Damaged
-from omendb_ws.journal.plans import Plan
-from omendb_ws.journal.recovery import read_chain
-from omendb_ws.journal.repairing import plan_repair
-from omendb_ws.journal.store import LocalStore, stored_in
-from omendb_ws.journal.tracker import Tracker
+from omendb_ws.journal.local.appender import Appender
+from omendb_ws.journal.local.backups import back_up
+from omendb_ws.journal.local.contents import Previous
+from omendb_ws.journal.local.files import LocalFiles
+from omendb_ws.journal.local.inspecting import inspect
+from omendb_ws.journal.local.plans import Plan
+from omendb_ws.journal.local.recovery import read_chain
+from omendb_ws.journal.local.repairing import plan_repair
+from omendb_ws.journal.local.store import LocalStore, stored_in
+from omendb_ws.journal.local.tracker import Tracker
 from tests.core.windows import LIMITS, definition
 from tests.journal.disk import Disk
 from tests.journal.logs import Settled, facts, only

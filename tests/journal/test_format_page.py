@@ -10,9 +10,9 @@ from omendb_core.model.logged import Checkpoint
 from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
-from omendb_ws.journal import notes, records
-from omendb_ws.journal.contents import Opening, body_of, opening_body
-from omendb_ws.journal.records import Body, Type
+from omendb_ws.journal.local import notes, records
+from omendb_ws.journal.local.contents import Opening, body_of, opening_body
+from omendb_ws.journal.local.records import Body, Type
 from tests.core.windows import LIMITS, definition, history
 from tests.journal.logs import facts
 from tests.project.pages import ROOT

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omendb_ws.journal.store import LocalStore
-from omendb_ws.server import Server
+from omendb_ws.journal.local.store import LocalStore
+from omendb_ws.net.server import Server
 from tests.core.windows import LIMITS
 from tests.server.raw import Raw, client, settings
 from tests.server.test_durability import ready

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from omendb_core.model.errors import OmenError
 from omendb_core.window import Window
 
-from omendb_ws.journal import store as store_module
-from omendb_ws.journal.files import LocalFiles
-from omendb_ws.journal.inspecting import inspect
-from omendb_ws.journal.repairing import plan_repair
-from omendb_ws.journal.store import LocalStore
+from omendb_ws.journal.local import store as store_module
+from omendb_ws.journal.local.files import LocalFiles
+from omendb_ws.journal.local.inspecting import inspect
+from omendb_ws.journal.local.repairing import plan_repair
+from omendb_ws.journal.local.store import LocalStore
 from tests.core.windows import LIMITS, History, assert_same, definition
 from tests.journal.logs import Pair, Settled, facts, recovered
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from omendb_core.window import Window
 
-from omendb_ws.journal import store as store_module
-from omendb_ws.journal.backups import back_up
-from omendb_ws.journal.files import LocalFiles
 from omendb_ws.journal.interface import Damaged, Facts
-from omendb_ws.journal.notes import NAME, SLOT_BYTES, Note, NoteFile, read_note
-from omendb_ws.journal.repairing import plan_repair
-from omendb_ws.journal.store import LocalStore
+from omendb_ws.journal.local import store as store_module
+from omendb_ws.journal.local.backups import back_up
+from omendb_ws.journal.local.files import LocalFiles
+from omendb_ws.journal.local.notes import NAME, SLOT_BYTES, Note, NoteFile, read_note
+from omendb_ws.journal.local.repairing import plan_repair
+from omendb_ws.journal.local.store import LocalStore
 from tests.core.windows import LIMITS, History, assert_same, definition
 from tests.journal.disk import Disk
 from tests.journal.logs import Pair, Settled, facts, only, recovered

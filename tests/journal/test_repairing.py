@@ -7,9 +7,9 @@ from omendb_core.model.errors import Unavailable
 from omendb_core.model.types import Include
 from omendb_core.window import Window
 
-from omendb_ws.journal.inspecting import inspect
 from omendb_ws.journal.interface import Damaged
-from omendb_ws.journal.repairing import Repair, apply_repair, plan_repair
+from omendb_ws.journal.local.inspecting import inspect
+from omendb_ws.journal.local.repairing import Repair, apply_repair, plan_repair
 from tests.core.windows import LIMITS, assert_same
 from tests.journal.disk import Disk
 from tests.journal.long_logs import SEGMENT_BYTES, LongLog, read

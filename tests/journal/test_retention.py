@@ -13,12 +13,12 @@ from omendb_core.model.types import Definition
 from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
-from omendb_ws.journal.appender import Appender
-from omendb_ws.journal.contents import body_of
-from omendb_ws.journal.plans import Plan
-from omendb_ws.journal.recovery import Reader
-from omendb_ws.journal.rewriting import LEAST_SEGMENTS, MOST_TIMES, Rewriting
-from omendb_ws.journal.tracker import Tracker
+from omendb_ws.journal.local.appender import Appender
+from omendb_ws.journal.local.compaction import LEAST_SEGMENTS, MOST_TIMES, Rewriting
+from omendb_ws.journal.local.contents import body_of
+from omendb_ws.journal.local.plans import Plan
+from omendb_ws.journal.local.recovery import Reader
+from omendb_ws.journal.local.tracker import Tracker
 from tests.core.windows import LIMITS, assert_same
 from tests.journal.disk import Disk
 from tests.journal.logs import facts, reopened

@@ -18,13 +18,13 @@ from omendb_core.model.logged import Checkpoint
 from omendb_core.replay import kept_rows, replay, resume
 from omendb_core.window import Window
 
-from omendb_ws.journal.appender import Appender
-from omendb_ws.journal.contents import body_of
 from omendb_ws.journal.interface import Facts
-from omendb_ws.journal.plans import Plan
-from omendb_ws.journal.recovery import Reader
-from omendb_ws.journal.rewriting import Rewriting
-from omendb_ws.journal.tracker import Tracker
+from omendb_ws.journal.local.appender import Appender
+from omendb_ws.journal.local.compaction import Rewriting
+from omendb_ws.journal.local.contents import body_of
+from omendb_ws.journal.local.plans import Plan
+from omendb_ws.journal.local.recovery import Reader
+from omendb_ws.journal.local.tracker import Tracker
 from tests.core.test_window_state_machine import WindowMachine
 from tests.core.windows import assert_same
 from tests.journal.disk import Disk

@@ -13,7 +13,7 @@ from omendb_core.model.types import IdKind
 from omendb_core.window import Window
 
 from omendb_ws.journal.interface import Durability
-from omendb_ws.journal.store import LocalStore
+from omendb_ws.journal.local.store import LocalStore
 from tests.core.windows import LIMITS, History, assert_same, definition
 from tests.journal.disk import Crash, Disk
 from tests.journal.logs import Pair, Settled, facts, only, recovered

@@ -13,12 +13,12 @@ from omendb_core.model.change import Change
 from omendb_core.model.errors import OmenError, StorageFailed
 from omendb_core.window import Window
 
-from omendb_ws.journal import store as store_module
-from omendb_ws.journal import writer as writer_module
-from omendb_ws.journal.inspecting import inspect
 from omendb_ws.journal.interface import Durability, Log
-from omendb_ws.journal.records import Type
-from omendb_ws.journal.store import LocalStore
+from omendb_ws.journal.local import store as store_module
+from omendb_ws.journal.local import writer as writer_module
+from omendb_ws.journal.local.inspecting import inspect
+from omendb_ws.journal.local.records import Type
+from omendb_ws.journal.local.store import LocalStore
 from tests.core.windows import LIMITS, History, assert_same, definition
 from tests.journal.disk import Disk
 from tests.journal.logs import Settled, facts, only, recovered

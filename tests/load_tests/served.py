@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omendb_ws.config import Settings
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
+from omendb_ws.node.config import Settings
 from tests.patience import PATIENCE_SECONDS, UNHURRIED
 
 

@@ -10,8 +10,8 @@ from load_tests.churn.__main__ import PACES
 from load_tests.churn.samples import Sample, judge
 from load_tests.churn.work import WINDOWS, Work
 from omendb_ws.client import connect
-from omendb_ws.config import Settings
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
+from omendb_ws.node.config import Settings
 
 MIB = 1 << 20
 

@@ -8,8 +8,8 @@ import pytest
 import omendb_ws
 from load_tests.runbook import Live, drifting, read_vectors, replay
 from load_tests.runbook_file import BadRunbook, Runbook, Step, read, sliding_window, write
-from omendb_ws.config import Settings
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
+from omendb_ws.node.config import Settings
 from tests.project.pages import ROOT
 
 SHIPPED = ROOT / "load_tests" / "runbooks" / "sliding-window-10K.yaml"

@@ -7,8 +7,8 @@ import asyncio
 import re
 import sys
 
-from omendb_ws.config import Settings
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
+from omendb_ws.node.config import Settings
 from tests.project.pages import ROOT
 
 PLAIN = ROOT / "load_tests" / "plain_websockets.py"

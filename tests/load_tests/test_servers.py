@@ -11,7 +11,7 @@ from omendb_core.model.errors import Unauthenticated
 from load_tests.simulation import coordinator, scenario
 from load_tests.simulation.results import Result
 from load_tests.simulation.server import Target
-from omendb_ws.auth import key_entry, new_token
+from omendb_ws.access.keyring import key_entry, new_token
 from omendb_ws.wire.opcodes import RIGHTS
 from tests.certificates import make_certificate
 from tests.load_tests.served import served

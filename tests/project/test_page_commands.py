@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omendb_ws.auth import Keyring
+from omendb_ws.access.keyring import Keyring
 from tests.project.pages import ROOT, blocks, handwritten, page
 from tests.project.running import (
     DEFAULT_HTTP,

@@ -13,9 +13,9 @@ from omendb_core.model.errors import BY_CODE
 from omendb_core.model.types import COLUMN_TYPES, ID_KINDS, METRICS
 from websockets.asyncio.client import connect
 
-from omendb_ws.config import Settings
-from omendb_ws.http import _ROUTES, WEBSOCKET_PATH
-from omendb_ws.server import Server
+from omendb_ws.http.routes import _ROUTES, WEBSOCKET_PATH
+from omendb_ws.net.server import Server
+from omendb_ws.node.config import Settings
 from omendb_ws.web import FILES
 from omendb_ws.wire import opcodes
 from tests.project.pages import names, number, page, section, table

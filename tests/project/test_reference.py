@@ -16,10 +16,10 @@ import pytest
 import omendb_ws
 from docs.tools.reference import FOLDER, PAGES
 from omendb_ws.cli import failure
-from omendb_ws.config import Settings, load
 from omendb_ws.files.formats import FORMATS
-from omendb_ws.http import _ROUTES
-from omendb_ws.metrics import METRICS
+from omendb_ws.http.routes import _ROUTES
+from omendb_ws.node.config import Settings, load
+from omendb_ws.telemetry.metrics import METRICS
 from omendb_ws.web import FILES
 from omendb_ws.wire import opcodes
 from tests.patience import PATIENCE_SECONDS

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from omendb_ws import deliveries, engine, standing
+from omendb_ws.engine import engine
+from omendb_ws.engine.streams import deliveries
+from omendb_ws.engine.streams import standing_queries as standing
 
 LONG_US = 3_600_000_000
 

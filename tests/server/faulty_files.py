@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Sequence
 
-from omendb_ws.journal.files import Buffer, LocalFiles
+from omendb_ws.journal.local.files import Buffer, LocalFiles
 
 
 class FaultyFiles(LocalFiles):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 from omendb_ws.wire.messages import Live, Results, Rows
 from omendb_ws.wire.opcodes import LEAVE_REASONS
 

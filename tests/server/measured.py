@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 
 from omendb_ws.cli import main
-from omendb_ws.machine import give_back_freed_memory
+from omendb_ws.runtime.machine import give_back_freed_memory
 
 _ROLLUP = Path("/proc/self/smaps_rollup")
 

@@ -19,12 +19,12 @@ from omendb_core.model.change import RowBatch
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from omendb_ws.auth import key_entry
-from omendb_ws.config import Settings
-from omendb_ws.server import Server
+from omendb_ws.access.keyring import key_entry
+from omendb_ws.engine.model.work import Gone
+from omendb_ws.net.server import Server
+from omendb_ws.node.config import Settings
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Added, Live, Results, Rows
-from omendb_ws.work import Gone
 from tests import patience
 from tests.patience import UNHURRIED
 

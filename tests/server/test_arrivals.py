@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omendb_ws import engine, reads
-from omendb_ws.scan_cost import ScanCost
-from omendb_ws.server import Server
+from omendb_ws.engine import engine
+from omendb_ws.engine.model.scan_cost import ScanCost
+from omendb_ws.engine.reads import reads
+from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Added, Results
 

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from omendb_ws import auth
-from omendb_ws.auth import KeyFileError, Keyring, Principal, key_entry, new_token, token_sha256
+from omendb_ws.access import keyring as auth
+from omendb_ws.access.keyring import (
+    KeyFileError,
+    Keyring,
+    Principal,
+    key_entry,
+    new_token,
+    token_sha256,
+)
 
 
 def entry(**changes: str | None) -> str:

@@ -17,8 +17,13 @@ from omendb_core.filters import mask_cache
 from omendb_core.model.types import Include
 from omendb_core.standing import matcher as core_live
 
-from omendb_ws import beginning, engine, pieces, session, standing, work
-from omendb_ws.server import Server
+from omendb_ws.engine import engine
+from omendb_ws.engine.model import work
+from omendb_ws.engine.pieces import long_reads as pieces
+from omendb_ws.engine.streams import beginning
+from omendb_ws.engine.streams import standing_queries as standing
+from omendb_ws.net.server import Server
+from omendb_ws.sessions import session
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
 

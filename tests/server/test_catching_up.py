@@ -14,9 +14,9 @@ from hypothesis import settings as hypothesis_settings
 from omendb_core.standing import matcher as core_live
 from omendb_core.standing.matcher import Matcher
 
-from omendb_ws import standing
-from omendb_ws.server import Server
-from omendb_ws.standing import StandingQueries
+from omendb_ws.engine.streams import standing_queries as standing
+from omendb_ws.engine.streams.standing_queries import StandingQueries
+from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
 

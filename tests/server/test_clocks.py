@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from omendb_core.window import Window
 
-from omendb_ws import context
-from omendb_ws.catalog import Collection
-from omendb_ws.changes import Changes
-from omendb_ws.journal.store import LocalStore
-from omendb_ws.metrics import Metrics
-from omendb_ws.server import Server
+from omendb_ws.catalog.catalog import Collection
+from omendb_ws.engine.writes.changes import Changes
+from omendb_ws.journal.local.store import LocalStore
+from omendb_ws.net.server import Server
+from omendb_ws.sessions import context
+from omendb_ws.telemetry.metrics import Metrics
 from tests.core.windows import LIMITS, History, definition
 from tests.journal.logs import only
 from tests.patience import PATIENCE_SECONDS

@@ -10,9 +10,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from omendb_ws import config, machine, toml_files
-from omendb_ws.config import Settings, SettingsError, allowed, flag, load
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
+from omendb_ws.node import config
+from omendb_ws.node.config import Settings, SettingsError, allowed, flag, load
+from omendb_ws.runtime import machine, toml_files
 from omendb_ws.wire.limits import LIMITS, Limits
 
 TLS_FILES = ("tls_certificate_file", "tls_key_file")

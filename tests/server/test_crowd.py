@@ -21,11 +21,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
 
-from omendb_ws.connection import Connection
-from omendb_ws.crowd import Crowd, Member
-from omendb_ws.half_message import LEAST_PROGRESS_BYTES
-from omendb_ws.request_head import MAX_HEAD_BYTES
-from omendb_ws.server import STRANGERS_SHARE, Server
+from omendb_ws.net.connection import Connection
+from omendb_ws.net.crowd import Crowd, Member
+from omendb_ws.net.half_message import LEAST_PROGRESS_BYTES
+from omendb_ws.net.request_head import MAX_HEAD_BYTES
+from omendb_ws.net.server import STRANGERS_SHARE, Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Added
 

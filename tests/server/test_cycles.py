@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from omendb_ws.cycles import PAYS_AFTER, PAYS_AFTER_SECONDS, Cycles
+from omendb_ws.runtime.cycles import PAYS_AFTER, PAYS_AFTER_SECONDS, Cycles
 from tests.patience import PATIENCE_SECONDS
 
 

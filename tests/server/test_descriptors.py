@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from omendb_ws import descriptors
-from omendb_ws.descriptors import Descriptors, close_waiting
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
+from omendb_ws.runtime import descriptors
+from omendb_ws.runtime.descriptors import Descriptors, close_waiting
 from omendb_ws.sync import connect
 from tests.cli.commands import TIMEOUT_SECONDS, serving
 from tests.patience import PATIENCE_SECONDS

@@ -8,7 +8,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 
 from .raw import PATIENCE_SECONDS, client, engine_held, queued, rows, running, settings
 

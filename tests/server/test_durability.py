@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from omendb_core.model.errors import StorageFailed, StorageFull
 
-from omendb_ws import durability, engine
-from omendb_ws.server import Server
+from omendb_ws.engine import engine
+from omendb_ws.engine.writes import durability
+from omendb_ws.net.server import Server
 from tests.patience import PATIENCE_SECONDS
 from tests.server.fake_store import FakeStore
 from tests.server.raw import Clock, Raw, client, engine_held, rows, settings

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from omendb_ws import recovery
-from omendb_ws.journal.store import LocalStore
-from omendb_ws.server import Server
+from omendb_ws.catalog import recovery
+from omendb_ws.journal.local.store import LocalStore
+from omendb_ws.net.server import Server
 from tests.patience import PATIENCE_SECONDS
 from tests.server.faulty_files import FaultyFiles
 from tests.server.raw import Clock, client, rows, settings

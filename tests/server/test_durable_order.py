@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 from tests.server.fake_store import FakeStore
 from tests.server.raw import Raw, client, settings
 

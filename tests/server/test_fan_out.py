@@ -17,13 +17,13 @@ import pytest
 from omendb_core.model.change import RowBatch
 from websockets.exceptions import ConnectionClosed
 
-from omendb_ws.deliveries import GROUP_BYTES, Push
-from omendb_ws.feeds import Feed
-from omendb_ws.live import LiveQuery
-from omendb_ws.matches import MatchQuery
-from omendb_ws.outbox import BATCH_BYTES
-from omendb_ws.server import Server
-from omendb_ws.work import Answer
+from omendb_ws.engine.model.work import Answer
+from omendb_ws.engine.streams.deliveries import GROUP_BYTES, Push
+from omendb_ws.engine.streams.feeds import Feed
+from omendb_ws.engine.streams.live import LiveQuery
+from omendb_ws.engine.streams.matches import MatchQuery
+from omendb_ws.net.server import Server
+from omendb_ws.sessions.outbox import BATCH_BYTES
 
 from .live_view import Matched, View, eventually, live, match, sub_of
 from .raw import Raw, batch, client, rows, running, settings

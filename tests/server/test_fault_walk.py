@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omendb_ws.instance import Instance
+from omendb_ws.node.node import Instance
 from omendb_ws.wire import binary
 
 from .live_view import View, live, rows_of
@@ -202,7 +202,7 @@ async def test_so_may_any_while_subscriptions_are_made_in_pieces(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("CRITICAL")
-    for module in ("standing_streams", "subscribing"):
+    for module in ("sessions.subscriptions.standing_streams", "sessions.subscribing"):
         monkeypatch.setattr(f"omendb_ws.{module}.MADE_AT_ONCE", 1)
     await walk("live", "loop", "memory", lambda: None)
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from omendb_ws.connection import Connection
-from omendb_ws.metrics import Metrics
-from omendb_ws.server import Server
-from omendb_ws.subscriptions import Subscription
+from omendb_ws.net.connection import Connection
+from omendb_ws.net.server import Server
+from omendb_ws.sessions.subscriptions.subscription import Subscription
+from omendb_ws.telemetry.metrics import Metrics
 
 from .raw import PATIENCE_SECONDS, Raw, batch, client, engine_held, queued, rows, running, settings
 
@@ -146,14 +146,18 @@ async def test_a_fault_while_reading_a_message_harms_nothing(
             patch.setattr("omendb_ws.wire.text.decode_request", boom)
             assert await raw.code("ping") == "internal"  # nothing is wrong with its id
         with monkeypatch.context() as patch:
-            patch.setattr("omendb_ws.requests.parse_ids", boom)
+            patch.setattr("omendb_ws.sessions.ops.parse_ids", boom)
             assert await raw.code("get", collection="items", ids=[1]) == "internal"
         await all_is_well(raw, "items")
 
 
 @pytest.mark.parametrize(
     "where",
-    ["connection._framed", "websocket_frames.Cutter.take", "websocket_frames.Cutter.rest"],
+    [
+        "net.connection._framed",
+        "net.websocket_frames.Cutter.take",
+        "net.websocket_frames.Cutter.rest",
+    ],
 )
 async def test_a_fault_of_a_connection_ends_it_and_its_client_may_come_back(
     where: str, monkeypatch: pytest.MonkeyPatch

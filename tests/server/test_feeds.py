@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from omendb_core.model.change import RowBatch
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 from omendb_ws.wire.messages import Rows
 
 from .raw import Clock, Raw, batch, client, engine_held, queued, rows, running, settings

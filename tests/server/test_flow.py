@@ -12,9 +12,9 @@ from omendb_core.model.types import Include
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from omendb_ws.connection import Connection
-from omendb_ws.server import Server
-from omendb_ws.session import Session
+from omendb_ws.net.connection import Connection
+from omendb_ws.net.server import Server
+from omendb_ws.sessions.session import Session
 from omendb_ws.wire import binary
 
 from .raw import PATIENCE_SECONDS, Raw, batch, client, engine_held, rows, running, settings

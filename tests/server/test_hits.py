@@ -12,7 +12,7 @@ from omendb_core.model.budget import Budget, Share
 from omendb_core.model.errors import Quota
 from omendb_core.model.types import F32, U64
 
-from omendb_ws.hits import WaitingHits
+from omendb_ws.engine.streams.hits import WaitingHits
 
 
 def waiting(max_bytes: int = 1 << 30) -> tuple[WaitingHits, Budget]:

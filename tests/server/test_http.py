@@ -15,10 +15,10 @@ from websockets.datastructures import Headers
 from websockets.exceptions import NegotiationError
 from websockets.typing import Subprotocol
 
-from omendb_ws import http
-from omendb_ws.auth import OPEN, Principal
-from omendb_ws.http import Policy, Reply, decide, token_of
-from omendb_ws.origins import HostPort, Origin, is_loopback, parse_host, parse_origin
+from omendb_ws.access.keyring import OPEN, Principal
+from omendb_ws.access.origins import HostPort, Origin, is_loopback, parse_host, parse_origin
+from omendb_ws.http import routes as http
+from omendb_ws.http.routes import Policy, Reply, decide, token_of
 from omendb_ws.web import FILES
 
 UPGRADE = (("Upgrade", "websocket"), ("Connection", "Upgrade"))

@@ -10,8 +10,8 @@ import re
 
 import pytest
 
-from omendb_ws.request_head import MAX_HEAD_BYTES, RequestHead
-from omendb_ws.server import Server
+from omendb_ws.net.request_head import MAX_HEAD_BYTES, RequestHead
+from omendb_ws.net.server import Server
 
 from .raw import PATIENCE_SECONDS, client, running
 

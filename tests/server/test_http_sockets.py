@@ -13,8 +13,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from omendb_ws import http
-from omendb_ws.http import Policy
+from omendb_ws.http import routes as http
+from omendb_ws.http.routes import Policy
 from tests.server.test_http import Fake
 
 OPEN = Policy(is_open=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from omendb_core.standing import live_lists as core_live
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Include, Live, Results
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from omendb_ws import feeds, matches
-from omendb_ws import live as live_room
-from omendb_ws.live import LiveQuery
-from omendb_ws.server import Server
+from omendb_ws.engine.streams import feeds, matches
+from omendb_ws.engine.streams import live as live_room
+from omendb_ws.engine.streams.live import LiveQuery
+from omendb_ws.net.server import Server
 
 from .live_view import eventually, live, match
 from .raw import Clock, Raw, client, engine_held, queued, rows, running, settings

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from omendb_core.standing import live_lists
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Live, Results, Rows
 from tests.core.test_window_state_machine import COLUMNS, TTL_SECONDS, metadata

@@ -17,7 +17,7 @@ import pytest
 from omendb_core.model.types import Definition
 from omendb_core.window import Window
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
 

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from omendb_core.model.types import Definition
 
-from omendb_ws import sizes
+from omendb_ws.wire import reply_bounds as sizes
 from omendb_ws.wire.messages import Include
 
 from .live_view import live

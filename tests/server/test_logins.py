@@ -11,12 +11,19 @@ from typing import Any
 import omendb_core.model.errors as errors
 import pytest
 
-from omendb_ws import logins
-from omendb_ws.logins import BURST, MOST_ADDRESSES, MOST_SECONDS, STEP_SECONDS, Logins, site
-from omendb_ws.logs import HIDDEN, TextFormatter
-from omendb_ws.metrics import Metrics
-from omendb_ws.server import Server
-from omendb_ws.session import Peer
+from omendb_ws.access import logins
+from omendb_ws.access.logins import (
+    BURST,
+    MOST_ADDRESSES,
+    MOST_SECONDS,
+    STEP_SECONDS,
+    Logins,
+    site,
+)
+from omendb_ws.net.server import Server
+from omendb_ws.runtime.logs import HIDDEN, TextFormatter
+from omendb_ws.sessions.session import Peer
+from omendb_ws.telemetry.metrics import Metrics
 
 from .raw import Clock, client, running, with_keys
 from .test_http_sockets import Address, get

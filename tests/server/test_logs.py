@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from omendb_ws import logs, socket_logs
+from omendb_ws.runtime import logs, socket_logs
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def logged(
 
 def test_a_line_of_text_has_time_level_logger_and_message(logged: Callable[[], str]) -> None:
     logs.configure("text", "info")
-    logging.getLogger("omendb_ws.server").info("listening on %s", "ws://x")
+    logging.getLogger("omendb_ws.net.server").info("listening on %s", "ws://x")
     assert re.fullmatch(
-        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO omendb_ws\.server: listening on ws://x\n",
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO omendb_ws\.net\.server: listening on ws://x\n",
         logged(),
     )
 

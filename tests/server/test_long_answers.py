@@ -14,8 +14,10 @@ import pytest
 from omendb_core.filters import mask_cache
 from omendb_core.filters import masks as filter_masks
 
-from omendb_ws import long_answers, pieces, standing
-from omendb_ws.server import Server
+from omendb_ws.engine.pieces import long_reads as pieces
+from omendb_ws.engine.reads import long_answers
+from omendb_ws.engine.streams import standing_queries as standing
+from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Added, Results
 

@@ -10,10 +10,11 @@ import pytest
 from omendb_core.model.change import RowBatch
 from omendb_core.model.types import F32, F64
 
-from omendb_ws import drawing, maps, pictures
-from omendb_ws.drawing import stride_for
-from omendb_ws.maps import MapSubscription
-from omendb_ws.server import Server
+from omendb_ws.engine.streams import drawing
+from omendb_ws.engine.streams.drawing import stride_for
+from omendb_ws.net.server import Server
+from omendb_ws.sessions.subscriptions import maps, pictures
+from omendb_ws.sessions.subscriptions.maps import MapSubscription
 
 from .raw import Raw, client, engine_held, queued, running, settings, with_keys
 

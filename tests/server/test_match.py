@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from omendb_core.model.change import RowBatch
 
-from omendb_ws import matches
-from omendb_ws.server import Server
+from omendb_ws.engine.streams import matches
+from omendb_ws.net.server import Server
 
 from .live_view import Matched, eventually, match, slow_sockets, sub_of
 from .raw import Clock, client, engine_held, queued, rows, running, settings

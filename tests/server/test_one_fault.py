@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omendb_ws import answers, drawing, durability, engine, maps, pictures
+from omendb_ws.engine import engine
+from omendb_ws.engine.model import answers
+from omendb_ws.engine.streams import drawing
+from omendb_ws.engine.writes import durability
+from omendb_ws.sessions.subscriptions import maps, pictures
 
 from .live_view import live
 from .raw import client, engine_held, queued, rows, running

@@ -13,12 +13,12 @@ from omendb_core.model.types import Definition, Hits, IdKind, Include
 from omendb_core.scan.choice import choose
 from omendb_core.state import reserved_bytes
 
-from omendb_ws import sizes
-from omendb_ws.catalog import Catalog
-from omendb_ws.measure import Histogram, Rates
-from omendb_ws.outbox import BATCH_BYTES, Message, Outbox, binary, text
-from omendb_ws.rate import TokenBucket
+from omendb_ws.access.token_bucket import TokenBucket
+from omendb_ws.catalog.catalog import Catalog
+from omendb_ws.sessions.outbox import BATCH_BYTES, Message, Outbox, binary, text
+from omendb_ws.telemetry.histogram import Histogram, Rates
 from omendb_ws.wire import binary as binary_wire
+from omendb_ws.wire import reply_bounds as sizes
 from omendb_ws.wire import text as text_wire
 from omendb_ws.wire.messages import Create, Found, Results
 from omendb_ws.wire.opcodes import Limits

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import connect
 
-from omendb_ws.connection import Connection
-from omendb_ws.server import Server
-from omendb_ws.unacknowledged import _IS_KNOWN, unacknowledged_bytes
+from omendb_ws.net.connection import Connection
+from omendb_ws.net.server import Server
+from omendb_ws.net.unacknowledged import _IS_KNOWN, unacknowledged_bytes
 from tests.certificates import make_certificate
 
 from .raw import PATIENCE_SECONDS, Raw, client, running, settings

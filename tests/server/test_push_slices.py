@@ -11,11 +11,16 @@ from typing import Any, cast
 
 from omendb_core.model.types import Include
 
-from omendb_ws.deliveries import GROUP_STREAMS, TICK_PUSH_US, Deliveries, Stream
-from omendb_ws.metrics import Metrics
-from omendb_ws.outbox import Message, text
+from omendb_ws.engine.model.work import Lane
+from omendb_ws.engine.streams.deliveries import (
+    GROUP_STREAMS,
+    TICK_PUSH_US,
+    Deliveries,
+    Stream,
+)
+from omendb_ws.sessions.outbox import Message, text
+from omendb_ws.telemetry.metrics import Metrics
 from omendb_ws.wire.opcodes import Limits
-from omendb_ws.work import Lane
 
 
 class Maker:

@@ -16,7 +16,7 @@ from omendb_core.model.change import RowBatch
 from omendb_core.model.errors import BY_CODE
 from omendb_core.model.types import Include
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 
 from .raw import Clock, Raw, batch, client, engine_held, queued, rows, running, settings

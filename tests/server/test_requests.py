@@ -9,7 +9,7 @@ import pytest
 from omendb_core.model.change import RowBatch
 from omendb_core.model.types import Include, StrColumn
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.opcodes import DESCRIPTION, OPS, Limits
 
@@ -401,7 +401,7 @@ async def test_a_search_that_waits_is_answered_before_its_collection_is_dropped(
 async def test_a_search_does_not_wait_behind_the_adds_of_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("omendb_ws.engine.TICK_CHANGES_US", 0)  # one change a tick
+    monkeypatch.setattr("omendb_ws.engine.engine.TICK_CHANGES_US", 0)  # one change a tick
     async with running() as server, client(server) as raw, client(server) as other:
         await raw.create(capacity=1000)
         async with engine_held(server):

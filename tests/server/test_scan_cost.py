@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omendb_ws import reads, split_scan
-from omendb_ws.reads import MAX_SCAN_US
-from omendb_ws.scan_cost import ScanCost
-from omendb_ws.split_scan import SplitScan
+from omendb_ws.engine.model.scan_cost import ScanCost
+from omendb_ws.engine.reads import reads, split_scan
+from omendb_ws.engine.reads.reads import MAX_SCAN_US
+from omendb_ws.engine.reads.split_scan import SplitScan
 
 from .raw import batch, client, running
 

@@ -24,9 +24,9 @@ from websockets.asyncio.client import connect
 from websockets.frames import Opcode
 
 import omendb_ws
-from omendb_ws.auth import KeyFileError, Keyring, key_entry
-from omendb_ws.logs import JsonFormatter, TextFormatter
-from omendb_ws.server import Server
+from omendb_ws.access.keyring import KeyFileError, Keyring, key_entry
+from omendb_ws.net.server import Server
+from omendb_ws.runtime.logs import JsonFormatter, TextFormatter
 
 from .raw import PATIENCE_SECONDS, client, running, with_keys
 from .test_websocket_frames import frame
@@ -44,7 +44,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
 
     The first fence alone must hold: a program that embeds the server has formatters of its own.
     """
-    monkeypatch.setattr("omendb_ws.logs.hide", lambda text: text)
+    monkeypatch.setattr("omendb_ws.runtime.logs.hide", lambda text: text)
     found = io.StringIO()
     handlers = []
     for formatter in (TextFormatter(), JsonFormatter()):

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 from tests.certificates import make_certificate
 
 from .raw import PATIENCE_SECONDS, Raw, client, running, settings, with_keys

@@ -14,8 +14,8 @@ from omendb_core.scan.choice import choose
 from omendb_core.search.query import Answer, Query
 from omendb_core.window import Window
 
-from omendb_ws import split_scan
-from omendb_ws.split_scan import (
+from omendb_ws.engine.reads import split_scan
+from omendb_ws.engine.reads.split_scan import (
     FIRST_REST_CALLS,
     MOST_REST_CALLS,
     PIECE_QUERIES,

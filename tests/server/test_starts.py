@@ -18,9 +18,9 @@ import pytest
 from omendb_core.model.errors import OmenError
 
 import omendb_ws
-from omendb_ws.journal.store import LocalStore
-from omendb_ws.server import Server
-from omendb_ws.tls import TlsError
+from omendb_ws.journal.local.store import LocalStore
+from omendb_ws.net.server import Server
+from omendb_ws.net.tls import TlsError
 
 from .raw import PATIENCE_SECONDS, client, running, settings
 from .walk import Injector, Thread
@@ -132,11 +132,11 @@ async def stopped(injector: Injector, fields: dict[str, Any], row: int) -> bool:
 
 
 STEPS = {
-    "the engine": "omendb_ws.engine.Engine.stop",
-    "recoveries": "omendb_ws.recovery.Recoveries.stop",
-    "a log": "omendb_ws.journal.writer.Writer.close",
-    "the store": "omendb_ws.storage.Storage.close",
-    "a window": "omendb_ws.catalog.Collection.let_go",
+    "the engine": "omendb_ws.engine.engine.Engine.stop",
+    "recoveries": "omendb_ws.catalog.recovery.Recoveries.stop",
+    "a log": "omendb_ws.journal.local.writer.Writer.close",
+    "the store": "omendb_ws.journal.store_thread.Storage.close",
+    "a window": "omendb_ws.catalog.catalog.Collection.let_go",
 }
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from omendb_ws.metrics import METRICS, RATES, render
-from omendb_ws.server import Server
-from omendb_ws.subscriptions import StatsSubscription
+from omendb_ws.net.server import Server
+from omendb_ws.sessions.subscriptions.subscription import StatsSubscription
+from omendb_ws.telemetry.metrics import METRICS, RATES, render
 
 from .raw import Clock, client, engine_held, running, settings
 

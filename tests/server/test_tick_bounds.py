@@ -10,7 +10,9 @@ import pytest
 from omendb_core.model.change import RowBatch
 from omendb_core.scan.choice import choose
 
-from omendb_ws import deliveries, engine, split_scan
+from omendb_ws.engine import engine
+from omendb_ws.engine.reads import split_scan
+from omendb_ws.engine.streams import deliveries
 
 from .raw import client, engine_held, rows, running
 from .test_durability import held, waiting

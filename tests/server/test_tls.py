@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from omendb_ws.tls import TlsError, server_context
+from omendb_ws.net.tls import TlsError, server_context
 from tests.certificates import Certificate, make_certificate
 
 

@@ -10,10 +10,14 @@ import orjson
 import pytest
 from websockets.frames import Opcode
 
-from omendb_ws import session
-from omendb_ws.connection import TURN_MESSAGES
-from omendb_ws.server import Server
-from omendb_ws.session import MAX_AUTH_CHARACTERS, MAX_MESSAGES_BEFORE_AUTH, Session
+from omendb_ws.net.connection import TURN_MESSAGES
+from omendb_ws.net.server import Server
+from omendb_ws.sessions import session
+from omendb_ws.sessions.session import (
+    MAX_AUTH_CHARACTERS,
+    MAX_MESSAGES_BEFORE_AUTH,
+    Session,
+)
 from omendb_ws.wire import binary
 
 from .raw import Clock, Raw, client, running, settings, with_keys

@@ -12,10 +12,10 @@ from omendb_core.model.types import F32, I64
 from omendb_core.search.query import Answer
 from omendb_core.window import Window
 
-from omendb_ws.waiting import TICK_QUERIES, TICK_REPLY_BYTES, WaitingReads, weight
+from omendb_ws.engine.model.work import Lane, PlainSearch, Ticket
+from omendb_ws.engine.waiting import TICK_QUERIES, TICK_REPLY_BYTES, WaitingReads, weight
 from omendb_ws.wire import binary, searches
 from omendb_ws.wire.opcodes import Limits
-from omendb_ws.work import Lane, PlainSearch, Ticket
 
 from .raw import batch, client, engine_held, queued, running
 

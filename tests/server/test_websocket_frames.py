@@ -18,8 +18,8 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 from websockets.utils import apply_mask
 
-from omendb_ws.server import Server
-from omendb_ws.websocket_frames import Cutter, head
+from omendb_ws.net.server import Server
+from omendb_ws.net.websocket_frames import Cutter, head
 
 from .raw import PATIENCE_SECONDS, running
 

@@ -23,9 +23,9 @@ from omendb_core.model.types import Definition
 from omendb_core.window import Window
 
 import omendb_ws
-from omendb_ws.catalog import Catalog
-from omendb_ws.server import Server
-from omendb_ws.subscriptions import Subscription
+from omendb_ws.catalog.catalog import Catalog
+from omendb_ws.net.server import Server
+from omendb_ws.sessions.subscriptions.subscription import Subscription
 from tests.server.fake_store import FakeStore
 from tests.server.raw import (
     PATIENCE_SECONDS,
@@ -365,7 +365,7 @@ async def test_faults_in_reads_and_standing_queries(
 async def test_a_fault_in_a_piece_of_a_split_scan(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("omendb_ws.split_scan.may_be_split", lambda *_: True)
+    monkeypatch.setattr("omendb_ws.engine.reads.split_scan.may_be_split", lambda *_: True)
     async with served(watch, scan_threads=2) as (server, raw):
         handle = (await raw.create(dim=DIM, capacity=CAPACITY))["handle"]
         await raw.add_binary(handle, batch(*range(100), dim=DIM))
@@ -554,7 +554,7 @@ async def test_it_does_not_come_back(
                 await asyncio.sleep(0)
 
     if damage == "quota":
-        monkeypatch.setattr("omendb_ws.recovery.replay", broken)
+        monkeypatch.setattr("omendb_ws.catalog.recovery.replay", broken)
     elif damage == "changes":
         monkeypatch.setattr("tests.server.fake_store.FakeRecovery.changes", broken)
     elif damage == "finish":

@@ -24,8 +24,8 @@ import omendb_core
 import orjson
 
 import omendb_ws
-from omendb_ws.auth import OPEN
-from omendb_ws.instance import Instance
+from omendb_ws.access.keyring import OPEN
+from omendb_ws.node.node import Instance
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Live, Rows
 

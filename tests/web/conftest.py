@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 
 from ..server.raw import settings
 from .runtimes import Chromium, Node, Runtime, missing

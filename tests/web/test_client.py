@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 
 from ..server.raw import client
 from .runtimes import Node, Runtime

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 
 from ..server.raw import Raw, batch, client, with_keys
 from .runtimes import Chromium, Page

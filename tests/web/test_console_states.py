@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 
 from ..client.proxy import Proxy
 from ..server.raw import client, with_keys

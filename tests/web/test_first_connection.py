@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 
 from ..server.raw import settings
 from .runtimes import Chromium, Node, Page, Runtime

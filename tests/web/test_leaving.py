@@ -9,7 +9,7 @@ import asyncio
 
 import pytest
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 
 from ..server.raw import client
 from .runtimes import PATIENCE_SECONDS, Node, Runtime

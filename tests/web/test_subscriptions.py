@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
 
 from ..client.proxy import Proxy
 from ..server.raw import batch, client, with_keys

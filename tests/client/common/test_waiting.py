@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from omendb_ws import errors
-from omendb_ws.session import Session
+from omendb_ws.sessions.session import Session
 from tests.client.common.places import PATIENCE_SECONDS, Place, opened, vectors
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import yaml
 
 from omendb_ws._version import VERSION
-from omendb_ws.http import WEBSOCKET_PATH
+from omendb_ws.http.routes import WEBSOCKET_PATH
 from omendb_ws.wire.opcodes import (
     CLOSE_CODES,
     ERRORS,

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from websockets.asyncio.client import connect
 
-from omendb_ws.config import Settings
-from omendb_ws.server import Server
+from omendb_ws.net.server import Server
+from omendb_ws.node.config import Settings
 from omendb_ws.web import FILES, load
 from omendb_ws.wire.opcodes import KINDS, OPS
 from tests.patience import PATIENCE_SECONDS

@@ -1,0 +1,79 @@
+"""Logins: who came, by the name of their key, and tokens that are nobody's.
+
+A wrong token is counted, logged at a bounded rate, and answered the later the more of them came
+from its address. A right one is never held up: behind a proxy all clients have one address, and a
+client with an old token must not lock the others out. (There is nothing to guess: a token has 256
+random bits. What is slowed down is the load.) Knows no socket; lives on the loop's thread.
+
+Invariant: no token, nor any part of one, comes here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from ..telemetry.metrics import Metrics
+from .keyring import Principal
+from .token_bucket import FewLines, Paces, more
+
+log = logging.getLogger(__name__)
+
+#: Wrong tokens of one address that are answered at once, and the time for each of the next.
+BURST: Final = 10
+STEP_SECONDS: Final = 1.0
+#: Less than a stranger has for its token (PROTOCOL section 1.4), so that it hears the reason.
+MOST_SECONDS: Final = 3.0
+#: Addresses that are remembered: 1 MB at most.
+MOST_ADDRESSES: Final = 4096
+#: One home or office has a /64 of IPv6, and any address in it.
+_SITE_BITS: Final = 64
+
+
+class Logins:
+    """Counts, logs and slows down logins, by address."""
+
+    def __init__(self, metrics: Metrics, clock_us: Callable[[], int]) -> None:
+        self._metrics = metrics
+        self._clock_us = clock_us
+        self._paces = Paces(BURST, round(STEP_SECONDS * 1e6), MOST_ADDRESSES)
+        self._lines = FewLines()
+
+    def succeeded(self, principal: Principal, peer: str) -> None:
+        """A connection acts as ``principal`` from now on."""
+        log.info(
+            "login of key %s (tenant %s) from %s",
+            principal.name,
+            principal.tenant,
+            peer,
+            extra={"key": principal.name, "tenant": principal.tenant, "peer": peer},
+        )
+
+    def failed(self, host: str) -> float:
+        """A token is nobody's: the seconds after which to say so."""
+        self._metrics.failed_logins += 1
+        now_us = self._clock_us()
+        passed_over = self._lines.next(now_us)
+        if passed_over is not None:
+            log.warning(
+                "failed login from %s: the token is not known%s",
+                host,
+                more(passed_over),
+                extra={"peer": host, "passed_over": passed_over},
+            )
+        return min(self._paces.step(site(host), now_us) / 1e6, MOST_SECONDS)
+
+
+def site(host: str) -> str:
+    """What stands for an address: itself, or of IPv6 its /64."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, _SITE_BITS), strict=False))

@@ -1,0 +1,1 @@
+"""Which collections there are, and how they come back at the start."""

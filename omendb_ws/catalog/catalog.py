@@ -1,0 +1,328 @@
+"""Which collections there are: (tenant, name) -> Collection, and the memory they reserve.
+
+The catalog belongs to the loop's thread: ``create`` and ``drop`` take effect there when they are
+received, so that the requests that a client sent right behind them find, or miss, the name. A
+collection's window belongs to the engine's thread from the first work that is queued for it.
+
+``budget`` is ``max_memory_bytes``: windows are taken from it here, and whatever else is charged to
+it (standing queries, maps) by whoever makes it. A window's bytes go back when the window goes, with
+its last reference. A ``create`` right behind a ``drop`` may have them before: the engine frees the
+one window before it can touch the other, since work is done in the order in which it was queued.
+
+A collection that is recovering, or needs repair, is *held*: its name is taken, and whoever asks for
+it is told why it is not there; nothing else of it is here.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from omendb_core.model.budget import Budget, Share
+from omendb_core.model.errors import Exists, NotFound, Quota, Unsupported
+from omendb_core.model.types import Definition, WindowLimits
+from omendb_core.scan.interface import Scan
+from omendb_core.state import reserved_bytes
+from omendb_core.window import Window
+
+from ..engine.model.pending import Flights
+from ..engine.model.scan_cost import ScanCost
+from ..telemetry.histogram import Rates
+from ..telemetry.metrics import NO_JOURNAL
+from ..wire.messages import Create, Durability
+from ..wire.opcodes import Limits
+from .held import HeldNames
+
+if TYPE_CHECKING:
+    from ..engine.streams.feeds import Feed
+    from ..engine.streams.live import LiveQuery
+    from ..engine.streams.matches import MatchQuery
+    from ..sessions.subscriptions.pictures import Picture
+    from ..sessions.subscriptions.subscription import Subscription
+
+
+#: What asks the budget, in a refusal.
+_WINDOW: Final = "this window takes"
+
+
+class Counts:
+    """What happened to one collection, for its ``stats``; one thread writes each."""
+
+    __slots__ = ("adds", "errors", "gaps", "merged", "pushes", "searches")
+
+    def __init__(self) -> None:
+        self.adds = self.searches = self.pushes = 0
+        self.merged = self.gaps = self.errors = 0
+
+    def rated(self) -> tuple[int, ...]:
+        """The counters behind ``metrics.RATES``, in that order."""
+        return (self.adds, self.searches, self.pushes, self.merged, self.gaps, self.errors)
+
+
+class Collection:
+    """A named window. ``window`` is the engine's; ``is_listed`` and ``subscriptions`` the loop's.
+
+    ``feeds``, ``live`` and ``matches`` (by the window's handle), ``is_dropped`` and ``flights`` are
+    the engine's; ``flights`` is None for ``memory``. ``broken`` says why the window can no longer
+    be trusted, after a fault in the middle of a change; None while it is sound.
+    """
+
+    def __init__(
+        self,
+        tenant: str,
+        name: str,
+        durability: Durability,
+        window: Window,
+        now_seconds: float,
+        epoch: str | None = None,
+    ) -> None:
+        self.tenant = tenant
+        self.name = name
+        self.durability = durability
+        self.window = window
+        self.definition: Definition = window.definition
+        self.reserved_bytes = window.nbytes
+        self.epoch = epoch or secrets.token_hex(8)
+        self.counts = Counts()
+        self.rates = Rates(now_seconds, self.rate_counters())
+        #: How far the time of its log is ahead of the server's clock; see ``time_us``.
+        self.ahead_us = 0
+        self.is_listed = True
+        #: The one that had its name before, if that was still being dropped.
+        self.follows: Collection | None = None
+        self.subscriptions: set[Subscription] = set()
+        self.is_dropped = False
+        self.broken: str | None = None
+        self.flights: Flights | None = None if durability == "memory" else Flights()
+        self.scan_cost = ScanCost()
+        #: The engine's: a long read goes over the window, or its standing queries are matched with
+        #: what came, over several ticks; and changes have waited for that.
+        self.is_being_read = self.is_catching_up = self.has_kept_waiting = False
+        #: The engine's: rows that are due to expire wait for that.
+        self.keeps_expiry_waiting = False
+        #: The engine's: a mask of it is being made in pieces.
+        self.makes_mask = False
+        self.feeds: dict[Feed, None] = {}
+        self.live: dict[int, LiveQuery] = {}
+        self.matches: dict[int, MatchQuery] = {}
+        #: The loop's: what maps of it show, by the rows of their sample.
+        self.pictures: dict[int, Picture] = {}
+
+    def let_go(self) -> None:
+        """Let the window go, which must go with this, its last reference. Again and again."""
+        self.__dict__.pop("window", None)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the window must not change: changes wait. The engine's."""
+        return self.is_being_read or self.is_catching_up
+
+    @property
+    def is_made(self) -> bool:
+        """False while the store makes its log. The engine's."""
+        return self.flights is None or self.flights.log is not None or self.is_dropped
+
+    def time_us(self, now_us: int) -> int:
+        """What time it is for its rows: a log's time goes on after a restart, however the machine's
+        clock was set meanwhile. The engine's."""
+        return now_us + self.ahead_us
+
+    def rate_counters(self) -> tuple[int, ...]:
+        """What ``rates`` follows: ``Counts.rated`` and the evictions."""
+        return (*self.counts.rated(), self.window.state.evicted)
+
+    def describe(self) -> dict[str, Any]:
+        """The description of PROTOCOL section 3. On the thread that holds the window."""
+        window, definition = self.window, self.definition
+        return {
+            "collection": self.name,
+            "dim": definition.dim,
+            "metric": definition.metric,
+            "capacity": definition.capacity,
+            "ids": definition.ids,
+            "columns": dict(definition.columns),
+            "ttl": definition.ttl_seconds,
+            "durability": self.durability,
+            "epoch": self.epoch,
+            "version": window.version,
+            "first_seq": window.first_seq,
+            "last_seq": window.last_seq,
+            "rows": window.rows,
+            "bytes": window.taken_bytes + window.standing.nbytes,
+        }
+
+
+class Catalog:
+    """Collections by (tenant, name), and what they reserve.
+
+    ``has_journal``: whether anything but ``memory`` can be promised.
+    """
+
+    def __init__(
+        self, limits: Limits, scan: Scan, default_durability: Durability, has_journal: bool
+    ) -> None:
+        self.limits = limits
+        #: What all windows, and all else that is charged to it, may take together.
+        self.budget = Budget("max_memory_bytes", limits.max_memory_bytes)
+        #: What the logs of dropped collections had come to.
+        self.dropped_journals = NO_JOURNAL
+        self._has_journal = has_journal
+        #: Names that are taken by what is in the store and not, or not yet, here.
+        self.held = HeldNames()
+        self._dropping: dict[tuple[str, str], Collection] = {}
+        self._leaving: list[Collection] = []
+        self._scan = scan
+        self._default_durability = default_durability
+        self._tenants: dict[str, dict[str, Collection]] = {}
+        self.window_limits = window_limits(limits)
+
+    def __iter__(self) -> Iterator[Collection]:
+        for collections in self._tenants.values():
+            yield from collections.values()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._tenants.values()))
+
+    @property
+    def reserved_bytes(self) -> int:
+        """What is taken of the budget."""
+        return self.budget.taken_bytes
+
+    def find(self, tenant: str, name: str) -> Collection:
+        """The collection of that name. NotFound, also for other tenants' names; Unavailable."""
+        collection = self._tenants.get(tenant, {}).get(name)
+        if collection is None:
+            self.held.refuse(tenant, name)
+            raise NotFound(f"collection: there is no {name!r}")
+        return collection
+
+    def of(self, tenant: str) -> list[Collection]:
+        """The collections of a tenant, by name."""
+        return sorted(self._tenants.get(tenant, {}).values(), key=lambda one: one.name)
+
+    def create(self, tenant: str, create: Create, now_seconds: float) -> tuple[Collection, bool]:
+        """The collection that ``create`` asks for, and whether it is new.
+
+        Raises Exists, Quota, Unavailable, or Unsupported for a durability that needs a journal.
+        """
+        durability = create.durability or self._default_durability
+        definition = Definition(
+            dim=create.dim,
+            capacity=create.capacity,
+            metric=create.metric,
+            ids=create.ids,
+            columns=dict(create.columns),
+            ttl_seconds=create.ttl,
+        )
+        existing = self._tenants.get(tenant, {}).get(create.collection)
+        if existing is not None:
+            _refuse_other(existing, create, definition, durability)
+            return existing, False
+        self.held.refuse(tenant, create.collection)
+        if durability != "memory" and not self._has_journal:
+            raise Unsupported(
+                f"durability: {durability!r} needs a data directory, and this server has none;"
+                " start it with --data-dir DIRECTORY (the setting data_dir)"
+            )
+        self._refuse_over_collections(tenant)
+        window = self._window(definition, self._coming_back((tenant, create.collection)))
+        collection = Collection(tenant, create.collection, durability, window, now_seconds)
+        if durability != "memory":
+            collection.follows = self._dropping.get((tenant, create.collection))
+        self._list(collection)
+        self._dropping.pop((tenant, create.collection), None)
+        return collection, True
+
+    def uncreate(self, collection: Collection) -> None:
+        """Take a collection out that the engine was not told of."""
+        follows = collection.follows
+        self.drop(collection)
+        collection.is_dropped = True
+        self._dropping.pop((collection.tenant, collection.name), None)
+        if follows is not None:
+            self._dropping[collection.tenant, collection.name] = follows
+
+    def _list(self, collection: Collection) -> None:
+        self._tenants.setdefault(collection.tenant, {})[collection.name] = collection
+
+    def drop(self, collection: Collection) -> None:
+        """Take a collection out; its window, and its bytes of the budget, go when it is dropped.
+
+        After a fault it is still there.
+        """
+        journals = self.dropped_journals
+        if collection.flights is not None and collection.flights.log is not None:
+            journals = journals.with_dropped(collection.flights.log.numbers())
+        dropping = {name: other for name, other in self._dropping.items() if not other.is_dropped}
+        if collection.flights is not None:
+            dropping[collection.tenant, collection.name] = collection
+        leaving = [one for one in self._leaving if not one.is_dropped]
+        leaving.append(collection)
+        # From here on nothing can fail.
+        self.dropped_journals, self._dropping, self._leaving = journals, dropping, leaving
+        collections = self._tenants[collection.tenant]
+        del collections[collection.name]
+        if not collections:
+            del self._tenants[collection.tenant]
+        collection.is_listed = False
+
+    # -- collections that are in the store and not, or not yet, here ------------------------------
+
+    def window_for(self, definition: Definition) -> Window:
+        """An empty window for a held collection. Quota."""
+        return self._window(definition, 0)
+
+    def restore(self, collection: Collection) -> None:
+        """A held collection is back; the memory of its window is set aside already."""
+        self.held.release(collection.tenant, collection.name)
+        self._list(collection)
+
+    # -- memory -----------------------------------------------------------------------------------
+
+    def _window(self, definition: Definition, beyond_bytes: int) -> Window:
+        """A window, which has its bytes of the budget for as long as it is there."""
+        wanted_bytes = reserved_bytes(definition, self._scan)
+        share = Share(self.budget, _WINDOW)
+        share.resize(wanted_bytes, beyond_bytes)
+        try:
+            return Window(definition, self.window_limits, self._scan, share)
+        except MemoryError:
+            raise Quota(
+                f"capacity: the machine has no {wanted_bytes} bytes for this window"
+            ) from None
+
+    def _coming_back(self, name: tuple[str, str]) -> int:
+        """Bytes of windows that are gone before a new one of this name can be touched.
+
+        The engine does what it is asked in order, and drops what is in memory only at once; what
+        the store must drop first, only before another of the same name is made.
+        """
+        return sum(
+            one.reserved_bytes
+            for one in self._leaving
+            if not one.is_dropped and (one.flights is None or (one.tenant, one.name) == name)
+        )
+
+    def _refuse_over_collections(self, tenant: str) -> None:
+        if len(self._tenants.get(tenant, ())) >= self.limits.max_collections:
+            raise Quota(f"max_collections: there are {self.limits.max_collections} already")
+
+
+def _refuse_other(
+    existing: Collection, create: Create, definition: Definition, durability: Durability
+) -> None:
+    if create.if_exists != "ok":
+        raise Exists(f"collection: there is a {existing.name!r} already")
+    if existing.definition != definition or existing.durability != durability:
+        raise Exists(f"collection: there is a {existing.name!r} already, defined otherwise")
+
+
+def window_limits(limits: Limits) -> WindowLimits:
+    """What of the server's limits is a window's business."""
+    return WindowLimits(
+        max_rows=limits.max_rows,
+        max_metadata_bytes=limits.max_metadata_bytes,
+        max_producers=limits.max_producers,
+        max_payload_bytes=limits.max_payload_bytes,
+    )

@@ -1,0 +1,69 @@
+"""Names of collections that the store has and the catalog has not: why, and what is there.
+
+A name is *held* while its collection comes back. One that cannot be trusted is *given up*: it stays
+held until somebody drops it, or repairs it and starts the server again. The loop's, as the catalog.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omendb_core.model.errors import Unavailable
+
+from ..journal.interface import Stored
+
+
+@dataclass(slots=True)
+class _Held:
+    reason: str
+    #: What is in the store under that name, and will not come back; more than one after a fault.
+    given_up: list[Stored] = field(default_factory=list)
+
+
+class HeldNames:
+    """Held names by tenant, each with the reason."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, str], _Held] = {}
+
+    @property
+    def given_up(self) -> int:
+        """How many collections will not come back by themselves."""
+        return sum(len(held.given_up) for held in self._names.values())
+
+    def hold(self, tenant: str, name: str, reason: str) -> None:
+        """Take a name, or say anew why its collection is not available."""
+        self._names.setdefault((tenant, name), _Held("")).reason = reason
+
+    def give_up(self, stored: Stored, reason: str) -> None:
+        """Hold the name of a collection that does not come back; it can be dropped from now on."""
+        self.hold(stored.tenant, stored.name, reason)
+        self._names[stored.tenant, stored.name].given_up.append(stored)
+
+    def release(self, tenant: str, name: str) -> None:
+        """The collection is back."""
+        del self._names[tenant, name]
+
+    def refuse(self, tenant: str, name: str) -> None:
+        """Unavailable if the name is held."""
+        held = self._names.get((tenant, name))
+        if held is not None:
+            raise Unavailable(f"collection: {name!r} {held.reason}")
+
+    def drop(self, tenant: str, name: str) -> list[Stored]:
+        """Free a name that was given up: what is to be dropped from the store.
+
+        Empty if the name is not held; Unavailable if its collection is still coming back.
+        """
+        held = self._names.get((tenant, name))
+        if held is None:
+            return []
+        if not held.given_up:
+            self.refuse(tenant, name)
+        del self._names[tenant, name]
+        return held.given_up
+
+    def undrop(self, stored: list[Stored], reason: str) -> None:
+        """A drop did not come through: hold the name again."""
+        for one in stored:
+            self.give_up(one, reason)

@@ -1,0 +1,82 @@
+"""What was admitted to one durable collection and is not applied yet: its flights, in order.
+
+Owned by the engine's thread; ``durability.py`` is what uses it. A *flight* is a change that the log
+has been given and has not settled, or something that must come after such changes: the answer to a
+repeated batch, the place in its connection's order of a request that was refused at once.
+
+Invariants: flights land in the order in which they took off. While the collection waits for
+something (``waits_for``), no change takes off: they are ``parked``, in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from omendb_core.model.change import Change as CoreChange
+from omendb_core.model.change import Repeated
+from omendb_core.model.errors import OmenError, StorageFailed
+
+from .work import Add, Change, Delete, Lane, Update
+
+if TYPE_CHECKING:
+    from ...journal.interface import Log
+
+#: What the next change waits for: nothing; room in the queue before the log; that every flight has
+#: landed (``rest``); the store, which makes or drops the collection.
+Waits: TypeAlias = Literal["", "room", "rest", "store"]
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """``work`` None: nobody asked for it. Neither: it only keeps a place.
+
+    ``is_settled``: whether the log is through with it; ``error``: why it was not made safe.
+    """
+
+    work: Add | Delete | Update | None
+    admitted: CoreChange | Repeated | None
+    lane: Lane | None
+    is_settled: bool
+    error: OmenError | None = None
+
+
+class Flights:
+    """Pending changes of one collection, oldest first. ``log`` is None until the store has made it.
+
+    ``error``: why changes were refused since everything had landed last. ``must_rewind``: something
+    was admitted that never took off; admission is put back to what is safe when all has landed.
+    """
+
+    __slots__ = ("error", "flying", "is_expiring", "log", "must_rewind", "parked", "waits_for")
+
+    def __init__(self, log: Log | None = None) -> None:
+        self.log = log
+        self.flying: deque[Flight] = deque()
+        self.parked: deque[Change] = deque()
+        self.waits_for: Waits = "" if log is not None else "store"
+        self.error: OmenError | None = None
+        self.is_expiring = self.must_rewind = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the log is finished, and nothing more can be made safe. From any thread."""
+        return self.log is not None and isinstance(self.log.error, StorageFailed)
+
+    def park(self, work: Change, waits_for: Waits) -> None:
+        """Keep ``work``, and all that follow it, until there is what it waits for."""
+        self.parked.append(work)
+        self.waits_for = waits_for
+
+    @property
+    def has_landing(self) -> bool:
+        """Whether the log is through with the next flight."""
+        return bool(self.flying) and self.flying[0].is_settled
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether there is now what the parked changes wait for."""
+        if self.waits_for == "rest":
+            return not self.flying
+        return self.waits_for == "room" and self.log is not None and self.log.has_room

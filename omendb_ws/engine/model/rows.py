@@ -1,0 +1,96 @@
+"""Pushes of rows: what feeds and match queries have in common (PROTOCOL section 6).
+
+Runs on the engine's thread. Gaps are stated before the rows behind them; a message of rows is at
+most ``PUSH_BYTES`` long, or one row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from omendb_core.model.errors import TooLarge
+from omendb_core.model.types import Hits, Include
+
+from ...sessions.outbox import Message, binary, text
+from ...wire import binary as binary_wire
+from ...wire import reply_bounds as sizes
+from ...wire import text as text_wire
+from ...wire.messages import Rows
+from ...wire.opcodes import PUSH_BYTES, Limits
+
+if TYPE_CHECKING:
+    from omendb_core.model.types import Definition
+    from omendb_core.window import Window
+
+    from ...catalog.catalog import Collection
+    from ...telemetry.metrics import Metrics
+
+#: A reader that is behind with nothing to deliver hears so after this long (at most 5 s).
+SILENCE_US: Final = 3_000_000
+#: How much JSON is written for one push: a mebibyte of vectors takes 10 ms.
+JSON_PUSH_BYTES: Final = 256 << 10
+
+
+def push_bytes(limits: Limits) -> int:
+    """How long a message of rows may be."""
+    return min(PUSH_BYTES, limits.max_message_bytes)
+
+
+def refuse_rows_over_a_push(
+    definition: Definition, include: Include, is_binary: bool, limits: Limits
+) -> None:
+    """TooLarge if one row might not fit in a push."""
+    most = sizes.most_row_bytes(definition, include, is_binary, limits.max_metadata_bytes)
+    if most + sizes.ENVELOPE_BYTES > push_bytes(limits):
+        raise TooLarge(f"include: a push of one row may take {most} bytes, over the limit")
+
+
+def room_bytes(include: Include, is_binary: bool, limits: Limits) -> int:
+    """Bytes for rows in a push; with metadata half of it, the other half is the metadata's."""
+    most = push_bytes(limits) if is_binary else min(push_bytes(limits), JSON_PUSH_BYTES)
+    return (most - sizes.ENVELOPE_BYTES) // (1 + include.metadata)
+
+
+def usual_rows(definition: Definition, include: Include, is_binary: bool, limits: Limits) -> int:
+    """How many rows usually fit in a push, at least one."""
+    row_bytes = sizes.usual_row_bytes(definition, include, is_binary)
+    return max(1, room_bytes(include, is_binary, limits) // row_bytes)
+
+
+def encode(rows: Rows, is_binary: bool) -> Message:
+    """A message of rows."""
+    if is_binary:
+        return binary(binary_wire.encode_rows(rows))
+    return text(text_wire.encode_rows(rows))
+
+
+def gap(sub: int, from_seq: int, to_seq: int, reason: str) -> Message:
+    """Rows that are not delivered."""
+    body = {"sub": sub, "from_seq": from_seq, "to_seq": to_seq, "reason": reason}
+    return text(text_wire.encode_event("gap", body))
+
+
+def aged_gaps(
+    window: Window, sub: int, from_seq: int, metrics: Metrics, collection: Collection
+) -> list[Message]:
+    """Gaps over the rows from ``from_seq`` on that left the window by age, ``evicted`` first."""
+    messages = []
+    evicted_to = window.last_seq - window.definition.capacity
+    for reason, to_seq in (("evicted", evicted_to), ("expired", window.first_seq - 1)):
+        if to_seq >= from_seq:
+            messages.append(gap(sub, from_seq, to_seq, reason))
+            from_seq = to_seq + 1
+            metrics.gaps += 1
+            collection.counts.gaps += 1
+    return messages
+
+
+def part_of(hits: Hits, start: int, end: int) -> Hits:
+    """Rows ``start … end - 1`` (views)."""
+    return Hits(
+        ids=hits.ids[start:end],
+        seqs=hits.seqs[start:end],
+        scores=None if hits.scores is None else hits.scores[start:end],
+        metadata=None if hits.metadata is None else hits.metadata[start:end],
+        vectors=None if hits.vectors is None else hits.vectors[start:end],
+    )

@@ -1,0 +1,1 @@
+"""Work that is done in pieces, so that nothing holds the others up for long."""

@@ -1,0 +1,40 @@
+"""The mask of a filter over a wide window, made in pieces before anything is asked with it.
+
+Lives on the engine's thread. A mask that is being made follows the changes in between, so it is
+true at the moment in which it is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from omendb_core.filters.parser import Filter
+
+from ..writes.changes import refuse_broken
+
+if TYPE_CHECKING:
+    from ...catalog.catalog import Collection
+
+
+def needs_mask(collection: Collection, filter_: Filter | None) -> bool:
+    """Whether the mask of a filter would take too long to make in one go."""
+    return filter_ is not None and collection.window.state.masks.takes_long(filter_)
+
+
+def mask_made(collection: Collection, filter_: Filter | None) -> Generator[bool, None, None]:
+    """Return when the mask of ``filter_`` is there."""
+    if filter_ is None:
+        return
+    while collection.makes_mask and needs_mask(collection, filter_):
+        yield False
+    if not needs_mask(collection, filter_):
+        return
+    collection.makes_mask = True
+    try:
+        refuse_broken(collection)
+        while not collection.window.state.masks.make_piece(filter_):
+            yield True
+            refuse_broken(collection)
+    finally:
+        collection.makes_mask = False

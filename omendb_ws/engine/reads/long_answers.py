@@ -1,0 +1,263 @@
+"""Searches, gets and counts that take long, by their pieces (``long_reads.py``).
+
+Lives on the engine's thread. All queries of a search, and all rows of a ``get``, are answered at
+one version: from the first piece over the window to the last one the collection is *held*, which
+keeps its changes waiting, and nothing else. It is held by one read at a time, and changes that have
+waited, expiry too, come before the next one. What was found is a copy; it is written, in pieces
+again, when the collection is free. A mask is made in pieces before that, and follows the changes in
+between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from omendb_core.model.errors import OmenError, TooLarge
+from omendb_core.model.types import Hits
+from omendb_core.search.query import Answer as Hit
+from omendb_core.search.query import Query
+
+from ...wire import reply_bounds as sizes
+from ...wire.hits import metadata_texts, row_objects
+from ...wire.messages import Found, Results
+from ...wire.opcodes import MAX_U32
+from ..model import answers
+from ..model.rows import part_of
+from ..model.work import Count, Get, PlainRead, PlainSearch, Search
+from ..pieces.long_reads import PIECE_US, LongReads, Steps
+from ..pieces.masks import mask_made, needs_mask
+from ..writes.changes import refuse_broken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...catalog.catalog import Collection
+
+#: What a scan for one vector takes, measured: a millionth of a microsecond an element of the rows,
+#: and microseconds a row of the answer.
+_ELEMENT_US: Final = 3.5e-6
+_FOUND_ROW_US: Final = 1.6
+#: What a row of an answer takes to be gathered and written as JSON, and bytes of it besides.
+_JSON_ROW_US: Final = 1.5
+_JSON_BYTES_A_US: Final = 100
+#: What is expected to take no longer is done at once.
+AT_ONCE_US: Final = 3_000.0
+#: Queries of a piece. With fewer than eight each takes longer, as the rows are read once a piece.
+_LEAST_QUERIES: Final = 8
+_MOST_QUERIES: Final = 128
+#: Rows of an answer from which on fewer queries take no longer each.
+_MANY_FOUND: Final = 64
+#: Ids of a piece of a ``get``.
+_IDS: Final = 1024
+
+
+def takes_long(work: PlainRead) -> bool:
+    """Whether ``work`` is to be done in pieces."""
+    if work.ticket.collection is not None and work.ticket.collection.is_dropped:
+        return False
+    if isinstance(work, PlainSearch):
+        asked = work.request
+        return asked.n > 1 and _scan_us(work.collection, asked.k) * asked.n > AT_ONCE_US
+    if isinstance(work, Search):
+        return needs_mask(work.collection, work.query.filter) or _search_us(work) > AT_ONCE_US
+    if isinstance(work, Count):
+        return needs_mask(work.collection, work.filter)
+    if isinstance(work, Get):
+        return _rows_us(len(work.ids), work.ticket.reply_bytes) > AT_ONCE_US
+    return False
+
+
+def _scan_us(collection: Collection, k: int) -> float:
+    window = collection.window
+    elements = window.rows * window.definition.dim
+    return 1.0 + _ELEMENT_US * elements + _FOUND_ROW_US * min(k, window.rows)
+
+
+def _search_us(work: Search) -> float:
+    query = work.query
+    queries = 1 if query.vectors is None else len(query.vectors)
+    rows = queries * min(query.k, work.collection.window.rows)
+    scan_us = queries * _scan_us(work.collection, query.k) if queries > 1 else 0.0
+    is_written = not work.is_binary or query.include.metadata
+    return scan_us + (_rows_us(rows, work.ticket.reply_bytes) if is_written else 0.0)
+
+
+def _rows_us(rows: int, reply_bytes: int) -> float:
+    return rows * _JSON_ROW_US + reply_bytes / _JSON_BYTES_A_US
+
+
+def steps_of(work: PlainRead, long_reads: LongReads, clock_us: Callable[[], int]) -> Steps:
+    """The steps to the answer to ``work``, which takes long."""
+    if isinstance(work, PlainSearch):
+        asked = work.request.whole()
+        query = Query(vectors=asked.vectors, k=asked.k)
+        whole = Search(work.ticket, work.collection, query, is_single=False, is_binary=True)
+        return _search(whole, long_reads, clock_us)
+    if isinstance(work, Search):
+        return _search(work, long_reads, clock_us)
+    if isinstance(work, Count):
+        return _count(work)
+    assert isinstance(work, Get)
+    return _get(work, long_reads)
+
+
+# -- kinds of reads -------------------------------------------------------------------------------
+
+
+def _search(work: Search, long_reads: LongReads, clock_us: Callable[[], int]) -> Steps:
+    collection, query = work.collection, work.query
+    yield from mask_made(collection, query.filter)
+    yield from held(work, long_reads)
+    try:
+        parts = yield from _found(work, long_reads)
+        version = collection.window.version
+    finally:
+        collection.is_being_read = False
+    yield True
+    counts = np.concatenate([part.counts for part in parts])
+    hits = joined([part.hits for part in parts])
+    took_us = min(max(clock_us() - work.ticket.arrival_us, 0), MAX_U32)
+    results = Results(version, counts, hits, took_us)
+    if not work.is_binary:
+        objects = yield from _written(hits)
+        return answers.results(work.ticket, results, work.is_single, False, objects)
+    texts = None
+    if hits.metadata is not None:
+        texts = yield from metadata_written(hits)
+    return answers.results(work.ticket, results, False, True, texts)
+
+
+def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[Hit]]:
+    """What is found for each piece of the queries, all at one version."""
+    collection, query = work.collection, work.query
+    if query.vectors is None or len(query.vectors) == 1:
+        return [_one_piece(collection, query, 0)]
+    least = _LEAST_QUERIES if query.k <= _MANY_FOUND else 1
+    size = long_reads.size(least, _MOST_QUERIES)
+    size.items = max(least, min(_MOST_QUERIES, int(PIECE_US / _scan_us(collection, query.k))))
+    parts: list[Hit] = []
+    start, left = 0, query.max_hits
+    while start < len(query.vectors):
+        chunk = query.vectors[start : start + size.start()]
+        part = _one_piece(collection, replace(query, vectors=chunk, max_hits=left), start)
+        size.end()
+        start += len(chunk)
+        left = None if left is None else left - len(part.hits.seqs)
+        parts.append(part)
+        yield True
+    return parts
+
+
+def _one_piece(collection: Collection, query: Query, start: int) -> Hit:
+    refuse_broken(collection)
+    (outcome,) = collection.window.search([query])
+    if isinstance(outcome, TooLarge):
+        raise TooLarge("the answer would hold more rows than fit in a reply")
+    if isinstance(outcome, OmenError):
+        if query.vectors is not None and (start or outcome.row is not None):
+            outcome.row = start + (outcome.row or 0)
+        raise outcome
+    return outcome
+
+
+def _get(work: Get, long_reads: LongReads) -> Steps:
+    collection = work.collection
+    yield from held(work, long_reads)
+    try:
+        window = collection.window
+        least_bytes = sizes.least_found_bytes(window.definition, work.include)
+        is_there, parts, rows = [], [], 0
+        for start in range(0, max(1, len(work.ids)), _IDS):
+            refuse_broken(collection)
+            found, hits = window.get(work.ids[start : start + _IDS], work.include)
+            rows += len(hits.seqs)
+            answers.refuse_over(work.ticket, rows * least_bytes)
+            is_there.append(found)
+            parts.append(hits)
+            yield True
+        version = window.version
+    finally:
+        collection.is_being_read = False
+    hits = joined(parts)
+    objects = yield from _written(hits)
+    return answers.rows(work.ticket, Found(version, np.concatenate(is_there), hits), objects)
+
+
+def _count(work: Count) -> Steps:
+    yield from mask_made(work.collection, work.filter)
+    refuse_broken(work.collection)
+    window = work.collection.window
+    return answers.ok(work.ticket, {"version": window.version, "count": window.count(work.filter)})
+
+
+# -- what they share ------------------------------------------------------------------------------
+
+
+def held(work: Search | Get, long_reads: LongReads) -> Generator[bool, None, None]:
+    """Return when the collection is held for whoever asks: who lets it go in the end."""
+    collection = work.collection
+    while must_wait(collection) or not long_reads.has_room:
+        yield False
+    long_reads.copies(work)
+    refuse_broken(collection)
+    collection.is_being_read = True
+
+
+def must_wait(collection: Collection) -> bool:
+    """Whether a collection is held, or what waited for that comes first."""
+    return collection.is_held or collection.has_kept_waiting or collection.keeps_expiry_waiting
+
+
+def _written(hits: Hits) -> Generator[bool, None, list[bytes]]:
+    """Each row as a JSON object."""
+    objects: list[bytes] = []
+    step = _rows_of_piece(hits)
+    for start in range(0, len(hits.seqs), step):
+        objects += row_objects(part_of(hits, start, start + step))
+        yield True
+    return objects
+
+
+def metadata_written(hits: Hits) -> Generator[bool, None, list[bytes]]:
+    """Each row's metadata as JSON."""
+    assert hits.metadata is not None
+    texts: list[bytes] = []
+    step = _rows_of_piece(hits)
+    for start in range(0, len(hits.metadata), step):
+        texts += metadata_texts(hits.metadata[start : start + step])
+        yield True
+    return texts
+
+
+def _rows_of_piece(hits: Hits) -> int:
+    """How many rows take about a millisecond to write."""
+    dim = 0 if hits.vectors is None else hits.vectors.shape[1]
+    return max(1, int(1000 / (_JSON_ROW_US + 0.1 * dim)))
+
+
+def joined(parts: list[Hits]) -> Hits:
+    """Rows one after the other."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    ids: Any
+    if isinstance(first.ids, list):
+        ids = [id_ for part in parts for id_ in part.ids]
+    else:
+        ids = np.concatenate([part.ids for part in parts])
+    return Hits(
+        ids=ids,
+        seqs=np.concatenate([part.seqs for part in parts]),
+        scores=_all([part.scores for part in parts]),
+        metadata=None
+        if first.metadata is None
+        else [one for part in parts for one in part.metadata or ()],
+        vectors=_all([part.vectors for part in parts]),
+    )
+
+
+def _all(arrays: list[Any]) -> Any:
+    return None if arrays[0] is None else np.concatenate(arrays)

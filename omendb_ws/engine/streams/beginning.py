@@ -1,0 +1,211 @@
+"""SUBSCRIBE with many vectors: its live queries begin over several ticks, and are answered at once.
+
+Lives on the engine's thread; the steps are a long read (``long_reads.py``). A piece takes some
+queries in and makes their lists; those made before are kept up to date with everything that changes
+meanwhile. Once all are there, the collection is *held* (``long_answers.py``) while their answers
+are copied, at the one version that the reply names; only then are they told of and written, in
+pieces again. What came since then is in the lists: the first push says it. So what follows the
+reply starts exactly after it. A query whose mask is still to be made begins so, too, or moves.
+
+A failure, or the end of the connection, takes back whatever has begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from typing import Final
+
+import numpy as np
+from omendb_core.model.errors import NotFound, OmenError
+from omendb_core.model.types import F32, I64
+from omendb_core.search.query import prepare_queries
+
+from ...catalog.catalog import Collection
+from ...wire import reply_bounds as sizes
+from ...wire.messages import Results
+from ..model import answers
+from ..model.work import Live, Move
+from ..pieces.long_reads import LongReads, Steps
+from ..pieces.masks import mask_made
+from ..reads.long_answers import joined, metadata_written, must_wait
+from ..reads.reads import refuse_dropped
+from ..writes.changes import refuse_broken
+from .live import LiveQueries, listed
+
+#: Vectors whose numbers are checked, and readers who are told, in one piece.
+_CHECKED_ELEMENTS: Final = 1 << 18
+_TOLD_ROWS: Final = 1 << 12
+#: Rows that are copied in one piece: with metadata 0.3 µs each.
+_COPIED_ROWS: Final = 1 << 12
+#: More queries of one request than these begin in pieces.
+MOST_AT_ONCE: Final = 16
+#: Queries of a piece: fewer cost more each, more make the piece too long.
+LEAST_QUERIES: Final = 16
+MOST_QUERIES: Final = 256
+#: How often the lists that changes have made too short are waited for; then they are made at once,
+#: as a stream that empties the window faster than that lets no snapshot of all come to be.
+_PATIENCE_TICKS: Final = 64
+
+#: Brings a collection's lists to the present; OmenError if it is gone or broken.
+CatchUp = Callable[[Collection], None]
+
+
+def begin_in_pieces(
+    work: Live, live: LiveQueries, catch_up: CatchUp, long_reads: LongReads
+) -> Steps:
+    """Steps to the answer to ``work``. The first one, which is the caller's, only notes that its
+    queries are beginning: whoever closes the steps from then on takes that back.
+    """
+    collection, queries = work.collection, work.queries
+    size = long_reads.size(LEAST_QUERIES, MOST_QUERIES)
+    handles: list[int] = []
+    has_begun = False
+    try:
+        for query in queries:
+            query.is_beginning = True
+        yield False
+        refuse_dropped(collection)
+        prepared = yield from _prepared(work)
+        yield from mask_made(collection, queries[0].query.filter)
+        while len(handles) < len(queries):
+            yield from _caught_up(collection, catch_up)
+            chunk = slice(len(handles), len(handles) + size.start())
+            asked = [query.query for query in queries[chunk]]
+            handles += collection.window.standing.add(asked, prepared[chunk]).tolist()
+            size.end()
+            yield True
+        while not long_reads.has_room:
+            yield False
+        long_reads.copies(work)
+        all_handles = np.array(handles, np.int64)
+        found = yield from _copied(work, live, all_handles, catch_up)
+        yield from _told(work, live, found)
+        texts = None
+        if work.is_binary and found.hits.metadata is not None:
+            texts = yield from metadata_written(found.hits)
+        answer = answers.snapshot(work, found, found.counts, 0, len(found.hits.seqs), texts)
+        if answer.error is None:
+            yield from _caught_up(collection, catch_up)
+            live.begin(queries, handles)
+            has_begun = True
+            if collection.window.version != found.version:
+                live.changed(collection, all_handles, None)
+        return answer
+    finally:
+        for query in queries:
+            query.is_beginning = False
+        if handles and not has_begun and not collection.is_dropped:
+            collection.window.standing.remove(handles)
+
+
+def move_in_pieces(work: Move, live: LiveQueries, catch_up: CatchUp) -> Steps:
+    """Steps to the answer to ``work``: the mask of its query's filter is made before it moves.
+
+    The first one is as that of ``begin_in_pieces``.
+    """
+    query = work.query
+    try:
+        query.is_beginning = True
+        yield False
+        refuse_dropped(work.collection)
+        yield from mask_made(work.collection, query.query.filter)
+        yield from _caught_up(work.collection, catch_up)
+        if query.handle is None:
+            raise NotFound(f"sub: there is no {query.sub}")
+        return live.move(query, work.vectors, partial(answers.moved, work))
+    finally:
+        query.is_beginning = False
+
+
+def _caught_up(collection: Collection, catch_up: CatchUp) -> Generator[bool, None, None]:
+    """Return when the lists of the collection follow its window."""
+    while collection.is_catching_up:
+        yield False
+    catch_up(collection)
+
+
+def _prepared(work: Live) -> Generator[bool, None, F32]:
+    """The vectors as they are scored. NonFinite, ZeroNorm with ``row``."""
+    window, vectors = work.collection.window, work.vectors
+    found = []
+    step = max(1, _CHECKED_ELEMENTS // vectors.shape[1])
+    for start in range(0, len(vectors), step):
+        try:
+            found.append(prepare_queries(window.definition, vectors[start : start + step]))
+        except OmenError as error:
+            error.row = start + (error.row or 0)
+            raise
+        yield True
+    return np.concatenate(found)
+
+
+def _all_answered(
+    collection: Collection, handles: I64, catch_up: CatchUp
+) -> Generator[bool, None, None]:
+    """Return when every list is whole, at one version."""
+    standing = collection.window.standing
+    for _ in range(_PATIENCE_TICKS):
+        yield from _caught_up(collection, catch_up)
+        if not len(standing.lists.waiting_of(handles)):
+            return
+        yield True
+    yield from _caught_up(collection, catch_up)
+    standing.lists.renew(standing.lists.waiting_of(handles))
+
+
+def _copied(
+    work: Live, live: LiveQueries, handles: I64, catch_up: CatchUp
+) -> Generator[bool, None, Results]:
+    """What all queries answer, at one version. TooLarge for more rows than a reply can hold."""
+    collection, include = work.collection, work.queries[0].include
+    yield from _all_answered(collection, handles, catch_up)
+    while must_wait(collection):
+        yield False
+        yield from _all_answered(collection, handles, catch_up)
+    collection.is_being_read = True
+    try:
+        _refuse_over(work, collection, handles)
+        counts = collection.window.standing.lists.counts(handles)
+        parts = []
+        for start, stop in _runs(counts, _COPIED_ROWS):
+            refuse_broken(collection)
+            parts.append(live.answers(collection, handles[start:stop], include))
+            yield True
+        version = collection.window.version
+    finally:
+        collection.is_being_read = False
+    return Results(
+        version, np.concatenate([one.counts for one in parts]), joined([one.hits for one in parts])
+    )
+
+
+def _runs(counts: I64, rows: int) -> Iterator[tuple[int, int]]:
+    """Queries ``start … stop - 1`` after each other, with about so many rows together."""
+    ends = np.cumsum(counts)
+    start = row = 0
+    while start < len(counts):
+        stop = max(start + 1, int(np.searchsorted(ends, row + rows, side="right")))
+        yield start, stop
+        start, row = stop, int(ends[stop - 1])
+
+
+def _told(work: Live, live: LiveQueries, found: Results) -> Generator[bool, None, None]:
+    """Note what the reader of each query is about to be told."""
+    row = 0
+    for start, stop in _runs(found.counts.astype(np.int64), _TOLD_ROWS):
+        counts = found.counts[start:stop].tolist()
+        here = slice(row, row + sum(counts))
+        ids, seqs = listed(found.hits.ids[here]), found.hits.seqs[here].tolist()
+        live.tell(work.queries[start:stop], counts, ids, seqs, found.version)
+        row = here.stop
+        yield True
+
+
+def _refuse_over(work: Live, collection: Collection, handles: I64) -> None:
+    """TooLarge for more rows than a reply can hold, before they are gathered."""
+    counts = collection.window.standing.lists.counts(handles)
+    row_bytes = sizes.least_row_bytes(
+        collection.definition, work.queries[0].include, work.is_binary
+    )
+    answers.refuse_over(work.ticket, int(counts.sum()) * row_bytes)

@@ -1,0 +1,292 @@
+"""Whose turn it is to be pushed to: what feeds, live and match queries have in common.
+
+Lives on the engine's thread; ``Push.deliver`` runs on the loop's. A *stream* is the engine's side
+of one subscription. It has at most one unsent push: the next one is made when the socket took it,
+from whatever the window holds then, so a slow reader costs its place and one push, and nobody
+waits for it. All streams of one connection together hold about ``max_pending_bytes`` of pushes; the
+others of that connection wait their turn, and no other connection does.
+
+A *maker* knows what a kind of stream says; it makes the pushes of many streams at once.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+
+from omendb_core.model.types import Include
+
+from ...runtime.faults import as_error
+from ...sessions.outbox import Message, Pushed
+from ...telemetry.metrics import Metrics
+from ...wire.opcodes import Limits
+from ..model.work import Effect, Lane
+
+if TYPE_CHECKING:
+    from ...catalog.catalog import Collection
+
+#: How much one tick builds, and for how long, before searches get their turn again. 4,000 pushes
+#: of live queries would take 40 ms.
+TICK_PUSH_US: Final = 3_000
+TICK_PUSH_BYTES: Final = 4 << 20
+TICK_PUSHES: Final = 4000
+#: How much is made in one go, by what streams expect: bounds how far a connection's streams may
+#: exceed its ``max_pending_bytes``.
+GROUP_BYTES: Final = 1 << 20
+GROUP_STREAMS: Final = 256
+#: When a stream whose push could not be made is looked at again, if nothing changes before.
+AFTER_A_FAULT_US: Final = 3_000_000
+#: Below so many streams that wait for their time nobody counts those that wait in vain.
+LEAST_DELAYED: Final = 1024
+
+
+class Reader(Protocol):
+    """Who reads a stream: a subscription, on the loop's thread, by its ``sub`` and connection."""
+
+    lane: Lane
+    sub: int
+
+    def pushed(self, push: Push) -> None:
+        """Queue a push for the socket."""
+
+    def sent(self, push: Push) -> None:
+        """The socket took it."""
+
+
+class Maker(Protocol):
+    """Makes what streams of one kind say.
+
+    What it yields counts as said. A fault leaves the others as if they had not been looked at.
+    """
+
+    def make(self, streams: Sequence[Any], now_us: int) -> Iterable[tuple[Stream, list[Message]]]:
+        """What each of ``streams`` has to say now; one with nothing to say is left out."""
+
+
+class Stream:
+    """One subscription as the engine has it. ``Deliveries`` owns what is not set here at once.
+
+    ``usual_bytes``: about as much as one push takes. ``behind_since_us``: the arrival of the oldest
+    change that its reader was not told of. ``due_us``: when it is looked at again unasked.
+    """
+
+    __slots__ = (
+        "behind_since_us", "collection", "due_us", "has_unsent", "include", "is_active",
+        "is_binary", "lane", "maker", "reader", "sub", "usual_bytes",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        maker: Maker,
+        reader: Reader,
+        collection: Collection,
+        is_binary: bool,
+        include: Include,
+        usual_bytes: int,
+    ) -> None:
+        self.maker = maker
+        self.reader = reader
+        self.lane = reader.lane
+        self.sub = reader.sub
+        self.collection = collection
+        self.is_binary = is_binary
+        self.include = include
+        self.usual_bytes = usual_bytes
+        self.has_unsent = self.is_active = False
+        self.behind_since_us: int | None = None
+        self.due_us: int | None = None
+
+    #: Whether it tells of lists, which do not follow their window at once.
+    is_of_lists: ClassVar = False
+
+    @property
+    def has_more(self) -> bool:
+        """Whether, its push taken, it may have something to say right away."""
+        return True
+
+
+@dataclass(slots=True, eq=False)
+class Push(Pushed):
+    """Effect: messages of one stream, in order, that count as one push."""
+
+    stream: Stream
+    arrival_us: int | None
+
+    def deliver(self) -> None:
+        """Queue them for the socket."""
+        self.stream.reader.pushed(self)
+
+    def went_out(self) -> None:
+        """See ``Pushed``."""
+        self.stream.reader.sent(self)
+
+
+class Deliveries:
+    """The turns of all streams of the server."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        limits: Limits,
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self._metrics = metrics
+        self._limits = limits
+        self._clock_ns = clock_ns
+        #: Ordered: a plain dict that is emptied from the front walks over what was there before.
+        self._pending: OrderedDict[Stream, None] = OrderedDict()
+        self._starved: dict[Lane, dict[Stream, None]] = {}
+        #: Streams of lists that nobody may tell of now.
+        self._put_off: dict[Collection, list[Stream]] = {}
+        self._delayed: list[tuple[int, int, Stream]] = []
+        self._delayed_until = LEAST_DELAYED
+        self._counter = itertools.count()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a push could be made right now."""
+        return bool(self._pending)
+
+    @property
+    def next_due_us(self) -> int | None:
+        """When the next stream is to be looked at unasked."""
+        return self._delayed[0][0] if self._delayed else None
+
+    def ready(self, stream: Stream, arrival_us: int | None = None) -> bool:
+        """``stream`` may have something to say; False if its reader must take a push first."""
+        if stream.behind_since_us is None:
+            stream.behind_since_us = arrival_us
+        if stream.has_unsent:
+            return False
+        if stream.is_active:
+            self._pending[stream] = None
+        return True
+
+    def look_again(self, stream: Stream, due_us: int) -> None:
+        """Let ``stream`` be ready at ``due_us`` at the latest."""
+        if stream.due_us is None or due_us < stream.due_us:
+            stream.due_us = due_us
+            heapq.heappush(self._delayed, (due_us, next(self._counter), stream))
+            self._forget_stale()
+
+    def _forget_stale(self) -> None:
+        """Let go of streams that ended, or are due at another time, once they are the most."""
+        if len(self._delayed) <= self._delayed_until:
+            return
+        self._delayed = [one for one in self._delayed if one[2].due_us == one[0]]
+        heapq.heapify(self._delayed)
+        self._delayed_until = max(LEAST_DELAYED, 2 * len(self._delayed))
+
+    def stop(self, stream: Stream) -> None:
+        """End a stream; what is unsent of it still counts until it is sent."""
+        stream.is_active = False
+        stream.due_us = None
+        self._pending.pop(stream, None)
+        starved = self._starved.get(stream.lane)
+        if starved is not None:
+            starved.pop(stream, None)
+            if not starved:
+                del self._starved[stream.lane]
+
+    def go_on(self, collection: Collection) -> None:
+        """Its lists have caught up: what was put off is looked at again."""
+        for stream in self._put_off.pop(collection, ()):
+            self.ready(stream)
+
+    def sent(self, push: Push) -> None:
+        """The socket took a push: its stream may have another, and others of its connection too."""
+        stream = push.stream
+        has_more = stream.is_active and stream.has_more  # the only thing here that can fault
+        stream.lane.push_bytes -= push.size_bytes
+        stream.has_unsent = False
+        if has_more:
+            self._pending[stream] = None
+        for starved in self._starved.pop(stream.lane, ()):
+            self._pending[starved] = None
+
+    def push(self, effects: list[Effect], now_us: int) -> None:
+        """What can be delivered now, as far as one tick goes, to ``effects`` as it is made."""
+        while self._delayed and self._delayed[0][0] <= now_us:
+            due_us, _, stream = heapq.heappop(self._delayed)
+            if stream.due_us == due_us:
+                stream.due_us = None
+                self.ready(stream)
+        built_bytes = pushes = 0
+        until_ns = self._clock_ns() + TICK_PUSH_US * 1000
+        while self._pending and built_bytes < TICK_PUSH_BYTES and pushes < TICK_PUSHES:
+            for maker, streams in self._next_group().items():
+                try:
+                    made = self._made(maker, streams, now_us)
+                except Exception as error:
+                    made = []
+                    self._look_later(streams, now_us, error)
+                for stream, messages in made:
+                    try:
+                        push = self._hand_out(stream, messages)
+                    except Exception as error:  # what was made counts as said
+                        self._fault(error)
+                        push = self._hand_out(stream, messages)
+                    effects.append(push)
+                    pushes += 1
+                    built_bytes += push.size_bytes
+            if self._clock_ns() >= until_ns:
+                break
+
+    def _next_group(self) -> dict[Maker, list[Stream]]:
+        group: dict[Maker, list[Stream]] = {}
+        expected_bytes = count = 0
+        while self._pending and expected_bytes < GROUP_BYTES and count < GROUP_STREAMS:
+            stream, _ = self._pending.popitem(last=False)
+            count += 1
+            if stream.collection.broken is not None:
+                continue  # nobody knows what is true
+            if stream.is_of_lists and stream.collection.is_catching_up:
+                self._put_off.setdefault(stream.collection, []).append(stream)
+                continue
+            if stream.lane.push_bytes >= self._limits.max_pending_bytes:
+                self._starved.setdefault(stream.lane, {})[stream] = None
+                continue
+            group.setdefault(stream.maker, []).append(stream)
+            expected_bytes += stream.usual_bytes
+        return group
+
+    def _made(
+        self, maker: Maker, streams: list[Stream], now_us: int
+    ) -> list[tuple[Stream, list[Message]]]:
+        """What ``maker`` makes; after a fault one by one, so that one stream harms no other."""
+        made: list[tuple[Stream, list[Message]]] = []
+        try:
+            for one in maker.make(streams, now_us):
+                made.append(one)  # noqa: PERF402 - what was made before a fault must go out
+        except Exception as error:
+            if len(streams) > 1:
+                done = {stream for stream, _ in made}
+                for stream in streams:
+                    if stream not in done:
+                        made += self._made(maker, [stream], now_us)
+                return made
+            self._look_later(streams, now_us, error)
+        return made
+
+    def _look_later(self, streams: list[Stream], now_us: int, error: Exception) -> None:
+        """After a fault: the next change tries again, or the time does."""
+        self._fault(error)
+        for stream in streams:
+            self.look_again(stream, now_us + AFTER_A_FAULT_US)
+
+    def _fault(self, error: Exception) -> None:
+        self._metrics.faults += 1
+        as_error(error, "a push")
+
+    def _hand_out(self, stream: Stream, messages: list[Message]) -> Push:
+        size_bytes = sum(message.size_bytes for message in messages)
+        stream.has_unsent = True
+        stream.lane.push_bytes += size_bytes
+        push = Push(messages, size_bytes, stream, stream.behind_since_us)
+        stream.behind_since_us = None
+        return push

@@ -1,0 +1,298 @@
+"""Standing queries on the engine's thread: they catch up with changes, begin, move and end.
+
+What a live query says is ``live.py``'s, what a match query says ``matches.py``'s. Here is the
+order: the window's queries catch up before any begins or moves, so that what follows a snapshot
+starts exactly after it; queries that begin side by side begin in one scan.
+
+Many rows for many queries are matched over several ticks. Until all are, the collection *catches
+up*: its changes wait, no push of its lists is made, and what is asked of its queries waits in
+``early``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Final
+
+import numpy as np
+from omendb_core.model.errors import Internal, NotFound, OmenError
+
+from ...catalog.catalog import Collection
+from ...runtime.faults import as_error
+from ...telemetry.metrics import Metrics
+from ...wire.messages import Results
+from ..model import answers
+from ..model.work import Answer, Effect, Leave, Live, Match, Move, Standing, Ticket
+from ..pieces.long_reads import LongReads, Steps
+from ..pieces.masks import needs_mask
+from ..reads.reads import refuse_dropped
+from ..writes.changes import refuse_broken
+from .beginning import MOST_AT_ONCE, begin_in_pieces, move_in_pieces
+from .deliveries import Deliveries, Stream
+from .feeds import Feed, Feeds
+from .live import LiveQueries, LiveQuery
+from .matches import Matches, MatchQuery
+
+#: How long queries of all collections are matched in one tick, but for a step each that runs over.
+CATCH_UP_US: Final = 2_000
+
+
+class StandingQueries:
+    """Every standing query of the engine, by collection.
+
+    ``breaks`` hears of a collection that a fault left without answers.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        live: LiveQueries,
+        matches: Matches,
+        feeds: Feeds,
+        deliveries: Deliveries,
+        long_reads: LongReads,
+        breaks: Callable[[Collection], None],
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self._metrics = metrics
+        self._deliveries = deliveries
+        self._clock_ns = clock_ns
+        self._long_reads = long_reads
+        self._breaks = breaks
+        self._live = live
+        self._matches = matches
+        self._feeds = feeds
+        self._behind: dict[Collection, int | None] = {}
+        #: Works that came before the queries that they are about had begun or caught up, in order.
+        self.early: deque[Standing] = deque()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether some window's queries have not caught up."""
+        return bool(self._behind)
+
+    # -- catching up --------------------------------------------------------------------------
+
+    def changed(self, collection: Collection, arrival_us: int | None) -> None:
+        """A window changed; ``arrival_us`` is when the first change of the tick arrived."""
+        if len(collection.window.standing) and self._behind.get(collection) is None:
+            self._behind[collection] = arrival_us
+
+    def catch_up(self) -> None:
+        """Bring the queries of every changed window to the present, or a step nearer to it."""
+        until_ns = self._clock_ns() + CATCH_UP_US * 1000
+        for collection in list(self._behind):
+            try:
+                self._catch_up(collection, until_ns)
+            except Exception as error:
+                self._metrics.faults += 1
+                as_error(error, "standing queries")
+
+    def finish(self, collection: Collection) -> None:
+        """Have a collection that catches up do so now."""
+        if collection.is_catching_up:
+            self._catch_up(collection)
+
+    def _catch_up(self, collection: Collection, until_ns: int | None = None) -> None:
+        """Until that time, a step at least; None: until it is done."""
+        arrival_us = self._behind.pop(collection, None)
+        window = collection.window
+        standing = window.standing
+        if not standing.behind:
+            self._has_caught_up(collection)
+            return
+        was_lost = standing.seen_seq + 1 < window.first_seq
+        renewed = standing.lists.renewed
+        try:
+            found = standing.step()
+            while found is None and (until_ns is None or self._clock_ns() < until_ns):
+                found = standing.step()
+            if found is None:
+                collection.is_catching_up = True
+                self._behind[collection] = arrival_us
+                return
+            if was_lost and collection.matches:
+                self._matches.lost(collection)
+            if len(found.matched):
+                self._matches.matched(
+                    collection, found.matched, found.seqs, found.scores, arrival_us
+                )
+            self._live.changed(collection, found.changed, arrival_us)
+        except Exception:
+            # Nobody knows what the queries hold after a fault in the middle.
+            self._breaks(collection)
+            self._has_caught_up(collection)
+            raise
+        self._metrics.rescans += standing.lists.renewed - renewed
+        if standing.behind:
+            self._behind[collection] = arrival_us
+        self._has_caught_up(collection)
+
+    def _has_caught_up(self, collection: Collection) -> None:
+        if collection.is_catching_up:
+            collection.is_catching_up = False
+            self._deliveries.go_on(collection)
+
+    # -- what is asked ------------------------------------------------------------------------
+
+    def answer(self, works: list[Standing], found: list[Effect], now_us: int) -> None:
+        """Answers in the order of ``works``: it is the order of each subscription's stream.
+
+        They go to ``found`` as they are made.
+        """
+        for (kind, _), group in groupby(works, lambda work: (type(work), work.collection)):
+            alike = [work for work in group if not self._takes_long(work)]
+            if kind is Live and alike:
+                found += self._begin([work for work in alike if isinstance(work, Live)])
+            else:
+                found.extend(self._one(work, now_us) for work in alike)
+
+    def _takes_long(self, work: Standing) -> bool:
+        """Whether a work is done in pieces, or waits for what is."""
+        if self._must_wait(work):
+            self.early.append(work)
+            return True
+        steps: Steps
+        if isinstance(work, Live) and _begins_in_pieces(work):
+            steps = begin_in_pieces(work, self._live, self._prepare, self._long_reads)
+        elif isinstance(work, Move) and needs_mask(work.collection, work.query.query.filter):
+            steps = move_in_pieces(work, self._live, self._prepare)
+        else:
+            return False
+        next(steps)
+        self._long_reads.begin(work, steps)
+        return True
+
+    def _must_wait(self, work: Standing) -> bool:
+        """Whether its collection catches up, or the query that it is about is still beginning."""
+        if work.collection.is_catching_up:
+            return True
+        if isinstance(work, Live | Match):
+            return False
+        stream = work.stream if isinstance(work, Leave) else work.query
+        return isinstance(stream, LiveQuery) and stream.is_beginning
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether some of ``early`` need wait no longer."""
+        return any(not self._must_wait(work) for work in self.early)
+
+    def early_tickets(self) -> set[Ticket]:
+        """Of the works in ``early``."""
+        return {work.ticket for work in self.early}
+
+    def _one(self, work: Standing, now_us: int) -> Answer:
+        try:
+            if isinstance(work, Leave):
+                return self._leave(work)
+            self._prepare(work.collection)
+            if isinstance(work, Move):
+                return self._move(work)
+            assert isinstance(work, Match)
+            if not work.query.lane.is_open:
+                raise Internal("the connection is gone")
+            body = self._matches.start(work.query, work.vectors, work.from_seq, now_us)
+            return answers.ok(work.ticket, body)
+        except Exception as error:
+            return self._refused(work, error)
+
+    def _begin(self, works: list[Live]) -> list[Answer]:
+        """Begin live queries of one collection together; after a refusal one by one."""
+        try:
+            self._prepare(works[0].collection)
+            works_open = [work for work in works if work.ticket.asker.lane.is_open]
+            if len(works_open) < len(works):
+                return self._begin(works_open) if works_open else []
+            alike = {work.queries[0].include for work in works}
+            if len(alike) > 1:
+                return [one for work in works for one in self._begin([work])]
+            queries = [query for work in works for query in work.queries]
+            results = self._live.start(queries, np.concatenate([w.vectors for w in works]))
+            try:
+                return self._snapshots(works, results)
+            except Exception:
+                for query in queries:
+                    self._live.stop(query)
+                raise
+        except Exception as error:
+            if len(works) > 1:
+                return [one for work in works for one in self._begin([work])]
+            return [self._refused(works[0], error)]
+
+    def _snapshots(self, works: list[Live], results: Results) -> list[Answer]:
+        found = []
+        query = row = 0
+        for work in works:
+            counts = results.counts[query : query + len(work.queries)]
+            query += len(work.queries)
+            rows = int(counts.sum())
+            answer = answers.snapshot(work, results, counts, row, row + rows)
+            row += rows
+            if answer.error is not None:
+                for refused in work.queries:
+                    self._live.stop(refused)
+            found.append(answer)
+        return found
+
+    def _move(self, work: Move) -> Answer:
+        query = work.query
+        if query.handle is None:
+            raise NotFound(f"sub: there is no {query.sub}")
+        return self._live.move(query, work.vectors, partial(answers.moved, work))
+
+    def _leave(self, work: Leave) -> Answer:
+        refuse_dropped(work.collection)
+        if not work.stream.is_active:
+            raise NotFound(f"sub: there is no {work.stream.sub}")
+        self.stop(work.stream)
+        return answers.ok(work.ticket, {})
+
+    def _prepare(self, collection: Collection) -> None:
+        refuse_dropped(collection)
+        refuse_broken(collection)
+        while collection.window.standing.is_outdated:
+            self._catch_up(collection)
+
+    def _refused(self, work: Standing, error: Exception) -> Answer:
+        if not isinstance(error, OmenError):
+            self._metrics.faults += 1
+        return answers.refusal(work.ticket, as_error(error, work.ticket.op))
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def stop(self, stream: Stream) -> None:
+        """End a stream of any kind."""
+        if isinstance(stream, LiveQuery):
+            self._live.stop(stream)
+        elif isinstance(stream, MatchQuery):
+            self._matches.stop(stream)
+        elif isinstance(stream, Feed):
+            self._feeds.stop(stream)
+
+    def stop_many(self, streams: Sequence[Stream]) -> None:
+        """End streams of any kind, the live queries of a collection together."""
+        live: dict[Collection, list[LiveQuery]] = {}
+        for stream in streams:
+            if isinstance(stream, LiveQuery):
+                live.setdefault(stream.collection, []).append(stream)
+            else:
+                self.stop(stream)
+        for queries in live.values():
+            self._live.stop_many(queries)
+
+    def stop_all(self, collection: Collection) -> None:
+        """End every stream of a collection."""
+        self._behind.pop(collection, None)
+        self._has_caught_up(collection)
+        streams = [*collection.feeds, *collection.live.values(), *collection.matches.values()]
+        for stream in streams:
+            self.stop(stream)
+
+
+def _begins_in_pieces(work: Live) -> bool:
+    filter_ = work.queries[0].query.filter
+    return len(work.queries) > MOST_AT_ONCE or needs_mask(work.collection, filter_)

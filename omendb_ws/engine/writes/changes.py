@@ -1,0 +1,147 @@
+"""Doing one change to a window: admit, apply, acknowledge.
+
+Runs on the engine's thread, which holds every window. What a client did wrong is raised as an
+OmenError and has changed nothing. A fault in the middle of ``apply`` leaves a window of which
+nobody knows what it holds: the collection is then ``broken``, and says so until it is dropped.
+
+``do`` is the whole way of a change of a ``memory`` collection; between ``admit`` and ``finish`` of
+a durable one lies its log (``durability.py``).
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from omendb_core.model import change as core
+from omendb_core.model.errors import OmenError, Unavailable
+
+from ...catalog.catalog import Collection
+from ...runtime.faults import as_error
+from ...telemetry.metrics import Metrics
+from ...wire.messages import Added
+from ..model import answers
+from ..model.work import Add, Answer, Delete, Update
+
+#: What a request becomes; None: a delete of what is not there.
+Admitted: TypeAlias = core.Change | core.Repeated | None
+
+
+def refuse_broken(collection: Collection) -> None:
+    """Unavailable after a fault in the middle of a change."""
+    if collection.broken is not None:
+        raise Unavailable(f"collection: needs repair, {collection.broken}; drop it to start anew")
+
+
+class Changes:
+    """Applies changes and counts them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        #: Collections that changed since it was last cleared, and when the first change arrived.
+        self.changed: dict[Collection, int] = {}
+        #: Collections that broke since it was last cleared.
+        self.newly_broken: dict[Collection, None] = {}
+
+    def breaks(self, collection: Collection) -> None:
+        """After a fault nobody knows any more what a window, or its standing queries, hold."""
+        collection.broken = "after a fault"
+        self.newly_broken[collection] = None
+
+    def forget(self, collection: Collection) -> None:
+        """A collection is gone."""
+        self.changed.pop(collection, None)
+        self.newly_broken.pop(collection, None)
+
+    def do(self, work: Add | Delete | Update, now_us: int) -> Answer:
+        """The acknowledgement of one change. OmenError if it is refused."""
+        refuse_broken(work.collection)
+        admitted = self.admit(work, now_us)
+        try:
+            return self.finish(work, admitted)
+        except Exception:
+            self.make_up(work.collection, admitted)
+            raise
+
+    def expire(self, collection: Collection, now_us: int) -> None:
+        """Take out what is older than the collection's ttl."""
+        if collection.broken is None:
+            change = collection.window.admit_expire(collection.time_us(now_us))
+            if change is None:
+                return
+            try:
+                self.apply(collection, change, now_us)
+            except Exception:
+                self.make_up(collection, change)
+                raise
+
+    def make_up(self, collection: Collection, admitted: Admitted) -> None:
+        """After a fault: what was admitted is applied still, or nobody knows what is true.
+
+        Whatever was answered: changes behind this one count on it, and it may be in a log.
+        """
+        if admitted is None or isinstance(admitted, core.Repeated):
+            return
+        if collection.broken is None and collection.window.version < admitted.version:
+            try:
+                self.apply(collection, admitted, admitted.time_us - collection.ahead_us)
+            except Exception as error:
+                self.breaks(collection)
+                self._metrics.faults += 1
+                as_error(error, f"making up for a change of {collection.name}")
+
+    def admit(self, work: Add | Delete | Update, now_us: int) -> Admitted:
+        """The change that a request becomes. OmenError if it is refused; Behind."""
+        window, now_us = work.collection.window, work.collection.time_us(now_us)
+        if isinstance(work, Add):
+            return window.admit_add(work.request, now_us)
+        if isinstance(work, Delete):
+            return window.admit_delete(work.ids, now_us)
+        return window.admit_update(work.request, now_us)
+
+    def finish(self, work: Add | Delete | Update, admitted: Admitted) -> Answer:
+        """Make what was admitted visible, and acknowledge it."""
+        window = work.collection.window
+        if isinstance(admitted, core.Repeated):
+            again = Added(window.version, admitted.first_seq, admitted.last_seq, duplicate=True)
+            return answers.added(work.ticket, again, isinstance(work, Add) and work.is_binary)
+        if admitted is None:
+            return answers.ok(work.ticket, {"version": window.version, "deleted": 0})
+        self.apply(work.collection, admitted, work.ticket.arrival_us)
+        if isinstance(admitted, core.AddChange):
+            return self._added(work, admitted)
+        body = {"version": admitted.version}
+        if isinstance(admitted, core.DeleteChange):
+            body["deleted"] = len(admitted.seqs)
+        return answers.ok(work.ticket, body)
+
+    def _added(self, work: Add | Delete | Update, change: core.AddChange) -> Answer:
+        count = len(change.vectors)
+        self._metrics.added_rows += count
+        work.collection.counts.adds += count
+        last_seq = change.first_seq + count - 1
+        acknowledged = Added(change.version, change.first_seq, last_seq)
+        return answers.added(work.ticket, acknowledged, isinstance(work, Add) and work.is_binary)
+
+    def apply(self, collection: Collection, change: core.Change, arrival_us: int) -> None:
+        """Make a change visible that was admitted."""
+        window = collection.window
+        before = (
+            window.state.evicted,
+            window.state.expired,
+            window.state.replaced,
+            window.state.deleted,
+        )
+        try:
+            window.apply(change)
+        except OmenError as error:  # apply never refuses: then this is a fault like any other
+            self.breaks(collection)
+            raise RuntimeError("apply refused a change") from error
+        except Exception:
+            self.breaks(collection)
+            raise
+        self.changed.setdefault(collection, arrival_us)
+        left = self._metrics.left_rows
+        left["evicted"] += window.state.evicted - before[0]
+        left["expired"] += window.state.expired - before[1]
+        left["replaced"] += window.state.replaced - before[2]
+        left["deleted"] += window.state.deleted - before[3]

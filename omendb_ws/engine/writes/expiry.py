@@ -1,0 +1,71 @@
+"""When rows leave by age: which windows have a ttl, and ten looks a second at them.
+
+Lives on the engine's thread. Expiry is a change like any other; a durable collection's is logged.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...catalog.catalog import Collection
+from ...runtime.faults import as_error
+from ...telemetry.metrics import Metrics
+from .changes import Changes
+from .durability import Durability
+
+#: PROTOCOL section 3: expiry is at most a second late; ten steps a second are enough.
+EXPIRY_SECONDS: Final = 0.1
+_EXPIRY_US: Final = round(EXPIRY_SECONDS * 1e6)
+
+
+class Expiry:
+    """The collections with a ttl that the engine has changed, or got back."""
+
+    def __init__(self, metrics: Metrics, changes: Changes, durability: Durability) -> None:
+        self._metrics = metrics
+        self._changes = changes
+        self._durability = durability
+        self._collections: dict[Collection, None] = {}
+        self._next_us = 0
+        #: A long read kept some waiting: they are looked at as soon as it is through.
+        self._are_late = False
+
+    @property
+    def patience_seconds(self) -> float | None:
+        """How long until it wants to look; None if there is nothing to wait for."""
+        if any(collection.window.rows for collection in self._collections):
+            return EXPIRY_SECONDS
+        return None
+
+    def watch(self, collection: Collection) -> None:
+        """Look at this collection from now on, if its rows have an age."""
+        if collection.definition.ttl_seconds is not None:
+            self._collections[collection] = None
+
+    def forget(self, collection: Collection) -> None:
+        """A collection is gone."""
+        self._collections.pop(collection, None)
+
+    def look(self, now_us: int) -> None:
+        """Have leave what is older than its ttl; not more than ten times a second."""
+        is_due = now_us >= self._next_us
+        if not is_due and not self._are_late:
+            return
+        if is_due:
+            self._next_us = now_us + _EXPIRY_US
+        self._are_late = False
+        for collection in self._collections:
+            if not is_due and not collection.keeps_expiry_waiting:
+                continue
+            collection.keeps_expiry_waiting = collection.is_held
+            if collection.is_held:
+                self._are_late = True
+                continue
+            try:
+                if collection.flights is None:
+                    self._changes.expire(collection, now_us)
+                else:
+                    self._durability.expire(collection, now_us)
+            except Exception as error:
+                self._metrics.faults += 1
+                as_error(error, "expiry")

@@ -1,0 +1,199 @@
+"""Collections come and go: ``create`` and ``drop`` on the engine's thread.
+
+In the catalog both took effect when they were received. A durable collection is made, and dropped,
+by the store, on its thread; the reply says that it lasts. Until then changes of that collection
+wait, and reads of one that is not made yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from omendb_core.model.errors import OmenError
+
+from ...journal.interface import Facts, Log
+from ...journal.store_thread import Storage
+from ...runtime.faults import as_error
+from ..model import answers
+from ..model.pending import Flights
+from ..model.work import (
+    Answer,
+    Create,
+    Drop,
+    DropGivenUp,
+    Effect,
+    Ended,
+    NotDropped,
+    Stored,
+    Uncreated,
+)
+from .durability import Durability
+from .turns import Turns
+
+if TYPE_CHECKING:
+    from ...catalog.catalog import Collection
+
+
+class Lifecycle:
+    """Makes windows and lets them go.
+
+    ``forget`` lets go of all else that the engine has of a collection.
+    """
+
+    def __init__(
+        self,
+        durability: Durability,
+        turns: Turns,
+        forget: Callable[[Collection], None],
+        submit: Callable[[Stored], None],
+    ) -> None:
+        #: None on a server without a data directory.
+        self.storage: Storage | None = None
+        self._durability = durability
+        self._turns = turns
+        self._forget = forget
+        self._submit = submit
+        #: How much the store was asked and has not answered.
+        self.pending = 0
+
+    def create(self, work: Create, effects: list[Effect]) -> None:
+        """Have the store make a collection; answered by ``stored``. After a fault there is none.
+
+        The one that had its name before is out of the store by then, so that a crash never leaves
+        two.
+        """
+        try:
+            self._ask_to_create(work)
+        except Exception:
+            self._undo(work, effects)
+            raise
+
+    def _ask_to_create(self, work: Create) -> None:
+        before = work.collection.follows
+        if before is not None and before.flights is not None and not before.is_dropped:
+            before.flights.parked.append(work)  # goes on when that is dropped
+            return
+        work.collection.follows = None
+        storage, collection = self.storage, work.collection
+        assert storage is not None
+        assert collection.durability != "memory"
+        facts = Facts(
+            collection.tenant,
+            collection.name,
+            collection.definition,
+            collection.durability,
+            collection.epoch,
+        )
+        submit = self._submit
+        storage.create(
+            facts,
+            self._durability.settler(collection),
+            lambda log, error: submit(Stored(work, log, error)),
+        )
+        self.pending += 1
+
+    def drop(self, work: Drop, effects: list[Effect]) -> Answer | None:
+        """Drop a collection; its answer, or None if the store is asked first.
+
+        In the catalog it is gone already: after a fault this is called again.
+        """
+        flights = work.collection.flights
+        if flights is None or work.collection.is_dropped:
+            return self._dropped(work, effects)
+        if flights.waits_for:
+            flights.parked.append(work)
+        elif flights.flying:
+            flights.park(work, "rest")
+        else:
+            self._ask_to_drop(work, flights)
+        return None
+
+    def _ask_to_drop(self, work: Drop, flights: Flights) -> None:
+        assert self.storage is not None
+        assert flights.log is not None
+        submit = self._submit
+        self.storage.drop(flights.log, lambda _, error: submit(Stored(work, None, error)))
+        flights.waits_for = "store"
+        self.pending += 1
+
+    def drop_given_up(self, work: DropGivenUp) -> None:
+        """Have the store drop what never came back; answered by ``stored``."""
+        assert self.storage is not None
+        submit = self._submit
+        self.storage.drop_stored(work.stored, lambda _, error: submit(Stored(work, None, error)))
+        self.pending += 1
+
+    def stored(self, note: Stored, effects: list[Effect]) -> None:
+        """The store has answered: what follows from it, to ``effects``."""
+        work = note.work
+        if isinstance(work, DropGivenUp):
+            self.pending -= 1
+            if note.error is not None:
+                effects.append(NotDropped(work.held, work.stored))
+                effects.append(_refusal(work, note.error))
+            else:
+                effects.append(answers.ok(work.ticket, {}))
+            return
+        flights = work.collection.flights
+        assert flights is not None
+        try:
+            answer = self._settled(work, flights, note, effects)
+        except Exception as error:
+            as_error(error, work.ticket.op)
+            answer = self._settled(work, flights, note, effects)
+        if isinstance(work, Drop) and note.error is not None and flights.log is not None:
+            effects.append(NotDropped(work.held, [flights.log.stored]))
+        effects.append(answer)
+        self._turns.is_through(work.ticket.asker.lane)
+        self._turns.put_back(flights.parked)
+        flights.waits_for = ""
+        self.pending -= 1
+
+    def _settled(
+        self, work: Create | Drop, flights: Flights, note: Stored, effects: list[Effect]
+    ) -> Answer:
+        """The answer to a create or a drop; after a fault it is made again."""
+        if isinstance(work, Create):
+            return self._created(work, flights, note.log, note.error, effects)
+        return self._dropped(work, effects, note.error)
+
+    def _created(
+        self,
+        work: Create,
+        flights: Flights,
+        log: Log | None,
+        error: Exception | None,
+        effects: list[Effect],
+    ) -> Answer:
+        collection = work.collection
+        if error is None:
+            flights.log = log
+            return answers.ok(work.ticket, {**collection.describe(), "handle": work.handle})
+        self._undo(work, effects)
+        return _refusal(work, error)
+
+    def _undo(self, work: Create, effects: list[Effect]) -> None:
+        """Nothing came of a create: whatever waits for it finds no collection."""
+        collection = work.collection
+        assert collection.flights is not None
+        collection.is_dropped = True
+        effects.append(Uncreated(work.catalog, collection))
+        self._turns.put_back(collection.flights.parked)
+        self._forget(collection)
+
+    def _dropped(self, work: Drop, effects: list[Effect], error: Exception | None = None) -> Answer:
+        """Let go of everything; with ``error`` the store has it still, and its name is held."""
+        collection = work.collection
+        if not collection.is_dropped:
+            effects.append(Ended(collection, "dropped"))
+            collection.is_dropped = True
+        if hasattr(collection, "window"):
+            self._forget(collection)
+            collection.let_go()
+        return answers.ok(work.ticket, {}) if error is None else _refusal(work, error)
+
+
+def _refusal(work: Create | Drop | DropGivenUp, error: Exception) -> Answer:
+    told = error if isinstance(error, OmenError) else as_error(error, work.ticket.op)
+    return answers.refusal(work.ticket, told)

@@ -1,0 +1,85 @@
+"""Whose turn it is: changes wait for those that must come before them, and for nothing else.
+
+Lives on the engine's thread. The changes of one connection take effect in the order in which it
+sent them (PROTOCOL section 2). As a rule that is the order of the queue, and a change is through
+with before the next is looked at. A change of a durable collection *flies* for a while, through
+the log: what follows it on its connection may fly behind it in the same log, which keeps the order,
+and waits for it otherwise, in its ``Lane``. Other connections go on. Reads
+wait in ``waiting.py``.
+
+Invariants: a lane's parked works are in order and follow everything of it that is done or flies;
+its first one waits for something that is still to come. A call that faults has done nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from ...catalog.catalog import Collection
+from ..model.work import Add, Change, Delete, Drop, Lane, Update
+
+#: What may follow a flying change of its connection in the same collection.
+_FLYING: Final = (Add, Delete, Update, Drop)
+
+
+class Turns:
+    """The changes that wait to be begun, over all connections."""
+
+    def __init__(self) -> None:
+        self._next: deque[Change] = deque()
+
+    def __len__(self) -> int:
+        return len(self._next)
+
+    def add(self, work: Change) -> None:
+        """Queue a change behind all others."""
+        self._next.append(work)
+
+    def put_back(self, parked: deque[Change]) -> None:
+        """Queue changes before all others, in their order; ``parked`` is empty then."""
+        self._next.extendleft(reversed(parked))
+        parked.clear()
+
+    def take(self) -> Change | None:
+        """The next change whose turn it is; those ahead of it that must wait are parked."""
+        while self._next:
+            work = self._next[0]
+            is_next = _is_next(work)
+            self._next.popleft()
+            if is_next:
+                return work
+            parked, after = work.ticket.asker.lane.parked, work.ticket.after
+            if parked and parked[0].ticket.after > after:
+                parked.appendleft(work)
+            else:
+                parked.append(work)
+        return None
+
+    def is_through(self, lane: Lane) -> None:
+        """A change of ``lane`` is done without having flown."""
+        lane.done += 1
+        if lane.parked:  # whether it is its turn, ``take`` will see
+            self._next.appendleft(lane.parked.popleft())
+
+    def flies(self, lane: Lane, collection: Collection) -> None:
+        """A change of ``lane`` is on its way through the log of ``collection``."""
+        lane.flying += 1
+        lane.flying_in = collection
+        if lane.parked:
+            self._next.appendleft(lane.parked.popleft())
+
+    def landed(self, lane: Lane) -> None:
+        """A change of ``lane`` that flew is done."""
+        lane.flying -= 1
+        lane.done += 1
+        if lane.parked:
+            self._next.appendleft(lane.parked.popleft())
+
+
+def _is_next(work: Change) -> bool:
+    """Whether everything that its connection sent before it is done, or flies ahead of it."""
+    lane = work.ticket.asker.lane
+    if lane.done + lane.flying != work.ticket.after:
+        return False
+    return not lane.flying or (lane.flying_in is work.collection and isinstance(work, _FLYING))

@@ -1,0 +1,328 @@
+"""HTTP on the WebSocket's port: routes, and who may use them. PROTOCOL sections 1 and 10.
+
+``decide`` is pure: method, path and headers in, a ``Reply`` (or None: let the upgrade go on) out.
+What it must know of the running server it asks through ``Running``. ``process_request`` is the only
+part that speaks websockets' types.
+
+Why Host and Origin are checked: a browser lets any page open a WebSocket to any address, localhost
+included, and sends the page's ``Origin`` along; so a foreign Origin is refused. A page can also
+make its *own* name resolve to this machine (DNS rebinding), and then Origin and Host agree; so on a
+server that asks for no token the Host itself must be a loopback name or one of the configured ones.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, Literal, Protocol
+
+import orjson
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.exceptions import NegotiationError
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from .. import web
+from .._version import VERSION
+from ..access.keyring import Principal
+from ..access.origins import DEFAULT_PORTS, HostPort, is_loopback, parse_host, parse_origin
+from ..access.token_bucket import FewLines, more
+from ..sessions.session import Peer
+from ..wire.opcodes import PROTOCOL
+
+log = logging.getLogger(__name__)
+
+WEBSOCKET_PATH: Final = "/v1"
+_TEXT: Final = "text/plain; charset=utf-8"
+_JSON: Final = "application/json"
+_PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
+_ALWAYS: Final = (("X-Content-Type-Options", "nosniff"),)
+_UNCACHED: Final = ("Cache-Control", "no-store")
+#: The console needs its own scripts and styles, and this server; nothing inline, nothing else.
+_PAGE_HEADERS: Final = (
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+        " img-src 'self' data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    ("Referrer-Policy", "no-referrer"),
+)
+
+
+#: What a server is about; probes hear of it, and only ``ok`` is ready. ``storage_failed``: a log
+#: cannot be written any more, and its collection takes no changes until a restart.
+Status = Literal["ok", "recovering", "draining", "storage_failed"]
+
+
+class Running(Protocol):
+    """What the routes ask of the running server; called on the event loop, must not block."""
+
+    def status(self) -> Status:
+        """Whether all is well."""
+        ...
+
+    def uptime_seconds(self) -> float:
+        """Since the server was started."""
+        ...
+
+    def stats(self) -> Mapping[str, Any]:
+        """The server's statistics, as the op ``stats`` gives them (JSON values)."""
+        ...
+
+    def metrics_text(self) -> bytes:
+        """The metrics in Prometheus' text format 0.0.4."""
+        ...
+
+    def authenticate(self, token: str) -> Principal | None:
+        """Who ``token`` is; only called where authentication is on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who may come in. ``allow_origins`` as ``Settings`` normalises them; ``is_open``: no keys."""
+
+    is_open: bool
+    allow_origins: tuple[str, ...] = ()
+    is_tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A plain HTTP response."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = _TEXT
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def decide(
+    method: str, path: str, headers: Headers, policy: Policy, running: Running
+) -> Reply | None:
+    """The response to a request, or None where the WebSocket upgrade shall go on."""
+    path = path.partition("?")[0]
+    upgrade = bool(headers.get_all("Upgrade"))
+    is_known = path in _ROUTES or path in web.FILES
+    if path != WEBSOCKET_PATH and (not is_known or upgrade):
+        return _text(HTTPStatus.NOT_FOUND, "There is nothing here.")
+    if method != "GET" and (method != "HEAD" or path == WEBSOCKET_PATH):
+        return _text(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET.", ("Allow", "GET, HEAD"))
+    if path in web.FILES:
+        return _file(path, headers, policy)
+    if path in _PUBLIC:
+        return _ROUTES[path](headers, policy, running)
+    refusal = refuse_foreign(headers, policy)
+    if refusal is not None:
+        return refusal
+    if path == WEBSOCKET_PATH:
+        if running.status() == "draining":
+            return _text(HTTPStatus.SERVICE_UNAVAILABLE, "The server is leaving.")
+        return None
+    refusal = None if policy.is_open else refuse_strangers(headers, running)
+    return refusal or _ROUTES[path](headers, policy, running)
+
+
+def refuse_foreign(headers: Headers, policy: Policy) -> Reply | None:
+    """400 or 403 where Host or Origin are not acceptable (PROTOCOL section 1.2)."""
+    hosts = headers.get_all("Host")
+    host = parse_host(hosts[0]) if len(hosts) == 1 else None
+    if host is None:
+        return _text(HTTPStatus.BAD_REQUEST, "One Host header is needed, as host or host:port.")
+    if policy.is_open and not host_allowed(host, policy.allow_origins):
+        return _text(
+            HTTPStatus.FORBIDDEN,
+            f"Host {host.host} is not allowed: this server has no authentication, so it answers"
+            " only to loopback names and to the hosts of allow_origins.",
+        )
+    for origin in headers.get_all("Origin"):
+        if not origin_allowed(origin, host, policy.allow_origins):
+            return _text(
+                HTTPStatus.FORBIDDEN,
+                "This Origin is not allowed: it is neither this server's own nor one of"
+                " allow_origins.",
+            )
+    return None
+
+
+def host_allowed(host: HostPort, allow_origins: Sequence[str]) -> bool:
+    """Whether an open server may be called ``host``; the port does not matter (DNS has none)."""
+    if is_loopback(host.host):
+        return True
+    return any(
+        origin is not None and origin.host == host.host
+        for origin in map(parse_origin, allow_origins)
+    )
+
+
+def origin_allowed(text: str, host: HostPort, allow_origins: Sequence[str]) -> bool:
+    """Whether a page of the origin ``text`` may use the server that was called ``host``.
+
+    The server's own origin is the one with the host and port of ``Host``; its scheme is not
+    compared, because a proxy in front may add TLS.
+    """
+    origin = parse_origin(text)
+    if origin is None:
+        return False
+    if str(origin) in allow_origins:
+        return True
+    own_port = host.port if host.port is not None else DEFAULT_PORTS[origin.scheme]
+    return (origin.host, origin.port) == (host.host, own_port)
+
+
+def token_of(headers: Headers) -> str | None:
+    """The token of ``Authorization: Bearer`` or ``X-API-Key``; None without one.
+
+    Contradictory ones are the empty token, which is nobody's.
+    """
+    tokens = {value.strip() for value in headers.get_all("X-API-Key")}
+    for value in headers.get_all("Authorization"):
+        scheme, _, token = value.strip().partition(" ")
+        if scheme.lower() == "bearer":
+            tokens.add(token.strip())
+    if not tokens:
+        return None
+    return tokens.pop() if len(tokens) == 1 else ""
+
+
+def refuse_strangers(headers: Headers, running: Running) -> Reply | None:
+    """401 or 403 where the token does not carry the right to see the server's statistics."""
+    token = token_of(headers)
+    principal = None if token is None else running.authenticate(token)
+    if principal is None:
+        said = "A token is needed" if token is None else "The token is not known"
+        return _text(
+            HTTPStatus.UNAUTHORIZED,
+            f"{said}. Send it as Authorization: Bearer TOKEN or X-API-Key: TOKEN.",
+            ("WWW-Authenticate", "Bearer"),
+        )
+    if not principal.may("admin"):
+        return _text(HTTPStatus.FORBIDDEN, "This token does not have the right admin.")
+    return None
+
+
+def select_subprotocol(_: object, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """omendb.v1 where it is offered, nothing where nothing is, else HTTP 400."""
+    if not offered:
+        return None
+    if PROTOCOL in offered:
+        return Subprotocol(PROTOCOL)
+    raise NegotiationError(f"the subprotocol here is {PROTOCOL}")
+
+
+def process_request(
+    policy: Policy, running: Running
+) -> Callable[[ServerConnection, Request], Response | None]:
+    """The hook for ``websockets.asyncio.server.serve``."""
+
+    lines = FewLines()
+
+    def hook(connection: ServerConnection, request: Request) -> Response | None:
+        reply = decide(request.method, request.path, request.headers, policy, running)
+        if reply is None:
+            return None
+        is_refused = reply.status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED)
+        passed_over = lines.next(time.monotonic_ns() // 1000) if is_refused else None
+        if passed_over is not None:
+            log.info(
+                "refused %s from %s: %d %s%s",
+                request.path.partition("?")[0],
+                Peer.of(connection.remote_address),
+                reply.status,
+                reply.body.decode().strip().partition(". ")[0].removesuffix("."),
+                more(passed_over),
+            )
+        return to_response(reply, with_body=request.method != "HEAD")
+
+    return hook
+
+
+def plain(status: HTTPStatus) -> Response:
+    """The response to what is no request."""
+    return to_response(_text(status, status.phrase))
+
+
+def to_response(reply: Reply, *, with_body: bool = True) -> Response:
+    """``reply`` as websockets sends it; to HEAD without the body that its headers describe."""
+    headers = Headers(
+        [
+            ("Date", email.utils.formatdate(usegmt=True)),
+            ("Connection", "close"),
+            ("Content-Length", str(len(reply.body))),
+            ("Content-Type", reply.content_type),
+            *_ALWAYS,
+            *reply.headers,
+        ]
+    )
+    headers.setdefault(*_UNCACHED)
+    body = reply.body if with_body else b""
+    return Response(reply.status.value, reply.status.phrase, headers, body)
+
+
+def _text(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Reply:
+    return Reply(status, f"{text}\n".encode(), headers=headers)
+
+
+def _file(path: str, headers: Headers, policy: Policy) -> Reply:
+    """A file of the browser's, for pages of this server and of allowed origins."""
+    file = web.load(path)
+    always = [("ETag", file.etag), ("Cache-Control", "no-cache"), ("Vary", "Origin")]
+    if file.content_type == web.HTML:
+        always += _PAGE_HEADERS
+    for origin in headers.get_all("Origin"):
+        hosts = headers.get_all("Host")
+        host = parse_host(hosts[0]) if len(hosts) == 1 else None
+        if host is not None and origin_allowed(origin, host, policy.allow_origins):
+            always.append(("Access-Control-Allow-Origin", origin))
+    if file.etag in {tag.strip() for tag in headers.get("If-None-Match", "").split(",")}:
+        return Reply(HTTPStatus.NOT_MODIFIED, b"", file.content_type, tuple(always))
+    return Reply(HTTPStatus.OK, file.body, file.content_type, tuple(always))
+
+
+def _livez(_: Headers, __: Policy, ___: Running) -> Reply:
+    return _text(HTTPStatus.OK, "ok")
+
+
+def _readyz(_: Headers, __: Policy, running: Running) -> Reply:
+    status = running.status()
+    if status == "ok":
+        return _text(HTTPStatus.OK, "ok")
+    return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {status}")
+
+
+def _health(_: Headers, __: Policy, running: Running) -> Reply:
+    return _json(
+        {
+            "status": running.status(),
+            "version": VERSION,
+            "uptime_s": round(running.uptime_seconds(), 3),
+        }
+    )
+
+
+def _stats(_: Headers, __: Policy, running: Running) -> Reply:
+    return _json(running.stats())
+
+
+def _metrics(_: Headers, __: Policy, running: Running) -> Reply:
+    return Reply(HTTPStatus.OK, running.metrics_text(), _PROMETHEUS)
+
+
+def _json(document: Mapping[str, Any]) -> Reply:
+    return Reply(HTTPStatus.OK, orjson.dumps(document) + b"\n", _JSON)
+
+
+_ROUTES: Final[dict[str, Callable[[Headers, Policy, Running], Reply]]] = {
+    "/livez": _livez,
+    "/readyz": _readyz,
+    "/health": _health,
+    "/stats": _stats,
+    "/metrics": _metrics,
+}
+#: Answered to anybody: probes come by bare addresses, and nothing in these is worth hiding.
+_PUBLIC: Final = frozenset({"/livez", "/readyz", "/health"})

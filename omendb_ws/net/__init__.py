@@ -1,0 +1,1 @@
+"""Sockets: WebSocket frames, TLS, who may come in, and the listener."""

@@ -1,0 +1,510 @@
+"""One WebSocket: whole messages out of the socket to a receiver, an outbox's into the socket.
+
+Subclasses ``ServerConnection`` of websockets (by ``handshake.py``), as its ``create_connection``
+provides for. The handshake, pings, fragments, the close and everything that can be wrong are
+websockets'. Whole messages go past its queues and tasks: a receiver is called for each as it comes,
+and what an outbox holds is written in one piece (``websocket_frames``). Measured: of
+23 µs of the loop's time for a search of 528 bytes, 14 were websockets' and those of two tasks.
+
+Reading stops while the receiver has no room, while what is to be sent piles up unsent, and, in the
+middle of a large message, while it is others' turn (``crowd.py``).
+It leans on ``send_context``, ``process_event`` and ``protocol``; tests hold each use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol, cast
+
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import Event, State
+
+from ..http import routes as http
+from ..runtime.faults import as_error
+from ..sessions.outbox import Batch, Message, Outbox
+from .crowd import Crowd
+from .half_message import HalfMessage
+from .handshake import Handshaking
+from .unacknowledged import unacknowledged_bytes, unread_bytes
+from .websocket_frames import Cutter, Unmask, head
+
+try:  # as websockets itself does
+    from websockets.speedups import apply_mask
+except ImportError:
+    from websockets.utils import apply_mask
+
+#: PROTOCOL section 1.5: how long a client may take no byte although some wait for it.
+STALL_SECONDS: Final = 30.0
+#: Messages that one connection may have handled before others get their turn.
+TURN_MESSAGES: Final = 32
+#: The same of one that is not admitted yet: eight that flood then take 0.2 ms of a turn, not 7.
+STRANGERS_TURN_MESSAGES: Final = 1
+#: Received and not handled, with turns to come: beyond this nothing more is read. Two of uvloop's
+#: reads.
+_MAX_WAITING_BYTES: Final = 512 << 10
+_STRANGERS_WAITING_BYTES: Final = 128 << 10
+#: What one holds is told to the others in steps, and not at all below: most hold nothing.
+_STEP_BYTES: Final = 4096
+#: What a fragment takes besides its bytes.
+_FRAGMENT_BYTES: Final = 400
+#: Longer messages go on by turns while memory is tight.
+LARGE_BYTES: Final = 64 << 10
+#: Who is not read from for others' sake, and has as much in the socket, waits for its turn; with
+#: less it is its client that it waits for. A socket takes 64 KiB at the least by default.
+_READY_BYTES: Final = 32 << 10
+#: As many as websockets takes.
+_MAX_FRAGMENTS: Final = 4096
+_DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+
+
+class Receiver(Protocol):
+    """Who gets the messages: a session."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another message may be read."""
+
+    def receive(self, message: str | bytes) -> None:
+        """Take a message."""
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call once there is room again."""
+
+    @property
+    def inflight_bytes(self) -> int:
+        """The bytes of messages that are not answered."""
+
+    def close(self) -> None:
+        """The connection is gone."""
+
+
+class Connection(Handshaking):
+    """A WebSocket connection with its receiver and its outbox.
+
+    ``max_unread_bytes``: with so much unsent, nothing more is read. ``admits`` says whether a
+    connection may have that descriptor. It is one of ``strangers`` until ``allow``, then of
+    ``known``.
+    """
+
+    max_unread_bytes = 1 << 20
+
+    def __init__(
+        self,
+        *args: Any,
+        strangers: Crowd,
+        known: Crowd,
+        admits: Callable[[int], bool] = lambda _: True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.held_bytes = 0
+        self._crowd = self._strangers = strangers
+        self._known = known
+        self._admits = admits
+        self._is_turned_away = False
+        self._cutter = Cutter(self.protocol.max_message_size or 0, cast(Unmask, apply_mask))
+        self._receiver: Receiver | None = None
+        self._outbox: Outbox | None = None
+        self._fragments: list[Frame] = []
+        self._is_held = self._is_turning = self._is_filling = False
+        #: Whether the socket is not read from, and whether it is for others' sake.
+        self._is_paused = self._is_rationed = False
+        self._unsent: Batch | None = None
+        self._endings: set[asyncio.Task[None]] = set()
+        self._turn_messages = STRANGERS_TURN_MESSAGES
+        self._max_waiting_bytes = _STRANGERS_WAITING_BYTES
+        self._fragment_bytes = 0
+        self._received_messages = self._received_bytes = 0
+        self._half = HalfMessage(self.loop.time())
+        self._written_bytes = 0
+        self._taken_bytes = 0
+        self._taken_at = self.loop.time()
+
+    def allow(self, max_message_bytes: int) -> None:
+        """It is known: take messages of that size from now on, and its full turns."""
+        if self._crowd is self._strangers:
+            self._crowd.leave(self)
+            self._crowd = self._known
+            self._crowd.enter(self)
+        self._turn_messages = TURN_MESSAGES
+        self._max_waiting_bytes = _MAX_WAITING_BYTES
+        self.protocol.max_message_size = max_message_bytes
+        self._cutter.max_message_bytes = max_message_bytes
+
+    def attach(self, receiver: Receiver, outbox: Outbox) -> None:
+        """Give messages to ``receiver`` from now on, and send what ``outbox`` holds."""
+        self._receiver, self._outbox = receiver, outbox
+        # Headers may be long, and there may be a token in them.
+        self.request = Request(http.WEBSOCKET_PATH, Headers())
+        outbox.on_filled = self._fill_soon
+        self._fill_soon()
+        self._read_on()
+
+    def stalled_seconds(self) -> float:
+        """For how long the client has taken nothing, 0 if nothing waits. Call it regularly."""
+        socket = self.transport.get_extra_info("socket")
+        unsent_bytes = self.transport.get_write_buffer_size()
+        if socket is not None:
+            unsent_bytes += unacknowledged_bytes(socket.fileno())
+        taken_bytes = self._written_bytes - unsent_bytes
+        now = self.loop.time()
+        if not unsent_bytes or taken_bytes != self._taken_bytes:
+            self._taken_bytes, self._taken_at = taken_bytes, now
+        return now - self._taken_at
+
+    # -- what comes -------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close it at once if ``admits`` does not take its descriptor: websockets sees nothing."""
+        accepted = transport.get_extra_info("socket")
+        if accepted is not None and not self._admits(accepted.fileno()):
+            self._is_turned_away = True
+            cast(asyncio.Transport, transport).abort()
+            return
+        super().connection_made(transport)
+        self._crowd.enter(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Deliver the messages of what came, as far as there is room for them."""
+        self._received_bytes += len(data)
+        if self.is_shaking:
+            data = self.shake_hands(data)
+        self._cutter.feed(data)
+        if not self._is_turning:
+            self._read()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Deliver what came before, and let websockets see to the end."""
+        if self.waits_with_end():
+            return True
+        self._read_rest()
+        super().eof_received()
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The same, where no end was announced."""
+        if self._is_turned_away:
+            return
+        try:
+            self._read_rest()
+        except Exception as error:  # whoever waits for the end must hear of it
+            as_error(error, "reading the rest of a connection")
+        super().connection_lost(exc)
+        self._crowd.leave(self)
+
+    def process_event(self, event: Event) -> None:
+        """Put fragments together; leave the rest to websockets."""
+        if not isinstance(event, Frame) or event.opcode not in _DATA:
+            super().process_event(event)
+            return
+        fragments = self._fragments
+        fragments.append(event)
+        self._fragment_bytes += len(event.data) + _FRAGMENT_BYTES
+        if len(fragments) > _MAX_FRAGMENTS:
+            self._fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+        elif event.fin:
+            data = b"".join(one.data for one in fragments)
+            is_text = fragments[0].opcode is Opcode.TEXT
+            fragments.clear()
+            self._fragment_bytes = 0
+            self._receive(data, is_text)
+
+    def _read(self) -> None:
+        """Deliver for one turn; go on in the next one, or when there is room."""
+        self._is_turning = False
+        try:
+            for _ in range(self._turn_messages):
+                if not self._deliver():
+                    break
+            else:
+                self._read_on()
+            self._hold_back()
+        except Exception as error:
+            self._break_off(error, "reading from a connection")
+
+    def _read_on(self) -> None:
+        """Deliver what waits, in a turn to come."""
+        self._is_held = False
+        if not self._is_turning:
+            self._is_turning = True
+            self.loop.call_soon(self._read)
+
+    def _read_rest(self) -> None:
+        """Deliver what waits for a turn that will not come."""
+        while self._is_turning and self._deliver():
+            pass
+        rest = self._cutter.rest()
+        if not self.protocol.reader.eof:
+            self._hand_on(rest)
+
+    def _deliver(self) -> bool:
+        """Deliver one message, or hand some bytes on; False if there is none, or no room."""
+        protocol, receiver = self.protocol, self._receiver
+        if protocol.state is not State.OPEN:
+            if protocol.state is not State.CONNECTING or protocol.eof_sent:
+                self._hand_on(self._cutter.rest())
+            return False
+        if receiver is None or self._is_held:
+            return False
+        is_tight = self._crowd.is_tight and receiver.inflight_bytes > 0
+        if is_tight or not receiver.has_room:
+            self._is_held = True
+            self._cutter.let_go()
+            receiver.when_room(self._read_on)
+            return False
+        cut = self._cutter.take(protocol.current_size is not None)
+        if cut is None:
+            return False
+        data, is_text = cut
+        if is_text is None:
+            self._hand_on(data)
+            return not self._is_stuffed
+        self._receive(data, is_text)
+        return True
+
+    def _hand_on(self, data: bytes) -> None:
+        """Let websockets parse what is no whole message, behind the answers to those before it."""
+        if data:
+            self._fill()
+            super().data_received(data)
+
+    def _receive(self, data: bytes, is_text: bool) -> None:
+        assert self._receiver is not None
+        self._received_messages += 1
+        if not is_text:
+            self._receiver.receive(data)
+            return
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            self.set_connection_exc(error)
+            self._fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
+        else:
+            self._receiver.receive(text)
+
+    def _fail(self, code: int, reason: str) -> None:
+        """End the connection for what the client did; what comes after it is not looked at."""
+        self._fill()
+        self.protocol.fail(code, reason)
+        self.send_data()
+        self._end(self.close())
+
+    def _break_off(self, error: Exception, doing: str) -> None:
+        """After a fault of ours: a client comes back from an end, and not from standing still."""
+        as_error(error, doing)
+        self.transport.abort()
+
+    def _end(self, ending: Coroutine[Any, Any, None]) -> None:
+        async def end() -> None:
+            with contextlib.suppress(ConnectionClosed):
+                await ending
+
+        task = self.loop.create_task(end())
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+    @property
+    def _is_stuffed(self) -> bool:
+        """Whether answers to what was read (pongs, too) pile up unsent."""
+        return self.transport.get_write_buffer_size() > self.max_unread_bytes
+
+    def _hold_back(self) -> None:
+        """Read the socket, unless what was read must wait."""
+        waits = self._is_turning or self._receiver is None
+        held_bytes = self._cutter.held_bytes
+        is_full = waits and held_bytes > self._max_waiting_bytes
+        must_pause = self._is_held or is_full or self._is_stuffed
+        self._pause(must_pause or self._is_rationed)
+        receiver = self._receiver
+        if (
+            held_bytes > _STEP_BYTES
+            or self.held_bytes
+            or receiver is None
+            or receiver.inflight_bytes > _STEP_BYTES
+            or self.protocol.current_size is not None
+            or self.protocol.reader.buffer
+        ):
+            self.weigh()
+        is_rationed = not self._crowd.may_go_on(self)
+        if is_rationed is not self._is_rationed:
+            self._is_rationed = is_rationed
+            if not is_rationed:
+                self._half.forgive(self._received_bytes, self.loop.time())
+            self._pause(must_pause or is_rationed)
+
+    def _pause(self, must_pause: bool) -> None:
+        if must_pause is not self._is_paused and not self.transport.is_closing():
+            self._is_paused = must_pause
+            if must_pause:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    # -- what it holds ----------------------------------------------------------------------------
+
+    @property
+    def _has_half(self) -> bool:
+        """Whether a message has begun to come."""
+        return bool(self._cutter.held_bytes or self._fragments or self.protocol.reader.buffer)
+
+    def weigh(self) -> None:
+        """Tell the crowd what is held."""
+        held_bytes = self._cutter.memory_bytes + self._fragment_bytes + self.head.held_bytes
+        held_bytes += len(self.protocol.reader.buffer) + self.transport.get_write_buffer_size()
+        if self._outbox is not None:
+            held_bytes += self._outbox.reply_bytes + self._outbox.push_bytes
+        if self._receiver is not None:
+            held_bytes += self._receiver.inflight_bytes
+        self._half.note(self._received_messages, self._received_bytes, self.loop.time())
+        held_bytes -= held_bytes % _STEP_BYTES
+        if held_bytes != self.held_bytes:
+            self._crowd.change(self, held_bytes)
+
+    def waits_since(self) -> float:
+        """When what it holds began to wait for the client; of a stranger, since ever."""
+        if self._crowd is self._strangers:
+            return 0.0
+        since = math.inf
+        if self._is_awaited and self._half.is_behind(self._received_messages):
+            since = self._half.moved_at
+        if self.transport.get_write_buffer_size():
+            since = min(since, self._taken_at)
+        return since
+
+    def half_seconds(self) -> float:
+        """For how long half a message has hardly grown; 0 if none. Call it regularly."""
+        self.weigh()
+        return self._half.stalled_seconds(self._is_awaited, self._received_bytes, self.loop.time())
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether half a message waits for its client: the rest is not there to be read."""
+        if not self._has_half:
+            return False
+        if not self._is_paused:
+            return True
+        socket = self.transport.get_extra_info("socket")
+        if not self._is_rationed or socket is None:
+            return False
+        return unread_bytes(socket.fileno()) < min(_READY_BYTES, self.missing_bytes())
+
+    @property
+    def has_much_under_way(self) -> bool:
+        """Whether it has large requests that are not answered."""
+        return self._receiver is not None and self._receiver.inflight_bytes > LARGE_BYTES
+
+    def missing_bytes(self) -> int:
+        """How much of a large message that has begun may still come; 0 if there is none."""
+        frame_bytes = self._cutter.frame_bytes
+        if frame_bytes:
+            return max(frame_bytes - self._cutter.held_bytes, 0) if frame_bytes > LARGE_BYTES else 0
+        came_bytes = self._fragment_bytes + len(self.protocol.reader.buffer)
+        if came_bytes <= LARGE_BYTES:
+            return 0
+        return max((self.protocol.max_message_size or 0) - came_bytes, 1)
+
+    def began_at(self) -> float:
+        """When that message began."""
+        return self._half.began_at
+
+    def hold_on(self) -> None:
+        """It is others' turn: read nothing until ``let_on``."""
+        self._is_rationed = True
+        self._pause(True)
+
+    def let_on(self) -> None:
+        """It is its turn again."""
+        self._read_on()
+
+    def shed(self, code: int = CloseCode.TRY_AGAIN_LATER, reason: str = "no memory left") -> None:
+        """End the connection, and let go of what it holds now."""
+        if self._receiver is not None:
+            self._receiver.close()
+        self._cutter.rest()
+        self._fragments.clear()
+        self._fragment_bytes = 0
+        can_say = self._crowd is self._known and not self.transport.get_write_buffer_size()
+        if can_say and self.protocol.state is State.OPEN:
+            self._fail(code, reason)
+            self._read_on()  # the client hears of it when it comes to read
+        else:
+            self.transport.abort()
+        self.weigh()
+
+    # -- what goes --------------------------------------------------------------------------------
+
+    def send_data(self) -> None:
+        """Write what the protocol has to send: all at once, and counted."""
+        if self.ends_after_answer:
+            self.end_soon()
+        writes = self.protocol.writes
+        if not writes or b"" in writes:  # an empty one means the end of the stream
+            super().send_data()
+            if self.protocol.state is State.CONNECTING:
+                self._read_on()  # the rest of a body, so that the client comes to read the answer
+            return
+        self._write(b"".join(self.protocol.data_to_send()))
+
+    def resume_writing(self) -> None:
+        """The client takes bytes again."""
+        super().resume_writing()
+        batch, self._unsent = self._unsent, None
+        if batch is not None:
+            self._sent(batch)
+        self._fill_soon()
+        self._read_on()
+
+    def _write(self, data: bytes) -> None:
+        self._written_bytes += len(data)
+        self.transport.write(data)
+
+    def _fill_soon(self) -> None:
+        if not self._is_filling:
+            self._is_filling = True
+            self.loop.call_soon(self._fill)
+
+    def _fill(self) -> None:
+        """Write what the outbox holds, for as long as the socket takes it."""
+        self._is_filling = False
+        try:
+            self._empty_outbox()
+        except Exception as error:  # what was taken out is lost, and its makers wait for it
+            self._break_off(error, "writing to a connection")
+
+    def _empty_outbox(self) -> None:
+        outbox = self._outbox
+        while outbox is not None and self._unsent is None and self.protocol.state is State.OPEN:
+            batch = outbox.take()
+            if batch.messages:
+                self._write(_framed(batch.messages))
+            if self.paused:
+                self._unsent = batch
+            elif not self._sent(batch):
+                break
+        if self._unsent is not None or self.held_bytes:
+            self.weigh()
+
+    def _sent(self, batch: Batch) -> bool:
+        """The socket took a batch; whether there may be another one."""
+        assert self._outbox is not None
+        if batch.messages:
+            self._outbox.sent(batch)
+        if batch.close is not None:
+            self._end(self.close(*batch.close))
+            return False
+        return bool(batch.messages)
+
+
+def _framed(messages: Sequence[Message]) -> bytes:
+    """Messages as frames, in one piece."""
+    pieces: list[bytes | memoryview] = []
+    for message in messages:
+        pieces.append(head(message.size_bytes, message.is_text))
+        pieces += message.parts
+    return b"".join(pieces)

@@ -1,0 +1,440 @@
+"""The server: sockets around an ``Instance``.
+
+``async with Server(Settings(port=0)) as server:`` listens until the block ends, then drains. Each
+connection gives its messages to its session, reading no further while that has no room, and sends
+what its outbox holds.
+
+Leaving: ``drain`` refuses new connections and requests, waits until everything accepted is answered
+and sent, and closes with 1012 (PROTOCOL section 1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final, Self, cast
+
+from omendb_core.scoring.blas import use_threads
+from websockets.asyncio.server import Server as WebSocketServer
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from ..access.keyring import OPEN, Principal
+from ..access.token_bucket import FewLines, more
+from ..engine.reads.statistics import resident_bytes, server_stats
+from ..http import routes as http
+from ..journal.interface import Store
+from ..journal.local.store import LocalStore
+from ..node.config import Settings
+from ..node.node import Instance
+from ..runtime import socket_logs
+from ..runtime.descriptors import Descriptors
+from ..runtime.faults import as_error
+from ..runtime.machine import give_back_freed_memory, keep_freed_memory
+from ..sessions.context import monotonic_us
+from ..sessions.session import Peer, Session
+from ..telemetry.metrics import render
+from .connection import STALL_SECONDS, Connection
+from .crowd import Crowd, Member
+from .tls import server_context
+
+log = logging.getLogger(__name__)
+
+#: PROTOCOL section 1.4: how long a connection may stay without a token.
+AUTH_SECONDS: Final = 5.0
+#: The part of ``max_connection_bytes`` that is for connections which are not known yet.
+STRANGERS_SHARE: Final = 8
+#: The part of ``stall_seconds`` for which one may keep others waiting and not go on: 3 s.
+_PATIENCE_SHARE: Final = 10
+#: When connections let go of so much, the system gets it back. Less is used again by others.
+_MANY_FREED_BYTES: Final = 128 << 20
+#: From the first byte of TLS or of a request to the end of that.
+_HANDSHAKE_SECONDS: Final = 10.0
+#: Pongs prove that a silent client is there. A client that is not read from, for want of room,
+#: cannot answer: the timeout is longer than what ends a stalled connection.
+_PING_INTERVAL_SECONDS: Final = 20.0
+_PING_TIMEOUT_SECONDS: Final = 60.0
+_CLOSE_TIMEOUT_SECONDS: Final = 5.0
+#: What a leaving server gives clients to say goodbye, at least.
+_CLOSE_GRACE_SECONDS: Final = 0.5
+#: A socket's buffer in this process; what is in it can no longer be merged.
+_WRITE_BUFFER_BYTES: Final = 64 << 10
+#: While numpy works, the other thread runs; but a thread in pure Python lets go of the interpreter
+#: only this often, and the engine asks for it back after every large operation. The default of 5 ms
+#: is longer than a tick. Measured with 20,000 live pushes a second on two cores, by turns: while
+#: little else ran, a median lag of 7 and 9 ms at 0.1 ms and of 20 ms at 0.5 ms; while others used a
+#: core, no clear difference. Adds and searches: none beyond the noise.
+SWITCH_INTERVAL_SECONDS: Final = 0.0001
+
+
+class Server:
+    """Listens, upgrades, serves, drains: ``async with Server(settings) as server``.
+
+    All but ``settings`` is for tests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock_us: Callable[[], int] = monotonic_us,
+        open_store: Callable[[str], Store] = LocalStore,
+        stall_seconds: float = STALL_SECONDS,
+        auth_seconds: float = AUTH_SECONDS,
+    ) -> None:
+        self.settings = settings
+        self.instance = Instance(settings, clock_us, open_store)
+        self.context = self.instance.context
+        self.metrics = self.context.metrics
+        self.port = settings.port
+        self._descriptors = Descriptors(
+            settings.max_connections + settings.max_unauthenticated_connections
+        )
+        self._stall_seconds = stall_seconds
+        self._auth_seconds = auth_seconds
+        self._sessions: dict[Connection, Session] = {}
+        limits = self.context.limits
+        strangers_bytes = limits.max_connection_bytes // STRANGERS_SHARE
+        self._strangers = Crowd(
+            limits.max_unauthenticated_connections,
+            strangers_bytes,
+            lambda one: self._shed("strangers", one),
+        )
+        self._known = Crowd(
+            sys.maxsize,
+            limits.max_connection_bytes - strangers_bytes,
+            lambda one: self._shed("bytes", one),
+        )
+        self._shed_lines = FewLines()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._drain: asyncio.Task[None] | None = None
+        self._is_tls = settings.tls_certificate_file is not None
+        self._loop: asyncio.AbstractEventLoop
+        self._listener: WebSocketServer
+        self._stall_watch: asyncio.Task[None]
+
+    @property
+    def url(self) -> str:
+        """Where clients connect to."""
+        scheme = "wss" if self._is_tls else "ws"
+        host = self.settings.host
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{http.WEBSOCKET_PATH}"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.drain()
+
+    async def start(self) -> None:
+        """Listen. OSError if the address cannot be had; see ``Instance.start``."""
+        sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+        # A scan on two threads of BLAS takes as long as on one, and many times as long as soon as
+        # anything else wants the second core (measured: 107 ms instead of 4 for one search).
+        use_threads(1)
+        keep_freed_memory()
+        self._loop = asyncio.get_running_loop()
+        for warning in self.settings.warnings():
+            log.warning("%s", warning)
+        self.instance.start()
+        try:
+            self._descriptors.open()
+            self._listener = await self._listen()
+            try:
+                self.port = self._listener.sockets[0].getsockname()[1]
+                self._stall_watch = asyncio.create_task(self._watch_stalls())
+            except BaseException:
+                self._listener.close()
+                await self._listener.wait_closed()
+                raise
+        except BaseException:
+            self._descriptors.close()
+            await self.instance.stop()
+            raise
+
+    async def _listen(self) -> WebSocketServer:
+        settings, limits = self.settings, self.context.limits
+        ssl = None
+        if settings.tls_certificate_file and settings.tls_key_file:
+            ssl = server_context(settings.tls_certificate_file, settings.tls_key_file)
+        is_open = self.context.keyring is None
+        policy = http.Policy(is_open, settings.allow_origins, self._is_tls)
+        return await serve(
+            self._connected,
+            settings.host,
+            settings.port,
+            create_connection=cast(
+                "type[ServerConnection]",
+                partial(
+                    Connection,
+                    strangers=self._strangers,
+                    known=self._known,
+                    admits=self._descriptors.admits,
+                ),
+            ),
+            process_request=self._admit(http.process_request(policy, self)),
+            select_subprotocol=_select_subprotocol,
+            compression=None,
+            logger=socket_logs.logger(),
+            server_header=None,
+            max_size=limits.max_message_bytes if is_open else limits.max_unauthenticated_bytes,
+            write_limit=_WRITE_BUFFER_BYTES,
+            ping_interval=_PING_INTERVAL_SECONDS,
+            ping_timeout=_PING_TIMEOUT_SECONDS,
+            close_timeout=_CLOSE_TIMEOUT_SECONDS,
+            ssl=ssl,
+            open_timeout=_HANDSHAKE_SECONDS,
+            ssl_handshake_timeout=None if ssl is None else _HANDSHAKE_SECONDS,
+        )
+
+    async def drain(self) -> None:
+        """Answer what was accepted, close everything, and stop. Idempotent."""
+        if self._drain is None:
+            self._drain = asyncio.create_task(self._leave())
+        await asyncio.shield(self._drain)
+
+    async def _leave(self) -> None:
+        """Take leave; whatever faults on the way, nothing is left running, and nothing open."""
+        try:
+            await self._see_off()
+        finally:
+            try:
+                self._listener.close(code=1012)
+                await self._listener.wait_closed()
+                self._stall_watch.cancel()
+                await asyncio.wait([self._stall_watch])
+            finally:
+                try:
+                    self._descriptors.close()
+                except Exception as error:
+                    as_error(error, "the end of the server")
+                    self._descriptors.close()
+                finally:
+                    try:
+                        await self.instance.stop()
+                    except Exception as error:
+                        as_error(error, "the end of the server")
+                        await self.instance.stop()
+
+    async def _see_off(self) -> None:
+        self.context.is_draining = True
+        until = self._loop.time() + self.settings.drain_seconds
+        await self._all(until, (session.wait_idle() for session in self._sessions.values()))
+        for session in self._sessions.values():
+            session.outbox.close(1012, "server draining, reconnect")
+        connections = list(self._sessions)
+        until = max(until, self._loop.time() + _CLOSE_GRACE_SECONDS)
+        await self._all(until, (connection.wait_closed() for connection in connections))
+        for connection in self._sessions:
+            connection.transport.abort()
+        for stranger in self._strangers:
+            stranger.shed()
+
+    async def _all(self, until: float, waits: Iterable[Coroutine[Any, Any, None]]) -> None:
+        """Wait for all of ``waits``, but only until then."""
+        tasks = [asyncio.create_task(wait) for wait in waits]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=max(until - self._loop.time(), 0.0))
+            for task in late:
+                task.cancel()
+
+    # -- what HTTP asks (``http.Running``) --------------------------------------------------------
+
+    def status(self) -> http.Status:
+        """Whether all is well."""
+        return "draining" if self.context.is_draining else self.instance.status()
+
+    def uptime_seconds(self) -> float:
+        """Seconds since the server was made."""
+        return self.context.clock_us() / 1e6 - self.metrics.started_seconds
+
+    def stats(self) -> dict[str, Any]:
+        """The server's statistics."""
+        return server_stats(self.metrics, self.context.clock_us())
+
+    def metrics_text(self) -> bytes:
+        """The page of ``/metrics``."""
+        return render(self.metrics, self._refresh_gauges)
+
+    def authenticate(self, token: str) -> Principal | None:
+        """Who a token is."""
+        keyring = self.context.keyring
+        return OPEN if keyring is None else keyring.authenticate(token)
+
+    def _refresh_gauges(self) -> None:
+        metrics, catalog = self.metrics, self.context.catalog
+        metrics.queue_depth = self.context.engine.depth
+        metrics.collections = len(catalog)
+        metrics.rows = sum(collection.window.rows for collection in catalog)
+        metrics.payload_bytes = sum(collection.window.payload_bytes for collection in catalog)
+        metrics.reserved_bytes = catalog.reserved_bytes
+        metrics.max_memory_bytes = self.context.limits.max_memory_bytes
+        metrics.resident_bytes = resident_bytes()
+        metrics.strangers = len(self._strangers)
+        metrics.connection_bytes = self._strangers.held_bytes + self._known.held_bytes
+        metrics.uptime_seconds = self.uptime_seconds()
+        self.instance.refresh_journal_gauges()
+
+    def _admit(
+        self, hook: Callable[[ServerConnection, Request], Response | None]
+    ) -> Callable[[ServerConnection, Request], Response | Awaitable[Response] | None]:
+        """``hook``, and no more connections than ``max_connections``."""
+
+        def admit(
+            connection: ServerConnection, request: Request
+        ) -> Response | Awaitable[Response] | None:
+            response = hook(connection, request)
+            is_wrong_token = (
+                response is not None
+                and response.status_code == HTTPStatus.UNAUTHORIZED
+                and http.token_of(request.headers) is not None
+            )
+            if response is not None and is_wrong_token:
+                seconds = self.context.logins.failed(_peer(connection).host)
+                return _later(connection, response, seconds)
+            if response is None and isinstance(connection, Connection) and connection.head.has_body:
+                return http.plain(HTTPStatus.BAD_REQUEST)
+            if response is None and not self._may_enter() and self._is_known(request):
+                body = b"max_connections: the server has as many as it takes.\n"
+                return http.to_response(http.Reply(HTTPStatus.SERVICE_UNAVAILABLE, body))
+            return response
+
+        return admit
+
+    def _may_enter(self) -> bool:
+        return len(self._known) < self.context.limits.max_connections
+
+    def _is_known(self, request: Request) -> bool:
+        """Whether it will be one of the known as soon as it is upgraded."""
+        if self.context.keyring is None:
+            return True
+        token = http.token_of(request.headers)
+        return token is not None and self.context.keyring.authenticate(token) is not None
+
+    # -- connections ------------------------------------------------------------------------------
+
+    async def _connected(self, connection: ServerConnection) -> None:
+        """The life of one connection."""
+        assert isinstance(connection, Connection)
+        assert connection.request is not None
+        token = http.token_of(connection.request.headers)
+        principal = None
+        if self.context.keyring is None:
+            principal = OPEN
+        elif token is not None:
+            principal = self.context.keyring.authenticate(token)
+        peer = _peer(connection)
+        session = self.instance.open_session(principal, peer)
+        if principal is not None and self.context.keyring is not None:
+            self.context.logins.succeeded(principal, str(peer))
+        connection.max_unread_bytes = self.context.limits.max_pending_bytes
+        self._sessions[connection] = session
+        deadline = self._admit_messages(connection, session, token)
+        connection.attach(session, session.outbox)
+        try:
+            await connection.wait_closed()
+        finally:
+            if deadline is not None:
+                deadline.cancel()
+            del self._sessions[connection]
+            self.instance.close_session(session)
+
+    def _admit_messages(
+        self, connection: Connection, session: Session, token: str | None
+    ) -> asyncio.TimerHandle | None:
+        """Greet or refuse; what ends the time for a token, if it has to come."""
+        full_bytes = self.context.limits.max_message_bytes
+        session.may_enter = self._may_enter
+        session.on_authenticated = lambda: connection.allow(full_bytes)
+        if session.principal is not None:
+            connection.allow(full_bytes)
+        elif token is not None:
+            session.refuse_token(None)
+            return None
+        session.greet()
+        if session.principal is not None:
+            return None
+        return self._loop.call_later(self._auth_seconds, _refuse_stranger, session)
+
+    async def _watch_stalls(self) -> None:
+        """Look after all connections now and then; a fault with one is not the end of that."""
+        while True:
+            await asyncio.sleep(self._stall_seconds / 10)
+            if self._known.most_bytes - self._known.held_bytes > _MANY_FREED_BYTES:
+                self._known.most_bytes = self._known.held_bytes
+                await asyncio.to_thread(give_back_freed_memory)
+            for connection, session in list(self._sessions.items()):
+                try:
+                    self._end_if_stalled(connection, session)
+                except Exception as error:
+                    self.metrics.faults += 1
+                    as_error(error, "watching a connection")
+            self._make_way()
+
+    def _make_way(self) -> None:
+        """Behind a look at all of them, which tells what their clients have taken."""
+        try:
+            self._known.make_way(self._loop.time() - self._stall_seconds / _PATIENCE_SHARE)
+        except Exception as error:
+            self.metrics.faults += 1
+            as_error(error, "making way for connections that wait")
+
+    def _end_if_stalled(self, connection: Connection, session: Session) -> None:
+        """Close a connection that takes nothing for too long although something waits for it."""
+        if not session.lane.is_open:
+            return
+        if connection.half_seconds() >= self._stall_seconds:
+            self._shed("stalled", connection)
+            connection.shed(4408, "half a message, and no more of it")
+        elif connection.stalled_seconds() >= self._stall_seconds:
+            self._shed("stalled", connection)
+            session.close()
+            task = asyncio.create_task(connection.close(4408, "no byte taken"))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def _shed(self, reason: str, member: Member) -> None:
+        """Count a connection that has to leave, and say so a few times."""
+        self.metrics.shed_connections[reason] += 1
+        passed_over = self._shed_lines.next(self.context.clock_us())
+        if passed_over is not None and isinstance(member, Connection):
+            log.info(
+                "shedding %s (%s), which holds %d bytes%s",
+                _peer(member),
+                reason,
+                member.held_bytes,
+                more(passed_over),
+            )
+
+
+def _peer(connection: ServerConnection) -> Peer:
+    return Peer.of(connection.remote_address)
+
+
+async def _later(connection: ServerConnection, response: Response, seconds: float) -> Response:
+    """``response`` after that time, or when nobody is there to hear it."""
+    await asyncio.wait([connection.connection_lost_waiter], timeout=seconds)
+    return response
+
+
+def _refuse_stranger(session: Session) -> None:
+    if session.principal is None and session.lane.is_open:
+        session.refuse_connection("no token came in time")
+
+
+def _select_subprotocol(
+    connection: ServerConnection, offered: Sequence[Subprotocol]
+) -> Subprotocol | None:
+    return http.select_subprotocol(connection.protocol, offered)

@@ -1,0 +1,296 @@
+"""One server without its sockets: what ``server.py`` and ``local.py`` both are underneath.
+
+Puts the parts together (limits, catalog, engine, metrics: the ``Context`` of its sessions), and is
+where the two threads meet: the engine's effects come over to the loop in one call a tick. Knows
+sessions and no transport. Everything here but ``_post`` runs on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Literal
+
+from omendb_core.model.errors import StorageFailed
+from omendb_core.scan.choice import choose
+from omendb_core.scan.interface import Scan
+
+from ..access.keyring import Keyring, Principal
+from ..access.logins import Logins
+from ..catalog.catalog import Catalog
+from ..catalog.recovery import Recoveries
+from ..engine.engine import Engine
+from ..engine.inbox import Arrivals
+from ..engine.model.work import Effect
+from ..engine.reads.split_scan import SplitScan
+from ..engine.reads.statistics import journal_numbers
+from ..journal.interface import Store
+from ..journal.local.store import LocalStore
+from ..journal.store_thread import Storage
+from ..runtime.endings import Ending
+from ..runtime.faults import as_error
+from ..runtime.machine import give_back_freed_memory, usable_cores
+from ..sessions.context import Context, monotonic_us
+from ..sessions.outbox import Outbox
+from ..sessions.session import LOCAL, Peer, Session
+from ..sessions.subscriptions.pictures import Looks
+from ..telemetry.metrics import Metrics
+from .config import Settings
+
+log = logging.getLogger(__name__)
+
+_SAMPLE_SECONDS: Final = 1.0
+#: More would be waiting for memory.
+_MOST_SCAN_THREADS: Final = 4
+_LAG_SAMPLE_SECONDS: Final = 0.1
+#: When so much less is taken than before, what was freed goes back to the system.
+_RETURNED_BYTES: Final = 16 << 20
+
+
+class Instance:
+    """Catalog, engine and store, and the two threads that meet in them.
+
+    ``start``, any number of sessions, ``stop``: once each, on one loop.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock_us: Callable[[], int] = monotonic_us,
+        open_store: Callable[[str], Store] = LocalStore,
+    ) -> None:
+        limits = settings.limits()
+        metrics = Metrics(clock_us() / 1e6)
+        keyring = Keyring.load(settings.api_key_file) if settings.api_key_file else None
+        for warning in keyring.warnings if keyring is not None else ():
+            log.warning("%s", warning)
+        engine = Engine(metrics, limits, settings.queue_deadline_ms, clock_us, self._post)
+        catalog = Catalog(
+            limits,
+            _scan(settings.scan_threads),
+            settings.default_durability,
+            settings.data_dir is not None,
+        )
+        self.context = Context(
+            limits=limits,
+            max_messages_per_second=settings.max_messages_per_second,
+            keyring=keyring,
+            logins=Logins(metrics, clock_us),
+            catalog=catalog,
+            engine=engine,
+            arrivals=Arrivals(engine, metrics, self._deliver),
+            metrics=metrics,
+            clock_us=clock_us,
+            looks=Looks(engine, catalog.budget, metrics),
+        )
+        self._data_dir = settings.data_dir
+        self._open_store = open_store
+        self._storage: Storage | None = None
+        #: The most that was taken of the budget since memory was returned last.
+        self._most_taken_bytes = 0
+        #: What brings stored collections back; None without a data directory.
+        self.recoveries: Recoveries | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ending = Ending()
+        self._has_stopped_threads = False
+
+    def start(self) -> None:
+        """Start the engine's thread; its effects come to the running loop.
+
+        Stored collections begin to come back. Raises StorageFailed if the data directory cannot be
+        used, Unavailable if another process does, Unsupported; then nothing is left of it: no
+        thread, no task, no lock of the directory.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        context = self.context
+        if self._data_dir is not None:
+            try:
+                store = self._open_store(self._data_dir)
+            except OSError as error:
+                why = error.strerror or str(error)
+                raise StorageFailed(f"data_dir {self._data_dir}: {why}") from error
+            try:
+                self._storage = Storage(store, context.catalog.window_limits)
+            except BaseException:
+                store.close()
+                raise
+            self.recoveries = Recoveries(
+                self._storage, context.catalog, context.engine, context.clock_us
+            )
+            self.recoveries.begin()
+        context.engine.start(self._storage)
+        self._begin(self._sample)
+        if self.recoveries is not None:
+            self._begin(self.recoveries.run)
+
+    def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._tasks.append(self._loop.create_task(work()))
+
+    def _give_up(self) -> None:
+        """A start failed: let go of what it had made by then."""
+        for task in self._tasks:
+            task.cancel()
+        self.context.engine.stop()
+        if self._storage is not None:
+            self._storage.close()
+
+    async def stop(self) -> None:
+        """Do what is queued, and end the threads; what was acknowledged is on the disk then.
+
+        Its sessions are closed by then. Whatever a step raises, the others are taken; what stays
+        undone is raised in the end. After a fault it may be called again.
+        """
+        sampler, *recovering = self._tasks
+        sampler.cancel()
+        if self.recoveries is not None:
+            try:
+                self.recoveries.stop()
+            except Exception as error:
+                as_error(error, "the end of recoveries")
+                self.recoveries.stop()
+        try:
+            await asyncio.wait([sampler, *recovering])
+        finally:
+            try:
+                await self._end_threads()
+            except Exception as error:
+                as_error(error, "the end of the threads")
+                await self._end_threads()
+        if self._ending.error is not None:
+            raise self._ending.error
+
+    async def _end_threads(self) -> None:
+        """Wait until they have ended; a loop that ends meanwhile, and cancels this, waits too."""
+        try:
+            ending = asyncio.get_running_loop().run_in_executor(None, self._stop_threads)
+        except RuntimeError:  # the interpreter is ending, and starts no threads any more
+            return self._stop_threads()
+        cancelled: asyncio.CancelledError | None = None
+        while not ending.done():
+            try:
+                await asyncio.wait([ending])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        return ending.result()
+
+    def _stop_threads(self) -> None:
+        if self._has_stopped_threads:
+            return
+        ending, catalog = self._ending, self.context.catalog
+        ending.do("the end of the engine", self.context.engine.stop)
+        for collection in catalog:
+            if collection.flights is not None and collection.flights.log is not None:
+                ending.do(f"closing the log of {collection.name}", collection.flights.log.close)
+        if self._storage is not None:
+            ending.do("giving the data directory free", self._storage.close)
+        for collection in catalog:
+            ending.do("letting go of windows", collection.let_go)
+        self._has_stopped_threads = True
+
+    def status(self) -> Literal["ok", "recovering", "storage_failed"]:
+        """Whether everything stored is back, and every log can be written."""
+        if self.recoveries is not None and self.recoveries.waiting:
+            return "recovering"
+        has_failed = any(
+            collection.flights is not None and collection.flights.has_failed
+            for collection in self.context.catalog
+        )
+        return "storage_failed" if has_failed else "ok"
+
+    def refresh_journal_gauges(self) -> None:
+        """Set what ``metrics`` says of the journal."""
+        metrics = self.context.metrics
+        metrics.journal = journal_numbers(self.context.catalog)
+        metrics.journal_flying = self.context.engine.flying
+        if self.recoveries is not None:
+            metrics.recovering_collections = self.recoveries.waiting
+            metrics.damaged_collections = self.recoveries.damaged
+
+    def open_session(self, principal: Principal | None, peer: Peer = LOCAL) -> Session:
+        """A session for a new connection; ``principal`` None: not authenticated yet."""
+        self.context.metrics.connections += 1
+        self.context.metrics.connections_opened += 1
+        return Session(self.context, Outbox(), principal, peer)
+
+    def close_session(self, session: Session) -> None:
+        """Its connection is gone; called once."""
+        self.context.metrics.connections -= 1
+        session.close()
+
+    # -- the engine's thread, and time ------------------------------------------------------------
+
+    def _post(self, effects: list[Effect]) -> None:
+        """On the engine's thread: have effects delivered on the loop's."""
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, effects)
+        except RuntimeError:
+            log.debug("the loop is closed: %d effects are for nobody", len(effects))
+
+    def _deliver(self, effects: Sequence[Effect]) -> None:
+        """What faults is delivered once more: every effect goes on where it was."""
+        for effect in effects:
+            try:
+                effect.deliver()
+            except Exception as error:
+                self._fault(error)
+                try:
+                    effect.deliver()
+                except Exception as again:
+                    self._fault(again)
+
+    def _fault(self, error: Exception) -> None:
+        self.context.metrics.faults += 1
+        as_error(error, "delivering an effect")
+
+    async def _return_memory(self) -> None:
+        """Where much was freed, let the system have it."""
+        taken_bytes = self.context.catalog.reserved_bytes
+        self._most_taken_bytes = max(self._most_taken_bytes, taken_bytes)
+        if self._most_taken_bytes - taken_bytes >= _RETURNED_BYTES:
+            self._most_taken_bytes = taken_bytes
+            await asyncio.to_thread(give_back_freed_memory)
+
+    async def _sample(self) -> None:
+        """Measure the loop's lag, and keep samples for rates and percentiles."""
+        context, beats = self.context, round(_SAMPLE_SECONDS / _LAG_SAMPLE_SECONDS)
+        while True:
+            worst = 0.0
+            for _ in range(beats):
+                before = self._loop.time()
+                await asyncio.sleep(_LAG_SAMPLE_SECONDS)
+                worst = max(worst, self._loop.time() - before - _LAG_SAMPLE_SECONDS)
+            context.metrics.loop_lag_seconds = worst
+            try:
+                await self._return_memory()
+                self._sample_rates()
+            except Exception as error:  # the next time may go well
+                context.metrics.faults += 1
+                as_error(error, "a sample of the statistics")
+
+    def _sample_rates(self) -> None:
+        context = self.context
+        now_seconds = context.clock_us() / 1e6
+        context.metrics.sample(now_seconds)
+        for collection in context.catalog:
+            collection.rates.sample(now_seconds, collection.rate_counters())
+
+
+def _scan(threads: int) -> Scan:
+    """The best kernel here, split over ``threads`` threads; 0: as many as there are cores.
+
+    The one in numpy is not split: it takes much memory for each thread.
+    """
+    scan = choose()
+    threads = threads or min(usable_cores(), _MOST_SCAN_THREADS)
+    return SplitScan(scan, threads) if threads > 1 and scan.keeps_shadow else scan

@@ -1,0 +1,1 @@
+"""One connection without its socket: what it asks, and what goes back."""

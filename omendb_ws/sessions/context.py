@@ -1,0 +1,54 @@
+"""What every session of one server shares. Built by ``server.py``; knows no socket."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..access.keyring import Keyring
+from ..access.logins import Logins
+from ..catalog.catalog import Catalog
+from ..engine.engine import Engine
+from ..engine.inbox import Arrivals
+from ..telemetry.metrics import Metrics
+from ..wire.opcodes import Limits
+from .long_requests import LongRequests
+from .subscriptions.pictures import Looks
+
+#: Linux: goes on while the machine sleeps, as ``CLOCK_MONOTONIC`` does not there.
+_BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def _elapsed_ns() -> int:
+    return time.monotonic_ns() if _BOOTTIME is None else time.clock_gettime_ns(_BOOTTIME)
+
+
+_SINCE_1970_NS = time.time_ns() - _elapsed_ns()
+
+
+def monotonic_us() -> int:
+    """The usual clock: microseconds since 1970 as the process began, that never go back or jump.
+
+    The machine's clock may be set while this runs: rows keep their age.
+    """
+    return (_SINCE_1970_NS + _elapsed_ns()) // 1000
+
+
+@dataclass(slots=True, eq=False)
+class Context:
+    """One server's parts. ``keyring`` None: open to all. ``is_draining`` is the server's to set."""
+
+    limits: Limits
+    max_messages_per_second: int
+    keyring: Keyring | None
+    logins: Logins
+    catalog: Catalog
+    engine: Engine
+    arrivals: Arrivals
+    metrics: Metrics
+    clock_us: Callable[[], int]
+    looks: Looks
+    long_requests: LongRequests = field(default_factory=LongRequests)
+    is_draining: bool = False

@@ -1,0 +1,315 @@
+"""What each op means: from a typed request to work for the engine, or to an answer at once.
+
+Runs on the loop's thread. Rights are checked here, once, by the table of ops; names and handles
+become collections, JSON rows and filters become what the engine takes. Everything raises OmenError;
+the session answers with it. ``create`` and ``drop`` take effect here (see ``catalog.py``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from omendb_core.filters.parser import optional
+from omendb_core.model.change import AddRequest, RowBatch
+from omendb_core.model.errors import OmenError, Overloaded
+from omendb_core.model.types import Definition, Include
+from omendb_core.search.query import Query
+
+from ..engine.model import work
+from ..engine.reads.statistics import server_stats
+from ..runtime.faults import as_error
+from ..wire import messages as wire
+from ..wire import reply_bounds as sizes
+from ..wire.opcodes import right_for
+from ..wire.rows import complete_payloads, parse_ids, parse_rows, parse_updates
+from ..wire.searches import PlainSearch
+from .subscribing import move, subscribe, unsubscribe
+from .subscriptions.standing_streams import MADE_AT_ONCE, in_pieces
+
+if TYPE_CHECKING:
+    from ..access.keyring import Principal
+    from ..catalog.catalog import Collection
+    from .long_requests import Steps
+    from .session import Session
+
+log = logging.getLogger(__name__)
+
+_NOTHING = Include()
+
+
+def handle(session: Session, request: wire.Request | PlainSearch, request_bytes: int) -> None:
+    """Answer a request or hand it to the engine. Raises OmenError if it is refused."""
+    op = request.op
+    whole_server = getattr(request, "collection", op) is None
+    session.need(right_for(op, whole_server=whole_server))
+    _HANDLERS[type(request)](session, request, request_bytes)
+
+
+# -- the connection -----------------------------------------------------------------------------
+
+
+def _ping(session: Session, request: wire.Ping, _: int) -> None:
+    session.ok(request.id, {})
+
+
+def _auth(session: Session, request: wire.Auth, size: int) -> None:
+    before = session.principal
+    try:
+        principal = session.authenticate(request.token)
+    except Overloaded as error:
+        session.error(request.id, error)
+        session.outbox.close(1013, "max_connections")
+        return
+    if principal is None:
+        session.refuse_token(request.id)
+        return
+    ending = session.forbidden_subscriptions()
+    if len(ending) < MADE_AT_ONCE:
+        for one in ending:
+            one.end("forbidden")
+        _welcome(session, request, principal, before)
+        return
+
+    def steps() -> Steps:
+        yield from in_pieces(ending, lambda one: one.end("forbidden"))
+        _welcome(session, request, principal, before)
+
+    session.hold(steps(), size, lambda error: session.refuse(request.id, b"", error, request.op))
+
+
+def _welcome(
+    session: Session, request: wire.Auth, principal: Principal, before: Principal | None
+) -> None:
+    if session.context.keyring is not None and principal != before:
+        session.context.logins.succeeded(principal, str(session.peer))
+    rights = sorted(principal.rights)
+    body = {"rights": rights, "tenant": principal.tenant, "expires_in_s": None}
+    session.ok(request.id, body)
+
+
+# -- collections --------------------------------------------------------------------------------
+
+
+def _create(session: Session, request: wire.Create, size: int) -> None:
+    context = session.context
+    now_seconds = context.clock_us() / 1e6
+    collection, is_new = context.catalog.create(session.tenant, request, now_seconds)
+    if is_new and collection.durability != "memory":
+        try:
+            _note("create", session, collection.tenant, collection.name)
+            ticket = session.ticket(request, collection, size, _description_bytes(collection))
+            handle = session.open(collection)
+            session.submit_change(work.Create(ticket, collection, context.catalog, handle))
+        except Exception:
+            context.catalog.uncreate(collection)
+            raise
+    elif is_new:
+        _note("create", session, collection.tenant, collection.name)
+        session.ok(request.id, {**collection.describe(), "handle": session.open(collection)})
+    else:
+        _describe_open(session, request, collection, size)
+
+
+def _open(session: Session, request: wire.Open, size: int) -> None:
+    _describe_open(session, request, session.collection(request.collection), size)
+
+
+def _describe_open(
+    session: Session, request: wire.Create | wire.Open, collection: Collection, size: int
+) -> None:
+    ticket = session.ticket(request, collection, size, _description_bytes(collection))
+    session.submit_read(work.Describe(ticket, collection, session.open(collection)))
+
+
+def _describe(session: Session, request: wire.Describe, size: int) -> None:
+    collection = session.collection(request.collection)
+    ticket = session.ticket(request, collection, size, _description_bytes(collection))
+    session.submit_read(work.Describe(ticket, collection, None))
+
+
+def _list(session: Session, request: wire.List, size: int) -> None:
+    collections = session.context.catalog.of(session.tenant)
+    expected_bytes = sizes.ENVELOPE_BYTES + sum(map(_description_bytes, collections))
+    ticket = session.ticket(request, None, size, expected_bytes)
+    session.submit_read(work.List(ticket, collections))
+
+
+def _drop(session: Session, request: wire.Drop, size: int) -> None:
+    held = session.context.catalog.held
+    given_up = held.drop(session.tenant, request.collection)
+    if given_up:
+        try:
+            ticket = session.ticket(request, None, size)
+            session.submit_note(work.DropGivenUp(ticket, held, given_up))
+        except Exception:
+            held.undrop(given_up, "could not be dropped; try again")
+            raise
+        _note("drop", session, session.tenant, request.collection)
+        return
+    collection = session.collection(request.collection)
+    dropping = work.Drop(session.ticket(request, collection, size), collection, held)
+    _note("drop", session, session.tenant, request.collection)
+    session.context.catalog.drop(collection)
+    try:
+        session.submit_change(dropping)
+    except Exception as error:  # it is out of the catalog: the engine must hear of it
+        as_error(error, "drop")
+        session.submit_change(dropping)
+
+
+def _note(did: str, session: Session, tenant: str, name: str) -> None:
+    """What takes effect in the catalog is in the log, and by whom."""
+    by = session.principal.name if session.principal is not None else "nobody"
+    log.info(
+        "%s of collection %s (tenant %s) by key %s from %s",
+        did,
+        name,
+        tenant,
+        by,
+        session.peer,
+        extra={
+            "op": did,
+            "collection": name,
+            "tenant": tenant,
+            "key": by,
+            "peer": str(session.peer),
+        },
+    )
+
+
+def _description_bytes(collection: Collection) -> int:
+    return sizes.description_bytes(collection.definition)
+
+
+# -- changes ------------------------------------------------------------------------------------
+
+
+def _add(session: Session, request: wire.Add, size: int) -> None:
+    collection = session.collection(request.collection)
+    rows = _rows(session, request.rows, collection.definition)
+    asked = AddRequest(rows, request.producer, request.batch)
+    ticket = session.ticket(request, collection, size)
+    session.submit_change(work.Add(ticket, collection, asked, request.binary))
+
+
+def _rows(
+    session: Session, rows: RowBatch | list[Any] | OmenError, definition: Definition
+) -> RowBatch | OmenError:
+    """The rows of an add, or what is wrong with them: a repeated batch is answered before."""
+    limits = session.context.limits
+    try:
+        if isinstance(rows, list):
+            return parse_rows(rows, definition, limits)
+        if isinstance(rows, RowBatch) and rows.payloads is None:
+            return complete_payloads(rows, limits)
+    except OmenError as error:
+        return error
+    return rows
+
+
+def _delete(session: Session, request: wire.Delete, size: int) -> None:
+    collection = session.collection(request.collection)
+    ids = parse_ids(request.ids, collection.definition.ids)
+    ticket = session.ticket(request, collection, size)
+    session.submit_change(work.Delete(ticket, collection, ids))
+
+
+def _update(session: Session, request: wire.Update, size: int) -> None:
+    collection = session.collection(request.collection)
+    rows = request.rows
+    if isinstance(rows, list):
+        rows = parse_updates(rows, collection.definition, session.context.limits)
+    ticket = session.ticket(request, collection, size)
+    session.submit_change(work.Update(ticket, collection, rows))
+
+
+# -- reads --------------------------------------------------------------------------------------
+
+
+def _search(session: Session, request: wire.Search, size: int) -> None:
+    collection = session.collection(request.collection)
+    definition, limits = collection.definition, session.context.limits
+    like = None if request.like is None else parse_ids([request.like], definition.ids, "like")
+    queries = 1 if request.vectors is None else len(request.vectors)
+    query = Query(
+        vectors=request.vectors,
+        like=like,
+        k=request.k,
+        filter=optional(request.filter, collection.definition.columns),
+        min_score=request.min_score,
+        last=request.last,
+        include=request.include,
+        max_hits=sizes.max_hits(definition, request.include, request.binary, queries, limits),
+    )
+    row_bytes = sizes.most_row_bytes(
+        definition, request.include, request.binary, limits.max_metadata_bytes
+    )
+    rows = queries * min(request.k, definition.capacity)
+    ticket = session.ticket(request, collection, size, sizes.ENVELOPE_BYTES + rows * row_bytes)
+    session.submit_read(work.Search(ticket, collection, query, request.single, request.binary))
+
+
+def _plain_search(session: Session, request: PlainSearch, size: int) -> None:
+    collection = session.collection(request.handle)
+    definition = collection.definition
+    reply_bytes = sizes.plain_results_bytes(
+        request.n, request.n * min(request.k, definition.capacity)
+    )
+    is_right = request.dim == definition.dim
+    if not is_right or definition.ids == "str" or reply_bytes > session.max_reply_bytes:
+        _search(session, request.whole(), size)
+        return
+    ticket = session.ticket(request, collection, size, reply_bytes)
+    session.submit_search(work.PlainSearch(ticket, collection, request))
+
+
+def _get(session: Session, request: wire.Get, size: int) -> None:
+    collection = session.collection(request.collection)
+    definition = collection.definition
+    ids = parse_ids(request.ids, definition.ids)
+    row_bytes = sizes.most_row_bytes(
+        definition, request.include, False, session.context.limits.max_metadata_bytes
+    )
+    ticket = session.ticket(request, collection, size, sizes.ENVELOPE_BYTES + len(ids) * row_bytes)
+    session.submit_read(work.Get(ticket, collection, ids, request.include))
+
+
+def _count(session: Session, request: wire.Count, size: int) -> None:
+    collection = session.collection(request.collection)
+    ticket = session.ticket(request, collection, size)
+    filter_ = optional(request.filter, collection.definition.columns)
+    session.submit_read(work.Count(ticket, collection, filter_))
+
+
+def _stats(session: Session, request: wire.Stats, size: int) -> None:
+    context = session.context
+    if request.collection is None:
+        session.ok(request.id, server_stats(context.metrics, context.clock_us()))
+        return
+    collection = session.collection(request.collection)
+    ticket = session.ticket(request, collection, size, _description_bytes(collection))
+    session.submit_read(work.Stats(ticket, collection))
+
+
+_HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
+    wire.Ping: _ping,
+    wire.Auth: _auth,
+    wire.Create: _create,
+    wire.Open: _open,
+    wire.Describe: _describe,
+    wire.List: _list,
+    wire.Drop: _drop,
+    wire.Add: _add,
+    wire.Delete: _delete,
+    wire.Update: _update,
+    wire.Get: _get,
+    wire.Count: _count,
+    wire.Search: _search,
+    PlainSearch: _plain_search,
+    wire.Stats: _stats,
+    wire.Subscribe: subscribe,
+    wire.Move: move,
+    wire.Unsubscribe: unsubscribe,
+}

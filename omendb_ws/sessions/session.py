@@ -1,0 +1,594 @@
+"""One connection: who it is, what it asked and was not answered yet, what it opened.
+
+Lives on the loop's thread and knows no socket: ``receive`` takes messages, the outbox takes what
+goes back, ``has_room`` is where whoever reads the socket stops reading (PROTOCOL section 2).
+What each op means stands in ``requests.py``.
+
+Invariants: a message that holds an id gets exactly one reply, now or by ``answered``; an error
+harms nothing but its own request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from omendb_core.model.errors import (
+    BadRequest,
+    Draining,
+    Forbidden,
+    Internal,
+    NotFound,
+    OmenError,
+    Overloaded,
+    Quota,
+    RateLimited,
+    Unauthenticated,
+)
+from omendb_core.model.types import ColumnType
+
+from .._version import VERSION
+from ..access.keyring import OPEN, Principal
+from ..access.token_bucket import TokenBucket
+from ..catalog.catalog import Collection
+from ..engine.model.work import Answer, Change, DropGivenUp, Lane, PlainSearch, Read, Ticket
+from ..runtime.faults import as_error
+from ..wire import binary as binary_wire
+from ..wire import long_frames, long_text, searches, unread
+from ..wire import text as text_wire
+from ..wire.messages import Auth, Ping, Refusal, Request
+from ..wire.opcodes import MAX_U32, PROTOCOL
+from ..wire.reply_bounds import ENVELOPE_BYTES
+from ..wire.searches import read_plain
+from . import long_requests
+from . import ops as requests
+from .context import Context
+from .outbox import Batch, Outbox, text
+from .subscriptions.subscription import Subscription
+
+log = logging.getLogger(__name__)
+
+#: Subscriptions of a connection that is gone, ended in one turn of the loop: 1.5 µs each.
+ENDED_AT_ONCE = 512
+#: Dead handles are looked for when so many are held.
+_HANDLES_TO_SWEEP = 512
+#: PROTOCOL section 1.4: what may be an ``auth`` (a token has at most 4,096 bytes), and how much a
+#: stranger may say. Parsing 8 KiB takes up to 60 µs, the 64 KiB that a stranger may send 480.
+MAX_AUTH_CHARACTERS = 8 << 10
+MAX_MESSAGES_BEFORE_AUTH = 100
+
+
+class Peer(NamedTuple):
+    """Where a connection comes from, for the log."""
+
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+    @classmethod
+    def of(cls, address: object) -> Peer:
+        """The peer at a socket's address; a socket that is gone has none."""
+        return cls(*address[:2]) if isinstance(address, tuple) else cls("unknown")
+
+
+#: Of a connection without a socket.
+LOCAL = Peer("memory")
+
+
+class Session:
+    """The state of one connection, on the loop's thread.
+
+    ``principal`` None: not authenticated yet.
+    """
+
+    def __init__(
+        self, context: Context, outbox: Outbox, principal: Principal | None, peer: Peer = LOCAL
+    ) -> None:
+        self.context = context
+        self.outbox = outbox
+        self.principal = principal
+        self.peer = peer
+        self.lane = Lane()
+        self.max_reply_bytes = context.limits.max_message_bytes
+        self.subscriptions: dict[int, Subscription] = {}
+        #: Whether there is a place for one who has authenticated itself, and what to call then.
+        self.may_enter: Callable[[], bool] = lambda: True
+        self.on_authenticated: Callable[[], None] = lambda: None
+        self._inflight: dict[int, Ticket] = {}
+        self._inflight_bytes = 0
+        self._expected_bytes = 0
+        self._handles: dict[int, Collection] = {}
+        self._handle_of: dict[Collection, int] = {}
+        self._last_handle = 0
+        #: A message that is being read in pieces, and what came behind it in one event.
+        self._long: str | bytes | None = None
+        #: Bytes of requests whose work on the loop is done in pieces.
+        self._held_bytes: dict[object, int] = {}
+        self._behind: deque[str | bytes] = deque()
+        self.last_sub = 0
+        #: Whether the message that is being received has its reply.
+        self._has_replied = False
+        self._messages_before_auth = 0
+        #: A token was wrong, and soon the client hears of it.
+        self._is_refused = False
+        self._refusal: asyncio.TimerHandle | None = None
+        self._bucket = TokenBucket(context.max_messages_per_second)
+        #: Who waits for room, and who for everything to be answered and sent.
+        self._call_when_room: Callable[[], None] | None = None
+        self._progress: asyncio.Event | None = None
+        outbox.on_sent = self._went_out
+
+    # -- the connection ---------------------------------------------------------------------------
+
+    def greet(self) -> None:
+        """Queue ``hello`` (PROTOCOL section 1)."""
+        auth = "none"
+        if self.context.keyring is not None:
+            auth = "required" if self.principal is None else "ok"
+        hello = {
+            "protocol": PROTOCOL,
+            "server": f"omendb-ws/{VERSION}",
+            "auth": auth,
+            "limits": self.context.limits.as_hello(),
+        }
+        self.outbox.reply(text(text_wire.encode_event("hello", hello)))
+
+    def refuse_connection(self, message: str) -> None:
+        """Say that it is not authenticated, and close."""
+        self.error(None, Unauthenticated(message))
+        self.outbox.close(4401, "unauthenticated")
+
+    def refuse_token(self, request_id: int | None) -> None:
+        """Answer a wrong token, later the more there were, and close; till then it is not heard."""
+        self._is_refused = True
+        seconds = self.context.logins.failed(self.peer.host)
+
+        said = "the token is not known" if request_id is None else "token: not known"
+
+        def refuse() -> None:
+            self.error(request_id, Unauthenticated(said))
+            self.outbox.close(4401, "unauthenticated")
+
+        if seconds:
+            self._refusal = asyncio.get_running_loop().call_later(seconds, refuse)
+        else:
+            refuse()
+
+    def close(self) -> None:
+        """The connection is gone: let go of everything. What it changed stays changed."""
+        self.lane.is_open = False
+        self.outbox.discard()
+        self.outbox.on_sent = lambda _: None
+        if self._refusal is not None:
+            self._refusal.cancel()
+        self._end_some()
+        self._behind.clear()
+        self._inflight.clear()
+        self._inflight_bytes = self._expected_bytes = 0
+        self._handles.clear()
+        self._handle_of.clear()
+        self._progressed()
+
+    def _end_some(self) -> None:
+        """End subscriptions, some in each turn of the loop: there may be 10,000."""
+        for subscription in list(itertools.islice(self.subscriptions.values(), ENDED_AT_ONCE)):
+            try:
+                subscription.close()
+            except Exception as error:
+                as_error(error, "the end of a subscription")
+                self._end_once_more(subscription)
+        if self.subscriptions:
+            asyncio.get_running_loop().call_soon(self._end_some)
+
+    def _end_once_more(self, subscription: Subscription) -> None:
+        """What failed may go well now; if not, those behind it end all the same."""
+        try:
+            subscription.close()
+        except Exception as error:
+            as_error(error, "the end of a subscription")
+            self.subscriptions.pop(subscription.sub, None)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything is answered and sent."""
+        is_held = self._long is not None or self._held_bytes
+        return not self._inflight and not is_held and self.outbox.is_empty
+
+    # -- messages in ------------------------------------------------------------------------------
+
+    def receive(self, message: str | bytes) -> None:
+        """Answer one message, or hand it to the engine."""
+        if self._long is not None or self._held_bytes:
+            self._behind.append(message)
+            return
+        metrics = self.context.metrics
+        metrics.received_messages += 1
+        metrics.received_bytes += len(message)
+        if self.outbox.closed or self._is_refused:
+            return
+        request: Request | searches.PlainSearch | Refusal | None = None
+        op = "invalid"
+        self._has_replied = False
+        try:
+            unwelcome = self._unwelcome(message)
+            if unwelcome is not None:
+                self._refuse_unread(message, unwelcome)
+                return
+            if len(message) > long_text.MOST_CHARACTERS and (
+                isinstance(message, str) or long_frames.is_long(message)
+            ):
+                self._begin_long_request(message)
+                return
+            request = self._decode(message)
+            if self.principal is None and not isinstance(request, Auth | Ping):
+                raise Unauthenticated("send auth with a token first")
+            if isinstance(request, Refusal):
+                raise request.error
+            op = request.op
+            if request.id in self._inflight:
+                self.refuse_repeated_id(request.id)
+            requests.handle(self, request, len(message))
+        except Exception as error:
+            id = request.id if request is not None else None
+            try:
+                self.refuse(id, message, error, op)
+            except Exception as fault:
+                self.refuse(id, message, fault, op)
+        metrics.requests[op] += 1
+        if self.principal is None:
+            self._refuse_talk()
+
+    def refuse(self, id: int | None, message: str | bytes, error: Exception, op: str) -> None:
+        """The reply to what failed, unless it has one; ``id`` None: it could not be read.
+
+        After a fault it is called again.
+        """
+        told = as_error(error, op)
+        if told is not error:
+            self.context.metrics.faults += 1
+            if id is None:  # nothing is wrong with the message
+                id = unread.id_of(message)
+                id = None if id in self._inflight else id
+        if not self._has_replied:
+            self.error(id, told)
+
+    def refuse_repeated_id(self, request_id: int) -> None:
+        """BadRequest where an unanswered request has that id."""
+        if request_id in self._inflight:
+            raise BadRequest(f"id: {request_id} is that of a request that is not answered yet")
+
+    def _begin_long_request(self, message: str | bytes) -> None:
+        """Read ``message`` in pieces, and nothing else meanwhile."""
+
+        def failed(error: Exception) -> None:
+            if self._long is message:
+                self.refuse(None, message, error, "long request")
+                self.end_long_request()
+
+        self.context.long_requests.begin(long_requests.steps(self, message), failed)
+        self._long = message
+
+    def end_long_request(self) -> None:
+        """It has been read, and answered or handed on: the next message may come."""
+        self._long = None
+        self._hear_behind()
+
+    def hold(
+        self, steps: long_requests.Steps, request_bytes: int, failed: Callable[[Exception], None]
+    ) -> None:
+        """Do ``steps`` beside others' work, and read nothing before they are done.
+
+        ``failed`` is told of a fault that they did not see; if it faults, once more.
+        """
+        key = object()
+
+        def held() -> long_requests.Steps:
+            try:
+                yield from steps
+            finally:
+                self._held_bytes.pop(key, None)
+                self._hear_behind()
+
+        def told(error: Exception) -> None:
+            failed(error)
+            self._held_bytes.pop(key, None)
+            self._hear_behind()
+
+        self.context.long_requests.begin(held(), told)
+        self._held_bytes[key] = request_bytes
+
+    def _hear_behind(self) -> None:
+        while self._behind and self._long is None and not self._held_bytes:
+            self.receive(self._behind.popleft())
+        self._progressed()
+
+    def _decode(self, message: str | bytes) -> Request | searches.PlainSearch | Refusal:
+        if isinstance(message, str):
+            return text_wire.decode_request(message, self.context.limits)
+        plain = read_plain(message, self.context.limits)
+        if plain is not None:
+            return plain
+        return binary_wire.decode_request(message, self.context.limits, self.columns_of)
+
+    def _unwelcome(self, message: str | bytes) -> OmenError | None:
+        """Why a message is refused whatever it says, so that it need not be read."""
+        is_stranger = self.principal is None
+        self._messages_before_auth += is_stranger
+        wait_ms = self._bucket.take(self.context.clock_us())
+        if wait_ms:
+            return RateLimited("more messages than a second may have", retry_after_ms=wait_ms)
+        if self.context.is_draining:
+            return Draining("the server is leaving; reconnect")
+        if is_stranger and (isinstance(message, bytes) or len(message) > MAX_AUTH_CHARACTERS):
+            return Unauthenticated("send auth with a token first")
+        return None
+
+    def _refuse_unread(self, message: str | bytes, error: OmenError) -> None:
+        self.context.metrics.requests["refused"] += 1
+        self.error(unread.id_of(message), error)
+        if self.principal is None:
+            self._refuse_talk()
+
+    def _refuse_talk(self) -> None:
+        if self._messages_before_auth >= MAX_MESSAGES_BEFORE_AUTH and not self.outbox.closed:
+            self.refuse_connection("too many messages before a token")
+
+    def columns_of(self, handle: int) -> dict[str, ColumnType] | None:
+        """The declared columns of an open collection."""
+        collection = self._handles.get(handle)
+        if collection is None or not collection.is_listed:
+            return None
+        return dict(collection.definition.columns)
+
+    # -- replies ----------------------------------------------------------------------------------
+
+    def ok(self, request_id: int, body: Mapping[str, object]) -> None:
+        """Answer at once."""
+        self.outbox.reply(text(text_wire.encode_ok(request_id, body)))
+        self._has_replied = True
+
+    def error(self, request_id: int | None, error: OmenError) -> None:
+        """Refuse at once; None: as an event."""
+        self.context.metrics.errors[error.code] += 1
+        self.outbox.reply(text(text_wire.encode_error(request_id, error)))
+        self._has_replied = True
+
+    def ticket(
+        self,
+        request: Request | searches.PlainSearch,
+        collection: Collection | None,
+        request_bytes: int,
+        reply_bytes: int = ENVELOPE_BYTES,
+        then: Callable[[bool], None] | None = None,
+    ) -> Ticket:
+        """What the engine answers a request by."""
+        limit = self.max_reply_bytes
+        return Ticket(
+            asker=self,
+            id=request.id,
+            op=request.op,
+            collection=collection,
+            arrival_us=self.context.clock_us(),
+            request_bytes=request_bytes,
+            reply_bytes=min(reply_bytes, limit),
+            max_reply_bytes=limit,
+            after=self.lane.queued,
+            then=then,
+        )
+
+    def submit_change(self, work: Change) -> None:
+        """Hand a change to the engine; later reads of this connection wait for it."""
+        self._expect(work.ticket, self.context.arrivals.submit, work)
+        self.lane.queued += 1
+
+    def submit_read(self, work: Read) -> None:
+        """Hand a read to the engine."""
+        self._expect(work.ticket, self.context.arrivals.submit, work)
+
+    def submit_note(self, work: DropGivenUp) -> None:
+        """Hand over what waits for nothing, and is answered all the same."""
+        self._expect(work.ticket, self.context.arrivals.submit, work)
+
+    def submit_search(self, work: PlainSearch) -> None:
+        """Have a plain search answered, here or by the engine."""
+        self._expect(work.ticket, self.context.arrivals.search, work)
+
+    def _expect(
+        self, ticket: Ticket, submit: Callable[[Any], None], work: Change | Read | DropGivenUp
+    ) -> None:
+        """Hand ``work`` over, which is answered by its ticket; after a fault it was not."""
+        self._inflight[ticket.id] = ticket
+        try:
+            submit(work)
+        except BaseException:
+            del self._inflight[ticket.id]
+            raise
+        self._inflight_bytes += ticket.request_bytes
+        self._expected_bytes += ticket.reply_bytes
+
+    def answered(self, answer: Answer) -> None:
+        """The engine's reply to a request. After a fault it is called again, and goes on."""
+        ticket = answer.ticket
+        if self._inflight.get(ticket.id) is ticket:
+            self.outbox.reply(answer.message)
+            del self._inflight[ticket.id]
+            self._inflight_bytes -= ticket.request_bytes
+            self._expected_bytes -= ticket.reply_bytes
+        elif not self.lane.is_open:
+            return
+        if ticket.then is not None:
+            ticket.then(answer.error is None)
+            ticket.then = None
+        self._progressed()
+        self._count(answer)
+
+    def _count(self, answer: Answer) -> None:
+        ticket, metrics = answer.ticket, self.context.metrics
+        counts = ticket.collection.counts if ticket.collection is not None else None
+        if answer.error is not None:
+            metrics.errors[answer.error] += 1
+            if counts is not None:
+                counts.errors += 1
+            return
+        if ticket.op == "search":
+            metrics.searched += answer.queries
+            metrics.search_us.record(self.context.clock_us() - ticket.arrival_us)
+            if counts is not None:
+                counts.searches += answer.queries
+        elif ticket.op == "add":
+            metrics.add_us.record(self.context.clock_us() - ticket.arrival_us)
+
+    # -- back-pressure ----------------------------------------------------------------------------
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another message may be read (PROTOCOL section 2.7).
+
+        Besides what is unsent, what the unanswered requests may be answered with counts, so that
+        a thousand large answers cannot be asked for before the first one is sent.
+        """
+        limits = self.context.limits
+        if not self.lane.is_open:
+            return True
+        if self._long is not None or self._held_bytes:
+            return False
+        if len(self._inflight) >= limits.max_inflight:
+            return False
+        if self._inflight_bytes >= limits.max_inflight_bytes:
+            return False
+        return self.outbox.reply_bytes + self._expected_bytes < limits.max_pending_bytes
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call once another message may be read, or the connection is gone."""
+        self._call_when_room = call
+
+    @property
+    def inflight_bytes(self) -> int:
+        """The bytes of requests that are not answered."""
+        long_bytes = 0 if self._long is None else len(self._long)
+        return self._inflight_bytes + long_bytes + sum(self._held_bytes.values())
+
+    async def wait_idle(self) -> None:
+        """Return when everything is answered and sent, or the connection is gone."""
+        self._progress = asyncio.Event()
+        while self.lane.is_open and not self.is_idle:
+            self._progress.clear()
+            await self._progress.wait()
+
+    def _went_out(self, batch: Batch) -> None:
+        metrics = self.context.metrics
+        metrics.sent_messages += len(batch.messages)
+        metrics.sent_bytes += batch.reply_bytes + batch.push_bytes
+        self._progressed()
+
+    def _progressed(self) -> None:
+        if self._progress is not None:
+            self._progress.set()
+        call = self._call_when_room
+        if call is not None and self.has_room:
+            self._call_when_room = None
+            call()
+
+    # -- who it is, and what it may ---------------------------------------------------------------
+
+    def authenticate(self, token: str) -> Principal | None:
+        """Become who ``token`` says; None if it says nobody. On an open server: everybody."""
+        keyring = self.context.keyring
+        principal = OPEN if keyring is None else keyring.authenticate(token)
+        if principal is None:
+            return None
+        if self.principal is None and not self.may_enter():
+            raise Overloaded("max_connections: the server has as many as it takes")
+        if self.principal is not None and principal.tenant != self.principal.tenant:
+            self._handles.clear()
+            self._handle_of.clear()
+        self.principal = principal
+        self.on_authenticated()
+        return principal
+
+    def forbidden_subscriptions(self) -> list[Subscription]:
+        """Those that its rights, or its tenant, no longer allow."""
+        principal = self.principal
+        if principal is None:
+            return []
+        return [
+            one
+            for one in self.subscriptions.values()
+            if (one.collection is not None and one.collection.tenant != principal.tenant)
+            or not principal.may("admin" if one.collection is None else "read")
+        ]
+
+    @property
+    def tenant(self) -> str:
+        """Whose collections it sees."""
+        if self.principal is None:
+            raise Unauthenticated("send auth with a token first")
+        return self.principal.tenant
+
+    def need(self, right: str) -> None:
+        """Forbidden without ``right``: one of a token's rights, ``any`` of them, or ``none``."""
+        if right == "none" or (right == "any" and self.principal is not None):
+            return
+        if self.principal is None or not self.principal.may(right):
+            raise Forbidden(f"this token does not have the right {right}")
+
+    # -- collections, handles, subscriptions ------------------------------------------------------
+
+    def collection(self, target: str | int) -> Collection:
+        """A collection by name or handle. NotFound."""
+        if isinstance(target, str):
+            return self.context.catalog.find(self.tenant, target)
+        collection = self._handles.get(target)
+        if collection is None or not collection.is_listed:
+            raise NotFound(f"handle: {target} is no open collection")
+        return collection
+
+    def open(self, collection: Collection) -> int:
+        """The handle of a collection; the same each time."""
+        handle = self._handle_of.get(collection)
+        if handle is None:
+            if len(self._handles) >= _HANDLES_TO_SWEEP:
+                self._sweep_handles()
+            if self._last_handle == MAX_U32:
+                raise Internal("handle: this connection has used them all; reconnect")
+            handle = self._last_handle = self._last_handle + 1
+            self._handles[handle] = collection
+            self._handle_of[collection] = handle
+        return handle
+
+    def _sweep_handles(self) -> None:
+        for handle, collection in list(self._handles.items()):
+            if not collection.is_listed:
+                del self._handles[handle]
+                del self._handle_of[collection]
+
+    def next_sub(self) -> int:
+        """A fresh ``sub``. Quota beyond the limits on subscriptions."""
+        return self.next_subs(1)[0]
+
+    def next_subs(self, count: int) -> list[int]:
+        """Fresh ``sub`` numbers. Quota if so many are beyond a limit: none is used up."""
+        limits, metrics = self.context.limits, self.context.metrics
+        if len(self.subscriptions) + count > limits.max_subscriptions:
+            raise Quota(f"max_subscriptions: {limits.max_subscriptions} on this connection")
+        there = metrics.subscriptions.total() + metrics.subscriptions_to_come
+        if there + count > limits.max_server_subscriptions:
+            raise Quota(f"max_server_subscriptions: {limits.max_server_subscriptions} here")
+        first = self.last_sub + 1
+        self.last_sub += count
+        return list(range(first, first + count))
+
+    def remember(self, subscription: Subscription) -> None:
+        """Keep a subscription until it ends."""
+        self.subscriptions[subscription.sub] = subscription
+
+    def forget(self, subscription: Subscription) -> None:
+        """Called by a subscription that ends."""
+        self.subscriptions.pop(subscription.sub, None)

@@ -1,0 +1,228 @@
+"""Subscriptions as a connection has them: a ``sub``, its stream in order, its end.
+
+Lives on the loop's thread. A subscription exists from its request on, so that an unsubscribe sent
+right behind it finds it; it starts when its reply is queued, and everything after goes into the
+same outbox: one stream in order. Where the engine keeps part of it (a feed's cursor), that part is
+told when this one ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from omendb_core.model.budget import Share
+
+from ...engine.model.work import Gone, Measure
+from ...engine.reads.statistics import server_stats
+from ...wire.messages import SubscriptionKind
+from ...wire.text import encode_event
+from ..outbox import Message, text
+
+if TYPE_CHECKING:
+    from ...catalog.catalog import Collection
+    from ...engine.streams.deliveries import Push, Stream
+    from ..session import Session
+
+#: PROTOCOL section 6: how often statistics come unless asked otherwise.
+DEFAULT_EVERY_MS = 1000
+#: What statistics take, the newest and their timer included: by how a server's memory grows with
+#: 2,000 of them.
+STATS_BYTES: Final = 1800
+
+
+class Subscription:
+    """One subscription of one connection. ``collection`` None: of the whole server."""
+
+    kind: SubscriptionKind
+
+    def __init__(self, session: Session, sub: int, collection: Collection | None) -> None:
+        self.session = session
+        self.sub = sub
+        self.collection = collection
+        self.is_ended = self.is_leaving = False
+        self._is_begun = self._is_end_said = False
+        self._end_reason: str | None = None
+        self._context = session.context
+        self._context.metrics.subscriptions[self.kind] += 1
+        if collection is not None:
+            collection.subscriptions.add(self)
+
+    # Whatever of these faults is called again, and goes on where it was.
+
+    def replied(self, is_ok: bool) -> None:
+        """Its subscribe was answered: it starts, or never was."""
+        self._is_begun = True
+        if not is_ok:
+            self.close()
+        elif self._end_reason is not None:
+            self.end(self._end_reason)
+        elif not self.is_ended:
+            self.start()
+
+    def start(self) -> None:
+        """Begin to deliver; the reply is queued."""
+
+    def end(self, reason: str) -> None:
+        """The server ends it, and says why; after the reply, which is the first of its stream."""
+        if not self._is_begun:
+            self._end_reason = reason
+        elif not self.is_ended:
+            if not self._is_end_said:
+                event = encode_event("ended", {"sub": self.sub, "reason": reason})
+                self.session.outbox.reply(text(event))
+                self._is_end_said = True
+            self.close()
+
+    def close(self) -> None:
+        """Deliver nothing more, and let go of everything."""
+        if self.is_ended:
+            return
+        self.is_ended = True
+        self.session.subscriptions.pop(self.sub, None)
+        self._context.metrics.subscriptions[self.kind] -= 1
+        if self.collection is not None:
+            self.collection.subscriptions.discard(self)
+
+    def _count_push(self) -> None:
+        self._context.metrics.pushes += 1
+        if self.collection is not None:
+            self.collection.counts.pushes += 1
+
+
+class StreamSubscription(Subscription):
+    """The outbox's side of a ``Stream`` of the engine: a feed, a live or a match query.
+
+    ``stream`` is set right after construction; None where a fault came between.
+    ``reserved_bytes``: memory of the budget that its standing query takes.
+    """
+
+    stream: Stream | None = None
+
+    def __init__(
+        self,
+        session: Session,
+        kind: SubscriptionKind,
+        sub: int,
+        collection: Collection,
+        reserved_bytes: int = 0,
+    ) -> None:
+        self.kind = kind
+        super().__init__(session, sub, collection)
+        self.lane = session.lane
+        self._reserved_bytes = reserved_bytes
+
+    def pushed(self, push: Push) -> None:
+        """Queue a push; the engine makes the next when the socket took it."""
+        if self.is_ended:
+            self._context.engine.sent(push)
+        else:
+            self.session.outbox.push_all(push)
+
+    def close(self) -> None:
+        """As ``Subscription.close``; the engine forgets its side."""
+        if self.is_ended:
+            return
+        if self.stream is not None:
+            self._context.engine.submit(Gone(self.stream))
+            self.stream = None  # it has this for its reader: a cycle
+        self._context.catalog.budget.give_back(self._reserved_bytes)
+        self._reserved_bytes = 0
+        super().close()
+
+    def sent(self, push: Push) -> None:
+        """The socket took it: the engine may make another one."""
+        self._count_push()
+        if push.arrival_us is not None:
+            self._context.metrics.push_us.record(self._context.clock_us() - push.arrival_us)
+        self._context.engine.sent(push)
+
+
+class StatsSubscription(Subscription):
+    """Statistics every so often: always the newest, never a queue of old ones.
+
+    The server's are looked up when the socket can take them; a collection's are measured by the
+    engine at each beat.
+    """
+
+    kind = "stats"
+
+    def __init__(
+        self,
+        session: Session,
+        sub: int,
+        collection: Collection | None,
+        every_ms: int | None,
+        share: Share,
+    ) -> None:
+        super().__init__(session, sub, collection)
+        self._share = share
+        self._every_seconds = (every_ms or DEFAULT_EVERY_MS) / 1000
+        self._latest: dict[str, Any] | None = None
+        self._is_measuring = False
+        self._beat: asyncio.TimerHandle | None = None
+
+    def reply(self, collection: Collection) -> dict[str, Any]:
+        """The ``ok`` of a collection's; on the thread that holds its window."""
+        return {"sub": self.sub, "epoch": collection.epoch, "version": collection.window.version}
+
+    def start(self) -> None:
+        """The first statistics come at once."""
+        if self._beat is None:
+            self._tick(asyncio.get_running_loop().time())
+
+    def measured(self, stats: dict[str, Any] | None) -> None:
+        """The engine's numbers of this moment; None: a fault came between, the next beat asks."""
+        self._is_measuring = False
+        if stats is not None:
+            self._latest = stats
+            self._offer()
+
+    def take(self) -> Message | None:
+        """What is true when the socket can take it."""
+        stats = self._latest
+        if self.collection is None:
+            stats = server_stats(self._context.metrics, self._context.clock_us())
+        if self.is_ended or stats is None:
+            return None
+        self._count_push()
+        return text(encode_event("stats", {"sub": self.sub, **stats}))
+
+    def close(self) -> None:
+        """As ``Subscription.close``; the clock stops."""
+        if self._beat is not None:
+            self._beat.cancel()
+        self._share.close()
+        super().close()
+
+    def _tick(self, due: float) -> None:
+        if self.is_ended:
+            return
+        loop = asyncio.get_running_loop()
+        # A loop that was late does not catch up with a burst.
+        due = max(due + self._every_seconds, loop.time())
+        self._beat = loop.call_at(due, self._tick, due)
+        if self.collection is None:
+            self._offer()
+        elif not self._is_measuring:
+            self._context.engine.submit(Measure(self))
+            self._is_measuring = True
+
+    def _offer(self) -> None:
+        if not self.is_ended and not self.session.outbox.offer(self):
+            self._context.metrics.stats_merged += 1
+            if self.collection is not None:
+                self.collection.counts.merged += 1
+
+
+@dataclass(slots=True, eq=False)
+class Measured:
+    """Effect: the numbers that a subscription asked for."""
+
+    subscription: StatsSubscription
+    stats: dict[str, Any] | None
+
+    def deliver(self) -> None:
+        """Hand them over."""
+        self.subscription.measured(self.stats)
