@@ -229,7 +229,7 @@ async def test_a_move_that_meets_a_fault_moves_nothing(monkeypatch: pytest.Monke
         await raw.add(1, 2, 3)
         view = await live(raw, V, k=2)
         with monkeypatch.context() as patch:
-            patch.setattr(collection_of(server).window.standing, "_make_lists", boom)
+            patch.setattr(collection_of(server).window.standing.lists, "_make_lists", boom)
             error = await raw.error("move", sub=view.sub, vector=[-1.0, 0.0])
             assert (error["code"], error["retry"]) == ("internal", True)
             assert (

@@ -77,7 +77,7 @@ async def test_a_fault_in_a_tick_leaves_what_the_tick_made_before_it(
         await raw.create()
         await raw.add(1)
         standing = server.context.engine._standing
-        monkeypatch.setattr(standing, "answer", once(standing.lists.answer))
+        monkeypatch.setattr(standing, "answer", once(standing.answer))
         async with engine_held(server):
             counting = await raw.send("count", collection="items")
             subscribing = await raw.send("subscribe", kind="live", collection="items", vector=V)
