@@ -93,8 +93,8 @@ def test_what_is_there_at_the_start_is_put_aside_and_given_back() -> None:
 SERVED = """
     import gc, os, signal, threading
     from omendb_ws.cli import serve
-    from omendb_ws.config import Settings
-    from omendb_ws.cycles import Cycles
+    from omendb_ws.node.config import Settings
+    from omendb_ws.runtime.cycles import Cycles
 
     start = Cycles.start
     def started(self):

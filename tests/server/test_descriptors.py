@@ -138,7 +138,7 @@ class _Closed:
 
 def test_the_soft_limit_becomes_the_hard_one() -> None:
     code = (
-        "import resource; from omendb_ws import descriptors\n"
+        "import resource; from omendb_ws.runtime import descriptors\n"
         "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (100, min(hard, 1000)))\n"
         "descriptors.raise_limit(); print(descriptors.limit() == min(hard, 1000))"

@@ -153,7 +153,7 @@ async def test_a_push_that_cannot_be_written_is_made_again_and_the_others_come(
             for reader in readers:
                 if reader.sub != sub:
                     await reader.step()
-        assert server.metrics.faults >= 1
+            await eventually(lambda: server.metrics.faults >= 1)
         await raw.add(3)
         for reader in readers:
             if kind == "live":

@@ -12,7 +12,7 @@ import pytest
 #: Says how many pages the system handed out for frames that come and go, sixteen at a time.
 COUNT_PAGES = """
 import resource, sys
-from omendb_ws.machine import keep_freed_memory
+from omendb_ws.runtime.machine import keep_freed_memory
 kept = keep_freed_memory()
 def frames():
     for _ in range(20):

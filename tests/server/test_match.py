@@ -411,6 +411,7 @@ async def test_nothing_comes_after_the_reply_to_unsubscribe_and_nothing_is_kept(
         assert len(collection.window.standing) == 0
 
 
+@pytest.mark.usefixtures("whole_ticks")
 async def test_hits_wait_within_the_budget_and_beyond_it_are_a_gap() -> None:
     """A reader that takes nothing: what its hits may take is charged, and given back."""
     async with running(max_memory_bytes=1 << 20, max_pending_bytes=4096) as server:
