@@ -13,9 +13,7 @@ from omendb_ws.node.config import (
     flag,
     load,
 )
-from omendb_ws.telemetry.metrics import (
-    METRICS,
-)
+from omendb_ws.telemetry.prometheus import METRICS
 from omendb_ws.wire import opcodes
 
 from .command_pages import flags_of

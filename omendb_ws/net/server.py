@@ -39,7 +39,7 @@ from ..runtime.faults import as_error
 from ..runtime.machine import give_back_freed_memory, keep_freed_memory
 from ..sessions.context import monotonic_us
 from ..sessions.session import Peer, Session
-from ..telemetry.metrics import render
+from ..telemetry.prometheus import render
 from .connection import STALL_SECONDS, Connection
 from .crowd import Crowd, Member
 from .tls import server_context
@@ -274,17 +274,17 @@ class Server:
         return OPEN if keyring is None else keyring.authenticate(token)
 
     def _refresh_gauges(self) -> None:
-        metrics, catalog = self.metrics, self.context.catalog
-        metrics.queue_depth = self.context.engine.depth
-        metrics.collections = len(catalog)
-        metrics.rows = sum(collection.window.rows for collection in catalog)
-        metrics.payload_bytes = sum(collection.window.payload_bytes for collection in catalog)
-        metrics.reserved_bytes = catalog.reserved_bytes
-        metrics.max_memory_bytes = self.context.limits.max_memory_bytes
-        metrics.resident_bytes = resident_bytes()
-        metrics.strangers = len(self._strangers)
-        metrics.connection_bytes = self._strangers.held_bytes + self._known.held_bytes
-        metrics.uptime_seconds = self.uptime_seconds()
+        gauges, catalog = self.metrics.gauges, self.context.catalog
+        gauges.queue_depth = self.context.engine.depth
+        gauges.collections = len(catalog)
+        gauges.rows = sum(collection.window.rows for collection in catalog)
+        gauges.payload_bytes = sum(collection.window.payload_bytes for collection in catalog)
+        gauges.reserved_bytes = catalog.reserved_bytes
+        gauges.max_memory_bytes = self.context.limits.max_memory_bytes
+        gauges.resident_bytes = resident_bytes()
+        gauges.strangers = len(self._strangers)
+        gauges.connection_bytes = self._strangers.held_bytes + self._known.held_bytes
+        gauges.uptime_seconds = self.uptime_seconds()
         self.instance.refresh_journal_gauges()
 
     def _admit(

@@ -209,13 +209,13 @@ class Instance:
         return "storage_failed" if has_failed else "ok"
 
     def refresh_journal_gauges(self) -> None:
-        """Set what ``metrics`` says of the journal."""
-        metrics = self.context.metrics
-        metrics.journal = journal_numbers(self.context.catalog)
-        metrics.journal_flying = self.context.engine.flying
+        """Set what the gauges say of the journal."""
+        gauges = self.context.metrics.gauges
+        gauges.journal = journal_numbers(self.context.catalog)
+        gauges.journal_flying = self.context.engine.flying
         if self.recoveries is not None:
-            metrics.recovering_collections = self.recoveries.waiting
-            metrics.damaged_collections = self.recoveries.damaged
+            gauges.recovering_collections = self.recoveries.waiting
+            gauges.damaged_collections = self.recoveries.damaged
 
     def open_session(self, principal: Principal | None, peer: Peer = LOCAL) -> Session:
         """A session for a new connection; ``principal`` None: not authenticated yet."""

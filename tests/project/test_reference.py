@@ -19,7 +19,7 @@ from omendb_ws.cli import failure
 from omendb_ws.files.formats import FORMATS
 from omendb_ws.http.routes import _ROUTES
 from omendb_ws.node.config import Settings, load
-from omendb_ws.telemetry.metrics import METRICS
+from omendb_ws.telemetry.prometheus import METRICS
 from omendb_ws.web import FILES
 from omendb_ws.wire import opcodes
 from tests.patience import PATIENCE_SECONDS

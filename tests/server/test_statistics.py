@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from omendb_ws.net.server import Server
 from omendb_ws.sessions.subscriptions.subscription import StatsSubscription
-from omendb_ws.telemetry.metrics import METRICS, RATES, render
+from omendb_ws.telemetry.metrics import RATES
+from omendb_ws.telemetry.prometheus import METRICS, render
 
 from .raw import Clock, client, engine_held, running, settings
 
