@@ -27,7 +27,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from omendb_ws.runtime.event_loops import choose
-from omendb_ws.wire import binary
+from omendb_ws.wire import binary_replies
 from omendb_ws.wire.live import encode_binary
 from omendb_ws.wire.messages import Added, LivePushes, Results
 from omendb_ws.wire.opcodes import HEADER_BYTES, KIND_NUMBERS, PROTOCOL
@@ -65,7 +65,7 @@ class _State:
         self.version = self.last_seq = self.searches = 0
         seqs = np.arange(_K, 0, -1).astype(np.uint64)
         hits = Hits(seqs, seqs, np.linspace(1, 0, _K).astype(np.float32), None, None)
-        answer = binary.encode_results(0, Results(0, np.array([_K], np.uint32), hits))
+        answer = binary_replies.encode_results(0, Results(0, np.array([_K], np.uint32), hits))
         self.answer = _framed(answer, _BINARY)
         self.answer_start = len(self.answer) - len(answer)
         self.subscribed: list[tuple[_Connection, int]] = []
@@ -153,7 +153,7 @@ class _Connection(asyncio.Protocol):
         state.version += 1
         added = Added(state.version, state.last_seq + 1, state.last_seq + rows)
         state.last_seq += rows
-        answer = binary.encode_added(int.from_bytes(message[4:8], "little"), added)
+        answer = binary_replies.encode_added(int.from_bytes(message[4:8], "little"), added)
         self._out.append(_framed(answer, _BINARY))
         for connection, sub in state.subscribed:
             connection.push(sub)
@@ -164,7 +164,7 @@ class _Connection(asyncio.Protocol):
         subs = list(range(1, count + 1))
         state.subscribed += [(self, sub) for sub in subs]
         results = Results(state.version, np.zeros(count, np.uint32), no_hits(), subs=subs)
-        answer = binary.encode_results(int.from_bytes(message[4:8], "little"), results)
+        answer = binary_replies.encode_results(int.from_bytes(message[4:8], "little"), results)
         self._out.append(_framed(answer, _BINARY))
 
     def push(self, sub: int) -> None:

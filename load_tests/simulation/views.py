@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from omendb_core.model.types import F32
 
-from omendb_ws.wire import binary, text
+from omendb_ws.wire import binary, binary_replies, text
 from omendb_ws.wire.messages import ErrorReply, Results
 from omendb_ws.wire.opcodes import MAGIC
 
@@ -126,7 +126,7 @@ def results_of(reply: bytes) -> Results:
         said = text.decode_incoming(reply)
         assert isinstance(said, ErrorReply), said
         raise said.error
-    found = binary.decode_incoming(reply)
+    found = binary_replies.decode_incoming(reply)
     assert isinstance(found, tuple)
     assert isinstance(found[1], Results)
     return found[1]

@@ -60,6 +60,11 @@ def sections_end(header: Header) -> int:
     return HEADER_BYTES + padded(header.json_bytes)
 
 
+def json_section(frame: bytes, header: Header) -> memoryview:
+    """The JSON section as it lies in the message."""
+    return memoryview(frame)[HEADER_BYTES : HEADER_BYTES + header.json_bytes]
+
+
 def present(kind: Kind, header: Header, json: Mapping[str, Any]) -> list[Section]:
     """The sections that this message has, in order."""
     return [

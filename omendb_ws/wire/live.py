@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 from omendb_core.model.types import MAX_SAFE_INTEGER, Hits
 
-from .binary import hit_arrays, hits_json
+from .binary_replies import hit_arrays, hits_json
 from .frames import PADDING
 from .hits import row_objects
 from .messages import LivePushes, Results

@@ -15,7 +15,7 @@ from omendb_core.model.change import RowBatch
 from omendb_core.model.errors import BadFrame, OmenError
 
 from . import binary, text
-from .frames import read_header
+from .frames import json_section, read_header
 from .limits import Limits
 from .long_json import PIECE_CHARACTERS, Loaded, NotJson, TooManyContainers, load
 from .long_metadata import load_rows
@@ -54,7 +54,7 @@ def decode(
     piece_characters: int = PIECE_CHARACTERS,
 ) -> Generator[None, None, Decoded]:
     """As ``binary.decode_request``, with the JSON section read in pieces of about so many bytes."""
-    section = bytes(binary.json_section(frame, read_header(frame)))
+    section = bytes(json_section(frame, read_header(frame)))
     message, loaded = "", None
     read_json: Callable[[], Any]
     try:

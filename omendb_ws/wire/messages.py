@@ -1,8 +1,9 @@
 """Typed messages: what the bytes of the protocol mean, in both directions.
 
-Knows the engine's types, no index, no socket. ``text.py`` and ``binary.py`` turn bytes into these
-and back. ``collection`` is a name, or the ``handle`` of a binary message. Ids of rows in JSON stay
-as they were sent (``rows.py`` reads them once the collection's kind of ids is known).
+Knows the engine's types, no index, no socket. ``text.py``, ``binary.py`` and ``binary_replies.py``
+turn bytes into these and back. ``collection`` is a name, or the ``handle`` of a binary message. Ids
+of rows in JSON stay as they were sent (``rows.py`` reads them once the collection's kind of ids is
+known).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from omendb_core.model.errors import Quota, ZeroNorm
 from omendb_core.model.types import Hits
 
 from omendb_ws.client.answers import LiveAnswer
-from omendb_ws.wire import binary, messages, text
+from omendb_ws.wire import binary_replies, messages, text
 from omendb_ws.wire.frames import Header, pack
 from omendb_ws.wire.opcodes import LEAVE_REASONS, MAGIC, PROTOCOL_BYTE
 
@@ -73,7 +73,9 @@ class LiveServer(FakeServer):
             np.concatenate([one.scores for one in parts]),  # type: ignore[arg-type]
             None if self.metadata is None else [m for one in parts for m in one.metadata or ()],
         )
-        return binary.encode_results(id, messages.Results(self.version, counts, joined, 0, subs))
+        return binary_replies.encode_results(
+            id, messages.Results(self.version, counts, joined, 0, subs)
+        )
 
     def push(
         self,
@@ -87,11 +89,11 @@ class LiveServer(FakeServer):
         sub = len(self.vectors) if sub is None else sub
         self.version += 1
         entering = hits(enter, self.vectors[sub][0], metadata)
-        json = binary.hits_json(entering, None)
+        json = binary_replies.hits_json(entering, None)
         header = Header(MAGIC, PROTOCOL_BYTE, 5, 0, sub, 0, len(enter), 0, len(leave), len(json), 0)
         reasons = [LEAVE_REASONS.index(one) for one in leave.values()]
         arrays = [
-            np.array([self.version], "<u8"), *binary.hit_arrays(entering),
+            np.array([self.version], "<u8"), *binary_replies.hit_arrays(entering),
             np.array(list(leave), np.uint64), np.array(reasons, np.uint8),
         ]  # fmt: skip
         self.connection.push(pack(header, json, arrays))

@@ -10,7 +10,7 @@ import pytest
 from omendb_core.model.change import RowBatch
 from omendb_core.model.types import Hits
 
-from omendb_ws.wire import binary, messages
+from omendb_ws.wire import binary_replies, messages
 from tests.client.fake import FakeServer, client_of
 
 
@@ -34,7 +34,7 @@ async def test_an_add_that_is_sent_again_holds_what_it_was_first_sent_with(
         await server.arrived(messages.Add)
         rows[:], ids[:] = 9, 9
         metadata[0]["a"] = 9
-        server.handlers[messages.Add] = lambda _, request: binary.encode_added(
+        server.handlers[messages.Add] = lambda _, request: binary_replies.encode_added(
             request.id, messages.Added(1, 1, 2)
         )
         server.hold = False
@@ -57,7 +57,7 @@ async def test_a_search_that_is_asked_again_asks_for_the_same() -> None:
         searching = asyncio.ensure_future(db.search("items", vector))
         await server.arrived(messages.Search)
         vector[:] = 9
-        server.handlers[messages.Search] = lambda _, request: binary.encode_results(
+        server.handlers[messages.Search] = lambda _, request: binary_replies.encode_results(
             request.id, messages.Results(1, np.zeros(1, np.uint32), nothing, 0)
         )
         server.hold = False

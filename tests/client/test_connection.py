@@ -30,7 +30,7 @@ from omendb_ws.client.aio import Client
 from omendb_ws.client.backoff import MAX_ATTEMPTS, Backoff, retry_seconds
 from omendb_ws.client.connection import Connection, Settings
 from omendb_ws.errors import ConnectionLost
-from omendb_ws.wire import binary, messages, text
+from omendb_ws.wire import binary, binary_replies, messages, text
 from omendb_ws.wire.opcodes import MAX_U32
 
 from .fake import AT_ONCE, PATIENCE_SECONDS, FakeServer, client_of, eventually, hasty
@@ -464,7 +464,7 @@ def results(request: messages.Search, version: int = 1) -> bytes:
     """An answer of one row to a search."""
     hits = Hits(np.array([7], np.uint64), np.array([1], np.uint64), np.array([0.5], np.float32))
     found = messages.Results(version, np.array([1], np.uint32), hits, took_us=5)
-    return binary.encode_results(request.id, found)
+    return binary_replies.encode_results(request.id, found)
 
 
 def searching(server: FakeServer) -> None:

@@ -13,7 +13,7 @@ from omendb_core.model.types import Hits
 from omendb_ws.client import backoff
 from omendb_ws.client.answers import Gap
 from omendb_ws.client.view import SPARE_ROWS
-from omendb_ws.wire import binary, messages
+from omendb_ws.wire import binary_replies, messages
 
 from .fake import AT_ONCE, FakeServer, FakeTransport, client_of
 from .live_server import LiveServer, hits, quiet, seen, step
@@ -164,7 +164,7 @@ class MatchServer(FakeServer):
 
     def push(self, *seqs: int) -> None:
         rows = messages.Rows(self.subs, "match", seqs[-1], seqs[-1], hits(list(seqs), 0.5))
-        self.connection.push(binary.encode_rows(rows))
+        self.connection.push(binary_replies.encode_rows(rows))
 
 
 async def test_match_goes_on_where_it_was_and_states_every_gap() -> None:

@@ -23,7 +23,7 @@ from omendb_core.model.types import Hits
 from omendb_ws.client import backoff, subscriptions
 from omendb_ws.client.answers import FeedRows, Gap
 from omendb_ws.errors import ConnectionLost
-from omendb_ws.wire import binary, messages, text
+from omendb_ws.wire import binary_replies, messages, text
 
 from .fake import AT_ONCE, PATIENCE_SECONDS, FakeServer, FakeTransport, client_of, eventually, hasty
 
@@ -56,7 +56,9 @@ class FeedServer(FakeServer):
         """Push rows with these seqs; the size of the message."""
         hits = Hits(np.array(seqs, np.uint64) * 10, np.array(seqs, np.uint64))
         end = max(seqs) if to_seq is None else to_seq
-        message = binary.encode_rows(messages.Rows(sub or self.subs, "feed", end, end, hits))
+        message = binary_replies.encode_rows(
+            messages.Rows(sub or self.subs, "feed", end, end, hits)
+        )
         self.connection.push(message)
         return len(message)
 
@@ -119,7 +121,7 @@ async def test_a_push_right_behind_the_reply_is_not_missed() -> None:
     def answer(transport: FakeTransport, request: Any) -> list[bytes]:
         ok = text.encode_ok(request.id, subscribe(transport, request))  # type: ignore[arg-type]
         hits = Hits(np.array([1], np.uint64), np.array([1], np.uint64))
-        return [ok, binary.encode_rows(messages.Rows(server.subs, "feed", 1, 1, hits))]
+        return [ok, binary_replies.encode_rows(messages.Rows(server.subs, "feed", 1, 1, hits))]
 
     server.handlers[messages.Subscribe] = answer
     async with client_of(server) as db, db.feed("items") as feed:

@@ -28,7 +28,7 @@ from load_tests.simulation.recording import Recording, Span
 from load_tests.simulation.requests import AddLog, Sample, Searches
 from load_tests.simulation.scenario import ScenarioError, Vectors
 from load_tests.simulation.stream import Stream
-from omendb_ws.wire import binary
+from omendb_ws.wire import binary_replies
 from omendb_ws.wire.messages import Results
 from tests import oracle as judge_of_the_engine
 
@@ -282,7 +282,7 @@ def samples_of(oracle: truth.Oracle, change: str) -> list[Sample]:
     version = 77 if change == "version" else 1
     hits = Hits(seqs, seqs, scores, None, None)
     answer = Results(version, np.array([len(seqs)], np.uint32), hits)
-    return [Sample(0, binary.encode_results(5, answer))]
+    return [Sample(0, binary_replies.encode_results(5, answer))]
 
 
 @pytest.mark.parametrize(

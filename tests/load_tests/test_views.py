@@ -11,7 +11,7 @@ from load_tests.simulation.requests import AddLog
 from load_tests.simulation.scenario import Standing
 from load_tests.simulation.subscribers import Base, Subscribers
 from load_tests.simulation.views import View
-from omendb_ws.wire import binary
+from omendb_ws.wire import binary_replies
 from omendb_ws.wire.live import encode_binary
 from omendb_ws.wire.messages import LivePushes, Rows
 
@@ -132,7 +132,9 @@ def test_a_push_that_is_wrong_in_anything_is_a_mismatch_from_then_on(wrong: str)
 def match_push(to_seq: int, hits: list[tuple[int, float]]) -> bytes:
     seqs = np.array([seq for seq, _ in hits], np.uint64)
     scores = np.array([score for _, score in hits], np.float32)
-    return binary.encode_rows(Rows(3, "match", 1, to_seq, Hits(seqs, seqs, scores, None, None)))
+    return binary_replies.encode_rows(
+        Rows(3, "match", 1, to_seq, Hits(seqs, seqs, scores, None, None))
+    )
 
 
 @pytest.mark.parametrize("wrong", ["nothing", "lost", "twice", "bit", "not one", "order"])

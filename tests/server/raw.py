@@ -23,7 +23,7 @@ from omendb_ws.access.keyring import key_entry
 from omendb_ws.engine.model.work import Gone
 from omendb_ws.net.server import Server
 from omendb_ws.node.config import Settings
-from omendb_ws.wire import binary
+from omendb_ws.wire import binary, binary_replies
 from omendb_ws.wire.messages import Added, Live, Results, Rows
 from tests import patience
 from tests.patience import UNHURRIED
@@ -90,7 +90,7 @@ class Raw:
         async with asyncio.timeout(PATIENCE_SECONDS):
             data = await self.socket.recv()
         if isinstance(data, bytes):
-            decoded = binary.decode_incoming(data)
+            decoded = binary_replies.decode_incoming(data)
             if isinstance(decoded, Live | Rows):
                 self.events.append(decoded)
             else:

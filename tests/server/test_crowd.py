@@ -26,7 +26,7 @@ from omendb_ws.net.crowd import Crowd, Member
 from omendb_ws.net.half_message import LEAST_PROGRESS_BYTES
 from omendb_ws.net.request_head import MAX_HEAD_BYTES
 from omendb_ws.net.server import STRANGERS_SHARE, Server
-from omendb_ws.wire import binary
+from omendb_ws.wire import binary, binary_replies
 from omendb_ws.wire.messages import Added
 
 from .raw import PATIENCE_SECONDS, batch, client, engine_held, running, settings, with_keys
@@ -318,7 +318,7 @@ async def test_many_that_load_at_once_are_slowed_down_and_none_is_closed() -> No
         server._known.most_bytes = 0
         async with asyncio.timeout(PATIENCE_SECONDS), loaders(server) as loading:
             answers = await asyncio.gather(*loading)
-        assert all(isinstance(binary.decode_incoming(one)[1], Added) for one in answers)
+        assert all(isinstance(binary_replies.decode_incoming(one)[1], Added) for one in answers)
         assert server._known._rations.let_on > 0
         assert 20 * MIB < server._known.most_bytes <= 28 * MIB
         assert server.metrics.shed_connections.total() == 0

@@ -17,7 +17,7 @@ from omendb_ws.access.token_bucket import TokenBucket
 from omendb_ws.catalog.catalog import Catalog
 from omendb_ws.sessions.outbox import BATCH_BYTES, Message, Outbox, binary, text
 from omendb_ws.telemetry.histogram import Histogram, Rates
-from omendb_ws.wire import binary as binary_wire
+from omendb_ws.wire import binary_replies
 from omendb_ws.wire import reply_bounds as sizes
 from omendb_ws.wire import text as text_wire
 from omendb_ws.wire.messages import Create, Found, Results
@@ -197,7 +197,7 @@ def test_the_least_of_a_reply_is_never_more_than_a_reply_takes(
         hits = _hits(ids, include, dim, count)
         found = Results(0, np.array([count], np.uint32), hits)
         for is_binary, data in (
-            (True, binary_wire.encode_results(0, found)),
+            (True, binary_replies.encode_results(0, found)),
             (False, text_wire.encode_results(0, found, True)),
         ):
             limits = Limits(max_message_bytes=len(data))
@@ -210,7 +210,7 @@ def test_the_least_of_a_reply_is_never_more_than_a_reply_takes(
 
 def test_binary_rows_of_numbers_are_counted_exactly() -> None:
     definition, include = Definition(8, 10), Include(vector=True)
-    data = binary_wire.encode_results(
+    data = binary_replies.encode_results(
         0, Results(0, np.array([8], np.uint32), _hits("u64", include, 8, 8))
     )
     for size, fits in ((len(data), 8), (len(data) - 8, 7)):
@@ -234,7 +234,7 @@ def test_the_most_of_a_row_is_more_than_the_longest_row_takes(
     found = Results(2**53 - 1, np.array([1], np.uint32), hits)
     definition = Definition(dim, 10, ids=ids)
     for is_binary, data in (
-        (True, binary_wire.encode_results(0, found)),
+        (True, binary_replies.encode_results(0, found)),
         (False, text_wire.encode_results(0, found, True)),
     ):
         most = sizes.most_row_bytes(definition, include, is_binary, 4096)

@@ -26,7 +26,7 @@ import orjson
 import omendb_ws
 from omendb_ws.access.keyring import OPEN
 from omendb_ws.node.node import Instance
-from omendb_ws.wire import binary
+from omendb_ws.wire import binary_replies
 from omendb_ws.wire.messages import Live, Rows
 
 from .raw import PATIENCE_SECONDS, Raw, settings
@@ -141,7 +141,7 @@ class Side(Raw):
 
     def _decoded(self, data: str | bytes) -> Any:
         if isinstance(data, bytes):
-            decoded: Any = binary.decode_incoming(data)
+            decoded: Any = binary_replies.decode_incoming(data)
             if isinstance(decoded, Live | Rows):
                 self.events.append(decoded)
             else:

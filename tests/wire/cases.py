@@ -14,7 +14,7 @@ from omendb_core.model.change import RowBatch
 from omendb_core.model.errors import BadVector, OutOfOrder, RateLimited
 from omendb_core.model.types import NULL_CODE, Hits, Include, StrColumn
 
-from omendb_ws.wire import binary, text
+from omendb_ws.wire import binary, binary_replies, text
 from omendb_ws.wire import messages as m
 
 from .by_hand import f32, f64, frame, i64, u8, u32, u64
@@ -319,40 +319,43 @@ NOTHING_FOUND = Hits(ids(), ids(), np.empty(0, np.float32))
 
 BINARY_REPLIES = [
     told("binary-added", frame(2, u64(3), u64(11), u64(20), id=6), (6, m.Added(3, 11, 20)),
-         lambda: binary.encode_added(6, m.Added(3, 11, 20))),
+         lambda: binary_replies.encode_added(6, m.Added(3, 11, 20))),
     told("binary-added-duplicate", frame(2, u64(3), u64(0), u64(0), id=6, flags=1),
          (6, m.Added(3, None, None, True)),
-         lambda: binary.encode_added(6, m.Added(3, None, None, True))),
+         lambda: binary_replies.encode_added(6, m.Added(3, None, None, True))),
     told("binary-results",
          frame(4, u64(9), u32(2, 1), u64(17, 2**53 - 1, 2**53), u64(101, 7, 3),
                f32(0.93, 0.5, -1e-10), id=5, n=2, k=3, took_us=210),
          (5, m.Results(9, np.array([2, 1], np.uint32), HITS, 210)),
-         lambda: binary.encode_results(5, m.Results(9, np.array([2, 1], np.uint32), HITS, 210))),
+         lambda: binary_replies.encode_results(
+             5, m.Results(9, np.array([2, 1], np.uint32), HITS, 210))),
     told("binary-results-empty", frame(4, u64(9), u32(0), b"", b"", b"", id=5, n=1),
          (5, m.Results(9, np.array([0], np.uint32), NOTHING_FOUND)),
-         lambda: binary.encode_results(5, m.Results(9, np.array([0], np.uint32), NOTHING_FOUND))),
+         lambda: binary_replies.encode_results(
+             5, m.Results(9, np.array([0], np.uint32), NOTHING_FOUND))),
     told("binary-results-rich",
          frame(4, u64(9), u32(1, 0, 1), u64(2, 1), f32(1.0, 0.25), f32(1.0, 0.0, 0.25, -3.5),
                id=5, n=3, k=2, dim=2, flags=2, json=RICH_JSON),
          (5, m.Results(9, np.array([1, 0, 1], np.uint32), parsed(RICH))),
-         lambda: binary.encode_results(5, m.Results(9, np.array([1, 0, 1], np.uint32), RICH))),
+         lambda: binary_replies.encode_results(
+             5, m.Results(9, np.array([1, 0, 1], np.uint32), RICH))),
     told("binary-results-subs",
          frame(4, u64(9), u32(2, 1), u64(17, 2**53 - 1, 2**53), u64(101, 7, 3),
                f32(0.93, 0.5, -1e-10), id=5, n=2, k=3, json=b'{"subs":[3,4]}'),
          (5, m.Results(9, np.array([2, 1], np.uint32), HITS, 0, [3, 4])),
-         lambda: binary.encode_results(
+         lambda: binary_replies.encode_results(
              5, m.Results(9, np.array([2, 1], np.uint32), HITS, 0, [3, 4]))),
     told("binary-rows-feed", frame(6, u64(13), u64(103), u64(8, 9), u64(1, 2), id=4, n=2),
          m.Rows(4, "feed", 13, 103, UNSCORED),
-         lambda: binary.encode_rows(m.Rows(4, "feed", 13, 103, UNSCORED))),
+         lambda: binary_replies.encode_rows(m.Rows(4, "feed", 13, 103, UNSCORED))),
     told("binary-rows-match",
          frame(6, u64(13), u64(103), u64(2, 1), f32(1.0, 0.25), f32(1.0, 0.0, 0.25, -3.5),
                id=4, n=2, dim=2, flags=3, json=RICH_JSON),
          m.Rows(4, "match", 13, 103, parsed(RICH)),
-         lambda: binary.encode_rows(m.Rows(4, "match", 13, 103, RICH))),
+         lambda: binary_replies.encode_rows(m.Rows(4, "match", 13, 103, RICH))),
     told("binary-rows-empty", frame(6, u64(13), u64(103), b"", b"", id=4),
          m.Rows(4, "feed", 13, 103, Hits(ids(), ids())),
-         lambda: binary.encode_rows(m.Rows(4, "feed", 13, 103, Hits(ids(), ids())))),
+         lambda: binary_replies.encode_rows(m.Rows(4, "feed", 13, 103, Hits(ids(), ids())))),
 ]  # fmt: skip
 
 CASES = [*TEXT_REQUESTS, *TEXT_REPLIES, *BINARY_REQUESTS, *BINARY_REPLIES]

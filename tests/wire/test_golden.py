@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from omendb_core.model.errors import BadFrame, BadRequest, OmenError
 
-from omendb_ws.wire import binary, text
+from omendb_ws.wire import binary, binary_replies, text
 from omendb_ws.wire.messages import Refusal
 from omendb_ws.wire.opcodes import HEADER_BYTES, KINDS, OPS, Limits
 
@@ -26,7 +26,7 @@ def decode(case: Case, data: bytes) -> Any:
         if case.is_binary:
             return binary.decode_request(data, LIMITS)
         return text.decode_request(data.decode(), LIMITS)
-    return binary.decode_incoming(data) if case.is_binary else text.decode_incoming(data)
+    return binary_replies.decode_incoming(data) if case.is_binary else text.decode_incoming(data)
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
@@ -116,7 +116,7 @@ def test_a_client_refuses_a_flipped_header_or_reads_a_message(case: Case) -> Non
         flipped = bytearray(case.data)
         flipped[bit // 8] ^= 1 << bit % 8
         with suppress(BadFrame):
-            binary.decode_incoming(bytes(flipped))
+            binary_replies.decode_incoming(bytes(flipped))
 
 
 @pytest.mark.parametrize("case", TEXT_REQUESTS + TEXT_REPLIES, ids=lambda case: case.name)

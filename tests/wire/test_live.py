@@ -9,7 +9,7 @@ import orjson
 import pytest
 from omendb_core.model.types import Hits
 
-from omendb_ws.wire import binary, live
+from omendb_ws.wire import binary_replies, live
 from omendb_ws.wire.messages import Live, LivePushes
 from omendb_ws.wire.opcodes import LEAVE_REASONS
 
@@ -97,7 +97,7 @@ def test_text_ids_are_escaped() -> None:
 def test_every_reason_has_its_name_and_number(number: int) -> None:
     made = push(NUMBERS[:0], [(1, 1, number)])
     assert orjson.loads(as_text(made))["leave"][0]["reason"] == LEAVE_REASONS[number]
-    again = binary.decode_incoming(as_binary(made))
+    again = binary_replies.decode_incoming(as_binary(made))
     assert isinstance(again, Live)
     assert again.leave_reasons.tolist() == [number]
 
@@ -112,7 +112,7 @@ def test_a_binary_push_comes_back_as_it_was(ids: object, with_vectors: bool) -> 
     made = push(ids, LEAVES, **more)
     frame = as_binary(made)
     assert len(frame) % 8 == 0
-    again = binary.decode_incoming(frame)
+    again = binary_replies.decode_incoming(frame)
     assert isinstance(again, Live)
     assert (again.sub, again.version, again.leave_ids) == (3, 13, None)
     assert again.leave_seqs.tolist() == [7, 8]

@@ -17,7 +17,7 @@ from omendb_core.model.errors import (
 )
 from omendb_core.model.types import Hits, Include
 
-from omendb_ws.wire import binary, text
+from omendb_ws.wire import binary, binary_replies, text
 from omendb_ws.wire.hits import array_text, number_texts
 from omendb_ws.wire.messages import ErrorReply, Reply, Results, Search
 
@@ -77,8 +77,8 @@ def test_empty_answers_are_empty_lists() -> None:
     several = orjson.loads(text.encode_results(1, Results(1, counts, nothing), single=False))
     assert single["ok"]["results"] == []
     assert several["ok"]["results"] == [[], []]
-    request_id, results = binary.decode_incoming(
-        binary.encode_results(1, Results(1, counts, nothing))
+    request_id, results = binary_replies.decode_incoming(
+        binary_replies.encode_results(1, Results(1, counts, nothing))
     )  # type: ignore[misc]
     assert request_id == 1
     assert results.hits.vectors.shape == (0, 3)
@@ -91,7 +91,7 @@ def test_answers_may_be_slices_of_larger_ones() -> None:
     part = slice(3, 6)
     hits = Hits(ids[part], seqs[part], scores[part], None, vectors[part])
     results = Results(1, np.array([3], np.uint32), hits)
-    decoded: Any = binary.decode_incoming(binary.encode_results(1, results))[1]  # type: ignore[index]
+    decoded: Any = binary_replies.decode_incoming(binary_replies.encode_results(1, results))[1]  # type: ignore[index]
     assert decoded.hits.ids.tolist() == [3, 4, 5]
     assert decoded.hits.seqs.tolist() == [13, 14, 15]
     found = orjson.loads(text.encode_results(1, results, single=True))["ok"]["results"]
@@ -101,7 +101,8 @@ def test_answers_may_be_slices_of_larger_ones() -> None:
 def test_a_long_search_is_told_as_the_longest() -> None:
     hits = Hits(np.ones(1, np.uint64), np.ones(1, np.uint64), np.ones(1, np.float32))
     results = Results(1, np.ones(1, np.uint32), hits, took_us=2**40)
-    assert binary.decode_incoming(binary.encode_results(1, results))[1].took_us == 2**32 - 1  # type: ignore[index]
+    decoded: Any = binary_replies.decode_incoming(binary_replies.encode_results(1, results))
+    assert decoded[1].took_us == 2**32 - 1
 
 
 @pytest.mark.parametrize("code", sorted(BY_CODE))
@@ -173,7 +174,7 @@ GOOD = {"id": 5, "n": 1, "k": 1}
 )
 def test_a_client_refuses_a_frame_that_is_none(data: bytes) -> None:
     with pytest.raises(BadFrame):
-        binary.decode_incoming(data)
+        binary_replies.decode_incoming(data)
 
 
 def test_what_has_no_json_is_refused_before_it_is_sent() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omendb_core.model.change import RowBatch
 from omendb_core.model.types import NULL_CODE, Hits, Include, StrColumn
 
-from omendb_ws.wire import binary, text
+from omendb_ws.wire import binary, binary_replies, text
 from omendb_ws.wire import messages as m
 from omendb_ws.wire.hits import dumps
 from omendb_ws.wire.limits import Limits
@@ -166,7 +166,7 @@ def test_text_searches(
 @bounded
 @given(results(), U32)
 def test_binary_results(answer: m.Results, request_id: int) -> None:
-    decoded = binary.decode_incoming(binary.encode_results(request_id, answer))
+    decoded = binary_replies.decode_incoming(binary_replies.encode_results(request_id, answer))
     assert same(decoded, (request_id, answer))
 
 
@@ -199,7 +199,7 @@ def test_pushes_of_rows(
 ) -> None:
     found = data.draw(hits(count, scored=kind == "match"))
     rows = m.Rows(sub, kind, version, to_seq, found)
-    assert same(binary.decode_incoming(binary.encode_rows(rows)), rows)
+    assert same(binary_replies.decode_incoming(binary_replies.encode_rows(rows)), rows)
     event = text.decode_incoming(text.encode_rows(rows))
     assert isinstance(event, m.Event)
     assert (event.event, event.body["to_seq"]) == (kind, to_seq)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from omendb_core.model.types import Hits
 
-from omendb_ws.wire import binary
+from omendb_ws.wire import binary, binary_replies
 from omendb_ws.wire.messages import Refusal, Results, Search
 from omendb_ws.wire.opcodes import HEADER_BYTES, Limits
 from omendb_ws.wire.searches import PlainSearch, encode_answers, read_plain, vectors_of
@@ -101,7 +101,7 @@ def answered(shapes: list[tuple[int, list[int]]]) -> None:
         here = slice(row, row + int(own.sum()))
         query, row = query + search.n, here.stop
         results = Results(33, own, Hits(ids[here], seqs[here], scores[here]), took)
-        assert data == binary.encode_results(search.id, results)
+        assert data == binary_replies.encode_results(search.id, results)
     assert row == total
 
 

@@ -12,7 +12,7 @@ from omendb_core.model.errors import OmenError, TooLarge
 from omendb_core.model.types import U32
 
 from ...sessions.outbox import Message, binary, text
-from ...wire import binary as binary_wire
+from ...wire import binary_replies
 from ...wire import live as live_wire
 from ...wire import text as text_wire
 from ...wire.messages import Added, Found, Results
@@ -33,7 +33,7 @@ def ok(ticket: Ticket, body: Mapping[str, Any]) -> Answer:
 def added(ticket: Ticket, acknowledged: Added, is_binary: bool) -> Answer:
     """The acknowledgement of an add."""
     if is_binary:
-        return _fitting(ticket, binary(binary_wire.encode_added(ticket.id, acknowledged)))
+        return _fitting(ticket, binary(binary_replies.encode_added(ticket.id, acknowledged)))
     return _fitting(ticket, text(text_wire.encode_added(ticket.id, acknowledged)))
 
 
@@ -46,7 +46,7 @@ def results(
 ) -> Answer:
     """The answer to a search; ``written``: its rows, in binary their metadata, as JSON."""
     if is_binary:
-        message = binary(binary_wire.encode_results(ticket.id, found, written))
+        message = binary(binary_replies.encode_results(ticket.id, found, written))
     else:
         message = text(text_wire.encode_results(ticket.id, found, is_single, written))
     answer = _fitting(ticket, message)
@@ -69,7 +69,7 @@ def snapshot(
     subs = [query.sub for query in work.queries]
     own = Results(found.version, counts, part_of(found.hits, start, end), 0, subs)
     if work.is_binary:
-        message = binary(binary_wire.encode_results(work.ticket.id, own, written))
+        message = binary(binary_replies.encode_results(work.ticket.id, own, written))
         return _fitting(work.ticket, message)
     head = {"sub": subs[0], "epoch": work.collection.epoch}
     return _fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, own, head)))
@@ -78,7 +78,7 @@ def snapshot(
 def moved(work: Move, found: Results) -> Answer:
     """The answer to a move."""
     if work.is_binary:
-        return _fitting(work.ticket, binary(binary_wire.encode_results(work.ticket.id, found)))
+        return _fitting(work.ticket, binary(binary_replies.encode_results(work.ticket.id, found)))
     return _fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, found, {})))
 
 

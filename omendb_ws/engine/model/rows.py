@@ -12,7 +12,7 @@ from omendb_core.model.errors import TooLarge
 from omendb_core.model.types import Hits, Include
 
 from ...sessions.outbox import Message, binary, text
-from ...wire import binary as binary_wire
+from ...wire import binary_replies
 from ...wire import reply_bounds as sizes
 from ...wire import text as text_wire
 from ...wire.messages import Rows
@@ -60,7 +60,7 @@ def usual_rows(definition: Definition, include: Include, is_binary: bool, limits
 def encode(rows: Rows, is_binary: bool) -> Message:
     """A message of rows."""
     if is_binary:
-        return binary(binary_wire.encode_rows(rows))
+        return binary(binary_replies.encode_rows(rows))
     return text(text_wire.encode_rows(rows))
 
 
