@@ -20,7 +20,8 @@ NATIVE = "core/omendb_core/native"
 SOURCES = [
     *("module.c", "buffers.c", "cpu.c", "lanes.c", "rounding.c", "score.c", "prepare.c"),
     *("id_table.c", "ids.c", "rows.c", "append.c"),
-    *("shadow.c", "bounds.c", "keys.c", "candidates.c", "exhaustive.c", "scan.c", "search.c"),
+    *("shadow.c", "bounds.c", "keys.c", "candidates.c", "exhaustive.c"),
+    *("scan.c", "scan_setup.c", "scan_tiles.c", "search.c"),
     *("match.c", "pairs.c"),
     *("tiles.c", "tile_portable.c", "tile_avx512.c", "tile_avx2.c", "tile_neon.c"),
 ]

@@ -1,0 +1,127 @@
+/* Before the first tile of a scan: which queries share a pass, and what each starts from.
+ *
+ * Queries take part in a pass: those whose masks hold most groups of 16 rows together, the others
+ * with those of the same mask, over the groups that this holds.
+ */
+#include "scan_work.h"
+
+#include <stdlib.h>
+
+/* What a query takes of a pass, over what reading memory takes (34 and 76 us of 110 at 100,000 x 128);
+ * see worth_a_pass. */
+#define SHARED_COST 0.45
+#define READING_COST 1.0
+
+static void count_mask(const omendb_scan *scan, size_t mask, uint64_t *rows, size_t *groups)
+{
+    const uint64_t *words = scan_mask_at(scan, mask);
+    uint64_t found = 0;
+    size_t there = 0;
+    for (size_t i = 0; i < scan->words; i++) {
+        uint64_t word = words[i];
+        if (word == 0)
+            continue;
+        found += (uint64_t)__builtin_popcountll(word);
+        for (int g = 0; g < TILE_GROUPS; g++)
+            there += (word >> (g * GROUP_ROWS) & 0xffff) != 0;
+    }
+    *rows = found;
+    *groups = there;
+}
+
+/* Whether `asking` queries of a mask with a share of all groups are faster off by themselves. */
+static bool worth_a_pass(double share, size_t asking)
+{
+    return share * (SHARED_COST + READING_COST / (double)asking) < SHARED_COST;
+}
+
+static bool get_memory(scan_work *work)
+{
+    size_t count = work->scan->count, masks = work->scan->mask_count;
+    size_t steps = work->queries.steps = shadow_steps(work->scan->shadow.dim);
+    work->seekers = calloc(count, sizeof *work->seekers);
+    work->queries.codes = malloc(count * steps * sizeof(int32_t));
+    work->queries.starts = malloc(count * sizeof(int32_t));
+    work->queries.alpha = malloc(3 * count * sizeof(float));
+    work->order = malloc(count * sizeof *work->order);
+    work->rows_of = calloc(masks, sizeof *work->rows_of);
+    work->groups_of = calloc(masks, sizeof *work->groups_of);
+    work->is_alone = calloc(masks, sizeof *work->is_alone);
+    if (!work->seekers || !work->queries.codes || !work->queries.starts || !work->queries.alpha ||
+        !work->order || !work->rows_of || !work->groups_of || !work->is_alone)
+        return false;
+    work->queries.beta = work->queries.alpha + count;
+    work->queries.theta = work->queries.beta + count;
+    return true;
+}
+
+/* Which masks make a pass of their own; order: queries of the common pass first, then by mask. */
+static void plan(scan_work *work)
+{
+    const omendb_scan *scan = work->scan;
+    size_t groups = (scan->rows.used + GROUP_ROWS - 1) / GROUP_ROWS, place = 0;
+    for (size_t mask = 0; mask < scan->mask_count; mask++) {
+        size_t asking = 0;
+        for (size_t i = 0; i < scan->count; i++)
+            asking += (size_t)scan->mask_of[i] == mask;
+        count_mask(scan, mask, &work->rows_of[mask], &work->groups_of[mask]);
+        work->is_alone[mask] =
+            asking > 0 && groups > 0 &&
+            worth_a_pass((double)work->groups_of[mask] / (double)groups, asking);
+    }
+    for (size_t i = 0; i < scan->count; i++)
+        if (!work->is_alone[scan->mask_of[i]])
+            work->order[i] = place++;
+    for (size_t mask = 0; mask < scan->mask_count; mask++)
+        for (size_t i = 0; work->is_alone[mask] && i < scan->count; i++)
+            if ((size_t)scan->mask_of[i] == mask)
+                work->order[i] = place++;
+}
+
+static bool prepare(scan_work *work, size_t asked)
+{
+    const omendb_scan *scan = work->scan;
+    size_t place = work->order[asked];
+    scan_seeker *seeker = &work->seekers[place];
+    seeker->asked = asked;
+    seeker->mask = (size_t)scan->mask_of[asked];
+    uint64_t rows = work->rows_of[seeker->mask];
+    uint64_t k = (uint64_t)scan->k[asked] < rows ? (uint64_t)scan->k[asked] : rows;
+    const float *values = scan->queries + asked * scan->shadow.dim;
+    seeker->given_up = !query_prepare(
+        &scan->shadow, values, work->queries.codes + place * work->queries.steps,
+        work->queries.starts + place, &seeker->query);
+    if (!candidates_begin(
+            &seeker->candidates, &scan->rows, values, k > 0 ? (size_t)k : 1,
+            scan->min_scores[asked], (size_t)rows))
+        return false;
+    if (!seeker->given_up)
+        scan_aim(work, place);
+    return true;
+}
+
+bool scan_set_out(scan_work *work)
+{
+    if (!get_memory(work))
+        return false;
+    plan(work);
+    for (size_t i = 0; i < work->scan->count; i++)
+        if (!prepare(work, i))
+            return false;
+    return true;
+}
+
+void scan_free(scan_work *work)
+{
+    if (work->seekers != NULL)
+        for (size_t i = 0; i < work->scan->count; i++)
+            candidates_free(&work->seekers[i].candidates);
+    free(work->seekers);
+    free(work->queries.codes);
+    free(work->queries.starts);
+    free(work->queries.alpha);
+    free(work->order);
+    free(work->rows_of);
+    free(work->groups_of);
+    free(work->is_alone);
+}

@@ -1,0 +1,89 @@
+/* A word of the masks is a tile where all of its four groups are wanted; groups of other words are
+ * put together, four by four.
+ */
+#include "scan_tiles.h"
+
+static inline unsigned group_bits(const uint64_t *mask, size_t group)
+{
+    return (unsigned)(mask[group / TILE_GROUPS] >> (group % TILE_GROUPS * GROUP_ROWS)) & 0xffff;
+}
+
+scan_cursor scan_start(const scan_work *work, size_t first, size_t stop)
+{
+    const omendb_scan *scan = work->scan;
+    scan_cursor cursor = {.work = work, .first = first, .stop = stop};
+    cursor.words = cursor.left = (scan->rows.used + TILE_ROWS - 1) / TILE_ROWS;
+    cursor.word = (scan->rows.oldest + scan->rows.slots - 1) % scan->rows.slots / TILE_ROWS;
+    return cursor;
+}
+
+static void set_tile(const scan_work *work, const uint32_t *groups, size_t count, scan_tile *tile)
+{
+    const omendb_shadow *shadow = &work->scan->shadow;
+    tile->count = count;
+    tile->is_word = false;
+    for (size_t g = 0; g < TILE_GROUPS; g++) {
+        uint32_t group = tile->groups[g] = groups[g < count ? g : 0];
+        tile->rows.codes[g] = shadow->codes + group * work->queries.steps * STEP_BYTES;
+        tile->rows.factors[g] = shadow->factors + group * (FACTORS * GROUP_ROWS);
+    }
+}
+
+static void set_word(const scan_work *work, size_t word, scan_tile *tile)
+{
+    uint32_t groups[TILE_GROUPS];
+    for (size_t g = 0; g < TILE_GROUPS; g++)
+        groups[g] = (uint32_t)(word * TILE_GROUPS + g);
+    set_tile(work, groups, TILE_GROUPS, tile);
+    tile->is_word = true;
+}
+
+static uint64_t wanted_of(const scan_cursor *cursor, size_t word)
+{
+    const scan_work *work = cursor->work;
+    uint64_t bits = 0;
+    for (size_t place = cursor->first; place < cursor->stop && bits != UINT64_MAX; place++)
+        if (place == cursor->first || work->seekers[place].mask != work->seekers[place - 1].mask)
+            bits |= scan_mask_at(work->scan, work->seekers[place].mask)[word];
+    return bits;
+}
+
+bool scan_next_tile(scan_cursor *cursor, scan_tile *tile)
+{
+    while (cursor->left > 0) {
+        size_t word = cursor->word;
+        cursor->word = word == 0 ? cursor->words - 1 : word - 1;
+        cursor->left--;
+        uint64_t bits = wanted_of(cursor, word);
+        unsigned there = 0;
+        for (size_t g = 0; g < TILE_GROUPS; g++)
+            there |= ((bits >> (g * GROUP_ROWS) & 0xffff) != 0) << g;
+        if (there == (1 << TILE_GROUPS) - 1) {
+            set_word(cursor->work, word, tile);
+            return true;
+        }
+        for (size_t g = 0; g < TILE_GROUPS; g++)
+            if (there >> g & 1)
+                cursor->groups[cursor->waiting++] = (uint32_t)(word * TILE_GROUPS + g);
+        if (cursor->waiting >= TILE_GROUPS)
+            break;
+    }
+    if (cursor->waiting == 0)
+        return false;
+    size_t count = cursor->waiting < TILE_GROUPS ? cursor->waiting : TILE_GROUPS;
+    set_tile(cursor->work, cursor->groups, count, tile);
+    cursor->waiting -= count;
+    for (size_t i = 0; i < cursor->waiting; i++)
+        cursor->groups[i] = cursor->groups[count + i];
+    return true;
+}
+
+uint64_t scan_tile_mask(const scan_tile *tile, const uint64_t *mask)
+{
+    uint64_t bits = 0;
+    if (tile->is_word)
+        return mask[tile->groups[0] / TILE_GROUPS];
+    for (size_t g = 0; g < tile->count; g++)
+        bits |= (uint64_t)group_bits(mask, tile->groups[g]) << (g * GROUP_ROWS);
+    return bits;
+}

@@ -1,0 +1,47 @@
+/* What the files of a scan share (scan.c, scan_setup.c, scan_tiles.c): its queries, in the order of
+ * their passes. */
+#ifndef OMENDB_SCAN_WORK_H
+#define OMENDB_SCAN_WORK_H
+
+#include "scan.h"
+
+typedef struct {
+    size_t asked; /* which of the call's queries */
+    size_t mask;
+    omendb_query query;
+    omendb_candidates candidates;
+    bool given_up;
+} scan_seeker;
+
+typedef struct {
+    const omendb_scan *scan;
+    omendb_queries queries; /* in the order of seekers */
+    scan_seeker *seekers;   /* [count], those of a pass one after the other */
+    size_t *order;          /* [count] by asked: the place among seekers */
+    uint64_t *rows_of;      /* [mask_count] how many rows each mask holds */
+    size_t *groups_of;      /* [mask_count] and how many groups */
+    bool *is_alone;         /* [mask_count] whether it makes a pass of its own */
+    bool gave_up;           /* since the last tile */
+} scan_work;
+
+static inline const uint64_t *scan_mask_at(const omendb_scan *scan, size_t mask)
+{
+    return scan->masks + mask * scan->words;
+}
+
+/* Have the next tiles let the rows through that may be better than what `place` has now. */
+static inline void scan_aim(const scan_work *work, size_t place)
+{
+    const scan_seeker *seeker = &work->seekers[place];
+    const omendb_queries *queries = &work->queries;
+    query_aim(
+        &seeker->query, seeker->candidates.threshold, queries->alpha + place, queries->beta + place,
+        queries->theta + place);
+}
+
+/* Plan the passes of `work->scan` and prepare its queries. False if there is no memory; scan_free
+ * in any case. */
+bool scan_set_out(scan_work *work);
+void scan_free(scan_work *work);
+
+#endif
