@@ -99,6 +99,8 @@ def parts_of(window: Window) -> Iterator[tuple[str, Any]]:
             continue
         seen.add(id(part))
         if isinstance(part, np.ndarray):
+            if not part.size:
+                continue  # what stands for nothing is shared, and a module's own
             yield path, part
             todo.append((f"{path}.base", part.base))
         elif isinstance(part, dict):
