@@ -487,6 +487,9 @@ class Connection(Handshaking):
                 self._unsent = batch
             elif not self._sent(batch):
                 break
+            elif batch.has_made:
+                self._fill_soon()
+                break
         if self._unsent is not None or self.held_bytes:
             self.weigh()
 

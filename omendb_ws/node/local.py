@@ -126,6 +126,8 @@ async def _write(session: Session, leaving: Channel) -> None:
                 leaving.put([message.data for message in batch.messages])
                 await leaving.room()
                 outbox.sent(batch)
+            if batch.has_made:
+                await asyncio.sleep(0)
             if batch.close is not None:
                 return leaving.close(*batch.close)
             if not batch.messages and session.lane.is_open:

@@ -15,7 +15,9 @@ from ..engine.inbox import Arrivals
 from ..telemetry.metrics import Metrics
 from ..wire.opcodes import Limits
 from .long_requests import LongRequests
+from .subscriptions.beats import Beats
 from .subscriptions.pictures import Looks
+from .subscriptions.server_numbers import ServerNumbers
 
 #: Linux: goes on while the machine sleeps, as ``CLOCK_MONOTONIC`` does not there.
 _BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
@@ -50,5 +52,7 @@ class Context:
     metrics: Metrics
     clock_us: Callable[[], int]
     looks: Looks
+    server_numbers: ServerNumbers
+    beats: Beats = field(default_factory=Beats)
     long_requests: LongRequests = field(default_factory=LongRequests)
     is_draining: bool = False

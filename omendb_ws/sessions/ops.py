@@ -18,7 +18,6 @@ from omendb_core.model.types import Definition, Include
 from omendb_core.search.query import Query
 
 from ..engine.model import work
-from ..engine.reads.statistics import server_stats
 from ..runtime.faults import as_error
 from ..wire import messages as wire
 from ..wire import reply_bounds as sizes
@@ -286,7 +285,7 @@ def _count(session: Session, request: wire.Count, size: int) -> None:
 def _stats(session: Session, request: wire.Stats, size: int) -> None:
     context = session.context
     if request.collection is None:
-        session.ok(request.id, server_stats(context.metrics, context.clock_us()))
+        session.ok(request.id, context.server_numbers.now())
         return
     collection = session.collection(request.collection)
     ticket = session.ticket(request, collection, size, _description_bytes(collection))

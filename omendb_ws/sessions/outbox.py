@@ -21,6 +21,8 @@ from ..runtime.faults import as_error
 #: How much goes to the socket at once. Websockets on loopback move 64 KiB to 256 KiB fastest, and
 #: what was handed over cannot be merged or taken back.
 BATCH_BYTES: Final = 256 << 10
+#: Messages that are made as their turn comes, of one batch: 6 µs each.
+MADE_AT_ONCE: Final = 128
 
 
 class Message(NamedTuple):
@@ -87,12 +89,17 @@ class _Push(Pushed):
 
 @dataclass(slots=True)
 class Batch:
-    """What the writer took; ``close`` if the connection ends after it."""
+    """What the writer took; ``close`` if the connection ends after it.
+
+    ``made``: places of sources; ``has_made``: so many that the next batch is for another turn.
+    """
 
     messages: list[Message] = field(default_factory=list)
     reply_bytes: int = 0
     push_bytes: int = 0
     pushes: list[Pushed] = field(default_factory=list)
+    made: int = 0
+    has_made: bool = False
     close: Close | None = None
 
 
@@ -163,6 +170,9 @@ class Outbox:
         """The next messages, at least one and about ``BATCH_BYTES``; empty if there are none."""
         batch = Batch()
         while self._entries and batch.reply_bytes + batch.push_bytes < BATCH_BYTES:
+            if batch.made >= MADE_AT_ONCE:
+                batch.has_made = True
+                break
             entry = self._entries[0]
             if isinstance(entry, Close):
                 batch.close = entry
@@ -202,6 +212,7 @@ class Outbox:
             batch.pushes.append(entry)
         else:
             self._waiting.discard(entry)
+            batch.made += 1
             try:
                 message = entry.take()
             except Exception as error:  # it has its next turn; what is in the batch goes out

@@ -38,6 +38,16 @@ def _upper(bucket: int) -> int:
     return (bucket - 8 * shift + 1) << shift
 
 
+def _percentile(counts: list[int], share: float) -> int:
+    wanted = share * sum(counts)
+    seen = 0
+    for bucket, count in enumerate(counts):
+        seen += count
+        if count and seen >= wanted:
+            return _upper(bucket)
+    return 0
+
+
 class Histogram:
     """Counts of non-negative integers in logarithmic buckets.
 
@@ -70,18 +80,12 @@ class Histogram:
 
     def percentile(self, share: float) -> int:
         """An upper bound of the recent values' ``share`` quantile; 0 where there are none."""
-        counts = self.recent()
-        wanted = share * sum(counts)
-        seen = 0
-        for bucket, count in enumerate(counts):
-            seen += count
-            if count and seen >= wanted:
-                return _upper(bucket)
-        return 0
+        return _percentile(self.recent(), share)
 
     def percentiles_ms(self) -> dict[str, float]:
         """The recent p50, p99 and p999 of values in microseconds, in milliseconds."""
-        return {name: self.percentile(share) / 1000 for name, share in PERCENTILES}
+        counts = self.recent()
+        return {name: _percentile(counts, share) / 1000 for name, share in PERCENTILES}
 
     def coarse(self) -> list[tuple[int, int]]:
         """(upper bound, values up to it) for each of ``COARSE_BOUNDS``, cumulative."""

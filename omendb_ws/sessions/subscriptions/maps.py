@@ -10,7 +10,6 @@ So a slow reader misses beats, and finds everything it missed in the next parts.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from omendb_core.model.budget import Share
@@ -20,6 +19,7 @@ from ...engine.streams.drawing import PIECE_ELEMENTS, Draw, Drawing, Part
 from ...wire.reply_bounds import ENVELOPE_BYTES, most_row_bytes
 from ...wire.text import encode_map
 from ..outbox import text
+from .beats import Beat
 from .pictures import Picture
 from .subscription import DEFAULT_EVERY_MS, Subscription
 
@@ -74,7 +74,7 @@ class MapSubscription(Subscription):
         self._every_seconds = (every_ms or DEFAULT_EVERY_MS) / 1000
         self._has_more = self._is_drawing = False
         self._unsent = self._said_basis = 0
-        self._beat: asyncio.TimerHandle | None = None
+        self._beat: Beat | None = None
         picture.readers.add(self)
 
     def reply(self, collection: Collection) -> dict[str, Any]:
@@ -84,12 +84,13 @@ class MapSubscription(Subscription):
     def start(self) -> None:
         """The first picture comes at once."""
         if self._beat is None:
-            self._tick(asyncio.get_running_loop().time())
+            self._beat = self._context.beats.begin(self._tick, self._every_seconds)
+            self._tick()
 
     def close(self) -> None:
         """As ``Subscription.close``; the clock stops."""
         if self._beat is not None:
-            self._beat.cancel()
+            self._beat.stop()
         if not self.is_ended:
             self._picture.leave(self)
             self._share.close()
@@ -97,13 +98,9 @@ class MapSubscription(Subscription):
 
     # -- time -------------------------------------------------------------------------------------
 
-    def _tick(self, due: float) -> None:
+    def _tick(self) -> None:
         if self.is_ended:
             return
-        loop = asyncio.get_running_loop()
-        # A loop that was late does not catch up with a burst.
-        due = max(due + self._every_seconds, loop.time())
-        self._beat = loop.call_at(due, self._tick, due)
         self._picture.look()
         if self._unsent:
             self._context.metrics.stats_merged += 1

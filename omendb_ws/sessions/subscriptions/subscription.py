@@ -8,17 +8,16 @@ told when this one ends.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from omendb_core.model.budget import Share
 
 from ...engine.model.work import Gone, Measure
-from ...engine.reads.statistics import server_stats
 from ...wire.messages import SubscriptionKind
 from ...wire.text import encode_event
 from ..outbox import Message, text
+from .beats import Beat
 
 if TYPE_CHECKING:
     from ...catalog.catalog import Collection
@@ -161,7 +160,7 @@ class StatsSubscription(Subscription):
         self._every_seconds = (every_ms or DEFAULT_EVERY_MS) / 1000
         self._latest: dict[str, Any] | None = None
         self._is_measuring = False
-        self._beat: asyncio.TimerHandle | None = None
+        self._beat: Beat | None = None
 
     def reply(self, collection: Collection) -> dict[str, Any]:
         """The ``ok`` of a collection's; on the thread that holds its window."""
@@ -170,7 +169,8 @@ class StatsSubscription(Subscription):
     def start(self) -> None:
         """The first statistics come at once."""
         if self._beat is None:
-            self._tick(asyncio.get_running_loop().time())
+            self._beat = self._context.beats.begin(self._tick, self._every_seconds)
+            self._tick()
 
     def measured(self, stats: dict[str, Any] | None) -> None:
         """The engine's numbers of this moment; None: a fault came between, the next beat asks."""
@@ -183,7 +183,7 @@ class StatsSubscription(Subscription):
         """What is true when the socket can take it."""
         stats = self._latest
         if self.collection is None:
-            stats = server_stats(self._context.metrics, self._context.clock_us())
+            stats = self._context.server_numbers.now()
         if self.is_ended or stats is None:
             return None
         self._count_push()
@@ -192,17 +192,13 @@ class StatsSubscription(Subscription):
     def close(self) -> None:
         """As ``Subscription.close``; the clock stops."""
         if self._beat is not None:
-            self._beat.cancel()
+            self._beat.stop()
         self._share.close()
         super().close()
 
-    def _tick(self, due: float) -> None:
+    def _tick(self) -> None:
         if self.is_ended:
             return
-        loop = asyncio.get_running_loop()
-        # A loop that was late does not catch up with a burst.
-        due = max(due + self._every_seconds, loop.time())
-        self._beat = loop.call_at(due, self._tick, due)
         if self.collection is None:
             self._offer()
         elif not self._is_measuring:
