@@ -1,6 +1,6 @@
 /* Every variant of what native/ computes, against plain loops, without Python.
  *
- * For processors that this machine emulates, and for sanitizers (tests/core/test_native_program.py).
+ * For processors that this machine emulates, and for sanitizers (tests/core/native/test_native_program.py).
  * Prints the names of the variants that ran, and a digest of all bits that were computed, which is
  * the same on every machine. Exits with 1, and says where, at the first bit that differs.
  */

@@ -27,8 +27,9 @@ from tests.project.pages import ROOT
 
 #: Those that call the extension; the state machines of whole windows take minutes like this.
 SUITES = [
-    *("test_append", "test_bounds", "test_ids", "test_kernels", "test_matching", "test_native"),
-    *("test_scan", "test_score", "test_searches_together", "test_shadow", "test_standing_memory"),
+    *("native/test_native", "rows/test_append", "rows/test_ids", "rows/test_shadow"),
+    *("scan/test_bounds", "scan/test_kernels", "scan/test_matching", "scan/test_scan"),
+    *("scoring/test_score", "search/test_searches_together", "standing/test_memory"),
 ]
 needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no compiler with Python's headers")
 
