@@ -1,10 +1,10 @@
 """One WebSocket: whole messages out of the socket to a receiver, an outbox's into the socket.
 
-Subclasses ``ServerConnection`` of websockets (by ``handshake.py``), as its ``create_connection``
-provides for. The handshake, pings, fragments, the close and everything that can be wrong are
-websockets'. Whole messages go past its queues and tasks: a receiver is called for each as it comes,
-and what an outbox holds is written in one piece (``websocket_frames``). Measured: of
-23 µs of the loop's time for a search of 528 bytes, 14 were websockets' and those of two tasks.
+Subclasses ``ServerConnection`` of websockets (by ``handshake.py`` and ``writing.py``), as its
+``create_connection`` provides for. The handshake, pings, the close and everything that can be wrong
+are websockets'. Whole messages go past its queues and tasks: a receiver is called for each as it
+comes, and what an outbox holds is written in one piece. Measured: of 23 µs of the loop's time for a
+search of 528 bytes, 14 were websockets' and those of two tasks.
 
 Reading stops while the receiver has no room, while what is to be sent piles up unsent, and, in the
 middle of a large message, while it is others' turn (``crowd.py``).
@@ -14,25 +14,24 @@ It leans on ``send_context``, ``process_event`` and ``protocol``; tests hold eac
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import Event, State
 
 from ..http import routes as http
 from ..runtime.faults import as_error
-from ..sessions.outbox import Batch, Message, Outbox
+from ..sessions.outbox import Outbox
 from .crowd import Crowd
+from .fragments import Fragments
 from .half_message import HalfMessage
-from .handshake import Handshaking
-from .unacknowledged import unacknowledged_bytes, unread_bytes
-from .websocket_frames import Cutter, Unmask, head
+from .unacknowledged import unread_bytes
+from .websocket_frames import Cutter, Unmask
+from .writing import Writing
 
 try:  # as websockets itself does
     from websockets.speedups import apply_mask
@@ -51,15 +50,11 @@ _MAX_WAITING_BYTES: Final = 512 << 10
 _STRANGERS_WAITING_BYTES: Final = 128 << 10
 #: What one holds is told to the others in steps, and not at all below: most hold nothing.
 _STEP_BYTES: Final = 4096
-#: What a fragment takes besides its bytes.
-_FRAGMENT_BYTES: Final = 400
 #: Longer messages go on by turns while memory is tight.
 LARGE_BYTES: Final = 64 << 10
 #: Who is not read from for others' sake, and has as much in the socket, waits for its turn; with
 #: less it is its client that it waits for. A socket takes 64 KiB at the least by default.
 _READY_BYTES: Final = 32 << 10
-#: As many as websockets takes.
-_MAX_FRAGMENTS: Final = 4096
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
@@ -84,15 +79,12 @@ class Receiver(Protocol):
         """The connection is gone."""
 
 
-class Connection(Handshaking):
+class Connection(Writing):
     """A WebSocket connection with its receiver and its outbox.
 
-    ``max_unread_bytes``: with so much unsent, nothing more is read. ``admits`` says whether a
-    connection may have that descriptor. It is one of ``strangers`` until ``allow``, then of
-    ``known``.
+    ``admits`` says whether a connection may have that descriptor. It is one of ``strangers`` until
+    ``allow``, then of ``known``.
     """
-
-    max_unread_bytes = 1 << 20
 
     def __init__(
         self,
@@ -103,28 +95,20 @@ class Connection(Handshaking):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.held_bytes = 0
         self._crowd = self._strangers = strangers
         self._known = known
         self._admits = admits
         self._is_turned_away = False
         self._cutter = Cutter(self.protocol.max_message_size or 0, cast(Unmask, apply_mask))
         self._receiver: Receiver | None = None
-        self._outbox: Outbox | None = None
-        self._fragments: list[Frame] = []
-        self._is_held = self._is_turning = self._is_filling = False
+        self._fragments = Fragments()
+        self._is_held = self._is_turning = False
         #: Whether the socket is not read from, and whether it is for others' sake.
         self._is_paused = self._is_rationed = False
-        self._unsent: Batch | None = None
-        self._endings: set[asyncio.Task[None]] = set()
         self._turn_messages = STRANGERS_TURN_MESSAGES
         self._max_waiting_bytes = _STRANGERS_WAITING_BYTES
-        self._fragment_bytes = 0
         self._received_messages = self._received_bytes = 0
         self._half = HalfMessage(self.loop.time())
-        self._written_bytes = 0
-        self._taken_bytes = 0
-        self._taken_at = self.loop.time()
 
     def allow(self, max_message_bytes: int) -> None:
         """It is known: take messages of that size from now on, and its full turns."""
@@ -139,24 +123,11 @@ class Connection(Handshaking):
 
     def attach(self, receiver: Receiver, outbox: Outbox) -> None:
         """Give messages to ``receiver`` from now on, and send what ``outbox`` holds."""
-        self._receiver, self._outbox = receiver, outbox
+        self._receiver = receiver
         # Headers may be long, and there may be a token in them.
         self.request = Request(http.WEBSOCKET_PATH, Headers())
-        outbox.on_filled = self._fill_soon
-        self._fill_soon()
+        self._send_from(outbox)
         self._read_on()
-
-    def stalled_seconds(self) -> float:
-        """For how long the client has taken nothing, 0 if nothing waits. Call it regularly."""
-        socket = self.transport.get_extra_info("socket")
-        unsent_bytes = self.transport.get_write_buffer_size()
-        if socket is not None:
-            unsent_bytes += unacknowledged_bytes(socket.fileno())
-        taken_bytes = self._written_bytes - unsent_bytes
-        now = self.loop.time()
-        if not unsent_bytes or taken_bytes != self._taken_bytes:
-            self._taken_bytes, self._taken_at = taken_bytes, now
-        return now - self._taken_at
 
     # -- what comes -------------------------------------------------------------------------------
 
@@ -203,17 +174,11 @@ class Connection(Handshaking):
         if not isinstance(event, Frame) or event.opcode not in _DATA:
             super().process_event(event)
             return
-        fragments = self._fragments
-        fragments.append(event)
-        self._fragment_bytes += len(event.data) + _FRAGMENT_BYTES
-        if len(fragments) > _MAX_FRAGMENTS:
+        whole = self._fragments.add(event)
+        if self._fragments.are_too_many:
             self._fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
-        elif event.fin:
-            data = b"".join(one.data for one in fragments)
-            is_text = fragments[0].opcode is Opcode.TEXT
-            fragments.clear()
-            self._fragment_bytes = 0
-            self._receive(data, is_text)
+        elif whole is not None:
+            self._receive(*whole)
 
     def _read(self) -> None:
         """Deliver for one turn; go on in the next one, or when there is room."""
@@ -288,32 +253,6 @@ class Connection(Handshaking):
         else:
             self._receiver.receive(text)
 
-    def _fail(self, code: int, reason: str) -> None:
-        """End the connection for what the client did; what comes after it is not looked at."""
-        self._fill()
-        self.protocol.fail(code, reason)
-        self.send_data()
-        self._end(self.close())
-
-    def _break_off(self, error: Exception, doing: str) -> None:
-        """After a fault of ours: a client comes back from an end, and not from standing still."""
-        as_error(error, doing)
-        self.transport.abort()
-
-    def _end(self, ending: Coroutine[Any, Any, None]) -> None:
-        async def end() -> None:
-            with contextlib.suppress(ConnectionClosed):
-                await ending
-
-        task = self.loop.create_task(end())
-        self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
-
-    @property
-    def _is_stuffed(self) -> bool:
-        """Whether answers to what was read (pongs, too) pile up unsent."""
-        return self.transport.get_write_buffer_size() > self.max_unread_bytes
-
     def _hold_back(self) -> None:
         """Read the socket, unless what was read must wait."""
         waits = self._is_turning or self._receiver is None
@@ -351,11 +290,13 @@ class Connection(Handshaking):
     @property
     def _has_half(self) -> bool:
         """Whether a message has begun to come."""
-        return bool(self._cutter.held_bytes or self._fragments or self.protocol.reader.buffer)
+        return bool(
+            self._cutter.held_bytes or self._fragments.held_bytes or self.protocol.reader.buffer
+        )
 
     def weigh(self) -> None:
         """Tell the crowd what is held."""
-        held_bytes = self._cutter.memory_bytes + self._fragment_bytes + self.head.held_bytes
+        held_bytes = self._cutter.memory_bytes + self._fragments.held_bytes + self.head.held_bytes
         held_bytes += len(self.protocol.reader.buffer) + self.transport.get_write_buffer_size()
         if self._outbox is not None:
             held_bytes += self._outbox.reply_bytes + self._outbox.push_bytes
@@ -404,7 +345,7 @@ class Connection(Handshaking):
         frame_bytes = self._cutter.frame_bytes
         if frame_bytes:
             return max(frame_bytes - self._cutter.held_bytes, 0) if frame_bytes > LARGE_BYTES else 0
-        came_bytes = self._fragment_bytes + len(self.protocol.reader.buffer)
+        came_bytes = self._fragments.held_bytes + len(self.protocol.reader.buffer)
         if came_bytes <= LARGE_BYTES:
             return 0
         return max((self.protocol.max_message_size or 0) - came_bytes, 1)
@@ -428,7 +369,6 @@ class Connection(Handshaking):
             self._receiver.close()
         self._cutter.rest()
         self._fragments.clear()
-        self._fragment_bytes = 0
         can_say = self._crowd is self._known and not self.transport.get_write_buffer_size()
         if can_say and self.protocol.state is State.OPEN:
             self._fail(code, reason)
@@ -436,78 +376,3 @@ class Connection(Handshaking):
         else:
             self.transport.abort()
         self.weigh()
-
-    # -- what goes --------------------------------------------------------------------------------
-
-    def send_data(self) -> None:
-        """Write what the protocol has to send: all at once, and counted."""
-        if self.ends_after_answer:
-            self.end_soon()
-        writes = self.protocol.writes
-        if not writes or b"" in writes:  # an empty one means the end of the stream
-            super().send_data()
-            if self.protocol.state is State.CONNECTING:
-                self._read_on()  # the rest of a body, so that the client comes to read the answer
-            return
-        self._write(b"".join(self.protocol.data_to_send()))
-
-    def resume_writing(self) -> None:
-        """The client takes bytes again."""
-        super().resume_writing()
-        batch, self._unsent = self._unsent, None
-        if batch is not None:
-            self._sent(batch)
-        self._fill_soon()
-        self._read_on()
-
-    def _write(self, data: bytes) -> None:
-        self._written_bytes += len(data)
-        self.transport.write(data)
-
-    def _fill_soon(self) -> None:
-        if not self._is_filling:
-            self._is_filling = True
-            self.loop.call_soon(self._fill)
-
-    def _fill(self) -> None:
-        """Write what the outbox holds, for as long as the socket takes it."""
-        self._is_filling = False
-        try:
-            self._empty_outbox()
-        except Exception as error:  # what was taken out is lost, and its makers wait for it
-            self._break_off(error, "writing to a connection")
-
-    def _empty_outbox(self) -> None:
-        outbox = self._outbox
-        while outbox is not None and self._unsent is None and self.protocol.state is State.OPEN:
-            batch = outbox.take()
-            if batch.messages:
-                self._write(_framed(batch.messages))
-            if self.paused:
-                self._unsent = batch
-            elif not self._sent(batch):
-                break
-            elif batch.has_made:
-                self._fill_soon()
-                break
-        if self._unsent is not None or self.held_bytes:
-            self.weigh()
-
-    def _sent(self, batch: Batch) -> bool:
-        """The socket took a batch; whether there may be another one."""
-        assert self._outbox is not None
-        if batch.messages:
-            self._outbox.sent(batch)
-        if batch.close is not None:
-            self._end(self.close(*batch.close))
-            return False
-        return bool(batch.messages)
-
-
-def _framed(messages: Sequence[Message]) -> bytes:
-    """Messages as frames, in one piece."""
-    pieces: list[bytes | memoryview] = []
-    for message in messages:
-        pieces.append(head(message.size_bytes, message.is_text))
-        pieces += message.parts
-    return b"".join(pieces)

@@ -1,4 +1,4 @@
-"""A connection until its request is whole and answered: the first half of ``connection.py``.
+"""A connection until its request is whole and answered: what comes before ``connection.py``.
 
 websockets parses and answers; here its parser gets a whole head (``request_head.py``), and what it
 would hang up on without a word is answered all the same.

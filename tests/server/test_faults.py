@@ -154,7 +154,7 @@ async def test_a_fault_while_reading_a_message_harms_nothing(
 @pytest.mark.parametrize(
     "where",
     [
-        "net.connection._framed",
+        "net.writing._framed",
         "net.websocket_frames.Cutter.take",
         "net.websocket_frames.Cutter.rest",
     ],

@@ -1,0 +1,173 @@
+"""The way out of a connection: what an outbox holds, into the socket, and how a connection ends.
+
+What an outbox holds is written in one piece (``websocket_frames.py``), for as long as the socket
+takes it; what is written and not taken tells for how long a client has stood still. The other half
+is ``connection.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+
+from ..runtime.faults import as_error
+from ..sessions.outbox import Batch, Message, Outbox
+from .handshake import Handshaking
+from .unacknowledged import unacknowledged_bytes
+from .websocket_frames import head
+
+
+class Writing(Handshaking):
+    """A connection that can be written to.
+
+    ``max_unread_bytes``: with so much unsent, nothing more is read.
+    """
+
+    max_unread_bytes = 1 << 20
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: What it holds, as the crowd knows it.
+        self.held_bytes = 0
+        self._outbox: Outbox | None = None
+        self._is_filling = False
+        #: What the socket has not taken yet.
+        self._unsent: Batch | None = None
+        self._endings: set[asyncio.Task[None]] = set()
+        self._written_bytes = 0
+        self._taken_bytes = 0
+        self._taken_at = self.loop.time()
+
+    def _read_on(self) -> None:
+        """What was in the way of reading may be gone."""
+        raise NotImplementedError
+
+    def weigh(self) -> None:
+        """What it holds may be more or less than was known."""
+        raise NotImplementedError
+
+    def stalled_seconds(self) -> float:
+        """For how long the client has taken nothing, 0 if nothing waits. Call it regularly."""
+        socket = self.transport.get_extra_info("socket")
+        unsent_bytes = self.transport.get_write_buffer_size()
+        if socket is not None:
+            unsent_bytes += unacknowledged_bytes(socket.fileno())
+        taken_bytes = self._written_bytes - unsent_bytes
+        now = self.loop.time()
+        if not unsent_bytes or taken_bytes != self._taken_bytes:
+            self._taken_bytes, self._taken_at = taken_bytes, now
+        return now - self._taken_at
+
+    @property
+    def _is_stuffed(self) -> bool:
+        """Whether answers to what was read (pongs, too) pile up unsent."""
+        return self.transport.get_write_buffer_size() > self.max_unread_bytes
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def _send_from(self, outbox: Outbox) -> None:
+        """Send what ``outbox`` holds from now on."""
+        self._outbox = outbox
+        outbox.on_filled = self._fill_soon
+        self._fill_soon()
+
+    def send_data(self) -> None:
+        """Write what the protocol has to send: all at once, and counted."""
+        if self.ends_after_answer:
+            self.end_soon()
+        writes = self.protocol.writes
+        if not writes or b"" in writes:  # an empty one means the end of the stream
+            super().send_data()
+            if self.protocol.state is State.CONNECTING:
+                self._read_on()  # the rest of a body, so that the client comes to read the answer
+            return
+        self._write(b"".join(self.protocol.data_to_send()))
+
+    def resume_writing(self) -> None:
+        """The client takes bytes again."""
+        super().resume_writing()
+        batch, self._unsent = self._unsent, None
+        if batch is not None:
+            self._sent(batch)
+        self._fill_soon()
+        self._read_on()
+
+    def _write(self, data: bytes) -> None:
+        self._written_bytes += len(data)
+        self.transport.write(data)
+
+    def _fill_soon(self) -> None:
+        if not self._is_filling:
+            self._is_filling = True
+            self.loop.call_soon(self._fill)
+
+    def _fill(self) -> None:
+        """Write what the outbox holds, for as long as the socket takes it."""
+        self._is_filling = False
+        try:
+            self._empty_outbox()
+        except Exception as error:  # what was taken out is lost, and its makers wait for it
+            self._break_off(error, "writing to a connection")
+
+    def _empty_outbox(self) -> None:
+        outbox = self._outbox
+        while outbox is not None and self._unsent is None and self.protocol.state is State.OPEN:
+            batch = outbox.take()
+            if batch.messages:
+                self._write(_framed(batch.messages))
+            if self.paused:
+                self._unsent = batch
+            elif not self._sent(batch):
+                break
+            elif batch.has_made:
+                self._fill_soon()
+                break
+        if self._unsent is not None or self.held_bytes:
+            self.weigh()
+
+    def _sent(self, batch: Batch) -> bool:
+        """The socket took a batch; whether there may be another one."""
+        assert self._outbox is not None
+        if batch.messages:
+            self._outbox.sent(batch)
+        if batch.close is not None:
+            self._end(self.close(*batch.close))
+            return False
+        return bool(batch.messages)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def _fail(self, code: int, reason: str) -> None:
+        """End the connection for what the client did; what comes after it is not looked at."""
+        self._fill()
+        self.protocol.fail(code, reason)
+        self.send_data()
+        self._end(self.close())
+
+    def _break_off(self, error: Exception, doing: str) -> None:
+        """After a fault of ours: a client comes back from an end, and not from standing still."""
+        as_error(error, doing)
+        self.transport.abort()
+
+    def _end(self, ending: Coroutine[Any, Any, None]) -> None:
+        async def end() -> None:
+            with contextlib.suppress(ConnectionClosed):
+                await ending
+
+        task = self.loop.create_task(end())
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+
+def _framed(messages: Sequence[Message]) -> bytes:
+    """Messages as frames, in one piece."""
+    pieces: list[bytes | memoryview] = []
+    for message in messages:
+        pieces.append(head(message.size_bytes, message.is_text))
+        pieces += message.parts
+    return b"".join(pieces)
