@@ -83,7 +83,7 @@ class Appender:
                 self._flush()
             self.mark()
             self.flush()
-        except OmenError as error:
+        except Exception as error:
             self.abandon()
             if isinstance(error, StorageFull) and len(self._kept) > len(plan.older):
                 discard(self._files, self._segment)  # it is tried again, with another

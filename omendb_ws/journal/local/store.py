@@ -27,7 +27,7 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import quote, unquote
 
-from omendb_core.model.errors import Exists, OmenError, Unavailable, Unsupported
+from omendb_core.model.errors import Exists, Unavailable, Unsupported
 from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import Definition, WindowLimits
 
@@ -118,12 +118,12 @@ class LocalStore:
                 with _abandoned_on_error(appender):
                     self.files.rename(made, final)
                     self.files.sync_directory(self.data_dir)
-        except OmenError:
+                    appender.moved(final)
+                    return self.log(Stored(key, facts.tenant, facts.name), appender, settle)
+        except Exception:
             remove_log(self.files, made)
             remove_log(self.files, final)
             raise
-        appender.moved(final)
-        return self.log(Stored(key, facts.tenant, facts.name), appender, settle)
 
     def _refuse_twice(self, facts: Facts) -> None:
         if any((one.tenant, one.name) == (facts.tenant, facts.name) for one in self.stored()):
@@ -175,7 +175,7 @@ class LocalStore:
             with _storage_errors("restore"):
                 self.files.rename(made, self.path(key))
                 self.files.sync_directory(self.data_dir)
-        except OmenError:
+        except Exception:
             remove_log(self.files, made)
             raise
         return facts
@@ -289,7 +289,7 @@ def _storage_errors(doing: str) -> Iterator[None]:
 def _abandoned_on_error(appender: Appender) -> Iterator[None]:
     try:
         yield
-    except OSError:
+    except Exception:
         appender.abandon()
         raise
 

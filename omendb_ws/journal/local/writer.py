@@ -16,6 +16,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from omendb_core.model.change import AddChange, Change, DeleteChange, UpdateChange
@@ -93,6 +94,7 @@ class Writer:
             self.facts.definition, appender.plan.segment_bytes, appender.tracker.checkpoint()
         )
         self._threads: list[threading.Thread] = []
+        self._is_started = False
 
     # -- on the engine's thread -------------------------------------------------------------------
 
@@ -175,21 +177,24 @@ class Writer:
     # -- threads ----------------------------------------------------------------------------------
 
     def _put(self, queued: _Queued) -> None:
+        """Queue one thing; after a fault it is not queued."""
+        if not self._is_started:
+            self._start()
         with self._condition:
             self._queue.append(queued)
             self._pending_bytes += queued[2]
             self._condition.notify_all()
-        if not self._threads:
-            self._start()
 
     def _start(self) -> None:
+        """Start what does not run yet; a system may have no thread to give."""
         runs = {"writer": self._write}
         if not self._is_always:
             runs["flusher"] = self._flush
-        for name, run in runs.items():
+        for name, run in list(runs.items())[len(self._threads) :]:
             thread = threading.Thread(target=run, name=f"omendb-log-{name}", daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
+        self._is_started = True
 
     def _stop(self) -> None:
         with self._condition:
@@ -217,7 +222,7 @@ class Writer:
                     self._mark()
             except Exception as error:  # somebody waits for what came, and for this thread
                 self._fail(self._as_error(error))
-                self._settled(group, self._error)
+                self._settled(group, len(group), self._error)
 
     def _wait(self, group: list[_Queued]) -> bool:
         """Take the next group, none if there is none for a while; whether that was all."""
@@ -248,6 +253,7 @@ class Writer:
 
     def _do(self, group: list[_Queued]) -> None:
         """Write and settle ``group``, which is empty then."""
+        safe = 0
         try:
             if self._error is None and isinstance(group[0][0], _Turn | _Done):
                 self._do_pass(group[0][0])
@@ -256,15 +262,15 @@ class Writer:
             while bodies and self._error is None:
                 taken = self._appender.write(bodies)
                 self._make_safe()
-                done, group[:taken], bodies = group[:taken], [], bodies[taken:]
-                self._settled(done, None)
+                safe, bodies = taken, bodies[taken:]
+                self._settled(group, safe, None)
+                safe = 0
             if self._is_always and not self._queue:
                 self._appender.prepare()
         except Exception as error:
             self._fail(self._as_error(error))
-        if group:
-            rest, group[:] = list(group), []
-            self._settled(rest, self._error)
+            self._settled(group, safe, None)
+        self._settled(group, len(group), self._error)
 
     def _do_pass(self, what: _Turn | _Done) -> None:
         if isinstance(what, _Turn):
@@ -294,17 +300,26 @@ class Writer:
     def _is_overdue(self) -> bool:
         return self._appender.unflushed_seconds > OVERDUE_SECONDS
 
-    def _settled(self, group: list[_Queued], error: OmenError | None) -> None:
-        with self._condition:
-            self._pending_bytes -= sum(size for _, _, size in group)
+    def _settled(self, group: list[_Queued], count: int, error: OmenError | None) -> None:
+        """Take the first ``count`` out of ``group``, and settle them; after a fault none is out."""
+        if not count:
+            return
+        nbytes, tags = 0, []
+        for logged, tag, size in group[:count]:
+            nbytes += size
+            if not isinstance(logged, KeptRows | _Turn | _Done):
+                tags.append(tag)
+        with self._condition:  # before they are settled: there is room then
+            del group[:count]
+            self._pending_bytes -= nbytes
             self._told = self._told and error is not None
-        tags = [tag for logged, tag, _ in group if not isinstance(logged, KeptRows | _Turn | _Done)]
         if not tags:
             return
         try:
             self._settle(tags, error)
         except Exception as fault:  # somebody waits for each of them
-            log.error("%s: a fault while settling", self.stored.name, exc_info=fault)
+            with suppress(Exception):
+                log.error("%s: a fault while settling", self.stored.name, exc_info=fault)
             self._settle(tags, error)
 
     def _mark(self) -> None:
