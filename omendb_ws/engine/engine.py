@@ -162,6 +162,7 @@ class Engine:
             self._deliveries,
             self._long_reads,
             self._changes.breaks,
+            self._gone.extend,
             clock_ns,
         )
         self._expiry = Expiry(metrics, self._changes, self._durability)

@@ -268,6 +268,29 @@ async def test_a_reply_that_would_be_too_long_is_refused_and_none_begins() -> No
         await nothing_is_left(server, reserved_bytes)
 
 
+async def test_what_a_refused_one_has_begun_ends_over_several_ticks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "GONE_AT_ONCE", 3)
+    async with running(max_message_bytes=70_000) as server, client(server) as raw:
+        handle = (await raw.create(capacity=200))["handle"]
+        await raw.add_binary(handle, batch(*range(100)))
+        reserved_bytes = server.context.catalog.reserved_bytes
+        (collection,) = server.context.catalog
+        removed: list[int] = []
+        remove = collection.window.standing.remove
+
+        def removing(handles: Any) -> None:
+            removed.append(len(handles))
+            remove(handles)
+
+        monkeypatch.setattr(collection.window.standing, "remove", removing)
+        reply = await raw.reply(await subscribe(raw, handle, vectors_of(MANY), k=100))
+        assert reply["error"]["code"] == "too_large"
+        await nothing_is_left(server, reserved_bytes)
+        assert (sum(removed), max(removed)) == (MANY, 3)
+
+
 @pytest.mark.parametrize("at", ["add", "answers", "tell"])
 async def test_a_fault_in_a_piece_is_that_requests_alone(
     at: str, monkeypatch: pytest.MonkeyPatch

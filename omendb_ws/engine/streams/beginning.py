@@ -7,12 +7,13 @@ are copied, at the one version that the reply names; only then are they told of 
 pieces again. What came since then is in the lists: the first push says it. So what follows the
 reply starts exactly after it. A query whose mask is still to be made begins so, too, or moves.
 
-A failure, or the end of the connection, takes back whatever has begun.
+After a failure, or the end of the connection, whatever has begun is let go, as streams are that
+nobody reads any more: some in each tick.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -31,7 +32,7 @@ from ..pieces.masks import mask_made
 from ..reads.long_answers import joined, metadata_written, must_wait
 from ..reads.reads import refuse_dropped
 from ..writes.changes import refuse_broken
-from .live import LiveQueries, listed
+from .live import LiveQueries, LiveQuery, listed
 
 #: Vectors whose numbers are checked, and readers who are told, in one piece.
 _CHECKED_ELEMENTS: Final = 1 << 18
@@ -49,10 +50,12 @@ _PATIENCE_TICKS: Final = 64
 
 #: Brings a collection's lists to the present; OmenError if it is gone or broken.
 CatchUp = Callable[[Collection], None]
+#: Ends queries, some in each tick.
+LetGo = Callable[[Sequence[LiveQuery]], None]
 
 
 def begin_in_pieces(
-    work: Live, live: LiveQueries, catch_up: CatchUp, long_reads: LongReads
+    work: Live, live: LiveQueries, catch_up: CatchUp, long_reads: LongReads, let_go: LetGo
 ) -> Steps:
     """Steps to the answer to ``work``. The first one, which is the caller's, only notes that its
     queries are beginning: whoever closes the steps from then on takes that back.
@@ -95,8 +98,10 @@ def begin_in_pieces(
     finally:
         for query in queries:
             query.is_beginning = False
-        if handles and not has_begun and not collection.is_dropped:
-            collection.window.standing.remove(handles)
+        if not has_begun:
+            for query, handle in zip(queries, handles, strict=False):
+                query.handle = handle
+            let_go(queries[: len(handles)])
 
 
 def move_in_pieces(work: Move, live: LiveQueries, catch_up: CatchUp) -> Steps:

@@ -139,9 +139,9 @@ class LiveQueries:
         self.stop_many([query])
 
     def stop_many(self, queries: Sequence[LiveQuery]) -> None:
-        """End queries of one collection."""
+        """End queries of one collection; one of them may be there twice."""
         collection = queries[0].collection
-        handles = [query.handle for query in queries if query.handle is not None]
+        handles = list({query.handle for query in queries if query.handle is not None})
         for query in queries:
             self._deliveries.stop(query)
         for handle in handles:

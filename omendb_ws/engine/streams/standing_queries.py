@@ -31,7 +31,7 @@ from ..pieces.long_reads import LongReads, Steps
 from ..pieces.masks import needs_mask
 from ..reads.reads import refuse_dropped
 from ..writes.changes import refuse_broken
-from .beginning import MOST_AT_ONCE, begin_in_pieces, move_in_pieces
+from .beginning import MOST_AT_ONCE, LetGo, begin_in_pieces, move_in_pieces
 from .deliveries import Deliveries, Stream
 from .feeds import Feed, Feeds
 from .live import LiveQueries, LiveQuery
@@ -44,7 +44,8 @@ CATCH_UP_US: Final = 2_000
 class StandingQueries:
     """Every standing query of the engine, by collection.
 
-    ``breaks`` hears of a collection that a fault left without answers.
+    ``breaks`` hears of a collection that a fault left without answers; ``let_go`` ends queries,
+    some in each tick.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class StandingQueries:
         deliveries: Deliveries,
         long_reads: LongReads,
         breaks: Callable[[Collection], None],
+        let_go: LetGo,
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._metrics = metrics
@@ -63,6 +65,7 @@ class StandingQueries:
         self._clock_ns = clock_ns
         self._long_reads = long_reads
         self._breaks = breaks
+        self._let_go = let_go
         self._live = live
         self._matches = matches
         self._feeds = feeds
@@ -158,7 +161,7 @@ class StandingQueries:
             return True
         steps: Steps
         if isinstance(work, Live) and _begins_in_pieces(work):
-            steps = begin_in_pieces(work, self._live, self._prepare, self._long_reads)
+            steps = begin_in_pieces(work, self._live, self._prepare, self._long_reads, self._let_go)
         elif isinstance(work, Move) and needs_mask(work.collection, work.query.query.filter):
             steps = move_in_pieces(work, self._live, self._prepare)
         else:
