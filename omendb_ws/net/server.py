@@ -26,7 +26,6 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from ..access.keyring import OPEN, Principal
-from ..access.token_bucket import FewLines, more
 from ..engine.reads.statistics import resident_bytes, server_stats
 from ..http import routes as http
 from ..journal.interface import Store
@@ -36,24 +35,18 @@ from ..node.node import Instance
 from ..runtime import socket_logs
 from ..runtime.descriptors import Descriptors
 from ..runtime.faults import as_error
-from ..runtime.machine import give_back_freed_memory, keep_freed_memory
+from ..runtime.machine import keep_freed_memory
 from ..sessions.context import monotonic_us
 from ..sessions.session import Peer, Session
 from ..telemetry.prometheus import render
 from .connection import STALL_SECONDS, Connection
-from .crowd import Crowd, Member
 from .tls import server_context
+from .watch import Watch
 
 log = logging.getLogger(__name__)
 
 #: PROTOCOL section 1.4: how long a connection may stay without a token.
 AUTH_SECONDS: Final = 5.0
-#: The part of ``max_connection_bytes`` that is for connections which are not known yet.
-STRANGERS_SHARE: Final = 8
-#: The part of ``stall_seconds`` for which one may keep others waiting and not go on: 3 s.
-_PATIENCE_SHARE: Final = 10
-#: When connections let go of so much, the system gets it back. Less is used again by others.
-_MANY_FREED_BYTES: Final = 128 << 20
 #: From the first byte of TLS or of a request to the end of that.
 _HANDSHAKE_SECONDS: Final = 10.0
 #: Pongs prove that a silent client is there. A client that is not read from, for want of room,
@@ -96,23 +89,10 @@ class Server:
         self._descriptors = Descriptors(
             settings.max_connections + settings.max_unauthenticated_connections
         )
-        self._stall_seconds = stall_seconds
         self._auth_seconds = auth_seconds
         self._sessions: dict[Connection, Session] = {}
-        limits = self.context.limits
-        strangers_bytes = limits.max_connection_bytes // STRANGERS_SHARE
-        self._strangers = Crowd(
-            limits.max_unauthenticated_connections,
-            strangers_bytes,
-            lambda one: self._shed("strangers", one),
-        )
-        self._known = Crowd(
-            sys.maxsize,
-            limits.max_connection_bytes - strangers_bytes,
-            lambda one: self._shed("bytes", one),
-        )
-        self._shed_lines = FewLines()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._watch = Watch(self.context, self._sessions, stall_seconds)
+        self._strangers, self._known = self._watch.strangers, self._watch.known
         self._drain: asyncio.Task[None] | None = None
         self._is_tls = settings.tls_certificate_file is not None
         self._loop: asyncio.AbstractEventLoop
@@ -154,7 +134,7 @@ class Server:
             self._listener = await self._listen()
             try:
                 self.port = self._listener.sockets[0].getsockname()[1]
-                self._stall_watch = asyncio.create_task(self._watch_stalls())
+                self._stall_watch = asyncio.create_task(self._watch.run())
             except BaseException:
                 self._listener.close()
                 await self._listener.wait_closed()
@@ -302,7 +282,7 @@ class Server:
                 and http.token_of(request.headers) is not None
             )
             if response is not None and is_wrong_token:
-                seconds = self.context.logins.failed(_peer(connection).host)
+                seconds = self.context.logins.failed(Peer.of(connection.remote_address).host)
                 return _later(connection, response, seconds)
             if response is None and isinstance(connection, Connection) and connection.head.has_body:
                 return http.plain(HTTPStatus.BAD_REQUEST)
@@ -335,7 +315,7 @@ class Server:
             principal = OPEN
         elif token is not None:
             principal = self.context.keyring.authenticate(token)
-        peer = _peer(connection)
+        peer = Peer.of(connection.remote_address)
         session = self.instance.open_session(principal, peer)
         if principal is not None and self.context.keyring is not None:
             self.context.logins.succeeded(principal, str(peer))
@@ -367,60 +347,6 @@ class Server:
         if session.principal is not None:
             return None
         return self._loop.call_later(self._auth_seconds, _refuse_stranger, session)
-
-    async def _watch_stalls(self) -> None:
-        """Look after all connections now and then; a fault with one is not the end of that."""
-        while True:
-            await asyncio.sleep(self._stall_seconds / 10)
-            if self._known.most_bytes - self._known.held_bytes > _MANY_FREED_BYTES:
-                self._known.most_bytes = self._known.held_bytes
-                await asyncio.to_thread(give_back_freed_memory)
-            for connection, session in list(self._sessions.items()):
-                try:
-                    self._end_if_stalled(connection, session)
-                except Exception as error:
-                    self.metrics.faults += 1
-                    as_error(error, "watching a connection")
-            self._make_way()
-
-    def _make_way(self) -> None:
-        """Behind a look at all of them, which tells what their clients have taken."""
-        try:
-            self._known.make_way(self._loop.time() - self._stall_seconds / _PATIENCE_SHARE)
-        except Exception as error:
-            self.metrics.faults += 1
-            as_error(error, "making way for connections that wait")
-
-    def _end_if_stalled(self, connection: Connection, session: Session) -> None:
-        """Close a connection that takes nothing for too long although something waits for it."""
-        if not session.lane.is_open:
-            return
-        if connection.half_seconds() >= self._stall_seconds:
-            self._shed("stalled", connection)
-            connection.shed(4408, "half a message, and no more of it")
-        elif connection.stalled_seconds() >= self._stall_seconds:
-            self._shed("stalled", connection)
-            session.close()
-            task = asyncio.create_task(connection.close(4408, "no byte taken"))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
-
-    def _shed(self, reason: str, member: Member) -> None:
-        """Count a connection that has to leave, and say so a few times."""
-        self.metrics.shed_connections[reason] += 1
-        passed_over = self._shed_lines.next(self.context.clock_us())
-        if passed_over is not None and isinstance(member, Connection):
-            log.info(
-                "shedding %s (%s), which holds %d bytes%s",
-                _peer(member),
-                reason,
-                member.held_bytes,
-                more(passed_over),
-            )
-
-
-def _peer(connection: ServerConnection) -> Peer:
-    return Peer.of(connection.remote_address)
 
 
 async def _later(connection: ServerConnection, response: Response, seconds: float) -> Response:

@@ -25,7 +25,8 @@ from omendb_ws.net.connection import Connection
 from omendb_ws.net.crowd import Crowd, Member
 from omendb_ws.net.half_message import LEAST_PROGRESS_BYTES
 from omendb_ws.net.request_head import MAX_HEAD_BYTES
-from omendb_ws.net.server import STRANGERS_SHARE, Server
+from omendb_ws.net.server import Server
+from omendb_ws.net.watch import STRANGERS_SHARE
 from omendb_ws.wire import binary, binary_replies
 from omendb_ws.wire.messages import Added
 

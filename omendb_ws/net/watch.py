@@ -1,0 +1,109 @@
+"""The watch over connections: who holds how much, who has stood still, who has to leave.
+
+Makes the two crowds (``crowd.py``) that connections belong to, and looks at all of them now and
+then. Lives on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+from ..access.token_bucket import FewLines, more
+from ..runtime.faults import as_error
+from ..runtime.machine import give_back_freed_memory
+from ..sessions.context import Context
+from ..sessions.session import Peer, Session
+from .connection import Connection
+from .crowd import Crowd, Member
+
+log = logging.getLogger(__name__)
+
+#: The part of ``max_connection_bytes`` that is for connections which are not known yet.
+STRANGERS_SHARE: Final = 8
+#: The part of ``stall_seconds`` for which one may keep others waiting and not go on: 3 s.
+_PATIENCE_SHARE: Final = 10
+#: When connections let go of so much, the system gets it back. Less is used again by others.
+_MANY_FREED_BYTES: Final = 128 << 20
+
+
+class Watch:
+    """Over the connections of ``sessions``, which are the server's.
+
+    ``strangers`` are those that are not known yet, ``known`` the others.
+    """
+
+    def __init__(
+        self, context: Context, sessions: Mapping[Connection, Session], stall_seconds: float
+    ) -> None:
+        limits = context.limits
+        strangers_bytes = limits.max_connection_bytes // STRANGERS_SHARE
+        self.strangers = Crowd(
+            limits.max_unauthenticated_connections,
+            strangers_bytes,
+            lambda one: self._shed("strangers", one),
+        )
+        self.known = Crowd(
+            sys.maxsize,
+            limits.max_connection_bytes - strangers_bytes,
+            lambda one: self._shed("bytes", one),
+        )
+        self._context = context
+        self._sessions = sessions
+        self._stall_seconds = stall_seconds
+        self._shed_lines = FewLines()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Look after all connections now and then; a fault with one is not the end of that."""
+        while True:
+            await asyncio.sleep(self._stall_seconds / 10)
+            if self.known.most_bytes - self.known.held_bytes > _MANY_FREED_BYTES:
+                self.known.most_bytes = self.known.held_bytes
+                await asyncio.to_thread(give_back_freed_memory)
+            for connection, session in list(self._sessions.items()):
+                try:
+                    self._end_if_stalled(connection, session)
+                except Exception as error:
+                    self._context.metrics.faults += 1
+                    as_error(error, "watching a connection")
+            self._make_way()
+
+    def _make_way(self) -> None:
+        """Behind a look at all of them, which tells what their clients have taken."""
+        try:
+            now = asyncio.get_running_loop().time()
+            self.known.make_way(now - self._stall_seconds / _PATIENCE_SHARE)
+        except Exception as error:
+            self._context.metrics.faults += 1
+            as_error(error, "making way for connections that wait")
+
+    def _end_if_stalled(self, connection: Connection, session: Session) -> None:
+        """Close a connection that takes nothing for too long although something waits for it."""
+        if not session.lane.is_open:
+            return
+        if connection.half_seconds() >= self._stall_seconds:
+            self._shed("stalled", connection)
+            connection.shed(4408, "half a message, and no more of it")
+        elif connection.stalled_seconds() >= self._stall_seconds:
+            self._shed("stalled", connection)
+            session.close()
+            task = asyncio.create_task(connection.close(4408, "no byte taken"))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def _shed(self, reason: str, member: Member) -> None:
+        """Count a connection that has to leave, and say so a few times."""
+        self._context.metrics.shed_connections[reason] += 1
+        passed_over = self._shed_lines.next(self._context.clock_us())
+        if passed_over is not None and isinstance(member, Connection):
+            log.info(
+                "shedding %s (%s), which holds %d bytes%s",
+                Peer.of(member.remote_address),
+                reason,
+                member.held_bytes,
+                more(passed_over),
+            )
