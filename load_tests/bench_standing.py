@@ -31,8 +31,8 @@ from omendb_core.standing.table import StandingQuery
 from omendb_core.state import NOTHING
 from omendb_core.window import Window
 
-from omendb_ws.catalog.catalog import Collection
-from omendb_ws.engine.model.work import Lane
+from omendb_ws.engine.model.collection import Collection
+from omendb_ws.engine.model.ticket import Lane
 from omendb_ws.engine.streams.deliveries import Deliveries, Push
 from omendb_ws.engine.streams.live import LiveQueries, LiveQuery
 from omendb_ws.telemetry.metrics import Metrics

@@ -15,9 +15,8 @@ it is told why it is not there; nothing else of it is here.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from omendb_core.model.budget import Budget, Share
 from omendb_core.model.errors import Exists, NotFound, Quota, Unsupported
@@ -26,131 +25,18 @@ from omendb_core.scan.interface import Scan
 from omendb_core.state import reserved_bytes
 from omendb_core.window import Window
 
-from ..engine.model.pending import Flights
-from ..engine.model.scan_cost import ScanCost
-from ..telemetry.histogram import Rates
-from ..telemetry.metrics import NO_JOURNAL
+from ..engine.model.collection import Collection
+from ..telemetry.metrics import NO_JOURNAL, JournalNumbers
 from ..wire.messages import Create, Durability
 from ..wire.opcodes import Limits
 from .held import HeldNames
 
 if TYPE_CHECKING:
-    from ..engine.streams.feeds import Feed
-    from ..engine.streams.live import LiveQuery
-    from ..engine.streams.matches import MatchQuery
-    from ..sessions.subscriptions.pictures import Picture
-    from ..sessions.subscriptions.subscription import Subscription
+    pass
 
 
 #: What asks the budget, in a refusal.
 _WINDOW: Final = "this window takes"
-
-
-class Counts:
-    """What happened to one collection, for its ``stats``; one thread writes each."""
-
-    __slots__ = ("adds", "errors", "gaps", "merged", "pushes", "searches")
-
-    def __init__(self) -> None:
-        self.adds = self.searches = self.pushes = 0
-        self.merged = self.gaps = self.errors = 0
-
-    def rated(self) -> tuple[int, ...]:
-        """The counters behind ``metrics.RATES``, in that order."""
-        return (self.adds, self.searches, self.pushes, self.merged, self.gaps, self.errors)
-
-
-class Collection:
-    """A named window. ``window`` is the engine's; ``is_listed`` and ``subscriptions`` the loop's.
-
-    ``feeds``, ``live`` and ``matches`` (by the window's handle), ``is_dropped`` and ``flights`` are
-    the engine's; ``flights`` is None for ``memory``. ``broken`` says why the window can no longer
-    be trusted, after a fault in the middle of a change; None while it is sound.
-    """
-
-    def __init__(
-        self,
-        tenant: str,
-        name: str,
-        durability: Durability,
-        window: Window,
-        now_seconds: float,
-        epoch: str | None = None,
-    ) -> None:
-        self.tenant = tenant
-        self.name = name
-        self.durability = durability
-        self.window = window
-        self.definition: Definition = window.definition
-        self.reserved_bytes = window.nbytes
-        self.epoch = epoch or secrets.token_hex(8)
-        self.counts = Counts()
-        self.rates = Rates(now_seconds, self.rate_counters())
-        #: How far the time of its log is ahead of the server's clock; see ``time_us``.
-        self.ahead_us = 0
-        self.is_listed = True
-        #: The one that had its name before, if that was still being dropped.
-        self.follows: Collection | None = None
-        self.subscriptions: set[Subscription] = set()
-        self.is_dropped = False
-        self.broken: str | None = None
-        self.flights: Flights | None = None if durability == "memory" else Flights()
-        self.scan_cost = ScanCost()
-        #: The engine's: a long read goes over the window, or its standing queries are matched with
-        #: what came, over several ticks; and changes have waited for that.
-        self.is_being_read = self.is_catching_up = self.has_kept_waiting = False
-        #: The engine's: rows that are due to expire wait for that.
-        self.keeps_expiry_waiting = False
-        #: The engine's: a mask of it is being made in pieces.
-        self.makes_mask = False
-        self.feeds: dict[Feed, None] = {}
-        self.live: dict[int, LiveQuery] = {}
-        self.matches: dict[int, MatchQuery] = {}
-        #: The loop's: what maps of it show, by the rows of their sample.
-        self.pictures: dict[int, Picture] = {}
-
-    def let_go(self) -> None:
-        """Let the window go, which must go with this, its last reference. Again and again."""
-        self.__dict__.pop("window", None)
-
-    @property
-    def is_held(self) -> bool:
-        """Whether the window must not change: changes wait. The engine's."""
-        return self.is_being_read or self.is_catching_up
-
-    @property
-    def is_made(self) -> bool:
-        """False while the store makes its log. The engine's."""
-        return self.flights is None or self.flights.log is not None or self.is_dropped
-
-    def time_us(self, now_us: int) -> int:
-        """What time it is for its rows: a log's time goes on after a restart, however the machine's
-        clock was set meanwhile. The engine's."""
-        return now_us + self.ahead_us
-
-    def rate_counters(self) -> tuple[int, ...]:
-        """What ``rates`` follows: ``Counts.rated`` and the evictions."""
-        return (*self.counts.rated(), self.window.state.evicted)
-
-    def describe(self) -> dict[str, Any]:
-        """The description of PROTOCOL section 3. On the thread that holds the window."""
-        window, definition = self.window, self.definition
-        return {
-            "collection": self.name,
-            "dim": definition.dim,
-            "metric": definition.metric,
-            "capacity": definition.capacity,
-            "ids": definition.ids,
-            "columns": dict(definition.columns),
-            "ttl": definition.ttl_seconds,
-            "durability": self.durability,
-            "epoch": self.epoch,
-            "version": window.version,
-            "first_seq": window.first_seq,
-            "last_seq": window.last_seq,
-            "rows": window.rows,
-            "bytes": window.taken_bytes + window.standing.nbytes,
-        }
 
 
 class Catalog:
@@ -188,6 +74,14 @@ class Catalog:
     def reserved_bytes(self) -> int:
         """What is taken of the budget."""
         return self.budget.taken_bytes
+
+    def journal_numbers(self) -> JournalNumbers:
+        """All logs together. On the loop's thread."""
+        total = self.dropped_journals
+        for collection in self:
+            if collection.flights is not None and collection.flights.log is not None:
+                total = total.with_log(collection.flights.log.numbers())
+        return total
 
     def find(self, tenant: str, name: str) -> Collection:
         """The collection of that name. NotFound, also for other tenants' names; Unavailable."""

@@ -20,13 +20,14 @@ from omendb_core.model.errors import OmenError, StorageFailed, StorageFull, Unav
 from omendb_core.replay import checkpoint_of, replay, resume
 from omendb_core.window import Window
 
+from ..engine.model.collection import Collection
 from ..engine.model.pending import Flights
-from ..engine.model.work import Recovered
+from ..engine.writes.commands import Recovered
 from ..journal.interface import Damaged, Log, Progress, Recovery, Stored
 from ..journal.late_log import LateLog
 from ..journal.store_thread import Storage
 from ..runtime.faults import as_error
-from .catalog import Catalog, Collection
+from .catalog import Catalog
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine

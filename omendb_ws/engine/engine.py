@@ -33,54 +33,36 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from omendb_core.model.errors import Internal, NotFound, OmenError, Overloaded
 
-from ..catalog.catalog import Collection
 from ..journal.interface import Settle
 from ..journal.store_thread import Storage
 from ..runtime.faults import as_error
-from ..sessions.subscriptions.subscription import Measured
 from ..telemetry.metrics import Metrics
 from ..wire.opcodes import Limits
 from .model import answers
-from .model.work import (
-    Add,
-    Answer,
-    Change,
-    Create,
-    Delete,
-    Drop,
-    DropGivenUp,
-    Effect,
-    Ended,
+from .model.collection import Collection
+from .model.commands import Change, Note, Read
+from .model.ended import Ended
+from .model.ticket import Answer, Command, Effect
+from .pieces.long_reads import LongReads
+from .reads.commands import PlainRead, PlainSearch
+from .reads.long_answers import steps_of, takes_long
+from .reads.reads import Reads, is_short
+from .reads.statistics import collection_stats
+from .streams.commands import (
     Follow,
     Gone,
     Leave,
-    Live,
-    Match,
     Measure,
-    Move,
-    NotDropped,
-    Note,
-    PlainRead,
-    PlainSearch,
-    Read,
-    Recovered,
+    Measured,
     Sent,
-    Settled,
     Standing,
-    Stored,
     Unfollow,
-    Update,
     Watch,
-    Work,
 )
-from .pieces.long_reads import LongReads
-from .reads.long_answers import steps_of, takes_long
-from .reads.reads import Reads, is_short, refuse_dropped
-from .reads.statistics import collection_stats
 from .streams.deliveries import Deliveries, Push, Stream
 from .streams.drawing import Draw, Drawings, Look
 from .streams.feeds import Feeds
@@ -88,7 +70,17 @@ from .streams.live import LiveQueries
 from .streams.matches import Matches
 from .streams.standing_queries import StandingQueries
 from .waiting import WaitingReads, is_ready
-from .writes.changes import Changes, refuse_broken
+from .writes.changes import Changes
+from .writes.commands import (
+    Create,
+    Drop,
+    DropGivenUp,
+    NotDropped,
+    Recovered,
+    RowChange,
+    Settled,
+    Stored,
+)
 from .writes.durability import Durability
 from .writes.expiry import Expiry
 from .writes.lifecycle import Lifecycle
@@ -109,10 +101,9 @@ GONE_AT_ONCE: Final = 256
 #: How long a tick looks numbers up and tells them: 20 µs for a collection, 1 µs for each reader.
 TICK_MEASURES_US: Final = 1_000
 
-_CHANGES: Final = (Add, Delete, Update, Create, Drop, Follow, Watch, Unfollow)
-_NOTES: Final = (Sent, Measure, Draw, Look, Gone, Settled, Stored, Recovered, DropGivenUp)
+#: What the queue holds.
+Work: TypeAlias = Command | Note
 _SENT: Final = Sent()
-_STANDING: Final = (Live, Move, Match, Leave)
 
 
 class Engine:
@@ -356,14 +347,14 @@ class Engine:
     def _sort_in(self, work: Work | None) -> None:
         if work is None:
             self._is_stopping = True
-        elif isinstance(work, _CHANGES):
+        elif isinstance(work, Change):
             self._turns.add(work)
-        elif isinstance(work, _NOTES):
-            self._note(work)
-        else:
+        elif isinstance(work, Read):
             self._waiting_reads.add(work)
+        else:
+            self._note(work)
 
-    def _note(self, note: Note) -> None:
+    def _note(self, note: Work) -> None:
         if isinstance(note, Sent):
             self._sent_noted = False
             while self._sent:
@@ -381,8 +372,10 @@ class Engine:
             self._lifecycle.drop_given_up(note)
         elif isinstance(note, Stored):
             self._lifecycle.stored(note, self._effects)
-        else:
+        elif isinstance(note, Recovered):
             self._expiry.watch(note.collection)
+        else:
+            raise TypeError(f"{type(note).__name__} is no work of the engine")
 
     def _tick(self) -> int:
         """One tick; how many requests it was through with."""
@@ -447,7 +440,7 @@ class Engine:
                     done += self._answer_ahead_of(work)
                     if self._long_reads.hold(work):
                         continue
-                elif work.collection.is_held and isinstance(work, Add | Delete | Update):
+                elif work.collection.is_held and isinstance(work, RowChange):
                     work.collection.has_kept_waiting = True
                     self._set_aside.append(work)
                     continue
@@ -509,7 +502,7 @@ class Engine:
         try:
             if isinstance(work, Drop):
                 return self._drop(work)
-            refuse_dropped(collection)
+            collection.refuse_dropped()
             if isinstance(work, Unfollow):
                 return self._unfollow(work)
             if isinstance(work, Create):
@@ -518,11 +511,12 @@ class Engine:
             self._refuse_late(work)
             self._expiry.watch(collection)
             if isinstance(work, Follow | Watch):
-                refuse_broken(collection)
+                collection.refuse_broken()
             if isinstance(work, Follow):
                 return self._follow(work)
             if isinstance(work, Watch):
                 return answers.ok(work.ticket, work.subscription.reply(collection))
+            assert isinstance(work, RowChange), "there are no other changes"
             if collection.flights is None:
                 return self._changes.do(work, self._now_us)
             return self._durability.begin(work, self._now_us)
@@ -583,7 +577,7 @@ class Engine:
 
     def _answer_alone(self, work: Read, fault: OmenError) -> None:
         """A subscription may have begun, or moved, before ``fault``: it is refused, and ends."""
-        if isinstance(work, _STANDING):
+        if isinstance(work, Standing):
             self._effects.append(self._refusal(work, fault))
             return
         try:
@@ -601,9 +595,11 @@ class Engine:
             except Overloaded as error:
                 self._effects.append(self._refusal(work, error))
                 continue
-            if isinstance(work, _STANDING):
+            if isinstance(work, Standing):
                 standing.append(work)
-            elif takes_long(work):
+                continue
+            assert isinstance(work, PlainRead), "there are no other reads"
+            if takes_long(work):
                 steps = steps_of(work, self._long_reads, self._clock_us)
                 self._long_reads.begin(work, steps)
             else:

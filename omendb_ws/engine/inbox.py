@@ -18,7 +18,10 @@ from collections.abc import Callable, Sequence
 from ..runtime.faults import as_error
 from ..telemetry.metrics import Metrics
 from .engine import Engine
-from .model.work import Change, DropGivenUp, Effect, PlainSearch, Read
+from .model.commands import Change, Read
+from .model.ticket import Effect
+from .reads.commands import PlainSearch
+from .writes.commands import DropGivenUp
 
 
 class Arrivals:

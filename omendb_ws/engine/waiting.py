@@ -14,11 +14,14 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from .model.work import Lane, Live, PlainSearch, Read, Search, Standing
+from .model.commands import Read
+from .model.ticket import Lane
+from .reads.commands import PlainSearch, Search
 from .streams.beginning import MOST_AT_ONCE
+from .streams.commands import Live, Standing
 
 if TYPE_CHECKING:
-    from ..catalog.catalog import Collection
+    from .model.collection import Collection
 
 #: Query vectors, and expected bytes of replies, of one tick: bounds its memory and its duration.
 #: From 16 on a vector costs no less, and while one tick works the next one's requests come in: with

@@ -31,8 +31,8 @@ from .. import web
 from .._version import VERSION
 from ..access.keyring import Principal
 from ..access.origins import DEFAULT_PORTS, HostPort, is_loopback, parse_host, parse_origin
+from ..access.peer import Peer
 from ..access.token_bucket import FewLines, more
-from ..sessions.session import Peer
 from ..wire.opcodes import PROTOCOL
 
 log = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from ..access.keyring import OPEN, Principal
-from ..engine.reads.statistics import resident_bytes, server_stats
+from ..access.peer import Peer
 from ..http import routes as http
 from ..journal.interface import Store
 from ..journal.local.store import LocalStore
@@ -37,8 +37,9 @@ from ..runtime.descriptors import Descriptors
 from ..runtime.faults import as_error
 from ..runtime.machine import keep_freed_memory
 from ..sessions.context import monotonic_us
-from ..sessions.session import Peer, Session
+from ..sessions.receive import Receiver
 from ..telemetry.prometheus import render
+from ..telemetry.server_stats import resident_bytes, server_stats
 from .connection import STALL_SECONDS, Connection
 from .tls import server_context
 from .watch import Watch
@@ -90,7 +91,7 @@ class Server:
             settings.max_connections + settings.max_unauthenticated_connections
         )
         self._auth_seconds = auth_seconds
-        self._sessions: dict[Connection, Session] = {}
+        self._sessions: dict[Connection, Receiver] = {}
         self._watch = Watch(self.context, self._sessions, stall_seconds)
         self._strangers, self._known = self._watch.strangers, self._watch.known
         self._drain: asyncio.Task[None] | None = None
@@ -332,7 +333,7 @@ class Server:
             self.instance.close_session(session)
 
     def _admit_messages(
-        self, connection: Connection, session: Session, token: str | None
+        self, connection: Connection, session: Receiver, token: str | None
     ) -> asyncio.TimerHandle | None:
         """Greet or refuse; what ends the time for a token, if it has to come."""
         full_bytes = self.context.limits.max_message_bytes
@@ -355,7 +356,7 @@ async def _later(connection: ServerConnection, response: Response, seconds: floa
     return response
 
 
-def _refuse_stranger(session: Session) -> None:
+def _refuse_stranger(session: Receiver) -> None:
     if session.principal is None and session.lane.is_open:
         session.refuse_connection("no token came in time")
 

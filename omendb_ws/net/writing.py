@@ -16,7 +16,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from ..runtime.faults import as_error
-from ..sessions.outbox import Batch, Message, Outbox
+from ..sessions.outbox import Batch, Outbox
+from ..wire.encoded import Message
 from .handshake import Handshaking
 from .unacknowledged import unacknowledged_bytes
 from .websocket_frames import head

@@ -24,7 +24,7 @@ from ..access.keyring import OPEN
 from ..runtime.channel import Channel
 from ..runtime.faults import as_error
 from ..runtime.transport import TEXT_MARK, Closed
-from ..sessions.session import Session
+from ..sessions.receive import Receiver
 from ..wire.limits import LIMITS
 from .config import Settings
 from .node import Instance
@@ -71,7 +71,7 @@ class LocalServer:
         task.add_done_callback(self._connections.discard)
         return task
 
-    async def _serve(self, session: Session, arriving: Channel, leaving: Channel) -> None:
+    async def _serve(self, session: Receiver, arriving: Channel, leaving: Channel) -> None:
         """The life of one connection, and of the server with the last."""
         writer = asyncio.create_task(_write(session, leaving))
         writer.add_done_callback(lambda _: arriving.close(1006, "the server ended it"))
@@ -99,7 +99,7 @@ class LocalServer:
             self.ended.set()
 
 
-async def _read(session: Session, arriving: Channel) -> None:
+async def _read(session: Receiver, arriving: Channel) -> None:
     """Take messages until the connection ends."""
     handled = 0
     with suppress(Closed):
@@ -115,7 +115,7 @@ async def _read(session: Session, arriving: Channel) -> None:
                 await asyncio.sleep(0)
 
 
-async def _write(session: Session, leaving: Channel) -> None:
+async def _write(session: Receiver, leaving: Channel) -> None:
     """Send what the outbox holds until the connection ends."""
     outbox, filled = session.outbox, asyncio.Event()
     outbox.on_filled = filled.set

@@ -19,13 +19,13 @@ from omendb_core.scan.interface import Scan
 
 from ..access.keyring import Keyring, Principal
 from ..access.logins import Logins
+from ..access.peer import LOCAL, Peer
 from ..catalog.catalog import Catalog
 from ..catalog.recovery import Recoveries
 from ..engine.engine import Engine
 from ..engine.inbox import Arrivals
-from ..engine.model.work import Effect
+from ..engine.model.ticket import Effect
 from ..engine.reads.split_scan import SplitScan
-from ..engine.reads.statistics import journal_numbers
 from ..journal.interface import Store
 from ..journal.local.store import LocalStore
 from ..journal.store_thread import Storage
@@ -34,7 +34,7 @@ from ..runtime.faults import as_error
 from ..runtime.machine import give_back_freed_memory, usable_cores
 from ..sessions.context import Context, monotonic_us
 from ..sessions.outbox import Outbox
-from ..sessions.session import LOCAL, Peer, Session
+from ..sessions.receive import Receiver
 from ..sessions.subscriptions.pictures import Looks
 from ..sessions.subscriptions.server_numbers import ServerNumbers
 from ..telemetry.metrics import Metrics
@@ -86,7 +86,7 @@ class Instance:
             arrivals=Arrivals(engine, metrics, self._deliver),
             metrics=metrics,
             clock_us=clock_us,
-            looks=Looks(engine, catalog.budget, metrics),
+            looks=Looks(engine.submit, catalog.budget, metrics),
             server_numbers=ServerNumbers(metrics, clock_us),
         )
         self._data_dir = settings.data_dir
@@ -220,19 +220,19 @@ class Instance:
     def refresh_journal_gauges(self) -> None:
         """Set what the gauges say of the journal."""
         gauges = self.context.metrics.gauges
-        gauges.journal = journal_numbers(self.context.catalog)
+        gauges.journal = self.context.catalog.journal_numbers()
         gauges.journal_flying = self.context.engine.flying
         if self.recoveries is not None:
             gauges.recovering_collections = self.recoveries.waiting
             gauges.damaged_collections = self.recoveries.damaged
 
-    def open_session(self, principal: Principal | None, peer: Peer = LOCAL) -> Session:
+    def open_session(self, principal: Principal | None, peer: Peer = LOCAL) -> Receiver:
         """A session for a new connection; ``principal`` None: not authenticated yet."""
         self.context.metrics.connections += 1
         self.context.metrics.connections_opened += 1
-        return Session(self.context, Outbox(), principal, peer)
+        return Receiver(self.context, Outbox(), principal, peer)
 
-    def close_session(self, session: Session) -> None:
+    def close_session(self, session: Receiver) -> None:
         """Its connection is gone; called once."""
         self.context.metrics.connections -= 1
         session.close()

@@ -14,7 +14,7 @@ from ..engine.engine import Engine
 from ..engine.inbox import Arrivals
 from ..telemetry.metrics import Metrics
 from ..wire.opcodes import Limits
-from .long_requests import LongRequests
+from .long_work import LongRequests
 from .subscriptions.beats import Beats
 from .subscriptions.pictures import Looks
 from .subscriptions.server_numbers import ServerNumbers

@@ -1,22 +1,18 @@
-"""Long requests, read in pieces: a slice of each turn of the loop is theirs, together.
+"""Long requests, read in pieces (``long_work.py``).
 
 Texts, and binary messages with much JSON in them. Lives on the loop's thread. A session reads
 nothing else while one of its own is being read (so the order of its messages stays); all others are
 served in between. What was read is let go of so, too.
 
-Invariants: a request gets exactly one reply, as in ``Session.receive``; one whose connection is
+Invariants: a request gets exactly one reply, as in ``Receiver.receive``; one whose connection is
 gone by the time it has been read is not begun.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
 
 from omendb_core.model.change import RowBatch, UpdateRequest
 from omendb_core.model.errors import OmenError
@@ -26,57 +22,9 @@ from ..wire import long_frames, long_rows, long_text
 from ..wire.long_json import Loaded
 from ..wire.messages import Add, Refusal, Request, Update
 from ..wire.opcodes import right_for
-from . import ops as requests
-
-if TYPE_CHECKING:
-    from .session import Session
-
-#: A generator that yields where others may have their turn.
-Steps: TypeAlias = Generator[None, None, None]
-Failed: TypeAlias = Callable[[Exception], None]
-
-#: How long all of them together hold up a turn of the loop, but for the piece that runs over.
-SLICE_US: Final = 1_000
-
-
-class LongRequests:
-    """Those of all sessions of a server, by turns."""
-
-    def __init__(self, clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
-        self._clock_ns = clock_ns
-        self._waiting: deque[tuple[Steps, Failed]] = deque()
-        #: Whether any are being done.
-        self.is_busy = False
-        #: How many pieces were done, ever.
-        self.pieces = 0
-
-    def begin(self, steps: Steps, failed: Failed) -> None:
-        """Do ``steps``, from the next turn of the loop on; ``failed`` is told what they raise."""
-        self._waiting.append((steps, failed))
-        if not self.is_busy:
-            self.is_busy = True
-            asyncio.get_running_loop().call_soon(self._run)
-
-    def _run(self) -> None:
-        until_ns = self._clock_ns() + SLICE_US * 1000
-        while self._waiting:
-            steps, failed = self._waiting.popleft()
-            try:
-                next(steps)
-                self._waiting.append((steps, failed))
-            except StopIteration:
-                pass
-            except Exception as error:
-                try:
-                    failed(error)
-                except Exception as fault:
-                    failed(fault)
-            self.pieces += 1
-            if self._clock_ns() >= until_ns:
-                break
-        self.is_busy = bool(self._waiting)
-        if self.is_busy:
-            asyncio.get_running_loop().call_soon(self._run)
+from . import ops
+from .long_work import Steps
+from .session import Session
 
 
 def steps(session: Session, message: str | bytes) -> Steps:
@@ -97,7 +45,7 @@ def steps(session: Session, message: str | bytes) -> Steps:
         made = yield from _read(session, request, loaded)
         rows = _free_rows(request, loaded)
         if session.lane.is_open:
-            requests.handle(session, made, len(message))
+            ops.handle(session, made, len(message))
         rest = rows  # anything else may belong to the work by now
     except Exception as error:
         request_id = None if request is None else request.id

@@ -17,20 +17,21 @@ from omendb_core.model.errors import OmenError, Overloaded
 from omendb_core.model.types import Definition, Include
 from omendb_core.search.query import Query
 
-from ..engine.model import work
+from ..engine.reads import commands as reads
+from ..engine.writes import commands as writes
 from ..runtime.faults import as_error
 from ..wire import messages as wire
 from ..wire import reply_bounds as sizes
 from ..wire.opcodes import right_for
 from ..wire.rows import complete_payloads, parse_ids, parse_rows, parse_updates
 from ..wire.searches import PlainSearch
+from .standing_streams import MADE_AT_ONCE, in_pieces
 from .subscribing import move, subscribe, unsubscribe
-from .subscriptions.standing_streams import MADE_AT_ONCE, in_pieces
 
 if TYPE_CHECKING:
     from ..access.keyring import Principal
-    from ..catalog.catalog import Collection
-    from .long_requests import Steps
+    from ..engine.model.collection import Collection
+    from .long_work import Steps
     from .session import Session
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def _create(session: Session, request: wire.Create, size: int) -> None:
             _note("create", session, collection.tenant, collection.name)
             ticket = session.ticket(request, collection, size, _description_bytes(collection))
             handle = session.open(collection)
-            session.submit_change(work.Create(ticket, collection, context.catalog, handle))
+            session.submit_change(writes.Create(ticket, collection, context.catalog, handle))
         except Exception:
             context.catalog.uncreate(collection)
             raise
@@ -119,20 +120,20 @@ def _describe_open(
     session: Session, request: wire.Create | wire.Open, collection: Collection, size: int
 ) -> None:
     ticket = session.ticket(request, collection, size, _description_bytes(collection))
-    session.submit_read(work.Describe(ticket, collection, session.open(collection)))
+    session.submit_read(reads.Describe(ticket, collection, session.open(collection)))
 
 
 def _describe(session: Session, request: wire.Describe, size: int) -> None:
     collection = session.collection(request.collection)
     ticket = session.ticket(request, collection, size, _description_bytes(collection))
-    session.submit_read(work.Describe(ticket, collection, None))
+    session.submit_read(reads.Describe(ticket, collection, None))
 
 
 def _list(session: Session, request: wire.List, size: int) -> None:
     collections = session.context.catalog.of(session.tenant)
     expected_bytes = sizes.ENVELOPE_BYTES + sum(map(_description_bytes, collections))
     ticket = session.ticket(request, None, size, expected_bytes)
-    session.submit_read(work.List(ticket, collections))
+    session.submit_read(reads.List(ticket, collections))
 
 
 def _drop(session: Session, request: wire.Drop, size: int) -> None:
@@ -141,14 +142,14 @@ def _drop(session: Session, request: wire.Drop, size: int) -> None:
     if given_up:
         try:
             ticket = session.ticket(request, None, size)
-            session.submit_note(work.DropGivenUp(ticket, held, given_up))
+            session.submit_note(writes.DropGivenUp(ticket, held, given_up))
         except Exception:
             held.undrop(given_up, "could not be dropped; try again")
             raise
         _note("drop", session, session.tenant, request.collection)
         return
     collection = session.collection(request.collection)
-    dropping = work.Drop(session.ticket(request, collection, size), collection, held)
+    dropping = writes.Drop(session.ticket(request, collection, size), collection, held)
     _note("drop", session, session.tenant, request.collection)
     session.context.catalog.drop(collection)
     try:
@@ -190,7 +191,7 @@ def _add(session: Session, request: wire.Add, size: int) -> None:
     rows = _rows(session, request.rows, collection.definition)
     asked = AddRequest(rows, request.producer, request.batch)
     ticket = session.ticket(request, collection, size)
-    session.submit_change(work.Add(ticket, collection, asked, request.binary))
+    session.submit_change(writes.Add(ticket, collection, asked, request.binary))
 
 
 def _rows(
@@ -212,7 +213,7 @@ def _delete(session: Session, request: wire.Delete, size: int) -> None:
     collection = session.collection(request.collection)
     ids = parse_ids(request.ids, collection.definition.ids)
     ticket = session.ticket(request, collection, size)
-    session.submit_change(work.Delete(ticket, collection, ids))
+    session.submit_change(writes.Delete(ticket, collection, ids))
 
 
 def _update(session: Session, request: wire.Update, size: int) -> None:
@@ -221,7 +222,7 @@ def _update(session: Session, request: wire.Update, size: int) -> None:
     if isinstance(rows, list):
         rows = parse_updates(rows, collection.definition, session.context.limits)
     ticket = session.ticket(request, collection, size)
-    session.submit_change(work.Update(ticket, collection, rows))
+    session.submit_change(writes.Update(ticket, collection, rows))
 
 
 # -- reads --------------------------------------------------------------------------------------
@@ -247,7 +248,7 @@ def _search(session: Session, request: wire.Search, size: int) -> None:
     )
     rows = queries * min(request.k, definition.capacity)
     ticket = session.ticket(request, collection, size, sizes.ENVELOPE_BYTES + rows * row_bytes)
-    session.submit_read(work.Search(ticket, collection, query, request.single, request.binary))
+    session.submit_read(reads.Search(ticket, collection, query, request.single, request.binary))
 
 
 def _plain_search(session: Session, request: PlainSearch, size: int) -> None:
@@ -261,7 +262,7 @@ def _plain_search(session: Session, request: PlainSearch, size: int) -> None:
         _search(session, request.whole(), size)
         return
     ticket = session.ticket(request, collection, size, reply_bytes)
-    session.submit_search(work.PlainSearch(ticket, collection, request))
+    session.submit_search(reads.PlainSearch(ticket, collection, request))
 
 
 def _get(session: Session, request: wire.Get, size: int) -> None:
@@ -272,14 +273,14 @@ def _get(session: Session, request: wire.Get, size: int) -> None:
         definition, request.include, False, session.context.limits.max_metadata_bytes
     )
     ticket = session.ticket(request, collection, size, sizes.ENVELOPE_BYTES + len(ids) * row_bytes)
-    session.submit_read(work.Get(ticket, collection, ids, request.include))
+    session.submit_read(reads.Get(ticket, collection, ids, request.include))
 
 
 def _count(session: Session, request: wire.Count, size: int) -> None:
     collection = session.collection(request.collection)
     ticket = session.ticket(request, collection, size)
     filter_ = optional(request.filter, collection.definition.columns)
-    session.submit_read(work.Count(ticket, collection, filter_))
+    session.submit_read(reads.Count(ticket, collection, filter_))
 
 
 def _stats(session: Session, request: wire.Stats, size: int) -> None:
@@ -289,7 +290,7 @@ def _stats(session: Session, request: wire.Stats, size: int) -> None:
         return
     collection = session.collection(request.collection)
     ticket = session.ticket(request, collection, size, _description_bytes(collection))
-    session.submit_read(work.Stats(ticket, collection))
+    session.submit_read(reads.Stats(ticket, collection))
 
 
 _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {

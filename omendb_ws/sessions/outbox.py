@@ -12,46 +12,18 @@ Invariant: ``reply_bytes`` and ``push_bytes`` count exactly what was put in and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from ..runtime.faults import as_error
+from ..wire.encoded import Message, Pushed
 
 #: How much goes to the socket at once. Websockets on loopback move 64 KiB to 256 KiB fastest, and
 #: what was handed over cannot be merged or taken back.
 BATCH_BYTES: Final = 256 << 10
 #: Messages that are made as their turn comes, of one batch: 6 µs each.
 MADE_AT_ONCE: Final = 128
-
-
-class Message(NamedTuple):
-    """One message in UTF-8 or binary, in ``parts`` so that pushes may share a body."""
-
-    parts: tuple[bytes | memoryview, ...]
-    is_text: bool
-
-    @property
-    def size_bytes(self) -> int:
-        """The length of the message."""
-        parts = self.parts
-        return len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
-
-    @property
-    def data(self) -> bytes:
-        """The whole message."""
-        first = self.parts[0]
-        return first if len(self.parts) == 1 and isinstance(first, bytes) else b"".join(self.parts)
-
-
-def text(data: bytes) -> Message:
-    """A text message."""
-    return Message((data,), True)
-
-
-def binary(data: bytes) -> Message:
-    """A binary message."""
-    return Message((data,), False)
 
 
 class Source(Protocol):
@@ -66,17 +38,6 @@ class Close(NamedTuple):
 
     code: int
     reason: str
-
-
-@dataclass(slots=True, eq=False)
-class Pushed:
-    """Messages that go out together as one push of ``size_bytes``."""
-
-    messages: Sequence[Message]
-    size_bytes: int
-
-    def went_out(self) -> None:
-        """The socket took it. Not called if the connection ends before."""
 
 
 @dataclass(slots=True, eq=False)

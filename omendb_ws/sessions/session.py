@@ -13,41 +13,39 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from omendb_core.model.errors import (
     BadRequest,
-    Draining,
     Forbidden,
     Internal,
     NotFound,
     OmenError,
     Overloaded,
     Quota,
-    RateLimited,
     Unauthenticated,
 )
 from omendb_core.model.types import ColumnType
 
 from .._version import VERSION
 from ..access.keyring import OPEN, Principal
-from ..access.token_bucket import TokenBucket
-from ..catalog.catalog import Collection
-from ..engine.model.work import Answer, Change, DropGivenUp, Lane, PlainSearch, Read, Ticket
+from ..access.peer import LOCAL, Peer
+from ..engine.model.collection import Collection
+from ..engine.model.commands import Change, Read
+from ..engine.model.ticket import Answer, Lane, Ticket
+from ..engine.reads.commands import PlainSearch
+from ..engine.writes.commands import DropGivenUp
 from ..runtime.faults import as_error
-from ..wire import binary as binary_wire
-from ..wire import long_frames, long_text, searches, unread
+from ..wire import searches, unread
 from ..wire import text as text_wire
-from ..wire.messages import Auth, Ping, Refusal, Request
+from ..wire.encoded import text
+from ..wire.messages import Request
 from ..wire.opcodes import MAX_U32, PROTOCOL
 from ..wire.reply_bounds import ENVELOPE_BYTES
-from ..wire.searches import read_plain
-from . import long_requests
-from . import ops as requests
 from .context import Context
-from .outbox import Batch, Outbox, text
+from .long_work import Steps
+from .outbox import Batch, Outbox
 from .subscriptions.subscription import Subscription
 
 log = logging.getLogger(__name__)
@@ -56,30 +54,6 @@ log = logging.getLogger(__name__)
 ENDED_AT_ONCE = 512
 #: Dead handles are looked for when so many are held.
 _HANDLES_TO_SWEEP = 512
-#: PROTOCOL section 1.4: what may be an ``auth`` (a token has at most 4,096 bytes), and how much a
-#: stranger may say. Parsing 8 KiB takes up to 60 µs, the 64 KiB that a stranger may send 480.
-MAX_AUTH_CHARACTERS = 8 << 10
-MAX_MESSAGES_BEFORE_AUTH = 100
-
-
-class Peer(NamedTuple):
-    """Where a connection comes from, for the log."""
-
-    host: str
-    port: int | None = None
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port is None else f"{host}:{self.port}"
-
-    @classmethod
-    def of(cls, address: object) -> Peer:
-        """The peer at a socket's address; a socket that is gone has none."""
-        return cls(*address[:2]) if isinstance(address, tuple) else cls("unknown")
-
-
-#: Of a connection without a socket.
-LOCAL = Peer("memory")
 
 
 class Session:
@@ -108,18 +82,15 @@ class Session:
         self._handle_of: dict[Collection, int] = {}
         self._last_handle = 0
         #: A message that is being read in pieces, and what came behind it in one event.
-        self._long: str | bytes | None = None
+        self.long: str | bytes | None = None
         #: Bytes of requests whose work on the loop is done in pieces.
         self._held_bytes: dict[object, int] = {}
-        self._behind: deque[str | bytes] = deque()
         self.last_sub = 0
         #: Whether the message that is being received has its reply.
-        self._has_replied = False
-        self._messages_before_auth = 0
+        self.has_replied = False
         #: A token was wrong, and soon the client hears of it.
-        self._is_refused = False
+        self.is_refused = False
         self._refusal: asyncio.TimerHandle | None = None
-        self._bucket = TokenBucket(context.max_messages_per_second)
         #: Who waits for room, and who for everything to be answered and sent.
         self._call_when_room: Callable[[], None] | None = None
         self._progress: asyncio.Event | None = None
@@ -147,7 +118,7 @@ class Session:
 
     def refuse_token(self, request_id: int | None) -> None:
         """Answer a wrong token, later the more there were, and close; till then it is not heard."""
-        self._is_refused = True
+        self.is_refused = True
         seconds = self.context.logins.failed(self.peer.host)
 
         said = "the token is not known" if request_id is None else "token: not known"
@@ -169,7 +140,6 @@ class Session:
         if self._refusal is not None:
             self._refusal.cancel()
         self._end_some()
-        self._behind.clear()
         self._inflight.clear()
         self._inflight_bytes = self._expected_bytes = 0
         self._handles.clear()
@@ -198,52 +168,10 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Whether everything is answered and sent."""
-        is_held = self._long is not None or self._held_bytes
+        is_held = self.long is not None or self._held_bytes
         return not self._inflight and not is_held and self.outbox.is_empty
 
-    # -- messages in ------------------------------------------------------------------------------
-
-    def receive(self, message: str | bytes) -> None:
-        """Answer one message, or hand it to the engine."""
-        if self._long is not None or self._held_bytes:
-            self._behind.append(message)
-            return
-        metrics = self.context.metrics
-        metrics.received_messages += 1
-        metrics.received_bytes += len(message)
-        if self.outbox.closed or self._is_refused:
-            return
-        request: Request | searches.PlainSearch | Refusal | None = None
-        op = "invalid"
-        self._has_replied = False
-        try:
-            unwelcome = self._unwelcome(message)
-            if unwelcome is not None:
-                self._refuse_unread(message, unwelcome)
-                return
-            if len(message) > long_text.MOST_CHARACTERS and (
-                isinstance(message, str) or long_frames.is_long(message)
-            ):
-                self._begin_long_request(message)
-                return
-            request = self._decode(message)
-            if self.principal is None and not isinstance(request, Auth | Ping):
-                raise Unauthenticated("send auth with a token first")
-            if isinstance(request, Refusal):
-                raise request.error
-            op = request.op
-            if request.id in self._inflight:
-                self.refuse_repeated_id(request.id)
-            requests.handle(self, request, len(message))
-        except Exception as error:
-            id = request.id if request is not None else None
-            try:
-                self.refuse(id, message, error, op)
-            except Exception as fault:
-                self.refuse(id, message, fault, op)
-        metrics.requests[op] += 1
-        if self.principal is None:
-            self._refuse_talk()
+    # -- what goes wrong --------------------------------------------------------------------------
 
     def refuse(self, id: int | None, message: str | bytes, error: Exception, op: str) -> None:
         """The reply to what failed, unless it has one; ``id`` None: it could not be read.
@@ -256,7 +184,7 @@ class Session:
             if id is None:  # nothing is wrong with the message
                 id = unread.id_of(message)
                 id = None if id in self._inflight else id
-        if not self._has_replied:
+        if not self.has_replied:
             self.error(id, told)
 
     def refuse_repeated_id(self, request_id: int) -> None:
@@ -264,81 +192,35 @@ class Session:
         if request_id in self._inflight:
             raise BadRequest(f"id: {request_id} is that of a request that is not answered yet")
 
-    def _begin_long_request(self, message: str | bytes) -> None:
-        """Read ``message`` in pieces, and nothing else meanwhile."""
-
-        def failed(error: Exception) -> None:
-            if self._long is message:
-                self.refuse(None, message, error, "long request")
-                self.end_long_request()
-
-        self.context.long_requests.begin(long_requests.steps(self, message), failed)
-        self._long = message
-
-    def end_long_request(self) -> None:
-        """It has been read, and answered or handed on: the next message may come."""
-        self._long = None
-        self._hear_behind()
-
-    def hold(
-        self, steps: long_requests.Steps, request_bytes: int, failed: Callable[[Exception], None]
-    ) -> None:
+    def hold(self, steps: Steps, request_bytes: int, failed: Callable[[Exception], None]) -> None:
         """Do ``steps`` beside others' work, and read nothing before they are done.
 
         ``failed`` is told of a fault that they did not see; if it faults, once more.
         """
         key = object()
 
-        def held() -> long_requests.Steps:
+        def held() -> Steps:
             try:
                 yield from steps
             finally:
                 self._held_bytes.pop(key, None)
-                self._hear_behind()
+                self.hear_behind()
 
         def told(error: Exception) -> None:
             failed(error)
             self._held_bytes.pop(key, None)
-            self._hear_behind()
+            self.hear_behind()
 
         self.context.long_requests.begin(held(), told)
         self._held_bytes[key] = request_bytes
 
-    def _hear_behind(self) -> None:
-        while self._behind and self._long is None and not self._held_bytes:
-            self.receive(self._behind.popleft())
-        self._progressed()
+    def end_long_request(self) -> None:
+        """It has been read, and answered or handed on: the next message may come."""
+        self.long = None
+        self.hear_behind()
 
-    def _decode(self, message: str | bytes) -> Request | searches.PlainSearch | Refusal:
-        if isinstance(message, str):
-            return text_wire.decode_request(message, self.context.limits)
-        plain = read_plain(message, self.context.limits)
-        if plain is not None:
-            return plain
-        return binary_wire.decode_request(message, self.context.limits, self.columns_of)
-
-    def _unwelcome(self, message: str | bytes) -> OmenError | None:
-        """Why a message is refused whatever it says, so that it need not be read."""
-        is_stranger = self.principal is None
-        self._messages_before_auth += is_stranger
-        wait_ms = self._bucket.take(self.context.clock_us())
-        if wait_ms:
-            return RateLimited("more messages than a second may have", retry_after_ms=wait_ms)
-        if self.context.is_draining:
-            return Draining("the server is leaving; reconnect")
-        if is_stranger and (isinstance(message, bytes) or len(message) > MAX_AUTH_CHARACTERS):
-            return Unauthenticated("send auth with a token first")
-        return None
-
-    def _refuse_unread(self, message: str | bytes, error: OmenError) -> None:
-        self.context.metrics.requests["refused"] += 1
-        self.error(unread.id_of(message), error)
-        if self.principal is None:
-            self._refuse_talk()
-
-    def _refuse_talk(self) -> None:
-        if self._messages_before_auth >= MAX_MESSAGES_BEFORE_AUTH and not self.outbox.closed:
-            self.refuse_connection("too many messages before a token")
+    def hear_behind(self) -> None:
+        """What was held is done: messages that came behind it may be heard."""
 
     def columns_of(self, handle: int) -> dict[str, ColumnType] | None:
         """The declared columns of an open collection."""
@@ -352,13 +234,13 @@ class Session:
     def ok(self, request_id: int, body: Mapping[str, object]) -> None:
         """Answer at once."""
         self.outbox.reply(text(text_wire.encode_ok(request_id, body)))
-        self._has_replied = True
+        self.has_replied = True
 
     def error(self, request_id: int | None, error: OmenError) -> None:
         """Refuse at once; None: as an event."""
         self.context.metrics.errors[error.code] += 1
         self.outbox.reply(text(text_wire.encode_error(request_id, error)))
-        self._has_replied = True
+        self.has_replied = True
 
     def ticket(
         self,
@@ -457,7 +339,7 @@ class Session:
         limits = self.context.limits
         if not self.lane.is_open:
             return True
-        if self._long is not None or self._held_bytes:
+        if self.long is not None or self._held_bytes:
             return False
         if len(self._inflight) >= limits.max_inflight:
             return False
@@ -472,7 +354,7 @@ class Session:
     @property
     def inflight_bytes(self) -> int:
         """The bytes of requests that are not answered."""
-        long_bytes = 0 if self._long is None else len(self._long)
+        long_bytes = 0 if self.long is None else len(self.long)
         return self._inflight_bytes + long_bytes + sum(self._held_bytes.values())
 
     async def wait_idle(self) -> None:

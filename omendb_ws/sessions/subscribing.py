@@ -17,7 +17,7 @@ from omendb_core.model.types import F32
 from omendb_core.search.query import check_dim
 from omendb_core.standing.table import StandingQuery
 
-from ..engine.model import work
+from ..engine.streams import commands as streams
 from ..engine.streams.feeds import FEED_BYTES, Feed
 from ..engine.streams.live import LiveQuery
 from ..engine.streams.matches import MatchQuery
@@ -25,14 +25,14 @@ from ..runtime.faults import as_error
 from ..wire import messages as wire
 from ..wire import reply_bounds as sizes
 from ..wire.messages import SubscriptionKind
-from .subscriptions import maps
-from .subscriptions.standing_streams import (
+from .standing_streams import (
     MADE_AT_ONCE,
     at_once,
     begin_many,
     make_streams,
     replied,
 )
+from .subscriptions import maps
 from .subscriptions.subscription import (
     STATS_BYTES,
     StatsSubscription,
@@ -41,7 +41,7 @@ from .subscriptions.subscription import (
 )
 
 if TYPE_CHECKING:
-    from ..catalog.catalog import Collection
+    from ..engine.model.collection import Collection
     from .session import Session
 
 
@@ -76,7 +76,7 @@ def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> Non
     )
     subscription.stream = feed
     ticket = session.ticket(request, collection, size, then=subscription.replied)
-    session.submit_change(work.Follow(ticket, collection, feed, request.from_seq))
+    session.submit_change(streams.Follow(ticket, collection, feed, request.from_seq))
 
 
 def _collection_of_epoch(session: Session, request: wire.Subscribe) -> Collection:
@@ -136,7 +136,7 @@ def _submit_live(
     reply_bytes = sizes.ENVELOPE_BYTES + rows * row_bytes
     then = partial(replied, session, subscriptions)
     ticket = session.ticket(request, collection, size, reply_bytes, then)
-    session.submit_read(work.Live(ticket, collection, queries, vectors, request.binary))
+    session.submit_read(streams.Live(ticket, collection, queries, vectors, request.binary))
 
 
 def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> None:
@@ -160,7 +160,7 @@ def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> No
     (subscription,) = at_once(make_streams(session, "match", collection, None, 1, match_query))
     query = cast("MatchQuery", subscription.stream)
     ticket = session.ticket(request, collection, size, then=subscription.replied)
-    session.submit_read(work.Match(ticket, collection, query, vectors, request.from_seq))
+    session.submit_read(streams.Match(ticket, collection, query, vectors, request.from_seq))
 
 
 def _query_vectors(vectors: F32 | None, collection: Collection) -> F32:
@@ -180,7 +180,7 @@ def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> No
     session.remember(subscription)
     if collection is not None:
         ticket = session.ticket(request, collection, size, then=subscription.replied)
-        session.submit_change(work.Watch(ticket, collection, subscription))
+        session.submit_change(streams.Watch(ticket, collection, subscription))
         return
     session.ok(request.id, {"sub": subscription.sub})
     try:
@@ -206,7 +206,7 @@ def _subscribe_map(session: Session, request: wire.Subscribe, size: int) -> None
         raise
     session.remember(subscription)
     ticket = session.ticket(request, collection, size, then=subscription.replied)
-    session.submit_change(work.Watch(ticket, collection, subscription))
+    session.submit_change(streams.Watch(ticket, collection, subscription))
 
 
 _SUBSCRIBERS: Final[dict[SubscriptionKind, Callable[[Session, wire.Subscribe, int], None]]] = {
@@ -229,7 +229,7 @@ def move(session: Session, request: wire.Move, size: int) -> None:
     row_bytes = sizes.usual_row_bytes(collection.definition, query.include, request.binary)
     reply_bytes = sizes.ENVELOPE_BYTES + (query.query.k or 0) * row_bytes
     ticket = session.ticket(request, collection, size, reply_bytes)
-    session.submit_read(work.Move(ticket, collection, query, vectors, request.binary))
+    session.submit_read(streams.Move(ticket, collection, query, vectors, request.binary))
 
 
 def unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:
@@ -243,9 +243,9 @@ def unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:
     ticket = session.ticket(request, collection, size, then=lambda _: subscription.close())
     stream = subscription.stream if isinstance(subscription, StreamSubscription) else None
     if stream is None or isinstance(stream, Feed):
-        session.submit_change(work.Unfollow(ticket, collection, stream))
+        session.submit_change(streams.Unfollow(ticket, collection, stream))
     else:
-        session.submit_read(work.Leave(ticket, collection, stream))
+        session.submit_read(streams.Leave(ticket, collection, stream))
     subscription.is_leaving = True
 
 

@@ -17,7 +17,7 @@ PACKAGES = {
 
 
 def rooms(package: str) -> list[str]:
-    """Names of folders (``model``) and single files (``window``), the lowest first."""
+    """Names of folders (``model``, ``engine.reads``) and files (``window``), the lowest first."""
     folder = PACKAGES[package].relative_to(ROOT).as_posix()
     page = (ROOT / "DESIGN.md").read_text("utf-8")
     table = re.search(
@@ -27,11 +27,18 @@ def rooms(package: str) -> list[str]:
     cells = [re.match(r"\| ((?:`[\w/.]+`(?:, )?)+) \|", row) for row in table[1].splitlines()]
     assert all(cells), f"a row of {folder}/ names no room"
     return [
-        name.removesuffix("/").removesuffix(".py")
+        name.removesuffix("/").removesuffix(".py").replace("/", ".")
         for cell in cells
         if cell is not None
         for name in re.findall(r"`([\w/.]+)`", cell[1])
     ]
+
+
+def room_of(module: str, order: list[str]) -> str | None:
+    """The innermost room of ``order`` that a module of the package is in; None for the package."""
+    inside = module.partition(".")[2]
+    found = [room for room in order if f"{inside}.".startswith(f"{room}.")]
+    return max(found, key=len) if found else None
 
 
 def modules(package: str) -> dict[str, Path]:

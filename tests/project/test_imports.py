@@ -15,7 +15,7 @@ from tests.project.pages import ROOT
 CORE = ROOT / "core" / "omendb_core"
 SERVER = ROOT / "omendb_ws"
 #: Packages whose rooms stand in an order.
-ORDERED = ["omendb_core"]
+ORDERED = ["omendb_core", "omendb_ws"]
 
 #: Of the standard library what the engine may not touch: sockets, loops, clocks, files, logging.
 #: (Not ``os``: the choice of a kernel reads one variable. Not ``threading``: numexpr needs a lock.
@@ -45,12 +45,10 @@ def where(path: Path, line: int, name: str) -> str:
 
 
 @pytest.mark.parametrize("package", ORDERED)
-def test_every_file_is_in_a_room_of_the_design(package: str) -> None:
-    there = {
-        path.relative_to(rooms.PACKAGES[package]).parts[0].removesuffix(".py")
-        for path in rooms.modules(package).values()
-    }
-    assert there - {"__init__"} == set(rooms.rooms(package))
+def test_every_file_is_in_a_room_of_the_design_and_every_room_has_one(package: str) -> None:
+    order = rooms.rooms(package)
+    found = {rooms.room_of(name, order) for name in rooms.modules(package) if name != package}
+    assert found == set(order)
 
 
 @pytest.mark.parametrize("package", ORDERED)
@@ -58,13 +56,23 @@ def test_a_room_imports_only_those_above_it(package: str) -> None:
     order = rooms.rooms(package)
     wrong = []
     for name, targets in rooms.graph(package).items():
-        for target in targets:
-            if target == package or name == package:
-                continue
-            room, other = name.split(".")[1], target.split(".")[1]
-            if order.index(other) > order.index(room):
+        for target in targets - {package}:
+            room, other = rooms.room_of(name, order), rooms.room_of(target, order)
+            if room is not None and (other is None or order.index(other) > order.index(room)):
                 wrong.append(f"{name} imports {target}")
     assert sorted(wrong) == []
+
+
+def test_reads_writes_and_streams_do_not_import_each_other() -> None:
+    order = rooms.rooms("omendb_ws")
+    apart = {"engine.reads", "engine.streams", "engine.writes"}
+    wrong = [
+        f"{name} imports {target}"
+        for name, targets in rooms.graph("omendb_ws").items()
+        for target in targets
+        if len({rooms.room_of(name, order), rooms.room_of(target, order)} & apart) == 2
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("package", ORDERED)

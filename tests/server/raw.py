@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from omendb_ws.access.keyring import key_entry
-from omendb_ws.engine.model.work import Gone
+from omendb_ws.engine.streams.commands import Gone
 from omendb_ws.net.server import Server
 from omendb_ws.node.config import Settings
 from omendb_ws.wire import binary, binary_replies

@@ -18,7 +18,7 @@ from omendb_core.model.types import Include
 from omendb_core.standing import live_lists
 
 from omendb_ws.engine import engine
-from omendb_ws.engine.model import work
+from omendb_ws.engine.model import ended as ended_room
 from omendb_ws.engine.pieces import long_reads as pieces
 from omendb_ws.engine.streams import beginning
 from omendb_ws.engine.streams import standing_queries as standing
@@ -83,7 +83,7 @@ async def nothing_is_left(server: Server, reserved_bytes: int) -> None:
     (collection,) = server.context.catalog
     await eventually(lambda: not len(long_reads(server)) and not len(collection.window.standing))
     await eventually(lambda: server.context.catalog.reserved_bytes == reserved_bytes)
-    assert not collection.live
+    assert not server.context.engine.live.of(collection)
 
 
 async def test_a_search_that_comes_while_many_begin_is_answered_before_them() -> None:
@@ -326,7 +326,7 @@ async def test_lists_that_are_never_whole_all_at_once_are_made_in_the_end(
         begun = await subscribe(raw, handle, vectors_of(MANY))
         first = 5
         (collection,) = server.context.catalog
-        while len(long_reads(server)) or not collection.live:
+        while len(long_reads(server)) or not server.context.engine.live.of(collection):
             await other.add(*range(first, first + 4))
             first += 4
         reply = await raw.reply(begun)
@@ -418,7 +418,12 @@ async def test_many_that_end_with_their_connection_end_over_several_ticks(
         await nothing_is_left(server, reserved_bytes)
         (collection,) = server.context.catalog
         assert most == 3
-        await eventually(lambda: not collection.matches and not collection.feeds)
+        await eventually(
+            lambda: (
+                not server.context.engine.matches.of(collection)
+                and not server.context.engine.feeds.of(collection)
+            )
+        )
         assert not collection.subscriptions
         await other.add(1)
 
@@ -427,7 +432,7 @@ async def test_many_that_end_with_their_connection_end_over_several_ticks(
 async def test_many_that_end_with_their_collection_end_over_several_turns(
     has_fault: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "TOLD_AT_ONCE", 7)
+    monkeypatch.setattr(ended_room, "TOLD_AT_ONCE", 7)
     async with running() as server, client(server) as raw, client(server) as other:
         await raw.create()
         reserved_bytes = server.context.catalog.reserved_bytes
@@ -435,17 +440,17 @@ async def test_many_that_end_with_their_collection_end_over_several_turns(
         begun = await raw.reply(await subscribe(raw, handle, vectors_of(20)))
         (collection,) = server.context.catalog
         counts: list[int] = []
-        deliver = work.Ended.deliver
+        deliver = ended_room.Ended.deliver
         faults = [MemoryError("on purpose")] if has_fault else []
 
-        def counted(ended: work.Ended) -> None:
+        def counted(ended: ended_room.Ended) -> None:
             if len(counts) == 1 and faults:
                 raise faults.pop()
             before = len(collection.subscriptions)
             deliver(ended)
             counts.append(before - len(collection.subscriptions))
 
-        monkeypatch.setattr(work.Ended, "deliver", counted)
+        monkeypatch.setattr(ended_room.Ended, "deliver", counted)
         drop = await raw.send("drop", collection="items")
         told = [await raw.named("ended") for _ in range(20)]
         assert sorted(one["sub"] for one in told) == sorted(begun.subs)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from omendb_core.window import Window
 
-from omendb_ws.catalog.catalog import Collection
+from omendb_ws.engine.model.collection import Collection
 from omendb_ws.engine.writes.changes import Changes
 from omendb_ws.journal.local.store import LocalStore
 from omendb_ws.net.server import Server

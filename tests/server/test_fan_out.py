@@ -17,7 +17,7 @@ import pytest
 from omendb_core.model.change import RowBatch
 from websockets.exceptions import ConnectionClosed
 
-from omendb_ws.engine.model.work import Answer
+from omendb_ws.engine.model.ticket import Answer
 from omendb_ws.engine.streams.deliveries import GROUP_BYTES, Push
 from omendb_ws.engine.streams.feeds import Feed
 from omendb_ws.engine.streams.live import LiveQuery
@@ -116,13 +116,13 @@ def check_bounds(server: Server, sessions: Iterable[Any]) -> int:
         assert len(session.outbox) <= 8
         most = max(most, unsent)
     collection = server.context.catalog.find("default", "items")
-    for query in list(collection.live.values()):
+    for query in list(server.context.engine.live.of(collection)):
         assert isinstance(query, LiveQuery)
         assert len(query.told) <= 2 * K
-    for near in list(collection.matches.values()):
+    for near in list(server.context.engine.matches.of(collection)):
         assert isinstance(near, MatchQuery)
         assert len(near.hits) <= MAX_PENDING_ROWS
-    assert all(isinstance(feed, Feed) for feed in collection.feeds)
+    assert all(isinstance(feed, Feed) for feed in server.context.engine.feeds.of(collection))
     return most
 
 
@@ -177,7 +177,11 @@ async def test_readers_that_never_read_cost_little_and_slow_nobody() -> None:
         collection = server.context.catalog.find("default", "items")
 
         def streams() -> list[Any]:
-            found = [*collection.live.values(), *collection.matches.values(), *collection.feeds]
+            found = [
+                *server.context.engine.live.of(collection),
+                *server.context.engine.matches.of(collection),
+                *server.context.engine.feeds.of(collection),
+            ]
             return [stream for stream in found if stream.lane not in lanes]
 
         lanes = {session.lane for session in silent}
@@ -222,7 +226,9 @@ async def test_readers_that_never_read_cost_little_and_slow_nobody() -> None:
         await eventually(lambda: metrics.subscriptions.total() == 4 * READING_CONNECTIONS)
         await writer.ok("ping")
         await eventually(lambda: len(collection.window.standing) == 3 * READING_CONNECTIONS)
-        await eventually(lambda: len(collection.feeds) == READING_CONNECTIONS)
+        await eventually(
+            lambda: len(server.context.engine.feeds.of(collection)) == READING_CONNECTIONS
+        )
         assert metrics.faults == 0
 
 
@@ -279,7 +285,7 @@ async def test_500_random_disconnects_under_load_lose_nothing_that_is_not_stated
         await eventually(lambda: server.metrics.subscriptions["feed"] == 0)
         await writer.add_binary(handle, batch(0, dim=4))
         collection = server.context.catalog.find("default", "items")
-        assert not collection.feeds
+        assert not server.context.engine.feeds.of(collection)
 
 
 async def test_a_reader_that_never_reads_is_closed_and_pays_its_memory_back() -> None:

@@ -600,7 +600,9 @@ async def test_a_right_that_is_lost_before_the_reply_ends_what_begins_after_its_
         await raw.ok("ping")
         assert raw.events == []
         collection = server.context.catalog.find("acme", "items")
-        assert len(collection.window.standing) == len(collection.feeds) == 0
+        assert (
+            len(collection.window.standing) == len(server.context.engine.feeds.of(collection)) == 0
+        )
         assert server.context.catalog.reserved_bytes == empty
         assert server.metrics.subscriptions.total() == 0
 
@@ -625,7 +627,7 @@ async def test_a_slow_reader_gets_one_merged_push_of_what_is_true_now(encoding: 
         assert view.pushes <= 3
         collection = server.context.catalog.find("default", "items")
         assert server.metrics.merged_pushes >= 197
-        (query,) = collection.live.values()
+        (query,) = server.context.engine.live.of(collection)
         assert len(query.told) == 3
 
 

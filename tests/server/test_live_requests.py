@@ -176,9 +176,9 @@ class Others:
             context.catalog.reserved_bytes,
             dict(metrics.subscriptions),
             len(collection.window.standing),
-            len(collection.live),
-            len(collection.matches),
-            len(collection.feeds),
+            len(context.engine.live.of(collection)),
+            len(context.engine.matches.of(collection)),
+            len(context.engine.feeds.of(collection)),
             len(collection.subscriptions),
             metrics.faults,
         )

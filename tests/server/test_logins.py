@@ -20,9 +20,9 @@ from omendb_ws.access.logins import (
     Logins,
     site,
 )
+from omendb_ws.access.peer import Peer
 from omendb_ws.net.server import Server
 from omendb_ws.runtime.logs import HIDDEN, TextFormatter
-from omendb_ws.sessions.session import Peer
 from omendb_ws.telemetry.metrics import Metrics
 
 from .raw import Clock, client, running, with_keys

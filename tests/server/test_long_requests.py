@@ -13,7 +13,7 @@ import pytest
 from omendb_core.model.change import RowBatch
 
 from omendb_ws.sessions import long_requests
-from omendb_ws.sessions.long_requests import LongRequests
+from omendb_ws.sessions.long_work import LongRequests
 from omendb_ws.wire import binary, long_text
 from tests.wire.test_long_frames import with_json
 

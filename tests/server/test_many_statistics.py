@@ -13,10 +13,11 @@ from omendb_ws.engine import engine
 from omendb_ws.net.server import Server
 from omendb_ws.node import node
 from omendb_ws.sessions import outbox
-from omendb_ws.sessions.outbox import Message, Outbox, text
+from omendb_ws.sessions.outbox import Outbox
 from omendb_ws.sessions.subscriptions import beats, server_numbers
 from omendb_ws.sessions.subscriptions.beats import Beats
 from omendb_ws.sessions.subscriptions.subscription import StatsSubscription
+from omendb_ws.wire.encoded import Message, text
 
 from .raw import client, engine_held, running
 

@@ -299,7 +299,7 @@ async def test_a_map_that_cannot_be_made_leaves_no_picture_behind(
             patch.setattr(maps, "rows_of_part", boom)
             patch.setattr(maps, "bytes_for", lambda definition: 1000)
             assert await raw.code("subscribe", kind="map", collection="items") == "internal"
-        assert not collection.pictures
+        assert not server.context.looks.of(collection)
         assert server.context.catalog.reserved_bytes == before
         await raw.ok("subscribe", kind="map", collection="items")
 
@@ -314,12 +314,12 @@ async def test_a_wide_sample_is_paid_for_once_however_many_maps_ask_for_it() -> 
         assert one > 6 * 4 * 4096 * 1000
         for sample in (1000, 1000, 999):
             await raw.ok("subscribe", kind="map", collection="items", sample=sample)
-        assert len(collection.pictures) == 2
+        assert len(server.context.looks.of(collection)) == 2
         more = server.context.catalog.reserved_bytes - before - one
         assert more < one / 20
         for sub in range(1, 5):
             await raw.ok("unsubscribe", sub=sub)
-        assert not collection.pictures
+        assert not server.context.looks.of(collection)
         assert server.context.catalog.reserved_bytes == before
 
 
@@ -417,7 +417,7 @@ async def test_samples_are_looked_at_one_at_a_time(monkeypatch: pytest.MonkeyPat
         await begun(raw, cloud(1, 300))
         looks = server.context.looks
         held = []
-        monkeypatch.setattr(server.context.engine, "submit", held_looks(server, held, looks))
+        monkeypatch.setattr(looks, "_submit", held_looks(server, held, looks))
         for sample in range(100, 120):
             await raw.ok("subscribe", kind="map", collection="items", sample=sample, every=60_000)
         subs = set()

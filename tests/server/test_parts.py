@@ -15,11 +15,12 @@ from omendb_core.state import reserved_bytes
 
 from omendb_ws.access.token_bucket import TokenBucket
 from omendb_ws.catalog.catalog import Catalog
-from omendb_ws.sessions.outbox import BATCH_BYTES, Message, Outbox, binary, text
+from omendb_ws.sessions.outbox import BATCH_BYTES, Outbox
 from omendb_ws.telemetry.histogram import Histogram, Rates
 from omendb_ws.wire import binary_replies
 from omendb_ws.wire import reply_bounds as sizes
 from omendb_ws.wire import text as text_wire
+from omendb_ws.wire.encoded import Message, binary, text
 from omendb_ws.wire.messages import Create, Found, Results
 from omendb_ws.wire.opcodes import Limits
 

@@ -11,15 +11,15 @@ from typing import Any, cast
 
 from omendb_core.model.types import Include
 
-from omendb_ws.engine.model.work import Lane
+from omendb_ws.engine.model.ticket import Lane
 from omendb_ws.engine.streams.deliveries import (
     GROUP_STREAMS,
     TICK_PUSH_US,
     Deliveries,
     Stream,
 )
-from omendb_ws.sessions.outbox import Message, text
 from omendb_ws.telemetry.metrics import Metrics
+from omendb_ws.wire.encoded import Message, text
 from omendb_ws.wire.opcodes import Limits
 
 

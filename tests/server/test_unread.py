@@ -12,11 +12,11 @@ from websockets.frames import Opcode
 
 from omendb_ws.net.connection import TURN_MESSAGES
 from omendb_ws.net.server import Server
-from omendb_ws.sessions import session
-from omendb_ws.sessions.session import (
+from omendb_ws.sessions import receive as session
+from omendb_ws.sessions.receive import (
     MAX_AUTH_CHARACTERS,
     MAX_MESSAGES_BEFORE_AUTH,
-    Session,
+    Receiver,
 )
 from omendb_ws.wire import binary
 
@@ -114,13 +114,13 @@ async def test_strangers_have_a_message_a_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns: list[bool] = []
-    receive = Session.receive
+    receive = Receiver.receive
 
-    def noted(session: Session, message: str | bytes) -> None:
+    def noted(session: Receiver, message: str | bytes) -> None:
         turns.append(session.principal is None)
         receive(session, message)
 
-    monkeypatch.setattr(Session, "receive", noted)
+    monkeypatch.setattr(Receiver, "receive", noted)
     pings = b"".join(frame(Opcode.TEXT, b'{"id":%d,"op":"ping"}' % id) for id in range(64))
     async with (
         running(Server(with_keys(tmp_path))) as server,

@@ -12,7 +12,8 @@ from omendb_core.model.types import F32, I64
 from omendb_core.search.query import Answer
 from omendb_core.window import Window
 
-from omendb_ws.engine.model.work import Lane, PlainSearch, Ticket
+from omendb_ws.engine.model.ticket import Lane, Ticket
+from omendb_ws.engine.reads.commands import PlainSearch
 from omendb_ws.engine.waiting import TICK_QUERIES, TICK_REPLY_BYTES, WaitingReads, weight
 from omendb_ws.wire import binary, searches
 from omendb_ws.wire.opcodes import Limits

@@ -9,15 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from omendb_core.model.errors import OmenError, TooLarge
-from omendb_core.model.types import U32
 
-from ...sessions.outbox import Message, binary, text
 from ...wire import binary_replies
-from ...wire import live as live_wire
 from ...wire import text as text_wire
+from ...wire.encoded import Message, binary, text
 from ...wire.messages import Added, Found, Results
-from .rows import part_of
-from .work import Answer, Live, Move, Ticket
+from .ticket import Answer, Ticket
 
 
 def refusal(ticket: Ticket, error: OmenError) -> Answer:
@@ -27,14 +24,14 @@ def refusal(ticket: Ticket, error: OmenError) -> Answer:
 
 def ok(ticket: Ticket, body: Mapping[str, Any]) -> Answer:
     """A JSON answer."""
-    return _fitting(ticket, text(text_wire.encode_ok(ticket.id, body)))
+    return fitting(ticket, text(text_wire.encode_ok(ticket.id, body)))
 
 
 def added(ticket: Ticket, acknowledged: Added, is_binary: bool) -> Answer:
     """The acknowledgement of an add."""
     if is_binary:
-        return _fitting(ticket, binary(binary_replies.encode_added(ticket.id, acknowledged)))
-    return _fitting(ticket, text(text_wire.encode_added(ticket.id, acknowledged)))
+        return fitting(ticket, binary(binary_replies.encode_added(ticket.id, acknowledged)))
+    return fitting(ticket, text(text_wire.encode_added(ticket.id, acknowledged)))
 
 
 def results(
@@ -49,42 +46,14 @@ def results(
         message = binary(binary_replies.encode_results(ticket.id, found, written))
     else:
         message = text(text_wire.encode_results(ticket.id, found, is_single, written))
-    answer = _fitting(ticket, message)
+    answer = fitting(ticket, message)
     answer.queries = len(found.counts)
     return answer
 
 
-def snapshot(
-    work: Live,
-    found: Results,
-    counts: U32,
-    start: int,
-    end: int,
-    written: list[bytes] | None = None,
-) -> Answer:
-    """The answer to a subscription to live queries: rows ``start … end - 1`` of ``found``.
-
-    ``written``: their metadata as JSON, for a binary one.
-    """
-    subs = [query.sub for query in work.queries]
-    own = Results(found.version, counts, part_of(found.hits, start, end), 0, subs)
-    if work.is_binary:
-        message = binary(binary_replies.encode_results(work.ticket.id, own, written))
-        return _fitting(work.ticket, message)
-    head = {"sub": subs[0], "epoch": work.collection.epoch}
-    return _fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, own, head)))
-
-
-def moved(work: Move, found: Results) -> Answer:
-    """The answer to a move."""
-    if work.is_binary:
-        return _fitting(work.ticket, binary(binary_replies.encode_results(work.ticket.id, found)))
-    return _fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, found, {})))
-
-
 def rows(ticket: Ticket, found: Found, written: list[bytes] | None = None) -> Answer:
     """The answer to ``get``; ``written``: its rows as JSON."""
-    return _fitting(ticket, text(text_wire.encode_found(ticket.id, found, written)))
+    return fitting(ticket, text(text_wire.encode_found(ticket.id, found, written)))
 
 
 def refuse_over(ticket: Ticket, least_bytes: int) -> None:
@@ -96,7 +65,8 @@ def refuse_over(ticket: Ticket, least_bytes: int) -> None:
         )
 
 
-def _fitting(ticket: Ticket, message: Message) -> Answer:
+def fitting(ticket: Ticket, message: Message) -> Answer:
+    """The answer, or a refusal if it is longer than a message may be."""
     try:
         refuse_over(ticket, message.size_bytes)
     except TooLarge as error:

@@ -18,7 +18,7 @@ from omendb_core.model.change import Change as CoreChange
 from omendb_core.model.change import Repeated
 from omendb_core.model.errors import OmenError, StorageFailed
 
-from .work import Add, Change, Delete, Lane, Update
+from .ticket import Command, Lane
 
 if TYPE_CHECKING:
     from ...journal.interface import Log
@@ -35,7 +35,7 @@ class Flight:
     ``is_settled``: whether the log is through with it; ``error``: why it was not made safe.
     """
 
-    work: Add | Delete | Update | None
+    work: Command | None
     admitted: CoreChange | Repeated | None
     lane: Lane | None
     is_settled: bool
@@ -54,7 +54,7 @@ class Flights:
     def __init__(self, log: Log | None = None) -> None:
         self.log = log
         self.flying: deque[Flight] = deque()
-        self.parked: deque[Change] = deque()
+        self.parked: deque[Command] = deque()
         self.waits_for: Waits = "" if log is not None else "store"
         self.error: OmenError | None = None
         self.is_expiring = self.must_rewind = False
@@ -64,7 +64,7 @@ class Flights:
         """Whether the log is finished, and nothing more can be made safe. From any thread."""
         return self.log is not None and isinstance(self.log.error, StorageFailed)
 
-    def park(self, work: Change, waits_for: Waits) -> None:
+    def park(self, work: Command, waits_for: Waits) -> None:
         """Keep ``work``, and all that follow it, until there is what it waits for."""
         self.parked.append(work)
         self.waits_for = waits_for

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 from omendb_core.model.errors import TooLarge
 from omendb_core.model.types import Hits, Include
 
-from ...sessions.outbox import Message, binary, text
 from ...wire import binary_replies
 from ...wire import reply_bounds as sizes
 from ...wire import text as text_wire
+from ...wire.encoded import Message, binary, text
 from ...wire.messages import Rows
 from ...wire.opcodes import PUSH_BYTES, Limits
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from omendb_core.model.types import Definition
     from omendb_core.window import Window
 
-    from ...catalog.catalog import Collection
     from ...telemetry.metrics import Metrics
+    from .collection import Collection
 
 #: A reader that is behind with nothing to deliver hears so after this long (at most 5 s).
 SILENCE_US: Final = 3_000_000

@@ -22,10 +22,11 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from ..model.work import Answer, Change, Drop, Effect, Lane, Read, Ticket
+from ..model.commands import Change, Read
+from ..model.ticket import Answer, Effect, Lane, Ticket
 
 if TYPE_CHECKING:
-    from ...catalog.catalog import Collection
+    from ..model.collection import Collection
 
 #: A long read by its pieces: after each it says whether it did something, or waits for another.
 Steps: TypeAlias = Generator[bool, None, Answer]
@@ -139,7 +140,7 @@ class LongReads:
                 break
         return done
 
-    def hold(self, work: Drop) -> bool:
+    def hold(self, work: Change) -> bool:
         """Keep a drop until long reads of its collection are answered; False if there are none."""
         if not self._concern(work.collection):
             return False

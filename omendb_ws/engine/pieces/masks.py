@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 from omendb_core.filters.parser import Filter
 
-from ..writes.changes import refuse_broken
-
 if TYPE_CHECKING:
-    from ...catalog.catalog import Collection
+    from ..model.collection import Collection
 
 
 def needs_mask(collection: Collection, filter_: Filter | None) -> bool:
@@ -32,9 +30,9 @@ def mask_made(collection: Collection, filter_: Filter | None) -> Generator[bool,
         return
     collection.makes_mask = True
     try:
-        refuse_broken(collection)
+        collection.refuse_broken()
         while not collection.window.state.masks.make_piece(filter_):
             yield True
-            refuse_broken(collection)
+            collection.refuse_broken()
     finally:
         collection.makes_mask = False

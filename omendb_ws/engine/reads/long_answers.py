@@ -12,29 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from omendb_core.model.errors import OmenError, TooLarge
-from omendb_core.model.types import Hits
 from omendb_core.search.query import Answer as Hit
 from omendb_core.search.query import Query
 
 from ...wire import reply_bounds as sizes
-from ...wire.hits import metadata_texts, row_objects
 from ...wire.messages import Found, Results
 from ...wire.opcodes import MAX_U32
 from ..model import answers
-from ..model.rows import part_of
-from ..model.work import Count, Get, PlainRead, PlainSearch, Search
+from ..pieces.copies import joined, metadata_written, must_wait, objects_written
 from ..pieces.long_reads import PIECE_US, LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
-from ..writes.changes import refuse_broken
+from .commands import Count, Describe, Get, List, PlainRead, PlainSearch, Search, Stats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...catalog.catalog import Collection
+    from ..model.collection import Collection
 
 #: What a scan for one vector takes, measured: a millionth of a microsecond an element of the rows,
 #: and microseconds a row of the answer.
@@ -56,7 +53,7 @@ _IDS: Final = 1024
 
 def takes_long(work: PlainRead) -> bool:
     """Whether ``work`` is to be done in pieces."""
-    if work.ticket.collection is not None and work.ticket.collection.is_dropped:
+    if isinstance(work, List | Describe | Stats) or work.collection.is_dropped:
         return False
     if isinstance(work, PlainSearch):
         asked = work.request
@@ -65,9 +62,7 @@ def takes_long(work: PlainRead) -> bool:
         return needs_mask(work.collection, work.query.filter) or _search_us(work) > AT_ONCE_US
     if isinstance(work, Count):
         return needs_mask(work.collection, work.filter)
-    if isinstance(work, Get):
-        return _rows_us(len(work.ids), work.ticket.reply_bytes) > AT_ONCE_US
-    return False
+    return _rows_us(len(work.ids), work.ticket.reply_bytes) > AT_ONCE_US
 
 
 def _scan_us(collection: Collection, k: int) -> float:
@@ -122,7 +117,7 @@ def _search(work: Search, long_reads: LongReads, clock_us: Callable[[], int]) ->
     took_us = min(max(clock_us() - work.ticket.arrival_us, 0), MAX_U32)
     results = Results(version, counts, hits, took_us)
     if not work.is_binary:
-        objects = yield from _written(hits)
+        objects = yield from objects_written(hits)
         return answers.results(work.ticket, results, work.is_single, False, objects)
     texts = None
     if hits.metadata is not None:
@@ -152,7 +147,7 @@ def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[Hi
 
 
 def _one_piece(collection: Collection, query: Query, start: int) -> Hit:
-    refuse_broken(collection)
+    collection.refuse_broken()
     (outcome,) = collection.window.search([query])
     if isinstance(outcome, TooLarge):
         raise TooLarge("the answer would hold more rows than fit in a reply")
@@ -171,7 +166,7 @@ def _get(work: Get, long_reads: LongReads) -> Steps:
         least_bytes = sizes.least_found_bytes(window.definition, work.include)
         is_there, parts, rows = [], [], 0
         for start in range(0, max(1, len(work.ids)), _IDS):
-            refuse_broken(collection)
+            collection.refuse_broken()
             found, hits = window.get(work.ids[start : start + _IDS], work.include)
             rows += len(hits.seqs)
             answers.refuse_over(work.ticket, rows * least_bytes)
@@ -182,13 +177,13 @@ def _get(work: Get, long_reads: LongReads) -> Steps:
     finally:
         collection.is_being_read = False
     hits = joined(parts)
-    objects = yield from _written(hits)
+    objects = yield from objects_written(hits)
     return answers.rows(work.ticket, Found(version, np.concatenate(is_there), hits), objects)
 
 
 def _count(work: Count) -> Steps:
     yield from mask_made(work.collection, work.filter)
-    refuse_broken(work.collection)
+    work.collection.refuse_broken()
     window = work.collection.window
     return answers.ok(work.ticket, {"version": window.version, "count": window.count(work.filter)})
 
@@ -202,62 +197,5 @@ def held(work: Search | Get, long_reads: LongReads) -> Generator[bool, None, Non
     while must_wait(collection) or not long_reads.has_room:
         yield False
     long_reads.copies(work)
-    refuse_broken(collection)
+    collection.refuse_broken()
     collection.is_being_read = True
-
-
-def must_wait(collection: Collection) -> bool:
-    """Whether a collection is held, or what waited for that comes first."""
-    return collection.is_held or collection.has_kept_waiting or collection.keeps_expiry_waiting
-
-
-def _written(hits: Hits) -> Generator[bool, None, list[bytes]]:
-    """Each row as a JSON object."""
-    objects: list[bytes] = []
-    step = _rows_of_piece(hits)
-    for start in range(0, len(hits.seqs), step):
-        objects += row_objects(part_of(hits, start, start + step))
-        yield True
-    return objects
-
-
-def metadata_written(hits: Hits) -> Generator[bool, None, list[bytes]]:
-    """Each row's metadata as JSON."""
-    assert hits.metadata is not None
-    texts: list[bytes] = []
-    step = _rows_of_piece(hits)
-    for start in range(0, len(hits.metadata), step):
-        texts += metadata_texts(hits.metadata[start : start + step])
-        yield True
-    return texts
-
-
-def _rows_of_piece(hits: Hits) -> int:
-    """How many rows take about a millisecond to write."""
-    dim = 0 if hits.vectors is None else hits.vectors.shape[1]
-    return max(1, int(1000 / (_JSON_ROW_US + 0.1 * dim)))
-
-
-def joined(parts: list[Hits]) -> Hits:
-    """Rows one after the other."""
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    ids: Any
-    if isinstance(first.ids, list):
-        ids = [id_ for part in parts for id_ in part.ids]
-    else:
-        ids = np.concatenate([part.ids for part in parts])
-    return Hits(
-        ids=ids,
-        seqs=np.concatenate([part.seqs for part in parts]),
-        scores=_all([part.scores for part in parts]),
-        metadata=None
-        if first.metadata is None
-        else [one for part in parts for one in part.metadata or ()],
-        vectors=_all([part.vectors for part in parts]),
-    )
-
-
-def _all(arrays: list[Any]) -> Any:
-    return None if arrays[0] is None else np.concatenate(arrays)

@@ -11,34 +11,24 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
-from omendb_core.model.errors import NotFound, OmenError
+from omendb_core.model.errors import OmenError
 from omendb_core.model.types import I64, Include
 from omendb_core.search.query import Answer as Hit
 from omendb_core.search.query import Query
 
-from ...catalog.catalog import Collection
 from ...runtime.faults import as_error
-from ...sessions.outbox import binary
 from ...telemetry.metrics import Metrics
 from ...wire import reply_bounds as sizes
 from ...wire import searches as wire
+from ...wire.encoded import binary
 from ...wire.messages import Found, Results
 from ...wire.opcodes import MAX_U32
 from ...wire.searches import encode_answers, vectors_of
 from ..model import answers
-from ..model.work import (
-    Answer,
-    Count,
-    Describe,
-    Effect,
-    Get,
-    List,
-    PlainRead,
-    PlainSearch,
-    Search,
-    Stats,
-)
-from ..writes.changes import refuse_broken
+from ..model.collection import Collection
+from ..model.ticket import Answer, Effect
+from ..reads.commands import PlainRead
+from .commands import Count, Describe, Get, List, PlainSearch, Search, Stats
 from .split_scan import may_be_split
 from .statistics import collection_stats
 
@@ -46,12 +36,6 @@ _NOTHING = Include()
 #: How long the loop may be kept from its sockets. The engine would cost 100 µs more; what a
 #: scan of 100,000 x 128 takes on a core that slept before, 185 to 200 µs, should be well below.
 MAX_SCAN_US: Final = 250.0
-
-
-def refuse_dropped(collection: Collection) -> None:
-    """NotFound for a collection that was dropped after the request was received."""
-    if collection.is_dropped:
-        raise NotFound(f"collection: there is no {collection.name!r} any more")
 
 
 def is_short(works: Sequence[PlainSearch]) -> bool:
@@ -100,13 +84,13 @@ class Reads:
             bodies = [one.describe() for one in there]
             return answers.ok(work.ticket, {"collections": bodies})
         collection = work.collection
-        refuse_dropped(collection)
+        collection.refuse_dropped()
         if isinstance(work, Describe):
             handle = {} if work.handle is None else {"handle": work.handle}
             return answers.ok(work.ticket, {**collection.describe(), **handle})
         if isinstance(work, Stats):
             return answers.ok(work.ticket, collection_stats(collection, self._clock_us()))
-        refuse_broken(collection)
+        collection.refuse_broken()
         if isinstance(work, Get):
             return _get(work)
         window = collection.window
@@ -117,8 +101,8 @@ class Reads:
         """Answers in bulk; where one is at fault, one by one, so that it says whose fault it is."""
         asked = [work.request for work in works]
         try:
-            refuse_dropped(collection)
-            refuse_broken(collection)
+            collection.refuse_dropped()
+            collection.refuse_broken()
             window = collection.window
             vectors = vectors_of(asked, window.definition.dim)
             started_ns = time.perf_counter_ns()
@@ -139,8 +123,8 @@ class Reads:
 
     def _searches(self, collection: Collection, works: list[Search]) -> list[Answer]:
         try:
-            refuse_dropped(collection)
-            refuse_broken(collection)
+            collection.refuse_dropped()
+            collection.refuse_broken()
         except OmenError as error:
             return [answers.refusal(work.ticket, error) for work in works]
         try:

@@ -2,7 +2,7 @@
 
 Lives on the engine's thread; the steps are a long read (``long_reads.py``). A piece takes some
 queries in and makes their lists; those made before are kept up to date with everything that changes
-meanwhile. Once all are there, the collection is *held* (``long_answers.py``) while their answers
+meanwhile. Once all are there, the collection is *held* (``pieces/copies.py``) while their answers
 are copied, at the one version that the reply names; only then are they told of and written, in
 pieces again. What came since then is in the lists: the first push says it. So what follows the
 reply starts exactly after it. A query whose mask is still to be made begins so, too, or moves.
@@ -22,16 +22,15 @@ from omendb_core.model.errors import NotFound, OmenError
 from omendb_core.model.types import F32, I64
 from omendb_core.search.query import prepare_queries
 
-from ...catalog.catalog import Collection
 from ...wire import reply_bounds as sizes
 from ...wire.messages import Results
 from ..model import answers
-from ..model.work import Live, Move
+from ..model.collection import Collection
+from ..pieces.copies import joined, metadata_written, must_wait
 from ..pieces.long_reads import LongReads, Steps
 from ..pieces.masks import mask_made
-from ..reads.long_answers import joined, metadata_written, must_wait
-from ..reads.reads import refuse_dropped
-from ..writes.changes import refuse_broken
+from . import snapshots
+from .commands import Live, Move
 from .live import LiveQueries, LiveQuery, listed
 
 #: Vectors whose numbers are checked, and readers who are told, in one piece.
@@ -68,7 +67,7 @@ def begin_in_pieces(
         for query in queries:
             query.is_beginning = True
         yield False
-        refuse_dropped(collection)
+        collection.refuse_dropped()
         prepared = yield from _prepared(work)
         yield from mask_made(collection, queries[0].query.filter)
         while len(handles) < len(queries):
@@ -87,7 +86,7 @@ def begin_in_pieces(
         texts = None
         if work.is_binary and found.hits.metadata is not None:
             texts = yield from metadata_written(found.hits)
-        answer = answers.snapshot(work, found, found.counts, 0, len(found.hits.seqs), texts)
+        answer = snapshots.snapshot(work, found, found.counts, 0, len(found.hits.seqs), texts)
         if answer.error is None:
             yield from _caught_up(collection, catch_up)
             live.begin(queries, handles)
@@ -113,12 +112,12 @@ def move_in_pieces(work: Move, live: LiveQueries, catch_up: CatchUp) -> Steps:
     try:
         query.is_beginning = True
         yield False
-        refuse_dropped(work.collection)
+        work.collection.refuse_dropped()
         yield from mask_made(work.collection, query.query.filter)
         yield from _caught_up(work.collection, catch_up)
         if query.handle is None:
             raise NotFound(f"sub: there is no {query.sub}")
-        return live.move(query, work.vectors, partial(answers.moved, work))
+        return live.move(query, work.vectors, partial(snapshots.moved, work))
     finally:
         query.is_beginning = False
 
@@ -174,7 +173,7 @@ def _copied(
         counts = collection.window.standing.lists.counts(handles)
         parts = []
         for start, stop in _runs(counts, _COPIED_ROWS):
-            refuse_broken(collection)
+            collection.refuse_broken()
             parts.append(live.answers(collection, handles[start:stop], include))
             yield True
         version = collection.window.version

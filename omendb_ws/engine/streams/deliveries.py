@@ -17,18 +17,18 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar
 
 from omendb_core.model.types import Include
 
 from ...runtime.faults import as_error
-from ...sessions.outbox import Message, Pushed
 from ...telemetry.metrics import Metrics
+from ...wire.encoded import Message, Pushed
 from ...wire.opcodes import Limits
-from ..model.work import Effect, Lane
+from ..model.ticket import Effect, Lane
 
 if TYPE_CHECKING:
-    from ...catalog.catalog import Collection
+    from ..model.collection import Collection
 
 #: How much one tick builds, and for how long, before searches get their turn again. 4,000 pushes
 #: of live queries would take 40 ms.
@@ -290,3 +290,15 @@ class Deliveries:
         push = Push(messages, size_bytes, stream, stream.behind_since_us)
         stream.behind_since_us = None
         return push
+
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+def forget(of: dict[Collection, dict[Key, Value]], collection: Collection, key: Key) -> None:
+    """Take a stream out of its maker's registry; a collection without any is not kept in it."""
+    streams = of.get(collection, {})
+    streams.pop(key, None)
+    if not streams:
+        of.pop(collection, None)

@@ -27,11 +27,12 @@ from omendb_core.window import Window
 
 from ...runtime.faults import as_error
 from ...wire.hits import place_objects
+from ..model.commands import Note
 
 if TYPE_CHECKING:
-    from ...catalog.catalog import Collection
     from ...telemetry.metrics import Metrics
-    from ..model.work import Effect
+    from ..model.collection import Collection
+    from ..model.ticket import Effect
 
 #: How long drawing holds up a tick, but for the piece that runs over.
 SLICE_US: Final = 2_000
@@ -79,14 +80,14 @@ class Looker(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Draw:
+class Draw(Note):
     """Note: draw the next part for a reader."""
 
     reader: Reader
 
 
 @dataclass(slots=True, eq=False)
-class Look:
+class Look(Note):
     """Note: copy a sample."""
 
     looker: Looker

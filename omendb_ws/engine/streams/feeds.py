@@ -15,8 +15,8 @@ from omendb_core.model.budget import Share
 from omendb_core.model.errors import BadRequest
 from omendb_core.model.types import Include, no_hits
 
-from ...sessions.outbox import Message
 from ...telemetry.metrics import Metrics
+from ...wire.encoded import Message
 from ...wire.messages import Rows
 from ...wire.opcodes import PUSH_BYTES, Limits
 from ..model.rows import (
@@ -28,10 +28,10 @@ from ..model.rows import (
     room_bytes,
     usual_rows,
 )
-from .deliveries import Deliveries, Maker, Reader, Stream
+from .deliveries import Deliveries, Maker, Reader, Stream, forget
 
 if TYPE_CHECKING:
-    from ...catalog.catalog import Collection
+    from ..model.collection import Collection
 
 
 #: What a feed takes with its subscription, its filter not counted: by how a server's memory grows
@@ -85,11 +85,16 @@ class Feeds:
     """All feeds of the server."""
 
     def __init__(self, metrics: Metrics, limits: Limits, deliveries: Deliveries) -> None:
+        self._feeds: dict[Collection, dict[Feed, None]] = {}
         self._metrics = metrics
         self._limits = limits
         self._deliveries = deliveries
         self._shared: dict[tuple[object, ...], _Part] = {}
         self._shared_at_us = 0
+
+    def of(self, collection: Collection) -> list[Feed]:
+        """The feeds of a collection."""
+        return list(self._feeds.get(collection, ()))
 
     def start(self, feed: Feed, from_seq: int | None) -> dict[str, Any]:
         """Begin delivery; the ``ok`` of the subscription. BadRequest, TooLarge."""
@@ -100,7 +105,7 @@ class Feeds:
         feed.next_seq = from_seq
         feed.told_seq = from_seq - 1
         feed.is_active = True
-        collection.feeds[feed] = None
+        self._feeds.setdefault(collection, {})[feed] = None
         if from_seq <= window.last_seq:
             self._deliveries.ready(feed)
         return {
@@ -113,13 +118,13 @@ class Feeds:
     def stop(self, feed: Feed) -> None:
         """End a feed."""
         self._deliveries.stop(feed)
-        feed.collection.feeds.pop(feed, None)
+        forget(self._feeds, feed.collection, feed)
         feed.filter = None
         feed.share.close()
 
     def changed(self, collection: Collection, arrival_us: int) -> None:
         """Rows came in; ``arrival_us`` is when the first of them arrived. Once a tick."""
-        for feed in collection.feeds:
+        for feed in self.of(collection):
             if not self._deliveries.ready(feed, arrival_us):
                 self._metrics.merged_pushes += 1
                 collection.counts.merged += 1

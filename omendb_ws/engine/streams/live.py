@@ -20,18 +20,18 @@ from omendb_core.model.types import F32, I64, U8, U64, Hits, Include
 from omendb_core.search.query import prepare_queries
 from omendb_core.standing.table import StandingQuery
 
-from ...sessions.outbox import Message, binary, text
 from ...telemetry.metrics import Metrics
+from ...wire.encoded import Message, binary, text
 from ...wire.live import encode_binary, encode_text
 from ...wire.messages import LivePushes, Results
 from ...wire.opcodes import LEAVE_REASONS
-from ..model.work import Answer
-from .deliveries import Deliveries, Maker, Reader, Stream
+from ..model.ticket import Answer
+from .deliveries import Deliveries, Maker, Reader, Stream, forget
 
 if TYPE_CHECKING:
     from omendb_core.window import Window
 
-    from ...catalog.catalog import Collection
+    from ..model.collection import Collection
 
 _NO_ROWS: Final[Set[int]] = frozenset()
 #: What CPython takes for one.
@@ -90,10 +90,15 @@ class LiveQueries:
     """All live queries of the server."""
 
     def __init__(self, metrics: Metrics, deliveries: Deliveries) -> None:
+        self._queries: dict[Collection, dict[int, LiveQuery]] = {}
         self._metrics = metrics
         self._deliveries = deliveries
 
     # -- queries come, move and go ----------------------------------------------------------------
+
+    def of(self, collection: Collection) -> list[LiveQuery]:
+        """The live queries of a collection."""
+        return list(self._queries.get(collection, {}).values())
 
     def start(self, queries: Sequence[LiveQuery], vectors: F32) -> Results:
         """Begin to deliver queries of one collection; their snapshots. OmenError: none began.
@@ -145,7 +150,8 @@ class LiveQueries:
         for query in queries:
             self._deliveries.stop(query)
         for handle in handles:
-            collection.live.pop(handle, None)
+            forget(self._queries, collection, handle)
+        collection.live_queries = len(self._queries.get(collection, ()))
         if handles and not collection.is_dropped:
             collection.window.standing.remove(handles)
         for query in queries:
@@ -190,14 +196,15 @@ class LiveQueries:
         for query, handle in zip(queries, handles, strict=True):
             query.handle = handle
             query.is_active = True
-            collection.live[handle] = query
+            self._queries.setdefault(collection, {})[handle] = query
+            collection.live_queries = len(self._queries[collection])
 
     # -- what changed -----------------------------------------------------------------------------
 
     def changed(self, collection: Collection, handles: I64, arrival_us: int | None) -> None:
         """The answers of ``handles`` may have changed since they were last told."""
         for handle in handles.tolist():
-            query = collection.live.get(handle)
+            query = self._queries.get(collection, {}).get(handle)
             if query is None:
                 continue
             query.is_dirty = True

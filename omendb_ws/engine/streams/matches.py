@@ -25,8 +25,8 @@ from omendb_core.scoring import score
 from omendb_core.search.query import prepare_queries
 from omendb_core.standing.table import StandingQuery
 
-from ...sessions.outbox import Message
 from ...telemetry.metrics import Metrics
+from ...wire.encoded import Message
 from ...wire.messages import Rows
 from ...wire.opcodes import PUSH_BYTES, Limits
 from ..model.rows import (
@@ -39,14 +39,14 @@ from ..model.rows import (
     refuse_rows_over_a_push,
     usual_rows,
 )
-from .deliveries import Deliveries, Maker, Reader, Stream
+from .deliveries import Deliveries, Maker, Reader, Stream, forget
 from .feeds import first_of
 from .hits import WaitingHits
 
 if TYPE_CHECKING:
     from omendb_core.window import Window
 
-    from ...catalog.catalog import Collection
+    from ..model.collection import Collection
 
 #: Rows of the past that one push of a query looks at: about 2 ms.
 PAST_ROWS: Final = 8192
@@ -93,11 +93,16 @@ class Matches:
     """All match queries of the server."""
 
     def __init__(self, metrics: Metrics, limits: Limits, deliveries: Deliveries) -> None:
+        self._queries: dict[Collection, dict[int, MatchQuery]] = {}
         self._metrics = metrics
         self._limits = limits
         self._deliveries = deliveries
 
     # -- queries come and go ----------------------------------------------------------------------
+
+    def of(self, collection: Collection) -> list[MatchQuery]:
+        """The match queries of a collection."""
+        return list(self._queries.get(collection, {}).values())
 
     def start(
         self, query: MatchQuery, vectors: F32, from_seq: int | None, now_us: int
@@ -116,7 +121,7 @@ class Matches:
         query.told_seq = from_seq - 1
         query.quiet_since_us = now_us
         query.is_active = True
-        collection.matches[query.handle] = query
+        self._queries.setdefault(collection, {})[query.handle] = query
         self._deliveries.ready(query)
         return {
             "sub": query.sub,
@@ -129,7 +134,7 @@ class Matches:
         """End a query."""
         self._deliveries.stop(query)
         if query.handle is not None:
-            query.collection.matches.pop(query.handle, None)
+            forget(self._queries, query.collection, query.handle)
             if not query.collection.is_dropped:
                 query.collection.window.standing.remove([query.handle])
             query.handle = None
@@ -146,7 +151,7 @@ class Matches:
         found, starts = np.unique(handles[order], return_index=True)
         ends = [*starts[1:].tolist(), len(handles)]
         for handle, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
-            query = collection.matches.get(handle)
+            query = self._queries.get(collection, {}).get(handle)
             if query is None:
                 continue
             places = order[start:end]
@@ -157,7 +162,7 @@ class Matches:
 
     def lost(self, collection: Collection) -> None:
         """Rows came and left by age before they were matched."""
-        for query in collection.matches.values():
+        for query in self.of(collection):
             query.lost = True
             self._deliveries.ready(query)
 

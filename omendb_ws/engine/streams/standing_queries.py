@@ -21,17 +21,17 @@ from typing import Final
 import numpy as np
 from omendb_core.model.errors import Internal, NotFound, OmenError
 
-from ...catalog.catalog import Collection
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire.messages import Results
 from ..model import answers
-from ..model.work import Answer, Effect, Leave, Live, Match, Move, Standing, Ticket
+from ..model.collection import Collection
+from ..model.ticket import Answer, Effect, Ticket
 from ..pieces.long_reads import LongReads, Steps
 from ..pieces.masks import needs_mask
-from ..reads.reads import refuse_dropped
-from ..writes.changes import refuse_broken
+from . import snapshots
 from .beginning import MOST_AT_ONCE, LetGo, begin_in_pieces, move_in_pieces
+from .commands import Leave, Live, Match, Move, Standing
 from .deliveries import Deliveries, Stream
 from .feeds import Feed, Feeds
 from .live import LiveQueries, LiveQuery
@@ -118,7 +118,7 @@ class StandingQueries:
                 collection.is_catching_up = True
                 self._behind[collection] = arrival_us
                 return
-            if was_lost and collection.matches:
+            if was_lost and self._matches.of(collection):
                 self._matches.lost(collection)
             if len(found.matched):
                 self._matches.matched(
@@ -233,7 +233,7 @@ class StandingQueries:
             counts = results.counts[query : query + len(work.queries)]
             query += len(work.queries)
             rows = int(counts.sum())
-            answer = answers.snapshot(work, results, counts, row, row + rows)
+            answer = snapshots.snapshot(work, results, counts, row, row + rows)
             row += rows
             if answer.error is not None:
                 for refused in work.queries:
@@ -245,18 +245,18 @@ class StandingQueries:
         query = work.query
         if query.handle is None:
             raise NotFound(f"sub: there is no {query.sub}")
-        return self._live.move(query, work.vectors, partial(answers.moved, work))
+        return self._live.move(query, work.vectors, partial(snapshots.moved, work))
 
     def _leave(self, work: Leave) -> Answer:
-        refuse_dropped(work.collection)
+        work.collection.refuse_dropped()
         if not work.stream.is_active:
             raise NotFound(f"sub: there is no {work.stream.sub}")
         self.stop(work.stream)
         return answers.ok(work.ticket, {})
 
     def _prepare(self, collection: Collection) -> None:
-        refuse_dropped(collection)
-        refuse_broken(collection)
+        collection.refuse_dropped()
+        collection.refuse_broken()
         while collection.window.standing.is_outdated:
             self._catch_up(collection)
 
@@ -291,7 +291,11 @@ class StandingQueries:
         """End every stream of a collection."""
         self._behind.pop(collection, None)
         self._has_caught_up(collection)
-        streams = [*collection.feeds, *collection.live.values(), *collection.matches.values()]
+        streams: list[Stream] = [
+            *self._feeds.of(collection),
+            *self._live.of(collection),
+            *self._matches.of(collection),
+        ]
         for stream in streams:
             self.stop(stream)
 

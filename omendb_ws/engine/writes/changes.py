@@ -13,23 +13,18 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from omendb_core.model import change as core
-from omendb_core.model.errors import OmenError, Unavailable
+from omendb_core.model.errors import OmenError
 
-from ...catalog.catalog import Collection
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire.messages import Added
 from ..model import answers
-from ..model.work import Add, Answer, Delete, Update
+from ..model.collection import Collection
+from ..model.ticket import Answer
+from .commands import Add, Delete, RowChange
 
 #: What a request becomes; None: a delete of what is not there.
 Admitted: TypeAlias = core.Change | core.Repeated | None
-
-
-def refuse_broken(collection: Collection) -> None:
-    """Unavailable after a fault in the middle of a change."""
-    if collection.broken is not None:
-        raise Unavailable(f"collection: needs repair, {collection.broken}; drop it to start anew")
 
 
 class Changes:
@@ -52,9 +47,9 @@ class Changes:
         self.changed.pop(collection, None)
         self.newly_broken.pop(collection, None)
 
-    def do(self, work: Add | Delete | Update, now_us: int) -> Answer:
+    def do(self, work: RowChange, now_us: int) -> Answer:
         """The acknowledgement of one change. OmenError if it is refused."""
-        refuse_broken(work.collection)
+        work.collection.refuse_broken()
         admitted = self.admit(work, now_us)
         try:
             return self.finish(work, admitted)
@@ -89,7 +84,7 @@ class Changes:
                 self._metrics.faults += 1
                 as_error(error, f"making up for a change of {collection.name}")
 
-    def admit(self, work: Add | Delete | Update, now_us: int) -> Admitted:
+    def admit(self, work: RowChange, now_us: int) -> Admitted:
         """The change that a request becomes. OmenError if it is refused; Behind."""
         window, now_us = work.collection.window, work.collection.time_us(now_us)
         if isinstance(work, Add):
@@ -98,7 +93,7 @@ class Changes:
             return window.admit_delete(work.ids, now_us)
         return window.admit_update(work.request, now_us)
 
-    def finish(self, work: Add | Delete | Update, admitted: Admitted) -> Answer:
+    def finish(self, work: RowChange, admitted: Admitted) -> Answer:
         """Make what was admitted visible, and acknowledge it."""
         window = work.collection.window
         if isinstance(admitted, core.Repeated):
@@ -114,7 +109,7 @@ class Changes:
             body["deleted"] = len(admitted.seqs)
         return answers.ok(work.ticket, body)
 
-    def _added(self, work: Add | Delete | Update, change: core.AddChange) -> Answer:
+    def _added(self, work: RowChange, change: core.AddChange) -> Answer:
         count = len(change.vectors)
         self._metrics.added_rows += count
         work.collection.counts.adds += count

@@ -27,14 +27,16 @@ from omendb_core.model.change import Behind, Repeated
 from omendb_core.model.errors import Internal, OmenError, StorageFailed, StorageFull
 from omendb_core.replay import kept_rows
 
-from ...catalog.catalog import Collection
 from ...journal.interface import Log, Settle
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ..model import answers
+from ..model.collection import Collection
+from ..model.commands import Change
 from ..model.pending import Flight, Flights
-from ..model.work import Add, Answer, Change, Delete, Effect, Settled, Update
-from .changes import Changes, refuse_broken
+from ..model.ticket import Answer, Effect
+from .changes import Changes
+from .commands import RowChange, Settled
 from .turns import Turns
 
 log = logging.getLogger(__name__)
@@ -80,10 +82,10 @@ class Durability:
 
     # -- taking off -------------------------------------------------------------------------------
 
-    def begin(self, work: Add | Delete | Update, now_us: int) -> Answer | None:
+    def begin(self, work: RowChange, now_us: int) -> Answer | None:
         """Admit a change and hand it to the log; its answer if it has one already. OmenError."""
         collection, flights = work.collection, _flights(work.collection)
-        refuse_broken(collection)
+        collection.refuse_broken()
         if flights.waits_for:
             flights.parked.append(work)
             return None
@@ -236,6 +238,7 @@ class Durability:
         if collection.broken is not None:
             raise Internal(f"the collection {collection.broken}; whether this is logged is unknown")
         if flight.work is not None:
+            assert isinstance(flight.work, RowChange), "only these take off"
             return self._changes.finish(flight.work, flight.admitted)
         assert flight.admitted is not None
         assert not isinstance(flight.admitted, Repeated)

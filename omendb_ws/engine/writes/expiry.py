@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...catalog.catalog import Collection
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
+from ..model.collection import Collection
 from .changes import Changes
 from .durability import Durability
 

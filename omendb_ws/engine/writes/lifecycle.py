@@ -16,23 +16,15 @@ from ...journal.interface import Facts, Log
 from ...journal.store_thread import Storage
 from ...runtime.faults import as_error
 from ..model import answers
+from ..model.ended import Ended
 from ..model.pending import Flights
-from ..model.work import (
-    Answer,
-    Create,
-    Drop,
-    DropGivenUp,
-    Effect,
-    Ended,
-    NotDropped,
-    Stored,
-    Uncreated,
-)
+from ..model.ticket import Answer, Effect
+from .commands import Create, Drop, DropGivenUp, NotDropped, Stored, Uncreated
 from .durability import Durability
 from .turns import Turns
 
 if TYPE_CHECKING:
-    from ...catalog.catalog import Collection
+    from ..model.collection import Collection
 
 
 class Lifecycle:

@@ -14,20 +14,26 @@ its first one waits for something that is still to come. A call that faults has 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Final, TypeVar, cast
 
-from ...catalog.catalog import Collection
-from ..model.work import Add, Change, Delete, Drop, Lane, Update
+from ..model.collection import Collection
+from ..model.commands import Change
+from ..model.ticket import Command, Lane
+from .commands import Add, Delete, Drop, Update
 
 #: What may follow a flying change of its connection in the same collection.
 _FLYING: Final = (Add, Delete, Update, Drop)
+
+
+#: What a lane, a log or the engine parks.
+Parked = TypeVar("Parked", bound=Command)
 
 
 class Turns:
     """The changes that wait to be begun, over all connections."""
 
     def __init__(self) -> None:
-        self._next: deque[Change] = deque()
+        self._next: deque[Command] = deque()
 
     def __len__(self) -> int:
         return len(self._next)
@@ -36,7 +42,7 @@ class Turns:
         """Queue a change behind all others."""
         self._next.append(work)
 
-    def put_back(self, parked: deque[Change]) -> None:
+    def put_back(self, parked: deque[Parked]) -> None:
         """Queue changes before all others, in their order; ``parked`` is empty then."""
         self._next.extendleft(reversed(parked))
         parked.clear()
@@ -44,7 +50,7 @@ class Turns:
     def take(self) -> Change | None:
         """The next change whose turn it is; those ahead of it that must wait are parked."""
         while self._next:
-            work = self._next[0]
+            work = cast("Change", self._next[0])  # what a lane or a log parks is a change
             is_next = _is_next(work)
             self._next.popleft()
             if is_next:

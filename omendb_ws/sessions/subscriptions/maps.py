@@ -16,16 +16,15 @@ from omendb_core.model.budget import Share
 from omendb_core.model.types import Definition, Include
 
 from ...engine.streams.drawing import PIECE_ELEMENTS, Draw, Drawing, Part
+from ...wire.encoded import text
 from ...wire.reply_bounds import ENVELOPE_BYTES, most_row_bytes
 from ...wire.text import encode_map
-from ..outbox import text
 from .beats import Beat
 from .pictures import Picture
-from .subscription import DEFAULT_EVERY_MS, Subscription
+from .subscription import DEFAULT_EVERY_MS, Owner, Subscription
 
 if TYPE_CHECKING:
-    from ...catalog.catalog import Collection
-    from ..session import Session
+    from ...engine.model.collection import Collection
 
 #: What a push holds at most, but for the plane.
 PART_BYTES: Final = 128 << 10
@@ -57,7 +56,7 @@ class MapSubscription(Subscription):
 
     def __init__(
         self,
-        session: Session,
+        session: Owner,
         sub: int,
         collection: Collection,
         picture: Picture,

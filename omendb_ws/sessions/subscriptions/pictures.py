@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -27,8 +28,7 @@ from ...runtime.faults import as_error
 from ...wire.text import encode_plane
 
 if TYPE_CHECKING:
-    from ...catalog.catalog import Collection
-    from ...engine.engine import Engine
+    from ...engine.model.collection import Collection
     from ...telemetry.metrics import Metrics
 
 #: A new plane must show so much more of the sample's variance than the old one does.
@@ -84,7 +84,6 @@ class Picture:
     def close_if_unread(self) -> None:
         """It goes if nobody reads it: a first reader may not have come to be."""
         if not self.readers:
-            self.source.pictures.pop(self.drawing.sample, None)
             self._share.close()
             self._looks.closed(self)
 
@@ -139,28 +138,31 @@ class Picture:
 class Looks:
     """Whose sample is looked at next: one at a time on a server."""
 
-    def __init__(self, engine: Engine, budget: Budget, metrics: Metrics) -> None:
+    def __init__(self, submit: Callable[[Look], None], budget: Budget, metrics: Metrics) -> None:
         self.budget = budget
         self.metrics = metrics
-        self._engine = engine
+        self._submit = submit
         self._share = Share(budget, "this map takes")
-        self._pictures: set[Picture] = set()
+        self._pictures: dict[tuple[Collection, int], Picture] = {}
         self._waiting: deque[Picture] = deque()
         self._active: Picture | None = None
 
     def open(self, source: Collection, sample: int) -> Picture:
         """The picture of a collection with this sample. Quota."""
-        found = source.pictures.get(sample)
+        found = self._pictures.get((source, sample))
         if found is None:
             found = Picture(self, source, sample)
             self._share.resize(max(found.sample_bytes, self._share.taken_bytes))
-            source.pictures[sample] = found
-            self._pictures.add(found)
+            self._pictures[source, sample] = found
         return found
+
+    def of(self, source: Collection) -> list[Picture]:
+        """The pictures of a collection."""
+        return [one for one in self._pictures.values() if one.source is source]
 
     def closed(self, picture: Picture) -> None:
         """A picture has no reader any more."""
-        self._pictures.discard(picture)
+        self._pictures.pop((picture.source, picture.drawing.sample), None)
         if picture in self._waiting:
             self._waiting.remove(picture)
         self._give_back()
@@ -185,7 +187,7 @@ class Looks:
     def _next(self) -> None:
         if self._active is None and self._waiting:
             self._active = self._waiting.popleft()
-            self._engine.submit(Look(self._active))
+            self._submit(Look(self._active))
 
 
 def _plane_of(before: Plane | None, pieces: list[F32]) -> Plane | None:

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ...engine.reads.statistics import server_stats
 from ...telemetry.metrics import Metrics
+from ...telemetry.server_stats import server_stats
 
 
 class ServerNumbers:

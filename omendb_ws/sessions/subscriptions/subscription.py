@@ -8,21 +8,22 @@ told when this one ends.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from omendb_core.model.budget import Share
 
-from ...engine.model.work import Gone, Measure
+from ...engine.model.ticket import Lane
+from ...engine.streams.commands import Gone, Measure
+from ...wire.encoded import Message, text
 from ...wire.messages import SubscriptionKind
 from ...wire.text import encode_event
-from ..outbox import Message, text
+from ..context import Context
+from ..outbox import Outbox
 from .beats import Beat
 
 if TYPE_CHECKING:
-    from ...catalog.catalog import Collection
+    from ...engine.model.collection import Collection
     from ...engine.streams.deliveries import Push, Stream
-    from ..session import Session
 
 #: PROTOCOL section 6: how often statistics come unless asked otherwise.
 DEFAULT_EVERY_MS = 1000
@@ -31,12 +32,21 @@ DEFAULT_EVERY_MS = 1000
 STATS_BYTES: Final = 1800
 
 
+class Owner(Protocol):
+    """The session that a subscription belongs to."""
+
+    context: Context
+    outbox: Outbox
+    lane: Lane
+    subscriptions: dict[int, Subscription]
+
+
 class Subscription:
     """One subscription of one connection. ``collection`` None: of the whole server."""
 
     kind: SubscriptionKind
 
-    def __init__(self, session: Session, sub: int, collection: Collection | None) -> None:
+    def __init__(self, session: Owner, sub: int, collection: Collection | None) -> None:
         self.session = session
         self.sub = sub
         self.collection = collection
@@ -101,7 +111,7 @@ class StreamSubscription(Subscription):
 
     def __init__(
         self,
-        session: Session,
+        session: Owner,
         kind: SubscriptionKind,
         sub: int,
         collection: Collection,
@@ -149,7 +159,7 @@ class StatsSubscription(Subscription):
 
     def __init__(
         self,
-        session: Session,
+        session: Owner,
         sub: int,
         collection: Collection | None,
         every_ms: int | None,
@@ -210,15 +220,3 @@ class StatsSubscription(Subscription):
             self._context.metrics.stats_merged += 1
             if self.collection is not None:
                 self.collection.counts.merged += 1
-
-
-@dataclass(slots=True, eq=False)
-class Measured:
-    """Effect: the numbers that a subscription asked for."""
-
-    subscription: StatsSubscription
-    stats: dict[str, Any] | None
-
-    def deliver(self) -> None:
-        """Hand them over."""
-        self.subscription.measured(self.stats)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from omendb_ws import errors
-from omendb_ws.sessions.session import Session
+from omendb_ws.sessions.receive import Receiver
 from tests.client.common.places import PATIENCE_SECONDS, Place, opened, vectors
 
 
@@ -139,13 +139,13 @@ async def test_errors_have_their_fields(place: Place) -> None:
 async def test_no_message_is_read_while_its_session_has_no_room(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    receive, rooms = Session.receive, []
+    receive, rooms = Receiver.receive, []
 
-    def look_and_receive(session: Session, message: str | bytes) -> None:
+    def look_and_receive(session: Receiver, message: str | bytes) -> None:
         rooms.append(session.has_room)
         receive(session, message)
 
-    monkeypatch.setattr(Session, "receive", look_and_receive)
+    monkeypatch.setattr(Receiver, "receive", look_and_receive)
     async with opened(kind, max_inflight=3) as place, place.connect() as db:
         await db.create("items", dim=4, capacity=100)
         await db.add("items", vectors(100), ids=range(100))

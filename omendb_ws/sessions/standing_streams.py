@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from omendb_core.model.types import IdKind
 
-from ...engine.streams.live import told_bytes
-from ...runtime.faults import as_error
-from ...wire.messages import Subscribe, SubscriptionKind
-from .subscription import StreamSubscription, Subscription
+from ..engine.streams.live import told_bytes
+from ..runtime.faults import as_error
+from ..wire.messages import Subscribe, SubscriptionKind
+from .subscriptions.subscription import StreamSubscription, Subscription
 
 if TYPE_CHECKING:
-    from ...catalog.catalog import Collection
-    from ...engine.streams.deliveries import Stream
-    from ..long_requests import Steps
-    from ..session import Session
+    from ..engine.model.collection import Collection
+    from ..engine.streams.deliveries import Stream
+    from .long_work import Steps
+    from .session import Session
 
 #: What a subscription takes besides its standing query, by how a server's resident memory grows
 #: with 16,000 to 100,000 of them: a live one 640 bytes, where tables that name them (dicts, sets,

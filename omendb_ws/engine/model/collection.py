@@ -1,0 +1,123 @@
+"""A named window: what the engine, the catalog and sessions know of one collection."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Protocol
+
+from omendb_core.model.errors import NotFound, Unavailable
+from omendb_core.model.types import Definition
+from omendb_core.window import Window
+
+from ...telemetry.histogram import Rates
+from ...wire.messages import Durability
+from .pending import Flights
+from .scan_cost import ScanCost
+from .ticket import Counts
+
+
+class Subscriber(Protocol):
+    """A subscription to a collection, on the loop's thread."""
+
+    def end(self, reason: str) -> None:
+        """The server ends it, and says why."""
+
+
+class Collection:
+    """A named window. ``window`` is the engine's; ``is_listed`` and ``subscriptions`` the loop's.
+
+    ``is_dropped`` and ``flights`` are the engine's; ``flights`` is None for ``memory``. ``broken``
+    says why the window can no longer be trusted, after a fault in the middle of a change; None
+    while it is sound.
+    """
+
+    def __init__(
+        self,
+        tenant: str,
+        name: str,
+        durability: Durability,
+        window: Window,
+        now_seconds: float,
+        epoch: str | None = None,
+    ) -> None:
+        self.tenant = tenant
+        self.name = name
+        self.durability = durability
+        self.window = window
+        self.definition: Definition = window.definition
+        self.reserved_bytes = window.nbytes
+        self.epoch = epoch or secrets.token_hex(8)
+        self.counts = Counts()
+        self.rates = Rates(now_seconds, self.rate_counters())
+        #: How far the time of its log is ahead of the server's clock; see ``time_us``.
+        self.ahead_us = 0
+        self.is_listed = True
+        #: The one that had its name before, if that was still being dropped.
+        self.follows: Collection | None = None
+        self.subscriptions: set[Subscriber] = set()
+        self.is_dropped = False
+        self.broken: str | None = None
+        self.flights: Flights | None = None if durability == "memory" else Flights()
+        self.scan_cost = ScanCost()
+        #: The engine's: a long read goes over the window, or its standing queries are matched with
+        #: what came, over several ticks; and changes have waited for that.
+        self.is_being_read = self.is_catching_up = self.has_kept_waiting = False
+        #: The engine's: rows that are due to expire wait for that.
+        self.keeps_expiry_waiting = False
+        #: The engine's: a mask of it is being made in pieces.
+        self.makes_mask = False
+        #: How many live queries stand over it.
+        self.live_queries = 0
+
+    def let_go(self) -> None:
+        """Let the window go, which must go with this, its last reference. Again and again."""
+        self.__dict__.pop("window", None)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the window must not change: changes wait. The engine's."""
+        return self.is_being_read or self.is_catching_up
+
+    @property
+    def is_made(self) -> bool:
+        """False while the store makes its log. The engine's."""
+        return self.flights is None or self.flights.log is not None or self.is_dropped
+
+    def time_us(self, now_us: int) -> int:
+        """What time it is for its rows: a log's time goes on after a restart, however the machine's
+        clock was set meanwhile. The engine's."""
+        return now_us + self.ahead_us
+
+    def rate_counters(self) -> tuple[int, ...]:
+        """What ``rates`` follows: ``Counts.rated`` and the evictions."""
+        return (*self.counts.rated(), self.window.state.evicted)
+
+    def describe(self) -> dict[str, Any]:
+        """The description of PROTOCOL section 3. On the thread that holds the window."""
+        window, definition = self.window, self.definition
+        return {
+            "collection": self.name,
+            "dim": definition.dim,
+            "metric": definition.metric,
+            "capacity": definition.capacity,
+            "ids": definition.ids,
+            "columns": dict(definition.columns),
+            "ttl": definition.ttl_seconds,
+            "durability": self.durability,
+            "epoch": self.epoch,
+            "version": window.version,
+            "first_seq": window.first_seq,
+            "last_seq": window.last_seq,
+            "rows": window.rows,
+            "bytes": window.taken_bytes + window.standing.nbytes,
+        }
+
+    def refuse_broken(self) -> None:
+        """Unavailable after a fault in the middle of a change."""
+        if self.broken is not None:
+            raise Unavailable(f"collection: needs repair, {self.broken}; drop it to start anew")
+
+    def refuse_dropped(self) -> None:
+        """NotFound once the collection is gone."""
+        if self.is_dropped:
+            raise NotFound(f"collection: there is no {self.name!r}")

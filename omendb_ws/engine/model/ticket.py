@@ -1,0 +1,121 @@
+"""What a connection asks of the engine: its lane, the ticket of each request, and the answer.
+
+A *work* goes one way through the engine's queue; an *effect* comes back and is delivered on the
+loop's thread, in the order in which effects were made. A ``Command`` answers a request, whose
+``Ticket`` it carries. Plain data, with no behaviour but ``deliver``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ...wire.encoded import Message
+
+
+class Counts:
+    """What happened to one collection, for its ``stats``; one thread writes each."""
+
+    __slots__ = ("adds", "errors", "gaps", "merged", "pushes", "searches")
+
+    def __init__(self) -> None:
+        self.adds = self.searches = self.pushes = 0
+        self.merged = self.gaps = self.errors = 0
+
+    def rated(self) -> tuple[int, ...]:
+        """The counters behind ``metrics.RATES``, in that order."""
+        return (self.adds, self.searches, self.pushes, self.merged, self.gaps, self.errors)
+
+
+class Target(Protocol):
+    """What tickets and lanes know of a collection."""
+
+    counts: Counts
+
+    @property
+    def is_made(self) -> bool:
+        """Whether its log is there."""
+        ...
+
+
+class Lane:
+    """The order of one connection's requests, and its share of unsent pushes.
+
+    ``queued`` counts the changes handed to the engine (the loop writes it), ``done`` those that it
+    is through with (the engine writes it): a read waits for the changes sent before it. ``is_open``
+    turns False, on the loop, when the connection is gone.
+
+    The engine's: ``push_bytes``, of pushes made and not yet sent; ``flying``, how many changes
+    behind the ``done`` ones are on their way through the log of ``flying_in``; ``parked``, those
+    that wait for changes ahead of them (``turns.py``).
+    """
+
+    __slots__ = ("done", "flying", "flying_in", "is_open", "parked", "push_bytes", "queued")
+
+    def __init__(self) -> None:
+        self.queued = self.done = 0
+        self.is_open = True
+        self.push_bytes = 0
+        self.flying = 0
+        self.flying_in: Target | None = None
+        self.parked: deque[Command] = deque()
+
+
+class Asker(Protocol):
+    """Whoever sent a request and gets its reply: a session."""
+
+    lane: Lane
+
+    def answered(self, answer: Answer) -> None:
+        """The reply to one of its requests. On the loop's thread."""
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One accepted request.
+
+    ``after``: how many changes of its connection it follows. ``reply_bytes``: about as much as its
+    reply may take. ``max_reply_bytes`` is the limit on a message. ``then`` is called on the loop's
+    thread once the reply is queued, with whether it was an ``ok``.
+    """
+
+    asker: Asker
+    id: int
+    op: str
+    collection: Target | None
+    arrival_us: int
+    request_bytes: int
+    reply_bytes: int
+    max_reply_bytes: int
+    after: int
+    then: Callable[[bool], None] | None = None
+
+
+class Effect(Protocol):
+    """What a tick leads to on the loop's thread."""
+
+    def deliver(self) -> None:
+        """Do it."""
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """Effect: the reply to a request. ``error``: the code of the protocol, if it is one."""
+
+    ticket: Ticket
+    message: Message
+    error: str | None = None
+    queries: int = 0
+
+    def deliver(self) -> None:
+        """Give the reply to whoever asked."""
+        self.ticket.asker.answered(self)
+
+
+@dataclass(slots=True, eq=False)
+class Command:
+    """A work that answers a request."""
+
+    ticket: Ticket

@@ -1,0 +1,77 @@
+"""Rows of a held collection, copied at one version and written in pieces.
+
+Lives on the engine's thread. What is found and not written yet is a copy; it is taken while nothing
+changes (``Collection.is_held``), and written afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Final
+
+import numpy as np
+from omendb_core.model.types import Hits
+
+from ...wire.hits import metadata_texts, row_objects
+from ..model.collection import Collection
+from ..model.rows import part_of
+
+#: What a row of an answer takes to be gathered and written as JSON, and bytes of it besides.
+_JSON_ROW_US: Final = 1.5
+
+
+def must_wait(collection: Collection) -> bool:
+    """Whether a collection is held, or what waited for that comes first."""
+    return collection.is_held or collection.has_kept_waiting or collection.keeps_expiry_waiting
+
+
+def objects_written(hits: Hits) -> Generator[bool, None, list[bytes]]:
+    """Each row as a JSON object."""
+    objects: list[bytes] = []
+    step = _rows_of_piece(hits)
+    for start in range(0, len(hits.seqs), step):
+        objects += row_objects(part_of(hits, start, start + step))
+        yield True
+    return objects
+
+
+def metadata_written(hits: Hits) -> Generator[bool, None, list[bytes]]:
+    """Each row's metadata as JSON."""
+    assert hits.metadata is not None
+    texts: list[bytes] = []
+    step = _rows_of_piece(hits)
+    for start in range(0, len(hits.metadata), step):
+        texts += metadata_texts(hits.metadata[start : start + step])
+        yield True
+    return texts
+
+
+def _rows_of_piece(hits: Hits) -> int:
+    """How many rows take about a millisecond to write."""
+    dim = 0 if hits.vectors is None else hits.vectors.shape[1]
+    return max(1, int(1000 / (_JSON_ROW_US + 0.1 * dim)))
+
+
+def joined(parts: list[Hits]) -> Hits:
+    """Rows one after the other."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    ids: Any
+    if isinstance(first.ids, list):
+        ids = [id_ for part in parts for id_ in part.ids]
+    else:
+        ids = np.concatenate([part.ids for part in parts])
+    return Hits(
+        ids=ids,
+        seqs=np.concatenate([part.seqs for part in parts]),
+        scores=_all([part.scores for part in parts]),
+        metadata=None
+        if first.metadata is None
+        else [one for part in parts for one in part.metadata or ()],
+        vectors=_all([part.vectors for part in parts]),
+    )
+
+
+def _all(arrays: list[Any]) -> Any:
+    return None if arrays[0] is None else np.concatenate(arrays)

@@ -1,0 +1,75 @@
+"""Reads as the engine is asked for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from omendb_core.filters.parser import Filter
+from omendb_core.model.types import Ids, Include
+from omendb_core.search.query import Query
+
+from ...wire import searches as wire
+from ..model.collection import Collection
+from ..model.commands import Read
+
+
+@dataclass(slots=True, eq=False)
+class Search(Read):
+    """PROTOCOL section 5; ``is_single``: asked with ``vector`` or ``like``."""
+
+    collection: Collection
+    query: Query
+    is_single: bool
+    is_binary: bool
+
+
+@dataclass(slots=True, eq=False)
+class PlainSearch(Read):
+    """A search with nothing but vectors and ``k``."""
+
+    collection: Collection
+    request: wire.PlainSearch
+
+
+@dataclass(slots=True, eq=False)
+class Get(Read):
+    """Rows by id."""
+
+    collection: Collection
+    ids: Ids
+    include: Include
+
+
+@dataclass(slots=True, eq=False)
+class Count(Read):
+    """How many rows pass a filter."""
+
+    collection: Collection
+    filter: Filter | None
+
+
+@dataclass(slots=True, eq=False)
+class Describe(Read):
+    """Describe one collection; with its ``handle`` where it was opened."""
+
+    collection: Collection
+    handle: int | None
+
+
+@dataclass(slots=True, eq=False)
+class List(Read):
+    """Describe a tenant's collections."""
+
+    collections: list[Collection]
+
+
+@dataclass(slots=True, eq=False)
+class Stats(Read):
+    """The statistics of one collection."""
+
+    collection: Collection
+
+
+#: A read that is no standing query.
+PlainRead: TypeAlias = Search | PlainSearch | Get | Count | Describe | List | Stats

@@ -1,0 +1,130 @@
+"""Subscriptions as the engine is asked for them, and what their readers took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from omendb_core.model.types import F32
+
+from ..model.collection import Collection
+from ..model.commands import Change, Note, Read
+from .deliveries import Stream
+from .feeds import Feed
+from .live import LiveQuery
+from .matches import MatchQuery
+
+
+class Watcher(Protocol):
+    """A subscription to statistics, or to a map."""
+
+    def reply(self, collection: Collection) -> dict[str, Any]:
+        """The ``ok`` of its subscribe; on the thread that holds the window."""
+        ...
+
+
+class Measurer(Protocol):
+    """A subscription to the statistics of ``collection``."""
+
+    collection: Collection | None
+
+    def measured(self, stats: dict[str, Any] | None) -> None:
+        """The engine's numbers of this moment; None: a fault came between."""
+
+
+@dataclass(slots=True, eq=False)
+class _Standing(Read):
+    """A read whose order is that of a subscription's stream."""
+
+    collection: Collection
+
+
+@dataclass(slots=True, eq=False)
+class Follow(Change):
+    """Start a feed, at ``from_seq`` or with the next row."""
+
+    feed: Feed
+    from_seq: int | None
+
+
+@dataclass(slots=True, eq=False)
+class Watch(Change):
+    """Answer the subscription to a collection's statistics, or to a map of it."""
+
+    subscription: Watcher
+
+
+@dataclass(slots=True, eq=False)
+class Unfollow(Change):
+    """End a feed at its reader's wish; None for other kinds, which hold nothing in the engine."""
+
+    feed: Feed | None
+
+
+@dataclass(slots=True, eq=False)
+class Live(_Standing):
+    """Begin live queries at ``vectors`` float32 (n, dim); ``is_binary``: asked by SUBSCRIBE."""
+
+    queries: list[LiveQuery]
+    vectors: F32
+    is_binary: bool
+
+
+@dataclass(slots=True, eq=False)
+class Move(_Standing):
+    """Point a live query at ``vectors`` float32 (1, dim)."""
+
+    query: LiveQuery
+    vectors: F32
+    is_binary: bool
+
+
+@dataclass(slots=True, eq=False)
+class Match(_Standing):
+    """Begin a match query, at ``from_seq`` or with the next row."""
+
+    query: MatchQuery
+    vectors: F32
+    from_seq: int | None
+
+
+@dataclass(slots=True, eq=False)
+class Leave(_Standing):
+    """End a live or match query at its reader's wish."""
+
+    stream: Stream
+
+
+#: Commands about standing queries.
+Standing: TypeAlias = Live | Move | Match | Leave
+
+
+@dataclass(slots=True, eq=False)
+class Sent(Note):
+    """Pushes went out to the socket (``Engine.sent``)."""
+
+
+@dataclass(slots=True, eq=False)
+class Measure(Note):
+    """Say the numbers of a collection for a push of ``stats``."""
+
+    subscription: Measurer
+
+
+@dataclass(slots=True, eq=False)
+class Gone(Note):
+    """Nobody reads this stream any more."""
+
+    stream: Stream
+
+
+@dataclass(slots=True, eq=False)
+class Measured:
+    """Effect: the numbers that a subscription asked for."""
+
+    subscription: Measurer
+    stats: dict[str, Any] | None
+
+    def deliver(self) -> None:
+        """Hand them over."""
+        self.subscription.measured(self.stats)

@@ -1,0 +1,42 @@
+"""What answers a subscription to live queries, and a move: the rows that its reader begins with."""
+
+from __future__ import annotations
+
+from omendb_core.model.types import U32
+
+from ...wire import binary_replies
+from ...wire import live as live_wire
+from ...wire.encoded import binary, text
+from ...wire.messages import Results
+from ..model.answers import fitting
+from ..model.rows import part_of
+from ..model.ticket import Answer
+from .commands import Live, Move
+
+
+def snapshot(
+    work: Live,
+    found: Results,
+    counts: U32,
+    start: int,
+    end: int,
+    written: list[bytes] | None = None,
+) -> Answer:
+    """The answer to a subscription to live queries: rows ``start … end - 1`` of ``found``.
+
+    ``written``: their metadata as JSON, for a binary one.
+    """
+    subs = [query.sub for query in work.queries]
+    own = Results(found.version, counts, part_of(found.hits, start, end), 0, subs)
+    if work.is_binary:
+        message = binary(binary_replies.encode_results(work.ticket.id, own, written))
+        return fitting(work.ticket, message)
+    head = {"sub": subs[0], "epoch": work.collection.epoch}
+    return fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, own, head)))
+
+
+def moved(work: Move, found: Results) -> Answer:
+    """The answer to a move."""
+    if work.is_binary:
+        return fitting(work.ticket, binary(binary_replies.encode_results(work.ticket.id, found)))
+    return fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, found, {})))

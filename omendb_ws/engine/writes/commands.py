@@ -1,0 +1,139 @@
+"""Changes of collections as the engine is asked for them, what logs and store say, and effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from omendb_core.model.change import AddRequest, UpdateRequest
+from omendb_core.model.errors import OmenError
+from omendb_core.model.types import Ids
+
+from ...journal.interface import Log
+from ...journal.interface import Stored as StoredCollection
+from ..model.collection import Collection
+from ..model.commands import Change, Note
+from ..model.ended import Ended
+from ..model.pending import Flight
+from ..model.ticket import Command
+
+
+class Listing(Protocol):
+    """Who lists collections: the catalog."""
+
+    def drop(self, collection: Collection) -> None:
+        """Take a collection out."""
+
+
+class Holder(Protocol):
+    """Who holds the names of collections that are in the store alone."""
+
+    def undrop(self, stored: list[StoredCollection], reason: str) -> None:
+        """A drop did not come through: hold the name again."""
+
+
+@dataclass(slots=True, eq=False)
+class Create(Change):
+    """Make a collection durable that is in the catalog already; its creator has ``handle``."""
+
+    catalog: Listing
+    handle: int
+
+
+@dataclass(slots=True, eq=False)
+class Add(Change):
+    """PROTOCOL section 4; ``is_binary``: answered by ADDED."""
+
+    request: AddRequest
+    is_binary: bool
+
+
+@dataclass(slots=True, eq=False)
+class Delete(Change):
+    """PROTOCOL section 4."""
+
+    ids: Ids
+
+
+@dataclass(slots=True, eq=False)
+class Update(Change):
+    """PROTOCOL section 4."""
+
+    request: UpdateRequest
+
+
+#: What changes rows of a window.
+RowChange: TypeAlias = Add | Delete | Update
+
+
+@dataclass(slots=True, eq=False)
+class Drop(Change):
+    """A barrier: reads that came before it are answered first. ``held`` takes the name again if the
+    store cannot drop it."""
+
+    held: Holder
+
+
+@dataclass(slots=True, eq=False)
+class Settled(Note):
+    """A log says of changes, in order, that they are as safe as promised, or why not."""
+
+    collection: Collection
+    flights: Sequence[Flight]
+    error: OmenError | None
+
+
+@dataclass(slots=True, eq=False)
+class Stored(Note):
+    """What the store was asked for is done: the new ``log`` of a collection, or None for a drop."""
+
+    work: Create | Drop | DropGivenUp
+    log: Log | None
+    error: Exception | None
+
+
+@dataclass(slots=True, eq=False)
+class Recovered(Note):
+    """A collection is back, and listed from now on."""
+
+    collection: Collection
+
+
+@dataclass(slots=True, eq=False)
+class DropGivenUp(Command):
+    """Drop what is in the store and nowhere else; its name is free already.
+
+    It does not wait for changes that its connection sent before: they were for other collections.
+    So whatever is made under that name later comes to the store behind it.
+    """
+
+    held: Holder
+    stored: list[StoredCollection]
+
+
+@dataclass(slots=True, eq=False)
+class NotDropped:
+    """Effect: what was to be dropped is in the store still."""
+
+    held: Holder
+    stored: list[StoredCollection]
+
+    def deliver(self) -> None:
+        """Hold the name again."""
+        self.held.undrop(self.stored, "could not be dropped; try again")
+
+
+@dataclass(slots=True, eq=False)
+class Uncreated:
+    """Effect: a collection could not be made durable, and is none."""
+
+    catalog: Listing
+    collection: Collection
+
+    def deliver(self) -> None:
+        """Take it out of the catalog, and end what subscribed to it."""
+        if self.collection.is_listed:
+            self.catalog.drop(self.collection)
+        self.collection.let_go()
+        Ended(self.collection, "dropped").deliver()
