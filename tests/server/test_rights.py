@@ -14,7 +14,7 @@ import pytest
 
 from omendb_ws.net.server import AUTH_SECONDS, Server
 from omendb_ws.sessions import long_requests
-from omendb_ws.sessions.subscriptions import standing_streams
+from omendb_ws.sessions import standing_streams
 from omendb_ws.wire import binary
 from omendb_ws.wire.opcodes import OPS
 
