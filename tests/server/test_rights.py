@@ -13,8 +13,7 @@ import orjson
 import pytest
 
 from omendb_ws.net.server import AUTH_SECONDS, Server
-from omendb_ws.sessions import long_requests
-from omendb_ws.sessions import standing_streams
+from omendb_ws.sessions import long_requests, standing_streams
 from omendb_ws.wire import binary
 from omendb_ws.wire.opcodes import OPS
 

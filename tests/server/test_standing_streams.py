@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from omendb_ws.net.server import Server
-from omendb_ws.sessions import long_requests, subscribing
-from omendb_ws.sessions import standing_streams
+from omendb_ws.sessions import long_requests, standing_streams, subscribing
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
 
