@@ -15,15 +15,9 @@ from omendb_core.window import Window
 
 from omendb_ws.journal.interface import Facts, Logged
 from omendb_ws.journal.local import records
-from omendb_ws.journal.local.contents import (
-    Malformed,
-    Opening,
-    Previous,
-    body_of,
-    logged_of,
-    opening_body,
-    opening_of,
-)
+from omendb_ws.journal.local.contents import body_of, logged_of
+from omendb_ws.journal.local.layout import Malformed
+from omendb_ws.journal.local.openings import Opening, Previous, opening_body, opening_of
 from omendb_ws.journal.local.records import Body
 from tests.core.windows import LIMITS, definition, history
 

@@ -13,9 +13,9 @@ from omendb_core.model.logged import Checkpoint
 from omendb_ws.journal.interface import Damaged
 from omendb_ws.journal.local.appender import Appender
 from omendb_ws.journal.local.backups import back_up
-from omendb_ws.journal.local.contents import Previous
 from omendb_ws.journal.local.files import LocalFiles
 from omendb_ws.journal.local.inspecting import inspect
+from omendb_ws.journal.local.openings import Previous
 from omendb_ws.journal.local.plans import Plan
 from omendb_ws.journal.local.recovery import read_chain
 from omendb_ws.journal.local.repairing import plan_repair

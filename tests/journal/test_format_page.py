@@ -11,7 +11,8 @@ from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
 from omendb_ws.journal.local import notes, records
-from omendb_ws.journal.local.contents import Opening, body_of, opening_body
+from omendb_ws.journal.local.contents import body_of
+from omendb_ws.journal.local.openings import Opening, opening_body
 from omendb_ws.journal.local.records import Body, Type
 from tests.core.windows import LIMITS, definition, history
 from tests.journal.logs import facts

@@ -23,10 +23,10 @@ from typing import Final
 from omendb_core.model.errors import OmenError, StorageFailed, StorageFull
 
 from ..interface import Logged
-from .contents import Opening, Previous, opening_body
 from .failures import storage_error
 from .files import Buffer, Files, sync_all, write_all
 from .notes import Note, NoteTaker
+from .openings import Opening, Previous, opening_body
 from .plans import Kept, Plan, Written
 from .records import MAX_PAYLOAD_BYTES, Body, Type, encode
 from .segments import Segment, discard, make_segment

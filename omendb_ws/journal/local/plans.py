@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..interface import Facts
-from .contents import Previous
+from .openings import Previous
 from .segments import Segment
 
 

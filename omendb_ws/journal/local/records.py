@@ -2,7 +2,7 @@
 
 A segment is a file of records, each at a multiple of 8 bytes: a header of 64 bytes, then the
 payload: a JSON object, then arrays, each padded with zeros to a multiple of 8. Pure; knows
-nothing of files, and of what is inside a payload only that JSON comes first (``contents.py``).
+nothing of files, and of what is inside a payload only that JSON comes first (``layout.py``).
 
 Both checksums are XXH3 (64 bits) with a seed of segment and place: the segment's random seed plus
 the record's offset. So bytes that an older file left on the disk, or a record that landed in

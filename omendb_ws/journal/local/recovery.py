@@ -25,11 +25,13 @@ from omendb_core.model.logged import KeptRows
 from omendb_core.model.types import WindowLimits
 
 from ..interface import Damaged, Logged, Progress, Torn
-from .contents import Malformed, Opening, is_logged, logged_of, opening_of
+from .contents import is_logged, logged_of
 from .coverage import Coverage
 from .failures import unreadable
 from .files import Files, read_all
+from .layout import Malformed
 from .notes import Note, read_note
+from .openings import Opening, opening_of
 from .records import (
     FORMAT,
     HEADER_BYTES,

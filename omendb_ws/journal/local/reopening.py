@@ -17,10 +17,10 @@ from dataclasses import replace
 
 from ..interface import Facts
 from .appender import Appender
-from .contents import Previous
 from .failures import storage_error
 from .files import Files, read_all, sync_all, write_all
 from .inspecting import segment_of
+from .openings import Previous
 from .plans import Plan
 from .recovery import Chain, Reader
 from .segments import discard, segments_in, set_aside

@@ -1,0 +1,140 @@
+"""What a segment begins with, as bytes and back: its ``open`` record. Pure.
+
+It says of which collection it is, what came before, and the checkpoint that it starts from.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, get_args
+
+from omendb_core.model.logged import Checkpoint
+from omendb_core.model.types import ColumnType, Definition, IdKind, Metric
+
+from ..interface import Durability, Facts
+from .layout import Malformed, PayloadReader, lay_out
+from .records import Body, Header, Type
+
+
+class Previous(NamedTuple):
+    """The segment before: its number, where its records end, the seed in its name if known."""
+
+    number: int
+    end: int
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a segment begins with: all that is to be known of what came before it.
+
+    ``number`` of the segment; ``previous`` is None if there is none before; ``boot_id`` of the
+    machine's run that wrote it, "" if unknown; ``missing_to``: rows up to that seq were lost in a
+    repair. ``made_bytes``: how long its file was made; ``has_note``: whether the log has a note
+    (``notes.py``). Logs of 0.1.0's first days say neither, nor a seed.
+    """
+
+    facts: Facts
+    checkpoint: Checkpoint
+    number: int
+    previous: Previous | None
+    boot_id: str
+    missing_to: int = 0
+    made_bytes: int = 0
+    has_note: bool = False
+
+
+def opening_body(opening: Opening) -> Body:
+    """The record that a segment opens with."""
+    facts, checkpoint = opening.facts, opening.checkpoint
+    definition = facts.definition
+    seed = None if opening.previous is None else opening.previous.seed
+    json = {
+        "tenant": facts.tenant,
+        "collection": facts.name,
+        "dim": definition.dim,
+        "capacity": definition.capacity,
+        "metric": definition.metric,
+        "ids": definition.ids,
+        "columns": dict(definition.columns),
+        "ttl": definition.ttl_seconds,
+        "durability": facts.durability,
+        "epoch": facts.epoch,
+        "segment": opening.number,
+        "previous": opening.previous and opening.previous[:2],
+        "previous_seed": None if seed is None else f"{seed:016x}",
+        "made_bytes": opening.made_bytes,
+        "has_note": opening.has_note,
+        "boot_id": opening.boot_id,
+        "missing_to": opening.missing_to,
+        "first_seq": checkpoint.first_seq,
+        "producers": checkpoint.producers,
+    }
+    return lay_out(
+        Type.OPEN, checkpoint.version, json, [],
+        dim=definition.dim, seq=checkpoint.last_seq, time_us=checkpoint.time_us,
+    )  # fmt: skip
+
+
+def opening_of(header: Header, payload: memoryview) -> Opening:
+    """What a segment opens with. Raises Malformed."""
+    reader = PayloadReader(header, payload)
+    json = reader.json
+    try:
+        facts = _facts_of(json)
+        producers = tuple(
+            (name, batch, tuple((first, last) for first, last in seqs))
+            for name, batch, seqs in json["producers"]
+        )
+        checkpoint = Checkpoint(
+            header.version, json["first_seq"], header.seq, header.time_us, producers
+        )
+        opening = Opening(
+            facts,
+            checkpoint,
+            operator.index(json["segment"]),
+            _previous_of(json),
+            json["boot_id"],
+            json["missing_to"],
+            operator.index(json.get("made_bytes", 0)),
+            json.get("has_note", False) is True,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Malformed(f"the opening of a segment: {error}") from error
+    reader.finish()
+    return opening
+
+
+def _previous_of(json: Mapping[str, Any]) -> Previous | None:
+    """The segment before. ValueError, KeyError, TypeError."""
+    if json["previous"] is None:
+        return None
+    number, end = json["previous"]
+    seed = json.get("previous_seed")
+    return Previous(
+        operator.index(number), operator.index(end), None if seed is None else int(seed, 16)
+    )
+
+
+def _facts_of(json: Mapping[str, Any]) -> Facts:
+    """What an opening says of its collection. ValueError, KeyError, TypeError."""
+    dim, capacity, ttl = operator.index(json["dim"]), operator.index(json["capacity"]), json["ttl"]
+    columns = json["columns"]
+    texts = [json[key] for key in ("tenant", "collection", "epoch")]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a name that is no text")
+    if min(dim, capacity) < 1 or (ttl is not None and not 0 < float(ttl) < math.inf):
+        raise ValueError("a definition that no collection has")
+    for value, known in (
+        (json["metric"], get_args(Metric)),
+        (json["ids"], get_args(IdKind)),
+        (json["durability"], get_args(Durability)),
+        *((kind, get_args(ColumnType)) for kind in columns.values()),
+    ):
+        if value not in known:
+            raise ValueError(f"{value!r} is none of {', '.join(known)}")
+    definition = Definition(dim, capacity, json["metric"], json["ids"], columns, ttl)
+    return Facts(texts[0], texts[1], definition, json["durability"], texts[2])
