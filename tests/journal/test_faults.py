@@ -20,9 +20,10 @@ from omendb_core.window import Window
 
 from omendb_ws.journal.interface import Durability, Log
 from omendb_ws.journal.local import store as store_module
-from omendb_ws.journal.local.appender import SPARE_SECONDS, Appender
+from omendb_ws.journal.local.appender import Appender
 from omendb_ws.journal.local.contents import body_of
 from omendb_ws.journal.local.plans import Plan
+from omendb_ws.journal.local.spare import SPARE_SECONDS
 from omendb_ws.journal.local.store import LocalStore
 from omendb_ws.journal.local.tracker import Tracker
 from omendb_ws.journal.local.writer import Writer

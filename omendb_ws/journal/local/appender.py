@@ -18,7 +18,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
 
 from omendb_core.model.errors import OmenError, StorageFailed, StorageFull
 
@@ -29,11 +28,9 @@ from .notes import Note, NoteTaker
 from .openings import Opening, Previous, opening_body
 from .plans import Kept, Plan, Written
 from .records import MAX_PAYLOAD_BYTES, Body, Type, encode
-from .segments import Segment, discard, make_segment
+from .segments import Segment, discard
+from .spare import Spare
 from .tracker import Tracker
-
-#: How long after a spare segment could not be made it is tried again.
-SPARE_SECONDS: Final = 1.0
 
 
 class Appender:
@@ -62,20 +59,21 @@ class Appender:
         #: Whether a flush failed: nobody knows what the disk holds of this segment.
         self.is_lost = False
         self._files = files
-        self._directory = directory
         self._seconds = seconds
         self._disk = threading.Lock()
         self._lock = threading.Lock()
         self._kept = [Kept(segment, last_seq, size) for segment, last_seq, size in plan.older]
-        self._number = plan.number
+        self._spare = Spare(files, directory, plan.number, plan.segment_bytes, seconds)
         self._previous = plan.previous
-        self._next: tuple[Segment, int] | None = None
-        self._spare_at_seconds = 0.0
         self._fd = -1
         self._written = self._flushed = Written(0, 0, 1, 0, 0)
         self._unflushed_since: float | None = None
         self._flushing_since: float | None = None
         self._is_marked = False
+        self._open()
+
+    def _open(self) -> None:
+        """Make the first segment; if it cannot be made, leave nothing open."""
         try:
             with self._disk:
                 self._open_notes()
@@ -85,7 +83,7 @@ class Appender:
             self.flush()
         except Exception as error:
             self.abandon()
-            if isinstance(error, StorageFull) and len(self._kept) > len(plan.older):
+            if isinstance(error, StorageFull) and len(self._kept) > len(self.plan.older):
                 discard(self._files, self._segment)  # it is tried again, with another
             raise
 
@@ -188,18 +186,14 @@ class Appender:
 
     def moved(self, directory: str) -> None:
         """The log's directory has another name now. Before the first change."""
-        self._directory = directory
+        self._spare.directory = directory
         for kept in self._kept:
             kept.segment = replace(kept.segment, directory=directory)
 
     def abandon(self) -> None:
         """Close the files as they are."""
         with self._disk:
-            if self._next is not None:
-                segment, fd = self._next
-                self._files.close(fd)
-                discard(self._files, segment)
-                self._next = None
+            self._spare.discard()
             if self._fd >= 0:
                 self._files.close(self._fd)
                 self._fd = -1
@@ -227,14 +221,8 @@ class Appender:
         """
         with self._disk:
             half = self.plan.segment_bytes // 2
-            if self.failed is not None or self._next is not None or self._written.end < half:
-                return
-            if self._seconds() < self._spare_at_seconds:
-                return
-            try:
-                self._next = self._new_segment()
-            except OSError:
-                self._spare_at_seconds = self._seconds() + SPARE_SECONDS
+            if self.failed is None and self._written.end >= half:
+                self._spare.prepare()
 
     # -- its own ------------------------------------------------------------------------------
 
@@ -313,10 +301,33 @@ class Appender:
 
     def _begin_segment(self) -> None:
         """Open the next segment with a checkpoint; the one in use is flushed."""
-        segment, fd = self._next or self._make_segment()
-        self._next = None
+        try:
+            segment, fd = self._spare.take()
+        except OSError as error:
+            raise self._judged("make a segment of", error) from error
+        body = opening_body(self._opening_of(segment))
+        try:
+            write_all(self._files, fd, encode(body, segment.seed, 0, 0), 0)
+        except OSError as error:
+            self._files.close(fd)
+            discard(self._files, segment)
+            raise self._judged("write", error) from error
+        if self._fd >= 0:
+            self._spare.put_back(segment, fd)  # until the one before is done with
+            self._finish_segment()
+            self._spare.take()
+        end = body.record_bytes
+        with self._lock:
+            self._fd = fd
+            self._kept.append(Kept(segment, self.tracker.last_seq))
+            self._is_marked = False
+            self._written = Written(segment.number, end, self.tracker.first_seq, self.base, 0)
+            if self._unflushed_since is None:
+                self._unflushed_since = self._seconds()
+
+    def _opening_of(self, segment: Segment) -> Opening:
         plan = self.plan
-        opening = Opening(
+        return Opening(
             plan.facts,
             self.tracker.checkpoint(),
             segment.number,
@@ -326,25 +337,6 @@ class Appender:
             plan.segment_bytes,
             has_note=True,
         )
-        body = opening_body(opening)
-        try:
-            write_all(self._files, fd, encode(body, segment.seed, 0, 0), 0)
-        except OSError as error:
-            self._files.close(fd)
-            discard(self._files, segment)
-            raise self._judged("write", error) from error
-        if self._fd >= 0:
-            self._next = segment, fd  # until the one before is done with
-            self._finish_segment()
-            self._next = None
-        end = body.record_bytes
-        with self._lock:
-            self._fd = fd
-            self._kept.append(Kept(segment, self.tracker.last_seq))
-            self._is_marked = False
-            self._written = Written(segment.number, end, self.tracker.first_seq, self.base, 0)
-            if self._unflushed_since is None:
-                self._unflushed_since = self._seconds()
 
     def _finish_segment(self) -> None:
         """Cut the segment in use, which is flushed, at its end, and close it.
@@ -357,16 +349,6 @@ class Appender:
 
     def _end_of_this(self) -> Previous:
         return Previous(self._written.number, self._written.end, self._segment.seed)
-
-    def _make_segment(self) -> tuple[Segment, int]:
-        try:
-            return self._new_segment()
-        except OSError as error:
-            raise self._judged("make a segment of", error) from error
-
-    def _new_segment(self) -> tuple[Segment, int]:
-        number, self._number = self._number, self._number + 1
-        return make_segment(self._files, self._directory, number, self.plan.segment_bytes)
 
     def _drop_old(self) -> None:
         """Drop segments while the next one's checkpoint covers all that they hold."""
