@@ -119,7 +119,7 @@ export interface CallOptions {
   signal?: AbortSignal | null;
   /** 0: no limit. Default: the client's. */
   timeoutMs?: number;
-  /** Without a connection reject at once with `connection_lost`, do not wait for one. Default: the client's. */
+  /** Reject at once without a connection (`connection_lost`), or where refused. Default: the client's. */
   failFast?: boolean;
 }
 
@@ -283,7 +283,7 @@ export interface ClientOptions {
   /** Reconnecting waits up to `retryMs` (250), doubled each time up to `maxRetryMs` (10,000). */
   retryMs?: number;
   maxRetryMs?: number;
-  /** Calls made without a connection reject at once instead of waiting for one. Default false. */
+  /** Calls without a connection, and those refused for now, reject at once. Default false. */
   failFast?: boolean;
   /** Adds wait while more than this is unsent. Default 1 MiB. */
   highWaterBytes?: number;
@@ -299,7 +299,9 @@ export interface ClientEvents {
 
 /**
  * A client that stays connected until `close`. Reads are repeated after a reconnect, adds too (under a
- * producer and batch number, so they go in once); other changes reject with `connection_lost`.
+ * producer and batch number, so they go in once); other changes reject with `connection_lost`. Refusals
+ * that may pass are waited out, as from Python: `overloaded`, `rate_limited` and `draining` for a few
+ * seconds, `unavailable` (the collection is coming back) for `timeoutMs`; then they are the error.
  */
 export class Client extends EventTarget {
   constructor(url: string | URL, options?: ClientOptions);

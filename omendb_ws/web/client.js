@@ -1,8 +1,4 @@
-/**
- * The client of OmenDB-WS for browsers and Node: import this. Nothing to build, nothing else needed.
- * What everything takes, gives and promises stands in client.d.ts. All modules are named here, so that
- * a page asks for them at once.
- */
+/** The client of OmenDB-WS: import this; client.d.ts says what there is. A page asks for all modules at once. */
 
 import "./client/adder.js";
 import "./client/connection.js";

@@ -275,6 +275,7 @@ async def test_a_closed_client_ends_what_waits_to_subscribe_again(node: Node) ->
       await when(() => sockets[0].asked.length);
       await turn(5);
       db.close();
+      await turn();
       const timers = process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
       return { state: feed.state, timers };
     """)

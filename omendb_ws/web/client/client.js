@@ -1,4 +1,4 @@
-/** The operations (PROTOCOL sections 2 and 6): arguments are checked, then asked. */
+/** The operations (PROTOCOL sections 2 and 6). */
 
 import { Adder } from "./adder.js";
 import { Connection } from "./connection.js";
@@ -12,83 +12,78 @@ export class Client extends Connection {
   #adders = new Map();
 
   ping(options) {
-    return this.#ask("ping", {}, options);
+    return this.#read("ping", {}, options);
   }
-  list(options) {
-    return this.#ask("list", {}, options).then((ok) => ok.collections);
+  async list(options) {
+    return (await this.#read("list", {}, options)).collections;
   }
   describe(collection, options) {
-    return this.#ask("describe", { collection }, options);
+    return this.#read("describe", { collection }, options);
   }
-  create(collection, definition, options) {
-    const body = () => {
-      known(definition, OPTIONS.definition);
-      return { ...definition, collection };
-    };
-    return this.#ask("create", body, options, { repeat: false });
+  stats(collection, options) {
+    return this.#read("stats", { collection: collection ?? undefined }, options);
   }
-  drop(collection, options) {
-    return this.#ask("drop", { collection }, options, { repeat: false }).then(() => {});
+  async count(collection, options) {
+    known(options, OPTIONS.count);
+    return (await this.call((link) => link.op("count", { collection, ...fields(options) }), options)).count;
   }
-  delete(collection, ids, options) {
-    return this.#ask("delete", () => ({ collection, ids: toIdList(ids) }), options, { repeat: false })
-      .then((ok) => ok.deleted);
+  async create(collection, definition, options) {
+    known(definition, OPTIONS.definition);
+    return this.#change("create", { ...definition, collection }, options);
   }
-  update(collection, rows, options) {
+  async drop(collection, options) {
+    await this.#change("drop", { collection }, options);
+  }
+  async delete(collection, ids, options) {
+    return (await this.#change("delete", { collection, ids: toIdList(ids) }, options)).deleted;
+  }
+  async update(collection, rows, options) {
     const toRow = (row, at) => ({
       ...row,
       id: toId(row?.id, `rows[${at}].id`, { row: at }),
       metadata: toMetadata(row.metadata, `rows[${at}].metadata`, at),
     });
-    const body = () => ({ collection, rows: Array.from(toList(rows, "rows"), toRow) });
-    return this.#ask("update", body, options, { repeat: false }).then((ok) => ok.version);
+    return (await this.#change("update", { collection, rows: Array.from(toList(rows, "rows"), toRow) }, options)).version;
   }
   async get(collection, ids, options) {
-    known(options, [...OPTIONS.call, ...OPTIONS.get]);
+    known(options, OPTIONS.get);
+    const body = { collection, ids: toIdList(ids), ...fields(options) };
     return this.call(async (link) => {
-      const { rows } = await link.op("get", { collection, ids: toIdList(ids), ...fields(options) });
+      const { rows } = await link.op("get", body);
       await readIds(link, collection, rows);
       return rows;
     }, options);
   }
-  count(collection, options) {
-    return this.#ask("count", () => ({ collection, ...fields(options) }), options, {}, OPTIONS.count)
-      .then((ok) => ok.count);
-  }
-  stats(collection, options) {
-    return this.#ask("stats", collection == null ? {} : { collection }, options);
-  }
 
   async search(collection, vector, options) {
-    known(options, [...OPTIONS.call, ...OPTIONS.search]);
-    const { k, like } = options ?? {};
-    const most = toCount(k ?? 10, "k");
-    if (like != null) return this.#searchLike(collection, most, options);
+    known(options, OPTIONS.search);
+    const { k: most, like } = options ?? {};
+    const k = toCount(most);
+    const json = fields(options);
+    if (like != null) return this.#searchLike({ collection, like: toId(like, "like"), k, ...json }, options);
     const isMany = Array.isArray(vector) && typeof vector[0] === "object";
     const vectors = isMany ? vector.map((one, row) => toVector(one, `vector[${row}]`)) : [toVector(vector)];
     const dim = vectors[0].length;
-    // A copy: the caller may fill the array anew while this waits for a connection.
+    // The caller may fill the array anew meanwhile.
     const sections = [isMany ? toMatrix(vectors, dim) : vectors[0].slice()];
-    const json = fields(options);
     return this.call(async (link) => {
       const { handle } = await link.open(collection);
       const { answers } = await link.ask((id) =>
-        encodeFrame({ kind: KINDS.SEARCH, id, handle, n: vectors.length, dim, k: most, json, sections }));
+        encodeFrame({ kind: KINDS.SEARCH, id, handle, n: vectors.length, dim, k, json, sections }));
       return isMany ? answers : answers[0];
     }, { ...options, collection });
   }
 
-  async #searchLike(collection, k, options) {
-    const like = toId(options.like, "like");
+  #searchLike(body, options) {
     return this.call(async (link) => {
-      const ok = await link.op("search", { collection, like, k, ...fields(options) });
-      const hasStringIds = await readIds(link, collection, [{ id: like }, ...ok.results]);
-      return Answer.fromRows(ok.results, ok.version, { hasStringIds, tookUs: ok.took_us });
+      const { results, version, took_us: tookUs } = await link.op("search", body);
+      const hasStringIds = await readIds(link, body.collection, [{ id: body.like }, ...results]);
+      return Answer.fromRows(results, version, hasStringIds, tookUs);
     }, options);
   }
 
   async add(collection, vectors, options) {
-    known(options, [...OPTIONS.call, ...OPTIONS.add]);
+    known(options, OPTIONS.add);
     let adder = this.#adders.get(collection);
     if (!adder) this.#adders.set(collection, (adder = new Adder(this, collection)));
     return adder.add(vectors, options ?? {});
@@ -106,7 +101,7 @@ export class Client extends Connection {
     known(options, OPTIONS.feed);
     return new Feed(this, "feed", collection, options);
   }
-  watchStats(collection = null, options) {
+  watchStats(collection, options) {
     known(options, OPTIONS.stats);
     return new Newest(this, "stats", collection, options);
   }
@@ -115,10 +110,13 @@ export class Client extends Connection {
     return new WindowMap(this, "map", collection, options);
   }
 
-  /** `body`: fields, or what makes them (and throws where they cannot be). */
-  async #ask(op, body, options, how, names = []) {
-    known(options, [...OPTIONS.call, ...names]);
-    return this.call((link) => link.op(op, typeof body === "function" ? body() : body), { ...options, ...how });
+  async #read(op, body, options) {
+    known(options, OPTIONS.call);
+    return this.call((link) => link.op(op, body), options);
+  }
+  async #change(op, body, options) {
+    known(options, OPTIONS.call);
+    return this.call((link) => link.op(op, body), { ...options, repeat: false });
   }
 }
 

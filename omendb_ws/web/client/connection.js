@@ -1,6 +1,6 @@
 /** What keeps a client connected; calls wait for it, and outlive it. */
 
-import { fail, limits, lost, OmenError } from "./errors.js";
+import { backoffMs, deferred, fail, limits, lost, OmenError, sleep } from "./errors.js";
 import { Link } from "./link.js";
 import { known, tagOf } from "./requests.js";
 import { Tokens } from "./tokens.js";
@@ -11,16 +11,23 @@ const DEFAULTS = {
   token: null, getToken: null, timeoutMs: 30_000, signal: null,
   retryMs: 250, maxRetryMs: 10_000, highWaterBytes: 1 << 20, failFast: false,
 };
-/** Refusals of our own for which a description may be to blame: the collection was made anew. */
-const BY_DESCRIPTION = new Set(["dim_mismatch", "bad_metadata"]);
+/** Refusals that changed nothing and may pass; how often a busy server is asked, as from Python. */
+const PASSING = ["unavailable", "overloaded", "rate_limited", "draining"];
+const MOST_ATTEMPTS = 10;
+/** Refusals of our own for which an old description may be to blame. */
+const BY_DESCRIPTION = ["dim_mismatch", "bad_metadata"];
 
 export class Connection extends EventTarget {
+  state = "connecting";
+  limits = null;
+  error = null;
+  subscriptions = new Set();
+  online = () => this.#wake();
   #link = null;
-  #ready = null;
+  #ready;
   #attempt = 0;
   #refusals = 0;
   #trouble = "no answer yet";
-  /** Of the first connection: whether the address is being asked, and how often something answered. */
   #isInquiring = false;
   #answers = 0;
   #wake = () => {};
@@ -28,7 +35,7 @@ export class Connection extends EventTarget {
   #tokens;
   #check;
 
-  constructor(url, options = {}) {
+  constructor(url, options) {
     super();
     known(options, ["WebSocket", ...Object.keys(DEFAULTS)]);
     const isAddress = (typeof url === "string" && url) || tagOf(url) === "URL";
@@ -37,14 +44,9 @@ export class Connection extends EventTarget {
     const given = Object.entries(options ?? {}).filter(([, value]) => value !== undefined);
     this.options = { WebSocket: globalThis.WebSocket, ...DEFAULTS, ...Object.fromEntries(given) };
     this.#tokens = new Tokens(this.options, this.#closing.signal);
-    this.state = "connecting";
-    this.limits = null;
-    this.error = null;
-    this.subscriptions = new Set();
     this.#await();
     this.#check = setInterval(() => this.#checkQuiet(), CHECK_MS);
     this.#check.unref?.();
-    this.online = () => this.#wake();
     globalThis.addEventListener?.("online", this.online);
   }
 
@@ -83,28 +85,42 @@ export class Connection extends EventTarget {
   }
 
   async drained(bytes = this.options.highWaterBytes) {
-    while (this.bufferedAmount > bytes) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (this.bufferedAmount > bytes) await sleep(5);
   }
 
-  /** Do `work(link, limit)`; again after a reconnect unless `repeat` is false. Used by subscriptions. */
+  /** `work(link, limit)`, again after a reconnect if it may `repeat`, and after refusals; any if it `lasts`. */
   async call(work, options) {
-    const { repeat = true, collection, signal, timeoutMs, failFast } = options ?? {};
-    const limit = limits(signal, timeoutMs ?? this.options.timeoutMs, () => this.#hint());
+    const { repeat = true, lasts = false, collection, signal } = options ?? {};
+    const timeoutMs = options?.timeoutMs ?? this.options.timeoutMs;
+    const isFast = !lasts && (options?.failFast ?? this.options.failFast);
+    let refusal = null;
+    let attempt = 0;
+    const limit = limits(signal, timeoutMs, () => refusal ?? this.#hint());
     let isStale = false;
     try {
       for (;;) {
         if (this.state === "closed") throw this.error;
-        if ((failFast ?? this.options.failFast) && this.state !== "open") throw lost(this.#hint());
+        if (isFast && this.state !== "open") throw lost(this.#hint());
         const link = await limit.race(this.#ready.promise);
         try {
           return await limit.race(work(link, limit));
         } catch (error) {
-          if (error?.code === "connection_lost") {
-            if (!repeat || !error.retry) throw error;
+          const { code, isReply, retry } = error ?? {};
+          if (code === "connection_lost" && repeat && retry) {
+            refusal = null;
             continue;
           }
-          // A handle dies with its collection, and there may be another one of that name.
-          const isSuspect = error?.isReply ? error.code === "not_found" : BY_DESCRIPTION.has(error?.code);
+          const isOften = !lasts && code !== "unavailable" && attempt >= MOST_ATTEMPTS - 1;
+          if (isReply && (lasts ? retry : PASSING.includes(code)) && !isFast && !isOften) {
+            refusal = error;
+            const waitMs = error.details.retry_after_ms ?? Math.random() * backoffMs(attempt, 50, 2_000);
+            attempt += 1;
+            await sleep(waitMs, limit.race(link.ending.promise));
+            if (!link.isOpen) refusal = null;
+            continue;
+          }
+          // There may be another collection of that name.
+          const isSuspect = isReply ? code === "not_found" : BY_DESCRIPTION.includes(code);
           if (isStale || !isSuspect || !collection || !link.opened.delete(collection)) throw error;
           isStale = true;
         }
@@ -124,12 +140,9 @@ export class Connection extends EventTarget {
     this.dispatchEvent(new Event("state"));
   }
 
-  /** A new promise for the next link; nobody need listen to it. */
   #await() {
-    const ready = {};
-    ready.promise = new Promise((resolve, reject) => Object.assign(ready, { resolve, reject }));
-    ready.promise.catch(() => {});
-    this.#ready = ready;
+    this.#ready = deferred();
+    this.#ready.promise.catch(() => {});
   }
 
   async #run() {
@@ -137,7 +150,7 @@ export class Connection extends EventTarget {
       let end;
       try {
         const link = await this.#connect();
-        end = await link.ended;
+        end = await link.ending.promise;
         this.#await();
       } catch (error) {
         end = { error };
@@ -152,54 +165,46 @@ export class Connection extends EventTarget {
     }
   }
 
-  /** Whether another connection may fare better than one that ended with `error`. */
   #mayReconnect(error) {
     if (error?.code !== "unauthenticated" || !this.options.getToken) return error?.retry === true;
     this.#tokens.forget();
-    // What `getToken` throws is said at once; a page that has been connected waits until it is well again.
+    // What `getToken` throws is said at once where it has never been well.
     if (error.isOurs) return this.limits !== null;
     return this.#refusals++ < 3;
   }
 
-  /** Give up where the first connection can never come about. */
   async #inquire() {
     if (this.#isInquiring) return;
     this.#isInquiring = true;
     const error = await inquire(this.url, this.#closing.signal);
     this.#isInquiring = false;
-    // What answers at a foreign address may be a server that is full for now.
+    // It may be a server that is full for now.
     this.#answers = error?.isVague ? this.#answers + 1 : 0;
     if (error && (!error.isVague || this.#answers >= 3) && !this.limits) this.close(error);
   }
 
-  /** Full jitter: anything up to a bound that doubles, so that a thousand clients spread out. */
   async #pause() {
     this.#set("waiting");
     const { retryMs, maxRetryMs } = this.options;
-    const bound = Math.min(maxRetryMs, retryMs * 2 ** Math.min(this.#attempt++, 20));
-    await new Promise((resolve) => {
-      const timer = setTimeout(resolve, Math.random() * bound);
-      this.#wake = () => (clearTimeout(timer), resolve());
-    });
+    const waitMs = Math.random() * backoffMs(this.#attempt++, retryMs, maxRetryMs);
+    await sleep(waitMs, new Promise((resolve) => (this.#wake = resolve)));
   }
 
   async #connect() {
     this.#set("connecting");
-    // One attempt always has a limit, also where calls and the wait for the first connection have none.
+    // One attempt has a limit, also where calls have none.
     const limit = limits(this.#closing.signal, this.options.timeoutMs || DEFAULTS.timeoutMs);
     let link;
     let isSent = false;
     try {
-      // The server waits seconds for a token, whoever gives it may take longer: that goes before.
+      // The server would not wait so long.
       if (this.#tokens.asking) await limit.race(this.#tokens.asking);
       link = this.#link = new Link(this.#socket(), (error) => this.dispatchEvent(new CustomEvent("error", { detail: error })));
-      const hello = await limit.race(link.hello.catch((error) => {
-        throw Object.assign(error, { isUnheard: true });
-      }));
+      const hello = await limit.race(link.greeted.promise);
       if (hello.auth === "required") {
-        const late = link.ended.then(() => { throw lost("the server did not wait for the token"); });
+        const late = link.ending.promise.then(() => { throw lost("the server did not wait for the token"); });
         const token = await limit.race(Promise.race([this.#tokens.get(), late]));
-        if (token == null) throw new OmenError("unauthenticated", "the server asks for a token");
+        if (token == null) fail("unauthenticated", "the server asks for a token");
         isSent = true;
         await limit.race(this.#tokens.send(link, token));
       }
@@ -228,37 +233,33 @@ export class Connection extends EventTarget {
     }
   }
 
-  /** A peer that vanished sends no close: what stays silent is asked, and then given up. */
+  /** A peer that vanished sends no close. */
   async #checkQuiet() {
     const link = this.#link;
     if (this.state !== "open" || !link || Date.now() - link.heardAt < QUIET_MS) return;
     const asked = Date.now();
     link.op("ping").catch(() => {});
-    await new Promise((resolve) => setTimeout(resolve, CHECK_MS - 100).unref?.());
+    await sleep(CHECK_MS - 100, link.ending.promise);
     if (link.isOpen && link.heardAt < asked) link.close();
   }
 }
 
-/** What the answer to an upgrade means; null: it may pass, or nothing is known. */
-function meaning(url, { status, type }, text) {
-  const error = (code, why) => new OmenError(code, `${url} ${why}`);
-  if (type === "opaque") {
-    const why = "its path is wrong, or this page's origin is not among the server's allow_origins";
-    return Object.assign(error("unsupported", `answers, and takes no WebSocket: ${why}`), { isVague: true });
-  }
-  if (status >= 500 || [408, 425, 426, 429].includes(status)) return null;
-  if (status === 401) return error("unauthenticated", "refused the credentials (HTTP 401)");
-  if (status === 403) return error("forbidden", `refused the connection (HTTP 403): ${text.trim().slice(0, 200)}`);
-  return error("unsupported", `is no endpoint of omendb.v1 (HTTP ${status})`);
-}
-
-/** Of a foreign address a page learns only that it answers: such an error is vague. */
+/** Why an address takes no WebSocket, if it says so. */
 async function inquire(address, signal) {
+  const error = (code, why) => new OmenError(code, `${address} ${why}`);
   try {
     const url = new URL(address.replace(/^ws/i, "http"), globalThis.location?.href);
     const isForeign = globalThis.location && url.origin !== location.origin;
     const reply = await fetch(url, { mode: isForeign ? "no-cors" : "cors", cache: "no-store", signal });
-    return meaning(address, reply, await reply.text());
+    const { status, type } = reply;
+    if (type === "opaque") {
+      const why = "its path is wrong, or this page's origin is not among the server's allow_origins";
+      return Object.assign(error("unsupported", `answers, and takes no WebSocket: ${why}`), { isVague: true });
+    }
+    if (status >= 500 || [408, 425, 426, 429].includes(status)) return null;
+    if (status === 401) return error("unauthenticated", "refused the credentials (HTTP 401)");
+    if (status !== 403) return error("unsupported", `is no endpoint of omendb.v1 (HTTP ${status})`);
+    return error("forbidden", `refused the connection (HTTP 403): ${(await reply.text()).trim().slice(0, 200)}`);
   } catch {
     return null;
   }

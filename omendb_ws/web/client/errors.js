@@ -1,13 +1,10 @@
-/** Errors, and the limits of time that end in one. */
+/** Errors and time. */
 
 export class OmenError extends Error {
   constructor(code, message, details = {}) {
     super(`${code}: ${message}`);
-    this.name = "OmenError";
-    this.code = code;
-    this.retry = details.retry === true;
-    this.row = details.row;
-    this.details = details;
+    const retry = details.retry === true;
+    Object.assign(this, { name: "OmenError", code, retry, row: details.row, details });
   }
 }
 
@@ -20,26 +17,45 @@ export const fromWire = ({ code, message, ...details }) =>
 
 /** The longest that a timer can wait. */
 export const MOST_MS = 2 ** 31 - 1;
+export const backoffMs = (attempt, firstMs, mostMs) => Math.min(mostMs, firstMs * 2 ** Math.min(attempt, 20));
 
-/** Races promises against an AbortSignal and a time-out (0: none); `hint` says more of a late one. */
+export function sleep(ms, ...orUntil) {
+  let timer;
+  const slept = new Promise((resolve) => (timer = setTimeout(resolve, ms)));
+  return Promise.race([slept, ...orUntil]).finally(() => clearTimeout(timer));
+}
+
+export function deferred() {
+  const one = {};
+  one.promise = new Promise((resolve, reject) => Object.assign(one, { resolve, reject }));
+  return one;
+}
+
+/** Races promises against a signal and a time-out (0: none); `hint`: its error, or more of it. */
 export function limits(signal, timeoutMs, hint) {
   if (timeoutMs != null && !(timeoutMs >= 0)) fail("bad_request", `timeoutMs: ${timeoutMs} is no time`);
-  let stop;
-  const limit = { isOver: false };
-  const stopped = new Promise((_, reject) => {
-    stop = (reason) => ((limit.isOver = true), reject(reason));
-  });
-  stopped.catch(() => {});
+  const { promise, reject } = deferred();
+  promise.catch(() => {});
+  const stop = (reason) => {
+    limit.isOver = true;
+    reject(reason);
+  };
   const abort = () => stop(signal.reason);
-  if (signal?.aborted) abort();
-  signal?.addEventListener("abort", abort);
   const late = () => {
     const why = hint?.();
-    stop(new OmenError("timeout", `no answer within ${timeoutMs} ms${why ? ` (${why})` : ""}`, { retry: true }));
+    const message = `no answer within ${timeoutMs} ms${why ? ` (${why})` : ""}`;
+    stop(why instanceof Error ? why : new OmenError("timeout", message, { retry: true }));
   };
   const timer = timeoutMs > 0 && timeoutMs <= MOST_MS ? setTimeout(late, timeoutMs) : null;
-  return Object.assign(limit, {
-    race: (promise) => Promise.race([stopped, promise]),
-    clear: () => (clearTimeout(timer), signal?.removeEventListener("abort", abort)),
-  });
+  const limit = {
+    isOver: false,
+    race: (other) => Promise.race([promise, other]),
+    clear() {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+    },
+  };
+  if (signal?.aborted) abort();
+  signal?.addEventListener("abort", abort);
+  return limit;
 }

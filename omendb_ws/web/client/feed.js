@@ -1,20 +1,21 @@
-/** Feeds and match queries: rows in seq order, from a cursor. */
+/** Feeds and match queries: a cursor. */
 
 import { fail } from "./errors.js";
 import { Answer } from "./frames.js";
 import { fields, plain } from "./requests.js";
 import { BUFFER_BYTES, Subscription } from "./subscription.js";
 
-/** A cursor. An iteration that is too slow makes it pause: then the server's window is the buffer. */
+/** A slow iteration makes it pause: then the server's window is the buffer. */
 export class Feed extends Subscription {
-  /** What came in and was not taken waits for who comes back. */
   isKept = true;
+  version = 0;
 
-  constructor(client, kind, collection, options = {}) {
-    const fromSeq = options?.fromSeq == null ? null : Number(plain(options.fromSeq, "fromSeq"));
-    if (fromSeq !== null && !(Number.isInteger(fromSeq) && fromSeq > 0)) fail("bad_request", "fromSeq: no sequence number");
+  constructor(client, kind, collection, options) {
+    const { fromSeq, epoch = null } = options ?? {};
+    const first = fromSeq == null ? null : Number(plain(fromSeq, "fromSeq"));
+    if (first !== null && !(Number.isInteger(first) && first > 0)) fail("bad_request", "fromSeq: no sequence number");
     super(client, kind, collection, options);
-    Object.assign(this, { epoch: options?.epoch ?? null, toSeq: fromSeq === null ? null : fromSeq - 1, version: 0 });
+    Object.assign(this, { epoch, toSeq: first && first - 1 });
   }
 
   request() {
@@ -34,7 +35,7 @@ export class Feed extends Subscription {
     const epoch = error?.details?.epoch;
     const isAnother = error?.code === "wrong_epoch" && typeof epoch === "string" && epoch !== this.epoch;
     if (!isAnother || this.state === "ended") return super.refused(error);
-    // Another stream under the same name: its numbers mean other rows, from the first on.
+    // Another stream under the same name.
     const fromSeq = this.toSeq + 1;
     Object.assign(this, { epoch, version: 0, toSeq: 0 });
     this.skipped({ fromSeq, toSeq: null, reason: "epoch" });
@@ -43,15 +44,19 @@ export class Feed extends Subscription {
 
   skipped(gap) {
     this.toSeq = gap.toSeq ?? this.toSeq;
-    const { version, toSeq, epoch } = this;
-    const rows = Answer.fromRows([], version, { hasStringIds: false });
-    this.item({ version, toSeq, epoch, rows, gap }, 0, "gap", gap);
+    this.come(Answer.fromRows([], this.version), 0, gap);
   }
 
   take({ version, toSeq, rows }, bytes) {
     Object.assign(this, { version, toSeq });
-    if (rows.length) this.item({ version, toSeq, epoch: this.epoch, rows, gap: null }, bytes);
+    if (rows.length) this.come(rows, bytes);
     if (this.queuedBytes > BUFFER_BYTES) this.detach();
+  }
+
+  come(rows, bytes, gap = null) {
+    const { version, toSeq, epoch } = this;
+    const item = { version, toSeq, epoch, rows, gap };
+    this.item(item, bytes, gap ? "gap" : "data", gap ?? item);
   }
 
   drainedQueue() {

@@ -1,4 +1,4 @@
-/** Frames (PROTOCOL section 7) and the answers in them: bytes <-> typed arrays, no I/O. */
+/** Frames (PROTOCOL section 7) and the answers in them; no I/O. */
 
 import { fail } from "./errors.js";
 import { asId } from "./requests.js";
@@ -10,17 +10,14 @@ const padded = (bytes) => (bytes + 7) & ~7;
 export const utf8 = new TextEncoder();
 const fromUtf8 = new TextDecoder();
 
-/** One binary message: `json` as `plain` gives it; `sections` are typed arrays, in this order. */
-export function encodeFrame({ kind, flags = 0, id, handle = 0, n, dim = 0, k = 0, json, sections }) {
-  const text = json && Object.keys(json).length ? utf8.encode(JSON.stringify(json)) : new Uint8Array(0);
+export function encodeFrame({ kind, flags = 0, id, handle = 0, n, dim = 0, k = 0, json = {}, sections }) {
+  const text = utf8.encode(Object.keys(json).length ? JSON.stringify(json) : "");
   const parts = [text, ...sections];
   const length = parts.reduce((sum, part) => sum + padded(part.byteLength), HEADER_BYTES);
   const buffer = new ArrayBuffer(length);
   const view = new DataView(buffer);
-  view.setUint32(0, (0xdb | (1 << 8) | (kind << 16) | (flags << 24)) >>> 0, true);
-  [id, handle, n, dim, k, text.byteLength, 0].forEach((value, place) =>
-    view.setUint32(4 + 4 * place, value, true),
-  );
+  const first = 0xdb | (1 << 8) | (kind << 16) | (flags << 24);
+  [first, id, handle, n, dim, k, text.length].forEach((word, place) => view.setUint32(4 * place, word, true));
   let offset = HEADER_BYTES;
   for (const part of parts) {
     new Uint8Array(buffer, offset).set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
@@ -29,53 +26,50 @@ export function encodeFrame({ kind, flags = 0, id, handle = 0, n, dim = 0, k = 0
   return buffer;
 }
 
-/** Header and JSON of a received frame, and `next`, which lays typed arrays over its sections. */
+/** `next` lays typed arrays over the sections. */
 function openFrame(buffer) {
   const view = new DataView(buffer);
   if (buffer.byteLength < HEADER_BYTES || view.getUint16(0, true) !== 0x01db) {
     fail("bad_frame", "the server sent a frame of another protocol");
   }
   const at = (offset) => view.getUint32(offset, true);
-  const frame = {
-    kind: view.getUint8(2), flags: view.getUint8(3), id: at(4), n: at(12), dim: at(16), k: at(20),
-    tookUs: at(28), json: {},
-  };
   let offset = HEADER_BYTES;
-  frame.next = (Type, count) => {
+  const next = (Type, count) => {
     const array = new Type(buffer, offset, count);
     offset += padded(array.byteLength);
     return array;
   };
-  const text = frame.next(Uint8Array, at(24));
-  if (text.length) frame.json = JSON.parse(fromUtf8.decode(text));
-  return frame;
+  const text = next(Uint8Array, at(24));
+  return {
+    kind: view.getUint8(2), flags: view.getUint8(3), id: at(4), n: at(12), dim: at(16), k: at(20), tookUs: at(28),
+    json: text.length ? JSON.parse(fromUtf8.decode(text)) : {},
+    next,
+    numbers: (count) => Float64Array.from(next(BigUint64Array, count), Number),
+  };
 }
 
-/** The arrays of hits in the order of RESULTS, LIVE and ROWS. */
-function readHits(frame, count, { scored }) {
-  const ids = frame.json.ids ?? frame.next(BigUint64Array, count);
-  const seqs = Float64Array.from(frame.next(BigUint64Array, count), Number);
-  const scores = scored ? frame.next(Float32Array, count) : null;
-  const vectors = frame.flags & 2 ? frame.next(Float32Array, count * frame.dim) : null;
-  return { ids, seqs, scores, vectors, metadata: frame.json.metadata ?? null, dim: frame.dim };
+function readHits(frame, count, isScored = true) {
+  const { json, dim, next } = frame;
+  const ids = json.ids ?? next(BigUint64Array, count);
+  const seqs = frame.numbers(count);
+  const scores = isScored ? next(Float32Array, count) : null;
+  const vectors = frame.flags & 2 ? next(Float32Array, count * dim) : null;
+  return { ids, seqs, scores, vectors, metadata: json.metadata ?? null, dim };
 }
 
-/** A received frame, read. `type` is "added", "results", "live", "feed", "match" or "unknown". */
 export function decodeFrame(buffer) {
   const frame = openFrame(buffer);
   const { kind, id, n, k } = frame;
+  const isFlagged = (frame.flags & 1) === 1;
   if (kind === KINDS.ADDED) {
-    const [version, firstSeq, lastSeq] = [0, 1, 2].map(() => Number(frame.next(BigUint64Array, 1)[0]));
-    const known = firstSeq > 0;
-    return {
-      type: "added", id, version, firstSeq: known ? firstSeq : null,
-      lastSeq: known ? lastSeq : null, duplicate: (frame.flags & 1) === 1,
-    };
+    const [version, firstSeq, lastSeq] = frame.numbers(3);
+    const seqs = firstSeq ? { firstSeq, lastSeq } : { firstSeq: null, lastSeq: null };
+    return { type: "added", id, version, ...seqs, duplicate: isFlagged };
   }
   if (kind === KINDS.RESULTS) {
-    const version = Number(frame.next(BigUint64Array, 1)[0]);
+    const [version] = frame.numbers(1);
     const counts = frame.next(Uint32Array, n);
-    const hits = readHits(frame, k, { scored: true });
+    const hits = readHits(frame, k);
     let start = 0;
     const answers = Array.from(counts, (count) => {
       start += count;
@@ -84,31 +78,27 @@ export function decodeFrame(buffer) {
     return { type: "results", id, version, answers, subs: frame.json.subs ?? null };
   }
   if (kind === KINDS.LIVE) {
-    const version = Number(frame.next(BigUint64Array, 1)[0]);
-    // The vectors stand between the entering rows' scores and the leaving rows.
-    const enter = new Answer(readHits(frame, n, { scored: true }), version);
-    const leaveSeqs = Float64Array.from(frame.next(BigUint64Array, k), Number);
+    const [version] = frame.numbers(1);
+    // In the order of the sections.
+    const enter = new Answer(readHits(frame, n), version);
+    const leaveSeqs = frame.numbers(k);
     const reasons = Array.from(frame.next(Uint8Array, k), (code) => REASONS[code] ?? "displaced");
     return { type: "live", sub: id, version, enter: [...enter], leaveSeqs, reasons };
   }
   if (kind === KINDS.ROWS) {
-    const [version, toSeq] = [0, 1].map(() => Number(frame.next(BigUint64Array, 1)[0]));
-    const isMatch = (frame.flags & 1) === 1;
-    const rows = new Answer(readHits(frame, n, { scored: isMatch }), version);
-    return { type: isMatch ? "match" : "feed", sub: id, version, toSeq, rows };
+    const [version, toSeq] = frame.numbers(2);
+    const rows = new Answer(readHits(frame, n, isFlagged), version);
+    return { type: isFlagged ? "match" : "feed", sub: id, version, toSeq, rows };
   }
-  // A kind that is not known is passed over, as events are.
   return { type: "unknown", id };
 }
 
-export function slice(hits, start, stop) {
+function slice(hits, start, stop) {
+  const { ids, seqs, scores, vectors, metadata, dim } = hits;
   const cut = (array, width = 1) =>
-    array === null ? null
-    : Array.isArray(array) ? array.slice(start, stop)
-    : array.subarray(start * width, stop * width);
+    array && (array.subarray ?? array.slice).call(array, start * width, stop * width);
   return {
-    ids: cut(hits.ids), seqs: cut(hits.seqs), scores: cut(hits.scores),
-    vectors: cut(hits.vectors, hits.dim), metadata: cut(hits.metadata), dim: hits.dim,
+    ids: cut(ids), seqs: cut(seqs), scores: cut(scores), vectors: cut(vectors, dim), metadata: cut(metadata), dim,
   };
 }
 
@@ -129,10 +119,9 @@ export class Answer {
   *[Symbol.iterator]() {
     for (let place = 0; place < this.length; place++) yield this.row(place);
   }
-  /** From row objects, as JSON replies and live views have them. */
-  static fromRows(rows, version, { hasStringIds, tookUs = 0 }) {
-    const has = (name) => rows.length > 0 && rows[0][name] !== undefined;
-    const dim = has("vector") ? rows[0].vector.length : 0;
+  static fromRows(rows, version, hasStringIds = false, tookUs = 0) {
+    const has = (name) => rows[0]?.[name] !== undefined;
+    const dim = rows[0]?.vector?.length ?? 0;
     const vectors = has("vector") ? new Float32Array(rows.length * dim) : null;
     if (vectors) rows.forEach((row, place) => vectors.set(row.vector, place * dim));
     const ids = rows.map((row) => row.id);

@@ -1,25 +1,25 @@
-/** One WebSocket from its hello to its end: requests, replies, pushes. Knows no operation. */
+/** One WebSocket from its hello to its end. Knows no operation. */
 
-import { fail, fromWire, lost, OmenError } from "./errors.js";
+import { deferred, fail, fromWire, lost, OmenError } from "./errors.js";
 import { decodeFrame, utf8 } from "./frames.js";
 import { plain } from "./requests.js";
 
-/** One connection from its hello to its end: ids, replies, pushes by `sub`, open handles. */
 export class Link {
-  /** `complain(error)` hears of errors that name no request. */
+  limits = {};
+  calls = new Map();
+  subs = new Map();
+  opened = new Map();
+  nextId = 1;
+  heardAt = Date.now();
+  refusal = null;
+  greeted = deferred();
+  ending = deferred();
+
   constructor(socket, complain) {
-    Object.assign(this, { socket, complain, limits: {} });
-    this.calls = new Map();
-    this.subs = new Map();
-    this.opened = new Map();
-    this.nextId = 1;
-    this.heardAt = Date.now();
-    this.refusal = null;
+    Object.assign(this, { socket, complain });
     socket.binaryType = "arraybuffer";
-    this.hello = new Promise((resolve, reject) => (this.greeted = { resolve, reject }));
-    this.ended = new Promise((resolve) => (this.end = resolve));
     socket.onmessage = (event) => this.hear(event.data);
-    // A close follows by the standard, but not in Node 20 where a connection could not be made.
+    // Node 20 closes none that could not be made.
     socket.onerror = () => this.lose(1006);
     socket.onclose = (event) => this.lose(event.code);
   }
@@ -29,21 +29,22 @@ export class Link {
   }
 
   lose(why) {
-    const error = lost(`the connection closed (${why})`);
+    const said = `the connection closed (${why})`;
+    const error = lost(said);
     this.socket.onmessage = this.socket.onclose = null;
     // Packages of WebSockets throw where nobody hears an error.
     this.socket.onerror = () => {};
-    this.greeted.reject(error);
+    this.greeted.reject(Object.assign(lost(said), { isUnheard: true }));
     for (const call of this.calls.values()) call.reject(error);
     this.calls.clear();
     for (const sub of this.subs.values()) sub.lost();
     this.subs.clear();
-    this.end({ error: this.refusal ?? error });
+    this.ending.resolve({ error: this.refusal ?? error });
   }
 
   close(code = 1000, why = code) {
     this.socket.close(code);
-    // A peer that is gone answers no close: the link is over now, whatever becomes of the socket.
+    // A peer that is gone answers no close.
     this.lose(why);
   }
 
@@ -52,7 +53,7 @@ export class Link {
     try {
       this.receive(data);
     } catch (error) {
-      // After what cannot be read nothing on this connection can be trusted; the next one starts anew.
+      // What follows cannot be trusted.
       this.close(1000, error.message);
     }
   }
@@ -65,7 +66,6 @@ export class Link {
     if (message.event === "error") return this.blamed(fromWire(message));
     this.subs.get(message.sub)?.pushed(message, data.length);
     if (message.event === "ended") this.subs.delete(message.sub);
-    return undefined;
   }
 
   take(frame, bytes) {
@@ -75,7 +75,7 @@ export class Link {
 
   /** An error that names no request: a text under way could not be read, and gets no reply. */
   blamed(error) {
-    // Only this one says why the connection ends; after others it lives on.
+    // Why the connection ends.
     if (error.code === "unauthenticated") return void (this.refusal = error);
     const texts = [...this.calls.values()].filter((call) => call.isText);
     const unsure = `the server could not read one of ${texts.length} requests: ${error.message}`;
@@ -83,42 +83,42 @@ export class Link {
       call.isText = false;
       call.reject(texts.length > 1 ? new OmenError("connection_lost", unsure) : error);
     }
-    return this.complain(error);
+    this.complain(error);
   }
 
   answer(id, { ok, error }) {
     const call = this.calls.get(id);
     if (!call) return;
-    // Pushes come right behind the reply: whoever takes them is told before the next message.
     if (!error) call.accept?.(ok);
     this.calls.delete(id);
     if (error) call.reject(fromWire(error));
     else call.resolve(ok);
   }
 
-  /** Send what `encode(id)` makes; its reply. `accept` hears an ok before any later message. */
-  ask(encode, accept) {
-    return new Promise((resolve, reject) => {
-      while (this.calls.has(this.nextId)) this.nextId = (this.nextId % 0xffffffff) + 1;
-      const id = this.nextId;
+  /** `accept` hears an ok before any later message. */
+  async ask(encode, accept) {
+    let id;
+    do {
+      id = this.nextId;
       this.nextId = (id % 0xffffffff) + 1;
-      const message = encode(id);
-      this.checkSize(message);
-      if (!this.isOpen) {
-        // The server's close is here, the socket's end is not: whoever tries again shall find the next link.
-        this.close();
-        throw lost("the connection is closed");
-      }
-      this.calls.set(id, { resolve, reject, accept, isText: typeof message === "string" });
-      this.socket.send(message);
-    });
+    } while (this.calls.has(id));
+    const message = encode(id);
+    this.checkSize(message);
+    if (!this.isOpen) {
+      // Whoever tries again shall find the next link.
+      this.close();
+      throw lost("the connection is closed");
+    }
+    const call = { ...deferred(), accept, isText: typeof message === "string" };
+    this.calls.set(id, call);
+    this.socket.send(message);
+    return call.promise;
   }
 
-  /** The server reads nothing that is larger, so that there would be no reply, or no connection. */
   checkSize(message) {
     const isText = typeof message === "string";
     const most = isText ? this.limits.max_text_bytes : this.limits.max_message_bytes;
-    // At most 3 bytes a UTF-16 unit: most texts need not be encoded to know.
+    // At most 3 bytes a UTF-16 unit.
     const isLarge = isText
       ? message.length * 3 > most && utf8.encode(message).length > most
       : message.byteLength > most;
@@ -133,7 +133,6 @@ export class Link {
     return this.ask((id) => JSON.stringify({ ...json, id, op }), accept);
   }
 
-  /** The description and handle of a collection, asked for once unless `isFresh`. */
   open(collection, isFresh = false) {
     let opening = this.opened.get(collection);
     if (!opening || isFresh) {

@@ -1,34 +1,36 @@
-/** Live queries: a standing top-k, which can be moved. */
+/** Live queries. */
 
-import { OmenError } from "./errors.js";
+import { deferred, OmenError } from "./errors.js";
 import { Answer, encodeFrame, KINDS } from "./frames.js";
 import { fields, toCount, toVector } from "./requests.js";
 import { Newest } from "./subscription.js";
 
 export class Live extends Newest {
-  constructor(client, collection, vector, options = {}) {
+  answer = null;
+  rows = new Map();
+  /** Whether the server has taken `asked`, which it was last sent. */
+  isAccepted = false;
+  isMoving = false;
+  waiting = [];
+
+  constructor(client, collection, vector, options) {
     super(client, "live", collection, options);
     this.vector = vector.slice();
-    /** Whether the server has taken `asked`, the vector that it was last sent. */
-    this.isAccepted = false;
-    this.answer = null;
-    this.rows = new Map();
-    this.isMoving = false;
-    this.waiting = [];
   }
 
-  /** One request is under way, the last vector always gets its turn, a refused query begins again. */
   move(vector) {
-    const call = {};
-    call.promise = new Promise((resolve, reject) => {
-      const isOver = this.state === "ended" && (!/^left$/.test(this.reason ?? "left") || this.client.state === "closed");
+    const call = deferred();
+    try {
+      const isOver = this.state === "ended" && ((this.reason ?? "left") !== "left" || this.client.state === "closed");
       if (isOver) throw this.error ?? new OmenError("closed", "the subscription has ended");
-      // A copy: the caller may fill the same array anew for the next move.
+      // The caller may fill the same array anew.
       this.vector = toVector(vector).slice();
-      this.waiting.push(Object.assign(call, { vector: this.vector, resolve, reject }));
+      this.waiting.push(Object.assign(call, { vector: this.vector }));
       if (this.state === "ended") this.revive();
       else this.pump();
-    });
+    } catch (error) {
+      call.reject(error);
+    }
     return call.promise;
   }
 
@@ -37,7 +39,7 @@ export class Live extends Newest {
     super.revive();
   }
 
-  /** A move that came after the vector that was refused has its turn. */
+  /** A later move has its turn. */
   refused(error) {
     if (error?.retry || this.state === "ended" || this.asked === this.vector) return super.refused(error);
     this.isAccepted = false;
@@ -46,15 +48,14 @@ export class Live extends Newest {
   }
 
   request() {
-    // After a reconnect the vector that was accepted last; a move goes on from there.
+    // A move goes on from the vector that was accepted last.
     const vector = (this.asked = this.isAccepted ? this.asked : this.vector);
-    const k = toCount(this.options?.k ?? 10, "k");
+    const k = toCount(this.options.k);
     const json = { kind: "live", encoding: "binary", ...fields(this.options) };
+    const frame = { kind: KINDS.SUBSCRIBE, n: 1, dim: vector.length, k, json, sections: [vector] };
     return async (link, accept) => {
       const { handle } = await link.open(this.collection);
-      return link.ask((id) => encodeFrame({
-        kind: KINDS.SUBSCRIBE, id, handle, n: 1, dim: vector.length, k, json, sections: [vector],
-      }), accept);
+      return link.ask((id) => encodeFrame({ ...frame, id, handle }), accept);
     };
   }
 
@@ -64,7 +65,6 @@ export class Live extends Newest {
     queueMicrotask(() => this.pump());
   }
 
-  /** An iteration that starts later starts with the answer that stands. */
   begun() {
     if (this.answer && this.state !== "ended") this.keep(this.answer);
   }
@@ -81,7 +81,7 @@ export class Live extends Newest {
         this.shown(answers[0], vector);
       });
     } catch (error) {
-      // A connection that is lost asks for the last vector when it is back.
+      // The next connection asks again.
       if (error.code !== "connection_lost") this.unmoved(vector, error);
     }
     this.isMoving = false;
@@ -93,7 +93,7 @@ export class Live extends Newest {
     this.settle(vector, (call) => call.reject(error));
   }
 
-  /** Settle the calls up to the one of `vector`: a later vector answers earlier calls. */
+  /** A later vector answers earlier calls. */
   settle(vector, settle) {
     const last = this.waiting.findLastIndex((call) => call.vector === vector);
     this.waiting.splice(0, last + 1).forEach(settle);
@@ -113,8 +113,7 @@ export class Live extends Newest {
     });
     for (const row of enter) this.rows.set(row.seq, row);
     const rows = [...this.rows.values()].sort((a, b) => b.score - a.score || b.seq - a.seq);
-    const hasStringIds = Array.isArray(this.answer.ids);
-    this.publish(Answer.fromRows(rows, version, { hasStringIds }), { enter, leave });
+    this.publish(Answer.fromRows(rows, version, Array.isArray(this.answer.ids)), { enter, leave });
   }
 
   publish(answer, changes) {
@@ -125,7 +124,7 @@ export class Live extends Newest {
   finish(reason, error) {
     const why = error ?? new OmenError("closed", `the subscription ended: ${reason}`);
     for (const call of this.waiting.splice(0)) {
-      // At pointer speed nobody awaits each move; an end is no reason for "unhandled rejection".
+      // At pointer speed nobody awaits each move.
       call.promise.catch(() => {});
       call.reject(why);
     }

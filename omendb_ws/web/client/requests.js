@@ -1,58 +1,50 @@
-/** What goes into requests: JSON, vectors, ids, options. What a message cannot hold as it is, is refused by name. */
+/** What goes into requests; what a message cannot hold as it is, is refused by name. */
 
 import { fail } from "./errors.js";
 
 export const isSafe = (id) => typeof id === "bigint" && Number.isSafeInteger(Number(id));
 export const asId = (id) => (isSafe(id) ? Number(id) : id);
 
-/** Half of a surrogate pair: not to be had in UTF-8, so that nobody could read the message. */
 export const HALF = /\p{Surrogate}/u;
 export const HALF_SAID = "half a character (a lone surrogate)";
-/** What a server's JSON parser takes, less what stands around a value. */
+/** What the server's parser takes, less what stands around a value. */
 const MOST_NESTED = 1000;
 export const tagOf = (value) => Object.prototype.toString.call(value).slice(8, -1);
 const isNumbers = (value) => ArrayBuffer.isView(value) && !(value instanceof DataView);
-/** What is refused otherwise than as `bad_request`, by the name of its argument. */
 const REFUSALS = { filter: "bad_filter", collection: "bad_name" };
 
-/**
- * A copy of `value` as JSON has it. What `JSON.stringify` would drop or change without a word is
- * refused under its name; `isLax` passes over keys whose value is undefined.
- */
+/** A copy of `value`; what `JSON.stringify` would change is refused. `isLax` drops undefined keys. */
 export function plain(value, name, isLax = false, code = REFUSALS[name] ?? "bad_request", depth = 0) {
-  const notJson = (where, what) => fail(code, `${where}: ${what} is no value of JSON`);
+  const refuse = (what, where = name) => fail(code, `${where}: ${what} is no value of JSON`);
   if (value === null || typeof value === "boolean") return value;
-  if (typeof value === "string") return HALF.test(value) ? notJson(name, HALF_SAID) : value;
-  if (typeof value === "number") return Number.isFinite(value) ? value : notJson(name, value);
-  if (typeof value === "bigint") return isSafe(value) ? Number(value) : notJson(name, "an integer beyond 2^53 - 1");
-  if (typeof value !== "object" || ArrayBuffer.isView(value)) return notJson(name, tagOf(value));
-  if (depth > MOST_NESTED) return notJson(name.slice(0, 60), "nested too deep, or in a circle");
-  if (typeof value.toJSON === "function") {
-    // Of an invalid date it is null.
-    return plain(value.toJSON() ?? undefined, name, isLax, code, depth + 1);
-  }
+  if (typeof value === "string") return HALF.test(value) ? refuse(HALF_SAID) : value;
+  if (typeof value === "number") return Number.isFinite(value) ? value : refuse(value);
+  if (typeof value === "bigint") return isSafe(value) ? Number(value) : refuse("an integer beyond 2^53 - 1");
+  if (typeof value !== "object" || ArrayBuffer.isView(value)) return refuse(tagOf(value));
+  if (depth > MOST_NESTED) return refuse("nested too deep, or in a circle", name.slice(0, 60));
+  const inner = (one, where) => plain(one, where, isLax, code, depth + 1);
+  // Of an invalid date it is null.
+  if (typeof value.toJSON === "function") return inner(value.toJSON() ?? undefined, name);
   if (Array.isArray(value)) {
-    // Holes are refused; and `Array.from` takes twice as long.
+    // `Array.from` takes twice as long.
     const list = [];
-    for (let at = 0; at < value.length; at++) list.push(plain(value[at], `${name}[${at}]`, isLax, code, depth + 1));
+    for (let at = 0; at < value.length; at++) list.push(inner(value[at], `${name}[${at}]`));
     return list;
   }
   const tag = Object.getPrototypeOf(value) === Object.prototype ? "Object" : tagOf(value);
-  if (/^(Number|String|Boolean)$/.test(tag)) return plain(value.valueOf(), name, isLax, code);
-  if (tag !== "Object") return notJson(name, tag);
+  if (/^(Number|String|Boolean)$/.test(tag)) return inner(value.valueOf(), name);
+  if (tag !== "Object") return refuse(tag);
   const copy = {};
   for (const key of Object.keys(value)) {
-    const one = value[key];
-    if (one === undefined && isLax) continue;
-    if (HALF.test(key)) notJson(`a key of ${name}`, HALF_SAID);
-    const own = plain(one, `${name}.${key}`, isLax, code, depth + 1);
+    if (value[key] === undefined && isLax) continue;
+    if (HALF.test(key)) refuse(HALF_SAID, `a key of ${name}`);
+    const own = inner(value[key], `${name}.${key}`);
     if (key === "__proto__") Object.defineProperty(copy, key, { value: own, enumerable: true });
     else copy[key] = own;
   }
   return copy;
 }
 
-/** A row's metadata; what is wrong in it is wrong with its row. */
 export function toMetadata(value, name, row) {
   if (value == null) return value;
   try {
@@ -63,55 +55,52 @@ export function toMetadata(value, name, row) {
   }
 }
 
-/** `list` as an array or typed array; a text is no list of its letters. */
 export function toList(list, name, code = "bad_request") {
   if (Array.isArray(list) || isNumbers(list)) return list;
   const isIterable = typeof list === "object" && list?.[Symbol.iterator];
   return isIterable ? Array.from(list) : fail(code, `${name}: must be a list`);
 }
 
-/** `k` of a header, which would hold another number instead of none. */
-export function toCount(k, name) {
-  return Number.isInteger(k) && k > 0 && k < 2 ** 32 ? k : fail("bad_k", `${name}: must be a whole number from 1`);
+export function toCount(k) {
+  const count = k ?? 10;
+  return Number.isInteger(count) && count > 0 && count < 2 ** 32 ? count : fail("bad_k", "k: must be a whole number from 1");
 }
 
 export function toVector(vector, name = "vector", details) {
-  const wrong = (where, what) => fail("bad_vector", `${where}: ${what}`, details);
+  const wrong = (where, what) => fail("bad_vector", `${where}: must be ${what}`, details);
   const isArray = isNumbers(vector) || Array.isArray(vector);
-  if (!isArray || !vector.length) wrong(name, "must be a typed array or a list of numbers, and not empty");
+  if (!isArray || !vector.length) wrong(name, "a typed array or a list of numbers, and not empty");
   if (vector instanceof Float32Array) return vector;
-  // By index: holes and BigInts are no numbers.
+  // By index: for holes, too.
   for (let at = 0; at < vector.length; at++) {
-    if (typeof vector[at] !== "number") wrong(`${name}[${at}]`, "must be a number");
+    if (typeof vector[at] !== "number") wrong(`${name}[${at}]`, "a number");
   }
   return Float32Array.from(vector);
 }
 
-/** `vectors` as one Float32Array (n * dim): a flat typed array, or a list of vectors. */
 export function toMatrix(vectors, dim) {
+  const wrong = (what, details) => fail("dim_mismatch", `vectors${what}`, details);
   if (isNumbers(vectors)) {
     const matrix = toVector(vectors, "vectors");
-    if (matrix.length % dim) fail("dim_mismatch", `vectors: ${matrix.length} numbers are no rows of ${dim}`);
-    return matrix;
+    return matrix.length % dim ? wrong(`: ${matrix.length} numbers are no rows of ${dim}`) : matrix;
   }
   const list = toList(vectors, "vectors", "bad_vector");
   if (!list.length) fail("bad_vector", "vectors: none");
   const matrix = new Float32Array(list.length * dim);
   for (let row = 0; row < list.length; row++) {
     const vector = toVector(list[row], `vectors[${row}]`, { row });
-    if (vector.length !== dim) {
-      fail("dim_mismatch", `vectors[${row}]: ${vector.length} dimensions, not ${dim}`, { row });
-    }
+    if (vector.length !== dim) wrong(`[${row}]: ${vector.length} dimensions, not ${dim}`, { row });
     matrix.set(vector, row * dim);
   }
   return matrix;
 }
 
-/** An id as JSON has it: integers beyond 2^53 - 1 are texts there. */
+/** As JSON has it: integers beyond 2^53 - 1 are texts. */
 export function toId(id, name, details) {
-  if (typeof id === "string") return HALF.test(id) ? fail("bad_id", `${name}: ${HALF_SAID}`, details) : id;
+  const wrong = (what) => fail("bad_id", `${name}: ${what}`, details);
+  if (typeof id === "string") return HALF.test(id) ? wrong(HALF_SAID) : id;
   const isRight = typeof id === "bigint" ? id >= 0n && id < 1n << 64n : Number.isSafeInteger(id) && id >= 0;
-  if (!isRight) fail("bad_id", `${name}: must be a text or an integer from 0 to 2^64 - 1, above 2^53 - 1 a BigInt`, details);
+  if (!isRight) wrong("must be a text or an integer from 0 to 2^64 - 1, above 2^53 - 1 a BigInt");
   return typeof id === "bigint" && !isSafe(id) ? `${id}` : Number(id);
 }
 
@@ -121,36 +110,33 @@ export function toIds(given, count) {
   const ids = toList(given, "ids", "bad_id");
   if (ids.length !== count) fail("bad_id", `ids: ${ids.length} of them for ${count} rows`);
   if (ids instanceof BigUint64Array) return ids;
-  const kind = typeof ids[0] === "string";
   const all = toIdList(ids);
-  const other = all.findIndex((_, row) => (typeof ids[row] === "string") !== kind);
-  if (other >= 0) fail("bad_id", `ids[${other}]: texts and numbers together`, { row: other });
-  return kind ? all : BigUint64Array.from(all, BigInt);
+  const isText = (row) => typeof ids[row] === "string";
+  const row = all.findIndex((_, at) => isText(at) !== isText(0));
+  if (row >= 0) fail("bad_id", `ids[${row}]: texts and numbers together`, { row });
+  return isText(0) ? all : BigUint64Array.from(all, BigInt);
 }
 
 const isLargeId = (id) => /^[1-9]\d{15,19}$/.test(id) && !Number.isSafeInteger(Number(id));
 
-/**
- * The ids of `rows` as their collection has them, and whether these are texts: JSON writes integers
- * above 2^53 - 1 as texts too. Where nothing else tells them apart, the collection is asked.
- */
+/** Whether the ids of `rows` are texts; large integers that JSON has as texts become BigInts. */
 export async function readIds(link, collection, rows) {
   const found = rows.filter(Boolean);
   const texts = found.filter(({ id }) => typeof id === "string");
-  if (texts.length < found.length) texts.forEach((row) => { row.id = BigInt(row.id); });
-  if (!texts.length || texts.length < found.length) return false;
-  if (!texts.every(({ id }) => isLargeId(id)) || (await link.open(collection, true)).ids === "str") return true;
-  for (const row of texts) row.id = BigInt(row.id);
-  return false;
+  const hasNumbers = texts.length < found.length;
+  const areTexts = texts.length > 0 && !hasNumbers
+    && (!texts.every(({ id }) => isLargeId(id)) || (await link.open(collection, true)).ids === "str");
+  if (!areTexts) for (const row of texts) row.id = BigInt(row.id);
+  return areTexts;
 }
 
-/** What calls take (all but subscriptions `call` too): another name would be passed over without a word. */
+const CALL = ["signal", "timeoutMs", "failFast"];
 export const OPTIONS = {
-  call: ["signal", "timeoutMs", "failFast"],
-  get: ["include"],
-  count: ["filter"],
-  search: ["k", "filter", "include", "minScore", "last", "like"],
-  add: ["ids", "metadata", "columns"],
+  call: CALL,
+  get: [...CALL, "include"],
+  count: [...CALL, "filter"],
+  search: [...CALL, "k", "filter", "include", "minScore", "last", "like"],
+  add: [...CALL, "ids", "metadata", "columns"],
   live: ["k", "filter", "include", "minScore", "every"],
   feed: ["filter", "include", "fromSeq", "epoch"],
   stats: ["every"],
@@ -168,7 +154,6 @@ export function known(options, names) {
 
 const FIELDS = ["filter", "minScore", "include", "last", "every", "epoch", "fromSeq", "sample"];
 
-/** Fields of the wire from the options of a call; absent ones stay away. */
 export function fields(options) {
   const body = {};
   for (const name of FIELDS) {

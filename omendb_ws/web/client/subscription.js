@@ -1,43 +1,42 @@
-/** Streams of pushes that live through reconnects: what all have, statistics, maps. */
+/** Subscriptions: what all have, statistics, maps. */
 
 import { OmenError } from "./errors.js";
 import { asId, fields } from "./requests.js";
 
-/** Why the server ended a subscription, where that is an error. */
-const ENDS = {
-  forbidden: "the right to read was taken",
-  unavailable: "the collection needs repair",
-};
+const ENDS = { forbidden: "the right to read was taken", unavailable: "the collection needs repair" };
 
-/** What may wait for iterations, as in Python; an item's objects beside its message take as much as: */
+/** What may wait for iterations, and what an item takes beside its message. */
 export const BUFFER_BYTES = 4 << 20;
 const ITEM_BYTES = 1 << 10;
 
 export class Subscription extends EventTarget {
-  constructor(client, kind, collection, options = {}) {
+  state = "starting";
+  error = null;
+  reason = null;
+  link = null;
+  sub = 0;
+  queue = [];
+  queuedBytes = 0;
+  readers = 0;
+  waking = [];
+  isHeard = false;
+  /** The attempt under way: a reply to an earlier one is too late. */
+  attaching = null;
+
+  constructor(client, kind, collection, options) {
     super();
-    Object.assign(this, { client, kind, collection, options, state: "starting", error: null, reason: null });
-    this.link = null;
-    this.sub = 0;
-    this.queue = [];
-    this.queuedBytes = 0;
-    this.readers = 0;
-    this.waking = [];
-    this.isHeard = false;
-    /** Since when it is refused without a break, by `performance.now()`. */
-    this.refusedAt = null;
-    this.attempt = 0;
-    /** The attempt to subscribe that is under way; a reply to an earlier one is too late. */
-    this.attaching = null;
-    this.timer = null;
+    Object.assign(this, { client, kind, collection, options: options ?? {} });
     client.subscriptions.add(this);
     queueMicrotask(() => this.attach());
   }
 
   close() {
-    if (this.state === "ended" && this.reason !== "left") return;
+    if (this.state !== "ended" || this.reason === "left") this.end("closed");
+  }
+
+  end(reason) {
     this.detach();
-    this.finish("closed");
+    this.finish(reason);
   }
 
   [Symbol.asyncIterator]() {
@@ -76,18 +75,13 @@ export class Subscription extends EventTarget {
     }
   }
 
-  /** The last iteration is over: end, unless listeners follow it too. */
   left() {
     if (this.readers) return;
-    if (!this.isHeard && this.state !== "ended") {
-      this.detach();
-      this.finish("left");
-    }
+    if (!this.isHeard && this.state !== "ended") this.end("left");
     if (this.isHeard || !this.isKept) this.queue.length = this.queuedBytes = 0;
     this.drainedQueue();
   }
 
-  /** What was left begins again with whoever comes back. */
   again() {
     if (this.reason !== "left") return;
     if (this.client.state === "closed") this.finish(null, this.client.error);
@@ -121,7 +115,6 @@ export class Subscription extends EventTarget {
   begin() {}
   begun() {}
   drainedQueue() {}
-  /** Queue an item for iterations; `bytes`: of its message. */
   keep(item, bytes) {
     this.queue.push([item, bytes + ITEM_BYTES]);
     this.queuedBytes += bytes + ITEM_BYTES;
@@ -137,11 +130,10 @@ export class Subscription extends EventTarget {
     const attempt = (this.attaching = {});
     try {
       const ask = this.request();
-      const { collection } = this;
-      const work = (link) => ask(link, (ok) => this.accept(link, ok, attempt));
-      await this.client.call(work, { collection, failFast: false });
-      this.attempt = 0;
+      const work = async (link) => this.attaching === attempt && ask(link, (ok) => this.accept(link, ok, attempt));
+      await this.client.call(work, { collection: this.collection, lasts: true });
     } catch (error) {
+      if (this.attaching !== attempt) return;
       this.attaching = null;
       this.refused(error);
     }
@@ -151,9 +143,7 @@ export class Subscription extends EventTarget {
     const sub = ok.sub ?? ok.subs[0];
     if (this.attaching !== attempt) return void link.op("unsubscribe", { sub }).catch(() => {});
     this.attaching = null;
-    this.refusedAt = null;
-    this.link = link;
-    this.sub = sub;
+    Object.assign(this, { link, sub });
     link.subs.set(sub, this);
     this.begin(ok);
     this.set("live");
@@ -161,19 +151,9 @@ export class Subscription extends EventTarget {
 
   refused(error) {
     if (this.state === "ended") return;
-    if (!error?.retry || this.client.state === "closed") return void this.finish(null, error);
-    const bound = Math.min(10_000, 250 * 2 ** Math.min(this.attempt++, 20));
-    let wait = error.details?.retry_after_ms ?? Math.random() * bound;
-    // Refusals have the time of a call; a connection is waited for as long as it takes.
-    const { state, options } = this.client;
-    if (state !== "open" || error.code === "connection_lost") this.refusedAt = null;
-    else if (options.timeoutMs > 0) {
-      this.refusedAt ??= performance.now();
-      const left = this.refusedAt + options.timeoutMs - performance.now();
-      if (left <= 0) return void this.finish(null, error);
-      wait = Math.min(wait, left + 1);
-    }
-    this.timer = setTimeout(() => this.attach(), wait);
+    // A connection, or an answer, is waited for as long as it takes.
+    if (error?.code === "timeout" && !error.isReply) this.attach();
+    else this.finish(null, error);
   }
 
   lost() {
@@ -185,13 +165,14 @@ export class Subscription extends EventTarget {
   }
 
   pushed(message, bytes) {
-    if (message.event === "ended") {
+    const { event, reason } = message;
+    if (event === "ended") {
       this.link = null;
-      const why = ENDS[message.reason];
-      this.finish(message.reason, why ? new OmenError(message.reason, why) : null);
-    } else if (message.event === "gap") {
-      this.skipped({ fromSeq: message.from_seq, toSeq: message.to_seq, reason: message.reason });
-    } else if ((message.event ?? message.type) === this.kind) {
+      const why = ENDS[reason];
+      this.finish(reason, why && new OmenError(reason, why));
+    } else if (event === "gap") {
+      this.skipped({ fromSeq: message.from_seq, toSeq: message.to_seq, reason });
+    } else if ((event ?? message.type) === this.kind) {
       this.take(message, bytes);
     }
   }
@@ -209,14 +190,12 @@ export class Subscription extends EventTarget {
   }
 
   finish(reason, error = null) {
-    clearTimeout(this.timer);
     this.client.subscriptions.delete(this);
     Object.assign(this, { reason, error, attaching: null });
     this.set("ended");
     this.wake();
   }
 
-  /** What iterations yield, and listeners to `name` are told (as `detail`). */
   item(item, bytes, name = "data", detail = item) {
     if (this.readers) {
       this.keep(item, bytes);
@@ -236,7 +215,6 @@ export class Subscription extends EventTarget {
   }
 }
 
-/** A subscription of which only the newest item matters; a slow iteration skips the others. */
 export class Newest extends Subscription {
   keep(item) {
     this.queue[0] = [item, 0];
@@ -246,7 +224,6 @@ export class Newest extends Subscription {
   }
 }
 
-/** `points` (by seq) are what to show; a push with a new `basis` replaces everything. */
 export class WindowMap extends Subscription {
   points = new Map();
   basis = null;

@@ -1,11 +1,9 @@
-/** Tokens: asked for when one is needed, one call of `getToken` at a time, and paced. */
+/** Tokens: one call of `getToken` at a time, and paced. */
 
-import { limits, MOST_MS, OmenError } from "./errors.js";
+import { backoffMs, limits, MOST_MS, OmenError } from "./errors.js";
 
 export class Tokens {
-  /** The call of `getToken` under way. */
   asking = null;
-  /** The token that is good, until when; how many calls in a row, when the next may be. */
   #known = null;
   #knownUntil = 0;
   #asks = 0;
@@ -16,7 +14,6 @@ export class Tokens {
     Object.assign(this, { options, closing });
   }
 
-  /** The token that is good still, or a fresh one. */
   get() {
     const { token, getToken } = this.options;
     if (!getToken) return token;
@@ -35,8 +32,7 @@ export class Tokens {
     if (this.#askAt) await wait.race(new Promise(() => {})).catch(() => {});
     wait.clear();
     this.closing.throwIfAborted();
-    this.#askAt = performance.now() + Math.min(maxRetryMs, retryMs * 2 ** this.#asks);
-    this.#asks = Math.min(20, this.#asks + 1);
+    this.#askAt = performance.now() + backoffMs(this.#asks++, retryMs, maxRetryMs);
     try {
       this.#known = await getToken();
       this.#knownUntil = Infinity;
@@ -56,7 +52,6 @@ export class Tokens {
     if (seconds != null && this.options.getToken) this.#renewIn(link, freshMs);
   }
 
-  /** Again, as long as it cannot be had. */
   #renewIn(link, ms) {
     this.stop();
     const renew = async () => {
