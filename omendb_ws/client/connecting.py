@@ -14,7 +14,8 @@ from ..wire.addresses import shown
 from . import arguments, local
 from .aio import Client
 from .backoff import RECONNECT, Backoff
-from .connection import Connection, Settings
+from .connection import Connection
+from .dialer import Settings
 from .tokens import GetToken, on_this_loop
 
 #: The longest message that a server may send: four times the protocol's default limit.

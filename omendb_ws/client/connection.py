@@ -1,7 +1,7 @@
 """The connection that outlives connections: connect, reconnect, ask again.
 
-Owns the current link and the one task that reads it and replaces it. Knows no socket (an Opener
-opens transports) and no meaning of requests. States: *connected* (``_link`` is there),
+Owns the current link and the one task that reads it and replaces it (``dialer.py`` makes links).
+Knows no socket and no meaning of requests. States: *connected* (``_link`` is there),
 *reconnecting* (``_ready`` is an unfinished future), *over* (``_over`` says why, for good).
 """
 
@@ -13,7 +13,6 @@ import os
 import random
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from omendb_core.model.errors import (
@@ -26,20 +25,14 @@ from omendb_core.model.errors import (
 )
 
 from ..errors import ConnectionLost
-from ..runtime.transport import Closed, Opener
+from ..runtime.transport import Opener
 from ..wire import messages
-from . import requests
 from .answers import Opened
-from .backoff import MAX_ATTEMPTS, PASSING, Backoff, retry_seconds
-from .link import Accept, Answer, Link, Lost, expiry
+from .backoff import MAX_ATTEMPTS, PASSING, retry_seconds
+from .dialer import Dialer, Settings
+from .link import Accept, Answer, Link, Lost
 from .requests import Encode
-from .tokens import (
-    LEAST_RENEW_SECONDS,
-    MAX_REFUSALS,
-    RENEW_PART,
-    AskToken,
-    NoToken,
-)
+from .tokens import NoToken
 
 log = logging.getLogger("omendb_ws.client")
 
@@ -50,22 +43,6 @@ T = TypeVar("T")
 LAST_PART = 0.9
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a connection is made and kept. ``address`` is for people: no secrets in it."""
-
-    address: str = "server"
-    token: str | None = field(default=None, repr=False)
-    #: Asked for a token at each connection, and before one expires, instead of ``token``.
-    ask_token: AskToken | None = field(default=None, repr=False)
-    reconnect: bool = True
-    #: Calls that find no connection raise ConnectionLost instead of waiting for one.
-    fail_fast: bool = False
-    backoff: Backoff = field(default_factory=Backoff)
-    open_timeout_seconds: float = 10.0
-    request_timeout_seconds: float | None = 30.0
-
-
 class Connection:
     """A succession of links, and the calls that outlive them.
 
@@ -73,19 +50,16 @@ class Connection:
     """
 
     def __init__(self, opener: Opener, settings: Settings) -> None:
-        self._opener = opener
         self._settings = settings
-        self._token = settings.token
+        self._dialer = Dialer(opener, settings)
         self._link: Link | None = None
         self._ready: asyncio.Future[None] | None = None
         self._over: OmenError | None = None
         self._trouble = "not connected yet"
         #: Why there is no connection, where there is an exception to show.
         self._cause: BaseException | None = None
-        self._refusals = 0
         #: Tasks that are ``within`` a call: by what it was refused last, where that may pass.
         self._refused: dict[asyncio.Task[Any] | None, OmenError | None] = {}
-        self._renewing: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -101,7 +75,7 @@ class Connection:
         """
         self._loop = asyncio.get_running_loop()
         try:
-            link = await self._connect()
+            link = await self._dialer.connect()
         except TimeoutError as error:
             limit = self._settings.open_timeout_seconds
             raise TimeoutError(f"{self._said('no connection')} within {limit} s") from error
@@ -118,12 +92,12 @@ class Connection:
         self._finish(ConnectionLost("this client is closed"))
         if self._link is not None:
             await self._link.close()
-        tasks = [task for task in (self._keeper, self._renewing) if task is not None]
+        tasks = [task for task in (self._keeper, self._dialer.renewing) if task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        self._keeper = self._renewing = None
+        self._keeper = self._dialer.renewing = None
         if self._link is not None:  # it came up meanwhile
             await self._link.close()
             self._link = None
@@ -178,7 +152,7 @@ class Connection:
 
     def use_token(self, token: str) -> None:
         """Authenticate with ``token`` from the next connection on."""
-        self._token = token
+        self._dialer.token = token
 
     # -- calls ----------------------------------------------------------------------------
 
@@ -343,8 +317,8 @@ class Connection:
                 return None
             attempt = 0 if link.useful else attempt + 1
             if link.useful:
-                self._refusals = 0
-            if isinstance(final, Unauthenticated) and self._may_ask_again():
+                self._dialer.was_useful()
+            if isinstance(final, Unauthenticated) and self._dialer.may_ask_again():
                 final = None
             if final is None and not self._settings.reconnect:
                 final = ConnectionLost("the connection is gone, and reconnect is off")
@@ -365,9 +339,9 @@ class Connection:
             log.info("the connection is gone; connecting again in %.2f s", wait)
             await asyncio.sleep(wait)
             try:
-                return await self._connect(), attempt
+                return await self._dialer.connect(), attempt
             except (OSError, Retryable, Unauthenticated) as error:
-                if isinstance(error, Unauthenticated) and not self._may_ask_again():
+                if isinstance(error, Unauthenticated) and not self._dialer.may_ask_again():
                     self._finish(error)
                     return None
                 self._trouble = str(error) or type(error).__name__
@@ -378,63 +352,10 @@ class Connection:
                 self._finish(error)
                 return None
 
-    def _may_ask_again(self) -> bool:
-        """Whether a token that was refused may be replaced by another one."""
-        self._refusals += 1
-        may = self._settings.ask_token is not None and self._refusals <= MAX_REFUSALS
-        return may and self._settings.reconnect
-
-    async def _connect(self) -> Link:
-        """Open and greet. Raises OSError where another attempt may succeed, else OmenError."""
-        async with asyncio.timeout(self._settings.open_timeout_seconds):
-            ask_token = self._settings.ask_token
-            token = self._token if ask_token is None else await ask_token()
-            transport = await self._opener(token)
-            link = Link(transport)
-            try:
-                expires_in_s = await link.greet(token, wants_expiry=ask_token is not None)
-            except Closed as closed:
-                raise ConnectionError(f"the server ended the greeting: {closed}") from closed
-            except BaseException:
-                await transport.close()
-                raise
-            if self._renewing is not None:
-                self._renewing.cancel()
-            if ask_token is not None and expires_in_s is not None:
-                renewing = self._renew(link, ask_token, expires_in_s)
-                self._renewing = asyncio.get_running_loop().create_task(renewing)
-            return link
-
-    async def _renew(self, link: Link, ask_token: AskToken, expires_in_s: float | None) -> None:
-        """Authenticate anew before the token expires, as long as the link lives.
-
-        Where no token can be had that is tried again, in ever longer intervals; if the old one
-        expires meanwhile, the server ends the link.
-        """
-        while expires_in_s is not None:
-            await asyncio.sleep(max(RENEW_PART * expires_in_s, LEAST_RENEW_SECONDS))
-            attempt = 0
-            while link.is_alive:
-                try:
-                    token = await ask_token()
-                    break
-                except NoToken as error:
-                    log.warning("no new token: %s", error)
-                wait = self._settings.backoff.delay_seconds(attempt, self._random.random())
-                attempt += 1
-                await asyncio.sleep(wait)
-            if not link.is_alive:
-                return
-            outcome = await link.ask(requests.plain(messages.Auth, token=token))
-            if not isinstance(outcome, messages.Reply):
-                return
-            expires_in_s = expiry(outcome.ok)
-
     def _finish(self, why: OmenError) -> None:
         if self._over is None:
             self._over = why
-        if self._renewing is not None:
-            self._renewing.cancel()
+        self._dialer.rest()
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
 

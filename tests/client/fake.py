@@ -16,7 +16,8 @@ from omendb_core.model.errors import OmenError
 
 from omendb_ws.client.aio import Client
 from omendb_ws.client.backoff import Backoff
-from omendb_ws.client.connection import Connection, Settings
+from omendb_ws.client.connection import Connection
+from omendb_ws.client.dialer import Settings
 from omendb_ws.runtime.transport import TEXT_MARK, Closed
 from omendb_ws.wire import binary, messages, text
 from omendb_ws.wire.limits import Limits

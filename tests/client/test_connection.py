@@ -28,7 +28,8 @@ from omendb_core.model.types import Hits
 from omendb_ws.client import backoff
 from omendb_ws.client.aio import Client
 from omendb_ws.client.backoff import MAX_ATTEMPTS, Backoff, retry_seconds
-from omendb_ws.client.connection import Connection, Settings
+from omendb_ws.client.connection import Connection
+from omendb_ws.client.dialer import Settings
 from omendb_ws.errors import ConnectionLost
 from omendb_ws.wire import binary, binary_replies, messages, text
 from omendb_ws.wire.opcodes import MAX_U32

@@ -67,7 +67,7 @@ async def test_it_is_asked_once_for_every_connection(is_async: bool) -> None:
 
 
 async def test_a_token_is_renewed_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omendb_ws.client.connection.LEAST_RENEW_SECONDS", 0.01)
+    monkeypatch.setattr("omendb_ws.client.dialer.LEAST_RENEW_SECONDS", 0.01)
     server, source = needing(expires_in_s=0.01), Tokens()
     async with client_of(server, ask_token=on_this_loop(source)) as db:
         third = await server.arrived(messages.Auth, 3)
