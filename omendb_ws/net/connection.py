@@ -166,8 +166,14 @@ class Connection(Writing):
             self._read_rest()
         except Exception as error:  # whoever waits for the end must hear of it
             as_error(error, "reading the rest of a connection")
-        super().connection_lost(exc)
-        self._crowd.leave(self)
+        try:
+            super().connection_lost(exc)
+        finally:
+            try:
+                self._crowd.leave(self)
+            except Exception as error:
+                as_error(error, "the end of a connection")
+                self._crowd.leave(self)
 
     def process_event(self, event: Event) -> None:
         """Put fragments together; leave the rest to websockets."""

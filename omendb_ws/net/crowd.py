@@ -74,23 +74,26 @@ class Crowd:
     def enter(self, member: Member) -> None:
         """Count a member in."""
         self._members[member] = None
+        self.held_bytes += member.held_bytes
         if len(self._members) > self._max_members:
             self._shed(next(iter(self._members)))
-        self._add(member.held_bytes)
+        self._changed(member.held_bytes)
 
     def leave(self, member: Member) -> None:
-        """Count a member out, if it is in."""
+        """Count a member out, if it is in; after a fault of that it can be called again."""
         if member in self._members:
-            del self._members[member]
             self._rations.forget(member)
-            self._add(-member.held_bytes)
+            del self._members[member]
+            self.held_bytes -= member.held_bytes
+            self._changed(-member.held_bytes)
 
     def change(self, member: Member, to_bytes: int) -> None:
         """What a member holds has changed."""
         change = to_bytes - member.held_bytes
         member.held_bytes = to_bytes
         if member in self._members:
-            self._add(change)
+            self.held_bytes += change
+            self._changed(change)
 
     def may_go_on(self, member: Member) -> bool:
         """Whether a member may be read from; if not, it is let on when there is room."""
@@ -112,8 +115,7 @@ class Crowd:
     def _is_room_coming(self) -> bool:
         return any(member.has_much_under_way for member in self._members)
 
-    def _add(self, change: int) -> None:
-        self.held_bytes += change
+    def _changed(self, change: int) -> None:
         self.most_bytes = max(self.most_bytes, self.held_bytes)
         self.is_tight = self.held_bytes > self._max_bytes * _TIGHT
         if change > 0 and self.held_bytes > self._max_bytes:  # those that leave are relief itself

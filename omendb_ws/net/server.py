@@ -318,18 +318,19 @@ class Server:
             principal = self.context.keyring.authenticate(token)
         peer = Peer.of(connection.remote_address)
         session = self.instance.open_session(principal, peer)
-        if principal is not None and self.context.keyring is not None:
-            self.context.logins.succeeded(principal, str(peer))
-        connection.max_unread_bytes = self.context.limits.max_pending_bytes
-        self._sessions[connection] = session
-        deadline = self._admit_messages(connection, session, token)
-        connection.attach(session, session.outbox)
+        deadline = None
         try:
+            if principal is not None and self.context.keyring is not None:
+                self.context.logins.succeeded(principal, str(peer))
+            connection.max_unread_bytes = self.context.limits.max_pending_bytes
+            self._sessions[connection] = session
+            deadline = self._admit_messages(connection, session, token)
+            connection.attach(session, session.outbox)
             await connection.wait_closed()
         finally:
             if deadline is not None:
                 deadline.cancel()
-            del self._sessions[connection]
+            self._sessions.pop(connection, None)
             self.instance.close_session(session)
 
     def _admit_messages(

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 from websockets.protocol import State
 
 from ..runtime.faults import as_error
@@ -137,7 +138,7 @@ class Writing(Handshaking):
         if batch.messages:
             self._outbox.sent(batch)
         if batch.close is not None:
-            self._end(self.close(*batch.close))
+            self._end(*batch.close)
             return False
         return bool(batch.messages)
 
@@ -148,17 +149,19 @@ class Writing(Handshaking):
         self._fill()
         self.protocol.fail(code, reason)
         self.send_data()
-        self._end(self.close())
+        self._end()
 
     def _break_off(self, error: Exception, doing: str) -> None:
         """After a fault of ours: a client comes back from an end, and not from standing still."""
         as_error(error, doing)
         self.transport.abort()
 
-    def _end(self, ending: Coroutine[Any, Any, None]) -> None:
+    def _end(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Close it, without waiting."""
+
         async def end() -> None:
             with contextlib.suppress(ConnectionClosed):
-                await ending
+                await self.close(code, reason)
 
         task = self.loop.create_task(end())
         self._endings.add(task)

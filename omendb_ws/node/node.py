@@ -228,9 +228,10 @@ class Instance:
 
     def open_session(self, principal: Principal | None, peer: Peer = LOCAL) -> Receiver:
         """A session for a new connection; ``principal`` None: not authenticated yet."""
+        session = Receiver(self.context, Outbox(), principal, peer)
         self.context.metrics.connections += 1
         self.context.metrics.connections_opened += 1
-        return Receiver(self.context, Outbox(), principal, peer)
+        return session
 
     def close_session(self, session: Receiver) -> None:
         """Its connection is gone; called once."""

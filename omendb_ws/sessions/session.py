@@ -375,8 +375,8 @@ class Session:
             self._progress.set()
         call = self._call_when_room
         if call is not None and self.has_room:
+            call()  # first: after a fault it is called again
             self._call_when_room = None
-            call()
 
     # -- who it is, and what it may ---------------------------------------------------------------
 

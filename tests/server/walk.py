@@ -40,12 +40,14 @@ _ROOTS = tuple(str(Path(package.__file__ or "").parent) for package in (omendb_c
 class Injector:
     """Raises at one call of a thread, or notes all of them.
 
-    ``call`` None: only notes, in ``seen``. ``has_raised``: once it has.
+    ``call`` None: only notes, in ``seen``. ``has_raised``: once it has. ``within``: only calls of
+    functions in files under these folders of the project, or in these files; none: all.
     """
 
-    def __init__(self, on: Thread, call: str | None = None) -> None:
+    def __init__(self, on: Thread, call: str | None = None, within: tuple[str, ...] = ()) -> None:
         self.on = on
         self.call = call
+        self._within = within
         self.seen: dict[str, None] = {}
         self.has_raised = False
         self.is_armed = False
@@ -84,6 +86,8 @@ class Injector:
             is_engine = threading.current_thread().name == "omendb-engine"
             if is_engine != (self.on == "engine"):
                 return
+        if self._within and not any(one in frame.f_code.co_filename for one in self._within):
+            return
         at: FrameType | None = frame
         while at is not None and self._is_ours(at.f_code):
             if at.f_code.co_name == "__del__":
