@@ -17,24 +17,21 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from omendb_core.model.change import AddChange, Change, DeleteChange, UpdateChange
+from omendb_core.model.change import Change
 from omendb_core.model.errors import OmenError, StorageFailed, StorageFull
 from omendb_core.model.logged import Checkpoint, KeptRows
-from omendb_core.model.packed import PackedPayloads
 
-from ..interface import Facts, Logged, LogNumbers, Settle, Stored
+from ..interface import Facts, LogNumbers, Settle, Stored
 from .appender import Appender
 from .compaction import Rewriting
 from .contents import body_of
+from .groups import Done, Queued, Turn, logged_in, size_of, take_group
 from .machine import wall_us
-from .records import HEADER_BYTES
 
 log = logging.getLogger(__name__)
 
-#: One group, in bytes: half of what may wait, so that the next one forms meanwhile.
-GROUP_BYTES: Final = 4 << 20
 #: How long a byte may wait for a flush to begin, under ``everysec``.
 FLUSH_SECONDS: Final = 1.0
 #: Or how many may: at the end of a segment about this much is still to be flushed, and waited for.
@@ -43,17 +40,6 @@ FLUSH_BYTES: Final = 16 << 20
 OVERDUE_SECONDS: Final = 2.0
 #: A log that was idle for so long says how far it is flushed.
 IDLE_SECONDS: Final = 1.0
-
-
-class _Turn:
-    """In the queue: a pass of rewriting begins, and a segment with it."""
-
-
-class _Done:
-    """In the queue: a pass has ended."""
-
-
-_Queued: TypeAlias = tuple[Logged | _Turn | _Done, Any, int]
 
 
 class Writer:
@@ -81,7 +67,7 @@ class Writer:
         self._condition = threading.Condition(lock)
         #: Only the flusher waits here, so that it is not woken for every change.
         self._to_flush = threading.Condition(lock)
-        self._queue: deque[_Queued] = deque()
+        self._queue: deque[Queued] = deque()
         self._error: OmenError | None = None
         self._is_always = self.facts.durability == "always"
         self._is_closing = False
@@ -112,7 +98,7 @@ class Writer:
         """See Log."""
         self._rewriting.appended(change)
         self._appender.notes.is_now(change.time_us, self._wall_us())
-        self._put((change, tag, _size(change)))
+        self._put((change, tag, size_of(change)))
 
     def rewind(self) -> Checkpoint:
         """See Log."""
@@ -132,7 +118,7 @@ class Writer:
             return None
         if rewriting.is_due(self._appender.bytes, live_bytes):
             rewriting.begin()
-            self._put((_Turn(), None, 0))
+            self._put((Turn(), None, 0))
         return rewriting.wanted() if rewriting.is_running else None
 
     def keep(self, rows: KeptRows) -> None:
@@ -142,7 +128,7 @@ class Writer:
         if len(rows.times_us):
             self._put((rows, None, rows.vectors.nbytes + rows.times_us.nbytes))
         if self._rewriting.kept(rows.last_seq):
-            self._put((_Done(), None, 0))
+            self._put((Done(), None, 0))
 
     def close(self) -> None:
         """See Log."""
@@ -176,7 +162,7 @@ class Writer:
 
     # -- threads ----------------------------------------------------------------------------------
 
-    def _put(self, queued: _Queued) -> None:
+    def _put(self, queued: Queued) -> None:
         """Queue one thing; after a fault it is not queued."""
         if not self._is_started:
             self._start()
@@ -213,7 +199,7 @@ class Writer:
     def _write(self) -> None:
         is_over = False
         while not is_over:
-            group: list[_Queued] = []
+            group: list[Queued] = []
             try:
                 is_over = self._wait(group)
                 if group:
@@ -224,7 +210,7 @@ class Writer:
                 self._fail(self._as_error(error))
                 self._settled(group, len(group), self._error)
 
-    def _wait(self, group: list[_Queued]) -> bool:
+    def _wait(self, group: list[Queued]) -> bool:
         """Take the next group, none if there is none for a while; whether that was all."""
         with self._condition:
             self._is_idle = True
@@ -232,33 +218,21 @@ class Writer:
             while not self._queue and not self._is_closing:
                 if not self._condition.wait(self._patience_seconds()):
                     break
-            self._take(group)
+            take_group(self._queue, group)
             self._is_idle = not group
             return not group and self._is_closing
 
     def _patience_seconds(self) -> float | None:
         return IDLE_SECONDS if self._appender.wants_mark and self._error is None else None
 
-    def _take(self, group: list[_Queued]) -> None:
-        """The next group: changes and kept rows, or one thing of another kind."""
-        size = 0
-        while self._queue and size < GROUP_BYTES:
-            is_other = isinstance(self._queue[0][0], _Turn | _Done)
-            if is_other and group:
-                return
-            group.append(self._queue.popleft())
-            size += group[-1][2]
-            if is_other:
-                return
-
-    def _do(self, group: list[_Queued]) -> None:
+    def _do(self, group: list[Queued]) -> None:
         """Write and settle ``group``, which is empty then."""
         safe = 0
         try:
-            if self._error is None and isinstance(group[0][0], _Turn | _Done):
+            if self._error is None and isinstance(group[0][0], Turn | Done):
                 self._do_pass(group[0][0])
                 group.clear()
-            bodies = [] if self._error else [(body_of(one), one) for one in _logged(group)]
+            bodies = [] if self._error else [(body_of(one), one) for one in logged_in(group)]
             while bodies and self._error is None:
                 taken = self._appender.write(bodies)
                 self._make_safe()
@@ -272,8 +246,8 @@ class Writer:
             self._settled(group, safe, None)
         self._settled(group, len(group), self._error)
 
-    def _do_pass(self, what: _Turn | _Done) -> None:
-        if isinstance(what, _Turn):
+    def _do_pass(self, what: Turn | Done) -> None:
+        if isinstance(what, Turn):
             self._appender.turn()
             self._base = self._appender.number
         else:
@@ -300,14 +274,14 @@ class Writer:
     def _is_overdue(self) -> bool:
         return self._appender.unflushed_seconds > OVERDUE_SECONDS
 
-    def _settled(self, group: list[_Queued], count: int, error: OmenError | None) -> None:
+    def _settled(self, group: list[Queued], count: int, error: OmenError | None) -> None:
         """Take the first ``count`` out of ``group``, and settle them; after a fault none is out."""
         if not count:
             return
         nbytes, tags = 0, []
         for logged, tag, size in group[:count]:
             nbytes += size
-            if not isinstance(logged, KeptRows | _Turn | _Done):
+            if not isinstance(logged, KeptRows | Turn | Done):
                 tags.append(tag)
         with self._condition:  # before they are settled: there is room then
             del group[:count]
@@ -386,22 +360,3 @@ class Writer:
         if self._appender.is_flushed:
             return None
         return max(0.0, FLUSH_SECONDS - self._appender.unflushed_seconds)
-
-
-def _logged(group: list[_Queued]) -> list[Logged]:
-    return [one for one, _, _ in group if not isinstance(one, _Turn | _Done)]
-
-
-def _size(change: Change) -> int:
-    """About what a change takes in memory while it waits, in bytes."""
-    if isinstance(change, AddChange):
-        n = len(change.vectors)
-        per_row = 8 * (1 + len(change.columns))
-        return HEADER_BYTES + change.vectors.nbytes + n * per_row + _sum(change.payloads)
-    if isinstance(change, UpdateChange):
-        return HEADER_BYTES + change.seqs.nbytes * 8 + _sum(change.payloads)
-    return HEADER_BYTES + (change.seqs.nbytes if isinstance(change, DeleteChange) else 0)
-
-
-def _sum(payloads: PackedPayloads | None) -> int:
-    return 0 if payloads is None else len(payloads.data) + payloads.lengths.nbytes
