@@ -60,7 +60,7 @@ def test_rows_that_do_not_fit_are_refused_and_change_nothing() -> None:
     with pytest.raises(Quota, match="max_memory_bytes"):
         admit(held, range(100, 150), 4000, producer="p", batch=1)
     ids = np.arange(100, dtype=np.uint64)
-    held.limits = WindowLimits(max_metadata_bytes=8192)
+    held.admission.limits = WindowLimits(max_metadata_bytes=8192)
     with pytest.raises(Quota, match="max_memory_bytes"):
         held.admit_update(UpdateRequest(ids, [{}] * 100, [b"y" * 8000] * 100), 1)
     assert state(held) == before

@@ -4,14 +4,19 @@ A mask says of every slot whether its row passes, live or not: a row's truth cha
 columns are written. So what leaves costs nothing here, and between two searches with the same
 filter only the rows written meanwhile are looked at.
 
-Bounded: MASKS of them, of which the least recently used goes, and one that is being made in pieces.
+Bounded: MASKS of them, of which the least recently used goes, and one for each maker that is being
+made in pieces. Filters are not kept, as their texts may be as long as a message, and a long text is
+known by its hash.
+
 Invariant (``check``): of live rows a mask that was brought up to date is what ``evaluate`` says.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from hashlib import sha256
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,16 +30,24 @@ from .tree import Filter
 MASKS: Final = 32
 
 
-#: Rows times conditions up to which a mask is made at once: 3 ms, at 3 ns a row and condition.
-_AT_ONCE: Final = 1 << 20
+#: Rows times conditions up to which masks are made at once: 3 ms, at 3 ns a row and condition.
+AT_ONCE: Final = 1 << 20
 #: What a condition takes of a filter's canonical text, about.
 _CONDITION_CHARACTERS: Final = 24
+#: Characters of a filter's text that is kept as it is; a mask's other objects take as much.
+_KEY_CHARACTERS: Final = 512
+_MASK_BYTES: Final = 2 * _KEY_CHARACTERS
+
+#: Who has masks made in pieces: they do not give up each other's.
+Maker: TypeAlias = Literal["reads", "lists"]
+_MAKERS: Final = 2
 
 
 class _Mask(NamedTuple):
     """``words`` as they were after ``total`` writes."""
 
-    filter: Filter
+    key: str
+    filter: weakref.ref[Filter]
     words: U64
     total: int
 
@@ -45,42 +58,46 @@ class MaskCache:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._masks: OrderedDict[str, _Mask] = OrderedDict()
-        #: The one that is being made in pieces, and how many slots of it are done.
-        self._making: tuple[_Mask, int] | None = None
+        #: Those that are being made in pieces, and how many slots of each are done.
+        self._making: dict[Maker, tuple[_Mask, int]] = {}
 
     @staticmethod
     def bytes_for(capacity: int) -> int:
         """Bytes that the masks of a window of this size may take."""
-        return (MASKS + 1) * words_for(capacity) * 8
+        return (MASKS + _MAKERS) * (words_for(capacity) * 8 + _MASK_BYTES)
 
     def words(self, filter_: Filter) -> U64:
         """Mask words of the rows that pass ``filter_``, live or not. Not to be written to."""
-        kept = self._masks.pop(filter_.canonical, None)
+        key = _key(filter_)
+        kept = self._masks.pop(key, None)
         written = None if kept is None else self._columns.writes.since(kept.total)
         if kept is None or written is None:
             words = pack(evaluate(filter_, self._columns, None))
         else:
             words = kept.words
             self._look_again(filter_, words, written)
-        self._keep(_Mask(filter_, words, self._columns.writes.total))
+        self._keep(_Mask(key, weakref.ref(filter_), words, self._columns.writes.total))
         return words
 
     def takes_long(self, filter_: Filter) -> bool:
         """Whether ``words`` is better asked after ``make_piece`` has made the mask."""
-        conditions = 1 + len(filter_.canonical) // _CONDITION_CHARACTERS
-        if self._columns.used * conditions <= _AT_ONCE or self._columns.used <= BLOCK_ROWS:
-            return False
-        kept = self._masks.get(filter_.canonical)
-        return kept is None or self._columns.writes.since(kept.total) is None
+        return self._columns.used > BLOCK_ROWS and self.cost(filter_) > AT_ONCE
 
-    def make_piece(self, filter_: Filter) -> bool:
+    def cost(self, filter_: Filter) -> int:
+        """Rows times conditions that ``words`` has to look at; 0 where the mask is there."""
+        kept = self._masks.get(_key(filter_))
+        if kept is not None and self._columns.writes.knows(kept.total):
+            return 0
+        return self._columns.used * (1 + len(filter_.canonical) // _CONDITION_CHARACTERS)
+
+    def make_piece(self, filter_: Filter, maker: Maker) -> bool:
         """Make a block more of a mask; whether it is complete, and ``words`` quick.
 
-        One mask at a time: a piece of another one gives up what was made of it.
+        One mask at a time of each maker: a piece of another one gives up what was made of it.
         """
-        columns, making = self._columns, self._making
-        self._making = None
-        if making is None or making[0].filter.canonical != filter_.canonical:
+        columns, key = self._columns, _key(filter_)
+        making = self._making.pop(maker, None)
+        if making is None or making[0].key != key:
             words, done = np.zeros(words_for(columns.capacity), np.uint64), 0
         else:
             words, done = making[0].words, making[1]
@@ -92,11 +109,11 @@ class MaskCache:
         stop = min(done + BLOCK_ROWS, columns.used)
         block = pack(evaluate_block(filter_, columns, done, stop))
         words[done // 64 : done // 64 + len(block)] = block
-        mask = _Mask(filter_, words, columns.writes.total)
+        mask = _Mask(key, weakref.ref(filter_), words, columns.writes.total)
         if stop >= columns.used:
             self._keep(mask)
             return True
-        self._making = mask, stop
+        self._making[maker] = mask, stop
         return False
 
     def _look_again(self, filter_: Filter, words: U64, slots: I64) -> None:
@@ -107,17 +124,27 @@ class MaskCache:
             _set_bits(words, slots, passed, value=True)
 
     def _keep(self, mask: _Mask) -> None:
-        self._masks.pop(mask.filter.canonical, None)
-        self._masks[mask.filter.canonical] = mask
+        self._masks.pop(mask.key, None)
+        self._masks[mask.key] = mask
         if len(self._masks) > MASKS:
             self._masks.popitem(last=False)
 
     def check(self, live_words: U64) -> None:
         """Raise AssertionError if a mask, brought up to date, is wrong about a live row."""
         for kept in list(self._masks.values()):
-            expected = pack(evaluate(kept.filter, self._columns, None))
-            wrong = (self.words(kept.filter) ^ expected) & live_words
+            if (filter_ := kept.filter()) is None:
+                continue
+            expected = pack(evaluate(filter_, self._columns, None))
+            wrong = (self.words(filter_) ^ expected) & live_words
             assert not wrong.any(), "a mask is not what its filter says"
+
+
+def _key(filter_: Filter) -> str:
+    """What two filters have in common only if they are equal."""
+    text = filter_.canonical
+    if len(text) <= _KEY_CHARACTERS:
+        return text
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _set_bits(words: U64, slots: I64, chosen: Bool1, *, value: bool) -> None:

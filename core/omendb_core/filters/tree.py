@@ -102,7 +102,7 @@ class Some:
 Node: TypeAlias = Compare | OneOf | Exists | Not | Every | Some
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Filter:
     """A checked filter; one with the same ``canonical`` text is equal, and passes the same rows.
 

@@ -29,6 +29,10 @@ class WriteLog:
         while self._total - self._forgotten > self._most:
             self._forgotten += len(self._parts.popleft())
 
+    def knows(self, total: int) -> bool:
+        """Whether ``since`` does."""
+        return total >= self._forgotten
+
     def since(self, total: int) -> I64 | None:
         """The slots of all writes but the first ``total``, some perhaps twice; None: not known."""
         if total < self._forgotten:

@@ -26,6 +26,7 @@ from .lists import Lists
 from .lists_by_k import ListsByK
 from .round import NONE
 from .table import Table
+from .turns_of_filters import TurnsOfFilters
 
 #: A list is cut when it is longer than this many k …
 CUT_ABOVE: Final = 4
@@ -48,6 +49,7 @@ class LiveLists:
         self._state = state
         self._table = table
         self._lists_by_k = ListsByK(table)
+        self._turns = TurnsOfFilters(state, table.distinct_filters)
         self.base = 0
         self.waiting: set[int] = set()
         self._listed: Bool1 = np.zeros(0, np.bool_)
@@ -146,7 +148,11 @@ class LiveLists:
             return NONE
         elements = max(1, self._state.rows) * self._state.definition.dim
         most = min(RENEWED_AT_ONCE, max(_LEAST_RENEWED, _RENEWED_ELEMENTS // elements))
-        handles = np.array(sorted(self.waiting)[:most], np.int64)
+        waiting = np.sort(np.fromiter(self.waiting, np.int64, len(self.waiting)))
+        numbers = self._table.filters[waiting]
+        handles = waiting[np.isin(numbers, self._turns.ready(np.unique(numbers)))][:most]
+        if not len(handles):
+            return NONE
         self._make_lists(handles)
         touched[handles] = True
         return handles

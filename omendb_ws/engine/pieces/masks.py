@@ -31,7 +31,7 @@ def mask_made(collection: Collection, filter_: Filter | None) -> Generator[bool,
     collection.makes_mask = True
     try:
         collection.refuse_broken()
-        while not collection.window.state.masks.make_piece(filter_):
+        while not collection.window.state.masks.make_piece(filter_, "reads"):
             yield True
             collection.refuse_broken()
     finally:

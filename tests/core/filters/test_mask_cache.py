@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -106,3 +107,34 @@ def test_a_log_knows_the_last_writes_and_says_when_it_does_not() -> None:
     log.note(np.arange(11))
     assert log.since(30) is None
     assert log.since(41).tolist() == []  # type: ignore[union-attr]
+
+
+def test_makers_do_not_give_up_each_others_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mask_cache, "BLOCK_ROWS", 64)
+    columns = Columns(TYPES, 500)  # type: ignore[arg-type]
+    cache = MaskCache(columns)
+    write(columns, np.random.default_rng(1), np.arange(500))
+    one, other = (parse(document, TYPES) for document in FILTERS[:2])  # type: ignore[arg-type]
+    made = [(cache.make_piece(one, "reads"), cache.make_piece(other, "lists")) for _ in range(8)]
+    assert made == [(False, False)] * 7 + [(True, True)]
+    assert (cache.cost(one), cache.cost(other)) == (0, 0)
+    cache.check(pack(np.ones(500, np.bool_)))
+
+
+@pytest.mark.parametrize("length", [1, 100_000])
+def test_a_filter_and_its_text_are_not_kept(length: int) -> None:
+    columns = Columns(TYPES, 500)  # type: ignore[arg-type]
+    cache = MaskCache(columns)
+    write(columns, np.random.default_rng(1), np.arange(500))
+    document: Any = {"text": {"$in": ["a", "b" * length]}}
+    filter_ = parse(document, TYPES)  # type: ignore[arg-type]
+    words = cache.words(filter_)
+    gone = weakref.ref(filter_)
+    del filter_
+    assert gone() is None
+    assert all(len(key) <= 512 for key in cache._masks)
+    again = parse(document, TYPES)  # type: ignore[arg-type]
+    assert cache.cost(again) == 0
+    assert cache.words(again) is words
+    other = parse({"text": {"$in": ["a", "b" * (length + 1)]}}, TYPES)  # type: ignore[arg-type]
+    assert cache.cost(other) > 0, "another filter's mask was taken for its own"
