@@ -10,12 +10,12 @@ const NULL_CODE = 0xffffffff;
 const COLUMNS = {
   f64: [Float64Array, (value) => (typeof value === "number" ? value : value == null ? NaN : undefined)],
   i64: [BigInt64Array, (value) => (isSafe(value) || Number.isSafeInteger(value) ? BigInt(value) : undefined)],
-  bool: [Uint8Array, (value) => (typeof value === "boolean" || value === 0 || value === 1 ? Number(value) : undefined)],
+  bool: [Uint8Array, (value) =>
+    (typeof value === "boolean" || value === 0 || value === 1 ? Number(value) : undefined)],
   str: [Uint32Array, (value, codes, wrong) => {
     if (value == null) return NULL_CODE;
     if (typeof value !== "string") return undefined;
-    if (!codes.has(value)) codes.set(HALF.test(value) ? wrong(HALF_SAID) : value, codes.size);
-    return codes.get(value);
+    return codes.get(value) ?? codes.set(HALF.test(value) ? wrong(HALF_SAID) : value, codes.size).size - 1;
   }],
 };
 const WRONG_TYPE = "is not of the column's type (i64 and bool hold no null: leave the key out of metadata)";
@@ -116,7 +116,8 @@ export class Adder {
       await this.client.drained();
       // The next add would pass for a repetition.
       if (limit.isOver) return undefined;
-      const reply = link.ask((id) => encodeAdd(rows, start, stop, columns, { id, handle, producer: this.producer, batch }));
+      const { producer } = this;
+      const reply = link.ask((id) => encodeAdd(rows, start, stop, columns, { id, handle, producer, batch }));
       const wasOut = isOut;
       isOut = true;
       return reply.catch((error) => {
@@ -144,7 +145,8 @@ function prepare({ dim, capacity }, given, { ids, columns, metadata }) {
   const count = vectors.length / dim;
   const toRows = (values, name) => {
     const list = toList(values, name, "bad_metadata");
-    return list.length === count ? list : fail("bad_metadata", `${name}: ${list.length} of them for ${count} rows`);
+    if (list.length !== count) fail("bad_metadata", `${name}: ${list.length} of them for ${count} rows`);
+    return list;
   };
   if (columns != null && tagOf(columns) !== "Object") fail("bad_metadata", "columns: must be an object of lists");
   return {

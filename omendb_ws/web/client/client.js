@@ -5,7 +5,9 @@ import { Connection } from "./connection.js";
 import { Feed } from "./feed.js";
 import { Answer, encodeFrame, KINDS } from "./frames.js";
 import { Live } from "./live.js";
-import { fields, known, OPTIONS, readIds, toCount, toId, toIdList, toList, toMatrix, toMetadata, toVector } from "./requests.js";
+import {
+  fields, known, OPTIONS, readIds, toCount, toId, toIdList, toList, toMatrix, toMetadata, toVector,
+} from "./requests.js";
 import { Newest, WindowMap } from "./subscription.js";
 
 export class Client extends Connection {
@@ -25,7 +27,8 @@ export class Client extends Connection {
   }
   async count(collection, options) {
     known(options, OPTIONS.count);
-    return (await this.call((link) => link.op("count", { collection, ...fields(options) }), options)).count;
+    const body = { collection, ...fields(options) };
+    return (await this.call((link) => link.op("count", body), options)).count;
   }
   async create(collection, definition, options) {
     known(definition, OPTIONS.definition);
@@ -43,7 +46,8 @@ export class Client extends Connection {
       id: toId(row?.id, `rows[${at}].id`, { row: at }),
       metadata: toMetadata(row.metadata, `rows[${at}].metadata`, at),
     });
-    return (await this.#change("update", { collection, rows: Array.from(toList(rows, "rows"), toRow) }, options)).version;
+    const body = { collection, rows: Array.from(toList(rows, "rows"), toRow) };
+    return (await this.#change("update", body, options)).version;
   }
   async get(collection, ids, options) {
     known(options, OPTIONS.get);

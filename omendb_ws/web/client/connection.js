@@ -51,19 +51,13 @@ export class Connection extends EventTarget {
   }
 
   async start() {
-    const { signal, timeoutMs } = this.options;
-    const limit = limits(signal, timeoutMs, () => this.#hint());
-    const first = this.#ready.promise;
     this.#run();
     try {
-      await limit.race(first);
+      return await this.call(() => this, { signal: this.options.signal, lasts: true });
     } catch (error) {
       this.close(error);
       throw error;
-    } finally {
-      limit.clear();
     }
-    return this;
   }
 
   close(reason = new OmenError("closed", "the client is closed")) {
@@ -88,7 +82,7 @@ export class Connection extends EventTarget {
     while (this.bufferedAmount > bytes) await sleep(5);
   }
 
-  /** `work(link, limit)`, again after a reconnect if it may `repeat`, and after refusals; any if it `lasts`. */
+  /** `work(link, limit)`, again after reconnects if it may `repeat`, and refusals (any if it `lasts`). */
   async call(work, options) {
     const { repeat = true, lasts = false, collection, signal } = options ?? {};
     const timeoutMs = options?.timeoutMs ?? this.options.timeoutMs;
@@ -131,7 +125,8 @@ export class Connection extends EventTarget {
   }
 
   #hint() {
-    return this.state === "open" ? "" : `not connected: ${this.#tokens.asking ? "getToken has not answered" : this.#trouble}`;
+    const trouble = this.#tokens.asking ? "getToken has not answered" : this.#trouble;
+    return this.state === "open" ? "" : `not connected: ${trouble}`;
   }
 
   #set(state) {
@@ -199,7 +194,8 @@ export class Connection extends EventTarget {
     try {
       // The server would not wait so long.
       if (this.#tokens.asking) await limit.race(this.#tokens.asking);
-      link = this.#link = new Link(this.#socket(), (error) => this.dispatchEvent(new CustomEvent("error", { detail: error })));
+      const complain = (detail) => this.dispatchEvent(new CustomEvent("error", { detail }));
+      link = this.#link = new Link(this.#socket(), complain);
       const hello = await limit.race(link.greeted.promise);
       if (hello.auth === "required") {
         const late = link.ending.promise.then(() => { throw lost("the server did not wait for the token"); });
@@ -224,7 +220,7 @@ export class Connection extends EventTarget {
   #socket() {
     const { WebSocket } = this.options;
     if (typeof WebSocket !== "function") {
-      fail("unsupported", "there is no WebSocket here (Node has one from version 22 on): pass one as the option WebSocket");
+      fail("unsupported", "there is no WebSocket here (Node has one from 22 on): pass one as the option WebSocket");
     }
     try {
       return new WebSocket(this.url, "omendb.v1");

@@ -124,12 +124,12 @@ export class Answer {
     const dim = rows[0]?.vector?.length ?? 0;
     const vectors = has("vector") ? new Float32Array(rows.length * dim) : null;
     if (vectors) rows.forEach((row, place) => vectors.set(row.vector, place * dim));
-    const ids = rows.map((row) => row.id);
+    const all = (name) => rows.map((row) => row[name]);
     return new Answer({
-      ids: hasStringIds ? ids : BigUint64Array.from(ids, BigInt),
-      seqs: Float64Array.from(rows, (row) => row.seq),
-      scores: !rows.length || has("score") ? Float32Array.from(rows, (row) => row.score) : null,
-      metadata: has("metadata") ? rows.map((row) => row.metadata) : null,
+      ids: hasStringIds ? all("id") : BigUint64Array.from(all("id"), BigInt),
+      seqs: Float64Array.from(all("seq")),
+      scores: !rows.length || has("score") ? Float32Array.from(all("score")) : null,
+      metadata: has("metadata") ? all("metadata") : null,
       vectors, dim,
     }, version, tookUs);
   }

@@ -21,8 +21,8 @@ export class Live extends Newest {
   move(vector) {
     const call = deferred();
     try {
-      const isOver = this.state === "ended" && ((this.reason ?? "left") !== "left" || this.client.state === "closed");
-      if (isOver) throw this.error ?? new OmenError("closed", "the subscription has ended");
+      const mayRevive = (this.reason ?? "left") === "left" && this.client.state !== "closed";
+      if (this.state === "ended" && !mayRevive) throw this.error ?? new OmenError("closed", "the subscription has ended");
       // The caller may fill the same array anew.
       this.vector = toVector(vector).slice();
       this.waiting.push(Object.assign(call, { vector: this.vector }));

@@ -63,7 +63,8 @@ export function toList(list, name, code = "bad_request") {
 
 export function toCount(k) {
   const count = k ?? 10;
-  return Number.isInteger(count) && count > 0 && count < 2 ** 32 ? count : fail("bad_k", "k: must be a whole number from 1");
+  if (!(Number.isInteger(count) && count > 0 && count < 2 ** 32)) fail("bad_k", "k: must be a whole number from 1");
+  return count;
 }
 
 export function toVector(vector, name = "vector", details) {
@@ -104,7 +105,8 @@ export function toId(id, name, details) {
   return typeof id === "bigint" && !isSafe(id) ? `${id}` : Number(id);
 }
 
-export const toIdList = (ids) => Array.from(toList(ids, "ids", "bad_id"), (id, at) => toId(id, `ids[${at}]`, { row: at }));
+export const toIdList = (ids) =>
+  Array.from(toList(ids, "ids", "bad_id"), (id, row) => toId(id, `ids[${row}]`, { row }));
 
 export function toIds(given, count) {
   const ids = toList(given, "ids", "bad_id");
