@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from omendb_core.model.types import IdKind
 
-from ..engine.streams.live import told_bytes
+from ..engine.streams.live import TEXT_BYTES, told_bytes
 from ..runtime.faults import as_error
 from ..wire.messages import Subscribe, SubscriptionKind
 from .subscriptions.subscription import StreamSubscription, Subscription
@@ -28,18 +28,17 @@ if TYPE_CHECKING:
 
 #: What a subscription takes besides its standing query, by how a server's resident memory grows
 #: with 16,000 to 100,000 of them: a live one 640 bytes, where tables that name them (dicts, sets,
-#: lists) are full, to 800, where they were just doubled, and the rows that its reader was told (a
-#: text takes 64 more than an integer); a match one 1,450 to 1,550.
+#: lists) are full, to 800, where they were just doubled, and the rows that its reader was told
+#: (long ids take more, which is counted as they are told); a match one 1,450 to 1,550.
 _LIVE_READER_BYTES: Final = 720
 _MATCH_READER_BYTES: Final = 1504
-_TOLD_TEXT_BYTES: Final = 64
 
 
 def reader_bytes(k: int | None, ids: IdKind) -> int:
     """Bytes that the reader of one standing query takes; a match query's rows not counted."""
     if k is None:
         return _MATCH_READER_BYTES
-    return _LIVE_READER_BYTES + told_bytes(k) + _TOLD_TEXT_BYTES * (ids == "str") * k
+    return _LIVE_READER_BYTES + told_bytes(k) + TEXT_BYTES * (ids == "str") * k
 
 
 #: Subscriptions made, begun or ended without a break: making one takes up to 30 µs on busy cores.

@@ -106,8 +106,11 @@ def _subscribe_live(session: Session, request: wire.Subscribe, size: int) -> Non
     def live_query(subscription: StreamSubscription) -> LiveQuery:
         every_us = (request.every_ms or 0) * 1000
         live = session.context.engine.live
+        texts = None
+        if collection.definition.ids == "str":
+            texts = Share(session.context.catalog.budget, "ids that a reader was told take")
         return LiveQuery(
-            live, subscription, collection, is_binary, include, usual_bytes, asked, every_us
+            live, subscription, collection, is_binary, include, usual_bytes, asked, every_us, texts
         )
 
     def submit(subscriptions: list[StreamSubscription]) -> None:

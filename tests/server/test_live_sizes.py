@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import getsizeof
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from omendb_core.model.types import Definition
 from omendb_ws.wire import reply_bounds as sizes
 from omendb_ws.wire.messages import Include
 
-from .live_view import live
+from .live_view import eventually, live
 from .raw import client, running
 
 K = 700
@@ -66,3 +67,30 @@ async def test_no_push_is_longer_than_the_bound(
             assert len(view.entered) == K
         assert len(view.leaves) == K
         assert bound / 4 < longest <= bound
+
+
+@pytest.mark.parametrize("k", [1, 10])
+async def test_long_ids_that_readers_were_told_are_charged(k: int) -> None:
+    """By what they take: 64 bytes of an id, and what it is longer, until another row is told."""
+    async with running() as server, client(server) as raw:
+        await raw.create(ids="str", capacity=100)
+        budget = server.context.catalog.budget
+        rows = [{"id": f"{number:0250d}", "vector": [number, 1]} for number in range(10)]
+        await raw.ok("add", collection="items", rows=rows)
+        ok = await raw.ok("subscribe", kind="live", collection="items", vector=[1, 0], k=k)
+        (session,) = server._sessions.values()
+        query: Any = session.subscriptions[ok["sub"]].stream  # type: ignore[attr-defined]
+        long_bytes = sum(max(0, getsizeof(one) - 96) for one in query.told.values())
+        assert query.texts.taken_bytes == long_bytes >= k * (250 - 96)
+        rows = [{"id": f"short-{number}", "vector": [number, 1]} for number in range(20, 20 + k)]
+        await raw.ok("add", collection="items", rows=rows)
+        await raw.event(lambda one: len(one["enter"]) == k)
+        assert query.texts.taken_bytes == 0, "ids that left are charged still"
+        rows = [{"id": f"{number:0250d}", "vector": [number, 1]} for number in range(40, 40 + k)]
+        await raw.ok("add", collection="items", rows=rows)
+        await raw.event(lambda one: len(one["enter"]) == k)
+        assert query.texts.taken_bytes == k * (getsizeof("0" * 250) - 96)
+        del query
+        before = budget.taken_bytes
+        await raw.ok("unsubscribe", sub=ok["sub"])
+        await eventually(lambda: budget.taken_bytes <= before - k * (250 - 96))

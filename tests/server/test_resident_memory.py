@@ -284,6 +284,25 @@ async def test_subscriptions_with_filters_and_without(kind: str) -> None:
         await asyncio.to_thread(served.returned)
 
 
+async def test_long_ids_that_readers_of_live_queries_were_told() -> None:
+    """Each has texts of its own: most of what its subscription takes."""
+    count = 5000 if IS_LARGE else 1500
+    async with place(max_subscriptions=count) as (served, db):
+        await db.create("items", dim=DIM, capacity=2000, ids="str")
+        async with connect(served.url, compression=None, max_size=None) as socket:
+            raw = Raw(socket)
+            rows = [{"id": f"{number:0250d}", "vector": [1.0] * DIM} for number in range(100)]
+            await raw.ok("add", collection="items", rows=rows)
+            await asyncio.to_thread(served.read)
+            fields = {"collection": "items", "vector": [1.0] * DIM, "k": 50}
+            for _ in range(count):
+                await raw.ok("subscribe", kind="live", **fields)
+            accounted = await asyncio.to_thread(served.check, f"{count} live queries of long ids")
+            assert accounted > count * 50 * 250
+        await db.drop("items")
+        await asyncio.to_thread(served.returned)
+
+
 async def test_hits_that_wait_for_readers_that_never_read() -> None:
     """Hits wait as seqs and scores, 12 bytes each; the budget has no room for all of them."""
     async with place(max_pending_bytes=65_536) as (served, db):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from omendb_core.filters.parser import evaluate
+from omendb_core.model.budget import Share
 from omendb_core.model.types import F32, I64, U8, U64, Hits, Include
 from omendb_core.search.query import prepare_queries
 from omendb_core.standing.table import StandingQuery
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _NO_ROWS: Final[Set[int]] = frozenset()
 #: What CPython takes for one.
 _INTEGER_BYTES: Final = 32
+#: What an id of 47 characters takes more. Longer ones are counted as readers are told of them.
+TEXT_BYTES: Final = 64
 _REASON = {name: number for number, name in enumerate(LEAVE_REASONS)}
 
 
@@ -44,11 +47,12 @@ class LiveQuery(Stream):
 
     ``handle`` is the window's, None before the reply and after the end. ``told``: seq -> id of the
     rows its reader has now, at version ``told_version``. ``every_us``: least time between pushes.
-    ``is_beginning``: its list is there, or about to be, and its reply is not.
+    ``is_beginning``: its list is there, or about to be, and its reply is not. ``texts``: what long
+    ids in ``told`` take of the budget; None where ids are numbers.
     """
 
-    __slots__ = ("every_us", "handle", "is_beginning", "is_dirty", "query", "ready_us", "told",
-                 "told_version")  # fmt: skip
+    __slots__ = ("every_us", "handle", "is_beginning", "is_dirty", "query", "ready_us", "texts",
+                 "told", "told_version")  # fmt: skip
 
     is_of_lists = True
 
@@ -62,10 +66,12 @@ class LiveQuery(Stream):
         usual_bytes: int,
         query: StandingQuery,
         every_us: int,
+        texts: Share | None = None,
     ) -> None:
         super().__init__(maker, reader, collection, is_binary, include, usual_bytes)
         self.query = query
         self.every_us = every_us
+        self.texts = texts
         self.handle: int | None = None
         self.told: dict[int, int | str] = {}
         self.told_version = 0
@@ -186,6 +192,8 @@ class LiveQueries:
         end = 0
         for query, count in zip(queries, counts, strict=True):
             start, end = end, end + count
+            if query.texts is not None:
+                query.texts.settle(_long_bytes(ids[start:end]))
             query.told = dict(zip(seqs[start:end], ids[start:end], strict=True))
             query.told_version = version
             query.is_dirty = False
@@ -240,6 +248,12 @@ def told_bytes(k: int) -> int:
     return _table_bytes(k) + 2 * _INTEGER_BYTES * k
 
 
+def _long_bytes(ids: Sequence[int | str]) -> int:
+    """Bytes of ids that are texts, beyond what every row has for its own."""
+    usual_bytes = _INTEGER_BYTES + TEXT_BYTES
+    return sum(size - usual_bytes for size in map(getsizeof, ids) if size > usual_bytes)
+
+
 @cache
 def _table_bytes(rows: int) -> int:
     """Bytes of a dict that so many rows were put into one after the other."""
@@ -279,6 +293,9 @@ def _pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, lis
     end = 0
     for query, difference, message in zip(speaking, differences, messages, strict=True):
         start, end = end, end + len(difference.enter)
+        if query.texts is not None:
+            gone = _long_bytes([query.told[seq] for seq in difference.leave])
+            query.texts.settle(query.texts.taken_bytes + _long_bytes(ids[start:end]) - gone)
         for seq in difference.leave:
             del query.told[seq]
         for place, id_ in zip(difference.enter, ids[start:end], strict=True):
