@@ -39,12 +39,18 @@ function openFrame(buffer) {
     offset += padded(array.byteLength);
     return array;
   };
+  const numbers = (count) => {
+    const list = new Float64Array(count);
+    // Twice as fast as `from`.
+    next(BigUint64Array, count).forEach((value, place) => (list[place] = Number(value)));
+    return list;
+  };
   const text = next(Uint8Array, at(24));
   return {
     kind: view.getUint8(2), flags: view.getUint8(3), id: at(4), n: at(12), dim: at(16), k: at(20), tookUs: at(28),
     json: text.length ? JSON.parse(fromUtf8.decode(text)) : {},
     next,
-    numbers: (count) => Float64Array.from(next(BigUint64Array, count), Number),
+    numbers,
   };
 }
 

@@ -36,9 +36,10 @@ export function plain(value, name, isLax = false, code = REFUSALS[name] ?? "bad_
   if (tag !== "Object") return refuse(tag);
   const copy = {};
   for (const key of Object.keys(value)) {
-    if (value[key] === undefined && isLax) continue;
+    const one = value[key];
+    if (one === undefined && isLax) continue;
     if (HALF.test(key)) refuse(HALF_SAID, `a key of ${name}`);
-    const own = inner(value[key], `${name}.${key}`);
+    const own = plain(one, `${name}.${key}`, isLax, code, depth + 1);
     if (key === "__proto__") Object.defineProperty(copy, key, { value: own, enumerable: true });
     else copy[key] = own;
   }
