@@ -12,7 +12,7 @@ import orjson
 import pytest
 from omendb_core.model.change import RowBatch
 
-from omendb_ws.sessions import long_requests
+from omendb_ws.sessions import long_work
 from omendb_ws.sessions.long_work import LongRequests
 from omendb_ws.wire import binary, long_text
 from tests.wire.test_long_frames import with_json
@@ -36,7 +36,7 @@ async def until(is_true: Callable[[], Any]) -> None:
 
 @pytest.fixture
 def one_piece_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(long_requests, "SLICE_US", 0)
+    monkeypatch.setattr(long_work, "SLICE_US", 0)
 
 
 async def test_a_long_add_is_as_a_short_one() -> None:

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from omendb_ws.net.server import AUTH_SECONDS, Server
-from omendb_ws.sessions import long_requests, standing_streams
+from omendb_ws.sessions import long_work, standing_streams
 from omendb_ws.wire import binary
 from omendb_ws.wire.opcodes import OPS
 
@@ -250,7 +250,7 @@ async def test_on_an_open_server_everybody_is_everybody() -> None:
 async def test_thousands_that_another_tenant_may_not_have_end_in_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(long_requests, "SLICE_US", 0)
+    monkeypatch.setattr(long_work, "SLICE_US", 0)
     many, most = 300, standing_streams.MADE_AT_ONCE
     async with running(Server(with_keys(tmp_path))) as server, client(server) as raw:
         await raw.ok("auth", token="token-root")

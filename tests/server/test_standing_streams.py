@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from omendb_ws.net.server import Server
-from omendb_ws.sessions import long_requests, standing_streams, subscribing
+from omendb_ws.sessions import long_work, standing_streams, subscribing
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
 
@@ -26,7 +26,7 @@ PIECE = 4
 
 @pytest.fixture(autouse=True)
 def one_piece_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(long_requests, "SLICE_US", 0)
+    monkeypatch.setattr(long_work, "SLICE_US", 0)
     monkeypatch.setattr(standing_streams, "MADE_AT_ONCE", PIECE)
     monkeypatch.setattr(subscribing, "MADE_AT_ONCE", PIECE)
 
