@@ -14,6 +14,7 @@ import pytest
 from omendb_core.filters import mask_cache
 from omendb_core.filters import masks as filter_masks
 
+from omendb_ws.engine.pieces import copies
 from omendb_ws.engine.pieces import long_reads as pieces
 from omendb_ws.engine.reads import long_answers
 from omendb_ws.engine.streams import standing_queries as standing
@@ -44,7 +45,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_answers, "_LEAST_QUERIES", 1)
     monkeypatch.setattr(long_answers, "_MOST_QUERIES", 1)
     monkeypatch.setattr(long_answers, "_IDS", 2)
-    monkeypatch.setattr(long_answers, "_rows_of_piece", lambda hits: 3)
+    monkeypatch.setattr(copies, "_rows_of_piece", lambda hits: 3)
     monkeypatch.setattr(mask_cache, "AT_ONCE", 0)
     monkeypatch.setattr(mask_cache, "BLOCK_ROWS", 64)
     monkeypatch.setattr(filter_masks, "BLOCK_ROWS", 64)
@@ -275,9 +276,10 @@ async def test_a_fault_in_a_piece_is_one_requests_and_lets_the_window_go(
 
     async with running() as server, client(server) as raw:
         await filled(raw)
-        for name in ("_one_piece", "row_objects", "joined"):
+        places = ((long_answers, "_one_piece"), (copies, "row_objects"), (long_answers, "joined"))
+        for room, name in places:
             with monkeypatch.context() as patch:
-                patch.setattr(long_answers, name, boom)
+                patch.setattr(room, name, boom)
                 code = await raw.code("search", collection="items", vectors=[[1, 0], [0, 1]])
                 assert code == "internal", name
             await raw.ok("add", collection="items", rows=made_rows(1000, 1))
