@@ -96,20 +96,20 @@ def _create(session: Session, request: wire.Create, size: int) -> None:
     context = session.context
     now_seconds = context.clock_us() / 1e6
     collection, is_new = context.catalog.create(session.tenant, request, now_seconds)
-    if is_new and collection.durability != "memory":
-        try:
-            _note("create", session, collection.tenant, collection.name)
-            ticket = session.ticket(request, collection, size, _description_bytes(collection))
-            handle = session.open(collection)
-            session.submit_change(writes.Create(ticket, collection, context.catalog, handle))
-        except Exception:
-            context.catalog.uncreate(collection)
-            raise
-    elif is_new:
-        _note("create", session, collection.tenant, collection.name)
-        session.ok(request.id, {**collection.describe(), "handle": session.open(collection)})
-    else:
+    if not is_new:
         _describe_open(session, request, collection, size)
+        return
+    try:
+        _note("create", session, collection.tenant, collection.name)
+        handle = session.open(collection)
+        if collection.durability == "memory":
+            session.ok(request.id, {**collection.describe(), "handle": handle})
+        else:
+            ticket = session.ticket(request, collection, size, _description_bytes(collection))
+            session.submit_change(writes.Create(ticket, collection, context.catalog, handle))
+    except Exception:
+        context.catalog.uncreate(collection)
+        raise
 
 
 def _open(session: Session, request: wire.Open, size: int) -> None:
