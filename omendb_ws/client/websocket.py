@@ -170,30 +170,34 @@ def websocket_opener(
         raise BadRequest(f"url: {address}: {error}") from None
     if tls is not None and scheme != "wss":
         raise BadRequest(f"tls: is for wss:// addresses; {address} is none")
-    options: dict[str, Any] = {} if tls is None else {"ssl": tls}
+    options: dict[str, Any] = {
+        "create_connection": Socket,
+        "subprotocols": [Subprotocol(PROTOCOL)],
+        "compression": None,
+        "logger": _log,
+        "open_timeout": open_timeout_seconds,
+        "close_timeout": CLOSE_TIMEOUT_SECONDS,
+        "ping_interval": KEEPALIVE_SECONDS,
+        "ping_timeout": KEEPALIVE_SECONDS,
+        "max_size": max_message_bytes,
+        "write_limit": WRITE_LIMIT_BYTES,
+    }
+    if tls is not None:
+        options["ssl"] = tls
     if is_near:
         options["proxy"] = None
     if scheme == "wss":
         options["ssl_handshake_timeout"] = TLS_PART * open_timeout_seconds
+    return _opener(url, address, scheme, options)
+
+
+def _opener(url: str, address: str, scheme: str, options: dict[str, Any]) -> Opener:
+    """Return what connects so, and tells in words that say what to do why it could not."""
 
     async def open_websocket(token: str | None) -> WebSocketTransport:
         headers = _authorization(token)
         try:
-            socket = await connect(
-                url,
-                create_connection=Socket,
-                subprotocols=[Subprotocol(PROTOCOL)],
-                additional_headers=headers,
-                compression=None,
-                logger=_log,
-                open_timeout=open_timeout_seconds,
-                close_timeout=CLOSE_TIMEOUT_SECONDS,
-                ping_interval=KEEPALIVE_SECONDS,
-                ping_timeout=KEEPALIVE_SECONDS,
-                max_size=max_message_bytes,
-                write_limit=WRITE_LIMIT_BYTES,
-                **options,
-            )
+            socket = await connect(url, additional_headers=headers, **options)
         except OSError as error:
             told = _unreachable(error, scheme)
             raise told from (error if told is not error else error.__cause__)

@@ -78,6 +78,32 @@ static bool take_ring_shadow(taken_arrays *taken, PyObject *arrays, addition *ad
     return true;
 }
 
+/* Rows that fit the ring from slot `first` on, and the table with their ids, where there is one. */
+static bool take_addition(
+    taken_arrays *taken, PyObject *row_object, PyObject *table_arrays, PyObject *id_object,
+    Py_ssize_t first, addition *add)
+{
+    if (!take_rows(taken, row_object, "rows", &add->rows))
+        return false;
+    if ((size_t)add->rows.dim != add->ring.dim || (size_t)add->rows.count > add->ring.capacity
+        || (add->rows.stride != add->rows.dim && add->rows.count > 1)
+        || first < 0 || (size_t)first >= add->ring.capacity) {
+        PyErr_SetString(PyExc_ValueError, "rows: do not fit the ring");
+        return false;
+    }
+    add->first = (size_t)first;
+    if (table_arrays == Py_None)
+        return true;
+    if (!take_table(taken, table_arrays, &add->table)
+        || !take_array(taken, id_object, "ids", U64, add->rows.count, TO_READ, &add->ids))
+        return false;
+    if (add->table.capacity != add->ring.capacity) {
+        PyErr_SetString(PyExc_ValueError, "table: of another capacity than the ring");
+        return false;
+    }
+    return true;
+}
+
 /* append(lanes, ring, shadow, table, first, time, rows, ids)
  *     -> (evicted, replaced), bytes of int64 slots.
  *
@@ -100,23 +126,8 @@ PyObject *native_append(PyObject *Py_UNUSED(module), PyObject *arguments)
     const omendb_lanes *lanes = take_lanes(name);
     if (lanes == NULL || !take_ring(&taken, ring_arrays, &add.ring)
         || !take_ring_shadow(&taken, shadow_arrays, &add)
-        || !take_rows(&taken, row_object, "rows", &add.rows))
+        || !take_addition(&taken, row_object, table_arrays, id_object, first, &add))
         goto done;
-    if ((size_t)add.rows.dim != add.ring.dim || (size_t)add.rows.count > add.ring.capacity
-        || (add.rows.stride != add.rows.dim && add.rows.count > 1)
-        || first < 0 || (size_t)first >= add.ring.capacity) {
-        PyErr_SetString(PyExc_ValueError, "rows: do not fit the ring");
-        goto done;
-    }
-    if (table_arrays != Py_None
-        && (!take_table(&taken, table_arrays, &add.table)
-            || !take_array(&taken, id_object, "ids", U64, add.rows.count, TO_READ, &add.ids)))
-        goto done;
-    if (table_arrays != Py_None && add.table.capacity != add.ring.capacity) {
-        PyErr_SetString(PyExc_ValueError, "table: of another capacity than the ring");
-        goto done;
-    }
-    add.first = (size_t)first;
     add.time = time;
     add.slots = PyMem_Malloc(3 * (size_t)add.rows.count * sizeof *add.slots);
     if (add.slots == NULL) {

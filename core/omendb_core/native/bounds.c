@@ -60,6 +60,35 @@
 /* Adding this rounds to an integer. */
 #define ROUNDER 0x1.8p52
 
+/* What rounding to a query's codes came to. */
+typedef struct {
+    int64_t sum, squares;
+    double errors; /* squared */
+} Rounded;
+
+static Rounded round_to_codes(const double *moved, size_t dim, double scale, int32_t *codes)
+{
+    Rounded found = {0, 0, 0};
+    double inverse = 1 / scale;
+    for (size_t step = 0; step < shadow_steps(dim); step++) {
+        uint32_t packed = 0;
+        for (size_t j = 0; j < STEP_DIMS; j++) {
+            size_t i = step * STEP_DIMS + j;
+            if (i >= dim)
+                break;
+            double rounded = (moved[i] * inverse + ROUNDER) - ROUNDER;
+            double error = moved[i] - rounded * scale;
+            found.errors += error * error;
+            int32_t p = (int32_t)rounded;
+            found.sum += p;
+            found.squares += p * p;
+            packed |= (uint32_t)(uint8_t)p << (8 * j);
+        }
+        codes[step] = (int32_t)packed;
+    }
+    return found;
+}
+
 bool query_prepare(
     const omendb_shadow *shadow, const float *values, int32_t *codes, int32_t *start,
     omendb_query *query)
@@ -78,32 +107,16 @@ bool query_prepare(
     }
     if (!(most == 0 || (most >= LEAST && most <= MOST)))
         return false;
-    double scale = most == 0 ? 1 : most / 127, inverse = 1 / scale, errors = 0;
-    int64_t sum = 0, squares = 0;
-    for (size_t step = 0; step < shadow_steps(dim); step++) {
-        uint32_t packed = 0;
-        for (size_t j = 0; j < STEP_DIMS; j++) {
-            size_t i = step * STEP_DIMS + j;
-            if (i >= dim)
-                break;
-            double rounded = (moved[i] * inverse + ROUNDER) - ROUNDER;
-            double error = moved[i] - rounded * scale;
-            errors += error * error;
-            int32_t p = (int32_t)rounded;
-            sum += p;
-            squares += p * p;
-            packed |= (uint32_t)(uint8_t)p << (8 * j);
-        }
-        codes[step] = (int32_t)packed;
-    }
-    *start = (int32_t)(-128 * sum);
+    double scale = most == 0 ? 1 : most / 127;
+    Rounded rounded = round_to_codes(moved, dim, scale, codes);
+    *start = (int32_t)(-128 * rounded.sum);
     query->metric = shadow->metric;
     query->scale = scale;
     query->length = sqrt(square) * WIDER;
     /* An error is off by 2**-52 of its value at most. */
-    query->error = sqrt(errors) * WIDER + query->length * 0x1p-50;
-    query->codes = sqrt((double)squares) * WIDER;
-    query->square = scale * scale * (double)squares;
+    query->error = sqrt(rounded.errors) * WIDER + query->length * 0x1p-50;
+    query->codes = sqrt((double)rounded.squares) * WIDER;
+    query->square = scale * scale * (double)rounded.squares;
     query->offset = offset;
     query->lost = sqrt(centre_square) * query->length * 0x1p-38;
     return true;

@@ -36,6 +36,32 @@ static PyObject *as_bytes(const omendb_match *match)
     return Py_BuildValue("(NNNN)", rows, queries, scores, full);
 }
 
+/* Queries, floors, most and rows, of the shadow that is there. */
+static bool take_sides(
+    taken_arrays *taken, PyObject *const *objects, Py_ssize_t slots, omendb_match *match)
+{
+    row_array queries, rows;
+    array floors, most;
+    if (!take_rows(taken, objects[0], "queries", &queries) ||
+        !take_array(taken, objects[1], "floors", F32, queries.count, TO_READ, &floors) ||
+        !take_array(taken, objects[2], "most", I64, queries.count, TO_READ, &most) ||
+        !take_rows(taken, objects[3], "rows", &rows))
+        return false;
+    Py_ssize_t dim = (Py_ssize_t)match->shadow.dim;
+    if (queries.dim != dim || rows.dim != dim || queries.count > slots || rows.count >= UINT32_MAX ||
+        (queries.stride != dim && queries.count > 1) || (rows.stride != dim && rows.count > 1)) {
+        PyErr_SetString(PyExc_ValueError, "queries, rows: not of this shadow");
+        return false;
+    }
+    match->queries = queries.data;
+    match->query_count = (size_t)queries.count;
+    match->floors = floors.data;
+    match->most = most.data;
+    match->rows = rows.data;
+    match->row_count = (size_t)rows.count;
+    return true;
+}
+
 /* pairs_above(kernel, lanes, shadow, queries, floors, most, rows) -> see as_bytes.
  *
  * shadow: (codes, factors, centre, metric, slots) of the queries. */
@@ -47,8 +73,6 @@ PyObject *native_pairs_above(PyObject *Py_UNUSED(module), PyObject *arguments)
     int metric;
     taken_arrays taken = {0};
     omendb_match match = {0};
-    row_array queries, rows;
-    array floors, most;
     if (!PyArg_ParseTuple(
             arguments, "ss(OOOin)OOOO", &kernel, &lanes, &codes, &factors, &centre, &metric, &slots,
             &objects[0], &objects[1], &objects[2], &objects[3]))
@@ -60,27 +84,12 @@ PyObject *native_pairs_above(PyObject *Py_UNUSED(module), PyObject *arguments)
     if (match.lanes == NULL)
         return NULL;
     if (!take_shadow(&taken, codes, factors, centre, slots, metric, TO_READ, &match.shadow) ||
-        !take_rows(&taken, objects[0], "queries", &queries) ||
-        !take_array(&taken, objects[1], "floors", F32, queries.count, TO_READ, &floors) ||
-        !take_array(&taken, objects[2], "most", I64, queries.count, TO_READ, &most) ||
-        !take_rows(&taken, objects[3], "rows", &rows))
+        !take_sides(&taken, objects, slots, &match))
         goto done;
-    Py_ssize_t dim = (Py_ssize_t)match.shadow.dim;
-    if (queries.dim != dim || rows.dim != dim || queries.count > slots || rows.count >= UINT32_MAX ||
-        (queries.stride != dim && queries.count > 1) || (rows.stride != dim && rows.count > 1)) {
-        PyErr_SetString(PyExc_ValueError, "queries, rows: not of this shadow");
-        goto done;
-    }
-    match.queries = queries.data;
-    match.query_count = (size_t)queries.count;
-    match.floors = floors.data;
-    match.most = most.data;
-    match.rows = rows.data;
-    match.row_count = (size_t)rows.count;
     match.is_crowded = calloc(match.query_count + 1, sizeof *match.is_crowded);
     bool fine = match.is_crowded != NULL;
     if (fine) {
-        PyThreadState *state = let_go_for(queries.count * rows.count);
+        PyThreadState *state = let_go_for((Py_ssize_t)(match.query_count * match.row_count));
         fine = omendb_pairs_above(&match);
         come_back(state);
     }

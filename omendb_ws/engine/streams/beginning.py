@@ -60,7 +60,6 @@ def begin_in_pieces(
     queries are beginning: whoever closes the steps from then on takes that back.
     """
     collection, queries = work.collection, work.queries
-    size = long_reads.size(LEAST_QUERIES, MOST_QUERIES)
     handles: list[int] = []
     has_begun = False
     try:
@@ -70,13 +69,7 @@ def begin_in_pieces(
         collection.refuse_dropped()
         prepared = yield from _prepared(work)
         yield from mask_made(collection, queries[0].query.filter)
-        while len(handles) < len(queries):
-            yield from _caught_up(collection, catch_up)
-            chunk = slice(len(handles), len(handles) + size.start())
-            asked = [query.query for query in queries[chunk]]
-            handles += collection.window.standing.add(asked, prepared[chunk]).tolist()
-            size.end()
-            yield True
+        yield from _lists_made(work, prepared, handles, catch_up, long_reads)
         while not long_reads.has_room:
             yield False
         long_reads.copies(work)
@@ -101,6 +94,21 @@ def begin_in_pieces(
             for query, handle in zip(queries, handles, strict=False):
                 query.handle = handle
             let_go(queries[: len(handles)])
+
+
+def _lists_made(
+    work: Live, prepared: F32, handles: list[int], catch_up: CatchUp, long_reads: LongReads
+) -> Generator[bool, None, None]:
+    """Return when each query of ``work`` has its list, and its handle is in ``handles``."""
+    collection, queries = work.collection, work.queries
+    size = long_reads.size(LEAST_QUERIES, MOST_QUERIES)
+    while len(handles) < len(queries):
+        yield from _caught_up(collection, catch_up)
+        chunk = slice(len(handles), len(handles) + size.start())
+        asked = [query.query for query in queries[chunk]]
+        handles += collection.window.standing.add(asked, prepared[chunk]).tolist()
+        size.end()
+        yield True
 
 
 def move_in_pieces(work: Move, live: LiveQueries, catch_up: CatchUp) -> Steps:
