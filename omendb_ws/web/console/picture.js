@@ -98,38 +98,40 @@ export class Picture {
       if (this.plane) this.about.textContent = "The window is empty.";
       return;
     }
-    const style = getComputedStyle(document.documentElement);
-    const colour = (name) => style.getPropertyValue(name);
     const hits = this.plane ? this.hits.map((row) => ({ ...row, ...this.locate(row.vector) })) : [];
     const points = [...this.map.points.values()];
     const place = this.fit([...points, ...hits], width, height);
-    const now = performance.now();
-    let fresh = 0;
-    const dot = ([x, y], radius) => {
-      context.beginPath();
-      context.arc(x, y, radius, 0, 2 * Math.PI);
-      context.fill();
-    };
-    for (const point of points) {
-      const at = place(point);
-      this.placed.push([at, point]);
-      const isFresh = now - this.born.get(point.seq) < FRESH_MS;
-      fresh += isFresh;
-      context.fillStyle = colour(isFresh ? "--new" : "--point");
-      dot(at, isFresh ? 3 : 2);
-    }
-    context.fillStyle = context.strokeStyle = colour("--hit");
-    for (const hit of hits) {
-      const at = place(hit);
-      this.placed.push([at, hit]);
-      dot(at, 4);
-    }
+    const hasFresh = this.dots(context, place, points, hits);
     if (this.plane && this.vector) this.cross(context, place(this.locate(this.vector)));
     this.ring(context);
     this.about.textContent = `${points.length} rows of the window, along its principal axes; new ones`
       + " are green, the answer's orange around the query. Click one, or go there by arrow keys and"
       + " press Enter, to ask for its neighbours.";
-    if (fresh) setTimeout(() => this.draw(), FRESH_MS / 2);
+    if (hasFresh) setTimeout(() => this.draw(), FRESH_MS / 2);
+  }
+
+  /** A dot for each point, those of hits on top; whether some are new. */
+  dots(context, place, points, hits) {
+    const style = getComputedStyle(document.documentElement);
+    const colour = (name) => style.getPropertyValue(name);
+    const now = performance.now();
+    let hasFresh = false;
+    const dot = (point, radius) => {
+      const at = place(point);
+      this.placed.push([at, point]);
+      context.beginPath();
+      context.arc(...at, radius, 0, 2 * Math.PI);
+      context.fill();
+    };
+    for (const point of points) {
+      const isFresh = now - this.born.get(point.seq) < FRESH_MS;
+      hasFresh ||= isFresh;
+      context.fillStyle = colour(isFresh ? "--new" : "--point");
+      dot(point, isFresh ? 3 : 2);
+    }
+    context.fillStyle = context.strokeStyle = colour("--hit");
+    for (const hit of hits) dot(hit, 4);
+    return hasFresh;
   }
 
   /** Around the point of the keyboard, as long as it is there. */
