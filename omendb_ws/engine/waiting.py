@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 from .model.commands import Read
 from .model.ticket import Lane
-from .reads.commands import PlainSearch, Search
+from .pieces.masks import mask_share
+from .reads.commands import Count, PlainSearch, Search
 from .streams.beginning import MOST_AT_ONCE
 from .streams.commands import Live, Standing
 
 if TYPE_CHECKING:
+    from omendb_core.filters.parser import Filter
+
     from .model.collection import Collection
 
 #: Query vectors, and expected bytes of replies, of one tick: bounds its memory and its duration.
@@ -142,11 +145,19 @@ def _shared(ready: Iterable[Read]) -> list[Read]:
 
 
 def weight(work: Read) -> int:
-    """How many query vectors a read counts for."""
+    """How many query vectors a read counts for: by its mask, too, where that is to be made."""
     if isinstance(work, PlainSearch):
         return work.request.n
-    if isinstance(work, Search) and work.query.vectors is not None:
-        return len(work.query.vectors)
+    if isinstance(work, Search):
+        queries = 1 if work.query.vectors is None else len(work.query.vectors)
+        return queries + _mask_weight(work.collection, work.query.filter)
     if isinstance(work, Live):
-        return min(len(work.queries), MOST_AT_ONCE)  # more begin in pieces
+        queries = min(len(work.queries), MOST_AT_ONCE)  # more begin in pieces
+        return queries + _mask_weight(work.collection, work.queries[0].query.filter)
+    if isinstance(work, Count):
+        return 1 + _mask_weight(work.collection, work.filter)
     return 1
+
+
+def _mask_weight(collection: Collection, filter_: Filter | None) -> int:
+    return int(TICK_QUERIES * mask_share(collection, filter_))

@@ -13,6 +13,7 @@ from omendb_core.search.query import Answer
 from omendb_core.window import Window
 
 from omendb_ws.engine.model.ticket import Lane, Ticket
+from omendb_ws.engine.pieces import masks
 from omendb_ws.engine.reads.commands import PlainSearch
 from omendb_ws.engine.waiting import TICK_QUERIES, TICK_REPLY_BYTES, WaitingReads, weight
 from omendb_ws.wire import binary, searches
@@ -160,3 +161,43 @@ async def test_one_vector_does_not_wait_for_forty_times_256(
             await flood.reply(id)
         assert scans[:2] == [256, 257]
         assert sum(scans) == 40 * 256 + 1
+
+
+async def test_a_tick_makes_masks_for_as_long_as_it_has_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Reads with a filter that is new count for what its mask takes, the others for one."""
+    monkeypatch.setattr(masks, "AT_ONCE", 100)  # as many rows as there are: a mask a tick
+    async with running() as server, client(server) as raw, client(server) as other:
+        await raw.create(columns={"n": "i64"}, capacity=100)
+        rows = [{"id": n, "vector": [n, 1], "metadata": {"n": n}} for n in range(100)]
+        await raw.ok("add", collection="items", rows=rows)
+        reads = server.context.engine._waiting_reads
+        take, ticks = reads.take, []
+
+        def taking(*arguments: Any) -> Any:
+            works = take(*arguments)
+            if works:
+                ticks.append(len(works))
+            return works
+
+        monkeypatch.setattr(reads, "take", taking)
+
+        async def asked(new: range) -> list[int]:
+            ticks.clear()
+            async with engine_held(server):
+                ids = [
+                    (one, await one.send(op, collection="items", filter={"n": {"$lt": n}}, **more))
+                    for n in new
+                    for one, op, more in (
+                        (raw, "count", {}),
+                        (other, "search", {"vector": [1, 0], "k": 1}),
+                    )
+                ]
+                await queued(server, len(ids))
+            for one, id in ids:
+                assert "ok" in await one.reply(id)
+            return ticks.copy()
+
+        assert max(await asked(range(5))) <= 2, "masks of many filters in one tick"
+        assert max(await asked(range(5))) == 10, "masks that are there take no time"

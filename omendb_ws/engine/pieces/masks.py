@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
+from omendb_core.filters.mask_cache import AT_ONCE
 from omendb_core.filters.parser import Filter
 
 if TYPE_CHECKING:
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 def needs_mask(collection: Collection, filter_: Filter | None) -> bool:
     """Whether the mask of a filter would take too long to make in one go."""
     return filter_ is not None and collection.window.state.masks.takes_long(filter_)
+
+
+def mask_share(collection: Collection, filter_: Filter | None) -> float:
+    """How much of the time that a tick has for masks one takes; 0 for what is made in pieces."""
+    if filter_ is None or collection.is_dropped or needs_mask(collection, filter_):
+        return 0.0
+    return collection.window.state.masks.cost(filter_) / AT_ONCE
 
 
 def mask_made(collection: Collection, filter_: Filter | None) -> Generator[bool, None, None]:
