@@ -34,7 +34,8 @@ from omendb_core.window import Window
 from omendb_ws.engine.model.collection import Collection
 from omendb_ws.engine.model.ticket import Lane
 from omendb_ws.engine.streams.deliveries import Deliveries, Push
-from omendb_ws.engine.streams.live import LiveQueries, LiveQuery
+from omendb_ws.engine.streams.live import LiveQueries
+from omendb_ws.engine.streams.live_query import LiveQuery
 from omendb_ws.telemetry.metrics import Metrics
 from omendb_ws.wire.limits import Limits
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from omendb_core.model.types import IdKind
 
-from ..engine.streams.live import TEXT_BYTES, told_bytes
+from ..engine.streams.live_query import TEXT_BYTES, told_bytes
 from ..runtime.faults import as_error
 from ..wire.messages import Subscribe, SubscriptionKind
 from .subscriptions.subscription import StreamSubscription, Subscription

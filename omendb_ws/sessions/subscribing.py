@@ -19,7 +19,7 @@ from omendb_core.standing.table import StandingQuery
 
 from ..engine.streams import commands as streams
 from ..engine.streams.feeds import FEED_BYTES, Feed
-from ..engine.streams.live import LiveQuery
+from ..engine.streams.live_query import LiveQuery
 from ..engine.streams.matches import MatchQuery
 from ..runtime.faults import as_error
 from ..wire import messages as wire

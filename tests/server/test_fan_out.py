@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from omendb_ws.engine.model.ticket import Answer
 from omendb_ws.engine.streams.deliveries import GROUP_BYTES, Push
 from omendb_ws.engine.streams.feeds import Feed
-from omendb_ws.engine.streams.live import LiveQuery
+from omendb_ws.engine.streams.live_query import LiveQuery
 from omendb_ws.engine.streams.matches import MatchQuery
 from omendb_ws.net.server import Server
 from omendb_ws.sessions.outbox import BATCH_BYTES

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from omendb_ws.engine.streams import feeds, matches
-from omendb_ws.engine.streams import live as live_room
-from omendb_ws.engine.streams.live import LiveQuery
+from omendb_ws.engine.streams import feeds, live_pushes, matches
+from omendb_ws.engine.streams.live_query import LiveQuery
 from omendb_ws.net.server import Server
 
 from .live_view import eventually, live, match
@@ -89,7 +88,7 @@ async def test_one_live_query_that_cannot_be_told_harms_no_other(
         await raw.create()
         views = [await live(raw, V, k=2, include=include) for _ in range(5)]
         bad = views[2]
-        difference = live_room._difference
+        difference = live_pushes._difference
 
         def poisoned(window: Any, query: LiveQuery, *rest: Any) -> Any:
             if query.sub == bad.sub:
@@ -97,7 +96,7 @@ async def test_one_live_query_that_cannot_be_told_harms_no_other(
             return difference(window, query, *rest)
 
         with monkeypatch.context() as patch:
-            patch.setattr(live_room, "_difference", poisoned)
+            patch.setattr(live_pushes, "_difference", poisoned)
             await raw.add(1, 2)
             for view in views:
                 if view is not bad:
@@ -130,7 +129,7 @@ async def test_a_push_that_cannot_be_written_is_made_again_and_the_others_come(
                 readers.append(await follow(raw, include=["vector"][: number % 2]))
         sub = readers[at].sub
         room, name = {
-            "live": (live_room, "_messages"),
+            "live": (live_pushes, "_messages"),
             "feed": (feeds, "_readdressed"),
             "match": (matches, "encode"),
         }[kind]

@@ -31,7 +31,8 @@ from ..pieces.long_reads import LongReads, Steps
 from ..pieces.masks import mask_made
 from . import snapshots
 from .commands import Live, Move
-from .live import LiveQueries, LiveQuery, listed
+from .live import LiveQueries
+from .live_query import LiveQuery, listed
 
 #: Vectors whose numbers are checked, and readers who are told, in one piece.
 _CHECKED_ELEMENTS: Final = 1 << 18

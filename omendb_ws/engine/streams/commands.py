@@ -11,7 +11,7 @@ from ..model.collection import Collection
 from ..model.commands import Change, Note, Read
 from .deliveries import Stream
 from .feeds import Feed
-from .live import LiveQuery
+from .live_query import LiveQuery
 from .matches import MatchQuery
 
 

@@ -34,7 +34,8 @@ from .beginning import MOST_AT_ONCE, LetGo, begin_in_pieces, move_in_pieces
 from .commands import Leave, Live, Match, Move, Standing
 from .deliveries import Deliveries, Stream
 from .feeds import Feed, Feeds
-from .live import LiveQueries, LiveQuery
+from .live import LiveQueries
+from .live_query import LiveQuery
 from .matches import Matches, MatchQuery
 
 #: How long queries of all collections are matched in one tick, but for a step each that runs over.
