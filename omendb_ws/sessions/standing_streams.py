@@ -74,7 +74,7 @@ def make_streams(
             made.append(StreamSubscription(session, kind, sub, collection, each_bytes))
             metrics.subscriptions_to_come -= 1
             session.remember(made[-1])
-            made[-1].stream = stream_of(made[-1])
+            made[-1].attach(stream_of(made[-1]))
     finally:
         metrics.subscriptions_to_come -= count - len(made)
         budget.give_back(each_bytes * (count - len(made)))

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar
 
+from omendb_core.model.budget import Budget
 from omendb_core.model.types import Include
 
 from ...runtime.faults import as_error
@@ -76,8 +77,8 @@ class Stream:
     """
 
     __slots__ = (
-        "behind_since_us", "collection", "due_us", "has_unsent", "include", "is_active",
-        "is_binary", "lane", "maker", "reader", "sub", "usual_bytes",
+        "_budget", "_reserved_bytes", "behind_since_us", "collection", "due_us", "has_unsent",
+        "include", "is_active", "is_binary", "lane", "maker", "reader", "sub", "usual_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +101,18 @@ class Stream:
         self.has_unsent = self.is_active = False
         self.behind_since_us: int | None = None
         self.due_us: int | None = None
+        self._budget: Budget | None = None
+        self._reserved_bytes = 0
+
+    def hold(self, budget: Budget, reserved_bytes: int) -> None:
+        """Bytes were taken for it, and are given back when the engine lets go of it."""
+        self._budget, self._reserved_bytes = budget, reserved_bytes
+
+    def give_back(self) -> None:
+        """Its query is gone, and with it what was taken for it."""
+        budget, self._budget = self._budget, None
+        if budget is not None:
+            budget.give_back(self._reserved_bytes)
 
     #: Whether it tells of lists, which do not follow their window at once.
     is_of_lists: ClassVar = False

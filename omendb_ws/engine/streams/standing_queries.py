@@ -276,6 +276,9 @@ class StandingQueries:
             self._matches.stop(stream)
         elif isinstance(stream, Feed):
             self._feeds.stop(stream)
+        else:
+            return
+        stream.give_back()
 
     def stop_many(self, streams: Sequence[Stream]) -> None:
         """End streams of any kind, the live queries of a collection together."""
@@ -287,6 +290,8 @@ class StandingQueries:
                 self.stop(stream)
         for queries in live.values():
             self._live.stop_many(queries)
+            for query in queries:
+                query.give_back()
 
     def stop_all(self, collection: Collection) -> None:
         """End every stream of a collection."""

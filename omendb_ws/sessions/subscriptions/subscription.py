@@ -104,7 +104,8 @@ class StreamSubscription(Subscription):
     """The outbox's side of a ``Stream`` of the engine: a feed, a live or a match query.
 
     ``stream`` is set right after construction; None where a fault came between.
-    ``reserved_bytes``: memory of the budget that its standing query takes.
+    ``reserved_bytes``: memory of the budget that its standing query takes; its stream's from
+    ``attach`` on, which may outlive this.
     """
 
     stream: Stream | None = None
@@ -121,6 +122,12 @@ class StreamSubscription(Subscription):
         super().__init__(session, sub, collection)
         self.lane = session.lane
         self._reserved_bytes = reserved_bytes
+
+    def attach(self, stream: Stream) -> None:
+        """Its stream is made, and pays for what both take."""
+        self.stream = stream
+        stream.hold(self._context.catalog.budget, self._reserved_bytes)
+        self._reserved_bytes = 0
 
     def pushed(self, push: Push) -> None:
         """Queue a push; the engine makes the next when the socket took it."""
