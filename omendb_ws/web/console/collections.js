@@ -8,33 +8,45 @@ const MOST_WATCHED = 100;
 
 /**
  * Fills `section`; `pick(name)` is called when one is chosen, and with null when that one is gone.
- * `evictions()`: a second, of all. `isEmpty()`: whether there is none.
  */
-export function collections(db, section, address, pick) {
-  const body = section.querySelector("tbody");
-  const table = section.querySelector(".scroll");
-  const empty = section.querySelector(".empty");
-  const problem = section.querySelector(".problem");
-  const rows = new Map();
-  let picked = null;
-  empty.querySelector("code").textContent =
-    `omendb-ws create items --dim 128 --capacity 100000 --url ${address}`;
+export class Collections {
+  constructor(db, section, address, pick) {
+    Object.assign(this, { db, section, pick, rows: new Map(), picked: null });
+    [this.body, this.table, this.empty, this.problem, this.more] =
+      ["tbody", ".scroll", ".empty", ".problem", ".more"].map((name) => section.querySelector(name));
+    this.empty.querySelector("code").textContent =
+      `omendb-ws create items --dim 128 --capacity 100000 --url ${address}`;
+    this.look();
+    // After a reconnect the server may have others.
+    db.addEventListener("state", () =>
+      db.state === "open" && db.list().then((all) => this.found(all), () => {}));
+  }
 
-  function choose(name) {
-    picked = name;
-    for (const [other, { button }] of rows) {
+  /** Whether there is none. */
+  get isEmpty() {
+    return this.rows.size === 0;
+  }
+
+  /** A second, of all. */
+  get evictions() {
+    return [...this.rows.values()].reduce((sum, { stats }) => sum + (stats?.evictions_per_s ?? 0), 0);
+  }
+
+  choose(name) {
+    this.picked = name;
+    for (const [other, { button }] of this.rows) {
       if (other === name) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
     }
-    pick(name);
+    this.pick(name);
   }
 
-  function showWhichThereAre() {
-    table.hidden = rows.size === 0;
-    empty.hidden = rows.size > 0;
+  showWhichThereAre() {
+    this.table.hidden = this.isEmpty;
+    this.empty.hidden = !this.isEmpty;
   }
 
-  function add(name) {
+  add(name) {
     const line = document.createElement("tr");
     const head = document.createElement("th");
     head.scope = "row";
@@ -42,32 +54,32 @@ export function collections(db, section, address, pick) {
     const cells = Array.from({ length: 8 }, () => line.insertCell());
     const button = document.createElement("button");
     button.textContent = button.title = name;
-    button.addEventListener("click", () => choose(name));
+    button.addEventListener("click", () => this.choose(name));
     const meter = document.createElement("meter");
     meter.setAttribute("aria-label", `fill of ${name}`);
     head.append(button);
     cells[0].append(meter);
     const row = { line, cells, button, meter, stats: null };
-    body.append(line);
-    rows.set(name, row);
-    row.watch = db.watchStats(name, { every: 1000 });
-    row.watch.addEventListener("data", ({ detail }) => show(row, detail));
-    row.watch.addEventListener("state", ({ detail }) => detail === "ended" && remove(name));
+    this.body.append(line);
+    this.rows.set(name, row);
+    row.watch = this.db.watchStats(name, { every: 1000 });
+    row.watch.addEventListener("data", ({ detail }) => this.show(row, detail));
+    row.watch.addEventListener("state", ({ detail }) => detail === "ended" && this.remove(name));
   }
 
-  function remove(name) {
+  remove(name) {
     // A client that is closed ends everything; what was seen last stays to be read.
-    if (db.state === "closed") return;
-    rows.get(name)?.line.remove();
-    rows.delete(name);
-    showWhichThereAre();
-    if (picked === name) {
-      picked = null;
-      pick(null);
+    if (this.db.state === "closed") return;
+    this.rows.get(name)?.line.remove();
+    this.rows.delete(name);
+    this.showWhichThereAre();
+    if (this.picked === name) {
+      this.picked = null;
+      this.pick(null);
     }
   }
 
-  function show(row, stats) {
+  show(row, stats) {
     row.stats = stats;
     row.meter.max = stats.capacity;
     row.meter.value = stats.rows;
@@ -78,31 +90,26 @@ export function collections(db, section, address, pick) {
     ].forEach((text, place) => { row.cells[place + 1].textContent = text; });
   }
 
-  function found(all) {
-    all.slice(0, MOST_WATCHED).forEach(({ collection }) => rows.has(collection) || add(collection));
+  found(all) {
+    const { rows } = this;
+    all.slice(0, MOST_WATCHED).forEach(({ collection }) => rows.has(collection) || this.add(collection));
     const more = all.length - rows.size;
-    section.querySelector(".more").textContent = more > 0 ? `And ${more} more, which are not watched.` : "";
-    showWhichThereAre();
-    problem.textContent = "";
-    if (picked !== null || !rows.size) return;
+    this.more.textContent = more > 0 ? `And ${more} more, which are not watched.` : "";
+    this.showWhichThereAre();
+    this.problem.textContent = "";
+    if (this.picked !== null || !rows.size) return;
     const full = all.find(({ collection, rows: count }) => count > 0 && rows.has(collection));
-    choose(full?.collection ?? rows.keys().next().value);
+    this.choose(full?.collection ?? rows.keys().next().value);
   }
 
-  async function look() {
+  async look() {
+    const { db } = this;
     try {
-      found(await db.list());
+      this.found(await db.list());
     } catch (error) {
       // Not connected: the state above says so.
-      if (error.code !== "connection_lost" && db.state !== "closed") problem.textContent = error.message;
+      if (error.code !== "connection_lost" && db.state !== "closed") this.problem.textContent = error.message;
     }
-    if (db.state !== "closed") setTimeout(look, LOOK_MS);
+    if (db.state !== "closed") setTimeout(() => this.look(), LOOK_MS);
   }
-
-  look();
-  // After a reconnect the server may have others.
-  db.addEventListener("state", () => db.state === "open" && db.list().then(found, () => {}));
-  const evictions = () =>
-    [...rows.values()].reduce((sum, { stats }) => sum + (stats?.evictions_per_s ?? 0), 0);
-  return { evictions, isEmpty: () => rows.size === 0 };
 }

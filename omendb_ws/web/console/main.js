@@ -5,7 +5,7 @@
 
 import { connect } from "../client.js";
 import { charts } from "./charts.js";
-import { collections } from "./collections.js";
+import { Collections } from "./collections.js";
 import { Picture } from "./picture.js";
 import { showWithToken } from "./plain.js";
 import { Query } from "./query.js";
@@ -79,12 +79,12 @@ function watchServer(db, evictions) {
 function begin(db) {
   const query = new Query(find("#query"), (vector, rows) => picture.highlight(vector, rows));
   const picture = new Picture(find("#map"), (id) => query.near(id));
-  const table = collections(db, find("#collections"), address.href, (name) => {
-    for (const section of [find("#map"), find("#query")]) section.hidden = name === null && table.isEmpty();
+  const table = new Collections(db, find("#collections"), address.href, (name) => {
+    for (const section of [find("#map"), find("#query")]) section.hidden = name === null && table.isEmpty;
     picture.watch(db, name);
     query.use(db, name);
   });
-  watchServer(db, table.evictions);
+  watchServer(db, () => table.evictions);
 }
 
 try {
