@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omendb_ws.engine import engine
+from omendb_ws.engine import changing
 from omendb_ws.engine.streams import deliveries
 from omendb_ws.engine.streams import standing_queries as standing
 
@@ -17,6 +17,6 @@ def whole_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     For tests of what one tick makes of it; their counts and bytes bound it as ever.
     """
-    monkeypatch.setattr(engine, "TICK_CHANGES_US", LONG_US)
+    monkeypatch.setattr(changing, "TICK_CHANGES_US", LONG_US)
     monkeypatch.setattr(standing, "CATCH_UP_US", LONG_US)
     monkeypatch.setattr(deliveries, "TICK_PUSH_US", LONG_US)

@@ -17,7 +17,7 @@ from omendb_core.filters import mask_cache
 from omendb_core.model.types import Include
 from omendb_core.standing import live_lists
 
-from omendb_ws.engine import engine
+from omendb_ws.engine import tick
 from omendb_ws.engine.model import ended as ended_room
 from omendb_ws.engine.pieces import long_reads as pieces
 from omendb_ws.engine.streams import beginning
@@ -56,7 +56,7 @@ async def subscribe(raw: Raw, handle: int, vectors: Any, k: int = 3) -> int:
 
 
 def long_reads(server: Server) -> pieces.LongReads:
-    return server.context.engine._long_reads
+    return server.context.engine.tick.reading.long
 
 
 class Gate:
@@ -216,12 +216,12 @@ async def test_a_connection_that_goes_before_the_first_piece_leaves_nothing_that
             handle = (await raw.ok("open", collection="items"))["handle"]
             await subscribe(raw, handle, vectors_of(MANY))
             await raw.send("unsubscribe", sub=3)
-            await eventually(lambda: bool(server.context.engine._standing.early))
+            await eventually(lambda: bool(server.context.engine.tick.standing.early))
         await eventually(lambda: len(server._sessions) == 1)
         gate.is_closed = False
         await nothing_is_left(server, reserved_bytes)
         await eventually(lambda: not server.context.engine.depth)
-        await eventually(lambda: not server.context.engine._standing.early)
+        await eventually(lambda: not server.context.engine.tick.standing.early)
 
 
 async def test_what_waits_too_long_to_begin_is_shed_with_what_was_asked_of_it() -> None:
@@ -234,9 +234,9 @@ async def test_what_waits_too_long_to_begin_is_shed_with_what_was_asked_of_it() 
         gate.is_closed = True
         begun = await subscribe(raw, handle, vectors_of(MANY))
         left = await raw.send("unsubscribe", sub=3)
-        await eventually(lambda: bool(server.context.engine._standing.early))
+        await eventually(lambda: bool(server.context.engine.tick.standing.early))
         clock.move(0.06)
-        await eventually(lambda: server.context.engine._now_us == clock())
+        await eventually(lambda: server.context.engine.moment.now_us == clock())
         gate.is_closed = False
         error = (await raw.reply(begun))["error"]
         assert (error["code"], error["retry"]) == ("overloaded", True)
@@ -271,7 +271,7 @@ async def test_a_reply_that_would_be_too_long_is_refused_and_none_begins() -> No
 async def test_what_a_refused_one_has_begun_ends_over_several_ticks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine, "GONE_AT_ONCE", 3)
+    monkeypatch.setattr(tick, "GONE_AT_ONCE", 3)
     async with running(max_message_bytes=70_000) as server, client(server) as raw:
         handle = (await raw.create(capacity=200))["handle"]
         await raw.add_binary(handle, batch(*range(100)))
@@ -396,20 +396,20 @@ TestLawOfBeginning.settings = hypothesis_settings(
 async def test_many_that_end_with_their_connection_end_over_several_ticks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine, "GONE_AT_ONCE", 3)
+    monkeypatch.setattr(tick, "GONE_AT_ONCE", 3)
     monkeypatch.setattr(session, "ENDED_AT_ONCE", 7)
     async with running() as server, client(server) as other:
         await other.create()
         reserved_bytes = server.context.catalog.reserved_bytes
         most = 0
-        stop_many = server.context.engine._standing.stop_many
+        stop_many = server.context.engine.tick.standing.stop_many
 
         def counted(streams: Any) -> None:
             nonlocal most
             most = max(most, len(streams))
             stop_many(streams)
 
-        monkeypatch.setattr(server.context.engine._standing, "stop_many", counted)
+        monkeypatch.setattr(server.context.engine.tick.standing, "stop_many", counted)
         async with client(server) as raw:
             handle = (await raw.ok("open", collection="items"))["handle"]
             await raw.reply(await subscribe(raw, handle, vectors_of(MANY)))

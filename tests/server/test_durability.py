@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from omendb_core.model.errors import StorageFailed, StorageFull
 
-from omendb_ws.engine import engine
+from omendb_ws.engine import changing
 from omendb_ws.engine.writes import durability
 from omendb_ws.net.server import Server
 from tests.patience import PATIENCE_SECONDS
@@ -112,15 +112,15 @@ async def test_what_landed_of_one_collection_is_not_all_before_the_next(
 ) -> None:
     async with held() as (server, store, one, other):
         await one.create("else")
-        monkeypatch.setattr(engine, "TICK_CHANGES_US", 0)  # one a tick
+        monkeypatch.setattr(changing, "TICK_CHANGES_US", 0)  # one a tick
         landed: list[str] = []
-        finish = server.context.engine._changes.finish
+        finish = server.context.engine.tick.changing.changes.finish
 
         def noted(work: Any, admitted: Any) -> Any:
             landed.append(work.collection.name)
             return finish(work, admitted)
 
-        monkeypatch.setattr(server.context.engine._changes, "finish", noted)
+        monkeypatch.setattr(server.context.engine.tick.changing.changes, "finish", noted)
         asked = [await one.send("add", collection="items", rows=rows(id)) for id in (1, 2, 3)]
         behind = [await other.send("add", collection="else", rows=rows(id)) for id in (1, 2, 3)]
         await waiting(store, 3)

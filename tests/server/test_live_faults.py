@@ -258,4 +258,4 @@ async def test_subscriptions_that_came_and_went_are_not_waited_for() -> None:
                 await raw.send("unsubscribe", sub=sub)
             await raw.ok("ping")
         await eventually(lambda: server.metrics.subscriptions.total() == 0)
-        assert len(server.context.engine._deliveries._delayed) <= 1100
+        assert len(server.context.engine.tick.deliveries._delayed) <= 1100

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from omendb_ws.engine import engine
+from omendb_ws.engine import tick
 from omendb_ws.net.server import Server
 from omendb_ws.node import node
 from omendb_ws.sessions import outbox
@@ -151,7 +151,7 @@ async def test_a_tick_tells_numbers_for_as_long_as_it_has_for_them(
             post(effects)
 
         monkeypatch.setattr(the_engine, "_post", posting)
-        monkeypatch.setattr(engine, "TICK_MEASURES_US", 0)
+        monkeypatch.setattr(tick, "TICK_MEASURES_US", 0)
         subscriptions = resting(server)
         async with engine_held(server):
             for subscription in subscriptions:

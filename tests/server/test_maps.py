@@ -384,7 +384,7 @@ async def test_maps_are_drawn_in_pieces_and_others_are_answered_between(
     monkeypatch.setattr(maps, "PIECE_ELEMENTS", 20 * DIM)
     async with running() as server, client(server) as raw:
         await begun(raw, cloud(1, 2000))
-        pieces = server.context.engine._drawings
+        pieces = server.context.engine.tick.drawings
         await raw.ok("subscribe", kind="map", collection="items", every=60_000)
         picture = Picture()
         while len(picture.rows) < 2000:

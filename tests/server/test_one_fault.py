@@ -76,7 +76,7 @@ async def test_a_fault_in_a_tick_leaves_what_the_tick_made_before_it(
     async with running() as server, client(server) as raw, client(server) as other:
         await raw.create()
         await raw.add(1)
-        standing = server.context.engine._standing
+        standing = server.context.engine.tick.standing
         monkeypatch.setattr(standing, "answer", once(standing.answer))
         async with engine_held(server):
             counting = await raw.send("count", collection="items")
@@ -166,14 +166,14 @@ async def test_a_fault_while_settling_reaches_no_other_collection(
 ) -> None:
     async with held() as (server, store, one, other):
         await one.create("else", durability="everysec")
-        finish = server.context.engine._changes.finish
+        finish = server.context.engine.tick.changing.changes.finish
 
         def faulty(work: Any, admitted: Any) -> Any:
             if work.collection.name == "items":
                 raise MemoryError("on purpose")
             return finish(work, admitted)
 
-        monkeypatch.setattr(server.context.engine._changes, "finish", faulty)
+        monkeypatch.setattr(server.context.engine.tick.changing.changes, "finish", faulty)
         first = await one.send("add", collection="items", rows=rows(1))
         second = await other.send("add", collection="else", rows=rows(1))
         for name in ("items", "else"):

@@ -401,7 +401,7 @@ async def test_a_search_that_waits_is_answered_before_its_collection_is_dropped(
 async def test_a_search_does_not_wait_behind_the_adds_of_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("omendb_ws.engine.engine.TICK_CHANGES_US", 0)  # one change a tick
+    monkeypatch.setattr("omendb_ws.engine.changing.TICK_CHANGES_US", 0)  # one change a tick
     async with running() as server, client(server) as raw, client(server) as other:
         await raw.create(capacity=1000)
         async with engine_held(server):

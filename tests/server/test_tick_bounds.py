@@ -10,7 +10,7 @@ import pytest
 from omendb_core.model.change import RowBatch
 from omendb_core.scan.choice import choose
 
-from omendb_ws.engine import engine
+from omendb_ws.engine import changing
 from omendb_ws.engine.reads import split_scan
 from omendb_ws.engine.streams import deliveries
 
@@ -38,10 +38,10 @@ async def test_changes_land_for_as_long_as_a_tick_has_for_them(
     async with held() as (server, store, one, other):
         ids = [await one.send("add", collection="items", rows=rows(n)) for n in range(1, 6)]
         await waiting(store, 5)
-        durability = server.context.engine._durability
+        durability = server.context.engine.tick.changing.durability
         counting, counts = counted(durability.land, 0)
         monkeypatch.setattr(durability, "land", counting)
-        monkeypatch.setattr(engine, "TICK_CHANGES_US", 0)
+        monkeypatch.setattr(changing, "TICK_CHANGES_US", 0)
         async with engine_held(server):
             store.log("items").let_go()
         for id in ids:
@@ -58,7 +58,7 @@ async def test_a_tick_makes_so_many_pushes_and_the_next_one_goes_on(
     async with running() as server, client(server) as raw:
         await raw.create()
         readers = [await follow(raw) for _ in range(10)]
-        turns = server.context.engine._deliveries
+        turns = server.context.engine.tick.deliveries
         counting, counts = counted(turns.push, 0)
         monkeypatch.setattr(turns, "push", counting)
         monkeypatch.setattr(deliveries, f"TICK_{bound}", value)

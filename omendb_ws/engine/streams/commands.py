@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -9,7 +10,7 @@ from omendb_core.model.types import F32
 
 from ..model.collection import Collection
 from ..model.commands import Change, Note, Read
-from .deliveries import Stream
+from .deliveries import Push, Stream
 from .feeds import Feed
 from .live_query import LiveQuery
 from .matches import MatchQuery
@@ -101,7 +102,9 @@ Standing: TypeAlias = Live | Move | Match | Leave
 
 @dataclass(slots=True, eq=False)
 class Sent(Note):
-    """Pushes went out to the socket (``Engine.sent``)."""
+    """Pushes went out to the socket; ``take`` calls what it is given with each of them."""
+
+    take: Callable[[Callable[[Push], None]], None]
 
 
 @dataclass(slots=True, eq=False)

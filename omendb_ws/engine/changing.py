@@ -1,0 +1,187 @@
+"""The step of a tick that does changes, in order, for as long as a tick has for them.
+
+A drop is a barrier: what was asked before it is answered before it. Changes of a window that a long
+read holds are set aside until it is finished.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from omendb_core.model.errors import Internal, NotFound
+
+from ..telemetry.metrics import Metrics
+from .model import answers
+from .model.collection import Collection
+from .model.commands import Change, Note
+from .model.ticket import Answer, Command
+from .moment import Moment
+from .reading import Reading
+from .streams.commands import Follow, Unfollow, Watch
+from .streams.feeds import Feeds
+from .streams.standing_queries import StandingQueries
+from .writes.changes import Changes
+from .writes.commands import Create, Drop, RowChange
+from .writes.durability import Durability
+from .writes.expiry import Expiry
+from .writes.lifecycle import Lifecycle
+from .writes.turns import Turns
+
+#: How long a tick applies changes before the reads that can be answered get their turn. A batch of
+#: 64 searches of 100,000 rows takes ten times as long, so adds still get most of the time.
+TICK_CHANGES_US: Final = 2_000
+
+
+class Changing:
+    """Owns whose turn it is, what is pending in logs, and what comes and goes."""
+
+    def __init__(
+        self,
+        moment: Moment,
+        metrics: Metrics,
+        changes: Changes,
+        reading: Reading,
+        standing: StandingQueries,
+        feeds: Feeds,
+        submit: Callable[[Command | Note], None],
+    ) -> None:
+        self._moment = moment
+        self._reading = reading
+        self._standing = standing
+        self._feeds = feeds
+        self.changes = changes
+        self.turns = Turns()
+        self.durability = Durability(metrics, changes, self.turns, submit)
+        self.lifecycle = Lifecycle(self.durability, self.turns, self._forget, submit)
+        self.expiry = Expiry(metrics, changes, self.durability)
+        self.set_aside: list[Change] = []
+
+    def land(self) -> int:
+        """Apply and answer what logs have settled."""
+        until_ns = time.perf_counter_ns() + TICK_CHANGES_US * 1000
+        return self.durability.land(self._moment.effects, until_ns)
+
+    def put_back_drops(self, done: int) -> None:
+        """Drops that waited for long reads of their collection go on, once those are finished."""
+        long_reads = self._reading.long
+        if long_reads.has_drops and (done or not len(long_reads)):
+            self.turns.put_back(long_reads.released())
+
+    def do(self) -> int:
+        """Changes in order, for as long as a tick has for them."""
+        done = 0
+        self._put_back_free()
+        until_ns = time.perf_counter_ns() + TICK_CHANGES_US * 1000
+        while (work := self.turns.take()) is not None:
+            try:
+                if isinstance(work, Drop):
+                    done += self._answer_ahead_of(work)
+                    if self._reading.long.hold(work):
+                        continue
+                elif work.collection.is_held and isinstance(work, RowChange):
+                    work.collection.has_kept_waiting = True
+                    self.set_aside.append(work)
+                    continue
+                answer = self._change(work)
+            except Exception as error:
+                self._moment.fault(error, "a change")
+                if isinstance(work, Drop):  # it must be done: in the catalog it is
+                    answer = self._drop(work)
+                else:
+                    answer = self._moment.refusal(work, error)
+            if answer is not None:
+                self._moment.effects.append(answer)
+                try:
+                    self.through(work)
+                except Exception as error:  # nothing of it was done
+                    self._moment.fault(error, "going on behind a change")
+                    self.through(work)
+            done += 1
+            if time.perf_counter_ns() >= until_ns:
+                break
+        return done
+
+    def _answer_ahead_of(self, drop: Drop) -> int:
+        """What was asked of a collection before it was dropped; what a fault leaves finds none."""
+        done = 0
+        try:
+            self._standing.finish(drop.collection)
+            self._reading.put_back_ready()
+            while answered := self._reading.do(drop.collection):
+                done += answered
+        except Exception as error:
+            self._moment.fault(error, "reads ahead of a drop")
+        return done
+
+    def _drop(self, work: Drop) -> Answer | None:
+        """In the catalog it is gone already: after a fault this is called again."""
+        return self.lifecycle.drop(work, self._moment.effects)
+
+    def _put_back_free(self) -> None:
+        """Changes that a long read kept waiting go on, if it is through with their window."""
+        free = deque(work for work in self.set_aside if not work.collection.is_held)
+        if free:
+            stays = [work for work in self.set_aside if work.collection.is_held]
+            for work in free:
+                work.collection.has_kept_waiting = False
+            self.turns.put_back(free)
+            self.set_aside = stays
+
+    def through(self, work: Change) -> None:
+        """A change was answered; its connection's earlier ones may still be on their way."""
+        lane = work.ticket.asker.lane
+        if lane.flying:
+            self.durability.was_answered(work)
+        else:
+            self.turns.is_through(lane)
+
+    def _change(self, work: Change) -> Answer | None:
+        """The answer to a change; None where it comes later."""
+        collection = work.collection
+        try:
+            if isinstance(work, Drop):
+                return self._drop(work)
+            collection.refuse_dropped()
+            if isinstance(work, Unfollow):
+                return self._unfollow(work)
+            if isinstance(work, Create):
+                self.lifecycle.create(work, self._moment.effects)
+                return None
+            self._moment.refuse_late(work)
+            self.expiry.watch(collection)
+            if isinstance(work, Follow | Watch):
+                collection.refuse_broken()
+            if isinstance(work, Follow):
+                return self._follow(work)
+            if isinstance(work, Watch):
+                return answers.ok(work.ticket, work.subscription.reply(collection))
+            assert isinstance(work, RowChange), "there are no other changes"
+            if collection.flights is None:
+                return self.changes.do(work, self._moment.now_us)
+            return self.durability.begin(work, self._moment.now_us)
+        except Exception as error:
+            if isinstance(work, Drop):
+                raise  # it is tried again
+            return self._moment.refusal(work, error)
+
+    def _forget(self, collection: Collection) -> None:
+        """A collection is gone."""
+        self._standing.stop_all(collection)
+        self.expiry.forget(collection)
+        self.changes.forget(collection)
+        self.durability.forget(collection)
+
+    def _follow(self, work: Follow) -> Answer:
+        if not work.feed.lane.is_open:
+            raise Internal("the connection is gone")
+        return answers.ok(work.ticket, self._feeds.start(work.feed, work.from_seq))
+
+    def _unfollow(self, work: Unfollow) -> Answer:
+        if work.feed is not None:
+            if not work.feed.is_active:
+                raise NotFound(f"sub: there is no {work.feed.sub}")
+            self._standing.stop(work.feed)
+        return answers.ok(work.ticket, {})

@@ -1,0 +1,44 @@
+"""What a tick has come to: the time, the effects made so far, and what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from omendb_core.model.errors import OmenError, Overloaded
+
+from ..runtime.faults import as_error
+from ..telemetry.metrics import Metrics
+from .model import answers
+from .model.ticket import Answer, Command, Effect
+
+
+class Moment:
+    """The state that the steps of a tick share. ``effects`` go to the loop when it is over."""
+
+    def __init__(
+        self, metrics: Metrics, queue_deadline_ms: int, clock_us: Callable[[], int]
+    ) -> None:
+        self._metrics = metrics
+        self._deadline_us = queue_deadline_ms * 1000
+        self.clock_us = clock_us
+        self.now_us = 0
+        self.effects: list[Effect] = []
+        self.has_faulted = False
+
+    def fault(self, error: Exception, doing: str) -> OmenError:
+        """Note and log a fault; what a client is told of it."""
+        self.has_faulted = True
+        self._metrics.faults += 1
+        return as_error(error, doing)
+
+    def refusal(self, work: Command, error: Exception) -> Answer:
+        """The answer to what failed."""
+        if not isinstance(error, OmenError):
+            self._metrics.faults += 1
+        return answers.refusal(work.ticket, as_error(error, work.ticket.op))
+
+    def refuse_late(self, work: Command) -> None:
+        """Overloaded for what has waited longer than the queue's deadline."""
+        waited_us = self.now_us - work.ticket.arrival_us
+        if waited_us > self._deadline_us:
+            raise Overloaded(f"waited {waited_us // 1000} ms; nothing was done")

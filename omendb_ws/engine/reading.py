@@ -1,0 +1,96 @@
+"""The step of a tick that answers reads: at once, in pieces, or behind standing queries.
+
+Every read that is taken leads to one Answer, whatever faults: what a fault left without one is
+asked again by itself.
+"""
+
+from __future__ import annotations
+
+from omendb_core.model.errors import OmenError, Overloaded
+
+from .model.collection import Collection
+from .model.commands import Read
+from .model.ticket import Answer
+from .moment import Moment
+from .pieces.long_reads import LongReads
+from .reads.commands import PlainRead
+from .reads.long_answers import steps_of, takes_long
+from .reads.reads import Reads
+from .streams.commands import Leave, Standing
+from .streams.standing_queries import StandingQueries
+from .waiting import WaitingReads
+
+
+class Reading:
+    """Owns the reads that wait; ``long`` are those that are done in pieces."""
+
+    def __init__(
+        self, moment: Moment, reads: Reads, long_reads: LongReads, standing: StandingQueries
+    ) -> None:
+        self._moment = moment
+        self._reads = reads
+        self.long = long_reads
+        self._standing = standing
+        self.waiting = WaitingReads()
+
+    def do(self, of: Collection | None = None) -> int:
+        """Answer the reads whose turn it is, all or those of one collection; how many those were.
+
+        What a fault left without an answer is asked again one by one.
+        """
+        works = self.waiting.take(of)
+        before = len(self._moment.effects)
+        try:
+            self._answer(works)
+        except Exception as error:
+            told = self._moment.fault(error, "reads")
+            made = self._moment.effects[before:]
+            answered = {effect.ticket for effect in made if isinstance(effect, Answer)}
+            goes_on = self.long.tickets() | self._standing.early_tickets()
+            for work in works:
+                if work.ticket not in answered | goes_on:
+                    self._answer_alone(work, told)
+        return len(works)
+
+    def _answer_alone(self, work: Read, fault: OmenError) -> None:
+        """A subscription may have begun, or moved, before ``fault``: it is refused, and ends."""
+        if isinstance(work, Standing):
+            self._moment.effects.append(self._moment.refusal(work, fault))
+            return
+        try:
+            self._answer([work])
+        except Exception as error:
+            self._moment.effects.append(self._moment.refusal(work, error))
+
+    def _answer(self, works: list[Read]) -> None:
+        in_time: list[PlainRead] = []
+        standing: list[Standing] = []
+        for work in works:
+            try:
+                if not isinstance(work, Leave):
+                    self._moment.refuse_late(work)
+            except Overloaded as error:
+                self._moment.effects.append(self._moment.refusal(work, error))
+                continue
+            if isinstance(work, Standing):
+                standing.append(work)
+                continue
+            assert isinstance(work, PlainRead), "there are no other reads"
+            if takes_long(work):
+                steps = steps_of(work, self.long, self._moment.clock_us)
+                self.long.begin(work, steps)
+            else:
+                in_time.append(work)
+        self._reads.answer(in_time, self._moment.effects)
+        self._standing.answer(standing, self._moment.effects, self._moment.now_us)
+
+    def do_pieces(self) -> int:
+        """Some of what long reads ask for; what waits for one that is finished goes on."""
+        done = self.long.run(self._moment.effects)
+        self.put_back_ready()
+        return done
+
+    def put_back_ready(self) -> None:
+        """What waited for standing queries, and need wait no longer, is taken again."""
+        if self._standing.has_ready:
+            self.waiting.put_back(self._standing.early)

@@ -1,0 +1,262 @@
+"""One tick: steps, each guarded by itself. What one made is kept, whatever befalls it later.
+
+Changes in the order in which they came; standing queries catch up with them; reads, all searches of
+a collection in one scan; pushes. Each step takes a bounded amount of work.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from ..telemetry.metrics import Metrics
+from ..wire.opcodes import Limits
+from .changing import Changing
+from .model.collection import Collection
+from .model.commands import Change, Note, Read
+from .model.ended import Ended
+from .model.ticket import Command
+from .moment import Moment
+from .pieces.long_reads import LongReads
+from .reading import Reading
+from .reads.reads import Reads
+from .reads.statistics import collection_stats
+from .streams.commands import Gone, Measure, Measured, Sent
+from .streams.deliveries import Deliveries, Stream
+from .streams.drawing import Draw, Drawings, Look
+from .streams.feeds import Feeds
+from .streams.live import LiveQueries
+from .streams.matches import Matches
+from .streams.standing_queries import StandingQueries
+from .writes.changes import Changes
+from .writes.commands import DropGivenUp, NotDropped, Recovered, Settled, Stored
+
+#: How long the engine lets go after a fault.
+_AFTER_A_FAULT_SECONDS: Final = 0.005
+
+#: Streams that nobody reads any more, of one tick: a connection may leave 10,000 of them behind.
+GONE_AT_ONCE: Final = 256
+
+#: How long a tick looks numbers up and tells them: 20 µs for a collection, 1 µs for each reader.
+TICK_MEASURES_US: Final = 1_000
+
+#: What the queue holds.
+Work: TypeAlias = Command | Note
+
+
+class Tick:
+    """All that the engine does between taking work and handing its effects over."""
+
+    def __init__(
+        self,
+        moment: Moment,
+        reads: Reads,
+        metrics: Metrics,
+        limits: Limits,
+        submit: Callable[[Work], None],
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self._moment = moment
+        self._gone: deque[Stream] = deque()
+        self._measures: deque[Measure] = deque()
+        self.drawings = Drawings(metrics, clock_ns)
+        self.deliveries = Deliveries(metrics, limits, clock_ns)
+        self.feeds = Feeds(metrics, limits, self.deliveries)
+        self.live = LiveQueries(metrics, self.deliveries)
+        self.matches = Matches(metrics, limits, self.deliveries)
+        long_reads = LongReads(moment.refusal, moment.refuse_late, clock_ns)
+        changes = Changes(metrics)
+        self.standing = StandingQueries(
+            metrics,
+            self.live,
+            self.matches,
+            self.feeds,
+            self.deliveries,
+            long_reads,
+            changes.breaks,
+            self._gone.extend,
+            clock_ns,
+        )
+        self.reading = Reading(moment, reads, long_reads, self.standing)
+        self.changing = Changing(
+            moment, metrics, changes, self.reading, self.standing, self.feeds, submit
+        )
+        self._steps: Final[tuple[tuple[str, Callable[[], int | None]], ...]] = (
+            ("streams that nobody reads", self._let_go),
+            ("expiry", self._expire),
+            ("changes that have settled", self.changing.land),
+            ("changes", self.changing.do),
+            ("telling what changed", self._tell_changed),
+            ("standing queries", self.standing.catch_up),
+            ("reads", self.reading.do),
+            ("reads in pieces", self._do_pieces),
+            ("collections that broke", self._end_broken),
+            ("statistics", self._measure),
+            ("maps", lambda: self.drawings.run(moment.effects)),
+            ("pushes", lambda: self.deliveries.push(moment.effects, moment.now_us)),
+        )
+
+    @property
+    def depth(self) -> int:
+        """How many works wait. From any thread."""
+        waiting = len(self.changing.turns) + len(self.changing.set_aside)
+        return waiting + len(self.reading.waiting) + len(self.reading.long)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether work waits that a stop must still do."""
+        return bool(
+            self.changing.turns
+            or self.changing.set_aside
+            or self.reading.waiting
+            or self.reading.long
+            or self.standing.early
+            or self.changing.durability.flying
+            or self.changing.lifecycle.pending
+        )
+
+    def _is_busy(self) -> bool:
+        """Whether there is something to do right now."""
+        return bool(
+            self.changing.turns
+            or self._moment.effects
+            or self.reading.waiting.has_more
+            or self.reading.long
+            or self.changing.set_aside
+            or self._gone
+            or self._measures
+            or self.drawings
+            or self.changing.durability.has_settled
+            or self.deliveries.is_busy
+            or self.standing.is_busy
+        )
+
+    def patience_seconds(self) -> float | None:
+        """How long the engine may sleep for want of work; None without end."""
+        if self._moment.has_faulted:  # one that stays must not keep a core busy
+            self._moment.has_faulted = False
+            return _AFTER_A_FAULT_SECONDS
+        if self._is_busy():
+            return 0.0
+        patience = self.changing.expiry.patience_seconds
+        due_us = self.deliveries.next_due_us
+        if due_us is None:
+            return patience
+        due_seconds = max(0.0, (due_us - self._moment.clock_us()) / 1e6)
+        return due_seconds if patience is None else min(patience, due_seconds)
+
+    def sort_in_again(self, work: Work) -> None:
+        """After a fault: once more, and then it is refused."""
+        try:
+            self.sort_in(work)
+        except Exception as error:
+            if isinstance(work, DropGivenUp):
+                self._moment.effects += [
+                    NotDropped(work.held, work.stored),
+                    self._moment.refusal(work, error),
+                ]
+                return
+            if not isinstance(work, Change | Read):
+                self._moment.fault(error, "taking in work again")
+                return
+            self._moment.effects.append(self._moment.refusal(work, error))
+            if isinstance(work, Change):
+                self.changing.through(work)
+
+    def sort_in(self, work: Work) -> None:
+        """Have a work wait where its turn comes."""
+        if isinstance(work, Change):
+            self.changing.turns.add(work)
+        elif isinstance(work, Read):
+            self.reading.waiting.add(work)
+        else:
+            self._note(work)
+
+    def _note(self, note: Work) -> None:
+        if isinstance(note, Sent):
+            note.take(self.deliveries.sent)
+        elif isinstance(note, Settled):
+            self.changing.durability.settled(note)
+        elif isinstance(note, Measure):
+            self._measures.append(note)
+        elif isinstance(note, Draw | Look):
+            self.drawings.add(note)
+        elif isinstance(note, Gone):
+            self._gone.append(note.stream)
+        elif isinstance(note, DropGivenUp):
+            self.changing.lifecycle.drop_given_up(note)
+        elif isinstance(note, Stored):
+            self.changing.lifecycle.stored(note, self._moment.effects)
+        elif isinstance(note, Recovered):
+            self.changing.expiry.watch(note.collection)
+        else:
+            raise TypeError(f"{type(note).__name__} is no work of the engine")
+
+    def do(self) -> int:
+        """One tick; how many requests it was through with."""
+        self._moment.now_us = self._moment.clock_us()
+        requests = 0
+        for doing, step in self._steps:
+            try:
+                requests += step() or 0
+            except Exception as error:
+                self._moment.fault(error, doing)
+        return requests
+
+    def _expire(self) -> None:
+        self.changing.expiry.look(self._moment.now_us)
+
+    def _tell_changed(self) -> None:
+        """Feeds and standing queries hear of every window that changed."""
+        changed = self.changing.changes.changed
+        while changed:
+            collection, arrival_us = next(iter(changed.items()))
+            for subscriber in (self.feeds, self.standing):
+                try:
+                    subscriber.changed(collection, arrival_us)
+                except Exception as error:
+                    self._moment.fault(error, "telling what changed")
+            changed.pop(collection, None)
+
+    def _end_broken(self) -> None:
+        """What subscribed to a window that nobody can trust ends, and does not wait in silence."""
+        broken = self.changing.changes.newly_broken
+        self._moment.effects += [Ended(collection, "unavailable") for collection in broken]
+        broken.clear()
+
+    def _let_go(self) -> None:
+        """Forget some of the streams that nobody reads any more."""
+        gone = [self._gone.popleft() for _ in range(min(GONE_AT_ONCE, len(self._gone)))]
+        try:
+            self.standing.stop_many(gone)
+        except Exception as error:
+            self._moment.fault(error, "letting go of streams")
+            for stream in gone:
+                self.standing.stop(stream)
+
+    def _measure(self) -> None:
+        """Say the numbers that subscriptions asked for, for as long as a tick has for them."""
+        until_ns = time.perf_counter_ns() + TICK_MEASURES_US * 1000
+        found: dict[Collection, dict[str, Any]] = {}
+        while self._measures:
+            subscription = self._measures.popleft().subscription
+            collection = subscription.collection
+            if collection is None or collection.is_dropped:
+                continue
+            try:
+                if collection not in found:
+                    found[collection] = collection_stats(collection, self._moment.now_us)
+                numbers: dict[str, Any] | None = found[collection]
+            except Exception as error:
+                self._moment.fault(error, "statistics")
+                numbers = None  # it asks again at its next beat
+            self._moment.effects.append(Measured(subscription, numbers))
+            if time.perf_counter_ns() >= until_ns:
+                break
+
+    def _do_pieces(self) -> int:
+        done = self.reading.do_pieces()
+        self.changing.put_back_drops(done)
+        return done
