@@ -89,7 +89,7 @@ class Tick:
             ("changes that have settled", self.changing.land),
             ("changes", self.changing.do),
             ("telling what changed", self._tell_changed),
-            ("standing queries", self.standing.catch_up),
+            ("standing queries", self._catch_up),
             ("reads", self.reading.do),
             ("reads in pieces", self._do_pieces),
             ("collections that broke", self._end_broken),
@@ -255,6 +255,9 @@ class Tick:
             self._moment.effects.append(Measured(subscription, numbers))
             if time.perf_counter_ns() >= until_ns:
                 break
+
+    def _catch_up(self) -> None:
+        self.standing.catch_up()
 
     def _do_pieces(self) -> int:
         done = self.reading.do_pieces()

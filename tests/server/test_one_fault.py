@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omendb_ws.engine import engine
-from omendb_ws.engine.model import answers
-from omendb_ws.engine.streams import drawing
+from omendb_ws.engine import changing, tick
+from omendb_ws.engine.streams import drawing, snapshots
 from omendb_ws.engine.writes import durability
 from omendb_ws.sessions.subscriptions import maps, pictures
 
@@ -52,7 +51,7 @@ async def test_what_landed_is_answered_whatever_befalls_afterwards(
             await other.ok("ping")
         deleting = await other.send("delete", collection="items", ids=[1])
         await one.ok("ping")
-        where = durability.Durability if name == "_keep" else engine.Durability
+        where = durability.Durability if name == "_keep" else changing.Durability
         if name == "released":
             monkeypatch.setattr(where, "_release", once(where._release))
         else:
@@ -97,7 +96,7 @@ async def test_a_snapshot_that_cannot_be_written_is_that_subscriptions_alone(
     async with running() as server, client(server) as raw, client(server) as other:
         await raw.create()
         await raw.add(1)
-        monkeypatch.setattr(answers, "snapshot", once(once(answers.snapshot)))
+        monkeypatch.setattr(snapshots, "snapshot", once(once(snapshots.snapshot)))
         async with engine_held(server):
             subscribing = [
                 await one.send("subscribe", kind="live", collection="items", vector=V)
@@ -123,7 +122,7 @@ async def test_statistics_go_on_after_a_fault(monkeypatch: pytest.MonkeyPatch) -
             for name in ("items", "else")
         ]
         await raw.named("stats")
-        monkeypatch.setattr(engine, "collection_stats", once(engine.collection_stats))
+        monkeypatch.setattr(tick, "collection_stats", once(tick.collection_stats))
         while not server.metrics.faults:
             await raw.message()
         for sub in subs:

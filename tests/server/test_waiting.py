@@ -172,7 +172,7 @@ async def test_a_tick_makes_masks_for_as_long_as_it_has_for_them(
         await raw.create(columns={"n": "i64"}, capacity=100)
         rows = [{"id": n, "vector": [n, 1], "metadata": {"n": n}} for n in range(100)]
         await raw.ok("add", collection="items", rows=rows)
-        reads = server.context.engine._waiting_reads
+        reads = server.context.engine.tick.reading.waiting
         take, ticks = reads.take, []
 
         def taking(*arguments: Any) -> Any:
