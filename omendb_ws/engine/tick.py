@@ -234,7 +234,10 @@ class Tick:
         except Exception as error:
             self._moment.fault(error, "letting go of streams")
             for stream in gone:
-                self.standing.stop(stream)
+                try:
+                    self.standing.stop(stream)
+                except Exception as fault:  # those behind it have bytes to give back
+                    self._moment.fault(fault, "letting go of a stream")
 
     def _measure(self) -> None:
         """Say the numbers that subscriptions asked for, for as long as a tick has for them."""

@@ -50,6 +50,9 @@ _LAG_SAMPLE_SECONDS: Final = 0.1
 DELIVERED_AT_ONCE: Final = 256
 #: When so much less is taken than before, what was freed goes back to the system.
 _RETURNED_BYTES: Final = 16 << 20
+#: So many samples later once more: what subscriptions leave behind is freed over many turns of the
+#: loop, after its bytes were given back to the budget (10 MiB of 1,500 filters stayed otherwise).
+_AGAIN_AFTER_SAMPLES: Final = 5
 
 
 class Instance:
@@ -93,7 +96,7 @@ class Instance:
         self._open_store = open_store
         self._storage: Storage | None = None
         #: The most that was taken of the budget since memory was returned last.
-        self._most_taken_bytes = 0
+        self._most_taken_bytes = self._samples_to_return = 0
         #: What brings stored collections back; None without a data directory.
         self.recoveries: Recoveries | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -280,7 +283,14 @@ class Instance:
         self._most_taken_bytes = max(self._most_taken_bytes, taken_bytes)
         if self._most_taken_bytes - taken_bytes >= _RETURNED_BYTES:
             self._most_taken_bytes = taken_bytes
-            await asyncio.to_thread(give_back_freed_memory)
+            self._samples_to_return = _AGAIN_AFTER_SAMPLES
+        elif self._samples_to_return:
+            self._samples_to_return -= 1
+            if self._samples_to_return:
+                return
+        else:
+            return
+        await asyncio.to_thread(give_back_freed_memory)
 
     async def _sample(self) -> None:
         """Measure the loop's lag, and keep samples for rates and percentiles."""
