@@ -127,7 +127,7 @@ async def _serve(settings: Settings) -> None:
         cycles.start()
         looking = asyncio.create_task(cycles.run())
         print(_ready_line(settings, server.port, server.url), flush=True)
-        showing = asyncio.create_task(recovery_bar.show(server.instance.recoveries))
+        showing = asyncio.create_task(recovery_bar.show(server.node.recoveries))
         await leave.wait()
         showing.cancel()
         looking.cancel()

@@ -1,4 +1,4 @@
-"""The server: sockets around an ``Instance``.
+"""The server: sockets around a ``Node``.
 
 ``async with Server(Settings(port=0)) as server:`` listens until the block ends, then drains. Each
 connection gives its messages to its session, reading no further while that has no room, and sends
@@ -31,7 +31,7 @@ from ..http import routes as http
 from ..journal.interface import Store
 from ..journal.local.store import LocalStore
 from ..node.config import Settings
-from ..node.node import Instance
+from ..node.node import Node
 from ..runtime import socket_logs
 from ..runtime.descriptors import Descriptors
 from ..runtime.faults import as_error
@@ -83,8 +83,8 @@ class Server:
         auth_seconds: float = AUTH_SECONDS,
     ) -> None:
         self.settings = settings
-        self.instance = Instance(settings, clock_us, open_store)
-        self.context = self.instance.context
+        self.node = Node(settings, clock_us, open_store)
+        self.context = self.node.context
         self.metrics = self.context.metrics
         self.port = settings.port
         self._descriptors = Descriptors(
@@ -120,7 +120,7 @@ class Server:
         await self.drain()
 
     async def start(self) -> None:
-        """Listen. OSError if the address cannot be had; see ``Instance.start``."""
+        """Listen. OSError if the address cannot be had; see ``Node.start``."""
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
         # A scan on two threads of BLAS takes as long as on one, and many times as long as soon as
         # anything else wants the second core (measured: 107 ms instead of 4 for one search).
@@ -129,7 +129,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         for warning in self.settings.warnings():
             log.warning("%s", warning)
-        self.instance.start()
+        self.node.start()
         try:
             self._descriptors.open()
             self._listener = await self._listen()
@@ -142,7 +142,7 @@ class Server:
                 raise
         except BaseException:
             self._descriptors.close()
-            await self.instance.stop()
+            await self.node.stop()
             raise
 
     async def _listen(self) -> WebSocketServer:
@@ -204,10 +204,10 @@ class Server:
                     self._descriptors.close()
                 finally:
                     try:
-                        await self.instance.stop()
+                        await self.node.stop()
                     except Exception as error:
                         as_error(error, "the end of the server")
-                        await self.instance.stop()
+                        await self.node.stop()
 
     async def _see_off(self) -> None:
         self.context.is_draining = True
@@ -235,7 +235,7 @@ class Server:
 
     def status(self) -> http.Status:
         """Whether all is well."""
-        return "draining" if self.context.is_draining else self.instance.status()
+        return "draining" if self.context.is_draining else self.node.status()
 
     def uptime_seconds(self) -> float:
         """Seconds since the server was made."""
@@ -266,7 +266,7 @@ class Server:
         gauges.strangers = len(self._strangers)
         gauges.connection_bytes = self._strangers.held_bytes + self._known.held_bytes
         gauges.uptime_seconds = self.uptime_seconds()
-        self.instance.refresh_journal_gauges()
+        self.node.refresh_journal_gauges()
 
     def _admit(
         self, hook: Callable[[ServerConnection, Request], Response | None]
@@ -317,7 +317,7 @@ class Server:
         elif token is not None:
             principal = self.context.keyring.authenticate(token)
         peer = Peer.of(connection.remote_address)
-        session = self.instance.open_session(principal, peer)
+        session = self.node.open_session(principal, peer)
         deadline = None
         try:
             if principal is not None and self.context.keyring is not None:
@@ -331,7 +331,7 @@ class Server:
             if deadline is not None:
                 deadline.cancel()
             self._sessions.pop(connection, None)
-            self.instance.close_session(session)
+            self.node.close_session(session)
 
     def _admit_messages(
         self, connection: Connection, session: Receiver, token: str | None

@@ -1,6 +1,6 @@
 """Servers in this process, reached without a socket: the far end of ``memory://``.
 
-A ``LocalServer`` is an ``Instance`` whose connections are pairs of channels. Everything above the
+A ``LocalServer`` is a ``Node`` whose connections are pairs of channels. Everything above the
 socket is the server's own (sessions, outboxes, codec, engine); here is only what ``server.py`` does
 for a WebSocket: take messages while the session has room, send what its outbox holds. A server ends
 with its last connection. Knows no ``websockets``.
@@ -27,7 +27,7 @@ from ..runtime.transport import TEXT_MARK, Closed
 from ..sessions.receive import Receiver
 from ..wire.limits import LIMITS
 from .config import Settings
-from .node import Instance
+from .node import Node
 
 #: Settings that mean something without a socket.
 LOCAL_SETTINGS: Final = frozenset(
@@ -40,7 +40,7 @@ _TURN_MESSAGES: Final = 16
 
 
 class LocalServer:
-    """An instance that is reached by channels. Lives on the loop on which connections are made.
+    """A node that is reached by channels. Lives on the loop on which connections are made.
 
     ``is_ending``: its last connection went, and no other may be made. ``ended`` is set when its
     threads have ended and its files are closed; ``on_end`` is called then, too.
@@ -54,7 +54,7 @@ class LocalServer:
         self.is_ending = False
         self.ended = asyncio.Event()
         self._on_end = on_end
-        self._instance = Instance(settings)
+        self._node = Node(settings)
         self._connections: set[asyncio.Task[None]] = set()
 
     def connect(self, arriving: Channel, leaving: Channel) -> asyncio.Task[None]:
@@ -64,8 +64,8 @@ class LocalServer:
         another server does.
         """
         if not self._connections:
-            self._instance.start()
-        session = self._instance.open_session(OPEN)
+            self._node.start()
+        session = self._node.open_session(OPEN)
         task = asyncio.get_running_loop().create_task(self._serve(session, arriving, leaving))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
@@ -79,9 +79,9 @@ class LocalServer:
             session.greet()
             await _read(session, arriving)
         finally:
-            self._instance.close_session(session)
+            self._node.close_session(session)
             leaving.close(1000, "")
-            is_last = self.is_ending = self._instance.context.metrics.connections == 0
+            is_last = self.is_ending = self._node.context.metrics.connections == 0
             try:
                 await asyncio.wait([writer])
                 fault = None if writer.cancelled() else writer.exception()
@@ -93,7 +93,7 @@ class LocalServer:
 
     async def _stop(self) -> None:
         try:
-            await self._instance.stop()
+            await self._node.stop()
         finally:
             self._on_end()
             self.ended.set()

@@ -55,7 +55,7 @@ _RETURNED_BYTES: Final = 16 << 20
 _AGAIN_AFTER_SAMPLES: Final = 5
 
 
-class Instance:
+class Node:
     """Catalog, engine and store, and the two threads that meet in them.
 
     ``start``, any number of sessions, ``stop``: once each, on one loop.

@@ -1,4 +1,4 @@
-"""What every session of one server shares. Built by ``server.py``; knows no socket."""
+"""What every session of one server shares. Built by ``node.py``; knows no socket."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from omendb_core.window import Window
 
 from omendb_ws.journal.interface import Durability, Facts
 from omendb_ws.journal.local.appender import Appender
-from omendb_ws.journal.local.compaction import Rewriting
+from omendb_ws.journal.local.compaction import Compaction
 from omendb_ws.journal.local.contents import body_of
 from omendb_ws.journal.local.plans import Plan
 from omendb_ws.journal.local.recovery import Reader
@@ -109,7 +109,7 @@ class Life:
         self.ledger += [Acknowledged(one, self.seconds) for one in self.unknown]
         self.unknown = []
         self.recoveries += 1
-        self.rewriting = Rewriting(
+        self.rewriting = Compaction(
             self.definition, self.segment_bytes, self.appender.tracker.checkpoint()
         )
 

@@ -14,7 +14,7 @@ from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
 from omendb_ws.journal.local.appender import Appender
-from omendb_ws.journal.local.compaction import LEAST_SEGMENTS, MOST_TIMES, Rewriting
+from omendb_ws.journal.local.compaction import LEAST_SEGMENTS, MOST_TIMES, Compaction
 from omendb_ws.journal.local.contents import body_of
 from omendb_ws.journal.local.plans import Plan
 from omendb_ws.journal.local.recovery import Reader
@@ -37,7 +37,7 @@ class Log:
         tracker = Tracker(DEFINITION, LIMITS, Checkpoint())
         plan = Plan(facts(DEFINITION), "boot", SEGMENT_BYTES)
         self.appender = Appender(self.disk, self.disk.root, plan, tracker, lambda: 0.0)
-        self.rewriting = Rewriting(DEFINITION, SEGMENT_BYTES, Checkpoint())
+        self.rewriting = Compaction(DEFINITION, SEGMENT_BYTES, Checkpoint())
         self.keys = itertools.count()
 
     def add(self, count: int = 1) -> None:

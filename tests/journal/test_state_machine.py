@@ -20,7 +20,7 @@ from omendb_core.window import Window
 
 from omendb_ws.journal.interface import Facts
 from omendb_ws.journal.local.appender import Appender
-from omendb_ws.journal.local.compaction import Rewriting
+from omendb_ws.journal.local.compaction import Compaction
 from omendb_ws.journal.local.contents import body_of
 from omendb_ws.journal.local.plans import Plan
 from omendb_ws.journal.local.recovery import Reader
@@ -43,7 +43,7 @@ class JournalMachine(WindowMachine):
         facts = Facts("t", "items", self.definition, "always", "e1")
         tracker = Tracker(self.definition, self.window.admission.limits, Checkpoint())
         plan = Plan(facts, "0", SEGMENT_BYTES)
-        self.rewriting = Rewriting(self.definition, SEGMENT_BYTES, Checkpoint())
+        self.rewriting = Compaction(self.definition, SEGMENT_BYTES, Checkpoint())
         return Appender(self.disk, self.disk.root, plan, tracker, lambda: 0.0)
 
     def take(self, change: Change | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from omendb_ws.node.node import Instance
+from omendb_ws.node.node import Node
 from omendb_ws.runtime.endings import Ending
 
 from .raw import settings
@@ -49,22 +49,22 @@ async def test_a_stop_takes_every_step_and_raises_what_stayed_undone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("CRITICAL")
-    instance = Instance(settings(data_dir=str(tmp_path)))
-    instance.start()
-    assert instance._storage is not None
-    closes, close = Step(2), instance._storage.close
+    node = Node(settings(data_dir=str(tmp_path)))
+    node.start()
+    assert node._storage is not None
+    closes, close = Step(2), node._storage.close
 
     def closing() -> None:
         closes()
         close()
 
     with monkeypatch.context() as patch:
-        patch.setattr(instance._storage, "close", closing)
+        patch.setattr(node._storage, "close", closing)
         with pytest.raises(OSError, match="on purpose"):
-            await instance.stop()
+            await node.stop()
     assert closes.calls == 2
     close()
-    assert not instance.context.engine._thread.is_alive()
-    successor = Instance(settings(data_dir=str(tmp_path)))
+    assert not node.context.engine._thread.is_alive()
+    successor = Node(settings(data_dir=str(tmp_path)))
     successor.start()
     await successor.stop()

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from omendb_ws.node.node import Instance
+from omendb_ws.node.node import Node
 from omendb_ws.wire import binary
 
 from .live_view import View, live, rows_of
@@ -68,11 +68,11 @@ LOGGED = list(CHANGES) if os.environ.get("FAULT_WALK") == "all" else ["add", "dr
 class Scene:
     """Two connections of a server, one collection that everything happens to, one beside it."""
 
-    def __init__(self, instance: Instance, injector: Injector, durability: str) -> None:
-        self.instance = instance
+    def __init__(self, node: Node, injector: Injector, durability: str) -> None:
+        self.node = node
         self.injector = injector
         self.durability = durability
-        self.one, self.other = Side(instance, injector), Side(instance, injector)
+        self.one, self.other = Side(node, injector), Side(node, injector)
         self.views: list[View] = []
 
     async def set(self) -> None:
@@ -85,7 +85,7 @@ class Scene:
             await other.ok("subscribe", **ITEMS, **fields)
         vectors = np.ones((1, 2), np.float32)
         self.plain = binary.encode_search(777, made["handle"], vectors, k=2)
-        collection = self.instance.context.catalog.find("default", "items")
+        collection = self.node.context.catalog.find("default", "items")
         self.window = collection.window
         self.log = collection.flights.log if collection.flights is not None else None
 
@@ -152,7 +152,7 @@ class Scene:
             await other.event(
                 lambda one, kind=kind: one["event"] == kind and one["to_seq"] >= last_seq
             )
-        engine = self.instance.context.engine
+        engine = self.node.context.engine
         await other.ok("describe", **ITEMS)
         with engine._windows:
             self.window.check()
@@ -163,7 +163,7 @@ class Scene:
 
     def close(self) -> None:
         for side in (self.one, self.other):
-            self.instance.close_session(side.session)
+            self.node.close_session(side.session)
 
 
 async def walked(injector: Injector, name: str, durability: str, directory: Path | None) -> None:
@@ -171,8 +171,8 @@ async def walked(injector: Injector, name: str, durability: str, directory: Path
     fields: dict[str, Any] = {"queue_deadline_ms": 60_000}  # nothing is to be late
     if directory is not None:
         fields["data_dir"] = str(directory)
-    async with asyncio.timeout(PATIENCE_SECONDS), started(injector, **fields) as instance:
-        scene = Scene(instance, injector, durability)
+    async with asyncio.timeout(PATIENCE_SECONDS), started(injector, **fields) as node:
+        scene = Scene(node, injector, durability)
         try:
             await scene.set()
             is_ok = await scene.ask(name)
@@ -180,13 +180,13 @@ async def walked(injector: Injector, name: str, durability: str, directory: Path
         finally:
             scene.close()
     if directory is not None and before is not None:
-        async with asyncio.timeout(PATIENCE_SECONDS), started(injector, **fields) as instance:
-            while instance.status() != "ok":  # noqa: ASYNC110 - polled, as a probe does
+        async with asyncio.timeout(PATIENCE_SECONDS), started(injector, **fields) as node:
+            while node.status() != "ok":  # noqa: ASYNC110 - polled, as a probe does
                 await asyncio.sleep(0)
-            side = Side(instance, injector)
+            side = Side(node, injector)
             assert (await side.ok("describe", **ITEMS))["version"] == before["version"]
             assert (await side.ok("get", **ITEMS, ids=IDS, include=ALL)) == before
-            instance.close_session(side.session)
+            node.close_session(side.session)
 
 
 async def walk(name: str, on: Thread, durability: str, fresh: Callable[[], Path | None]) -> None:

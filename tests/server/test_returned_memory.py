@@ -17,7 +17,7 @@ async def test_it_is_returned_after_much_was_freed_and_once_more_when_that_is_ov
     returns: list[int] = []
     monkeypatch.setattr(node_room, "give_back_freed_memory", lambda: returns.append(1))
     async with running() as server:
-        node, budget = server.instance, server.context.catalog.budget
+        node, budget = server.node, server.context.catalog.budget
 
         async def returned_in(samples: int) -> int:
             before = len(returns)

@@ -552,7 +552,7 @@ async def test_it_does_not_come_back(
 
     async def held(server: Server) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while server.instance.recoveries.damaged == 0:  # type: ignore[union-attr] # noqa: ASYNC110
+            while server.node.recoveries.damaged == 0:  # type: ignore[union-attr] # noqa: ASYNC110
                 await asyncio.sleep(0)
 
     if damage == "quota":

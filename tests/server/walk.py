@@ -25,7 +25,7 @@ import orjson
 
 import omendb_ws
 from omendb_ws.access.keyring import OPEN
-from omendb_ws.node.node import Instance
+from omendb_ws.node.node import Node
 from omendb_ws.wire import binary_replies
 from omendb_ws.wire.messages import Live, Rows
 
@@ -109,9 +109,9 @@ class Injector:
 class Side(Raw):
     """What ``Raw`` is over a socket, over channels."""
 
-    def __init__(self, instance: Instance, injector: Injector) -> None:
+    def __init__(self, node: Node, injector: Injector) -> None:
         self._injector = injector
-        self.session = instance.open_session(OPEN)
+        self.session = node.open_session(OPEN)
         self._filled = asyncio.Event()
         self._unread: list[str | bytes] = []
         self.session.outbox.on_filled = self._filled.set
@@ -163,15 +163,15 @@ class Side(Raw):
 
 
 @asynccontextmanager
-async def started(injector: Injector, **fields: Any) -> AsyncIterator[Instance]:
-    """An instance whose engine is watched."""
+async def started(injector: Injector, **fields: Any) -> AsyncIterator[Node]:
+    """A node whose engine is watched."""
     open_store: Callable[[str], Any] | None = fields.pop("open_store", None)
     chosen = settings(scan_threads=1, **fields)
-    instance = Instance(chosen) if open_store is None else Instance(chosen, open_store=open_store)
+    node = Node(chosen) if open_store is None else Node(chosen, open_store=open_store)
     with injector.watching():
-        instance.start()
+        node.start()
         try:
-            yield instance
+            yield node
         finally:
             injector.is_armed = False
-            await instance.stop()
+            await node.stop()

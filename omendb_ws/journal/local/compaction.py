@@ -30,7 +30,7 @@ def row_bytes(definition: Definition) -> int:
     return definition.dim * 4 + 24 + 8 * len(definition.columns)
 
 
-class Rewriting:
+class Compaction:
     """Which seqs come next. ``first_seq`` and ``last_seq`` follow what was appended."""
 
     def __init__(self, definition: Definition, segment_bytes: int, checkpoint: Checkpoint) -> None:

@@ -25,7 +25,7 @@ from omendb_core.model.logged import Checkpoint, KeptRows
 
 from ..interface import Facts, LogNumbers, Settle, Stored
 from .appender import Appender
-from .compaction import Rewriting
+from .compaction import Compaction
 from .contents import body_of
 from .groups import Done, Queued, Turn, logged_in, size_of, take_group
 from .machine import wall_us
@@ -76,7 +76,7 @@ class Writer:
         self._is_idle = True
         self._told = False
         self._base = 0
-        self._rewriting = Rewriting(
+        self._rewriting = Compaction(
             self.facts.definition, appender.plan.segment_bytes, appender.tracker.checkpoint()
         )
         self._threads: list[threading.Thread] = []
