@@ -34,6 +34,7 @@ from ..access.origins import DEFAULT_PORTS, HostPort, is_loopback, parse_host, p
 from ..access.peer import Peer
 from ..access.token_bucket import FewLines, more
 from ..wire.opcodes import PROTOCOL
+from .encodings import accepted
 
 log = logging.getLogger(__name__)
 
@@ -260,6 +261,8 @@ def to_response(reply: Reply, *, with_body: bool = True) -> Response:
         ]
     )
     headers.setdefault(*_UNCACHED)
+    if reply.status is HTTPStatus.NOT_MODIFIED:
+        del headers["Content-Length"]  # it would be that of the file
     body = reply.body if with_body else b""
     return Response(reply.status.value, reply.status.phrase, headers, body)
 
@@ -271,7 +274,7 @@ def _text(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Reply:
 def _file(path: str, headers: Headers, policy: Policy) -> Reply:
     """A file of the browser's, for pages of this server and of allowed origins."""
     file = web.load(path)
-    always = [("ETag", file.etag), ("Cache-Control", "no-cache"), ("Vary", "Origin")]
+    always = [("Cache-Control", "no-cache"), ("Vary", "Origin, Accept-Encoding")]
     if file.content_type == web.HTML:
         always += _PAGE_HEADERS
     for origin in headers.get_all("Origin"):
@@ -279,9 +282,24 @@ def _file(path: str, headers: Headers, policy: Policy) -> Reply:
         host = parse_host(hosts[0]) if len(hosts) == 1 else None
         if host is not None and origin_allowed(origin, host, policy.allow_origins):
             always.append(("Access-Control-Allow-Origin", origin))
-    if file.etag in {tag.strip() for tag in headers.get("If-None-Match", "").split(",")}:
+    takes = accepted(headers.get_all("Accept-Encoding"))
+    if takes.gzip and (file.is_worth_gzip or not takes.identity):
+        content = file.gzipped
+        always.append(("Content-Encoding", "gzip"))
+    elif takes.identity:
+        content = file.plain
+    else:
+        return _text(HTTPStatus.NOT_ACCEPTABLE, "There is gzip, and identity.", *always)
+    always.append(("ETag", content.etag))
+    if _is_known(content.etag, headers):
         return Reply(HTTPStatus.NOT_MODIFIED, b"", file.content_type, tuple(always))
-    return Reply(HTTPStatus.OK, file.body, file.content_type, tuple(always))
+    return Reply(HTTPStatus.OK, content.body, file.content_type, tuple(always))
+
+
+def _is_known(etag: str, headers: Headers) -> bool:
+    """Whether ``If-None-Match`` names ``etag``; a proxy may have made it a weak one."""
+    values = ",".join(headers.get_all("If-None-Match")).split(",")
+    return not {etag, "*"}.isdisjoint(value.strip().removeprefix("W/") for value in values)
 
 
 def _livez(_: Headers, __: Policy, ___: Running) -> Reply:

@@ -7,6 +7,7 @@ the server.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,18 +50,45 @@ FILES: Final[dict[str, tuple[str, str]]] = {
 }
 
 
+#: 9 takes 3.1 ms of the loop's time for asyncapi.yaml and not 0.6, and saves 0.3 % of all files.
+_LEVEL: Final = 6
+#: Beside the headers, of some 400 bytes, that much fits into one packet as it is.
+_SMALL_BYTES: Final = 1024
+
+
 @dataclass(frozen=True, slots=True)
-class WebFile:
-    """A file as it is sent; ``etag`` changes with its content."""
+class Content:
+    """The bytes of a file as they are sent; ``etag`` changes with them."""
 
     body: bytes
-    content_type: str
     etag: str
+
+    @classmethod
+    def of(cls, body: bytes) -> Content:
+        """``body`` with its tag."""
+        return cls(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+
+
+@dataclass(frozen=True, slots=True)
+class WebFile:
+    """A file in both encodings."""
+
+    content_type: str
+    plain: Content
+    gzipped: Content
+
+    @property
+    def is_worth_gzip(self) -> bool:
+        """Whether one who takes both gets gzip: the file is not small, and gets smaller by it."""
+        size_bytes = len(self.plain.body)
+        return size_bytes > _SMALL_BYTES and len(self.gzipped.body) < size_bytes
 
 
 @lru_cache
 def load(path: str) -> WebFile:
-    """The file behind ``path``, one of ``FILES``; read once."""
+    """The file behind ``path``, one of ``FILES``; read and compressed once."""
     name, content_type = FILES[path]
     body = files(__name__).joinpath(name).read_bytes()
-    return WebFile(body, content_type, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+    # Without a time, so that its tag is the same after a restart.
+    gzipped = gzip.compress(body, _LEVEL, mtime=0)
+    return WebFile(content_type, Content.of(body), Content.of(gzipped))

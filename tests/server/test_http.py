@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -18,8 +19,9 @@ from websockets.typing import Subprotocol
 from omendb_ws.access.keyring import OPEN, Principal
 from omendb_ws.access.origins import HostPort, Origin, is_loopback, parse_host, parse_origin
 from omendb_ws.http import routes as http
+from omendb_ws.http.encodings import Accepted, accepted
 from omendb_ws.http.routes import Policy, Reply, decide, token_of
-from omendb_ws.web import FILES
+from omendb_ws.web import FILES, load
 
 UPGRADE = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 OPEN_POLICY = Policy(is_open=True)
@@ -536,3 +538,104 @@ def test_pages_of_allowed_origins_may_import_the_client(origin: str, is_allowed:
         assert dict(reply.headers).get("Access-Control-Allow-Origin") == (
             origin if is_allowed else None
         )
+
+
+# -- gzip -------------------------------------------------------------------------------------
+
+GZIP = ("Accept-Encoding", "gzip, deflate, br")
+#: Each alone fits into a packet with its headers.
+SMALL = [path for path in FILES if len(load(path).plain.body) <= 1024]
+LARGE = [path for path in FILES if path not in SMALL]
+
+
+def sent(path: str, *headers: tuple[str, str], **kwargs: Any) -> tuple[Reply, dict[str, str]]:
+    reply = ask(path, *headers, **kwargs)
+    assert reply is not None
+    return reply, dict(reply.headers)
+
+
+@pytest.mark.parametrize("path", LARGE)
+def test_a_file_is_compressed_for_whoever_takes_gzip(path: str) -> None:
+    (plain, plain_headers), (reply, headers) = sent(path), sent(path, GZIP)
+    assert reply.status == 200
+    assert headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in plain_headers
+    assert gzip.decompress(reply.body) == plain.body
+    assert len(reply.body) < len(plain.body)
+    assert reply.content_type == plain.content_type
+    assert headers["Vary"] == plain_headers["Vary"] == "Origin, Accept-Encoding"
+    assert http.to_response(reply).headers["Content-Length"] == str(len(reply.body))
+    head, head_headers = sent(path, GZIP, method="HEAD")
+    assert head_headers == headers
+    response = http.to_response(head, with_body=False)
+    assert (response.body, response.headers["Content-Length"]) == (b"", str(len(reply.body)))
+
+
+def test_a_file_is_compressed_once_and_to_the_same_bytes_after_a_restart() -> None:
+    before = load("/client/adder.js")
+    assert load("/client/adder.js") is before
+    load.cache_clear()
+    assert load("/client/adder.js") == before
+    assert before.gzipped.body[4:8] == bytes(4)  # the time in its header
+
+
+def test_small_files_and_what_the_server_says_are_sent_as_they_are() -> None:
+    assert "/client.js" in SMALL
+    for path in (*SMALL, "/health", "/stats", "/metrics", "/nothing"):
+        reply, headers = sent(path, GZIP)
+        assert "Content-Encoding" not in headers
+        assert reply.body == sent(path)[0].body
+
+
+@pytest.mark.parametrize("path", LARGE)
+def test_each_encoding_is_cached_by_its_own_tag(path: str) -> None:
+    plain_tag, gzip_tag = sent(path)[1]["ETag"], sent(path, GZIP)[1]["ETag"]
+    assert plain_tag != gzip_tag
+    for accept, own, other in (((), plain_tag, gzip_tag), ((GZIP,), gzip_tag, plain_tag)):
+        again, headers = sent(path, *accept, ("If-None-Match", own))
+        assert (again.status, again.body, headers["ETag"]) == (304, b"", own)
+        assert headers["Vary"] == "Origin, Accept-Encoding"
+        assert "Content-Length" not in http.to_response(again).headers
+        assert sent(path, *accept, ("If-None-Match", other))[0].status == 200
+
+
+@pytest.mark.parametrize("known", ["{}", "W/{}", '"a", W/{} , "b"', "*"])
+def test_a_known_tag_may_come_as_proxies_send_it(known: str) -> None:
+    tag = sent("/client.js")[1]["ETag"]
+    assert sent("/client.js", ("If-None-Match", known.format(tag)))[0].status == 304
+
+
+def test_headers_that_come_twice_are_read_together() -> None:
+    tag = sent("/client.d.ts", GZIP)[1]["ETag"]
+    twice = (("If-None-Match", '"a"'), ("If-None-Match", tag))
+    accepts = (("Accept-Encoding", "br"), ("Accept-Encoding", "gzip"))
+    assert sent("/client.d.ts", *twice, *accepts)[0].status == 304
+
+
+@pytest.mark.parametrize("path", ["/client.js", "/client.d.ts"])
+def test_who_refuses_files_as_they_are_gets_gzip_or_is_told(path: str) -> None:
+    reply, headers = sent(path, ("Accept-Encoding", "gzip, identity;q=0"))
+    assert (reply.status, headers["Content-Encoding"]) == (200, "gzip")
+    reply, headers = sent(path, ("Accept-Encoding", "br, identity;q=0"))
+    assert reply.status == 406
+    assert headers["Vary"] == "Origin, Accept-Encoding"
+    assert "ETag" not in headers
+
+
+@pytest.mark.parametrize(
+    ("values", "gzipped", "identity"),
+    [
+        ([], False, True), ([""], False, True), (["gzip"], True, True), (["GZip"], True, True),
+        (["x-gzip"], True, True), (["gzip;q=0"], False, True), (["gzip;q=0.000"], False, True),
+        (["gzip;q=0.001"], True, True), (["gzip ; Q=1.0"], True, True), (["*"], True, True),
+        (["*;q=0"], False, False), (["gzip, *;q=0"], True, False),
+        (["*;q=0, identity;q=0.5"], False, True), (["gzip;q=0, *"], False, True),
+        (["identity;q=0"], False, False), (["br, deflate"], False, True),
+        (["br", "gzip;q=0.5"], True, True), (["not-gzip"], False, True),
+        (["gzip;q=nan"], False, True), (["gzip;q=-1"], False, True), (["gzip;q="], False, True),
+        (["gzip;q=2"], False, True), (["gzip;q=\u0661"], False, True), (["gzip br"], False, True),
+        ([";q=1,,gzip"], True, True),
+    ],
+)  # fmt: skip
+def test_what_a_request_takes(values: list[str], gzipped: bool, identity: bool) -> None:
+    assert accepted(values) == Accepted(gzipped, identity)

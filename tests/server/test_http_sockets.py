@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -83,6 +84,19 @@ async def test_head_has_no_body() -> None:
         code, headers, body = await get(address, "/metrics", method="HEAD")
         assert (code, body) == (200, b"")
         assert int(headers["content-length"]) > 0
+
+
+async def test_a_compressed_file_comes_whole_and_is_not_sent_again() -> None:
+    async with running() as address:
+        _, _, plain = await get(address, "/client/adder.js")
+        accept = "Accept-Encoding: gzip"
+        code, headers, body = await get(address, "/client/adder.js", accept)
+        assert (code, headers["content-encoding"]) == (200, "gzip")
+        assert int(headers["content-length"]) == len(body)
+        assert gzip.decompress(body) == plain
+        known = f"If-None-Match: {headers['etag']}"
+        code, _, body = await get(address, "/client/adder.js", accept, known)
+        assert (code, body) == (304, b"")
 
 
 async def test_a_plain_request_to_the_websockets_path_is_told_to_upgrade() -> None:
