@@ -120,20 +120,20 @@ def _describe_open(
     session: Session, request: wire.Create | wire.Open, collection: Collection, size: int
 ) -> None:
     ticket = session.ticket(request, collection, size, _description_bytes(collection))
-    session.submit_read(reads.Describe(ticket, collection, session.open(collection)))
+    session.submit(reads.Describe(ticket, collection, session.open(collection)))
 
 
 def _describe(session: Session, request: wire.Describe, size: int) -> None:
     collection = session.collection(request.collection)
     ticket = session.ticket(request, collection, size, _description_bytes(collection))
-    session.submit_read(reads.Describe(ticket, collection, None))
+    session.submit(reads.Describe(ticket, collection, None))
 
 
 def _list(session: Session, request: wire.List, size: int) -> None:
     collections = session.context.catalog.of(session.tenant)
     expected_bytes = sizes.ENVELOPE_BYTES + sum(map(_description_bytes, collections))
     ticket = session.ticket(request, None, size, expected_bytes)
-    session.submit_read(reads.List(ticket, collections))
+    session.submit(reads.List(ticket, collections))
 
 
 def _drop(session: Session, request: wire.Drop, size: int) -> None:
@@ -142,7 +142,7 @@ def _drop(session: Session, request: wire.Drop, size: int) -> None:
     if given_up:
         try:
             ticket = session.ticket(request, None, size)
-            session.submit_note(writes.DropGivenUp(ticket, held, given_up))
+            session.submit(writes.DropGivenUp(ticket, held, given_up))
         except Exception:
             held.undrop(given_up, "could not be dropped; try again")
             raise
@@ -248,7 +248,7 @@ def _search(session: Session, request: wire.Search, size: int) -> None:
     )
     rows = queries * min(request.k, definition.capacity)
     ticket = session.ticket(request, collection, size, sizes.ENVELOPE_BYTES + rows * row_bytes)
-    session.submit_read(reads.Search(ticket, collection, query, request.single, request.binary))
+    session.submit(reads.Search(ticket, collection, query, request.single, request.binary))
 
 
 def _plain_search(session: Session, request: PlainSearch, size: int) -> None:
@@ -273,14 +273,14 @@ def _get(session: Session, request: wire.Get, size: int) -> None:
         definition, request.include, False, session.context.limits.max_metadata_bytes
     )
     ticket = session.ticket(request, collection, size, sizes.ENVELOPE_BYTES + len(ids) * row_bytes)
-    session.submit_read(reads.Get(ticket, collection, ids, request.include))
+    session.submit(reads.Get(ticket, collection, ids, request.include))
 
 
 def _count(session: Session, request: wire.Count, size: int) -> None:
     collection = session.collection(request.collection)
     ticket = session.ticket(request, collection, size)
     filter_ = optional(request.filter, collection.definition.columns)
-    session.submit_read(reads.Count(ticket, collection, filter_))
+    session.submit(reads.Count(ticket, collection, filter_))
 
 
 def _stats(session: Session, request: wire.Stats, size: int) -> None:
@@ -290,7 +290,7 @@ def _stats(session: Session, request: wire.Stats, size: int) -> None:
         return
     collection = session.collection(request.collection)
     ticket = session.ticket(request, collection, size, _description_bytes(collection))
-    session.submit_read(reads.Stats(ticket, collection))
+    session.submit(reads.Stats(ticket, collection))
 
 
 _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {

@@ -10,13 +10,16 @@ from collections import deque
 
 from omendb_core.model.errors import Draining, OmenError, RateLimited, Unauthenticated
 
+from .._version import VERSION
 from ..access.keyring import Principal
 from ..access.peer import LOCAL, Peer
 from ..access.token_bucket import TokenBucket
 from ..wire import binary as binary_wire
 from ..wire import long_frames, long_text, searches, unread
 from ..wire import text as text_wire
+from ..wire.encoded import text
 from ..wire.messages import Auth, Ping, Refusal, Request
+from ..wire.opcodes import PROTOCOL
 from ..wire.searches import read_plain
 from . import long_requests, ops
 from .context import Context
@@ -40,6 +43,24 @@ class Receiver(Session):
         self._messages_before_auth = 0
         #: What came behind a message that is being read in pieces, in one event.
         self._behind: deque[str | bytes] = deque()
+
+    def greet(self) -> None:
+        """Queue ``hello`` (PROTOCOL section 1)."""
+        auth = "none"
+        if self.context.keyring is not None:
+            auth = "required" if self.principal is None else "ok"
+        hello = {
+            "protocol": PROTOCOL,
+            "server": f"omendb-ws/{VERSION}",
+            "auth": auth,
+            "limits": self.context.limits.as_hello(),
+        }
+        self.outbox.reply(text(text_wire.encode_event("hello", hello)))
+
+    def refuse_connection(self, message: str) -> None:
+        """Say that it is not authenticated, and close."""
+        self.error(None, Unauthenticated(message))
+        self.outbox.close(4401, "unauthenticated")
 
     def receive(self, message: str | bytes) -> None:
         """Answer one message, or hand it to the engine."""

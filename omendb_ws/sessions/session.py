@@ -1,25 +1,21 @@
 """One connection: who it is, what it asked and was not answered yet, what it opened.
 
-Lives on the loop's thread and knows no socket: ``receive`` takes messages, the outbox takes what
-goes back, ``has_room`` is where whoever reads the socket stops reading (PROTOCOL section 2).
-What each op means stands in ``requests.py``.
-
-Invariants: a message that holds an id gets exactly one reply, now or by ``answered``; an error
-harms nothing but its own request.
+Lives on the loop's thread and knows no socket: the outbox takes what goes back, ``has_room`` is
+where whoever reads the socket stops reading (PROTOCOL section 2). Ops, in ``ops.py``, and
+``receive.py`` are above it. Invariant: a request under way gets exactly one reply, by ``answered``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from omendb_core.model.errors import (
     BadRequest,
     Forbidden,
-    Internal,
     NotFound,
     OmenError,
     Overloaded,
@@ -28,7 +24,6 @@ from omendb_core.model.errors import (
 )
 from omendb_core.model.types import ColumnType
 
-from .._version import VERSION
 from ..access.keyring import OPEN, Principal
 from ..access.peer import LOCAL, Peer
 from ..engine.model.collection import Collection
@@ -41,19 +36,15 @@ from ..wire import searches, unread
 from ..wire import text as text_wire
 from ..wire.encoded import text
 from ..wire.messages import Request
-from ..wire.opcodes import MAX_U32, PROTOCOL
 from ..wire.reply_bounds import ENVELOPE_BYTES
 from .context import Context
+from .handles import Handles
 from .long_work import Steps
 from .outbox import Batch, Outbox
+from .subscriptions.ending import end_some
 from .subscriptions.subscription import Subscription
 
 log = logging.getLogger(__name__)
-
-#: Subscriptions of a connection that is gone, ended in one turn of the loop: 1.5 µs each.
-ENDED_AT_ONCE = 512
-#: Dead handles are looked for when so many are held.
-_HANDLES_TO_SWEEP = 512
 
 
 class Session:
@@ -78,9 +69,7 @@ class Session:
         self._inflight: dict[int, Ticket] = {}
         self._inflight_bytes = 0
         self._expected_bytes = 0
-        self._handles: dict[int, Collection] = {}
-        self._handle_of: dict[Collection, int] = {}
-        self._last_handle = 0
+        self._handles = Handles()
         #: A message that is being read in pieces, and what came behind it in one event.
         self.long: str | bytes | None = None
         #: Bytes of requests whose work on the loop is done in pieces.
@@ -97,24 +86,6 @@ class Session:
         outbox.on_sent = self._went_out
 
     # -- the connection ---------------------------------------------------------------------------
-
-    def greet(self) -> None:
-        """Queue ``hello`` (PROTOCOL section 1)."""
-        auth = "none"
-        if self.context.keyring is not None:
-            auth = "required" if self.principal is None else "ok"
-        hello = {
-            "protocol": PROTOCOL,
-            "server": f"omendb-ws/{VERSION}",
-            "auth": auth,
-            "limits": self.context.limits.as_hello(),
-        }
-        self.outbox.reply(text(text_wire.encode_event("hello", hello)))
-
-    def refuse_connection(self, message: str) -> None:
-        """Say that it is not authenticated, and close."""
-        self.error(None, Unauthenticated(message))
-        self.outbox.close(4401, "unauthenticated")
 
     def refuse_token(self, request_id: int | None) -> None:
         """Answer a wrong token, later the more there were, and close; till then it is not heard."""
@@ -139,31 +110,11 @@ class Session:
         self.outbox.on_sent = lambda _: None
         if self._refusal is not None:
             self._refusal.cancel()
-        self._end_some()
+        end_some(self.subscriptions)
         self._inflight.clear()
         self._inflight_bytes = self._expected_bytes = 0
         self._handles.clear()
-        self._handle_of.clear()
         self._progressed()
-
-    def _end_some(self) -> None:
-        """End subscriptions, some in each turn of the loop: there may be 10,000."""
-        for subscription in list(itertools.islice(self.subscriptions.values(), ENDED_AT_ONCE)):
-            try:
-                subscription.close()
-            except Exception as error:
-                as_error(error, "the end of a subscription")
-                self._end_once_more(subscription)
-        if self.subscriptions:
-            asyncio.get_running_loop().call_soon(self._end_some)
-
-    def _end_once_more(self, subscription: Subscription) -> None:
-        """What failed may go well now; if not, those behind it end all the same."""
-        try:
-            subscription.close()
-        except Exception as error:
-            as_error(error, "the end of a subscription")
-            self.subscriptions.pop(subscription.sub, None)
 
     @property
     def is_idle(self) -> bool:
@@ -224,10 +175,9 @@ class Session:
 
     def columns_of(self, handle: int) -> dict[str, ColumnType] | None:
         """The declared columns of an open collection."""
-        collection = self._handles.get(handle)
-        if collection is None or not collection.is_listed:
-            return None
-        return dict(collection.definition.columns)
+        with suppress(NotFound):
+            return dict(self._handles.find(handle).definition.columns)
+        return None
 
     # -- replies ----------------------------------------------------------------------------------
 
@@ -270,12 +220,8 @@ class Session:
         self._expect(work.ticket, self.context.arrivals.submit, work)
         self.lane.queued += 1
 
-    def submit_read(self, work: Read) -> None:
-        """Hand a read to the engine."""
-        self._expect(work.ticket, self.context.arrivals.submit, work)
-
-    def submit_note(self, work: DropGivenUp) -> None:
-        """Hand over what waits for nothing, and is answered all the same."""
+    def submit(self, work: Read | DropGivenUp) -> None:
+        """Hand a read to the engine, or what waits for nothing and is answered all the same."""
         self._expect(work.ticket, self.context.arrivals.submit, work)
 
     def submit_search(self, work: PlainSearch) -> None:
@@ -390,7 +336,6 @@ class Session:
             raise Overloaded("max_connections: the server has as many as it takes")
         if self.principal is not None and principal.tenant != self.principal.tenant:
             self._handles.clear()
-            self._handle_of.clear()
         self.principal = principal
         self.on_authenticated()
         return principal
@@ -427,29 +372,11 @@ class Session:
         """A collection by name or handle. NotFound."""
         if isinstance(target, str):
             return self.context.catalog.find(self.tenant, target)
-        collection = self._handles.get(target)
-        if collection is None or not collection.is_listed:
-            raise NotFound(f"handle: {target} is no open collection")
-        return collection
+        return self._handles.find(target)
 
     def open(self, collection: Collection) -> int:
         """The handle of a collection; the same each time."""
-        handle = self._handle_of.get(collection)
-        if handle is None:
-            if len(self._handles) >= _HANDLES_TO_SWEEP:
-                self._sweep_handles()
-            if self._last_handle == MAX_U32:
-                raise Internal("handle: this connection has used them all; reconnect")
-            handle = self._last_handle = self._last_handle + 1
-            self._handles[handle] = collection
-            self._handle_of[collection] = handle
-        return handle
-
-    def _sweep_handles(self) -> None:
-        for handle, collection in list(self._handles.items()):
-            if not collection.is_listed:
-                del self._handles[handle]
-                del self._handle_of[collection]
+        return self._handles.open(collection)
 
     def next_sub(self) -> int:
         """A fresh ``sub``. Quota beyond the limits on subscriptions."""
@@ -470,7 +397,3 @@ class Session:
     def remember(self, subscription: Subscription) -> None:
         """Keep a subscription until it ends."""
         self.subscriptions[subscription.sub] = subscription
-
-    def forget(self, subscription: Subscription) -> None:
-        """Called by a subscription that ends."""
-        self.subscriptions.pop(subscription.sub, None)

@@ -139,7 +139,7 @@ def _submit_live(
     reply_bytes = sizes.ENVELOPE_BYTES + rows * row_bytes
     then = partial(replied, session, subscriptions)
     ticket = session.ticket(request, collection, size, reply_bytes, then)
-    session.submit_read(streams.Live(ticket, collection, queries, vectors, request.binary))
+    session.submit(streams.Live(ticket, collection, queries, vectors, request.binary))
 
 
 def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> None:
@@ -163,7 +163,7 @@ def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> No
     (subscription,) = at_once(make_streams(session, "match", collection, None, 1, match_query))
     query = cast("MatchQuery", subscription.stream)
     ticket = session.ticket(request, collection, size, then=subscription.replied)
-    session.submit_read(streams.Match(ticket, collection, query, vectors, request.from_seq))
+    session.submit(streams.Match(ticket, collection, query, vectors, request.from_seq))
 
 
 def _query_vectors(vectors: F32 | None, collection: Collection) -> F32:
@@ -232,7 +232,7 @@ def move(session: Session, request: wire.Move, size: int) -> None:
     row_bytes = sizes.usual_row_bytes(collection.definition, query.include, request.binary)
     reply_bytes = sizes.ENVELOPE_BYTES + (query.query.k or 0) * row_bytes
     ticket = session.ticket(request, collection, size, reply_bytes)
-    session.submit_read(streams.Move(ticket, collection, query, vectors, request.binary))
+    session.submit(streams.Move(ticket, collection, query, vectors, request.binary))
 
 
 def unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:
@@ -248,7 +248,7 @@ def unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:
     if stream is None or isinstance(stream, Feed):
         session.submit_change(streams.Unfollow(ticket, collection, stream))
     else:
-        session.submit_read(streams.Leave(ticket, collection, stream))
+        session.submit(streams.Leave(ticket, collection, stream))
     subscription.is_leaving = True
 
 

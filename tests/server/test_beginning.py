@@ -23,7 +23,7 @@ from omendb_ws.engine.pieces import long_reads as pieces
 from omendb_ws.engine.streams import beginning
 from omendb_ws.engine.streams import standing_queries as standing
 from omendb_ws.net.server import Server
-from omendb_ws.sessions import session
+from omendb_ws.sessions.subscriptions import ending
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
 
@@ -397,7 +397,7 @@ async def test_many_that_end_with_their_connection_end_over_several_ticks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tick, "GONE_AT_ONCE", 3)
-    monkeypatch.setattr(session, "ENDED_AT_ONCE", 7)
+    monkeypatch.setattr(ending, "ENDED_AT_ONCE", 7)
     async with running() as server, client(server) as other:
         await other.create()
         reserved_bytes = server.context.catalog.reserved_bytes

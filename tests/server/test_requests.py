@@ -232,8 +232,8 @@ async def test_dead_handles_do_not_pile_up() -> None:
             await raw.create("a")
             await raw.ok("drop", collection="a")
         (session,) = server._sessions.values()
-        assert len(session._handles) <= 512
-        assert len(session._handle_of) == len(session._handles)
+        assert len(session._handles._collections) <= 512
+        assert len(session._handles._handles) == len(session._handles._collections)
         assert (await raw.create("a"))["handle"] == 1101
 
 
