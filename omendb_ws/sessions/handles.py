@@ -1,0 +1,53 @@
+"""The collections that a connection has opened, by the numbers that its frames name them with."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from omendb_core.model.errors import Internal, NotFound
+
+from ..engine.model.collection import Collection
+from ..wire.opcodes import MAX_U32
+
+#: Dead handles are looked for when so many are held.
+_HANDLES_TO_SWEEP: Final = 512
+
+
+class Handles:
+    """Handles count from 1, and are never used again on their connection."""
+
+    def __init__(self) -> None:
+        self._collections: dict[int, Collection] = {}
+        self._handles: dict[Collection, int] = {}
+        self._last = 0
+
+    def find(self, handle: int) -> Collection:
+        """The open collection of that handle. NotFound."""
+        collection = self._collections.get(handle)
+        if collection is None or not collection.is_listed:
+            raise NotFound(f"handle: {handle} is no open collection")
+        return collection
+
+    def open(self, collection: Collection) -> int:
+        """The handle of a collection; the same each time."""
+        handle = self._handles.get(collection)
+        if handle is None:
+            if len(self._collections) >= _HANDLES_TO_SWEEP:
+                self._sweep()
+            if self._last == MAX_U32:
+                raise Internal("handle: this connection has used them all; reconnect")
+            handle = self._last = self._last + 1
+            self._collections[handle] = collection
+            self._handles[collection] = handle
+        return handle
+
+    def clear(self) -> None:
+        """The connection is gone."""
+        self._collections.clear()
+        self._handles.clear()
+
+    def _sweep(self) -> None:
+        for handle, collection in list(self._collections.items()):
+            if not collection.is_listed:
+                del self._collections[handle]
+                del self._handles[collection]

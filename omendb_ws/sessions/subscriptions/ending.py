@@ -1,0 +1,34 @@
+"""The end of a connection's subscriptions, some in each turn of the loop: there may be 10,000."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Final
+
+from ...runtime.faults import as_error
+from .subscription import Subscription
+
+#: Subscriptions of a connection that is gone, ended in one turn of the loop: 1.5 µs each.
+ENDED_AT_ONCE: Final = 512
+
+
+def end_some(subscriptions: dict[int, Subscription]) -> None:
+    """End some of them now, and the others in turns to come. Each takes itself out."""
+    for subscription in list(itertools.islice(subscriptions.values(), ENDED_AT_ONCE)):
+        try:
+            subscription.close()
+        except Exception as error:
+            as_error(error, "the end of a subscription")
+            _end_once_more(subscriptions, subscription)
+    if subscriptions:
+        asyncio.get_running_loop().call_soon(end_some, subscriptions)
+
+
+def _end_once_more(subscriptions: dict[int, Subscription], subscription: Subscription) -> None:
+    """What failed may go well now; if not, those behind it end all the same."""
+    try:
+        subscription.close()
+    except Exception as error:
+        as_error(error, "the end of a subscription")
+        subscriptions.pop(subscription.sub, None)
