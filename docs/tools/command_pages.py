@@ -101,8 +101,8 @@ def command_line() -> str:
     ]
     exits = [
         ["0", "done"],
-        [str(failure.FAILED), "it did not work: the server refused it, or a row of a file cannot"
-         " go in"],
+        [str(failure.FAILED), "it did not work: the server refused it, a row of a file cannot"
+         " go in, or the file was cut short while it was read"],
         [str(failure.WRONG), "it was asked for wrongly: a flag, a setting, or a file that is"
          " missing, cut off or of another kind"],
         [str(failure.NO_SERVER), "no server answers there, or it went away"],

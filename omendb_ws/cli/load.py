@@ -159,7 +159,7 @@ class _Ended:
 async def _load(db: Client, reader: Reader, asked: _Asked) -> _Ended:
     """Run the load; what goes wrong once rows may be in is returned, with what is in."""
     from ..errors import OmenError, OutOfOrder
-    from ..files.chunks import FileError
+    from ..files.chunks import CutShort, FileError
     from ..transfer.loading import Load, Options, RowRefused, plan_of
     from .progress import shown
 
@@ -180,7 +180,7 @@ async def _load(db: Client, reader: Reader, asked: _Asked) -> _Ended:
         why, code = "interrupted", INTERRUPTED
     except (FileError, RowRefused) as error:
         is_row = isinstance(error, RowRefused)
-        why, code = str(error), FAILED if is_row else WRONG
+        why, code = str(error), FAILED if is_row or isinstance(error, CutShort) else WRONG
     except OutOfOrder:
         why, code = "the server does not know this load any more; run it again", FAILED
     except (OmenError, TimeoutError) as error:

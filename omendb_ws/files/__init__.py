@@ -3,7 +3,9 @@
 chunks.py
     the shapes that all formats share, and ``FileError``.
 arrays.py
-    ``.npy``, ``.fvecs``, ``.bvecs``: rows of a fixed size, memory-mapped where it is a file.
+    ``.npy``, ``.fvecs``, ``.bvecs``: rows of a fixed size.
+file_rows.py
+    rows of one size in a file, read by copy where they lie.
 npy.py
     the header of ``.npy``, read without running anything that stands in it, and its writer.
 jsonl.py

@@ -1,8 +1,8 @@
 """Rows of a fixed size in bytes: ``.npy``, ``.fvecs``, ``.bvecs``.
 
-A file is memory-mapped, so that its chunks are views and what was loaded before costs nothing to
-pass over; a stream is read as it comes. ``.fvecs`` and ``.bvecs`` (the layout of the TEXMEX
-corpora): each vector is its dimension as a little-endian int32, then so many float32 or uint8.
+A file is read where its rows lie, a stream as it comes. ``.fvecs`` and ``.bvecs`` (the layout of
+the TEXMEX corpora): each vector is its dimension as a little-endian int32, then so many float32 or
+uint8.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from omendb_core.model.types import I64, ColumnType, IdKind, Ids
 
 from .chunks import BadRow, Chunk, FileError, Unit
+from .file_rows import FileRows
 from .npy import check_size, read_header
 
 #: The largest dimension that is believed; what is beyond is no file of vectors.
 _MAX_DIM: Final = 1 << 20
+#: Rows that are read at once to look for the one that is wrong.
+_LOOKED_AT_ROWS: Final = 1024
 VECS_ELEMENTS: Final = {"fvecs": "<f4", "bvecs": "u1"}
 
 
@@ -36,7 +39,7 @@ class ArrayReader:
         dim: int | None,
         rows: int | None,
         take: Callable[[int, int], NDArray[Any]],
-        given_ids: NDArray[Any] | None,
+        given_ids: FileRows | None,
         close: Callable[[], None],
     ) -> None:
         if given_ids is not None and rows is not None and len(given_ids) != rows:
@@ -45,9 +48,15 @@ class ArrayReader:
         self.columns: Mapping[str, ColumnType] = {}
         self.ids: IdKind = "str" if given_ids is not None and given_ids.dtype.kind == "U" else "u64"
         self.holds_ids = given_ids is not None
-        self.close = close
+        self._close = close
         self._take = take
         self._given_ids = given_ids
+
+    def close(self) -> None:
+        """See Reader."""
+        self._close()
+        if self._given_ids is not None:
+            self._given_ids.close()
 
     def chunks(self, dim: int, ids: IdKind, rows: int) -> Iterator[Chunk]:
         """See Reader."""
@@ -77,7 +86,7 @@ class ArrayReader:
             return Chunk(vectors, numbers, read=read)
         if self._given_ids is None:
             return Chunk(vectors, numbers, ids=numbers.astype(np.uint64), read=read)
-        given = self._given_ids[start:stop]
+        given = self._given_ids.read(start, len(vectors))
         if len(given) != len(vectors):
             raise FileError(f"{self.name}: there are ids for {start + len(given):,} rows only")
         ids, good = _usable_ids(given)
@@ -97,7 +106,7 @@ def _usable_ids(given: NDArray[Any]) -> tuple[Ids, NDArray[np.bool_]]:
 # -- .npy -------------------------------------------------------------------------------------
 
 
-def open_npy(file: BinaryIO, name: str, given_ids: NDArray[Any] | None = None) -> ArrayReader:
+def open_npy(file: BinaryIO, name: str, given_ids: FileRows | None = None) -> ArrayReader:
     """Open ``.npy`` of real numbers (n, dim), of any byte and element order. Raises FileError."""
     header = read_header(file, name)
     if header.dtype.kind not in "fiu":
@@ -117,21 +126,15 @@ def open_npy(file: BinaryIO, name: str, given_ids: NDArray[Any] | None = None) -
         )
     size_bytes = file.seek(0, io.SEEK_END) - header.offset
     check_size(name, rows * row_bytes, size_bytes)
-    if rows == 0:
-        array: NDArray[Any] = np.empty((0, dim), header.dtype)
-    else:
-        order = "F" if header.fortran else "C"
-        array = np.memmap(file, header.dtype, "r", header.offset, header.shape, order)  # type: ignore[call-overload]
-    return ArrayReader(
-        name, dim, rows, lambda start, count: array[start : start + count], given_ids, file.close
-    )
+    array = FileRows(file, name, header.dtype, (rows, dim), header.offset, fortran=header.fortran)
+    return ArrayReader(name, dim, rows, array.read, given_ids, file.close)
 
 
 # -- .fvecs, .bvecs ---------------------------------------------------------------------------
 
 
 def open_vecs(
-    file: BinaryIO, name: str, element: str, given_ids: NDArray[Any] | None = None
+    file: BinaryIO, name: str, element: str, given_ids: FileRows | None = None
 ) -> ArrayReader:
     """Open ``.fvecs`` (``element`` "<f4") or ``.bvecs`` ("u1"). Raises FileError."""
     head = file.read(4)
@@ -144,29 +147,26 @@ def open_vecs(
         raise FileError(f"{name}: not a file of vectors: the first has {dim} dimensions")
     row = np.dtype([("dim", "<i4"), ("vector", element, (dim,))])
     rows: int | None = None
+    read: Callable[[int, int], NDArray[Any]]
     if _is_file(file):
         size_bytes = file.seek(0, io.SEEK_END)
         rows, rest = divmod(size_bytes, row.itemsize)
+        read = FileRows(file, name, row, (rows,)).read
         if rest:
-            _check_dims(np.memmap(file, row, "r", 0, (rows,)) if rows else None, 0, dim, name)
+            for start in range(0, rows, _LOOKED_AT_ROWS):
+                _check_dims(read(start, _LOOKED_AT_ROWS), start, dim, name)
             raise FileError(f"{name}: truncated: row {rows} has {rest} of {row.itemsize} bytes")
-        mapped = np.memmap(file, row, "r", 0, (rows,))
-
-        def take(start: int, count: int) -> NDArray[Any]:
-            return _check_dims(mapped[start : start + count], start, dim, name)
     else:
         read = _stream(file, name, row, row.itemsize, None, head)
 
-        def take(start: int, count: int) -> NDArray[Any]:
-            return _check_dims(read(start, count), start, dim, name)
+    def take(start: int, count: int) -> NDArray[Any]:
+        return _check_dims(read(start, count), start, dim, name)
 
     return ArrayReader(name, dim, rows, take, given_ids, file.close)
 
 
-def _check_dims(rows: NDArray[Any] | None, start: int, dim: int, name: str) -> NDArray[Any]:
+def _check_dims(rows: NDArray[Any], start: int, dim: int, name: str) -> NDArray[Any]:
     """Return the vectors. Raises FileError where one says another dimension than the first."""
-    if rows is None:
-        return np.empty((0, dim))
     other = np.flatnonzero(rows["dim"] != dim)
     if len(other):
         at = int(other[0])
@@ -180,7 +180,7 @@ def _check_dims(rows: NDArray[Any] | None, start: int, dim: int, name: str) -> N
 
 
 def _is_file(file: BinaryIO) -> bool:
-    """Whether it can be mapped: a file that lies on a disk (or a test's, in memory, cannot)."""
+    """Whether it lies on a disk, so that it has a size and rows are read from anywhere in it."""
     try:
         file.fileno()
     except OSError:

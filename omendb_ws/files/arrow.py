@@ -22,6 +22,7 @@ from .arrow_sources import Source, open_source
 from .arrow_values import as_json, fits_column, is_binary, lengths, plain
 from .chunks import BadRow, Chunk, FileError, Unit
 from .fields import Fields, without_nulls
+from .file_rows import noticing_cuts, size_of
 from .json_text import BadText, parse_object, refuse_changed_integers
 
 
@@ -31,8 +32,9 @@ class ArrowReader:
     unit: Unit = "row"
     unused_id: int | None = None
 
-    def __init__(self, name: str, source: Source, fields: Fields) -> None:
+    def __init__(self, file: BinaryIO, name: str, source: Source, fields: Fields) -> None:
         self.name, self.rows = name, source.rows
+        self._file, self._size_bytes = file, size_of(file)
         self._fields, self._source = fields, source
         self._layout: Layout = lay_out(name, source.schema, fields)
         self.ids: IdKind = self._layout.ids
@@ -83,9 +85,15 @@ class ArrowReader:
         batches = self._source.batches(rows)
         start = 0
         while True:
-            with reading(f"{self.name}: row {start}"):
+            with (
+                noticing_cuts(self._file, self._size_bytes),
+                reading(f"{self.name}: row {start}"),
+            ):
                 batch = next(batches, None)
                 if batch is None:
+                    # A stream that ends between two batches looks like a whole one.
+                    if self.rows is not None and start < self.rows:
+                        raise FileError(f"{self.name}: truncated in row {start}")
                     return
                 chunk = self._chunk(batch, start, dim, ids, exact) if batch.num_rows else None
             if chunk is not None:
@@ -216,10 +224,10 @@ def _vectors(array: Any, dim: int, wrong: dict[int, str]) -> NDArray[Any]:
 def open_parquet(file: BinaryIO, name: str, fields: Fields) -> ArrowReader:
     """Open Parquet; a pipe is kept on the disk first. Raises FileError."""
     pyarrow()
-    return ArrowReader(name, open_source(file, name, is_parquet=True), fields)
+    return ArrowReader(file, name, open_source(file, name, is_parquet=True), fields)
 
 
 def open_ipc(file: BinaryIO, name: str, fields: Fields) -> ArrowReader:
     """Open Arrow IPC, the file or the stream format. Raises FileError."""
     pyarrow()
-    return ArrowReader(name, open_source(file, name, is_parquet=False), fields)
+    return ArrowReader(file, name, open_source(file, name, is_parquet=False), fields)

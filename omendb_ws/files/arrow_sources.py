@@ -7,7 +7,6 @@ files with changed bytes 195 ended the process, and none of 21,000 once its batc
 
 from __future__ import annotations
 
-import mmap
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -89,7 +88,8 @@ class IpcSource:
     """See Source. A file that can be read again, of the file or the stream format."""
 
     def __init__(self, file: BinaryIO, *, is_file: bool) -> None:
-        self._file, self._data, self._is_file = file, _mapped(file), is_file
+        # Read by copy, a batch at a time: a mapping ends the process once the file is cut short.
+        self._file, self._data, self._is_file = file, pyarrow().PythonFile(file, "r"), is_file
         opened = self._open()
         self.schema = opened.schema
         self.rows: int | None = 0
@@ -203,16 +203,6 @@ def _sliced(parts: Iterator[Any], most: int) -> Iterator[Any]:
     for part in parts:
         for start in range(0, part.num_rows, most):
             yield part.slice(start, most)
-
-
-def _mapped(file: BinaryIO) -> Any:
-    """A file as pyarrow reads it: mapped, so that a batch of many GiB is no copy in memory."""
-    arrow = pyarrow()
-    try:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):  # in memory, empty, or of a kind that is not mapped
-        return arrow.PythonFile(file, "r")
-    return arrow.BufferReader(arrow.py_buffer(mapped))
 
 
 def _spooled(pipe: BinaryIO) -> BinaryIO:

@@ -20,6 +20,10 @@ class FileError(Exception):
     """A file that cannot be read, or written, as asked; the message names it and says why."""
 
 
+class CutShort(FileError):
+    """A file that had all its rows when it was opened, and was cut short while it was read."""
+
+
 class BadRow(NamedTuple):
     """A row that cannot be used, by its number in the file, and why."""
 

@@ -55,8 +55,9 @@ def open_reader(path: str, format: str, fields: Fields, ids_path: str | None = N
         raise FileError(f"{ids_path}: ids from another file go with {', '.join(WITHOUT_FIELDS)}")
     name = "standard input" if path == STANDARD else path
     file = _open(path)
+    given_ids = None
     try:
-        given_ids = None if ids_path is None else npy.read_ids(ids_path)
+        given_ids = None if ids_path is None else npy.open_ids(ids_path)
         if format == "npy":
             return arrays.open_npy(file, name, given_ids)
         if format in arrays.VECS_ELEMENTS:
@@ -67,6 +68,8 @@ def open_reader(path: str, format: str, fields: Fields, ids_path: str | None = N
         return opener(file, name, fields)
     except BaseException:
         file.close()
+        if given_ids is not None:
+            given_ids.close()
         raise
 
 

@@ -11,9 +11,9 @@ import warnings
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .chunks import FileError, Shape, WrittenRows
+from .file_rows import FileRows
 
 #: Bytes kept for the header of a file that is being written; a multiple of 64, as numpy aligns it.
 _HEADER_BYTES: Final = 128
@@ -58,23 +58,31 @@ def read_header(file: BinaryIO, name: str) -> Header:
     return Header(shape, fortran, dtype, counted.count)
 
 
-def read_ids(path: str) -> NDArray[Any]:
-    """Memory-map an array (n,) of integers or text. Raises FileError."""
+def open_ids(path: str) -> FileRows:
+    """Open an array (n,) of integers or text. Raises FileError."""
     try:
-        with open(path, "rb") as file:
-            header = read_header(file, path)
-            size_bytes = file.seek(0, io.SEEK_END) - header.offset
+        file = open(path, "rb")  # noqa: SIM115 - its rows are read later
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise FileError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        return _ids_of(file, path)
+    except OSError as error:
+        file.close()
+        raise FileError(f"{path}: {error.strerror or error}") from None
+    except BaseException:
+        file.close()
+        raise
+
+
+def _ids_of(file: BinaryIO, path: str) -> FileRows:
+    header = read_header(file, path)
+    size_bytes = file.seek(0, io.SEEK_END) - header.offset
     if len(header.shape) != 1 or header.dtype.kind not in "iuU" or not header.dtype.itemsize:
         what = f"{header.dtype} {header.shape}"
         raise FileError(f"{path}: ids are one array (n,) of integers or text, not {what}")
     (count,) = header.shape
     check_size(path, count * header.dtype.itemsize, size_bytes)
-    if count == 0:
-        return np.empty(0, header.dtype)
-    mapped: NDArray[Any] = np.memmap(path, header.dtype, "r", header.offset, header.shape)
-    return mapped
+    return FileRows(file, path, header.dtype, header.shape, header.offset)
 
 
 def check_size(name: str, expected_bytes: int, size_bytes: int) -> None:

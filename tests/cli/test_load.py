@@ -283,6 +283,23 @@ def test_an_interrupted_load_says_what_is_in_and_goes_on_from_there(tmp_path: Pa
         assert (there["last_seq"], there["rows"]) == (1200, 1200)
 
 
+def test_a_file_that_is_cut_short_while_it_is_loaded_is_one_line(tmp_path: Path) -> None:
+    path = saved(tmp_path, vectors(2000, 64))
+    with serving() as server:
+        load = subprocess.Popen(
+            [sys.executable, "-m", "omendb_ws", "load", str(path), "-c", "items", "--create",
+             "--rate", "1000"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment(OMENDB_URL=server.url),
+        )  # fmt: skip
+        wait_for_rows(server.url, 100)
+        os.truncate(path, 4096)
+        _, err = load.communicate(timeout=TIMEOUT_SECONDS)
+    assert load.returncode == 1
+    [line] = err.splitlines()
+    assert line.startswith(f"omendb-ws: {path}: truncated in row ")
+
+
 @pytest.mark.parametrize("begins", [False, True])
 def test_ctrl_c_ends_a_load_whose_pipe_says_nothing(omendb: Runs, begins: bool) -> None:
     omendb("create", "items", "--dim", 1, "--capacity", 10)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import pickle
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from omendb_ws.files import file_rows
 from omendb_ws.files.arrays import open_npy, open_vecs
-from omendb_ws.files.chunks import FileError
-from omendb_ws.files.npy import read_ids
+from omendb_ws.files.chunks import CutShort, FileError
+from omendb_ws.files.npy import open_ids
 from tests.files.reading import Pipe, everything, opened
 
 DTYPES = ["<f4", ">f4", "<f8", ">f8", "<f2", ">f2", "i1", "u1", "<i2", ">i4", "<i8", ">u8"]
@@ -66,16 +69,14 @@ def test_numbers_of_every_type_and_order_are_read(tmp_path: Path, dtype: str, or
     assert read.bad == []
 
 
-def test_a_file_is_mapped_and_a_pipe_is_read_alike(tmp_path: Path) -> None:
+def test_a_file_and_a_pipe_are_read_alike(tmp_path: Path) -> None:
     data = npy_bytes(numbers(100, 9))
     with open(saved(tmp_path, data), "rb") as file:
-        reader = open_npy(file, "file")
-        assert isinstance(next(iter(reader.chunks(9, "u64", 10))).vectors, np.memmap)
-        mapped = everything(reader)
+        whole = everything(open_npy(file, "file"))
     with Pipe(data) as pipe:
         streamed = everything(open_npy(pipe, "pipe"))
-    assert np.array_equal(mapped.vectors, streamed.vectors)
-    assert mapped.ids == streamed.ids
+    assert np.array_equal(whole.vectors, streamed.vectors)
+    assert whole.ids == streamed.ids
 
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0)])
@@ -171,14 +172,14 @@ def test_a_header_that_lies_about_its_shape_is_refused(tmp_path: Path, shape: st
     assert "\n" not in said
     assert len(said) < 400
     with pytest.raises(FileError):
-        read_ids(str(saved(tmp_path, data, "ids.npy")))
+        open_ids(str(saved(tmp_path, data, "ids.npy")))
 
 
 def test_ids_without_a_letter_are_none(tmp_path: Path) -> None:
     text = "{'descr': '<U0', 'fortran_order': False, 'shape': (7,), }".ljust(117) + "\n"
     data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
     with pytest.raises(FileError, match="ids are one array"):
-        read_ids(str(saved(tmp_path, data, "ids.npy")))
+        open_ids(str(saved(tmp_path, data, "ids.npy")))
 
 
 def test_a_header_that_is_code_is_not_run(tmp_path: Path) -> None:
@@ -250,6 +251,56 @@ def test_ids_of_another_kind_than_the_collections_are_refused(tmp_path: Path) ->
     with pytest.raises(FileError, match="has 5 dimensions, the collection 6"):
         everything(opened(path), dim=6)
     assert everything(opened(path), ids="auto").ids is None
+
+
+# -- cut short while it is read ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["C", "F", "fvecs", "bvecs"])
+@pytest.mark.parametrize("earlier_chunks", [0, 1])
+def test_a_file_that_is_cut_short_while_it_is_read_is_truncated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, earlier_chunks: int
+) -> None:
+    monkeypatch.setattr(file_rows, "_BLOCK_BYTES", 1)
+    array = numbers(5000, 16, "u1" if kind == "bvecs" else "<f4")
+    data = vecs_bytes(array) if "vecs" in kind else npy_bytes(np.asarray(array, order=kind))
+    path = saved(tmp_path, data, f"rows.{kind if 'vecs' in kind else 'npy'}")
+    reader = opened(path)
+    with contextlib.closing(reader):
+        chunks = reader.chunks(16, "u64", 100)
+        for at in range(earlier_chunks):
+            assert np.array_equal(next(chunks).vectors, array[at * 100 : at * 100 + 100])
+        os.truncate(path, len(data) // 2)
+        where = "column" if kind == "F" else "row"
+        with pytest.raises(CutShort, match=rf"rows\.\w+: truncated in {where} \d+: ") as caught:
+            list(chunks)
+    if kind != "F":
+        # 2,500, less what the header of .npy takes.
+        assert re.search(r"truncated in row (24\d\d|2500): ", str(caught.value))
+
+
+@pytest.mark.parametrize("dtype", ["<u8", "<U8"])
+def test_ids_that_are_cut_short_while_they_are_read_are_truncated(
+    tmp_path: Path, dtype: str
+) -> None:
+    ids = saved(tmp_path, npy_bytes(np.arange(5000).astype(dtype)), "ids.npy")
+    reader = opened(saved(tmp_path, npy_bytes(numbers(5000))), ids=ids)
+    with contextlib.closing(reader):
+        chunks = reader.chunks(5, reader.ids, 100)
+        next(chunks)
+        os.truncate(ids, ids.stat().st_size // 2)
+        with pytest.raises(CutShort, match=r"ids\.npy: truncated in row 24\d\d: "):
+            list(chunks)
+
+
+def test_rows_in_fortran_order_are_the_same_in_blocks_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = numbers(100, 9)
+    path = saved(tmp_path, npy_bytes(np.asfortranarray(array)))
+    for block_bytes in (1, 9 * 4 * 10, 9 * 4 * 64, 1 << 20):
+        monkeypatch.setattr(file_rows, "_BLOCK_BYTES", block_bytes)
+        assert np.array_equal(everything(opened(path), rows=7).vectors, array)
 
 
 # -- .fvecs, .bvecs ---------------------------------------------------------------------------

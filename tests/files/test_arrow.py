@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from omendb_ws.files import arrow
-from omendb_ws.files.chunks import FileError
+from omendb_ws.files.chunks import CutShort, FileError
 from omendb_ws.files.fields import Fields
 from tests.files.reading import Pipe, everything, opened
 
@@ -165,3 +166,45 @@ def test_the_library_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(FileError, match=r"omendb-ws\[arrow\]"):
         arrow.open_parquet(io.BytesIO(b""), "x", Fields())
+
+
+# Of Parquet, pyarrow has read the bytes of all rows when the first ones come out.
+@pytest.mark.parametrize(
+    ("kind", "earlier_chunks"),
+    [("parquet", 0), ("arrow", 0), ("arrow", 1), ("arrows", 0), ("arrows", 1)],
+)
+def test_a_file_that_is_cut_short_while_it_is_read_is_refused(
+    tmp_path: Path, kind: str, earlier_chunks: int
+) -> None:
+    vectors = pa.array([[float(at), 1.0] for at in range(50_000)], pa.list_(pa.float32(), 2))
+    made = pa.table({"vector": vectors})
+    path = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        pq.write_table(made, path, row_group_size=5000, compression="none")
+    else:
+        new = pa.ipc.new_file if kind == "arrow" else pa.ipc.new_stream
+        with new(path, made.schema) as out:
+            out.write_table(made, max_chunksize=5000)
+    reader = opened(path)
+    with contextlib.closing(reader):
+        chunks = reader.chunks(2, "auto", 1000)
+        for at in range(earlier_chunks):
+            assert next(chunks).vectors[0].tolist() == [at * 1000, 1]
+        os.truncate(path, path.stat().st_size // 2)
+        with pytest.raises(CutShort, match=rf"rows\.{kind}: (truncated in )?row \d+") as caught:
+            list(chunks)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stream_that_is_cut_between_two_batches_meanwhile_is_truncated(tmp_path: Path) -> None:
+    path, ends = tmp_path / "rows.arrows", []
+    made = table()
+    with path.open("wb") as file, pa.ipc.new_stream(file, made.schema) as out:
+        for _ in range(3000):
+            out.write_table(made)
+            ends.append(file.tell())
+    with contextlib.closing(opened(path)) as reader:
+        assert reader.rows == 12_000
+        os.truncate(path, ends[1999])
+        with pytest.raises(CutShort, match=r"rows\.arrows: truncated in row 8000 "):
+            list(reader.chunks(2, "auto", 1000))

@@ -64,6 +64,19 @@ async def test_a_second_run_goes_on_where_the_first_one_ended(tmp_path: Path, at
         assert (await db.describe("items")).last_seq == 100
 
 
+async def test_a_file_that_is_cut_short_meanwhile_ends_the_load_with_what_is_in(
+    tmp_path: Path,
+) -> None:
+    path = saved(tmp_path, array(5000, 16))
+    async with client() as db:
+        await db.create("items", dim=16, capacity=10_000)
+        with pytest.raises(FileError, match="truncated in row "):
+            await load(db, path, batch_rows=100, told=lambda *_: os.truncate(path, 4096))
+        there = await db.describe("items")
+        assert 100 <= there.rows < 5000
+        assert there.rows % 100 == 0
+
+
 async def test_two_loads_of_one_file_at_once_add_it_once(tmp_path: Path) -> None:
     path = saved(tmp_path, array(2000))
     async with client() as db:
