@@ -86,7 +86,7 @@ def test_every_example_is_what_its_message_is_said_to_be() -> None:
 
 def test_it_is_served() -> None:
     assert "/asyncapi.yaml" in FILES
-    assert load("/asyncapi.yaml").body.decode() == text()
+    assert load("/asyncapi.yaml").plain.body.decode() == text()
 
 
 async def test_a_conversation_is_as_described() -> None:
