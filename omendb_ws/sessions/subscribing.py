@@ -1,6 +1,6 @@
 """What ``subscribe``, ``move`` and ``unsubscribe`` mean: from a typed request to work.
 
-Runs on the loop's thread, called by ``requests.py``, which has checked the rights. A subscription
+Runs on the loop's thread, called by ``ops.py``, which has checked the rights. A subscription
 exists from here on; the engine's answer starts it, or ends it.
 """
 
