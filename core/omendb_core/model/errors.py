@@ -111,6 +111,13 @@ class BadFilter(OmenError):
     when = "as named"
 
 
+class BadRank(OmenError):
+    """A ``rank`` outside the grammar of PROTOCOL section 5; the message holds the path to it."""
+
+    code = "bad_rank"
+    when = "as named"
+
+
 class BadName(OmenError):
     """A name of a collection or column outside PROTOCOL section 3."""
 

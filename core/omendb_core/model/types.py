@@ -81,7 +81,9 @@ class Hits:
 
     ``ids`` uint64 (m,) or m strings; ``seqs`` uint64 (m,); ``scores`` float32 (m,) where the rows
     were scored; ``metadata`` one for each row: compact JSON as bytes, or an object; ``vectors``
-    float32 (m, dim). The last two where ``include`` asked for them.
+    float32 (m, dim). The last two where ``include`` asked for them. Where ``decay`` or ``rank``
+    ordered the rows, ``ranks`` float64 (m,), NaN for null; where ``decay`` did, in searches and
+    snapshots, ``weights`` float32 (m,), NaN for null.
     """
 
     ids: Ids
@@ -89,6 +91,8 @@ class Hits:
     scores: F32 | None = None
     metadata: Sequence[bytes | dict[str, Any]] | None = None
     vectors: F32 | None = None
+    ranks: F64 | None = None
+    weights: F32 | None = None
 
 
 def no_hits() -> Hits:

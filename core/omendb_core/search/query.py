@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ..filters.parser import Filter
 from ..model.errors import DimMismatch, OmenError
 from ..model.types import F32, U32, Definition, Hits, Ids, Include
+from ..ranking.shape import PLAIN, Shape
 from ..scoring import score
 from ..state import NOTHING
+
+#: An example of what is sought: the id of a stored row, or a vector float32 (dim,) as it came.
+Example: TypeAlias = int | str | F32
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What to be like and unlike (PROTOCOL section 5); at least one ``positive``."""
+
+    positive: tuple[Example, ...]
+    negative: tuple[Example, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search request: ``vectors`` float32 (q, dim) as they came, or ``like``, a list of one id.
+    """One search request: ``vectors`` float32 (q, dim) as they came, ``like``, a list of one id, or
+    ``examples``.
+
+    ``exclude`` are ids that are left out. ``at`` is the Unix time, in seconds, that ages and
+    weights count to; needed where ``shape`` has an order.
 
     ``max_hits`` bounds the rows of the whole answer (TooLarge beyond it), before vectors and
     metadata are gathered.
@@ -27,11 +44,15 @@ class Query:
     last: int | None = None
     include: Include = NOTHING
     max_hits: int | None = None
+    examples: Examples | None = None
+    exclude: Ids | None = None
+    shape: Shape = PLAIN
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``counts`` uint32 (q,) rows of ``hits`` for each query, each sorted by score, then seq."""
+    """``counts`` uint32 (q,) rows of ``hits`` for each query, each in the order of its shape."""
 
     counts: U32
     hits: Hits
