@@ -49,6 +49,17 @@ class Operation:
         return sum(side.operands if isinstance(side, Operation) else 1 for side in sides)
 
     @property
+    def columns(self) -> set[str]:
+        """The columns that stand in it."""
+        read: set[str] = set()
+        for side in (self.left, self.right):
+            if isinstance(side, str):
+                read.add(side)
+            elif isinstance(side, Operation):
+                read |= side.columns
+        return read
+
+    @property
     def canonical(self) -> str:
         """Text that is the same for the same operation only; names are quoted, numbers are not."""
         left, right = (

@@ -34,7 +34,17 @@ from .tree import (
     some,
 )
 
-__all__ = ["OPERATORS", "Filter", "evaluate", "kept", "optional", "parse"]
+__all__ = [
+    "OPERATORS",
+    "Filter",
+    "declared",
+    "evaluate",
+    "inner",
+    "kept",
+    "optional",
+    "parse",
+    "shown",
+]
 
 MAX_CONDITIONS: Final = 64
 #: Arithmetic has a budget of the same size of its own: what a filter costs is bounded.
@@ -98,6 +108,34 @@ def kept(document: Any, columns: Mapping[str, ColumnType], budget: Budget) -> Fi
     return Filter(found.root, found.canonical, share)
 
 
+def inner(
+    document: Any, columns: Mapping[str, ColumnType], path: str, level: int
+) -> tuple[Filter, int]:
+    """As ``parse``, of a filter within a document that counts operators itself.
+
+    It stands at ``path``, ``level`` levels deep. Also how many conditions and arithmetic operators
+    it has.
+    """
+    parser = _Parser(columns)
+    root = parser.filter(document, path, level)
+    return Filter(root, root.canonical), parser.operators
+
+
+def declared(columns: Mapping[str, ColumnType]) -> str:
+    """Which columns are declared, as a message says it: a few of them."""
+    names = sorted(columns)
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"declared: {', '.join(names[:MOST_NAMED])}{more}" if names else "none is declared"
+
+
+def shown(key: Any) -> str:
+    """A client's text as messages show it: short, printable."""
+    text = str(key)
+    if len(text) <= 64 and text.isascii() and text.isprintable():
+        return text
+    return ascii(text[:64])
+
+
 class _Parser:
     """One document's walk, and what it has counted so far."""
 
@@ -107,13 +145,18 @@ class _Parser:
         self._operations = 0
         self._filters = 0
 
+    @property
+    def operators(self) -> int:
+        """Conditions and arithmetic operators so far."""
+        return self._conditions + self._operations
+
     def filter(self, document: Any, path: str, level: int) -> Node:
         if not isinstance(document, dict):
             raise BadFilter(f"{path}: must be an object")
         self._filters = _counted(self._filters, MAX_FILTERS, "filters", path)
         children: list[Node] = []
         for key, value in document.items():
-            here = f"{path}.{_shown(key)}"
+            here = f"{path}.{shown(key)}"
             if key in ("$and", "$or"):
                 children.append(self._junction(key, value, here, _deeper(level, here)))
             elif key == "$not":
@@ -123,13 +166,8 @@ class _Parser:
             elif isinstance(key, str) and key.startswith("$"):
                 raise BadFilter(f"{here}: not an operator of filters ($and, $or, $not)")
             else:
-                raise BadFilter(f"{here}: not a declared column ({self._declared()})")
+                raise BadFilter(f"{here}: not a declared column ({declared(self._columns)})")
         return every(children)
-
-    def _declared(self) -> str:
-        names = sorted(self._columns)
-        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-        return f"declared: {', '.join(names[:MOST_NAMED])}{more}" if names else "none is declared"
 
     def _junction(self, key: str, items: Any, path: str, level: int) -> Node:
         if not isinstance(items, list) or not items:
@@ -144,7 +182,7 @@ class _Parser:
         if not value:
             raise BadFilter(f"{path}: an empty condition")
         return [
-            self._condition(column, key, operand, f"{path}.{_shown(key)}", level)
+            self._condition(column, key, operand, f"{path}.{shown(key)}", level)
             for key, operand in value.items()
         ]
 
@@ -197,7 +235,7 @@ class _Parser:
             return self._operation(operand, path, level)
         if isinstance(operand, str):
             if self._columns.get(operand) not in _NUMERIC:
-                raise BadFilter(f"{path}: {_shown(operand)} is not a declared numeric column")
+                raise BadFilter(f"{path}: {shown(operand)} is not a declared numeric column")
             return operand
         if not is_finite_number(operand):
             raise BadFilter(f"{path}: must be a column name, a finite number or arithmetic")
@@ -219,14 +257,6 @@ def _deeper(level: int, path: str) -> int:
 def _refuse_long(items: list[Any], path: str) -> None:
     if len(items) > MAX_LIST_VALUES:
         raise BadFilter(f"{path}: more than {MAX_LIST_VALUES} values in a list")
-
-
-def _shown(key: Any) -> str:
-    """A client's text as messages show it: short, printable."""
-    text = str(key)
-    if len(text) <= 64 and text.isascii() and text.isprintable():
-        return text
-    return ascii(text[:64])
 
 
 def _value(type_: ColumnType, value: Any, path: str) -> Scalar:

@@ -130,6 +130,18 @@ def bytes_of(node: Node) -> int:
     return own
 
 
+def columns_of(node: Node) -> set[str]:
+    """The columns that a node reads, arithmetic and all below it included."""
+    if isinstance(node, Not):
+        return columns_of(node.child)
+    if isinstance(node, Every | Some):
+        return set().union(*map(columns_of, node.children))
+    read = {node.column}
+    if isinstance(node, Compare) and isinstance(node.operand, Operation):
+        read |= node.operand.columns
+    return read
+
+
 def one_of(column: str, type_: ColumnType, values: Sequence[Scalar]) -> OneOf:
     """Rows whose value is among ``values``, in any order; an ``i64`` is never a fraction."""
     if type_ == "i64":

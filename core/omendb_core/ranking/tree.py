@@ -5,8 +5,8 @@ Knows nothing of rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, TypeAlias
 
 from ..filters.tree import Filter
 
@@ -21,15 +21,24 @@ class Number:
 
     value: float
 
+    @property
+    def canonical(self) -> str:
+        """Text that is the same for the same node only; names are quoted, numbers are not."""
+        return repr(self.value)
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
     """``$score``."""
 
+    canonical: ClassVar[str] = "$score"
+
 
 @dataclass(frozen=True, slots=True)
 class Age:
     """``$age``: seconds between the row's acceptance and ``at``."""
+
+    canonical: ClassVar[str] = "$age"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,11 @@ class ColumnValue:
     column: str
     default: float | None = None
 
+    @property
+    def canonical(self) -> str:
+        """As ``Number.canonical``."""
+        return repr(self.column) if self.default is None else f"({self.column!r} {self.default!r})"
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -46,6 +60,11 @@ class Operation:
 
     operator: Operator
     operands: tuple[Node, ...]
+
+    @property
+    def canonical(self) -> str:
+        """As ``Number.canonical``."""
+        return f"{self.operator}({', '.join(one.canonical for one in self.operands)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +75,25 @@ class If:
     then: Node
     otherwise: Node
 
+    @property
+    def canonical(self) -> str:
+        """As ``Number.canonical``."""
+        branches = f"{self.then.canonical}, {self.otherwise.canonical}"
+        return f"$if({self.condition.canonical!r}, {branches})"
+
 
 Node: TypeAlias = Number | Score | Age | ColumnValue | Operation | If
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A checked expression. Equal ``canonical`` texts give equal values.
+    """A checked expression; one with the same ``canonical`` text is equal, and has the same values.
 
-    ``columns`` are those that it or a condition in it reads; ``uses_age`` whether ``$age`` stands
-    in it; ``rises_with_score`` whether it never falls where the score rises and all else stays
-    (which lets bounds of a score bound the value).
+    ``columns`` are those that it or a condition in it reads; ``uses_age``: whether ``$age`` stands
+    in it.
     """
 
-    root: Node
+    root: Node = field(compare=False, repr=False)
     canonical: str
-    columns: frozenset[str]
-    uses_age: bool
-    rises_with_score: bool
+    columns: frozenset[str] = field(compare=False)
+    uses_age: bool = field(compare=False)
