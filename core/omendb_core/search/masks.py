@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..filters.parser import Filter
-from ..model.types import U64
+from ..model.types import I64, U64
 from ..state import WindowState
 
 
@@ -33,6 +33,14 @@ class Masks:
             self._numbers[key] = len(self.words)
             self.words.append(words)
         return self._numbers[key]
+
+    def without(self, number: int, slots: I64) -> int:
+        """The place of a mask of its own: that of ``number``, but for the rows in ``slots``."""
+        words = self.words[number].copy()
+        bits = np.uint64(1) << (slots & 63).astype(np.uint64)
+        np.bitwise_and.at(words, slots >> 6, ~bits)
+        self.words.append(words)
+        return len(self.words) - 1
 
     def rows(self, number: int) -> int:
         """How many rows a mask holds."""

@@ -2,6 +2,7 @@
 
 Reads the window's state and changes nothing. All queries of a call share one scan, whatever their
 ``k``, filter, ``last`` or ``min_score``; queries with the same filter and ``last`` share a mask.
+Those whose shape is not plain are answered one by one (``shaped``).
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import numpy as np
 
 from ..model.errors import NotFound, OmenError, TooLarge
 from ..model.types import F32, I64, Hits
+from ..ranking.shape import PLAIN
 from ..scan.interface import TopK
 from ..scoring import score
 from ..state import WindowState
+from .examples import as_ids, ids_of, target
 from .masks import Masks
 from .query import Answer, Query, prepare_queries
+from .shaped import top_shaped, weights_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,12 @@ def search(state: WindowState, queries: list[Query]) -> list[Answer | OmenError]
             asked.append(_ask(state, masks, place, query, prepared.get(place)))
         except OmenError as error:
             outcomes[place] = error
-    if asked:
-        top = _scan(state, masks, asked)
-        _answer(state, asked, top, outcomes)
+    plain = [one for one in asked if one.query.shape == PLAIN]
+    if plain:
+        _answer(state, plain, _scan(state, masks, plain), outcomes)
+    for one in asked:
+        if one.query.shape != PLAIN:
+            outcomes[one.place] = _shaped(state, masks, one)
     return [outcomes[place] for place in range(len(queries))]
 
 
@@ -98,13 +105,31 @@ def _ask(
         if excluded < 0:
             raise NotFound(f"like: no row has the id {query.like[0]!s}")
         vectors = state.ring.vectors[excluded : excluded + 1]
+    elif query.examples is not None:
+        vectors = target(state, query.examples)
     else:
         vectors = prepare_queries(state.definition, query.vectors) if prepared is None else prepared
     mask = masks.number(query.filter, query.last)
+    left_out = _left_out(state, query)
+    if query.shape != PLAIN and excluded >= 0:
+        left_out, excluded = np.append(left_out, excluded), -1
+    if len(left_out):
+        mask = masks.without(mask, left_out)
     most = query.max_hits
     if most is not None and query.min_score is None and len(vectors) * query.k > most:
         _refuse_over(most, len(vectors) * min(query.k, masks.rows(mask) - (excluded >= 0)))
     return _Asked(place, query, vectors, mask, excluded)
+
+
+def _left_out(state: WindowState, query: Query) -> I64:
+    """Slots of the rows that ``exclude`` and the examples name."""
+    found = [np.empty(0, np.int64)]
+    if query.exclude is not None:
+        found.append(state.ids.find(query.exclude))
+    if query.examples is not None:
+        found.append(state.ids.find(as_ids(state, ids_of(query.examples))))
+    slots = np.concatenate(found)
+    return slots[slots >= 0]
 
 
 def _refuse_over(max_hits: int, count: int) -> None:
@@ -130,6 +155,23 @@ def _scan(state: WindowState, masks: Masks, asked: list[_Asked]) -> TopK:
         excluded = np.repeat(np.array([one.excluded for one in asked], np.int64), repeats)
         return _without(top, excluded, np.repeat(ks - 1, repeats))
     return top
+
+
+def _shaped(state: WindowState, masks: Masks, one: _Asked) -> Answer | OmenError:
+    query = one.query
+    floor = score.floors([query.min_score])[0]
+    top, ranks = top_shaped(state, query, one.vectors, floor, masks.words[one.mask])
+    try:
+        if query.max_hits is not None:
+            _refuse_over(query.max_hits, len(top.slots))
+    except TooLarge as error:
+        return error
+    hits = state.hits(top.slots, query.include)
+    weights = weights_of(state, query, top.slots)
+    return Answer(
+        top.counts,
+        Hits(hits.ids, hits.seqs, top.scores, hits.metadata, hits.vectors, ranks, weights),
+    )
 
 
 def _without(top: TopK, excluded: I64, one_less: I64) -> TopK:

@@ -1,0 +1,88 @@
+"""What key a row has in an answer's order, and how rows are sorted by it (PROTOCOL section 5).
+
+Pure functions of the window's state, rows by slot, and their scores. Search and standing queries
+call the same ones, so that their answers are equal to the bit. A rank is a float64, never -0 and
+never infinite; NaN stands for null.
+
+=========  ======================================  ==========================================
+order      rank of a row                           sorted by, each descending
+=========  ======================================  ==========================================
+none       none                                    score, seq
+``Decay``  log2(score) + t / half_life, or null    rank, seq; then rows of null: score, seq
+``Rank``   the expression's value, or null         rank, score, seq; rows of null are left out
+=========  ======================================  ==========================================
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from ..model.types import F32, F64, I64, NULL_INTEGER, U64
+from ..scoring.functions import log2, pow_
+from ..state import WindowState
+from .evaluation import values
+from .shape import Decay, Order, Rank
+
+_MICROSECONDS: Final = 1e6
+_MOST: Final = float(np.finfo(np.float32).max)
+
+
+def ranks(
+    order: Order, state: WindowState, slots: I64, scores: F32, at: float | None = None
+) -> F64:
+    """Ranks float64 (n,) of the rows in ``slots``, which score ``scores`` float32 (n,).
+
+    ``at``: the Unix time, in seconds, that ages count to; a ``Rank`` that uses ages needs it.
+    """
+    with np.errstate(all="ignore"):
+        if isinstance(order, Decay):
+            there = scores > 0
+            logarithms = log2(np.where(there, scores, 1).astype(np.float64))
+            found = logarithms + times(order, state, slots) / order.half_life_seconds
+            found[~there] = np.nan
+        else:
+            ages = None if at is None else at - accepted(state, slots)
+            found = values(order.expression, scores, state.columns, slots, ages)
+        found[~np.isfinite(found)] = np.nan
+        found += 0.0  # -0 is 0
+    return found
+
+
+def in_order(order: Order | None, ranks_: F64 | None, scores: F32, seqs: U64) -> I64:
+    """Places of rows, best first; under ``Rank`` those of null rank are left out."""
+    if order is None or ranks_ is None:
+        return np.lexsort((seqs, scores))[::-1]
+    is_null = np.isnan(ranks_)
+    keys = np.where(is_null, -np.inf, ranks_)
+    if isinstance(order, Rank):
+        best = np.lexsort((seqs, scores, keys))[::-1]
+        return best[: len(best) - np.count_nonzero(is_null)]
+    # Ranks that are equal are told apart by seq alone, rows without one by their scores first.
+    return np.lexsort((seqs, np.where(is_null, scores, 0), keys))[::-1]
+
+
+def weights(decay: Decay, state: WindowState, slots: I64, at: float) -> F32:
+    """2^((t - at) / half_life) of the rows in ``slots``, float32 (n,): finite, NaN without a t."""
+    with np.errstate(all="ignore"):
+        exponents = (times(decay, state, slots) - at) / decay.half_life_seconds
+        found = pow_(2.0, exponents)
+        return np.minimum(found, _MOST).astype(np.float32)
+
+
+def times(decay: Decay, state: WindowState, slots: I64) -> F64:
+    """The rows' times, Unix seconds, float64 (n,); NaN for null."""
+    if decay.column is None:
+        return accepted(state, slots)
+    found = state.columns.values(decay.column, slots)
+    if found.dtype == np.int64:
+        seconds: F64 = found.astype(np.float64)
+        seconds[found == NULL_INTEGER] = np.nan
+        return seconds
+    return found.astype(np.float64, copy=True)
+
+
+def accepted(state: WindowState, slots: I64) -> F64:
+    """When the rows were accepted, Unix seconds, float64 (n,)."""
+    return state.times_us[slots] / _MICROSECONDS

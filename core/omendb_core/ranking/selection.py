@@ -1,0 +1,189 @@
+"""The selection of k rows out of an order: which are taken, and which skipped (PROTOCOL section 5).
+
+A ``Selector`` reads rows in order and decides on each by what it has taken already. Whoever uses
+it gives it the first rows, and further ones until it ``is_done`` or there are no more: so a
+selection is exact over the whole window, however deep it reads. Knows the window's state (values of
+the column that groups, vectors, the metric); nothing of how rows were found or ordered.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model.types import F32, F64, I64, Bool1
+from ..scoring import score
+from ..state import WindowState
+from .shape import Group, Mmr, Shape, Spread
+
+#: Rows that are held against each other at once: more make pairs of rows that one of them would
+#: have spared, fewer make more calls (k = 10 of 384 dimensions: 16 and 64 took a third longer).
+_SPREAD_ROWS: Final = 32
+_NONE: Final = np.empty(0, np.int64)
+
+
+class Selector:
+    """One selection. ``taken`` are places among all rows read, in the order of taking."""
+
+    def __init__(self, state: WindowState, shape: Shape, k: int) -> None:
+        self._state = state
+        self._mmr = shape.mmr
+        self._wanted = k
+        self._most = k if shape.mmr is None else shape.mmr.candidates
+        self._grouped = None if shape.group is None else _Grouped(state, shape.group)
+        self._spread = shape.spread
+        self._read = 0
+        self._places: list[I64] = []
+        self._slots: I64 = _NONE
+        self._scores: list[F32] = []
+
+    @property
+    def is_done(self) -> bool:
+        """Whether further rows would change nothing."""
+        return len(self._slots) == self._most
+
+    def read(self, slots: I64, scores: F32) -> None:
+        """Look at further rows, in order."""
+        start = 0
+        while start < len(slots) and not self.is_done:
+            stop = len(slots) if self._spread is None else start + _SPREAD_ROWS
+            places = self._take(slots[start:stop])
+            self._places.append(places + (self._read + start))
+            self._slots = np.concatenate([self._slots, slots[start:stop][places]])
+            self._scores.append(scores[start:stop][places])
+            start = min(stop, len(slots))
+        self._read += len(slots)
+
+    def taken(self) -> I64:
+        """Places of the rows taken, int64 (≤ k,)."""
+        if not self._places:
+            return _NONE
+        places = np.concatenate(self._places)
+        if self._mmr is None:
+            return places
+        scores = np.concatenate(self._scores)
+        return places[_most_marginal(self._state, self._mmr, self._wanted, self._slots, scores)]
+
+    def _take(self, slots: I64) -> I64:
+        most = self._most - len(self._slots)
+        if self._spread is not None:
+            return self._take_apart(self._spread, slots, most)
+        if self._grouped is None:
+            return np.arange(min(most, len(slots)))
+        return self._grouped.take(slots, most)
+
+    def _take_apart(self, spread: Spread, slots: I64, most: int) -> I64:
+        """Rows of a block that are far enough from all that were taken, and from each other."""
+        state, limit = self._state, np.float32(spread.max_similarity)
+        far = np.flatnonzero(~_is_near(state, slots, self._slots, limit))
+        if self._grouped is not None:
+            far = far[self._grouped.has_room(slots[far])]
+        near = _likeness(state, slots[far]) >= limit
+        open_still = np.ones(len(far), np.bool_)
+        places: list[int] = []
+        for place in range(len(far)):
+            if not open_still[place]:
+                continue
+            if self._grouped is not None and not len(
+                self._grouped.take(slots[far[place : place + 1]], 1)
+            ):
+                continue
+            places.append(place)
+            if len(places) == most:
+                break
+            open_still &= ~near[place]
+        return far[places]
+
+
+class _Grouped:
+    """How many rows of each value were taken."""
+
+    def __init__(self, state: WindowState, group: Group) -> None:
+        self._state = state
+        self._group = group
+        self._counts: dict[Any, int] = {}
+
+    def take(self, slots: I64, most: int) -> I64:
+        """Places of the first ``most`` rows whose group has room, and note that they are taken."""
+        codes, values = self._codes(slots)
+        before = np.array([self._counts.get(value, 0) for value in values], np.int64)
+        places = np.flatnonzero(_ordinal(codes) + before[codes] < self._group.size)[:most]
+        for code, count in enumerate(np.bincount(codes[places], minlength=len(values)).tolist()):
+            if count:
+                self._counts[values[code]] = int(before[code]) + count
+        return places
+
+    def has_room(self, slots: I64) -> Bool1:
+        """Which rows are of groups that have room now."""
+        codes, values = self._codes(slots)
+        counts = [self._counts.get(value, 0) < self._group.size for value in values]
+        return np.array(counts, np.bool_)[codes]
+
+    def _codes(self, slots: I64) -> tuple[I64, list[Any]]:
+        """Each row's group as a place in the list of distinct values; nulls are one value."""
+        columns = self._state.columns
+        values: NDArray[Any] = columns.values(self._group.column, slots)
+        if values.dtype == np.float64:
+            values = np.where(np.isnan(values), np.inf, values)  # no value of a column is infinite
+        distinct, codes = np.unique(values, return_inverse=True)
+        return codes.reshape(-1), distinct.tolist()
+
+
+def _ordinal(codes: I64) -> I64:
+    """How many of the same code stand before each."""
+    order = np.argsort(codes, kind="stable")
+    counts = np.bincount(codes)
+    found = np.empty(len(codes), np.int64)
+    found[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return found
+
+
+def _is_near(state: WindowState, slots: I64, taken: I64, limit: np.float32) -> Bool1:
+    """Which rows score at least ``limit`` with one that was taken."""
+    if not len(taken) or not len(slots):
+        return np.zeros(len(slots), np.bool_)
+    near: Bool1 = np.any(_scores(state, slots, taken) >= limit, axis=1)
+    return near
+
+
+def _likeness(state: WindowState, slots: I64) -> F32:
+    """Scores float32 (n, n) of rows with each other, above the diagonal; -inf elsewhere."""
+    count = len(slots)
+    rows, others = np.triu_indices(count, 1)
+    found = np.full((count, count), -np.inf, np.float32)
+    vectors = state.ring.vectors
+    found[rows, others] = score.score_chosen(
+        state.definition.metric, vectors, slots[others], vectors[slots], rows.astype(np.int64)
+    )
+    return found
+
+
+def _scores(state: WindowState, slots: I64, others: I64) -> F32:
+    """Scores float32 (n, m) of stored rows with other stored rows."""
+    vectors = state.ring.vectors
+    flat = score.score_chosen(
+        state.definition.metric,
+        vectors,
+        np.repeat(slots, len(others)),
+        vectors[others],
+        np.tile(np.arange(len(others)), len(slots)),
+    )
+    return flat.reshape(len(slots), len(others))
+
+
+def _most_marginal(state: WindowState, mmr: Mmr, k: int, slots: I64, scores: F32) -> I64:
+    """Places of the k rows that are taken one by one, each the best of those left."""
+    relevance = mmr.relevance * scores.astype(np.float64)
+    redundancy: F64 = np.full(len(slots), -np.inf)
+    is_left = np.ones(len(slots), np.bool_)
+    places: list[int] = []
+    for _ in range(min(k, len(slots))):
+        marginal = relevance - (1.0 - mmr.relevance) * redundancy if places else relevance
+        best = int(np.argmax(np.where(is_left, marginal, -np.inf)))  # the first of equal ones
+        places.append(best)
+        is_left[best] = False
+        with_best = _scores(state, slots, slots[best : best + 1])[:, 0]
+        np.maximum(redundancy, with_best, out=redundancy)
+    return np.array(places, np.int64)
