@@ -22,7 +22,7 @@ from websockets.exceptions import InvalidHandshake
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from omendb_ws.wire import text
+from omendb_ws.wire import text_replies
 from omendb_ws.wire.messages import ErrorReply, Event, Reply
 from omendb_ws.wire.opcodes import PROTOCOL
 
@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
             )
             try:
                 await made._opened
-                said = text.decode_incoming(await made._hello)
+                said = text_replies.decode_incoming(await made._hello)
             except BaseException:
                 made.abort()
                 raise
@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
     async def ok(self, request: bytes, request_id: int, is_patient: bool = True) -> dict[str, Any]:
         """The ``ok`` of a JSON request. Raises its error; ``overloaded`` only if it lasts."""
         ask = self.patiently if is_patient else self.answer
-        reply = text.decode_incoming(await ask(framed_text(request), request_id))
+        reply = text_replies.decode_incoming(await ask(framed_text(request), request_id))
         if isinstance(reply, ErrorReply):
             raise reply.error
         assert isinstance(reply, Reply), reply
@@ -330,12 +330,12 @@ class Connection(asyncio.Protocol):
 def _is_overloaded(answer: bytes) -> bool:
     if answer[:1] != b"{":
         return False
-    said = text.decode_incoming(answer)
+    said = text_replies.decode_incoming(answer)
     return isinstance(said, ErrorReply) and isinstance(said.error, Overloaded)
 
 
 def _id_of(message: bytes) -> int | None:
     if message[:1] != b"{":
         return int.from_bytes(message[4:8], "little")
-    said = text.decode_incoming(message)
+    said = text_replies.decode_incoming(message)
     return None if isinstance(said, Event) else said.id

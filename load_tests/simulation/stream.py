@@ -14,7 +14,7 @@ from typing import Final
 
 from omendb_core.model.types import F64
 
-from omendb_ws.wire import text
+from omendb_ws.wire import text_replies
 from omendb_ws.wire.messages import ErrorReply
 from omendb_ws.wire.opcodes import MAGIC, MAX_U32
 
@@ -174,7 +174,7 @@ class Stream:
             self._send_due(now)
 
     def _refused(self, connection: Connection, message: bytes, now: float) -> None:
-        said = text.decode_incoming(message)
+        said = text_replies.decode_incoming(message)
         if not isinstance(said, ErrorReply):
             return
         found = self._pending.pop(said.id, None) if said.id is not None else None

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 from omendb_core.model.types import F32, Include
 
-from omendb_ws.wire import binary, messages, text
+from omendb_ws.wire import binary, messages, text, text_replies
 from omendb_ws.wire.frames import padded
 from omendb_ws.wire.messages import ErrorReply, Event
 from omendb_ws.wire.opcodes import HEADER_BYTES, MAGIC
@@ -261,7 +261,7 @@ class Subscribers:
         return min(causes, default=NO_CAUSE)
 
     def _event(self, matches: dict[int, Match], message: bytes, now: float) -> None:
-        said = text.decode_incoming(message)
+        said = text_replies.decode_incoming(message)
         if isinstance(said, Event) and said.event == "gap":
             self._gap_times.append(now)
             match = matches.get(said.body["sub"])

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from omendb_core.model.types import F32
 
-from omendb_ws.wire import binary, binary_replies, text
+from omendb_ws.wire import binary, binary_replies, text_replies
 from omendb_ws.wire.messages import ErrorReply, Results
 from omendb_ws.wire.opcodes import MAGIC
 
@@ -123,7 +123,7 @@ class ViewSample:
 def results_of(reply: bytes) -> Results:
     """The answer to SUBSCRIBE or SEARCH. Raises the error that it is."""
     if reply[0] != MAGIC:
-        said = text.decode_incoming(reply)
+        said = text_replies.decode_incoming(reply)
         assert isinstance(said, ErrorReply), said
         raise said.error
     found = binary_replies.decode_incoming(reply)

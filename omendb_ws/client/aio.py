@@ -1,8 +1,8 @@
 """The asyncio client, ``db`` in ``async with connect(url) as db``: flat, and named as the wire.
 
-Here arguments become requests and answers become results; connecting, repeating, adding and
-subscribing (``watching.py``) are in the rooms beside it. Every call raises the class of the error's
-code (``omendb_ws.errors``), ``ConnectionLost``, or ``TimeoutError``.
+Here arguments become requests and answers become results; connecting, repeating, adding, searching
+(``searching.py``) and subscribing (``watching.py``) are in the modules beside it. Every call raises
+the class of the error's code (``omendb_ws.errors``), ``ConnectionLost``, or ``TimeoutError``.
 
 **What is repeated.** Reads (and ``open``, ``describe``, ``list``, ``ping``, ``stats``, ``auth``)
 are asked again after a reconnect. Adds are repeated under a producer and number, so they go in
@@ -16,14 +16,9 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
-from typing import Any, overload
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from omendb_core.model.errors import BadRequest
-from omendb_core.model.types import F32, ColumnType, IdKind, Metric
+from omendb_core.model.types import ColumnType, IdKind, Metric
 
 from ..wire import messages
 from ..wire.limits import Limits
@@ -31,19 +26,18 @@ from ..wire.messages import Durability, IfExists, JsonObject
 from ..wire.opcodes import MAX_TTL_SECONDS
 from . import answers, arguments, requests
 from .adder import Adder
-from .answers import Added, Answer, Description, Row
+from .answers import Added, Description, Row
 from .arguments import field
-from .arrays import as_vectors
 from .connection import Connection
 from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, Vectors
-from .ids import in_order, json_id, json_ids
+from .ids import in_order, json_ids
 from .plain import filter_document
-from .requests import Encode, SearchOptions
+from .requests import Encode
 from .rows import given_rows
-from .watching import Watching
+from .searching import Searching
 
 
-class Client(Watching):
+class Client(Searching):
     """A connection to a server, for one event loop; safe for any number of its tasks.
 
     On another loop, or in a forked process, every call raises ConnectionLost. A client that is not
@@ -233,101 +227,6 @@ class Client(Watching):
         count: int = ok["count"]
         return count
 
-    # -- search ---------------------------------------------------------------------------
-
-    @overload
-    async def search(
-        self,
-        collection: str,
-        vector: Sequence[float],
-        k: int = ...,
-        *,
-        filter: Filter | None = ...,
-        min_score: float | None = ...,
-        last: int | None = ...,
-        include: IncludeNames = ...,
-    ) -> Answer: ...
-
-    @overload
-    async def search(
-        self,
-        collection: str,
-        vector: Sequence[Sequence[float]],
-        k: int = ...,
-        *,
-        filter: Filter | None = ...,
-        min_score: float | None = ...,
-        last: int | None = ...,
-        include: IncludeNames = ...,
-    ) -> builtins.list[Answer]: ...
-
-    @overload
-    async def search(
-        self,
-        collection: str,
-        vector: NDArray[Any],
-        k: int = ...,
-        *,
-        filter: Filter | None = ...,
-        min_score: float | None = ...,
-        last: int | None = ...,
-        include: IncludeNames = ...,
-    ) -> Any: ...
-
-    @overload
-    async def search(
-        self,
-        collection: str,
-        vector: None = ...,
-        k: int = ...,
-        *,
-        filter: Filter | None = ...,
-        min_score: float | None = ...,
-        last: int | None = ...,
-        include: IncludeNames = ...,
-        like: int | str,
-    ) -> Answer: ...
-
-    async def search(
-        self,
-        collection: str,
-        vector: Vectors | None = None,
-        k: int = 10,
-        *,
-        filter: Filter | None = None,
-        min_score: float | None = None,
-        last: int | None = None,
-        include: IncludeNames = (),
-        like: int | str | None = None,
-    ) -> Answer | builtins.list[Answer]:
-        """Return the ``k`` nearest rows, best first: score, then newest.
-
-        ``vector`` (dim,) gives one Answer; (q, dim) a list of q, asked together (``max_queries`` at
-        a time). ``like``, the id of a row, instead searches by its vector and leaves it out. Only
-        rows that pass ``filter`` (PROTOCOL section 5), score at least ``min_score``, and are among
-        the newest ``last`` sequence numbers. ``include`` out of ``"metadata"``, ``"vector"``.
-        (A row's cosine with itself is 1 within 2**-23: to find equal rows, ``min_score=0.999999``.)
-
-        The arrays of an Answer are views on the received message. Raises BadVector, DimMismatch,
-        NonFinite, ZeroNorm, BadK, BadFilter, BadId, TooLarge, NotFound (the collection, or the row
-        of ``like``), Forbidden.
-        """
-        if (vector is None) == (like is None):
-            raise BadRequest("a search takes either a vector or like")
-        name = arguments.collection(collection)
-        options = requests.search_options(
-            k, filter=filter, min_score=min_score, last=last, include=include
-        )
-        if vector is None:
-            near = json_id(like, name="like")
-            return await self._connection.within(self._search_like(name, near, options))
-        vectors = as_vectors(vector, "vector")
-        if isinstance(vector, np.ndarray):
-            vectors = vectors.copy()  # the caller's may change while this is asked again
-        queries = requests.as_queries(vectors)
-        found = await self._connection.within(self._search(name, queries, options))
-        return found[0] if vectors.ndim == 1 else found
-
     # -- inside ---------------------------------------------------------------------------
 
     async def _open(self, encode: Encode, collection: str, *, repeat: bool = True) -> Description:
@@ -335,28 +234,6 @@ class Client(Watching):
         link, reply = await self._connection.within(call)
         assert isinstance(reply, messages.Reply)
         return link.remember(collection, reply).description
-
-    async def _search(
-        self, collection: str, queries: F32, options: SearchOptions
-    ) -> builtins.list[Answer]:
-        most = (await self._connection.ready()).limits.max_queries
-        found: builtins.list[Answer] = []
-        for start in range(0, len(queries), most):
-            encode = requests.search(queries[start : start + most], options)
-            _, reply = await self._connection.call(encode, repeat=True, collection=collection)
-            assert isinstance(reply, messages.Results)
-            found += answers.read_results(reply)
-        return found
-
-    async def _search_like(
-        self, collection: str, near: int | str, options: SearchOptions
-    ) -> Answer:
-        _, opened = await self._connection.opened(collection)
-        kind = partial(messages.Search, vectors=None, single=True)
-        encode = requests.plain(kind, collection=collection, like=near, **asdict(options))
-        _, reply = await self._connection.call(encode, repeat=True)
-        assert isinstance(reply, messages.Reply)
-        return answers.read_search(reply.ok, opened.description.ids)
 
     async def _ask(self, encode: Encode, *, repeat: bool = True) -> JsonObject:
         call = self._connection.call(encode, repeat=repeat)

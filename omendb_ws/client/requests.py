@@ -15,7 +15,7 @@ from omendb_core.model.errors import BadK, BadMetadata, BadRequest, BadVector
 from omendb_core.model.types import F32, Include
 
 from ..runtime.transport import TEXT_MARK
-from ..wire import binary, binary_replies, messages, text
+from ..wire import binary, binary_replies, messages, text, text_replies
 from ..wire.hits import dumps
 from ..wire.messages import Incoming
 from ..wire.opcodes import MAX_U32
@@ -37,7 +37,7 @@ _TEXT_MARK = bytes([TEXT_MARK])
 def decode(message: bytes) -> Incoming:
     """Return what a received message says. Raises OmenError where it is none of the protocol's."""
     if message[:1] == _TEXT_MARK:
-        return text.decode_incoming(message)
+        return text_replies.decode_incoming(message)
     return binary_replies.decode_incoming(message)
 
 

@@ -2,7 +2,8 @@
 
 Nothing is decided here. Every method hands the asyncio client's method of the same name to the loop
 of ``background.py`` and waits; a test holds the two surfaces to each other, their docstrings too.
-Subscriptions are in ``sync_watching.py`` and ``sync_subscriptions.py``.
+Searches are in ``sync_searching.py``, subscriptions in ``sync_watching.py`` and
+``sync_subscriptions.py``.
 """
 
 from __future__ import annotations
@@ -10,19 +11,18 @@ from __future__ import annotations
 import builtins
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Any, cast, overload
+from typing import Any
 
-from numpy.typing import NDArray
 from omendb_core.model.types import ColumnType, IdKind, Metric
 
 from ..wire.limits import Limits
 from ..wire.messages import Durability, IfExists, JsonObject
 from . import aio, background, connecting
-from .answers import Added, Answer, Description, Row
+from .answers import Added, Description, Row
 from .backoff import RECONNECT, Backoff
 from .connecting import MAX_MESSAGE_BYTES
 from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, Vectors
-from .sync_watching import SyncWatching
+from .sync_searching import SyncSearching
 from .tokens import GetToken, in_a_thread
 
 
@@ -69,7 +69,7 @@ async def _started(made: connecting.Connecting, loop: background.Background) -> 
     return client
 
 
-class Client(SyncWatching):
+class Client(SyncSearching):
     """A connection to a server, for any number of threads.
 
     A call made after another one returned sees what that did. Calls of several threads at the same
@@ -217,97 +217,3 @@ class Client(SyncWatching):
     def count(self, collection: str, filter: Filter | None = None) -> int:
         """Return how many rows pass ``filter``. Raises BadFilter, NotFound."""
         return self._run(self._aio.count(collection, filter))
-
-    # -- search ---------------------------------------------------------------------------
-
-    @overload
-    def search(
-        self,
-        collection: str,
-        vector: Sequence[float],
-        k: int = ...,
-        *,
-        filter: Filter | None = ...,
-        min_score: float | None = ...,
-        last: int | None = ...,
-        include: IncludeNames = ...,
-    ) -> Answer: ...
-
-    @overload
-    def search(
-        self,
-        collection: str,
-        vector: Sequence[Sequence[float]],
-        k: int = ...,
-        *,
-        filter: Filter | None = ...,
-        min_score: float | None = ...,
-        last: int | None = ...,
-        include: IncludeNames = ...,
-    ) -> builtins.list[Answer]: ...
-
-    @overload
-    def search(
-        self,
-        collection: str,
-        vector: NDArray[Any],
-        k: int = ...,
-        *,
-        filter: Filter | None = ...,
-        min_score: float | None = ...,
-        last: int | None = ...,
-        include: IncludeNames = ...,
-    ) -> Any: ...
-
-    @overload
-    def search(
-        self,
-        collection: str,
-        vector: None = ...,
-        k: int = ...,
-        *,
-        filter: Filter | None = ...,
-        min_score: float | None = ...,
-        last: int | None = ...,
-        include: IncludeNames = ...,
-        like: int | str,
-    ) -> Answer: ...
-
-    def search(
-        self,
-        collection: str,
-        vector: Vectors | None = None,
-        k: int = 10,
-        *,
-        filter: Filter | None = None,
-        min_score: float | None = None,
-        last: int | None = None,
-        include: IncludeNames = (),
-        like: int | str | None = None,
-    ) -> Answer | builtins.list[Answer]:
-        """Return the ``k`` nearest rows, best first: score, then newest.
-
-        ``vector`` (dim,) gives one Answer; (q, dim) a list of q, asked together (``max_queries`` at
-        a time). ``like``, the id of a row, instead searches by its vector and leaves it out. Only
-        rows that pass ``filter`` (PROTOCOL section 5), score at least ``min_score``, and are among
-        the newest ``last`` sequence numbers. ``include`` out of ``"metadata"``, ``"vector"``.
-        (A row's cosine with itself is 1 within 2**-23: to find equal rows, ``min_score=0.999999``.)
-
-        The arrays of an Answer are views on the received message. Raises BadVector, DimMismatch,
-        NonFinite, ZeroNorm, BadK, BadFilter, BadId, TooLarge, NotFound (the collection, or the row
-        of ``like``), Forbidden.
-        """
-        search = cast("Any", self._aio).search
-        found: Answer | builtins.list[Answer] = self._run(
-            search(
-                collection,
-                vector,
-                k,
-                filter=filter,
-                min_score=min_score,
-                last=last,
-                include=include,
-                like=like,
-            )
-        )
-        return found

@@ -15,7 +15,7 @@ from ..access.keyring import Principal
 from ..access.peer import LOCAL, Peer
 from ..access.token_bucket import TokenBucket
 from ..wire import binary as binary_wire
-from ..wire import long_frames, long_text, searches, unread
+from ..wire import long_frames, long_text, searches, text_replies, unread
 from ..wire import text as text_wire
 from ..wire.encoded import text
 from ..wire.messages import Auth, Ping, Refusal, Request
@@ -55,7 +55,7 @@ class Receiver(Session):
             "auth": auth,
             "limits": self.context.limits.as_hello(),
         }
-        self.outbox.reply(text(text_wire.encode_event("hello", hello)))
+        self.outbox.reply(text(text_replies.encode_event("hello", hello)))
 
     def refuse_connection(self, message: str) -> None:
         """Say that it is not authenticated, and close."""

@@ -32,12 +32,12 @@ from ..engine.model.ticket import Answer, Lane, Ticket
 from ..engine.reads.commands import PlainSearch
 from ..engine.writes.commands import DropGivenUp
 from ..runtime.faults import as_error
-from ..wire import searches, unread
-from ..wire import text as text_wire
+from ..wire import searches, text_replies, unread
 from ..wire.encoded import text
 from ..wire.messages import Request
 from ..wire.reply_bounds import ENVELOPE_BYTES
 from .context import Context
+from .counting import count
 from .handles import Handles
 from .long_work import Steps
 from .outbox import Batch, Outbox
@@ -183,13 +183,13 @@ class Session:
 
     def ok(self, request_id: int, body: Mapping[str, object]) -> None:
         """Answer at once."""
-        self.outbox.reply(text(text_wire.encode_ok(request_id, body)))
+        self.outbox.reply(text(text_replies.encode_ok(request_id, body)))
         self.has_replied = True
 
     def error(self, request_id: int | None, error: OmenError) -> None:
         """Refuse at once; None: as an event."""
         self.context.metrics.errors[error.code] += 1
-        self.outbox.reply(text(text_wire.encode_error(request_id, error)))
+        self.outbox.reply(text(text_replies.encode_error(request_id, error)))
         self.has_replied = True
 
     def ticket(
@@ -255,23 +255,7 @@ class Session:
             ticket.then(answer.error is None)
             ticket.then = None
         self._progressed()
-        self._count(answer)
-
-    def _count(self, answer: Answer) -> None:
-        ticket, metrics = answer.ticket, self.context.metrics
-        counts = ticket.collection.counts if ticket.collection is not None else None
-        if answer.error is not None:
-            metrics.errors[answer.error] += 1
-            if counts is not None:
-                counts.errors += 1
-            return
-        if ticket.op == "search":
-            metrics.searched += answer.queries
-            metrics.search_us.record(self.context.clock_us() - ticket.arrival_us)
-            if counts is not None:
-                counts.searches += answer.queries
-        elif ticket.op == "add":
-            metrics.add_us.record(self.context.clock_us() - ticket.arrival_us)
+        count(answer, self.context)
 
     # -- back-pressure ----------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The limits of PROTOCOL section 9: their names, defaults and meaning.
+"""The limits of PROTOCOL section 9, by name, and the bounds that no server moves.
 
 Part of THE table (``opcodes.py`` hands them on). A server's settings fill ``Limits``.
 """
@@ -10,6 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
+
+from omendb_core.model.types import MAX_SAFE_INTEGER
+
+#: The largest u32: ids of requests, subs, handles.
+MAX_U32: Final = 2**32 - 1
+#: Declared columns of a collection (PROTOCOL section 3).
+MAX_COLUMNS: Final = 64
+MAX_NAME_LENGTH: Final = 64
+MAX_STR_ID_BYTES: Final = 256
+MAX_PRODUCER_BYTES: Final = 64
+MAX_EVERY_MS: Final = 60_000
+#: Pushes are split at this size (PROTOCOL section 9).
+PUSH_BYTES: Final = 1 << 20
+#: In microseconds still an integer that any JSON reader holds: 285 years.
+MAX_TTL_SECONDS: Final = MAX_SAFE_INTEGER // 10**6
 
 
 def _limit(default: int, about: str) -> Any:

@@ -1,43 +1,37 @@
-"""Text messages: JSON to typed messages and back (PROTOCOL sections 2 to 6).
+"""Text requests: JSON to typed messages and back (PROTOCOL sections 2 to 6).
 
-The server reads requests and writes replies and events; a client writes requests and reads the
-rest. No index, no socket. ``decode_request`` never raises: what is no request is a ``Refusal``.
+The server reads them, a client writes them; ``text_replies.py`` is what comes back. No index, no
+socket. ``decode_request`` never raises: what is no request is a ``Refusal``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final, get_args
 
 import numpy as np
 import orjson
 from omendb_core.model.errors import (
-    BY_CODE,
     BadRequest,
-    Internal,
     NonFinite,
     OmenError,
     TooLarge,
 )
-from omendb_core.model.types import F32, Include
+from omendb_core.model.types import Include
 
 from . import fields as field_room
 from . import numbers
-from .hits import array_text, dumps, row_objects
+from .hits import array_text, dumps
 from .limits import Limits
 from .messages import (
     Add,
-    Added,
     Auth,
     Count,
     Create,
     Delete,
     Describe,
     Drop,
-    ErrorReply,
-    Event,
-    Found,
     Get,
     JsonObject,
     List,
@@ -45,10 +39,7 @@ from .messages import (
     Open,
     Ping,
     Refusal,
-    Reply,
     Request,
-    Results,
-    Rows,
     Search,
     Stats,
     Subscribe,
@@ -60,8 +51,6 @@ from .opcodes import MAX_U32, OPS, SUBSCRIPTION_KINDS, Field
 _KNOWN_FIELDS: Final = {name: op.field_names for name, op in OPS.items()}
 _ADD_ROWS: Final = [one for one in OPS["add"].fields if one.name == "rows"]
 _ADD_BUT_ROWS: Final = [one for one in OPS["add"].fields if one.name != "rows"]
-
-# -- requests ---------------------------------------------------------------------------------
 
 
 def decode_request(text: str | bytes, limits: Limits) -> Request | Refusal:
@@ -87,7 +76,7 @@ def id_of(body: Any) -> int | Refusal:
     """The id of a request, or why there is none."""
     if type(body) is not dict:
         return Refusal(None, BadRequest("a request is a JSON object"))
-    request_id = _id_of(body)
+    request_id = valid_id(body)
     if request_id is None:
         return Refusal(None, BadRequest(f"id: must be an integer from 0 to {MAX_U32}"))
     return request_id
@@ -117,7 +106,8 @@ def longer_than(text: str | bytes, most_bytes: int) -> bool:
     return len(text.encode(errors="surrogatepass")) > most_bytes
 
 
-def _id_of(body: Mapping[str, Any]) -> int | None:
+def valid_id(body: Mapping[str, Any]) -> int | None:
+    """Its ``id``; None where that is none."""
     found = body.get("id")
     return found if type(found) is int and 0 <= found <= MAX_U32 else None
 
@@ -244,133 +234,3 @@ def _as_json(value: Any, field: Field) -> Any:
     if isinstance(value, np.ndarray):
         return orjson.Fragment(array_text(value[0] if field.type == "vector" else value))
     return dict(value) if field.type == "columns" else value
-
-
-# -- replies and events -----------------------------------------------------------------------
-
-
-def encode_ok(request_id: int, ok: Mapping[str, Any]) -> bytes:
-    """``{"id":…,"ok":{…}}``."""
-    return b'{"id":%d,"ok":%b}' % (request_id, dumps(ok))
-
-
-def encode_error(request_id: int | None, error: OmenError) -> bytes:
-    """An error reply, or with None the event ``error``."""
-    fault: JsonObject = {"code": error.code, "message": error.message, "retry": error.retry}
-    if error.row is not None:
-        fault["row"] = error.row
-    fault.update(error.details)
-    if request_id is None:
-        return dumps({"event": "error", **fault})
-    return dumps({"id": request_id, "error": fault})
-
-
-def encode_added(request_id: int, added: Added) -> bytes:
-    """The acknowledgement of an add."""
-    ok: JsonObject = {
-        "version": added.version,
-        "first_seq": added.first_seq,
-        "last_seq": added.last_seq,
-    }
-    if added.duplicate:
-        ok["duplicate"] = True
-    return encode_ok(request_id, ok)
-
-
-def encode_results(
-    request_id: int, results: Results, single: bool, rows: list[bytes] | None = None
-) -> bytes:
-    """The answer to a search: one list of rows (``single``), or one for each query.
-
-    ``rows``: the rows as JSON objects, where they have been written before.
-    """
-    rows = row_objects(results.hits) if rows is None else rows
-    listed = b",".join(rows if single else _cut(rows, results.counts.tolist()))
-    return b'{"id":%d,"ok":{"version":%d,"results":[%b],"took_us":%d}}' % (
-        request_id,
-        results.version,
-        listed,
-        results.took_us,
-    )
-
-
-def _cut(rows: Sequence[bytes], counts: Sequence[int]) -> list[bytes]:
-    """``rows`` as one JSON list for each count."""
-    lists, start = [], 0
-    for count in counts:
-        lists.append(b"[%b]" % b",".join(rows[start : start + count]))
-        start += count
-    return lists
-
-
-def encode_found(request_id: int, found: Found, objects: list[bytes] | None = None) -> bytes:
-    """The answer to ``get``: a row or null for each id; ``objects`` as in ``encode_results``."""
-    rows = iter(row_objects(found.hits) if objects is None else objects)
-    listed = b",".join([next(rows) if there else b"null" for there in found.found.tolist()])
-    return b'{"id":%d,"ok":{"version":%d,"rows":[%b]}}' % (request_id, found.version, listed)
-
-
-def encode_event(event: str, body: Mapping[str, Any]) -> bytes:
-    """A push: ``{"event":…}`` and the fields of ``body``."""
-    return dumps({"event": event, **body})
-
-
-def encode_rows(rows: Rows) -> bytes:
-    """One push of a ``feed`` or ``match`` subscription."""
-    return b'{"event":"%b","sub":%d,"version":%d,"to_seq":%d,"rows":[%b]}' % (
-        rows.kind.encode(),
-        rows.sub,
-        rows.version,
-        rows.to_seq,
-        b",".join(row_objects(rows.hits)),
-    )
-
-
-def encode_map(
-    sub: int,
-    version: int,
-    first_seq: int,
-    basis: int,
-    rows: list[bytes],
-    said_plane: bytes = b"",
-) -> bytes:
-    """One push of a ``map`` subscription; ``rows`` are JSON objects, ``said_plane`` a member."""
-    form = b'{"event":"map","sub":%d,"version":%d,"first_seq":%d,"basis":%d,%b"rows":[%b]}'
-    return form % (sub, version, first_seq, basis, said_plane, b",".join(rows))
-
-
-def encode_plane(plane: Mapping[str, F32]) -> bytes:
-    """The member ``plane`` of the first push of a basis."""
-    return b'"plane":%b,' % dumps(plane)
-
-
-def decode_incoming(text: str | bytes) -> Reply | ErrorReply | Event:
-    """What a client received. Raises BadRequest where it is nothing of the protocol."""
-    try:
-        body = orjson.loads(text)
-    except orjson.JSONDecodeError as fault:
-        raise BadRequest(f"the server sent no JSON: {fault.msg}") from None
-    if type(body) is not dict:
-        raise BadRequest("the server sent JSON that is no object")
-    event = body.pop("event", None)
-    if type(event) is str:
-        return ErrorReply(None, _error(body)) if event == "error" else Event(event, body)
-    reply_id, ok, error = _id_of(body), body.get("ok"), body.get("error")
-    if reply_id is not None and type(ok) is dict:
-        return Reply(reply_id, ok)
-    if reply_id is not None and type(error) is dict:
-        return ErrorReply(reply_id, _error(error))
-    raise BadRequest("the server sent neither a reply nor an event")
-
-
-def _error(fault: JsonObject) -> OmenError:
-    """The exception of an error's code; of a code that is not known, ``Internal``."""
-    code, row = fault.pop("code", None), fault.pop("row", None)
-    message = str(fault.pop("message", ""))
-    fault.pop("retry", None)
-    row = row if type(row) is int else None
-    known = BY_CODE.get(code) if type(code) is str else None
-    if known is None:
-        return Internal(f"{code}: {message}", row=row)
-    details = {name: value for name, value in fault.items() if type(value) in (str, int)}
-    return known(message, row=row, **details)

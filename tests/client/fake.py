@@ -19,7 +19,7 @@ from omendb_ws.client.backoff import Backoff
 from omendb_ws.client.connection import Connection
 from omendb_ws.client.dialer import Settings
 from omendb_ws.runtime.transport import TEXT_MARK, Closed
-from omendb_ws.wire import binary, messages, text
+from omendb_ws.wire import binary, messages, text, text_replies
 from omendb_ws.wire.limits import Limits
 from tests import patience
 
@@ -77,7 +77,7 @@ class FakeTransport:
             self._arriving.put_nowait(message)
 
     def event(self, event: str, **body: Any) -> None:
-        self.push(text.encode_event(event, body))
+        self.push(text_replies.encode_event(event, body))
 
     def cut(self, code: int = 1006, reason: str = "") -> None:
         """Close the connection; what was sent before is still received."""
@@ -143,9 +143,9 @@ class FakeServer:
         assert handler is not None, request
         answer = handler(transport, request)
         if isinstance(answer, dict):
-            transport.push(text.encode_ok(request.id, answer))
+            transport.push(text_replies.encode_ok(request.id, answer))
         elif isinstance(answer, OmenError):
-            transport.push(text.encode_error(request.id, answer))
+            transport.push(text_replies.encode_error(request.id, answer))
         elif answer is not None:
             for message in [answer] if isinstance(answer, bytes) else answer:
                 transport.push(message)

@@ -31,7 +31,7 @@ from omendb_ws.client.backoff import MAX_ATTEMPTS, Backoff, retry_seconds
 from omendb_ws.client.connection import Connection
 from omendb_ws.client.dialer import Settings
 from omendb_ws.errors import ConnectionLost
-from omendb_ws.wire import binary, binary_replies, messages, text
+from omendb_ws.wire import binary, binary_replies, messages, text_replies
 from omendb_ws.wire.opcodes import MAX_U32
 
 from .fake import AT_ONCE, PATIENCE_SECONDS, FakeServer, client_of, eventually, hasty
@@ -98,7 +98,7 @@ async def test_a_token_that_the_server_does_not_accept_raises_its_error() -> Non
     connection = Connection(server.open, Settings(token="wrong"))
     starting = start(connection.start())
     await eventually(lambda: server.connections)
-    server.connection.push(text.encode_error(None, Unauthenticated("no such token")))
+    server.connection.push(text_replies.encode_error(None, Unauthenticated("no such token")))
     server.connection.cut(4401)
     with pytest.raises(Unauthenticated, match="no such token"):
         await result(starting)
@@ -200,7 +200,7 @@ async def test_refused_credentials_are_final() -> None:
         server.hold = True
         pinging, adding = start(db.ping()), start(db.add("items", [[1, 2]], ids=[1]))
         await server.arrived(messages.Ping)
-        server.connection.push(text.encode_error(None, Unauthenticated("expired")))
+        server.connection.push(text_replies.encode_error(None, Unauthenticated("expired")))
         server.connection.cut(4401)
         for task in (pinging, adding):
             with pytest.raises(Unauthenticated, match="expired"):
@@ -284,7 +284,7 @@ async def test_unknown_events_are_passed_over() -> None:
     server = FakeServer()
     async with client_of(server) as db:
         server.connection.event("news", about="tomorrow")
-        server.connection.push(text.encode_ok(99, {"nobody": "asked"}))
+        server.connection.push(text_replies.encode_ok(99, {"nobody": "asked"}))
         await db.ping()
     assert len(server.connections) == 1
 
@@ -387,7 +387,7 @@ async def test_a_call_without_an_answer_times_out_and_nothing_is_wedged() -> Non
             await db.count("items")
         await db.ping()
         [count] = server.of(messages.Count)
-        server.connection.push(text.encode_ok(count.id, {"version": 1, "count": 1}))
+        server.connection.push(text_replies.encode_ok(count.id, {"version": 1, "count": 1}))
         await db.ping()
 
 

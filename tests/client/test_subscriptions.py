@@ -23,7 +23,7 @@ from omendb_core.model.types import Hits
 from omendb_ws.client import backoff, subscriptions
 from omendb_ws.client.answers import FeedRows, Gap
 from omendb_ws.errors import ConnectionLost
-from omendb_ws.wire import binary_replies, messages, text
+from omendb_ws.wire import binary_replies, messages, text_replies
 
 from .fake import AT_ONCE, PATIENCE_SECONDS, FakeServer, FakeTransport, client_of, eventually, hasty
 
@@ -119,7 +119,7 @@ async def test_a_push_right_behind_the_reply_is_not_missed() -> None:
     subscribe = server.handlers[messages.Subscribe]
 
     def answer(transport: FakeTransport, request: Any) -> list[bytes]:
-        ok = text.encode_ok(request.id, subscribe(transport, request))  # type: ignore[arg-type]
+        ok = text_replies.encode_ok(request.id, subscribe(transport, request))  # type: ignore[arg-type]
         hits = Hits(np.array([1], np.uint64), np.array([1], np.uint64))
         return [ok, binary_replies.encode_rows(messages.Rows(server.subs, "feed", 1, 1, hits))]
 

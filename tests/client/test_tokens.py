@@ -16,7 +16,7 @@ from omendb_ws import errors
 from omendb_ws.client import tokens
 from omendb_ws.client.tokens import NoToken, in_a_thread, on_this_loop
 from omendb_ws.net.server import Server
-from omendb_ws.wire import messages, text
+from omendb_ws.wire import messages, text_replies
 from tests.client.common.places import PATIENCE_SECONDS, opened
 from tests.client.fake import FakeServer, client_of, eventually, hasty
 from tests.server.raw import running, with_keys
@@ -111,7 +111,7 @@ async def test_a_token_that_is_refused_is_asked_for_anew_and_not_for_ever() -> N
     server, source = needing(), Tokens()
     async with client_of(server, ask_token=on_this_loop(source)) as db:
         server.refusals = [Unauthenticated("expired")] * 2
-        server.connection.push(text.encode_error(None, Unauthenticated("expired")))
+        server.connection.push(text_replies.encode_error(None, Unauthenticated("expired")))
         server.connection.cut(4401)
         await db.ping()
         assert source.given == 4

@@ -252,7 +252,7 @@ async def test_a_fault_while_encoding_a_reply_is_answered_all_the_same(
         handle = (await raw.create())["handle"]
         await raw.add_binary(handle, batch(1, 2))
         with monkeypatch.context() as patch:
-            patch.setattr("omendb_ws.wire.text.encode_results", boom)
+            patch.setattr("omendb_ws.wire.text_replies.encode_results", boom)
             assert await raw.code("search", collection="items", vector=V) == "internal"
             found = await raw.search_binary(handle, np.ones((1, 2), np.float32))
             assert found.counts.tolist() == [2]

@@ -17,9 +17,8 @@ from omendb_ws.access.token_bucket import TokenBucket
 from omendb_ws.catalog.catalog import Catalog
 from omendb_ws.sessions.outbox import BATCH_BYTES, Outbox
 from omendb_ws.telemetry.histogram import Histogram, Rates
-from omendb_ws.wire import binary_replies
+from omendb_ws.wire import binary_replies, text_replies
 from omendb_ws.wire import reply_bounds as sizes
-from omendb_ws.wire import text as text_wire
 from omendb_ws.wire.encoded import Message, binary, text
 from omendb_ws.wire.messages import Create, Found, Results
 from omendb_ws.wire.opcodes import Limits
@@ -199,13 +198,13 @@ def test_the_least_of_a_reply_is_never_more_than_a_reply_takes(
         found = Results(0, np.array([count], np.uint32), hits)
         for is_binary, data in (
             (True, binary_replies.encode_results(0, found)),
-            (False, text_wire.encode_results(0, found, True)),
+            (False, text_replies.encode_results(0, found, True)),
         ):
             limits = Limits(max_message_bytes=len(data))
             assert sizes.max_hits(definition, include, is_binary, 1, limits) >= count
             assert sizes.least_row_bytes(definition, include, is_binary) * count <= len(data)
         unscored = Hits(hits.ids, hits.seqs, None, hits.metadata, hits.vectors)
-        data = text_wire.encode_found(0, Found(0, np.ones(count, np.bool_), unscored))
+        data = text_replies.encode_found(0, Found(0, np.ones(count, np.bool_), unscored))
         assert sizes.least_found_bytes(definition, include) * count <= len(data) + 1
 
 
@@ -236,7 +235,7 @@ def test_the_most_of_a_row_is_more_than_the_longest_row_takes(
     definition = Definition(dim, 10, ids=ids)
     for is_binary, data in (
         (True, binary_replies.encode_results(0, found)),
-        (False, text_wire.encode_results(0, found, True)),
+        (False, text_replies.encode_results(0, found, True)),
     ):
         most = sizes.most_row_bytes(definition, include, is_binary, 4096)
         assert len(data) <= most + sizes.ENVELOPE_BYTES

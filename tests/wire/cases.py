@@ -14,7 +14,7 @@ from omendb_core.model.change import RowBatch
 from omendb_core.model.errors import BadVector, OutOfOrder, RateLimited
 from omendb_core.model.types import NULL_CODE, Hits, Include, StrColumn
 
-from omendb_ws.wire import binary, binary_replies, text
+from omendb_ws.wire import binary, binary_replies, text, text_replies
 from omendb_ws.wire import messages as m
 
 from .by_hand import f32, f64, frame, i64, u8, u32, u64
@@ -185,27 +185,27 @@ def told(name: str, data: bytes, decoded: Any, encode: Callable[[], bytes]) -> C
 TEXT_REPLIES = [
     told("text-ok", b'{"id":7,"ok":{"version":3,"count":2}}',
          m.Reply(7, {"version": 3, "count": 2}),
-         lambda: text.encode_ok(7, {"version": 3, "count": 2})),
+         lambda: text_replies.encode_ok(7, {"version": 3, "count": 2})),
     told("text-error",
          b'{"id":7,"error":{"code":"bad_vector","message":"vector: no","retry":false,"row":3}}',
          m.ErrorReply(7, BadVector("vector: no", row=3)),
-         lambda: text.encode_error(7, BadVector("vector: no", row=3))),
+         lambda: text_replies.encode_error(7, BadVector("vector: no", row=3))),
     told("text-error-expected",
          b'{"id":0,"error":{"code":"out_of_order","message":"later","retry":false,"expected":4}}',
          m.ErrorReply(0, OutOfOrder("later", expected=4)),
-         lambda: text.encode_error(0, OutOfOrder("later", expected=4))),
+         lambda: text_replies.encode_error(0, OutOfOrder("later", expected=4))),
     told("text-error-event",
          b'{"event":"error","code":"rate_limited","message":"slow","retry":true,'
          b'"retry_after_ms":50}',
          m.ErrorReply(None, RateLimited("slow", retry_after_ms=50)),
-         lambda: text.encode_error(None, RateLimited("slow", retry_after_ms=50))),
+         lambda: text_replies.encode_error(None, RateLimited("slow", retry_after_ms=50))),
     told("text-added", b'{"id":3,"ok":{"version":2,"first_seq":11,"last_seq":20}}',
          m.Reply(3, {"version": 2, "first_seq": 11, "last_seq": 20}),
-         lambda: text.encode_added(3, m.Added(2, 11, 20))),
+         lambda: text_replies.encode_added(3, m.Added(2, 11, 20))),
     told("text-added-duplicate",
          b'{"id":3,"ok":{"version":2,"first_seq":null,"last_seq":null,"duplicate":true}}',
          m.Reply(3, {"version": 2, "first_seq": None, "last_seq": None, "duplicate": True}),
-         lambda: text.encode_added(3, m.Added(2, None, None, True))),
+         lambda: text_replies.encode_added(3, m.Added(2, None, None, True))),
     told("text-results",
          b'{"id":5,"ok":{"version":9,"results":[{"id":17,"seq":101,"score":0.93},'
          b'{"id":9007199254740991,"seq":7,"score":0.5},'
@@ -214,7 +214,7 @@ TEXT_REPLIES = [
              {"id": 17, "seq": 101, "score": 0.93},
              {"id": 2**53 - 1, "seq": 7, "score": 0.5},
              {"id": "9007199254740992", "seq": 3, "score": -1e-10}], "took_us": 210}),
-         lambda: text.encode_results(
+         lambda: text_replies.encode_results(
              5, m.Results(9, np.array([3], np.uint32), HITS, 210), single=True)),
     told("text-results-lists",
          '{"id":5,"ok":{"version":9,"results":[[{"id":"a","seq":2,"score":1.0,'
@@ -226,22 +226,22 @@ TEXT_REPLIES = [
              [],
              [{"id": 'b"é', "seq": 1, "score": 0.25, "metadata": {"on": True},
                "vector": [0.25, -3.5]}]], "took_us": 0}),
-         lambda: text.encode_results(
+         lambda: text_replies.encode_results(
              5, m.Results(9, np.array([1, 0, 1], np.uint32), RICH), single=False)),
     told("text-found", b'{"id":1,"ok":{"version":4,"rows":[{"id":8,"seq":1},null,'
          b'{"id":9,"seq":2}]}}',
          m.Reply(1, {"version": 4, "rows": [{"id": 8, "seq": 1}, None, {"id": 9, "seq": 2}]}),
-         lambda: text.encode_found(1, FOUND)),
+         lambda: text_replies.encode_found(1, FOUND)),
     told("text-feed",
          b'{"event":"feed","sub":4,"version":13,"to_seq":103,"rows":[{"id":8,"seq":1},'
          b'{"id":9,"seq":2}]}',
          m.Event("feed", {"sub": 4, "version": 13, "to_seq": 103,
                           "rows": [{"id": 8, "seq": 1}, {"id": 9, "seq": 2}]}),
-         lambda: text.encode_rows(m.Rows(4, "feed", 13, 103, FOUND.hits))),
+         lambda: text_replies.encode_rows(m.Rows(4, "feed", 13, 103, FOUND.hits))),
     told("text-gap",
          b'{"event":"gap","sub":4,"from_seq":90,"to_seq":140,"reason":"evicted"}',
          m.Event("gap", {"sub": 4, "from_seq": 90, "to_seq": 140, "reason": "evicted"}),
-         lambda: text.encode_event(
+         lambda: text_replies.encode_event(
              "gap", {"sub": 4, "from_seq": 90, "to_seq": 140, "reason": "evicted"})),
 ]  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from omendb_core.model.errors import BadFrame, BadRequest, OmenError
 
-from omendb_ws.wire import binary, binary_replies, text
+from omendb_ws.wire import binary, binary_replies, text, text_replies
 from omendb_ws.wire.messages import Refusal
 from omendb_ws.wire.opcodes import HEADER_BYTES, KINDS, OPS, Limits
 
@@ -26,7 +26,11 @@ def decode(case: Case, data: bytes) -> Any:
         if case.is_binary:
             return binary.decode_request(data, LIMITS)
         return text.decode_request(data.decode(), LIMITS)
-    return binary_replies.decode_incoming(data) if case.is_binary else text.decode_incoming(data)
+    return (
+        binary_replies.decode_incoming(data)
+        if case.is_binary
+        else text_replies.decode_incoming(data)
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
@@ -128,4 +132,4 @@ def test_any_byte_of_a_text_may_be_anything(case: Case) -> None:
                 text.decode_request(garbled, LIMITS)
             else:
                 with suppress(BadRequest):
-                    text.decode_incoming(garbled)
+                    text_replies.decode_incoming(garbled)

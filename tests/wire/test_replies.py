@@ -17,7 +17,7 @@ from omendb_core.model.errors import (
 )
 from omendb_core.model.types import Hits, Include
 
-from omendb_ws.wire import binary, binary_replies, text
+from omendb_ws.wire import binary, binary_replies, text, text_replies
 from omendb_ws.wire.hits import array_text, number_texts
 from omendb_ws.wire.messages import ErrorReply, Reply, Results, Search
 
@@ -50,7 +50,7 @@ def test_the_float32_that_would_round_twice_is_written_longer() -> None:
 def test_that_texts_of_metadata_are_left_alone() -> None:
     payload = b'{"note":"7.038531e-26","x":7.038531e-26}'
     hits = Hits(np.ones(1, np.uint64), np.ones(1, np.uint64), np.ones(1, np.float32), [payload])
-    reply = text.encode_results(1, Results(1, np.ones(1, np.uint32), hits), single=True)
+    reply = text_replies.encode_results(1, Results(1, np.ones(1, np.uint32), hits), single=True)
     assert payload in reply
 
 
@@ -64,7 +64,9 @@ def test_only_ids_above_a_double_are_strings(count: int) -> None:
     ids = np.array([0, 2**53 - 1, 2**53, 2**64 - 1, 17][:count], np.uint64)
     seqs = np.arange(1, count + 1, dtype=np.uint64)
     hits = Hits(ids, seqs, np.zeros(count, np.float32))
-    reply = text.encode_results(1, Results(1, np.array([count], np.uint32), hits), single=True)
+    reply = text_replies.encode_results(
+        1, Results(1, np.array([count], np.uint32), hits), single=True
+    )
     found = [one["id"] for one in orjson.loads(reply)["ok"]["results"]]
     assert found == [0, 2**53 - 1, "9007199254740992", "18446744073709551615", 17][:count]
 
@@ -73,8 +75,12 @@ def test_empty_answers_are_empty_lists() -> None:
     nothing = Hits(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.float32), [],
                    np.empty((0, 3), np.float32))  # fmt: skip
     counts = np.zeros(2, np.uint32)
-    single = orjson.loads(text.encode_results(1, Results(1, counts[:1], nothing), single=True))
-    several = orjson.loads(text.encode_results(1, Results(1, counts, nothing), single=False))
+    single = orjson.loads(
+        text_replies.encode_results(1, Results(1, counts[:1], nothing), single=True)
+    )
+    several = orjson.loads(
+        text_replies.encode_results(1, Results(1, counts, nothing), single=False)
+    )
     assert single["ok"]["results"] == []
     assert several["ok"]["results"] == [[], []]
     request_id, results = binary_replies.decode_incoming(
@@ -94,7 +100,7 @@ def test_answers_may_be_slices_of_larger_ones() -> None:
     decoded: Any = binary_replies.decode_incoming(binary_replies.encode_results(1, results))[1]  # type: ignore[index]
     assert decoded.hits.ids.tolist() == [3, 4, 5]
     assert decoded.hits.seqs.tolist() == [13, 14, 15]
-    found = orjson.loads(text.encode_results(1, results, single=True))["ok"]["results"]
+    found = orjson.loads(text_replies.encode_results(1, results, single=True))["ok"]["results"]
     assert [one["score"] for one in found] == [3, 4, 5]
 
 
@@ -109,12 +115,12 @@ def test_a_long_search_is_told_as_the_longest() -> None:
 def test_every_error_comes_back_as_itself(code: str) -> None:
     error = BY_CODE[code]("what: happened", row=3, expected=7)
     for request_id in (None, 5):
-        data = text.encode_error(request_id, error)
+        data = text_replies.encode_error(request_id, error)
         body = orjson.loads(data)
         assert ("event" in body) == (request_id is None)
         told = body if request_id is None else body["error"]
         assert told["retry"] is error.retry
-        reply = text.decode_incoming(data)
+        reply = text_replies.decode_incoming(data)
         assert isinstance(reply, ErrorReply)
         assert type(reply.error) is type(error)
         assert (reply.id, reply.error.message) == (request_id, "what: happened")
@@ -122,14 +128,16 @@ def test_every_error_comes_back_as_itself(code: str) -> None:
 
 
 def test_the_current_epoch_comes_with_its_error() -> None:
-    reply = text.decode_incoming(text.encode_error(1, WrongEpoch("other", epoch="e9")))
+    reply = text_replies.decode_incoming(
+        text_replies.encode_error(1, WrongEpoch("other", epoch="e9"))
+    )
     assert isinstance(reply, ErrorReply)
     assert reply.error.details == {"epoch": "e9"}
 
 
 def test_an_error_of_a_newer_server_is_an_internal_one() -> None:
     data = b'{"id":1,"error":{"code":"teapot","message":"short","retry":true,"row":[1]}}'
-    reply = text.decode_incoming(data)
+    reply = text_replies.decode_incoming(data)
     assert isinstance(reply, ErrorReply)
     assert isinstance(reply.error, Internal)
     assert "teapot" in reply.error.message
@@ -143,11 +151,11 @@ def test_an_error_of_a_newer_server_is_an_internal_one() -> None:
 )  # fmt: skip
 def test_a_client_refuses_text_that_is_nothing_of_the_protocol(data: str) -> None:
     with pytest.raises(BadRequest):
-        text.decode_incoming(data)
+        text_replies.decode_incoming(data)
 
 
 def test_a_client_takes_an_unknown_field() -> None:
-    assert text.decode_incoming('{"id":1,"ok":{"new":1},"newer":2}') == Reply(1, {"new": 1})
+    assert text_replies.decode_incoming('{"id":1,"ok":{"new":1},"newer":2}') == Reply(1, {"new": 1})
 
 
 GOOD = {"id": 5, "n": 1, "k": 1}

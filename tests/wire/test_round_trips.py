@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omendb_core.model.change import RowBatch
 from omendb_core.model.types import NULL_CODE, Hits, Include, StrColumn
 
-from omendb_ws.wire import binary, binary_replies, text
+from omendb_ws.wire import binary, binary_replies, text, text_replies
 from omendb_ws.wire import messages as m
 from omendb_ws.wire.hits import dumps
 from omendb_ws.wire.limits import Limits
@@ -173,7 +173,9 @@ def test_binary_results(answer: m.Results, request_id: int) -> None:
 @bounded
 @given(results(), U32)
 def test_text_results_say_what_binary_ones_say(answer: m.Results, request_id: int) -> None:
-    reply = text.decode_incoming(text.encode_results(request_id, answer, single=False))
+    reply = text_replies.decode_incoming(
+        text_replies.encode_results(request_id, answer, single=False)
+    )
     assert isinstance(reply, m.Reply)
     assert (reply.id, reply.ok["version"]) == (request_id, answer.version)
     assert [len(one) for one in reply.ok["results"]] == answer.counts.tolist()
@@ -200,7 +202,7 @@ def test_pushes_of_rows(
     found = data.draw(hits(count, scored=kind == "match"))
     rows = m.Rows(sub, kind, version, to_seq, found)
     assert same(binary_replies.decode_incoming(binary_replies.encode_rows(rows)), rows)
-    event = text.decode_incoming(text.encode_rows(rows))
+    event = text_replies.decode_incoming(text_replies.encode_rows(rows))
     assert isinstance(event, m.Event)
     assert (event.event, event.body["to_seq"]) == (kind, to_seq)
     assert [row["seq"] for row in event.body["rows"]] == found.seqs.tolist()

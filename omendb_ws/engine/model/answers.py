@@ -10,8 +10,7 @@ from typing import Any
 
 from omendb_core.model.errors import OmenError, TooLarge
 
-from ...wire import binary_replies
-from ...wire import text as text_wire
+from ...wire import binary_replies, text_replies
 from ...wire.encoded import Message, binary, text
 from ...wire.messages import Added, Found, Results
 from .ticket import Answer, Ticket
@@ -19,19 +18,19 @@ from .ticket import Answer, Ticket
 
 def refusal(ticket: Ticket, error: OmenError) -> Answer:
     """An error; in text also for binary requests (PROTOCOL section 7)."""
-    return Answer(ticket, text(text_wire.encode_error(ticket.id, error)), error.code)
+    return Answer(ticket, text(text_replies.encode_error(ticket.id, error)), error.code)
 
 
 def ok(ticket: Ticket, body: Mapping[str, Any]) -> Answer:
     """A JSON answer."""
-    return fitting(ticket, text(text_wire.encode_ok(ticket.id, body)))
+    return fitting(ticket, text(text_replies.encode_ok(ticket.id, body)))
 
 
 def added(ticket: Ticket, acknowledged: Added, is_binary: bool) -> Answer:
     """The acknowledgement of an add."""
     if is_binary:
         return fitting(ticket, binary(binary_replies.encode_added(ticket.id, acknowledged)))
-    return fitting(ticket, text(text_wire.encode_added(ticket.id, acknowledged)))
+    return fitting(ticket, text(text_replies.encode_added(ticket.id, acknowledged)))
 
 
 def results(
@@ -45,7 +44,7 @@ def results(
     if is_binary:
         message = binary(binary_replies.encode_results(ticket.id, found, written))
     else:
-        message = text(text_wire.encode_results(ticket.id, found, is_single, written))
+        message = text(text_replies.encode_results(ticket.id, found, is_single, written))
     answer = fitting(ticket, message)
     answer.queries = len(found.counts)
     return answer
@@ -53,7 +52,7 @@ def results(
 
 def rows(ticket: Ticket, found: Found, written: list[bytes] | None = None) -> Answer:
     """The answer to ``get``; ``written``: its rows as JSON."""
-    return fitting(ticket, text(text_wire.encode_found(ticket.id, found, written)))
+    return fitting(ticket, text(text_replies.encode_found(ticket.id, found, written)))
 
 
 def refuse_over(ticket: Ticket, least_bytes: int) -> None:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 from omendb_core.model.errors import TooLarge
 from omendb_core.model.types import Hits, Include
 
-from ...wire import binary_replies
+from ...wire import binary_replies, text_replies
 from ...wire import reply_bounds as sizes
-from ...wire import text as text_wire
 from ...wire.encoded import Message, binary, text
 from ...wire.messages import Rows
 from ...wire.opcodes import PUSH_BYTES, Limits
@@ -61,13 +60,13 @@ def encode(rows: Rows, is_binary: bool) -> Message:
     """A message of rows."""
     if is_binary:
         return binary(binary_replies.encode_rows(rows))
-    return text(text_wire.encode_rows(rows))
+    return text(text_replies.encode_rows(rows))
 
 
 def gap(sub: int, from_seq: int, to_seq: int, reason: str) -> Message:
     """Rows that are not delivered."""
     body = {"sub": sub, "from_seq": from_seq, "to_seq": to_seq, "reason": reason}
-    return text(text_wire.encode_event("gap", body))
+    return text(text_replies.encode_event("gap", body))
 
 
 def aged_gaps(

@@ -18,7 +18,7 @@ from omendb_core.model.types import Definition, Include
 from ...engine.streams.drawing import PIECE_ELEMENTS, Draw, Drawing, Part
 from ...wire.encoded import text
 from ...wire.reply_bounds import ENVELOPE_BYTES, most_row_bytes
-from ...wire.text import encode_map
+from ...wire.text_replies import encode_map
 from .beats import Beat
 from .pictures import Picture
 from .subscription import DEFAULT_EVERY_MS, Owner, Subscription

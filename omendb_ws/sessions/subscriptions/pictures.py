@@ -25,7 +25,7 @@ from omendb_core.picture import Plane
 
 from ...engine.streams.drawing import Drawing, Look, Part, Sample, most_sample_rows
 from ...runtime.faults import as_error
-from ...wire.text import encode_plane
+from ...wire.text_replies import encode_plane
 
 if TYPE_CHECKING:
     from ...engine.model.collection import Collection

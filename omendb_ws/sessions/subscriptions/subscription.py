@@ -16,7 +16,7 @@ from ...engine.model.ticket import Lane
 from ...engine.streams.commands import Gone, Measure
 from ...wire.encoded import Message, text
 from ...wire.messages import SubscriptionKind
-from ...wire.text import encode_event
+from ...wire.text_replies import encode_event
 from ..context import Context
 from ..outbox import Outbox
 from .beats import Beat

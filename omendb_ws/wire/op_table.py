@@ -1,0 +1,167 @@
+"""The ops: their fields, replies and rights (PROTOCOL sections 2, 3, 5 and 6).
+
+Part of THE table (``opcodes.py`` hands them on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final, Literal
+
+from omendb_core.model.types import COLUMN_TYPES, ID_KINDS, METRICS
+
+from .field_types import Field
+from .limits import MAX_COLUMNS, MAX_EVERY_MS, MAX_TTL_SECONDS, MAX_U32
+
+#: What a token can hold. An op's ``right`` is one of these, ``any`` (at least one), or ``none``.
+RIGHTS: Final = ("read", "write", "admin")
+Right = Literal["read", "write", "admin", "any", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One op of PROTOCOL section 2: fields besides ``id`` and ``op``; fields of ``ok``.
+
+    ``change``: it takes effect in the order sent. ``one_of``: exactly one of these fields.
+    ``server_right``: what it takes where ``collection`` is left out.
+    """
+
+    name: str
+    right: Right
+    fields: tuple[Field, ...] = ()
+    reply: tuple[str, ...] = ()
+    change: bool = False
+    one_of: tuple[str, ...] = ()
+    server_right: Right | None = None
+
+    @property
+    def field_names(self) -> frozenset[str]:
+        """Every field that a request of this op may have."""
+        return frozenset(one.name for one in self.fields) | {"id", "op"}
+
+
+DESCRIPTION: Final = (
+    "collection", "dim", "metric", "capacity", "ids", "columns", "ttl", "durability", "epoch",
+    "version", "first_seq", "last_seq", "rows", "bytes",
+)  # fmt: skip
+
+#: Fields of ``stats`` for the server (PROTOCOL section 6).
+SERVER_STATS: Final = (
+    "at", "uptime_s", "rss_bytes", "loop_lag_ms", "connections", "subscriptions", "adds_per_s",
+    "searches_per_s", "pushes_per_s", "merged_per_s", "gaps_per_s", "errors_per_s", "search_ms",
+    "add_ms", "push_ms",
+)  # fmt: skip
+
+_COLLECTION = Field("collection", "name", required=True)
+_INCLUDE = Field("include", "include", choices=("metadata", "vector"))
+_FILTER = Field("filter", "filter")
+_MIN_SCORE = Field("min_score", "number")
+_K = Field("k", "k", least=1, most="max_k")
+_IDS = Field("ids", "ids", required=True, most="max_ids")
+_SUB = Field("sub", "integer", required=True, most=MAX_U32)
+_VECTOR = Field("vector", "vector", attribute="vectors")
+_ENCODING = Field("encoding", "choice", choices=("json", "binary"))
+_FROM_SEQ = Field("from_seq", "integer", least=1)
+_EPOCH = Field("epoch", "string")
+_EVERY = Field("every", "integer", most=MAX_EVERY_MS, attribute="every_ms")
+_SLOW_EVERY = replace(_EVERY, least=100)
+
+_CREATE = (
+    _COLLECTION,
+    Field("dim", "integer", required=True, least=1, most="max_dim"),
+    Field("capacity", "integer", required=True, least=1, most="max_capacity"),
+    Field("metric", "choice", choices=METRICS),
+    Field("ids", "choice", choices=ID_KINDS),
+    Field("columns", "columns", most=MAX_COLUMNS, choices=COLUMN_TYPES),
+    Field("ttl", "ttl", most=MAX_TTL_SECONDS),
+    Field("durability", "choice", choices=("memory", "everysec", "always")),
+    Field("if_exists", "choice", choices=("error", "ok")),
+)
+_SEARCH = (
+    _COLLECTION,
+    _VECTOR,
+    Field("vectors", "vectors", least=1, most="max_queries"),
+    Field("like", "id"),
+    _K,
+    _FILTER,
+    _MIN_SCORE,
+    _INCLUDE,
+    Field("last", "integer", least=1),
+)
+
+#: kind -> fields besides ``id``, ``op`` and ``kind`` (PROTOCOL section 6).
+SUBSCRIPTION_KINDS: Final[Mapping[str, tuple[Field, ...]]] = MappingProxyType(
+    {
+        "live": (
+            _COLLECTION,
+            replace(_VECTOR, required=True),
+            _K,
+            _FILTER,
+            _MIN_SCORE,
+            _INCLUDE,
+            _EVERY,
+            _ENCODING,
+        ),
+        "match": (
+            _COLLECTION,
+            replace(_VECTOR, required=True),
+            replace(_MIN_SCORE, required=True),
+            _FILTER,
+            _INCLUDE,
+            _FROM_SEQ,
+            _EPOCH,
+            _ENCODING,
+        ),
+        "feed": (_COLLECTION, _FILTER, _INCLUDE, _FROM_SEQ, _EPOCH, _ENCODING),
+        "stats": (replace(_COLLECTION, required=False), _SLOW_EVERY),
+        "map": (_COLLECTION, Field("sample", "integer", least=100, most=20_000), _SLOW_EVERY),
+    }
+)
+_KIND = Field("kind", "choice", required=True, choices=tuple(SUBSCRIPTION_KINDS))
+
+
+def _all_subscription_fields() -> tuple[Field, ...]:
+    found = {one.name: one for fields in SUBSCRIPTION_KINDS.values() for one in fields}
+    return (_KIND, *(replace(one, required=False) for one in found.values()))
+
+
+_OPS = (
+    Op("ping", "none"),
+    Op("auth", "none", (Field("token", "string", required=True),),
+       ("rights", "tenant", "expires_in_s")),
+    Op("create", "admin", _CREATE, (*DESCRIPTION, "handle"), change=True),
+    Op("open", "any", (_COLLECTION,), (*DESCRIPTION, "handle")),
+    Op("describe", "any", (_COLLECTION,), DESCRIPTION),
+    Op("list", "any", (), ("collections",)),
+    Op("drop", "admin", (_COLLECTION,), change=True),
+    Op("add", "write",
+       (_COLLECTION, Field("rows", "rows", required=True, least=1, most="max_rows"),
+        Field("producer", "producer"), Field("batch", "batch", least=1)),
+       ("version", "first_seq", "last_seq", "duplicate"), change=True),
+    Op("delete", "write", (_COLLECTION, _IDS), ("version", "deleted"), change=True),
+    Op("update", "write",
+       (_COLLECTION, Field("rows", "rows", required=True, least=1, most="max_rows")),
+       ("version",), change=True),
+    Op("get", "read", (_COLLECTION, _IDS, _INCLUDE), ("version", "rows")),
+    Op("count", "read", (_COLLECTION, _FILTER), ("version", "count")),
+    Op("search", "read", _SEARCH, ("version", "results", "took_us"),
+       one_of=("vector", "vectors", "like")),
+    Op("subscribe", "read", _all_subscription_fields(),
+       ("sub", "epoch", "version", "to_seq", "results"), server_right="admin"),
+    Op("move", "read", (_SUB, replace(_VECTOR, required=True)),
+       ("version", "results")),
+    Op("unsubscribe", "none", (_SUB,)),
+    Op("stats", "read", (replace(_COLLECTION, required=False),), SERVER_STATS,
+       server_right="admin"),
+)  # fmt: skip
+
+#: op -> its row of PROTOCOL section 2.
+OPS: Final[Mapping[str, Op]] = MappingProxyType({op.name: op for op in _OPS})
+
+
+def right_for(op: str, *, whole_server: bool = False) -> Right:
+    """The right that ``op`` takes; ``whole_server``: it names no collection (``stats``)."""
+    row = OPS[op]
+    return row.server_right if whole_server and row.server_right is not None else row.right
