@@ -175,15 +175,18 @@ def _scores(state: WindowState, slots: I64, others: I64) -> F32:
 
 def _most_marginal(state: WindowState, mmr: Mmr, k: int, slots: I64, scores: F32) -> I64:
     """Places of the k rows that are taken one by one, each the best of those left."""
+    rows, every = state.ring.vectors[slots], np.arange(len(slots))
+    metric, askers = state.definition.metric, np.zeros(len(slots), np.int64)
     relevance = mmr.relevance * scores.astype(np.float64)
+    weight = 1.0 - mmr.relevance
     redundancy: F64 = np.full(len(slots), -np.inf)
-    is_left = np.ones(len(slots), np.bool_)
+    marginal = relevance.copy()
     places: list[int] = []
     for _ in range(min(k, len(slots))):
-        marginal = relevance - (1.0 - mmr.relevance) * redundancy if places else relevance
-        best = int(np.argmax(np.where(is_left, marginal, -np.inf)))  # the first of equal ones
+        best = int(marginal.argmax())  # the first of equal ones
         places.append(best)
-        is_left[best] = False
-        with_best = _scores(state, slots, slots[best : best + 1])[:, 0]
-        np.maximum(redundancy, with_best, out=redundancy)
+        likeness = score.score_chosen(metric, rows, every, rows[best : best + 1], askers)
+        np.maximum(redundancy, likeness, out=redundancy)
+        marginal = relevance - weight * redundancy
+        marginal[places] = -np.inf
     return np.array(places, np.int64)
