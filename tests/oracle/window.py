@@ -1,45 +1,18 @@
-"""A window as PROTOCOL sections 3 to 5 describe it, in plain Python: the judge of the engine.
+"""A window as PROTOCOL sections 3 to 5 describe it: rows in a dict, plain searches.
 
-No numpy arithmetic, no shared code with the engine: rows in a dict, scores by loops over floats.
+``shaping`` answers all others.
 """
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .numbers import f32, score, stored
+
 Metadata = dict[str, Any]
 Id = int | str
-
-
-def f32(value: float) -> float:
-    """Round to float32; -0 becomes 0."""
-    return struct.unpack("<f", struct.pack("<f", value))[0] + 0.0
-
-
-def lane_sum(products: Sequence[float]) -> float:
-    lanes = [0.0] * 8
-    for index, product in enumerate(products):
-        lanes[index % 8] += product
-    a, b, c, d, e, f, g, h = lanes
-    return ((a + e) + (c + g)) + ((b + f) + (d + h))
-
-
-def score(metric: str, row: Sequence[float], query: Sequence[float]) -> float:
-    if metric == "l2":
-        return f32(-lane_sum([(x - q) * (x - q) for x, q in zip(row, query, strict=True)]))
-    return f32(lane_sum([x * q for x, q in zip(row, query, strict=True)]))
-
-
-def stored(metric: str, vector: Sequence[float]) -> list[float]:
-    """What is kept of a row, and asked with of a query (elements are float32 values)."""
-    if metric != "cosine":
-        return list(vector)
-    norm = math.sqrt(lane_sum([x * x for x in vector]))
-    return [struct.unpack("<f", struct.pack("<f", x / norm))[0] for x in vector]
 
 
 @dataclass
