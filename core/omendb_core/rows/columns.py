@@ -160,6 +160,11 @@ class Columns:
         """The code of ``text`` in a ``str`` column now; None if no row holds it."""
         return self._dictionaries[name].codes.get(_encoded(text))
 
+    def texts(self, name: str, codes: list[int]) -> list[bytes]:
+        """The texts under these codes of a ``str`` column, which rows hold, as UTF-8."""
+        texts = self._dictionaries[name].texts
+        return [texts[code] or b"" for code in codes]
+
     def code_limit(self, name: str) -> int:
         """One more than the greatest code that a ``str`` column has ever used; ≤ capacity."""
         return len(self._dictionaries[name].texts)
