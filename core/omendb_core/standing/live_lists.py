@@ -12,12 +12,12 @@ queries; nothing of what changed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from ..filters.masks import evaluate
-from ..model.types import F32, I64, U64, Bool1
+from ..model.types import F32, F64, I64, U64, Bool1
 from ..scoring import score
 from ..search.masks import Masks
 from ..state import WindowState
@@ -40,6 +40,19 @@ _RENEWED_ELEMENTS: Final = 1 << 28
 _LEAST_RENEWED: Final = 8
 #: The base of keys moves up before offsets reach 2**32.
 REBASE_ABOVE: Final = 2**31
+
+
+class Answers(NamedTuple):
+    """What live queries answer: ``counts`` the length of each; their rows flat, best first.
+
+    ``seqs`` uint64, ``scores`` float32; ``ranks`` float64, NaN for null, None if no query of these
+    has an order.
+    """
+
+    counts: list[int]
+    seqs: U64
+    scores: F32
+    ranks: F64 | None
 
 
 class LiveLists:
@@ -70,7 +83,8 @@ class LiveLists:
         return ListsByK.bytes_for(k)
 
     def start(self) -> None:
-        """The first query comes: no row is in a list."""
+        """The first query comes: no row is in a list. The window may be at any seq by then."""
+        self.base = self._state.first_seq - 1
         self._listed = np.zeros(self._state.definition.capacity, np.bool_)
 
     def begin(self, handles: I64) -> None:
@@ -85,16 +99,16 @@ class LiveLists:
 
     # -- answers ------------------------------------------------------------------------------
 
-    def answers(self, handles: I64) -> tuple[list[int], U64, F32]:
-        """Answers of several live queries: the length of each; their seqs and scores, flat."""
+    def answers(self, handles: I64) -> Answers:
+        """Answers of several live queries."""
         counts, keys = self._lists_by_k.answers(handles)
         seqs = offsets_of(keys) + np.uint64(self.base)
-        return counts.tolist(), seqs, scores_of(keys)
+        return Answers(counts.tolist(), seqs, scores_of(keys), None)
 
     def answer(self, handle: int) -> tuple[U64, F32]:
         """Seqs uint64 (n,) and scores float32 (n,) of a live query's answer, best first."""
-        _, seqs, scores = self.answers(np.array([handle]))
-        return seqs, scores
+        found = self.answers(np.array([handle]))
+        return found.seqs, found.scores
 
     def counts(self, handles: I64) -> I64:
         """How many rows each live query answers."""
@@ -181,8 +195,7 @@ class LiveLists:
         """Scan for the best 2 k + 1 rows: 2 k make the list, the last one is its floor."""
         table, state = self._table, self._state
         masks = Masks(state)
-        filters = [table.distinct_filters.by_number.get(n) for n in table.filters[handles].tolist()]
-        mask_of = np.array([masks.number(filter_, None) for filter_ in filters], np.int64)
+        mask_of = np.array([self._mask(masks, handle) for handle in handles.tolist()], np.int64)
         most = CUT_TO * table.k[handles]
         top = state.scan.top_k(
             state.ring,
@@ -206,6 +219,19 @@ class LiveLists:
         table.raise_floors(handles, floors)
         self.waiting.difference_update(handles.tolist())
         self.renewed += len(handles)
+
+    def _mask(self, masks: Masks, handle: int) -> int:
+        """The number of the mask of the rows that pass a query's filter and exclusions."""
+        table = self._table
+        number = masks.number(
+            table.distinct_filters.by_number.get(int(table.filters[handle])), None
+        )
+        ids = table.exclusions.of(handle)
+        if ids is None:
+            return number
+        slots = self._state.ids.find(ids)
+        slots = slots[slots >= 0]
+        return masks.without(number, slots) if len(slots) else number
 
     # -- bookkeeping --------------------------------------------------------------------------
 
@@ -237,6 +263,9 @@ class LiveLists:
                 filter_ = table.distinct_filters.by_number.get(int(table.filters[handle]))
                 if filter_ is not None:
                     above &= evaluate(filter_, state.columns, slots)
+                left_out = table.exclusions.of(handle)
+                if left_out is not None:
+                    above &= ~np.isin(slots, state.ids.find(left_out))
                 kept = lists.keys[int(table.places[handle])]
                 kept = kept[kept != NO_ROW]
                 assert np.array_equal(np.sort(keys[above]), kept), "a list is not what is above"

@@ -125,17 +125,24 @@ class Matcher:
         if not len(self.table):
             self._round = None
 
-    def move(self, handles: I64, vectors: F32) -> None:
-        """Point live queries at other prepared vectors; they have their new answers at once.
+    def move(
+        self, handles: I64, vectors: F32, queries: Sequence[StandingQuery] | None = None
+    ) -> None:
+        """Point live queries at other prepared ``vectors`` float32 (n, dim), and have them ask
+        ``queries`` (None: what they did) but for ``k``; they have their new answers at once.
 
-        After a fault they stay where they were, and wait for the next ``advance``.
+        After a fault they ask what they did, and wait for the next ``advance``.
         """
-        before = self.table.vectors[handles]
+        table = self.table
+        before, asked = table.vectors[handles], table.asked(handles)
         try:
-            self.table.set_vectors(handles, vectors)
+            table.set_vectors(handles, vectors)
+            if queries is not None:
+                table.ask(handles, queries)
             self.lists.renew(handles)
         except Exception:
-            self.table.set_vectors(handles, before)
+            table.set_vectors(handles, before)
+            table.ask(handles, asked)
             self.lists.wait(handles)
             raise
 
@@ -327,6 +334,8 @@ class Matcher:
         seqs = ring.seqs(rows)
         keys = self.lists.keys_of(scores, seqs)
         live = (table.k[handles] > 0) & (keys > table.floors[handles])
+        if len(table.exclusions):
+            self._leave_out(handles, rows, live)
         touched[handles[live]] = True
         self.lists.insert(handles[live], rows[live], keys[live])
         matching = table.k[handles] == 0
@@ -343,6 +352,14 @@ class Matcher:
             of_this = np.flatnonzero(numbers == number)
             passed[of_this] = evaluate(filter_, self._state.columns, rows[of_this])
         return handles[passed], rows[passed], scores[passed]
+
+    def _leave_out(self, handles: I64, slots: I64, live: Bool1) -> None:
+        """Clear ``live`` where the query leaves out the row's id."""
+        own = np.flatnonzero(live)
+        own = own[self.table.excludes[handles[own]]]
+        if len(own):
+            ids = self._state.ids.of(slots[own])
+            live[own] = ~self.table.exclusions.leave_out(handles[own], ids)
 
     def _takes_updated(self) -> Bool1:
         """Which queries an updated row may enter: live ones with a filter."""

@@ -14,10 +14,11 @@ from typing import Final
 import numpy as np
 
 from ..filters.parser import Filter
-from ..model.types import F32, F64, I64, U64, Bool1, Metric
+from ..model.types import F32, F64, I64, U64, Bool1, Ids, Metric
 from ..rows.shadow import Shadow
 from ..scan.interface import UNBOUNDED, Subscribed
 from ..scoring import score
+from .exclusions import Exclusions
 from .keys import encode, scores_of
 
 _FIRST_ROWS: Final = 16
@@ -32,6 +33,7 @@ _ARRAYS: Final = (
     "most",
     "filters",
     "wants_metadata",
+    "excludes",
     "lists",
     "places",
 )
@@ -41,17 +43,21 @@ _ARRAYS: Final = (
 class StandingQuery:
     """What is asked: ``k`` None for a match query, which needs ``min_score``.
 
-    ``wants_metadata``: the answer changes when the metadata of a row in it does.
+    ``wants_metadata``: the answer changes when the metadata of a row in it does. ``exclude``: ids
+    that a live query leaves out, whoever has them when.
     """
 
     k: int | None
     filter: Filter | None = None
     min_score: float | None = None
     wants_metadata: bool = False
+    exclude: Ids | None = None
 
     def without_filter(self) -> StandingQuery:
         """As one that ended, and holds no memory any more."""
-        return self if self.filter is None else replace(self, filter=None)
+        if self.filter is None and self.exclude is None:
+            return self
+        return replace(self, filter=None, exclude=None)
 
 
 class Table:
@@ -60,9 +66,9 @@ class Table:
     ``vectors`` float32 (rows, dim) as prepared, ``norms`` float64; ``k`` int64, 0 for match
     queries; ``bases`` uint64, the key that every row within ``min_score`` is above; ``floors``
     uint64 and ``reach`` float32, the floor's score; ``most`` int64, how many hits of one chunk a
-    query takes; ``filters`` int64 by number; ``wants_metadata`` bool; ``lists`` int64 (the
-    ``most_k`` of the Lists it is in, 0: none) and ``places`` int64 (its row there). Vectors are
-    kept in a shadow as well if its metric is given.
+    query takes; ``filters`` int64 by number; ``wants_metadata``, ``excludes`` bool; ``lists`` int64
+    (the ``most_k`` of the Lists it is in, 0: none) and ``places`` int64 (its row there). Vectors
+    are kept in a shadow as well if its metric is given.
     """
 
     def __init__(self, dim: int, shadow_metric: Metric | None) -> None:
@@ -78,9 +84,11 @@ class Table:
         self.most: I64 = np.zeros(0, np.int64)
         self.filters: I64 = np.zeros(0, np.int64)
         self.wants_metadata: Bool1 = np.zeros(0, np.bool_)
+        self.excludes: Bool1 = np.zeros(0, np.bool_)
         self.lists: I64 = np.zeros(0, np.int64)
         self.places: I64 = np.zeros(0, np.int64)
         self.distinct_filters = DistinctFilters()
+        self.exclusions = Exclusions()
         self._free: list[int] = []
 
     def __len__(self) -> int:
@@ -88,11 +96,11 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays, and of the shadow."""
+        """Bytes of the arrays, of the shadow and of exclusions."""
         shadow = self._shadow
         shadow_bytes = Shadow.bytes_for(len(self.k), self.vectors.shape[1]) if shadow else 0
         array_bytes: int = sum(getattr(self, name).nbytes for name in _ARRAYS)
-        return array_bytes + shadow_bytes
+        return array_bytes + shadow_bytes + self.exclusions.nbytes
 
     @property
     def row_bytes(self) -> int:
@@ -119,16 +127,43 @@ class Table:
         """Write down what is asked, without vectors; handles int64 (n,). They take no row yet."""
         handles = self._free_handles(len(queries))
         k = np.array([query.k or 0 for query in queries], np.int64)
-        floors = score.floors([query.min_score for query in queries])
-        bases = encode(floors, np.zeros(len(queries), np.uint64))
         self.k[handles] = k
-        self.bases[handles] = self.floors[handles] = bases
         self.reach[handles] = np.inf
         self.most[handles] = np.where(k > 0, 2 * k, UNBOUNDED)
-        self.filters[handles] = [self.distinct_filters.take(query.filter) for query in queries]
         self.wants_metadata[handles] = [query.wants_metadata for query in queries]
         self.lists[handles] = self.places[handles] = 0
+        self.ask(handles, queries)
         return handles
+
+    def ask(self, handles: I64, queries: Sequence[StandingQuery]) -> None:
+        """Write down filters, exclusions and least scores, in place of what stood there.
+
+        The lists are of what stood there before.
+        """
+        for handle, query in zip(handles.tolist(), queries, strict=True):
+            # What may fail comes first, and what stood there goes last.
+            self.exclusions.put(handle, query.exclude)
+            self.excludes[handle] = self.exclusions.of(handle) is not None
+            number = self.distinct_filters.take(query.filter)
+            self.distinct_filters.give_back(int(self.filters[handle]))
+            self.filters[handle] = number
+        floors = score.floors([query.min_score for query in queries])
+        bases = encode(floors, np.zeros(len(queries), np.uint64))
+        self.bases[handles] = self.floors[handles] = bases
+
+    def asked(self, handles: I64) -> list[StandingQuery]:
+        """What these queries ask."""
+        least = scores_of(self.bases[handles]).tolist()
+        return [
+            StandingQuery(
+                int(self.k[handle]) or None,
+                self.distinct_filters.by_number.get(int(self.filters[handle])),
+                min_score,
+                bool(self.wants_metadata[handle]),
+                self.exclusions.of(handle),
+            )
+            for handle, min_score in zip(handles.tolist(), least, strict=True)
+        ]
 
     def _free_handles(self, count: int) -> I64:
         """The least ``count`` handles that nobody has, taken."""
@@ -142,6 +177,8 @@ class Table:
     def give_back(self, handles: Sequence[int]) -> None:
         """Forget queries. After a fault: once more."""
         for handle in handles:
+            self.exclusions.put(handle, None)
+            self.excludes[handle] = False
             self.distinct_filters.give_back(int(self.filters[handle]))
             self.filters[handle] = NO_FILTER
         if len(self._free) + len(handles) == self.used:

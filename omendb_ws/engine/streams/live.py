@@ -109,7 +109,7 @@ class LiveQueries:
     def answers(self, collection: Collection, handles: I64, include: Include) -> Results:
         """What the queries of ``handles`` answer now."""
         window = collection.window
-        counts, seqs, scores = window.standing.lists.answers(handles)
+        counts, seqs, scores, _ = window.standing.lists.answers(handles)
         hits = window.state.hits(window.state.ring.slots(seqs), include)
         hits = Hits(hits.ids, seqs, scores, hits.metadata, hits.vectors)
         return Results(window.version, np.array(counts, np.uint32), hits)

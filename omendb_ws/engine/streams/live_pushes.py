@@ -46,7 +46,7 @@ def pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, list
     window = queries[0].collection.window
     version = window.version
     handles = np.array([query.handle for query in queries], np.int64)
-    counts, seqs, scores = window.standing.lists.answers(handles)
+    counts, seqs, scores, _ = window.standing.lists.answers(handles)
     seq_list = seqs.tolist()
     speaking: list[LiveQuery] = []
     differences: list[_Difference] = []

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from omendb_core.filters.parser import parse
 from omendb_core.model.change import AddRequest, RowBatch, UpdateRequest
+from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import F32, Definition
+from omendb_core.replay import resume
 from omendb_core.scoring import score
 from omendb_core.search.query import Answer, Query
 from omendb_core.standing import live_lists
@@ -163,3 +165,18 @@ def test_nobody_asking_costs_nothing_and_remembers_nothing() -> None:
     ).tolist()
     stream.add(stream.rows(4))
     stream.catch_up()
+
+
+@pytest.mark.parametrize("last_seq", [2**31, 2**32 - 3, 2**33, 2**52])
+def test_queries_come_to_a_window_that_billions_of_rows_went_through(last_seq: int) -> None:
+    stream = Stream(capacity=40, ks=[])
+    resume(stream.window, Checkpoint(9, last_seq + 1, last_seq, 0))
+    for moment in range(12):
+        stream.add(stream.rows(7))
+        if moment == 2:
+            stream.ks = [1, 3, 8]
+            stream.queries = stream.rows(3)
+            prepared = score.prepare(stream.queries, "cosine")
+            asked = [StandingQuery(k) for k in stream.ks]
+            stream.handles = stream.window.standing.add(asked, prepared).tolist()
+        stream.catch_up()

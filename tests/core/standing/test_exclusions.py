@@ -1,0 +1,147 @@
+"""Ids that live queries leave out, against plain sets; and answers without them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from omendb_core.model.types import IdKind, Ids
+from omendb_core.standing.exclusions import Exclusions
+from omendb_core.standing.table import StandingQuery
+
+from tests.core.standing.streams import Stream
+
+NUMBERS = st.sampled_from([0, 1, 2, 3, 2**32, 2**63, 2**64 - 1])
+
+
+class ExclusionsMachine(RuleBasedStateMachine):
+    @initialize(is_text=st.booleans())
+    def start(self, is_text: bool) -> None:
+        self.is_text = is_text
+        self.exclusions = Exclusions()
+        self.plain: dict[int, set[int]] = {}
+
+    def ids(self, numbers: list[int]) -> Ids:
+        if self.is_text:
+            return [f"id-{number}" for number in numbers]
+        return np.array(numbers, np.uint64)
+
+    @rule(
+        handle=st.integers(0, 5),
+        numbers=st.one_of(
+            st.none(), st.lists(NUMBERS), st.integers(1, 300).map(lambda n: list(range(n)))
+        ),
+    )
+    def put(self, handle: int, numbers: list[int] | None) -> None:
+        self.exclusions.put(handle, None if numbers is None else self.ids(numbers))
+        self.plain.pop(handle, None)
+        if numbers:
+            self.plain[handle] = set(numbers)
+
+    @rule(pairs=st.lists(st.tuples(st.integers(0, 6), NUMBERS), min_size=1))
+    def ask(self, pairs: list[tuple[int, int]]) -> None:
+        handles = np.array([handle for handle, _ in pairs])
+        if not len(self.exclusions):
+            return
+        left_out = self.exclusions.leave_out(handles, self.ids([number for _, number in pairs]))
+        assert left_out.tolist() == [
+            number in self.plain.get(handle, set()) for handle, number in pairs
+        ]
+
+    @invariant()
+    def holds_what_it_should(self) -> None:
+        self.exclusions.check()
+        assert len(self.exclusions) == len(self.plain)
+        for handle in range(6):
+            kept = self.exclusions.of(handle)
+            expected: Any = self.plain.get(handle)
+            if expected is None:
+                assert kept is None
+            else:
+                assert kept is not None
+                assert sorted(kept) == sorted(self.ids(sorted(expected)))
+        said = sum(
+            Exclusions.bytes_for(self.ids(sorted(numbers))) for numbers in self.plain.values()
+        )
+        assert self.exclusions.nbytes <= said + 4 * 64
+        if not self.plain:
+            assert self.exclusions.nbytes == 0
+
+
+TestExclusions = ExclusionsMachine.TestCase
+TestExclusions.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None, derandomize=True
+)
+
+
+@pytest.mark.parametrize("kind", ["auto", "u64", "str"])
+def test_an_excluded_row_is_left_out_now_and_when_it_comes_later_and_again(kind: IdKind) -> None:
+    stream = Stream(capacity=60, asked=[], kind=kind)
+    stream.add(stream.rows(20))
+    target = stream.rows(1)
+    later = [stream.id(30), stream.id(31)]
+    stream.ask(target, StandingQuery(5, exclude=stream.ids([3, 4, 30, 31])))
+    stream.ask(target, StandingQuery(5))
+    for _ in range(4):
+        stream.add(np.repeat(target, 15, axis=0))
+        stream.catch_up()
+    shown = [stream.answer(handle) for handle in stream.handles]
+    assert not set(later) & set(shown[0])
+    if kind != "auto":
+        stream.add(np.repeat(target, 2, axis=0), [30, 31])  # in the place of those that were there
+        stream.catch_up()
+        assert set(later) <= set(stream.answer(stream.handles[1]))
+        assert not set(later) & set(stream.answer(stream.handles[0]))
+
+
+def test_a_move_changes_what_it_is_given_and_keeps_the_rest() -> None:
+    stream = Stream(capacity=60, asked=[])
+    stream.add(stream.rows(50))
+    handle = stream.ask(stream.rows(1), StandingQuery(4, exclude=stream.ids([1, 2])))
+    best = stream.answer(handle)
+    stream.move(handle, exclude=np.array(best[:2], np.uint64))
+    assert stream.answer(handle)[:2] == best[2:]
+    stream.move(handle, vector=stream.rows(1), min_score=0.5)
+    assert min(stream.scores(handle), default=0.5) >= 0.5
+    stream.move(handle, exclude=None, min_score=None)
+    assert len(stream.answer(handle)) == 4
+    for _ in range(10):
+        stream.add(stream.rows(5))
+        stream.catch_up()
+
+
+def test_a_move_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream(capacity=60, asked=[])
+    stream.add(stream.rows(50))
+    handle = stream.ask(stream.rows(1), StandingQuery(4, exclude=stream.ids([1, 2])))
+    before = stream.answer(handle)
+    standing = stream.window.standing
+
+    def fails(handles: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(standing.lists, "renew", fails)
+        with pytest.raises(MemoryError):
+            stream.move(handle, vector=stream.rows(1), exclude=stream.ids([5]), min_score=0.9)
+    stream.catch_up()
+    assert stream.answer(handle) == before
+    assert standing.table.asked(np.array([handle]))[0].exclude.tolist() == [1, 2]  # type: ignore[union-attr]
+
+
+def test_exclusions_go_with_their_query() -> None:
+    stream = Stream(capacity=60, asked=[])
+    handles = [
+        stream.ask(stream.rows(1), StandingQuery(4, exclude=stream.ids([1, 2]))) for _ in range(3)
+    ]
+    standing = stream.window.standing
+    assert len(standing.table.exclusions) == 3
+    standing.remove(handles[:1])
+    assert len(standing.table.exclusions) == 2
+    standing.remove(handles[1:])
+    assert not len(standing.table.exclusions)
+    assert standing.nbytes == 0
