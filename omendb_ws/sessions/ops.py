@@ -25,6 +25,7 @@ from ..wire import reply_bounds as sizes
 from ..wire.opcodes import right_for
 from ..wire.rows import complete_payloads, parse_ids, parse_rows, parse_updates
 from ..wire.searches import PlainSearch
+from . import shaping
 from .standing_streams import MADE_AT_ONCE, in_pieces
 from .subscribing import move, subscribe, unsubscribe
 
@@ -232,6 +233,8 @@ def _search(session: Session, request: wire.Search, size: int) -> None:
     collection = session.collection(request.collection)
     definition, limits = collection.definition, session.context.limits
     like = None if request.like is None else parse_ids([request.like], definition.ids, "like")
+    shape = shaping.shape(request, definition, request.k, limits.max_k, live=False)
+    keys = shaping.keys(shape)
     queries = 1 if request.vectors is None else len(request.vectors)
     query = Query(
         vectors=request.vectors,
@@ -241,10 +244,14 @@ def _search(session: Session, request: wire.Search, size: int) -> None:
         min_score=request.min_score,
         last=request.last,
         include=request.include,
-        max_hits=sizes.max_hits(definition, request.include, request.binary, queries, limits),
+        max_hits=sizes.max_hits(definition, request.include, request.binary, queries, limits, keys),
+        examples=shaping.examples(request, definition),
+        exclude=shaping.excluded(request, definition),
+        shape=shape,
+        at=request.at,
     )
     row_bytes = sizes.most_row_bytes(
-        definition, request.include, request.binary, limits.max_metadata_bytes
+        definition, request.include, request.binary, limits.max_metadata_bytes, keys
     )
     rows = queries * min(request.k, definition.capacity)
     ticket = session.ticket(request, collection, size, sizes.ENVELOPE_BYTES + rows * row_bytes)

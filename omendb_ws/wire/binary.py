@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -18,7 +19,7 @@ from omendb_core.model.change import RowBatch
 from omendb_core.model.errors import BadFrame, BadRequest, OmenError, TooLarge
 from omendb_core.model.types import F32, ColumnType, Include
 
-from . import batches, numbers
+from . import batches, examples, numbers
 from . import fields as field_room
 from .adds import read_plain as read_plain_add
 from .frames import Header, check_reserved, json_section, pack, present, read_header, read_sections
@@ -36,6 +37,7 @@ from .messages import (
     Subscribe,
 )
 from .opcodes import (
+    EXAMPLES,
     FLAG_COLUMNS,
     KIND_NUMBERS,
     KINDS,
@@ -52,6 +54,8 @@ ColumnsOf: TypeAlias = Callable[[int], Mapping[str, ColumnType] | None]
 #: What the JSON section says. OmenError: it is none.
 ReadJson: TypeAlias = Callable[[], Any]
 
+#: A query by a vector, by score, the first k.
+NO_SHAPING: Final[Mapping[str, Any]] = MappingProxyType({})
 #: A message shorter than this has no id that could be read.
 _ID_END: Final = 8
 
@@ -81,7 +85,7 @@ def decode_request(
         if kind is None or kind.direction != "request":
             raise BadFrame(f"kind: {header.kind} is none that clients send")
         check_reserved(header, kind)
-        if header.n == 0:
+        if header.n == 0 and not kind.empty_with:
             raise BadFrame("n: must be at least 1")
         if kind.name == "ADD":
             return _add(frame, header, kind, limits, columns_of, read_json)
@@ -89,6 +93,8 @@ def decode_request(
         if header.json_bytes > limits.max_text_bytes:
             raise TooLarge(f"json_bytes: at most {limits.max_text_bytes} (max_text_bytes)")
         json = _read_json(frame, header, kind, read_json)
+        if kind.empty_with and (header.n == 0) != (kind.empty_with in json):
+            raise BadFrame(f"n: must be 0 with {kind.empty_with}, and at least 1 without")
         if header.dim > limits.max_dim:
             raise TooLarge(f"dim: at most {limits.max_dim} (max_dim)")
         return _READERS[kind.name](header, json, vectors, limits)
@@ -154,7 +160,9 @@ def _search(header: Header, json: JsonObject, vectors: F32, limits: Limits) -> S
         raise TooLarge(f"n: at most {limits.max_queries} vectors (max_queries)")
     k = field_room.check_k(header.k, limits)
     values = field_room.read_fields(json, _SEARCH_FIELDS, limits)
-    return Search(header.id, header.handle, vectors, k=k, binary=True, **values)
+    field_room.check_needs(values)
+    given = vectors if header.n else None
+    return Search(header.id, header.handle, given, k=k, binary=True, **values)
 
 
 def _subscribe(header: Header, json: JsonObject, vectors: F32, limits: Limits) -> Subscribe:
@@ -217,16 +225,23 @@ def addressed(message: bytes, request_id: int, handle: int) -> bytes:
 def encode_search(
     request_id: int,
     handle: int,
-    vectors: F32,
+    vectors: F32 | None,
     k: int = 10,
     filter: JsonObject | None = None,
     min_score: float | None = None,
     include: Include = NOTHING,
     last: int | None = None,
+    shaping: Mapping[str, Any] = NO_SHAPING,
 ) -> bytes:
-    """SEARCH with ``vectors`` float32 (n, dim). Raises BadRequest where a value has no JSON."""
+    """SEARCH with ``vectors`` float32 (n, dim), or None with ``positive``.
+
+    ``shaping``: the fields of ``Shaped``, and ``at``, by name. Raises BadRequest where a value has
+    no JSON.
+    """
     json = _given(filter=filter, min_score=min_score, include=_names(include), last=last)
-    return _request("SEARCH", 0, request_id, handle, vectors, k, json, [])
+    json |= _shaping(shaping)
+    given = np.empty((0, 0), np.float32) if vectors is None else vectors
+    return _request("SEARCH", 0, request_id, handle, given, k, json, [])
 
 
 def encode_subscribe(
@@ -255,6 +270,14 @@ def encode_move(request_id: int, sub: int, vector: F32) -> bytes:
 
 def _given(**values: Any) -> JsonObject:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _shaping(fields: Mapping[str, Any]) -> JsonObject:
+    json = _given(**fields)
+    for one in EXAMPLES:
+        if one.name in json:
+            json[one.name] = examples.as_json(json[one.name])
+    return json
 
 
 def _names(include: Include) -> list[str] | None:

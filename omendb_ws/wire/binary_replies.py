@@ -13,14 +13,15 @@ from typing import Any, Final
 import numpy as np
 import orjson
 from omendb_core.model.errors import BadFrame
-from omendb_core.model.types import Hits
+from omendb_core.model.types import F32, Hits
 
 from .frames import Header, json_section, pack, present, read_header, read_sections, sections_end
-from .hits import dumps, id_texts, metadata_texts
+from .hits import array_text, dumps, id_texts, metadata_texts
 from .messages import Added, JsonObject, Live, Results, Rows
 from .opcodes import (
     FLAG_DUPLICATE,
     FLAG_MATCH,
+    FLAG_RANKS,
     FLAG_VECTORS,
     HEADER,
     KIND_NUMBERS,
@@ -54,8 +55,10 @@ def encode_results(request_id: int, results: Results, metadata: list[bytes] | No
     ``metadata``: that of each row as JSON, where it has been written before.
     """
     hits = results.hits
-    json = hits_json(hits, results.subs, metadata)
+    json = hits_json(hits, results.subs, metadata, results.at)
     flags, dim = (FLAG_VECTORS, hits.vectors.shape[1]) if hits.vectors is not None else (0, 0)
+    if hits.ranks is not None:
+        flags |= FLAG_RANKS
     header = Header(
         MAGIC, PROTOCOL_BYTE, _RESULTS, flags, request_id, 0,
         len(results.counts), dim, len(hits.seqs), len(json), min(results.took_us, MAX_U32),
@@ -77,8 +80,13 @@ def encode_rows(rows: Rows) -> bytes:
     return pack(header, json, [np.array([rows.version, rows.to_seq], "<u8"), *hit_arrays(hits)])
 
 
-def hits_json(hits: Hits, subs: list[int] | None, metadata: list[bytes] | None = None) -> bytes:
-    """The JSON section of answers: ``metadata``, ``ids`` and ``subs`` where there are any."""
+def hits_json(
+    hits: Hits,
+    subs: list[int] | None,
+    metadata: list[bytes] | None = None,
+    at: float | None = None,
+) -> bytes:
+    """The JSON section of answers: each of the arguments, ``ids`` and ``weights`` if there."""
     parts = []
     if hits.metadata is not None:
         texts = metadata_texts(hits.metadata) if metadata is None else metadata
@@ -87,6 +95,10 @@ def hits_json(hits: Hits, subs: list[int] | None, metadata: list[bytes] | None =
         parts.append(b'"ids":[%b]' % b",".join(id_texts(hits.ids)))
     if subs is not None:
         parts.append(b'"subs":%b' % dumps(subs))
+    if at is not None:
+        parts.append(b'"at":%b' % dumps(at))
+    if hits.weights is not None:
+        parts.append(b'"weights":%b' % array_text(hits.weights))
     return b"{%b}" % b",".join(parts) if parts else b""
 
 
@@ -96,6 +108,8 @@ def hit_arrays(hits: Hits) -> list[Any]:
     arrays.append(hits.seqs)
     if hits.scores is not None:
         arrays.append(hits.scores)
+    if hits.ranks is not None:
+        arrays.append(hits.ranks)
     if hits.vectors is not None:
         arrays.append(hits.vectors)
     return arrays
@@ -122,7 +136,8 @@ def decode_incoming(frame: bytes) -> tuple[int, Added] | tuple[int, Results] | R
         return Live(header.id, version, None, *leave, hits)
     if kind.name == "RESULTS":
         counts = arrays["counts"]
-        return header.id, Results(version, counts, hits, header.took_us, json.get("subs"))
+        took_us, subs = header.took_us, json.get("subs")
+        return header.id, Results(version, counts, hits, took_us, subs, json.get("at"))
     to_seq = int(arrays["to_seq"][0])
     if header.flags & FLAG_MATCH:
         return Rows(header.id, "match", version, to_seq, hits)
@@ -131,7 +146,7 @@ def decode_incoming(frame: bytes) -> tuple[int, Added] | tuple[int, Results] | R
 
 def _hits(json: JsonObject, arrays: Mapping[str, Any]) -> Hits:
     count = len(arrays["seqs"])
-    for name in ("ids", "metadata"):
+    for name in ("ids", "metadata", "weights"):
         if name in json and (type(json[name]) is not list or len(json[name]) != count):
             raise BadFrame(f"the server sent {name} that are not a list of {count}")
     return Hits(
@@ -140,7 +155,16 @@ def _hits(json: JsonObject, arrays: Mapping[str, Any]) -> Hits:
         scores=arrays.get("scores"),
         metadata=json.get("metadata"),
         vectors=arrays.get("vectors"),
+        ranks=arrays.get("ranks"),
+        weights=_weights(json["weights"]) if "weights" in json else None,
     )
+
+
+def _weights(values: list[Any]) -> F32:
+    """Numbers of JSON as float32 (n,); NaN for null."""
+    if not {int, float, type(None)}.issuperset(map(type, values)):
+        raise BadFrame("the server sent weights that are no numbers")
+    return np.array([np.nan if one is None else one for one in values], np.float32)
 
 
 def _incoming_json(frame: bytes, header: Header) -> JsonObject:

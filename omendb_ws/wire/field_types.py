@@ -15,7 +15,8 @@ from omendb_core.model.types import MAX_SAFE_INTEGER
 #: How a field is read (``fields.READERS``) and what it is called in documents.
 FieldType = Literal[
     "string", "name", "choice", "integer", "k", "number", "ttl", "filter", "include",
-    "columns", "vector", "vectors", "id", "ids", "rows", "producer", "batch",
+    "columns", "vector", "vectors", "id", "ids", "rows", "producer", "batch", "examples", "object",
+    "expression",
 ]  # fmt: skip
 
 #: FieldType -> the JSON type that it is.
@@ -38,6 +39,9 @@ JSON_TYPES: Final[Mapping[FieldType, str]] = MappingProxyType(
         "rows": "list of objects",
         "producer": "string",
         "batch": "integer",
+        "examples": "list of ids or lists of numbers",
+        "object": "object",
+        "expression": "number, string or object",
     }
 )
 

@@ -17,6 +17,7 @@ from omendb_core.model.errors import (
     BadId,
     BadK,
     BadName,
+    BadRank,
     BadRequest,
     BadVector,
     OmenError,
@@ -24,7 +25,7 @@ from omendb_core.model.errors import (
 )
 from omendb_core.model.types import F32, Include
 
-from . import vectors
+from . import examples, vectors
 from .limits import Limits
 from .opcodes import MAX_NAME_LENGTH, MAX_PRODUCER_BYTES, Field, FieldType
 
@@ -201,6 +202,25 @@ def _producer(value: Any, field: Field, limits: Limits) -> str:
     return text
 
 
+def _examples(value: Any, field: Field, limits: Limits) -> list[Any]:
+    return examples.read(_list(value, field, limits), field.name)
+
+
+def _expression(value: Any, field: Field, limits: Limits) -> Any:
+    """As it came: ``ranking`` reads it. A null would be no expression."""
+    if value is None:
+        raise BadRank(f"{field.name}: must be a number, a name or an operator")
+    return value
+
+
+def check_needs(values: Mapping[str, Any]) -> None:
+    """``negative`` and ``at`` say nothing alone (PROTOCOL section 5). Raises BadRequest."""
+    if "negative" in values and "positive" not in values:
+        raise BadRequest("negative: needs positive")
+    if "at" in values and values.keys().isdisjoint(("decay", "rank")):
+        raise BadRequest("at: needs decay or rank")
+
+
 def check_batch_pair(values: Mapping[str, Any]) -> None:
     """``producer`` and ``batch`` go together (PROTOCOL section 4). Raises BadRequest."""
     if ("producer" in values) != ("batch" in values):
@@ -226,4 +246,7 @@ READERS: Final[Mapping[FieldType, Reader]] = {
     "rows": _list,
     "producer": _producer,
     "batch": _integer,
+    "examples": _examples,
+    "object": _object,
+    "expression": _expression,
 }

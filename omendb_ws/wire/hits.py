@@ -33,12 +33,18 @@ def dumps(value: Any) -> bytes:
 
 
 def row_objects(hits: Hits) -> list[bytes]:
-    """One JSON object for each row: id, seq, and score, metadata, vector where there."""
+    """One JSON object for each row: id, seq, and what else ``hits`` holds; NaN is null."""
     names = [b'{"id":%b,"seq":%d']
     values: list[Sequence[Any]] = [id_texts(hits.ids), hits.seqs.tolist()]
     if hits.scores is not None:
         names.append(b',"score":%b')
         values.append(number_texts(hits.scores))
+    if hits.ranks is not None:
+        names.append(b',"rank":%b')
+        values.append(number_texts(hits.ranks))
+    if hits.weights is not None:
+        names.append(b',"weight":%b')
+        values.append(number_texts(hits.weights))
     if hits.metadata is not None:
         names.append(b',"metadata":%b')
         values.append(metadata_texts(hits.metadata))

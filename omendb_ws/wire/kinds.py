@@ -44,7 +44,8 @@ class Kind:
 
     ``flags``: bit -> what it says. ``header``: the fields from ``handle`` on that it uses; the
     others are 0. ``json``: fields that its JSON section may have. ``columns_flag``: the bit with
-    which one array [n] per name in JSON ``columns`` follows the sections.
+    which one array [n] per name in JSON ``columns`` follows the sections. With the field
+    ``empty_with`` in the JSON section ``n`` is 0, without it 1 or more.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Kind:
     json: tuple[str, ...] = ()
     flags: Mapping[int, str] = field(default_factory=dict)
     columns_flag: int = 0
+    empty_with: str = ""
 
     @property
     def flag_bits(self) -> int:
@@ -68,6 +70,7 @@ FLAG_COLUMNS: Final = 2
 FLAG_DUPLICATE: Final = 1
 FLAG_MATCH: Final = 1
 FLAG_VECTORS: Final = 2
+FLAG_RANKS: Final = 4
 
 #: type of a column -> dtype of its array in ADD.
 COLUMN_DTYPES: Final[Mapping[str, str]] = MappingProxyType(
@@ -87,6 +90,7 @@ def _hits(count: str) -> tuple[Section, ...]:
         Section("ids", "<u8", (count,), unless_json="ids"),
         Section("seqs", "<u8", (count,)),
         Section("scores", "<f4", (count,)),
+        Section("ranks", "<f8", (count,), flag=FLAG_RANKS),
         Section("vectors", "<f4", (count, "dim"), flag=FLAG_VECTORS),
     )
 
@@ -106,23 +110,29 @@ _KINDS = (
     ),
     Kind(
         3, "SEARCH", "request", ("handle", "n", "dim", "k", "json_bytes"), (_QUERIES,),
-        json=("filter", "min_score", "include", "last"),
+        json=(
+            "filter", "min_score", "include", "last", "positive", "negative", "exclude", "decay",
+            "rank", "group", "spread", "mmr", "at",
+        ),
+        empty_with="positive",
     ),
     Kind(
         4, "RESULTS", "reply", ("n", "dim", "k", "json_bytes", "took_us"),
         (_VERSION, Section("counts", "<u4", ("n",)), *_hits("k")),
-        json=("metadata", "ids", "subs"), flags={FLAG_VECTORS: "vectors"},
+        json=("metadata", "ids", "subs", "at", "weights"),
+        flags={FLAG_VECTORS: "vectors", FLAG_RANKS: "ranks"},
     ),
     Kind(
         5, "LIVE", "push", ("n", "dim", "k", "json_bytes"),
         (_VERSION, *_hits("n"), Section("leave_seqs", "<u8", ("k",)),
          Section("leave_reasons", "|u1", ("k",))),
-        json=("metadata", "ids"), flags={FLAG_VECTORS: "vectors"},
+        json=("metadata", "ids"), flags={FLAG_VECTORS: "vectors", FLAG_RANKS: "ranks"},
     ),
     Kind(
         6, "ROWS", "push", ("n", "dim", "json_bytes"),
         (_VERSION, Section("to_seq", "<u8", ("1",)),
-         *(replace(one, flag=FLAG_MATCH) if one.name == "scores" else one for one in _hits("n"))),
+         *(replace(one, flag=FLAG_MATCH) if one.name == "scores" else one
+           for one in _hits("n") if one.name != "ranks")),
         json=("metadata", "ids"), flags={FLAG_MATCH: "match, with scores", FLAG_VECTORS: "vectors"},
     ),
     Kind(

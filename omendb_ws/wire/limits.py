@@ -20,6 +20,8 @@ MAX_COLUMNS: Final = 64
 MAX_NAME_LENGTH: Final = 64
 MAX_STR_ID_BYTES: Final = 256
 MAX_PRODUCER_BYTES: Final = 64
+#: Examples of a search, positive and negative ones each (PROTOCOL section 5).
+MAX_EXAMPLES: Final = 64
 MAX_EVERY_MS: Final = 60_000
 #: Pushes are split at this size (PROTOCOL section 9).
 PUSH_BYTES: Final = 1 << 20
@@ -43,7 +45,7 @@ class Limits:
     max_rows: int = _limit(16_384, "rows of an add or update")
     max_k: int = _limit(1000, "k of a search")
     max_queries: int = _limit(256, "vectors of a search")
-    max_ids: int = _limit(10_000, "ids of a get or delete")
+    max_ids: int = _limit(10_000, "ids of a get, a delete or an exclude")
     max_metadata_bytes: int = _limit(4096, "metadata of a row, as compact JSON")
     max_inflight: int = _limit(1024, "unanswered requests of a connection")
     max_inflight_bytes: int = _limit(64 << 20, "bytes of unanswered requests of a connection")

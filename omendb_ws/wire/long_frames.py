@@ -24,6 +24,7 @@ from .long_text import (
     check_integers,
     exactly,
     most_containers,
+    read_examples,
     refuse_changed,
     too_many_containers,
 )
@@ -68,6 +69,7 @@ def decode(
         read_json = _raising(error)
     else:
         value = loaded.value
+        yield from read_examples(value)
 
         def read_json() -> Any:
             return value

@@ -13,10 +13,11 @@ import numpy as np
 import orjson
 from omendb_core.model.errors import BadRequest, OmenError
 
-from . import numbers, text, unread, vectors
+from . import examples, numbers, text, unread, vectors
 from .limits import Limits
 from .long_json import PIECE_CHARACTERS, Loaded, NotJson, TooManyContainers, load
 from .messages import JsonObject, Refusal, Request
+from .opcodes import EXAMPLES, MAX_EXAMPLES
 
 #: Texts up to here are read in one piece: of small objects, 64 KiB take 1 ms.
 MOST_CHARACTERS: Final = PIECE_CHARACTERS
@@ -68,6 +69,7 @@ def decode(
         if text.has_rows(loaded.value):
             yield from check_integers(message, loaded, piece_characters)
         yield from _read_vectors(loaded)
+        yield from read_examples(loaded.value)
         return Decoded(text.request_of(request_id, loaded.value, limits), loaded)
     except OmenError as error:
         return Decoded(Refusal(request_id, error), loaded)
@@ -151,6 +153,14 @@ def _read_vectors(loaded: Loaded) -> Generator[None, None, None]:
     except OmenError:  # which of the request's faults is told is for ``request_of``
         return
     body["vectors"] = np.concatenate(made)
+
+
+def read_examples(body: Any) -> Generator[None, None, None]:
+    """Put arrays in place of the vectors among examples, unless there is a fault in them."""
+    for one in EXAMPLES:
+        found = body.get(one.name) if type(body) is dict else None
+        if type(found) is list and len(found) <= MAX_EXAMPLES:
+            yield from examples.read_in_pieces(found, one.name)
 
 
 def check_integers(

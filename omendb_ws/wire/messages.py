@@ -152,11 +152,30 @@ class Count:
     filter: JsonObject | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
-    """``vectors`` float32 (q, dim), or ``like``, an id as it came.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shaped:
+    """What a query is made of instead of a vector, what it leaves out, and what shapes its answer.
 
-    ``single``: the answer is one list, not one for each query (``vector`` and ``like``).
+    Ids are as they came, and so is what shapes: ``ranking`` reads it once the columns are known.
+    An example is an id, or a vector float32 (dim,).
+    """
+
+    positive: list[Any] | None = None
+    negative: list[Any] | None = None
+    exclude: list[Any] | None = None
+    decay: JsonObject | None = None
+    rank: Any = None
+    group: JsonObject | None = None
+    spread: JsonObject | None = None
+    mmr: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Search(Shaped):
+    """``vectors`` float32 (q, dim), ``like``, an id as it came, or ``positive``.
+
+    ``single``: the answer is one list, not one for each query (all but ``vectors``). ``at``: Unix
+    seconds.
     """
 
     op: ClassVar[str] = "search"
@@ -170,6 +189,7 @@ class Search:
     min_score: float | None = None
     include: Include = NOTHING
     last: int | None = None
+    at: float | None = None
     binary: bool = False
 
 

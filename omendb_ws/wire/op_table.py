@@ -13,7 +13,7 @@ from typing import Final, Literal
 from omendb_core.model.types import COLUMN_TYPES, ID_KINDS, METRICS
 
 from .field_types import Field
-from .limits import MAX_COLUMNS, MAX_EVERY_MS, MAX_TTL_SECONDS, MAX_U32
+from .limits import MAX_COLUMNS, MAX_EVERY_MS, MAX_EXAMPLES, MAX_TTL_SECONDS, MAX_U32
 
 #: What a token can hold. An op's ``right`` is one of these, ``any`` (at least one), or ``none``.
 RIGHTS: Final = ("read", "write", "admin")
@@ -68,6 +68,17 @@ _EPOCH = Field("epoch", "string")
 _EVERY = Field("every", "integer", most=MAX_EVERY_MS, attribute="every_ms")
 _SLOW_EVERY = replace(_EVERY, least=100)
 
+#: What a query can be made of instead of a vector, and what it leaves out.
+EXAMPLES: Final = (
+    Field("positive", "examples", least=1, most=MAX_EXAMPLES),
+    Field("negative", "examples", most=MAX_EXAMPLES),
+)
+EXCLUDE: Final = Field("exclude", "ids", most="max_ids")
+#: The order of an answer, and the selection out of it: values that ``ranking`` reads.
+ORDERS: Final = (Field("decay", "object"), Field("rank", "expression"))
+SELECTIONS: Final = (Field("group", "object"), Field("spread", "object"))
+_AT = Field("at", "number")
+
 _CREATE = (
     _COLLECTION,
     Field("dim", "integer", required=True, least=1, most="max_dim"),
@@ -89,6 +100,12 @@ _SEARCH = (
     _MIN_SCORE,
     _INCLUDE,
     Field("last", "integer", least=1),
+    *EXAMPLES,
+    EXCLUDE,
+    *ORDERS,
+    *SELECTIONS,
+    Field("mmr", "object"),
+    _AT,
 )
 
 #: kind -> fields besides ``id``, ``op`` and ``kind`` (PROTOCOL section 6).
@@ -146,8 +163,8 @@ _OPS = (
        ("version",), change=True),
     Op("get", "read", (_COLLECTION, _IDS, _INCLUDE), ("version", "rows")),
     Op("count", "read", (_COLLECTION, _FILTER), ("version", "count")),
-    Op("search", "read", _SEARCH, ("version", "results", "took_us"),
-       one_of=("vector", "vectors", "like")),
+    Op("search", "read", _SEARCH, ("version", "results", "at", "took_us"),
+       one_of=("vector", "vectors", "like", "positive")),
     Op("subscribe", "read", _all_subscription_fields(),
        ("sub", "epoch", "version", "to_seq", "results"), server_right="admin"),
     Op("move", "read", (_SUB, replace(_VECTOR, required=True)),

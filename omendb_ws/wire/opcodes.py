@@ -24,6 +24,7 @@ from .kinds import FLAG_COLUMNS as FLAG_COLUMNS
 from .kinds import FLAG_DUPLICATE as FLAG_DUPLICATE
 from .kinds import FLAG_IDS as FLAG_IDS
 from .kinds import FLAG_MATCH as FLAG_MATCH
+from .kinds import FLAG_RANKS as FLAG_RANKS
 from .kinds import FLAG_VECTORS as FLAG_VECTORS
 from .kinds import HEADER as HEADER
 from .kinds import HEADER_BYTES as HEADER_BYTES
@@ -38,6 +39,7 @@ from .kinds import Section as Section
 from .limits import LIMITS as LIMITS
 from .limits import MAX_COLUMNS as MAX_COLUMNS
 from .limits import MAX_EVERY_MS as MAX_EVERY_MS
+from .limits import MAX_EXAMPLES as MAX_EXAMPLES
 from .limits import MAX_NAME_LENGTH as MAX_NAME_LENGTH
 from .limits import MAX_PRODUCER_BYTES as MAX_PRODUCER_BYTES
 from .limits import MAX_STR_ID_BYTES as MAX_STR_ID_BYTES
@@ -47,8 +49,12 @@ from .limits import PUSH_BYTES as PUSH_BYTES
 from .limits import Limit as Limit
 from .limits import Limits as Limits
 from .op_table import DESCRIPTION as DESCRIPTION
+from .op_table import EXAMPLES as EXAMPLES
+from .op_table import EXCLUDE as EXCLUDE
 from .op_table import OPS as OPS
+from .op_table import ORDERS as ORDERS
 from .op_table import RIGHTS as RIGHTS
+from .op_table import SELECTIONS as SELECTIONS
 from .op_table import SERVER_STATS as SERVER_STATS
 from .op_table import SUBSCRIPTION_KINDS as SUBSCRIPTION_KINDS
 from .op_table import Op as Op

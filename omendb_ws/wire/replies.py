@@ -26,13 +26,17 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The answer to a search: ``counts`` uint32 (q,) rows of ``hits`` for each query."""
+    """The answer to a search: ``counts`` uint32 (q,) rows of ``hits`` for each query.
+
+    ``at``: the Unix time, in seconds, that its ranks and weights are of, where it has any.
+    """
 
     version: int
     counts: U32
     hits: Hits
     took_us: int = 0
     subs: list[int] | None = None
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ what flow control reckons with. Knows definitions and the wire's layout, no wind
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from omendb_core.model.types import Definition, Include
 
@@ -31,6 +31,7 @@ _MOST_JSON_ROW: Final = len(
     '{"id":"12345678901234567890","seq":1234567890123456,"score":-1.2345678e-38},'
 )
 _MOST_JSON_ELEMENT: Final = len("-1.23456789e-38,")
+_MOST_JSON_F64: Final = len("-1.2345678901234567e-300")
 _MOST_JSON_LEAVE: Final = len(
     '{"id":"12345678901234567890","seq":1234567890123456,"reason":"displaced"},'
 )
@@ -38,9 +39,26 @@ _MOST_JSON_LEAVE: Final = len(
 _MOST_STR_ID: Final = len('"",') + 6 * 256
 
 
-def least_row_bytes(definition: Definition, include: Include, is_binary: bool) -> int:
+class Keys(NamedTuple):
+    """What a row of an answer holds besides its score: with ``rank`` or ``decay``."""
+
+    rank: bool = False
+    weight: bool = False
+
+
+_NO_KEYS: Final = Keys()
+
+
+def least_row_bytes(
+    definition: Definition, include: Include, is_binary: bool, keys: Keys = _NO_KEYS
+) -> int:
     """A row of an answer to a search takes at least this."""
-    return _least(definition, include, is_binary) + (4 if is_binary else _LEAST_JSON_SCORE)
+    total = _least(definition, include, is_binary) + (4 if is_binary else _LEAST_JSON_SCORE)
+    if keys.rank:
+        total += 8 if is_binary else len(',"rank":1.0')
+    if keys.weight:
+        total += len("1.0,") if is_binary else len(',"weight":1.0')
+    return total
 
 
 def least_found_bytes(definition: Definition, include: Include) -> int:
@@ -60,12 +78,17 @@ def _least(definition: Definition, include: Include, is_binary: bool) -> int:
 
 
 def max_hits(
-    definition: Definition, include: Include, is_binary: bool, queries: int, limits: Limits
+    definition: Definition,
+    include: Include,
+    is_binary: bool,
+    queries: int,
+    limits: Limits,
+    keys: Keys = _NO_KEYS,
 ) -> int:
     """How many rows the largest reply to a search can hold; more cannot fit."""
     around = HEADER_BYTES + 8 + 4 * queries if is_binary else len('{"id":0,"ok":{}}')
     room = limits.max_message_bytes - around
-    return max(0, room // least_row_bytes(definition, include, is_binary))
+    return max(0, room // least_row_bytes(definition, include, is_binary, keys))
 
 
 def plain_results_bytes(queries: int, rows: int) -> int:
@@ -74,10 +97,18 @@ def plain_results_bytes(queries: int, rows: int) -> int:
 
 
 def most_row_bytes(
-    definition: Definition, include: Include, is_binary: bool, max_metadata_bytes: int
+    definition: Definition,
+    include: Include,
+    is_binary: bool,
+    max_metadata_bytes: int,
+    keys: Keys = _NO_KEYS,
 ) -> int:
     """A row of any answer takes at most this, padding aside."""
     total = len(',"metadata":') + max_metadata_bytes if include.metadata else 0
+    if keys.rank:
+        total += 8 if is_binary else len(',"rank":') + _MOST_JSON_F64
+    if keys.weight:
+        total += len(',"weight":') + _MOST_JSON_ELEMENT
     if definition.ids == "str":
         total += _MOST_STR_ID
     if is_binary:

@@ -20,8 +20,8 @@ from omendb_core.model.errors import (
 )
 from omendb_core.model.types import Include
 
+from . import examples, numbers
 from . import fields as field_room
-from . import numbers
 from .hits import array_text, dumps
 from .limits import Limits
 from .messages import (
@@ -169,6 +169,7 @@ def _search(request_id: int, body: JsonObject, limits: Limits) -> Search:
     if len(given) != 1:
         raise BadRequest(f"exactly one of {', '.join(OPS['search'].one_of)}")
     values = field_room.read_fields(body, OPS["search"].fields, limits)
+    field_room.check_needs(values)
     values.setdefault("vectors", None)
     return Search(request_id, single=given != ["vectors"], **values)
 
@@ -233,4 +234,6 @@ def _as_json(value: Any, field: Field) -> Any:
         return [name for name, wanted in value._asdict().items() if wanted]
     if isinstance(value, np.ndarray):
         return orjson.Fragment(array_text(value[0] if field.type == "vector" else value))
+    if field.type == "examples":
+        return examples.as_json(value)
     return dict(value) if field.type == "columns" else value

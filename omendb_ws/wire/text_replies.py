@@ -54,10 +54,12 @@ def encode_results(
     """
     rows = row_objects(results.hits) if rows is None else rows
     listed = b",".join(rows if single else _cut(rows, results.counts.tolist()))
-    return b'{"id":%d,"ok":{"version":%d,"results":[%b],"took_us":%d}}' % (
+    at = b"" if results.at is None else b'"at":%b,' % dumps(results.at)
+    return b'{"id":%d,"ok":{"version":%d,"results":[%b],%b"took_us":%d}}' % (
         request_id,
         results.version,
         listed,
+        at,
         results.took_us,
     )
 

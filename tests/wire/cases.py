@@ -6,7 +6,7 @@ Drives the encoder's tests, the decoder's tests and the files in ``tests/vectors
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -122,6 +122,35 @@ TEXT_REQUESTS = [
         ),
     ),
     named(
+        "text-search-shaped",
+        asked(
+            m.Search(
+                5, "items", vectors((0.1, -2.0)), single=True, exclude=[17, "18446744073709551615"],
+                rank={"$mul": ["$score", {"$exp": {"$neg": "price"}}]},
+                group={"by": "category", "size": 2}, mmr={"lambda": 0.5, "candidates": 40},
+                at=1.5e9,
+            ),
+            b'{"id":5,"op":"search","collection":"items","vector":[0.1,-2.0],'
+            b'"exclude":[17,"18446744073709551615"],'
+            b'"rank":{"$mul":["$score",{"$exp":{"$neg":"price"}}]},'
+            b'"group":{"by":"category","size":2},"mmr":{"lambda":0.5,"candidates":40},'
+            b'"at":1500000000.0}',
+        ),
+    ),
+    named(
+        "text-search-examples",
+        asked(
+            m.Search(
+                5, "items", None, single=True, positive=[17, vectors((0.1, -2.0))[0]],
+                negative=["3"], decay={"half_life": 3600, "column": "published"},
+                spread={"max_similarity": 0.95},
+            ),
+            b'{"id":5,"op":"search","collection":"items","positive":[17,[0.1,-2.0]],'
+            b'"negative":["3"],"decay":{"half_life":3600,"column":"published"},'
+            b'"spread":{"max_similarity":0.95}}',
+        ),
+    ),
+    named(
         "text-subscribe-live",
         asked(
             m.Subscribe(9, "live", "items", vectors((1.0, 2.0)), k=5, every_ms=50,
@@ -168,6 +197,9 @@ TEXT_REQUESTS = [
 # -- text replies and pushes ----------------------------------------------------------------------
 
 HITS = Hits(ids(17, 2**53 - 1, 2**53), ids(101, 7, 3), np.array([0.93, 0.5, -1e-10], np.float32))
+RANKED = replace(
+    HITS, ranks=np.array([-0.25, NAN, NAN]), weights=np.array([0.5, NAN, 1.0], np.float32)
+)
 RICH = Hits(
     ["a", 'b"é'],
     ids(2, 1),
@@ -228,6 +260,19 @@ TEXT_REPLIES = [
                "vector": [0.25, -3.5]}]], "took_us": 0}),
          lambda: text_replies.encode_results(
              5, m.Results(9, np.array([1, 0, 1], np.uint32), RICH), single=False)),
+    told("text-results-ranked",
+         b'{"id":5,"ok":{"version":9,"results":[{"id":17,"seq":101,"score":0.93,"rank":-0.25,'
+         b'"weight":0.5},{"id":9007199254740991,"seq":7,"score":0.5,"rank":null,"weight":null},'
+         b'{"id":"9007199254740992","seq":3,"score":-1e-10,"rank":null,"weight":1.0}],'
+         b'"at":1500000000.25,"took_us":210}}',
+         m.Reply(5, {"version": 9, "results": [
+             {"id": 17, "seq": 101, "score": 0.93, "rank": -0.25, "weight": 0.5},
+             {"id": 2**53 - 1, "seq": 7, "score": 0.5, "rank": None, "weight": None},
+             {"id": "9007199254740992", "seq": 3, "score": -1e-10, "rank": None, "weight": 1.0}],
+             "at": 1500000000.25, "took_us": 210}),
+         lambda: text_replies.encode_results(
+             5, m.Results(9, np.array([3], np.uint32), RANKED, 210, at=1500000000.25),
+             single=True)),
     told("text-found", b'{"id":1,"ok":{"version":4,"rows":[{"id":8,"seq":1},null,'
          b'{"id":9,"seq":2}]}}',
          m.Reply(1, {"version": 4, "rows": [{"id": 8, "seq": 1}, None, {"id": 9, "seq": 2}]}),
@@ -264,6 +309,8 @@ ADD_COLUMNS_JSON = (
     '"producer":"cam-7","batch":42}'
 ).encode()
 SEARCH_JSON = b'{"filter":{"price":{"$lt":10}},"min_score":0.25,"include":["metadata"],"last":7}'
+SHAPED_JSON = b'{"exclude":["a"],"decay":{"half_life":60},"group":{"by":"kind"},"at":1500000000.25}'
+EXAMPLES_JSON = b'{"positive":[17,[0.1,-2.0]],"negative":["3"],"rank":"$score"}'
 SUBSCRIBE_JSON = b'{"kind":"live","include":["vector"],"every":0,"encoding":"binary"}'
 
 BINARY_REQUESTS = [
@@ -293,6 +340,19 @@ BINARY_REQUESTS = [
                   binary=True),
          lambda: binary.encode_search(7, 1, vectors((1.0, 2.0), (3.0, 4.0)), 1000,
                                       {"price": {"$lt": 10}}, 0.25, METADATA, 7)),
+    Case("binary-search-shaped", "client",
+         frame(3, f32(1.0, 2.0), id=7, handle=1, n=1, dim=2, k=5, json=SHAPED_JSON),
+         m.Search(7, 1, vectors((1.0, 2.0)), k=5, exclude=["a"], decay={"half_life": 60},
+                  group={"by": "kind"}, at=1500000000.25, binary=True),
+         lambda: binary.encode_search(7, 1, vectors((1.0, 2.0)), 5, shaping={
+             "exclude": ["a"], "decay": {"half_life": 60}, "group": {"by": "kind"},
+             "at": 1500000000.25})),
+    Case("binary-search-examples", "client",
+         frame(3, id=7, handle=1, k=5, json=EXAMPLES_JSON),
+         m.Search(7, 1, None, k=5, positive=[17, vectors((0.1, -2.0))[0]], negative=["3"],
+                  rank="$score", binary=True),
+         lambda: binary.encode_search(7, 1, None, 5, shaping={
+             "positive": [17, vectors((0.1, -2.0))[0]], "negative": ["3"], "rank": "$score"})),
     Case("binary-subscribe", "client",
          frame(7, f32(1.0, 2.0, 3.0, 4.0), id=7, handle=1, n=2, dim=2, k=5, json=SUBSCRIBE_JSON),
          m.Subscribe(7, "live", 1, vectors((1.0, 2.0), (3.0, 4.0)), k=5,
@@ -310,10 +370,12 @@ BINARY_REQUESTS = [
 
 def parsed(hits: Hits) -> Hits:
     """As a client sees them: metadata as objects."""
-    return Hits(hits.ids, hits.seqs, hits.scores, [{"price": 9.5}, {"on": True}], hits.vectors)
+    return replace(hits, metadata=[{"price": 9.5}, {"on": True}])
 
 
 RICH_JSON = '{"metadata":[{"price":9.5},{"on":true}],"ids":["a","b\\"é"]}'.encode()
+RANKED_JSON = RICH_JSON[:-1] + b',"at":1500000000.25,"weights":[0.5,null]}'
+RICH_RANKED = replace(RICH, ranks=np.array([-0.25, NAN]), weights=np.array([0.5, NAN], np.float32))
 UNSCORED = Hits(ids(8, 9), ids(1, 2))
 NOTHING_FOUND = Hits(ids(), ids(), np.empty(0, np.float32))
 
@@ -339,6 +401,12 @@ BINARY_REPLIES = [
          (5, m.Results(9, np.array([1, 0, 1], np.uint32), parsed(RICH))),
          lambda: binary_replies.encode_results(
              5, m.Results(9, np.array([1, 0, 1], np.uint32), RICH))),
+    told("binary-results-ranked",
+         frame(4, u64(9), u32(2), u64(2, 1), f32(1.0, 0.25), f64(-0.25, NAN),
+               f32(1.0, 0.0, 0.25, -3.5), id=5, n=1, k=2, dim=2, flags=6, json=RANKED_JSON),
+         (5, m.Results(9, np.array([2], np.uint32), parsed(RICH_RANKED), at=1500000000.25)),
+         lambda: binary_replies.encode_results(
+             5, m.Results(9, np.array([2], np.uint32), RICH_RANKED, at=1500000000.25))),
     told("binary-results-subs",
          frame(4, u64(9), u32(2, 1), u64(17, 2**53 - 1, 2**53), u64(101, 7, 3),
                f32(0.93, 0.5, -1e-10), id=5, n=2, k=3, json=b'{"subs":[3,4]}'),

@@ -92,4 +92,6 @@ def part_of(hits: Hits, start: int, end: int) -> Hits:
         scores=None if hits.scores is None else hits.scores[start:end],
         metadata=None if hits.metadata is None else hits.metadata[start:end],
         vectors=None if hits.vectors is None else hits.vectors[start:end],
+        ranks=None if hits.ranks is None else hits.ranks[start:end],
+        weights=None if hits.weights is None else hits.weights[start:end],
     )

@@ -70,6 +70,8 @@ def joined(parts: list[Hits]) -> Hits:
         if first.metadata is None
         else [one for part in parts for one in part.metadata or ()],
         vectors=_all([part.vectors for part in parts]),
+        ranks=_all([part.ranks for part in parts]),
+        weights=_all([part.weights for part in parts]),
     )
 
 

@@ -27,6 +27,7 @@ from ..pieces.copies import joined, metadata_written, must_wait, objects_written
 from ..pieces.long_reads import PIECE_US, LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
 from .commands import Count, Describe, Get, List, PlainRead, PlainSearch, Search, Stats
+from .shaped import make_timely, stated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,10 +104,11 @@ def steps_of(work: PlainRead, long_reads: LongReads, clock_us: Callable[[], int]
 
 
 def _search(work: Search, long_reads: LongReads, clock_us: Callable[[], int]) -> Steps:
-    collection, query = work.collection, work.query
-    yield from mask_made(collection, query.filter)
+    collection = work.collection
+    yield from mask_made(collection, work.query.filter)
     yield from held(work, long_reads)
     try:
+        make_timely(work, clock_us())
         parts = yield from _found(work, long_reads)
         version = collection.window.version
     finally:
@@ -115,7 +117,7 @@ def _search(work: Search, long_reads: LongReads, clock_us: Callable[[], int]) ->
     counts = np.concatenate([part.counts for part in parts])
     hits = joined([part.hits for part in parts])
     took_us = min(max(clock_us() - work.ticket.arrival_us, 0), MAX_U32)
-    results = Results(version, counts, hits, took_us)
+    results = Results(version, counts, hits, took_us, at=stated(work.query))
     if not work.is_binary:
         objects = yield from objects_written(hits)
         return answers.results(work.ticket, results, work.is_single, False, objects)

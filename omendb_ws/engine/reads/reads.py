@@ -29,6 +29,7 @@ from ..model.collection import Collection
 from ..model.ticket import Answer, Effect
 from ..reads.commands import PlainRead
 from .commands import Count, Describe, Get, List, PlainSearch, Search, Stats
+from .shaped import make_timely, stated
 from .split_scan import may_be_split
 from .statistics import collection_stats
 
@@ -128,6 +129,9 @@ class Reads:
         except OmenError as error:
             return [answers.refusal(work.ticket, error) for work in works]
         try:
+            now_us = self._clock_us()
+            for work in works:
+                make_timely(work, now_us)
             outcomes = collection.window.search([work.query for work in works])
             pairs = list(zip(works, outcomes, strict=True))
         except Exception as error:
@@ -143,7 +147,7 @@ class Reads:
             if isinstance(outcome, OmenError):
                 raise outcome
             took_us = min(max(self._clock_us() - work.ticket.arrival_us, 0), MAX_U32)
-            results = Results(version, outcome.counts, outcome.hits, took_us)
+            results = Results(version, outcome.counts, outcome.hits, took_us, at=stated(work.query))
             return answers.results(work.ticket, results, work.is_single, work.is_binary)
         except Exception as error:
             return self._refused(work, error)

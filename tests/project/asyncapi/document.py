@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from omendb_core.ranking.rank_parser import OPERATORS
+from omendb_core.ranking.shape_parser import LEAST_HALF_LIFE_SECONDS, MOST_HALF_LIFE_SECONDS
 
 from omendb_ws._version import VERSION
 from omendb_ws.http.routes import WEBSOCKET_PATH
@@ -35,6 +37,7 @@ from omendb_ws.wire.opcodes import (
     Section,
 )
 
+RANK_OPERATORS: Final = (*OPERATORS, "$if", "$default")
 VECTORS: Final = Path(__file__).resolve().parents[2] / "vectors"
 PATH: Final = Path(__file__).resolve().parents[3] / "omendb_ws" / "web" / "asyncapi.yaml"
 
@@ -51,9 +54,26 @@ _ROW: Final[Json] = {
         "score": {"type": "number"},
         "metadata": {"type": "object"},
         "vector": _VECTOR,
+        "rank": {"type": ["number", "null"]},
+        "weight": {"type": ["number", "null"]},
     },
     "required": ["id", "seq"],
 }
+
+
+def _members(properties: Json, required: str) -> Json:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [required],
+        "additionalProperties": False,
+    }
+
+
+def _bounded(least: float, most: float) -> Json:
+    return {"type": "number", "minimum": least, "maximum": most}
+
+
 _ROWS: Final[Json] = {"type": "array", "items": {"$ref": "#/components/schemas/row"}}
 _PERCENTILES: Final[Json] = {
     "type": "object",
@@ -78,6 +98,32 @@ _TYPES: Final[dict[str, Json]] = {
     "rows": {"type": "array", "minItems": 1, "items": {"type": "object"}},
     "producer": {"type": "string", "minLength": 1},
     "batch": {"type": "integer", "minimum": 1},
+    "examples": {"type": "array", "items": {"oneOf": [_ID, _VECTOR]}},
+    "object": {"type": "object"},
+    "expression": {"type": ["number", "string", "object"]},
+}
+#: Fields of type ``object`` and ``expression`` -> their schema, which ops share.
+_SHAPES: Final[dict[str, Json]] = {
+    "decay": _members(
+        {
+            "half_life": _bounded(LEAST_HALF_LIFE_SECONDS, MOST_HALF_LIFE_SECONDS),
+            "column": {"type": "string"},
+        },
+        "half_life",
+    ),
+    "rank": {
+        "description": "An expression: a number, the name of a column, `$score`, `$age`, or an"
+        f" object whose one key is an operator, out of {', '.join(RANK_OPERATORS)}.",
+        "type": ["number", "string", "object"],
+        "maxProperties": 1,
+    },
+    "group": _members(
+        {"by": {"type": "string"}, "size": {"type": "integer", "minimum": 1, "default": 1}}, "by"
+    ),
+    "spread": _members({"max_similarity": {"type": "number"}}, "max_similarity"),
+    "mmr": _members(
+        {"lambda": _bounded(0, 1), "candidates": {"type": "integer", "minimum": 1}}, "lambda"
+    ),
 }
 #: Fields of replies and pushes by name; every other one is a number.
 _ANSWERED: Final[dict[str, Json]] = {
@@ -204,6 +250,8 @@ def _object(properties: Json, required: Iterable[str], *, is_open: bool) -> Json
 
 
 def _schema(one: Field) -> Json:
+    if one.name in _SHAPES:
+        return {"$ref": f"#/components/schemas/{one.name}"}
     schema = dict(_TYPES[one.type])
     if one.choices and schema["type"] == "string":
         schema["enum"] = list(one.choices)
@@ -214,6 +262,8 @@ def _schema(one: Field) -> Json:
         schema["maximum"] = most
     if isinstance(one.most, str):
         schema["description"] = f"At most {one.most}, by default {most}."
+    if one.type == "examples":
+        schema |= {"minItems": one.least, "maxItems": most}
     return schema
 
 
@@ -336,6 +386,7 @@ def _schemas() -> Json:
     described["rows"] = _INTEGER
     return {
         "row": _ROW,
+        **_SHAPES,
         "description": _object(described, OPS["describe"].reply, is_open=True),
         "limits": {
             "type": "object",
@@ -369,8 +420,8 @@ def _binary() -> Json:
     golden = {
         "ADD": ["add-auto", "add-u64", "add-str"],
         "ADDED": ["added", "added-duplicate"],
-        "SEARCH": ["search", "search-filtered"],
-        "RESULTS": ["results", "results-rich", "results-subs", "results-empty"],
+        "SEARCH": ["search", "search-filtered", "search-shaped", "search-examples"],
+        "RESULTS": ["results", "results-rich", "results-subs", "results-empty", "results-ranked"],
         "LIVE": [],
         "ROWS": ["rows-feed", "rows-match", "rows-empty"],
         "SUBSCRIBE": ["subscribe"],
@@ -398,6 +449,7 @@ def _layout(kind: Kind) -> str:
         f" {', '.join(('magic', 'protocol', 'kind', 'flags', 'id', *kind.header))}; {flags}."
         f" Sections, each padded to 8 bytes: JSON ({', '.join(kind.json) or 'none'}), {sections}"
         + (", then one array [n] for each name in JSON columns." if kind.columns_flag else ".")
+        + (f" With {kind.empty_with} in the JSON n is 0." if kind.empty_with else "")
     )
 
 
