@@ -9,15 +9,12 @@ may be missing, and nobody is shown it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import compress
-
 import numpy as np
 
+from .model.batches import some_columns, some_ids
 from .model.change import Change, DeleteChange, UpdateChange
 from .model.logged import Checkpoint, KeptRows
 from .model.packed import packed
-from .model.types import Bool1, Column, Ids, StrColumn
 from .window import Window
 
 
@@ -80,8 +77,8 @@ def _restore(window: Window, rows: KeptRows) -> None:
     slots = slots[missing]
     window.state.ring.restore(slots, rows.vectors[missing])
     if rows.ids is not None:
-        window.state.ids.restore(slots, _some_ids(rows.ids, missing))
-    window.state.columns.write(slots, _some_columns(rows.columns, missing))
+        window.state.ids.restore(slots, some_ids(rows.ids, missing))
+    window.state.columns.write(slots, some_columns(rows.columns, missing))
     if rows.payloads is not None:
         window.state.payloads.write(slots, rows.payloads.some(missing))
     window.admission.quotas.account()
@@ -99,19 +96,6 @@ def _of_live_rows(
         change.version,
         change.time_us,
         change.seqs[live],
-        _some_columns(change.columns, live),
+        some_columns(change.columns, live),
         change.payloads.some(live),
     )
-
-
-def _some_ids(ids: Ids, which: Bool1) -> Ids:
-    return list(compress(ids, which)) if isinstance(ids, list) else ids[which]
-
-
-def _some_columns(columns: Mapping[str, Column], which: Bool1) -> dict[str, Column]:
-    return {
-        name: StrColumn(column.codes[which], column.dictionary)
-        if isinstance(column, StrColumn)
-        else column[which]
-        for name, column in columns.items()
-    }

@@ -23,6 +23,7 @@ from .model.change import (
 from .model.errors import OmenError
 from .model.logged import Checkpoint
 from .model.types import F32, I64, Bool1, Definition, Hits, Ids, Include, WindowLimits
+from .novelty.unless_near import Judgement, UnlessNear
 from .rows.append import append
 from .scan.choice import choose
 from .scan.interface import Scan
@@ -98,9 +99,15 @@ class Window:
 
     # -- admit: see ``Admission`` -------------------------------------------------------------
 
-    def admit_add(self, request: AddRequest, now_us: int) -> AddChange | Repeated:
+    def admit_add(
+        self, request: AddRequest, now_us: int, judgement: Judgement | None = None
+    ) -> AddChange | Repeated | None:
         """See ``Admission.add``."""
-        return self.admission.add(request, now_us)
+        return self.admission.add(request, now_us, judgement)
+
+    def judge_add(self, request: AddRequest, unless_near: UnlessNear) -> Judgement | Repeated:
+        """See ``Admission.judge``."""
+        return self.admission.judge(request, unless_near)
 
     def admit_delete(self, ids: Ids, now_us: int) -> DeleteChange | None:
         """See ``Admission.delete``."""
@@ -153,6 +160,8 @@ class Window:
         self.admission.applied(change.version)
 
     def _apply_add(self, change: AddChange) -> None:
+        if change.is_empty:
+            return
         state = self.state
         left = append(state.ring, state.ids, state.times_us, change)
         self.standing.note_gone(left.replaced)

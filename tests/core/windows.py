@@ -17,6 +17,7 @@ from omendb_core.model.types import (
     StrColumn,
     WindowLimits,
 )
+from omendb_core.novelty.unless_near import UnlessNear
 from omendb_core.window import Window
 
 COLUMNS: dict[str, ColumnType] = {"price": "f64", "stock": "i64", "new": "bool", "kind": "str"}
@@ -31,9 +32,13 @@ def definition(
 
 
 class History:
-    """Makes changes of a window one after the other; each is admitted, and not applied here."""
+    """Makes changes of a window one after the other; each is admitted, and not applied here.
 
-    def __init__(self, window: Window, seed: int) -> None:
+    ``leaves_out``: of some adds the rows are left out that something is near, often all of them.
+    """
+
+    def __init__(self, window: Window, seed: int, *, leaves_out: bool = False) -> None:
+        self.leaves_out = leaves_out
         self.window = window
         self.random = np.random.default_rng(seed)
         self.now_us = 1_000_000
@@ -68,7 +73,14 @@ class History:
                 name: last for name, last, _ in self.window.admission.admitted.producers.state()
             }
             number = known.get(producer, 0) + 1
-        made = self.window.admit_add(AddRequest(batch, producer, number), self.now_us)
+        asked = AddRequest(batch, producer, number)
+        judgement = None
+        if self.leaves_out and self.random.random() < 0.5 and self.window.has_caught_up:
+            judged = self.window.judge_add(asked, UnlessNear(self.random.choice([-9.0, 0.5, 9.0])))
+            assert not isinstance(judged, Repeated)
+            judged.finish()
+            judgement = judged
+        made = self.window.admit_add(asked, self.now_us, judgement)
         assert not isinstance(made, Repeated)
         return made
 
@@ -120,9 +132,11 @@ class History:
         }
 
 
-def history(window: Window, seed: int, count: int) -> Iterator[Change]:
+def history(
+    window: Window, seed: int, count: int, *, leaves_out: bool = False
+) -> Iterator[Change]:
     """``count`` changes, each applied."""
-    source = History(window, seed)
+    source = History(window, seed, leaves_out=leaves_out)
     for _ in range(count):
         change = source.change()
         window.apply(change)

@@ -1,7 +1,8 @@
 """Admission: from what a client asks to a change that says everything.
 
 An add is admitted, and logged, before the changes ahead of it are applied, as expiry is. A delete
-or an update looks rows up, and is admitted while no add is ahead of it (``Behind`` otherwise).
+or an update looks rows up, and is admitted while no add is ahead of it (``Behind`` otherwise). One
+whose rows are compared with those that are there (``judge``) is admitted when nothing is.
 Reads the window's state and never writes to it.
 """
 
@@ -18,13 +19,13 @@ from ..model.change import (
     DeleteChange,
     ExpireChange,
     Repeated,
-    RowBatch,
     UpdateChange,
     UpdateRequest,
 )
 from ..model.errors import NotFound, OmenError
 from ..model.logged import Checkpoint
 from ..model.types import Definition, Ids, WindowLimits
+from ..novelty.unless_near import CheckedRows, Judgement, UnlessNear
 from ..rows.metadata import from_metadata
 from ..scoring import score
 from ..state import WindowState
@@ -54,20 +55,28 @@ class Admission:
 
     # -- the changes --------------------------------------------------------------------------
 
-    def add(self, request: AddRequest, now_us: int) -> AddChange | Repeated:
+    def add(
+        self, request: AddRequest, now_us: int, judgement: Judgement | None = None
+    ) -> AddChange | Repeated | None:
         """The change that an add becomes, or what is known of a batch that is there already.
 
-        The batch is looked at before the rows (PROTOCOL section 4). Raises the OmenError that it
-        names; Quota beyond ``max_payload_bytes`` or the budget; Behind where only a window that has
-        caught up can tell whether it is.
+        The batch is looked at before the rows (PROTOCOL section 4). With a ``judgement`` of
+        ``judge`` that is through, only its ``taken`` rows; None if that is none, and there is no
+        batch to remember. Raises the OmenError that it names; Quota beyond ``max_payload_bytes`` or
+        the budget; Behind where only a window that has caught up can tell whether it is.
         """
-        if request.producer is not None and request.batch is not None:
-            repeated = self.admitted.producers.look(request.producer, request.batch)
-            if repeated is not None:
-                return repeated
-        if isinstance(request.rows, OmenError):
-            raise request.rows
-        change = self._add_change(request, request.rows, now_us)
+        repeated = self._repeated(request)
+        if repeated is not None:
+            return repeated
+        if judgement is None:
+            rows = self._checked(request)
+        else:
+            self._refuse_behind(judgement)
+            rows = judgement.taken_rows()
+        is_empty = not len(rows.vectors)
+        if is_empty and request.producer is None:
+            return None
+        change = self._add_change(request, rows, now_us)
         id_bytes = str_id_bytes(change.ids)
         coming = self.quotas.coming(change.payloads, dictionary_bytes(change.columns))
         coming = Coming(
@@ -77,8 +86,23 @@ class Admission:
             + self.admitted.producers.growth(change.producer),
         )
         self.quotas.refuse_beyond_quotas(coming, lambda: self._going(change))
-        self._admit(change, coming)
+        # Of an empty one the producer is all that comes, and that is there when it is admitted.
+        self._admit(change, NOTHING if is_empty else coming)
         return change
+
+    def judge(self, request: AddRequest, unless_near: UnlessNear) -> Judgement | Repeated:
+        """What ``add`` is to be given, once it is through; or what is known of the batch.
+
+        Raises what ``add`` raises of faults in the request; Behind until every change ahead of it
+        is applied.
+        """
+        repeated = self._repeated(request)
+        if repeated is not None:
+            return repeated
+        rows = self._checked(request)
+        if not self.has_caught_up:
+            raise Behind
+        return Judgement(self._state, rows, unless_near)
 
     def delete(self, ids: Ids, now_us: int) -> DeleteChange | None:
         """The change that removes those of ``ids`` that are there; None if none is. Behind."""
@@ -165,21 +189,40 @@ class Admission:
 
     # -- parts --------------------------------------------------------------------------------
 
-    def _add_change(self, request: AddRequest, rows: RowBatch, now_us: int) -> AddChange:
+    def _repeated(self, request: AddRequest) -> Repeated | None:
+        if request.producer is None or request.batch is None:
+            return None
+        return self.admitted.producers.look(request.producer, request.batch)
+
+    def _refuse_behind(self, judgement: Judgement) -> None:
+        """What it says must hold for the window that the add will find."""
+        assert judgement.is_through, "rows are left to be judged"
+        if not self.has_caught_up or judgement.version != self._state.version:
+            raise Behind
+
+    def _checked(self, request: AddRequest) -> CheckedRows:
+        """The rows of a request, looked into. OmenError."""
+        rows = request.rows
+        if isinstance(rows, OmenError):
+            raise rows
         check_shape(rows, self.definition, self.limits)
         check_ids(rows.ids, self.definition, len(rows.vectors))
         payloads = None
         if rows.payloads is not None:
             payloads = checked_payloads(rows.payloads, self.limits.max_metadata_bytes)
         vectors = score.prepare(rows.vectors, self.definition.metric)
+        columns = typed_columns(rows, self.definition.columns)
+        return CheckedRows(vectors, rows.ids, columns, payloads)
+
+    def _add_change(self, request: AddRequest, rows: CheckedRows, now_us: int) -> AddChange:
         return AddChange(
-            version=self.admitted.version + 1,
+            version=self.admitted.version + (len(rows.vectors) > 0),
             time_us=self.admitted.time(now_us),
             first_seq=self.admitted.last_seq + 1,
-            vectors=vectors,
+            vectors=rows.vectors,
             ids=rows.ids,
-            columns=typed_columns(rows, self.definition.columns),
-            payloads=payloads,
+            columns=rows.columns,
+            payloads=rows.payloads,
             producer=request.producer,
             batch=request.batch,
         )

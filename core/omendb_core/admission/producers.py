@@ -66,11 +66,16 @@ class Producers:
             return None
         back = known.last_batch - batch
         if back < len(known.seqs):
-            return Repeated(*known.seqs[-1 - back])
+            first_seq, last_seq = known.seqs[-1 - back]
+            if first_seq <= last_seq:  # else no row of it went in
+                return Repeated(first_seq, last_seq)
         return Repeated(None, None)
 
     def accept(self, name: str, batch: int, first_seq: int, last_seq: int) -> None:
-        """Remember a batch that became a change; forgets the longest silent producer if full."""
+        """Remember a batch that became a change; forgets the longest silent producer if full.
+
+        One of which no row went in has a last seq below its first one.
+        """
         known = self._known.pop(name, None) or _Producer()
         if len(self._known) >= self._limit:
             del self._known[next(iter(self._known))]

@@ -54,7 +54,11 @@ class UpdateRequest:
 
 @dataclass(frozen=True, slots=True)
 class AddChange:
-    """Rows ``first_seq … first_seq + n - 1``, normalised. ``payloads`` None: no row has one."""
+    """Rows ``first_seq … first_seq + n - 1``, normalised. ``payloads`` None: no row has one.
+
+    One without rows is a producer's batch of which no row went in: its number is used up, and the
+    version stays what it was.
+    """
 
     version: int
     time_us: int
@@ -65,6 +69,11 @@ class AddChange:
     payloads: PackedPayloads | None
     producer: str | None
     batch: int | None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it changes nothing but what is known of its producer."""
+        return not len(self.vectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,12 @@ class ExpireChange:
 
 
 Change: TypeAlias = AddChange | DeleteChange | UpdateChange | ExpireChange
+
+
+def version_before(change: Change) -> int:
+    """The version of the window that ``change`` is for."""
+    is_empty = isinstance(change, AddChange) and change.is_empty
+    return change.version if is_empty else change.version - 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,11 +151,12 @@ class Ring:
         """Move the expiry horizon up to ``first_seq``; rows below it were killed before."""
         self.horizon = max(self.horizon, first_seq)
 
-    def words_from(self, first_seq: int) -> U64:
-        """Mask words of the slots of ``first_seq … last_seq``, live or not."""
+    def words_from(self, first_seq: int, last_seq: int | None = None) -> U64:
+        """Mask words of the slots of ``first_seq … last_seq`` (None: the newest), live or not."""
         words = np.zeros_like(self.live_words)
         first_seq = max(first_seq, self.first_seq)
-        for start, stop in self._pieces(first_seq, self.last_seq - first_seq + 1):
+        last_seq = self.last_seq if last_seq is None else min(last_seq, self.last_seq)
+        for start, stop in self._pieces(first_seq, last_seq - first_seq + 1):
             _set_range(words, start, stop)
         return words
 

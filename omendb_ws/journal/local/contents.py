@@ -85,6 +85,8 @@ def logged_of(header: Header, payload: memoryview) -> Logged:
 
 
 def _add_of(header: Header, reader: PayloadReader) -> AddChange:
+    if not header.n and "producer" not in reader.json:
+        raise Malformed("an add of nothing, and of no batch")
     return AddChange(
         version=header.version,
         time_us=header.time_us,

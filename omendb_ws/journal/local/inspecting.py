@@ -37,7 +37,7 @@ class Stretch:
         self.records[header.type.name.lower()] += 1
         if header.type in _ROWS:
             self.rows += header.n
-        if header.type is Type.ADD:
+        if header.type is Type.ADD and header.n:
             self.seqs = (self.seqs[0] or header.seq, header.seq + header.n - 1)
         if is_logged(header) and header.type is not Type.KEEP:
             self.changes += 1

@@ -7,7 +7,7 @@ segments with it, and for recovery, which holds a log's changes to it.
 from __future__ import annotations
 
 from omendb_core.admission.admitted import Admitted
-from omendb_core.model.change import AddChange, ExpireChange
+from omendb_core.model.change import AddChange, ExpireChange, version_before
 from omendb_core.model.logged import Checkpoint, KeptRows
 from omendb_core.model.types import Definition, WindowLimits
 
@@ -55,8 +55,9 @@ class Tracker:
 
     def objection(self, logged: Logged) -> str | None:
         """Why ``logged`` cannot come next; None if it can."""
-        expected = self.version + (not isinstance(logged, KeptRows))
-        if logged.version != expected:
+        before = logged.version if isinstance(logged, KeptRows) else version_before(logged)
+        if before != self.version:
+            expected = self.version + logged.version - before
             return f"version {logged.version} where {expected} was expected"
         if isinstance(logged, AddChange) and logged.first_seq != self.last_seq + 1:
             return f"seq {logged.first_seq} where {self.last_seq + 1} was expected"
