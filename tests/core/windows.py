@@ -132,9 +132,7 @@ class History:
         }
 
 
-def history(
-    window: Window, seed: int, count: int, *, leaves_out: bool = False
-) -> Iterator[Change]:
+def history(window: Window, seed: int, count: int, *, leaves_out: bool = False) -> Iterator[Change]:
     """``count`` changes, each applied."""
     source = History(window, seed, leaves_out=leaves_out)
     for _ in range(count):

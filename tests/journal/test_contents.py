@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from omendb_core.model.change import AddChange
 from omendb_core.model.logged import Checkpoint, KeptRows
 from omendb_core.model.types import IdKind, StrColumn
 from omendb_core.replay import kept_rows
@@ -54,9 +55,10 @@ def plain(value: Any) -> Any:
 @pytest.mark.parametrize("ids", ["auto", "u64", "str"])
 def test_every_change_and_kept_rows_come_back_to_the_bit(ids: IdKind) -> None:
     window = Window(definition(ids, capacity=40), LIMITS)
-    kinds = set()
-    for place, change in enumerate(history(window, 5, 300)):
+    kinds, empty = set(), 0
+    for place, change in enumerate(history(window, 5, 300, leaves_out=True)):
         offset = place * 8
+        empty += isinstance(change, AddChange) and change.is_empty
         for logged in (change, kept_rows(window, 1, window.last_seq)):
             kinds.add(type(logged))
             body = body_of(logged)
@@ -65,6 +67,13 @@ def test_every_change_and_kept_rows_come_back_to_the_bit(ids: IdKind) -> None:
             assert len(data) % records.ALIGNMENT == 0
             assert plain(read(data, offset)) == plain(logged)
     assert len(kinds) == 5
+    assert empty > 5
+
+
+def test_an_add_of_no_rows_and_no_batch_is_malformed() -> None:
+    body = body_of(AddChange(3, 1, 5, np.empty((0, 3), np.float32), None, {}, None, None, None))
+    with pytest.raises(Malformed, match="an add of nothing"):
+        read(as_bytes(body, 8), 8)
 
 
 def test_vectors_are_written_from_where_they_lie() -> None:

@@ -6,10 +6,18 @@ import itertools
 
 import numpy as np
 import pytest
-from omendb_core.model.change import AddRequest, Change, RowBatch, UpdateRequest
+from omendb_core.model.change import (
+    AddChange,
+    AddRequest,
+    Change,
+    Repeated,
+    RowBatch,
+    UpdateRequest,
+)
 from omendb_core.model.errors import StorageFailed
 from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import Definition
+from omendb_core.novelty.unless_near import UnlessNear
 from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
@@ -211,3 +219,30 @@ def test_a_recovery_that_the_disk_fails_can_be_tried_again(operation: str) -> No
         log.comes_back()
     again().close()
     log.comes_back()
+
+
+def test_a_log_of_batches_of_which_no_row_goes_in_stays_short_and_knows_them_all() -> None:
+    log = Log()
+    log.add(20)
+    most = 0
+    for batch in range(1, 1500):
+        rows = RowBatch(np.ones((1, 4), np.float32), np.array([99], np.uint64))
+        asked = AddRequest(rows, f"p{batch % 2}", (batch + 1) // 2)
+        judged = log.window.judge_add(asked, UnlessNear(-1e9))
+        assert not isinstance(judged, Repeated)
+        judged.finish()
+        change = log.window.admit_add(asked, 1, judged)
+        assert isinstance(change, AddChange)
+        assert (change.is_empty, change.version) == (True, 1)
+        log.take(change)
+        log.rewrite_when_due()
+        log.appender.flush()
+        most = max(most, log.appender.bytes)
+        if batch % 100 == 0:
+            log.comes_back()
+    log.comes_back()
+    assert [one[:2] for one in log.window.admission.admitted.producers.state()] == [
+        ("p0", 749),
+        ("p1", 750),
+    ]
+    assert most < MOST_TIMES * log.window.rows * 40 + (LEAST_SEGMENTS + 2) * SEGMENT_BYTES

@@ -30,7 +30,7 @@ def test_a_collection_comes_back_as_it_was_again_and_again(
     log = store.create(facts(window.definition, durability), LIMITS, settled)
     for seed in range(4):
         pair = Pair(window, log, settled)
-        source = History(window, seed)
+        source = History(window, seed, leaves_out=True)
         for _ in range(40):
             pair.take(source.change())
         log.close()

@@ -20,13 +20,14 @@ from omendb_core.novelty.unless_near import UnlessNear
 from omendb_core.scan.choice import choose, names
 from omendb_core.window import Window
 
-from tests import oracle
 from tests.filter_oracle import filters_for, metadata_for, passes
+from tests.oracle import Oracle
+from tests.oracle.numbers import f32, score, stored
 
 KERNELS = sorted({"reference", names()[0]})
 COLUMNS = {"price": "f64", "kind": "str"}
 #: Few values, so that scores are equal often, and near duplicates stand in most adds.
-PLACES = [0.0, 1.0, -1.0, 2.0, oracle.f32(1.0000001)]
+PLACES = [0.0, 1.0, -1.0, 2.0, f32(1.0000001)]
 
 
 def request(
@@ -46,7 +47,7 @@ def request(
 
 
 def expected(
-    judge: oracle.Oracle,
+    judge: Oracle,
     vectors: list[list[float]],
     ids: list[Any] | None,
     metadata: list[dict[str, Any]],
@@ -61,15 +62,15 @@ def expected(
     near: list[Any] = []
     for place, vector in enumerate(vectors):
         own = None if ids is None else ids[place]
-        asked = oracle.stored(judge.metric, vector)
+        asked = stored(judge.metric, vector)
         others = [
             (row.id, row.seq, row.vector, row.metadata)
             for row in before
             if own is None or row.id != own
         ]
         found = [
-            (oracle.score(judge.metric, stored, asked), seq, key)
-            for key, seq, stored, data in others + taken
+            (score(judge.metric, vector, asked), seq, key)
+            for key, seq, vector, data in others + taken
             if document is None or passes(document, data)
         ]
         found = [one for one in found if one[0] >= least]
@@ -122,7 +123,7 @@ def test_what_is_left_out_is_what_loops_over_all_pairs_leave_out(
 ) -> None:
     definition = Definition(2, 7, metric, kind, COLUMNS)  # type: ignore[arg-type]
     window = Window(definition, scan=choose(kernel))
-    judge = oracle.Oracle(7, metric, kind, passes=passes)
+    judge = Oracle(7, metric, kind, passes=passes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("omendb_core.novelty.unless_near.vectors_of_piece", lambda *_: piece)
         for rows, keys, least, document in all_adds:
