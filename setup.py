@@ -19,6 +19,7 @@ NATIVE = "core/omendb_core/native"
 #: One concern a file; module.c is the method table of all.
 SOURCES = [
     *("module.c", "buffers.c", "cpu.c", "lanes.c", "rounding.c", "score.c", "prepare.c"),
+    *("functions.c", "apply.c"),
     *("id_table.c", "ids.c", "rows.c", "append.c"),
     *("shadow.c", "bounds.c", "keys.c", "candidates.c", "exhaustive.c"),
     *("scan.c", "scan_setup.c", "scan_tiles.c", "search.c"),

@@ -6,6 +6,10 @@ static PyMethodDef methods[] = {
     {"lanes", native_lanes, METH_NOARGS, NULL},
     {"score_pairs", native_score_pairs, METH_VARARGS, NULL},
     {"score_chosen", native_score_chosen, METH_VARARGS, NULL},
+    {"log2", native_log2, METH_VARARGS, NULL},
+    {"log", native_log, METH_VARARGS, NULL},
+    {"exp", native_exp, METH_VARARGS, NULL},
+    {"pow", native_pow, METH_VARARGS, NULL},
     {"norms", native_norms, METH_VARARGS, NULL},
     {"first_too_long", native_first_too_long, METH_VARARGS, NULL},
     {"normalise", native_normalise, METH_VARARGS, NULL},
@@ -26,7 +30,7 @@ static int refuse_other_bits(PyObject *Py_UNUSED(module))
 {
     const omendb_lanes *lanes;
     for (size_t at = 0; (lanes = omendb_lanes_at(at)) != NULL; at++) {
-        if (rounds_as_defined(lanes))
+        if (rounds_as_defined(lanes) && functions_round_as_defined(omendb_functions_at(at)))
             continue;
         PyErr_Format(
             PyExc_ImportError,

@@ -19,6 +19,12 @@ PyObject *native_lanes(PyObject *module, PyObject *arguments);
 PyObject *native_score_pairs(PyObject *module, PyObject *arguments);
 PyObject *native_score_chosen(PyObject *module, PyObject *arguments);
 
+/* apply.c: log2, log, exp, pow. */
+PyObject *native_log2(PyObject *module, PyObject *arguments);
+PyObject *native_log(PyObject *module, PyObject *arguments);
+PyObject *native_exp(PyObject *module, PyObject *arguments);
+PyObject *native_pow(PyObject *module, PyObject *arguments);
+
 /* prepare.c: norms; rows checked and normalised. */
 PyObject *native_norms(PyObject *module, PyObject *arguments);
 PyObject *native_first_too_long(PyObject *module, PyObject *arguments);

@@ -1,4 +1,4 @@
-/* Whether this build's arithmetic gives the bits that PROTOCOL section 3 defines.
+/* Whether this build's arithmetic gives the bits that PROTOCOL sections 3 and 5 define.
  *
  * A compiler may fuse, reassociate or divide by multiplying where its flags let it, and no macro
  * tells of most of that. So the arithmetic is tried, in a few microseconds, before it is used; what a
@@ -7,6 +7,7 @@
 #ifndef OMENDB_ROUNDING_H
 #define OMENDB_ROUNDING_H
 
+#include "functions.h"
 #include "lanes.h"
 
 #include <float.h>
@@ -21,5 +22,7 @@
 
 /* Whether lanes give the same bits as the plain order of section 3, on rows that tell. */
 bool rounds_as_defined(const omendb_lanes *lanes);
+/* Whether functions take every step as functions.py does. */
+bool functions_round_as_defined(const omendb_functions *functions);
 
 #endif

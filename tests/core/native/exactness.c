@@ -4,6 +4,7 @@
  * Prints the names of the variants that ran, and a digest of all bits that were computed, which is
  * the same on every machine. Exits with 1, and says where, at the first bit that differs.
  */
+#include "functions.h"
 #include "id_table.h"
 #include "rows.h"
 #include "scan.h"
@@ -319,6 +320,39 @@ static void check_metric(const float *rows, const float *asked, size_t dim, omen
     free(shadow.factors);
 }
 
+/* -- functions -----------------------------------------------------------------------------------*/
+
+/* Numbers of all magnitudes, and powers that are neither 0 nor infinite. */
+static void check_functions(const omendb_functions *functions, const omendb_functions *plain)
+{
+    enum { COUNT = 4099, RESULTS = 4 };
+    static double x[COUNT], y[COUNT], results[RESULTS][COUNT], wanted[RESULTS][COUNT];
+    for (size_t i = 0; i < COUNT; i++) {
+        uint64_t bits = random_bits() >> (i % 4 ? 1 : 0);
+        memcpy(&x[i], &bits, sizeof bits);
+        y[i] = (double)(int64_t)random_bits() * (i % 3 ? 0x1p-63 : 0x1p-53);
+    }
+    const omendb_functions *const both[] = {functions, plain};
+    for (size_t i = 0; i < 2; i++) {
+        double(*out)[COUNT] = i == 0 ? results : wanted;
+        both[i]->log(x, COUNT, out[0]);
+        both[i]->log2(x, COUNT, out[1]);
+        both[i]->exp(y, COUNT, out[2]);
+        both[i]->pow(x, y, COUNT, out[3]);
+    }
+    context = "functions";
+    expect(memcmp(results, wanted, sizeof results) == 0, functions->name);
+    is_counted = functions == plain;
+    take(results, sizeof results);
+}
+
+static void check_all_functions(void)
+{
+    const omendb_functions *functions;
+    for (size_t at = 0; (functions = omendb_functions_at(at)) != NULL; at++)
+        check_functions(functions, omendb_functions_named("portable"));
+}
+
 /* -- a ring and its ids --------------------------------------------------------------------------*/
 
 /* Adds into a small ring beside a plain list of who has which slot. */
@@ -423,6 +457,7 @@ int main(void)
         }
     }
     check_adds();
+    check_all_functions();
     printf("%016llx\n", (unsigned long long)digest);
     return 0;
 }

@@ -113,6 +113,10 @@ def calls_that_write() -> list[tuple[str, tuple[Any, ...]]]:
         ("score_pairs", ("portable", False, rows, rows, scores)),
         ("score_chosen", ("portable", False, rows, slots, rows, slots.copy(), scores)),
         ("norms", ("portable", rows, np.zeros(4))),
+        ("log2", ("portable", np.full(4, 3.0), np.zeros(4))),
+        ("log", ("portable", np.full(4, 3.0), np.zeros(4))),
+        ("exp", ("portable", np.full(4, 3.0), np.zeros(4))),
+        ("pow", ("portable", np.full(4, 3.0), np.full(4, 2.0), np.zeros(4))),
         ("normalise", ("portable", rows, 0.0, 1e9, np.zeros_like(rows))),
         ("ids_enter", (table, ids, np.arange(4), slots)),
         ("ids_find", (table, ids, slots)),
@@ -188,6 +192,34 @@ def test_what_does_not_fit_a_ring_or_a_table_is_refused_and_changes_nothing(
     with pytest.raises((TypeError, ValueError, IndexError), match=message):
         getattr(native.compiled, name)(*arguments)
     assert not any(array.any() for array in (*TABLE, *RING, CODES, FACTORS))
+
+
+NUMBERS = np.ones(4)
+
+
+@pytest.mark.parametrize("name", ["log2", "log", "exp", "pow"])
+@pytest.mark.parametrize(
+    ("numbers", "results"),
+    [
+        (NUMBERS, NUMBERS[:3].copy()),
+        (NUMBERS.astype(np.float32), NUMBERS.copy()),
+        (np.ones(8)[::2], NUMBERS.copy()),
+        (NUMBERS, np.ones(4, np.float32)),
+    ],
+)
+def test_functions_refuse_arrays_of_another_shape_or_type(
+    name: str, numbers: Any, results: Any
+) -> None:
+    operands = (numbers, numbers) if name == "pow" else (numbers,)
+    with pytest.raises((TypeError, ValueError, BufferError)):
+        getattr(native.compiled, name)("portable", *operands, results)
+    with pytest.raises(ValueError, match="abacus"):
+        getattr(native.compiled, name)("abacus", *operands, results)
+
+
+def test_exponents_are_as_many_as_bases() -> None:
+    with pytest.raises(ValueError, match="y: 3 elements, not 4"):
+        native.compiled.pow("portable", NUMBERS, NUMBERS[:3], NUMBERS.copy())
 
 
 def test_an_unknown_arithmetic_is_refused() -> None:

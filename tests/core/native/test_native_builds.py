@@ -16,6 +16,7 @@ from setuptools.errors import CompileError
 
 from tests.core.compiling import (
     EXACT,
+    NATIVE,
     SANITIZERS,
     compiled,
     has_compiler,
@@ -29,7 +30,12 @@ from tests.project.pages import ROOT
 SUITES = [
     *("native/test_native", "rows/test_append", "rows/test_ids", "rows/test_shadow"),
     *("scan/test_bounds", "scan/test_kernels", "scan/test_matching", "scan/test_scan"),
-    *("scoring/test_score", "search/test_searches_together", "standing/test_memory"),
+    *(
+        "scoring/test_score",
+        "scoring/test_functions",
+        "search/test_searches_together",
+        "standing/test_memory",
+    ),
 ]
 needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no compiler with Python's headers")
 
@@ -77,6 +83,37 @@ def test_a_build_that_rounds_otherwise_is_not_used(tmp_path: Path, flag: str) ->
     assert "does not round as scores are defined" in refused.stderr
     used = python(tmp_path, "-c", "from omendb_core import native; print(native.is_used)")
     assert used.stdout == "False\n"
+
+
+TELLS = """
+#include "rounding.h"
+#include <stdio.h>
+int main(void)
+{
+    const omendb_functions *functions;
+    for (size_t at = 0; (functions = omendb_functions_at(at)) != NULL; at++)
+        printf("%s=%d ", functions->name, functions_round_as_defined(functions));
+}
+"""
+
+
+@needs_compiler
+@pytest.mark.skipif("avx2" not in VARIANTS, reason="nothing here that multiplies and adds at once")
+def test_functions_whose_steps_are_fused_are_told_from_those_defined(tmp_path: Path) -> None:
+    (tmp_path / "tells.c").write_text(TELLS)
+    sources = [str(NATIVE / name) for name in ("functions.c", "rounding.c", "cpu.c")]
+
+    def told(*flags: str) -> dict[str, str]:
+        program = str(tmp_path / "tells")
+        files = [str(tmp_path / "tells.c"), *sources, f"-I{NATIVE}", "-lm", "-o", program]
+        built = compiled(["cc", "-std=c11", "-O3", *flags, *files])
+        assert built.returncode == 0, built.stderr
+        output = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+        return dict(pair.split("=") for pair in output.split())
+
+    assert set(told(*EXACT).values()) == {"1"}
+    assert told("-ffp-contract=fast")["avx2"] == "0"
+    assert told("-ffp-contract=off", "-funsafe-math-optimizations")["portable"] == "0"
 
 
 @needs_compiler
