@@ -24,9 +24,18 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .filters.tree import Filter
+from .filters.parser import Filter, declared, shown
 from .model.errors import BadRequest
-from .model.types import I64, NULL_BOOLEAN, NULL_CODE, NULL_INTEGER, U64, Bool1, Definition
+from .model.types import (
+    I64,
+    NULL_BOOLEAN,
+    NULL_CODE,
+    NULL_INTEGER,
+    U64,
+    Bool1,
+    CountsBy,
+    Definition,
+)
 from .rows.ring import unpack, words_for
 from .state import WindowState
 
@@ -45,29 +54,33 @@ Pieces: TypeAlias = Generator[None, None, _Made]
 
 
 @dataclass(frozen=True, slots=True)
-class CountsBy:
-    """How many of ``count`` rows have each of ``values``, and how many ``others`` have none."""
+class CountQuery:
+    """What is counted: rows that pass, and with ``by`` those of its ``limit`` commonest values."""
 
-    version: int
-    count: int
-    values: list[Any]
-    counts: list[int]
-    others: int
+    filter: Filter | None = None
+    by: str | None = None
+    limit: int = 100
 
 
 #: The first part of a count, and what it returns.
 Reading: TypeAlias = Pieces[Pieces[CountsBy]]
 
 
-def check_by(by: str, definition: Definition) -> None:
+def check_by(by: str | None, definition: Definition) -> None:
     """BadRequest if there is no such column."""
-    if by not in definition.columns:
-        raise BadRequest(f"by: {by!r} is not a column of the collection")
+    if by is not None and by not in definition.columns:
+        names = declared(definition.columns)
+        raise BadRequest(f"by: {shown(by)} is not a declared column ({names})")
 
 
 def count_by(state: WindowState, filter_: Filter | None, by: str, limit: int) -> CountsBy:
     """How many of the live rows that pass have each value: the ``limit`` most frequent ones."""
     return _all(_all(reading(state, filter_, by, limit)))
+
+
+def is_short(state: WindowState) -> bool:
+    """Whether all of it is one piece of work."""
+    return state.ring.used <= _TEXTS
 
 
 def reading(state: WindowState, filter_: Filter | None, by: str, limit: int) -> Reading:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from .model.commands import Read
 from .model.ticket import Lane
+from .pieces.counting import count_share
 from .pieces.masks import mask_share
 from .reads.commands import Count, PlainSearch, Search
 from .streams.beginning import MOST_AT_ONCE
@@ -155,7 +156,9 @@ def weight(work: Read) -> int:
         queries = min(len(work.queries), MOST_AT_ONCE)  # more begin in pieces
         return queries + _mask_weight(work.collection, work.queries[0].query.filter)
     if isinstance(work, Count):
-        return 1 + _mask_weight(work.collection, work.filter)
+        share = count_share(work.collection, work.query)
+        mask = _mask_weight(work.collection, work.query.filter)
+        return 1 + mask + int(TICK_QUERIES * share)
     return 1
 
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from omendb_core.counting import CountQuery, check_by
 from omendb_core.filters.parser import optional
 from omendb_core.model.change import AddRequest, RowBatch
 from omendb_core.model.errors import OmenError, Overloaded
@@ -285,9 +286,15 @@ def _get(session: Session, request: wire.Get, size: int) -> None:
 
 def _count(session: Session, request: wire.Count, size: int) -> None:
     collection = session.collection(request.collection)
-    ticket = session.ticket(request, collection, size)
-    filter_ = optional(request.filter, collection.definition.columns)
-    session.submit(reads.Count(ticket, collection, filter_))
+    definition = collection.definition
+    check_by(request.by, definition)
+    filter_ = optional(request.filter, definition.columns)
+    query = CountQuery(filter_, request.by, request.limit)
+    most_bytes = sizes.counts_bytes(
+        definition, request.by, request.limit, session.context.limits.max_metadata_bytes
+    )
+    ticket = session.ticket(request, collection, size, most_bytes)
+    session.submit(reads.Count(ticket, collection, query))
 
 
 def _stats(session: Session, request: wire.Stats, size: int) -> None:

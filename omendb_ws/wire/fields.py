@@ -228,6 +228,12 @@ def check_batch_pair(values: Mapping[str, Any]) -> None:
         raise BadRequest(f"{absent}: missing; producer and batch go together")
 
 
+def check_limit_of(values: Mapping[str, Any]) -> None:
+    """``limit`` is of ``by`` (PROTOCOL section 5). Raises BadRequest."""
+    if "limit" in values and "by" not in values:
+        raise BadRequest("limit: says how many values of by are listed, and there is no by")
+
+
 READERS: Final[Mapping[FieldType, Reader]] = {
     "string": _string,
     "name": _name,

@@ -22,6 +22,8 @@ MAX_STR_ID_BYTES: Final = 256
 MAX_PRODUCER_BYTES: Final = 64
 #: Examples of a search, positive and negative ones each (PROTOCOL section 5).
 MAX_EXAMPLES: Final = 64
+#: Values that a ``count`` by a column lists.
+MAX_COUNTED: Final = 1000
 MAX_EVERY_MS: Final = 60_000
 #: Pushes are split at this size (PROTOCOL section 9).
 PUSH_BYTES: Final = 1 << 20

@@ -150,6 +150,8 @@ class Count:
     id: int
     collection: str
     filter: JsonObject | None = None
+    by: str | None = None
+    limit: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,14 @@ from typing import Final, Literal
 from omendb_core.model.types import COLUMN_TYPES, ID_KINDS, METRICS
 
 from .field_types import Field
-from .limits import MAX_COLUMNS, MAX_EVERY_MS, MAX_EXAMPLES, MAX_TTL_SECONDS, MAX_U32
+from .limits import (
+    MAX_COLUMNS,
+    MAX_COUNTED,
+    MAX_EVERY_MS,
+    MAX_EXAMPLES,
+    MAX_TTL_SECONDS,
+    MAX_U32,
+)
 
 #: What a token can hold. An op's ``right`` is one of these, ``any`` (at least one), or ``none``.
 RIGHTS: Final = ("read", "write", "admin")
@@ -65,6 +72,8 @@ _VECTOR = Field("vector", "vector", attribute="vectors")
 _ENCODING = Field("encoding", "choice", choices=("json", "binary"))
 _FROM_SEQ = Field("from_seq", "integer", least=1)
 _EPOCH = Field("epoch", "string")
+_BY = Field("by", "string")
+_BY_LIMIT = Field("limit", "integer", least=1, most=MAX_COUNTED)
 _EVERY = Field("every", "integer", most=MAX_EVERY_MS, attribute="every_ms")
 _SLOW_EVERY = replace(_EVERY, least=100)
 
@@ -162,7 +171,8 @@ _OPS = (
        (_COLLECTION, Field("rows", "rows", required=True, least=1, most="max_rows")),
        ("version",), change=True),
     Op("get", "read", (_COLLECTION, _IDS, _INCLUDE), ("version", "rows")),
-    Op("count", "read", (_COLLECTION, _FILTER), ("version", "count")),
+    Op("count", "read", (_COLLECTION, _FILTER, _BY, _BY_LIMIT),
+       ("version", "count", "by", "others")),
     Op("search", "read", _SEARCH, ("version", "results", "at", "took_us"),
        one_of=("vector", "vectors", "like", "positive")),
     Op("subscribe", "read", _all_subscription_fields(),

@@ -38,6 +38,7 @@ from .kinds import Kind as Kind
 from .kinds import Section as Section
 from .limits import LIMITS as LIMITS
 from .limits import MAX_COLUMNS as MAX_COLUMNS
+from .limits import MAX_COUNTED as MAX_COUNTED
 from .limits import MAX_EVERY_MS as MAX_EVERY_MS
 from .limits import MAX_EXAMPLES as MAX_EXAMPLES
 from .limits import MAX_NAME_LENGTH as MAX_NAME_LENGTH

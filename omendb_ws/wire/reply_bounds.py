@@ -35,6 +35,8 @@ _MOST_JSON_F64: Final = len("-1.2345678901234567e-300")
 _MOST_JSON_LEAVE: Final = len(
     '{"id":"12345678901234567890","seq":1234567890123456,"reason":"displaced"},'
 )
+_MOST_JSON_NUMBER: Final = len("-1.2345678901234567e-308")
+_MOST_JSON_COUNT: Final = len('{"value":,"count":12345678},')
 #: 256 bytes of control characters, six bytes each when escaped.
 _MOST_STR_ID: Final = len('"",') + 6 * 256
 
@@ -135,6 +137,17 @@ def most_push_bytes(
         leave_bytes = _MOST_JSON_LEAVE + (_MOST_STR_ID if definition.ids == "str" else 0)
     enter_bytes = most_row_bytes(definition, include, is_binary, max_metadata_bytes)
     return ENVELOPE_BYTES + k * (leave_bytes + enter_bytes)
+
+
+def counts_bytes(
+    definition: Definition, by: str | None, limit: int, max_metadata_bytes: int
+) -> int:
+    """Counts by value take at most this: a value is part of a row's metadata."""
+    if by is None:
+        return ENVELOPE_BYTES
+    is_text = definition.columns[by] == "str"
+    value_bytes = max_metadata_bytes if is_text else _MOST_JSON_NUMBER
+    return ENVELOPE_BYTES + min(limit, definition.capacity) * (_MOST_JSON_COUNT + value_bytes)
 
 
 def description_bytes(definition: Definition) -> int:

@@ -174,6 +174,12 @@ def _search(request_id: int, body: JsonObject, limits: Limits) -> Search:
     return Search(request_id, single=given != ["vectors"], **values)
 
 
+def _count(request_id: int, body: JsonObject, limits: Limits) -> Count:
+    values = field_room.read_fields(body, OPS["count"].fields, limits)
+    field_room.check_limit_of(values)
+    return Count(request_id, **values)
+
+
 def _subscribe(request_id: int, body: JsonObject, limits: Limits) -> Subscribe:
     kind = field_room.read_fields(body, OPS["subscribe"].fields[:1], limits)["kind"]
     wanted = SUBSCRIPTION_KINDS[kind]
@@ -187,12 +193,13 @@ def _subscribe(request_id: int, body: JsonObject, limits: Limits) -> Subscribe:
 _PLAIN: Final[Mapping[str, Callable[..., Request]]] = {
     one.op: one
     for one in (
-        Ping, Auth, Create, Open, Describe, List, Drop, Delete, Update, Get, Count, Move,
+        Ping, Auth, Create, Open, Describe, List, Drop, Delete, Update, Get, Move,
         Unsubscribe, Stats,
     )
 }  # fmt: skip
 _SPECIAL: Final[Mapping[str, Callable[[int, JsonObject, Limits], Request]]] = {
     "add": _add,
+    "count": _count,
     "search": _search,
     "subscribe": _subscribe,
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Generator
 from typing import Any, TypeVar
 
@@ -12,38 +11,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omendb_core import counting
-from omendb_core.counting import CountsBy, check_by, count_by, reading
+from omendb_core.counting import check_by, count_by, reading
 from omendb_core.filters.parser import optional
 from omendb_core.model.change import AddRequest, Repeated, RowBatch
 from omendb_core.model.errors import BadRequest
-from omendb_core.model.types import ColumnType, Definition, StrColumn, WindowLimits
+from omendb_core.model.types import ColumnType, CountsBy, Definition, StrColumn, WindowLimits
 from omendb_core.window import Window
 
 from tests.core.windows import COLUMNS, LIMITS, History, definition
+from tests.count_oracle import listed
 from tests.filter_oracle import filters_for, metadata_for, passes
 
 TYPES: dict[str, ColumnType] = {"f": "f64", "i": "i64", "on": "bool", "text": "str"}
 _Made = TypeVar("_Made")
 
 
-def naive(rows: list[dict[str, Any]], by: str, limit: int) -> tuple[list[tuple[Any, int]], int]:
-    """(value, count) of the listed ones, and ``others``."""
-    counts = Counter(row.get(by) for row in rows)
-
-    def place(entry: tuple[Any, int]) -> tuple[int, bool, Any]:
-        value, count = entry
-        key = [ord(character) for character in value] if isinstance(value, str) else value
-        return -count, value is None, 0 if value is None else key
-
-    listed = sorted(counts.items(), key=place)[:limit]
-    return listed, len(rows) - sum(count for _, count in listed)
-
-
 def assert_counted(
     found: CountsBy, rows: list[dict[str, Any]], type_: ColumnType, by: str, limit: int
 ) -> None:
-    listed, others = naive(rows, by, limit)
-    assert list(zip(found.values, found.counts, strict=True)) == listed
+    wanted, others = listed(rows, by, limit)
+    assert list(zip(found.values, found.counts, strict=True)) == wanted
     assert (found.count, found.others) == (len(rows), others)
     kinds = {"f64": float, "i64": int, "bool": bool, "str": str}
     assert all(value is None or type(value) is kinds[type_] for value in found.values)
@@ -170,7 +157,9 @@ def test_an_empty_window_has_no_values() -> None:
 
 
 def test_a_column_that_is_not_there_is_named() -> None:
-    with pytest.raises(BadRequest, match="by: 'nix' is not a column"):
+    with pytest.raises(
+        BadRequest, match=r"by: nix is not a declared column \(declared: f, i, on, text\)"
+    ):
         check_by("nix", Definition(1, 1, columns=TYPES))
     check_by("f", Definition(1, 1, columns=TYPES))
 

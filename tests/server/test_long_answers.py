@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omendb_core import counting
 from omendb_core.filters import mask_cache
 from omendb_core.filters import masks as filter_masks
 
@@ -49,6 +50,8 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mask_cache, "AT_ONCE", 0)
     monkeypatch.setattr(mask_cache, "BLOCK_ROWS", 64)
     monkeypatch.setattr(filter_masks, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(counting, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(counting, "is_short", lambda state: False)
 
 
 @pytest.fixture
@@ -57,6 +60,7 @@ def all_at_once(monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda: (
         monkeypatch.setattr(long_answers, "AT_ONCE_US", 1e9),
         monkeypatch.setattr(mask_cache, "AT_ONCE", 1 << 40),
+        monkeypatch.setattr(counting, "is_short", lambda state: True),
     )
 
 
@@ -105,6 +109,8 @@ READS: list[dict[str, Any]] = [
     {"op": "get", "ids": []},
     {"op": "count", "filter": FILTER},
     {"op": "count", "filter": {"$not": FILTER}},
+    {"op": "count", "by": "n"},
+    {"op": "count", "by": "kind", "filter": FILTER, "limit": 2},
 ]
 
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from omendb_core.model.change import RowBatch
 from omendb_core.model.errors import BadVector, OutOfOrder, RateLimited
-from omendb_core.model.types import NULL_CODE, Hits, Include, StrColumn
+from omendb_core.model.types import NULL_CODE, CountsBy, Hits, Include, StrColumn
 
-from omendb_ws.wire import binary, binary_replies, text, text_replies
+from omendb_ws.wire import binary, binary_replies, counts, text, text_replies
 from omendb_ws.wire import messages as m
 
 from .by_hand import f32, f64, frame, i64, u8, u32, u64
@@ -97,6 +97,14 @@ TEXT_REQUESTS = [
     asked(
         m.Count(1, "items", {"price": {"$lt": 10}}),
         b'{"id":1,"op":"count","collection":"items","filter":{"price":{"$lt":10}}}',
+    ),
+    named(
+        "text-count-by",
+        asked(
+            m.Count(1, "items", {"price": {"$lt": 10}}, "category", 20),
+            b'{"id":1,"op":"count","collection":"items","filter":{"price":{"$lt":10}},'
+            b'"by":"category","limit":20}',
+        ),
     ),
     asked(
         m.Search(
@@ -218,6 +226,16 @@ TEXT_REPLIES = [
     told("text-ok", b'{"id":7,"ok":{"version":3,"count":2}}',
          m.Reply(7, {"version": 3, "count": 2}),
          lambda: text_replies.encode_ok(7, {"version": 3, "count": 2})),
+    told("text-counted", b'{"id":7,"ok":{"version":3,"count":2}}',
+         m.Reply(7, {"version": 3, "count": 2}),
+         lambda: counts.encode_count(7, counts.counted_all(3, 2)).data),
+    told("text-counted-by",
+         '{"id":7,"ok":{"version":3,"count":9,"by":[{"value":"é","count":4},'
+         '{"value":null,"count":3}],"others":2}}'.encode(),
+         m.Reply(7, {"version": 3, "count": 9, "by": [{"value": "é", "count": 4},
+                                                      {"value": None, "count": 3}], "others": 2}),
+         lambda: counts.encode_count(
+             7, counts.counted_by(CountsBy(3, 9, ["é", None], [4, 3], 2))).data),
     told("text-error",
          b'{"id":7,"error":{"code":"bad_vector","message":"vector: no","retry":false,"row":3}}',
          m.ErrorReply(7, BadVector("vector: no", row=3)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from omendb_ws.wire.messages import Add, Create, Refusal, Search, Subscribe
+from omendb_ws.wire.messages import Add, Count, Create, Refusal, Search, Subscribe
 from omendb_ws.wire.opcodes import OPS, Limits
 from omendb_ws.wire.text import decode_request
 
@@ -408,6 +408,31 @@ def test_ids_are_a_list_of_limited_length(op: str) -> None:
 def test_an_update_has_rows() -> None:
     refused(ask("update", collection="a", rows=[]), "bad_request", "rows")
     refused(ask("update", collection="a", rows=[{}] * 4), "too_large", "max_rows")
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({"limit": 5}, "limit: says how many values of by are listed"),
+        ({"limit": 0, "by": "a"}, "limit: at least 1"),
+        ({"limit": 1001, "by": "a"}, "limit: at most 1000"),
+        ({"limit": 5.0, "by": "a"}, "limit: must be an integer"),
+        ({"limit": True, "by": "a"}, "limit: must be an integer"),
+        ({"limit": None, "by": "a"}, "limit: must be an integer"),
+        ({"by": 5}, "by: must be a string"),
+        ({"by": None}, "by: must be a string"),
+        ({"by": ["a"]}, "by: must be a string"),
+        ({"others": 3}, "others: unknown field"),
+    ],
+)
+def test_a_bad_count_is_refused(fields: Any, names: str) -> None:
+    refused(ask("count", collection="a", **fields), "bad_request", names)
+
+
+def test_a_count_lists_a_hundred_values_unless_asked_otherwise() -> None:
+    assert ask("count", collection="a") == Count(5, "a")
+    assert ask("count", collection="a", by="kind") == Count(5, "a", None, "kind", 100)
+    assert ask("count", collection="a", by="kind", limit=1000).limit == 1000
 
 
 # -- subscriptions --------------------------------------------------------------------------------

@@ -101,6 +101,20 @@ def no_hits() -> Hits:
 
 
 @dataclass(frozen=True, slots=True)
+class CountsBy:
+    """``count`` rows at ``version`` by the values of a column; ``others`` have none of ``values``.
+
+    ``counts`` say how many rows have each; values are numbers, booleans or texts, None for null.
+    """
+
+    version: int
+    count: int
+    values: list[Any]
+    counts: list[int]
+    others: int
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """What a window is; fixed for its life (PROTOCOL section 3)."""
 

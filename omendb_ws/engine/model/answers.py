@@ -11,6 +11,7 @@ from typing import Any
 from omendb_core.model.errors import OmenError, TooLarge
 
 from ...wire import binary_replies, text_replies
+from ...wire.counts import Counted, encode_count
 from ...wire.encoded import Message, binary, text
 from ...wire.messages import Added, Found, Results
 from .ticket import Answer, Ticket
@@ -53,6 +54,11 @@ def results(
 def rows(ticket: Ticket, found: Found, written: list[bytes] | None = None) -> Answer:
     """The answer to ``get``; ``written``: its rows as JSON."""
     return fitting(ticket, text(text_replies.encode_found(ticket.id, found, written)))
+
+
+def counted(ticket: Ticket, found: Counted) -> Answer:
+    """The answer to ``count``."""
+    return fitting(ticket, encode_count(ticket.id, found))
 
 
 def refuse_over(ticket: Ticket, least_bytes: int) -> None:

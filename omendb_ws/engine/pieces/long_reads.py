@@ -124,9 +124,12 @@ class LongReads:
         """Whether another read may copy what it finds."""
         return sum(self._copied.values()) < COPIED_BYTES
 
-    def copies(self, work: Read) -> None:
-        """``work`` has a copy of what it finds from now on until it is answered."""
-        self._copied[work.ticket] = work.ticket.reply_bytes
+    def copies(self, work: Read, more_bytes: int = 0) -> None:
+        """``work`` has a copy of what it finds from now on until it is answered.
+
+        ``more_bytes``: what it takes along besides.
+        """
+        self._copied[work.ticket] = work.ticket.reply_bytes + more_bytes
 
     def run(self, effects: list[Effect]) -> int:
         """Do pieces for a slice of time, at least one; how many reads were answered."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from omendb_core.filters.parser import Filter
+from omendb_core.counting import CountQuery
 from omendb_core.model.types import Ids, Include
 from omendb_core.search.query import Query
 
@@ -43,10 +43,10 @@ class Get(Read):
 
 @dataclass(slots=True, eq=False)
 class Count(Read):
-    """How many rows pass a filter."""
+    """How many rows pass a filter, and by the values of a column."""
 
     collection: Collection
-    filter: Filter | None
+    query: CountQuery
 
 
 @dataclass(slots=True, eq=False)

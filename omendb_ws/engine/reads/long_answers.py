@@ -24,6 +24,7 @@ from ...wire.messages import Found, Results
 from ...wire.opcodes import MAX_U32
 from ..model import answers
 from ..pieces.copies import joined, metadata_written, must_wait, objects_written
+from ..pieces.counting import copied_bytes, counted, counts_long
 from ..pieces.long_reads import PIECE_US, LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
 from .commands import Count, Describe, Get, List, PlainRead, PlainSearch, Search, Stats
@@ -62,7 +63,7 @@ def takes_long(work: PlainRead) -> bool:
     if isinstance(work, Search):
         return needs_mask(work.collection, work.query.filter) or _search_us(work) > AT_ONCE_US
     if isinstance(work, Count):
-        return needs_mask(work.collection, work.filter)
+        return counts_long(work.collection, work.query)
     return _rows_us(len(work.ids), work.ticket.reply_bytes) > AT_ONCE_US
 
 
@@ -95,7 +96,7 @@ def steps_of(work: PlainRead, long_reads: LongReads, clock_us: Callable[[], int]
     if isinstance(work, Search):
         return _search(work, long_reads, clock_us)
     if isinstance(work, Count):
-        return _count(work)
+        return _count(work, long_reads)
     assert isinstance(work, Get)
     return _get(work, long_reads)
 
@@ -183,11 +184,15 @@ def _get(work: Get, long_reads: LongReads) -> Steps:
     return answers.rows(work.ticket, Found(version, np.concatenate(is_there), hits), objects)
 
 
-def _count(work: Count) -> Steps:
-    yield from mask_made(work.collection, work.filter)
-    work.collection.refuse_broken()
-    window = work.collection.window
-    return answers.ok(work.ticket, {"version": window.version, "count": window.count(work.filter)})
+def _count(work: Count, long_reads: LongReads) -> Steps:
+    def takes_turn() -> bool:
+        if long_reads.has_room:
+            long_reads.copies(work, copied_bytes(work.collection))
+            return True
+        return False
+
+    found = yield from counted(work.collection, work.query, takes_turn)
+    return answers.counted(work.ticket, found)
 
 
 # -- what they share ------------------------------------------------------------------------------

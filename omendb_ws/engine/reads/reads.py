@@ -27,6 +27,7 @@ from ...wire.searches import encode_answers, vectors_of
 from ..model import answers
 from ..model.collection import Collection
 from ..model.ticket import Answer, Effect
+from ..pieces.counting import count_at_once
 from ..reads.commands import PlainRead
 from .commands import Count, Describe, Get, List, PlainSearch, Search, Stats
 from .shaped import make_timely, stated
@@ -94,9 +95,7 @@ class Reads:
         collection.refuse_broken()
         if isinstance(work, Get):
             return _get(work)
-        window = collection.window
-        body = {"version": window.version, "count": window.count(work.filter)}
-        return answers.ok(work.ticket, body)
+        return answers.counted(work.ticket, count_at_once(collection, work.query))
 
     def _plain_searches(self, collection: Collection, works: list[PlainSearch]) -> list[Answer]:
         """Answers in bulk; where one is at fault, one by one, so that it says whose fault it is."""

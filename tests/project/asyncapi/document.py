@@ -127,6 +127,7 @@ _SHAPES: Final[dict[str, Json]] = {
 }
 #: Fields of replies and pushes by name; every other one is a number.
 _ANSWERED: Final[dict[str, Json]] = {
+    "by": {"type": "array", "items": {"$ref": "#/components/schemas/count_of_value"}},
     "collection": {"type": "string"},
     "collections": {"type": "array", "items": {"$ref": "#/components/schemas/description"}},
     "columns": _TYPES["columns"],
@@ -279,6 +280,8 @@ def _text_requests() -> Json:
         payload = _object(properties, required, is_open=False)
         if op.one_of:
             payload["oneOf"] = [{"required": [name]} for name in op.one_of]
+        if op.name == "count":
+            payload["dependentRequired"] = {"limit": ["by"]}
         if op.name == "subscribe":
             payload = {"oneOf": _by_kind({"id": properties["id"], "op": properties["op"]})}
         found[op.name] = _message(op.name, payload, _golden(f"text-{op.name}"))
@@ -322,6 +325,7 @@ def _examples_of(op: Op) -> list[Json]:
         "add": ["text-added", "text-added-duplicate"],
         "search": ["text-results", "text-results-lists"],
         "get": ["text-found"],
+        "count": ["text-ok", "text-counted-by"],
     }
     return [example for name in golden.get(op.name, ()) for example in _golden(name)]
 
@@ -387,6 +391,11 @@ def _schemas() -> Json:
     return {
         "row": _ROW,
         **_SHAPES,
+        "count_of_value": _object(
+            {"value": {"type": ["number", "boolean", "string", "null"]}, "count": _INTEGER},
+            ("value", "count"),
+            is_open=True,
+        ),
         "description": _object(described, OPS["describe"].reply, is_open=True),
         "limits": {
             "type": "object",

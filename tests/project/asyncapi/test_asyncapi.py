@@ -104,6 +104,7 @@ async def test_a_conversation_is_as_described() -> None:
         {"op": "search", "collection": "c", "vectors": [[1, 0], [0, 1]]},
         {"op": "get", "collection": "c", "ids": [1, 2]},
         {"op": "count", "collection": "c", "filter": {"a": 1}},
+        {"op": "count", "collection": "c", "by": "a", "limit": 5},
         {"op": "update", "collection": "c", "rows": [{"id": 1, "metadata": {}}]},
         {"op": "move", "sub": 1, "vector": [0.0, 1.0]},
         {"op": "delete", "collection": "c", "ids": [1]},

@@ -1,0 +1,93 @@
+"""Counts of rows, at once or in pieces: for ``count``, and for subscriptions to it.
+
+Lives on the engine's thread. A count by a column of a wide window holds the collection while it
+reads it, in pieces of a millisecond or so; what it took along is put in order, in pieces too, when
+the collection is free again. 1,000,000 rows with as many values take 50 ms, 10 to 40 of them held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Final, TypeVar
+
+from omendb_core import counting
+from omendb_core.counting import CountQuery, Pieces
+
+from ...wire.counts import Counted, counted_all, counted_by
+from ..model.collection import Collection
+from .copies import must_wait
+from .masks import mask_made, needs_mask
+
+_Made = TypeVar("_Made")
+
+#: Rows that a tick counts by value at once: 5 ms where each has a text of its own, mostly 0.3.
+_TICK_ROWS: Final = 1 << 14
+#: What a count takes along of a row whose number no other has.
+_ROW_BYTES: Final = 8 + 2
+
+
+def counts_long(collection: Collection, query: CountQuery) -> bool:
+    """Whether a count is to be made in pieces."""
+    is_short = query.by is None or counting.is_short(collection.window.state)
+    return needs_mask(collection, query.filter) or not is_short
+
+
+def count_share(collection: Collection, query: CountQuery) -> float:
+    """How much of what a tick has for counts by value one takes, its mask aside."""
+    if query.by is None or collection.is_dropped or counts_long(collection, query):
+        return 0.0
+    return collection.window.rows / _TICK_ROWS
+
+
+def copied_bytes(collection: Collection) -> int:
+    """What a count may hold for a while."""
+    return _ROW_BYTES * collection.window.rows
+
+
+def count_at_once(collection: Collection, query: CountQuery) -> Counted:
+    """What ``query`` counts now."""
+    window = collection.window
+    if query.by is None:
+        return counted_all(window.version, window.count(query.filter))
+    return counted_by(counting.count_by(window.state, query.filter, query.by, query.limit))
+
+
+def counted(
+    collection: Collection, query: CountQuery, takes_turn: Callable[[], bool] = lambda: True
+) -> Generator[bool, None, Counted]:
+    """The same in pieces; after each it says whether it did something, or waits.
+
+    ``takes_turn`` is asked, once the collection can be held, whether it may be.
+    """
+    yield from mask_made(collection, query.filter)
+    if query.by is not None:
+        while must_wait(collection) or not takes_turn():
+            yield False
+            yield from mask_made(collection, query.filter)  # what waits may lose it
+    _refuse_gone(collection)
+    if query.by is None:
+        return count_at_once(collection, query)
+    collection.is_being_read = True
+    try:
+        state = collection.window.state
+        steps = counting.reading(state, query.filter, query.by, query.limit)
+        rest = yield from _done(steps, collection)
+    finally:
+        collection.is_being_read = False
+    return counted_by((yield from _done(rest, collection)))
+
+
+def _done(steps: Pieces[_Made], collection: Collection) -> Generator[bool, None, _Made]:
+    while True:
+        _refuse_gone(collection)
+        try:
+            next(steps)
+        except StopIteration as end:
+            made: _Made = end.value
+            return made
+        yield True
+
+
+def _refuse_gone(collection: Collection) -> None:
+    collection.refuse_dropped()
+    collection.refuse_broken()
