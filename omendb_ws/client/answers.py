@@ -7,12 +7,13 @@ Knows the wire's messages, no socket. Arrays of binary answers are views on the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from omendb_core.model.types import F32, U64, ColumnType, Hits, IdKind, Ids, Metric
+from numpy.typing import NDArray
+from omendb_core.model.types import F32, F64, U64, ColumnType, Hits, IdKind, Ids, Metric
 
 from ..wire import messages
 from ..wire.messages import Durability, JsonObject
@@ -65,19 +66,26 @@ class Added:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """One row. ``vector`` float32 (dim,); what was not asked for is None."""
+    """One row. ``vector`` float32 (dim,); what was not asked for is None.
+
+    ``rank`` where ``decay`` or ``rank`` ordered the answer, and ``weight`` where ``decay`` did:
+    None for a row that has none.
+    """
 
     id: int | str
     seq: int
     score: float | None = None
     metadata: dict[str, Any] | None = None
     vector: F32 | None = None
+    rank: float | None = None
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """Rows as arrays: ``ids`` uint64 (n,) or n strings, ``seqs`` uint64 (n,), ``scores`` float32
-    (n,) or None, ``metadata`` n objects or None, ``vectors`` float32 (n, dim) or None.
+    (n,) or None, ``metadata`` n objects or None, ``vectors`` float32 (n, dim) or None, ``ranks``
+    float64 (n,) or None, ``weights`` float32 (n,) or None. NaN is that of a row that has none.
 
     Its length is n; iterating gives each as a ``Row``.
     """
@@ -88,6 +96,8 @@ class Rows:
     metadata: Sequence[dict[str, Any]] | None
     vectors: F32 | None
     version: int
+    ranks: F64 | None = field(default=None, kw_only=True)
+    weights: F32 | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.seqs)
@@ -100,6 +110,8 @@ class Rows:
             score=None if self.scores is None else float(self.scores[index]),
             metadata=None if self.metadata is None else self.metadata[index],
             vector=None if self.vectors is None else self.vectors[index],
+            rank=_or_none(self.ranks, index),
+            weight=_or_none(self.weights, index),
         )
 
     def __iter__(self) -> Iterator[Row]:
@@ -108,12 +120,14 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer(Rows):
-    """The nearest rows of one query, best first; ``scores`` is never None.
+    """The rows of one query, best first; ``scores`` is never None.
 
-    ``took_us`` is what the server needed, microseconds.
+    ``took_us`` is what the server needed, microseconds. ``at``, Unix seconds, is the time that
+    ``ranks`` and ``weights`` are of: asked for again with it, an answer is the same to the bit.
     """
 
     took_us: int
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +242,9 @@ def read_results(results: messages.Results) -> list[Answer]:
                 vectors=None if hits.vectors is None else hits.vectors[start:stop],
                 version=results.version,
                 took_us=results.took_us,
+                at=results.at,
+                ranks=None if hits.ranks is None else hits.ranks[start:stop],
+                weights=None if hits.weights is None else hits.weights[start:stop],
             )
         )
         start = stop
@@ -264,7 +281,17 @@ def read_search(ok: JsonObject, kind: IdKind) -> Answer:
         vectors=np.array(vectors, np.float32) if vectors else None,
         version=ok["version"],
         took_us=ok["took_us"],
+        at=ok.get("at"),
+        ranks=_numbers(rows, "rank", np.float64),
+        weights=_numbers(rows, "weight", np.float32),
     )
+
+
+def _numbers(rows: list[JsonObject], name: str, dtype: type[Any]) -> NDArray[Any] | None:
+    """What each row has by that name, NaN for null; None where the rows have none."""
+    if not rows or name not in rows[0]:
+        return None
+    return np.array([np.nan if row[name] is None else row[name] for row in rows], dtype)
 
 
 def read_rows(ok: JsonObject, ids: Iterable[int | str]) -> list[Row | None]:
@@ -305,6 +332,11 @@ def _feed_rows(hits: Hits, version: int, to_seq: int, epoch: str, gap: Gap | Non
         epoch=epoch,
         gap=gap,
     )
+
+
+def _or_none(numbers: NDArray[Any] | None, index: int) -> float | None:
+    """The number there; None for NaN, and where there are none."""
+    return None if numbers is None or np.isnan(numbers[index]) else float(numbers[index])
 
 
 def _objects(metadata: Sequence[bytes | dict[str, Any]]) -> list[dict[str, Any]]:

@@ -66,13 +66,15 @@ def are_distinct(ids: Ids) -> bool:
     return bool((in_order[1:] != in_order[:-1]).all())
 
 
-def in_order(ids: Any) -> Sequence[Any] | NDArray[Any]:
+def in_order(ids: Any, name: str = "ids") -> Sequence[Any] | NDArray[Any]:
     """``ids`` as a list or the like, or as an array of integers (n,). Raises BadId."""
     if isinstance(ids, list | tuple | range):
         return ids
     if is_masked(ids):
         hidden = np.ma.getmaskarray(ids)
-        raise BadId("ids: one is masked", row=int(hidden.argmax()) if hidden.ndim == 1 else None)
+        raise BadId(
+            f"{name}: one is masked", row=int(hidden.argmax()) if hidden.ndim == 1 else None
+        )
     array = None
     if not isinstance(ids, str | bytes | bytearray | Mapping):
         array = np.asarray(ids) if isinstance(ids, np.ndarray) else of_another_library(ids)
@@ -80,12 +82,12 @@ def in_order(ids: Any) -> Sequence[Any] | NDArray[Any]:
         listed: list[Any] = array.tolist() if array.dtype.kind not in "iu" else []
         return array if array.dtype.kind in "iu" else listed
     if array is None and isinstance(ids, Sequence) and not isinstance(ids, str | bytes | bytearray):
-        return list(ids) if not isinstance(ids, memoryview) else _none_of(ids)
-    return _none_of(ids)
+        return list(ids) if not isinstance(ids, memoryview) else _none_of(ids, name)
+    return _none_of(ids, name)
 
 
-def _none_of(ids: object) -> Sequence[Any]:
-    raise BadId(f"ids: must be a list of ids, not {kind(ids)}")
+def _none_of(ids: object, name: str) -> Sequence[Any]:
+    raise BadId(f"{name}: must be a list of ids, not {kind(ids)}")
 
 
 def u64_ids(ids: Sequence[Any] | NDArray[Any]) -> NDArray[np.uint64]:
@@ -144,10 +146,10 @@ def json_id(one: object, row: int | None = None, name: str = "ids") -> Id:
     return number if number <= MAX_SAFE_INTEGER else str(number)
 
 
-def json_ids(ids: Any) -> list[Id]:
-    """Return ids as JSON carries them. Raises BadId with ``row``."""
-    listed = in_order(ids)
+def json_ids(ids: Any, name: str = "ids") -> list[Id]:
+    """Return ids as JSON carries them, a list of its own. Raises BadId with ``row``."""
+    listed = in_order(ids, name)
     plain: list[Any] = listed.tolist() if isinstance(listed, np.ndarray) else list(listed)
     if set(map(type, plain)) == {int} and min(plain) >= 0 and max(plain) <= MAX_SAFE_INTEGER:
         return plain
-    return [json_id(one, row) for row, one in enumerate(plain)]
+    return [json_id(one, row, name) for row, one in enumerate(plain)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from omendb_core.model.errors import BadK, BadMetadata, BadRequest, BadVector
@@ -17,7 +18,7 @@ from omendb_core.model.types import F32, Include
 from ..runtime.transport import TEXT_MARK
 from ..wire import binary, binary_replies, messages, text, text_replies
 from ..wire.hits import dumps
-from ..wire.messages import Incoming
+from ..wire.messages import Incoming, JsonObject
 from ..wire.opcodes import MAX_U32
 from . import arguments
 from .answers import Description, Opened
@@ -76,15 +77,16 @@ def _shape(description: Description) -> tuple[Any, ...]:
     return description.dim, description.ids, tuple(sorted(description.columns.items()))
 
 
-def search(vectors: F32, options: SearchOptions) -> Encode:
-    """Return what builds a binary SEARCH for ``vectors`` float32 (q, dim).
+def search(vectors: F32 | None, options: SearchOptions) -> Encode:
+    """Return what builds a binary SEARCH for ``vectors`` float32 (q, dim), None with examples.
 
     Building it raises DimMismatch.
     """
 
     def encode(request_id: int, opened: Opened | None) -> bytes:
         assert opened is not None
-        check_dim(vectors, opened.description.dim)
+        if vectors is not None:
+            check_dim(vectors, opened.description.dim)
         return binary.encode_search(
             request_id,
             opened.handle,
@@ -94,9 +96,26 @@ def search(vectors: F32, options: SearchOptions) -> Encode:
             options.min_score,
             options.include,
             options.last,
+            options.shaping,
         )
 
     return encode
+
+
+def search_like(collection: str, like: int | str, options: SearchOptions) -> Encode:
+    """Return what builds a JSON search by the row with the id ``like``."""
+    kind = partial(messages.Search, vectors=None, single=True)
+    return plain(
+        kind,
+        collection=collection,
+        like=like,
+        k=options.k,
+        filter=options.filter,
+        min_score=options.min_score,
+        last=options.last,
+        include=options.include,
+        **options.shaping,
+    )
 
 
 def subscribe_live(vectors: F32, options: LiveOptions) -> Encode:
@@ -162,13 +181,14 @@ def live_options(
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """All of a search but what it is near to."""
+    """All of a search but the vector that it is near to. ``shaping``: as ``shaping.shaping``."""
 
     k: int
     filter: dict[str, Any] | None
     min_score: float | None
     last: int | None
     include: Include
+    shaping: JsonObject
 
 
 def search_options(
@@ -178,6 +198,7 @@ def search_options(
     min_score: float | None,
     last: int | None,
     include: IncludeNames,
+    shaping: JsonObject,
 ) -> SearchOptions:
     """Return the options of a search, copied. Raises BadK, BadFilter, BadRequest."""
     return SearchOptions(
@@ -186,6 +207,7 @@ def search_options(
         min_score=None if min_score is None else arguments.number(min_score, "min_score"),
         last=None if last is None else integer(last, "last", 1),
         include=arguments.included(include),
+        shaping=shaping,
     )
 
 
