@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from omendb_core.model.errors import BY_CODE
 from omendb_core.model.types import COLUMN_TYPES, ID_KINDS, METRICS
+from omendb_core.ranking.rank_parser import MAX_LEVELS, MAX_OPERATORS, Operands, expression_of
+from omendb_core.ranking.rank_parser import OPERATORS as RANK_OPERATORS
 from websockets.asyncio.client import connect
 
 from omendb_ws.http.routes import _ROUTES, WEBSOCKET_PATH
@@ -24,6 +26,7 @@ PAGE = page("PROTOCOL.md")
 CONNECTION = section(PAGE, "## 1. Connection")
 REQUESTS = section(PAGE, "## 2. Requests and replies")
 COLLECTIONS = section(PAGE, "## 3. Collections")
+SEARCH = section(PAGE, "## 5. Search")
 SUBSCRIPTIONS = section(PAGE, "## 6. Subscriptions")
 BINARY = section(PAGE, "## 7. Binary messages")
 LIMITS = section(PAGE, "## 9. Limits and errors")
@@ -84,6 +87,25 @@ def test_every_field_of_search_is_explained() -> None:
     text = section(PAGE, "## 5. Search")
     for field in opcodes.OPS["search"].fields:
         assert re.search(rf'[`"]{field.name}[`"]', text), field.name
+
+
+def test_the_operators_of_rank_take_as_many_operands_as_in_the_code() -> None:
+    told = {name: row[1] for row in table(SEARCH, "operator") for name in names(row[0])}
+    said = {
+        Operands(2, 16): "a list of 2 … 16",
+        Operands(2, 2): "a list of 2",
+        Operands(1, 1, bare=True): "one, without a list",
+    }
+    expected = {name: said[operands] for name, operands in RANK_OPERATORS.items()}
+    others = {"$if": "`[filter, then, else]`", "$default": "`[column, number]`"}
+    assert told == {**expected, **others}
+    assert f"At most {MAX_OPERATORS} operators and {MAX_LEVELS} levels of them" in SEARCH
+
+
+def test_the_expression_that_is_shown_is_one() -> None:
+    found = re.search(r"^`rank`: an expression;.*? For example `(.*?)`\.", SEARCH, re.M)
+    assert found
+    assert expression_of(json.loads(found[1]), {"clicks": "i64"}, live=True).columns == {"clicks"}
 
 
 def test_subscriptions_have_the_fields_of_the_code() -> None:
