@@ -37,9 +37,9 @@ from .tree import (
 __all__ = [
     "OPERATORS",
     "Filter",
+    "Parser",
     "declared",
     "evaluate",
-    "inner",
     "kept",
     "optional",
     "parse",
@@ -89,7 +89,7 @@ def parse(document: Any, columns: Mapping[str, ColumnType]) -> Filter:
 
     Raises BadFilter, whose message begins with the path of what is wrong.
     """
-    root = _Parser(columns).filter(document, "filter", 0)
+    root = Parser(columns).filter(document, "filter", 0)
     return Filter(root, root.canonical)
 
 
@@ -108,19 +108,6 @@ def kept(document: Any, columns: Mapping[str, ColumnType], budget: Budget) -> Fi
     return Filter(found.root, found.canonical, share)
 
 
-def inner(
-    document: Any, columns: Mapping[str, ColumnType], path: str, level: int
-) -> tuple[Filter, int]:
-    """As ``parse``, of a filter within a document that counts operators itself.
-
-    It stands at ``path``, ``level`` levels deep. Also how many conditions and arithmetic operators
-    it has.
-    """
-    parser = _Parser(columns)
-    root = parser.filter(document, path, level)
-    return Filter(root, root.canonical), parser.operators
-
-
 def declared(columns: Mapping[str, ColumnType]) -> str:
     """Which columns are declared, as a message says it: a few of them."""
     names = sorted(columns)
@@ -136,8 +123,12 @@ def shown(key: Any) -> str:
     return ascii(text[:64])
 
 
-class _Parser:
-    """One document's walk, and what it has counted so far."""
+class Parser:
+    """One document's walk, and what it has counted so far.
+
+    Filters within a document of another grammar are parsed by one, so that limits are of all of
+    them together.
+    """
 
     def __init__(self, columns: Mapping[str, ColumnType]) -> None:
         self._columns = columns
@@ -151,6 +142,7 @@ class _Parser:
         return self._conditions + self._operations
 
     def filter(self, document: Any, path: str, level: int) -> Node:
+        """The filter that stands at ``path``, so many levels deep."""
         if not isinstance(document, dict):
             raise BadFilter(f"{path}: must be an object")
         self._filters = _counted(self._filters, MAX_FILTERS, "filters", path)

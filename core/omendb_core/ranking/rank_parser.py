@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from ..filters.parser import declared, inner, shown
+from ..filters.parser import Filter, Parser, declared, shown
 from ..filters.tree import columns_of
 from ..model.errors import BadFilter, BadRank
 from ..model.types import ColumnType
@@ -76,6 +76,7 @@ class _Parser:
         self._columns = columns
         self._live = live
         self._operators = 0
+        self._filters = Parser(columns)
         self.read: set[str] = set()
         self.uses_age = False
 
@@ -120,7 +121,8 @@ class _Parser:
             raise BadRank(f"{path}: not an operator of rank ({names})")
         if level == MAX_LEVELS:
             raise BadRank(f"{path}: nested deeper than {MAX_LEVELS} levels")
-        self._count(1, path)
+        self._operators += 1
+        self._refuse_many(path)
         if known is None:
             make = self._if if key == "$if" else self._default
             return make(value, path, level + 1)
@@ -141,13 +143,13 @@ class _Parser:
         if not isinstance(value, list) or len(value) != 3:
             raise BadRank(f"{path}: must be a list of three: a filter, then, else")
         try:
-            condition, operators = inner(value[0], self._columns, f"{path}[0]", level)
+            root = self._filters.filter(value[0], f"{path}[0]", level)
         except BadFilter as error:
             raise BadRank(error.message) from None
-        self._count(operators, f"{path}[0]")
-        self.read |= columns_of(condition.root)
+        self._refuse_many(f"{path}[0]")
+        self.read |= columns_of(root)
         then, otherwise = (self.node(value[i], f"{path}[{i}]", level) for i in (1, 2))
-        return If(condition, then, otherwise)
+        return If(Filter(root, root.canonical), then, otherwise)
 
     def _default(self, value: Any, path: str, _level: int) -> ColumnValue:
         if not isinstance(value, list) or len(value) != 2:
@@ -155,9 +157,8 @@ class _Parser:
         default = _number(value[1], f"{path}[1]", "must be a number")
         return self._column(value[0], default, f"{path}[0]")
 
-    def _count(self, operators: int, path: str) -> None:
-        self._operators += operators
-        if self._operators > MAX_OPERATORS:
+    def _refuse_many(self, path: str) -> None:
+        if self._operators + self._filters.operators > MAX_OPERATORS:
             raise BadRank(f"{path}: more than {MAX_OPERATORS} operators, those of filters counted")
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from omendb_core.model.errors import BadRank
 from omendb_core.model.types import ColumnType
 from omendb_core.ranking.rank_parser import (
@@ -258,6 +260,13 @@ def test_a_filter_keeps_its_own_limits() -> None:
     assert "more than 1024 filters" in refusal({"$if": [{"$and": [{"$or": [{}] * 1024}]}, 1, 2]})
 
 
+def test_filters_of_one_expression_are_limited_together() -> None:
+    half = {"$if": [{"$and": [{}] * 511}, 1, 2]}
+    assert expression({"$add": [half, half]})
+    said = refusal({"$add": [half, half, {"$if": [{}, 1, 2]}]})
+    assert said == "rank.$add[2].$if[0]: more than 1024 filters"
+
+
 # -- canonical texts --------------------------------------------------------------------------
 
 
@@ -281,3 +290,58 @@ def test_expressions_that_may_differ_have_texts_that_differ() -> None:
         {"$if": [{"$not": {"kind": "a"}}, 1, 2]},
     ]  # fmt: skip
     assert len({expression(one).canonical for one in documents}) == len(documents)
+
+
+# -- documents that mean harm -----------------------------------------------------------------
+
+keys = st.sampled_from(
+    [*OPERATORS, "$if", "$default", "$and", "$or", "$not", "$lt", "$in", "$eq", *COLUMNS, "$x", ""]
+)
+anything: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(
+        st.sampled_from(
+            ["$score", "$age", *COLUMNS, 1, -0.0, 2**70, None, True, "\ud800", "x" * 999]
+        ),
+        st.floats(),
+        st.text(max_size=3),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(keys, inner, max_size=2),
+        st.builds(lambda key, one: {key: one}, keys, inner),
+        st.builds(lambda key, several: {key: several}, keys, st.lists(inner, max_size=3)),
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=1500, deadline=None, derandomize=True)
+@given(anything, st.booleans())
+def test_any_document_is_an_expression_or_refused_with_its_path(document: Any, live: bool) -> None:
+    said, found = "", None
+    try:
+        found = expression(document, live=live)
+    except BadRank as error:
+        said = error.message
+    assert (found is None) == bool(said)
+    if found is None:
+        assert said.startswith(("rank: ", "rank."))
+        assert len(said.encode()) < 1500
+    else:
+        assert not (live and found.uses_age)
+        assert found == expression(document, live=live)
+
+
+def test_a_long_document_is_refused_before_it_is_walked() -> None:
+    """Each would take seconds, or end the process, if all of it was looked at."""
+    column_names = {f"c{n}": n for n in range(300_000)}
+    for document, path in (
+        ({"$add": [deep(5)] * 1_000_000}, "rank.$add"),
+        (column_names, "rank"),
+        ({"$if": [column_names, 1, 2]}, "rank.$if[0].c0"),
+        ({"$if": [{"price": {"$in": [1] * 1_000_000}}, 1, 2]}, "rank.$if[0].price.$in"),
+        ({"$neg": "x" * 4_000_000}, "rank.$neg"),
+        ({"x" * 4_000_000: 1}, "rank.'x"),
+        (deep(1_000_000), "rank.$neg"),
+    ):
+        assert refusal(document).startswith(path)
