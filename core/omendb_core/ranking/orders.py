@@ -15,9 +15,10 @@ none       none                                    score, seq
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..model.types import F32, F64, I64, NULL_INTEGER, U64
 from ..scoring.functions import log2, pow_
@@ -52,15 +53,31 @@ def ranks(
 
 def in_order(order: Order | None, ranks_: F64 | None, scores: F32, seqs: U64) -> I64:
     """Places of rows, best first; under ``Rank`` those of null rank are left out."""
+    best = np.lexsort(levels(order, ranks_, scores, seqs)[::-1])[::-1]
+    if isinstance(order, Rank) and ranks_ is not None:
+        return best[: len(best) - np.count_nonzero(np.isnan(ranks_))]
+    return best
+
+
+def levels(
+    order: Order | None, ranks_: F64 | None, scores: F32, seqs: U64
+) -> tuple[NDArray[Any], ...]:
+    """What rows are sorted by, each descending; the last one tells all apart."""
     if order is None or ranks_ is None:
-        return np.lexsort((seqs, scores))[::-1]
+        return scores, seqs
     is_null = np.isnan(ranks_)
     keys = np.where(is_null, -np.inf, ranks_)
     if isinstance(order, Rank):
-        best = np.lexsort((seqs, scores, keys))[::-1]
-        return best[: len(best) - np.count_nonzero(is_null)]
+        return keys, scores, seqs
     # Ranks that are equal are told apart by seq alone, rows without one by their scores first.
-    return np.lexsort((seqs, np.where(is_null, scores, 0), keys))[::-1]
+    return keys, np.where(is_null, scores, np.float32(0)), seqs
+
+
+def placed(order: Order, ranks_: F64) -> I64:
+    """Places of the rows that have one in the order: under ``Rank`` those of no null rank."""
+    if isinstance(order, Rank):
+        return np.flatnonzero(~np.isnan(ranks_))
+    return np.arange(len(ranks_))
 
 
 def weights(decay: Decay, state: WindowState, slots: I64, at: float) -> F32:

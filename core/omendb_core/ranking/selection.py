@@ -8,6 +8,7 @@ the column that groups, vectors, the metric); nothing of how rows were found or 
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +22,9 @@ from .shape import Group, Mmr, Shape, Spread
 #: Rows that are held against each other at once: more make pairs of rows that one of them would
 #: have spared, fewer make more calls (k = 10 of 384 dimensions: 16 and 64 took a third longer).
 _SPREAD_ROWS: Final = 32
+#: Elements multiplied, and rows grouped, in a piece.
+_PIECE_ELEMENTS: Final = 4 << 20
+_GROUPED_ROWS: Final = 8 << 10
 _NONE: Final = np.empty(0, np.int64)
 
 
@@ -46,14 +50,20 @@ class Selector:
 
     def read(self, slots: I64, scores: F32) -> None:
         """Look at further rows, in order."""
+        for _ in self.read_in_pieces(slots, scores):
+            pass
+
+    def read_in_pieces(self, slots: I64, scores: F32) -> Generator[None, None, None]:
+        """The same, in pieces of a millisecond or so; yields after each."""
         start = 0
         while start < len(slots) and not self.is_done:
-            stop = len(slots) if self._spread is None else start + _SPREAD_ROWS
+            stop = start + self._rows_at_once()
             places = self._take(slots[start:stop])
             self._places.append(places + (self._read + start))
             self._slots = np.concatenate([self._slots, slots[start:stop][places]])
             self._scores.append(scores[start:stop][places])
             start = min(stop, len(slots))
+            yield
         self._read += len(slots)
 
     def taken(self) -> I64:
@@ -65,6 +75,21 @@ class Selector:
             return places
         scores = np.concatenate(self._scores)
         return places[_most_marginal(self._state, self._mmr, self._wanted, self._slots, scores)]
+
+    def taken_in_pieces(self) -> Generator[None, None, tuple[I64, F32]]:
+        """Slots and scores of the rows taken, in pieces of a millisecond or so."""
+        slots = self._slots
+        scores = np.concatenate(self._scores) if self._scores else np.empty(0, np.float32)
+        if self._mmr is None:
+            return slots, scores
+        places = yield from _marginal(self._state, self._mmr, self._wanted, slots, scores)
+        return slots[places], scores[places]
+
+    def _rows_at_once(self) -> int:
+        if self._spread is None:
+            return _GROUPED_ROWS
+        each = self._state.definition.dim * (len(self._slots) + _SPREAD_ROWS)
+        return max(1, min(_SPREAD_ROWS, _PIECE_ELEMENTS // each))
 
     def _take(self, slots: I64) -> I64:
         most = self._most - len(self._slots)
@@ -175,6 +200,19 @@ def _scores(state: WindowState, slots: I64, others: I64) -> F32:
 
 def _most_marginal(state: WindowState, mmr: Mmr, k: int, slots: I64, scores: F32) -> I64:
     """Places of the k rows that are taken one by one, each the best of those left."""
+    steps = _marginal(state, mmr, k, slots, scores)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            places: I64 = end.value
+            return places
+
+
+def _marginal(
+    state: WindowState, mmr: Mmr, k: int, slots: I64, scores: F32
+) -> Generator[None, None, I64]:
+    """The same; yields after each."""
     rows, every = state.ring.vectors[slots], np.arange(len(slots))
     metric, askers = state.definition.metric, np.zeros(len(slots), np.int64)
     relevance = mmr.relevance * scores.astype(np.float64)
@@ -189,4 +227,5 @@ def _most_marginal(state: WindowState, mmr: Mmr, k: int, slots: I64, scores: F32
         np.maximum(redundancy, likeness, out=redundancy)
         marginal = relevance - weight * redundancy
         marginal[places] = -np.inf
+        yield
     return np.array(places, np.int64)

@@ -7,6 +7,7 @@ Those whose shape is not plain are answered one by one (``shaped``).
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,8 +54,29 @@ def search(state: WindowState, queries: list[Query]) -> list[Answer | OmenError]
         _answer(state, plain, _scan(state, masks, plain), outcomes)
     for one in asked:
         if one.query.shape != PLAIN:
-            outcomes[one.place] = _shaped(state, masks, one)
+            outcomes[one.place] = _finished(_shaped(state, masks, one))
     return [outcomes[place] for place in range(len(queries))]
+
+
+def search_in_pieces(state: WindowState, query: Query) -> Generator[None, None, Answer]:
+    """As ``search`` answers a query whose shape is not plain, in pieces of a millisecond or so.
+
+    Yields after each; the window must not change in between. Raises what is wrong.
+    """
+    masks = Masks(state)
+    outcome = yield from _shaped(state, masks, _ask(state, masks, 0, query, None))
+    if isinstance(outcome, OmenError):
+        raise outcome
+    return outcome
+
+
+def _finished(steps: Generator[None, None, Answer | OmenError]) -> Answer | OmenError:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            outcome: Answer | OmenError = end.value
+            return outcome
 
 
 def search_all(state: WindowState, vectors: F32, k: I64) -> Answer:
@@ -157,10 +179,12 @@ def _scan(state: WindowState, masks: Masks, asked: list[_Asked]) -> TopK:
     return top
 
 
-def _shaped(state: WindowState, masks: Masks, one: _Asked) -> Answer | OmenError:
+def _shaped(
+    state: WindowState, masks: Masks, one: _Asked
+) -> Generator[None, None, Answer | OmenError]:
     query = one.query
     floor = score.floors([query.min_score])[0]
-    top, ranks = top_shaped(state, query, one.vectors, floor, masks.words[one.mask])
+    top, ranks = yield from top_shaped(state, query, one.vectors, floor, masks.words[one.mask])
     try:
         if query.max_hits is not None:
             _refuse_over(query.max_hits, len(top.slots))
