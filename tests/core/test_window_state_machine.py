@@ -20,6 +20,7 @@ from omendb_core.model.change import AddRequest, Change, RowBatch, UpdateRequest
 from omendb_core.model.errors import NotFound
 from omendb_core.model.types import ColumnType, Definition, IdKind, Ids, Include, Metric
 from omendb_core.replay import replay
+from omendb_core.scan.reference import ReferenceScan
 from omendb_core.search.query import Answer, Query
 from omendb_core.window import Window
 
@@ -53,6 +54,8 @@ def f32_matrix(vectors: list[list[float]]) -> np.ndarray:
 
 
 class WindowMachine(RuleBasedStateMachine):
+    rows_metadata: st.SearchStrategy[dict[str, Any]] = metadata
+
     @initialize(
         metric=st.sampled_from(["cosine", "dot", "l2"]),
         ids=st.sampled_from(["auto", "u64", "str"]),
@@ -60,12 +63,15 @@ class WindowMachine(RuleBasedStateMachine):
         ttl=st.booleans(),
     )
     def start(self, metric: Metric, ids: IdKind, capacity: int, ttl: bool) -> None:
+        self.begin(metric, ids, capacity, ttl)
+
+    def begin(self, metric: Metric, ids: IdKind, capacity: int, ttl: bool) -> None:
         self.definition = Definition(
             DIM, capacity, metric, ids, COLUMNS, TTL_SECONDS if ttl else None
         )
         self.window = Window(self.definition)
         with computing_with(NUMPY):
-            self.replayed = Window(self.definition)
+            self.replayed = Window(self.definition, scan=ReferenceScan())
         self.oracle = Oracle(
             capacity, metric, ids, TTL_SECONDS * 1_000_000 if ttl else None, passes
         )
@@ -90,10 +96,15 @@ class WindowMachine(RuleBasedStateMachine):
     def add(self, data: st.DataObject, count: int) -> None:
         count = min(count, self.definition.capacity)
         vectors = data.draw(st.lists(vector, min_size=count, max_size=count))
-        rows = data.draw(st.lists(metadata, min_size=count, max_size=count))
+        rows = data.draw(st.lists(self.rows_metadata, min_size=count, max_size=count))
         keys = None
         if self.definition.ids != "auto":
             keys = data.draw(st.permutations(self.keys))[:count]
+        self.add_rows(vectors, keys, rows)
+
+    def add_rows(
+        self, vectors: list[list[float]], keys: list[Any] | None, rows: list[dict[str, Any]]
+    ) -> None:
         floats = f32_matrix(vectors)
         batch = RowBatch(
             floats,
@@ -120,7 +131,7 @@ class WindowMachine(RuleBasedStateMachine):
     def update(self, data: st.DataObject) -> None:
         there = st.sampled_from(sorted(self.keys_there(), key=str))
         keys = data.draw(st.lists(there, min_size=1, max_size=4, unique=True))
-        rows = data.draw(st.lists(metadata, min_size=len(keys), max_size=len(keys)))
+        rows = data.draw(st.lists(self.rows_metadata, min_size=len(keys), max_size=len(keys)))
         request = UpdateRequest(self.ids(keys), rows, payloads(rows))
         self.take(self.window.admit_update(request, self.now_us))
         self.oracle.update(keys, rows, self.now_us)

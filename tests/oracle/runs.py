@@ -1,0 +1,26 @@
+"""How much the state machines of shaped answers try.
+
+``make test`` always tries the same few dozen histories; ``SHAPED_RUNS=100`` a hundred times as
+many, others each time (``make torture``).
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+
+TIMES = int(os.environ.get("SHAPED_RUNS", "0"))
+
+
+def runs(examples: int, steps: int, *, shrinks: bool = True) -> settings:
+    """``shrinks``: whether a history that fails is made shorter, which may take minutes."""
+    return settings(
+        max_examples=examples * max(TIMES, 1),
+        stateful_step_count=steps,
+        deadline=None,
+        derandomize=not TIMES,
+        database=None,
+        phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow] if TIMES else [],
+    )
