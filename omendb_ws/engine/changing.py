@@ -24,9 +24,10 @@ from .streams.commands import Follow, Unfollow, Watch
 from .streams.feeds import Feeds
 from .streams.standing_queries import StandingQueries
 from .writes.changes import Changes
-from .writes.commands import Create, Drop, RowChange
+from .writes.commands import Add, Create, Drop, RowChange
 from .writes.durability import Durability
 from .writes.expiry import Expiry
+from .writes.judging import Judging
 from .writes.lifecycle import Lifecycle
 from .writes.turns import Turns
 
@@ -47,6 +48,7 @@ class Changing:
         standing: StandingQueries,
         feeds: Feeds,
         submit: Callable[[Command | Note], None],
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._moment = moment
         self._reading = reading
@@ -54,6 +56,7 @@ class Changing:
         self._feeds = feeds
         self.changes = changes
         self.turns = Turns()
+        self.judging = Judging(clock_ns)
         self.durability = Durability(metrics, changes, self.turns, submit)
         self.lifecycle = Lifecycle(self.durability, self.turns, self._forget, submit)
         self.expiry = Expiry(metrics, changes, self.durability)
@@ -77,14 +80,14 @@ class Changing:
         until_ns = time.perf_counter_ns() + TICK_CHANGES_US * 1000
         while (work := self.turns.take()) is not None:
             try:
+                if _must_wait(work):
+                    work.collection.has_kept_waiting = True
+                    self.set_aside.append(work)
+                    continue
                 if isinstance(work, Drop):
                     done += self._answer_ahead_of(work)
                     if self._reading.long.hold(work):
                         continue
-                elif work.collection.is_held and isinstance(work, RowChange):
-                    work.collection.has_kept_waiting = True
-                    self.set_aside.append(work)
-                    continue
                 answer = self._change(work)
             except Exception as error:
                 self._moment.fault(error, "a change")
@@ -93,16 +96,35 @@ class Changing:
                 else:
                     answer = self._moment.refusal(work, error)
             if answer is not None:
-                self._moment.effects.append(answer)
-                try:
-                    self.through(work)
-                except Exception as error:  # nothing of it was done
-                    self._moment.fault(error, "going on behind a change")
-                    self.through(work)
+                self._answered(work, answer)
             done += 1
             if time.perf_counter_ns() >= until_ns:
                 break
         return done
+
+    def judge(self) -> int:
+        """Some of what adds that are compared for long ask for; how many of them were done."""
+        if not self.judging:
+            return 0
+        judged = self.judging.run()
+        for one in judged:
+            try:
+                if one.error is not None:
+                    raise one.error
+                answer = self._change(one.work, is_judged=True)
+            except Exception as error:
+                answer = self._moment.refusal(one.work, error)
+            if answer is not None:
+                self._answered(one.work, answer)
+        return len(judged)
+
+    def _answered(self, work: Change, answer: Answer) -> None:
+        self._moment.effects.append(answer)
+        try:
+            self.through(work)
+        except Exception as error:  # nothing of it was done
+            self._moment.fault(error, "going on behind a change")
+            self.through(work)
 
     def _answer_ahead_of(self, drop: Drop) -> int:
         """What was asked of a collection before it was dropped; what a fault leaves finds none."""
@@ -138,8 +160,11 @@ class Changing:
         else:
             self.turns.is_through(lane)
 
-    def _change(self, work: Change) -> Answer | None:
-        """The answer to a change; None where it comes later."""
+    def _change(self, work: Change, *, is_judged: bool = False) -> Answer | None:
+        """The answer to a change; None where it comes later.
+
+        ``is_judged``: of an add that was compared in pieces, begun in time.
+        """
         collection = work.collection
         try:
             if isinstance(work, Drop):
@@ -150,7 +175,8 @@ class Changing:
             if isinstance(work, Create):
                 self.lifecycle.create(work, self._moment.effects)
                 return None
-            self._moment.refuse_late(work)
+            if not is_judged:
+                self._moment.refuse_late(work)
             self.expiry.watch(collection)
             if isinstance(work, Follow | Watch):
                 collection.refuse_broken()
@@ -159,6 +185,8 @@ class Changing:
             if isinstance(work, Watch):
                 return answers.ok(work.ticket, work.subscription.reply(collection))
             assert isinstance(work, RowChange), "there are no other changes"
+            if isinstance(work, Add) and not is_judged and self.judging.begin(work):
+                return None
             if collection.flights is None:
                 return self.changes.do(work, self._moment.now_us)
             return self.durability.begin(work, self._moment.now_us)
@@ -185,3 +213,10 @@ class Changing:
                 raise NotFound(f"sub: there is no {work.feed.sub}")
             self._standing.stop(work.feed)
         return answers.ok(work.ticket, {})
+
+
+def _must_wait(work: Change) -> bool:
+    """Whether a change waits until its window may change, or an add ahead of it is judged."""
+    if isinstance(work, Drop):
+        return work.collection.is_being_compared
+    return work.collection.is_held and isinstance(work, RowChange)

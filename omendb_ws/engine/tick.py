@@ -81,13 +81,14 @@ class Tick:
         )
         self.reading = Reading(moment, reads, long_reads, self.standing)
         self.changing = Changing(
-            moment, metrics, changes, self.reading, self.standing, self.feeds, submit
+            moment, metrics, changes, self.reading, self.standing, self.feeds, submit, clock_ns
         )
         self._steps: Final[tuple[tuple[str, Callable[[], int | None]], ...]] = (
             ("streams that nobody reads", self._let_go),
             ("expiry", self._expire),
             ("changes that have settled", self.changing.land),
             ("changes", self.changing.do),
+            ("adds that are compared", self.changing.judge),
             ("telling what changed", self._tell_changed),
             ("standing queries", self._catch_up),
             ("reads", self.reading.do),
@@ -102,6 +103,7 @@ class Tick:
     def depth(self) -> int:
         """How many works wait. From any thread."""
         waiting = len(self.changing.turns) + len(self.changing.set_aside)
+        waiting += len(self.changing.judging)
         return waiting + len(self.reading.waiting) + len(self.reading.long)
 
     @property
@@ -110,6 +112,7 @@ class Tick:
         return bool(
             self.changing.turns
             or self.changing.set_aside
+            or self.changing.judging
             or self.reading.waiting
             or self.reading.long
             or self.standing.early
@@ -121,6 +124,7 @@ class Tick:
         """Whether there is something to do right now."""
         return bool(
             self.changing.turns
+            or self.changing.judging
             or self._moment.effects
             or self.reading.waiting.has_more
             or self.reading.long

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from omendb_core.counting import CountQuery, check_by
 from omendb_core.filters.parser import optional
 from omendb_core.model.change import AddRequest, RowBatch
-from omendb_core.model.errors import OmenError, Overloaded
+from omendb_core.model.errors import BadFilter, OmenError, Overloaded
 from omendb_core.model.types import Definition, Include
+from omendb_core.novelty.unless_near import UnlessNear
 from omendb_core.search.query import Query
 
 from ..engine.reads import commands as reads
@@ -192,8 +193,25 @@ def _add(session: Session, request: wire.Add, size: int) -> None:
     collection = session.collection(request.collection)
     rows = _rows(session, request.rows, collection.definition)
     asked = AddRequest(rows, request.producer, request.batch)
-    ticket = session.ticket(request, collection, size)
-    session.submit_change(writes.Add(ticket, collection, asked, request.binary))
+    if request.unless_near is None:
+        ticket = session.ticket(request, collection, size)
+        session.submit_change(writes.Add(ticket, collection, asked, request.binary))
+        return
+    session.need("read")
+    unless_near = _unless_near(request.unless_near, collection.definition)
+    count = len(rows.vectors) if isinstance(rows, RowBatch) else 0
+    reply_bytes = sizes.added_bytes(collection.definition, count)
+    ticket = session.ticket(request, collection, size, reply_bytes)
+    session.submit_change(writes.Add(ticket, collection, asked, request.binary, unless_near))
+
+
+def _unless_near(found: wire.JsonObject, definition: Definition) -> UnlessNear:
+    """What an add's rows are compared with. BadFilter."""
+    try:
+        filter_ = optional(found.get("filter"), definition.columns)
+    except BadFilter as error:
+        raise BadFilter(f"unless_near.{error.message}") from None
+    return UnlessNear(found["score"], filter_)
 
 
 def _rows(

@@ -143,7 +143,7 @@ def _add(
     if has_columns:
         columns = batches.column_sections(types)
         arrays.update(read_sections(frame, header, columns, start=end)[0])
-    values = field_room.read_fields(json, _BATCH_FIELDS, limits)
+    values = field_room.read_fields(json, _ADD_FIELDS, limits)
     field_room.check_batch_pair(values)
     rows: RowBatch | OmenError
     try:
@@ -190,7 +190,9 @@ def _json_fields(kind: str, fields: tuple[Field, ...]) -> tuple[Field, ...]:
     return tuple(one for one in fields if one.name in names)
 
 
-_BATCH_FIELDS: Final = tuple(one for one in OPS["add"].fields if one.name in ("producer", "batch"))
+_ADD_FIELDS: Final = tuple(
+    one for one in OPS["add"].fields if one.name in ("producer", "batch", "unless_near")
+)
 _SEARCH_FIELDS: Final = _json_fields("SEARCH", OPS["search"].fields)
 _SUBSCRIBE_FIELDS: Final = (
     replace(OPS["subscribe"].fields[0], choices=("live",)),
@@ -207,11 +209,14 @@ def encode_add(
     rows: RowBatch,
     producer: str | None = None,
     batch: int | None = None,
+    unless_near: JsonObject | None = None,
 ) -> bytes:
     """ADD. Raises BadRequest where a value has no JSON."""
     json, flags, arrays = batches.as_sections(rows)
     if producer is not None:
         json["producer"], json["batch"] = producer, batch
+    if unless_near is not None:
+        json["unless_near"] = unless_near
     return _request("ADD", flags, request_id, handle, rows.vectors, 0, json, arrays)
 
 

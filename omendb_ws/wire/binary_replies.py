@@ -16,9 +16,10 @@ from omendb_core.model.errors import BadFrame
 from omendb_core.model.types import F32, Hits
 
 from .frames import Header, json_section, pack, present, read_header, read_sections, sections_end
-from .hits import array_text, dumps, id_texts, metadata_texts
+from .hits import array_text, dumps, id_texts, metadata_texts, near_text
 from .messages import Added, JsonObject, Live, Results, Rows
 from .opcodes import (
+    FLAG_COMPARED,
     FLAG_DUPLICATE,
     FLAG_MATCH,
     FLAG_RANKS,
@@ -42,11 +43,22 @@ _ROWS: Final = KIND_NUMBERS["ROWS"]
 
 def encode_added(request_id: int, added: Added) -> bytes:
     """ADDED; seqs that are not known are 0."""
+    if added.is_compared:
+        return _encode_compared(request_id, added)
     return _ADDED_FRAME.pack(
         MAGIC, PROTOCOL_BYTE, _ADDED, FLAG_DUPLICATE if added.duplicate else 0,
         request_id, 0, 0, 0, 0, 0, 0,
         added.version, added.first_seq or 0, added.last_seq or 0,
     )  # fmt: skip
+
+
+def _encode_compared(request_id: int, added: Added) -> bytes:
+    """ADDED of an add that was asked with ``unless_near``."""
+    flags = FLAG_COMPARED | (FLAG_DUPLICATE if added.duplicate else 0)
+    json = dumps({"skipped": added.skipped, "near": near_text(added.near)})
+    header = Header(MAGIC, PROTOCOL_BYTE, _ADDED, flags, request_id, 0, 0, 0, 0, len(json), 0)
+    seqs = [added.version, added.first_seq or 0, added.last_seq or 0]
+    return pack(header, json, [np.array(seqs, "<u8")])
 
 
 def encode_results(request_id: int, results: Results, metadata: list[bytes] | None = None) -> bytes:
@@ -129,7 +141,7 @@ def decode_incoming(frame: bytes) -> tuple[int, Added] | tuple[int, Results] | R
     json = _incoming_json(frame, header)
     arrays, _ = read_sections(frame, header, present(kind, header, json))
     if kind.name == "ADDED":
-        return header.id, _added(header, arrays)
+        return header.id, _added(header, arrays, json)
     hits, version = _hits(json, arrays), int(arrays["version"][0])
     if kind.name == "LIVE":
         leave = arrays["leave_seqs"], arrays["leave_reasons"]
@@ -181,9 +193,12 @@ def _incoming_json(frame: bytes, header: Header) -> JsonObject:
     return body
 
 
-def _added(header: Header, arrays: Mapping[str, Any]) -> Added:
+def _added(header: Header, arrays: Mapping[str, Any], json: JsonObject) -> Added:
     version, first_seq, last_seq = (
         int(arrays[name][0]) for name in ("version", "first_seq", "last_seq")
     )
     duplicate = bool(header.flags & FLAG_DUPLICATE)
-    return Added(version, first_seq or None, last_seq or None, duplicate)
+    seqs = first_seq or None, last_seq or None
+    if not header.flags & FLAG_COMPARED:
+        return Added(version, *seqs, duplicate)
+    return Added(version, *seqs, duplicate, True, json.get("skipped"), json.get("near"))

@@ -16,7 +16,7 @@ from omendb_core.model.types import MAX_SAFE_INTEGER
 FieldType = Literal[
     "string", "name", "choice", "integer", "k", "number", "ttl", "filter", "include",
     "columns", "vector", "vectors", "id", "ids", "rows", "producer", "batch", "examples", "object",
-    "expression",
+    "expression", "unless_near",
 ]  # fmt: skip
 
 #: FieldType -> the JSON type that it is.
@@ -42,6 +42,7 @@ JSON_TYPES: Final[Mapping[FieldType, str]] = MappingProxyType(
         "examples": "list of ids or lists of numbers",
         "object": "object",
         "expression": "number, string or object",
+        "unless_near": "object",
     }
 )
 

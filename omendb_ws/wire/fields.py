@@ -213,6 +213,20 @@ def _expression(value: Any, field: Field, limits: Limits) -> Any:
     return value
 
 
+#: Of ``unless_near``.
+_UNLESS_NEAR: Final = (Field("score", "number", required=True), Field("filter", "filter"))
+
+
+def _unless_near(value: Any, field: Field, limits: Limits) -> dict[str, Any]:
+    """``score``, and ``filter`` if there is one."""
+    body = _object(value, field, limits)
+    try:
+        refuse_unknown(body, [one.name for one in _UNLESS_NEAR])
+        return read_fields(body, _UNLESS_NEAR, limits)
+    except OmenError as error:
+        raise type(error)(f"{field.name}.{error.message}") from None
+
+
 def check_needs(values: Mapping[str, Any]) -> None:
     """``negative`` and ``at`` say nothing alone (PROTOCOL section 5). Raises BadRequest."""
     if "negative" in values and "positive" not in values:
@@ -255,4 +269,5 @@ READERS: Final[Mapping[FieldType, Reader]] = {
     "examples": _examples,
     "object": _object,
     "expression": _expression,
+    "unless_near": _unless_near,
 }

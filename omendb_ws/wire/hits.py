@@ -75,6 +75,11 @@ def id_texts(ids: Ids) -> list[bytes]:
     return texts
 
 
+def near_text(near: Ids | None) -> orjson.Fragment | None:
+    """The ids of an add's ``near`` as JSON."""
+    return None if near is None else orjson.Fragment(b"[%b]" % b",".join(id_texts(near)))
+
+
 def array_text(numbers: NDArray[Any]) -> bytes:
     """An array as JSON."""
     text = orjson.dumps(np.ascontiguousarray(numbers), option=_NUMPY)

@@ -68,6 +68,7 @@ class Kind:
 FLAG_IDS: Final = 1
 FLAG_COLUMNS: Final = 2
 FLAG_DUPLICATE: Final = 1
+FLAG_COMPARED: Final = 2
 FLAG_MATCH: Final = 1
 FLAG_VECTORS: Final = 2
 FLAG_RANKS: Final = 4
@@ -100,13 +101,13 @@ _KINDS = (
     Kind(
         1, "ADD", "request", ("handle", "n", "dim", "json_bytes"),
         (Section("ids", "<u8", ("n",), flag=FLAG_IDS), _QUERIES),
-        json=("columns", "dictionaries", "metadata", "ids", "producer", "batch"),
+        json=("columns", "dictionaries", "metadata", "ids", "producer", "batch", "unless_near"),
         flags={FLAG_IDS: "ids as u64", FLAG_COLUMNS: "columns"}, columns_flag=FLAG_COLUMNS,
     ),
     Kind(
-        2, "ADDED", "reply", (),
+        2, "ADDED", "reply", ("json_bytes",),
         (_VERSION, Section("first_seq", "<u8", ("1",)), Section("last_seq", "<u8", ("1",))),
-        flags={FLAG_DUPLICATE: "duplicate"},
+        json=("skipped", "near"), flags={FLAG_DUPLICATE: "duplicate", FLAG_COMPARED: "compared"},
     ),
     Kind(
         3, "SEARCH", "request", ("handle", "n", "dim", "k", "json_bytes"), (_QUERIES,),

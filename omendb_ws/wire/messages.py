@@ -107,7 +107,8 @@ class Add:
     """``rows``: a RowBatch from a binary message or a long text, else the JSON list as it came.
 
     An error of the rows of a binary message stands in their place: a repeated batch is answered
-    before its rows are looked at (PROTOCOL section 4).
+    before its rows are looked at (PROTOCOL section 4). ``unless_near``: ``score``, and ``filter``
+    if there is one.
     """
 
     op: ClassVar[str] = "add"
@@ -116,6 +117,7 @@ class Add:
     rows: RowBatch | list[Any] | OmenError
     producer: str | None = None
     batch: int | None = None
+    unless_near: JsonObject | None = None
     binary: bool = False
 
 

@@ -21,6 +21,7 @@ from .field_types import FieldType as FieldType
 from .kinds import ALIGNMENT as ALIGNMENT
 from .kinds import COLUMN_DTYPES as COLUMN_DTYPES
 from .kinds import FLAG_COLUMNS as FLAG_COLUMNS
+from .kinds import FLAG_COMPARED as FLAG_COMPARED
 from .kinds import FLAG_DUPLICATE as FLAG_DUPLICATE
 from .kinds import FLAG_IDS as FLAG_IDS
 from .kinds import FLAG_MATCH as FLAG_MATCH

@@ -9,19 +9,27 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from omendb_core.model.errors import OmenError
-from omendb_core.model.types import U8, U32, U64, Bool1, Hits
+from omendb_core.model.types import U8, U32, U64, Bool1, Hits, Ids
 
 JsonObject: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """The acknowledgement of an add; the seqs are None where a duplicate's are forgotten."""
+    """The acknowledgement of an add; the seqs are None where a duplicate's are forgotten, or where
+    no row went in.
+
+    ``is_compared``: it was asked with ``unless_near``. ``skipped``: places of the rows that were
+    left out, and ``near``, the id of the best row near each; None for a duplicate.
+    """
 
     version: int
     first_seq: int | None
     last_seq: int | None
     duplicate: bool = False
+    is_compared: bool = False
+    skipped: list[int] | None = None
+    near: Ids | None = None
 
 
 @dataclass(frozen=True, slots=True)

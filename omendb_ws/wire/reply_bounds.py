@@ -150,6 +150,12 @@ def counts_bytes(
     return ENVELOPE_BYTES + min(limit, definition.capacity) * (_MOST_JSON_COUNT + value_bytes)
 
 
+def added_bytes(definition: Definition, rows: int) -> int:
+    """The acknowledgement of so many rows, all of them left out, takes at most this."""
+    id_bytes = _MOST_STR_ID if definition.ids == "str" else len('"12345678901234567890",')
+    return ENVELOPE_BYTES + rows * (id_bytes + len("12345,"))
+
+
 def description_bytes(definition: Definition) -> int:
     """About as much as the description of a collection takes."""
     return DESCRIPTION_BYTES + _COLUMN_BYTES * len(definition.columns)

@@ -12,7 +12,7 @@ import orjson
 from omendb_core.model.errors import BY_CODE, BadRequest, Internal, OmenError
 from omendb_core.model.types import F32
 
-from .hits import dumps, row_objects
+from .hits import dumps, near_text, row_objects
 from .messages import Added, ErrorReply, Event, Found, JsonObject, Reply, Results, Rows
 from .text import valid_id
 
@@ -42,6 +42,8 @@ def encode_added(request_id: int, added: Added) -> bytes:
     }
     if added.duplicate:
         ok["duplicate"] = True
+    if added.is_compared:
+        ok["skipped"], ok["near"] = added.skipped, near_text(added.near)
     return encode_ok(request_id, ok)
 
 

@@ -62,6 +62,8 @@ class Collection:
         #: The engine's: a long read goes over the window, or its standing queries are matched with
         #: what came, over several ticks; and changes have waited for that.
         self.is_being_read = self.is_catching_up = self.has_kept_waiting = False
+        #: The engine's: an add is compared with it, over several ticks.
+        self.is_being_compared = False
         #: The engine's: rows that are due to expire wait for that.
         self.keeps_expiry_waiting = False
         #: The engine's: a mask of it is being made in pieces.
@@ -76,6 +78,11 @@ class Collection:
     @property
     def is_held(self) -> bool:
         """Whether the window must not change: changes wait. The engine's."""
+        return self.is_being_read or self.is_catching_up or self.is_being_compared
+
+    @property
+    def is_held_otherwise(self) -> bool:
+        """Whether it is held for something else than an add that is compared with it."""
         return self.is_being_read or self.is_catching_up
 
     @property

@@ -70,6 +70,11 @@ class Flights:
         self.waits_for = waits_for
 
     @property
+    def may_take_off(self) -> bool:
+        """Whether a change can go into the log right away."""
+        return not self.waits_for and self.log is not None and self.log.has_room
+
+    @property
     def has_landing(self) -> bool:
         """Whether the log is through with the next flight."""
         return bool(self.flying) and self.flying[0].is_settled

@@ -14,9 +14,12 @@ from typing import TypeAlias
 
 from omendb_core.model import change as core
 from omendb_core.model.errors import OmenError
+from omendb_core.novelty.unless_near import UnlessNear
 
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
+from ...wire import reply_bounds as sizes
+from ...wire.hits import id_texts
 from ...wire.messages import Added
 from ..model import answers
 from ..model.collection import Collection
@@ -88,6 +91,8 @@ class Changes:
         """The change that a request becomes. OmenError if it is refused; Behind."""
         window, now_us = work.collection.window, work.collection.time_us(now_us)
         if isinstance(work, Add):
+            if work.unless_near is not None:
+                return _admit_judged(work, work.unless_near, now_us)
             return window.admit_add(work.request, now_us)
         if isinstance(work, Delete):
             return window.admit_delete(work.ids, now_us)
@@ -96,30 +101,47 @@ class Changes:
     def finish(self, work: RowChange, admitted: Admitted) -> Answer:
         """Make what was admitted visible, and acknowledge it."""
         window = work.collection.window
-        if isinstance(admitted, core.Repeated):
-            again = Added(window.version, admitted.first_seq, admitted.last_seq, duplicate=True)
-            return answers.added(work.ticket, again, isinstance(work, Add) and work.is_binary)
+        if isinstance(work, Add):
+            return self._finish_add(work, admitted)
         if admitted is None:
             return answers.ok(work.ticket, {"version": window.version, "deleted": 0})
+        assert not isinstance(admitted, core.Repeated), "only adds have batches"
         self.apply(work.collection, admitted, work.ticket.arrival_us)
-        if isinstance(admitted, core.AddChange):
-            return self._added(work, admitted)
         body = {"version": admitted.version}
         if isinstance(admitted, core.DeleteChange):
             body["deleted"] = len(admitted.seqs)
         return answers.ok(work.ticket, body)
 
-    def _added(self, work: RowChange, change: core.AddChange) -> Answer:
-        count = len(change.vectors)
-        self._metrics.added_rows += count
-        work.collection.counts.adds += count
-        last_seq = change.first_seq + count - 1
-        acknowledged = Added(change.version, change.first_seq, last_seq)
-        return answers.added(work.ticket, acknowledged, isinstance(work, Add) and work.is_binary)
+    def _finish_add(self, work: Add, admitted: Admitted) -> Answer:
+        version = work.collection.window.version
+        seqs: tuple[int | None, int | None] = (None, None)
+        if isinstance(admitted, core.Repeated):
+            seqs = admitted.first_seq, admitted.last_seq
+        elif isinstance(admitted, core.AddChange):
+            self.apply(work.collection, admitted, work.ticket.arrival_us)
+            count = len(admitted.vectors)
+            self._metrics.added_rows += count
+            work.collection.counts.adds += count
+            version = admitted.version
+            if count:
+                seqs = admitted.first_seq, admitted.first_seq + count - 1
+        left_out = work.left_out
+        acknowledged = Added(
+            version,
+            *seqs,
+            duplicate=isinstance(admitted, core.Repeated),
+            is_compared=work.unless_near is not None,
+            skipped=None if left_out is None else left_out.skipped,
+            near=None if left_out is None else left_out.near,
+        )
+        return answers.added(work.ticket, acknowledged, work.is_binary)
 
     def apply(self, collection: Collection, change: core.Change, arrival_us: int) -> None:
         """Make a change visible that was admitted."""
         window = collection.window
+        if isinstance(change, core.AddChange) and change.is_empty:
+            window.apply(change)
+            return
         before = (
             window.state.evicted,
             window.state.expired,
@@ -140,3 +162,23 @@ class Changes:
         left["expired"] += window.state.expired - before[1]
         left["replaced"] += window.state.replaced - before[2]
         left["deleted"] += window.state.deleted - before[3]
+
+
+def _admit_judged(work: Add, unless_near: UnlessNear, now_us: int) -> Admitted:
+    """As ``Changes.admit``, of an add whose rows are left out where something is near."""
+    window = work.collection.window
+    judgement = work.judgement
+    work.judgement = work.left_out = None
+    if judgement is None or judgement.version != window.version:
+        judged = window.judge_add(work.request, unless_near)
+        if isinstance(judged, core.Repeated):
+            return judged
+        judged.finish()
+        judgement = judged
+    left_out = judgement.left_out(window.last_seq + 1)
+    most_bytes = sizes.added_bytes(work.collection.definition, len(left_out.skipped))
+    if most_bytes > work.ticket.max_reply_bytes:
+        answers.refuse_over(work.ticket, sum(map(len, id_texts(left_out.near))))
+    admitted = window.admit_add(work.request, now_us, judgement)
+    work.left_out = left_out
+    return admitted

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from omendb_core.model.change import AddRequest, UpdateRequest
 from omendb_core.model.errors import OmenError
 from omendb_core.model.types import Ids
+from omendb_core.novelty.unless_near import Judgement, LeftOut, UnlessNear
 
 from ...journal.interface import Log
 from ...journal.interface import Stored as StoredCollection
@@ -43,10 +44,17 @@ class Create(Change):
 
 @dataclass(slots=True, eq=False)
 class Add(Change):
-    """PROTOCOL section 4; ``is_binary``: answered by ADDED."""
+    """PROTOCOL section 4; ``is_binary``: answered by ADDED.
+
+    With ``unless_near``: its ``judgement``, while that is there and the window is the same, and,
+    once it is admitted, who was ``left_out``.
+    """
 
     request: AddRequest
     is_binary: bool
+    unless_near: UnlessNear | None = None
+    judgement: Judgement | None = None
+    left_out: LeftOut | None = None
 
 
 @dataclass(slots=True, eq=False)
