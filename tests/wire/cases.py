@@ -82,6 +82,17 @@ TEXT_REQUESTS = [
         b'{"id":3,"op":"add","collection":"items","rows":[{"id":17,"vector":[1,2.5],'
         b'"metadata":{"price":9.5}}],"producer":"cam-7","batch":42}',
     ),
+    named(
+        "text-add-unless-near",
+        asked(
+            m.Add(
+                3, "items", [{"vector": [1, 2.5]}],
+                unless_near={"score": 0.95, "filter": {"price": {"$lt": 10}}},
+            ),
+            b'{"id":3,"op":"add","collection":"items","rows":[{"vector":[1,2.5]}],'
+            b'"unless_near":{"score":0.95,"filter":{"price":{"$lt":10}}}}',
+        ),
+    ),
     asked(
         m.Delete(1, "items", [1, "18446744073709551615"]),
         b'{"id":1,"op":"delete","collection":"items","ids":[1,"18446744073709551615"]}',
@@ -256,6 +267,13 @@ TEXT_REPLIES = [
          b'{"id":3,"ok":{"version":2,"first_seq":null,"last_seq":null,"duplicate":true}}',
          m.Reply(3, {"version": 2, "first_seq": None, "last_seq": None, "duplicate": True}),
          lambda: text_replies.encode_added(3, m.Added(2, None, None, True))),
+    told("text-added-compared",
+         b'{"id":3,"ok":{"version":2,"first_seq":11,"last_seq":12,"skipped":[1,3],'
+         b'"near":[17,"9007199254740992"]}}',
+         m.Reply(3, {"version": 2, "first_seq": 11, "last_seq": 12, "skipped": [1, 3],
+                     "near": [17, "9007199254740992"]}),
+         lambda: text_replies.encode_added(
+             3, m.Added(2, 11, 12, False, True, [1, 3], ids(17, 2**53)))),
     told("text-results",
          b'{"id":5,"ok":{"version":9,"results":[{"id":17,"seq":101,"score":0.93},'
          b'{"id":9007199254740991,"seq":7,"score":0.5},'
@@ -347,6 +365,13 @@ BINARY_REQUESTS = [
          frame(1, f32(1.0, 2.0), id=6, handle=1, n=2, dim=1, json='{"ids":["a","é"]}'.encode()),
          m.Add(6, 1, RowBatch(vectors((1.0,), (2.0,)), ["a", "é"]), binary=True),
          lambda: binary.encode_add(6, 1, RowBatch(vectors((1.0,), (2.0,)), ["a", "é"]))),
+    Case("binary-add-unless-near", "client",
+         frame(1, u64(7), f32(1.0, 2.0), flags=1, id=6, handle=3, n=1, dim=2,
+               json=b'{"unless_near":{"score":0.95}}'),
+         m.Add(6, 3, RowBatch(vectors((1.0, 2.0)), ids(7)), unless_near={"score": 0.95},
+               binary=True),
+         lambda: binary.encode_add(6, 3, RowBatch(vectors((1.0, 2.0)), ids(7)),
+                                   unless_near={"score": 0.95})),
     Case("binary-search", "client",
          frame(3, f32(1.0, 2.0, 3.0), id=2**32 - 1, handle=2**32 - 1, n=1, dim=3, k=10),
          m.Search(2**32 - 1, 2**32 - 1, vectors((1.0, 2.0, 3.0)), binary=True),
@@ -403,6 +428,10 @@ BINARY_REPLIES = [
     told("binary-added-duplicate", frame(2, u64(3), u64(0), u64(0), id=6, flags=1),
          (6, m.Added(3, None, None, True)),
          lambda: binary_replies.encode_added(6, m.Added(3, None, None, True))),
+    told("binary-added-compared",
+         frame(2, u64(3), u64(0), u64(0), id=6, flags=2, json=b'{"skipped":[0],"near":["a"]}'),
+         (6, m.Added(3, None, None, False, True, [0], ["a"])),
+         lambda: binary_replies.encode_added(6, m.Added(3, None, None, False, True, [0], ["a"]))),
     told("binary-results",
          frame(4, u64(9), u32(2, 1), u64(17, 2**53 - 1, 2**53), u64(101, 7, 3),
                f32(0.93, 0.5, -1e-10), id=5, n=2, k=3, took_us=210),

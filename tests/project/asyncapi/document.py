@@ -101,6 +101,7 @@ _TYPES: Final[dict[str, Json]] = {
     "examples": {"type": "array", "items": {"oneOf": [_ID, _VECTOR]}},
     "object": {"type": "object"},
     "expression": {"type": ["number", "string", "object"]},
+    "unless_near": _members({"score": {"type": "number"}, "filter": {"type": "object"}}, "score"),
 }
 #: Fields of type ``object`` and ``expression`` -> their schema, which ops share.
 _SHAPES: Final[dict[str, Json]] = {
@@ -137,6 +138,8 @@ _ANSWERED: Final[dict[str, Json]] = {
     "expires_in_s": {"type": ["number", "null"]},
     "ids": {"enum": ["auto", "u64", "str"]},
     "metric": {"enum": ["cosine", "dot", "l2"]},
+    "near": {"type": ["array", "null"], "items": _ID},
+    "skipped": {"type": ["array", "null"], "items": _INTEGER},
     "results": {"type": "array"},
     "rights": {"type": "array", "items": {"type": "string"}},
     "rows": {"type": ["array", "integer"]},
@@ -322,7 +325,7 @@ def _answered(op: Op) -> Json:
 def _examples_of(op: Op) -> list[Json]:
     golden = {
         "ping": ["text-ok"],
-        "add": ["text-added", "text-added-duplicate"],
+        "add": ["text-added", "text-added-duplicate", "text-added-compared"],
         "search": ["text-results", "text-results-lists"],
         "get": ["text-found"],
         "count": ["text-ok", "text-counted-by"],
@@ -427,8 +430,8 @@ def _schemas() -> Json:
 
 def _binary() -> Json:
     golden = {
-        "ADD": ["add-auto", "add-u64", "add-str"],
-        "ADDED": ["added", "added-duplicate"],
+        "ADD": ["add-auto", "add-u64", "add-str", "add-unless-near"],
+        "ADDED": ["added", "added-duplicate", "added-compared"],
         "SEARCH": ["search", "search-filtered", "search-shaped", "search-examples"],
         "RESULTS": ["results", "results-rich", "results-subs", "results-empty", "results-ranked"],
         "LIVE": [],
