@@ -7,6 +7,8 @@ same window again, to the bit. Invariants: ``check``.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 from .admission.admission import Admission
 from .filters.parser import Filter
 from .model.budget import UNLIMITED, Share
@@ -28,7 +30,7 @@ from .rows.append import append
 from .scan.choice import choose
 from .scan.interface import Scan
 from .search.query import Answer, Query
-from .search.search import search, search_all
+from .search.search import search, search_all, search_in_pieces
 from .standing.matcher import Matcher
 from .state import NOTHING, WindowState
 
@@ -192,6 +194,10 @@ class Window:
     def search(self, queries: list[Query]) -> list[Answer | OmenError]:
         """Exact top-k of every query, in one scan; an error in the place of a bad one."""
         return search(self.state, queries)
+
+    def search_in_pieces(self, query: Query) -> Generator[None, None, Answer]:
+        """The same for one query, in pieces; see ``search.search_in_pieces``."""
+        return search_in_pieces(self.state, query)
 
     def search_all(self, vectors: F32, k: I64) -> Answer:
         """Exact top-k of all live rows for many vectors; see ``search.search_all``."""

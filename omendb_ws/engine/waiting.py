@@ -19,6 +19,8 @@ from .model.ticket import Lane
 from .pieces.counting import count_share
 from .pieces.masks import mask_share
 from .reads.commands import Count, PlainSearch, Search
+from .reads.long_answers import takes_long
+from .reads.shaped import most_us
 from .streams.beginning import MOST_AT_ONCE
 from .streams.commands import Live, Standing
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 #: From 16 on a vector costs no less, and while one tick works the next one's requests come in: with
 #: eight messages of 32 vectors in flight, all in one tick, the engine waited for the next ones.
 TICK_QUERIES: Final = 128
+#: What a query vector is expected to take, where something else is counted as so many.
+QUERY_US: Final = 50.0
 TICK_REPLY_BYTES: Final = 32 << 20
 
 
@@ -151,6 +155,8 @@ def weight(work: Read) -> int:
         return work.request.n
     if isinstance(work, Search):
         queries = 1 if work.query.vectors is None else len(work.query.vectors)
+        shape_us = 0.0 if takes_long(work) else most_us(work.collection, work.query)
+        queries += int(shape_us / QUERY_US)
         return queries + _mask_weight(work.collection, work.query.filter)
     if isinstance(work, Live):
         queries = min(len(work.queries), MOST_AT_ONCE)  # more begin in pieces

@@ -14,6 +14,7 @@ import pytest
 from omendb_core import counting
 from omendb_core.filters import mask_cache
 from omendb_core.filters import masks as filter_masks
+from omendb_core.search import deep, shaped
 
 from omendb_ws.engine.pieces import copies
 from omendb_ws.engine.pieces import long_reads as pieces
@@ -51,6 +52,9 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mask_cache, "BLOCK_ROWS", 64)
     monkeypatch.setattr(filter_masks, "BLOCK_ROWS", 64)
     monkeypatch.setattr(counting, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(deep, "_PIECE_ROWS", 64)
+    monkeypatch.setattr(deep, "_MOST_SORTED_ROWS", 32)
+    monkeypatch.setattr(shaped, "_LEAST_SCANNED", 32)
     monkeypatch.setattr(counting, "is_short", lambda state: False)
 
 
@@ -105,6 +109,11 @@ READS: list[dict[str, Any]] = [
     {"op": "search", "vectors": [[1, 0], [0, 1]], "k": 9, "last": 50, "filter": FILTER},
     {"op": "search", "vector": [1, 0], "k": 300, "include": ["metadata"]},
     {"op": "search", "like": 17, "k": 5, "filter": FILTER},
+    {"op": "search", "vectors": [[1, 0], [0, 1]], "group": {"by": "kind", "size": 40}, "k": 90},
+    {"op": "search", "vector": [1, 0], "rank": {"$mul": ["n", "$score"]}, "k": 30, "at": 5},
+    {"op": "search", "vectors": [[1, 0], [0, 1]], "decay": {"half_life": 1}, "k": 30, "at": 5},
+    {"op": "search", "positive": [17, [1, 0]], "spread": {"max_similarity": 0.2}, "filter": FILTER},
+    {"op": "search", "vector": [1, 0], "mmr": {"lambda": 0.3}, "include": ["vector"]},
     {"op": "get", "ids": [5, 900, 7, 5, 299, 0], "include": ["metadata", "vector"]},
     {"op": "get", "ids": []},
     {"op": "count", "filter": FILTER},
@@ -144,6 +153,43 @@ async def test_binary_batches_too(fields: Any, all_at_once: Any) -> None:
             assert (mine is None) == (theirs is None)
             assert mine is None or np.array_equal(mine, theirs)
         assert one.hits.metadata == other.hits.metadata
+
+
+async def test_others_are_answered_while_a_selection_reads_every_row() -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        await filled(raw)
+        fields = {"vector": [1, 0], "group": {"by": "kind"}, "k": 10}
+        deep_one = await raw.send("search", collection="items", **fields)
+        await eventually(lambda: long_reads(server).pieces > 0)
+        while deep_one not in raw.replies:
+            await other.ok("count", collection="items")
+            if not long_reads(server):
+                break
+        assert len((await raw.reply(deep_one))["ok"]["results"]) == 3
+        assert long_reads(server).pieces > 10
+
+
+async def test_a_shaped_answer_in_pieces_is_of_one_version() -> None:
+    """Each add overwrites the whole window, and its rows alone have its number."""
+    async with running() as server, client(server) as raw, client(server) as other:
+        await raw.create(capacity=90, columns=COLUMNS)
+        shapes: list[dict[str, Any]] = [
+            {"rank": "n"}, {"group": {"by": "n", "size": 100}}, {"spread": {"max_similarity": 50}},
+        ]  # fmt: skip
+        for turn in range(24):
+            rows = [{"id": n, "vector": [n, 0], "metadata": {"n": turn}} for n in range(90)]
+            await raw.ok("add", collection="items", rows=rows)
+            searched = await raw.send(
+                "search", collection="items", vector=[1, 0], k=90, include=["metadata"],
+                **shapes[turn % 3],
+            )  # fmt: skip
+            rows = [{"id": n, "vector": [n, 0], "metadata": {"n": -turn}} for n in range(90)]
+            added = await other.send("add", collection="items", rows=rows)
+            found = (await raw.reply(searched))["ok"]
+            seen = {row["metadata"]["n"] for row in found["results"]}
+            assert seen <= {turn if found["version"] == 2 * turn + 1 else -turn}
+            assert len(found["results"]) == (90 if turn % 3 < 2 else 2)
+            assert "ok" in await other.reply(added)
 
 
 async def test_others_are_answered_between_the_pieces_of_a_batch() -> None:
@@ -246,6 +292,8 @@ async def test_changes_that_waited_keep_their_order() -> None:
         ({"vectors": [[1, 0], [0, 1], [0, 0]]}, "zero_norm", 2),
         ({"vectors": [[1, 0, 0], [1, 2, 3]]}, "dim_mismatch", None),
         ({"like": 12345, "filter": FILTER}, "not_found", None),
+        ({"positive": [5, 12345], "group": {"by": "n"}}, "not_found", 1),
+        ({"vectors": [[1, 0], [0, 0]], "rank": "$score"}, "zero_norm", 1),
     ],
 )
 async def test_what_is_refused_in_pieces_is_refused_as_in_one_go(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from omendb_core.model.errors import OmenError, TooLarge
+from omendb_core.ranking.shape import PLAIN
 from omendb_core.search.query import Answer as Hit
 from omendb_core.search.query import Query
 
@@ -28,7 +29,7 @@ from ..pieces.counting import copied_bytes, counted, counts_long
 from ..pieces.long_reads import PIECE_US, LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
 from .commands import Count, Describe, Get, List, PlainRead, PlainSearch, Search, Stats
-from .shaped import make_timely, stated
+from .shaped import make_timely, most_us, stated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,8 @@ def _search_us(work: Search) -> float:
     rows = queries * min(query.k, work.collection.window.rows)
     scan_us = queries * _scan_us(work.collection, query.k) if queries > 1 else 0.0
     is_written = not work.is_binary or query.include.metadata
-    return scan_us + (_rows_us(rows, work.ticket.reply_bytes) if is_written else 0.0)
+    written_us = _rows_us(rows, work.ticket.reply_bytes) if is_written else 0.0
+    return scan_us + most_us(work.collection, query) + written_us
 
 
 def _rows_us(rows: int, reply_bytes: int) -> float:
@@ -132,7 +134,7 @@ def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[Hi
     """What is found for each piece of the queries, all at one version."""
     collection, query = work.collection, work.query
     if query.vectors is None or len(query.vectors) == 1:
-        return [_one_piece(collection, query, 0)]
+        return [(yield from _one_piece(collection, query, 0))]
     least = _LEAST_QUERIES if query.k <= _MANY_FOUND else 1
     size = long_reads.size(least, _MOST_QUERIES)
     size.items = max(least, min(_MOST_QUERIES, int(PIECE_US / _scan_us(collection, query.k))))
@@ -140,7 +142,9 @@ def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[Hi
     start, left = 0, query.max_hits
     while start < len(query.vectors):
         chunk = query.vectors[start : start + size.start()]
-        part = _one_piece(collection, replace(query, vectors=chunk, max_hits=left), start)
+        part = yield from _one_piece(
+            collection, replace(query, vectors=chunk, max_hits=left), start
+        )
         size.end()
         start += len(chunk)
         left = None if left is None else left - len(part.hits.seqs)
@@ -149,16 +153,33 @@ def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[Hi
     return parts
 
 
-def _one_piece(collection: Collection, query: Query, start: int) -> Hit:
+def _one_piece(collection: Collection, query: Query, start: int) -> Generator[bool, None, Hit]:
+    """What some queries find: at once, or in pieces where their answers are shaped."""
     collection.refuse_broken()
-    (outcome,) = collection.window.search([query])
-    if isinstance(outcome, TooLarge):
-        raise TooLarge("the answer would hold more rows than fit in a reply")
-    if isinstance(outcome, OmenError):
-        if query.vectors is not None and (start or outcome.row is not None):
-            outcome.row = start + (outcome.row or 0)
-        raise outcome
-    return outcome
+    try:
+        if query.shape != PLAIN:
+            return (yield from _shaped(collection, query))
+        (outcome,) = collection.window.search([query])
+        if isinstance(outcome, OmenError):
+            raise outcome
+        return outcome
+    except TooLarge:
+        raise TooLarge("the answer would hold more rows than fit in a reply") from None
+    except OmenError as error:
+        if query.vectors is not None and (start or error.row is not None):
+            error.row = start + (error.row or 0)
+        raise
+
+
+def _shaped(collection: Collection, query: Query) -> Generator[bool, None, Hit]:
+    steps = collection.window.search_in_pieces(query)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Hit = end.value
+            return found
+        yield True
 
 
 def _get(work: Get, long_reads: LongReads) -> Steps:

@@ -1,12 +1,25 @@
-"""Searches whose answer is shaped: the time that ages and weights in it count to."""
+"""Searches whose answer is shaped: the time that they are of, and how long they may take.
+
+Lives on the engine's thread. How deep a selection reads, only reading tells: what is expected is
+the worst, every row read in order, and each held against all that were taken before.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
+from omendb_core.ranking.shape import PLAIN
 from omendb_core.search.query import Query
 
+from ..model.collection import Collection
 from .commands import Search
+
+#: Microseconds, measured: to score an element of a row, exactly; to give a row its rank; to sort a
+#: row in, and have a selection look at it.
+_ELEMENT_US: Final = 0.25e-3
+_RANKED_ROW_US: Final = 0.1
+_READ_ROW_US: Final = 0.4
 
 
 def make_timely(work: Search, now_us: int) -> None:
@@ -20,3 +33,25 @@ def make_timely(work: Search, now_us: int) -> None:
 def stated(query: Query) -> float | None:
     """The time that its answer states."""
     return None if query.shape.order is None else query.at
+
+
+def most_us(collection: Collection, query: Query) -> float:
+    """How long the shape of ``query`` may take, the scan aside; 0 where it has none."""
+    shape = query.shape
+    if shape == PLAIN or collection.is_dropped:
+        return 0.0
+    rows, dim = collection.window.rows, collection.definition.dim
+    pairs = 0
+    each_row_us = 0.0
+    if shape.order is not None:
+        pairs += rows
+        each_row_us += _RANKED_ROW_US
+    if shape.selects:
+        each_row_us += _READ_ROW_US
+        pairs += rows
+    if shape.spread is not None:
+        pairs += rows * min(query.k, rows)
+    if shape.mmr is not None:
+        pairs += query.k * min(shape.mmr.candidates, rows)
+    queries = 1 if query.vectors is None else len(query.vectors)
+    return queries * (rows * each_row_us + pairs * dim * _ELEMENT_US)
