@@ -17,6 +17,7 @@ from .reads.commands import PlainRead
 from .reads.long_answers import steps_of, takes_long
 from .reads.reads import Reads
 from .streams.commands import Leave, Standing
+from .streams.counting import BeginCount, LeaveCount, Tallies
 from .streams.standing_queries import StandingQueries
 from .waiting import WaitingReads
 
@@ -25,12 +26,18 @@ class Reading:
     """Owns the reads that wait; ``long`` are those that are done in pieces."""
 
     def __init__(
-        self, moment: Moment, reads: Reads, long_reads: LongReads, standing: StandingQueries
+        self,
+        moment: Moment,
+        reads: Reads,
+        long_reads: LongReads,
+        standing: StandingQueries,
+        tallies: Tallies,
     ) -> None:
         self._moment = moment
         self._reads = reads
         self.long = long_reads
         self._standing = standing
+        self._tallies = tallies
         self.waiting = WaitingReads()
 
     def do(self, of: Collection | None = None) -> int:
@@ -47,6 +54,7 @@ class Reading:
             made = self._moment.effects[before:]
             answered = {effect.ticket for effect in made if isinstance(effect, Answer)}
             goes_on = self.long.tickets() | self._standing.early_tickets()
+            goes_on |= {work.ticket for work in self._tallies.leaving}
             for work in works:
                 if work.ticket not in answered | goes_on:
                     self._answer_alone(work, told)
@@ -67,13 +75,16 @@ class Reading:
         standing: list[Standing] = []
         for work in works:
             try:
-                if not isinstance(work, Leave):
+                if not isinstance(work, Leave | LeaveCount):
                     self._moment.refuse_late(work)
             except Overloaded as error:
                 self._moment.effects.append(self._moment.refusal(work, error))
                 continue
             if isinstance(work, Standing):
                 standing.append(work)
+                continue
+            if isinstance(work, BeginCount | LeaveCount):
+                self._tallies.answer(work, self._moment.effects)
                 continue
             assert isinstance(work, PlainRead), "there are no other reads"
             if takes_long(work):

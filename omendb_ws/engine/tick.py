@@ -24,6 +24,7 @@ from .reading import Reading
 from .reads.reads import Reads
 from .reads.statistics import collection_stats
 from .streams.commands import Gone, Measure, Measured, Sent
+from .streams.counting import Recount, Tallies
 from .streams.deliveries import Deliveries, Stream
 from .streams.drawing import Draw, Drawings, Look
 from .streams.feeds import Feeds
@@ -79,11 +80,17 @@ class Tick:
             self._gone.extend,
             clock_ns,
         )
-        self.reading = Reading(moment, reads, long_reads, self.standing)
+        self.tallies = Tallies(metrics, long_reads, moment.refusal, clock_ns)
+        self.reading = Reading(moment, reads, long_reads, self.standing, self.tallies)
         self.changing = Changing(
             moment, metrics, changes, self.reading, self.standing, self.feeds, submit, clock_ns
         )
-        self._steps: Final[tuple[tuple[str, Callable[[], int | None]], ...]] = (
+        self._steps: Final = self._every_step()
+
+    def _every_step(self) -> tuple[tuple[str, Callable[[], int | None]], ...]:
+        """What a tick does, in order, and what it is called where it faults."""
+        moment = self._moment
+        return (
             ("streams that nobody reads", self._let_go),
             ("expiry", self._expire),
             ("changes that have settled", self.changing.land),
@@ -95,6 +102,7 @@ class Tick:
             ("reads in pieces", self._do_pieces),
             ("collections that broke", self._end_broken),
             ("statistics", self._measure),
+            ("counts", lambda: self.tallies.run(moment.effects)),
             ("maps", lambda: self.drawings.run(moment.effects)),
             ("pushes", lambda: self.deliveries.push(moment.effects, moment.now_us)),
         )
@@ -116,6 +124,7 @@ class Tick:
             or self.reading.waiting
             or self.reading.long
             or self.standing.early
+            or self.tallies.leaving
             or self.changing.durability.flying
             or self.changing.lifecycle.pending
         )
@@ -131,6 +140,7 @@ class Tick:
             or self.changing.set_aside
             or self._gone
             or self._measures
+            or self.tallies
             or self.drawings
             or self.changing.durability.has_settled
             or self.deliveries.is_busy
@@ -185,6 +195,8 @@ class Tick:
             self.changing.durability.settled(note)
         elif isinstance(note, Measure):
             self._measures.append(note)
+        elif isinstance(note, Recount):
+            self.tallies.ask(note.reader)
         elif isinstance(note, Draw | Look):
             self.drawings.add(note)
         elif isinstance(note, Gone):

@@ -23,6 +23,7 @@ from .reads.long_answers import takes_long
 from .reads.shaped import most_us
 from .streams.beginning import MOST_AT_ONCE
 from .streams.commands import Live, Standing
+from .streams.counting import BeginCount
 
 if TYPE_CHECKING:
     from omendb_core.filters.parser import Filter
@@ -161,7 +162,7 @@ def weight(work: Read) -> int:
     if isinstance(work, Live):
         queries = min(len(work.queries), MOST_AT_ONCE)  # more begin in pieces
         return queries + _mask_weight(work.collection, work.queries[0].query.filter)
-    if isinstance(work, Count):
+    if isinstance(work, Count | BeginCount):
         share = count_share(work.collection, work.query)
         mask = _mask_weight(work.collection, work.query.filter)
         return 1 + mask + int(TICK_QUERIES * share)

@@ -18,6 +18,7 @@ from .long_work import LongRequests
 from .subscriptions.beats import Beats
 from .subscriptions.pictures import Looks
 from .subscriptions.server_numbers import ServerNumbers
+from .subscriptions.tallies import OpenTallies
 
 #: Linux: goes on while the machine sleeps, as ``CLOCK_MONOTONIC`` does not there.
 _BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
@@ -54,5 +55,6 @@ class Context:
     looks: Looks
     server_numbers: ServerNumbers
     beats: Beats = field(default_factory=Beats)
+    tallies: OpenTallies = field(default_factory=OpenTallies)
     long_requests: LongRequests = field(default_factory=LongRequests)
     is_draining: bool = False

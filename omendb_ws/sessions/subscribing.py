@@ -25,6 +25,7 @@ from ..runtime.faults import as_error
 from ..wire import messages as wire
 from ..wire import reply_bounds as sizes
 from ..wire.messages import SubscriptionKind
+from .count_streams import leave_count, subscribe_count
 from .standing_streams import (
     MADE_AT_ONCE,
     at_once,
@@ -33,6 +34,7 @@ from .standing_streams import (
     replied,
 )
 from .subscriptions import maps
+from .subscriptions.counts import CountSubscription
 from .subscriptions.subscription import (
     STATS_BYTES,
     StatsSubscription,
@@ -216,6 +218,7 @@ _SUBSCRIBERS: Final[dict[SubscriptionKind, Callable[[Session, wire.Subscribe, in
     "live": _subscribe_live,
     "match": _subscribe_match,
     "feed": _subscribe_feed,
+    "count": subscribe_count,
     "stats": _subscribe_stats,
     "map": _subscribe_map,
 }
@@ -242,6 +245,10 @@ def unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:
     if collection is None:
         subscription.close()
         session.ok(request.id, {})
+        return
+    if isinstance(subscription, CountSubscription):
+        leave_count(session, request, subscription, size)
+        subscription.is_leaving = True
         return
     ticket = session.ticket(request, collection, size, then=lambda _: subscription.close())
     stream = subscription.stream if isinstance(subscription, StreamSubscription) else None

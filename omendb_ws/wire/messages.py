@@ -37,7 +37,7 @@ from .replies import Rows as Rows
 Durability = Literal["memory", "everysec", "always"]
 IfExists = Literal["error", "ok"]
 Encoding = Literal["json", "binary"]
-SubscriptionKind = Literal["live", "match", "feed", "stats", "map"]
+SubscriptionKind = Literal["live", "match", "feed", "count", "stats", "map"]
 #: What answers carry unless asked for more.
 NOTHING = Include()
 #: A collection by name, or by the handle of this connection.
@@ -215,6 +215,8 @@ class Subscribe:
     epoch: str | None = None
     encoding: Encoding = "json"
     sample: int = 2000
+    by: str | None = None
+    limit: int = 100
     binary: bool = False
 
 

@@ -141,6 +141,7 @@ SUBSCRIPTION_KINDS: Final[Mapping[str, tuple[Field, ...]]] = MappingProxyType(
             _ENCODING,
         ),
         "feed": (_COLLECTION, _FILTER, _INCLUDE, _FROM_SEQ, _EPOCH, _ENCODING),
+        "count": (_COLLECTION, _FILTER, _BY, _BY_LIMIT, _SLOW_EVERY),
         "stats": (replace(_COLLECTION, required=False), _SLOW_EVERY),
         "map": (_COLLECTION, Field("sample", "integer", least=100, most=20_000), _SLOW_EVERY),
     }
@@ -177,7 +178,8 @@ _OPS = (
     Op("search", "read", _SEARCH, ("version", "results", "at", "took_us"),
        one_of=("vector", "vectors", "like", "positive")),
     Op("subscribe", "read", _all_subscription_fields(),
-       ("sub", "epoch", "version", "to_seq", "results"), server_right="admin"),
+       ("sub", "epoch", "version", "to_seq", "results", "count", "by", "others"),
+       server_right="admin"),
     Op("move", "read", (_SUB, replace(_VECTOR, required=True)),
        ("version", "results")),
     Op("unsubscribe", "none", (_SUB,)),

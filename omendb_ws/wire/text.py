@@ -185,6 +185,7 @@ def _subscribe(request_id: int, body: JsonObject, limits: Limits) -> Subscribe:
     wanted = SUBSCRIPTION_KINDS[kind]
     field_room.refuse_unknown(body, {one.name for one in wanted} | {"id", "op", "kind"})
     values = field_room.read_fields(body, wanted, limits)
+    field_room.check_limit_of(values)
     if "from_seq" in values and "epoch" not in values:
         raise BadRequest("epoch: missing; from_seq needs it")
     return Subscribe(request_id, kind, **values)

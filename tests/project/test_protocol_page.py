@@ -238,6 +238,7 @@ async def test_what_is_said_to_be_missing_is_exactly_what_is_unsupported(tmp_pat
         "live": {**subscribe, "kind": "live"},
         "match": {**subscribe, "kind": "match"},
         "feed": {"op": "subscribe", "collection": "c", "kind": "feed"},
+        "count": {"op": "subscribe", "collection": "c", "kind": "count"},
         "stats": {"op": "subscribe", "collection": "c", "kind": "stats"},
         "map": {"op": "subscribe", "collection": "c", "kind": "map"},
         "move": {"op": "move", "sub": 1, "vector": [1, 0]},

@@ -112,6 +112,7 @@ async def test_after_a_fault_in_the_middle_of_a_change_nobody_is_told_untruths(
             {"kind": "feed"},
             {"kind": "match", "vector": V, "min_score": 0.0},
             {"kind": "live", "vector": V},
+            {"kind": "count", "by": "price"},
             {"kind": "stats"},
             {"kind": "map"},
         ]
@@ -123,7 +124,7 @@ async def test_after_a_fault_in_the_middle_of_a_change_nobody_is_told_untruths(
             )  # half of it is done by then
             assert await raw.code("add", collection="items", rows=rows(3)) == "internal"
         ended = [await raw.named("ended") for _ in kinds]
-        assert sorted(one["sub"] for one in ended) == [1, 2, 3, 4, 5]
+        assert sorted(one["sub"] for one in ended) == [1, 2, 3, 4, 5, 6]
         assert {one["reason"] for one in ended} == {"unavailable"}
         for kind in kinds:
             assert await raw.code("subscribe", collection="items", **kind) == "unavailable"

@@ -170,6 +170,7 @@ SUBSCRIPTIONS: dict[str, dict[str, Any]] = {
     "live": {**VECTOR, "k": 5, "filter": {"kind": "k1"}, "include": ["metadata", "vector"]},
     "match": {**VECTOR, "min_score": -1e9, "include": ["metadata"]},
     "feed": {"include": ["metadata", "vector"]},
+    "count": {"every": 100, "by": "kind", "filter": {"price": {"$gt": 1}}},
     "map": {"every": 100, "sample": 100},
     "stats": {"every": 100},
 }

@@ -170,6 +170,14 @@ TEXT_REQUESTS = [
         ),
     ),
     named(
+        "text-subscribe-count",
+        asked(
+            m.Subscribe(9, "count", "items", by="category", limit=20, every_ms=500),
+            b'{"id":9,"op":"subscribe","kind":"count","collection":"items","by":"category",'
+            b'"limit":20,"every":500}',
+        ),
+    ),
+    named(
         "text-subscribe-live",
         asked(
             m.Subscribe(9, "live", "items", vectors((1.0, 2.0)), k=5, every_ms=50,
@@ -247,6 +255,17 @@ TEXT_REPLIES = [
                                                       {"value": None, "count": 3}], "others": 2}),
          lambda: counts.encode_count(
              7, counts.counted_by(CountsBy(3, 9, ["é", None], [4, 3], 2))).data),
+    told("text-count-begun",
+         b'{"id":7,"ok":{"sub":3,"epoch":"e1","version":3,"count":2}}',
+         m.Reply(7, {"sub": 3, "epoch": "e1", "version": 3, "count": 2}),
+         lambda: counts.encode_count_begun(7, 3, "e1", counts.counted_all(3, 2)).data),
+    told("text-count-push",
+         b'{"event":"count","sub":3,"version":4,"count":5,"by":[{"value":1.5,"count":4}],'
+         b'"others":1}',
+         m.Event("count", {"sub": 3, "version": 4, "count": 5,
+                           "by": [{"value": 1.5, "count": 4}], "others": 1}),
+         lambda: counts.encode_count_push(
+             3, counts.counted_by(CountsBy(4, 5, [1.5], [4], 1))).data),
     told("text-error",
          b'{"id":7,"error":{"code":"bad_vector","message":"vector: no","retry":false,"row":3}}',
          m.ErrorReply(7, BadVector("vector: no", row=3)),

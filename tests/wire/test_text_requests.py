@@ -453,6 +453,11 @@ def test_a_count_lists_a_hundred_values_unless_asked_otherwise() -> None:
         ({"from_seq": 1.0, "epoch": "e"}, "bad_request", "from_seq"),
         ({"from_seq": 1, "epoch": 3}, "bad_request", "epoch"),
         ({"encoding": "xml"}, "bad_request", "encoding"),
+        ({"kind": "count", "every": 99}, "bad_request", "every"),
+        ({"kind": "count", "limit": 9}, "bad_request", "limit: says how many"),
+        ({"kind": "count", "by": "a", "limit": 1001}, "bad_request", "limit"),
+        ({"kind": "count", "by": 3}, "bad_request", "by"),
+        ({"by": "a"}, "bad_request", "by: unknown field"),
         ({"kind": "stats", "every": 99}, "bad_request", "every"),
         ({"kind": "stats", "every": 60_001}, "bad_request", "every"),
         ({"kind": "stats", "every": 1000.0}, "bad_request", "every"),
@@ -469,6 +474,9 @@ def test_a_bad_subscription_is_refused(fields: Any, code: str, names: str) -> No
 
 def test_subscriptions_have_their_kinds_fields() -> None:
     assert ask("subscribe", kind="stats") == Subscribe(5, "stats")
+    count = feed(kind="count", by="a", limit=7, every=100, filter={"a": 1})
+    assert (count.by, count.limit, count.every_ms, count.filter) == ("a", 7, 100, {"a": 1})
+    assert (feed(kind="count").by, feed(kind="count").limit) == (None, 100)
     assert feed(from_seq=1, epoch="e").from_seq == 1
     live = feed(kind="live", vector=[1], every=60_000)
     assert (live.every_ms, live.k, live.vectors.shape) == (60_000, 10, (1, 1))

@@ -68,7 +68,7 @@ class MaskCache:
 
     def words(self, filter_: Filter) -> U64:
         """Mask words of the rows that pass ``filter_``, live or not. Not to be written to."""
-        key = _key(filter_)
+        key = key_of(filter_)
         kept = self._masks.pop(key, None)
         written = None if kept is None else self._columns.writes.since(kept.total)
         if kept is None or written is None:
@@ -85,7 +85,7 @@ class MaskCache:
 
     def cost(self, filter_: Filter) -> int:
         """Rows times conditions that ``words`` has to look at; 0 where the mask is there."""
-        kept = self._masks.get(_key(filter_))
+        kept = self._masks.get(key_of(filter_))
         if kept is not None and self._columns.writes.knows(kept.total):
             return 0
         return self._columns.used * (1 + len(filter_.canonical) // _CONDITION_CHARACTERS)
@@ -95,7 +95,7 @@ class MaskCache:
 
         One mask at a time of each maker: a piece of another one gives up what was made of it.
         """
-        columns, key = self._columns, _key(filter_)
+        columns, key = self._columns, key_of(filter_)
         making = self._making.pop(maker, None)
         if making is None or making[0].key != key:
             words, done = np.zeros(words_for(columns.capacity), np.uint64), 0
@@ -139,7 +139,7 @@ class MaskCache:
             assert not wrong.any(), "a mask is not what its filter says"
 
 
-def _key(filter_: Filter) -> str:
+def key_of(filter_: Filter) -> str:
     """What two filters have in common only if they are equal."""
     text = filter_.canonical
     if len(text) <= _KEY_CHARACTERS:

@@ -66,6 +66,8 @@ class Collection:
         self.is_being_compared = False
         #: The engine's: rows that are due to expire wait for that.
         self.keeps_expiry_waiting = False
+        #: The engine's: so does a count for who subscribed to it.
+        self.keeps_count_waiting = False
         #: The engine's: a mask of it is being made in pieces.
         self.makes_mask = False
         #: How many live queries stand over it.

@@ -20,9 +20,15 @@ from ..model.rows import part_of
 _JSON_ROW_US: Final = 1.5
 
 
+def is_free(collection: Collection) -> bool:
+    """Whether a collection may be held: no changes come first, nor does expiry."""
+    waits = collection.has_kept_waiting or collection.keeps_expiry_waiting
+    return not (collection.is_held or waits)
+
+
 def must_wait(collection: Collection) -> bool:
-    """Whether a collection is held, or what waited for that comes first."""
-    return collection.is_held or collection.has_kept_waiting or collection.keeps_expiry_waiting
+    """Whether a long read must not hold it yet: for that, or as a count comes first."""
+    return not is_free(collection) or collection.keeps_count_waiting
 
 
 def objects_written(hits: Hits) -> Generator[bool, None, list[bytes]]:

@@ -15,7 +15,6 @@ from omendb_core.counting import CountQuery, Pieces
 
 from ...wire.counts import Counted, counted_all, counted_by
 from ..model.collection import Collection
-from .copies import must_wait
 from .masks import mask_made, needs_mask
 
 _Made = TypeVar("_Made")
@@ -53,16 +52,17 @@ def count_at_once(collection: Collection, query: CountQuery) -> Counted:
 
 
 def counted(
-    collection: Collection, query: CountQuery, takes_turn: Callable[[], bool] = lambda: True
+    collection: Collection, query: CountQuery, takes_turn: Callable[[], bool]
 ) -> Generator[bool, None, Counted]:
     """The same in pieces; after each it says whether it did something, or waits.
 
-    ``takes_turn`` is asked, once the collection can be held, whether it may be.
+    ``takes_turn`` says whether the collection may be held now, and is asked until it does.
     """
     yield from mask_made(collection, query.filter)
     if query.by is not None:
-        while must_wait(collection) or not takes_turn():
+        while not takes_turn():
             yield False
+            _refuse_gone(collection)
             yield from mask_made(collection, query.filter)  # what waits may lose it
     _refuse_gone(collection)
     if query.by is None:

@@ -207,7 +207,7 @@ def _get(work: Get, long_reads: LongReads) -> Steps:
 
 def _count(work: Count, long_reads: LongReads) -> Steps:
     def takes_turn() -> bool:
-        if long_reads.has_room:
+        if not must_wait(work.collection) and long_reads.has_room:
             long_reads.copies(work, copied_bytes(work.collection))
             return True
         return False

@@ -371,6 +371,11 @@ def _events() -> Json:
             _event("gap", {**sub, "from_seq": _INTEGER, "to_seq": _INTEGER, **reasons}),
             _golden("text-gap"),
         ),
+        "count": (
+            _event("count", {**sub, **version, "count": _INTEGER},
+                   {name: _ANSWERED.get(name, _INTEGER) for name in ("by", "others")}),
+            _golden("text-count-push"),
+        ),
         "stats": (_event("stats", {**sub, "at": {"type": "number"}}, numbers), []),
         "map": (
             _event("map", {**sub, **version, "basis": _INTEGER,

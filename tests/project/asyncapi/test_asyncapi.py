@@ -97,6 +97,7 @@ async def test_a_conversation_is_as_described() -> None:
         {"op": "subscribe", "kind": "live", "collection": "c", **vector},
         {"op": "subscribe", "kind": "feed", "collection": "c"},
         {"op": "subscribe", "kind": "match", "collection": "c", **vector, "min_score": 0},
+        {"op": "subscribe", "kind": "count", "collection": "c", "by": "a", "every": 100},
         {"op": "subscribe", "kind": "stats", "every": 100},
         {"op": "subscribe", "kind": "map", "collection": "c", "every": 100},
         {"op": "add", "collection": "c", "rows": [{"id": 1, **vector, "metadata": {"a": 1}}]},
@@ -117,7 +118,7 @@ async def test_a_conversation_is_as_described() -> None:
         {"op": "search", "collection": "none", **vector},
         {"op": "drop", "collection": "c"},
     ]
-    wanted = {"hello", "live", "feed", "match", "stats", "map", "error", "ended"}
+    wanted = {"hello", "live", "feed", "match", "count", "stats", "map", "error", "ended"}
     async with (
         asyncio.timeout(PATIENCE_SECONDS),
         Server(Settings(port=0)) as server,

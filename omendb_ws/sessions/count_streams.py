@@ -1,0 +1,48 @@
+"""What ``subscribe`` of kind ``count`` means, and its end: from a typed request to work.
+
+Runs on the loop's thread, called by ``subscribing.py``.
+"""
+
+from __future__ import annotations
+
+from omendb_core.counting import CountQuery, check_by
+from omendb_core.filters.parser import kept
+from omendb_core.model.budget import Share
+from omendb_core.model.errors import TooLarge
+
+from ..engine.streams.counting import BeginCount, LeaveCount
+from ..wire import messages as wire
+from ..wire import reply_bounds as sizes
+from .session import Session
+from .subscriptions.counts import COUNT_BYTES, CountSubscription
+
+
+def subscribe_count(session: Session, request: wire.Subscribe, size: int) -> None:
+    """Begin a count that is told again when it has changed."""
+    context = session.context
+    collection = session.collection(request.collection or "")
+    definition, budget = collection.definition, context.catalog.budget
+    check_by(request.by, definition)
+    most_bytes = sizes.counts_bytes(
+        definition, request.by, request.limit, context.limits.max_metadata_bytes
+    )
+    if most_bytes > context.limits.max_message_bytes:
+        raise TooLarge(f"limit: a push may take {most_bytes} bytes, over max_message_bytes")
+    filter_ = kept(request.filter, definition.columns, budget)
+    query = CountQuery(filter_, request.by, request.limit)
+    share = Share(budget, "this count takes")
+    share.resize(COUNT_BYTES)
+    tally = context.tallies.open(collection, query, budget)
+    subscription = CountSubscription(session, session.next_sub(), tally, request.every_ms, share)
+    session.remember(subscription)
+    ticket = session.ticket(request, collection, size, most_bytes, subscription.replied)
+    session.submit(BeginCount(ticket, collection, subscription))
+
+
+def leave_count(
+    session: Session, request: wire.Unsubscribe, subscription: CountSubscription, size: int
+) -> None:
+    """End it at its reader's wish, behind the reply to ``subscribe``."""
+    collection = subscription.tally.collection
+    ticket = session.ticket(request, collection, size, then=lambda _: subscription.close())
+    session.submit(LeaveCount(ticket, collection, subscription))
