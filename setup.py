@@ -21,7 +21,7 @@ SOURCES = [
     *("module.c", "buffers.c", "cpu.c", "lanes.c", "rounding.c", "score.c", "prepare.c"),
     *("functions.c", "apply.c"),
     *("id_table.c", "ids.c", "rows.c", "append.c"),
-    *("shadow.c", "bounds.c", "keys.c", "candidates.c", "exhaustive.c"),
+    *("shadow.c", "bounds.c", "keys.c", "order.c", "candidates.c", "exhaustive.c"),
     *("scan.c", "scan_setup.c", "scan_tiles.c", "search.c"),
     *("match.c", "pairs.c"),
     *("tiles.c", "tile_portable.c", "tile_avx512.c", "tile_avx2.c", "tile_neon.c"),

@@ -53,6 +53,7 @@ def top_k(
     counts: U32,
     slots: I64,
     scores: F32,
+    decay: tuple[I64 | None, F64 | None, float, F64, F64] | None,
 ) -> tuple[int, int]: ...
 def pairs_above(
     kernel: str,

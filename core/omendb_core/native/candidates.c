@@ -15,15 +15,23 @@
 /* Rows that are on their way into the cache while one is scored. */
 #define AHEAD 4
 
+/* What a row's value is at least, whatever else there is. */
+static double least_value(const omendb_candidates *candidates)
+{
+    return is_by_score(&candidates->order) ? candidates->min_score : -INFINITY;
+}
+
 bool candidates_begin(
-    omendb_candidates *candidates, const omendb_rows *rows, const float *query, size_t k,
-    float min_score, size_t masked)
+    omendb_candidates *candidates, const omendb_rows *rows, const float *query, omendb_order order,
+    size_t k, float min_score, size_t masked)
 {
     memset(candidates, 0, sizeof *candidates);
     candidates->rows = rows;
     candidates->query = query;
     candidates->best.most = k;
-    candidates->min_score = candidates->threshold = min_score;
+    candidates->order = order;
+    candidates->min_score = min_score;
+    candidates->threshold = least_value(candidates);
     candidates->most = ALWAYS_KEPT + 8 * k + masked / KEPT_OF_ROWS;
     candidates->patience = ALWAYS_OFFERED + 64 * k + masked / OFFERED_OF_ROWS;
     candidates->room = FIRST_ROOM;
@@ -40,11 +48,14 @@ void candidates_free(omendb_candidates *candidates)
     candidates->list = NULL;
 }
 
-static void learn(omendb_candidates *candidates, float lower)
+static void learn(omendb_candidates *candidates, double lower)
 {
-    if (!best_offer(&candidates->best, key_of(lower, 0)))
+    best_keys *best = &candidates->best;
+    if (best->held == best->most && !(lower > best->keys[0].value))
         return;
-    float least = score_in(candidates->best.keys[0]);
+    if (!best_offer(best, (row_key){.value = lower}))
+        return;
+    double least = best->keys[0].value;
     if (least > candidates->threshold)
         candidates->threshold = least;
 }
@@ -70,7 +81,7 @@ static void select_first(omendb_candidate *list, size_t count, size_t first)
 {
     size_t low = 0, high = count;
     while (high - low > 1 && low < first) {
-        float pivot = list[low + (high - low) / 2].upper;
+        double pivot = list[low + (high - low) / 2].upper;
         size_t i = low, j = high - 1;
         for (;;) {
             while (list[i].upper > pivot)
@@ -100,28 +111,47 @@ static float score_of(const omendb_candidates *candidates, size_t slot)
     return rows->lanes->score(rows->is_l2, row, candidates->query, rows->dim);
 }
 
+/* NaN if the row is out. */
+static double value_of(const omendb_candidates *candidates, size_t slot, float score)
+{
+    return score >= candidates->min_score ? order_value(&candidates->order, slot, score) : NAN;
+}
+
 /* Score the k likeliest: the least of these is a better threshold than any bound. */
 static void sharpen(omendb_candidates *candidates)
 {
     size_t k = candidates->best.most;
-    float least = INFINITY;
+    double least = INFINITY;
     if (candidates->count < k)
         return;
     select_first(candidates->list, candidates->count, k);
     for (size_t i = 0; i < k; i++)
         fetch(candidates->rows, candidates->list[i].slot);
     for (size_t i = 0; i < k; i++) {
-        float score = score_of(candidates, candidates->list[i].slot);
-        candidates->list[i].upper = score;
-        least = least < score ? least : score;
+        size_t slot = candidates->list[i].slot;
+        double value = value_of(candidates, slot, score_of(candidates, slot));
+        candidates->list[i].upper = isnan(value) ? -INFINITY : value;
+        least = fmin(least, candidates->list[i].upper);
     }
     if (least > candidates->threshold)
         candidates->threshold = least;
 }
 
+static order_bounds bounds_of(
+    const omendb_candidates *candidates, size_t slot, omendb_interval score)
+{
+    if (is_by_score(&candidates->order))
+        return (order_bounds){score.lower, score.upper};
+    order_bounds bounds = decayed_bounds(&candidates->order, slot, score.lower, score.upper);
+    if (!(score.lower >= candidates->min_score))
+        bounds.lower = -INFINITY; /* the row may be out */
+    return bounds;
+}
+
 omendb_offered candidates_offer(omendb_candidates *candidates, size_t slot, omendb_interval score)
 {
-    if (!(score.upper >= candidates->threshold))
+    order_bounds bounds = bounds_of(candidates, slot, score);
+    if (!(bounds.upper >= candidates->threshold))
         return KEPT;
     if (candidates->patience-- == 0)
         return GIVEN_UP;
@@ -141,8 +171,8 @@ omendb_offered candidates_offer(omendb_candidates *candidates, size_t slot, omen
     }
     omendb_candidate *entry = &candidates->list[candidates->count++];
     entry->slot = (uint32_t)slot;
-    entry->upper = score.upper;
-    learn(candidates, score.lower);
+    entry->upper = bounds.upper;
+    learn(candidates, bounds.lower);
     return KEPT;
 }
 
@@ -157,7 +187,7 @@ void candidates_decide(omendb_candidates *candidates)
     if (count > best->most)
         select_first(candidates->list, count, best->most);
     best->held = 0;
-    float threshold = candidates->min_score;
+    double threshold = least_value(candidates);
     for (size_t i = 0; i < AHEAD && i < count; i++)
         fetch(rows, list[i].slot);
     for (size_t i = 0; i < count; i++) {
@@ -166,19 +196,23 @@ void candidates_decide(omendb_candidates *candidates)
         if (!(list[i].upper >= threshold))
             continue;
         float score = score_of(candidates, list[i].slot);
-        if (score >= threshold && best_offer(best, key_of(score, age_of(rows, list[i].slot))) &&
-            score_in(best->keys[0]) > threshold)
-            threshold = score_in(best->keys[0]);
+        double value = value_of(candidates, list[i].slot, score);
+        row_key key = {value, age_of(rows, list[i].slot), score};
+        if (value >= threshold && best_offer(best, key) && best->keys[0].value > threshold)
+            threshold = best->keys[0].value;
     }
 }
 
-int64_t candidates_write(omendb_candidates *candidates, int64_t *slots, float *scores)
+int64_t candidates_write(
+    omendb_candidates *candidates, int64_t *slots, float *scores, double *values)
 {
     best_keys *best = &candidates->best;
-    sort_descending(best->keys, best->held);
+    sort_keys(best->keys, best->held);
     for (size_t i = 0; i < best->held; i++) {
-        slots[i] = slot_of(candidates->rows, age_in(best->keys[i]));
-        scores[i] = score_in(best->keys[i]);
+        slots[i] = slot_of(candidates->rows, best->keys[i].age);
+        scores[i] = best->keys[i].score;
+        if (!is_by_score(&candidates->order))
+            values[i] = best->keys[i].value;
     }
     return (int64_t)best->held;
 }

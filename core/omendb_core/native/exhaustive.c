@@ -18,12 +18,40 @@ typedef struct {
     size_t count;
 } Few;
 
+/* To what can be among the best, now that there are as many as wanted. */
+static void raise_floor(omendb_thorough *query)
+{
+    double least = query->best.keys[0].value;
+    float reach = is_by_score(&query->order) ? (float)least
+                                             : decayed_reach(&query->order, least, query->bias);
+    query->floor = fmaxf(query->min_score, reach);
+}
+
+/* Under decay, whose times are the same for all: the floors for the rows of a word. */
+static void begin_word(
+    const omendb_rows *rows, omendb_thorough *queries, size_t count, size_t word)
+{
+    size_t first = word * WORD_ROWS;
+    if (count == 0 || is_by_score(&queries->order))
+        return;
+    size_t there = rows->used - first < WORD_ROWS ? rows->used - first : WORD_ROWS;
+    double time = latest_time(queries->order.times, first, there);
+    for (size_t i = 0; i < count; i++) {
+        omendb_thorough *query = &queries[i];
+        query->bias = time / query->order.half_life;
+        query->floor = query->min_score;
+        if (query->best.held == query->best.most)
+            raise_floor(query);
+    }
+}
+
 static inline void offer(const omendb_rows *rows, omendb_thorough *query, size_t slot, float score)
 {
     if (!(score >= query->floor))
         return;
-    if (best_offer(&query->best, key_of(score, age_of(rows, slot))))
-        query->floor = fmaxf(query->floor, score_in(query->best.keys[0]));
+    double value = order_value(&query->order, slot, score);
+    if (!isnan(value) && best_offer(&query->best, (row_key){value, age_of(rows, slot), score}))
+        raise_floor(query);
 }
 
 /* Rows from first on that `bits` say. */
@@ -89,6 +117,7 @@ void score_every_row(const omendb_rows *rows, omendb_thorough *queries, size_t c
     for (size_t left = words; left > 0; left--) {
         size_t next = word == 0 ? words - 1 : word - 1;
         fetch_word(rows, next);
+        begin_word(rows, queries, count, word);
         for (size_t first = 0; first < count; first += LANES_TILE) {
             Few few = {.count = count - first < LANES_TILE ? count - first : LANES_TILE};
             for (size_t i = 0; i < LANES_TILE; i++) {

@@ -3,12 +3,16 @@
 #define OMENDB_EXHAUSTIVE_H
 
 #include "keys.h"
+#include "order.h"
 #include "rows_of.h"
 
 typedef struct {
     const float *query;   /* [dim] */
     const uint64_t *mask; /* words */
-    float floor;          /* rows that score less are out: min_score, then more */
+    float floor;          /* rows that score less are out: min_score, then more; */
+    float min_score;      /* under decay it falls again where rows are newer */
+    omendb_order order;
+    double bias;          /* of the newest row of the word at hand, under decay */
     best_keys best;
 } omendb_thorough;
 

@@ -66,6 +66,16 @@ ALWAYS_INLINE double whole(int64_t number)
     return of_bits((int64_t)((uint64_t)number + ROUNDING_BITS)) - ROUNDING;
 }
 
+/* Without what is of second order in r: r² / 2 / ln 2 is below 2**-16.4, as |r| <= 2**-8. */
+double rough_log2(double x)
+{
+    const uint64_t bits = (uint64_t)bits_of(x), moved = bits + TO_FIRST;
+    const int64_t binade = (int64_t)(moved >> MANTISSA_BITS) - 1023;
+    const size_t entry = moved >> ENTRY_SHIFT & (LOG_ENTRIES - 1);
+    const double m = of_bits((int64_t)(bits - ((uint64_t)binade << MANTISSA_BITS)));
+    return whole(binade) + (log_upper[entry] + (m * log_inverse[entry] - 1)) * INVERSE_LN2;
+}
+
 /* SSE2, NEON, or whatever the compiler takes for granted. */
 #define TARGET
 #define NAME(what) what##_portable

@@ -1,7 +1,7 @@
-/* (score, age) as one integer that orders as answers do, and the best of many of them.
+/* Rows by value, then by age, and the best of many of them.
  *
- * A larger key is a better row: the score's bits, made orderable, above the row's age (its seq less
- * the oldest's), so all keys of a ring are distinct.
+ * The value is what orders rows (order.h): never NaN. The age is the row's seq less the oldest's, so
+ * no two rows of a ring are equal.
  */
 #ifndef OMENDB_KEYS_H
 #define OMENDB_KEYS_H
@@ -9,39 +9,28 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
-static inline uint64_t key_of(float score, uint32_t age)
-{
-    uint32_t bits;
-    memcpy(&bits, &score, sizeof bits);
-    bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-    return (uint64_t)bits << 32 | age;
-}
-
-static inline float score_in(uint64_t key)
-{
-    uint32_t bits = (uint32_t)(key >> 32);
-    bits = bits & 0x80000000u ? bits & 0x7fffffffu : ~bits;
+typedef struct {
+    double value;
+    uint32_t age;
     float score;
-    memcpy(&score, &bits, sizeof score);
-    return score;
-}
+} row_key;
 
-static inline uint32_t age_in(uint64_t key)
+static inline bool is_better(row_key one, row_key other)
 {
-    return (uint32_t)key;
+    return one.value > other.value || (one.value == other.value && one.age > other.age);
 }
 
 /* The best of all keys offered, the least of them first (a heap). */
 typedef struct {
-    uint64_t *keys; /* [most] */
+    row_key *keys; /* [most] */
     size_t held, most;
 } best_keys;
 
 /* Keep key if it is among the best; whether the least of `most` is another one now. */
-bool best_offer(best_keys *best, uint64_t key);
+bool best_offer(best_keys *best, row_key key);
 
-void sort_descending(uint64_t *keys, size_t count);
+/* The best first. */
+void sort_keys(row_key *keys, size_t count);
 
 #endif

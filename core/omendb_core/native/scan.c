@@ -12,8 +12,14 @@
 
 #include "exhaustive.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Under decay a query is aimed anew where the latest time of a tile is so much of a half-life before the
+ * one that it was aimed at: rows of 2% less than they need pass meanwhile, to be looked at one by one. */
+#define AIMED_APART 0x1p-5
 
 /* -- a pass -------------------------------------------------------------------------------------*/
 
@@ -22,7 +28,7 @@ static bool take(
     scan_work *work, size_t place, const scan_tile *tile, uint64_t hits, const int32_t *dots)
 {
     scan_seeker *seeker = &work->seekers[place];
-    float before = seeker->candidates.threshold;
+    double before = seeker->candidates.threshold;
     while (hits != 0) {
         size_t bit = (size_t)__builtin_ctzll(hits), group = bit / GROUP_ROWS, row = bit % GROUP_ROWS;
         hits &= hits - 1;
@@ -74,6 +80,36 @@ static size_t leave_out_given_up(scan_work *work, size_t first, size_t stop)
     return stop;
 }
 
+/* No score is above this. */
+static float most_score(const omendb_scan *scan)
+{
+    switch (scan->shadow.metric) {
+    case COSINE: return 1 + 0x1p-20f; /* both are normalised, but for rounding (bounds.c) */
+    case L2: return 0;
+    default: return FLT_MAX;
+    }
+}
+
+/* Under decay: aim the seekers at the rows of the tile. Whether any may find one there. */
+static bool aim_at_tile(scan_work *work, size_t first, size_t stop, const scan_tile *tile)
+{
+    const float most = most_score(work->scan);
+    double time = scan_tile_time(work, tile);
+    bool may_find = false;
+    for (size_t place = first; place < stop; place++) {
+        scan_seeker *seeker = &work->seekers[place];
+        if (!(time <= seeker->latest && time > seeker->earliest)) {
+            double half_life = seeker->candidates.order.half_life;
+            seeker->latest = time;
+            seeker->bias = time / half_life;
+            seeker->earliest = time - half_life * AIMED_APART;
+            scan_aim(work, place);
+        }
+        may_find |= seeker->reach <= most;
+    }
+    return may_find;
+}
+
 /* One tile for the seekers first ... stop - 1. False if there is no memory. */
 static bool pass_tile(scan_work *work, size_t first, size_t stop, const scan_tile *tile)
 {
@@ -81,6 +117,8 @@ static bool pass_tile(scan_work *work, size_t first, size_t stop, const scan_til
     int32_t dots[TILE_QUERIES][TILE_ROWS];
     uint64_t hits[TILE_QUERIES], mask = 0;
     size_t parts = (stop - first + TILE_QUERIES - 1) / TILE_QUERIES;
+    if (scan->times != NULL && !aim_at_tile(work, first, stop, tile))
+        return true;
     for (size_t part = 0, from = first; part < parts; part++) {
         size_t count = (stop - from + parts - part - 1) / (parts - part);
         scan->kernel->tile(&tile->rows, &work->queries, from, count, hits, dots);
@@ -153,6 +191,8 @@ static bool be_thorough(scan_work *work)
             .query = scan->queries + seeker->asked * scan->rows.dim,
             .mask = scan_mask_at(scan, seeker->mask),
             .floor = seeker->candidates.min_score,
+            .min_score = seeker->candidates.min_score,
+            .order = seeker->candidates.order,
             .best = seeker->candidates.best,
         };
     }
@@ -172,8 +212,9 @@ static int64_t decide(scan_work *work)
         scan_seeker *seeker = &work->seekers[work->order[asked]];
         if (!seeker->given_up)
             candidates_decide(&seeker->candidates);
-        int64_t found =
-            candidates_write(&seeker->candidates, scan->slots + total, scan->scores + total);
+        int64_t found = candidates_write(
+            &seeker->candidates, scan->slots + total, scan->scores + total,
+            scan->times == NULL ? NULL : scan->values + total);
         scan->counts[asked] = (uint32_t)found;
         total += found;
     }

@@ -16,9 +16,12 @@ typedef struct {
     const uint64_t *masks;    /* [mask_count][words] */
     size_t mask_count, words; /* words: of 64 slots, tail bits 0 */
     const int64_t *mask_of;   /* [count] */
+    const omendb_times *times; /* NULL: by score; else by decay, */
+    const double *half_lives; /* [count], seconds */
     uint32_t *counts;         /* out [count] */
     int64_t *slots;           /* out [sum of k], query after query */
     float *scores;            /* out [sum of k] */
+    double *values;           /* out [sum of k], under decay */
     size_t *thorough;         /* out: for how many queries every row was scored */
 } omendb_scan;
 

@@ -3,6 +3,8 @@
  */
 #include "scan_tiles.h"
 
+#include <math.h>
+
 static inline unsigned group_bits(const uint64_t *mask, size_t group)
 {
     return (unsigned)(mask[group / TILE_GROUPS] >> (group % TILE_GROUPS * GROUP_ROWS)) & 0xffff;
@@ -86,4 +88,17 @@ uint64_t scan_tile_mask(const scan_tile *tile, const uint64_t *mask)
     for (size_t g = 0; g < tile->count; g++)
         bits |= (uint64_t)group_bits(mask, tile->groups[g]) << (g * GROUP_ROWS);
     return bits;
+}
+
+double scan_tile_time(const scan_work *work, const scan_tile *tile)
+{
+    const omendb_scan *scan = work->scan;
+    const size_t used = scan->rows.used, step = tile->is_word ? TILE_ROWS : GROUP_ROWS;
+    double latest = -INFINITY;
+    for (size_t g = 0; g < (tile->is_word ? 1 : tile->count); g++) {
+        size_t first = tile->groups[g] * (size_t)GROUP_ROWS;
+        size_t count = used - first < step ? used - first : step;
+        latest = fmax(latest, latest_time(scan->times, first, count));
+    }
+    return latest;
 }

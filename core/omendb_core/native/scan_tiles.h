@@ -30,4 +30,7 @@ bool scan_next_tile(scan_cursor *cursor, scan_tile *tile);
 /* The bits of `mask` for the rows of the tile. */
 uint64_t scan_tile_mask(const scan_tile *tile, const uint64_t *mask);
 
+/* The latest time of its rows, in seconds; -inf if none has one. */
+double scan_tile_time(const scan_work *work, const scan_tile *tile);
+
 #endif

@@ -10,6 +10,10 @@ typedef struct {
     size_t mask;
     omendb_query query;
     omendb_candidates candidates;
+    /* Under decay: the latest time that the tiles are aimed for, its bias, the time before which it
+     * pays to aim anew, and the least score that the tiles let through. */
+    double latest, bias, earliest;
+    float reach;
     bool given_up;
 } scan_seeker;
 
@@ -32,10 +36,11 @@ static inline const uint64_t *scan_mask_at(const omendb_scan *scan, size_t mask)
 /* Have the next tiles let the rows through that may be better than what `place` has now. */
 static inline void scan_aim(const scan_work *work, size_t place)
 {
-    const scan_seeker *seeker = &work->seekers[place];
+    scan_seeker *seeker = &work->seekers[place];
     const omendb_queries *queries = &work->queries;
+    seeker->reach = candidates_reach(&seeker->candidates, seeker->bias);
     query_aim(
-        &seeker->query, seeker->candidates.threshold, queries->alpha + place, queries->beta + place,
+        &seeker->query, seeker->reach, queries->alpha + place, queries->beta + place,
         queries->theta + place);
 }
 

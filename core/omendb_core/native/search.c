@@ -137,23 +137,56 @@ static bool take_question(
     return are_sound(scan, slots.count, (Py_ssize_t)words);
 }
 
+/* How rows are ordered: None, by score; else by decay, which is (integers, numbers, per_second,
+ * half_lives, values): times by slot in one of the first two, the other being None; see order.h. */
+static bool take_decay(
+    taken_arrays *taken, PyObject *object, Py_ssize_t wanted, omendb_scan *scan, omendb_times *times)
+{
+    PyObject *integer_object, *number_object, *half_life_object, *value_object;
+    const Py_ssize_t capacity = (Py_ssize_t)scan->rows.slots, count = (Py_ssize_t)scan->count;
+    array integers = {0}, numbers = {0}, half_lives, values;
+    if (object == Py_None)
+        return true;
+    if (!PyArg_ParseTuple(
+            object, "OOdOO", &integer_object, &number_object, &times->per_second,
+            &half_life_object, &value_object))
+        return false;
+    if ((integer_object == Py_None) == (number_object == Py_None))
+        return PyErr_SetString(PyExc_ValueError, "times: integers or numbers"), false;
+    if ((integer_object != Py_None &&
+         !take_array(taken, integer_object, "integers", I64, capacity, TO_READ, &integers)) ||
+        (number_object != Py_None &&
+         !take_array(taken, number_object, "numbers", F64, capacity, TO_READ, &numbers)) ||
+        !take_array(taken, half_life_object, "half_lives", F64, count, TO_READ, &half_lives) ||
+        !take_array(taken, value_object, "values", F64, wanted, TO_WRITE, &values))
+        return false;
+    times->integers = integers.data;
+    times->numbers = numbers.data;
+    times->functions = omendb_functions_named(scan->rows.lanes->name);
+    scan->times = times;
+    scan->half_lives = half_lives.data;
+    scan->values = values.data;
+    return true;
+}
+
 /* top_k(kernel, lanes, codes, factors, centre, metric, vectors, last_seq, queries, k, min_scores, masks,
- * mask_of, counts, slots, scores) -> how many slots and scores were written, and for how many of the
+ * mask_of, counts, slots, scores, decay) -> how many slots and scores were written, and for how many of the
  * queries every row was scored. */
 PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     const char *kernel, *lanes;
-    PyObject *codes, *factors, *centre, *objects[9];
+    PyObject *codes, *factors, *centre, *decay, *objects[9];
     unsigned long long last_seq;
     int metric;
     taken_arrays taken = {0};
     omendb_scan scan = {0};
+    omendb_times times = {0};
     int64_t total = -1;
     size_t thorough = 0;
     if (!PyArg_ParseTuple(
-            arguments, "ssOOOiOKOOOOOOOO", &kernel, &lanes, &codes, &factors, &centre, &metric,
+            arguments, "ssOOOiOKOOOOOOOOO", &kernel, &lanes, &codes, &factors, &centre, &metric,
             &objects[0], &last_seq, &objects[1], &objects[2], &objects[3], &objects[4], &objects[5],
-            &objects[6], &objects[7], &objects[8]))
+            &objects[6], &objects[7], &objects[8], &decay))
         return NULL;
     scan.kernel = omendb_kernel_named(kernel);
     if (scan.kernel == NULL)
@@ -164,7 +197,8 @@ PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
     Py_ssize_t slots = PyObject_Length(objects[0]);
     if (slots < 0 || !take_shadow(
                          &taken, codes, factors, centre, slots, metric, TO_READ, &scan.shadow) ||
-        !take_question(&taken, objects, last_seq, &scan)) {
+        !take_question(&taken, objects, last_seq, &scan) ||
+        !take_decay(&taken, decay, PyObject_Length(objects[7]), &scan, &times)) {
         give_back(&taken);
         return NULL;
     }

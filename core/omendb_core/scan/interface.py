@@ -28,6 +28,28 @@ class TopK(NamedTuple):
     scores: F32
 
 
+class Times(NamedTuple):
+    """When rows were, by slot (capacity,): a number over ``per_second``, in float64, is seconds.
+
+    ``integers`` (NULL_INTEGER: no time) or else ``numbers`` (NaN: none). ``is_total``: every live
+    row has one.
+    """
+
+    integers: I64 | None
+    numbers: F64 | None
+    per_second: float
+    is_total: bool
+
+
+class RankedTopK(NamedTuple):
+    """As ``TopK``, in the order of decay; ``ranks`` float64 beside the scores, NaN for null."""
+
+    counts: U32
+    slots: I64
+    scores: F32
+    ranks: F64
+
+
 class Subscribed(NamedTuple):
     """Standing queries: ``vectors`` float32 (q, dim) as prepared, ``norms`` float64, exact.
 
@@ -80,6 +102,26 @@ class Scan(Protocol):
         Rows of query i are the slots whose bit is set in ``masks[mask_of[i]]`` (``masks`` uint64
         (m, words of the ring); only slots of live rows may be set) and whose score is at least
         ``min_scores[i]`` (float32; -inf: any). ``k`` int64 (q,), at least 1.
+        """
+        ...
+
+    def top_k_decayed(
+        self,
+        ring: Ring,
+        metric: Metric,
+        queries: F32,
+        k: I64,
+        min_scores: F32,
+        masks: U64,
+        mask_of: I64,
+        times: Times,
+        half_lives: F64,
+    ) -> RankedTopK:
+        """As ``top_k``, in the order of decay (PROTOCOL section 5); ``half_lives`` seconds (q,).
+
+        The rank of a row is log2(score) + t / half-life, the larger the better, then its seq. Rows
+        whose score is not above 0, without a time, or whose rank is not finite come after all
+        others, by score, then seq.
         """
         ...
 

@@ -18,12 +18,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ..model.types import F32, I64, U64, Bool1, Metric
+from ..model.types import F32, F64, I64, U64, Bool1, Metric
 from ..rows.ring import Ring, unpack
-from . import matching
+from . import decayed, matching
 from .bounds import Bounds
 from .candidates import BoundedPairs, Candidates, kth_largest, near_kth_largest, newest_of_ties
-from .interface import Pairs, Subscribed, TopK
+from .decayed import Question, unranked, with_unranked
+from .interface import Pairs, RankedTopK, Subscribed, Times, TopK
 
 # Measured on 100,000 x 128 float32, k = 10, one core of a noisy two-core Zen 5, beside the bare
 # product of the same shape, in us a query; batches of 1, 8, 64, 256:
@@ -134,6 +135,25 @@ class ReferenceScan:
             return TopK(counts, slots[0], scores[0])
         order = np.argsort(np.concatenate(owners), kind="stable")
         return TopK(counts, np.concatenate(slots)[order], np.concatenate(scores)[order])
+
+    def top_k_decayed(
+        self,
+        ring: Ring,
+        metric: Metric,
+        queries: F32,
+        k: I64,
+        min_scores: F32,
+        masks: U64,
+        mask_of: I64,
+        times: Times,
+        half_lives: F64,
+    ) -> RankedTopK:
+        """See ``interface.Scan.top_k_decayed``."""
+        question = Question(queries, k, min_scores, masks, mask_of)
+        if metric == "l2":
+            return unranked(self.top_k(ring, metric, *question))
+        ranked = decayed.top_ranked(ring, metric, question, times, half_lives)
+        return with_unranked(self, ring, metric, question, times, ranked)
 
     def pairs_above(
         self,

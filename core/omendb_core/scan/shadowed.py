@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from .. import native
-from ..model.types import F32, I64, U64, Metric
+from ..model.types import F32, F64, I64, U64, Metric
 from ..rows.ring import Ring
-from .interface import Pairs, Subscribed, TopK
+from .decayed import Question, unranked, with_unranked
+from .interface import Pairs, RankedTopK, Subscribed, Times, TopK
 from .reference import ReferenceScan
 
 
@@ -35,11 +36,49 @@ class ShadowedScan:
         mask_of: I64,
     ) -> TopK:
         """See ``interface.Scan.top_k``."""
-        shadow = ring.shadow
-        if shadow is None:
+        if ring.shadow is None:
             return self._reference.top_k(ring, metric, queries, k, min_scores, masks, mask_of)
-        most = np.minimum(k, max(1, ring.used))
-        wanted = int(most.sum())
+        return self._top_k(ring, queries, k, min_scores, masks, mask_of)
+
+    def top_k_decayed(
+        self,
+        ring: Ring,
+        metric: Metric,
+        queries: F32,
+        k: I64,
+        min_scores: F32,
+        masks: U64,
+        mask_of: I64,
+        times: Times,
+        half_lives: F64,
+    ) -> RankedTopK:
+        """See ``interface.Scan.top_k_decayed``."""
+        question = Question(queries, k, min_scores, masks, mask_of)
+        decay = times, half_lives
+        if ring.shadow is None:
+            return self._reference.top_k_decayed(ring, metric, *question, *decay)
+        if metric == "l2":
+            return unranked(self._top_k(ring, *question))
+        ranks = np.empty(_wanted(ring, k))
+        given = times.integers, times.numbers, times.per_second, half_lives, ranks
+        top = self._top_k(ring, *question, given)
+        ranked = RankedTopK(*top, ranks[: len(top.slots)])
+        return with_unranked(self, ring, metric, question, times, ranked)
+
+    def _top_k(
+        self,
+        ring: Ring,
+        queries: F32,
+        k: I64,
+        min_scores: F32,
+        masks: U64,
+        mask_of: I64,
+        decay: tuple[I64 | None, F64 | None, float, F64, F64] | None = None,
+    ) -> TopK:
+        """By score, or by ``decay`` as ``native/search.c`` takes it: then of rows with a rank."""
+        shadow = ring.shadow
+        assert shadow is not None
+        wanted = _wanted(ring, k)
         counts = np.empty(len(queries), np.uint32)
         slots, scores = np.empty(wanted, np.int64), np.empty(wanted, np.float32)
         written, _ = native.compiled.top_k(
@@ -52,13 +91,14 @@ class ShadowedScan:
             ring.vectors,
             ring.last_seq,
             queries,
-            most,
+            np.minimum(k, max(1, ring.used)),
             min_scores,
             masks,
             mask_of,
             counts,
             slots,
             scores,
+            decay,
         )
         return TopK(counts, slots[:written], scores[:written])
 
@@ -105,6 +145,11 @@ class ShadowedScan:
             np.frombuffer(scores, np.float32),
             np.frombuffer(crowded, np.int64),
         )
+
+
+def _wanted(ring: Ring, k: I64) -> int:
+    """How many rows the answers hold at most."""
+    return int(np.minimum(k, max(1, ring.used)).sum())
 
 
 def _no_pairs() -> Pairs:

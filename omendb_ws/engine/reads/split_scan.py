@@ -22,9 +22,9 @@ from queue import SimpleQueue
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-from omendb_core.model.types import F32, I64, U64, Metric
+from omendb_core.model.types import F32, F64, I64, U64, Metric
 from omendb_core.rows.ring import Ring
-from omendb_core.scan.interface import Scan, TopK
+from omendb_core.scan.interface import RankedTopK, Scan, Times, TopK
 
 #: A piece has at least so many queries; with fewer each would cost more, because the rows are read
 #: from memory once a piece (8: 45 µs each, 4: 60).
@@ -68,30 +68,72 @@ class SplitScan:
         mask_of: I64,
     ) -> TopK:
         """See ``Scan.top_k``."""
-        count = len(queries)
-        threads = min(self._threads, count // PIECE_QUERIES)
-        if threads < 2 or not may_be_split(count, ring.rows) or self._rest.is_on():
-            return self._scan.top_k(ring, metric, queries, k, min_scores, masks, mask_of)
-        pieces = min(count // PIECE_QUERIES, threads * _PIECES_A_THREAD)
         given = ring, metric, queries, k, min_scores, masks, mask_of
-        job = Job(partial(_piece, self._scan, given, pieces), pieces)
-        _helpers.help(job, threads - 1)
+        if (pieces := self._pieces(ring, len(queries))) < 2:
+            return self._scan.top_k(*given)
+        found = self._together(partial(_piece, self._scan, given, pieces), pieces)
+        return TopK(*map(np.concatenate, zip(*found, strict=True)))
+
+    def top_k_decayed(
+        self,
+        ring: Ring,
+        metric: Metric,
+        queries: F32,
+        k: I64,
+        min_scores: F32,
+        masks: U64,
+        mask_of: I64,
+        times: Times,
+        half_lives: F64,
+    ) -> RankedTopK:
+        """See ``Scan.top_k_decayed``."""
+        given = ring, metric, queries, k, min_scores, masks, mask_of
+        if (pieces := self._pieces(ring, len(queries))) < 2:
+            return self._scan.top_k_decayed(*given, times, half_lives)
+        decay = times, half_lives
+        found = self._together(partial(_decayed_piece, self._scan, given, decay, pieces), pieces)
+        return RankedTopK(*map(np.concatenate, zip(*found, strict=True)))
+
+    def _pieces(self, ring: Ring, queries: int) -> int:
+        """Into how many pieces a call is cut; 1: it is not."""
+        threads = min(self._threads, queries // PIECE_QUERIES)
+        if threads < 2 or not may_be_split(queries, ring.rows) or self._rest.is_on():
+            return 1
+        return min(queries // PIECE_QUERIES, threads * _PIECES_A_THREAD)
+
+    def _together(self, do: Callable[[int], Any], pieces: int) -> list[Any]:
+        """What ``do`` returns for each piece."""
+        job = Job(do, pieces)
+        _helpers.help(job, min(self._threads, pieces) - 1)
         own_pieces, own_seconds = job.work()
         found, waited_seconds = job.wait()
         piece_seconds = own_seconds / max(own_pieces, 1)
         alone_seconds = (pieces + _PATIENCE_PIECES) * piece_seconds
         self._rest.note(own_pieces > 0 and own_seconds + waited_seconds > alone_seconds)
-        return _joined(found)
+        return found
 
 
 _Given: TypeAlias = tuple[Ring, Metric, F32, I64, F32, U64, I64]
 
 
-def _piece(scan: Scan, given: _Given, pieces: int, place: int) -> TopK:
-    """The piece at ``place``. (No closure: a kept traceback would keep what it is closed over.)"""
+def _here(given: _Given, pieces: int, place: int) -> tuple[slice, _Given]:
     ring, metric, queries, k, min_scores, masks, mask_of = given
     here = slice(len(k) * place // pieces, len(k) * (place + 1) // pieces)
-    return scan.top_k(ring, metric, queries[here], k[here], min_scores[here], masks, mask_of[here])
+    return here, (ring, metric, queries[here], k[here], min_scores[here], masks, mask_of[here])
+
+
+def _piece(scan: Scan, given: _Given, pieces: int, place: int) -> TopK:
+    """The piece at ``place``. (No closure: a kept traceback would keep what it is closed over.)"""
+    _, part = _here(given, pieces, place)
+    return scan.top_k(*part)
+
+
+def _decayed_piece(
+    scan: Scan, given: _Given, decay: tuple[Times, F64], pieces: int, place: int
+) -> RankedTopK:
+    here, part = _here(given, pieces, place)
+    times, half_lives = decay
+    return scan.top_k_decayed(*part, times, half_lives[here])
 
 
 class Job:
@@ -200,11 +242,3 @@ class _Rest:
             self._next_calls = min(2 * self._next_calls, MOST_REST_CALLS)
         else:
             self._next_calls = max(self._next_calls // 2, FIRST_REST_CALLS)
-
-
-def _joined(found: list[TopK]) -> TopK:
-    return TopK(
-        np.concatenate([one.counts for one in found]),
-        np.concatenate([one.slots for one in found]),
-        np.concatenate([one.scores for one in found]),
-    )

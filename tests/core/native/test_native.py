@@ -123,7 +123,7 @@ def calls_that_write() -> list[tuple[str, tuple[Any, ...]]]:
         ("append", ("portable", ring, (codes, factors, centre, 0), table, 0, 7, rows, ids)),
         ("shadow_write", (codes, factors, centre, 4, 0, 0, rows)),
         ("top_k", ("portable", "portable", codes, factors, centre, 0, rows, 4, rows, k, none, masks,
-                   slots, counts, np.full(4, -1), scores)),
+                   slots, counts, np.full(4, -1), scores, None)),
     ]  # fmt: skip
 
 
