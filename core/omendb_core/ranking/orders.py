@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.types import F32, F64, I64, NULL_INTEGER, U64
+from ..scan.interface import Times
 from ..scoring.functions import log2, pow_
 from ..state import WindowState
 from .evaluation import values
@@ -98,6 +99,16 @@ def times(decay: Decay, state: WindowState, slots: I64) -> F64:
         seconds[found == NULL_INTEGER] = np.nan
         return seconds
     return found.astype(np.float64, copy=True)
+
+
+def times_by_slot(decay: Decay, state: WindowState) -> Times:
+    """The same for all slots, as a scan takes them."""
+    if decay.column is None:
+        return Times(state.times_us, None, _MICROSECONDS, True)
+    found = state.columns.values(decay.column)
+    if found.dtype == np.int64:
+        return Times(found, None, 1.0, False)
+    return Times(None, found, 1.0, False)
 
 
 def accepted(state: WindowState, slots: I64) -> F64:

@@ -62,8 +62,14 @@ def chosen(
         if selector.is_done:
             break
     taken, scores = yield from selector.taken_in_pieces()
-    ranks = None if order is None else orders.ranks(order, state, taken, scores, query.at)
-    return Rows(taken, scores, ranks)
+    return with_ranks(state, query, taken, scores)
+
+
+def with_ranks(state: WindowState, query: Query, slots: I64, scores: F32) -> Rows:
+    """Rows with the ranks that the query's order gives them."""
+    order = query.shape.order
+    ranks = None if order is None else orders.ranks(order, state, slots, scores, query.at)
+    return Rows(slots, scores, ranks)
 
 
 def _in_order(

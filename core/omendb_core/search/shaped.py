@@ -1,7 +1,7 @@
 """Searches whose order or selection is shaped: rows are read in order until k are taken.
 
-By score alone the scan gives the first rows of the order, twice as many each time that a selection
-has to read deeper, up to where it is cheaper to score every row (``deep``). Under ``decay`` and
+By score, and under ``decay``, the scan gives the first rows of the order, twice as many each time
+that a selection has to read deeper, up to where it is cheaper to score every row (``deep``). Under
 ``rank`` every row that passes is scored. All work comes in pieces: generators, for whoever has
 others to see to in between.
 
@@ -20,7 +20,7 @@ from ..ranking import orders
 from ..ranking.selection import Selector
 from ..ranking.shape import Decay
 from ..rows.ring import unpack
-from ..scan.interface import TopK
+from ..scan.interface import RankedTopK, TopK
 from ..state import WindowState
 from . import deep
 from .deep import Rows
@@ -49,8 +49,9 @@ def top_shaped(
 
     ``floor`` is the least score that counts. Yields after each piece of work.
     """
-    if query.shape.order is None:
-        found = yield from _by_score(state, query, vectors, floor, mask)
+    order = query.shape.order
+    if order is None or isinstance(order, Decay):
+        found = yield from _scanned(state, query, order, vectors, floor, mask)
     else:
         slots = np.flatnonzero(unpack(mask, state.ring.used))
         found = []
@@ -66,25 +67,21 @@ def top_shaped(
     return Shaped(top, np.concatenate(ranks) if ranks else None)
 
 
-def _by_score(
-    state: WindowState, query: Query, vectors: F32, floor: np.float32, mask: U64
+def _scanned(
+    state: WindowState,
+    query: Query,
+    order: Decay | None,
+    vectors: F32,
+    floor: np.float32,
+    mask: U64,
 ) -> Generator[None, None, list[Rows]]:
-    """By score: all queries of one call are scanned together, and again those that read deeper."""
+    """All queries of one call are scanned together, and again those that read deeper."""
     selectors = [Selector(state, query.shape, query.k) for _ in vectors]
     seen = 0
     depth = _first_depth(query)
     is_open = np.arange(len(vectors))
     while len(is_open) and depth <= max(_first_depth(query), _most_scanned(state)):
-        count = len(is_open)
-        top = state.scan.top_k(
-            state.ring,
-            state.definition.metric,
-            vectors[is_open],
-            np.full(count, depth, np.int64),
-            np.full(count, floor, np.float32),
-            mask[None],
-            np.zeros(count, np.int64),
-        )
+        top = _first(state, order, vectors[is_open], depth, floor, mask)
         yield
         going_on: list[int] = []
         ends = np.cumsum(top.counts)
@@ -104,8 +101,33 @@ def _by_score(
             found.append((yield from deep.chosen(state, query, vectors[place], floor, slots)))
         else:
             taken, scores = yield from selector.taken_in_pieces()
-            found.append(Rows(taken, scores, None))
+            found.append(deep.with_ranks(state, query, taken, scores))
     return found
+
+
+def _first(
+    state: WindowState,
+    order: Decay | None,
+    vectors: F32,
+    depth: int,
+    floor: np.float32,
+    mask: U64,
+) -> TopK | RankedTopK:
+    """The first ``depth`` rows for each of ``vectors``."""
+    count = len(vectors)
+    question = (
+        state.ring,
+        state.definition.metric,
+        vectors,
+        np.full(count, depth, np.int64),
+        np.full(count, floor, np.float32),
+        mask[None],
+        np.zeros(count, np.int64),
+    )
+    if order is None:
+        return state.scan.top_k(*question)
+    half_lives = np.full(count, order.half_life_seconds)
+    return state.scan.top_k_decayed(*question, orders.times_by_slot(order, state), half_lives)
 
 
 def _most_scanned(state: WindowState) -> int:
