@@ -173,10 +173,11 @@ def test_a_bucket_lets_through_what_it_promises() -> None:
 
 # -- sizes ----------------------------------------------------------------------------------------
 
+KEYS = [sizes.Keys(), sizes.Keys(rank=True), sizes.Keys(rank=True, weight=True)]
 INCLUDES = [Include(*flags) for flags in itertools.product((False, True), repeat=2)]
 
 
-def _hits(ids: IdKind, include: Include, dim: int, count: int) -> Hits:
+def _hits(ids: IdKind, include: Include, dim: int, count: int, keys: sizes.Keys = KEYS[0]) -> Hits:
     """The shortest rows that there are."""
     return Hits(
         ids=["a"] * count if ids == "str" else np.ones(count, np.uint64),
@@ -184,25 +185,28 @@ def _hits(ids: IdKind, include: Include, dim: int, count: int) -> Hits:
         scores=np.zeros(count, np.float32),
         metadata=[b"{}"] * count if include.metadata else None,
         vectors=np.zeros((count, dim), np.float32) if include.vector else None,
+        ranks=np.zeros(count) if keys.rank else None,
+        weights=np.zeros(count, np.float32) if keys.weight else None,
     )
 
 
+@pytest.mark.parametrize("keys", KEYS)
 @pytest.mark.parametrize("include", INCLUDES)
 @pytest.mark.parametrize("ids", ["u64", "str", "auto"])
 def test_the_least_of_a_reply_is_never_more_than_a_reply_takes(
-    ids: IdKind, include: Include
+    ids: IdKind, include: Include, keys: sizes.Keys
 ) -> None:
     for dim, count in itertools.product((1, 3, 128), (0, 1, 7)):
         definition = Definition(dim, 10, ids=ids)
-        hits = _hits(ids, include, dim, count)
-        found = Results(0, np.array([count], np.uint32), hits)
+        hits = _hits(ids, include, dim, count, keys)
+        found = Results(0, np.array([count], np.uint32), hits, at=0.0 if keys.rank else None)
         for is_binary, data in (
             (True, binary_replies.encode_results(0, found)),
             (False, text_replies.encode_results(0, found, True)),
         ):
             limits = Limits(max_message_bytes=len(data))
-            assert sizes.max_hits(definition, include, is_binary, 1, limits) >= count
-            assert sizes.least_row_bytes(definition, include, is_binary) * count <= len(data)
+            assert sizes.max_hits(definition, include, is_binary, 1, limits, keys) >= count
+            assert sizes.least_row_bytes(definition, include, is_binary, keys) * count <= len(data)
         unscored = Hits(hits.ids, hits.seqs, None, hits.metadata, hits.vectors)
         data = text_replies.encode_found(0, Found(0, np.ones(count, np.bool_), unscored))
         assert sizes.least_found_bytes(definition, include) * count <= len(data) + 1
@@ -218,10 +222,11 @@ def test_binary_rows_of_numbers_are_counted_exactly() -> None:
         assert sizes.max_hits(definition, include, True, 1, limits) == fits
 
 
+@pytest.mark.parametrize("keys", KEYS)
 @pytest.mark.parametrize("include", INCLUDES)
 @pytest.mark.parametrize("ids", ["u64", "str"])
 def test_the_most_of_a_row_is_more_than_the_longest_row_takes(
-    ids: IdKind, include: Include
+    ids: IdKind, include: Include, keys: sizes.Keys
 ) -> None:
     dim = 16
     hits = Hits(
@@ -230,14 +235,17 @@ def test_the_most_of_a_row_is_more_than_the_longest_row_takes(
         scores=np.array([-1.2345678e-38], np.float32),
         metadata=[b"x" * 4096] if include.metadata else None,
         vectors=np.full((1, dim), -1.2345678e-38, np.float32) if include.vector else None,
+        ranks=np.array([-2.2250738585072014e-308]) if keys.rank else None,
+        weights=np.array([1.1754942e-38], np.float32) if keys.weight else None,
     )
-    found = Results(2**53 - 1, np.array([1], np.uint32), hits)
+    at = -2.2250738585072014e-308 if keys.rank else None
+    found = Results(2**53 - 1, np.array([1], np.uint32), hits, at=at)
     definition = Definition(dim, 10, ids=ids)
     for is_binary, data in (
         (True, binary_replies.encode_results(0, found)),
         (False, text_replies.encode_results(0, found, True)),
     ):
-        most = sizes.most_row_bytes(definition, include, is_binary, 4096)
+        most = sizes.most_row_bytes(definition, include, is_binary, 4096, keys)
         assert len(data) <= most + sizes.ENVELOPE_BYTES
 
 

@@ -20,7 +20,7 @@ from omendb_ws.wire.frames import PADDING, Header, read_header
 from omendb_ws.wire.limits import Limits
 from omendb_ws.wire.long_metadata import load_rows
 from omendb_ws.wire.long_text import most_containers
-from omendb_ws.wire.messages import Add, Refusal
+from omendb_ws.wire.messages import Add, Refusal, Search
 from omendb_ws.wire.opcodes import HEADER
 
 from .plain import same
@@ -123,6 +123,23 @@ def test_what_is_wrong_with_the_frame_comes_before_its_json() -> None:
     check_same(search, 5)
     check_same(with_json(search, b'{"filter":[]}'), 5)
     check_same(with_json(search, b'{"filter"'), 5)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100])
+def test_examples_of_a_search(piece: int) -> None:
+    vectors = [np.arange(3, dtype=np.float32), np.full(3, 1e-40, np.float32)]
+    search = binary.encode_search(
+        7, 1, None, 3, shaping={"positive": [1, *vectors, "9"], "negative": vectors, "exclude": [4]}
+    )
+    request = check_same(search, piece)
+    assert isinstance(request, Search)
+    assert request.vectors is None
+    assert [isinstance(one, np.ndarray) for one in request.positive or ()] == [0, 1, 1, 0]
+    for section in (
+        b'{"positive":[[1,2],[3,"4"],[5]]}', b'{"positive":[[1,2]],"negative":[[1,2],true]}',
+        b'{"positive":[' + b"[1]," * 64 + b"2]}", b'{"positive":1}', b"[[1],[2],[3]]",
+    ):  # fmt: skip
+        check_same(with_json(search, section), piece)
 
 
 def test_there_may_be_so_many_lists_and_no_more() -> None:

@@ -112,6 +112,9 @@ GOOD_ROWS = st.fixed_dictionaries(
 GOOD_UPDATES = st.fixed_dictionaries(
     {"id": st.integers(0, 99), "metadata": st.dictionaries(st.text(max_size=2), LEAVES, max_size=2)}
 )
+EXAMPLES = st.one_of(
+    VALUES, st.lists(st.one_of(NUMBERS, TEXTS, st.lists(NUMBERS, max_size=3)), max_size=5)
+)
 BODIES = st.one_of(
     st.fixed_dictionaries(
         {
@@ -138,6 +141,7 @@ BODIES = st.one_of(
         optional={
             "collection": st.just("a"), "vectors": st.lists(st.lists(NUMBERS, max_size=3)),
             "vector": VALUES, "ids": VALUES, "filter": VALUES, "k": NUMBERS,
+            "positive": EXAMPLES, "negative": EXAMPLES, "exclude": VALUES, "rank": VALUES,
         },
     ),
     VALUES,
@@ -204,6 +208,16 @@ ODD = {
     "one longer vector": '{"id":5,"op":"search","collection":"a","vectors":[[1],[2],[3,4]]}',
     "vectors and a bad k": '{"id":5,"op":"search","collection":"a","vectors":[[1],["2"]],"k":0}',
     "empty vectors": '{"id":5,"op":"search","collection":"a","vectors":[[],[],[]]}',
+    "examples": '{"id":5,"op":"search","collection":"a","positive":[1,[3,4.5],"7",[5,1e39]],'
+    '"negative":[[1,2]],"exclude":[1,2,"3"],"rank":{"$add":[1,{"$neg":"$score"}]},"at":5}',
+    "too many examples": '{"id":5,"op":"search","collection":"a","positive":['
+    + "[1]," * 64
+    + "[2]]}",
+    "examples with a fault": '{"id":5,"op":"search","collection":"a","positive":[[1],[2,"3"],[4]],'
+    '"negative":[[1],null]}',
+    "negative examples alone": '{"id":5,"op":"search","collection":"a","negative":[[1],[2]]}',
+    "examples that are none": '{"id":5,"op":"search","collection":"a","positive":{"a":[[1],[2]]}}',
+    "examples of a ping": '{"id":5,"op":"ping","positive":[[1],[2],[3]]}',
     "two documents": '{"id":5,"op":"ping"} {"id":6,"op":"ping"}',
     "a text alone": '"' + "a" * 500 + '"',
     "too long only in bytes": '{"id":5,"op":"open","collection":"' + "é" * 990 + '"}',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,33 @@ def finite(draw: st.DrawFn, *shape: int) -> Any:
     return np.array(values, np.float32).reshape(shape)
 
 
+ID = st.integers(0, 2**53 - 1) | STR_ID
+SHAPE = st.dictionaries(TEXT, JSON, max_size=3)
+RANK = JSON.filter(lambda one: one is not None)
+
+
+@st.composite
+def examples(draw: st.DrawFn, least: int) -> list[Any]:
+    """Ids and vectors."""
+    kinds = draw(st.lists(st.booleans(), min_size=least, max_size=4))
+    return [draw(ID) if is_id else finite(draw, 3) for is_id in kinds]
+
+
+@st.composite
+def shapings(draw: st.DrawFn, *, by_examples: bool) -> dict[str, Any]:
+    """What may shape an answer, as the wire has it; none of it is looked at there."""
+    optional = {
+        "exclude": st.lists(ID, max_size=4), "decay": SHAPE, "rank": RANK,
+        "group": SHAPE, "spread": SHAPE, "mmr": SHAPE, "at": FINITE,
+    }  # fmt: skip
+    if by_examples:
+        optional["negative"] = examples(0)
+    made = draw(st.fixed_dictionaries({}, optional=optional))
+    if "decay" not in made and "rank" not in made:
+        made.pop("at", None)
+    return {"positive": draw(examples(1)), **made} if by_examples else made
+
+
 @st.composite
 def row_batches(draw: st.DrawFn) -> RowBatch:
     n, dim = draw(st.integers(1, 5)), draw(st.integers(1, 5))
@@ -112,14 +140,30 @@ def hits(draw: st.DrawFn, count: int, *, scored: bool) -> Hits:
 
 
 @st.composite
+def ranked(draw: st.DrawFn, found: Hits) -> Hits:
+    """The same with ranks, perhaps with weights; some of them null."""
+    count = len(found.seqs)
+    keys = st.lists(FINITE | st.just(np.nan), min_size=count, max_size=count)
+    ranks = np.array(draw(keys), np.float64)
+    weights = None
+    if draw(st.booleans()):
+        weights = finite(draw, count)
+        weights[draw(st.lists(st.booleans(), min_size=count, max_size=count))] = np.nan
+    return replace(found, ranks=ranks, weights=weights)
+
+
+@st.composite
 def results(draw: st.DrawFn) -> m.Results:
     counts = draw(st.lists(st.integers(0, 3), min_size=1, max_size=4))
+    found = draw(hits(sum(counts), scored=True))
+    is_ranked = draw(st.booleans())
     return m.Results(
         draw(SEQ),
         np.array(counts, np.uint32),
-        draw(hits(sum(counts), scored=True)),
+        draw(ranked(found)) if is_ranked else found,
         draw(U32),
         draw(st.none() | st.lists(U32, max_size=3)),
+        draw(FINITE) if is_ranked else None,
     )
 
 
@@ -140,13 +184,16 @@ def test_binary_searches(
 ) -> None:  # fmt: skip
     vectors = data.draw(st.composite(lambda draw: array(draw, "<f4", 3, 2))())
     last = data.draw(st.none() | st.integers(1, 2**53 - 1))
+    by_examples = data.draw(st.booleans())
+    given = None if by_examples else vectors
+    shaping = data.draw(shapings(by_examples=by_examples))
     message = binary.encode_search(
-        request_id, handle, vectors, k, filter_, min_score, include, last
+        request_id, handle, given, k, filter_, min_score, include, last, shaping
     )
     assert same(
         binary.decode_request(message, LIMITS),
-        m.Search(request_id, handle, vectors, None, False, k, filter_, min_score, include, last,
-                 binary=True),
+        m.Search(request_id, handle, given, None, False, k, filter_, min_score, include, last,
+                 binary=True, **shaping),
     )  # fmt: skip
 
 
@@ -157,8 +204,11 @@ def test_text_searches(
 ) -> None:
     single = data.draw(st.booleans())
     vectors = data.draw(st.composite(lambda draw: finite(draw, 1 if single else 3, 4))())
+    by_examples = single and data.draw(st.booleans())
+    given = None if by_examples else vectors
+    shaping = data.draw(shapings(by_examples=by_examples))
     asked = m.Search(
-        request_id, data.draw(NAME), vectors, None, single, k, filter_, min_score, include
+        request_id, data.draw(NAME), given, None, single, k, filter_, min_score, include, **shaping
     )
     assert same(text.decode_request(text.encode_request(asked), LIMITS), asked)
 
@@ -184,6 +234,13 @@ def test_text_results_say_what_binary_ones_say(answer: m.Results, request_id: in
     ids = [row["id"] if isinstance(found.ids, list) else int(row["id"]) for row in rows]
     assert ids == list(found.ids)
     assert [row["seq"] for row in rows] == found.seqs.tolist()
+    assert reply.ok.get("at") == answer.at
+    for name, keys in (("rank", found.ranks), ("weight", found.weights)):
+        if keys is None:
+            assert not any(name in row for row in rows)
+            continue
+        said = [np.nan if row[name] is None else row[name] for row in rows]
+        assert np.array(said, np.float64).astype(keys.dtype).tobytes() == keys.tobytes()
     assert found.scores is not None
     scores = np.array([row["score"] for row in rows], np.float64).astype(np.float32)
     assert scores.tobytes() == found.scores.tobytes()
