@@ -470,7 +470,7 @@ NEAR = {"n": {"$lt": 4}}
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A single query begins at once, but for its mask."""
     monkeypatch.setattr(standing, "MOST_AT_ONCE", 16)
-    monkeypatch.setattr(mask_cache, "AT_ONCE", 0)
+    monkeypatch.setattr(mask_cache, "AT_ONCE_NS", 0)
     monkeypatch.setattr(mask_cache, "BLOCK_ROWS", 64)
 
 

@@ -48,7 +48,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_answers, "_MOST_QUERIES", 1)
     monkeypatch.setattr(long_answers, "_IDS", 2)
     monkeypatch.setattr(copies, "_rows_of_piece", lambda hits: 3)
-    monkeypatch.setattr(mask_cache, "AT_ONCE", 0)
+    monkeypatch.setattr(mask_cache, "AT_ONCE_NS", 0)
     monkeypatch.setattr(mask_cache, "BLOCK_ROWS", 64)
     monkeypatch.setattr(filter_masks, "BLOCK_ROWS", 64)
     monkeypatch.setattr(counting, "BLOCK_ROWS", 64)
@@ -63,7 +63,7 @@ def all_at_once(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Call it, and nothing is done in pieces any more."""
     return lambda: (
         monkeypatch.setattr(long_answers, "AT_ONCE_US", 1e9),
-        monkeypatch.setattr(mask_cache, "AT_ONCE", 1 << 40),
+        monkeypatch.setattr(mask_cache, "AT_ONCE_NS", 1 << 40),
         monkeypatch.setattr(counting, "is_short", lambda state: True),
     )
 

@@ -167,7 +167,7 @@ async def test_a_tick_makes_masks_for_as_long_as_it_has_for_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Reads with a filter that is new count for what its mask takes, the others for one."""
-    monkeypatch.setattr(masks, "AT_ONCE", 100)  # as many rows as there are: a mask a tick
+    monkeypatch.setattr(masks, "AT_ONCE_NS", 100)  # less than that of a hundred rows: a mask a tick
     async with running() as server, client(server) as raw, client(server) as other:
         await raw.create(columns={"n": "i64"}, capacity=100)
         rows = [{"id": n, "vector": [n, 1], "metadata": {"n": n}} for n in range(100)]

@@ -23,17 +23,19 @@ import numpy as np
 from ..model.types import I64, U64, Bool1
 from ..rows.columns import Columns
 from ..rows.ring import pack, words_for
-from .masks import BLOCK_ROWS, evaluate, evaluate_block
+from .costs import ns_a_row
+from .masks import BLOCK_ROWS, Lists, evaluate, evaluate_block
 from .tree import Filter
 
 #: Masks of one window: 4 bytes a row.
 MASKS: Final = 32
 
 
-#: Rows times conditions up to which masks are made at once: 3 ms, at 3 ns a row and condition.
-AT_ONCE: Final = 1 << 20
-#: What a condition takes of a filter's canonical text, about.
-_CONDITION_CHARACTERS: Final = 24
+#: What masks may take to be made at once, and what a piece of one should take, in nanoseconds.
+AT_ONCE_NS: Final = 3_000_000
+_PIECE_NS: Final = 2_000_000
+#: Rows of a piece, however long they take: whole words of a mask.
+_LEAST_ROWS: Final = 1 << 10
 #: Characters of a filter's text that is kept as it is; a mask's other objects take as much.
 _KEY_CHARACTERS: Final = 512
 _MASK_BYTES: Final = 2 * _KEY_CHARACTERS
@@ -52,14 +54,21 @@ class _Mask(NamedTuple):
     total: int
 
 
+class _Making(NamedTuple):
+    """A mask that is made in pieces: the first ``done`` slots are."""
+
+    mask: _Mask
+    done: int
+    lists: Lists
+
+
 class MaskCache:
     """The masks of one window's filters."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._masks: OrderedDict[str, _Mask] = OrderedDict()
-        #: Those that are being made in pieces, and how many slots of each are done.
-        self._making: dict[Maker, tuple[_Mask, int]] = {}
+        self._making: dict[Maker, _Making] = {}
 
     @staticmethod
     def bytes_for(capacity: int) -> int:
@@ -81,14 +90,14 @@ class MaskCache:
 
     def takes_long(self, filter_: Filter) -> bool:
         """Whether ``words`` is better asked after ``make_piece`` has made the mask."""
-        return self._columns.used > BLOCK_ROWS and self.cost(filter_) > AT_ONCE
+        return self.cost_ns(filter_) > AT_ONCE_NS
 
-    def cost(self, filter_: Filter) -> int:
-        """Rows times conditions that ``words`` has to look at; 0 where the mask is there."""
+    def cost_ns(self, filter_: Filter) -> float:
+        """Nanoseconds that ``words`` takes, about; 0 where the mask is there."""
         kept = self._masks.get(key_of(filter_))
         if kept is not None and self._columns.writes.knows(kept.total):
-            return 0
-        return self._columns.used * (1 + len(filter_.canonical) // _CONDITION_CHARACTERS)
+            return 0.0
+        return self._columns.used * ns_a_row(filter_.root)
 
     def make_piece(self, filter_: Filter, maker: Maker) -> bool:
         """Make a block more of a mask; whether it is complete, and ``words`` quick.
@@ -97,23 +106,24 @@ class MaskCache:
         """
         columns, key = self._columns, key_of(filter_)
         making = self._making.pop(maker, None)
-        if making is None or making[0].key != key:
-            words, done = np.zeros(words_for(columns.capacity), np.uint64), 0
+        if making is None or making.mask.key != key:
+            words, done, lists = np.zeros(words_for(columns.capacity), np.uint64), 0, Lists()
         else:
-            words, done = making[0].words, making[1]
-            written = columns.writes.since(making[0].total)
+            words, done, lists = making.mask.words, making.done, making.lists
+            written = columns.writes.since(making.mask.total)
             if written is None:  # too much was written in between: it would never be complete
                 self.words(filter_)
                 return True
             self._look_again(filter_, words, written[written < done])
-        stop = min(done + BLOCK_ROWS, columns.used)
-        block = pack(evaluate_block(filter_, columns, done, stop))
+        stop = min(done + _piece_rows(filter_), columns.used)
+        lists.forget_codes()
+        block = pack(evaluate_block(filter_, columns, done, stop, lists))
         words[done // 64 : done // 64 + len(block)] = block
         mask = _Mask(key, weakref.ref(filter_), words, columns.writes.total)
         if stop >= columns.used:
             self._keep(mask)
             return True
-        self._making[maker] = mask, stop
+        self._making[maker] = _Making(mask, stop, lists)
         return False
 
     def _look_again(self, filter_: Filter, words: U64, slots: I64) -> None:
@@ -145,6 +155,11 @@ def key_of(filter_: Filter) -> str:
     if len(text) <= _KEY_CHARACTERS:
         return text
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _piece_rows(filter_: Filter) -> int:
+    rows = int(_PIECE_NS / ns_a_row(filter_.root)) // 64 * 64
+    return min(max(rows, _LEAST_ROWS), BLOCK_ROWS)
 
 
 def _set_bits(words: U64, slots: I64, chosen: Bool1, *, value: bool) -> None:

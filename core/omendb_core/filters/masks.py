@@ -15,11 +15,12 @@ from ..model.types import F64, I64, NULL_INTEGER, U32, Bool1
 from ..rows.columns import Columns, Slots
 from .arithmetic import Operation, compute
 from .tree import Compare, Every, Exists, Filter, Node, Not, OneOf, Order, Some
+from .value_sets import ValueSet
 
 #: Rows of a block: few enough that its intermediate arrays stay in the cache.
 BLOCK_ROWS: Final = 1 << 15
-#: Up to here, comparing with each value in turn is faster than a search or a table.
-_FEW_VALUES: Final = 8
+#: Up to here, comparing with each value in turn is faster than a table.
+FEW_VALUES: Final = 8
 
 _COMPARISONS: Final[dict[Order, Callable[..., Bool1]]] = {
     "==": np.equal,
@@ -30,36 +31,65 @@ _COMPARISONS: Final[dict[Order, Callable[..., Bool1]]] = {
 }
 
 
-def evaluate(filter_: Filter, columns: Columns, slots: I64 | None) -> Bool1:
+def evaluate(
+    filter_: Filter, columns: Columns, slots: I64 | None, lists: Lists | None = None
+) -> Bool1:
     """Which rows pass: a new bool array for ``slots`` int64 (n,), or for every slot if None.
 
-    A slot without a live row may say either; one that was never written says False.
+    A slot without a live row may say either; one that was never written says False. ``lists``:
+    those of the caller, where it asks more than once.
     """
     count = columns.used if slots is None else len(slots)
     mask = np.zeros(columns.capacity if slots is None else count, np.bool_)
-    codes: dict[str, list[int]] = {}
+    lists = lists or Lists()
     for start in range(0, count, BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, count)
         rows = slice(start, stop) if slots is None else slots[start:stop]
-        mask[start:stop] = _Block(columns, rows, stop - start, codes).mask(filter_.root)
+        mask[start:stop] = _Block(columns, rows, stop - start, lists).mask(filter_.root)
     return mask
 
 
-def evaluate_block(filter_: Filter, columns: Columns, start: int, stop: int) -> Bool1:
+def evaluate_block(filter_: Filter, columns: Columns, start: int, stop: int, lists: Lists) -> Bool1:
     """Which rows of the slots ``start … stop - 1``, at most ``BLOCK_ROWS`` of them, pass."""
-    return _Block(columns, slice(start, stop), stop - start, {}).mask(filter_.root)
+    return _Block(columns, slice(start, stop), stop - start, lists).mask(filter_.root)
+
+
+class Lists:
+    """What the values of a filter's long lists are made into, once for many blocks."""
+
+    def __init__(self) -> None:
+        self._sets: dict[str, ValueSet] = {}
+        self._codes: dict[str, list[int]] = {}
+
+    def set_of(self, node: OneOf, dtype: np.dtype[Any]) -> ValueSet:
+        """Of numbers: more than FEW_VALUES."""
+        found = self._sets.get(node.canonical)
+        if found is None:
+            numbers = [value for value in node.values if not isinstance(value, str)]
+            found = self._sets[node.canonical] = ValueSet(numbers, dtype)
+        return found
+
+    def codes_of(self, node: OneOf, columns: Columns) -> list[int]:
+        """Of texts: their codes, as long as columns are as they were when they were looked up."""
+        codes = self._codes.get(node.canonical)
+        if codes is None:
+            found = (columns.code_of(node.column, str(text)) for text in node.values)
+            codes = self._codes[node.canonical] = [code for code in found if code is not None]
+        return codes
+
+    def forget_codes(self) -> None:
+        """Columns may be written to from now on."""
+        self._codes.clear()
 
 
 class _Block:
-    """``count`` rows of the columns; ``codes`` are the codes of a node's texts, once looked up."""
+    """``count`` rows of the columns."""
 
-    def __init__(
-        self, columns: Columns, rows: Slots, count: int, codes: dict[str, list[int]]
-    ) -> None:
+    def __init__(self, columns: Columns, rows: Slots, count: int, lists: Lists) -> None:
         self._columns = columns
         self._rows = rows
         self._count = count
-        self._codes = codes
+        self._lists = lists
 
     def mask(self, node: Node) -> Bool1:
         """Which rows pass ``node``: an array of the caller's own."""
@@ -69,8 +99,11 @@ class _Block:
             case OneOf(column, type_):
                 values = self._columns.values(column, self._rows)
                 if type_ == "str":
-                    return _has_code(values, self._codes_of(node), self._columns.code_limit(column))
-                return _has_value(values, node.values)
+                    codes = self._lists.codes_of(node, self._columns)
+                    return _has_code(values, codes, self._columns.code_limit(column))
+                if len(node.values) <= FEW_VALUES:
+                    return _is_any(values, node.values)
+                return self._lists.set_of(node, values.dtype).has(values)
             case Exists(column):
                 return ~self._columns.is_null(column, self._rows)
             case Not(child):
@@ -107,28 +140,10 @@ class _Block:
             return numbers
         return values
 
-    def _codes_of(self, node: OneOf) -> list[int]:
-        codes = self._codes.get(node.canonical)
-        if codes is None:
-            found = (self._columns.code_of(node.column, str(text)) for text in node.values)
-            codes = self._codes[node.canonical] = [code for code in found if code is not None]
-        return codes
-
-
-def _has_value(values: Any, wanted: tuple[Any, ...]) -> Bool1:
-    """Which numbers or booleans are ``wanted``: sorted, no nulls among them."""
-    if len(wanted) <= _FEW_VALUES:
-        return _is_any(values, wanted)
-    table = np.array(wanted, values.dtype)
-    places = np.searchsorted(table, values)
-    places[places == len(table)] = 0
-    mask: Bool1 = table[places] == values
-    return mask
-
 
 def _has_code(codes: U32, wanted: list[int], limit: int) -> Bool1:
     """Which ``codes``, all below ``limit`` or null, are ``wanted``."""
-    if len(wanted) <= _FEW_VALUES:
+    if len(wanted) <= FEW_VALUES:
         return _is_any(codes, wanted)
     table = np.zeros(limit + 1, np.bool_)
     table[wanted] = True

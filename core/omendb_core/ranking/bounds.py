@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from ..filters.masks import Lists
 from ..model.types import F32, F64, I64, Bool1
 from ..rows.columns import Columns
 from .evaluation import BLOCK_ROWS, Rows, Value, apply
@@ -46,9 +47,10 @@ def bounds(
     value may be null; both are where it is null for certain.
     """
     lower, upper = np.empty(len(slots)), np.empty(len(slots))
+    lists = Lists()
     for start in range(0, len(slots), BLOCK_ROWS):
         at = slice(start, start + BLOCK_ROWS)
-        rows = Rows(columns, slots[at], None if ages is None else ages[at])
+        rows = Rows(columns, slots[at], None if ages is None else ages[at], lists)
         scores = _Range(least[at].astype(np.float64), most[at].astype(np.float64), _NOWHERE)
         with np.errstate(all="ignore"):
             found = _within(expression.root, rows, scores)

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from ..filters.masks import evaluate
+from ..filters.masks import Lists, evaluate
 from ..model.types import F32, F64, I64, NULL_BOOLEAN, NULL_INTEGER, Bool1
 from ..rows.columns import Columns
 from ..scoring import functions
@@ -42,9 +42,10 @@ def values(
     ``uses_age``.
     """
     found = np.empty(len(slots))
+    lists = Lists()
     for start in range(0, len(slots), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
-        block = Rows(columns, slots[rows], None if ages is None else ages[rows])
+        block = Rows(columns, slots[rows], None if ages is None else ages[rows], lists)
         found[rows] = block.value(expression.root, scores[rows].astype(np.float64))
     found[~np.isfinite(found)] = np.nan
     return found
@@ -53,10 +54,11 @@ def values(
 class Rows:
     """A block of rows: what an expression reads of each besides its score."""
 
-    def __init__(self, columns: Columns, slots: I64, ages: F64 | None) -> None:
+    def __init__(self, columns: Columns, slots: I64, ages: F64 | None, lists: Lists) -> None:
         self._columns = columns
         self._slots = slots
         self._ages = ages
+        self._lists = lists
         self._numbers: dict[str, F64] = {}
 
     def value(self, node: Node, scores: F64) -> Value:
@@ -94,7 +96,7 @@ class Rows:
 
     def passed(self, node: If) -> Bool1:
         """Which rows pass the filter of an ``$if``."""
-        return evaluate(node.condition, self._columns, self._slots)
+        return evaluate(node.condition, self._columns, self._slots, self._lists)
 
     def _read(self, column: str) -> F64:
         values = self._columns.values(column, self._slots)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..filters.mask_cache import AT_ONCE, MASKS
+from ..filters.mask_cache import AT_ONCE_NS, MASKS
 from ..filters.tree import Filter
 from ..model.types import I64
 from ..state import WindowState
@@ -31,7 +31,7 @@ class TurnsOfFilters:
         missing: list[tuple[int, Filter]] = []
         for number in numbers.tolist():
             filter_ = self._filters.by_number.get(number)
-            if filter_ is None or not self._masks.cost(filter_):
+            if filter_ is None or not self._masks.cost_ns(filter_):
                 there.append(number)
             else:
                 missing.append((number, filter_))
@@ -46,7 +46,7 @@ class TurnsOfFilters:
 
     def _made(self, missing: list[tuple[int, Filter]]) -> list[int]:
         missing.sort(key=lambda one: (one[0] < self._next, one[0]))
-        left = AT_ONCE
+        left = float(AT_ONCE_NS)
         made: list[int] = []
         for number, filter_ in missing[: MASKS // 2]:
             if self._masks.takes_long(filter_):
@@ -56,7 +56,7 @@ class TurnsOfFilters:
                         made.append(number)
                         self._next = number + 1
                 break
-            left -= self._masks.cost(filter_)
+            left -= self._masks.cost_ns(filter_)
             if made and left < 0:
                 break
             made.append(number)

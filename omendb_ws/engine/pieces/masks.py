@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from omendb_core.filters.mask_cache import AT_ONCE
+from omendb_core.filters.mask_cache import AT_ONCE_NS
 from omendb_core.filters.parser import Filter
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def mask_share(collection: Collection, filter_: Filter | None) -> float:
     """How much of the time that a tick has for masks one takes; 0 for what is made in pieces."""
     if filter_ is None or collection.is_dropped or needs_mask(collection, filter_):
         return 0.0
-    return collection.window.state.masks.cost(filter_) / AT_ONCE
+    return collection.window.state.masks.cost_ns(filter_) / AT_ONCE_NS
 
 
 def mask_made(collection: Collection, filter_: Filter | None) -> Generator[bool, None, None]:

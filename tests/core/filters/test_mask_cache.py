@@ -117,7 +117,7 @@ def test_makers_do_not_give_up_each_others_masks(monkeypatch: pytest.MonkeyPatch
     one, other = (parse(document, TYPES) for document in FILTERS[:2])  # type: ignore[arg-type]
     made = [(cache.make_piece(one, "reads"), cache.make_piece(other, "lists")) for _ in range(8)]
     assert made == [(False, False)] * 7 + [(True, True)]
-    assert (cache.cost(one), cache.cost(other)) == (0, 0)
+    assert (cache.cost_ns(one), cache.cost_ns(other)) == (0, 0)
     cache.check(pack(np.ones(500, np.bool_)))
 
 
@@ -134,7 +134,7 @@ def test_a_filter_and_its_text_are_not_kept(length: int) -> None:
     assert gone() is None
     assert all(len(key) <= 512 for key in cache._masks)
     again = parse(document, TYPES)  # type: ignore[arg-type]
-    assert cache.cost(again) == 0
+    assert cache.cost_ns(again) == 0
     assert cache.words(again) is words
     other = parse({"text": {"$in": ["a", "b" * (length + 1)]}}, TYPES)  # type: ignore[arg-type]
-    assert cache.cost(other) > 0, "another filter's mask was taken for its own"
+    assert cache.cost_ns(other) > 0, "another filter's mask was taken for its own"

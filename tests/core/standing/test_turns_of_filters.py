@@ -75,7 +75,7 @@ def test_masks_that_take_long_are_made_by_blocks(
     made: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = waiting(FILTERS)
-    monkeypatch.setattr(mask_cache, "AT_ONCE", 0)
+    monkeypatch.setattr(mask_cache, "AT_ONCE_NS", 0)
     found = until_there(window, made)
     assert all(one == ["block"] for one in found), "an advance made more than a block"
     assert len(found) == FILTERS * BLOCKS, "a mask was made twice"
@@ -86,9 +86,9 @@ def test_short_masks_are_made_up_to_the_work_of_a_block(
 ) -> None:
     window = waiting(FILTERS)
     (filter_, *_) = window.standing.table.distinct_filters.by_number.values()
-    cost = window.state.masks.cost(filter_)
+    cost = window.state.masks.cost_ns(filter_)
     assert cost >= ROWS
-    monkeypatch.setattr(turns_of_filters, "AT_ONCE", 3 * cost)
+    monkeypatch.setattr(turns_of_filters, "AT_ONCE_NS", 3 * cost)
     found = until_there(window, made)
     assert [len(one) for one in found] == [3] * (FILTERS // 3) + [1] * (FILTERS % 3 > 0)
     assert {what for one in found for what in one} == {"whole"}
@@ -98,7 +98,7 @@ def test_a_mask_that_is_more_work_than_that_is_made_all_the_same(
     made: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = waiting(3)
-    monkeypatch.setattr(turns_of_filters, "AT_ONCE", 1)
+    monkeypatch.setattr(turns_of_filters, "AT_ONCE_NS", 1)
     assert until_there(window, made) == [["whole"]] * 3
 
 
@@ -107,7 +107,7 @@ def test_filters_without_a_mask_have_their_turns(
 ) -> None:
     """However often the first ones come back."""
     window = waiting(6)
-    monkeypatch.setattr(turns_of_filters, "AT_ONCE", 1)
+    monkeypatch.setattr(turns_of_filters, "AT_ONCE_NS", 1)
     handles = np.arange(6)
     for _ in range(6):
         window.standing.advance()
@@ -125,7 +125,7 @@ def test_lists_whose_masks_are_there_wait_for_no_mask(
     masks, filters = window.state.masks, window.standing.table.distinct_filters.by_number
     for number in (1, 3):
         masks.words(filters[number])
-    monkeypatch.setattr(mask_cache, "AT_ONCE", 0)
+    monkeypatch.setattr(mask_cache, "AT_ONCE_NS", 0)
     made.clear()
     window.standing.advance()
     assert window.standing.lists.waiting == {0, 2}
