@@ -47,7 +47,7 @@ def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "is_short", lambda state: False)
     monkeypatch.setattr(counting, "BLOCK_ROWS", 64)
     monkeypatch.setattr(counting, "_TEXTS", 2)
-    monkeypatch.setattr(mask_cache, "AT_ONCE", 0)
+    monkeypatch.setattr(mask_cache, "AT_ONCE_NS", 0)
     monkeypatch.setattr(mask_cache, "BLOCK_ROWS", 64)
     monkeypatch.setattr(filter_masks, "BLOCK_ROWS", 64)
 

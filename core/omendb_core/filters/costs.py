@@ -11,10 +11,10 @@ from typing import Final
 from .masks import FEW_VALUES
 from .tree import Compare, Every, Node, Not, OneOf, Some
 
-_TEST_NS: Final = 1.5
-_VALUE_NS: Final = 0.2
-#: Values of a longer list are looked up in tables: 3 ns, 30 where tables of many lists fill the cache.
-_LOOKUP_NS: Final = 15.0
+_TEST_NS: Final = 2.0
+_VALUE_NS: Final = 0.6
+#: Values of a longer list are looked up in tables: 3 ns, or 50, where many of them fill the cache.
+_LOOKUP_NS: Final = 30.0
 _OPERATION_NS: Final = 2.5
 _JOINED_NS: Final = 0.2
 

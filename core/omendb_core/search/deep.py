@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.types import F32, F64, I64
-from ..ranking import orders
+from ..ranking import costs, orders
 from ..ranking.selection import Selector
-from ..ranking.shape import Order
+from ..ranking.shape import Order, Rank
 from ..scoring import score
 from ..state import WindowState
 from .query import Query
@@ -26,6 +26,8 @@ from .query import Query
 #: Elements scored, and rows ranked, in a piece: 0.5 ms for 32,768 rows of 128.
 _PIECE_ELEMENTS: Final = 4 << 20
 _PIECE_ROWS: Final = 32 << 10
+#: What the values of a piece's rows should take, of an expression that takes long.
+_PIECE_NS: Final = 2e6
 #: So many rows are sorted at once, at first and at most (2 ms).
 _FIRST_SORTED_ROWS: Final = 256
 _MOST_SORTED_ROWS: Final = 16 << 10
@@ -81,7 +83,7 @@ def _in_order(
     at: float | None,
 ) -> Iterator[tuple[I64, F32] | None]:
     """All rows of ``slots`` that score at least ``floor``, best first; None after a piece."""
-    step = max(1, min(_PIECE_ROWS, _PIECE_ELEMENTS // state.definition.dim))
+    step = max(1, min(_PIECE_ROWS, _PIECE_ELEMENTS // state.definition.dim, _rows_ranked(order)))
     found = np.empty(len(slots), np.int64)
     levels: list[NDArray[Any]] = []
     count = 0
@@ -97,6 +99,13 @@ def _in_order(
         yield None
     for places in _descending(levels[1:], count):
         yield None if places is None else (found[places], levels[0][places])
+
+
+def _rows_ranked(order: Order | None) -> int:
+    """How many rows are ranked in a piece."""
+    if isinstance(order, Rank):
+        return int(_PIECE_NS / costs.ns_a_row(order.expression))
+    return _PIECE_ROWS
 
 
 def ranked(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omendb_core.model.errors import OmenError
 from omendb_core.model.types import Hits, Metric
-from omendb_core.ranking import orders
+from omendb_core.ranking import costs, orders
 from omendb_core.ranking.rank_parser import expression_of
 from omendb_core.ranking.shape import PLAIN, Decay, Group, Mmr, Order, Rank, Shape, Spread
 from omendb_core.search import deep, shaped
@@ -143,3 +143,24 @@ def test_pieces_change_nothing(order: Order | None, selection: dict[str, Any]) -
     assert hits.scores.tobytes() == at_once.scores.tobytes()  # type: ignore[union-attr]
     if at_once.ranks is not None:
         assert hits.ranks.tobytes() == at_once.ranks.tobytes()
+
+
+def test_the_longer_an_expression_takes_the_fewer_rows_are_ranked_in_a_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    window = filled("dot", 120, seed=9)
+    light = expression_of("price", COLUMNS)
+    heavy = expression_of({"$add": [{"$pow": ["$score", "price"]}] * 16}, COLUMNS)
+    monkeypatch.setattr(deep, "_PIECE_NS", 20 * costs.ns_a_row(heavy))
+    ranked, pieces = deep.ranked, []
+
+    def noted(*arguments: Any) -> Any:
+        pieces.append(len(arguments[4]))
+        return ranked(*arguments)
+
+    monkeypatch.setattr(deep, "ranked", noted)
+    for expression, most in ((light, window.rows), (heavy, 20)):
+        pieces.clear()
+        whole(window, Query(np.ones((1, 3), np.float32), k=5, shape=Shape(Rank(expression)), at=AT))
+        assert max(pieces) == most
+        assert sum(pieces) == window.rows
