@@ -6,6 +6,7 @@
 
 from .client.sync import Client, connect
 from .client.sync_subscriptions import (
+    CountWatch,
     Feed,
     LiveQuery,
     MapWatch,
@@ -16,6 +17,7 @@ from .client.sync_subscriptions import (
 
 __all__ = [
     "Client",
+    "CountWatch",
     "Feed",
     "LiveQuery",
     "MapWatch",

@@ -19,6 +19,7 @@ from .aio import Client
 from .answers import Added, Answer, Description, FeedRows, Gap, Left, LiveAnswer, Row, Rows
 from .backoff import Backoff
 from .connecting import Connecting, connect
+from .counts import Counts, CountWatch
 from .live import LiveQuery
 from .map import MapWatch, Picture, Plane
 from .subscriptions import Feed, MatchFeed, StatsWatch
@@ -30,6 +31,8 @@ __all__ = [
     "Client",
     "Connecting",
     "ConnectionLost",
+    "CountWatch",
+    "Counts",
     "Description",
     "Feed",
     "FeedRows",

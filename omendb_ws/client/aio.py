@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 from omendb_core.model.types import ColumnType, IdKind, Metric
 
@@ -29,9 +29,9 @@ from .adder import Adder
 from .answers import Added, Description, Row
 from .arguments import field
 from .connection import Connection
+from .counts import Counts, count_fields, read_counts
 from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, Vectors
 from .ids import in_order, json_ids
-from .plain import filter_document
 from .requests import Encode
 from .rows import given_rows
 from .searching import Searching
@@ -221,11 +221,30 @@ class Client(Searching):
         encode = _of(messages.Get, collection, ids=json_ids(asked), include=wanted)
         return answers.read_rows(await self._ask(encode), asked)
 
-    async def count(self, collection: str, filter: Filter | None = None) -> int:
-        """Return how many rows pass ``filter``. Raises BadFilter, NotFound."""
-        ok = await self._ask(_of(messages.Count, collection, filter=filter_document(filter)))
-        count: int = ok["count"]
-        return count
+    @overload
+    async def count(self, collection: str, filter: Filter | None = ...) -> int: ...
+
+    @overload
+    async def count(
+        self, collection: str, filter: Filter | None = ..., *, by: str, limit: int | None = ...
+    ) -> Counts: ...
+
+    async def count(
+        self,
+        collection: str,
+        filter: Filter | None = None,
+        *,
+        by: str | None = None,
+        limit: int | None = None,
+    ) -> int | Counts:
+        """Return how many rows pass ``filter``; with ``by``, a column, also how many by its values.
+
+        A number, or ``Counts``: the ``limit`` most frequent values, 1 to 1,000, by default 100.
+        Raises BadFilter, BadRequest (no such column), NotFound.
+        """
+        counted = count_fields(filter, by, limit)
+        found = read_counts(await self._ask(_of(messages.Count, collection, **counted)))
+        return found.count if by is None else found
 
     # -- inside ---------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import builtins
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast, overload
 
 from omendb_core.model.types import ColumnType, IdKind, Metric
 
@@ -21,6 +21,7 @@ from . import aio, background, connecting
 from .answers import Added, Description, Row
 from .backoff import RECONNECT, Backoff
 from .connecting import MAX_MESSAGE_BYTES
+from .counts import Counts
 from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, Vectors
 from .sync_searching import SyncSearching
 from .tokens import GetToken, in_a_thread
@@ -214,6 +215,27 @@ class Client(SyncSearching):
         """
         return self._run(self._aio.get(collection, ids, include=include))
 
-    def count(self, collection: str, filter: Filter | None = None) -> int:
-        """Return how many rows pass ``filter``. Raises BadFilter, NotFound."""
-        return self._run(self._aio.count(collection, filter))
+    @overload
+    def count(self, collection: str, filter: Filter | None = ...) -> int: ...
+
+    @overload
+    def count(
+        self, collection: str, filter: Filter | None = ..., *, by: str, limit: int | None = ...
+    ) -> Counts: ...
+
+    def count(
+        self,
+        collection: str,
+        filter: Filter | None = None,
+        *,
+        by: str | None = None,
+        limit: int | None = None,
+    ) -> int | Counts:
+        """Return how many rows pass ``filter``; with ``by``, a column, also how many by its values.
+
+        A number, or ``Counts``: the ``limit`` most frequent values, 1 to 1,000, by default 100.
+        Raises BadFilter, BadRequest (no such column), NotFound.
+        """
+        client = cast("Any", self._aio)  # each of the two is one of its own
+        found: int | Counts = self._run(client.count(collection, filter, by=by, limit=limit))
+        return found

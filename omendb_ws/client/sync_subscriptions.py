@@ -20,6 +20,7 @@ from omendb_core.model.errors import BadRequest
 from . import arguments, live, subscriptions
 from .answers import FeedRows, LiveAnswer
 from .background import Background
+from .counts import Counts
 from .given import Vectors
 from .map import Picture
 
@@ -177,6 +178,14 @@ class MatchFeed(Feed):
 
     As ``Feed``, with ``scores``. A gap with the reason ``slow`` says that more rows matched than
     the server keeps for a reader that does not take them (``max_pending_rows``).
+    """
+
+
+class CountWatch(Subscription[Counts]):
+    """How many rows there are, now and whenever that has changed, at most each ``every_ms``.
+
+    Yields ``Counts``: first that of this moment, then each that differs from the one yielded
+    before, always the latest.
     """
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from . import aio
 from .background import Background
 from .given import Filter, IncludeNames, Vectors
-from .sync_subscriptions import Feed, LiveQuery, MapWatch, MatchFeed, StatsWatch
+from .sync_subscriptions import CountWatch, Feed, LiveQuery, MapWatch, MatchFeed, StatsWatch
 
 T = TypeVar("T")
 
@@ -130,6 +130,28 @@ class SyncWatching:
             collection, filter=filter, include=include, from_seq=from_seq, epoch=epoch
         )
         return Feed(self, feed, self._background)
+
+    def watch_count(
+        self,
+        collection: str,
+        *,
+        filter: Filter | None = None,
+        by: str | None = None,
+        limit: int | None = None,
+        every_ms: int = 1000,
+    ) -> CountWatch:
+        """Return an iterator over how many rows pass ``filter``, whenever that has changed.
+
+        Each step is a ``Counts``, first that of this moment; ``by`` and ``limit`` are as in
+        ``count``. ``every_ms`` is the least time between two of them, 100 … 60,000.
+
+        Raises BadRequest here; BadFilter, BadRequest (no such column), TooLarge, Quota, NotFound,
+        Forbidden in the first step or on entering.
+        """
+        watch = self._aio.watch_count(
+            collection, filter=filter, by=by, limit=limit, every_ms=every_ms
+        )
+        return CountWatch(self, watch, self._background)
 
     def watch_stats(self, collection: str | None = None, *, every_ms: int = 1000) -> StatsWatch:
         """Return an iterator over what ``stats`` returns, one each ``every_ms``."""

@@ -13,6 +13,7 @@ from omendb_core.model.errors import BadRequest
 from . import arguments, requests
 from .arguments import field, integer
 from .connection import Connection
+from .counts import CountWatch, count_fields
 from .given import Filter, IncludeNames, Vectors
 from .live import LiveQuery
 from .map import MapWatch
@@ -128,6 +129,30 @@ class Watching:
             **_feed_options(filter, include, from_seq, epoch),
         )
         return self._held(feed)
+
+    def watch_count(
+        self,
+        collection: str,
+        *,
+        filter: Filter | None = None,
+        by: str | None = None,
+        limit: int | None = None,
+        every_ms: int = 1000,
+    ) -> CountWatch:
+        """Return an async iterator over how many rows pass ``filter``, whenever that has changed.
+
+        Each step is a ``Counts``, first that of this moment; ``by`` and ``limit`` are as in
+        ``count``. ``every_ms`` is the least time between two of them, 100 … 60,000.
+
+        Raises BadRequest here; BadFilter, BadRequest (no such column), TooLarge, Quota, NotFound,
+        Forbidden in the first step or on entering.
+        """
+        fields = {
+            "collection": arguments.collection(collection),
+            **count_fields(filter, by, limit),
+            "every_ms": arguments.bounded(every_ms, field("count", "every_ms")),
+        }
+        return self._held(CountWatch(self._connection, fields))
 
     def watch_stats(self, collection: str | None = None, *, every_ms: int = 1000) -> StatsWatch:
         """Return an async iterator over what ``stats`` returns, one each ``every_ms``."""

@@ -34,6 +34,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "live": lambda db: anext(db.live("a", [1, 0])),
     "match": lambda db: anext(db.match("a", [1, 0], 0.5)),
     "feed": lambda db: anext(db.feed("a")),
+    "count pushes": lambda db: anext(db.watch_count("a")),
     "map": lambda db: anext(db.watch_map("a")),
     "stats pushes": lambda db: anext(db.watch_stats()),
     "entering": lambda db: db.feed("a").__aenter__(),

@@ -100,7 +100,9 @@ async def test_a_call_given_up_leaves_no_slot(kind: str) -> None:
         await db.ping()
 
 
-@pytest.mark.parametrize("kind", ["live", "feed", "match", "watch_stats", "watch_map"])
+@pytest.mark.parametrize(
+    "kind", ["live", "feed", "match", "watch_count", "watch_stats", "watch_map"]
+)
 @pytest.mark.parametrize("enters", [True, False])
 async def test_closing_ends_a_reader_that_waits_for_a_connection(kind: str, enters: bool) -> None:
     given = {

@@ -22,8 +22,10 @@ from omendb_core.model.types import Hits
 
 from omendb_ws.client import backoff, subscriptions
 from omendb_ws.client.answers import FeedRows, Gap
+from omendb_ws.client.counts import Counts
 from omendb_ws.errors import ConnectionLost
 from omendb_ws.wire import binary_replies, messages, text_replies
+from omendb_ws.wire.messages import JsonObject
 
 from .fake import AT_ONCE, PATIENCE_SECONDS, FakeServer, FakeTransport, client_of, eventually, hasty
 
@@ -394,6 +396,40 @@ async def test_statistics_are_always_the_latest() -> None:
         assert await stepping == {"at": 9}
     assert [one.every_ms for one in server.subscribes] == [100, 100]
     assert server.subscribes[0].collection is None
+
+
+async def test_counts_are_yielded_once_each_whatever_comes_between() -> None:
+    server = FeedServer()
+
+    def begun(_: object, request: messages.Subscribe) -> JsonObject:
+        server.subs += 1
+        return {"sub": server.subs, "epoch": "e1", "version": 5, **counted}
+
+    counted: JsonObject = {"count": 3, "by": [{"value": None, "count": 3}], "others": 0}
+    server.handlers[messages.Subscribe] = begun
+    async with client_of(server) as db, db.watch_count("items", by="a", every_ms=100) as counts:
+        assert await anext(counts) == Counts(5, 3, {None: 3}, 0)
+        for count in (4, 5):
+            by = [{"value": "x", "count": count}]
+            event = {"version": 5 + count, "count": count, "by": by, "others": 0}
+            server.connection.event("count", sub=server.subs, **event)
+        await db.ping()
+        assert await anext(counts) == Counts(10, 5, {"x": 5}, 0)
+        counted = {"count": 5, "by": [{"value": "x", "count": 5}], "others": 0}
+        server.connection.cut()
+        stepping = asyncio.ensure_future(anext(counts))
+        await server.arrived(messages.Subscribe, 2)
+        await db.ping()
+        assert not stepping.done(), "that was yielded before"
+        server.connection.event("count", sub=server.subs, version=11, count=6, by=[], others=6)
+        assert await stepping == Counts(11, 6, {}, 6)
+        server.connection.event("count", sub=server.subs, version=12, count=7, by=[], others=7)
+        server.connection.event("count", sub=server.subs, version=13, count=6, by=[], others=6)
+        server.connection.event("ended", sub=server.subs, reason="dropped")
+        assert [one async for one in counts] == [], "it is what it was"
+    assert [(one.kind, one.by, one.limit, one.every_ms) for one in server.subscribes] == [
+        ("count", "a", 100, 100)
+    ] * 2
 
 
 async def test_two_hundred_feeds_survive_a_reconnect() -> None:

@@ -46,6 +46,7 @@ COLUMN_TYPES = [
 NO_TIME = [0, -1, float("nan"), float("inf"), -0.5, np.float64(-1)]
 FROM_SEQ = [*INTEGERS, 0, -1, 2**53]
 FLOORS = NUMBERS
+LIMITS = [*INTEGERS, 0, -1, 1001]
 K = [*NO_INTEGER, 0, -1, 2**32]
 
 #: method -> parameter -> what it does not take.
@@ -86,7 +87,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "metadata": [5, b"ab", {"n": 1}, [], [{}, {}], [None], *[[one] for one in NO_METADATA]],
     },
     "get": {"collection": NAMES, "ids": IDS, "include": INCLUDES},
-    "count": {"collection": NAMES, "filter": NO_FILTER},
+    "count": {"collection": NAMES, "filter": NO_FILTER, "by": TEXTS, "limit": LIMITS},
     "search": {
         "collection": NAMES,
         "vector": QUERIES,
@@ -121,6 +122,13 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "include": INCLUDES,
         "from_seq": FROM_SEQ,
         "epoch": TEXTS,
+    },
+    "watch_count": {
+        "collection": NAMES,
+        "filter": NO_FILTER,
+        "by": TEXTS,
+        "limit": LIMITS,
+        "every_ms": [*NO_INTEGER, 0, 99, 60_001],
     },
     "watch_stats": {
         "collection": [one for one in NAMES if one is not None],
@@ -245,7 +253,11 @@ def test_a_back_off_takes_times_and_nothing_else(name: str) -> None:
 
 async def test_scalars_of_numpy_are_numbers_everywhere(db: Any) -> None:
     made = await db.create(
-        np.str_("items"), dim=np.int64(2), capacity=np.uint8(10), ttl=np.float32(50)
+        np.str_("items"),
+        dim=np.int64(2),
+        capacity=np.uint8(10),
+        ttl=np.float32(50),
+        columns={"a": "f64"},
     )
     assert (made.dim, made.capacity, made.ttl) == (2, 10, 50.0)
     await db.add("items", np.eye(2), ids=[np.int8(1), np.uint64(2)], producer=np.str_("p"),
@@ -260,6 +272,8 @@ async def test_scalars_of_numpy_are_numbers_everywhere(db: Any) -> None:
     async with db.live("items", [1, 0], np.int8(3), every_ms=np.int64(0)) as live:
         assert len(await anext(live)) == 1
     async with db.watch_map("items", sample=np.int16(100), every_ms=np.uint16(100)):
+        pass
+    async with db.watch_count("items", by="a", limit=np.int8(5), every_ms=np.int32(100)):
         pass
     async with db.watch_stats(every_ms=np.int32(100)):
         pass

@@ -54,6 +54,8 @@ async def session(db: Any) -> list[Any]:
         await db.get("names", ["b", "a", "ü"]),
         await db.count("items"),
         await db.count("items", {"s": {"$in": ["x", "y"]}}),
+        await db.count("items", by="s"),
+        await db.count("items", {"n": {"$lt": 150}}, by="n", limit=7),
         await db.search("items", queries[0]),
         await db.search("items", queries.astype(np.float64), 20, include=["metadata", "vector"]),
         await db.search("items", queries[1].tolist(), 5, filter={"f": {"$gt": 0.5}}),

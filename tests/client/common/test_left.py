@@ -26,6 +26,7 @@ KINDS: dict[str, tuple[Callable[[Any], Any], bool]] = {
     "live": (lambda db: db.live("items", [1, 0], k=1), True),
     "match": (lambda db: db.match("items", [1, 0], 0.5), False),
     "feed": (lambda db: db.feed("items"), False),
+    "count": (lambda db: db.watch_count("items", every_ms=60_000), True),
     "map": (lambda db: db.watch_map("items", every_ms=60_000), True),
     "stats": (lambda db: db.watch_stats("items", every_ms=60_000), False),
     "server stats": (lambda db: db.watch_stats(every_ms=60_000), False),

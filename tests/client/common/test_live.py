@@ -97,6 +97,9 @@ async def test_a_match_query_gives_every_added_row_that_scores_enough(db: Any) -
         (lambda db: db.match("items", [1, 2, 3], 1), errors.DimMismatch),
         (lambda db: db.feed("nothing"), errors.NotFound),
         (lambda db: db.feed("items", filter={"nope": 1}), errors.BadFilter),
+        (lambda db: db.watch_count("nothing"), errors.NotFound),
+        (lambda db: db.watch_count("items", by="nope"), errors.BadRequest),
+        (lambda db: db.watch_count("items", filter={"nope": 1}), errors.BadFilter),
         (lambda db: db.watch_stats("nothing"), errors.NotFound),
     ],
 )
@@ -130,7 +133,7 @@ async def test_arguments_that_cannot_be_are_refused_before_the_first_step(
         open_one(db)
 
 
-@pytest.mark.parametrize("what", ["live", "match", "feed", "watch_stats"])
+@pytest.mark.parametrize("what", ["live", "match", "feed", "watch_count", "watch_stats"])
 async def test_a_subscription_ends_with_its_collection(db: Any, what: str) -> None:
     await db.create("items", dim=2, capacity=10)
     given: Any = {"live": ([1, 2],), "match": ([1, 2], 0.5)}.get(what, ())
