@@ -20,7 +20,7 @@ from .pieces.counting import count_share
 from .pieces.masks import mask_share
 from .reads.commands import Count, PlainSearch, Search
 from .reads.long_answers import takes_long
-from .reads.shaped import most_us
+from .reads.shaped import tick_us
 from .streams.beginning import MOST_AT_ONCE
 from .streams.commands import Live, Standing
 from .streams.counting import BeginCount
@@ -156,8 +156,7 @@ def weight(work: Read) -> int:
         return work.request.n
     if isinstance(work, Search):
         queries = 1 if work.query.vectors is None else len(work.query.vectors)
-        shape_us = 0.0 if takes_long(work) else most_us(work.collection, work.query)
-        queries += int(shape_us / QUERY_US)
+        queries += 0 if takes_long(work) else int(tick_us(work) / QUERY_US)
         return queries + _mask_weight(work.collection, work.query.filter)
     if isinstance(work, Live):
         queries = min(len(work.queries), MOST_AT_ONCE)  # more begin in pieces

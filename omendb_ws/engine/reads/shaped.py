@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from omendb_core.ranking.shape import PLAIN
+from omendb_core.ranking.shape import PLAIN, Rank
 from omendb_core.search.query import Query
 
 from ..model.collection import Collection
@@ -20,6 +20,8 @@ from .commands import Search
 _ELEMENT_US: Final = 0.25e-3
 _RANKED_ROW_US: Final = 0.1
 _READ_ROW_US: Final = 0.4
+#: An element of a scan that is one query's alone: of 100,000 x 128 rows 0.25 ms, of a million 5.
+_SCANNED_ELEMENT_US: Final = 30e-6
 
 
 def make_timely(work: Search, now_us: int) -> None:
@@ -35,15 +37,23 @@ def stated(query: Query) -> float | None:
     return None if query.shape.order is None else query.at
 
 
+def tick_us(work: Search) -> float:
+    """How much of a tick a search of a shape of its own takes, done at once; 0 for all others."""
+    if work.query.shape == PLAIN or work.collection.is_dropped:
+        return 0.0
+    elements = work.collection.window.rows * work.collection.definition.dim
+    return elements * _SCANNED_ELEMENT_US + most_us(work.collection, work.query)
+
+
 def most_us(collection: Collection, query: Query) -> float:
-    """How long the shape of ``query`` may take, the scan aside; 0 where it has none."""
+    """How long the shape of ``query`` may take, a scan for it aside."""
     shape = query.shape
     if shape == PLAIN or collection.is_dropped:
         return 0.0
     rows, dim = collection.window.rows, collection.definition.dim
     pairs = 0
     each_row_us = 0.0
-    if shape.order is not None:
+    if isinstance(shape.order, Rank):  # decay is the scan's
         pairs += rows
         each_row_us += _RANKED_ROW_US
     if shape.selects:
