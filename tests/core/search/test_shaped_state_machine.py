@@ -21,24 +21,18 @@ from omendb_core.ranking.shape_parser import shape_of
 from omendb_core.search.query import Answer, Examples, Query
 
 from tests.core.test_window_state_machine import COLUMNS, WindowMachine, f32_matrix
-from tests.core.test_window_state_machine import vector as any_vector
 from tests.core.variants import NUMPY, computing_with
-from tests.filter_oracle import VALUES, filters_for, metadata_for
-from tests.oracle.numbers import score
+from tests.filter_oracle import metadata_for
+from tests.oracle.asking import RARELY, any_metadata, any_vector, draw_search
 from tests.oracle.runs import runs
 from tests.oracle.served import SERVED
 from tests.oracle.shaping import Hit, Refused, search
-from tests.oracle.strategies import examples, shapes, times
+from tests.oracle.strategies import times
 
 MAX_K = 40
-FILTERS = filters_for(COLUMNS)
-#: float32 values, as the oracle takes them
-vector = any_vector.map(lambda one: np.array(one, np.float32).tolist())
-
-
+DECLARED = tuple(COLUMNS.items())
 #: What the ordinary machine does is left to it; the more is asked here.
 NOT_HERE = None
-RARELY = st.sampled_from([False, False, False, True])
 
 
 class ShapedMachine(WindowMachine):
@@ -65,61 +59,25 @@ class ShapedMachine(WindowMachine):
         """Out of a seed: drawn one by one, they would leave hypothesis little to ask with."""
         count = min(count, self.definition.capacity)
         random = Random(seed)
-        vectors = [self.any_vector(random) for _ in range(count)]
-        rows = [any_metadata(random) for _ in range(count)]
+        vectors = [any_vector(random) for _ in range(count)]
+        rows = [any_metadata(random, COLUMNS) for _ in range(count)]
         is_auto = self.definition.ids == "auto"
         keys = None if is_auto else random.sample(self.keys, count)
         self.add_rows(vectors, keys, rows)
         self.now_us += random.choice([0, 1, 250_000, 1_000_000])
 
-    def any_vector(self, random: Random) -> list[float]:
-        elements = [0.0, 1.0, -1.0, 0.5, 3.0, -0.1, random.uniform(-2, 2)]
-        return [random.choice(elements[1:]), random.choice(elements), random.choice(elements)]
-
     @rule(data=st.data(), count=st.integers(1, 6))
     def shaped_searches(self, data: st.DataObject, count: int) -> None:
         at = data.draw(st.one_of(times, st.just(self.now_us / 1e6)))
-        asked = [self.draw_fields(data) for _ in range(count)]
+        asked = [
+            draw_search(data, self.oracle, self.keys[-1], DECLARED, MAX_K) for _ in range(count)
+        ]
         for window in (self.window, self.replayed):
             variant = computing_with(NUMPY) if window is self.replayed else nullcontext()
             with variant:
                 answers = window.search([self.shaped(one, at) for one in asked])
             for one, answer in zip(asked, answers, strict=True):
                 self.compare_shaped(one, at, answer)
-
-    def draw_fields(self, data: st.DataObject) -> dict[str, Any]:
-        """What stands in the JSON of one search; ``vectors`` or ``like`` or ``positive``."""
-        k = data.draw(st.sampled_from([1, 2, 3, 10, MAX_K]))
-        there = sorted(self.keys_there(), key=str)
-        ids = [*there, self.keys[-1]]
-        sought: st.SearchStrategy[dict[str, Any]] = st.one_of(
-            st.fixed_dictionaries({"vectors": st.lists(vector, min_size=1, max_size=2)}),
-            st.fixed_dictionaries({"vectors": st.lists(vector, min_size=1, max_size=2)}),
-            st.fixed_dictionaries({"like": st.sampled_from(ids)}),
-            examples(vector, there),
-            examples(vector, ids),
-        )
-        fields = {"k": k, **data.draw(sought)}
-        others = {
-            "filter": FILTERS,
-            "min_score": st.sampled_from([-4.0, 0.0, 0.5, 1.0, 0.3, 1e300]),
-            "last": st.integers(1, 40),
-            "exclude": st.lists(st.sampled_from(ids), max_size=4),
-        }
-        for name, values in others.items():
-            if data.draw(RARELY):
-                fields[name] = data.draw(values)
-        fields |= data.draw(shapes(tuple(COLUMNS.items()), self.definition.metric, k, MAX_K))
-        if "spread" in fields and self.oracle.rows and data.draw(st.booleans()):
-            fields["spread"] = {"max_similarity": self.some_similarity(data)}
-        return fields
-
-    def some_similarity(self, data: st.DataObject) -> float:
-        """Of two rows that are there, or a float64 that is rounded to it."""
-        rows = st.sampled_from(sorted(self.oracle.rows))
-        one, other = (self.oracle.rows[data.draw(rows)].vector for _ in range(2))
-        nearly_one = data.draw(st.sampled_from([1, 1 + 2**-30, 1 - 2**-30]))
-        return score(self.definition.metric, one, other) * nearly_one
 
     def shaped(self, fields: dict[str, Any], at: float) -> Query:
         shape = shape_of(fields, self.definition, fields["k"], MAX_K, live=False)
@@ -163,17 +121,6 @@ class ShapedMachine(WindowMachine):
         assert isinstance(answer, Answer), answer
         assert answer.counts.tolist() == list(map(len, expected)), (fields, at, expected)
         compare_hits(answer.hits, [hit for one in expected for hit in one], fields)
-
-
-def any_metadata(random: Random) -> dict[str, Any]:
-    made = {}
-    for name, type_ in COLUMNS.items():
-        values = [None, *VALUES[type_]]
-        if type_ in ("f64", "i64"):  # times and prices that are none of the awkward ones
-            values += [random.randint(0, 9)] * 6
-        if random.random() < 0.8:
-            made[name] = random.choice(values)
-    return made
 
 
 def compare_hits(hits: Hits, expected: list[Hit], fields: dict[str, Any]) -> None:
