@@ -86,6 +86,9 @@ class LawMachine(RuleBasedStateMachine):
         ttl=st.booleans(),
     )
     def start(self, metric: str, ids: str, capacity: int, ttl: bool) -> None:
+        self.begin_server(metric, ids, capacity, ttl)
+
+    def begin_server(self, metric: str, ids: str, capacity: int, ttl: bool) -> None:
         self.ids, self.capacity = ids, capacity
         self.clock = Clock()
         self.oracle = Oracle(
