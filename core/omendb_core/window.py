@@ -25,6 +25,7 @@ from .model.change import (
 from .model.errors import OmenError
 from .model.logged import Checkpoint
 from .model.types import F32, I64, Bool1, Definition, Hits, Ids, Include, WindowLimits
+from .novelty.novelty import Novelty
 from .novelty.unless_near import Judgement, UnlessNear
 from .rows.append import append
 from .scan.choice import choose
@@ -38,9 +39,10 @@ from .state import NOTHING, WindowState
 class Window:
     """The newest ``capacity`` rows of a stream; see the module.
 
-    ``state`` holds the rows, ``admission`` what is admitted, ``standing`` the standing queries.
-    ``share`` is its part of a budget, which has ``reserved_bytes`` for it already: what is
-    reserved goes back when the window does, with its last reference. Nothing in it refers to it.
+    ``state`` holds the rows, ``admission`` what is admitted, ``standing`` the standing queries,
+    ``novelty`` those who hear how new each row is. ``share`` is its part of a budget, which has
+    ``reserved_bytes`` for it already: what is reserved goes back when the window does, with its
+    last reference. Nothing in it refers to it.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Window:
         share = share or Share(UNLIMITED, "")
         self.state = WindowState(definition, scan or choose())
         self.standing = Matcher(self.state)
+        self.novelty = Novelty(self.state)
         self.admission = Admission(self.state, limits or WindowLimits(), share)
         self.share = share  # the last: it goes after what it stands for
 
@@ -165,6 +168,7 @@ class Window:
         if change.is_empty:
             return
         state = self.state
+        self.novelty.note_add(change)
         left = append(state.ring, state.ids, state.times_us, change)
         self.standing.note_gone(left.replaced)
         self._forget(left.evicted)

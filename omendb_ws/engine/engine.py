@@ -73,7 +73,8 @@ class Engine:
         self._reads = Reads(metrics, clock_us)
         self.moment = Moment(metrics, queue_deadline_ms, clock_us)
         self.tick = Tick(self.moment, self._reads, metrics, limits, self.submit, clock_ns)
-        self.feeds, self.live, self.matches = self.tick.feeds, self.tick.live, self.tick.matches
+        self.feeds, self.live = self.tick.feeds, self.tick.live
+        self.matches, self.novels = self.tick.matches, self.tick.novels
         self._thread = threading.Thread(target=self._run, name="omendb-engine", daemon=True)
 
     # -- on the loop's thread ---------------------------------------------------------------------

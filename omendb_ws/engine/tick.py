@@ -30,6 +30,7 @@ from .streams.drawing import Draw, Drawings, Look
 from .streams.feeds import Feeds
 from .streams.live import LiveQueries
 from .streams.matches import Matches
+from .streams.novels import Novels
 from .streams.standing_queries import StandingQueries
 from .writes.changes import Changes
 from .writes.commands import DropGivenUp, NotDropped, Recovered, Settled, Stored
@@ -64,15 +65,16 @@ class Tick:
         self._measures: deque[Measure] = deque()
         self.drawings = Drawings(metrics, clock_ns)
         self.deliveries = Deliveries(metrics, limits, clock_ns)
-        self.feeds = Feeds(metrics, limits, self.deliveries)
         self.live = LiveQueries(metrics, self.deliveries)
-        self.matches = Matches(metrics, limits, self.deliveries)
+        of_rows = metrics, limits, self.deliveries
+        self.feeds, self.matches, self.novels = Feeds(*of_rows), Matches(*of_rows), Novels(*of_rows)
         long_reads = LongReads(moment.refusal, moment.refuse_late, clock_ns)
         changes = Changes(metrics)
         self.standing = StandingQueries(
             metrics,
             self.live,
             self.matches,
+            self.novels,
             self.feeds,
             self.deliveries,
             long_reads,
@@ -134,6 +136,7 @@ class Tick:
         return bool(
             self.changing.turns
             or self.changing.judging
+            or self.changing.changes.changed
             or self._moment.effects
             or self.reading.waiting.has_more
             or self.reading.long
@@ -234,6 +237,8 @@ class Tick:
                     subscriber.changed(collection, arrival_us)
                 except Exception as error:
                     self._moment.fault(error, "telling what changed")
+                    if collection.is_catching_up:  # it waits for being told
+                        return
             changed.pop(collection, None)
 
     def _end_broken(self) -> None:

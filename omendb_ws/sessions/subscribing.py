@@ -21,6 +21,7 @@ from ..engine.streams import commands as streams
 from ..engine.streams.feeds import FEED_BYTES, Feed
 from ..engine.streams.live_query import LiveQuery
 from ..engine.streams.matches import MatchQuery
+from ..engine.streams.novels import NOVEL_BYTES, NovelQuery
 from ..runtime.faults import as_error
 from ..wire import messages as wire
 from ..wire import reply_bounds as sizes
@@ -168,6 +169,35 @@ def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> No
     session.submit(streams.Match(ticket, collection, query, vectors, request.from_seq))
 
 
+def _subscribe_novel(session: Session, request: wire.Subscribe, size: int) -> None:
+    collection = _collection_of_epoch(session, request)
+    budget = session.context.catalog.budget
+    filter_ = kept(request.filter, collection.definition.columns, budget)
+    sub = session.next_sub()
+    budget.take(NOVEL_BYTES, "this novel subscription takes")
+    try:
+        subscription = StreamSubscription(session, "novel", sub, collection, NOVEL_BYTES)
+    except Exception:
+        budget.give_back(NOVEL_BYTES)
+        raise
+    session.remember(subscription)
+    assert request.below is not None, "the table requires it"
+    query = NovelQuery(
+        session.context.engine.novels,
+        subscription,
+        collection,
+        request.encoding == "binary",
+        request.include,
+        request.below,
+        filter_,
+        request.last,
+        Share(budget, "hits that wait take"),
+    )
+    subscription.attach(query)
+    ticket = session.ticket(request, collection, size, then=subscription.replied)
+    session.submit(streams.Novel(ticket, collection, query, request.from_seq))
+
+
 def _query_vectors(vectors: F32 | None, collection: Collection) -> F32:
     """The vectors of a subscription, of the right dimension."""
     if vectors is None:
@@ -218,6 +248,7 @@ _SUBSCRIBERS: Final[dict[SubscriptionKind, Callable[[Session, wire.Subscribe, in
     "live": _subscribe_live,
     "match": _subscribe_match,
     "feed": _subscribe_feed,
+    "novel": _subscribe_novel,
     "count": subscribe_count,
     "stats": _subscribe_stats,
     "map": _subscribe_map,

@@ -16,7 +16,7 @@ from omendb_core.model.errors import BadFrame
 from omendb_core.model.types import F32, Hits
 
 from .frames import Header, json_section, pack, present, read_header, read_sections, sections_end
-from .hits import array_text, dumps, id_texts, metadata_texts, near_text
+from .hits import array_text, dumps, id_texts, metadata_texts, near_text, near_texts
 from .messages import Added, JsonObject, Live, Results, Rows
 from .opcodes import (
     FLAG_COMPARED,
@@ -80,11 +80,11 @@ def encode_results(request_id: int, results: Results, metadata: list[bytes] | No
 
 
 def encode_rows(rows: Rows) -> bytes:
-    """ROWS: one push of a ``feed`` or ``match`` subscription."""
+    """ROWS: one push of a ``feed``, ``match`` or ``novel`` subscription."""
     hits = rows.hits
     json = hits_json(hits, None)
     flags, dim = (FLAG_VECTORS, hits.vectors.shape[1]) if hits.vectors is not None else (0, 0)
-    if rows.kind == "match":
+    if rows.kind != "feed":
         flags |= FLAG_MATCH
     header = Header(
         MAGIC, PROTOCOL_BYTE, _ROWS, flags, rows.sub, 0, len(hits.seqs), dim, 0, len(json), 0
@@ -98,13 +98,15 @@ def hits_json(
     metadata: list[bytes] | None = None,
     at: float | None = None,
 ) -> bytes:
-    """The JSON section of answers: each of the arguments, ``ids`` and ``weights`` if there."""
+    """The JSON section of answers: each of the arguments, ``ids``, ``near`` and ``weights``."""
     parts = []
     if hits.metadata is not None:
         texts = metadata_texts(hits.metadata) if metadata is None else metadata
         parts.append(b'"metadata":[%b]' % b",".join(texts))
     if isinstance(hits.ids, list):
         parts.append(b'"ids":[%b]' % b",".join(id_texts(hits.ids)))
+    if hits.near is not None:
+        parts.append(b'"near":[%b]' % b",".join(near_texts(hits)))
     if subs is not None:
         parts.append(b'"subs":%b' % dumps(subs))
     if at is not None:
@@ -152,13 +154,14 @@ def decode_incoming(frame: bytes) -> tuple[int, Added] | tuple[int, Results] | R
         return header.id, Results(version, counts, hits, took_us, subs, json.get("at"))
     to_seq = int(arrays["to_seq"][0])
     if header.flags & FLAG_MATCH:
-        return Rows(header.id, "match", version, to_seq, hits)
+        is_novel = hits.near is not None
+        return Rows(header.id, "novel" if is_novel else "match", version, to_seq, hits)
     return Rows(header.id, "feed", version, to_seq, hits)
 
 
 def _hits(json: JsonObject, arrays: Mapping[str, Any]) -> Hits:
     count = len(arrays["seqs"])
-    for name in ("ids", "metadata", "weights"):
+    for name in ("ids", "metadata", "weights", "near"):
         if name in json and (type(json[name]) is not list or len(json[name]) != count):
             raise BadFrame(f"the server sent {name} that are not a list of {count}")
     return Hits(
@@ -169,6 +172,7 @@ def _hits(json: JsonObject, arrays: Mapping[str, Any]) -> Hits:
         vectors=arrays.get("vectors"),
         ranks=arrays.get("ranks"),
         weights=_weights(json["weights"]) if "weights" in json else None,
+        near=json.get("near"),
     )
 
 

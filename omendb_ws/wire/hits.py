@@ -33,12 +33,15 @@ def dumps(value: Any) -> bytes:
 
 
 def row_objects(hits: Hits) -> list[bytes]:
-    """One JSON object for each row: id, seq, and what else ``hits`` holds; NaN is null."""
+    """One JSON object for each row: id, seq, what else ``hits`` holds; NaN and -inf are null."""
     names = [b'{"id":%b,"seq":%d']
     values: list[Sequence[Any]] = [id_texts(hits.ids), hits.seqs.tolist()]
     if hits.scores is not None:
         names.append(b',"score":%b')
         values.append(number_texts(hits.scores))
+    if hits.near is not None:
+        names.append(b',"near":%b')
+        values.append(near_texts(hits))
     if hits.ranks is not None:
         names.append(b',"rank":%b')
         values.append(number_texts(hits.ranks))
@@ -72,6 +75,16 @@ def id_texts(ids: Ids) -> list[bytes]:
         above = np.flatnonzero(ids > MAX_SAFE_INTEGER).tolist()
         for place in above:
             texts[place] = b'"' + texts[place] + b'"'
+    return texts
+
+
+def near_texts(hits: Hits) -> list[bytes]:
+    """What each new row is nearest to, as JSON; null where there was nothing."""
+    assert hits.near is not None, "these are no new rows"
+    assert hits.scores is not None, "new rows have scores"
+    texts = id_texts(hits.near)
+    for place in np.flatnonzero(hits.scores == -np.inf).tolist():
+        texts[place] = b"null"
     return texts
 
 

@@ -134,7 +134,8 @@ _KINDS = (
         (_VERSION, Section("to_seq", "<u8", ("1",)),
          *(replace(one, flag=FLAG_MATCH) if one.name == "scores" else one
            for one in _hits("n") if one.name != "ranks")),
-        json=("metadata", "ids"), flags={FLAG_MATCH: "match, with scores", FLAG_VECTORS: "vectors"},
+        json=("metadata", "ids", "near"),
+        flags={FLAG_MATCH: "match or novel, with scores", FLAG_VECTORS: "vectors"},
     ),
     Kind(
         7, "SUBSCRIBE", "request", ("handle", "n", "dim", "k", "json_bytes"), (_QUERIES,),

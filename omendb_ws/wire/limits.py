@@ -52,7 +52,7 @@ class Limits:
     max_inflight: int = _limit(1024, "unanswered requests of a connection")
     max_inflight_bytes: int = _limit(64 << 20, "bytes of unanswered requests of a connection")
     max_pending_bytes: int = _limit(4 << 20, "unsent bytes of a connection")
-    max_pending_rows: int = _limit(10_000, "waiting rows of a match subscription")
+    max_pending_rows: int = _limit(10_000, "rows that wait for a match or novel subscription")
     max_subscriptions: int = _limit(10_000, "subscriptions of a connection")
     max_server_subscriptions: int = _limit(200_000, "subscriptions of the server")
     max_connections: int = _limit(10_000, "connections of the server")

@@ -37,7 +37,7 @@ from .replies import Rows as Rows
 Durability = Literal["memory", "everysec", "always"]
 IfExists = Literal["error", "ok"]
 Encoding = Literal["json", "binary"]
-SubscriptionKind = Literal["live", "match", "feed", "count", "stats", "map"]
+SubscriptionKind = Literal["live", "match", "feed", "novel", "count", "stats", "map"]
 #: What answers carry unless asked for more.
 NOTHING = Include()
 #: A collection by name, or by the handle of this connection.
@@ -214,6 +214,8 @@ class Subscribe:
     from_seq: int | None = None
     epoch: str | None = None
     encoding: Encoding = "json"
+    below: float | None = None
+    last: int | None = None
     sample: int = 2000
     by: str | None = None
     limit: int = 100

@@ -72,6 +72,7 @@ _VECTOR = Field("vector", "vector", attribute="vectors")
 _ENCODING = Field("encoding", "choice", choices=("json", "binary"))
 _FROM_SEQ = Field("from_seq", "integer", least=1)
 _EPOCH = Field("epoch", "string")
+_LAST = Field("last", "integer", least=1)
 _BY = Field("by", "string")
 _BY_LIMIT = Field("limit", "integer", least=1, most=MAX_COUNTED)
 _EVERY = Field("every", "integer", most=MAX_EVERY_MS, attribute="every_ms")
@@ -108,7 +109,7 @@ _SEARCH = (
     _FILTER,
     _MIN_SCORE,
     _INCLUDE,
-    Field("last", "integer", least=1),
+    _LAST,
     *EXAMPLES,
     EXCLUDE,
     *ORDERS,
@@ -141,6 +142,16 @@ SUBSCRIPTION_KINDS: Final[Mapping[str, tuple[Field, ...]]] = MappingProxyType(
             _ENCODING,
         ),
         "feed": (_COLLECTION, _FILTER, _INCLUDE, _FROM_SEQ, _EPOCH, _ENCODING),
+        "novel": (
+            _COLLECTION,
+            Field("below", "number", required=True),
+            _FILTER,
+            _INCLUDE,
+            _FROM_SEQ,
+            _EPOCH,
+            _ENCODING,
+            _LAST,
+        ),
         "count": (_COLLECTION, _FILTER, _BY, _BY_LIMIT, _SLOW_EVERY),
         "stats": (replace(_COLLECTION, required=False), _SLOW_EVERY),
         "map": (_COLLECTION, Field("sample", "integer", least=100, most=20_000), _SLOW_EVERY),

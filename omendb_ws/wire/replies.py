@@ -58,10 +58,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """One push of a ``feed`` or ``match`` subscription (ROWS, or its JSON event)."""
+    """One push of a ``feed``, ``match`` or ``novel`` subscription (ROWS, or its JSON event)."""
 
     sub: int
-    kind: Literal["feed", "match"]
+    kind: Literal["feed", "match", "novel"]
     version: int
     to_seq: int
     hits: Hits

@@ -88,7 +88,7 @@ def encode_event(event: str, body: Mapping[str, Any]) -> bytes:
 
 
 def encode_rows(rows: Rows) -> bytes:
-    """One push of a ``feed`` or ``match`` subscription."""
+    """One push of a ``feed``, ``match`` or ``novel`` subscription."""
     return b'{"event":"%b","sub":%d,"version":%d,"to_seq":%d,"rows":[%b]}' % (
         rows.kind.encode(),
         rows.sub,

@@ -90,3 +90,35 @@ def test_no_array_is_made_anew_while_hits_wait() -> None:
     assert 12 * 4000 <= held <= 1.25 * 12 * 4000
     objects = sum(sys.getsizeof(chunk.seqs) - chunk.seqs.nbytes for chunk in hits._chunks)
     assert held + 2 * objects <= hits.nbytes
+
+
+@given(STEPS, st.booleans())
+def test_what_each_is_near_to_waits_with_it_and_texts_are_charged(
+    steps: list[tuple[int, int, float | None]], are_texts: bool
+) -> None:
+    hits, budget = waiting()
+    expected: list[tuple[int, object]] = []
+    first_seq = 1
+    for count, left_out, forgotten in steps[:12]:
+        seqs, scores = batch(first_seq, count)
+        near: np.ndarray = seqs + np.uint64(7)
+        if are_texts:
+            near = np.array([f"id {seq}" * (int(seq) % 5) for seq in seqs], object)
+        hits.add(seqs.copy(), scores, near.copy())
+        expected += zip(seqs.tolist(), near.tolist(), strict=True)
+        first_seq += count + left_out
+        if forgotten is not None:
+            place = round(forgotten * len(expected))
+            hits.forget(expected[place - 1][0] if place else 0)
+            expected = expected[place:]
+        found = hits.near_of(len(expected))
+        assert ([] if found is None else found.tolist()) == [one for _, one in expected]
+        some = expected[len(expected) // 2 :]
+        if some:
+            behind = hits.near_of(len(some))
+            assert behind is not None
+            assert behind.tolist() == [one for _, one in some]
+        least = sum(sys.getsizeof(one) for _, one in expected) if are_texts else 0
+        assert budget.taken_bytes == hits.nbytes >= 20 * len(hits) + least
+    hits.close()
+    assert budget.taken_bytes == 0

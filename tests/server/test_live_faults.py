@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from omendb_ws.engine.streams import feeds, live_pushes, matches
+from omendb_ws.engine.streams import feeds, live_pushes, queues
 from omendb_ws.engine.streams.live_query import LiveQuery
 from omendb_ws.net.server import Server
 
@@ -131,7 +131,7 @@ async def test_a_push_that_cannot_be_written_is_made_again_and_the_others_come(
         room, name = {
             "live": (live_pushes, "_messages"),
             "feed": (feeds, "_readdressed"),
-            "match": (matches, "encode"),
+            "match": (queues, "encode"),
         }[kind]
         write = getattr(room, name)
 
@@ -171,7 +171,7 @@ async def test_a_gap_that_was_stated_before_a_fault_is_stated_after_it(
     async with running() as server, client(server) as raw:
         await raw.create(capacity=4)
         reader = await follow(raw) if kind == "feed" else await match(raw, V, 0.0)
-        room = feeds if kind == "feed" else matches
+        room = feeds if kind == "feed" else queues
         with monkeypatch.context() as patch:
             patch.setattr(room, "encode", boom)
             async with engine_held(server):

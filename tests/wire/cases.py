@@ -5,6 +5,7 @@ Drives the encoder's tests, the decoder's tests and the files in ``tests/vectors
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -203,6 +204,18 @@ TEXT_REQUESTS = [
         ),
     ),
     named(
+        "text-subscribe-novel",
+        asked(
+            m.Subscribe(
+                9, "novel", "items", below=0.8, filter={"price": {"$lt": 10}}, from_seq=17,
+                epoch="e1", encoding="binary", last=5000,
+            ),
+            b'{"id":9,"op":"subscribe","kind":"novel","collection":"items","below":0.8,'
+            b'"filter":{"price":{"$lt":10}},"from_seq":17,"epoch":"e1","encoding":"binary",'
+            b'"last":5000}',
+        ),
+    ),
+    named(
         "text-subscribe-stats",
         asked(
             m.Subscribe(9, "stats", every_ms=100),
@@ -235,6 +248,9 @@ RICH = Hits(
     vectors((1.0, 0.0), (0.25, -3.5)),
 )
 FOUND = m.Found(4, np.array([True, False, True]), Hits(ids(8, 9), ids(1, 2)))
+
+
+NEW = Hits(ids(8, 9), ids(1, 2), np.array([-np.inf, 0.25], np.float32), near=ids(0, 2**53))
 
 
 def told(name: str, data: bytes, decoded: Any, encode: Callable[[], bytes]) -> Case:
@@ -338,6 +354,14 @@ TEXT_REPLIES = [
          m.Event("feed", {"sub": 4, "version": 13, "to_seq": 103,
                           "rows": [{"id": 8, "seq": 1}, {"id": 9, "seq": 2}]}),
          lambda: text_replies.encode_rows(m.Rows(4, "feed", 13, 103, FOUND.hits))),
+    told("text-novel",
+         b'{"event":"novel","sub":4,"version":13,"to_seq":103,"rows":['
+         b'{"id":8,"seq":1,"score":null,"near":null},'
+         b'{"id":9,"seq":2,"score":0.25,"near":"9007199254740992"}]}',
+         m.Event("novel", {"sub": 4, "version": 13, "to_seq": 103, "rows": [
+             {"id": 8, "seq": 1, "score": None, "near": None},
+             {"id": 9, "seq": 2, "score": 0.25, "near": "9007199254740992"}]}),
+         lambda: text_replies.encode_rows(m.Rows(4, "novel", 13, 103, NEW))),
     told("text-gap",
          b'{"event":"gap","sub":4,"from_seq":90,"to_seq":140,"reason":"evicted"}',
          m.Event("gap", {"sub": 4, "from_seq": 90, "to_seq": 140, "reason": "evicted"}),
@@ -487,6 +511,11 @@ BINARY_REPLIES = [
                id=4, n=2, dim=2, flags=3, json=RICH_JSON),
          m.Rows(4, "match", 13, 103, parsed(RICH)),
          lambda: binary_replies.encode_rows(m.Rows(4, "match", 13, 103, RICH))),
+    told("binary-rows-novel",
+         frame(6, u64(13), u64(103), u64(8, 9), u64(1, 2), f32(-math.inf, 0.25), id=4, n=2,
+               flags=1, json=b'{"near":[null,"9007199254740992"]}'),
+         m.Rows(4, "novel", 13, 103, replace(NEW, near=[None, "9007199254740992"])),
+         lambda: binary_replies.encode_rows(m.Rows(4, "novel", 13, 103, NEW))),
     told("binary-rows-empty", frame(6, u64(13), u64(103), b"", b"", id=4),
          m.Rows(4, "feed", 13, 103, Hits(ids(), ids())),
          lambda: binary_replies.encode_rows(m.Rows(4, "feed", 13, 103, Hits(ids(), ids())))),

@@ -83,7 +83,8 @@ class Hits:
     were scored; ``metadata`` one for each row: compact JSON as bytes, or an object; ``vectors``
     float32 (m, dim). The last two where ``include`` asked for them. Where ``decay`` or ``rank``
     ordered the rows, ``ranks`` float64 (m,), NaN for null; where ``decay`` did, in searches and
-    snapshots, ``weights`` float32 (m,), NaN for null.
+    snapshots, ``weights`` float32 (m,), NaN for null. ``near``: of new rows, the id of the best row
+    before each; whatever where its score is -inf.
     """
 
     ids: Ids
@@ -93,6 +94,7 @@ class Hits:
     vectors: F32 | None = None
     ranks: F64 | None = None
     weights: F32 | None = None
+    near: Ids | None = None
 
 
 def no_hits() -> Hits:

@@ -1,4 +1,4 @@
-"""Pushes of rows: what feeds and match queries have in common (PROTOCOL section 6).
+"""Pushes of rows: what feeds, match and novel queries have in common (PROTOCOL section 6).
 
 Runs on the engine's thread. Gaps are stated before the rows behind them; a message of rows is at
 most ``PUSH_BYTES`` long, or one row.
@@ -94,4 +94,5 @@ def part_of(hits: Hits, start: int, end: int) -> Hits:
         vectors=None if hits.vectors is None else hits.vectors[start:end],
         ranks=None if hits.ranks is None else hits.ranks[start:end],
         weights=None if hits.weights is None else hits.weights[start:end],
+        near=None if hits.near is None else hits.near[start:end],
     )

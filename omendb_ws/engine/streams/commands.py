@@ -14,6 +14,7 @@ from .deliveries import Push, Stream
 from .feeds import Feed
 from .live_query import LiveQuery
 from .matches import MatchQuery
+from .novels import NovelQuery
 
 
 class Watcher(Protocol):
@@ -90,14 +91,22 @@ class Match(_Standing):
 
 
 @dataclass(slots=True, eq=False)
+class Novel(_Standing):
+    """Begin a novel query, at ``from_seq`` or with the next row."""
+
+    query: NovelQuery
+    from_seq: int | None
+
+
+@dataclass(slots=True, eq=False)
 class Leave(_Standing):
-    """End a live or match query at its reader's wish."""
+    """End a live, match or novel query at its reader's wish."""
 
     stream: Stream
 
 
 #: Commands about standing queries.
-Standing: TypeAlias = Live | Move | Match | Leave
+Standing: TypeAlias = Live | Move | Match | Novel | Leave
 
 
 @dataclass(slots=True, eq=False)

@@ -1,8 +1,9 @@
-"""Hits that wait for one reader of a match query: seqs and scores, in chunks that never grow.
+"""Hits that wait for one reader of a match or novel query, in chunks that never grow.
 
-Knows numbers only. An array made anew for every batch leaves the old one's place as a hole, and
-those came to a fifth of what thousands of readers had waiting. So the first batch is kept as it
-came, and more goes into chunks with room for what follows.
+Seqs and scores, and for a novel query the id of the row that each is nearest to. An array made anew
+for every batch leaves the old one's place as a hole, and those came to a fifth of what thousands of
+readers had waiting. So the first batch is kept as it came, and more goes into chunks with room for
+what follows.
 
 Invariants: hits ascend by seq, within a chunk and over them; no chunk is empty; ``share`` has what
 all of them take.
@@ -10,8 +11,9 @@ all of them take.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, TypeVar
+from collections.abc import Iterator, Sequence
+from sys import getsizeof
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,37 +29,47 @@ _GROWN_BY: Final = 4
 _CHUNK_BYTES: Final = 360
 _QUEUE_BYTES: Final = 160
 _HIT_BYTES: Final = 8 + 4
+_NEAR_BYTES: Final = 8
 _NO_SEQS: Final = np.empty(0, np.uint64)
 _NO_SCORES: Final = np.empty(0, np.float32)
 _T = TypeVar("_T", bound=np.generic)
 
 
+#: Ids of rows: uint64, or objects, the texts.
+Near: TypeAlias = NDArray[Any]
+
+
 class _Chunk:
-    """Hits in the places ``start … end - 1`` of two arrays."""
+    """Hits in the places ``start … end - 1`` of its arrays; ``text_bytes``: what ids take."""
 
-    __slots__ = ("end", "scores", "seqs", "start")
+    __slots__ = ("end", "near", "scores", "seqs", "start", "text_bytes")
 
-    def __init__(self, seqs: U64, scores: F32, end: int) -> None:
+    def __init__(self, seqs: U64, scores: F32, near: Near | None, end: int) -> None:
         self.seqs = seqs
         self.scores = scores
+        self.near = near
         self.start, self.end = 0, end
+        self.text_bytes = 0 if near is None else _text_bytes(near[:end])
 
     @property
     def nbytes(self) -> int:
-        return _CHUNK_BYTES + _HIT_BYTES * len(self.seqs)
+        return _bytes_for(len(self.seqs), self.near is not None) + self.text_bytes
 
-    def put(self, seqs: U64, scores: F32) -> int:
+    def put(self, seqs: U64, scores: F32, near: Near | None) -> int:
         """Keep as many of these as have a place; how many those are."""
         start = self.end
         stop = min(start + len(seqs), len(self.seqs))
         self.seqs[start:stop] = seqs[: stop - start]
         self.scores[start:stop] = scores[: stop - start]
+        if self.near is not None and near is not None:
+            self.near[start:stop] = near[: stop - start]
+            self.text_bytes += _text_bytes(near[: stop - start])
         self.end = stop
         return stop - start
 
 
 class WaitingHits:
-    """A queue of (seq, score) with the memory it is charged."""
+    """A queue of (seq, score), or (seq, score, near), with the memory it is charged."""
 
     __slots__ = ("_chunks", "_count", "nbytes", "share")
 
@@ -74,33 +86,42 @@ class WaitingHits:
         """The oldest hit's; None: none waits."""
         return self._chunks[0].seqs.item(self._chunks[0].start) if self._chunks else None
 
-    def add(self, seqs: U64, scores: F32) -> None:
+    def add(self, seqs: U64, scores: F32, near: Near | None = None) -> None:
         """Keep these hits, one at least, above those that are there; the arrays are its own now.
 
-        Quota: none is kept.
+        All of them with ``near``, or none. Quota: none is kept.
         """
         if self._chunks:
-            self._add_behind(seqs, scores)
+            self._add_behind(seqs, scores, near)
         else:
-            nbytes = _QUEUE_BYTES + _CHUNK_BYTES + _HIT_BYTES * len(seqs)
+            chunk = _Chunk(seqs, scores, near, len(seqs))
+            nbytes = _QUEUE_BYTES + chunk.nbytes
             self.share.resize(nbytes)
-            self._chunks.append(_Chunk(seqs, scores, len(seqs)))
+            self._chunks.append(chunk)
             self.nbytes = nbytes
         self._count += len(seqs)
 
-    def _add_behind(self, seqs: U64, scores: F32) -> None:
+    def _add_behind(self, seqs: U64, scores: F32, near: Near | None) -> None:
         last = self._chunks[-1]
         missing = len(seqs) - (len(last.seqs) - last.end)
-        if missing <= 0:
-            last.put(seqs, scores)
-            return
         sizes = list(self._sizes(missing))
-        nbytes = self.nbytes + sum(_CHUNK_BYTES + _HIT_BYTES * size for size in sizes)
+        nbytes = self.nbytes + sum(_bytes_for(size, near is not None) for size in sizes)
+        if near is not None:
+            nbytes += _text_bytes(near)
         self.share.resize(nbytes)
-        fresh = [_Chunk(np.empty(n, np.uint64), np.empty(n, np.float32), 0) for n in sizes]
+        fresh = [
+            _Chunk(
+                np.empty(size, np.uint64),
+                np.empty(size, np.float32),
+                None if near is None else np.empty(size, near.dtype),
+                0,
+            )
+            for size in sizes
+        ]
         for chunk in [last, *fresh]:
-            done = chunk.put(seqs, scores)
+            done = chunk.put(seqs, scores, near)
             seqs, scores = seqs[done:], scores[done:]
+            near = None if near is None else near[done:]
         self._chunks += fresh
         self.nbytes = nbytes
 
@@ -120,6 +141,13 @@ class WaitingHits:
         scores = _joined([chunk.scores[chunk.start : chunk.end] for chunk in self._chunks])
         first = int(seqs.searchsorted(np.uint64(seq), side="right"))
         return seqs[first:], scores[first:]
+
+    def near_of(self, count: int) -> Near | None:
+        """The ``near`` of the newest ``count`` hits; not to be kept."""
+        found = [
+            chunk.near[chunk.start : chunk.end] for chunk in self._chunks if chunk.near is not None
+        ]
+        return _joined(found)[self._count - count :] if found else None
 
     def forget(self, seq: int) -> None:
         """Let go of the hits up to ``seq``."""
@@ -145,5 +173,14 @@ class WaitingHits:
         self.share.close()
 
 
-def _joined(parts: list[NDArray[_T]]) -> NDArray[_T]:
+def _bytes_for(places: int, has_near: bool) -> int:
+    """Bytes of a chunk, texts not counted."""
+    return _CHUNK_BYTES + (_HIT_BYTES + _NEAR_BYTES * has_near) * places
+
+
+def _text_bytes(near: Near) -> int:
+    return sum(map(getsizeof, near.tolist())) if near.dtype == object else 0
+
+
+def _joined(parts: Sequence[NDArray[_T]]) -> NDArray[_T]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,12 +1,13 @@
 """Standing queries on the engine's thread: they catch up with changes, begin, move and end.
 
-What a live query says is ``live.py``'s, what a match query says ``matches.py``'s. Here is the
-order: the window's queries catch up before any begins or moves, so that what follows a snapshot
-starts exactly after it; queries that begin side by side begin in one scan.
+What a live query says is ``live.py``'s, what a match query says ``matches.py``'s, a novel query
+``novels.py``'s. Here is the order: the window's queries catch up before any begins or moves, so
+that what follows a snapshot starts exactly after it; queries that begin side by side begin in one
+scan.
 
 Many rows for many queries are matched over several ticks. Until all are, the collection *catches
 up*: its changes wait, no push of its lists is made, and what is asked of its queries waits in
-``early``.
+``early``. So it does until the rows of an add are compared, where there are novel queries.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ from ..pieces.long_reads import LongReads, Steps
 from ..pieces.masks import needs_mask
 from . import snapshots
 from .beginning import MOST_AT_ONCE, LetGo, begin_in_pieces, move_in_pieces
-from .commands import Leave, Live, Match, Move, Standing
+from .commands import Leave, Live, Match, Move, Novel, Standing
 from .deliveries import Deliveries, Stream
 from .feeds import Feed, Feeds
 from .live import LiveQueries
 from .live_query import LiveQuery
 from .matches import Matches, MatchQuery
+from .novels import NovelQuery, Novels
 
 #: How long queries of all collections are matched in one tick, but for a step each that runs over.
 CATCH_UP_US: Final = 2_000
@@ -54,6 +56,7 @@ class StandingQueries:
         metrics: Metrics,
         live: LiveQueries,
         matches: Matches,
+        novels: Novels,
         feeds: Feeds,
         deliveries: Deliveries,
         long_reads: LongReads,
@@ -69,6 +72,7 @@ class StandingQueries:
         self._let_go = let_go
         self._live = live
         self._matches = matches
+        self._novels = novels
         self._feeds = feeds
         self._behind: dict[Collection, int | None] = {}
         #: Works that came before the queries that they are about had begun or caught up, in order.
@@ -83,7 +87,9 @@ class StandingQueries:
 
     def changed(self, collection: Collection, arrival_us: int | None) -> None:
         """A window changed; ``arrival_us`` is when the first change of the tick arrived."""
-        if len(collection.window.standing) and self._behind.get(collection) is None:
+        window = collection.window
+        is_asked = len(window.standing) or window.novelty.is_behind
+        if is_asked and self._behind.get(collection) is None:
             self._behind[collection] = arrival_us
 
     def catch_up(self) -> None:
@@ -106,6 +112,10 @@ class StandingQueries:
         arrival_us = self._behind.pop(collection, None)
         window = collection.window
         standing = window.standing
+        if not self._is_compared(collection, arrival_us, until_ns):
+            collection.is_catching_up = True
+            self._behind[collection] = arrival_us
+            return
         if not standing.behind:
             self._has_caught_up(collection)
             return
@@ -135,6 +145,24 @@ class StandingQueries:
         if standing.behind:
             self._behind[collection] = arrival_us
         self._has_caught_up(collection)
+
+    def _is_compared(
+        self, collection: Collection, arrival_us: int | None, until_ns: int | None
+    ) -> bool:
+        """Compare the rows of the last add, as ``_catch_up`` says; whether all of them are."""
+        novelty = collection.window.novelty
+        try:
+            while novelty.is_behind:
+                found = novelty.step()
+                if found is not None:
+                    self._novels.found(collection, found, arrival_us)
+                if until_ns is not None and self._clock_ns() >= until_ns:
+                    break
+        except Exception:
+            self._breaks(collection)
+            self._has_caught_up(collection)
+            raise
+        return not novelty.is_behind
 
     def _has_caught_up(self, collection: Collection) -> None:
         if collection.is_catching_up:
@@ -175,7 +203,7 @@ class StandingQueries:
         """Whether its collection catches up, or the query that it is about is still beginning."""
         if work.collection.is_catching_up:
             return True
-        if isinstance(work, Live | Match):
+        if isinstance(work, Live | Match | Novel):
             return False
         stream = work.stream if isinstance(work, Leave) else work.query
         return isinstance(stream, LiveQuery) and stream.is_beginning
@@ -196,9 +224,12 @@ class StandingQueries:
             self._prepare(work.collection)
             if isinstance(work, Move):
                 return self._move(work)
-            assert isinstance(work, Match)
+            assert isinstance(work, Match | Novel)
             if not work.query.lane.is_open:
                 raise Internal("the connection is gone")
+            if isinstance(work, Novel):
+                begun = self._novels.start(work.query, work.from_seq, now_us)
+                return answers.ok(work.ticket, begun)
             body = self._matches.start(work.query, work.vectors, work.from_seq, now_us)
             return answers.ok(work.ticket, body)
         except Exception as error:
@@ -274,6 +305,8 @@ class StandingQueries:
             self._live.stop(stream)
         elif isinstance(stream, MatchQuery):
             self._matches.stop(stream)
+        elif isinstance(stream, NovelQuery):
+            self._novels.stop(stream)
         elif isinstance(stream, Feed):
             self._feeds.stop(stream)
         else:
@@ -301,6 +334,7 @@ class StandingQueries:
             *self._feeds.of(collection),
             *self._live.of(collection),
             *self._matches.of(collection),
+            *self._novels.of(collection),
         ]
         for stream in streams:
             self.stop(stream)

@@ -157,6 +157,8 @@ class Changes:
             self.breaks(collection)
             raise
         self.changed.setdefault(collection, arrival_us)
+        if window.novelty.is_behind:
+            collection.is_catching_up = True
         left = self._metrics.left_rows
         left["evicted"] += window.state.evicted - before[0]
         left["expired"] += window.state.expired - before[1]

@@ -193,7 +193,7 @@ class Durability:
     def _land_all(self, collection: Collection, effects: list[Effect], until_ns: int) -> int:
         """Land what is safe of one collection; ``_settled`` holds it until all of that is done."""
         flights, landed = _flights(collection), 0
-        while flights.has_landing:
+        while flights.has_landing and not collection.is_held:
             self._land_next(collection, flights, effects)
             landed += 1
             if time.perf_counter_ns() >= until_ns:

@@ -75,6 +75,7 @@ def _bounded(least: float, most: float) -> Json:
 
 
 _ROWS: Final[Json] = {"type": "array", "items": {"$ref": "#/components/schemas/row"}}
+_NEW_ROWS: Final[Json] = {"type": "array", "items": {"$ref": "#/components/schemas/new_row"}}
 _PERCENTILES: Final[Json] = {
     "type": "object",
     "additionalProperties": {"type": ["number", "null"]},
@@ -367,6 +368,7 @@ def _events() -> Json:
         ),
         "feed": (_event("feed", rows), _golden("text-feed")),
         "match": (_event("match", rows), []),
+        "novel": (_event("novel", {**rows, "rows": _NEW_ROWS}), _golden("text-novel")),
         "gap": (
             _event("gap", {**sub, "from_seq": _INTEGER, "to_seq": _INTEGER, **reasons}),
             _golden("text-gap"),
@@ -398,6 +400,15 @@ def _schemas() -> Json:
     described["rows"] = _INTEGER
     return {
         "row": _ROW,
+        "new_row": {
+            **_ROW,
+            "properties": {
+                **_ROW["properties"],
+                "score": {"type": ["number", "null"]},
+                "near": {"type": ["integer", "string", "null"]},
+            },
+            "required": [*_ROW["required"], "score", "near"],
+        },
         **_SHAPES,
         "count_of_value": _object(
             {"value": {"type": ["number", "boolean", "string", "null"]}, "count": _INTEGER},
@@ -440,7 +451,7 @@ def _binary() -> Json:
         "SEARCH": ["search", "search-filtered", "search-shaped", "search-examples"],
         "RESULTS": ["results", "results-rich", "results-subs", "results-empty", "results-ranked"],
         "LIVE": [],
-        "ROWS": ["rows-feed", "rows-match", "rows-empty"],
+        "ROWS": ["rows-feed", "rows-match", "rows-novel", "rows-empty"],
         "SUBSCRIBE": ["subscribe"],
         "MOVE": ["move"],
     }
