@@ -55,7 +55,8 @@ class Window:
         self.definition = definition
         share = share or Share(UNLIMITED, "")
         self.state = WindowState(definition, scan or choose())
-        self.standing = Matcher(self.state)
+        deeper = Share(share.budget, "deeper lists of live queries take")
+        self.standing = Matcher(self.state, deeper)
         self.novelty = Novelty(self.state)
         self.admission = Admission(self.state, limits or WindowLimits(), share)
         self.share = share  # the last: it goes after what it stands for

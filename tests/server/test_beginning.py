@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from omendb_core.filters import mask_cache
 from omendb_core.model.types import Include
-from omendb_core.standing import live_lists
+from omendb_core.standing import renewals
 
 from omendb_ws.engine import tick
 from omendb_ws.engine.model import ended as ended_room
@@ -318,7 +318,7 @@ async def test_lists_that_are_never_whole_all_at_once_are_made_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Every add turns the whole window over, and only one list a tick is made anew."""
-    monkeypatch.setattr(live_lists, "RENEWED_AT_ONCE", 1)
+    monkeypatch.setattr(renewals, "RENEWED_AT_ONCE", 1)
     monkeypatch.setattr(beginning, "_PATIENCE_TICKS", 5)
     async with running() as server, client(server) as raw, client(server) as other:
         handle = (await raw.create(capacity=4))["handle"]

@@ -13,6 +13,7 @@ from hypothesis import Phase
 from hypothesis import settings as hypothesis_settings
 from omendb_core.standing import matcher as core_live
 from omendb_core.standing.matcher import Matcher
+from omendb_core.standing.matching import Matching
 
 from omendb_ws.engine.streams import standing_queries as standing
 from omendb_ws.engine.streams.standing_queries import StandingQueries
@@ -195,7 +196,7 @@ async def test_a_fault_amid_the_steps_lets_the_collection_go(
     async with running() as server, client(server) as raw:
         handle = (await raw.create(capacity=100))["handle"]
         await subscribed(raw)
-        match = Matcher._match
+        match = Matching.match
         calls = []
 
         def boom(*arguments: Any) -> Any:
@@ -204,7 +205,7 @@ async def test_a_fault_amid_the_steps_lets_the_collection_go(
                 raise MemoryError("on purpose")
             return match(*arguments)
 
-        monkeypatch.setattr(Matcher, "_match", boom)
+        monkeypatch.setattr(Matching, "match", boom)
         await raw.add_binary(handle, batch(*range(ROWS)))
         assert await raw.code("add", collection="items", rows=[{"id": 1, "vector": [1, 1]}]) == (
             "unavailable"

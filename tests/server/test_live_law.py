@@ -20,7 +20,7 @@ from hypothesis import Phase
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from omendb_core.standing import live_lists
+from omendb_core.standing import renewals
 
 from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
@@ -75,7 +75,7 @@ class Asked:
 
 @pytest.fixture(autouse=True)
 def few_lists_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_lists, "RENEWED_AT_ONCE", 1)
+    monkeypatch.setattr(renewals, "RENEWED_AT_ONCE", 1)
 
 
 class LawMachine(RuleBasedStateMachine):

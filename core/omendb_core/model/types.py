@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Bool1: TypeAlias = NDArray[np.bool_]
+C128: TypeAlias = NDArray[np.complex128]
 F32: TypeAlias = NDArray[np.float32]
 F64: TypeAlias = NDArray[np.float64]
 I64: TypeAlias = NDArray[np.int64]

@@ -38,16 +38,22 @@ def ranks(
 
     ``at``: the Unix time, in seconds, that ages count to; a ``Rank`` that uses ages needs it.
     """
+    if isinstance(order, Decay):
+        return decayed(scores, times(order, state, slots), order.half_life_seconds)
     with np.errstate(all="ignore"):
-        if isinstance(order, Decay):
-            there = scores > 0
-            logarithms = log2(np.where(there, scores, 1).astype(np.float64))
-            found = logarithms + times(order, state, slots) / order.half_life_seconds
-            found[~there] = np.nan
-        else:
-            ages = None if at is None else at - accepted(state, slots)
-            found = values(order.expression, scores, state.columns, slots, ages)
+        ages = None if at is None else at - accepted(state, slots)
+        found = values(order.expression, scores, state.columns, slots, ages)
         found[~np.isfinite(found)] = np.nan
+        found += 0.0  # -0 is 0
+    return found
+
+
+def decayed(scores: F32, times_: F64, half_life_seconds: float | F64) -> F64:
+    """Ranks under ``decay``: of rows that score ``scores`` at ``times_``, Unix seconds."""
+    with np.errstate(all="ignore"):
+        there = scores > 0
+        found = log2(np.where(there, scores, 1).astype(np.float64)) + times_ / half_life_seconds
+        found[~there | ~np.isfinite(found)] = np.nan
         found += 0.0  # -0 is 0
     return found
 

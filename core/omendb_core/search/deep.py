@@ -56,7 +56,7 @@ def chosen(
     """The rows of ``slots`` that ``vector`` (dim,), prepared, answers, in the order of taking."""
     selector = Selector(state, query.shape, query.k)
     order = query.shape.order
-    for found in _in_order(state, order, vector, floor, slots, query.at):
+    for found in in_order(state, order, vector, floor, slots, query.at):
         if found is None:
             yield
             continue
@@ -74,7 +74,7 @@ def with_ranks(state: WindowState, query: Query, slots: I64, scores: F32) -> Row
     return Rows(slots, scores, ranks)
 
 
-def _in_order(
+def in_order(
     state: WindowState,
     order: Order | None,
     vector: F32,

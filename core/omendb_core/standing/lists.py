@@ -1,8 +1,9 @@
-"""Many short lists of keys side by side: what standing queries of like ``k`` keep.
+"""Many short lists of keys side by side: what standing queries of like depth keep.
 
-Each list is a row of one matrix, sorted ascending with its empty places (0) in front, so that its
-best entries are the row's last ones and sorting many lists is one call. Knows keys and rows of its
-matrix; nothing of vectors, floors or windows.
+Each list is a row of one matrix, sorted ascending with its empty places in front, so that its best
+entries are the row's last ones and sorting many lists is one call. Keys are ``keys`` of rows that
+go by score, or ``ordered_keys``. Knows keys and rows of its matrix; nothing of vectors, floors or
+windows.
 
 Invariants (``check``): rows sorted; ``counts`` is the number of non-empty places; ``oldest`` the
 least offset in the list (``NEVER`` if it is empty).
@@ -11,33 +12,73 @@ least offset in the list (``NEVER`` if it is empty).
 from __future__ import annotations
 
 import heapq
-from typing import Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..model.types import I64, U64, Bool1
-from .keys import NO_ROW, offsets_of, rebased
+from ..model.types import F32, I64, U64, Bool1
+from . import keys as plain
+from . import ordered_keys as ordered
 
 NEVER: Final = np.uint64(2**63)
-#: Places for each unit of k: a list is cut at 4 k, and takes 2 k hits of one batch besides.
+#: Places for each unit of depth: a list is cut at four, and takes two of one batch besides.
 PLACES_PER_K: Final = 6
 _FIRST_ROWS: Final = 16
 
+#: ``keys.U64``, or ``ordered_keys.C128``.
+Keys: TypeAlias = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyKind:
+    """How keys of one kind are kept, read and sorted."""
+
+    dtype: type[np.generic]
+    no_row: np.generic
+    offsets_of: Callable[[Keys], U64]
+    scores_of: Callable[[Keys], F32]
+    rebased: Callable[[Keys, int], Keys]
+    #: Stable sorting of complex numbers takes a third of the time where few are out of order.
+    sorting: Literal["quicksort", "stable"]
+
+    def none(self, *shape: int) -> Keys:
+        """An array of no rows. Zeros take no memory before they are written to."""
+        return (
+            np.full(shape, self.no_row, self.dtype) if self.no_row else np.zeros(shape, self.dtype)
+        )
+
+
+PLAIN: Final = KeyKind(
+    np.uint64, plain.NO_ROW, plain.offsets_of, plain.scores_of, plain.rebased, "quicksort"
+)
+ORDERED: Final = KeyKind(
+    np.complex128,
+    ordered.NO_ROW,
+    ordered.offsets_of,
+    ordered.scores_of,
+    ordered.rebased,
+    "stable",
+)
+
 
 class Lists:
-    """Lists for queries of ``k`` up to ``most_k``. ``published`` holds what each last answered.
+    """Lists for queries of depth up to ``most_k``. ``published`` holds what each last answered.
 
-    ``keys`` uint64 (rows, 6 most_k), ``counts`` int64 and ``oldest`` uint64 (rows,), ``published``
-    uint64 (rows, most_k), sorted as ``keys`` are.
+    ``keys`` of ``kind`` (rows, 6 most_k), ``counts`` int64 and ``oldest`` uint64 (rows,),
+    ``published`` (rows, most_k), sorted as ``keys`` are.
     """
 
-    def __init__(self, most_k: int) -> None:
+    def __init__(self, most_k: int, kind: KeyKind = PLAIN) -> None:
         self.most_k = most_k
+        self.kind = kind
         self.width = PLACES_PER_K * most_k
-        self.keys: U64 = np.zeros((0, self.width), np.uint64)
+        self.keys: Keys = kind.none(0, self.width)
         self.counts: I64 = np.zeros(0, np.int64)
         self.oldest: U64 = np.zeros(0, np.uint64)
-        self.published: U64 = np.zeros((0, most_k), np.uint64)
+        self.published: Keys = kind.none(0, most_k)
         self._free: list[int] = []
 
     @property
@@ -51,9 +92,9 @@ class Lists:
         return sum(a.nbytes for a in (self.keys, self.counts, self.oldest, self.published))
 
     @staticmethod
-    def bytes_for(most_k: int) -> int:
+    def bytes_for(most_k: int, kind: KeyKind = PLAIN) -> int:
         """Bytes that one list takes, while there is no spare room."""
-        return 8 * ((PLACES_PER_K + 1) * most_k + 2)
+        return np.dtype(kind.dtype).itemsize * (PLACES_PER_K + 1) * most_k + 16
 
     def take(self, count: int) -> I64:
         """Rows for ``count`` new, empty lists."""
@@ -63,27 +104,27 @@ class Lists:
 
     def give_back(self, rows: I64) -> None:
         """Empty the lists in ``rows``, for others to take."""
-        self.keys[rows] = NO_ROW
+        self.keys[rows] = self.kind.no_row
         self.counts[rows] = 0
         self.oldest[rows] = NEVER
-        self.published[rows] = NO_ROW
+        self.published[rows] = self.kind.no_row
         for row in rows.tolist():
             heapq.heappush(self._free, row)
 
-    def replace(self, rows: I64, keys: U64, starts: I64, counts: I64) -> None:
+    def replace(self, rows: I64, keys: Keys, starts: I64, counts: I64) -> None:
         """Make ``counts[i]`` of ``keys`` from ``starts[i]`` on the list ``rows[i]``, distinct.
 
         At most ``width`` each, in any order.
         """
         places = np.arange(self.width) - (self.width - counts[:, None])
         there = places >= 0
-        made = np.zeros((len(rows), self.width), np.uint64)
+        made = self.kind.none(len(rows), self.width)
         made[there] = keys[(starts[:, None] + places)[there]]
-        made.sort(axis=1)
+        made.sort(axis=1, kind=self.kind.sorting)
         self.keys[rows] = made
         self._recount(rows)
 
-    def insert(self, rows: I64, keys: U64) -> I64:
+    def insert(self, rows: I64, keys: Keys) -> I64:
         """Put ``keys[i]`` into the list ``rows[i]``; ``rows`` ascending, pairs distinct.
 
         Returns the rows whose list has no room for all of theirs; those lists are left as they
@@ -101,16 +142,16 @@ class Lists:
     def drop(self, rows: I64, dead: Bool1) -> None:
         """Take the entries ``dead`` (rows, width) out of the lists ``rows``."""
         kept = self.keys[rows]
-        kept[dead] = NO_ROW
+        kept[dead] = self.kind.no_row
         self.keys[rows] = kept
         self._sort(rows)
 
-    def cut(self, rows: I64, keep: I64) -> U64:
+    def cut(self, rows: I64, keep: I64) -> Keys:
         """Leave the ``keep`` best in each of ``rows``, which hold more; the best one dropped."""
         kept = self.keys[rows]
         edge = self.width - keep
-        dropped: U64 = kept[np.arange(len(rows)), edge - 1]
-        kept[np.arange(self.width) < edge[:, None]] = NO_ROW
+        dropped: Keys = kept[np.arange(len(rows)), edge - 1]
+        kept[np.arange(self.width) < edge[:, None]] = self.kind.no_row
         self.keys[rows] = kept
         self._recount(rows)
         return dropped
@@ -118,20 +159,32 @@ class Lists:
     def publish(self, rows: I64, k: I64) -> Bool1:
         """Take each list's ``k`` best as its answer; which of ``rows`` had another one before."""
         best = self.keys[rows, self.width - self.most_k :]
-        best[np.arange(self.most_k) < (self.most_k - k)[:, None]] = NO_ROW
+        best[np.arange(self.most_k) < (self.most_k - k)[:, None]] = self.kind.no_row
+        return self._publish(rows, best)
+
+    def publish_chosen(self, rows: I64, chosen: Bool1) -> Bool1:
+        """As ``publish``, but for the entries ``chosen`` (rows, width) out of each list."""
+        best = self.kind.none(len(rows), self.most_k)
+        row, place = np.nonzero(chosen)
+        counts = np.bincount(row, minlength=len(rows))
+        ordinal = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+        best[row, self.most_k - counts[row] + ordinal] = self.keys[rows[row], place]
+        return self._publish(rows, best)
+
+    def _publish(self, rows: I64, best: Keys) -> Bool1:
         changed: Bool1 = (best != self.published[rows]).any(axis=1)
         self.published[rows] = best
         return changed
 
-    def answers(self, rows: I64) -> U64:
+    def answers(self, rows: I64) -> Keys:
         """The keys last published for each of ``rows``, one after the other, best first."""
         best = self.published[rows][:, ::-1]
-        keys: U64 = best[best != NO_ROW]
+        keys: Keys = best[best != self.kind.no_row]
         return keys
 
     def answer_counts(self, rows: I64) -> I64:
         """How many keys were last published for each of ``rows``."""
-        counts: I64 = np.count_nonzero(self.published[rows], axis=1)
+        counts: I64 = np.count_nonzero(self.published[rows] != self.kind.no_row, axis=1)
         return counts
 
     def holding(self, rows: I64, gone: Bool1, first_offset: int) -> Bool1:
@@ -140,49 +193,60 @@ class Lists:
         ``gone`` bool (n + 1,), its last False: the place of all that lies outside.
         """
         # Below first_offset the difference wraps far above n, and empty places do too.
-        offsets = offsets_of(self.keys[rows])
+        offsets = self.offsets(rows)
         places = np.minimum(offsets - np.uint64(first_offset), len(gone) - 1)
         holds: Bool1 = gone[places.view(np.int64)].any(axis=1)
         return holds
 
+    def offsets(self, rows: I64) -> U64:
+        """Offsets of the entries of ``rows`` (n, width); 0 where there is none."""
+        return self.kind.offsets_of(self.keys[rows])
+
+    def entries(self, row: int) -> I64:
+        """Places of the entries of a list, best first."""
+        return np.arange(self.width - 1, self.width - 1 - self.counts[row], -1)
+
+    def scores(self, row: int) -> F32:
+        """Scores of the entries of a list, best first."""
+        return self.kind.scores_of(self.keys[row, self.entries(row)])
+
     def rebase(self, by: int) -> None:
         """Count seqs from a base that is larger by ``by``."""
-        self.keys = rebased(self.keys, by)
-        self.published = rebased(self.published, by)
+        self.keys = self.kind.rebased(self.keys, by)
+        self.published = self.kind.rebased(self.published, by)
         self._recount(np.arange(len(self.counts)))
 
     def check(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
+        no_row = self.kind.no_row
         assert (self.keys[:, 1:] >= self.keys[:, :-1]).all(), "a list is not sorted"
-        assert ((self.keys != NO_ROW).sum(axis=1) == self.counts).all(), "counts are wrong"
-        offsets = np.where(self.keys == NO_ROW, NEVER, offsets_of(self.keys))
+        assert ((self.keys != no_row).sum(axis=1) == self.counts).all(), "counts are wrong"
+        offsets = np.where(self.keys == no_row, NEVER, self.kind.offsets_of(self.keys))
         assert (offsets.min(axis=1, initial=NEVER) == self.oldest).all(), "oldest is wrong"
 
     def _sort(self, rows: I64) -> None:
         sorted_keys = self.keys[rows]
-        sorted_keys.sort(axis=1)
+        sorted_keys.sort(axis=1, kind=self.kind.sorting)
         self.keys[rows] = sorted_keys
         self._recount(rows)
 
     def _recount(self, rows: I64) -> None:
         keys = self.keys[rows]
-        empty = keys == NO_ROW
+        empty = keys == self.kind.no_row
         self.counts[rows] = self.width - empty.sum(axis=1)
-        self.oldest[rows] = np.where(empty, NEVER, offsets_of(keys)).min(axis=1)
+        self.oldest[rows] = np.where(empty, NEVER, self.kind.offsets_of(keys)).min(axis=1)
 
     def _grow(self) -> None:
         old = len(self.counts)
         new = max(_FIRST_ROWS, 2 * old)
-        self.keys = _enlarged(self.keys, new)
+        self.keys = self._enlarged(self.keys, new)
+        self.published = self._enlarged(self.published, new)
         self.counts = np.concatenate([self.counts, np.zeros(new - old, np.int64)])
-        self.published = _enlarged(self.published, new)
-        self.oldest = _enlarged(self.oldest, new)
-        self.oldest[old:] = NEVER
+        self.oldest = np.concatenate([self.oldest, np.full(new - old, NEVER)])
         for row in range(old, new):
             heapq.heappush(self._free, row)
 
-
-def _enlarged(array: U64, rows: int) -> U64:
-    larger = np.zeros((rows, *array.shape[1:]), array.dtype)
-    larger[: len(array)] = array
-    return larger
+    def _enlarged(self, array: Keys, rows: int) -> Keys:
+        larger = self.kind.none(rows, array.shape[1])
+        larger[: len(array)] = array
+        return larger

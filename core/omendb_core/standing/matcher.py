@@ -19,14 +19,16 @@ from typing import Final
 
 import numpy as np
 
-from ..filters.parser import evaluate
-from ..model.types import F32, I64, U64, Bool1
-from ..scan.interface import Pairs
+from ..model.budget import UNLIMITED, Share
+from ..model.types import F32, I64, U64, Bool1, Ids
+from ..ranking.shape import PLAIN, Shape
 from ..state import WindowState
-from .keys import offsets_of
+from .exclusions import Exclusions
 from .lists import Lists
 from .live_lists import LiveLists
-from .round import NO_HITS, NONE, Advance, MatchHits, Round, joined, together
+from .matching import Matching
+from .round import NO_HITS, NONE, Advance, Round, joined, together
+from .shapes import Shapes
 from .table import NO_FILTER, StandingQuery, Table
 
 #: Rows matched in one go: bounds the copy of their vectors.
@@ -44,12 +46,14 @@ _STEP_LISTS: Final = 512
 class Matcher:
     """All standing queries of one window. ``renewed`` counts the lists made anew (rescans)."""
 
-    def __init__(self, state: WindowState) -> None:
+    def __init__(self, state: WindowState, deeper: Share | None = None) -> None:
         self._state = state
         definition = state.definition
         shadowed = state.ring.shadow is not None
         self.table = Table(definition.dim, definition.metric if shadowed else None)
-        self.lists = LiveLists(state, self.table)
+        deeper = deeper or Share(UNLIMITED, "")
+        self.lists = LiveLists(state, self.table, deeper)
+        self._matching = Matching(state, self.table, self.lists)
         #: Rows up to here were matched, or left before.
         self.seen_seq = 0
         self._seen_version = 0
@@ -81,13 +85,14 @@ class Matcher:
         """Bytes of all lists and of the table."""
         return self.lists.nbytes + self.table.nbytes
 
-    def bytes_for(self, k: int | None) -> int:
-        """Bytes that one standing query takes.
+    def bytes_for(self, k: int | None, shape: Shape = PLAIN, exclude: Ids | None = None) -> int:
+        """Bytes that one standing query takes, its filter not counted.
 
         The arrays grow by doubling, so ``nbytes`` is up to twice the sum; they go with the last
-        query of their size.
+        query of their size. What lists take that have to become deeper is charged as they do.
         """
-        return self.table.row_bytes + (LiveLists.bytes_for(k) if k else 0)
+        own_bytes = self.table.row_bytes + Shapes.bytes_for(shape) + Exclusions.bytes_for(exclude)
+        return own_bytes + (LiveLists.bytes_for(k, shape) if k else 0)
 
     # -- queries come, move and go ------------------------------------------------------------
 
@@ -198,6 +203,8 @@ class Matcher:
         if not len(self.table):
             self._has_seen_all()
             return None
+        if self._seen_version != state.version:
+            self.lists.search_again()
         first_new = self.seen_seq + 1
         round_ = Round(self.table.used, state.first_seq - self.lists.base)
         round_.is_gone = self._by_offset(gone, round_.first_offset)
@@ -222,13 +229,12 @@ class Matcher:
         if len(round_.new):
             count = self._rows_of_step()
             some, round_.new = round_.new[:count], round_.new[count:]
-            round_.matched.append(self._match(some, self.table.reach, round_.touched))
+            round_.matched.append(self._matching.match(some, round_.touched))
             return len(some) / count
         if len(round_.updated):
             count = self._rows_of_step()
             some, round_.updated = round_.updated[:count], round_.updated[count:]
-            reach = np.where(self._takes_updated(), self.table.reach, np.float32(np.inf))
-            self._match(some, reach, round_.touched)
+            self._matching.match(some, round_.touched, self._takes_updated())
             return len(some) / count
         if round_.to_cut is None:
             round_.to_cut = np.flatnonzero(round_.touched)
@@ -265,7 +271,7 @@ class Matcher:
         self.seen_seq, self._seen_version = self._state.last_seq, self._state.version
 
     def _drop_some(self, round_: Round) -> float:
-        """Take rows below the window, gone ones, and, where there is a filter, updated ones, out of
+        """Take rows below the window, gone ones, and, where columns matter, updated ones, out of
         some lists. An update is a leave, and a candidate with its old seq."""
         lists, list_owners, rows = round_.drops.pop()
         count = max(1, _STEP_ENTRIES // lists.width)
@@ -291,7 +297,7 @@ class Matcher:
     def _dead(self, round_: Round, lists: Lists, rows: I64, owners: I64) -> Bool1:
         """Which entries of lists are to be taken out."""
         first_offset = round_.first_offset
-        offsets = offsets_of(lists.keys[rows])
+        offsets = lists.offsets(rows)
         places = np.minimum(
             offsets - np.uint64(first_offset), self._state.definition.capacity
         ).view(np.int64)
@@ -299,8 +305,7 @@ class Matcher:
         if round_.is_gone is not None:
             dead |= round_.is_gone[places]
         if round_.is_updated is not None:
-            has_filter = self.table.filters[owners] != NO_FILTER
-            dead |= round_.is_updated[places] & has_filter[:, None]
+            dead |= round_.is_updated[places] & self._takes_updated()[owners][:, None]
         return dead
 
     def _by_offset(self, seqs: U64, first_offset: int) -> Bool1 | None:
@@ -315,55 +320,13 @@ class Matcher:
         marks[(offsets - np.uint64(first_offset)).view(np.int64)] = True
         return marks
 
-    def _match(self, slots: I64, reach: F32, touched: Bool1) -> MatchHits:
-        """Match live rows with the queries that ``reach`` lets take some; match queries' hits."""
-        ring, table, used = self._state.ring, self.table, self.table.used
-        found = self._state.scan.pairs_above(
-            self._state.definition.metric,
-            ring.vectors[slots],
-            ring.norms[slots],
-            table.subscribed,
-            reach[:used],
-            table.most[:used],
-        )
-        if len(found.crowded):
-            self.lists.wait(found.crowded)
-        if not len(found.rows):
-            return NO_HITS
-        handles, rows, scores = self._filtered(found, slots)
-        seqs = ring.seqs(rows)
-        keys = self.lists.keys_of(scores, seqs)
-        live = (table.k[handles] > 0) & (keys > table.floors[handles])
-        if len(table.exclusions):
-            self._leave_out(handles, rows, live)
-        touched[handles[live]] = True
-        self.lists.insert(handles[live], rows[live], keys[live])
-        matching = table.k[handles] == 0
-        return handles[matching], seqs[matching], scores[matching]
-
-    def _filtered(self, found: Pairs, slots: I64) -> tuple[I64, I64, F32]:
-        """Those pairs whose row passes its query's filter: handles, slots, scores."""
-        handles, scores = found.queries, found.scores
-        rows = slots[found.rows]
-        numbers = self.table.filters[handles]
-        passed = numbers == NO_FILTER
-        for number in np.unique(numbers[~passed]).tolist():
-            filter_ = self.table.distinct_filters.by_number[number]
-            of_this = np.flatnonzero(numbers == number)
-            passed[of_this] = evaluate(filter_, self._state.columns, rows[of_this])
-        return handles[passed], rows[passed], scores[passed]
-
-    def _leave_out(self, handles: I64, slots: I64, live: Bool1) -> None:
-        """Clear ``live`` where the query leaves out the row's id."""
-        own = np.flatnonzero(live)
-        own = own[self.table.excludes[handles[own]]]
-        if len(own):
-            ids = self._state.ids.of(slots[own])
-            live[own] = ~self.table.exclusions.leave_out(handles[own], ids)
-
     def _takes_updated(self) -> Bool1:
-        """Which queries an updated row may enter: live ones with a filter."""
-        takes: Bool1 = (self.table.filters != NO_FILTER) & (self.table.k > 0)
+        """Which queries an updated row may enter, or stand elsewhere for: live ones with a filter,
+        or whose order or selection reads columns."""
+        table = self.table
+        takes: Bool1 = (table.filters != NO_FILTER) & (table.k > 0)
+        if len(table.shapes.reads_columns):
+            takes |= table.shapes.reads_columns
         return takes
 
     def _candidates(self, seqs: U64) -> I64:

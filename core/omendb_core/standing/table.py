@@ -14,12 +14,15 @@ from typing import Final
 import numpy as np
 
 from ..filters.parser import Filter
-from ..model.types import F32, F64, I64, U64, Bool1, Ids, Metric
+from ..model.types import C128, F32, F64, I64, U64, Bool1, Ids, Metric
+from ..ranking.shape import PLAIN, Shape
 from ..rows.shadow import Shadow
 from ..scan.interface import UNBOUNDED, Subscribed
 from ..scoring import score
 from .exclusions import Exclusions
 from .keys import encode, scores_of
+from .ordered_keys import NO_ROW
+from .shapes import Shapes
 
 _FIRST_ROWS: Final = 16
 NO_FILTER: Final = -1
@@ -27,6 +30,7 @@ _ARRAYS: Final = (
     "vectors",
     "norms",
     "k",
+    "depths",
     "bases",
     "floors",
     "reach",
@@ -44,7 +48,7 @@ class StandingQuery:
     """What is asked: ``k`` None for a match query, which needs ``min_score``.
 
     ``wants_metadata``: the answer changes when the metadata of a row in it does. ``exclude``: ids
-    that a live query leaves out, whoever has them when.
+    that a live query leaves out, whoever has them when; its ``shape`` has no ``mmr``, nor ages.
     """
 
     k: int | None
@@ -52,6 +56,7 @@ class StandingQuery:
     min_score: float | None = None
     wants_metadata: bool = False
     exclude: Ids | None = None
+    shape: Shape = PLAIN
 
     def without_filter(self) -> StandingQuery:
         """As one that ended, and holds no memory any more."""
@@ -64,11 +69,13 @@ class Table:
     """The arrays, by handle; rows from ``used`` on, and freed ones, have a ``reach`` of +inf.
 
     ``vectors`` float32 (rows, dim) as prepared, ``norms`` float64; ``k`` int64, 0 for match
-    queries; ``bases`` uint64, the key that every row within ``min_score`` is above; ``floors``
-    uint64 and ``reach`` float32, the floor's score; ``most`` int64, how many hits of one chunk a
-    query takes; ``filters`` int64 by number; ``wants_metadata``, ``excludes`` bool; ``lists`` int64
-    (the ``most_k`` of the Lists it is in, 0: none) and ``places`` int64 (its row there). Vectors
-    are kept in a shadow as well if its metric is given.
+    queries; ``depths`` int64, for how many rows lists are made: k, or more for selections that skip
+    many; ``bases`` uint64, the key that every row within ``min_score`` is above; ``floors`` uint64
+    and ``reach`` float32, the floor's score (of an order: see ``shapes``, and the least score);
+    ``most`` int64, how many hits of one chunk a query takes; ``filters`` int64 by number;
+    ``wants_metadata``, ``excludes`` bool; ``lists`` int64 (the class of the Lists it is in, 0:
+    none) and ``places`` int64 (its row there). Vectors are kept in a shadow as well if its metric
+    is given.
     """
 
     def __init__(self, dim: int, shadow_metric: Metric | None) -> None:
@@ -78,6 +85,7 @@ class Table:
         self.vectors: F32 = np.zeros((0, dim), np.float32)
         self.norms: F64 = np.zeros(0)
         self.k: I64 = np.zeros(0, np.int64)
+        self.depths: I64 = np.zeros(0, np.int64)
         self.bases: U64 = np.zeros(0, np.uint64)
         self.floors: U64 = np.zeros(0, np.uint64)
         self.reach: F32 = np.zeros(0, np.float32)
@@ -89,6 +97,7 @@ class Table:
         self.places: I64 = np.zeros(0, np.int64)
         self.distinct_filters = DistinctFilters()
         self.exclusions = Exclusions()
+        self.shapes = Shapes()
         self._free: list[int] = []
 
     def __len__(self) -> int:
@@ -96,11 +105,11 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays, of the shadow and of exclusions."""
+        """Bytes of the arrays, of the shadow, of exclusions and shapes."""
         shadow = self._shadow
         shadow_bytes = Shadow.bytes_for(len(self.k), self.vectors.shape[1]) if shadow else 0
         array_bytes: int = sum(getattr(self, name).nbytes for name in _ARRAYS)
-        return array_bytes + shadow_bytes + self.exclusions.nbytes
+        return array_bytes + shadow_bytes + self.exclusions.nbytes + self.shapes.nbytes
 
     @property
     def row_bytes(self) -> int:
@@ -129,14 +138,20 @@ class Table:
         k = np.array([query.k or 0 for query in queries], np.int64)
         self.k[handles] = k
         self.reach[handles] = np.inf
-        self.most[handles] = np.where(k > 0, 2 * k, UNBOUNDED)
         self.wants_metadata[handles] = [query.wants_metadata for query in queries]
         self.lists[handles] = self.places[handles] = 0
         self.ask(handles, queries)
+        self.set_depths(handles, k)
         return handles
 
+    def set_depths(self, handles: I64, depths: I64) -> None:
+        """How deep lists are made from now on. What has an order is told by rank what it takes."""
+        self.depths[handles] = depths
+        bounded = (self.k[handles] > 0) & ~self.shapes.are_ordered(handles)
+        self.most[handles] = np.where(bounded, 2 * depths, UNBOUNDED)
+
     def ask(self, handles: I64, queries: Sequence[StandingQuery]) -> None:
-        """Write down filters, exclusions and least scores, in place of what stood there.
+        """Write down filters, exclusions, shapes and least scores, in place of what stood there.
 
         The lists are of what stood there before.
         """
@@ -144,6 +159,7 @@ class Table:
             # What may fail comes first, and what stood there goes last.
             self.exclusions.put(handle, query.exclude)
             self.excludes[handle] = self.exclusions.of(handle) is not None
+            self.shapes.put(handle, query.shape, len(self.k))
             number = self.distinct_filters.take(query.filter)
             self.distinct_filters.give_back(int(self.filters[handle]))
             self.filters[handle] = number
@@ -161,6 +177,7 @@ class Table:
                 min_score,
                 bool(self.wants_metadata[handle]),
                 self.exclusions.of(handle),
+                self.shapes.of(handle),
             )
             for handle, min_score in zip(handles.tolist(), least, strict=True)
         ]
@@ -178,6 +195,7 @@ class Table:
         """Forget queries. After a fault: once more."""
         for handle in handles:
             self.exclusions.put(handle, None)
+            self.shapes.put(handle, PLAIN, len(self.k))
             self.excludes[handle] = False
             self.distinct_filters.give_back(int(self.filters[handle]))
             self.filters[handle] = NO_FILTER
@@ -192,10 +210,32 @@ class Table:
         for handle in handles:
             heapq.heappush(self._free, handle)
 
+    def least_scores(self, handles: I64) -> F32:
+        """Each query's ``min_score`` as scores are compared with it; -inf: none."""
+        return scores_of(self.bases[handles])
+
+    def open(self, handles: I64) -> None:
+        """Let queries take every row within their least scores: their lists have no floor."""
+        self.floors[handles] = self.bases[handles]
+        self.reach[handles] = self.least_scores(handles)
+        if self.shapes.has_orders:
+            self.shapes.floors[handles] = NO_ROW
+
     def raise_floors(self, handles: I64, floors: U64) -> None:
-        """Set the floors of ``handles``, and so what they take from now on."""
+        """Set the floors of queries without an order, and so what they take from now on."""
         self.floors[handles] = floors
         self.reach[handles] = scores_of(floors)
+
+    def raise_ranked_floors(self, handles: I64, floors: C128) -> None:
+        """Set the floors of queries with an order."""
+        self.shapes.floors[handles] = floors
+
+    def have_floors(self, handles: I64) -> Bool1:
+        """Of which queries something may lie below the floor."""
+        there: Bool1 = self.floors[handles] > self.bases[handles]
+        if self.shapes.has_orders:
+            there |= self.shapes.floors[handles] != NO_ROW
+        return there
 
     def _grow(self) -> None:
         old = len(self.k)
@@ -211,6 +251,7 @@ class Table:
             made[name][: len(array)] = array[:rows]
         for name, array in made.items():
             setattr(self, name, array)
+        self.shapes.fit(rows)
         if self._shadow_metric is not None:
             before, self._shadow = self._shadow, None
             if rows:

@@ -39,6 +39,7 @@ class Stream:
         self.clock_us = START_US
         self.queries: dict[int, F32] = {}
         self.asked: dict[int, StandingQuery] = {}
+        self.shown: dict[int, tuple[list[int], bytes, bytes]] = {}
         for one in asked:
             self.ask(self.rows(1), one)
 
@@ -98,6 +99,7 @@ class Stream:
         handles: list[int] = self.window.standing.add(queries, prepared).tolist()
         for handle, vector, query in zip(handles, vectors, queries, strict=True):
             self.queries[handle], self.asked[handle] = vector[None], query
+            self.shown[handle] = self.shows(handle)
         self.compare()
         return handles
 
@@ -108,11 +110,12 @@ class Stream:
         prepared = score.prepare(to, self.definition.metric)
         self.window.standing.move(np.array([handle]), prepared, [asked])
         self.queries[handle], self.asked[handle] = to, asked
+        self.shown[handle] = self.shows(handle)
         self.compare()
 
     def remove(self, handle: int) -> None:
         self.window.standing.remove([handle])
-        del self.queries[handle], self.asked[handle]
+        del self.queries[handle], self.asked[handle], self.shown[handle]
 
     def answer(self, handle: int) -> list[Any]:
         """Ids, best first."""
@@ -126,10 +129,27 @@ class Stream:
     # -- the law ------------------------------------------------------------------------------
 
     def catch_up(self) -> None:
-        while self.window.standing.behind:
-            self.window.standing.advance()
-        self.window.standing.check()
+        """Step by step; whose answer changed was named."""
+        standing = self.window.standing
+        named: set[int] = set()
+        for _ in range(10_000):
+            if not standing.behind:
+                break
+            found = standing.step()
+            if found is not None:
+                named.update(found.changed.tolist())
+        assert not standing.behind
+        standing.check()
+        before, self.shown = self.shown, {handle: self.shows(handle) for handle in self.asked}
+        for handle, shown in self.shown.items():
+            assert handle in named or handle not in before or before[handle] == shown
         self.compare()
+
+    def shows(self, handle: int) -> tuple[list[int], bytes, bytes]:
+        """Seqs, and scores and ranks to the bit."""
+        found = self.window.standing.lists.answers(np.array([handle]))
+        ranks = b"" if found.ranks is None else found.ranks.tobytes()
+        return found.seqs.tolist(), found.scores.tobytes(), ranks
 
     def compare(self) -> None:
         """Every answer is what a search with the same fields is, to the bit."""
@@ -137,13 +157,10 @@ class Stream:
         for handle, answer in zip(self.asked, answers, strict=True):
             assert isinstance(answer, Answer), answer
             hits = answer.hits
-            found = self.window.standing.lists.answers(np.array([handle]))
-            assert found.seqs.tolist() == hits.seqs.tolist()
             assert hits.scores is not None
-            assert found.scores.tobytes() == hits.scores.tobytes()
-            if hits.ranks is not None:
-                assert found.ranks is not None
-                assert found.ranks.tobytes() == hits.ranks.tobytes()
+            ranks = b"" if hits.ranks is None else hits.ranks.tobytes()
+            found = self.shows(handle)
+            assert found == (hits.seqs.tolist(), hits.scores.tobytes(), ranks)
 
     def searched(self, handle: int) -> Query:
         one = self.asked[handle]
@@ -153,4 +170,6 @@ class Stream:
             filter=one.filter,
             min_score=one.min_score,
             exclude=one.exclude,
+            shape=one.shape,
+            at=self.clock_us / 1e6,
         )

@@ -11,7 +11,7 @@ from omendb_core.model.types import F32, Definition
 from omendb_core.replay import resume
 from omendb_core.scoring import score
 from omendb_core.search.query import Answer, Query
-from omendb_core.standing import live_lists
+from omendb_core.standing import live_lists, renewals
 from omendb_core.standing.table import StandingQuery
 from omendb_core.window import Window
 
@@ -94,7 +94,7 @@ def test_rows_that_come_ever_nearer_crowd_the_list_and_it_is_made_anew() -> None
 def test_many_lists_to_renew_are_spread_over_several_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(live_lists, "RENEWED_AT_ONCE", 3)
+    monkeypatch.setattr(renewals, "RENEWED_AT_ONCE", 3)
     stream = Stream(capacity=50, ks=[2] * 10)
     stream.add(stream.rows(50))
     standing = stream.window.standing

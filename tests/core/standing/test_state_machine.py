@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 from omendb_core.filters import parser as filters
 from omendb_core.scoring import score
-from omendb_core.standing import live_lists
 from omendb_core.standing import matcher as live
+from omendb_core.standing import renewals
 from omendb_core.standing.table import StandingQuery
 
 from tests.core.test_window_state_machine import COLUMNS, WindowMachine, f32_matrix
@@ -31,7 +31,7 @@ vector = any_vector.map(lambda one: np.array(one, np.float32).tolist())
 
 @pytest.fixture(autouse=True)
 def few_lists_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_lists, "RENEWED_AT_ONCE", 2)
+    monkeypatch.setattr(renewals, "RENEWED_AT_ONCE", 2)
     monkeypatch.setattr(live, "_STEP_ELEMENTS", 1)
     monkeypatch.setattr(live, "_LEAST_MATCHED", 2)
     monkeypatch.setattr(live, "_STEP_ENTRIES", 1)

@@ -1,0 +1,122 @@
+"""The best rows of live queries in their orders: what lists are made of.
+
+All queries of a call that go by score, or decay by the same times, share one scan. Knows the
+window's state and the table of queries; nothing of lists.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..model.types import F32, F64, I64
+from ..ranking import orders
+from ..ranking.shape import Rank
+from ..rows.ring import unpack
+from ..search import deep
+from ..search.masks import Masks
+from ..search.query import Query
+from ..state import WindowState
+from .table import Table
+
+
+class BestRows(NamedTuple):
+    """Rows, query after query, best first: ``counts`` int64 of each, ``slots``, ``scores``, and
+    ``ranks`` float64, NaN for null, where the queries have orders."""
+
+    counts: I64
+    slots: I64
+    scores: F32
+    ranks: F64 | None
+
+
+def best_rows(state: WindowState, table: Table, handles: I64, most: I64) -> BestRows:
+    """The ``most[i]`` best rows of each query, in its order; all of one kind of order
+    (``Shapes.orders``)."""
+    masks = Masks(state)
+    mask_of = np.array([_mask(state, table, masks, one) for one in handles.tolist()], np.int64)
+    order = table.shapes.of(int(handles[0])).order
+    if isinstance(order, Rank):
+        return _ranked(state, table, handles, most, masks, mask_of)
+    question = (
+        state.ring,
+        state.definition.metric,
+        table.vectors[handles],
+        most,
+        table.least_scores(handles),
+        np.stack(masks.words),
+        mask_of,
+    )
+    if order is None:
+        top = state.scan.top_k(*question)
+        return BestRows(top.counts.astype(np.int64), top.slots, top.scores, None)
+    times, half_lives = orders.times_by_slot(order, state), table.shapes.half_lives[handles]
+    found = state.scan.top_k_decayed(*question, times, half_lives)
+    return BestRows(found.counts.astype(np.int64), found.slots, found.scores, found.ranks)
+
+
+def _ranked(
+    state: WindowState, table: Table, handles: I64, most: I64, masks: Masks, mask_of: I64
+) -> BestRows:
+    """Those of queries with a rank: every row is scored for each."""
+    slots_of: dict[int, I64] = {}
+    found = []
+    for handle, count, number in zip(
+        handles.tolist(), most.tolist(), mask_of.tolist(), strict=True
+    ):
+        if number not in slots_of:
+            slots_of[number] = np.flatnonzero(unpack(masks.words[number], state.ring.used))
+        found.append(_first(state, table, handle, slots_of[number], count))
+    ranks = [one.ranks for one in found if one.ranks is not None]
+    return BestRows(
+        np.array([len(one.slots) for one in found], np.int64),
+        np.concatenate([one.slots for one in found]),
+        np.concatenate([one.scores for one in found]),
+        np.concatenate(ranks),
+    )
+
+
+def answer(state: WindowState, table: Table, handle: int) -> BestRows:
+    """What a query answers, however deep its selection has to read."""
+    masks = Masks(state)
+    number = _mask(state, table, masks, handle)
+    shape = table.shapes.of(handle)
+    query = Query(None, k=int(table.k[handle]), shape=shape)
+    floor = table.least_scores(np.array([handle]))[0]
+    slots = np.flatnonzero(unpack(masks.words[number], state.ring.used))
+    reading = deep.chosen(state, query, table.vectors[handle], floor, slots)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            found: deep.Rows = end.value
+            return BestRows(np.array([len(found.slots)]), *found)
+
+
+def _first(state: WindowState, table: Table, handle: int, slots: I64, count: int) -> deep.Rows:
+    """The first ``count`` of ``slots`` in a query's order."""
+    order = table.shapes.of(handle).order
+    assert order is not None, "a query without an order"
+    floor = table.least_scores(np.array([handle]))[0]
+    found, scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for some in deep.in_order(state, order, table.vectors[handle], floor, slots, None):
+        if some is not None:
+            found.append(some[0])
+            scores.append(some[1])
+            if sum(map(len, found)) >= count:
+                break
+    first, first_scores = np.concatenate(found)[:count], np.concatenate(scores)[:count]
+    return deep.Rows(first, first_scores, orders.ranks(order, state, first, first_scores))
+
+
+def _mask(state: WindowState, table: Table, masks: Masks, handle: int) -> int:
+    """The number of the mask of the rows that pass a query's filter and exclusions."""
+    filter_ = table.distinct_filters.by_number.get(int(table.filters[handle]))
+    number = masks.number(filter_, None)
+    ids = table.exclusions.of(handle)
+    if ids is None:
+        return number
+    slots = state.ids.find(ids)
+    slots = slots[slots >= 0]
+    return masks.without(number, slots) if len(slots) else number
