@@ -2,8 +2,8 @@
 
 A ``LiveQuery`` is a subscription like those of ``subscriptions.py``: it attaches itself on demand,
 here together with others (``subscribing.py``). What has arrived is kept by its ``View``, which
-holds one answer however slow the reader is. Moves wait in a list; one task sends the newest of them
-while there are any, one at a time.
+holds one answer however slow the reader is. Moves wait in a list; one task sends them, one at a
+time, and passes over those that a later one makes void.
 """
 
 from __future__ import annotations
@@ -11,33 +11,55 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import partial
+from types import EllipsisType
 from typing import Final
 
-from omendb_core.model.errors import DimMismatch, NonFinite, NotFound, OmenError, ZeroNorm
-from omendb_core.model.types import F32
+from omendb_core.model.errors import (
+    BadFilter,
+    BadId,
+    BadRequest,
+    DimMismatch,
+    NonFinite,
+    NotFound,
+    OmenError,
+    Quota,
+    TooLarge,
+    ZeroNorm,
+)
 
 from ..wire import messages
-from . import requests
+from . import live_requests
 from .answers import LiveAnswer, Opened, Snapshot, read_snapshots
 from .backoff import MAX_ATTEMPTS, PASSING
 from .connection import Connection
-from .given import Vectors
+from .given import Examples, Filter, IdsGiven, Vectors
 from .link import Answer, Link, Push
-from .requests import LiveOptions
+from .live_requests import Asked, Change
 from .subscribing import Subscribing
 from .subscriptions import Subscription, why_ended
 from .view import View
 
 #: Refusals that blame the vector of a request and nothing else of it.
 _BAD_VECTOR: Final = (NonFinite, ZeroNorm)
+#: Refusals that may blame what else a move changes.
+_BAD_FIELD: Final = (BadFilter, BadId, BadRequest, DimMismatch, Quota, TooLarge)
 
 
 @dataclass(slots=True, eq=False)
 class _Move:
-    """A call of ``move``; ``vector`` float32 (1, dim). ``future`` is done if nobody waits."""
+    """A call of ``move``. ``asked``: what was sent for it. ``future`` is done if nobody waits."""
 
-    vector: F32
+    change: Change
     future: asyncio.Future[None]
+    asked: Asked | None = None
+
+    def may_be_blamed(self, error: OmenError) -> bool:
+        """Whether ``error`` may be about what it changes."""
+        if isinstance(error, NotFound):
+            return error.row is not None  # an example; without one it is the collection
+        return isinstance(error, _BAD_VECTOR) or (
+            bool(self.change.fields) and isinstance(error, _BAD_FIELD)
+        )
 
 
 class LiveQuery(Subscription[LiveAnswer]):
@@ -47,54 +69,73 @@ class LiveQuery(Subscription[LiveAnswer]):
     yielded before, always the latest. A slow reader skips answers and never sees a stale one;
     ``entered`` and ``left`` then span what it skipped. After a lost connection it yields one
     answer with ``resumed``. It ends when the collection is dropped; it raises NotFound where a
-    reconnect finds no such collection, and DimMismatch where that has another dimension.
+    reconnect finds no such collection, and DimMismatch where that has another dimension. One that
+    asks by examples looks them up again after a lost connection, and raises NotFound, with ``row``,
+    where one of them has left the window since.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        subscribing: Subscribing,
-        options: LiveOptions,
-        vector: F32,
-    ) -> None:
+    def __init__(self, connection: Connection, subscribing: Subscribing, asked: Asked) -> None:
         super().__init__(connection)
         self._subscribing = subscribing
-        self._options = options
-        self._vector = vector
-        self._view = View()
+        self._asked = asked
+        self._view = View(asked.options.order)
         self._has_begun = False
         self._moves: list[_Move] = []
         self._mover: asyncio.Task[None] | None = None
         self._order = asyncio.Lock()
 
-    async def move(self, vector: Vectors) -> None:
-        """Point the query at ``vector`` (dim,); return once answers are for it, or a later one.
+    async def move(
+        self,
+        vector: Vectors | None = None,
+        *,
+        positive: Examples | None = None,
+        negative: Examples | None = None,
+        exclude: IdsGiven | EllipsisType | None = ...,
+        filter: Filter | EllipsisType | None = ...,
+        min_score: float | EllipsisType | None = ...,
+    ) -> None:
+        """Point the query at ``vector`` (dim,), or change what else is given; return once answers
+        are for that, or for a later move.
 
-        Answers yielded before are for the old vector; the first for the new one has ``moved``.
-        Of moves that are called faster than the server answers only the newest is sent; where no
-        connection stands, the query subscribes with it. Cancelled, or timed out, it may still take
-        effect.
+        ``positive`` and ``negative`` examples instead of ``vector``, as in ``live``. What is not
+        given stays as it was; None (or nothing in it) clears ``exclude``, ``filter`` or
+        ``min_score``. Answers yielded before are for what was asked before; the first for the new
+        has ``moved``. Of moves that are called faster than the server answers, those are passed
+        over whose every argument a later one gives too; where no connection stands, the query
+        subscribes with the next. Cancelled, or timed out, it may still take effect.
 
-        Raises BadVector, DimMismatch, NonFinite, ZeroNorm (the query stays where it was), NotFound
-        (it has ended), Forbidden, Unavailable, ConnectionLost, TimeoutError.
+        Raises BadVector, DimMismatch, NonFinite, ZeroNorm, BadId, BadFilter, BadRequest, TooLarge,
+        Quota, NotFound with ``row`` (an example): the query stays as it was; NotFound (it has
+        ended), Forbidden, Unavailable, ConnectionLost, TimeoutError.
         """
         self._connection.check_here()
-        wanted = requests.one_vector(vector)
-        if wanted.shape != self._vector.shape:
-            raise DimMismatch(
-                f"vector: has {wanted.shape[1]} dimensions, not {self._vector.shape[1]}"
-            )
+        change = live_requests.change(
+            vector,
+            positive=positive,
+            negative=negative,
+            exclude=exclude,
+            filter=filter,
+            min_score=min_score,
+        )
+        if not change.names:
+            raise BadRequest("vector: missing; a move gives at least one argument")
+        self._check_dim(change)
         if self._ended is not None:
             raise self._end_error()
         self._connection.check_there()
         while self._moves and self._moves[-1].future.done():
             self._moves.pop()
         loop = asyncio.get_running_loop()
-        move = _Move(wanted, loop.create_future())
+        move = _Move(change, loop.create_future())
         self._moves.append(move)
         if self._mover is None:
             self._mover = loop.create_task(self._send_moves())
         await self._connection.within(move.future)
+
+    def _check_dim(self, change: Change) -> None:
+        wanted, before = change.vector, self._asked.vector
+        if wanted is not None and before is not None and wanted.shape != before.shape:
+            raise DimMismatch(f"vector: has {wanted.shape[1]} dimensions, not {before.shape[1]}")
 
     async def close(self) -> None:
         """End it: nothing comes any more. May be called twice."""
@@ -105,10 +146,10 @@ class LiveQuery(Subscription[LiveAnswer]):
 
     # -- for Subscribing and the link ------------------------------------------------------
 
-    def begin(self, link: Link, sub: int, snapshot: Snapshot, vector: F32) -> None:
-        """Be carried by ``link`` under ``sub``, from ``snapshot`` of ``vector`` on."""
+    def begin(self, link: Link, sub: int, snapshot: Snapshot, asked: Asked) -> None:
+        """Be carried by ``link`` under ``sub``, from ``snapshot`` of what was ``asked`` on."""
         if self._attach(link, sub):
-            self._arrive(snapshot, vector, resumed=self._has_begun)
+            self._arrive(snapshot, asked, resumed=self._has_begun)
             self._has_begun = True
 
     # -- inside ---------------------------------------------------------------------------
@@ -120,14 +161,20 @@ class LiveQuery(Subscription[LiveAnswer]):
                 await super()._subscribe()
 
     async def _ask(self) -> None:
-        move = self._moves[-1] if self._moves else None
-        vector = self._vector if move is None else move.vector
+        move = self._next_move()
         try:
-            await self._subscribing.subscribe(self, self._options, vector)
-        except _BAD_VECTOR as error:
-            if move is None:
+            await self._subscribing.subscribe(self, self._made(move))
+        except OmenError as error:
+            if move is None or not move.may_be_blamed(error):
                 raise
             self._refuse(move, error)
+
+    def _made(self, move: _Move | None) -> Asked:
+        """What is asked after ``move``."""
+        if move is None:
+            return self._asked
+        move.asked = move.change.made(self._asked)
+        return move.asked
 
     def _keep(self, push: Push, size_bytes: int) -> None:
         if isinstance(push, messages.Live):
@@ -136,23 +183,33 @@ class LiveQuery(Subscription[LiveAnswer]):
     def _next_item(self) -> LiveAnswer | None:
         return self._view.answer()
 
-    def _arrive(self, snapshot: Snapshot, vector: F32, *, resumed: bool = False) -> None:
-        """Show the answer for ``vector``; moves to it, and those before, are done."""
-        self._view.replace(snapshot, moved=vector is not self._vector, resumed=resumed)
-        self._vector = vector
-        if any(move.vector is vector for move in self._moves):
+    def _arrive(self, snapshot: Snapshot, asked: Asked, *, resumed: bool = False) -> None:
+        """Show the answer to what was ``asked``; the move that it is for, and those before, are
+        done."""
+        self._view.replace(snapshot, moved=asked is not self._asked, resumed=resumed)
+        self._asked = asked
+        if any(move.asked is asked for move in self._moves):
             is_done = False
             while not is_done:
                 move = self._moves.pop(0)
-                is_done = move.vector is vector
+                is_done = move.asked is asked
                 if not move.future.done():
                     move.future.set_result(None)
         self._news.set()
 
     # -- moves ----------------------------------------------------------------------------
 
+    def _next_move(self) -> _Move | None:
+        """The last move that sets all that those before it set."""
+        found, names = None, frozenset[str]()
+        for move in self._moves:
+            if names <= move.change.names:
+                found = move
+            names |= move.change.names
+        return found
+
     async def _send_moves(self) -> None:
-        """Send the newest move until there is none. Every move is settled afterwards."""
+        """Send moves until there are none. Every move is settled afterwards."""
         try:
             while self._moves:
                 link = self._link
@@ -160,35 +217,36 @@ class LiveQuery(Subscription[LiveAnswer]):
                     self._fail_moves(self._end_error())
                 elif link is None:
                     await self._subscribe()
-                else:
-                    await self._send_move(link, self._moves[-1])
+                elif (move := self._next_move()) is not None:
+                    await self._send_move(link, move)
         except (OmenError, TimeoutError) as error:
             self._fail_moves(error)
         finally:
             self._mover = None
 
     async def _send_move(self, link: Link, move: _Move) -> None:
-        """Send one move; refusals that may pass are waited out, as long as it is the newest."""
+        """Send one move; refusals that may pass are waited out, as long as it is the next one."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
+            asked = self._made(move)
             outcome = await link.ask(
-                requests.move(self._sub, move.vector), accept=partial(self._moved, move.vector)
+                live_requests.move(self._sub, move.change), accept=partial(self._moved, asked)
             )
             if not isinstance(outcome, messages.ErrorReply):
                 return None
             if not isinstance(outcome.error, PASSING) or attempt == MAX_ATTEMPTS:
                 return self._refuse(move, outcome.error)
             await self._connection.pause(outcome.error, attempt)
-            if self._link is not link or self._moves[-1:] != [move]:
+            if self._link is not link or self._next_move() is not move:
                 return None
         return None
 
     def _moved(
-        self, vector: F32, link: Link, opened: Opened | None, answer: Answer, *, is_wanted: bool
+        self, asked: Asked, link: Link, opened: Opened | None, answer: Answer, *, is_wanted: bool
     ) -> None:
         assert isinstance(answer, messages.Results)
         if self._link is link:
             [snapshot] = read_snapshots(answer, self._view.epoch)
-            self._arrive(snapshot, vector)
+            self._arrive(snapshot, asked)
 
     def _refuse(self, move: _Move, error: Exception) -> None:
         """Fail one move; those it had overtaken are in force again."""

@@ -17,7 +17,6 @@ from omendb_core.model.types import F32, Include
 
 from ..runtime.transport import TEXT_MARK
 from ..wire import binary, binary_replies, messages, text, text_replies
-from ..wire.hits import dumps
 from ..wire.messages import Incoming, JsonObject
 from ..wire.opcodes import MAX_U32
 from . import arguments
@@ -116,67 +115,6 @@ def search_like(collection: str, like: int | str, options: SearchOptions) -> Enc
         include=options.include,
         **options.shaping,
     )
-
-
-def subscribe_live(vectors: F32, options: LiveOptions) -> Encode:
-    """Return what builds a SUBSCRIBE for ``vectors`` float32 (n, dim): n live subscriptions.
-
-    Building it raises DimMismatch.
-    """
-
-    def encode(request_id: int, opened: Opened | None) -> bytes:
-        assert opened is not None
-        check_dim(vectors, opened.description.dim)
-        return binary.encode_subscribe(
-            request_id,
-            opened.handle,
-            vectors,
-            options.k,
-            options.filter,
-            options.min_score,
-            options.include,
-            options.every_ms,
-            "binary",
-        )
-
-    return encode
-
-
-def move(sub: int, vector: F32) -> Encode:
-    """Return what builds a MOVE of ``sub`` to ``vector`` float32 (1, dim)."""
-    return lambda request_id, _: binary.encode_move(request_id, sub, vector)
-
-
-@dataclass(frozen=True, slots=True)
-class LiveOptions:
-    """All of a live subscription but its vector. ``text``: the same for options that are alike."""
-
-    collection: str
-    k: int
-    filter: dict[str, Any] | None
-    min_score: float | None
-    include: Include
-    every_ms: int
-    text: bytes
-
-
-def live_options(
-    collection: str,
-    k: int,
-    *,
-    filter: Filter | None,
-    min_score: float | None,
-    include: IncludeNames,
-    every_ms: int,
-) -> LiveOptions:
-    """Return the options of a live subscription, copied. Raises BadK, BadFilter, BadRequest."""
-    name = arguments.collection(collection)
-    document = filter_document(filter)
-    floor = None if min_score is None else arguments.number(min_score, "min_score")
-    wanted = arguments.included(include)
-    most, every = wanted_k(k), arguments.bounded(every_ms, arguments.field("live", "every_ms"))
-    text = dumps([name, most, document, floor, list(wanted), every])
-    return LiveOptions(name, most, document, floor, wanted, every, text)
 
 
 @dataclass(frozen=True, slots=True)

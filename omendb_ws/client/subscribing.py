@@ -1,7 +1,8 @@
 """How live queries subscribe: many at a time, those that are alike in all but the vector.
 
 Queries that ask within one turn of the loop go out together by SUBSCRIBE (PROTOCOL section 7), at
-most ``max_queries`` in a message: thousands do so at once when a connection comes back. A batch
+most ``max_queries`` in a message: thousands do so at once when a connection comes back. Those that
+ask by examples go out alone. A batch
 that is refused because of one vector, or as too much at once, is halved until what is refused
 stands alone. Knows connections and links, no socket.
 """
@@ -15,15 +16,14 @@ from typing import Final, Protocol
 
 import numpy as np
 from omendb_core.model.errors import NonFinite, OmenError, Quota, TooLarge, ZeroNorm
-from omendb_core.model.types import F32
 
 from ..errors import ConnectionLost
 from ..wire import messages
-from . import requests
+from . import live_requests
 from .answers import Opened, Snapshot, read_snapshots
 from .connection import Connection
 from .link import Answer, Link
-from .requests import LiveOptions
+from .live_requests import Asked, LiveOptions
 
 #: Refusals that fewer vectors at a time may avoid.
 _DIVISIBLE: Final = (NonFinite, ZeroNorm, TooLarge, Quota)
@@ -32,16 +32,16 @@ _DIVISIBLE: Final = (NonFinite, ZeroNorm, TooLarge, Quota)
 class Subscriber(Protocol):
     """Who is subscribed: a live query."""
 
-    def begin(self, link: Link, sub: int, snapshot: Snapshot, vector: F32) -> None:
-        """Be carried by ``link`` under ``sub``, from ``snapshot`` of ``vector`` on."""
+    def begin(self, link: Link, sub: int, snapshot: Snapshot, asked: Asked) -> None:
+        """Be carried by ``link`` under ``sub``, from ``snapshot`` of what was ``asked`` on."""
 
 
 @dataclass(slots=True, eq=False)
-class _Asked:
-    """One query that waits; ``vector`` float32 (1, dim). ``future`` is done if nobody waits."""
+class _Waiting:
+    """One query that waits. ``future`` is done if nobody waits."""
 
     subscriber: Subscriber
-    vector: F32
+    asked: Asked
     future: asyncio.Future[None]
 
 
@@ -50,22 +50,22 @@ class Subscribing:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._waiting: dict[tuple[bytes, int], list[_Asked]] = {}
+        self._waiting: dict[tuple[bytes, int], list[_Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def subscribe(self, subscriber: Subscriber, options: LiveOptions, vector: F32) -> None:
-        """Subscribe ``subscriber`` with ``vector`` float32 (1, dim); return when it has begun.
+    async def subscribe(self, subscriber: Subscriber, asked: Asked) -> None:
+        """Subscribe ``subscriber`` as ``asked``; return when it has begun.
 
         Cancelling leaves nothing behind. Raises the server's error, ConnectionLost.
         """
         loop = asyncio.get_running_loop()
-        asked = _Asked(subscriber, vector, loop.create_future())
-        alike = (options.text, vector.shape[1])
+        waiting = _Waiting(subscriber, asked, loop.create_future())
+        alike = (asked.options.text, 0 if asked.vector is None else asked.vector.shape[1])
         if alike not in self._waiting:
             self._waiting[alike] = []
-            loop.call_soon(self._send, alike, options)
-        self._waiting[alike].append(asked)
-        await asked.future
+            loop.call_soon(self._send, alike, asked.options)
+        self._waiting[alike].append(waiting)
+        await waiting.future
 
     async def close(self) -> None:
         """End. Whoever still waits raises ConnectionLost."""
@@ -77,16 +77,18 @@ class Subscribing:
     # -- inside ---------------------------------------------------------------------------
 
     def _send(self, alike: tuple[bytes, int], options: LiveOptions) -> None:
-        batch = [asked for asked in self._waiting.pop(alike) if not asked.future.done()]
+        batch = [one for one in self._waiting.pop(alike) if not one.future.done()]
         if batch:
             task = asyncio.get_running_loop().create_task(self._ask(options, batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _ask(self, options: LiveOptions, batch: list[_Asked]) -> None:
+    async def _ask(self, options: LiveOptions, batch: list[_Waiting]) -> None:
         """Subscribe a batch of any size; every future is done afterwards."""
         try:
             most = (await self._connection.ready(waits=True)).limits.max_queries
+            if batch[0].asked.vector is None:
+                most = 1
             parts = [batch[start : start + most] for start in range(0, len(batch), most)]
             await asyncio.gather(*[self._ask_part(options, part) for part in parts])
         except OmenError as error:
@@ -98,11 +100,11 @@ class Subscribing:
             _fail(batch, ConnectionLost(f"a fault of this client: {error!r}"))
             raise
 
-    async def _ask_part(self, options: LiveOptions, part: list[_Asked]) -> None:
-        vectors = np.concatenate([asked.vector for asked in part])
+    async def _ask_part(self, options: LiveOptions, part: list[_Waiting]) -> None:
+        given = [one.asked.vector for one in part if one.asked.vector is not None]
         try:
             await self._connection.call(
-                requests.subscribe_live(vectors, options),
+                live_requests.subscribe(np.concatenate(given) if given else None, options),
                 repeat=True,
                 collection=options.collection,
                 accept=partial(_accept, part),
@@ -118,25 +120,26 @@ class Subscribing:
 
 
 def _accept(
-    part: list[_Asked], link: Link, opened: Opened | None, answer: Answer, *, is_wanted: bool
+    part: list[_Waiting], link: Link, opened: Opened | None, answer: Answer, *, is_wanted: bool
 ) -> None:
     """Hand each query its part of the answer; give up what nobody waits for any more."""
     assert opened is not None
     assert isinstance(answer, messages.Results)
     snapshots = read_snapshots(answer, opened.description.epoch)
-    for asked, sub, snapshot in zip(part, answer.subs or [], snapshots, strict=True):
-        if not is_wanted or asked.future.done():
+    for one, sub, snapshot in zip(part, answer.subs or [], snapshots, strict=True):
+        if not is_wanted or one.future.done():
             link.detach(sub)
         else:
-            asked.subscriber.begin(link, sub, snapshot, asked.vector)
-            asked.future.set_result(None)
+            one.subscriber.begin(link, sub, snapshot, one.asked)
+            one.future.set_result(None)
 
 
-def _fail(batch: list[_Asked], error: OmenError) -> None:
+def _fail(batch: list[_Waiting], error: OmenError) -> None:
     """Tell those who still wait. Each has its own copy: it is raised in many tasks."""
-    for asked in batch:
-        if not asked.future.done():
-            copy = type(error)(error.message, row=None, **error.details)
+    for one in batch:
+        if not one.future.done():
+            row = error.row if one.asked.vector is None else None
+            copy = type(error)(error.message, row=row, **error.details)
             copy.__cause__ = error
-            asked.future.set_exception(copy)
-            asked.future.exception()  # seen: the asker may be cancelled before it looks
+            one.future.set_exception(copy)
+            one.future.exception()  # seen: the asker may be cancelled before it looks

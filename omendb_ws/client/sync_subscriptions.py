@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
 from omendb_core.model.errors import BadRequest
@@ -21,7 +21,7 @@ from . import arguments, live, subscriptions
 from .answers import FeedRows, LiveAnswer
 from .background import Background
 from .counts import Counts
-from .given import Vectors
+from .given import Examples, Filter, IdsGiven, Vectors
 from .map import Picture
 
 T = TypeVar("T")
@@ -211,20 +211,44 @@ class LiveQuery(Subscription[LiveAnswer]):
     yielded before, always the latest. A slow reader skips answers and never sees a stale one;
     ``entered`` and ``left`` then span what it skipped. After a lost connection it yields one
     answer with ``resumed``. It ends when the collection is dropped; it raises NotFound where a
-    reconnect finds no such collection, and DimMismatch where that has another dimension.
+    reconnect finds no such collection, and DimMismatch where that has another dimension. One that
+    asks by examples looks them up again after a lost connection, and raises NotFound, with ``row``,
+    where one of them has left the window since.
     """
 
     _twin: live.LiveQuery
 
-    def move(self, vector: Vectors) -> None:
-        """Point the query at ``vector`` (dim,); return once answers are for it, or a later one.
+    def move(
+        self,
+        vector: Vectors | None = None,
+        *,
+        positive: Examples | None = None,
+        negative: Examples | None = None,
+        exclude: IdsGiven | EllipsisType | None = ...,
+        filter: Filter | EllipsisType | None = ...,
+        min_score: float | EllipsisType | None = ...,
+    ) -> None:
+        """Point the query at ``vector`` (dim,), or change what else is given; return once answers
+        are for that, or for a later move.
 
-        Answers yielded before are for the old vector; the first for the new one has ``moved``.
-        Of moves that are called faster than the server answers only the newest is sent; where no
-        connection stands, the query subscribes with it. Cancelled, or timed out, it may still take
-        effect.
+        ``positive`` and ``negative`` examples instead of ``vector``, as in ``live``. What is not
+        given stays as it was; None (or nothing in it) clears ``exclude``, ``filter`` or
+        ``min_score``. Answers yielded before are for what was asked before; the first for the new
+        has ``moved``. Of moves that are called faster than the server answers, those are passed
+        over whose every argument a later one gives too; where no connection stands, the query
+        subscribes with the next. Cancelled, or timed out, it may still take effect.
 
-        Raises BadVector, DimMismatch, NonFinite, ZeroNorm (the query stays where it was), NotFound
-        (it has ended), Forbidden, Unavailable, ConnectionLost, TimeoutError.
+        Raises BadVector, DimMismatch, NonFinite, ZeroNorm, BadId, BadFilter, BadRequest, TooLarge,
+        Quota, NotFound with ``row`` (an example): the query stays as it was; NotFound (it has
+        ended), Forbidden, Unavailable, ConnectionLost, TimeoutError.
         """
-        self._background.run(self._twin.move(vector))
+        self._background.run(
+            self._twin.move(
+                vector,
+                positive=positive,
+                negative=negative,
+                exclude=exclude,
+                filter=filter,
+                min_score=min_score,
+            )
+        )

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from . import aio
 from .background import Background
-from .given import Filter, IncludeNames, Vectors
+from .given import Examples, Filter, IdsGiven, IncludeNames, Rank, Shape, Vectors
 from .sync_subscriptions import CountWatch, Feed, LiveQuery, MapWatch, MatchFeed, StatsWatch
 
 T = TypeVar("T")
@@ -47,9 +47,16 @@ class SyncWatching:
     def live(
         self,
         collection: str,
-        vector: Vectors,
+        vector: Vectors | None = None,
         k: int = 10,
         *,
+        positive: Examples | None = None,
+        negative: Examples | None = None,
+        exclude: IdsGiven | None = None,
+        decay: Shape | None = None,
+        rank: Rank | None = None,
+        group: Shape | None = None,
+        spread: Shape | None = None,
         filter: Filter | None = None,
         min_score: float | None = None,
         include: IncludeNames = (),
@@ -60,18 +67,28 @@ class SyncWatching:
         ``for answer in db.live(…)``: each step is a ``LiveAnswer``, first that of this
         moment; it equals what ``search`` with these arguments returns at its ``version``.
         ``vector`` (dim,); ``query.move(vector)`` on what this returns points it at another.
+        ``positive`` and ``negative`` examples, ``exclude``, ``decay``, ``rank`` (without
+        ``"$age"``), ``group`` and ``spread`` are as in ``search``; what examples come to is fixed
+        when the query begins.
         ``every_ms`` is the least time between two answers from the server, 0 … 60,000. Enter it
         (``with``) to subscribe at once, else the first step does. Queries that subscribe at
         the same time do so together, so start thousands with the asyncio client.
 
-        Raises BadVector, NonFinite, BadK, BadRequest here; DimMismatch, ZeroNorm, BadFilter, BadK,
-        BadRequest, TooLarge, Quota, NotFound (the collection), Forbidden, ConnectionLost in the
-        first step or on entering.
+        Raises BadVector, NonFinite, BadId, BadK, BadRequest here; DimMismatch, ZeroNorm, BadFilter,
+        BadRank, BadId, BadK, BadRequest, TooLarge, Quota, NotFound (the collection, or with ``row``
+        an example), Forbidden, ConnectionLost in the first step or on entering.
         """
         query = self._aio.live(
             collection,
             vector,
             k,
+            positive=positive,
+            negative=negative,
+            exclude=exclude,
+            decay=decay,
+            rank=rank,
+            group=group,
+            spread=spread,
             filter=filter,
             min_score=min_score,
             include=include,

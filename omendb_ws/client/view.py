@@ -9,10 +9,10 @@ name what leaves by seq alone: what a seq is (id, score, metadata, vector) is kn
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import numpy as np
-from omendb_core.model.types import Hits, Ids
+from omendb_core.model.types import I64, Hits, Ids
 
 from ..wire.messages import Live
 from ..wire.opcodes import LEAVE_REASONS
@@ -21,13 +21,17 @@ from .answers import Left, LeftReason, LiveAnswer, Rows, Snapshot
 #: Rows of pushes that may wait unfolded, beside twice the rows of the answer.
 SPARE_ROWS: Final = 64
 
+#: What orders an answer: the scores, or the ranks of ``decay`` or ``rank``.
+Order: TypeAlias = Literal["score", "decay", "rank"]
+
 _REASONS: Final = cast("tuple[LeftReason, ...]", LEAVE_REASONS)
 
 
 class View:
     """Snapshot and pushes, put together. ``answer`` gives what the reader has not seen yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, order: Order = "score") -> None:
+        self._order = order
         self._hits = Hits(np.empty(0, np.uint64), np.empty(0, np.uint64))
         self._epoch = ""
         self._version = 0
@@ -111,9 +115,7 @@ class View:
                 self._reasons.pop(seq, None)
             blocks.append(push.enter)
         rows = _taken(_joined(blocks), list(places.values()))
-        assert rows.scores is not None
-        best_first = np.lexsort((rows.seqs, rows.scores))[::-1]
-        self._hits = _read_only(_taken(rows, best_first.tolist()))
+        self._hits = _read_only(_taken(rows, best_first(rows, self._order).tolist()))
         self._pushes = []
         self._pushed_rows = 0
 
@@ -139,16 +141,33 @@ class View:
         return entered, left
 
     def _updated(self, shown: LiveAnswer, seqs: list[int]) -> set[int]:
-        """Those of ``seqs`` that were there before, with other metadata."""
+        """Those of ``seqs`` that were there before, with another rank or other metadata."""
+        before, updated = self._places, set()
         old, new = shown.metadata, self._hits.metadata
-        if old is None or new is None:
-            return set()
-        before = self._places
-        return {
-            seq
-            for seq, now in zip(seqs, new, strict=True)
-            if seq in before and old[before[seq]] is not now and old[before[seq]] != now
-        }
+        if old is not None and new is not None:
+            updated = {
+                seq
+                for seq, now in zip(seqs, new, strict=True)
+                if seq in before and old[before[seq]] is not now and old[before[seq]] != now
+            }
+        if shown.ranks is not None and self._hits.ranks is not None:
+            places = [place for place, seq in enumerate(seqs) if seq in before]
+            was = shown.ranks[[before[seqs[place]] for place in places]]
+            now = self._hits.ranks[places]
+            differs = (was != now) & ~(np.isnan(was) & np.isnan(now))
+            updated.update(seqs[places[at]] for at in np.flatnonzero(differs).tolist())
+        return updated
+
+
+def best_first(rows: Hits, order: Order) -> I64:
+    """The places of ``rows`` in the order of answers (PROTOCOL section 5)."""
+    assert rows.scores is not None
+    if order == "score" or rows.ranks is None:
+        return np.lexsort((rows.seqs, rows.scores))[::-1]
+    has_rank = ~np.isnan(rows.ranks)
+    ranks = np.where(has_rank, rows.ranks, 0)
+    scores = rows.scores if order == "rank" else np.where(has_rank, 0, rows.scores)
+    return np.lexsort((rows.seqs, scores, ranks, has_rank))[::-1]
 
 
 def _fields(hits: Hits, version: int) -> dict[str, Any]:
@@ -157,6 +176,7 @@ def _fields(hits: Hits, version: int) -> dict[str, Any]:
         "ids": hits.ids,
         "seqs": hits.seqs,
         "scores": hits.scores,
+        "ranks": hits.ranks,
         "metadata": hits.metadata,
         "vectors": hits.vectors,
         "version": version,
@@ -177,6 +197,7 @@ def _taken(hits: Hits, places: Sequence[int]) -> Hits:
         scores=None if hits.scores is None else hits.scores[at],
         metadata=None if hits.metadata is None else [hits.metadata[place] for place in places],
         vectors=None if hits.vectors is None else hits.vectors[at],
+        ranks=None if hits.ranks is None else hits.ranks[at],
     )
 
 
@@ -201,12 +222,15 @@ def _joined(blocks: Sequence[Hits]) -> Hits:
         vectors=None
         if first.vectors is None
         else np.concatenate([cast("Any", block.vectors) for block in full]),
+        ranks=None
+        if first.ranks is None
+        else np.concatenate([cast("Any", block.ranks) for block in full]),
     )
 
 
 def _read_only(hits: Hits) -> Hits:
     """``hits`` themselves, whose arrays nobody can write to any more."""
-    for array in (hits.ids, hits.seqs, hits.scores, hits.vectors):
+    for array in (hits.ids, hits.seqs, hits.scores, hits.vectors, hits.ranks):
         if isinstance(array, np.ndarray):
             array.setflags(write=False)
     return hits

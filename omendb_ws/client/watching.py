@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from omendb_core.model.errors import BadRequest
 
-from . import arguments, requests
+from . import arguments, live_requests, requests
 from .arguments import field, integer
 from .connection import Connection
 from .counts import CountWatch, count_fields
-from .given import Filter, IncludeNames, Vectors
+from .given import Examples, Filter, IdsGiven, IncludeNames, Rank, Shape, Vectors
 from .live import LiveQuery
 from .map import MapWatch
 from .plain import filter_document
@@ -46,9 +46,16 @@ class Watching:
     def live(
         self,
         collection: str,
-        vector: Vectors,
+        vector: Vectors | None = None,
         k: int = 10,
         *,
+        positive: Examples | None = None,
+        negative: Examples | None = None,
+        exclude: IdsGiven | None = None,
+        decay: Shape | None = None,
+        rank: Rank | None = None,
+        group: Shape | None = None,
+        spread: Shape | None = None,
         filter: Filter | None = None,
         min_score: float | None = None,
         include: IncludeNames = (),
@@ -59,24 +66,34 @@ class Watching:
         ``async for answer in db.live(…)``: each step is a ``LiveAnswer``, first that of this
         moment; it equals what ``search`` with these arguments returns at its ``version``.
         ``vector`` (dim,); ``await query.move(vector)`` on what this returns points it at another.
+        ``positive`` and ``negative`` examples, ``exclude``, ``decay``, ``rank`` (without
+        ``"$age"``), ``group`` and ``spread`` are as in ``search``; what examples come to is fixed
+        when the query begins.
         ``every_ms`` is the least time between two answers from the server, 0 … 60,000. Enter it
         (``async with``) to subscribe at once, else the first step does. Queries that subscribe at
         the same time do so together, so start thousands with ``asyncio.gather``.
 
-        Raises BadVector, NonFinite, BadK, BadRequest here; DimMismatch, ZeroNorm, BadFilter, BadK,
-        BadRequest, TooLarge, Quota, NotFound (the collection), Forbidden, ConnectionLost in the
-        first step or on entering.
+        Raises BadVector, NonFinite, BadId, BadK, BadRequest here; DimMismatch, ZeroNorm, BadFilter,
+        BadRank, BadId, BadK, BadRequest, TooLarge, Quota, NotFound (the collection, or with ``row``
+        an example), Forbidden, ConnectionLost in the first step or on entering.
         """
-        options = requests.live_options(
+        asked = live_requests.asked(
             collection,
+            vector,
             k,
+            positive=positive,
+            negative=negative,
+            exclude=exclude,
+            decay=decay,
+            rank=rank,
+            group=group,
+            spread=spread,
             filter=filter,
             min_score=min_score,
             include=include,
             every_ms=every_ms,
         )
-        one = requests.one_vector(vector)
-        return self._held(LiveQuery(self._connection, self._subscribing, options, one))
+        return self._held(LiveQuery(self._connection, self._subscribing, asked))
 
     def match(
         self,

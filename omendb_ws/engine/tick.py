@@ -65,7 +65,7 @@ class Tick:
         self._measures: deque[Measure] = deque()
         self.drawings = Drawings(metrics, clock_ns)
         self.deliveries = Deliveries(metrics, limits, clock_ns)
-        self.live = LiveQueries(metrics, self.deliveries)
+        self.live = LiveQueries(metrics, self.deliveries, moment.clock_us)
         of_rows = metrics, limits, self.deliveries
         self.feeds, self.matches, self.novels = Feeds(*of_rows), Matches(*of_rows), Novels(*of_rows)
         long_reads = LongReads(moment.refusal, moment.refuse_late, clock_ns)

@@ -15,7 +15,7 @@ from omendb_core.ranking.shape import PLAIN, Decay, Shape
 from omendb_core.ranking.shape_parser import FIELDS, shape_of
 from omendb_core.search.query import Example, Examples
 
-from ..wire.messages import Shaped
+from ..wire.messages import Near, Shaped
 from ..wire.reply_bounds import Keys
 from ..wire.rows import parse_ids
 
@@ -24,11 +24,11 @@ _NO_KEYS: Final = Keys()
 
 def shape(request: Shaped, definition: Definition, k: int, max_k: int, *, live: bool) -> Shape:
     """The order and selection that a request asks for."""
-    given = {name: value for name in FIELDS if (value := getattr(request, name)) is not None}
+    given = {name: value for name in FIELDS if (value := getattr(request, name, None)) is not None}
     return shape_of(given, definition, k, max_k, live=live) if given else PLAIN
 
 
-def examples(request: Shaped, definition: Definition) -> Examples | None:
+def examples(request: Near, definition: Definition) -> Examples | None:
     """What it is to be like and unlike."""
     if request.positive is None:
         return None
@@ -38,7 +38,7 @@ def examples(request: Shaped, definition: Definition) -> Examples | None:
     )
 
 
-def excluded(request: Shaped, definition: Definition) -> Ids | None:
+def excluded(request: Near, definition: Definition) -> Ids | None:
     """Ids of the rows that are left out."""
     if request.exclude is None:
         return None

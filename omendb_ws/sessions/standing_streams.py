@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from omendb_core.model.types import IdKind
+from omendb_core.model.errors import BadRequest
+from omendb_core.model.types import F32, IdKind
+from omendb_core.search.query import check_dim
+from omendb_core.standing.table import StandingQuery
 
 from ..engine.streams.live_query import TEXT_BYTES, told_bytes
 from ..runtime.faults import as_error
@@ -34,11 +37,20 @@ _LIVE_READER_BYTES: Final = 720
 _MATCH_READER_BYTES: Final = 1504
 
 
-def reader_bytes(k: int | None, ids: IdKind) -> int:
+def reader_bytes(query: StandingQuery, ids: IdKind) -> int:
     """Bytes that the reader of one standing query takes; a match query's rows not counted."""
-    if k is None:
+    if query.k is None:
         return _MATCH_READER_BYTES
-    return _LIVE_READER_BYTES + told_bytes(k) + TEXT_BYTES * (ids == "str") * k
+    told = told_bytes(query.k)
+    return _LIVE_READER_BYTES + told + TEXT_BYTES * (ids == "str") * query.k
+
+
+def query_vectors(vectors: F32 | None, collection: Collection) -> F32:
+    """The vectors of a subscription, of the right dimension."""
+    if vectors is None:
+        raise BadRequest("vector: missing")
+    check_dim(vectors, collection.definition)
+    return vectors
 
 
 #: Subscriptions made, begun or ended without a break: making one takes up to 30 µs on busy cores.
@@ -50,17 +62,17 @@ def make_streams(
     session: Session,
     kind: SubscriptionKind,
     collection: Collection,
-    k: int | None,
+    query: StandingQuery,
     count: int,
     stream_of: Callable[[StreamSubscription], Stream],
 ) -> Making:
-    """``count`` subscriptions with memory for their standing queries. Quota: none was made.
+    """``count`` subscriptions with memory for the standing ``query`` of each. Quota: none was made.
 
     Fewer if the connection ends meanwhile.
     """
     budget, metrics = session.context.catalog.budget, session.context.metrics
-    each_bytes = collection.window.standing.bytes_for(k)
-    each_bytes += reader_bytes(k, collection.definition.ids)
+    each_bytes = collection.window.standing.bytes_for(query.k)
+    each_bytes += reader_bytes(query, collection.definition.ids)
     subs = session.next_subs(count)
     budget.take(each_bytes * count, "these standing queries take")
     metrics.subscriptions_to_come += count

@@ -7,14 +7,11 @@ exists from here on; the engine's answer starts it, or ends it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from omendb_core.filters.parser import kept
 from omendb_core.model.budget import Share
-from omendb_core.model.errors import BadRequest, NotFound, TooLarge, WrongEpoch
-from omendb_core.model.types import F32
-from omendb_core.search.query import check_dim
+from omendb_core.model.errors import BadRequest, NotFound, WrongEpoch
 from omendb_core.standing.table import StandingQuery
 
 from ..engine.streams import commands as streams
@@ -24,16 +21,10 @@ from ..engine.streams.matches import MatchQuery
 from ..engine.streams.novels import NOVEL_BYTES, NovelQuery
 from ..runtime.faults import as_error
 from ..wire import messages as wire
-from ..wire import reply_bounds as sizes
 from ..wire.messages import SubscriptionKind
 from .count_streams import leave_count, subscribe_count
-from .standing_streams import (
-    MADE_AT_ONCE,
-    at_once,
-    begin_many,
-    make_streams,
-    replied,
-)
+from .live_streams import move_live, subscribe_live
+from .standing_streams import at_once, make_streams, query_vectors
 from .subscriptions import maps
 from .subscriptions.counts import CountSubscription
 from .subscriptions.subscription import (
@@ -89,65 +80,9 @@ def _collection_of_epoch(session: Session, request: wire.Subscribe) -> Collectio
     return collection
 
 
-def _subscribe_live(session: Session, request: wire.Subscribe, size: int) -> None:
-    collection = session.collection(request.collection or "")
-    vectors = _query_vectors(request.vectors, collection)
-    include, limits = request.include, session.context.limits
-    is_binary = request.encoding == "binary"
-    usual_bytes = sizes.most_push_bytes(
-        collection.definition, include, is_binary, request.k, limits.max_metadata_bytes
-    )
-    if usual_bytes > limits.max_message_bytes:
-        raise TooLarge(f"k: a push may take {usual_bytes} bytes, over max_message_bytes")
-    asked = StandingQuery(
-        k=request.k,
-        filter=kept(request.filter, collection.definition.columns, session.context.catalog.budget),
-        min_score=request.min_score,
-        wants_metadata=include.metadata,
-    )
-
-    def live_query(subscription: StreamSubscription) -> LiveQuery:
-        every_us = (request.every_ms or 0) * 1000
-        live = session.context.engine.live
-        texts = None
-        if collection.definition.ids == "str":
-            texts = Share(session.context.catalog.budget, "ids that a reader was told take")
-        return LiveQuery(
-            live, subscription, collection, is_binary, include, usual_bytes, asked, every_us, texts
-        )
-
-    def submit(subscriptions: list[StreamSubscription]) -> None:
-        _submit_live(session, request, size, collection, vectors, subscriptions)
-
-    count = len(vectors)
-    making = make_streams(session, "live", collection, request.k, count, live_query)
-    if count < MADE_AT_ONCE:
-        submit(at_once(making))
-    else:
-        begin_many(session, request, size, making, submit)
-
-
-def _submit_live(
-    session: Session,
-    request: wire.Subscribe,
-    size: int,
-    collection: Collection,
-    vectors: F32,
-    subscriptions: list[StreamSubscription],
-) -> None:
-    queries = [cast("LiveQuery", subscription.stream) for subscription in subscriptions]
-    include = request.include
-    rows = len(vectors) * min(request.k, collection.definition.capacity)
-    row_bytes = sizes.usual_row_bytes(collection.definition, include, request.binary)
-    reply_bytes = sizes.ENVELOPE_BYTES + rows * row_bytes
-    then = partial(replied, session, subscriptions)
-    ticket = session.ticket(request, collection, size, reply_bytes, then)
-    session.submit(streams.Live(ticket, collection, queries, vectors, request.binary))
-
-
 def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> None:
     collection = _collection_of_epoch(session, request)
-    vectors = _query_vectors(request.vectors, collection)
+    vectors = query_vectors(request.vectors, collection)
     budget = session.context.catalog.budget
     filter_ = kept(request.filter, collection.definition.columns, budget)
     asked = StandingQuery(None, filter_, request.min_score)
@@ -163,7 +98,7 @@ def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> No
             Share(budget, "hits that wait take"),
         )
 
-    (subscription,) = at_once(make_streams(session, "match", collection, None, 1, match_query))
+    (subscription,) = at_once(make_streams(session, "match", collection, asked, 1, match_query))
     query = cast("MatchQuery", subscription.stream)
     ticket = session.ticket(request, collection, size, then=subscription.replied)
     session.submit(streams.Match(ticket, collection, query, vectors, request.from_seq))
@@ -196,14 +131,6 @@ def _subscribe_novel(session: Session, request: wire.Subscribe, size: int) -> No
     subscription.attach(query)
     ticket = session.ticket(request, collection, size, then=subscription.replied)
     session.submit(streams.Novel(ticket, collection, query, request.from_seq))
-
-
-def _query_vectors(vectors: F32 | None, collection: Collection) -> F32:
-    """The vectors of a subscription, of the right dimension."""
-    if vectors is None:
-        raise BadRequest("vector: missing")
-    check_dim(vectors, collection.definition)
-    return vectors
 
 
 def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> None:
@@ -245,7 +172,7 @@ def _subscribe_map(session: Session, request: wire.Subscribe, size: int) -> None
 
 
 _SUBSCRIBERS: Final[dict[SubscriptionKind, Callable[[Session, wire.Subscribe, int], None]]] = {
-    "live": _subscribe_live,
+    "live": subscribe_live,
     "match": _subscribe_match,
     "feed": _subscribe_feed,
     "novel": _subscribe_novel,
@@ -256,17 +183,12 @@ _SUBSCRIBERS: Final[dict[SubscriptionKind, Callable[[Session, wire.Subscribe, in
 
 
 def move(session: Session, request: wire.Move, size: int) -> None:
-    """Point a live query at another vector."""
+    """Have a live query ask something else."""
     subscription = _subscription(session, request.sub)
     query = subscription.stream if isinstance(subscription, StreamSubscription) else None
     if not isinstance(query, LiveQuery):
         raise BadRequest(f"sub: {request.sub} is of kind {subscription.kind!r}; only 'live' moves")
-    collection = query.collection
-    vectors = _query_vectors(request.vectors, collection)
-    row_bytes = sizes.usual_row_bytes(collection.definition, query.include, request.binary)
-    reply_bytes = sizes.ENVELOPE_BYTES + (query.query.k or 0) * row_bytes
-    ticket = session.ticket(request, collection, size, reply_bytes)
-    session.submit(streams.Move(ticket, collection, query, vectors, request.binary))
+    move_live(session, request, query, size)
 
 
 def unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:

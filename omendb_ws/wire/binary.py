@@ -56,6 +56,7 @@ ReadJson: TypeAlias = Callable[[], Any]
 
 #: A query by a vector, by score, the first k.
 NO_SHAPING: Final[Mapping[str, Any]] = MappingProxyType({})
+_NO_VECTORS: Final[F32] = np.empty((0, 0), np.float32)
 #: A message shorter than this has no id that could be read.
 _ID_END: Final = 8
 
@@ -93,13 +94,19 @@ def decode_request(
         if header.json_bytes > limits.max_text_bytes:
             raise TooLarge(f"json_bytes: at most {limits.max_text_bytes} (max_text_bytes)")
         json = _read_json(frame, header, kind, read_json)
-        if kind.empty_with and (header.n == 0) != (kind.empty_with in json):
-            raise BadFrame(f"n: must be 0 with {kind.empty_with}, and at least 1 without")
+        _check_n(header, kind, json)
         if header.dim > limits.max_dim:
             raise TooLarge(f"dim: at most {limits.max_dim} (max_dim)")
         return _READERS[kind.name](header, json, vectors, limits)
     except OmenError as error:
         return Refusal(request_id, error)
+
+
+def _check_n(header: Header, kind: Kind, json: JsonObject) -> None:
+    if kind.empty_with in json and header.n:
+        raise BadFrame(f"n: must be 0 with {kind.empty_with}")
+    if header.n == 0 and kind.empty_with not in json and not (kind.may_be_empty and json):
+        raise BadFrame(f"n: must be at least 1 without {kind.empty_with}")
 
 
 def _read_json(frame: bytes, header: Header, kind: Kind, read_json: ReadJson | None) -> JsonObject:
@@ -168,14 +175,20 @@ def _search(header: Header, json: JsonObject, vectors: F32, limits: Limits) -> S
 def _subscribe(header: Header, json: JsonObject, vectors: F32, limits: Limits) -> Subscribe:
     k = field_room.check_k(header.k, limits)
     values = field_room.read_fields(json, _SUBSCRIBE_FIELDS, limits)
+    field_room.check_needs(values)
     kind = values.pop("kind")
-    return Subscribe(header.id, kind, header.handle, vectors, k=k, binary=True, **values)
+    given = vectors if header.n else None
+    return Subscribe(header.id, kind, header.handle, given, k=k, binary=True, **values)
 
 
 def _move(header: Header, json: JsonObject, vectors: F32, limits: Limits) -> Move:
-    if header.n != 1:
+    if header.n > 1:
         raise BadFrame("n: MOVE takes one vector")
-    return Move(header.id, header.handle, vectors, binary=True)
+    values = field_room.read_fields(json, _MOVE_FIELDS, limits)
+    field_room.check_needs(values)
+    given = vectors if header.n else None
+    keeps = "min_score" not in values
+    return Move(header.id, header.handle, given, keeps_min_score=keeps, binary=True, **values)
 
 
 _READERS: Final[Mapping[str, Callable[[Header, JsonObject, F32, Limits], Request]]] = {
@@ -198,6 +211,7 @@ _SUBSCRIBE_FIELDS: Final = (
     replace(OPS["subscribe"].fields[0], choices=("live",)),
     *_json_fields("SUBSCRIBE", SUBSCRIPTION_KINDS["live"]),
 )
+_MOVE_FIELDS: Final = _json_fields("MOVE", OPS["move"].fields)
 
 
 # -- writing ------------------------------------------------------------------------------------
@@ -245,32 +259,43 @@ def encode_search(
     """
     json = _given(filter=filter, min_score=min_score, include=_names(include), last=last)
     json |= _shaping(shaping)
-    given = np.empty((0, 0), np.float32) if vectors is None else vectors
+    given = _NO_VECTORS if vectors is None else vectors
     return _request("SEARCH", 0, request_id, handle, given, k, json, [])
 
 
 def encode_subscribe(
     request_id: int,
     handle: int,
-    vectors: F32,
+    vectors: F32 | None,
     k: int = 10,
     filter: JsonObject | None = None,
     min_score: float | None = None,
     include: Include = NOTHING,
     every_ms: int | None = None,
     encoding: Encoding = "json",
+    shaping: Mapping[str, Any] = NO_SHAPING,
 ) -> bytes:
-    """SUBSCRIBE: one ``live`` subscription for each of ``vectors`` float32 (n, dim)."""
+    """SUBSCRIBE: one ``live`` subscription for each of ``vectors`` float32 (n, dim), or one without
+    them, with ``positive``. ``shaping``: the fields of ``Shaped`` by name.
+    """
     json = _given(
         kind="live", filter=filter, min_score=min_score, include=_names(include),
         every=every_ms, encoding=encoding,
     )  # fmt: skip
-    return _request("SUBSCRIBE", 0, request_id, handle, vectors, k, json, [])
+    json |= _shaping(shaping)
+    given = _NO_VECTORS if vectors is None else vectors
+    return _request("SUBSCRIBE", 0, request_id, handle, given, k, json, [])
 
 
-def encode_move(request_id: int, sub: int, vector: F32) -> bytes:
-    """MOVE to ``vector`` float32 (1, dim)."""
-    return _request("MOVE", 0, request_id, sub, vector, 0, {}, [])
+def encode_move(
+    request_id: int, sub: int, vector: F32 | None, changes: Mapping[str, Any] = NO_SHAPING
+) -> bytes:
+    """MOVE to ``vector`` float32 (1, dim), with what else changes, by name."""
+    json = _shaping(changes)
+    if "min_score" in changes:
+        json["min_score"] = changes["min_score"]  # null, too
+    given = _NO_VECTORS if vector is None else vector
+    return _request("MOVE", 0, request_id, sub, given, 0, json, [])
 
 
 def _given(**values: Any) -> JsonObject:

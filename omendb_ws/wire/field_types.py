@@ -14,7 +14,7 @@ from omendb_core.model.types import MAX_SAFE_INTEGER
 
 #: How a field is read (``fields.READERS``) and what it is called in documents.
 FieldType = Literal[
-    "string", "name", "choice", "integer", "k", "number", "ttl", "filter", "include",
+    "string", "name", "choice", "integer", "k", "number", "threshold", "ttl", "filter", "include",
     "columns", "vector", "vectors", "id", "ids", "rows", "producer", "batch", "examples", "object",
     "expression", "unless_near",
 ]  # fmt: skip
@@ -28,6 +28,7 @@ JSON_TYPES: Final[Mapping[FieldType, str]] = MappingProxyType(
         "integer": "integer",
         "k": "integer",
         "number": "number",
+        "threshold": "number or null",
         "ttl": "number or null",
         "filter": "object",
         "include": "list of strings",

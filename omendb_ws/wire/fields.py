@@ -126,6 +126,10 @@ def _number(value: Any, field: Field, limits: Limits) -> float:
     return float(value)
 
 
+def _threshold(value: Any, field: Field, limits: Limits) -> float | None:
+    return None if value is None else _number(value, field, limits)
+
+
 def _ttl(value: Any, field: Field, limits: Limits) -> float | None:
     if value is None:
         return None
@@ -235,6 +239,15 @@ def check_needs(values: Mapping[str, Any]) -> None:
         raise BadRequest("at: needs decay or rank")
 
 
+def check_target(values: Mapping[str, Any], *, required: bool) -> None:
+    """A vector and examples stand in the same place (PROTOCOL section 6). Raises BadRequest."""
+    check_needs(values)
+    if "vectors" in values and "positive" in values:
+        raise BadRequest("vector: does not go together with positive")
+    if required and values.keys().isdisjoint(("vectors", "positive")):
+        raise BadRequest("vector: missing")
+
+
 def check_batch_pair(values: Mapping[str, Any]) -> None:
     """``producer`` and ``batch`` go together (PROTOCOL section 4). Raises BadRequest."""
     if ("producer" in values) != ("batch" in values):
@@ -255,6 +268,7 @@ READERS: Final[Mapping[FieldType, Reader]] = {
     "integer": _integer,
     "k": _k,
     "number": _number,
+    "threshold": _threshold,
     "ttl": _ttl,
     "filter": _filter,
     "include": _include,

@@ -45,7 +45,8 @@ class Kind:
     ``flags``: bit -> what it says. ``header``: the fields from ``handle`` on that it uses; the
     others are 0. ``json``: fields that its JSON section may have. ``columns_flag``: the bit with
     which one array [n] per name in JSON ``columns`` follows the sections. With the field
-    ``empty_with`` in the JSON section ``n`` is 0, without it 1 or more.
+    ``empty_with`` in the JSON section ``n`` is 0, without it 1 or more, or if it ``may_be_empty``
+    any number.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Kind:
     flags: Mapping[int, str] = field(default_factory=dict)
     columns_flag: int = 0
     empty_with: str = ""
+    may_be_empty: bool = False
 
     @property
     def flag_bits(self) -> int:
@@ -139,9 +141,17 @@ _KINDS = (
     ),
     Kind(
         7, "SUBSCRIBE", "request", ("handle", "n", "dim", "k", "json_bytes"), (_QUERIES,),
-        json=("kind", "filter", "min_score", "include", "every", "encoding"),
+        json=(
+            "kind", "filter", "min_score", "include", "every", "encoding", "positive", "negative",
+            "exclude", "decay", "rank", "group", "spread",
+        ),
+        empty_with="positive",
     ),
-    Kind(8, "MOVE", "request", ("handle", "n", "dim"), (_QUERIES,)),
+    Kind(
+        8, "MOVE", "request", ("handle", "n", "dim", "json_bytes"), (_QUERIES,),
+        json=("positive", "negative", "exclude", "filter", "min_score"),
+        empty_with="positive", may_be_empty=True,
+    ),
 )  # fmt: skip
 
 #: number -> its row of PROTOCOL section 7.

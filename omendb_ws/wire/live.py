@@ -16,7 +16,15 @@ from .binary_replies import hit_arrays, hits_json
 from .frames import PADDING
 from .hits import row_objects
 from .messages import LivePushes, Results
-from .opcodes import ALIGNMENT, FLAG_VECTORS, HEADER, LEAVE_REASONS, MAGIC, PROTOCOL_BYTE
+from .opcodes import (
+    ALIGNMENT,
+    FLAG_RANKS,
+    FLAG_VECTORS,
+    HEADER,
+    LEAVE_REASONS,
+    MAGIC,
+    PROTOCOL_BYTE,
+)
 
 _LIVE: Final = 5
 _VERSION: Final = struct.Struct("<Q")
@@ -43,8 +51,9 @@ def encode_text(pushes: LivePushes) -> list[bytes]:
 
 
 def encode_snapshot(request_id: int, results: Results, head: Mapping[str, Any]) -> bytes:
-    """The JSON answer to ``subscribe`` or ``move``: ``head``, version and results."""
-    fields = orjson.dumps({**head, "version": results.version})[:-1]
+    """The JSON answer to ``subscribe`` or ``move``: ``head``, version, ``at``, and results."""
+    stated = {} if results.at is None else {"at": results.at}
+    fields = orjson.dumps({**head, "version": results.version, **stated})[:-1]
     rows = b",".join(row_objects(results.hits))
     return b'{"id":%d,"ok":%b,"results":[%b]}}' % (request_id, fields, rows)
 
@@ -53,6 +62,8 @@ def encode_binary(pushes: LivePushes) -> list[bytes]:
     """The message LIVE for each subscription."""
     enter, vectors = pushes.enter, pushes.enter.vectors
     flags, dim = (FLAG_VECTORS, vectors.shape[1]) if vectors is not None else (0, 0)
+    if enter.ranks is not None:
+        flags |= FLAG_RANKS
     version = _VERSION.pack(pushes.version)
     # A slice of bytes costs a fifth of a slice of an array.
     rows = [(array.tobytes(), array.nbytes // max(1, len(array))) for array in hit_arrays(enter)]

@@ -157,21 +157,25 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shaped:
-    """What a query is made of instead of a vector, what it leaves out, and what shapes its answer.
+class Near:
+    """What a query is made of instead of a vector, and what it leaves out.
 
-    Ids are as they came, and so is what shapes: ``ranking`` reads it once the columns are known.
-    An example is an id, or a vector float32 (dim,).
+    Ids are as they came. An example is an id, or a vector float32 (dim,).
     """
 
     positive: list[Any] | None = None
     negative: list[Any] | None = None
     exclude: list[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shaped(Near):
+    """And what shapes its answer, as it came: ``ranking`` reads it once the columns are known."""
+
     decay: JsonObject | None = None
     rank: Any = None
     group: JsonObject | None = None
     spread: JsonObject | None = None
-    mmr: JsonObject | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +197,13 @@ class Search(Shaped):
     min_score: float | None = None
     include: Include = NOTHING
     last: int | None = None
+    mmr: JsonObject | None = None
     at: float | None = None
     binary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Subscribe:
+class Subscribe(Shaped):
     """One subscription, or with ``binary`` one for each row of ``vectors`` (kind 7)."""
 
     op: ClassVar[str] = "subscribe"
@@ -223,11 +228,16 @@ class Subscribe:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class Move(Near):
+    """What is None stays; ``min_score`` does if it ``keeps_min_score``, else it is replaced."""
+
     op: ClassVar[str] = "move"
     id: int
     sub: int
-    vectors: F32
+    vectors: F32 | None = None
+    filter: JsonObject | None = None
+    min_score: float | None = None
+    keeps_min_score: bool = True
     binary: bool = False
 
 

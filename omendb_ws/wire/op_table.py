@@ -123,7 +123,11 @@ SUBSCRIPTION_KINDS: Final[Mapping[str, tuple[Field, ...]]] = MappingProxyType(
     {
         "live": (
             _COLLECTION,
-            replace(_VECTOR, required=True),
+            _VECTOR,
+            *EXAMPLES,
+            EXCLUDE,
+            *ORDERS,
+            *SELECTIONS,
             _K,
             _FILTER,
             _MIN_SCORE,
@@ -157,6 +161,9 @@ SUBSCRIPTION_KINDS: Final[Mapping[str, tuple[Field, ...]]] = MappingProxyType(
         "map": (_COLLECTION, Field("sample", "integer", least=100, most=20_000), _SLOW_EVERY),
     }
 )
+#: What a move may change; ``min_score`` may be null.
+_MOVE = (_SUB, _VECTOR, *EXAMPLES, EXCLUDE, _FILTER, Field("min_score", "threshold"))
+
 _KIND = Field("kind", "choice", required=True, choices=tuple(SUBSCRIPTION_KINDS))
 
 
@@ -189,10 +196,9 @@ _OPS = (
     Op("search", "read", _SEARCH, ("version", "results", "at", "took_us"),
        one_of=("vector", "vectors", "like", "positive")),
     Op("subscribe", "read", _all_subscription_fields(),
-       ("sub", "epoch", "version", "to_seq", "results", "count", "by", "others"),
+       ("sub", "epoch", "version", "to_seq", "results", "at", "count", "by", "others"),
        server_right="admin"),
-    Op("move", "read", (_SUB, replace(_VECTOR, required=True)),
-       ("version", "results")),
+    Op("move", "read", _MOVE, ("version", "results", "at")),
     Op("unsubscribe", "none", (_SUB,)),
     Op("stats", "read", (replace(_COLLECTION, required=False),), SERVER_STATS,
        server_right="admin"),

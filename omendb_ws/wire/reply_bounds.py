@@ -107,10 +107,7 @@ def most_row_bytes(
 ) -> int:
     """A row of any answer takes at most this, padding aside."""
     total = len(',"metadata":') + max_metadata_bytes if include.metadata else 0
-    if keys.rank:
-        total += 8 if is_binary else len(',"rank":') + _MOST_JSON_F64
-    if keys.weight:
-        total += len(',"weight":') + _MOST_JSON_ELEMENT
+    total += _keys_bytes(is_binary, keys)
     if definition.ids == "str":
         total += _MOST_STR_ID
     if is_binary:
@@ -120,22 +117,40 @@ def most_row_bytes(
     return total + _MOST_JSON_ROW
 
 
-def usual_row_bytes(definition: Definition, include: Include, is_binary: bool) -> int:
+def usual_row_bytes(
+    definition: Definition, include: Include, is_binary: bool, keys: Keys = _NO_KEYS
+) -> int:
     """What a row of a push takes as a rule, metadata aside."""
+    total = _keys_bytes(is_binary, keys)
     if is_binary:
-        return 20 + (4 * definition.dim if include.vector else 0)
-    return _USUAL_JSON_ROW + (_USUAL_JSON_ELEMENT * definition.dim if include.vector else 0)
+        return total + 20 + (4 * definition.dim if include.vector else 0)
+    return total + _USUAL_JSON_ROW + (_USUAL_JSON_ELEMENT * definition.dim if include.vector else 0)
+
+
+def _keys_bytes(is_binary: bool, keys: Keys) -> int:
+    """What keys take of a row at most."""
+    total = 0
+    if keys.rank:
+        total += 8 if is_binary else len(',"rank":') + _MOST_JSON_F64
+    if keys.weight:
+        total += len(',"weight":') + _MOST_JSON_ELEMENT
+    return total
 
 
 def most_push_bytes(
-    definition: Definition, include: Include, is_binary: bool, k: int, max_metadata_bytes: int
+    definition: Definition,
+    include: Include,
+    is_binary: bool,
+    k: int,
+    max_metadata_bytes: int,
+    keys: Keys = _NO_KEYS,
 ) -> int:
     """The largest push of a live query: k rows leave and k others enter."""
     k = min(k, definition.capacity)
     leave_bytes = 9
     if not is_binary:
         leave_bytes = _MOST_JSON_LEAVE + (_MOST_STR_ID if definition.ids == "str" else 0)
-    enter_bytes = most_row_bytes(definition, include, is_binary, max_metadata_bytes)
+    enter_bytes = most_row_bytes(definition, include, is_binary, max_metadata_bytes, keys)
     return ENVELOPE_BYTES + k * (leave_bytes + enter_bytes)
 
 

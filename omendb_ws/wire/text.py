@@ -186,9 +186,17 @@ def _subscribe(request_id: int, body: JsonObject, limits: Limits) -> Subscribe:
     field_room.refuse_unknown(body, {one.name for one in wanted} | {"id", "op", "kind"})
     values = field_room.read_fields(body, wanted, limits)
     field_room.check_limit_of(values)
+    if kind == "live":
+        field_room.check_target(values, required=True)
     if "from_seq" in values and "epoch" not in values:
         raise BadRequest("epoch: missing; from_seq needs it")
     return Subscribe(request_id, kind, **values)
+
+
+def _move(request_id: int, body: JsonObject, limits: Limits) -> Move:
+    values = field_room.read_fields(body, OPS["move"].fields, limits)
+    field_room.check_target(values, required=values.keys() == {"sub"})
+    return Move(request_id, keeps_min_score="min_score" not in values, **values)
 
 
 _PLAIN: Final[Mapping[str, Callable[..., Request]]] = {
@@ -203,6 +211,7 @@ _SPECIAL: Final[Mapping[str, Callable[[int, JsonObject, Limits], Request]]] = {
     "count": _count,
     "search": _search,
     "subscribe": _subscribe,
+    "move": _move,
 }
 
 
@@ -231,6 +240,8 @@ def encode_request(request: Request) -> bytes:
         value = getattr(request, one.target)
         if value is not None and (one.required or value is not defaults.get(one.target)):
             body[one.name] = _as_json(value, one)
+    if isinstance(request, Move) and not request.keeps_min_score:
+        body["min_score"] = request.min_score
     try:
         return dumps(body)
     except TypeError as error:

@@ -107,9 +107,40 @@ ONLY_MATCH: list[tuple[dict[str, Any], str, str]] = [
     ({"from_seq": 1, "epoch": "another"}, "wrong_epoch", "epoch"),
     ({"epoch": "another"}, "wrong_epoch", "epoch"),
 ]
+#: Of live queries, in ``subscribe`` and in ``move``; without a vector.
+EXAMPLES: list[tuple[dict[str, Any], str, str]] = [
+    ({"vector": V, "positive": [1]}, "bad_request", "vector"),
+    ({"vector": V, "negative": [1]}, "bad_request", "negative"),
+    ({"positive": None}, "bad_request", "positive"),
+    ({"positive": []}, "bad_request", "positive"),
+    ({"positive": 1}, "bad_request", "positive"),
+    ({"positive": {"id": 1}}, "bad_request", "positive"),
+    ({"positive": [None]}, "bad_request", "positive"),
+    ({"positive": [True]}, "bad_request", "positive"),
+    ({"positive": [-1]}, "bad_id", "positive"),
+    ({"positive": ["one"]}, "bad_id", "positive"),
+    ({"positive": [99]}, "not_found", "positive"),
+    ({"positive": ["99"]}, "not_found", "positive"),
+    ({"positive": [1, [1.0]]}, "dim_mismatch", "positive"),
+    ({"positive": [1, [1.0, "2"]]}, "bad_vector", "positive"),
+    ({"positive": [1, [1.0, 1e39]]}, "non_finite", "positive"),
+    ({"positive": [1] * 65}, "bad_request", "positive"),
+    ({"positive": [1], "negative": None}, "bad_request", "negative"),
+    ({"positive": [1], "negative": 7}, "bad_request", "negative"),
+    ({"positive": [1], "negative": [1.5]}, "bad_request", "negative"),
+    ({"positive": [1], "negative": [1, 99]}, "not_found", "negative"),
+    ({"positive": [1], "negative": [1] * 65}, "bad_request", "negative"),
+    ({"vector": V, "exclude": None}, "bad_request", "exclude"),
+    ({"vector": V, "exclude": 1}, "bad_request", "exclude"),
+    ({"vector": V, "exclude": [None]}, "bad_id", "exclude"),
+    ({"vector": V, "exclude": [1, 1.5]}, "bad_id", "exclude"),
+    ({"vector": V, "exclude": [1, "one"]}, "bad_id", "exclude"),
+    ({"vector": V, "exclude": list(range(10_001))}, "too_large", "exclude"),
+]
 SUBSCRIBES = [
     *((LIVE, *case) for case in EITHER + ONLY_LIVE),
     *((MATCH, *case) for case in EITHER + ONLY_MATCH),
+    *(({**LIVE, "vector": ...}, *case) for case in EXAMPLES),
 ]
 #: In ``move``; "LIVE", "MATCH" … stand for the number of that subscription.
 MOVES: list[tuple[dict[str, Any], str, str]] = [
@@ -132,6 +163,17 @@ MOVES: list[tuple[dict[str, Any], str, str]] = [
     ({"sub": "LIVE", "vector": [1.0]}, "dim_mismatch", ""),
     ({"sub": "LIVE", "vector": [1.0, 1e39]}, "non_finite", ""),
     ({"sub": "LIVE", "vector": [5e18, 0.0]}, "non_finite", ""),
+    ({"sub": "LIVE", "filter": None}, "bad_filter", "filter"),
+    ({"sub": "LIVE", "filter": [1]}, "bad_filter", "filter"),
+    ({"sub": "LIVE", "filter": {"undeclared": 1}, "vector": V}, "bad_filter", ""),
+    ({"sub": "LIVE", "filter": {"price": "text"}, "exclude": []}, "bad_filter", ""),
+    ({"sub": "LIVE", "min_score": "1", "vector": V}, "bad_request", "min_score"),
+    ({"sub": "LIVE", "min_score": True}, "bad_request", "min_score"),
+    ({"sub": "LIVE", "min_score": [0.5]}, "bad_request", "min_score"),
+    ({"sub": "LIVE", "vector": V, "include": []}, "bad_request", "include"),
+    ({"sub": "LIVE", "vector": V, "decay": {"half_life": 1}}, "bad_request", "decay"),
+    ({"sub": "LIVE", "vector": V, "group": {"by": "price"}}, "bad_request", "group"),
+    *(({"sub": "LIVE", **fields}, code, name) for fields, code, name in EXAMPLES),
     ({"sub": "LIVE", "vector": V, "k": 3}, "bad_request", "k"),
     ({"sub": "LIVE", "vector": V, "collection": "items"}, "bad_request", "collection"),
 ]

@@ -15,7 +15,7 @@ from omendb_core.model.change import RowBatch
 from omendb_core.model.errors import BadVector, OutOfOrder, RateLimited
 from omendb_core.model.types import NULL_CODE, CountsBy, Hits, Include, StrColumn
 
-from omendb_ws.wire import binary, binary_replies, counts, text, text_replies
+from omendb_ws.wire import binary, binary_replies, counts, live, text, text_replies
 from omendb_ws.wire import messages as m
 
 from .by_hand import f32, f64, frame, i64, u8, u32, u64
@@ -230,6 +230,14 @@ TEXT_REQUESTS = [
         ),
     ),
     asked(m.Move(1, 3, vectors((1.0, 2.0))), b'{"id":1,"op":"move","sub":3,"vector":[1.0,2.0]}'),
+    named(
+        "text-move-changes",
+        asked(
+            m.Move(1, 3, positive=[17], exclude=[4], filter={}, keeps_min_score=False),
+            b'{"id":1,"op":"move","sub":3,"positive":[17],"exclude":[4],"filter":{},'
+            b'"min_score":null}',
+        ),
+    ),
     asked(m.Unsubscribe(1, 3), b'{"id":1,"op":"unsubscribe","sub":3}'),
     asked(m.Stats(1, "items"), b'{"id":1,"op":"stats","collection":"items"}'),
 ]  # fmt: skip
@@ -362,6 +370,18 @@ TEXT_REPLIES = [
              {"id": 8, "seq": 1, "score": None, "near": None},
              {"id": 9, "seq": 2, "score": 0.25, "near": "9007199254740992"}]}),
          lambda: text_replies.encode_rows(m.Rows(4, "novel", 13, 103, NEW))),
+    told("text-live",
+         b'{"event":"live","sub":3,"version":13,"leave":[{"id":4,"seq":7,"reason":"filtered"},'
+         b'{"id":5,"seq":8,"reason":"updated"}],"enter":[{"id":17,"seq":101,"score":0.93,'
+         b'"rank":-0.25},{"id":9007199254740991,"seq":7,"score":0.5,"rank":null}]}',
+         m.Event("live", {"sub": 3, "version": 13, "leave": [
+             {"id": 4, "seq": 7, "reason": "filtered"}, {"id": 5, "seq": 8, "reason": "updated"}],
+             "enter": [{"id": 17, "seq": 101, "score": 0.93, "rank": -0.25},
+                       {"id": 2**53 - 1, "seq": 7, "score": 0.5, "rank": None}]}),
+         lambda: live.encode_text(m.LivePushes(
+             13, [3], [2], [4, 5], ids(7, 8), np.array([5, 6], np.uint8), [2],
+             Hits(ids(17, 2**53 - 1), ids(101, 7), np.array([0.93, 0.5], np.float32),
+                  ranks=np.array([-0.25, NAN]))))[0]),
     told("text-gap",
          b'{"event":"gap","sub":4,"from_seq":90,"to_seq":140,"reason":"evicted"}',
          m.Event("gap", {"sub": 4, "from_seq": 90, "to_seq": 140, "reason": "evicted"}),
@@ -390,6 +410,11 @@ ADD_COLUMNS_JSON = (
 SEARCH_JSON = b'{"filter":{"price":{"$lt":10}},"min_score":0.25,"include":["metadata"],"last":7}'
 SHAPED_JSON = b'{"exclude":["a"],"decay":{"half_life":60},"group":{"by":"kind"},"at":1500000000.25}'
 EXAMPLES_JSON = b'{"positive":[17,[0.1,-2.0]],"negative":["3"],"rank":"$score"}'
+MOVE_JSON = b'{"positive":[17],"negative":[],"exclude":[],"filter":{},"min_score":null}'
+SUBSCRIBE_EXAMPLES_JSON = (
+    b'{"kind":"live","encoding":"binary","positive":[17],"exclude":[4],"rank":"price",'
+    b'"group":{"by":"kind"}}'
+)
 SUBSCRIBE_JSON = b'{"kind":"live","include":["vector"],"every":0,"encoding":"binary"}'
 
 BINARY_REQUESTS = [
@@ -449,6 +474,19 @@ BINARY_REQUESTS = [
     Case("binary-move", "client", frame(8, f32(1.0, 2.0, 3.0), id=7, handle=3, n=1, dim=3),
          m.Move(7, 3, vectors((1.0, 2.0, 3.0)), binary=True),
          lambda: binary.encode_move(7, 3, vectors((1.0, 2.0, 3.0)))),
+    Case("binary-move-changes", "client", frame(8, id=7, handle=3, json=MOVE_JSON),
+         m.Move(7, 3, positive=[17], negative=[], exclude=[], filter={}, keeps_min_score=False,
+                binary=True),
+         lambda: binary.encode_move(7, 3, None, {
+             "positive": [17], "negative": [], "exclude": [], "filter": {}, "min_score": None})),
+    Case("binary-subscribe-examples", "client",
+         frame(7, id=7, handle=1, k=5, json=SUBSCRIBE_EXAMPLES_JSON),
+         m.Subscribe(7, "live", 1, k=5, encoding="binary", binary=True, positive=[17],
+                     exclude=[4], rank="price", group={"by": "kind"}),
+         lambda: binary.encode_subscribe(
+             7, 1, None, 5, encoding="binary",
+             shaping={"positive": [17], "exclude": [4], "rank": "price",
+                      "group": {"by": "kind"}})),
 ]  # fmt: skip
 
 # -- binary replies and pushes --------------------------------------------------------------------
@@ -462,8 +500,14 @@ def parsed(hits: Hits) -> Hits:
 RICH_JSON = '{"metadata":[{"price":9.5},{"on":true}],"ids":["a","b\\"é"]}'.encode()
 RANKED_JSON = RICH_JSON[:-1] + b',"at":1500000000.25,"weights":[0.5,null]}'
 RICH_RANKED = replace(RICH, ranks=np.array([-0.25, NAN]), weights=np.array([0.5, NAN], np.float32))
+LIVE_RANKED = replace(RICH_RANKED, weights=None)
 UNSCORED = Hits(ids(8, 9), ids(1, 2))
 NOTHING_FOUND = Hits(ids(), ids(), np.empty(0, np.float32))
+
+LEAVING = {
+    "version": 13, "subs": [3], "leave_counts": [2], "leave_ids": [4, 5],
+    "leave_seqs": ids(7, 8), "leave_reasons": np.array([5, 6], np.uint8), "enter_counts": [2],
+}  # fmt: skip
 
 BINARY_REPLIES = [
     told("binary-added", frame(2, u64(3), u64(11), u64(20), id=6), (6, m.Added(3, 11, 20)),
@@ -503,6 +547,16 @@ BINARY_REPLIES = [
          (5, m.Results(9, np.array([2, 1], np.uint32), HITS, 0, [3, 4])),
          lambda: binary_replies.encode_results(
              5, m.Results(9, np.array([2, 1], np.uint32), HITS, 0, [3, 4]))),
+    told("binary-live",
+         frame(5, u64(13), u64(2, 1), f32(1.0, 0.25), f32(1.0, 0.0, 0.25, -3.5), u64(7, 8),
+               u8(5, 6), id=3, n=2, k=2, dim=2, flags=2, json=RICH_JSON),
+         m.Live(3, 13, None, ids(7, 8), np.array([5, 6], np.uint8), parsed(RICH)),
+         lambda: live.encode_binary(m.LivePushes(**LEAVING, enter=RICH))[0]),
+    told("binary-live-ranked",
+         frame(5, u64(13), u64(2, 1), f32(1.0, 0.25), f64(-0.25, NAN), f32(1.0, 0.0, 0.25, -3.5),
+               u64(7, 8), u8(5, 6), id=3, n=2, k=2, dim=2, flags=6, json=RICH_JSON),
+         m.Live(3, 13, None, ids(7, 8), np.array([5, 6], np.uint8), parsed(LIVE_RANKED)),
+         lambda: live.encode_binary(m.LivePushes(**LEAVING, enter=LIVE_RANKED))[0]),
     told("binary-rows-feed", frame(6, u64(13), u64(103), u64(8, 9), u64(1, 2), id=4, n=2),
          m.Rows(4, "feed", 13, 103, UNSCORED),
          lambda: binary_replies.encode_rows(m.Rows(4, "feed", 13, 103, UNSCORED))),

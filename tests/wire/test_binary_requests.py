@@ -13,7 +13,7 @@ from omendb_core.model.errors import OmenError
 from omendb_core.model.types import StrColumn
 
 from omendb_ws.wire.binary import decode_request, encode_add, encode_search
-from omendb_ws.wire.messages import Add, Refusal, Search
+from omendb_ws.wire.messages import Add, Move, Refusal, Search
 from omendb_ws.wire.opcodes import KINDS, Limits
 
 from .by_hand import f32, f64, frame, i64, u8, u32, u64
@@ -96,9 +96,19 @@ def test_reserved_fields_are_zero(kind: int, field: str, value: int) -> None:
     refused(decode(frame(kind, f32(1, 2), **header)), "bad_frame", field)
 
 
-def test_a_move_has_no_json() -> None:
-    data = frame(MOVE, f32(1, 2), id=5, handle=1, n=1, dim=2, json=b"{}")
-    refused(decode(data), "bad_frame", "json_bytes")
+@pytest.mark.parametrize("json", [b'{"k":3}', b'{"sub":1}', b'{"decay":{}}', b'{"rank":1}'])
+def test_a_move_changes_no_other_fields(json: bytes) -> None:
+    refused(decode(frame(MOVE, f32(1, 2), id=5, handle=1, n=1, dim=2, json=json)), "bad_request")
+
+
+def test_a_move_needs_no_vector_where_something_else_changes() -> None:
+    found = decode(frame(MOVE, id=5, handle=1, json=b'{"min_score":null}'))
+    assert found == Move(5, 1, keeps_min_score=False, binary=True)
+    found = decode(frame(MOVE, id=5, handle=1, json=b'{"positive":[7],"exclude":[]}'))
+    assert found == Move(5, 1, positive=[7], exclude=[], binary=True)
+    refused(decode(frame(MOVE, id=5, handle=1, json=b"{}")), "bad_frame", "n")
+    with_both = frame(MOVE, f32(1, 2), id=5, handle=1, n=1, dim=2, json=b'{"positive":[7]}')
+    refused(decode(with_both), "bad_frame", "n")
 
 
 @pytest.mark.parametrize("kind", [ADD, SEARCH, SUBSCRIBE, MOVE])

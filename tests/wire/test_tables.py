@@ -33,7 +33,7 @@ from omendb_ws.wire.opcodes import (
 
 REQUESTS = {cls.op: cls for cls in typing.get_args(messages.Request)}
 #: Attributes of messages that no JSON field fills.
-NOT_IN_JSON = {"id", "binary", "single"}
+NOT_IN_JSON = {"id", "binary", "single", "keeps_min_score"}
 
 
 def every_field() -> list[Field]:

@@ -151,7 +151,7 @@ def test_a_missing_field_is_refused_by_its_name(op: str, field: str) -> None:
         "kind": "feed", "sub": 1, "vector": [1.0],
     }  # fmt: skip
     fields = {one.name: good[one.name] for one in OPS[op].fields if one.required}
-    if op == "search":
+    if op in ("search", "move"):
         fields["vector"] = [1.0]
     if op == "subscribe":
         fields["collection"] = "a"
@@ -176,7 +176,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     [
         (op.name, field.name, value)
         for op in OPS.values()
-        if op.name not in ("subscribe", "search")
+        if op.name not in ("subscribe", "search", "move")
         for field in op.fields
         for value in WRONG
         if (op.name, field.name) != ("add", "rows") and value not in RIGHT.get(field.type, ())

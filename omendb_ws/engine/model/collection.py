@@ -97,6 +97,10 @@ class Collection:
         clock was set meanwhile. The engine's."""
         return now_us + self.ahead_us
 
+    def seconds(self, now_us: int) -> float:
+        """The Unix time, by the clock that its rows are stamped with."""
+        return self.window.admission.admitted.time(self.time_us(now_us)) / 1e6
+
     def rate_counters(self) -> tuple[int, ...]:
         """What ``rates`` follows: ``Counts.rated`` and the evictions."""
         return (*self.counts.rated(), self.window.state.evicted)

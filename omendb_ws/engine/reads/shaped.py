@@ -28,8 +28,7 @@ def make_timely(work: Search, now_us: int) -> None:
     """Where its order needs a time, and it was asked with none: that of its rows' clock now."""
     query, collection = work.query, work.collection
     if query.shape.order is not None and query.at is None:
-        time_us = collection.window.admission.admitted.time(collection.time_us(now_us))
-        work.query = replace(query, at=time_us / 1e6)
+        work.query = replace(query, at=collection.seconds(now_us))
 
 
 def stated(query: Query) -> float | None:

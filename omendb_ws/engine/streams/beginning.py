@@ -14,25 +14,29 @@ nobody reads any more: some in each tick.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import numpy as np
+from omendb_core.filters.parser import Filter
 from omendb_core.model.errors import NotFound, OmenError
 from omendb_core.model.types import F32, I64
-from omendb_core.search.query import prepare_queries
+from omendb_core.search.query import Examples
 
 from ...wire import reply_bounds as sizes
 from ...wire.messages import Results
 from ..model import answers
 from ..model.collection import Collection
+from ..model.rows import part_of
 from ..pieces.copies import joined, metadata_written, must_wait
 from ..pieces.long_reads import LongReads, Steps
 from ..pieces.masks import mask_made
 from . import snapshots
-from .commands import Live, Move
+from .commands import Changes, Live, Move
 from .live import LiveQueries
-from .live_query import LiveQuery, listed
+from .live_query import LiveQuery
+from .targets import prepared
 
 #: Vectors whose numbers are checked, and readers who are told, in one piece.
 _CHECKED_ELEMENTS: Final = 1 << 18
@@ -68,9 +72,9 @@ def begin_in_pieces(
             query.is_beginning = True
         yield False
         collection.refuse_dropped()
-        prepared = yield from _prepared(work)
+        vectors = yield from _prepared(work)
         yield from mask_made(collection, queries[0].query.filter)
-        yield from _lists_made(work, prepared, handles, catch_up, long_reads)
+        yield from _lists_made(work, vectors, handles, catch_up, long_reads)
         while not long_reads.has_room:
             yield False
         long_reads.copies(work)
@@ -98,7 +102,7 @@ def begin_in_pieces(
 
 
 def _lists_made(
-    work: Live, prepared: F32, handles: list[int], catch_up: CatchUp, long_reads: LongReads
+    work: Live, vectors: F32, handles: list[int], catch_up: CatchUp, long_reads: LongReads
 ) -> Generator[bool, None, None]:
     """Return when each query of ``work`` has its list, and its handle is in ``handles``."""
     collection, queries = work.collection, work.queries
@@ -107,13 +111,13 @@ def _lists_made(
         yield from _caught_up(collection, catch_up)
         chunk = slice(len(handles), len(handles) + size.start())
         asked = [query.query for query in queries[chunk]]
-        handles += collection.window.standing.add(asked, prepared[chunk]).tolist()
+        handles += collection.window.standing.add(asked, vectors[chunk]).tolist()
         size.end()
         yield True
 
 
 def move_in_pieces(work: Move, live: LiveQueries, catch_up: CatchUp) -> Steps:
-    """Steps to the answer to ``work``: the mask of its query's filter is made before it moves.
+    """Steps to the answer to ``work``: the mask of the filter that it asks with is made before.
 
     The first one is as that of ``begin_in_pieces``.
     """
@@ -122,13 +126,29 @@ def move_in_pieces(work: Move, live: LiveQueries, catch_up: CatchUp) -> Steps:
         query.is_beginning = True
         yield False
         work.collection.refuse_dropped()
-        yield from mask_made(work.collection, query.query.filter)
+        changes = _fixed(work)
+        yield from mask_made(work.collection, filter_after(work))
         yield from _caught_up(work.collection, catch_up)
         if query.handle is None:
             raise NotFound(f"sub: there is no {query.sub}")
-        return live.move(query, work.vectors, partial(snapshots.moved, work))
+        return live.move(query, changes, partial(snapshots.moved, work))
     finally:
         query.is_beginning = False
+
+
+def filter_after(work: Move) -> Filter | None:
+    """The filter of its query once it has moved."""
+    asked: Filter | None = work.changes.asked.get("filter", work.query.query.filter)
+    return asked
+
+
+def _fixed(work: Move) -> Changes:
+    """Its changes, with a vector in place of examples, as of now."""
+    target = work.changes.target
+    if not isinstance(target, Examples):
+        return work.changes
+    work.collection.refuse_broken()
+    return replace(work.changes, target=prepared(work.collection.window, [target]))
 
 
 def _caught_up(collection: Collection, catch_up: CatchUp) -> Generator[bool, None, None]:
@@ -139,13 +159,16 @@ def _caught_up(collection: Collection, catch_up: CatchUp) -> Generator[bool, Non
 
 
 def _prepared(work: Live) -> Generator[bool, None, F32]:
-    """The vectors as they are scored. NonFinite, ZeroNorm with ``row``."""
-    window, vectors = work.collection.window, work.vectors
+    """The vectors as they are scored. NonFinite, ZeroNorm (of examples NotFound), with ``row``."""
+    window, vectors = work.collection.window, work.target
+    if isinstance(vectors, Examples):
+        work.collection.refuse_broken()
+        return prepared(window, [vectors])
     found = []
     step = max(1, _CHECKED_ELEMENTS // vectors.shape[1])
     for start in range(0, len(vectors), step):
         try:
-            found.append(prepare_queries(window.definition, vectors[start : start + step]))
+            found.append(prepared(window, [vectors[start : start + step]]))
         except OmenError as error:
             error.row = start + (error.row or 0)
             raise
@@ -171,7 +194,7 @@ def _copied(
     work: Live, live: LiveQueries, handles: I64, catch_up: CatchUp
 ) -> Generator[bool, None, Results]:
     """What all queries answer, at one version. TooLarge for more rows than a reply can hold."""
-    collection, include = work.collection, work.queries[0].include
+    collection, queries = work.collection, work.queries
     yield from _all_answered(collection, handles, catch_up)
     while must_wait(collection):
         yield False
@@ -180,17 +203,17 @@ def _copied(
     try:
         _refuse_over(work, collection, handles)
         counts = collection.window.standing.lists.counts(handles)
+        at = live.now(collection)
         parts = []
         for start, stop in _runs(counts, _COPIED_ROWS):
             collection.refuse_broken()
-            parts.append(live.answers(collection, handles[start:stop], include))
+            parts.append(live.answers(queries[start:stop], handles[start:stop], at))
             yield True
-        version = collection.window.version
     finally:
         collection.is_being_read = False
-    return Results(
-        version, np.concatenate([one.counts for one in parts]), joined([one.hits for one in parts])
-    )
+    counts_found = np.concatenate([one.counts for one in parts])
+    hits = joined([one.hits for one in parts])
+    return Results(parts[0].version, counts_found, hits, at=parts[0].at)
 
 
 def _runs(counts: I64, rows: int) -> Iterator[tuple[int, int]]:
@@ -207,11 +230,11 @@ def _told(work: Live, live: LiveQueries, found: Results) -> Generator[bool, None
     """Note what the reader of each query is about to be told."""
     row = 0
     for start, stop in _runs(found.counts.astype(np.int64), _TOLD_ROWS):
-        counts = found.counts[start:stop].tolist()
-        here = slice(row, row + sum(counts))
-        ids, seqs = listed(found.hits.ids[here]), found.hits.seqs[here].tolist()
-        live.tell(work.queries[start:stop], counts, ids, seqs, found.version)
-        row = here.stop
+        counts = found.counts[start:stop]
+        end = row + int(counts.sum())
+        part = Results(found.version, counts, part_of(found.hits, row, end))
+        live.tell(work.queries[start:stop], part)
+        row = end
         yield True
 
 

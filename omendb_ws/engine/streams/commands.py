@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from omendb_core.model.types import F32
+from omendb_core.model.types import F32, Ids
+from omendb_core.search.query import Examples
 
 from ..model.collection import Collection
 from ..model.commands import Change, Note, Read
@@ -63,21 +64,37 @@ class Unfollow(Change):
     feed: Feed | None
 
 
+#: What live queries are near to: a vector each float32 (n, dim), or examples, of one query.
+Target: TypeAlias = F32 | Examples
+
+
 @dataclass(slots=True, eq=False)
 class Live(_Standing):
-    """Begin live queries at ``vectors`` float32 (n, dim); ``is_binary``: asked by SUBSCRIBE."""
+    """Begin live queries at their target; ``is_binary``: asked by SUBSCRIBE."""
 
     queries: list[LiveQuery]
-    vectors: F32
+    target: Target
     is_binary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a move changes: the ``target``, with the ids of ``examples`` (None: it is a vector), and
+    the ids ``given`` to be left out, where they are not None; what ``asked`` names of the query.
+    """
+
+    target: Target | None
+    examples: Ids | None
+    given: Ids | None
+    asked: Mapping[str, Any]
 
 
 @dataclass(slots=True, eq=False)
 class Move(_Standing):
-    """Point a live query at ``vectors`` float32 (1, dim)."""
+    """Have a live query ask something else."""
 
     query: LiveQuery
-    vectors: F32
+    changes: Changes
     is_binary: bool
 
 

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from omendb_core.model.types import F32, I64, Hits, Include
-from omendb_core.search.query import prepare_queries
+from omendb_core.ranking import orders
+from omendb_core.ranking.shape import Decay
 
 from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.messages import Results
 from ..model.ticket import Answer
+from .commands import Changes
 from .deliveries import Deliveries, Stream, forget
 from .live_pushes import pushes
-from .live_query import LiveQuery, listed, long_bytes
+from .live_query import ALL_IN, LiveQuery, listed, long_bytes
+from .targets import changed, prepared
 
 if TYPE_CHECKING:
     from ..model.collection import Collection
@@ -29,10 +32,13 @@ if TYPE_CHECKING:
 class LiveQueries:
     """All live queries of the server."""
 
-    def __init__(self, metrics: Metrics, deliveries: Deliveries) -> None:
+    def __init__(
+        self, metrics: Metrics, deliveries: Deliveries, clock_us: Callable[[], int]
+    ) -> None:
         self._queries: dict[Collection, dict[int, LiveQuery]] = {}
         self._metrics = metrics
         self._deliveries = deliveries
+        self._clock_us = clock_us
 
     # -- queries come, move and go ----------------------------------------------------------------
 
@@ -41,43 +47,56 @@ class LiveQueries:
         return list(self._queries.get(collection, {}).values())
 
     def start(self, queries: Sequence[LiveQuery], vectors: F32) -> Results:
-        """Begin to deliver queries of one collection; their snapshots. OmenError: none began.
+        """Begin to deliver queries of one collection, alike in what their answers hold, at prepared
+        ``vectors``; their snapshots. OmenError: none began.
 
         The window's standing queries must have caught up.
         """
         collection = queries[0].collection
-        window = collection.window
-        prepared = prepare_queries(window.definition, vectors)
-        handles = window.standing.add([query.query for query in queries], prepared)
+        handles = collection.window.standing.add([query.query for query in queries], vectors)
         self.begin(queries, handles.tolist())
         try:
-            return self._snapshots(collection, queries)
+            found = self.answers(queries, handles, self.now(collection))
+            self.tell(queries, found)
+            return found
         except Exception:
             for query in queries:
                 self.stop(query)
             raise
 
-    def move(self, query: LiveQuery, vectors: F32, reply: Callable[[Results], Answer]) -> Answer:
-        """Point a query at another vector; the ``reply`` that tells its new snapshot.
+    def move(
+        self, query: LiveQuery, changes: Changes, reply: Callable[[Results], Answer]
+    ) -> Answer:
+        """Have a query ask something else; the ``reply`` that tells its new snapshot.
 
-        Where none can be made it stays where it was, and what its reader was told, too.
+        Where none can be made it asks what it did, and its reader has what it was told.
         """
         window = query.collection.window
         handles = np.array([query.handle], np.int64)
-        before = window.standing.table.vectors[handles]
-        window.standing.move(handles, prepare_queries(window.definition, vectors))
-        is_told = False
+        before = query.query, query.left_out
+        vectors = back = window.standing.table.vectors[handles]
+        if changes.target is not None:
+            vectors = prepared(window, [changes.target])
+        asked, left_out = changed(query, changes)
+        query.reserve(left_out)
         try:
-            found = self.answers(query.collection, handles, query.include)
-            answer = reply(found)
-            if answer.error is None:
-                ids, seqs = listed(found.hits.ids), found.hits.seqs.tolist()
-                self.tell([query], found.counts.tolist(), ids, seqs, found.version)
-                is_told = True
-            return answer
+            window.standing.move(handles, vectors, None if asked is before[0] else [asked])
+            query.query, query.left_out = asked, left_out
+            is_told = False
+            try:
+                found = self.answers([query], handles, self.now(query.collection))
+                answer = reply(found)
+                if answer.error is None:
+                    self.tell([query], found)
+                    is_told = True
+                return answer
+            finally:
+                if not is_told:
+                    query.query, query.left_out = before
+                    is_changed = asked is not before[0]
+                    window.standing.move(handles, back, [before[0]] if is_changed else None)
         finally:
-            if not is_told:
-                window.standing.move(handles, before)
+            query.settle()
 
     def stop(self, query: LiveQuery) -> None:
         """End a query."""
@@ -96,40 +115,41 @@ class LiveQueries:
             collection.window.standing.remove(handles)
         for query in queries:
             query.handle = None
-            query.query = query.query.without_filter()
+            query.query, query.left_out = query.query.without_filter(), ALL_IN
+            query.settle()
 
-    def _snapshots(self, collection: Collection, queries: Sequence[LiveQuery]) -> Results:
-        """What the queries answer now, which their readers are told by a reply."""
-        handles = np.array([query.handle for query in queries], np.int64)
-        found = self.answers(collection, handles, queries[0].include)
-        counts = found.counts.tolist()
-        self.tell(queries, counts, listed(found.hits.ids), found.hits.seqs.tolist(), found.version)
-        return found
+    def now(self, collection: Collection) -> float:
+        """The Unix time, in seconds, by the clock that a collection's rows are stamped with."""
+        return collection.seconds(self._clock_us())
 
-    def answers(self, collection: Collection, handles: I64, include: Include) -> Results:
-        """What the queries of ``handles`` answer now."""
+    def answers(self, queries: Sequence[LiveQuery], handles: I64, at: float) -> Results:
+        """What queries answer now that are alike in what their answers hold, as of ``at``."""
+        collection, order = queries[0].collection, queries[0].order
         window = collection.window
-        counts, seqs, scores, _ = window.standing.lists.answers(handles)
-        hits = window.state.hits(window.state.ring.slots(seqs), include)
-        hits = Hits(hits.ids, seqs, scores, hits.metadata, hits.vectors)
-        return Results(window.version, np.array(counts, np.uint32), hits)
+        counts, seqs, scores, ranks = window.standing.lists.answers(handles)
+        slots = window.state.ring.slots(seqs)
+        hits = window.state.hits(slots, queries[0].include)
+        weights = None
+        if isinstance(order, Decay):
+            weights = orders.weights(order, window.state, slots, at)
+        hits = Hits(hits.ids, seqs, scores, hits.metadata, hits.vectors, ranks, weights)
+        stated = None if order is None else at
+        return Results(window.version, np.array(counts, np.uint32), hits, at=stated)
 
-    def tell(
-        self,
-        queries: Sequence[LiveQuery],
-        counts: Sequence[int],
-        ids: Sequence[int | str],
-        seqs: Sequence[int],
-        version: int,
-    ) -> None:
-        """Note that readers are told these rows, query after query, as of ``version``."""
+    def tell(self, queries: Sequence[LiveQuery], found: Results) -> None:
+        """Note that readers are told these rows, query after query, as of their version."""
+        counts, hits = found.counts.tolist(), found.hits
+        ids, seqs = listed(hits.ids), hits.seqs.tolist()
+        ranks = None if hits.ranks is None else hits.ranks.tolist()
         end = 0
         for query, count in zip(queries, counts, strict=True):
             start, end = end, end + count
             if query.texts is not None:
                 query.texts.settle(long_bytes(ids[start:end]))
             query.told = dict(zip(seqs[start:end], ids[start:end], strict=True))
-            query.told_version = version
+            if ranks is not None:
+                query.ranks = dict(zip(query.told, ranks[start:end], strict=True))
+            query.told_version = found.version
             query.is_dirty = False
 
     def begin(self, queries: Sequence[LiveQuery], handles: Sequence[int]) -> None:
@@ -158,14 +178,15 @@ class LiveQueries:
         self, streams: Sequence[LiveQuery], now_us: int
     ) -> Iterable[tuple[Stream, list[Message]]]:
         """See ``deliveries.Maker``."""
-        alike: dict[tuple[Collection, Include, bool], list[LiveQuery]] = {}
+        alike: dict[tuple[Collection, Include, bool, bool], list[LiveQuery]] = {}
         for query in streams:
             if not query.is_dirty or _is_waiting(query):
                 continue
             if query.ready_us > now_us:
                 self._deliveries.look_again(query, query.ready_us)
             else:
-                kind = query.collection, query.include, query.is_binary
+                is_ranked = query.order is not None
+                kind = query.collection, query.include, query.is_binary, is_ranked
                 alike.setdefault(kind, []).append(query)
         for queries in alike.values():
             yield from pushes(queries, now_us)

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from omendb_core.filters.parser import evaluate
-from omendb_core.model.types import U8, U64, Hits
+from omendb_core.model.types import I64, U8, U64, Bool1, Hits
+from omendb_core.ranking import orders
+from omendb_core.ranking.shape import Rank
+from omendb_core.scoring import score
 
 from ...wire.encoded import Message, binary, text
 from ...wire.live import encode_binary, encode_text
@@ -38,7 +41,8 @@ class _Difference(NamedTuple):
 
 
 def pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, list[Message]]]:
-    """What brings readers to the present, alike in collection, include and encoding.
+    """What brings readers to the present, alike in collection, include, encoding, and in whether
+    rows have ranks.
 
     Rows that enter, and reasons of leaving, are looked up once for all: thousands of pushes go out
     in one tick, of a row or two each.
@@ -46,14 +50,16 @@ def pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, list
     window = queries[0].collection.window
     version = window.version
     handles = np.array([query.handle for query in queries], np.int64)
-    counts, seqs, scores, _ = window.standing.lists.answers(handles)
+    counts, seqs, scores, ranks = window.standing.lists.answers(handles)
     seq_list = seqs.tolist()
+    rank_list = None if ranks is None else ranks.tolist()
     speaking: list[LiveQuery] = []
     differences: list[_Difference] = []
     end = 0
     for query, count in zip(queries, counts, strict=True):
         start, end = end, end + count
-        difference = _difference(window, query, seq_list[start:end], start)
+        here = None if rank_list is None else rank_list[start:end]
+        difference = _difference(window, query, seq_list[start:end], here, start)
         if difference.leave or difference.enter:
             speaking.append(query)
             differences.append(difference)
@@ -64,30 +70,62 @@ def pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, list
         return
     places = np.array([place for one in differences for place in one.enter], np.int64)
     hits = window.state.hits(window.state.ring.slots(seqs[places]), speaking[0].include)
-    hits = Hits(hits.ids, hits.seqs, scores[places], hits.metadata, hits.vectors)
+    entering = None if ranks is None else ranks[places]
+    hits = Hits(hits.ids, hits.seqs, scores[places], hits.metadata, hits.vectors, entering)
     messages = _messages(speaking, differences, hits)
     ids = listed(hits.ids)
     end = 0
     for query, difference, message in zip(speaking, differences, messages, strict=True):
         start, end = end, end + len(difference.enter)
-        if query.texts is not None:
-            gone = long_bytes([query.told[seq] for seq in difference.leave])
-            query.texts.settle(query.texts.taken_bytes + long_bytes(ids[start:end]) - gone)
-        for seq in difference.leave:
-            del query.told[seq]
-        for place, id_ in zip(difference.enter, ids[start:end], strict=True):
-            query.told[seq_list[place]] = id_
-        if getsizeof(query.told) > table_bytes(len(query.told)):  # it grew by rows that left
-            query.told = dict(query.told.items())
+        _tell(query, difference, seq_list, ids[start:end], rank_list)
         query.told_version, query.is_dirty = version, False
         query.ready_us = now_us + query.every_us
         yield query, [message]
 
 
-def _difference(window: Window, query: LiveQuery, now: list[int], start: int) -> _Difference:
+def _tell(
+    query: LiveQuery,
+    difference: _Difference,
+    seqs: list[int],
+    ids: list[int | str],
+    ranks: list[float] | None,
+) -> None:
+    """Note what ``query``'s reader is told; ``ids`` are those of the rows that enter."""
+    if query.texts is not None:
+        gone = long_bytes([query.told[seq] for seq in difference.leave])
+        query.texts.settle(query.texts.taken_bytes + long_bytes(ids) - gone)
+    for seq in difference.leave:
+        del query.told[seq]
+    for place, id_ in zip(difference.enter, ids, strict=True):
+        query.told[seqs[place]] = id_
+    if getsizeof(query.told) > table_bytes(len(query.told)):  # it grew by rows that left
+        query.told = dict(query.told.items())
+    if ranks is not None:
+        _tell_ranks(query, difference, seqs, ranks)
+
+
+def _tell_ranks(
+    query: LiveQuery, difference: _Difference, seqs: list[int], ranks: list[float]
+) -> None:
+    """Note the ranks that ``query``'s reader is told of."""
+    told = query.ranks
+    assert told is not None
+    for seq in difference.leave:
+        del told[seq]
+    for place in difference.enter:
+        told[seqs[place]] = ranks[place]
+    if getsizeof(told) > table_bytes(len(told)):
+        query.ranks = dict(told.items())
+
+
+def _difference(
+    window: Window, query: LiveQuery, now: list[int], ranks: list[float] | None, start: int
+) -> _Difference:
     """From what ``query``'s reader has to the seqs ``now``, whose places begin at ``start``."""
     told = query.told
-    updated = _updated(window, query, now) if query.include.metadata else _NO_ROWS
+    updated: Set[int] = _updated(window, query, now) if query.include.metadata else _NO_ROWS
+    if ranks is not None:
+        updated = updated | _reranked(query, now, ranks)
     leave = told.keys() - now
     if updated:
         leave |= updated
@@ -105,6 +143,16 @@ def _updated(window: Window, query: LiveQuery, now: list[int]) -> set[int]:
         seq for seq, version in zip(known, versions.tolist(), strict=True)
         if version > query.told_version
     }  # fmt: skip
+
+
+def _reranked(query: LiveQuery, now: list[int], ranks: list[float]) -> set[int]:
+    """Rows told of whose rank changed since. (Null is a NaN, which differs from itself.)"""
+    told = query.ranks or {}
+    return {
+        seq
+        for seq, rank in zip(now, ranks, strict=True)
+        if (was := told.get(seq, rank)) != rank and (was == was or rank == rank)
+    }
 
 
 def _messages(
@@ -156,12 +204,34 @@ def _reasons(
     end = 0
     for query, difference in zip(queries, differences, strict=True):
         start, end = end, end + len(difference.leave)
-        if query.query.filter is None and not difference.updated:
+        may_filter = query.query.filter is not None or isinstance(query.order, Rank)
+        if not may_filter and not difference.updated:
             continue
         own = np.arange(start, end)[reasons[start:end] == _REASON["displaced"]]
-        if query.query.filter is not None:
-            passed = evaluate(query.query.filter, window.state.columns, slots[own])
-            reasons[own[~passed]] = _REASON["filtered"]
-        back = [place for place in own.tolist() if int(seqs[place]) in difference.updated]
+        if may_filter:
+            reasons[own[~_passes(window, query, slots[own])]] = _REASON["filtered"]
+        back = [
+            place
+            for place in own.tolist()
+            if int(seqs[place]) in difference.updated and reasons[place] == _REASON["displaced"]
+        ]
         reasons[back] = _REASON["updated"]
     return reasons
+
+
+def _passes(window: Window, query: LiveQuery, slots: I64) -> Bool1:
+    """Which rows, that are there, pass ``query``'s filter and have a rank, where that counts."""
+    passed: Bool1 = np.ones(len(slots), np.bool_)
+    if query.query.filter is not None:
+        passed &= evaluate(query.query.filter, window.state.columns, slots)
+    if isinstance(query.order, Rank):
+        assert query.handle is not None
+        scores = score.score_chosen(
+            window.definition.metric,
+            window.state.ring.vectors,
+            slots,
+            window.standing.table.vectors[[query.handle]],
+            np.zeros(len(slots), np.int64),
+        )
+        passed &= ~np.isnan(orders.ranks(query.order, window.state, slots, scores))
+    return passed

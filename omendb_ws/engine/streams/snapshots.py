@@ -27,7 +27,7 @@ def snapshot(
     ``written``: their metadata as JSON, for a binary one.
     """
     subs = [query.sub for query in work.queries]
-    own = Results(found.version, counts, part_of(found.hits, start, end), 0, subs)
+    own = Results(found.version, counts, part_of(found.hits, start, end), 0, subs, found.at)
     if work.is_binary:
         message = binary(binary_replies.encode_results(work.ticket.id, own, written))
         return fitting(work.ticket, message)

@@ -19,7 +19,6 @@ from functools import partial
 from itertools import groupby
 from typing import Final
 
-import numpy as np
 from omendb_core.model.errors import Internal, NotFound, OmenError
 
 from ...runtime.faults import as_error
@@ -31,7 +30,7 @@ from ..model.ticket import Answer, Effect, Ticket
 from ..pieces.long_reads import LongReads, Steps
 from ..pieces.masks import needs_mask
 from . import snapshots
-from .beginning import MOST_AT_ONCE, LetGo, begin_in_pieces, move_in_pieces
+from .beginning import MOST_AT_ONCE, LetGo, begin_in_pieces, filter_after, move_in_pieces
 from .commands import Leave, Live, Match, Move, Novel, Standing
 from .deliveries import Deliveries, Stream
 from .feeds import Feed, Feeds
@@ -39,6 +38,7 @@ from .live import LiveQueries
 from .live_query import LiveQuery
 from .matches import Matches, MatchQuery
 from .novels import NovelQuery, Novels
+from .targets import prepared
 
 #: How long queries of all collections are matched in one tick, but for a step each that runs over.
 CATCH_UP_US: Final = 2_000
@@ -191,7 +191,7 @@ class StandingQueries:
         steps: Steps
         if isinstance(work, Live) and _begins_in_pieces(work):
             steps = begin_in_pieces(work, self._live, self._prepare, self._long_reads, self._let_go)
-        elif isinstance(work, Move) and needs_mask(work.collection, work.query.query.filter):
+        elif isinstance(work, Move) and needs_mask(work.collection, filter_after(work)):
             steps = move_in_pieces(work, self._live, self._prepare)
         else:
             return False
@@ -242,11 +242,11 @@ class StandingQueries:
             works_open = [work for work in works if work.ticket.asker.lane.is_open]
             if len(works_open) < len(works):
                 return self._begin(works_open) if works_open else []
-            alike = {work.queries[0].include for work in works}
-            if len(alike) > 1:
+            if not _are_alike(works):
                 return [one for work in works for one in self._begin([work])]
             queries = [query for work in works for query in work.queries]
-            results = self._live.start(queries, np.concatenate([w.vectors for w in works]))
+            vectors = prepared(works[0].collection.window, [work.target for work in works])
+            results = self._live.start(queries, vectors)
             try:
                 return self._snapshots(works, results)
             except Exception:
@@ -277,7 +277,7 @@ class StandingQueries:
         query = work.query
         if query.handle is None:
             raise NotFound(f"sub: there is no {query.sub}")
-        return self._live.move(query, work.vectors, partial(snapshots.moved, work))
+        return self._live.move(query, work.changes, partial(snapshots.moved, work))
 
     def _leave(self, work: Leave) -> Answer:
         work.collection.refuse_dropped()
@@ -338,6 +338,15 @@ class StandingQueries:
         ]
         for stream in streams:
             self.stop(stream)
+
+
+def _are_alike(works: Sequence[Live]) -> bool:
+    """Whether their answers hold the same, row by row."""
+    first = works[0].queries[0]
+    return all(
+        work.queries[0].include == first.include and work.queries[0].order == first.order
+        for work in works[1:]
+    )
 
 
 def _begins_in_pieces(work: Live) -> bool:

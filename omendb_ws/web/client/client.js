@@ -95,7 +95,7 @@ export class Client extends Connection {
 
   live(collection, vector, options) {
     known(options, OPTIONS.live);
-    return new Live(this, collection, toVector(vector), options);
+    return new Live(this, collection, vector, options);
   }
   match(collection, vector, minScore, options) {
     known(options, OPTIONS.feed);

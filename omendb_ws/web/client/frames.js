@@ -59,8 +59,10 @@ function readHits(frame, count, isScored = true) {
   const ids = json.ids ?? next(BigUint64Array, count);
   const seqs = frame.numbers(count);
   const scores = isScored ? next(Float32Array, count) : null;
+  const ranks = frame.flags & 4 ? next(Float64Array, count) : null;
   const vectors = frame.flags & 2 ? next(Float32Array, count * dim) : null;
-  return { ids, seqs, scores, vectors, metadata: json.metadata ?? null, dim };
+  const { at = null, weights = null, metadata = null } = json;
+  return { ids, seqs, scores, ranks, weights, at, vectors, metadata, dim };
 }
 
 export function decodeFrame(buffer) {
@@ -100,17 +102,19 @@ export function decodeFrame(buffer) {
 }
 
 function slice(hits, start, stop) {
-  const { ids, seqs, scores, vectors, metadata, dim } = hits;
+  const { ids, seqs, scores, ranks, weights, at, vectors, metadata, dim } = hits;
   const cut = (array, width = 1) =>
     array && (array.subarray ?? array.slice).call(array, start * width, stop * width);
   return {
-    ids: cut(ids), seqs: cut(seqs), scores: cut(scores), vectors: cut(vectors, dim), metadata: cut(metadata), dim,
+    ids: cut(ids), seqs: cut(seqs), scores: cut(scores), ranks: cut(ranks), weights: cut(weights), at,
+    vectors: cut(vectors, dim), metadata: cut(metadata), dim,
   };
 }
 
 export class Answer {
-  constructor({ ids, seqs, scores, vectors, metadata, dim }, version, tookUs = 0) {
-    Object.assign(this, { version, tookUs, ids, seqs, scores, vectors, metadata, dim });
+  constructor(hits, version, tookUs = 0) {
+    const { ids, seqs, scores, ranks = null, weights = null, at = null, vectors, metadata, dim } = hits;
+    Object.assign(this, { version, tookUs, ids, seqs, scores, ranks, weights, at, vectors, metadata, dim });
   }
   get length() {
     return this.seqs.length;
@@ -118,6 +122,8 @@ export class Answer {
   row(place) {
     const row = { id: asId(this.ids[place]), seq: this.seqs[place] };
     if (this.scores) row.score = this.scores[place];
+    if (this.ranks) row.rank = Number.isNaN(this.ranks[place]) ? null : this.ranks[place];
+    if (this.weights) row.weight = this.weights[place];
     if (this.metadata) row.metadata = this.metadata[place];
     if (this.vectors) row.vector = this.vectors.subarray(place * this.dim, (place + 1) * this.dim);
     return row;
@@ -135,6 +141,7 @@ export class Answer {
       ids: hasStringIds ? all("id") : BigUint64Array.from(all("id"), BigInt),
       seqs: Float64Array.from(all("seq")),
       scores: !rows.length || has("score") ? Float32Array.from(all("score")) : null,
+      ranks: has("rank") ? Float64Array.from(all("rank"), (rank) => rank ?? NaN) : null,
       metadata: has("metadata") ? all("metadata") : null,
       vectors, dim,
     }, version, tookUs);

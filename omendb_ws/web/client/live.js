@@ -2,30 +2,55 @@
 
 import { deferred, OmenError } from "./errors.js";
 import { Answer, encodeFrame, KINDS } from "./frames.js";
-import { fields, toCount, toVector } from "./requests.js";
+import { fields, toChange, toCount } from "./requests.js";
 import { Newest } from "./subscription.js";
+
+const byScore = (a, b) => b.score - a.score || b.seq - a.seq;
+/** The orders of answers (PROTOCOL section 5), by the option that asks for them. */
+const ORDERS = {
+  decay: (a, b) => {
+    if (a.rank === null || b.rank === null) return (a.rank === null) - (b.rank === null) || byScore(a, b);
+    return b.rank - a.rank || b.seq - a.seq;
+  },
+  rank: (a, b) => b.rank - a.rank || byScore(a, b),
+};
+
+/** What is asked after `change`: a vector, or examples among the `fields`. */
+function after({ vector, fields }, change) {
+  const made = { ...fields };
+  if (change.names.has("target")) delete made.positive, delete made.negative;
+  for (const [name, value] of Object.entries(change.fields)) {
+    if (value === null) delete made[name];
+    else made[name] = value;
+  }
+  return { vector: change.names.has("target") ? change.vector : vector, fields: made };
+}
 
 export class Live extends Newest {
   answer = null;
   rows = new Map();
-  /** Whether the server has taken `asked`, which it was last sent. */
+  /** Whether the server has taken `base`. */
   isAccepted = false;
   isMoving = false;
+  /** Calls of `move`, oldest first. */
   waiting = [];
+  /** What was last subscribed with, and the call that wanted it. */
+  asked = null;
 
   constructor(client, collection, vector, options) {
     super(client, "live", collection, options);
-    this.vector = vector.slice();
+    const { positive, negative, exclude, filter, minScore, ...rest } = this.options;
+    this.options = rest;
+    this.base = after({ vector: null, fields: {} }, toChange(vector, { positive, negative, exclude, filter, minScore }));
+    this.order = (rest.decay && ORDERS.decay) || (rest.rank && ORDERS.rank) || byScore;
   }
 
-  move(vector) {
+  move(vector, options) {
     const call = deferred();
     try {
       const mayRevive = (this.reason ?? "left") === "left" && this.client.state !== "closed";
       if (this.state === "ended" && !mayRevive) throw this.error ?? new OmenError("closed", "the subscription has ended");
-      // The caller may fill the same array anew.
-      this.vector = toVector(vector).slice();
-      this.waiting.push(Object.assign(call, { vector: this.vector }));
+      this.waiting.push(Object.assign(call, { change: toChange(vector, options) }));
       if (this.state === "ended") this.revive();
       else this.pump();
     } catch (error) {
@@ -39,20 +64,36 @@ export class Live extends Newest {
     super.revive();
   }
 
+  /** The last call that sets all that those before it set. */
+  newest() {
+    let newest = null;
+    const names = new Set();
+    for (const call of this.waiting) {
+      if ([...names].every((name) => call.change.names.has(name))) newest = call;
+      call.change.names.forEach((name) => names.add(name));
+    }
+    return newest;
+  }
+
   /** A later move has its turn. */
   refused(error) {
-    if (error?.retry || this.state === "ended" || this.asked === this.vector) return super.refused(error);
+    const { call = null } = this.asked ?? {};
+    const isLast = this.waiting.at(-1) === (call ?? undefined);
+    if (error?.retry || this.state === "ended" || isLast) return super.refused(error);
     this.isAccepted = false;
-    this.unmoved(this.asked, error);
+    if (call) this.settle(call, (one) => one.reject(error));
     return this.attach();
   }
 
   request() {
-    // A move goes on from the vector that was accepted last.
-    const vector = (this.asked = this.isAccepted ? this.asked : this.vector);
+    // A move goes on from what was accepted last.
+    const call = this.isAccepted ? null : this.newest();
+    const state = call ? after(this.base, call.change) : this.base;
+    this.asked = { state, call };
+    const { vector } = state;
     const k = toCount(this.options.k);
-    const json = { kind: "live", encoding: "binary", ...fields(this.options) };
-    const frame = { kind: KINDS.SUBSCRIBE, n: 1, dim: vector.length, k, json, sections: [vector] };
+    const json = { kind: "live", encoding: "binary", ...fields(this.options), ...state.fields };
+    const frame = { kind: KINDS.SUBSCRIBE, k, json, ...sectionOf(vector) };
     return async (link, accept) => {
       const { handle } = await link.open(this.collection);
       return link.ask((id) => encodeFrame({ ...frame, id, handle }), accept);
@@ -61,7 +102,8 @@ export class Live extends Newest {
 
   begin({ answers }) {
     this.isAccepted = true;
-    this.shown(answers[0], this.asked);
+    this.base = this.asked.state;
+    this.shown(answers[0], this.asked.call);
     queueMicrotask(() => this.pump());
   }
 
@@ -70,39 +112,35 @@ export class Live extends Newest {
   }
 
   async pump() {
-    if (this.isMoving || !this.link || this.asked === this.vector) return;
+    const call = this.newest();
+    if (this.isMoving || !this.link || !call) return;
     this.isMoving = true;
-    const { link, sub, vector } = this;
-    const frame = { kind: KINDS.MOVE, handle: sub, n: 1, dim: vector.length, sections: [vector] };
+    const { link, sub } = this;
+    const { vector, fields: json } = call.change;
+    const frame = { kind: KINDS.MOVE, handle: sub, json, ...sectionOf(vector) };
     try {
       await link.ask((id) => encodeFrame({ ...frame, id }), ({ answers }) => {
         if (this.link !== link || this.sub !== sub) return;
-        this.asked = vector;
-        this.shown(answers[0], vector);
+        this.base = after(this.base, call.change);
+        this.shown(answers[0], call);
       });
     } catch (error) {
       // The next connection asks again.
-      if (error.code !== "connection_lost") this.unmoved(vector, error);
+      if (error.code !== "connection_lost") this.settle(call, (one) => one.reject(error));
     }
     this.isMoving = false;
     this.pump();
   }
 
-  unmoved(vector, error) {
-    if (this.vector === vector) this.vector = this.asked;
-    this.settle(vector, (call) => call.reject(error));
+  /** A later move answers earlier ones. */
+  settle(call, settle) {
+    this.waiting.splice(0, this.waiting.indexOf(call) + 1).forEach(settle);
   }
 
-  /** A later vector answers earlier calls. */
-  settle(vector, settle) {
-    const last = this.waiting.findLastIndex((call) => call.vector === vector);
-    this.waiting.splice(0, last + 1).forEach(settle);
-  }
-
-  shown(answer, vector) {
+  shown(answer, call) {
     this.rows = new Map(Array.from(answer, (row) => [row.seq, row]));
     this.publish(answer, null);
-    this.settle(vector, (call) => call.resolve(answer));
+    if (call) this.settle(call, (one) => one.resolve(answer));
   }
 
   take({ version, enter, leaveSeqs, reasons }) {
@@ -112,7 +150,7 @@ export class Live extends Newest {
       if (this.rows.delete(seq)) leave.push({ id: row.id, seq, reason: reasons[place] });
     });
     for (const row of enter) this.rows.set(row.seq, row);
-    const rows = [...this.rows.values()].sort((a, b) => b.score - a.score || b.seq - a.seq);
+    const rows = [...this.rows.values()].sort(this.order);
     this.publish(Answer.fromRows(rows, version, Array.isArray(this.answer.ids)), { enter, leave });
   }
 
@@ -131,3 +169,6 @@ export class Live extends Newest {
     super.finish(reason, error);
   }
 }
+
+const sectionOf = (vector) =>
+  vector ? { n: 1, dim: vector.length, sections: [vector] } : { n: 0, sections: [] };

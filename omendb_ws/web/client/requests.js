@@ -11,7 +11,7 @@ export const HALF_SAID = "half a character (a lone surrogate)";
 const MOST_NESTED = 1000;
 export const tagOf = (value) => Object.prototype.toString.call(value).slice(8, -1);
 const isNumbers = (value) => ArrayBuffer.isView(value) && !(value instanceof DataView);
-const REFUSALS = { filter: "bad_filter", collection: "bad_name" };
+const REFUSALS = { filter: "bad_filter", collection: "bad_name", rank: "bad_rank" };
 
 /** A copy of `value`; what `JSON.stringify` would change is refused. `isLax` drops undefined keys. */
 export function plain(value, name, isLax = false, code = REFUSALS[name] ?? "bad_request", depth = 0) {
@@ -106,8 +106,43 @@ export function toId(id, name, details) {
   return typeof id === "bigint" && !isSafe(id) ? `${id}` : Number(id);
 }
 
-export const toIdList = (ids) =>
-  Array.from(toList(ids, "ids", "bad_id"), (id, row) => toId(id, `ids[${row}]`, { row }));
+export const toIdList = (ids, name = "ids") =>
+  Array.from(toList(ids, name, "bad_id"), (id, row) => toId(id, `${name}[${row}]`, { row }));
+
+/** Ids, and vectors as lists. */
+const toExamples = (examples, name) =>
+  Array.from(toList(examples, name), (one, row) => {
+    const where = `${name}[${row}]`;
+    return typeof one === "object" && one ? Array.from(toVector(one, where, { row })) : toId(one, where, { row });
+  });
+
+/**
+ * What a move changes: `vector`, or examples, and what else stands in `options`; null clears. `names`
+ * are those of what it sets; vector and examples stand in the same place.
+ */
+export function toChange(vector, options) {
+  known(options, OPTIONS.move);
+  const { positive, negative, exclude, filter, minScore } = options ?? {};
+  const change = { vector: null, fields: {}, names: new Set() };
+  if (positive == null) {
+    if (negative != null) fail("bad_request", "negative: needs positive");
+  } else if (vector != null) fail("bad_request", "vector: not together with positive");
+  const isOfMore = exclude !== undefined || filter !== undefined || minScore !== undefined;
+  if (positive != null) {
+    change.fields.positive = toExamples(positive, "positive");
+    if (negative != null) change.fields.negative = toExamples(negative, "negative");
+    change.names.add("target");
+  } else if (vector != null || !isOfMore) {
+    // The caller may fill the same array anew.
+    change.vector = toVector(vector).slice();
+    change.names.add("target");
+  }
+  if (exclude !== undefined) change.fields.exclude = toIdList(exclude ?? [], "exclude");
+  if (filter !== undefined) change.fields.filter = plain(filter ?? {}, "filter");
+  if (minScore !== undefined) change.fields.min_score = minScore === null ? null : plain(minScore, "minScore");
+  for (const name of Object.keys(change.fields)) if (name !== "positive" && name !== "negative") change.names.add(name);
+  return change;
+}
 
 export function toIds(given, count) {
   const ids = toList(given, "ids", "bad_id");
@@ -134,13 +169,17 @@ export async function readIds(link, collection, rows) {
 }
 
 const CALL = ["signal", "timeoutMs", "failFast"];
+/** What a move may change, besides the vector. */
+const MOVED = ["positive", "negative", "exclude", "filter", "minScore"];
+const SHAPE = ["decay", "rank", "group", "spread"];
 export const OPTIONS = {
   call: CALL,
   get: [...CALL, "include"],
   count: [...CALL, "filter"],
   search: [...CALL, "k", "filter", "include", "minScore", "last", "like"],
   add: [...CALL, "ids", "metadata", "columns"],
-  live: ["k", "filter", "include", "minScore", "every"],
+  live: ["k", ...MOVED, ...SHAPE, "include", "every"],
+  move: MOVED,
   feed: ["filter", "include", "fromSeq", "epoch"],
   stats: ["every"],
   map: ["sample", "every"],
@@ -155,7 +194,7 @@ export function known(options, names) {
   }
 }
 
-const FIELDS = ["filter", "minScore", "include", "last", "every", "epoch", "fromSeq", "sample"];
+const FIELDS = ["filter", "minScore", "include", "last", "every", "epoch", "fromSeq", "sample", ...SHAPE];
 
 export function fields(options) {
   const body = {};

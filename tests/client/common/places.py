@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -115,7 +116,9 @@ class AwaitedSubscription:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._subscription, name)
-        return (lambda *args: call(self._threads, found, *args)) if callable(found) else found
+        if not callable(found):
+            return found
+        return lambda *args, **named: call(self._threads, partial(found, **named), *args)
 
 
 def vectors(count: int, dim: int = 4, seed: int = 1) -> Any:

@@ -49,6 +49,23 @@ FLOORS = NUMBERS
 LIMITS = [*INTEGERS, 0, -1, 1001]
 K = [*NO_INTEGER, 0, -1, 2**32]
 
+EXAMPLES = [
+    5, "ids", b"ids", {"id": 1}, {1, 2}, [None], [{}], [-1], [1.5], [HALF], [[]], [[1, "2"]],
+    [[1, float("nan")]], [1] * 65, [True],
+]  # fmt: skip
+OBJECTS = [5, "a", ["a"], {1: 2}, {"a": float("nan")}, {"a": {1}}, {HALF: 1}]
+EXPRESSIONS = [float("nan"), {1, 2}, {1: 2}, {"$add": [1, float("inf")]}, HALF, object()]
+#: What shapes the answers of searches and live queries.
+SHAPING: dict[str, list[Any]] = {
+    "positive": [*EXAMPLES, []],
+    "negative": EXAMPLES,
+    "exclude": [one for one in IDS if one is not None],
+    "decay": OBJECTS,
+    "rank": EXPRESSIONS,
+    "group": OBJECTS,
+    "spread": OBJECTS,
+}
+
 #: method -> parameter -> what it does not take.
 WRONG: dict[str, dict[str, list[Any]]] = {
     "ping": {},
@@ -97,6 +114,9 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "last": [*INTEGERS, 0, -1, 2**53],
         "include": INCLUDES,
         "like": [True, -1, 2**64, 1.0, [1], HALF, "", "x" * 257, "a\0b", np.float64(1)],
+        **SHAPING,
+        "mmr": OBJECTS,
+        "at": FLOORS,
     },
     "live": {
         "collection": NAMES,
@@ -106,6 +126,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "min_score": FLOORS,
         "include": INCLUDES,
         "every_ms": [*NO_INTEGER, -1, 60_001],
+        **SHAPING,
     },
     "match": {
         "collection": NAMES,
@@ -159,6 +180,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "from_seq": {"epoch": "e"},
     "epoch": {"from_seq": 1},
     "like": {"vector": None},
+    "positive": {"vector": None},
+    "negative": {"vector": None, "positive": [1]},
+    "at": {"decay": {"half_life": 1}},
 }
 
 
@@ -175,7 +199,8 @@ def test_the_table_has_every_parameter_of_every_public_method() -> None:
     assert {name: sorted(wrong) for name, wrong in WRONG.items()} == {
         name: sorted(names) for name, names in methods.items()
     }
-    assert parameters(LiveQuery.move) == ["vector"]
+    moved = ["vector", "positive", "negative", "exclude", "filter", "min_score"]
+    assert parameters(LiveQuery.move) == moved
 
 
 @pytest.fixture
@@ -223,6 +248,21 @@ async def test_a_move_is_refused_by_its_name_and_nothing_is_sent(db: Any, sent: 
             with pytest.raises(errors.OmenError, match=r"^vector\b"):
                 await live.move(wrong)
             assert sent == []
+        wrongs = {
+            **{name: SHAPING[name] for name in ("positive", "negative", "exclude")},
+            "filter": NO_FILTER,
+            "min_score": FLOORS,
+        }
+        for name, values in wrongs.items():
+            beside = {"positive": [1]} if name == "negative" else {}
+            for wrong in values:
+                with pytest.raises(errors.OmenError, match=rf"^{name}\b"):
+                    await live.move(**beside, **{name: wrong})
+                assert sent == []
+        for both in ({"vector": [1, 2], "positive": [1]}, {}):
+            with pytest.raises(errors.OmenError, match=r"^vector\b"):
+                await live.move(**both)
+        assert sent == []
 
 
 @pytest.mark.parametrize("name", ["next", "until_quiet"])

@@ -88,6 +88,7 @@ _TYPES: Final[dict[str, Json]] = {
     "integer": {"type": "integer"},
     "k": {"type": "integer", "minimum": 1},
     "number": {"type": "number"},
+    "threshold": {"type": ["number", "null"]},
     "ttl": {"type": ["number", "null"], "exclusiveMinimum": 0},
     "filter": {"type": "object"},
     "include": {"type": "array", "items": {"enum": ["metadata", "vector"]}},
@@ -272,6 +273,10 @@ def _schema(one: Field) -> Json:
     return schema
 
 
+#: What a live query is near to.
+_TARGETS: Final = [{"required": ["vector"]}, {"required": ["positive"]}]
+
+
 def _text_requests() -> Json:
     found = {}
     for op in OPS.values():
@@ -284,6 +289,9 @@ def _text_requests() -> Json:
         payload = _object(properties, required, is_open=False)
         if op.one_of:
             payload["oneOf"] = [{"required": [name]} for name in op.one_of]
+        if op.name == "move":
+            payload["not"] = {"required": ["vector", "positive"]}
+            payload["minProperties"] = len(required) + 1
         if op.name == "count":
             payload["dependentRequired"] = {"limit": ["by"]}
         if op.name == "subscribe":
@@ -300,6 +308,7 @@ def _by_kind(common: Json) -> list[Json]:
             ("id", "op", "kind", *(one.name for one in fields if one.required)),
             is_open=False,
         )
+        | ({"oneOf": _TARGETS} if kind == "live" else {})
         for kind, fields in SUBSCRIPTION_KINDS.items()
     ]
 
@@ -364,7 +373,7 @@ def _events() -> Json:
         "live": (
             _event("live", {**sub, **version, "leave": {"type": "array", "items": leave},
                             "enter": _ROWS}),
-            [],
+            _golden("text-live"),
         ),
         "feed": (_event("feed", rows), _golden("text-feed")),
         "match": (_event("match", rows), []),
@@ -450,10 +459,10 @@ def _binary() -> Json:
         "ADDED": ["added", "added-duplicate", "added-compared"],
         "SEARCH": ["search", "search-filtered", "search-shaped", "search-examples"],
         "RESULTS": ["results", "results-rich", "results-subs", "results-empty", "results-ranked"],
-        "LIVE": [],
+        "LIVE": ["live", "live-ranked"],
         "ROWS": ["rows-feed", "rows-match", "rows-novel", "rows-empty"],
-        "SUBSCRIBE": ["subscribe"],
-        "MOVE": ["move"],
+        "SUBSCRIBE": ["subscribe", "subscribe-examples"],
+        "MOVE": ["move", "move-changes"],
     }
     found = {}
     for kind in KINDS.values():

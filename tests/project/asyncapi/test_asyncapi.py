@@ -108,6 +108,7 @@ async def test_a_conversation_is_as_described() -> None:
         {"op": "count", "collection": "c", "by": "a", "limit": 5},
         {"op": "update", "collection": "c", "rows": [{"id": 1, "metadata": {}}]},
         {"op": "move", "sub": 1, "vector": [0.0, 1.0]},
+        {"op": "move", "sub": 1, "positive": [1], "exclude": [], "filter": {}, "min_score": None},
         {"op": "delete", "collection": "c", "ids": [1]},
         {"op": "describe", "collection": "c"},
         {"op": "open", "collection": "c"},

@@ -1,0 +1,189 @@
+"""What ``subscribe`` of kind ``live``, SUBSCRIBE and ``move`` mean: from a typed request to work.
+
+Runs on the loop's thread, called by ``subscribing.py``. What examples come to is for the engine to
+say, which has their rows; what ids and filters take of the memory is taken here.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from omendb_core.filters.parser import kept
+from omendb_core.model.budget import Budget, Share
+from omendb_core.model.errors import TooLarge, Unsupported
+from omendb_core.model.types import Definition, Ids
+from omendb_core.ranking.shape import PLAIN, Shape
+from omendb_core.search.examples import ids_of
+from omendb_core.search.query import Examples
+from omendb_core.standing.table import StandingQuery
+
+from ..engine.streams import commands as streams
+from ..engine.streams.live_query import ALL_IN, LEFT_OUT_TAKES, LeftOut, LiveQuery
+from ..wire import messages as wire
+from ..wire import reply_bounds as sizes
+from . import shaping
+from .standing_streams import (
+    MADE_AT_ONCE,
+    at_once,
+    begin_many,
+    make_streams,
+    query_vectors,
+    replied,
+)
+from .subscriptions.subscription import StreamSubscription
+
+if TYPE_CHECKING:
+    from ..engine.model.collection import Collection
+    from .session import Session
+
+
+def subscribe_live(session: Session, request: wire.Subscribe, size: int) -> None:
+    """Begin a live query, or by SUBSCRIBE several."""
+    collection = session.collection(request.collection or "")
+    definition, limits = collection.definition, session.context.limits
+    target = _target(request, collection)
+    shape = shaping.shape(request, definition, request.k, limits.max_k, live=True)
+    if shape is not PLAIN:
+        raise Unsupported("decay, rank, group, spread: not in live queries yet")
+    left_out = _left_out(request, target, definition)
+    usual_bytes = _push_bytes(session, request, definition, shape)
+    budget = session.context.catalog.budget
+    asked = StandingQuery(
+        k=request.k,
+        filter=kept(request.filter, definition.columns, budget),
+        min_score=request.min_score,
+        wants_metadata=request.include.metadata,
+        exclude=left_out.ids,
+    )
+
+    def live_query(subscription: StreamSubscription) -> LiveQuery:
+        return _live_query(session, request, subscription, asked, left_out, usual_bytes)
+
+    def submit(subscriptions: list[StreamSubscription]) -> None:
+        _submit_live(session, request, size, collection, target, subscriptions)
+
+    count = 1 if isinstance(target, Examples) else len(target)
+    making = make_streams(session, "live", collection, asked, count, live_query)
+    if count < MADE_AT_ONCE:
+        submit(at_once(making))
+    else:
+        begin_many(session, request, size, making, submit)
+
+
+def _live_query(
+    session: Session,
+    request: wire.Subscribe,
+    subscription: StreamSubscription,
+    asked: StandingQuery,
+    left_out: LeftOut,
+    usual_bytes: int,
+) -> LiveQuery:
+    """The engine's side of one subscription. Quota."""
+    assert subscription.collection is not None
+    budget = session.context.catalog.budget
+    has_texts = subscription.collection.definition.ids == "str"
+    return LiveQuery(
+        session.context.engine.live,
+        subscription,
+        subscription.collection,
+        request.encoding == "binary",
+        request.include,
+        usual_bytes,
+        asked,
+        (request.every_ms or 0) * 1000,
+        Share(budget, "ids that a reader was told take") if has_texts else None,
+        left_out,
+        _paid(budget, left_out),
+    )
+
+
+def _push_bytes(
+    session: Session, request: wire.Subscribe, definition: Definition, shape: Shape
+) -> int:
+    """How large a push may be. TooLarge if no message can hold it."""
+    limits = session.context.limits
+    found = sizes.most_push_bytes(
+        definition,
+        request.include,
+        request.encoding == "binary",
+        request.k,
+        limits.max_metadata_bytes,
+        shaping.keys(shape),
+    )
+    if found > limits.max_message_bytes:
+        raise TooLarge(f"k: a push may take {found} bytes, over max_message_bytes")
+    return found
+
+
+def _paid(budget: Budget, left_out: LeftOut) -> Share | None:
+    """What these ids take; None for none."""
+    if left_out.ids is None:
+        return None
+    share = Share(budget, LEFT_OUT_TAKES)
+    share.resize(left_out.nbytes)
+    return share
+
+
+def _target(request: wire.Subscribe | wire.Move, collection: Collection) -> streams.Target:
+    """What a live query is to be near to."""
+    examples = shaping.examples(request, collection.definition)
+    return query_vectors(request.vectors, collection) if examples is None else examples
+
+
+def _left_out(request: wire.Subscribe, target: streams.Target, definition: Definition) -> LeftOut:
+    found = LeftOut(shaping.excluded(request, definition), _example_ids(target, definition))
+    return ALL_IN if found.ids is None else found
+
+
+def _example_ids(target: streams.Target | None, definition: Definition) -> Ids | None:
+    """The ids of the rows that are examples; None for a vector."""
+    if not isinstance(target, Examples):
+        return None
+    ids = ids_of(target)
+    return [str(one) for one in ids] if definition.ids == "str" else np.array(ids, np.uint64)
+
+
+def _submit_live(
+    session: Session,
+    request: wire.Subscribe,
+    size: int,
+    collection: Collection,
+    target: streams.Target,
+    subscriptions: list[StreamSubscription],
+) -> None:
+    queries = [cast("LiveQuery", subscription.stream) for subscription in subscriptions]
+    rows = len(queries) * min(request.k, collection.definition.capacity)
+    keys = shaping.keys(PLAIN)
+    row_bytes = sizes.usual_row_bytes(collection.definition, request.include, request.binary, keys)
+    reply_bytes = sizes.ENVELOPE_BYTES + rows * row_bytes
+    then = partial(replied, session, subscriptions)
+    ticket = session.ticket(request, collection, size, reply_bytes, then)
+    session.submit(streams.Live(ticket, collection, queries, target, request.binary))
+
+
+def move_live(session: Session, request: wire.Move, query: LiveQuery, size: int) -> None:
+    """Have a live query ask something else."""
+    collection = query.collection
+    changes = _changes(session, request, collection)
+    keys = shaping.keys(PLAIN)
+    row_bytes = sizes.usual_row_bytes(collection.definition, query.include, request.binary, keys)
+    reply_bytes = sizes.ENVELOPE_BYTES + (query.query.k or 0) * row_bytes
+    ticket = session.ticket(request, collection, size, reply_bytes)
+    session.submit(streams.Move(ticket, collection, query, changes, request.binary))
+
+
+def _changes(session: Session, request: wire.Move, collection: Collection) -> streams.Changes:
+    definition = collection.definition
+    asked: dict[str, Any] = {}
+    is_elsewhere = request.vectors is not None or request.positive is not None
+    target = _target(request, collection) if is_elsewhere else None
+    if request.filter is not None:
+        budget = session.context.catalog.budget
+        asked["filter"] = kept(request.filter or None, definition.columns, budget)
+    if not request.keeps_min_score:
+        asked["min_score"] = request.min_score
+    return streams.Changes(
+        target, _example_ids(target, definition), shaping.excluded(request, definition), asked
+    )
