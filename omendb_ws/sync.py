@@ -11,6 +11,7 @@ from .client.sync_subscriptions import (
     LiveQuery,
     MapWatch,
     MatchFeed,
+    NovelFeed,
     StatsWatch,
     Subscription,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "LiveQuery",
     "MapWatch",
     "MatchFeed",
+    "NovelFeed",
     "StatsWatch",
     "Subscription",
     "connect",

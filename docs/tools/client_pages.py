@@ -18,7 +18,7 @@ from .markdown import MADE, code, first_sentence, table
 
 _TYPES = Path(omendb_ws.__file__).parent / "web" / "client.d.ts"
 #: Classes with methods, in the order of the page; all other classes hold attributes only.
-_STREAMS = ("LiveQuery", "MatchFeed", "Feed", "CountWatch", "StatsWatch", "MapWatch")
+_STREAMS = ("LiveQuery", "MatchFeed", "NovelFeed", "Feed", "CountWatch", "StatsWatch", "MapWatch")
 _ANSWERS = (
     "Answer", "Row", "Rows", "LiveAnswer", "Left", "FeedRows", "Gap", "Added", "Counts",
     "Description", "Picture", "Plane", "Backoff",

@@ -22,7 +22,7 @@ from .connecting import Connecting, connect
 from .counts import Counts, CountWatch
 from .live import LiveQuery
 from .map import MapWatch, Picture, Plane
-from .subscriptions import Feed, MatchFeed, StatsWatch
+from .subscriptions import Feed, MatchFeed, NovelFeed, StatsWatch
 
 __all__ = [
     "Added",
@@ -42,6 +42,7 @@ __all__ = [
     "LiveQuery",
     "MapWatch",
     "MatchFeed",
+    "NovelFeed",
     "Picture",
     "Plane",
     "Row",

@@ -15,6 +15,7 @@ from omendb_core.model.errors import BadFrame, OmenError
 
 from ..errors import ConnectionLost
 from ..wire import messages
+from ..wire.messages import JsonObject
 from .adding import Pipeline
 from .answers import Added, Opened
 from .connection import Connection
@@ -39,10 +40,10 @@ class Adder:
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def add(self, rows: GivenRows) -> Added:
+    async def add(self, rows: GivenRows, unless_near: JsonObject | None) -> Added:
         """See ``Client.add``."""
         future: asyncio.Future[Added] = asyncio.get_running_loop().create_future()
-        job = await self._connection.within(self._submit(rows, future))
+        job = await self._connection.within(self._submit(rows, unless_near, future))
         watch = _Watch(self._connection, self._pipeline, future)
         try:
             return await future
@@ -64,7 +65,9 @@ class Adder:
 
     # -- calls ----------------------------------------------------------------------------
 
-    async def _submit(self, rows: GivenRows, future: asyncio.Future[Added]) -> Job:
+    async def _submit(
+        self, rows: GivenRows, unless_near: JsonObject | None, future: asyncio.Future[Added]
+    ) -> Job:
         """Check the rows and queue them; the lock is fair, so calls queue in their order."""
         async with self._order:
             link, opened = await self._connection.opened(self._collection)
@@ -83,6 +86,8 @@ class Adder:
                 max_rows=min(link.limits.max_rows, opened.description.capacity),
                 max_bytes=link.limits.max_message_bytes,
                 done=partial(_settle, future),
+                unless_near=unless_near,
+                id_kind=opened.description.ids,
             )
             self._pipeline.submit(job)
         self._news.set()

@@ -30,8 +30,9 @@ from .answers import Added, Description, Row
 from .arguments import field
 from .connection import Connection
 from .counts import Counts, count_fields, read_counts
-from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, Vectors
+from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, UnlessNear, Vectors
 from .ids import in_order, json_ids
+from .plain import near_document
 from .requests import Encode
 from .rows import given_rows
 from .searching import Searching
@@ -155,6 +156,7 @@ class Client(Searching):
         *,
         producer: str | None = None,
         batch: int | None = None,
+        unless_near: UnlessNear | None = None,
     ) -> Added:
         """Add rows, and return when all are as safe as the collection's durability says.
 
@@ -175,22 +177,29 @@ class Client(Searching):
         and changes nothing. OutOfOrder has the number ``expected`` in its ``details``. Calls made
         at the same time are sent in their order until one of them fails.
 
+        ``unless_near``, ``{"score": s}`` or ``{"score": s, "filter": {…}}``, leaves out each row
+        that scores at least ``s`` against a row that is there (and passes the filter), or against
+        one of the call that went in before it: ``skipped`` and ``near`` of what is returned say
+        which. Rows of the call that go out in later frames are compared with those before them too.
+
         Raises BadVector, DimMismatch, NonFinite, ZeroNorm, BadId, DuplicateId, BadMetadata,
-        BadRequest, TooLarge, Quota, NotFound, Forbidden, and ConnectionLost where it is not known
-        whether the rows after ``rows_added`` went in.
+        BadFilter, BadRequest, TooLarge, Quota, NotFound, Forbidden, and ConnectionLost where it is
+        not known whether the rows after ``rows_added`` went in.
         """
         collection = arguments.collection(collection)
         rows = given_rows(vectors, ids, metadata, columns)
+        near = near_document(unless_near)
         if producer is not None or batch is not None:
-            encode = requests.add(rows, producer, batch)
+            encode = requests.add(rows, producer, batch, near)
             call = self._connection.call(encode, repeat=True, collection=collection)
             _, reply = await self._connection.within(call)
             assert isinstance(reply, messages.Added)
-            return answers.read_added(reply, len(rows))
+            _, opened = await self._connection.opened(collection)
+            return answers.read_added(reply, len(rows), opened.description.ids)
         adder = self._adders.get(collection)
         if adder is None:
             adder = self._adders[collection] = Adder(self._connection, collection)
-        return await adder.add(rows)
+        return await adder.add(rows, near)
 
     async def delete(self, collection: str, ids: IdsGiven) -> int:
         """Delete rows by id, and return how many were there. Raises NotFound (the collection),

@@ -54,7 +54,12 @@ class Added:
     ``version`` is that of the last frame. ``first_seq`` and ``last_seq`` are those of its first
     and last row, None where a repeated frame's are forgotten; rows of others may lie between them
     if it took several frames. ``duplicate``: a frame had to be sent again after a lost connection,
-    and the server had it already.
+    and the server had it already. ``rows`` is how many the call had.
+
+    Of an add with ``unless_near``: ``skipped`` are the places, ascending, of the rows that were
+    left out, and ``near`` is for each the id of the row that it was near to; both are None where a
+    frame was a ``duplicate``, for then nobody knows any more. ``first_seq`` and ``last_seq`` are
+    those of rows that went in, None if none did.
     """
 
     version: int
@@ -62,6 +67,8 @@ class Added:
     last_seq: int | None
     rows: int
     duplicate: bool = False
+    skipped: Sequence[int] | None = None
+    near: Sequence[int | str] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +76,8 @@ class Row:
     """One row. ``vector`` float32 (dim,); what was not asked for is None.
 
     ``rank`` where ``decay`` or ``rank`` ordered the answer, and ``weight`` where ``decay`` did:
-    None for a row that has none.
+    None for a row that has none. ``near``, of ``novel``: the id of the row that ``score`` is of;
+    None where there was none to compare it with.
     """
 
     id: int | str
@@ -79,6 +87,7 @@ class Row:
     vector: F32 | None = None
     rank: float | None = None
     weight: float | None = None
+    near: int | str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,10 +121,14 @@ class Rows:
             vector=None if self.vectors is None else self.vectors[index],
             rank=_or_none(self.ranks, index),
             weight=_or_none(self.weights, index),
+            near=self._near_of(index),
         )
 
     def __iter__(self) -> Iterator[Row]:
         return (self[index] for index in range(len(self)))
+
+    def _near_of(self, index: int) -> int | str | None:
+        return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,11 +167,18 @@ class FeedRows(Rows):
     A gap has the ``version`` of what came before it (0 where a new epoch begins).
     ``epoch`` and ``to_seq`` say how far the feed has come: pass them to ``feed`` as ``epoch`` and
     ``from_seq=to_seq + 1`` to go on from here later, in another process too.
+
+    ``near``, of ``novel``: for each row the id of the row that its score is of; None where there
+    was none to compare it with (its score is -inf then).
     """
 
     to_seq: int
     epoch: str
     gap: Gap | None = None
+    near: Sequence[int | str | None] | None = None
+
+    def _near_of(self, index: int) -> int | str | None:
+        return None if self.near is None else self.near[index]
 
 
 #: Why a row left a live answer: PROTOCOL section 6, or what only the client can say. ``moved``: the
@@ -222,9 +242,24 @@ def read_opened(ok: JsonObject) -> Opened:
     return Opened(ok["handle"], read_description(ok))
 
 
-def read_added(added: messages.Added, rows: int) -> Added:
+def read_added(added: messages.Added, rows: int, kind: IdKind) -> Added:
     """Return the acknowledgement of ``rows`` rows that went out as one message."""
-    return Added(added.version, added.first_seq, added.last_seq, rows, added.duplicate)
+    return Added(
+        added.version,
+        added.first_seq,
+        added.last_seq,
+        rows,
+        added.duplicate,
+        added.skipped,
+        read_near(added.near, kind),
+    )
+
+
+def read_near(near: Ids | None, kind: IdKind) -> list[int | str] | None:
+    """Return ids out of a JSON section as the collection has them."""
+    if near is None:
+        return None
+    return [str(one) if kind == "str" else int(one) for one in near]
 
 
 def read_results(results: messages.Results) -> list[Answer]:
@@ -331,7 +366,15 @@ def _feed_rows(hits: Hits, version: int, to_seq: int, epoch: str, gap: Gap | Non
         to_seq=to_seq,
         epoch=epoch,
         gap=gap,
+        near=None if hits.near is None else _near_ids(hits),
     )
+
+
+def _near_ids(hits: Hits) -> list[int | str | None]:
+    """Ids above 2**53 - 1 are texts in JSON, where those of the rows are numbers."""
+    if isinstance(hits.ids, list):
+        return list(hits.near or ())
+    return [None if one is None else int(one) for one in hits.near or ()]
 
 
 def _or_none(numbers: NDArray[Any] | None, index: int) -> float | None:

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 
 import orjson
 from omendb_core.model.errors import OmenError
+from omendb_core.model.types import IdKind
 
 from ..errors import ConnectionLost
 from ..wire import binary, messages
 from ..wire.frames import padded
+from ..wire.messages import JsonObject
 from ..wire.opcodes import HEADER, HEADER_BYTES, HEADER_FIELDS
-from .answers import Added, Opened
+from .answers import Added, Opened, read_near
 from .rows import CheckedRows
 
 #: Large adds are cut into frames of about this size. Rows/s of 128 dimensions over loopback, server
@@ -36,6 +38,8 @@ class Job:
     max_rows: int
     max_bytes: int
     done: Callable[[Added | OmenError], None]
+    unless_near: JsonObject | None = None
+    id_kind: IdKind = "u64"
     #: Rows put into frames, and of those the acknowledged ones: both a prefix.
     cut: int = 0
     acknowledged: int = 0
@@ -43,7 +47,11 @@ class Job:
     _bytes_per_row: float = 0.0
     _epoch: str = ""
     _first_seq: int | None = None
+    _last_seq: int | None = None
+    _last_went_in: int | None = None
     _duplicate: bool = False
+    _skipped: list[int] = field(default_factory=list)
+    _near: list[int | str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._bytes_per_row = self.rows.row_bytes()
@@ -65,7 +73,7 @@ class Job:
         count = min(rows, max(1, int(aim / self._bytes_per_row)))
         while True:
             part = self.rows.part(start, start + count)
-            body = binary.encode_add(request_id, handle, part, producer, number)
+            body = binary.encode_add(request_id, handle, part, producer, number, self.unless_near)
             if len(body) <= 2 * aim or count == 1:
                 self.cut = start + count
                 return body
@@ -83,19 +91,33 @@ class Job:
             self._epoch, self._first_seq = epoch, added.first_seq
         elif epoch != self._epoch:
             return self.fail(ConnectionLost("the collection began anew; earlier rows may be lost"))
+        self._last_seq = added.last_seq
+        if self.unless_near is not None:
+            self._note_skipped(added)
         self.acknowledged += rows
         self._duplicate |= added.duplicate
         if self.acknowledged == len(self.rows):
+            is_known = self.unless_near is not None and not self._duplicate
             self._end(
                 Added(
                     version=added.version,
                     first_seq=self._first_seq,
-                    last_seq=added.last_seq,
+                    last_seq=self._last_seq,
                     rows=self.acknowledged,
                     duplicate=self._duplicate,
+                    skipped=self._skipped if is_known else None,
+                    near=self._near if is_known else None,
                 )
             )
         return None
+
+    def _note_skipped(self, added: messages.Added) -> None:
+        """What the next frame tells of its rows; first and last seq are those that went in."""
+        self._skipped += [self.acknowledged + place for place in added.skipped or ()]
+        self._near += read_near(added.near, self.id_kind) or ()
+        self._first_seq = self._first_seq or added.first_seq
+        self._last_went_in = added.last_seq or self._last_went_in
+        self._last_seq = self._last_went_in
 
     def fail(self, error: OmenError) -> None:
         """End the call with ``error``, which tells in ``rows_added`` how many rows are in."""

@@ -22,6 +22,8 @@ Examples: TypeAlias = Sequence[Example] | NDArray[Any]
 #: ``decay``, ``group``, ``spread``, ``mmr``, and the expression ``rank``, of PROTOCOL section 5.
 Shape: TypeAlias = Mapping[str, Any]
 Rank: TypeAlias = Mapping[str, Any] | str | float
+#: ``unless_near`` of PROTOCOL section 4: ``score``, and ``filter`` if wanted.
+UnlessNear: TypeAlias = Mapping[str, Any]
 
 
 class Shaping(TypedDict, total=False):

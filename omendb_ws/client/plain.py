@@ -16,11 +16,11 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import orjson
-from omendb_core.model.errors import BadFilter, BadMetadata
+from omendb_core.model.errors import BadFilter, BadMetadata, BadRequest
 from omendb_core.model.types import MAX_JSON_INTEGER, MAX_METADATA_LEVELS, MIN_JSON_INTEGER
 from omendb_core.rows.metadata import is_text
 
-from .arguments import Refusal, is_masked, is_missing, kind, unwrapped
+from .arguments import Refusal, is_masked, is_missing, kind, number, unwrapped
 
 #: Where a value stands: names and places, from the argument on.
 Path: TypeAlias = tuple[str | int, ...]
@@ -35,13 +35,30 @@ _ALREADY_PLAIN: Final = frozenset((dict, type(None)))
 _MAX_FILTER_LEVELS: Final = 64
 
 
-def filter_document(given: object) -> dict[str, Any] | None:
+def filter_document(given: object, path: Path = ("filter",)) -> dict[str, Any] | None:
     """A filter as plain JSON values, copied. Raises BadFilter."""
     if given is None:
         return None
     if not isinstance(given, Mapping):
-        raise BadFilter(f"filter: must be a mapping, not {kind(given)}")
-    made: dict[str, Any] = plain(given, ("filter",), BadFilter, _MAX_FILTER_LEVELS)
+        raise BadFilter(f"{'.'.join(map(str, path))}: must be a mapping, not {kind(given)}")
+    made: dict[str, Any] = plain(given, path, BadFilter, _MAX_FILTER_LEVELS)
+    return made
+
+
+def near_document(given: object) -> dict[str, Any] | None:
+    """``unless_near`` as plain JSON values, copied. Raises BadRequest, BadFilter."""
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise BadRequest(f"unless_near: must be a mapping, not {kind(given)}")
+    unknown = [name for name in given if name not in ("score", "filter")]
+    if unknown:
+        raise BadRequest(f"unless_near.{unknown[0]}: unknown field")
+    if "score" not in given:
+        raise BadRequest("unless_near.score: missing")
+    made: dict[str, Any] = {"score": number(given["score"], "unless_near.score")}
+    if given.get("filter") is not None:
+        made["filter"] = filter_document(given["filter"], ("unless_near", "filter"))
     return made
 
 

@@ -47,7 +47,9 @@ def plain(kind: Callable[..., messages.Request], /, **fields: Any) -> Encode:
     return lambda request_id, _: text.encode_request(kind(id=request_id, **given))
 
 
-def add(given: GivenRows, producer: str | None, batch: int | None) -> Encode:
+def add(
+    given: GivenRows, producer: str | None, batch: int | None, unless_near: JsonObject | None
+) -> Encode:
     """Return what builds the binary ADD of one named batch. Raises BadRequest.
 
     Building it raises what ``checked_rows`` does. It is built once for a collection as it is: a
@@ -65,7 +67,9 @@ def add(given: GivenRows, producer: str | None, batch: int | None) -> Encode:
         if shape not in built:
             rows = checked_rows(opened.description, given)
             part = rows.part(0, len(rows))
-            built[shape] = binary.encode_add(request_id, opened.handle, part, name, number)
+            built[shape] = binary.encode_add(
+                request_id, opened.handle, part, name, number, unless_near
+            )
         return binary.addressed(built[shape], request_id, opened.handle)
 
     return encode

@@ -333,6 +333,35 @@ class MatchFeed(Feed):
         self._fields |= {"vectors": vector, "min_score": min_score}
 
 
+class NovelFeed(Feed):
+    """Every added row that is like none before it, in seq order.
+
+    As ``Feed``, with ``scores``, that of the best row before each (-inf: there was none), and
+    ``near``, whose id that was. A gap with the reason ``slow`` says that more rows were new than
+    the server keeps for a reader that does not take them (``max_pending_rows``), or compares of
+    the past.
+    """
+
+    _kind = "novel"
+
+    def __init__(
+        self,
+        connection: Connection,
+        collection: str,
+        *,
+        below: float,
+        last: int | None,
+        filter: Filter | None,
+        include: Include,
+        from_seq: int | None,
+        epoch: str | None,
+    ) -> None:
+        super().__init__(
+            connection, collection, filter=filter, include=include, from_seq=from_seq, epoch=epoch
+        )
+        self._fields |= {"below": below, "last": last}
+
+
 class StatsWatch(Subscription[dict[str, Any]]):
     """Statistics of a collection or of the server, every ``every_ms``: always the latest.
 

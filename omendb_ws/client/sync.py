@@ -22,7 +22,7 @@ from .answers import Added, Description, Row
 from .backoff import RECONNECT, Backoff
 from .connecting import MAX_MESSAGE_BYTES
 from .counts import Counts
-from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, Vectors
+from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, UnlessNear, Vectors
 from .sync_searching import SyncSearching
 from .tokens import GetToken, in_a_thread
 
@@ -166,6 +166,7 @@ class Client(SyncSearching):
         *,
         producer: str | None = None,
         batch: int | None = None,
+        unless_near: UnlessNear | None = None,
     ) -> Added:
         """Add rows, and return when all are as safe as the collection's durability says.
 
@@ -186,13 +187,25 @@ class Client(SyncSearching):
         and changes nothing. OutOfOrder has the number ``expected`` in its ``details``. Calls made
         at the same time are sent in their order until one of them fails.
 
+        ``unless_near``, ``{"score": s}`` or ``{"score": s, "filter": {…}}``, leaves out each row
+        that scores at least ``s`` against a row that is there (and passes the filter), or against
+        one of the call that went in before it: ``skipped`` and ``near`` of what is returned say
+        which. Rows of the call that go out in later frames are compared with those before them too.
+
         Raises BadVector, DimMismatch, NonFinite, ZeroNorm, BadId, DuplicateId, BadMetadata,
-        BadRequest, TooLarge, Quota, NotFound, Forbidden, and ConnectionLost where it is not known
-        whether the rows after ``rows_added`` went in.
+        BadFilter, BadRequest, TooLarge, Quota, NotFound, Forbidden, and ConnectionLost where it is
+        not known whether the rows after ``rows_added`` went in.
         """
         return self._run(
             self._aio.add(
-                collection, vectors, ids, metadata, columns, producer=producer, batch=batch
+                collection,
+                vectors,
+                ids,
+                metadata,
+                columns,
+                producer=producer,
+                batch=batch,
+                unless_near=unless_near,
             )
         )
 

@@ -181,6 +181,16 @@ class MatchFeed(Feed):
     """
 
 
+class NovelFeed(Feed):
+    """Every added row that is like none before it, in seq order.
+
+    As ``Feed``, with ``scores``, that of the best row before each (-inf: there was none), and
+    ``near``, whose id that was. A gap with the reason ``slow`` says that more rows were new than
+    the server keeps for a reader that does not take them (``max_pending_rows``), or compares of
+    the past.
+    """
+
+
 class CountWatch(Subscription[Counts]):
     """How many rows there are, now and whenever that has changed, at most each ``every_ms``.
 

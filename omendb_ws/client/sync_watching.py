@@ -13,7 +13,15 @@ from typing import Any, Self, TypeVar
 from . import aio
 from .background import Background
 from .given import Examples, Filter, IdsGiven, IncludeNames, Rank, Shape, Vectors
-from .sync_subscriptions import CountWatch, Feed, LiveQuery, MapWatch, MatchFeed, StatsWatch
+from .sync_subscriptions import (
+    CountWatch,
+    Feed,
+    LiveQuery,
+    MapWatch,
+    MatchFeed,
+    NovelFeed,
+    StatsWatch,
+)
 
 T = TypeVar("T")
 
@@ -147,6 +155,40 @@ class SyncWatching:
             collection, filter=filter, include=include, from_seq=from_seq, epoch=epoch
         )
         return Feed(self, feed, self._background)
+
+    def novel(
+        self,
+        collection: str,
+        below: float,
+        *,
+        filter: Filter | None = None,
+        last: int | None = None,
+        include: IncludeNames = (),
+        from_seq: int | None = None,
+        epoch: str | None = None,
+    ) -> NovelFeed:
+        """Return an iterator over added rows whose best score is below ``below``.
+
+        Each is compared with the rows that were alive when it was added, and those before it in
+        the same add (never with the one that it replaces); with ``filter`` only rows that pass it
+        are compared and told of, with ``last`` only that many seqs before the row. Otherwise as
+        ``feed``: each step is a ``FeedRows``, with ``scores`` and ``near``, and its ``gap`` tells
+        of rows that were missed. With ``from_seq`` rows are compared with those before them that
+        are there still.
+
+        Raises BadRequest here; BadFilter, BadRequest, Quota, NotFound, Forbidden in the first step
+        or on entering.
+        """
+        feed = self._aio.novel(
+            collection,
+            below,
+            filter=filter,
+            last=last,
+            include=include,
+            from_seq=from_seq,
+            epoch=epoch,
+        )
+        return NovelFeed(self, feed, self._background)
 
     def watch_count(
         self,

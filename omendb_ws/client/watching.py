@@ -19,7 +19,7 @@ from .live import LiveQuery
 from .map import MapWatch
 from .plain import filter_document
 from .subscribing import Subscribing
-from .subscriptions import Feed, MatchFeed, StatsWatch, Subscription
+from .subscriptions import Feed, MatchFeed, NovelFeed, StatsWatch, Subscription
 
 S = TypeVar("S", bound=Subscription[Any])
 
@@ -147,6 +147,38 @@ class Watching:
         )
         return self._held(feed)
 
+    def novel(
+        self,
+        collection: str,
+        below: float,
+        *,
+        filter: Filter | None = None,
+        last: int | None = None,
+        include: IncludeNames = (),
+        from_seq: int | None = None,
+        epoch: str | None = None,
+    ) -> NovelFeed:
+        """Return an async iterator over added rows whose best score is below ``below``.
+
+        Each is compared with the rows that were alive when it was added, and those before it in
+        the same add (never with the one that it replaces); with ``filter`` only rows that pass it
+        are compared and told of, with ``last`` only that many seqs before the row. Otherwise as
+        ``feed``: each step is a ``FeedRows``, with ``scores`` and ``near``, and its ``gap`` tells
+        of rows that were missed. With ``from_seq`` rows are compared with those before them that
+        are there still.
+
+        Raises BadRequest here; BadFilter, BadRequest, Quota, NotFound, Forbidden in the first step
+        or on entering.
+        """
+        feed = NovelFeed(
+            self._connection,
+            arguments.collection(collection),
+            below=arguments.number(below, "below"),
+            last=None if last is None else integer(last, "last", 1),
+            **_feed_options(filter, include, from_seq, epoch),
+        )
+        return self._held(feed)
+
     def watch_count(
         self,
         collection: str,
@@ -199,7 +231,7 @@ class Watching:
 def _feed_options(
     filter: Filter | None, include: IncludeNames, from_seq: int | None, epoch: str | None
 ) -> dict[str, Any]:
-    """What feeds and match queries have in common, checked and copied."""
+    """What feeds, match and novel queries have in common, checked and copied."""
     if (from_seq is None) != (epoch is None):
         raise BadRequest("from_seq and epoch go together")
     return {

@@ -33,6 +33,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "search, like": lambda db: db.search("a", like=1),
     "live": lambda db: anext(db.live("a", [1, 0])),
     "match": lambda db: anext(db.match("a", [1, 0], 0.5)),
+    "novel": lambda db: anext(db.novel("a", 0.5)),
     "feed": lambda db: anext(db.feed("a")),
     "count pushes": lambda db: anext(db.watch_count("a")),
     "map": lambda db: anext(db.watch_map("a")),

@@ -96,6 +96,18 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "columns": [5, [("n", [1])], "n", b"n", {"n"}],
         "producer": [*TEXTS, "", "x" * 65, "ü" * 33],
         "batch": [*INTEGERS, 0, -1, 2**53],
+        "unless_near": [
+            5,
+            "score",
+            b"score",
+            [1],
+            {},
+            {"scores": 1},
+            {"score": 1, "last": 5},
+            {HALF: 1},
+            *[{"score": one} for one in [*NUMBERS, None]],
+            *[{"score": 1, "filter": one} for one in NO_FILTER if one is not None],
+        ],
     },
     "delete": {"collection": NAMES, "ids": IDS},
     "update": {
@@ -137,6 +149,15 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "from_seq": FROM_SEQ,
         "epoch": TEXTS,
     },
+    "novel": {
+        "collection": NAMES,
+        "below": [*FLOORS, None],
+        "filter": NO_FILTER,
+        "last": [*INTEGERS, 0, -1, 2**53],
+        "include": INCLUDES,
+        "from_seq": FROM_SEQ,
+        "epoch": TEXTS,
+    },
     "feed": {
         "collection": NAMES,
         "filter": NO_FILTER,
@@ -172,6 +193,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "search": {"collection": "items", "vector": [1, 2]},
     "live": {"collection": "items", "vector": [1, 2]},
     "match": {"collection": "items", "vector": [1, 2], "min_score": 0.5},
+    "novel": {"collection": "items", "below": 0.5},
 }
 #: What a parameter needs beside it, or instead of others.
 BESIDE: dict[str, dict[str, Any]] = {

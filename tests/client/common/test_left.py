@@ -25,6 +25,7 @@ from tests.client.live_server import LiveServer, step
 KINDS: dict[str, tuple[Callable[[Any], Any], bool]] = {
     "live": (lambda db: db.live("items", [1, 0], k=1), True),
     "match": (lambda db: db.match("items", [1, 0], 0.5), False),
+    "novel": (lambda db: db.novel("items", 0.5), False),
     "feed": (lambda db: db.feed("items"), False),
     "count": (lambda db: db.watch_count("items", every_ms=60_000), True),
     "map": (lambda db: db.watch_map("items", every_ms=60_000), True),

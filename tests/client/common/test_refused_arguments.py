@@ -47,8 +47,8 @@ async def test_a_text_that_is_none_is_refused_by_name(db: Any) -> None:
             lambda given: db.search(given, like=1),
         ):  # fmt: skip
             await refused(call(wrong), (errors.BadRequest, errors.BadName), "^collection: ")
-        for name in ("live", "match", "feed", "watch_count", "watch_map", "watch_stats"):
-            given = {"live": ([1, 2],), "match": ([1, 2], 1)}.get(name, ())
+        for name in ("live", "match", "novel", "feed", "watch_count", "watch_map", "watch_stats"):
+            given = {"live": ([1, 2],), "match": ([1, 2], 1), "novel": (1,)}.get(name, ())
             with pytest.raises((errors.BadRequest, errors.BadName), match=r"^collection: "):
                 getattr(db, name)(wrong, *given)
         for name in ("metric", "ids", "durability", "if_exists"):
