@@ -137,6 +137,26 @@ export interface SearchOptions extends CallOptions, Narrowing {
   like?: Id | null;
 }
 
+export interface CountOptions {
+  filter?: Filter;
+  /** A column: how many rows have each of its values. */
+  by?: string;
+  /** How many values are listed, the most frequent ones; with `by`. */
+  limit?: number;
+}
+
+export interface Counts {
+  version: number;
+  count: number;
+}
+
+/** The most frequent values first, of equally many by value, null (no value) last. */
+export interface CountsBy extends Counts {
+  by: Array<{ value: number | boolean | string | null; count: number }>;
+  /** How many rows have none of these values. */
+  others: number;
+}
+
 export type Column =
   | ReadonlyArray<number | bigint | boolean | string | null | undefined> | Numbers | BigInt64Array
   | BigUint64Array;
@@ -362,6 +382,8 @@ export class Client extends EventTarget {
     options?: CallOptions & { include?: Included },
   ): Promise<Array<Row | null>>;
   count(collection: string, options?: CallOptions & { filter?: Filter }): Promise<number>;
+  /** Also by the values of a column: the `limit` (1 to 1,000, default 100) most frequent ones. */
+  count(collection: string, options: CallOptions & CountOptions & { by: string }): Promise<CountsBy>;
   stats(collection?: string | null, options?: CallOptions): Promise<Stats>;
   /** The nearest rows to a vector, or to each of several. */
   search(collection: string, vector: Vector | null, options?: SearchOptions): Promise<Answer>;
@@ -381,6 +403,15 @@ export class Client extends EventTarget {
   match(collection: string, vector: Vector, minScore: number, options?: FeedOptions): Feed;
   /** Every added row. */
   feed(collection: string, options?: FeedOptions): Feed;
+  /** How many rows there are, now and whenever that has changed; with `by` a `CountsBy`. */
+  watchCount(
+    collection: string,
+    options: CountOptions & { by: string; every?: number },
+  ): Subscription<CountsBy>;
+  watchCount(
+    collection: string,
+    options?: CountOptions & { every?: number },
+  ): Subscription<Counts>;
   /** Statistics of a collection, or of the server (null). */
   watchStats(collection?: string | null, options?: { every?: number }): Subscription<Stats>;
   /** A picture of the window in two dimensions. */

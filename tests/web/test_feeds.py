@@ -26,6 +26,37 @@ async def rows(node: Node) -> None:
     await node.run(ROW)
 
 
+async def test_a_count_that_is_what_it_was_after_a_reconnect_is_no_item(node: Node) -> None:
+    told = await node.run("""
+      let counted = { version: 5, count: 3, by: [{ value: null, count: 3 }], others: 0 };
+      const begun = () => ({ ok: { sub: 4, epoch: "e", ...counted } });
+      Scripted.answer = ({ op }) => op === "subscribe" ? begun() : undefined;
+      const push = (version, count) =>
+        sockets.at(-1).say({ event: "count", sub: 4, version, count, by: [], others: count });
+      const db = await open();
+      const counts = db.watchCount("items", { by: "a" });
+      const log = watched(counts);
+      await when(() => log.data.length === 1);
+      push(6, 4);
+      push(7, 4);
+      counted = { version: 7, count: 4, by: [], others: 4 };
+      sockets[0].close();
+      await when(() => sockets.length === 2 && counts.state === "live");
+      push(8, 5);
+      await when(() => log.data.length > 2);
+      const told = log.data.map(({ version, count }) => [version, count]);
+      // Who left it and comes again is told what is true.
+      counted = { version: 8, count: 5, by: [], others: 5 };
+      counts.close();
+      const again = db.watchCount("items", { by: "a" });
+      for await (const one of again) { told.push([one.version, one.count]); break; }
+      for await (const one of again) { told.push([one.version, one.count]); break; }
+      db.close();
+      return told;
+    """)
+    assert told == [[5, 3], [6, 4], [8, 5], [8, 5], [8, 5]]
+
+
 async def test_gaps_stand_in_iterations_where_the_rows_would(node: Node) -> None:
     told = await node.run("""
       const db = await open();

@@ -31,6 +31,7 @@ KINDS = {
     "live": "db.live('items', [1, 0])",
     "feed": "db.feed('items', { fromSeq: 1, epoch })",
     "match": "db.match('items', [1, 0], -9, { fromSeq: 1, epoch })",
+    "count": "db.watchCount('items')",
     "stats": "db.watchStats('items')",
     "map": "db.map('items')",
 }

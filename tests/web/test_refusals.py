@@ -37,6 +37,7 @@ KINDS = {
     "live": "db.live('items', [1, 0])",
     "feed": "db.feed('items')",
     "match": "db.match('items', [1, 0], 0)",
+    "count": "db.watchCount('items')",
     "stats": "db.watchStats()",
     "map": "db.map('items')",
 }

@@ -264,6 +264,58 @@ async def test_statistics_and_the_map_come_by_themselves(page: Runtime, server: 
     assert [point["id"] for point in told["points"]] == [1, 2, 3]
 
 
+async def test_counts_by_a_column_come_when_they_have_changed(
+    page: Runtime, server: Server
+) -> None:
+    async with client(server) as raw:
+        await raw.create(capacity=50, columns={"kind": "str", "on": "bool"})
+        kinds = ["a", "b", "a", None, "\U0001d11e"]
+        rows = [
+            {"id": place, "vector": [1, 0], "metadata": {"kind": kind, "on": place > 0}}
+            for place, kind in enumerate(kinds)
+        ]
+        await raw.ok("add", collection="items", rows=rows)
+        told = await page.run("""
+          const db = await connect(url);
+          const found = {
+            all: await db.count("items"),
+            some: await db.count("items", { filter: { on: true } }),
+            by: await db.count("items", { by: "kind" }),
+            few: await db.count("items", { by: "on", limit: 1, filter: { kind: "a" } }),
+          };
+          const counts = db.watchCount("items", { by: "kind", filter: { on: true }, every: 100 });
+          const log = watched(counts);
+          const total = db.watchCount("items", { every: 100 })[Symbol.asyncIterator]();
+          found.pushed = [];
+          const first = next(total);
+          for await (const one of counts) {
+            found.pushed.push(one);
+            if (found.pushed.length > 1) break;
+            await db.delete("items", [2]);
+          }
+          found.totals = [await first, await next(total)];
+          found.heard = log.data.length;
+          db.close();
+          return found;
+        """)
+    others = [{"value": "b", "count": 1}, {"value": "\U0001d11e", "count": 1}]
+    null = {"value": None, "count": 1}
+    assert told == {
+        "all": 5,
+        "some": 4,
+        "by": {"version": 1, "count": 5, "by": [{"value": "a", "count": 2}, *others, null],
+               "others": 0},
+        "few": {"version": 1, "count": 2, "by": [{"value": False, "count": 1}], "others": 1},
+        "pushed": [
+            {"version": 1, "count": 4, "by": [{"value": "a", "count": 1}, *others, null],
+             "others": 0},
+            {"version": 2, "count": 3, "by": [*others, null], "others": 0},
+        ],
+        "totals": [{"version": 1, "count": 5}, {"version": 2, "count": 4}],
+        "heard": 2,
+    }  # fmt: skip
+
+
 async def test_a_subscription_ends_with_close_and_with_its_collection(
     page: Runtime, server: Server
 ) -> None:

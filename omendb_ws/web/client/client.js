@@ -8,7 +8,7 @@ import { Live } from "./live.js";
 import {
   fields, known, OPTIONS, readIds, toCount, toId, toIdList, toList, toMatrix, toMetadata, toVector,
 } from "./requests.js";
-import { Newest, WindowMap } from "./subscription.js";
+import { CountWatch, Newest, WindowMap } from "./subscription.js";
 
 export class Client extends Connection {
   #adders = new Map();
@@ -28,7 +28,8 @@ export class Client extends Connection {
   async count(collection, options) {
     known(options, OPTIONS.count);
     const body = { collection, ...fields(options) };
-    return (await this.call((link) => link.op("count", body), options)).count;
+    const counted = await this.call((link) => link.op("count", body), options);
+    return options?.by == null ? counted.count : counted;
   }
   async create(collection, definition, options) {
     known(definition, OPTIONS.definition);
@@ -104,6 +105,10 @@ export class Client extends Connection {
   feed(collection, options) {
     known(options, OPTIONS.feed);
     return new Feed(this, "feed", collection, options);
+  }
+  watchCount(collection, options) {
+    known(options, OPTIONS.watchCount);
+    return new CountWatch(this, "count", collection, options);
   }
   watchStats(collection, options) {
     known(options, OPTIONS.stats);

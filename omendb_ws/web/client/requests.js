@@ -175,12 +175,13 @@ const SHAPE = ["decay", "rank", "group", "spread"];
 export const OPTIONS = {
   call: CALL,
   get: [...CALL, "include"],
-  count: [...CALL, "filter"],
+  count: [...CALL, "filter", "by", "limit"],
   search: [...CALL, "k", "filter", "include", "minScore", "last", "like"],
   add: [...CALL, "ids", "metadata", "columns"],
   live: ["k", ...MOVED, ...SHAPE, "include", "every"],
   move: MOVED,
   feed: ["filter", "include", "fromSeq", "epoch"],
+  watchCount: ["filter", "by", "limit", "every"],
   stats: ["every"],
   map: ["sample", "every"],
   definition: ["dim", "capacity", "metric", "ids", "columns", "ttl", "durability", "if_exists"],
@@ -194,7 +195,9 @@ export function known(options, names) {
   }
 }
 
-const FIELDS = ["filter", "minScore", "include", "last", "every", "epoch", "fromSeq", "sample", ...SHAPE];
+const FIELDS = [
+  "filter", "minScore", "include", "last", "every", "epoch", "fromSeq", "sample", "by", "limit", ...SHAPE,
+];
 
 export function fields(options) {
   const body = {};

@@ -224,6 +224,25 @@ export class Newest extends Subscription {
   }
 }
 
+export class CountWatch extends Newest {
+  told = null;
+
+  revive() {
+    this.told = null;
+    super.revive();
+  }
+  begin(counted) {
+    this.take(counted);
+  }
+  take({ version, count, by, others }) {
+    const told = JSON.stringify([count, by, others]);
+    // After a reconnect it may be what it was.
+    if (told === this.told) return;
+    this.told = told;
+    this.item(by ? { version, count, by, others } : { version, count });
+  }
+}
+
 export class WindowMap extends Subscription {
   points = new Map();
   basis = null;
