@@ -96,7 +96,12 @@ class Changing:
                 else:
                     answer = self._moment.refusal(work, error)
             if answer is not None:
-                self._answered(work, answer)
+                self._moment.effects.append(answer)
+                try:
+                    self.through(work)
+                except Exception as error:  # nothing of it was done
+                    self._moment.fault(error, "going on behind a change")
+                    self.through(work)
             done += 1
             if time.perf_counter_ns() >= until_ns:
                 break
@@ -115,16 +120,13 @@ class Changing:
             except Exception as error:
                 answer = self._moment.refusal(one.work, error)
             if answer is not None:
-                self._answered(one.work, answer)
+                self._moment.effects.append(answer)
+                try:
+                    self.through(one.work)
+                except Exception as error:  # nothing of it was done
+                    self._moment.fault(error, "going on behind a change")
+                    self.through(one.work)
         return len(judged)
-
-    def _answered(self, work: Change, answer: Answer) -> None:
-        self._moment.effects.append(answer)
-        try:
-            self.through(work)
-        except Exception as error:  # nothing of it was done
-            self._moment.fault(error, "going on behind a change")
-            self.through(work)
 
     def _answer_ahead_of(self, drop: Drop) -> int:
         """What was asked of a collection before it was dropped; what a fault leaves finds none."""
