@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from omendb_core.filters.parser import kept
 from omendb_core.model.budget import Budget, Share
-from omendb_core.model.errors import TooLarge, Unsupported
+from omendb_core.model.errors import TooLarge
 from omendb_core.model.types import Definition, Ids
-from omendb_core.ranking.shape import PLAIN, Shape
+from omendb_core.ranking.shape import Shape
 from omendb_core.search.examples import ids_of
 from omendb_core.search.query import Examples
 from omendb_core.standing.table import StandingQuery
@@ -45,8 +45,6 @@ def subscribe_live(session: Session, request: wire.Subscribe, size: int) -> None
     definition, limits = collection.definition, session.context.limits
     target = _target(request, collection)
     shape = shaping.shape(request, definition, request.k, limits.max_k, live=True)
-    if shape is not PLAIN:
-        raise Unsupported("decay, rank, group, spread: not in live queries yet")
     left_out = _left_out(request, target, definition)
     usual_bytes = _push_bytes(session, request, definition, shape)
     budget = session.context.catalog.budget
@@ -56,6 +54,7 @@ def subscribe_live(session: Session, request: wire.Subscribe, size: int) -> None
         min_score=request.min_score,
         wants_metadata=request.include.metadata,
         exclude=left_out.ids,
+        shape=shape,
     )
 
     def live_query(subscription: StreamSubscription) -> LiveQuery:
@@ -155,7 +154,7 @@ def _submit_live(
 ) -> None:
     queries = [cast("LiveQuery", subscription.stream) for subscription in subscriptions]
     rows = len(queries) * min(request.k, collection.definition.capacity)
-    keys = shaping.keys(PLAIN)
+    keys = shaping.keys(queries[0].query.shape)
     row_bytes = sizes.usual_row_bytes(collection.definition, request.include, request.binary, keys)
     reply_bytes = sizes.ENVELOPE_BYTES + rows * row_bytes
     then = partial(replied, session, subscriptions)
@@ -167,7 +166,7 @@ def move_live(session: Session, request: wire.Move, query: LiveQuery, size: int)
     """Have a live query ask something else."""
     collection = query.collection
     changes = _changes(session, request, collection)
-    keys = shaping.keys(PLAIN)
+    keys = shaping.keys(query.query.shape)
     row_bytes = sizes.usual_row_bytes(collection.definition, query.include, request.binary, keys)
     reply_bytes = sizes.ENVELOPE_BYTES + (query.query.k or 0) * row_bytes
     ticket = session.ticket(request, collection, size, reply_bytes)

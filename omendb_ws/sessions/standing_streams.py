@@ -41,7 +41,7 @@ def reader_bytes(query: StandingQuery, ids: IdKind) -> int:
     """Bytes that the reader of one standing query takes; a match query's rows not counted."""
     if query.k is None:
         return _MATCH_READER_BYTES
-    told = told_bytes(query.k)
+    told = told_bytes(query.k, is_ranked=query.shape.order is not None)
     return _LIVE_READER_BYTES + told + TEXT_BYTES * (ids == "str") * query.k
 
 
@@ -71,7 +71,7 @@ def make_streams(
     Fewer if the connection ends meanwhile.
     """
     budget, metrics = session.context.catalog.budget, session.context.metrics
-    each_bytes = collection.window.standing.bytes_for(query.k)
+    each_bytes = collection.window.standing.bytes_for(query.k, query.shape)
     each_bytes += reader_bytes(query, collection.definition.ids)
     subs = session.next_subs(count)
     budget.take(each_bytes * count, "these standing queries take")

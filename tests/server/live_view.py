@@ -6,7 +6,7 @@ Plain dicts and the protocol alone; JSON and binary come out as the same thing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +31,9 @@ class Row:
     score: float
     metadata: Any = None
     vector: list[float] | None = None
+    #: None for null, and where nothing is ranked.
+    rank: float | None = None
+    weight: float | None = None
 
 
 def rows_of(message: list[dict[str, Any]] | Any, ids: str = "u64") -> list[Row]:
@@ -43,6 +46,8 @@ def rows_of(message: list[dict[str, Any]] | Any, ids: str = "u64") -> list[Row]:
                 float(np.float32(one["score"])),
                 one.get("metadata"),
                 [float(np.float32(x)) for x in one["vector"]] if "vector" in one else None,
+                one.get("rank"),
+                None if one.get("weight") is None else float(np.float32(one["weight"])),
             )
             for one in message
         ]
@@ -56,12 +61,29 @@ def rows_of(message: list[dict[str, Any]] | Any, ids: str = "u64") -> list[Row]:
             row.metadata = orjson.loads(kept) if isinstance(kept, bytes) else kept
         if hits.vectors is not None:
             row.vector = hits.vectors[place].tolist()
+        row.rank = _or_none(hits.ranks, place)
+        row.weight = _or_none(hits.weights, place)
         found.append(row)
     return found
 
 
-def order_of(row: Row) -> tuple[float, int]:
-    return -row.score, -row.seq
+def _or_none(values: Any, place: int) -> float | None:
+    return None if values is None or np.isnan(values[place]) else float(values[place])
+
+
+#: "score", "decay" or "rank" -> what its answers are sorted by.
+ORDERS: dict[str, Callable[[Row], tuple[float, ...]]] = {
+    "score": lambda row: (-row.score, -row.seq),
+    "decay": lambda row: (
+        (1, -row.score, -row.seq) if row.rank is None else (0, -row.rank, -row.seq)
+    ),
+    "rank": lambda row: (-(row.rank or 0.0), -row.score, -row.seq),
+}
+
+
+def order_asked(fields: Mapping[str, Any]) -> str:
+    """What the answers are ordered by to what these fields ask."""
+    return next((name for name in ("decay", "rank") if name in fields), "score")
 
 
 @dataclass
@@ -77,10 +99,13 @@ class View:
     leaves: list[tuple[int | str, int, str]] = field(default_factory=list)
     entered: list[Row] = field(default_factory=list)
     pushes: int = 0
+    order: str = "score"
+    #: Of the snapshot.
+    at: float | None = None
 
     @property
     def answer(self) -> list[Row]:
-        return sorted(self.rows.values(), key=order_of)
+        return sorted(self.rows.values(), key=ORDERS[self.order])
 
     @property
     def hits(self) -> list[Hit]:
@@ -96,6 +121,7 @@ class View:
     def apply(self, event: Any) -> None:
         if isinstance(event, Live):
             version, entered = event.version, rows_of(event.enter, self.ids)
+            assert (event.enter.ranks is not None) == (self.order != "score")
             leaves = [
                 (self.rows[seq].id, seq, LEAVE_REASONS[reason])
                 for seq, reason in zip(
@@ -106,6 +132,8 @@ class View:
             assert event["event"] == "live", event
             assert event.keys() == {"event", "sub", "version", "leave", "enter"}
             version, entered = event["version"], rows_of(event["enter"], self.ids)
+            keys = set() if self.order == "score" else {"rank"}
+            assert all(one.keys() & {"rank", "weight"} == keys for one in event["enter"])
             leaves = [
                 (one["id"] if self.ids == "str" else int(one["id"]), one["seq"], one["reason"])
                 for one in event["leave"]
@@ -114,7 +142,7 @@ class View:
         assert leaves or entered, "an empty push"
         for id_, seq, _ in leaves:
             assert self.rows.pop(seq).id == id_
-        assert entered == sorted(entered, key=order_of), "enter is not sorted"
+        assert entered == sorted(entered, key=ORDERS[self.order]), "enter is not sorted"
         for row in entered:
             assert row.seq not in self.rows
             self.rows[row.seq] = row
@@ -136,31 +164,38 @@ def sub_of(event: Any) -> int | None:
     return event.sub if isinstance(event, Live | Rows) else event.get("sub")
 
 
-def view_of(raw: Raw, ok: dict[str, Any], ids: str = "u64") -> View:
+def view_of(raw: Raw, ok: dict[str, Any], ids: str = "u64", order: str = "score") -> View:
     """The view that the reply to a JSON subscribe begins."""
-    assert ok.keys() == {"sub", "epoch", "version", "results"}, ok
+    stated = set() if order == "score" else {"at"}
+    assert ok.keys() == {"sub", "epoch", "version", "results"} | stated, ok
+    keys = set() if order == "score" else {"rank", "weight"} if order == "decay" else {"rank"}
+    assert all(one.keys() & {"rank", "weight"} == keys for one in ok["results"]), ok
     found = rows_of(ok["results"], ids)
-    assert found == sorted(found, key=order_of)
-    return View(raw, ok["sub"], {row.seq: row for row in found}, ok["version"], ids)
+    assert found == sorted(found, key=ORDERS[order])
+    rows = {row.seq: row for row in found}
+    return View(raw, ok["sub"], rows, ok["version"], ids, order=order, at=ok.get("at"))
 
 
 async def live(raw: Raw, vector: list[float], name: str = "items", **fields: Any) -> View:
     """Subscribe; the view that the reply begins."""
     ids = fields.pop("id_kind", "u64")
     ok = await raw.ok("subscribe", kind="live", collection=name, vector=vector, **fields)
-    return view_of(raw, ok, ids)
+    return view_of(raw, ok, ids, order_asked(fields))
 
 
-def views_of(raw: Raw, results: Results, ids: str = "u64") -> list[View]:
+def views_of(raw: Raw, results: Results, ids: str = "u64", order: str = "score") -> list[View]:
     """The views that the reply to a binary subscribe begins."""
     assert results.subs is not None
     assert len(results.subs) == len(results.counts)
+    assert (results.hits.ranks is not None) == (order != "score") == (results.at is not None)
+    assert (results.hits.weights is not None) == (order == "decay")
     rows, found, end = rows_of(results.hits, ids), [], 0
     for sub, count in zip(results.subs, results.counts.tolist(), strict=True):
         start, end = end, end + count
         own = rows[start:end]
-        assert own == sorted(own, key=order_of)
-        found.append(View(raw, sub, {row.seq: row for row in own}, results.version, ids))
+        assert own == sorted(own, key=ORDERS[order])
+        rows_by_seq = {row.seq: row for row in own}
+        found.append(View(raw, sub, rows_by_seq, results.version, ids, order=order, at=results.at))
     return found
 
 

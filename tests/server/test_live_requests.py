@@ -83,6 +83,34 @@ ONLY_LIVE: list[tuple[dict[str, Any], str, str]] = [
     ({"k": "10"}, "bad_k", "k"),
     ({"k": True}, "bad_k", "k"),
     ({"k": 1001}, "bad_k", "k"),
+    ({"decay": None}, "bad_request", "decay"),
+    ({"decay": 60}, "bad_request", "decay"),
+    ({"decay": {}}, "bad_request", "decay.half_life"),
+    ({"decay": {"half_life": "60"}}, "bad_request", "decay.half_life"),
+    ({"decay": {"half_life": 0}}, "bad_request", "decay.half_life"),
+    ({"decay": {"half_life": 1e-300}}, "bad_request", "decay.half_life"),
+    ({"decay": {"half_life": 1e300}}, "bad_request", "decay.half_life"),
+    ({"decay": {"half_life": 1, "column": "undeclared"}}, "bad_request", "decay.column"),
+    ({"decay": {"half_life": 1, "offset": 5}}, "bad_request", "decay.offset"),
+    ({"rank": None}, "bad_rank", "rank"),
+    ({"rank": True}, "bad_rank", "rank"),
+    ({"rank": "$age"}, "bad_rank", "rank"),
+    ({"rank": "undeclared"}, "bad_rank", "rank"),
+    ({"rank": {"$add": ["$score", {"$mul": ["price", "$age"]}]}}, "bad_rank", "rank.$add[1].$mul"),
+    ({"rank": {"$pow": [1]}}, "bad_rank", "rank.$pow"),
+    ({"rank": {"__import__": "os"}}, "bad_rank", "rank"),
+    ({"rank": "price", "decay": {"half_life": 1}}, "bad_request", "decay"),
+    ({"group": None}, "bad_request", "group"),
+    ({"group": "price"}, "bad_request", "group"),
+    ({"group": {"by": "undeclared"}}, "bad_request", "group.by"),
+    ({"group": {"by": "price", "size": 0}}, "bad_request", "group.size"),
+    ({"group": {"by": "price", "size": 1.5}}, "bad_request", "group.size"),
+    ({"spread": None}, "bad_request", "spread"),
+    ({"spread": 0.5}, "bad_request", "spread"),
+    ({"spread": {"max_similarity": "0.5"}}, "bad_request", "spread.max_similarity"),
+    ({"spread": {"max_similarity": 0.5, "by": "price"}}, "bad_request", "spread.by"),
+    ({"mmr": {"lambda": 0.5}}, "bad_request", "mmr"),
+    ({"at": 5, "rank": "price"}, "bad_request", "at"),
     ({"every": None}, "bad_request", "every"),
     ({"every": -1}, "bad_request", "every"),
     ({"every": 60_001}, "bad_request", "every"),
@@ -119,8 +147,8 @@ EXAMPLES: list[tuple[dict[str, Any], str, str]] = [
     ({"positive": [True]}, "bad_request", "positive"),
     ({"positive": [-1]}, "bad_id", "positive"),
     ({"positive": ["one"]}, "bad_id", "positive"),
-    ({"positive": [99]}, "not_found", "positive"),
-    ({"positive": ["99"]}, "not_found", "positive"),
+    ({"positive": [10**6]}, "not_found", "positive"),
+    ({"positive": ["1000000"]}, "not_found", "positive"),
     ({"positive": [1, [1.0]]}, "dim_mismatch", "positive"),
     ({"positive": [1, [1.0, "2"]]}, "bad_vector", "positive"),
     ({"positive": [1, [1.0, 1e39]]}, "non_finite", "positive"),
@@ -128,7 +156,7 @@ EXAMPLES: list[tuple[dict[str, Any], str, str]] = [
     ({"positive": [1], "negative": None}, "bad_request", "negative"),
     ({"positive": [1], "negative": 7}, "bad_request", "negative"),
     ({"positive": [1], "negative": [1.5]}, "bad_request", "negative"),
-    ({"positive": [1], "negative": [1, 99]}, "not_found", "negative"),
+    ({"positive": [1], "negative": [1, 10**6]}, "not_found", "negative"),
     ({"positive": [1], "negative": [1] * 65}, "bad_request", "negative"),
     ({"vector": V, "exclude": None}, "bad_request", "exclude"),
     ({"vector": V, "exclude": 1}, "bad_request", "exclude"),
@@ -304,6 +332,10 @@ def frame_of(them: Others, vectors: Any = None, **fields: Any) -> bytes:
     return binary.encode_subscribe(777, fields.pop("handle", them.handle), vectors, **fields)
 
 
+def frame_of_examples(them: Others, positive: list[Any]) -> bytes:
+    return binary.encode_subscribe(777, them.handle, None, shaping={"positive": positive})
+
+
 def patched(frame: bytes, offset: int, value: int, width: int = 4) -> bytes:
     return frame[:offset] + value.to_bytes(width, "little") + frame[offset + width :]
 
@@ -352,6 +384,15 @@ async def test_every_part_of_a_binary_subscribe_wrong_in_turn() -> None:
             (with_json(good, b'{"kind":"live","min_score":"1"}'), "bad_request"),
             (with_json(good, b'{"kind":"live","include":["id"]}'), "bad_request"),
             (with_json(good, b'{"kind":"live","encoding":"xml"}'), "bad_request"),
+            (with_json(good, b'{"kind":"live","positive":[1]}'), "bad_frame"),  # and n 2
+            (with_json(good, b'{"kind":"live","negative":[1]}'), "bad_request"),
+            (with_json(good, b'{"kind":"live","exclude":["x"]}'), "bad_id"),
+            (with_json(good, b'{"kind":"live","rank":"$age"}'), "bad_rank"),
+            (with_json(good, b'{"kind":"live","mmr":{"lambda":1}}'), "bad_request"),
+            (with_json(good, b'{"kind":"live","group":{"by":"x"}}'), "bad_request"),
+            (frame_of_examples(them, [10**6]), "not_found"),
+            (frame_of_examples(them, [1.5]), "bad_request"),
+            (frame_of_examples(them, []), "bad_request"),
         ]
         for frame, code in cases:
             await them.raw.send_binary(frame)

@@ -51,23 +51,24 @@ class ShapedLawMachine(LawMachine):
     @rule(seed=st.integers(0, 2**32), count=st.integers(1, 20))
     def add(self, seed: int, count: int) -> None:
         random = Random(seed)
-        count = min(count, self.capacity)
-        keys = self.keys if self.ids != "auto" else list(range(1, 41))
-        rows = [
-            {"key": key, "vector": any_vector(random), "metadata": any_metadata(random, COLUMNS)}
-            for key in random.sample(keys, count)
-        ]
-        self.ask_for("add", rows)
+        self.ask_for("add", self.random_rows(random, count))
         self.runner.run(self.pass_time(random.choice([0, 1e-6, 0.25, 1])))
+
+    def random_rows(self, random: Random, count: int) -> list[dict[str, Any]]:
+        keys = self.keys if self.ids != "auto" else list(range(1, 41))
+        return [
+            {"key": key, "vector": any_vector(random), "metadata": any_metadata(random, COLUMNS)}
+            for key in random.sample(keys, min(count, self.capacity))
+        ]
+
+    def random_updates(self, random: Random, keys: list[Any]) -> list[dict[str, Any]]:
+        return [{"key": key, "metadata": any_metadata(random, COLUMNS)} for key in keys]
 
     @rule(seed=st.integers(0, 2**32), count=st.integers(1, 5))
     def update(self, seed: int, count: int) -> None:
         random = Random(seed)
         there = [row.id for row in self.oracle.rows.values()]
-        rows = [
-            {"key": key, "metadata": any_metadata(random, COLUMNS)}
-            for key in random.sample(there, min(count, len(there)))
-        ]
+        rows = self.random_updates(random, random.sample(there, min(count, len(there))))
         if rows:
             self.ask_for("update", rows)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from omendb_ws.net.server import Server
-from omendb_ws.sessions import long_work, standing_streams, subscribing
+from omendb_ws.sessions import live_streams, long_work, standing_streams
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
 
@@ -28,7 +28,7 @@ PIECE = 4
 def one_piece_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_work, "SLICE_US", 0)
     monkeypatch.setattr(standing_streams, "MADE_AT_ONCE", PIECE)
-    monkeypatch.setattr(subscribing, "MADE_AT_ONCE", PIECE)
+    monkeypatch.setattr(live_streams, "MADE_AT_ONCE", PIECE)
 
 
 def vectors_of(count: int) -> Any:
@@ -134,7 +134,7 @@ async def test_a_fault_on_the_way_leaves_none(monkeypatch: pytest.MonkeyPatch) -
         reserved_bytes = server.context.catalog.reserved_bytes
         made = 0
 
-        class Faulty(subscribing.LiveQuery):
+        class Faulty(live_streams.LiveQuery):
             def __init__(self, *args: Any) -> None:
                 nonlocal made
                 made += 1
@@ -143,7 +143,7 @@ async def test_a_fault_on_the_way_leaves_none(monkeypatch: pytest.MonkeyPatch) -
                 super().__init__(*args)
 
         with monkeypatch.context() as patch:
-            patch.setattr(subscribing, "LiveQuery", Faulty)
+            patch.setattr(live_streams, "LiveQuery", Faulty)
             reply = await raw.reply(await subscribe(raw, handle, vectors_of(MANY)))
         assert reply["error"]["code"] == "internal"
         await nothing_is_left(server, reserved_bytes)

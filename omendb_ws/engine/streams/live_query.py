@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from omendb_core.model.budget import Share
 from omendb_core.model.types import Ids, Include
-from omendb_core.ranking.shape import PLAIN, Order, Shape
+from omendb_core.ranking.shape import Order
 from omendb_core.standing.exclusions import Exclusions
 from omendb_core.standing.table import StandingQuery
 
@@ -132,8 +132,7 @@ class LiveQuery(Stream):
     @property
     def order(self) -> Order | None:
         """The order of its answer; None: by score."""
-        shape: Shape = getattr(self.query, "shape", PLAIN)
-        return shape.order
+        return self.query.shape.order
 
 
 def told_bytes(k: int, *, is_ranked: bool = False) -> int:
