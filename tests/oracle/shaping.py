@@ -65,6 +65,19 @@ def search(
 ) -> list[Hit]:
     """The answer to one query vector, or ``positive``, or ``like``. ``at`` in Unix seconds."""
     target, left_out = query_vector(window, fields)
+    return answer(window, target, left_out, fields, at, max_k, functions)
+
+
+def answer(
+    window: Oracle,
+    target: Sequence[float],
+    left_out: set[Id],
+    fields: Fields,
+    at: float = 0.0,
+    max_k: int = 1000,
+    functions: Functions = EXACT,
+) -> list[Hit]:
+    """The same, with a query vector that was found before, as live queries keep it."""
     rows = every_row_that_passes(window, fields, target, left_out)
     ranked = in_order(rows, fields, at, functions)
     return [one.hit for one in selection(ranked, fields, window.metric, max_k)]
