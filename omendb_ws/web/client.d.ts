@@ -72,6 +72,8 @@ export interface Row {
   score?: number;
   metadata?: Metadata;
   vector?: Float32Array | number[];
+  /** Of `novel`: the id of the row that `score` is of; null where there was none (-Infinity). */
+  near?: Id | null;
 }
 
 /** Rows, best first. Iterating gives each as an object. */
@@ -82,6 +84,8 @@ export class Answer implements Iterable<Row> {
   readonly ids: BigUint64Array | string[];
   readonly seqs: Float64Array;
   readonly scores: Float32Array | null;
+  /** Of `novel`, a row each. */
+  readonly near: Array<Id | null> | null;
   /** `dim` numbers a row, where included. */
   readonly vectors: Float32Array | null;
   readonly metadata: Metadata[] | null;
@@ -104,8 +108,15 @@ export interface LiveAnswer extends Answer {
 
 export interface Added {
   version: number;
+  /** Of the first and last row that went in; null if none did. */
   firstSeq: number | null;
   lastSeq: number | null;
+  /**
+   * With `unlessNear`: the places, ascending, of the rows that were left out, and the id of the row
+   * that each is near to; null where a message was repeated that had gone in before.
+   */
+  skipped?: number[] | null;
+  near?: Id[] | null;
 }
 
 export interface Gap {
@@ -166,6 +177,11 @@ export interface AddOptions extends CallOptions {
   metadata?: ReadonlyArray<Metadata | null | undefined> | null;
   /** By name, a value a row: `f64` and `str` may be null (NaN is null too), `i64` and `bool` not. */
   columns?: Record<string, Column> | null;
+  /**
+   * Leave out each row that scores at least `score` against a row that is there, and passes `filter`,
+   * or against one of the call that went in before it.
+   */
+  unlessNear?: { score: number; filter?: Filter | null } | null;
 }
 
 export interface LiveOptions extends Narrowing {
@@ -179,6 +195,11 @@ export interface FeedOptions extends Narrowing {
   /** Where to start; with `epoch`. Default: the next row. */
   fromSeq?: number | bigint;
   epoch?: string;
+}
+
+export interface NovelOptions extends FeedOptions {
+  /** Compare with only so many sequence numbers before each row. */
+  last?: number;
 }
 
 export type SubscriptionState = "starting" | "live" | "lost" | "ended";
@@ -401,6 +422,8 @@ export class Client extends EventTarget {
   live(collection: string, vector: Vector, options?: LiveOptions): Live;
   /** Every added row that scores at least `minScore`. */
   match(collection: string, vector: Vector, minScore: number, options?: FeedOptions): Feed;
+  /** Every added row whose best score, against the rows before it, is below `below`. */
+  novel(collection: string, below: number, options?: NovelOptions): Feed;
   /** Every added row. */
   feed(collection: string, options?: FeedOptions): Feed;
   /** How many rows there are, now and whenever that has changed; with `by` a `CountsBy`. */

@@ -76,7 +76,9 @@ async def test_pushed_rows_are_read_as_the_golden_frames_mean_them(
     assert read["rows"] == rows_of(told["hits"])
 
 
-@pytest.mark.parametrize("name", ["binary-added", "binary-added-duplicate"])
+@pytest.mark.parametrize(
+    "name", ["binary-added", "binary-added-duplicate", "binary-added-compared"]
+)
 async def test_acknowledgements_are_read_as_the_golden_frames_mean_them(
     page: Runtime, name: str
 ) -> None:
@@ -85,6 +87,7 @@ async def test_acknowledgements_are_read_as_the_golden_frames_mean_them(
     assert (read["version"], read["firstSeq"], read["lastSeq"], read["duplicate"]) == (
         told["version"], told["first_seq"], told["last_seq"], told["duplicate"],
     )  # fmt: skip
+    assert (read.get("skipped"), read.get("near")) == (told["skipped"], told["near"])
 
 
 async def test_frames_are_written_as_the_golden_ones(page: Runtime) -> None:
@@ -117,7 +120,14 @@ def rows_of(hits: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for place, (id, seq) in enumerate(zip(hits["ids"], hits["seqs"], strict=True)):
         row = {"id": id, "seq": seq}
-        for key, name in (("scores", "score"), ("metadata", "metadata"), ("vectors", "vector")):
+        for key, name in (
+            ("scores", "score"),
+            ("near", "near"),
+            ("ranks", "rank"),
+            ("weights", "weight"),
+            ("metadata", "metadata"),
+            ("vectors", "vector"),
+        ):
             if hits[key] is not None:
                 row[name] = hits[key][place]
         rows.append(row)

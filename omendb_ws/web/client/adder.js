@@ -1,8 +1,10 @@
 /** Adds: rows become frames, each under a batch number, sent until it is in, once. */
 
 import { fail, limits } from "./errors.js";
-import { encodeFrame, KINDS } from "./frames.js";
-import { HALF, HALF_SAID, isSafe, tagOf, toIds, toList, toMatrix, toMetadata } from "./requests.js";
+import { encodeFrame, KINDS, nearIds } from "./frames.js";
+import {
+  HALF, HALF_SAID, isSafe, known, plain, tagOf, toIds, toList, toMatrix, toMetadata,
+} from "./requests.js";
 
 const FRAME_BYTES = 256 << 10;
 const NULL_CODE = 0xffffffff;
@@ -24,6 +26,7 @@ function encodeAdd(rows, start, stop, types, header) {
   const { dim, ids, metadata } = rows;
   const { producer, batch } = header;
   const json = { producer, batch };
+  if (rows.unlessNear) json.unless_near = rows.unlessNear;
   const sections = [rows.vectors.subarray(start * dim, stop * dim)];
   const part = ids?.slice(start, stop);
   let flags = 0;
@@ -85,15 +88,21 @@ export class Adder {
 
   async addAll(vectors, options) {
     const rows = await this.call((description) => prepare(description, vectors, options), options);
-    const { dim, capacity, count } = rows;
+    const { dim, capacity, count, areTexts, unlessNear } = rows;
     const most = Math.min(this.client.limits.max_rows, capacity, Math.floor(FRAME_BYTES / (4 * dim + 8)));
     let step = Math.max(1, most);
     const added = { version: 0, firstSeq: null, lastSeq: null };
+    if (unlessNear) Object.assign(added, { skipped: [], near: [] });
     for (let start = 0, stop; start < count; start = stop) {
       stop = Math.min(count, start + step);
       try {
-        const { version, firstSeq, lastSeq } = await this.addFrame(rows, start, stop, options);
-        Object.assign(added, { version, firstSeq: added.firstSeq ?? firstSeq, lastSeq });
+        const { version, firstSeq, lastSeq, skipped, near } = await this.addFrame(rows, start, stop, options);
+        Object.assign(added, { version, firstSeq: added.firstSeq ?? firstSeq });
+        added.lastSeq = lastSeq ?? (unlessNear ? added.lastSeq : null);
+        if (!unlessNear || !added.skipped) continue;
+        // Of a repeated frame nobody knows any more.
+        added.skipped = skipped && added.skipped.concat(skipped.map((place) => start + place));
+        added.near = near && added.near.concat(nearIds(near, areTexts));
       } catch (error) {
         if (error?.code === "too_large" && error.row === undefined && stop - start > 1) {
           // Metadata can outgrow a message.
@@ -140,7 +149,7 @@ export class Adder {
   }
 }
 
-function prepare({ dim, capacity }, given, { ids, columns, metadata }) {
+function prepare({ dim, capacity, ids: kind }, given, { ids, columns, metadata, unlessNear }) {
   const vectors = toMatrix(given, dim);
   const count = vectors.length / dim;
   const toRows = (values, name) => {
@@ -150,9 +159,18 @@ function prepare({ dim, capacity }, given, { ids, columns, metadata }) {
   };
   if (columns != null && tagOf(columns) !== "Object") fail("bad_metadata", "columns: must be an object of lists");
   return {
-    vectors, dim, capacity, count,
+    vectors, dim, capacity, count, areTexts: kind === "str", unlessNear: toUnlessNear(unlessNear),
     ids: ids == null ? null : toIds(ids, count),
     columns: Object.entries(columns ?? {}).map(([name, values]) => [name, toRows(values, `columns.${name}`)]),
     metadata: metadata == null ? null : toRows(metadata, "metadata"),
   };
+}
+
+function toUnlessNear(given) {
+  if (given == null) return null;
+  if (tagOf(given) !== "Object") fail("bad_request", "unlessNear: must be an object");
+  known(given, ["score", "filter"]);
+  const near = { score: plain(given.score ?? fail("bad_request", "unlessNear.score: missing"), "unlessNear.score") };
+  if (given.filter != null) near.filter = plain(given.filter, "unlessNear.filter", false, "bad_filter");
+  return near;
 }

@@ -2,6 +2,7 @@
 
 import { Adder } from "./adder.js";
 import { Connection } from "./connection.js";
+import { fail } from "./errors.js";
 import { Feed } from "./feed.js";
 import { Answer, encodeFrame, KINDS } from "./frames.js";
 import { Live } from "./live.js";
@@ -101,6 +102,11 @@ export class Client extends Connection {
   match(collection, vector, minScore, options) {
     known(options, OPTIONS.feed);
     return new Feed(this, "match", collection, { ...options, minScore, vector: toVector(vector) });
+  }
+  novel(collection, below, options) {
+    known(options, OPTIONS.novel);
+    if (typeof below !== "number") fail("bad_request", "below: must be a number");
+    return new Feed(this, "novel", collection, { ...options, below });
   }
   feed(collection, options) {
     known(options, OPTIONS.feed);

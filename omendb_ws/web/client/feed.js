@@ -1,4 +1,4 @@
-/** Feeds and match queries: a cursor. */
+/** Feeds, match and novel queries: a cursor. */
 
 import { fail } from "./errors.js";
 import { Answer } from "./frames.js";

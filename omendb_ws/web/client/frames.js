@@ -62,8 +62,12 @@ function readHits(frame, count, isScored = true) {
   const ranks = frame.flags & 4 ? next(Float64Array, count) : null;
   const vectors = frame.flags & 2 ? next(Float32Array, count * dim) : null;
   const { at = null, weights = null, metadata = null } = json;
-  return { ids, seqs, scores, ranks, weights, at, vectors, metadata, dim };
+  const near = json.near ? nearIds(json.near, Array.isArray(ids)) : null;
+  return { ids, seqs, scores, near, ranks, weights, at, vectors, metadata, dim };
 }
+
+/** Integers beyond 2^53 - 1 are texts in JSON. */
+export const nearIds = (near, areTexts) => (areTexts ? near : near.map((id) => (id === null ? null : asId(BigInt(id)))));
 
 export function decodeFrame(buffer) {
   const frame = openFrame(buffer);
@@ -72,7 +76,8 @@ export function decodeFrame(buffer) {
   if (kind === KINDS.ADDED) {
     const [version, firstSeq, lastSeq] = frame.numbers(3);
     const seqs = firstSeq ? { firstSeq, lastSeq } : { firstSeq: null, lastSeq: null };
-    return { type: "added", id, version, ...seqs, duplicate: isFlagged };
+    const { skipped, near } = frame.json;
+    return { type: "added", id, version, ...seqs, duplicate: isFlagged, ...(frame.flags & 2 ? { skipped, near } : {}) };
   }
   if (kind === KINDS.RESULTS) {
     const [version] = frame.numbers(1);
@@ -96,7 +101,8 @@ export function decodeFrame(buffer) {
   if (kind === KINDS.ROWS) {
     const [version, toSeq] = frame.numbers(2);
     const rows = new Answer(readHits(frame, n, isFlagged), version);
-    return { type: isFlagged ? "match" : "feed", sub: id, version, toSeq, rows };
+    const type = rows.near ? "novel" : isFlagged ? "match" : "feed";
+    return { type, sub: id, version, toSeq, rows };
   }
   return { type: "unknown", id };
 }
@@ -113,8 +119,8 @@ function slice(hits, start, stop) {
 
 export class Answer {
   constructor(hits, version, tookUs = 0) {
-    const { ids, seqs, scores, ranks = null, weights = null, at = null, vectors, metadata, dim } = hits;
-    Object.assign(this, { version, tookUs, ids, seqs, scores, ranks, weights, at, vectors, metadata, dim });
+    const { ids, seqs, scores, near = null, ranks = null, weights = null, at = null, vectors, metadata, dim } = hits;
+    Object.assign(this, { version, tookUs, ids, seqs, scores, near, ranks, weights, at, vectors, metadata, dim });
   }
   get length() {
     return this.seqs.length;
@@ -122,6 +128,7 @@ export class Answer {
   row(place) {
     const row = { id: asId(this.ids[place]), seq: this.seqs[place] };
     if (this.scores) row.score = this.scores[place];
+    if (this.near) row.near = this.near[place];
     if (this.ranks) row.rank = Number.isNaN(this.ranks[place]) ? null : this.ranks[place];
     if (this.weights) row.weight = this.weights[place];
     if (this.metadata) row.metadata = this.metadata[place];

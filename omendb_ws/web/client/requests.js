@@ -177,10 +177,11 @@ export const OPTIONS = {
   get: [...CALL, "include"],
   count: [...CALL, "filter", "by", "limit"],
   search: [...CALL, "k", "filter", "include", "minScore", "last", "like"],
-  add: [...CALL, "ids", "metadata", "columns"],
+  add: [...CALL, "ids", "metadata", "columns", "unlessNear"],
   live: ["k", ...MOVED, ...SHAPE, "include", "every"],
   move: MOVED,
   feed: ["filter", "include", "fromSeq", "epoch"],
+  novel: ["filter", "last", "include", "fromSeq", "epoch"],
   watchCount: ["filter", "by", "limit", "every"],
   stats: ["every"],
   map: ["sample", "every"],
@@ -196,7 +197,7 @@ export function known(options, names) {
 }
 
 const FIELDS = [
-  "filter", "minScore", "include", "last", "every", "epoch", "fromSeq", "sample", "by", "limit", ...SHAPE,
+  "filter", "minScore", "below", "include", "last", "every", "epoch", "fromSeq", "sample", "by", "limit", ...SHAPE,
 ];
 
 export function fields(options) {
