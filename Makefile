@@ -41,7 +41,7 @@ bench-aims: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.aims --output build/load/aims.json
 
 # Some fifteen minutes, ten of them the soak. Figures, pages and pictures are in build/load/.
-SCENARIOS := ingest search filtered mixed live fanout storm slow_readers overload soak
+SCENARIOS := ingest search shaped filtered mixed live fanout storm slow_readers overload soak
 bench-full: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.simulation run $(SCENARIOS) --output build/load/
 	$(BIN)/python -m load_tests.simulation sweep search --output build/load/sweep.json

@@ -54,13 +54,17 @@ def taken(columns: Mapping[str, Values], rows: I64 | slice) -> dict[str, Values]
 
 def passing(columns: Mapping[str, Values], document: Mapping[str, Any], count: int) -> Bool1:
     """Which of the ``count`` rows pass a filter."""
-    plain = {name: _plain(one) for name, one in columns.items()}
-    rows = ({name: one[row] for name, one in plain.items()} for row in range(count))
+    found = plain(columns)
+    rows = ({name: one[row] for name, one in found.items()} for row in range(count))
     return np.fromiter((passes(document, row) for row in rows), np.bool_, count)
 
 
+def plain(columns: Mapping[str, Values]) -> dict[str, list[Any]]:
+    """Each column as Python has it, None for null."""
+    return {name: _plain(one) for name, one in columns.items()}
+
+
 def _plain(column: Values) -> list[Any]:
-    """As Python has it, None for null."""
     if isinstance(column, StrColumn):
         return [None if code == _NULL_CODE else column.dictionary[code] for code in column.codes]
     if column.dtype == np.uint8:

@@ -13,7 +13,7 @@ from omendb_core.model.types import F32, Bool1
 from omendb_core.model.types import Column as Values
 
 from . import columns, truth, vectors, worker
-from .requests import AddLog
+from .requests import AddLog, shape_of
 from .results import Truth
 from .scenario import Scenario
 
@@ -38,7 +38,10 @@ class Judge:
         dim, seed = scenario.collection.dim, scenario.load.seed
         queries = vectors.queries(scenario.vectors, dim, seed, settings.queries)
         samples = [one for report in reports for one in report.samples]
-        oracle = self._oracle(queries, settings.k, settings.filter)
+        shapes = [
+            shape_of(settings.shapes, settings.vectors, query) for query in range(len(queries))
+        ]
+        oracle = self._oracle(queries, settings.k, settings.filter, shapes)
         return truth.judge(oracle, truth.read(samples))
 
     def pushes(self, reports: Sequence[worker.Report]) -> dict[str, Truth]:
@@ -58,11 +61,18 @@ class Judge:
                 found[kind] = truth.judge_matches(oracle, matched, settings.min_score)
         return found
 
-    def _oracle(self, queries: F32, k: int, document: Mapping[str, Any]) -> truth.Oracle:
+    def _oracle(
+        self,
+        queries: F32,
+        k: int,
+        document: Mapping[str, Any],
+        shapes: Sequence[Mapping[str, Any]] = (),
+    ) -> truth.Oracle:
         collection, pool = self._scenario.collection, self._pool
         passing: Bool1 | None = None
         if document:
             passing = columns.passing(self._metadata, document, len(pool))
+        shaped = truth.Shaped(shapes, columns.plain(self._metadata)) if any(shapes) else None
         return truth.Oracle(
-            pool, queries, self._history, collection.capacity, collection.metric, k, passing
+            pool, queries, self._history, collection.capacity, collection.metric, k, passing, shaped
         )

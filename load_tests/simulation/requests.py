@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -72,16 +72,28 @@ class _Templates:
 class Searches:
     """Searches by ``queries`` float32 (n, dim) in turn, ``vectors`` of them in a message.
 
-    Every ``every``-th answer is kept, 0: none.
+    Each message has the next one of ``shapes``. Every ``every``-th answer is kept, 0: none.
     """
 
     def __init__(
-        self, queries: F32, vectors: int, k: int, filter: dict[str, Any] | None, every: int
+        self,
+        queries: F32,
+        vectors: int,
+        k: int,
+        filter: dict[str, Any] | None,
+        every: int,
+        shapes: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         starts = range(0, len(queries) - vectors + 1, vectors)
         self._templates = _Templates(
-            [binary.encode_search(0, 0, queries[at : at + vectors], k, filter) for at in starts]
-        )
+            [
+                binary.encode_search(
+                    0, 0, queries[at : at + vectors], k, filter,
+                    shaping=shape_of(shapes, vectors, at),
+                )
+                for at in starts
+            ]
+        )  # fmt: skip
         self._count = len(starts)
         self._vectors = vectors
         self._next = 0
@@ -103,6 +115,11 @@ class Searches:
         sampling = self._sampling
         if sampling is not None and sampling.is_due():
             sampling.keep(Sample(tag, message))
+
+
+def shape_of(shapes: Sequence[Mapping[str, Any]], vectors: int, query: int) -> Mapping[str, Any]:
+    """What shapes the answer to the query of that number, ``vectors`` of them in a message."""
+    return shapes[query // vectors % len(shapes)] if shapes else {}
 
 
 class AddLog:

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, get_args
 
 from omendb_core.model.types import COLUMN_TYPES, ID_KINDS, METRICS
 
+from . import shaping
 from .arrivals import Arrivals
 
 FOLDER: Final = Path(__file__).parent.parent / "scenarios"
@@ -99,6 +100,7 @@ class Requests:
     """Requests of one kind. Open arrivals need ``rate``, or ``times_capacity``: that many times
     what a short closed run before it achieved. ``in_flight`` is for each connection; in open mode
     it is a limit, and 0 is the highest. ``rows`` of an add, ``vectors`` of a search: in a message.
+    ``shapes`` of a search, by turns of messages, are what shapes its answer (``shaping``).
     ``verified`` is the share of answers that the oracle looks at."""
 
     arrivals: Arrivals = "closed"
@@ -112,6 +114,7 @@ class Requests:
     queries: int = 1024
     verified: float = 0.0
     filter: Mapping[str, Any] = field(default_factory=dict)
+    shapes: list[Mapping[str, Any]] = field(default_factory=list)
 
     @property
     def places(self) -> int:
@@ -269,8 +272,9 @@ def _value(where: str, kind: Any, value: Any, least: float) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
     if typing.get_origin(kind) is list:
-        if type(value) is not list or {type(one) for one in value} - {str}:
-            raise ScenarioError(f"{where}: must be a list of strings, not {value!r}")
+        of, called = (str, "strings") if get_args(kind) == (str,) else (dict, "tables")
+        if type(value) is not list or {type(one) for one in value} - {of}:
+            raise ScenarioError(f"{where}: must be a list of {called}, not {value!r}")
         return value
     wanted = kind if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else dict
     if type(value) is not wanted:
@@ -323,6 +327,10 @@ def _check(scenario: Scenario) -> None:
             raise ScenarioError(f"{name}.connections: fewer than processes ({load.processes})")
         if one.vectors > one.queries:
             raise ScenarioError(f"{name}.vectors: more than queries")
+        for number, shape in enumerate(one.shapes):
+            if name != "search" or (why := shaping.fault(shape, scenario.columns)):
+                why = why if name == "search" else "only of searches"
+                raise ScenarioError(f"{name}.shapes[{number}]: {why}")
 
 
 def _check_column(where: str, column: Column) -> None:

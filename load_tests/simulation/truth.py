@@ -11,14 +11,15 @@ however many adds were under way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from omendb_core.model.errors import BadFrame
 from omendb_core.model.types import F32, F64, I64, Bool1
 
+from . import shaping
 from .matches import Matched
 from .requests import AddLog, Sample
 from .results import Mismatch, Truth
@@ -96,10 +97,19 @@ def history(log: AddLog, pool_rows: int) -> History:
     return History(places, np.concatenate([[0], ends[:count]]))
 
 
+@dataclass(frozen=True)
+class Shaped:
+    """What shapes the answer to each query, and the columns of the pool, None for null."""
+
+    shapes: Sequence[shaping.Shape]
+    columns: Mapping[str, list[Any]]
+
+
 class Oracle:
     """Answers as they must be. ``pool`` and ``queries`` are as they were sent.
 
-    ``passing``: which rows of the pool pass the filter; None: all.
+    ``passing``: which rows of the pool pass the filter; None: all. ``shaped``: None where no answer
+    is.
     """
 
     def __init__(
@@ -111,6 +121,7 @@ class Oracle:
         metric: str,
         k: int,
         passing: Bool1 | None = None,
+        shaped: Shaped | None = None,
     ) -> None:
         self._metric = metric
         self._rows = kept(pool, metric)
@@ -119,6 +130,7 @@ class Oracle:
         self._capacity = capacity
         self._k = k
         self._passing = passing
+        self._shaped = shaped
         self._scored: dict[int, F32] = {}
 
     def answer(self, version: int, query: int) -> list[tuple[int, float]] | None:
@@ -130,12 +142,27 @@ class Oracle:
         places = self._history.places[first - 1 : last]
         found, seqs = self._of_pool(query)[places], np.arange(first, last + 1)
         if self._passing is not None:
-            found, seqs = found[self._passing[places]], seqs[self._passing[places]]
+            passes = self._passing[places]
+            found, seqs, places = found[passes], seqs[passes], places[passes]
+        if self._shaped is not None and self._shaped.shapes[query]:
+            return self._shaped_answer(self._shaped, query, found, seqs, places)
         if len(found) > self._k:
             is_near = found >= np.partition(found, -self._k)[-self._k]
             found, seqs = found[is_near], seqs[is_near]
         order = np.lexsort((seqs, found))[::-1][: self._k]
         return list(zip(seqs[order].tolist(), found[order].tolist(), strict=True))
+
+    def _shaped_answer(
+        self, shaped: Shaped, query: int, found: F32, seqs: I64, places: I64
+    ) -> list[tuple[int, float]]:
+        rows = places.tolist()
+        columns = {name: [one[row] for row in rows] for name, one in shaped.columns.items()}
+
+        def likeness(place: int, others: I64) -> F32:
+            return scores(self._rows[places[others]], self._rows[places[place]], self._metric)
+
+        taken = shaping.answer(shaped.shapes[query], found, seqs, columns, likeness, self._k)
+        return [(int(seqs[one]), float(found[one])) for one in taken]
 
     def matches(
         self, query: int, from_seq: int, to_seq: int, min_score: float

@@ -183,7 +183,9 @@ class _Worker:
         queries = vectors.queries(scenario.vectors, self._dim, self._seed, settings.queries)
         every = step(settings.verified) if settings.verified else 0
         given = dict(settings.filter) or None
-        self._searches = Searches(queries, settings.vectors, settings.k, given, every)
+        self._searches = Searches(
+            queries, settings.vectors, settings.k, given, every, settings.shapes
+        )
         return self._searches
 
     async def _prepare_standing(self, kind: str) -> None:

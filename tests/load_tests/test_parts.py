@@ -31,6 +31,7 @@ from load_tests.simulation.stream import Stream
 from omendb_ws.wire import binary_replies
 from omendb_ws.wire.messages import Results
 from tests import oracle as judge_of_the_engine
+from tests.oracle.numbers import stored
 
 # -- histograms -----------------------------------------------------------------------------------
 
@@ -258,7 +259,7 @@ def test_the_oracle_is_the_plain_python_one_to_the_bit(metric: str, dim: int) ->
         first += rows
     made = truth.Oracle(pool, queries, truth.history(log, 30), 20, metric, 5)
     for number, query in enumerate(queries):
-        asked = judge_of_the_engine.stored(metric, query.tolist())
+        asked = stored(metric, query.tolist())
         expected = [(seq, score) for _, seq, score in plain.search(asked, 5)]
         found = made.answer(4, number)
         assert found is not None
