@@ -15,6 +15,7 @@ from .markdown import MADE, code, codes, prose, table
 
 #: What is told of every command that talks to a server once, above them.
 COMMON = ("--url", "--token", "--token-file", "--ca-file", "--timeout-seconds", "--json")
+_CLIENTS = ("list", "create", "drop", "load", "dump", "search", "count", "stats", "tail", "top")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def command_line() -> str:
         + "\nWithout a command:\n\n"
         + table(["flag", "value", "what it is"], _rows(root))
         + "\n## Flags of every client\n\n"
-        f"{codes(['list', 'create', 'drop', 'load', 'dump', 'search', 'stats', 'tail', 'top'])} "
+        f"{codes(list(_CLIENTS))} "
         "talk to a server and take these:\n\n"
         + table(["flag", "value", "what it is"], _rows(common))
         + "\n## Exit codes\n\n"

@@ -20,6 +20,7 @@ import typer.core
 from . import (
     backup,
     check_config,
+    count,
     create,
     demo,
     drop,
@@ -129,6 +130,7 @@ app.command("drop")(drop.drop)
 app.command("load")(load.load)
 app.command("dump")(dump.dump)
 app.command("search")(search.search)
+app.command("count")(count.count)
 app.command("stats")(stats.stats)
 app.command("tail")(tail.tail)
 app.command("top")(top.top)

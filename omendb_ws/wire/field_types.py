@@ -48,6 +48,10 @@ JSON_TYPES: Final[Mapping[FieldType, str]] = MappingProxyType(
 )
 
 
+#: In microseconds still an integer that any JSON reader holds: 285 years.
+MAX_TTL_SECONDS: Final = MAX_SAFE_INTEGER // 10**6
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One field of a JSON request.

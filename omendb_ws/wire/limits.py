@@ -1,6 +1,7 @@
 """The limits of PROTOCOL section 9, by name, and the bounds that no server moves.
 
-Part of THE table (``opcodes.py`` hands them on). A server's settings fill ``Limits``.
+Part of THE table (``opcodes.py`` hands them on). A server's settings fill ``Limits``. Imports no
+numpy: settings are read before how many threads its BLAS has is decided.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
-
-from omendb_core.model.types import MAX_SAFE_INTEGER
 
 #: The largest u32: ids of requests, subs, handles.
 MAX_U32: Final = 2**32 - 1
@@ -27,8 +26,6 @@ MAX_COUNTED: Final = 1000
 MAX_EVERY_MS: Final = 60_000
 #: Pushes are split at this size (PROTOCOL section 9).
 PUSH_BYTES: Final = 1 << 20
-#: In microseconds still an integer that any JSON reader holds: 285 years.
-MAX_TTL_SECONDS: Final = MAX_SAFE_INTEGER // 10**6
 
 
 def _limit(default: int, about: str) -> Any:

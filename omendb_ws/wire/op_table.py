@@ -12,13 +12,12 @@ from typing import Final, Literal
 
 from omendb_core.model.types import COLUMN_TYPES, ID_KINDS, METRICS
 
-from .field_types import Field
+from .field_types import MAX_TTL_SECONDS, Field
 from .limits import (
     MAX_COLUMNS,
     MAX_COUNTED,
     MAX_EVERY_MS,
     MAX_EXAMPLES,
-    MAX_TTL_SECONDS,
     MAX_U32,
 )
 

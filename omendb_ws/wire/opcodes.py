@@ -16,6 +16,7 @@ from typing import Final
 from omendb_core.model.errors import BY_CODE
 
 from .field_types import JSON_TYPES as JSON_TYPES
+from .field_types import MAX_TTL_SECONDS as MAX_TTL_SECONDS
 from .field_types import Field as Field
 from .field_types import FieldType as FieldType
 from .kinds import ALIGNMENT as ALIGNMENT
@@ -45,7 +46,6 @@ from .limits import MAX_EXAMPLES as MAX_EXAMPLES
 from .limits import MAX_NAME_LENGTH as MAX_NAME_LENGTH
 from .limits import MAX_PRODUCER_BYTES as MAX_PRODUCER_BYTES
 from .limits import MAX_STR_ID_BYTES as MAX_STR_ID_BYTES
-from .limits import MAX_TTL_SECONDS as MAX_TTL_SECONDS
 from .limits import MAX_U32 as MAX_U32
 from .limits import PUSH_BYTES as PUSH_BYTES
 from .limits import Limit as Limit

@@ -21,7 +21,8 @@ from tests.cli.commands import environment, omendb_ws, serving
 from tests.patience import PATIENCE_SECONDS
 
 COMMANDS = [
-    "serve", "demo", "ping", "list", "create", "drop", "load", "dump", "search", "stats",
+    "serve", "demo", "ping", "list", "create", "drop", "load", "dump", "search", "count",
+    "stats",
     "tail", "top",    "check-config", "new-key",
 ]  # fmt: skip
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "load": ["load", "rows.jsonl", "-c", "items"],
     "dump": ["dump", "rows.out.jsonl", "-c", "items"],
     "search": ["search", "items", "1,2"],
+    "count": ["count", "items"],
     "stats": ["stats"],
     "tail": ["tail", "items", "--count", "1"],
     "top": ["top", "--json", "--count", "1"],

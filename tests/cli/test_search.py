@@ -125,6 +125,59 @@ def test_a_search_that_cannot_be_is_one_line(
     assert ran.out == ""
 
 
+# -- count ------------------------------------------------------------------------------------
+
+
+def test_rows_are_counted_and_by_the_values_of_a_column(items: Runs) -> None:
+    assert items("count", "items").out == "3\n"
+    assert items("count", "items", "--json").document == {"count": 3}
+    assert items("count", "items", "--filter", '{"price": {"$gt": 8}}').out == "1\n"
+    lines = items("count", "items", "--by", "kind").out.splitlines()
+    assert [line.split() for line in lines] == [["kind", "rows"], ["book", "2"], ["film", "1"]]
+    assert items("count", "items", "--by", "price", "--limit", 2, "--json").document == {
+        "version": 1,
+        "count": 3,
+        "by": [{"value": 8.0, "count": 1}, {"value": 11.0, "count": 1}],
+        "others": 1,
+    }
+    lines = items("count", "items", "--by", "price", "--limit", 2).out.splitlines()
+    assert lines[-1].split() == ["(others)", "1"]
+    nothing = items("count", "items", "--by", "price", "--filter", '{"kind": "film"}').out
+    assert nothing.splitlines()[1].split() == ["-", "1"]
+
+
+def test_a_count_that_cannot_be_says_why(items: Runs) -> None:
+    assert "--limit: goes with --by" in items("count", "items", "--limit", 2, code=2).err
+    assert "--limit" in items("count", "items", "--by", "kind", "--limit", 0, code=2).err
+    ran = items("count", "items", "--by", "nix", code=1)
+    assert "by: nix is not a declared column (declared: kind, price)" in ran.err
+    items("count", "nothing", code=1)
+
+
+def test_a_watched_count_is_printed_again_when_it_has_changed(items: Runs, tmp_path: Path) -> None:
+    path = tmp_path / "more.jsonl"
+    path.write_text(json.dumps({"id": 4, "vector": [1, 1, 1], "metadata": {"kind": "film"}}))
+    with subprocess.Popen(
+        [sys.executable, "-m", "omendb_ws", "count", "items", "--by", "kind", "--watch", "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(OMENDB_URL=items.url),
+    ) as process:
+        try:
+            assert process.stdout is not None
+            first = json.loads(process.stdout.readline())
+            items("load", path, "-c", "items")
+            second = json.loads(process.stdout.readline())
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=TIMEOUT_SECONDS)
+        finally:
+            process.kill()
+    assert [one["value"] for one in first["by"]] == ["book", "film"]
+    assert [one["count"] for one in first["by"]] == [2, 1]
+    assert (second["version"], second["count"], second["others"]) == (2, 3, 0)
+    assert [one["value"] for one in second["by"]] == ["film", "book"]  # a book was evicted
+
+
 # -- stats, list, create, drop ----------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ COMMANDS: dict[str, list[str]] = {
     "version": ["--version"],
     "list": ["list"],
     "list --json": ["list", "--json"],
+    "count": ["count", "items"],
     "stats": ["stats"],
     "search": ["search", "items", "[1, 0]", "--include", "metadata"],
     "search --json": ["search", "items", "[1, 0]", "--json"],

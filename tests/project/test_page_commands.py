@@ -137,7 +137,7 @@ HOW: dict[str, Callable[[str, str, Path], None]] = {
     r"python3 -m venv \.venv|\.venv/bin/python -m (pip install --editable \S+|pytest)"
     r"|\.venv/bin/omendb-ws demo": stands_in_the_makefile,
     r"omendb-ws ping .*": uses_the_demo,
-    r"omendb-ws (list|create|load|dump|search|stats|tail|top|drop).*": asks_the_demo,
+    r"omendb-ws (list|create|load|dump|search|count|stats|tail|top|drop).*": asks_the_demo,
     r"omendb-ws (--version|check-config.*|new-key.*)": prints,
     r"omendb-ws serve.*": serves,
     r"curl .*": fetches,
