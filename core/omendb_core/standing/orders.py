@@ -8,7 +8,8 @@ fl(L(s) + T), where L is the project's log2, and it is not above the floor if th
 rounding is off by 2**-53 of its result, L by 2**-45 (|log2 s| ≤ 150), R - T by 2**-53 (|R| + |T|):
 all of it is less than ``_SLACK`` + ``_ROUNDING`` (|R| + |T|). So no row below 2**(R - T) less that
 slack is above the floor. With a floor that has no rank, any row with one is above it, and rows
-without one by their scores. Under ``rank`` every score within ``min_score`` may matter.
+without one by their scores. Under ``rank`` the bounds of the expression tell (``ranking.bounds``),
+where queries and rows are so many that ranking all takes longer than that.
 
 Knows the window's state, and shapes; nothing of lists.
 """
@@ -20,8 +21,8 @@ from typing import Final
 import numpy as np
 
 from ..model.types import F32, F64, I64, Bool1
-from ..ranking import orders
-from ..ranking.shape import Decay
+from ..ranking import bounds, orders
+from ..ranking.shape import Decay, Rank
 from ..state import WindowState
 from .ordered_keys import NO_ROW, scores_of
 from .shapes import Shapes
@@ -33,6 +34,8 @@ _LEAST_EXPONENT: Final = -126.0
 _MOST_EXPONENT: Final = 128.0
 _LESS: Final = 1.0 - 2.0**-20
 _LEAST_SCORE: Final = np.float32(2.0**-149)
+#: Pairs of a rank's queries with rows: 25 ns each to be scored and ranked. Bounds take 0.2 ms.
+_LEAST_PAIRS: Final = 1 << 13
 
 
 class Orders:
@@ -55,9 +58,10 @@ class Orders:
         """Ranks float64 (n,), NaN for null, of rows for queries that have an order."""
         found = np.empty(len(handles))
         numbers = self._shapes.orders[handles]
-        for number in np.unique(numbers).tolist():
-            own = np.flatnonzero(numbers == number)
-            order = self._shapes.distinct[number]
+        by_number = np.argsort(numbers, kind="stable")
+        ends = np.flatnonzero(np.diff(numbers[by_number])) + 1
+        for own in np.split(by_number, ends) if len(handles) else ():
+            order = self._shapes.distinct[int(numbers[own[0]])]
             if isinstance(order, Decay):
                 times = orders.times(order, self._state, slots[own])
                 half_lives = self._shapes.half_lives[handles[own]]
@@ -75,13 +79,26 @@ class Orders:
         numbers = shapes.orders[:used]
         reach = least
         for number, order in shapes.distinct.items():
-            if isinstance(order, Decay):
-                if reach is least:
-                    reach = least.copy()
-                own = np.flatnonzero((numbers == number) & (least < np.inf))
-                times = orders.times(order, self._state, slots)
-                reach[own] = np.maximum(least[own], self._decayed(own, times))
+            is_rank = isinstance(order, Rank)
+            if is_rank and shapes.uses_of(number) * len(slots) < _LEAST_PAIRS:
+                continue
+            own = np.flatnonzero((numbers == number) & (least < np.inf))
+            if not len(own):
+                continue
+            if reach is least:
+                reach = least.copy()
+            if isinstance(order, Rank):
+                found = self._ranked(order, own, float(least[own].min()), slots)
+            else:
+                found = self._decayed(own, orders.times(order, self._state, slots))
+            reach[own] = np.maximum(least[own], found)
         return reach
+
+    def _ranked(self, rank: Rank, handles: I64, least: float, slots: I64) -> F32:
+        floors, state = self._shapes.floors[handles].real, self._state
+        return bounds.reach(
+            rank.expression, floors, state.columns, slots, state.definition.metric, least
+        )
 
     def _decayed(self, handles: I64, times: F64) -> F32:
         floors, half_lives = self._shapes.floors[handles], self._shapes.half_lives[handles]

@@ -83,6 +83,10 @@ class Shapes:
         """``orders`` of queries."""
         return self.orders[handles] if self.has_orders else np.full(len(handles), NO_ORDER)
 
+    def uses_of(self, number: int) -> int:
+        """How many queries have an order."""
+        return self._uses[number]
+
     def are_ordered(self, handles: I64) -> Bool1:
         """Which queries have an order."""
         if not self.has_orders:

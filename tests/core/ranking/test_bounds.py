@@ -1,4 +1,4 @@
-"""Bounds of values where the score is within bounds: nothing between escapes them."""
+"""Bounds of values where scores are within bounds, and the scores that may lift a row to a rank."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omendb_core.model.types import F32, F64
-from omendb_core.ranking import bounds as module
-from omendb_core.ranking.bounds import bounds
+from omendb_core.model.types import F32, F64, Metric
+from omendb_core.ranking.bounds import _SCORES, Bounds, Within, _ordinals, _scores, reach
 from omendb_core.ranking.evaluation import values
 from omendb_core.ranking.rank_parser import expression_of
 
@@ -25,36 +24,48 @@ from tests.core.ranking.expressions import (
 )
 
 SAMPLES = 12
-AGE = 100.0
+ROWS = 6
 
 
-def check(
-    document: Any, rows: list[dict[str, Any]], least: list[float], most: list[float]
-) -> tuple[F64, F64, F64]:
-    """Bounds for rows whose scores lie between others, and values for scores between (rows, n).
+def values_of(document: Any, rows: list[dict[str, Any]], of_scores: F32) -> F64:
+    """The values of each of ``rows`` for each score, (rows, n)."""
+    columns, slots = columns_of(rows)
+    n = len(of_scores)
+    found = values(
+        expression_of(document, COLUMNS),
+        np.tile(of_scores, len(rows)),
+        columns,
+        slots.repeat(n),
+        None,
+    )
+    return found.reshape(len(rows), n)
 
-    Fails if a value is not within the bounds of its row.
+
+def check(document: Any, rows: list[dict[str, Any]], pairs: list[list[float]]) -> Within:
+    """Bounds for rows whose scores lie between each of ``pairs``.
+
+    Fails if a value for a row and a score between is not within them.
     """
     columns, slots = columns_of(rows)
-    expression = expression_of(document, COLUMNS)
-    of_ages = np.full(len(rows), AGE)
-    ends = np.array([least, most], np.float32)
-    lower, upper = bounds(expression, ends[0], ends[1], columns, slots, of_ages)
-    assert lower.dtype == upper.dtype == np.float64
-    some = np.stack([between(*pair) for pair in ends.T])
-    n = some.shape[1]
-    found = values(expression, some.ravel(), columns, slots.repeat(n), of_ages.repeat(n))
-    found = found.reshape(some.shape)
-    null = np.isnan(found)
-    assert (lower[null.any(axis=1)] == -np.inf).all()
-    assert (null | ((lower[:, None] <= found) & (found <= upper[:, None]))).all()
-    return lower, upper, found
+    ends = np.array(pairs, np.float32)
+    bounds = Bounds(expression_of(document, COLUMNS), columns, slots)
+    found = bounds.of(Within(*ends.T.astype(np.float64)))
+    lower, upper = (np.broadcast_to(one, len(pairs)) for one in found)
+    for place, pair in enumerate(ends):
+        inside = values_of(document, rows, between(*pair))
+        null = np.isnan(inside)
+        if np.isnan(upper[place]):
+            assert np.isnan(lower[place])
+            assert null.all()
+        else:
+            assert (null | ((lower[place] <= inside) & (inside <= upper[place]))).all()
+    return Within(lower, upper)
 
 
-def of_row(document: Any, row: dict[str, Any]) -> tuple[float, float, list[float]]:
-    """As ``check``, of a row with a score from 0 to 1."""
-    lower, upper, found = check(document, [row], [0.0], [1.0])
-    return float(lower[0]), float(upper[0]), found[0].tolist()
+def of_row(document: Any, row: dict[str, Any]) -> tuple[float, float]:
+    """Bounds for a row with a score from 0 to 1."""
+    lower, upper = check(document, [row], [[0.0, 1.0]])
+    return float(lower[0]), float(upper[0])
 
 
 def between(least: np.float32, most: np.float32) -> F32:
@@ -67,13 +78,12 @@ def between(least: np.float32, most: np.float32) -> F32:
 
 
 @settings(max_examples=1000, deadline=None, derandomize=True)
-@given(expressions(("$score",)), st.integers(0, 2**32))
-def test_no_value_is_outside_of_its_bounds(document: Any, seed: int) -> None:
+@given(expressions(("$score",)), st.integers(0, 2**32), st.integers(1, ROWS))
+def test_no_value_is_outside_of_its_bounds(document: Any, seed: int, count: int) -> None:
     random = Random(seed)
-    rows = rows_of(random, 24)
-    pairs = [sorted((score_of(random), score_of(random))) for _ in rows]
-    pairs[::6] = [[one, one] for one, _ in pairs[::6]]
-    check(document, rows, [pair[0] for pair in pairs], [pair[1] for pair in pairs])
+    pairs = [sorted((score_of(random), score_of(random))) for _ in range(8)]
+    pairs += [[one, one] for one, _ in pairs[:2]]
+    check(document, rows_of(random, count), pairs)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +95,8 @@ def test_no_value_is_outside_of_its_bounds(document: Any, seed: int) -> None:
         ({"$pow": ["$score", 2]}, -1.0, 2.0),
         ({"$pow": ["$score", 3]}, -2.0, -1.0),
         ({"$pow": ["$score", -3]}, -2.0, 1.0),
-        ({"$pow": [-0.0, "$score"]}, -1.0, 0.0),
-        ({"$pow": [{"$mul": [-0.0, "$score"]}, -1]}, 0.0, 1.0),
+        ({"$exp": {"$pow": [-0.0, "$score"]}}, -1.0, 0.0),
+        ({"$exp": {"$pow": [{"$mul": [-0.0, "$score"]}, -1]}}, 0.0, 1.0),
         ({"$pow": ["$score", "$score"]}, 0.0, 1.0),
         ({"$pow": ["$score", "$score"]}, -3.0, 1.0),
         ({"$pow": [{"$div": [1, "$score"]}, {"$log": "$score"}]}, 0.0, 1.0),
@@ -100,17 +110,7 @@ def test_no_value_is_outside_of_its_bounds(document: Any, seed: int) -> None:
 def test_nor_where_operations_have_no_result_or_an_infinite_one(
     document: Any, least: float, most: float
 ) -> None:
-    check(document, [{}], [least], [most])
-
-
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(expressions(("price", "stock")), st.integers(0, 2**32))
-def test_an_expression_without_the_score_has_its_value_for_bounds(document: Any, seed: int) -> None:
-    rows = rows_of(Random(seed), 24)
-    lower, upper, found = check(document, rows, [-1.0] * 24, [1.0] * 24)
-    expected = np.where(np.isnan(found[:, 0]), -np.inf, found[:, 0])
-    assert bits(lower) == bits(expected)
-    assert bits(upper) == bits(expected)
+    check(document, [{}], [[least, most]])
 
 
 @pytest.mark.parametrize(
@@ -133,63 +133,124 @@ def test_bounds_are_tight_where_the_score_stands_once(
     document: Any, row: Any, least: float, most: float
 ) -> None:
     """Of scores from 0 to 1."""
-    lower, upper, _ = of_row(document, row)
+    lower, upper = of_row(document, row)
     assert (lower, upper) == (least, most)
 
 
 @pytest.mark.parametrize("document", [{"$exp": "$score"}, {"$pow": [2, "$score"]}])
 def test_functions_widen_bounds_by_no_more_than_their_error(document: Any) -> None:
-    lower, upper, found = of_row(document, {})
+    lower, upper = of_row(document, {})
+    found = values_of(document, [{}], np.array([0, 1], np.float32))[0].tolist()
     assert lower < min(found) <= lower * (1 + 2**-48)
     assert upper > max(found) >= upper * (1 - 2**-48)
 
 
-def test_a_row_that_is_null_for_certain_is_below_all() -> None:
+def test_bounds_are_of_all_rows_together() -> None:
+    rows: list[dict[str, Any]] = [{"price": 1.0, "new": True}, {"price": 3.0, "new": False}, {}]
+    for document, least, most in (
+        ("price", 1.0, 3.0),
+        ({"$default": ["price", -7]}, -7.0, 3.0),
+        ({"$mul": ["$score", "price"]}, 0.0, 3.0),
+        ({"$if": [{"new": True}, "$score", 5]}, 0.0, 5.0),
+        ({"$if": [{"new": True}, "1.5", 5]}, 5.0, 5.0),
+        ({"$if": [{"price": {"$lt": 9}}, 2, 5]}, 2.0, 5.0),
+        ({"$if": [{"price": {"$gt": 9}}, 2, "$score"]}, 0.0, 1.0),
+        ({"$if": [{}, 2, "$score"]}, 2.0, 2.0),
+    ):
+        lower, upper = check(document, rows, [[0.0, 1.0]])
+        assert (float(lower[0]), float(upper[0])) == (least, most), document
+
+
+def test_rows_that_are_null_for_certain_have_no_bounds() -> None:
     for document in (
         "price",
         {"$mul": ["$score", "price"]},
         {"$pow": ["price", "$score"]},
         {"$log": {"$sub": ["$score", 2]}},
-        {"$add": ["$score", {"$div": [1, 0]}]},
+        {"$sqrt": {"$sub": ["$score", 2]}},
+        {"$if": [{"new": True}, 1, "price"]},
     ):
-        lower, upper, _ = of_row(document, {})
-        assert (lower, upper) == (-np.inf, -np.inf)
+        assert np.isnan(of_row(document, {})).all(), document
+    assert of_row({"$sqrt": {"$sub": ["$score", 0.75]}}, {}) == (0.0, 0.5)
 
 
-def test_a_row_that_may_be_null_has_no_lower_bound() -> None:
-    infinite = {"$div": [1, 0]}
-
-    def limited(document: Any) -> Any:
-        return {"$max": [0, {"$min": [1, document]}]}
-
-    for document in (
-        {"$log": {"$sub": ["$score", 0.5]}},
-        {"$sqrt": {"$sub": ["$score", 0.5]}},
-        {"$pow": [{"$sub": ["$score", 0.5]}, 0.5]},
-        {"$max": [1, {"$div": ["$score", "$score"]}]},
-        limited({"$mul": [{"$sub": [0, "$score"]}, infinite]}),
-        limited({"$mul": [infinite, {"$log": "$score"}]}),
-        limited({"$div": [infinite, {"$exp": {"$mul": [1000, "$score"]}}]}),
-        limited({"$add": [{"$log": "$score"}, {"$neg": {"$log": "$score"}}]}),
-        limited({"$sub": [{"$neg": {"$log": "$score"}}, {"$neg": {"$log": "$score"}}]}),
-    ):
-        lower, _, found = of_row(document, {})
-        assert lower == -np.inf
-        assert any(map(np.isnan, found))
-    _, upper, _ = of_row({"$sqrt": {"$sub": ["$score", 0.75]}}, {})
-    assert upper == 0.5
+# -- the reach --------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(expressions(("$score",)), st.integers(1, 5))
-def test_bounds_do_not_depend_on_where_blocks_end(document: Any, block: int) -> None:
-    rows = rows_of(Random(block), 20)
+@pytest.mark.parametrize("metric", _SCORES)
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(expressions(("$score",)), st.integers(0, 2**32))
+def test_no_score_below_the_reach_lifts_a_row_to_the_floor(
+    metric: Metric, document: Any, seed: int
+) -> None:
+    random = Random(seed)
+    rows = rows_of(random, random.randint(1, ROWS))
     columns, slots = columns_of(rows)
-    least = np.linspace(-1, 1, len(rows)).astype(np.float32)
-    asked = (expression_of(document, COLUMNS), least, least + np.float32(0.5), columns, slots, None)
-    lower, upper = bounds(*asked)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_ROWS", block)
-        again = bounds(*asked)
-    assert bits(lower) == bits(again[0])
-    assert bits(upper) == bits(again[1])
+    some = np.array([score_of(random) for _ in range(40)], np.float32)
+    some = np.clip(some, *_SCORES[metric]).astype(np.float32)
+    inside = values_of(document, rows, some)
+    floors = np.array([-np.inf, *inside.ravel()[:12], -1.0, 0.0, 0.5, 2.0, 1e9])
+    floors = floors[~np.isnan(floors)]
+    found = reach(expression_of(document, COLUMNS), floors, columns, slots, metric)
+    assert found.dtype == np.float32
+    for floor, least in zip(floors, found, strict=True):
+        assert not (inside[:, some < least] >= floor).any()
+
+
+@pytest.mark.parametrize(
+    ("document", "floor", "expected"),
+    [
+        ("$score", 0.5, 0.5),
+        ({"$add": ["$score", {"$mul": [0.1, "price"]}]}, 0.9, 0.6),
+        ({"$mul": ["$score", "price"]}, 1.5, 0.5),
+        ({"$mul": ["$score", {"$exp": {"$neg": "price"}}]}, np.exp(-2), np.exp(-1)),
+        ({"$max": ["$score", 0.3]}, 0.2, -np.inf),
+        ({"$max": ["$score", 0.3]}, 0.4, 0.4),
+        ({"$neg": "$score"}, 0.5, -np.inf),
+        ({"$min": ["$score", 0.3]}, 0.4, np.inf),
+        ({"$log": "$score"}, -1.0, np.exp(-1)),
+        ({"$log": "$score"}, -np.inf, -np.inf),
+        ("stock", 0.0, np.inf),
+        ("price", 2.0, -np.inf),
+        ({"$if": [{"price": {"$gt": 2}}, "$score", 0]}, 0.25, 0.25),
+    ],
+)
+def test_the_reach_is_close_where_the_value_rises_with_the_score(
+    document: Any, floor: float, expected: float
+) -> None:
+    columns, slots = columns_of([{"price": 1.0}, {"price": 3.0}, {}])
+    for metric in ("cosine", "dot"):
+        (found,) = reach(
+            expression_of(document, COLUMNS), np.array([floor]), columns, slots, metric
+        )
+        assert found == expected or found == pytest.approx(expected, rel=0.01, abs=1e-6)
+        assert found <= expected
+
+
+def test_many_floors_are_told_apart_as_few_are() -> None:
+    columns, slots = columns_of([{"price": 1.0}])
+    floors = np.concatenate([np.linspace(0.01, 1, 500), [-0.5, 1e-30, 5.0, -5.0]])
+    found = reach(expression_of({"$add": ["$score", 0]}, COLUMNS), floors, columns, slots, "cosine")
+    assert (found[-2:] == [np.inf, -np.inf]).all()
+    assert (found[:-1] <= floors[:-1]).sum() == 502
+    assert (floors[:500] - found[:500] <= 0.1 * floors[:500]).all()
+
+
+def test_scores_below_the_least_are_not_looked_at() -> None:
+    columns, slots = columns_of([{"price": 1.0}])
+    square = expression_of({"$mul": ["$score", "$score"]}, COLUMNS)
+    floors = np.array([0.25, 2.0])
+    assert reach(square, floors, columns, slots, "cosine").tolist() == [-np.inf, np.inf]
+    found = reach(square, floors, columns, slots, "cosine", least=0.0)
+    assert found[0] == pytest.approx(0.5, rel=0.01)
+    assert found[1] == np.inf
+    above = reach(square, floors, columns, slots, "cosine", least=7.0)
+    assert above.tolist() == [-np.inf, np.inf]
+
+
+def test_ordinals_are_in_the_order_of_scores() -> None:
+    some = np.array([-3e38, -1, -1e-45, 0, 1e-45, 1, 3e38], np.float32)
+    assert (np.diff(_ordinals(some)) > 0).all()
+    assert bits(_scores(_ordinals(some)).astype(np.float64)) == bits(some.astype(np.float64))
+    near = np.nextafter(some, np.float32(np.inf))
+    assert (_ordinals(near) - _ordinals(some) == 1).all()

@@ -18,7 +18,7 @@ from omendb_core.filters import parser as filters
 from omendb_core.model.types import F32, ColumnType, IdKind, Metric
 from omendb_core.ranking.rank_parser import expression_of
 from omendb_core.ranking.shape import Decay, Group, Order, Rank, Shape, Spread
-from omendb_core.standing import live_lists, renewals
+from omendb_core.standing import live_lists, orders, renewals
 from omendb_core.standing import matcher as matching
 from omendb_core.standing.table import StandingQuery
 
@@ -50,6 +50,8 @@ rank = st.sampled_from(
         {"$add": [{"$default": ["n", 0]}, {"$mul": ["$score", 0.25]}]},
         {"$if": [{"g": "a"}, "$score", "n"]},
         {"$sub": [{"$default": ["b", 0.5]}, 1]},
+        {"$mul": ["$score", {"$exp": {"$div": [{"$abs": "n"}, -4]}}]},
+        {"$if": [{"n": {"$gte": 0}}, {"$pow": ["$score", 2]}, {"$div": ["$score", "n"]}]},
     ]
 ).map(lambda document: Rank(expression_of(document, COLUMNS, live=True)))
 order: st.SearchStrategy[Order | None] = st.one_of(st.none(), decay, rank)
@@ -70,6 +72,7 @@ def little_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewals, "DEEPEST", 8)
     monkeypatch.setattr(renewals, "_TRIED_AGAIN", 3)
     monkeypatch.setattr(live_lists, "REBASE_ABOVE", 200)
+    monkeypatch.setattr(orders, "_LEAST_PAIRS", 1)
     monkeypatch.setattr(matching, "_STEP_ELEMENTS", 1)
     monkeypatch.setattr(matching, "_LEAST_MATCHED", 3)
     monkeypatch.setattr(matching, "_STEP_ENTRIES", 1)
