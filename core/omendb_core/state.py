@@ -115,10 +115,15 @@ class WindowState:
         words = self.masks.words(filter_) & self.ring.live_words
         return int(np.bitwise_count(words).sum())
 
-    def get(self, ids: Ids, include: Include) -> tuple[Bool1, Hits]:
-        """Which of ``ids`` are there, bool (n,), and those rows, in order (copies)."""
+    def get(self, ids: Ids, include: Include, visible: Filter | None = None) -> tuple[Bool1, Hits]:
+        """Which of ``ids`` are there, bool (n,), and those rows, in order (copies).
+
+        Rows that do not pass ``visible`` are not.
+        """
         slots = self.ids.find(ids)
         found = slots >= 0
+        if visible is not None:
+            found[found] = evaluate(visible, self.columns, slots[found])
         return found, self.hits(slots[found], include)
 
     def read(

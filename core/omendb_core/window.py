@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from .admission.admission import Admission
+from .admission.guard import FREE, Guard
 from .filters.parser import Filter
 from .model.budget import UNLIMITED, Share
 from .model.change import (
@@ -106,22 +107,30 @@ class Window:
     # -- admit: see ``Admission`` -------------------------------------------------------------
 
     def admit_add(
-        self, request: AddRequest, now_us: int, judgement: Judgement | None = None
+        self,
+        request: AddRequest,
+        now_us: int,
+        judgement: Judgement | None = None,
+        guard: Guard = FREE,
     ) -> AddChange | Repeated | None:
         """See ``Admission.add``."""
-        return self.admission.add(request, now_us, judgement)
+        return self.admission.add(request, now_us, judgement, guard)
 
-    def judge_add(self, request: AddRequest, unless_near: UnlessNear) -> Judgement | Repeated:
+    def judge_add(
+        self, request: AddRequest, unless_near: UnlessNear, guard: Guard = FREE
+    ) -> Judgement | Repeated:
         """See ``Admission.judge``."""
-        return self.admission.judge(request, unless_near)
+        return self.admission.judge(request, unless_near, guard)
 
-    def admit_delete(self, ids: Ids, now_us: int) -> DeleteChange | None:
+    def admit_delete(self, ids: Ids, now_us: int, guard: Guard = FREE) -> DeleteChange | None:
         """See ``Admission.delete``."""
-        return self.admission.delete(ids, now_us)
+        return self.admission.delete(ids, now_us, guard)
 
-    def admit_update(self, request: UpdateRequest, now_us: int) -> UpdateChange:
+    def admit_update(
+        self, request: UpdateRequest, now_us: int, guard: Guard = FREE
+    ) -> UpdateChange:
         """See ``Admission.update``."""
-        return self.admission.update(request, now_us)
+        return self.admission.update(request, now_us, guard)
 
     def admit_expire(self, now_us: int) -> ExpireChange | None:
         """See ``Admission.expire``."""
@@ -212,9 +221,9 @@ class Window:
         """See ``WindowState.count``."""
         return self.state.count(filter_)
 
-    def get(self, ids: Ids, include: Include) -> tuple[Bool1, Hits]:
+    def get(self, ids: Ids, include: Include, visible: Filter | None = None) -> tuple[Bool1, Hits]:
         """See ``WindowState.get``."""
-        return self.state.get(ids, include)
+        return self.state.get(ids, include, visible)
 
     def read(
         self,

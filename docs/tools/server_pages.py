@@ -6,18 +6,13 @@ from typing import Any
 
 from omendb_core.model.errors import BY_CODE
 
-from omendb_ws.node.config import (
-    ENVIRONMENT_PREFIX,
-    Settings,
-    allowed,
-    flag,
-    load,
-)
+from omendb_ws.node.config import Settings
+from omendb_ws.node.settings_sources import ENVIRONMENT_PREFIX, allowed, flag, load
 from omendb_ws.telemetry.prometheus import METRICS
 from omendb_ws.wire import opcodes
 
 from .command_pages import flags_of
-from .markdown import MADE, code, number, prose, sentence, table
+from .markdown import MADE, code, codes, number, prose, sentence, table
 
 #: A default that depends on the machine.
 OF_THE_MACHINE = {"max_memory_bytes": "70% of the machine's"}
@@ -46,8 +41,10 @@ def _default(name: str) -> str:
     if name in OF_THE_MACHINE:
         return OF_THE_MACHINE[name]
     value: Any = getattr(load({}, {}).settings, name)
-    if value in (None, ()):
+    if value in (None, (), {}):
         return "none"
+    if isinstance(value, tuple):
+        return codes(value)
     if isinstance(value, str):
         return code(value)
     return number(value, is_bytes=name.endswith("_bytes"))

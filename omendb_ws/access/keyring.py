@@ -1,4 +1,4 @@
-"""Who a token is: token -> Principal (tenant, rights). PROTOCOL sections 1.4 and 9.
+"""Who an API key is: token -> Principal. PROTOCOL sections 1.4 and 9.
 
 Pure but for ``Keyring.load``, which reads one file. Knows no socket and no session. A token itself
 is kept nowhere: the key file holds SHA-256 hashes, which is enough because tokens are random and
@@ -15,43 +15,29 @@ import re
 import secrets
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from ..runtime.toml_files import TomlFileError, parse, read_text
 from ..wire.opcodes import RIGHTS
+from .grants import Grant, GrantError, parse_grants
+from .principal import DEFAULT_TENANT, Principal
 
-#: The tenant of an open server's clients.
-DEFAULT_TENANT: Final = "default"
+#: The right to see the whole server; only key files give it.
+OPERATOR: Final = "operator"
 #: Longer tokens are refused unread, so that a client cannot make the server hash megabytes.
 MAX_TOKEN_BYTES: Final = 4096
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FIELD = re.compile(r"[a-z_]{1,20}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_ENTRY_FIELDS = ("name", "tenant", "rights", "token_sha256")
+_ENTRY_FIELDS = ("name", "tenant", "rights", "grants", "token_sha256")
+_REQUIRED_FIELDS = ("name", "tenant", "token_sha256")
 
 
 class KeyFileError(ValueError):
     """A key file that cannot be read; the message names the file and the entry at fault."""
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who a connection acts as: ``name`` for logs, ``tenant`` whose collections it sees."""
-
-    name: str
-    tenant: str
-    rights: frozenset[str]
-
-    def may(self, right: str) -> bool:
-        """Whether ``right`` (one of ``RIGHTS``) is held."""
-        return right in self.rights
-
-
-#: Everybody, on a server without authentication.
-OPEN: Final = Principal("open", DEFAULT_TENANT, frozenset(RIGHTS))
 
 
 def token_sha256(token: str) -> str:
@@ -130,7 +116,7 @@ class Keyring:
             digest, principal = _parse_entry(entry, here)
             _refuse_repeats(keys, digest, principal, here)
             keys.append((digest, principal))
-        return cls(tuple(keys))
+        return cls(tuple(_with_operators(keys)))
 
     def authenticate(self, token: str) -> Principal | None:
         """The principal of ``token``, or None. Compares with every key in constant time."""
@@ -154,28 +140,63 @@ def _parse_entry(entry: Mapping[str, Any], where: str) -> tuple[str, Principal]:
     if isinstance(name, str):
         where = f"{where} ({name!r})"
     unknown = sorted(entry.keys() - set(_ENTRY_FIELDS))
-    missing = [field for field in _ENTRY_FIELDS if field not in entry]
+    missing = [field for field in _REQUIRED_FIELDS if field not in entry]
     if unknown or missing:
         wrong = [f"unknown {_shown(field)}" for field in unknown] + [
             f"no {field}" for field in missing
         ]
         raise KeyFileError(f"{where}: {', '.join(wrong)}; a key has {', '.join(_ENTRY_FIELDS)}")
-    tenant, rights, digest = entry["tenant"], entry["rights"], entry["token_sha256"]
+    tenant, digest = entry["tenant"], entry["token_sha256"]
     for field, value in (("name", name), ("tenant", tenant)):
         if not isinstance(value, str) or not _NAME.fullmatch(value):
             raise KeyFileError(
                 f"{where}: {field} must be 1-64 of A-Z a-z 0-9 . _ -, beginning with a letter or"
                 " digit"
             )
-    if (
-        not isinstance(rights, list)
-        or not rights
-        or any(not isinstance(right, str) or right not in RIGHTS for right in rights)
-    ):
-        raise KeyFileError(f"{where}: rights must be a non-empty list out of {', '.join(RIGHTS)}")
+    grants, is_operator = _parse_grants(entry, where)
     if not isinstance(digest, str) or not _SHA256.fullmatch(digest.lower()):
         raise KeyFileError(f"{where}: token_sha256 must be 64 hexadecimal digits")
-    return digest.lower(), Principal(str(name), tenant, frozenset(rights))
+    principal = Principal(
+        str(name), tenant, grants, source=f"key:{digest.lower()}", is_operator=is_operator
+    )
+    return digest.lower(), principal
+
+
+def _parse_grants(entry: Mapping[str, Any], where: str) -> tuple[tuple[Grant, ...], bool]:
+    """What a key may do: ``rights`` on every collection, or ``grants``, or both."""
+    rights, is_operator = entry.get("rights"), False
+    found: list[Grant] = []
+    if "rights" in entry:
+        known = (*RIGHTS, OPERATOR)
+        if (
+            not isinstance(rights, list)
+            or not rights
+            or any(not isinstance(right, str) or right not in known for right in rights)
+        ):
+            raise KeyFileError(
+                f"{where}: rights must be a non-empty list out of {', '.join(known)}"
+            )
+        is_operator = OPERATOR in rights
+        plain = frozenset(rights) - {OPERATOR}
+        found += [Grant(plain)] if plain else []
+    if "grants" in entry:
+        try:
+            found += parse_grants(entry["grants"])
+        except GrantError as error:
+            raise KeyFileError(f"{where}: {error}") from None
+    elif "rights" not in entry:
+        raise KeyFileError(f"{where}: no rights and no grants; a key has one of them, or both")
+    return tuple(found), is_operator
+
+
+def _with_operators(keys: list[tuple[str, Principal]]) -> list[tuple[str, Principal]]:
+    """In a file that names no operator, the admins of the tenant ``default`` are operators."""
+    if any(principal.is_operator for _, principal in keys):
+        return keys
+    return [
+        (digest, replace(one, is_operator=one.tenant == DEFAULT_TENANT and one.may("admin")))
+        for digest, one in keys
+    ]
 
 
 def _refuse_repeats(

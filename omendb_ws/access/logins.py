@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..telemetry.metrics import Metrics
-from .keyring import Principal
+from .principal import Principal
 from .token_bucket import FewLines, Paces, more
 
 log = logging.getLogger(__name__)
@@ -51,15 +51,16 @@ class Logins:
             extra={"key": principal.name, "tenant": principal.tenant, "peer": peer},
         )
 
-    def failed(self, host: str) -> float:
+    def failed(self, host: str, reason: str) -> float:
         """A token is nobody's: the seconds after which to say so."""
         self._metrics.failed_logins += 1
         now_us = self._clock_us()
         passed_over = self._lines.next(now_us)
         if passed_over is not None:
             log.warning(
-                "failed login from %s: the token is not known%s",
+                "failed login from %s: %s%s",
                 host,
+                reason,
                 more(passed_over),
                 extra={"peer": host, "passed_over": passed_over},
             )

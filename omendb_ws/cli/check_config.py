@@ -12,7 +12,8 @@ from . import options
 from .failure import WRONG, fail, say
 
 if TYPE_CHECKING:
-    from ..node.config import Gathered, Settings
+    from ..node.config import Settings
+    from ..node.settings_sources import Gathered
 
 
 def check_config(
@@ -40,7 +41,7 @@ def check_config(
     Example:
       OMENDB_MAX_K=50 omendb-ws check-config --config omendb.toml
     """
-    from ..node.config import gather
+    from ..node.settings_sources import gather
 
     found = gather(
         options.given(

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from .failure import failing
 
 if TYPE_CHECKING:
-    from ..node.config import Loaded
+    from ..node.settings_sources import Loaded
     from ..runtime.event_loops import Choice
 
 
 def load_settings(flags: Mapping[str, Any]) -> Loaded:
     """The settings from ``flags`` (by the settings' names), the environment and the file."""
-    from ..node import config
+    from ..node import settings_sources
 
-    with failing(config.SettingsError):
-        return config.load(flags)
+    with failing(settings_sources.SettingsError):
+        return settings_sources.load(flags)
 
 
 def choose_kernel_and_loop(setting: str) -> tuple[str, Choice]:

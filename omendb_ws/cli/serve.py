@@ -19,6 +19,7 @@ from .failure import FAILED, fail, failing
 from .loading import choose_kernel_and_loop, load_settings
 
 if TYPE_CHECKING:
+    from ..net.server import Server
     from ..node.config import Settings
 
 log = logging.getLogger(__name__)
@@ -114,7 +115,6 @@ async def _serve(settings: Settings) -> None:
 
     leave = asyncio.Event()
     _on_signals(lambda: _stop_at_once() if leave.is_set() else leave.set())
-    _say_hangups()
     async with AsyncExitStack() as stack:
         try:
             server = await stack.enter_async_context(Server(settings))
@@ -122,6 +122,7 @@ async def _serve(settings: Settings) -> None:
             fail(FAILED, str(error))
         except OSError as error:
             fail(FAILED, f"cannot listen on {settings.host} port {settings.port}: {_reason(error)}")
+        _reload_on_hangups(server)
         metrics = server.metrics
         cycles = Cycles(lambda: metrics.connections_opened - metrics.connections)
         cycles.start()
@@ -161,16 +162,24 @@ def _on_signals(react: Callable[[], None]) -> None:
 
 
 def _outlive_hangups() -> None:
-    """SIGHUP asks for a reload, which there is not: it must not end the server either."""
+    """SIGHUP asks for a reload; before there is anything to reload it must not end the server."""
     if hasattr(signal, "SIGHUP"):  # not on Windows
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def _say_hangups() -> None:
-    """From here on, say that nothing was done."""
-    if hasattr(signal, "SIGHUP"):
-        message = "SIGHUP: nothing was done; settings, keys and certificates are read at the start"
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, log.info, message)
+def _reload_on_hangups(server: Server) -> None:
+    """From here on, a hangup has keys, certificates and tenants read again."""
+    if not hasattr(signal, "SIGHUP"):
+        return
+    reading: set[asyncio.Task[None]] = set()
+
+    def read_again() -> None:
+        log.info("SIGHUP: reading keys, certificates and tenants again")
+        task = asyncio.create_task(server.node.reloads.all())
+        reading.add(task)
+        task.add_done_callback(reading.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
 
 
 def _ready_line(settings: Settings, port: int, url: str) -> str:

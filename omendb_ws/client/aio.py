@@ -67,8 +67,9 @@ class Client(Searching):
     async def auth(self, token: str) -> JsonObject:
         """Authenticate anew, here and at every later reconnect; before the old token expires.
 
-        Returns ``rights``, ``tenant``, ``expires_in_s``. Raises Unauthenticated; the server then
-        closes the connection, and the client is over.
+        Returns ``rights``, ``tenant``, ``grants``, ``expires_in_s``. Raises Forbidden for a token
+        of another tenant; Unauthenticated, and then the server closes the connection, and the
+        client is over.
         """
         given = arguments.token(token)
         ok = await self._ask(requests.plain(messages.Auth, token=given))

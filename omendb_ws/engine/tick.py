@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from omendb_core.filters.parser import Filter
+
 from ..telemetry.metrics import Metrics
 from ..wire.opcodes import Limits
 from .changing import Changing
@@ -263,16 +265,19 @@ class Tick:
     def _measure(self) -> None:
         """Say the numbers that subscriptions asked for, for as long as a tick has for them."""
         until_ns = time.perf_counter_ns() + TICK_MEASURES_US * 1000
-        found: dict[Collection, dict[str, Any]] = {}
+        found: dict[tuple[Collection, Filter | None], dict[str, Any]] = {}
         while self._measures:
             subscription = self._measures.popleft().subscription
             collection = subscription.collection
             if collection is None or collection.is_dropped:
                 continue
             try:
-                if collection not in found:
-                    found[collection] = collection_stats(collection, self._moment.now_us)
-                numbers: dict[str, Any] | None = found[collection]
+                key = collection, subscription.visible
+                if key not in found:
+                    found[key] = collection_stats(
+                        collection, self._moment.now_us, subscription.visible
+                    )
+                numbers: dict[str, Any] | None = found[key]
             except Exception as error:
                 self._moment.fault(error, "statistics")
                 numbers = None  # it asks again at its next beat

@@ -25,13 +25,15 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from ..access.keyring import OPEN, Principal
+from ..access.gate import Refused
 from ..access.peer import Peer
+from ..access.principal import Principal
 from ..http import routes as http
 from ..journal.interface import Store
 from ..journal.local.store import LocalStore
 from ..node.config import Settings
 from ..node.node import Node
+from ..node.reloading import Watched
 from ..runtime import socket_logs
 from ..runtime.descriptors import Descriptors
 from ..runtime.faults import as_error
@@ -41,7 +43,7 @@ from ..sessions.receive import Receiver
 from ..telemetry.prometheus import render
 from ..telemetry.server_stats import resident_bytes, server_stats
 from .connection import STALL_SECONDS, Connection
-from .tls import server_context
+from .tls import newer_certificate, server_context
 from .watch import Watch
 
 log = logging.getLogger(__name__)
@@ -148,9 +150,12 @@ class Server:
     async def _listen(self) -> WebSocketServer:
         settings, limits = self.settings, self.context.limits
         ssl = None
-        if settings.tls_certificate_file and settings.tls_key_file:
-            ssl = server_context(settings.tls_certificate_file, settings.tls_key_file)
-        is_open = self.context.keyring is None
+        certificate, key = settings.tls_certificate_file, settings.tls_key_file
+        if certificate and key:
+            ssl = server_context(certificate, key)
+            newer = partial(newer_certificate, ssl, certificate, key)
+            self.node.reloads.watch(Watched("certificates", (certificate, key), newer))
+        is_open = self.context.gate.is_open
         policy = http.Policy(is_open, settings.allow_origins, self._is_tls)
         return await serve(
             self._connected,
@@ -251,8 +256,8 @@ class Server:
 
     def authenticate(self, token: str) -> Principal | None:
         """Who a token is."""
-        keyring = self.context.keyring
-        return OPEN if keyring is None else keyring.authenticate(token)
+        found = self.context.gate.look(token)
+        return None if isinstance(found, Refused) else found
 
     def _refresh_gauges(self) -> None:
         gauges, catalog = self.metrics.gauges, self.context.catalog
@@ -283,7 +288,8 @@ class Server:
                 and http.token_of(request.headers) is not None
             )
             if response is not None and is_wrong_token:
-                seconds = self.context.logins.failed(Peer.of(connection.remote_address).host)
+                host = Peer.of(connection.remote_address).host
+                seconds = self.context.logins.failed(host, "the token is not known")
                 return _later(connection, response, seconds)
             if response is None and isinstance(connection, Connection) and connection.head.has_body:
                 return http.plain(HTTPStatus.BAD_REQUEST)
@@ -299,10 +305,10 @@ class Server:
 
     def _is_known(self, request: Request) -> bool:
         """Whether it will be one of the known as soon as it is upgraded."""
-        if self.context.keyring is None:
+        if self.context.gate.is_open:
             return True
         token = http.token_of(request.headers)
-        return token is not None and self.context.keyring.authenticate(token) is not None
+        return token is not None and self.authenticate(token) is not None
 
     # -- connections ------------------------------------------------------------------------------
 
@@ -311,20 +317,17 @@ class Server:
         assert isinstance(connection, Connection)
         assert connection.request is not None
         token = http.token_of(connection.request.headers)
-        principal = None
-        if self.context.keyring is None:
-            principal = OPEN
-        elif token is not None:
-            principal = self.context.keyring.authenticate(token)
+        found = await self._who(token)
+        principal = found if isinstance(found, Principal) else None
         peer = Peer.of(connection.remote_address)
         session = self.node.open_session(principal, peer)
         deadline = None
         try:
-            if principal is not None and self.context.keyring is not None:
+            if principal is not None and not self.context.gate.is_open:
                 self.context.logins.succeeded(principal, str(peer))
             connection.max_unread_bytes = self.context.limits.max_pending_bytes
             self._sessions[connection] = session
-            deadline = self._admit_messages(connection, session, token)
+            deadline = self._admit_messages(connection, session, found)
             connection.attach(session, session.outbox)
             await connection.wait_closed()
         finally:
@@ -333,8 +336,21 @@ class Server:
             self._sessions.pop(connection, None)
             self.node.close_session(session)
 
+    async def _who(self, token: str | None) -> Principal | Refused | None:
+        """Who comes with ``token``, by newer keys where those may know it; None: nobody says."""
+        gate = self.context.gate
+        if token is None and not gate.is_open:
+            return None
+        found = gate.look(token or "")
+        if isinstance(found, Refused) and found.unknown_kid is not None:
+            fetching = self.node.keys.newer()
+            if fetching is not None:
+                await asyncio.shield(fetching)
+                return gate.look(token or "")
+        return found
+
     def _admit_messages(
-        self, connection: Connection, session: Receiver, token: str | None
+        self, connection: Connection, session: Receiver, found: Principal | Refused | None
     ) -> asyncio.TimerHandle | None:
         """Greet or refuse; what ends the time for a token, if it has to come."""
         full_bytes = self.context.limits.max_message_bytes
@@ -342,8 +358,8 @@ class Server:
         session.on_authenticated = lambda: connection.allow(full_bytes)
         if session.principal is not None:
             connection.allow(full_bytes)
-        elif token is not None:
-            session.refuse_token(None)
+        elif isinstance(found, Refused):
+            session.refuse_token(None, found.reason)
             return None
         session.greet()
         if session.principal is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 
 
 class TlsError(ValueError):
@@ -21,6 +22,14 @@ def server_context(certificate_file: str, key_file: str) -> ssl.SSLContext:
             f"TLS certificate {certificate_file} with key {key_file}: {_reason(error)}"
         ) from None
     return context
+
+
+def newer_certificate(
+    context: ssl.SSLContext, certificate_file: str, key_file: str
+) -> Callable[[], None]:
+    """Read the files again; what then has new connections use them. TlsError."""
+    server_context(certificate_file, key_file)
+    return lambda: context.load_cert_chain(certificate_file, key_file, password=_no_password)
 
 
 def _no_password() -> str:

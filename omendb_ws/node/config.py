@@ -1,39 +1,33 @@
-"""The settings of a server: flags > environment (``OMENDB_…``) > TOML file > defaults.
+"""The settings of a server: their names, defaults, and what each may be.
 
-Knows no socket and no running server. ``Settings`` is frozen and checks values only, so that
-``Settings(port=0)`` in a program means the same everywhere; ``load`` is what reads the environment
-and files, and remembers where each value came from. (pydantic-settings would read the environment
-inside every ``Settings(…)``, cannot tell sources apart afterwards, and costs 80 ms at start.)
-
-Invariant: everything wrong is reported at once, one line a field, with its source: of flags,
-environment and file together. A variable that is set and empty is not set, as compose files leave
-them (``${DIR:-}``); an empty name of a file in the other two is refused.
+Knows no socket, no environment and no file: ``Settings`` is frozen and checks values only, so that
+``Settings(port=0)`` in a program means the same everywhere; ``settings_sources`` reads the rest.
+(pydantic-settings would read the environment inside every ``Settings(…)``, cannot tell sources
+apart afterwards, and costs 80 ms at start.)
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from ..access.jwks_url import is_fit_for_keys
+from ..access.jwt_keys import HMAC_ALGORITHMS, SIGNATURE_ALGORITHMS
 from ..access.origins import is_loopback, parse_host, parse_origin
+from ..access.roles import parse_roles
 from ..runtime.event_loops import EventLoop
 from ..runtime.machine import default_max_memory_bytes
-from ..runtime.toml_files import TomlFileError, parse, read_text, shown
 from ..wire.limits import LIMITS, Limits
 
-ENVIRONMENT_PREFIX: Final = "OMENDB_"
-#: Variables with our prefix that other parts read (the kernels, the build, clients).
-OTHER_VARIABLES: Final = frozenset(
-    {"OMENDB_KERNEL", "OMENDB_REQUIRE_NATIVE", "OMENDB_TOKEN", "OMENDB_URL"}
-)
 #: Fields that name files; relative ones in a TOML file are relative to that file.
-PATH_FIELDS: Final = ("data_dir", "api_key_file", "tls_certificate_file", "tls_key_file")
+FILES_READ: Final = (
+    "api_key_file", "tls_certificate_file", "tls_key_file", "jwt_keys", "jwt_secret_file",
+)  # fmt: skip
+PATH_FIELDS: Final = ("data_dir", *FILES_READ)
+
+#: With any of these, whoever comes needs a token.
+LOGIN_FIELDS: Final = ("api_key_file", "jwt_keys", "jwt_jwks_url", "jwt_secret_file")
 
 MAX_COUNT: Final = 2**53 - 1
 #: Of the longest kind, all connections together should have room for so many: one that comes, one
@@ -71,6 +65,39 @@ class Settings(BaseModel):
     )
     api_key_file: Name | None = Field(
         None, description="TOML file of API keys; without it the server is open to all."
+    )
+    jwt_keys: Name | None = Field(
+        None, description="JWKS file, or one PEM public key, that JSON Web Tokens verify with."
+    )
+    jwt_jwks_url: Name | None = Field(
+        None, description="Where the JWKS is fetched from; https, or http on this machine."
+    )
+    jwt_refresh_seconds: Annotated[float, Field(ge=10, le=86_400)] = Field(
+        300.0, description="How often the JWKS is fetched again."
+    )
+    jwt_secret_file: Name | None = Field(
+        None,
+        description="File with the secret, of 32 bytes or more, of tokens signed by HMAC.",
+        validate_default=True,
+    )
+    jwt_algorithms: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (),
+        description="Algorithms of JSON Web Tokens; by default RS256, ES256 and EdDSA, with a"
+        " secret HS256.",
+        validate_default=True,
+    )
+    jwt_issuer: str | None = Field(None, description="What the claim iss must be.")
+    jwt_audience: str | None = Field(
+        None, description="What the claim aud must hold.", validate_default=True
+    )
+    jwt_leeway_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
+        30.0, description="How far the clock of who signs may be off."
+    )
+    jwt_tenant_claim: Name = Field("tenant", description="The claim that names the tenant.")
+    jwt_grants_claim: Name = Field("omendb", description="The claim that lists grants.")
+    jwt_roles_claim: Name | None = Field(None, description="The claim that lists roles.")
+    jwt_roles: dict[str, Any] = Field(
+        {}, description="Tables of roles, each with the fields of a grant, or with grants."
     )
     allow_origins: Annotated[tuple[str, ...], Field(strict=False)] = Field(
         (),
@@ -136,10 +163,15 @@ class Settings(BaseModel):
         """The limits as the wire and the server take them."""
         return Limits(**{name: getattr(self, name) for name in LIMITS})
 
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether only who has a token comes in."""
+        return any(getattr(self, name) is not None for name in LOGIN_FIELDS)
+
     def warnings(self) -> tuple[str, ...]:
         """What works and is unwise."""
         found = []
-        if self.api_key_file is None and not _listens_on_loopback(self.host):
+        if not self.needs_tokens and not _listens_on_loopback(self.host):
             found.append(
                 f"ANYBODY who reaches {self.host} may read, change and drop everything: there is no"
                 " api_key_file. (allow_origins keeps web pages away, and no other program.)"
@@ -159,6 +191,43 @@ class Settings(BaseModel):
             raise ValueError("unsupported without a data directory: set data_dir")
         return value
 
+    @field_validator("jwt_secret_file")
+    @classmethod
+    def _one_source_of_keys(cls, value: str | None, info: ValidationInfo) -> str | None:
+        given = [n for n in ("jwt_keys", "jwt_jwks_url") if info.data.get(n) is not None]
+        if len(given) + (value is not None) > 1:
+            raise ValueError(
+                "only one of jwt_keys, jwt_jwks_url and jwt_secret_file may be set: a public key"
+                " must never be taken for a secret"
+            )
+        url = info.data.get("jwt_jwks_url")
+        if url is not None and not is_fit_for_keys(url):
+            raise ValueError(f"jwt_jwks_url {url!r} must be https, or http on this machine")
+        return value
+
+    @field_validator("jwt_algorithms")
+    @classmethod
+    def _algorithms_that_fit(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        is_secret = info.data.get("jwt_secret_file") is not None
+        known = HMAC_ALGORITHMS if is_secret else SIGNATURE_ALGORITHMS
+        for one in value:
+            if one not in known:
+                raise ValueError(f"{one!r} is not among {', '.join(known)}")
+        return value or (("HS256",) if is_secret else ("RS256", "ES256", "EdDSA"))
+
+    @field_validator("jwt_audience")
+    @classmethod
+    def _audience_for_a_set(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("jwt_jwks_url") is not None:
+            raise ValueError("must be set with jwt_jwks_url: its keys sign for others too")
+        return value
+
+    @field_validator("jwt_roles")
+    @classmethod
+    def _roles_that_read(cls, value: dict[str, Any]) -> dict[str, Any]:
+        parse_roles(value)  # GrantError is a ValueError, and names the field
+        return value
+
     @field_validator("allow_origins")
     @classmethod
     def _normal_origins(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -171,11 +240,11 @@ class Settings(BaseModel):
                 )
             origins.append(str(origin))
         host = info.data.get("host")
-        is_open = "api_key_file" in info.data and info.data["api_key_file"] is None
+        is_open = not any(info.data.get(name) is not None for name in LOGIN_FIELDS)
         if not origins and is_open and host is not None and not _listens_on_loopback(host):
             raise ValueError(
-                f"host {host} is reachable by others, and without api_key_file any web page could"
-                " drive this server: name the origins that may, or set api_key_file"
+                f"host {host} is reachable by others, and without keys any web page could drive"
+                " this server: name the origins that may, or set api_key_file"
             )
         return tuple(origins)
 
@@ -190,198 +259,6 @@ class Settings(BaseModel):
         return value
 
 
-class SettingsError(ValueError):
-    """Settings that cannot be used; ``problems`` has one line for each field at fault."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """Settings, where each value came from (by field), and what else is worth a warning."""
-
-    settings: Settings
-    sources: Mapping[str, str]
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """What flags, environment and file say together: ``values`` by field, each with its source.
-
-    ``problems``: one line for each thing wrong; ``settings`` is None if there is any.
-    """
-
-    values: Mapping[str, Any]
-    sources: Mapping[str, str]
-    warnings: tuple[str, ...]
-    problems: list[str]
-    settings: Settings | None
-
-
-def load(
-    flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
-) -> Loaded:
-    """Settings from flags (None: not given), the environment and the file that these name.
-
-    SettingsError lists everything that is wrong.
-    """
-    found = gather(flags, environment)
-    if found.settings is None:
-        raise SettingsError(found.problems)
-    return Loaded(found.settings, found.sources, found.warnings)
-
-
-def gather(
-    flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
-) -> Gathered:
-    """As ``load``, for whoever goes on to look for more that is wrong. Raises nothing."""
-    environment = os.environ if environment is None else environment
-    given = {
-        name: _from_text(value, name) if isinstance(value, str) else value
-        for name, value in (flags or {}).items()
-        if value is not None
-    }
-    from_environment, warnings = _read_environment(environment)
-    file = given.get("config_file", from_environment.get("config_file"))
-    from_file, problems = ({}, []) if not isinstance(file, str) else _read_file(file)
-    values: dict[str, Any] = {}
-    sources = dict.fromkeys(Settings.model_fields, "default")
-    for layer, of_layer in (
-        (from_file, dict.fromkeys(from_file, f"file {file}")),
-        (from_environment, {name: f"environment {_variable(name)}" for name in from_environment}),
-        (given, {name: f"flag {flag(name)}" for name in given}),
-    ):
-        values.update(layer)
-        sources.update(of_layer)
-    settings = None
-    try:
-        settings = Settings.model_validate(values)
-    except ValidationError as error:
-        problems += _problems(error, values, sources)
-    problems += _unreadable_files(values, sources)
-    return Gathered(values, sources, warnings, problems, None if problems else settings)
-
-
-def allowed(name: str) -> str:
-    """What the field ``name`` takes, in a few words."""
-    field = Settings.model_fields[name]
-    if name == "allow_origins":
-        return "a list of http(s)://host[:port]"
-    annotation: Any = field.annotation
-    if get_origin(annotation) is Literal:
-        return "one of " + ", ".join(get_args(annotation))
-    if annotation in (int, float):
-        noun = "an integer" if annotation is int else "a number"
-        least, most = _bound(field, "ge"), _bound(field, "le")
-        return f"{noun} from {least}" + ("" if most == MAX_COUNT else f" to {most}")
-    return "the name of a file or directory" if name in (*PATH_FIELDS, "config_file") else "text"
-
-
-def _bound(field: FieldInfo, name: str) -> Any:
-    return next(getattr(item, name) for item in field.metadata if hasattr(item, name))
-
-
-def _variable(name: str) -> str:
-    return ENVIRONMENT_PREFIX + name.upper()
-
-
-def flag(name: str) -> str:
-    """The command line's name of a setting."""
-    return {"config_file": "--config", "allow_origins": "--allow-origin"}.get(
-        name, "--" + name.replace("_", "-")
-    )
-
-
 def _listens_on_loopback(host: str) -> bool:
     parsed = parse_host(f"[{host}]" if ":" in host else host)
     return parsed is not None and parsed.port is None and is_loopback(parsed.host)
-
-
-def _read_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The settings that stand there, and warnings of variables that are none."""
-    values, warnings = {}, []
-    known = {_variable(name): name for name in Settings.model_fields}
-    for variable in sorted(environment):
-        name, text = known.get(variable), environment[variable]
-        if name is None:
-            if variable.startswith(ENVIRONMENT_PREFIX) and variable not in OTHER_VARIABLES:
-                warnings.append(f"environment {variable}: there is no such setting; ignored")
-        elif name == "port" and "://" in text:
-            warnings.append(
-                f"environment {variable}: {shown(text)} is what Kubernetes sets for a service of"
-                " that name, and no port; ignored"
-            )
-        elif text:
-            values[name] = _from_text(text, name)
-    return values, tuple(warnings)
-
-
-def _from_text(text: str, name: str) -> Any:
-    """The value that text stands for; what is no number stays text, and is refused later."""
-    field = Settings.model_fields.get(name)
-    if field is None:
-        return text
-    if field.annotation in (int, float):
-        try:
-            return int(text) if field.annotation is int else float(text)
-        except ValueError:
-            return text
-    if get_origin(field.annotation) is tuple:
-        return [item.strip() for item in text.split(",") if item.strip()]
-    return text
-
-
-def _read_file(name: str) -> tuple[dict[str, Any], list[str]]:
-    """The settings in a file, and what is wrong with it."""
-    path = Path(name)
-    try:
-        values = parse(read_text(path))
-    except TomlFileError as error:
-        return {}, [f"config_file {name}: {error}"]
-    unknown = sorted(values.keys() - (Settings.model_fields.keys() - {"config_file"}))
-    problems = [f"{_plain(one)} ({path}): there is no such setting" for one in unknown]
-    for one in PATH_FIELDS:
-        if isinstance(values.get(one), str) and values[one]:
-            values[one] = str(path.parent / values[one])
-    return {key: value for key, value in values.items() if key not in unknown}, problems
-
-
-def _plain(name: str) -> str:
-    """A name as a message shows it: itself, unless it is long or would break the line."""
-    return name if name.isprintable() and 0 < len(name) <= 80 else shown(name)
-
-
-def _problems(
-    error: ValidationError, values: Mapping[str, Any], sources: Mapping[str, str]
-) -> list[str]:
-    problems = []
-    for detail in error.errors(include_url=False):
-        name = str(detail["loc"][0])
-        if detail["type"] == "default_factory_not_called":
-            continue  # a default that hangs on others, which are at fault themselves
-        if name not in Settings.model_fields:
-            problems.append(f"{_plain(name)}: there is no such setting")
-            continue
-        value = f" = {shown(values[name])}" if name in values else ""
-        # Our own checks say what they want; of pydantic's, what is allowed says enough.
-        own = detail["type"] == "value_error"
-        said = detail["msg"].removeprefix("Value error, ") if own else f"must be {allowed(name)}"
-        problems.append(f"{name}{value} ({sources[name]}): {said}")
-    return problems
-
-
-def _unreadable_files(values: Mapping[str, Any], sources: Mapping[str, str]) -> list[str]:
-    problems = []
-    for name in ("api_key_file", "tls_certificate_file", "tls_key_file"):
-        path = values.get(name)
-        if not isinstance(path, str) or not path or "\0" in path:
-            continue  # not given, or refused already
-        try:
-            with open(path, "rb"):
-                pass
-        except OSError as error:
-            problems.append(f"{name} = {shown(path)} ({sources[name]}): {error.strerror}")
-    return problems

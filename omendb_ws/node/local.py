@@ -20,7 +20,7 @@ from typing import Any, Final
 from omendb_core.model.errors import BadRequest
 from pydantic import ValidationError
 
-from ..access.keyring import OPEN
+from ..access.principal import OPEN
 from ..runtime.channel import Channel
 from ..runtime.faults import as_error
 from ..runtime.transport import TEXT_MARK, Closed

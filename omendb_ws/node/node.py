@@ -17,9 +17,9 @@ from omendb_core.model.errors import StorageFailed
 from omendb_core.scan.choice import choose
 from omendb_core.scan.interface import Scan
 
-from ..access.keyring import Keyring, Principal
 from ..access.logins import Logins
 from ..access.peer import LOCAL, Peer
+from ..access.principal import Principal
 from ..catalog.catalog import Catalog
 from ..catalog.recovery import Recoveries
 from ..engine.engine import Engine
@@ -32,6 +32,7 @@ from ..journal.store_thread import Storage
 from ..runtime.endings import Ending
 from ..runtime.faults import as_error
 from ..runtime.machine import give_back_freed_memory, usable_cores
+from ..sessions.authentication import look_again
 from ..sessions.context import Context, monotonic_us
 from ..sessions.outbox import Outbox
 from ..sessions.receive import Receiver
@@ -39,6 +40,8 @@ from ..sessions.subscriptions.pictures import Looks
 from ..sessions.subscriptions.server_numbers import ServerNumbers
 from ..telemetry.metrics import Metrics
 from .config import Settings
+from .keys import Keys
+from .reloading import Reloads, Watched
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +72,9 @@ class Node:
     ) -> None:
         limits = settings.limits()
         metrics = Metrics(clock_us() / 1e6)
-        keyring = Keyring.load(settings.api_key_file) if settings.api_key_file else None
-        for warning in keyring.warnings if keyring is not None else ():
-            log.warning("%s", warning)
+        self.keys = Keys(settings, metrics)
+        self.keys.on_change = self._look_again_at_sessions
+        self.reloads = Reloads(metrics)
         engine = Engine(metrics, limits, settings.queue_deadline_ms, clock_us, self._post)
         catalog = Catalog(
             limits,
@@ -82,7 +85,8 @@ class Node:
         self.context = Context(
             limits=limits,
             max_messages_per_second=settings.max_messages_per_second,
-            keyring=keyring,
+            gate=self.keys.gate,
+            newer_keys=self._newer_keys,
             logins=Logins(metrics, clock_us),
             catalog=catalog,
             engine=engine,
@@ -103,6 +107,7 @@ class Node:
         #: Effects whose turn is still to come; while there are some, a call is under way for them.
         self._undelivered: deque[Effect] = deque()
         self._tasks: list[asyncio.Task[None]] = []
+        self._sessions: set[Receiver] = set()
         self._ending = Ending()
         self._has_stopped_threads = False
 
@@ -139,6 +144,10 @@ class Node:
             self.recoveries.begin()
         context.engine.start(self._storage)
         self._begin(self._sample)
+        if self.keys.files:
+            self.reloads.watch(Watched("keys", self.keys.files, self.keys.read))
+        self._begin(self.keys.run)
+        self._begin(self.reloads.run)
         if self.recoveries is not None:
             self._begin(self.recoveries.run)
 
@@ -159,8 +168,8 @@ class Node:
         Its sessions are closed by then. Whatever a step raises, the others are taken; what stays
         undone is raised in the end. After a fault it may be called again.
         """
-        sampler, *recovering = self._tasks
-        sampler.cancel()
+        for task in self._tasks[:3]:  # sampling, and the two that look for newer keys
+            task.cancel()
         if self.recoveries is not None:
             try:
                 self.recoveries.stop()
@@ -168,7 +177,7 @@ class Node:
                 as_error(error, "the end of recoveries")
                 self.recoveries.stop()
         try:
-            await asyncio.wait([sampler, *recovering])
+            await asyncio.wait(self._tasks)
         finally:
             try:
                 await self._end_threads()
@@ -234,12 +243,28 @@ class Node:
         session = Receiver(self.context, Outbox(), principal, peer)
         self.context.metrics.connections += 1
         self.context.metrics.connections_opened += 1
+        self._sessions.add(session)
         return session
 
     def close_session(self, session: Receiver) -> None:
         """Its connection is gone; called once."""
         self.context.metrics.connections -= 1
+        self._sessions.discard(session)
         session.close()
+
+    # -- keys -------------------------------------------------------------------------------------
+
+    def _newer_keys(self, then: Callable[[], None]) -> bool:
+        """See ``Context.newer_keys``."""
+        fetching = self.keys.newer()
+        if fetching is not None:
+            fetching.add_done_callback(lambda _: then())
+        return fetching is not None
+
+    def _look_again_at_sessions(self) -> None:
+        """Keys have changed: whose is gone is closed, the others go on with the rights of now."""
+        for session in list(self._sessions):
+            look_again(session)
 
     # -- the engine's thread, and time ------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..access.keyring import Keyring
+from ..access.gate import Gate
 from ..access.logins import Logins
 from ..catalog.catalog import Catalog
 from ..engine.engine import Engine
@@ -41,11 +41,15 @@ def monotonic_us() -> int:
 
 @dataclass(slots=True, eq=False)
 class Context:
-    """One server's parts. ``keyring`` None: open to all. ``is_draining`` is the server's to set."""
+    """One server's parts.
+
+    ``newer_keys`` fetches keys for a token whose key is not known, and calls back; False: there are
+    none to fetch now. ``is_draining`` is the server's to set.
+    """
 
     limits: Limits
     max_messages_per_second: int
-    keyring: Keyring | None
+    gate: Gate
     logins: Logins
     catalog: Catalog
     engine: Engine
@@ -57,4 +61,5 @@ class Context:
     beats: Beats = field(default_factory=Beats)
     tallies: OpenTallies = field(default_factory=OpenTallies)
     long_requests: LongRequests = field(default_factory=LongRequests)
+    newer_keys: Callable[[Callable[[], None]], bool] = lambda _: False
     is_draining: bool = False

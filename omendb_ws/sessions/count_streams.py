@@ -6,13 +6,13 @@ Runs on the loop's thread, called by ``subscribing.py``.
 from __future__ import annotations
 
 from omendb_core.counting import CountQuery, check_by
-from omendb_core.filters.parser import kept
 from omendb_core.model.budget import Share
 from omendb_core.model.errors import TooLarge
 
 from ..engine.streams.counting import BeginCount, LeaveCount
 from ..wire import messages as wire
 from ..wire import reply_bounds as sizes
+from .reach import reach
 from .session import Session
 from .subscriptions.counts import COUNT_BYTES, CountSubscription
 
@@ -20,7 +20,8 @@ from .subscriptions.counts import COUNT_BYTES, CountSubscription
 def subscribe_count(session: Session, request: wire.Subscribe, size: int) -> None:
     """Begin a count that is told again when it has changed."""
     context = session.context
-    collection = session.collection(request.collection or "")
+    reached = reach(session, request.op, request.collection or "")
+    collection = reached.collection
     definition, budget = collection.definition, context.catalog.budget
     check_by(request.by, definition)
     most_bytes = sizes.counts_bytes(
@@ -28,8 +29,7 @@ def subscribe_count(session: Session, request: wire.Subscribe, size: int) -> Non
     )
     if most_bytes > context.limits.max_message_bytes:
         raise TooLarge(f"limit: a push may take {most_bytes} bytes, over max_message_bytes")
-    filter_ = kept(request.filter, definition.columns, budget)
-    query = CountQuery(filter_, request.by, request.limit)
+    query = CountQuery(reached.kept(request.filter, budget), request.by, request.limit)
     share = Share(budget, "this count takes")
     share.resize(COUNT_BYTES)
     tally = context.tallies.open(collection, query, budget)

@@ -24,6 +24,7 @@ from ..wire.messages import Add, Refusal, Request, Update
 from ..wire.opcodes import right_for
 from . import ops
 from .long_work import Steps
+from .reach import reach
 from .session import Session
 
 
@@ -76,7 +77,7 @@ def _read(
 ) -> Generator[None, None, Request]:
     """``request`` with its rows as the engine takes them."""
     if isinstance(request, Add) and isinstance(request.rows, RowBatch):
-        session.need(right_for(request.op))
+        session.who.need(right_for(request.op))
         try:
             rows = yield from long_rows.complete_payloads(request.rows, session.context.limits)
         except OmenError as error:
@@ -84,7 +85,7 @@ def _read(
         return replace(request, rows=rows)
     if not isinstance(request, Add | Update) or not isinstance(request.rows, list):
         return request
-    session.need(right_for(request.op))
+    session.who.need(right_for(request.op))
     counts = [len(request.rows)] if loaded is None else loaded.counts_of(request.rows)
     made = yield from _made(session, request, request.rows, counts)
     return replace(request, rows=made)  # type: ignore[arg-type]
@@ -107,7 +108,7 @@ def _made(
     """The rows for the collection as it is when they have been read; the errors of an add's."""
     limits = session.context.limits
     while True:
-        collection = session.collection(request.collection)
+        collection = reach(session, request.op, request.collection).collection
         made: RowBatch | UpdateRequest | OmenError
         if isinstance(request, Update):
             made = yield from long_rows.parse_updates(rows, counts, collection.definition, limits)
@@ -116,5 +117,5 @@ def _made(
                 made = yield from long_rows.parse_rows(rows, counts, collection.definition, limits)
             except OmenError as error:
                 made = error
-        if not session.lane.is_open or session.collection(request.collection) is collection:
+        if not session.lane.is_open or session.find(request.collection) is collection:
             return made

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from omendb_core.counting import CountQuery, check_by
-from omendb_core.filters.parser import optional
+from omendb_core.filters.parser import both, optional
 from omendb_core.model.change import AddRequest, RowBatch
-from omendb_core.model.errors import BadFilter, OmenError, Overloaded
-from omendb_core.model.types import Definition, Include
+from omendb_core.model.errors import BadFilter, OmenError
+from omendb_core.model.types import Include
 from omendb_core.novelty.unless_near import UnlessNear
 from omendb_core.search.query import Query
 
+from ..access.stamps import stamp_rows, stamp_updates
 from ..engine.reads import commands as reads
 from ..engine.writes import commands as writes
 from ..runtime.faults import as_error
@@ -28,13 +29,12 @@ from ..wire.opcodes import right_for
 from ..wire.rows import complete_payloads, parse_ids, parse_rows, parse_updates
 from ..wire.searches import PlainSearch
 from . import shaping
-from .standing_streams import MADE_AT_ONCE, in_pieces
+from .authentication import authenticate
+from .reach import Reach, may_read, reach, shown
 from .subscribing import move, subscribe, unsubscribe
 
 if TYPE_CHECKING:
-    from ..access.keyring import Principal
     from ..engine.model.collection import Collection
-    from .long_work import Steps
     from .session import Session
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,9 @@ def handle(session: Session, request: wire.Request | PlainSearch, request_bytes:
     """Answer a request or hand it to the engine. Raises OmenError if it is refused."""
     op = request.op
     whole_server = getattr(request, "collection", op) is None
-    session.need(right_for(op, whole_server=whole_server))
+    session.who.need(right_for(op, whole_server=whole_server))
+    if whole_server:
+        session.who.need_everywhere(right_for(op, whole_server=True))
     _HANDLERS[type(request)](session, request, request_bytes)
 
 
@@ -57,46 +59,12 @@ def _ping(session: Session, request: wire.Ping, _: int) -> None:
     session.ok(request.id, {})
 
 
-def _auth(session: Session, request: wire.Auth, size: int) -> None:
-    before = session.principal
-    try:
-        principal = session.authenticate(request.token)
-    except Overloaded as error:
-        session.error(request.id, error)
-        session.outbox.close(1013, "max_connections")
-        return
-    if principal is None:
-        session.refuse_token(request.id)
-        return
-    ending = session.forbidden_subscriptions()
-    if len(ending) < MADE_AT_ONCE:
-        for one in ending:
-            one.end("forbidden")
-        _welcome(session, request, principal, before)
-        return
-
-    def steps() -> Steps:
-        yield from in_pieces(ending, lambda one: one.end("forbidden"))
-        _welcome(session, request, principal, before)
-
-    session.hold(steps(), size, lambda error: session.refuse(request.id, b"", error, request.op))
-
-
-def _welcome(
-    session: Session, request: wire.Auth, principal: Principal, before: Principal | None
-) -> None:
-    if session.context.keyring is not None and principal != before:
-        session.context.logins.succeeded(principal, str(session.peer))
-    rights = sorted(principal.rights)
-    body = {"rights": rights, "tenant": principal.tenant, "expires_in_s": None}
-    session.ok(request.id, body)
-
-
 # -- collections --------------------------------------------------------------------------------
 
 
 def _create(session: Session, request: wire.Create, size: int) -> None:
     context = session.context
+    session.who.scope("admin", request.collection)
     now_seconds = context.clock_us() / 1e6
     collection, is_new = context.catalog.create(session.tenant, request, now_seconds)
     if not is_new:
@@ -106,41 +74,53 @@ def _create(session: Session, request: wire.Create, size: int) -> None:
         _note("create", session, collection.tenant, collection.name)
         handle = session.open(collection)
         if collection.durability == "memory":
-            session.ok(request.id, {**collection.describe(), "handle": handle})
+            visible = shown(session, collection)
+            session.ok(request.id, {**collection.describe(visible), "handle": handle})
         else:
             ticket = session.ticket(request, collection, size, _description_bytes(collection))
-            session.submit_change(writes.Create(ticket, collection, context.catalog, handle))
+            session.submit_change(
+                writes.Create(
+                    ticket, collection, context.catalog, handle, shown(session, collection)
+                )
+            )
     except Exception:
         context.catalog.uncreate(collection)
         raise
 
 
 def _open(session: Session, request: wire.Open, size: int) -> None:
-    _describe_open(session, request, session.collection(request.collection), size)
+    _describe_open(session, request, reach(session, "open", request.collection).collection, size)
 
 
 def _describe_open(
     session: Session, request: wire.Create | wire.Open, collection: Collection, size: int
 ) -> None:
     ticket = session.ticket(request, collection, size, _description_bytes(collection))
-    session.submit(reads.Describe(ticket, collection, session.open(collection)))
+    visible = reach(session, "describe", collection.name).visible
+    session.submit(reads.Describe(ticket, collection, session.open(collection), visible))
 
 
 def _describe(session: Session, request: wire.Describe, size: int) -> None:
-    collection = session.collection(request.collection)
+    collection, visible = reach(session, request.op, request.collection).read
     ticket = session.ticket(request, collection, size, _description_bytes(collection))
-    session.submit(reads.Describe(ticket, collection, None))
+    session.submit(reads.Describe(ticket, collection, None, visible))
 
 
 def _list(session: Session, request: wire.List, size: int) -> None:
-    collections = session.context.catalog.of(session.tenant)
+    collections = [
+        one
+        for one in session.context.catalog.of(session.tenant)
+        if session.who.known().sees(one.name)
+    ]
     expected_bytes = sizes.ENVELOPE_BYTES + sum(map(_description_bytes, collections))
     ticket = session.ticket(request, None, size, expected_bytes)
-    session.submit(reads.List(ticket, collections))
+    visible = [shown(session, one) for one in collections]
+    session.submit(reads.List(ticket, collections, visible))
 
 
 def _drop(session: Session, request: wire.Drop, size: int) -> None:
     held = session.context.catalog.held
+    session.who.scope("admin", request.collection)
     given_up = held.drop(session.tenant, request.collection)
     if given_up:
         try:
@@ -151,7 +131,7 @@ def _drop(session: Session, request: wire.Drop, size: int) -> None:
             raise
         _note("drop", session, session.tenant, request.collection)
         return
-    collection = session.collection(request.collection)
+    collection = reach(session, request.op, request.collection).collection
     dropping = writes.Drop(session.ticket(request, collection, size), collection, held)
     _note("drop", session, session.tenant, request.collection)
     session.context.catalog.drop(collection)
@@ -190,66 +170,75 @@ def _description_bytes(collection: Collection) -> int:
 
 
 def _add(session: Session, request: wire.Add, size: int) -> None:
-    collection = session.collection(request.collection)
-    rows = _rows(session, request.rows, collection.definition)
-    asked = AddRequest(rows, request.producer, request.batch)
+    reached = reach(session, request.op, request.collection)
+    collection = reached.collection
+    rows = _rows(session, request.rows, reached)
+    asked = AddRequest(rows, session.who.producer(request.producer), request.batch)
     if request.unless_near is None:
         ticket = session.ticket(request, collection, size)
-        session.submit_change(writes.Add(ticket, collection, asked, request.binary))
+        add = writes.Add(ticket, collection, reached.guard, asked, request.binary)
+        session.submit_change(add)
         return
-    session.need("read")
-    unless_near = _unless_near(request.unless_near, collection.definition)
+    unless_near = _unless_near(session, request.unless_near, collection)
     count = len(rows.vectors) if isinstance(rows, RowBatch) else 0
     reply_bytes = sizes.added_bytes(collection.definition, count)
     ticket = session.ticket(request, collection, size, reply_bytes)
-    session.submit_change(writes.Add(ticket, collection, asked, request.binary, unless_near))
+    add = writes.Add(ticket, collection, reached.guard, asked, request.binary, unless_near)
+    session.submit_change(add)
 
 
-def _unless_near(found: wire.JsonObject, definition: Definition) -> UnlessNear:
-    """What an add's rows are compared with. BadFilter."""
+def _unless_near(session: Session, found: wire.JsonObject, collection: Collection) -> UnlessNear:
+    """What an add's rows are compared with: rows that may be read. BadFilter, Forbidden."""
+    visible = may_read(session, collection)
     try:
-        filter_ = optional(found.get("filter"), definition.columns)
+        filter_ = optional(found.get("filter"), collection.definition.columns)
     except BadFilter as error:
         raise BadFilter(f"unless_near.{error.message}") from None
-    return UnlessNear(found["score"], filter_)
+    return UnlessNear(found["score"], both(visible, filter_))
 
 
 def _rows(
-    session: Session, rows: RowBatch | list[Any] | OmenError, definition: Definition
+    session: Session, rows: RowBatch | list[Any] | OmenError, reached: Reach
 ) -> RowBatch | OmenError:
-    """The rows of an add, or what is wrong with them: a repeated batch is answered before."""
-    limits = session.context.limits
+    """The rows of an add, stamped, or what is wrong with them: a repeated batch comes before."""
+    definition, limits = reached.collection.definition, session.context.limits
     try:
         if isinstance(rows, list):
-            return parse_rows(rows, definition, limits)
-        if isinstance(rows, RowBatch) and rows.payloads is None:
-            return complete_payloads(rows, limits)
+            rows = parse_rows(rows, definition, limits)
+        elif isinstance(rows, RowBatch) and rows.payloads is None:
+            rows = complete_payloads(rows, limits)
+        if isinstance(rows, RowBatch):
+            return stamp_rows(rows, reached.stamp, definition.columns)
     except OmenError as error:
         return error
     return rows
 
 
 def _delete(session: Session, request: wire.Delete, size: int) -> None:
-    collection = session.collection(request.collection)
+    reached = reach(session, request.op, request.collection)
+    collection = reached.collection
     ids = parse_ids(request.ids, collection.definition.ids)
     ticket = session.ticket(request, collection, size)
-    session.submit_change(writes.Delete(ticket, collection, ids))
+    session.submit_change(writes.Delete(ticket, collection, reached.guard, ids))
 
 
 def _update(session: Session, request: wire.Update, size: int) -> None:
-    collection = session.collection(request.collection)
+    reached = reach(session, request.op, request.collection)
+    collection = reached.collection
     rows = request.rows
     if isinstance(rows, list):
         rows = parse_updates(rows, collection.definition, session.context.limits)
+    rows = stamp_updates(rows, reached.stamp)
     ticket = session.ticket(request, collection, size)
-    session.submit_change(writes.Update(ticket, collection, rows))
+    session.submit_change(writes.Update(ticket, collection, reached.guard, rows))
 
 
 # -- reads --------------------------------------------------------------------------------------
 
 
 def _search(session: Session, request: wire.Search, size: int) -> None:
-    collection = session.collection(request.collection)
+    reached = reach(session, request.op, request.collection)
+    collection = reached.collection
     definition, limits = collection.definition, session.context.limits
     like = None if request.like is None else parse_ids([request.like], definition.ids, "like")
     shape = shaping.shape(request, definition, request.k, limits.max_k, live=False)
@@ -259,7 +248,7 @@ def _search(session: Session, request: wire.Search, size: int) -> None:
         vectors=request.vectors,
         like=like,
         k=request.k,
-        filter=optional(request.filter, collection.definition.columns),
+        filter=reached.joined(request.filter),
         min_score=request.min_score,
         last=request.last,
         include=request.include,
@@ -268,6 +257,7 @@ def _search(session: Session, request: wire.Search, size: int) -> None:
         exclude=shaping.excluded(request, definition),
         shape=shape,
         at=request.at,
+        visible=reached.visible,
     )
     row_bytes = sizes.most_row_bytes(
         definition, request.include, request.binary, limits.max_metadata_bytes, keys
@@ -278,12 +268,12 @@ def _search(session: Session, request: wire.Search, size: int) -> None:
 
 
 def _plain_search(session: Session, request: PlainSearch, size: int) -> None:
-    collection = session.collection(request.handle)
+    collection, visible = reach(session, request.op, request.handle).read
     definition = collection.definition
     reply_bytes = sizes.plain_results_bytes(
         request.n, request.n * min(request.k, definition.capacity)
     )
-    is_right = request.dim == definition.dim
+    is_right = request.dim == definition.dim and visible is None
     if not is_right or definition.ids == "str" or reply_bytes > session.max_reply_bytes:
         _search(session, request.whole(), size)
         return
@@ -292,22 +282,22 @@ def _plain_search(session: Session, request: PlainSearch, size: int) -> None:
 
 
 def _get(session: Session, request: wire.Get, size: int) -> None:
-    collection = session.collection(request.collection)
+    collection, visible = reach(session, request.op, request.collection).read
     definition = collection.definition
     ids = parse_ids(request.ids, definition.ids)
     row_bytes = sizes.most_row_bytes(
         definition, request.include, False, session.context.limits.max_metadata_bytes
     )
     ticket = session.ticket(request, collection, size, sizes.ENVELOPE_BYTES + len(ids) * row_bytes)
-    session.submit(reads.Get(ticket, collection, ids, request.include))
+    session.submit(reads.Get(ticket, collection, ids, request.include, visible))
 
 
 def _count(session: Session, request: wire.Count, size: int) -> None:
-    collection = session.collection(request.collection)
+    reached = reach(session, request.op, request.collection)
+    collection = reached.collection
     definition = collection.definition
     check_by(request.by, definition)
-    filter_ = optional(request.filter, definition.columns)
-    query = CountQuery(filter_, request.by, request.limit)
+    query = CountQuery(reached.joined(request.filter), request.by, request.limit)
     most_bytes = sizes.counts_bytes(
         definition, request.by, request.limit, session.context.limits.max_metadata_bytes
     )
@@ -320,14 +310,14 @@ def _stats(session: Session, request: wire.Stats, size: int) -> None:
     if request.collection is None:
         session.ok(request.id, context.server_numbers.now())
         return
-    collection = session.collection(request.collection)
+    collection, visible = reach(session, request.op, request.collection).read
     ticket = session.ticket(request, collection, size, _description_bytes(collection))
-    session.submit(reads.Stats(ticket, collection))
+    session.submit(reads.Stats(ticket, collection, visible))
 
 
 _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     wire.Ping: _ping,
-    wire.Auth: _auth,
+    wire.Auth: authenticate,
     wire.Create: _create,
     wire.Open: _open,
     wire.Describe: _describe,

@@ -11,8 +11,8 @@ from collections import deque
 from omendb_core.model.errors import Draining, OmenError, RateLimited, Unauthenticated
 
 from .._version import VERSION
-from ..access.keyring import Principal
 from ..access.peer import LOCAL, Peer
+from ..access.principal import Principal
 from ..access.token_bucket import TokenBucket
 from ..wire import binary as binary_wire
 from ..wire import long_frames, long_text, searches, text_replies, unread
@@ -22,6 +22,7 @@ from ..wire.messages import Auth, Ping, Refusal, Request
 from ..wire.opcodes import PROTOCOL
 from ..wire.searches import read_plain
 from . import long_requests, ops
+from .authentication import described
 from .context import Context
 from .outbox import Outbox
 from .session import Session
@@ -47,7 +48,7 @@ class Receiver(Session):
     def greet(self) -> None:
         """Queue ``hello`` (PROTOCOL section 1)."""
         auth = "none"
-        if self.context.keyring is not None:
+        if not self.context.gate.is_open:
             auth = "required" if self.principal is None else "ok"
         hello = {
             "protocol": PROTOCOL,
@@ -55,12 +56,9 @@ class Receiver(Session):
             "auth": auth,
             "limits": self.context.limits.as_hello(),
         }
+        if auth == "ok":
+            hello |= described(self.who)
         self.outbox.reply(text(text_replies.encode_event("hello", hello)))
-
-    def refuse_connection(self, message: str) -> None:
-        """Say that it is not authenticated, and close."""
-        self.error(None, Unauthenticated(message))
-        self.outbox.close(4401, "unauthenticated")
 
     def receive(self, message: str | bytes) -> None:
         """Answer one message, or hand it to the engine."""

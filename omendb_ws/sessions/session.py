@@ -15,7 +15,6 @@ from typing import Any
 
 from omendb_core.model.errors import (
     BadRequest,
-    Forbidden,
     NotFound,
     OmenError,
     Overloaded,
@@ -24,8 +23,8 @@ from omendb_core.model.errors import (
 )
 from omendb_core.model.types import ColumnType
 
-from ..access.keyring import OPEN, Principal
 from ..access.peer import LOCAL, Peer
+from ..access.principal import Principal
 from ..engine.model.collection import Collection
 from ..engine.model.commands import Change, Read
 from ..engine.model.ticket import Answer, Lane, Ticket
@@ -39,26 +38,24 @@ from ..wire.reply_bounds import ENVELOPE_BYTES
 from .context import Context
 from .counting import count
 from .handles import Handles
+from .identity import Identity
 from .long_work import Steps
 from .outbox import Batch, Outbox
-from .subscriptions.ending import end_some
+from .subscriptions.ending import end_some, is_forbidden
 from .subscriptions.subscription import Subscription
 
 log = logging.getLogger(__name__)
 
 
 class Session:
-    """The state of one connection, on the loop's thread.
-
-    ``principal`` None: not authenticated yet.
-    """
+    """The state of one connection, on the loop's thread."""
 
     def __init__(
         self, context: Context, outbox: Outbox, principal: Principal | None, peer: Peer = LOCAL
     ) -> None:
         self.context = context
         self.outbox = outbox
-        self.principal = principal
+        self.who = Identity(principal, self._tell_expiring, self._expired)
         self.peer = peer
         self.lane = Lane()
         self.max_reply_bytes = context.limits.max_message_bytes
@@ -87,10 +84,13 @@ class Session:
 
     # -- the connection ---------------------------------------------------------------------------
 
-    def refuse_token(self, request_id: int | None) -> None:
-        """Answer a wrong token, later the more there were, and close; till then it is not heard."""
+    def refuse_token(self, request_id: int | None, reason: str) -> None:
+        """Answer a wrong token, later the more there were, and close; till then it is not heard.
+
+        ``reason`` is for the log alone.
+        """
         self.is_refused = True
-        seconds = self.context.logins.failed(self.peer.host)
+        seconds = self.context.logins.failed(self.peer.host, reason)
 
         said = "the token is not known" if request_id is None else "token: not known"
 
@@ -110,6 +110,7 @@ class Session:
         self.outbox.on_sent = lambda _: None
         if self._refusal is not None:
             self._refusal.cancel()
+        self.who.stop()
         end_some(self.subscriptions)
         self._inflight.clear()
         self._inflight_bytes = self._expected_bytes = 0
@@ -164,6 +165,17 @@ class Session:
 
         self.context.long_requests.begin(held(), told)
         self._held_bytes[key] = request_bytes
+
+    def pause(self, request_bytes: int) -> Callable[[], None]:
+        """Read nothing before what is returned is called."""
+        key = object()
+        self._held_bytes[key] = request_bytes
+
+        def resume() -> None:
+            self._held_bytes.pop(key, None)
+            self.hear_behind()
+
+        return resume
 
     def end_long_request(self) -> None:
         """It has been read, and answered or handed on: the next message may come."""
@@ -310,50 +322,48 @@ class Session:
 
     # -- who it is, and what it may ---------------------------------------------------------------
 
-    def authenticate(self, token: str) -> Principal | None:
-        """Become who ``token`` says; None if it says nobody. On an open server: everybody."""
-        keyring = self.context.keyring
-        principal = OPEN if keyring is None else keyring.authenticate(token)
-        if principal is None:
-            return None
-        if self.principal is None and not self.may_enter():
-            raise Overloaded("max_connections: the server has as many as it takes")
-        if self.principal is not None and principal.tenant != self.principal.tenant:
-            self._handles.clear()
-        self.principal = principal
-        self.on_authenticated()
-        return principal
-
-    def forbidden_subscriptions(self) -> list[Subscription]:
-        """Those that its rights, or its tenant, no longer allow."""
-        principal = self.principal
-        if principal is None:
-            return []
-        return [
-            one
-            for one in self.subscriptions.values()
-            if (one.collection is not None and one.collection.tenant != principal.tenant)
-            or not principal.may("admin" if one.collection is None else "read")
-        ]
+    @property
+    def principal(self) -> Principal | None:
+        """Who it acts as; None: not authenticated yet."""
+        return self.who.principal
 
     @property
     def tenant(self) -> str:
-        """Whose collections it sees."""
-        if self.principal is None:
-            raise Unauthenticated("send auth with a token first")
-        return self.principal.tenant
+        """Whose collections it sees. Unauthenticated."""
+        return self.who.tenant
 
-    def need(self, right: str) -> None:
-        """Forbidden without ``right``: one of a token's rights, ``any`` of them, or ``none``."""
-        if right == "none" or (right == "any" and self.principal is not None):
-            return
-        if self.principal is None or not self.principal.may(right):
-            raise Forbidden(f"this token does not have the right {right}")
+    def become(self, principal: Principal) -> None:
+        """Act as ``principal`` from now on. Overloaded if there is no place for one more."""
+        if self.principal is None and not self.may_enter():
+            raise Overloaded("max_connections: the server has as many as it takes")
+        self.who.become(principal)
+        self.on_authenticated()
+
+    def forbidden_subscriptions(self) -> list[Subscription]:
+        """Those that its grants no longer allow, or allow other rows of."""
+        principal = self.principal
+        if principal is None:
+            return []
+        return [one for one in self.subscriptions.values() if is_forbidden(one, principal)]
+
+    def refuse_connection(self, message: str) -> None:
+        """Say that it is not authenticated, and close."""
+        self.error(None, Unauthenticated(message))
+        self.outbox.close(4401, "unauthenticated")
+
+    def _tell_expiring(self, left_seconds: float) -> None:
+        body = {"expires_in_s": round(left_seconds)}
+        self.outbox.reply(text(text_replies.encode_event("expiring", body)))
+
+    def _expired(self) -> None:
+        if self.lane.is_open and not self.outbox.closed:
+            self.is_refused = True
+            self.refuse_connection("the token has expired")
 
     # -- collections, handles, subscriptions ------------------------------------------------------
 
-    def collection(self, target: str | int) -> Collection:
-        """A collection by name or handle. NotFound."""
+    def find(self, target: str | int) -> Collection:
+        """A collection by name or handle, for ``reach`` alone. NotFound."""
         if isinstance(target, str):
             return self.context.catalog.find(self.tenant, target)
         return self._handles.find(target)
@@ -379,5 +389,8 @@ class Session:
         return list(range(first, first + count))
 
     def remember(self, subscription: Subscription) -> None:
-        """Keep a subscription until it ends."""
+        """Keep a subscription until it ends, or what it reaches changes."""
+        if subscription.collection is not None:
+            name = subscription.collection.name
+            subscription.forced = self.who.scope("read", name).filter
         self.subscriptions[subscription.sub] = subscription

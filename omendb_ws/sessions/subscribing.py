@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
-from omendb_core.filters.parser import kept
 from omendb_core.model.budget import Share
 from omendb_core.model.errors import BadRequest, NotFound, WrongEpoch
 from omendb_core.standing.table import StandingQuery
@@ -24,6 +23,7 @@ from ..wire import messages as wire
 from ..wire.messages import SubscriptionKind
 from .count_streams import leave_count, subscribe_count
 from .live_streams import move_live, subscribe_live
+from .reach import Reach, reach
 from .standing_streams import at_once, make_streams, query_vectors
 from .subscriptions import maps
 from .subscriptions.counts import CountSubscription
@@ -35,7 +35,6 @@ from .subscriptions.subscription import (
 )
 
 if TYPE_CHECKING:
-    from ..engine.model.collection import Collection
     from .session import Session
 
 
@@ -52,9 +51,10 @@ def subscribe(session: Session, request: wire.Subscribe, size: int) -> None:
 
 
 def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> None:
-    collection = _collection_of_epoch(session, request)
+    reached = _reached(session, request)
+    collection = reached.collection
     budget = session.context.catalog.budget
-    filter_ = kept(request.filter, collection.definition.columns, budget)
+    filter_ = reached.kept(request.filter, budget)
     share = Share(budget, "this feed takes")
     share.resize(FEED_BYTES)
     subscription = StreamSubscription(session, "feed", session.next_sub(), collection)
@@ -73,18 +73,21 @@ def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> Non
     session.submit_change(streams.Follow(ticket, collection, feed, request.from_seq))
 
 
-def _collection_of_epoch(session: Session, request: wire.Subscribe) -> Collection:
-    collection = session.collection(request.collection or "")
-    if request.epoch is not None and request.epoch != collection.epoch:
-        raise WrongEpoch("epoch: the collection has another one now", epoch=collection.epoch)
-    return collection
+def _reached(session: Session, request: wire.Subscribe) -> Reach:
+    """What it reaches of its collection, which must have its epoch."""
+    reached = reach(session, request.op, request.collection or "")
+    epoch = reached.collection.epoch
+    if request.epoch is not None and request.epoch != epoch:
+        raise WrongEpoch("epoch: the collection has another one now", epoch=epoch)
+    return reached
 
 
 def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> None:
-    collection = _collection_of_epoch(session, request)
+    reached = _reached(session, request)
+    collection = reached.collection
     vectors = query_vectors(request.vectors, collection)
     budget = session.context.catalog.budget
-    filter_ = kept(request.filter, collection.definition.columns, budget)
+    filter_ = reached.kept(request.filter, budget)
     asked = StandingQuery(None, filter_, request.min_score)
 
     def match_query(subscription: StreamSubscription) -> MatchQuery:
@@ -134,11 +137,13 @@ def _subscribe_novel(session: Session, request: wire.Subscribe, size: int) -> No
 
 
 def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> None:
-    collection = None if request.collection is None else session.collection(request.collection)
+    collection, visible = None, None
+    if request.collection is not None:
+        collection, visible = _reached(session, request).read
     share = Share(session.context.catalog.budget, "these statistics take")
     share.resize(STATS_BYTES)
     sub = session.next_sub()
-    subscription = StatsSubscription(session, sub, collection, request.every_ms, share)
+    subscription = StatsSubscription(session, sub, collection, request.every_ms, share, visible)
     session.remember(subscription)
     if collection is not None:
         ticket = session.ticket(request, collection, size, then=subscription.replied)
@@ -153,12 +158,12 @@ def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> No
 
 
 def _subscribe_map(session: Session, request: wire.Subscribe, size: int) -> None:
-    collection = session.collection(request.collection or "")
+    collection, visible = _reached(session, request).read
     context = session.context
     sub = session.next_sub()
     share = Share(context.catalog.budget, "this map takes")
     share.resize(maps.bytes_for(collection.definition))
-    picture = context.looks.open(collection, request.sample)
+    picture = context.looks.open(collection, request.sample, visible)
     try:
         subscription = maps.MapSubscription(
             session, sub, collection, picture, request.every_ms, share

@@ -114,6 +114,12 @@ METRICS: Final = (
     Metric(
         "omendb_failed_logins", "counter", "Tokens that were not known.", lambda m: m.failed_logins
     ),
+    Metric(
+        "omendb_reload_failures",
+        "counter",
+        "Keys, certificates or tenants that could not be read again or fetched.",
+        lambda m: m.reload_failures,
+    ),
     Metric("omendb_connections", "gauge", "WebSocket connections now.", lambda m: m.connections),
     Metric(
         "omendb_subscriptions",

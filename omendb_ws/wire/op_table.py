@@ -26,16 +26,25 @@ RIGHTS: Final = ("read", "write", "admin")
 Right = Literal["read", "write", "admin", "any", "none"]
 
 
+#: How the grants of a token apply to an op: not at all (``none``); it shows what any grant matches
+#: (``each``); it needs the right on its collection's name (``name``), and besides only rows are
+#: there that pass the grant's filter (``rows``), and what it writes is stamped and held to the
+#: filter (``written``).
+Grants = Literal["none", "each", "name", "rows", "written"]
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """One op of PROTOCOL section 2: fields besides ``id`` and ``op``; fields of ``ok``.
 
-    ``change``: it takes effect in the order sent. ``one_of``: exactly one of these fields.
-    ``server_right``: what it takes where ``collection`` is left out.
+    ``grants`` says how those of a token apply (``Grants``). ``change``: it takes effect in the
+    order sent. ``one_of``: exactly one of these fields. ``server_right``: what it takes where
+    ``collection`` is left out.
     """
 
     name: str
     right: Right
+    grants: Grants
     fields: tuple[Field, ...] = ()
     reply: tuple[str, ...] = ()
     change: bool = False
@@ -172,34 +181,34 @@ def _all_subscription_fields() -> tuple[Field, ...]:
 
 
 _OPS = (
-    Op("ping", "none"),
-    Op("auth", "none", (Field("token", "string", required=True),),
-       ("rights", "tenant", "expires_in_s")),
-    Op("create", "admin", _CREATE, (*DESCRIPTION, "handle"), change=True),
-    Op("open", "any", (_COLLECTION,), (*DESCRIPTION, "handle")),
-    Op("describe", "any", (_COLLECTION,), DESCRIPTION),
-    Op("list", "any", (), ("collections",)),
-    Op("drop", "admin", (_COLLECTION,), change=True),
-    Op("add", "write",
+    Op("ping", "none", "none"),
+    Op("auth", "none", "none", (Field("token", "string", required=True),),
+       ("rights", "tenant", "grants", "expires_in_s")),
+    Op("create", "admin", "name", _CREATE, (*DESCRIPTION, "handle"), change=True),
+    Op("open", "any", "rows", (_COLLECTION,), (*DESCRIPTION, "handle")),
+    Op("describe", "any", "rows", (_COLLECTION,), DESCRIPTION),
+    Op("list", "any", "each", (), ("collections",)),
+    Op("drop", "admin", "name", (_COLLECTION,), change=True),
+    Op("add", "write", "written",
        (_COLLECTION, Field("rows", "rows", required=True, least=1, most="max_rows"),
         Field("producer", "producer"), Field("batch", "batch", least=1),
         Field("unless_near", "unless_near")),
        ("version", "first_seq", "last_seq", "duplicate", "skipped", "near"), change=True),
-    Op("delete", "write", (_COLLECTION, _IDS), ("version", "deleted"), change=True),
-    Op("update", "write",
+    Op("delete", "write", "written", (_COLLECTION, _IDS), ("version", "deleted"), change=True),
+    Op("update", "write", "written",
        (_COLLECTION, Field("rows", "rows", required=True, least=1, most="max_rows")),
        ("version",), change=True),
-    Op("get", "read", (_COLLECTION, _IDS, _INCLUDE), ("version", "rows")),
-    Op("count", "read", (_COLLECTION, _FILTER, _BY, _BY_LIMIT),
+    Op("get", "read", "rows", (_COLLECTION, _IDS, _INCLUDE), ("version", "rows")),
+    Op("count", "read", "rows", (_COLLECTION, _FILTER, _BY, _BY_LIMIT),
        ("version", "count", "by", "others")),
-    Op("search", "read", _SEARCH, ("version", "results", "at", "took_us"),
+    Op("search", "read", "rows", _SEARCH, ("version", "results", "at", "took_us"),
        one_of=("vector", "vectors", "like", "positive")),
-    Op("subscribe", "read", _all_subscription_fields(),
+    Op("subscribe", "read", "rows", _all_subscription_fields(),
        ("sub", "epoch", "version", "to_seq", "results", "at", "count", "by", "others"),
        server_right="admin"),
-    Op("move", "read", _MOVE, ("version", "results", "at")),
-    Op("unsubscribe", "none", (_SUB,)),
-    Op("stats", "read", (replace(_COLLECTION, required=False),), SERVER_STATS,
+    Op("move", "read", "rows", _MOVE, ("version", "results", "at")),
+    Op("unsubscribe", "none", "none", (_SUB,)),
+    Op("stats", "read", "rows", (replace(_COLLECTION, required=False),), SERVER_STATS,
        server_right="admin"),
 )  # fmt: skip
 

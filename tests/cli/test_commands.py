@@ -15,7 +15,8 @@ from omendb_core.scan import choice as scan
 
 from omendb_ws.access.keyring import Keyring, key_entry
 from omendb_ws.cli.serve import BLAS_VARIABLES
-from omendb_ws.node.config import Settings, flag
+from omendb_ws.node.config import Settings
+from omendb_ws.node.settings_sources import flag
 from tests.certificates import make_certificate
 from tests.cli.commands import environment, omendb_ws, serving
 from tests.patience import PATIENCE_SECONDS

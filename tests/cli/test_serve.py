@@ -182,20 +182,20 @@ def test_a_signal_drains_and_the_exit_code_is_0(number: signal.Signals) -> None:
     assert "Traceback" not in log
 
 
-def test_a_hangup_does_nothing_and_says_so() -> None:
+def test_a_hangup_reads_keys_again_and_ends_nothing() -> None:
     """Whether it comes to an idle server, to a busy one, or to one that is leaving."""
     with serving("--drain-seconds", "3600") as server, connect(server.url) as client:
         client.recv()
         for number in range(1, 4):
             server.send(signal.SIGHUP)
-            server.logged("SIGHUP: nothing was done")
+            server.logged("SIGHUP: reading")
             client.send(f'{{"op":"ping","id":{number}}}')
             assert json.loads(client.recv()) == {"id": number, "ok": {}}
         silent = silent_client(server.port)
         server.send(signal.SIGTERM)
         server.logged("leaving")
         server.send(signal.SIGHUP)
-        server.logged("SIGHUP: nothing was done")
+        server.logged("SIGHUP: reading")
         assert get(server, "/livez")[0] == 200
         silent.close()
         code, output, rest = server.finish()

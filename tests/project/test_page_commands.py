@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from omendb_ws.access.keyring import Keyring
+from tests.access.jwt_making import pem
 from tests.project.pages import ROOT, blocks, handwritten, page
 from tests.project.running import (
     DEFAULT_HTTP,
@@ -188,6 +189,7 @@ def test_a_file_of_settings_or_keys_is_taken(text: str, tmp_path: Path) -> None:
     file = tmp_path / "file.toml"
     file.write_text(text)
     file.chmod(0o600)
+    (tmp_path / "public.pem").write_bytes(pem("ec"))
     if "keys" in tomllib.loads(text):
         assert Keyring.load(file)
     else:

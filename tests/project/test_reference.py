@@ -18,7 +18,8 @@ from docs.tools.reference import FOLDER, PAGES
 from omendb_ws.cli import failure
 from omendb_ws.files.formats import FORMATS
 from omendb_ws.http.routes import _ROUTES
-from omendb_ws.node.config import Settings, load
+from omendb_ws.node.config import Settings
+from omendb_ws.node.settings_sources import load
 from omendb_ws.telemetry.prometheus import METRICS
 from omendb_ws.web import FILES
 from omendb_ws.wire import opcodes
@@ -67,8 +68,10 @@ def test_every_settings_default_is_the_codes() -> None:
     assert told.pop("max_memory_bytes") == "70% of the machine's"
     for name, text in told.items():
         value = getattr(defaults, name)
-        if value in (None, ()):
+        if value in (None, (), {}):
             assert text == "none", name
+        elif isinstance(value, tuple):
+            assert names(text) == list(value), name
         elif isinstance(value, str):
             assert text == f"`{value}`", name
         elif isinstance(value, float):

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from omendb_ws.access import keyring as auth
 from omendb_ws.access.keyring import (
     KeyFileError,
     Keyring,
-    Principal,
     key_entry,
     new_token,
     token_sha256,
 )
+from omendb_ws.access.principal import OPEN, Principal
 
 
 def entry(**changes: str | None) -> str:
@@ -35,7 +34,7 @@ def entry(**changes: str | None) -> str:
 def test_a_token_is_known_by_its_sha256_only() -> None:
     assert token_sha256("secret") == hashlib.sha256(b"secret").hexdigest()
     keyring = Keyring.parse(entry())
-    assert keyring.authenticate("secret") == Principal("app", "acme", frozenset({"read", "write"}))
+    assert keyring.authenticate("secret") == Principal.simple("app", "acme", {"read", "write"})
     assert "secret" not in repr(keyring)
 
 
@@ -179,8 +178,8 @@ def test_a_new_token_works_with_the_entry_that_is_printed_for_it() -> None:
     )
     keyring = Keyring.parse(text)
     for number, token in enumerate(tokens):
-        assert keyring.authenticate(token) == Principal(
-            f"key-{number}", "acme", frozenset({"read", "admin"})
+        assert keyring.authenticate(token) == Principal.simple(
+            f"key-{number}", "acme", {"read", "admin"}
         )
         assert token not in text
 
@@ -197,5 +196,5 @@ def test_no_entry_is_made_that_would_be_refused(
 
 
 def test_an_open_server_gives_everybody_every_right() -> None:
-    assert auth.OPEN.tenant == "default"
-    assert all(auth.OPEN.may(right) for right in ("read", "write", "admin"))
+    assert OPEN.tenant == "default"
+    assert all(OPEN.may(right) for right in ("read", "write", "admin"))

@@ -11,14 +11,14 @@ import pytest
 from pydantic import ValidationError
 
 from omendb_ws.net.server import Server
-from omendb_ws.node import config
-from omendb_ws.node.config import Settings, SettingsError, allowed, flag, load
+from omendb_ws.node.config import PATH_FIELDS, Settings
+from omendb_ws.node.settings_sources import SettingsError, allowed, flag, load
 from omendb_ws.runtime import machine, toml_files
 from omendb_ws.wire.limits import LIMITS, Limits
 
 TLS_FILES = ("tls_certificate_file", "tls_key_file")
 #: Settings that only their default is right for while all others have theirs.
-ONE_VALUE_ALONE = {"default_durability", *TLS_FILES}
+ONE_VALUE_ALONE = {"default_durability", "jwt_jwks_url", "jwt_roles", *TLS_FILES}
 
 
 def toml(tmp_path: Path, text: str) -> Path:
@@ -156,7 +156,7 @@ def test_an_empty_variable_is_not_set(name: str, tmp_path: Path) -> None:
     assert (loaded.settings.max_k, loaded.settings.host) == (7, "127.0.0.2")
 
 
-@pytest.mark.parametrize("name", ["host", *config.PATH_FIELDS])
+@pytest.mark.parametrize("name", ["host", *PATH_FIELDS])
 @pytest.mark.parametrize("value", ["", "a\0b"])
 def test_an_empty_name_or_one_with_a_nul_is_refused(name: str, value: str, tmp_path: Path) -> None:
     path = toml(tmp_path, f"{name} = {json.dumps(value)}")
@@ -219,7 +219,9 @@ def test_a_variable_that_is_no_count_is_refused(text: str) -> None:
     assert problem.startswith("max_k = ")
 
 
-@pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - {"config_file"}))
+@pytest.mark.parametrize(
+    "name", sorted(Settings.model_fields.keys() - {"config_file", "jwt_roles"})
+)
 def test_every_setting_refuses_a_value_of_another_type_in_one_line(
     name: str, tmp_path: Path
 ) -> None:
@@ -227,6 +229,40 @@ def test_every_setting_refuses_a_value_of_another_type_in_one_line(
     (problem,) = problems({"config_file": str(path)})
     assert problem.startswith(f"{name} = {{'a': 1}} (file {path}): must be ")
     assert allowed(name) in problem
+
+
+def test_tables_of_roles_are_checked_and_no_variable_can_hold_them(tmp_path: Path) -> None:
+    path = toml(tmp_path, "[jwt_roles.visitor]\nrights = ['read']")
+    assert load({"config_file": str(path)}, {}).settings.jwt_roles["visitor"]["rights"] == ["read"]
+    for wrong in ("visitor = 1", "visitor = {}", "visitor = { rights = ['all'] }"):
+        (problem,) = problems({"config_file": str(toml(tmp_path, f"jwt_roles.{wrong}"))})
+        assert problem.startswith("jwt_roles = ")
+        assert "jwt_roles.visitor" in problem
+    (problem,) = problems(OMENDB_JWT_ROLES="visitor")
+    assert "must be tables" in problem
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"jwt_keys": "FILE", "jwt_secret_file": "FILE"}, "jwt_secret_file"),
+        ({"jwt_keys": "FILE", "jwt_jwks_url": "https://a", "jwt_audience": "b"}, "jwt_secret_file"),
+        ({"jwt_jwks_url": "https://a"}, "jwt_audience"),
+        ({"jwt_jwks_url": "http://a", "jwt_audience": "b"}, "jwt_secret_file"),
+        ({"jwt_jwks_url": "ftp://localhost", "jwt_audience": "b"}, "jwt_secret_file"),
+        ({"jwt_keys": "FILE", "jwt_algorithms": "HS256"}, "jwt_algorithms"),
+        ({"jwt_secret_file": "FILE", "jwt_algorithms": "RS256"}, "jwt_algorithms"),
+        ({"jwt_keys": "FILE", "jwt_algorithms": "none"}, "jwt_algorithms"),
+    ],
+)
+def test_keys_for_tokens_that_do_not_go_together_are_refused(
+    flags: dict[str, str], named: str, tmp_path: Path
+) -> None:
+    readable = tmp_path / "file"
+    readable.write_text("")
+    given = {name: value.replace("FILE", str(readable)) for name, value in flags.items()}
+    (problem,) = problems(given)
+    assert problem.startswith(named)
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - ONE_VALUE_ALONE))
@@ -240,6 +276,11 @@ def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) 
         "data_dir": str(tmp_path),
         "allow_origins": "http://a",
         "api_key_file": str(readable),
+        "jwt_keys": str(readable),
+        "jwt_secret_file": str(readable),
+        "jwt_algorithms": "ES256",
+        "jwt_tenant_claim": "org",
+        "jwt_grants_claim": "may",
     }
     annotation: Any = Settings.model_fields[name].annotation
     choices = get_args(annotation)
@@ -475,7 +516,7 @@ def test_numbers_have_their_units_in_their_names() -> None:
 
 
 def test_problems_are_the_message_of_the_error() -> None:
-    error = config.SettingsError(["one", "two"])
+    error = SettingsError(["one", "two"])
     assert str(error) == "one\ntwo"
 
 

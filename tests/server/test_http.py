@@ -16,8 +16,8 @@ from websockets.datastructures import Headers
 from websockets.exceptions import NegotiationError
 from websockets.typing import Subprotocol
 
-from omendb_ws.access.keyring import OPEN, Principal
 from omendb_ws.access.origins import HostPort, Origin, is_loopback, parse_host, parse_origin
+from omendb_ws.access.principal import OPEN, Principal
 from omendb_ws.http import routes as http
 from omendb_ws.http.encodings import Accepted, accepted
 from omendb_ws.http.routes import Policy, Reply, decide, token_of
@@ -26,8 +26,8 @@ from omendb_ws.web import FILES, load
 UPGRADE = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 OPEN_POLICY = Policy(is_open=True)
 KEYED = Policy(is_open=False)
-ADMIN = Principal("root", "default", frozenset({"admin"}))
-READER = Principal("reader", "default", frozenset({"read", "write"}))
+ADMIN = Principal.simple("root", "default", {"admin"}, is_operator=True)
+READER = Principal.simple("reader", "default", {"read", "write"})
 
 
 class Fake:

@@ -540,8 +540,7 @@ async def test_an_unsubscribe_that_meets_a_drop_is_answered_once_and_truly() -> 
         assert server.metrics.subscriptions["live"] == 0
 
 
-@pytest.mark.parametrize("token", ["writer", "other"])
-async def test_a_token_without_the_right_ends_subscriptions(tmp_path: Path, token: str) -> None:
+async def test_a_token_without_the_right_ends_subscriptions(tmp_path: Path) -> None:
     async with (
         running(Server(with_keys(tmp_path))) as server,
         client(server, token="token-root") as raw,
@@ -552,7 +551,7 @@ async def test_a_token_without_the_right_ends_subscriptions(tmp_path: Path, toke
         near = await raw.ok("subscribe", kind="match", collection="items", vector=V, min_score=0.0)
         await writer.add(1)
         await view.step()
-        await raw.ok("auth", token=f"token-{token}")
+        await raw.ok("auth", token="token-writer")
         ended = {(await raw.named("ended"))["sub"] for _ in range(2)}
         assert ended == {view.sub, near["sub"]}
         raw.events.clear()

@@ -145,7 +145,12 @@ async def test_before_a_token_came_only_auth_and_ping_are_answered(tmp_path: Pat
         await raw.send_binary(binary.encode_search(id, 1, np.ones((1, 2), np.float32)))
         assert (await raw.reply(id))["error"]["code"] == "unauthenticated"
         said = await raw.ok("auth", token="token-reader")
-        assert said == {"rights": ["read"], "tenant": "acme", "expires_in_s": None}
+        assert said == {
+            "rights": ["read"],
+            "tenant": "acme",
+            "grants": [{"collections": ["*"], "rights": ["read"]}],
+            "expires_in_s": None,
+        }
         assert await raw.ok("list") == {"collections": []}
 
 
@@ -230,13 +235,22 @@ async def test_a_new_token_brings_new_rights_and_ends_what_they_forbid(tmp_path:
         assert await raw.named("ended") == {"event": "ended", "sub": stats, "reason": "forbidden"}
         assert await raw.code("add", collection="items", rows=rows(1)) == "forbidden"
         assert (await raw.search_binary(handle, [V])).version == 0
-        # Somebody else's token: nothing of it is left.
-        await raw.ok("auth", token="token-other")
+        # A writer keeps nothing.
+        await raw.ok("auth", token="token-writer")
         assert await raw.named("ended") == {"event": "ended", "sub": feed, "reason": "forbidden"}
         id = raw.next_id()
         await raw.send_binary(binary.encode_search(id, handle, np.ones((1, 2), np.float32)))
-        assert (await raw.reply(id))["error"]["code"] == "not_found"
+        assert (await raw.reply(id))["error"]["code"] == "forbidden"
         assert await raw.code("unsubscribe", sub=feed) == "not_found"
+
+
+async def test_another_tenants_token_is_refused_and_the_connection_goes_on(tmp_path: Path) -> None:
+    async with running(Server(with_keys(tmp_path))) as server, client(server) as raw:
+        await raw.ok("auth", token="token-root")
+        handle = (await raw.create())["handle"]
+        assert await raw.code("auth", token="token-other") == "forbidden"
+        assert (await raw.search_binary(handle, [V])).version == 0
+        assert (await raw.ok("list"))["collections"][0]["collection"] == "items"
 
 
 async def test_on_an_open_server_everybody_is_everybody() -> None:
@@ -247,7 +261,7 @@ async def test_on_an_open_server_everybody_is_everybody() -> None:
         assert sorted(said["rights"]) == ["admin", "read", "write"]
 
 
-async def test_thousands_that_another_tenant_may_not_have_end_in_pieces(
+async def test_thousands_that_a_new_token_may_not_have_end_in_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(long_work, "SLICE_US", 0)
@@ -269,13 +283,13 @@ async def test_thousands_that_another_tenant_may_not_have_end_in_pieces(
             there.append(len(session.subscriptions))
 
         monkeypatch.setattr(long, "_run", counted)
-        authenticated = await raw.send("auth", token="token-other")
-        behind = await raw.send("create", collection="theirs", dim=2, capacity=4)
-        assert (await raw.reply(authenticated))["ok"]["tenant"] == "umbrella"
+        authenticated = await raw.send("auth", token="token-writer")
+        behind = await raw.send("delete", collection="items", ids=[1])
+        assert (await raw.reply(authenticated))["ok"]["rights"] == ["write"]
         assert -np.diff([many, *there]).min() == most  # no turn ends more than a piece of them
         assert not session.subscriptions
         ended = [one for one in raw.events if isinstance(one, dict) and one["event"] == "ended"]
         assert [one["sub"] for one in ended] == list(range(1, many + 1))  # before the reply
         assert {one["reason"] for one in ended} == {"forbidden"}
-        assert (await raw.reply(behind))["ok"]["collection"] == "theirs"
+        assert (await raw.reply(behind))["ok"]["deleted"] == 0
         assert server.metrics.subscriptions["live"] == 0

@@ -24,7 +24,7 @@ import omendb_core
 import orjson
 
 import omendb_ws
-from omendb_ws.access.keyring import OPEN
+from omendb_ws.access.principal import OPEN
 from omendb_ws.node.node import Node
 from omendb_ws.wire import binary_replies
 from omendb_ws.wire.messages import Live, Rows

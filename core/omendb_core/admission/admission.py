@@ -24,7 +24,7 @@ from ..model.change import (
 )
 from ..model.errors import NotFound, OmenError
 from ..model.logged import Checkpoint
-from ..model.types import Definition, Ids, WindowLimits
+from ..model.types import I64, Definition, Ids, WindowLimits
 from ..novelty.unless_near import CheckedRows, Judgement, UnlessNear
 from ..rows.metadata import from_metadata
 from ..scoring import score
@@ -38,6 +38,7 @@ from .checks import (
     str_id_bytes,
     typed_columns,
 )
+from .guard import FREE, Guard, hidden, refuse_hidden, refuse_unwritable
 from .pending import NOTHING, Coming, Pending
 from .quotas import Quotas
 
@@ -56,23 +57,29 @@ class Admission:
     # -- the changes --------------------------------------------------------------------------
 
     def add(
-        self, request: AddRequest, now_us: int, judgement: Judgement | None = None
+        self,
+        request: AddRequest,
+        now_us: int,
+        judgement: Judgement | None = None,
+        guard: Guard = FREE,
     ) -> AddChange | Repeated | None:
         """The change that an add becomes, or what is known of a batch that is there already.
 
         The batch is looked at before the rows (PROTOCOL section 4). With a ``judgement`` of
         ``judge`` that is through, only its ``taken`` rows; None if that is none, and there is no
-        batch to remember. Raises the OmenError that it names; Quota beyond ``max_payload_bytes`` or
-        the budget; Behind where only a window that has caught up can tell whether it is.
+        batch to remember. Raises the OmenError that it names; Forbidden, with ``row``, by
+        ``guard``; Quota beyond ``max_payload_bytes`` or the budget; Behind where only a window that
+        has caught up can tell whether it is.
         """
         repeated = self._repeated(request)
         if repeated is not None:
             return repeated
         if judgement is None:
-            rows = self._checked(request)
+            rows = self._checked(request, guard)
         else:
             self._refuse_behind(judgement)
             rows = judgement.taken_rows()
+        self._refuse_hidden(request, guard)
         is_empty = not len(rows.vectors)
         if is_empty and request.producer is None:
             return None
@@ -90,7 +97,9 @@ class Admission:
         self._admit(change, NOTHING if is_empty else coming)
         return change
 
-    def judge(self, request: AddRequest, unless_near: UnlessNear) -> Judgement | Repeated:
+    def judge(
+        self, request: AddRequest, unless_near: UnlessNear, guard: Guard = FREE
+    ) -> Judgement | Repeated:
         """What ``add`` is to be given, once it is through; or what is known of the batch.
 
         Raises what ``add`` raises of faults in the request; Behind until every change ahead of it
@@ -99,15 +108,14 @@ class Admission:
         repeated = self._repeated(request)
         if repeated is not None:
             return repeated
-        rows = self._checked(request)
-        if not self.has_caught_up:
-            raise Behind
+        rows = self._checked(request, guard)
+        self._refuse_unapplied()
         return Judgement(self._state, rows, unless_near)
 
-    def delete(self, ids: Ids, now_us: int) -> DeleteChange | None:
+    def delete(self, ids: Ids, now_us: int, guard: Guard = FREE) -> DeleteChange | None:
         """The change that removes those of ``ids`` that are there; None if none is. Behind."""
         self._refuse_behind_adds()
-        slots = self._state.ids.find(ids)
+        slots = self._found(ids, guard)
         seqs = np.sort(self._state.ring.seqs(slots[slots >= 0]))
         if (seqs[1:] == seqs[:-1]).any():  # ids that stand in the request twice
             seqs = np.unique(seqs)
@@ -120,10 +128,11 @@ class Admission:
         self._admit(change)
         return change
 
-    def update(self, request: UpdateRequest, now_us: int) -> UpdateChange:
+    def update(self, request: UpdateRequest, now_us: int, guard: Guard = FREE) -> UpdateChange:
         """The change that replaces the metadata of rows; always a change.
 
-        Raises NotFound, DuplicateId, BadMetadata or TooLarge with ``row``, and Quota; Behind.
+        Raises NotFound, DuplicateId, BadMetadata, TooLarge or Forbidden with ``row``, and Quota;
+        Behind.
         """
         self._refuse_behind_adds()
         if self.definition.ids == "auto":
@@ -131,13 +140,14 @@ class Admission:
         else:
             check_ids(request.ids, self.definition, len(request.metadata))
         payloads = checked_payloads(request.payloads, self.limits.max_metadata_bytes)
-        slots = self._state.ids.find(request.ids)
+        slots = self._found(request.ids, guard)
         seqs = self._state.ring.seqs(slots)
         absent = np.flatnonzero((slots < 0) | self._pending.is_dying(seqs))
         if len(absent):
             row = int(absent[0])
             raise NotFound(f"no row has the id {request.ids[row]!s}", row=row)
         columns = from_metadata(request.metadata, self.definition.columns)
+        refuse_unwritable(guard, columns, self.definition.columns, len(slots))
         coming = self.quotas.coming(payloads, dictionary_bytes(columns))
         going = self._state.payloads.sizes
         self.quotas.refuse_beyond_quotas(coming, lambda: int(going(slots).sum()))
@@ -200,7 +210,28 @@ class Admission:
         if not self.has_caught_up or judgement.version != self._state.version:
             raise Behind
 
-    def _checked(self, request: AddRequest) -> CheckedRows:
+    def _found(self, ids: Ids, guard: Guard) -> I64:
+        """Slots of ``ids`` int64 (n,); -1 where there is no row, or none for the writer."""
+        if guard.visible is not None:
+            self._refuse_unapplied()
+        slots = self._state.ids.find(ids)
+        slots[hidden(guard, self._state, slots)] = -1
+        return slots
+
+    def _refuse_unapplied(self) -> None:
+        """What passes a filter is known of a window that has caught up."""
+        if not self.has_caught_up:
+            raise Behind
+
+    def _refuse_hidden(self, request: AddRequest, guard: Guard) -> None:
+        """Forbidden for a row whose id is that of one which is not there for the writer."""
+        ids = None if isinstance(request.rows, OmenError) else request.rows.ids
+        if guard.visible is None or ids is None:
+            return
+        self._refuse_unapplied()
+        refuse_hidden(guard, self._state, self._state.ids.find(ids))
+
+    def _checked(self, request: AddRequest, guard: Guard) -> CheckedRows:
         """The rows of a request, looked into. OmenError."""
         rows = request.rows
         if isinstance(rows, OmenError):
@@ -212,6 +243,7 @@ class Admission:
             payloads = checked_payloads(rows.payloads, self.limits.max_metadata_bytes)
         vectors = score.prepare(rows.vectors, self.definition.metric)
         columns = typed_columns(rows, self.definition.columns)
+        refuse_unwritable(guard, columns, self.definition.columns, len(vectors))
         return CheckedRows(vectors, rows.ids, columns, payloads)
 
     def _add_change(self, request: AddRequest, rows: CheckedRows, now_us: int) -> AddChange:

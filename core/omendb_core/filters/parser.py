@@ -100,12 +100,24 @@ def optional(document: Any, columns: Mapping[str, ColumnType]) -> Filter | None:
 
 def kept(document: Any, columns: Mapping[str, ColumnType], budget: Budget) -> Filter | None:
     """As ``optional``, of a filter that stays: its bytes are of ``budget``. Quota."""
-    found = optional(document, columns)
-    if found is None:
+    return charged(optional(document, columns), budget)
+
+
+def charged(filter_: Filter | None, budget: Budget) -> Filter | None:
+    """The same filter, whose bytes are of ``budget`` for as long as it is there. Quota."""
+    if filter_ is None:
         return None
     share = Share(budget, "this filter takes")
-    share.resize(bytes_of(found.root))
-    return Filter(found.root, found.canonical, share)
+    share.resize(bytes_of(filter_.root))
+    return Filter(filter_.root, filter_.canonical, share)
+
+
+def both(one: Filter | None, other: Filter | None) -> Filter | None:
+    """Rows that pass both; None: every row."""
+    if one is None or other is None:
+        return other if one is None else one
+    root = every([one.root, other.root])
+    return Filter(root, root.canonical)
 
 
 def declared(columns: Mapping[str, ColumnType]) -> str:

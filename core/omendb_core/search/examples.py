@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..filters.masks import evaluate
+from ..filters.parser import Filter
 from ..model.errors import NotFound, OmenError
 from ..model.types import F32, F64, I64, Ids
 from ..scoring import score
@@ -14,11 +16,12 @@ from .query import Example, Examples, check_dim, prepare_queries
 def target(state: WindowState, examples: Examples) -> F32:
     """The query vector float32 (1, dim), prepared: P, or P + (P - N), of means in float64.
 
-    One stored example alone is used as it is stored, bit for bit. Raises NotFound, DimMismatch,
-    NonFinite or ZeroNorm, with the example's place in its list as ``row``; the message names it.
+    One stored example alone is used as it is stored, bit for bit. Rows that do not pass
+    ``examples.visible`` are not there. Raises NotFound, DimMismatch, NonFinite or ZeroNorm, with the
+    example's place in its list as ``row``; the message names it.
     """
-    positive = _stored(state, examples.positive, "positive")
-    negative = _stored(state, examples.negative, "negative")
+    positive = _stored(state, examples.positive, examples.visible, "positive")
+    negative = _stored(state, examples.negative, examples.visible, "negative")
     if (
         len(positive) == 1
         and not len(negative)
@@ -50,11 +53,23 @@ def as_ids(state: WindowState, ids: list[int | str]) -> Ids:
     return np.array(ids, np.uint64)
 
 
-def _stored(state: WindowState, examples: tuple[Example, ...], name: str) -> F32:
+def visible_slots(state: WindowState, ids: Ids, visible: Filter | None) -> I64:
+    """Slots of ``ids`` int64 (n,); -1 where there is no row that passes ``visible``."""
+    slots = state.ids.find(ids)
+    if visible is not None:
+        found = np.flatnonzero(slots >= 0)
+        hidden = found[~evaluate(visible, state.columns, slots[found])]
+        slots[hidden] = -1
+    return slots
+
+
+def _stored(
+    state: WindowState, examples: tuple[Example, ...], visible: Filter | None, name: str
+) -> F32:
     """Examples float32 (n, dim) as rows are stored."""
     found = np.empty((len(examples), state.definition.dim), np.float32)
     ids = [one for one in examples if not isinstance(one, np.ndarray)]
-    slots: I64 = state.ids.find(as_ids(state, ids))
+    slots = visible_slots(state, as_ids(state, ids), visible)
     at = iter(slots.tolist())
     for row, one in enumerate(examples):
         try:

@@ -18,10 +18,14 @@ Example: TypeAlias = int | str | F32
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """What to be like and unlike (PROTOCOL section 5); at least one ``positive``."""
+    """What to be like and unlike (PROTOCOL section 5); at least one ``positive``.
+
+    Rows that do not pass ``visible`` are not there for whoever asks.
+    """
 
     positive: tuple[Example, ...]
     negative: tuple[Example, ...] = ()
+    visible: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,8 @@ class Query:
     ``examples``.
 
     ``exclude`` are ids that are left out. ``at`` is the Unix time, in seconds, that ages and
-    weights count to; needed where ``shape`` has an order.
+    weights count to; needed where ``shape`` has an order. A row of ``like`` that does not
+    pass ``visible`` is not there for whoever asks.
 
     ``max_hits`` bounds the rows of the whole answer (TooLarge beyond it), before vectors and
     metadata are gathered.
@@ -48,6 +53,7 @@ class Query:
     exclude: Ids | None = None
     shape: Shape = PLAIN
     at: float | None = None
+    visible: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True)

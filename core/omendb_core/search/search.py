@@ -18,7 +18,7 @@ from ..ranking.shape import PLAIN
 from ..scan.interface import TopK
 from ..scoring import score
 from ..state import WindowState
-from .examples import as_ids, ids_of, target
+from .examples import as_ids, ids_of, target, visible_slots
 from .masks import Masks
 from .query import Answer, Query, prepare_queries
 from .shaped import top_shaped, weights_of
@@ -123,7 +123,7 @@ def _ask(
 ) -> _Asked:
     excluded = -1
     if query.like is not None:
-        excluded = int(state.ids.find(query.like)[0])
+        excluded = int(visible_slots(state, query.like, query.visible)[0])
         if excluded < 0:
             raise NotFound(f"like: no row has the id {query.like[0]!s}")
         vectors = state.ring.vectors[excluded : excluded + 1]

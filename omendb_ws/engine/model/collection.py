@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any, Protocol
 
+from omendb_core.filters.parser import Filter
 from omendb_core.model.errors import NotFound, Unavailable
 from omendb_core.model.types import Definition
 from omendb_core.window import Window
@@ -105,8 +106,11 @@ class Collection:
         """What ``rates`` follows: ``Counts.rated`` and the evictions."""
         return (*self.counts.rated(), self.window.state.evicted)
 
-    def describe(self) -> dict[str, Any]:
-        """The description of PROTOCOL section 3. On the thread that holds the window."""
+    def describe(self, visible: Filter | None = None) -> dict[str, Any]:
+        """The description of PROTOCOL section 3. On the thread that holds the window.
+
+        To whom only rows that pass ``visible`` are there, it counts those, and says no bytes.
+        """
         window, definition = self.window, self.definition
         return {
             "collection": self.name,
@@ -121,8 +125,8 @@ class Collection:
             "version": window.version,
             "first_seq": window.first_seq,
             "last_seq": window.last_seq,
-            "rows": window.rows,
-            "bytes": window.taken_bytes + window.standing.nbytes,
+            "rows": window.rows if visible is None else window.count(visible),
+            "bytes": None if visible else window.taken_bytes + window.standing.nbytes,
         }
 
     def refuse_broken(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from omendb_core.counting import CountQuery
+from omendb_core.filters.parser import Filter
 from omendb_core.model.types import Ids, Include
 from omendb_core.search.query import Query
 
@@ -39,6 +40,7 @@ class Get(Read):
     collection: Collection
     ids: Ids
     include: Include
+    visible: Filter | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -55,13 +57,15 @@ class Describe(Read):
 
     collection: Collection
     handle: int | None
+    visible: Filter | None = None
 
 
 @dataclass(slots=True, eq=False)
 class List(Read):
-    """Describe a tenant's collections."""
+    """Describe a tenant's collections; rows that pass ``visible``, of each, are counted."""
 
     collections: list[Collection]
+    visible: list[Filter | None]
 
 
 @dataclass(slots=True, eq=False)
@@ -69,6 +73,7 @@ class Stats(Read):
     """The statistics of one collection."""
 
     collection: Collection
+    visible: Filter | None = None
 
 
 #: A read that is no standing query.

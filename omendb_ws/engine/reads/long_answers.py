@@ -191,7 +191,7 @@ def _get(work: Get, long_reads: LongReads) -> Steps:
         is_there, parts, rows = [], [], 0
         for start in range(0, max(1, len(work.ids)), _IDS):
             collection.refuse_broken()
-            found, hits = window.get(work.ids[start : start + _IDS], work.include)
+            found, hits = window.get(work.ids[start : start + _IDS], work.include, work.visible)
             rows += len(hits.seqs)
             answers.refuse_over(work.ticket, rows * least_bytes)
             is_there.append(found)

@@ -82,16 +82,21 @@ class Reads:
 
     def _plain(self, work: Get | Count | Describe | List | Stats) -> Answer:
         if isinstance(work, List):
-            there = [one for one in work.collections if one.is_made and not one.is_dropped]
-            bodies = [one.describe() for one in there]
+            bodies = [
+                one.describe(visible)
+                for one, visible in zip(work.collections, work.visible, strict=True)
+                if one.is_made and not one.is_dropped
+            ]
             return answers.ok(work.ticket, {"collections": bodies})
         collection = work.collection
         collection.refuse_dropped()
         if isinstance(work, Describe):
             handle = {} if work.handle is None else {"handle": work.handle}
-            return answers.ok(work.ticket, {**collection.describe(), **handle})
+            return answers.ok(work.ticket, {**collection.describe(work.visible), **handle})
         if isinstance(work, Stats):
-            return answers.ok(work.ticket, collection_stats(collection, self._clock_us()))
+            return answers.ok(
+                work.ticket, collection_stats(collection, self._clock_us(), work.visible)
+            )
         collection.refuse_broken()
         if isinstance(work, Get):
             return _get(work)
@@ -159,11 +164,11 @@ class Reads:
 
 def _get(work: Get) -> Answer:
     window = work.collection.window
-    found, hits = window.get(work.ids, _NOTHING)
+    found, hits = window.get(work.ids, _NOTHING, work.visible)
     least_bytes = sizes.least_found_bytes(window.definition, work.include) * len(hits.seqs)
     answers.refuse_over(work.ticket, least_bytes)
     if work.include != _NOTHING:
-        found, hits = window.get(work.ids, work.include)
+        found, hits = window.get(work.ids, work.include, work.visible)
     return answers.rows(work.ticket, Found(window.version, found, hits))
 
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from omendb_core.filters.parser import Filter
+
 from ...telemetry.metrics import RATES
 from ..model.collection import Collection
 
 
-def collection_stats(collection: Collection, now_us: int) -> dict[str, Any]:
-    """A collection's numbers. On the thread that holds its window."""
-    described = collection.describe()
+def collection_stats(
+    collection: Collection, now_us: int, visible: Filter | None = None
+) -> dict[str, Any]:
+    """A collection's numbers. On the thread that holds its window.
+
+    To whom only rows that pass ``visible`` are there, most of them are null.
+    """
+    described = collection.describe(visible)
     numbers = ("version", "first_seq", "last_seq", "rows", "bytes", "dim", "capacity")
     oldest_us = collection.window.state.oldest_time_us
     time_us = collection.window.admission.admitted.time(collection.time_us(now_us))
     rates = collection.rates.per_second(now_us / 1e6, collection.rate_counters())
-    return {
+    found = {
         "at": round(time.time(), 3),
         "collection": collection.name,
         "epoch": collection.epoch,
@@ -26,6 +33,10 @@ def collection_stats(collection: Collection, now_us: int) -> dict[str, Any]:
         **dict(zip((*RATES, "evictions_per_s"), rates, strict=True)),
         **_journal_stats(collection),
     }
+    if visible is not None:
+        hidden = ("oldest_age_s", "live_subscriptions", "evictions_per_s", "journal", *RATES)
+        found |= dict.fromkeys(name for name in hidden if name in found)
+    return found
 
 
 def _journal_stats(collection: Collection) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from omendb_core.filters.parser import Filter
 from omendb_core.model.types import F32, Ids
 from omendb_core.search.query import Examples
 
@@ -30,6 +31,7 @@ class Measurer(Protocol):
     """A subscription to the statistics of ``collection``."""
 
     collection: Collection | None
+    visible: Filter | None
 
     def measured(self, stats: dict[str, Any] | None) -> None:
         """The engine's numbers of this moment; None: a fault came between."""

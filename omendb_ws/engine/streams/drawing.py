@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 from omendb_core import picture
+from omendb_core.filters.parser import Filter, evaluate
 from omendb_core.model.types import F32, I64, Hits
 from omendb_core.picture import Plane
 from omendb_core.state import NOTHING
@@ -46,9 +47,13 @@ _TOO_FEW: Final = 0.25
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawing:
-    """What all readers of a picture are shown: rows at ``stride``, in ``plane``; None: nothing."""
+    """What all readers of a picture are shown: rows at ``stride``, in ``plane``; None: nothing.
+
+    Only rows that pass ``visible`` are there for them.
+    """
 
     sample: int
+    visible: Filter | None = None
     stride: int = 1
     plane: Plane | None = None
     basis: int = 0
@@ -161,9 +166,8 @@ class _Copying:
     def __init__(self, looker: Looker, window: Window) -> None:
         self.looker = looker
         drawing = looker.drawing
-        span = window.last_seq - window.first_seq + 1
-        stride = stride_for(drawing.stride, span, drawing.sample)
-        slots = shown(window, 1, stride)
+        stride = stride_for(drawing.stride, _span(window, drawing), drawing.sample)
+        slots = shown(window, 1, stride, drawing.visible)
         step = -(-len(slots) // most_sample_rows(drawing.sample, window)) or 1
         self.slots = slots[::step]
         self.sample = Sample(stride, window.last_seq, [])
@@ -260,9 +264,8 @@ def _nothing_for(asked: _Asked) -> Effect:
 def draw(window: Window, drawing: Drawing, from_seq: int, most_rows: int) -> Part:
     """At most ``most_rows`` of the rows behind ``from_seq``, where they lie in the plane."""
     assert drawing.plane is not None
-    span = window.last_seq - window.first_seq + 1
-    fits = stride_for(drawing.stride, span, drawing.sample) == drawing.stride
-    slots = shown(window, from_seq + 1, drawing.stride)
+    fits = stride_for(drawing.stride, _span(window, drawing), drawing.sample) == drawing.stride
+    slots = shown(window, from_seq + 1, drawing.stride, drawing.visible)
     has_more = len(slots) > most_rows
     slots = slots[:most_rows]
     hits = window.state.hits(slots, NOTHING)
@@ -282,12 +285,21 @@ def stride_for(stride: int, span: int, sample: int) -> int:
     return 1 << (least - 1).bit_length() if least > 1 else 1
 
 
-def shown(window: Window, from_seq: int, stride: int) -> I64:
+def _span(window: Window, drawing: Drawing) -> int:
+    """How many rows a stride goes through."""
+    if drawing.visible is not None:
+        return window.count(drawing.visible)
+    return window.last_seq - window.first_seq + 1
+
+
+def shown(window: Window, from_seq: int, stride: int, visible: Filter | None = None) -> I64:
     """Slots of the live rows from ``from_seq`` on that a picture of this stride shows."""
     first = max(from_seq, window.first_seq)
     seqs = np.arange(-(-first // stride) * stride, window.last_seq + 1, stride, dtype=np.uint64)
     slots = window.state.ring.slots(seqs)
     live: I64 = slots[window.state.ring.is_live(slots)]
+    if visible is not None:
+        live = live[evaluate(visible, window.state.columns, live)]
     return live
 
 

@@ -93,10 +93,10 @@ class Changes:
         if isinstance(work, Add):
             if work.unless_near is not None:
                 return _admit_judged(work, work.unless_near, now_us)
-            return window.admit_add(work.request, now_us)
+            return window.admit_add(work.request, now_us, guard=work.guard)
         if isinstance(work, Delete):
-            return window.admit_delete(work.ids, now_us)
-        return window.admit_update(work.request, now_us)
+            return window.admit_delete(work.ids, now_us, work.guard)
+        return window.admit_update(work.request, now_us, work.guard)
 
     def finish(self, work: RowChange, admitted: Admitted) -> Answer:
         """Make what was admitted visible, and acknowledge it."""
@@ -172,7 +172,7 @@ def _admit_judged(work: Add, unless_near: UnlessNear, now_us: int) -> Admitted:
     judgement = work.judgement
     work.judgement = work.left_out = None
     if judgement is None or judgement.version != window.version:
-        judged = window.judge_add(work.request, unless_near)
+        judged = window.judge_add(work.request, unless_near, work.guard)
         if isinstance(judged, core.Repeated):
             return judged
         judged.finish()
@@ -181,6 +181,6 @@ def _admit_judged(work: Add, unless_near: UnlessNear, now_us: int) -> Admitted:
     most_bytes = sizes.added_bytes(work.collection.definition, len(left_out.skipped))
     if most_bytes > work.ticket.max_reply_bytes:
         answers.refuse_over(work.ticket, sum(map(len, id_texts(left_out.near))))
-    admitted = window.admit_add(work.request, now_us, judgement)
+    admitted = window.admit_add(work.request, now_us, judgement, work.guard)
     work.left_out = left_out
     return admitted

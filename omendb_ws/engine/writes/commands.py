@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from omendb_core.admission.guard import Guard
+from omendb_core.filters.parser import Filter
 from omendb_core.model.change import AddRequest, UpdateRequest
 from omendb_core.model.errors import OmenError
 from omendb_core.model.types import Ids
@@ -36,14 +38,25 @@ class Holder(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Create(Change):
-    """Make a collection durable that is in the catalog already; its creator has ``handle``."""
+    """Make a collection durable that is in the catalog already; its creator has ``handle``.
+
+    Only rows that pass ``visible`` will be there for it.
+    """
 
     catalog: Listing
     handle: int
+    visible: Filter | None = None
 
 
 @dataclass(slots=True, eq=False)
-class Add(Change):
+class _Guarded(Change):
+    """A change of rows by somebody who may touch what ``guard`` lets through."""
+
+    guard: Guard
+
+
+@dataclass(slots=True, eq=False)
+class Add(_Guarded):
     """PROTOCOL section 4; ``is_binary``: answered by ADDED.
 
     With ``unless_near``: its ``judgement``, while that is there and the window is the same, and,
@@ -58,14 +71,14 @@ class Add(Change):
 
 
 @dataclass(slots=True, eq=False)
-class Delete(Change):
+class Delete(_Guarded):
     """PROTOCOL section 4."""
 
     ids: Ids
 
 
 @dataclass(slots=True, eq=False)
-class Update(Change):
+class Update(_Guarded):
     """PROTOCOL section 4."""
 
     request: UpdateRequest

@@ -111,7 +111,7 @@ def _steps(work: Add) -> _Steps:
     """Leaves the judgement in ``work``. OmenError."""
     assert work.unless_near is not None, "it is not compared"
     yield from mask_made(work.collection, work.unless_near.filter)
-    judgement = work.collection.window.judge_add(work.request, work.unless_near)
+    judgement = work.collection.window.judge_add(work.request, work.unless_near, work.guard)
     if isinstance(judgement, Repeated):
         return
     while not judgement.is_through:

@@ -161,7 +161,9 @@ class Lifecycle:
         collection = work.collection
         if error is None:
             flights.log = log
-            return answers.ok(work.ticket, {**collection.describe(), "handle": work.handle})
+            return answers.ok(
+                work.ticket, {**collection.describe(work.visible), "handle": work.handle}
+            )
         self._undo(work, effects)
         return _refusal(work, error)
 

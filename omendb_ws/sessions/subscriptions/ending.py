@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from typing import Final
 
+from ...access.principal import Principal
 from ...runtime.faults import as_error
 from .subscription import Subscription
 
@@ -32,3 +33,11 @@ def _end_once_more(subscriptions: dict[int, Subscription], subscription: Subscri
     except Exception as error:
         as_error(error, "the end of a subscription")
         subscriptions.pop(subscription.sub, None)
+
+
+def is_forbidden(one: Subscription, principal: Principal) -> bool:
+    """Whether a subscription reaches what the grants of ``principal`` do not."""
+    if one.collection is None:
+        return not principal.may_everywhere("admin")
+    scope = principal.scope("read", one.collection.name)
+    return scope is None or scope.filter != one.forced

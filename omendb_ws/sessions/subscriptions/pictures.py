@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 from omendb_core import picture
+from omendb_core.filters.parser import Filter
 from omendb_core.model.budget import Budget, Share
 from omendb_core.model.types import F32
 from omendb_core.picture import Plane
@@ -55,9 +56,11 @@ class Picture:
     ``drawing`` is replaced, never changed: the engine reads it.
     """
 
-    def __init__(self, looks: Looks, source: Collection, sample: int) -> None:
+    def __init__(
+        self, looks: Looks, source: Collection, sample: int, visible: Filter | None
+    ) -> None:
         self.source = source
-        self.drawing = Drawing(sample)
+        self.drawing = Drawing(sample, visible)
         self.readers: set[Reader] = set()
         #: The plane as the first push of a basis says it.
         self.said_plane = b""
@@ -128,7 +131,9 @@ class Picture:
             return
         plane = plane or before.plane
         assert plane is not None
-        self.drawing = Drawing(before.sample, sample.stride, plane, before.basis + 1)
+        self.drawing = Drawing(
+            before.sample, before.visible, sample.stride, plane, before.basis + 1
+        )
         narrow = {name: array.astype(np.float32) for name, array in plane._asdict().items()}
         self.said_plane = encode_plane(narrow)
         for reader in list(self.readers):
@@ -143,17 +148,18 @@ class Looks:
         self.metrics = metrics
         self._submit = submit
         self._share = Share(budget, "this map takes")
-        self._pictures: dict[tuple[Collection, int], Picture] = {}
+        self._pictures: dict[tuple[Collection, int, Filter | None], Picture] = {}
         self._waiting: deque[Picture] = deque()
         self._active: Picture | None = None
 
-    def open(self, source: Collection, sample: int) -> Picture:
-        """The picture of a collection with this sample. Quota."""
-        found = self._pictures.get((source, sample))
+    def open(self, source: Collection, sample: int, visible: Filter | None = None) -> Picture:
+        """The picture of a collection's rows that pass, with this sample. Quota."""
+        key = source, sample, visible
+        found = self._pictures.get(key)
         if found is None:
-            found = Picture(self, source, sample)
+            found = Picture(self, source, sample, visible)
             self._share.resize(max(found.sample_bytes, self._share.taken_bytes))
-            self._pictures[source, sample] = found
+            self._pictures[key] = found
         return found
 
     def of(self, source: Collection) -> list[Picture]:
@@ -162,7 +168,8 @@ class Looks:
 
     def closed(self, picture: Picture) -> None:
         """A picture has no reader any more."""
-        self._pictures.pop((picture.source, picture.drawing.sample), None)
+        drawing = picture.drawing
+        self._pictures.pop((picture.source, drawing.sample, drawing.visible), None)
         if picture in self._waiting:
             self._waiting.remove(picture)
         self._give_back()

@@ -8,8 +8,10 @@ told when this one ends.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from omendb_core.filters.parser import Filter
 from omendb_core.model.budget import Share
 
 from ...engine.model.ticket import Lane
@@ -53,6 +55,8 @@ class Subscription:
         self.is_ended = self.is_leaving = False
         self._is_begun = self._is_end_said = False
         self._end_reason: str | None = None
+        #: The filter that a token forced on it when it began.
+        self.forced: Mapping[str, Any] | None = None
         self._context = session.context
         self._context.metrics.subscriptions[self.kind] += 1
         if collection is not None:
@@ -171,8 +175,10 @@ class StatsSubscription(Subscription):
         collection: Collection | None,
         every_ms: int | None,
         share: Share,
+        visible: Filter | None = None,
     ) -> None:
         super().__init__(session, sub, collection)
+        self.visible = visible
         self._share = share
         self._every_seconds = (every_ms or DEFAULT_EVERY_MS) / 1000
         self._latest: dict[str, Any] | None = None

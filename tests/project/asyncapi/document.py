@@ -29,6 +29,7 @@ from omendb_ws.wire.opcodes import (
     LIMITS,
     OPS,
     PROTOCOL,
+    RIGHTS,
     SERVER_STATS,
     SUBSCRIPTION_KINDS,
     Field,
@@ -143,6 +144,7 @@ _ANSWERED: Final[dict[str, Json]] = {
     "near": {"type": ["array", "null"], "items": _ID},
     "skipped": {"type": ["array", "null"], "items": _INTEGER},
     "results": {"type": "array"},
+    "grants": {"type": "array", "items": {"$ref": "#/components/schemas/grant"}},
     "rights": {"type": "array", "items": {"type": "string"}},
     "rows": {"type": ["array", "integer"]},
     "tenant": {"type": ["string", "null"]},
@@ -365,10 +367,11 @@ def _events() -> Json:
         "auth": {"enum": ["none", "required", "ok"]},
         "limits": {"$ref": "#/components/schemas/limits"},
     }
+    who = OPS["auth"].reply
     error_properties = _schemas()["error"]["properties"]
     numbers = {name: _ANSWERED.get(name, {"type": "number"}) for name in SERVER_STATS}
     found = {
-        "hello": (_event("hello", hello), []),
+        "hello": (_event("hello", hello, {name: _ANSWERED[name] for name in who}), []),
         "error": (_event("error", error_properties), _golden("text-error-event")),
         "live": (
             _event("live", {**sub, **version, "leave": {"type": "array", "items": leave},
@@ -397,6 +400,7 @@ def _events() -> Json:
             _event("ended", {**sub, "reason": {"enum": ["dropped", "forbidden", "unavailable"]}}),
             [],
         ),
+        "expiring": (_event("expiring", {"expires_in_s": {"type": "number"}}), []),
     }  # fmt: skip
     return {
         f"{name}_event": _message(f"{name}_event", payload, examples)
@@ -422,6 +426,16 @@ def _schemas() -> Json:
         "count_of_value": _object(
             {"value": {"type": ["number", "boolean", "string", "null"]}, "count": _INTEGER},
             ("value", "count"),
+            is_open=True,
+        ),
+        "grant": _object(
+            {
+                "collections": {"type": "array", "items": {"type": "string"}},
+                "rights": {"type": "array", "items": {"enum": list(RIGHTS)}},
+                "filter": {"type": "object"},
+                "stamp": {"type": "object"},
+            },
+            ("collections", "rights"),
             is_open=True,
         ),
         "description": _object(described, OPS["describe"].reply, is_open=True),

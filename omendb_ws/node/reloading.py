@@ -1,0 +1,90 @@
+"""Files that are read again while the server runs: keys, certificates, tenants.
+
+They are looked at every few seconds, and all read at a hangup. A file that cannot be read or parsed
+changes nothing: it is said in the log, and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ..runtime.faults import as_error
+from ..telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+#: PROTOCOL section 9.
+LOOK_SECONDS: Final = 5.0
+
+
+class Watched(NamedTuple):
+    """``read`` reads the files, on another thread, and returns what takes them on the loop's.
+
+    Both may raise; then nothing has changed.
+    """
+
+    what: str
+    files: tuple[str, ...]
+    read: Callable[[], Callable[[], None]]
+
+
+class Reloads:
+    """Reads what changed, again and again."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._watched: list[Watched] = []
+        self._seen: dict[str, tuple[int, ...] | None] = {}
+
+    def watch(self, watched: Watched) -> None:
+        """Read it again when one of its files changes; they were read just now."""
+        self._watched.append(watched)
+        self._seen.update({path: signature(path) for path in watched.files})
+
+    async def run(self) -> None:
+        """Look at the files until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Read again what has changed since it was read."""
+        paths = list(self._seen)
+        signatures = await asyncio.to_thread(lambda: [signature(path) for path in paths])
+        now = dict(zip(paths, signatures, strict=True))
+        due = [
+            one for one in self._watched if any(now[path] != self._seen[path] for path in one.files)
+        ]
+        self._seen.update(now)
+        await self._read(due)
+
+    async def all(self) -> None:
+        """Read everything again."""
+        self._seen.update({path: signature(path) for path in self._seen})
+        await self._read(self._watched)
+
+    async def _read(self, due: Sequence[Watched]) -> None:
+        for one in due:
+            try:
+                take = await asyncio.to_thread(one.read)
+                take()
+            except Exception as error:
+                self._metrics.reload_failures += 1
+                if not isinstance(error, ValueError | OSError):
+                    as_error(error, f"reading {one.what} again")
+                log.error("%s: not read again, what was read before stays: %s", one.what, error)
+            else:
+                log.info("%s: read again", one.what)
+
+
+def signature(path: str) -> tuple[int, ...] | None:
+    """What tells that a file has changed; None if it is not there."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

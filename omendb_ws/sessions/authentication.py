@@ -1,0 +1,105 @@
+"""The op ``auth``: a token, and what becomes of the connection (PROTOCOL sections 1 and 9).
+
+A newer token of the same tenant takes the place of the one before; subscriptions that it does not
+allow end. A token of another tenant is refused, and the connection goes on as it was; one that is
+nobody's closes it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from omendb_core.model.errors import Forbidden, Overloaded
+
+from ..access.gate import Refused
+from ..access.principal import Principal
+from ..wire import messages as wire
+from .identity import Identity
+from .standing_streams import MADE_AT_ONCE, in_pieces
+
+if TYPE_CHECKING:
+    from .long_work import Steps
+    from .session import Session
+
+
+def authenticate(session: Session, request: wire.Auth, size: int) -> None:
+    """Answer ``auth``; where newer keys may know the token, when those have been fetched."""
+    context = session.context
+    found = context.gate.look(request.token)
+    if isinstance(found, Refused) and found.unknown_kid is not None:
+        resume = session.pause(size)
+        if context.newer_keys(lambda: _again(session, request, size, resume)):
+            return
+        resume()
+    _become(session, request, found, size)
+
+
+def _again(session: Session, request: wire.Auth, size: int, resume: Any) -> None:
+    try:
+        if session.lane.is_open:
+            _become(session, request, session.context.gate.look(request.token), size)
+    except Exception as error:
+        session.refuse(request.id, b"", error, request.op)
+    finally:
+        resume()
+
+
+def _become(session: Session, request: wire.Auth, found: Principal | Refused, size: int) -> None:
+    before = session.principal
+    if isinstance(found, Refused):
+        session.refuse_token(request.id, found.reason)
+        return
+    if before is not None and found.tenant != before.tenant:
+        raise Forbidden("token: of another tenant than this connection's; connect anew")
+    try:
+        session.become(found)
+    except Overloaded as error:
+        session.error(request.id, error)
+        session.outbox.close(1013, "max_connections")
+        return
+    if not session.context.gate.is_open and found != before:
+        session.context.logins.succeeded(found, str(session.peer))
+    end_forbidden(session, size, lambda: session.ok(request.id, described(session.who)), request)
+
+
+def end_forbidden(session: Session, size: int, then: Any, request: wire.Auth | None) -> None:
+    """End the subscriptions that the principal of now does not allow, and go on."""
+    ending = session.forbidden_subscriptions()
+    if len(ending) < MADE_AT_ONCE:
+        for one in ending:
+            one.end("forbidden")
+        then()
+        return
+
+    def steps() -> Steps:
+        yield from in_pieces(ending, lambda one: one.end("forbidden"))
+        then()
+
+    number, op = (None, "auth") if request is None else (request.id, request.op)
+    session.hold(steps(), size, lambda error: session.refuse(number, b"", error, op))
+
+
+def look_again(session: Session) -> None:
+    """Keys have changed: go on with the grants of now, or close if the key is gone."""
+    principal = session.principal
+    if principal is None or not session.lane.is_open:
+        return
+    now = session.context.gate.again(principal)
+    if now is None:
+        session.is_refused = True
+        session.refuse_connection("the key of this token is not there any more")
+    elif now != principal:
+        session.who.become(now)
+        end_forbidden(session, 0, lambda: None, None)
+
+
+def described(who: Identity) -> dict[str, Any]:
+    """What ``auth`` and ``hello`` say of a principal."""
+    principal = who.known()
+    left = who.expires_in_seconds
+    return {
+        "rights": sorted(principal.rights),
+        "tenant": principal.tenant,
+        "grants": [grant.as_json() for grant in principal.grants],
+        "expires_in_s": None if left is None else round(left, 3),
+    }

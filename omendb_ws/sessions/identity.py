@@ -1,0 +1,117 @@
+"""Who a session is: its principal, what that may do, and for how long.
+
+Lives on the loop's thread. A token that ends is told of before, and says so when it does; a newer
+one takes its place by ``become``. Knows no message and no socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from omendb_core.model.errors import Forbidden, Unauthenticated
+
+from ..access.grants import Scope
+from ..access.principal import OPEN, Principal
+
+#: How long before its end a token is told of (PROTOCOL section 9).
+NOTICE_SECONDS: Final = 30.0
+
+
+class Identity:
+    """``principal`` None: not authenticated yet.
+
+    ``expiring`` is called with the seconds that are left, ``expired`` when none are.
+    """
+
+    def __init__(
+        self,
+        principal: Principal | None,
+        expiring: Callable[[float], None],
+        expired: Callable[[], None],
+    ) -> None:
+        self.principal: Principal | None = None
+        self._expiring = expiring
+        self._expired = expired
+        self._timer: asyncio.TimerHandle | None = None
+        if principal is not None:
+            self.become(principal)
+
+    def become(self, principal: Principal) -> None:
+        """Act as ``principal`` from now on."""
+        self.principal = principal
+        self.stop()
+        if principal.expires_at is not None:
+            self._wait(principal.expires_at, NOTICE_SECONDS, self._tell)
+
+    def stop(self) -> None:
+        """Wait for no end any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    @property
+    def expires_in_seconds(self) -> float | None:
+        """How long its token is good for; None: for ever."""
+        if self.principal is None or self.principal.expires_at is None:
+            return None
+        return max(0.0, self.principal.expires_at - time.time())
+
+    @property
+    def tenant(self) -> str:
+        """Whose collections it sees. Unauthenticated."""
+        return self.known().tenant
+
+    def known(self) -> Principal:
+        """The principal. Unauthenticated if it is nobody yet."""
+        if self.principal is None:
+            raise Unauthenticated("send auth with a token first")
+        return self.principal
+
+    def producer(self, name: str | None) -> str | None:
+        """A producer's name as the log keeps it: nobody uses up another principal's batches."""
+        principal = self.known()
+        if name is None or principal.source == OPEN.source:
+            return name
+        return f"{principal.name}\0{name}"
+
+    def need(self, right: str) -> None:
+        """Forbidden without ``right`` on any collection: one of ``RIGHTS``, ``any``, ``none``."""
+        if right == "none":
+            return
+        principal = self.known()
+        if right == "any" and principal.rights:
+            return
+        if not principal.may(right):
+            raise Forbidden(f"this token does not have the right {right}")
+
+    def scope(self, right: str | None, collection: str) -> Scope:
+        """What ``right``, None: any, reaches of a collection, there or not. Forbidden."""
+        found = self.known().scope(right, collection)
+        if found is None:
+            what = "any right" if right is None else f"the right {right}"
+            raise Forbidden(f"this token does not have {what} on {collection}")
+        return found
+
+    def need_everywhere(self, right: str) -> None:
+        """Forbidden unless ``right`` is held on every collection of the tenant."""
+        if not self.known().may_everywhere(right):
+            raise Forbidden(f"this token does not have the right {right} on all collections")
+
+    def _wait(self, until: float, before_seconds: float, call: Callable[[float], None]) -> None:
+        """Call when the machine's clock, which may be set meanwhile, stands there."""
+        left = until - before_seconds - time.time()
+        if left <= 0:
+            call(until)
+            return
+        loop = asyncio.get_running_loop()
+        # A clock that is set forward is noticed within a minute.
+        self._timer = loop.call_later(min(left, 60.0), self._wait, until, before_seconds, call)
+
+    def _tell(self, until: float) -> None:
+        left = until - time.time()
+        if left > 0:
+            self._expiring(left)
+        self._wait(until, 0.0, lambda _: self._expired())

@@ -1,0 +1,123 @@
+"""What a request may reach: the one way from its collection's name or handle to the collection.
+
+Grants are looked at here, by the table of ops, before the engine knows of a request (PROTOCOL
+section 9): whether the op is allowed on that name, which rows are there for whoever asks, and what
+rows that are written get. A collection that an op did not come by in this way cannot be had.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from omendb_core.admission.guard import FREE, Guard
+from omendb_core.filters.parser import Filter, both, charged, optional, parse
+from omendb_core.model.budget import Budget
+from omendb_core.model.errors import BadFilter, Forbidden
+from omendb_core.model.types import ColumnType
+
+from ..access.grants import Scope, Stamp
+from ..access.stamps import misfit
+from ..engine.model.collection import Collection
+from ..wire.opcodes import OPS
+
+if TYPE_CHECKING:
+    from .session import Session
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """``visible``: rows that do not pass are not there; ``guard``, ``stamp``: what is written."""
+
+    collection: Collection
+    visible: Filter | None = None
+    guard: Guard = FREE
+    stamp: Stamp = field(default_factory=dict)
+
+    @property
+    def read(self) -> tuple[Collection, Filter | None]:
+        """The collection, and which of its rows are there."""
+        return self.collection, self.visible
+
+    def joined(self, document: Any) -> Filter | None:
+        """A request's filter, and the forced one. BadFilter."""
+        return both(self.visible, optional(document, self.collection.definition.columns))
+
+    def kept(self, document: Any, budget: Budget) -> Filter | None:
+        """As ``joined``, of a filter that stays: its bytes are of ``budget``. Quota."""
+        return charged(self.joined(document), budget)
+
+
+def reach(session: Session, op: str, target: str | int) -> Reach:
+    """What ``op`` reaches of a collection, by its name or handle. NotFound, Forbidden.
+
+    Whether a name is allowed comes first, so that nobody learns what is there by asking.
+    """
+    right = _right_of(op)
+    if isinstance(target, str):
+        scope = session.who.scope(right, target)
+        return _reach(session, scope, session.find(target), op)
+    collection = session.find(target)
+    return _reach(session, session.who.scope(right, collection.name), collection, op)
+
+
+def shown(session: Session, collection: Collection) -> Filter | None:
+    """Which rows ``list`` counts, of a collection that any grant matches."""
+    try:
+        return _parsed(session.who.scope(None, collection.name).filter, collection)
+    except Forbidden:
+        return parse({"$not": {}}, collection.definition.columns)
+
+
+def may_read(session: Session, collection: Collection) -> Filter | None:
+    """What of a collection may be read besides what else an op does. Forbidden."""
+    scope = session.who.scope("read", collection.name)
+    return _parsed(scope.filter, collection)
+
+
+def _right_of(op: str) -> str | None:
+    right = OPS[op].right
+    return None if right == "any" else right
+
+
+def _reach(session: Session, scope: Scope, collection: Collection, op: str) -> Reach:
+    if scope == _WHOLE:
+        return Reach(collection)
+    visible = _parsed(scope.filter, collection)
+    if OPS[op].grants != "written":
+        return Reach(collection, visible)
+    wrong = misfit(scope.stamp, collection.definition.columns)
+    if wrong is not None:
+        raise _closed(collection, f"stamp {wrong!r}")
+    return Reach(
+        collection, visible, Guard(visible, _parsed(scope.written, collection)), scope.stamp
+    )
+
+
+_WHOLE = Scope()
+
+
+def _parsed(document: Mapping[str, Any] | None, collection: Collection) -> Filter | None:
+    """A forced filter; one that this collection's columns do not bear lets nothing through."""
+    columns: Mapping[str, ColumnType] = collection.definition.columns
+    if document is None:
+        return None
+    try:
+        return parse(document, columns)
+    except BadFilter as error:
+        raise _closed(collection, str(error)) from None
+
+
+def _closed(collection: Collection, what: str) -> Forbidden:
+    log.warning(
+        "a grant does not fit collection %s (tenant %s), so it is forbidden: %s",
+        collection.name,
+        collection.tenant,
+        what,
+        extra={"collection": collection.name, "tenant": collection.tenant},
+    )
+    return Forbidden(f"this token's grant does not fit the columns of {collection.name}")
