@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from omendb_core.filters.parser import kept
 from omendb_core.model.budget import Budget, Share
 from omendb_core.model.errors import TooLarge
 from omendb_core.model.types import Definition, Ids
@@ -24,6 +23,7 @@ from ..engine.streams.live_query import ALL_IN, LEFT_OUT_TAKES, LeftOut, LiveQue
 from ..wire import messages as wire
 from ..wire import reply_bounds as sizes
 from . import shaping
+from .reach import Reach, reach
 from .standing_streams import (
     MADE_AT_ONCE,
     at_once,
@@ -41,16 +41,17 @@ if TYPE_CHECKING:
 
 def subscribe_live(session: Session, request: wire.Subscribe, size: int) -> None:
     """Begin a live query, or by SUBSCRIBE several."""
-    collection = session.collection(request.collection or "")
+    reached = reach(session, request.op, request.collection or "")
+    collection = reached.collection
     definition, limits = collection.definition, session.context.limits
-    target = _target(request, collection)
+    target = _target(request, reached)
     shape = shaping.shape(request, definition, request.k, limits.max_k, live=True)
     left_out = _left_out(request, target, definition)
     usual_bytes = _push_bytes(session, request, definition, shape)
     budget = session.context.catalog.budget
     asked = StandingQuery(
         k=request.k,
-        filter=kept(request.filter, definition.columns, budget),
+        filter=reached.kept(request.filter, budget),
         min_score=request.min_score,
         wants_metadata=request.include.metadata,
         exclude=left_out.ids,
@@ -125,9 +126,10 @@ def _paid(budget: Budget, left_out: LeftOut) -> Share | None:
     return share
 
 
-def _target(request: wire.Subscribe | wire.Move, collection: Collection) -> streams.Target:
+def _target(request: wire.Subscribe | wire.Move, reached: Reach) -> streams.Target:
     """What a live query is to be near to."""
-    examples = shaping.examples(request, collection.definition)
+    collection = reached.collection
+    examples = shaping.examples(request, collection.definition, reached.visible)
     return query_vectors(request.vectors, collection) if examples is None else examples
 
 
@@ -165,7 +167,7 @@ def _submit_live(
 def move_live(session: Session, request: wire.Move, query: LiveQuery, size: int) -> None:
     """Have a live query ask something else."""
     collection = query.collection
-    changes = _changes(session, request, collection)
+    changes = _changes(session, request, reach(session, request.op, collection))
     keys = shaping.keys(query.query.shape)
     row_bytes = sizes.usual_row_bytes(collection.definition, query.include, request.binary, keys)
     reply_bytes = sizes.ENVELOPE_BYTES + (query.query.k or 0) * row_bytes
@@ -173,14 +175,14 @@ def move_live(session: Session, request: wire.Move, query: LiveQuery, size: int)
     session.submit(streams.Move(ticket, collection, query, changes, request.binary))
 
 
-def _changes(session: Session, request: wire.Move, collection: Collection) -> streams.Changes:
-    definition = collection.definition
+def _changes(session: Session, request: wire.Move, reached: Reach) -> streams.Changes:
+    definition = reached.collection.definition
     asked: dict[str, Any] = {}
     is_elsewhere = request.vectors is not None or request.positive is not None
-    target = _target(request, collection) if is_elsewhere else None
+    target = _target(request, reached) if is_elsewhere else None
     if request.filter is not None:
         budget = session.context.catalog.budget
-        asked["filter"] = kept(request.filter or None, definition.columns, budget)
+        asked["filter"] = reached.kept(request.filter, budget)
     if not request.keeps_min_score:
         asked["min_score"] = request.min_score
     return streams.Changes(

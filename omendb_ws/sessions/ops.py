@@ -253,7 +253,7 @@ def _search(session: Session, request: wire.Search, size: int) -> None:
         last=request.last,
         include=request.include,
         max_hits=sizes.max_hits(definition, request.include, request.binary, queries, limits, keys),
-        examples=shaping.examples(request, definition),
+        examples=shaping.examples(request, definition, reached.visible),
         exclude=shaping.excluded(request, definition),
         shape=shape,
         at=request.at,

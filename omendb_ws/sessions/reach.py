@@ -52,7 +52,7 @@ class Reach:
         return charged(self.joined(document), budget)
 
 
-def reach(session: Session, op: str, target: str | int) -> Reach:
+def reach(session: Session, op: str, target: str | int | Collection) -> Reach:
     """What ``op`` reaches of a collection, by its name or handle. NotFound, Forbidden.
 
     Whether a name is allowed comes first, so that nobody learns what is there by asking.
@@ -61,7 +61,7 @@ def reach(session: Session, op: str, target: str | int) -> Reach:
     if isinstance(target, str):
         scope = session.who.scope(right, target)
         return _reach(session, scope, session.find(target), op)
-    collection = session.find(target)
+    collection = target if isinstance(target, Collection) else session.find(target)
     return _reach(session, session.who.scope(right, collection.name), collection, op)
 
 

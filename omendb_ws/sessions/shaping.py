@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
+from omendb_core.filters.parser import Filter
 from omendb_core.model.errors import OmenError
 from omendb_core.model.types import Definition, IdKind, Ids
 from omendb_core.ranking.shape import PLAIN, Decay, Shape
@@ -28,13 +29,14 @@ def shape(request: Shaped, definition: Definition, k: int, max_k: int, *, live: 
     return shape_of(given, definition, k, max_k, live=live) if given else PLAIN
 
 
-def examples(request: Near, definition: Definition) -> Examples | None:
-    """What it is to be like and unlike."""
+def examples(request: Near, definition: Definition, visible: Filter | None) -> Examples | None:
+    """What it is to be like and unlike; rows that do not pass ``visible`` are not there."""
     if request.positive is None:
         return None
     return Examples(
         _examples(request.positive, definition.ids, "positive"),
         _examples(request.negative or [], definition.ids, "negative"),
+        visible,
     )
 
 

@@ -108,9 +108,10 @@ def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> No
 
 
 def _subscribe_novel(session: Session, request: wire.Subscribe, size: int) -> None:
-    collection = _collection_of_epoch(session, request)
+    reached = _reached(session, request)
+    collection = reached.collection
     budget = session.context.catalog.budget
-    filter_ = kept(request.filter, collection.definition.columns, budget)
+    filter_ = reached.kept(request.filter, budget)
     sub = session.next_sub()
     budget.take(NOVEL_BYTES, "this novel subscription takes")
     try:

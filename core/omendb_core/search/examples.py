@@ -17,8 +17,8 @@ def target(state: WindowState, examples: Examples) -> F32:
     """The query vector float32 (1, dim), prepared: P, or P + (P - N), of means in float64.
 
     One stored example alone is used as it is stored, bit for bit. Rows that do not pass
-    ``examples.visible`` are not there. Raises NotFound, DimMismatch, NonFinite or ZeroNorm, with the
-    example's place in its list as ``row``; the message names it.
+    ``examples.visible`` are not there. Raises NotFound, DimMismatch, NonFinite or ZeroNorm, with
+    the example's place in its list as ``row``; the message names it.
     """
     positive = _stored(state, examples.positive, examples.visible, "positive")
     negative = _stored(state, examples.negative, examples.visible, "negative")
