@@ -20,6 +20,7 @@ from omendb_ws.engine.reads.long_answers import takes_long
 from .raw import client, engine_held, queued, running
 
 RANK = Rank(expression_of("$score", {}))
+LONG_RANK = Rank(expression_of({"$add": [{"$pow": ["$score"] * 2}] * 16}, {}))
 
 
 def search(rows: int, shape: Shape, queries: int = 1, k: int = 10, dim: int = 128) -> Search:
@@ -39,6 +40,9 @@ def search(rows: int, shape: Shape, queries: int = 1, k: int = 10, dim: int = 12
         (Shape(Decay(1.0)), 1_000_000, False),
         (Shape(RANK), 1_000, False),
         (Shape(RANK), 100_000, True),
+        (Shape(LONG_RANK), 1_000, False),
+        (Shape(LONG_RANK), 10_000, True),
+        (Shape(RANK), 10_000, False),
         (Shape(group=Group("a")), 1_000, False),
         (Shape(group=Group("a")), 100_000, True),
         (Shape(Decay(1.0), Group("a")), 100_000, True),

@@ -6,9 +6,11 @@ Knows nothing of rows.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, TypeAlias
+from sys import getsizeof
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from ..filters.tree import Filter
+from ..filters.tree import bytes_of as bytes_of_filter
 
 Operator = Literal[
     "$add", "$mul", "$min", "$max", "$sub", "$div", "$pow", "$neg", "$abs", "$sqrt", "$exp", "$log"
@@ -97,3 +99,21 @@ class Expression:
     canonical: str
     columns: frozenset[str] = field(compare=False)
     uses_age: bool = field(compare=False)
+
+
+#: What a node takes besides its filter, about: the object, its operands, its number.
+_NODE_BYTES: Final = 160
+
+
+def bytes_of(expression: Expression) -> int:
+    """Bytes that an expression takes, with its filters."""
+    return getsizeof(expression.canonical) + _bytes_of(expression.root)
+
+
+def _bytes_of(node: Node) -> int:
+    if isinstance(node, Operation):
+        return _NODE_BYTES + sum(map(_bytes_of, node.operands))
+    if isinstance(node, If):
+        branches = _bytes_of(node.then) + _bytes_of(node.otherwise)
+        return _NODE_BYTES + bytes_of_filter(node.condition.root) + branches
+    return _NODE_BYTES

@@ -6,12 +6,14 @@ nothing to ask: ``has_orders`` and ``has_selections`` say so.
 
 from __future__ import annotations
 
+from sys import getsizeof
 from typing import Final
 
 import numpy as np
 
 from ..model.types import C128, F64, I64, Bool1
-from ..ranking.shape import PLAIN, Decay, Order, Shape
+from ..ranking.shape import PLAIN, Decay, Order, Rank, Shape
+from ..ranking.tree import bytes_of
 from .ordered_keys import NO_ROW
 
 NO_ORDER: Final = -1
@@ -37,6 +39,7 @@ class Shapes:
         self._uses: dict[int, int] = {}
         self._next = 0
         self._selecting = 0
+        self._shape_bytes = 0
         self._make_arrays(0)
 
     @property
@@ -52,12 +55,12 @@ class Shapes:
     @property
     def nbytes(self) -> int:
         """Bytes of all of it."""
-        return _ROW_BYTES * len(self.floors) + _SHAPE_BYTES * len(self.by_handle)
+        return _ROW_BYTES * len(self.floors) + self._shape_bytes
 
     @staticmethod
     def bytes_for(shape: Shape) -> int:
         """Bytes that one query's shape takes."""
-        return 0 if shape == PLAIN else _ROW_BYTES + _SHAPE_BYTES
+        return 0 if shape == PLAIN else _ROW_BYTES + _bytes_of(shape)
 
     def put(self, handle: int, shape: Shape, rows: int) -> None:
         """A query of a table of ``rows`` has this shape; PLAIN: it is not here any more."""
@@ -67,6 +70,7 @@ class Shapes:
             return
         self.fit(rows, at_least=1)
         self.by_handle[handle] = shape
+        self._shape_bytes += _bytes_of(shape)
         self._selecting += shape.selects
         self.selects[handle] = shape.selects
         self.reads_columns[handle] = shape.group is not None or _reads_columns(shape.order)
@@ -118,7 +122,9 @@ class Shapes:
         self.reads_columns: Bool1 = np.zeros(rows, np.bool_)
 
     def _drop(self, handle: int) -> None:
-        self._selecting -= self.by_handle.pop(handle).selects
+        shape = self.by_handle.pop(handle)
+        self._selecting -= shape.selects
+        self._shape_bytes -= _bytes_of(shape)
         number = int(self.orders[handle])
         if number != NO_ORDER:
             self._uses[number] -= 1
@@ -142,6 +148,14 @@ class Shapes:
             self.distinct[number] = order
         self._uses[number] = self._uses.get(number, 0) + 1
         return number
+
+
+def _bytes_of(shape: Shape) -> int:
+    """What a shape takes; the text of an expression twice, as one key has it, too."""
+    if not isinstance(shape.order, Rank):
+        return _SHAPE_BYTES
+    expression = shape.order.expression
+    return _SHAPE_BYTES + bytes_of(expression) + getsizeof(expression.canonical)
 
 
 def _key(order: Order) -> str:

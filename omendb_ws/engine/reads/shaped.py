@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from omendb_core.ranking.costs import ns_a_row
 from omendb_core.ranking.shape import PLAIN, Rank
 from omendb_core.search.query import Query
 
 from ..model.collection import Collection
 from .commands import Search
 
-#: Microseconds, measured: to score an element of a row, exactly; to give a row its rank; to sort a
-#: row in, and have a selection look at it.
+#: Microseconds, measured: to score an element of a row, exactly; to give a row its place,
+#: the expression aside; to sort a row in, and have a selection look at it.
 _ELEMENT_US: Final = 0.25e-3
 _RANKED_ROW_US: Final = 0.1
 _READ_ROW_US: Final = 0.4
@@ -54,7 +55,7 @@ def most_us(collection: Collection, query: Query) -> float:
     each_row_us = 0.0
     if isinstance(shape.order, Rank):  # decay is the scan's
         pairs += rows
-        each_row_us += _RANKED_ROW_US
+        each_row_us += _RANKED_ROW_US + ns_a_row(shape.order.expression) / 1000
     if shape.selects:
         each_row_us += _READ_ROW_US
         pairs += rows

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from omendb_core.filters.parser import parse
 from omendb_core.model.types import Definition
+from omendb_core.ranking.rank_parser import expression_of
+from omendb_core.ranking.shape import Rank, Shape
 from omendb_core.standing.table import StandingQuery
 from omendb_core.window import Window
 
@@ -46,6 +48,33 @@ def test_queries_take_what_they_are_said_to_take(k: int | None, count: int) -> N
     standing.remove(handles.tolist())
     assert standing.nbytes == 0
     assert len(standing) == 0
+
+
+def ranked(values: int) -> StandingQuery:
+    listed = [n + 0.5 for n in range(values)]
+    document = {"$if": [{"a": {"$in": listed}}, "$score", {"$mul": ["a", {"$exp": "a"}]}]}
+    rank = Rank(expression_of(document, {"a": "f64"}, live=True))
+    return StandingQuery(3, shape=Shape(rank))
+
+
+def test_expressions_take_what_they_are_said_to_take() -> None:
+    """Each query has one of its own, as each was parsed for itself."""
+    held = Window(Definition(DIM, 100, "dot", columns={"a": "f64"}))
+    standing, count = held.standing, 60
+    standing.remove(standing.add([ranked(3)], np.ones((1, DIM), np.float32)).tolist())
+    gc.collect()
+    tracemalloc.start()
+    asked = [ranked(1000 - number) for number in range(count)]
+    handles = standing.add(asked, np.ones((count, DIM), np.float32)).tolist()
+    said = sum(standing.bytes_for(3, query.shape) for query in asked)
+    del asked
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert said > count * 30_000
+    assert 0.9 * said <= standing.nbytes <= 1.1 * said + 50_000
+    assert 0.7 * taken <= standing.nbytes
+    standing.remove(handles)
+    assert standing.nbytes == 0
 
 
 def test_memory_does_not_add_up_over_sizes_that_came_and_went() -> None:
