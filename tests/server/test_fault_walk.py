@@ -214,7 +214,7 @@ async def test_so_may_any_while_subscriptions_are_made_in_pieces(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("CRITICAL")
-    for module in ("sessions.standing_streams", "sessions.subscribing"):
+    for module in ("sessions.standing_streams", "sessions.live_streams"):
         monkeypatch.setattr(f"omendb_ws.{module}.MADE_AT_ONCE", 1)
     await walk("live", "loop", "memory", lambda: None)
 

@@ -15,6 +15,7 @@ from omendb_core.model.types import F32, I64, Hits, Include
 from omendb_core.ranking import orders
 from omendb_core.ranking.shape import Decay
 
+from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.messages import Results
@@ -96,7 +97,11 @@ class LiveQueries:
                     is_changed = asked is not before[0]
                     window.standing.move(handles, back, [before[0]] if is_changed else None)
         finally:
-            query.settle()
+            try:
+                query.settle()
+            except Exception as error:  # what is too much is counted until it moves or ends
+                self._metrics.faults += 1
+                as_error(error, "the memory of a live query")
 
     def stop(self, query: LiveQuery) -> None:
         """End a query."""
