@@ -73,6 +73,12 @@ class Shape:
         """Whether rows of the order may be passed over."""
         return not (self.group is None and self.spread is None and self.mmr is None)
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether an answer may have fewer than k rows though as many pass."""
+        is_ranked = isinstance(self.order, Rank)
+        return is_ranked or self.group is not None or self.spread is not None
+
 
 #: By score, then seq; the first k.
 PLAIN = Shape()

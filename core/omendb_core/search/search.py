@@ -138,7 +138,8 @@ def _ask(
     if len(left_out):
         mask = masks.without(mask, left_out)
     most = query.max_hits
-    if most is not None and query.min_score is None and len(vectors) * query.k > most:
+    is_counted = query.min_score is None and not query.shape.leaves_out
+    if most is not None and is_counted and len(vectors) * query.k > most:
         _refuse_over(most, len(vectors) * min(query.k, masks.rows(mask) - (excluded >= 0)))
     return _Asked(place, query, vectors, mask, excluded)
 

@@ -272,6 +272,17 @@ def test_a_shaped_answer_is_held_to_the_rows_that_fit() -> None:
     assert isinstance(found, TooLarge)
 
 
+@pytest.mark.parametrize(
+    ("shape", "rows"), [(Shape(group=Group("new")), 3), (Shape(spread=Spread(-1e9)), 1)]
+)
+def test_what_a_selection_leaves_out_takes_no_room(shape: Shape, rows: int) -> None:
+    window = filled("dot", 30, 7)
+    query = Query(np.ones((1, 3), np.float32), k=20, shape=shape, max_hits=rows)
+    assert len(answered(window, query).hits.seqs) == rows
+    (found,) = window.search([replace(query, max_hits=rows - 1)])
+    assert isinstance(found, TooLarge)
+
+
 def test_shaped_and_plain_queries_share_a_call() -> None:
     window = filled("dot", 60, 8)
     vectors = np.ones((1, 3), np.float32)
