@@ -53,8 +53,20 @@ def top_k(
     counts: U32,
     slots: I64,
     scores: F32,
-    decay: tuple[I64 | None, F64 | None, float, F64, F64] | None,
+    decay: tuple[I64 | None, F64 | None, float, bool, F64, F64] | None,
 ) -> tuple[int, int]: ...
+def score_bounds(
+    kernel: str,
+    codes: U8,
+    factors: F32,
+    centre: F32,
+    slots: int,
+    metric: int,
+    queries: F32,
+    first: int,
+    lower: F32,
+    upper: F32,
+) -> None: ...
 def pairs_above(
     kernel: str,
     lanes: str,

@@ -41,6 +41,7 @@
  */
 #include "bounds.h"
 
+#include "bits.h"
 #include "cpu.h"
 
 #include <math.h>
@@ -219,13 +220,36 @@ void floors_aim(
     floors_aim_portable(metric, factors, floors, longest, aimed);
 }
 
-/* An interval of float32 numbers around one of float64 numbers. */
-static omendb_interval rounded(double lower, double upper)
+/* What the score of a row of finite factors lies between, rounded outwards to float32. Written without
+ * branches, for many at once. */
+ALWAYS_INLINE omendb_interval interval_of(
+    const omendb_metric metric, const omendb_query *query, double scale, double one, double two,
+    double dot)
 {
-    omendb_interval found;
-    found.lower = (float)(lower - fabs(lower) * F32_LOSS - TINY);
-    found.upper = (float)(upper + fabs(upper) * F32_LOSS + TINY);
-    return found;
+    double product = scale * query->scale * dot, lower, upper;
+    if (metric == DOT) {
+        double error = (one * query->error + two * query->length + fabs(product) * 0x1p-40) * WIDER;
+        double middle = product + query->offset;
+        error += query->lost + one * query->length * 0x1p-38;
+        lower = middle - error, upper = middle + error;
+    } else {
+        double one_square = one * one;
+        double least = two + one_square, most = (least + one_square * 0x1p-16) * (1 + 0x1p-16);
+        least += query->square - 2 * product, most += query->square - 2 * product;
+        double loss = (fabs(two) + one_square + query->square) * 0x1p-40;
+        double around = (one + query->error) * WIDER;
+        least -= loss, most += loss;
+        double nearest = sqrt(choose(least > 0, least, 0)) - around;
+        double farthest = sqrt(choose(most > 0, most, 0)) * WIDER + around;
+        nearest = choose(nearest > 0, nearest, 0);
+        farthest *= farthest * WIDER, nearest *= nearest * (1 - 0x1p-40);
+        lower = metric == L2 ? -farthest : 1 - UNIT_LOSS - farthest / 2;
+        upper = metric == L2 ? -nearest : 1 + UNIT_LOSS - nearest / 2;
+    }
+    return (omendb_interval){
+        .lower = (float)(lower - fabs(lower) * F32_LOSS - TINY),
+        .upper = (float)(upper + fabs(upper) * F32_LOSS + TINY),
+    };
 }
 
 omendb_interval query_interval(
@@ -233,22 +257,54 @@ omendb_interval query_interval(
 {
     if (one == INFINITY)
         return (omendb_interval){-INFINITY, INFINITY};
-    double product = (double)scale * query->scale * dot;
-    if (query->metric == DOT) {
-        double error = (one * query->error + two * query->length + fabs(product) * 0x1p-40) * WIDER;
-        double middle = product + query->offset;
-        error += query->lost + one * query->length * 0x1p-38;
-        return rounded(middle - error, middle + error);
+    return interval_of(query->metric, query, scale, one, two, dot);
+}
+
+#define INTERVALS_OF(metric)                                                                       \
+    for (int i = 0; i < GROUP_ROWS; i++) {                                                         \
+        double one = factors[GROUP_ROWS + i];                                                      \
+        bool is_known = one < INFINITY;                                                            \
+        omendb_interval found = interval_of(                                                       \
+            metric, query, factors[i], choose(is_known, one, 0), factors[2 * GROUP_ROWS + i],      \
+            dots[i]);                                                                              \
+        lower[i] = (float)choose(is_known, found.lower, -INFINITY);                                \
+        upper[i] = (float)choose(is_known, found.upper, INFINITY);                                 \
     }
-    double one_square = (double)one * one;
-    double least = two + one_square, most = (least + one_square * 0x1p-16) * (1 + 0x1p-16);
-    least += query->square - 2 * product, most += query->square - 2 * product;
-    double loss = (fabs(two) + one_square + query->square) * 0x1p-40;
-    double around = (one + query->error) * WIDER;
-    double nearest = fmax(0, sqrt(fmax(0, least - loss)) - around);
-    double farthest = sqrt(fmax(0, most + loss)) * WIDER + around;
-    farthest *= farthest * WIDER, nearest *= nearest * (1 - 0x1p-40);
-    if (query->metric == L2)
-        return rounded(-farthest, -nearest);
-    return rounded(1 - UNIT_LOSS - farthest / 2, 1 + UNIT_LOSS - nearest / 2);
+
+#define QUERY_INTERVALS(name, attributes)                                                          \
+    attributes static void name(                                                                   \
+        const omendb_query *query, const float *restrict factors, const int32_t *restrict dots,    \
+        float *restrict lower, float *restrict upper)                                              \
+    {                                                                                              \
+        if (query->metric == DOT)                                                                  \
+            INTERVALS_OF(DOT)                                                                      \
+        else if (query->metric == L2)                                                              \
+            INTERVALS_OF(L2)                                                                       \
+        else                                                                                       \
+            INTERVALS_OF(COSINE)                                                                   \
+    }
+
+QUERY_INTERVALS(query_intervals_portable, )
+#if defined(__x86_64__)
+QUERY_INTERVALS(
+    query_intervals_avx512,
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,prefer-vector-width=512"))))
+QUERY_INTERVALS(query_intervals_avx2, __attribute__((target("avx2"))))
+#endif
+
+void query_intervals(
+    const omendb_query *query, const float *factors, const int32_t *dots, float *lower,
+    float *upper)
+{
+#if defined(__x86_64__)
+    if (cpu_has_avx512()) {
+        query_intervals_avx512(query, factors, dots, lower, upper);
+        return;
+    }
+    if (cpu_has_avx2()) {
+        query_intervals_avx2(query, factors, dots, lower, upper);
+        return;
+    }
+#endif
+    query_intervals_portable(query, factors, dots, lower, upper);
 }

@@ -39,4 +39,9 @@ void floors_aim(
 omendb_interval query_interval(
     const omendb_query *query, float scale, float one, float two, int32_t dot);
 
+/* The same for a group of rows: its factors and D, GROUP_ROWS of each. */
+void query_intervals(
+    const omendb_query *query, const float *factors, const int32_t *dots, float *lower,
+    float *upper);
+
 #endif

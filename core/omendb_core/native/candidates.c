@@ -137,21 +137,26 @@ static void sharpen(omendb_candidates *candidates)
         candidates->threshold = least;
 }
 
-static order_bounds bounds_of(
-    const omendb_candidates *candidates, size_t slot, omendb_interval score)
+/* What the value is at most, and at least. NaN or less than the threshold: out, and then not the other. */
+static double most_of(
+    const omendb_candidates *candidates, size_t slot, omendb_interval score, double *least)
 {
+    *least = score.lower;
     if (is_by_score(&candidates->order))
-        return (order_bounds){score.lower, score.upper};
-    order_bounds bounds = decayed_bounds(&candidates->order, slot, score.lower, score.upper);
-    if (!(score.lower >= candidates->min_score))
-        bounds.lower = -INFINITY; /* the row may be out */
-    return bounds;
+        return score.upper;
+    double most = decayed_most(&candidates->order, slot, score.upper);
+    if (most >= candidates->threshold) {
+        /* Below min_score the row itself may be out. */
+        bool counts = score.lower >= candidates->min_score;
+        *least = counts ? decayed_least(&candidates->order, slot, score.lower) : -INFINITY;
+    }
+    return most;
 }
 
 omendb_offered candidates_offer(omendb_candidates *candidates, size_t slot, omendb_interval score)
 {
-    order_bounds bounds = bounds_of(candidates, slot, score);
-    if (!(bounds.upper >= candidates->threshold))
+    double least, most = most_of(candidates, slot, score, &least);
+    if (!(most >= candidates->threshold))
         return KEPT;
     if (candidates->patience-- == 0)
         return GIVEN_UP;
@@ -171,8 +176,8 @@ omendb_offered candidates_offer(omendb_candidates *candidates, size_t slot, omen
     }
     omendb_candidate *entry = &candidates->list[candidates->count++];
     entry->slot = (uint32_t)slot;
-    entry->upper = bounds.upper;
-    learn(candidates, bounds.lower);
+    entry->upper = most;
+    learn(candidates, least);
     return KEPT;
 }
 

@@ -1,6 +1,7 @@
 /* functions.h for each instruction set: functions_body.h compiled once for each, and the choice. */
 #include "functions.h"
 
+#include "bits.h"
 #include "cpu.h"
 #include "function_tables.h"
 
@@ -32,27 +33,6 @@
 typedef struct {
     double upper, lower;
 } sum_of_two;
-
-ALWAYS_INLINE int64_t bits_of(double x)
-{
-    int64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-ALWAYS_INLINE double of_bits(int64_t bits)
-{
-    double x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-/* Without a branch, which keeps compilers from making vectors. */
-ALWAYS_INLINE double choose(bool is_first, double first, double second)
-{
-    const int64_t mask = -(int64_t)is_first;
-    return of_bits((bits_of(first) & mask) | (bits_of(second) & ~mask));
-}
 
 /* x with these bits cleared. */
 ALWAYS_INLINE double without(double x, int64_t lower_bits)

@@ -21,6 +21,7 @@ static PyMethodDef methods[] = {
     {"kernels", native_kernels, METH_NOARGS, NULL},
     {"shadow_write", native_shadow_write, METH_VARARGS, NULL},
     {"top_k", native_top_k, METH_VARARGS, NULL},
+    {"score_bounds", native_score_bounds, METH_VARARGS, NULL},
     {"pairs_above", native_pairs_above, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -43,6 +43,7 @@ PyObject *native_append(PyObject *module, PyObject *arguments);
 PyObject *native_kernels(PyObject *module, PyObject *arguments);
 PyObject *native_shadow_write(PyObject *module, PyObject *arguments);
 PyObject *native_top_k(PyObject *module, PyObject *arguments);
+PyObject *native_score_bounds(PyObject *module, PyObject *arguments);
 
 /* pairs.c: new rows against standing queries. */
 PyObject *native_pairs_above(PyObject *module, PyObject *arguments);

@@ -23,9 +23,12 @@
 #define LEAST_SCORE 0x1p-149f
 /* What rough_log2 may be off by, and more. */
 #define ROUGHNESS 0x1p-15
+#define BIAS_LOSS 0x1p-50
+/* Beyond this a bias may be infinite, and is divided. */
+#define SURE_BIAS 0x1p1000
 #define LN2 0x1.62e42fefa39efp-1
 
-static double time_of(const omendb_times *times, size_t slot)
+double time_of(const omendb_times *times, size_t slot)
 {
     if (times->integers == NULL)
         return times->numbers[slot] / times->per_second;
@@ -49,15 +52,33 @@ double decayed_value(const omendb_order *order, size_t slot, float score)
     return x + bias_of(order, slot);
 }
 
-order_bounds decayed_bounds(const omendb_order *order, size_t slot, float lower, float upper)
+/* As bias_of, by one product: off by less than BIAS_LOSS of itself. */
+static double about_bias_of(const omendb_order *order, size_t slot)
 {
-    double bias = bias_of(order, slot);
-    if (!(upper > 0 && upper <= FLT_MAX) || isnan(bias))
-        return (order_bounds){-INFINITY, upper > 0 && !isnan(bias) ? INFINITY : NAN};
-    order_bounds bounds = {-INFINITY, rough_log2(upper) + ROUGHNESS + bias};
-    if (lower > 0)
-        bounds.lower = rough_log2(lower) - ROUGHNESS + bias;
-    return bounds;
+    const omendb_times *times = order->times;
+    double number;
+    if (times->integers == NULL)
+        number = times->numbers[slot];
+    else
+        number = times->integers[slot] == INT64_MIN ? NAN : (double)times->integers[slot];
+    double bias = number * order->inverse;
+    return fabs(bias) <= SURE_BIAS ? bias : bias_of(order, slot);
+}
+
+double decayed_most(const omendb_order *order, size_t slot, float upper)
+{
+    double bias = about_bias_of(order, slot);
+    if (!(upper > 0) || isnan(bias))
+        return NAN;
+    return upper <= FLT_MAX ? rough_log2(upper) + ROUGHNESS + (bias + fabs(bias) * BIAS_LOSS) : INFINITY;
+}
+
+double decayed_least(const omendb_order *order, size_t slot, float lower)
+{
+    double bias = about_bias_of(order, slot);
+    if (!(lower > 0) || isnan(bias))
+        return -INFINITY;
+    return rough_log2(lower) - ROUGHNESS + (bias - fabs(bias) * BIAS_LOSS);
 }
 
 /* Written with lanes side by side, so that compilers make vectors of it. A number that is NaN is never

@@ -18,17 +18,20 @@ typedef struct {
     const int64_t *integers; /* [slots]; INT64_MIN: none */
     const double *numbers;   /* [slots]; NaN: none */
     double per_second;
+    bool never_fall; /* of live rows, along the seqs */
     const omendb_functions *functions;
 } omendb_times;
 
 typedef struct {
     const omendb_times *times; /* NULL: by score */
     double half_life;          /* seconds */
+    double inverse;            /* about 1 / (half_life times->per_second) */
 } omendb_order;
 
-typedef struct {
-    double lower, upper;
-} order_bounds;
+static inline omendb_order order_of(const omendb_times *times, double half_life)
+{
+    return (omendb_order){times, half_life, 1 / (half_life * times->per_second)};
+}
 
 static inline bool is_by_score(const omendb_order *order)
 {
@@ -42,9 +45,13 @@ static inline double order_value(const omendb_order *order, size_t slot, float s
     return is_by_score(order) ? score : decayed_value(order, slot, score);
 }
 
-/* Between what the value lies of a row whose score lies between these, under decay: lower is -inf where
- * the row may have none, upper NaN where it has none. */
-order_bounds decayed_bounds(const omendb_order *order, size_t slot, float lower, float upper);
+/* What the value of a row is at most by the most that its score is, NaN if it has none; and what it is at
+ * least, -inf where it may have none. */
+double decayed_most(const omendb_order *order, size_t slot, float upper);
+double decayed_least(const omendb_order *order, size_t slot, float lower);
+
+/* The time in seconds of a row; NaN if it has none. */
+double time_of(const omendb_times *times, size_t slot);
 
 /* The latest time in seconds of `count` rows from first on, -inf if none has one. */
 double latest_time(const omendb_times *times, size_t first, size_t count);

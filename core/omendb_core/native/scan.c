@@ -90,12 +90,16 @@ static float most_score(const omendb_scan *scan)
     }
 }
 
-/* Under decay: aim the seekers at the rows of the tile. Whether any may find one there. */
+/* Under decay: aim the seekers at the rows of a tile. Whether any may find one there. */
 static bool aim_at_tile(scan_work *work, size_t first, size_t stop, const scan_tile *tile)
 {
     const float most = most_score(work->scan);
     double time = scan_tile_time(work, tile);
-    bool may_find = false;
+    if (time <= work->latest && time > work->earliest)
+        return work->may_find;
+    work->latest = INFINITY;
+    work->earliest = -INFINITY;
+    work->may_find = false;
     for (size_t place = first; place < stop; place++) {
         scan_seeker *seeker = &work->seekers[place];
         if (!(time <= seeker->latest && time > seeker->earliest)) {
@@ -105,9 +109,11 @@ static bool aim_at_tile(scan_work *work, size_t first, size_t stop, const scan_t
             seeker->earliest = time - half_life * AIMED_APART;
             scan_aim(work, place);
         }
-        may_find |= seeker->reach <= most;
+        work->latest = fmin(work->latest, seeker->latest);
+        work->earliest = fmax(work->earliest, seeker->earliest);
+        work->may_find |= seeker->reach <= most;
     }
-    return may_find;
+    return work->may_find;
 }
 
 /* One tile for the seekers first ... stop - 1. False if there is no memory. */
@@ -138,6 +144,7 @@ static bool pass(scan_work *work, size_t first, size_t stop)
 {
     scan_cursor cursor = scan_start(work, first, stop);
     scan_tile tile;
+    work->latest = -INFINITY;
     stop = leave_out_given_up(work, first, stop);
     while (first < stop && scan_next_tile(&cursor, &tile)) {
         work->gave_up = false;

@@ -92,7 +92,9 @@ static bool prepare(scan_work *work, size_t asked)
     seeker->given_up = !query_prepare(
         &scan->shadow, values, work->queries.codes + place * work->queries.steps,
         work->queries.starts + place, &seeker->query);
-    omendb_order order = {scan->times, scan->times == NULL ? 0 : scan->half_lives[asked]};
+    omendb_order order = {0};
+    if (scan->times != NULL)
+        order = order_of(scan->times, scan->half_lives[asked]);
     seeker->latest = -INFINITY;
     seeker->bias = INFINITY;
     if (!candidates_begin(

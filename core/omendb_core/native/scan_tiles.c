@@ -31,13 +31,14 @@ static void set_tile(const scan_work *work, const uint32_t *groups, size_t count
     }
 }
 
-static void set_word(const scan_work *work, size_t word, scan_tile *tile)
+static void set_word(const scan_work *work, size_t word, uint64_t wanted, scan_tile *tile)
 {
     uint32_t groups[TILE_GROUPS];
     for (size_t g = 0; g < TILE_GROUPS; g++)
         groups[g] = (uint32_t)(word * TILE_GROUPS + g);
     set_tile(work, groups, TILE_GROUPS, tile);
     tile->is_word = true;
+    tile->wanted = wanted;
 }
 
 static uint64_t wanted_of(const scan_cursor *cursor, size_t word)
@@ -61,12 +62,14 @@ bool scan_next_tile(scan_cursor *cursor, scan_tile *tile)
         for (size_t g = 0; g < TILE_GROUPS; g++)
             there |= ((bits >> (g * GROUP_ROWS) & 0xffff) != 0) << g;
         if (there == (1 << TILE_GROUPS) - 1) {
-            set_word(cursor->work, word, tile);
+            set_word(cursor->work, word, bits, tile);
             return true;
         }
         for (size_t g = 0; g < TILE_GROUPS; g++)
-            if (there >> g & 1)
+            if (there >> g & 1) {
+                cursor->wanted[cursor->waiting] = (uint16_t)(bits >> (g * GROUP_ROWS));
                 cursor->groups[cursor->waiting++] = (uint32_t)(word * TILE_GROUPS + g);
+            }
         if (cursor->waiting >= TILE_GROUPS)
             break;
     }
@@ -74,9 +77,14 @@ bool scan_next_tile(scan_cursor *cursor, scan_tile *tile)
         return false;
     size_t count = cursor->waiting < TILE_GROUPS ? cursor->waiting : TILE_GROUPS;
     set_tile(cursor->work, cursor->groups, count, tile);
+    tile->wanted = 0;
+    for (size_t g = 0; g < count; g++)
+        tile->wanted |= (uint64_t)cursor->wanted[g] << (g * GROUP_ROWS);
     cursor->waiting -= count;
-    for (size_t i = 0; i < cursor->waiting; i++)
+    for (size_t i = 0; i < cursor->waiting; i++) {
         cursor->groups[i] = cursor->groups[count + i];
+        cursor->wanted[i] = cursor->wanted[count + i];
+    }
     return true;
 }
 
@@ -90,15 +98,30 @@ uint64_t scan_tile_mask(const scan_tile *tile, const uint64_t *mask)
     return bits;
 }
 
+/* The time of the newest row among `wanted`, bits of the slots from first on. */
+static double newest_time(const omendb_scan *scan, size_t first, uint64_t wanted)
+{
+    size_t oldest = scan->rows.oldest;
+    if (first < oldest && oldest < first + TILE_ROWS) {
+        /* The slots below the oldest row's are of the last lap. */
+        uint64_t newer = wanted & (((uint64_t)1 << (oldest - first)) - 1);
+        wanted = newer != 0 ? newer : wanted;
+    }
+    return time_of(scan->times, first + 63 - (size_t)__builtin_clzll(wanted));
+}
+
 double scan_tile_time(const scan_work *work, const scan_tile *tile)
 {
     const omendb_scan *scan = work->scan;
-    const size_t used = scan->rows.used, step = tile->is_word ? TILE_ROWS : GROUP_ROWS;
+    const size_t step = tile->is_word ? TILE_ROWS : GROUP_ROWS;
     double latest = -INFINITY;
     for (size_t g = 0; g < (tile->is_word ? 1 : tile->count); g++) {
-        size_t first = tile->groups[g] * (size_t)GROUP_ROWS;
-        size_t count = used - first < step ? used - first : step;
-        latest = fmax(latest, latest_time(scan->times, first, count));
+        size_t first = tile->groups[g] * (size_t)GROUP_ROWS, left = scan->rows.used - first;
+        uint64_t wanted = tile->wanted >> (g * GROUP_ROWS);
+        double time = scan->times->never_fall
+                          ? newest_time(scan, first, tile->is_word ? wanted : wanted & 0xffff)
+                          : latest_time(scan->times, first, left < step ? left : step);
+        latest = fmax(latest, time);
     }
     return latest;
 }

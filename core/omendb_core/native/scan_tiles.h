@@ -10,6 +10,7 @@ typedef struct {
     uint32_t groups[TILE_GROUPS];
     size_t count;
     bool is_word; /* the four groups of one word of the masks */
+    uint64_t wanted; /* bits of the rows, as of the tile's hits, that any mask of the pass holds */
 } scan_tile;
 
 /* Goes through the groups that any mask of a pass holds, word by word, the newest first. */
@@ -17,7 +18,8 @@ typedef struct {
     const scan_work *work;
     size_t first, stop; /* whose masks: seekers */
     size_t words, word, left;
-    uint32_t groups[2 * TILE_GROUPS]; /* of words that hold some of their groups only */
+    uint32_t groups[2 * TILE_GROUPS]; /* of words that hold some of their groups only, */
+    uint16_t wanted[2 * TILE_GROUPS]; /* and what is wanted of them */
     size_t waiting;
 } scan_cursor;
 

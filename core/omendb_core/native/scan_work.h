@@ -26,6 +26,10 @@ typedef struct {
     size_t *groups_of;      /* [mask_count] and how many groups */
     bool *is_alone;         /* [mask_count] whether it makes a pass of its own */
     bool gave_up;           /* since the last tile */
+    /* Under decay, of all seekers of the pass: none is to be aimed anew for tiles whose latest time is
+     * not above latest, but above earliest; and whether any may find a row there. */
+    double latest, earliest;
+    bool may_find;
 } scan_work;
 
 static inline const uint64_t *scan_mask_at(const omendb_scan *scan, size_t mask)

@@ -1,6 +1,7 @@
 /* The scan for Python: arrays in, arrays out. scan/shadowed.py says what they are. */
 #include "buffers.h"
 #include "scan.h"
+#include "score_bounds.h"
 #include "shadow_arrays.h"
 
 /* kernels() -> names of the kernels that this machine can run, best first. */
@@ -138,7 +139,8 @@ static bool take_question(
 }
 
 /* How rows are ordered: None, by score; else by decay, which is (integers, numbers, per_second,
- * half_lives, values): times by slot in one of the first two, the other being None; see order.h. */
+ * never_fall, half_lives, values): times by slot in one of the first two, the other being None; see
+ * order.h. */
 static bool take_decay(
     taken_arrays *taken, PyObject *object, Py_ssize_t wanted, omendb_scan *scan, omendb_times *times)
 {
@@ -147,8 +149,9 @@ static bool take_decay(
     array integers = {0}, numbers = {0}, half_lives, values;
     if (object == Py_None)
         return true;
+    int never_fall;
     if (!PyArg_ParseTuple(
-            object, "OOdOO", &integer_object, &number_object, &times->per_second,
+            object, "OOdpOO", &integer_object, &number_object, &times->per_second, &never_fall,
             &half_life_object, &value_object))
         return false;
     if ((integer_object == Py_None) == (number_object == Py_None))
@@ -160,6 +163,7 @@ static bool take_decay(
         !take_array(taken, half_life_object, "half_lives", F64, count, TO_READ, &half_lives) ||
         !take_array(taken, value_object, "values", F64, wanted, TO_WRITE, &values))
         return false;
+    times->never_fall = never_fall;
     times->integers = integers.data;
     times->numbers = numbers.data;
     times->functions = omendb_functions_named(scan->rows.lanes->name);
@@ -209,4 +213,59 @@ PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
     give_back(&taken);
     return total < 0 ? PyErr_NoMemory()
                      : Py_BuildValue("nn", (Py_ssize_t)total, (Py_ssize_t)thorough);
+}
+
+/* Whether the queries fit, and the slots first … first + rows - 1 are whole words of the shadow's. */
+static bool are_whole_words(
+    const omendb_shadow *shadow, const row_array *queries, Py_ssize_t first, Py_ssize_t rows)
+{
+    Py_ssize_t slots = (Py_ssize_t)(shadow->slots + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+    return (size_t)queries->dim == shadow->dim &&
+           (queries->stride == queries->dim || queries->count <= 1) && rows % TILE_ROWS == 0 &&
+           first % TILE_ROWS == 0 && first >= 0 && first <= slots - rows;
+}
+
+/* score_bounds(kernel, codes, factors, centre, slots, metric, queries, first, lower, upper): of the slots
+ * from first on, as many as lower and upper have for each query. */
+PyObject *native_score_bounds(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    const char *kernel;
+    PyObject *codes, *factors, *centre, *query_object, *lower_object, *upper_object, *result = NULL;
+    Py_ssize_t slots, first;
+    int metric;
+    taken_arrays taken = {0};
+    row_array queries;
+    array lower, upper;
+    omendb_score_bounds asked = {0};
+    if (!PyArg_ParseTuple(
+            arguments, "sOOOniOnOO", &kernel, &codes, &factors, &centre, &slots, &metric,
+            &query_object, &first, &lower_object, &upper_object))
+        return NULL;
+    asked.kernel = omendb_kernel_named(kernel);
+    if (asked.kernel == NULL)
+        return PyErr_Format(PyExc_ValueError, "kernel: this machine has no %s", kernel);
+    if (!take_shadow(&taken, codes, factors, centre, slots, metric, TO_READ, &asked.shadow) ||
+        !take_rows(&taken, query_object, "queries", &queries) ||
+        !take_array(&taken, lower_object, "lower", F32, -1, TO_WRITE, &lower) ||
+        !take_array(&taken, upper_object, "upper", F32, lower.count, TO_WRITE, &upper))
+        goto done;
+    Py_ssize_t rows = queries.count > 0 ? lower.count / queries.count : 0;
+    if (!are_whole_words(&asked.shadow, &queries, first, rows) ||
+        rows * queries.count != lower.count) {
+        PyErr_SetString(PyExc_ValueError, "queries, first, lower: not whole words of the shadow");
+        goto done;
+    }
+    asked.queries = queries.data;
+    asked.count = (size_t)queries.count;
+    asked.first = (size_t)first;
+    asked.tiles = (size_t)(rows / TILE_ROWS);
+    asked.lower = lower.data;
+    asked.upper = upper.data;
+    PyThreadState *state = let_go_for(rows * queries.dim);
+    bool is_done = score_bounds(&asked);
+    come_back(state);
+    result = is_done ? Py_NewRef(Py_None) : PyErr_NoMemory();
+done:
+    give_back(&taken);
+    return result;
 }

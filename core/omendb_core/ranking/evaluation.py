@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from ..filters.masks import Lists, evaluate
+from ..filters.masks import Lists, evaluate, evaluate_block
 from ..model.types import F32, F64, I64, NULL_BOOLEAN, NULL_INTEGER, Bool1
 from ..rows.columns import Columns
 from ..scoring import functions
@@ -52,9 +52,15 @@ def values(
 
 
 class Rows:
-    """A block of rows: what an expression reads of each besides its score."""
+    """A block of rows: what an expression reads of each besides its score.
 
-    def __init__(self, columns: Columns, slots: I64, ages: F64 | None, lists: Lists) -> None:
+    ``slots`` int64 (n,), or a range of those that were written, of at most ``BLOCK_ROWS`` of
+    ``filters.masks``.
+    """
+
+    def __init__(
+        self, columns: Columns, slots: I64 | slice, ages: F64 | None, lists: Lists
+    ) -> None:
         self._columns = columns
         self._slots = slots
         self._ages = ages
@@ -96,6 +102,9 @@ class Rows:
 
     def passed(self, node: If) -> Bool1:
         """Which rows pass the filter of an ``$if``."""
+        if isinstance(self._slots, slice):
+            start, stop = self._slots.start, self._slots.stop
+            return evaluate_block(node.condition, self._columns, start, stop, self._lists)
         return evaluate(node.condition, self._columns, self._slots, self._lists)
 
     def _read(self, column: str) -> F64:

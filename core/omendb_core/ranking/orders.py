@@ -117,6 +117,6 @@ def times_by_slot(decay: Decay, state: WindowState) -> Times:
     return Times(None, found, 1.0, False)
 
 
-def accepted(state: WindowState, slots: I64) -> F64:
+def accepted(state: WindowState, slots: I64 | slice) -> F64:
     """When the rows were accepted, Unix seconds, float64 (n,)."""
     return state.times_us[slots] / _MICROSECONDS

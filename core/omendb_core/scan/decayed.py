@@ -78,7 +78,7 @@ def with_unranked(
     rows = np.bitwise_count(question.masks).sum(axis=1, dtype=np.int64)[question.mask_of]
     counts = ranked.counts.astype(np.int64)
     is_short = counts < np.minimum(question.k, rows)
-    if times.is_total:
+    if times.never_fall:
         is_short &= ~(question.min_scores > 0)
     short = np.flatnonzero(is_short)
     if not len(short):

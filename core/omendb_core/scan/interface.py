@@ -31,14 +31,14 @@ class TopK(NamedTuple):
 class Times(NamedTuple):
     """When rows were, by slot (capacity,): a number over ``per_second``, in float64, is seconds.
 
-    ``integers`` (NULL_INTEGER: no time) or else ``numbers`` (NaN: none). ``is_total``: every live
-    row has one.
+    ``integers`` (NULL_INTEGER: no time) or else ``numbers`` (NaN: none). ``never_fall``: every live
+    row has one, and along the seqs they never decrease.
     """
 
     integers: I64 | None
     numbers: F64 | None
     per_second: float
-    is_total: bool
+    never_fall: bool
 
 
 class RankedTopK(NamedTuple):
@@ -122,6 +122,17 @@ class Scan(Protocol):
         The rank of a row is log2(score) + t / half-life, the larger the better, then its seq. Rows
         whose score is not above 0, without a time, or whose rank is not finite come after all
         others, by score, then seq.
+        """
+        ...
+
+    def score_bounds(
+        self, ring: Ring, metric: Metric, queries: F32, first: int, stop: int
+    ) -> tuple[F32, F32]:
+        """Lower and upper bounds, float32 (q, stop - first), of scores with ``queries`` (q, dim).
+
+        Of the rows in the slots ``first … stop - 1``, whose bounds are whole words of the ring's
+        masks (multiples of 64, stop at most 63 beyond its end); of slots without a row anything.
+        An infinity tells nothing.
         """
         ...
 

@@ -155,6 +155,19 @@ class ReferenceScan:
         ranked = decayed.top_ranked(ring, metric, question, times, half_lives)
         return with_unranked(self, ring, metric, question, times, ranked)
 
+    def score_bounds(
+        self, ring: Ring, metric: Metric, queries: F32, first: int, stop: int
+    ) -> tuple[F32, F32]:
+        """See ``interface.Scan.score_bounds``."""
+        shape = len(queries), stop - first
+        lower, upper = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        used = slice(first, min(stop, ring.used))
+        rows, norms = ring.vectors[used], ring.norms[used]
+        bounds, every = Bounds(metric, queries), np.arange(len(queries))[:, None]
+        estimates = bounds.estimate(rows, norms, np.empty((len(queries), len(rows)), np.float32))
+        lower[:, : len(rows)], upper[:, : len(rows)] = bounds.around(every, estimates, norms)
+        return lower, upper
+
     def pairs_above(
         self,
         metric: Metric,

@@ -60,10 +60,32 @@ class ShadowedScan:
         if metric == "l2":
             return unranked(self._top_k(ring, *question))
         ranks = np.empty(_wanted(ring, k))
-        given = times.integers, times.numbers, times.per_second, half_lives, ranks
-        top = self._top_k(ring, *question, given)
+        top = self._top_k(ring, *question, (*times, half_lives, ranks))
         ranked = RankedTopK(*top, ranks[: len(top.slots)])
         return with_unranked(self, ring, metric, question, times, ranked)
+
+    def score_bounds(
+        self, ring: Ring, metric: Metric, queries: F32, first: int, stop: int
+    ) -> tuple[F32, F32]:
+        """See ``interface.Scan.score_bounds``."""
+        shadow = ring.shadow
+        if shadow is None:
+            return self._reference.score_bounds(ring, metric, queries, first, stop)
+        shape = len(queries), stop - first
+        lower, upper = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        native.compiled.score_bounds(
+            self.name,
+            shadow.codes,
+            shadow.factors,
+            shadow.centre,
+            ring.capacity,
+            shadow.metric_code,
+            queries,
+            first,
+            lower,
+            upper,
+        )
+        return lower, upper
 
     def _top_k(
         self,
@@ -73,7 +95,7 @@ class ShadowedScan:
         min_scores: F32,
         masks: U64,
         mask_of: I64,
-        decay: tuple[I64 | None, F64 | None, float, F64, F64] | None = None,
+        decay: tuple[I64 | None, F64 | None, float, bool, F64, F64] | None = None,
     ) -> TopK:
         """By score, or by ``decay`` as ``native/search.c`` takes it: then of rows with a rank."""
         shadow = ring.shadow

@@ -1,9 +1,9 @@
 """Searches whose order or selection is shaped: rows are read in order until k are taken.
 
-By score, and under ``decay``, the scan gives the first rows of the order, twice as many each time
-that a selection has to read deeper, up to where it is cheaper to score every row (``deep``). Under
-``rank`` every row that passes is scored. All work comes in pieces: generators, for whoever has
-others to see to in between.
+The scan gives the first rows of the order, twice as many each time that a selection has to read
+deeper, up to where it is cheaper to score every row (``deep``); under ``rank`` it gives bounds of
+scores, and so those rows that may be among the first (``bounded``). All work comes in pieces:
+generators, for whoever has others to see to in between.
 
 Reads the window's state and changes nothing.
 """
@@ -18,11 +18,11 @@ import numpy as np
 from ..model.types import F32, F64, I64, U64
 from ..ranking import orders
 from ..ranking.selection import Selector
-from ..ranking.shape import Decay
+from ..ranking.shape import Decay, Rank
 from ..rows.ring import unpack
 from ..scan.interface import RankedTopK, TopK
 from ..state import WindowState
-from . import deep
+from . import bounded, deep
 from .deep import Rows
 from .query import Query
 
@@ -49,14 +49,12 @@ def top_shaped(
 
     ``floor`` is the least score that counts. Yields after each piece of work.
     """
-    order = query.shape.order
-    if order is None or isinstance(order, Decay):
-        found = yield from _scanned(state, query, order, vectors, floor, mask)
-    else:
-        slots = np.flatnonzero(unpack(mask, state.ring.used))
-        found = []
-        for vector in vectors:
-            found.append((yield from deep.chosen(state, query, vector, floor, slots)))
+    if not query.shape.selects and not isinstance(query.shape.order, Rank):
+        whole = _top(state, query, vectors, query.k, floor, mask)
+        yield
+        given = whole.ranks if isinstance(whole, RankedTopK) else None
+        return Shaped(TopK(whole.counts, whole.slots, whole.scores), given)
+    found = yield from _read(state, query, vectors, floor, mask)
     counts = np.array([len(rows.slots) for rows in found], np.uint32)
     ranks = [rows.ranks for rows in found if rows.ranks is not None]
     top = TopK(
@@ -67,37 +65,30 @@ def top_shaped(
     return Shaped(top, np.concatenate(ranks) if ranks else None)
 
 
-def _scanned(
-    state: WindowState,
-    query: Query,
-    order: Decay | None,
-    vectors: F32,
-    floor: np.float32,
-    mask: U64,
+def _read(
+    state: WindowState, query: Query, vectors: F32, floor: np.float32, mask: U64
 ) -> Generator[None, None, list[Rows]]:
     """All queries of one call are scanned together, and again those that read deeper."""
     selectors = [Selector(state, query.shape, query.k) for _ in vectors]
-    seen = 0
-    depth = _first_depth(query)
-    is_open = np.arange(len(vectors))
-    while len(is_open) and depth <= max(_first_depth(query), _most_scanned(state)):
-        top = _first(state, order, vectors[is_open], depth, floor, mask)
-        yield
+    open_, deeper = list(range(len(vectors))), set[int]()
+    seen, depth = 0, _first_depth(query)
+    while open_ and depth <= max(_first_depth(query), _most_scanned(state)):
+        first = yield from _first(state, query, vectors[open_], depth, floor, mask)
         going_on: list[int] = []
-        ends = np.cumsum(top.counts)
-        for place, end, length in zip(
-            is_open.tolist(), ends.tolist(), top.counts.tolist(), strict=True
-        ):
-            new = slice(end - length + seen, end)
-            yield from selectors[place].read_in_pieces(top.slots[new], top.scores[new])
-            if not selectors[place].is_done and length == depth:
+        for place, rows in zip(open_, first, strict=True):
+            if rows is None:
+                deeper.add(place)
+                continue
+            yield from selectors[place].read_in_pieces(rows.slots[seen:], rows.scores[seen:])
+            if not selectors[place].is_done and len(rows.slots) == depth:
                 going_on.append(place)
-        is_open = np.array(going_on, np.int64)
+        open_ = going_on
         depth, seen = 2 * depth, depth
-    slots = np.flatnonzero(unpack(mask, state.ring.used)) if len(is_open) else None
+    deeper.update(open_)
+    slots = np.flatnonzero(unpack(mask, state.ring.used)) if deeper else None
     found: list[Rows] = []
     for place, selector in enumerate(selectors):
-        if slots is not None and place in is_open:
+        if slots is not None and place in deeper:
             found.append((yield from deep.chosen(state, query, vectors[place], floor, slots)))
         else:
             taken, scores = yield from selector.taken_in_pieces()
@@ -106,14 +97,23 @@ def _scanned(
 
 
 def _first(
-    state: WindowState,
-    order: Decay | None,
-    vectors: F32,
-    depth: int,
-    floor: np.float32,
-    mask: U64,
+    state: WindowState, query: Query, vectors: F32, depth: int, floor: np.float32, mask: U64
+) -> Generator[None, None, list[Rows | None]]:
+    """The first ``depth`` rows for each of ``vectors``; None: it takes scoring every row."""
+    order = query.shape.order
+    if isinstance(order, Rank):
+        return (yield from bounded.first(state, order, query.at, vectors, depth, floor, mask))
+    top = _top(state, query, vectors, depth, floor, mask)
+    yield
+    ends = np.cumsum(top.counts)[:-1]
+    slots, scores = np.split(top.slots, ends), np.split(top.scores, ends)
+    return [Rows(*rows, None) for rows in zip(slots, scores, strict=True)]
+
+
+def _top(
+    state: WindowState, query: Query, vectors: F32, depth: int, floor: np.float32, mask: U64
 ) -> TopK | RankedTopK:
-    """The first ``depth`` rows for each of ``vectors``."""
+    """The first ``depth`` rows by score, or under ``decay``."""
     count = len(vectors)
     question = (
         state.ring,
@@ -124,7 +124,8 @@ def _first(
         mask[None],
         np.zeros(count, np.int64),
     )
-    if order is None:
+    order = query.shape.order
+    if not isinstance(order, Decay):
         return state.scan.top_k(*question)
     half_lives = np.full(count, order.half_life_seconds)
     return state.scan.top_k_decayed(*question, orders.times_by_slot(order, state), half_lives)

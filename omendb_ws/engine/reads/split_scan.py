@@ -53,6 +53,7 @@ class SplitScan:
         self.name = scan.name
         self.keeps_shadow = scan.keeps_shadow
         self.pairs_above = scan.pairs_above
+        self.score_bounds = scan.score_bounds
         self._scan = scan
         self._threads = threads
         self._rest = _Rest()

@@ -124,6 +124,11 @@ def calls_that_write() -> list[tuple[str, tuple[Any, ...]]]:
         ("shadow_write", (codes, factors, centre, 4, 0, 0, rows)),
         ("top_k", ("portable", "portable", codes, factors, centre, 0, rows, 4, rows, k, none, masks,
                    slots, counts, np.full(4, -1), scores, None)),
+        ("top_k", ("portable", "portable", codes, factors, centre, 0, rows, 4, rows, k, none, masks,
+                   slots, counts, np.full(4, -1), scores,
+                   (slots, None, 1.0, False, np.ones(4), np.full(4, -1.0)))),
+        ("score_bounds", ("portable", codes, factors, centre, 4, 0, rows[:1], 0,
+                          np.zeros(64, np.float32), np.zeros(64, np.float32))),
     ]  # fmt: skip
 
 

@@ -246,15 +246,15 @@ ONES = np.ones((4, 8), np.float32)
 @pytest.mark.parametrize(
     ("decay", "message"),
     [
-        ((None, None, 1.0, np.ones(4), np.zeros(4)), "times"),
-        ((np.zeros(4, np.int64), np.zeros(4), 1.0, np.ones(4), np.zeros(4)), "times"),
-        ((np.zeros(3, np.int64), None, 1.0, np.ones(4), np.zeros(4)), "integers"),
-        ((None, np.zeros(5), 1.0, np.ones(4), np.zeros(4)), "numbers"),
-        ((None, np.zeros(4, np.int64), 1.0, np.ones(4), np.zeros(4)), "numbers"),
-        ((None, np.zeros(4), 1.0, np.ones(3), np.zeros(4)), "half_lives"),
-        ((None, np.zeros(4), 1.0, np.ones(4), np.zeros(3)), "values"),
-        ((None, np.zeros(4), 1.0, np.ones(4), frozen(np.zeros(4))), "read-only"),
-        ((None, np.zeros(4), 1.0, np.ones(4)), "arguments"),
+        ((None, None, 1.0, False, np.ones(4), np.zeros(4)), "times"),
+        ((np.zeros(4, np.int64), np.zeros(4), 1.0, False, np.ones(4), np.zeros(4)), "times"),
+        ((np.zeros(3, np.int64), None, 1.0, False, np.ones(4), np.zeros(4)), "integers"),
+        ((None, np.zeros(5), 1.0, False, np.ones(4), np.zeros(4)), "numbers"),
+        ((None, np.zeros(4, np.int64), 1.0, False, np.ones(4), np.zeros(4)), "numbers"),
+        ((None, np.zeros(4), 1.0, False, np.ones(3), np.zeros(4)), "half_lives"),
+        ((None, np.zeros(4), 1.0, False, np.ones(4), np.zeros(3)), "values"),
+        ((None, np.zeros(4), 1.0, False, np.ones(4), frozen(np.zeros(4))), "read-only"),
+        ((None, np.zeros(4), 1.0, False, np.ones(4)), "arguments"),
     ],
 )
 def test_times_of_another_shape_or_type_are_refused(
