@@ -266,7 +266,7 @@ async def test_match_queries(dim: int, large: int, small: int) -> None:
             await asyncio.to_thread(served.check, f"{count} match queries of {dim}")
 
 
-@pytest.mark.parametrize("kind", ["live", "match", "feed", "stats"])
+@pytest.mark.parametrize("kind", ["live", "match", "feed", "count", "stats"])
 async def test_subscriptions_with_filters_and_without(kind: str) -> None:
     """A filter may take more than all else of its subscription."""
     count = 5000 if IS_LARGE else 1500
@@ -275,6 +275,7 @@ async def test_subscriptions_with_filters_and_without(kind: str) -> None:
         "live": {"vector": [1.0] * DIM, "k": 1},
         "match": {"vector": [1.0] * DIM, "min_score": 0.5},
         "feed": {},
+        "count": {"every": 60_000, "by": "a"},
         "stats": {"every": 60_000},
     }[kind]
     async with place(max_subscriptions=count) as (served, db):

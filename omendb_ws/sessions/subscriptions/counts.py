@@ -18,8 +18,8 @@ from ...wire.encoded import Message
 from .beats import Beat
 from .subscription import DEFAULT_EVERY_MS, Owner, Subscription
 
-#: What a subscription takes, its timer included: by how a server's memory grows with 2,000.
-COUNT_BYTES: Final = 1800
+#: What a subscription takes, its timer included: by how a server's memory grows with 30,000.
+COUNT_BYTES: Final = 900
 
 
 class CountSubscription(Subscription):
