@@ -182,7 +182,7 @@ class FeedRows(Rows):
 
 
 #: Why a row left a live answer: PROTOCOL section 6, or what only the client can say. ``moved``: the
-#: answer is another vector's now. ``missed``: it left while the connection was away. ``epoch``: the
+#: query asks something else now. ``missed``: it left while the connection was away. ``epoch``: the
 #: collection began anew, with other rows.
 LeftReason: TypeAlias = Literal[
     "displaced", "evicted", "expired", "replaced", "deleted", "filtered", "updated",
@@ -193,7 +193,8 @@ LeftReason: TypeAlias = Literal[
 class Left(NamedTuple):
     """A row that was in the live answer yielded before and is not in this one.
 
-    Or, with the reason ``updated``, is there again with other metadata, and so in ``entered`` too.
+    Or, with the reason ``updated``, is there again with other metadata or another rank, and so in
+    ``entered`` too.
     """
 
     id: int | str
@@ -207,7 +208,7 @@ class LiveAnswer(Rows):
 
     It equals what ``search`` returns at that version, to the bit. ``entered`` (best first) and
     ``left`` lead here from the answer yielded before; in the first one everything has entered.
-    ``moved``: the query was pointed at another vector since (rows that stayed have new scores).
+    ``moved``: the query asks something else since (rows that stayed may have new scores, ranks).
     ``resumed``: the connection was lost since, and this corrects the answer yielded before;
     ``epoch`` tells whether the collection is still the same. The arrays are read-only, and
     metadata objects are shared by the answers that hold them.
@@ -298,6 +299,7 @@ def read_snapshots(results: messages.Results, epoch: str) -> list[Snapshot]:
             scores=None if hits.scores is None else hits.scores[start:stop].copy(),
             metadata=None if hits.metadata is None else _objects(hits.metadata[start:stop]),
             vectors=None if hits.vectors is None else hits.vectors[start:stop].copy(),
+            ranks=None if hits.ranks is None else hits.ranks[start:stop].copy(),
         )
         snapshots.append(Snapshot(epoch, results.version, own))
         start = stop

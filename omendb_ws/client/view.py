@@ -141,7 +141,8 @@ class View:
         return entered, left
 
     def _updated(self, shown: LiveAnswer, seqs: list[int]) -> set[int]:
-        """Those of ``seqs`` that were there before, with another rank or other metadata."""
+        """Those of ``seqs`` that were there before, with other metadata, or with another rank that
+        is not for another target."""
         before, updated = self._places, set()
         old, new = shown.metadata, self._hits.metadata
         if old is not None and new is not None:
@@ -150,7 +151,7 @@ class View:
                 for seq, now in zip(seqs, new, strict=True)
                 if seq in before and old[before[seq]] is not now and old[before[seq]] != now
             }
-        if shown.ranks is not None and self._hits.ranks is not None:
+        if shown.ranks is not None and self._hits.ranks is not None and not self._is_moved:
             places = [place for place, seq in enumerate(seqs) if seq in before]
             was = shown.ranks[[before[seqs[place]] for place in places]]
             now = self._hits.ranks[places]

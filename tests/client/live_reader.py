@@ -32,6 +32,7 @@ def held(rows: Rows) -> dict[str, Any]:
         "ids": list(rows.ids) if isinstance(rows.ids, list) else rows.ids.tolist(),
         "seqs": rows.seqs.tolist(),
         "scores": None if rows.scores is None else rows.scores.tobytes(),
+        "ranks": None if rows.ranks is None else rows.ranks.tolist().__repr__(),
         "metadata": None if rows.metadata is None else list(rows.metadata),
         "vectors": None if rows.vectors is None else rows.vectors.tobytes(),
     }

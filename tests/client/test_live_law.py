@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omendb_core.model.errors import NotFound
 
 from omendb_ws.client import Client, LiveAnswer, connect
 from omendb_ws.net.server import Server
@@ -43,6 +44,11 @@ async def test_every_answer_is_what_search_returned_at_that_version(
         {"k": 5, "min_score": -0.5 if metric != "l2" else -9.0},
         {"k": 40, "filter": {"price": {"$lt": 6}}},
         {"k": 1000},
+        {"k": 4, "exclude": ["n3", "n7"] if ids == "str" else [3, 7], "group": {"by": "price"}},
+        {"k": 9, "decay": {"half_life": 0.001}},
+        {"k": 5, "decay": {"half_life": 2, "column": "price"}, "spread": {"max_similarity": -0.1}},
+        {"k": 5, "rank": {"$mul": ["$score", {"$sub": ["price", 5]}]}},
+        {"k": 30, "rank": {"$div": ["$score", {"$sub": ["price", 5]}]}, "group": {"by": "price"}},
     ]
     random = np.random.default_rng(7)
     async with connect(server.url) as changer, connect(server.url) as db:
@@ -78,7 +84,7 @@ async def test_every_answer_is_what_search_returned_at_that_version(
 
         await look()
         yielded: list[tuple[int, LiveAnswer]] = []
-        reads = [asyncio.create_task(read(*one)) for one in zip(readers, range(4), strict=True)]
+        reads = [asyncio.create_task(read(*one)) for one in zip(readers, range(9), strict=True)]
         last = await change()
         await eventually(
             lambda: (
@@ -89,7 +95,7 @@ async def test_every_answer_is_what_search_returned_at_that_version(
         for one in reads:
             one.cancel()
         ends = await asyncio.gather(*reads, return_exceptions=True)
-        assert [type(one) for one in ends] == [asyncio.CancelledError] * 4
+        assert [type(one) for one in ends] == [asyncio.CancelledError] * 9
         for place, answer in yielded:
             assert held(answer) == expected[answer.version][place]
         assert len(yielded) > 100
@@ -191,3 +197,38 @@ async def test_answers_stay_true_however_often_the_connection_is_lost(server: Se
         ends = await asyncio.gather(*reads, return_exceptions=True)
         assert {type(one) for one in ends} == {asyncio.CancelledError}
         assert proxy.cuts > 5
+
+
+async def test_what_was_moved_is_asked_again_after_a_lost_connection(server: Server) -> None:
+    async with (
+        Proxy(server.url) as proxy,
+        connect(server.url) as changer,
+        connect(proxy.url, backoff=SOON) as db,
+        asyncio.timeout(PATIENCE_SECONDS),
+    ):
+        await changer.create("items", dim=DIM, capacity=60, metric="dot", columns={"n": "i64"})
+        await changer.add(
+            "items", vectors(60), ids=range(60), metadata=[{"n": n % 9} for n in range(60)]
+        )
+        question = vectors(1, seed=3)[0]
+        shape: dict[str, Any] = {"decay": {"half_life": 2, "column": "n"}, "group": {"by": "n"}}
+        asked: dict[str, Any] = {"filter": {"n": {"$gt": 2}}, "exclude": [5, 14], "min_score": -1}
+        async with db.live("items", positive=[1, 2], k=9, **shape) as query:
+            reader = Reader(query)
+            await reader.step()
+            await query.move(question, **asked)
+            await reader.step()
+            for turn in range(5):
+                proxy.cut()
+                await changer.add("items", vectors(3, seed=turn), ids=[70 + turn, 5, 20])
+                expected = await changer.search("items", question, 9, **shape, **asked)
+                while held(await reader.step())["ranks"] != held(expected)["ranks"]:
+                    pass
+                assert held(reader.answer) == held(expected)
+            await query.move(exclude=None, positive=[70, 71])
+            await reader.step()
+            await changer.delete("items", [71])
+            proxy.cut()
+            with pytest.raises(NotFound, match=r"^positive") as caught:
+                await reader.until(1 << 40)
+            assert caught.value.row == 1

@@ -484,7 +484,7 @@ async def test_standing_queries_are_paid_for_and_the_money_comes_back() -> None:
         assert await raw.code("subscribe", **{**LIVE, "vector": [1.0]}) == "dim_mismatch"
         ok = {"epoch": near.epoch, "from_seq": 9}
         assert await raw.code("subscribe", **MATCH, **ok) == "bad_request"
-        assert catalog.reserved_bytes == paid
+        await eventually(lambda: catalog.reserved_bytes == paid)
         # unsubscribe
         for view in views:
             await raw.ok("unsubscribe", sub=view.sub)
