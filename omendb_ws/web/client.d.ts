@@ -70,6 +70,10 @@ export interface Row {
   id: Id;
   seq: number;
   score?: number;
+  /** By which `decay` or `rank` orders it; null where it has none. */
+  rank?: number | null;
+  /** What its age leaves of its score, by `decay`: in searches, and where a live query was asked anew. */
+  weight?: number | null;
   metadata?: Metadata;
   vector?: Float32Array | number[];
   /** Of `novel`: the id of the row that `score` is of; null where there was none (-Infinity). */
@@ -84,6 +88,11 @@ export class Answer implements Iterable<Row> {
   readonly ids: BigUint64Array | string[];
   readonly seqs: Float64Array;
   readonly scores: Float32Array | null;
+  /** With `decay` or `rank`; NaN is that of a row that has none. */
+  readonly ranks: Float64Array | null;
+  readonly weights: Array<number | null> | null;
+  /** The Unix seconds that ages and weights count to. */
+  readonly at: number | null;
   /** Of `novel`, a row each. */
   readonly near: Array<Id | null> | null;
   /** `dim` numbers a row, where included. */
@@ -184,11 +193,39 @@ export interface AddOptions extends CallOptions {
   unlessNear?: { score: number; filter?: Filter | null } | null;
 }
 
-export interface LiveOptions extends Narrowing {
+/** What an answer is to be like, or unlike: ids of rows, and vectors. */
+export type Example = Id | Vector;
+
+/** An expression of PROTOCOL section 5. */
+export type Expression = number | string | { [operator: string]: unknown };
+
+/** What a query is near to instead of a vector, and what it leaves out. */
+export interface Near {
+  positive?: ReadonlyArray<Example> | null;
+  /** With `positive`. */
+  negative?: ReadonlyArray<Example> | null;
+  exclude?: Ids | null;
+}
+
+/** What shapes an answer (PROTOCOL section 5); `decay` or `rank`, not both. */
+export interface Shaping {
+  decay?: { half_life: number; column?: string } | null;
+  rank?: Expression | null;
+  group?: { by: string; size?: number } | null;
+  spread?: { max_similarity: number } | null;
+}
+
+export interface LiveOptions extends Narrowing, Near, Shaping {
   k?: number;
   minScore?: number;
   /** Least milliseconds between two items. */
   every?: number;
+}
+
+/** What a move changes; what is left out stays, and null clears. */
+export interface MoveOptions extends Near {
+  filter?: Filter | null;
+  minScore?: number | null;
 }
 
 export interface FeedOptions extends Narrowing {
@@ -262,11 +299,12 @@ export interface Live extends Subscription<LiveAnswer> {
   /** The newest. */
   readonly answer: LiveAnswer | null;
   /**
-   * Ask for another vector's neighbours. At pointer speed only one request is under way, and the last
-   * vector always gets its turn; resolves with the answer of this vector or of a later one. A query
-   * that was refused (its vector, or as there was no such collection) begins again with this one.
+   * Ask for another vector's neighbours, or change what else `options` hold; what they do not stays. At
+   * pointer speed only one request is under way, moves that a later one makes void are passed over, and
+   * the last always gets its turn; resolves with the answer to this move or to a later one. A query that
+   * was refused (its vector, or as there was no such collection) begins again with what this changes.
    */
-  move(vector: Vector): Promise<LiveAnswer>;
+  move(vector?: Vector | null, options?: MoveOptions): Promise<LiveAnswer>;
 }
 
 /** Rows in seq order; or a gap in its place, and no rows. */
@@ -418,8 +456,8 @@ export class Client extends EventTarget {
     vectors: Numbers | ReadonlyArray<Vector>,
     options?: AddOptions,
   ): Promise<Added>;
-  /** The standing top-k. */
-  live(collection: string, vector: Vector, options?: LiveOptions): Live;
+  /** The standing top-k; `vector` is null with `positive`. */
+  live(collection: string, vector: Vector | null, options?: LiveOptions): Live;
   /** Every added row that scores at least `minScore`. */
   match(collection: string, vector: Vector, minScore: number, options?: FeedOptions): Feed;
   /** Every added row whose best score, against the rows before it, is below `below`. */

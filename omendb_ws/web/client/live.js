@@ -2,7 +2,7 @@
 
 import { deferred, OmenError } from "./errors.js";
 import { Answer, encodeFrame, KINDS } from "./frames.js";
-import { fields, toChange, toCount } from "./requests.js";
+import { fields, toChange, toCount, toVector } from "./requests.js";
 import { Newest } from "./subscription.js";
 
 const byScore = (a, b) => b.score - a.score || b.seq - a.seq;
@@ -41,7 +41,10 @@ export class Live extends Newest {
     super(client, "live", collection, options);
     const { positive, negative, exclude, filter, minScore, ...rest } = this.options;
     this.options = rest;
-    this.base = after({ vector: null, fields: {} }, toChange(vector, { positive, negative, exclude, filter, minScore }));
+    const given = Object.entries({ positive, negative, exclude, filter, minScore }).filter(([, one]) => one != null);
+    const change = toChange(vector, Object.fromEntries(given));
+    if (!change.names.has("target")) toVector(vector);
+    this.base = after({ vector: null, fields: {} }, change);
     this.order = (rest.decay && ORDERS.decay) || (rest.rank && ORDERS.rank) || byScore;
   }
 

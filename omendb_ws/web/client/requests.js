@@ -117,31 +117,25 @@ const toExamples = (examples, name) =>
   });
 
 /**
- * What a move changes: `vector`, or examples, and what else stands in `options`; null clears. `names`
- * are those of what it sets; vector and examples stand in the same place.
+ * What a move changes: a vector, and `fields`, null for what is cleared. `names`: what it sets; vector
+ * and examples stand in the same place.
  */
 export function toChange(vector, options) {
   known(options, OPTIONS.move);
   const { positive, negative, exclude, filter, minScore } = options ?? {};
-  const change = { vector: null, fields: {}, names: new Set() };
-  if (positive == null) {
-    if (negative != null) fail("bad_request", "negative: needs positive");
-  } else if (vector != null) fail("bad_request", "vector: not together with positive");
-  const isOfMore = exclude !== undefined || filter !== undefined || minScore !== undefined;
-  if (positive != null) {
-    change.fields.positive = toExamples(positive, "positive");
-    if (negative != null) change.fields.negative = toExamples(negative, "negative");
-    change.names.add("target");
-  } else if (vector != null || !isOfMore) {
-    // The caller may fill the same array anew.
-    change.vector = toVector(vector).slice();
-    change.names.add("target");
-  }
-  if (exclude !== undefined) change.fields.exclude = toIdList(exclude ?? [], "exclude");
-  if (filter !== undefined) change.fields.filter = plain(filter ?? {}, "filter");
-  if (minScore !== undefined) change.fields.min_score = minScore === null ? null : plain(minScore, "minScore");
-  for (const name of Object.keys(change.fields)) if (name !== "positive" && name !== "negative") change.names.add(name);
-  return change;
+  if (vector != null && positive != null) fail("bad_request", "vector: does not go together with positive");
+  if (negative != null && positive == null) fail("bad_request", "negative: needs positive");
+  const fields = {};
+  if (exclude !== undefined) fields.exclude = toIdList(exclude ?? [], "exclude");
+  if (filter !== undefined) fields.filter = plain(filter ?? {}, "filter");
+  if (minScore !== undefined) fields.min_score = plain(minScore, "minScore");
+  const names = new Set(Object.keys(fields));
+  if (positive != null) fields.positive = toExamples(positive, "positive");
+  if (negative != null) fields.negative = toExamples(negative, "negative");
+  const isElsewhere = vector != null || positive != null || !names.size;
+  if (isElsewhere) names.add("target");
+  // The caller may fill the same array anew.
+  return { vector: isElsewhere && positive == null ? toVector(vector).slice() : null, fields, names };
 }
 
 export function toIds(given, count) {
