@@ -304,6 +304,7 @@ def scan_arguments(**other: Any) -> tuple[Any, ...]:
         "counts": np.zeros(1, np.uint32),
         "slots": np.zeros(5, np.int64),
         "scores": np.zeros(5, np.float32),
+        "decay": None,
     }
     assert other.keys() <= arguments.keys()
     return tuple((arguments | other).values())
