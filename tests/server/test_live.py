@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omendb_core.standing import live_lists as core_live
+from omendb_core.standing import renewals
 
 from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
@@ -662,7 +662,7 @@ async def test_a_slow_reader_hears_nothing_of_a_list_that_is_not_made_anew_yet(
                 await writer.add(number)
             with monkeypatch.context() as patch:
                 # All lists run short, and none is made anew for now.
-                patch.setattr(core_live.LiveLists, "renew_some", lambda *_: np.empty(0, np.int64))
+                patch.setattr(renewals.Renewals, "next", lambda *_: np.empty(0, np.int64))
                 deleted = await writer.ok("delete", collection="items", ids=[*range(20, 41)])
                 await raw.ok("ping")
                 heard = len(raw.events)

@@ -6,6 +6,7 @@ window's state and the table of queries; nothing of lists.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import NamedTuple
 
 import numpy as np
@@ -77,21 +78,16 @@ def _ranked(
     )
 
 
-def answer(state: WindowState, table: Table, handle: int) -> BestRows:
-    """What a query answers, however deep its selection has to read."""
+def answer(state: WindowState, table: Table, handle: int) -> Generator[None, None, BestRows]:
+    """What a query answers, however deep its selection has to read; yields after each piece."""
     masks = Masks(state)
     number = _mask(state, table, masks, handle)
-    shape = table.shapes.of(handle)
-    query = Query(None, k=int(table.k[handle]), shape=shape)
+    query = Query(None, k=int(table.k[handle]), shape=table.shapes.of(handle))
     floor = table.least_scores(np.array([handle]))[0]
     slots = np.flatnonzero(unpack(masks.words[number], state.ring.used))
-    reading = deep.chosen(state, query, table.vectors[handle], floor, slots)
-    while True:
-        try:
-            next(reading)
-        except StopIteration as end:
-            found: deep.Rows = end.value
-            return BestRows(np.array([len(found.slots)]), *found)
+    vector = table.vectors[handle].copy()
+    found = yield from deep.chosen(state, query, vector, floor, slots)
+    return BestRows(np.array([len(found.slots)]), *found)
 
 
 def _first(state: WindowState, table: Table, handle: int, slots: I64, count: int) -> deep.Rows:

@@ -130,13 +130,18 @@ class Lists:
         Returns the rows whose list has no room for all of theirs; those lists are left as they
         were, and incomplete.
         """
-        touched, starts, coming = np.unique(rows, return_index=True, return_counts=True)
+        starts = np.flatnonzero(np.diff(rows, prepend=-1))
+        touched, coming = rows[starts], np.diff(starts, append=len(rows))
         full = self.counts[touched] + coming > self.width
         rank = np.arange(len(rows)) - np.repeat(starts, coming)
-        fits = ~np.repeat(full, coming)
-        rows, rank = rows[fits], rank[fits]
-        self.keys[rows, self.width - 1 - self.counts[rows] - rank] = keys[fits]
-        self._sort(touched[~full])
+        if full.any():
+            fits = ~np.repeat(full, coming)
+            rows, rank, keys = rows[fits], rank[fits], keys[fits]
+        self.keys[rows, self.width - 1 - self.counts[rows] - rank] = keys
+        np.minimum.at(self.oldest, rows, self.kind.offsets_of(keys))
+        grown = touched[~full]
+        self.counts[grown] += coming[~full]
+        self._sort(grown)
         return touched[full]
 
     def drop(self, rows: I64, dead: Bool1) -> None:
@@ -145,6 +150,7 @@ class Lists:
         kept[dead] = self.kind.no_row
         self.keys[rows] = kept
         self._sort(rows)
+        self._recount(rows)
 
     def cut(self, rows: I64, keep: I64) -> Keys:
         """Leave the ``keep`` best in each of ``rows``, which hold more; the best one dropped."""
@@ -225,10 +231,12 @@ class Lists:
         assert (offsets.min(axis=1, initial=NEVER) == self.oldest).all(), "oldest is wrong"
 
     def _sort(self, rows: I64) -> None:
-        sorted_keys = self.keys[rows]
+        """Sort lists whose ``counts`` entries stand in their last places, as many as the longest of
+        them has."""
+        first = self.width - int(self.counts[rows].max(initial=0))
+        sorted_keys = self.keys[rows, first:]
         sorted_keys.sort(axis=1, kind=self.kind.sorting)
-        self.keys[rows] = sorted_keys
-        self._recount(rows)
+        self.keys[rows, first:] = sorted_keys
 
     def _recount(self, rows: I64) -> None:
         keys = self.keys[rows]

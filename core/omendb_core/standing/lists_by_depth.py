@@ -170,6 +170,9 @@ class ListsByDepth:
 
     def _by_class(self, handles: I64) -> Iterator[tuple[int, I64]]:
         classes = self._table.lists[handles]
+        if len(classes) and (classes == classes[0]).all():  # as a rule, and unique is slow
+            yield int(classes[0]), np.arange(len(classes))
+            return
         for number in np.unique(classes).tolist():
             yield number, np.flatnonzero(classes == number)
 

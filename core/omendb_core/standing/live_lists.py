@@ -15,7 +15,7 @@ queries; nothing of what changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -31,13 +31,16 @@ from .keys import encode, rebased
 from .lists import Keys, Lists
 from .lists_by_depth import ListsByDepth
 from .orders import Orders
-from .renewals import CUT_TO, Renewals
+from .renewals import CUT_TO, Made, Renewals
 from .round import NONE
 from .selections import Selections
 from .table import Table
 
 #: A list is cut when it is longer than this many times its depth, to CUT_TO times that.
 CUT_ABOVE: Final = 4
+#: What a selection out of a list costs: 8 and 200 µs, where an answer is taken in 2.
+_GROUPED_COST: Final = 4
+_SPREAD_COST: Final = 100
 #: The base of keys moves up before offsets reach 2**29 (``ordered_keys``).
 REBASE_ABOVE: Final = 2**28
 
@@ -97,6 +100,10 @@ class LiveLists:
         self._lists.give(handles)
         self.renew(handles)
 
+    def begin_again(self, handles: I64) -> None:
+        """Keep lists for queries that ask something else now, no deeper than new ones."""
+        self._renewals.begin_again(handles)
+
     def remove(self, handles: I64) -> None:
         """Forget queries."""
         self._renewals.remove(handles)
@@ -136,6 +143,15 @@ class LiveLists:
             changed.append(owners[whole[differs]])
             self._renewals.deepen(owners[is_short])
         return np.concatenate(changed)
+
+    def costs_of_publishing(self, handles: I64) -> I64:
+        """How much taking each answer costs; of one that is no selection: 1."""
+        costs = np.ones(len(handles), np.int64)
+        shapes = self._table.shapes
+        if shapes.has_selections:
+            costs[shapes.selects[handles]] = _GROUPED_COST
+            costs[shapes.spreads[handles]] = _SPREAD_COST
+        return costs
 
     def are_selecting(self, handles: I64) -> Bool1:
         """Whose answer is a selection out of its list."""
@@ -225,10 +241,13 @@ class LiveLists:
         """The window changed: what no list holds is to be searched for again."""
         self._renewals.search_again()
 
-    def renew_some(self, touched: Bool1) -> I64:
-        """Make some of the lists that wait; their handles, marked in ``touched``."""
+    def renew_some(self, touched: Bool1) -> Generator[None, None, I64]:
+        """Make some of the lists that wait; their handles, marked in ``touched``.
+
+        Yields after each piece of work; queries may end in between.
+        """
         handles = self._renewals.next()
-        self._make_lists(handles)
+        yield from self._make_lists(handles)
         touched[handles] = True
         return handles
 
@@ -249,30 +268,35 @@ class LiveLists:
         """Make the lists of live queries anew, now. The others must have caught up."""
         for chunk in self._renewals.chunks(handles):
             while len(chunk):
-                self._make_lists(chunk)
+                for _ in self._make_lists(chunk):
+                    pass
                 self.publish(chunk)
                 chunk = self.waiting_of(chunk)
 
-    def _make_lists(self, handles: I64) -> None:
-        if not len(handles):
-            return
+    def _make_lists(self, handles: I64) -> Generator[None, None, None]:
         for made in self._renewals.rows(handles):
-            seqs = self._state.ring.seqs(made.rows.slots)
-            keys: Keys
-            if made.rows.ranks is None:
-                keys = self.keys_of(made.rows.scores, seqs)
-            else:
-                whose = np.repeat(made.handles, made.rows.counts)
-                keys = self.ranked_keys_of(whose, made.rows.ranks, made.rows.scores, seqs)
-            self._listed[made.rows.slots] = True
-            is_over = made.rows.counts > made.most
-            last = np.cumsum(made.rows.counts) - 1
-            is_kept = np.ones(len(keys), np.bool_)
-            is_kept[last[is_over]] = False
-            self._lists.replace(made.handles, keys[is_kept], made.rows.counts - is_over)
-            self._table.open(made.handles)
-            self._raise_floors(made.handles[is_over], keys[last[is_over]])
-            self._renewals.have_made(made.handles)
+            if made is None:
+                yield
+            elif self._table.lists[made.handles].all():  # else it ended while it was searched
+                self._make_some(made)
+
+    def _make_some(self, made: Made) -> None:
+        seqs = self._state.ring.seqs(made.rows.slots)
+        keys: Keys
+        if made.rows.ranks is None:
+            keys = self.keys_of(made.rows.scores, seqs)
+        else:
+            whose = np.repeat(made.handles, made.rows.counts)
+            keys = self.ranked_keys_of(whose, made.rows.ranks, made.rows.scores, seqs)
+        self._listed[made.rows.slots] = True
+        is_over = made.rows.counts > made.most
+        last = np.cumsum(made.rows.counts) - 1
+        is_kept = np.ones(len(keys), np.bool_)
+        is_kept[last[is_over]] = False
+        self._lists.replace(made.handles, keys[is_kept], made.rows.counts - is_over)
+        self._table.open(made.handles)
+        self._raise_floors(made.handles[is_over], keys[last[is_over]])
+        self._renewals.have_made(made.handles)
 
     # -- bookkeeping --------------------------------------------------------------------------
 

@@ -129,6 +129,7 @@ class Matcher:
         self.table.give_back(handles)
         if not len(self.table):
             self._round = None
+            self._matching.clear()
 
     def move(
         self, handles: I64, vectors: F32, queries: Sequence[StandingQuery] | None = None
@@ -144,6 +145,7 @@ class Matcher:
             table.set_vectors(handles, vectors)
             if queries is not None:
                 table.ask(handles, queries)
+            self.lists.begin_again(handles)
             self.lists.renew(handles)
         except Exception:
             table.set_vectors(handles, before)
@@ -226,6 +228,8 @@ class Matcher:
         """Do some of what is next; how much that was of what a step does."""
         if round_.drops:
             return self._drop_some(round_)
+        if self._matching.is_full:
+            return self._matching.enter()
         if len(round_.new):
             count = self._rows_of_step()
             some, round_.new = round_.new[:count], round_.new[count:]
@@ -236,6 +240,8 @@ class Matcher:
             some, round_.updated = round_.updated[:count], round_.updated[count:]
             self._matching.match(some, round_.touched, self._takes_updated())
             return len(some) / count
+        if not self._matching.is_empty:
+            return self._matching.enter()
         if round_.to_cut is None:
             round_.to_cut = np.flatnonzero(round_.touched)
         if len(round_.to_cut):
@@ -244,10 +250,12 @@ class Matcher:
             return len(some) / _STEP_LISTS
         if round_.to_publish is None:
             return self._begin_to_publish(round_)
-        some, round_.to_publish = round_.to_publish[:_STEP_LISTS], round_.to_publish[_STEP_LISTS:]
+        costs = np.cumsum(self.lists.costs_of_publishing(round_.to_publish[:_STEP_LISTS]))
+        count = max(1, int(np.searchsorted(costs, _STEP_LISTS, side="right")))
+        some, round_.to_publish = round_.to_publish[:count], round_.to_publish[count:]
         round_.changed.append(self.lists.publish(some))
         round_.is_through = not len(round_.to_publish)
-        return len(some) / _STEP_LISTS
+        return float(costs[len(some) - 1]) / _STEP_LISTS
 
     def _rows_of_step(self) -> int:
         """How many rows are matched in one step, at most."""
@@ -258,7 +266,14 @@ class Matcher:
         """Make lists anew; note whose answers are to be taken, and who shows a change whatever
         they are: what happened to ``renewed`` ones while they waited was not looked at."""
         table, touched = self.table, round_.touched
-        renewed = self.lists.renew_some(touched)
+        if round_.renewing is None:
+            round_.renewing = self.lists.renew_some(touched)
+        try:
+            next(round_.renewing)
+        except StopIteration as end:
+            renewed: I64 = end.value
+        else:
+            return 1.0
         touched[list(self.lists.waiting)] = False
         round_.to_publish = np.flatnonzero(touched)
         shown = np.concatenate([NONE, *round_.holds_updated])

@@ -7,10 +7,12 @@ what came or left when.
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
+
 import numpy as np
 
 from ..filters.parser import evaluate
-from ..model.types import F32, I64, Bool1
+from ..model.types import C128, F32, I64, Bool1
 from ..scan.interface import Pairs
 from ..state import WindowState
 from . import ordered_keys
@@ -18,14 +20,65 @@ from .live_lists import LiveLists
 from .round import NO_HITS, MatchHits
 from .table import NO_FILTER, Table
 
+#: Rows for lists with an order that wait to be put in: beyond it they are, before more are matched.
+_MOST_ENTERING: Final = 1 << 16
+#: How many of them one step puts in: 1 ms where each is for another list.
+_STEP_ENTERING: Final = 1 << 11
+
+
+class _Entering(NamedTuple):
+    """Rows for lists with an order: ``handles``, ``slots`` int64 and ``keys`` complex (n,)."""
+
+    handles: I64
+    slots: I64
+    keys: C128
+
 
 class Matching:
-    """Matches rows with the queries of one window."""
+    """Matches rows with the queries of one window.
+
+    What enters lists with an order is put in by ``enter``, when all rows are matched or it is much:
+    sorting a list once takes as long for ten rows as for one.
+    """
 
     def __init__(self, state: WindowState, table: Table, lists: LiveLists) -> None:
         self._state = state
         self._table = table
         self._lists = lists
+        self._entering: list[_Entering] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be put into lists."""
+        return not self._entering
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits to be put into lists that it is time to."""
+        return sum(len(one.handles) for one in self._entering) > _MOST_ENTERING
+
+    def clear(self) -> None:
+        """Forget what waits to be put into lists."""
+        self._entering.clear()
+
+    def enter(self) -> float:
+        """Put some of what waits into lists; how much that was of what a step does."""
+        if len(self._entering) > 1:
+            parts = zip(*self._entering, strict=True)
+            handles, slots, keys = (np.concatenate(column) for column in parts)
+            order = np.argsort(handles, kind="stable")
+            self._entering = [_Entering(handles[order], slots[order], keys[order])]
+        handles, slots, keys = self._entering[0]
+        # A list is given all of its rows at once.
+        stop = len(handles)
+        if stop > _STEP_ENTERING:
+            stop = int(np.searchsorted(handles, handles[_STEP_ENTERING - 1], side="right"))
+        there = np.flatnonzero(self._table.lists[handles[:stop]])  # the others ended meanwhile
+        self._lists.insert_ranked(handles[there], slots[there], keys[there])
+        self._entering[0] = _Entering(handles[stop:], slots[stop:], keys[stop:])
+        if stop == len(handles):
+            self.clear()
+        return stop / _STEP_ENTERING
 
     def match(self, slots: I64, touched: Bool1, only: Bool1 | None = None) -> MatchHits:
         """Match live rows with all queries, or those marked in ``only``; match queries' hits.
@@ -66,7 +119,7 @@ class Matching:
         return handles[matching], seqs[matching], scores[matching]
 
     def _take_ranked(self, handles: I64, slots: I64, scores: F32, touched: Bool1) -> None:
-        """Put rows into the lists of queries with an order, where they are above the floor."""
+        """Note which rows are above the floors of queries with an order."""
         lists, table = self._lists, self._table
         ranks = lists.orders.ranks(handles, slots, scores)
         keys = lists.ranked_keys_of(handles, ranks, scores, self._state.ring.seqs(slots))
@@ -74,14 +127,15 @@ class Matching:
         enters &= lists.orders.have_places(handles, ranks)
         if len(table.exclusions):
             self._leave_out(handles, slots, enters)
-        touched[handles[enters]] = True
-        lists.insert_ranked(handles[enters], slots[enters], keys[enters])
+        if enters.any():
+            touched[handles[enters]] = True
+            self._entering.append(_Entering(handles[enters], slots[enters], keys[enters]))
 
     def _reach(self, slots: I64) -> F32:
         """The scores from which rows in ``slots`` may matter to queries, by handle."""
         if not self._table.shapes.has_orders:
             return self._table.reach
-        return self._lists.orders.reach(self._table.reach, slots)
+        return self._lists.orders.reach(self._table, slots)
 
     def _filtered(self, found: Pairs, slots: I64) -> tuple[I64, I64, F32]:
         """Those pairs whose row passes its query's filter: handles, slots, scores."""

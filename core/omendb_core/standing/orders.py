@@ -16,7 +16,7 @@ Knows the window's state, and shapes; nothing of lists.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from ..ranking.shape import Decay, Rank
 from ..state import WindowState
 from .ordered_keys import NO_ROW, scores_of
 from .shapes import Shapes
+from .table import Table
 
 _SLACK: Final = 2.0**-40
 _ROUNDING: Final = 2.0**-50
@@ -37,6 +38,9 @@ _LEAST_SCORE: Final = np.float32(2.0**-149)
 #: Pairs of a rank's queries with rows: 25 ns each to be scored and ranked. Bounds take 0.2 ms.
 _LEAST_PAIRS: Final = 1 << 13
 
+#: The last time of some rows, by the number of a decay.
+Latest: TypeAlias = tuple[tuple[int, float | None], ...]
+
 
 class Orders:
     """The orders of one window's live queries."""
@@ -44,6 +48,8 @@ class Orders:
     def __init__(self, state: WindowState, shapes: Shapes) -> None:
         self._state = state
         self._shapes = shapes
+        #: What ``reach`` was last: changes of the table, the times it was made for.
+        self._kept: tuple[int, Latest, F32] | None = None
 
     def decay(self, handles: I64) -> Bool1:
         """Which of these queries, all with an order, decay."""
@@ -70,29 +76,34 @@ class Orders:
                 found[own] = orders.ranks(order, self._state, slots[own], scores[own])
         return found
 
-    def reach(self, least: F32, slots: I64) -> F32:
-        """The scores from which rows in ``slots`` may enter lists, float32 by handle.
+    def reach(self, table: Table, slots: I64) -> F32:
+        """The scores from which rows in ``slots`` may enter lists, float32 by handle."""
+        latest = tuple(
+            (number, _latest(orders.times(order, self._state, slots)))
+            for number, order in self._shapes.distinct.items()
+            if isinstance(order, Decay)
+        )
+        reach = table.reach
+        if latest:
+            if self._kept is None or self._kept[:2] != (table.changes, latest):
+                self._kept = table.changes, latest, self._reach(reach, latest)
+            reach = self._kept[2]
+        return self._with_ranks(reach, table.reach, slots)
 
-        ``least`` are those of the queries whatever their floors: +inf where none may enter.
-        """
-        shapes, used = self._shapes, len(least)
-        numbers = shapes.orders[:used]
-        reach = least
+    def _with_ranks(self, reach: F32, least: F32, slots: I64) -> F32:
+        """``reach``, raised by what expressions are at most; as it was, if none says anything."""
+        shapes, raised = self._shapes, reach
         for number, order in shapes.distinct.items():
-            is_rank = isinstance(order, Rank)
-            if is_rank and shapes.uses_of(number) * len(slots) < _LEAST_PAIRS:
+            if not isinstance(order, Rank) or shapes.uses_of(number) * len(slots) < _LEAST_PAIRS:
                 continue
-            own = np.flatnonzero((numbers == number) & (least < np.inf))
+            own = np.flatnonzero((shapes.orders == number) & (least < np.inf))
             if not len(own):
                 continue
-            if reach is least:
-                reach = least.copy()
-            if isinstance(order, Rank):
-                found = self._ranked(order, own, float(least[own].min()), slots)
-            else:
-                found = self._decayed(own, orders.times(order, self._state, slots))
-            reach[own] = np.maximum(least[own], found)
-        return reach
+            if raised is reach:
+                raised = reach.copy()
+            found = self._ranked(order, own, float(least[own].min()), slots)
+            raised[own] = np.maximum(least[own], found)
+        return raised
 
     def _ranked(self, rank: Rank, handles: I64, least: float, slots: I64) -> F32:
         floors, state = self._shapes.floors[handles].real, self._state
@@ -100,18 +111,35 @@ class Orders:
             rank.expression, floors, state.columns, slots, state.definition.metric, least
         )
 
-    def _decayed(self, handles: I64, times: F64) -> F32:
+    def _reach(self, least: F32, latest: Latest) -> F32:
+        """``least``: where there is no floor; +inf where no row may enter."""
+        numbers = self._shapes.orders
+        reach = least.copy()
+        for number, time in latest:
+            own = np.flatnonzero((numbers == number) & (least < np.inf))
+            reach[own] = np.maximum(least[own], self._decayed(own, time))
+        return reach
+
+    def _decayed(self, handles: I64, latest: float | None) -> F32:
+        """``latest``: the last time of the rows; None: none has one."""
         floors, half_lives = self._shapes.floors[handles], self._shapes.half_lives[handles]
-        is_timed = bool((~np.isnan(times)).any())
+        ranks = floors.real
         with np.errstate(all="ignore"):
-            latest = np.nanmax(times) / half_lives if is_timed else np.full(len(floors), -np.inf)
-            slack = _SLACK + _ROUNDING * (np.abs(floors.real) + np.abs(latest))
-            exponents = floors.real - latest - slack
+            last = np.full(len(ranks), -np.inf) if latest is None else latest / half_lives
+            slack = _SLACK + _ROUNDING * (np.abs(ranks) + np.abs(last))
+            exponents = ranks - last - slack
             reach = (np.exp2(exponents) * _LESS).astype(np.float32)
         reach[exponents < _LEAST_EXPONENT] = _LEAST_SCORE
         reach[~(exponents < _MOST_EXPONENT)] = np.inf
-        unranked = np.flatnonzero(np.isneginf(floors.real))
-        by_score = scores_of(floors[unranked])
-        by_score[floors[unranked] == NO_ROW] = -np.inf
-        reach[unranked] = np.minimum(by_score, _LEAST_SCORE) if is_timed else by_score
+        unranked = np.flatnonzero(ranks == -np.inf)
+        if len(unranked):
+            by_score = scores_of(floors[unranked])
+            by_score[floors[unranked] == NO_ROW] = -np.inf
+            reach[unranked] = by_score if latest is None else np.minimum(by_score, _LEAST_SCORE)
         return reach
+
+
+def _latest(times: F64) -> float | None:
+    """The last of ``times``, NaN being none."""
+    latest = np.fmax.reduce(times, initial=-np.inf)
+    return None if latest == -np.inf else float(latest)

@@ -11,7 +11,7 @@ and the table; how keys are made is for the lists.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -44,6 +44,8 @@ _SEARCHED_COST: Final = 64
 DEEPEST: Final = 1024
 #: After so many searches it is tried whether a list of that depth is enough again.
 _TRIED_AGAIN: Final = 64
+#: For so many pieces of a search, of a millisecond or so, an advance goes by without one.
+_PIECES_TO_REST: Final = 8
 
 
 class Made(NamedTuple):
@@ -68,12 +70,13 @@ class Renewals:
         self.waiting: set[int] = set()
         self._searched: dict[int, int] = {}
         self._next = 0
+        self._rest = 0
         self.renewed = 0
 
     def wait(self, handles: I64) -> None:
         """See ``LiveLists.wait``."""
         self.waiting.update(handles.tolist())
-        self._table.reach[handles] = np.inf
+        self._table.close(handles)
 
     def search_again(self) -> None:
         """See ``LiveLists.search_again``."""
@@ -107,6 +110,9 @@ class Renewals:
         waiting = np.roll(waiting, -int(np.searchsorted(waiting, self._next)))
         numbers = self._table.filters[waiting]
         handles = waiting[np.isin(numbers, self._turns.ready(np.unique(numbers)))]
+        if self._rest:
+            self._rest -= 1
+            handles = handles[~self.are_searched(handles)]
         costs = np.cumsum(self._costs(handles))
         handles = handles[: max(1, int(np.searchsorted(costs, most, side="right")))]
         if len(handles):
@@ -129,33 +135,49 @@ class Renewals:
 
     # -- what lists are made of ---------------------------------------------------------------
 
-    def rows(self, handles: I64) -> Iterator[Made]:
-        """The best rows of queries, each kind of order apart."""
+    def rows(self, handles: I64) -> Generator[Made | None, None, None]:
+        """The best rows of queries, each kind of order apart; None after a piece of a search."""
         searched = self.are_searched(handles)
         listed = handles[~searched]
         kinds = self._table.shapes.orders_of(listed)
         for kind in np.unique(kinds).tolist():
             yield self._best(listed[kinds == kind])
         for handle in handles[searched].tolist():
-            yield self._search(handle)
+            yield from self._search(handle)
 
     def have_made(self, handles: I64) -> None:
         """Lists are as the window is now."""
         self.waiting.difference_update(handles.tolist())
-        self._table.reach[handles[self.are_searched(handles)]] = np.inf
+        self._table.close(handles[self.are_searched(handles)])
         self.renewed += len(handles)
 
     def _best(self, handles: I64) -> Made:
         most = CUT_TO * self._table.depths[handles]
         return Made(handles, most, best_rows(self._state, self._table, handles, most + 1))
 
-    def _search(self, handle: int) -> Made:
-        """The answer of a query that has no list; now and then a list is tried again."""
+    def _search(self, handle: int) -> Generator[Made | None, None, None]:
+        """The answer of a query that has no list; now and then a list is tried again.
+
+        Nobody else's lists, and no change, get ahead of a search: so the longer one took, the more
+        advances pass before the next.
+        """
         own = np.array([handle])
         self._searched[handle] += 1
         if self._searched[handle] % _TRIED_AGAIN == 0 and self._keep_again(handle):
-            return self._best(own)
-        return Made(own, self._table.k[own], answer(self._state, self._table, handle))
+            yield self._best(own)
+            return
+        reading = answer(self._state, self._table, handle)
+        pieces = 0
+        while True:
+            try:
+                next(reading)
+            except StopIteration as end:
+                found: BestRows = end.value
+                break
+            pieces += 1
+            yield None
+        self._rest = pieces // _PIECES_TO_REST
+        yield Made(own, self._table.k[own], found)
 
     # -- deeper lists -------------------------------------------------------------------------
 
@@ -178,6 +200,17 @@ class Renewals:
         self._lists.take_back(own)
         self._table.set_depths(own, np.array([depth]))
         self._lists.give(own)
+
+    def begin_again(self, handles: I64) -> None:
+        """See ``LiveLists.begin_again``. After a fault: once more."""
+        table = self._table
+        for handle in handles[
+            self.are_searched(handles) | (table.depths[handles] > table.k[handles])
+        ]:
+            one = int(handle)
+            self._searched.pop(one, None)
+            self._charge(-self._extra_bytes(one, int(table.depths[one])))
+            self._set_depth(one, int(table.k[one]))
 
     def _keep_again(self, handle: int) -> bool:
         """Keep a list for a query that was searched, if there is memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -33,8 +34,9 @@ class Round:
     """An ``advance`` that has begun: what is still to be done of it, and what was found.
 
     In this order: ``drops``, lists and those of their rows that are looked through for who left;
-    ``new`` and ``updated``, slots int64 of rows that are matched; ``to_cut`` and ``to_publish``,
-    handles int64 of queries (None before all else is done). ``is_gone`` and ``is_updated`` mark
+    ``new`` and ``updated``, slots int64 of rows that are matched; ``to_cut``, handles int64 of
+    queries; ``renewing``, lists that are made anew; ``to_publish``, handles int64 (None before all
+    else is done). ``is_gone`` and ``is_updated`` mark
     rows by their offset from ``first_offset``; ``touched`` bool by handle; ``holds_updated`` are
     handles whose list held an updated row, and ``changed`` those that had another answer.
     """
@@ -47,6 +49,7 @@ class Round:
         self.new = self.updated = NONE
         self.to_cut: I64 | None = None
         self.to_publish: I64 | None = None
+        self.renewing: Generator[None, None, I64] | None = None
         self.is_through = False
         self.touched: Bool1 = np.zeros(handles, np.bool_)
         self.matched: list[MatchHits] = []

@@ -17,8 +17,9 @@ from ..ranking.tree import bytes_of
 from .ordered_keys import NO_ROW
 
 NO_ORDER: Final = -1
+_ARRAYS: Final = ("floors", "half_lives", "orders", "selects", "spreads", "reads_columns")
 #: Bytes of the arrays for one query, and of its shape (an entry of a dict, and the objects).
-_ROW_BYTES: Final = 16 + 8 + 8 + 1 + 1
+_ROW_BYTES: Final = 16 + 8 + 8 + 1 + 1 + 1
 _SHAPE_BYTES: Final = 400
 
 
@@ -27,8 +28,9 @@ class Shapes:
 
     Arrays, as long as the table's where there is any shape: ``floors`` complex (rows,), of lists
     with an order; ``half_lives`` float64, NaN but for decays; ``orders`` int64, the number of what
-    is looked up for an order's ranks (``distinct``), -1: none; ``selects`` and ``reads_columns``
-    bool: whether rows may be skipped, and whether columns of rows say which or where they stand.
+    is looked up for an order's ranks (``distinct``), -1: none; ``selects``, ``spreads`` and
+    ``reads_columns`` bool: whether rows may be skipped, also for those that they are like, and
+    whether columns of rows say which or where they stand.
     """
 
     def __init__(self) -> None:
@@ -73,6 +75,7 @@ class Shapes:
         self._shape_bytes += _bytes_of(shape)
         self._selecting += shape.selects
         self.selects[handle] = shape.selects
+        self.spreads[handle] = shape.spread is not None
         self.reads_columns[handle] = shape.group is not None or _reads_columns(shape.order)
         if shape.order is not None:
             self.orders[handle] = self._number(shape.order)
@@ -107,18 +110,18 @@ class Shapes:
     def fit(self, rows: int, at_least: int = 0) -> None:
         """Be as long as the table, if there are so many shapes."""
         if len(self.by_handle) + at_least and rows != len(self.floors):
-            before = self.floors, self.half_lives, self.orders, self.selects, self.reads_columns
+            before = [getattr(self, name) for name in _ARRAYS]
             self._make_arrays(rows)
-            after = self.floors, self.half_lives, self.orders, self.selects, self.reads_columns
-            for old, new in zip(before, after, strict=True):
+            for name, old in zip(_ARRAYS, before, strict=True):
                 kept = min(rows, len(old))
-                new[:kept] = old[:kept]
+                getattr(self, name)[:kept] = old[:kept]
 
     def _make_arrays(self, rows: int) -> None:
         self.floors: C128 = np.full(rows, NO_ROW)
         self.half_lives: F64 = np.full(rows, np.nan)
         self.orders: I64 = np.full(rows, NO_ORDER)
         self.selects: Bool1 = np.zeros(rows, np.bool_)
+        self.spreads: Bool1 = np.zeros(rows, np.bool_)
         self.reads_columns: Bool1 = np.zeros(rows, np.bool_)
 
     def _drop(self, handle: int) -> None:
@@ -136,7 +139,7 @@ class Shapes:
             return
         self.floors[handle], self.half_lives[handle] = NO_ROW, np.nan
         self.orders[handle] = NO_ORDER
-        self.selects[handle] = self.reads_columns[handle] = False
+        self.selects[handle] = self.spreads[handle] = self.reads_columns[handle] = False
 
     def _number(self, order: Order) -> int:
         key = _key(order)

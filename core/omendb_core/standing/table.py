@@ -80,6 +80,8 @@ class Table:
 
     def __init__(self, dim: int, shadow_metric: Metric | None) -> None:
         self.used = 0
+        #: Counts changes of what queries take.
+        self.changes = 0
         self._shadow_metric: Metric | None = shadow_metric
         self._shadow: Shadow | None = None
         self.vectors: F32 = np.zeros((0, dim), np.float32)
@@ -137,7 +139,7 @@ class Table:
         handles = self._free_handles(len(queries))
         k = np.array([query.k or 0 for query in queries], np.int64)
         self.k[handles] = k
-        self.reach[handles] = np.inf
+        self.close(handles)
         self.wants_metadata[handles] = [query.wants_metadata for query in queries]
         self.lists[handles] = self.places[handles] = 0
         self.ask(handles, queries)
@@ -204,7 +206,7 @@ class Table:
             self._free.clear()
             self.used = 0
             return
-        self.reach[handles] = np.inf
+        self.close(np.array(handles, np.int64))
         self.k[handles] = self.lists[handles] = 0
         self.wants_metadata[handles] = False
         for handle in handles:
@@ -216,18 +218,26 @@ class Table:
 
     def open(self, handles: I64) -> None:
         """Let queries take every row within their least scores: their lists have no floor."""
+        self.changes += 1
         self.floors[handles] = self.bases[handles]
         self.reach[handles] = self.least_scores(handles)
         if self.shapes.has_orders:
             self.shapes.floors[handles] = NO_ROW
 
+    def close(self, handles: I64) -> None:
+        """Let queries take no rows."""
+        self.changes += len(handles) > 0
+        self.reach[handles] = np.inf
+
     def raise_floors(self, handles: I64, floors: U64) -> None:
         """Set the floors of queries without an order, and so what they take from now on."""
+        self.changes += 1
         self.floors[handles] = floors
         self.reach[handles] = scores_of(floors)
 
     def raise_ranked_floors(self, handles: I64, floors: C128) -> None:
         """Set the floors of queries with an order."""
+        self.changes += 1
         self.shapes.floors[handles] = floors
 
     def have_floors(self, handles: I64) -> Bool1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -115,7 +115,8 @@ class Stream:
 
     def remove(self, handle: int) -> None:
         self.window.standing.remove([handle])
-        del self.queries[handle], self.asked[handle], self.shown[handle]
+        del self.queries[handle], self.asked[handle]
+        self.shown.pop(handle, None)
 
     def answer(self, handle: int) -> list[Any]:
         """Ids, best first."""
@@ -128,14 +129,17 @@ class Stream:
 
     # -- the law ------------------------------------------------------------------------------
 
-    def catch_up(self) -> None:
-        """Step by step; whose answer changed was named."""
+    def catch_up(self, between: Callable[[], None] | None = None) -> None:
+        """Step by step; whose answer changed was named. ``between`` two steps is done once."""
         standing = self.window.standing
         named: set[int] = set()
         for _ in range(10_000):
             if not standing.behind:
                 break
             found = standing.step()
+            if found is None and between is not None:
+                between()
+                between = None
             if found is not None:
                 named.update(found.changed.tolist())
         assert not standing.behind

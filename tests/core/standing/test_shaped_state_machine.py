@@ -165,6 +165,15 @@ class ShapedMachine(RuleBasedStateMachine):
     def catch_up(self) -> None:
         self.stream.catch_up()
 
+    @precondition(lambda self: self.stream.asked)
+    @rule(data=st.data())
+    def end_some_while_others_catch_up(self, data: st.DataObject) -> None:
+        def end() -> None:
+            for _ in range(min(2, len(self.stream.asked))):
+                self.end(data)
+
+        self.stream.catch_up(end)
+
     def teardown(self) -> None:
         if hasattr(self, "stream"):
             self.stream.catch_up()
