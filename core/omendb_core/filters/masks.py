@@ -15,7 +15,6 @@ from ..model.types import F64, I64, NULL_INTEGER, U32, Bool1
 from ..rows.columns import Columns, Slots
 from .arithmetic import Operation, compute
 from .tree import Compare, Every, Exists, Filter, Node, Not, OneOf, Order, Some
-from .value_sets import ValueSet
 
 #: Rows of a block: few enough that its intermediate arrays stay in the cache.
 BLOCK_ROWS: Final = 1 << 15
@@ -55,22 +54,13 @@ def evaluate_block(filter_: Filter, columns: Columns, start: int, stop: int, lis
 
 
 class Lists:
-    """What the values of a filter's long lists are made into, once for many blocks."""
+    """The codes of the texts in a filter's lists, looked up once for many blocks."""
 
     def __init__(self) -> None:
-        self._sets: dict[str, ValueSet] = {}
         self._codes: dict[str, list[int]] = {}
 
-    def set_of(self, node: OneOf, dtype: np.dtype[Any]) -> ValueSet:
-        """Of numbers: more than FEW_VALUES."""
-        found = self._sets.get(node.canonical)
-        if found is None:
-            numbers = [value for value in node.values if not isinstance(value, str)]
-            found = self._sets[node.canonical] = ValueSet(numbers, dtype)
-        return found
-
     def codes_of(self, node: OneOf, columns: Columns) -> list[int]:
-        """Of texts: their codes, as long as columns are as they were when they were looked up."""
+        """As long as columns are as they were when they were looked up."""
         codes = self._codes.get(node.canonical)
         if codes is None:
             found = (columns.code_of(node.column, str(text)) for text in node.values)
@@ -103,7 +93,7 @@ class _Block:
                     return _has_code(values, codes, self._columns.code_limit(column))
                 if len(node.values) <= FEW_VALUES:
                     return _is_any(values, node.values)
-                return self._lists.set_of(node, values.dtype).has(values)
+                return node.numbers(values.dtype).has(values)
             case Exists(column):
                 return ~self._columns.is_null(column, self._rows)
             case Not(child):

@@ -13,11 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor
 from sys import getsizeof
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
 
 from ..model.budget import Share
 from ..model.types import ColumnType
 from .arithmetic import Operation
+from .value_sets import BYTES_A_VALUE, ValueSet
 
 Order = Literal["==", "<", "<=", ">", ">="]
 #: A literal as its column holds it; true and false are 1 and 0.
@@ -48,9 +51,18 @@ class OneOf:
     type: ColumnType
     values: tuple[Scalar, ...]
     canonical: str = field(init=False, compare=False, repr=False)
+    _numbers: ValueSet | None = field(init=False, default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "canonical", f"{self.column!r} in {json.dumps(self.values)}")
+
+    def numbers(self, dtype: np.dtype[Any]) -> ValueSet:
+        """The values, of a column of numbers, to be looked up; laid out once."""
+        if self._numbers is None:
+            numbers = [value for value in self.values if not isinstance(value, str)]
+            object.__setattr__(self, "_numbers", ValueSet(numbers, dtype))
+            assert self._numbers is not None
+        return self._numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +134,8 @@ def bytes_of(node: Node) -> int:
     """Bytes that a node takes, with all below it."""
     own = _NODE_BYTES + getsizeof(node.canonical)
     if isinstance(node, OneOf):
-        return own + getsizeof(node.values) + sum(map(getsizeof, node.values))
+        laid_out = BYTES_A_VALUE * len(node.values) if node.type != "str" else 0
+        return own + laid_out + getsizeof(node.values) + sum(map(getsizeof, node.values))
     if isinstance(node, Not):
         return own + bytes_of(node.child)
     if isinstance(node, Every | Some):

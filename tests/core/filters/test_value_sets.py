@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omendb_core.filters.value_sets import _FACTORS, ValueSet
+from omendb_core.filters import value_sets
+from omendb_core.filters.value_sets import BYTES_A_VALUE, ValueSet
 from omendb_core.model.types import NULL_INTEGER
 
 integers = st.one_of(
@@ -48,19 +49,23 @@ def test_no_values_are_in_none() -> None:
     assert ValueSet([1, 2, 3], np.dtype(np.int64)).has(np.empty(0, np.int64)).tolist() == []
 
 
-def chosen_to_collide() -> list[int]:
-    """Numbers that have one entry in both tables, of a list of 32."""
-    shift = 64 - (6 + 3)
-    some = np.arange(1, 6_000_000, dtype=np.uint64)
-    entries = [(some * factor) >> np.uint64(shift) for factor in _FACTORS]
-    alike = np.flatnonzero((entries[0] == entries[0][0]) & (entries[1] == entries[1][0]))
-    return [int(number) for number in some[alike[:32]]]
+@pytest.mark.parametrize("count", [9, 10, 100, 1024])
+def test_tables_take_no_more_than_is_said(count: int) -> None:
+    random = np.random.default_rng(count)
+    for values in (random.random(count), np.arange(count) * 1.0, 1.0 / (1 + np.arange(count))):
+        tables = ValueSet(values.tolist(), values.dtype)._tables
+        assert sum(one._entries.nbytes for one in tables) <= BYTES_A_VALUE * count
 
 
-def test_values_that_were_chosen_to_find_no_place_are_found_all_the_same() -> None:
-    listed = chosen_to_collide()
-    assert len(listed) >= 16
+def test_values_that_were_chosen_to_find_no_place_are_found_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    some = np.arange(1, 60_000, dtype=np.uint64)
+    hashes = (some * value_sets._FACTORS[0]) >> np.uint64(64 - 7)
+    listed = some[hashes == hashes[0]][:60].astype(np.int64).tolist()
+    monkeypatch.setattr(value_sets, "_FACTORS", value_sets._FACTORS[:1] * 4)
     found = ValueSet(listed, np.dtype(np.int64))
+    assert len(found._left) > 50
     values = np.array([*listed, *[number + 1 for number in listed], 0, -1], np.int64)
     wanted = set(listed)
     assert found.has(values).tolist() == [int(value) in wanted for value in values]
