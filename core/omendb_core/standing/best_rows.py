@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..model.types import F32, F64, I64
+from ..model.types import F32, F64, I64, U64
 from ..ranking import orders
 from ..ranking.shape import Rank
 from ..rows.ring import unpack
-from ..search import deep
+from ..search import bounded, deep
 from ..search.masks import Masks
 from ..search.query import Query
 from ..state import WindowState
@@ -60,15 +60,18 @@ def best_rows(state: WindowState, table: Table, handles: I64, most: I64) -> Best
 def _ranked(
     state: WindowState, table: Table, handles: I64, most: I64, masks: Masks, mask_of: I64
 ) -> BestRows:
-    """Those of queries with a rank: every row is scored for each."""
+    """Those of queries with a rank."""
     slots_of: dict[int, I64] = {}
     found = []
     for handle, count, number in zip(
         handles.tolist(), most.tolist(), mask_of.tolist(), strict=True
     ):
-        if number not in slots_of:
-            slots_of[number] = np.flatnonzero(unpack(masks.words[number], state.ring.used))
-        found.append(_first(state, table, handle, slots_of[number], count))
+        rows = _bounded(state, table, handle, masks.words[number], count)
+        if rows is None:
+            if number not in slots_of:
+                slots_of[number] = np.flatnonzero(unpack(masks.words[number], state.ring.used))
+            rows = _first(state, table, handle, slots_of[number], count)
+        found.append(rows)
     ranks = [one.ranks for one in found if one.ranks is not None]
     return BestRows(
         np.array([len(one.slots) for one in found], np.int64),
@@ -88,6 +91,22 @@ def answer(state: WindowState, table: Table, handle: int) -> Generator[None, Non
     vector = table.vectors[handle].copy()
     found = yield from deep.chosen(state, query, vector, floor, slots)
     return BestRows(np.array([len(found.slots)]), *found)
+
+
+def _bounded(
+    state: WindowState, table: Table, handle: int, mask: U64, count: int
+) -> deep.Rows | None:
+    """The first ``count`` rows in a query's order, of which few are scored; None: it takes all."""
+    order, own = table.shapes.of(handle).order, np.array([handle])
+    assert isinstance(order, Rank), "a query without a rank"
+    vectors, floor = table.vectors[own], table.least_scores(own)[0]
+    pieces = bounded.first(state, order, None, vectors, count, floor, mask)
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            found: list[deep.Rows | None] = end.value
+            return found[0]
 
 
 def _first(state: WindowState, table: Table, handle: int, slots: I64, count: int) -> deep.Rows:
