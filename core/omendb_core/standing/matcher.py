@@ -232,14 +232,17 @@ class Matcher:
             return self._matching.enter()
         if len(round_.new):
             count = self._rows_of_step()
-            some, round_.new = round_.new[:count], round_.new[count:]
-            round_.matched.append(self._matching.match(some, round_.touched))
-            return len(some) / count
+            some = round_.new[:count]
+            done, hits = self._matching.match(some, round_.touched)
+            round_.new = round_.new[done:]
+            round_.matched.append(hits)
+            return 1.0 if done < len(some) else done / count
         if len(round_.updated):
             count = self._rows_of_step()
-            some, round_.updated = round_.updated[:count], round_.updated[count:]
-            self._matching.match(some, round_.touched, self._takes_updated())
-            return len(some) / count
+            some, takes = round_.updated[:count], self._takes_updated()
+            done, _ = self._matching.match(some, round_.touched, takes)
+            round_.updated = round_.updated[done:]
+            return 1.0 if done < len(some) else done / count
         if not self._matching.is_empty:
             return self._matching.enter()
         if round_.to_cut is None:

@@ -18,12 +18,18 @@ from ..state import WindowState
 from . import ordered_keys
 from .live_lists import LiveLists
 from .round import NO_HITS, MatchHits
+from .shapes import NO_ORDER
 from .table import NO_FILTER, Table
 
 #: Rows for lists with an order that wait to be put in: beyond it they are, before more are matched.
 _MOST_ENTERING: Final = 1 << 16
 #: How many of them one step puts in: 1 ms where each is for another list.
 _STEP_ENTERING: Final = 1 << 11
+#: What it takes to score a row for a query with an order, and to compare its rank with the floor,
+#: the expression aside; and what one call may take of it where nothing is left out by its score.
+_PAIR_NS: Final = 150.0
+_MATCH_NS: Final = 3e6
+_LEAST_ROWS: Final = 8
 
 
 class _Entering(NamedTuple):
@@ -80,13 +86,26 @@ class Matching:
             self.clear()
         return stop / _STEP_ENTERING
 
-    def match(self, slots: I64, touched: Bool1, only: Bool1 | None = None) -> MatchHits:
-        """Match live rows with all queries, or those marked in ``only``; match queries' hits.
+    def match(self, slots: I64, touched: Bool1, only: Bool1 | None = None) -> tuple[int, MatchHits]:
+        """Match live rows with all queries, or those marked in ``only``, as many as take a step.
 
-        Lists that took rows are marked in ``touched``.
+        How many that were, and match queries' hits. Lists that took rows are marked in ``touched``.
         """
-        ring, table, used = self._state.ring, self._table, self._table.used
         reach = self._reach(slots)
+        slots = slots[: self._rows_at_once(len(slots), reach)]
+        return len(slots), self._match(slots, reach, touched, only)
+
+    def _rows_at_once(self, most: int, reach: F32) -> int:
+        """How many rows to match: few, where many queries with an order may take any of them."""
+        table, shapes = self._table, self._table.shapes
+        if not shapes.has_orders:
+            return most
+        is_open = (reach == table.reach) & (reach < np.inf) & (shapes.orders != NO_ORDER)
+        each_ns = np.count_nonzero(is_open) * (_PAIR_NS + shapes.dearest_ns)
+        return max(_LEAST_ROWS, int(_MATCH_NS / max(1.0, each_ns)))
+
+    def _match(self, slots: I64, reach: F32, touched: Bool1, only: Bool1 | None) -> MatchHits:
+        ring, table, used = self._state.ring, self._table, self._table.used
         if only is not None:
             reach = np.where(only, reach, np.float32(np.inf))
         found = self._state.scan.pairs_above(

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from ..model.types import C128, F64, I64, Bool1
+from ..ranking.costs import ns_a_row
 from ..ranking.shape import PLAIN, Decay, Order, Rank, Shape
 from ..ranking.tree import bytes_of
 from .ordered_keys import NO_ROW
@@ -39,6 +40,7 @@ class Shapes:
         self.distinct: dict[int, Order] = {}
         self._numbers: dict[str, int] = {}
         self._uses: dict[int, int] = {}
+        self._ns: dict[int, float] = {}
         self._next = 0
         self._selecting = 0
         self._shape_bytes = 0
@@ -90,6 +92,11 @@ class Shapes:
         """``orders`` of queries."""
         return self.orders[handles] if self.has_orders else np.full(len(handles), NO_ORDER)
 
+    @property
+    def dearest_ns(self) -> float:
+        """What the expression that takes longest takes for a row."""
+        return max(self._ns.values(), default=0.0)
+
     def uses_of(self, number: int) -> int:
         """How many queries have an order."""
         return self._uses[number]
@@ -133,6 +140,7 @@ class Shapes:
             self._uses[number] -= 1
             if not self._uses[number]:
                 del self._uses[number]
+                self._ns.pop(number, None)
                 del self._numbers[_key(self.distinct.pop(number))]
         if not self.by_handle:
             self._make_arrays(0)
@@ -149,6 +157,8 @@ class Shapes:
             self._next += 1
             self._numbers[key] = number
             self.distinct[number] = order
+            if isinstance(order, Rank):
+                self._ns[number] = ns_a_row(order.expression)
         self._uses[number] = self._uses.get(number, 0) + 1
         return number
 
