@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
-from . import filtered, hard, memory, requests, scans, standing
+from . import filtered, hard, memory, requests, scans, shaped, standing
 from .row import Effort, Row
 
 
@@ -23,6 +23,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
         for name, size in scans.SIZES.items()
     },
     "filtered": Bench("filters that leave 1%, 10%, 50%, in process", filtered.bench),
+    "shaped": Bench("orders, selections, exclusions beside none, in process", shaped.bench),
     "hard": Bench("data that is hard to estimate, in process", hard.bench),
     "rest": Bench("one search at a time", requests.rest),
     "searches": Bench("searches, one query a message, closed", requests.searches),

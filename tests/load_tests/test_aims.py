@@ -23,6 +23,7 @@ from load_tests.aims import (
     load,
     requests,
     scans,
+    shaped,
     standing,
     table,
     turns,
@@ -151,6 +152,18 @@ def test_the_engine_and_the_reference_of_a_bench_give_the_same_answers() -> None
     calls = engine.kernels(engine.filled(vectors), 5)
     by_engine, by_reference = (call(queries) for call in calls.values())
     assert by_engine.hits.seqs.tolist() == by_reference.hits.seqs.tolist()  # type: ignore[attr-defined]
+
+
+def test_the_bench_of_shaped_searches_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shaped, "on_one_core", lambda measure, *given: measure(*given))
+    monkeypatch.setattr(shaped, "ROWS", 2000)
+    monkeypatch.setattr(shaped, "BATCHES", (1, 3))
+    rows = shaped.bench(SHORT)
+    assert [row.name for row in rows] == [
+        f"{name}, batch {batch}" for batch in (1, 3) for name in shaped.CASES
+    ]
+    assert all(row.values and min(row.values) > 0 for row in rows)
+    assert {row.aim for row in rows[: len(shaped.CASES)]} == {1.2, 1.3, 1.5, 5.0}
 
 
 def test_filtered_and_hard_benches_measure(monkeypatch: pytest.MonkeyPatch) -> None:
