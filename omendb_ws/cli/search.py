@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import arguments, reaching
+from . import arguments, reaching, shaping
 from .failure import WRONG, fail
 from .output import plain, print_json, table
 
 if TYPE_CHECKING:
     from ..client import Answer, Client, Row
-
-
-#: Of the largest number that is an id.
-_ID_DIGITS: Final = 20
 
 
 def search(
@@ -38,6 +34,18 @@ def search(
         int | None, typer.Option(help="Only among so many of the newest sequence numbers.")
     ] = None,
     include: arguments.Include = None,
+    positive: shaping.Positive = None,
+    negative: shaping.Negative = None,
+    exclude: shaping.Exclude = None,
+    decay: shaping.Decay = None,
+    decay_column: shaping.DecayColumn = None,
+    rank: shaping.Rank = None,
+    group_by: shaping.GroupBy = None,
+    group_size: shaping.GroupSize = None,
+    spread: shaping.Spread = None,
+    mmr: shaping.Mmr = None,
+    candidates: shaping.Candidates = None,
+    at: shaping.At = None,
     url: reaching.Url = reaching.DEFAULT_URL,
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
@@ -54,9 +62,15 @@ def search(
       omendb-ws search items 0.1,0.9,-0.3 -k 3
       omendb-ws search items query.npy --include metadata
       omendb-ws search items --like 17 --filter '{"kind": "book"}' --json
+      omendb-ws search items --positive 17 --positive 4 --decay 86400 --group-by kind
     """
-    if (vector is None) == (like is None):
-        fail(WRONG, "search: needs either a vector or --like")
+    if (vector is not None) + (like is not None) + bool(positive) != 1:
+        fail(WRONG, "search: needs a vector, --like or --positive")
+    shape = shaping.Shaping(
+        positive, negative, exclude, decay, decay_column, rank, group_by, group_size, spread, mmr,
+        candidates, at,
+    )  # fmt: skip
+    shape.check()
     options: dict[str, Any] = {
         "filter": arguments.parse_filter(filter),
         "min_score": min_score,
@@ -64,17 +78,19 @@ def search(
         "include": arguments.parse_include(include),
     }
     vectors = None if vector is None else arguments.parse_vectors(vector)
-    at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
+    server = reaching.address(url, token, token_file, ca_file, timeout_seconds)
 
     async def work(db: Client) -> list[Answer]:
+        kind = (await db.open(collection)).ids
+        shaped = shape.arguments(kind)
+        if like is not None:
+            shaped["like"] = shaping.id_of(like, kind, "--like")
         if vectors is None:
-            assert like is not None
-            kind = (await db.open(collection)).ids
-            return [await db.search(collection, k=k, like=_id(like, kind), **options)]
-        found: list[Answer] = await db.search(collection, vectors, k, **options)
+            return [await db.search(collection, k=k, **options, **shaped)]
+        found: list[Answer] = await db.search(collection, vectors, k, **options, **shaped)
         return found
 
-    answers = reaching.reach(at, work)
+    answers = reaching.reach(server, work)
     for number, answer in enumerate(answers):
         if as_json:
             print_json(_document(answer))
@@ -84,20 +100,16 @@ def search(
             print(_table(answer, options["include"]))
 
 
-def _id(text: str, kind: str) -> int | str:
-    if kind == "str":
-        return text
-    if not text.isascii() or not text.isdigit() or len(text) > _ID_DIGITS:
-        fail(WRONG, f"--like {text}: the ids of this collection are numbers")
-    return int(text)
-
-
 def _document(answer: Answer) -> dict[str, Any]:
-    return {
-        "version": answer.version,
-        "results": [row_document(row) for row in answer],
-        "took_us": answer.took_us,
-    }
+    at = {} if answer.at is None else {"at": answer.at}
+    results = [{**row_document(row), **_numbers(answer, row)} for row in answer]
+    return {"version": answer.version, "results": results, **at, "took_us": answer.took_us}
+
+
+def _numbers(answer: Answer, row: Row) -> dict[str, float | None]:
+    """What ordered a row, besides its score; null for a row that has none."""
+    ranks = {} if answer.ranks is None else {"rank": row.rank}
+    return ranks if answer.weights is None else {**ranks, "weight": row.weight}
 
 
 def row_document(row: Row) -> dict[str, Any]:
@@ -117,17 +129,21 @@ def row_document(row: Row) -> dict[str, Any]:
 
 
 def _table(answer: Answer, include: list[str]) -> str:
+    ranked = [] if answer.ranks is None else ["rank"]
     rows = [
         (
             str(place),
             plain(row.id),
+            *["-" if row.rank is None else f"{row.rank:.8g}" for _ in ranked],
             f"{row.score:.6g}",
             str(row.seq),
             *[_shown(row, name) for name in include],
         )
         for place, row in enumerate(answer, 1)
     ]
-    return table(("", "id", "score", "seq", *include), rows, "rlrr")
+    return table(
+        ("", "id", *ranked, "score", "seq", *include), rows, "rl" + "r" * len(ranked) + "rr"
+    )
 
 
 def _shown(row: Row, name: str) -> str:

@@ -300,7 +300,7 @@ export interface Live extends Subscription<LiveAnswer> {
   readonly answer: LiveAnswer | null;
   /**
    * Ask for another vector's neighbours, or change what else `options` hold; what they do not stays. At
-   * pointer speed only one request is under way, moves that a later one makes void are passed over, and
+   * pointer speed only one request is under way, moves that a later one makes void are skipped, and
    * the last always gets its turn; resolves with the answer to this move or to a later one. A query that
    * was refused (its vector, or as there was no such collection) begins again with what this changes.
    */

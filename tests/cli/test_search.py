@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from omendb_ws.cli.failure import FAILED, WRONG
 from tests.cli.commands import TIMEOUT_SECONDS, environment
 from tests.cli.here import Runs, run, server, vectors
 from tests.server.raw import with_keys
@@ -53,6 +54,61 @@ def test_a_table_is_for_people(items: Runs) -> None:
     assert lines[1].split() == ["1", "1", "1", "1", '{"kind":"book","price":8}', "[1,", "0,", "0]"]
     assert [line.split()[1] for line in lines[1:]] == ["1", "2", "3"]
     assert "\x1b" not in ran.out  # what a row holds does not reach the terminal
+
+
+def test_an_answer_is_shaped_by_options(items: Runs) -> None:
+    grouped = items("search", "items", "1,0,0", "--group-by", "kind", "--json").document
+    assert [row["id"] for row in grouped["results"]] == [1, 3]
+    two = items("search", "items", "1,0,0", "--group-by", "kind", "--group-size", 2, "--json")
+    assert [row["id"] for row in two.document["results"]] == [1, 2, 3]
+    left = items("search", "items", "1,0,0", "--exclude", 1, "--exclude", 3, "--json").document
+    assert [row["id"] for row in left["results"]] == [2]
+    apart = items("search", "items", "1,0,0", "--spread", 0.99, "--json").document
+    assert [row["id"] for row in apart["results"]] == [1, 3]
+    mixed = items("search", "items", "1,0,0", "-k", 2, "--mmr", 0.1, "--candidates", 3, "--json")
+    assert [row["id"] for row in mixed.document["results"]] == [1, 3]
+    like = items("search", "items", "--positive", 1, "--negative", 3, "--json").document
+    assert [row["id"] for row in like["results"]] == [2]
+
+
+def test_ranks_are_shown_where_there_are_some(items: Runs) -> None:
+    aged = ["--decay", 10, "--decay-column", "price", "--at", 11]
+    document = items("search", "items", "1,0,0", *aged, "--json").document
+    assert document["at"] == 11.0
+    assert [row["id"] for row in document["results"]] == [2, 1, 3]
+    assert document["results"][0]["weight"] == 1.0
+    assert document["results"][2]["rank"] is document["results"][2]["weight"] is None
+    lines = items("search", "items", "1,0,0", *aged).out.splitlines()
+    assert lines[0].split() == ["id", "rank", "score", "seq"]
+    assert lines[3].split()[:3] == ["3", "3", "-"]
+    rank = '{"$mul": ["$score", {"$default": ["price", 1]}]}'
+    ranked = items("search", "items", "1,0,0", "--rank", rank, "--json").document
+    assert [row["id"] for row in ranked["results"]] == [2, 1, 3]
+    assert [row["id"] for row in items("search", "items", "1,0,0", "--rank", "price", "--json")
+            .document["results"]] == [2, 1]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--negative", "3"], "--negative: needs --positive"),
+        (["--decay-column", "price"], "--decay-column: needs --decay"),
+        (["--group-size", "2"], "--group-size: needs --group-by"),
+        (["--candidates", "20"], "--candidates: needs --mmr"),
+        (["--exclude", "x"], "--exclude x: the ids of this collection are numbers"),
+        (["--rank", "{"], "--rank: not JSON"),
+        (["--rank", "nothing"], "rank: "),
+        (["--decay", "0"], "decay.half_life"),
+        (["--group-by", "nothing"], "group.by"),
+        (["--decay", "1", "--rank", "price"], "decay"),
+        (["--at", "5"], "at"),
+        (["--positive", "1"], "needs a vector, --like or --positive"),
+    ],
+)
+def test_a_slip_in_these_options_is_named(items: Runs, options: list[str], said: str) -> None:
+    is_ours = said.startswith("--") or "needs" in said
+    ran = items("search", "items", "1,0,0", *options, code=WRONG if is_ours else FAILED)
+    assert said in ran.err
 
 
 def test_the_files_that_load_reads_are_vectors(items: Runs, tmp_path: Path) -> None:
@@ -98,8 +154,8 @@ def test_answers_are_narrowed_as_the_protocol_says(items: Runs) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ([], 2, "needs either a vector or --like"),
-        (["1,0,0", "--like", "1"], 2, "needs either a vector or --like"),
+        ([], 2, "needs a vector, --like or --positive"),
+        (["1,0,0", "--like", "1"], 2, "needs a vector, --like or --positive"),
         (["1,x"], 2, "the vector: must be numbers"),
         (["[1, [2]]"], 2, "the vector: must be numbers"),
         (["[]"], 2, "must be numbers"),
