@@ -42,6 +42,7 @@ class _Asked:
     skip_bad: bool
     rate: float | None
     batch_rows: int | None
+    unless_near: float | None
     reading: dict[str, Any]
     #: The files it reads; none where it reads a pipe.
     paths: list[str]
@@ -67,6 +68,7 @@ def load(
     rate: options.Rate = None,
     batch_rows: options.BatchRows = None,
     skip_bad: options.SkipBad = False,
+    unless_near: options.UnlessNear = None,
     producer: options.Producer = None,
     again: options.Again = False,
     url: reaching.Url = reaching.DEFAULT_URL,
@@ -91,6 +93,7 @@ def load(
       omendb-ws load vectors.npy -c items --create
       omendb-ws load rows.jsonl -c shop --create --capacity 10000 --columns price:f64,kind:str
       omendb-ws load stream.npy -c items --rate 500
+      omendb-ws load pages.npy -c pages --create --unless-near 0.97
       generate | omendb-ws load - --format jsonl -c items --skip-bad
     """
     definition = definitions.given(
@@ -103,9 +106,10 @@ def load(
     at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
     asked_of_file = _Reading(format, ids_from, id_field, vector_field, fields, known_times)
     reader, reading, paths = _opened(file, asked_of_file)
+    near = {} if unless_near is None else {"unless_near": unless_near}
     asked = _Asked(
-        collection, create, definition, producer, again, skip_bad, rate, batch_rows,
-        {**reading, "skip_bad": skip_bad}, paths,
+        collection, create, definition, producer, again, skip_bad, rate, batch_rows, unless_near,
+        {**reading, "skip_bad": skip_bad, **near}, paths,
     )  # fmt: skip
     try:
         ended = reaching.reach(at, lambda db: _load(db, reader, asked), reconnect=True)
@@ -168,7 +172,7 @@ async def _load(db: Client, reader: Reader, asked: _Asked) -> _Ended:
         say(f"{asked.collection} numbers its rows itself; the ids of {reader.name} are unused")
     plan = await plan_of(db, target, asked.batch_rows, asked.rate)
     producer, is_new = _producer(asked, target, plan)
-    options = Options(producer, plan, asked.skip_bad, asked.rate, is_new)
+    options = Options(producer, plan, asked.skip_bad, asked.rate, is_new, asked.unless_near)
     load = Load(db, reader, target, options, create=create, reads_ahead=not asked.paths)
     why, code, is_row = None, 0, False
     try:
@@ -328,6 +332,9 @@ def _summary(now: Progress, reader: Reader, asked: _Asked) -> str:
         said += f", {now.rows / max(seconds, 1e-9):,.0f} rows/s"
     if now.earlier_rows:
         said += f"; {now.earlier_rows:,} were loaded before"
+    if asked.unless_near is not None:
+        many = "some" if now.skipped_rows is None else f"{now.skipped_rows:,}"
+        said += f"; {many} of them left out as near others"
     if now.bad_rows:
         named = ", ".join(str(bad.number) for bad in now.bad)
         more = ", …" if now.bad_rows > len(now.bad) else ""
@@ -343,6 +350,7 @@ def _document(ended: _Ended, asked: _Asked) -> dict[str, Any]:
         "rows": now.rows,
         "earlier_rows": now.earlier_rows,
         "bad_rows": now.bad_rows,
+        **({} if asked.unless_near is None else {"skipped_rows": now.skipped_rows}),
         "bad": [{"number": bad.number, "reason": bad.reason} for bad in now.bad],
         "version": now.version,
         "seconds": round(seconds, 3),

@@ -56,6 +56,15 @@ BatchRows = Annotated[
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out rows that cannot go in, and count them.")
 ]
+UnlessNear = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SCORE",
+        callback=finite,
+        help="Leave out rows that score this much or more against one that is there, and count"
+        " them.",
+    ),
+]
 Producer = Annotated[
     str | None,
     typer.Option(

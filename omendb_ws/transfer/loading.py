@@ -46,6 +46,8 @@ class Progress:
     rows: int = 0
     earlier_rows: int = 0
     bad_rows: int = 0
+    #: Of ``rows``: those that were left out as near others; None where that is not known of all.
+    skipped_rows: int | None = 0
     bad: list[BadRow] = field(default_factory=list)
     #: Share of the file that is in, None where its size is not known.
     share: float | None = None
@@ -57,6 +59,7 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to load: as batches of ``producer``, cut as ``plan`` says; ``rate``: rows a second.
+    ``unless_near``: rows that score as much against others are left out.
 
     ``is_new``: the producer's name was never used before, so nothing of it can be in.
     """
@@ -66,6 +69,7 @@ class Options:
     skip_bad: bool = False
     rate: float | None = None
     is_new: bool = False
+    unless_near: float | None = None
 
 
 class Load:
@@ -159,6 +163,7 @@ class Load:
 
     async def _send(self, batch: Batch) -> Added:
         await self._is_there()
+        score = self._options.unless_near
         try:
             return await self._db.add(
                 self._target.collection,
@@ -167,6 +172,7 @@ class Load:
                 batch.metadata,
                 producer=self._options.producer,
                 batch=batch.number,
+                unless_near=None if score is None else {"score": score},
             )
         except OmenError as error:
             if error.row is None or not 0 <= error.row < len(batch):
@@ -176,6 +182,11 @@ class Load:
 
     def _acknowledged(self, told: Callable[[Progress], None], batch: Batch, added: Added) -> None:
         self.progress.rows += len(batch)
+        if self._options.unless_near is not None and self.progress.skipped_rows is not None:
+            if added.skipped is None:  # it was repeated after a lost connection
+                self.progress.skipped_rows = None
+            else:
+                self.progress.skipped_rows += len(added.skipped)
         self.progress.share = batch.read
         self.progress.version = added.version
         self.progress.seconds = time.monotonic() - self._started

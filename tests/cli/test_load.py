@@ -51,6 +51,22 @@ def test_a_collection_is_created_from_the_file(omendb: Runs, tmp_path: Path) -> 
     assert omendb("search", "items", "--like", 7, "-k", 1, "--json").document["results"]
 
 
+def test_rows_near_others_are_left_out_and_counted(omendb: Runs, tmp_path: Path) -> None:
+    rows = vectors(100, 4)
+    path = saved(tmp_path, np.concatenate([rows, rows, rows]))
+    asked = ("load", path, "-c", "items", "--create", "--unless-near", 0.99999)
+    ran = omendb(*asked)
+    found = re.search(r"300 rows in .*; ([\d,]+) of them left out as near others", ran.out)
+    assert found is not None
+    skipped = int(found[1])
+    assert skipped >= 200
+    assert described(omendb)["rows"] == 300 - skipped
+    again = omendb(*asked)
+    assert "were loaded before" in again.out
+    other = omendb("load", path, "-c", "items", "--unless-near", 0.9999, "--json").document
+    assert (other["rows"], other["skipped_rows"]) == (300, skipped)
+
+
 def test_the_flags_go_before_what_the_file_tells(omendb: Runs, tmp_path: Path) -> None:
     path = saved(tmp_path, vectors(100, 4))
     omendb(

@@ -23,6 +23,7 @@ from omendb_ws.wire import binary
 
 from .live_view import View, live, rows_of
 from .raw import PATIENCE_SECONDS, rows
+from .test_unless_near import small_pieces
 from .walk import Injector, Side, Thread, started
 
 V, ELSEWHERE = [1.0, 0.0], [-1.0, 1.0]
@@ -47,6 +48,7 @@ READS: dict[str, tuple[str, dict[str, Any]]] = {
 STREAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "live": ("subscribe", {**ITEMS, "kind": "live", "vector": V, "k": 2}),
     "match": ("subscribe", {**ITEMS, "kind": "match", "vector": V, "min_score": 0.0}),
+    "novel": ("subscribe", {**ITEMS, "kind": "novel", "below": 0.5, "filter": {"price": 1}}),
     "feed": ("subscribe", {**ITEMS, "kind": "feed", "from_seq": 1}),
     "subscribed stats": ("subscribe", {**ITEMS, "kind": "stats"}),
     "subscribed stats of the server": ("subscribe", {"kind": "stats"}),
@@ -57,6 +59,16 @@ STREAMS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "add": ("add", {**ITEMS, "rows": [ROW], "producer": "p", "batch": 1}),
+    "add unless near": (
+        "add",
+        {
+            **ITEMS,
+            "rows": [ROW, *rows(9, 6)[1:]],
+            "producer": "p",
+            "batch": 1,
+            "unless_near": {"score": 30.0},
+        },
+    ),
     "delete": ("delete", {**ITEMS, "ids": [1]}),
     "update": ("update", {**ITEMS, "rows": [{"id": 1, "metadata": {"price": 1.0}}]}),
     "create": ("create", {"collection": "new", "dim": 2, "capacity": 8}),
@@ -64,7 +76,9 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 OPS = READS | STREAMS | CHANGES
 #: Those that are walked through a log, too; the others as well by ``make torture``.
-LOGGED = list(CHANGES) if os.environ.get("FAULT_WALK") == "all" else ["add", "drop"]
+LOGGED = (
+    list(CHANGES) if os.environ.get("FAULT_WALK") == "all" else ["add", "add unless near", "drop"]
+)
 
 
 class Scene:
@@ -83,7 +97,11 @@ class Scene:
         await one.create("else", durability="memory")
         await one.add(1, 2)
         self.views = [await live(one, V, k=2), await live(other, V, k=2)]
-        for fields in ({"kind": "match", "vector": V, "min_score": 0.0}, {"kind": "feed"}):
+        for fields in (
+            {"kind": "match", "vector": V, "min_score": 0.0},
+            {"kind": "feed"},
+            {"kind": "novel", "below": 1e6},
+        ):
             await other.ok("subscribe", **ITEMS, **fields)
         vectors = np.ones((1, 2), np.float32)
         self.plain = binary.encode_search(777, made["handle"], vectors, k=2)
@@ -150,7 +168,7 @@ class Scene:
                 await view.step()
             now = await view.raw.ok("search", **ITEMS, vector=vector, k=2)
             assert [row.seq for row in view.answer] == [hit["seq"] for hit in now["results"]]
-        for kind in ("feed", "match"):
+        for kind in ("feed", "match", "novel"):
             await other.event(
                 lambda one, kind=kind: one["event"] == kind and one["to_seq"] >= last_seq
             )
@@ -208,6 +226,16 @@ async def test_so_may_any_while_a_text_is_read_in_pieces(
     caplog.set_level("CRITICAL")
     monkeypatch.setattr("omendb_ws.wire.long_text.MOST_CHARACTERS", 60)
     await walk(name, "loop", "memory", lambda: None)
+
+
+@pytest.mark.parametrize("on", ["loop", "engine"])
+async def test_so_may_any_while_an_add_is_compared_in_pieces(
+    on: Thread, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("CRITICAL")
+    small_pieces(monkeypatch)
+    monkeypatch.setattr("omendb_ws.engine.streams.standing_queries.CATCH_UP_US", 0)
+    await walk("add unless near", on, "memory", lambda: None)
 
 
 async def test_so_may_any_while_subscriptions_are_made_in_pieces(

@@ -151,19 +151,24 @@ class WaitingHits:
 
     def forget(self, seq: int) -> None:
         """Let go of the hits up to ``seq``."""
-        gone = 0
+        whole = 0
         for chunk in self._chunks:
             if chunk.seqs.item(chunk.end - 1) > seq:
-                some = chunk.seqs[chunk.start : chunk.end].searchsorted(np.uint64(seq), "right")
-                chunk.start += int(some)
-                self._count -= int(some)
                 break
-            gone += 1
-            self._count -= chunk.end - chunk.start
-            self.nbytes -= chunk.nbytes
-        del self._chunks[:gone]
-        if not self._chunks:
-            self.nbytes = 0
+            whole += 1
+        some = 0
+        if whole < len(self._chunks):
+            chunk = self._chunks[whole]
+            seqs = chunk.seqs[chunk.start : chunk.end]
+            some = int(seqs.searchsorted(np.uint64(seq), side="right"))
+        gone = self._chunks[:whole]
+        nbytes = self.nbytes - sum(chunk.nbytes for chunk in gone)
+        # From here on nothing can fault half way.
+        self._count -= some + sum(chunk.end - chunk.start for chunk in gone)
+        self.nbytes = nbytes if whole < len(self._chunks) else 0
+        if some:
+            self._chunks[whole].start += some
+        del self._chunks[:whole]
         self.share.settle(self.nbytes)
 
     def close(self) -> None:

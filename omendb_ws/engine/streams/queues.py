@@ -157,10 +157,10 @@ class Queues(ABC, Generic[Query]):
             except Exception:
                 query.told_seq, query.done_seq, query.overflow_seq, query.lost = place
                 raise
-            query.hits.forget(query.done_seq)
             if messages:
                 query.quiet_since_us = now_us
                 yield query, messages
+            query.hits.forget(query.done_seq)
             self._deliveries.look_again(query, query.quiet_since_us + SILENCE_US)
 
     def _said(self, query: Query, now_us: int) -> list[Message]:

@@ -95,12 +95,14 @@ class StandingQueries:
     def catch_up(self) -> None:
         """Bring the queries of every changed window to the present, or a step nearer to it."""
         until_ns = self._clock_ns() + CATCH_UP_US * 1000
-        for collection in list(self._behind):
+        for collection, arrival_us in list(self._behind.items()):
             try:
                 self._catch_up(collection, until_ns)
             except Exception as error:
                 self._metrics.faults += 1
                 as_error(error, "standing queries")
+                if collection.is_catching_up:  # its changes wait for that
+                    self._behind.setdefault(collection, arrival_us)
 
     def finish(self, collection: Collection) -> None:
         """Have a collection that catches up do so now."""
