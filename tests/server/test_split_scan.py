@@ -11,6 +11,7 @@ from omendb_core.filters.parser import optional
 from omendb_core.model.change import AddRequest, RowBatch
 from omendb_core.model.types import Definition, Metric
 from omendb_core.scan.choice import choose
+from omendb_core.scan.interface import Times
 from omendb_core.search.query import Answer, Query
 from omendb_core.window import Window
 
@@ -86,6 +87,31 @@ def test_filters_floors_and_lasts_go_with_their_queries() -> None:
     window.state.scan = SplitScan(choose(), 2)
     for one, other in zip(window.search(queries), alone, strict=True):
         same(one, other)
+
+
+def test_half_lives_go_with_their_queries() -> None:
+    """Of 40 queries in five pieces each has its own, and rows without a rank come last."""
+    window, random = filled("dot")
+    ring, count = window.state.ring, 5 * PIECE_QUERIES
+    numbers = random.normal(size=ring.capacity) * 100
+    numbers[random.random(ring.capacity) < 0.5] = np.nan
+    asked = (
+        ring,
+        window.definition.metric,
+        random.normal(size=(count, 7)).astype(np.float32),
+        random.integers(1, 700, count),
+        np.full(count, -np.inf, np.float32),
+        ring.live_words[None],
+        np.zeros(count, np.int64),
+        Times(None, numbers, 1.0, False),
+        10.0 ** random.uniform(-2, 3, count),
+    )
+    alone, split = (
+        scan.top_k_decayed(*asked)  # type: ignore[arg-type]
+        for scan in (choose(), SplitScan(choose(), 3))
+    )
+    assert any(np.isnan(alone.ranks))
+    assert [part.tobytes() for part in split] == [part.tobytes() for part in alone]
 
 
 def test_every_piece_is_done_once_and_stays_in_its_place() -> None:

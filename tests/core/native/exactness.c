@@ -8,6 +8,7 @@
 #include "id_table.h"
 #include "rows.h"
 #include "scan.h"
+#include "score_bounds.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -261,6 +262,92 @@ static void check_scan(
     take(scores, (size_t)total * sizeof *scores);
 }
 
+/* -- the same under decay ------------------------------------------------------------------------*/
+
+static double by_rank[ROWS];
+
+static int best_rank_first(const void *a, const void *b)
+{
+    const Ranked *one = a, *other = b;
+    double left = by_rank[one->slot], right = by_rank[other->slot];
+    if (left != right)
+        return left < right ? 1 : -1;
+    return one->slot < other->slot ? 1 : -1;
+}
+
+/* The rows of a query that have a rank, best first; how many. */
+static size_t rank_rows(
+    const Ranked *scored, const omendb_times *times, double half_life, Ranked *wanted)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < ROWS; i++) {
+        double rank = scored[i].score;
+        if (!(rank > 0) || times->integers[scored[i].slot] == INT64_MIN)
+            continue;
+        times->functions->log2(&rank, 1, &rank);
+        by_rank[scored[i].slot] = rank + (double)times->integers[scored[i].slot] / 1e6 / half_life;
+        wanted[count++] = scored[i];
+    }
+    qsort(wanted, count, sizeof *wanted, best_rank_first);
+    return count;
+}
+
+static void check_decayed(omendb_scan scan, Ranked (*scored)[ROWS])
+{
+    int64_t numbers[ROWS], slots[QUERIES * K];
+    double half_lives[QUERIES], values[QUERIES * K];
+    uint32_t counts[QUERIES];
+    float scores[QUERIES * K];
+    size_t thorough;
+    for (size_t i = 0; i < ROWS; i++)
+        numbers[i] = i % 9 == 0 ? INT64_MIN : 1700000000000000 + (int64_t)(i * i % 97) * 300000;
+    for (size_t i = 0; i < QUERIES; i++)
+        half_lives[i] = i == 0 ? 1e-3 : (double)(i * i);
+    omendb_times times = {
+        .integers = numbers, .per_second = 1e6, .functions = omendb_functions_at(0)};
+    scan.times = &times, scan.half_lives = half_lives, scan.values = values;
+    scan.counts = counts, scan.slots = slots, scan.scores = scores, scan.thorough = &thorough;
+    expect(omendb_top_k(&scan) >= 0, "memory");
+    for (size_t i = 0, at = 0; i < QUERIES; i++) {
+        Ranked wanted[ROWS];
+        size_t count = rank_rows(scored[i], &times, half_lives[i], wanted);
+        expect(counts[i] == (count < K ? count : K), "count of ranks");
+        for (size_t j = 0; j < counts[i]; j++, at++) {
+            expect(slots[at] == wanted[j].slot, "slot by rank");
+            expect(values[at] == by_rank[wanted[j].slot], "rank");
+            expect(scores[at] == wanted[j].score, "score by rank");
+            take(&values[at], sizeof *values);
+        }
+    }
+}
+
+/* -- bounds of all scores ------------------------------------------------------------------------*/
+
+static void check_score_bounds(const omendb_scan *scan, Ranked (*scored)[ROWS])
+{
+    static float lower[QUERIES * BLOCK_ROWS], upper[QUERIES * BLOCK_ROWS];
+    omendb_score_bounds asked = {
+        .kernel = scan->kernel,
+        .shadow = scan->shadow,
+        .queries = scan->queries,
+        .count = QUERIES,
+        .tiles = BLOCK_ROWS / TILE_ROWS,
+        .lower = lower,
+        .upper = upper,
+    };
+    expect(score_bounds(&asked), "memory");
+    for (size_t i = 0; i < QUERIES; i++)
+        for (size_t row = 0; row < ROWS; row++) {
+            size_t place = i * BLOCK_ROWS + (size_t)scored[i][row].slot;
+            float score = scored[i][row].score;
+            expect(lower[place] <= score && score <= upper[place], "bounds of scores");
+            take(&lower[place], sizeof *lower);
+            take(&upper[place], sizeof *upper);
+        }
+}
+
+/* -- all of a metric -----------------------------------------------------------------------------*/
+
 static void check_metric(const float *rows, const float *asked, size_t dim, omendb_metric metric)
 {
     static Ranked wanted[QUERIES][ROWS];
@@ -314,6 +401,8 @@ static void check_metric(const float *rows, const float *asked, size_t dim, omen
     for (size_t at = 0; (kernel = omendb_kernel_at(at)) != NULL; at++) {
         is_counted = strcmp(kernel->name, "portable") == 0;
         check_scan(&scan, kernel, omendb_lanes_at(0), wanted);
+        check_decayed(scan, wanted);
+        check_score_bounds(&scan, wanted);
     }
     free(centre);
     free(shadow.codes);
