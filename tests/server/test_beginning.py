@@ -534,6 +534,28 @@ async def test_a_query_moves_behind_its_mask() -> None:
         assert await raw.code("move", sub=sub, vector=[1, 0]) == "not_found"
 
 
+@pytest.mark.usefixtures("small_blocks")
+async def test_a_move_to_another_filter_waits_for_that_ones_mask_and_its_examples_do_not() -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        await filled(raw)
+        sub = (await raw.reply(await one_live(raw, filter=NEAR)))["ok"]["sub"]
+        gate = Gate(server)
+        gate.is_closed = True
+        moved = await raw.send("move", sub=sub, filter={"n": 5}, positive=[298, 0], exclude=[294])
+        await eventually(lambda: len(long_reads(server)) == 1)
+        again = await raw.send("move", sub=sub, min_score=1e5)
+        await other.ok("delete", collection="items", ids=[298])  # its target is what it was
+        await other.ok("update", collection="items", rows=[{"id": 299, "metadata": {"n": 5}}])
+        assert not raw.replies
+        gate.is_closed = False
+        ok = (await raw.reply(moved))["ok"]
+        assert [(row["id"], row["score"]) for row in ok["results"]] == [
+            (n, 149.0 * n + 1) for n in (299, 292, 285)
+        ]
+        assert (await raw.reply(again))["ok"]["results"] == []
+        assert not await raw.ok("unsubscribe", sub=sub)
+
+
 async def test_what_many_answer_with_their_metadata_is_copied_in_pieces_at_one_version() -> None:
     async with running() as server, client(server) as raw, client(server) as other:
         handle = await filled(raw)

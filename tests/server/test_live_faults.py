@@ -12,6 +12,7 @@ import pytest
 from omendb_ws.engine.streams import feeds, live_pushes, queues
 from omendb_ws.engine.streams.live_query import LiveQuery
 from omendb_ws.net.server import Server
+from omendb_ws.wire import live as live_wire
 
 from .live_view import eventually, live, match
 from .raw import Clock, Raw, client, engine_held, queued, rows, running, settings
@@ -239,6 +240,44 @@ async def test_a_move_that_meets_a_fault_moves_nothing(monkeypatch: pytest.Monke
         assert view.hits == [(4, 4, 4.0), (3, 3, 3.0)]
         ok = await raw.ok("move", sub=view.sub, vector=[-1.0, 0.0])
         assert [one["id"] for one in ok["results"]] == [1, 2]
+
+
+@pytest.mark.parametrize("where", ["lists", "answers", "reply"])
+async def test_a_move_of_everything_that_meets_a_fault_changes_nothing(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as server, client(server) as raw:
+        await raw.create(capacity=100, columns={"n": "i64"})
+        rows = [{"id": n, "vector": [n, 1], "metadata": {"n": n}} for n in range(8)]
+        await raw.ok("add", collection="items", rows=rows)
+        asked = {"exclude": [7], "filter": {"n": {"$gt": 1}}, "min_score": 2.0}
+        shape = {"group": {"by": "n"}, "rank": {"$neg": "n"}}
+        view = await live(raw, V, k=3, **asked, **shape)
+        assert [hit[0] for hit in view.hits] == [2, 3, 4]
+        held = server.context.catalog.reserved_bytes
+        moved = {
+            "positive": [1, 2], "exclude": list(range(2000)), "filter": {}, "min_score": None,
+        }  # fmt: skip
+        with monkeypatch.context() as patch:
+            faults = {
+                "lists": (collection_of(server).window.standing.lists, "_make_lists"),
+                "answers": (server.context.engine.live, "answers"),
+                "reply": (live_wire, "encode_snapshot"),
+            }
+            patch.setattr(*faults[where], boom)
+            error = await raw.error("move", sub=view.sub, **moved)
+            assert (error["code"], error["retry"]) == ("internal", True)
+        assert server.context.catalog.reserved_bytes == held
+        await raw.ok("update", collection="items", rows=[{"id": 2, "metadata": {"n": 0}}])
+        await raw.ok("update", collection="items", rows=[{"id": 5, "metadata": {"n": 3}}])
+        await view.until(lambda one: [hit[0] for hit in one.hits] == [5, 4, 6])
+        expected = await raw.ok("search", collection="items", vector=V, k=3, **asked, **shape)
+        assert [one["id"] for one in expected["results"]] == [5, 4, 6]
+        moved["exclude"] = [0]
+        ok = await raw.ok("move", sub=view.sub, **moved)
+        like = {"positive": [1, 2], "exclude": [0], "k": 3}
+        expected = await raw.ok("search", collection="items", **like, **shape)
+        assert ok["results"] == expected["results"]
 
 
 async def test_subscriptions_that_came_and_went_are_not_waited_for() -> None:

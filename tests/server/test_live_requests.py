@@ -637,8 +637,19 @@ async def test_nobody_can_subscribe_to_what_was_dropped_in_between() -> None:
             assert await raw.code("move", sub=sub, vector=V) == "not_found"
 
 
-@pytest.mark.parametrize("k", [1, 10, 100, None])
-async def test_what_a_subscription_is_charged_covers_what_it_takes(k: int | None) -> None:
+@pytest.mark.parametrize(
+    ("k", "shaping"),
+    [
+        (1, {}), (10, {}), (100, {}), (None, {}),
+        (1, {"decay": {"half_life": 60}}), (30, {"decay": {"half_life": 60}}),
+        (10, {"rank": {"$neg": "$score"}, "spread": {"max_similarity": 1e9}}),
+        (10, {"exclude": [f"id-{n}" for n in range(2000)]}),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_what_a_subscription_is_charged_covers_what_it_takes(
+    k: int | None, shaping: dict[str, Any]
+) -> None:
     count = 300
     async with running(max_memory_bytes=1 << 30) as server, client(server) as raw:
         handle = (await raw.create(capacity=2000, ids="str"))["handle"]
@@ -651,7 +662,9 @@ async def test_what_a_subscription_is_charged_covers_what_it_takes(k: int | None
             tracemalloc.start()
             if k is not None:
                 vectors = np.random.default_rng(1).standard_normal((count, 2)).astype(np.float32)
-                await raw.send_binary(binary.encode_subscribe(900, handle, vectors, k=k))
+                await raw.send_binary(
+                    binary.encode_subscribe(900, handle, vectors, k=k, shaping=shaping)
+                )
                 assert isinstance(await raw.reply(900), Results)
             else:
                 for _ in range(count):

@@ -201,10 +201,11 @@ def _reasons(
         is_str = window.definition.ids == "str"
         found = window.state.ids.find(gone if is_str else np.array(gone, np.uint64))
         reasons[dead] = np.where(found < 0, _REASON["deleted"], _REASON["replaced"])
+    has_order = queries[0].order is not None
     end = 0
     for query, difference in zip(queries, differences, strict=True):
         start, end = end, end + len(difference.leave)
-        may_filter = query.query.filter is not None or isinstance(query.order, Rank)
+        may_filter = query.query.filter is not None or (has_order and isinstance(query.order, Rank))
         if not may_filter and not difference.updated:
             continue
         own = np.arange(start, end)[reasons[start:end] == _REASON["displaced"]]
