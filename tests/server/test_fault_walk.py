@@ -47,6 +47,18 @@ READS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 STREAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "live": ("subscribe", {**ITEMS, "kind": "live", "vector": V, "k": 2}),
+    "shaped live": (
+        "subscribe",
+        {
+            **ITEMS,
+            "kind": "live",
+            "positive": [1, V],
+            "exclude": [2, 1000],
+            "k": 2,
+            "decay": {"half_life": 60},
+            "group": {"by": "price", "size": 3},
+        },
+    ),
     "match": ("subscribe", {**ITEMS, "kind": "match", "vector": V, "min_score": 0.0}),
     "novel": ("subscribe", {**ITEMS, "kind": "novel", "below": 0.5, "filter": {"price": 1}}),
     "feed": ("subscribe", {**ITEMS, "kind": "feed", "from_seq": 1}),
@@ -55,6 +67,16 @@ STREAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "subscribed count": ("subscribe", {**ITEMS, "kind": "count", "by": "price"}),
     "map": ("subscribe", {**ITEMS, "kind": "map"}),
     "move": ("move", {"sub": 1, "vector": ELSEWHERE}),
+    "move of all": (
+        "move",
+        {
+            "sub": 1,
+            "positive": [ELSEWHERE],
+            "exclude": [1000, 1001],
+            "filter": {},
+            "min_score": None,
+        },
+    ),
     "unsubscribe": ("unsubscribe", {"sub": 1}),
 }
 CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -159,7 +181,7 @@ class Scene:
         mine, _ = self.views
         for view in self.views[name == "unsubscribe" :]:
             vector = V
-            if view is mine and name == "move" and is_ok:
+            if view is mine and name.startswith("move") and is_ok:
                 vector = ELSEWHERE
                 moved = self.reply["ok"]
                 view.rows = {row.seq: row for row in rows_of(moved["results"])}

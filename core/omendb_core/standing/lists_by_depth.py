@@ -63,12 +63,13 @@ class ListsByDepth:
             kind = PLAIN if of_depth < _ORDERED_CLASS else ORDERED
             own, most_k = handles[depths == of_depth], _class_of(of_depth % _ORDERED_CLASS)
             number = most_k + (of_depth - of_depth % _ORDERED_CLASS)
-            if number not in self._lists:
-                self._lists[number] = Lists(most_k, kind)
-            lists = self._lists[number]
+            lists = self._lists.get(number) or Lists(most_k, kind)
             places = lists.take(len(own))
+            # After a fault there is a class only if somebody has a list of it.
+            self._lists[number] = lists
+            self._owners.setdefault(number, _NONE)
             self._table.lists[own], self._table.places[own] = number, places
-            owners = self._owners.get(number, _NONE)
+            owners = self._owners[number]
             if len(owners) < len(lists.counts):
                 fresh = np.zeros(len(lists.counts) - len(owners), np.int64)
                 owners = np.concatenate([owners, fresh])
