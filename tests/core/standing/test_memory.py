@@ -10,7 +10,7 @@ import pytest
 from omendb_core.filters.parser import parse
 from omendb_core.model.types import Definition
 from omendb_core.ranking.rank_parser import expression_of
-from omendb_core.ranking.shape import Rank, Shape
+from omendb_core.ranking.shape import Decay, Group, Rank, Shape, Spread
 from omendb_core.standing.table import StandingQuery
 from omendb_core.window import Window
 
@@ -74,6 +74,40 @@ def test_expressions_take_what_they_are_said_to_take() -> None:
     assert 0.9 * said <= standing.nbytes <= 1.1 * said + 50_000
     assert 0.7 * taken <= standing.nbytes
     standing.remove(handles)
+    assert standing.nbytes == 0
+
+
+SHAPES = [
+    Shape(Decay(5.0)),
+    Shape(Rank(expression_of({"$mul": ["$score", "a"]}, {"a": "f64"}, live=True))),
+    Shape(None, Group("a"), Spread(0.5)),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("excluded", [0, 1, 1000])
+@pytest.mark.parametrize("k", [1, 10, 100])
+def test_shapes_and_exclusions_take_what_they_are_said_to_take(
+    shape: Shape, excluded: int, k: int
+) -> None:
+    count = 200
+    first, held = (Window(Definition(DIM, 100, "dot", columns={"a": "f64"})) for _ in range(2))
+    exclude = np.arange(excluded, dtype=np.uint64)
+    asked = StandingQuery(k, None, 0.0, exclude=exclude, shape=shape)
+    first.standing.add([asked], np.ones((1, DIM), np.float32))  # numpy imports lazily
+    standing = held.standing
+    gc.collect()
+    tracemalloc.start()
+    handles = standing.add([asked] * count, np.ones((count, DIM), np.float32))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    each_bytes = standing.bytes_for(k, shape, exclude)
+    said = each_bytes * count
+    assert each_bytes > standing.bytes_for(k)
+    # An id excluded may take twice what it does here, before tables shrink.
+    assert 0.4 * said <= standing.nbytes <= 2.1 * said + each_bytes * LEAST
+    assert taken <= standing.nbytes + 64 * count + (1 << 20)
+    standing.remove(handles.tolist())
     assert standing.nbytes == 0
 
 
