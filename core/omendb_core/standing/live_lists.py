@@ -107,6 +107,7 @@ class LiveLists:
     def remove(self, handles: I64) -> None:
         """Forget queries."""
         self._renewals.remove(handles)
+        self._selections.forget(handles)
         self._lists.take_back(handles)
 
     # -- answers ------------------------------------------------------------------------------
@@ -201,6 +202,10 @@ class LiveLists:
     def listed(self, slots: I64) -> I64:
         """Those of ``slots`` whose row a list may hold."""
         return slots[self._listed[slots]] if len(self._listed) else NONE
+
+    def note_updated(self) -> None:
+        """Columns of rows changed: those may stand elsewhere."""
+        self._selections.forget_all()
 
     def note_new(self, slots: I64) -> None:
         """New rows stand in ``slots``: no list holds them."""
@@ -297,6 +302,7 @@ class LiveLists:
         self._table.open(made.handles)
         self._raise_floors(made.handles[is_over], keys[last[is_over]])
         self._renewals.have_made(made.handles)
+        self._selections.forget(made.handles)
 
     # -- bookkeeping --------------------------------------------------------------------------
 

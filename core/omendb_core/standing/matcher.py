@@ -220,6 +220,7 @@ class Matcher:
         round_.new = state.ring.live_slots(first_new, state.last_seq)
         self.lists.note_new(round_.new)
         if len(updated):
+            self.lists.note_updated()
             # Rows that came since the last advance are matched as they are now.
             round_.updated = self._candidates(updated[updated < first_new])
         return round_

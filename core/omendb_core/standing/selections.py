@@ -1,8 +1,9 @@
 """Which rows of their lists live queries with a selection take.
 
-The same answers as ``ranking.selection.Selector`` gives; where there is only a ``group``, of many
-lists at once (1 µs a list and up, where a Selector takes 50). Knows lists, shapes and the window's
-state; nothing of floors.
+The same answers as ``ranking.selection.Selector`` gives: where there is only a ``group``, of many
+lists at once (1 µs a list and up, where a Selector takes 50); where there is a ``spread``, which
+takes a millisecond for a deep list, read again only if new rows make a difference. Knows lists,
+shapes and the window's state; nothing of floors.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..model.types import F32, I64, Bool1
+from ..model.types import F32, I64, U64, Bool1
 from ..ranking.selection import Selector
 from ..ranking.shape import Shape
 from ..state import WindowState
-from .lists import Lists
+from .lists import Keys, Lists
 from .table import Table
 
 
@@ -32,6 +33,8 @@ class Selections:
     def __init__(self, state: WindowState, table: Table) -> None:
         self._state = state
         self._table = table
+        #: The window's last seq when a query with a ``spread`` was last answered out of its list.
+        self._seen: dict[int, int] = {}
 
     def choose(self, lists: Lists, owners: I64, base: int) -> Chosen:
         """What each of ``owners``, whose lists these are, takes of its list."""
@@ -43,11 +46,7 @@ class Selections:
             if shape.group is not None and shape.spread is None:
                 grouped.setdefault(shape.group.column, []).append(place)
             else:
-                entries = lists.entries(int(rows[place]))
-                slots = self._slots(lists, rows[place : place + 1], base)[0, entries]
-                scores = lists.scores(int(rows[place]))
-                k = int(self._table.k[owners[place]])
-                chosen[place, entries[self._taken(shape, k, slots, scores)]] = True
+                chosen[place, self._spread(lists, int(owners[place]), shape, base)] = True
         for column, places in grouped.items():
             own = np.array(places)
             sizes = [_size(shapes[place]) for place in places]
@@ -56,10 +55,58 @@ class Selections:
             )
         return Chosen(chosen, np.count_nonzero(chosen, axis=1))
 
-    def _taken(self, shape: Shape, k: int, slots: I64, scores: F32) -> I64:
-        selector = Selector(self._state, shape, k)
-        selector.read(slots, scores)
-        return selector.taken()
+    def forget(self, handles: I64) -> None:
+        """The lists of these queries were made anew."""
+        for handle in handles.tolist():
+            self._seen.pop(handle, None)
+
+    def forget_all(self) -> None:
+        """Rows that were there before may stand elsewhere, or be in lists that they were not in."""
+        self._seen.clear()
+
+    def _spread(self, lists: Lists, owner: int, shape: Shape, base: int) -> I64:
+        """Places of the entries that are taken."""
+        row = int(self._table.places[owner])
+        first = lists.width - int(lists.counts[row])
+        keys = lists.keys[row, first:]
+        seqs = lists.kind.offsets_of(keys) + np.uint64(base)
+        seen, self._seen[owner] = self._seen.get(owner), self._state.last_seq
+        if seen is not None:
+            before = self._taken_still(lists, row, keys)
+            if before is not None:
+                both = self._may_change(owner, seqs, before, seen)
+                scores = lists.kind.scores_of(keys[both])
+                if np.array_equal(both[self._taken(owner, shape, scores, seqs[both])], before):
+                    return first + before
+        return first + self._taken(owner, shape, lists.kind.scores_of(keys), seqs)
+
+    def _taken_still(self, lists: Lists, row: int, keys: Keys) -> I64 | None:
+        """Places in ``keys`` of what the list answered last; None if some of it has left."""
+        answered = lists.published[row]
+        answered = answered[answered != lists.kind.no_row]
+        places = np.searchsorted(keys, answered)
+        if not len(places) or places[-1] >= len(keys) or (keys[places] != answered).any():
+            return None
+        found: I64 = places
+        return found
+
+    def _may_change(self, owner: int, seqs: U64, before: I64, seen: int) -> I64:
+        """Places of the rows that were taken, and of those that came after ``seen`` and may be.
+
+        A row is taken or skipped by what was taken before it. So if of these rows the same are
+        taken as before, they are of all rows.
+        """
+        came = np.flatnonzero(seqs > seen)
+        if len(before) == self._table.k[owner]:
+            came = came[came > before[0]]  # nothing is taken behind the last
+        return np.union1d(before, came)
+
+    def _taken(self, owner: int, shape: Shape, scores: F32, seqs: U64) -> I64:
+        """Places, ascending, of what is taken of rows that come in order, the best one last."""
+        selector = Selector(self._state, shape, int(self._table.k[owner]))
+        selector.read(self._state.ring.slots(seqs[::-1]), scores[::-1])
+        places: I64 = len(seqs) - 1 - selector.taken()[::-1]
+        return places
 
     def _grouped(
         self, lists: Lists, rows: I64, column: str, sizes: I64, k: I64, base: int
