@@ -6,7 +6,7 @@ window's state and the table of queries; nothing of lists.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -60,25 +60,23 @@ def best_rows(state: WindowState, table: Table, handles: I64, most: I64) -> Best
 def _ranked(
     state: WindowState, table: Table, handles: I64, most: I64, masks: Masks, mask_of: I64
 ) -> BestRows:
-    """Those of queries with a rank."""
-    slots_of: dict[int, I64] = {}
-    found = []
-    for handle, count, number in zip(
-        handles.tolist(), most.tolist(), mask_of.tolist(), strict=True
-    ):
-        rows = _bounded(state, table, handle, masks.words[number], count)
-        if rows is None:
-            if number not in slots_of:
-                slots_of[number] = np.flatnonzero(unpack(masks.words[number], state.ring.used))
-            rows = _first(state, table, handle, slots_of[number], count)
-        found.append(rows)
-    ranks = [one.ranks for one in found if one.ranks is not None]
-    return BestRows(
-        np.array([len(one.slots) for one in found], np.int64),
-        np.concatenate([one.slots for one in found]),
-        np.concatenate([one.scores for one in found]),
-        np.concatenate(ranks),
-    )
+    """Those of queries with one rank: bounds leave few rows to be scored, as a rule."""
+    alike: dict[tuple[int, int, np.float32], list[int]] = {}
+    floors = table.least_scores(handles)
+    for place, key in enumerate(zip(mask_of.tolist(), most.tolist(), floors, strict=True)):
+        alike.setdefault(key, []).append(place)
+    found: dict[int, deep.Rows] = {}
+    for (number, count, floor), places in alike.items():
+        own = handles[places]
+        first = _first(state, table, own, count, floor, masks.words[number])
+        found.update(zip(places, first, strict=True))
+    rows = [found[place] for place in range(len(handles))]
+    slots = np.concatenate([one.slots for one in rows])
+    scores = np.concatenate([one.scores for one in rows])
+    counts = np.array([len(one.slots) for one in rows], np.int64)
+    order = table.shapes.of(int(handles[0])).order
+    assert order is not None, "queries without an order"
+    return BestRows(counts, slots, scores, orders.ranks(order, state, slots, scores))
 
 
 def answer(state: WindowState, table: Table, handle: int) -> Generator[None, None, BestRows]:
@@ -109,20 +107,45 @@ def _bounded(
             return found[0]
 
 
-def _first(state: WindowState, table: Table, handle: int, slots: I64, count: int) -> deep.Rows:
-    """The first ``count`` of ``slots`` in a query's order."""
-    order = table.shapes.of(handle).order
-    assert order is not None, "a query without an order"
-    floor = table.least_scores(np.array([handle]))[0]
-    found, scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    for some in deep.in_order(state, order, table.vectors[handle], floor, slots, None):
+def _first(
+    state: WindowState, table: Table, handles: I64, count: int, floor: np.float32, mask: U64
+) -> list[deep.Rows]:
+    """The first ``count`` rows of ``mask`` (words) for queries with one rank."""
+    order = table.shapes.of(int(handles[0])).order
+    assert isinstance(order, Rank), "queries without a rank"
+    vectors = table.vectors[handles]
+    slots: I64 | None = None
+    found: list[deep.Rows] = []
+    first = _at_once(bounded.first(state, order, None, vectors, count, floor, mask))
+    for vector, rows in zip(vectors, first, strict=True):
+        if rows is None:
+            if slots is None:
+                slots = np.flatnonzero(unpack(mask, state.ring.used))
+            rows = _read(deep.in_order(state, order, vector, floor, slots, None), count)
+        found.append(rows)
+    return found
+
+
+def _read(reading: Iterator[tuple[I64, F32] | None], count: int) -> deep.Rows:
+    """The first ``count`` rows that are read in order."""
+    slots, scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for some in reading:
         if some is not None:
-            found.append(some[0])
+            slots.append(some[0])
             scores.append(some[1])
-            if sum(map(len, found)) >= count:
+            if sum(map(len, slots)) >= count:
                 break
-    first, first_scores = np.concatenate(found)[:count], np.concatenate(scores)[:count]
-    return deep.Rows(first, first_scores, orders.ranks(order, state, first, first_scores))
+    return deep.Rows(np.concatenate(slots)[:count], np.concatenate(scores)[:count], None)
+
+
+def _at_once(pieces: Generator[None, None, list[deep.Rows | None]]) -> list[deep.Rows | None]:
+    """What work in pieces comes to."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            found: list[deep.Rows | None] = end.value
+            return found
 
 
 def _mask(state: WindowState, table: Table, masks: Masks, handle: int) -> int:

@@ -37,7 +37,7 @@ _RENEWED_ELEMENTS: Final = 1 << 28
 _LEAST_RENEWED: Final = 8
 #: What a query with an order, and one that is searched, count for in that.
 _DECAYED_COST: Final = 2
-_RANKED_COST: Final = 16
+_RANKED_COST: Final = 8
 _SEARCHED_COST: Final = 64
 #: The depth up to which lists are kept, if k is not larger: then a list takes 50 KiB, or 100 with
 #: an order, and sorting it 0.1 ms.

@@ -209,3 +209,20 @@ def test_plain_queries_take_no_part_in_orders() -> None:
     stream.remove(decayed)
     assert not stream.window.standing.table.shapes.nbytes
     assert stream.queries[plain].shape == (1, DIM)
+
+
+def test_lists_by_rank_over_a_wide_window_are_those_of_all_rows() -> None:
+    """Where bounds of the expression leave few rows to be scored."""
+    documents: list[Any] = [{"$add": ["$score", {"$mul": [0.01, "g"]}]}, {"$mul": ["$score", "g"]}]
+    stream = stream_of(capacity=6_000)
+    stream.add(stream.rows(6_000), metadata=grouped(stream, 6_000, 9))
+    for document in documents:
+        query = StandingQuery(5, shape=Shape(ranked(document)), exclude=stream.ids(range(0, 99, 2)))
+        stream.ask(stream.rows(1), query)
+        stream.ask_many(stream.rows(3), [StandingQuery(5, shape=Shape(ranked(document)))] * 3)
+    for _ in range(3):
+        stream.add(stream.rows(500), metadata=grouped(stream, 500, 9))
+        stream.catch_up()
+        for handle in stream.handles:
+            stream.delete(np.array(stream.answer(handle), np.uint64))
+        stream.catch_up()
