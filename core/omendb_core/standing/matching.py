@@ -70,11 +70,11 @@ class Matching:
     def enter(self) -> float:
         """Put some of what waits into lists; how much that was of what a step does."""
         if len(self._entering) > 1:
-            parts = zip(*self._entering, strict=True)
-            handles, slots, keys = (np.concatenate(column) for column in parts)
-            order = np.argsort(handles, kind="stable")
-            self._entering = [_Entering(handles[order], slots[order], keys[order])]
+            self._entering = [_Entering(*map(np.concatenate, zip(*self._entering, strict=True)))]
         handles, slots, keys = self._entering[0]
+        if np.any(handles[1:] < handles[:-1]):  # else it is what another step has left
+            order = np.argsort(handles, kind="stable")
+            handles, slots, keys = handles[order], slots[order], keys[order]
         # A list is given all of its rows at once.
         stop = len(handles)
         if stop > _STEP_ENTERING:

@@ -1,4 +1,4 @@
-"""How many rows are matched in one call with queries that have an order."""
+"""Rows and queries that have an order: how many are matched in one call, and enter lists in one."""
 
 from __future__ import annotations
 
@@ -63,3 +63,13 @@ def test_rows_that_scores_leave_out_are_matched_together(
     stream.add(stream.rows(ROWS), metadata=[{"n": 10}] * ROWS)
     stream.catch_up()
     assert calls == [ROWS]
+
+
+def test_rows_of_one_call_that_are_more_than_a_step_puts_in_enter_list_by_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They come row by row, each for every list."""
+    stream, _ = asked("n")
+    monkeypatch.setattr(matching, "_STEP_ENTERING", 2)
+    stream.add(stream.rows(ROWS), metadata=[{"n": 1000 - n} for n in range(ROWS)])
+    stream.catch_up()
