@@ -148,15 +148,6 @@ export interface Narrowing {
   include?: Included;
 }
 
-export interface SearchOptions extends CallOptions, Narrowing {
-  k?: number;
-  minScore?: number;
-  /** Only the newest so many sequence numbers. */
-  last?: number;
-  /** Search by this row, and leave it out; `vector` is null then. */
-  like?: Id | null;
-}
-
 export interface CountOptions {
   filter?: Filter;
   /** A column: how many rows have each of its values. */
@@ -213,6 +204,19 @@ export interface Shaping {
   rank?: Expression | null;
   group?: { by: string; size?: number } | null;
   spread?: { max_similarity: number } | null;
+}
+
+export interface SearchOptions extends CallOptions, Narrowing, Near, Shaping {
+  k?: number;
+  minScore?: number;
+  /** Only the newest so many sequence numbers. */
+  last?: number;
+  /** Search by this row, and leave it out; `vector` is null then. */
+  like?: Id | null;
+  /** Nearness against likeness, of the first `candidates` rows; without `spread`. */
+  mmr?: { lambda: number; candidates?: number } | null;
+  /** The Unix seconds that ages and weights count to, with `decay` or `rank`. Default: now. */
+  at?: number | null;
 }
 
 export interface LiveOptions extends Narrowing, Near, Shaping {
@@ -444,7 +448,7 @@ export class Client extends EventTarget {
   /** Also by the values of a column: the `limit` (1 to 1,000, default 100) most frequent ones. */
   count(collection: string, options: CallOptions & CountOptions & { by: string }): Promise<CountsBy>;
   stats(collection?: string | null, options?: CallOptions): Promise<Stats>;
-  /** The nearest rows to a vector, or to each of several. */
+  /** The nearest rows to a vector, or to each of several; `vector` is null with `like` or `positive`. */
   search(collection: string, vector: Vector | null, options?: SearchOptions): Promise<Answer>;
   search(collection: string, vectors: ReadonlyArray<Vector>, options?: SearchOptions): Promise<Answer[]>;
   /**

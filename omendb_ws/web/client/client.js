@@ -7,7 +7,8 @@ import { Feed } from "./feed.js";
 import { Answer, encodeFrame, KINDS } from "./frames.js";
 import { Live } from "./live.js";
 import {
-  fields, known, OPTIONS, readIds, toCount, toId, toIdList, toList, toMatrix, toMetadata, toVector,
+  fields, known, OPTIONS, readIds, toCount, toId, toIdList, toList, toMatrix, toMetadata, toTarget,
+  toVector,
 } from "./requests.js";
 import { CountWatch, Newest, WindowMap } from "./subscription.js";
 
@@ -63,28 +64,27 @@ export class Client extends Connection {
 
   async search(collection, vector, options) {
     known(options, OPTIONS.search);
-    const { k: most, like } = options ?? {};
+    const { k: most, like, positive, exclude } = options ?? {};
     const k = toCount(most);
-    const json = fields(options);
-    if (like != null) return this.#searchLike({ collection, like: toId(like, "like"), k, ...json }, options);
+    const isByRow = like != null;
+    if (isByRow && positive != null) fail("bad_request", "like: does not go together with positive");
+    const json = { ...fields(options), ...toTarget(isByRow ? null : vector, options) };
+    if (exclude != null) json.exclude = toIdList(exclude, "exclude");
+    if (isByRow) return this.#searchLike({ collection, like: toId(like, "like"), k, ...json }, options);
     const isMany = Array.isArray(vector) && typeof vector[0] === "object";
-    const vectors = isMany ? vector.map((one, row) => toVector(one, `vector[${row}]`)) : [toVector(vector)];
-    const dim = vectors[0].length;
-    // The caller may fill the array anew meanwhile.
-    const sections = [isMany ? toMatrix(vectors, dim) : vectors[0].slice()];
+    const asked = positive == null ? queries(vector, isMany) : { n: 0, sections: [] };
     return this.call(async (link) => {
       const { handle } = await link.open(collection);
-      const { answers } = await link.ask((id) =>
-        encodeFrame({ kind: KINDS.SEARCH, id, handle, n: vectors.length, dim, k, json, sections }));
+      const { answers } = await link.ask((id) => encodeFrame({ kind: KINDS.SEARCH, id, handle, k, json, ...asked }));
       return isMany ? answers : answers[0];
     }, { ...options, collection });
   }
 
   #searchLike(body, options) {
     return this.call(async (link) => {
-      const { results, version, took_us: tookUs } = await link.op("search", body);
+      const { results, version, at, took_us: tookUs } = await link.op("search", body);
       const hasStringIds = await readIds(link, body.collection, [{ id: body.like }, ...results]);
-      return Answer.fromRows(results, version, hasStringIds, tookUs);
+      return Answer.fromRows(results, version, hasStringIds, { at, tookUs });
     }, options);
   }
 
@@ -133,6 +133,13 @@ export class Client extends Connection {
     known(options, OPTIONS.call);
     return this.call((link) => link.op(op, body), { ...options, repeat: false });
   }
+}
+
+function queries(vector, isMany) {
+  const vectors = isMany ? vector.map((one, row) => toVector(one, `vector[${row}]`)) : [toVector(vector)];
+  const dim = vectors[0].length;
+  // The caller may fill the array anew meanwhile.
+  return { n: vectors.length, dim, sections: [isMany ? toMatrix(vectors, dim) : vectors[0].slice()] };
 }
 
 export async function connect(url, options) {

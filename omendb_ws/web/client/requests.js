@@ -116,22 +116,31 @@ const toExamples = (examples, name) =>
     return typeof one === "object" && one ? Array.from(toVector(one, where, { row })) : toId(one, where, { row });
   });
 
+/** What a query is near to in place of a vector, as fields. */
+export function toTarget(vector, options) {
+  const { positive, negative } = options ?? {};
+  if (vector != null && positive != null) fail("bad_request", "vector: does not go together with positive");
+  if (negative != null && positive == null) fail("bad_request", "negative: needs positive");
+  const fields = {};
+  if (positive != null) fields.positive = toExamples(positive, "positive");
+  if (negative != null) fields.negative = toExamples(negative, "negative");
+  return fields;
+}
+
 /**
  * What a move changes: a vector, and `fields`, null for what is cleared. `names`: what it sets; vector
  * and examples stand in the same place.
  */
 export function toChange(vector, options) {
   known(options, OPTIONS.move);
-  const { positive, negative, exclude, filter, minScore } = options ?? {};
-  if (vector != null && positive != null) fail("bad_request", "vector: does not go together with positive");
-  if (negative != null && positive == null) fail("bad_request", "negative: needs positive");
+  const { positive, exclude, filter, minScore } = options ?? {};
+  const target = toTarget(vector, options);
   const fields = {};
   if (exclude !== undefined) fields.exclude = toIdList(exclude ?? [], "exclude");
   if (filter !== undefined) fields.filter = plain(filter ?? {}, "filter");
   if (minScore !== undefined) fields.min_score = plain(minScore, "minScore");
   const names = new Set(Object.keys(fields));
-  if (positive != null) fields.positive = toExamples(positive, "positive");
-  if (negative != null) fields.negative = toExamples(negative, "negative");
+  Object.assign(fields, target);
   const isElsewhere = vector != null || positive != null || !names.size;
   if (isElsewhere) names.add("target");
   // The caller may fill the same array anew.
@@ -166,11 +175,13 @@ const CALL = ["signal", "timeoutMs", "failFast"];
 /** What a move may change, besides the vector. */
 const MOVED = ["positive", "negative", "exclude", "filter", "minScore"];
 const SHAPE = ["decay", "rank", "group", "spread"];
+/** Of searches alone. */
+const ONCE = ["mmr", "at"];
 export const OPTIONS = {
   call: CALL,
   get: [...CALL, "include"],
   count: [...CALL, "filter", "by", "limit"],
-  search: [...CALL, "k", "filter", "include", "minScore", "last", "like"],
+  search: [...CALL, "k", ...MOVED, ...SHAPE, ...ONCE, "include", "last", "like"],
   add: [...CALL, "ids", "metadata", "columns", "unlessNear"],
   live: ["k", ...MOVED, ...SHAPE, "include", "every"],
   move: MOVED,
@@ -192,6 +203,7 @@ export function known(options, names) {
 
 const FIELDS = [
   "filter", "minScore", "below", "include", "last", "every", "epoch", "fromSeq", "sample", "by", "limit", ...SHAPE,
+  ...ONCE,
 ];
 
 export function fields(options) {
