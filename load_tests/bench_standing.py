@@ -9,6 +9,8 @@ product's output is the same memory every time; cold: it is new memory every tim
 
 *A tick* is an add of 64 rows to a full window of 100,000, the standing queries catching up with it,
 and the pushes that follow from it, encoded. Shares are of the tick.
+
+*Decayed queries* of several half-lives are compared with plain ones.
 """
 
 from __future__ import annotations
@@ -24,9 +26,13 @@ from typing import Any
 import numpy as np
 from omendb_core.model.change import AddRequest, RowBatch
 from omendb_core.model.types import F32, Definition
+from omendb_core.ranking.shape import PLAIN, Decay, Shape
 from omendb_core.scoring import blas
 from omendb_core.search.query import prepare_queries
+from omendb_core.standing.live_lists import LiveLists
 from omendb_core.standing.matcher import Matcher
+from omendb_core.standing.matching import Matching
+from omendb_core.standing.renewals import Renewals
 from omendb_core.standing.table import StandingQuery
 from omendb_core.state import NOTHING
 from omendb_core.window import Window
@@ -48,14 +54,17 @@ K = 10
 A_LANE = 100
 ROUNDS = 60
 TICKS = 100
+#: Rows of an add where half-lives are compared.
+_BATCH = 500
 GROWTH = (10, 100, 1_000, 10_000, 100_000)
-#: The parts of ``Matcher.advance`` that are told apart.
-PARTS = {
-    "leave": "_drop_dead",
-    "match": "_match",
-    "cut": "_cut_and_find_short",
-    "rescan": "_renew",
-    "publish": "_publish",
+#: The parts of ``Matcher.advance`` that are told apart: whose, and which.
+PARTS: dict[str, tuple[type, str]] = {
+    "leave": (Matcher, "_drop_some"),
+    "match": (Matching, "match"),
+    "enter": (Matching, "enter"),
+    "cut": (LiveLists, "cut_and_find_short"),
+    "rescan": (Renewals, "_best"),
+    "publish": (LiveLists, "publish"),
 }
 
 
@@ -147,7 +156,7 @@ class Readers:
         metrics = Metrics(0.0)
         self.collection = Collection("default", "bench", "memory", window, 0.0)
         self.deliveries = Deliveries(metrics, Limits())
-        self.live = LiveQueries(metrics, self.deliveries)
+        self.live = LiveQueries(metrics, self.deliveries, lambda: 0)
         lanes = [Lane() for _ in range(-(-len(vectors) // A_LANE))]
         asked = StandingQuery(k=K)
         queries = [
@@ -157,25 +166,28 @@ class Readers:
             )
             for sub in range(len(vectors))
         ]  # fmt: skip
-        self.live.start(queries, vectors)
+        self.live.start(queries, prepare_queries(window.definition, vectors))
 
     def push(self) -> int:
         """Advance, and make and take every push that follows; how many."""
         found = self.collection.window.standing.advance()
         self.live.changed(self.collection, found.changed, 0)
         count = 0
-        while pushes := self.deliveries.push(0):
+        while True:
+            pushes: list[Any] = []
+            self.deliveries.push(pushes, 0)
+            if not pushes:
+                return count
             count += len(pushes)
             for push in pushes:
                 self.deliveries.sent(push)
-        return count
 
 
 @contextmanager
 def timed_parts() -> Iterator[Counter[str]]:
     """Seconds spent in each of ``PARTS`` while it lasts."""
     spent: Counter[str] = Counter()
-    methods = {part: getattr(Matcher, name) for part, name in PARTS.items()}
+    methods = {part: getattr(*where_) for part, where_ in PARTS.items()}
 
     def timed(part: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
@@ -188,12 +200,12 @@ def timed_parts() -> Iterator[Counter[str]]:
         return call
 
     for part, method in methods.items():
-        setattr(Matcher, PARTS[part], timed(part, method))
+        setattr(*PARTS[part], timed(part, method))
     try:
         yield spent
     finally:
         for part, method in methods.items():
-            setattr(Matcher, PARTS[part], method)
+            setattr(*PARTS[part], method)
 
 
 def growing(generator: np.random.Generator, most: int, is_clustered: bool) -> None:
@@ -238,17 +250,57 @@ def one_count(window: Window, queries: F32, rows: F32) -> None:
     )
 
 
+# -- orders -------------------------------------------------------------------------------------
+
+
+def ordered(generator: np.random.Generator, count: int) -> None:
+    """Adds of 500 rows, 10,000 a second, and the lists that follow; by turns, processor time."""
+    print(f"\nadds of {_BATCH} rows, {count:,} queries; ms of advance, and the ratio to plain ones")
+    print("half-life   median      p99   ratio   answers changed")
+    shapes = {"none": PLAIN, **{f"{s} s": Shape(Decay(s)) for s in (3600.0, 60.0, 10.0)}}
+    spent: dict[str, list[float]] = {name: [] for name in shapes}
+    changed: Counter[str] = Counter()
+    windows: dict[str, Window] = {}
+    now_us = 1
+    for name, shape in shapes.items():
+        windows[name] = Window(Definition(dim=DIM, capacity=CAPACITY, metric="cosine", ids="auto"))
+        asked = [StandingQuery(K, shape=shape)] * count
+        vectors = generator.standard_normal((count, DIM), dtype=np.float32)
+        windows[name].standing.add(asked, prepare_queries(windows[name].definition, vectors))
+    for turn in range(CAPACITY // _BATCH + ROUNDS):
+        now_us += _BATCH * 100
+        rows = generator.standard_normal((_BATCH, DIM), dtype=np.float32)
+        for name, window in windows.items():
+            window.apply(window.admit_add(AddRequest(RowBatch(rows)), now_us))  # type: ignore[arg-type]
+            began = time.thread_time()
+            found = window.standing.advance()
+            if turn >= CAPACITY // _BATCH:
+                spent[name].append(time.thread_time() - began)
+                changed[name] += len(found.changed)
+    plain = statistics.median(spent["none"])
+    for name, times in spent.items():
+        median = statistics.median(times)
+        p99 = float(np.quantile(times, 0.99))
+        print(
+            f"{name:>9} {median * 1e3:8.1f} {p99 * 1e3:8.1f} {median / plain:7.2f}"
+            f" {changed[name] / ROUNDS:17.0f}",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure standing queries.")
     parser.add_argument("--most", type=int, default=GROWTH[-1], help="standing queries at most")
-    parser.add_argument("--only", choices=["unchanging", "growing"])
+    parser.add_argument("--only", choices=["unchanging", "growing", "ordered"])
     options = parser.parse_args()
     blas.use_threads(1)
     print(f"{where()}\n{DIM} dimensions, cosine, k = {K}")
     generator = np.random.default_rng(0)
-    if options.only != "growing":
+    if options.only in (None, "unchanging"):
         unchanging(generator)
-    if options.only != "unchanging":
+    if options.only in (None, "ordered"):
+        ordered(generator, min(options.most, 10_000))
+    if options.only in (None, "growing"):
         for is_clustered in (False, True):
             growing(generator, options.most, is_clustered)
 
