@@ -175,10 +175,11 @@ class Window:
         self.admission.applied(change.version)
 
     def _apply_add(self, change: AddChange) -> None:
-        if change.is_empty:
+        if not len(change.vectors):
             return
         state = self.state
-        self.novelty.note_add(change)
+        if self.novelty.groups:
+            self.novelty.note_add(change)
         left = append(state.ring, state.ids, state.times_us, change)
         self.standing.note_gone(left.replaced)
         self._forget(left.evicted)

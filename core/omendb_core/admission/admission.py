@@ -71,9 +71,10 @@ class Admission:
         ``guard``; Quota beyond ``max_payload_bytes`` or the budget; Behind where only a window that
         has caught up can tell whether it is.
         """
-        repeated = self._repeated(request)
-        if repeated is not None:
-            return repeated
+        if request.producer is not None:
+            repeated = self._repeated(request)
+            if repeated is not None:
+                return repeated
         if judgement is None:
             rows = self._checked(request, guard)
         else:

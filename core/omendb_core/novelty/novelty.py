@@ -24,7 +24,7 @@ from .before import Before, Gone
 
 
 @dataclass(slots=True)
-class _Group:
+class Group:
     """Those who ask with one filter and one ``last``, and how many they are."""
 
     filter: Filter | None
@@ -65,13 +65,14 @@ class Novelty:
 
     def __init__(self, state: WindowState) -> None:
         self._state = state
-        self._groups: dict[int, _Group] = {}
+        #: By number; read by who applies changes.
+        self.groups: dict[int, Group] = {}
         self._numbers: dict[tuple[str | None, int | None], int] = {}
         self._next = 0
         self._round: _Round | None = None
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(self.groups)
 
     @property
     def is_behind(self) -> bool:
@@ -87,17 +88,17 @@ class Novelty:
         if number is None:
             number, self._next = self._next, self._next + 1
             self._numbers[key] = number
-            self._groups[number] = _Group(filter_, last)
-        self._groups[number].members += 1
+            self.groups[number] = Group(filter_, last)
+        self.groups[number].members += 1
         return number
 
     def leave(self, number: int) -> None:
         """One less asks so."""
-        group = self._groups[number]
+        group = self.groups[number]
         group.members -= 1
         if group.members:
             return
-        del self._groups[number]
+        del self.groups[number]
         self._numbers = {key: one for key, one in self._numbers.items() if one != number}
         round_ = self._round
         if round_ is None:
@@ -113,16 +114,15 @@ class Novelty:
 
     def note_add(self, change: AddChange) -> None:
         """``change`` is about to be applied."""
-        if not self._groups or change.is_empty:
+        if not self.groups or change.is_empty:
             return
         assert self._round is None, "the add before was not compared yet"
         gone = Gone(self._state, change)
         passing = {
-            number: gone.passing(self._state, group.filter)
-            for number, group in self._groups.items()
+            number: gone.passing(self._state, group.filter) for number, group in self.groups.items()
         }
         self._round = _Round(
-            change.first_seq, len(change.vectors), gone, passing, list(self._groups)
+            change.first_seq, len(change.vectors), gone, passing, list(self.groups)
         )
 
     def step(self) -> Newness | None:
@@ -152,7 +152,7 @@ class Novelty:
 
     def _begin_group(self, round_: _Round) -> None:
         number = round_.waiting.pop()
-        group, state = self._groups[number], self._state
+        group, state = self.groups[number], self._state
         slots = state.ring.slots_of(round_.first_seq, round_.count)
         if group.filter is not None:
             slots = slots[evaluate(group.filter, state.columns, slots)]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,8 +47,7 @@ class UnlessNear:
     filter: Filter | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedRows:
+class CheckedRows(NamedTuple):
     """The rows of an add that passed all checks: ``vectors`` prepared, the rest as in a change."""
 
     vectors: F32
