@@ -38,6 +38,7 @@ from ..runtime import socket_logs
 from ..runtime.descriptors import Descriptors
 from ..runtime.faults import as_error
 from ..runtime.machine import keep_freed_memory
+from ..sessions.authentication import refuse_token
 from ..sessions.context import monotonic_us
 from ..sessions.receive import Receiver
 from ..telemetry.prometheus import render
@@ -359,7 +360,7 @@ class Server:
         if session.principal is not None:
             connection.allow(full_bytes)
         elif isinstance(found, Refused):
-            session.refuse_token(None, found.reason)
+            refuse_token(session, None, found.reason)
             return None
         session.greet()
         if session.principal is not None:

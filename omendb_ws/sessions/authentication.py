@@ -7,9 +7,10 @@ nobody's closes it.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
-from omendb_core.model.errors import Forbidden, Overloaded
+from omendb_core.model.errors import Forbidden, Overloaded, Unauthenticated
 
 from ..access.gate import Refused
 from ..access.principal import Principal
@@ -47,10 +48,29 @@ def _again(session: Session, request: wire.Auth, size: int, resume: Any) -> None
 def _become(session: Session, request: wire.Auth, found: Principal | Refused, size: int) -> None:
     before = session.principal
     if isinstance(found, Refused):
-        session.refuse_token(request.id, found.reason)
+        refuse_token(session, request.id, found.reason)
         return
     if before is not None and found.tenant != before.tenant:
         raise Forbidden("token: of another tenant than this connection's; connect anew")
+    if before is None or found.grants == before.grants:
+        _take(session, request, found, size)
+        return
+    # What was read under the old grants is answered before the reply, and nothing after it.
+    resume = session.pause(size)
+
+    def answered() -> None:
+        try:
+            _take(session, request, found, size)
+        except Exception as error:
+            session.refuse(request.id, b"", error, request.op)
+        finally:
+            resume()
+
+    session.when_answered(answered)
+
+
+def _take(session: Session, request: wire.Auth, found: Principal, size: int) -> None:
+    before = session.principal
     try:
         session.become(found)
     except Overloaded as error:
@@ -60,6 +80,25 @@ def _become(session: Session, request: wire.Auth, found: Principal | Refused, si
     if not session.context.gate.is_open and found != before:
         session.context.logins.succeeded(found, str(session.peer))
     end_forbidden(session, size, lambda: session.ok(request.id, described(session.who)), request)
+
+
+def refuse_token(session: Session, request_id: int | None, reason: str) -> None:
+    """Answer a wrong token, later the more there were, and close; till then it is not heard.
+
+    ``reason`` is for the log alone.
+    """
+    session.is_refused = True
+    seconds = session.context.logins.failed(session.peer.host, reason)
+    said = "the token is not known" if request_id is None else "token: not known"
+
+    def refuse() -> None:
+        session.error(request_id, Unauthenticated(said))
+        session.outbox.close(4401, "unauthenticated")
+
+    if seconds:
+        session.refusal = asyncio.get_running_loop().call_later(seconds, refuse)
+    else:
+        refuse()
 
 
 def end_forbidden(session: Session, size: int, then: Any, request: wire.Auth | None) -> None:

@@ -76,40 +76,22 @@ class Session:
         self.has_replied = False
         #: A token was wrong, and soon the client hears of it.
         self.is_refused = False
-        self._refusal: asyncio.TimerHandle | None = None
+        self.refusal: asyncio.TimerHandle | None = None
         #: Who waits for room, and who for everything to be answered and sent.
         self._call_when_room: Callable[[], None] | None = None
         self._progress: asyncio.Event | None = None
+        self._call_when_answered: Callable[[], None] | None = None
         outbox.on_sent = self._went_out
 
     # -- the connection ---------------------------------------------------------------------------
-
-    def refuse_token(self, request_id: int | None, reason: str) -> None:
-        """Answer a wrong token, later the more there were, and close; till then it is not heard.
-
-        ``reason`` is for the log alone.
-        """
-        self.is_refused = True
-        seconds = self.context.logins.failed(self.peer.host, reason)
-
-        said = "the token is not known" if request_id is None else "token: not known"
-
-        def refuse() -> None:
-            self.error(request_id, Unauthenticated(said))
-            self.outbox.close(4401, "unauthenticated")
-
-        if seconds:
-            self._refusal = asyncio.get_running_loop().call_later(seconds, refuse)
-        else:
-            refuse()
 
     def close(self) -> None:
         """The connection is gone: let go of everything. What it changed stays changed."""
         self.lane.is_open = False
         self.outbox.discard()
         self.outbox.on_sent = lambda _: None
-        if self._refusal is not None:
-            self._refusal.cancel()
+        if self.refusal is not None:
+            self.refusal.cancel()
         self.who.stop()
         end_some(self.subscriptions)
         self._inflight.clear()
@@ -266,8 +248,18 @@ class Session:
         if ticket.then is not None:
             ticket.then(answer.error is None)
             ticket.then = None
+        if self._call_when_answered is not None and not self._inflight:
+            self._call_when_answered()  # first: after a fault it is called again
+            self._call_when_answered = None
         self._progressed()
         count(answer, self.context)
+
+    def when_answered(self, call: Callable[[], None]) -> None:
+        """Call once nothing is unanswered; now if that is so."""
+        if self._inflight:
+            self._call_when_answered = call
+        else:
+            call()
 
     # -- back-pressure ----------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.opcodes import OPS
 
-from .raw import Raw, client, running
+from .raw import Raw, client, engine_held, running
 from .test_rights import REQUESTS
 from .tokens import token, with_secret
 
@@ -326,3 +326,22 @@ async def binary_code(raw: Raw, handle: int) -> str:
     await raw.send_binary(binary.encode_search(id, handle, np.ones((1, 2), np.float32)))
     code: str = (await raw.reply(id))["error"]["code"]
     return code
+
+
+async def test_reads_under_the_old_grants_are_answered_before_the_reply(tmp_path: Path) -> None:
+    async with (
+        running(Server(with_secret(tmp_path))) as server,
+        both(server, READER) as (_, raw),
+    ):
+        async with engine_held(server):
+            asked = [await raw.send("count", collection="items") for _ in range(3)]
+            auth = await raw.send("auth", token=token(READER))
+            behind = await raw.send("count", collection="items")
+        order: list[int] = []
+        while len(order) < 5:
+            message = await raw.message()
+            order.append(message["id"])
+            if message["id"] == behind:
+                assert message["ok"]["count"] == 3
+        assert sorted(order[:3]) == asked
+        assert order[3:] == [auth, behind]
