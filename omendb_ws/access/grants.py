@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from ..wire.opcodes import MAX_COLUMNS, RIGHTS
+from ..wire.limits import MAX_COLUMNS
+from ..wire.rights import RIGHTS
 
 #: A column's value in a stamp.
 Stamp: TypeAlias = Mapping[str, str | float | int | bool]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..runtime.toml_files import TomlFileError, parse, read_text
-from ..wire.opcodes import RIGHTS
+from ..wire.rights import RIGHTS
 from .grants import Grant, GrantError, parse_grants
 from .principal import DEFAULT_TENANT, Principal
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..wire.opcodes import RIGHTS
+from ..wire.rights import RIGHTS
 from .grants import Grant, Scope, scope
 
 #: The tenant of an open server's clients.

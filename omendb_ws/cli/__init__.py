@@ -20,6 +20,7 @@ import typer.core
 from . import (
     backup,
     check_config,
+    check_token,
     count,
     create,
     demo,
@@ -140,6 +141,7 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("check-config")(check_config.check_config)
 app.command("new-key")(new_key.new_key)
+app.command("check-token")(check_token.check_token)
 
 
 def main() -> None:

@@ -80,6 +80,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
 
     from ..access import keyring as auth
     from ..net import tls
+    from ..node.keys import read_jwt_keys
     from ..runtime import event_loops
 
     values = found.values
@@ -92,11 +93,18 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
     def keys() -> None:
         unwise.extend(auth.Keyring.load(values["api_key_file"]).warnings)
 
+    def jwt_keys() -> None:
+        if found.settings is not None:
+            key_set = read_jwt_keys(found.settings)
+            unwise.extend(key_set.warnings if key_set is not None else ())
+
     checks: tuple[tuple[tuple[str, ...], Callable[[], object]], ...] = (
         ((), scan.choose),
         (("event_loop",), lambda: event_loops.choose(values["event_loop"])),
         (("tls_certificate_file", "tls_key_file"), certificates),
         (("api_key_file",), keys),
+        (("jwt_keys",), jwt_keys),
+        (("jwt_secret_file",), jwt_keys),
     )
     for names, check in checks:
         is_said = any(line.split(" ", 1)[0] in names for line in found.problems)

@@ -20,11 +20,8 @@ from .limits import (
     MAX_EXAMPLES,
     MAX_U32,
 )
-
-#: What a token can hold. An op's ``right`` is one of these, ``any`` (at least one), or ``none``.
-RIGHTS: Final = ("read", "write", "admin")
-Right = Literal["read", "write", "admin", "any", "none"]
-
+from .rights import RIGHTS as RIGHTS
+from .rights import Right as Right
 
 #: How the grants of a token apply to an op: not at all (``none``); it shows what any grant matches
 #: (``each``); it needs the right on its collection's name (``name``), and besides only rows are

@@ -24,7 +24,7 @@ from tests.patience import PATIENCE_SECONDS
 COMMANDS = [
     "serve", "demo", "ping", "list", "create", "drop", "load", "dump", "search", "count",
     "stats",
-    "tail", "top",    "check-config", "new-key",
+    "tail", "top",    "check-config", "check-token", "new-key",
 ]  # fmt: skip
 
 

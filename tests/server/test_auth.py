@@ -198,3 +198,45 @@ def test_no_entry_is_made_that_would_be_refused(
 def test_an_open_server_gives_everybody_every_right() -> None:
     assert OPEN.tenant == "default"
     assert all(OPEN.may(right) for right in ("read", "write", "admin"))
+
+
+def test_a_key_may_have_grants_beside_rights_or_instead() -> None:
+    grants = """
+[[keys.grants]]
+collections = ["clicks-*"]
+rights = ["write"]
+filter = { owner = "app" }
+stamp = { owner = "app" }
+"""
+    alone = Keyring.parse(entry(rights=None) + grants).keys[0][1]
+    assert [grant.as_json() for grant in alone.grants] == [
+        {
+            "collections": ["clicks-*"],
+            "rights": ["write"],
+            "filter": {"owner": "app"},
+            "stamp": {"owner": "app"},
+        }
+    ]
+    both = Keyring.parse(entry(rights='["read"]') + grants).keys[0][1]
+    assert [sorted(grant.rights) for grant in both.grants] == [["read"], ["write"]]
+    with pytest.raises(KeyFileError, match="no rights and no grants"):
+        Keyring.parse(entry(rights=None))
+    with pytest.raises(KeyFileError, match=r"grants\[0\].rights"):
+        Keyring.parse(entry() + grants.replace('"write"', '"own"'))
+
+
+def test_admins_of_the_default_tenant_are_operators_unless_a_key_is_named_one() -> None:
+    def key(name: str, tenant: str, rights: str) -> str:
+        return entry(
+            name=f'"{name}"',
+            tenant=f'"{tenant}"',
+            rights=rights,
+            token_sha256=f'"{token_sha256(name)}"',
+        )
+
+    plain = key("a", "default", '["admin"]') + key("b", "other", '["admin"]')
+    plain += key("c", "default", '["read"]')
+    assert [one.is_operator for _, one in Keyring.parse(plain).keys] == [True, False, False]
+    named = plain + key("d", "other", '["operator"]')
+    assert [one.is_operator for _, one in Keyring.parse(named).keys] == [False] * 3 + [True]
+    assert not Keyring.parse(named).keys[3][1].rights

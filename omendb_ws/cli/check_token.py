@@ -1,0 +1,101 @@
+"""``omendb-ws check-token``: who a token is to a server of these settings, and what it may do."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import options, reaching
+from .failure import FAILED, WRONG, fail, failing
+from .loading import load_settings
+from .output import table
+
+if TYPE_CHECKING:
+    from ..access.gate import Gate
+    from ..access.principal import Principal
+    from ..node.config import Settings
+
+
+def check_token(
+    token: Annotated[str, typer.Argument(help="The token, or - to read it from standard input.")],
+    config: options.ConfigFile = None,
+    api_key_file: options.ApiKeyFile = None,
+    as_json: reaching.Json = False,
+) -> None:
+    """Say who a token is, by the keys of a server's settings, and what it may do; or why not.
+
+    Nothing is asked of a server. The exit code is 1 for a token that is nobody's. An argument shows
+    in lists of processes: on a machine that others use, give the token on standard input.
+
+    \b
+    Example:
+      omendb-ws check-token - --config omendb.toml < token.txt
+    """
+    from ..access.gate import Refused
+
+    settings = load_settings(options.given(config_file=config, api_key_file=api_key_file)).settings
+    if not settings.needs_tokens:
+        fail(WRONG, "check-token: these settings take no tokens; name keys by --config or a flag")
+    text = sys.stdin.read(1 << 16).strip() if token == "-" else token
+    found = _gate(settings).look(text)
+    if isinstance(found, Refused):
+        fail(FAILED, f"nobody's: {found.reason}")
+    print(_as_json(found) if as_json else _as_table(found))
+
+
+def _gate(settings: Settings) -> Gate:
+    """What lets tokens in, with the keys of now."""
+    from ..access import jwks_url
+    from ..access.gate import Gate
+    from ..access.jwt_keys import KeySetError
+    from ..access.keyring import KeyFileError, Keyring
+    from ..node.keys import read_jwt_keys, rules_of
+
+    with failing(KeyFileError):
+        keyring = Keyring.load(settings.api_key_file) if settings.api_key_file else None
+        jwt_keys = read_jwt_keys(settings)
+    if settings.jwt_jwks_url is not None:
+        try:
+            jwt_keys = jwks_url.fetch(settings.jwt_jwks_url)
+        except KeySetError as error:
+            fail(FAILED, f"jwt_jwks_url {settings.jwt_jwks_url} {error}")
+    return Gate(False, keyring, jwt_keys, rules_of(settings))
+
+
+def _described(found: Principal) -> dict[str, Any]:
+    left = None if found.expires_at is None else max(0, round(found.expires_at - time.time()))
+    return {
+        "name": found.name,
+        "tenant": found.tenant,
+        "grants": [grant.as_json() for grant in found.grants],
+        "operator": found.is_operator,
+        "expires_in_s": left,
+    }
+
+
+def _as_json(found: Principal) -> str:
+    return json.dumps(_described(found), indent=2)
+
+
+def _as_table(found: Principal) -> str:
+    said = _described(found)
+    ends = "never" if said["expires_in_s"] is None else f"in {said['expires_in_s']} s"
+    lines = [f"{said['name']} of tenant {said['tenant']}; expires {ends}"]
+    if found.is_operator:
+        lines.append("operator: may see the whole server")
+    if not found.grants:
+        return "\n".join([*lines, "no grants: it may do nothing"])
+    rows = [
+        (
+            ", ".join(grant["collections"]),
+            ", ".join(grant["rights"]),
+            json.dumps(grant["filter"]) if "filter" in grant else "all",
+            json.dumps(grant["stamp"]) if "stamp" in grant else "",
+        )
+        for grant in said["grants"]
+    ]
+    return "\n".join([*lines, table(("collections", "rights", "rows", "stamp"), rows, "llll")])

@@ -1,0 +1,70 @@
+"""``check-token``: who a token is, and why it is nobody's, without a server."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from omendb_ws.access.keyring import key_entry
+from tests.cli.here import run
+from tests.server.tokens import SECRET, token
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    """A file of settings with a key file and a secret."""
+    (tmp_path / "secret").write_bytes(SECRET)
+    (tmp_path / "keys.toml").write_text(key_entry("app", "acme", ("read", "admin"), "a-token"))
+    (tmp_path / "keys.toml").chmod(0o600)
+    path = tmp_path / "omendb.toml"
+    path.write_text("jwt_secret_file = 'secret'\napi_key_file = 'keys.toml'")
+    return str(path)
+
+
+def test_a_key_is_told_with_its_rights(config: str) -> None:
+    ran = run("check-token", "a-token", "--config", config)
+    assert ran.code == 0, ran.err
+    assert ran.out.splitlines()[0] == "app of tenant acme; expires never"
+    assert "read, admin" in ran.out
+
+
+def test_a_jwt_is_told_with_its_grants_and_its_end(config: str) -> None:
+    grant = {"collections": ["a-*"], "rights": ["read"], "filter": {"owner": "me"}}
+    ran = run("check-token", token(grant), "--config", config, "--json")
+    assert ran.code == 0, ran.err
+    said = json.loads(ran.out)
+    assert said["name"] == "jwt:ann"
+    assert said["grants"] == [grant]
+    assert 600 < said["expires_in_s"] <= 631
+    nothing = run("check-token", token(omendb=None), "--config", config)
+    assert "it may do nothing" in nothing.out
+
+
+def test_a_token_may_come_by_standard_input(config: str) -> None:
+    ran = run("check-token", "-", "--config", config, input=b"a-token\n")
+    assert ran.out.startswith("app of tenant acme")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("nothing", "the token is not known"),
+        (token(exp=time.time() - 100), "expired"),
+        (token() + "x", "nobody's"),
+        (token(tenant=""), "tenant"),
+    ],
+)
+def test_a_token_that_is_nobodys_says_why(given: str, said: str, config: str) -> None:
+    ran = run("check-token", given, "--config", config)
+    assert ran.code == 1
+    assert said in ran.err
+    assert given not in ran.err
+
+
+def test_settings_without_keys_take_no_tokens() -> None:
+    ran = run("check-token", "a-token")
+    assert ran.code == 2
+    assert "take no tokens" in ran.err
