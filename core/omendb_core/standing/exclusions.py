@@ -30,6 +30,9 @@ _QUERY_BYTES: Final = 320
 _ENTRY_BYTES: Final = 64
 #: Counts by hash that an id takes at most, before the table shrinks; two at least.
 _COUNTS_PER_ID: Final = 8
+#: To look for the row of one id: 10,000 texts of 110 characters took 4.7 ms, numbers 0.1.
+_TEXT_NS: Final = 470.0
+_NUMBER_NS: Final = 10.0
 
 
 class Exclusions:
@@ -77,6 +80,11 @@ class Exclusions:
         if kept is None:
             return None
         return list(kept) if isinstance(kept, frozenset) else kept
+
+    def look_up_ns(self, handle: int) -> float:
+        """How long it takes to look for the rows that have the ids of a query."""
+        kept = self._kept.get(handle, _NONE_KEPT)
+        return len(kept) * (_TEXT_NS if isinstance(kept, frozenset) else _NUMBER_NS)
 
     def leave_out(self, handles: I64, ids: Ids) -> Bool1:
         """Whether the query ``handles[i]`` leaves out the row that has the id ``ids[i]``."""

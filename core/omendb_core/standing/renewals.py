@@ -34,6 +34,7 @@ CUT_TO: Final = 2
 #: machine), but for the least with which it is still worth its pass over memory.
 RENEWED_AT_ONCE: Final = 256
 _RENEWED_ELEMENTS: Final = 1 << 28
+_RENEWED_NS: Final = 4e6
 _LEAST_RENEWED: Final = 8
 #: What a query with an order, and one that is searched, count for in that.
 _DECAYED_COST: Final = 2
@@ -113,7 +114,8 @@ class Renewals:
         if self._rest:
             self._rest -= 1
             handles = handles[~self.are_searched(handles)]
-        costs = np.cumsum(self._costs(handles))
+        handles = handles[:most]
+        costs = np.cumsum(self._costs(handles, most))
         handles = handles[: max(1, int(np.searchsorted(costs, most, side="right")))]
         if len(handles):
             self._next = int(handles[-1]) + 1
@@ -124,13 +126,17 @@ class Renewals:
         for start in range(0, len(handles), RENEWED_AT_ONCE):
             yield handles[start : start + RENEWED_AT_ONCE]
 
-    def _costs(self, handles: I64) -> I64:
+    def _costs(self, handles: I64, most: int) -> I64:
+        """What each counts for; lists that count for ``most`` together take ``_RENEWED_NS``."""
         costs = np.ones(len(handles), np.int64)
         if self._table.shapes.has_orders:
             ordered = self._table.shapes.are_ordered(handles)
             costs[ordered] = _RANKED_COST
             costs[ordered & ~np.isnan(self._table.shapes.half_lives[handles])] = _DECAYED_COST
         costs[self.are_searched(handles)] = _SEARCHED_COST
+        for place in np.flatnonzero(self._table.excludes[handles]).tolist():
+            looked_up_ns = self._table.exclusions.look_up_ns(int(handles[place]))
+            costs[place] += round(looked_up_ns * most / _RENEWED_NS)
         return costs
 
     # -- what lists are made of ---------------------------------------------------------------

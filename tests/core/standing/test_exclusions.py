@@ -145,3 +145,21 @@ def test_exclusions_go_with_their_query() -> None:
     standing.remove(handles[1:])
     assert not len(standing.table.exclusions)
     assert standing.nbytes == 0
+
+
+@pytest.mark.parametrize(("kind", "lists"), [("u64", 10), ("str", 1)])
+def test_fewer_lists_are_made_at_once_where_many_texts_are_looked_up_for_each(
+    kind: IdKind, lists: int
+) -> None:
+    """Ten thousand texts take 5 ms a list; as many numbers a tenth of one."""
+    stream = Stream(50, [], kind=kind)
+    left_out = stream.ids(range(1000, 11_000))
+    stream.ask_many(stream.rows(10), [StandingQuery(2, exclude=left_out)] * 10)
+    stream.add(stream.rows(50))
+    stream.catch_up()
+    stream.add(stream.rows(50))  # every row of every list has gone
+    standing = stream.window.standing
+    assert len(standing.advance().changed) == lists
+    while standing.behind:
+        standing.advance()
+    stream.compare()
