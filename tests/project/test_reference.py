@@ -34,7 +34,8 @@ COMMON_FLAGS = {
 }  # fmt: skip
 #: Commands that talk to no server, or to none by the common flags.
 WITHOUT_A_SERVER = {
-    "serve", "check-config", "check-token", "demo", "ping", "new-key", "inspect", "repair", "backup", "restore",
+    "serve", "check-config", "check-token", "demo", "ping", "new-key", "inspect", "repair",
+    "backup", "restore",
 }  # fmt: skip
 
 
