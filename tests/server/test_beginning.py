@@ -16,6 +16,7 @@ from hypothesis.stateful import precondition, rule
 from omendb_core.filters import mask_cache
 from omendb_core.model.types import Include
 from omendb_core.standing import renewals
+from omendb_core.standing.matcher import Matcher
 
 from omendb_ws.engine import tick
 from omendb_ws.engine.model import ended as ended_room
@@ -99,6 +100,32 @@ async def test_a_search_that_comes_while_many_begin_is_answered_before_them() ->
         assert isinstance(reply, Results)
         assert reply.counts.tolist() == [3] * MANY
         assert long_reads(server).pieces >= MANY
+
+
+@pytest.mark.parametrize(
+    ("shaping", "most"), [({}, 16), ({"spread": {"max_similarity": 0}}, 1), ({"exclude": [9]}, 1)]
+)
+async def test_queries_whose_lists_may_take_long_begin_one_by_one_where_they_do(
+    shaping: dict[str, Any], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(pieces, "PIECE_US", 0)
+    made: list[int] = []
+    async with running() as server, client(server) as raw:
+        handle = (await raw.create())["handle"]
+        await raw.add_binary(handle, batch(1, 2, 3))
+        add = Matcher.add
+
+        def noted(matcher: Any, queries: Any, vectors: Any) -> Any:
+            made.append(len(queries))
+            return add(matcher, queries, vectors)
+
+        monkeypatch.setattr(Matcher, "add", noted)
+        id = raw.next_id()
+        frame = binary.encode_subscribe(id, handle, vectors_of(MANY), k=3, shaping=shaping)
+        await raw.send_binary(frame)
+        assert isinstance(await raw.reply(id), Results)
+    assert (sum(made), max(made)) == (MANY, most)
 
 
 async def test_changes_of_others_go_on_and_the_reply_is_one_snapshot() -> None:

@@ -58,6 +58,11 @@ class StandingQuery:
     exclude: Ids | None = None
     shape: Shape = PLAIN
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its list is as cheap to make as any: by score, and leaving nothing out."""
+        return self.exclude is None and self.shape == PLAIN
+
     def without_filter(self) -> StandingQuery:
         """As one that ended, and holds no memory any more."""
         if self.filter is None and self.exclude is None:

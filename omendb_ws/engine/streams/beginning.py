@@ -45,7 +45,7 @@ _TOLD_ROWS: Final = 1 << 12
 _COPIED_ROWS: Final = 1 << 12
 #: More queries of one request than these begin in pieces.
 MOST_AT_ONCE: Final = 16
-#: Queries of a piece: fewer cost more each, more make the piece too long.
+#: Queries of a piece: fewer cost more each, more make the piece too long. At least, if plain.
 LEAST_QUERIES: Final = 16
 MOST_QUERIES: Final = 256
 #: How often the lists that changes have made too short are waited for; then they are made at once,
@@ -106,7 +106,9 @@ def _lists_made(
 ) -> Generator[bool, None, None]:
     """Return when each query of ``work`` has its list, and its handle is in ``handles``."""
     collection, queries = work.collection, work.queries
-    size = long_reads.size(LEAST_QUERIES, MOST_QUERIES)
+    # The list of a selection, or of one that leaves out thousands, may take milliseconds.
+    least = LEAST_QUERIES if queries[0].query.is_plain else 1
+    size = long_reads.size(least, MOST_QUERIES)
     while len(handles) < len(queries):
         yield from _caught_up(collection, catch_up)
         chunk = slice(len(handles), len(handles) + size.start())
