@@ -189,6 +189,65 @@ async def test_pushes_hold_rows_that_pass_alone(kind: str, tmp_path: Path) -> No
         assert [row["id"] for row in pushed["enter" if kind == "live" else "rows"]] == [11]
 
 
+async def test_what_is_new_is_judged_by_rows_that_pass_alone(tmp_path: Path) -> None:
+    async with (
+        running(Server(with_secret(tmp_path))) as server,
+        both(server, READER) as (raw, root),
+    ):
+        await raw.ok("subscribe", kind="novel", collection="items", below=1.1)
+        rows = [
+            {"id": 10, "vector": [0, 1], "metadata": {"owner": "you"}},
+            {"id": 11, "vector": [0, 1], "metadata": {"owner": "me"}},
+        ]
+        await root.ok("add", collection="items", rows=rows)
+        (row,) = (await raw.named("novel"))["rows"]
+        # Row 10 is as near as can be, and not there for it.
+        assert (row["id"], row["near"]) == (11, 1)
+
+
+async def test_counts_are_told_of_rows_that_pass_alone(tmp_path: Path) -> None:
+    async with (
+        running(Server(with_secret(tmp_path))) as server,
+        both(server, READER) as (raw, root),
+    ):
+        fields = {"collection": "items", "by": "owner", "every": 100}
+        assert (await raw.ok("subscribe", kind="count", **fields))["count"] == 3
+        await root.ok("delete", collection="items", ids=[4])
+        await root.ok("delete", collection="items", ids=[1])
+        told = await raw.named("count")
+        assert told["by"] == [{"value": "me", "count": 2}]
+
+
+async def test_a_live_query_keeps_to_its_rows_wherever_it_moves(tmp_path: Path) -> None:
+    async with running(Server(with_secret(tmp_path))) as server, both(server, READER) as (raw, _):
+        begun = await raw.ok("subscribe", kind="live", collection="items", positive=[1])
+        assert ids(begun) == {2, 3}
+        sub = begun["sub"]
+        assert ids(await raw.ok("move", sub=sub, vector=[1, 1], filter={})) == {1, 2, 3}
+        by_filter = {"owner": {"$in": ["you", "me"]}}
+        assert ids(await raw.ok("move", sub=sub, filter=by_filter)) == {1, 2, 3}
+        assert await raw.code("move", sub=sub, positive=[4]) == "not_found"
+        assert await raw.code("subscribe", kind="live", collection="items", positive=[4]) == (
+            "not_found"
+        )
+
+
+async def test_rows_that_do_not_pass_leave_none_out_of_an_add(tmp_path: Path) -> None:
+    async with (
+        running(Server(with_secret(tmp_path))) as server,
+        both(server, WRITER) as (raw, root),
+    ):
+        theirs = [{"id": 40, "vector": [0, 1], "metadata": {"owner": "you"}}]
+        await root.ok("add", collection="items", rows=theirs)
+        mine = [{"id": 41, "vector": [0, 1]}, {"id": 42, "vector": [0, 1]}]
+        said = await raw.ok("add", collection="items", rows=mine, unless_near={"score": 0.999})
+        assert (said["skipped"], said["near"]) == ([1], [41])
+        only_write = {"rights": ["write"]}
+        async with client(server, token=token(only_write)) as other:
+            code = await other.code("add", collection="items", rows=mine, unless_near={"score": 1})
+            assert code == "forbidden"
+
+
 async def test_a_map_shows_rows_that_pass_alone(tmp_path: Path) -> None:
     async with (
         running(Server(with_secret(tmp_path))) as server,
