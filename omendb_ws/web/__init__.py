@@ -27,6 +27,7 @@ _CONSOLE: Final = {
     "picture.js": _SCRIPT,
     "plain.js": _SCRIPT,
     "query.js": _SCRIPT,
+    "shape.js": _SCRIPT,
     # Charts: uPlot 1.6.32 (MIT, uPlot-LICENSE.txt), as it is on the npm registry.
     "uPlot.iife.min.js": _SCRIPT,
     "uPlot.min.css": _STYLE,

@@ -1,4 +1,6 @@
-/** The query panel: a vector or a stored row, a filter, and an answer that stays true. */
+/** The query panel: a vector or a stored row, a filter, a shape, and an answer that stays true. */
+
+import { Fault, readJson, Shape } from "./shape.js";
 
 const ID = /^id\s+(.+)$/i;
 
@@ -8,20 +10,25 @@ export function parse(text, dim) {
   const asId = ID.exec(typed);
   if (asId) return { id: asId[1].trim() };
   const numbers = typed.replace(/^\[|\]$/g, "").split(/[\s,;]+/).filter(Boolean).map(Number);
-  if (!numbers.length) throw new Error("Type a vector, or “id” and a row's id.");
-  if (numbers.some(Number.isNaN)) throw new Error("The vector holds something that is no number.");
-  if (numbers.length !== dim) throw new Error(`The vector has ${numbers.length} numbers; this collection has ${dim}.`);
+  const fail = (message) => { throw new Fault("vector", message); };
+  if (!numbers.length) fail("Type a vector, or “id” and a row's id.");
+  if (numbers.some(Number.isNaN)) fail("The vector holds something that is no number.");
+  if (numbers.length !== dim) fail(`The vector has ${numbers.length} numbers; this collection has ${dim}.`);
   return { vector: Float32Array.from(numbers) };
 }
+
+/** Ranks of a decay are large and near to each other: Unix seconds in half-lives. */
+const rankText = (rank) => (rank === null ? "–" : rank.toPrecision(Math.abs(rank) < 1e4 ? 6 : 13));
 
 export class Query {
   /** `shown(vector, rows)` is called with what is asked and the rows of each answer. */
   constructor(section, shown) {
     this.form = section.querySelector("form");
-    this.problem = section.querySelector(".problem");
+    this.shape = new Shape(this.form, section.querySelector(".problem"));
     this.about = section.querySelector(".about");
     this.table = section.querySelector(".scroll");
     this.body = section.querySelector("tbody");
+    this.rankTitle = section.querySelector("th.rank");
     this.shown = shown;
     this.live = null;
     this.description = null;
@@ -56,14 +63,16 @@ export class Query {
       if (this.collection !== null) await this.describe(turn);
       if (!turn.isOver) await work(turn);
     } catch (error) {
-      if (!turn.isOver) this.say(error.message);
+      if (!turn.isOver) this.shape.say(error);
     }
   }
 
   /** Anew until it is there: the first may have come while nobody answered. */
   async describe(turn) {
     const description = this.description ?? (await this.db.describe(this.collection));
-    if (!turn.isOver) this.description = description;
+    if (turn.isOver || description === this.description) return;
+    this.description = description;
+    this.shape.use(description);
   }
 
   stop() {
@@ -72,7 +81,7 @@ export class Query {
     this.live = null;
     this.body.replaceChildren();
     this.table.hidden = true;
-    this.say("");
+    this.shape.clear();
     this.about.textContent = "";
     this.shown(null, []);
   }
@@ -89,9 +98,10 @@ export class Query {
 
   async ask(turn) {
     const { db, collection, form } = this;
-    const options = { k: Number(form.elements.k.value), include: ["metadata", "vector"] };
+    const shape = this.shape.options();
+    const options = { k: Number(form.elements.k.value), include: ["metadata", "vector"], ...shape };
     const filter = form.elements.filter.value.trim();
-    if (filter) options.filter = this.parseFilter(filter);
+    if (filter) options.filter = readJson(filter, "filter");
     const asked = parse(form.elements.vector.value, this.description.dim);
     const vector = asked.vector ?? (await this.vectorOf(asked.id));
     if (turn.isOver) return;
@@ -100,19 +110,11 @@ export class Query {
     live.addEventListener("state", () => live === this.live && this.showState(live));
   }
 
-  parseFilter(text) {
-    try {
-      return JSON.parse(text);
-    } catch {
-      throw new Error("The filter is no JSON.");
-    }
-  }
-
   async vectorOf(typed) {
     const id = this.description.ids === "str" ? typed : BigInt(/^\d+$/.test(typed) ? typed : -1);
     const isNone = typeof id === "bigint" && (id < 0n || id >= 2n ** 64n);
     const [row] = isNone ? [null] : await this.db.get(this.collection, [id], { include: ["vector"] });
-    if (!row) throw new Error(`No row has the id ${typed}.`);
+    if (!row) throw new Fault("vector", `No row has the id ${typed}.`);
     return Float32Array.from(row.vector);
   }
 
@@ -122,11 +124,13 @@ export class Query {
       const line = document.createElement("tr");
       line.classList.toggle("new", entered.has(row.seq));
       const metadata = JSON.stringify(row.metadata);
-      for (const text of [row.score.toPrecision(6), row.id, row.seq, metadata === "{}" ? "" : metadata]) {
+      const places = [row.score.toPrecision(6), ...(answer.ranks ? [rankText(row.rank)] : []), row.id, row.seq];
+      for (const text of [...places, metadata === "{}" ? "" : metadata]) {
         line.insertCell().textContent = text;
       }
       return line;
     }));
+    this.rankTitle.hidden = !answer.ranks;
     this.table.hidden = answer.length === 0;
     const what = answer.length ? "True" : "No row passes";
     this.about.textContent = `${what} at version ${answer.version}. It changes by itself.`;
@@ -134,13 +138,9 @@ export class Query {
   }
 
   showState(live) {
-    if (live.error) this.say(live.error.message);
+    if (live.error) this.shape.say(live.error);
     if (live.state === "live" || !live.answer) return;
     const was = live.answer.length ? "Was true" : "No row passed";
     this.about.textContent = `${was} at version ${live.answer.version}; since then nothing was heard.`;
-  }
-
-  say(text) {
-    this.problem.textContent = text;
   }
 }
