@@ -51,12 +51,14 @@ bench-full: $(VENV)/.installed-load
 soak: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.churn --minutes 30
 
+SHAPED := $(addprefix tests/,core/search/test_shaped_hard_data.py core/search/test_shaped_state_machine.py \
+	core/standing/test_oracle_state_machine.py server/test_shaped_state_machine.py server/test_shaped_live_law.py)
 # What `make test` does in a bounded size: killed servers, lost power, broken disks, odd searches.
 torture: $(VENV)/.installed-test
 	$(BIN)/python -m tests.torture.kill --rounds 500
 	JOURNAL_SEEDS=10000 $(BIN)/python -m pytest tests/journal
 	FAULT_WALK=all $(BIN)/python -m pytest tests/server/test_fault_walk.py
-	SHAPED_RUNS=50 $(BIN)/python -m pytest --timeout 7200 tests/core/search/test_shaped_hard_data.py tests/core/search/test_shaped_state_machine.py tests/server/test_shaped_state_machine.py
+	SHAPED_RUNS=50 $(BIN)/python -m pytest --timeout 7200 $(SHAPED)
 	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/test_resident_memory.py
 
 bench-live: $(VENV)/.installed-load
