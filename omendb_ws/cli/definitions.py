@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
@@ -35,21 +35,15 @@ Durability = Annotated[
     ),
 ]
 
-_CHOICES: Final = {
-    "metric": ("cosine", "dot", "l2"),
-    "ids": ("u64", "str", "auto"),
-    "durability": ("memory", "everysec", "always"),
-}
-_TYPES: Final = ("f64", "i64", "bool", "str")
-
 
 def parse_columns(text: str) -> dict[str, str]:
     """``price:f64,kind:str`` as names and types; fails on anything else. Empty: no columns."""
+    types = _choices("columns")
     columns: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, colon, kind = part.rpartition(":")
-        if not colon or kind not in _TYPES or not re.fullmatch(r"[\w.-]+", name):
-            fail(WRONG, f"--columns {part}: must be NAME:TYPE, the type one of {', '.join(_TYPES)}")
+        if not colon or kind not in types or not re.fullmatch(r"[\w.-]+", name):
+            fail(WRONG, f"--columns {part}: must be NAME:TYPE, the type one of {', '.join(types)}")
         if name in columns:
             fail(WRONG, f"--columns {name}: stands there twice")
         columns[name] = kind
@@ -59,9 +53,16 @@ def parse_columns(text: str) -> dict[str, str]:
 def given(**fields: Any) -> dict[str, Any]:
     """The fields of a definition that were given, checked as far as that takes no server."""
     found = {name: value for name, value in fields.items() if value is not None}
-    for name, choices in _CHOICES.items():
-        if name in found and found[name] not in choices:
+    for name in ("metric", "ids", "durability"):
+        if name in found and found[name] not in (choices := _choices(name)):
             fail(WRONG, f"--{name} {found[name]}: must be one of {', '.join(choices)}")
     if "columns" in found:
         found["columns"] = parse_columns(found["columns"])
     return found
+
+
+def _choices(name: str) -> tuple[str, ...]:
+    """What the protocol takes for a field of ``create``."""
+    from ..wire.opcodes import OPS  # which imports numpy: help must not
+
+    return next(field.choices for field in OPS["create"].fields if field.name == name)
