@@ -202,8 +202,8 @@ def refuse_strangers(headers: Headers, running: Running) -> Reply | None:
             f"{said}. Send it as Authorization: Bearer TOKEN or X-API-Key: TOKEN.",
             ("WWW-Authenticate", "Bearer"),
         )
-    if not principal.may("admin"):
-        return _text(HTTPStatus.FORBIDDEN, "This token does not have the right admin.")
+    if not principal.is_operator:
+        return _text(HTTPStatus.FORBIDDEN, "This token does not have the right operator.")
     return None
 
 

@@ -31,6 +31,7 @@ from ..wire.searches import PlainSearch
 from . import shaping
 from .authentication import authenticate
 from .reach import Reach, may_read, reach, shown
+from .server_view import server_numbers
 from .subscribing import move, subscribe, unsubscribe
 
 if TYPE_CHECKING:
@@ -306,9 +307,8 @@ def _count(session: Session, request: wire.Count, size: int) -> None:
 
 
 def _stats(session: Session, request: wire.Stats, size: int) -> None:
-    context = session.context
     if request.collection is None:
-        session.ok(request.id, context.server_numbers.now())
+        session.ok(request.id, server_numbers(session))
         return
     collection, visible = reach(session, request.op, request.collection).read
     ticket = session.ticket(request, collection, size, _description_bytes(collection))

@@ -7,6 +7,7 @@ exists from here on; the engine's answer starts it, or ends it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from omendb_core.model.budget import Share
@@ -24,6 +25,7 @@ from ..wire.messages import SubscriptionKind
 from .count_streams import leave_count, subscribe_count
 from .live_streams import move_live, subscribe_live
 from .reach import Reach, reach
+from .server_view import server_numbers
 from .standing_streams import at_once, make_streams, query_vectors
 from .subscriptions import maps
 from .subscriptions.counts import CountSubscription
@@ -144,7 +146,9 @@ def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> No
     share = Share(session.context.catalog.budget, "these statistics take")
     share.resize(STATS_BYTES)
     sub = session.next_sub()
-    subscription = StatsSubscription(session, sub, collection, request.every_ms, share, visible)
+    subscription = StatsSubscription(
+        session, sub, collection, request.every_ms, share, visible, partial(server_numbers, session)
+    )
     session.remember(subscription)
     if collection is not None:
         ticket = session.ticket(request, collection, size, then=subscription.replied)

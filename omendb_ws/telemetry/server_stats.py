@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .metrics import Metrics
+from .metrics import RATES, Metrics
 
 
 def server_stats(metrics: Metrics, now_us: int) -> dict[str, Any]:
@@ -24,6 +25,21 @@ def server_stats(metrics: Metrics, now_us: int) -> dict[str, Any]:
         "search_ms": metrics.search_us.percentiles_ms(),
         "add_ms": metrics.add_us.percentiles_ms(),
         "push_ms": metrics.push_us.percentiles_ms(),
+    }
+
+
+def tenant_stats(
+    metrics: Metrics, now_us: int, subscriptions: int, rates: Iterable[Sequence[float]]
+) -> dict[str, Any]:
+    """The same of one tenant, by the ``rates`` of its collections; null what only all have."""
+    now_seconds = now_us / 1e6
+    sums = [round(sum(column), 3) for column in zip(*rates, strict=True)] or [0.0] * len(RATES)
+    return {
+        **dict.fromkeys(server_stats(metrics, now_us)),
+        "at": round(time.time(), 3),
+        "uptime_s": round(now_seconds - metrics.started_seconds, 3),
+        "subscriptions": subscriptions,
+        **dict(zip(RATES, sums, strict=False)),
     }
 
 

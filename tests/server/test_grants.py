@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from omendb_ws.access.keyring import key_entry
 from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.opcodes import OPS
@@ -317,6 +320,53 @@ async def test_the_servers_own_numbers_need_admin_on_everything(tmp_path: Path) 
     ):
         assert await raw.code("stats") == "forbidden"
         assert await raw.code("subscribe", kind="stats") == "forbidden"
+
+
+async def test_the_servers_numbers_are_the_tenants_own_unless_one_operates_it(
+    tmp_path: Path,
+) -> None:
+    keys = tmp_path / "keys.toml"
+    text = key_entry("root", "default", ("admin",), "a-root") + key_entry(
+        "other", "acme", ("admin",), "an-admin"
+    )
+    keys.write_text(text)
+    keys.chmod(0o600)
+    async with running(Server(with_secret(tmp_path, api_key_file=str(keys)))) as server:
+        await filled(server)
+        async with (
+            client(server, token=token()) as raw,
+            client(server, token="a-root") as root,
+            client(server, token=token(tenant="empty")) as empty,
+        ):
+            await raw.ok("subscribe", kind="feed", collection="items")
+            whole, own = await root.ok("stats"), await raw.ok("stats")
+            assert whole["rss_bytes"] > 0
+            assert whole["connections"] == 3
+            assert own.keys() == whole.keys()
+            assert own["rss_bytes"] is own["connections"] is own["search_ms"] is None
+            assert own["subscriptions"] == 1
+            assert (await empty.ok("stats"))["subscriptions"] == 0
+            await raw.ok("subscribe", kind="stats")
+            assert (await raw.named("stats"))["rss_bytes"] is None
+        for name, status in (("a-root", 200), ("an-admin", 403), (token(), 403)):
+            assert await http_status(server, "/metrics", name) == status
+            assert await http_status(server, "/stats", name) == status
+
+
+async def http_status(server: Server, path: str, with_token: str) -> int:
+    url = f"http://127.0.0.1:{server.port}{path}"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {with_token}"})
+
+    def ask() -> int:
+        try:
+            with urllib.request.urlopen(request) as response:
+                status: int = response.status
+                return status
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+
+    return await asyncio.to_thread(ask)
 
 
 # -- tokens that change, and end ------------------------------------------------------------------

@@ -8,7 +8,7 @@ told when this one ends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from omendb_core.filters.parser import Filter
@@ -175,10 +175,12 @@ class StatsSubscription(Subscription):
         collection: Collection | None,
         every_ms: int | None,
         share: Share,
-        visible: Filter | None = None,
+        visible: Filter | None,
+        server_numbers: Callable[[], dict[str, Any]],
     ) -> None:
         super().__init__(session, sub, collection)
         self.visible = visible
+        self._server_numbers = server_numbers
         self._share = share
         self._every_seconds = (every_ms or DEFAULT_EVERY_MS) / 1000
         self._latest: dict[str, Any] | None = None
@@ -206,7 +208,7 @@ class StatsSubscription(Subscription):
         """What is true when the socket can take it."""
         stats = self._latest
         if self.collection is None:
-            stats = self._context.server_numbers.now()
+            stats = self._server_numbers()
         if self.is_ended or stats is None:
             return None
         self._count_push()
