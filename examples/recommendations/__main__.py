@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from itertools import count
 from pathlib import Path
@@ -40,29 +41,24 @@ async def stream(db: omendb_ws.Client) -> None:
     """Release items, a few at a time: each once, then any of them again, in place of the old."""
     items, generator = load(), np.random.default_rng()
     await create(db, items)
-    releases: Counter[int] = Counter()
     for first in count(0, ITEMS_AN_ADD):
         chosen = np.arange(first, first + ITEMS_AN_ADD)
         if first >= len(items.names):
             chosen = generator.choice(len(items.names), ITEMS_AN_ADD, replace=False)
         chosen = chosen[chosen < len(items.names)]
-        releases.update(chosen.tolist())
-        await db.add(
-            APPS, items.vectors[chosen], ids=chosen, metadata=told(items, chosen, releases)
-        )
+        await db.add(APPS, items.vectors[chosen], ids=chosen, metadata=told(items, chosen))
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-def told(
-    items: Catalogue, chosen: NDArray[np.int64], releases: Counter[int]
-) -> list[dict[str, object]]:
-    """What a card shows; ``section`` is a column, so that filters know it."""
+def told(items: Catalogue, chosen: NDArray[np.int64]) -> list[dict[str, object]]:
+    """What a card shows; ``section`` is a column, so that filters and groups know it."""
+    now = time.time()
     return [
         {
             "name": items.names[one],
             "section": items.sections[one],
             "about": items.abouts[one],
-            "release": releases[one],
+            "released": now,
         }
         for one in chosen.tolist()
     ]

@@ -19,7 +19,9 @@ import omendb_ws
 from examples.recommendations.catalogue import APPS, CLICKS
 
 SHOWN = 3
-REMEMBERED = 24
+#: As on the page: newer releases first, at most two of a section.
+FRESH = {"half_life": 120}
+VARIED = {"by": "section", "size": 2}
 #: What an older click counts beside the newest one.
 DECAY = 0.6
 
@@ -50,28 +52,33 @@ class Visitor:
     def __init__(self, db: omendb_ws.Client, name: str, click: Click) -> None:
         self.name = name
         self.interest = click.vector
-        self.clicked: dict[int, None] = {}
-        self.query = db.live(APPS, self.interest, k=SHOWN + REMEMBERED, include=["metadata"])
-        self._remember(click)
+        self.clicked = {click.item}
+        self.query = db.live(
+            APPS,
+            self.interest,
+            k=SHOWN,
+            include=["metadata"],
+            decay=FRESH,
+            group=VARIED,
+            exclude=list(self.clicked),
+        )
+        self._tell(click)
 
     async def look(self, click: Click) -> None:
-        """Move the interest, and the query with it."""
+        """Move the interest, and the query with it, which leaves out what was looked at."""
         self.interest = unit(click.vector + DECAY * self.interest)
-        self._remember(click)
-        await self.query.move(self.interest)
+        self.clicked.add(click.item)
+        self._tell(click)
+        await self.query.move(self.interest, exclude=list(self.clicked))
 
-    def _remember(self, click: Click) -> None:
-        self.clicked[click.item] = None
+    def _tell(self, click: Click) -> None:
         print(f"{self.name} looks at {click.name}", flush=True)
-        if len(self.clicked) > REMEMBERED:
-            del self.clicked[next(iter(self.clicked))]
 
     async def recommend(self) -> None:
         """Print what is recommended, each time it is something else."""
         shown: list[str] = []
         async for answer in self.query:
-            fresh = [row for row in answer if row.id not in self.clicked][:SHOWN]
-            names = [row.metadata["name"] for row in fresh if row.metadata]
+            names = [row.metadata["name"] for row in answer if row.metadata]
             if names != shown:
                 print(f"{self.name} is shown {', '.join(names)}", flush=True)
             shown = names

@@ -1,6 +1,6 @@
 /** The recommended items. A card stays the same element while its row is the same. */
 
-import { arrange, element, lightUp } from "./elements.js";
+import { ago, arrange, element, lightUp } from "./elements.js";
 
 export class Cards {
   /** `picked(row)` is called with the row of a card that is clicked. */
@@ -22,8 +22,10 @@ export class Cards {
     const focused = [...list.children].indexOf(document.activeElement?.closest("li"));
     this.cards = new Map(rows.map((row) => [row.seq, this.cards.get(row.seq) ?? this.card(row)]));
     this.pushed.clear();
-    for (const { seq, score } of rows) {
-      this.cards.get(seq).querySelector("i").textContent = `${Math.round(100 * score)} % match`;
+    for (const { seq, score, metadata: { section, released } } of rows) {
+      const card = this.cards.get(seq);
+      card.querySelector("small span").textContent = `${section} · ${ago(released * 1000)}`;
+      card.querySelector("i").textContent = `${Math.round(100 * score)} % match`;
     }
     const lines = [...this.cards.values()];
     arrange(list, lines);
@@ -34,12 +36,11 @@ export class Cards {
   }
 
   card(row) {
-    const { name, section, about, release } = row.metadata;
-    const from = release > 1 ? `${section} · release ${release}` : section;
+    const { name, section, about } = row.metadata;
     const button = element(
       "button", {},
       element("b", {}, name), element("span", {}, about),
-      element("small", {}, element("span", {}, from), element("i")),
+      element("small", {}, element("span"), element("i")),
     );
     button.addEventListener("click", () => this.picked(row));
     if (this.pushed.has(row.seq)) lightUp(button);

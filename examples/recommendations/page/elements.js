@@ -15,6 +15,12 @@ export function arrange(list, children) {
   });
 }
 
+/** How long ago that was, in words. */
+export function ago(ms) {
+  const seconds = Math.max(0, Math.round((Date.now() - ms) / 1000));
+  return seconds < 2 ? "now" : `${seconds} s ago`;
+}
+
 /** Light an element up, once: without this again wherever it is moved to. */
 export function lightUp(element) {
   element.classList.add("new");

@@ -1,8 +1,6 @@
 /** What you like, as a vector: a mean of what you clicked in which older clicks count for less. */
 
 const DECAY = 0.6;
-/** So many clicked items are known, and left out of what is recommended. */
-export const REMEMBERED = 24;
 
 function unit(vector) {
   const length = Math.hypot(...vector);
@@ -15,7 +13,8 @@ export class Interest {
     this.forget();
   }
 
-  /** Begin anywhere: a random direction is as near to one section as to another. */
+  /** Begin anywhere: a random direction is as near to one section as to another. `clicked` are the
+   * names of what was clicked, by id, the newest at the end. */
   forget() {
     this.clicked = new Map();
     this.vector = unit(Float32Array.from({ length: this.dim }, () => Math.random() - 0.5));
@@ -29,6 +28,5 @@ export class Interest {
     // Again at the end, as the newest.
     this.clicked.delete(id);
     this.clicked.set(id, metadata.name);
-    if (this.clicked.size > REMEMBERED) this.clicked.delete(this.clicked.keys().next().value);
   }
 }

@@ -3,10 +3,16 @@
 import { apps, clicks, connect, sections, url } from "/server.js";
 import { Cards } from "./cards.js";
 import { element } from "./elements.js";
-import { Interest, REMEMBERED } from "./interest.js";
+import { Interest } from "./interest.js";
 import { Others } from "./others.js";
+import { Plain } from "./plain.js";
 
 const SHOWN = 12;
+const SHOWN_PLAIN = 8;
+/** A release counts half after this long. */
+const HALF_LIFE_SECONDS = 120;
+const OF_A_SECTION = 2;
+const REFRESH_MS = 1000;
 const find = (selector) => document.querySelector(selector);
 
 const session = crypto.randomUUID();
@@ -21,8 +27,10 @@ const { dim } = await db.describe(apps).catch((error) => {
 const interest = new Interest(dim);
 const cards = new Cards(find("#cards"), (row) => pick(row).catch(complain));
 const others = new Others(find("#others"), session, (id) => pickById(id).catch(complain));
+const plain = new Plain(find("#plain ol"));
 const chosen = new Set();
 let live = null;
+let plainLive = null;
 
 function showState() {
   const state = find("#state");
@@ -30,45 +38,65 @@ function showState() {
   state.dataset.state = db.state;
 }
 
-/** Ask anew, as a filter is part of a query; the vector is only moved. More are asked for than are
- * shown, in place of those that were clicked. */
+const seen = () => [...interest.clicked.keys()];
+
+/** Ask anew: what is shaped stays so as long as a query stands. Who chooses sections wants to see
+ * them, so these are not limited to two of each. */
 function recommend() {
   live?.close();
+  plainLive?.close();
   const filter = chosen.size ? { section: { $in: [...chosen] } } : undefined;
-  const query = db.live(apps, interest.vector, { k: SHOWN + REMEMBERED, filter, include: ["metadata", "vector"] });
+  live = db.live(apps, interest.vector, {
+    k: SHOWN,
+    decay: { half_life: HALF_LIFE_SECONDS },
+    group: chosen.size ? null : { by: "section", size: OF_A_SECTION },
+    exclude: seen(),
+    filter,
+    include: ["metadata", "vector"],
+  });
+  plainLive = db.live(apps, interest.vector, { k: SHOWN_PLAIN, filter, include: ["metadata"] });
+  watch(live, () => live, show);
+  watch(plainLive, () => plainLive, showPlain);
+}
+
+/** Call `show` with each answer of `query`, as long as it is the one that `current()` tells. */
+function watch(query, current, show) {
   query.addEventListener("data", () => {
-    if (query !== live) return;
+    if (query !== current()) return;
     complain(null);
     show();
   });
   query.addEventListener("state", ({ detail: state }) => {
-    if (query === live && state === "ended") complain(query.error ?? new Error(`The query ended: ${query.reason}.`));
+    if (query === current() && state === "ended") complain(query.error ?? new Error(`The query ended: ${query.reason}.`));
   });
-  live = query;
 }
 
+/** Follow the interest, and leave out what was looked at. */
 async function move() {
   const query = live;
-  await query.move(interest.vector).catch((error) => {
-    // Another filter may have taken its place meanwhile, and asks for the same vector.
+  const moved = [query.move(interest.vector, { exclude: seen() }), plainLive.move(interest.vector)];
+  await Promise.all(moved).catch((error) => {
+    // Another filter may have taken their place meanwhile, and asks for the same.
     if (query === live) throw error;
   });
 }
 
 function show() {
-  const fresh = [...live.answer].filter((row) => !interest.clicked.has(row.id));
-  cards.show(fresh.slice(0, SHOWN), live.answer.changes?.enter.map((row) => row.seq));
+  if (live.answer) cards.show([...live.answer], live.answer.changes?.enter.map((row) => row.seq));
+}
+
+function showPlain() {
+  if (plainLive.answer) plain.show([...plainLive.answer], interest.clicked);
 }
 
 /** Look at an item: the interest moves, the others are told. */
 async function pick(row) {
   interest.click(row);
   showTrail();
-  if (live.answer) show();
-  const seen = { session, item: row.id, name: row.metadata.name, at: Date.now() };
+  const told = { session, item: row.id, name: row.metadata.name, at: Date.now() };
   await Promise.all([
     move(),
-    db.add(clicks, [row.vector], { metadata: [seen] }),
+    db.add(clicks, [row.vector], { metadata: [told] }),
   ]);
 }
 
@@ -106,6 +134,11 @@ find("#trail button").addEventListener("click", () => {
 });
 offerSections();
 recommend();
+setInterval(() => {
+  // Ages.
+  show();
+  showPlain();
+}, REFRESH_MS);
 await others.follow(db, clicks);
 db.watchStats(apps, { every: 1000 }).addEventListener("data", ({ detail }) => {
   find("#stock").textContent = `${detail.rows.toLocaleString()} apps, ${Math.round(detail.adds_per_s ?? 0)} releases a second`;

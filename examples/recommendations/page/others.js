@@ -3,7 +3,7 @@
  * themselves. A window knows its own by the session, a column, and is not told of them.
  */
 
-import { arrange, element, lightUp } from "./elements.js";
+import { ago, arrange, element, lightUp } from "./elements.js";
 
 const SHOWN = 8;
 const REFRESH_MS = 1000;
@@ -38,8 +38,7 @@ export class Others {
     const known = new Map(Array.from(list.children, (line) => [line.dataset.click, line]));
     const lines = this.clicks.map(({ item, name, at }) => {
       const line = known.get(`${item}-${at}`) ?? this.line(item, name, at);
-      const seconds = Math.max(0, Math.round((now - at) / 1000));
-      line.querySelector("small").textContent = seconds < 2 ? "now" : `${seconds} s ago`;
+      line.querySelector("small").textContent = ago(at);
       return line;
     });
     arrange(list, lines);
