@@ -57,7 +57,7 @@ _PAGE_HEADERS: Final = (
 
 #: What a server is about; probes hear of it, and only ``ok`` is ready. ``storage_failed``: a log
 #: cannot be written any more, and its collection takes no changes until a restart.
-Status = Literal["ok", "recovering", "draining", "storage_failed"]
+Status = Literal["ok", "recovering", "leaving", "draining", "storage_failed"]
 
 
 class Running(Protocol):

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from types import TracebackType
@@ -98,6 +99,8 @@ class Server:
         self._watch = Watch(self.context, self._sessions, stall_seconds)
         self._strangers, self._known = self._watch.strangers, self._watch.known
         self._drain: asyncio.Task[None] | None = None
+        #: Set when a leaving server need not wait for load balancers any longer.
+        self._notice_over: asyncio.Event | None = None
         self._is_tls = settings.tls_certificate_file is not None
         self._loop: asyncio.AbstractEventLoop
         self._listener: WebSocketServer
@@ -216,6 +219,10 @@ class Server:
                         await self.node.stop()
 
     async def _see_off(self) -> None:
+        self._notice_over = asyncio.Event()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.drain_notice_seconds):
+                await self._notice_over.wait()
         self.context.is_draining = True
         until = self._loop.time() + self.settings.drain_seconds
         await self._all(until, (session.wait_idle() for session in self._sessions.values()))
@@ -241,7 +248,9 @@ class Server:
 
     def status(self) -> http.Status:
         """Whether all is well."""
-        return "draining" if self.context.is_draining else self.node.status()
+        if self.context.is_draining:
+            return "draining"
+        return self.node.status() if self._notice_over is None else "leaving"
 
     def uptime_seconds(self) -> float:
         """Seconds since the server was made."""

@@ -125,6 +125,11 @@ class Settings(BaseModel):
     max_messages_per_second: Annotated[int, Field(ge=0, le=MAX_COUNT)] = Field(
         0, description="Messages a connection may send a second; 0 is no limit."
     )
+    drain_notice_seconds: Annotated[float, Field(ge=0, le=3_600)] = Field(
+        0.0,
+        description="How long a leaving server goes on as usual while /readyz says 503, so that a"
+        " load balancer sends nobody new.",
+    )
     drain_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
         10.0, description="How long a leaving server waits for its connections."
     )

@@ -11,6 +11,7 @@ from websockets.exceptions import InvalidStatus
 from omendb_ws.net.server import Server
 
 from .raw import PATIENCE_SECONDS, client, engine_held, queued, rows, running, settings
+from .test_server import get
 
 
 async def test_what_was_accepted_is_answered_and_then_everybody_is_sent_away() -> None:
@@ -103,3 +104,21 @@ async def test_servers_do_not_know_of_each_other() -> None:
         assert one.port != two.port
         await first.create()
         assert await second.ok("list") == {"collections": []}
+
+
+async def test_a_notice_turns_load_balancers_away_while_everything_goes_on() -> None:
+    server = Server(settings(drain_notice_seconds=3600.0))
+    async with running(server), client(server) as raw:
+        await raw.create()
+        draining = asyncio.create_task(server.drain())
+        while server.status() == "ok":  # noqa: ASYNC110 - set by a task
+            await asyncio.sleep(0)
+        assert await get(server, "/readyz") == (503, b"not ready: leaving\n")
+        assert (await get(server, "/livez"))[0] == 200
+        await raw.add(1)
+        async with client(server) as other:
+            assert (await other.ok("count", collection="items"))["count"] == 1
+        assert server._notice_over is not None
+        server._notice_over.set()
+        assert await raw.closed() == 1012
+        await draining
