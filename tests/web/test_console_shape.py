@@ -228,6 +228,7 @@ async def test_the_controls_can_be_reached_and_used_by_keyboard(page: Page, serv
         for _ in range(7):
             await page.press("Tab")
             reached.append(await page.run("return document.activeElement.name"))
+        assert await page.nameless({"textbox", "combobox"}) == []
     assert reached == [
         "halfLife", "timeColumn", "groupSize", "groupBy", "spread", "exclude", "rank",
     ]  # fmt: skip

@@ -159,6 +159,12 @@ async def test_rows_without_a_rank_come_last_and_have_null(page: Runtime, server
           return [ids, Number.isNaN(ranks[10]), weights, at];
         """)
         assert rows == [[10, *range(8, 0, -1), 9, 0], True, None, None]
+        await raw.ok("delete", collection="items", ids=[*range(11)])
+        ranks = await page.run("""
+          await when(() => log.data.at(-1).length === 0);
+          return plain(log.data.at(-1).ranks);
+        """)
+        assert ranks == []
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,8 @@ export class Client extends Connection {
     return this.call(async (link) => {
       const { results, version, at, took_us: tookUs } = await link.op("search", body);
       const hasStringIds = await readIds(link, body.collection, [{ id: body.like }, ...results]);
-      return Answer.fromRows(results, version, hasStringIds, { at, tookUs });
+      const rest = { isRanked: at !== undefined, isWeighted: body.decay !== undefined, at, tookUs };
+      return Answer.fromRows(results, version, hasStringIds, rest);
     }, options);
   }
 

@@ -138,7 +138,9 @@ export class Answer {
   *[Symbol.iterator]() {
     for (let place = 0; place < this.length; place++) yield this.row(place);
   }
-  static fromRows(rows, version, hasStringIds = false, { at = null, tookUs = 0 } = {}) {
+  /** `rest`: what rows cannot tell where there are none of them. */
+  static fromRows(rows, version, hasStringIds = false, rest = {}) {
+    const { isRanked = false, isWeighted = false, at = null, tookUs = 0 } = rest;
     const has = (name) => rows[0]?.[name] !== undefined;
     const dim = rows[0]?.vector?.length ?? 0;
     const vectors = has("vector") ? new Float32Array(rows.length * dim) : null;
@@ -148,9 +150,8 @@ export class Answer {
       ids: hasStringIds ? all("id") : BigUint64Array.from(all("id"), BigInt),
       seqs: Float64Array.from(all("seq")),
       scores: !rows.length || has("score") ? Float32Array.from(all("score")) : null,
-      ranks: at !== null || has("rank") ? Float64Array.from(all("rank"), (rank) => rank ?? NaN) : null,
-      // Rows of a push have none.
-      weights: at !== null && has("weight") ? all("weight") : null,
+      ranks: isRanked ? Float64Array.from(all("rank"), (rank) => rank ?? NaN) : null,
+      weights: isWeighted ? all("weight") : null,
       at,
       metadata: has("metadata") ? all("metadata") : null,
       vectors, dim,

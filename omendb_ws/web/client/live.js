@@ -154,7 +154,9 @@ export class Live extends Newest {
     });
     for (const row of enter) this.rows.set(row.seq, row);
     const rows = [...this.rows.values()].sort(this.order);
-    this.publish(Answer.fromRows(rows, version, Array.isArray(this.answer.ids)), { enter, leave });
+    const isRanked = this.order !== byScore;
+    const answer = Answer.fromRows(rows, version, Array.isArray(this.answer.ids), { isRanked });
+    this.publish(answer, { enter, leave });
   }
 
   publish(answer, changes) {
