@@ -43,8 +43,10 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]], right: str = ""
     )
 
 
-def size(count: float) -> str:
-    """Bytes for people: ``61.0 MiB``."""
+def size(count: float | None) -> str:
+    """Bytes for people: ``61.0 MiB``; ``-`` where they are not told."""
+    if count is None:
+        return "-"
     unit = 0
     while count >= 1024 and unit < len(_UNITS) - 1:
         count /= 1024

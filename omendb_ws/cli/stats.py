@@ -27,7 +27,7 @@ def stats(
     timeout_seconds: reaching.TimeoutSeconds = reaching.TIMEOUT_SECONDS,
     as_json: reaching.Json = False,
 ) -> None:
-    """Print figures of the server, or of a collection. The server's need the right admin.
+    """Print figures of the server, or of a collection. The server's need the right operator.
 
     \b
     Examples:

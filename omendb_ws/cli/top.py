@@ -129,10 +129,12 @@ class _Watch:
 
         try:
             async for figures in self._db.watch_stats(every_ms=self._every_ms):
+                if figures["rss_bytes"] is None:
+                    raise Forbidden("these are the tenant's own")
                 self._model.server = figures
                 self._hear()
         except Forbidden:
-            self._model.server_why = "the figures of the server need a key with the right admin"
+            self._model.server_why = "the figures of the server need a key with the right operator"
             self.news.set()
 
     async def _collection(self, name: str, kind: dict[str, Any]) -> None:

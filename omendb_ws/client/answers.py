@@ -36,7 +36,7 @@ class Description:
     first_seq: int
     last_seq: int
     rows: int
-    bytes: int
+    bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)

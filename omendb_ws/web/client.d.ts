@@ -61,7 +61,7 @@ export interface Description extends Required<Omit<Definition, "if_exists">> {
   first_seq: number;
   last_seq: number;
   rows: number;
-  bytes: number;
+  bytes: number | null;
   /** Where it was opened or created. */
   handle?: number;
 }

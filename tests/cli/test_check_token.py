@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from omendb_ws.access.keyring import key_entry
+from tests.cli.commands import serving
 from tests.cli.here import run
 from tests.server.tokens import SECRET, token
 
@@ -62,6 +63,21 @@ def test_a_token_that_is_nobodys_says_why(given: str, said: str, config: str) ->
     assert ran.code == 1
     assert said in ran.err
     assert given not in ran.err
+
+
+def test_what_is_not_told_is_a_dash(config: str, tmp_path: Path) -> None:
+    filtered = {"rights": ["read"], "filter": {"owner": "me"}}
+    with serving("--config", config, "--port", "0") as server:
+        given = {"OMENDB_URL": server.url, "OMENDB_TOKEN": token()}
+        columns = ["--dim", 2, "--capacity", 9, "--columns", "owner:str"]
+        assert run("create", "items", *columns, **given).code == 0
+        for grant in ({}, filtered):
+            given["OMENDB_TOKEN"] = token(*([grant] if grant else []))
+            listed = run("list", **given)
+            assert listed.code == 0, listed.err
+            assert (listed.out.split()[-1] == "-") == bool(grant)
+            assert run("stats", "items", **given).code == 0
+            assert run("top", "--json", "--count", 1, **given).code == 0
 
 
 def test_settings_without_keys_take_no_tokens() -> None:

@@ -7,6 +7,7 @@ export const short = (value) => (value == null ? "–" : SHORT.format(value));
 export const whole = (value) => (value == null ? "–" : WHOLE.format(value));
 
 export function bytes(value) {
+  if (value == null) return "–";
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   const power = value > 0 ? Math.min(4, Math.floor(Math.log2(value) / 10)) : 0;
   return `${Number((value / 1024 ** power).toPrecision(3))} ${units[power]}`;
