@@ -35,7 +35,9 @@ async def test_a_collection_that_comes_back_is_waited_for(
     monkeypatch.setattr(backoff, "RETRY", AT_ONCE)
     server = FakeServer()
     left = [Unavailable("recovering")] * MANY
-    server.handlers[messages.Count] = lambda _, request: left.pop() if left else {"count": 5}
+    server.handlers[messages.Count] = lambda _, request: (
+        left.pop() if left else {"version": 1, "count": 5}
+    )
     async with client_of(server, request_timeout_seconds=limit) as db:
         assert await db.count("items") == 5
     assert len(server.of(messages.Count)) == MANY + 1

@@ -37,7 +37,7 @@ SEEDS = int(os.environ.get("JOURNAL_SEEDS", "0"))
 class JournalMachine(WindowMachine):
     appender: Appender | None = None
 
-    def begin(self) -> Appender:
+    def open_log(self) -> Appender:
         self.disk = Disk()
         self.boot = 0
         facts = Facts("t", "items", self.definition, "always", "e1")
@@ -49,7 +49,7 @@ class JournalMachine(WindowMachine):
     def take(self, change: Change | None) -> None:
         super().take(change)
         if change is not None:
-            self.appender = self.appender or self.begin()
+            self.appender = self.appender or self.open_log()
             self.appender.write([(body_of(change), change)])
             self.appender.flush()
             self.rewriting.appended(change)
