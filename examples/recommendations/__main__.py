@@ -25,7 +25,13 @@ CLICK_CAPACITY = 1_000
 async def create(db: omendb_ws.Client, items: Catalogue) -> None:
     """The items by number, and the clicks of all windows, which pass."""
     count, dim = items.vectors.shape
-    await db.create(APPS, dim=dim, capacity=count, metric="cosine", columns={"section": "str"})
+    await db.create(
+        APPS,
+        dim=dim,
+        capacity=count,
+        metric="cosine",
+        columns={"section": "str", "released": "f64"},
+    )
     await db.create(
         CLICKS,
         dim=dim,
@@ -51,7 +57,8 @@ async def stream(db: omendb_ws.Client) -> None:
 
 
 def told(items: Catalogue, chosen: NDArray[np.int64]) -> list[dict[str, object]]:
-    """What a card shows; ``section`` is a column, so that filters and groups know it."""
+    """What a card shows; ``section`` is a column, so that filters and groups know it, and
+    ``released``, Unix seconds, so that it ages by it."""
     now = time.time()
     return [
         {

@@ -20,7 +20,7 @@ from examples.recommendations.catalogue import APPS, CLICKS
 
 SHOWN = 3
 #: As on the page: newer releases first, at most two of a section.
-FRESH = {"half_life": 120}
+FRESH = {"half_life": 120, "column": "released"}
 VARIED = {"by": "section", "size": 2}
 #: What an older click counts beside the newest one.
 DECAY = 0.6

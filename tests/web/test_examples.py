@@ -178,6 +178,7 @@ def fresh_store() -> Iterator[Example]:
 NAMES = "[...document.querySelectorAll('#cards li')].map((card) => card.dataset.name)"
 SECTIONS = "[...document.querySelectorAll('#cards li')].map((card) => card.dataset.section)"
 OTHER_NAMES = "[...document.querySelectorAll('#others button')].map((one) => one.textContent)"
+PLAIN_NAMES = "[...document.querySelectorAll('#plain li')].map((one) => one.dataset.name)"
 SEEN_NAMES = (
     "[...document.querySelectorAll('#plain li[data-seen=true]')].map((one) => one.dataset.name)"
 )
@@ -198,7 +199,8 @@ async def shaped(db: omendb_ws.Client, vector: NDArray[np.float32], clicked: int
     """Names of what is recommended after one click."""
     rows = await db.search(
         "apps", vector, k=12, include=["metadata"],
-        decay={"half_life": 120}, group={"by": "section", "size": 2}, exclude=[clicked],
+        decay={"half_life": 120, "column": "released"},
+        group={"by": "section", "size": 2}, exclude=[clicked],
     )  # fmt: skip
     return [row.metadata["name"] for row in rows if row.metadata]
 
@@ -219,15 +221,27 @@ async def test_recommendations_follow_a_click_and_what_comes_in(
         async with asyncio.timeout(PATIENCE_SECONDS):  # items come in between the two questions
             while await shaped(db, row.vector, item) != await page.run(f"return {NAMES}"):
                 pass
-        # An item that is as near as can be comes in: nobody asks, and it is the first.
-        fresh = {
-            "name": "just-released", "section": "games", "about": "New.", "released": time.time(),
-        }  # fmt: skip
-        await db.add("apps", [row.vector], ids=[1_000_000], metadata=[fresh])
-        await page.until(f"{NAMES}[0] === 'just-released'")
+        # Items that are as near as can be come in: nobody asks, and those of now are the first, but
+        # only two of a section; the plain query has them all.
+        news = {"just-1": 3600, "just-2": 3600, "just-3": 3600, "long-ago": -3600}
+        ids = np.arange(1_000_000, 1_000_000 + len(news))
+        metadata = [
+            {"name": name, "section": "games", "about": "", "released": time.time() + seconds}
+            for name, seconds in news.items()
+        ]
+        await db.add("apps", [row.vector] * len(news), ids=ids, metadata=metadata)
+        await page.until(
+            f"{NAMES}.slice(0, 2).filter((name) => name.startsWith('just-')).length === 2"
+        )
+        assert len({*news} & {*await page.run(f"return {NAMES}")}) == 2
+        await page.until(f"{json.dumps([*news])}.every((name) => {PLAIN_NAMES}.includes(name))")
         await page.until("!document.querySelector('#cards button').classList.contains('new')")
-        await db.delete("apps", [1_000_000])
-        await page.until(f"!{NAMES}.includes('just-released')")
+        # With the newest gone its section has room again, but not for an old one.
+        await db.delete("apps", ids[1:3])
+        await page.until(f"{NAMES}[0] === 'just-1'")
+        await page.until(f"!{NAMES}.includes('long-ago')")
+        await db.delete("apps", ids)
+        await page.until(f"!{NAMES}.includes('just-1')")
 
 
 async def test_the_plain_list_shows_what_shaping_leaves_out(

@@ -48,7 +48,7 @@ function recommend() {
   const filter = chosen.size ? { section: { $in: [...chosen] } } : undefined;
   live = db.live(apps, interest.vector, {
     k: SHOWN,
-    decay: { half_life: HALF_LIFE_SECONDS },
+    decay: { half_life: HALF_LIFE_SECONDS, column: "released" },
     group: chosen.size ? null : { by: "section", size: OF_A_SECTION },
     exclude: seen(),
     filter,
