@@ -32,7 +32,7 @@ PATIENCE_SECONDS = patience.PATIENCE_SECONDS
 
 #: name -> (tenant, rights) of the tokens that ``with_keys`` knows; the token is "token-" and name.
 KEYS = {
-    "root": ("acme", ("read", "write", "admin")),
+    "root": ("acme", ("read", "write", "admin", "operator")),
     "reader": ("acme", ("read",)),
     "writer": ("acme", ("write",)),
     "keeper": ("acme", ("admin",)),

@@ -332,6 +332,8 @@ async def test_every_op_of_the_table_is_answered() -> None:
             if op.name == "update":
                 await raw.add(1)
                 fields["rows"] = [{"id": 1, "metadata": {}}]
+            if op.name == "move":
+                fields["vector"] = [1, 0]
             if op.name == "subscribe":
                 fields |= {"collection": "items", "vector": [1, 0]}
             if op.name == "create":
