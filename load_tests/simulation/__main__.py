@@ -38,7 +38,7 @@ def _arguments() -> argparse.ArgumentParser:
         one.add_argument("--durability", help="of the collection")
         one.add_argument("--url", help="of a server that runs (default: one is started)")
         one.add_argument("--server-pid", type=int, help="of that server, to measure it")
-        one.add_argument("--token", help="that the server asks for")
+        one.add_argument("--token", help="that the server asks for, of an operator")
         one.add_argument("--ca-file", help="whom to trust over wss://")
         one.add_argument(
             "--set", action="append", default=[], metavar="TABLE.FIELD=VALUE", dest="settings"

@@ -27,7 +27,7 @@ def run(url: str, load: dict[str, Any], **tables: Any) -> Result:
 def test_a_token_goes_with_every_connection_over_tls(tmp_path: Path) -> None:
     certificate, token = make_certificate(tmp_path), new_token()
     keys = tmp_path / "keys.toml"
-    keys.write_text(key_entry("load", "load", tuple(RIGHTS), token))
+    keys.write_text(key_entry("load", "load", (*RIGHTS, "operator"), token))
     keys.chmod(0o600)
     settings = {
         "api_key_file": str(keys),
