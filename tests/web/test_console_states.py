@@ -157,7 +157,7 @@ async def test_a_reader_is_told_why_it_sees_no_metrics(page: Page, tmp_path: Pat
         await give_token(page, "token-reader")
         await page.until("document.querySelectorAll('nav button').length === 2")
         await page.run("document.querySelector('nav button').click()")
-        await page.until(f"{text('#plain pre')}.includes('right admin')")
+        await page.until(f"{text('#plain pre')}.includes('right operator')")
         await leave(page)
         assert [error for error in page.errors if "403" in error] == page.errors
         page.errors.clear()
