@@ -76,6 +76,10 @@ class Scope:
     written: Mapping[str, Any] | None = None
 
 
+#: Every row, and nothing stamped.
+WHOLE: Final = Scope()
+
+
 def scope(grants: Sequence[Grant], right: str | None, collection: str) -> Scope | None:
     """What ``right``, None: any right, reaches of ``collection``; None: nothing grants it.
 
@@ -92,6 +96,8 @@ def scope(grants: Sequence[Grant], right: str | None, collection: str) -> Scope 
     joined: Mapping[str, Any] | None = None
     if len(filters) == len(found):
         joined = filters[0] if len(filters) == 1 else {"$or": [dict(one) for one in filters]}
+    if joined is None and not first.stamp and first.filter is None:
+        return WHOLE
     return Scope(joined, first.stamp, first.filter)
 
 

@@ -156,12 +156,13 @@ def _principal(claims: Mapping[str, Any], key: VerifyingKey, rules: JwtRules) ->
     if not isinstance(tenant, str) or not _TENANT.fullmatch(tenant):
         raise TokenRefused(f"its claim {rules.tenant_claim!r} is no tenant's name")
     subject = claims.get("sub", "")
-    if not isinstance(subject, str) or len(subject) > _MAX_SUBJECT_LENGTH:
-        raise TokenRefused(f"its sub is no string of at most {_MAX_SUBJECT_LENGTH} characters")
-    # No key of a file has a colon in its name.
-    name = "jwt:" + (subject if subject.isprintable() else json.dumps(subject))
+    is_text = isinstance(subject, str) and subject.isprintable()
+    if not is_text or len(subject) > _MAX_SUBJECT_LENGTH:
+        raise TokenRefused(
+            f"its sub is no text of at most {_MAX_SUBJECT_LENGTH} printable characters"
+        )
     return Principal(
-        name=name,
+        name=f"jwt:{subject}",  # no key of a file has a colon in its name
         tenant=tenant,
         grants=_grants(claims, rules),
         expires_at=claims["exp"] + rules.leeway_seconds,

@@ -264,7 +264,12 @@ class Node:
     def _look_again_at_sessions(self) -> None:
         """Keys have changed: whose is gone is closed, the others go on with the rights of now."""
         for session in list(self._sessions):
-            look_again(session)
+            try:
+                look_again(session)
+            except Exception as error:
+                self._fault(error, "looking at a session's key")
+                # Nobody knows what it may do still, so it may nothing.
+                session.refuse_connection("the key of this token could not be looked at")
 
     # -- the engine's thread, and time ------------------------------------------------------------
 
@@ -298,9 +303,9 @@ class Node:
         if waiting:
             self._loop.call_soon(self._deliver, ())
 
-    def _fault(self, error: Exception) -> None:
+    def _fault(self, error: Exception, what: str = "delivering an effect") -> None:
         self.context.metrics.faults += 1
-        as_error(error, "delivering an effect")
+        as_error(error, what)
 
     async def _return_memory(self) -> None:
         """Where much was freed, let the system have it."""

@@ -8,6 +8,7 @@ nobody's closes it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from omendb_core.model.errors import Forbidden, Overloaded, Unauthenticated
@@ -29,13 +30,13 @@ def authenticate(session: Session, request: wire.Auth, size: int) -> None:
     found = context.gate.look(request.token)
     if isinstance(found, Refused) and found.unknown_kid is not None:
         resume = session.pause(size)
-        if context.newer_keys(lambda: _again(session, request, size, resume)):
-            return
-        resume()
+        if not context.newer_keys(lambda: _again(session, request, size, resume)):
+            _again(session, request, size, resume)
+        return
     _become(session, request, found, size)
 
 
-def _again(session: Session, request: wire.Auth, size: int, resume: Any) -> None:
+def _again(session: Session, request: wire.Auth, size: int, resume: Callable[[], None]) -> None:
     try:
         if session.lane.is_open:
             _become(session, request, session.context.gate.look(request.token), size)
@@ -101,7 +102,9 @@ def refuse_token(session: Session, request_id: int | None, reason: str) -> None:
         refuse()
 
 
-def end_forbidden(session: Session, size: int, then: Any, request: wire.Auth | None) -> None:
+def end_forbidden(
+    session: Session, size: int, then: Callable[[], None], request: wire.Auth | None
+) -> None:
     """End the subscriptions that the principal of now does not allow, and go on."""
     ending = session.forbidden_subscriptions()
     if len(ending) < MADE_AT_ONCE:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omendb_core.admission.guard import FREE, Guard
 from omendb_core.filters.parser import Filter, both, charged, optional, parse
@@ -18,7 +18,7 @@ from omendb_core.model.budget import Budget
 from omendb_core.model.errors import BadFilter, Forbidden
 from omendb_core.model.types import ColumnType
 
-from ..access.grants import Scope, Stamp
+from ..access.grants import WHOLE, Scope, Stamp
 from ..access.stamps import misfit
 from ..engine.model.collection import Collection
 from ..wire.opcodes import OPS
@@ -29,14 +29,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(NamedTuple):
     """``visible``: rows that do not pass are not there; ``guard``, ``stamp``: what is written."""
 
     collection: Collection
     visible: Filter | None = None
     guard: Guard = FREE
-    stamp: Stamp = field(default_factory=dict)
+    stamp: Stamp = MappingProxyType({})
 
     @property
     def read(self) -> tuple[Collection, Filter | None]:
@@ -85,7 +84,7 @@ def _right_of(op: str) -> str | None:
 
 
 def _reach(session: Session, scope: Scope, collection: Collection, op: str) -> Reach:
-    if scope == _WHOLE:
+    if scope is WHOLE:
         return Reach(collection)
     visible = _parsed(scope.filter, collection)
     if OPS[op].grants != "written":
@@ -96,9 +95,6 @@ def _reach(session: Session, scope: Scope, collection: Collection, op: str) -> R
     return Reach(
         collection, visible, Guard(visible, _parsed(scope.written, collection)), scope.stamp
     )
-
-
-_WHOLE = Scope()
 
 
 def _parsed(document: Mapping[str, Any] | None, collection: Collection) -> Filter | None:

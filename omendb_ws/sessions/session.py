@@ -248,9 +248,11 @@ class Session:
         if ticket.then is not None:
             ticket.then(answer.error is None)
             ticket.then = None
-        if self._call_when_answered is not None and not self._inflight:
-            self._call_when_answered()  # first: after a fault it is called again
-            self._call_when_answered = None
+        call = self._call_when_answered
+        if call is not None and not self._inflight:
+            call()  # first: after a fault it is called again
+            if self._call_when_answered is call:  # what it let in may wait, too
+                self._call_when_answered = None
         self._progressed()
         count(answer, self.context)
 

@@ -115,6 +115,8 @@ def test_keys_that_a_header_brings_along_are_ignored() -> None:
         {"tenant": "a" * 65},
         {"sub": ["ann"]},
         {"sub": "a" * 300},
+        {"sub": "ann\n"},
+        {"sub": "a\x00b"},
         {"omendb": "read"},
         {"omendb": {"rights": ["read"]}},
         {"omendb": 1},

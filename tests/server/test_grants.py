@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import time
 import urllib.error
 import urllib.request
@@ -20,7 +21,7 @@ from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.opcodes import OPS
 
-from .raw import Raw, client, engine_held, running
+from .raw import Raw, client, engine_held, running, with_keys
 from .test_rights import REQUESTS
 from .tokens import token, with_secret
 
@@ -454,3 +455,44 @@ async def test_reads_under_the_old_grants_are_answered_before_the_reply(tmp_path
                 assert message["ok"]["count"] == 3
         assert sorted(order[:3]) == asked
         assert order[3:] == [auth, behind]
+
+
+async def test_tokens_may_follow_each_other_without_waiting(tmp_path: Path) -> None:
+    """Each waits for what was asked before it, also where all of it came in one piece."""
+    theirs = {"rights": ["read"], "filter": {"owner": "you"}}
+    async with running(Server(with_secret(tmp_path))) as server:
+        await filled(server)
+        async with client(server, token=token()) as raw:
+            (session,) = server._sessions.values()
+            async with engine_held(server):
+                for number, grant in enumerate((READER, theirs, READER)):
+                    count = {"id": 2 * number, "op": "count", "collection": "items"}
+                    auth = {"id": 2 * number + 1, "op": "auth", "token": token(grant)}
+                    session.receive(json.dumps(count))
+                    session.receive(json.dumps(auth))
+                session.receive(json.dumps({"id": 6, "op": "count", "collection": "items"}))
+            replies = [await raw.reply(id) for id in range(7)]
+            assert [replies[id]["ok"]["count"] for id in (0, 2, 4, 6)] == [6, 3, 2, 3]
+            assert [replies[id]["ok"]["rights"] for id in (1, 3, 5)] == [["read"]] * 3
+
+
+async def test_a_fault_over_one_session_leaves_no_key_that_is_gone_with_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        running(Server(with_keys(tmp_path))) as server,
+        client(server, token="token-root") as raw,
+        client(server, token="token-reader") as other,
+    ):
+        gate, look, left = server.context.gate, server.context.gate.again, [1]
+
+        def again(self: Any, principal: Any) -> Any:
+            if left:
+                left.clear()
+                raise MemoryError
+            return look(principal)
+
+        monkeypatch.setattr(type(gate), "again", again)
+        (tmp_path / "keys.toml").write_text(key_entry("new", "acme", ("read",), "token-new"))
+        await server.node.reloads.look()
+        assert await raw.closed() == await other.closed() == 4401
