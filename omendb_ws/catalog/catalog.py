@@ -79,8 +79,8 @@ class Catalog:
         """All logs together. On the loop's thread."""
         total = self.dropped_journals
         for collection in self:
-            if collection.flights is not None and collection.flights.log is not None:
-                total = total.with_log(collection.flights.log.numbers())
+            if collection.pending is not None and collection.pending.log is not None:
+                total = total.with_log(collection.pending.log.numbers())
         return total
 
     def find(self, tenant: str, name: str) -> Collection:
@@ -146,10 +146,10 @@ class Catalog:
         After a fault it is still there.
         """
         journals = self.dropped_journals
-        if collection.flights is not None and collection.flights.log is not None:
-            journals = journals.with_dropped(collection.flights.log.numbers())
+        if collection.pending is not None and collection.pending.log is not None:
+            journals = journals.with_dropped(collection.pending.log.numbers())
         dropping = {name: other for name, other in self._dropping.items() if not other.is_dropped}
-        if collection.flights is not None:
+        if collection.pending is not None:
             dropping[collection.tenant, collection.name] = collection
         leaving = [one for one in self._leaving if not one.is_dropped]
         leaving.append(collection)
@@ -195,7 +195,7 @@ class Catalog:
         return sum(
             one.reserved_bytes
             for one in self._leaving
-            if not one.is_dropped and (one.flights is None or (one.tenant, one.name) == name)
+            if not one.is_dropped and (one.pending is None or (one.tenant, one.name) == name)
         )
 
     def _refuse_over_collections(self, tenant: str) -> None:

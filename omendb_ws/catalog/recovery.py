@@ -21,7 +21,7 @@ from omendb_core.replay import checkpoint_of, replay, resume
 from omendb_core.window import Window
 
 from ..engine.model.collection import Collection
-from ..engine.model.pending import Flights
+from ..engine.model.pending import PendingChanges
 from ..engine.writes.commands import Recovered
 from ..journal.interface import Damaged, Log, Progress, Recovery, Stored
 from ..journal.late_log import LateLog
@@ -223,7 +223,7 @@ class Recoveries:
             collection.let_go()
             raise
         collection.epoch = opened.facts.epoch
-        collection.flights = Flights(opened)
+        collection.pending = PendingChanges(opened)
         self._engine.submit(Recovered(collection))
         self._catalog.restore(collection)
         self._say_recovered(collection, recovery, coming.seconds)

@@ -62,10 +62,10 @@ class Changing:
         self.expiry = Expiry(metrics, changes, self.durability)
         self.set_aside: list[Change] = []
 
-    def land(self) -> int:
+    def finish_settled(self) -> int:
         """Apply and answer what logs have settled."""
         until_ns = time.perf_counter_ns() + TICK_CHANGES_US * 1000
-        return self.durability.land(self._moment.effects, until_ns)
+        return self.durability.finish_settled(self._moment.effects, until_ns)
 
     def put_back_drops(self, done: int) -> None:
         """Drops that waited for long reads of their collection go on, once those are finished."""
@@ -157,7 +157,7 @@ class Changing:
     def through(self, work: Change) -> None:
         """A change was answered; its connection's earlier ones may still be on their way."""
         lane = work.ticket.asker.lane
-        if lane.flying:
+        if lane.pending:
             self.durability.was_answered(work)
         else:
             self.turns.is_through(lane)
@@ -189,7 +189,7 @@ class Changing:
             assert isinstance(work, RowChange), "there are no other changes"
             if isinstance(work, Add) and not is_judged and self.judging.begin(work):
                 return None
-            if collection.flights is None:
+            if collection.pending is None:
                 return self.changes.do(work, self._moment.now_us)
             return self.durability.begin(work, self._moment.now_us)
         except Exception as error:

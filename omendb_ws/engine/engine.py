@@ -85,9 +85,9 @@ class Engine:
         return self._queue.qsize() + self.tick.depth
 
     @property
-    def flying(self) -> int:
+    def pending_changes(self) -> int:
         """How many changes are admitted and not yet applied."""
-        return self.tick.changing.durability.flying
+        return self.tick.changing.durability.pending
 
     def start(self, storage: Storage | None = None) -> None:
         """Start the thread; ``storage`` None: collections are in memory only."""

@@ -97,7 +97,7 @@ class Tick:
         return (
             ("streams that nobody reads", self._let_go),
             ("expiry", self._expire),
-            ("changes that have settled", self.changing.land),
+            ("changes that have settled", self.changing.finish_settled),
             ("changes", self.changing.do),
             ("adds that are compared", self.changing.judge),
             ("telling what changed", self._tell_changed),
@@ -129,7 +129,7 @@ class Tick:
             or self.reading.long
             or self.standing.early
             or self.tallies.leaving
-            or self.changing.durability.flying
+            or self.changing.durability.pending
             or self.changing.lifecycle.pending
         )
 

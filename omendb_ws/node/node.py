@@ -211,8 +211,8 @@ class Node:
         ending, catalog = self._ending, self.context.catalog
         ending.do("the end of the engine", self.context.engine.stop)
         for collection in catalog:
-            if collection.flights is not None and collection.flights.log is not None:
-                ending.do(f"closing the log of {collection.name}", collection.flights.log.close)
+            if collection.pending is not None and collection.pending.log is not None:
+                ending.do(f"closing the log of {collection.name}", collection.pending.log.close)
         if self._storage is not None:
             ending.do("giving the data directory free", self._storage.close)
         for collection in catalog:
@@ -224,7 +224,7 @@ class Node:
         if self.recoveries is not None and self.recoveries.waiting:
             return "recovering"
         has_failed = any(
-            collection.flights is not None and collection.flights.has_failed
+            collection.pending is not None and collection.pending.has_failed
             for collection in self.context.catalog
         )
         return "storage_failed" if has_failed else "ok"
@@ -233,7 +233,7 @@ class Node:
         """Set what the gauges say of the journal."""
         gauges = self.context.metrics.gauges
         gauges.journal = self.context.catalog.journal_numbers()
-        gauges.journal_flying = self.context.engine.flying
+        gauges.journal_pending = self.context.engine.pending_changes
         if self.recoveries is not None:
             gauges.recovering_collections = self.recoveries.waiting
             gauges.damaged_collections = self.recoveries.damaged

@@ -74,7 +74,7 @@ class Gauges:
     connection_bytes: int = 0
     uptime_seconds: float = 0.0
     journal: JournalNumbers = NO_JOURNAL
-    journal_flying: int = 0
+    journal_pending: int = 0
     recovering_collections: int = 0
     damaged_collections: int = 0
 

@@ -197,7 +197,7 @@ METRICS: Final = (
         "omendb_journal_changes",
         "gauge",
         "Changes that are admitted and not yet as safe as promised.",
-        lambda m: m.gauges.journal_flying,
+        lambda m: m.gauges.journal_pending,
     ),
     Metric(
         "omendb_journal_unflushed_seconds",

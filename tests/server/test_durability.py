@@ -107,17 +107,17 @@ async def test_adds_fly_one_behind_the_other_and_land_in_order() -> None:
         assert await seen(other) == [1, 2, 3]
 
 
-async def test_what_landed_of_one_collection_is_not_all_before_the_next(
+async def test_what_is_committed_of_one_collection_is_not_all_before_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with held() as (server, store, one, other):
         await one.create("else")
         monkeypatch.setattr(changing, "TICK_CHANGES_US", 0)  # one a tick
-        landed: list[str] = []
+        finished: list[str] = []
         finish = server.context.engine.tick.changing.changes.finish
 
         def noted(work: Any, admitted: Any) -> Any:
-            landed.append(work.collection.name)
+            finished.append(work.collection.name)
             return finish(work, admitted)
 
         monkeypatch.setattr(server.context.engine.tick.changing.changes, "finish", noted)
@@ -132,10 +132,10 @@ async def test_what_landed_of_one_collection_is_not_all_before_the_next(
             await one.reply(id)
         for id in behind:
             await other.reply(id)
-        assert landed == ["items", "else"] * 3
+        assert finished == ["items", "else"] * 3
 
 
-async def test_a_delete_waits_until_its_collection_has_landed_and_others_go_on() -> None:
+async def test_a_delete_waits_until_nothing_of_its_collection_is_pending_and_others_go_on() -> None:
     async with held() as (_, store, one, other):
         await other.create("cache", durability="memory")
         await one.send("add", collection="items", rows=rows(1, 2))
@@ -210,7 +210,7 @@ async def test_a_full_disk_refuses_and_nothing_of_it_is_left() -> None:
         async with asyncio.timeout(
             PATIENCE_SECONDS
         ):  # the repeated batch waits behind its original
-            while server.context.engine.flying < 3:  # noqa: ASYNC110 - another thread
+            while server.context.engine.pending_changes < 3:  # noqa: ASYNC110 - another thread
                 await asyncio.sleep(0)
         store.failure = StorageFull("no space is left")
         store.log("items").let_go()
@@ -365,7 +365,7 @@ async def test_expiry_is_logged() -> None:
         assert len(store.log("items").safe) == 2
 
 
-async def test_rows_that_the_log_wants_again_are_given_once_everything_has_landed(
+async def test_rows_that_the_log_wants_again_are_given_once_nothing_is_pending(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(durability, "_KEEPING_SECONDS", 0.0)

@@ -279,13 +279,13 @@ async def test_a_flush_that_hangs_holds_acknowledgements_back_and_reads_go_on(
         seconds.now += 1.5
         late = await one.send("add", collection="items", rows=rows(3))
         (collection,) = server.context.catalog
-        assert collection.flights is not None
-        log = collection.flights.log
+        assert collection.pending is not None
+        log = collection.pending.log
         assert log is not None
         async with asyncio.timeout(PATIENCE_SECONDS):
             # The journal's own thread gets there.
             while (  # noqa: ASYNC110
-                log.numbers().unflushed_seconds < 2 or not collection.flights.flying
+                log.numbers().unflushed_seconds < 2 or not collection.pending.changes
             ):
                 await asyncio.sleep(0)
         assert (await other.ok("count", collection="items"))["count"] == 2

@@ -129,7 +129,7 @@ class Scene:
         self.plain = binary.encode_search(777, made["handle"], vectors, k=2)
         collection = self.node.context.catalog.find("default", "items")
         self.window = collection.window
-        self.log = collection.flights.log if collection.flights is not None else None
+        self.log = collection.pending.log if collection.pending is not None else None
 
     async def ask(self, name: str) -> bool:
         """Ask with the injector armed; whether the reply was an ``ok``."""
@@ -199,7 +199,7 @@ class Scene:
         with engine._windows:
             self.window.check()
             self.window.standing.check()
-        while engine.flying or engine.depth:  # noqa: ASYNC110 - the engine's thread comes to it
+        while engine.pending_changes or engine.depth:  # noqa: ASYNC110 - the engine's thread comes to it
             await asyncio.sleep(0)
         return await other.ok("get", **ITEMS, ids=IDS, include=ALL)
 

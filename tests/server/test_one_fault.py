@@ -40,10 +40,10 @@ def once(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("name", ["_keep", "released"])
-async def test_what_landed_is_answered_whatever_befalls_afterwards(
+async def test_what_is_committed_is_answered_whatever_befalls_afterwards(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change that landed in the tick of a fault is acknowledged, and parked ones go on."""
+    """A change that is committed in the tick of a fault is acknowledged, and parked ones go on."""
     async with held() as (server, store, one, other):
         log = store.log("items")
         adding = await one.send("add", collection="items", rows=rows(1, 2))
@@ -64,7 +64,7 @@ async def test_what_landed_is_answered_whatever_befalls_afterwards(
         assert await seen(one) == [2]
         assert server.metrics.faults == 1
         await all_is_well(one, "items")
-        assert server.context.engine.flying == 0
+        assert server.context.engine.pending_changes == 0
 
 
 @pytest.mark.usefixtures("whole_ticks")

@@ -39,15 +39,15 @@ async def test_changes_land_for_as_long_as_a_tick_has_for_them(
         ids = [await one.send("add", collection="items", rows=rows(n)) for n in range(1, 6)]
         await waiting(store, 5)
         durability = server.context.engine.tick.changing.durability
-        counting, counts = counted(durability.land, 0)
-        monkeypatch.setattr(durability, "land", counting)
+        counting, counts = counted(durability.finish_settled, 0)
+        monkeypatch.setattr(durability, "finish_settled", counting)
         monkeypatch.setattr(changing, "TICK_CHANGES_US", 0)
         async with engine_held(server):
             store.log("items").let_go()
         for id in ids:
             assert "ok" in await one.reply(id)
         assert sum(counts) == 5
-        assert max(counts) == 1, "a tick landed more than it has time for"
+        assert max(counts) == 1, "a tick finished more than it has time for"
         assert (await other.ok("count", collection="items"))["count"] == 5
 
 

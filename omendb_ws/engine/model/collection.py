@@ -12,7 +12,7 @@ from omendb_core.window import Window
 
 from ...telemetry.histogram import Rates
 from ...wire.messages import Durability
-from .pending import Flights
+from .pending import PendingChanges
 from .scan_cost import ScanCost
 from .ticket import Counts
 
@@ -27,7 +27,7 @@ class Subscriber(Protocol):
 class Collection:
     """A named window. ``window`` is the engine's; ``is_listed`` and ``subscriptions`` the loop's.
 
-    ``is_dropped`` and ``flights`` are the engine's; ``flights`` is None for ``memory``. ``broken``
+    ``is_dropped`` and ``pending`` are the engine's; ``pending`` is None for ``memory``. ``broken``
     says why the window can no longer be trusted, after a fault in the middle of a change; None
     while it is sound.
     """
@@ -58,7 +58,7 @@ class Collection:
         self.subscriptions: set[Subscriber] = set()
         self.is_dropped = False
         self.broken: str | None = None
-        self.flights: Flights | None = None if durability == "memory" else Flights()
+        self.pending: PendingChanges | None = None if durability == "memory" else PendingChanges()
         self.scan_cost = ScanCost()
         #: The engine's: a long read goes over the window, or its standing queries are matched with
         #: what came, over several ticks; and changes have waited for that.
@@ -91,7 +91,7 @@ class Collection:
     @property
     def is_made(self) -> bool:
         """False while the store makes its log. The engine's."""
-        return self.flights is None or self.flights.log is not None or self.is_dropped
+        return self.pending is None or self.pending.log is not None or self.is_dropped
 
     def time_us(self, now_us: int) -> int:
         """What time it is for its rows: a log's time goes on after a restart, however the machine's

@@ -1,11 +1,12 @@
-"""What was admitted to one durable collection and is not applied yet: its flights, in order.
+"""What was admitted to one durable collection and is not applied yet, in order.
 
-Owned by the engine's thread; ``durability.py`` is what uses it. A *flight* is a change that the log
-has been given and has not settled, or something that must come after such changes: the answer to a
-repeated batch, the place in its connection's order of a request that was refused at once.
+Owned by the engine's thread; ``durability.py`` is what uses it. A *pending* change is one that the
+log has been given and has not settled (said that it is committed, or why it is not), or something
+that must come after such changes: the answer to a repeated batch, the place in its connection's
+order of a request that was refused at once.
 
-Invariants: flights land in the order in which they took off. While the collection waits for
-something (``waits_for``), no change takes off: they are ``parked``, in order.
+Invariants: pending changes are finished in the order in which they became pending. While the
+collection waits for something (``waits_for``), none is added: they are ``parked``, in order.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from .ticket import Command, Lane
 if TYPE_CHECKING:
     from ...journal.interface import Log
 
-#: What the next change waits for: nothing; room in the queue before the log; that every flight has
-#: landed (``rest``); the store, which makes or drops the collection.
+#: What the next change waits for: nothing; room in the queue before the log; that no change is
+#: pending (``rest``); the store, which makes or drops the collection.
 Waits: TypeAlias = Literal["", "room", "rest", "store"]
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
+class PendingChange:
     """``work`` None: nobody asked for it. Neither: it only keeps a place.
 
     ``is_settled``: whether the log is through with it; ``error``: why it was not made safe.
@@ -42,18 +43,19 @@ class Flight:
     error: OmenError | None = None
 
 
-class Flights:
-    """Pending changes of one collection, oldest first. ``log`` is None until the store has made it.
+class PendingChanges:
+    """Those of one collection, oldest first. ``log`` is None until the store has made it.
 
-    ``error``: why changes were refused since everything had landed last. ``must_rewind``: something
-    was admitted that never took off; admission is put back to what is safe when all has landed.
+    ``error``: why changes were refused since none was pending last. ``must_rewind``: something was
+    admitted that the log was never given; admission is put back to what is safe when nothing is
+    pending.
     """
 
-    __slots__ = ("error", "flying", "is_expiring", "log", "must_rewind", "parked", "waits_for")
+    __slots__ = ("changes", "error", "is_expiring", "log", "must_rewind", "parked", "waits_for")
 
     def __init__(self, log: Log | None = None) -> None:
         self.log = log
-        self.flying: deque[Flight] = deque()
+        self.changes: deque[PendingChange] = deque()
         self.parked: deque[Command] = deque()
         self.waits_for: Waits = "" if log is not None else "store"
         self.error: OmenError | None = None
@@ -70,18 +72,18 @@ class Flights:
         self.waits_for = waits_for
 
     @property
-    def may_take_off(self) -> bool:
+    def may_append(self) -> bool:
         """Whether a change can go into the log right away."""
         return not self.waits_for and self.log is not None and self.log.has_room
 
     @property
-    def has_landing(self) -> bool:
-        """Whether the log is through with the next flight."""
-        return bool(self.flying) and self.flying[0].is_settled
+    def is_next_settled(self) -> bool:
+        """Whether the log is through with the next pending change."""
+        return bool(self.changes) and self.changes[0].is_settled
 
     @property
     def may_go_on(self) -> bool:
         """Whether there is now what the parked changes wait for."""
         if self.waits_for == "rest":
-            return not self.flying
+            return not self.changes
         return self.waits_for == "room" and self.log is not None and self.log.has_room

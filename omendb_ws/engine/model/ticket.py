@@ -47,19 +47,19 @@ class Lane:
     is through with (the engine writes it): a read waits for the changes sent before it. ``is_open``
     turns False, on the loop, when the connection is gone.
 
-    The engine's: ``push_bytes``, of pushes made and not yet sent; ``flying``, how many changes
-    behind the ``done`` ones are on their way through the log of ``flying_in``; ``parked``, those
+    The engine's: ``push_bytes``, of pushes made and not yet sent; ``pending``, how many changes
+    behind the ``done`` ones are on their way through the log of ``pending_in``; ``parked``, those
     that wait for changes ahead of them (``turns.py``).
     """
 
-    __slots__ = ("done", "flying", "flying_in", "is_open", "parked", "push_bytes", "queued")
+    __slots__ = ("done", "is_open", "parked", "pending", "pending_in", "push_bytes", "queued")
 
     def __init__(self) -> None:
         self.queued = self.done = 0
         self.is_open = True
         self.push_bytes = 0
-        self.flying = 0
-        self.flying_in: Target | None = None
+        self.pending = 0
+        self.pending_in: Target | None = None
         self.parked: deque[Command] = deque()
 
 

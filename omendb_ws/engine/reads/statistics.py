@@ -41,9 +41,9 @@ def collection_stats(
 
 def _journal_stats(collection: Collection) -> dict[str, Any]:
     """``journal``, for collections that have one."""
-    if collection.flights is None or collection.flights.log is None:
+    if collection.pending is None or collection.pending.log is None:
         return {}
-    numbers = collection.flights.log.numbers()
+    numbers = collection.pending.log.numbers()
     return {
         "journal": {
             "bytes": numbers.bytes,
@@ -51,7 +51,7 @@ def _journal_stats(collection: Collection) -> dict[str, Any]:
             "written_bytes": numbers.written_bytes,
             "flushes": numbers.flushes,
             "pending_bytes": numbers.pending_bytes,
-            "changes": len(collection.flights.flying),
+            "changes": len(collection.pending.changes),
             "unflushed_s": round(numbers.unflushed_seconds, 3),
         }
     }

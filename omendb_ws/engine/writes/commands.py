@@ -18,7 +18,7 @@ from ...journal.interface import Stored as StoredCollection
 from ..model.collection import Collection
 from ..model.commands import Change, Note
 from ..model.ended import Ended
-from ..model.pending import Flight
+from ..model.pending import PendingChange
 from ..model.ticket import Command
 
 
@@ -101,7 +101,7 @@ class Settled(Note):
     """A log says of changes, in order, that they are as safe as promised, or why not."""
 
     collection: Collection
-    flights: Sequence[Flight]
+    changes: Sequence[PendingChange]
     error: OmenError | None
 
 

@@ -3,15 +3,15 @@
 Lives on the engine's thread. The order is journal → ring → match → answers: a row is visible, and
 acknowledged, when it is as safe as its collection's durability promises (PROTOCOL section 8), and
 not before. ``begin`` admits a change and hands it to the log; the log settles it from a thread of
-its own, which comes back as a ``Settled``; ``land`` applies what was settled.
+its own, which comes back as a ``Settled``; ``finish_settled`` applies what is committed.
 
-Adds are admitted behind whatever still flies, so the log writes large groups. What looks rows up, a
+Adds are admitted behind whatever is pending, so the log writes large groups. What looks rows up, a
 delete or an update, is admitted behind others of its kind, but not behind adds: then it waits until
-everything of its collection has landed, and later changes of that collection wait behind it. Tried
-in thought and left: admitting those against what flying adds will have done; it takes a second
+nothing of its collection is pending, and later changes of that collection wait behind it. Tried
+in thought and left: admitting those against what pending adds will have done; it takes a second
 index of ids, for streams that mix both.
 
-Of a change that a full disk refused nothing is left, once all flights have landed and admission is
+Of a change that a full disk refused nothing is left, once nothing is pending and admission is
 put back to what is safe (``Log.rewind``). After a failed write or flush the log is finished: every
 change is refused, and reads go on.
 """
@@ -33,7 +33,7 @@ from ...telemetry.metrics import Metrics
 from ..model import answers
 from ..model.collection import Collection
 from ..model.commands import Change
-from ..model.pending import Flight, Flights
+from ..model.pending import PendingChange, PendingChanges
 from ..model.ticket import Answer, Effect
 from .changes import Changes
 from .commands import RowChange, Settled
@@ -63,196 +63,204 @@ class Durability:
         self._settled: dict[Collection, None] = {}
         self._keep_at_seconds: dict[Collection, float] = {}
         self._say_at_seconds: dict[Collection, float] = {}
-        #: How many flights have not landed, over all collections.
-        self.flying = 0
+        #: How many changes are pending, over all collections.
+        self.pending = 0
 
     @property
     def has_settled(self) -> bool:
-        """Whether something can land right now."""
+        """Whether something can be finished right now."""
         return bool(self._settled)
 
     def settler(self, collection: Collection) -> Settle:
         """What the log of ``collection`` calls, on its own thread."""
         submit = self._submit
 
-        def settle(flights: Sequence[Flight], error: OmenError | None) -> None:
-            submit(Settled(collection, flights, error))
+        def settle(changes: Sequence[PendingChange], error: OmenError | None) -> None:
+            submit(Settled(collection, changes, error))
 
         return settle
 
-    # -- taking off -------------------------------------------------------------------------------
+    # -- appending --------------------------------------------------------------------------------
 
     def begin(self, work: RowChange, now_us: int) -> Answer | None:
         """Admit a change and hand it to the log; its answer if it has one already. OmenError."""
-        collection, flights = work.collection, _flights(work.collection)
+        collection, pending = work.collection, _pending(work.collection)
         collection.refuse_broken()
-        if flights.waits_for:
-            flights.parked.append(work)
+        if pending.waits_for:
+            pending.parked.append(work)
             return None
-        journal = _log(flights)
+        journal = _log(pending)
         if isinstance(journal.error, StorageFailed):
             raise StorageFailed(journal.error.message)
         if not journal.has_room:
-            flights.park(work, "room")
+            pending.park(work, "room")
             return None
         try:
             admitted = self._changes.admit(work, now_us)
         except Behind:
-            flights.park(work, "rest")
+            pending.park(work, "rest")
             return None
         is_change = admitted is not None and not isinstance(admitted, Repeated)
-        if not is_change and not flights.flying:
+        if not is_change and not pending.changes:
             return self._changes.finish(work, admitted)
         try:
-            flight = Flight(work, admitted, work.ticket.asker.lane, not is_change)
-            self._take_off(collection, flights, flight)
+            change = PendingChange(work, admitted, work.ticket.asker.lane, not is_change)
+            self._append(collection, pending, change)
         except Exception:
             if is_change:
-                self._rewind_soon(collection, flights)
+                self._rewind_soon(collection, pending)
             raise
         return None
 
     def expire(self, collection: Collection, now_us: int) -> None:
         """Have what is older than the collection's ttl leave."""
-        flights = _flights(collection)
-        if flights.is_expiring or flights.waits_for == "store" or collection.broken is not None:
+        pending = _pending(collection)
+        if pending.is_expiring or pending.waits_for == "store" or collection.broken is not None:
             return
-        if flights.error is not None or flights.must_rewind or not collection.window.rows:
+        if pending.error is not None or pending.must_rewind or not collection.window.rows:
             return
-        if _log(flights).error is not None:
+        if _log(pending).error is not None:
             return
         change = collection.window.admit_expire(collection.time_us(now_us))
         if change is not None:
             try:
-                self._take_off(collection, flights, Flight(None, change, None, False))
-                flights.is_expiring = True
+                self._append(collection, pending, PendingChange(None, change, None, False))
+                pending.is_expiring = True
             except Exception:
-                self._rewind_soon(collection, flights)
+                self._rewind_soon(collection, pending)
                 raise
 
     def was_answered(self, work: Change) -> None:
-        """A request was answered while changes that its connection sent before it still fly."""
-        flights = _flights(work.collection)
+        """A request was answered while changes that its connection sent before it are pending."""
+        pending = _pending(work.collection)
         lane = work.ticket.asker.lane
-        self._take_off(work.collection, flights, Flight(None, None, lane, True))
+        self._append(work.collection, pending, PendingChange(None, None, lane, True))
 
-    def _take_off(self, collection: Collection, flights: Flights, flight: Flight) -> None:
-        """Hand a flight to the log. After a fault of that it lands refused; after another one
-        there is none."""
-        if flight.lane is not None:
-            self._turns.flies(flight.lane, collection)
-        flights.flying.append(flight)
-        self.flying += 1
-        if flight.is_settled:
+    def _append(
+        self, collection: Collection, pending: PendingChanges, change: PendingChange
+    ) -> None:
+        """Hand a pending change to the log. After a fault of that it is refused in its turn; after
+        another one there is none."""
+        if change.lane is not None:
+            self._turns.begin_pending(change.lane, collection)
+        pending.changes.append(change)
+        self.pending += 1
+        if change.is_settled:
             return
         try:
-            assert flight.admitted is not None
-            assert not isinstance(flight.admitted, Repeated)
-            _log(flights).append(flight.admitted, flight)
+            assert change.admitted is not None
+            assert not isinstance(change.admitted, Repeated)
+            _log(pending).append(change.admitted, change)
         except Exception as error:
-            self._rewind_soon(collection, flights)
-            flight.is_settled = True
-            flight.error = self._fault(error, f"handing a change to the log of {collection.name}")
+            self._rewind_soon(collection, pending)
+            change.is_settled = True
+            change.error = self._fault(error, f"handing a change to the log of {collection.name}")
 
-    def _rewind_soon(self, collection: Collection, flights: Flights) -> None:
+    def _rewind_soon(self, collection: Collection, pending: PendingChanges) -> None:
         """What was admitted last is not in the log: nothing is admitted before it is forgotten."""
-        flights.must_rewind = True
-        if flights.waits_for != "store":
-            flights.waits_for = "rest"
+        pending.must_rewind = True
+        if pending.waits_for != "store":
+            pending.waits_for = "rest"
         self._settled[collection] = None
 
-    # -- landing ----------------------------------------------------------------------------------
+    # -- finishing --------------------------------------------------------------------------------
 
     def settled(self, note: Settled) -> None:
-        """The log is through with some changes; ``land`` goes on with them."""
-        for flight in note.flights:
-            flight.is_settled = True
-            flight.error = note.error
+        """The log is through with some changes; ``finish_settled`` goes on with them."""
+        for change in note.changes:
+            change.is_settled = True
+            change.error = note.error
         self._settled[note.collection] = None
 
-    def land(self, effects: list[Effect], until_ns: int) -> int:
-        """Apply what is safe, as far as a tick goes: the answers to ``effects``; how many landed.
+    def finish_settled(self, effects: list[Effect], until_ns: int) -> int:
+        """Apply what is committed, as far as a tick goes: the answers to ``effects``; how many.
 
-        A fault with one collection leaves the others, and what landed of it, alone.
+        A fault with one collection leaves the others, and what was finished of it, alone.
         """
-        landed = 0
+        finished = 0
         for collection in list(self._settled):
             collection.has_kept_waiting = collection.is_held
             if collection.is_held:
                 continue
             try:
-                landed += self._land_all(collection, effects, until_ns)
+                finished += self._finish_all(collection, effects, until_ns)
             except Exception as error:
-                self._fault(error, f"landing changes of {collection.name}")
+                self._fault(error, f"finishing changes of {collection.name}")
             if collection in self._settled:  # there is more, behind that of the others
                 self._settled[collection] = self._settled.pop(collection)
             if time.perf_counter_ns() >= until_ns:
                 break
-        return landed
+        return finished
 
-    def _land_all(self, collection: Collection, effects: list[Effect], until_ns: int) -> int:
-        """Land what is safe of one collection; ``_settled`` holds it until all of that is done."""
-        flights, landed = _flights(collection), 0
-        while flights.has_landing and not collection.is_held:
-            self._land_next(collection, flights, effects)
-            landed += 1
+    def _finish_all(self, collection: Collection, effects: list[Effect], until_ns: int) -> int:
+        """Finish what is settled of one collection; ``_settled`` holds it until that is done."""
+        pending, finished = _pending(collection), 0
+        while pending.is_next_settled and not collection.is_held:
+            self._finish_next(collection, pending, effects)
+            finished += 1
             if time.perf_counter_ns() >= until_ns:
                 break
-        self._release(collection, flights)
-        if not flights.has_landing:
+        self._release(collection, pending)
+        if not pending.is_next_settled:
             del self._settled[collection]
-        return landed
+        return finished
 
-    def _land_next(self, collection: Collection, flights: Flights, effects: list[Effect]) -> None:
-        """Land one: it is applied, or refused, and its connection goes on, whatever faults."""
-        flight = flights.flying.popleft()
-        self.flying -= 1
+    def _finish_next(
+        self, collection: Collection, pending: PendingChanges, effects: list[Effect]
+    ) -> None:
+        """Finish one: it is applied, or refused, and its connection goes on, whatever faults."""
+        change = pending.changes.popleft()
+        self.pending -= 1
         answer: Answer | None = None
         try:
-            if flight.error is not None:
-                self._refused(collection, flights, flight.error)
-            answer = self._outcome(collection, flights, flight)
+            if change.error is not None:
+                self._refused(collection, pending, change.error)
+            answer = self._outcome(collection, pending, change)
         except Exception as error:
-            told = error if isinstance(error, OmenError) else self._fault(error, "landing")
-            if flight.work is not None:
-                answer = answers.refusal(flight.work.ticket, told)
-            if flights.error is None:
-                self._changes.make_up(collection, flight.admitted)
+            told = (
+                error if isinstance(error, OmenError) else self._fault(error, "finishing a change")
+            )
+            if change.work is not None:
+                answer = answers.refusal(change.work.ticket, told)
+            if pending.error is None:
+                self._changes.make_up(collection, change.admitted)
         if answer is not None:
             effects.append(answer)
-        if flight.lane is None:
+        if change.lane is None:
             return
         try:
-            self._turns.landed(flight.lane)
+            self._turns.end_pending(change.lane)
         except Exception as error:  # nothing of it was done
             self._fault(error, "going on behind a change")
-            self._turns.landed(flight.lane)
+            self._turns.end_pending(change.lane)
 
-    def _outcome(self, collection: Collection, flights: Flights, flight: Flight) -> Answer | None:
-        if flight.work is None and flight.admitted is None:
+    def _outcome(
+        self, collection: Collection, pending: PendingChanges, change: PendingChange
+    ) -> Answer | None:
+        if change.work is None and change.admitted is None:
             return None
-        if flight.work is None:
-            flights.is_expiring = False
-        if flights.error is not None:  # of a repeated batch: its original's, perhaps
-            raise type(flights.error)(flights.error.message)
+        if change.work is None:
+            pending.is_expiring = False
+        if pending.error is not None:  # of a repeated batch: its original's, perhaps
+            raise type(pending.error)(pending.error.message)
         if collection.broken is not None:
             raise Internal(f"the collection {collection.broken}; whether this is logged is unknown")
-        if flight.work is not None:
-            assert isinstance(flight.work, RowChange), "only these take off"
-            return self._changes.finish(flight.work, flight.admitted)
-        assert flight.admitted is not None
-        assert not isinstance(flight.admitted, Repeated)
-        arrival_us = flight.admitted.time_us - collection.ahead_us
-        self._changes.apply(collection, flight.admitted, arrival_us)
+        if change.work is not None:
+            assert isinstance(change.work, RowChange), "only these become pending"
+            return self._changes.finish(change.work, change.admitted)
+        assert change.admitted is not None
+        assert not isinstance(change.admitted, Repeated)
+        arrival_us = change.admitted.time_us - collection.ahead_us
+        self._changes.apply(collection, change.admitted, arrival_us)
         return None
 
-    def _refused(self, collection: Collection, flights: Flights, error: OmenError) -> None:
-        """Nothing takes off until everything that was refused has landed."""
-        if flights.error is None:
-            flights.error = error
+    def _refused(self, collection: Collection, pending: PendingChanges, error: OmenError) -> None:
+        """Nothing becomes pending until everything that was refused is answered."""
+        if pending.error is None:
+            pending.error = error
             self._say(collection, error)
-            if flights.waits_for != "store":
-                flights.waits_for = "rest"
+            if pending.waits_for != "store":
+                pending.waits_for = "rest"
 
     def _say(self, collection: Collection, error: OmenError) -> None:
         """Log a refusal, now and then: a full disk is tried again with every change."""
@@ -261,23 +269,23 @@ class Durability:
             self._say_at_seconds[collection] = now_seconds + _SAY_SECONDS
             log.error("%s: nothing is acknowledged: %s", collection.name, error)
 
-    # -- everything has landed --------------------------------------------------------------------
+    # -- nothing is pending -----------------------------------------------------------------------
 
-    def _release(self, collection: Collection, flights: Flights) -> None:
+    def _release(self, collection: Collection, pending: PendingChanges) -> None:
         """Let parked changes go on if there is what they waited for."""
-        if not flights.flying and flights.waits_for != "store":
-            if flights.must_rewind or isinstance(flights.error, StorageFull):
-                collection.window.rewind(_log(flights).rewind())
-                flights.must_rewind = False
-                if not flights.has_failed:
-                    flights.error = None
+        if not pending.changes and pending.waits_for != "store":
+            if pending.must_rewind or isinstance(pending.error, StorageFull):
+                collection.window.rewind(_log(pending).rewind())
+                pending.must_rewind = False
+                if not pending.has_failed:
+                    pending.error = None
             try:
-                self._keep(collection, _log(flights))
+                self._keep(collection, _log(pending))
             except Exception as error:  # the log asks again
                 self._fault(error, f"writing live rows of {collection.name} again")
-        if flights.may_go_on:
-            self._turns.put_back(flights.parked)
-            flights.waits_for = ""
+        if pending.may_go_on:
+            self._turns.put_back(pending.parked)
+            pending.waits_for = ""
 
     def _keep(self, collection: Collection, journal: Log) -> None:
         """Give the log the live rows that it wants written again."""
@@ -302,11 +310,11 @@ class Durability:
         self._say_at_seconds.pop(collection, None)
 
 
-def _flights(collection: Collection) -> Flights:
-    assert collection.flights is not None, "a collection without a log"
-    return collection.flights
+def _pending(collection: Collection) -> PendingChanges:
+    assert collection.pending is not None, "a collection without a log"
+    return collection.pending
 
 
-def _log(flights: Flights) -> Log:
-    assert flights.log is not None, "the log is not made yet"
-    return flights.log
+def _log(pending: PendingChanges) -> Log:
+    assert pending.log is not None, "the log is not made yet"
+    return pending.log

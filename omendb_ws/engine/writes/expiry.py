@@ -62,7 +62,7 @@ class Expiry:
                 self._are_late = True
                 continue
             try:
-                if collection.flights is None:
+                if collection.pending is None:
                     self._changes.expire(collection, now_us)
                 else:
                     self._durability.expire(collection, now_us)

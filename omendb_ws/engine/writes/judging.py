@@ -62,8 +62,8 @@ class Judging:
         judgement = work.judgement
         if judgement is not None and judgement.version == window.version:
             return False
-        flights = collection.flights
-        if flights is not None and not (window.has_caught_up and flights.may_take_off):
+        pending = collection.pending
+        if pending is not None and not (window.has_caught_up and pending.may_append):
             return False
         self._under_way[collection] = work, _steps(work)
         collection.is_being_compared = True

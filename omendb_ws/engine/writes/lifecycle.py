@@ -17,7 +17,7 @@ from ...journal.store_thread import Storage
 from ...runtime.faults import as_error
 from ..model import answers
 from ..model.ended import Ended
-from ..model.pending import Flights
+from ..model.pending import PendingChanges
 from ..model.ticket import Answer, Effect
 from .commands import Create, Drop, DropGivenUp, NotDropped, Stored, Uncreated
 from .durability import Durability
@@ -63,8 +63,8 @@ class Lifecycle:
 
     def _ask_to_create(self, work: Create) -> None:
         before = work.collection.follows
-        if before is not None and before.flights is not None and not before.is_dropped:
-            before.flights.parked.append(work)  # goes on when that is dropped
+        if before is not None and before.pending is not None and not before.is_dropped:
+            before.pending.parked.append(work)  # goes on when that is dropped
             return
         work.collection.follows = None
         storage, collection = self.storage, work.collection
@@ -90,23 +90,23 @@ class Lifecycle:
 
         In the catalog it is gone already: after a fault this is called again.
         """
-        flights = work.collection.flights
-        if flights is None or work.collection.is_dropped:
+        pending = work.collection.pending
+        if pending is None or work.collection.is_dropped:
             return self._dropped(work, effects)
-        if flights.waits_for:
-            flights.parked.append(work)
-        elif flights.flying:
-            flights.park(work, "rest")
+        if pending.waits_for:
+            pending.parked.append(work)
+        elif pending.changes:
+            pending.park(work, "rest")
         else:
-            self._ask_to_drop(work, flights)
+            self._ask_to_drop(work, pending)
         return None
 
-    def _ask_to_drop(self, work: Drop, flights: Flights) -> None:
+    def _ask_to_drop(self, work: Drop, pending: PendingChanges) -> None:
         assert self.storage is not None
-        assert flights.log is not None
+        assert pending.log is not None
         submit = self._submit
-        self.storage.drop(flights.log, lambda _, error: submit(Stored(work, None, error)))
-        flights.waits_for = "store"
+        self.storage.drop(pending.log, lambda _, error: submit(Stored(work, None, error)))
+        pending.waits_for = "store"
         self.pending += 1
 
     def drop_given_up(self, work: DropGivenUp) -> None:
@@ -127,40 +127,40 @@ class Lifecycle:
             else:
                 effects.append(answers.ok(work.ticket, {}))
             return
-        flights = work.collection.flights
-        assert flights is not None
+        pending = work.collection.pending
+        assert pending is not None
         try:
-            answer = self._settled(work, flights, note, effects)
+            answer = self._settled(work, pending, note, effects)
         except Exception as error:
             as_error(error, work.ticket.op)
-            answer = self._settled(work, flights, note, effects)
-        if isinstance(work, Drop) and note.error is not None and flights.log is not None:
-            effects.append(NotDropped(work.held, [flights.log.stored]))
+            answer = self._settled(work, pending, note, effects)
+        if isinstance(work, Drop) and note.error is not None and pending.log is not None:
+            effects.append(NotDropped(work.held, [pending.log.stored]))
         effects.append(answer)
         self._turns.is_through(work.ticket.asker.lane)
-        self._turns.put_back(flights.parked)
-        flights.waits_for = ""
+        self._turns.put_back(pending.parked)
+        pending.waits_for = ""
         self.pending -= 1
 
     def _settled(
-        self, work: Create | Drop, flights: Flights, note: Stored, effects: list[Effect]
+        self, work: Create | Drop, pending: PendingChanges, note: Stored, effects: list[Effect]
     ) -> Answer:
         """The answer to a create or a drop; after a fault it is made again."""
         if isinstance(work, Create):
-            return self._created(work, flights, note.log, note.error, effects)
+            return self._created(work, pending, note.log, note.error, effects)
         return self._dropped(work, effects, note.error)
 
     def _created(
         self,
         work: Create,
-        flights: Flights,
+        pending: PendingChanges,
         log: Log | None,
         error: Exception | None,
         effects: list[Effect],
     ) -> Answer:
         collection = work.collection
         if error is None:
-            flights.log = log
+            pending.log = log
             return answers.ok(
                 work.ticket, {**collection.describe(work.visible), "handle": work.handle}
             )
@@ -170,10 +170,10 @@ class Lifecycle:
     def _undo(self, work: Create, effects: list[Effect]) -> None:
         """Nothing came of a create: whatever waits for it finds no collection."""
         collection = work.collection
-        assert collection.flights is not None
+        assert collection.pending is not None
         collection.is_dropped = True
         effects.append(Uncreated(work.catalog, collection))
-        self._turns.put_back(collection.flights.parked)
+        self._turns.put_back(collection.pending.parked)
         self._forget(collection)
 
     def _dropped(self, work: Drop, effects: list[Effect], error: Exception | None = None) -> Answer:

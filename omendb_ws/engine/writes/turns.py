@@ -2,12 +2,12 @@
 
 Lives on the engine's thread. The changes of one connection take effect in the order in which it
 sent them (PROTOCOL section 2). As a rule that is the order of the queue, and a change is through
-with before the next is looked at. A change of a durable collection *flies* for a while, through
-the log: what follows it on its connection may fly behind it in the same log, which keeps the order,
-and waits for it otherwise, in its ``Lane``. Other connections go on. Reads
-wait in ``waiting.py``.
+with before the next is looked at. A change of a durable collection is *pending* for a while, in
+the log: what follows it on its connection may be pending behind it in the same log, which keeps the
+order, and waits for it otherwise, in its ``Lane``. Other connections go on. Reads wait in
+``waiting.py``.
 
-Invariants: a lane's parked works are in order and follow everything of it that is done or flies;
+Invariants: a lane's parked works are in order and follow everything of it that is done or pending;
 its first one waits for something that is still to come. A call that faults has done nothing.
 """
 
@@ -21,8 +21,8 @@ from ..model.commands import Change
 from ..model.ticket import Command, Lane
 from .commands import Add, Delete, Drop, Update
 
-#: What may follow a flying change of its connection in the same collection.
-_FLYING: Final = (Add, Delete, Update, Drop)
+#: What may follow a pending change of its connection in the same collection.
+_FOLLOWING: Final = (Add, Delete, Update, Drop)
 
 
 #: What a lane, a log or the engine parks.
@@ -63,29 +63,29 @@ class Turns:
         return None
 
     def is_through(self, lane: Lane) -> None:
-        """A change of ``lane`` is done without having flown."""
+        """A change of ``lane`` is done without having been pending."""
         lane.done += 1
         if lane.parked:  # whether it is its turn, ``take`` will see
             self._next.appendleft(lane.parked.popleft())
 
-    def flies(self, lane: Lane, collection: Collection) -> None:
+    def begin_pending(self, lane: Lane, collection: Collection) -> None:
         """A change of ``lane`` is on its way through the log of ``collection``."""
-        lane.flying += 1
-        lane.flying_in = collection
+        lane.pending += 1
+        lane.pending_in = collection
         if lane.parked:
             self._next.appendleft(lane.parked.popleft())
 
-    def landed(self, lane: Lane) -> None:
-        """A change of ``lane`` that flew is done."""
-        lane.flying -= 1
+    def end_pending(self, lane: Lane) -> None:
+        """A pending change of ``lane`` is done."""
+        lane.pending -= 1
         lane.done += 1
         if lane.parked:
             self._next.appendleft(lane.parked.popleft())
 
 
 def _is_next(work: Change) -> bool:
-    """Whether everything that its connection sent before it is done, or flies ahead of it."""
+    """Whether everything that its connection sent before it is done, or pending ahead of it."""
     lane = work.ticket.asker.lane
-    if lane.done + lane.flying != work.ticket.after:
+    if lane.done + lane.pending != work.ticket.after:
         return False
-    return not lane.flying or (lane.flying_in is work.collection and isinstance(work, _FLYING))
+    return not lane.pending or (lane.pending_in is work.collection and isinstance(work, _FOLLOWING))
