@@ -27,7 +27,7 @@ from omendb_core.model.types import Definition, WindowLimits
 from omendb_core.replay import replay, resume
 from omendb_core.window import Window
 
-from omendb_ws.journal.interface import Durability, Facts, Log
+from omendb_ws.journal.interface import Durability, Log, Manifest
 from omendb_ws.journal.local.store import LocalStore
 
 ROUNDS = 5
@@ -90,8 +90,8 @@ class Bench:
         return AddRequest(RowBatch(self.frames[number % len(self.frames)], ids), "p", number + 1)
 
     def log(self, durability: Durability, settled: Settled) -> Log:
-        facts = Facts("bench", "items", self.definition, durability, "epoch")
-        return self.store.create(facts, LIMITS, settled)
+        manifest = Manifest("bench", "items", self.definition, durability, "epoch")
+        return self.store.create(manifest, LIMITS, settled)
 
     def memory(self) -> Pace:
         """Without a log."""

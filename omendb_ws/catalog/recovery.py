@@ -145,7 +145,7 @@ class Recoveries:
         began = time.monotonic()
         recovery = await asyncio.wrap_future(self._storage.recover(stored))
         self.progress = recovery.progress
-        coming = _Coming(recovery, self._catalog.window_for(recovery.facts.definition))
+        coming = _Coming(recovery, self._catalog.window_for(recovery.manifest.definition))
         try:
             telling = asyncio.create_task(self._tell(stored, recovery.progress))
             try:
@@ -163,10 +163,10 @@ class Recoveries:
 
     def _wait_for_space(self, coming: _Coming, error: StorageFull) -> None:
         """Let the others come back, and try this one again now and then."""
-        facts = coming.recovery.facts
-        name = facts.name
+        manifest = coming.recovery.manifest
+        name = manifest.name
         reason = f"waits for space on the disk: {error.message}"
-        self._held.hold(facts.tenant, name, reason)
+        self._held.hold(manifest.tenant, name, reason)
         log.error("%s %s", name, reason)
 
         async def again() -> None:
@@ -198,14 +198,14 @@ class Recoveries:
 
         StorageFull: it cannot be shown yet.
         """
-        recovery, facts = coming.recovery, coming.recovery.facts
+        recovery, manifest = coming.recovery, coming.recovery.manifest
         collection = Collection(
-            facts.tenant,
-            facts.name,
-            facts.durability,
+            manifest.tenant,
+            manifest.name,
+            manifest.durability,
             coming.window,
             self._clock_us() / 1e6,
-            facts.epoch,
+            manifest.epoch,
         )
         collection.ahead_us = recovery.time_us() - self._clock_us()
         settle = self._engine.settler(collection)
@@ -222,7 +222,7 @@ class Recoveries:
         except BaseException:
             collection.let_go()
             raise
-        collection.epoch = opened.facts.epoch
+        collection.epoch = opened.manifest.epoch
         collection.pending = PendingChanges(opened)
         self._engine.submit(Recovered(collection))
         self._catalog.restore(collection)

@@ -13,7 +13,7 @@ from .failure import FAILED, WRONG, fail
 if TYPE_CHECKING:
     from omendb_core.model.errors import OmenError
 
-    from ..journal.interface import Facts
+    from ..journal.interface import Manifest
     from ..wire.limits import Limits
 
 BackupDir = Annotated[str, typer.Argument(metavar="BACKUP", help="Directory of the copy.")]
@@ -47,7 +47,7 @@ def backup(
         _fail(error)
     print(
         f"{stored.name}: version {made.version}, {span(made.first_seq, made.last_seq)}, epoch"
-        f" {made.facts.epoch}, {made.bytes} bytes"
+        f" {made.manifest.epoch}, {made.bytes} bytes"
     )
 
 
@@ -82,17 +82,21 @@ def restore(
         for given, flag in ((name, "--as"), (tenant, "--tenant")):
             if given is not None:
                 check_name(given, flag)
-        facts = store.restore(
-            source, window_limits(), tenant, name, lambda facts: _refuse_impossible(facts, limits)
+        manifest = store.restore(
+            source,
+            window_limits(),
+            tenant,
+            name,
+            lambda manifest: _refuse_impossible(manifest, limits),
         )
     except OmenError as error:
         _fail(error)
     finally:
         store.close()
-    print(f"{facts.name}: restored; its epoch is {facts.epoch}")
+    print(f"{manifest.name}: restored; its epoch is {manifest.epoch}")
 
 
-def _refuse_impossible(facts: Facts, limits: Limits) -> None:
+def _refuse_impossible(manifest: Manifest, limits: Limits) -> None:
     """Raise what ``create`` answers where nobody could make such a collection here."""
     import orjson
 
@@ -100,19 +104,19 @@ def _refuse_impossible(facts: Facts, limits: Limits) -> None:
     from ..wire.messages import Refusal
     from ..wire.text import decode_request
 
-    check_name(facts.tenant, "tenant")
-    definition = facts.definition
+    check_name(manifest.tenant, "tenant")
+    definition = manifest.definition
     asked = {
         "id": 0,
         "op": "create",
-        "collection": facts.name,
+        "collection": manifest.name,
         "dim": definition.dim,
         "capacity": definition.capacity,
         "metric": definition.metric,
         "ids": definition.ids,
         "columns": dict(definition.columns),
         "ttl": definition.ttl_seconds,
-        "durability": facts.durability,
+        "durability": manifest.durability,
     }
     decoded = decode_request(orjson.dumps(asked), limits)
     if isinstance(decoded, Refusal):

@@ -55,18 +55,18 @@ def _document(data_dir: str, stored: Stored) -> dict[str, Any]:
         return names | {"damage": error.strerror, "segments": []}
     return names | {
         "damage": None if report.damage is None else str(report.damage),
-        **_facts(report),
+        **_manifest(report),
         "segments": [_segment(one) for one in report.segments],
     }
 
 
-def _facts(report: LogReport) -> dict[str, Any]:
-    if report.facts is None:
+def _manifest(report: LogReport) -> dict[str, Any]:
+    if report.manifest is None:
         return {}
-    facts, definition, torn = report.facts, report.facts.definition, report.torn
+    manifest, definition, torn = report.manifest, report.manifest.definition, report.torn
     return {
-        "epoch": facts.epoch,
-        "durability": facts.durability,
+        "epoch": manifest.epoch,
+        "durability": manifest.durability,
         "dim": definition.dim,
         "capacity": definition.capacity,
         "metric": definition.metric,

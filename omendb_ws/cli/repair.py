@@ -63,11 +63,11 @@ def _repair(store: LocalStore, stored: Stored, *, apply: bool) -> bool:
         if not apply:
             print("  nothing was done; --apply does it")
             return False
-        facts = store.repair(plan)
+        manifest = store.repair(plan)
     except (OmenError, OSError) as error:
         print(f"{stored.name}: {error}")
         return False
-    print(f"  repaired; the epoch is {facts.epoch} now")
+    print(f"  repaired; the epoch is {manifest.epoch} now")
     return True
 
 

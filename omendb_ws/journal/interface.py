@@ -73,7 +73,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Manifest:
     """What a log says of its collection: fixed but for ``epoch``, which a recovery may change."""
 
     tenant: str
@@ -124,7 +124,7 @@ class Log(Protocol):
     """The log of one collection, open for appending. All but ``numbers`` on the engine's thread."""
 
     stored: Stored
-    facts: Facts
+    manifest: Manifest
 
     @property
     def has_room(self) -> bool:
@@ -179,7 +179,7 @@ class Recovery(Protocol):
 
     stored: Stored
     #: As it was left; once ``changes`` is exhausted, as it goes on: the epoch may be another one.
-    facts: Facts
+    manifest: Manifest
     #: Whether what was read lasts, and may be shown although ``finish`` has not come through.
     is_settled: bool
     #: Where the window starts, before the first of ``changes``.
@@ -213,7 +213,7 @@ class Store(Protocol):
     def recover(self, stored: Stored, limits: WindowLimits) -> Recovery:
         """Begin to read a log back. Raises Damaged."""
 
-    def create(self, facts: Facts, limits: WindowLimits, settle: Settle) -> Log:
+    def create(self, manifest: Manifest, limits: WindowLimits, settle: Settle) -> Log:
         """A new collection's log, durable when this returns.
 
         Raises StorageFull or StorageFailed; then there is nothing of it. Unavailable while another

@@ -37,7 +37,7 @@ class LateLog:
         remove: Callable[[], None],
     ) -> None:
         self.stored = recovery.stored
-        self.facts = recovery.facts
+        self.manifest = recovery.manifest
         self._recovery = recovery
         self._settle = settle
         self._checkpoint = checkpoint

@@ -15,7 +15,7 @@ from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import WindowLimits
 
 from ..runtime.faults import as_error
-from .interface import Facts, Log, Recovery, Settle, Store, Stored
+from .interface import Log, Manifest, Recovery, Settle, Store, Stored
 from .late_log import LateLog
 
 _Result = TypeVar("_Result")
@@ -30,10 +30,13 @@ class Storage:
         self._thread = ThreadPoolExecutor(1, "omendb-store")
 
     def create(
-        self, facts: Facts, settle: Settle, then: Callable[[Log | None, Exception | None], None]
+        self,
+        manifest: Manifest,
+        settle: Settle,
+        then: Callable[[Log | None, Exception | None], None],
     ) -> None:
         """Make a collection durable; ``then`` is called on the store's thread."""
-        self._ask(then, self._store.create, facts, self._limits, settle)
+        self._ask(then, self._store.create, manifest, self._limits, settle)
 
     def drop(self, log: Log, then: Callable[[None, Exception | None], None]) -> None:
         """Take a collection out, durably; ``then`` is called on the store's thread."""

@@ -11,7 +11,7 @@ import pytest
 from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import Definition, WindowLimits
 
-from omendb_ws.journal.interface import Facts
+from omendb_ws.journal.interface import Manifest
 from omendb_ws.journal.local.appender import Appender
 from omendb_ws.journal.local.files import LocalFiles
 from omendb_ws.journal.local.plans import Plan
@@ -184,7 +184,7 @@ def test_a_data_directory_that_is_a_file_is_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("manifest", "told"),
     [
         ({"name": "../up"}, "collection: 1 to 64"),
         ({"tenant": "a/b"}, "tenant: 1 to 64"),
@@ -194,15 +194,15 @@ def test_a_data_directory_that_is_a_file_is_a_line(tmp_path: Path) -> None:
     ],
 )
 def test_restore_makes_no_collection_that_create_would_not(
-    tmp_path: Path, facts: dict[str, Any], told: str
+    tmp_path: Path, manifest: dict[str, Any], told: str
 ) -> None:
     names = {"tenant": "default", "name": "items"} | {
-        key: value for key, value in facts.items() if key in ("tenant", "name")
+        key: value for key, value in manifest.items() if key in ("tenant", "name")
     }
     fields = {"dim": 2, "capacity": 10} | {
-        key: value for key, value in facts.items() if key in ("dim", "columns")
+        key: value for key, value in manifest.items() if key in ("dim", "columns")
     }
-    of = Facts(names["tenant"], names["name"], Definition(**fields), "always", "e1")
+    of = Manifest(names["tenant"], names["name"], Definition(**fields), "always", "e1")
     backup = tmp_path / "backup"
     backup.mkdir()
     tracker = Tracker(of.definition, WindowLimits(), Checkpoint())

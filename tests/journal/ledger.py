@@ -17,7 +17,7 @@ from omendb_core.model.types import IdKind
 from omendb_core.replay import kept_rows, replay, resume
 from omendb_core.window import Window
 
-from omendb_ws.journal.interface import Durability, Facts
+from omendb_ws.journal.interface import Durability, Manifest
 from omendb_ws.journal.local.appender import Appender
 from omendb_ws.journal.local.compaction import Compaction
 from omendb_ws.journal.local.contents import body_of
@@ -91,9 +91,9 @@ class Life:
     # -- steps ----------------------------------------------------------------------------------
 
     def _create(self) -> None:
-        facts = Facts("t", "items", self.definition, self.durability, self.epoch)
+        manifest = Manifest("t", "items", self.definition, self.durability, self.epoch)
         tracker = Tracker(self.definition, LIMITS, Checkpoint())
-        plan = Plan(facts, str(self.boot), self.segment_bytes)
+        plan = Plan(manifest, str(self.boot), self.segment_bytes)
         self.appender = Appender(self.disk, self.disk.root, plan, tracker, lambda: self.seconds)
         self.appender.close()
         self._epoch_is_visible()
@@ -105,11 +105,11 @@ class Life:
         self.appender = reopened(
             self.disk, self.disk.root, reader, boot, self.segment_bytes, lambda: self.seconds
         )
-        self._check_epoch(self.appender.plan.facts.epoch)
+        self._check_epoch(self.appender.plan.manifest.epoch)
         self.ledger += [Acknowledged(one, self.seconds) for one in self.unknown]
         self.unknown = []
         self.recoveries += 1
-        self.rewriting = Compaction(
+        self.compaction = Compaction(
             self.definition, self.segment_bytes, self.appender.tracker.checkpoint()
         )
 
@@ -139,7 +139,7 @@ class Life:
             for one in group[:taken]:
                 self.window.apply(one)
                 self.ledger.append(Acknowledged(one, self.seconds))
-                self.rewriting.appended(one)
+                self.compaction.appended(one)
             self.unknown = group = group[taken:]
         self.has_acknowledged = True
 
@@ -151,19 +151,19 @@ class Life:
         assert self.appender.unflushed_seconds <= OVERDUE_SECONDS
 
     def _keep_rows(self) -> None:
-        rewriting = self.rewriting
-        if not rewriting.is_running:
-            if self.random.random() < 0.03 or rewriting.is_due(self.appender.bytes, 100):
-                rewriting.begin()
+        compaction = self.compaction
+        if not compaction.is_running:
+            if self.random.random() < 0.03 or compaction.is_due(self.appender.bytes, 100):
+                compaction.begin()
                 self.appender.turn()
                 self.base = self.appender.number
             return
-        first, last = rewriting.wanted()
+        first, last = compaction.wanted()
         last = min(last, first + int(self.random.integers(1, 5)))
         rows = kept_rows(self.window, first, last)
         if len(rows.times_us):
             self.appender.write([(body_of(rows), rows)])
-        if rewriting.kept(rows.last_seq):
+        if compaction.kept(rows.last_seq):
             self.appender.base = self.base
 
     def _crash_after(self, operations: int | None) -> None:

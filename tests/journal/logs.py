@@ -12,11 +12,11 @@ from omendb_core.model.types import Definition
 from omendb_core.replay import kept_rows, replay, resume
 from omendb_core.window import Window
 
-from omendb_ws.journal.interface import Durability, Facts, Log, Store, Stored
+from omendb_ws.journal.interface import Durability, Log, Manifest, Store, Stored
 from omendb_ws.journal.local.appender import Appender
 from omendb_ws.journal.local.files import Files
 from omendb_ws.journal.local.recovery import Reader
-from omendb_ws.journal.local.reopening import facts_after, reopen, settle_end
+from omendb_ws.journal.local.reopening import manifest_after, reopen, settle_end
 from tests.core.windows import LIMITS
 from tests.patience import PATIENCE_SECONDS
 
@@ -45,8 +45,8 @@ class Settled:
         assert done, "not settled in time"
 
 
-def facts(definition: Definition, durability: Durability = "everysec") -> Facts:
-    return Facts("default", "items", definition, durability, "e1")
+def manifest(definition: Definition, durability: Durability = "everysec") -> Manifest:
+    return Manifest("default", "items", definition, durability, "e1")
 
 
 def recovered(
@@ -54,7 +54,7 @@ def recovered(
 ) -> tuple[Window, Log]:
     """The window of a stored collection, and its log opened again."""
     recovery = store.recover(stored, LIMITS)
-    window = Window(recovery.facts.definition, LIMITS)
+    window = Window(recovery.manifest.definition, LIMITS)
     resume(window, recovery.checkpoint)
     for logged in recovery.changes():
         replay(window, logged)
@@ -71,7 +71,7 @@ def reopened(
 ) -> Appender:
     """The log that was read to its end, open again as a store does it."""
     settle_end(files, reader)
-    of = facts_after(reader, boot)
+    of = manifest_after(reader, boot)
     return reopen(files, directory, reader, of, boot, segment_bytes, seconds, 0)
 
 

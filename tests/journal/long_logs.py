@@ -14,7 +14,7 @@ from omendb_ws.journal.local.recovery import Reader
 from omendb_ws.journal.local.tracker import Tracker
 from tests.core.windows import LIMITS, definition, history
 from tests.journal.disk import Disk
-from tests.journal.logs import facts
+from tests.journal.logs import manifest
 
 SEGMENT_BYTES = 2000
 
@@ -29,7 +29,7 @@ class LongLog:
         self.definition = definition("u64", capacity, ttl=None)
         self.window = Window(self.definition, LIMITS)
         self.changes: list[Change] = []
-        plan = Plan(facts(self.definition), "boot", segment_bytes)
+        plan = Plan(manifest(self.definition), "boot", segment_bytes)
         tracker = Tracker(self.definition, LIMITS, Checkpoint())
         self.appender = Appender(self.disk, self.disk.root, plan, tracker, lambda: 0.0)
         for change in history(self.window, 7, changes):
@@ -37,7 +37,7 @@ class LongLog:
             self.appender.flush()
             self.changes.append(change)
 
-    def rewrite(self) -> None:
+    def compact(self) -> None:
         """Write all live rows again; everything before goes."""
         self.appender.turn()
         base = self.appender.number
@@ -57,7 +57,7 @@ class LongLog:
 def read(disk: Disk, directory: str) -> tuple[Window, Reader]:
     """The window that a log holds."""
     reader = Reader(disk, directory, LIMITS)
-    window = Window(reader.facts.definition, LIMITS)
+    window = Window(reader.manifest.definition, LIMITS)
     resume(window, reader.tracker.checkpoint())
     for logged in reader.changes():
         replay(window, logged)

@@ -16,7 +16,7 @@ from omendb_ws.journal.local.backups import back_up
 from omendb_ws.journal.local.files import LocalFiles
 from omendb_ws.journal.local.store import LocalStore
 from tests.core.windows import LIMITS, History, assert_same, definition
-from tests.journal.logs import Pair, Settled, facts, only, recovered
+from tests.journal.logs import Pair, Settled, manifest, only, recovered
 from tests.journal.long_logs import LongLog, read
 
 
@@ -27,7 +27,7 @@ def test_a_backup_of_a_log_in_use_is_the_window_of_one_version(
     store = LocalStore(str(tmp_path / "data"))
     settled = Settled()
     window = Window(definition(capacity=20), LIMITS)
-    log = store.create(facts(window.definition), LIMITS, settled)
+    log = store.create(manifest(window.definition), LIMITS, settled)
     pair = Pair(window, log, settled)
     source = History(window, 1)
     stop = threading.Event()
@@ -58,14 +58,14 @@ def test_a_backup_of_a_log_in_use_is_the_window_of_one_version(
         for change in settled.tags[: backup.version]:
             replay(expected, change)
         assert_same(found, expected)
-        assert opened.facts == restored
+        assert opened.manifest == restored
         opened.close()
     other.close()
 
 
 def test_a_backup_is_not_restored_over_a_collection(tmp_path: Path) -> None:
     store = LocalStore(str(tmp_path / "data"))
-    store.create(facts(definition()), LIMITS, Settled()).close()
+    store.create(manifest(definition()), LIMITS, Settled()).close()
     back_up(LocalFiles(), store.path(only(store).key), str(tmp_path / "b"), LIMITS)
     with pytest.raises(Exists):
         store.restore(str(tmp_path / "b"), LIMITS)

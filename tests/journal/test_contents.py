@@ -14,7 +14,7 @@ from omendb_core.model.types import IdKind, StrColumn
 from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
-from omendb_ws.journal.interface import Facts, Logged
+from omendb_ws.journal.interface import Logged, Manifest
 from omendb_ws.journal.local import records
 from omendb_ws.journal.local.contents import body_of, logged_of
 from omendb_ws.journal.local.layout import Malformed
@@ -94,8 +94,10 @@ def test_vectors_are_written_from_where_they_lie() -> None:
 
 def test_an_opening_comes_back_as_it_was() -> None:
     checkpoint = Checkpoint(7, 3, 9, -5, (("a", 2, ((1, 2), (3, 9))), ("ü", 1, ())))
-    facts = Facts("tenant/ü", "items", definition("str"), "always", "e1")
-    opening = Opening(facts, checkpoint, 4, Previous(3, 4096, 9), "boot", 2, 1 << 20, has_note=True)
+    manifest = Manifest("tenant/ü", "items", definition("str"), "always", "e1")
+    opening = Opening(
+        manifest, checkpoint, 4, Previous(3, 4096, 9), "boot", 2, 1 << 20, has_note=True
+    )
     data = memoryview(as_bytes(opening_body(opening), 0))
     header = records.read_header(data, SEED, 0)
     assert header is not None
@@ -184,7 +186,7 @@ def test_the_end_of_data_is_where_only_zeros_follow() -> None:
 )
 def test_an_opening_that_describes_no_collection_is_malformed(wrong: dict[str, Any]) -> None:
     opening = Opening(
-        Facts("t", "items", definition("str"), "always", "e"), Checkpoint(), 1, None, ""
+        Manifest("t", "items", definition("str"), "always", "e"), Checkpoint(), 1, None, ""
     )
     text = orjson.loads(b"".join(opening_body(opening).buffers).rstrip(b"\0"))
     whole = orjson.dumps(text | wrong)

@@ -19,7 +19,7 @@ from omendb_ws.journal.local.recovery import Reader
 from omendb_ws.journal.local.tracker import Tracker
 from tests.core.windows import LIMITS, assert_same, definition
 from tests.journal.disk import Disk
-from tests.journal.logs import facts
+from tests.journal.logs import manifest
 
 SEGMENT_BYTES = 2048
 
@@ -36,7 +36,7 @@ def three_changes() -> list[Change]:
 
 
 def appender_on(disk: Disk) -> Appender:
-    of = facts(definition("u64"))
+    of = manifest(definition("u64"))
     tracker = Tracker(of.definition, LIMITS, Checkpoint())
     return Appender(disk, disk.root, Plan(of, "boot", SEGMENT_BYTES), tracker, lambda: 0.0)
 
@@ -60,7 +60,7 @@ def assert_alike(found: Window, expected: Window) -> None:
 
 def read(disk: Disk) -> Window:
     reader = Reader(disk, disk.root, LIMITS)
-    window = Window(reader.facts.definition, LIMITS)
+    window = Window(reader.manifest.definition, LIMITS)
     resume(window, reader.tracker.checkpoint())
     for logged in reader.changes():
         replay(window, logged)

@@ -29,7 +29,7 @@ from omendb_ws.journal.local.tracker import Tracker
 from omendb_ws.journal.local.writer import Writer
 from tests.core.windows import LIMITS, History, assert_same, definition
 from tests.journal.disk import Disk
-from tests.journal.logs import Settled, facts, live_bytes, only, recovered
+from tests.journal.logs import Settled, live_bytes, manifest, only, recovered
 
 OPERATIONS = ["create", "write", "sync", "allocate", "truncate", "sync_directory", "remove"]
 CHANGES = 14
@@ -72,7 +72,7 @@ class Run:
         self.window = Window(definition(capacity=5), LIMITS)
         self.settled = Settled()
         self.log: Log = self.store.create(
-            facts(self.window.definition, durability), LIMITS, self.settled
+            manifest(self.window.definition, durability), LIMITS, self.settled
         )
         self.source = History(self.window, seed)
         self.safe: list[Change] = []
@@ -196,7 +196,7 @@ def test_an_error_at_any_place_takes_no_acknowledgement_back(
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOSPC, errno.EIO])
 def test_a_spare_segment_that_could_not_be_made_is_tried_again(number: int) -> None:
     disk = Disk()
-    of = facts(definition("auto", capacity=50))
+    of = manifest(definition("auto", capacity=50))
     tracker = Tracker(of.definition, LIMITS, Checkpoint())
     now = [0.0]
     appender = Appender(disk, disk.root, Plan(of, "boot", 2000), tracker, lambda: now[0])

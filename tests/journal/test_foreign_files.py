@@ -23,13 +23,13 @@ from omendb_ws.journal.local.store import LocalStore, stored_in
 from omendb_ws.journal.local.tracker import Tracker
 from tests.core.windows import LIMITS, definition
 from tests.journal.disk import Disk
-from tests.journal.logs import Settled, facts, only
+from tests.journal.logs import Settled, manifest, only
 
 
 def one_collection(data_dir: Path) -> Path:
     """The directory of a collection, stopped in order."""
     store = LocalStore(str(data_dir))
-    store.create(facts(definition()), LIMITS, Settled()).close()
+    store.create(manifest(definition()), LIMITS, Settled()).close()
     key = only(store).key
     store.close()
     return data_dir / key
@@ -74,7 +74,7 @@ def test_what_is_no_regular_file_is_no_segment(tmp_path: Path, kind: str) -> Non
 @pytest.mark.parametrize("previous", [{1: 1}, {1: 2, 2: 1}, {1: 3}])
 def test_segments_that_name_each_other_end_in_a_refusal(previous: dict[int, int]) -> None:
     disk = Disk()
-    of = facts(definition())
+    of = manifest(definition())
     for number, named in previous.items():
         tracker = Tracker(of.definition, LIMITS, Checkpoint())
         plan = Plan(of, "boot", 2048, number=number, previous=Previous(named, 0))

@@ -15,7 +15,7 @@ from omendb_ws.journal.local.contents import body_of
 from omendb_ws.journal.local.openings import Opening, opening_body
 from omendb_ws.journal.local.records import Body, Type
 from tests.core.windows import LIMITS, definition, history
-from tests.journal.logs import facts
+from tests.journal.logs import manifest
 from tests.project.pages import ROOT
 
 PAGE = (ROOT / "docs" / "journal.md").read_text("utf-8")
@@ -70,7 +70,7 @@ def test_the_json_of_each_type_is_the_pages() -> None:
 
 def test_the_json_of_an_opening_is_the_pages() -> None:
     (text,) = re.findall(r"^`open` is the first record.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
-    opening = Opening(facts(definition()), Checkpoint(), 1, None, "boot")
+    opening = Opening(manifest(definition()), Checkpoint(), 1, None, "boot")
     assert named(text) - {"open"} == json_of(opening_body(opening))
 
 

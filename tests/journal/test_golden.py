@@ -74,9 +74,9 @@ async def test_a_data_directory_of_an_earlier_version_is_opened_and_gone_on_with
 async def test_a_backup_of_an_earlier_version_is_restored(golden: Path) -> None:
     expected = json.loads((golden / "expected.json").read_text())["texts"]
     store = LocalStore(str(golden / "new"))
-    facts = store.restore(str(golden / "backup"), LIMITS)
+    manifest = store.restore(str(golden / "backup"), LIMITS)
     store.close()
     server = Server(settings(data_dir=str(golden / "new")))
     async with server, client(server) as one:
         await ready(server)
-        assert await told(one, "texts") == expected | {"epoch": facts.epoch}
+        assert await told(one, "texts") == expected | {"epoch": manifest.epoch}

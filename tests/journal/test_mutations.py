@@ -27,7 +27,7 @@ from omendb_ws.journal.local.inspecting import inspect
 from omendb_ws.journal.local.repairing import plan_repair
 from omendb_ws.journal.local.store import LocalStore
 from tests.core.windows import LIMITS, History, assert_same, definition
-from tests.journal.logs import Pair, Settled, facts, recovered
+from tests.journal.logs import Pair, Settled, manifest, recovered
 
 NAMES = ("one", "other")
 Mutation = Callable[[Path, Path, Any], None]
@@ -53,7 +53,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
         for name in NAMES:
             windows[name] = window = Window(definition("u64", capacity=150), LIMITS)
             settled = Settled()
-            of = replace(facts(window.definition, "always"), name=name)
+            of = replace(manifest(window.definition, "always"), name=name)
             log = store.create(of, LIMITS, settled)
             pair, source = Pair(window, log, settled), History(window, 1)
             for _ in range(60):
@@ -199,7 +199,7 @@ def test_a_data_directory_that_was_changed_never_comes_back_as_another_under_its
                     plan_repair(LocalFiles(), path, LIMITS)
                 continue
             log.close()
-            if log.facts.epoch == "e1":
+            if log.manifest.epoch == "e1":
                 assert is_same(window, base.windows[stored.name])
     finally:
         store.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from omendb_core.window import Window
 
-from omendb_ws.journal.interface import Damaged, Facts
+from omendb_ws.journal.interface import Damaged, Manifest
 from omendb_ws.journal.local import store as store_module
 from omendb_ws.journal.local.backups import back_up
 from omendb_ws.journal.local.files import LocalFiles
@@ -19,7 +19,7 @@ from omendb_ws.journal.local.repairing import plan_repair
 from omendb_ws.journal.local.store import LocalStore
 from tests.core.windows import LIMITS, History, assert_same, definition
 from tests.journal.disk import Disk
-from tests.journal.logs import Pair, Settled, facts, only, recovered
+from tests.journal.logs import Pair, Settled, manifest, only, recovered
 
 FILES = LocalFiles()
 
@@ -37,7 +37,7 @@ class Kept:
         store = LocalStore(str(data), boot="one")
         self.window = Window(definition("u64", capacity=200), LIMITS)
         settled = Settled()
-        of = replace(facts(self.window.definition, "always"), name=name)
+        of = replace(manifest(self.window.definition, "always"), name=name)
         log = store.create(of, LIMITS, settled)
         pair, source = Pair(self.window, log, settled), History(self.window, seed)
         for _ in range(80):
@@ -58,14 +58,14 @@ class Kept:
     def newest(self) -> Path:
         return self.segments[-1]
 
-    def comes_back(self) -> Facts:
+    def comes_back(self) -> Manifest:
         """As it was, to the bit; the epoch may be another. Damaged."""
         store = LocalStore(str(self.data), boot="one")
         try:
             window, log = recovered(store, only(store), Settled())
             assert_same(window, self.window)
             log.close()
-            return log.facts
+            return log.manifest
         finally:
             store.close()
 
@@ -167,7 +167,7 @@ def test_a_damaged_end_can_be_given_up_in_a_repair(tmp_path: Path) -> None:
     repaired = store.repair(plan)
     assert plan_repair(FILES, str(kept.directory), LIMITS) is None
     window, log = recovered(store, only(store), Settled())
-    assert log.facts.epoch == repaired.epoch != "e1"
+    assert log.manifest.epoch == repaired.epoch != "e1"
     assert window.version == plan.version < kept.window.version
     log.close()
     store.close()
@@ -217,7 +217,7 @@ def test_a_note_that_cannot_be_written_takes_nothing_from_the_log(tmp_path: Path
     disk = Disk(str(tmp_path))
     store = LocalStore(str(tmp_path), disk)
     window, settled = Window(definition("u64", capacity=200), LIMITS), Settled()
-    log = store.create(facts(window.definition, "always"), LIMITS, settled)
+    log = store.create(manifest(window.definition, "always"), LIMITS, settled)
     pair, source = Pair(window, log, settled), History(window, 3)
 
     def fail(operation: str, path: str) -> None:
@@ -233,6 +233,6 @@ def test_a_note_that_cannot_be_written_takes_nothing_from_the_log(tmp_path: Path
     store = LocalStore(str(tmp_path), disk)
     again, log = recovered(store, only(store), Settled())
     assert_same(again, window)
-    assert log.facts.epoch == "e1"
+    assert log.manifest.epoch == "e1"
     log.close()
     store.close()

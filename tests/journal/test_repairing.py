@@ -26,10 +26,10 @@ def planned(disk: Disk) -> Repair:
 
 
 def repaired(disk: Disk, repair: Repair) -> Window:
-    facts = apply_repair(disk, repair, "boot", SEGMENT_BYTES, lambda: 0.0)
+    manifest = apply_repair(disk, repair, "boot", SEGMENT_BYTES, lambda: 0.0)
     window, reader = read(disk, disk.root)
-    assert reader.facts == facts
-    assert facts.epoch != "e1"
+    assert reader.manifest == manifest
+    assert manifest.epoch != "e1"
     assert reader.is_clean
     assert plan_repair(disk, disk.root, LIMITS) is None
     return window
@@ -140,7 +140,7 @@ def test_a_log_of_which_nothing_can_be_read_is_left_alone() -> None:
 
 def test_rows_written_again_are_kept_by_a_repair() -> None:
     log = LongLog(100)
-    log.rewrite()
+    log.compact()
     log.appender.turn()
     log.appender.close()
     paths = log.disk.segments()
@@ -161,8 +161,8 @@ def test_inspecting_counts_what_is_there() -> None:
         log.window.first_seq,
         log.window.last_seq,
     )
-    assert report.facts is not None
-    assert report.facts.name == "items"
+    assert report.manifest is not None
+    assert report.manifest.name == "items"
     first, *_, last = report.segments
     assert first.has_opening
     assert last.held.records["close"] == 1

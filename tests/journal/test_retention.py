@@ -29,7 +29,7 @@ from omendb_ws.journal.local.recovery import Reader
 from omendb_ws.journal.local.tracker import Tracker
 from tests.core.windows import LIMITS, assert_same
 from tests.journal.disk import Disk
-from tests.journal.logs import facts, reopened
+from tests.journal.logs import manifest, reopened
 from tests.journal.long_logs import read
 
 SEGMENT_BYTES = 2000
@@ -43,9 +43,9 @@ class Log:
         self.disk = Disk()
         self.window = Window(DEFINITION, LIMITS)
         tracker = Tracker(DEFINITION, LIMITS, Checkpoint())
-        plan = Plan(facts(DEFINITION), "boot", SEGMENT_BYTES)
+        plan = Plan(manifest(DEFINITION), "boot", SEGMENT_BYTES)
         self.appender = Appender(self.disk, self.disk.root, plan, tracker, lambda: 0.0)
-        self.rewriting = Compaction(DEFINITION, SEGMENT_BYTES, Checkpoint())
+        self.compaction = Compaction(DEFINITION, SEGMENT_BYTES, Checkpoint())
         self.keys = itertools.count()
 
     def add(self, count: int = 1) -> None:
@@ -60,19 +60,19 @@ class Log:
     def take(self, change: Change) -> None:
         self.appender.write([(body_of(change), change)])
         self.window.apply(change)
-        self.rewriting.appended(change)
+        self.compaction.appended(change)
 
-    def rewrite_when_due(self) -> None:
+    def compact_when_due(self) -> None:
         """As the writer and the engine do it together."""
-        rewriting = self.rewriting
-        if rewriting.is_due(self.appender.bytes, self.window.rows * 40):
-            rewriting.begin()
+        compaction = self.compaction
+        if compaction.is_due(self.appender.bytes, self.window.rows * 40):
+            compaction.begin()
             self.appender.turn()
             self.base = self.appender.number
-        if rewriting.is_running:
-            rows = kept_rows(self.window, *rewriting.wanted())
+        if compaction.is_running:
+            rows = kept_rows(self.window, *compaction.wanted())
             self.appender.write([(body_of(rows), rows)])
-            if rewriting.kept(rows.last_seq):
+            if compaction.kept(rows.last_seq):
                 self.appender.base = self.base
 
     def comes_back(self) -> None:
@@ -157,7 +157,7 @@ def test_a_log_of_updates_is_bounded_by_writing_live_rows_again() -> None:
     most = 0
     for turn in range(2000):
         log.update(turn % 20)
-        log.rewrite_when_due()
+        log.compact_when_due()
         if turn % 5 == 0:
             log.appender.flush()
         most = max(most, log.appender.bytes)
@@ -235,7 +235,7 @@ def test_a_log_of_batches_of_which_no_row_goes_in_stays_short_and_knows_them_all
         assert isinstance(change, AddChange)
         assert (change.is_empty, change.version) == (True, 1)
         log.take(change)
-        log.rewrite_when_due()
+        log.compact_when_due()
         log.appender.flush()
         most = max(most, log.appender.bytes)
         if batch % 100 == 0:

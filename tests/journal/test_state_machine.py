@@ -18,7 +18,7 @@ from omendb_core.model.logged import Checkpoint
 from omendb_core.replay import kept_rows, replay, resume
 from omendb_core.window import Window
 
-from omendb_ws.journal.interface import Facts
+from omendb_ws.journal.interface import Manifest
 from omendb_ws.journal.local.appender import Appender
 from omendb_ws.journal.local.compaction import Compaction
 from omendb_ws.journal.local.contents import body_of
@@ -40,10 +40,10 @@ class JournalMachine(WindowMachine):
     def open_log(self) -> Appender:
         self.disk = Disk()
         self.boot = 0
-        facts = Facts("t", "items", self.definition, "always", "e1")
+        manifest = Manifest("t", "items", self.definition, "always", "e1")
         tracker = Tracker(self.definition, self.window.admission.limits, Checkpoint())
-        plan = Plan(facts, "0", SEGMENT_BYTES)
-        self.rewriting = Compaction(self.definition, SEGMENT_BYTES, Checkpoint())
+        plan = Plan(manifest, "0", SEGMENT_BYTES)
+        self.compaction = Compaction(self.definition, SEGMENT_BYTES, Checkpoint())
         return Appender(self.disk, self.disk.root, plan, tracker, lambda: 0.0)
 
     def take(self, change: Change | None) -> None:
@@ -52,20 +52,20 @@ class JournalMachine(WindowMachine):
             self.appender = self.appender or self.open_log()
             self.appender.write([(body_of(change), change)])
             self.appender.flush()
-            self.rewriting.appended(change)
+            self.compaction.appended(change)
 
     @precondition(lambda self: self.appender)
     @rule(most=st.integers(1, 40))
     def write_rows_again(self, most: int) -> None:
         assert self.appender is not None
-        if not self.rewriting.is_running:
-            self.rewriting.begin()
+        if not self.compaction.is_running:
+            self.compaction.begin()
             self.appender.turn()
             self.base = self.appender.number
-        first, last = self.rewriting.wanted()
+        first, last = self.compaction.wanted()
         rows = kept_rows(self.window, first, min(last, first + most - 1))
         self.appender.write([(body_of(rows), rows)])
-        if self.rewriting.kept(rows.last_seq):
+        if self.compaction.kept(rows.last_seq):
             self.appender.base = self.base
         self.appender.flush()
 
@@ -88,8 +88,8 @@ class JournalMachine(WindowMachine):
         self.appender = reopened(
             self.disk, self.disk.root, reader, str(self.boot), SEGMENT_BYTES, lambda: 0.0
         )
-        assert self.appender.plan.facts.epoch == "e1"
-        self.rewriting.restart(self.appender.tracker.checkpoint())
+        assert self.appender.plan.manifest.epoch == "e1"
+        self.compaction.restart(self.appender.tracker.checkpoint())
 
 
 TestJournal = JournalMachine.TestCase

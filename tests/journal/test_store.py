@@ -16,7 +16,7 @@ from omendb_ws.journal.interface import Durability
 from omendb_ws.journal.local.store import LocalStore
 from tests.core.windows import LIMITS, History, assert_same, definition
 from tests.journal.disk import Crash, Disk
-from tests.journal.logs import Pair, Settled, facts, only, recovered
+from tests.journal.logs import Pair, Settled, manifest, only, recovered
 
 
 @pytest.mark.parametrize("durability", ["everysec", "always"])
@@ -27,7 +27,7 @@ def test_a_collection_comes_back_as_it_was_again_and_again(
     store = LocalStore(str(tmp_path))
     settled = Settled()
     window = Window(definition(ids), LIMITS)
-    log = store.create(facts(window.definition, durability), LIMITS, settled)
+    log = store.create(manifest(window.definition, durability), LIMITS, settled)
     for seed in range(4):
         pair = Pair(window, log, settled)
         source = History(window, seed, leaves_out=True)
@@ -39,7 +39,7 @@ def test_a_collection_comes_back_as_it_was_again_and_again(
         settled = Settled()
         again, log = recovered(store, only(store), settled)
         assert_same(again, window)
-        assert log.facts.epoch == "e1"
+        assert log.manifest.epoch == "e1"
         window = again
     log.close()
     store.close()
@@ -47,10 +47,10 @@ def test_a_collection_comes_back_as_it_was_again_and_again(
 
 def test_a_dropped_collection_is_gone_and_its_name_is_free(tmp_path: Path) -> None:
     store = LocalStore(str(tmp_path))
-    log = store.create(facts(definition()), LIMITS, Settled())
+    log = store.create(manifest(definition()), LIMITS, Settled())
     log.drop()
     assert store.stored() == []
-    store.create(facts(definition()), LIMITS, Settled()).close()
+    store.create(manifest(definition()), LIMITS, Settled()).close()
     assert only(store).name == "items"
     store.drop(only(store))
     assert store.stored() == []
@@ -60,13 +60,13 @@ def test_a_dropped_collection_is_gone_and_its_name_is_free(tmp_path: Path) -> No
 
 def test_a_name_is_in_a_store_once(tmp_path: Path) -> None:
     store = LocalStore(str(tmp_path))
-    log = store.create(facts(definition()), LIMITS, Settled())
+    log = store.create(manifest(definition()), LIMITS, Settled())
     with pytest.raises(Unavailable, match="'items'"):
-        store.create(facts(definition()), LIMITS, Settled())
+        store.create(manifest(definition()), LIMITS, Settled())
     assert only(store) == log.stored
-    store.create(replace(facts(definition()), tenant="another"), LIMITS, Settled()).close()
+    store.create(replace(manifest(definition()), tenant="another"), LIMITS, Settled()).close()
     log.drop()
-    store.create(facts(definition()), LIMITS, Settled()).close()
+    store.create(manifest(definition()), LIMITS, Settled()).close()
     store.close()
 
 
@@ -74,7 +74,7 @@ def test_names_of_any_kind_come_back(tmp_path: Path) -> None:
     store = LocalStore(str(tmp_path))
     names = [("a/b+~\0ü", "items"), ("..", "Items"), ("default", "a.b-c_D")]
     for tenant, name in names:
-        one = replace(facts(definition()), tenant=tenant, name=name)
+        one = replace(manifest(definition()), tenant=tenant, name=name)
         store.create(one, LIMITS, Settled()).close()
     assert sorted((one.tenant, one.name) for one in store.stored()) == sorted(names)
     for one in store.stored():
@@ -92,7 +92,7 @@ def test_a_data_directory_has_one_owner(tmp_path: Path) -> None:
 
 def test_what_was_never_finished_or_was_dropped_is_taken_away(tmp_path: Path) -> None:
     store = LocalStore(str(tmp_path))
-    store.create(facts(definition()), LIMITS, Settled()).close()
+    store.create(manifest(definition()), LIMITS, Settled()).close()
     key = only(store).key
     (tmp_path / f"{key[:-1]}0.new").mkdir()
     (tmp_path / f"{key[:-1]}1.gone").mkdir()
@@ -125,7 +125,7 @@ def test_a_creation_that_the_disk_fails_leaves_nothing(tmp_path: Path, number: i
     for nth in range(1, 100):
         disk.fault = fault = At(nth, OSError(number, "injected"))
         try:
-            log = store.create(facts(definition()), LIMITS, Settled())
+            log = store.create(manifest(definition()), LIMITS, Settled())
         except (StorageFull, StorageFailed):
             failures += 1
             disk.fault = lambda operation, path: None
@@ -155,7 +155,7 @@ def test_a_crash_while_creating_or_dropping_leaves_all_or_nothing(
         is_created = is_dropping = is_dropped = False
         disk.fault = fault = At(nth, Crash())
         try:
-            log = store.create(facts(definition(), "always"), LIMITS, Settled())
+            log = store.create(manifest(definition(), "always"), LIMITS, Settled())
             is_created = True
             if seed % 2:
                 is_dropping = True

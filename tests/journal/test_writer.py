@@ -21,7 +21,7 @@ from omendb_ws.journal.local.records import Type
 from omendb_ws.journal.local.store import LocalStore
 from tests.core.windows import LIMITS, History, assert_same, definition
 from tests.journal.disk import Disk
-from tests.journal.logs import Settled, facts, only, recovered
+from tests.journal.logs import Settled, manifest, only, recovered
 from tests.journal.long_logs import read
 
 #: How long to watch that something does not happen.
@@ -39,7 +39,7 @@ class Bed:
         self.store = LocalStore(str(tmp_path), self.disk, seconds=lambda: self.now, **options)
         self.window = Window(definition(capacity=50), LIMITS)
         self.settled = settled
-        of = facts(self.window.definition, durability)
+        of = manifest(self.window.definition, durability)
         self.log: Log = self.store.create(of, LIMITS, settled)
         self.directory = self.store.path(only(self.store).key)
         self.source = History(self.window, 3)

@@ -19,10 +19,10 @@ from omendb_core.window import Window
 
 from omendb_ws.journal.interface import (
     Damaged,
-    Facts,
     Log,
     Logged,
     LogNumbers,
+    Manifest,
     Progress,
     Recovery,
     Settle,
@@ -34,10 +34,10 @@ from omendb_ws.journal.interface import (
 class FakeLog:
     """A log in memory. Its own thread is whoever calls; ``append`` settles at once if it may."""
 
-    def __init__(self, store: FakeStore, facts: Facts, limits: WindowLimits) -> None:
+    def __init__(self, store: FakeStore, manifest: Manifest, limits: WindowLimits) -> None:
         self.store = store
-        self.facts = facts
-        self.stored = Stored(facts.epoch, facts.tenant, facts.name)
+        self.manifest = manifest
+        self.stored = Stored(manifest.epoch, manifest.tenant, manifest.name)
         self.limits = limits
         self.safe: list[Logged] = []
         self.queued: list[tuple[Change, Any]] = []
@@ -77,7 +77,7 @@ class FakeLog:
         return checkpoint_of(self.window())
 
     def window(self) -> Window:
-        window = Window(self.facts.definition, self.limits)
+        window = Window(self.manifest.definition, self.limits)
         resume(window, Checkpoint())
         for logged in self.safe:
             replay(window, logged)
@@ -108,7 +108,7 @@ class FakeLog:
 class FakeRecovery:
     def __init__(self, log: FakeLog) -> None:
         self.stored = log.stored
-        self.facts = log.facts
+        self.manifest = log.manifest
         self.checkpoint = Checkpoint()
         self.progress = Progress(bytes_total=len(log.safe))
         self.torn: Torn | None = None
@@ -153,7 +153,7 @@ class FakeStore:
 
     def log(self, name: str) -> FakeLog:
         """The log of the collection of that name."""
-        (found,) = [log for log in self.logs.values() if log.facts.name == name]
+        (found,) = [log for log in self.logs.values() if log.manifest.name == name]
         return found
 
     def stored(self) -> list[Stored]:
@@ -164,15 +164,15 @@ class FakeStore:
             raise Damaged("the checksum of a record is wrong", "segment-1", 4096)
         return FakeRecovery(self.logs[stored.key])
 
-    def create(self, facts: Facts, limits: WindowLimits, settle: Settle) -> Log:
+    def create(self, manifest: Manifest, limits: WindowLimits, settle: Settle) -> Log:
         self.gate.wait()
         if self.failure is not None:
             raise self.failure
-        if any((one.tenant, one.name) == (facts.tenant, facts.name) for one in self.stored()):
+        if any((one.tenant, one.name) == (manifest.tenant, manifest.name) for one in self.stored()):
             raise Unavailable("it is there already")
-        log = FakeLog(self, facts, limits)
+        log = FakeLog(self, manifest, limits)
         log.settle = settle
-        self.logs[facts.epoch] = log
+        self.logs[manifest.epoch] = log
         return log
 
     def drop(self, stored: Stored) -> None:

@@ -315,14 +315,14 @@ async def test_a_drop_waits_for_what_flies_and_the_next_of_that_name_for_the_dro
         await one.ok("ping")
         assert drop not in one.replies
         assert again not in other.replies
-        assert [log.facts.epoch for log in store.logs.values()] == [first_epoch]
+        assert [log.manifest.epoch for log in store.logs.values()] == [first_epoch]
         store.log("items").let_go()
         assert (await one.reply(add))["ok"]["version"] == 1
         assert (await one.reply(drop))["ok"] == {}
         made = (await other.reply(again))["ok"]
         assert made["version"] == 0
         assert made["epoch"] != first_epoch
-        assert [log.facts.epoch for log in store.logs.values()] == [made["epoch"]]
+        assert [log.manifest.epoch for log in store.logs.values()] == [made["epoch"]]
         await waiting(store, 1)
         store.log("items").let_go()
         assert (await other.reply(behind))["ok"]["version"] == 1
@@ -485,8 +485,8 @@ async def test_a_damaged_collection_can_be_dropped_and_its_name_is_free() -> Non
         store.gate.set()
         assert "ok" in await one.reply(drop)
         assert (await other.reply(create))["ok"]["dim"] == 3
-        assert sorted(log.facts.name for log in store.logs.values()) == ["bad", "items"]
-        assert store.log("bad").facts.definition.dim == 3
+        assert sorted(log.manifest.name for log in store.logs.values()) == ["bad", "items"]
+        assert store.log("bad").manifest.definition.dim == 3
         await other.ok("drop", collection="bad")
         assert server.context.catalog.reserved_bytes == before
         assert "omendb_damaged_collections 0" in server.metrics_text().decode()

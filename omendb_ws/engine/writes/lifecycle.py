@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from omendb_core.model.errors import OmenError
 
-from ...journal.interface import Facts, Log
+from ...journal.interface import Log, Manifest
 from ...journal.store_thread import Storage
 from ...runtime.faults import as_error
 from ..model import answers
@@ -70,7 +70,7 @@ class Lifecycle:
         storage, collection = self.storage, work.collection
         assert storage is not None
         assert collection.durability != "memory"
-        facts = Facts(
+        manifest = Manifest(
             collection.tenant,
             collection.name,
             collection.definition,
@@ -79,7 +79,7 @@ class Lifecycle:
         )
         submit = self._submit
         storage.create(
-            facts,
+            manifest,
             self._durability.settler(collection),
             lambda log, error: submit(Stored(work, log, error)),
         )

@@ -328,7 +328,7 @@ class Appender:
     def _opening_of(self, segment: Segment) -> Opening:
         plan = self.plan
         return Opening(
-            plan.facts,
+            plan.manifest,
             self.tracker.checkpoint(),
             segment.number,
             self._previous if self._fd < 0 else self._end_of_this(),

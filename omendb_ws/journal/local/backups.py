@@ -16,7 +16,7 @@ from typing import Final
 from omendb_core.model.errors import Exists, Unavailable
 from omendb_core.model.types import WindowLimits
 
-from ..interface import Damaged, Facts
+from ..interface import Damaged, Manifest
 from .appender import Appender
 from .failures import storage_error, unreadable
 from .files import Files, read_all, sync_all, write_all
@@ -36,7 +36,7 @@ _STEP_BYTES: Final = 8 << 20
 class Backup:
     """What a backup holds."""
 
-    facts: Facts
+    manifest: Manifest
     version: int
     first_seq: int
     last_seq: int
@@ -91,7 +91,7 @@ def verify(files: Files, directory: str, limits: WindowLimits) -> Backup:
         pass
     tracker = reader.tracker
     return Backup(
-        reader.facts,
+        reader.manifest,
         tracker.version,
         tracker.first_seq,
         tracker.last_seq,
@@ -103,13 +103,13 @@ def restore(
     files: Files,
     backup: str,
     target: str,
-    facts: Facts,
+    manifest: Manifest,
     limits: WindowLimits,
     boot_id: str,
     segment_bytes: int,
     seconds: Callable[[], float],
-) -> Facts:
-    """A log in the new directory ``target`` out of a backup, for ``facts`` with a new epoch.
+) -> Manifest:
+    """A log in the new directory ``target`` out of a backup, for ``manifest`` with a new epoch.
 
     Returns those. Raises as ``back_up`` does.
     """
@@ -118,9 +118,9 @@ def restore(
     for _ in reader.changes():
         pass
     last = reader.chain.last
-    facts = replace(facts, epoch=new_epoch())
+    manifest = replace(manifest, epoch=new_epoch())
     plan = Plan(
-        facts,
+        manifest,
         boot_id,
         segment_bytes,
         number=last.segment.number + 1,
@@ -129,7 +129,7 @@ def restore(
         moment=(0, 0) if reader.note is None else (reader.note.time_us, reader.note.wall_us),
     )
     Appender(files, target, plan, reader.tracker, seconds).close()
-    return facts
+    return manifest
 
 
 @dataclass(frozen=True, slots=True)

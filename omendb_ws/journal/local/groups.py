@@ -16,7 +16,7 @@ GROUP_BYTES: Final = 4 << 20
 
 
 class Turn:
-    """In the queue: a pass of rewriting begins, and a segment with it."""
+    """In the queue: a pass of compaction begins, and a segment with it."""
 
 
 class Done:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from omendb_core.model.errors import Unavailable
 from omendb_core.model.types import WindowLimits
 
-from ..interface import Damaged, Facts, Torn
+from ..interface import Damaged, Manifest, Torn
 from .contents import is_logged
 from .files import Files
 from .records import HEADER_BYTES, Header, Type, end_of_data, headers_after, payload, read_header
@@ -81,7 +81,7 @@ class LogReport:
 
     directory: str
     segments: list[SegmentReport]
-    facts: Facts | None = None
+    manifest: Manifest | None = None
     version: int = 0
     first_seq: int = 1
     last_seq: int = 0
@@ -96,7 +96,7 @@ def inspect(files: Files, directory: str, limits: WindowLimits) -> LogReport:
     try:
         report.segments += [segment_of(files, one) for one in segments_in(files, directory)]
         reader = Reader(files, directory, limits)
-        report.facts = reader.facts
+        report.manifest = reader.manifest
         for _ in reader.changes():
             pass
     except OSError as error:

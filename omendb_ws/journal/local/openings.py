@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import ColumnType, Definition, IdKind, Metric
 
-from ..interface import Durability, Facts
+from ..interface import Durability, Manifest
 from .layout import Malformed, PayloadReader, lay_out
 from .records import Body, Header, Type
 
@@ -37,7 +37,7 @@ class Opening:
     (``notes.py``). Logs of 0.1.0's first days say neither, nor a seed.
     """
 
-    facts: Facts
+    manifest: Manifest
     checkpoint: Checkpoint
     number: int
     previous: Previous | None
@@ -49,20 +49,20 @@ class Opening:
 
 def opening_body(opening: Opening) -> Body:
     """The record that a segment opens with."""
-    facts, checkpoint = opening.facts, opening.checkpoint
-    definition = facts.definition
+    manifest, checkpoint = opening.manifest, opening.checkpoint
+    definition = manifest.definition
     seed = None if opening.previous is None else opening.previous.seed
     json = {
-        "tenant": facts.tenant,
-        "collection": facts.name,
+        "tenant": manifest.tenant,
+        "collection": manifest.name,
         "dim": definition.dim,
         "capacity": definition.capacity,
         "metric": definition.metric,
         "ids": definition.ids,
         "columns": dict(definition.columns),
         "ttl": definition.ttl_seconds,
-        "durability": facts.durability,
-        "epoch": facts.epoch,
+        "durability": manifest.durability,
+        "epoch": manifest.epoch,
         "segment": opening.number,
         "previous": opening.previous and opening.previous[:2],
         "previous_seed": None if seed is None else f"{seed:016x}",
@@ -84,7 +84,7 @@ def opening_of(header: Header, payload: memoryview) -> Opening:
     reader = PayloadReader(header, payload)
     json = reader.json
     try:
-        facts = _facts_of(json)
+        manifest = _manifest_of(json)
         producers = tuple(
             (name, batch, tuple((first, last) for first, last in seqs))
             for name, batch, seqs in json["producers"]
@@ -93,7 +93,7 @@ def opening_of(header: Header, payload: memoryview) -> Opening:
             header.version, json["first_seq"], header.seq, header.time_us, producers
         )
         opening = Opening(
-            facts,
+            manifest,
             checkpoint,
             operator.index(json["segment"]),
             _previous_of(json),
@@ -119,7 +119,7 @@ def _previous_of(json: Mapping[str, Any]) -> Previous | None:
     )
 
 
-def _facts_of(json: Mapping[str, Any]) -> Facts:
+def _manifest_of(json: Mapping[str, Any]) -> Manifest:
     """What an opening says of its collection. ValueError, KeyError, TypeError."""
     dim, capacity, ttl = operator.index(json["dim"]), operator.index(json["capacity"]), json["ttl"]
     columns = json["columns"]
@@ -137,4 +137,4 @@ def _facts_of(json: Mapping[str, Any]) -> Facts:
         if value not in known:
             raise ValueError(f"{value!r} is none of {', '.join(known)}")
     definition = Definition(dim, capacity, json["metric"], json["ids"], columns, ttl)
-    return Facts(texts[0], texts[1], definition, json["durability"], texts[2])
+    return Manifest(texts[0], texts[1], definition, json["durability"], texts[2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..interface import Facts
+from ..interface import Manifest
 from .openings import Previous
 from .segments import Segment
 
@@ -41,7 +41,7 @@ class Plan:
     ``moment``: a time of the log, and the machine's clock then; both 0 if there was none yet.
     """
 
-    facts: Facts
+    manifest: Manifest
     boot_id: str
     segment_bytes: int
     number: int = 1

@@ -222,9 +222,9 @@ class Reader:
         self.note = None if part else read_note_of(files, directory)
         self.chain = part or read_chain(files, directory)
         first, last = self.chain.opened[0].opening, self.chain.last.opening
-        self.facts = last.facts
+        self.manifest = last.manifest
         self.missing_to = last.missing_to
-        self.tracker = Tracker(last.facts.definition, limits, first.checkpoint)
+        self.tracker = Tracker(last.manifest.definition, limits, first.checkpoint)
         self.progress = Progress(bytes_total=sum(one.size for one in self.chain.opened))
         #: Where the last segment's records end.
         self.end = 0

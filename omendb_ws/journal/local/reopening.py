@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..interface import Facts
+from ..interface import Manifest
 from .appender import Appender
 from .failures import storage_error
 from .files import Files, read_all, sync_all, write_all
@@ -31,32 +31,32 @@ def new_epoch() -> str:
     return secrets.token_hex(8)
 
 
-def needs_new_epoch(facts: Facts, *, is_clean: bool, same_boot: bool) -> bool:
+def needs_new_epoch(manifest: Manifest, *, is_clean: bool, same_boot: bool) -> bool:
     """Whether something that was visible may be lost; see the module."""
-    return not is_clean and not same_boot and facts.durability != "always"
+    return not is_clean and not same_boot and manifest.durability != "always"
 
 
-def facts_after(reader: Reader, boot_id: str) -> Facts:
-    """The facts of a log that was read to its end, in the epoch in which it goes on."""
-    facts = reader.facts
+def manifest_after(reader: Reader, boot_id: str) -> Manifest:
+    """The manifest of a log that was read to its end, in the epoch in which it goes on."""
+    manifest = reader.manifest
     same_boot = bool(boot_id) and boot_id == reader.chain.last.opening.boot_id
-    may_lack = needs_new_epoch(facts, is_clean=reader.is_clean, same_boot=same_boot)
+    may_lack = needs_new_epoch(manifest, is_clean=reader.is_clean, same_boot=same_boot)
     if may_lack or not reader.is_proven:
-        return replace(facts, epoch=new_epoch())
-    return facts
+        return replace(manifest, epoch=new_epoch())
+    return manifest
 
 
 def reopen(
     files: Files,
     directory: str,
     reader: Reader,
-    facts: Facts,
+    manifest: Manifest,
     boot_id: str,
     segment_bytes: int,
     seconds: Callable[[], float],
     wall_us: int,
 ) -> Appender:
-    """An appender for ``facts`` behind what was read, whose end is settled.
+    """An appender for ``manifest`` behind what was read, whose end is settled.
 
     ``wall_us`` is the machine's clock now. Raises StorageFull or StorageFailed.
     """
@@ -66,7 +66,7 @@ def reopen(
     numbers = _numbers(files, directory)
     sizes = [after.opening.previous for after in chain.opened[1:]]
     plan = Plan(
-        facts,
+        manifest,
         boot_id,
         segment_bytes,
         number=max(numbers) + 1,

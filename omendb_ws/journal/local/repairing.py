@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from omendb_core.model.errors import Unavailable
 from omendb_core.model.types import WindowLimits
 
-from ..interface import Damaged, Facts
+from ..interface import Damaged, Manifest
 from .appender import Appender
 from .failures import storage_error
 from .files import Files
@@ -40,7 +40,7 @@ class Repair:
 
     directory: str
     damage: Damaged
-    facts: Facts
+    manifest: Manifest
     version: int
     first_kept_seq: int
     last_seq: int
@@ -101,7 +101,7 @@ def plan_repair(files: Files, directory: str, limits: WindowLimits) -> Repair | 
     return Repair(
         directory,
         report.damage,
-        reader.facts,
+        reader.manifest,
         reader.tracker.version,
         part.first_kept_seq,
         reader.tracker.last_seq,
@@ -126,20 +126,20 @@ def apply_repair(
     boot_id: str,
     segment_bytes: int,
     seconds: Callable[[], float],
-) -> Facts:
-    """Do what was planned; the facts of the repaired log, with its new epoch.
+) -> Manifest:
+    """Do what was planned; the manifest of the repaired log, with its new epoch.
 
     The log must not have changed since. Raises StorageFull or StorageFailed; then the log is as
     damaged as before, or repaired with files still to be set aside, and it can be repeated.
     """
     reader = repair.part.reader
-    facts = replace(repair.facts, epoch=new_epoch())
+    manifest = replace(repair.manifest, epoch=new_epoch())
     numbers = [one.number for one in segments_in(files, repair.directory)]
     note = read_note_of(files, repair.directory)
     if note is not None:
         numbers.append(note.number)  # of a segment that is not there any more, perhaps
     plan = Plan(
-        facts,
+        manifest,
         boot_id,
         segment_bytes,
         number=max(numbers) + 1,
@@ -156,7 +156,7 @@ def apply_repair(
         appender.abandon()
         raise storage_error("set aside a part of", error) from error
     appender.close()
-    return facts
+    return manifest
 
 
 def _runs(files: Files, segments: list[Segment]) -> list[list[Opened]]:

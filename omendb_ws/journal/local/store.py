@@ -33,9 +33,9 @@ from omendb_core.model.types import Definition, WindowLimits
 
 from ..interface import (
     Damaged,
-    Facts,
     Log,
     Logged,
+    Manifest,
     Progress,
     Recovery,
     Settle,
@@ -50,7 +50,7 @@ from .files import Files, LocalFiles
 from .machine import boot_id, wall_us
 from .plans import Plan
 from .recovery import Reader
-from .reopening import facts_after, reopen, settle_end
+from .reopening import manifest_after, reopen, settle_end
 from .repairing import Repair, apply_repair
 from .segments import segment_bytes_for
 from .tracker import Tracker
@@ -103,14 +103,14 @@ class LocalStore:
         """See Store."""
         return LocalRecovery(self, stored, limits)
 
-    def create(self, facts: Facts, limits: WindowLimits, settle: Settle) -> Log:
+    def create(self, manifest: Manifest, limits: WindowLimits, settle: Settle) -> Log:
         """See Store."""
         with _storage_errors("create"):
-            self._refuse_twice(facts)
-        key = _new_key(facts)
+            self._refuse_twice(manifest)
+        key = _new_key(manifest)
         made, final = self.path(key + _NEW), self.path(key)
-        plan = Plan(facts, self.boot_id, log_segment_bytes(facts.definition))
-        tracker = Tracker(facts.definition, limits, Checkpoint())
+        plan = Plan(manifest, self.boot_id, log_segment_bytes(manifest.definition))
+        tracker = Tracker(manifest.definition, limits, Checkpoint())
         try:
             with _storage_errors("create"):
                 self.files.make_directory(made)
@@ -119,17 +119,17 @@ class LocalStore:
                     self.files.rename(made, final)
                     self.files.sync_directory(self.data_dir)
                     appender.moved(final)
-                    return self.log(Stored(key, facts.tenant, facts.name), appender, settle)
+                    return self.log(Stored(key, manifest.tenant, manifest.name), appender, settle)
         except Exception:
             remove_log(self.files, made)
             remove_log(self.files, final)
             raise
 
-    def _refuse_twice(self, facts: Facts) -> None:
-        if any((one.tenant, one.name) == (facts.tenant, facts.name) for one in self.stored()):
+    def _refuse_twice(self, manifest: Manifest) -> None:
+        if any((one.tenant, one.name) == (manifest.tenant, manifest.name) for one in self.stored()):
             raise Unavailable(
-                f"collection: the one that was {facts.name!r} before is on the disk still; drop it"
-                " again"
+                f"collection: the one that was {manifest.name!r} before is on the disk still;"
+                " drop it again"
             )
 
     def drop(self, stored: Stored) -> None:
@@ -141,9 +141,9 @@ class LocalStore:
             self.files.sync_directory(self.data_dir)
         remove_log(self.files, gone)
 
-    def repair(self, repair: Repair) -> Facts:
-        """``repairing.apply_repair`` for a log of this store; its facts, with the new epoch."""
-        segment_bytes = log_segment_bytes(repair.facts.definition)
+    def repair(self, repair: Repair) -> Manifest:
+        """``repairing.apply_repair`` for a log of this store; its manifest, with the new epoch."""
+        segment_bytes = log_segment_bytes(repair.manifest.definition)
         return apply_repair(self.files, repair, self.boot_id, segment_bytes, self._seconds)
 
     def restore(
@@ -152,25 +152,32 @@ class LocalStore:
         limits: WindowLimits,
         tenant: str | None = None,
         name: str | None = None,
-        check: Callable[[Facts], None] = lambda facts: None,
-    ) -> Facts:
-        """A new collection out of a backup, under its own names where none are given; its facts.
+        check: Callable[[Manifest], None] = lambda manifest: None,
+    ) -> Manifest:
+        """A new collection out of a backup, under its own names where none are given; its manifest.
 
         ``check`` may refuse what it is to be. Raises Exists, Damaged if the backup is, StorageFull
         or StorageFailed.
         """
         backup = os.path.realpath(backup)
-        found = verify(self.files, backup, limits).facts
-        facts = replace(found, tenant=tenant or found.tenant, name=name or found.name)
-        check(facts)
-        if any((one.tenant, one.name) == (facts.tenant, facts.name) for one in self.stored()):
-            raise Exists(f"collection: there is a {facts.name!r} already")
-        key = _new_key(facts)
+        found = verify(self.files, backup, limits).manifest
+        manifest = replace(found, tenant=tenant or found.tenant, name=name or found.name)
+        check(manifest)
+        if any((one.tenant, one.name) == (manifest.tenant, manifest.name) for one in self.stored()):
+            raise Exists(f"collection: there is a {manifest.name!r} already")
+        key = _new_key(manifest)
         made = self.path(key + _NEW)
-        segment_bytes = log_segment_bytes(facts.definition)
+        segment_bytes = log_segment_bytes(manifest.definition)
         try:
-            facts = restore(
-                self.files, backup, made, facts, limits, self.boot_id, segment_bytes, self._seconds
+            manifest = restore(
+                self.files,
+                backup,
+                made,
+                manifest,
+                limits,
+                self.boot_id,
+                segment_bytes,
+                self._seconds,
             )
             with _storage_errors("restore"):
                 self.files.rename(made, self.path(key))
@@ -178,7 +185,7 @@ class LocalStore:
         except Exception:
             remove_log(self.files, made)
             raise
-        return facts
+        return manifest
 
     def close(self) -> None:
         """See Store."""
@@ -201,15 +208,15 @@ class LocalStore:
             self.wall_us,
         )
 
-    def reopen(self, stored: Stored, reader: Reader, facts: Facts) -> Appender:
-        """An appender for ``facts`` behind what ``reader`` has read, whose end is settled."""
+    def reopen(self, stored: Stored, reader: Reader, manifest: Manifest) -> Appender:
+        """An appender for ``manifest`` behind what ``reader`` has read, whose end is settled."""
         return reopen(
             self.files,
             self.path(stored.key),
             reader,
-            facts,
+            manifest,
             self.boot_id,
-            log_segment_bytes(facts.definition),
+            log_segment_bytes(manifest.definition),
             self._seconds,
             self.wall_us(),
         )
@@ -228,10 +235,10 @@ class LocalRecovery:
         self.stored = stored
         self._store = store
         self._reader = Reader(store.files, store.path(stored.key), limits)
-        self.facts: Facts = self._reader.facts
-        if (self.facts.tenant, self.facts.name) != (stored.tenant, stored.name):
+        self.manifest: Manifest = self._reader.manifest
+        if (self.manifest.tenant, self.manifest.name) != (stored.tenant, stored.name):
             last = self._reader.chain.last.segment.path
-            message = f"it belongs to {self.facts.name!r} of {self.facts.tenant!r}"
+            message = f"it belongs to {self.manifest.name!r} of {self.manifest.tenant!r}"
             raise Damaged(message, last, 0)
         self.checkpoint: Checkpoint = self._reader.tracker.checkpoint()
         self.progress: Progress = self._reader.progress
@@ -242,7 +249,7 @@ class LocalRecovery:
         """See Recovery."""
         yield from self._reader.changes()
         self.torn = self._reader.torn
-        self.facts = facts_after(self._reader, self._store.boot_id)
+        self.manifest = manifest_after(self._reader, self._store.boot_id)
 
     def time_us(self) -> int:
         """See Recovery."""
@@ -253,7 +260,7 @@ class LocalRecovery:
         if not self.is_settled:
             settle_end(self._store.files, self._reader)
             self.is_settled = True
-        appender = self._store.reopen(self.stored, self._reader, self.facts)
+        appender = self._store.reopen(self.stored, self._reader, self.manifest)
         return self._store.log(self.stored, appender, settle)
 
 
@@ -272,8 +279,8 @@ def log_segment_bytes(definition: Definition) -> int:
     return segment_bytes_for(definition.capacity * row_bytes(definition))
 
 
-def _new_key(facts: Facts) -> str:
-    names = (quote(facts.tenant, safe=""), quote(facts.name, safe=""), secrets.token_hex(8))
+def _new_key(manifest: Manifest) -> str:
+    names = (quote(manifest.tenant, safe=""), quote(manifest.name, safe=""), secrets.token_hex(8))
     return "+".join(names)
 
 

@@ -23,7 +23,7 @@ from omendb_core.model.change import Change
 from omendb_core.model.errors import OmenError, StorageFailed, StorageFull
 from omendb_core.model.logged import Checkpoint, KeptRows
 
-from ..interface import Facts, LogNumbers, Settle, Stored
+from ..interface import LogNumbers, Manifest, Settle, Stored
 from .appender import Appender
 from .compaction import Compaction
 from .contents import body_of
@@ -56,7 +56,7 @@ class Writer:
         wall_us: Callable[[], int] = wall_us,
     ) -> None:
         self.stored = stored
-        self.facts: Facts = appender.plan.facts
+        self.manifest: Manifest = appender.plan.manifest
         self._appender = appender
         self._settle = settle
         self._remove = remove
@@ -69,15 +69,15 @@ class Writer:
         self._to_flush = threading.Condition(lock)
         self._queue: deque[Queued] = deque()
         self._error: OmenError | None = None
-        self._is_always = self.facts.durability == "always"
+        self._is_always = self.manifest.durability == "always"
         self._is_closing = False
         self._is_written = False
         self._flusher_sleeps = False
         self._is_idle = True
         self._told = False
         self._base = 0
-        self._rewriting = Compaction(
-            self.facts.definition, appender.plan.segment_bytes, appender.tracker.checkpoint()
+        self._compaction = Compaction(
+            self.manifest.definition, appender.plan.segment_bytes, appender.tracker.checkpoint()
         )
         self._threads: list[threading.Thread] = []
         self._is_started = False
@@ -96,7 +96,7 @@ class Writer:
 
     def append(self, change: Change, tag: Any) -> None:
         """See Log."""
-        self._rewriting.appended(change)
+        self._compaction.appended(change)
         self._appender.notes.is_now(change.time_us, self._wall_us())
         self._put((change, tag, size_of(change)))
 
@@ -108,26 +108,26 @@ class Writer:
             if not self._has_failed:
                 self._error = None
             checkpoint = self._appender.tracker.checkpoint()
-        self._rewriting.restart(checkpoint)
+        self._compaction.restart(checkpoint)
         return checkpoint
 
     def wanted_rows(self, live_bytes: int) -> tuple[int, int] | None:
         """See Log."""
-        rewriting = self._rewriting
+        compaction = self._compaction
         if self._error is not None or not self.has_room:
             return None
-        if rewriting.is_due(self._appender.bytes, live_bytes):
-            rewriting.begin()
+        if compaction.is_due(self._appender.bytes, live_bytes):
+            compaction.begin()
             self._put((Turn(), None, 0))
-        return rewriting.wanted() if rewriting.is_running else None
+        return compaction.wanted() if compaction.is_running else None
 
     def keep(self, rows: KeptRows) -> None:
         """See Log."""
-        if not self._rewriting.is_running:
+        if not self._compaction.is_running:
             return
         if len(rows.times_us):
             self._put((rows, None, rows.vectors.nbytes + rows.times_us.nbytes))
-        if self._rewriting.kept(rows.last_seq):
+        if self._compaction.kept(rows.last_seq):
             self._put((Done(), None, 0))
 
     def close(self) -> None:
