@@ -12,8 +12,8 @@ from typing import Any
 from omendb_core.model.types import F32, Bool1
 from omendb_core.model.types import Column as Values
 
-from . import columns, truth, vectors, worker
-from .requests import AddLog, shape_of
+from . import columns, shaping, truth, vectors, worker
+from .requests import AddLog
 from .results import Truth
 from .scenario import Scenario
 
@@ -39,7 +39,8 @@ class Judge:
         queries = vectors.queries(scenario.vectors, dim, seed, settings.queries)
         samples = [one for report in reports for one in report.samples]
         shapes = [
-            shape_of(settings.shapes, settings.vectors, query) for query in range(len(queries))
+            shaping.shape_of(settings.shapes, settings.vectors, query)
+            for query in range(len(queries))
         ]
         oracle = self._oracle(queries, settings.k, settings.filter, shapes)
         return truth.judge(oracle, truth.read(samples))
@@ -52,7 +53,8 @@ class Judge:
             if not settings.verified:
                 continue
             queries = worker.standing_queries(self._scenario, kind, self._scenario.collection.dim)
-            oracle = self._oracle(queries, settings.k, settings.filter)
+            shapes = [settings.shape(query) for query in range(len(queries))]
+            oracle = self._oracle(queries, settings.k, settings.filter, shapes)
             of_it = [part for part in parts if part.kind == kind]
             if kind == "live":
                 found[kind] = truth.judge(oracle, [one for part in of_it for one in part.views])
@@ -72,7 +74,10 @@ class Judge:
         passing: Bool1 | None = None
         if document:
             passing = columns.passing(self._metadata, document, len(pool))
-        shaped = truth.Shaped(shapes, columns.plain(self._metadata)) if any(shapes) else None
+        shaped = None
+        if any(shapes):
+            id_of_first = 1 if collection.ids == "auto" else 0
+            shaped = truth.Shaped(shapes, columns.plain(self._metadata), id_of_first)
         return truth.Oracle(
             pool, queries, self._history, collection.capacity, collection.metric, k, passing, shaped
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
-from omendb_core.model.types import F64, Bool1
+from omendb_core.model.types import F64, I64, Bool1
 
 from .arrivals import LATE_SECONDS
 from .histogram import Latencies
@@ -103,7 +103,7 @@ def push(parts: Sequence[PushPart], log: AddLog, span: Span, truth: Truth | None
         np.concatenate([np.array(getattr(one, name)) for one in parts])
         for name in ("received", "causes", "rows")
     )
-    in_span: Bool1 = (received >= span.counts_from) & (received < span.ends)
+    in_span = _is_in(received, span)
     intended = _intended_at(causes, log)
     counted = in_span & ~np.isnan(intended)
     lags, at = (received - intended)[counted], span.intervals(received[counted])
@@ -114,6 +114,11 @@ def push(parts: Sequence[PushPart], log: AddLog, span: Span, truth: Truth | None
         total.merge(of_it)
         over_time.append(_interval(number, of_it, 0, span))
     pushes = int(in_span.sum())
+    told_at, told_of = (
+        np.concatenate([np.array(one.told[part]) for one in parts]) for part in (0, 1)
+    )
+    told = Latencies()
+    told.record(_lags(told_at, told_of.astype(np.int64), log, span))
     return Push(
         kind=parts[0].kind,
         connections=sum(one.connections for one in parts),
@@ -123,11 +128,22 @@ def push(parts: Sequence[PushPart], log: AddLog, span: Span, truth: Truth | None
         rows=int(rows[in_span].sum()),
         gaps=sum(one >= span.counts_from for part in parts for one in part.gap_times),
         errors=dict(sum((Counter(one.errors) for one in parts), Counter())),
+        merged=sum(int(_is_in(np.array(one.merged), span).sum()) for one in parts),
         lag=total.percentiles(),
+        told=told.percentiles(),
         over_time=over_time,
         lag_curve=total.curve(),
         truth=truth,
     )
+
+
+def _is_in(times: F64, span: Span) -> Bool1:
+    return (times >= span.counts_from) & (times < span.ends)
+
+
+def _lags(received: F64, causes: I64, log: AddLog, span: Span) -> F64:
+    lags: F64 = (received - _intended_at(causes, log))[_is_in(received, span)]
+    return lags[~np.isnan(lags)]
 
 
 def _intended_at(causes: Any, log: AddLog) -> F64:

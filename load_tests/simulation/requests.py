@@ -19,7 +19,7 @@ from omendb_ws.wire import binary
 from omendb_ws.wire.frames import padded
 from omendb_ws.wire.opcodes import HEADER_BYTES
 
-from . import columns
+from . import columns, shaping
 from .connection import framed
 from .sampling import Sampling
 
@@ -87,13 +87,12 @@ class Searches:
         starts = range(0, len(queries) - vectors + 1, vectors)
         self._templates = _Templates(
             [
-                binary.encode_search(
-                    0, 0, queries[at : at + vectors], k, filter,
-                    shaping=shape_of(shapes, vectors, at),
+                _search(
+                    queries[at : at + vectors], k, filter, shaping.shape_of(shapes, vectors, at)
                 )
                 for at in starts
             ]
-        )  # fmt: skip
+        )
         self._count = len(starts)
         self._vectors = vectors
         self._next = 0
@@ -117,9 +116,9 @@ class Searches:
             sampling.keep(Sample(tag, message))
 
 
-def shape_of(shapes: Sequence[Mapping[str, Any]], vectors: int, query: int) -> Mapping[str, Any]:
-    """What shapes the answer to the query of that number, ``vectors`` of them in a message."""
-    return shapes[query // vectors % len(shapes)] if shapes else {}
+def _search(queries: F32, k: int, filter: dict[str, Any] | None, shape: shaping.Shape) -> bytes:
+    asked = shaping.asked_with(shape, queries)
+    return binary.encode_search(0, 0, asked, k, filter, shaping=shape)
 
 
 class AddLog:

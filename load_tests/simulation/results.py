@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import orjson
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 #: What the oracle looks at of standing queries, by kind.
 WHAT_IS_COMPARED: Final = {"live": "live views", "match": "match subscriptions"}
 
@@ -103,11 +103,13 @@ class Push:
     ``lag`` runs from the intended time of the add that caused a push until that push was received.
     The cause is the oldest change that the push tells of: the oldest row that is new in it, in a
     live push only a row that was better than the answer it found, or one that evicted a row of it.
-    Pushes that no add of this run caused are not in it. ``gaps`` are the gaps that the server
-    stated. ``errors`` are connections by how they ended (``closed_4408``: the server gave up a
-    reader that took nothing) and whatever else came that is no push. ``truth``: views of some live
-    subscriptions, against the oracle at the version of a push, the last one against the end; or all
-    that some match subscriptions were sent, against the rows that reach their score.
+    Pushes that no add of this run caused are not in it. ``merged`` are live pushes that tell of
+    several adds; in ``told`` each add that one tells of counts with its own time. ``gaps`` are the
+    gaps that the server stated. ``errors`` are connections by how they ended (``closed_4408``: the
+    server gave up a reader that took nothing) and whatever else came that is no push. ``truth``:
+    views of some live subscriptions, against the oracle at the version of a push, the last one
+    against the end; or all that some match subscriptions were sent, against the rows that reach
+    their score.
     """
 
     kind: str
@@ -118,7 +120,9 @@ class Push:
     rows: int
     gaps: int
     errors: dict[str, int]
+    merged: int
     lag: Percentiles
+    told: Percentiles
     over_time: list[Interval]
     lag_curve: list[CurvePoint]
     truth: Truth | None = None

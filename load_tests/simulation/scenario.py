@@ -128,7 +128,8 @@ class Standing:
 
     ``reads`` false: nothing is read before the end; ``bytes_per_second``: that much is, 0 is all.
     ``vector``: pushes hold the rows' vectors. ``verified``: the share of ``live`` and
-    ``match`` subscriptions that the oracle looks at.
+    ``match`` subscriptions that the oracle looks at. ``shapes`` of ``live``, by turns of
+    connections, are what shapes its answers (``shaping``).
     """
 
     connections: int = 1
@@ -141,6 +142,11 @@ class Standing:
     bytes_per_second: float = 0.0
     verified: float = 0.0
     filter: Mapping[str, Any] = field(default_factory=dict)
+    shapes: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def shape(self, query: int) -> Mapping[str, Any]:
+        """What shapes the answer to the query of that number among all of this kind."""
+        return shaping.shape_of(self.shapes, self.per_connection, query)
 
 
 @dataclass(frozen=True)
@@ -250,7 +256,20 @@ def parse(name: str, document: dict[str, Any], overrides: Mapping[str, Any]) -> 
         found["vectors"] = dataclasses.replace(found["vectors"], pool=pool)
     made = Scenario(name=name, description=description, **found)
     _check(made)
-    return made
+    return _with_ids(made)
+
+
+def _with_ids(scenario: Scenario) -> Scenario:
+    """The same with the ids in shapes as they are sent."""
+    stored, first_id = scenario.collection.filled, int(scenario.collection.ids == "auto")
+    changed: dict[str, Any] = {
+        name: dataclasses.replace(
+            one, shapes=[shaping.with_ids(shape, stored, first_id) for shape in one.shapes]
+        )
+        for name, one in (("search", scenario.search), ("live", scenario.live))
+        if one is not None
+    }
+    return dataclasses.replace(scenario, **changed)
 
 
 def _table(table: str, kind: type, values: Any) -> Any:
@@ -309,6 +328,7 @@ def _check(scenario: Scenario) -> None:
             raise ScenarioError(f"{name}.verified: a share, at most 1")
         if standing.verified and (name == "feed" or not standing.reads):
             raise ScenarioError(f"{name}.verified: only live and match that are read are looked at")
+        _check_shapes(scenario, name, standing)
     for name, one in scenario.requests.items():
         is_open = one.arrivals != "closed"
         if is_open and not (one.rate or one.times_capacity):
@@ -327,10 +347,18 @@ def _check(scenario: Scenario) -> None:
             raise ScenarioError(f"{name}.connections: fewer than processes ({load.processes})")
         if one.vectors > one.queries:
             raise ScenarioError(f"{name}.vectors: more than queries")
-        for number, shape in enumerate(one.shapes):
-            if name != "search" or (why := shaping.fault(shape, scenario.columns)):
-                why = why if name == "search" else "only of searches"
-                raise ScenarioError(f"{name}.shapes[{number}]: {why}")
+        _check_shapes(scenario, name, one)
+
+
+def _check_shapes(scenario: Scenario, name: str, asked: Requests | Standing) -> None:
+    stored = scenario.collection.filled if scenario.collection.ids != "str" else 0
+    for number, shape in enumerate(asked.shapes):
+        why = "" if name in ("search", "live") else "only of search and live"
+        why = why or shaping.fault(shape, scenario.columns, stored, bool(asked.verified))
+        if name == "live" and "mmr" in shape:
+            why = "mmr: not of live"
+        if why:
+            raise ScenarioError(f"{name}.shapes[{number}]: {why}")
 
 
 def _check_column(where: str, column: Column) -> None:

@@ -1,9 +1,10 @@
 """What shapes an answer, as the oracle does it: order and selection (PROTOCOL section 5).
 
 Written from the protocol's text, sharing nothing with the engine. Times of acceptance are the
-server's alone, so an order is of scores and columns here; expressions are of arithmetic. Functions
-are numpy's: a rank may differ from the server's in its last bits, which tells only between rows
-that are ranked as closely.
+server's alone, so an order is of scores and columns here. Functions are numpy's: a rank may differ
+from the server's in its last bits, which tells only between rows that are ranked as closely.
+
+Ids, of examples and of what is left out, are those of rows that are there before the load.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from functools import reduce
 from typing import Any, Final
 
 import numpy as np
-from omendb_core.model.types import F32, F64, I64
+from omendb_core.model.types import F32, F64, I64, Bool1
+
+from .row_filter import passes
 
 Shape = Mapping[str, Any]
 #: Scores (n,) of the row at a place with all others of some places.
 Likeness = Callable[[int, I64], F32]
 
+_OF_IDS: Final = frozenset({"exclude", "positive", "negative"})
 _SEVERAL: Final = {
     "$add": np.add, "$mul": np.multiply, "$min": np.minimum, "$max": np.maximum,
     "$sub": np.subtract, "$div": np.divide, "$pow": np.power,
@@ -28,11 +32,57 @@ _ONE: Final = {
 }  # fmt: skip
 
 
-def fault(shape: Shape, columns: Mapping[str, Any]) -> str:
-    """Why the oracle cannot judge such searches; nothing if it can."""
-    unknown = shape.keys() - {"decay", "rank", "group", "spread", "mmr"}
+def shape_of(shapes: Sequence[Shape], each: int, query: int) -> Shape:
+    """What shapes the answer to the query of that number, where ``each`` in a row have the same."""
+    return shapes[query // each % len(shapes)] if shapes else {}
+
+
+def asked_with(shape: Shape, queries: F32) -> F32 | None:
+    """The vectors that a message holds: none if it holds examples."""
+    return None if "positive" in shape else queries
+
+
+def with_ids(shape: Shape, stored: int, first_id: int) -> Shape:
+    """The same with ids that count from the newest (-1) of ``stored`` rows as they are."""
+    found = dict(shape)
+    for name in _OF_IDS & shape.keys():
+        found[name] = [one + stored + first_id if one < 0 else one for one in shape[name]]
+    return found
+
+
+def left_out(shape: Shape) -> list[int]:
+    """Ids of rows that an answer does not hold."""
+    return [one for name in sorted(_OF_IDS) for one in shape.get(name, ())]
+
+
+def target(positive: F32, negative: F32) -> F32:
+    """What examples, as they are kept, come to: (dim,), not normalised yet."""
+    if len(positive) == 1 and not len(negative):
+        return positive[0]
+    liked = reduce(np.add, positive.astype(np.float64)) / len(positive)
+    if not len(negative):
+        return liked.astype(np.float32)
+    disliked = reduce(np.add, negative.astype(np.float64)) / len(negative)
+    found: F32 = (liked + (liked - disliked)).astype(np.float32)
+    return found
+
+
+def fault(shape: Shape, columns: Mapping[str, Any], stored: int, is_judged: bool) -> str:
+    """Why there are no such queries, or the oracle cannot judge them; nothing if it can.
+
+    ``stored``: rows before the load, whose ids are known. ``is_judged`` false: it need not.
+    """
+    unknown = shape.keys() - {"decay", "rank", "group", "spread", "mmr", *_OF_IDS}
     if unknown:
         return f"{min(unknown)}: unknown"
+    for name in sorted(_OF_IDS & shape.keys()):
+        ids = shape[name]
+        if not isinstance(ids, list) or not all(
+            type(one) is int and -stored <= one <= stored for one in ids
+        ):
+            return f"{name}: ids of the {stored:,} rows before the load, or -1 for the newest, …"
+    if not is_judged:
+        return ""
     if "decay" in shape and shape["decay"].get("column") not in columns:
         return "decay.column: one of the columns; when rows were accepted only the server knows"
     if "group" in shape and shape["group"].get("by") not in columns:
@@ -48,7 +98,9 @@ def _fault(node: Any, columns: Mapping[str, Any]) -> str:
     ((operator, operands),) = node.items()
     if operator == "$default":
         return _fault(operands[0], columns)
-    if operator not in _SEVERAL and operator not in _ONE:
+    if operator == "$if":
+        operands = operands[1:]
+    elif operator not in _SEVERAL and operator not in _ONE:
         return f"rank: {operator} is none that the oracle knows"
     inner = operands if isinstance(operands, list) else [operands]
     return next(filter(None, (_fault(one, columns) for one in inner)), "")
@@ -104,11 +156,20 @@ def _value(node: Any, scores: F32, columns: Mapping[str, Sequence[Any]]) -> Any:
     if operator == "$default":
         found = _numbers(columns[operands[0]])
         return np.where(np.isnan(found), operands[1], found)
+    if operator == "$if":
+        document, then, otherwise = operands
+        branches = [_value(one, scores, columns) for one in (then, otherwise)]
+        return np.where(_passing(document, len(scores), columns), *branches)
     if operator in _ONE:
         return _ONE[operator](_value(operands, scores, columns))
     values = [_value(one, scores, columns) for one in operands]
     is_null = reduce(np.logical_or, map(np.isnan, values))  # 1 to the power of null is 1 in numpy
     return np.where(is_null, np.nan, reduce(_SEVERAL[operator], values))
+
+
+def _passing(document: Shape, count: int, columns: Mapping[str, Sequence[Any]]) -> Bool1:
+    rows = ({name: one[row] for name, one in columns.items()} for row in range(count))
+    return np.fromiter((passes(document, row) for row in rows), np.bool_, count)
 
 
 def _numbers(values: Sequence[Any]) -> F64:

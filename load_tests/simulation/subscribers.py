@@ -19,13 +19,15 @@ from omendb_core.model.types import F32, Include
 
 from omendb_ws.wire import binary, messages, text, text_replies
 from omendb_ws.wire.frames import padded
+from omendb_ws.wire.kinds import FLAG_RANKS
 from omendb_ws.wire.messages import ErrorReply, Event
 from omendb_ws.wire.opcodes import HEADER_BYTES, MAGIC
 
+from . import shaping
 from .connection import Connection
 from .matches import Match, Matched, MatchSample
 from .scenario import Standing
-from .views import Answered, View, ViewSample, lists, results_of
+from .views import Answered, Key, View, ViewSample, keyed, keys_of, results_of
 
 Kind = Literal["live", "match", "feed"]
 KINDS: Final = get_args(Kind)
@@ -36,6 +38,7 @@ _TOGETHER: Final = 100
 _QUIET_SECONDS: Final = 0.3
 _COUNTS: Final = struct.Struct("<III")
 _COUNTS_OFFSET: Final = 12
+_FLAGS_OFFSET: Final = 3
 
 
 class Base(NamedTuple):
@@ -59,6 +62,8 @@ class Base(NamedTuple):
 class PushPart:
     """What one process's subscriptions of a kind received: times, causes, rows, a push each.
 
+    ``told``: of each add that a live push tells of, the time of the push and a row; a push that
+    stands for several is there several times, and counted in ``merged``.
     ``views`` and ``matched``: of some of them, for the oracle.
     """
 
@@ -68,6 +73,8 @@ class PushPart:
     received: array[float]
     causes: array[int]
     rows: array[int]
+    told: tuple[array[float], array[int]]
+    merged: array[float]
     gap_times: list[float]
     errors: dict[str, int]
     views: list[Answered]
@@ -86,6 +93,8 @@ class Subscribers:
         self._received = array("d")
         self._causes = array("q")
         self._rows = array("q")
+        self._told = array("d"), array("q")
+        self._merged = array("d")
         self._gap_times: list[float] = []
         self._errors: Counter[str] = Counter()
         self._sample = ViewSample(settings)
@@ -135,8 +144,8 @@ class Subscribers:
         """What came."""
         return PushPart(
             self._kind, len(self._connections), self._subscriptions, self._received, self._causes,
-            self._rows, self._gap_times, dict(self._errors), self._sample.answered,
-            self._matches.matched,
+            self._rows, self._told, self._merged, self._gap_times, dict(self._errors),
+            self._sample.answered, self._matches.matched,
         )  # fmt: skip
 
     @property
@@ -182,16 +191,22 @@ class Subscribers:
         self, connection: Connection, vectors: F32, first_query: int
     ) -> dict[int, View]:
         """The views by ``sub``."""
-        settings = self._settings
-        frame = binary.encode_subscribe(
-            1, connection.handle, vectors, settings.k, dict(settings.filter) or None,
-            include=self._include, every_ms=settings.every_ms or None, encoding="binary",
-        )  # fmt: skip
-        results = results_of(await connection.ask(frame, 1))
+        settings, shape = self._settings, self._settings.shape(first_query)
+        # A message with examples makes one subscription.
+        at_once = len(vectors) if shaping.asked_with(shape, vectors) is not None else 1
         views = {}
-        for number, (sub, hits) in enumerate(zip(results.subs or [], lists(results), strict=True)):
-            views[sub] = View(first_query + number, settings.k, results.version, hits)
-            self._sample.offer(views[sub], vectors[number])
+        for start in range(0, len(vectors), at_once):
+            some = vectors[start : start + at_once]
+            frame = binary.encode_subscribe(
+                1, connection.handle, shaping.asked_with(shape, some), settings.k,
+                dict(settings.filter) or None, include=self._include,
+                every_ms=settings.every_ms or None, encoding="binary", shaping=shape,
+            )  # fmt: skip
+            results = results_of(await connection.ask(frame, 1))
+            made = zip(results.subs or [], keyed(results), some, strict=True)
+            for query, (sub, keys, vector) in enumerate(made, first_query + start):
+                views[sub] = View(query, settings.k, results.version, keys)
+                self._sample.offer(views[sub], vector)
         return views
 
     @property
@@ -210,7 +225,7 @@ class Subscribers:
         at = HEADER_BYTES + padded(int.from_bytes(message[24:28], "little"))
         sub = int.from_bytes(message[4:8], "little")
         if self._kind == "live":
-            cause = self._take_live(views[sub], message, at, rows, dim, leaving)
+            cause = self._take_live(views[sub], message, at, rows, dim, leaving, now)
         else:
             seqs_at = at + 16 + self._base.id_bytes * rows
             cause = int.from_bytes(message[seqs_at : seqs_at + 8], "little") if rows else NO_CAUSE
@@ -224,41 +239,50 @@ class Subscribers:
         self._rows.append(rows)
 
     def _take_live(
-        self, view: View, message: bytes, at: int, rows: int, dim: int, leaving: int
+        self, view: View, message: bytes, at: int, rows: int, dim: int, leaving: int, now: float
     ) -> int:
         """Apply a push to its view; the row whose add caused it. ``at``: where its arrays begin."""
         version = int.from_bytes(message[at : at + 8], "little")
         seqs_at = at + 8 + self._base.id_bytes * rows
         scores_at = seqs_at + 8 * rows
-        left_at = scores_at + padded(4 * rows) + padded(4 * rows * dim)
-        entered = struct.unpack_from(f"<{rows}Q", message, seqs_at)
-        scores = struct.unpack_from(f"<{rows}f", message, scores_at)
+        ranks_at = scores_at + padded(4 * rows)
+        has_ranks = message[_FLAGS_OFFSET] & FLAG_RANKS
+        left_at = ranks_at + (8 * rows if has_ranks else 0) + padded(4 * rows * dim)
+        ranks = struct.unpack_from(f"<{rows}d", message, ranks_at) if has_ranks else None
+        seqs = struct.unpack_from(f"<{rows}Q", message, seqs_at)
+        entered = keys_of(seqs, struct.unpack_from(f"<{rows}f", message, scores_at), ranks)
         left = struct.unpack_from(f"<{leaving}Q", message, left_at)
-        cause = self._cause(view, version, left, entered, scores)
-        view.apply(version, left, entered, scores)
+        causes = self._causes_of(view, version, left, entered)
+        self._tell(causes, now)
+        view.apply(version, left, entered)
         if view.is_sampled:
             self._sample.look(view)
-        return cause
+        return min(causes, default=NO_CAUSE)
 
-    def _cause(
-        self,
-        view: View,
-        version: int,
-        left: Sequence[int],
-        entered: Sequence[int],
-        scores: Sequence[float],
-    ) -> int:
-        """The oldest row since the push before that changed the answer when it came.
+    def _causes_of(
+        self, view: View, version: int, left: Sequence[int], entered: Sequence[tuple[int, Key]]
+    ) -> list[int]:
+        """The rows since the push before that changed the answer when they came.
 
         That is a new row as good as the worst of the answer that it found, or one that evicted a
-        row of it. What else entered came up because of those, perhaps long after it was added.
+        row of it. What else entered came up because of those, perhaps long after it was added
+        (skipped by ``group`` or ``spread`` until then, it may pass for a cause: a lag is too long).
         """
         base, floor = self._base, view.floor
         known, newest = base.last_seq_at(view.version), base.last_seq_at(version)
-        hits = zip(entered, scores, strict=True)
-        causes = [seq for seq, score in hits if seq > known and score >= floor]
+        causes = [seq for seq, key in entered if seq > known and key >= floor]
         causes += [at for seq in left if known < (at := seq + base.capacity) <= newest]
-        return min(causes, default=NO_CAUSE)
+        return causes
+
+    def _tell(self, causes: list[int], now: float) -> None:
+        """Note the adds that a push of now tells of."""
+        base = self._base
+        adds = {(seq - base.last_seq - 1) // base.rows: seq for seq in causes}
+        if len(adds) > 1:
+            self._merged.append(now)
+        for seq in adds.values():
+            self._told[0].append(now)
+            self._told[1].append(seq)
 
     def _event(self, matches: dict[int, Match], message: bytes, now: float) -> None:
         said = text_replies.decode_incoming(message)

@@ -66,6 +66,9 @@ def _push(one: Push) -> Iterator[str]:
         f"{one.pushes_per_second:,.0f} pushes/s, {one.rows:,} rows, {one.gaps} gaps"
     )
     yield _times("  push lag", one.lag)
+    if one.kind == "live":
+        yield _times("  each add in it", one.told)
+        yield f"    {one.merged:,} pushes tell of several adds"
     if one.errors:
         yield f"    {', '.join(f'{count} {what}' for what, count in sorted(one.errors.items()))}"
     if one.truth is not None:

@@ -99,10 +99,18 @@ def history(log: AddLog, pool_rows: int) -> History:
 
 @dataclass(frozen=True)
 class Shaped:
-    """What shapes the answer to each query, and the columns of the pool, None for null."""
+    """What shapes the answer to each query, and the columns of the pool, None for null.
+
+    ``first_id``: that of the first row; those after it count up.
+    """
 
     shapes: Sequence[shaping.Shape]
     columns: Mapping[str, list[Any]]
+    first_id: int = 1
+
+    def seqs(self, ids: Sequence[int]) -> I64:
+        """Of rows, by their ids."""
+        return np.array(ids, np.int64) - self.first_id + 1
 
 
 class Oracle:
@@ -155,13 +163,16 @@ class Oracle:
     def _shaped_answer(
         self, shaped: Shaped, query: int, found: F32, seqs: I64, places: I64
     ) -> list[tuple[int, float]]:
+        shape = shaped.shapes[query]
+        is_in = ~np.isin(seqs, shaped.seqs(shaping.left_out(shape)))
+        found, seqs, places = found[is_in], seqs[is_in], places[is_in]
         rows = places.tolist()
         columns = {name: [one[row] for row in rows] for name, one in shaped.columns.items()}
 
         def likeness(place: int, others: I64) -> F32:
             return scores(self._rows[places[others]], self._rows[places[place]], self._metric)
 
-        taken = shaping.answer(shaped.shapes[query], found, seqs, columns, likeness, self._k)
+        taken = shaping.answer(shape, found, seqs, columns, likeness, self._k)
         return [(int(seqs[one]), float(found[one])) for one in taken]
 
     def matches(
@@ -182,8 +193,20 @@ class Oracle:
 
     def _of_pool(self, query: int) -> F32:
         if query not in self._scored:
-            self._scored[query] = scores(self._rows, self._queries[query], self._metric)
+            self._scored[query] = scores(self._rows, self._asked(query), self._metric)
         return self._scored[query]
+
+    def _asked(self, query: int) -> F32:
+        shape = self._shaped.shapes[query] if self._shaped is not None else {}
+        if self._shaped is None or "positive" not in shape:
+            return self._queries[query]
+        positive, negative = (
+            self._rows[self._history.places[self._shaped.seqs(shape.get(name, ())) - 1]]
+            for name in ("positive", "negative")
+        )
+        target = shaping.target(positive, negative)
+        is_stored = len(positive) == 1 and not len(negative)
+        return target if is_stored else kept(target[None], self._metric)[0]
 
 
 def judge(oracle: Oracle, answers: Iterable[Answered | None]) -> Truth:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from omendb_core.model.types import F32
@@ -19,6 +19,7 @@ from omendb_ws.wire import binary, binary_replies, text_replies
 from omendb_ws.wire.messages import ErrorReply, Results
 from omendb_ws.wire.opcodes import MAGIC
 
+from . import shaping
 from .connection import Connection
 from .sampling import Sampling, step
 from .scenario import Standing
@@ -27,6 +28,10 @@ from .scenario import Standing
 _MAX_SAMPLED: Final = 50
 _AGAIN_SECONDS: Final = 0.05
 _MINUS_INFINITY: Final = float("-inf")
+#: What a row is ordered by before its seq: rank and score. All ranks are 0 in a plain order, and
+#: those that are null under ``decay`` come last.
+Key = tuple[float, float]
+_NOTHING: Final[Key] = (_MINUS_INFINITY, _MINUS_INFINITY)
 
 
 class Answered(NamedTuple):
@@ -38,35 +43,33 @@ class Answered(NamedTuple):
 
 
 class View:
-    """One subscription's answer: ``scores`` by seq, at ``version``."""
+    """One subscription's answer: ``keys`` by seq, at ``version``."""
 
-    __slots__ = ("is_sampled", "k", "query", "scores", "version")
+    __slots__ = ("is_sampled", "k", "keys", "query", "version")
 
-    def __init__(self, query: int, k: int, version: int, hits: Sequence[tuple[int, float]]) -> None:
+    def __init__(self, query: int, k: int, version: int, keys: Iterable[tuple[int, Key]]) -> None:
         self.query = query
         self.k = k
         self.version = version
-        self.scores = dict(hits)
+        self.keys = dict(keys)
         self.is_sampled = False
 
     @property
-    def floor(self) -> float:
-        """The score of the worst row where there are k."""
-        return min(self.scores.values()) if len(self.scores) >= self.k else _MINUS_INFINITY
+    def floor(self) -> Key:
+        """The key of the worst row where there are k."""
+        return min(self.keys.values()) if len(self.keys) >= self.k else _NOTHING
 
-    def apply(
-        self, version: int, left: Sequence[int], entered: Sequence[int], scores: Sequence[float]
-    ) -> None:
+    def apply(self, version: int, left: Sequence[int], entered: Iterable[tuple[int, Key]]) -> None:
         """A push."""
         self.version = version
         for seq in left:
-            self.scores.pop(seq, None)
-        self.scores.update(zip(entered, scores, strict=True))
+            self.keys.pop(seq, None)
+        self.keys.update(entered)
 
     def answered(self) -> Answered:
         """As a search would have answered it."""
-        hits = sorted(self.scores.items(), key=lambda hit: (-hit[1], -hit[0]))
-        return Answered(self.query, self.version, hits)
+        order = sorted(self.keys.items(), key=lambda one: (one[1], one[0]), reverse=True)
+        return Answered(self.query, self.version, [(seq, score) for seq, (_, score) in order])
 
 
 class ViewSample:
@@ -113,8 +116,13 @@ class ViewSample:
             self._ends.append(view.answered()._replace(version=settled.version))
 
     async def _search(self, asking: Connection, number: int, query: int, vector: F32) -> Answered:
-        given = dict(self._settings.filter) or None
-        frame = binary.encode_search(number, asking.handle, vector[None], self._settings.k, given)
+        settings = self._settings
+        shape = settings.shape(query)
+        given = dict(settings.filter) or None
+        frame = binary.encode_search(
+            number, asking.handle, shaping.asked_with(shape, vector[None]), settings.k, given,
+            shaping=shape,
+        )  # fmt: skip
         results = results_of(await asking.ask(frame, number))
         (hits,) = lists(results)
         return Answered(query, results.version, hits)
@@ -130,6 +138,25 @@ def results_of(reply: bytes) -> Results:
     assert isinstance(found, tuple)
     assert isinstance(found[1], Results)
     return found[1]
+
+
+def keys_of(
+    seqs: Sequence[int], scores: Sequence[float], ranks: Sequence[float] | None
+) -> list[tuple[int, Key]]:
+    """What rows are ordered by; ``ranks`` None: by their scores."""
+    if ranks is None:
+        return [(seq, (0.0, score)) for seq, score in zip(seqs, scores, strict=True)]
+    found = zip(seqs, scores, ranks, strict=True)
+    return [(seq, (rank if rank == rank else _MINUS_INFINITY, score)) for seq, score, rank in found]
+
+
+def keyed(results: Results) -> Iterator[list[tuple[int, Key]]]:
+    """The same of each query's rows."""
+    ranks, end = results.hits.ranks, 0
+    for some in lists(results):
+        rows, end = slice(end, end + len(some)), end + len(some)
+        of_some = None if ranks is None else ranks[rows].tolist()
+        yield keys_of([seq for seq, _ in some], [score for _, score in some], of_some)
 
 
 def lists(results: Results) -> Iterator[list[tuple[int, float]]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from load_tests.simulation import scenario, shaping, truth
-from load_tests.simulation.requests import AddLog, shape_of
+from load_tests.simulation.requests import AddLog
 from tests.oracle import shaping as judge_of_the_engine
 from tests.oracle.window import Oracle
 
@@ -28,6 +28,11 @@ SHAPES: list[dict[str, Any]] = [
     {"mmr": {"lambda": 0.5}},
     {"mmr": {"lambda": 0.2, "candidates": 12}, "group": {"by": "kind", "size": 5}},
     {"mmr": {"lambda": 1, "candidates": 9}, "decay": {"half_life": 2.0, "column": "price"}},
+    {"rank": {"$if": [{"kind": "a", "n": {"$gt": 1}}, "$score", {"$neg": "price"}]}},
+    {"positive": [25]},
+    {"positive": [21, 33, 59], "negative": [40, 22], "group": {"by": "kind", "size": 2}},
+    {"positive": [30, 31], "exclude": [59, 58, 57, 900], "spread": {"max_similarity": 0.5}},
+    {"exclude": [58, 2, 41, 40], "decay": {"half_life": 2.0, "column": "price"}},
     {},
 ]
 
@@ -55,18 +60,19 @@ def test_two_oracles_give_the_same_answer(metric: str, shape: dict[str, Any]) ->
     queries = np.array([[1, 0.5, -1], [0.25, 1, 2]], np.float32)
     made = truth.Oracle(
         pool, queries, truth.history(log, 60), 40, metric, 7,
-        shaped=truth.Shaped([shape, shape], columns),
+        shaped=truth.Shaped([shape, shape], columns, first_id=1),
     )  # fmt: skip
     for number, query in enumerate(queries.tolist()):
-        hits = judge_of_the_engine.search(plain, {"vector": query, "k": 7, **shape})
+        asked = {} if "positive" in shape else {"vector": query}
+        hits = judge_of_the_engine.search(plain, {"k": 7, **asked, **shape})
         assert made.answer(1, number) == [(hit.seq, hit.score) for hit in hits]
 
 
 def test_shapes_are_used_by_turns_of_messages() -> None:
     shapes = [{"rank": 1}, {"rank": 2}, {"rank": 3}]
-    found = [shape_of(shapes, 2, query) for query in range(8)]
+    found = [shaping.shape_of(shapes, 2, query) for query in range(8)]
     assert found == [shapes[0]] * 2 + [shapes[1]] * 2 + [shapes[2]] * 2 + [shapes[0]] * 2
-    assert shape_of([], 2, 5) == {}
+    assert shaping.shape_of([], 2, 5) == {}
 
 
 @pytest.mark.parametrize(
@@ -78,20 +84,26 @@ def test_shapes_are_used_by_turns_of_messages() -> None:
         ({"group": {"by": "nope"}}, "group.by"),
         ({"rank": "$age"}, r"\$age is no column"),
         ({"rank": {"$add": ["$score", {"$neg": "nope"}]}}, "nope is no column"),
-        ({"rank": {"$if": [{"n": 1}, 1, 2]}}, r"\$if is none"),
+        ({"rank": {"$if": [{"n": 1}, 1, {"$mod": [2, 1]}]}}, r"\$mod is none"),
+        ({"exclude": [7, 11]}, "exclude: ids of the 10 rows before the load"),
+        ({"positive": [[0.5, 0.5]]}, "positive: ids"),
     ],
     ids=str,
 )
 def test_what_the_oracle_cannot_judge_is_no_scenario(shape: dict[str, Any], why: str) -> None:
     columns = dict.fromkeys(COLUMNS)
-    assert shaping.fault({"rank": "n", "group": {"by": "kind"}}, columns) == ""
-    document = {
-        "search": {"shapes": [{"rank": "$score"}, shape]},
-        "columns": {"n": {"type": "i64"}},
-    }
-    with pytest.raises(scenario.ScenarioError, match=rf"search\.shapes\[1\]: .*{why}"):
-        scenario.parse("made", document, {})
-    with pytest.raises(scenario.ScenarioError, match=r"add\.shapes\[0\]: only of searches"):
+    assert shaping.fault({"rank": "n", "group": {"by": "kind"}}, columns, 0, True) == ""
+    for name in ("search", "live"):
+        document = {
+            "collection": {"fill": 10},
+            name: {"shapes": [{"rank": "$score"}, shape], "verified": 0.5},
+            "columns": {"n": {"type": "i64"}},
+        }
+        with pytest.raises(scenario.ScenarioError, match=rf"{name}\.shapes\[1\]: .*{why}"):
+            scenario.parse("made", document, {})
+    with pytest.raises(scenario.ScenarioError, match=r"live\.shapes\[0\]: mmr: not of live"):
+        scenario.parse("made", {"live": {"shapes": [{"mmr": {"lambda": 1}}]}}, {})
+    with pytest.raises(scenario.ScenarioError, match=r"add\.shapes\[0\]: only of search and live"):
         scenario.parse("made", {"add": {"shapes": [{}]}}, {})
     with pytest.raises(scenario.ScenarioError, match=r"search\.shapes: must be a list of tables"):
         scenario.parse("made", {"search": {"shapes": ["rank"]}}, {})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from omendb_core.model.types import Hits
@@ -10,10 +12,14 @@ from load_tests.simulation import truth
 from load_tests.simulation.requests import AddLog
 from load_tests.simulation.scenario import Standing
 from load_tests.simulation.subscribers import Base, Subscribers
-from load_tests.simulation.views import View
+from load_tests.simulation.views import Key, View
 from omendb_ws.wire import binary_replies
 from omendb_ws.wire.live import encode_binary
 from omendb_ws.wire.messages import LivePushes, Rows
+
+
+def plainly(hits: Iterable[tuple[int, float]]) -> list[tuple[int, Key]]:
+    return [(seq, (0.0, score)) for seq, score in hits]
 
 
 def live_push(
@@ -31,27 +37,30 @@ def live_push(
 
 
 @pytest.mark.parametrize(
-    ("enter", "leave", "cause"),
+    ("enter", "leave", "cause", "told"),
     [
-        ({105: 0.5}, [40], 105),  # displaced
-        ({107: 0.5, 105: 0.6}, [40, 41], 105),
-        ({105: 0.3}, [7], 107),  # 7 was evicted by 107; 105 is merely the next best
-        ({99: 0.3}, [6], 106),
-        ({105: 0.3, 103: 0.9}, [7], 103),  # merged: 103 came in before 7 was evicted
-        ({99: 0.5}, [40], -1),  # nothing that an add since the last push did
-        ({}, [8], 108),
+        ({105: 0.5}, [40], 105, [105]),  # displaced
+        ({107: 0.5, 105: 0.6}, [40, 41], 105, [107, 105]),
+        ({106: 0.5, 105: 0.6}, [40, 41], 105, [105]),  # of one add
+        ({105: 0.3}, [7], 107, [107]),  # 7 was evicted by 107; 105 is merely the next best
+        ({99: 0.3}, [6], 106, [106]),
+        ({105: 0.3, 103: 0.9}, [7], 103, [103, 107]),  # merged: 103 came before 7 was evicted
+        ({99: 0.5}, [40], -1, []),  # nothing that an add since the last push did
+        ({}, [8], 108, [108]),
     ],
 )
 def test_the_lag_of_a_live_push_runs_from_the_add_that_changed_the_answer(
-    enter: dict[int, float], leave: list[int], cause: int
+    enter: dict[int, float], leave: list[int], cause: int, told: list[int]
 ) -> None:
     base = Base(version=10, last_seq=100, capacity=100, rows=2)
     found = Subscribers("live", Standing(k=5), base)
     held = [(40, 0.4), (41, 0.8), (6, 0.7), (7, 0.6), (8, 0.5)]
-    views = {3: View(0, 5, 10, held)}
+    views = {3: View(0, 5, 10, plainly(held))}
     found._take(views, {}, live_push(14, list(enter), leave, list(enter.values())), 1.0)
     assert found.part().causes.tolist() == [cause]
     assert found.part().rows.tolist() == [len(enter)]
+    assert found.part().told[1].tolist() == told
+    assert len(found.part().merged) == (len(told) > 1)
 
 
 def test_vectors_in_a_push_do_not_hide_what_left() -> None:
@@ -62,9 +71,29 @@ def test_vectors_in_a_push_do_not_hide_what_left() -> None:
     left = np.array([40], np.uint64)
     pushes = LivePushes(14, [3], [1], [40], left, np.zeros(1, np.uint8), [1], hits)
     (message,) = encode_binary(pushes)
-    view = View(0, 2, 10, [(41, 0.75), (40, 0.25)])
+    view = View(0, 2, 10, plainly([(41, 0.75), (40, 0.25)]))
     found._take({3: view}, {}, message, 1.0)
     assert view.answered() == (0, 14, [(41, 0.75), (105, 0.5)])
+
+
+def test_a_view_is_ordered_by_rank_and_what_has_none_comes_last() -> None:
+    base = Base(version=10, last_seq=100, capacity=100, rows=2)
+    found = Subscribers("live", Standing(k=4), base)
+    seqs = np.array([105, 107, 108], np.uint64)
+    scores = np.array([0.25, 0.75, 0.5], np.float32)
+    hits = Hits(
+        seqs, seqs, scores, None, np.ones((3, 5), np.float32), np.array([9.0, np.nan, np.nan])
+    )
+    left = np.array([40], np.uint64)
+    pushes = LivePushes(14, [3], [1], [40], left, np.zeros(1, np.uint8), [3], hits)
+    (message,) = encode_binary(pushes)
+    view = View(0, 4, 10, [(41, (7.0, 0.5)), (40, (8.0, 0.5))])
+    found._take({3: view}, {}, message, 1.0)
+    order = [(105, 0.25), (41, 0.5), (107, 0.75), (108, 0.5)]
+    assert view.answered() == (0, 14, order)
+    # Only what is as good as the worst of an answer changes it: one without a rank is not.
+    assert found._causes_of(view, 16, [], [(109, (float("-inf"), 0.25))]) == []
+    assert found._causes_of(view, 16, [], [(109, (float("-inf"), 0.5))]) == [109]
 
 
 class Law:
@@ -104,7 +133,7 @@ def test_a_push_that_is_wrong_in_anything_is_a_mismatch_from_then_on(wrong: str)
     law = Law()
     settings = Standing(k=4, verified=1.0)
     subscribers = Subscribers("live", settings, Base(20, 40, 30, 2))
-    view = View(0, 4, 20, list(law.answer(20).items()))
+    view = View(0, 4, 20, plainly(law.answer(20).items()))
     subscribers._sample.offer(view, law.pool[0])
     pushes = law.pushes()
     assert len(pushes) > 5
