@@ -14,10 +14,10 @@ from typing import Final
 from omendb_core.model.errors import Internal, NotFound
 
 from ..telemetry.metrics import Metrics
-from .model import answers
+from .model import replies
 from .model.collection import Collection
 from .model.commands import Change, Note
-from .model.ticket import Answer, Command
+from .model.ticket import Command, Reply
 from .moment import Moment
 from .reading import Reading
 from .streams.commands import Follow, Unfollow, Watch
@@ -88,15 +88,15 @@ class Changing:
                     done += self._answer_ahead_of(work)
                     if self._reading.long.hold(work):
                         continue
-                answer = self._change(work)
+                reply = self._change(work)
             except Exception as error:
                 self._moment.fault(error, "a change")
                 if isinstance(work, Drop):  # it must be done: in the catalog it is
-                    answer = self._drop(work)
+                    reply = self._drop(work)
                 else:
-                    answer = self._moment.refusal(work, error)
-            if answer is not None:
-                self._moment.effects.append(answer)
+                    reply = self._moment.refusal(work, error)
+            if reply is not None:
+                self._moment.effects.append(reply)
                 try:
                     self.through(work)
                 except Exception as error:  # nothing of it was done
@@ -116,11 +116,11 @@ class Changing:
             try:
                 if one.error is not None:
                     raise one.error
-                answer = self._change(one.work, is_judged=True)
+                reply = self._change(one.work, is_judged=True)
             except Exception as error:
-                answer = self._moment.refusal(one.work, error)
-            if answer is not None:
-                self._moment.effects.append(answer)
+                reply = self._moment.refusal(one.work, error)
+            if reply is not None:
+                self._moment.effects.append(reply)
                 try:
                     self.through(one.work)
                 except Exception as error:  # nothing of it was done
@@ -140,7 +140,7 @@ class Changing:
             self._moment.fault(error, "reads ahead of a drop")
         return done
 
-    def _drop(self, work: Drop) -> Answer | None:
+    def _drop(self, work: Drop) -> Reply | None:
         """In the catalog it is gone already: after a fault this is called again."""
         return self.lifecycle.drop(work, self._moment.effects)
 
@@ -162,8 +162,8 @@ class Changing:
         else:
             self.turns.is_through(lane)
 
-    def _change(self, work: Change, *, is_judged: bool = False) -> Answer | None:
-        """The answer to a change; None where it comes later.
+    def _change(self, work: Change, *, is_judged: bool = False) -> Reply | None:
+        """The reply to a change; None where it comes later.
 
         ``is_judged``: of an add that was compared in pieces, begun in time.
         """
@@ -185,7 +185,7 @@ class Changing:
             if isinstance(work, Follow):
                 return self._follow(work)
             if isinstance(work, Watch):
-                return answers.ok(work.ticket, work.subscription.reply(collection))
+                return replies.ok(work.ticket, work.subscription.reply(collection))
             assert isinstance(work, RowChange), "there are no other changes"
             if isinstance(work, Add) and not is_judged and self.judging.begin(work):
                 return None
@@ -204,17 +204,17 @@ class Changing:
         self.changes.forget(collection)
         self.durability.forget(collection)
 
-    def _follow(self, work: Follow) -> Answer:
+    def _follow(self, work: Follow) -> Reply:
         if not work.feed.lane.is_open:
             raise Internal("the connection is gone")
-        return answers.ok(work.ticket, self._feeds.start(work.feed, work.from_seq))
+        return replies.ok(work.ticket, self._feeds.start(work.feed, work.from_seq))
 
-    def _unfollow(self, work: Unfollow) -> Answer:
+    def _unfollow(self, work: Unfollow) -> Reply:
         if work.feed is not None:
             if not work.feed.is_active:
                 raise NotFound(f"sub: there is no {work.feed.sub}")
             self._standing.stop(work.feed)
-        return answers.ok(work.ticket, {})
+        return replies.ok(work.ticket, {})
 
 
 def _must_wait(work: Change) -> bool:

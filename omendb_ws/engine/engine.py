@@ -18,7 +18,7 @@ in the second, once the log has settled them, applied and acknowledged (``durabi
 While the engine sleeps the loop's thread may answer searches itself (``inbox.py``): the two
 hops between the threads cost as much as a short scan. A lock says who has the windows.
 
-Invariants: every work with a ticket leads to exactly one Answer, unless its connection is gone; an
+Invariants: every work with a ticket leads to exactly one Reply, unless its connection is gone; an
 exception never leaves the thread. A tick is steps, each guarded by itself: what one made is kept,
 whatever befalls it later, and the others go on. What waited longer than the queue's deadline is
 shed, except drops and subscriptions' ends, which took effect when they were received.

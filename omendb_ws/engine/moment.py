@@ -8,8 +8,8 @@ from omendb_core.model.errors import OmenError, Overloaded
 
 from ..runtime.faults import as_error
 from ..telemetry.metrics import Metrics
-from .model import answers
-from .model.ticket import Answer, Command, Effect
+from .model import replies
+from .model.ticket import Command, Effect, Reply
 
 
 class Moment:
@@ -31,11 +31,11 @@ class Moment:
         self._metrics.faults += 1
         return as_error(error, doing)
 
-    def refusal(self, work: Command, error: Exception) -> Answer:
-        """The answer to what failed."""
+    def refusal(self, work: Command, error: Exception) -> Reply:
+        """The reply to what failed."""
         if not isinstance(error, OmenError):
             self._metrics.faults += 1
-        return answers.refusal(work.ticket, as_error(error, work.ticket.op))
+        return replies.refusal(work.ticket, as_error(error, work.ticket.op))
 
     def refuse_late(self, work: Command) -> None:
         """Overloaded for what has waited longer than the queue's deadline."""

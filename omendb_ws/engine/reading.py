@@ -1,6 +1,6 @@
 """The step of a tick that answers reads: at once, in pieces, or behind standing queries.
 
-Every read that is taken leads to one Answer, whatever faults: what a fault left without one is
+Every read that is taken leads to one Reply, whatever faults: what a fault left without one is
 asked again by itself.
 """
 
@@ -10,7 +10,7 @@ from omendb_core.model.errors import OmenError, Overloaded
 
 from .model.collection import Collection
 from .model.commands import Read
-from .model.ticket import Answer
+from .model.ticket import Reply
 from .moment import Moment
 from .pieces.long_reads import LongReads
 from .reads.commands import PlainRead
@@ -43,7 +43,7 @@ class Reading:
     def do(self, of: Collection | None = None) -> int:
         """Answer the reads whose turn it is, all or those of one collection; how many those were.
 
-        What a fault left without an answer is asked again one by one.
+        What a fault left without a reply is asked again one by one.
         """
         works = self.waiting.take(of)
         before = len(self._moment.effects)
@@ -52,7 +52,7 @@ class Reading:
         except Exception as error:
             told = self._moment.fault(error, "reads")
             made = self._moment.effects[before:]
-            answered = {effect.ticket for effect in made if isinstance(effect, Answer)}
+            answered = {effect.ticket for effect in made if isinstance(effect, Reply)}
             goes_on = self.long.tickets() | self._standing.early_tickets()
             goes_on |= {work.ticket for work in self._tallies.leaving}
             for work in works:

@@ -1,4 +1,4 @@
-"""What each op means: from a typed request to work for the engine, or to an answer at once.
+"""What each op means: from a typed request to work for the engine, or to a reply at once.
 
 Runs on the loop's thread. Rights are checked here, once, by the table of ops; names and handles
 become collections, JSON rows and filters become what the engine takes. Everything raises OmenError;

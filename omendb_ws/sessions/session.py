@@ -27,7 +27,7 @@ from ..access.peer import LOCAL, Peer
 from ..access.principal import Principal
 from ..engine.model.collection import Collection
 from ..engine.model.commands import Change, Read
-from ..engine.model.ticket import Answer, Lane, Ticket
+from ..engine.model.ticket import Lane, Reply, Ticket
 from ..engine.reads.commands import PlainSearch
 from ..engine.writes.commands import DropGivenUp
 from ..runtime.faults import as_error
@@ -235,18 +235,18 @@ class Session:
         self._inflight_bytes += ticket.request_bytes
         self._expected_bytes += ticket.reply_bytes
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, reply: Reply) -> None:
         """The engine's reply to a request. After a fault it is called again, and goes on."""
-        ticket = answer.ticket
+        ticket = reply.ticket
         if self._inflight.get(ticket.id) is ticket:
-            self.outbox.reply(answer.message)
+            self.outbox.reply(reply.message)
             del self._inflight[ticket.id]
             self._inflight_bytes -= ticket.request_bytes
             self._expected_bytes -= ticket.reply_bytes
         elif not self.lane.is_open:
             return
         if ticket.then is not None:
-            ticket.then(answer.error is None)
+            ticket.then(reply.error is None)
             ticket.then = None
         call = self._call_when_answered
         if call is not None and not self._inflight:
@@ -254,7 +254,7 @@ class Session:
             if self._call_when_answered is call:  # what it let in may wait, too
                 self._call_when_answered = None
         self._progressed()
-        count(answer, self.context)
+        count(reply, self.context)
 
     def when_answered(self, call: Callable[[], None]) -> None:
         """Call once nothing is unanswered; now if that is so."""

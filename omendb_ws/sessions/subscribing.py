@@ -1,7 +1,7 @@
 """What ``subscribe``, ``move`` and ``unsubscribe`` mean: from a typed request to work.
 
 Runs on the loop's thread, called by ``ops.py``, which has checked the rights. A subscription
-exists from here on; the engine's answer starts it, or ends it.
+exists from here on; the engine's reply starts it, or ends it.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import pytest
 from omendb_core.model.change import RowBatch
 from websockets.exceptions import ConnectionClosed
 
-from omendb_ws.engine.model.ticket import Answer
+from omendb_ws.engine.model.ticket import Reply
 from omendb_ws.engine.streams.deliveries import GROUP_BYTES, Push
 from omendb_ws.engine.streams.feeds import Feed
 from omendb_ws.engine.streams.live_query import LiveQuery
@@ -197,7 +197,7 @@ async def test_readers_that_never_read_cost_little_and_slow_nobody() -> None:
             (at,) = [
                 place
                 for place, effects in enumerate(taken)
-                if any(isinstance(one, Answer) and one.ticket.op == "add" for one in effects)
+                if any(isinstance(one, Reply) and one.ticket.op == "add" for one in effects)
             ]
             pushed = {
                 one.stream

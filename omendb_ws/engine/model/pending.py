@@ -2,7 +2,7 @@
 
 Owned by the engine's thread; ``durability.py`` is what uses it. A *pending* change is one that the
 log has been given and has not settled (said that it is committed, or why it is not), or something
-that must come after such changes: the answer to a repeated batch, the place in its connection's
+that must come after such changes: the reply to a repeated batch, the place in its connection's
 order of a request that was refused at once.
 
 Invariants: pending changes are finished in the order in which they became pending. While the

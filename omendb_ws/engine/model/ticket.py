@@ -1,4 +1,4 @@
-"""What a connection asks of the engine: its lane, the ticket of each request, and the answer.
+"""What a connection asks of the engine: its lane, the ticket of each request, and the reply.
 
 A *work* goes one way through the engine's queue; an *effect* comes back and is delivered on the
 loop's thread, in the order in which effects were made. A ``Command`` answers a request, whose
@@ -68,7 +68,7 @@ class Asker(Protocol):
 
     lane: Lane
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, reply: Reply) -> None:
         """The reply to one of its requests. On the loop's thread."""
 
 
@@ -101,7 +101,7 @@ class Effect(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Answer:
+class Reply:
     """Effect: the reply to a request. ``error``: the code of the protocol, if it is one."""
 
     ticket: Ticket

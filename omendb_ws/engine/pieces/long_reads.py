@@ -1,7 +1,7 @@
 """Requests that take long, done in pieces: a slice of each tick is theirs, the rest is the others'.
 
 Lives on the engine's thread; pure but for its clock. A *long* read is a generator: it does a piece
-of a millisecond or two, yields, and returns its Answer in the end. Between two pieces the engine
+of a millisecond or two, yields, and returns its Reply in the end. Between two pieces the engine
 does all that came meanwhile, changes too, so whatever a piece leaves behind must still be true at
 the next one (lists of standing queries are kept up to date, masks too), or be a copy taken whole at
 one version.
@@ -10,7 +10,7 @@ Connections have their pieces by turns, and so have the reads of one connection:
 five hundred batches leaves the half of the time to whoever asks for one. What was found and is not
 written yet is a copy, so only so much is found ahead (``has_room``).
 What waits for its first piece beyond the queue's deadline is refused, as in the queue.
-Invariants: each leads to one Answer, unless its connection is gone; then, or after a fault or a
+Invariants: each leads to one Reply, unless its connection is gone; then, or after a fault or a
 refusal, its generator is closed, and lets go of what it holds.
 """
 
@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from ..model.commands import Change, Read
-from ..model.ticket import Answer, Effect, Lane, Ticket
+from ..model.ticket import Effect, Lane, Reply, Ticket
 
 if TYPE_CHECKING:
     from ..model.collection import Collection
 
 #: A long read by its pieces: after each it says whether it did something, or waits for another.
-Steps: TypeAlias = Generator[bool, None, Answer]
+Steps: TypeAlias = Generator[bool, None, Reply]
 
 #: How long all long reads together hold up a tick, but for the piece that runs over.
 SLICE_US: Final = 2_000
@@ -79,13 +79,13 @@ class _Long:
 class LongReads:
     """The reads that are done in pieces, in turn.
 
-    ``refuse`` makes the answer to a read that failed; ``refuse_late`` raises where one has waited
+    ``refuse`` makes the reply to a read that failed; ``refuse_late`` raises where one has waited
     too long.
     """
 
     def __init__(
         self,
-        refuse: Callable[[Read, Exception], Answer],
+        refuse: Callable[[Read, Exception], Reply],
         refuse_late: Callable[[Read], None],
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from omendb_core.model.errors import OmenError, TooLarge
 from omendb_core.ranking.shape import PLAIN
-from omendb_core.search.query import Answer as Hit
-from omendb_core.search.query import Query
+from omendb_core.search.query import Answer, Query
 
 from ...wire import reply_bounds as sizes
 from ...wire.messages import Found, Results
 from ...wire.opcodes import MAX_U32
-from ..model import answers
+from ..model import replies
 from ..pieces.copies import joined, metadata_written, must_wait, objects_written
 from ..pieces.counting import copied_bytes, counted, counts_long
 from ..pieces.long_reads import PIECE_US, LongReads, Steps
@@ -89,7 +88,7 @@ def _rows_us(rows: int, reply_bytes: int) -> float:
 
 
 def steps_of(work: PlainRead, long_reads: LongReads, clock_us: Callable[[], int]) -> Steps:
-    """The steps to the answer to ``work``, which takes long."""
+    """The steps to the reply to ``work``, which takes long."""
     if isinstance(work, PlainSearch):
         asked = work.request.whole()
         query = Query(vectors=asked.vectors, k=asked.k)
@@ -123,14 +122,14 @@ def _search(work: Search, long_reads: LongReads, clock_us: Callable[[], int]) ->
     results = Results(version, counts, hits, took_us, at=stated(work.query))
     if not work.is_binary:
         objects = yield from objects_written(hits)
-        return answers.results(work.ticket, results, work.is_single, False, objects)
+        return replies.results(work.ticket, results, work.is_single, False, objects)
     texts = None
     if hits.metadata is not None:
         texts = yield from metadata_written(hits)
-    return answers.results(work.ticket, results, False, True, texts)
+    return replies.results(work.ticket, results, False, True, texts)
 
 
-def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[Hit]]:
+def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[Answer]]:
     """What is found for each piece of the queries, all at one version."""
     collection, query = work.collection, work.query
     if query.vectors is None or len(query.vectors) == 1:
@@ -138,7 +137,7 @@ def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[Hi
     least = _LEAST_QUERIES if query.k <= _MANY_FOUND else 1
     size = long_reads.size(least, _MOST_QUERIES)
     size.items = max(least, min(_MOST_QUERIES, int(PIECE_US / _scan_us(collection, query.k))))
-    parts: list[Hit] = []
+    parts: list[Answer] = []
     start, left = 0, query.max_hits
     while start < len(query.vectors):
         chunk = query.vectors[start : start + size.start()]
@@ -153,7 +152,7 @@ def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[Hi
     return parts
 
 
-def _one_piece(collection: Collection, query: Query, start: int) -> Generator[bool, None, Hit]:
+def _one_piece(collection: Collection, query: Query, start: int) -> Generator[bool, None, Answer]:
     """What some queries find: at once, or in pieces where their answers are shaped."""
     collection.refuse_broken()
     try:
@@ -171,13 +170,13 @@ def _one_piece(collection: Collection, query: Query, start: int) -> Generator[bo
         raise
 
 
-def _shaped(collection: Collection, query: Query) -> Generator[bool, None, Hit]:
+def _shaped(collection: Collection, query: Query) -> Generator[bool, None, Answer]:
     steps = collection.window.search_in_pieces(query)
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            found: Hit = end.value
+            found: Answer = end.value
             return found
         yield True
 
@@ -193,7 +192,7 @@ def _get(work: Get, long_reads: LongReads) -> Steps:
             collection.refuse_broken()
             found, hits = window.get(work.ids[start : start + _IDS], work.include, work.visible)
             rows += len(hits.seqs)
-            answers.refuse_over(work.ticket, rows * least_bytes)
+            replies.refuse_over(work.ticket, rows * least_bytes)
             is_there.append(found)
             parts.append(hits)
             yield True
@@ -202,7 +201,7 @@ def _get(work: Get, long_reads: LongReads) -> Steps:
         collection.is_being_read = False
     hits = joined(parts)
     objects = yield from objects_written(hits)
-    return answers.rows(work.ticket, Found(version, np.concatenate(is_there), hits), objects)
+    return replies.rows(work.ticket, Found(version, np.concatenate(is_there), hits), objects)
 
 
 def _count(work: Count, long_reads: LongReads) -> Steps:
@@ -213,7 +212,7 @@ def _count(work: Count, long_reads: LongReads) -> Steps:
         return False
 
     found = yield from counted(work.collection, work.query, takes_turn)
-    return answers.counted(work.ticket, found)
+    return replies.counted(work.ticket, found)
 
 
 # -- what they share ------------------------------------------------------------------------------

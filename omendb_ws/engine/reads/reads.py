@@ -13,8 +13,7 @@ from typing import Final
 import numpy as np
 from omendb_core.model.errors import OmenError
 from omendb_core.model.types import I64, Include
-from omendb_core.search.query import Answer as Hit
-from omendb_core.search.query import Query
+from omendb_core.search.query import Answer, Query
 
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
@@ -24,9 +23,9 @@ from ...wire.encoded import binary
 from ...wire.messages import Found, Results
 from ...wire.opcodes import MAX_U32
 from ...wire.searches import encode_answers, vectors_of
-from ..model import answers
+from ..model import replies
 from ..model.collection import Collection
-from ..model.ticket import Answer, Effect
+from ..model.ticket import Effect, Reply
 from ..pieces.counting import count_at_once
 from ..reads.commands import PlainRead
 from .commands import Count, Describe, Get, List, PlainSearch, Search, Stats
@@ -59,7 +58,7 @@ class Reads:
         self._clock_us = clock_us
 
     def answer(self, works: Sequence[PlainRead], found: list[Effect]) -> None:
-        """One answer for each work, in any order, to ``found`` as they are made."""
+        """One reply for each work, in any order, to ``found`` as they are made."""
         searches: dict[Collection, list[Search]] = {}
         plain: dict[Collection, list[PlainSearch]] = {}
         for work in works:
@@ -74,35 +73,35 @@ class Reads:
         for collection, alike in plain.items():
             found.extend(self._plain_searches(collection, alike))
 
-    def _one(self, work: Get | Count | Describe | List | Stats) -> Answer:
+    def _one(self, work: Get | Count | Describe | List | Stats) -> Reply:
         try:
             return self._plain(work)
         except Exception as error:
             return self._refused(work, error)
 
-    def _plain(self, work: Get | Count | Describe | List | Stats) -> Answer:
+    def _plain(self, work: Get | Count | Describe | List | Stats) -> Reply:
         if isinstance(work, List):
             bodies = [
                 one.describe(visible)
                 for one, visible in zip(work.collections, work.visible, strict=True)
                 if one.is_made and not one.is_dropped
             ]
-            return answers.ok(work.ticket, {"collections": bodies})
+            return replies.ok(work.ticket, {"collections": bodies})
         collection = work.collection
         collection.refuse_dropped()
         if isinstance(work, Describe):
             handle = {} if work.handle is None else {"handle": work.handle}
-            return answers.ok(work.ticket, {**collection.describe(work.visible), **handle})
+            return replies.ok(work.ticket, {**collection.describe(work.visible), **handle})
         if isinstance(work, Stats):
-            return answers.ok(
+            return replies.ok(
                 work.ticket, collection_stats(collection, self._clock_us(), work.visible)
             )
         collection.refuse_broken()
         if isinstance(work, Get):
             return _get(work)
-        return answers.counted(work.ticket, count_at_once(collection, work.query))
+        return replies.counted(work.ticket, count_at_once(collection, work.query))
 
-    def _plain_searches(self, collection: Collection, works: list[PlainSearch]) -> list[Answer]:
+    def _plain_searches(self, collection: Collection, works: list[PlainSearch]) -> list[Reply]:
         """Answers in bulk; where one is at fault, one by one, so that it says whose fault it is."""
         asked = [work.request for work in works]
         try:
@@ -122,16 +121,16 @@ class Reads:
         except Exception:
             return self._searches(collection, [_whole(work) for work in works])
         return [
-            Answer(work.ticket, binary(frame), queries=work.request.n)
+            Reply(work.ticket, binary(frame), queries=work.request.n)
             for work, frame in zip(works, frames, strict=True)
         ]
 
-    def _searches(self, collection: Collection, works: list[Search]) -> list[Answer]:
+    def _searches(self, collection: Collection, works: list[Search]) -> list[Reply]:
         try:
             collection.refuse_dropped()
             collection.refuse_broken()
         except OmenError as error:
-            return [answers.refusal(work.ticket, error) for work in works]
+            return [replies.refusal(work.ticket, error) for work in works]
         try:
             now_us = self._clock_us()
             for work in works:
@@ -146,30 +145,30 @@ class Reads:
         version = collection.window.version
         return [self._outcome(work, outcome, version) for work, outcome in pairs]
 
-    def _outcome(self, work: Search, outcome: Hit | OmenError, version: int) -> Answer:
+    def _outcome(self, work: Search, outcome: Answer | OmenError, version: int) -> Reply:
         try:
             if isinstance(outcome, OmenError):
                 raise outcome
             took_us = min(max(self._clock_us() - work.ticket.arrival_us, 0), MAX_U32)
             results = Results(version, outcome.counts, outcome.hits, took_us, at=stated(work.query))
-            return answers.results(work.ticket, results, work.is_single, work.is_binary)
+            return replies.results(work.ticket, results, work.is_single, work.is_binary)
         except Exception as error:
             return self._refused(work, error)
 
-    def _refused(self, work: PlainRead, error: Exception) -> Answer:
+    def _refused(self, work: PlainRead, error: Exception) -> Reply:
         if not isinstance(error, OmenError):
             self._metrics.faults += 1
-        return answers.refusal(work.ticket, as_error(error, work.ticket.op))
+        return replies.refusal(work.ticket, as_error(error, work.ticket.op))
 
 
-def _get(work: Get) -> Answer:
+def _get(work: Get) -> Reply:
     window = work.collection.window
     found, hits = window.get(work.ids, _NOTHING, work.visible)
     least_bytes = sizes.least_found_bytes(window.definition, work.include) * len(hits.seqs)
-    answers.refuse_over(work.ticket, least_bytes)
+    replies.refuse_over(work.ticket, least_bytes)
     if work.include != _NOTHING:
         found, hits = window.get(work.ids, work.include, work.visible)
-    return answers.rows(work.ticket, Found(window.version, found, hits))
+    return replies.rows(work.ticket, Found(window.version, found, hits))
 
 
 def _each_k(asked: list[wire.PlainSearch]) -> I64:

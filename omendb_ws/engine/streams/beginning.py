@@ -26,7 +26,7 @@ from omendb_core.search.query import Examples
 
 from ...wire import reply_bounds as sizes
 from ...wire.messages import Results
-from ..model import answers
+from ..model import replies
 from ..model.collection import Collection
 from ..model.rows import part_of
 from ..pieces.copies import joined, metadata_written, must_wait
@@ -61,7 +61,7 @@ LetGo = Callable[[Sequence[LiveQuery]], None]
 def begin_in_pieces(
     work: Live, live: LiveQueries, catch_up: CatchUp, long_reads: LongReads, let_go: LetGo
 ) -> Steps:
-    """Steps to the answer to ``work``. The first one, which is the caller's, only notes that its
+    """Steps to the reply to ``work``. The first one, which is the caller's, only notes that its
     queries are beginning: whoever closes the steps from then on takes that back.
     """
     collection, queries = work.collection, work.queries
@@ -84,14 +84,14 @@ def begin_in_pieces(
         texts = None
         if work.is_binary and found.hits.metadata is not None:
             texts = yield from metadata_written(found.hits)
-        answer = snapshots.snapshot(work, found, found.counts, 0, len(found.hits.seqs), texts)
-        if answer.error is None:
+        reply = snapshots.snapshot(work, found, found.counts, 0, len(found.hits.seqs), texts)
+        if reply.error is None:
             yield from _caught_up(collection, catch_up)
             live.begin(queries, handles)
             has_begun = True
             if collection.window.version != found.version:
                 live.changed(collection, all_handles, None)
-        return answer
+        return reply
     finally:
         for query in queries:
             query.is_beginning = False
@@ -119,7 +119,7 @@ def _lists_made(
 
 
 def move_in_pieces(work: Move, live: LiveQueries, catch_up: CatchUp) -> Steps:
-    """Steps to the answer to ``work``: the mask of the filter that it asks with is made before.
+    """Steps to the reply to ``work``: the mask of the filter that it asks with is made before.
 
     The first one is as that of ``begin_in_pieces``.
     """
@@ -246,4 +246,4 @@ def _refuse_over(work: Live, collection: Collection, handles: I64) -> None:
     row_bytes = sizes.least_row_bytes(
         collection.definition, work.queries[0].include, work.is_binary
     )
-    answers.refuse_over(work.ticket, int(counts.sum()) * row_bytes)
+    replies.refuse_over(work.ticket, int(counts.sum()) * row_bytes)

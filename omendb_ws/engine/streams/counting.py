@@ -24,10 +24,10 @@ from omendb_core.model.errors import NotFound, OmenError
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire.counts import Counted, encode_count_begun
-from ..model import answers
+from ..model import replies
 from ..model.collection import Collection
 from ..model.commands import Note, Read
-from ..model.ticket import Answer, Command, Effect, Lane
+from ..model.ticket import Command, Effect, Lane, Reply
 from ..pieces.copies import is_free, must_wait
 from ..pieces.counting import copied_bytes, count_at_once, counted, counts_long
 from ..pieces.long_reads import LongReads, Steps
@@ -156,7 +156,7 @@ class Tallies:
         self,
         metrics: Metrics,
         long_reads: LongReads,
-        refuse: Callable[[Command, Exception], Answer],
+        refuse: Callable[[Command, Exception], Reply],
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._metrics = metrics
@@ -217,12 +217,12 @@ class Tallies:
                 effects.append(self._left(work))
         self.leaving = waits
 
-    def _left(self, work: LeaveCount) -> Answer:
+    def _left(self, work: LeaveCount) -> Reply:
         try:
             work.collection.refuse_dropped()
             if not work.reader.has_begun:
                 raise NotFound(f"sub: there is no {work.reader.sub}")
-            return answers.ok(work.ticket, {})
+            return replies.ok(work.ticket, {})
         except Exception as error:
             return self._refuse(work, error)
 
@@ -294,14 +294,14 @@ class Tallies:
         return has_worked
 
 
-def _begun(work: BeginCount) -> Answer:
+def _begun(work: BeginCount) -> Reply:
     reader, said = work.reader, work.reader.tally.said
     assert said is not None, "it was counted"
     message = encode_count_begun(work.ticket.id, reader.sub, work.collection.epoch, said.counted)
-    answer = answers.fitting(work.ticket, message)
-    if answer.error is None:
+    reply = replies.fitting(work.ticket, message)
+    if reply.error is None:
         reader.begun(said)
-    return answer
+    return reply
 
 
 def _brought(tally: Tally, takes_turn: Callable[[], bool]) -> Generator[bool, None, None]:

@@ -19,7 +19,7 @@ from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.messages import Results
-from ..model.ticket import Answer
+from ..model.ticket import Reply
 from .commands import Changes
 from .deliveries import Deliveries, Stream, forget
 from .live_pushes import pushes
@@ -66,9 +66,9 @@ class LiveQueries:
             raise
 
     def move(
-        self, query: LiveQuery, changes: Changes, reply: Callable[[Results], Answer]
-    ) -> Answer:
-        """Have a query ask something else; the ``reply`` that tells its new snapshot.
+        self, query: LiveQuery, changes: Changes, reply_of: Callable[[Results], Reply]
+    ) -> Reply:
+        """Have a query ask something else; the reply, by ``reply_of``, that tells its new snapshot.
 
         Where none can be made it asks what it did, and its reader has what it was told.
         """
@@ -86,11 +86,11 @@ class LiveQueries:
             is_told = False
             try:
                 found = self.answers([query], handles, self.now(query.collection))
-                answer = reply(found)
-                if answer.error is None:
+                reply = reply_of(found)
+                if reply.error is None:
                     self.tell([query], found)
                     is_told = True
-                return answer
+                return reply
             finally:
                 if not is_told:
                     query.query, query.left_out = before

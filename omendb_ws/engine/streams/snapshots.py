@@ -8,9 +8,9 @@ from ...wire import binary_replies
 from ...wire import live as live_wire
 from ...wire.encoded import binary, text
 from ...wire.messages import Results
-from ..model.answers import fitting
+from ..model.replies import fitting
 from ..model.rows import part_of
-from ..model.ticket import Answer
+from ..model.ticket import Reply
 from .commands import Live, Move
 
 
@@ -21,8 +21,8 @@ def snapshot(
     start: int,
     end: int,
     written: list[bytes] | None = None,
-) -> Answer:
-    """The answer to a subscription to live queries: rows ``start … end - 1`` of ``found``.
+) -> Reply:
+    """The reply to a subscription to live queries: rows ``start … end - 1`` of ``found``.
 
     ``written``: their metadata as JSON, for a binary one.
     """
@@ -35,8 +35,8 @@ def snapshot(
     return fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, own, head)))
 
 
-def moved(work: Move, found: Results) -> Answer:
-    """The answer to a move."""
+def moved(work: Move, found: Results) -> Reply:
+    """The reply to a move."""
     if work.is_binary:
         return fitting(work.ticket, binary(binary_replies.encode_results(work.ticket.id, found)))
     return fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, found, {})))

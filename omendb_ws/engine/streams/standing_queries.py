@@ -24,9 +24,9 @@ from omendb_core.model.errors import Internal, NotFound, OmenError
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire.messages import Results
-from ..model import answers
+from ..model import replies
 from ..model.collection import Collection
-from ..model.ticket import Answer, Effect, Ticket
+from ..model.ticket import Effect, Reply, Ticket
 from ..pieces.long_reads import LongReads, Steps
 from ..pieces.masks import needs_mask
 from . import snapshots
@@ -219,7 +219,7 @@ class StandingQueries:
         """Of the works in ``early``."""
         return {work.ticket for work in self.early}
 
-    def _one(self, work: Standing, now_us: int) -> Answer:
+    def _one(self, work: Standing, now_us: int) -> Reply:
         try:
             if isinstance(work, Leave):
                 return self._leave(work)
@@ -231,13 +231,13 @@ class StandingQueries:
                 raise Internal("the connection is gone")
             if isinstance(work, Novel):
                 begun = self._novels.start(work.query, work.from_seq, now_us)
-                return answers.ok(work.ticket, begun)
+                return replies.ok(work.ticket, begun)
             body = self._matches.start(work.query, work.vectors, work.from_seq, now_us)
-            return answers.ok(work.ticket, body)
+            return replies.ok(work.ticket, body)
         except Exception as error:
             return self._refused(work, error)
 
-    def _begin(self, works: list[Live]) -> list[Answer]:
+    def _begin(self, works: list[Live]) -> list[Reply]:
         """Begin live queries of one collection together; after a refusal one by one."""
         try:
             self._prepare(works[0].collection)
@@ -260,33 +260,33 @@ class StandingQueries:
                 return [one for work in works for one in self._begin([work])]
             return [self._refused(works[0], error)]
 
-    def _snapshots(self, works: list[Live], results: Results) -> list[Answer]:
+    def _snapshots(self, works: list[Live], results: Results) -> list[Reply]:
         found = []
         query = row = 0
         for work in works:
             counts = results.counts[query : query + len(work.queries)]
             query += len(work.queries)
             rows = int(counts.sum())
-            answer = snapshots.snapshot(work, results, counts, row, row + rows)
+            reply = snapshots.snapshot(work, results, counts, row, row + rows)
             row += rows
-            if answer.error is not None:
+            if reply.error is not None:
                 for refused in work.queries:
                     self._live.stop(refused)
-            found.append(answer)
+            found.append(reply)
         return found
 
-    def _move(self, work: Move) -> Answer:
+    def _move(self, work: Move) -> Reply:
         query = work.query
         if query.handle is None:
             raise NotFound(f"sub: there is no {query.sub}")
         return self._live.move(query, work.changes, partial(snapshots.moved, work))
 
-    def _leave(self, work: Leave) -> Answer:
+    def _leave(self, work: Leave) -> Reply:
         work.collection.refuse_dropped()
         if not work.stream.is_active:
             raise NotFound(f"sub: there is no {work.stream.sub}")
         self.stop(work.stream)
-        return answers.ok(work.ticket, {})
+        return replies.ok(work.ticket, {})
 
     def _prepare(self, collection: Collection) -> None:
         collection.refuse_dropped()
@@ -294,10 +294,10 @@ class StandingQueries:
         while collection.window.standing.is_outdated:
             self._catch_up(collection)
 
-    def _refused(self, work: Standing, error: Exception) -> Answer:
+    def _refused(self, work: Standing, error: Exception) -> Reply:
         if not isinstance(error, OmenError):
             self._metrics.faults += 1
-        return answers.refusal(work.ticket, as_error(error, work.ticket.op))
+        return replies.refusal(work.ticket, as_error(error, work.ticket.op))
 
     # -- the end ------------------------------------------------------------------------------
 

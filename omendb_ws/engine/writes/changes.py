@@ -21,9 +21,9 @@ from ...telemetry.metrics import Metrics
 from ...wire import reply_bounds as sizes
 from ...wire.hits import id_texts
 from ...wire.messages import Added
-from ..model import answers
+from ..model import replies
 from ..model.collection import Collection
-from ..model.ticket import Answer
+from ..model.ticket import Reply
 from .commands import Add, Delete, RowChange
 
 #: What a request becomes; None: a delete of what is not there.
@@ -50,7 +50,7 @@ class Changes:
         self.changed.pop(collection, None)
         self.newly_broken.pop(collection, None)
 
-    def do(self, work: RowChange, now_us: int) -> Answer:
+    def do(self, work: RowChange, now_us: int) -> Reply:
         """The acknowledgement of one change. OmenError if it is refused."""
         work.collection.refuse_broken()
         admitted = self.admit(work, now_us)
@@ -98,21 +98,21 @@ class Changes:
             return window.admit_delete(work.ids, now_us, work.guard)
         return window.admit_update(work.request, now_us, work.guard)
 
-    def finish(self, work: RowChange, admitted: Admitted) -> Answer:
+    def finish(self, work: RowChange, admitted: Admitted) -> Reply:
         """Make what was admitted visible, and acknowledge it."""
         window = work.collection.window
         if isinstance(work, Add):
             return self._finish_add(work, admitted)
         if admitted is None:
-            return answers.ok(work.ticket, {"version": window.version, "deleted": 0})
+            return replies.ok(work.ticket, {"version": window.version, "deleted": 0})
         assert not isinstance(admitted, core.Repeated), "only adds have batches"
         self.apply(work.collection, admitted, work.ticket.arrival_us)
         body = {"version": admitted.version}
         if isinstance(admitted, core.DeleteChange):
             body["deleted"] = len(admitted.seqs)
-        return answers.ok(work.ticket, body)
+        return replies.ok(work.ticket, body)
 
-    def _finish_add(self, work: Add, admitted: Admitted) -> Answer:
+    def _finish_add(self, work: Add, admitted: Admitted) -> Reply:
         version = work.collection.window.version
         seqs: tuple[int | None, int | None] = (None, None)
         if isinstance(admitted, core.Repeated):
@@ -134,7 +134,7 @@ class Changes:
             skipped=None if left_out is None else left_out.skipped,
             near=None if left_out is None else left_out.near,
         )
-        return answers.added(work.ticket, acknowledged, work.is_binary)
+        return replies.added(work.ticket, acknowledged, work.is_binary)
 
     def apply(self, collection: Collection, change: core.Change, arrival_us: int) -> None:
         """Make a change visible that was admitted."""
@@ -180,7 +180,7 @@ def _admit_judged(work: Add, unless_near: UnlessNear, now_us: int) -> Admitted:
     left_out = judgement.left_out(window.last_seq + 1)
     most_bytes = sizes.added_bytes(work.collection.definition, len(left_out.skipped))
     if most_bytes > work.ticket.max_reply_bytes:
-        answers.refuse_over(work.ticket, sum(map(len, id_texts(left_out.near))))
+        replies.refuse_over(work.ticket, sum(map(len, id_texts(left_out.near))))
     admitted = window.admit_add(work.request, now_us, judgement, work.guard)
     work.left_out = left_out
     return admitted

@@ -30,11 +30,11 @@ from omendb_core.replay import kept_rows
 from ...journal.interface import Log, Settle
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
-from ..model import answers
+from ..model import replies
 from ..model.collection import Collection
 from ..model.commands import Change
 from ..model.pending import PendingChange, PendingChanges
-from ..model.ticket import Answer, Effect
+from ..model.ticket import Effect, Reply
 from .changes import Changes
 from .commands import RowChange, Settled
 from .turns import Turns
@@ -82,8 +82,8 @@ class Durability:
 
     # -- appending --------------------------------------------------------------------------------
 
-    def begin(self, work: RowChange, now_us: int) -> Answer | None:
-        """Admit a change and hand it to the log; its answer if it has one already. OmenError."""
+    def begin(self, work: RowChange, now_us: int) -> Reply | None:
+        """Admit a change and hand it to the log; its reply if it has one already. OmenError."""
         collection, pending = work.collection, _pending(work.collection)
         collection.refuse_broken()
         if pending.waits_for:
@@ -211,21 +211,21 @@ class Durability:
         """Finish one: it is applied, or refused, and its connection goes on, whatever faults."""
         change = pending.changes.popleft()
         self.pending -= 1
-        answer: Answer | None = None
+        reply: Reply | None = None
         try:
             if change.error is not None:
                 self._refused(collection, pending, change.error)
-            answer = self._outcome(collection, pending, change)
+            reply = self._outcome(collection, pending, change)
         except Exception as error:
             told = (
                 error if isinstance(error, OmenError) else self._fault(error, "finishing a change")
             )
             if change.work is not None:
-                answer = answers.refusal(change.work.ticket, told)
+                reply = replies.refusal(change.work.ticket, told)
             if pending.error is None:
                 self._changes.make_up(collection, change.admitted)
-        if answer is not None:
-            effects.append(answer)
+        if reply is not None:
+            effects.append(reply)
         if change.lane is None:
             return
         try:
@@ -236,7 +236,7 @@ class Durability:
 
     def _outcome(
         self, collection: Collection, pending: PendingChanges, change: PendingChange
-    ) -> Answer | None:
+    ) -> Reply | None:
         if change.work is None and change.admitted is None:
             return None
         if change.work is None:

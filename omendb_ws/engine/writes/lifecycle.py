@@ -15,10 +15,10 @@ from omendb_core.model.errors import OmenError
 from ...journal.interface import Log, Manifest
 from ...journal.store_thread import Storage
 from ...runtime.faults import as_error
-from ..model import answers
+from ..model import replies
 from ..model.ended import Ended
 from ..model.pending import PendingChanges
-from ..model.ticket import Answer, Effect
+from ..model.ticket import Effect, Reply
 from .commands import Create, Drop, DropGivenUp, NotDropped, Stored, Uncreated
 from .durability import Durability
 from .turns import Turns
@@ -85,8 +85,8 @@ class Lifecycle:
         )
         self.pending += 1
 
-    def drop(self, work: Drop, effects: list[Effect]) -> Answer | None:
-        """Drop a collection; its answer, or None if the store is asked first.
+    def drop(self, work: Drop, effects: list[Effect]) -> Reply | None:
+        """Drop a collection; its reply, or None if the store is asked first.
 
         In the catalog it is gone already: after a fault this is called again.
         """
@@ -125,18 +125,18 @@ class Lifecycle:
                 effects.append(NotDropped(work.held, work.stored))
                 effects.append(_refusal(work, note.error))
             else:
-                effects.append(answers.ok(work.ticket, {}))
+                effects.append(replies.ok(work.ticket, {}))
             return
         pending = work.collection.pending
         assert pending is not None
         try:
-            answer = self._settled(work, pending, note, effects)
+            reply = self._settled(work, pending, note, effects)
         except Exception as error:
             as_error(error, work.ticket.op)
-            answer = self._settled(work, pending, note, effects)
+            reply = self._settled(work, pending, note, effects)
         if isinstance(work, Drop) and note.error is not None and pending.log is not None:
             effects.append(NotDropped(work.held, [pending.log.stored]))
-        effects.append(answer)
+        effects.append(reply)
         self._turns.is_through(work.ticket.asker.lane)
         self._turns.put_back(pending.parked)
         pending.waits_for = ""
@@ -144,8 +144,8 @@ class Lifecycle:
 
     def _settled(
         self, work: Create | Drop, pending: PendingChanges, note: Stored, effects: list[Effect]
-    ) -> Answer:
-        """The answer to a create or a drop; after a fault it is made again."""
+    ) -> Reply:
+        """The reply to a create or a drop; after a fault it is made again."""
         if isinstance(work, Create):
             return self._created(work, pending, note.log, note.error, effects)
         return self._dropped(work, effects, note.error)
@@ -157,11 +157,11 @@ class Lifecycle:
         log: Log | None,
         error: Exception | None,
         effects: list[Effect],
-    ) -> Answer:
+    ) -> Reply:
         collection = work.collection
         if error is None:
             pending.log = log
-            return answers.ok(
+            return replies.ok(
                 work.ticket, {**collection.describe(work.visible), "handle": work.handle}
             )
         self._undo(work, effects)
@@ -176,7 +176,7 @@ class Lifecycle:
         self._turns.put_back(collection.pending.parked)
         self._forget(collection)
 
-    def _dropped(self, work: Drop, effects: list[Effect], error: Exception | None = None) -> Answer:
+    def _dropped(self, work: Drop, effects: list[Effect], error: Exception | None = None) -> Reply:
         """Let go of everything; with ``error`` the store has it still, and its name is held."""
         collection = work.collection
         if not collection.is_dropped:
@@ -185,9 +185,9 @@ class Lifecycle:
         if hasattr(collection, "window"):
             self._forget(collection)
             collection.let_go()
-        return answers.ok(work.ticket, {}) if error is None else _refusal(work, error)
+        return replies.ok(work.ticket, {}) if error is None else _refusal(work, error)
 
 
-def _refusal(work: Create | Drop | DropGivenUp, error: Exception) -> Answer:
+def _refusal(work: Create | Drop | DropGivenUp, error: Exception) -> Reply:
     told = error if isinstance(error, OmenError) else as_error(error, work.ticket.op)
-    return answers.refusal(work.ticket, told)
+    return replies.refusal(work.ticket, told)

@@ -1,4 +1,4 @@
-"""Answers of the engine as messages: encoded, and held to the limit on a message.
+"""Replies of the engine: encoded, and held to the limit on a message.
 
 Knows the wire and tickets, no window. Runs on the engine's thread.
 """
@@ -14,20 +14,20 @@ from ...wire import binary_replies, text_replies
 from ...wire.counts import Counted, encode_count
 from ...wire.encoded import Message, binary, text
 from ...wire.messages import Added, Found, Results
-from .ticket import Answer, Ticket
+from .ticket import Reply, Ticket
 
 
-def refusal(ticket: Ticket, error: OmenError) -> Answer:
+def refusal(ticket: Ticket, error: OmenError) -> Reply:
     """An error; in text also for binary requests (PROTOCOL section 7)."""
-    return Answer(ticket, text(text_replies.encode_error(ticket.id, error)), error.code)
+    return Reply(ticket, text(text_replies.encode_error(ticket.id, error)), error.code)
 
 
-def ok(ticket: Ticket, body: Mapping[str, Any]) -> Answer:
-    """A JSON answer."""
+def ok(ticket: Ticket, body: Mapping[str, Any]) -> Reply:
+    """A reply of JSON."""
     return fitting(ticket, text(text_replies.encode_ok(ticket.id, body)))
 
 
-def added(ticket: Ticket, acknowledged: Added, is_binary: bool) -> Answer:
+def added(ticket: Ticket, acknowledged: Added, is_binary: bool) -> Reply:
     """The acknowledgement of an add."""
     if is_binary:
         return fitting(ticket, binary(binary_replies.encode_added(ticket.id, acknowledged)))
@@ -40,24 +40,24 @@ def results(
     is_single: bool,
     is_binary: bool,
     written: list[bytes] | None = None,
-) -> Answer:
-    """The answer to a search; ``written``: its rows, in binary their metadata, as JSON."""
+) -> Reply:
+    """The reply to a search; ``written``: its rows, in binary their metadata, as JSON."""
     if is_binary:
         message = binary(binary_replies.encode_results(ticket.id, found, written))
     else:
         message = text(text_replies.encode_results(ticket.id, found, is_single, written))
-    answer = fitting(ticket, message)
-    answer.queries = len(found.counts)
-    return answer
+    reply = fitting(ticket, message)
+    reply.queries = len(found.counts)
+    return reply
 
 
-def rows(ticket: Ticket, found: Found, written: list[bytes] | None = None) -> Answer:
-    """The answer to ``get``; ``written``: its rows as JSON."""
+def rows(ticket: Ticket, found: Found, written: list[bytes] | None = None) -> Reply:
+    """The reply to ``get``; ``written``: its rows as JSON."""
     return fitting(ticket, text(text_replies.encode_found(ticket.id, found, written)))
 
 
-def counted(ticket: Ticket, found: Counted) -> Answer:
-    """The answer to ``count``."""
+def counted(ticket: Ticket, found: Counted) -> Reply:
+    """The reply to ``count``."""
     return fitting(ticket, encode_count(ticket.id, found))
 
 
@@ -70,10 +70,10 @@ def refuse_over(ticket: Ticket, least_bytes: int) -> None:
         )
 
 
-def fitting(ticket: Ticket, message: Message) -> Answer:
-    """The answer, or a refusal if it is longer than a message may be."""
+def fitting(ticket: Ticket, message: Message) -> Reply:
+    """The reply, or a refusal if it is longer than a message may be."""
     try:
         refuse_over(ticket, message.size_bytes)
     except TooLarge as error:
         return refusal(ticket, error)
-    return Answer(ticket, message)
+    return Reply(ticket, message)
