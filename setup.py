@@ -23,6 +23,7 @@ SOURCES = [
     *("id_table.c", "ids.c", "rows.c", "append.c"),
     *("shadow.c", "bounds.c", "keys.c", "order.c", "candidates.c", "exhaustive.c"),
     *("scan.c", "scan_setup.c", "scan_tiles.c", "score_bounds.c", "search.c"),
+    *("selection.c", "selecting.c"),
     *("match.c", "pairs.c"),
     *("tiles.c", "tile_portable.c", "tile_avx512.c", "tile_avx2.c", "tile_neon.c"),
 ]

@@ -67,6 +67,30 @@ def score_bounds(
     lower: F32,
     upper: F32,
 ) -> None: ...
+def take_apart(
+    lanes: str,
+    is_l2: bool,
+    vectors: F32,
+    slots: I64,
+    groups: tuple[I64, I64, int] | None,
+    limit: float,
+    taken: I64,
+    held: int,
+    known: int,
+    places: I64,
+) -> int: ...
+def take_marginal(
+    lanes: str,
+    is_l2: bool,
+    vectors: F32,
+    slots: I64,
+    relevance: F64,
+    redundancy: F64,
+    weight: float,
+    start: int,
+    stop: int,
+    places: I64,
+) -> None: ...
 def pairs_above(
     kernel: str,
     lanes: str,

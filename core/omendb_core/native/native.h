@@ -45,6 +45,10 @@ PyObject *native_shadow_write(PyObject *module, PyObject *arguments);
 PyObject *native_top_k(PyObject *module, PyObject *arguments);
 PyObject *native_score_bounds(PyObject *module, PyObject *arguments);
 
+/* selecting.c: which rows of an order are taken. */
+PyObject *native_take_apart(PyObject *module, PyObject *arguments);
+PyObject *native_take_marginal(PyObject *module, PyObject *arguments);
+
 /* pairs.c: new rows against standing queries. */
 PyObject *native_pairs_above(PyObject *module, PyObject *arguments);
 

@@ -105,7 +105,7 @@ class Selections:
         """Places, ascending, of what is taken of rows that come in order, the best one last."""
         selector = Selector(self._state, shape, int(self._table.k[owner]))
         selector.read(self._state.ring.slots(seqs[::-1]), scores[::-1])
-        places: I64 = len(seqs) - 1 - selector.taken()[::-1]
+        places: I64 = len(seqs) - 1 - selector.places()[::-1]
         return places
 
     def _grouped(

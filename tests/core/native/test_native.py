@@ -90,6 +90,41 @@ def test_arrays_of_another_shape_or_type_are_refused(
         getattr(native.compiled, name)("portable", False, *arguments)
 
 
+APART = (ROWS, WHICH, None, 0.0, WHICH.copy(), 0, 0, WHICH.copy())
+MARGINAL = (ROWS, WHICH, np.ones(4), np.ones(4), 0.5, 0, 4, WHICH.copy())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "place", "wrong", "message"),
+    [
+        ("take_apart", APART, 0, ROWS[::2], "vectors"),
+        ("take_apart", APART, 1, WHICH + 4, "slots"),
+        ("take_apart", APART, 1, WHICH - 1, "slots"),
+        ("take_apart", APART, 2, (WHICH[:3], WHICH.copy(), 1), "groups"),
+        ("take_apart", APART, 2, (WHICH + 2, WHICH[:2].copy(), 1), "groups"),
+        ("take_apart", APART, 4, WHICH[:3].astype(np.float64), "taken"),
+        ("take_apart", APART, 5, 5, "held"),
+        ("take_apart", APART, 5, -1, "held"),
+        ("take_apart", APART, 6, 1, "known"),
+        ("take_apart", APART, 7, WHICH[:3].copy(), "places"),
+        ("take_apart", (*APART[:4], WHICH + 4, 4, 4, WHICH.copy()), 0, ROWS, "taken"),
+        ("take_marginal", MARGINAL, 1, WHICH + 4, "slots"),
+        ("take_marginal", MARGINAL, 2, np.ones(3), "relevance"),
+        ("take_marginal", MARGINAL, 3, np.ones(3), "redundancy"),
+        ("take_marginal", MARGINAL, 5, -1, "start"),
+        ("take_marginal", MARGINAL, 6, 5, "stop"),
+        ("take_marginal", MARGINAL, 7, WHICH[:3].copy(), "places"),
+        ("take_marginal", (*MARGINAL[:5], 4, 4, WHICH + 4), 0, ROWS, "places"),
+    ],
+)
+def test_selections_of_rows_that_are_not_there_are_refused(
+    name: str, arguments: tuple[Any, ...], place: int, wrong: Any, message: str
+) -> None:
+    given = [*arguments[:place], wrong, *arguments[place + 1 :]]
+    with pytest.raises((TypeError, ValueError, IndexError, BufferError), match=message):
+        getattr(native.compiled, name)("portable", False, *given)
+
+
 def arrays_in(arguments: Any) -> list[Any]:
     """Every array among (nested) arguments."""
     if isinstance(arguments, np.ndarray):
@@ -109,6 +144,7 @@ def calls_that_write() -> list[tuple[str, tuple[Any, ...]]]:
     ring = (np.zeros_like(rows), np.zeros(4, np.float32), np.zeros(1, np.uint64), slots.copy())
     k, none = np.ones(4, np.int64), np.full(4, -np.inf, np.float32)
     masks, counts = np.full(1, 15, np.uint64), np.zeros(4, np.uint32)
+    zeros = np.zeros(4, np.int64)
     return [
         ("score_pairs", ("portable", False, rows, rows, scores)),
         ("score_chosen", ("portable", False, rows, slots, rows, slots.copy(), scores)),
@@ -127,6 +163,10 @@ def calls_that_write() -> list[tuple[str, tuple[Any, ...]]]:
         ("top_k", ("portable", "portable", codes, factors, centre, 0, rows, 4, rows, k, none, masks,
                    slots, counts, np.full(4, -1), scores,
                    (slots, None, 1.0, False, np.ones(4), np.full(4, -1.0)))),
+        ("take_apart", ("portable", False, rows, np.arange(4), (zeros, np.zeros(1, np.int64), 9),
+                        1e9, slots, 0, 0, np.full(4, -1))),
+        ("take_marginal", ("portable", False, rows, zeros, np.ones(4), np.full(4, -np.inf),
+                           0.5, 0, 1, np.full(4, -1))),
         ("score_bounds", ("portable", codes, factors, centre, 4, 0, rows[:1], 0,
                           np.zeros(64, np.float32), np.zeros(64, np.float32))),
     ]  # fmt: skip

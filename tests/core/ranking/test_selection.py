@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 import pytest
 from omendb_core.model.change import AddRequest, RowBatch
-from omendb_core.model.types import Definition
-from omendb_core.ranking import selection
+from omendb_core.model.types import F32, I64, Definition, Metric
+from omendb_core.ranking import apart, marginal
+from omendb_core.ranking.apart import Apart
 from omendb_core.ranking.selection import Selector
-from omendb_core.ranking.shape import Group, Shape, Spread
+from omendb_core.ranking.shape import Group, Mmr, Shape, Spread
+from omendb_core.scoring.score import score_chosen
 from omendb_core.window import Window
 
+from tests.core import hard_data
+from tests.core.variants import (
+    NUMPY,
+    VARIANTS,
+    computing_with,
+    each_variant,  # noqa: F401
+)
 from tests.oracle.numbers import score
 
 ROWS = 3000
@@ -48,6 +59,7 @@ def naive(window: Window, shape: Shape, k: int) -> list[int]:
     return taken
 
 
+@pytest.mark.usefixtures("variant")
 @pytest.mark.parametrize("group", [None, Group("g", 1), Group("g", 3)], ids=str)
 @pytest.mark.parametrize("k", [1, 10, 33, 1000])
 def test_blocks_that_grow_take_what_rows_one_by_one_take(group: Group | None, k: int) -> None:
@@ -58,7 +70,7 @@ def test_blocks_that_grow_take_what_rows_one_by_one_take(group: Group | None, k:
         slots = np.arange(ROWS)
         selector.read(slots[:1111], np.zeros(1111, np.float32))
         selector.read(slots[1111:], np.zeros(ROWS - 1111, np.float32))
-        assert selector.taken().tolist() == naive(window, shape, k)
+        assert selector.places().tolist() == naive(window, shape, k)
 
 
 def test_no_more_rows_are_held_against_each_other_than_are_worth_it(
@@ -66,16 +78,49 @@ def test_no_more_rows_are_held_against_each_other_than_are_worth_it(
 ) -> None:
     """Also where a block has grown long, and all of its rows are far from what was taken."""
     held: list[int] = []
-    before = selection._likeness
+    before = Apart._likeness
 
-    def likeness(state, slots):  # type: ignore[no-untyped-def]
+    def likeness(self: Apart, slots: I64) -> F32:
         held.append(len(slots))
-        return before(state, slots)
+        return before(self, slots)
 
-    monkeypatch.setattr(selection, "_likeness", likeness)
-    window = filled()
-    selector = Selector(window.state, Shape(None, None, Spread(80.0)), 1000)
-    pieces = selector.read_in_pieces(np.arange(ROWS), np.zeros(ROWS, np.float32))
-    count = sum(1 for _ in pieces)
-    assert max(held) == selection._SPREAD_ROWS
-    assert count < ROWS / selection._SPREAD_ROWS
+    monkeypatch.setattr(Apart, "_likeness", likeness)
+    with computing_with(NUMPY):
+        window = filled()
+        selector = Selector(window.state, Shape(None, None, Spread(80.0)), 1000)
+        pieces = selector.read_in_pieces(np.arange(ROWS), np.zeros(ROWS, np.float32))
+        count = sum(1 for _ in pieces)
+    assert max(held) == apart._ROWS
+    assert count < ROWS / apart._ROWS
+
+
+@pytest.mark.parametrize(("metric", "name"), hard_data.CASES)
+@pytest.mark.parametrize("mmr", [Mmr(0.0, 300), Mmr(0.3, 300), Mmr(1.0, 300)], ids=str)
+def test_every_engine_takes_the_same_marginal_rows_of_hard_data(
+    metric: Metric, name: str, mmr: Mmr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marginal, "_PIECE_ELEMENTS", 300 * 9 * 7)  # seven steps in a piece
+    rng = np.random.default_rng(1)
+    raw = (hard_data.DATA | hard_data.TINY_DATA)[name](rng, 300, 9)
+    found = []
+    for variant in VARIANTS:
+        with computing_with(variant):
+            window = Window(Definition(9, 300, metric, "auto"))
+            window.apply(window.admit_add(AddRequest(RowBatch(raw, None)), 0))  # type: ignore[arg-type]
+            vectors = window.state.ring.vectors
+            slots = np.arange(299, -1, -1)
+            scores = score_chosen(metric, vectors, slots, vectors[:1], np.zeros(300, np.int64))
+            selector = Selector(window.state, Shape(mmr=mmr), 60)
+            selector.read(slots, scores)
+            found.append(ended(selector.taken_in_pieces())[0].tolist())
+    assert len(set(found[0])) == 60
+    assert all(one == found[0] for one in found)
+
+
+def ended(steps: Generator[None, None, tuple[I64, F32]]) -> tuple[I64, F32]:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: tuple[I64, F32] = end.value
+            return found
