@@ -40,9 +40,11 @@ def connect(
 
     ``url`` is ``ws://HOST:PORT/v1``, or ``wss://`` with TLS (``tls`` for other than the system's
     certificates). ``token`` is sent as a header, and again at every reconnect.
-    Instead, ``get_token`` is called for one, at every connection and before one expires: a function
-    that does not block, or a coroutine function. What it raises is the cause of the ConnectionLost
-    or TimeoutError that follows; one that is refused is asked for anew, three times in a row.
+    Instead, ``get_token`` is called for one, at every connection, and before one expires, which
+    takes its place without a gap: a function that does not block, or a coroutine function. What it
+    raises is the cause of the ConnectionLost or TimeoutError that follows; a token that is refused
+    is asked for anew, three times in a row, and one of another tenant than the first until there is
+    one of that.
     ``memory://`` is a server of this client's own in this process, without a socket and tokens;
     ``memory://NAME`` one that all
     clients of the process share that say the name. Both end with their last client. For them only,

@@ -77,8 +77,7 @@ class Connection:
         try:
             link = await self._dialer.connect()
         except TimeoutError as error:
-            limit = self._settings.open_timeout_seconds
-            raise TimeoutError(f"{self._said('no connection')} within {limit} s") from error
+            raise TimeoutError(self._said(error)) from error
         except NoToken as error:
             raise ConnectionLost(self._said(error)) from error.__cause__
         except OSError as error:
@@ -310,12 +309,16 @@ class Connection:
         """Read the link; when it goes, get another; until there is a reason not to."""
         attempt = 0
         while True:
+            began = self._now()
             final = await link.run()
             self._link = None
             self._trouble, self._cause = link.loss, None
             if self._over is not None:
                 return None
-            attempt = 0 if link.useful else attempt + 1
+            # A token that ends as soon as it was shown is as good as none.
+            is_brief = self._now() - began < self._settings.backoff.cap_seconds
+            is_useless = isinstance(final, Unauthenticated) and is_brief
+            attempt = 0 if link.useful and not is_useless else attempt + 1
             if link.useful:
                 self._dialer.was_useful()
             if isinstance(final, Unauthenticated) and self._dialer.may_ask_again():
@@ -346,7 +349,8 @@ class Connection:
                     return None
                 self._trouble = str(error) or type(error).__name__
                 self._cause = error.__cause__ if isinstance(error, NoToken) else None
-                log.info("could not connect: %s", self._trouble)
+                level = logging.WARNING if isinstance(error, NoToken) else logging.INFO
+                log.log(level, "could not connect: %s", self._trouble)
                 attempt += 1
             except OmenError as error:
                 self._finish(error)

@@ -1,4 +1,4 @@
-"""Making links: open a transport, greet, and have the token renewed before it expires.
+"""Making links: get a token, open a transport, greet, and have the token renewed before it ends.
 
 Knows no socket (an Opener opens transports), and not what becomes of a link.
 """
@@ -8,14 +8,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from contextlib import suppress
 from dataclasses import dataclass, field
+
+from omendb_core.model.errors import OmenError
 
 from ..runtime.transport import Closed, Opener
 from ..wire import messages
 from . import requests
 from .backoff import Backoff
-from .link import Link, expiry
-from .tokens import LEAST_RENEW_SECONDS, MAX_REFUSALS, RENEW_PART, AskToken, NoToken
+from .link import Link, Standing
+from .tokens import (
+    LEAST_RENEW_SECONDS,
+    MAX_REFUSALS,
+    NOTICED_PART,
+    RENEW_PART,
+    AskToken,
+    NoToken,
+)
 
 log = logging.getLogger("omendb_ws.client")
 
@@ -49,27 +59,31 @@ class Dialer:
         self._opener = opener
         self._settings = settings
         self._refusals = 0
+        #: Of the first token of ``ask_token``: what subscriptions know holds for no other tenant.
+        self._tenant: str | None = None
         self._random = random.Random()
 
     async def connect(self) -> Link:
         """Open and greet. Raises OSError where another attempt may succeed, else OmenError."""
-        async with asyncio.timeout(self._settings.open_timeout_seconds):
-            ask_token = self._settings.ask_token
-            token = self.token if ask_token is None else await ask_token()
-            transport = await self._opener(token)
-            link = Link(transport)
-            try:
-                expires_in_s = await link.greet(token, wants_expiry=ask_token is not None)
-            except Closed as closed:
-                raise ConnectionError(f"the server ended the greeting: {closed}") from closed
-            except BaseException:
-                await transport.close()
+        limit, token = self._settings.open_timeout_seconds, self.token
+        is_asking = self._settings.ask_token is not None
+        self.rest()
+        try:
+            async with asyncio.timeout(limit):
+                if self._settings.ask_token is not None:
+                    token = await self._settings.ask_token()
+                is_asking = False
+                link = Link(await self._opener(token))
+                standing = await self._greeted(link, token)
+        except TimeoutError as error:
+            if error.args:  # the system's
                 raise
-            self.rest()
-            if ask_token is not None and expires_in_s is not None:
-                renewing = self._renew(link, ask_token, expires_in_s)
-                self.renewing = asyncio.get_running_loop().create_task(renewing)
-            return link
+            what = "get_token has not answered" if is_asking else "no connection"
+            raise TimeoutError(f"{what} within {limit} s") from error
+        if self._settings.ask_token is not None and standing.expires_in_s is not None:
+            renewing = self._renew(link, self._settings.ask_token, standing)
+            self.renewing = asyncio.get_running_loop().create_task(renewing)
+        return link
 
     def may_ask_again(self) -> bool:
         """Whether a token that was refused may be replaced by another one."""
@@ -86,27 +100,66 @@ class Dialer:
         if self.renewing is not None:
             self.renewing.cancel()
 
-    async def _renew(self, link: Link, ask_token: AskToken, expires_in_s: float | None) -> None:
+    async def _greeted(self, link: Link, token: str | None) -> Standing:
+        """Greet, and check that it is still the same tenant. Closes a link that is of no use."""
+        try:
+            standing = await link.greet(token)
+            if self._settings.ask_token is not None and standing.tenant is not None:
+                self._tenant = self._tenant or standing.tenant
+                if standing.tenant != self._tenant:
+                    raise NoToken(
+                        f"get_token: a token of the tenant {standing.tenant};"
+                        f" this client is one of {self._tenant}"
+                    )
+        except Closed as closed:
+            raise ConnectionError(f"the server ended the greeting: {closed}") from closed
+        except BaseException:
+            await link.close()
+            raise
+        return standing
+
+    async def _renew(self, link: Link, ask_token: AskToken, standing: Standing) -> None:
         """Authenticate anew before the token expires, as long as the link lives.
 
-        Where no token can be had that is tried again, in ever longer intervals; if the old one
-        expires meanwhile, the server ends the link.
+        Where no token of use can be had that is tried again, in ever longer intervals; if the old
+        one expires meanwhile, the server ends the link.
         """
-        while expires_in_s is not None:
-            await asyncio.sleep(max(RENEW_PART * expires_in_s, LEAST_RENEW_SECONDS))
-            attempt = 0
-            while link.is_alive:
-                try:
-                    token = await ask_token()
-                    break
-                except NoToken as error:
-                    log.warning("no new token: %s", error)
-                wait = self._settings.backoff.delay_seconds(attempt, self._random.random())
+        attempt = 0
+        while link.is_alive and standing.expires_in_s is not None:
+            if attempt == 0:
+                await _due(link, standing.expires_in_s)
+            else:
+                backoff = self._settings.backoff
+                await asyncio.sleep(backoff.delay_seconds(attempt - 1, self._random.random()))
+            try:
+                renewed = await self._authenticate(link, ask_token)
+            except (NoToken, OmenError) as error:
+                log.warning("no new token: %s", error)
                 attempt += 1
-                await asyncio.sleep(wait)
-            if not link.is_alive:
-                return
-            outcome = await link.ask(requests.plain(messages.Auth, token=token))
-            if not isinstance(outcome, messages.Reply):
-                return
-            expires_in_s = expiry(outcome.ok)
+            else:
+                standing, attempt = renewed, 0
+
+    async def _authenticate(self, link: Link, ask_token: AskToken) -> Standing:
+        """Show a newer token. Raises NoToken, and the server's refusal."""
+        limit = self._settings.open_timeout_seconds
+        try:
+            async with asyncio.timeout(limit):
+                token = await ask_token()
+        except TimeoutError:
+            raise NoToken(f"get_token has not answered within {limit} s") from None
+        link.expiring.clear()
+        outcome = await link.ask(requests.plain(messages.Auth, token=token))
+        if isinstance(outcome, messages.ErrorReply):
+            raise outcome.error
+        return Standing.of(outcome.ok) if isinstance(outcome, messages.Reply) else Standing()
+
+
+async def _due(link: Link, expires_in_s: float) -> None:
+    """Return when a token that was good for so long is to be renewed."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(RENEW_PART * expires_in_s, LEAST_RENEW_SECONDS)):
+            await link.expiring.wait()
+            half = max(NOTICED_PART * expires_in_s, LEAST_RENEW_SECONDS)
+            await asyncio.sleep(began + half - loop.time())

@@ -52,6 +52,23 @@ Answer: TypeAlias = messages.Reply | messages.Added | messages.Results
 Push: TypeAlias = messages.Rows | messages.Live | messages.Event
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who the server says one is: a tenant, and for how many seconds; None: for ever, or unsaid."""
+
+    tenant: str | None = None
+    expires_in_s: float | None = None
+
+    @classmethod
+    def of(cls, said: messages.JsonObject) -> Standing:
+        """What ``hello`` or a reply to ``auth`` says."""
+        tenant, left = said.get("tenant"), said.get("expires_in_s")
+        return cls(
+            tenant if isinstance(tenant, str) else None,
+            float(left) if isinstance(left, int | float) else None,
+        )
+
+
 class Accept(Protocol):
     """Takes an answer the moment it arrives, before what came right behind it is looked at."""
 
@@ -89,6 +106,8 @@ class Link:
         self.limits = Limits()
         #: Set by the first reply: this connection was good for something.
         self.useful = False
+        #: Set when the server says that the token ends soon; whoever heard it clears it.
+        self.expiring = asyncio.Event()
 
     @property
     def is_alive(self) -> bool:
@@ -102,10 +121,9 @@ class Link:
 
     # -- life -----------------------------------------------------------------------------
 
-    async def greet(self, token: str | None, *, wants_expiry: bool = False) -> float | None:
-        """Read ``hello`` and authenticate where the header did not, or to learn the expiry.
+    async def greet(self, token: str | None) -> Standing:
+        """Read ``hello``, authenticate where the header did not; return who one is.
 
-        Returns after how many seconds the token expires, where that is known.
         Raises Unauthenticated, Unsupported (no server of this protocol), Closed.
         """
         hello = requests.decode(await self._transport.receive())
@@ -116,10 +134,9 @@ class Link:
         if hello.body.get("protocol") != PROTOCOL:
             raise Unsupported(f"the server speaks {hello.body.get('protocol')}, not {PROTOCOL}")
         self.limits = _known_limits(hello.body.get("limits"))
-        auth = hello.body.get("auth")
-        if auth == "required" or (auth == "ok" and wants_expiry):
+        if hello.body.get("auth") == "required":
             return await self._authenticate(token)
-        return None
+        return Standing.of(hello.body)
 
     async def run(self) -> OmenError | None:
         """Hand on what arrives until the transport closes; returns why no other would do better.
@@ -235,15 +252,17 @@ class Link:
             accept(self, opened, outcome, is_wanted=not future.done())
         _settle(future, outcome)
 
-    async def _authenticate(self, token: str | None) -> float | None:
+    async def _authenticate(self, token: str | None) -> Standing:
         if token is None:
             raise Unauthenticated("the server wants a token")
         encode = requests.plain(messages.Auth, token=token)
         await self._transport.send(encode(self._unused_id(), None))
-        reply = requests.decode(await self._transport.receive())
-        if isinstance(reply, messages.ErrorReply):
-            raise reply.error
-        return expiry(reply.ok) if isinstance(reply, messages.Reply) else None
+        while True:  # events may come before
+            reply = requests.decode(await self._transport.receive())
+            if isinstance(reply, messages.ErrorReply):
+                raise reply.error
+            if isinstance(reply, messages.Reply):
+                return Standing.of(reply.ok)
 
     async def _send(self, message: bytes) -> None:
         with suppress(Closed):  # ``run`` learns it as well, and tells the sink
@@ -277,6 +296,8 @@ class Link:
             sub = incoming.body.get("sub")
             if isinstance(sub, int):
                 self._push(sub, incoming, len(message))
+            elif incoming.event == "expiring":
+                self.expiring.set()
         elif incoming.id is not None:
             self._answer(incoming.id, incoming)
         elif isinstance(incoming, messages.ErrorReply):
@@ -310,12 +331,6 @@ class Link:
         if closed.code == UNAUTHENTICATED_CODE:
             return Unauthenticated(reason or "the server did not accept the token")
         return None
-
-
-def expiry(ok: messages.JsonObject) -> float | None:
-    """After how many seconds a token expires, of a reply to ``auth``; None: never, or unknown."""
-    found = ok.get("expires_in_s")
-    return float(found) if isinstance(found, int | float) else None
 
 
 def _forgotten(link: weakref.ref[Link], sub: int, _: object) -> None:

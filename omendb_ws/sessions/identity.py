@@ -37,7 +37,7 @@ class Identity:
         self.principal: Principal | None = None
         self._expiring = expiring
         self._expired = expired
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         #: What was asked for under its grants of now, by right and name: every request asks.
         self._scopes: dict[tuple[str | None, str], Scope] = {}
         if principal is not None:
@@ -114,10 +114,11 @@ class Identity:
     def _wait(self, until: float, before_seconds: float, call: Callable[[float], None]) -> None:
         """Call when the machine's clock, which may be set meanwhile, stands there."""
         left = until - before_seconds - time.time()
-        if left <= 0:
-            call(until)
-            return
         loop = asyncio.get_running_loop()
+        if left <= 0:
+            # Not at once: a client hears ``hello``, or the reply to its ``auth``, before.
+            self._timer = loop.call_soon(call, until)
+            return
         # A clock that is set forward is noticed within a minute.
         self._timer = loop.call_later(min(left, 60.0), self._wait, until, before_seconds, call)
 

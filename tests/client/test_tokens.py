@@ -41,10 +41,15 @@ class Tokens:
 
 
 def needing(auth: str = "ok", expires_in_s: float | None = None) -> FakeServer:
+    """A server that takes any token, of which each is good for so long."""
     server = FakeServer()
     assert server.hello is not None
-    server.hello["auth"] = auth
-    server.handlers[messages.Auth] = lambda _, request: {"expires_in_s": expires_in_s}
+    server.hello |= {"auth": auth, "tenant": "acme"}
+    if auth == "ok":
+        server.hello["expires_in_s"] = expires_in_s
+    server.handlers[messages.Auth] = lambda _, request: {
+        "tenant": "acme", "expires_in_s": expires_in_s,
+    }  # fmt: skip
     return server
 
 
@@ -55,7 +60,7 @@ async def ping_for_ever(db: Any) -> None:
 
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_it_is_asked_once_for_every_connection(is_async: bool) -> None:
-    server, source = needing(), Tokens()
+    server, source = needing(auth="required"), Tokens()
     ask = on_this_loop(source.later if is_async else source)
     async with client_of(server, ask_token=ask) as db:
         await db.ping()
@@ -70,11 +75,11 @@ async def test_a_token_is_renewed_before_it_expires(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("omendb_ws.client.dialer.LEAST_RENEW_SECONDS", 0.01)
     server, source = needing(expires_in_s=0.01), Tokens()
     async with client_of(server, ask_token=on_this_loop(source)) as db:
-        third = await server.arrived(messages.Auth, 3)
-        assert third.token == "t3"
+        second = await server.arrived(messages.Auth, 2)
+        assert second.token == "t3"
         source.faults = [ValueError("away")] * 5
-        fifth = await server.arrived(messages.Auth, 5)
-        assert fifth.token == f"t{source.given}"
+        fourth = await server.arrived(messages.Auth, 4)
+        assert fourth.token == f"t{source.given}"
         await db.ping()
     assert len(server.connections) == 1
 

@@ -396,6 +396,21 @@ async def test_a_token_that_ends_is_told_of_and_then_closed(tmp_path: Path) -> N
         assert await raw.closed() == 4401
 
 
+async def test_an_end_that_is_near_is_told_after_what_says_who_one_is(tmp_path: Path) -> None:
+    """``hello`` is the first message, and the reply to ``auth`` comes before its notice."""
+    near = time.time() + 20
+    async with (
+        running(Server(with_secret(tmp_path, jwt_leeway_seconds=0.0))) as server,
+        client(server, token=token(exp=near), greeted=False) as raw,
+    ):
+        first, second = (json.loads(await raw.socket.recv()) for _ in range(2))
+        assert (first["event"], second["event"]) == ("hello", "expiring")
+        await raw.send("auth", token=token(exp=near))
+        first, second = (json.loads(await raw.socket.recv()) for _ in range(2))
+        assert first["ok"]["tenant"] == "acme"
+        assert second["event"] == "expiring"
+
+
 async def test_a_newer_token_goes_on_where_the_old_one_ends(tmp_path: Path) -> None:
     async with running(Server(with_secret(tmp_path, jwt_leeway_seconds=0.0))) as server:
         await filled(server)
