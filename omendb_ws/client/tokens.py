@@ -66,7 +66,7 @@ def in_a_thread(get_token: Any) -> AskToken:
 
 
 class _InAThread:
-    """One call at a time, in a daemon thread: one that hangs holds up no other work, and no exit."""
+    """One call at a time, in a daemon thread: one that hangs holds up neither work nor exit."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self._call = call

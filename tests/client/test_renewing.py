@@ -16,7 +16,7 @@ from omendb_ws.client.tokens import in_a_thread, on_this_loop
 from omendb_ws.wire import messages, text_replies
 
 from .fake import FakeServer, client_of, eventually, hasty
-from .test_tokens import Tokens, needing
+from .test_tokens import Tokens, needing, ping_for_ever
 
 NEVER = asyncio.Event()
 
@@ -184,8 +184,7 @@ async def test_the_same_expired_token_ends_the_client_and_says_why(
         await db.ping()
         expire(server)
         with pytest.raises(errors.Unauthenticated, match="not known"), hasty(db, 60.0):
-            while True:
-                await db.ping()
+            await ping_for_ever(db)
     assert len(server.of(messages.Auth)) == 4
     assert len(attempts) == 3
 

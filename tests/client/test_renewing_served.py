@@ -17,6 +17,8 @@ from tests import patience
 from tests.server.raw import running
 from tests.server.tokens import token, with_secret
 
+from .fake import eventually
+
 PATIENCE_SECONDS = patience.PATIENCE_SECONDS
 ROWS = 60
 
@@ -133,8 +135,7 @@ async def test_an_end_without_another_token_is_waited_out(tmp_path: Path) -> Non
             is_away = True
             (session,) = server._sessions.values()
             session._expired()
-            while "the vault is away" not in str(db._connection):
-                await asyncio.sleep(0)
+            await eventually(lambda: "the vault is away" in str(db._connection))
             async with omendb_ws.connect(server.url, token()) as other:
                 await other.add("items", [[1.0, 0.0]], ids=[1])
             is_away = False

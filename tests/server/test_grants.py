@@ -403,10 +403,10 @@ async def test_an_end_that_is_near_is_told_after_what_says_who_one_is(tmp_path: 
         running(Server(with_secret(tmp_path, jwt_leeway_seconds=0.0))) as server,
         client(server, token=token(exp=near), greeted=False) as raw,
     ):
-        first, second = (json.loads(await raw.socket.recv()) for _ in range(2))
+        first, second = [json.loads(await raw.socket.recv()) for _ in range(2)]
         assert (first["event"], second["event"]) == ("hello", "expiring")
         await raw.send("auth", token=token(exp=near))
-        first, second = (json.loads(await raw.socket.recv()) for _ in range(2))
+        first, second = [json.loads(await raw.socket.recv()) for _ in range(2)]
         assert first["ok"]["tenant"] == "acme"
         assert second["event"] == "expiring"
 
