@@ -25,8 +25,8 @@ behind it: the log refuses all that follows with the same error.
   there after a restart. The window stays as it was applied; searches go on.
 
 **Retention** is the log's own: it knows the definition, so it knows ``first_seq``, and drops what
-lies wholly below the flushed one. Where deletes and updates pile up instead, it asks for live rows
-again (``wanted_rows``), and drops what came before them.
+lies wholly below the flushed one. Where deletes and updates pile up instead, its ``Compaction``
+asks for live rows again, and drops what came before them.
 """
 
 from __future__ import annotations
@@ -120,6 +120,24 @@ class LogNumbers:
     written_bytes: int
 
 
+class Compaction(Protocol):
+    """Live rows written again, so that a log need not hold what came before them. On the engine's
+    thread.
+    """
+
+    def wanted_rows(self, live_bytes: int) -> tuple[int, int] | None:
+        """The seqs (first, last) to be written again next, or None as a rule.
+
+        ``live_bytes`` is about what the live rows take: rows times bytes of a row, and payloads.
+        The engine asks when the window has caught up, and answers with
+        ``keep(omendb_core.replay.kept_rows(window, first, last))`` before it admits another
+        change; a piece is a few MiB. Not answering is allowed: it asks again.
+        """
+
+    def keep(self, rows: KeptRows) -> None:
+        """Queue live rows that ``wanted_rows`` asked for; settles nothing."""
+
+
 class Log(Protocol):
     """The log of one collection, open for appending. All but ``numbers`` on the engine's thread."""
 
@@ -143,17 +161,9 @@ class Log(Protocol):
         Every tag appended so far has been settled when this is called.
         """
 
-    def wanted_rows(self, live_bytes: int) -> tuple[int, int] | None:
-        """The seqs (first, last) to be written again next, or None as a rule.
-
-        ``live_bytes`` is about what the live rows take: rows times bytes of a row, and payloads.
-        The engine asks when the window has caught up, and answers with
-        ``keep(omendb_core.replay.kept_rows(window, first, last))`` before it admits another
-        change; a piece is a few MiB. Not answering is allowed: it asks again.
-        """
-
-    def keep(self, rows: KeptRows) -> None:
-        """Queue live rows that ``wanted_rows`` asked for; settles nothing."""
+    @property
+    def compaction(self) -> Compaction | None:
+        """What keeps it short; None: nothing that needs the window."""
 
     def numbers(self) -> LogNumbers:
         """See LogNumbers."""

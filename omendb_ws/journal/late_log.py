@@ -16,9 +16,9 @@ from typing import Any
 
 from omendb_core.model.change import Change
 from omendb_core.model.errors import OmenError
-from omendb_core.model.logged import Checkpoint, KeptRows
+from omendb_core.model.logged import Checkpoint
 
-from .interface import Log, LogNumbers, Recovery, Settle
+from .interface import Compaction, Log, LogNumbers, Recovery, Settle
 
 
 class LateLog:
@@ -96,14 +96,10 @@ class LateLog:
         self._is_refusing = False
         return self._checkpoint if self._log is None else self._log.rewind()
 
-    def wanted_rows(self, live_bytes: int) -> tuple[int, int] | None:
+    @property
+    def compaction(self) -> Compaction | None:
         """See Log."""
-        return None if self._log is None else self._log.wanted_rows(live_bytes)
-
-    def keep(self, rows: KeptRows) -> None:
-        """See Log."""
-        if self._log is not None:
-            self._log.keep(rows)
+        return None if self._log is None else self._log.compaction
 
     def numbers(self) -> LogNumbers:
         """See Log."""

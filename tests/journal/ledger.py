@@ -19,7 +19,7 @@ from omendb_core.window import Window
 
 from omendb_ws.journal.interface import Durability, Manifest
 from omendb_ws.journal.local.appender import Appender
-from omendb_ws.journal.local.compaction import Compaction
+from omendb_ws.journal.local.compaction import Passes
 from omendb_ws.journal.local.contents import body_of
 from omendb_ws.journal.local.plans import Plan
 from omendb_ws.journal.local.recovery import Reader
@@ -109,7 +109,7 @@ class Life:
         self.ledger += [Acknowledged(one, self.seconds) for one in self.unknown]
         self.unknown = []
         self.recoveries += 1
-        self.compaction = Compaction(
+        self.passes = Passes(
             self.definition, self.segment_bytes, self.appender.tracker.checkpoint()
         )
 
@@ -139,7 +139,7 @@ class Life:
             for one in group[:taken]:
                 self.window.apply(one)
                 self.ledger.append(Acknowledged(one, self.seconds))
-                self.compaction.appended(one)
+                self.passes.appended(one)
             self.unknown = group = group[taken:]
         self.has_acknowledged = True
 
@@ -151,19 +151,19 @@ class Life:
         assert self.appender.unflushed_seconds <= OVERDUE_SECONDS
 
     def _keep_rows(self) -> None:
-        compaction = self.compaction
-        if not compaction.is_running:
-            if self.random.random() < 0.03 or compaction.is_due(self.appender.bytes, 100):
-                compaction.begin()
+        passes = self.passes
+        if not passes.is_running:
+            if self.random.random() < 0.03 or passes.is_due(self.appender.bytes, 100):
+                passes.begin()
                 self.appender.turn()
                 self.base = self.appender.number
             return
-        first, last = compaction.wanted()
+        first, last = passes.wanted()
         last = min(last, first + int(self.random.integers(1, 5)))
         rows = kept_rows(self.window, first, last)
         if len(rows.times_us):
             self.appender.write([(body_of(rows), rows)])
-        if compaction.kept(rows.last_seq):
+        if passes.kept(rows.last_seq):
             self.appender.base = self.base
 
     def _crash_after(self, operations: int | None) -> None:

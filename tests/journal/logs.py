@@ -103,6 +103,6 @@ class Pair:
         self.keep_rows()
 
     def keep_rows(self) -> None:
-        wanted = self.log.wanted_rows(live_bytes(self.window))
+        wanted = self.log.compaction.wanted_rows(live_bytes(self.window))
         if wanted is not None:
-            self.log.keep(kept_rows(self.window, *wanted))
+            self.log.compaction.keep(kept_rows(self.window, *wanted))

@@ -97,9 +97,9 @@ class Run:
             assert self.settled.tags[-1] is change
             self.window.apply(change)
             self.safe.append(change)
-            wanted = self.log.wanted_rows(live_bytes(self.window))
+            wanted = self.log.compaction.wanted_rows(live_bytes(self.window))
             if wanted is not None:
-                self.log.keep(kept_rows(self.window, *wanted))
+                self.log.compaction.keep(kept_rows(self.window, *wanted))
             changes -= 1
         return None
 

@@ -22,7 +22,7 @@ from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
 from omendb_ws.journal.local.appender import Appender
-from omendb_ws.journal.local.compaction import LEAST_SEGMENTS, MOST_TIMES, Compaction
+from omendb_ws.journal.local.compaction import LEAST_SEGMENTS, MOST_TIMES, Passes
 from omendb_ws.journal.local.contents import body_of
 from omendb_ws.journal.local.plans import Plan
 from omendb_ws.journal.local.recovery import Reader
@@ -45,7 +45,7 @@ class Log:
         tracker = Tracker(DEFINITION, LIMITS, Checkpoint())
         plan = Plan(manifest(DEFINITION), "boot", SEGMENT_BYTES)
         self.appender = Appender(self.disk, self.disk.root, plan, tracker, lambda: 0.0)
-        self.compaction = Compaction(DEFINITION, SEGMENT_BYTES, Checkpoint())
+        self.passes = Passes(DEFINITION, SEGMENT_BYTES, Checkpoint())
         self.keys = itertools.count()
 
     def add(self, count: int = 1) -> None:
@@ -60,19 +60,19 @@ class Log:
     def take(self, change: Change) -> None:
         self.appender.write([(body_of(change), change)])
         self.window.apply(change)
-        self.compaction.appended(change)
+        self.passes.appended(change)
 
     def compact_when_due(self) -> None:
         """As the writer and the engine do it together."""
-        compaction = self.compaction
-        if compaction.is_due(self.appender.bytes, self.window.rows * 40):
-            compaction.begin()
+        passes = self.passes
+        if passes.is_due(self.appender.bytes, self.window.rows * 40):
+            passes.begin()
             self.appender.turn()
             self.base = self.appender.number
-        if compaction.is_running:
-            rows = kept_rows(self.window, *compaction.wanted())
+        if passes.is_running:
+            rows = kept_rows(self.window, *passes.wanted())
             self.appender.write([(body_of(rows), rows)])
-            if compaction.kept(rows.last_seq):
+            if passes.kept(rows.last_seq):
                 self.appender.base = self.base
 
     def comes_back(self) -> None:

@@ -20,7 +20,7 @@ from omendb_core.window import Window
 
 from omendb_ws.journal.interface import Manifest
 from omendb_ws.journal.local.appender import Appender
-from omendb_ws.journal.local.compaction import Compaction
+from omendb_ws.journal.local.compaction import Passes
 from omendb_ws.journal.local.contents import body_of
 from omendb_ws.journal.local.plans import Plan
 from omendb_ws.journal.local.recovery import Reader
@@ -43,7 +43,7 @@ class JournalMachine(WindowMachine):
         manifest = Manifest("t", "items", self.definition, "always", "e1")
         tracker = Tracker(self.definition, self.window.admission.limits, Checkpoint())
         plan = Plan(manifest, "0", SEGMENT_BYTES)
-        self.compaction = Compaction(self.definition, SEGMENT_BYTES, Checkpoint())
+        self.passes = Passes(self.definition, SEGMENT_BYTES, Checkpoint())
         return Appender(self.disk, self.disk.root, plan, tracker, lambda: 0.0)
 
     def take(self, change: Change | None) -> None:
@@ -52,20 +52,20 @@ class JournalMachine(WindowMachine):
             self.appender = self.appender or self.open_log()
             self.appender.write([(body_of(change), change)])
             self.appender.flush()
-            self.compaction.appended(change)
+            self.passes.appended(change)
 
     @precondition(lambda self: self.appender)
     @rule(most=st.integers(1, 40))
     def write_rows_again(self, most: int) -> None:
         assert self.appender is not None
-        if not self.compaction.is_running:
-            self.compaction.begin()
+        if not self.passes.is_running:
+            self.passes.begin()
             self.appender.turn()
             self.base = self.appender.number
-        first, last = self.compaction.wanted()
+        first, last = self.passes.wanted()
         rows = kept_rows(self.window, first, min(last, first + most - 1))
         self.appender.write([(body_of(rows), rows)])
-        if self.compaction.kept(rows.last_seq):
+        if self.passes.kept(rows.last_seq):
             self.appender.base = self.base
         self.appender.flush()
 
@@ -89,7 +89,7 @@ class JournalMachine(WindowMachine):
             self.disk, self.disk.root, reader, str(self.boot), SEGMENT_BYTES, lambda: 0.0
         )
         assert self.appender.plan.manifest.epoch == "e1"
-        self.compaction.restart(self.appender.tracker.checkpoint())
+        self.passes.restart(self.appender.tracker.checkpoint())
 
 
 TestJournal = JournalMachine.TestCase

@@ -18,6 +18,7 @@ from omendb_core.replay import checkpoint_of, replay, resume
 from omendb_core.window import Window
 
 from omendb_ws.journal.interface import (
+    Compaction,
     Damaged,
     Log,
     Logged,
@@ -82,6 +83,10 @@ class FakeLog:
         for logged in self.safe:
             replay(window, logged)
         return window
+
+    @property
+    def compaction(self) -> Compaction:
+        return self
 
     def wanted_rows(self, live_bytes: int) -> tuple[int, int] | None:
         wanted, self.wanted = self.wanted, None

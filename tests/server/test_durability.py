@@ -368,7 +368,7 @@ async def test_expiry_is_logged() -> None:
 async def test_rows_that_the_log_wants_again_are_given_once_nothing_is_pending(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(durability, "_KEEPING_SECONDS", 0.0)
+    monkeypatch.setattr(durability, "_COMPACTION_SECONDS", 0.0)
     async with held() as (_, store, one, _other):
         store.is_patient = False
         await one.add(1, 2, 3)

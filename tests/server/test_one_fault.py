@@ -39,7 +39,7 @@ def once(call: Callable[..., Any]) -> Callable[..., Any]:
     return faulty
 
 
-@pytest.mark.parametrize("name", ["_keep", "released"])
+@pytest.mark.parametrize("name", ["_compact", "released"])
 async def test_what_is_committed_is_answered_whatever_befalls_afterwards(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,7 +51,7 @@ async def test_what_is_committed_is_answered_whatever_befalls_afterwards(
             await other.ok("ping")
         deleting = await other.send("delete", collection="items", ids=[1])
         await one.ok("ping")
-        where = durability.Durability if name == "_keep" else changing.Durability
+        where = durability.Durability if name == "_compact" else changing.Durability
         if name == "released":
             monkeypatch.setattr(where, "_release", once(where._release))
         else:

@@ -42,7 +42,7 @@ from .turns import Turns
 log = logging.getLogger(__name__)
 
 #: How often a log is asked whether it wants live rows written again.
-_KEEPING_SECONDS: Final = 0.02
+_COMPACTION_SECONDS: Final = 0.02
 #: How often a line is logged of a collection whose changes are refused.
 _SAY_SECONDS: Final = 10.0
 
@@ -61,7 +61,7 @@ class Durability:
         self._turns = turns
         self._submit = submit
         self._settled: dict[Collection, None] = {}
-        self._keep_at_seconds: dict[Collection, float] = {}
+        self._compact_at_seconds: dict[Collection, float] = {}
         self._say_at_seconds: dict[Collection, float] = {}
         #: How many changes are pending, over all collections.
         self.pending = 0
@@ -280,24 +280,26 @@ class Durability:
                 if not pending.has_failed:
                     pending.error = None
             try:
-                self._keep(collection, _log(pending))
+                self._compact(collection, _log(pending))
             except Exception as error:  # the log asks again
                 self._fault(error, f"writing live rows of {collection.name} again")
         if pending.may_go_on:
             self._turns.put_back(pending.parked)
             pending.waits_for = ""
 
-    def _keep(self, collection: Collection, journal: Log) -> None:
+    def _compact(self, collection: Collection, journal: Log) -> None:
         """Give the log the live rows that it wants written again."""
-        now_seconds = time.monotonic()
-        if now_seconds < self._keep_at_seconds.get(collection, 0.0) or journal.error is not None:
+        compaction, now_seconds = journal.compaction, time.monotonic()
+        if compaction is None or journal.error is not None:
             return
-        self._keep_at_seconds[collection] = now_seconds + _KEEPING_SECONDS
+        if now_seconds < self._compact_at_seconds.get(collection, 0.0):
+            return
+        self._compact_at_seconds[collection] = now_seconds + _COMPACTION_SECONDS
         window = collection.window
         row_bytes = 4 * window.definition.dim + 16
-        wanted = journal.wanted_rows(window.rows * row_bytes + window.payload_bytes)
+        wanted = compaction.wanted_rows(window.rows * row_bytes + window.payload_bytes)
         if wanted is not None:
-            journal.keep(kept_rows(window, *wanted))
+            compaction.keep(kept_rows(window, *wanted))
 
     def _fault(self, error: Exception, doing: str) -> OmenError:
         self._metrics.faults += 1
@@ -306,7 +308,7 @@ class Durability:
     def forget(self, collection: Collection) -> None:
         """A collection is gone."""
         self._settled.pop(collection, None)
-        self._keep_at_seconds.pop(collection, None)
+        self._compact_at_seconds.pop(collection, None)
         self._say_at_seconds.pop(collection, None)
 
 

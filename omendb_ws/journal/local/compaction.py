@@ -4,18 +4,20 @@ Segments go when all their rows have left the window. Where a window stays and i
 or deleted, none would ever go; so once a log is three times as long as what it must hold, a *pass*
 begins: at the beginning of a segment, the seqs that are in the window then are written again, piece
 by piece among other records. When the last piece is flushed, all segments before that one go. On
-the engine's thread; the pieces' way into the log is the writer's.
+the engine's thread; what becomes of the pieces is the writer's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from omendb_core.model.change import AddChange, ExpireChange
-from omendb_core.model.logged import Checkpoint
+from omendb_core.model.logged import Checkpoint, KeptRows
 from omendb_core.model.types import Definition
 
 from ..interface import Logged
+from .groups import Done, Queued, Turn
 
 #: How many times what it must hold a log may be long.
 MOST_TIMES: Final = 3
@@ -30,7 +32,7 @@ def row_bytes(definition: Definition) -> int:
     return definition.dim * 4 + 24 + 8 * len(definition.columns)
 
 
-class Compaction:
+class Passes:
     """Which seqs come next. ``first_seq`` and ``last_seq`` follow what was appended."""
 
     def __init__(self, definition: Definition, segment_bytes: int, checkpoint: Checkpoint) -> None:
@@ -80,3 +82,40 @@ class Compaction:
     @property
     def _first_seq(self) -> int:
         return max(1, self._last_seq - self._capacity + 1, self._horizon)
+
+
+class LogCompaction:
+    """``interface.Compaction`` by ``passes``, into the queue of a log by ``put``.
+
+    ``is_free``: the log takes more than it must; ``log_bytes``: how long it is.
+    """
+
+    def __init__(
+        self,
+        passes: Passes,
+        put: Callable[[Queued], None],
+        is_free: Callable[[], bool],
+        log_bytes: Callable[[], int],
+    ) -> None:
+        self._passes = passes
+        self._put = put
+        self._is_free = is_free
+        self._log_bytes = log_bytes
+
+    def wanted_rows(self, live_bytes: int) -> tuple[int, int] | None:
+        """See Compaction."""
+        if not self._is_free():
+            return None
+        if self._passes.is_due(self._log_bytes(), live_bytes):
+            self._passes.begin()
+            self._put((Turn(), None, 0))
+        return self._passes.wanted() if self._passes.is_running else None
+
+    def keep(self, rows: KeptRows) -> None:
+        """See Compaction."""
+        if not self._passes.is_running:
+            return
+        if len(rows.times_us):
+            self._put((rows, None, rows.vectors.nbytes + rows.times_us.nbytes))
+        if self._passes.kept(rows.last_seq):
+            self._put((Done(), None, 0))

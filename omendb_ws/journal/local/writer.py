@@ -25,7 +25,7 @@ from omendb_core.model.logged import Checkpoint, KeptRows
 
 from ..interface import LogNumbers, Manifest, Settle, Stored
 from .appender import Appender
-from .compaction import Compaction
+from .compaction import LogCompaction, Passes
 from .contents import body_of
 from .groups import Done, Queued, Turn, logged_in, size_of, take_group
 from .machine import wall_us
@@ -76,8 +76,14 @@ class Writer:
         self._is_idle = True
         self._told = False
         self._base = 0
-        self._compaction = Compaction(
+        self._passes = Passes(
             self.manifest.definition, appender.plan.segment_bytes, appender.tracker.checkpoint()
+        )
+        self.compaction = LogCompaction(
+            self._passes,
+            self._put,
+            lambda: self._error is None and self.has_room,
+            lambda: self._appender.bytes,
         )
         self._threads: list[threading.Thread] = []
         self._is_started = False
@@ -96,7 +102,7 @@ class Writer:
 
     def append(self, change: Change, tag: Any) -> None:
         """See Log."""
-        self._compaction.appended(change)
+        self._passes.appended(change)
         self._appender.notes.is_now(change.time_us, self._wall_us())
         self._put((change, tag, size_of(change)))
 
@@ -108,27 +114,8 @@ class Writer:
             if not self._has_failed:
                 self._error = None
             checkpoint = self._appender.tracker.checkpoint()
-        self._compaction.restart(checkpoint)
+        self._passes.restart(checkpoint)
         return checkpoint
-
-    def wanted_rows(self, live_bytes: int) -> tuple[int, int] | None:
-        """See Log."""
-        compaction = self._compaction
-        if self._error is not None or not self.has_room:
-            return None
-        if compaction.is_due(self._appender.bytes, live_bytes):
-            compaction.begin()
-            self._put((Turn(), None, 0))
-        return compaction.wanted() if compaction.is_running else None
-
-    def keep(self, rows: KeptRows) -> None:
-        """See Log."""
-        if not self._compaction.is_running:
-            return
-        if len(rows.times_us):
-            self._put((rows, None, rows.vectors.nbytes + rows.times_us.nbytes))
-        if self._compaction.kept(rows.last_seq):
-            self._put((Done(), None, 0))
 
     def close(self) -> None:
         """See Log."""
