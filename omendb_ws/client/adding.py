@@ -105,9 +105,9 @@ class Pipeline:
         self._epoch = ""
         self._is_durable = False
         self._jobs: deque[Job] = deque()
-        self._flight: deque[Frame] = deque()
+        self._inflight: deque[Frame] = deque()
         self._again: deque[Frame] = deque()
-        self._flight_bytes = 0
+        self._inflight_bytes = 0
         self._out = 0
         self._halted = False
         self._cut_off = False
@@ -128,7 +128,7 @@ class Pipeline:
 
     def fail(self, error: OmenError) -> None:
         """End every call: with ``error``, or as unknown where rows may have gone in."""
-        frames, self._flight = list(self._flight), deque()
+        frames, self._inflight = list(self._inflight), deque()
         for frame in frames:
             frame.job.fail(_final(_copy(error), frame.unknown))
         for job in list(self._jobs):
@@ -144,7 +144,7 @@ class Pipeline:
     @property
     def is_busy(self) -> bool:
         """Whether a call waits for anything."""
-        return bool(self._flight) or bool(self._jobs)
+        return bool(self._inflight) or bool(self._jobs)
 
     @property
     def must_settle(self) -> bool:
@@ -158,7 +158,7 @@ class Pipeline:
 
     def opened(self, description: Description) -> None:
         """Learn what the frames sent from now on meet."""
-        if self._epoch and description.epoch != self._epoch and not self._flight:
+        if self._epoch and description.epoch != self._epoch and not self._inflight:
             self._rename([], 0)  # a collection made anew knows no producers
         self._epoch = description.epoch
         self._is_durable = description.durability != "memory"
@@ -175,7 +175,7 @@ class Pipeline:
             job = self._jobs[0]
             frame = Frame(job, job.cut, self._producer, self._next_number)
             self._next_number += 1
-            self._flight.append(frame)
+            self._inflight.append(frame)
         else:
             return None
         frame.error, frame.is_out = None, True
@@ -184,11 +184,11 @@ class Pipeline:
 
     def was_sent(self, frame: Frame) -> None:
         """Count a frame that ``next_frame`` gave and that has been encoded since."""
-        self._flight_bytes += frame.size_bytes - frame.counted_bytes
+        self._inflight_bytes += frame.size_bytes - frame.counted_bytes
         frame.counted_bytes = frame.size_bytes
 
     def _has_room(self) -> bool:
-        return len(self._flight) < WINDOW_FRAMES and self._flight_bytes < WINDOW_BYTES
+        return len(self._inflight) < WINDOW_FRAMES and self._inflight_bytes < WINDOW_BYTES
 
     # -- answers --------------------------------------------------------------------------
 
@@ -216,12 +216,12 @@ class Pipeline:
 
     def resume(self) -> None:
         """Begin again on a new connection: all that is left, in order, under the same names."""
-        for frame in list(self._flight):
+        for frame in list(self._inflight):
             frame.error = None
             if frame.blames >= MAX_BLAMES:
                 self._end(frame.job, _unknown("every connection broke over it"))
         self._halted = self._cut_off = False
-        self._again = deque(self._flight)
+        self._again = deque(self._inflight)
 
     def _answered(self, frame: Frame) -> None:
         frame.is_out = False
@@ -233,20 +233,20 @@ class Pipeline:
             self._highest_unknown = max(self._highest_unknown, frame.number)
 
     def _remove(self, frame: Frame) -> None:
-        self._flight.remove(frame)
-        self._flight_bytes -= frame.counted_bytes
+        self._inflight.remove(frame)
+        self._inflight_bytes -= frame.counted_bytes
 
     # -- the end of a round ---------------------------------------------------------------
 
     def settle(self) -> Settled:
         """Judge the oldest frame left (see the module) and prepare the next round."""
-        wanted = [frame for frame in self._flight if not frame.job.over]
-        if len(wanted) < len(self._flight) and not any(frame.unknown for frame in self._flight):
+        wanted = [frame for frame in self._inflight if not frame.job.over]
+        if len(wanted) < len(self._inflight) and not any(frame.unknown for frame in self._inflight):
             # None of these is in: those that nobody waits for any more need not go in.
-            self._rename(wanted, self._flight[0].number)
+            self._rename(wanted, self._inflight[0].number)
             self.resume()
             return Settled()
-        head = self._flight[0] if self._flight else None
+        head = self._inflight[0] if self._inflight else None
         error = head.error if head is not None else None
         if head is None or error is None:
             self.resume()
@@ -272,10 +272,10 @@ class Pipeline:
         known (its memory is as durable as its rows, and would hold the frame).
         """
         is_lost = not self._is_durable or error.details.get("expected") != 1
-        for frame in list(self._flight):
+        for frame in list(self._inflight):
             if frame.unknown and (frame.unknown_epoch == self._epoch or not is_lost):
                 self._end(frame.job, _unknown("the server forgot this producer"))
-        self._rename(self._flight, 0)
+        self._rename(self._inflight, 0)
         self.resume()
         return Settled()
 
@@ -286,31 +286,31 @@ class Pipeline:
         if error.row is not None:
             error.row += head.start
         self._end(head.job, _final(error, head.unknown))
-        for frame in list(self._flight):
+        for frame in list(self._inflight):
             if frame.unknown and not barred:
                 self._end(frame.job, _final(_copy(error), unknown=True))
-        self._rename(self._flight, base)
+        self._rename(self._inflight, base)
         self.resume()
         return Settled()
 
     def _end(self, job: Job, error: OmenError) -> None:
         """Fail a call and let go of its frames."""
         job.fail(error)
-        for frame in [frame for frame in self._flight if frame.job is job]:
+        for frame in [frame for frame in self._inflight if frame.job is job]:
             self._remove(frame)
 
     def _rename(self, frames: Iterable[Frame], base: int) -> None:
-        """Make ``frames`` the flight, numbered from ``base`` on, or from 1 of a new producer.
+        """Make ``frames`` those in flight, numbered from ``base`` on, or from 1 of a new producer.
 
         None of them is in, nor can it get in under the name it had.
         """
         if base <= self._highest_unknown:
             self._producer, self._highest_unknown, base = self._new_producer(), 0, 1
-        self._flight = deque(frames)
-        for number, frame in enumerate(self._flight, base):
+        self._inflight = deque(frames)
+        for number, frame in enumerate(self._inflight, base):
             frame.producer, frame.number, frame.unknown = self._producer, number, False
-        self._next_number = base + len(self._flight)
-        self._flight_bytes = sum(frame.counted_bytes for frame in self._flight)
+        self._next_number = base + len(self._inflight)
+        self._inflight_bytes = sum(frame.counted_bytes for frame in self._inflight)
 
 
 def _contradicts(error: OmenError, number: int) -> bool:

@@ -63,7 +63,7 @@ class Sender:
         self._send = send
         self._acknowledged = acknowledged
         self._rate = rate
-        self._flight: deque[_Sent] = deque()
+        self._inflight: deque[_Sent] = deque()
         self._again: deque[Batch] = deque()
         self._next: Batch | None = None
         self._started = time.monotonic()
@@ -84,7 +84,7 @@ class Sender:
         try:
             while not self._stopped:
                 wait = self._fill()
-                if not self._flight and self._next is None and self._source.is_over:
+                if not self._inflight and self._next is None and self._source.is_over:
                     break
                 await self._hear(wait)
                 await self._settle()
@@ -93,7 +93,7 @@ class Sender:
 
     def _fill(self) -> float | None:
         """Send what may be sent now; return the seconds until more is due, None if unknown."""
-        while len(self._flight) < IN_FLIGHT:
+        while len(self._inflight) < IN_FLIGHT:
             if self._next is None:
                 self._next = self._again.popleft() if self._again else self._source.take()
             if self._next is None:
@@ -105,7 +105,7 @@ class Sender:
             self._rows_sent += len(batch)
             task = asyncio.ensure_future(self._send(batch))
             task.add_done_callback(lambda _: self.news.set())
-            self._flight.append(_Sent(batch, task))
+            self._inflight.append(_Sent(batch, task))
         return None
 
     def _wait_seconds(self) -> float:
@@ -122,37 +122,37 @@ class Sender:
 
     async def _settle(self) -> None:
         """Judge the batches that are answered, the oldest first."""
-        while self._flight and self._flight[0].task.done():
-            batch, task = self._flight[0]
+        while self._inflight and self._inflight[0].task.done():
+            batch, task = self._inflight[0]
             error = task.exception()
             if error is not None:
                 await self._go_back(error)
                 return
-            self._flight.popleft()
+            self._inflight.popleft()
             self._acknowledged(batch, task.result())
 
     async def _go_back(self, error: BaseException) -> None:
         """Send again from the oldest batch on, or raise ``error``."""
-        head = self._flight[0].batch
+        head = self._inflight[0].batch
         if not isinstance(error, OutOfOrder) or self._out_of_order == head.number:
             raise error
         # Those before it are in, so it went out too early. That cannot happen again.
         self._out_of_order = head.number
-        await asyncio.wait([sent.task for sent in self._flight])
-        for sent in self._flight:
+        await asyncio.wait([sent.task for sent in self._inflight])
+        for sent in self._inflight:
             sent.task.exception()  # seen
             self._rows_sent -= len(sent.batch)
-        self._again.extendleft(sent.batch for sent in reversed(self._flight))
+        self._again.extendleft(sent.batch for sent in reversed(self._inflight))
         if self._next is not None:
             self._again.append(self._next)
             self._next = None
-        self._flight.clear()
+        self._inflight.clear()
 
     async def _leave(self) -> None:
         """Wait a while for what is under way, and tell of what is in."""
-        if not self._flight:
+        if not self._inflight:
             return
-        tasks = [sent.task for sent in self._flight]
+        tasks = [sent.task for sent in self._inflight]
         try:
             await asyncio.wait(tasks, timeout=_LEAVE_SECONDS)
         finally:
@@ -161,10 +161,10 @@ class Sender:
                 task.cancel()
         if late:
             await asyncio.wait(late)
-        while self._flight:
-            batch, task = self._flight.popleft()
+        while self._inflight:
+            batch, task = self._inflight.popleft()
             if task.cancelled() or task.exception() is not None:
                 break
             self._acknowledged(batch, task.result())
-        for _, task in self._flight:
+        for _, task in self._inflight:
             task.cancelled() or task.exception()  # seen

@@ -214,7 +214,7 @@ class World:
         """
         while self.stale:
             self.read_stale()
-        first = [frame for frame in self.pipeline._flight if frame.number == 1]
+        first = [frame for frame in self.pipeline._inflight if frame.number == 1]
         if not any(frame.unknown or frame.is_out for frame in first):
             self.server.producers.clear()
 
