@@ -16,7 +16,7 @@ it is told why it is not there; nothing else of it is here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from omendb_core.model.budget import Budget, Share
 from omendb_core.model.errors import Exists, NotFound, Quota, Unsupported
@@ -30,10 +30,6 @@ from ..telemetry.metrics import NO_JOURNAL, JournalNumbers
 from ..wire.messages import Create, Durability
 from ..wire.opcodes import Limits
 from .held import HeldNames
-
-if TYPE_CHECKING:
-    pass
-
 
 #: What asks the budget, in a refusal.
 _WINDOW: Final = "this window takes"

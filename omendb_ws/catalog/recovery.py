@@ -14,12 +14,13 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from omendb_core.model.errors import OmenError, StorageFailed, StorageFull, Unavailable
 from omendb_core.replay import checkpoint_of, replay, resume
 from omendb_core.window import Window
 
+from ..engine.engine import Engine
 from ..engine.model.collection import Collection
 from ..engine.model.pending import PendingChanges
 from ..engine.writes.commands import Recovered
@@ -28,9 +29,6 @@ from ..journal.late_log import LateLog
 from ..journal.store_thread import Storage
 from ..runtime.faults import as_error
 from .catalog import Catalog
-
-if TYPE_CHECKING:
-    from ..engine.engine import Engine
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from omendb_core.filters.parser import Filter
+
+from .model.collection import Collection
 from .model.commands import Read
 from .model.ticket import Lane
 from .pieces.counting import count_share
@@ -24,11 +27,6 @@ from .reads.shaped import tick_us
 from .streams.beginning import MOST_AT_ONCE
 from .streams.commands import Live, Standing
 from .streams.counting import BeginCount
-
-if TYPE_CHECKING:
-    from omendb_core.filters.parser import Filter
-
-    from .model.collection import Collection
 
 #: Query vectors, and expected bytes of replies, of one tick: bounds its memory and its duration.
 #: From 16 on a vector costs no less, and while one tick works the next one's requests come in: with

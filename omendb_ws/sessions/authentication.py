@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omendb_core.model.errors import Forbidden, Overloaded, Unauthenticated
 
@@ -17,11 +17,9 @@ from ..access.gate import Refused
 from ..access.principal import Principal
 from ..wire import messages as wire
 from .identity import Identity
+from .long_work import Steps
+from .session import Session
 from .standing_streams import MADE_AT_ONCE, in_pieces
-
-if TYPE_CHECKING:
-    from .long_work import Steps
-    from .session import Session
 
 
 def authenticate(session: Session, request: wire.Auth, size: int) -> None:

@@ -7,7 +7,7 @@ say, which has their rows; what ids and filters take of the memory is taken here
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from omendb_core.model.budget import Budget, Share
@@ -18,12 +18,14 @@ from omendb_core.search.examples import ids_of
 from omendb_core.search.query import Examples
 from omendb_core.standing.table import StandingQuery
 
+from ..engine.model.collection import Collection
 from ..engine.streams import commands as streams
 from ..engine.streams.live_query import ALL_IN, LEFT_OUT_TAKES, LeftOut, LiveQuery
 from ..wire import messages as wire
 from ..wire import reply_bounds as sizes
 from . import shaping
 from .reach import Reach, reach
+from .session import Session
 from .standing_streams import (
     MADE_AT_ONCE,
     at_once,
@@ -33,10 +35,6 @@ from .standing_streams import (
     replied,
 )
 from .subscriptions.subscription import StreamSubscription
-
-if TYPE_CHECKING:
-    from ..engine.model.collection import Collection
-    from .session import Session
 
 
 def subscribe_live(session: Session, request: wire.Subscribe, size: int) -> None:

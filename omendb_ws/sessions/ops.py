@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from omendb_core.counting import CountQuery, check_by
 from omendb_core.filters.parser import both, optional
@@ -20,6 +20,7 @@ from omendb_core.novelty.unless_near import UnlessNear
 from omendb_core.search.query import Query
 
 from ..access.stamps import stamp_rows, stamp_updates
+from ..engine.model.collection import Collection
 from ..engine.reads import commands as reads
 from ..engine.writes import commands as writes
 from ..runtime.faults import as_error
@@ -32,11 +33,8 @@ from . import shaping
 from .authentication import authenticate
 from .reach import Reach, may_read, reach, shown
 from .server_view import server_numbers
+from .session import Session
 from .subscribing import move, subscribe, unsubscribe
-
-if TYPE_CHECKING:
-    from ..engine.model.collection import Collection
-    from .session import Session
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from omendb_core.admission.guard import FREE, Guard
 from omendb_core.filters.parser import Filter, both, charged, optional, parse
@@ -22,9 +22,7 @@ from ..access.grants import WHOLE, Scope, Stamp
 from ..access.stamps import misfit
 from ..engine.model.collection import Collection
 from ..wire.opcodes import OPS
-
-if TYPE_CHECKING:
-    from .session import Session
+from .session import Session
 
 log = logging.getLogger(__name__)
 

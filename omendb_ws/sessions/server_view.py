@@ -5,12 +5,10 @@ Lives on the loop's thread.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..telemetry.server_stats import tenant_stats
-
-if TYPE_CHECKING:
-    from .session import Session
+from .session import Session
 
 
 def server_numbers(session: Session) -> dict[str, Any]:

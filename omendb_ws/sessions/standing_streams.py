@@ -11,23 +11,21 @@ ends meanwhile has no more made.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from omendb_core.model.errors import BadRequest
 from omendb_core.model.types import F32, IdKind
 from omendb_core.search.query import check_dim
 from omendb_core.standing.table import StandingQuery
 
+from ..engine.model.collection import Collection
+from ..engine.streams.deliveries import Stream
 from ..engine.streams.live_query import TEXT_BYTES, told_bytes
 from ..runtime.faults import as_error
 from ..wire.messages import Subscribe, SubscriptionKind
+from .long_work import Steps
+from .session import Session
 from .subscriptions.subscription import StreamSubscription, Subscription
-
-if TYPE_CHECKING:
-    from ..engine.model.collection import Collection
-    from ..engine.streams.deliveries import Stream
-    from .long_work import Steps
-    from .session import Session
 
 #: What a subscription takes besides its standing query, by how a server's resident memory grows
 #: with 16,000 to 100,000 of them: a live one 640 bytes, where tables that name them (dicts, sets,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from omendb_core.model.budget import Share
 from omendb_core.model.errors import BadRequest, NotFound, WrongEpoch
@@ -26,6 +26,7 @@ from .count_streams import leave_count, subscribe_count
 from .live_streams import move_live, subscribe_live
 from .reach import Reach, reach
 from .server_view import server_numbers
+from .session import Session
 from .standing_streams import at_once, make_streams, query_vectors
 from .subscriptions import maps
 from .subscriptions.counts import CountSubscription
@@ -35,9 +36,6 @@ from .subscriptions.subscription import (
     StreamSubscription,
     Subscription,
 )
-
-if TYPE_CHECKING:
-    from .session import Session
 
 
 def subscribe(session: Session, request: wire.Subscribe, size: int) -> None:

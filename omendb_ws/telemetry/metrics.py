@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from ..journal.interface import LogNumbers
 from .histogram import Histogram, Rates
-
-if TYPE_CHECKING:
-    from ..journal.interface import LogNumbers
 
 #: The rates of ``stats`` (PROTOCOL section 6), in the order of ``Metrics.rate_counters``.
 RATES: Final = (

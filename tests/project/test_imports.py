@@ -211,6 +211,22 @@ def test_loads_and_dumps_know_clients_and_files_and_print_nothing() -> None:
     assert wrong == []
 
 
+def test_imports_for_types_alone_are_of_what_is_loaded_late() -> None:
+    """Commands load what they need when they run; elsewhere types are imported as all else is."""
+    late = {
+        SERVER / "__init__.py",
+        SERVER / "client" / "local.py",
+        SERVER / "telemetry" / "prometheus.py",
+    }
+    found = {
+        path
+        for path in [*sources(SERVER), *sources(CORE)]
+        for name, _ in imports(path)
+        if name == "typing.TYPE_CHECKING" and SERVER / "cli" not in path.parents
+    }
+    assert found <= late
+
+
 def test_nothing_of_the_project_imports_its_tests() -> None:
     wrong = [
         where(path, line, name)

@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from omendb_core.model.change import Change as CoreChange
 from omendb_core.model.change import Repeated
 from omendb_core.model.errors import OmenError, StorageFailed
 
+from ...journal.interface import Log
 from .ticket import Command, Lane
-
-if TYPE_CHECKING:
-    from ...journal.interface import Log
 
 #: What the next change waits for: nothing; room in the queue before the log; that no change is
 #: pending (``rest``); the store, which makes or drops the collection.

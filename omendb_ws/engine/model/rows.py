@@ -6,23 +6,19 @@ most ``PUSH_BYTES`` long, or one row.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from omendb_core.model.errors import TooLarge
-from omendb_core.model.types import Hits, Include
+from omendb_core.model.types import Definition, Hits, Include
+from omendb_core.window import Window
 
+from ...telemetry.metrics import Metrics
 from ...wire import binary_replies, text_replies
 from ...wire import reply_bounds as sizes
 from ...wire.encoded import Message, binary, text
 from ...wire.messages import Rows
 from ...wire.opcodes import PUSH_BYTES, Limits
-
-if TYPE_CHECKING:
-    from omendb_core.model.types import Definition
-    from omendb_core.window import Window
-
-    from ...telemetry.metrics import Metrics
-    from .collection import Collection
+from .collection import Collection
 
 #: A reader that is behind with nothing to deliver hears so after this long (at most 5 s).
 SILENCE_US: Final = 3_000_000

@@ -20,13 +20,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
+from ..model.collection import Collection
 from ..model.commands import Change, Read
 from ..model.ticket import Effect, Lane, Reply, Ticket
-
-if TYPE_CHECKING:
-    from ..model.collection import Collection
 
 #: A long read by its pieces: after each it says whether it did something, or waits for another.
 Steps: TypeAlias = Generator[bool, None, Reply]

@@ -7,13 +7,11 @@ true at the moment in which it is complete.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from omendb_core.filters.mask_cache import AT_ONCE_NS
 from omendb_core.filters.parser import Filter
 
-if TYPE_CHECKING:
-    from ..model.collection import Collection
+from ..model.collection import Collection
 
 
 def needs_mask(collection: Collection, filter_: Filter | None) -> bool:

@@ -10,9 +10,9 @@ between.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from omendb_core.model.errors import OmenError, TooLarge
@@ -23,17 +23,13 @@ from ...wire import reply_bounds as sizes
 from ...wire.messages import Found, Results
 from ...wire.opcodes import MAX_U32
 from ..model import replies
+from ..model.collection import Collection
 from ..pieces.copies import joined, metadata_written, must_wait, objects_written
 from ..pieces.counting import copied_bytes, counted, counts_long
 from ..pieces.long_reads import PIECE_US, LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
 from .commands import Count, Describe, Get, List, PlainRead, PlainSearch, Search, Stats
 from .shaped import make_timely, most_us, stated
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..model.collection import Collection
 
 #: What a scan for one vector takes, measured: a millionth of a microsecond an element of the rows,
 #: and microseconds a row of the answer.

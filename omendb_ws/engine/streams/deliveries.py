@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from omendb_core.model.budget import Budget
 from omendb_core.model.types import Include
@@ -26,10 +26,8 @@ from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message, Pushed
 from ...wire.opcodes import Limits
+from ..model.collection import Collection
 from ..model.ticket import Effect, Lane
-
-if TYPE_CHECKING:
-    from ..model.collection import Collection
 
 #: How much one tick builds, and for how long, before searches get their turn again. 4,000 pushes
 #: of live queries would take 40 ms.

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 from omendb_core import picture
@@ -27,13 +27,11 @@ from omendb_core.state import NOTHING
 from omendb_core.window import Window
 
 from ...runtime.faults import as_error
+from ...telemetry.metrics import Metrics
 from ...wire.hits import place_objects
+from ..model.collection import Collection
 from ..model.commands import Note
-
-if TYPE_CHECKING:
-    from ...telemetry.metrics import Metrics
-    from ..model.collection import Collection
-    from ..model.ticket import Effect
+from ..model.ticket import Effect
 
 #: How long drawing holds up a tick, but for the piece that runs over.
 SLICE_US: Final = 2_000

@@ -8,7 +8,7 @@ section 6). Feeds that stand at the same row and ask for the same share one enco
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from omendb_core.filters.parser import Filter
 from omendb_core.model.budget import Share
@@ -19,6 +19,7 @@ from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.messages import Rows
 from ...wire.opcodes import PUSH_BYTES, Limits
+from ..model.collection import Collection
 from ..model.rows import (
     SILENCE_US,
     aged_gaps,
@@ -29,10 +30,6 @@ from ..model.rows import (
     usual_rows,
 )
 from .deliveries import Deliveries, Maker, Reader, Stream, forget
-
-if TYPE_CHECKING:
-    from ..model.collection import Collection
-
 
 #: What a feed takes with its subscription, its filter not counted: by how a server's memory grows
 #: with 3,000 of them.

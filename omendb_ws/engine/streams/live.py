@@ -8,7 +8,6 @@ moment (``live_pushes.py``). So a slow reader costs the rows it was last told, n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from omendb_core.model.types import F32, I64, Hits, Include
@@ -19,15 +18,13 @@ from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.messages import Results
+from ..model.collection import Collection
 from ..model.ticket import Reply
 from .commands import Changes
 from .deliveries import Deliveries, Stream, forget
 from .live_pushes import pushes
 from .live_query import ALL_IN, LiveQuery, listed, long_bytes
 from .targets import changed, prepared
-
-if TYPE_CHECKING:
-    from ..model.collection import Collection
 
 
 class LiveQueries:

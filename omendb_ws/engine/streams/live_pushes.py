@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Set
 from sys import getsizeof
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from omendb_core.filters.parser import evaluate
@@ -17,6 +17,7 @@ from omendb_core.model.types import I64, U8, U64, Bool1, Hits
 from omendb_core.ranking import orders
 from omendb_core.ranking.shape import Rank
 from omendb_core.scoring import score
+from omendb_core.window import Window
 
 from ...wire.encoded import Message, binary, text
 from ...wire.live import encode_binary, encode_text
@@ -24,9 +25,6 @@ from ...wire.messages import LivePushes
 from ...wire.opcodes import LEAVE_REASONS
 from .deliveries import Stream
 from .live_query import LiveQuery, listed, long_bytes, table_bytes
-
-if TYPE_CHECKING:
-    from omendb_core.window import Window
 
 _NO_ROWS: Final[Set[int]] = frozenset()
 _REASON = {name: number for number, name in enumerate(LEAVE_REASONS)}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from sys import getsizeof
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from omendb_core.model.budget import Share
@@ -18,10 +18,8 @@ from omendb_core.ranking.shape import Order
 from omendb_core.standing.exclusions import Exclusions
 from omendb_core.standing.table import StandingQuery
 
+from ..model.collection import Collection
 from .deliveries import Maker, Reader, Stream
-
-if TYPE_CHECKING:
-    from ..model.collection import Collection
 
 #: What CPython takes for one.
 _INTEGER_BYTES: Final = 32

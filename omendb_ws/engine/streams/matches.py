@@ -6,7 +6,7 @@ all of them at once; they wait as ``queues.py`` says.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from omendb_core.filters.parser import evaluate
@@ -17,17 +17,14 @@ from omendb_core.scan.matching import pairs_above
 from omendb_core.scoring import score
 from omendb_core.search.query import prepare_queries
 from omendb_core.standing.table import StandingQuery
+from omendb_core.window import Window
 
 from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.opcodes import Limits
+from ..model.collection import Collection
 from .deliveries import Deliveries, Maker, Reader, forget
 from .queues import PAST_ROWS, Queues, QueueStream
-
-if TYPE_CHECKING:
-    from omendb_core.window import Window
-
-    from ..model.collection import Collection
 
 
 class MatchQuery(QueueStream):

@@ -10,7 +10,7 @@ before them that are there still.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from omendb_core.filters.parser import Filter, evaluate
@@ -23,12 +23,10 @@ from omendb_core.scoring import score
 from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.opcodes import Limits
+from ..model.collection import Collection
 from .deliveries import Deliveries, Maker, Reader, forget
 from .hits import Near
 from .queues import PAST_ROWS, Queues, QueueStream
-
-if TYPE_CHECKING:
-    from ..model.collection import Collection
 
 #: What one takes with its subscription, its filter and its hits not counted, as a match does.
 NOVEL_BYTES: Final = 1504

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
 from omendb_core.model.budget import Share
 from omendb_core.model.errors import Quota
@@ -23,6 +23,7 @@ from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.messages import Rows
 from ...wire.opcodes import PUSH_BYTES, Limits
+from ..model.collection import Collection
 from ..model.rows import (
     SILENCE_US,
     aged_gaps,
@@ -36,9 +37,6 @@ from ..model.rows import (
 from .deliveries import Deliveries, Maker, Reader, Stream
 from .feeds import first_of
 from .hits import Near, WaitingHits
-
-if TYPE_CHECKING:
-    from ..model.collection import Collection
 
 #: Rows of the past that one push of a query looks at: about 2 ms.
 PAST_ROWS: Final = 8192

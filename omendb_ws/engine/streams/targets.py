@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from omendb_core.model.types import F32
 from omendb_core.search.examples import target as target_of
 from omendb_core.search.query import Examples, prepare_queries
 from omendb_core.standing.table import StandingQuery
+from omendb_core.window import Window
 
 from .commands import Changes, Target
 from .live_query import LeftOut, LiveQuery
-
-if TYPE_CHECKING:
-    from omendb_core.window import Window
 
 
 def prepared(window: Window, targets: Sequence[Target]) -> F32:

@@ -8,7 +8,6 @@ wait, and reads of one that is not made yet.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from omendb_core.model.errors import OmenError
 
@@ -16,15 +15,13 @@ from ...journal.interface import Log, Manifest
 from ...journal.store_thread import Storage
 from ...runtime.faults import as_error
 from ..model import replies
+from ..model.collection import Collection
 from ..model.ended import Ended
 from ..model.pending import PendingChanges
 from ..model.ticket import Effect, Reply
 from .commands import Create, Drop, DropGivenUp, NotDropped, Stored, Uncreated
 from .durability import Durability
 from .turns import Turns
-
-if TYPE_CHECKING:
-    from ..model.collection import Collection
 
 
 class Lifecycle:

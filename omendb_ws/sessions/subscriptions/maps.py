@@ -10,11 +10,12 @@ So a slow reader misses beats, and finds everything it missed in the next parts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from omendb_core.model.budget import Share
 from omendb_core.model.types import Definition, Include
 
+from ...engine.model.collection import Collection
 from ...engine.streams.drawing import PIECE_ELEMENTS, Draw, Drawing, Part
 from ...wire.encoded import text
 from ...wire.reply_bounds import ENVELOPE_BYTES, most_row_bytes
@@ -22,9 +23,6 @@ from ...wire.text_replies import encode_map
 from .beats import Beat
 from .pictures import Picture
 from .subscription import DEFAULT_EVERY_MS, Owner, Subscription
-
-if TYPE_CHECKING:
-    from ...engine.model.collection import Collection
 
 #: What a push holds at most, but for the plane.
 PART_BYTES: Final = 128 << 10

@@ -15,7 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from omendb_core import picture
@@ -24,13 +24,11 @@ from omendb_core.model.budget import Budget, Share
 from omendb_core.model.types import F32
 from omendb_core.picture import Plane
 
+from ...engine.model.collection import Collection
 from ...engine.streams.drawing import Drawing, Look, Part, Sample, most_sample_rows
 from ...runtime.faults import as_error
+from ...telemetry.metrics import Metrics
 from ...wire.text_replies import encode_plane
-
-if TYPE_CHECKING:
-    from ...engine.model.collection import Collection
-    from ...telemetry.metrics import Metrics
 
 #: A new plane must show so much more of the sample's variance than the old one does.
 _BETTER: Final = 1.1

@@ -9,23 +9,21 @@ told when this one ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from omendb_core.filters.parser import Filter
 from omendb_core.model.budget import Share
 
+from ...engine.model.collection import Collection
 from ...engine.model.ticket import Lane
 from ...engine.streams.commands import Gone, Measure
+from ...engine.streams.deliveries import Push, Stream
 from ...wire.encoded import Message, text
 from ...wire.messages import SubscriptionKind
 from ...wire.text_replies import encode_event
 from ..context import Context
 from ..outbox import Outbox
 from .beats import Beat
-
-if TYPE_CHECKING:
-    from ...engine.model.collection import Collection
-    from ...engine.streams.deliveries import Push, Stream
 
 #: PROTOCOL section 6: how often statistics come unless asked otherwise.
 DEFAULT_EVERY_MS = 1000
