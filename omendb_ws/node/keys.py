@@ -17,6 +17,7 @@ from ..access.jwt_keys import KeySet, KeySetError
 from ..access.jwt_tokens import JwtRules
 from ..access.keyring import KeyFileError, Keyring
 from ..access.roles import parse_roles
+from ..runtime.faults import as_error
 from ..telemetry.metrics import Metrics
 from .config import Settings
 
@@ -123,7 +124,11 @@ class Keys:
         if self._settings.jwt_jwks_url is None:
             return
         while True:
-            await self.fetch()
+            try:
+                await self.fetch()
+            except Exception as error:  # the next time may go well
+                self._metrics.faults += 1
+                as_error(error, "fetching keys")
             seconds = self._settings.jwt_refresh_seconds
             await asyncio.sleep(seconds if self.are_there else min(UNKNOWN_KID_SECONDS, seconds))
 

@@ -1,7 +1,7 @@
 """Files that are read again while the server runs: keys, certificates, tenants.
 
 They are looked at every few seconds, and all read at a hangup. A file that cannot be read or parsed
-changes nothing: it is said in the log, and counted.
+changes nothing: it is said in the log, counted, and read again the next time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 #: PROTOCOL section 9.
 LOOK_SECONDS: Final = 5.0
+#: The signature of a file that could not be read: it is due whatever it is.
+_UNREAD: Final = (-1,)
 
 
 class Watched(NamedTuple):
@@ -39,6 +41,8 @@ class Reloads:
         self._metrics = metrics
         self._watched: list[Watched] = []
         self._seen: dict[str, tuple[int, ...] | None] = {}
+        #: What of that could not be read, and why.
+        self._failures: dict[str, str] = {}
 
     def watch(self, watched: Watched) -> None:
         """Read it again when one of its files changes; they were read just now."""
@@ -49,7 +53,11 @@ class Reloads:
         """Look at the files until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            await self.look()
+            try:
+                await self.look()
+            except Exception as error:  # the next time may go well
+                self._metrics.faults += 1
+                as_error(error, "looking at files")
 
     async def look(self) -> None:
         """Read again what has changed since it was read."""
@@ -73,11 +81,17 @@ class Reloads:
                 take = await asyncio.to_thread(one.read)
                 take()
             except Exception as error:
+                # It may have been the machine, so it is read again; and said again if it is news.
+                self._seen.update(dict.fromkeys(one.files, _UNREAD))
+                if self._failures.get(one.what) == str(error):
+                    continue
+                self._failures[one.what] = str(error)
                 self._metrics.reload_failures += 1
                 if not isinstance(error, ValueError | OSError):
                     as_error(error, f"reading {one.what} again")
                 log.error("%s: not read again, what was read before stays: %s", one.what, error)
             else:
+                self._failures.pop(one.what, None)
                 log.info("%s: read again", one.what)
 
 

@@ -59,13 +59,23 @@ def _become(session: Session, request: wire.Auth, found: Principal | Refused, si
 
     def answered() -> None:
         try:
-            _take(session, request, found, size)
+            now = _still(session, found)
+            if now is None:
+                refuse_token(session, request.id, "its key went while it waited")
+            else:
+                _take(session, request, now, size)
         except Exception as error:
             session.refuse(request.id, b"", error, request.op)
         finally:
             resume()
 
     session.when_answered(answered)
+
+
+def _still(session: Session, principal: Principal) -> Principal | None:
+    """The principal with the grants of now; None if its key is gone, or another tenant's."""
+    now = session.context.gate.again(principal)
+    return None if now is None or now.tenant != principal.tenant else now
 
 
 def _take(session: Session, request: wire.Auth, found: Principal, size: int) -> None:
@@ -105,6 +115,8 @@ def end_forbidden(
 ) -> None:
     """End the subscriptions that the principal of now does not allow, and go on."""
     ending = session.forbidden_subscriptions()
+    if ending:
+        session.outbox.drop_pushes(set(ending))
     if len(ending) < MADE_AT_ONCE:
         for one in ending:
             one.end("forbidden")
@@ -124,7 +136,7 @@ def look_again(session: Session) -> None:
     principal = session.principal
     if principal is None or not session.lane.is_open:
         return
-    now = session.context.gate.again(principal)
+    now = _still(session, principal)
     if now is None:
         session.is_refused = True
         session.refuse_connection("the key of this token is not there any more")

@@ -27,7 +27,13 @@ from ..runtime.faults import as_error
 from ..wire import messages as wire
 from ..wire import reply_bounds as sizes
 from ..wire.opcodes import right_for
-from ..wire.rows import complete_payloads, parse_ids, parse_rows, parse_updates
+from ..wire.rows import (
+    check_columns_alone,
+    complete_payloads,
+    parse_ids,
+    parse_rows,
+    parse_updates,
+)
 from ..wire.searches import PlainSearch
 from . import shaping
 from .authentication import authenticate
@@ -206,8 +212,9 @@ def _rows(
             rows = parse_rows(rows, definition, limits)
         elif isinstance(rows, RowBatch) and rows.payloads is None:
             rows = complete_payloads(rows, limits)
-        if isinstance(rows, RowBatch):
-            return stamp_rows(rows, reached.stamp, definition.columns)
+        if isinstance(rows, RowBatch) and reached.stamp:
+            rows = stamp_rows(rows, reached.stamp, definition.columns)
+            check_columns_alone(rows, limits)
     except OmenError as error:
         return error
     return rows

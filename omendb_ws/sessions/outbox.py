@@ -12,7 +12,7 @@ Invariant: ``reply_bytes`` and ``push_bytes`` count exactly what was put in and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
@@ -43,6 +43,12 @@ class Close(NamedTuple):
 @dataclass(slots=True, eq=False)
 class _Push(Pushed):
     on_sent: Callable[[], None]
+    by: object
+
+    @property
+    def maker(self) -> object:
+        """See ``Pushed.maker``."""
+        return self.by
 
     def went_out(self) -> None:
         self.on_sent()
@@ -95,9 +101,9 @@ class Outbox:
             self._add(message)
             self.reply_bytes += size_bytes
 
-    def push(self, message: Message, on_sent: Callable[[], None]) -> None:
+    def push(self, message: Message, on_sent: Callable[[], None], maker: object = None) -> None:
         """Queue a push; ``on_sent`` is called once the socket took it, never if it closes."""
-        self.push_all(_Push((message,), message.size_bytes, on_sent))
+        self.push_all(_Push((message,), message.size_bytes, on_sent, maker))
 
     def push_all(self, push: Pushed) -> None:
         """Queue a push."""
@@ -112,6 +118,29 @@ class Outbox:
         self._add(source)
         self._waiting.add(source)
         return True
+
+    def drop_pushes(self, of: Container[object] | None = None) -> None:
+        """Forget the pushes that were not handed over: of these makers, or all of them.
+
+        To who made them it is as if they went out.
+        """
+        kept: deque[Message | Pushed | Source | Close] = deque()
+        going: list[Pushed] = []
+        for entry in self._entries:
+            if isinstance(entry, Message | Close):
+                kept.append(entry)
+                continue
+            maker = entry.maker if isinstance(entry, Pushed) else entry
+            if of is not None and maker not in of:
+                kept.append(entry)
+            elif isinstance(entry, Pushed):
+                going.append(entry)
+            else:
+                self._waiting.discard(entry)
+        self._entries = kept
+        self.push_bytes -= sum(one.size_bytes for one in going)
+        for one in going:
+            one.went_out()
 
     def close(self, code: int, reason: str) -> None:
         """End the connection after everything queued so far; later messages are dropped."""

@@ -341,9 +341,11 @@ class Session:
         return [one for one in self.subscriptions.values() if is_forbidden(one, principal)]
 
     def refuse_connection(self, message: str) -> None:
-        """Say that it is not authenticated, and close."""
+        """Say that it is not authenticated, and close; nothing is pushed to it any more."""
+        self.outbox.drop_pushes()
         self.error(None, Unauthenticated(message))
         self.outbox.close(4401, "unauthenticated")
+        end_some(self.subscriptions)
 
     def _tell_expiring(self, left_seconds: float) -> None:
         body = {"expires_in_s": round(left_seconds)}

@@ -43,5 +43,10 @@ class Pushed:
     messages: Sequence[Message]
     size_bytes: int
 
+    @property
+    def maker(self) -> object:
+        """Whose push it is: a subscription."""
+        return None
+
     def went_out(self) -> None:
         """The socket took it. Not called if the connection ends before."""

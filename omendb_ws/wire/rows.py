@@ -179,11 +179,16 @@ def complete_payloads(rows: RowBatch, limits: Limits) -> RowBatch:
     """
     if rows.metadata is None and not rows.columns:
         return rows
-    if may_exceed(rows.columns, limits.max_metadata_bytes):
-        check_bare(rows, limits)
+    check_columns_alone(rows, limits)
     if not any(rows.metadata or ()):
         return replace(rows, metadata=None, payloads=None)
     return replace(rows, payloads=payloads_of_rows(rows, limits))
+
+
+def check_columns_alone(rows: RowBatch, limits: Limits) -> None:
+    """TooLarge, with ``row``, for a row whose columns alone are too long."""
+    if may_exceed(rows.columns, limits.max_metadata_bytes):
+        check_bare(rows, limits)
 
 
 def check_bare(rows: RowBatch, limits: Limits) -> None:

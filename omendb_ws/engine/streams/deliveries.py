@@ -128,6 +128,11 @@ class Push(Pushed):
     stream: Stream
     arrival_us: int | None
 
+    @property
+    def maker(self) -> object:
+        """See ``Pushed.maker``."""
+        return self.stream.reader
+
     def deliver(self) -> None:
         """Queue them for the socket."""
         self.stream.reader.pushed(self)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from omendb_core.filters.parser import evaluate
+from omendb_core.filters.parser import Filter, evaluate
 from omendb_core.model.budget import Share
 from omendb_core.model.types import F32, I64, U64, Include
 from omendb_core.scan.interface import UNBOUNDED
@@ -45,6 +45,11 @@ class MatchQuery(QueueStream):
         super().__init__(maker, reader, collection, is_binary, include, share)
         self.query = query
         self.handle: int | None = None
+
+    @property
+    def condition(self) -> Filter | None:
+        """See ``QueueStream.condition``."""
+        return self.query.filter
 
 
 class Matches(Queues[MatchQuery]):

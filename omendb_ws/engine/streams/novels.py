@@ -60,6 +60,11 @@ class NovelQuery(QueueStream):
         self.group: int | None = None
         self.compared = 0
 
+    @property
+    def condition(self) -> Filter | None:
+        """See ``QueueStream.condition``."""
+        return self.filter
+
     def is_new(self, scores: F32) -> Bool1:
         """Which rows are, by the score of the best before each (-inf: there is none)."""
         found: Bool1 = (scores < self.below) | (scores == -np.inf)

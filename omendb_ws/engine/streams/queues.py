@@ -1,8 +1,9 @@
 """Streams whose rows wait in a queue: what match and novel queries have in common.
 
 Lives on the engine's thread. What waits are seqs and scores only; rows are gathered when a push is
-made: one that is dead by then is passed over, or lies in a stated gap if it left by age. Beyond
-``max_pending_rows`` the rest until the reader comes is one gap.
+made: one that is dead by then, or does not pass the filter any more, is passed over, or lies in a
+stated gap if it left by age. Beyond ``max_pending_rows`` the rest until the reader comes is one
+gap.
 
 A query that began in the past first goes through the window as a feed does, a span at a time
 (``_past``), up to where it began to listen.
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
+from omendb_core.filters.parser import Filter, evaluate
 from omendb_core.model.budget import Share
 from omendb_core.model.errors import Quota
 from omendb_core.model.types import F32, I64, U64, Hits, Include, no_hits
@@ -73,6 +75,11 @@ class QueueStream(Stream):
         self.overflow_seq: int | None = None
         self.lost = False
         self.quiet_since_us = 0
+
+    @property
+    def condition(self) -> Filter | None:
+        """The filter that rows must pass."""
+        raise NotImplementedError
 
     @property
     def is_past(self) -> bool:
@@ -218,6 +225,8 @@ class Queues(ABC, Generic[Query]):
         near = query.hits.near_of(len(seqs))
         slots = window.state.ring.slots(seqs)
         live = window.state.ring.is_live(slots)
+        if query.condition is not None:  # an update may have given a row to somebody else
+            live[live] = evaluate(query.condition, window.state.columns, slots[live])
         slots, scores = slots[live], scores[live]
         seen_seq = window.last_seq if query.overflow_seq is None else query.overflow_seq - 1
         messages: list[Message] = []

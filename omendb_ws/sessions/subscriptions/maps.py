@@ -153,7 +153,7 @@ class MapSubscription(Subscription):
         self._said_basis = basis
         event = encode_map(self.sub, part.version, part.first_seq, basis, part.objects, said)
         self._unsent += 1
-        self.session.outbox.push(text(event), self._sent)
+        self.session.outbox.push(text(event), self._sent, self)
 
     def _sent(self) -> None:
         self._unsent -= 1
