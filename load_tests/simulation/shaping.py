@@ -67,10 +67,17 @@ def target(positive: F32, negative: F32) -> F32:
     return found
 
 
-def fault(shape: Shape, columns: Mapping[str, Any], stored: int, is_judged: bool) -> str:
-    """Why there are no such queries, or the oracle cannot judge them; nothing if it can.
+def unknown_order(shape: Shape, columns: Mapping[str, Any]) -> str:
+    """Why the oracle cannot tell how rows are ordered; nothing if it can."""
+    if "decay" in shape and shape["decay"].get("column") not in columns:
+        return "decay.column: one of the columns; when rows were accepted only the server knows"
+    return ""
 
-    ``stored``: rows before the load, whose ids are known. ``is_judged`` false: it need not.
+
+def fault(shape: Shape, columns: Mapping[str, Any], stored: int) -> str:
+    """Why there are no such queries here; nothing if there are.
+
+    ``stored``: rows before the load, whose ids are known.
     """
     unknown = shape.keys() - {"decay", "rank", "group", "spread", "mmr", *_OF_IDS}
     if unknown:
@@ -81,10 +88,8 @@ def fault(shape: Shape, columns: Mapping[str, Any], stored: int, is_judged: bool
             type(one) is int and -stored <= one <= stored for one in ids
         ):
             return f"{name}: ids of the {stored:,} rows before the load, or -1 for the newest, …"
-    if not is_judged:
-        return ""
-    if "decay" in shape and shape["decay"].get("column") not in columns:
-        return "decay.column: one of the columns; when rows were accepted only the server knows"
+    if "column" in shape.get("decay", {}) and shape["decay"]["column"] not in columns:
+        return "decay.column: one of the columns"
     if "group" in shape and shape["group"].get("by") not in columns:
         return "group.by: one of the columns"
     return _fault(shape["rank"], columns) if "rank" in shape else ""

@@ -64,7 +64,8 @@ class PushPart:
 
     ``told``: of each add that a live push tells of, the time of the push and a row; a push that
     stands for several is there several times, and counted in ``merged``.
-    ``views`` and ``matched``: of some of them, for the oracle.
+    ``views`` and ``matched``: of some of them, for the oracle. ``ends``: the last views, with what
+    a search answered then.
     """
 
     kind: str
@@ -78,6 +79,7 @@ class PushPart:
     gap_times: list[float]
     errors: dict[str, int]
     views: list[Answered]
+    ends: list[tuple[Answered, Answered]]
     matched: list[Matched]
 
 
@@ -145,7 +147,7 @@ class Subscribers:
         return PushPart(
             self._kind, len(self._connections), self._subscriptions, self._received, self._causes,
             self._rows, self._told, self._merged, self._gap_times, dict(self._errors),
-            self._sample.answered, self._matches.matched,
+            self._sample.answered, self._sample.ends, self._matches.matched,
         )  # fmt: skip
 
     @property

@@ -11,7 +11,7 @@ however many adds were under way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -211,11 +211,25 @@ class Oracle:
 
 def judge(oracle: Oracle, answers: Iterable[Answered | None]) -> Truth:
     """Compare answers with the oracle; None stands for one that could not be read."""
+    return _compared(oracle.answer, answers)
+
+
+def agreement(ends: Iterable[tuple[Answered, Answered]]) -> Truth:
+    """Compare the last views with what searches answered then, where no oracle can tell."""
+    there = list(ends)
+    searches = {(search.version, search.query): search.hits for _, search in there}
+    return _compared(lambda version, query: searches[version, query], [view for view, _ in there])
+
+
+def _compared(
+    known: Callable[[int, int], list[tuple[int, float]] | None],
+    answers: Iterable[Answered | None],
+) -> Truth:
     sampled = compared = wanted = right = 0
     wrong: list[Mismatch] = []
     for answer in answers:
         sampled += 1
-        expected = None if answer is None else oracle.answer(answer.version, answer.query)
+        expected = None if answer is None else known(answer.version, answer.query)
         if answer is None or expected is None:
             continue
         compared += 1

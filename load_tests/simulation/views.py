@@ -80,12 +80,13 @@ class ViewSample:
         self._every = step(settings.verified) if settings.verified else 0
         self._sampled: list[tuple[View, F32]] = []
         self._looks: Sampling[Answered] = Sampling(1)
-        self._ends: list[Answered] = []
+        #: With what a search answered then.
+        self.ends: list[tuple[Answered, Answered]] = []
 
     @property
     def answered(self) -> list[Answered]:
         """What the oracle is to look at."""
-        return [*self._looks.kept, *self._ends]
+        return [*self._looks.kept, *[end for end, _ in self.ends]]
 
     def offer(self, view: View, vector: F32) -> None:
         """A new subscription to ``vector`` (dim,)."""
@@ -113,7 +114,7 @@ class ViewSample:
                 if settled.hits == view.answered().hits or time.perf_counter() > give_up_at:
                     break
                 await asyncio.sleep(_AGAIN_SECONDS)
-            self._ends.append(view.answered()._replace(version=settled.version))
+            self.ends.append((view.answered()._replace(version=settled.version), settled))
 
     async def _search(self, asking: Connection, number: int, query: int, vector: F32) -> Answered:
         settings = self._settings

@@ -79,7 +79,6 @@ def test_shapes_are_used_by_turns_of_messages() -> None:
     ("shape", "why"),
     [
         ({"at": 5}, "at: unknown"),
-        ({"decay": {"half_life": 5}}, "only the server knows"),
         ({"decay": {"half_life": 5, "column": "nope"}}, "decay.column"),
         ({"group": {"by": "nope"}}, "group.by"),
         ({"rank": "$age"}, r"\$age is no column"),
@@ -92,7 +91,7 @@ def test_shapes_are_used_by_turns_of_messages() -> None:
 )
 def test_what_the_oracle_cannot_judge_is_no_scenario(shape: dict[str, Any], why: str) -> None:
     columns = dict.fromkeys(COLUMNS)
-    assert shaping.fault({"rank": "n", "group": {"by": "kind"}}, columns, 0, True) == ""
+    assert shaping.fault({"rank": "n", "group": {"by": "kind"}}, columns, 0) == ""
     for name in ("search", "live"):
         document = {
             "collection": {"fill": 10},
@@ -101,6 +100,9 @@ def test_what_the_oracle_cannot_judge_is_no_scenario(shape: dict[str, Any], why:
         }
         with pytest.raises(scenario.ScenarioError, match=rf"{name}\.shapes\[1\]: .*{why}"):
             scenario.parse("made", document, {})
+    document = {"search": {"shapes": [{"decay": {"half_life": 5}}], "verified": 0.5}}
+    with pytest.raises(scenario.ScenarioError, match="only the server knows"):
+        scenario.parse("made", document, {})
     with pytest.raises(scenario.ScenarioError, match=r"live\.shapes\[0\]: mmr: not of live"):
         scenario.parse("made", {"live": {"shapes": [{"mmr": {"lambda": 1}}]}}, {})
     with pytest.raises(scenario.ScenarioError, match=r"add\.shapes\[0\]: only of search and live"):

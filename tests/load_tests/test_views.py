@@ -12,7 +12,7 @@ from load_tests.simulation import truth
 from load_tests.simulation.requests import AddLog
 from load_tests.simulation.scenario import Standing
 from load_tests.simulation.subscribers import Base, Subscribers
-from load_tests.simulation.views import Key, View
+from load_tests.simulation.views import Answered, Key, View
 from omendb_ws.wire import binary_replies
 from omendb_ws.wire.live import encode_binary
 from omendb_ws.wire.messages import LivePushes, Rows
@@ -156,6 +156,16 @@ def test_a_push_that_is_wrong_in_anything_is_a_mismatch_from_then_on(wrong: str)
     judged = truth.judge(law.oracle, views)
     assert judged.compared == len(pushes) + 2
     assert (judged.mismatches == 0) is (wrong == "nothing")
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_where_no_oracle_can_tell_the_last_views_are_compared_with_searches(wrong: bool) -> None:
+    law = Law()
+    hits = list(law.answer(40).items())
+    search = Answered(0, 40, hits)
+    view = search._replace(hits=hits[1:]) if wrong else search
+    judged = truth.agreement([(search, search), (view._replace(query=1), search._replace(query=1))])
+    assert (judged.compared, judged.mismatches) == (2, int(wrong))
 
 
 def match_push(to_seq: int, hits: list[tuple[int, float]]) -> bytes:
