@@ -78,7 +78,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
     """
     from omendb_core.scan import choice as scan
 
-    from ..access import keyring as auth
+    from ..access import keyring
     from ..net import tls
     from ..node.keys import read_jwt_keys
     from ..runtime import event_loops
@@ -91,7 +91,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
         tls.server_context(values["tls_certificate_file"], values["tls_key_file"])
 
     def keys() -> None:
-        unwise.extend(auth.Keyring.load(values["api_key_file"]).warnings)
+        unwise.extend(keyring.Keyring.load(values["api_key_file"]).warnings)
 
     def jwt_keys() -> None:
         if found.settings is not None:
@@ -112,7 +112,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
             continue
         try:
             check()
-        except (auth.KeyFileError, tls.TlsError, ValueError) as error:
+        except (keyring.KeyFileError, tls.TlsError, ValueError) as error:
             problems.append(str(error))
     return problems, unwise
 

@@ -43,11 +43,11 @@ def new_key(
     Example:
       omendb-ws new-key --name app --right read --append-to keys.toml
     """
-    from ..access import keyring as auth
+    from ..access import keyring
 
-    token = auth.new_token()
-    with failing(auth.KeyFileError):
-        entry = auth.key_entry(name, tenant, tuple(right or ("read", "write")), token)
+    token = keyring.new_token()
+    with failing(keyring.KeyFileError):
+        entry = keyring.key_entry(name, tenant, tuple(right or ("read", "write")), token)
     if append_to is not None:
         _append(append_to, entry)
     print(f"token (shown only now): {token}", file=sys.stderr)

@@ -88,7 +88,7 @@ def one_blas_thread() -> None:
 def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     """Run a server with ``settings`` until it is told to leave; fails with a line on stderr."""
     one_blas_thread()
-    from ..access import keyring as auth
+    from ..access import keyring
     from ..net import tls
     from ..runtime import descriptors, logs
 
@@ -100,7 +100,7 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     kernel, loop = choose_kernel_and_loop(settings.event_loop)
     log.info("kernel %s, event loop %s", kernel, loop.name)
     with (
-        failing(auth.KeyFileError, tls.TlsError),
+        failing(keyring.KeyFileError, tls.TlsError),
         asyncio.Runner(loop_factory=loop.new_loop) as runner,
     ):
         runner.run(_serve(settings))

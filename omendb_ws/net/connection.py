@@ -23,7 +23,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import Event, State
 
-from ..http import routes as http
+from ..http import routes
 from ..runtime.faults import as_error
 from ..sessions.outbox import Outbox
 from .crowd import Crowd
@@ -125,7 +125,7 @@ class Connection(Writing):
         """Give messages to ``receiver`` from now on, and send what ``outbox`` holds."""
         self._receiver = receiver
         # Headers may be long, and there may be a token in them.
-        self.request = Request(http.WEBSOCKET_PATH, Headers())
+        self.request = Request(routes.WEBSOCKET_PATH, Headers())
         self._send_from(outbox)
         self._read_on()
 

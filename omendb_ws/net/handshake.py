@@ -11,7 +11,7 @@ from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 
-from ..http import routes as http
+from ..http import routes
 from .request_head import RequestHead, fault_of
 
 
@@ -39,7 +39,7 @@ class Handshaking(ServerConnection):
         protocol.receive_data(head)
         if protocol.handshake_exc is not None and protocol.writes[:1] == [b""]:
             # websockets would hang up without a word.
-            protocol.writes.insert(0, http.plain(fault_of(head)).serialize())
+            protocol.writes.insert(0, routes.plain(fault_of(head)).serialize())
         ServerConnection.data_received(self, b"")
         return rest
 
@@ -65,5 +65,5 @@ class Handshaking(ServerConnection):
     def _refuse_head(self, status: HTTPStatus) -> None:
         self.is_shaking = False
         self.head = RequestHead()
-        self.protocol.send_response(http.plain(status))
+        self.protocol.send_response(routes.plain(status))
         ServerConnection.data_received(self, b"")

@@ -29,7 +29,7 @@ from websockets.typing import Subprotocol
 from ..access.gate import Refused
 from ..access.peer import Peer
 from ..access.principal import Principal
-from ..http import routes as http
+from ..http import routes
 from ..journal.interface import Store
 from ..journal.local.store import LocalStore
 from ..node.config import Settings
@@ -111,7 +111,9 @@ class Server:
         """Where clients connect to."""
         scheme = "wss" if self._is_tls else "ws"
         host = self.settings.host
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{http.WEBSOCKET_PATH}"
+        return (
+            f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{routes.WEBSOCKET_PATH}"
+        )
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -160,7 +162,7 @@ class Server:
             newer = partial(newer_certificate, ssl, certificate, key)
             self.node.reloads.watch(Watched("certificates", (certificate, key), newer))
         is_open = self.context.gate.is_open
-        policy = http.Policy(is_open, settings.allow_origins, self._is_tls)
+        policy = routes.Policy(is_open, settings.allow_origins, self._is_tls)
         return await serve(
             self._connected,
             settings.host,
@@ -174,7 +176,7 @@ class Server:
                     admits=self._descriptors.admits,
                 ),
             ),
-            process_request=self._admit(http.process_request(policy, self)),
+            process_request=self._admit(routes.process_request(policy, self)),
             select_subprotocol=_select_subprotocol,
             compression=None,
             logger=socket_logs.logger(),
@@ -244,9 +246,9 @@ class Server:
             for task in late:
                 task.cancel()
 
-    # -- what HTTP asks (``http.Running``) --------------------------------------------------------
+    # -- what HTTP asks (``routes.Running``) ------------------------------------------------------
 
-    def status(self) -> http.Status:
+    def status(self) -> routes.Status:
         """Whether all is well."""
         if self.context.is_draining:
             return "draining"
@@ -295,17 +297,17 @@ class Server:
             is_wrong_token = (
                 response is not None
                 and response.status_code == HTTPStatus.UNAUTHORIZED
-                and http.token_of(request.headers) is not None
+                and routes.token_of(request.headers) is not None
             )
             if response is not None and is_wrong_token:
                 host = Peer.of(connection.remote_address).host
                 seconds = self.context.logins.failed(host, "the token is not known")
                 return _later(connection, response, seconds)
             if response is None and isinstance(connection, Connection) and connection.head.has_body:
-                return http.plain(HTTPStatus.BAD_REQUEST)
+                return routes.plain(HTTPStatus.BAD_REQUEST)
             if response is None and not self._may_enter() and self._is_known(request):
                 body = b"max_connections: the server has as many as it takes.\n"
-                return http.to_response(http.Reply(HTTPStatus.SERVICE_UNAVAILABLE, body))
+                return routes.to_response(routes.Reply(HTTPStatus.SERVICE_UNAVAILABLE, body))
             return response
 
         return admit
@@ -317,7 +319,7 @@ class Server:
         """Whether it will be one of the known as soon as it is upgraded."""
         if self.context.gate.is_open:
             return True
-        token = http.token_of(request.headers)
+        token = routes.token_of(request.headers)
         return token is not None and self.authenticate(token) is not None
 
     # -- connections ------------------------------------------------------------------------------
@@ -326,7 +328,7 @@ class Server:
         """The life of one connection."""
         assert isinstance(connection, Connection)
         assert connection.request is not None
-        token = http.token_of(connection.request.headers)
+        token = routes.token_of(connection.request.headers)
         found = await self._who(token)
         principal = found if isinstance(found, Principal) else None
         peer = Peer.of(connection.remote_address)
@@ -391,4 +393,4 @@ def _refuse_stranger(session: Receiver) -> None:
 def _select_subprotocol(
     connection: ServerConnection, offered: Sequence[Subprotocol]
 ) -> Subprotocol | None:
-    return http.select_subprotocol(connection.protocol, offered)
+    return routes.select_subprotocol(connection.protocol, offered)

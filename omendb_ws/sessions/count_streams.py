@@ -11,7 +11,7 @@ from omendb_core.model.errors import TooLarge
 
 from ..engine.streams.counting import BeginCount, LeaveCount
 from ..wire import messages as wire
-from ..wire import reply_bounds as sizes
+from ..wire import reply_bounds
 from .reach import reach
 from .session import Session
 from .subscriptions.counts import COUNT_BYTES, CountSubscription
@@ -24,7 +24,7 @@ def subscribe_count(session: Session, request: wire.Subscribe, size: int) -> Non
     collection = reached.collection
     definition, budget = collection.definition, context.catalog.budget
     check_by(request.by, definition)
-    most_bytes = sizes.counts_bytes(
+    most_bytes = reply_bounds.counts_bytes(
         definition, request.by, request.limit, context.limits.max_metadata_bytes
     )
     if most_bytes > context.limits.max_message_bytes:

@@ -22,7 +22,7 @@ from ..engine.model.collection import Collection
 from ..engine.streams import commands as streams
 from ..engine.streams.live_query import ALL_IN, LEFT_OUT_TAKES, LeftOut, LiveQuery
 from ..wire import messages as wire
-from ..wire import reply_bounds as sizes
+from ..wire import reply_bounds
 from . import shaping
 from .reach import Reach, reach
 from .session import Session
@@ -102,7 +102,7 @@ def _push_bytes(
 ) -> int:
     """How large a push may be. TooLarge if no message can hold it."""
     limits = session.context.limits
-    found = sizes.most_push_bytes(
+    found = reply_bounds.most_push_bytes(
         definition,
         request.include,
         request.encoding == "binary",
@@ -155,8 +155,10 @@ def _submit_live(
     queries = [cast("LiveQuery", subscription.stream) for subscription in subscriptions]
     rows = len(queries) * min(request.k, collection.definition.capacity)
     keys = shaping.keys(queries[0].query.shape)
-    row_bytes = sizes.usual_row_bytes(collection.definition, request.include, request.binary, keys)
-    reply_bytes = sizes.ENVELOPE_BYTES + rows * row_bytes
+    row_bytes = reply_bounds.usual_row_bytes(
+        collection.definition, request.include, request.binary, keys
+    )
+    reply_bytes = reply_bounds.ENVELOPE_BYTES + rows * row_bytes
     then = partial(replied, session, subscriptions)
     ticket = session.ticket(request, collection, size, reply_bytes, then)
     session.submit(streams.Live(ticket, collection, queries, target, request.binary))
@@ -167,8 +169,10 @@ def move_live(session: Session, request: wire.Move, query: LiveQuery, size: int)
     collection = query.collection
     changes = _changes(session, request, reach(session, request.op, collection))
     keys = shaping.keys(query.query.shape)
-    row_bytes = sizes.usual_row_bytes(collection.definition, query.include, request.binary, keys)
-    reply_bytes = sizes.ENVELOPE_BYTES + (query.query.k or 0) * row_bytes
+    row_bytes = reply_bounds.usual_row_bytes(
+        collection.definition, query.include, request.binary, keys
+    )
+    reply_bytes = reply_bounds.ENVELOPE_BYTES + (query.query.k or 0) * row_bytes
     ticket = session.ticket(request, collection, size, reply_bytes)
     session.submit(streams.Move(ticket, collection, query, changes, request.binary))
 

@@ -25,7 +25,7 @@ from ..engine.reads import commands as reads
 from ..engine.writes import commands as writes
 from ..runtime.faults import as_error
 from ..wire import messages as wire
-from ..wire import reply_bounds as sizes
+from ..wire import reply_bounds
 from ..wire.opcodes import right_for
 from ..wire.rows import (
     check_columns_alone,
@@ -117,7 +117,7 @@ def _list(session: Session, request: wire.List, size: int) -> None:
         for one in session.context.catalog.of(session.tenant)
         if session.who.known().sees(one.name)
     ]
-    expected_bytes = sizes.ENVELOPE_BYTES + sum(map(_description_bytes, collections))
+    expected_bytes = reply_bounds.ENVELOPE_BYTES + sum(map(_description_bytes, collections))
     ticket = session.ticket(request, None, size, expected_bytes)
     visible = [shown(session, one) for one in collections]
     session.submit(reads.List(ticket, collections, visible))
@@ -168,7 +168,7 @@ def _note(did: str, session: Session, tenant: str, name: str) -> None:
 
 
 def _description_bytes(collection: Collection) -> int:
-    return sizes.description_bytes(collection.definition)
+    return reply_bounds.description_bytes(collection.definition)
 
 
 # -- changes ------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def _add(session: Session, request: wire.Add, size: int) -> None:
         return
     unless_near = _unless_near(session, request.unless_near, collection)
     count = len(rows.vectors) if isinstance(rows, RowBatch) else 0
-    reply_bytes = sizes.added_bytes(collection.definition, count)
+    reply_bytes = reply_bounds.added_bytes(collection.definition, count)
     ticket = session.ticket(request, collection, size, reply_bytes)
     add = writes.Add(ticket, collection, reached.guard, asked, request.binary, unless_near)
     session.submit_change(add)
@@ -258,25 +258,29 @@ def _search(session: Session, request: wire.Search, size: int) -> None:
         min_score=request.min_score,
         last=request.last,
         include=request.include,
-        max_hits=sizes.max_hits(definition, request.include, request.binary, queries, limits, keys),
+        max_hits=reply_bounds.max_hits(
+            definition, request.include, request.binary, queries, limits, keys
+        ),
         examples=shaping.examples(request, definition, reached.visible),
         exclude=shaping.excluded(request, definition),
         shape=shape,
         at=request.at,
         visible=reached.visible,
     )
-    row_bytes = sizes.most_row_bytes(
+    row_bytes = reply_bounds.most_row_bytes(
         definition, request.include, request.binary, limits.max_metadata_bytes, keys
     )
     rows = queries * min(request.k, definition.capacity)
-    ticket = session.ticket(request, collection, size, sizes.ENVELOPE_BYTES + rows * row_bytes)
+    ticket = session.ticket(
+        request, collection, size, reply_bounds.ENVELOPE_BYTES + rows * row_bytes
+    )
     session.submit(reads.Search(ticket, collection, query, request.single, request.binary))
 
 
 def _plain_search(session: Session, request: PlainSearch, size: int) -> None:
     collection, visible = reach(session, request.op, request.handle).read
     definition = collection.definition
-    reply_bytes = sizes.plain_results_bytes(
+    reply_bytes = reply_bounds.plain_results_bytes(
         request.n, request.n * min(request.k, definition.capacity)
     )
     is_right = request.dim == definition.dim and visible is None
@@ -291,10 +295,12 @@ def _get(session: Session, request: wire.Get, size: int) -> None:
     collection, visible = reach(session, request.op, request.collection).read
     definition = collection.definition
     ids = parse_ids(request.ids, definition.ids)
-    row_bytes = sizes.most_row_bytes(
+    row_bytes = reply_bounds.most_row_bytes(
         definition, request.include, False, session.context.limits.max_metadata_bytes
     )
-    ticket = session.ticket(request, collection, size, sizes.ENVELOPE_BYTES + len(ids) * row_bytes)
+    ticket = session.ticket(
+        request, collection, size, reply_bounds.ENVELOPE_BYTES + len(ids) * row_bytes
+    )
     session.submit(reads.Get(ticket, collection, ids, request.include, visible))
 
 
@@ -304,7 +310,7 @@ def _count(session: Session, request: wire.Count, size: int) -> None:
     definition = collection.definition
     check_by(request.by, definition)
     query = CountQuery(reached.joined(request.filter), request.by, request.limit)
-    most_bytes = sizes.counts_bytes(
+    most_bytes = reply_bounds.counts_bytes(
         definition, request.by, request.limit, session.context.limits.max_metadata_bytes
     )
     ticket = session.ticket(request, collection, size, most_bytes)

@@ -13,8 +13,7 @@ from omendb_core.model.types import Definition, Hits, Include
 from omendb_core.window import Window
 
 from ...telemetry.metrics import Metrics
-from ...wire import binary_replies, text_replies
-from ...wire import reply_bounds as sizes
+from ...wire import binary_replies, reply_bounds, text_replies
 from ...wire.encoded import Message, binary, text
 from ...wire.messages import Rows
 from ...wire.opcodes import PUSH_BYTES, Limits
@@ -35,20 +34,20 @@ def refuse_rows_over_a_push(
     definition: Definition, include: Include, is_binary: bool, limits: Limits
 ) -> None:
     """TooLarge if one row might not fit in a push."""
-    most = sizes.most_row_bytes(definition, include, is_binary, limits.max_metadata_bytes)
-    if most + sizes.ENVELOPE_BYTES > push_bytes(limits):
+    most = reply_bounds.most_row_bytes(definition, include, is_binary, limits.max_metadata_bytes)
+    if most + reply_bounds.ENVELOPE_BYTES > push_bytes(limits):
         raise TooLarge(f"include: a push of one row may take {most} bytes, over the limit")
 
 
 def room_bytes(include: Include, is_binary: bool, limits: Limits) -> int:
     """Bytes for rows in a push; with metadata half of it, the other half is the metadata's."""
     most = push_bytes(limits) if is_binary else min(push_bytes(limits), JSON_PUSH_BYTES)
-    return (most - sizes.ENVELOPE_BYTES) // (1 + include.metadata)
+    return (most - reply_bounds.ENVELOPE_BYTES) // (1 + include.metadata)
 
 
 def usual_rows(definition: Definition, include: Include, is_binary: bool, limits: Limits) -> int:
     """How many rows usually fit in a push, at least one."""
-    row_bytes = sizes.usual_row_bytes(definition, include, is_binary)
+    row_bytes = reply_bounds.usual_row_bytes(definition, include, is_binary)
     return max(1, room_bytes(include, is_binary, limits) // row_bytes)
 
 

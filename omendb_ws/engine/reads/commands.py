@@ -10,7 +10,7 @@ from omendb_core.filters.parser import Filter
 from omendb_core.model.types import Ids, Include
 from omendb_core.search.query import Query
 
-from ...wire import searches as wire
+from ...wire import searches
 from ..model.collection import Collection
 from ..model.commands import Read
 
@@ -30,7 +30,7 @@ class PlainSearch(Read):
     """A search with nothing but vectors and ``k``."""
 
     collection: Collection
-    request: wire.PlainSearch
+    request: searches.PlainSearch
 
 
 @dataclass(slots=True, eq=False)

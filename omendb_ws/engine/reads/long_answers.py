@@ -19,7 +19,7 @@ from omendb_core.model.errors import OmenError, TooLarge
 from omendb_core.ranking.shape import PLAIN
 from omendb_core.search.query import Answer, Query
 
-from ...wire import reply_bounds as sizes
+from ...wire import reply_bounds
 from ...wire.messages import Found, Results
 from ...wire.opcodes import MAX_U32
 from ..model import replies
@@ -182,7 +182,7 @@ def _get(work: Get, long_reads: LongReads) -> Steps:
     yield from held(work, long_reads)
     try:
         window = collection.window
-        least_bytes = sizes.least_found_bytes(window.definition, work.include)
+        least_bytes = reply_bounds.least_found_bytes(window.definition, work.include)
         is_there, parts, rows = [], [], 0
         for start in range(0, max(1, len(work.ids)), _IDS):
             collection.refuse_broken()

@@ -17,8 +17,7 @@ from omendb_core.search.query import Answer, Query
 
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
-from ...wire import reply_bounds as sizes
-from ...wire import searches as wire
+from ...wire import reply_bounds, searches
 from ...wire.encoded import binary
 from ...wire.messages import Found, Results
 from ...wire.opcodes import MAX_U32
@@ -164,14 +163,14 @@ class Reads:
 def _get(work: Get) -> Reply:
     window = work.collection.window
     found, hits = window.get(work.ids, _NOTHING, work.visible)
-    least_bytes = sizes.least_found_bytes(window.definition, work.include) * len(hits.seqs)
+    least_bytes = reply_bounds.least_found_bytes(window.definition, work.include) * len(hits.seqs)
     replies.refuse_over(work.ticket, least_bytes)
     if work.include != _NOTHING:
         found, hits = window.get(work.ids, work.include, work.visible)
     return replies.rows(work.ticket, Found(window.version, found, hits))
 
 
-def _each_k(asked: list[wire.PlainSearch]) -> I64:
+def _each_k(asked: list[searches.PlainSearch]) -> I64:
     """The ``k`` of each vector."""
     each = np.array([one.k for one in asked], np.int64)
     return each if max(one.n for one in asked) == 1 else np.repeat(each, [one.n for one in asked])

@@ -24,7 +24,7 @@ from omendb_core.model.errors import NotFound, OmenError
 from omendb_core.model.types import F32, I64
 from omendb_core.search.query import Examples
 
-from ...wire import reply_bounds as sizes
+from ...wire import reply_bounds
 from ...wire.messages import Results
 from ..model import replies
 from ..model.collection import Collection
@@ -243,7 +243,7 @@ def _told(work: Live, live: LiveQueries, found: Results) -> Generator[bool, None
 def _refuse_over(work: Live, collection: Collection, handles: I64) -> None:
     """TooLarge for more rows than a reply can hold, before they are gathered."""
     counts = collection.window.standing.lists.counts(handles)
-    row_bytes = sizes.least_row_bytes(
+    row_bytes = reply_bounds.least_row_bytes(
         collection.definition, work.queries[0].include, work.is_binary
     )
     replies.refuse_over(work.ticket, int(counts.sum()) * row_bytes)

@@ -18,7 +18,7 @@ from omendb_core.novelty.unless_near import UnlessNear
 
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
-from ...wire import reply_bounds as sizes
+from ...wire import reply_bounds
 from ...wire.hits import id_texts
 from ...wire.messages import Added
 from ..model import replies
@@ -178,7 +178,7 @@ def _admit_judged(work: Add, unless_near: UnlessNear, now_us: int) -> Admitted:
         judged.finish()
         judgement = judged
     left_out = judgement.left_out(window.last_seq + 1)
-    most_bytes = sizes.added_bytes(work.collection.definition, len(left_out.skipped))
+    most_bytes = reply_bounds.added_bytes(work.collection.definition, len(left_out.skipped))
     if most_bytes > work.ticket.max_reply_bytes:
         replies.refuse_over(work.ticket, sum(map(len, id_texts(left_out.near))))
     admitted = window.admit_add(work.request, now_us, judgement, work.guard)
