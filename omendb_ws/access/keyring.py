@@ -14,12 +14,13 @@ import hmac
 import re
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from ..runtime.toml_files import TomlFileError, parse, read_text
+from ..runtime.toml_values import TomlValueError, toml_value
 from ..wire.rights import RIGHTS
 from .grants import Grant, GrantError, parse_grants
 from .principal import DEFAULT_TENANT, Principal
@@ -50,24 +51,37 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def key_entry(name: str, tenant: str, rights: tuple[str, ...], token: str) -> str:
-    """The text to paste into a key file for ``token``. KeyFileError for a bad name or right."""
-    entry: dict[str, str | list[str]] = {
-        "name": name,
-        "tenant": tenant,
-        "rights": list(rights),
-        "token_sha256": token_sha256(token),
-    }
-    _parse_entry(entry, "the new key")
-    lines = [f"{key} = {_toml(value)}" for key, value in entry.items()]
-    return "\n".join(["[[keys]]", *lines]) + "\n"
+def key_entry(
+    name: str,
+    tenant: str,
+    rights: Sequence[str],
+    token: str,
+    grants: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The text to paste into a key file for ``token``: ``rights``, ``grants``, or both.
+
+    It is checked as the file's own entries are. KeyFileError for a bad name, right or grant.
+    """
+    entry: dict[str, Any] = {"name": name, "tenant": tenant}
+    if rights or not grants:
+        entry["rights"] = list(rights)
+    entry["token_sha256"] = token_sha256(token)
+    tables = [dict(grant) for grant in grants]
+    _parse_entry({**entry, "grants": tables} if tables else entry, "the new key")
+    lines = ["[[keys]]", *_lines(entry, "")]
+    for place, table in enumerate(tables):
+        lines += ["", "[[keys.grants]]", *_lines(table, f"grants[{place}].")]
+    return "\n".join(lines) + "\n"
 
 
-def _toml(value: str | list[str]) -> str:
-    # Names and rights are checked to hold neither quotes nor backslashes.
-    if isinstance(value, str):
-        return f'"{value}"'
-    return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+def _lines(table: Mapping[str, Any], where: str) -> list[str]:
+    found = []
+    for field, value in table.items():
+        try:
+            found.append(f"{field} = {toml_value(value)}")
+        except TomlValueError as error:
+            raise KeyFileError(f"the new key: {where}{field}: {error}") from None
+    return found
 
 
 @dataclass(frozen=True, slots=True)

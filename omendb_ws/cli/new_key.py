@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -21,9 +22,31 @@ def new_key(
     right: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="read|write|admin",
-            help="What it may do; repeatable.",
+            metavar="read|write|admin|operator",
+            help="What it may do; repeatable. operator sees the whole server.",
             show_default="read and write",
+        ),
+    ] = None,
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Limit it to collections of this name, * for any characters; repeatable.",
+        ),
+    ] = None,
+    filter: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="Limit it to rows that pass this filter."),
+    ] = None,
+    stamp: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="What the columns of its rows are set to, as an object."),
+    ] = None,
+    grant: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="JSON",
+            help="One more grant: an object of rights, collections, filter, stamp; repeatable.",
         ),
     ] = None,
     append_to: Annotated[
@@ -37,22 +60,61 @@ def new_key(
 ) -> None:
     """Make an API key: its token on stderr, the entry for the key file on stdout or in it.
 
-    The key file holds only a hash of the token, so the token is shown this once.
+    The key file holds only a hash of the token, so the token is shown this once. --collection,
+    --filter and --stamp make a grant of what --right says; --grant adds grants with other rights.
 
     \b
-    Example:
+    Examples:
       omendb-ws new-key --name app --right read --append-to keys.toml
+      omendb-ws new-key --name widget --collection 'clicks-*' --filter '{"owner": "widget"}' \\
+        --stamp '{"owner": "widget"}'
     """
     from ..access import keyring
 
+    limits: dict[str, Any] = {}
+    if collection:
+        limits["collections"] = collection
+    for flag, text in (("filter", filter), ("stamp", stamp)):
+        if text is not None:
+            limits[flag] = _object(f"--{flag}", text)
+    more = [_object("--grant", text) for text in grant or ()]
+    rights, grants = _split(right, limits, more)
     token = keyring.new_token()
     with failing(keyring.KeyFileError):
-        entry = keyring.key_entry(name, tenant, tuple(right or ("read", "write")), token)
+        entry = keyring.key_entry(name, tenant, rights, token, grants)
     if append_to is not None:
         _append(append_to, entry)
     print(f"token (shown only now): {token}", file=sys.stderr)
     if append_to is None:
         print(entry, end="")
+
+
+def _split(
+    right: list[str] | None, limits: dict[str, Any], more: list[dict[str, Any]]
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """The rights on every collection, and the grants. The right operator knows no limits."""
+    if not limits:
+        return (right or ([] if more else ["read", "write"])), more
+    limited = [one for one in right or ("read", "write") if one != "operator"]
+    whole = [one for one in right or () if one == "operator"]
+    return whole, [{"collections": ["*"], "rights": limited, **limits}, *more]
+
+
+def _object(flag: str, text: str) -> dict[str, Any]:
+    """The JSON object of a flag; fails for anything else."""
+    from ..access.jwt_keys import refuse_repeated
+
+    try:
+        found = json.loads(text, object_pairs_hook=refuse_repeated, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        fail(WRONG, f"{flag}: not JSON: {error}")
+    if not isinstance(found, dict):
+        fail(WRONG, f"{flag}: must be a JSON object")
+    return found
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
 
 
 def _append(path: str, entry: str) -> None:
