@@ -12,6 +12,7 @@ import pytest
 from hypothesis import Phase
 from hypothesis import settings as hypothesis_settings
 from omendb_core.standing import matcher as core_live
+from omendb_core.standing import matching as core_matching
 from omendb_core.standing.matcher import Matcher
 from omendb_core.standing.matching import Matching
 
@@ -30,8 +31,8 @@ ROWS = 60
 
 @pytest.fixture(autouse=True)
 def one_row_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core_live, "_STEP_ELEMENTS", 1)
-    monkeypatch.setattr(core_live, "_LEAST_MATCHED", 1)
+    monkeypatch.setattr(core_matching, "_PIECE_ELEMENTS", 1)
+    monkeypatch.setattr(core_matching, "_LEAST_MATCHED", 1)
     monkeypatch.setattr(core_live, "_STEP_ENTRIES", 1)
     monkeypatch.setattr(core_live, "_STEP_LISTS", 1)
     monkeypatch.setattr(standing, "CATCH_UP_US", 0)
@@ -196,7 +197,7 @@ async def test_a_fault_amid_the_steps_lets_the_collection_go(
     async with running() as server, client(server) as raw:
         handle = (await raw.create(capacity=100))["handle"]
         await subscribed(raw)
-        match = Matching.match
+        match = Matching._match
         calls = []
 
         def boom(*arguments: Any) -> Any:
@@ -205,7 +206,7 @@ async def test_a_fault_amid_the_steps_lets_the_collection_go(
                 raise MemoryError("on purpose")
             return match(*arguments)
 
-        monkeypatch.setattr(Matching, "match", boom)
+        monkeypatch.setattr(Matching, "_match", boom)
         await raw.add_binary(handle, batch(*range(ROWS)))
         assert await raw.code("add", collection="items", rows=[{"id": 1, "vector": [1, 1]}]) == (
             "unavailable"

@@ -34,28 +34,33 @@ _SIGN: Final = 1 << 31
 
 
 class Within(NamedTuple):
-    """What a node may be, (n,) or () for all alike. Both NaN: null for certain."""
+    """Between what scores lie, float64 (n,) or () for all alike."""
 
     lower: Value
     upper: Value
 
 
+class Batch:
+    """Rows in ``slots`` int64 (m,), at least one, that any number of expressions are bounded for:
+    between what each column lies, and whether rows pass a condition, is found once for all."""
+
+    def __init__(self, columns: Columns, slots: I64) -> None:
+        self.rows = Rows(columns, slots, None, Lists())
+        self.ends: dict[ColumnValue, Ends] = {}
+        self.passing: dict[Filter, tuple[bool, bool]] = {}
+
+
 class Bounds:
-    """Of an expression's values, for any of the rows in ``slots`` int64 (m,), at least one."""
+    """Of an expression's values, for any of the rows of a batch."""
 
-    def __init__(self, expression: Expression, columns: Columns, slots: I64) -> None:
+    def __init__(self, expression: Expression, batch: Batch) -> None:
         self._root = expression.root
-        self._rows = Rows(columns, slots, None, Lists())
-        self._ends: dict[ColumnValue, Ends] = {}
-        self._passing: dict[Filter, tuple[bool, bool]] = {}
+        self._batch = batch
 
-    def of(self, scores: Within) -> Within:
-        """Bounds float64 (n,) where the score is within ``scores`` (n,); NaN: null for certain."""
-        with np.errstate(all="ignore"):
-            found = self._within(self._root, Ends(lambda: scores.lower, lambda: scores.upper))
-            lower, upper = found.least, found.most
-        is_null = np.isnan(lower) | np.isnan(upper) | (lower == np.inf) | (upper == -np.inf)
-        return Within(np.where(is_null, np.nan, lower), np.where(is_null, np.nan, upper))
+    def of(self, scores: Within) -> Ends:
+        """Bounds where the score is within ``scores`` (n,); each is computed when it is asked for,
+        and that with ``np.errstate(all="ignore")``."""
+        return self._within(self._root, Ends(lambda: scores.lower, lambda: scores.upper))
 
     def _within(self, node: Node, scores: Ends) -> Ends:
         match node:
@@ -73,10 +78,11 @@ class Bounds:
 
     def _branches(self, node: If, scores: Ends) -> Ends:
         """One branch, or both where some rows pass and some do not."""
-        if node.condition not in self._passing:
-            passed = self._rows.passed(node)
-            self._passing[node.condition] = bool(passed.any()), bool(passed.all())
-        some, every = self._passing[node.condition]
+        passing = self._batch.passing
+        if node.condition not in passing:
+            passed = self._batch.rows.passed(node)
+            passing[node.condition] = bool(passed.any()), bool(passed.all())
+        some, every = passing[node.condition]
         if every or not some:
             return self._within(node.then if every else node.otherwise, scores)
         then, otherwise = (self._within(one, scores) for one in (node.then, node.otherwise))
@@ -86,29 +92,24 @@ class Bounds:
         )
 
     def _column(self, node: ColumnValue) -> Ends:
-        found = self._ends.get(node)
+        found = self._batch.ends.get(node)
         if found is None:
-            values = self._rows.column(node)
+            values = self._batch.rows.column(node)
             values = values[~np.isnan(values)]
             least, most = (values.min(), values.max()) if len(values) else (np.nan, np.nan)
             found = Ends(lambda: np.array(least), lambda: np.array(most))
-            self._ends[node] = found
+            self._batch.ends[node] = found
         return found
 
 
 def reach(
-    expression: Expression,
-    floors: F64,
-    columns: Columns,
-    slots: I64,
-    metric: Metric,
-    least: float = -np.inf,
+    expression: Expression, floors: F64, batch: Batch, metric: Metric, least: float = -np.inf
 ) -> F32:
-    """The scores float32 (n,) from which a row in ``slots`` may have a rank of ``floors`` (n,).
+    """The scores float32 (n,) from which a row of ``batch`` may have a rank of ``floors`` (n,).
 
     -inf: with any score, +inf: with none. Scores are ``least`` or more. The expression has no ages.
     """
-    bounds = Bounds(expression, columns, slots)
+    bounds = Bounds(expression, batch)
     lowest, most = np.array(_SCORES[metric], np.float32)
     lowest = max(lowest, min(np.float32(least), most))
     first, last = _ordinals(np.array([lowest, most]))
@@ -137,7 +138,8 @@ def _highest(bounds: Bounds, lowest: np.float32, scores: F32) -> F64:
     """The highest that the value may be for a score from ``lowest`` to each of ``scores``, which
     rise; -inf: it is null."""
     within = Within(np.array(lowest, np.float64), scores.astype(np.float64))
-    highest = np.broadcast_to(bounds.of(within).upper, len(scores))
+    with np.errstate(all="ignore"):
+        highest = np.broadcast_to(bounds.of(within).most, len(scores))
     return np.maximum.accumulate(np.where(np.isnan(highest), -np.inf, highest))
 
 

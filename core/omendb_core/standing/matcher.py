@@ -14,7 +14,7 @@ Knows the window's state; nothing of subscriptions, sockets or time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Final
 
 import numpy as np
@@ -27,16 +27,10 @@ from .exclusions import Exclusions
 from .lists import Lists
 from .live_lists import LiveLists
 from .matching import Matching
-from .round import NO_HITS, NONE, Advance, Round, joined, together
+from .round import NO_HITS, NONE, Advance, Matched, Round, joined, together
 from .shapes import Shapes
 from .table import NO_FILTER, StandingQuery, Table
 
-#: Rows matched in one go: bounds the copy of their vectors.
-MATCHED_AT_ONCE: Final = 4096
-#: Rows times queries times dimensions of one ``step``: 0.5 ms in C, 4 in numpy. A tile's rows at
-#: least.
-_STEP_ELEMENTS: Final = 1 << 27
-_LEAST_MATCHED: Final = 64
 #: Entries of lists that one step looks through for rows that left, and lists that it cuts, or takes
 #: answers from: 1 ms of each.
 _STEP_ENTRIES: Final = 1 << 15
@@ -229,21 +223,17 @@ class Matcher:
         """Do some of what is next; how much that was of what a step does."""
         if round_.drops:
             return self._drop_some(round_)
+        if round_.matching is not None:
+            return self._match_some(round_, round_.matching)
         if self._matching.is_full:
             return self._matching.enter()
         if len(round_.new):
-            count = self._rows_of_step()
-            some = round_.new[:count]
-            done, hits = self._matching.match(some, round_.touched)
-            round_.new = round_.new[done:]
-            round_.matched.append(hits)
-            return 1.0 if done < len(some) else done / count
+            round_.matching = self._matching.match(round_.new, round_.touched)
+            return 0.0
         if len(round_.updated):
-            count = self._rows_of_step()
-            some, takes = round_.updated[:count], self._takes_updated()
-            done, _ = self._matching.match(some, round_.touched, takes)
-            round_.updated = round_.updated[done:]
-            return 1.0 if done < len(some) else done / count
+            takes = self._takes_updated()
+            round_.matching = self._matching.match(round_.updated, round_.touched, takes)
+            return 0.0
         if not self._matching.is_empty:
             return self._matching.enter()
         if round_.to_cut is None:
@@ -261,10 +251,20 @@ class Matcher:
         round_.is_through = not len(round_.to_publish)
         return float(costs[len(some) - 1]) / _STEP_LISTS
 
-    def _rows_of_step(self) -> int:
-        """How many rows are matched in one step, at most."""
-        elements: int = self.table.vectors[: self.table.used].size
-        return min(max(_LEAST_MATCHED, _STEP_ELEMENTS // max(1, elements)), MATCHED_AT_ONCE)
+    @staticmethod
+    def _match_some(round_: Round, matching: Generator[float, None, Matched]) -> float:
+        """Do a piece of what is being matched."""
+        try:
+            return next(matching)
+        except StopIteration as end:
+            found: Matched = end.value
+        round_.matching = None
+        round_.matched.append(found.hits)
+        if len(round_.new):
+            round_.new = round_.new[found.rows :]
+        else:
+            round_.updated = round_.updated[found.rows :]
+        return 0.0
 
     def _begin_to_publish(self, round_: Round) -> float:
         """Make lists anew; note whose answers are to be taken, and who shows a change whatever

@@ -7,6 +7,7 @@ what came or left when.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,19 +18,27 @@ from ..scan.interface import Pairs
 from ..state import WindowState
 from . import ordered_keys
 from .live_lists import LiveLists
-from .round import NO_HITS, MatchHits
+from .orders import EXPRESSION_NS, PAIR_NS, PIECE_PAIRS
+from .round import NO_HITS, Matched, MatchHits, together
 from .shapes import NO_ORDER
 from .table import NO_FILTER, Table
 
+#: Rows matched in one go: bounds the copy of their vectors.
+_MATCHED_AT_ONCE: Final = 4096
+#: Rows times queries times dimensions of one piece: 0.5 ms in C, 4 in numpy. A tile's rows at
+#: least.
+_PIECE_ELEMENTS: Final = 1 << 27
+_LEAST_MATCHED: Final = 64
+#: A call of the scan has no more than so many times the rows of the last one where queries have
+#: orders: it finds any number of pairs. Eight at least.
+_MOST_GROWTH: Final = 4
+_LEAST_ROWS: Final = 8
+#: What ranking pairs takes in one piece.
+_PIECE_NS: Final = 2e6
 #: Rows for lists with an order that wait to be put in: beyond it they are, before more are matched.
 _MOST_ENTERING: Final = 1 << 16
 #: How many of them one step puts in: 1 ms where each is for another list.
 _STEP_ENTERING: Final = 1 << 11
-#: What it takes to score a row for a query with an order, and to compare its rank with the floor,
-#: the expression aside; and what one call may take of it where nothing is left out by its score.
-_PAIR_NS: Final = 150.0
-_MATCH_NS: Final = 3e6
-_LEAST_ROWS: Final = 8
 
 
 class _Entering(NamedTuple):
@@ -38,6 +47,18 @@ class _Entering(NamedTuple):
     handles: I64
     slots: I64
     keys: C128
+
+
+class _Pairs(NamedTuple):
+    """Rows in ``slots`` int64 for queries, ``handles`` int64, with ``scores`` float32; all (n,)."""
+
+    handles: I64
+    slots: I64
+    scores: F32
+
+    def some(self, which: I64) -> _Pairs:
+        """Those at some places."""
+        return _Pairs(self.handles[which], self.slots[which], self.scores[which])
 
 
 class Matching:
@@ -52,6 +73,8 @@ class Matching:
         self._table = table
         self._lists = lists
         self._entering: list[_Entering] = []
+        #: Of the last call of the scan.
+        self._last_rows, self._pairs_a_row = 0, 0.0
 
     @property
     def is_empty(self) -> bool:
@@ -86,28 +109,52 @@ class Matching:
             self.clear()
         return stop / _STEP_ENTERING
 
-    def match(self, slots: I64, touched: Bool1, only: Bool1 | None = None) -> tuple[int, MatchHits]:
-        """Match live rows with all queries, or those marked in ``only``, as many as take a step.
+    def match(
+        self, slots: I64, touched: Bool1, only: Bool1 | None = None
+    ) -> Generator[float, None, Matched]:
+        """Match live rows with all queries, or those marked in ``only``: the first of them.
 
-        How many that were, and match queries' hits. Lists that took rows are marked in ``touched``.
+        Yields how much of a step each piece was; queries may end in between. Lists that took rows
+        are marked in ``touched``.
         """
-        reach = self._reach(slots)
-        slots = slots[: self._rows_at_once(len(slots), reach)]
-        return len(slots), self._match(slots, reach, touched, only)
+        slots = slots[:_MATCHED_AT_ONCE]
+        bounds = None
+        if self._table.shapes.has_orders:
+            bounds = yield from self._lists.orders.bounded_reach(self._table, slots)
+        done, hits = 0, []
+        while done < len(slots) and not self.is_full:
+            reach = self._reach(slots[done:], bounds, only)
+            some = slots[done : done + self._rows_at_once(reach)]
+            done += len(some)
+            hits.append((yield from self._match(some, reach, touched)))
+        return Matched(done, together(hits))
 
-    def _rows_at_once(self, most: int, reach: F32) -> int:
-        """How many rows to match: few, where many queries with an order may take any of them."""
+    def _reach(self, slots: I64, bounds: F32 | None, only: Bool1 | None) -> F32:
+        """The scores from which rows in ``slots`` may matter to queries, by handle."""
+        reach = self._table.reach
+        if self._table.shapes.has_orders:
+            reach = self._lists.orders.reach(self._table, slots)
+        if bounds is not None:
+            reach = np.maximum(reach, bounds)
+        if only is not None:
+            reach = np.where(only, reach, np.float32(np.inf))
+        return reach
+
+    def _rows_at_once(self, reach: F32) -> int:
+        """How many rows to match in a piece: few, where queries with an order take many of them."""
         table, shapes = self._table, self._table.shapes
+        elements: int = table.vectors[: table.used].size
+        most = max(_LEAST_MATCHED, _PIECE_ELEMENTS // max(1, elements))
         if not shapes.has_orders:
             return most
         is_open = (reach == table.reach) & (reach < np.inf) & (shapes.orders != NO_ORDER)
-        each_ns = np.count_nonzero(is_open) * (_PAIR_NS + shapes.dearest_ns)
-        return max(_LEAST_ROWS, int(_MATCH_NS / max(1.0, each_ns)))
+        pairs = max(1.0, float(np.count_nonzero(is_open)), self._pairs_a_row)
+        most = min(most, max(_LEAST_MATCHED, _MOST_GROWTH * self._last_rows))
+        return min(most, max(_LEAST_ROWS, int(PIECE_PAIRS / pairs)))
 
-    def _match(self, slots: I64, reach: F32, touched: Bool1, only: Bool1 | None) -> MatchHits:
+    def _match(self, slots: I64, reach: F32, touched: Bool1) -> Generator[float, None, MatchHits]:
+        """Match rows in one call of the scan; with what it finds there may be more to do."""
         ring, table, used = self._state.ring, self._table, self._table.used
-        if only is not None:
-            reach = np.where(only, reach, np.float32(np.inf))
         found = self._state.scan.pairs_above(
             self._state.definition.metric,
             ring.vectors[slots],
@@ -116,30 +163,68 @@ class Matching:
             reach[:used],
             table.most[:used],
         )
+        self._last_rows, self._pairs_a_row = len(slots), len(found.rows) / len(slots)
         if len(found.crowded):
             self._lists.wait(found.crowded)
-        if not len(found.rows):
-            return NO_HITS
-        handles, rows, scores = self._filtered(found, slots)
-        matching = table.k[handles] == 0
-        is_live = ~matching
+        elements: int = len(slots) * table.vectors[:used].size
+        pairs = _Pairs(*self._filtered(found, slots))
+        ranked: list[tuple[_Pairs, float]] = []
         if table.shapes.has_orders:
-            is_ranked = table.shapes.are_ordered(handles)
-            own = np.flatnonzero(is_ranked)
-            self._take_ranked(handles[own], rows[own], scores[own], touched)
-            is_live &= ~is_ranked
-        seqs = ring.seqs(rows)
+            is_ranked = table.shapes.are_ordered(pairs.handles)
+            ranked = self._parts(pairs.some(np.flatnonzero(is_ranked)))
+            pairs = pairs.some(np.flatnonzero(~is_ranked))
+        hits = self._take(pairs, touched)
+        yield elements / _PIECE_ELEMENTS + len(found.rows) / PIECE_PAIRS
+        for part, share in ranked:
+            self._take_ranked(part, touched)
+            yield share
+        return hits
+
+    def _take(self, pairs: _Pairs, touched: Bool1) -> MatchHits:
+        """Put rows into the lists of queries without an order; match queries' hits."""
+        handles, slots, scores = pairs
+        if not len(handles):
+            return NO_HITS
+        table = self._table
+        matching = table.k[handles] == 0
+        seqs = self._state.ring.seqs(slots)
         keys = self._lists.keys_of(scores, seqs)
-        live = is_live & (keys > table.floors[handles])
+        live = ~matching & (keys > table.floors[handles])
         if len(table.exclusions):
-            self._leave_out(handles, rows, live)
+            self._leave_out(handles, slots, live)
         touched[handles[live]] = True
-        self._lists.insert(handles[live], rows[live], keys[live])
+        self._lists.insert(handles[live], slots[live], keys[live])
         return handles[matching], seqs[matching], scores[matching]
 
-    def _take_ranked(self, handles: I64, slots: I64, scores: F32, touched: Bool1) -> None:
+    def _parts(self, pairs: _Pairs) -> list[tuple[_Pairs, float]]:
+        """Pairs of queries with an order, those of an expression together, in parts that take a
+        piece of work each to be ranked; and how much of one."""
+        shapes = self._table.shapes
+        if not len(pairs.handles):
+            return []
+        numbers = shapes.orders[pairs.handles]
+        least_ns = len(numbers) * (PAIR_NS + shapes.ns_of(int(numbers[0])))
+        if least_ns <= _PIECE_NS and (numbers == numbers[0]).all():  # as a rule
+            return [(pairs, least_ns / _PIECE_NS)]
+        by_number = np.argsort(numbers, kind="stable")
+        distinct, starts, counts = np.unique(
+            numbers[by_number], return_index=True, return_counts=True
+        )
+        each_ns = np.array([PAIR_NS + shapes.ns_of(number) for number in distinct.tolist()])
+        takes_ns = np.repeat(each_ns, counts)
+        takes_ns[starts] += EXPRESSION_NS
+        until = np.cumsum(takes_ns) / _PIECE_NS
+        cuts = np.flatnonzero(np.diff(np.floor(until))) + 1
+        share = min(1.0, float(until[-1]))
+        return [(pairs.some(own), share) for own in np.split(by_number, cuts)]
+
+    def _take_ranked(self, pairs: _Pairs, touched: Bool1) -> None:
         """Note which rows are above the floors of queries with an order."""
         lists, table = self._lists, self._table
+        # Some queries may have ended since the pairs were found.
+        handles, slots, scores = pairs.some(np.flatnonzero(table.lists[pairs.handles]))
+        if not len(handles):
+            return
         ranks = lists.orders.ranks(handles, slots, scores)
         keys = lists.ranked_keys_of(handles, ranks, scores, self._state.ring.seqs(slots))
         enters = ordered_keys.are_above(keys, table.shapes.floors[handles])
@@ -149,12 +234,6 @@ class Matching:
         if enters.any():
             touched[handles[enters]] = True
             self._entering.append(_Entering(handles[enters], slots[enters], keys[enters]))
-
-    def _reach(self, slots: I64) -> F32:
-        """The scores from which rows in ``slots`` may matter to queries, by handle."""
-        if not self._table.shapes.has_orders:
-            return self._table.reach
-        return self._lists.orders.reach(self._table, slots)
 
     def _filtered(self, found: Pairs, slots: I64) -> tuple[I64, I64, F32]:
         """Those pairs whose row passes its query's filter: handles, slots, scores."""

@@ -9,13 +9,14 @@ rounding is off by 2**-53 of its result, L by 2**-45 (|log2 s| ≤ 150), R - T b
 all of it is less than ``_SLACK`` + ``_ROUNDING`` (|R| + |T|). So no row below 2**(R - T) less that
 slack is above the floor. With a floor that has no rank, any row with one is above it, and rows
 without one by their scores. Under ``rank`` the bounds of the expression tell (``ranking.bounds``),
-where queries and rows are so many that ranking all takes longer than that.
+where ranking all of its queries' rows takes longer than that.
 
 Knows the window's state, and shapes; nothing of lists.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -35,8 +36,17 @@ _LEAST_EXPONENT: Final = -126.0
 _MOST_EXPONENT: Final = 128.0
 _LESS: Final = 1.0 - 2.0**-20
 _LEAST_SCORE: Final = np.float32(2.0**-149)
-#: Pairs of a rank's queries with rows: 25 ns each to be scored and ranked. Bounds take 0.2 ms.
-_LEAST_PAIRS: Final = 1 << 13
+#: What it takes to score a row for a query and to compare its rank with the floor, the expression
+#: aside: 35 ns where 10,000 pairs are ranked together, 80 in a million; and to rank the rows of one
+#: expression beside those of others.
+PAIR_NS: Final = 60.0
+EXPRESSION_NS: Final = 25e3
+#: Pairs that one call of the scan should find, so that it takes 3 ms.
+PIECE_PAIRS: Final = 1 << 16
+#: What it takes to bound one expression, of three to nine operators: 65 to 130 us.
+_BOUNDS_NS: Final = 1e5
+#: So much of that is done in one piece of work.
+_PIECE_NS: Final = 2e6
 
 #: The last time of some rows, by the number of a decay.
 Latest: TypeAlias = tuple[tuple[int, float | None], ...]
@@ -77,7 +87,8 @@ class Orders:
         return found
 
     def reach(self, table: Table, slots: I64) -> F32:
-        """The scores from which rows in ``slots`` may enter lists, float32 by handle."""
+        """The scores from which rows in ``slots`` may enter lists, float32 by handle, but for
+        what bounds of expressions tell."""
         latest = tuple(
             (number, _latest(orders.times(order, self._state, slots)))
             for number, order in self._shapes.distinct.items()
@@ -88,28 +99,53 @@ class Orders:
             if self._kept is None or self._kept[:2] != (table.changes, latest):
                 self._kept = table.changes, latest, self._reach(reach, latest)
             reach = self._kept[2]
-        return self._with_ranks(reach, table.reach, slots)
+        return reach
 
-    def _with_ranks(self, reach: F32, least: F32, slots: I64) -> F32:
-        """``reach``, raised by what expressions are at most; as it was, if none says anything."""
-        shapes, raised = self._shapes, reach
-        for number, order in shapes.distinct.items():
-            if not isinstance(order, Rank) or shapes.uses_of(number) * len(slots) < _LEAST_PAIRS:
+    def bounded_reach(self, table: Table, slots: I64) -> Generator[float, None, F32 | None]:
+        """The scores from which rows in ``slots`` may enter lists by ``rank``, float32 by handle,
+        by what expressions are at most; None: that tells nothing that is worth its time.
+
+        Yields how much of a piece of work was done; queries may end in between.
+        """
+        raised: F32 | None = None
+        batch = bounds.Batch(self._state.columns, slots)
+        done_ns = 0.0
+        for number, own in self._worth_bounding(len(slots)):
+            order = self._shapes.distinct.get(number)
+            if not isinstance(order, Rank):  # its queries ended meanwhile
                 continue
-            own = np.flatnonzero((shapes.orders == number) & (least < np.inf))
-            if not len(own):
-                continue
-            if raised is reach:
-                raised = reach.copy()
-            found = self._ranked(order, own, float(least[own].min()), slots)
-            raised[own] = np.maximum(least[own], found)
+            if raised is None:
+                raised = np.full(len(table.reach), -np.inf, np.float32)
+            floors, metric = self._shapes.floors[own].real, self._state.definition.metric
+            least = float(table.reach[own].min(initial=np.inf))
+            raised[own] = bounds.reach(order.expression, floors, batch, metric, least)
+            done_ns += _BOUNDS_NS
+            if done_ns >= _PIECE_NS:
+                yield done_ns / _PIECE_NS
+                done_ns = 0.0
         return raised
 
-    def _ranked(self, rank: Rank, handles: I64, least: float, slots: I64) -> F32:
-        floors, state = self._shapes.floors[handles].real, self._state
-        return bounds.reach(
-            rank.expression, floors, state.columns, slots, state.definition.metric, least
-        )
+    def _worth_bounding(self, rows: int) -> list[tuple[int, I64]]:
+        """The numbers of expressions that are bounded, and the handles of each."""
+        shapes = self._shapes
+        calls = 1 + rows * len(shapes.by_handle) // PIECE_PAIRS
+        chosen = [
+            number
+            for number, order in shapes.distinct.items()
+            if isinstance(order, Rank)
+            and shapes.uses_of(number) * rows * (PAIR_NS + shapes.ns_of(number))
+            + calls * EXPRESSION_NS
+            > _BOUNDS_NS
+        ]
+        if not chosen:
+            return []
+        handles = np.argsort(shapes.orders, kind="stable")
+        numbers = shapes.orders[handles]
+        starts, stops = (np.searchsorted(numbers, chosen, side=side) for side in ("left", "right"))
+        return [
+            (number, handles[start:stop])
+            for number, start, stop in zip(chosen, starts.tolist(), stops.tolist(), strict=True)
+        ]
 
     def _reach(self, least: F32, latest: Latest) -> F32:
         """``least``: where there is no floor; +inf where no row may enter."""

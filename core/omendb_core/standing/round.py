@@ -30,11 +30,19 @@ class Advance(NamedTuple):
     scores: F32
 
 
+class Matched(NamedTuple):
+    """How many of the rows were matched, and which of them match queries take."""
+
+    rows: int
+    hits: MatchHits
+
+
 class Round:
     """An ``advance`` that has begun: what is still to be done of it, and what was found.
 
     In this order: ``drops``, lists and those of their rows that are looked through for who left;
-    ``new`` and ``updated``, slots int64 of rows that are matched; ``to_cut``, handles int64 of
+    ``new`` and ``updated``, slots int64 of rows that are matched, ``matching`` the first of them
+    now; ``to_cut``, handles int64 of
     queries; ``renewing``, lists that are made anew; ``to_publish``, handles int64 (None before all
     else is done). ``is_gone`` and ``is_updated`` mark
     rows by their offset from ``first_offset``; ``touched`` bool by handle; ``holds_updated`` are
@@ -47,6 +55,7 @@ class Round:
         self.is_updated: Bool1 | None = None
         self.drops: list[tuple[Lists, I64, I64]] = []
         self.new = self.updated = NONE
+        self.matching: Generator[float, None, Matched] | None = None
         self.to_cut: I64 | None = None
         self.to_publish: I64 | None = None
         self.renewing: Generator[None, None, I64] | None = None

@@ -92,10 +92,9 @@ class Shapes:
         """``orders`` of queries."""
         return self.orders[handles] if self.has_orders else np.full(len(handles), NO_ORDER)
 
-    @property
-    def dearest_ns(self) -> float:
-        """What the expression that takes longest takes for a row."""
-        return max(self._ns.values(), default=0.0)
+    def ns_of(self, number: int) -> float:
+        """What the expression of an order takes for a row; 0: it is none."""
+        return self._ns.get(number, 0.0)
 
     def uses_of(self, number: int) -> int:
         """How many queries have an order."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omendb_core.model.types import F32, F64, Metric
-from omendb_core.ranking.bounds import _SCORES, Bounds, Within, _ordinals, _scores, reach
+from omendb_core.ranking.bounds import _SCORES, Batch, Bounds, Within, _ordinals, _scores, reach
 from omendb_core.ranking.evaluation import values
 from omendb_core.ranking.rank_parser import expression_of
 
@@ -48,18 +48,18 @@ def check(document: Any, rows: list[dict[str, Any]], pairs: list[list[float]]) -
     """
     columns, slots = columns_of(rows)
     ends = np.array(pairs, np.float32)
-    bounds = Bounds(expression_of(document, COLUMNS), columns, slots)
+    bounds = Bounds(expression_of(document, COLUMNS), Batch(columns, slots))
     found = bounds.of(Within(*ends.T.astype(np.float64)))
-    lower, upper = (np.broadcast_to(one, len(pairs)) for one in found)
+    with np.errstate(all="ignore"):
+        lower, upper = (np.broadcast_to(one, len(pairs)) for one in (found.least, found.most))
     for place, pair in enumerate(ends):
         inside = values_of(document, rows, between(*pair))
         null = np.isnan(inside)
-        if np.isnan(upper[place]):
-            assert np.isnan(lower[place])
+        if np.isnan(upper[place]) or upper[place] == -np.inf or lower[place] == np.inf:
             assert null.all()
         else:
             assert (null | ((lower[place] <= inside) & (inside <= upper[place]))).all()
-    return Within(lower, upper)
+    return Within(np.where(np.isnan(upper), np.nan, lower), upper)
 
 
 def of_row(document: Any, row: dict[str, Any]) -> tuple[float, float]:
@@ -191,7 +191,7 @@ def test_no_score_below_the_reach_lifts_a_row_to_the_floor(
     inside = values_of(document, rows, some)
     floors = np.array([-np.inf, *inside.ravel()[:12], -1.0, 0.0, 0.5, 2.0, 1e9])
     floors = floors[~np.isnan(floors)]
-    found = reach(expression_of(document, COLUMNS), floors, columns, slots, metric)
+    found = reach(expression_of(document, COLUMNS), floors, Batch(columns, slots), metric)
     assert found.dtype == np.float32
     for floor, least in zip(floors, found, strict=True):
         assert not (inside[:, some < least] >= floor).any()
@@ -221,7 +221,7 @@ def test_the_reach_is_close_where_the_value_rises_with_the_score(
     columns, slots = columns_of([{"price": 1.0}, {"price": 3.0}, {}])
     for metric in ("cosine", "dot"):
         (found,) = reach(
-            expression_of(document, COLUMNS), np.array([floor]), columns, slots, metric
+            expression_of(document, COLUMNS), np.array([floor]), Batch(columns, slots), metric
         )
         assert found == expected or found == pytest.approx(expected, rel=0.01, abs=1e-6)
         assert found <= expected
@@ -230,7 +230,9 @@ def test_the_reach_is_close_where_the_value_rises_with_the_score(
 def test_many_floors_are_told_apart_as_few_are() -> None:
     columns, slots = columns_of([{"price": 1.0}])
     floors = np.concatenate([np.linspace(0.01, 1, 500), [-0.5, 1e-30, 5.0, -5.0]])
-    found = reach(expression_of({"$add": ["$score", 0]}, COLUMNS), floors, columns, slots, "cosine")
+    found = reach(
+        expression_of({"$add": ["$score", 0]}, COLUMNS), floors, Batch(columns, slots), "cosine"
+    )
     assert (found[-2:] == [np.inf, -np.inf]).all()
     assert (found[:-1] <= floors[:-1]).sum() == 502
     assert (floors[:500] - found[:500] <= 0.1 * floors[:500]).all()
@@ -240,11 +242,11 @@ def test_scores_below_the_least_are_not_looked_at() -> None:
     columns, slots = columns_of([{"price": 1.0}])
     square = expression_of({"$mul": ["$score", "$score"]}, COLUMNS)
     floors = np.array([0.25, 2.0])
-    assert reach(square, floors, columns, slots, "cosine").tolist() == [-np.inf, np.inf]
-    found = reach(square, floors, columns, slots, "cosine", least=0.0)
+    assert reach(square, floors, Batch(columns, slots), "cosine").tolist() == [-np.inf, np.inf]
+    found = reach(square, floors, Batch(columns, slots), "cosine", least=0.0)
     assert found[0] == pytest.approx(0.5, rel=0.01)
     assert found[1] == np.inf
-    above = reach(square, floors, columns, slots, "cosine", least=7.0)
+    above = reach(square, floors, Batch(columns, slots), "cosine", least=7.0)
     assert above.tolist() == [-np.inf, np.inf]
 
 

@@ -18,7 +18,7 @@ from hypothesis.stateful import initialize, precondition, rule
 from omendb_core.filters import parser as filters
 from omendb_core.model.types import F32
 from omendb_core.ranking.shape_parser import shape_of
-from omendb_core.standing import live_lists, matcher, matching, renewals
+from omendb_core.standing import live_lists, matcher, matching, orders, renewals
 from omendb_core.standing.table import StandingQuery
 
 from tests.core.search.test_shaped_state_machine import DECLARED, MAX_K, NOT_HERE, ShapedMachine
@@ -40,8 +40,10 @@ def little_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewals, "DEEPEST", 8)
     monkeypatch.setattr(renewals, "_TRIED_AGAIN", 3)
     monkeypatch.setattr(live_lists, "REBASE_ABOVE", 200)
-    monkeypatch.setattr(matcher, "_STEP_ELEMENTS", 1)
-    monkeypatch.setattr(matcher, "_LEAST_MATCHED", 3)
+    monkeypatch.setattr(matching, "_PIECE_ELEMENTS", 1)
+    monkeypatch.setattr(matching, "_LEAST_MATCHED", 3)
+    monkeypatch.setattr(matching, "_PIECE_NS", 1.0)
+    monkeypatch.setattr(orders, "_PIECE_NS", 1.0)
     monkeypatch.setattr(matcher, "_STEP_ENTRIES", 1)
     monkeypatch.setattr(matcher, "_STEP_LISTS", 1)
     monkeypatch.setattr(matching, "_MOST_ENTERING", 5)

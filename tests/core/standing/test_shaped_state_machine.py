@@ -18,8 +18,7 @@ from omendb_core.filters import parser as filters
 from omendb_core.model.types import F32, ColumnType, IdKind, Metric
 from omendb_core.ranking.rank_parser import expression_of
 from omendb_core.ranking.shape import Decay, Group, Order, Rank, Shape, Spread
-from omendb_core.standing import live_lists, orders, renewals
-from omendb_core.standing import matcher as matching
+from omendb_core.standing import live_lists, matcher, matching, orders, renewals
 from omendb_core.standing.table import StandingQuery
 
 from tests.core.standing.streams import DIM, START_US, Stream
@@ -72,11 +71,13 @@ def little_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewals, "DEEPEST", 8)
     monkeypatch.setattr(renewals, "_TRIED_AGAIN", 3)
     monkeypatch.setattr(live_lists, "REBASE_ABOVE", 200)
-    monkeypatch.setattr(orders, "_LEAST_PAIRS", 1)
-    monkeypatch.setattr(matching, "_STEP_ELEMENTS", 1)
+    monkeypatch.setattr(orders, "_BOUNDS_NS", 1.0)
+    monkeypatch.setattr(orders, "_PIECE_NS", 1.0)
+    monkeypatch.setattr(matching, "_PIECE_ELEMENTS", 1)
     monkeypatch.setattr(matching, "_LEAST_MATCHED", 3)
-    monkeypatch.setattr(matching, "_STEP_ENTRIES", 1)
-    monkeypatch.setattr(matching, "_STEP_LISTS", 1)
+    monkeypatch.setattr(matching, "_PIECE_NS", 1.0)
+    monkeypatch.setattr(matcher, "_STEP_ENTRIES", 1)
+    monkeypatch.setattr(matcher, "_STEP_LISTS", 1)
 
 
 class ShapedMachine(RuleBasedStateMachine):

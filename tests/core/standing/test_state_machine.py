@@ -18,7 +18,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from omendb_core.filters import parser as filters
 from omendb_core.scoring import score
 from omendb_core.standing import matcher as live
-from omendb_core.standing import renewals
+from omendb_core.standing import matching, renewals
 from omendb_core.standing.table import StandingQuery
 
 from tests.core.test_window_state_machine import COLUMNS, WindowMachine, f32_matrix
@@ -32,8 +32,8 @@ vector = any_vector.map(lambda one: np.array(one, np.float32).tolist())
 @pytest.fixture(autouse=True)
 def few_lists_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewals, "RENEWED_AT_ONCE", 2)
-    monkeypatch.setattr(live, "_STEP_ELEMENTS", 1)
-    monkeypatch.setattr(live, "_LEAST_MATCHED", 2)
+    monkeypatch.setattr(matching, "_PIECE_ELEMENTS", 1)
+    monkeypatch.setattr(matching, "_LEAST_MATCHED", 2)
     monkeypatch.setattr(live, "_STEP_ENTRIES", 1)
     monkeypatch.setattr(live, "_STEP_LISTS", 1)
 
