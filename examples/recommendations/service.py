@@ -24,6 +24,9 @@ FRESH = {"half_life": 120, "column": "released"}
 VARIED = {"by": "section", "size": 2}
 #: What an older click counts beside the newest one.
 DECAY = 0.6
+#: A query takes 64 examples of each sort at most.
+EXAMPLES = 60
+SAYS = {"look": "looks at", "more": "wants more like", "less": "wants less like"}
 
 
 def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -31,48 +34,72 @@ def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Click(NamedTuple):
-    """A row of the collection of clicks, whose vector is the item's."""
+    """A row of the collection of clicks, whose vector is the item's.
+
+    ``verdict``: ``look``, or ``more`` or ``less`` of its kind.
+    """
 
     session: str
     item: int
     name: str
     vector: NDArray[np.float32]
+    verdict: str
 
     @classmethod
     def of(cls, row: omendb_ws.Row) -> Click:
         assert row.metadata is not None
         assert row.vector is not None
         told = row.metadata
-        return cls(told["session"], told["item"], told["name"], unit(row.vector))
+        return cls(
+            told["session"], told["item"], told["name"], unit(row.vector), told["verdict"]
+        )  # fmt: skip
 
 
 class Visitor:
-    """Someone's interest, float32 (dim,) of length 1, and the query that stands for it."""
+    """Someone's interest, float32 (dim,) of length 1, and the query that stands for it.
+
+    ``more`` and ``less`` are the items of which they want more and less. Who wants less before they
+    looked at anything has an interest in nothing: any direction, as on the page.
+    """
 
     def __init__(self, db: omendb_ws.Client, name: str, click: Click) -> None:
         self.name = name
         self.interest = click.vector
-        self.clicked = {click.item}
+        if click.verdict == "less":
+            any_way = np.random.default_rng().standard_normal(len(click.vector), dtype=np.float32)
+            self.interest = unit(any_way)
+        self.clicked: set[int] = set()
+        self.more: list[int] = []
+        self.less: list[int] = []
+        self._note(click)
         self.query = db.live(
             APPS,
-            self.interest,
             k=SHOWN,
             include=["metadata"],
             decay=FRESH,
             group=VARIED,
             exclude=list(self.clicked),
+            positive=[self.interest, *self.more],
+            negative=self.less,
         )
-        self._tell(click)
 
-    async def look(self, click: Click) -> None:
+    async def judge(self, click: Click) -> None:
         """Move the interest, and the query with it, which leaves out what was looked at."""
-        self.interest = unit(click.vector + DECAY * self.interest)
-        self.clicked.add(click.item)
-        self._tell(click)
-        await self.query.move(self.interest, exclude=list(self.clicked))
+        if click.verdict != "less":
+            self.interest = unit(click.vector + DECAY * self.interest)
+        self._note(click)
+        await self.query.move(
+            positive=[self.interest, *self.more[-EXAMPLES:]],
+            negative=self.less[-EXAMPLES:],
+            exclude=list(self.clicked),
+        )
 
-    def _tell(self, click: Click) -> None:
-        print(f"{self.name} looks at {click.name}", flush=True)
+    def _note(self, click: Click) -> None:
+        """Remember it, and say it."""
+        self.clicked.add(click.item)
+        if click.verdict != "look":
+            (self.more if click.verdict == "more" else self.less).append(click.item)
+        print(f"{self.name} {SAYS[click.verdict]} {click.name}", flush=True)
 
     async def recommend(self) -> None:
         """Print what is recommended, each time it is something else."""
@@ -98,7 +125,7 @@ async def serve(url: str) -> None:
                     visitors[click.session] = visitor
                     tasks.create_task(visitor.recommend())
                 else:
-                    await visitor.look(click)
+                    await visitor.judge(click)
 
 
 def main() -> None:

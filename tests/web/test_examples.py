@@ -261,8 +261,63 @@ async def test_the_plain_list_shows_what_shaping_leaves_out(
             assert not set(clicked) & set(names)
             assert len(names) == 12
             assert max(Counter(sections).values()) <= 2
-        await page.run("document.querySelector('#trail button').click()")
+        await page.run("document.querySelector('#forget').click()")
         await page.until(f"{SEEN_NAMES}.length === 0")
+
+
+async def judge(page: Page, card: int, verdict: str) -> str:
+    """Ask for ``more`` or ``less`` like that card; its name."""
+    name: str = await page.run(
+        f"const card = [...document.querySelectorAll('#cards li')].at({card});"
+        f"card.querySelector('.{verdict}').click(); return card.dataset.name"
+    )
+    await page.until(f"!{NAMES}.includes({json.dumps(name)}) && {FULL}")
+    return name
+
+
+async def test_more_and_less_like_a_card_move_the_one_query(
+    chromium: Chromium, store: Example
+) -> None:
+    async with tab(chromium, store) as page, omendb_ws.connect(store.server) as db:
+        await page.until(FULL)
+        looked = await click(page)
+        await page.until(f"!{NAMES}.includes({json.dumps(looked)}) && {FULL}")
+        liked = await judge(page, 0, "more")
+        disliked = await judge(page, -1, "less")
+        said = f"you looked at {liked}, {looked}; want more like {liked}; less like {disliked}"
+        await page.until(f"{text('#why')} === {json.dumps(f'Because {said}.')}")
+        # The clicks say what it was made of, so the answer can be asked for.
+        clicks = await db.search("clicks", [1.0] * 384, k=1000, include=["vector", "metadata"])
+        told = {row.metadata["name"]: row for row in clicks if row.metadata}
+        first, second, third = (told[name] for name in (looked, liked, disliked))
+        assert [row.metadata and row.metadata["verdict"] for row in (first, second, third)] == [
+            "look", "more", "less",
+        ]  # fmt: skip
+        assert first.vector is not None
+        assert second.vector is not None
+        interest = second.vector + np.float32(0.6) * first.vector
+        ids = [row.metadata["item"] for row in (first, second, third) if row.metadata]
+
+        async def due() -> list[str]:
+            rows = await db.search(
+                "apps", k=12, include=["metadata"], positive=[interest, ids[1]], negative=[ids[2]],
+                decay={"half_life": 120, "column": "released"},
+                group={"by": "section", "size": 2}, exclude=ids,
+            )  # fmt: skip
+            return [row.metadata["name"] for row in rows if row.metadata]
+
+        async with asyncio.timeout(PATIENCE_SECONDS):  # items come in between the two questions
+            while await due() != await page.run(f"return {NAMES}"):
+                pass
+        # The plain list follows looks alone, and says what is not recommended.
+        told_of = r"/^([1-8]|None) of these 8 (is|are) recommended to you\.$/"
+        await page.until(f"{told_of}.test({text('#difference')})")
+        # What was taken back is no example any more.
+        await page.run("document.querySelector('#trail li[data-verdict=less] button').click()")
+        await page.until("document.querySelectorAll('#trail li[data-verdict=less]').length === 0")
+        await page.until(f"{text('#why')}.endsWith({json.dumps(f'; want more like {liked}.')})")
+        await page.run("document.querySelector('#forget').click()")
+        await page.until("document.querySelectorAll('#trail li').length === 0")
 
 
 async def test_only_chosen_sections_are_recommended(chromium: Chromium, store: Example) -> None:
@@ -313,6 +368,13 @@ async def test_the_service_recommends_in_asyncio(chromium: Chromium, store: Exam
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while not said.startswith("visitor 1 is shown") or clicked in said:
                     said = await asyncio.to_thread(line, service)
+            for what in ("more", "less"):
+                judged = await judge(page, 0, what)
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    while said != f"visitor 1 wants {what} like {judged}\n":
+                        said = await asyncio.to_thread(line, service)
+                    while not said.startswith("visitor 1 is shown") or judged in said:
+                        said = await asyncio.to_thread(line, service)
 
 
 @pytest.mark.parametrize("dark", [False, True])

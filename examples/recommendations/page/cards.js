@@ -1,9 +1,12 @@
 /** The recommended items. A card stays the same element while its row is the same. */
 
+const VERDICTS = { more: "More like this", less: "Less like that" };
+
 import { ago, arrange, element, lightUp } from "./elements.js";
 
 export class Cards {
-  /** `picked(row)` is called with the row of a card that is clicked. */
+  /** `picked(row, verdict)` is called with the row of a card that is clicked: to `look` at it, or for
+   * `more` or `less` of its kind. */
   constructor(list, picked) {
     Object.assign(this, { list, picked, cards: new Map(), rows: null, pushed: new Set() });
   }
@@ -37,13 +40,19 @@ export class Cards {
 
   card(row) {
     const { name, section, about } = row.metadata;
-    const button = element(
-      "button", {},
+    const look = element(
+      "button", { className: "look" },
       element("b", {}, name), element("span", {}, about),
       element("small", {}, element("span"), element("i")),
     );
-    button.addEventListener("click", () => this.picked(row));
-    if (this.pushed.has(row.seq)) lightUp(button);
-    return element("li", { dataset: { name, section } }, button);
+    look.addEventListener("click", () => this.picked(row, "look"));
+    if (this.pushed.has(row.seq)) lightUp(look);
+    const verdicts = Object.entries(VERDICTS).map(([verdict, text]) => {
+      const button = element("button", { className: verdict, title: `${text}: ${name}` }, text);
+      button.addEventListener("click", () => this.picked(row, verdict));
+      return button;
+    });
+    const group = element("div", { role: "group", ariaLabel: name }, ...verdicts);
+    return element("li", { dataset: { name, section } }, look, group);
   }
 }

@@ -6,6 +6,7 @@ import { element } from "./elements.js";
 import { Interest } from "./interest.js";
 import { Others } from "./others.js";
 import { Plain } from "./plain.js";
+import { Trail } from "./trail.js";
 
 const SHOWN = 12;
 const SHOWN_PLAIN = 8;
@@ -25,9 +26,10 @@ const { dim } = await db.describe(apps).catch((error) => {
   throw error;
 });
 const interest = new Interest(dim);
-const cards = new Cards(find("#cards"), (row) => pick(row).catch(complain));
+const cards = new Cards(find("#cards"), (row, verdict) => pick(row, verdict).catch(complain));
 const others = new Others(find("#others"), session, (id) => pickById(id).catch(complain));
-const plain = new Plain(find("#plain ol"));
+const plain = new Plain(find("#plain"));
+const trail = new Trail(find("#trail"), interest, () => move().catch(complain));
 const chosen = new Set();
 let live = null;
 let plainLive = null;
@@ -38,19 +40,19 @@ function showState() {
   state.dataset.state = db.state;
 }
 
-const seen = () => [...interest.clicked.keys()];
-
 /** Ask anew: what is shaped stays so as long as a query stands. Who chooses sections wants to see
  * them, so these are not limited to two of each. */
 function recommend() {
   live?.close();
   plainLive?.close();
   const filter = chosen.size ? { section: { $in: [...chosen] } } : undefined;
-  live = db.live(apps, interest.vector, {
+  const { vector, ...examples } = interest.target();
+  live = db.live(apps, vector, {
     k: SHOWN,
+    ...examples,
     decay: { half_life: HALF_LIFE_SECONDS, column: "released" },
     group: chosen.size ? null : { by: "section", size: OF_A_SECTION },
-    exclude: seen(),
+    exclude: interest.seen(),
     filter,
     include: ["metadata", "vector"],
   });
@@ -71,10 +73,14 @@ function watch(query, current, show) {
   });
 }
 
-/** Follow the interest, and leave out what was looked at. */
+/** Follow the interest and the examples, and leave out what was looked at: one move of the one query. */
 async function move() {
   const query = live;
-  const moved = [query.move(interest.vector, { exclude: seen() }), plainLive.move(interest.vector)];
+  const { vector, ...examples } = interest.target();
+  const moved = [
+    query.move(vector, { ...examples, exclude: interest.seen() }),
+    plainLive.move(interest.vector),
+  ];
   await Promise.all(moved).catch((error) => {
     // Another filter may have taken their place meanwhile, and asks for the same.
     if (query === live) throw error;
@@ -86,14 +92,14 @@ function show() {
 }
 
 function showPlain() {
-  if (plainLive.answer) plain.show([...plainLive.answer], interest.clicked);
+  if (plainLive.answer) plain.show([...plainLive.answer], interest, live?.answer);
 }
 
-/** Look at an item: the interest moves, the others are told. */
-async function pick(row) {
-  interest.click(row);
-  showTrail();
-  const told = { session, item: row.id, name: row.metadata.name, at: Date.now() };
+/** Look at an item, or want more or less of its kind: the interest moves, the others are told. */
+async function pick(row, verdict) {
+  interest.judge(row, verdict);
+  trail.show();
+  const told = { session, item: row.id, name: row.metadata.name, at: Date.now(), verdict };
   await Promise.all([
     move(),
     db.add(clicks, [row.vector], { metadata: [told] }),
@@ -102,17 +108,7 @@ async function pick(row) {
 
 async function pickById(id) {
   const [row] = await db.get(apps, [id], { include: ["metadata", "vector"] });
-  if (row) await pick(row);
-}
-
-function showTrail() {
-  const names = [...interest.clicked.values()].reverse();
-  find("#trail ol").replaceChildren(...names.map((name) => element("li", {}, name)));
-  find("#trail p").hidden = names.length > 0;
-  find("#trail button").hidden = names.length === 0;
-  find("#why").textContent = names.length
-    ? `Because you looked at ${names.slice(0, 3).join(", ")}${names.length > 3 ? " …" : "."}`
-    : "A mixed bag, to begin with: pick what you like.";
+  if (row) await pick(row, "look");
 }
 
 function offerSections() {
@@ -127,11 +123,6 @@ function offerSections() {
   }));
 }
 
-find("#trail button").addEventListener("click", () => {
-  interest.forget();
-  showTrail();
-  move().catch(complain);
-});
 offerSections();
 recommend();
 setInterval(() => {

@@ -27,7 +27,8 @@ export class Others {
     return feed;
   }
 
-  add({ item, name, at }) {
+  add({ item, name, at, verdict }) {
+    if (verdict === "less") return;
     this.clicks = [{ item, name, at }, ...this.clicks.filter((one) => one.item !== item)].slice(0, SHOWN);
   }
 
