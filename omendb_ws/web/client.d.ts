@@ -354,9 +354,12 @@ export type Stats = Record<string, unknown> & { at: number };
 export interface ClientOptions {
   token?: string | null;
   /**
-   * Asked when a server wants a token and none is known that is good, and before that one expires:
-   * one call at a time, at least `retryMs` apart, twice as long after each that did not help. What it
-   * throws rejects the first `connect` at once; a client that was connected before asks again.
+   * Asked when a server wants a token and none is known that is good, and before that one expires (at
+   * 0.8 of its time, or when the server announces its end): the newer one takes its place on the
+   * connection, and everything goes on. One call at a time, at least `retryMs` apart, twice as long
+   * after each that did not help. What it throws rejects the first `connect` at once; a client that was
+   * connected before tells an `error` and asks again, as it does for a token of another tenant than the
+   * first. A token that is refused is asked for anew, three times in a row.
    */
   getToken?: (() => string | Promise<string>) | null;
   /** Of a call, and of the first connection. Default 30,000; 0: no limit. */
@@ -376,8 +379,30 @@ export interface ClientOptions {
 
 export interface ClientEvents {
   state: Event;
-  /** The server complained of a message without saying which: also an error of the calls it may be. */
+  /**
+   * The server complained of a message without saying which: also an error of the calls it may be. Or
+   * no newer token could be had while the connection stands.
+   */
   error: CustomEvent<OmenError>;
+  /** There is another `identity`: at each connection, and with each newer token. */
+  identity: Event;
+}
+
+/** Who a token is, as `auth` says it (PROTOCOL section 9). */
+export interface Identity {
+  tenant: string;
+  /** All of its grants' rights. */
+  rights: string[];
+  grants: Array<{
+    collections: string[];
+    rights: string[];
+    filter?: Filter;
+    stamp?: Record<string, string | number | boolean>;
+  }>;
+  /** Seconds from when it was said; null: for ever. */
+  expires_in_s: number | null;
+  /** The end by this machine's clock, in ms as of `Date.now()`. */
+  expiresAt: number | null;
 }
 
 /**
@@ -392,6 +417,8 @@ export class Client extends EventTarget {
   readonly state: "connecting" | "open" | "waiting" | "closed";
   /** Why it is closed. */
   readonly error: unknown;
+  /** Null where the server asked for no token. */
+  readonly identity: Identity | null;
   readonly limits: Record<string, number> | null;
   /** Bytes handed to the WebSocket that are not sent yet. */
   readonly bufferedAmount: number;

@@ -21,6 +21,7 @@ export class Connection extends EventTarget {
   state = "connecting";
   limits = null;
   error = null;
+  identity = null;
   subscriptions = new Set();
   online = () => this.#wake();
   #link = null;
@@ -43,7 +44,7 @@ export class Connection extends EventTarget {
     this.url = `${url}`;
     const given = Object.entries(options ?? {}).filter(([, value]) => value !== undefined);
     this.options = { WebSocket: globalThis.WebSocket, ...DEFAULTS, ...Object.fromEntries(given) };
-    this.#tokens = new Tokens(this.options, this.#closing.signal);
+    this.#tokens = new Tokens(this, this.#closing.signal);
     this.#await();
     this.#check = setInterval(() => this.#checkQuiet(), CHECK_MS);
     this.#check.unref?.();
@@ -145,8 +146,12 @@ export class Connection extends EventTarget {
       let end;
       try {
         const link = await this.#connect();
+        const began = Date.now();
         end = await link.ending.promise;
         this.#await();
+        // A token that ends as soon as it was shown is as good as none.
+        const isBrief = Date.now() - began < this.options.maxRetryMs;
+        if (end.error.code !== "unauthenticated" || !isBrief) this.#attempt = 0;
       } catch (error) {
         end = { error };
         if (error?.isUnheard && !this.limits) this.#inquire();
@@ -211,7 +216,7 @@ export class Connection extends EventTarget {
     } finally {
       limit.clear();
     }
-    this.#attempt = this.#refusals = 0;
+    this.#refusals = 0;
     this.#set("open");
     this.#ready.resolve(link);
     return link;

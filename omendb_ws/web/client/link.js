@@ -64,6 +64,7 @@ export class Link {
     if (message.id !== undefined) return this.answer(message.id, message);
     if (message.event === "hello") return this.greeted.resolve(message);
     if (message.event === "error") return this.blamed(fromWire(message));
+    if (message.event === "expiring") return this.expiring?.();
     this.subs.get(message.sub)?.pushed(message, data.length);
     if (message.event === "ended") this.subs.delete(message.sub);
   }

@@ -2,16 +2,24 @@
 
 import { backoffMs, limits, MOST_MS, OmenError } from "./errors.js";
 
+/** Of each second of a token's time so many ms are used; where its end is told, fewer. */
+const DUE = 800;
+const TOLD = 500;
+
+const ours = (why, cause) =>
+  Object.assign(new OmenError("unauthenticated", `getToken: ${why}`), { cause, isOurs: true });
+
 export class Tokens {
   asking = null;
   #known = null;
   #knownUntil = 0;
   #asks = 0;
   #askAt = 0;
+  #tenant;
   #refresh;
 
-  constructor(options, closing) {
-    Object.assign(this, { options, closing });
+  constructor(client, closing) {
+    Object.assign(this, { client, options: client.options, closing });
   }
 
   get() {
@@ -38,28 +46,44 @@ export class Tokens {
       this.#knownUntil = Infinity;
       return this.#known;
     } catch (error) {
-      const said = new OmenError("unauthenticated", `getToken: ${error?.message ?? error}`);
-      throw Object.assign(said, { cause: error, isOurs: true });
+      throw ours(error?.message ?? error, error);
     }
   }
 
   async send(link, token) {
-    const { expires_in_s: seconds } = await link.op("auth", { token });
+    const said = await link.op("auth", { token });
+    const { tenant, expires_in_s: seconds } = said;
+    const { getToken, retryMs } = this.options;
+    this.#tenant ??= tenant;
+    if (getToken && tenant !== this.#tenant) throw ours(`a token of the tenant ${tenant}, not ${this.#tenant}`);
     this.#asks = 0;
     this.#known = token;
-    const freshMs = Math.min((seconds ?? Infinity) * 800, MOST_MS);
-    this.#knownUntil = performance.now() + freshMs;
-    if (seconds != null && this.options.getToken) this.#renewIn(link, freshMs);
+    const began = performance.now();
+    const expiresAt = seconds == null ? null : Date.now() + seconds * 1000;
+    this.client.identity = { ...said, expiresAt };
+    this.client.dispatchEvent(new Event("identity"));
+    this.#knownUntil = began + (seconds ?? Infinity) * DUE;
+    if (seconds == null || !getToken) return;
+    // However soon tokens end, they are asked for at a pace.
+    const due = (part) =>
+      this.#renewIn(link, Math.min(Math.max(seconds * part, 4 * retryMs), MOST_MS) - performance.now() + began);
+    due(DUE);
+    link.expiring = () => this.#refresh && due(TOLD);
   }
 
   #renewIn(link, ms) {
     this.stop();
     const renew = async () => {
+      this.#refresh = null;
       this.forget();
       const token = await this.get();
       if (link.isOpen) await this.send(link, token);
     };
-    this.#refresh = setTimeout(() => renew().catch(() => link.isOpen && this.#renewIn(link, 0)), ms);
+    const again = (error) => {
+      link.complain(error);
+      this.#renewIn(link, 0);
+    };
+    this.#refresh = setTimeout(() => renew().catch((error) => link.isOpen && again(error)), ms);
     this.#refresh.unref?.();
   }
 
