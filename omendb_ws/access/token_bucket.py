@@ -1,4 +1,4 @@
-"""How often something may happen: messages of a connection, steps of many addresses, log lines.
+"""How often something may happen: messages and rows, steps of many addresses, log lines.
 
 Pure; time comes with each call, in microseconds.
 """
@@ -10,25 +10,57 @@ from typing import Final
 
 
 class TokenBucket:
-    """``per_second`` tokens a second, at most a second's worth saved up; 0 means no limit."""
+    """``per_second`` tokens a second, at most a second's worth saved up; None means no limit.
 
-    def __init__(self, per_second: int) -> None:
-        self._per_second = per_second
-        self._tokens = float(per_second)
+    While any token is there something may happen, whatever it costs: what is spent beyond what is
+    there is earned back before anything else may. So a batch that is larger than a second's worth
+    goes through at once, and is waited for afterwards.
+    """
+
+    __slots__ = ("_last_us", "_tokens", "per_second")
+
+    def __init__(self, per_second: float | None) -> None:
+        self.per_second = per_second
+        self._tokens = per_second or 0.0
         self._last_us: int | None = None
 
-    def take(self, now_us: int) -> int:
-        """Take one token: 0, or in how many milliseconds (≥ 1) there will be one."""
-        if not self._per_second:
+    def wait_ms(self, now_us: int) -> int:
+        """0 if something may happen, or in how many milliseconds (≥ 1) it may."""
+        if self.per_second is None:
             return 0
-        if self._last_us is not None:
-            earned = (now_us - self._last_us) * self._per_second / 1e6
-            self._tokens = min(self._tokens + max(earned, 0.0), float(self._per_second))
+        self._earn(now_us)
+        if self._tokens > 0.0:
+            return 0
+        return int(-self._tokens * 1000 / self.per_second) + 1
+
+    def spend(self, tokens: float) -> None:
+        """Something happens that costs so many."""
+        if self.per_second is not None:
+            self._tokens -= tokens
+
+    def change(self, per_second: float | None, now_us: int) -> None:
+        """Another rate from now on; what is owed stays owed."""
+        if self.per_second is None:
+            self._tokens = per_second or 0.0
+        else:
+            self._earn(now_us)
+        self.per_second = per_second
         self._last_us = now_us
-        if self._tokens >= 1.0:
-            self._tokens -= 1.0
-            return 0
-        return max(1, round((1.0 - self._tokens) * 1000 / self._per_second))
+        self._tokens = min(self._tokens, per_second or 0.0)
+
+    def full_in_seconds(self, now_us: int) -> float:
+        """How long until it is as a new one, if nothing happens."""
+        if self.per_second is None:
+            return 0.0
+        self._earn(now_us)
+        return (self.per_second - self._tokens) / self.per_second
+
+    def _earn(self, now_us: int) -> None:
+        assert self.per_second is not None
+        if self._last_us is not None:
+            earned = (now_us - self._last_us) * self.per_second / 1e6
+            self._tokens = min(self._tokens + max(earned, 0.0), self.per_second)
+        self._last_us = now_us
 
 
 class Paces:

@@ -4,10 +4,11 @@ The catalog belongs to the loop's thread: ``create`` and ``drop`` take effect th
 received, so that the requests that a client sent right behind them find, or miss, the name. A
 collection's window belongs to the engine's thread from the first work that is queued for it.
 
-``budget`` is ``max_memory_bytes``: windows are taken from it here, and whatever else is charged to
-it (standing queries, maps) by whoever makes it. A window's bytes go back when the window goes, with
-its last reference. A ``create`` right behind a ``drop`` may have them before: the engine frees the
-one window before it can touch the other, since work is done in the order in which it was queued.
+``budget`` is ``max_memory_bytes``, and each tenant has its part of it: windows are taken from that
+here, and whatever else is charged to it (standing queries, maps) by whoever makes it. A window's
+bytes go back when the window goes, with its last reference. A ``create`` right behind a ``drop`` of
+the same tenant may have them before: the engine frees the one window before it can touch the other,
+since work is done in the order in which it was queued.
 
 A collection that is recovering, or needs repair, is *held*: its name is taken, and whoever asks for
 it is told why it is not there; nothing else of it is here.
@@ -27,6 +28,7 @@ from omendb_core.window import Window
 
 from ..engine.model.collection import Collection
 from ..telemetry.metrics import NO_JOURNAL, JournalNumbers
+from ..tenants.accounts import Accounts
 from ..wire.messages import Create, Durability
 from ..wire.opcodes import Limits
 from .held import HeldNames
@@ -42,11 +44,17 @@ class Catalog:
     """
 
     def __init__(
-        self, limits: Limits, scan: Scan, default_durability: Durability, has_journal: bool
+        self,
+        limits: Limits,
+        scan: Scan,
+        default_durability: Durability,
+        has_journal: bool,
+        accounts: Accounts,
     ) -> None:
         self.limits = limits
         #: What all windows, and all else that is charged to it, may take together.
-        self.budget = Budget("max_memory_bytes", limits.max_memory_bytes)
+        self.budget: Budget = accounts.memory
+        self._accounts = accounts
         #: What the logs of dropped collections had come to.
         self.dropped_journals = NO_JOURNAL
         self._has_journal = has_journal
@@ -91,6 +99,10 @@ class Catalog:
         """The collections of a tenant, by name."""
         return sorted(self._tenants.get(tenant, {}).values(), key=lambda one: one.name)
 
+    def count(self, tenant: str) -> int:
+        """How many collections a tenant has, those that are coming back, or will not, too."""
+        return len(self._tenants.get(tenant, ())) + self.held.count(tenant)
+
     def create(self, tenant: str, create: Create, now_seconds: float) -> tuple[Collection, bool]:
         """The collection that ``create`` asks for, and whether it is new.
 
@@ -116,7 +128,10 @@ class Catalog:
                 " start it with --data-dir DIRECTORY (the setting data_dir)"
             )
         self._refuse_over_collections(tenant)
-        window = self._window(definition, self._coming_back((tenant, create.collection)))
+        share = Share(self._accounts.of(tenant).memory, _WINDOW)
+        beyond_bytes = self._coming_back(tenant, create.collection)
+        share.resize(reserved_bytes(definition, self._scan), beyond_bytes)
+        window = self._window(definition, share)
         collection = Collection(tenant, create.collection, durability, window, now_seconds)
         if durability != "memory":
             collection.follows = self._dropping.get((tenant, create.collection))
@@ -159,9 +174,11 @@ class Catalog:
 
     # -- collections that are in the store and not, or not yet, here ------------------------------
 
-    def window_for(self, definition: Definition) -> Window:
-        """An empty window for a held collection. Quota."""
-        return self._window(definition, 0)
+    def window_for(self, tenant: str, definition: Definition) -> Window:
+        """An empty window for a held collection: its tenant had it before. Quota."""
+        share = Share(self._accounts.of(tenant).memory, _WINDOW)
+        share.restore(reserved_bytes(definition, self._scan))
+        return self._window(definition, share)
 
     def restore(self, collection: Collection) -> None:
         """A held collection is back; the memory of its window is set aside already."""
@@ -170,20 +187,17 @@ class Catalog:
 
     # -- memory -----------------------------------------------------------------------------------
 
-    def _window(self, definition: Definition, beyond_bytes: int) -> Window:
+    def _window(self, definition: Definition, share: Share) -> Window:
         """A window, which has its bytes of the budget for as long as it is there."""
-        wanted_bytes = reserved_bytes(definition, self._scan)
-        share = Share(self.budget, _WINDOW)
-        share.resize(wanted_bytes, beyond_bytes)
         try:
             return Window(definition, self.window_limits, self._scan, share)
         except MemoryError:
             raise Quota(
-                f"capacity: the machine has no {wanted_bytes} bytes for this window"
+                f"capacity: the machine has no {share.taken_bytes} bytes for this window"
             ) from None
 
-    def _coming_back(self, name: tuple[str, str]) -> int:
-        """Bytes of windows that are gone before a new one of this name can be touched.
+    def _coming_back(self, tenant: str, name: str) -> int:
+        """Bytes of the tenant's windows that are gone before a new one of this name can be touched.
 
         The engine does what it is asked in order, and drops what is in memory only at once; what
         the store must drop first, only before another of the same name is made.
@@ -191,12 +205,16 @@ class Catalog:
         return sum(
             one.reserved_bytes
             for one in self._leaving
-            if not one.is_dropped and (one.pending is None or (one.tenant, one.name) == name)
+            if one.tenant == tenant
+            and not one.is_dropped
+            and (one.pending is None or one.name == name)
         )
 
     def _refuse_over_collections(self, tenant: str) -> None:
-        if len(self._tenants.get(tenant, ())) >= self.limits.max_collections:
-            raise Quota(f"max_collections: there are {self.limits.max_collections} already")
+        there = self.count(tenant)
+        if there >= self.limits.max_collections:
+            raise Quota(f"max_collections: there are {there} of {self.limits.max_collections}")
+        self._accounts.of(tenant).refuse_collection(there)
 
 
 def _refuse_other(

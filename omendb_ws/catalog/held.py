@@ -31,6 +31,10 @@ class HeldNames:
         """How many collections will not come back by themselves."""
         return sum(len(held.given_up) for held in self._names.values())
 
+    def count(self, tenant: str) -> int:
+        """How many names of a tenant are held."""
+        return sum(of == tenant for of, _ in self._names)
+
     def hold(self, tenant: str, name: str, reason: str) -> None:
         """Take a name, or say anew why its collection is not available."""
         self._names.setdefault((tenant, name), _Held("")).reason = reason

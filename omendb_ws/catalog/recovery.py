@@ -143,7 +143,7 @@ class Recoveries:
         began = time.monotonic()
         recovery = await asyncio.wrap_future(self._storage.recover(stored))
         self.progress = recovery.progress
-        coming = _Coming(recovery, self._catalog.window_for(recovery.manifest.definition))
+        coming = _Coming(recovery, self._window_for(recovery))
         try:
             telling = asyncio.create_task(self._tell(stored, recovery.progress))
             try:
@@ -158,6 +158,10 @@ class Recoveries:
         except BaseException:
             del coming.window
             raise
+
+    def _window_for(self, recovery: Recovery) -> Window:
+        manifest = recovery.manifest
+        return self._catalog.window_for(manifest.tenant, manifest.definition)
 
     def _wait_for_space(self, coming: _Coming, error: StorageFull) -> None:
         """Let the others come back, and try this one again now and then."""

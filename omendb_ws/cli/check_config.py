@@ -105,6 +105,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
         (("api_key_file",), keys),
         (("jwt_keys",), jwt_keys),
         (("jwt_secret_file",), jwt_keys),
+        (("tenants_file",), lambda: _tenants(found)),
     )
     for names, check in checks:
         is_said = any(line.split(" ", 1)[0] in names for line in found.problems)
@@ -115,6 +116,15 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
         except (keyring.KeyFileError, tls.TlsError, ValueError) as error:
             problems.append(str(error))
     return problems, unwise
+
+
+def _tenants(found: Gathered) -> None:
+    """TenantsFileError, whatever else is wrong."""
+    from ..node.config import MAX_COUNT
+    from ..tenants.limits import TenantLimits
+
+    most = MAX_COUNT if found.settings is None else found.settings.max_tenants
+    TenantLimits.load(found.values["tenants_file"], most)
 
 
 def _as_table(settings: Settings, sources: Mapping[str, str]) -> str:

@@ -91,6 +91,7 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     from ..access import keyring
     from ..net import tls
     from ..runtime import descriptors, logs
+    from ..tenants.limits import TenantsFileError
 
     logs.configure(settings.log_format, settings.log_level)
     _outlive_hangups()
@@ -100,7 +101,7 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     kernel, loop = choose_kernel_and_loop(settings.event_loop)
     log.info("kernel %s, event loop %s", kernel, loop.name)
     with (
-        failing(keyring.KeyFileError, tls.TlsError),
+        failing(keyring.KeyFileError, tls.TlsError, TenantsFileError),
         asyncio.Runner(loop_factory=loop.new_loop) as runner,
     ):
         runner.run(_serve(settings))

@@ -335,8 +335,8 @@ class Server:
         session = self.node.open_session(principal, peer)
         deadline = None
         try:
-            if principal is not None and not self.context.gate.is_open:
-                self.context.logins.succeeded(principal, str(peer))
+            if session.principal is not None and not self.context.gate.is_open:
+                self.context.logins.succeeded(session.principal, str(peer))
             connection.max_unread_bytes = self.context.limits.max_pending_bytes
             self._sessions[connection] = session
             deadline = self._admit_messages(connection, session, found)
@@ -372,6 +372,8 @@ class Server:
             connection.allow(full_bytes)
         elif isinstance(found, Refused):
             refuse_token(session, None, found.reason)
+            return None
+        elif session.is_refused:
             return None
         session.greet()
         if session.principal is not None:

@@ -23,6 +23,7 @@ from ..wire.limits import LIMITS, Limits
 #: Fields that name files; relative ones in a TOML file are relative to that file.
 FILES_READ: Final = (
     "api_key_file", "tls_certificate_file", "tls_key_file", "jwt_keys", "jwt_secret_file",
+    "tenants_file",
 )  # fmt: skip
 PATH_FIELDS: Final = ("data_dir", *FILES_READ)
 
@@ -98,6 +99,12 @@ class Settings(BaseModel):
     jwt_roles_claim: Name | None = Field(None, description="The claim that lists roles.")
     jwt_roles: dict[str, Any] = Field(
         {}, description="Tables of roles, each with the fields of a grant, or with grants."
+    )
+    tenants_file: Name | None = Field(
+        None, description="TOML file that says what each tenant may use."
+    )
+    max_tenants: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        1_000, description="Tenants that are here at once; each in tenants_file has a place."
     )
     allow_origins: Annotated[tuple[str, ...], Field(strict=False)] = Field(
         (),

@@ -11,9 +11,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Final, Literal
 
-from omendb_core.model.errors import StorageFailed
+from omendb_core.model.budget import Budget
+from omendb_core.model.errors import Quota, StorageFailed
 from omendb_core.scan.choice import choose
 from omendb_core.scan.interface import Scan
 
@@ -32,13 +34,15 @@ from ..journal.store_thread import Storage
 from ..runtime.endings import Ending
 from ..runtime.faults import as_error
 from ..runtime.machine import give_back_freed_memory, usable_cores
-from ..sessions.authentication import look_again
+from ..sessions.authentication import look_again, refuse_place
 from ..sessions.context import Context, monotonic_us
 from ..sessions.outbox import Outbox
 from ..sessions.receive import Receiver
 from ..sessions.subscriptions.pictures import Looks
 from ..sessions.subscriptions.server_numbers import ServerNumbers
 from ..telemetry.metrics import Metrics
+from ..tenants.accounts import Accounts
+from ..tenants.limits import TenantLimits
 from .config import Settings
 from .keys import Keys
 from .reloading import Reloads, Watched
@@ -76,18 +80,15 @@ class Node:
         self.keys.on_change = self._look_again_at_sessions
         self.reloads = Reloads(metrics)
         engine = Engine(metrics, limits, settings.queue_deadline_ms, clock_us, self._post)
-        catalog = Catalog(
-            limits,
-            _scan(settings.scan_threads),
-            settings.default_durability,
-            settings.data_dir is not None,
-        )
+        accounts = _accounts(settings, clock_us)
+        catalog = _catalog(settings, accounts)
         self.context = Context(
             limits=limits,
             max_messages_per_second=settings.max_messages_per_second,
             gate=self.keys.gate,
             newer_keys=self._newer_keys,
             logins=Logins(metrics, clock_us),
+            accounts=accounts,
             catalog=catalog,
             engine=engine,
             arrivals=Arrivals(engine, metrics, self._deliver),
@@ -96,7 +97,7 @@ class Node:
             looks=Looks(engine.submit, catalog.budget, metrics),
             server_numbers=ServerNumbers(metrics, clock_us),
         )
-        self._data_dir = settings.data_dir
+        self._settings = settings
         self._open_store = open_store
         self._storage: Storage | None = None
         #: The most that was taken of the budget since memory was returned last.
@@ -127,12 +128,13 @@ class Node:
     def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
         context = self.context
-        if self._data_dir is not None:
+        data_dir = self._settings.data_dir
+        if data_dir is not None:
             try:
-                store = self._open_store(self._data_dir)
+                store = self._open_store(data_dir)
             except OSError as error:
                 why = error.strerror or str(error)
-                raise StorageFailed(f"data_dir {self._data_dir}: {why}") from error
+                raise StorageFailed(f"data_dir {data_dir}: {why}") from error
             try:
                 self._storage = Storage(store, context.catalog.window_limits)
             except BaseException:
@@ -146,6 +148,9 @@ class Node:
         self._begin(self._sample)
         if self.keys.files:
             self.reloads.watch(Watched("keys", self.keys.files, self.keys.read))
+        tenants_file = self._settings.tenants_file
+        if tenants_file is not None:
+            self.reloads.watch(Watched("tenants", (tenants_file,), self._read_tenants))
         self._begin(self.keys.run)
         self._begin(self.reloads.run)
         if self.recoveries is not None:
@@ -239,8 +244,19 @@ class Node:
             gauges.damaged_collections = self.recoveries.damaged
 
     def open_session(self, principal: Principal | None, peer: Peer = LOCAL) -> Receiver:
-        """A session for a new connection; ``principal`` None: not authenticated yet."""
-        session = Receiver(self.context, Outbox(), principal, peer)
+        """A session for a new connection; ``principal`` None: not authenticated yet.
+
+        Where its tenant has no place for one more it is refused already, and closes.
+        """
+        session = Receiver(self.context, Outbox(), peer)
+        if principal is not None:
+            try:
+                session.who.become(principal)
+            except Quota as error:
+                refuse_place(session, None, error)
+            except BaseException:
+                session.who.leave()
+                raise
         self.context.metrics.connections += 1
         self.context.metrics.connections_opened += 1
         self._sessions.add(session)
@@ -252,7 +268,7 @@ class Node:
         self._sessions.discard(session)
         session.close()
 
-    # -- keys -------------------------------------------------------------------------------------
+    # -- keys and tenants -------------------------------------------------------------------------
 
     def _newer_keys(self, then: Callable[[], None]) -> bool:
         """See ``Context.newer_keys``."""
@@ -260,6 +276,10 @@ class Node:
         if fetching is not None:
             fetching.add_done_callback(lambda _: then())
         return fetching is not None
+
+    def _read_tenants(self) -> Callable[[], None]:
+        """Read the tenants file, on any thread; what then takes it, on the loop's."""
+        return partial(self.context.accounts.change, read_tenants(self._settings))
 
     def _look_again_at_sessions(self) -> None:
         """Keys have changed: whose is gone is closed, the others go on with the rights of now."""
@@ -343,8 +363,31 @@ class Node:
         context = self.context
         now_seconds = context.clock_us() / 1e6
         context.metrics.sample(now_seconds)
+        context.accounts.sample()
         for collection in context.catalog:
             collection.rates.sample(now_seconds, collection.rate_counters())
+
+
+def read_tenants(settings: Settings) -> TenantLimits:
+    """What the tenants file says, if the settings name one. TenantsFileError."""
+    if settings.tenants_file is None:
+        return TenantLimits()
+    return TenantLimits.load(settings.tenants_file, settings.max_tenants)
+
+
+def _accounts(settings: Settings, clock_us: Callable[[], int]) -> Accounts:
+    memory = Budget("max_memory_bytes", settings.max_memory_bytes)
+    return Accounts(read_tenants(settings), memory, settings.max_tenants, clock_us)
+
+
+def _catalog(settings: Settings, accounts: Accounts) -> Catalog:
+    return Catalog(
+        settings.limits(),
+        _scan(settings.scan_threads),
+        settings.default_durability,
+        settings.data_dir is not None,
+        accounts,
+    )
 
 
 def _scan(threads: int) -> Scan:

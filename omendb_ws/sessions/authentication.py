@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from omendb_core.model.errors import Forbidden, Overloaded, Unauthenticated
+from omendb_core.model.errors import Forbidden, Overloaded, Quota, Unauthenticated
 
 from ..access.gate import Refused
 from ..access.principal import Principal
@@ -82,9 +82,8 @@ def _take(session: Session, request: wire.Auth, found: Principal, size: int) -> 
     before = session.principal
     try:
         session.become(found)
-    except Overloaded as error:
-        session.error(request.id, error)
-        session.outbox.close(1013, "max_connections")
+    except (Overloaded, Quota) as error:
+        refuse_place(session, request.id, error)
         return
     if not session.context.gate.is_open and found != before:
         session.context.logins.succeeded(found, str(session.peer))
@@ -108,6 +107,13 @@ def refuse_token(session: Session, request_id: int | None, reason: str) -> None:
         session.refusal = asyncio.get_running_loop().call_later(seconds, refuse)
     else:
         refuse()
+
+
+def refuse_place(session: Session, request_id: int | None, error: Overloaded | Quota) -> None:
+    """Say that there is no place for one more connection, and close."""
+    session.is_refused = True
+    session.error(request_id, error)
+    session.outbox.close(1013, error.message.partition(":")[0])
 
 
 def end_forbidden(

@@ -13,6 +13,7 @@ from ..catalog.catalog import Catalog
 from ..engine.engine import Engine
 from ..engine.inbox import Arrivals
 from ..telemetry.metrics import Metrics
+from ..tenants.accounts import Accounts
 from ..wire.opcodes import Limits
 from .long_work import LongRequests
 from .subscriptions.beats import Beats
@@ -51,6 +52,7 @@ class Context:
     max_messages_per_second: int
     gate: Gate
     logins: Logins
+    accounts: Accounts
     catalog: Catalog
     engine: Engine
     arrivals: Arrivals

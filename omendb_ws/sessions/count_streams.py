@@ -22,7 +22,7 @@ def subscribe_count(session: Session, request: wire.Subscribe, size: int) -> Non
     context = session.context
     reached = reach(session, request.op, request.collection or "")
     collection = reached.collection
-    definition, budget = collection.definition, context.catalog.budget
+    definition, budget = collection.definition, session.account.memory
     check_by(request.by, definition)
     most_bytes = reply_bounds.counts_bytes(
         definition, request.by, request.limit, context.limits.max_metadata_bytes

@@ -1,4 +1,4 @@
-"""Who a session is: its principal, what that may do, and for how long.
+"""Who a session is: its principal, what that may do, for how long, and its tenant's account.
 
 Lives on the loop's thread. A token that ends is told of before, and says so when it does; a newer
 one takes its place by ``become``. Knows no message and no socket.
@@ -15,6 +15,8 @@ from omendb_core.model.errors import Forbidden, Unauthenticated
 
 from ..access.grants import Scope
 from ..access.principal import OPEN, Principal
+from ..tenants.account import Account
+from ..tenants.accounts import Accounts
 
 #: How long before its end a token is told of (PROTOCOL section 9).
 NOTICE_SECONDS: Final = 30.0
@@ -23,28 +25,33 @@ _SCOPES: Final = 256
 
 
 class Identity:
-    """``principal`` None: not authenticated yet.
+    """``principal`` None: not authenticated yet. From then on to ``leave`` it has a place among
+    its tenant's connections.
 
     ``expiring`` is called with the seconds that are left, ``expired`` when none are.
     """
 
     def __init__(
         self,
-        principal: Principal | None,
+        accounts: Accounts,
         expiring: Callable[[float], None],
         expired: Callable[[], None],
     ) -> None:
         self.principal: Principal | None = None
+        self._accounts = accounts
+        self._account: Account | None = None
+        self._has_place = False
         self._expiring = expiring
         self._expired = expired
         self._timer: asyncio.Handle | None = None
         #: What was asked for under its grants of now, by right and name: every request asks.
         self._scopes: dict[tuple[str | None, str], Scope] = {}
-        if principal is not None:
-            self.become(principal)
 
     def become(self, principal: Principal) -> None:
-        """Act as ``principal`` from now on."""
+        """Act as ``principal`` from now on; its tenant stays. Quota if there is no place for it."""
+        if self._account is None:
+            self._account = self._accounts.enter(principal.tenant)
+            self._has_place = True
         self.principal = principal
         self._scopes.clear()
         self.stop()
@@ -56,6 +63,30 @@ class Identity:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def leave(self) -> None:
+        """Its connection is gone."""
+        self.stop()
+        if self._account is not None and self._has_place:
+            self._has_place = False
+            self._account.leave()
+
+    @property
+    def account(self) -> Account:
+        """What its tenant may use, and uses. Unauthenticated."""
+        if self._account is None:
+            raise Unauthenticated("send auth with a token first")
+        return self._account
+
+    def refused(self, code: str) -> None:
+        """One of its requests was refused."""
+        if self._account is not None:
+            self._account.refused(code)
+
+    def take_message(self, clock_us: Callable[[], int]) -> None:
+        """RateLimited for one more than its tenant may send."""
+        if self._account is not None:
+            self._account.messages.take(1, clock_us)
 
     @property
     def expires_in_seconds(self) -> float | None:

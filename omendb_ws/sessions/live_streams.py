@@ -46,7 +46,7 @@ def subscribe_live(session: Session, request: wire.Subscribe, size: int) -> None
     shape = shaping.shape(request, definition, request.k, limits.max_k, live=True)
     left_out = _left_out(request, target, definition)
     usual_bytes = _push_bytes(session, request, definition, shape)
-    budget = session.context.catalog.budget
+    budget = session.account.memory
     asked = StandingQuery(
         k=request.k,
         filter=reached.kept(request.filter, budget),
@@ -80,7 +80,7 @@ def _live_query(
 ) -> LiveQuery:
     """The engine's side of one subscription. Quota."""
     assert subscription.collection is not None
-    budget = session.context.catalog.budget
+    budget = session.account.memory
     has_texts = subscription.collection.definition.ids == "str"
     return LiveQuery(
         session.context.engine.live,
@@ -183,7 +183,7 @@ def _changes(session: Session, request: wire.Move, reached: Reach) -> streams.Ch
     is_elsewhere = request.vectors is not None or request.positive is not None
     target = _target(request, reached) if is_elsewhere else None
     if request.filter is not None:
-        budget = session.context.catalog.budget
+        budget = session.account.memory
         asked["filter"] = reached.kept(request.filter, budget)
     if not request.keeps_min_score:
         asked["min_score"] = request.min_score

@@ -35,7 +35,7 @@ from ..wire.rows import (
     parse_updates,
 )
 from ..wire.searches import PlainSearch
-from . import shaping
+from . import rates, shaping
 from .authentication import authenticate
 from .reach import Reach, may_read, reach, shown
 from .server_view import server_numbers
@@ -54,6 +54,8 @@ def handle(session: Session, request: wire.Request | PlainSearch, request_bytes:
     session.who.need(right_for(op, whole_server=whole_server))
     if whole_server:
         session.who.need_everywhere(right_for(op, whole_server=True))
+    if session.principal is not None:
+        rates.take(session.account, request, session.context.clock_us)
     _HANDLERS[type(request)](session, request, request_bytes)
 
 
@@ -326,6 +328,18 @@ def _stats(session: Session, request: wire.Stats, size: int) -> None:
     session.submit(reads.Stats(ticket, collection, visible))
 
 
+def _usage(session: Session, request: wire.Usage, size: int) -> None:
+    context, account = session.context, session.account
+    is_whole = any(grant.filter is None for grant in session.who.known().grants)
+
+    collections = context.catalog.count(account.tenant)
+
+    def look_up() -> dict[str, Any]:
+        return account.usage(collections, context.clock_us(), is_whole=is_whole)
+
+    session.submit(reads.Tell(session.ticket(request, None, size), look_up))
+
+
 _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     wire.Ping: _ping,
     wire.Auth: authenticate,
@@ -342,6 +356,7 @@ _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     wire.Search: _search,
     PlainSearch: _plain_search,
     wire.Stats: _stats,
+    wire.Usage: _usage,
     wire.Subscribe: subscribe,
     wire.Move: move,
     wire.Unsubscribe: unsubscribe,

@@ -12,7 +12,6 @@ from omendb_core.model.errors import Draining, OmenError, RateLimited, Unauthent
 
 from .._version import VERSION
 from ..access.peer import LOCAL, Peer
-from ..access.principal import Principal
 from ..access.token_bucket import TokenBucket
 from ..wire import binary as binary_wire
 from ..wire import long_frames, long_text, searches, text_replies, unread
@@ -36,11 +35,9 @@ MAX_MESSAGES_BEFORE_AUTH = 100
 class Receiver(Session):
     """A session that takes messages."""
 
-    def __init__(
-        self, context: Context, outbox: Outbox, principal: Principal | None, peer: Peer = LOCAL
-    ) -> None:
-        super().__init__(context, outbox, principal, peer)
-        self._bucket = TokenBucket(context.max_messages_per_second)
+    def __init__(self, context: Context, outbox: Outbox, peer: Peer = LOCAL) -> None:
+        super().__init__(context, outbox, peer)
+        self._bucket = TokenBucket(context.max_messages_per_second or None)
         self._messages_before_auth = 0
         #: What came behind a message that is being read in pieces, in one event.
         self._behind: deque[str | bytes] = deque()
@@ -131,14 +128,24 @@ class Receiver(Session):
         """Why a message is refused whatever it says, so that it need not be read."""
         is_stranger = self.principal is None
         self._messages_before_auth += is_stranger
-        wait_ms = self._bucket.take(self.context.clock_us())
-        if wait_ms:
-            return RateLimited("more messages than a second may have", retry_after_ms=wait_ms)
+        try:
+            self._take_message()
+        except RateLimited as error:
+            return error
         if self.context.is_draining:
             return Draining("the server is leaving; reconnect")
         if is_stranger and (isinstance(message, bytes) or len(message) > MAX_AUTH_CHARACTERS):
             return Unauthenticated("send auth with a token first")
         return None
+
+    def _take_message(self) -> None:
+        """RateLimited for one more than its connection, or its tenant, may send."""
+        bucket, clock_us = self._bucket, self.context.clock_us
+        wait_ms = 0 if bucket.per_second is None else bucket.wait_ms(clock_us())
+        if wait_ms:
+            raise RateLimited("more messages than a second may have", retry_after_ms=wait_ms)
+        self.who.take_message(clock_us)
+        bucket.spend(1)
 
     def _refuse_unread(self, message: str | bytes, error: OmenError) -> None:
         self.context.metrics.requests["refused"] += 1

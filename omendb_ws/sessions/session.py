@@ -31,6 +31,7 @@ from ..engine.model.ticket import Lane, Reply, Ticket
 from ..engine.reads.commands import PlainSearch
 from ..engine.writes.commands import DropGivenUp
 from ..runtime.faults import as_error
+from ..tenants.account import Account
 from ..wire import searches, text_replies, unread
 from ..wire.encoded import text
 from ..wire.messages import Request
@@ -50,12 +51,10 @@ log = logging.getLogger(__name__)
 class Session:
     """The state of one connection, on the loop's thread."""
 
-    def __init__(
-        self, context: Context, outbox: Outbox, principal: Principal | None, peer: Peer = LOCAL
-    ) -> None:
+    def __init__(self, context: Context, outbox: Outbox, peer: Peer = LOCAL) -> None:
         self.context = context
         self.outbox = outbox
-        self.who = Identity(principal, self._tell_expiring, self._expired)
+        self.who = Identity(context.accounts, self._tell_expiring, self._expired)
         self.peer = peer
         self.lane = Lane()
         self.max_reply_bytes = context.limits.max_message_bytes
@@ -92,7 +91,7 @@ class Session:
         self.outbox.on_sent = lambda _: None
         if self.refusal is not None:
             self.refusal.cancel()
-        self.who.stop()
+        self.who.leave()
         end_some(self.subscriptions)
         self._inflight.clear()
         self._inflight_bytes = self._expected_bytes = 0
@@ -183,6 +182,7 @@ class Session:
     def error(self, request_id: int | None, error: OmenError) -> None:
         """Refuse at once; None: as an event."""
         self.context.metrics.errors[error.code] += 1
+        self.who.refused(error.code)
         self.outbox.reply(text(text_replies.encode_error(request_id, error)))
         self.has_replied = True
 
@@ -255,6 +255,8 @@ class Session:
                 self._call_when_answered = None
         self._progressed()
         count(reply, self.context)
+        if reply.error is not None:
+            self.who.refused(reply.error)
 
     def when_answered(self, call: Callable[[], None]) -> None:
         """Call once nothing is unanswered; now if that is so."""
@@ -322,12 +324,17 @@ class Session:
         return self.who.principal
 
     @property
+    def account(self) -> Account:
+        """What its tenant may use, and uses. Unauthenticated."""
+        return self.who.account
+
+    @property
     def tenant(self) -> str:
         """Whose collections it sees. Unauthenticated."""
         return self.who.tenant
 
     def become(self, principal: Principal) -> None:
-        """Act as ``principal`` from now on. Overloaded if there is no place for one more."""
+        """Act as ``principal`` from now on. Overloaded, Quota if there is no place for one more."""
         if self.principal is None and not self.may_enter():
             raise Overloaded("max_connections: the server has as many as it takes")
         self.who.become(principal)
@@ -380,6 +387,7 @@ class Session:
         there = metrics.subscriptions.total() + metrics.subscriptions_to_come
         if there + count > limits.max_server_subscriptions:
             raise Quota(f"max_server_subscriptions: {limits.max_server_subscriptions} here")
+        self.account.refuse_subscriptions(count)
         first = self.last_sub + 1
         self.last_sub += count
         return list(range(first, first + count))

@@ -68,12 +68,17 @@ def make_streams(
 
     Fewer if the connection ends meanwhile.
     """
-    budget, metrics = session.context.catalog.budget, session.context.metrics
+    account, metrics = session.account, session.context.metrics
+
+    def expect(change: int) -> None:
+        account.subscriptions_to_come += change
+        metrics.subscriptions_to_come += change
+
     each_bytes = collection.window.standing.bytes_for(query.k, query.shape)
     each_bytes += reader_bytes(query, collection.definition.ids)
     subs = session.next_subs(count)
-    budget.take(each_bytes * count, "these standing queries take")
-    metrics.subscriptions_to_come += count
+    account.memory.take(each_bytes * count, "these standing queries take")
+    expect(count)
     made: list[StreamSubscription] = []
     try:
         for sub in subs:
@@ -82,12 +87,12 @@ def make_streams(
                 if not session.lane.is_open:
                     break
             made.append(StreamSubscription(session, kind, sub, collection, each_bytes))
-            metrics.subscriptions_to_come -= 1
+            expect(-1)
             session.remember(made[-1])
             made[-1].attach(stream_of(made[-1]))
     finally:
-        metrics.subscriptions_to_come -= count - len(made)
-        budget.give_back(each_bytes * (count - len(made)))
+        expect(len(made) - count)
+        account.memory.give_back(each_bytes * (count - len(made)))
     return made
 
 

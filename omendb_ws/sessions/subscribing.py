@@ -53,7 +53,7 @@ def subscribe(session: Session, request: wire.Subscribe, size: int) -> None:
 def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> None:
     reached = _reached(session, request)
     collection = reached.collection
-    budget = session.context.catalog.budget
+    budget = session.account.memory
     filter_ = reached.kept(request.filter, budget)
     share = Share(budget, "this feed takes")
     share.resize(FEED_BYTES)
@@ -86,7 +86,7 @@ def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> No
     reached = _reached(session, request)
     collection = reached.collection
     vectors = query_vectors(request.vectors, collection)
-    budget = session.context.catalog.budget
+    budget = session.account.memory
     filter_ = reached.kept(request.filter, budget)
     asked = StandingQuery(None, filter_, request.min_score)
 
@@ -110,7 +110,7 @@ def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> No
 def _subscribe_novel(session: Session, request: wire.Subscribe, size: int) -> None:
     reached = _reached(session, request)
     collection = reached.collection
-    budget = session.context.catalog.budget
+    budget = session.account.memory
     filter_ = reached.kept(request.filter, budget)
     sub = session.next_sub()
     budget.take(NOVEL_BYTES, "this novel subscription takes")
@@ -141,7 +141,7 @@ def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> No
     collection, visible = None, None
     if request.collection is not None:
         collection, visible = _reached(session, request).read
-    share = Share(session.context.catalog.budget, "these statistics take")
+    share = Share(session.account.memory, "these statistics take")
     share.resize(STATS_BYTES)
     sub = session.next_sub()
     subscription = StatsSubscription(
@@ -164,9 +164,9 @@ def _subscribe_map(session: Session, request: wire.Subscribe, size: int) -> None
     collection, visible = _reached(session, request).read
     context = session.context
     sub = session.next_sub()
-    share = Share(context.catalog.budget, "this map takes")
+    share = Share(session.account.memory, "this map takes")
     share.resize(maps.bytes_for(collection.definition))
-    picture = context.looks.open(collection, request.sample, visible)
+    picture = context.looks.open(collection, request.sample, visible, session.account.memory)
     try:
         subscription = maps.MapSubscription(
             session, sub, collection, picture, request.every_ms, share

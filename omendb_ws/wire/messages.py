@@ -249,6 +249,12 @@ class Unsubscribe:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    op: ClassVar[str] = "usage"
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     op: ClassVar[str] = "stats"
     id: int
@@ -257,7 +263,7 @@ class Stats:
 
 Request: TypeAlias = (
     Ping | Auth | Create | Open | Describe | List | Drop | Add | Delete | Update | Get | Count
-    | Search | Subscribe | Move | Unsubscribe | Stats
+    | Search | Subscribe | Move | Unsubscribe | Stats | Usage
 )  # fmt: skip
 
 

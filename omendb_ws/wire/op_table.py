@@ -207,6 +207,7 @@ _OPS = (
     Op("unsubscribe", "none", "none", (_SUB,)),
     Op("stats", "read", "rows", (replace(_COLLECTION, required=False),), SERVER_STATS,
        server_right="admin"),
+    Op("usage", "any", "none", (), ("tenant", "limits", "use")),
 )  # fmt: skip
 
 #: op -> its row of PROTOCOL section 2.

@@ -46,6 +46,7 @@ from .messages import (
     Subscribe,
     Unsubscribe,
     Update,
+    Usage,
 )
 from .opcodes import MAX_U32, OPS, SUBSCRIPTION_KINDS, Field
 
@@ -209,7 +210,7 @@ _PLAIN: Final[Mapping[str, Callable[..., Request]]] = {
     one.op: one
     for one in (
         Ping, Auth, Create, Open, Describe, List, Drop, Delete, Update, Get, Move,
-        Unsubscribe, Stats,
+        Unsubscribe, Stats, Usage,
     )
 }  # fmt: skip
 _SPECIAL: Final[Mapping[str, Callable[[int, JsonObject, Limits], Request]]] = {

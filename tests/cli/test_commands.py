@@ -226,6 +226,29 @@ def test_check_config_names_what_is_wrong_in_every_place_at_once(tmp_path: Path)
     assert "Traceback" not in finished.stderr
 
 
+@pytest.mark.parametrize("command", [["check-config"], ["serve", "--port", "0"]])
+def test_a_wrong_tenants_file_is_named_by_file_table_and_field(
+    command: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "tenants.toml"
+    path.write_text("[tenants.acme]\nrows_per_second = -1")
+    finished = omendb_ws(*command, OMENDB_TENANTS_FILE=str(path))
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    (line,) = finished.stderr.splitlines()
+    assert line == (
+        f"omendb-ws: tenants_file {path}: [tenants.acme]: rows_per_second = -1: must be a number"
+        " from 0.001 to 9007199254740991"
+    )
+
+
+def test_a_wrong_tenants_file_is_named_beside_other_faults(tmp_path: Path) -> None:
+    path = tmp_path / "tenants.toml"
+    path.write_text("[tenants.acme]\nmax_rows = 1")
+    finished = omendb_ws("check-config", OMENDB_TENANTS_FILE=str(path), OMENDB_MAX_K="0")
+    assert [line.split()[1] for line in finished.stderr.splitlines()] == ["max_k", "tenants_file"]
+
+
 def test_empty_variables_and_a_service_link_start_a_server_that_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omendb_core.model.budget import Budget
 from omendb_core.model.errors import BY_CODE
 from omendb_core.model.types import COLUMN_TYPES, ID_KINDS, METRICS
 from omendb_core.ranking.rank_parser import MAX_LEVELS, MAX_OPERATORS, Operands, expression_of
@@ -18,6 +19,10 @@ from websockets.asyncio.client import connect
 from omendb_ws.http.routes import _ROUTES, WEBSOCKET_PATH
 from omendb_ws.net.server import Server
 from omendb_ws.node.config import Settings
+from omendb_ws.telemetry.histogram import RECENT_SECONDS
+from omendb_ws.tenants.account import Account
+from omendb_ws.tenants.limits import FIELDS as TENANT_FIELDS
+from omendb_ws.tenants.limits import Limits as TenantLimits
 from omendb_ws.web import FILES
 from omendb_ws.wire import opcodes
 from tests.project.pages import names, number, page, section, table
@@ -57,7 +62,9 @@ def test_an_ops_fields_are_those_of_the_code(op: str) -> None:
     assert fields_of(op_rows()[op][1]) == (required, optional)
 
 
-@pytest.mark.parametrize("op", ["add", "delete", "update", "get", "count", "search", "auth"])
+@pytest.mark.parametrize(
+    "op", ["add", "delete", "update", "get", "count", "search", "auth", "usage"]
+)
 def test_an_ops_reply_has_the_fields_of_the_code(op: str) -> None:
     said = set(re.findall(r'"(\w+)"', op_rows()[op][2])) - {"id", "seq"}
     assert said == set(opcodes.OPS[op].reply)
@@ -256,3 +263,18 @@ async def test_what_is_said_to_be_missing_is_exactly_what_is_unsupported(tmp_pat
                 unsupported.add(name)
     missing = {name for name in names(PAGE.split("## 1.")[0]) if name in asked}
     assert missing == unsupported
+
+
+def test_the_limits_of_a_tenant_and_what_usage_says_are_those_of_the_code() -> None:
+    rows = {names(row[0])[0]: row for row in table(LIMITS, "of a tenant")}
+    assert list(rows) == list(TENANT_FIELDS)
+    for name, (_, _, beyond) in rows.items():
+        code = "rate_limited" if name.endswith("_per_second") else "quota"
+        assert (code in beyond) == (name != "weight"), name
+    found = re.search(r'"use":\{(.*?)\}', LIMITS)
+    assert found
+    usage = Account("a", TenantLimits(), Budget("", 1), 0).usage(0, 0, is_whole=True)
+    assert re.findall(r'"(\w+)"', found[1]) == list(usage["use"])
+    assert list(usage["limits"]) == list(TENANT_FIELDS)
+    assert f"the last {RECENT_SECONDS:.0f} s" in LIMITS
+    assert f"{Settings.model_fields['max_tenants'].default:,} tenants at once" in LIMITS

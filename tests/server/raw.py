@@ -35,6 +35,7 @@ KEYS = {
     "root": ("acme", ("read", "write", "admin", "operator")),
     "reader": ("acme", ("read",)),
     "writer": ("acme", ("write",)),
+    "boss": ("acme", ("read", "write")),
     "keeper": ("acme", ("admin",)),
     "other": ("umbrella", ("read", "write", "admin")),
 }

@@ -278,6 +278,7 @@ def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) 
         "api_key_file": str(readable),
         "jwt_keys": str(readable),
         "jwt_secret_file": str(readable),
+        "tenants_file": str(readable),
         "jwt_algorithms": "ES256",
         "jwt_tenant_claim": "org",
         "jwt_grants_claim": "may",
@@ -299,7 +300,7 @@ def test_the_limits_are_those_of_the_wire_by_name_and_default() -> None:
     settings = Settings(max_memory_bytes=LIMITS["max_memory_bytes"].default)
     assert settings.limits() == Limits()
     mine = {name for name in Settings.model_fields if name.startswith("max_")}
-    assert mine - LIMITS.keys() == {"max_messages_per_second"}
+    assert mine - LIMITS.keys() == {"max_messages_per_second", "max_tenants"}
 
 
 @pytest.mark.parametrize("name", LIMITS)

@@ -74,7 +74,7 @@ def is_allowed(op: str, rights: list[str], patterns: list[str]) -> bool:
         **dict.fromkeys(("add", "delete", "update"), "write"),
         **dict.fromkeys(("create", "drop"), "admin"),
     }.get(op)
-    if op in ("ping", "auth", "list", "unsubscribe"):
+    if op in ("ping", "auth", "list", "unsubscribe", "usage"):
         return True
     if op == "move":  # its collection is that of the subscription, and there is none
         return "read" in rights

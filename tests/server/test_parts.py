@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omendb_core.model.budget import Budget
 from omendb_core.model.errors import Quota
 from omendb_core.model.types import Definition, Hits, IdKind, Include
 from omendb_core.scan.choice import choose
@@ -17,6 +18,8 @@ from omendb_ws.access.token_bucket import TokenBucket
 from omendb_ws.catalog.catalog import Catalog
 from omendb_ws.sessions.outbox import BATCH_BYTES, Outbox
 from omendb_ws.telemetry.histogram import Histogram, Rates
+from omendb_ws.tenants.accounts import Accounts
+from omendb_ws.tenants.limits import TenantLimits
 from omendb_ws.wire import binary_replies, text_replies
 from omendb_ws.wire import reply_bounds as sizes
 from omendb_ws.wire.encoded import Message, binary, text
@@ -159,16 +162,51 @@ def test_rates_speak_of_the_recent_past() -> None:
 
 def test_a_bucket_lets_through_what_it_promises() -> None:
     bucket = TokenBucket(10)
-    assert [bucket.take(0) for _ in range(10)] == [0] * 10
-    wait_ms = bucket.take(0)
-    assert wait_ms == 100
-    assert bucket.take(99_000) > 0
-    assert bucket.take(100_000) == 0
-    assert bucket.take(50_000) > 0  # a clock that goes back earns nothing
+
+    def take(now_us: int) -> int:
+        wait_ms = bucket.wait_ms(now_us)
+        if not wait_ms:
+            bucket.spend(1)
+        return wait_ms
+
+    assert [take(0) for _ in range(10)] == [0] * 10
+    assert take(0) == 1  # what is left may be ever so little
+    assert take(1_000) == 0
+    assert take(1_000) == 100
+    assert take(99_000) > 0
+    assert take(101_000) == 0
+    assert take(50_000) > 0  # a clock that goes back earns nothing
     # Not more than a second's worth is saved up.
-    assert [bucket.take(10**9) for _ in range(11)].count(0) == 10
-    free = TokenBucket(0)
-    assert not any(free.take(0) for _ in range(10_000))
+    assert [take(10**9) for _ in range(11)].count(0) == 10
+
+
+def test_what_is_spent_beyond_a_bucket_is_earned_back_first() -> None:
+    bucket = TokenBucket(10)
+    assert bucket.wait_ms(0) == 0
+    bucket.spend(35)
+    assert bucket.wait_ms(0) == 2501
+    assert bucket.wait_ms(2_499_000) == 2
+    assert bucket.wait_ms(2_501_000) == 0
+    assert bucket.full_in_seconds(2_500_000) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_bucket_without_a_rate_holds_nothing_up() -> None:
+    free = TokenBucket(None)
+    for _ in range(10_000):
+        assert free.wait_ms(0) == 0
+        free.spend(10**9)
+    assert free.full_in_seconds(0) == 0.0
+
+
+def test_what_is_owed_stays_owed_at_another_rate() -> None:
+    bucket = TokenBucket(10)
+    assert bucket.wait_ms(0) == 0
+    bucket.spend(30)
+    bucket.change(20, 0)
+    assert bucket.wait_ms(0) == 1001
+    bucket.change(5, 10**7)  # what was saved up is a second's worth of the new rate at most
+    bucket.spend(5)
+    assert bucket.wait_ms(10**7) == 1
 
 
 # -- sizes ----------------------------------------------------------------------------------------
@@ -254,7 +292,10 @@ def test_the_most_of_a_row_is_more_than_the_longest_row_takes(
 
 def test_the_budget_is_the_sum_of_what_is_there() -> None:
     one = reserved_bytes(Definition(4, 100, metric="dot"), choose())
-    catalog = Catalog(Limits(max_memory_bytes=3 * one), choose(), "memory", False)
+    limits = Limits(max_memory_bytes=3 * one)
+    budget = Budget("max_memory_bytes", limits.max_memory_bytes)
+    accounts = Accounts(TenantLimits(), budget, 10, lambda: 0)
+    catalog = Catalog(limits, choose(), "memory", False, accounts)
 
     def create(name: str, tenant: str = "t", **fields: Any) -> Any:
         return catalog.create(

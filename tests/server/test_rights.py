@@ -39,6 +39,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "move": {"sub": 1, "vector": V},
     "unsubscribe": {"sub": 1},
     "stats": {"collection": "items"},
+    "usage": {},
 }
 #: What PROTOCOL section 9 says, in words of its own: op -> the right that it takes.
 TAKES = {

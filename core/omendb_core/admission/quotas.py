@@ -88,11 +88,13 @@ class Quotas:
         self._share.settle(self.taken_bytes + self._pending.coming.taken)
 
     def refuse_beyond_budget(self) -> None:
-        """Quota if more is taken of the budget than there is, and nothing here can be let go of.
+        """Quota if more is taken than the whole budget has, and nothing here can be let go of.
 
-        For a replay, whose changes were admitted by another process.
+        For a replay, whose changes were admitted by another process: a part of the budget that has
+        become smaller since takes nobody's rows away.
         """
-        if self._share.budget.is_exceeded:
+        budget = self._share.budget.whole
+        if budget.is_exceeded:
             self._state.payloads.compact()
             self.account()
-            self._share.budget.refuse_excess("metadata, ids and texts of this window take")
+            budget.refuse_excess("metadata, ids and texts of this window take")

@@ -1,11 +1,13 @@
 """Memory that many holders share: whoever wants more asks first, and gives it back when it is free.
 
-A server has one over ``max_memory_bytes``. Knows numbers only: what takes so many bytes is for the
-holder to know. Any thread may ask; giving back takes no lock, so that it may happen wherever an
-object dies, in the middle of an ask too.
+A server has one over ``max_memory_bytes``, and each tenant one within it: what is taken of that is
+taken of the server's too. Knows numbers only: what takes so many bytes is for the holder to know.
+Any thread may ask; giving back takes no lock, so that it may happen wherever an object dies, in the
+middle of an ask too.
 
 Invariant: ``taken_bytes`` is what was taken and not given back; it exceeds ``max_bytes`` only by
-what was taken ``beyond`` it, or is there whatever the budget says (``settle``).
+what was taken ``beyond`` it, or is there whatever the budget says (``settle``, ``restore``), or was
+taken before ``max_bytes`` was lowered.
 """
 
 from __future__ import annotations
@@ -18,11 +20,15 @@ from .errors import Quota
 
 
 class Budget:
-    """A number of bytes, and how many of them are taken. ``name`` is the limit's, for refusals."""
+    """A number of bytes, and how many of them are taken. ``name`` is the limit's, for refusals.
 
-    def __init__(self, name: str, max_bytes: int) -> None:
+    ``within``: the larger one that it is a part of.
+    """
+
+    def __init__(self, name: str, max_bytes: int, within: Budget | None = None) -> None:
         self.name = name
         self.max_bytes = max_bytes
+        self.within = within
         self._taken = 0
         self._lock = threading.Lock()
         self._returned: deque[int] = deque()
@@ -46,6 +52,29 @@ class Budget:
                     f" {self.max_bytes} are free"
                 )
             self._taken += wanted_bytes
+        if self.within is not None:
+            try:
+                self.within.take(wanted_bytes, what, beyond_bytes)
+            except Quota:
+                self._returned.append(wanted_bytes)
+                raise
+
+    def restore(self, wanted_bytes: int, what: str) -> None:
+        """Take what was taken before a restart, whatever this one's limit is now.
+
+        Quota if it is not free in the one that this is a part of.
+        """
+        if self.within is None:
+            self.take(wanted_bytes, what)
+            return
+        self.within.restore(wanted_bytes, what)
+        with self._lock:
+            self._taken += wanted_bytes
+
+    @property
+    def whole(self) -> Budget:
+        """The one that this is a part of; itself if it is part of none."""
+        return self if self.within is None else self.within.whole
 
     @property
     def is_exceeded(self) -> bool:
@@ -64,10 +93,14 @@ class Budget:
         """So many bytes more are taken already; fewer, if negative."""
         with self._lock:
             self._taken += more_bytes
+        if self.within is not None:
+            self.within.settle(more_bytes)
 
     def give_back(self, freed_bytes: int) -> None:
         """Bytes are free that were taken before."""
         self._returned.append(freed_bytes)
+        if self.within is not None:
+            self.within.give_back(freed_bytes)
 
     def _settled(self) -> int:
         """What is taken, all that was given back by now taken off."""
@@ -97,6 +130,11 @@ class Share:
             self.budget.take(more_bytes, what or self._what, beyond_bytes)
         elif more_bytes < 0:
             self.budget.give_back(-more_bytes)
+        self.taken_bytes = to_bytes
+
+    def restore(self, to_bytes: int) -> None:
+        """Have so many bytes, as before a restart; see ``Budget.restore``."""
+        self.budget.restore(to_bytes - self.taken_bytes, self._what)
         self.taken_bytes = to_bytes
 
     def settle(self, to_bytes: int) -> None:

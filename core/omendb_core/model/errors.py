@@ -209,7 +209,7 @@ class Retryable(OmenError):
 
 
 class RateLimited(Retryable):
-    """More messages than the connection may send; ``retry_after_ms`` says when to go on."""
+    """More than the connection, or its tenant, may send; ``retry_after_ms`` says when to go on."""
 
     code = "rate_limited"
     when = "with `retry_after_ms`"

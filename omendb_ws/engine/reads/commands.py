@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from omendb_core.counting import CountQuery
 from omendb_core.filters.parser import Filter
@@ -76,5 +77,12 @@ class Stats(Read):
     visible: Filter | None = None
 
 
+@dataclass(slots=True, eq=False)
+class Tell(Read):
+    """What ``look_up`` finds, on the engine's thread, once the changes before it are done."""
+
+    look_up: Callable[[], dict[str, Any]]
+
+
 #: A read that is no standing query.
-PlainRead: TypeAlias = Search | PlainSearch | Get | Count | Describe | List | Stats
+PlainRead: TypeAlias = Search | PlainSearch | Get | Count | Describe | List | Stats | Tell

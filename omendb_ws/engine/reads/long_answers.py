@@ -28,7 +28,7 @@ from ..pieces.copies import joined, metadata_written, must_wait, objects_written
 from ..pieces.counting import copied_bytes, counted, counts_long
 from ..pieces.long_reads import PIECE_US, LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
-from .commands import Count, Describe, Get, List, PlainRead, PlainSearch, Search, Stats
+from .commands import Count, Describe, Get, List, PlainRead, PlainSearch, Search, Stats, Tell
 from .shaped import make_timely, most_us, stated
 
 #: What a scan for one vector takes, measured: a millionth of a microsecond an element of the rows,
@@ -51,7 +51,7 @@ _IDS: Final = 1024
 
 def takes_long(work: PlainRead) -> bool:
     """Whether ``work`` is to be done in pieces."""
-    if isinstance(work, List | Describe | Stats) or work.collection.is_dropped:
+    if isinstance(work, List | Describe | Stats | Tell) or work.collection.is_dropped:
         return False
     if isinstance(work, PlainSearch):
         asked = work.request

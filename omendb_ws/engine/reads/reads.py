@@ -27,7 +27,7 @@ from ..model.collection import Collection
 from ..model.ticket import Effect, Reply
 from ..pieces.counting import count_at_once
 from ..reads.commands import PlainRead
-from .commands import Count, Describe, Get, List, PlainSearch, Search, Stats
+from .commands import Count, Describe, Get, List, PlainSearch, Search, Stats, Tell
 from .shaped import make_timely, stated
 from .split_scan import may_be_split
 from .statistics import collection_stats
@@ -72,13 +72,15 @@ class Reads:
         for collection, alike in plain.items():
             found.extend(self._plain_searches(collection, alike))
 
-    def _one(self, work: Get | Count | Describe | List | Stats) -> Reply:
+    def _one(self, work: Get | Count | Describe | List | Stats | Tell) -> Reply:
         try:
             return self._plain(work)
         except Exception as error:
             return self._refused(work, error)
 
-    def _plain(self, work: Get | Count | Describe | List | Stats) -> Reply:
+    def _plain(self, work: Get | Count | Describe | List | Stats | Tell) -> Reply:
+        if isinstance(work, Tell):
+            return replies.ok(work.ticket, work.look_up())
         if isinstance(work, List):
             bodies = [
                 one.describe(visible)

@@ -55,7 +55,12 @@ class Picture:
     """
 
     def __init__(
-        self, looks: Looks, source: Collection, sample: int, visible: Filter | None
+        self,
+        looks: Looks,
+        source: Collection,
+        sample: int,
+        visible: Filter | None,
+        budget: Budget,
     ) -> None:
         self.source = source
         self.drawing = Drawing(sample, visible)
@@ -67,7 +72,7 @@ class Picture:
         self._plane_rows = self._new_rows = self._seen_seq = 0
         self._looking: asyncio.Task[None] | None = None
         dim = source.definition.dim
-        self._share = Share(looks.budget, "this map takes")
+        self._share = Share(budget, "this map takes")
         self._share.resize(2 * 3 * (8 + 17) * dim)
 
     @property
@@ -142,7 +147,6 @@ class Looks:
     """Whose sample is looked at next: one at a time on a server."""
 
     def __init__(self, submit: Callable[[Look], None], budget: Budget, metrics: Metrics) -> None:
-        self.budget = budget
         self.metrics = metrics
         self._submit = submit
         self._share = Share(budget, "this map takes")
@@ -150,12 +154,15 @@ class Looks:
         self._waiting: deque[Picture] = deque()
         self._active: Picture | None = None
 
-    def open(self, source: Collection, sample: int, visible: Filter | None = None) -> Picture:
-        """The picture of a collection's rows that pass, with this sample. Quota."""
+    def open(
+        self, source: Collection, sample: int, visible: Filter | None, budget: Budget
+    ) -> Picture:
+        """The picture of a collection's rows that pass, with this sample; ``budget`` is its
+        tenant's. Quota."""
         key = source, sample, visible
         found = self._pictures.get(key)
         if found is None:
-            found = Picture(self, source, sample, visible)
+            found = Picture(self, source, sample, visible, budget)
             self._share.resize(max(found.sample_bytes, self._share.taken_bytes))
             self._pictures[key] = found
         return found

@@ -18,6 +18,7 @@ from ...engine.model.collection import Collection
 from ...engine.model.ticket import Lane
 from ...engine.streams.commands import Gone, Measure
 from ...engine.streams.deliveries import Push, Stream
+from ...tenants.account import Account
 from ...wire.encoded import Message, text
 from ...wire.messages import SubscriptionKind
 from ...wire.text_replies import encode_event
@@ -40,6 +41,11 @@ class Owner(Protocol):
     lane: Lane
     subscriptions: dict[int, Subscription]
 
+    @property
+    def account(self) -> Account:
+        """What its tenant may use, and uses."""
+        ...
+
 
 class Subscription:
     """One subscription of one connection. ``collection`` None: of the whole server."""
@@ -56,6 +62,8 @@ class Subscription:
         #: The filter that a token forced on it when it began.
         self.forced: Mapping[str, Any] | None = None
         self._context = session.context
+        self._account = session.account
+        self._account.subscriptions += 1
         self._context.metrics.subscriptions[self.kind] += 1
         if collection is not None:
             collection.subscriptions.add(self)
@@ -93,6 +101,7 @@ class Subscription:
         self.is_ended = True
         self.session.subscriptions.pop(self.sub, None)
         self._context.metrics.subscriptions[self.kind] -= 1
+        self._account.subscriptions -= 1
         if self.collection is not None:
             self.collection.subscriptions.discard(self)
 
@@ -128,7 +137,7 @@ class StreamSubscription(Subscription):
     def attach(self, stream: Stream) -> None:
         """Its stream is made, and pays for what both take."""
         self.stream = stream
-        stream.hold(self._context.catalog.budget, self._reserved_bytes)
+        stream.hold(self._account.memory, self._reserved_bytes)
         self._reserved_bytes = 0
 
     def pushed(self, push: Push) -> None:
@@ -145,7 +154,7 @@ class StreamSubscription(Subscription):
         if self.stream is not None:
             self._context.engine.submit(Gone(self.stream))
             self.stream = None  # it has this for its reader: a cycle
-        self._context.catalog.budget.give_back(self._reserved_bytes)
+        self._account.memory.give_back(self._reserved_bytes)
         self._reserved_bytes = 0
         super().close()
 

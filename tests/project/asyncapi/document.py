@@ -148,6 +148,8 @@ _ANSWERED: Final[dict[str, Json]] = {
     "rights": {"type": "array", "items": {"type": "string"}},
     "rows": {"type": ["array", "integer"]},
     "tenant": {"type": ["string", "null"]},
+    "limits": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+    "use": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
     "ttl": {"type": ["number", "null"]},
     "first_seq": {"type": ["integer", "null"]},
     "last_seq": {"type": ["integer", "null"]},

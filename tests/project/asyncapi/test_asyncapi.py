@@ -115,6 +115,7 @@ async def test_a_conversation_is_as_described() -> None:
         {"op": "list"},
         {"op": "stats"},
         {"op": "stats", "collection": "c"},
+        {"op": "usage"},
         {"op": "unsubscribe", "sub": 1},
         {"op": "search", "collection": "none", **vector},
         {"op": "drop", "collection": "c"},

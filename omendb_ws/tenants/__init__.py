@@ -1,0 +1,1 @@
+"""What each tenant may use, and uses."""

@@ -1,0 +1,184 @@
+"""What one tenant may use, and uses: the one owner of both (PROTOCOL section 9).
+
+All connections of a tenant share its account, whoever they act as. Whoever takes something of it
+asks here first, and gives it back here. Pure; belongs to the loop's thread, but for ``memory``,
+which any thread may ask. ``limits.weight`` is read by whoever shares out the engine's time.
+
+Invariant: ``connections``, ``subscriptions`` and ``memory`` are what is there now. A limit that was
+lowered below that takes nothing away, and lets nothing more in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Final, NamedTuple
+
+from omendb_core.model.budget import Budget
+from omendb_core.model.errors import Quota, RateLimited
+
+from ..access.token_bucket import TokenBucket
+from ..telemetry.histogram import Rates
+from .limits import Limits
+
+#: A budget that refuses nothing.
+_NO_LIMIT: Final = 2**63
+
+
+class Counts(NamedTuple):
+    """What a tenant has done since it came."""
+
+    rows: int = 0
+    queries: int = 0
+    messages: int = 0
+    rate_limited: int = 0
+    over_quota: int = 0
+
+    def plus(self, other: Counts, times: int = 1) -> Counts:
+        """Both together."""
+        return Counts(*(a + times * b for a, b in zip(self, other, strict=True)))
+
+
+class Meter:
+    """How much of something a tenant asks for, and whether it may: ``count`` is what went in."""
+
+    __slots__ = ("_what", "bucket", "count")
+
+    def __init__(self, what: str, per_second: float | None) -> None:
+        self.count = 0
+        self.bucket = TokenBucket(per_second)
+        self._what = what
+
+    def take(self, count: int, clock_us: Callable[[], int]) -> None:
+        """RateLimited, and nothing is taken, while what was taken before is over the rate."""
+        if self.bucket.per_second is not None:
+            wait_ms = self.bucket.wait_ms(clock_us())
+            if wait_ms:
+                raise RateLimited(
+                    f"{self._what}_per_second: this tenant has had its"
+                    f" {self.bucket.per_second:g} a second",
+                    retry_after_ms=wait_ms,
+                )
+            self.bucket.spend(count)
+        self.count += count
+
+
+class Account:
+    """One tenant's limits and use."""
+
+    def __init__(self, tenant: str, limits: Limits, whole: Budget, now_us: int) -> None:
+        self.tenant = tenant
+        self.limits = limits
+        self.memory = Budget("max_memory_bytes of this tenant", _most_bytes(limits), whole)
+        self.rows = Meter("rows", limits.rows_per_second)
+        self.queries = Meter("queries", limits.queries_per_second)
+        self.messages = Meter("messages", limits.messages_per_second)
+        self.connections = 0
+        self.subscriptions = 0
+        #: Those of requests that are making theirs: they have their places.
+        self.subscriptions_to_come = 0
+        #: Refusals for want of either.
+        self.rate_limited = self.over_quota = 0
+        self._rates = Rates(now_us / 1e6, self._rated())
+
+    def change(self, limits: Limits, now_us: int) -> None:
+        """Other limits from now on; what is there stays."""
+        self.limits = limits
+        self.memory.max_bytes = _most_bytes(limits)
+        self.rows.bucket.change(limits.rows_per_second, now_us)
+        self.queries.bucket.change(limits.queries_per_second, now_us)
+        self.messages.bucket.change(limits.messages_per_second, now_us)
+
+    # -- what is taken and given back -------------------------------------------------------------
+
+    def enter(self) -> None:
+        """One connection more. Quota."""
+        self.refuse_full()
+        self.connections += 1
+
+    def leave(self) -> None:
+        """One connection less."""
+        self.connections -= 1
+
+    def refuse_full(self) -> None:
+        """Quota if there may be no further connection."""
+        most = self.limits.max_connections
+        if most is not None and self.connections >= most:
+            raise Quota(f"max_connections: this tenant has {self.connections} of {most}")
+
+    def refuse_subscriptions(self, count: int) -> None:
+        """Quota if there may not be so many more, beside those that are being made."""
+        most = self.limits.max_subscriptions
+        there = self.subscriptions + self.subscriptions_to_come
+        if most is not None and there + count > most:
+            raise Quota(f"max_subscriptions: this tenant has {there} of {most}")
+
+    def refuse_collection(self, there: int) -> None:
+        """Quota if there may be none beside those that there are."""
+        most = self.limits.max_collections
+        if most is not None and there >= most:
+            raise Quota(f"max_collections: this tenant has {there} of {most}")
+
+    def refused(self, code: str) -> None:
+        """One of its requests was refused."""
+        if code == RateLimited.code:
+            self.rate_limited += 1
+        elif code == Quota.code:
+            self.over_quota += 1
+
+    # -- what is told -----------------------------------------------------------------------------
+
+    def counts(self) -> Counts:
+        """What went in, and what was refused."""
+        return Counts(
+            self.rows.count,
+            self.queries.count,
+            self.messages.count,
+            self.rate_limited,
+            self.over_quota,
+        )
+
+    def sample(self, now_us: int) -> None:
+        """Remember this moment for rates; called every second or so."""
+        self._rates.sample(now_us / 1e6, self._rated())
+
+    def usage(self, collections: int, now_us: int, *, is_whole: bool) -> dict[str, Any]:
+        """The reply to ``usage``; null, unless ``is_whole``, for what tells of rows unseen."""
+        rows, queries, messages = self._rates.per_second(now_us / 1e6, self._rated())
+        of_rows = {
+            "memory_bytes": self.memory.taken_bytes,
+            "rows_per_second": rows,
+            "queries_per_second": queries,
+            "messages_per_second": messages,
+        }
+        return {
+            "tenant": self.tenant,
+            "limits": asdict(self.limits),
+            "use": {
+                "connections": self.connections,
+                "subscriptions": self.subscriptions,
+                "collections": collections,
+                **(of_rows if is_whole else dict.fromkeys(of_rows)),
+            },
+        }
+
+    def is_gone(self, now_us: int) -> bool:
+        """Whether nothing of it is left, nor owed: a new one would be the same."""
+        return not self.holds_anything and self.owes_seconds(now_us) <= 0.0
+
+    @property
+    def holds_anything(self) -> bool:
+        """Whether anything that was taken was not given back."""
+        return bool(self.connections or self.subscriptions or self.memory.taken_bytes)
+
+    def owes_seconds(self, now_us: int) -> float:
+        """How long until all its buckets are full again."""
+        meters = (self.rows, self.queries, self.messages)
+        return max(one.bucket.full_in_seconds(now_us) for one in meters)
+
+    def _rated(self) -> tuple[int, ...]:
+        return self.rows.count, self.queries.count, self.messages.count
+
+
+def _most_bytes(limits: Limits) -> int:
+    return _NO_LIMIT if limits.max_memory_bytes is None else limits.max_memory_bytes

@@ -1,0 +1,122 @@
+"""The accounts of all tenants that are here, or owe something.
+
+An account is made when a tenant's first connection comes in, by a token that was verified: nobody
+else can have one made. It goes when nothing of it is left and its buckets are full again, so that
+who leaves and comes back is no better off. Those that the tenants file names stay, and have their
+places set aside; all others share the rest of ``max_tenants``. Belongs to the loop's thread.
+
+Invariant: beside those that are named, and those whose collections came back at the start, there
+are at most ``max_tenants`` less the named ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from omendb_core.model.budget import Budget
+from omendb_core.model.errors import Quota
+
+from .account import Account, Counts
+from .limits import TenantLimits
+
+#: The tenants that no file names, together, where each is named: no tenant can be called so.
+OTHERS: Final = "_others"
+
+
+class Accounts:
+    """Accounts by tenant; ``memory`` is the server's, which theirs are parts of."""
+
+    def __init__(
+        self, limits: TenantLimits, memory: Budget, max_tenants: int, clock_us: Callable[[], int]
+    ) -> None:
+        self.memory = memory
+        self._limits = limits
+        self._max_tenants = max_tenants
+        self._clock_us = clock_us
+        self._accounts: dict[str, Account] = {}
+        #: What is added to the counts of the unnamed that are here, so that the sum never falls.
+        self._others_before = Counts()
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    def __iter__(self) -> Iterator[Account]:
+        return iter(list(self._accounts.values()))
+
+    def is_named(self, tenant: str) -> bool:
+        """Whether the tenants file names it."""
+        return tenant in self._limits.named
+
+    def of(self, tenant: str) -> Account:
+        """The account of a tenant that is here, or comes back out of the store."""
+        found = self._accounts.get(tenant)
+        if found is None:
+            found = Account(tenant, self._limits.of(tenant), self.memory, self._clock_us())
+            self._accounts[tenant] = found
+        return found
+
+    def peek(self, tenant: str) -> Account:
+        """The account of a tenant to look at; of one that is not here, what it would have."""
+        found = self._accounts.get(tenant)
+        return found or Account(tenant, self._limits.of(tenant), self.memory, self._clock_us())
+
+    def enter(self, tenant: str) -> Account:
+        """The account of a tenant, with one connection more. Quota."""
+        self.refuse_full(tenant)
+        account = self.of(tenant)
+        account.enter()
+        return account
+
+    def refuse_full(self, tenant: str) -> None:
+        """Quota if there may be no further connection of that tenant."""
+        account = self._accounts.get(tenant)
+        if account is not None:
+            account.refuse_full()
+        elif not self.is_named(tenant) and not self._has_place():
+            raise Quota(f"max_tenants: this server has {self._max_tenants} already")
+
+    def sample(self) -> None:
+        """Remember this moment for rates, and let go of who is gone; called every second or so."""
+        now_us = self._clock_us()
+        for account in self:
+            if not self.is_named(account.tenant) and account.is_gone(now_us):
+                self._forget(account)
+            else:
+                account.sample(now_us)
+
+    def change(self, limits: TenantLimits) -> None:
+        """The file was read again."""
+        before, now_us = self._limits, self._clock_us()
+        self._limits = limits
+        for account in self:
+            was, is_ = account.tenant in before.named, self.is_named(account.tenant)
+            if was != is_:
+                self._others_before = self._others_before.plus(account.counts(), 1 if is_ else -1)
+            account.change(limits.of(account.tenant), now_us)
+
+    def others(self) -> Counts:
+        """What all that the file does not name have done, those that are gone, too."""
+        total = self._others_before
+        for account in self:
+            if not self.is_named(account.tenant):
+                total = total.plus(account.counts())
+        return total
+
+    def _has_place(self) -> bool:
+        """Whether there is a place for one that is not named; whoever only owes makes way for it,
+        first the one that owes least."""
+        most = self._max_tenants - len(self._limits.named)
+        unnamed = [one for one in self if not self.is_named(one.tenant)]
+        if len(unnamed) < most:
+            return True
+        now_us = self._clock_us()
+        owing = [one for one in unnamed if not one.holds_anything]
+        if most < 1 or not owing:
+            return False
+        self._forget(min(owing, key=lambda one: one.owes_seconds(now_us)))
+        return len(unnamed) - 1 < most
+
+    def _forget(self, account: Account) -> None:
+        self._others_before = self._others_before.plus(account.counts())
+        del self._accounts[account.tenant]
