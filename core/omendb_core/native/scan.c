@@ -18,8 +18,10 @@
 #include <string.h>
 
 /* Under decay a query is aimed anew where the latest time of a tile is so much of a half-life before the
- * one that it was aimed at: rows of 2% less than they need pass meanwhile, to be looked at one by one. */
+ * one that it was aimed at: rows of 2% less than they need pass meanwhile, to be looked at one by one.
+ * Where times go up and down, so that it is aimed up again, twice as much each time: up to so much. */
 #define AIMED_APART 0x1p-5
+#define MOST_APART 0x1p-1
 
 /* -- a pass -------------------------------------------------------------------------------------*/
 
@@ -104,13 +106,15 @@ static bool aim_at_tile(scan_work *work, size_t first, size_t stop, const scan_t
         scan_seeker *seeker = &work->seekers[place];
         if (!(time <= seeker->latest && time > seeker->earliest)) {
             double half_life = seeker->candidates.order.half_life;
+            if (time > seeker->latest && seeker->apart < MOST_APART)
+                seeker->apart = seeker->apart > 0 ? 2 * seeker->apart : AIMED_APART;
             seeker->latest = time;
             seeker->bias = time / half_life;
-            seeker->earliest = time - half_life * AIMED_APART;
+            seeker->earliest = time - half_life * seeker->apart;
             scan_aim(work, place);
         }
-        work->latest = fmin(work->latest, seeker->latest);
-        work->earliest = fmax(work->earliest, seeker->earliest);
+        work->latest = seeker->latest < work->latest ? seeker->latest : work->latest;
+        work->earliest = seeker->earliest > work->earliest ? seeker->earliest : work->earliest;
         work->may_find |= seeker->reach <= most;
     }
     return work->may_find;

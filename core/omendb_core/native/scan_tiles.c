@@ -121,7 +121,7 @@ double scan_tile_time(const scan_work *work, const scan_tile *tile)
         double time = scan->times->never_fall
                           ? newest_time(scan, first, tile->is_word ? wanted : wanted & 0xffff)
                           : latest_time(scan->times, first, left < step ? left : step);
-        latest = fmax(latest, time);
+        latest = time > latest ? time : latest;
     }
     return latest;
 }

@@ -11,8 +11,9 @@ typedef struct {
     omendb_query query;
     omendb_candidates candidates;
     /* Under decay: the latest time that the tiles are aimed for, its bias, the time before which it
-     * pays to aim anew, and the least score that the tiles let through. */
-    double latest, bias, earliest;
+     * pays to aim anew, in half-lives that are so far apart, and the least score that the tiles let
+     * through. */
+    double latest, bias, earliest, apart;
     float reach;
     bool given_up;
 } scan_seeker;

@@ -59,7 +59,7 @@ class ShadowedScan:
             return self._reference.top_k_decayed(ring, metric, *question, *decay)
         if metric == "l2":
             return unranked(self._top_k(ring, *question))
-        ranks = np.empty(_wanted(ring, k))
+        ranks = np.empty(int(_within(ring, k).sum()))
         top = self._top_k(ring, *question, (*times, half_lives, ranks))
         ranked = RankedTopK(*top, ranks[: len(top.slots)])
         return with_unranked(self, ring, metric, question, times, ranked)
@@ -100,7 +100,8 @@ class ShadowedScan:
         """By score, or by ``decay`` as ``native/search.c`` takes it: then of rows with a rank."""
         shadow = ring.shadow
         assert shadow is not None
-        wanted = _wanted(ring, k)
+        k = _within(ring, k)
+        wanted = int(k.sum())
         counts = np.empty(len(queries), np.uint32)
         slots, scores = np.empty(wanted, np.int64), np.empty(wanted, np.float32)
         written, _ = native.compiled.top_k(
@@ -113,7 +114,7 @@ class ShadowedScan:
             ring.vectors,
             ring.last_seq,
             queries,
-            np.minimum(k, max(1, ring.used)),
+            k,
             min_scores,
             masks,
             mask_of,
@@ -169,9 +170,9 @@ class ShadowedScan:
         )
 
 
-def _wanted(ring: Ring, k: I64) -> int:
-    """How many rows the answers hold at most."""
-    return int(np.minimum(k, max(1, ring.used)).sum())
+def _within(ring: Ring, k: I64) -> I64:
+    """How many rows each answer holds at most."""
+    return np.minimum(k, max(1, ring.used))
 
 
 def _no_pairs() -> Pairs:

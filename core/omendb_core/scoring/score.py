@@ -98,6 +98,8 @@ def ranking(scores: F32, seqs: U64) -> I64:
 
 def floors(min_scores: Sequence[float | None]) -> F32:
     """The least score that counts for each ``min_score``, float32 (n,): rounded; -inf for None."""
+    if min_scores.count(None) == len(min_scores):
+        return np.full(len(min_scores), -np.inf, np.float32)
     with np.errstate(over="ignore"):
         wanted = [-np.inf if one is None else one for one in min_scores]
         return np.array(wanted, np.float64).astype(np.float32)

@@ -36,11 +36,18 @@ class Masks:
 
     def without(self, number: int, slots: I64) -> int:
         """The place of a mask of its own: that of ``number``, but for the rows in ``slots``."""
-        words = self.words[number].copy()
-        bits = np.uint64(1) << (slots & 63).astype(np.uint64)
-        np.bitwise_and.at(words, slots >> 6, ~bits)
-        self.words.append(words)
+        words = self.words[number]
+        stays = np.ones(64 * len(words), np.bool_)
+        stays[slots] = False
+        self.words.append(words & np.packbits(stays, bitorder="little").view(np.uint64))
         return len(self.words) - 1
+
+    def together(self, numbers: list[int]) -> tuple[U64, I64]:
+        """The distinct masks of ``numbers``, (m, words), and int64 (n,): which of them each is."""
+        if numbers.count(numbers[0]) == len(numbers):
+            return self.words[numbers[0]][None], np.zeros(len(numbers), np.int64)
+        distinct, which = np.unique(numbers, return_inverse=True)
+        return np.stack([self.words[number] for number in distinct.tolist()]), which
 
     def rows(self, number: int) -> int:
         """How many rows a mask holds."""

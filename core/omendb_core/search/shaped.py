@@ -56,6 +56,8 @@ def top_shaped(
         return Shaped(TopK(whole.counts, whole.slots, whole.scores), given)
     found = yield from _read(state, query, vectors, floor, mask)
     counts = np.array([len(rows.slots) for rows in found], np.uint32)
+    if len(found) == 1:
+        return Shaped(TopK(counts, found[0].slots, found[0].scores), found[0].ranks)
     ranks = [rows.ranks for rows in found if rows.ranks is not None]
     top = TopK(
         counts,
@@ -105,9 +107,14 @@ def _first(
         return (yield from bounded.first(state, order, query.at, vectors, depth, floor, mask))
     top = _top(state, query, vectors, depth, floor, mask)
     yield
-    ends = np.cumsum(top.counts)[:-1]
-    slots, scores = np.split(top.slots, ends), np.split(top.scores, ends)
-    return [Rows(*rows, None) for rows in zip(slots, scores, strict=True)]
+    if len(vectors) == 1:
+        return [Rows(top.slots, top.scores, None)]
+    found: list[Rows | None] = []
+    start = 0
+    for stop in np.cumsum(top.counts).tolist():
+        found.append(Rows(top.slots[start:stop], top.scores[start:stop], None))
+        start = stop
+    return found
 
 
 def _top(
