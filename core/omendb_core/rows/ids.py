@@ -8,7 +8,7 @@ Invariants (``check``): every live row is found by its id; str ids are held for 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 import numpy as np
@@ -149,6 +149,22 @@ class AutoIds:
         """Nothing that could be wrong."""
 
 
+class KnownTexts:
+    """Texts that are looked for among string ids time and again: what is known of them.
+
+    ``keys`` uint64 (n,), and ``seqs`` uint64 of the rows that they were last found in, 0 for none;
+    both in the order of the set. What a row's id is never changes.
+    """
+
+    #: What a text takes here.
+    TEXT_BYTES: Final = 8 + 8
+
+    def __init__(self, texts: frozenset[str]) -> None:
+        self.texts = texts
+        self.keys = keys_of(texts)
+        self.seqs: U64 = np.zeros(len(texts), np.uint64)
+
+
 class StrIds:
     """String ids: a table of ``u64_ids`` by the hash of each text, and the texts in blocks.
 
@@ -203,6 +219,25 @@ class StrIds:
             slots[found[differs]] = -1
         return slots
 
+    def find_again(self, known: KnownTexts) -> I64:
+        """As ``find``, of texts in the order in which their set is gone through; those that were
+        found in their rows before are not compared again."""
+        if self._twins:
+            return self.find(list(known.texts))
+        slots = self._table.find(known.keys)
+        found = np.flatnonzero(slots >= 0)
+        seqs = self._ring.seqs(slots[found])
+        is_fresh = known.seqs[found] != seqs
+        fresh = found[is_fresh]
+        if len(fresh):
+            texts = list(known.texts)
+            wanted = [texts[place].encode() for place in fresh.tolist()]
+            held = self._texts.of(slots[fresh])
+            differs = np.array([one != other for one, other in zip(held, wanted, strict=True)])
+            known.seqs[fresh] = np.where(differs, 0, seqs[is_fresh])
+            slots[fresh[differs]] = -1
+        return slots
+
     def assign(self, slots: I64, first_seq: int, ids: Ids | None) -> None:
         """See RowIds."""
         texts = strings(ids)
@@ -243,7 +278,7 @@ class StrIds:
 
     def _keys(self, texts: list[str]) -> U64:
         """The keys under which texts stand if they are there."""
-        keys = np.fromiter(map(_hashed, texts), np.int64, len(texts)).view(np.uint64)
+        keys = keys_of(texts)
         if self._twins:
             for place, text in enumerate(texts):
                 if text in self._twins:
@@ -323,6 +358,11 @@ def _told_apart(
 
 #: A number for a text; salted by the interpreter.
 _hashed: Final = hash
+
+
+def keys_of(texts: Collection[str]) -> U64:
+    """A number for each of some texts."""
+    return np.fromiter(map(_hashed, texts), np.int64, len(texts)).view(np.uint64)
 
 
 def _table_kind() -> type[TableIds] | type[TwoTableIds]:

@@ -152,9 +152,7 @@ def _mask(state: WindowState, table: Table, masks: Masks, handle: int) -> int:
     """The number of the mask of the rows that pass a query's filter and exclusions."""
     filter_ = table.distinct_filters.by_number.get(int(table.filters[handle]))
     number = masks.number(filter_, None)
-    ids = table.exclusions.of(handle)
-    if ids is None:
+    if not table.excludes[handle]:
         return number
-    slots = state.ids.find(ids)
-    slots = slots[slots >= 0]
+    slots = table.exclusions.slots(handle, state.ids, state.last_seq)
     return masks.without(number, slots) if len(slots) else number

@@ -4,19 +4,22 @@ An id is left out whoever has it: rows that come later too. So every row that is
 list is looked up here, and almost none is found: a table of counts by hash answers for all of them
 in one step, and only what it does not rule out is looked for in the ids of the one query.
 
+Where lists are made anew the rows are sought that have the ids of a query now. That texts are
+where they were found before is known by the rows' seqs, so that they are not compared again.
+
 Knows ids and handles; nothing of rows but their ids. Invariant (``check``): the table counts
 exactly the ids that are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from sys import getsizeof
 from typing import Final, TypeAlias
 
 import numpy as np
 
 from ..model.types import I64, U32, U64, Bool1, Ids
+from ..rows.ids import KnownTexts, RowIds, StrIds, keys_of
 
 #: Ids of one query: numbers sorted, texts as a set.
 _Kept: TypeAlias = "U64 | frozenset[str]"
@@ -30,9 +33,11 @@ _QUERY_BYTES: Final = 320
 _ENTRY_BYTES: Final = 64
 #: Counts by hash that an id takes at most, before the table shrinks; two at least.
 _COUNTS_PER_ID: Final = 8
-#: To look for the row of one id: 10,000 texts of 110 characters took 4.7 ms, numbers 0.1.
+#: To look for the row of one id: 10,000 texts of 110 characters took 4.7 ms, numbers 0.1; and to
+#: see that a text is where it was.
 _TEXT_NS: Final = 470.0
 _NUMBER_NS: Final = 10.0
+_KNOWN_TEXT_NS: Final = 20.0
 
 
 class Exclusions:
@@ -40,6 +45,8 @@ class Exclusions:
 
     def __init__(self) -> None:
         self._kept: dict[int, _Kept] = {}
+        #: What is known of texts, and the window's last seq when they were last looked for.
+        self._known: dict[int, tuple[KnownTexts, int]] = {}
         self._total = 0
         self._counts: U32 = np.zeros(0, np.uint32)
         self._bytes = 0
@@ -62,8 +69,10 @@ class Exclusions:
 
     def put(self, handle: int, ids: Ids | None) -> None:
         """Leave out ``ids`` for a query from now on, and no others."""
-        self._drop(handle)
         kept = _kept_of(ids)
+        if _are_same(kept, self._kept.get(handle, _NONE_KEPT)):
+            return  # what is known of them is
+        self._drop(handle)
         if not len(kept):
             return
         self._kept[handle] = kept
@@ -81,10 +90,29 @@ class Exclusions:
             return None
         return list(kept) if isinstance(kept, frozenset) else kept
 
-    def look_up_ns(self, handle: int) -> float:
-        """How long it takes to look for the rows that have the ids of a query."""
+    def slots(self, handle: int, ids: RowIds, last_seq: int) -> I64:
+        """Slots int64 (n,) of the live rows that a query leaves out; ``last_seq``: the window's."""
         kept = self._kept.get(handle, _NONE_KEPT)
-        return len(kept) * (_TEXT_NS if isinstance(kept, frozenset) else _NUMBER_NS)
+        if isinstance(kept, frozenset):
+            if not kept:
+                return np.empty(0, np.int64)
+            assert isinstance(ids, StrIds), "texts are not the ids of these rows"
+            known = self._known[handle][0] if handle in self._known else KnownTexts(kept)
+            slots = ids.find_again(known)
+            self._known[handle] = known, last_seq
+        else:
+            slots = ids.find(kept)
+        return slots[slots >= 0]
+
+    def look_up_ns(self, handle: int, last_seq: int) -> float:
+        """How long ``slots`` takes for a query, at most."""
+        kept = self._kept.get(handle, _NONE_KEPT)
+        if not isinstance(kept, frozenset):
+            return len(kept) * _NUMBER_NS
+        fresh = len(kept)
+        if handle in self._known:  # rows that came since may have ids that were not there
+            fresh = min(fresh, last_seq - self._known[handle][1])
+        return len(kept) * _KNOWN_TEXT_NS + fresh * _TEXT_NS
 
     def leave_out(self, handles: I64, ids: Ids) -> Bool1:
         """Whether the query ``handles[i]`` leaves out the row that has the id ``ids[i]``."""
@@ -111,6 +139,7 @@ class Exclusions:
 
     def _drop(self, handle: int) -> None:
         kept = self._kept.pop(handle, None)
+        self._known.pop(handle, None)
         if kept is None:
             return
         self._total -= len(kept)
@@ -128,7 +157,7 @@ class Exclusions:
 
     def _places(self, ids: Ids | _Kept) -> I64:
         """Where the table counts each of these ids."""
-        numbers = ids if isinstance(ids, np.ndarray) else _hashes(ids)
+        numbers = ids if isinstance(ids, np.ndarray) else keys_of(ids)
         shift = np.uint64(65 - len(self._counts).bit_length())
         places: I64 = ((numbers * _SPREAD) >> shift).view(np.int64)
         return places
@@ -140,11 +169,14 @@ def _kept_of(ids: Ids | None) -> _Kept:
     return np.unique(ids) if isinstance(ids, np.ndarray) else frozenset(ids)
 
 
+def _are_same(kept: _Kept, other: _Kept) -> bool:
+    if isinstance(kept, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(kept, other)
+    return isinstance(kept, frozenset) and isinstance(other, frozenset) and kept == other
+
+
 def _kept_bytes(ids: Ids | _Kept) -> int:
     if isinstance(ids, np.ndarray):
         return _QUERY_BYTES + ids.nbytes
-    return _QUERY_BYTES + sum(map(getsizeof, ids)) + _ENTRY_BYTES * len(ids)
-
-
-def _hashes(texts: Iterable[str]) -> U64:
-    return np.array([hash(text) for text in texts], np.int64).view(np.uint64)
+    text_bytes = _ENTRY_BYTES + KnownTexts.TEXT_BYTES
+    return _QUERY_BYTES + sum(map(getsizeof, ids)) + text_bytes * len(ids)

@@ -134,8 +134,9 @@ class Renewals:
             costs[ordered] = _RANKED_COST
             costs[ordered & ~np.isnan(self._table.shapes.half_lives[handles])] = _DECAYED_COST
         costs[self.are_searched(handles)] = _SEARCHED_COST
+        last_seq = self._state.last_seq
         for place in np.flatnonzero(self._table.excludes[handles]).tolist():
-            looked_up_ns = self._table.exclusions.look_up_ns(int(handles[place]))
+            looked_up_ns = self._table.exclusions.look_up_ns(int(handles[place]), last_seq)
             costs[place] += round(looked_up_ns * most / _RENEWED_NS)
         return costs
 

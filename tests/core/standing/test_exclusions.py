@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from omendb_core.model.types import IdKind, Ids
+from omendb_core.rows import ids
+from omendb_core.rows.ids import StrIds
+from omendb_core.rows.payloads import Payloads
 from omendb_core.standing.exclusions import Exclusions
 from omendb_core.standing.table import StandingQuery
 
@@ -147,18 +151,22 @@ def test_exclusions_go_with_their_query() -> None:
     assert standing.nbytes == 0
 
 
-@pytest.mark.parametrize(("kind", "are_texts"), [("u64", False), ("str", True)])
-def test_fewer_lists_are_made_at_once_where_many_texts_are_looked_up_for_each(
-    kind: IdKind, are_texts: bool
+@pytest.mark.parametrize(("kind", "come_again"), [("u64", True), ("str", False), ("str", True)])
+def test_fewer_lists_are_made_at_once_where_many_texts_are_compared_for_each(
+    kind: IdKind, come_again: bool
 ) -> None:
-    """Ten thousand texts take 5 ms a list; as many numbers a tenth of one."""
-    stream = Stream(1000, [], kind=kind)
-    stream.add(stream.rows(50))
+    """Ten thousand texts take 5 ms a list; as many numbers a tenth of one, and known texts."""
+    stream = Stream(12_000, [], kind=kind)
+    target = stream.rows(1)
+    stream.add(target + stream.rows(50) / 10)
     stream.catch_up()
     left_out = stream.ids(range(10_000, 20_000))
-    stream.ask_many(stream.rows(10), [StandingQuery(2, exclude=left_out)] * 10)
+    stream.ask_many(target + stream.rows(10) / 10, [StandingQuery(2, exclude=left_out)] * 10)
     standing = stream.window.standing
-    stream.delete(stream.window.state.ids.of(np.arange(48)))
+    if come_again:
+        stream.add(stream.rows(10_000) / 10 - target, range(10_000, 20_000))  # far below all lists
+        stream.catch_up()
+    stream.delete(stream.ids(range(48)))
     made = []
     while standing.behind:
         before = standing.lists.renewed
@@ -166,4 +174,81 @@ def test_fewer_lists_are_made_at_once_where_many_texts_are_looked_up_for_each(
         made.append(standing.lists.renewed - before)
     stream.compare()
     assert sum(made) == 10
-    assert max(made) == (1 if are_texts else 10)
+    assert max(made) == (1 if kind == "str" and come_again else 10)
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many texts of rows are read whenever a query's are looked for."""
+    of, find_again, found = Payloads.of, StrIds.find_again, []
+
+    def reads(self: Any, slots: Any) -> Any:
+        found.append(len(slots))
+        return of(self, slots)
+
+    def looks(self: Any, known: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(Payloads, "of", reads)
+            return find_again(self, known)
+
+    monkeypatch.setattr(StrIds, "find_again", looks)
+    return found
+
+
+def test_texts_are_compared_once_with_each_row_that_has_one(compared: list[int]) -> None:
+    stream = Stream(200, [], kind="str")
+    stream.add(stream.rows(100))
+    standing = stream.window.standing
+    query = StandingQuery(2, exclude=stream.ids(range(20, 120)))
+    handle = stream.ask(stream.rows(1), query)
+    own = np.array([handle])
+    assert sum(compared) == 80
+
+    def compared_after(*numbers: int) -> int:
+        """How many are when such rows came, and the list is made anew, three times."""
+        compared.clear()
+        if numbers:
+            stream.add(stream.rows(len(numbers)), numbers)
+        stream.catch_up()
+        for _ in range(3):
+            standing.lists.renew(own)
+        stream.compare()
+        return sum(compared)
+
+    assert compared_after() == 0
+    assert compared_after(*range(90, 120)) == 30  # some in place of others, some for the first time
+    stream.delete(stream.ids(range(110, 120)))
+    assert compared_after() == 0
+    assert compared_after(*range(300, 500)) == 0  # in every slot there is another row now
+    assert compared_after(*range(20, 120)) == 100
+    # What is left out stays, and what is known of it, when something else is asked.
+    vectors = standing.table.vectors[own]
+    compared.clear()
+    standing.move(own, vectors, [replace(query, min_score=-1.0)])
+    assert not sum(compared)
+    standing.move(own, vectors, [replace(query, exclude=stream.ids(range(20, 119)))])
+    assert sum(compared) == 99
+
+
+@pytest.mark.parametrize("are_twins", [False, True])
+def test_texts_with_one_hash_are_told_apart_each_time(
+    are_twins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row of another text is not left out, nor remembered as one that is."""
+    monkeypatch.setattr(
+        ids, "_hashed", lambda text: 7 if text in ("id-3", "id-300") else hash(text)
+    )
+    stream = Stream(50, [], kind="str")
+    stream.add(stream.rows(30))  # with id-3
+    if are_twins:
+        stream.add(stream.rows(1), [300])
+    target = stream.rows(1)
+    left_out = stream.ids([5, 300])
+    handle = stream.ask(target, StandingQuery(40, exclude=left_out))
+    for number in (300, 3, 5, 300):
+        stream.window.standing.lists.renew(np.array([handle]))
+        stream.compare()
+        assert "id-3" in stream.answer(handle)
+        assert not {"id-300", "id-5"} & set(stream.answer(handle))
+        stream.add(target, [number])
+        stream.catch_up()
