@@ -37,6 +37,7 @@ from . import (
     stats,
     tail,
     top,
+    usage,
 )
 from .failure import FAILED, WRONG, say
 from .loading import choose_kernel_and_loop
@@ -133,6 +134,7 @@ app.command("dump")(dump.dump)
 app.command("search")(search.search)
 app.command("count")(count.count)
 app.command("stats")(stats.stats)
+app.command("usage")(usage.usage)
 app.command("tail")(tail.tail)
 app.command("top")(top.top)
 app.command("inspect")(inspect.inspect)

@@ -81,6 +81,14 @@ class Client(Searching):
         of = None if collection is None else arguments.collection(collection)
         return await self._ask(requests.plain(messages.Stats, collection=of))
 
+    async def usage(self) -> dict[str, Any]:
+        """Return what this client's tenant may use, and uses (PROTOCOL section 9 "Tenants").
+
+        ``tenant``; ``limits`` and ``use``, both by name; None where there is no limit, or where
+        this client must not know.
+        """
+        return await self._ask(requests.plain(messages.Usage))
+
     async def limits(self) -> Limits:
         """Return the server's limits, by their names in PROTOCOL section 9."""
         return (await self._connection.within(self._connection.ready())).limits

@@ -19,6 +19,7 @@ from omendb_core.model.errors import (
     DimMismatch,
     NotFound,
     OmenError,
+    Quota,
     Retryable,
     Unauthenticated,
     Unavailable,
@@ -343,7 +344,8 @@ class Connection:
             await asyncio.sleep(wait)
             try:
                 return await self._dialer.connect(), attempt
-            except (OSError, Retryable, Unauthenticated) as error:
+            except (OSError, Retryable, Quota, Unauthenticated) as error:
+                # Quota: the place of the connection that is gone may not be free yet.
                 if isinstance(error, Unauthenticated) and not self._dialer.may_ask_again():
                     self._finish(error)
                     return None

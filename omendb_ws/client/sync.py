@@ -97,6 +97,14 @@ class Client(SyncSearching):
         """Return statistics of a collection, or of the server (PROTOCOL section 6 "stats")."""
         return self._run(self._aio.stats(collection))
 
+    def usage(self) -> dict[str, Any]:
+        """Return what this client's tenant may use, and uses (PROTOCOL section 9 "Tenants").
+
+        ``tenant``; ``limits`` and ``use``, both by name; None where there is no limit, or where
+        this client must not know.
+        """
+        return self._run(self._aio.usage())
+
     def limits(self) -> Limits:
         """Return the server's limits, by their names in PROTOCOL section 9."""
         return self._run(self._aio.limits())

@@ -351,6 +351,21 @@ export interface WindowMap extends Subscription<MapPush> {
 
 export type Stats = Record<string, unknown> & { at: number };
 
+/** Null: no limit but the server's, or not for this token to know. */
+export interface Usage {
+  tenant: string;
+  limits: Record<
+    | "weight" | "max_connections" | "max_subscriptions" | "max_collections" | "max_memory_bytes"
+    | "rows_per_second" | "queries_per_second" | "messages_per_second",
+    number | null
+  >;
+  use: Record<
+    | "connections" | "subscriptions" | "collections" | "memory_bytes"
+    | "rows_per_second" | "queries_per_second" | "messages_per_second",
+    number | null
+  >;
+}
+
 export interface ClientOptions {
   token?: string | null;
   /**
@@ -475,6 +490,8 @@ export class Client extends EventTarget {
   /** Also by the values of a column: the `limit` (1 to 1,000, default 100) most frequent ones. */
   count(collection: string, options: CallOptions & CountOptions & { by: string }): Promise<CountsBy>;
   stats(collection?: string | null, options?: CallOptions): Promise<Stats>;
+  /** What this token's tenant may use, and uses. */
+  usage(options?: CallOptions): Promise<Usage>;
   /** The nearest rows to a vector, or to each of several; `vector` is null with `like` or `positive`. */
   search(collection: string, vector: Vector | null, options?: SearchOptions): Promise<Answer>;
   search(collection: string, vectors: ReadonlyArray<Vector>, options?: SearchOptions): Promise<Answer[]>;

@@ -23,7 +23,7 @@ from tests.patience import PATIENCE_SECONDS
 
 COMMANDS = [
     "serve", "demo", "ping", "list", "create", "drop", "load", "dump", "search", "count",
-    "stats",
+    "stats", "usage",
     "tail", "top",    "check-config", "check-token", "new-key",
 ]  # fmt: skip
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "search": ["search", "items", "1,2"],
     "count": ["count", "items"],
     "stats": ["stats"],
+    "usage": ["usage"],
     "tail": ["tail", "items", "--count", "1"],
     "top": ["top", "--json", "--count", "1"],
     "ping": ["ping", "--count", "1"],

@@ -377,8 +377,9 @@ def test_a_collection_that_is_dropped_ends_a_tail(items: Runs) -> None:
 # -- reaching a server ------------------------------------------------------------------------
 
 COMMANDS: list[list[str]] = [
-    ["list"], ["stats"], ["search", "items", "1,2"], ["tail", "items"], ["drop", "items", "--yes"],
-    ["create", "x", "--dim", "2", "--capacity", "2"], ["top", "--json", "--count", "1"],
+    ["list"], ["stats"], ["usage"], ["search", "items", "1,2"], ["tail", "items"],
+    ["drop", "items", "--yes"], ["create", "x", "--dim", "2", "--capacity", "2"],
+    ["top", "--json", "--count", "1"],
     ["dump", "-", "-c", "items", "--format", "jsonl"],
 ]  # fmt: skip
 

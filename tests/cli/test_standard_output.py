@@ -37,6 +37,7 @@ COMMANDS: dict[str, list[str]] = {
     "list --json": ["list", "--json"],
     "count": ["count", "items"],
     "stats": ["stats"],
+    "usage": ["usage"],
     "search": ["search", "items", "[1, 0]", "--include", "metadata"],
     "search --json": ["search", "items", "[1, 0]", "--json"],
     "tail": ["tail", "items", "--from-seq", "1", "--count", "2"],

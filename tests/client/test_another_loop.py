@@ -17,6 +17,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "ping": lambda db: db.ping(),
     "auth": lambda db: db.auth("token"),
     "stats": lambda db: db.stats(),
+    "usage": lambda db: db.usage(),
     "limits": lambda db: db.limits(),
     "create": lambda db: db.create("b", dim=2, capacity=1),
     "open": lambda db: db.open("a"),

@@ -26,6 +26,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "limits": lambda db: db.limits(),
     "list": lambda db: db.list(),
     "stats": lambda db: db.stats(),
+    "usage": lambda db: db.usage(),
     "auth": lambda db: db.auth("token"),
     "open": lambda db: db.open("items"),
     "describe": lambda db: db.describe("items"),

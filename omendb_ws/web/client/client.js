@@ -27,6 +27,9 @@ export class Client extends Connection {
   stats(collection, options) {
     return this.#read("stats", { collection: collection ?? undefined }, options);
   }
+  usage(options) {
+    return this.#read("usage", {}, options);
+  }
   async count(collection, options) {
     known(options, OPTIONS.count);
     const body = { collection, ...fields(options) };

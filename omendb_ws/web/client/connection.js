@@ -166,6 +166,8 @@ export class Connection extends EventTarget {
   }
 
   #mayReconnect(error) {
+    // Its place may not be free yet.
+    if (error?.code === "quota" && this.limits) return true;
     if (error?.code !== "unauthenticated" || !this.options.getToken) return error?.retry === true;
     this.#tokens.forget();
     // What `getToken` throws is said at once where it has never been well.
