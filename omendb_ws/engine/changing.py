@@ -1,4 +1,6 @@
-"""The step of a tick that does changes, in order, for as long as a tick has for them.
+"""The step of a tick that does changes, for as long as a tick has for them.
+
+In the order in which they came; once a tick leaves some over, by shares of connections.
 
 A drop is a barrier: what was asked before it is answered before it. Changes of a window that a long
 read holds are set aside until it is finished.
@@ -17,6 +19,7 @@ from ..telemetry.metrics import Metrics
 from .model import replies
 from .model.collection import Collection
 from .model.commands import Change, Note
+from .model.shares import Shares
 from .model.ticket import Command, Reply
 from .moment import Moment
 from .reading import Reading
@@ -48,6 +51,7 @@ class Changing:
         standing: StandingQueries,
         feeds: Feeds,
         submit: Callable[[Command | Note], None],
+        shares: Shares,
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._moment = moment
@@ -55,9 +59,10 @@ class Changing:
         self._standing = standing
         self._feeds = feeds
         self.changes = changes
-        self.turns = Turns()
-        self.judging = Judging(clock_ns)
-        self.durability = Durability(metrics, changes, self.turns, submit)
+        self._shares = shares
+        self.turns = Turns(shares)
+        self.judging = Judging(shares, clock_ns)
+        self.durability = Durability(metrics, changes, self.turns, shares, submit)
         self.lifecycle = Lifecycle(self.durability, self.turns, self._forget, submit)
         self.expiry = Expiry(metrics, changes, self.durability)
         self.set_aside: list[Change] = []
@@ -74,10 +79,11 @@ class Changing:
             self.turns.put_back(long_reads.released())
 
     def do(self) -> int:
-        """Changes in order, for as long as a tick has for them."""
+        """Changes, for as long as a tick has for them; how many were done."""
         done = 0
         self._put_back_free()
-        until_ns = time.perf_counter_ns() + TICK_CHANGES_US * 1000
+        started_ns = time.perf_counter_ns()
+        until_ns = started_ns + TICK_CHANGES_US * 1000
         while (work := self.turns.take()) is not None:
             try:
                 if _must_wait(work):
@@ -103,8 +109,11 @@ class Changing:
                     self._moment.fault(error, "going on behind a change")
                     self.through(work)
             done += 1
-            if time.perf_counter_ns() >= until_ns:
+            now_ns = time.perf_counter_ns()
+            self._shares.charge(work.ticket.asker.lane.share, (now_ns - started_ns) / 1000)
+            if now_ns >= until_ns:
                 break
+            started_ns = now_ns
         return done
 
     def judge(self) -> int:

@@ -1,7 +1,7 @@
 """The engine's thread: it holds every window, and turns queued work into ticks.
 
 The loop's thread puts works into one queue and never waits. The engine takes everything that is
-queued, and does a *tick*: changes in the order in which they came; standing queries catch up with
+queued, and does a *tick*: changes, as far as a tick goes; standing queries catch up with
 them; reads, all searches of a collection in one scan; pushes. It hands all effects to the loop's
 thread in one call. While it works, the queue fills, so ticks grow by themselves under load; when
 idle a tick is one request.

@@ -6,10 +6,13 @@ asked again by itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from omendb_core.model.errors import OmenError, Overloaded
 
 from .model.collection import Collection
 from .model.commands import Read
+from .model.shares import Share, Shares
 from .model.ticket import Reply
 from .moment import Moment
 from .pieces.long_reads import LongReads
@@ -19,7 +22,7 @@ from .reads.reads import Reads
 from .streams.commands import Leave, Standing
 from .streams.counting import BeginCount, LeaveCount, Tallies
 from .streams.standing_queries import StandingQueries
-from .waiting import WaitingReads
+from .waiting import WaitingReads, weight
 
 
 class Reading:
@@ -32,13 +35,17 @@ class Reading:
         long_reads: LongReads,
         standing: StandingQueries,
         tallies: Tallies,
+        shares: Shares,
+        clock_ns: Callable[[], int],
     ) -> None:
         self._moment = moment
         self._reads = reads
         self.long = long_reads
         self._standing = standing
         self._tallies = tallies
-        self.waiting = WaitingReads()
+        self._shares = shares
+        self._clock_ns = clock_ns
+        self.waiting = WaitingReads(shares)
 
     def do(self, of: Collection | None = None) -> int:
         """Answer the reads whose turn it is, all or those of one collection; how many those were.
@@ -47,8 +54,11 @@ class Reading:
         """
         works = self.waiting.take(of)
         before = len(self._moment.effects)
+        started_ns = self._clock_ns()
         try:
             self._answer(works)
+            if self._shares.is_contended:
+                self._charge(works, (self._clock_ns() - started_ns) / 1000)
         except Exception as error:
             told = self._moment.fault(error, "reads")
             made = self._moment.effects[before:]
@@ -59,6 +69,17 @@ class Reading:
                 if work.ticket not in answered | goes_on:
                     self._answer_alone(work, told)
         return len(works)
+
+    def _charge(self, works: list[Read], took_us: float) -> None:
+        """Of what answering took, each connection bears what its reads were expected to take."""
+        weights: dict[Share, int] = {}
+        for work in works:
+            if not (isinstance(work, PlainRead) and takes_long(work)):  # it bears its pieces
+                share = work.ticket.asker.lane.share
+                weights[share] = weights.get(share, 0) + weight(work)
+        us = took_us / max(sum(weights.values()), 1)
+        for share, own in weights.items():
+            self._shares.charge(share, us * own)
 
     def _answer_alone(self, work: Read, fault: OmenError) -> None:
         """A subscription may have begun, or moved, before ``fault``: it is refused, and ends."""

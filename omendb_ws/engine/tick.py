@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, Final, TypeAlias
 
 from omendb_core.filters.parser import Filter
@@ -19,6 +20,7 @@ from .changing import Changing
 from .model.collection import Collection
 from .model.commands import Change, Note, Read
 from .model.ended import Ended
+from .model.shares import Shares
 from .model.ticket import Command
 from .moment import Moment
 from .pieces.long_reads import LongReads
@@ -70,7 +72,8 @@ class Tick:
         self.live = LiveQueries(metrics, self.deliveries, moment.clock_us)
         of_rows = metrics, limits, self.deliveries
         self.feeds, self.matches, self.novels = Feeds(*of_rows), Matches(*of_rows), Novels(*of_rows)
-        long_reads = LongReads(moment.refusal, moment.refuse_late, clock_ns)
+        self._shares = shares = Shares()
+        long_reads = LongReads(moment.refusal, moment.refuse_late, shares, clock_ns)
         changes = Changes(metrics)
         self.standing = StandingQueries(
             metrics,
@@ -85,9 +88,19 @@ class Tick:
             clock_ns,
         )
         self.tallies = Tallies(metrics, long_reads, moment.refusal, clock_ns)
-        self.reading = Reading(moment, reads, long_reads, self.standing, self.tallies)
+        self.reading = Reading(
+            moment, reads, long_reads, self.standing, self.tallies, shares, clock_ns
+        )
         self.changing = Changing(
-            moment, metrics, changes, self.reading, self.standing, self.feeds, submit, clock_ns
+            moment,
+            metrics,
+            changes,
+            self.reading,
+            self.standing,
+            self.feeds,
+            submit,
+            shares,
+            clock_ns,
         )
         self._steps: Final = self._every_step()
 
@@ -224,7 +237,18 @@ class Tick:
                 requests += step() or 0
             except Exception as error:
                 self._moment.fault(error, doing)
+        self._end()
         return requests
+
+    def _end(self) -> None:
+        """Those whose work is left over share the next tick."""
+        is_left = self.changing.turns or self.reading.waiting.has_more or self.reading.long
+        if not is_left and not self._shares.is_contended:
+            return
+        left = chain(
+            self.changing.turns.lanes(), self.reading.waiting.lanes(), self.reading.long.lanes()
+        )
+        self._shares.end_tick(lane.share for lane in left)
 
     def _expire(self) -> None:
         self.changing.expiry.look(self._moment.now_us)

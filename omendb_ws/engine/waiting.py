@@ -1,23 +1,26 @@
 """Reads that wait for the engine, and whose turn it is.
 
 Lives on the engine's thread. A read waits for the changes that its connection sent before it, and
-for its collection to be made. A tick takes a bounded number; where more could be answered, each
-connection has its share of the tick first, so that forty searches of 256 vectors of one client do
-not hold up the single vector of another.
+for its collection to be made. A tick takes a bounded number; where more could be answered, they are
+taken one by one of the connection that is next (``shares.py``), so that forty searches of 256
+vectors of one client do not hold up the single vector of another.
 
 Invariant: the reads of one connection that do not wait are taken in the order in which they came.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
 from omendb_core.filters.parser import Filter
 
+from ..tenants.share import TenantShare
 from .model.collection import Collection
 from .model.commands import Read
+from .model.shares import Shares
 from .model.ticket import Lane
 from .pieces.counting import count_share
 from .pieces.masks import mask_share
@@ -38,17 +41,24 @@ TICK_REPLY_BYTES: Final = 32 << 20
 
 
 class WaitingReads:
-    """Reads in order of arrival, taken by turns of connections.
+    """Reads in order of arrival, taken by shares of connections.
 
     ``has_more``: some that could be answered found no room in a tick.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shares: Shares) -> None:
+        self._shares = shares
         self.has_more = False
         self._works: deque[Read] = deque()
 
     def __len__(self) -> int:
         return len(self._works)
+
+    def lanes(self) -> Iterable[Lane]:
+        """Whose reads could be answered; some more than once."""
+        if not self.has_more:
+            return []
+        return [work.ticket.asker.lane for work in self._works if is_ready(work)]
 
     def add(self, work: Read) -> None:
         """A read came."""
@@ -76,7 +86,9 @@ class WaitingReads:
                 continue
             is_other = collection is not None and work.ticket.collection is not collection
             (parked if is_other or not is_ready(work) else ready).append(work)
-        taken = _within(ready)
+        taken = _in_order(ready)
+        if taken is None or (self._shares.is_contended and collection is None):
+            taken = _shared(ready, self._shares, is_gated=collection is None)
         self.has_more = len(taken) < len(ready)
         if self.has_more:
             parked = self._left(taken)
@@ -115,37 +127,65 @@ class _Tick:
         self._reply_bytes += work.ticket.reply_bytes
 
 
-def _within(ready: list[Read]) -> list[Read]:
-    """As many as a tick takes: all, or of each connection its share, and then in order."""
+def _in_order(ready: list[Read]) -> list[Read] | None:
+    """All of them; None if a tick takes less."""
     tick = _Tick()
     for work in ready:
         if tick.is_full:
-            return _shared(ready)
+            return None
         tick.take(work)
     return tick.taken
 
 
-def _shared(ready: Iterable[Read]) -> list[Read]:
-    lanes: dict[Lane, list[Read]] = {}
+def _shared(ready: Iterable[Read], shares: Shares, *, is_gated: bool) -> list[Read]:
+    """As many as a tick takes, of whoever is furthest behind, counting what the tick has of it.
+
+    ``is_gated``: those that are too far ahead wait.
+    """
+    works: dict[Lane, deque[Read]] = {}
     for work in ready:
-        lanes.setdefault(work.ticket.asker.lane, []).append(work)
-    share = TICK_QUERIES // len(lanes)
-    tick = _Tick()
-    places = dict.fromkeys(lanes, 0)
-    for lane, works in lanes.items():
-        queries = 0
-        for work in works:
-            queries += weight(work)
-            if tick.is_full or (places[lane] and queries > share):
-                break
-            tick.take(work)
-            places[lane] += 1
-    for lane, works in lanes.items():
-        for work in works[places[lane] :]:
-            if tick.is_full:
-                return tick.taken
-            tick.take(work)
+        works.setdefault(work.ticket.asker.lane, deque()).append(work)
+    tick, expected_us = _Tick(), _Expected(shares)
+    # Of those that stand alike whoever came first.
+    heap = [
+        (expected_us.place(lane), order, lane)
+        for order, lane in enumerate(works)
+        if not is_gated or shares.may(lane.share)
+    ]
+    heapq.heapify(heap)
+    while heap and not tick.is_full:
+        known, order, lane = heap[0]
+        place = expected_us.place(lane)
+        if place > known:
+            heapq.heapreplace(heap, (place, order, lane))
+            continue
+        work = works[lane].popleft()
+        tick.take(work)
+        expected_us.add(lane, weight(work) * QUERY_US)
+        if not works[lane]:
+            heapq.heappop(heap)
     return tick.taken
+
+
+class _Expected:
+    """Where connections stand with what a tick has taken of them, by what that should take."""
+
+    def __init__(self, shares: Shares) -> None:
+        self._shares = shares
+        self._lanes_us: dict[Lane, float] = {}
+        self._tenants_us: dict[TenantShare, float] = {}
+
+    def place(self, lane: Lane) -> tuple[float, float]:
+        tenant_us, connection_us = self._shares.place(lane.share)
+        return (
+            tenant_us + self._tenants_us.get(lane.share.tenant, 0.0),
+            connection_us + self._lanes_us.get(lane, 0.0),
+        )
+
+    def add(self, lane: Lane, us: float) -> None:
+        tenant = lane.share.tenant
+        self._lanes_us[lane] = self._lanes_us.get(lane, 0.0) + us
+        self._tenants_us[tenant] = self._tenants_us.get(tenant, 0.0) + us / tenant.weight
 
 
 def weight(work: Read) -> int:

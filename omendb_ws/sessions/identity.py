@@ -15,6 +15,7 @@ from omendb_core.model.errors import Forbidden, Unauthenticated
 
 from ..access.grants import Scope
 from ..access.principal import OPEN, Principal
+from ..engine.model.shares import Share
 from ..tenants.account import Account
 from ..tenants.accounts import Accounts
 
@@ -26,7 +27,7 @@ _SCOPES: Final = 256
 
 class Identity:
     """``principal`` None: not authenticated yet. From then on to ``leave`` it has a place among
-    its tenant's connections.
+    its tenant's connections, and its ``share`` of the engine's time is of its tenant's.
 
     ``expiring`` is called with the seconds that are left, ``expired`` when none are.
     """
@@ -34,11 +35,13 @@ class Identity:
     def __init__(
         self,
         accounts: Accounts,
+        share: Share,
         expiring: Callable[[float], None],
         expired: Callable[[], None],
     ) -> None:
         self.principal: Principal | None = None
         self._accounts = accounts
+        self._share = share
         self._account: Account | None = None
         self._has_place = False
         self._expiring = expiring
@@ -51,6 +54,7 @@ class Identity:
         """Act as ``principal`` from now on; its tenant stays. Quota if there is no place for it."""
         if self._account is None:
             self._account = self._accounts.enter(principal.tenant)
+            self._share.tenant = self._account.share
             self._has_place = True
         self.principal = principal
         self._scopes.clear()

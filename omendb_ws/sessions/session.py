@@ -54,9 +54,9 @@ class Session:
     def __init__(self, context: Context, outbox: Outbox, peer: Peer = LOCAL) -> None:
         self.context = context
         self.outbox = outbox
-        self.who = Identity(context.accounts, self._tell_expiring, self._expired)
         self.peer = peer
         self.lane = Lane()
+        self.who = Identity(context.accounts, self.lane.share, self._tell_expiring, self._expired)
         self.max_reply_bytes = context.limits.max_message_bytes
         self.subscriptions: dict[int, Subscription] = {}
         #: Whether there is a place for one who has authenticated itself, and what to call then.

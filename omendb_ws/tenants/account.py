@@ -2,7 +2,7 @@
 
 All connections of a tenant share its account, whoever they act as. Whoever takes something of it
 asks here first, and gives it back here. Pure; belongs to the loop's thread, but for ``memory``,
-which any thread may ask. ``limits.weight`` is read by whoever shares out the engine's time.
+which any thread may ask, and ``share``, whose time the engine counts.
 
 Invariant: ``connections``, ``subscriptions`` and ``memory`` are what is there now. A limit that was
 lowered below that takes nothing away, and lets nothing more in.
@@ -20,6 +20,7 @@ from omendb_core.model.errors import Quota, RateLimited
 from ..access.token_bucket import TokenBucket
 from ..telemetry.histogram import Rates
 from .limits import Limits
+from .share import TenantShare
 
 #: A budget that refuses nothing.
 _NO_LIMIT: Final = 2**63
@@ -70,6 +71,7 @@ class Account:
         self.tenant = tenant
         self.limits = limits
         self.memory = Budget("max_memory_bytes of this tenant", _most_bytes(limits), whole)
+        self.share = TenantShare(limits.weight)
         self.rows = Meter("rows", limits.rows_per_second)
         self.queries = Meter("queries", limits.queries_per_second)
         self.messages = Meter("messages", limits.messages_per_second)
@@ -85,6 +87,7 @@ class Account:
         """Other limits from now on; what is there stays."""
         self.limits = limits
         self.memory.max_bytes = _most_bytes(limits)
+        self.share.weight = limits.weight
         self.rows.bucket.change(limits.rows_per_second, now_us)
         self.queries.bucket.change(limits.queries_per_second, now_us)
         self.messages.bucket.change(limits.messages_per_second, now_us)

@@ -12,6 +12,7 @@ from omendb_core.model.types import F32, I64
 from omendb_core.search.query import Answer
 from omendb_core.window import Window
 
+from omendb_ws.engine.model.shares import Shares
 from omendb_ws.engine.model.ticket import Lane, Ticket
 from omendb_ws.engine.pieces import masks
 from omendb_ws.engine.reads.commands import PlainSearch
@@ -32,7 +33,7 @@ def read(lane: Lane, n: int = 1, collection: Any = HERE, reply_bytes: int = 100)
 
 
 def filled(works: list[PlainSearch]) -> WaitingReads:
-    reads = WaitingReads()
+    reads = WaitingReads(Shares())
     for work in works:
         reads.add(work)
     return reads

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from ...tenants.share import TenantShare
 from ...wire.encoded import Message
+from .shares import Share
 
 
 class Counts:
@@ -45,16 +47,27 @@ class Lane:
 
     ``queued`` counts the changes handed to the engine (the loop writes it), ``done`` those that it
     is through with (the engine writes it): a read waits for the changes sent before it. ``is_open``
-    turns False, on the loop, when the connection is gone.
+    turns False, on the loop, when the connection is gone; the loop also says whose tenant's its
+    ``share`` of the engine's time is.
 
     The engine's: ``push_bytes``, of pushes made and not yet sent; ``pending``, how many changes
     behind the ``done`` ones are on their way through the log of ``pending_in``; ``parked``, those
     that wait for changes ahead of them (``turns.py``).
     """
 
-    __slots__ = ("done", "is_open", "parked", "pending", "pending_in", "push_bytes", "queued")
+    __slots__ = (
+        "done",
+        "is_open",
+        "parked",
+        "pending",
+        "pending_in",
+        "push_bytes",
+        "queued",
+        "share",
+    )
 
     def __init__(self) -> None:
+        self.share = Share(TenantShare())
         self.queued = self.done = 0
         self.is_open = True
         self.push_bytes = 0

@@ -6,8 +6,9 @@ does all that came meanwhile, changes too, so whatever a piece leaves behind mus
 the next one (lists of standing queries are kept up to date, masks too), or be a copy taken whole at
 one version.
 
-Connections have their pieces by turns, and so have the reads of one connection: whoever asks for
-five hundred batches leaves the half of the time to whoever asks for one. What was found and is not
+Connections have their pieces by their shares of the time (``shares.py``), and the reads of one
+connection by turns: whoever asks for five hundred batches leaves the half of the time to whoever
+asks for one. What was found and is not
 written yet is a copy, so only so much is found ahead (``has_room``).
 What waits for its first piece beyond the queue's deadline is refused, as in the queue.
 Invariants: each leads to one Reply, unless its connection is gone; then, or after a fault or a
@@ -18,12 +19,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from ..model.collection import Collection
 from ..model.commands import Change, Read
+from ..model.shares import Shares
 from ..model.ticket import Effect, Lane, Reply, Ticket
 
 #: A long read by its pieces: after each it says whether it did something, or waits for another.
@@ -85,13 +87,17 @@ class LongReads:
         self,
         refuse: Callable[[Read, Exception], Reply],
         refuse_late: Callable[[Read], None],
+        shares: Shares,
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._refuse = refuse
         self._refuse_late = refuse_late
+        self._shares = shares
         self._clock_ns = clock_ns
-        #: By connection: the first one is next, and its first read.
+        #: By connection: of those that stand alike the first one is next, and its first read.
         self._lanes: dict[Lane, deque[_Long]] = {}
+        #: Those of which every read waited for something else when it was last looked at.
+        self._kept_waiting: set[Lane] = set()
         #: How many there are; the loop's thread looks, too.
         self._waiting = 0
         self._copied: dict[Ticket, int] = {}
@@ -131,15 +137,27 @@ class LongReads:
 
     def run(self, effects: list[Effect]) -> int:
         """Do pieces for a slice of time, at least one; how many reads were answered."""
-        done = waiting = 0
-        until_ns = self._clock_ns() + SLICE_US * 1000
-        while self._lanes and waiting < len(self._lanes):
-            outcome = self._turn(effects)
+        done = 0
+        waiting = self._kept_waiting = set()
+        started_ns = self._clock_ns()
+        until_ns = started_ns + SLICE_US * 1000
+        while (lane := self._next(waiting)) is not None:
+            outcome = self._turn(lane, effects)
             done += outcome == "done"
-            waiting = waiting + 1 if outcome == "waits" else 0
-            if self._clock_ns() >= until_ns:
+            now_ns = self._clock_ns()
+            if outcome == "waits":
+                waiting.add(lane)
+            else:
+                waiting.clear()
+                self._shares.charge(lane.share, (now_ns - started_ns) / 1000)
+            if now_ns >= until_ns:
                 break
+            started_ns = now_ns
         return done
+
+    def lanes(self) -> Iterable[Lane]:
+        """The connections whose long reads could go on."""
+        return [lane for lane in self._lanes if lane not in self._kept_waiting]
 
     def hold(self, work: Change) -> bool:
         """Keep a drop until long reads of its collection are answered; False if there are none."""
@@ -163,9 +181,15 @@ class LongReads:
     def _works(self) -> Iterator[Read]:
         return (long.work for reads in self._lanes.values() for long in reads)
 
-    def _turn(self, effects: list[Effect]) -> _Outcome:
-        """A piece for the connection whose turn it is: of its next read that does not wait."""
-        lane, reads = next(iter(self._lanes.items()))
+    def _next(self, waiting: set[Lane]) -> Lane | None:
+        """The connection whose turn it is, of those that need not wait."""
+        lanes = [lane for lane in self._lanes if lane not in waiting]
+        lane = min(lanes, key=lambda lane: self._shares.place(lane.share), default=None)
+        return lane if lane is not None and self._shares.may(lane.share) else None
+
+    def _turn(self, lane: Lane, effects: list[Effect]) -> _Outcome:
+        """A piece for a connection: of its next read that does not wait."""
+        reads = self._lanes[lane]
         outcome: _Outcome = "waits"
         for _ in range(len(reads)):
             long = reads[0]

@@ -34,6 +34,7 @@ from ..model import replies
 from ..model.collection import Collection
 from ..model.commands import Change
 from ..model.pending import PendingChange, PendingChanges
+from ..model.shares import Shares
 from ..model.ticket import Effect, Reply
 from .changes import Changes
 from .commands import RowChange, Settled
@@ -54,11 +55,17 @@ class Durability:
     """
 
     def __init__(
-        self, metrics: Metrics, changes: Changes, turns: Turns, submit: Callable[[Settled], None]
+        self,
+        metrics: Metrics,
+        changes: Changes,
+        turns: Turns,
+        shares: Shares,
+        submit: Callable[[Settled], None],
     ) -> None:
         self._metrics = metrics
         self._changes = changes
         self._turns = turns
+        self._shares = shares
         self._submit = submit
         self._settled: dict[Collection, None] = {}
         self._compact_at_seconds: dict[Collection, float] = {}
@@ -212,6 +219,7 @@ class Durability:
         change = pending.changes.popleft()
         self.pending -= 1
         reply: Reply | None = None
+        started_ns = time.perf_counter_ns()
         try:
             if change.error is not None:
                 self._refused(collection, pending, change.error)
@@ -233,6 +241,7 @@ class Durability:
         except Exception as error:  # nothing of it was done
             self._fault(error, "going on behind a change")
             self._turns.end_pending(change.lane)
+        self._shares.charge(change.lane.share, (time.perf_counter_ns() - started_ns) / 1000)
 
     def _outcome(
         self, collection: Collection, pending: PendingChanges, change: PendingChange

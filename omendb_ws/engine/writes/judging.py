@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 from omendb_core.model.change import Repeated
 
 from ..model.collection import Collection
+from ..model.shares import Shares
 from ..pieces.masks import mask_made, needs_mask
 from .commands import Add
 
@@ -44,7 +45,8 @@ class Judged:
 class Judging:
     """The adds that are judged in pieces: of each collection one."""
 
-    def __init__(self, clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
+    def __init__(self, shares: Shares, clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
+        self._shares = shares
         self._clock_ns = clock_ns
         self._under_way: dict[Collection, tuple[Add, _Steps]] = {}
         #: Done, while something else keeps the window from changing.
@@ -71,7 +73,8 @@ class Judging:
 
     def run(self) -> list[Judged]:
         """Do pieces for a slice of time, at least one; the adds that are through."""
-        until_ns = self._clock_ns() + SLICE_US * 1000
+        started_ns = self._clock_ns()
+        until_ns = started_ns + SLICE_US * 1000
         while self._under_way:
             collection, (work, steps) = next(iter(self._under_way.items()))
             is_over, error = False, None
@@ -86,8 +89,11 @@ class Judging:
                 self._done.append(Judged(work, error))
             else:
                 self._under_way[collection] = work, steps
-            if self._clock_ns() >= until_ns:
+            now_ns = self._clock_ns()
+            self._shares.charge(work.ticket.asker.lane.share, (now_ns - started_ns) / 1000)
+            if now_ns >= until_ns:
                 break
+            started_ns = now_ns
         ready = [one for one in self._done if not one.work.collection.is_held_otherwise]
         for one in ready:
             self._done.remove(one)

@@ -7,6 +7,9 @@ the log: what follows it on its connection may be pending behind it in the same 
 order, and waits for it otherwise, in its ``Lane``. Other connections go on. Reads wait in
 ``waiting.py``.
 
+Once a tick leaves work over, connections are next by their shares of the time (``shares.py``) and
+no longer in order of arrival. A drop stays behind what was asked of its collection before it.
+
 Invariants: a lane's parked works are in order and follow everything of it that is done or pending;
 its first one waits for something that is still to come. A call that faults has done nothing.
 """
@@ -14,12 +17,15 @@ its first one waits for something that is still to come. A call that faults has 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final, TypeVar, cast
 
 from ..model.collection import Collection
 from ..model.commands import Change
+from ..model.shares import Shares
 from ..model.ticket import Command, Lane
 from .commands import Add, Delete, Drop, Update
+from .fair_queue import FairQueue
 
 #: What may follow a pending change of its connection in the same collection.
 _FOLLOWING: Final = (Add, Delete, Update, Drop)
@@ -32,27 +38,47 @@ Parked = TypeVar("Parked", bound=Command)
 class Turns:
     """The changes that wait to be begun, over all connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, shares: Shares) -> None:
+        self._shares = shares
+        #: While a tick does all that comes: in order of arrival.
         self._next: deque[Command] = deque()
+        #: Else.
+        self._fair = FairQueue(shares)
 
     def __len__(self) -> int:
-        return len(self._next)
+        return len(self._next) + len(self._fair)
+
+    def lanes(self) -> Iterable[Lane]:
+        """Whose changes wait; some more than once."""
+        yield from self._fair.lanes()
+        for work in self._next:
+            yield work.ticket.asker.lane
 
     def add(self, work: Change) -> None:
-        """Queue a change behind all others."""
-        self._next.append(work)
+        """Queue a change behind all others of its connection."""
+        if self._fair:
+            self._fair.add(work)
+        else:
+            self._next.append(work)
 
     def put_back(self, parked: deque[Parked]) -> None:
         """Queue changes before all others, in their order; ``parked`` is empty then."""
-        self._next.extendleft(reversed(parked))
+        if self._fair:
+            for work in reversed(parked):
+                self._fair.add_first(work)
+        else:
+            self._next.extendleft(reversed(parked))
         parked.clear()
 
     def take(self) -> Change | None:
         """The next change whose turn it is; those ahead of it that must wait are parked."""
-        while self._next:
-            work = cast("Change", self._next[0])  # what a lane or a log parks is a change
+        if self._shares.is_contended:
+            while self._next:
+                self._fair.add(self._next[0])
+                self._next.popleft()
+        while (work := self._first()) is not None:
             is_next = _is_next(work)
-            self._next.popleft()
+            self._pop(work)
             if is_next:
                 return work
             parked, after = work.ticket.asker.lane.parked, work.ticket.after
@@ -62,25 +88,42 @@ class Turns:
                 parked.append(work)
         return None
 
+    def _first(self) -> Change | None:
+        work = self._fair.first() if self._fair else self._next[0] if self._next else None
+        return cast("Change | None", work)  # what a lane or a log parks is a change
+
+    def _pop(self, work: Change) -> None:
+        if self._fair:
+            self._fair.pop(work)
+        else:
+            self._next.popleft()
+
+    def _go_on(self, lane: Lane) -> None:
+        """The first that its lane parked is queued; whether it is its turn, ``take`` will see."""
+        if not lane.parked:
+            return
+        if self._fair:
+            self._fair.add_first(lane.parked[0])
+        else:
+            self._next.appendleft(lane.parked[0])
+        lane.parked.popleft()
+
     def is_through(self, lane: Lane) -> None:
         """A change of ``lane`` is done without having been pending."""
         lane.done += 1
-        if lane.parked:  # whether it is its turn, ``take`` will see
-            self._next.appendleft(lane.parked.popleft())
+        self._go_on(lane)
 
     def begin_pending(self, lane: Lane, collection: Collection) -> None:
         """A change of ``lane`` is on its way through the log of ``collection``."""
         lane.pending += 1
         lane.pending_in = collection
-        if lane.parked:
-            self._next.appendleft(lane.parked.popleft())
+        self._go_on(lane)
 
     def end_pending(self, lane: Lane) -> None:
         """A pending change of ``lane`` is done."""
         lane.pending -= 1
         lane.done += 1
-        if lane.parked:
-            self._next.appendleft(lane.parked.popleft())
+        self._go_on(lane)
 
 
 def _is_next(work: Change) -> bool:

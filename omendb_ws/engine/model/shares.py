@@ -1,0 +1,99 @@
+"""Who has had how much of the engine's time: tenants by weight, and connections of each alike.
+
+Start-time fair queueing (Goyal, Vin, Cheng 1996) in two levels. Each tenant and each connection has
+a *virtual start*: where its next piece of work begins on a clock that goes on by the time which its
+pieces took, a tenant's divided by its weight. Whoever is furthest behind is next. Whoever had
+nothing to do begins at the clock of those that waited, so nobody saves time up, and whoever stays
+below its share is served as if it were alone, but for the pieces under way. Two that wait differ by
+one piece each and ``SLACK_US`` at most.
+
+Costs need not be known before: a piece is charged by what it took. That is why it is this
+discipline and not deficit round robin, which must know a packet's length to let it go.
+
+Changes, reads and long reads have their own queues and their own parts of a tick. ``may`` is what
+they have in common: a connection that is ahead of the others by more than the slack waits, whatever
+queue it stands in. Without it a tenant that adds and one that searches would be served by the parts
+of a tick, and not by weight.
+
+Lives on the engine's thread; the loop says whose a connection is, and sets the weights. Pure.
+Invariants: of those that wait one may go on, now or after some ticks in which nobody did; virtual
+starts never go back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from ...tenants.share import TenantShare
+
+#: How far one that waits may be ahead of another: a tick's worth of work, so that a tick can be
+#: filled by one connection, and searches of many be answered in one scan.
+SLACK_US: Final = 5_000.0
+
+
+class Share:
+    """A connection's part of its tenant's time."""
+
+    __slots__ = ("start_us", "tenant")
+
+    def __init__(self, tenant: TenantShare) -> None:
+        self.tenant = tenant
+        self.start_us = 0.0
+
+
+class Shares:
+    """The clock of the tenants. ``is_contended``: work waited as the last tick was over.
+
+    While nobody waits nothing is charged, and everything is taken in the order in which it came.
+    """
+
+    def __init__(self) -> None:
+        self.is_contended = False
+        self._now_us = 0.0
+        self._slack_us = SLACK_US
+        self._has_charged = False
+
+    def end_tick(self, waiting: Iterable[Share]) -> None:
+        """A tick is over, and these have work that could be done."""
+        shares = set(waiting)
+        self.is_contended = bool(shares)
+        if not shares:
+            self._slack_us = SLACK_US
+            return
+        # Nobody that may go on could: what they wait for may be others' work.
+        self._slack_us = SLACK_US if self._has_charged else 2 * self._slack_us
+        self._has_charged = False
+        least: dict[TenantShare, float] = {}
+        for share in shares:
+            tenant = share.tenant
+            share.start_us = max(share.start_us, tenant.now_us)
+            least[tenant] = min(least.get(tenant, share.start_us), share.start_us)
+        for tenant, start_us in least.items():
+            tenant.now_us = max(tenant.now_us, start_us)
+            tenant.start_us = max(tenant.start_us, self._now_us)
+        self._now_us = max(self._now_us, min(tenant.start_us for tenant in least))
+
+    def place(self, share: Share) -> tuple[float, float]:
+        """What those that wait are ordered by: the least is next."""
+        tenant = share.tenant
+        return max(tenant.start_us, self._now_us), max(share.start_us, tenant.now_us)
+
+    def may(self, share: Share) -> bool:
+        """Whether it is not too far ahead of the others."""
+        if not self.is_contended:
+            return True
+        of_tenant, of_connection = self.place(share)
+        return (
+            of_tenant <= self._now_us + self._slack_us
+            and of_connection <= share.tenant.now_us + self._slack_us
+        )
+
+    def charge(self, share: Share, took_us: float) -> None:
+        """A piece of work of its connection took so long."""
+        if not self.is_contended:
+            return
+        self._has_charged = True
+        of_tenant, of_connection = self.place(share)
+        share.start_us = of_connection + took_us
+        share.tenant.start_us = of_tenant + took_us / share.tenant.weight

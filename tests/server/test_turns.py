@@ -1,0 +1,149 @@
+"""Changes that wait: of each connection in order, between connections by their shares."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from omendb_ws.engine.model.shares import SLACK_US, Shares
+from omendb_ws.engine.model.ticket import Lane, Ticket
+from omendb_ws.engine.writes.commands import Delete, Drop
+from omendb_ws.engine.writes.turns import Turns
+
+HERE = cast(Any, SimpleNamespace(is_made=True))
+THERE = cast(Any, SimpleNamespace(is_made=True))
+
+
+def change(lane: Lane, collection: Any = HERE, kind: type[Any] = Delete) -> Any:
+    """The next change of a connection."""
+    asker = cast(Any, SimpleNamespace(lane=lane))
+    ticket = Ticket(asker, 0, "delete", collection, 0, 0, 0, 0, lane.queued)
+    lane.queued += 1
+    rest = (cast(Any, None),) * (1 if kind is Drop else 2)
+    return kind(ticket, collection, *rest)
+
+
+def contended(lanes: list[Lane]) -> Shares:
+    """Shares of connections that waited for a tick."""
+    shares = Shares()
+    shares.end_tick([lane.share for lane in lanes])
+    return shares
+
+
+def taken(turns: Turns, shares: Shares, took_us: float = 100.0) -> list[Any]:
+    """All that can be taken, each done at once."""
+    works = []
+    while (work := turns.take()) is not None:
+        works.append(work)
+        lane = work.ticket.asker.lane
+        turns.is_through(lane)
+        shares.charge(lane.share, took_us)
+    return works
+
+
+def test_while_a_tick_does_all_they_are_done_in_the_order_in_which_they_came() -> None:
+    shares = Shares()
+    turns = Turns(shares)
+    lanes = [Lane(), Lane(), Lane()]
+    works = [change(lanes[place % 3]) for place in range(30)]
+    for work in works:
+        turns.add(work)
+    assert taken(turns, shares) == works
+
+
+def test_one_change_is_not_behind_the_hundred_of_another_connection() -> None:
+    flood, light = Lane(), Lane()
+    shares = contended([flood, light])
+    turns = Turns(shares)
+    works = [change(flood) for _ in range(100)]
+    for work in [*works, last := change(light)]:
+        turns.add(work)
+    done = taken(turns, shares)
+    assert done.index(last) <= 1
+    assert [work for work in done if work is not last] == works[: len(done) - 1]
+
+
+def test_who_is_far_ahead_waits_and_loses_nothing() -> None:
+    ahead, reader = Lane(), Lane()
+    shares = contended([ahead, reader])
+    shares.charge(ahead.share, 2 * SLACK_US)
+    turns = Turns(shares)
+    work = change(ahead)
+    turns.add(work)
+    shares.end_tick([ahead.share, reader.share])
+    assert turns.take() is None
+    assert len(turns) == 1
+    assert list(turns.lanes()) == [ahead]
+    shares.end_tick([ahead.share])
+    assert turns.take() is work
+
+
+def test_a_drop_stays_behind_what_came_before_it_and_concerns_its_collection() -> None:
+    early, dropper = Lane(), Lane()
+    shares = contended([early, dropper])
+    turns = Turns(shares)
+    works = [change(early, THERE), change(early), change(early, THERE)]
+    drop = change(dropper, kind=Drop)
+    late = change(early)
+    for work in [*works, drop, late]:
+        turns.add(work)
+    shares.charge(early.share, SLACK_US / 2)  # the drop would be first
+    done = taken(turns, shares)
+    assert done.index(drop) > done.index(works[1])
+    assert [work for work in done if work is not drop] == [*works, late]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_waits_for_whom_each_connection_goes_on_in_its_order(seed: int) -> None:
+    """Parked behind pending ones, put back, and by shares or not: as a queue for each would do."""
+    numbers = random.Random(seed)
+    shares = Shares()
+    turns = Turns(shares)
+    lanes = [Lane() for _ in range(numbers.choice((1, 2, 5)))]
+    left: dict[Lane, deque[Any]] = {lane: deque() for lane in lanes}
+    pending: list[Lane] = []
+    aside: deque[Any] = deque()
+    sent = 0
+    while sent < 120 or any(left.values()) or pending:
+        what = numbers.random()
+        if what < 0.35 and sent < 120:
+            lane = numbers.choice(lanes)
+            work = change(lane, numbers.choice((HERE, THERE)))
+            left[lane].append(work)
+            turns.add(work)
+            sent += 1
+        elif what < 0.5 and pending:
+            turns.end_pending(pending.pop(0))
+        elif what < 0.6:
+            turns.put_back(aside)
+        elif what < 0.7:
+            shares.end_tick([lane.share for lane in turns.lanes()])
+        elif (work := turns.take()) is not None:
+            lane = work.ticket.asker.lane
+            if numbers.random() < 0.2:
+                aside.append(work)
+                turns.put_back(aside)
+                continue
+            assert left[lane].popleft() is work
+            if numbers.random() < 0.5:
+                turns.begin_pending(lane, work.collection)
+                pending.append(lane)
+            else:
+                _through(turns, lane, pending)
+            shares.charge(lane.share, numbers.uniform(1.0, SLACK_US))
+    assert not len(turns)
+    assert turns.take() is None
+    assert all(lane.done == lane.queued and not lane.parked for lane in lanes)
+
+
+def _through(turns: Turns, lane: Lane, pending: list[Lane]) -> None:
+    """A change is done: behind pending ones it is pending, too, as ``Changing.through`` has it."""
+    if lane.pending:
+        turns.begin_pending(lane, cast(Any, lane.pending_in))
+        pending.append(lane)
+    else:
+        turns.is_through(lane)
