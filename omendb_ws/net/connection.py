@@ -1,12 +1,12 @@
-"""One WebSocket: whole messages out of the socket to a receiver, an outbox's into the socket.
+"""One WebSocket: whole messages out of the socket to a session, an outbox's into the socket.
 
 Subclasses ``ServerConnection`` of websockets (by ``handshake.py`` and ``writing.py``), as its
 ``create_connection`` provides for. The handshake, pings, the close and everything that can be wrong
-are websockets'. Whole messages go past its queues and tasks: a receiver is called for each as it
+are websockets'. Whole messages go past its queues and tasks: ``hear`` is called for each as it
 comes, and what an outbox holds is written in one piece. Measured: of 23 µs of the loop's time for a
 search of 528 bytes, 14 were websockets' and those of two tasks.
 
-Reading stops while the receiver has no room, while what is to be sent piles up unsent, and, in the
+Reading stops while the session has no room, while what is to be sent piles up unsent, and, in the
 middle of a large message, while it is others' turn (``crowd.py``).
 It leans on ``send_context``, ``process_event`` and ``protocol``; tests hold each use.
 """
@@ -58,15 +58,12 @@ _READY_BYTES: Final = 32 << 10
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
-class Receiver(Protocol):
-    """Who gets the messages: a session."""
+class Session(Protocol):
+    """Whose messages they are."""
 
     @property
     def has_room(self) -> bool:
         """Whether another message may be read."""
-
-    def receive(self, message: str | bytes) -> None:
-        """Take a message."""
 
     def when_room(self, call: Callable[[], None]) -> None:
         """Call once there is room again."""
@@ -80,7 +77,7 @@ class Receiver(Protocol):
 
 
 class Connection(Writing):
-    """A WebSocket connection with its receiver and its outbox.
+    """A WebSocket connection with its session and its outbox.
 
     ``admits`` says whether a connection may have that descriptor. It is one of ``strangers`` until
     ``allow``, then of ``known``.
@@ -100,7 +97,8 @@ class Connection(Writing):
         self._admits = admits
         self._is_turned_away = False
         self._cutter = Cutter(self.protocol.max_message_size or 0, cast(Unmask, apply_mask))
-        self._receiver: Receiver | None = None
+        self._session: Session | None = None
+        self._hear: Callable[[str | bytes], None]
         self._fragments = Fragments()
         self._is_held = self._is_turning = False
         #: Whether the socket is not read from, and whether it is for others' sake.
@@ -121,9 +119,9 @@ class Connection(Writing):
         self.protocol.max_message_size = max_message_bytes
         self._cutter.max_message_bytes = max_message_bytes
 
-    def attach(self, receiver: Receiver, outbox: Outbox) -> None:
-        """Give messages to ``receiver`` from now on, and send what ``outbox`` holds."""
-        self._receiver = receiver
+    def attach(self, session: Session, hear: Callable[[str | bytes], None], outbox: Outbox) -> None:
+        """Give the messages to ``hear`` from now on, and send what ``outbox`` holds."""
+        self._session, self._hear = session, hear
         # Headers may be long, and there may be a token in them.
         self.request = Request(routes.WEBSOCKET_PATH, Headers())
         self._send_from(outbox)
@@ -216,18 +214,18 @@ class Connection(Writing):
 
     def _deliver(self) -> bool:
         """Deliver one message, or hand some bytes on; False if there is none, or no room."""
-        protocol, receiver = self.protocol, self._receiver
+        protocol, session = self.protocol, self._session
         if protocol.state is not State.OPEN:
             if protocol.state is not State.CONNECTING or protocol.eof_sent:
                 self._hand_on(self._cutter.rest())
             return False
-        if receiver is None or self._is_held:
+        if session is None or self._is_held:
             return False
-        is_tight = self._crowd.is_tight and receiver.inflight_bytes > 0
-        if is_tight or not receiver.has_room:
+        is_tight = self._crowd.is_tight and session.inflight_bytes > 0
+        if is_tight or not session.has_room:
             self._is_held = True
             self._cutter.let_go()
-            receiver.when_room(self._read_on)
+            session.when_room(self._read_on)
             return False
         cut = self._cutter.take(protocol.current_size is not None)
         if cut is None:
@@ -246,10 +244,9 @@ class Connection(Writing):
             super().data_received(data)
 
     def _receive(self, data: bytes, is_text: bool) -> None:
-        assert self._receiver is not None
         self._received_messages += 1
         if not is_text:
-            self._receiver.receive(data)
+            self._hear(data)
             return
         try:
             text = data.decode()
@@ -257,21 +254,21 @@ class Connection(Writing):
             self.set_connection_exc(error)
             self._fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
         else:
-            self._receiver.receive(text)
+            self._hear(text)
 
     def _hold_back(self) -> None:
         """Read the socket, unless what was read must wait."""
-        waits = self._is_turning or self._receiver is None
+        waits = self._is_turning or self._session is None
         held_bytes = self._cutter.held_bytes
         is_full = waits and held_bytes > self._max_waiting_bytes
         must_pause = self._is_held or is_full or self._is_stuffed
         self._pause(must_pause or self._is_rationed)
-        receiver = self._receiver
+        session = self._session
         if (
             held_bytes > _STEP_BYTES
             or self.held_bytes
-            or receiver is None
-            or receiver.inflight_bytes > _STEP_BYTES
+            or session is None
+            or session.inflight_bytes > _STEP_BYTES
             or self.protocol.current_size is not None
             or self.protocol.reader.buffer
         ):
@@ -306,8 +303,8 @@ class Connection(Writing):
         held_bytes += len(self.protocol.reader.buffer) + self.transport.get_write_buffer_size()
         if self._outbox is not None:
             held_bytes += self._outbox.reply_bytes + self._outbox.push_bytes
-        if self._receiver is not None:
-            held_bytes += self._receiver.inflight_bytes
+        if self._session is not None:
+            held_bytes += self._session.inflight_bytes
         self._half.note(self._received_messages, self._received_bytes, self.loop.time())
         held_bytes -= held_bytes % _STEP_BYTES
         if held_bytes != self.held_bytes:
@@ -344,7 +341,7 @@ class Connection(Writing):
     @property
     def has_much_under_way(self) -> bool:
         """Whether it has large requests that are not answered."""
-        return self._receiver is not None and self._receiver.inflight_bytes > LARGE_BYTES
+        return self._session is not None and self._session.inflight_bytes > LARGE_BYTES
 
     def missing_bytes(self) -> int:
         """How much of a large message that has begun may still come; 0 if there is none."""
@@ -371,8 +368,8 @@ class Connection(Writing):
 
     def shed(self, code: int = CloseCode.TRY_AGAIN_LATER, reason: str = "no memory left") -> None:
         """End the connection, and let go of what it holds now."""
-        if self._receiver is not None:
-            self._receiver.close()
+        if self._session is not None:
+            self._session.close()
         self._cutter.rest()
         self._fragments.clear()
         can_say = self._crowd is self._known and not self.transport.get_write_buffer_size()

@@ -41,7 +41,8 @@ from ..runtime.faults import as_error
 from ..runtime.machine import keep_freed_memory
 from ..sessions.authentication import refuse_token
 from ..sessions.context import monotonic_us
-from ..sessions.receive import Receiver
+from ..sessions.receive import Receiver, greet
+from ..sessions.session import Session
 from ..telemetry.prometheus import render
 from ..telemetry.server_stats import resident_bytes, server_stats
 from .connection import STALL_SECONDS, Connection
@@ -95,7 +96,7 @@ class Server:
             settings.max_connections + settings.max_unauthenticated_connections
         )
         self._auth_seconds = auth_seconds
-        self._sessions: dict[Connection, Receiver] = {}
+        self._sessions: dict[Connection, Session] = {}
         self._watch = Watch(self.context, self._sessions, stall_seconds)
         self._strangers, self._known = self._watch.strangers, self._watch.known
         self._drain: asyncio.Task[None] | None = None
@@ -340,7 +341,7 @@ class Server:
             connection.max_unread_bytes = self.context.limits.max_pending_bytes
             self._sessions[connection] = session
             deadline = self._admit_messages(connection, session, found)
-            connection.attach(session, session.outbox)
+            connection.attach(session, Receiver(session).receive, session.outbox)
             await connection.wait_closed()
         finally:
             if deadline is not None:
@@ -362,7 +363,7 @@ class Server:
         return found
 
     def _admit_messages(
-        self, connection: Connection, session: Receiver, found: Principal | Refused | None
+        self, connection: Connection, session: Session, found: Principal | Refused | None
     ) -> asyncio.TimerHandle | None:
         """Greet or refuse; what ends the time for a token, if it has to come."""
         full_bytes = self.context.limits.max_message_bytes
@@ -375,7 +376,7 @@ class Server:
             return None
         elif session.is_refused:
             return None
-        session.greet()
+        greet(session)
         if session.principal is not None:
             return None
         return self._loop.call_later(self._auth_seconds, _refuse_stranger, session)
@@ -387,7 +388,7 @@ async def _later(connection: ServerConnection, response: Response, seconds: floa
     return response
 
 
-def _refuse_stranger(session: Receiver) -> None:
+def _refuse_stranger(session: Session) -> None:
     if session.principal is None and session.lane.is_open:
         session.refuse_connection("no token came in time")
 

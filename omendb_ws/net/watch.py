@@ -17,7 +17,7 @@ from ..access.token_bucket import FewLines, more
 from ..runtime.faults import as_error
 from ..runtime.machine import give_back_freed_memory
 from ..sessions.context import Context
-from ..sessions.receive import Receiver
+from ..sessions.session import Session
 from .connection import Connection
 from .crowd import Crowd, Member
 
@@ -38,7 +38,7 @@ class Watch:
     """
 
     def __init__(
-        self, context: Context, sessions: Mapping[Connection, Receiver], stall_seconds: float
+        self, context: Context, sessions: Mapping[Connection, Session], stall_seconds: float
     ) -> None:
         limits = context.limits
         strangers_bytes = limits.max_connection_bytes // STRANGERS_SHARE
@@ -82,7 +82,7 @@ class Watch:
             self._context.metrics.faults += 1
             as_error(error, "making way for connections that wait")
 
-    def _end_if_stalled(self, connection: Connection, session: Receiver) -> None:
+    def _end_if_stalled(self, connection: Connection, session: Session) -> None:
         """Close a connection that takes nothing for too long although something waits for it."""
         if not session.lane.is_open:
             return

@@ -24,7 +24,8 @@ from ..access.principal import OPEN
 from ..runtime.channel import Channel
 from ..runtime.faults import as_error
 from ..runtime.transport import TEXT_MARK, Closed
-from ..sessions.receive import Receiver
+from ..sessions.receive import Receiver, greet
+from ..sessions.session import Session
 from ..wire.limits import LIMITS
 from .config import Settings
 from .node import Node
@@ -71,12 +72,12 @@ class LocalServer:
         task.add_done_callback(self._connections.discard)
         return task
 
-    async def _serve(self, session: Receiver, arriving: Channel, leaving: Channel) -> None:
+    async def _serve(self, session: Session, arriving: Channel, leaving: Channel) -> None:
         """The life of one connection, and of the server with the last."""
         writer = asyncio.create_task(_write(session, leaving))
         writer.add_done_callback(lambda _: arriving.close(1006, "the server ended it"))
         try:
-            session.greet()
+            greet(session)
             await _read(session, arriving)
         finally:
             self._node.close_session(session)
@@ -99,13 +100,13 @@ class LocalServer:
             self.ended.set()
 
 
-async def _read(session: Receiver, arriving: Channel) -> None:
+async def _read(session: Session, arriving: Channel) -> None:
     """Take messages until the connection ends."""
-    handled = 0
+    receive, handled = Receiver(session).receive, 0
     with suppress(Closed):
         while True:
             message = await arriving.get()
-            session.receive(message.decode() if message[0] == TEXT_MARK else message)
+            receive(message.decode() if message[0] == TEXT_MARK else message)
             if not session.has_room:
                 room = asyncio.Event()
                 session.when_room(room.set)
@@ -115,7 +116,7 @@ async def _read(session: Receiver, arriving: Channel) -> None:
                 await asyncio.sleep(0)
 
 
-async def _write(session: Receiver, leaving: Channel) -> None:
+async def _write(session: Session, leaving: Channel) -> None:
     """Send what the outbox holds until the connection ends."""
     outbox, filled = session.outbox, asyncio.Event()
     outbox.on_filled = filled.set

@@ -37,7 +37,7 @@ from ..runtime.machine import give_back_freed_memory, usable_cores
 from ..sessions.authentication import look_again, refuse_place
 from ..sessions.context import Context, monotonic_us
 from ..sessions.outbox import Outbox
-from ..sessions.receive import Receiver
+from ..sessions.session import Session
 from ..sessions.subscriptions.pictures import Looks
 from ..sessions.subscriptions.server_numbers import ServerNumbers
 from ..telemetry.metrics import Metrics
@@ -108,7 +108,7 @@ class Node:
         #: Effects whose turn is still to come; while there are some, a call is under way for them.
         self._undelivered: deque[Effect] = deque()
         self._tasks: list[asyncio.Task[None]] = []
-        self._sessions: set[Receiver] = set()
+        self._sessions: set[Session] = set()
         self._ending = Ending()
         self._has_stopped_threads = False
 
@@ -243,12 +243,12 @@ class Node:
             gauges.recovering_collections = self.recoveries.waiting
             gauges.damaged_collections = self.recoveries.damaged
 
-    def open_session(self, principal: Principal | None, peer: Peer = LOCAL) -> Receiver:
+    def open_session(self, principal: Principal | None, peer: Peer = LOCAL) -> Session:
         """A session for a new connection; ``principal`` None: not authenticated yet.
 
         Where its tenant has no place for one more it is refused already, and closes.
         """
-        session = Receiver(self.context, Outbox(), peer)
+        session = Session(self.context, Outbox(), peer)
         if principal is not None:
             try:
                 session.who.become(principal)
@@ -262,7 +262,7 @@ class Node:
         self._sessions.add(session)
         return session
 
-    def close_session(self, session: Receiver) -> None:
+    def close_session(self, session: Session) -> None:
         """Its connection is gone; called once."""
         self.context.metrics.connections -= 1
         self._sessions.discard(session)

@@ -27,7 +27,7 @@ def authenticate(session: Session, request: wire.Auth, size: int) -> None:
     context = session.context
     found = context.gate.look(request.token)
     if isinstance(found, Refused) and found.unknown_kid is not None:
-        resume = session.pause(size)
+        resume = session.holds.begin(size).end
         if not context.newer_keys(lambda: _again(session, request, size, resume)):
             _again(session, request, size, resume)
         return
@@ -55,7 +55,7 @@ def _become(session: Session, request: wire.Auth, found: Principal | Refused, si
         _take(session, request, found, size)
         return
     # What was read under the old grants is answered before the reply, and nothing after it.
-    resume = session.pause(size)
+    resume = session.holds.begin(size).end
 
     def answered() -> None:
         try:
@@ -134,7 +134,7 @@ def end_forbidden(
         then()
 
     number, op = (None, "auth") if request is None else (request.id, request.op)
-    session.hold(steps(), size, lambda error: session.refuse(number, b"", error, op))
+    session.holds.do(steps(), size, lambda error: session.refuse(number, b"", error, op))
 
 
 def look_again(session: Session) -> None:

@@ -23,13 +23,14 @@ from ..wire.long_json import Loaded
 from ..wire.messages import Add, Refusal, Request, Update
 from ..wire.opcodes import right_for
 from . import ops
+from .holds import Hold
 from .long_work import Steps
 from .reach import reach
 from .session import Session
 
 
-def steps(session: Session, message: str | bytes) -> Steps:
-    """Read ``message`` and answer it, or hand it to the engine."""
+def steps(session: Session, message: str | bytes, hold: Hold) -> Steps:
+    """Read ``message`` and answer it, or hand it to the engine; ``hold`` ends with that."""
     request: Request | Refusal | None = None
     loaded: Loaded | None = None
     rest: Callable[[], Steps] | None = None
@@ -57,10 +58,10 @@ def steps(session: Session, message: str | bytes) -> Steps:
     finally:
         session.context.metrics.requests[op] += 1
         try:
-            session.end_long_request()
+            hold.end()
         except Exception as error:
             as_error(error, op)
-            session.end_long_request()
+            hold.end()
     if rest is not None:
         yield from rest()
 

@@ -6,12 +6,9 @@ exactly one reply, now or by ``Session.answered``; an error harms nothing but it
 
 from __future__ import annotations
 
-from collections import deque
-
 from omendb_core.model.errors import Draining, OmenError, RateLimited, Unauthenticated
 
 from .._version import VERSION
-from ..access.peer import LOCAL, Peer
 from ..access.token_bucket import TokenBucket
 from ..wire import binary as binary_wire
 from ..wire import long_frames, long_text, searches, text_replies, unread
@@ -22,8 +19,6 @@ from ..wire.opcodes import PROTOCOL
 from ..wire.searches import read_plain
 from . import long_requests, ops
 from .authentication import described
-from .context import Context
-from .outbox import Outbox
 from .session import Session
 
 #: PROTOCOL section 1.4: what may be an ``auth`` (a token has at most 4,096 bytes), and how much a
@@ -32,44 +27,45 @@ MAX_AUTH_CHARACTERS = 8 << 10
 MAX_MESSAGES_BEFORE_AUTH = 100
 
 
-class Receiver(Session):
-    """A session that takes messages."""
+def greet(session: Session) -> None:
+    """Queue ``hello`` (PROTOCOL section 1)."""
+    auth = "none"
+    if not session.context.gate.is_open:
+        auth = "required" if session.principal is None else "ok"
+    hello = {
+        "protocol": PROTOCOL,
+        "server": f"omendb-ws/{VERSION}",
+        "auth": auth,
+        "limits": session.context.limits.as_hello(),
+    }
+    if auth == "ok":
+        hello |= described(session.who)
+    session.outbox.reply(text(text_replies.encode_event("hello", hello)))
 
-    def __init__(self, context: Context, outbox: Outbox, peer: Peer = LOCAL) -> None:
-        super().__init__(context, outbox, peer)
-        self._bucket = TokenBucket(context.max_messages_per_second or None)
+
+class Receiver:
+    """Takes the messages of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._bucket = TokenBucket(session.context.max_messages_per_second or None)
         self._messages_before_auth = 0
-        #: What came behind a message that is being read in pieces, in one event.
-        self._behind: deque[str | bytes] = deque()
-
-    def greet(self) -> None:
-        """Queue ``hello`` (PROTOCOL section 1)."""
-        auth = "none"
-        if not self.context.gate.is_open:
-            auth = "required" if self.principal is None else "ok"
-        hello = {
-            "protocol": PROTOCOL,
-            "server": f"omendb-ws/{VERSION}",
-            "auth": auth,
-            "limits": self.context.limits.as_hello(),
-        }
-        if auth == "ok":
-            hello |= described(self.who)
-        self.outbox.reply(text(text_replies.encode_event("hello", hello)))
+        session.holds.hear = self.receive
 
     def receive(self, message: str | bytes) -> None:
         """Answer one message, or hand it to the engine."""
-        if self.long is not None or self._held_bytes:
-            self._behind.append(message)
+        session = self._session
+        if session.holds.bytes_of:
+            session.holds.behind.append(message)
             return
-        metrics = self.context.metrics
+        metrics = session.context.metrics
         metrics.received_messages += 1
         metrics.received_bytes += len(message)
-        if self.outbox.closed or self.is_refused:
+        if session.outbox.closed or session.is_refused:
             return
         request: Request | searches.PlainSearch | Refusal | None = None
         op = "invalid"
-        self.has_replied = False
+        session.has_replied = False
         try:
             unwelcome = self._unwelcome(message)
             if unwelcome is not None:
@@ -81,58 +77,58 @@ class Receiver(Session):
                 self._begin_long_request(message)
                 return
             request = self._decode(message)
-            if self.principal is None and not isinstance(request, Auth | Ping):
+            if session.principal is None and not isinstance(request, Auth | Ping):
                 raise Unauthenticated("send auth with a token first")
             if isinstance(request, Refusal):
                 raise request.error
             op = request.op
-            if request.id in self._inflight:
-                self.refuse_repeated_id(request.id)
-            ops.handle(self, request, len(message))
+            session.refuse_repeated_id(request.id)
+            ops.handle(session, request, len(message))
         except Exception as error:
             id = request.id if request is not None else None
             try:
-                self.refuse(id, message, error, op)
+                session.refuse(id, message, error, op)
             except Exception as fault:
-                self.refuse(id, message, fault, op)
+                session.refuse(id, message, fault, op)
         metrics.requests[op] += 1
-        if self.principal is None:
+        if session.principal is None:
             self._refuse_talk()
 
     def _begin_long_request(self, message: str | bytes) -> None:
         """Read ``message`` in pieces, and nothing else meanwhile."""
+        session = self._session
+        hold = session.holds.begin(len(message))
 
         def failed(error: Exception) -> None:
-            if self.long is message:
-                self.refuse(None, message, error, "long request")
-                self.end_long_request()
+            if not hold.is_over:
+                session.refuse(None, message, error, "long request")
+                hold.end()
 
-        self.context.long_requests.begin(long_requests.steps(self, message), failed)
-        self.long = message
-
-    def hear_behind(self) -> None:
-        """See ``Session.hear_behind``."""
-        while self._behind and self.long is None and not self._held_bytes:
-            self.receive(self._behind.popleft())
-        self._progressed()
+        try:
+            steps = long_requests.steps(session, message, hold)
+            session.context.long_requests.begin(steps, failed)
+        except BaseException:
+            hold.end()
+            raise
 
     def _decode(self, message: str | bytes) -> Request | searches.PlainSearch | Refusal:
+        session, limits = self._session, self._session.context.limits
         if isinstance(message, str):
-            return text_wire.decode_request(message, self.context.limits)
-        plain = read_plain(message, self.context.limits)
+            return text_wire.decode_request(message, limits)
+        plain = read_plain(message, limits)
         if plain is not None:
             return plain
-        return binary_wire.decode_request(message, self.context.limits, self.columns_of)
+        return binary_wire.decode_request(message, limits, session.columns_of)
 
     def _unwelcome(self, message: str | bytes) -> OmenError | None:
         """Why a message is refused whatever it says, so that it need not be read."""
-        is_stranger = self.principal is None
+        context, is_stranger = self._session.context, self._session.principal is None
         self._messages_before_auth += is_stranger
         try:
             self._take_message()
         except RateLimited as error:
             return error
-        if self.context.is_draining:
+        if context.is_draining:
             return Draining("the server is leaving; reconnect")
         if is_stranger and (isinstance(message, bytes) or len(message) > MAX_AUTH_CHARACTERS):
             return Unauthenticated("send auth with a token first")
@@ -140,24 +136,22 @@ class Receiver(Session):
 
     def _take_message(self) -> None:
         """RateLimited for one more than its connection, or its tenant, may send."""
-        bucket, clock_us = self._bucket, self.context.clock_us
+        session, bucket = self._session, self._bucket
+        clock_us = session.context.clock_us
         wait_ms = 0 if bucket.per_second is None else bucket.wait_ms(clock_us())
         if wait_ms:
             raise RateLimited("more messages than a second may have", retry_after_ms=wait_ms)
-        self.who.take_message(clock_us)
+        session.who.take_message(clock_us)
         bucket.spend(1)
 
     def _refuse_unread(self, message: str | bytes, error: OmenError) -> None:
-        self.context.metrics.requests["refused"] += 1
-        self.error(unread.id_of(message), error)
-        if self.principal is None:
+        session = self._session
+        session.context.metrics.requests["refused"] += 1
+        session.error(unread.id_of(message), error)
+        if session.principal is None:
             self._refuse_talk()
 
     def _refuse_talk(self) -> None:
-        if self._messages_before_auth >= MAX_MESSAGES_BEFORE_AUTH and not self.outbox.closed:
-            self.refuse_connection("too many messages before a token")
-
-    def close(self) -> None:
-        """As ``Session.close``; what came and was not heard is forgotten."""
-        super().close()
-        self._behind.clear()
+        session = self._session
+        if self._messages_before_auth >= MAX_MESSAGES_BEFORE_AUTH and not session.outbox.closed:
+            session.refuse_connection("too many messages before a token")

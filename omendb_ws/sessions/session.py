@@ -39,8 +39,8 @@ from ..wire.reply_bounds import ENVELOPE_BYTES
 from .context import Context
 from .counting import count
 from .handles import Handles
+from .holds import Holds
 from .identity import Identity
-from .long_work import Steps
 from .outbox import Batch, Outbox
 from .subscriptions.ending import end_some, is_forbidden
 from .subscriptions.subscription import Subscription
@@ -66,10 +66,7 @@ class Session:
         self._inflight_bytes = 0
         self._expected_bytes = 0
         self._handles = Handles()
-        #: A message that is being read in pieces, and what came behind it in one event.
-        self.long: str | bytes | None = None
-        #: Bytes of requests whose work on the loop is done in pieces.
-        self._held_bytes: dict[object, int] = {}
+        self.holds = Holds(context.long_requests, self._progressed)
         self.last_sub = 0
         #: Whether the message that is being received has its reply.
         self.has_replied = False
@@ -89,6 +86,7 @@ class Session:
         self.lane.is_open = False
         self.outbox.discard()
         self.outbox.on_sent = lambda _: None
+        self.holds.clear()
         if self.refusal is not None:
             self.refusal.cancel()
         self.who.leave()
@@ -101,8 +99,7 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Whether everything is answered and sent."""
-        is_held = self.long is not None or self._held_bytes
-        return not self._inflight and not is_held and self.outbox.is_empty
+        return not self._inflight and not self.holds.bytes_of and self.outbox.is_empty
 
     # -- what goes wrong --------------------------------------------------------------------------
 
@@ -124,47 +121,6 @@ class Session:
         """BadRequest where an unanswered request has that id."""
         if request_id in self._inflight:
             raise BadRequest(f"id: {request_id} is that of a request that is not answered yet")
-
-    def hold(self, steps: Steps, request_bytes: int, failed: Callable[[Exception], None]) -> None:
-        """Do ``steps`` beside others' work, and read nothing before they are done.
-
-        ``failed`` is told of a fault that they did not see; if it faults, once more.
-        """
-        key = object()
-
-        def held() -> Steps:
-            try:
-                yield from steps
-            finally:
-                self._held_bytes.pop(key, None)
-                self.hear_behind()
-
-        def told(error: Exception) -> None:
-            failed(error)
-            self._held_bytes.pop(key, None)
-            self.hear_behind()
-
-        self.context.long_requests.begin(held(), told)
-        self._held_bytes[key] = request_bytes
-
-    def pause(self, request_bytes: int) -> Callable[[], None]:
-        """Read nothing before what is returned is called."""
-        key = object()
-        self._held_bytes[key] = request_bytes
-
-        def resume() -> None:
-            self._held_bytes.pop(key, None)
-            self.hear_behind()
-
-        return resume
-
-    def end_long_request(self) -> None:
-        """It has been read, and answered or handed on: the next message may come."""
-        self.long = None
-        self.hear_behind()
-
-    def hear_behind(self) -> None:
-        """What was held is done: messages that came behind it may be heard."""
 
     def columns_of(self, handle: int) -> dict[str, ColumnType] | None:
         """The declared columns of an open collection."""
@@ -277,7 +233,7 @@ class Session:
         limits = self.context.limits
         if not self.lane.is_open:
             return True
-        if self.long is not None or self._held_bytes:
+        if self.holds.bytes_of:
             return False
         if len(self._inflight) >= limits.max_inflight:
             return False
@@ -292,8 +248,7 @@ class Session:
     @property
     def inflight_bytes(self) -> int:
         """The bytes of requests that are not answered."""
-        long_bytes = 0 if self.long is None else len(self.long)
-        return self._inflight_bytes + long_bytes + sum(self._held_bytes.values())
+        return self._inflight_bytes + sum(self.holds.bytes_of.values())
 
     async def wait_idle(self) -> None:
         """Return when everything is answered and sent, or the connection is gone."""

@@ -139,7 +139,7 @@ def begin_many(
             session.refuse(request.id, b"", error, request.op)
             is_done = True
 
-    session.hold(steps(), size, failed)
+    session.holds.do(steps(), size, failed)
 
 
 def replied(session: Session, subscriptions: list[StreamSubscription], is_ok: bool) -> None:
@@ -154,7 +154,7 @@ def replied(session: Session, subscriptions: list[StreamSubscription], is_ok: bo
     if len(subscriptions) < MADE_AT_ONCE:
         begin()
     else:
-        session.hold(in_pieces(subscriptions, lambda one: one.replied(is_ok)), 0, begin)
+        session.holds.do(in_pieces(subscriptions, lambda one: one.replied(is_ok)), 0, begin)
 
 
 def in_pieces(subscriptions: Sequence[Subscription], call: Callable[[Subscription], None]) -> Steps:

@@ -36,7 +36,7 @@ def at_once(server: Server, *messages: dict[str, Any]) -> None:
     """All of them come in one piece."""
     (session,) = server._sessions.values()
     for message in messages:
-        session.receive(json.dumps(message))
+        session.holds.hear(json.dumps(message))
 
 
 def served(provider: Provider) -> Server:

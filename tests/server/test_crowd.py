@@ -456,8 +456,8 @@ async def test_a_request_that_is_under_way_is_held_once() -> None:
         async with engine_held(server):
             id = await raw.send("add", collection="items", rows=rows)
             await settled(lambda: connection._is_held and not connection._has_half)
-            assert connection._receiver is not None
-            asked_bytes = connection._receiver.inflight_bytes
+            assert connection._session is not None
+            asked_bytes = connection._session.inflight_bytes
             assert asked_bytes > MIB // 2
             await settled(lambda: 0 < connection.held_bytes < asked_bytes * 1.1)
         assert "ok" in await raw.reply(id)

@@ -483,9 +483,9 @@ async def test_tokens_may_follow_each_other_without_waiting(tmp_path: Path) -> N
                 for number, grant in enumerate((READER, theirs, READER)):
                     count = {"id": 2 * number, "op": "count", "collection": "items"}
                     auth = {"id": 2 * number + 1, "op": "auth", "token": token(grant)}
-                    session.receive(json.dumps(count))
-                    session.receive(json.dumps(auth))
-                session.receive(json.dumps({"id": 6, "op": "count", "collection": "items"}))
+                    session.holds.hear(json.dumps(count))
+                    session.holds.hear(json.dumps(auth))
+                session.holds.hear(json.dumps({"id": 6, "op": "count", "collection": "items"}))
             replies = [await raw.reply(id) for id in range(7)]
             assert [replies[id]["ok"]["count"] for id in (0, 2, 4, 6)] == [6, 3, 2, 3]
             assert [replies[id]["ok"]["rights"] for id in (1, 3, 5)] == [["read"]] * 3

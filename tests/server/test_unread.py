@@ -116,9 +116,9 @@ async def test_strangers_have_a_message_a_turn(
     turns: list[bool] = []
     receive = Receiver.receive
 
-    def noted(session: Receiver, message: str | bytes) -> None:
-        turns.append(session.principal is None)
-        receive(session, message)
+    def noted(receiver: Receiver, message: str | bytes) -> None:
+        turns.append(receiver._session.principal is None)
+        receive(receiver, message)
 
     monkeypatch.setattr(Receiver, "receive", noted)
     pings = b"".join(frame(Opcode.TEXT, b'{"id":%d,"op":"ping"}' % id) for id in range(64))

@@ -26,6 +26,7 @@ import orjson
 import omendb_ws
 from omendb_ws.access.principal import OPEN
 from omendb_ws.node.node import Node
+from omendb_ws.sessions.receive import Receiver
 from omendb_ws.wire import binary_replies
 from omendb_ws.wire.messages import Live, Rows
 
@@ -112,6 +113,7 @@ class Side(Raw):
     def __init__(self, node: Node, injector: Injector) -> None:
         self._injector = injector
         self.session = node.open_session(OPEN)
+        self._receiver = Receiver(self.session)
         self._filled = asyncio.Event()
         self._unread: list[str | bytes] = []
         self.session.outbox.on_filled = self._filled.set
@@ -122,10 +124,10 @@ class Side(Raw):
         self._last_id = 0
 
     async def send_text(self, text: bytes | str) -> None:
-        self.session.receive(text if isinstance(text, str) else text.decode())
+        self._receiver.receive(text if isinstance(text, str) else text.decode())
 
     async def send_binary(self, frame: bytes) -> None:
-        self.session.receive(frame)
+        self._receiver.receive(frame)
 
     async def message(self) -> Any:
         async with asyncio.timeout(PATIENCE_SECONDS):

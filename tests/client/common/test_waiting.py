@@ -141,9 +141,9 @@ async def test_no_message_is_read_while_its_session_has_no_room(
 ) -> None:
     receive, rooms = Receiver.receive, []
 
-    def look_and_receive(session: Receiver, message: str | bytes) -> None:
-        rooms.append(session.has_room)
-        receive(session, message)
+    def look_and_receive(receiver: Receiver, message: str | bytes) -> None:
+        rooms.append(receiver._session.has_room)
+        receive(receiver, message)
 
     monkeypatch.setattr(Receiver, "receive", look_and_receive)
     async with opened(kind, max_inflight=3) as place, place.connect() as db:
