@@ -12,6 +12,7 @@ from omendb_core.scan import interface
 from omendb_core.window import Window
 
 from ..peers.compare import CENTRES, unit_vectors
+from ..simulation.columns import taken
 
 _ROWS_AN_ADD = 16_384
 REFERENCE = "reference"
@@ -43,7 +44,7 @@ def filled(
     for at in range(0, count, _ROWS_AN_ADD):
         part = slice(at, at + _ROWS_AN_ADD)
         ids = np.arange(at, min(at + _ROWS_AN_ADD, count), dtype=np.uint64)
-        some = {name: one[part] for name, one in (values or {}).items()}  # type: ignore[index]
+        some = taken(values or {}, part)
         add(window, RowBatch(vectors[part], ids, some))
     return window
 
