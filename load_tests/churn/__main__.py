@@ -21,9 +21,9 @@ from typing import Any
 from load_tests.figures import where
 from load_tests.simulation.server import Target, serving
 from omendb_ws.client import connect
-from omendb_ws.engine.engine import Work
 
 from .samples import Sample, judge, look
+from .work import Work
 
 #: Descriptors and threads come and go with connections and collections; so many more are none.
 MORE_ALLOWED = 3

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from load_tests.churn.__main__ import PACES
+from load_tests.churn.__main__ import PACES, main
 from load_tests.churn.samples import Sample, judge
 from load_tests.churn.work import WINDOWS, Work
 from omendb_ws.client import connect
@@ -56,3 +56,16 @@ async def test_each_turn_works(name: str, tmp_path: Path) -> None:
             await getattr(work, first)()
         await getattr(work, name)()
         assert {one.collection for one in await db.list()} == set(WINDOWS)
+
+
+def test_the_command_does_its_turns_and_says_what_it_did(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = main(["--minutes", "0.02", "--settled-minutes", "0", "--interval-seconds", "0.1"])
+    said = capsys.readouterr().out
+    done = [line for line in said.splitlines() if line.startswith("done: ")]
+    assert len(done) == 1
+    assert "add_numbers" in done[0]
+    # In so short a time not all of it comes to its turn, and memory still grows.
+    assert code == ("FAULT: " in said)
+    assert " times " not in said
