@@ -33,6 +33,7 @@ if _typing.TYPE_CHECKING:
         Row,
         Rows,
         StatsWatch,
+        UnavailableCollection,
         connect,
     )
     from .errors import (
@@ -122,6 +123,7 @@ __all__ = [
     "TooLarge",
     "Unauthenticated",
     "Unavailable",
+    "UnavailableCollection",
     "Unsupported",
     "WrongEpoch",
     "ZeroNorm",

@@ -21,7 +21,7 @@ _TYPES = Path(omendb_ws.__file__).parent / "web" / "client.d.ts"
 _STREAMS = ("LiveQuery", "MatchFeed", "NovelFeed", "Feed", "CountWatch", "StatsWatch", "MapWatch")
 _ANSWERS = (
     "Answer", "Row", "Rows", "LiveAnswer", "Left", "FeedRows", "Gap", "Added", "Counts",
-    "Description", "Picture", "Plane", "Backoff",
+    "Description", "UnavailableCollection", "Picture", "Plane", "Backoff",
 )  # fmt: skip
 
 

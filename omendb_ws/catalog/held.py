@@ -31,6 +31,14 @@ class HeldNames:
         """How many collections will not come back by themselves."""
         return sum(len(held.given_up) for held in self._names.values())
 
+    def of(self, tenant: str) -> list[tuple[str, str, bool]]:
+        """The held names of a tenant: the name, why, and whether its collection may come back."""
+        return [
+            (name, held.reason, not held.given_up)
+            for (owner, name), held in self._names.items()
+            if owner == tenant
+        ]
+
     def count(self, tenant: str) -> int:
         """How many names of a tenant are held."""
         return sum(of == tenant for of, _ in self._names)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from . import reaching
 from .output import age, print_json, size, table
+
+if TYPE_CHECKING:
+    from ..client import Client, Description, UnavailableCollection
 
 _HEADING = ("collection", "dim", "metric", "rows", "capacity", "ids", "durability", "ttl", "memory")
 
@@ -26,9 +30,12 @@ def list_collections(
       omendb-ws list --json | jq -r '.collections[].collection'
     """
     at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
-    found = sorted(reaching.reach(at, lambda db: db.list()), key=lambda one: one.collection)
+    found, unavailable = reaching.reach(at, _found)
     if as_json:
-        print_json({"collections": [dataclasses.asdict(one) for one in found]})
+        document = {"collections": [dataclasses.asdict(one) for one in found]}
+        if unavailable:
+            document["unavailable"] = [dataclasses.asdict(one) for one in unavailable]
+        print_json(document)
         return
     rows = [
         (
@@ -45,3 +52,14 @@ def list_collections(
         for one in found
     ]
     print(table(_HEADING, rows, "lrlrrlllr"))
+    for one in unavailable:
+        print(f"{one.collection} {one.reason}")
+
+
+async def _found(db: Client) -> tuple[list[Description], list[UnavailableCollection]]:
+    """Both sorted by name."""
+    there, unavailable = await db.list(), await db.list_unavailable()
+    return (
+        sorted(there, key=lambda one: one.collection),
+        sorted(unavailable, key=lambda one: one.collection),
+    )

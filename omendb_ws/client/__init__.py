@@ -16,10 +16,11 @@ websocket.py, local.py
 
 from ..errors import ConnectionLost
 from .aio import Client
-from .answers import Added, Answer, Description, FeedRows, Gap, Left, LiveAnswer, Row, Rows
+from .answers import Added, Answer, FeedRows, Gap, Left, LiveAnswer, Row, Rows
 from .backoff import Backoff
 from .connecting import Connecting, connect
 from .counts import Counts, CountWatch
+from .descriptions import Description, UnavailableCollection
 from .live import LiveQuery
 from .map import MapWatch, Picture, Plane
 from .subscriptions import Feed, MatchFeed, NovelFeed, StatsWatch
@@ -48,5 +49,6 @@ __all__ = [
     "Row",
     "Rows",
     "StatsWatch",
+    "UnavailableCollection",
     "connect",
 ]

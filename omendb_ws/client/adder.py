@@ -17,8 +17,9 @@ from ..errors import ConnectionLost
 from ..wire import messages
 from ..wire.messages import JsonObject
 from .adding import Pipeline
-from .answers import Added, Opened
+from .answers import Added
 from .connection import Connection
+from .descriptions import Opened
 from .frames import Frame, Job
 from .link import Link, Lost, Outcome
 from .rows import GivenRows, checked_rows

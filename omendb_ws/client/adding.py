@@ -54,8 +54,8 @@ from omendb_core.model.errors import (
 
 from ..errors import ConnectionLost
 from ..wire import messages
-from .answers import Description
 from .backoff import MAX_ATTEMPTS, PASSING
+from .descriptions import Description
 from .frames import Frame, Job
 
 #: Bytes and frames that may be out: enough to fill the way there and back and the server's queue

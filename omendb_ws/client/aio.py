@@ -24,12 +24,13 @@ from ..wire import messages
 from ..wire.limits import Limits
 from ..wire.messages import Durability, IfExists, JsonObject
 from ..wire.opcodes import MAX_TTL_SECONDS
-from . import answers, arguments, requests
+from . import answers, arguments, descriptions, requests
 from .adder import Adder
-from .answers import Added, Description, Row
+from .answers import Added, Row
 from .arguments import field
 from .connection import Connection
 from .counts import Counts, count_fields, read_counts
+from .descriptions import Description, UnavailableCollection
 from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, UnlessNear, Vectors
 from .ids import in_order, json_ids
 from .plain import near_document
@@ -142,12 +143,17 @@ class Client(Searching):
     async def describe(self, collection: str) -> Description:
         """Return what the collection is, and how full. Raises NotFound."""
         ok = await self._ask(_of(messages.Describe, collection))
-        return answers.read_description(ok)
+        return descriptions.read_description(ok)
 
     async def list(self) -> builtins.list[Description]:
         """Return every collection of this tenant."""
         ok = await self._ask(requests.plain(messages.List))
-        return [answers.read_description(one) for one in ok["collections"]]
+        return [descriptions.read_description(one) for one in ok["collections"]]
+
+    async def list_unavailable(self) -> builtins.list[UnavailableCollection]:
+        """Return the collections of this tenant that cannot be used now, and why."""
+        ok = await self._ask(requests.plain(messages.List))
+        return [descriptions.read_unavailable(one) for one in ok.get("unavailable", ())]
 
     async def drop(self, collection: str) -> None:
         """Remove a collection and its rows. Raises NotFound, ConnectionLost (outcome unknown)."""

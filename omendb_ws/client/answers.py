@@ -6,45 +6,16 @@ Knows the wire's messages, no socket. Arrays of binary answers are views on the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from dataclasses import fields as fields_of
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from omendb_core.model.types import F32, F64, U64, ColumnType, Hits, IdKind, Ids, Metric
+from omendb_core.model.types import F32, F64, U64, Hits, IdKind, Ids
 
 from ..wire import messages
-from ..wire.messages import Durability, JsonObject
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What a collection is, and how it stood at ``version`` (PROTOCOL section 3)."""
-
-    collection: str
-    dim: int
-    metric: Metric
-    capacity: int
-    ids: IdKind
-    columns: Mapping[str, ColumnType]
-    ttl: float | None
-    durability: Durability
-    epoch: str
-    version: int
-    first_seq: int
-    last_seq: int
-    rows: int
-    bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A collection as one connection opened it: the handle of its binary messages."""
-
-    handle: int
-    description: Description
+from ..wire.messages import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,19 +199,6 @@ class Snapshot:
     epoch: str
     version: int
     hits: Hits
-
-
-def read_description(ok: JsonObject) -> Description:
-    """Return the description in a reply; unknown fields are ignored."""
-    return Description(**{name: ok[name] for name in _DESCRIPTION_FIELDS})
-
-
-_DESCRIPTION_FIELDS = tuple(field.name for field in fields_of(Description))
-
-
-def read_opened(ok: JsonObject) -> Opened:
-    """Return the handle and description in the reply to ``open`` or ``create``."""
-    return Opened(ok["handle"], read_description(ok))
 
 
 def read_added(added: messages.Added, rows: int, kind: IdKind) -> Added:

@@ -28,8 +28,8 @@ from omendb_core.model.errors import (
 from ..errors import ConnectionLost
 from ..runtime.transport import Opener
 from ..wire import messages
-from .answers import Opened
 from .backoff import MAX_ATTEMPTS, PASSING, retry_seconds
+from .descriptions import Opened
 from .dialer import Dialer, Settings
 from .link import Accept, Answer, Link, Lost
 from .requests import Encode

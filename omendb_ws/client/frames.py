@@ -19,7 +19,8 @@ from ..wire import binary, messages
 from ..wire.frames import padded
 from ..wire.messages import JsonObject
 from ..wire.opcodes import HEADER, HEADER_BYTES, HEADER_FIELDS
-from .answers import Added, Opened, read_near
+from .answers import Added, read_near
+from .descriptions import Opened
 from .rows import CheckedRows
 
 #: Large adds are cut into frames of about this size. Rows/s of 128 dimensions over loopback, server

@@ -24,7 +24,7 @@ from ..wire import messages
 from ..wire.limits import Limits
 from ..wire.opcodes import MAX_U32, PROTOCOL
 from . import requests
-from .answers import Opened, read_opened
+from .descriptions import Opened, read_opened
 from .requests import Encode
 
 log = logging.getLogger("omendb_ws.client")

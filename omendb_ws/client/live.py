@@ -29,9 +29,10 @@ from omendb_core.model.errors import (
 
 from ..wire import messages
 from . import live_requests
-from .answers import LiveAnswer, Opened, Snapshot, read_snapshots
+from .answers import LiveAnswer, Snapshot, read_snapshots
 from .backoff import MAX_ATTEMPTS, PASSING
 from .connection import Connection
+from .descriptions import Opened
 from .given import Examples, Filter, IdsGiven, Vectors
 from .link import Answer, Link, Push
 from .live_requests import Asked, Change

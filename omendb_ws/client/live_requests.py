@@ -18,8 +18,8 @@ from ..wire import binary, examples
 from ..wire.hits import dumps
 from ..wire.messages import JsonObject
 from . import arguments
-from .answers import Opened
 from .arrays import check_dim
+from .descriptions import Opened
 from .given import Examples, Filter, IdsGiven, IncludeNames, Rank, Shape, Vectors
 from .plain import filter_document
 from .requests import Encode, one_vector, wanted_k

@@ -13,9 +13,9 @@ from omendb_core.model.types import F32, U64
 from ..wire import messages
 from ..wire.messages import JsonObject
 from . import requests
-from .answers import Opened
 from .arrays import as_vectors, check_dim
 from .connection import Connection
+from .descriptions import Opened
 from .given import Vectors
 from .link import Answer, Link, Push
 from .requests import Encode

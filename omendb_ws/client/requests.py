@@ -20,9 +20,9 @@ from ..wire import binary, binary_replies, messages, text, text_replies
 from ..wire.messages import Incoming, JsonObject
 from ..wire.opcodes import MAX_U32
 from . import arguments
-from .answers import Description, Opened
 from .arguments import integer
 from .arrays import as_vectors, check_dim
+from .descriptions import Description, Opened
 from .given import Filter, IdsGiven, IncludeNames, Vectors
 from .ids import json_ids
 from .plain import filter_document, metadata_objects

@@ -17,10 +17,10 @@ from omendb_core.model.change import RowBatch
 from omendb_core.model.errors import BadMetadata, BadRequest, BadVector, OmenError
 from omendb_core.model.types import F32, Column, Ids, StrColumn
 
-from .answers import Description
 from .arguments import kind
 from .arrays import as_vectors, check_dim
 from .columns import part_of, typed_columns
+from .descriptions import Description
 from .given import ColumnGiven, IdsGiven, Metadata, Vectors
 from .ids import distinct_ids, ids_of_kind
 from .plain import Objects, metadata_objects

@@ -20,8 +20,9 @@ from omendb_core.model.errors import NonFinite, OmenError, Quota, TooLarge, Zero
 from ..errors import ConnectionLost
 from ..wire import messages
 from . import live_requests
-from .answers import Opened, Snapshot, read_snapshots
+from .answers import Snapshot, read_snapshots
 from .connection import Connection
+from .descriptions import Opened
 from .link import Answer, Link
 from .live_requests import Asked, LiveOptions
 

@@ -28,8 +28,9 @@ from omendb_core.model.types import F32, Include
 from ..wire import messages
 from ..wire.messages import JsonObject, SubscriptionKind
 from . import requests
-from .answers import FeedRows, Gap, Opened, gap_alone, read_feed_rows
+from .answers import FeedRows, Gap, gap_alone, read_feed_rows
 from .connection import Connection
+from .descriptions import Opened
 from .given import Filter
 from .link import Answer, Link, Push
 from .requests import Encode

@@ -18,10 +18,11 @@ from omendb_core.model.types import ColumnType, IdKind, Metric
 from ..wire.limits import Limits
 from ..wire.messages import Durability, IfExists, JsonObject
 from . import aio, background, connecting
-from .answers import Added, Description, Row
+from .answers import Added, Row
 from .backoff import RECONNECT, Backoff
 from .connecting import MAX_MESSAGE_BYTES
 from .counts import Counts
+from .descriptions import Description, UnavailableCollection
 from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, UnlessNear, Vectors
 from .sync_searching import SyncSearching
 from .tokens import GetToken, in_a_thread
@@ -158,6 +159,10 @@ class Client(SyncSearching):
     def list(self) -> builtins.list[Description]:
         """Return every collection of this tenant."""
         return self._run(self._aio.list())
+
+    def list_unavailable(self) -> builtins.list[UnavailableCollection]:
+        """Return the collections of this tenant that cannot be used now, and why."""
+        return self._run(self._aio.list_unavailable())
 
     def drop(self, collection: str) -> None:
         """Remove a collection and its rows. Raises NotFound, ConnectionLost (outcome unknown)."""

@@ -122,7 +122,12 @@ def _list(session: Session, request: wire.List, size: int) -> None:
     expected_bytes = reply_bounds.ENVELOPE_BYTES + sum(map(_description_bytes, collections))
     ticket = session.ticket(request, None, size, expected_bytes)
     visible = [shown(session, one) for one in collections]
-    session.submit(reads.List(ticket, collections, visible))
+    held = [
+        {"collection": name, "reason": reason, "recovering": is_recovering}
+        for name, reason, is_recovering in session.context.catalog.held.of(session.tenant)
+        if session.who.known().sees(name)
+    ]
+    session.submit(reads.List(ticket, collections, visible, held))
 
 
 def _drop(session: Session, request: wire.Drop, size: int) -> None:

@@ -66,6 +66,13 @@ export interface Description extends Required<Omit<Definition, "if_exists">> {
   handle?: number;
 }
 
+export interface UnavailableCollection {
+  collection: string;
+  reason: string;
+  /** Whether it may come back without anybody's help. */
+  recovering: boolean;
+}
+
 export interface Row {
   id: Id;
   seq: number;
@@ -469,6 +476,8 @@ export class Client extends EventTarget {
   ): void;
   ping(options?: CallOptions): Promise<object>;
   list(options?: CallOptions): Promise<Description[]>;
+  /** Those that cannot be used now, and why. */
+  listUnavailable(options?: CallOptions): Promise<UnavailableCollection[]>;
   describe(collection: string, options?: CallOptions): Promise<Description>;
   create(collection: string, definition: Definition, options?: CallOptions): Promise<Description>;
   drop(collection: string, options?: CallOptions): Promise<void>;

@@ -184,7 +184,7 @@ _OPS = (
     Op("create", "admin", "name", _CREATE, (*DESCRIPTION, "handle"), change=True),
     Op("open", "any", "rows", (_COLLECTION,), (*DESCRIPTION, "handle")),
     Op("describe", "any", "rows", (_COLLECTION,), DESCRIPTION),
-    Op("list", "any", "each", (), ("collections",)),
+    Op("list", "any", "each", (), ("collections", "unavailable")),
     Op("drop", "admin", "name", (_COLLECTION,), change=True),
     Op("add", "write", "written",
        (_COLLECTION, Field("rows", "rows", required=True, least=1, most="max_rows"),

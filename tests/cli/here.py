@@ -24,14 +24,14 @@ TIMEOUT_SECONDS = PATIENCE_SECONDS
 
 
 @contextlib.contextmanager
-def server(given: Settings | None = None) -> Iterator[str]:
-    """A server in a thread; gives its address."""
+def server(given: Settings | None = None, **options: Any) -> Iterator[str]:
+    """A server in a thread; gives its address. ``options`` are ``Server``'s."""
     ready: list[tuple[asyncio.AbstractEventLoop, asyncio.Event, str]] = []
     is_up = threading.Event()
 
     async def serve() -> None:
         end = asyncio.Event()
-        async with Server(given or settings()) as started:
+        async with Server(given or settings(), **options) as started:
             ready.append((asyncio.get_running_loop(), end, started.url))
             is_up.set()
             await end.wait()

@@ -23,6 +23,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "open": lambda db: db.open("a"),
     "describe": lambda db: db.describe("a"),
     "list": lambda db: db.list(),
+    "list_unavailable": lambda db: db.list_unavailable(),
     "drop": lambda db: db.drop("a"),
     "add": lambda db: db.add("a", [[1, 0]], ids=[1]),
     "add, named": lambda db: db.add("a", [[1, 0]], ids=[1], producer="p", batch=1),

@@ -25,6 +25,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "ping": lambda db: db.ping(),
     "limits": lambda db: db.limits(),
     "list": lambda db: db.list(),
+    "list_unavailable": lambda db: db.list_unavailable(),
     "stats": lambda db: db.stats(),
     "usage": lambda db: db.usage(),
     "auth": lambda db: db.auth("token"),

@@ -13,8 +13,9 @@ from omendb_core.model.errors import BadVector, NonFinite, OmenError
 from omendb_core.model.types import NULL_CODE, StrColumn
 
 from omendb_ws.client import arrays, frames
-from omendb_ws.client.answers import Added, Opened
+from omendb_ws.client.answers import Added
 from omendb_ws.client.arrays import as_vectors
+from omendb_ws.client.descriptions import Opened
 from omendb_ws.client.frames import Frame, Job
 from omendb_ws.client.rows import checked_rows, given_rows
 from omendb_ws.wire import binary, messages

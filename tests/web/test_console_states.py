@@ -10,7 +10,9 @@ import pytest
 from omendb_ws.net.server import Server
 
 from ..client.proxy import Proxy
+from ..server.fake_store import FakeStore
 from ..server.raw import client, with_keys
+from ..server.test_durability import durable
 from .prefix_proxy import prefixed
 from .runtimes import Page
 from .test_console import filled, home, leave, page, text
@@ -282,3 +284,18 @@ async def test_a_phone_s_table_shows_that_it_goes_on(page: Page, server: Server)
     assert told == {
         "isWide": True, "tab": 0, "backgroundAttachment": "local, local, scroll, scroll",
     }  # fmt: skip
+
+
+async def test_collections_that_cannot_be_used_stand_below_with_the_reason(page: Page) -> None:
+    store = FakeStore()
+    async with durable(store) as server, client(server) as raw:
+        await raw.create("items")
+        await raw.create("bad")
+    store.damaged.add("bad")
+    async with durable(store) as server, client(server) as raw:
+        await page.open(home(server))
+        await page.until(f"{text('#collections tfoot')}.startsWith('badneeds repair: segment-1')")
+        assert await page.run(f"return {text('#collections tbody')}.startsWith('items')")
+        await raw.ok("drop", collection="bad")
+        await page.until(f"{text('#collections tfoot')} === ''")
+        assert await page.run(f"return {text('#collections tbody')}.startsWith('items')")

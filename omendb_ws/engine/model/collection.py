@@ -129,10 +129,17 @@ class Collection:
             "bytes": None if visible else window.taken_bytes + window.standing.nbytes,
         }
 
+    @property
+    def unavailable_for(self) -> str | None:
+        """Why it cannot be used, after a fault in the middle of a change."""
+        if self.broken is None:
+            return None
+        return f"needs repair, {self.broken}; drop it to start anew"
+
     def refuse_broken(self) -> None:
         """Unavailable after a fault in the middle of a change."""
         if self.broken is not None:
-            raise Unavailable(f"collection: needs repair, {self.broken}; drop it to start anew")
+            raise Unavailable(f"collection: {self.unavailable_for}")
 
     def refuse_dropped(self) -> None:
         """NotFound once the collection is gone."""

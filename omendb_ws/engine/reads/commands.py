@@ -63,10 +63,14 @@ class Describe(Read):
 
 @dataclass(slots=True, eq=False)
 class List(Read):
-    """Describe a tenant's collections; rows that pass ``visible``, of each, are counted."""
+    """Describe a tenant's collections; rows that pass ``visible``, of each, are counted.
+
+    ``unavailable`` says of others why they are not there.
+    """
 
     collections: list[Collection]
     visible: list[Filter | None]
+    unavailable: list[dict[str, Any]]
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from omendb_core.model.errors import OmenError
@@ -82,12 +82,7 @@ class Reads:
         if isinstance(work, Tell):
             return replies.ok(work.ticket, work.look_up())
         if isinstance(work, List):
-            bodies = [
-                one.describe(visible)
-                for one, visible in zip(work.collections, work.visible, strict=True)
-                if one.is_made and not one.is_dropped
-            ]
-            return replies.ok(work.ticket, {"collections": bodies})
+            return _list(work)
         collection = work.collection
         collection.refuse_dropped()
         if isinstance(work, Describe):
@@ -160,6 +155,23 @@ class Reads:
         if not isinstance(error, OmenError):
             self._metrics.faults += 1
         return replies.refusal(work.ticket, as_error(error, work.ticket.op))
+
+
+def _list(work: List) -> Reply:
+    there = [
+        (one, visible)
+        for one, visible in zip(work.collections, work.visible, strict=True)
+        if one.is_made and not one.is_dropped
+    ]
+    unavailable = work.unavailable + [
+        {"collection": one.name, "reason": one.unavailable_for, "recovering": False}
+        for one, _ in there
+        if one.broken is not None
+    ]
+    body: dict[str, Any] = {"collections": [one.describe(visible) for one, visible in there]}
+    if unavailable:
+        body["unavailable"] = unavailable
+    return replies.ok(work.ticket, body)
 
 
 def _get(work: Get) -> Reply:

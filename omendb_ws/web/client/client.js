@@ -1,4 +1,4 @@
-/** The operations (PROTOCOL sections 2 and 6). */
+/** The operations. */
 
 import { Adder } from "./adder.js";
 import { Connection } from "./connection.js";
@@ -20,6 +20,9 @@ export class Client extends Connection {
   }
   async list(options) {
     return (await this.#read("list", {}, options)).collections;
+  }
+  async listUnavailable(options) {
+    return (await this.#read("list", {}, options)).unavailable ?? [];
   }
   describe(collection, options) {
     return this.#read("describe", { collection }, options);

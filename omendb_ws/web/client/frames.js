@@ -1,4 +1,4 @@
-/** Frames (PROTOCOL section 7) and the answers in them; no I/O. */
+/** Frames and the answers in them; no I/O. */
 
 import { fail } from "./errors.js";
 import { asId } from "./requests.js";

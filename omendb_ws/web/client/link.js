@@ -76,7 +76,6 @@ export class Link {
 
   /** An error that names no request: a text under way could not be read, and gets no reply. */
   blamed(error) {
-    // Why the connection ends.
     if (error.code === "unauthenticated") return void (this.refusal = error);
     const texts = [...this.calls.values()].filter((call) => call.isText);
     const unsure = `the server could not read one of ${texts.length} requests: ${error.message}`;

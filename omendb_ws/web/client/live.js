@@ -6,7 +6,7 @@ import { fields, toChange, toCount, toVector } from "./requests.js";
 import { Newest } from "./subscription.js";
 
 const byScore = (a, b) => b.score - a.score || b.seq - a.seq;
-/** The orders of answers (PROTOCOL section 5), by the option that asks for them. */
+/** The orders of answers, by the option that asks for them. */
 const ORDERS = {
   decay: (a, b) => {
     if (a.rank === null || b.rank === null) return (a.rank === null) - (b.rank === null) || byScore(a, b);

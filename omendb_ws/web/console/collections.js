@@ -12,14 +12,14 @@ const MOST_WATCHED = 100;
 export class Collections {
   constructor(db, section, address, pick) {
     Object.assign(this, { db, section, pick, rows: new Map(), picked: null });
-    [this.body, this.table, this.empty, this.problem, this.more] =
-      ["tbody", ".scroll", ".empty", ".problem", ".more"].map((name) => section.querySelector(name));
+    [this.body, this.foot, this.table, this.empty, this.problem, this.more] =
+      ["tbody", "tfoot", ".scroll", ".empty", ".problem", ".more"].map((name) => section.querySelector(name));
     this.empty.querySelector("code").textContent =
       `omendb-ws create items --dim 128 --capacity 100000 --url ${address}`;
     this.look();
     // After a reconnect the server may have others.
     db.addEventListener("state", () =>
-      db.state === "open" && db.list().then((all) => this.found(all), () => {}));
+      db.state === "open" && this.find().catch(() => {}));
   }
 
   /** Whether there is none. */
@@ -42,8 +42,8 @@ export class Collections {
   }
 
   showWhichThereAre() {
-    this.table.hidden = this.isEmpty;
-    this.empty.hidden = !this.isEmpty;
+    this.table.hidden = this.isEmpty && !this.foot.rows.length;
+    this.empty.hidden = !this.table.hidden;
   }
 
   add(name) {
@@ -90,6 +90,28 @@ export class Collections {
     ].forEach((text, place) => { row.cells[place + 1].textContent = text; });
   }
 
+  /** Those that cannot be used stand below the others, with the reason. */
+  lack(unavailable) {
+    this.foot.replaceChildren(...unavailable.map(({ collection, reason }) => {
+      const line = document.createElement("tr");
+      const head = document.createElement("th");
+      head.scope = "row";
+      head.textContent = collection;
+      line.append(head);
+      const cell = line.insertCell();
+      cell.colSpan = 8;
+      cell.textContent = reason;
+      return line;
+    }));
+  }
+
+  async find() {
+    const [all, unavailable] = await Promise.all([this.db.list(), this.db.listUnavailable()]);
+    const lost = new Set(unavailable.map(({ collection }) => collection));
+    this.lack(unavailable);
+    this.found(all.filter(({ collection }) => !lost.has(collection)));
+  }
+
   found(all) {
     const { rows } = this;
     all.slice(0, MOST_WATCHED).forEach(({ collection }) => rows.has(collection) || this.add(collection));
@@ -105,7 +127,7 @@ export class Collections {
   async look() {
     const { db } = this;
     try {
-      this.found(await db.list());
+      await this.find();
     } catch (error) {
       // Not connected: the state above says so.
       if (error.code !== "connection_lost" && db.state !== "closed") this.problem.textContent = error.message;

@@ -71,6 +71,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
     "ping": {},
     "limits": {},
     "list": {},
+    "list_unavailable": {},
     "close": {},
     "auth": {"token": [*TEXTS, "", " ", "ü", "a\nb", "a\0b", None]},
     "stats": {"collection": [one for one in NAMES if one is not None]},

@@ -19,6 +19,7 @@ async def test_a_created_collection_is_described_opened_listed_and_dropped(db: A
     assert (made.version, made.first_seq, made.last_seq, made.rows) == (0, 1, 0, 0)
     assert await db.describe("items") == await db.open("items") == made
     assert await db.list() == [made]
+    assert await db.list_unavailable() == []
     await db.drop("items")
     assert await db.list() == []
     for call in (db.describe, db.open, db.drop, db.count):

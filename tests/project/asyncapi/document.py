@@ -148,6 +148,7 @@ _ANSWERED: Final[dict[str, Json]] = {
     "rights": {"type": "array", "items": {"type": "string"}},
     "rows": {"type": ["array", "integer"]},
     "tenant": {"type": ["string", "null"]},
+    "unavailable": {"type": "array", "items": {"$ref": "#/components/schemas/unavailable"}},
     "limits": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
     "use": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
     "ttl": {"type": ["number", "null"]},
@@ -438,6 +439,15 @@ def _schemas() -> Json:
                 "stamp": {"type": "object"},
             },
             ("collections", "rights"),
+            is_open=True,
+        ),
+        "unavailable": _object(
+            {
+                "collection": {"type": "string"},
+                "reason": {"type": "string"},
+                "recovering": {"type": "boolean"},
+            },
+            ("collection", "reason", "recovering"),
             is_open=True,
         ),
         "description": _object(described, OPS["describe"].reply, is_open=True),

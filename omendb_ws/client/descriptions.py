@@ -1,0 +1,69 @@
+"""What the client's calls say of collections, and how it is read from replies. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import fields as fields_of
+
+from omendb_core.model.types import ColumnType, IdKind, Metric
+
+from ..wire.messages import Durability, JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a collection is, and how it stood at ``version`` (PROTOCOL section 3)."""
+
+    collection: str
+    dim: int
+    metric: Metric
+    capacity: int
+    ids: IdKind
+    columns: Mapping[str, ColumnType]
+    ttl: float | None
+    durability: Durability
+    epoch: str
+    version: int
+    first_seq: int
+    last_seq: int
+    rows: int
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnavailableCollection:
+    """A collection that cannot be used now: ``reason`` says why, as the errors about it do.
+
+    ``recovering``: it may come back without anybody's help.
+    """
+
+    collection: str
+    reason: str
+    recovering: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A collection as one connection opened it: the handle of its binary messages."""
+
+    handle: int
+    description: Description
+
+
+def read_description(ok: JsonObject) -> Description:
+    """Return the description in a reply; unknown fields are ignored."""
+    return Description(**{name: ok[name] for name in _DESCRIPTION_FIELDS})
+
+
+_DESCRIPTION_FIELDS = tuple(field.name for field in fields_of(Description))
+
+
+def read_unavailable(one: JsonObject) -> UnavailableCollection:
+    """Return an entry of ``unavailable``; unknown fields are ignored."""
+    return UnavailableCollection(one["collection"], one["reason"], one["recovering"])
+
+
+def read_opened(ok: JsonObject) -> Opened:
+    """Return the handle and description in the reply to ``open`` or ``create``."""
+    return Opened(ok["handle"], read_description(ok))
