@@ -27,7 +27,7 @@ from .pieces.masks import mask_share
 from .reads.commands import Count, PlainSearch, Search
 from .reads.long_answers import takes_long
 from .reads.shaped import tick_us
-from .streams.beginning import MOST_AT_ONCE
+from .streams.beginning import MOST_AT_ONCE, begin_us, begins_in_pieces
 from .streams.commands import Live, Standing
 from .streams.counting import BeginCount
 
@@ -198,6 +198,7 @@ def weight(work: Read) -> int:
         return queries + _mask_weight(work.collection, work.query.filter)
     if isinstance(work, Live):
         queries = min(len(work.queries), MOST_AT_ONCE)  # more begin in pieces
+        queries += 0 if begins_in_pieces(work) else int(begin_us(work) / QUERY_US)
         return queries + _mask_weight(work.collection, work.queries[0].query.filter)
     if isinstance(work, Count | BeginCount):
         share = count_share(work.collection, work.query)

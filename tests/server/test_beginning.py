@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from omendb_core.filters import mask_cache
 from omendb_core.model.types import Include
+from omendb_core.search import deep
 from omendb_core.standing import renewals
 from omendb_core.standing.matcher import Matcher
 
@@ -22,7 +23,6 @@ from omendb_ws.engine import tick
 from omendb_ws.engine.model import ended as ended_room
 from omendb_ws.engine.pieces import long_reads as pieces
 from omendb_ws.engine.streams import beginning
-from omendb_ws.engine.streams import standing_queries as standing
 from omendb_ws.net.server import Server
 from omendb_ws.sessions.subscriptions import ending
 from omendb_ws.wire import binary
@@ -37,7 +37,7 @@ MANY = 40
 
 @pytest.fixture(autouse=True)
 def one_query_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standing, "MOST_AT_ONCE", 0)
+    monkeypatch.setattr(beginning, "MOST_AT_ONCE", 0)
     monkeypatch.setattr(beginning, "LEAST_QUERIES", 1)
     monkeypatch.setattr(beginning, "MOST_QUERIES", 1)
     monkeypatch.setattr(pieces, "SLICE_US", 0)
@@ -103,7 +103,14 @@ async def test_a_search_that_comes_while_many_begin_is_answered_before_them() ->
 
 
 @pytest.mark.parametrize(
-    ("shaping", "most"), [({}, 16), ({"spread": {"max_similarity": 0}}, 1), ({"exclude": [9]}, 1)]
+    ("shaping", "most"),
+    [
+        ({}, 8),
+        ({"exclude": [9]}, 1),
+        ({"decay": {"half_life": 1}}, 1),
+        ({"rank": "$score"}, 8),  # in pieces anyway, and so few as are short together
+        ({"spread": {"max_similarity": 0}}, 8),
+    ],
 )
 async def test_queries_whose_lists_may_take_long_begin_one_by_one_where_they_do(
     shaping: dict[str, Any], most: int, monkeypatch: pytest.MonkeyPatch
@@ -114,13 +121,13 @@ async def test_queries_whose_lists_may_take_long_begin_one_by_one_where_they_do(
     async with running() as server, client(server) as raw:
         handle = (await raw.create())["handle"]
         await raw.add_binary(handle, batch(1, 2, 3))
-        add = Matcher.add
+        add = Matcher.add_in_pieces
 
         def noted(matcher: Any, queries: Any, vectors: Any) -> Any:
             made.append(len(queries))
             return add(matcher, queries, vectors)
 
-        monkeypatch.setattr(Matcher, "add", noted)
+        monkeypatch.setattr(Matcher, "add_in_pieces", noted)
         id = raw.next_id()
         frame = binary.encode_subscribe(id, handle, vectors_of(MANY), k=3, shaping=shaping)
         await raw.send_binary(frame)
@@ -496,7 +503,7 @@ NEAR = {"n": {"$lt": 4}}
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A single query begins at once, but for its mask."""
-    monkeypatch.setattr(standing, "MOST_AT_ONCE", 16)
+    monkeypatch.setattr(beginning, "MOST_AT_ONCE", 16)
     monkeypatch.setattr(mask_cache, "AT_ONCE_NS", 0)
     monkeypatch.setattr(mask_cache, "BLOCK_ROWS", 64)
 
@@ -604,3 +611,93 @@ async def test_what_many_answer_with_their_metadata_is_copied_in_pieces_at_one_v
         newest = int(reply.hits.seqs.max())
         assert newest <= WIDE + reply.version - 1
         await other.add(3000)  # nothing is held any more
+
+
+# -- queries whose lists are made in pieces ------------------------------------------------------
+
+RANK = {"$add": ["$score", {"$mul": [1e-3, "n"]}]}
+
+
+@pytest.fixture
+def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list takes long, and a piece of it is of ten rows."""
+    monkeypatch.setattr(beginning, "MOST_AT_ONCE", 16)
+    monkeypatch.setattr(beginning, "AT_ONCE_US", 0.0)
+    monkeypatch.setattr(deep, "_PIECE_ROWS", 10)
+
+
+@pytest.mark.usefixtures("short_pieces")
+async def test_the_list_of_one_query_is_made_in_pieces_while_its_collection_is_held() -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        await filled(raw)
+        (collection,) = server.context.catalog
+        gate = Gate(server)
+        gate.is_closed = True
+        asked = await one_live(raw, rank=RANK)
+        await eventually(lambda: len(long_reads(server)) == 1)
+        assert not collection.is_held
+        await other.add(1000)  # and with it the first piece
+        assert collection.is_held
+        gate.is_closed = False
+        assert (await other.ok("search", collection="items", vector=[1, 0], k=1))["results"]
+        assert not raw.replies
+        best = {"id": 1001, "vector": [999, 9], "metadata": {"n": 9}}
+        changed = await other.send("add", collection="items", rows=[best])
+        body = (await raw.reply(asked))["ok"]
+        expected = {2: [299, 298, 297], 3: [1001, 299, 298]}
+        assert ids_of(body) == expected[body["version"]]
+        assert "ok" in await other.reply(changed)
+        assert long_reads(server).pieces > WIDE // 10
+        assert not collection.is_held
+
+
+@pytest.mark.usefixtures("short_pieces")
+@pytest.mark.parametrize("at", ["the connection", "a fault"])
+async def test_what_ends_amid_a_list_leaves_nothing_and_lets_its_collection_go(
+    at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as server, client(server) as other:
+        await filled(other)
+        (collection,) = server.context.catalog
+        reserved_bytes = server.context.catalog.reserved_bytes
+        gate = Gate(server)
+        gate.is_closed = True
+        async with client(server) as raw:
+            asked = await one_live(raw, rank=RANK)
+            await eventually(lambda: len(long_reads(server)) == 1)
+            await other.add(1000)
+            assert collection.is_held
+            assert len(collection.window.standing) == 1
+            if at == "a fault":
+
+                def boom(*_: Any) -> Any:
+                    raise MemoryError("on purpose")
+
+                with monkeypatch.context() as patch:
+                    patch.setattr(deep, "_descending", boom)
+                    gate.is_closed = False
+                    assert "error" in await raw.reply(asked)
+        gate.is_closed = False
+        await nothing_is_left(server, reserved_bytes)
+        assert not collection.is_held
+        await other.add(1001)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pieces_at_least"),
+    [({}, 0), ({"rank": RANK}, 30), ({"group": {"by": "n"}}, 1), ({"exclude": [3]}, 1)],
+)
+async def test_few_queries_begin_in_pieces_where_their_lists_take_long(
+    fields: dict[str, Any], pieces_at_least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beginning, "MOST_AT_ONCE", 16)
+    monkeypatch.setattr(beginning, "_ELEMENT_US", 0.0)
+    monkeypatch.setattr(beginning, "AT_ONCE_US", 0.0)
+    monkeypatch.setattr(deep, "_PIECE_ROWS", 10)
+    async with running() as server, client(server) as raw:
+        await filled(raw)
+        before = long_reads(server).pieces
+        assert (await raw.reply(await one_live(raw, **fields)))["ok"]["results"]
+        made = long_reads(server).pieces - before
+        assert made >= pieces_at_least
+        assert bool(made) == bool(fields)

@@ -19,7 +19,7 @@ from omendb_core.search import deep, shaped
 from omendb_ws.engine.pieces import copies
 from omendb_ws.engine.pieces import long_reads as pieces
 from omendb_ws.engine.reads import long_answers
-from omendb_ws.engine.streams import standing_queries as standing
+from omendb_ws.engine.streams import beginning
 from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Added, Results
@@ -574,7 +574,7 @@ async def test_what_is_asked_of_a_collection_that_is_dropped_before_its_turn_fin
     asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits for a change of its connection, which waits for a long read elsewhere."""
-    monkeypatch.setattr(standing, "MOST_AT_ONCE", 0)
+    monkeypatch.setattr(beginning, "MOST_AT_ONCE", 0)
     vectors = np.ones((30, 2), np.float32)
     async with running() as server, client(server) as raw, client(server) as other:
         handle = await filled(raw)

@@ -10,12 +10,15 @@ import pytest
 from omendb_core.ranking.rank_parser import expression_of
 from omendb_core.ranking.shape import Decay, Group, Mmr, Rank, Shape, Spread
 from omendb_core.search.query import Query
+from omendb_core.standing.table import StandingQuery
 
 from omendb_ws.engine import waiting
 from omendb_ws.engine.model.ticket import Ticket
 from omendb_ws.engine.reads import shaped
 from omendb_ws.engine.reads.commands import Search
 from omendb_ws.engine.reads.long_answers import takes_long
+from omendb_ws.engine.streams.beginning import begins_in_pieces
+from omendb_ws.engine.streams.commands import Live
 
 from .raw import client, engine_held, queued, running
 
@@ -104,3 +107,49 @@ async def test_a_tick_takes_no_more_shaped_searches_than_it_has_time_for(
             for id_ in ids:
                 assert "ok" in await raw.reply(id_)
             assert ticks == expected
+
+
+# -- live queries --------------------------------------------------------------------------------
+
+
+def live(rows: int, query: StandingQuery, queries: int = 1) -> Live:
+    asked = search(rows, Shape())
+    collection = cast(Any, asked.collection)
+    collection.window.state = SimpleNamespace(masks=SimpleNamespace(takes_long=lambda _: False))
+    target = np.zeros((queries, 128), np.float32)
+    each = cast(Any, [SimpleNamespace(query=query)] * queries)
+    return Live(asked.ticket, collection, each, target, is_binary=True)
+
+
+TEXTS = [f"id-{number}" for number in range(10_000)]
+
+
+@pytest.mark.parametrize(
+    ("query", "queries", "rows", "is_long"),
+    [
+        (StandingQuery(10), 1, 1_000_000, False),
+        (StandingQuery(10), 16, 100_000, False),
+        (StandingQuery(10), 16, 1_000_000, True),
+        (StandingQuery(10), 17, 10, True),
+        (StandingQuery(10, shape=Shape(RANK)), 1, 1_000, False),
+        (StandingQuery(10, shape=Shape(RANK)), 1, 100_000, True),
+        (StandingQuery(10, shape=Shape(group=Group("a"))), 1, 5_000, False),
+        (StandingQuery(10, shape=Shape(group=Group("a"))), 2, 5_000, True),
+        (StandingQuery(10, exclude=TEXTS[:100]), 16, 1_000, False),
+        (StandingQuery(10, exclude=TEXTS), 1, 1_000, True),
+        (StandingQuery(10, exclude=np.arange(10_000, dtype=np.uint64)), 1, 1_000, False),
+    ],
+)
+def test_live_queries_begin_in_pieces_where_their_lists_take_long(
+    query: StandingQuery, queries: int, rows: int, is_long: bool
+) -> None:
+    assert begins_in_pieces(live(rows, query, queries)) == is_long
+
+
+def test_a_tick_begins_no_more_live_queries_than_it_has_time_for() -> None:
+    assert waiting.weight(live(100_000, StandingQuery(10))) == 1
+    grouped = StandingQuery(10, shape=Shape(group=Group("a")))
+    assert waiting.weight(live(5_000, grouped)) > 1 + waiting.TICK_QUERIES // 4
+    # what begins in pieces has a slice of its own
+    assert waiting.weight(live(100_000, grouped)) == 1
+    assert waiting.weight(live(1_000_000, StandingQuery(10), 300)) == 16

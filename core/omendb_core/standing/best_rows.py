@@ -1,7 +1,9 @@
 """The best rows of live queries in their orders: what lists are made of.
 
-All queries of a call that go by score, or decay by the same times, share one scan. Knows the
-window's state and the table of queries; nothing of lists.
+All queries of a call that go by score, or decay by the same times, share one scan. Those by
+``rank`` are looked for in pieces of a millisecond or two: generators that yield after each, between
+which the window must not change, and queries may end. Knows the window's state and the table of
+queries; nothing of lists.
 """
 
 from __future__ import annotations
@@ -32,14 +34,16 @@ class BestRows(NamedTuple):
     ranks: F64 | None
 
 
-def best_rows(state: WindowState, table: Table, handles: I64, most: I64) -> BestRows:
+def best_rows(
+    state: WindowState, table: Table, handles: I64, most: I64
+) -> Generator[None, None, BestRows]:
     """The ``most[i]`` best rows of each query, in its order; all of one kind of order
     (``Shapes.orders``)."""
     masks = Masks(state)
     mask_of = np.array([_mask(state, table, masks, one) for one in handles.tolist()], np.int64)
     order = table.shapes.of(int(handles[0])).order
     if isinstance(order, Rank):
-        return _ranked(state, table, handles, most, masks, mask_of)
+        return (yield from _ranked(state, table, order, handles, most, masks, mask_of))
     question = (
         state.ring,
         state.definition.metric,
@@ -58,24 +62,28 @@ def best_rows(state: WindowState, table: Table, handles: I64, most: I64) -> Best
 
 
 def _ranked(
-    state: WindowState, table: Table, handles: I64, most: I64, masks: Masks, mask_of: I64
-) -> BestRows:
+    state: WindowState,
+    table: Table,
+    order: Rank,
+    handles: I64,
+    most: I64,
+    masks: Masks,
+    mask_of: I64,
+) -> Generator[None, None, BestRows]:
     """Those of queries with one rank: bounds leave few rows to be scored, as a rule."""
     alike: dict[tuple[int, int, np.float32], list[int]] = {}
-    floors = table.least_scores(handles)
+    floors, vectors = table.least_scores(handles), table.vectors[handles]
     for place, key in enumerate(zip(mask_of.tolist(), most.tolist(), floors, strict=True)):
         alike.setdefault(key, []).append(place)
     found: dict[int, deep.Rows] = {}
     for (number, count, floor), places in alike.items():
-        own = handles[places]
-        first = _first(state, table, own, count, floor, masks.words[number])
+        mask = masks.words[number]
+        first = yield from _first(state, order, vectors[places], count, floor, mask)
         found.update(zip(places, first, strict=True))
     rows = [found[place] for place in range(len(handles))]
     slots = np.concatenate([one.slots for one in rows])
     scores = np.concatenate([one.scores for one in rows])
     counts = np.array([len(one.slots) for one in rows], np.int64)
-    order = table.shapes.of(int(handles[0])).order
-    assert order is not None, "queries without an order"
     return BestRows(counts, slots, scores, orders.ranks(order, state, slots, scores))
 
 
@@ -91,61 +99,36 @@ def answer(state: WindowState, table: Table, handle: int) -> Generator[None, Non
     return BestRows(np.array([len(found.slots)]), *found)
 
 
-def _bounded(
-    state: WindowState, table: Table, handle: int, mask: U64, count: int
-) -> deep.Rows | None:
-    """The first ``count`` rows in a query's order, of which few are scored; None: it takes all."""
-    order, own = table.shapes.of(handle).order, np.array([handle])
-    assert isinstance(order, Rank), "a query without a rank"
-    vectors, floor = table.vectors[own], table.least_scores(own)[0]
-    pieces = bounded.first(state, order, None, vectors, count, floor, mask)
-    while True:
-        try:
-            next(pieces)
-        except StopIteration as end:
-            found: list[deep.Rows | None] = end.value
-            return found[0]
-
-
 def _first(
-    state: WindowState, table: Table, handles: I64, count: int, floor: np.float32, mask: U64
-) -> list[deep.Rows]:
-    """The first ``count`` rows of ``mask`` (words) for queries with one rank."""
-    order = table.shapes.of(int(handles[0])).order
-    assert isinstance(order, Rank), "queries without a rank"
-    vectors = table.vectors[handles]
+    state: WindowState, order: Rank, vectors: F32, count: int, floor: np.float32, mask: U64
+) -> Generator[None, None, list[deep.Rows]]:
+    """The first ``count`` rows of ``mask`` (words) for each of ``vectors``."""
     slots: I64 | None = None
     found: list[deep.Rows] = []
-    first = _at_once(bounded.first(state, order, None, vectors, count, floor, mask))
+    first = yield from bounded.first(state, order, None, vectors, count, floor, mask)
     for vector, rows in zip(vectors, first, strict=True):
         if rows is None:
             if slots is None:
                 slots = np.flatnonzero(unpack(mask, state.ring.used))
-            rows = _read(deep.in_order(state, order, vector, floor, slots, None), count)
+            rows = yield from _read(deep.in_order(state, order, vector, floor, slots, None), count)
         found.append(rows)
     return found
 
 
-def _read(reading: Iterator[tuple[I64, F32] | None], count: int) -> deep.Rows:
+def _read(
+    reading: Iterator[tuple[I64, F32] | None], count: int
+) -> Generator[None, None, deep.Rows]:
     """The first ``count`` rows that are read in order."""
     slots, scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
     for some in reading:
-        if some is not None:
-            slots.append(some[0])
-            scores.append(some[1])
-            if sum(map(len, slots)) >= count:
-                break
+        if some is None:
+            yield
+            continue
+        slots.append(some[0])
+        scores.append(some[1])
+        if sum(map(len, slots)) >= count:
+            break
     return deep.Rows(np.concatenate(slots)[:count], np.concatenate(scores)[:count], None)
-
-
-def _at_once(pieces: Generator[None, None, list[deep.Rows | None]]) -> list[deep.Rows | None]:
-    """What work in pieces comes to."""
-    while True:
-        try:
-            next(pieces)
-        except StopIteration as end:
-            found: list[deep.Rows | None] = end.value
-            return found
 
 
 def _mask(state: WindowState, table: Table, masks: Masks, handle: int) -> int:

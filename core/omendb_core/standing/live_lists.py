@@ -95,10 +95,11 @@ class LiveLists:
         self.base = self._state.first_seq - 1
         self._listed = np.zeros(self._state.definition.capacity, np.bool_)
 
-    def begin(self, handles: I64) -> None:
-        """Give live queries their lists, made now."""
+    def begin(self, handles: I64) -> Generator[None, None, None]:
+        """Give live queries their lists, made now; see ``renew_in_pieces``."""
         self._lists.give(handles)
-        self.renew(handles)
+        self.wait(handles)
+        yield from self.renew_in_pieces(handles)
 
     def begin_again(self, handles: I64) -> None:
         """Keep lists for queries that ask something else now, no deeper than new ones."""
@@ -238,6 +239,11 @@ class LiveLists:
         """Queries whose lists wait to be made anew."""
         return self._renewals.waiting
 
+    @property
+    def has_some_to_make(self) -> bool:
+        """Whether some wait that nobody makes already."""
+        return self._renewals.has_some_to_make
+
     def wait(self, handles: I64) -> None:
         """These lists are incomplete: nothing goes in, nothing is said, until they are renewed."""
         self._renewals.wait(handles)
@@ -271,11 +277,16 @@ class LiveLists:
 
     def renew(self, handles: I64) -> None:
         """Make the lists of live queries anew, now. The others must have caught up."""
+        for _ in self.renew_in_pieces(handles):
+            pass
+
+    def renew_in_pieces(self, handles: I64) -> Generator[None, None, None]:
+        """The same in pieces; in between the window must not change, nor these queries end."""
         for chunk in self._renewals.chunks(handles):
             while len(chunk):
-                for _ in self._make_lists(chunk):
-                    pass
-                self.publish(chunk)
+                with self._renewals.in_hand(chunk):
+                    yield from self._make_lists(chunk)
+                    self.publish(chunk)
                 chunk = self.waiting_of(chunk)
 
     def _make_lists(self, handles: I64) -> Generator[None, None, None]:

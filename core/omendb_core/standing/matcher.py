@@ -61,7 +61,7 @@ class Matcher:
     @property
     def behind(self) -> bool:
         """Whether ``advance`` has something to do."""
-        return bool(self.lists.waiting) or self.is_outdated
+        return self.lists.has_some_to_make or self.is_outdated
 
     @property
     def is_under_way(self) -> bool:
@@ -95,27 +95,39 @@ class Matcher:
 
         Live ones have an answer at once. The lists must have caught up (``advance``).
         """
+        adding = self.add_in_pieces(queries, vectors)
+        while True:
+            try:
+                next(adding)
+            except StopIteration as end:
+                handles: I64 = end.value
+                return handles
+
+    def add_in_pieces(
+        self, queries: Sequence[StandingQuery], vectors: F32
+    ) -> Generator[None, None, I64]:
+        """The same in pieces, between which the window must not change. Where it does not come to
+        its end none of the queries is there.
+        """
         if not len(self.table):
             self._has_seen_all()
             self._gone.clear()
             self._updated.clear()
             self.lists.start()
         assert not self.is_outdated, "queries came before advance"
-        handles = self.table.take(queries)
+        table, is_there = self.table, False
+        handles = table.take(queries)
         try:
-            self._begin(handles, vectors)
-        except Exception:
-            self.remove(handles.tolist())
-            raise
+            table.set_vectors(handles, vectors)
+            is_live = table.k[handles] > 0
+            matching = handles[~is_live]
+            table.raise_floors(matching, table.bases[matching])
+            yield from self.lists.begin(handles[is_live])
+            is_there = True
+        finally:
+            if not is_there:
+                self.remove(handles.tolist())
         return handles
-
-    def _begin(self, handles: I64, vectors: F32) -> None:
-        self.table.set_vectors(handles, vectors)
-        table = self.table
-        is_live = table.k[handles] > 0
-        matching = handles[~is_live]
-        table.raise_floors(matching, table.bases[matching])
-        self.lists.begin(handles[is_live])
 
     def remove(self, handles: Sequence[int]) -> None:
         """Forget queries."""

@@ -12,6 +12,7 @@ and the table; how keys are made is for the lists.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -69,6 +70,8 @@ class Renewals:
         self._deeper = deeper
         self._turns = TurnsOfFilters(state, table.distinct_filters)
         self.waiting: set[int] = set()
+        #: Those of them that somebody makes already.
+        self._in_hand: set[int] = set()
         self._searched: dict[int, int] = {}
         self._next = 0
         self._rest = 0
@@ -99,6 +102,20 @@ class Renewals:
             -sum(self._extra_bytes(handle, int(self._table.depths[handle])) for handle in gone)
         )
 
+    @property
+    def has_some_to_make(self) -> bool:
+        """See ``LiveLists.has_some_to_make``."""
+        return not self.waiting <= self._in_hand
+
+    @contextmanager
+    def in_hand(self, handles: I64) -> Iterator[None]:
+        """Nobody else makes these lists."""
+        self._in_hand.update(handles.tolist())
+        try:
+            yield
+        finally:
+            self._in_hand.difference_update(handles.tolist())
+
     # -- whose turn it is ---------------------------------------------------------------------
 
     def next(self) -> I64:
@@ -107,7 +124,10 @@ class Renewals:
             return NONE
         elements = max(1, self._state.rows) * self._state.definition.dim
         most = min(RENEWED_AT_ONCE, max(_LEAST_RENEWED, _RENEWED_ELEMENTS // elements))
-        waiting = np.sort(np.fromiter(self.waiting, np.int64, len(self.waiting)))
+        free = self.waiting - self._in_hand
+        if not free:
+            return NONE
+        waiting = np.sort(np.fromiter(free, np.int64, len(free)))
         waiting = np.roll(waiting, -int(np.searchsorted(waiting, self._next)))
         numbers = self._table.filters[waiting]
         handles = waiting[np.isin(numbers, self._turns.ready(np.unique(numbers)))]
@@ -143,12 +163,12 @@ class Renewals:
     # -- what lists are made of ---------------------------------------------------------------
 
     def rows(self, handles: I64) -> Generator[Made | None, None, None]:
-        """The best rows of queries, each kind of order apart; None after a piece of a search."""
+        """The best rows of queries, each kind of order apart; None after a piece of work."""
         searched = self.are_searched(handles)
         listed = handles[~searched]
         kinds = self._table.shapes.orders_of(listed)
         for kind in np.unique(kinds).tolist():
-            yield self._best(listed[kinds == kind])
+            yield from self._best(listed[kinds == kind])
         for handle in handles[searched].tolist():
             yield from self._search(handle)
 
@@ -158,9 +178,10 @@ class Renewals:
         self._table.close(handles[self.are_searched(handles)])
         self.renewed += len(handles)
 
-    def _best(self, handles: I64) -> Made:
+    def _best(self, handles: I64) -> Generator[Made | None, None, None]:
         most = CUT_TO * self._table.depths[handles]
-        return Made(handles, most, best_rows(self._state, self._table, handles, most + 1))
+        found = yield from best_rows(self._state, self._table, handles, most + 1)
+        yield Made(handles, most, found)
 
     def _search(self, handle: int) -> Generator[Made | None, None, None]:
         """The answer of a query that has no list; now and then a list is tried again.
@@ -171,7 +192,7 @@ class Renewals:
         own = np.array([handle])
         self._searched[handle] += 1
         if self._searched[handle] % _TRIED_AGAIN == 0 and self._keep_again(handle):
-            yield self._best(own)
+            yield from self._best(own)
             return
         reading = answer(self._state, self._table, handle)
         pieces = 0

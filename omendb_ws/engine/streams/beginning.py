@@ -5,7 +5,9 @@ queries in and makes their lists; those made before are kept up to date with eve
 meanwhile. Once all are there, the collection is *held* (``pieces/copies.py``) while their answers
 are copied, at the one version that the reply names; only then are they told of and written, in
 pieces again. What came since then is in the lists: the first push says it. So what follows the
-reply starts exactly after it. A query whose mask is still to be made begins so, too, or moves.
+reply starts exactly after it. So begin few queries, too, whose lists take long; where a piece is a
+part of a list the collection is held until it is made. A query whose mask is still to be made
+begins so, too, or moves.
 
 After a failure, or the end of the connection, whatever has begun is let go, as streams are that
 nobody reads any more: some in each tick.
@@ -14,6 +16,7 @@ nobody reads any more: some in each tick.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -22,6 +25,7 @@ import numpy as np
 from omendb_core.filters.parser import Filter
 from omendb_core.model.errors import NotFound, OmenError
 from omendb_core.model.types import F32, I64
+from omendb_core.ranking.shape import Rank
 from omendb_core.search.query import Examples
 
 from ...wire import reply_bounds
@@ -31,7 +35,8 @@ from ..model.collection import Collection
 from ..model.rows import part_of
 from ..pieces.copies import joined, metadata_written, must_wait
 from ..pieces.long_reads import LongReads, Steps
-from ..pieces.masks import mask_made
+from ..pieces.masks import mask_made, needs_mask
+from ..pieces.shape_costs import most_us
 from . import snapshots
 from .commands import Changes, Live, Move
 from .live import LiveQueries
@@ -45,9 +50,16 @@ _TOLD_ROWS: Final = 1 << 12
 _COPIED_ROWS: Final = 1 << 12
 #: More queries of one request than these begin in pieces.
 MOST_AT_ONCE: Final = 16
+#: And fewer whose lists are expected to take longer.
+AT_ONCE_US: Final = 3_000.0
 #: Queries of a piece: fewer cost more each, more make the piece too long. At least, if plain.
-LEAST_QUERIES: Final = 16
+LEAST_QUERIES: Final = 8
 MOST_QUERIES: Final = 256
+#: What a list takes, measured: an element of the rows, where so many are made in one scan, and the
+#: id of a row that is left out, text or number.
+_ELEMENT_US: Final = 3.5e-6
+_TEXT_US: Final = 0.5
+_NUMBER_US: Final = 0.01
 #: How often the lists that changes have made too short are waited for; then they are made at once,
 #: as a stream that empties the window faster than that lets no snapshot of all come to be.
 _PATIENCE_TICKS: Final = 64
@@ -101,12 +113,42 @@ def begin_in_pieces(
             let_go(queries[: len(handles)])
 
 
+def begins_in_pieces(work: Live) -> bool:
+    """Whether the queries of ``work`` begin so."""
+    if len(work.queries) > MOST_AT_ONCE or begin_us(work) > AT_ONCE_US:
+        return True
+    return needs_mask(work.collection, work.queries[0].query.filter)
+
+
+def begin_us(work: Live) -> float:
+    """How long the lists of its queries may take, about."""
+    if work.collection.is_dropped:
+        return 0.0
+    elements = work.collection.window.rows * work.collection.definition.dim
+    return len(work.queries) * (_ELEMENT_US * elements + _list_us(work))
+
+
+def _list_us(work: Live) -> float:
+    """What each of its lists may take besides the scan."""
+    asked = work.queries[0].query
+    left_out_us = 0.0
+    if asked.exclude is not None:
+        left_out_us = len(asked.exclude) * (
+            _TEXT_US if isinstance(asked.exclude, list) else _NUMBER_US
+        )
+    assert asked.k is not None, "a live query has a k"
+    return left_out_us + most_us(work.collection, asked.shape, asked.k)
+
+
 def _lists_made(
     work: Live, vectors: F32, handles: list[int], catch_up: CatchUp, long_reads: LongReads
 ) -> Generator[bool, None, None]:
     """Return when each query of ``work`` has its list, and its handle is in ``handles``."""
     collection, queries = work.collection, work.queries
-    # The list of a selection, or of one that leaves out thousands, may take milliseconds.
+    if _are_made_in_pieces(work):
+        yield from _parts_made(work, vectors, handles, catch_up)
+        return
+    # The list of one that decays, or leaves out thousands, may take milliseconds.
     least = LEAST_QUERIES if queries[0].query.is_plain else 1
     size = long_reads.size(least, MOST_QUERIES)
     while len(handles) < len(queries):
@@ -116,6 +158,46 @@ def _lists_made(
         handles += collection.window.standing.add(asked, vectors[chunk]).tolist()
         size.end()
         yield True
+
+
+def _are_made_in_pieces(work: Live) -> bool:
+    """Whether the lists of its queries are."""
+    shape = work.queries[0].query.shape
+    return isinstance(shape.order, Rank) or shape.selects
+
+
+def _parts_made(
+    work: Live, vectors: F32, handles: list[int], catch_up: CatchUp
+) -> Generator[bool, None, None]:
+    """As ``_lists_made``, where a piece is a part of a list: few lists, while none may change."""
+    collection, queries = work.collection, work.queries
+    items = min(max(1, int(AT_ONCE_US / max(_list_us(work), 1.0))), LEAST_QUERIES)
+    while len(handles) < len(queries):
+        yield from _caught_up(collection, catch_up)
+        while must_wait(collection):
+            yield False
+            yield from _caught_up(collection, catch_up)
+        chunk = slice(len(handles), len(handles) + items)
+        asked = [query.query for query in queries[chunk]]
+        collection.is_being_read = True
+        try:
+            with closing(collection.window.standing.add_in_pieces(asked, vectors[chunk])) as adding:
+                made = yield from _done(adding, collection)
+        finally:
+            collection.is_being_read = False
+        handles += made.tolist()
+        yield True
+
+
+def _done(pieces: Generator[None, None, I64], collection: Collection) -> Generator[bool, None, I64]:
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            made: I64 = end.value
+            return made
+        yield True
+        collection.refuse_broken()
 
 
 def move_in_pieces(work: Move, live: LiveQueries, catch_up: CatchUp) -> Steps:

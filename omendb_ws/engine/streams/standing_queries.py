@@ -30,7 +30,7 @@ from ..model.ticket import Effect, Reply, Ticket
 from ..pieces.long_reads import LongReads, Steps
 from ..pieces.masks import needs_mask
 from . import snapshots
-from .beginning import MOST_AT_ONCE, LetGo, begin_in_pieces, filter_after, move_in_pieces
+from .beginning import LetGo, begin_in_pieces, begins_in_pieces, filter_after, move_in_pieces
 from .commands import Leave, Live, Match, Move, Novel, Standing
 from .deliveries import Deliveries, Stream
 from .feeds import Feed, Feeds
@@ -191,7 +191,7 @@ class StandingQueries:
             self.early.append(work)
             return True
         steps: Steps
-        if isinstance(work, Live) and _begins_in_pieces(work):
+        if isinstance(work, Live) and begins_in_pieces(work):
             steps = begin_in_pieces(work, self._live, self._prepare, self._long_reads, self._let_go)
         elif isinstance(work, Move) and needs_mask(work.collection, filter_after(work)):
             steps = move_in_pieces(work, self._live, self._prepare)
@@ -349,8 +349,3 @@ def _are_alike(works: Sequence[Live]) -> bool:
         work.queries[0].include == first.include and work.queries[0].order == first.order
         for work in works[1:]
     )
-
-
-def _begins_in_pieces(work: Live) -> bool:
-    filter_ = work.queries[0].query.filter
-    return len(work.queries) > MOST_AT_ONCE or needs_mask(work.collection, filter_)

@@ -13,6 +13,8 @@ from omendb_core.model.budget import Budget, Share
 from omendb_core.model.types import ColumnType
 from omendb_core.ranking.rank_parser import expression_of
 from omendb_core.ranking.shape import Decay, Group, Order, Rank, Shape, Spread
+from omendb_core.scoring import score
+from omendb_core.search import deep
 from omendb_core.standing import live_lists, renewals
 from omendb_core.standing.lists_by_depth import ListsByDepth
 from omendb_core.standing.table import StandingQuery
@@ -225,4 +227,56 @@ def test_lists_by_rank_over_a_wide_window_are_those_of_all_rows() -> None:
         stream.catch_up()
         for handle in stream.handles:
             stream.delete(np.array(stream.answer(handle), np.uint64))
+        stream.catch_up()
+
+
+@pytest.fixture
+def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten rows are ranked in a piece; lists are deep before none is kept."""
+    monkeypatch.setattr(deep, "_PIECE_ROWS", 10)
+    monkeypatch.setattr(renewals, "DEEPEST", 16)
+
+
+@pytest.mark.usefixtures("short_pieces")
+@pytest.mark.parametrize("shape", [Shape(ranked("$score")), Shape(group=Group("g"))])
+def test_queries_begin_in_pieces_and_others_are_renewed_in_between(shape: Shape) -> None:
+    """The group of all rows is one: its list becomes deeper, and then it is searched."""
+    stream = stream_of(Shape(), shape, k=2)
+    stream.add(stream.rows(190), metadata=[{"g": 7}] * 190)
+    stream.catch_up()
+    standing = stream.window.standing
+    query, vector = StandingQuery(2, shape=shape), stream.rows(1)
+    adding = standing.add_in_pieces([query], score.prepare(vector, "cosine"))
+    pieces = 0
+    while True:
+        try:
+            next(adding)
+        except StopIteration as end:
+            [handle] = end.value.tolist()
+            break
+        pieces += 1
+        standing.lists.wait(np.array(stream.handles))
+        stream.catch_up()
+    assert pieces >= 190 // 10
+    stream.queries[handle], stream.asked[handle] = vector, query
+    stream.catch_up()
+
+
+@pytest.mark.usefixtures("short_pieces")
+def test_queries_that_begin_in_pieces_and_are_not_waited_for_are_gone() -> None:
+    stream = stream_of(Shape())
+    stream.add(stream.rows(190))
+    stream.catch_up()
+    standing = stream.window.standing
+    before = standing.nbytes
+    queries = [StandingQuery(2, shape=Shape(ranked("$score")))] * 3
+    for pieces in range(1, 40, 6):
+        adding = standing.add_in_pieces(queries, score.prepare(stream.rows(3), "cosine"))
+        for _ in range(pieces):
+            next(adding)
+        assert len(standing) == 4
+        adding.close()
+        assert len(standing) == 1
+        assert standing.nbytes == before
+        stream.add(stream.rows(5))
         stream.catch_up()

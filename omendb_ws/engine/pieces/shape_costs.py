@@ -1,0 +1,40 @@
+"""How long a shaped answer may take to be found, so that what takes long is done in pieces.
+
+How deep a selection reads, only reading tells: what is expected is the worst, every row read in
+order, and each held against all that were taken before.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from omendb_core.ranking.costs import ns_a_row
+from omendb_core.ranking.shape import PLAIN, Rank, Shape
+
+from ..model.collection import Collection
+
+#: Microseconds, measured: to score an element of a row, exactly; to give a row its place,
+#: the expression aside; to sort a row in, and have a selection look at it.
+_ELEMENT_US: Final = 0.25e-3
+_RANKED_ROW_US: Final = 0.1
+_READ_ROW_US: Final = 0.4
+
+
+def most_us(collection: Collection, shape: Shape, k: int) -> float:
+    """How long the shape of a query for ``k`` rows may take, a scan for it aside."""
+    if shape == PLAIN or collection.is_dropped:
+        return 0.0
+    rows, dim = collection.window.rows, collection.definition.dim
+    pairs = 0
+    each_row_us = 0.0
+    if isinstance(shape.order, Rank):  # decay is the scan's
+        pairs += rows
+        each_row_us += _RANKED_ROW_US + ns_a_row(shape.order.expression) / 1000
+    if shape.selects:
+        each_row_us += _READ_ROW_US
+        pairs += rows
+    if shape.spread is not None:
+        pairs += rows * min(k, rows)
+    if shape.mmr is not None:
+        pairs += k * min(shape.mmr.candidates, rows)
+    return rows * each_row_us + pairs * dim * _ELEMENT_US
