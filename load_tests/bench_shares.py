@@ -1,10 +1,11 @@
 """Measures how tenants of weights 1, 2 and 4 share the engine's time.
 
-    python -m load_tests.bench_shares [--seconds 10] [--connections 4]
+    python -m load_tests.bench_shares [--seconds 12] [--connections 4]
 
 One server, and a process for each tenant, all of which search as fast as they are answered, in
-batches, over windows of their own that are alike. So what each gets of the time is what it gets of
-the answers.
+batches, over windows of their own that are alike. What each got of the engine's time, of the last
+ten seconds, is as ``usage`` says it. Whoever has more turns finds its window in the caches more
+often, so its share of the answers is larger than that of the time.
 """
 
 from __future__ import annotations
@@ -45,8 +46,11 @@ async def fill(url: str, token: str) -> None:
             await db.add("window", vectors, ids=np.arange(start, start + 10_000))
 
 
-async def search(url: str, token: str, begin: float, seconds: float, connections: int) -> int:
-    """Search until the time is over; how many vectors were answered, but for those at first."""
+async def search(
+    url: str, token: str, begin: float, seconds: float, connections: int
+) -> tuple[int, float]:
+    """Search until the time is over: vectors answered, but for those at first; the engine's time,
+    in ms a second."""
     queries = np.random.default_rng(2).standard_normal((BATCH, DIM), dtype=np.float32)
     answered = 0
 
@@ -65,7 +69,8 @@ async def search(url: str, token: str, begin: float, seconds: float, connections
         ]
         await asyncio.sleep(max(0.0, begin - time.time()))
         await asyncio.gather(*(one(db) for db in clients for _ in range(IN_FLIGHT)))
-    return answered
+        use = (await clients[0].usage())["use"]
+    return answered, use["engine_ms_per_second"]
 
 
 def measure(url: str, seconds: float, connections: int) -> None:
@@ -84,24 +89,28 @@ def measure(url: str, seconds: float, connections: int) -> None:
         for name in WEIGHTS
     }
     try:
-        got = {name: int(child.communicate()[0]) for name, child in children.items()}
+        got = {name: child.communicate()[0].split() for name, child in children.items()}
     finally:
         for child in children.values():
             child.kill()
             child.wait()
-    whole, weights = sum(got.values()), sum(WEIGHTS.values())
-    print(f"{'weight':>8} {'queries/s':>10} {'share':>8} {'of its own':>10}")
+    queries = {name: int(said[0]) for name, said in got.items()}
+    engine_ms = {name: float(said[1]) for name, said in got.items()}
+    heads = ("weight", "queries/s", "engine ms/s", "of its share of queries", "of time")
+    print("  ".join(heads))
     for name, weight in WEIGHTS.items():
-        share = got[name] / whole
-        print(
-            f"{weight:8} {got[name] / seconds:10.0f} {share:8.3f} {share / weight * weights:10.2f}"
-        )
+        share = weight / sum(WEIGHTS.values())
+        of_queries = queries[name] / sum(queries.values()) / share
+        of_time = engine_ms[name] / sum(engine_ms.values()) / share
+        values = (weight, f"{queries[name] / seconds:.0f}", f"{engine_ms[name]:.0f}")
+        cells = (*values, f"{of_queries:.2f}", f"{of_time:.2f}")
+        print("  ".join(f"{cell!s:>{len(head)}}" for cell, head in zip(cells, heads, strict=True)))
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--as", dest="tenant", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
@@ -109,7 +118,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.tenant:
         token = f"token-{given.tenant}"
-        print(asyncio.run(search(given.url, token, given.begin, given.seconds, given.connections)))
+        work = search(given.url, token, given.begin, given.seconds, given.connections)
+        print(*asyncio.run(work))
         return
     print(where())
     with tempfile.TemporaryDirectory() as directory:

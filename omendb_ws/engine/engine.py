@@ -122,9 +122,7 @@ class Engine:
         try:
             if not (all(map(is_ready, works)) and is_short(works)):
                 return None
-            found: list[Effect] = []
-            self._reads.answer(works, found)
-            return found
+            return self.tick.reading.answer_now(works)
         finally:
             self._windows.release()
 

@@ -6,17 +6,17 @@ asked again by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from omendb_core.model.errors import OmenError, Overloaded
 
 from .model.collection import Collection
 from .model.commands import Read
 from .model.shares import Share, Shares
-from .model.ticket import Reply
+from .model.ticket import Effect, Reply
 from .moment import Moment
 from .pieces.long_reads import LongReads
-from .reads.commands import PlainRead
+from .reads.commands import PlainRead, PlainSearch
 from .reads.long_answers import steps_of, takes_long
 from .reads.reads import Reads
 from .streams.commands import Leave, Standing
@@ -56,9 +56,8 @@ class Reading:
         before = len(self._moment.effects)
         started_ns = self._clock_ns()
         try:
-            self._answer(works)
-            if self._shares.is_contended:
-                self._charge(works, (self._clock_ns() - started_ns) / 1000)
+            answered_here = self._answer(works)
+            self._charge(answered_here, (self._clock_ns() - started_ns) / 1000)
         except Exception as error:
             told = self._moment.fault(error, "reads")
             made = self._moment.effects[before:]
@@ -70,13 +69,18 @@ class Reading:
                     self._answer_alone(work, told)
         return len(works)
 
-    def _charge(self, works: list[Read], took_us: float) -> None:
-        """Of what answering took, each connection bears what its reads were expected to take."""
+    def _charge(self, works: Sequence[Read], took_us: float) -> None:
+        """Of what answering took each connection bears what its reads were expected to take.
+
+        What is done in pieces bears those.
+        """
+        if len(works) == 1:
+            self._shares.charge(works[0].ticket.asker.lane.share, took_us)
+            return
         weights: dict[Share, int] = {}
         for work in works:
-            if not (isinstance(work, PlainRead) and takes_long(work)):  # it bears its pieces
-                share = work.ticket.asker.lane.share
-                weights[share] = weights.get(share, 0) + weight(work)
+            share = work.ticket.asker.lane.share
+            weights[share] = weights.get(share, 0) + weight(work)
         us = took_us / max(sum(weights.values()), 1)
         for share, own in weights.items():
             self._shares.charge(share, us * own)
@@ -91,7 +95,8 @@ class Reading:
         except Exception as error:
             self._moment.effects.append(self._moment.refusal(work, error))
 
-    def _answer(self, works: list[Read]) -> None:
+    def _answer(self, works: list[Read]) -> list[Read]:
+        """Answer them, but for those that are done in pieces: the others."""
         in_time: list[PlainRead] = []
         standing: list[Standing] = []
         for work in works:
@@ -115,6 +120,15 @@ class Reading:
                 in_time.append(work)
         self._reads.answer(in_time, self._moment.effects)
         self._standing.answer(standing, self._moment.effects, self._moment.now_us)
+        return [*in_time, *standing]
+
+    def answer_now(self, works: Sequence[PlainSearch]) -> list[Effect]:
+        """The replies to searches that somebody else may answer, who has the windows meanwhile."""
+        found: list[Effect] = []
+        started_ns = self._clock_ns()
+        self._reads.answer(works, found)
+        self._charge(works, (self._clock_ns() - started_ns) / 1000)
+        return found
 
     def do_pieces(self) -> int:
         """Some of what long reads ask for; what waits for one that is finished goes on."""

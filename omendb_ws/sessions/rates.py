@@ -1,4 +1,4 @@
-"""What a request takes of its tenant's rates: rows, or query vectors (PROTOCOL section 9).
+"""What a request takes of its tenant's rates: rows, query vectors, the engine's time (PROTOCOL 9).
 
 Looked at once, before anything is done for it: what a request asks for counts, whatever comes of
 it. Lives on the loop's thread.
@@ -20,6 +20,8 @@ def take(
     account: Account, request: wire.Request | PlainSearch, clock_us: Callable[[], int]
 ) -> None:
     """RateLimited, and nothing is taken, while the tenant is over its rate."""
+    if not isinstance(request, _FREE):
+        account.refuse_spent(clock_us)
     found = _MEASURES.get(type(request))
     if found is not None:
         found(account, request, clock_us)
@@ -48,6 +50,9 @@ def _vectors(
     vectors = request.vectors
     account.queries.take(1 if vectors is None else len(vectors), clock_us)
 
+
+#: What the engine has nothing to do for, or less afterwards.
+_FREE: Final = (wire.Auth, wire.Ping, wire.Usage, wire.Unsubscribe)
 
 _MEASURES: Final[dict[type, Callable[[Account, Any, Callable[[], int]], None]]] = {
     wire.Add: _rows,

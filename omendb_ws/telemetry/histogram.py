@@ -102,16 +102,16 @@ class Histogram:
 class Rates:
     """How fast counters grow: one rate a second for each of a tuple of counters."""
 
-    def __init__(self, now_seconds: float, counters: tuple[int, ...]) -> None:
-        self._samples: deque[tuple[float, tuple[int, ...]]] = deque([(now_seconds, counters)])
+    def __init__(self, now_seconds: float, counters: tuple[float, ...]) -> None:
+        self._samples: deque[tuple[float, tuple[float, ...]]] = deque([(now_seconds, counters)])
 
-    def sample(self, now_seconds: float, counters: tuple[int, ...]) -> None:
+    def sample(self, now_seconds: float, counters: tuple[float, ...]) -> None:
         """Remember the counters of this moment; called every second or so."""
         self._samples.append((now_seconds, counters))
         while len(self._samples) > 2 and self._samples[1][0] <= now_seconds - RECENT_SECONDS:
             self._samples.popleft()
 
-    def per_second(self, now_seconds: float, counters: tuple[int, ...]) -> tuple[float, ...]:
+    def per_second(self, now_seconds: float, counters: tuple[float, ...]) -> tuple[float, ...]:
         """The rates between the oldest sample kept and now."""
         then, before = self._samples[0]
         # Right after the start a second is assumed, so that one request is not a thousand a second.

@@ -75,6 +75,9 @@ class Account:
         self.rows = Meter("rows", limits.rows_per_second)
         self.queries = Meter("queries", limits.queries_per_second)
         self.messages = Meter("messages", limits.messages_per_second)
+        #: Paid for out of ``engine_ms``: of ``share.used_us``, that.
+        self._paid_us = 0.0
+        self.engine_ms = Meter("engine_ms", limits.engine_ms_per_second)
         self.connections = 0
         self.subscriptions = 0
         #: Those of requests that are making theirs: they have their places.
@@ -91,6 +94,8 @@ class Account:
         self.rows.bucket.change(limits.rows_per_second, now_us)
         self.queries.bucket.change(limits.queries_per_second, now_us)
         self.messages.bucket.change(limits.messages_per_second, now_us)
+        self._pay()
+        self.engine_ms.bucket.change(limits.engine_ms_per_second, now_us)
 
     # -- what is taken and given back -------------------------------------------------------------
 
@@ -122,6 +127,12 @@ class Account:
         if most is not None and there >= most:
             raise Quota(f"max_collections: this tenant has {there} of {most}")
 
+    def refuse_spent(self, clock_us: Callable[[], int]) -> None:
+        """RateLimited while its requests took more of the engine's time than it may have."""
+        if self.engine_ms.bucket.per_second is not None:
+            self._pay()
+            self.engine_ms.take(0, clock_us)
+
     def refused(self, code: str) -> None:
         """One of its requests was refused."""
         if code == RateLimited.code:
@@ -147,12 +158,14 @@ class Account:
 
     def usage(self, collections: int, now_us: int, *, is_whole: bool) -> dict[str, Any]:
         """The reply to ``usage``; null, unless ``is_whole``, for what tells of rows unseen."""
-        rows, queries, messages = self._rates.per_second(now_us / 1e6, self._rated())
+        rates = self._rates.per_second(now_us / 1e6, self._rated())
+        rows, queries, messages, engine_ms = rates
         of_rows = {
             "memory_bytes": self.memory.taken_bytes,
             "rows_per_second": rows,
             "queries_per_second": queries,
             "messages_per_second": messages,
+            "engine_ms_per_second": engine_ms,
         }
         return {
             "tenant": self.tenant,
@@ -176,11 +189,19 @@ class Account:
 
     def owes_seconds(self, now_us: int) -> float:
         """How long until all its buckets are full again."""
-        meters = (self.rows, self.queries, self.messages)
+        self._pay()
+        meters = (self.rows, self.queries, self.messages, self.engine_ms)
         return max(one.bucket.full_in_seconds(now_us) for one in meters)
 
-    def _rated(self) -> tuple[int, ...]:
-        return self.rows.count, self.queries.count, self.messages.count
+    def _pay(self) -> None:
+        """What the engine has done since is paid for."""
+        used_us = self.share.used_us
+        self.engine_ms.bucket.spend((used_us - self._paid_us) / 1000)
+        self._paid_us = used_us
+
+    def _rated(self) -> tuple[float, ...]:
+        used_ms = self.share.used_us / 1000
+        return self.rows.count, self.queries.count, self.messages.count, used_ms
 
 
 def _most_bytes(limits: Limits) -> int:

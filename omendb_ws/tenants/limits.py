@@ -45,6 +45,9 @@ class Limits:
         0.001, _MOST, "query vectors of searches, and of subscriptions that begin or move"
     )
     messages_per_second: float | None = _limit(0.001, _MOST, "messages of all its connections")
+    engine_ms_per_second: float | None = _limit(
+        0.001, _MOST, "milliseconds that the engine works for its requests"
+    )
 
 
 #: Limits by name, with ``least``, ``most`` and ``about`` in their metadata.

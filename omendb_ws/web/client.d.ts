@@ -363,12 +363,12 @@ export interface Usage {
   tenant: string;
   limits: Record<
     | "weight" | "max_connections" | "max_subscriptions" | "max_collections" | "max_memory_bytes"
-    | "rows_per_second" | "queries_per_second" | "messages_per_second",
+    | "rows_per_second" | "queries_per_second" | "messages_per_second" | "engine_ms_per_second",
     number | null
   >;
   use: Record<
     | "connections" | "subscriptions" | "collections" | "memory_bytes"
-    | "rows_per_second" | "queries_per_second" | "messages_per_second",
+    | "rows_per_second" | "queries_per_second" | "messages_per_second" | "engine_ms_per_second",
     number | null
   >;
 }

@@ -199,3 +199,53 @@ async def test_a_rate_of_its_own_holds_beside_that_of_each_connection(tmp_path: 
     ):
         found = [await outcome(raw, raw.send("ping")) for raw in (one,) * 6 + (two,) * 6]
         assert found == ["ok"] * 4 + ["rate_limited"] * 2 + ["ok"] * 2 + ["rate_limited"] * 4
+
+
+async def test_who_took_more_of_the_engines_time_than_it_may_waits_until_that_is_paid_back(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    server = Server(with_tenants(tmp_path, limits(engine_ms_per_second=1000)), clock_us=clock)
+    async with (
+        running(server),
+        client(server, token="token-root") as raw,
+        client(server, token="token-boss") as boss,
+        client(server, token="token-other") as other,
+    ):
+        await raw.create()
+        await other.create()
+        sub = (await raw.ok("subscribe", kind="feed", collection="items"))["sub"]
+        share = server.context.accounts.of("acme").share
+        assert 0.0 < share.used_us < 1e6
+        share.used_us += 3e6  # one long request is through
+        error = await raw.error("search", collection="items", vector=V)
+        assert error["code"] == "rate_limited"
+        assert 2_000 < error["retry_after_ms"] < 2_100
+        assert await boss.code("add", collection="items", rows=rows(1)) == "rate_limited"
+        await raw.ok("ping")
+        await raw.ok("usage")
+        await raw.ok("unsubscribe", sub=sub)
+        await other.ok("search", collection="items", vector=V)
+        assert (await other.ok("count", collection="items"))["count"] == 0
+        clock.move(2.2)
+        assert (await raw.ok("count", collection="items"))["count"] == 0
+
+
+@pytest.mark.parametrize("kind", ["search", "plain", "batch", "binary add", "add", "update"])
+async def test_whatever_the_engine_does_for_a_tenant_is_counted_for_it_alone(
+    kind: str, tmp_path: Path
+) -> None:
+    server = Server(with_tenants(tmp_path, ""))
+    async with (
+        running(server),
+        client(server, token="token-root") as raw,
+        client(server, token="token-other"),
+    ):
+        await raw.create()
+        await raw.add(1, 2)
+        handle = (await raw.ok("open", collection="items"))["handle"]
+        shares = [server.context.accounts.of(tenant).share for tenant in ("acme", "umbrella")]
+        before = shares[0].used_us
+        assert await outcome(raw, asks(kind, raw, handle)[0]) == "ok"
+        assert shares[0].used_us > before
+        assert shares[1].used_us == 0.0

@@ -366,6 +366,7 @@ async def test_usage_says_the_limits_and_what_there_is_and_nothing_of_other_tena
             "rows_per_second": None,
             "queries_per_second": None,
             "messages_per_second": None,
+            "engine_ms_per_second": None,
         }
         assert nothing["use"].pop("messages_per_second") == 1
         assert nothing["use"].pop("connections") == 1
@@ -375,6 +376,7 @@ async def test_usage_says_the_limits_and_what_there_is_and_nothing_of_other_tena
         assert (said["limits"]["weight"], said["limits"]["rows_per_second"]) == (2.5, 100)
         taken = said["use"]
         assert (taken["connections"], taken["collections"]) == (2, 1)
+        assert taken["engine_ms_per_second"] > 0.0
         assert taken["rows_per_second"] == 3
         assert taken["memory_bytes"] == (await raw.ok("describe", collection="items"))["bytes"]
 
@@ -404,7 +406,7 @@ async def test_usage_tells_nothing_of_rows_to_whom_only_some_are_shown(tmp_path:
                 found = await use(raw)
                 assert found["connections"] == 1
                 of_rows = {name for name in found if name.endswith(("_bytes", "_per_second"))}
-                assert len(of_rows) == 4
+                assert len(of_rows) == 5
                 assert all((found[name] is not None) == is_whole for name in of_rows)
 
 

@@ -45,7 +45,7 @@ class Share:
 class Shares:
     """The clock of the tenants. ``is_contended``: work waited as the last tick was over.
 
-    While nobody waits nothing is charged, and everything is taken in the order in which it came.
+    While nobody waits time is only counted, and everything is taken in the order in which it came.
     """
 
     def __init__(self) -> None:
@@ -91,6 +91,7 @@ class Shares:
 
     def charge(self, share: Share, took_us: float) -> None:
         """A piece of work of its connection took so long."""
+        share.tenant.used_us += took_us
         if not self.is_contended:
             return
         self._has_charged = True
