@@ -52,8 +52,9 @@ soak: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.churn --minutes 30
 
 SHAPED := $(addprefix tests/,core/search/test_shaped_hard_data.py core/search/test_shaped_state_machine.py \
-	core/standing/test_oracle_state_machine.py server/test_shaped_state_machine.py server/test_shaped_live_law.py)
-# What `make test` does in a bounded size: killed servers, lost power, broken disks, odd searches.
+	core/standing/test_oracle_state_machine.py server/test_shaped_state_machine.py server/test_shaped_live_law.py \
+	server/test_grants_state_machine.py)
+# What `make test` does in a bounded size: killed servers, lost power, broken disks, odd searches, grants.
 torture: $(VENV)/.installed-test
 	$(BIN)/python -m tests.torture.kill --rounds 500
 	JOURNAL_SEEDS=10000 $(BIN)/python -m pytest tests/journal

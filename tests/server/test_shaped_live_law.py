@@ -147,7 +147,9 @@ class ShapedLiveLaw(ShapedLawMachine):
     @precondition(lambda self: len(self.asked) > 0)
     @rule(data=st.data(), as_binary=st.booleans())
     def move(self, data: st.DataObject, as_binary: bool) -> None:
-        asked = self.asked[data.draw(st.sampled_from(sorted(self.asked)))]
+        self.move_one(self.asked[data.draw(st.sampled_from(sorted(self.asked)))], data, as_binary)
+
+    def move_one(self, asked: Any, data: st.DataObject, as_binary: bool) -> None:
         others = draw_others(data, self.oracle, self.keys[-1], DECLARED, MAX_K, live=True)
         changes = {
             name: others[name] for name in ("exclude", "filter", "min_score") if name in others
