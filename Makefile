@@ -36,7 +36,7 @@ bench: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.simulation.short
 	$(BIN)/python -m load_tests.guard
 
-# What is wanted and what is, each figure beside others of the same run; some ten minutes.
+# What is wanted and what is, each figure beside others of the same run; some twelve minutes.
 bench-aims: $(VENV)/.installed-load
 	$(BIN)/python -m load_tests.aims --output build/load/aims.json
 

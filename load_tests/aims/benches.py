@@ -31,6 +31,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "many": Bench("searches, 32 queries a message", requests.many_queries),
     "adds": Bench("adds in binary frames, auto and u64", requests.adds),
     "live": Bench("10,000 live queries", standing.live),
+    "decayed": Bench("10,000 decayed live queries", standing.decayed),
     "match": Bench("100,000 match queries", standing.match),
     "mixed": Bench("adds, searches and live queries at once", standing.mixed),
     "memory": Bench("memory of a row", memory.bench),

@@ -9,6 +9,7 @@ from . import load
 from .row import Effort, Row
 
 _CONNECTIONS = 100
+_HALF_LIVES_SECONDS = (3600.0, 60.0, 10.0)
 #: A lag that grows is no lag: the server falls behind.
 _GROWTH = 2.0
 _GROWTH_MS = 10.0
@@ -20,6 +21,27 @@ def live(effort: Effort) -> list[Row]:
         "10,000 live queries, 10,000 rows/s: push lag", effort, 50.0,
         kind="live", add={"arrivals": "constant", "rate": 156.25, "rows": 64},
         live={"connections": _CONNECTIONS, "per_connection": 100, "verified": 0.005},
+    )  # fmt: skip
+
+
+def decayed(effort: Effort) -> list[Row]:
+    """The same with answers in which newer rows count for more, by how much longer they live.
+
+    Every add that a push tells of counts, as pushes are merged where the server falls behind. First
+    the window's rows are replaced once, at the same pace: then their ages are what they stay.
+    """
+    return [row for half_life in _HALF_LIVES_SECONDS for row in _decayed(effort, half_life)]
+
+
+def _decayed(effort: Effort, half_life: float) -> list[Row]:
+    return _lags(
+        f"10,000 decayed live queries, half-life {half_life:g} s: each add's lag", effort, 10.0,
+        kind="live", of="told", load={"warm_up_seconds": load.CAPACITY / 10_000},
+        add={"arrivals": "constant", "rate": 156.25, "rows": 64},
+        live={
+            "connections": _CONNECTIONS, "per_connection": 100, "verified": 0.005,
+            "shapes": [{"decay": {"half_life": half_life}}],
+        },
     )  # fmt: skip
 
 
@@ -62,7 +84,9 @@ def mixed(effort: Effort) -> list[Row]:
     ]
 
 
-def _lags(name: str, effort: Effort, aim: float, kind: str, **tables: Any) -> list[Row]:
+def _lags(
+    name: str, effort: Effort, aim: float, kind: str, of: str = "lag", **tables: Any
+) -> list[Row]:
     """p50 and p99; a run is twice as long as others, so that growing would show."""
     with load.server() as target:
         results = load.loads(
@@ -72,8 +96,8 @@ def _lags(name: str, effort: Effort, aim: float, kind: str, **tables: Any) -> li
     faults = [*load.faults(results), *[one for push in pushes for one in _growing(push)]]
     notes = [*load.doubts(results), *_pushes(pushes[0]), *_cpu(results)]
     p99, p50 = (
-        [value for push in pushes for value in _some(getattr(push.lag, of))]
-        for of in ("p99_ms", "p50_ms")
+        [value for push in pushes for value in _some(getattr(getattr(push, of), which))]
+        for which in ("p99_ms", "p50_ms")
     )
     return [
         Row(f"{name} p99", "ms", p99, "at most", aim, faults=faults, notes=notes),
@@ -98,7 +122,8 @@ def _growing(push: Push) -> list[str]:
 
 
 def _pushes(push: Push) -> list[str]:
-    return [f"{push.pushes_per_second:,.0f} pushes/s"]
+    merged = f", {push.merged / push.pushes:.0%} of them merged" if push.merged else ""
+    return [f"{push.pushes_per_second:,.0f} pushes/s{merged}"]
 
 
 def _cpu(results: list[Result]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,9 @@ from load_tests.aims.child import on_one_core
 from load_tests.aims.row import Effort, Row
 from load_tests.aims.turns import medians_us, times_as_fast
 from load_tests.simulation import example
+from load_tests.simulation.results import Result
+from load_tests.simulation.scenario import Scenario
+from load_tests.simulation.server import Target
 from tests.load_tests.served import unhurried
 
 SHORT = Effort(runs=1, seconds=0.01, long_seconds=0.6)
@@ -202,3 +206,26 @@ def test_the_command_lists_all_and_refuses_what_is_not_there(
     monkeypatch.setattr("sys.argv", ["aims", "rest", "nothing"])
     assert command_line.main() == 2
     assert "there is no nothing" in capsys.readouterr().err
+
+
+def test_decayed_queries_are_asked_with_each_half_life_and_every_add_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Scenario] = []
+
+    def run(scenario: Scenario, target: Target) -> Result:
+        asked.append(scenario)
+        return example.example("run")
+
+    monkeypatch.setattr(load, "run", run)
+    monkeypatch.setattr(load, "server", lambda: nullcontext(Target("ws://nowhere", None)))
+    rows = standing.decayed(Effort(runs=1))
+    half_lives = [3600.0, 60.0, 10.0]
+    assert [one.live.shapes for one in asked if one.live] == [
+        [{"decay": {"half_life": one}}] for one in half_lives
+    ]
+    assert all(one.load.warm_up_seconds == 10.0 for one in asked)
+    (push,) = example.example("run").pushes
+    assert [row.values for row in rows] == [[push.told.p99_ms], [push.told.p50_ms]] * 3
+    assert [row.aim for row in rows] == [10.0, None] * 3
+    assert "2% of them merged" in rows[0].notes[0]
