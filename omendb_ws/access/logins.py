@@ -15,9 +15,10 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from ..runtime.few_lines import FewLines, more
 from ..telemetry.metrics import Metrics
 from .principal import Principal
-from .token_bucket import FewLines, Paces, more
+from .token_bucket import Paces
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""How often something may happen: messages and rows, steps of many addresses, log lines.
+"""How often something may happen: messages and rows, steps of many addresses.
 
 Pure; time comes with each call, in microseconds.
 """
@@ -6,7 +6,6 @@ Pure; time comes with each call, in microseconds.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
 
 
 class TokenBucket:
@@ -88,31 +87,3 @@ class Paces:
         if len(self._full_at_us) > self._most_keys:
             self._full_at_us.popitem(last=False)
         return early_us
-
-
-#: Lines of one kind in a burst, and then a second.
-_BURST_LINES: Final = 10
-_LINE_US: Final = 1_000_000
-
-
-class FewLines:
-    """Keeps log lines that strangers cause from filling the log."""
-
-    def __init__(self) -> None:
-        self._full_at_us = 0
-        self._passed_over = 0
-
-    def next(self, now_us: int) -> int | None:
-        """None: no line now. Else how many were passed over since the last one."""
-        full_at_us = max(self._full_at_us, now_us) + _LINE_US
-        if full_at_us - now_us > _BURST_LINES * _LINE_US:
-            self._passed_over += 1
-            return None
-        self._full_at_us = full_at_us
-        passed_over, self._passed_over = self._passed_over, 0
-        return passed_over
-
-
-def more(passed_over: int) -> str:
-    """What a log line says of those that ``FewLines`` passed over before it."""
-    return f" ({passed_over} more since the last such line)" if passed_over else ""

@@ -32,7 +32,7 @@ from .._version import VERSION
 from ..access.origins import DEFAULT_PORTS, HostPort, is_loopback, parse_host, parse_origin
 from ..access.peer import Peer
 from ..access.principal import Principal
-from ..access.token_bucket import FewLines, more
+from ..runtime.few_lines import FewLines, more
 from ..wire.opcodes import PROTOCOL
 from .encodings import accepted
 

@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
+from ..runtime.freed_memory import FreedMemory
 from .rations import Rations, Sender
 
 #: Shares of the budget: from where on nothing is read beside what is under way, how far large
@@ -26,6 +27,8 @@ from .rations import Rations, Sender
 _TIGHT: Final = 3 / 4
 _RATIONED: Final = 15 / 16
 _RELIEVED: Final = 7 / 8
+#: When connections let go of so much, the system gets it back. Less is used again by others.
+_MANY_FREED_BYTES: Final = 128 << 20
 #: Who holds less keeps nobody waiting.
 _MUCH_BYTES: Final = 64 << 10
 
@@ -54,8 +57,7 @@ class Crowd:
 
     def __init__(self, max_members: int, max_bytes: int, on_shed: Callable[[Member], None]) -> None:
         self.held_bytes = 0
-        #: The most that were held since somebody set it.
-        self.most_bytes = 0
+        self.freed = FreedMemory(_MANY_FREED_BYTES)
         #: Whether more should not be asked for as long as something is under way.
         self.is_tight = False
         self._max_members = max_members
@@ -116,7 +118,7 @@ class Crowd:
         return any(member.has_much_under_way for member in self._members)
 
     def _changed(self, change: int) -> None:
-        self.most_bytes = max(self.most_bytes, self.held_bytes)
+        self.freed.note(self.held_bytes)
         self.is_tight = self.held_bytes > self._max_bytes * _TIGHT
         if change > 0 and self.held_bytes > self._max_bytes:  # those that leave are relief itself
             self._make_room(self._max_bytes * _RELIEVED)

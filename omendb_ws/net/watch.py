@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..access.peer import Peer
-from ..access.token_bucket import FewLines, more
 from ..runtime.faults import as_error
-from ..runtime.machine import give_back_freed_memory
+from ..runtime.few_lines import FewLines, more
 from ..sessions.context import Context
 from ..sessions.session import Session
 from .connection import Connection
@@ -27,8 +26,6 @@ log = logging.getLogger(__name__)
 STRANGERS_SHARE: Final = 8
 #: The part of ``stall_seconds`` for which one may keep others waiting and not go on: 3 s.
 _PATIENCE_SHARE: Final = 10
-#: When connections let go of so much, the system gets it back. Less is used again by others.
-_MANY_FREED_BYTES: Final = 128 << 20
 
 
 class Watch:
@@ -62,9 +59,7 @@ class Watch:
         """Look after all connections now and then; a fault with one is not the end of that."""
         while True:
             await asyncio.sleep(self._stall_seconds / 10)
-            if self.known.most_bytes - self.known.held_bytes > _MANY_FREED_BYTES:
-                self.known.most_bytes = self.known.held_bytes
-                await asyncio.to_thread(give_back_freed_memory)
+            await self.known.freed.look(self.known.held_bytes)
             for connection, session in list(self._sessions.items()):
                 try:
                     self._end_if_stalled(connection, session)

@@ -33,7 +33,8 @@ from ..journal.local.store import LocalStore
 from ..journal.store_thread import Storage
 from ..runtime.endings import Ending
 from ..runtime.faults import as_error
-from ..runtime.machine import give_back_freed_memory, usable_cores
+from ..runtime.freed_memory import FreedMemory
+from ..runtime.machine import usable_cores
 from ..sessions.authentication import look_again, refuse_place
 from ..sessions.context import Context, monotonic_us
 from ..sessions.outbox import Outbox
@@ -101,7 +102,7 @@ class Node:
         self._open_store = open_store
         self._storage: Storage | None = None
         #: The most that was taken of the budget since memory was returned last.
-        self._most_taken_bytes = self._samples_to_return = 0
+        self.freed = FreedMemory(_RETURNED_BYTES, _AGAIN_AFTER_SAMPLES)
         #: What brings stored collections back; None without a data directory.
         self.recoveries: Recoveries | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -327,21 +328,6 @@ class Node:
         self.context.metrics.faults += 1
         as_error(error, what)
 
-    async def _return_memory(self) -> None:
-        """Where much was freed, let the system have it."""
-        taken_bytes = self.context.catalog.reserved_bytes
-        self._most_taken_bytes = max(self._most_taken_bytes, taken_bytes)
-        if self._most_taken_bytes - taken_bytes >= _RETURNED_BYTES:
-            self._most_taken_bytes = taken_bytes
-            self._samples_to_return = _AGAIN_AFTER_SAMPLES
-        elif self._samples_to_return:
-            self._samples_to_return -= 1
-            if self._samples_to_return:
-                return
-        else:
-            return
-        await asyncio.to_thread(give_back_freed_memory)
-
     async def _sample(self) -> None:
         """Measure the loop's lag, and keep samples for rates and percentiles."""
         context, beats = self.context, round(_SAMPLE_SECONDS / _LAG_SAMPLE_SECONDS)
@@ -353,7 +339,7 @@ class Node:
                 worst = max(worst, self._loop.time() - before - _LAG_SAMPLE_SECONDS)
             context.metrics.loop_lag_seconds = worst
             try:
-                await self._return_memory()
+                await self.freed.look(self.context.catalog.reserved_bytes)
                 self._sample_rates()
             except Exception as error:  # the next time may go well
                 context.metrics.faults += 1

@@ -21,6 +21,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from .few_lines import FewLines
+
 try:
     import resource
 except ImportError:  # Windows
@@ -31,7 +33,7 @@ log = logging.getLogger(__name__)
 #: So many are left to logs and all else, or an eighth of all where there are few.
 RESERVED: Final = 64
 #: How often a line is logged of connections that were turned away.
-SAY_SECONDS: Final = 10.0
+SAY_US: Final = 10_000_000
 #: What macOS takes at most where its limit says "unlimited".
 _OPEN_MAX: Final = 10_240
 #: asyncio listens again a second after it failed to accept.
@@ -80,7 +82,7 @@ class Descriptors:
         self._most_connections = most_connections
         self._reserve = -1
         self._refused = 0
-        self._say_at_seconds = 0.0
+        self._lines = FewLines(1, SAY_US)
         self._loop: asyncio.AbstractEventLoop
         self._is_open = False
         #: When asyncio has tried again what it gave up last, on its loop's clock.
@@ -157,9 +159,7 @@ class Descriptors:
 
     def _say(self, count: int) -> None:
         self._refused += count
-        now = self._loop.time()
-        if now >= self._say_at_seconds and self._refused:
-            self._say_at_seconds = now + SAY_SECONDS
+        if self._refused and self._lines.next(round(self._loop.time() * 1e6)) is not None:
             log.warning(
                 "file descriptors are running out (limit %s): %d connections were turned away",
                 limit(),

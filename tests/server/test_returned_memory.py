@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from omendb_ws.node import node as node_room
+from omendb_ws.runtime import freed_memory
 
 from .raw import running
 
@@ -15,14 +16,14 @@ async def test_it_is_returned_after_much_was_freed_and_once_more_when_that_is_ov
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     returns: list[int] = []
-    monkeypatch.setattr(node_room, "give_back_freed_memory", lambda: returns.append(1))
+    monkeypatch.setattr(freed_memory, "give_back_freed_memory", lambda: returns.append(1))
     async with running() as server:
         node, budget = server.node, server.context.catalog.budget
 
         async def returned_in(samples: int) -> int:
             before = len(returns)
             for _ in range(samples):
-                await node._return_memory()
+                await node.freed.look(budget.taken_bytes)
             return len(returns) - before
 
         budget.take(40 * MIB, "this test takes")

@@ -29,6 +29,7 @@ from omendb_core.replay import kept_rows
 
 from ...journal.interface import Log, Settle
 from ...runtime.faults import as_error
+from ...runtime.few_lines import FewLines
 from ...telemetry.metrics import Metrics
 from ..model import replies
 from ..model.collection import Collection
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 #: How often a log is asked whether it wants live rows written again.
 _COMPACTION_SECONDS: Final = 0.02
 #: How often a line is logged of a collection whose changes are refused.
-_SAY_SECONDS: Final = 10.0
+_SAY_US: Final = 10_000_000
 
 
 class Durability:
@@ -69,7 +70,7 @@ class Durability:
         self._submit = submit
         self._settled: dict[Collection, None] = {}
         self._compact_at_seconds: dict[Collection, float] = {}
-        self._say_at_seconds: dict[Collection, float] = {}
+        self._lines: dict[Collection, FewLines] = {}
         #: How many changes are pending, over all collections.
         self.pending = 0
 
@@ -273,9 +274,8 @@ class Durability:
 
     def _say(self, collection: Collection, error: OmenError) -> None:
         """Log a refusal, now and then: a full disk is tried again with every change."""
-        now_seconds = time.monotonic()
-        if now_seconds >= self._say_at_seconds.get(collection, 0.0):
-            self._say_at_seconds[collection] = now_seconds + _SAY_SECONDS
+        lines = self._lines.setdefault(collection, FewLines(1, _SAY_US))
+        if lines.next(time.monotonic_ns() // 1000) is not None:
             log.error("%s: nothing is acknowledged: %s", collection.name, error)
 
     # -- nothing is pending -----------------------------------------------------------------------
@@ -318,7 +318,7 @@ class Durability:
         """A collection is gone."""
         self._settled.pop(collection, None)
         self._compact_at_seconds.pop(collection, None)
-        self._say_at_seconds.pop(collection, None)
+        self._lines.pop(collection, None)
 
 
 def _pending(collection: Collection) -> PendingChanges:
