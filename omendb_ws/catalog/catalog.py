@@ -75,6 +75,11 @@ class Catalog:
         return sum(map(len, self._tenants.values()))
 
     @property
+    def known(self) -> int:
+        """How many collections there are, those that are coming back, or will not, too."""
+        return len(self) + len(self.held)
+
+    @property
     def reserved_bytes(self) -> int:
         """What is taken of the budget."""
         return self.budget.taken_bytes

@@ -24,41 +24,46 @@ class HeldNames:
     """Held names by tenant, each with the reason."""
 
     def __init__(self) -> None:
-        self._names: dict[tuple[str, str], _Held] = {}
+        self._names: dict[str, dict[str, _Held]] = {}
 
     @property
     def given_up(self) -> int:
         """How many collections will not come back by themselves."""
-        return sum(len(held.given_up) for held in self._names.values())
+        return sum(len(held.given_up) for names in self._names.values() for held in names.values())
+
+    def __len__(self) -> int:
+        return sum(map(len, self._names.values()))
 
     def of(self, tenant: str) -> list[tuple[str, str, bool]]:
         """The held names of a tenant: the name, why, and whether its collection may come back."""
         return [
             (name, held.reason, not held.given_up)
-            for (owner, name), held in self._names.items()
-            if owner == tenant
+            for name, held in self._names.get(tenant, {}).items()
         ]
 
     def count(self, tenant: str) -> int:
         """How many names of a tenant are held."""
-        return sum(of == tenant for of, _ in self._names)
+        return len(self._names.get(tenant, ()))
 
     def hold(self, tenant: str, name: str, reason: str) -> None:
         """Take a name, or say anew why its collection is not available."""
-        self._names.setdefault((tenant, name), _Held("")).reason = reason
+        self._names.setdefault(tenant, {}).setdefault(name, _Held("")).reason = reason
 
     def give_up(self, stored: Stored, reason: str) -> None:
         """Hold the name of a collection that does not come back; it can be dropped from now on."""
         self.hold(stored.tenant, stored.name, reason)
-        self._names[stored.tenant, stored.name].given_up.append(stored)
+        self._names[stored.tenant][stored.name].given_up.append(stored)
 
     def release(self, tenant: str, name: str) -> None:
-        """The collection is back."""
-        del self._names[tenant, name]
+        """The collection is back, or dropped."""
+        names = self._names[tenant]
+        del names[name]
+        if not names:
+            del self._names[tenant]
 
     def refuse(self, tenant: str, name: str) -> None:
         """Unavailable if the name is held."""
-        held = self._names.get((tenant, name))
+        held = self._names.get(tenant, {}).get(name)
         if held is not None:
             raise Unavailable(f"collection: {name!r} {held.reason}")
 
@@ -67,12 +72,12 @@ class HeldNames:
 
         Empty if the name is not held; Unavailable if its collection is still coming back.
         """
-        held = self._names.get((tenant, name))
+        held = self._names.get(tenant, {}).get(name)
         if held is None:
             return []
         if not held.given_up:
             self.refuse(tenant, name)
-        del self._names[tenant, name]
+        self.release(tenant, name)
         return held.given_up
 
     def undrop(self, stored: list[Stored], reason: str) -> None:

@@ -31,7 +31,7 @@ from .. import web
 from .._version import VERSION
 from ..access.origins import DEFAULT_PORTS, HostPort, is_loopback, parse_host, parse_origin
 from ..access.peer import Peer
-from ..access.principal import Principal
+from ..access.principal import OPEN, Principal
 from ..runtime.few_lines import FewLines, more
 from ..wire.opcodes import PROTOCOL
 from .encodings import accepted
@@ -71,12 +71,12 @@ class Running(Protocol):
         """Since the server was started."""
         ...
 
-    def stats(self) -> Mapping[str, Any]:
-        """The server's statistics, as the op ``stats`` gives them (JSON values)."""
+    def stats(self, principal: Principal) -> Mapping[str, Any]:
+        """The statistics as the op ``stats`` gives them to ``principal`` (JSON values)."""
         ...
 
-    def metrics_text(self) -> bytes:
-        """The metrics in Prometheus' text format 0.0.4."""
+    def metrics_text(self, principal: Principal) -> bytes:
+        """What metrics ``principal`` sees, in Prometheus' text format 0.0.4."""
         ...
 
     def authenticate(self, token: str) -> Principal | None:
@@ -117,7 +117,7 @@ def decide(
     if path in web.FILES:
         return _file(path, headers, policy)
     if path in _PUBLIC:
-        return _ROUTES[path](headers, policy, running)
+        return _ROUTES[path](running, OPEN)
     refusal = refuse_foreign(headers, policy)
     if refusal is not None:
         return refusal
@@ -125,8 +125,8 @@ def decide(
         if running.status() == "draining":
             return _text(HTTPStatus.SERVICE_UNAVAILABLE, "The server is leaving.")
         return None
-    refusal = None if policy.is_open else refuse_strangers(headers, running)
-    return refusal or _ROUTES[path](headers, policy, running)
+    found = OPEN if policy.is_open else who_looks(headers, running)
+    return found if isinstance(found, Reply) else _ROUTES[path](running, found)
 
 
 def refuse_foreign(headers: Headers, policy: Policy) -> Reply | None:
@@ -191,8 +191,8 @@ def token_of(headers: Headers) -> str | None:
     return tokens.pop() if len(tokens) == 1 else ""
 
 
-def refuse_strangers(headers: Headers, running: Running) -> Reply | None:
-    """401 or 403 where the token does not carry the right to see the server's statistics."""
+def who_looks(headers: Headers, running: Running) -> Principal | Reply:
+    """Who wants to see numbers, the server's or its tenant's; 401 or 403 if it may see neither."""
     token = token_of(headers)
     principal = None if token is None else running.authenticate(token)
     if principal is None:
@@ -202,9 +202,12 @@ def refuse_strangers(headers: Headers, running: Running) -> Reply | None:
             f"{said}. Send it as Authorization: Bearer TOKEN or X-API-Key: TOKEN.",
             ("WWW-Authenticate", "Bearer"),
         )
-    if not principal.is_operator:
-        return _text(HTTPStatus.FORBIDDEN, "This token does not have the right operator.")
-    return None
+    if not principal.is_operator and not principal.may_everywhere("admin"):
+        return _text(
+            HTTPStatus.FORBIDDEN,
+            "This token has neither the right operator nor admin on all collections.",
+        )
+    return principal
 
 
 def select_subprotocol(_: object, offered: Sequence[Subprotocol]) -> Subprotocol | None:
@@ -302,18 +305,18 @@ def _is_known(etag: str, headers: Headers) -> bool:
     return not {etag, "*"}.isdisjoint(value.strip().removeprefix("W/") for value in values)
 
 
-def _livez(_: Headers, __: Policy, ___: Running) -> Reply:
+def _livez(_: Running, __: Principal) -> Reply:
     return _text(HTTPStatus.OK, "ok")
 
 
-def _readyz(_: Headers, __: Policy, running: Running) -> Reply:
+def _readyz(running: Running, _: Principal) -> Reply:
     status = running.status()
     if status == "ok":
         return _text(HTTPStatus.OK, "ok")
     return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {status}")
 
 
-def _health(_: Headers, __: Policy, running: Running) -> Reply:
+def _health(running: Running, _: Principal) -> Reply:
     return _json(
         {
             "status": running.status(),
@@ -323,19 +326,19 @@ def _health(_: Headers, __: Policy, running: Running) -> Reply:
     )
 
 
-def _stats(_: Headers, __: Policy, running: Running) -> Reply:
-    return _json(running.stats())
+def _stats(running: Running, principal: Principal) -> Reply:
+    return _json(running.stats(principal))
 
 
-def _metrics(_: Headers, __: Policy, running: Running) -> Reply:
-    return Reply(HTTPStatus.OK, running.metrics_text(), _PROMETHEUS)
+def _metrics(running: Running, principal: Principal) -> Reply:
+    return Reply(HTTPStatus.OK, running.metrics_text(principal), _PROMETHEUS)
 
 
 def _json(document: Mapping[str, Any]) -> Reply:
     return Reply(HTTPStatus.OK, orjson.dumps(document) + b"\n", _JSON)
 
 
-_ROUTES: Final[dict[str, Callable[[Headers, Policy, Running], Reply]]] = {
+_ROUTES: Final[dict[str, Callable[[Running, Principal], Reply]]] = {
     "/livez": _livez,
     "/readyz": _readyz,
     "/health": _health,

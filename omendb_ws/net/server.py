@@ -28,7 +28,7 @@ from websockets.typing import Subprotocol
 
 from ..access.gate import Refused
 from ..access.peer import Peer
-from ..access.principal import Principal
+from ..access.principal import OPEN, Principal
 from ..http import routes
 from ..journal.interface import Store
 from ..journal.local.store import LocalStore
@@ -43,9 +43,9 @@ from ..sessions.authentication import refuse_token
 from ..sessions.context import monotonic_us
 from ..sessions.receive import Receiver, greet
 from ..sessions.session import Session
-from ..telemetry.prometheus import render
-from ..telemetry.server_stats import resident_bytes, server_stats
+from ..telemetry.prometheus import render, render_tenant
 from .connection import STALL_SECONDS, Connection
+from .gauges import refresh
 from .tls import newer_certificate, server_context
 from .watch import Watch
 
@@ -259,32 +259,21 @@ class Server:
         """Seconds since the server was made."""
         return self.context.clock_us() / 1e6 - self.metrics.started_seconds
 
-    def stats(self) -> dict[str, Any]:
-        """The server's statistics."""
-        return server_stats(self.metrics, self.context.clock_us())
+    def stats(self, principal: Principal = OPEN) -> dict[str, Any]:
+        """The statistics that ``principal`` sees."""
+        return self.context.server_view.now(principal)
 
-    def metrics_text(self) -> bytes:
-        """The page of ``/metrics``."""
-        return render(self.metrics, self._refresh_gauges)
+    def metrics_text(self, principal: Principal = OPEN) -> bytes:
+        """The page of ``/metrics`` that ``principal`` sees."""
+        if not principal.is_operator:
+            own = self.context.server_view.numbers(principal.tenant)
+            return render_tenant(principal.tenant, own)
+        return render(self.metrics, partial(refresh, self.node, self._strangers, self._known))
 
     def authenticate(self, token: str) -> Principal | None:
         """Who a token is."""
         found = self.context.gate.look(token)
         return None if isinstance(found, Refused) else found
-
-    def _refresh_gauges(self) -> None:
-        gauges, catalog = self.metrics.gauges, self.context.catalog
-        gauges.queue_depth = self.context.engine.depth
-        gauges.collections = len(catalog)
-        gauges.rows = sum(collection.window.rows for collection in catalog)
-        gauges.payload_bytes = sum(collection.window.payload_bytes for collection in catalog)
-        gauges.reserved_bytes = catalog.reserved_bytes
-        gauges.max_memory_bytes = self.context.limits.max_memory_bytes
-        gauges.resident_bytes = resident_bytes()
-        gauges.strangers = len(self._strangers)
-        gauges.connection_bytes = self._strangers.held_bytes + self._known.held_bytes
-        gauges.uptime_seconds = self.uptime_seconds()
-        self.node.refresh_journal_gauges()
 
     def _admit(
         self, hook: Callable[[ServerConnection, Request], Response | None]

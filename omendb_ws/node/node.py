@@ -38,9 +38,9 @@ from ..runtime.machine import usable_cores
 from ..sessions.authentication import look_again, refuse_place
 from ..sessions.context import Context, monotonic_us
 from ..sessions.outbox import Outbox
+from ..sessions.server_view import ServerView
 from ..sessions.session import Session
 from ..sessions.subscriptions.pictures import Looks
-from ..sessions.subscriptions.server_numbers import ServerNumbers
 from ..telemetry.metrics import Metrics
 from ..tenants.accounts import Accounts
 from ..tenants.limits import TenantLimits
@@ -96,7 +96,7 @@ class Node:
             metrics=metrics,
             clock_us=clock_us,
             looks=Looks(engine.submit, catalog.budget, metrics),
-            server_numbers=ServerNumbers(metrics, clock_us),
+            server_view=ServerView(metrics, accounts, catalog, clock_us),
         )
         self._settings = settings
         self._open_store = open_store

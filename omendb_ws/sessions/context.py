@@ -16,9 +16,9 @@ from ..telemetry.metrics import Metrics
 from ..tenants.accounts import Accounts
 from ..wire.opcodes import Limits
 from .long_work import LongRequests
+from .server_view import ServerView
 from .subscriptions.beats import Beats
 from .subscriptions.pictures import Looks
-from .subscriptions.server_numbers import ServerNumbers
 from .subscriptions.tallies import OpenTallies
 
 #: Linux: goes on while the machine sleeps, as ``CLOCK_MONOTONIC`` does not there.
@@ -59,7 +59,7 @@ class Context:
     metrics: Metrics
     clock_us: Callable[[], int]
     looks: Looks
-    server_numbers: ServerNumbers
+    server_view: ServerView
     beats: Beats = field(default_factory=Beats)
     tallies: OpenTallies = field(default_factory=OpenTallies)
     long_requests: LongRequests = field(default_factory=LongRequests)

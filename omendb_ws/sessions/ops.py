@@ -38,7 +38,6 @@ from ..wire.searches import PlainSearch
 from . import rates, shaping
 from .authentication import authenticate
 from .reach import Reach, may_read, reach, shown
-from .server_view import server_numbers
 from .session import Session
 from .subscribing import move, subscribe, unsubscribe
 
@@ -326,7 +325,7 @@ def _count(session: Session, request: wire.Count, size: int) -> None:
 
 def _stats(session: Session, request: wire.Stats, size: int) -> None:
     if request.collection is None:
-        session.ok(request.id, server_numbers(session))
+        session.ok(request.id, session.context.server_view.now(session.who.known()))
         return
     collection, visible = reach(session, request.op, request.collection).read
     ticket = session.ticket(request, collection, size, _description_bytes(collection))

@@ -1,26 +1,89 @@
-"""What ``stats`` of the server says to whom: all of it to operators, to others their tenant's own.
+"""The server's numbers, and what of them is shown to whom: ``stats``, and ``/metrics`` by tenant.
 
-Lives on the loop's thread.
+All of it to operators, to others their tenant's own. Lives on the loop's thread. Looked up once in
+a turn of the loop, whoever asks: they take 0.1 to 0.4 ms, and one connection may ask for them
+10,000 times, by subscriptions or by requests in one piece.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
 
-from ..telemetry.server_stats import tenant_stats
-from .session import Session
+from ..access.principal import Principal
+from ..catalog.catalog import Catalog
+from ..telemetry.metrics import Metrics, TenantNumbers
+from ..telemetry.server_stats import server_stats, tenant_stats
+from ..tenants.account import Account
+from ..tenants.accounts import Accounts
+from ..wire.opcodes import SERVER_STATS
+
+#: Tenants that ``stats`` tells of: 8 µs and 250 bytes each.
+MOST_TENANTS: Final = 100
 
 
-def server_numbers(session: Session) -> dict[str, Any]:
-    """The numbers of this moment that the principal of now may see."""
-    context, principal = session.context, session.who.known()
-    if principal.is_operator:
-        return context.server_numbers.now()
-    now_us = context.clock_us()
-    collections = context.catalog.of(principal.tenant)
-    return tenant_stats(
-        context.metrics,
-        now_us,
-        sum(len(one.subscriptions) for one in collections),
-        [one.rates.per_second(now_us / 1e6, one.rate_counters()) for one in collections],
-    )
+class ServerView:
+    """``now`` is what is true in this turn of the loop. Not to be changed by who gets it."""
+
+    def __init__(
+        self, metrics: Metrics, accounts: Accounts, catalog: Catalog, clock_us: Callable[[], int]
+    ) -> None:
+        self._metrics = metrics
+        self._accounts = accounts
+        self._catalog = catalog
+        self._clock_us = clock_us
+        #: By tenant; None: all of it.
+        self._found: dict[str | None, dict[str, Any]] = {}
+
+    def now(self, principal: Principal) -> dict[str, Any]:
+        """The numbers as ``stats`` says them to ``principal`` (PROTOCOL section 6)."""
+        tenant = None if principal.is_operator else principal.tenant
+        found = self._found.get(tenant)
+        if found is None:
+            if not self._found:
+                asyncio.get_running_loop().call_soon(self._forget)
+            found = self._whole() if tenant is None else self._of(tenant)
+            self._found[tenant] = found
+        return found
+
+    def by_tenant(self) -> dict[str, TenantNumbers]:
+        """The numbers of those that the tenants file names, and of all others together."""
+        return self._accounts.numbers(self._catalog.count, self._catalog.known)
+
+    def numbers(self, tenant: str) -> TenantNumbers:
+        """Those of one tenant."""
+        return self._accounts.peek(tenant).numbers(self._catalog.count(tenant))
+
+    def _forget(self) -> None:
+        self._found.clear()
+
+    def _whole(self) -> dict[str, Any]:
+        now_us = self._clock_us()
+        busiest = self._accounts.busiest(MOST_TENANTS)
+        return {
+            **server_stats(self._metrics, now_us),
+            "tenants": {one.tenant: self._told(one, now_us) for one in busiest},
+        }
+
+    def _of(self, tenant: str) -> dict[str, Any]:
+        """The same with null for what only all tenants have together."""
+        now_us, account = self._clock_us(), self._accounts.peek(tenant)
+        rates = [
+            one.rates.per_second(now_us / 1e6, one.rate_counters())
+            for one in self._catalog.of(tenant)
+        ]
+        return {
+            **dict.fromkeys(SERVER_STATS),
+            **tenant_stats(self._metrics, now_us, rates),
+            "connections": account.connections,
+            "subscriptions": account.subscriptions,
+            "tenants": {tenant: self._told(account, now_us)},
+        }
+
+    def _told(self, account: Account, now_us: int) -> dict[str, Any]:
+        return {
+            **account.use(self._catalog.count(account.tenant), now_us),
+            "rate_limited": account.rate_limited,
+            "over_quota": account.over_quota,
+        }

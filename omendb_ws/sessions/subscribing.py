@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from omendb_core.model.budget import Share
 from omendb_core.model.errors import BadRequest, NotFound, WrongEpoch
@@ -25,7 +25,6 @@ from ..wire.messages import SubscriptionKind
 from .count_streams import leave_count, subscribe_count
 from .live_streams import move_live, subscribe_live
 from .reach import Reach, reach
-from .server_view import server_numbers
 from .session import Session
 from .standing_streams import at_once, make_streams, query_vectors
 from .subscriptions import maps
@@ -145,7 +144,13 @@ def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> No
     share.resize(STATS_BYTES)
     sub = session.next_sub()
     subscription = StatsSubscription(
-        session, sub, collection, request.every_ms, share, visible, partial(server_numbers, session)
+        session,
+        sub,
+        collection,
+        request.every_ms,
+        share,
+        visible,
+        partial(_server_numbers, session),
     )
     session.remember(subscription)
     if collection is not None:
@@ -158,6 +163,11 @@ def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> No
     except Exception as error:
         as_error(error, "the start of a subscription")
         subscription.replied(True)
+
+
+def _server_numbers(session: Session) -> dict[str, Any]:
+    """What the principal of now may see."""
+    return session.context.server_view.now(session.who.known())
 
 
 def _subscribe_map(session: Session, request: wire.Subscribe, size: int) -> None:

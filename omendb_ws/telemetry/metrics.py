@@ -7,7 +7,8 @@ request. ``Metrics`` knows nothing of the server, and nothing of who reads it (`
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ..journal.interface import LogNumbers
@@ -57,6 +58,20 @@ class JournalNumbers(NamedTuple):
 NO_JOURNAL: Final = JournalNumbers(0, 0, 0, 0, 0.0)
 
 
+class TenantNumbers(NamedTuple):
+    """What one tenant has now, and what it has done: ``/metrics`` says it by tenant."""
+
+    connections: int = 0
+    subscriptions: int = 0
+    collections: int = 0
+    reserved_bytes: int = 0
+    rows: int = 0
+    queries: int = 0
+    messages: int = 0
+    rate_limited: int = 0
+    over_quota: int = 0
+
+
 @dataclass(slots=True)
 class Gauges:
     """What is looked up only when somebody asks: set just before a scrape."""
@@ -75,6 +90,7 @@ class Gauges:
     journal_pending: int = 0
     recovering_collections: int = 0
     damaged_collections: int = 0
+    tenants: Mapping[str, TenantNumbers] = field(default_factory=dict)
 
 
 class Metrics:

@@ -7,11 +7,11 @@ Counts become samples only when somebody scrapes. A new metric is an attribute o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from .histogram import Histogram
-from .metrics import Metrics
+from .metrics import Metrics, TenantNumbers
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
@@ -31,6 +31,31 @@ class Metric(NamedTuple):
 
 
 _MICROSECONDS: Final = 1e-6
+
+
+def _of_tenants(name: str, kind: Literal["counter", "gauge"], help: str) -> Metric:
+    """A number of ``TenantNumbers``, by tenant."""
+
+    def read(metrics: Metrics) -> Counter[str]:
+        tenants = metrics.gauges.tenants
+        return Counter({tenant: getattr(one, name) for tenant, one in tenants.items()})
+
+    return Metric(f"omendb_tenant_{name}", kind, help, read, "tenant")
+
+
+#: What a tenant is shown of its own. To operators there is a label for each tenant that the
+#: tenants file names, and one for all others together.
+TENANT_METRICS: Final = (
+    _of_tenants("connections", "gauge", "Connections now, by tenant."),
+    _of_tenants("subscriptions", "gauge", "Subscriptions now, by tenant."),
+    _of_tenants("collections", "gauge", "Collections now, by tenant."),
+    _of_tenants("reserved_bytes", "gauge", "Memory reserved now, by tenant."),
+    _of_tenants("rows", "counter", "Rows of adds and updates that were let in, by tenant."),
+    _of_tenants("queries", "counter", "Query vectors that were let in, by tenant."),
+    _of_tenants("messages", "counter", "Messages that were let in, by tenant."),
+    _of_tenants("rate_limited", "counter", "Refusals for being over a rate, by tenant."),
+    _of_tenants("over_quota", "counter", "Refusals for being over a budget, by tenant."),
+)
 
 #: Every metric of the server. Counters get Prometheus's ``_total`` when they are scraped.
 METRICS: Final = (
@@ -217,6 +242,7 @@ METRICS: Final = (
         "Collections that did not come back: they need repair, memory or space.",
         lambda m: m.gauges.damaged_collections,
     ),
+    *TENANT_METRICS,
     Metric("omendb_ticks", "counter", "Ticks of the engine.", lambda m: m.ticks),
     Metric(
         "omendb_tick_seconds",
@@ -267,14 +293,20 @@ class Collector:
     Register it with a ``prometheus_client.CollectorRegistry``.
     """
 
-    def __init__(self, metrics: Metrics, refresh: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        refresh: Callable[[], None],
+        table: Sequence[Metric] = METRICS,
+    ) -> None:
         self._metrics = metrics
         self._refresh = refresh
+        self._table = table
 
     def collect(self) -> Iterator[Family]:
-        """One family for each row of ``METRICS``."""
+        """One family for each row of the table."""
         self._refresh()
-        for metric in METRICS:
+        for metric in self._table:
             yield _family(metric, metric.read(self._metrics))
 
     def describe(self) -> list[Family]:
@@ -306,8 +338,19 @@ def _family(metric: Metric, value: Value) -> Family:
 
 def render(metrics: Metrics, refresh: Callable[[], None]) -> bytes:
     """The page of ``/metrics`` in Prometheus's text format."""
+    return _page(Collector(metrics, refresh))
+
+
+def render_tenant(tenant: str, numbers: TenantNumbers) -> bytes:
+    """The page of ``/metrics`` as a tenant sees it."""
+    alone = Metrics(0.0)
+    alone.gauges.tenants = {tenant: numbers}
+    return _page(Collector(alone, lambda: None, TENANT_METRICS))
+
+
+def _page(collector: Collector) -> bytes:
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()
-    registry.register(Collector(metrics, refresh))
+    registry.register(collector)
     return generate_latest(registry)

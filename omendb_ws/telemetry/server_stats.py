@@ -28,17 +28,13 @@ def server_stats(metrics: Metrics, now_us: int) -> dict[str, Any]:
     }
 
 
-def tenant_stats(
-    metrics: Metrics, now_us: int, subscriptions: int, rates: Iterable[Sequence[float]]
-) -> dict[str, Any]:
-    """The same of one tenant, by the ``rates`` of its collections; null what only all have."""
+def tenant_stats(metrics: Metrics, now_us: int, rates: Iterable[Sequence[float]]) -> dict[str, Any]:
+    """What of that is told of one tenant, by the ``rates`` of its collections."""
     now_seconds = now_us / 1e6
     sums = [round(sum(column), 3) for column in zip(*rates, strict=True)] or [0.0] * len(RATES)
     return {
-        **dict.fromkeys(server_stats(metrics, now_us)),
         "at": round(time.time(), 3),
         "uptime_s": round(now_seconds - metrics.started_seconds, 3),
-        "subscriptions": subscriptions,
         **dict(zip(RATES, sums, strict=False)),
     }
 

@@ -11,33 +11,24 @@ lowered below that takes nothing away, and lets nothing more in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from omendb_core.model.budget import Budget
 from omendb_core.model.errors import Quota, RateLimited
 
 from ..access.token_bucket import TokenBucket
 from ..telemetry.histogram import Rates
-from .limits import Limits
+from ..telemetry.metrics import TenantNumbers
+from .limits import FIELDS, Limits
 from .share import TenantShare
 
+#: What tells of rows that a principal may not be shown.
+_OF_ROWS: Final = (
+    "memory_bytes", "rows_per_second", "queries_per_second", "messages_per_second",
+    "engine_ms_per_second",
+)  # fmt: skip
 #: A budget that refuses nothing.
 _NO_LIMIT: Final = 2**63
-
-
-class Counts(NamedTuple):
-    """What a tenant has done since it came."""
-
-    rows: int = 0
-    queries: int = 0
-    messages: int = 0
-    rate_limited: int = 0
-    over_quota: int = 0
-
-    def plus(self, other: Counts, times: int = 1) -> Counts:
-        """Both together."""
-        return Counts(*(a + times * b for a, b in zip(self, other, strict=True)))
 
 
 class Meter:
@@ -85,6 +76,8 @@ class Account:
         #: Refusals for want of either.
         self.rate_limited = self.over_quota = 0
         self._rates = Rates(now_us / 1e6, self._rated())
+        #: Messages that were let in in the last second or so.
+        self.recent_messages = self._messages_before = 0
 
     def change(self, limits: Limits, now_us: int) -> None:
         """Other limits from now on; what is there stays."""
@@ -142,9 +135,13 @@ class Account:
 
     # -- what is told -----------------------------------------------------------------------------
 
-    def counts(self) -> Counts:
-        """What went in, and what was refused."""
-        return Counts(
+    def numbers(self, collections: int) -> TenantNumbers:
+        """What there is now, what went in, and what was refused."""
+        return TenantNumbers(
+            self.connections,
+            self.subscriptions,
+            collections,
+            self.memory.taken_bytes,
             self.rows.count,
             self.queries.count,
             self.messages.count,
@@ -155,27 +152,31 @@ class Account:
     def sample(self, now_us: int) -> None:
         """Remember this moment for rates; called every second or so."""
         self._rates.sample(now_us / 1e6, self._rated())
+        self.recent_messages = self.messages.count - self._messages_before
+        self._messages_before = self.messages.count
 
-    def usage(self, collections: int, now_us: int, *, is_whole: bool) -> dict[str, Any]:
-        """The reply to ``usage``; null, unless ``is_whole``, for what tells of rows unseen."""
+    def use(self, collections: int, now_us: int) -> dict[str, Any]:
+        """What there is now; rates of the recent past."""
         rates = self._rates.per_second(now_us / 1e6, self._rated())
         rows, queries, messages, engine_ms = rates
-        of_rows = {
+        return {
+            "connections": self.connections,
+            "subscriptions": self.subscriptions,
+            "collections": collections,
             "memory_bytes": self.memory.taken_bytes,
             "rows_per_second": rows,
             "queries_per_second": queries,
             "messages_per_second": messages,
             "engine_ms_per_second": engine_ms,
         }
+
+    def usage(self, collections: int, now_us: int, *, is_whole: bool) -> dict[str, Any]:
+        """The reply to ``usage``; null, unless ``is_whole``, for what tells of rows unseen."""
+        use = self.use(collections, now_us)
         return {
             "tenant": self.tenant,
-            "limits": asdict(self.limits),
-            "use": {
-                "connections": self.connections,
-                "subscriptions": self.subscriptions,
-                "collections": collections,
-                **(of_rows if is_whole else dict.fromkeys(of_rows)),
-            },
+            "limits": {name: getattr(self.limits, name) for name in FIELDS},
+            "use": use if is_whole else use | dict.fromkeys(_OF_ROWS),
         }
 
     def is_gone(self, now_us: int) -> bool:

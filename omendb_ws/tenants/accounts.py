@@ -12,12 +12,14 @@ are at most ``max_tenants`` less the named ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from heapq import nlargest
 from typing import Final
 
 from omendb_core.model.budget import Budget
 from omendb_core.model.errors import Quota
 
-from .account import Account, Counts
+from ..telemetry.metrics import TenantNumbers
+from .account import Account
 from .limits import TenantLimits
 
 #: The tenants that no file names, together, where each is named: no tenant can be called so.
@@ -36,7 +38,7 @@ class Accounts:
         self._clock_us = clock_us
         self._accounts: dict[str, Account] = {}
         #: What is added to the counts of the unnamed that are here, so that the sum never falls.
-        self._others_before = Counts()
+        self._others_before = TenantNumbers()
 
     def __len__(self) -> int:
         return len(self._accounts)
@@ -92,16 +94,31 @@ class Accounts:
         for account in self:
             was, is_ = account.tenant in before.named, self.is_named(account.tenant)
             if was != is_:
-                self._others_before = self._others_before.plus(account.counts(), 1 if is_ else -1)
+                self._others_before = _plus(self._others_before, account, 1 if is_ else -1)
             account.change(limits.of(account.tenant), now_us)
 
-    def others(self) -> Counts:
-        """What all that the file does not name have done, those that are gone, too."""
-        total = self._others_before
+    def numbers(self, count: Callable[[str], int], known: int) -> dict[str, TenantNumbers]:
+        """By tenant that the file names, and all others together, those that are gone, too.
+
+        ``count`` tells a tenant's collections, and there are so many known in all.
+        """
+        found = {name: self.peek(name).numbers(count(name)) for name in self._limits.named}
+        others = self._others_before
         for account in self:
             if not self.is_named(account.tenant):
-                total = total.plus(account.counts())
-        return total
+                others = _plus(others, account)
+                others = others._replace(
+                    connections=others.connections + account.connections,
+                    subscriptions=others.subscriptions + account.subscriptions,
+                    reserved_bytes=others.reserved_bytes + account.memory.taken_bytes,
+                )
+        left = known - sum(one.collections for one in found.values())
+        found[OTHERS] = others._replace(collections=left)
+        return found
+
+    def busiest(self, most: int) -> list[Account]:
+        """Those that are here and sent the most messages lately, in that order."""
+        return nlargest(most, self._accounts.values(), key=lambda one: one.recent_messages)
 
     def _has_place(self) -> bool:
         """Whether there is a place for one that is not named; whoever only owes makes way for it,
@@ -118,5 +135,16 @@ class Accounts:
         return len(unnamed) - 1 < most
 
     def _forget(self, account: Account) -> None:
-        self._others_before = self._others_before.plus(account.counts())
+        self._others_before = _plus(self._others_before, account)
         del self._accounts[account.tenant]
+
+
+def _plus(before: TenantNumbers, account: Account, times: int = 1) -> TenantNumbers:
+    """With what an account has counted; what it has now is left out."""
+    return before._replace(
+        rows=before.rows + times * account.rows.count,
+        queries=before.queries + times * account.queries.count,
+        messages=before.messages + times * account.messages.count,
+        rate_limited=before.rate_limited + times * account.rate_limited,
+        over_quota=before.over_quota + times * account.over_quota,
+    )

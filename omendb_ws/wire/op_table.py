@@ -63,7 +63,7 @@ DESCRIPTION: Final = (
 SERVER_STATS: Final = (
     "at", "uptime_s", "rss_bytes", "loop_lag_ms", "connections", "subscriptions", "adds_per_s",
     "searches_per_s", "pushes_per_s", "merged_per_s", "gaps_per_s", "errors_per_s", "search_ms",
-    "add_ms", "push_ms",
+    "add_ms", "push_ms", "tenants",
 )  # fmt: skip
 
 _COLLECTION = Field("collection", "name", required=True)

@@ -344,12 +344,18 @@ async def test_the_servers_numbers_are_the_tenants_own_unless_one_operates_it(
             assert whole["rss_bytes"] > 0
             assert whole["connections"] == 3
             assert own.keys() == whole.keys()
-            assert own["rss_bytes"] is own["connections"] is own["search_ms"] is None
-            assert own["subscriptions"] == 1
+            assert own["rss_bytes"] is own["loop_lag_ms"] is own["search_ms"] is None
+            assert (own["subscriptions"], own["connections"]) == (1, 1)
             assert (await empty.ok("stats"))["subscriptions"] == 0
             await raw.ok("subscribe", kind="stats")
             assert (await raw.named("stats"))["rss_bytes"] is None
-        for name, status in (("a-root", 200), ("an-admin", 403), (token(), 403)):
+        reader = token({"rights": ["read", "write"]})
+        some = token({"rights": ["admin"], "collections": ["items"]})
+        filtered = token({"rights": ["admin"], "filter": MINE})
+        for name, status in (
+            ("a-root", 200), ("an-admin", 200), (token(), 200),
+            (reader, 403), (some, 403), (filtered, 403), ("wrong", 401),
+        ):  # fmt: skip
             assert await http_status(server, "/metrics", name) == status
             assert await http_status(server, "/stats", name) == status
 

@@ -16,6 +16,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import NegotiationError
 from websockets.typing import Subprotocol
 
+from omendb_ws.access.grants import Grant
 from omendb_ws.access.origins import HostPort, Origin, is_loopback, parse_host, parse_origin
 from omendb_ws.access.principal import OPEN, Principal
 from omendb_ws.http import routes as http
@@ -27,6 +28,8 @@ UPGRADE = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
 OPEN_POLICY = Policy(is_open=True)
 KEYED = Policy(is_open=False)
 ADMIN = Principal.simple("root", "default", {"admin"}, is_operator=True)
+KEEPER = Principal.simple("keeper", "acme", {"admin"})
+SOME = Principal("some", "acme", (Grant(frozenset({"admin"}), ("a-*",)),))
 READER = Principal.simple("reader", "default", {"read", "write"})
 
 
@@ -36,6 +39,7 @@ class Fake:
     def __init__(self, *, status: http.Status = "ok") -> None:
         self.now = status
         self.asked: list[str] = []
+        self.shown: Principal | None = None
 
     def status(self) -> http.Status:
         return self.now
@@ -43,15 +47,19 @@ class Fake:
     def uptime_seconds(self) -> float:
         return 12.34567
 
-    def stats(self) -> Mapping[str, Any]:
+    def stats(self, principal: Principal) -> Mapping[str, Any]:
+        self.shown = principal
         return {"at": 1.5, "connections": 3}
 
-    def metrics_text(self) -> bytes:
+    def metrics_text(self, principal: Principal) -> bytes:
+        self.shown = principal
         return b"omendb_rows 3\n"
 
     def authenticate(self, token: str) -> Principal | None:
         self.asked.append(token)
-        return {"admin-token": ADMIN, "read-token": READER}.get(token)
+        return {
+            "admin-token": ADMIN, "read-token": READER, "keeper-token": KEEPER, "some-token": SOME,
+        }.get(token)  # fmt: skip
 
 
 def ask(
@@ -429,9 +437,22 @@ def test_statistics_need_a_token_with_the_right_admin(path: str) -> None:
     assert with_headers(("Cookie", "token=admin-token")) == 401
     assert with_headers(("Authorization", "Bearer read-token")) == 403
     assert with_headers(("X-API-Key", "read-token")) == 403
+    assert with_headers(("X-API-Key", "some-token")) == 403
+    assert with_headers(("X-API-Key", "keeper-token")) == 200
     assert with_headers(("Authorization", "Bearer admin-token")) == 200
     assert with_headers(("authorization", "bEARER  admin-token ")) == 200
     assert with_headers(("x-api-key", "admin-token")) == 200
+
+
+@pytest.mark.parametrize("path", ["/stats", "/metrics"])
+def test_the_server_hears_who_is_to_be_shown_its_numbers(path: str) -> None:
+    for token, principal in (("admin-token", ADMIN), ("keeper-token", KEEPER)):
+        running = Fake()
+        assert status(path, ("X-API-Key", token), policy=KEYED, running=running) == 200
+        assert running.shown is principal
+    running = Fake()
+    assert status(path, running=running) == 200
+    assert running.shown is OPEN
 
 
 def test_who_has_no_token_is_told_how_to_send_one() -> None:

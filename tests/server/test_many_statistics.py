@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from omendb_ws.access.principal import OPEN
 from omendb_ws.engine import tick
 from omendb_ws.net.server import Server
 from omendb_ws.node import node
-from omendb_ws.sessions import outbox
+from omendb_ws.sessions import outbox, server_view
 from omendb_ws.sessions.outbox import Outbox
-from omendb_ws.sessions.subscriptions import beats, server_numbers
+from omendb_ws.sessions.subscriptions import beats
 from omendb_ws.sessions.subscriptions.beats import Beats
 from omendb_ws.sessions.subscriptions.subscription import StatsSubscription
 from omendb_ws.wire.encoded import Message, text
@@ -54,11 +55,11 @@ async def test_the_servers_numbers_are_looked_up_once_in_a_turn(
         return {"uptime_s": looked_up}
 
     async with running() as server, client(server) as raw:
-        monkeypatch.setattr(server_numbers, "server_stats", looking_up)
-        numbers = server.context.server_numbers
-        assert [numbers.now()["uptime_s"] for _ in range(MANY)] == [1] * MANY
+        monkeypatch.setattr(server_view, "server_stats", looking_up)
+        numbers = server.context.server_view
+        assert [numbers.now(OPEN)["uptime_s"] for _ in range(MANY)] == [1] * MANY
         await asyncio.sleep(0)
-        assert numbers.now()["uptime_s"] == 2, "what another turn looked up is old"
+        assert numbers.now(OPEN)["uptime_s"] == 2, "what another turn looked up is old"
         await asyncio.sleep(0)
         for _ in range(MANY):
             await raw.ok("subscribe", kind="stats", every=60_000)

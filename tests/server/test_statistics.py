@@ -11,7 +11,7 @@ from .raw import Clock, client, engine_held, running, settings
 
 SERVER = {
     "at", "uptime_s", "rss_bytes", "loop_lag_ms", "connections", "subscriptions",
-    "search_ms", "add_ms", "push_ms", *RATES,
+    "search_ms", "add_ms", "push_ms", "tenants", *RATES,
 }  # fmt: skip
 COLLECTION = {
     "at", "collection", "epoch", "dim", "capacity", "version", "first_seq", "last_seq", "rows",

@@ -150,6 +150,7 @@ _ANSWERED: Final[dict[str, Json]] = {
     "tenant": {"type": ["string", "null"]},
     "unavailable": {"type": "array", "items": {"$ref": "#/components/schemas/unavailable"}},
     "limits": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+    "tenants": {"type": "object"},
     "use": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
     "ttl": {"type": ["number", "null"]},
     "first_seq": {"type": ["integer", "null"]},

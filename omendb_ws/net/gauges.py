@@ -1,0 +1,25 @@
+"""What a listening server looks up just before a scrape of ``/metrics``. On the loop's thread."""
+
+from __future__ import annotations
+
+from ..node.node import Node
+from ..telemetry.server_stats import resident_bytes
+from .crowd import Crowd
+
+
+def refresh(node: Node, strangers: Crowd, known: Crowd) -> None:
+    """Set the gauges to what is true now."""
+    context = node.context
+    gauges, catalog, metrics = context.metrics.gauges, context.catalog, context.metrics
+    gauges.queue_depth = context.engine.depth
+    gauges.collections = len(catalog)
+    gauges.rows = sum(collection.window.rows for collection in catalog)
+    gauges.payload_bytes = sum(collection.window.payload_bytes for collection in catalog)
+    gauges.reserved_bytes = catalog.reserved_bytes
+    gauges.max_memory_bytes = context.limits.max_memory_bytes
+    gauges.resident_bytes = resident_bytes()
+    gauges.strangers = len(strangers)
+    gauges.connection_bytes = strangers.held_bytes + known.held_bytes
+    gauges.uptime_seconds = context.clock_us() / 1e6 - metrics.started_seconds
+    gauges.tenants = context.server_view.by_tenant()
+    node.refresh_journal_gauges()
