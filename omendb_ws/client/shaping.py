@@ -7,49 +7,45 @@ server's to say. Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from omendb_core.model.errors import BadRank, BadRequest, BadVector, OmenError
 
 from ..wire.fields import check_needs
 from ..wire.messages import JsonObject
-from ..wire.opcodes import MAX_EXAMPLES
+from ..wire.opcodes import MAX_EXAMPLES, OPS
 from .arguments import is_masked, kind, number
 from .arrays import as_vectors, of_another_library
-from .given import Examples, IdsGiven, Rank, Shape
+from .given import Examples, Shaping
 from .ids import json_id, json_ids
 from .plain import plain
 
 #: Levels are counted by the server, which allows fewer.
 _MAX_LEVELS: Final = 64
+_OBJECTS: Final = [one.name for one in OPS["search"].fields if one.type == "object"]
 
 
 def shaping(
     *,
     positive: Examples | None = None,
     negative: Examples | None = None,
-    exclude: IdsGiven | None = None,
-    decay: Shape | None = None,
-    rank: Rank | None = None,
-    group: Shape | None = None,
-    spread: Shape | None = None,
-    mmr: Shape | None = None,
-    at: float | None = None,
+    **shape: Unpack[Shaping],
 ) -> JsonObject:
     """Return what was given, as the wire has it, by name. Raises OmenError naming the argument."""
     made: JsonObject = {}
+    given: Mapping[str, Any] = {name: one for name, one in shape.items() if one is not None}
     for name, examples in (("positive", positive), ("negative", negative)):
         if examples is not None:
             made[name] = _examples(examples, name)
-    if exclude is not None:
-        made["exclude"] = json_ids(exclude, "exclude")
-    for name, shape in (("decay", decay), ("group", group), ("spread", spread), ("mmr", mmr)):
-        if shape is not None:
-            made[name] = _object(shape, name)
-    if rank is not None:
-        made["rank"] = plain(rank, ("rank",), BadRank, _MAX_LEVELS)
-    if at is not None:
-        made["at"] = number(at, "at")
+    if "exclude" in given:
+        made["exclude"] = json_ids(given["exclude"], "exclude")
+    for name in _OBJECTS:
+        if name in given:
+            made[name] = _object(given[name], name)
+    if "rank" in given:
+        made["rank"] = plain(given["rank"], ("rank",), BadRank, _MAX_LEVELS)
+    if "at" in given:
+        made["at"] = number(given["at"], "at")
     check_needs(made)
     return made
 

@@ -72,6 +72,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
     "limits": {},
     "list": {},
     "list_unavailable": {},
+    "usage": {},
     "close": {},
     "auth": {"token": [*TEXTS, "", " ", "ü", "a\nb", "a\0b", None]},
     "stats": {"collection": [one for one in NAMES if one is not None]},
