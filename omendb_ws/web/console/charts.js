@@ -97,8 +97,15 @@ class Chart {
     return times.length ? [Math.min(times[0], times.at(-1) - LEAST_SECONDS), times.at(-1)] : [null, null];
   }
 
+  clear() {
+    for (const one of this.data) one.length = 0;
+    this.plot.setData(this.data);
+  }
+
   push(at, stats, others) {
     const values = this.series.map(([, , read]) => read(stats, others) ?? null);
+    // What a tenant is not told of is not shown.
+    this.figure.hidden = !others.isWhole && values.every((value) => value === null);
     [at, ...values].forEach((value, place) => {
       this.data[place].push(value);
       if (this.data[place].length > KEPT) this.data[place].shift();
@@ -110,10 +117,13 @@ class Chart {
   }
 }
 
-/** Charts in `parent`; call the result with each push of the server's statistics. */
+/** Charts in `parent`; `push` each push of the server's statistics. */
 export function charts(parent) {
   const all = CHARTS.map(([title, write, series]) => new Chart(parent, title, write, series));
   const again = () => all.forEach((chart) => chart.build());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-  return (stats, others) => all.forEach((chart) => chart.push(stats.at, stats, others));
+  return {
+    push: (stats, others) => all.forEach((chart) => chart.push(stats.at, stats, others)),
+    clear: () => all.forEach((chart) => chart.clear()),
+  };
 }

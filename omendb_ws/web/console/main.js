@@ -4,42 +4,116 @@
  */
 
 import { connect } from "../client.js";
-import { charts } from "./charts.js";
 import { Collections } from "./collections.js";
+import { Door } from "./door.js";
 import { Picture } from "./picture.js";
-import { showWithToken } from "./plain.js";
+import { Plain } from "./plain.js";
 import { Query } from "./query.js";
+import { ServerNumbers } from "./server.js";
+import { Who } from "./who.js";
 
 const find = (selector) => document.querySelector(selector);
 const address = new URL("v1", document.baseURI);
 address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
 
-/** A token from whoever sits there; it stays in this page's memory. */
-let token = null;
+let db = null;
+/** Where the client waits for a token: takes it. */
+let wanted = null;
+let asking = null;
 
-/** Asked by the client where one is wanted: at the start, and when the one that was good is no more. */
-async function askForToken() {
-  const dialog = find("#token");
-  const form = dialog.querySelector("form");
-  dialog.querySelector(".problem").textContent = token === null ? "" : "That token is not known here, or not any more.";
-  form.reset();
-  do {
-    dialog.showModal();
-    await new Promise((resolve) => { dialog.addEventListener("close", resolve, { once: true }); });
-  } while (!form.elements.token.value);
-  token = form.elements.token.value;
-  return token;
+const door = new Door(find("#token"), address.href);
+const who = new Who(find("#who"), find("#notice"), () => ask(true));
+const plain = new Plain(document.querySelectorAll("[data-guarded]"), find("#plain"), () => door.token);
+const picture = new Picture(find("#map"), (id) => query.near(id));
+const query = new Query(find("#query"), (vector, rows) => picture.highlight(vector, rows));
+const table = new Collections(find("#collections"), address.href, (name) => {
+  for (const section of [find("#map"), find("#query")]) section.hidden = name === null && !table.isReadable;
+  picture.watch(db, name);
+  query.use(db, name);
+});
+const numbers = new ServerNumbers(find("#charts"), () => table.evictions, (isWhole) => plain.offer(db.identity, isWhole));
+
+/** Have a token typed; one who may leave goes on as before. */
+function ask(mayLeave) {
+  const hasEnded = db?.identity && !mayLeave;
+  const title = mayLeave ? "Another token" : hasEnded ? "The token is not good any more" : "This server asks for a token";
+  const about = hasEnded ? "What is shown here stays, and goes on with another one." : "";
+  if (!mayLeave) find("#state").textContent = "waiting for a token";
+  const typed = door.ask(title, about, mayLeave);
+  asking ??= typed.then((given) => given && take(given)).finally(() => { asking = null; });
 }
 
-async function connected() {
-  for (;;) {
-    try {
-      // What a person asks for while nobody answers is refused at once; what stands goes on by itself.
-      return await connect(address.href, { getToken: askForToken, timeoutMs: 0, failFast: true });
-    } catch (error) {
-      if (error.code !== "unauthenticated") throw error;
-    }
+/** Of the same tenant, a token that is waited for takes the place of the one before; else all begins anew. */
+function take({ token, identity }) {
+  if (wanted && (!db || identity?.tenant === db.identity?.tenant)) give(token);
+  else begin(token);
+}
+
+function give(token) {
+  const taken = wanted;
+  wanted = null;
+  who.want(false);
+  taken?.(token);
+}
+
+/** What the client asks for a token, at first of the one that it has been begun for. */
+function source(token) {
+  let first = token;
+  return () => {
+    const given = first;
+    first = null;
+    if (given) return given;
+    return new Promise((resolve) => {
+      wanted = resolve;
+      // As long as the connection stands there is time.
+      if (db?.state === "open") who.want(true);
+      else ask(false);
+    });
+  };
+}
+
+async function begin(token = null) {
+  give(null);
+  let made;
+  try {
+    // What a person asks for while nobody answers is refused at once; what stands goes on by itself.
+    made = await connect(address.href, { getToken: source(token), timeoutMs: 0, failFast: true });
+  } catch (error) {
+    if (error.code === "unauthenticated") return begin();
+    return showState("closed", error);
   }
+  const before = db;
+  db = made;
+  made.addEventListener("state", () => made === db && changed());
+  made.addEventListener("identity", () => made === db && become());
+  who.show(db.identity);
+  plain.offer(db.identity, false);
+  table.use(db);
+  numbers.use(db);
+  before?.close();
+  showState(db.state, db.error);
+  showServer();
+}
+
+/** The state of the connection is another. */
+function changed() {
+  showState(db.state, db.error);
+  if (db.state === "open") showServer();
+  else if (db.state === "closed") return db.error.code === "unauthenticated" && begin();
+  else if (wanted) {
+    // The token of now may still do.
+    if (who.leftSeconds > 1) give(door.token);
+    else ask(false);
+  }
+}
+
+/** The token is a newer one; what it may can be another thing. */
+function become() {
+  const before = JSON.stringify(who.identity?.grants);
+  who.show(db.identity);
+  if (JSON.stringify(db.identity.grants) === before) return;
+  table.use(db);
+  numbers.use(db);
 }
 
 const SAID = { open: "connected", waiting: "not connected; trying again" };
@@ -63,40 +137,4 @@ async function showServer() {
   }
 }
 
-function watchServer(db, evictions) {
-  const section = find("#charts");
-  const grid = section.querySelector(".grid");
-  const push = charts(grid);
-  const watch = db.watchStats(null, { every: 1000 });
-  watch.addEventListener("data", ({ detail }) => push(detail, { evictions: evictions() }));
-  watch.addEventListener("state", () => {
-    if (!watch.error || db.state === "closed") return;
-    grid.hidden = true;
-    section.querySelector(".problem").textContent = `The server's own statistics: ${watch.error.message}`;
-  });
-}
-
-function begin(db) {
-  const query = new Query(find("#query"), (vector, rows) => picture.highlight(vector, rows));
-  const picture = new Picture(find("#map"), (id) => query.near(id));
-  const table = new Collections(db, find("#collections"), address.href, (name) => {
-    for (const section of [find("#map"), find("#query")]) section.hidden = name === null && table.isEmpty;
-    picture.watch(db, name);
-    query.use(db, name);
-  });
-  watchServer(db, () => table.evictions);
-}
-
-try {
-  const db = await connected();
-  db.addEventListener("state", () => {
-    showState(db.state, db.error);
-    if (db.state === "open") showServer();
-  });
-  showState(db.state, db.error);
-  showServer();
-  if (token !== null) showWithToken(document.querySelectorAll("[data-guarded]"), find("#plain"), () => token);
-  begin(db);
-} catch (error) {
-  showState("closed", error);
-}
+await begin();

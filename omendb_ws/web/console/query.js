@@ -41,9 +41,11 @@ export class Query {
 
   /** Ask this collection from now on. */
   use(db, collection) {
+    // With another token it is asked again.
+    const isAsked = this.live !== null && collection === this.collection;
     Object.assign(this, { db, collection, description: null });
     this.form.querySelectorAll("button").forEach((button) => { button.disabled = collection === null; });
-    return this.turned(() => {});
+    return this.turned((turn) => isAsked && this.ask(turn));
   }
 
   /** Ask for the neighbours of the row with this id. */
@@ -138,7 +140,7 @@ export class Query {
   }
 
   showState(live) {
-    if (live.error) this.shape.say(live.error);
+    if (live.error && live.error.code !== "closed") this.shape.say(live.error);
     if (live.state === "live" || !live.answer) return;
     const was = live.answer.length ? "Was true" : "No row passed";
     this.about.textContent = `${was} at version ${live.answer.version}; since then nothing was heard.`;
