@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from omendb_core.model.errors import Forbidden, Unauthenticated
 
@@ -23,6 +23,9 @@ from ..tenants.accounts import Accounts
 NOTICE_SECONDS: Final = 30.0
 #: Scopes that a connection keeps: 2.3 µs of a request were spent on finding them anew.
 _SCOPES: Final = 256
+#: Filters that it keeps parsed, which takes 5 µs of a request, and 30 to 400 of a long one: few,
+#: as nobody is charged for them.
+_FITS: Final = 16
 
 
 class Identity:
@@ -49,6 +52,8 @@ class Identity:
         self._timer: asyncio.Handle | None = None
         #: What was asked for under its grants of now, by right and name: every request asks.
         self._scopes: dict[tuple[str | None, str], Scope] = {}
+        #: What filters came to, for ``reach``, by right, whether it writes, and epoch.
+        self.fits: dict[tuple[str, bool, str], Any] = {}
 
     def become(self, principal: Principal) -> None:
         """Act as ``principal`` from now on; its tenant stays. Quota if there is no place for it."""
@@ -58,6 +63,7 @@ class Identity:
             self._has_place = True
         self.principal = principal
         self._scopes.clear()
+        self.fits.clear()
         self.stop()
         if principal.expires_at is not None:
             self._wait(principal.expires_at, NOTICE_SECONDS, self._tell)
@@ -140,6 +146,12 @@ class Identity:
             self._scopes.clear()
         self._scopes[right, collection] = found
         return found
+
+    def keep_fit(self, key: tuple[str, bool, str], fit: object) -> None:
+        """Keep what a filter came to, as one of a few."""
+        if len(self.fits) >= _FITS:
+            self.fits.clear()
+        self.fits[key] = fit
 
     def need_everywhere(self, right: str) -> None:
         """Forbidden unless ``right`` is held on every collection of the tenant."""

@@ -27,6 +27,13 @@ from .session import Session
 log = logging.getLogger(__name__)
 
 
+class Fit(NamedTuple):
+    """What filters come to with the columns of a collection: of ``Reach``, what takes parsing."""
+
+    visible: Filter | None
+    guard: Guard = FREE
+
+
 class Reach(NamedTuple):
     """``visible``: rows that do not pass are not there; ``guard``, ``stamp``: what is written."""
 
@@ -84,15 +91,24 @@ def _right_of(op: str) -> str | None:
 def _reach(session: Session, scope: Scope, collection: Collection, op: str) -> Reach:
     if scope is WHOLE:
         return Reach(collection)
+    # Columns are those of an epoch. A connection forgets what it knows when its grants change.
+    key = OPS[op].right, OPS[op].grants == "written", collection.epoch
+    found: Fit | None = session.who.fits.get(key)
+    if found is None:
+        found = _fitted(scope, collection, writes=key[1])
+        session.who.keep_fit(key, found)
+    return Reach(collection, found.visible, found.guard, scope.stamp)
+
+
+def _fitted(scope: Scope, collection: Collection, *, writes: bool) -> Fit:
+    """What a scope comes to with a collection's columns. Forbidden."""
     visible = _parsed(scope.filter, collection)
-    if OPS[op].grants != "written":
-        return Reach(collection, visible)
+    if not writes:
+        return Fit(visible)
     wrong = misfit(scope.stamp, collection.definition.columns)
     if wrong is not None:
         raise _closed(collection, f"stamp {wrong!r}")
-    return Reach(
-        collection, visible, Guard(visible, _parsed(scope.written, collection)), scope.stamp
-    )
+    return Fit(visible, Guard(visible, _parsed(scope.written, collection)))
 
 
 def _parsed(document: Mapping[str, Any] | None, collection: Collection) -> Filter | None:

@@ -14,13 +14,14 @@ from omendb_ws.net.server import Server
 from omendb_ws.node import reloading
 from omendb_ws.node.reloading import signature
 from omendb_ws.runtime.toml_files import read_text
+from omendb_ws.sessions import reach
 from omendb_ws.sessions.outbox import Outbox
 from omendb_ws.wire.encoded import text
 
 from .live_view import eventually, slow_sockets
 from .raw import Raw, client, engine_held, running, with_keys
-from .test_grants import READER, both
-from .tokens import with_secret
+from .test_grants import COLUMNS, READER, both
+from .tokens import token, with_secret
 
 MINE = {"owner": "me"}
 
@@ -55,6 +56,44 @@ async def test_a_row_that_changes_hands_before_its_push_is_built_is_not_in_it(
 async def add(raw: Raw, id: int, metadata: dict[str, Any]) -> None:
     row = {"id": id, "vector": [1.0, 1.0], "metadata": metadata}
     await raw.ok("add", collection="items", rows=[row])
+
+
+async def test_a_collection_of_the_same_name_is_looked_at_anew(tmp_path: Path) -> None:
+    """A forced filter is parsed once for each: the newer one has other columns."""
+    async with (
+        running(Server(with_secret(tmp_path))) as server,
+        both(server, READER) as (raw, root),
+    ):
+        assert (await raw.ok("count", collection="items"))["count"] == 3
+        for columns, code in (({"owner": "i64"}, "forbidden"), ({"owner": "str"}, "")):
+            await root.ok("drop", collection="items")
+            await root.create(columns=columns)
+            reply = await raw.ask("count", collection="items")
+            assert reply.get("error", {}).get("code", "") == code
+
+
+async def test_a_forced_filter_is_parsed_once_for_many_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        running(Server(with_secret(tmp_path))) as server,
+        both(server, READER) as (raw, root),
+    ):
+        parsed: list[Any] = []
+        parse = reach.parse
+        monkeypatch.setattr(reach, "parse", lambda *given: parsed.append(given) or parse(*given))
+        for _ in range(3):
+            await raw.ok("count", collection="items")
+            await raw.ok("search", collection="items", vector=[1, 1])
+            await raw.ok("get", collection="items", ids=[1])
+        assert len(parsed) == 1
+        await raw.ok("auth", token=token({"rights": ["read"], "filter": {"owner": "you"}}))
+        assert (await raw.ok("count", collection="items"))["count"] == 2
+        assert len(parsed) == 2
+        for number in range(20):
+            await root.create(f"more-{number}", columns=COLUMNS)
+            await raw.ok("count", collection=f"more-{number}")
+        assert all(len(one.who.fits) <= 16 for one in server._sessions.values())
 
 
 # -- what a stamp adds ----------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from ..pieces.counting import copied_bytes, counted, counts_long
 from ..pieces.long_reads import PIECE_US, LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
 from .commands import Count, Describe, Get, List, PlainRead, PlainSearch, Search, Stats, Tell
+from .descriptions import described_in_pieces, describes_long
 from .shaped import make_timely, most_us, stated
 
 #: What a scan for one vector takes, measured: a millionth of a microsecond an element of the rows,
@@ -51,7 +52,9 @@ _IDS: Final = 1024
 
 def takes_long(work: PlainRead) -> bool:
     """Whether ``work`` is to be done in pieces."""
-    if isinstance(work, List | Describe | Stats | Tell) or work.collection.is_dropped:
+    if isinstance(work, List | Describe | Stats):
+        return describes_long(work)
+    if isinstance(work, Tell) or work.collection.is_dropped:
         return False
     if isinstance(work, PlainSearch):
         asked = work.request
@@ -94,6 +97,8 @@ def steps_of(work: PlainRead, long_reads: LongReads, clock_us: Callable[[], int]
         return _search(work, long_reads, clock_us)
     if isinstance(work, Count):
         return _count(work, long_reads)
+    if isinstance(work, List | Describe | Stats):
+        return described_in_pieces(work, clock_us)
     assert isinstance(work, Get)
     return _get(work, long_reads)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from omendb_core.model.errors import OmenError
@@ -28,9 +28,9 @@ from ..model.ticket import Effect, Reply
 from ..pieces.counting import count_at_once
 from ..reads.commands import PlainRead
 from .commands import Count, Describe, Get, List, PlainSearch, Search, Stats, Tell
+from .descriptions import described
 from .shaped import make_timely, stated
 from .split_scan import may_be_split
-from .statistics import collection_stats
 
 _NOTHING = Include()
 #: How long the loop may be kept from its sockets. The engine would cost 100 µs more; what a
@@ -81,17 +81,10 @@ class Reads:
     def _plain(self, work: Get | Count | Describe | List | Stats | Tell) -> Reply:
         if isinstance(work, Tell):
             return replies.ok(work.ticket, work.look_up())
-        if isinstance(work, List):
-            return _list(work)
+        if isinstance(work, List | Describe | Stats):
+            return described(work, self._clock_us())
         collection = work.collection
         collection.refuse_dropped()
-        if isinstance(work, Describe):
-            handle = {} if work.handle is None else {"handle": work.handle}
-            return replies.ok(work.ticket, {**collection.describe(work.visible), **handle})
-        if isinstance(work, Stats):
-            return replies.ok(
-                work.ticket, collection_stats(collection, self._clock_us(), work.visible)
-            )
         collection.refuse_broken()
         if isinstance(work, Get):
             return _get(work)
@@ -155,23 +148,6 @@ class Reads:
         if not isinstance(error, OmenError):
             self._metrics.faults += 1
         return replies.refusal(work.ticket, as_error(error, work.ticket.op))
-
-
-def _list(work: List) -> Reply:
-    there = [
-        (one, visible)
-        for one, visible in zip(work.collections, work.visible, strict=True)
-        if one.is_made and not one.is_dropped
-    ]
-    unavailable = work.unavailable + [
-        {"collection": one.name, "reason": one.unavailable_for, "recovering": False}
-        for one, _ in there
-        if one.broken is not None
-    ]
-    body: dict[str, Any] = {"collections": [one.describe(visible) for one, visible in there]}
-    if unavailable:
-        body["unavailable"] = unavailable
-    return replies.ok(work.ticket, body)
 
 
 def _get(work: Get) -> Reply:

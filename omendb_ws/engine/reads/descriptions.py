@@ -1,0 +1,103 @@
+"""Descriptions and statistics of collections, and their rows as who sees some of them counts them.
+
+Lives on the engine's thread. The masks for that are made in pieces where they take long, all of
+them before anything is said: of one collection after the other, so others have their turn between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
+from typing import Any
+
+from omendb_core.filters.parser import Filter
+from omendb_core.model.errors import Unavailable
+
+from ..model import replies
+from ..model.collection import Collection
+from ..model.ticket import Reply
+from ..pieces.long_reads import Steps
+from ..pieces.masks import mask_made, mask_share, needs_mask
+from .commands import Describe, List, Stats
+from .statistics import collection_stats
+
+
+def describes_long(work: List | Describe | Stats) -> bool:
+    """Whether rows are to be counted in pieces."""
+    counted = _counted(work)
+    shares = sum(mask_share(collection, visible) for collection, visible in counted)
+    return shares > 1 or any(needs_mask(collection, visible) for collection, visible in counted)
+
+
+def describing_share(work: List | Describe | Stats) -> float:
+    """How much of the time that a tick has for masks it takes; 0 for what is done in pieces."""
+    if describes_long(work):
+        return 0.0
+    return sum(mask_share(collection, visible) for collection, visible in _counted(work))
+
+
+def described(work: List | Describe | Stats, now_us: int) -> Reply:
+    """What is so now."""
+    if isinstance(work, List):
+        pairs = zip(work.collections, work.visible, strict=True)
+        there = [(one, one.describe(visible)) for one, visible in pairs if _is_there(one)]
+        return _listed(work, there)
+    collection = work.collection
+    collection.refuse_dropped()
+    if isinstance(work, Stats):
+        return replies.ok(work.ticket, collection_stats(collection, now_us, work.visible))
+    handle = {} if work.handle is None else {"handle": work.handle}
+    return replies.ok(work.ticket, {**collection.describe(work.visible), **handle})
+
+
+def described_in_pieces(work: List | Describe | Stats, clock_us: Callable[[], int]) -> Steps:
+    """The same; each collection is described at a moment of its own."""
+    if not isinstance(work, List):
+        yield from mask_made(work.collection, work.visible)
+        return described(work, clock_us())
+    there: list[tuple[Collection, dict[str, Any]]] = []
+    for collection, visible in zip(work.collections, work.visible, strict=True):
+        yield from _while_there(collection, mask_made(collection, visible))
+        if _is_there(collection):
+            there.append((collection, collection.describe(visible)))
+            yield True
+    return _listed(work, there)
+
+
+def _while_there(
+    collection: Collection, making: Generator[bool, None, None]
+) -> Generator[bool, None, None]:
+    """``making``, for as long as the collection is there; one in need of repair is as it is."""
+    with closing(making), suppress(Unavailable):
+        while _is_there(collection):
+            try:
+                has_worked = next(making)
+            except StopIteration:
+                return
+            yield has_worked
+
+
+def _listed(work: List, there: list[tuple[Collection, dict[str, Any]]]) -> Reply:
+    unavailable = work.unavailable + [
+        {"collection": one.name, "reason": one.unavailable_for, "recovering": False}
+        for one, _ in there
+        if one.broken is not None
+    ]
+    said: dict[str, Any] = {"collections": [body for _, body in there]}
+    if unavailable:
+        said["unavailable"] = unavailable
+    return replies.ok(work.ticket, said)
+
+
+def _is_there(collection: Collection) -> bool:
+    return collection.is_made and not collection.is_dropped
+
+
+def _counted(work: List | Describe | Stats) -> list[tuple[Collection, Filter | None]]:
+    """What is counted, of collections that are there."""
+    if isinstance(work, List):
+        pairs = zip(work.collections, work.visible, strict=True)
+        return [(one, visible) for one, visible in pairs if visible is not None and _is_there(one)]
+    if work.visible is None or work.collection.is_dropped:
+        return []
+    return [(work.collection, work.visible)]
