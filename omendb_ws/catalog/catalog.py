@@ -175,7 +175,7 @@ class Catalog:
         del collections[collection.name]
         if not collections:
             del self._tenants[collection.tenant]
-        collection.is_listed = False
+        collection.entry.is_listed = False
 
     # -- collections that are in the store and not, or not yet, here ------------------------------
 

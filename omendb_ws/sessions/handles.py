@@ -24,7 +24,7 @@ class Handles:
     def find(self, handle: int) -> Collection:
         """The open collection of that handle. NotFound."""
         collection = self._collections.get(handle)
-        if collection is None or not collection.is_listed:
+        if collection is None or not collection.entry.is_listed:
             raise NotFound(f"handle: {handle} is no open collection")
         return collection
 
@@ -48,6 +48,6 @@ class Handles:
 
     def _sweep(self) -> None:
         for handle, collection in list(self._collections.items()):
-            if not collection.is_listed:
+            if not collection.entry.is_listed:
                 del self._collections[handle]
                 del self._handles[collection]

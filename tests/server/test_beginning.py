@@ -458,7 +458,7 @@ async def test_many_that_end_with_their_connection_end_over_several_ticks(
                 and not server.context.engine.feeds.of(collection)
             )
         )
-        assert not collection.subscriptions
+        assert not collection.entry.subscriptions
         await other.add(1)
 
 
@@ -480,9 +480,9 @@ async def test_many_that_end_with_their_collection_end_over_several_turns(
         def counted(ended: ended_room.Ended) -> None:
             if len(counts) == 1 and faults:
                 raise faults.pop()
-            before = len(collection.subscriptions)
+            before = len(collection.entry.subscriptions)
             deliver(ended)
-            counts.append(before - len(collection.subscriptions))
+            counts.append(before - len(collection.entry.subscriptions))
 
         monkeypatch.setattr(ended_room.Ended, "deliver", counted)
         drop = await raw.send("drop", collection="items")

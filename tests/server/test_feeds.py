@@ -361,4 +361,4 @@ async def test_a_connection_that_goes_takes_its_subscriptions_with_it() -> None:
         await raw.add(2)
         collection = server.context.catalog.find("default", "items")
         assert not server.context.engine.feeds.of(collection)
-        assert not collection.subscriptions
+        assert not collection.entry.subscriptions

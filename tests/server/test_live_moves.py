@@ -289,4 +289,4 @@ async def test_a_subscribe_that_leaves_out_more_than_there_is_memory_for_is_refu
         await eventually(lambda: reserved(server) == held)
         (collection,) = server.context.catalog
         assert not len(collection.window.standing)
-        assert not collection.subscriptions
+        assert not collection.entry.subscriptions

@@ -249,7 +249,7 @@ class Others:
             len(context.engine.live.of(collection)),
             len(context.engine.matches.of(collection)),
             len(context.engine.feeds.of(collection)),
-            len(collection.subscriptions),
+            len(collection.entry.subscriptions),
             metrics.faults,
         )
 

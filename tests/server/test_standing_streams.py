@@ -72,7 +72,7 @@ async def nothing_is_left(server: Server, reserved_bytes: int) -> None:
     await eventually(lambda: server.context.catalog.reserved_bytes == reserved_bytes)
     assert metrics.subscriptions_to_come == 0
     for collection in server.context.catalog:
-        assert not collection.subscriptions
+        assert not collection.entry.subscriptions
         assert not len(collection.window.standing)
 
 
@@ -192,4 +192,4 @@ async def test_a_collection_that_is_dropped_meanwhile_has_no_subscriptions() -> 
         gate.is_closed = False
         assert (await raw.reply(begun))["error"]["code"] == "not_found"
         await nothing_is_left(server, 0)
-        assert not collection.subscriptions
+        assert not collection.entry.subscriptions

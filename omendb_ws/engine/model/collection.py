@@ -24,12 +24,22 @@ class Subscriber(Protocol):
         """The server ends it, and says why."""
 
 
-class Collection:
-    """A named window. ``window`` is the engine's; ``is_listed`` and ``subscriptions`` the loop's.
+class Entry:
+    """The loop's half of a collection: whether its name leads to it, and who subscribed to it."""
 
-    ``is_dropped`` and ``pending`` are the engine's; ``pending`` is None for ``memory``. ``broken``
-    says why the window can no longer be trusted, after a fault in the middle of a change; None
-    while it is sound.
+    __slots__ = ("is_listed", "subscriptions")
+
+    def __init__(self) -> None:
+        self.is_listed = True
+        self.subscriptions: set[Subscriber] = set()
+
+
+class Collection:
+    """A named window. What it is called and made of is everybody's to read.
+
+    ``entry`` is the loop's half, all else that changes is the engine's; the loop sets it before the
+    engine has heard of it. ``pending`` is None for ``memory``. ``broken`` says why the window can
+    no longer be trusted, after a fault in the middle of a change; None while it is sound.
     """
 
     def __init__(
@@ -49,27 +59,27 @@ class Collection:
         self.reserved_bytes = window.nbytes
         self.epoch = epoch or secrets.token_hex(8)
         self.counts = Counts()
+        #: The loop takes samples of ``counts``, which say themselves who writes each.
         self.rates = Rates(now_seconds, self.rate_counters())
         #: How far the time of its log is ahead of the server's clock; see ``time_us``.
         self.ahead_us = 0
-        self.is_listed = True
+        self.entry = Entry()
         #: The one that had its name before, if that was still being dropped.
         self.follows: Collection | None = None
-        self.subscriptions: set[Subscriber] = set()
         self.is_dropped = False
         self.broken: str | None = None
         self.pending: PendingChanges | None = None if durability == "memory" else PendingChanges()
         self.scan_cost = ScanCost()
-        #: The engine's: a long read goes over the window, or its standing queries are matched with
+        #: A long read goes over the window, or its standing queries are matched with
         #: what came, over several ticks; and changes have waited for that.
         self.is_being_read = self.is_catching_up = self.has_kept_waiting = False
-        #: The engine's: an add is compared with it, over several ticks.
+        #: An add is compared with it, over several ticks.
         self.is_being_compared = False
-        #: The engine's: rows that are due to expire wait for that.
+        #: Rows that are due to expire wait for that.
         self.keeps_expiry_waiting = False
-        #: The engine's: so does a count for who subscribed to it.
+        #: So does a count for who subscribed to it.
         self.keeps_count_waiting = False
-        #: The engine's: a mask of it is being made in pieces.
+        #: A mask of it is being made in pieces.
         self.makes_mask = False
         #: How many live queries stand over it.
         self.live_queries = 0
@@ -80,7 +90,7 @@ class Collection:
 
     @property
     def is_held(self) -> bool:
-        """Whether the window must not change: changes wait. The engine's."""
+        """Whether the window must not change: changes wait."""
         return self.is_being_read or self.is_catching_up or self.is_being_compared
 
     @property
@@ -90,12 +100,12 @@ class Collection:
 
     @property
     def is_made(self) -> bool:
-        """False while the store makes its log. The engine's."""
+        """False while the store makes its log."""
         return self.pending is None or self.pending.log is not None or self.is_dropped
 
     def time_us(self, now_us: int) -> int:
         """What time it is for its rows: a log's time goes on after a restart, however the machine's
-        clock was set meanwhile. The engine's."""
+        clock was set meanwhile."""
         return now_us + self.ahead_us
 
     def seconds(self, now_us: int) -> float:

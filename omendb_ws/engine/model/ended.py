@@ -24,7 +24,7 @@ class Ended:
     def deliver(self) -> None:
         """End what subscribed to it, some in each turn of the loop: there may be 200,000."""
         if self._left is None:
-            self._left = list(self.collection.subscriptions)
+            self._left = list(self.collection.entry.subscriptions)
         for _ in range(min(TOLD_AT_ONCE, len(self._left))):
             self._left[-1].end(self.reason)
             self._left.pop()

@@ -154,7 +154,7 @@ class Uncreated:
 
     def deliver(self) -> None:
         """Take it out of the catalog, and end what subscribed to it."""
-        if self.collection.is_listed:
+        if self.collection.entry.is_listed:
             self.catalog.drop(self.collection)
         self.collection.let_go()
         Ended(self.collection, "dropped").deliver()

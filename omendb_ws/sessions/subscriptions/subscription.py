@@ -66,7 +66,7 @@ class Subscription:
         self._account.subscriptions += 1
         self._context.metrics.subscriptions[self.kind] += 1
         if collection is not None:
-            collection.subscriptions.add(self)
+            collection.entry.subscriptions.add(self)
 
     # Whatever of these faults is called again, and goes on where it was.
 
@@ -103,7 +103,7 @@ class Subscription:
         self._context.metrics.subscriptions[self.kind] -= 1
         self._account.subscriptions -= 1
         if self.collection is not None:
-            self.collection.subscriptions.discard(self)
+            self.collection.entry.subscriptions.discard(self)
 
     def _count_push(self) -> None:
         self._context.metrics.pushes += 1
