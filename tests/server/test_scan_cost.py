@@ -131,7 +131,8 @@ def test_what_is_called_unsplit_is_not_split(monkeypatch: pytest.MonkeyPatch) ->
         rows = ROWS
 
     class Scan:
-        name, keeps_shadow, pairs_above, score_bounds = "none", False, None, None
+        name, keeps_shadow, pairs_above = "none", False, None
+        score_bounds = rows_reaching = None
 
         def top_k(self, ring: Any, metric: Any, queries: Any, *others: Any) -> int:
             return len(queries)

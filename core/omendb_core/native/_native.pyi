@@ -67,6 +67,21 @@ def score_bounds(
     lower: F32,
     upper: F32,
 ) -> None: ...
+def rows_reaching(
+    kernel: str,
+    codes: U8,
+    factors: F32,
+    centre: F32,
+    slots: int,
+    metric: int,
+    queries: F32,
+    first: int,
+    block_rows: int,
+    floors: F32,
+    mask: U64,
+    counts: I64,
+    found: I64,
+) -> None: ...
 def take_apart(
     lanes: str,
     is_l2: bool,

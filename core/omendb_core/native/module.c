@@ -22,6 +22,7 @@ static PyMethodDef methods[] = {
     {"shadow_write", native_shadow_write, METH_VARARGS, NULL},
     {"top_k", native_top_k, METH_VARARGS, NULL},
     {"score_bounds", native_score_bounds, METH_VARARGS, NULL},
+    {"rows_reaching", native_rows_reaching, METH_VARARGS, NULL},
     {"take_apart", native_take_apart, METH_VARARGS, NULL},
     {"take_marginal", native_take_marginal, METH_VARARGS, NULL},
     {"pairs_above", native_pairs_above, METH_VARARGS, NULL},

@@ -44,6 +44,7 @@ PyObject *native_kernels(PyObject *module, PyObject *arguments);
 PyObject *native_shadow_write(PyObject *module, PyObject *arguments);
 PyObject *native_top_k(PyObject *module, PyObject *arguments);
 PyObject *native_score_bounds(PyObject *module, PyObject *arguments);
+PyObject *native_rows_reaching(PyObject *module, PyObject *arguments);
 
 /* selecting.c: which rows of an order are taken. */
 PyObject *native_take_apart(PyObject *module, PyObject *arguments);

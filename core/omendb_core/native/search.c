@@ -269,3 +269,72 @@ done:
     give_back(&taken);
     return result;
 }
+
+/* So that no number of rows overflows. */
+#define MOST_BLOCK_ROWS ((Py_ssize_t)1 << 30)
+
+/* Queries, floors, the mask, counts and what is found; blocks of so many rows from first on. */
+static bool take_blocks(
+    taken_arrays *taken, PyObject *const *objects, Py_ssize_t first, Py_ssize_t block_rows,
+    omendb_reaching *asked)
+{
+    row_array queries;
+    array floors, mask, counts, found;
+    Py_ssize_t words = (Py_ssize_t)(asked->shadow.slots + TILE_ROWS - 1) / TILE_ROWS;
+    if (!take_rows(taken, objects[0], "queries", &queries) ||
+        !take_array(taken, objects[1], "floors", F32, -1, TO_READ, &floors) ||
+        !take_array(taken, objects[2], "mask", U64, words, TO_READ, &mask) ||
+        !take_array(taken, objects[3], "counts", I64, queries.count, TO_WRITE, &counts) ||
+        !take_array(taken, objects[4], "found", I64, -1, TO_WRITE, &found))
+        return false;
+    Py_ssize_t count = queries.count > 0 ? queries.count : 1;
+    Py_ssize_t blocks = floors.count / count, most = found.count / count;
+    if (!are_whole_words(&asked->shadow, &queries, first, 0) || block_rows < TILE_ROWS ||
+        block_rows % TILE_ROWS != 0 || block_rows > MOST_BLOCK_ROWS || blocks > words + 1 ||
+        blocks * queries.count != floors.count || most * queries.count != found.count) {
+        PyErr_SetString(PyExc_ValueError, "queries, first, block_rows, floors: not of the shadow");
+        return false;
+    }
+    asked->queries = queries.data;
+    asked->count = (size_t)queries.count;
+    asked->first = (size_t)first;
+    asked->block_tiles = (size_t)(block_rows / TILE_ROWS);
+    asked->blocks = (size_t)blocks;
+    asked->floors = floors.data;
+    asked->mask = mask.data;
+    asked->most = (size_t)most;
+    asked->counts = counts.data;
+    asked->slots = found.data;
+    return true;
+}
+
+/* rows_reaching(kernel, codes, factors, centre, slots, metric, queries, first, block_rows, floors, mask,
+ * counts, found): the slots of mask, in blocks of so many rows from first on, that may score the floor of
+ * their block, to found, as many for each query as counts says; more than there is room for: any number. */
+PyObject *native_rows_reaching(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    const char *kernel;
+    PyObject *codes, *factors, *centre, *objects[5], *result = NULL;
+    Py_ssize_t slots, first, block_rows;
+    int metric;
+    taken_arrays taken = {0};
+    omendb_reaching asked = {0};
+    if (!PyArg_ParseTuple(
+            arguments, "sOOOniOnnOOOO", &kernel, &codes, &factors, &centre, &slots, &metric,
+            &objects[0], &first, &block_rows, &objects[1], &objects[2], &objects[3], &objects[4]))
+        return NULL;
+    asked.kernel = omendb_kernel_named(kernel);
+    if (asked.kernel == NULL)
+        return PyErr_Format(PyExc_ValueError, "kernel: this machine has no %s", kernel);
+    if (!take_shadow(&taken, codes, factors, centre, slots, metric, TO_READ, &asked.shadow) ||
+        !take_blocks(&taken, objects, first, block_rows, &asked))
+        goto done;
+    PyThreadState *state =
+        let_go_for(block_rows * (Py_ssize_t)(asked.blocks * asked.shadow.dim));
+    bool is_done = rows_reaching(&asked);
+    come_back(state);
+    result = is_done ? Py_NewRef(Py_None) : PyErr_NoMemory();
+done:
+    give_back(&taken);
+    return result;
+}

@@ -23,7 +23,7 @@ from .tree import Age, ColumnValue, Expression, If, Node, Number, Operation
 
 _MOST_SCORE: Final = float(np.finfo(np.float32).max)
 #: Between what scores lie, by metric. Normalising rounds, so a cosine may be above 1 by 2**-22.
-_SCORES: Final[Mapping[Metric, tuple[float, float]]] = {
+SCORES: Final[Mapping[Metric, tuple[float, float]]] = {
     "cosine": (-1.001, 1.001),
     "dot": (-_MOST_SCORE, _MOST_SCORE),
     "l2": (-_MOST_SCORE, 0.0),
@@ -110,7 +110,7 @@ def reach(
     -inf: with any score, +inf: with none. Scores are ``least`` or more. The expression has no ages.
     """
     bounds = Bounds(expression, batch)
-    lowest, most = np.array(_SCORES[metric], np.float32)
+    lowest, most = np.array(SCORES[metric], np.float32)
     lowest = max(lowest, min(np.float32(least), most))
     first, last = _ordinals(np.array([lowest, most]))
     ordinals = np.linspace(first, last, _SOME).astype(np.int64)

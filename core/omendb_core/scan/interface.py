@@ -136,6 +136,25 @@ class Scan(Protocol):
         """
         ...
 
+    def rows_reaching(
+        self,
+        ring: Ring,
+        metric: Metric,
+        queries: F32,
+        first: int,
+        block_rows: int,
+        floors: F32,
+        mask: U64,
+        most: int,
+    ) -> list[I64 | None]:
+        """For each of ``queries`` the slots of ``mask`` that may score what their block asks for.
+
+        Block b is the slots from ``first`` + b ``block_rows`` on, both multiples of 64; ``floors``
+        float32 (q, blocks): what query i asks for there; -inf: any score, +inf: none. None instead
+        of slots where there are more than ``most``.
+        """
+        ...
+
     def pairs_above(
         self,
         metric: Metric,

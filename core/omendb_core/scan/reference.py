@@ -20,7 +20,7 @@ import numpy as np
 
 from ..model.types import F32, F64, I64, U64, Bool1, Metric
 from ..rows.ring import Ring, unpack
-from . import decayed, matching
+from . import bounded, decayed, matching
 from .bounds import Bounds
 from .candidates import BoundedPairs, Candidates, kth_largest, near_kth_largest, newest_of_ties
 from .decayed import Question, unranked, with_unranked
@@ -155,18 +155,8 @@ class ReferenceScan:
         ranked = decayed.top_ranked(ring, metric, question, times, half_lives)
         return with_unranked(self, ring, metric, question, times, ranked)
 
-    def score_bounds(
-        self, ring: Ring, metric: Metric, queries: F32, first: int, stop: int
-    ) -> tuple[F32, F32]:
-        """See ``interface.Scan.score_bounds``."""
-        shape = len(queries), stop - first
-        lower, upper = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        used = slice(first, min(stop, ring.used))
-        rows, norms = ring.vectors[used], ring.norms[used]
-        bounds, every = Bounds(metric, queries), np.arange(len(queries))[:, None]
-        estimates = bounds.estimate(rows, norms, np.empty((len(queries), len(rows)), np.float32))
-        lower[:, : len(rows)], upper[:, : len(rows)] = bounds.around(every, estimates, norms)
-        return lower, upper
+    score_bounds = staticmethod(bounded.score_bounds)
+    rows_reaching = staticmethod(bounded.rows_reaching)
 
     def pairs_above(
         self,

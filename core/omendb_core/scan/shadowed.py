@@ -87,6 +87,44 @@ class ShadowedScan:
         )
         return lower, upper
 
+    def rows_reaching(
+        self,
+        ring: Ring,
+        metric: Metric,
+        queries: F32,
+        first: int,
+        block_rows: int,
+        floors: F32,
+        mask: U64,
+        most: int,
+    ) -> list[I64 | None]:
+        """See ``interface.Scan.rows_reaching``."""
+        shadow = ring.shadow
+        if shadow is None:
+            return self._reference.rows_reaching(
+                ring, metric, queries, first, block_rows, floors, mask, most
+            )
+        counts, found = np.empty(len(queries), np.int64), np.empty((len(queries), most), np.int64)
+        native.compiled.rows_reaching(
+            self.name,
+            shadow.codes,
+            shadow.factors,
+            shadow.centre,
+            ring.capacity,
+            shadow.metric_code,
+            queries,
+            first,
+            block_rows,
+            floors,
+            mask,
+            counts,
+            found,
+        )
+        return [
+            slots[:count] if count <= most else None
+            for count, slots in zip(counts.tolist(), found, strict=True)
+        ]
+
     def _top_k(
         self,
         ring: Ring,

@@ -1,12 +1,13 @@
 """The first rows by a ``rank`` expression, of which few are scored.
 
-The scan tells between what all scores lie, the expression what its value is at most (``limits``).
-Blocks of rows are gone through newest first; rows that may reach the best value so far, as deep as
-is asked for, are kept. Where too many are kept those with the highest limits are scored, which
-raises that value: twice in a search as a rule. What is left in the end, some hundred rows, is
+Stretches of rows are gone through, newest first. Of the first one each row is looked at: the scan
+tells between what its score lies, the expression what its value is at most (``limits``). So the
+best values so far become known, and with them what a row of a block has to score (``blocks``): of
+the other stretches only rows that may score that are looked at, which a scan finds. Where blocks
+tell too little each row is looked at there, too. What is kept in the end, some hundred rows, is
 scored.
 
-Exact, as the limits are: a row that is left out has a value below those of as many rows as are
+Exact, as the bounds are: a row that is left out has a value below those of as many rows as are
 asked for. Reads the window's state, which must not change between two pieces.
 """
 
@@ -20,12 +21,15 @@ import numpy as np
 from ..filters.masks import Lists
 from ..model.types import F32, F64, I64, U64, Bool1
 from ..ranking import costs, orders
+from ..ranking.blocks import Blocks, highest
+from ..ranking.bounds import SCORES
 from ..ranking.evaluation import Rows as Block
 from ..ranking.limits import Limits, Scored
 from ..ranking.shape import Rank
-from ..rows.ring import unpack
+from ..rows.ring import Ring, unpack
 from ..scoring import score
 from ..state import WindowState
+from .best import Asked, Best, answers, raise_thresholds, take_scored
 from .deep import Rows
 
 #: Rows whose limits are computed at once: a block takes 60 us beside its arrays. Of an expression
@@ -37,15 +41,28 @@ _BLOCK_NS: Final = 2e6
 _LEAST_ROWS: Final = 4096
 #: Queries that are bounded together: what they share of a block's rows is read once.
 _QUERIES: Final = 6
-#: Rows kept with mere limits for each that is asked for, and beside these.
-_KEPT_FOR_ONE: Final = 16
-_KEPT: Final = 1024
-#: Rows scored for each that is asked for, to raise the threshold.
-_TRIED_FOR_ONE: Final = 2
-#: The highest limit of so many rows stands for them where the highest ones are looked for.
-_GROUP_ROWS: Final = 64
-#: With so many times more kept after that, the bounds tell too little: every row is to be scored.
-_PATIENCE: Final = 4
+#: Rows asked of a window for each that is wanted; of fewer every one is scored.
+_LEAST_FOR_ONE: Final = 16
+#: Rows of the first stretch, at least, and for each that is wanted; of another one at most, and for
+#: each row seen before: so as many rows again as are wanted reach the best values of those.
+_FIRST_ROWS: Final = 1 << 13
+_FIRST_FOR_ONE: Final = 16
+_STRETCH_ROWS: Final = 1 << 17
+_GROWTH: Final = 16
+#: Rows that say together what they have to score.
+_FLOOR_ROWS: Final = 1024
+#: Scores for which values of blocks are bounded.
+_POINTS: Final = 30
+#: Rows that blocks may let through, beside those that a search may keep: to score one takes as long
+#: as to look at five with all that can be known of them.
+_FOUND: Final = 1 << 10
+#: One row of so many may be scored because of what is known of it without a score.
+_FEW_OF_ROWS: Final = 32
+#: More than norms, products and scores round.
+_LONGER: Final = 1.001
+_TINY: Final = 2.0**-100
+#: Elements scanned at once: 1 to 2 ms.
+_SCANNED_ELEMENTS: Final = 1 << 27
 
 
 def first(
@@ -62,158 +79,187 @@ def first(
     Rows are those of ``mask`` (words) that score at least ``floor``.
     """
     rows = int(np.bitwise_count(mask).sum())
-    if rows < max(_LEAST_ROWS, _KEPT_FOR_ONE * depth):
+    if rows < max(_LEAST_ROWS, _LEAST_FOR_ONE * depth):
         return [None] * len(vectors)
-    searches = [_Best(state, order, at, vector[None], depth, floor) for vector in vectors]
-    blocks = _Blocks(state, order, at)
-    for start, stop in blocks:
-        bits = unpack(mask[start >> 6 : -(-stop // 64)], stop - start)
-        if not bits.any():
+    asked = Asked(state, order, at, vectors, floor)
+    searches = [Best(asked, query, depth) for query in range(len(vectors))]
+    looking = _Looking(asked, mask)
+    for start, stop in _stretches(state.ring, max(_FIRST_ROWS, _FIRST_FOR_ONE * depth)):
+        if not mask[start >> 6 : -(-stop // 64)].any():
             continue
-        some = None if bits.all() else bits
-        for one in range(0, len(searches), _QUERIES):
-            together = slice(one, one + _QUERIES)
-            yield from blocks.offer(searches[together], vectors[together], start, stop, some)
-    found: list[Rows | None] = []
-    for search in searches:
-        found.append(search.answer())
-        yield
-    return found
+        by_blocks = [one for one in searches if one.can_ask_blocks]
+        left = yield from looking.by_blocks(by_blocks, start, stop)
+        left += [one for one in searches if not one.gave_up and one not in by_blocks]
+        yield from looking.row_by_row(left, start, stop)
+    return (yield from answers(asked, searches))
 
 
-class _Blocks:
-    """Blocks of slots that were written, from the newest row's on; and what is offered of them."""
+def _stretches(ring: Ring, rows: int) -> Iterator[tuple[int, int]]:
+    """All slots that were written, from the newest row's on, in whole words; ``rows`` at first."""
+    newest = -(-((ring.last_seq - 1) % ring.capacity + 1) // 64) * 64
+    seen, rows = 0, -(-rows // 64) * 64
+    for first_slot, end in ((0, min(newest, ring.used)), (newest, ring.used)):
+        stop = end
+        while stop > first_slot:
+            start = max(first_slot, (stop - rows) & -64)
+            yield start, stop
+            seen += stop - start
+            rows = min(max(rows, _GROWTH * seen & -64), _STRETCH_ROWS)
+            stop = start
 
-    def __init__(self, state: WindowState, order: Rank, at: float | None) -> None:
-        self._state = state
-        self._order = order
-        self._at = at
-        self._scored = Scored(order.expression.root)
+
+class _Looking:
+    """For the rows of ``mask``, in one stretch after the other."""
+
+    def __init__(self, asked: Asked, mask: U64) -> None:
+        self._asked = asked
+        self._mask = mask
+        self._scored = Scored(asked.order.expression.root)
         self._lists = Lists()
-        rows = int(_BLOCK_NS / (2 * costs.ns_a_row(order.expression)))
+        rows = int(_BLOCK_NS / (2 * costs.ns_a_row(asked.order.expression)))
         self._rows = min(max(rows & -64, _LEAST_BLOCK_ROWS), _BLOCK_ROWS)
+        least, most = _scores_between(asked)
+        #: Between what every score lies, float32 (1,) each.
+        self._any_score = np.array([least], np.float32), np.array([most], np.float32)
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        used, rows = self._state.ring.used, self._rows
-        newest = (self._state.ring.last_seq - 1) % self._state.ring.capacity // rows
-        count = -(-used // rows)
-        for step in range(count):
-            start = (newest - step) % count * rows
-            yield start, min(start + rows, used)
-
-    def offer(
-        self, searches: list[_Best], vectors: F32, start: int, stop: int, bits: Bool1 | None
+    def row_by_row(
+        self, searches: list[Best], start: int, stop: int
     ) -> Generator[None, None, None]:
-        """Offer the rows of a block, those of ``bits`` (None: all), to some searches."""
-        state, here = self._state, slice(start, stop)
+        """Offer all rows of a stretch: by what is known without a score, then by bounds of it."""
+        for begin in range(start, stop, self._rows) if searches else ():
+            end = min(begin + self._rows, stop)
+            bits = unpack(self._mask[begin >> 6 : -(-end // 64)], end - begin)
+            if not bits.any():
+                continue
+            limits = self._limits(begin, end)
+            left = yield from self._without_scores(searches, limits, begin, bits)
+            for one in range(0, len(left), _QUERIES):
+                some = left[one : one + _QUERIES]
+                for search, least, most in self._bounded(some, begin, end):
+                    search.offer(begin, limits.most(least, most), most, bits)
+                    yield
+                raise_thresholds(self._asked, some)
+                yield
+
+    def _without_scores(
+        self, searches: list[Best], limits: Limits, start: int, bits: Bool1
+    ) -> Generator[None, None, list[Best]]:
+        """Offer the rows of a block that may reach the threshold with any score, scored.
+
+        Returns the searches for which they are not few.
+        """
+        known = [one for one in searches if one.is_known_without_scores]
+        if not known:
+            return [one for one in searches if not one.gave_up]
+        most = np.broadcast_to(limits.most(*self._any_score), bits.shape)
+        yield
+        few = min(len(bits) // _FEW_OF_ROWS, known[0].most)
+        found = list[I64 | None]()
+        for search in known:
+            reached = (most >= search.threshold) & bits
+            search.is_known_without_scores = int(np.count_nonzero(reached)) <= few
+            is_few = search.is_known_without_scores
+            found.append(np.flatnonzero(reached) + start if is_few else None)
+        yield
+        yield from take_scored(self._asked, known, found)
+        raise_thresholds(self._asked, known)
+        yield
+        done = {one.query for one, slots in zip(known, found, strict=True) if slots is not None}
+        return [one for one in searches if one.query not in done and not one.gave_up]
+
+    def _limits(self, start: int, stop: int) -> Limits:
+        asked, here = self._asked, slice(start, stop)
         ages = None
-        if self._order.expression.uses_age and self._at is not None:
-            ages = self._at - orders.accepted(state, here)
-        limits = Limits(Block(state.columns, here, ages, self._lists), self._scored)
+        if asked.order.expression.uses_age and asked.at is not None:
+            ages = asked.at - orders.accepted(asked.state, here)
+        return Limits(Block(asked.state.columns, here, ages, self._lists), self._scored)
+
+    def _bounded(
+        self, searches: list[Best], start: int, stop: int
+    ) -> Iterator[tuple[Best, F32, F32]]:
+        state = self._asked.state
+        vectors = self._asked.vectors[[one.query for one in searches]]
         lower, upper = state.scan.score_bounds(
             state.ring, state.definition.metric, vectors, start, -(-stop // 64) * 64
         )
-        for search, least, most in zip(
-            searches, lower[:, : stop - start], upper[:, : stop - start], strict=True
-        ):
-            if not search.gave_up:
-                search.offer(start, limits.most(least, most), most, bits)
-            yield
+        count = stop - start
+        return zip(searches, lower[:, :count], upper[:, :count], strict=True)
 
+    def by_blocks(
+        self, searches: list[Best], start: int, stop: int
+    ) -> Generator[None, None, list[Best]]:
+        """Offer those rows of a stretch that may score what their block asks for, scored.
 
-class _Best:
-    """Rows that may be among the first ``depth`` of one query.
-
-    Rows of a value below ``threshold`` are not; it is reached by as many rows as are asked for.
-    """
-
-    def __init__(
-        self,
-        state: WindowState,
-        order: Rank,
-        at: float | None,
-        vector: F32,
-        depth: int,
-        floor: np.float32,
-    ) -> None:
-        self._state = state
-        self._order = order
-        self._at = at
-        self._vector = vector
-        self._depth = depth
-        self.floor = floor
-        self.threshold = -np.inf
-        self.gave_up = False
-        self._most = _KEPT + _KEPT_FOR_ONE * depth
-        self._slots: list[I64] = []
-        self._limits: list[F64] = []
-        self._kept = 0
-
-    def offer(self, start: int, limits: F64, most: F32, bits: Bool1 | None) -> None:
-        """Keep rows of a block that may be among the first.
-
-        By the limits of their values (n,) or (), and of their scores, ``most`` (n,).
+        Returns the searches of which too many may.
         """
-        # NaN, which is null, reaches nothing.
-        reached = np.broadcast_to(limits >= self.threshold, most.shape)
-        if self.floor > -np.inf:
-            reached = reached & (most >= self.floor)
-        if bits is not None:
-            reached = reached & bits
-        places = np.flatnonzero(reached)
-        if len(places):
-            self._slots.append(places + start)
-            self._limits.append(np.broadcast_to(limits, most.shape)[places])
-            self._kept += len(places)
-            if self._kept > self._most:
-                self._raise_threshold()
+        if not searches or self._asked.order.expression.root not in self._scored:
+            return list(searches)
+        state = self._asked.state
+        points = self._points(searches)
+        values = self._highest(start, stop, points)
+        yield
+        at_once = max(1, _SCANNED_ELEMENTS // ((stop - start) * state.definition.dim))
+        most, left = _FOUND + searches[0].most, list[Best]()
+        for one in range(0, len(searches), at_once):
+            some = searches[one : one + at_once]
+            floors = [self._floors(values, points, search.threshold) for search in some]
+            tell = [
+                place
+                for place, search in enumerate(some)
+                if search.share_above(floors[place]) * (stop - start) <= most
+            ]
+            left += [search for place, search in enumerate(some) if place not in tell]
+            some, floors = [some[place] for place in tell], [floors[place] for place in tell]
+            if not some:
+                continue
+            found = state.scan.rows_reaching(
+                state.ring,
+                state.definition.metric,
+                self._asked.vectors[[search.query for search in some]],
+                start,
+                _FLOOR_ROWS,
+                np.stack(floors),
+                self._mask,
+                most,
+            )
+            yield
+            yield from take_scored(self._asked, some, found)
+            raise_thresholds(self._asked, some)
+            yield
+            left += [search for search, slots in zip(some, found, strict=True) if slots is None]
+        for search in left:
+            search.can_ask_blocks = False
+        return left
 
-    def answer(self) -> Rows | None:
-        """The first rows; None if too many may be."""
-        if self._kept > _TRIED_FOR_ONE * self._depth:
-            self._raise_threshold()
-        if self.gave_up:
-            return None
-        slots, scores, ranks = self._scored(np.concatenate([np.empty(0, np.int64), *self._slots]))
-        best = orders.in_order(self._order, ranks, scores, self._state.ring.seqs(slots))
-        best = best[: self._depth]
-        return Rows(slots[best], scores[best], ranks[best])
+    def _points(self, searches: list[Best]) -> F32:
+        """Scores, rising: where most of the best ones lie, and the most that one may be."""
+        low = min(one.usual_score for one in searches)
+        high = max(one.best_score for one in searches)
+        _, most = SCORES[self._asked.state.definition.metric]
+        some = np.linspace(low, high + (high - low) / 4, _POINTS).astype(np.float32)
+        return np.append(some[some < most], np.float32(most))
 
-    def _raise_threshold(self) -> None:
-        slots, limits = np.concatenate(self._slots), np.concatenate(self._limits)
-        ranks = self._scored(slots[_highest(limits, _TRIED_FOR_ONE * self._depth)])[2]
-        if len(ranks) >= self._depth:
-            least = np.partition(ranks, len(ranks) - self._depth)[len(ranks) - self._depth]
-            self.threshold = max(self.threshold, float(least))
-        reached = limits >= self.threshold
-        self._slots, self._limits = [slots[reached]], [limits[reached]]
-        self._kept = int(np.count_nonzero(reached))
-        if self._kept > _PATIENCE * self._most:
-            self.gave_up = True
-            self._slots, self._limits, self._kept = [], [], 0
+    def _highest(self, start: int, stop: int, points: F32) -> F64:
+        state, asked = self._asked.state, self._asked
+        blocks = Blocks(state.columns, start, stop, _FLOOR_ROWS, state.times_us, asked.at)
+        least = max(SCORES[state.definition.metric][0], float(asked.floor))
+        return highest(blocks, self._scored, least, points, self._lists)
 
-    def _scored(self, slots: I64) -> tuple[I64, F32, F64]:
-        """Rows that score enough and have a rank."""
-        state = self._state
-        scores = score.score_chosen(
-            state.definition.metric,
-            state.ring.vectors,
-            slots,
-            self._vector,
-            np.zeros(len(slots), np.int64),
-        )
-        ranks = orders.ranks(self._order, state, slots, scores, self._at)
-        fits = np.flatnonzero((scores >= self.floor) & ~np.isnan(ranks))
-        return slots[fits], scores[fits], ranks[fits]
+    def _floors(self, values: F64, points: F32, threshold: float) -> F32:
+        """What a row has to score, by blocks, float32, for a value of ``threshold`` or more."""
+        below = np.count_nonzero(values < threshold, axis=1)
+        # Up to the point before, no value is as high.
+        asked = np.append(np.nextafter(points[:-1], np.float32(np.inf)), np.float32(np.inf))
+        floors = np.where(below > 0, asked[below - 1], np.float32(-np.inf))
+        return np.maximum(floors, self._asked.floor).astype(np.float32)
 
 
-def _highest(limits: F64, count: int) -> I64:
-    """Places of ``count`` of the highest; where there are many the highest of a group each."""
-    groups = len(limits) // _GROUP_ROWS
-    if groups <= count:
-        count = min(count, len(limits))
-        return np.argpartition(limits, len(limits) - count)[len(limits) - count :]
-    grouped = limits[: groups * _GROUP_ROWS].reshape(groups, _GROUP_ROWS)
-    highest: I64 = grouped.argmax(axis=1) + np.arange(groups) * _GROUP_ROWS
-    best = np.argpartition(limits[highest], groups - count)[groups - count :]
-    return highest[best]
+def _scores_between(asked: Asked) -> tuple[float, float]:
+    """No score of a call is below the first or above the second."""
+    metric, ring = asked.state.definition.metric, asked.state.ring
+    least, most = SCORES[metric]
+    if metric == "dot":
+        longest = float(ring.norms[: ring.used].max()) * float(score.norms(asked.vectors).max())
+        most = min(most, longest * _LONGER + _TINY)
+        least = -most
+    return max(least, float(asked.floor)), most

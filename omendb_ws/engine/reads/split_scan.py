@@ -54,6 +54,7 @@ class SplitScan:
         self.keeps_shadow = scan.keeps_shadow
         self.pairs_above = scan.pairs_above
         self.score_bounds = scan.score_bounds
+        self.rows_reaching = scan.rows_reaching
         self._scan = scan
         self._threads = threads
         self._rest = _Rest()

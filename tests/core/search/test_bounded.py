@@ -12,7 +12,7 @@ from omendb_core.filters.parser import optional
 from omendb_core.model.change import AddRequest, RowBatch
 from omendb_core.model.types import METRICS, Definition, Metric
 from omendb_core.ranking.shape_parser import shape_of
-from omendb_core.search import bounded
+from omendb_core.search import best, bounded
 from omendb_core.search.query import Answer, Query
 from omendb_core.window import Window
 
@@ -22,15 +22,22 @@ from tests.oracle.strategies import expressions
 ROWS, CAPACITY, DIM = 1200, 900, 6
 
 
-@pytest.fixture
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[0, 100], ids=["few rows let through", "more of them"])
+def _small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks so small that windows of tests have many."""
     monkeypatch.setattr(bounded, "_BLOCK_ROWS", 128)
     monkeypatch.setattr(bounded, "_LEAST_BLOCK_ROWS", 64)
     monkeypatch.setattr(bounded, "_LEAST_ROWS", 0)
-    monkeypatch.setattr(bounded, "_KEPT", 0)
-    monkeypatch.setattr(bounded, "_KEPT_FOR_ONE", 4)
-    monkeypatch.setattr(bounded, "_PATIENCE", 1 << 20)
+    monkeypatch.setattr(bounded, "_LEAST_FOR_ONE", 4)
+    monkeypatch.setattr(bounded, "_FIRST_ROWS", 64)
+    monkeypatch.setattr(bounded, "_FIRST_FOR_ONE", 2)
+    monkeypatch.setattr(bounded, "_STRETCH_ROWS", 320)
+    monkeypatch.setattr(bounded, "_FLOOR_ROWS", 64)
+    monkeypatch.setattr(bounded, "_FOUND", request.param)
+    monkeypatch.setattr(best, "_KEPT", 0)
+    monkeypatch.setattr(best, "_KEPT_FOR_ONE", 4)
+    monkeypatch.setattr(best, "_PATIENCE", 1 << 20)
+    monkeypatch.setattr(best, "_SCORED_ROWS", 50)
 
 
 def filled(metric: Metric, seed: int, rows: int = ROWS, capacity: int = CAPACITY) -> Window:
@@ -119,13 +126,13 @@ def test_few_rows_are_scored(metric: Metric, monkeypatch: pytest.MonkeyPatch) ->
     """Of 900 rows, for 5: else nothing would be gained, and no test would tell."""
     window = WINDOWS[metric]
     scored: list[int] = []
-    whole = bounded.score.score_chosen
+    whole = best.score.score_chosen
 
     def counting(*arguments: Any) -> Any:
         scored.append(len(arguments[2]))
         return whole(*arguments)
 
-    monkeypatch.setattr(bounded.score, "score_chosen", counting)
+    monkeypatch.setattr(best.score, "score_chosen", counting)
     vectors = np.random.default_rng(5).normal(size=(1, DIM)).astype(np.float32)
     [found] = window.search([query(window, vectors, {"$add": ["$score", "stock"]}, k=5)])
     assert isinstance(found, Answer)
@@ -136,7 +143,7 @@ def test_few_rows_are_scored(metric: Metric, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_query_of_which_too_little_is_known_has_every_row_scored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bounded, "_PATIENCE", 0)
+    monkeypatch.setattr(best, "_PATIENCE", 0)
     window = WINDOWS["dot"]
     vectors = np.random.default_rng(6).normal(size=(2, DIM)).astype(np.float32)
     document = {"$pow": [2, {"$div": [1, "$score"]}]}
