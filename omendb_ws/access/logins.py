@@ -10,13 +10,16 @@ Invariant: no token, nor any part of one, comes here.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Callable
 from typing import Final
 
+from omendb_core.model.errors import Unauthenticated
+
 from ..runtime.few_lines import FewLines, more
 from ..telemetry.metrics import Metrics
+from .audit import OK, Audit
+from .peer import Peer
 from .principal import Principal
 from .token_bucket import Paces
 
@@ -29,53 +32,44 @@ STEP_SECONDS: Final = 1.0
 MOST_SECONDS: Final = 3.0
 #: Addresses that are remembered: 1 MB at most.
 MOST_ADDRESSES: Final = 4096
-#: One home or office has a /64 of IPv6, and any address in it.
-_SITE_BITS: Final = 64
 
 
 class Logins:
     """Counts, logs and slows down logins, by address."""
 
-    def __init__(self, metrics: Metrics, clock_us: Callable[[], int]) -> None:
+    def __init__(
+        self, metrics: Metrics, clock_us: Callable[[], int], audit: Audit | None = None
+    ) -> None:
         self._metrics = metrics
+        self._audit = audit or Audit()
         self._clock_us = clock_us
         self._paces = Paces(BURST, round(STEP_SECONDS * 1e6), MOST_ADDRESSES)
         self._lines = FewLines()
 
-    def succeeded(self, principal: Principal, peer: str) -> None:
-        """A connection acts as ``principal`` from now on."""
-        log.info(
-            "login of key %s (tenant %s) from %s",
-            principal.name,
-            principal.tenant,
-            peer,
-            extra={"key": principal.name, "tenant": principal.tenant, "peer": peer},
-        )
+    def succeeded(self, principal: Principal, peer: Peer, *, is_new: bool = True) -> None:
+        """A connection acts as ``principal`` from now on; ``is_new``: as it did not before."""
+        self._audit.enter("auth", OK, principal, peer)
+        if is_new:
+            log.info(
+                "login of key %s (tenant %s) from %s",
+                principal.name,
+                principal.tenant,
+                peer,
+                extra={"key": principal.name, "tenant": principal.tenant, "peer": str(peer)},
+            )
 
-    def failed(self, host: str, reason: str) -> float:
+    def failed(self, peer: Peer, reason: str, op: str = "auth") -> float:
         """A token is nobody's: the seconds after which to say so."""
         self._metrics.failed_logins += 1
+        self._audit.enter_stranger(op, Unauthenticated.code, peer, reason)
         now_us = self._clock_us()
         passed_over = self._lines.next(now_us)
         if passed_over is not None:
             log.warning(
                 "failed login from %s: %s%s",
-                host,
+                peer.host,
                 reason,
                 more(passed_over),
-                extra={"peer": host, "passed_over": passed_over},
+                extra={"peer": peer.host, "passed_over": passed_over},
             )
-        return min(self._paces.step(site(host), now_us) / 1e6, MOST_SECONDS)
-
-
-def site(host: str) -> str:
-    """What stands for an address: itself, or of IPv6 its /64."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((address, _SITE_BITS), strict=False))
+        return min(self._paces.step(peer.site, now_us) / 1e6, MOST_SECONDS)

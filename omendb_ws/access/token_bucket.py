@@ -87,3 +87,12 @@ class Paces:
         if len(self._full_at_us) > self._most_keys:
             self._full_at_us.popitem(last=False)
         return early_us
+
+    def may_step(self, key: str, now_us: int) -> bool:
+        """Take a step unless it is too early; then nothing is owed for it."""
+        full_at_us = max(self._full_at_us.pop(key, 0), now_us)
+        may = full_at_us + self._step_us - now_us <= self._burst_us
+        self._full_at_us[key] = full_at_us + self._step_us if may else full_at_us
+        if len(self._full_at_us) > self._most_keys:
+            self._full_at_us.popitem(last=False)
+        return may

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -80,7 +80,6 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
 
     from ..access import keyring
     from ..net import tls
-    from ..node.keys import read_jwt_keys
     from ..runtime import event_loops
 
     values = found.values
@@ -94,9 +93,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
         unwise.extend(keyring.Keyring.load(values["api_key_file"]).warnings)
 
     def jwt_keys() -> None:
-        if found.settings is not None:
-            key_set = read_jwt_keys(found.settings)
-            unwise.extend(key_set.warnings if key_set is not None else ())
+        unwise.extend(_jwt_keys(found))
 
     checks: tuple[tuple[tuple[str, ...], Callable[[], object]], ...] = (
         ((), scan.choose),
@@ -106,6 +103,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
         (("jwt_keys",), jwt_keys),
         (("jwt_secret_file",), jwt_keys),
         (("tenants_file",), lambda: _tenants(found)),
+        (("audit_file",), lambda: unwise.extend(_audit_file(found))),
     )
     for names, check in checks:
         is_said = any(line.split(" ", 1)[0] in names for line in found.problems)
@@ -116,6 +114,21 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
         except (keyring.KeyFileError, tls.TlsError, ValueError) as error:
             problems.append(str(error))
     return problems, unwise
+
+
+def _jwt_keys(found: Gathered) -> Sequence[str]:
+    """What is unwise about them. KeyFileError."""
+    from ..node.keys import read_jwt_keys
+
+    key_set = None if found.settings is None else read_jwt_keys(found.settings)
+    return () if key_set is None else key_set.warnings
+
+
+def _audit_file(found: Gathered) -> Sequence[str]:
+    """What is unwise about it. AuditFileError."""
+    from ..node.audit_file import check_audit_file
+
+    return check_audit_file(found.values["audit_file"])
 
 
 def _tenants(found: Gathered) -> None:

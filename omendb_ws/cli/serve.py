@@ -90,6 +90,7 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     one_blas_thread()
     from ..access import keyring
     from ..net import tls
+    from ..node.audit_file import AuditFileError
     from ..runtime import descriptors, logs
     from ..tenants.limits import TenantsFileError
 
@@ -101,7 +102,7 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     kernel, loop = choose_kernel_and_loop(settings.event_loop)
     log.info("kernel %s, event loop %s", kernel, loop.name)
     with (
-        failing(keyring.KeyFileError, tls.TlsError, TenantsFileError),
+        failing(keyring.KeyFileError, tls.TlsError, TenantsFileError, AuditFileError),
         asyncio.Runner(loop_factory=loop.new_loop) as runner,
     ):
         runner.run(_serve(settings))
@@ -169,14 +170,15 @@ def _outlive_hangups() -> None:
 
 
 def _reload_on_hangups(server: Server) -> None:
-    """From here on, a hangup has keys, certificates and tenants read again."""
+    """From here on, a hangup has keys, certificates and tenants read again, and the audit log
+    opened anew."""
     if not hasattr(signal, "SIGHUP"):
         return
     reading: set[asyncio.Task[None]] = set()
 
     def read_again() -> None:
         log.info("SIGHUP: reading keys, certificates and tenants again")
-        task = asyncio.create_task(server.node.reloads.all())
+        task = asyncio.create_task(server.node.read_again())
         reading.add(task)
         task.add_done_callback(reading.discard)
 

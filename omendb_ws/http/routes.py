@@ -219,8 +219,14 @@ def select_subprotocol(_: object, offered: Sequence[Subprotocol]) -> Subprotocol
     raise NegotiationError(f"the subprotocol here is {PROTOCOL}")
 
 
+def _other_end(connection: ServerConnection) -> Peer:
+    return Peer.of(connection.remote_address)
+
+
 def process_request(
-    policy: Policy, running: Running
+    policy: Policy,
+    running: Running,
+    peer_of: Callable[[ServerConnection], Peer] = _other_end,
 ) -> Callable[[ServerConnection, Request], Response | None]:
     """The hook for ``websockets.asyncio.server.serve``."""
 
@@ -236,7 +242,7 @@ def process_request(
             log.info(
                 "refused %s from %s: %d %s%s",
                 request.path.partition("?")[0],
-                Peer.of(connection.remote_address),
+                peer_of(connection),
                 reply.status,
                 reply.body.decode().strip().partition(". ")[0].removesuffix("."),
                 more(passed_over),
@@ -347,3 +353,5 @@ _ROUTES: Final[dict[str, Callable[[Running, Principal], Reply]]] = {
 }
 #: Answered to anybody: probes come by bare addresses, and nothing in these is worth hiding.
 _PUBLIC: Final = frozenset({"/livez", "/readyz", "/health"})
+#: Those that are not for everybody, the WebSocket's among them.
+GUARDED: Final = frozenset({WEBSOCKET_PATH, *_ROUTES}) - _PUBLIC

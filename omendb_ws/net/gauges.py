@@ -23,3 +23,4 @@ def refresh(node: Node, strangers: Crowd, known: Crowd) -> None:
     gauges.uptime_seconds = context.clock_us() / 1e6 - metrics.started_seconds
     gauges.tenants = context.server_view.by_tenant()
     node.refresh_journal_gauges()
+    node.refresh_audit_gauges()

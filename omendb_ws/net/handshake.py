@@ -11,6 +11,7 @@ from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 
+from ..access.peer import Peer
 from ..http import routes
 from .request_head import RequestHead, fault_of
 
@@ -21,10 +22,17 @@ class Handshaking(ServerConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.head = RequestHead()
+        #: Where its client is, by somebody who is believed; None: at the socket's other end.
+        self.told_peer: Peer | None = None
         #: Whether the request is still to come.
         self.is_shaking = True
         #: Whether the client ended its side before the answer went out.
         self.ends_after_answer = False
+
+    @property
+    def peer(self) -> Peer:
+        """Where its client is, as far as that is known."""
+        return self.told_peer or Peer.of(self.remote_address)
 
     def shake_hands(self, data: bytes) -> bytes:
         """Give websockets the request when it is whole, and only that; what follows it."""

@@ -13,17 +13,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
 from omendb_core.scoring.blas import use_threads
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from ..access.gate import Refused
@@ -44,6 +42,7 @@ from ..sessions.context import monotonic_us
 from ..sessions.receive import Receiver, greet
 from ..sessions.session import Session
 from ..telemetry.prometheus import render, render_tenant
+from .admission import Admission
 from .connection import STALL_SECONDS, Connection
 from .gauges import refresh
 from .tls import newer_certificate, server_context
@@ -104,6 +103,7 @@ class Server:
         self._notice_over: asyncio.Event | None = None
         self._is_tls = settings.tls_certificate_file is not None
         self._loop: asyncio.AbstractEventLoop
+        self._admission: Admission
         self._listener: WebSocketServer
         self._stall_watch: asyncio.Task[None]
 
@@ -164,6 +164,8 @@ class Server:
             self.node.reloads.watch(Watched("certificates", (certificate, key), newer))
         is_open = self.context.gate.is_open
         policy = routes.Policy(is_open, settings.allow_origins, self._is_tls)
+        hook = routes.process_request(policy, self, peer_of)
+        self._admission = Admission(self.context, self._known, hook)
         return await serve(
             self._connected,
             settings.host,
@@ -177,7 +179,7 @@ class Server:
                     admits=self._descriptors.admits,
                 ),
             ),
-            process_request=self._admit(routes.process_request(policy, self)),
+            process_request=self._admission.admit,
             select_subprotocol=_select_subprotocol,
             compression=None,
             logger=socket_logs.logger(),
@@ -272,45 +274,7 @@ class Server:
 
     def authenticate(self, token: str) -> Principal | None:
         """Who a token is."""
-        found = self.context.gate.look(token)
-        return None if isinstance(found, Refused) else found
-
-    def _admit(
-        self, hook: Callable[[ServerConnection, Request], Response | None]
-    ) -> Callable[[ServerConnection, Request], Response | Awaitable[Response] | None]:
-        """``hook``, and no more connections than ``max_connections``."""
-
-        def admit(
-            connection: ServerConnection, request: Request
-        ) -> Response | Awaitable[Response] | None:
-            response = hook(connection, request)
-            is_wrong_token = (
-                response is not None
-                and response.status_code == HTTPStatus.UNAUTHORIZED
-                and routes.token_of(request.headers) is not None
-            )
-            if response is not None and is_wrong_token:
-                host = Peer.of(connection.remote_address).host
-                seconds = self.context.logins.failed(host, "the token is not known")
-                return _later(connection, response, seconds)
-            if response is None and isinstance(connection, Connection) and connection.head.has_body:
-                return routes.plain(HTTPStatus.BAD_REQUEST)
-            if response is None and not self._may_enter() and self._is_known(request):
-                body = b"max_connections: the server has as many as it takes.\n"
-                return routes.to_response(routes.Reply(HTTPStatus.SERVICE_UNAVAILABLE, body))
-            return response
-
-        return admit
-
-    def _may_enter(self) -> bool:
-        return len(self._known) < self.context.limits.max_connections
-
-    def _is_known(self, request: Request) -> bool:
-        """Whether it will be one of the known as soon as it is upgraded."""
-        if self.context.gate.is_open:
-            return True
-        token = routes.token_of(request.headers)
-        return token is not None and self.authenticate(token) is not None
+        return self._admission.authenticate(token)
 
     # -- connections ------------------------------------------------------------------------------
 
@@ -321,12 +285,12 @@ class Server:
         token = routes.token_of(connection.request.headers)
         found = await self._who(token)
         principal = found if isinstance(found, Principal) else None
-        peer = Peer.of(connection.remote_address)
+        peer = connection.peer
         session = self.node.open_session(principal, peer)
         deadline = None
         try:
             if session.principal is not None and not self.context.gate.is_open:
-                self.context.logins.succeeded(session.principal, str(peer))
+                self.context.logins.succeeded(session.principal, peer)
             connection.max_unread_bytes = self.context.limits.max_pending_bytes
             self._sessions[connection] = session
             deadline = self._admit_messages(connection, session, found)
@@ -356,7 +320,7 @@ class Server:
     ) -> asyncio.TimerHandle | None:
         """Greet or refuse; what ends the time for a token, if it has to come."""
         full_bytes = self.context.limits.max_message_bytes
-        session.may_enter = self._may_enter
+        session.may_enter = self._admission.may_enter
         session.on_authenticated = lambda: connection.allow(full_bytes)
         if session.principal is not None:
             connection.allow(full_bytes)
@@ -371,10 +335,10 @@ class Server:
         return self._loop.call_later(self._auth_seconds, _refuse_stranger, session)
 
 
-async def _later(connection: ServerConnection, response: Response, seconds: float) -> Response:
-    """``response`` after that time, or when nobody is there to hear it."""
-    await asyncio.wait([connection.connection_lost_waiter], timeout=seconds)
-    return response
+def peer_of(connection: ServerConnection) -> Peer:
+    """Where its client is."""
+    assert isinstance(connection, Connection)
+    return connection.peer
 
 
 def _refuse_stranger(session: Session) -> None:

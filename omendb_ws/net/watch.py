@@ -12,7 +12,6 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
-from ..access.peer import Peer
 from ..runtime.faults import as_error
 from ..runtime.few_lines import FewLines, more
 from ..sessions.context import Context
@@ -98,7 +97,7 @@ class Watch:
         if passed_over is not None and isinstance(member, Connection):
             log.info(
                 "shedding %s (%s), which holds %d bytes%s",
-                Peer.of(member.remote_address),
+                member.peer,
                 reason,
                 member.held_bytes,
                 more(passed_over),

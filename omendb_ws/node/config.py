@@ -25,7 +25,7 @@ FILES_READ: Final = (
     "api_key_file", "tls_certificate_file", "tls_key_file", "jwt_keys", "jwt_secret_file",
     "tenants_file",
 )  # fmt: skip
-PATH_FIELDS: Final = ("data_dir", *FILES_READ)
+PATH_FIELDS: Final = ("data_dir", "audit_file", *FILES_READ)
 
 #: With any of these, whoever comes needs a token.
 LOGIN_FIELDS: Final = ("api_key_file", "jwt_keys", "jwt_jwks_url", "jwt_secret_file")
@@ -115,6 +115,11 @@ class Settings(BaseModel):
     tls_certificate_file: Name | None = Field(None, description="PEM file with the certificates.")
     tls_key_file: Name | None = Field(
         None, description="PEM file with the private key.", validate_default=True
+    )
+    audit_file: Name | None = Field(
+        None,
+        description="File that the audit log is appended to: logins, refusals by right, create,"
+        " drop, reloads.",
     )
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..access import jwks_url, jwt_keys
+from ..access.audit import FAILED, OK, Audit
 from ..access.gate import Gate
 from ..access.jwt_keys import KeySet, KeySetError
 from ..access.jwt_tokens import JwtRules
@@ -70,9 +71,10 @@ def read_jwt_keys(settings: Settings) -> KeySet | None:
 class Keys:
     """Keeps ``gate`` up to date. ``on_change`` is called on the loop when keys have changed."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, audit: Audit) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._audit = audit
         self._fetching: asyncio.Task[None] | None = None
         self._looked_at = -UNKNOWN_KID_SECONDS
         self.on_change: Callable[[], None] = lambda: None
@@ -154,12 +156,14 @@ class Keys:
         except KeySetError as error:
             self._metrics.reload_failures += 1
             log.error("jwt_jwks_url %s %s", url, error)
+            self._audit.enter("reload", FAILED, detail="jwt_jwks_url")
             return
         for warning in found.warnings:
             log.warning("jwt_jwks_url %s: %s", url, warning)
         before, self.gate.jwt_keys = self.gate.jwt_keys, found
         if before is None or before.keys != found.keys:
             log.info("%d keys for JSON Web Tokens", len(found.keys))
+            self._audit.enter("reload", OK, detail="jwt_jwks_url")
             self.on_change()
 
 

@@ -19,6 +19,7 @@ from omendb_core.model.errors import Quota, StorageFailed
 from omendb_core.scan.choice import choose
 from omendb_core.scan.interface import Scan
 
+from ..access.audit import Audit
 from ..access.logins import Logins
 from ..access.peer import LOCAL, Peer
 from ..access.principal import Principal
@@ -33,7 +34,6 @@ from ..journal.local.store import LocalStore
 from ..journal.store_thread import Storage
 from ..runtime.endings import Ending
 from ..runtime.faults import as_error
-from ..runtime.freed_memory import FreedMemory
 from ..runtime.machine import usable_cores
 from ..sessions.authentication import look_again, refuse_place
 from ..sessions.context import Context, monotonic_us
@@ -44,23 +44,18 @@ from ..sessions.subscriptions.pictures import Looks
 from ..telemetry.metrics import Metrics
 from ..tenants.accounts import Accounts
 from ..tenants.limits import TenantLimits
+from .audit_file import audit_file, begin
 from .config import Settings
 from .keys import Keys
 from .reloading import Reloads, Watched
+from .samples import Samples
 
 log = logging.getLogger(__name__)
 
-_SAMPLE_SECONDS: Final = 1.0
 #: More would be waiting for memory.
 _MOST_SCAN_THREADS: Final = 4
-_LAG_SAMPLE_SECONDS: Final = 0.1
 #: Effects delivered in one turn of the loop: 10 µs each, those that are long cut themselves.
 DELIVERED_AT_ONCE: Final = 256
-#: When so much less is taken than before, what was freed goes back to the system.
-_RETURNED_BYTES: Final = 16 << 20
-#: So many samples later once more: what subscriptions leave behind is freed over many turns of the
-#: loop, after its bytes were given back to the budget (10 MiB of 1,500 filters stayed otherwise).
-_AGAIN_AFTER_SAMPLES: Final = 5
 
 
 class Node:
@@ -77,9 +72,12 @@ class Node:
     ) -> None:
         limits = settings.limits()
         metrics = Metrics(clock_us() / 1e6)
-        self.keys = Keys(settings, metrics)
+        #: Where the audit log is; None if there is none.
+        self.audit_file = audit_file(settings)
+        audit = Audit(self.audit_file.put if self.audit_file is not None else None, clock_us)
+        self.keys = Keys(settings, metrics, audit)
         self.keys.on_change = self._look_again_at_sessions
-        self.reloads = Reloads(metrics)
+        self.reloads = Reloads(metrics, audit)
         engine = Engine(metrics, limits, settings.queue_deadline_ms, clock_us, self._post)
         accounts = _accounts(settings, clock_us)
         catalog = _catalog(settings, accounts)
@@ -88,7 +86,8 @@ class Node:
             max_messages_per_second=settings.max_messages_per_second,
             gate=self.keys.gate,
             newer_keys=self._newer_keys,
-            logins=Logins(metrics, clock_us),
+            audit=audit,
+            logins=Logins(metrics, clock_us, audit),
             accounts=accounts,
             catalog=catalog,
             engine=engine,
@@ -101,8 +100,7 @@ class Node:
         self._settings = settings
         self._open_store = open_store
         self._storage: Storage | None = None
-        #: The most that was taken of the budget since memory was returned last.
-        self.freed = FreedMemory(_RETURNED_BYTES, _AGAIN_AFTER_SAMPLES)
+        self.samples = Samples(self.context)
         #: What brings stored collections back; None without a data directory.
         self.recoveries: Recoveries | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -117,8 +115,8 @@ class Node:
         """Start the engine's thread; its effects come to the running loop.
 
         Stored collections begin to come back. Raises StorageFailed if the data directory cannot be
-        used, Unavailable if another process does, Unsupported; then nothing is left of it: no
-        thread, no task, no lock of the directory.
+        used, Unavailable if another process does, Unsupported, AuditFileError; then nothing is left
+        of it: no thread, no task, no lock of the directory.
         """
         try:
             self._start()
@@ -129,6 +127,8 @@ class Node:
     def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
         context = self.context
+        if self.audit_file is not None:
+            begin(self.audit_file)
         data_dir = self._settings.data_dir
         if data_dir is not None:
             try:
@@ -146,7 +146,7 @@ class Node:
             )
             self.recoveries.begin()
         context.engine.start(self._storage)
-        self._begin(self._sample)
+        self._begin(self.samples.run)
         if self.keys.files:
             self.reloads.watch(Watched("keys", self.keys.files, self.keys.read))
         tenants_file = self._settings.tenants_file
@@ -167,6 +167,8 @@ class Node:
         self.context.engine.stop()
         if self._storage is not None:
             self._storage.close()
+        if self.audit_file is not None:
+            self.audit_file.close()
 
     async def stop(self) -> None:
         """Do what is queued, and end the threads; what was acknowledged is on the disk then.
@@ -223,7 +225,13 @@ class Node:
             ending.do("giving the data directory free", self._storage.close)
         for collection in catalog:
             ending.do("letting go of windows", collection.let_go)
+        ending.do("the end of the audit log", self._close_audit_file)
         self._has_stopped_threads = True
+
+    def _close_audit_file(self) -> None:
+        self.context.audit.say_left_out()
+        if self.audit_file is not None:
+            self.audit_file.close()
 
     def status(self) -> Literal["ok", "recovering", "storage_failed"]:
         """Whether everything stored is back, and every log can be written."""
@@ -243,6 +251,13 @@ class Node:
         if self.recoveries is not None:
             gauges.recovering_collections = self.recoveries.waiting
             gauges.damaged_collections = self.recoveries.damaged
+
+    def refresh_audit_gauges(self) -> None:
+        """Set what the gauges say of the audit log."""
+        if self.audit_file is not None:
+            gauges = self.context.metrics.gauges
+            gauges.audit_failures = self.audit_file.failures
+            gauges.audit_dropped = self.audit_file.dropped
 
     def open_session(self, principal: Principal | None, peer: Peer = LOCAL) -> Session:
         """A session for a new connection; ``principal`` None: not authenticated yet.
@@ -268,6 +283,12 @@ class Node:
         self.context.metrics.connections -= 1
         self._sessions.discard(session)
         session.close()
+
+    async def read_again(self) -> None:
+        """A hangup: read keys, certificates and tenants, and open the audit log by its name."""
+        if self.audit_file is not None:
+            self.audit_file.reopen()
+        await self.reloads.all()
 
     # -- keys and tenants -------------------------------------------------------------------------
 
@@ -327,31 +348,6 @@ class Node:
     def _fault(self, error: Exception, what: str = "delivering an effect") -> None:
         self.context.metrics.faults += 1
         as_error(error, what)
-
-    async def _sample(self) -> None:
-        """Measure the loop's lag, and keep samples for rates and percentiles."""
-        context, beats = self.context, round(_SAMPLE_SECONDS / _LAG_SAMPLE_SECONDS)
-        while True:
-            worst = 0.0
-            for _ in range(beats):
-                before = self._loop.time()
-                await asyncio.sleep(_LAG_SAMPLE_SECONDS)
-                worst = max(worst, self._loop.time() - before - _LAG_SAMPLE_SECONDS)
-            context.metrics.loop_lag_seconds = worst
-            try:
-                await self.freed.look(self.context.catalog.reserved_bytes)
-                self._sample_rates()
-            except Exception as error:  # the next time may go well
-                context.metrics.faults += 1
-                as_error(error, "a sample of the statistics")
-
-    def _sample_rates(self) -> None:
-        context = self.context
-        now_seconds = context.clock_us() / 1e6
-        context.metrics.sample(now_seconds)
-        context.accounts.sample()
-        for collection in context.catalog:
-            collection.rates.sample(now_seconds, collection.rate_counters())
 
 
 def read_tenants(settings: Settings) -> TenantLimits:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from ..access.audit import FAILED, OK, Audit
 from ..runtime.faults import as_error
 from ..telemetry.metrics import Metrics
 
@@ -37,8 +38,9 @@ class Watched(NamedTuple):
 class Reloads:
     """Reads what changed, again and again."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, audit: Audit) -> None:
         self._metrics = metrics
+        self._audit = audit
         self._watched: list[Watched] = []
         self._seen: dict[str, tuple[int, ...] | None] = {}
         #: What of that could not be read, and why.
@@ -90,9 +92,11 @@ class Reloads:
                 if not isinstance(error, ValueError | OSError):
                     as_error(error, f"reading {one.what} again")
                 log.error("%s: not read again, what was read before stays: %s", one.what, error)
+                self._audit.enter("reload", FAILED, detail=one.what)
             else:
                 self._failures.pop(one.what, None)
                 log.info("%s: read again", one.what)
+                self._audit.enter("reload", OK, detail=one.what)
 
 
 def signature(path: str) -> tuple[int, ...] | None:

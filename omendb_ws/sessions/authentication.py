@@ -85,8 +85,8 @@ def _take(session: Session, request: wire.Auth, found: Principal, size: int) -> 
     except (Overloaded, Quota) as error:
         refuse_place(session, request.id, error)
         return
-    if not session.context.gate.is_open and found != before:
-        session.context.logins.succeeded(found, str(session.peer))
+    if not session.context.gate.is_open:
+        session.context.logins.succeeded(found, session.peer, is_new=found != before)
     end_forbidden(session, size, lambda: session.ok(request.id, described(session.who)), request)
 
 
@@ -96,7 +96,7 @@ def refuse_token(session: Session, request_id: int | None, reason: str) -> None:
     ``reason`` is for the log alone.
     """
     session.is_refused = True
-    seconds = session.context.logins.failed(session.peer.host, reason)
+    seconds = session.context.logins.failed(session.peer, reason)
     said = "the token is not known" if request_id is None else "token: not known"
 
     def refuse() -> None:

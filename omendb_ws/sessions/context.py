@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from ..access.audit import Audit
 from ..access.gate import Gate
 from ..access.logins import Logins
 from ..catalog.catalog import Catalog
@@ -60,6 +61,7 @@ class Context:
     clock_us: Callable[[], int]
     looks: Looks
     server_view: ServerView
+    audit: Audit = field(default_factory=Audit)
     beats: Beats = field(default_factory=Beats)
     tallies: OpenTallies = field(default_factory=OpenTallies)
     long_requests: LongRequests = field(default_factory=LongRequests)

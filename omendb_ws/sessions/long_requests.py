@@ -23,6 +23,7 @@ from ..wire.long_json import Loaded
 from ..wire.messages import Add, Refusal, Request, Update
 from ..wire.opcodes import right_for
 from . import ops
+from .auditing import target_of
 from .holds import Hold
 from .long_work import Steps
 from .reach import reach
@@ -52,7 +53,7 @@ def steps(session: Session, message: str | bytes, hold: Hold) -> Steps:
     except Exception as error:
         request_id = None if request is None else request.id
         try:
-            session.refuse(request_id, message, error, op)
+            session.refuse(request_id, message, error, op, target_of(request))
         except Exception as fault:
             session.refuse(request_id, message, fault, op)
     finally:

@@ -7,7 +7,6 @@ the session answers with it. ``create`` and ``drop`` take effect here (see ``cat
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -36,12 +35,11 @@ from ..wire.rows import (
 )
 from ..wire.searches import PlainSearch
 from . import rates, shaping
+from .auditing import took_effect
 from .authentication import authenticate
 from .reach import Reach, may_read, reach, shown
 from .session import Session
 from .subscribing import move, subscribe, unsubscribe
-
-log = logging.getLogger(__name__)
 
 _NOTHING = Include()
 
@@ -77,7 +75,7 @@ def _create(session: Session, request: wire.Create, size: int) -> None:
         _describe_open(session, request, collection, size)
         return
     try:
-        _note("create", session, collection.tenant, collection.name)
+        took_effect(session, "create", collection.name)
         handle = session.open(collection)
         if collection.durability == "memory":
             visible = shown(session, collection)
@@ -140,37 +138,17 @@ def _drop(session: Session, request: wire.Drop, size: int) -> None:
         except Exception:
             held.undrop(given_up, "could not be dropped; try again")
             raise
-        _note("drop", session, session.tenant, request.collection)
+        took_effect(session, "drop", request.collection)
         return
     collection = reach(session, request.op, request.collection).collection
     dropping = writes.Drop(session.ticket(request, collection, size), collection, held)
-    _note("drop", session, session.tenant, request.collection)
+    took_effect(session, "drop", request.collection)
     session.context.catalog.drop(collection)
     try:
         session.submit_change(dropping)
     except Exception as error:  # it is out of the catalog: the engine must hear of it
         as_error(error, "drop")
         session.submit_change(dropping)
-
-
-def _note(did: str, session: Session, tenant: str, name: str) -> None:
-    """What takes effect in the catalog is in the log, and by whom."""
-    by = session.principal.name if session.principal is not None else "nobody"
-    log.info(
-        "%s of collection %s (tenant %s) by key %s from %s",
-        did,
-        name,
-        tenant,
-        by,
-        session.peer,
-        extra={
-            "op": did,
-            "collection": name,
-            "tenant": tenant,
-            "key": by,
-            "peer": str(session.peer),
-        },
-    )
 
 
 def _description_bytes(collection: Collection) -> int:

@@ -18,6 +18,7 @@ from ..wire.messages import Auth, Ping, Refusal, Request
 from ..wire.opcodes import PROTOCOL
 from ..wire.searches import read_plain
 from . import long_requests, ops
+from .auditing import target_of
 from .authentication import described
 from .session import Session
 
@@ -87,7 +88,7 @@ class Receiver:
         except Exception as error:
             id = request.id if request is not None else None
             try:
-                session.refuse(id, message, error, op)
+                session.refuse(id, message, error, op, target_of(request))
             except Exception as fault:
                 session.refuse(id, message, fault, op)
         metrics.requests[op] += 1

@@ -36,6 +36,7 @@ from ..wire import searches, text_replies, unread
 from ..wire.encoded import text
 from ..wire.messages import Request
 from ..wire.reply_bounds import ENVELOPE_BYTES
+from . import auditing
 from .context import Context
 from .counting import count
 from .handles import Handles
@@ -103,10 +104,17 @@ class Session:
 
     # -- what goes wrong --------------------------------------------------------------------------
 
-    def refuse(self, id: int | None, message: str | bytes, error: Exception, op: str) -> None:
+    def refuse(
+        self,
+        id: int | None,
+        message: str | bytes,
+        error: Exception,
+        op: str,
+        target: str | int | None = None,
+    ) -> None:
         """The reply to what failed, unless it has one; ``id`` None: it could not be read.
 
-        After a fault it is called again.
+        ``target``: the collection that it went to. After a fault it is called again.
         """
         told = as_error(error, op)
         if told is not error:
@@ -116,6 +124,7 @@ class Session:
                 id = None if id in self._inflight else id
         if not self.has_replied:
             self.error(id, told)
+            auditing.refused(self, op, told, target)
 
     def refuse_repeated_id(self, request_id: int) -> None:
         """BadRequest where an unanswered request has that id."""
@@ -194,6 +203,8 @@ class Session:
     def answered(self, reply: Reply) -> None:
         """The engine's reply to a request. After a fault it is called again, and goes on."""
         ticket = reply.ticket
+        if reply.error is not None:
+            auditing.answered(self, reply)
         if self._inflight.get(ticket.id) is ticket:
             self.outbox.reply(reply.message)
             del self._inflight[ticket.id]
@@ -308,6 +319,7 @@ class Session:
         self.error(None, Unauthenticated(message))
         self.outbox.close(4401, "unauthenticated")
         end_some(self.subscriptions)
+        auditing.ended(self, message)
 
     def _tell_expiring(self, left_seconds: float) -> None:
         body = {"expires_in_s": round(left_seconds)}

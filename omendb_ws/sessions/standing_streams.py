@@ -128,7 +128,7 @@ def begin_many(
                 submit(made)
         except Exception as error:
             yield from in_pieces(there(), lambda one: one.close())
-            session.refuse(request.id, b"", error, request.op)
+            session.refuse(request.id, b"", error, request.op, request.collection)
         is_done = True
 
     def failed(error: Exception) -> None:
@@ -136,7 +136,7 @@ def begin_many(
         if not is_done:
             for one in there():
                 one.close()
-            session.refuse(request.id, b"", error, request.op)
+            session.refuse(request.id, b"", error, request.op, request.collection)
             is_done = True
 
     session.holds.do(steps(), size, failed)

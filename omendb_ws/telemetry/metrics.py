@@ -91,6 +91,8 @@ class Gauges:
     recovering_collections: int = 0
     damaged_collections: int = 0
     tenants: Mapping[str, TenantNumbers] = field(default_factory=dict)
+    audit_failures: int = 0
+    audit_dropped: int = 0
 
 
 class Metrics:

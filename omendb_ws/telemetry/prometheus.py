@@ -145,6 +145,18 @@ METRICS: Final = (
         "Keys, certificates or tenants that could not be read again or fetched.",
         lambda m: m.reload_failures,
     ),
+    Metric(
+        "omendb_audit_failures",
+        "counter",
+        "Times that the audit log could not be opened or written.",
+        lambda m: m.gauges.audit_failures,
+    ),
+    Metric(
+        "omendb_audit_dropped",
+        "counter",
+        "Entries of the audit log that are lost: it could not be written for too long.",
+        lambda m: m.gauges.audit_dropped,
+    ),
     Metric("omendb_connections", "gauge", "WebSocket connections now.", lambda m: m.connections),
     Metric(
         "omendb_subscriptions",

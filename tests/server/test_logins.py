@@ -18,9 +18,8 @@ from omendb_ws.access.logins import (
     MOST_SECONDS,
     STEP_SECONDS,
     Logins,
-    site,
 )
-from omendb_ws.access.peer import Peer
+from omendb_ws.access.peer import Peer, site
 from omendb_ws.net.server import Server
 from omendb_ws.runtime.logs import HIDDEN, TextFormatter
 from omendb_ws.telemetry.metrics import Metrics
@@ -101,33 +100,33 @@ def test_what_was_not_logged_is_said_in_the_next_line(lines: pytest.LogCaptureFi
     clock = Clock()
     some = Logins(Metrics(0.0), clock)
     for _ in range(1000):
-        some.failed("192.0.2.1", "unknown")
+        some.failed(Peer("192.0.2.1"), "unknown")
     assert len(those(lines, "failed login")) == 10
     clock.move(1)
-    some.failed("192.0.2.1", "unknown")
+    some.failed(Peer("192.0.2.1"), "unknown")
     assert "(990 more since" in lines.records[-1].getMessage()
     clock.move(1)
-    some.failed("192.0.2.1", "unknown")
+    some.failed(Peer("192.0.2.1"), "unknown")
     assert "more since" not in lines.records[-1].getMessage()
 
 
 def test_wrong_tokens_of_an_address_are_answered_later_and_later() -> None:
     clock = Clock()
     some = Logins(Metrics(0.0), clock)
-    assert [some.failed("192.0.2.1", "unknown") for _ in range(BURST)] == [0.0] * BURST
-    waits = [some.failed("192.0.2.1", "unknown") for _ in range(100)]
+    assert [some.failed(Peer("192.0.2.1"), "unknown") for _ in range(BURST)] == [0.0] * BURST
+    waits = [some.failed(Peer("192.0.2.1"), "unknown") for _ in range(100)]
     assert waits[0] == STEP_SECONDS
     assert waits == sorted(waits)
     assert waits[-1] == MOST_SECONDS
-    assert some.failed("192.0.2.2", "unknown") == 0.0
+    assert some.failed(Peer("192.0.2.2"), "unknown") == 0.0
     clock.move(2 * BURST * STEP_SECONDS)
-    assert some.failed("192.0.2.1", "unknown") == 0.0
+    assert some.failed(Peer("192.0.2.1"), "unknown") == 0.0
 
 
 def test_the_table_of_addresses_is_bounded() -> None:
     some = Logins(Metrics(0.0), Clock())
     for number in range(2 * MOST_ADDRESSES):
-        some.failed(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", "unknown")
+        some.failed(Peer(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"), "unknown")
     assert len(some._paces) == MOST_ADDRESSES
 
 
@@ -153,7 +152,7 @@ async def test_a_right_token_never_waits_for_wrong_ones(
     clock = Clock()
     async with running(Server(with_keys(tmp_path), clock_us=clock, auth_seconds=3600)) as server:
         for _ in range(2 * BURST):
-            server.context.logins.failed("127.0.0.1", "unknown")
+            server.context.logins.failed(Peer("127.0.0.1"), "unknown")
         async with client(server, token="nobody", greeted=False) as header, client(server) as op:
             await op.send("auth", token="nobody", id=1)
             await op.send("auth", token="token-root", id=2)  # too late: it is refused already
@@ -177,7 +176,7 @@ async def test_whoever_waits_for_its_refusal_gets_it(
     monkeypatch.setattr(logins, "MOST_SECONDS", 0.05)
     async with running(Server(with_keys(tmp_path), clock_us=Clock())) as server:
         for _ in range(2 * BURST):
-            server.context.logins.failed("127.0.0.1", "unknown")
+            server.context.logins.failed(Peer("127.0.0.1"), "unknown")
         async with client(server, token="nobody", greeted=False) as raw:
             assert (await raw.named("error"))["code"] == errors.Unauthenticated.code
             assert await raw.closed() == 4401

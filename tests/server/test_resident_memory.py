@@ -38,7 +38,7 @@ IS_LARGE = os.environ.get("RESIDENT_MEMORY") == "large"
 PAGES_BYTES = 8 * MIB
 SLACK_BYTES = 3 * MIB if IS_LARGE else PAGES_BYTES
 #: What a heap may keep free besides: for the next messages (``machine.KEPT_FREE_BYTES``), and what
-#: was freed and is too little to be returned (``node._RETURNED_BYTES``).
+#: was freed and is too little to be returned (``samples.RETURNED_BYTES``).
 KEPT_BYTES = (8 + 16) * MIB
 DIM = 4
 #: Rows with which a server is made warm: its ticks become as large as they will.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omendb_ws.node import node as node_room
+from omendb_ws.node.samples import AGAIN_AFTER_SAMPLES
 from omendb_ws.runtime import freed_memory
 
 from .raw import running
@@ -23,7 +23,7 @@ async def test_it_is_returned_after_much_was_freed_and_once_more_when_that_is_ov
         async def returned_in(samples: int) -> int:
             before = len(returns)
             for _ in range(samples):
-                await node.freed.look(budget.taken_bytes)
+                await node.samples.freed.look(budget.taken_bytes)
             return len(returns) - before
 
         budget.take(40 * MIB, "this test takes")
@@ -32,7 +32,7 @@ async def test_it_is_returned_after_much_was_freed_and_once_more_when_that_is_ov
         assert await returned_in(10) == 0  # little was freed
         budget.give_back(20 * MIB)
         assert await returned_in(1) == 1
-        assert await returned_in(node_room._AGAIN_AFTER_SAMPLES - 1) == 0
+        assert await returned_in(AGAIN_AFTER_SAMPLES - 1) == 0
         assert await returned_in(1) == 1
         assert await returned_in(10) == 0
         budget.give_back(10 * MIB)

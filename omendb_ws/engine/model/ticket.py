@@ -34,6 +34,7 @@ class Counts:
 class Target(Protocol):
     """What tickets and lanes know of a collection."""
 
+    name: str
     counts: Counts
 
     @property

@@ -1,0 +1,94 @@
+"""Who may go on from an HTTP request: what ``http/`` decides, and what needs the running server.
+
+A wrong token is answered late, no more connections are upgraded than ``max_connections``, and what
+was granted and refused is in the audit log. Lives on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from omendb_core.model.errors import Forbidden, Unauthenticated
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
+from ..access.audit import OK
+from ..access.gate import Refused
+from ..access.principal import Principal
+from ..http import routes
+from ..sessions.context import Context
+from .connection import Connection
+from .crowd import Crowd
+
+Hook = Callable[[ServerConnection, Request], Response | None]
+
+
+class Admission:
+    """``hook`` and ``known`` as ``Server`` has them."""
+
+    def __init__(self, context: Context, known: Crowd, hook: Hook) -> None:
+        self._context = context
+        self._known = known
+        self._hook = hook
+
+    def admit(
+        self, connection: ServerConnection, request: Request
+    ) -> Response | Awaitable[Response] | None:
+        """The response to a request; None: let the upgrade go on."""
+        assert isinstance(connection, Connection)
+        response = self._hook(connection, request)
+        if response is not None:
+            seconds = self._noted(connection, request, response)
+            return _later(connection, response, seconds) if seconds else response
+        if connection.head.has_body:
+            return routes.plain(HTTPStatus.BAD_REQUEST)
+        if not self.may_enter() and self._is_known(request):
+            body = b"max_connections: the server has as many as it takes.\n"
+            return routes.to_response(routes.Reply(HTTPStatus.SERVICE_UNAVAILABLE, body))
+        return None
+
+    def may_enter(self) -> bool:
+        """Whether there is a place for one more."""
+        return len(self._known) < self._context.limits.max_connections
+
+    def authenticate(self, token: str | None) -> Principal | None:
+        """Who a token is."""
+        found = None if token is None else self._context.gate.look(token)
+        return found if isinstance(found, Principal) else None
+
+    def _is_known(self, request: Request) -> bool:
+        """Whether it will be one of the known as soon as it is upgraded."""
+        is_open = self._context.gate.is_open
+        return is_open or self.authenticate(routes.token_of(request.headers)) is not None
+
+    def _noted(self, connection: Connection, request: Request, response: Response) -> float:
+        """Enter what a guarded route said into the audit log; the seconds to say it after."""
+        path = request.path.partition("?")[0]
+        if path not in routes.GUARDED:
+            return 0.0
+        op, peer, audit = f"GET {path}", connection.peer, self._context.audit
+        token = routes.token_of(request.headers)
+        match response.status_code:
+            case HTTPStatus.UNAUTHORIZED if token is None:
+                audit.enter_stranger(op, Unauthenticated.code, peer, "no token")
+            case HTTPStatus.UNAUTHORIZED:
+                found = self._context.gate.look(token or "")
+                reason = found.reason if isinstance(found, Refused) else "the token is not known"
+                return self._context.logins.failed(peer, reason, op)
+            case HTTPStatus.FORBIDDEN:
+                principal = None if self._context.gate.is_open else self.authenticate(token)
+                if principal is None:
+                    audit.enter_stranger(op, Forbidden.code, peer, "of another Host or Origin")
+                else:
+                    audit.enter(op, Forbidden.code, principal, peer)
+            case HTTPStatus.OK if not self._context.gate.is_open:
+                audit.enter(op, OK, self.authenticate(token), peer)
+        return 0.0
+
+
+async def _later(connection: ServerConnection, response: Response, seconds: float) -> Response:
+    """``response`` after that time, or when nobody is there to hear it."""
+    await asyncio.wait([connection.connection_lost_waiter], timeout=seconds)
+    return response
