@@ -137,6 +137,8 @@ class Novelty:
             self._begin_group(round_)
         before = round_.before
         assert before is not None, "a group has begun"
+        if len(round_.seqs) and not before.is_ready():
+            return None
         if len(round_.seqs):
             piece = before.piece_of(round_.seqs)
             best = before.best(piece)

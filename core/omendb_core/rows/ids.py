@@ -18,7 +18,7 @@ from ..model.errors import BadId
 from ..model.packed import packed
 from ..model.types import I64, U64, IdKind, Ids
 from . import u64_ids
-from .payloads import Payloads
+from .payloads import KeptPayloads, Payloads
 from .ring import Ring
 from .u64_ids import TableIds, TwoTableIds, numbers
 
@@ -257,6 +257,10 @@ class StrIds:
     def of(self, slots: I64) -> list[str]:
         """See RowIds."""
         return [(text or b"").decode() for text in self._texts.of(slots)]
+
+    def kept(self, slots: I64) -> KeptPayloads:
+        """The texts of live rows in ``slots`` as UTF-8, whatever becomes of the rows."""
+        return self._texts.kept(slots)
 
     def release(self, slots: I64) -> None:
         """See RowIds."""

@@ -15,6 +15,7 @@ from omendb_core.model.change import AddRequest, RowBatch, UpdateRequest
 from omendb_core.model.types import Definition, IdKind, Ids, Metric
 from omendb_core.novelty.before import Before
 from omendb_core.novelty.novelty import Newness
+from omendb_core.rows.ring import Ring
 from omendb_core.scan.choice import choose
 from omendb_core.window import Window
 
@@ -169,6 +170,7 @@ def test_each_row_is_held_against_those_that_were_there_before_it(
     both = Both(window, Oracle(7, metric, kind, passes=passes), numbers, kind)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("omendb_core.novelty.before.vectors_of_piece", lambda *_: piece)
+        patch.setattr("omendb_core.novelty.before._TAKEN_ELEMENTS", 4)
         for what, *how in steps:
             if what == "add":
                 rows, keys = how
@@ -230,3 +232,29 @@ def test_rows_that_the_add_itself_evicts_count_and_later_ones_do_not() -> None:
     assert list(found.near) == [1, 1]
     (found,) = compared(window, vectors(1))
     assert (found.scores.tolist(), list(found.near)) == ([3], [4])
+
+
+def test_what_left_is_put_into_its_ring_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omendb_core.novelty.before._TAKEN_ELEMENTS", 2 * 10)
+    window = Window(Definition(2, 100, "cosine", "str"))
+    random = np.random.default_rng(0)
+    for turn in range(2):
+        if turn:
+            window.novelty.join(None, None)
+        ids = [f"{turn}-{number}" for number in range(100)]
+        rows = RowBatch(random.standard_normal((100, 2)).astype(np.float32), ids)
+        window.apply(window.admit_add(AddRequest(rows), 0))  # type: ignore[arg-type]
+    put: list[int] = []
+    append = Ring.append
+
+    def noted(self: Any, vectors: Any) -> Any:
+        put.append(len(vectors))
+        return append(self, vectors)
+
+    monkeypatch.setattr(Ring, "append", noted)
+    counts = []
+    while window.novelty.is_behind:
+        window.novelty.step()
+        counts.append(len(put))
+    assert put == [10] * 10
+    assert counts[:10] == list(range(1, 11))

@@ -141,3 +141,22 @@ def test_a_batch_is_a_sequence_of_its_payloads() -> None:
     assert batch == packed(batch)
     assert batch.some(np.array([True, True, False])) == [b"ab", None]
     assert isinstance(packed([]), PackedPayloads)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.dictionaries(st.integers(0, 7), st.binary(min_size=1, max_size=9)), max_size=20))
+def test_what_is_kept_stays_as_it_was_whatever_is_written_and_cleaned(
+    batches: list[dict[int, bytes]],
+) -> None:
+    held = Held(8)
+    kept = []
+    for batch in batches:
+        if batch:
+            held.write(dict(batch))
+        slots = np.array([slot for slot, data in held.rows.items() if data], np.int64)
+        if len(slots):
+            kept.append((held.payloads.kept(slots), held.payloads.of(slots)))
+    for later, expected in kept:
+        assert later.of(np.arange(len(expected))) == expected
+        assert later.of(np.array([len(expected) - 1])) == expected[-1:]
