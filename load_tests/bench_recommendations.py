@@ -288,7 +288,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, nargs="+", default=[50, 10], help="sizes of pages")
     parser.add_argument("--prefetch", type=int, nargs="+", default=[50, 200, 1000], help="rows")
     parser.add_argument("--items", type=int, default=2_000, help="each comes in three releases")
-    parser.add_argument("--live-k", type=int, nargs="*", default=[50], help="of live pages")
+    parser.add_argument("--live-k", type=int, nargs="*", default=[50, 10], help="of live pages")
     parser.add_argument("--live-prefetch", type=int, nargs="*", default=[50, 200], help="rows")
     options = parser.parse_args()
     rng = np.random.default_rng(5)

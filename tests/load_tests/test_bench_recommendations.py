@@ -38,7 +38,8 @@ def ran(*flags: str) -> dict[tuple[int, str], tuple[int, int, int]]:
 
 
 def test_the_server_fills_every_page_and_the_client_cannot() -> None:
-    found = ran("--visitors", "3", "--k", "50", "--prefetch", "50", "200", "--live-prefetch", "50")
+    live = ("--live-k", "50", "--live-prefetch", "50")
+    found = ran("--visitors", "3", "--k", "50", "--prefetch", "50", "200", *live)
     assert set(found) == {
         (50, way)
         for way in (
