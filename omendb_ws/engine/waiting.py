@@ -24,7 +24,7 @@ from .model.shares import Shares
 from .model.ticket import Lane
 from .pieces.counting import count_share
 from .pieces.masks import mask_share
-from .reads.commands import Count, Describe, List, PlainSearch, Search, Stats
+from .reads.commands import Ask, Count, List, PlainSearch, Search
 from .reads.descriptions import describing_share
 from .reads.long_answers import takes_long
 from .reads.shaped import tick_us
@@ -205,7 +205,7 @@ def weight(work: Read) -> int:
         share = count_share(work.collection, work.query)
         mask = _mask_weight(work.collection, work.query.filter)
         return 1 + mask + int(TICK_QUERIES * share)
-    if isinstance(work, List | Describe | Stats):
+    if isinstance(work, List | Ask):
         return 1 + int(TICK_QUERIES * describing_share(work))
     return 1
 

@@ -21,6 +21,7 @@ from omendb_core.search.query import Query
 from ..access.stamps import stamp_rows, stamp_updates
 from ..engine.model.collection import Collection
 from ..engine.reads import commands as reads
+from ..engine.reads.statistics import collection_stats
 from ..engine.writes import commands as writes
 from ..runtime.faults import as_error
 from ..wire import messages as wire
@@ -100,14 +101,18 @@ def _describe_open(
     session: Session, request: wire.Create | wire.Open, collection: Collection, size: int
 ) -> None:
     ticket = session.ticket(request, collection, size, _description_bytes(collection))
-    visible = reach(session, "describe", collection.name).visible
-    session.submit(reads.Describe(ticket, collection, session.open(collection), visible))
+    visible, handle = reach(session, "describe", collection.name).visible, session.open(collection)
+
+    def say(_: int) -> dict[str, Any]:
+        return {**collection.describe(visible), "handle": handle}
+
+    session.submit(reads.Ask(ticket, collection, visible, say))
 
 
 def _describe(session: Session, request: wire.Describe, size: int) -> None:
     collection, visible = reach(session, request.op, request.collection).read
     ticket = session.ticket(request, collection, size, _description_bytes(collection))
-    session.submit(reads.Describe(ticket, collection, None, visible))
+    session.submit(reads.Ask(ticket, collection, visible, lambda _: collection.describe(visible)))
 
 
 def _list(session: Session, request: wire.List, size: int) -> None:
@@ -307,7 +312,11 @@ def _stats(session: Session, request: wire.Stats, size: int) -> None:
         return
     collection, visible = reach(session, request.op, request.collection).read
     ticket = session.ticket(request, collection, size, _description_bytes(collection))
-    session.submit(reads.Stats(ticket, collection, visible))
+
+    def say(now_us: int) -> dict[str, Any]:
+        return collection_stats(collection, now_us, visible)
+
+    session.submit(reads.Ask(ticket, collection, visible, say))
 
 
 def _usage(session: Session, request: wire.Usage, size: int) -> None:
@@ -316,10 +325,10 @@ def _usage(session: Session, request: wire.Usage, size: int) -> None:
 
     collections = context.catalog.count(account.tenant)
 
-    def look_up() -> dict[str, Any]:
-        return account.usage(collections, context.clock_us(), is_whole=is_whole)
+    def say(now_us: int) -> dict[str, Any]:
+        return account.usage(collections, now_us, is_whole=is_whole)
 
-    session.submit(reads.Tell(session.ticket(request, None, size), look_up))
+    session.submit(reads.Ask(session.ticket(request, None, size), None, None, say))
 
 
 _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {

@@ -53,15 +53,6 @@ class Count(Read):
 
 
 @dataclass(slots=True, eq=False)
-class Describe(Read):
-    """Describe one collection; with its ``handle`` where it was opened."""
-
-    collection: Collection
-    handle: int | None
-    visible: Filter | None = None
-
-
-@dataclass(slots=True, eq=False)
 class List(Read):
     """Describe a tenant's collections; rows that pass ``visible``, of each, are counted.
 
@@ -74,19 +65,17 @@ class List(Read):
 
 
 @dataclass(slots=True, eq=False)
-class Stats(Read):
-    """The statistics of one collection."""
+class Ask(Read):
+    """What ``say`` says, on the engine's thread, once the changes before it are done; it is given
+    the time (µs).
 
-    collection: Collection
-    visible: Filter | None = None
+    Of a ``collection``: while that is there, and once it is known which rows are ``visible``.
+    """
 
-
-@dataclass(slots=True, eq=False)
-class Tell(Read):
-    """What ``look_up`` finds, on the engine's thread, once the changes before it are done."""
-
-    look_up: Callable[[], dict[str, Any]]
+    collection: Collection | None
+    visible: Filter | None
+    say: Callable[[int], dict[str, Any]]
 
 
 #: A read that is no standing query.
-PlainRead: TypeAlias = Search | PlainSearch | Get | Count | Describe | List | Stats | Tell
+PlainRead: TypeAlias = Search | PlainSearch | Get | Count | List | Ask

@@ -18,42 +18,39 @@ from ..model.collection import Collection
 from ..model.ticket import Reply
 from ..pieces.long_reads import Steps
 from ..pieces.masks import mask_made, mask_share, needs_mask
-from .commands import Describe, List, Stats
-from .statistics import collection_stats
+from .commands import Ask, List
 
 
-def describes_long(work: List | Describe | Stats) -> bool:
+def describes_long(work: List | Ask) -> bool:
     """Whether rows are to be counted in pieces."""
     counted = _counted(work)
     shares = sum(mask_share(collection, visible) for collection, visible in counted)
     return shares > 1 or any(needs_mask(collection, visible) for collection, visible in counted)
 
 
-def describing_share(work: List | Describe | Stats) -> float:
+def describing_share(work: List | Ask) -> float:
     """How much of the time that a tick has for masks it takes; 0 for what is done in pieces."""
     if describes_long(work):
         return 0.0
     return sum(mask_share(collection, visible) for collection, visible in _counted(work))
 
 
-def described(work: List | Describe | Stats, now_us: int) -> Reply:
+def described(work: List | Ask, now_us: int) -> Reply:
     """What is so now."""
     if isinstance(work, List):
         pairs = zip(work.collections, work.visible, strict=True)
         there = [(one, one.describe(visible)) for one, visible in pairs if _is_there(one)]
         return _listed(work, there)
-    collection = work.collection
-    collection.refuse_dropped()
-    if isinstance(work, Stats):
-        return replies.ok(work.ticket, collection_stats(collection, now_us, work.visible))
-    handle = {} if work.handle is None else {"handle": work.handle}
-    return replies.ok(work.ticket, {**collection.describe(work.visible), **handle})
+    if work.collection is not None:
+        work.collection.refuse_dropped()
+    return replies.ok(work.ticket, work.say(now_us))
 
 
-def described_in_pieces(work: List | Describe | Stats, clock_us: Callable[[], int]) -> Steps:
+def described_in_pieces(work: List | Ask, clock_us: Callable[[], int]) -> Steps:
     """The same; each collection is described at a moment of its own."""
     if not isinstance(work, List):
-        yield from mask_made(work.collection, work.visible)
+        if work.collection is not None:
+            yield from mask_made(work.collection, work.visible)
         return described(work, clock_us())
     there: list[tuple[Collection, dict[str, Any]]] = []
     for collection, visible in zip(work.collections, work.visible, strict=True):
@@ -93,11 +90,11 @@ def _is_there(collection: Collection) -> bool:
     return collection.is_made and not collection.is_dropped
 
 
-def _counted(work: List | Describe | Stats) -> list[tuple[Collection, Filter | None]]:
+def _counted(work: List | Ask) -> list[tuple[Collection, Filter | None]]:
     """What is counted, of collections that are there."""
     if isinstance(work, List):
         pairs = zip(work.collections, work.visible, strict=True)
         return [(one, visible) for one, visible in pairs if visible is not None and _is_there(one)]
-    if work.visible is None or work.collection.is_dropped:
+    if work.visible is None or work.collection is None or work.collection.is_dropped:
         return []
     return [(work.collection, work.visible)]

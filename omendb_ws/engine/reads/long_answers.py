@@ -28,7 +28,7 @@ from ..pieces.copies import joined, metadata_written, must_wait, objects_written
 from ..pieces.counting import copied_bytes, counted, counts_long
 from ..pieces.long_reads import PIECE_US, LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
-from .commands import Count, Describe, Get, List, PlainRead, PlainSearch, Search, Stats, Tell
+from .commands import Ask, Count, Get, List, PlainRead, PlainSearch, Search
 from .descriptions import described_in_pieces, describes_long
 from .shaped import make_timely, most_us, stated
 
@@ -52,9 +52,9 @@ _IDS: Final = 1024
 
 def takes_long(work: PlainRead) -> bool:
     """Whether ``work`` is to be done in pieces."""
-    if isinstance(work, List | Describe | Stats):
+    if isinstance(work, List | Ask):
         return describes_long(work)
-    if isinstance(work, Tell) or work.collection.is_dropped:
+    if work.collection.is_dropped:
         return False
     if isinstance(work, PlainSearch):
         asked = work.request
@@ -97,7 +97,7 @@ def steps_of(work: PlainRead, long_reads: LongReads, clock_us: Callable[[], int]
         return _search(work, long_reads, clock_us)
     if isinstance(work, Count):
         return _count(work, long_reads)
-    if isinstance(work, List | Describe | Stats):
+    if isinstance(work, List | Ask):
         return described_in_pieces(work, clock_us)
     assert isinstance(work, Get)
     return _get(work, long_reads)

@@ -27,7 +27,7 @@ from ..model.collection import Collection
 from ..model.ticket import Effect, Reply
 from ..pieces.counting import count_at_once
 from ..reads.commands import PlainRead
-from .commands import Count, Describe, Get, List, PlainSearch, Search, Stats, Tell
+from .commands import Ask, Count, Get, List, PlainSearch, Search
 from .descriptions import described
 from .shaped import make_timely, stated
 from .split_scan import may_be_split
@@ -72,16 +72,14 @@ class Reads:
         for collection, alike in plain.items():
             found.extend(self._plain_searches(collection, alike))
 
-    def _one(self, work: Get | Count | Describe | List | Stats | Tell) -> Reply:
+    def _one(self, work: Get | Count | List | Ask) -> Reply:
         try:
             return self._plain(work)
         except Exception as error:
             return self._refused(work, error)
 
-    def _plain(self, work: Get | Count | Describe | List | Stats | Tell) -> Reply:
-        if isinstance(work, Tell):
-            return replies.ok(work.ticket, work.look_up())
-        if isinstance(work, List | Describe | Stats):
+    def _plain(self, work: Get | Count | List | Ask) -> Reply:
+        if isinstance(work, List | Ask):
             return described(work, self._clock_us())
         collection = work.collection
         collection.refuse_dropped()
