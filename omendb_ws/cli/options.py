@@ -36,6 +36,10 @@ ApiKeyFile = Annotated[
         metavar="FILE", help="TOML file of API keys (new-key makes them); without it, open to all."
     ),
 ]
+TenantsFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="TOML file that says what each tenant may use."),
+]
 AllowOrigin = Annotated[
     list[str] | None,
     typer.Option(

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from omendb_ws.access.keyring import Keyring
+from omendb_ws.tenants.limits import TenantLimits
 from tests.access.jwt_making import pem
 from tests.project.pages import ROOT, blocks, handwritten, page
 from tests.project.running import (
@@ -138,7 +139,7 @@ HOW: dict[str, Callable[[str, str, Path], None]] = {
     r"python3 -m venv \.venv|\.venv/bin/python -m (pip install --editable \S+|pytest)"
     r"|\.venv/bin/omendb-ws demo": stands_in_the_makefile,
     r"omendb-ws ping .*": uses_the_demo,
-    r"omendb-ws (list|create|load|dump|search|count|stats|tail|top|drop).*": asks_the_demo,
+    r"omendb-ws (list|create|load|dump|search|count|stats|usage|tail|top|drop).*": asks_the_demo,
     r"omendb-ws (--version|check-config.*|new-key.*)": prints,
     r"omendb-ws serve.*": serves,
     r"curl .*": fetches,
@@ -153,6 +154,9 @@ def test_a_command_runs(text: str, demo_url: str, tmp_path: Path) -> None:
     assert len(handlers) == 1, f"no test knows how to run: {text}"
     if "keys.toml" in text and "new-key" not in text:
         (tmp_path / "keys.toml").write_text(command("new-key", "--name", "app"))
+    if "tenants.toml" in text:
+        (tenants,) = [one for one in toml_blocks() if "[tenants." in one]
+        (tmp_path / "tenants.toml").write_text(tenants)
     handlers[0](text, demo_url, tmp_path)
 
 
@@ -190,7 +194,10 @@ def test_a_file_of_settings_or_keys_is_taken(text: str, tmp_path: Path) -> None:
     file.write_text(text)
     file.chmod(0o600)
     (tmp_path / "public.pem").write_bytes(pem("ec"))
-    if "keys" in tomllib.loads(text):
+    document = tomllib.loads(text)
+    if "keys" in document:
         assert Keyring.load(file)
+    elif "tenants" in document:
+        assert TenantLimits.load(file, 1000).named
     else:
         command("check-config", "--config", str(file))

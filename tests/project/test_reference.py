@@ -205,6 +205,7 @@ def test_every_metric_stands_on_the_page_of_a_running_server(server_url: str) ->
 def test_every_metric_that_a_page_tells_to_watch_is_there() -> None:
     told = set(re.findall(r"omendb_\w+", page("docs/how-to/monitoring.md")))
     told |= set(re.findall(r"omendb_\w+", page("docs/how-to/keys.md")))
+    told |= set(re.findall(r"omendb_tenant_\w+", page("docs/how-to/tenants.md")))
     assert told <= set(metric_rows())
 
 
