@@ -37,6 +37,11 @@ class TokenBucket:
         if self.per_second is not None:
             self._tokens -= tokens
 
+    def give_back(self, tokens: float) -> None:
+        """So many were spent on what did not happen."""
+        if self.per_second is not None:
+            self._tokens = min(self._tokens + tokens, self.per_second)
+
     def change(self, per_second: float | None, now_us: int) -> None:
         """Another rate from now on; what is owed stays owed."""
         if self.per_second is None:

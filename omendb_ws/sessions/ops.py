@@ -53,8 +53,17 @@ def handle(session: Session, request: wire.Request | PlainSearch, request_bytes:
     if whole_server:
         session.who.need_everywhere(right_for(op, whole_server=True))
     if session.principal is not None:
-        rates.take(session.account, request, session.context.clock_us)
-    _HANDLERS[type(request)](session, request, request_bytes)
+        session.taken = rates.take(session.account, request, session.context.clock_us)
+    try:
+        _HANDLERS[type(request)](session, request, request_bytes)
+    except BaseException:
+        if session.taken is not None:
+            session.taken.give_back()
+            session.taken = None
+        raise
+    if session.taken is not None:  # it is done in pieces, and handed on later
+        session.taken.keep()
+        session.taken = None
 
 
 # -- the connection -----------------------------------------------------------------------------

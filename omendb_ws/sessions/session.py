@@ -43,6 +43,7 @@ from .handles import Handles
 from .holds import Holds
 from .identity import Identity
 from .outbox import Batch, Outbox
+from .rates import Taken
 from .subscriptions.ending import end_some, is_forbidden
 from .subscriptions.subscription import Subscription
 
@@ -66,6 +67,9 @@ class Session:
         self._inflight: dict[int, Ticket] = {}
         self._inflight_bytes = 0
         self._expected_bytes = 0
+        #: What the request that is being handled took of a rate; and those that are unanswered.
+        self.taken: Taken | None = None
+        self._takings: dict[int, Taken] = {}
         self._handles = Handles()
         self.holds = Holds(context.long_requests, self._progressed)
         self.last_sub = 0
@@ -93,6 +97,7 @@ class Session:
         self.who.leave()
         end_some(self.subscriptions)
         self._inflight.clear()
+        self._takings.clear()
         self._inflight_bytes = self._expected_bytes = 0
         self._handles.clear()
         self._progressed()
@@ -192,11 +197,15 @@ class Session:
     ) -> None:
         """Hand ``work`` over, which is answered by its ticket; after a fault it was not."""
         self._inflight[ticket.id] = ticket
+        if self.taken is not None:
+            self._takings[ticket.id] = self.taken
         try:
             submit(work)
         except BaseException:
             del self._inflight[ticket.id]
+            self._takings.pop(ticket.id, None)
             raise
+        self.taken = None
         self._inflight_bytes += ticket.request_bytes
         self._expected_bytes += ticket.reply_bytes
 
@@ -210,6 +219,9 @@ class Session:
             del self._inflight[ticket.id]
             self._inflight_bytes -= ticket.request_bytes
             self._expected_bytes -= ticket.reply_bytes
+            taken = self._takings.pop(ticket.id, None) if self._takings else None
+            if taken is not None:
+                taken.keep() if reply.error is None else taken.give_back()
         elif not self.lane.is_open:
             return
         if ticket.then is not None:

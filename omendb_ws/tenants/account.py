@@ -41,8 +41,18 @@ class Meter:
         self.bucket = TokenBucket(per_second)
         self._what = what
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a rate."""
+        return self.bucket.per_second is not None
+
     def take(self, count: int, clock_us: Callable[[], int]) -> None:
         """RateLimited, and nothing is taken, while what was taken before is over the rate."""
+        self.admit(count, clock_us)
+        self.count += count
+
+    def admit(self, count: int, clock_us: Callable[[], int]) -> None:
+        """As ``take``, but whether it is counted, or given back, is settled later."""
         if self.bucket.per_second is not None:
             wait_ms = self.bucket.wait_ms(clock_us())
             if wait_ms:
@@ -52,7 +62,6 @@ class Meter:
                     retry_after_ms=wait_ms,
                 )
             self.bucket.spend(count)
-        self.count += count
 
 
 class Account:

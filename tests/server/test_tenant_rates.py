@@ -249,3 +249,42 @@ async def test_whatever_the_engine_does_for_a_tenant_is_counted_for_it_alone(
         assert await outcome(raw, asks(kind, raw, handle)[0]) == "ok"
         assert shares[0].used_us > before
         assert shares[1].used_us == 0.0
+
+
+async def test_what_is_refused_takes_nothing_of_its_rate(tmp_path: Path) -> None:
+    text = limits(rows_per_second=10, queries_per_second=10)
+    server = Server(with_tenants(tmp_path, text), clock_us=Clock())
+    async with (
+        running(server),
+        client(server, token="token-root") as raw,
+        client(server, token="token-reader") as reader,
+    ):
+        await raw.create(capacity=100)
+        sub = (await raw.ok("subscribe", kind="live", collection="items", vector=V))["sub"]
+        account = server.context.accounts.of("acme")
+        rows_before, queries_before = account.rows.bucket._tokens, account.queries.bucket._tokens
+        for code, op, fields in REFUSED:
+            for _ in range(20):
+                assert await raw.code(op, **{"collection": "items", **fields}) == code
+        assert await raw.code("move", sub=sub, vector=[1.0]) == "dim_mismatch"
+        assert await reader.code("add", collection="items", rows=rows(*range(50))) == "forbidden"
+        late = {"collection": "items", "producer": "p", "batch": 7, "rows": rows(*range(50))}
+        for _ in range(20):
+            assert await raw.code("add", **late) == "out_of_order"
+        assert account.rows.bucket._tokens == rows_before
+        assert account.queries.bucket._tokens == queries_before
+        assert (account.rows.count, account.queries.count) == (0, 1)
+
+
+REFUSED: list[tuple[str, str, dict[str, Any]]] = [
+    ("not_found", "add", {"collection": "none", "rows": rows(1, 2)}),
+    ("dim_mismatch", "add", {"rows": rows(*range(9), dim=3)}),
+    ("duplicate_id", "add", {"rows": rows(1, 1)}),
+    ("not_found", "update", {"rows": [{"id": 5, "metadata": {}}]}),
+    ("dim_mismatch", "search", {"vectors": [[1.0]] * 9}),
+    ("not_found", "search", {"like": 5}),
+    ("bad_filter", "search", {"vector": V, "filter": {"x": 1}}),
+    ("not_found", "subscribe", {"kind": "live", "positive": [5]}),
+    ("wrong_epoch", "subscribe",
+     {"kind": "match", "vector": V, "min_score": 0.5, "from_seq": 1, "epoch": "other"}),
+]  # fmt: skip
