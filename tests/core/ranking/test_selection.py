@@ -6,12 +6,14 @@ from collections.abc import Generator
 
 import numpy as np
 import pytest
+from omendb_core import native
 from omendb_core.model.change import AddRequest, RowBatch
 from omendb_core.model.types import F32, I64, Definition, Metric
 from omendb_core.ranking import apart, marginal
 from omendb_core.ranking.apart import Apart
 from omendb_core.ranking.selection import Selector
 from omendb_core.ranking.shape import Group, Mmr, Shape, Spread
+from omendb_core.scan import choice as scan
 from omendb_core.scoring.score import score_chosen
 from omendb_core.window import Window
 
@@ -35,7 +37,9 @@ def filled() -> Window:
     lengths = [700, 120, 900, 1, 40, 30, 600, 609]
     which = np.repeat(np.arange(len(lengths)) % 2 == 0, lengths)[:ROWS, None]
     vectors = np.where(which, like, apart).astype(np.float32)
-    window = Window(Definition(8, ROWS, "dot", "auto", {"g": "i64"}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMENDB_KERNEL", scan.names()[0] if native.is_used else scan.REFERENCE)
+        window = Window(Definition(8, ROWS, "dot", "auto", {"g": "i64"}))
     groups = rng.integers(0, 40, ROWS)
     batch = RowBatch(vectors, None, columns={"g": groups})
     window.apply(window.admit_add(AddRequest(batch), 0))  # type: ignore[arg-type]
@@ -59,10 +63,22 @@ def naive(window: Window, shape: Shape, k: int) -> list[int]:
     return taken
 
 
+def of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have few rows count as many that were taken, and be looked at by three."""
+    monkeypatch.setattr(apart, "_MANY", 2)
+    monkeypatch.setattr(apart, "_TOGETHER", 3)
+    monkeypatch.setattr(apart, "_PIECE_ELEMENTS", 9 * 40)
+
+
 @pytest.mark.usefixtures("variant")
 @pytest.mark.parametrize("group", [None, Group("g", 1), Group("g", 3)], ids=str)
 @pytest.mark.parametrize("k", [1, 10, 33, 1000])
-def test_blocks_that_grow_take_what_rows_one_by_one_take(group: Group | None, k: int) -> None:
+@pytest.mark.parametrize("are_many", [False, True], ids=["", "of many"])
+def test_blocks_that_grow_take_what_rows_one_by_one_take(
+    group: Group | None, k: int, are_many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if are_many:
+        of_many(monkeypatch)
     window = filled()
     for similarity in (80.0, 5.0, 0.5):
         shape = Shape(None, group, Spread(similarity))
@@ -115,6 +131,47 @@ def test_every_engine_takes_the_same_marginal_rows_of_hard_data(
             found.append(ended(selector.taken_in_pieces())[0].tolist())
     assert len(set(found[0])) == 60
     assert all(one == found[0] for one in found)
+
+
+@pytest.mark.parametrize(("metric", "name"), hard_data.CASES)
+def test_every_engine_and_kernel_takes_the_same_rows_of_hard_data_that_are_apart(
+    metric: Metric, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    raw = (hard_data.DATA | hard_data.TINY_DATA)[name](rng, 200, 9)
+    slots, scores = np.arange(200), np.zeros(200, np.float32)
+    with computing_with(NUMPY):
+        window = filled_with(metric, raw, scan.REFERENCE)
+        vectors = window.state.ring.vectors
+        known = score_chosen(metric, vectors, slots, vectors, rng.permutation(200))
+        limits = [float(one) for one in np.quantile(known, [0.1, 0.5, 0.9], method="nearest")]
+        if metric == "l2":
+            limits = [min(one, 0.0) for one in limits]
+    found = []
+    for kernel in scan.names():
+        for variant in VARIANTS:
+            if variant == NUMPY and kernel != scan.REFERENCE:
+                continue  # who has the one has the other
+            for are_many in (False, True):
+                with computing_with(variant), monkeypatch.context() as patch:
+                    if are_many:
+                        of_many(patch)
+                    window = filled_with(metric, raw, kernel)
+                    places = []
+                    for limit in limits:
+                        selector = Selector(window.state, Shape(spread=Spread(limit)), 60)
+                        selector.read(slots, scores)
+                        places.append(selector.places().tolist())
+                    found.append(places)
+    assert all(one == found[0] for one in found)
+
+
+def filled_with(metric: Metric, raw: F32, kernel: str) -> Window:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMENDB_KERNEL", kernel)
+        window = Window(Definition(raw.shape[1], len(raw), metric, "auto"))
+    window.apply(window.admit_add(AddRequest(RowBatch(raw, None)), 0))  # type: ignore[arg-type]
+    return window
 
 
 def ended(steps: Generator[None, None, tuple[I64, F32]]) -> tuple[I64, F32]:
