@@ -17,6 +17,7 @@ from websockets.http11 import Request, Response
 from ..access.audit import OK
 from ..access.gate import Refused
 from ..access.principal import Principal
+from ..access.proxies import TrustedProxies
 from ..http import routes
 from ..sessions.context import Context
 from .connection import Connection
@@ -28,9 +29,10 @@ Hook = Callable[[ServerConnection, Request], Response | None]
 class Admission:
     """``hook`` and ``known`` as ``Server`` has them."""
 
-    def __init__(self, context: Context, known: Crowd, hook: Hook) -> None:
+    def __init__(self, context: Context, known: Crowd, proxies: TrustedProxies, hook: Hook) -> None:
         self._context = context
         self._known = known
+        self._proxies = proxies
         self._hook = hook
 
     def admit(
@@ -38,6 +40,9 @@ class Admission:
     ) -> Response | Awaitable[Response] | None:
         """The response to a request; None: let the upgrade go on."""
         assert isinstance(connection, Connection)
+        if connection.is_forwarded:
+            forwarded_for = request.headers.get_all("X-Forwarded-For")
+            connection.told_peer = self._proxies.client(connection.peer, forwarded_for)
         response = self._hook(connection, request)
         if response is not None:
             seconds = self._noted(connection, request, response)

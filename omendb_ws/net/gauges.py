@@ -7,8 +7,8 @@ from ..telemetry.server_stats import resident_bytes
 from .crowd import Crowd
 
 
-def refresh(node: Node, strangers: Crowd, known: Crowd) -> None:
-    """Set the gauges to what is true now."""
+def refresh(node: Node, strangers: Crowd, known: Crowd, waiting: int) -> None:
+    """Set the gauges to what is true now; ``waiting``: sockets that are no strangers yet."""
     context = node.context
     gauges, catalog, metrics = context.metrics.gauges, context.catalog, context.metrics
     gauges.queue_depth = context.engine.depth
@@ -18,7 +18,7 @@ def refresh(node: Node, strangers: Crowd, known: Crowd) -> None:
     gauges.reserved_bytes = catalog.reserved_bytes
     gauges.max_memory_bytes = context.limits.max_memory_bytes
     gauges.resident_bytes = resident_bytes()
-    gauges.strangers = len(strangers)
+    gauges.strangers = len(strangers) + waiting
     gauges.connection_bytes = strangers.held_bytes + known.held_bytes
     gauges.uptime_seconds = context.clock_us() / 1e6 - metrics.started_seconds
     gauges.tenants = context.server_view.by_tenant()

@@ -24,6 +24,8 @@ class Handshaking(ServerConnection):
         self.head = RequestHead()
         #: Where its client is, by somebody who is believed; None: at the socket's other end.
         self.told_peer: Peer | None = None
+        #: Whether headers of its request may tell more of that.
+        self.is_forwarded = True
         #: Whether the request is still to come.
         self.is_shaking = True
         #: Whether the client ended its side before the answer went out.

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
@@ -27,6 +28,7 @@ from websockets.typing import Subprotocol
 from ..access.gate import Refused
 from ..access.peer import Peer
 from ..access.principal import OPEN, Principal
+from ..access.proxies import TrustedProxies
 from ..http import routes
 from ..journal.interface import Store
 from ..journal.local.store import LocalStore
@@ -45,6 +47,8 @@ from ..telemetry.prometheus import render, render_tenant
 from .admission import Admission
 from .connection import STALL_SECONDS, Connection
 from .gauges import refresh
+from .intake import Intake
+from .intake import Limits as IntakeLimits
 from .tls import newer_certificate, server_context
 from .watch import Watch
 
@@ -101,6 +105,7 @@ class Server:
         self._drain: asyncio.Task[None] | None = None
         #: Set when a leaving server need not wait for load balancers any longer.
         self._notice_over: asyncio.Event | None = None
+        self._intake: Intake | None = None
         self._is_tls = settings.tls_certificate_file is not None
         self._loop: asyncio.AbstractEventLoop
         self._admission: Admission
@@ -165,20 +170,22 @@ class Server:
         is_open = self.context.gate.is_open
         policy = routes.Policy(is_open, settings.allow_origins, self._is_tls)
         hook = routes.process_request(policy, self, peer_of)
-        self._admission = Admission(self.context, self._known, hook)
+        proxies = TrustedProxies.parse(settings.trusted_proxies)
+        self._admission = Admission(self.context, self._known, proxies, hook)
+        connecting: Callable[..., Any] = partial(
+            Connection,
+            strangers=self._strangers,
+            known=self._known,
+            admits=self._descriptors.admits,
+        )
+        if settings.proxy_protocol == "on":
+            self._intake = self._make_intake(proxies, ssl)
+            connecting, ssl = self._intake.connecting(connecting), None
         return await serve(
             self._connected,
             settings.host,
             settings.port,
-            create_connection=cast(
-                "type[ServerConnection]",
-                partial(
-                    Connection,
-                    strangers=self._strangers,
-                    known=self._known,
-                    admits=self._descriptors.admits,
-                ),
-            ),
+            create_connection=cast("type[ServerConnection]", connecting),
             process_request=self._admission.admit,
             select_subprotocol=_select_subprotocol,
             compression=None,
@@ -193,6 +200,15 @@ class Server:
             open_timeout=_HANDSHAKE_SECONDS,
             ssl_handshake_timeout=None if ssl is None else _HANDSHAKE_SECONDS,
         )
+
+    def _make_intake(self, proxies: TrustedProxies, ssl: SSLContext | None) -> Intake:
+        limits = IntakeLimits(
+            self.context.limits.max_unauthenticated_connections,
+            _HANDSHAKE_SECONDS,
+            _CLOSE_TIMEOUT_SECONDS,
+        )
+        admits, metrics = self._descriptors.admits, self.metrics
+        return Intake(proxies, ssl, limits, admits, metrics, self.context.clock_us)
 
     async def drain(self) -> None:
         """Answer what was accepted, close everything, and stop. Idempotent."""
@@ -240,6 +256,8 @@ class Server:
             connection.transport.abort()
         for stranger in self._strangers:
             stranger.shed()
+        if self._intake is not None:
+            self._intake.close()
 
     async def _all(self, until: float, waits: Iterable[Coroutine[Any, Any, None]]) -> None:
         """Wait for all of ``waits``, but only until then."""
@@ -270,7 +288,9 @@ class Server:
         if not principal.is_operator:
             own = self.context.server_view.numbers(principal.tenant)
             return render_tenant(principal.tenant, own)
-        return render(self.metrics, partial(refresh, self.node, self._strangers, self._known))
+        waiting = 0 if self._intake is None else len(self._intake)
+        refreshing = partial(refresh, self.node, self._strangers, self._known, waiting)
+        return render(self.metrics, refreshing)
 
     def authenticate(self, token: str) -> Principal | None:
         """Who a token is."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from ..access.jwks_url import is_fit_for_keys
 from ..access.jwt_keys import HMAC_ALGORITHMS, SIGNATURE_ALGORITHMS
 from ..access.origins import is_loopback, parse_host, parse_origin
+from ..access.proxies import TrustedProxies
 from ..access.roles import parse_roles
 from ..runtime.event_loops import EventLoop
 from ..runtime.machine import default_max_memory_bytes
@@ -110,6 +111,17 @@ class Settings(BaseModel):
         (),
         description="Web origins (scheme://host[:port]) whose pages may connect, besides the"
         " server's own; on a server without keys also the hosts it may be reached by.",
+        validate_default=True,
+    )
+    trusted_proxies: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (),
+        description="Addresses and networks of proxies that are believed when they say where a"
+        " client is: by X-Forwarded-For, or the PROXY protocol.",
+    )
+    proxy_protocol: Literal["off", "on"] = Field(
+        "off",
+        description="on: connections from trusted_proxies begin with a PROXY header (version 1 or"
+        " 2), before TLS; others do not.",
         validate_default=True,
     )
     tls_certificate_file: Name | None = Field(None, description="PEM file with the certificates.")
@@ -264,6 +276,19 @@ class Settings(BaseModel):
                 " this server: name the origins that may, or set api_key_file"
             )
         return tuple(origins)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        TrustedProxies.parse(value)
+        return value
+
+    @field_validator("proxy_protocol")
+    @classmethod
+    def _from_somebody(cls, value: str, info: ValidationInfo) -> str:
+        if value == "on" and not info.data.get("trusted_proxies", ("",)):
+            raise ValueError("nobody may send the header: set trusted_proxies")
+        return value
 
     @field_validator("tls_key_file")
     @classmethod

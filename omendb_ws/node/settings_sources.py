@@ -108,6 +108,8 @@ def allowed(name: str) -> str:
     field = Settings.model_fields[name]
     if name == "allow_origins":
         return "a list of http(s)://host[:port]"
+    if name == "trusted_proxies":
+        return "a list of addresses and networks"
     if name == "jwt_algorithms":
         return "a list of names"
     if name == "jwt_roles":

@@ -22,7 +22,7 @@ class _WithoutTraffic(logging.Filter):
             return False
         connection = record.__dict__.pop("websocket", None)
         if connection is not None:
-            record.peer = str(connection.remote_address)
+            record.peer = str(getattr(connection, "peer", connection.remote_address))
         fault = record.exc_info[1] if record.exc_info else None
         if type(fault).__module__.partition(".")[0] == "websockets":
             record.msg = f"{record.getMessage()} ({type(fault).__name__})"

@@ -115,6 +115,7 @@ class Metrics:
         self.connections_opened = 0
         self.failed_logins = 0
         self.reload_failures = 0
+        self.proxy_failures = 0
         self.shed_connections: Counter[str] = Counter(strangers=0, bytes=0, stalled=0)
         self.subscriptions: Counter[str] = Counter()
         #: Those of requests that are making theirs: they have their places.

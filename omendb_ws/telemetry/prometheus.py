@@ -146,6 +146,12 @@ METRICS: Final = (
         lambda m: m.reload_failures,
     ),
     Metric(
+        "omendb_proxy_failures",
+        "counter",
+        "Connections of trusted proxies that were closed for want of a good PROXY header.",
+        lambda m: m.proxy_failures,
+    ),
+    Metric(
         "omendb_audit_failures",
         "counter",
         "Times that the audit log could not be opened or written.",

@@ -18,7 +18,7 @@ from omendb_ws.wire.limits import LIMITS, Limits
 
 TLS_FILES = ("tls_certificate_file", "tls_key_file")
 #: Settings that only their default is right for while all others have theirs.
-ONE_VALUE_ALONE = {"default_durability", "jwt_jwks_url", "jwt_roles", *TLS_FILES}
+ONE_VALUE_ALONE = {"default_durability", "jwt_jwks_url", "jwt_roles", "proxy_protocol", *TLS_FILES}
 
 
 def toml(tmp_path: Path, text: str) -> Path:
@@ -275,6 +275,7 @@ def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) 
         "config_file": str(readable),
         "data_dir": str(tmp_path),
         "allow_origins": "http://a",
+        "trusted_proxies": "10.0.0.0/8,::1",
         "api_key_file": str(readable),
         "jwt_keys": str(readable),
         "jwt_secret_file": str(readable),
@@ -506,7 +507,10 @@ def test_a_system_that_does_not_tell_its_memory_still_has_a_default(
 
 def test_numbers_have_their_units_in_their_names() -> None:
     # Counts of things need none.
-    things = "port dim capacity rows k queries ids inflight subscriptions connections collections"
+    things = (
+        "port dim capacity rows k queries ids inflight subscriptions connections collections"
+        " tenants"
+    )
     counted = re.compile(
         r"(port|scan_threads|max_(server_)?\w*(" + things.replace(" ", "|") + r"|producers))$"
     )
