@@ -68,3 +68,45 @@ def test_quick_pushes_go_out_together() -> None:
 def test_however_long_one_takes_each_tick_makes_some() -> None:
     ticks = delivered(Maker(stream_us=1e6), 2 * GROUP_STREAMS)
     assert list(map(len, ticks)) == [GROUP_STREAMS, GROUP_STREAMS]
+
+
+class ListStream(Stream):
+    """One of a live query: it says nothing while its collection catches up."""
+
+    is_of_lists = True
+    has_more = False
+
+
+class Window:
+    """A collection, as far as turns go."""
+
+    broken = None
+    is_catching_up = False
+
+
+def test_streams_that_were_put_off_go_before_those_that_changed_since() -> None:
+    """Where everything changes faster than it is told, everybody is still told in turn."""
+    maker = Maker(stream_us=2 * TICK_PUSH_US / GROUP_STREAMS)  # a group fills a tick
+    deliveries = Deliveries(Metrics(0.0), Limits(), lambda: maker.now_ns)
+    collection: Any = Window()
+    streams = []
+    for sub in range(4 * GROUP_STREAMS):
+        reader = cast(Any, SimpleNamespace(lane=Lane(), sub=sub))
+        stream = ListStream(cast(Any, maker), reader, collection, False, Include(), 100)
+        stream.is_active = True
+        streams.append(stream)
+    told: list[int] = []
+    for _ in range(4):
+        effects: list[Any] = []
+        collection.is_catching_up = True
+        deliveries.push(effects, 0)
+        assert effects == []
+        for stream in streams:
+            deliveries.ready(stream)
+        collection.is_catching_up = False
+        deliveries.go_on(collection)
+        deliveries.push(effects, 0)
+        for push in effects:
+            deliveries.sent(push)
+        told += [push.stream.sub for push in effects]
+    assert told == list(range(4 * GROUP_STREAMS))

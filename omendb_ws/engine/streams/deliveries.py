@@ -210,9 +210,15 @@ class Deliveries:
                 del self._starved[stream.lane]
 
     def go_on(self, collection: Collection) -> None:
-        """Its lists have caught up: what was put off is looked at again."""
-        for stream in self._put_off.pop(collection, ()):
+        """Its lists have caught up: what was put off is looked at again, before what changed since.
+
+        Behind it, those whose lists change most often would be told again and again, and others
+        never, where lists change faster than all can be told.
+        """
+        for stream in reversed(self._put_off.pop(collection, ())):
             self.ready(stream)
+            if stream in self._pending:
+                self._pending.move_to_end(stream, last=False)
 
     def sent(self, push: Push) -> None:
         """The socket took a push: its stream may have another, and others of its connection too."""
