@@ -2,12 +2,13 @@
 
 Reads the window's state and changes nothing. All queries of a call share one scan, whatever their
 ``k``, filter, ``last`` or ``min_score``; queries with the same filter and ``last`` share a mask.
-Those whose shape is not plain are answered one by one (``shaped``).
+Those whose shape is not plain share a scan for the rows that they read first if their orders are
+alike (``first_rows``), and are then answered one by one (``shaped``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,7 @@ from ..scan.interface import TopK
 from ..scoring import score
 from ..state import WindowState
 from .examples import as_ids, ids_of, target, visible_slots
+from .first_rows import FirstRows, Part, alike, first_depth, first_rows
 from .masks import Masks
 from .query import Answer, Query, prepare_queries
 from .shaped import top_shaped, weights_of
@@ -55,10 +57,22 @@ def search(state: WindowState, queries: list[Query]) -> list[Answer | OmenError]
     plain = [one for one in asked if one.query.shape == PLAIN]
     if plain:
         _answer(state, plain, _scan(state, masks, plain), outcomes)
-    for one in asked:
-        if one.query.shape != PLAIN:
-            outcomes[one.place] = _finished(_shaped(state, masks, one))
+    shaped = [one for one in asked if one.query.shape != PLAIN]
+    for places in alike([one.query for one in shaped]):
+        outcomes.update(_together(state, masks, [shaped[place] for place in places]))
     return [outcomes[place] for place in range(len(queries))]
+
+
+def _together(
+    state: WindowState, masks: Masks, asked: list[_Asked]
+) -> Iterator[tuple[int, Answer | OmenError]]:
+    """Places and outcomes of searches whose orders are alike; several share the first scan."""
+    parts = [_part(masks, one) for one in asked]
+    first: list[FirstRows | None] = [None]
+    if len(asked) > 1:
+        first = [*first_rows(state, parts, [first_depth(one.query) for one in asked])]
+    for one, part, rows in zip(asked, parts, first, strict=True):
+        yield one.place, _finished(_shaped(state, part, rows))
 
 
 def search_in_pieces(state: WindowState, query: Query) -> Generator[None, None, Answer]:
@@ -67,7 +81,8 @@ def search_in_pieces(state: WindowState, query: Query) -> Generator[None, None, 
     Yields after each; the window must not change in between. Raises what is wrong.
     """
     masks = Masks(state)
-    outcome = yield from _shaped(state, masks, _ask(state, masks, 0, query, None))
+    part = _part(masks, _ask(state, masks, 0, query, None))
+    outcome = yield from _shaped(state, part)
     if isinstance(outcome, OmenError):
         raise outcome
     return outcome
@@ -188,12 +203,16 @@ def _scan(state: WindowState, masks: Masks, asked: list[_Asked]) -> TopK:
     return top
 
 
+def _part(masks: Masks, one: _Asked) -> Part:
+    floor = score.floors([one.query.min_score])[0]
+    return Part(one.query, one.vectors, floor, masks.words[one.mask])
+
+
 def _shaped(
-    state: WindowState, masks: Masks, one: _Asked
+    state: WindowState, part: Part, first: FirstRows | None = None
 ) -> Generator[None, None, Answer | OmenError]:
-    query = one.query
-    floor = score.floors([query.min_score])[0]
-    top, ranks = yield from top_shaped(state, query, one.vectors, floor, masks.words[one.mask])
+    query = part.query
+    top, ranks = yield from top_shaped(state, part, first)
     try:
         if query.max_hits is not None:
             _refuse_over(query.max_hits, len(top.slots))

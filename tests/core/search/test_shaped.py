@@ -303,6 +303,69 @@ def test_shaped_and_plain_queries_share_a_call() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_searches_that_share_a_scan_answer_as_they_do_alone(
+    metric: Metric, data: st.DataObject
+) -> None:
+    window = filled(metric, data.draw(st.integers(1, 120)), data.draw(st.integers(0, 2**32 - 1)))
+    queries = []
+    for number in range(data.draw(st.integers(2, 6))):
+        k = data.draw(st.integers(1, 12))
+        count = data.draw(st.integers(1, 3))
+        vectors = np.random.default_rng(number).integers(1, 4, (count, 3)).astype(np.float32)
+        queries.append(
+            Query(
+                vectors=vectors,
+                k=k,
+                min_score=data.draw(st.sampled_from([None, -3.0, 0.5])),
+                filter=data.draw(st.sampled_from([None, optional({"new": True}, COLUMNS)])),
+                last=data.draw(st.sampled_from([None, 20])),
+                shape=data.draw(shapes(metric, k)),
+                exclude=data.draw(st.sampled_from([None, np.arange(0, 90, 3, dtype=np.uint64)])),
+                at=AT,
+                max_hits=data.draw(st.sampled_from([None, 2])),
+            )
+        )
+    for query, found in zip(queries, window.search(queries), strict=True):
+        (alone,) = window.search([query])
+        assert type(found) is type(alone)
+        if not isinstance(found, Answer) or not isinstance(alone, Answer):
+            continue
+        assert found.counts.tolist() == alone.counts.tolist()
+        assert found.hits.seqs.tolist() == alone.hits.seqs.tolist()
+        for name in ("scores", "ranks", "weights"):
+            one, other = getattr(found.hits, name), getattr(alone.hits, name)
+            assert (one is None) == (other is None)
+            assert one is None or one.tobytes() == other.tobytes()
+
+
+def test_searches_whose_orders_are_alike_share_a_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    window = filled("dot", 60, 8)
+    scanned: list[int] = []
+    for name in ("top_k", "top_k_decayed"):
+        scan = getattr(window.state.scan, name)
+
+        def counting(*arguments: Any, scan: Any = scan) -> Any:
+            scanned.append(len(arguments[2]))
+            return scan(*arguments)
+
+        monkeypatch.setattr(window.state.scan, name, counting)
+    vectors = np.ones((1, 3), np.float32)
+    window.search(
+        [
+            Query(vectors, k=4),
+            Query(vectors, k=4, shape=Shape(group=Group("kind", 9))),
+            Query(vectors, k=3, shape=Shape(Decay(9.0)), at=AT),
+            Query(vectors, k=9, shape=Shape(Decay(5.0, "price")), at=AT),
+            Query(vectors, k=2, shape=Shape(mmr=Mmr(0.5, 5))),
+            Query(vectors, k=4, shape=Shape(Decay(1.0), Group("kind", 9)), at=AT),
+        ]
+    )
+    assert sorted(scanned) == [1, 1, 2, 2]
+
+
 def test_a_shape_that_selects_nothing_out_is_the_plain_search() -> None:
     window = filled("dot", 60, 9)
     plain = Query(np.ones((1, 3), np.float32), k=7)
