@@ -2,7 +2,8 @@
 
 ``run`` starts both on this machine, gives a ``Client`` to the coroutine that streams, and says
 where the page is. The page is files of one folder, and ``/server.js``, which tells it where its
-server is; its Content-Security-Policy allows these two and nothing inline.
+server is; its Content-Security-Policy allows these two and nothing inline. A page with a
+``Backend`` may also post JSON to it.
 
 In earnest the page comes from your web server, and the vector server is started by ``omendb-ws
 serve --allow-origin https://your.site``.
@@ -17,6 +18,7 @@ import json
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,7 +31,24 @@ from omendb_ws.node.config import Settings
 HOST = "127.0.0.1"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
+MAX_POST_BYTES = 4096
+
 Stream = Callable[[omendb_ws.Client], Awaitable[None]]
+#: To a post: what is answered, as JSON.
+Answer = tuple[HTTPStatus, Any]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """More than files: ``settings`` of the vector server, the token of whoever streams, and what
+    the page may post, path -> what makes the answer, in any thread, of the JSON that was sent."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    get_token: Callable[[], str] | None = None
+    posts: Mapping[str, Callable[[Any], Answer]] = field(default_factory=dict)
+
+
+NONE = Backend()
 
 
 class PageServer(ThreadingHTTPServer):
@@ -37,6 +56,7 @@ class PageServer(ThreadingHTTPServer):
 
     daemon_threads = True
     files: Mapping[str, tuple[str, bytes]] = {}
+    posts: Mapping[str, Callable[[Any], Answer]] = {}
     csp = "default-src 'none'"
 
     def origins(self) -> tuple[str, ...]:
@@ -45,15 +65,40 @@ class PageServer(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET of one of the server's files."""
+    """GET of one of the server's files, POST to what it posts to."""
 
     server: PageServer
+    #: A client that says nothing for so long is let go.
+    timeout = 30
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         found = self.server.files.get("/index.html" if path == "/" else path)
         kind, body = found or ("text/plain", b"There is nothing here.")
-        self.send_response(HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
+        self.answer(HTTPStatus.OK if found else HTTPStatus.NOT_FOUND, kind, body)
+
+    def do_POST(self) -> None:
+        status, told = self.posted()
+        self.answer(status, "application/json", json.dumps(told).encode())
+
+    def posted(self) -> Answer:
+        answer = self.server.posts.get(self.path)
+        if answer is None:
+            return HTTPStatus.NOT_FOUND, "There is nothing here."
+        # A foreign page can send other types without being asked.
+        if self.headers.get_content_type() != "application/json":
+            return HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send application/json."
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or int(length) > MAX_POST_BYTES:
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {MAX_POST_BYTES} bytes."
+        try:
+            asked = json.loads(self.rfile.read(int(length)))
+        except (ValueError, RecursionError):
+            return HTTPStatus.BAD_REQUEST, "That is no JSON."
+        return answer(asked)
+
+    def answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+        self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Security-Policy", self.server.csp)
@@ -83,7 +128,7 @@ def page_served(
     }
     pages.files = files | {"/server.js": (TYPES[".js"], "\n".join(lines).encode())}
     pages.csp = (
-        f"default-src 'none'; script-src 'self' {http}; connect-src {url}; style-src 'self';"
+        f"default-src 'none'; script-src 'self' {http}; connect-src 'self' {url}; style-src 'self';"
         " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     thread = threading.Thread(target=pages.serve_forever, name="page")
@@ -96,12 +141,21 @@ def page_served(
 
 
 async def serve(
-    folder: Path, stream: Stream, told: Mapping[str, Any], port: int, page_port: int
+    folder: Path,
+    stream: Stream,
+    told: Mapping[str, Any],
+    ports: tuple[int, int],
+    backend: Backend = NONE,
 ) -> None:
     """Serve until cancelled, or until ``stream`` fails. Raises OSError where a port is taken."""
+    port, page_port = ports
     with PageServer((HOST, page_port), Handler) as pages:
-        settings = Settings(host=HOST, port=port, allow_origins=pages.origins())
-        async with Server(settings) as server, omendb_ws.connect(server.url) as db:
+        pages.posts = backend.posts
+        settings = Settings(host=HOST, port=port, allow_origins=pages.origins(), **backend.settings)
+        async with (
+            Server(settings) as server,
+            omendb_ws.connect(server.url, get_token=backend.get_token) as db,
+        ):
             with page_served(pages, folder, server.url, told):
                 print(
                     f"Open {pages.origins()[0]}/ (its server: {server.url}; Ctrl-C ends it)",
@@ -110,14 +164,17 @@ async def serve(
                 await stream(db)
 
 
-def run(name: str, folder: Path, stream: Stream, told: Mapping[str, Any]) -> None:
+def run(
+    name: str, folder: Path, stream: Stream, told: Mapping[str, Any], backend: Backend = NONE
+) -> None:
     """The command line of an example: ``python -m examples.NAME``."""
     parser = argparse.ArgumentParser(prog=f"python -m examples.{name}")
     parser.add_argument("--port", type=int, default=8765, help="the server's; 0 takes a free one")
     parser.add_argument("--page-port", type=int, default=8000, help="the page's; 0 likewise")
     arguments = parser.parse_args()
     try:
-        asyncio.run(serve(folder, stream, told, arguments.port, arguments.page_port))
+        ports = (arguments.port, arguments.page_port)
+        asyncio.run(serve(folder, stream, told, ports, backend))
     except KeyboardInterrupt:
         pass
     except OSError as error:

@@ -1,0 +1,1 @@
+"""A chat whose visitors read and write the vector server themselves, each with its own token."""
