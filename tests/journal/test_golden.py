@@ -18,8 +18,8 @@ import pytest
 from omendb_ws.journal.local.store import LocalStore
 from omendb_ws.net.server import Server
 from tests.core.windows import LIMITS
+from tests.server.journal.test_durability import ready
 from tests.server.raw import Raw, client, settings
-from tests.server.test_durability import ready
 
 GOLDEN = Path(__file__).with_name("golden") / "format_1.tar.xz"
 QUERIES = {"plain": [1, 2, 3, 4], "texts": [1, 0.5, 0], "cut": [1, 1]}

@@ -29,12 +29,12 @@ from tests.oracle import Oracle
 from tests.oracle.asking import RARELY, any_metadata, any_vector
 from tests.oracle.grants import Faults, deletable, stamped
 from tests.oracle.shaping import Refused
+from tests.server.streams.test_live_law import LawMachine
+from tests.server.streams.test_shaped_live_law import ShapedLiveLaw
 
 from .granted_people import ALL, GRANTS, KEYED, NAME, NAMES, Person, SeenStates, as_toml
 from .live_view import SlowSockets, eventually
 from .raw import client, engine_held
-from .test_live_law import LawMachine
-from .test_shaped_live_law import ShapedLiveLaw
 from .tokens import token, with_secret
 
 NOT_HERE = None

@@ -11,8 +11,8 @@ from omendb_ws.net.server import Server
 
 from ..client.proxy import Proxy
 from ..server.fake_store import FakeStore
+from ..server.journal.test_durability import durable
 from ..server.raw import client, with_keys
-from ..server.test_durability import durable
 from .prefix_proxy import prefixed
 from .runtimes import Page
 from .test_console import filled, home, leave, page, text

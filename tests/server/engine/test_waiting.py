@@ -1,0 +1,203 @@
+"""Reads that wait: in order, within a tick's bounds, and each connection with its share."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from omendb_core.model.types import F32, I64
+from omendb_core.search.query import Answer
+from omendb_core.window import Window
+
+from omendb_ws.engine.model.shares import Shares
+from omendb_ws.engine.model.ticket import Lane, Ticket
+from omendb_ws.engine.pieces import masks
+from omendb_ws.engine.reads.commands import PlainSearch
+from omendb_ws.engine.waiting import TICK_QUERIES, TICK_REPLY_BYTES, WaitingReads, weight
+from omendb_ws.wire import binary, searches
+from omendb_ws.wire.opcodes import Limits
+from tests.server.raw import batch, client, engine_held, queued, running
+
+HERE = cast(Any, SimpleNamespace(is_made=True))
+THERE = cast(Any, SimpleNamespace(is_made=True))
+
+
+def read(lane: Lane, n: int = 1, collection: Any = HERE, reply_bytes: int = 100) -> PlainSearch:
+    asker = cast(Any, SimpleNamespace(lane=lane))
+    ticket = Ticket(asker, 0, "search", collection, 0, 0, reply_bytes, 1 << 20, lane.queued)
+    return PlainSearch(ticket, collection, searches.PlainSearch(0, 1, n, 2, 3, b""))
+
+
+def filled(works: list[PlainSearch]) -> WaitingReads:
+    reads = WaitingReads(Shares())
+    for work in works:
+        reads.add(work)
+    return reads
+
+
+def test_all_are_taken_in_order_where_there_is_room() -> None:
+    lanes = [Lane(), Lane()]
+    works = [read(lanes[place % 2]) for place in range(TICK_QUERIES)]
+    reads = filled(works)
+    assert reads.has_more
+    assert reads.take() == works
+    assert not reads.has_more
+    assert len(reads) == 0
+
+
+def test_a_read_waits_for_what_its_connection_changed_and_for_no_other() -> None:
+    one, two = Lane(), Lane()
+    one.queued = 2
+    works = [read(one), read(two)]
+    reads = filled(works)
+    one.done = 1
+    assert reads.take() == works[1:]
+    assert not reads.has_more
+    one.done = 2
+    assert reads.take() == works[:1]
+
+
+def test_a_read_waits_until_its_collection_is_made() -> None:
+    making = cast(Any, SimpleNamespace(is_made=False))
+    work = read(Lane(), collection=making)
+    reads = filled([work])
+    assert reads.take() == []
+    making.is_made = True
+    assert reads.take() == [work]
+
+
+def test_before_a_drop_only_what_asks_about_it_is_taken() -> None:
+    lane = Lane()
+    works = [read(lane, collection=THERE if place % 3 else HERE) for place in range(9)]
+    reads = filled(works)
+    assert reads.take(HERE) == works[::3]
+    assert reads.take() == [work for work in works if work.collection is THERE]
+
+
+def test_a_closed_connection_is_forgotten() -> None:
+    open_, closed = Lane(), Lane()
+    works = [read(closed), read(open_), read(closed)]
+    reads = filled(works)
+    closed.is_open = False
+    assert reads.take() == works[1:2]
+    assert len(reads) == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_waits_all_is_taken_once_in_the_order_of_each_connection(seed: int) -> None:
+    numbers = random.Random(seed)
+    lanes = [Lane() for _ in range(numbers.choice((1, 2, 7)))]
+    works = [
+        read(
+            numbers.choice(lanes),
+            numbers.choice((1, 1, 20, 256)),
+            reply_bytes=numbers.choice((10, TICK_REPLY_BYTES // 3)),
+        )
+        for _ in range(60)
+    ]
+    reads = filled(works)
+    taken: list[PlainSearch] = []
+    while reads.has_more:
+        waiting_lanes = {work.ticket.asker.lane for work in works if work not in taken}
+        tick = cast(list[PlainSearch], reads.take())
+        assert tick
+        assert sum(map(weight, tick[:-1])) < TICK_QUERIES
+        assert sum(work.ticket.reply_bytes for work in tick[:-1]) < TICK_REPLY_BYTES
+        if sum(map(weight, tick)) >= TICK_QUERIES and len(waiting_lanes) == 1:
+            assert reads.has_more == (len(taken) + len(tick) < len(works))
+        taken += tick
+    assert len(taken) == len(set(map(id, taken))) == len(works)
+    for lane in lanes:
+        own = [work for work in works if work.ticket.asker.lane is lane]
+        assert [work for work in taken if work.ticket.asker.lane is lane] == own
+
+
+def test_who_got_nothing_comes_first_the_next_time() -> None:
+    lanes = [Lane() for _ in range(4)]
+    works = [read(lane, 256) for _ in range(3) for lane in lanes]
+    reads = filled(works)
+    order = [work.ticket.asker.lane for _ in range(12) for work in reads.take()]
+    assert order == lanes * 3
+
+
+def test_a_flood_leaves_others_their_share() -> None:
+    flood, other, third = Lane(), Lane(), Lane()
+    works = [read(flood, TICK_QUERIES // 4) for _ in range(40)]
+    share = TICK_QUERIES // 3
+    late = [read(other), read(third, share - 5), read(third, 5)]
+    reads = filled([*works, *late])
+    taken = reads.take()
+    assert set(map(id, late)) <= set(map(id, taken))
+    assert len(reads) == 40 + 3 - len(taken)
+
+
+async def test_one_vector_does_not_wait_for_forty_times_256(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scans: list[int] = []
+    search_all = Window.search_all
+
+    def noted(window: Window, vectors: F32, k: I64) -> Answer:
+        scans.append(len(vectors))
+        return search_all(window, vectors, k)
+
+    monkeypatch.setattr(Window, "search_all", noted)
+    async with running() as server, client(server) as flood, client(server) as raw:
+        handle = (await flood.create(metric="dot"))["handle"]
+        await flood.add_binary(handle, batch(1, 2, 3))
+        own = (await raw.ok("open", collection="items"))["handle"]
+        many = np.ones((Limits().max_queries, 2), np.float32)
+        async with engine_held(server):
+            for id in range(1000, 1040):
+                await flood.send_binary(binary.encode_search(id, handle, many, 3))
+            await queued(server, 40)
+            await raw.send_binary(binary.encode_search(7, own, many[:1], 3))
+            await queued(server, 41)
+        await raw.reply(7)
+        for id in range(1000, 1040):
+            await flood.reply(id)
+        assert scans[:2] == [256, 257]
+        assert sum(scans) == 40 * 256 + 1
+
+
+async def test_a_tick_makes_masks_for_as_long_as_it_has_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Reads with a filter that is new count for what its mask takes, the others for one."""
+    monkeypatch.setattr(masks, "AT_ONCE_NS", 100)  # less than that of a hundred rows: a mask a tick
+    async with running() as server, client(server) as raw, client(server) as other:
+        await raw.create(columns={"n": "i64"}, capacity=100)
+        rows = [{"id": n, "vector": [n, 1], "metadata": {"n": n}} for n in range(100)]
+        await raw.ok("add", collection="items", rows=rows)
+        reads = server.context.engine.tick.reading.waiting
+        take, ticks = reads.take, []
+
+        def taking(*arguments: Any) -> Any:
+            works = take(*arguments)
+            if works:
+                ticks.append(len(works))
+            return works
+
+        monkeypatch.setattr(reads, "take", taking)
+
+        async def asked(new: range) -> list[int]:
+            ticks.clear()
+            async with engine_held(server):
+                ids = [
+                    (one, await one.send(op, collection="items", filter={"n": {"$lt": n}}, **more))
+                    for n in new
+                    for one, op, more in (
+                        (raw, "count", {}),
+                        (other, "search", {"vector": [1, 0], "k": 1}),
+                    )
+                ]
+                await queued(server, len(ids))
+            for one, id in ids:
+                assert "ok" in await one.reply(id)
+            return ticks.copy()
+
+        assert max(await asked(range(5))) <= 2, "masks of many filters in one tick"
+        assert max(await asked(range(5))) == 10, "masks that are there take no time"
