@@ -121,9 +121,12 @@ def _difference(
 ) -> _Difference:
     """From what ``query``'s reader has to the seqs ``now``, whose places begin at ``start``."""
     told = query.told
-    updated: Set[int] = _updated(window, query, now) if query.include.metadata else _NO_ROWS
-    if ranks is not None:
-        updated = updated | _reranked(query, now, ranks)
+    updated: Set[int] = _NO_ROWS
+    if window.state.updated_after(query.told_version):  # else no row has another rank, either
+        if query.include.metadata:
+            updated = _updated(window, query, now)
+        if ranks is not None:
+            updated = updated | _reranked(query, now, ranks)
     leave = told.keys() - now
     if updated:
         leave |= updated
@@ -133,8 +136,6 @@ def _difference(
 
 def _updated(window: Window, query: LiveQuery, now: list[int]) -> set[int]:
     """Rows told of whose metadata changed since."""
-    if not window.state.updated_after(query.told_version):
-        return set()
     known = [seq for seq in now if seq in query.told]
     versions = window.state.update_versions(np.array(known, np.uint64))
     return {
