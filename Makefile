@@ -58,6 +58,7 @@ SHAPED := $(addprefix tests/,core/search/test_shaped_hard_data.py core/search/te
 torture: $(VENV)/.installed-test
 	$(BIN)/python -m tests.torture.kill --rounds 500
 	JOURNAL_SEEDS=10000 $(BIN)/python -m pytest tests/journal
+	GRANTS_WALK=all $(BIN)/python -m pytest --timeout 1200 tests/server/access/test_grants_walk.py
 	FAULT_WALK=all $(BIN)/python -m pytest tests/server/engine/test_fault_walk.py
 	SHAPED_RUNS=50 $(BIN)/python -m pytest --timeout 7200 $(SHAPED)
 	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/node/test_resident_memory.py

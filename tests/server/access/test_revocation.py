@@ -18,10 +18,9 @@ from omendb_ws.net.server import Server
 from omendb_ws.node import reloading
 from omendb_ws.wire.messages import Live, Rows
 from tests.access import jwt_making as making
-
-from .granted_people import as_toml
-from .live_view import eventually
-from .raw import Raw, client, running, settings
+from tests.server.granted_people import as_toml
+from tests.server.live_view import eventually
+from tests.server.raw import Raw, client, running, settings
 
 COLUMNS = {"owner": "str"}
 MINE = {"owner": "me"}
