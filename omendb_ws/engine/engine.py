@@ -64,7 +64,7 @@ class Engine:
         self._post = post
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
         #: Taken from the queue, and not sorted in yet.
-        self._inbox: deque[Work | None] = deque()
+        self._taken: deque[Work | None] = deque()
         #: Held by whoever looks at windows: the engine, or the loop while the engine sleeps.
         self._windows = threading.Lock()
         self._is_asleep = self._is_stopping = False
@@ -161,13 +161,13 @@ class Engine:
             self._metrics.tick_requests.record(requests)
 
     def _wait(self, patience_seconds: float | None) -> None:
-        """Have the first of the queue in the inbox; nothing if none came in that time."""
+        """Take the first of the queue; nothing if none came in that time."""
         self._is_asleep = True
         try:
             if patience_seconds == 0.0:
-                self._inbox.append(self._queue.get_nowait())
+                self._taken.append(self._queue.get_nowait())
             else:
-                self._inbox.append(self._queue.get(timeout=patience_seconds))
+                self._taken.append(self._queue.get(timeout=patience_seconds))
         except Empty:
             pass
         finally:
@@ -175,17 +175,17 @@ class Engine:
 
     def _collect(self) -> None:
         """Sort in everything that came. What faults is tried once more, and then refused."""
-        inbox = self._inbox
+        taken = self._taken
         with suppress(Empty):
             while True:
-                if not inbox:
-                    inbox.append(self._queue.get_nowait())
-                work = inbox[0]
+                if not taken:
+                    taken.append(self._queue.get_nowait())
+                work = taken[0]
                 if work is None:
                     self._is_stopping = True
                 else:
                     self._sort_in(work)
-                inbox.popleft()
+                taken.popleft()
 
     def _sort_in(self, work: Work) -> None:
         try:

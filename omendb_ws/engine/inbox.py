@@ -24,7 +24,7 @@ from .reads.commands import PlainSearch
 from .writes.commands import DropGivenUp
 
 
-class Arrivals:
+class Inbox:
     """The way from sessions to the engine. ``deliver`` does what the engine's effects say."""
 
     def __init__(
@@ -50,10 +50,10 @@ class Arrivals:
     def _answer(self) -> None:
         """The turn is over. What a fault leaves unanswered goes to the engine."""
         try:
-            answers = self._engine.answer_now(self._searches) if self._searches else []
-            if answers is not None:
-                self._deliver(answers)
-                self._metrics.answered_at_once += len(answers)
+            replies = self._engine.answer_now(self._searches) if self._searches else []
+            if replies is not None:
+                self._deliver(replies)
+                self._metrics.answered_at_once += len(replies)
                 self._searches.clear()
                 return
         except Exception as error:

@@ -26,7 +26,7 @@ from ..access.principal import Principal
 from ..catalog.catalog import Catalog
 from ..catalog.recovery import Recoveries
 from ..engine.engine import Engine
-from ..engine.inbox import Arrivals
+from ..engine.inbox import Inbox
 from ..engine.model.ticket import Effect
 from ..engine.reads.split_scan import SplitScan
 from ..journal.interface import Store
@@ -91,7 +91,7 @@ class Node:
             accounts=accounts,
             catalog=catalog,
             engine=engine,
-            arrivals=Arrivals(engine, metrics, self._deliver),
+            inbox=Inbox(engine, metrics, self._deliver),
             metrics=metrics,
             clock_us=clock_us,
             looks=Looks(engine.submit, catalog.budget, metrics),

@@ -12,7 +12,7 @@ from ..access.gate import Gate
 from ..access.logins import Logins
 from ..catalog.catalog import Catalog
 from ..engine.engine import Engine
-from ..engine.inbox import Arrivals
+from ..engine.inbox import Inbox
 from ..telemetry.metrics import Metrics
 from ..tenants.accounts import Accounts
 from ..wire.opcodes import Limits
@@ -56,7 +56,7 @@ class Context:
     accounts: Accounts
     catalog: Catalog
     engine: Engine
-    arrivals: Arrivals
+    inbox: Inbox
     metrics: Metrics
     clock_us: Callable[[], int]
     looks: Looks

@@ -181,16 +181,16 @@ class Session:
 
     def submit_change(self, work: Change) -> None:
         """Hand a change to the engine; later reads of this connection wait for it."""
-        self._expect(work.ticket, self.context.arrivals.submit, work)
+        self._expect(work.ticket, self.context.inbox.submit, work)
         self.lane.queued += 1
 
     def submit(self, work: Read | DropGivenUp) -> None:
         """Hand a read to the engine, or what waits for nothing and is answered all the same."""
-        self._expect(work.ticket, self.context.arrivals.submit, work)
+        self._expect(work.ticket, self.context.inbox.submit, work)
 
     def submit_search(self, work: PlainSearch) -> None:
         """Have a plain search answered, here or by the engine."""
-        self._expect(work.ticket, self.context.arrivals.search, work)
+        self._expect(work.ticket, self.context.inbox.search, work)
 
     def _expect(
         self, ticket: Ticket, submit: Callable[[Any], None], work: Change | Read | DropGivenUp

@@ -1,6 +1,6 @@
 """How long a scan of one window takes, learned from those that were done.
 
-Pure. ``Arrivals`` asks it whether the loop may scan itself. Costs are in wall time, as the loop is
+Pure. ``Inbox`` asks it whether the loop may scan itself. Costs are in wall time, as the loop is
 kept for that long, and of scans by one thread. Few vectors cost more each than many (alone one
 waits for memory), so each size of a call, by powers of two, is learned for itself. What is not
 known is bounded by what is: fewer vectors take no longer than more, and n times as many vectors or
