@@ -54,5 +54,5 @@ def running(module: str) -> Iterator[Example]:
     with started(module, "--port", "0", "--page-port", "0") as process:
         said = line(process)
         found = re.search(r"(http://\S+/) .* (ws://\S+/v1)", said)
-        assert found, said
+        assert found, said or (process.stderr and process.stderr.read())
         yield Example(found[1], found[2])

@@ -87,7 +87,6 @@ async function begin(token = null) {
   made.addEventListener("state", () => made === db && changed());
   made.addEventListener("identity", () => made === db && become());
   who.show(db.identity);
-  plain.offer(db.identity, false);
   table.use(db);
   numbers.use(db);
   before?.close();
@@ -97,14 +96,13 @@ async function begin(token = null) {
 
 /** The state of the connection is another. */
 function changed() {
-  showState(db.state, db.error);
-  if (db.state === "open") showServer();
-  else if (db.state === "closed") return db.error.code === "unauthenticated" && begin();
-  else if (wanted) {
-    // The token of now may still do.
-    if (who.leftSeconds > 1) give(door.token);
-    else ask(false);
-  }
+  const { state, error } = db;
+  showState(state, error);
+  if (state === "open") showServer();
+  else if (state === "closed" && error.code === "unauthenticated") begin();
+  // The token of now may still do.
+  else if (wanted && who.leftSeconds > 1) give(door.token);
+  else if (wanted) ask(false);
 }
 
 /** The token is a newer one; what it may can be another thing. */

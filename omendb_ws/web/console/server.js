@@ -14,6 +14,7 @@ export class ServerNumbers {
 
   use(db) {
     this.watch?.close();
+    this.isWhole(false);
     const { identity } = db;
     // Of another tenant these are other numbers.
     if (identity?.tenant !== this.tenant) this.charts.clear();

@@ -12,6 +12,7 @@ export class Who {
     Object.assign(this, { details, notice, identity: null, isWanted: false });
     [this.line, this.ends] = details.querySelectorAll("summary span");
     this.grants = details.querySelector("ul");
+    this.said = notice.querySelector("span");
     for (const place of [details, notice]) place.querySelector("button").addEventListener("click", another);
     setInterval(() => this.tick(), 1000);
   }
@@ -47,9 +48,8 @@ export class Who {
     const left = this.leftSeconds;
     this.ends.textContent = left === null ? "" : left > 0 ? `, ends in ${seconds(Math.ceil(left))}` : ", has ended";
     this.notice.hidden = !this.isWanted || left === null || left > NEAR_SECONDS;
-    if (!this.notice.hidden) {
-      this.notice.querySelector("span").textContent =
-        left > 0 ? `This token ends in ${seconds(Math.ceil(left))}.` : "This token has ended.";
-    }
+    // It is read out when it changes: a countdown would be read out for ever.
+    const near = left > 0 ? "This token ends soon." : "This token has ended.";
+    if (!this.notice.hidden && this.said.textContent !== near) this.said.textContent = near;
   }
 }
