@@ -24,7 +24,7 @@ SOURCES = [
     *("shadow.c", "bounds.c", "keys.c", "order.c", "candidates.c", "exhaustive.c"),
     *("scan.c", "scan_setup.c", "scan_tiles.c", "score_bounds.c", "search.c"),
     *("selection.c", "selecting.c"),
-    *("match.c", "pairs.c"),
+    *("match.c", "pairs.c", "lists.c"),
     *("tiles.c", "tile_portable.c", "tile_avx512.c", "tile_avx2.c", "tile_neon.c"),
 ]
 #: A score is defined to the bit, and a fused multiply-add rounds once less. These come behind what

@@ -115,3 +115,24 @@ def pairs_above(
     most: I64,
     rows: F32,
 ) -> tuple[bytes, bytes, bytes, bytes]: ...
+def lists_insert(
+    keys: U64 | F64,
+    is_ordered: bool,
+    width: int,
+    rows: I64,
+    coming: U64 | F64,
+    offsets: U64,
+    counts: I64,
+    oldest: U64,
+    full: I64,
+) -> int: ...
+def lists_publish(
+    keys: U64 | F64,
+    is_ordered: bool,
+    width: int,
+    rows: I64,
+    k: I64,
+    published: U64 | F64,
+    most_k: int,
+    changed: U8,
+) -> None: ...

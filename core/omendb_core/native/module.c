@@ -26,6 +26,8 @@ static PyMethodDef methods[] = {
     {"take_apart", native_take_apart, METH_VARARGS, NULL},
     {"take_marginal", native_take_marginal, METH_VARARGS, NULL},
     {"pairs_above", native_pairs_above, METH_VARARGS, NULL},
+    {"lists_insert", native_lists_insert, METH_VARARGS, NULL},
+    {"lists_publish", native_lists_publish, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

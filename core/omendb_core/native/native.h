@@ -53,4 +53,8 @@ PyObject *native_take_marginal(PyObject *module, PyObject *arguments);
 /* pairs.c: new rows against standing queries. */
 PyObject *native_pairs_above(PyObject *module, PyObject *arguments);
 
+/* lists.c: lists of keys. */
+PyObject *native_lists_insert(PyObject *module, PyObject *arguments);
+PyObject *native_lists_publish(PyObject *module, PyObject *arguments);
+
 #endif

@@ -19,7 +19,8 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.types import F32, I64, U64, Bool1
+from .. import native
+from ..model.types import F32, F64, I64, U64, Bool1
 from . import keys as plain
 from . import ordered_keys as ordered
 
@@ -130,6 +131,20 @@ class Lists:
         Returns the rows whose list has no room for all of theirs; those lists are left as they
         were, and incomplete.
         """
+        if native.is_used:
+            full_rows = np.empty(len(rows), np.int64)
+            count = native.compiled.lists_insert(
+                self._flat(self.keys),
+                self._is_ordered,
+                self.width,
+                rows,
+                self._flat(keys),
+                self.kind.offsets_of(keys),
+                self.counts,
+                self.oldest,
+                full_rows,
+            )
+            return full_rows[:count]
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
         touched, coming = rows[starts], np.diff(starts, append=len(rows))
         full = self.counts[touched] + coming > self.width
@@ -164,6 +179,19 @@ class Lists:
 
     def publish(self, rows: I64, k: I64) -> Bool1:
         """Take each list's ``k`` best as its answer; which of ``rows`` had another one before."""
+        if native.is_used:
+            changed = np.empty(len(rows), np.uint8)
+            native.compiled.lists_publish(
+                self._flat(self.keys),
+                self._is_ordered,
+                self.width,
+                rows,
+                k,
+                self._flat(self.published),
+                self.most_k,
+                changed,
+            )
+            return changed.view(np.bool_)
         best = self.keys[rows, self.width - self.most_k :]
         best[np.arange(self.most_k) < (self.most_k - k)[:, None]] = self.kind.no_row
         return self._publish(rows, best)
@@ -229,6 +257,15 @@ class Lists:
         assert ((self.keys != no_row).sum(axis=1) == self.counts).all(), "counts are wrong"
         offsets = np.where(self.keys == no_row, NEVER, self.kind.offsets_of(self.keys))
         assert (offsets.min(axis=1, initial=NEVER) == self.oldest).all(), "oldest is wrong"
+
+    @property
+    def _is_ordered(self) -> bool:
+        return self.kind.dtype is np.complex128
+
+    def _flat(self, keys: Keys) -> U64 | F64:
+        """``keys`` as the extension takes them: a view, of two numbers for each complex one."""
+        flat: U64 | F64 = np.ascontiguousarray(keys).reshape(-1)
+        return flat.view(np.float64) if self._is_ordered else flat
 
     def _sort(self, rows: I64) -> None:
         """Sort lists whose ``counts`` entries stand in their last places, as many as the longest of

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import settings
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from omendb_core import native
+from omendb_core.standing import keys, ordered_keys
 from omendb_core.standing.keys import offsets_of
-from omendb_core.standing.lists import Lists
+from omendb_core.standing.lists import ORDERED, PLAIN, KeyKind, Keys, Lists
 
 
 class ListsMachine(RuleBasedStateMachine):
@@ -126,3 +129,71 @@ TestLists = ListsMachine.TestCase
 TestLists.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None, derandomize=True
 )
+
+
+@pytest.mark.skipif(not native.is_there, reason="there is no extension")
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32), st.sampled_from([PLAIN, ORDERED]), st.integers(1, 5))
+def test_the_extension_inserts_and_publishes_as_numpy_does(
+    seed: int, kind: KeyKind, most_k: int
+) -> None:
+    random = np.random.default_rng(seed)
+    both = [Lists(most_k, kind), Lists(most_k, kind)]
+    rows = both[0].take(5)
+    assert both[1].take(5).tolist() == rows.tolist()
+    offset = 1
+    for _ in range(12):
+        coming = np.sort(random.choice(rows, int(random.integers(0, 12))))
+        new = some_keys(random, kind, offset, len(coming))
+        offset += len(coming)
+        asked = np.unique(random.choice(rows, 4))
+        k = random.integers(1, most_k + 1, len(asked))
+        found = []
+        for lists, is_used in zip(both, (True, False), strict=True):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(native, "is_used", is_used)
+                full = lists.insert(coming, new)
+                long = rows[lists.counts[rows] > most_k * 4]
+                if len(long):
+                    lists.cut(long, np.full(len(long), 2 * most_k))
+                found.append((full.tolist(), lists.publish(asked, k).tolist()))
+            lists.check()
+        assert found[0] == found[1]
+        for name in ("keys", "counts", "oldest", "published"):
+            assert getattr(both[0], name).tobytes() == getattr(both[1], name).tobytes()
+
+
+def some_keys(random: np.random.Generator, kind: KeyKind, offset: int, count: int) -> Keys:
+    """Keys of rows with few scores and ranks, some of them null."""
+    offsets = np.arange(offset, offset + count, dtype=np.uint64)
+    scores = random.integers(-2, 3, count).astype(np.float32)
+    if kind is PLAIN:
+        return keys.encode(scores, offsets)
+    ranks = random.choice([-1.5, 0.0, 2.0, np.nan], count)
+    return ordered_keys.encode(ranks, scores, offsets, random.random(count) < 0.5)
+
+
+@pytest.mark.skipif(not native.is_there, reason="there is no extension")
+def test_the_extension_refuses_lists_that_do_not_fit_each_other() -> None:
+    lists = Lists(2)
+    [row] = lists.take(1).tolist()
+    good = keys.encode(np.ones(1, np.float32), np.ones(1, np.uint64))
+    insert, publish = native.compiled.lists_insert, native.compiled.lists_publish
+    flat, published = lists.keys.reshape(-1), lists.published.reshape(-1)
+    one, full = np.array([row]), np.empty(1, np.int64)
+    offsets = np.ones(1, np.uint64)
+    for bad in (np.array([-1]), np.array([len(lists.counts)])):
+        with pytest.raises(IndexError, match="rows"):
+            insert(flat, False, lists.width, bad, good, offsets, lists.counts, lists.oldest, full)
+        with pytest.raises(IndexError, match="rows"):
+            publish(flat, False, lists.width, bad, one, published, 2, np.empty(1, np.uint8))
+    with pytest.raises(IndexError, match="counts"):
+        insert(flat, False, lists.width, one, good, offsets, lists.counts + 99, lists.oldest, full)
+    with pytest.raises(IndexError, match="k"):
+        publish(flat, False, lists.width, one, np.array([3]), published, 2, np.empty(1, np.uint8))
+    with pytest.raises(ValueError, match="keys"):
+        insert(flat[1:], False, lists.width, one, good, offsets, lists.counts, lists.oldest, full)
+    with pytest.raises(ValueError, match="published"):
+        publish(flat, False, lists.width, one, one, published[2:], 2, np.empty(1, np.uint8))
+    lists.check()
+    assert not lists.counts.any()

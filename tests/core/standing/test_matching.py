@@ -102,6 +102,7 @@ def test_after_a_call_that_found_nothing_the_next_ones_are_of_more_rows_but_not_
     monkeypatch.setattr(orders, "_BOUNDS_NS", 1.0)
     monkeypatch.setattr(matching, "_LEAST_MATCHED", 3)
     monkeypatch.setattr(matching, "_PIECE_ELEMENTS", 1 << 10)
+    monkeypatch.setattr(matching, "_LESS_IN_NUMPY", 1)
     add(stream, 0, 1)
     found.clear()
     add(stream, 0)
