@@ -18,7 +18,7 @@ from omendb_core.model.errors import Internal, NotFound
 from ..telemetry.metrics import Metrics
 from .model import replies
 from .model.collection import Collection
-from .model.commands import Change, Note
+from .model.commands import Change, Signal
 from .model.shares import Shares
 from .model.ticket import Command, Reply
 from .moment import Moment
@@ -50,7 +50,7 @@ class Changing:
         reading: Reading,
         standing: StandingQueries,
         feeds: Feeds,
-        submit: Callable[[Command | Note], None],
+        submit: Callable[[Command | Signal], None],
         shares: Shares,
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:

@@ -18,7 +18,7 @@ from ..telemetry.metrics import Metrics
 from ..wire.opcodes import Limits
 from .changing import Changing
 from .model.collection import Collection
-from .model.commands import Change, Note, Read
+from .model.commands import Change, Read, Signal
 from .model.ended import Ended
 from .model.shares import Shares
 from .model.ticket import Command
@@ -49,7 +49,7 @@ GONE_AT_ONCE: Final = 256
 TICK_MEASURES_US: Final = 1_000
 
 #: What the queue holds.
-Work: TypeAlias = Command | Note
+Work: TypeAlias = Command | Signal
 
 
 class Tick:
@@ -204,29 +204,29 @@ class Tick:
         elif isinstance(work, Read):
             self.reading.waiting.add(work)
         else:
-            self._note(work)
+            self._take_signal(work)
 
-    def _note(self, note: Work) -> None:
-        if isinstance(note, Sent):
-            note.take(self.deliveries.sent)
-        elif isinstance(note, Settled):
-            self.changing.durability.settled(note)
-        elif isinstance(note, Measure):
-            self._measures.append(note)
-        elif isinstance(note, Recount):
-            self.tallies.ask(note.reader)
-        elif isinstance(note, Draw | Look):
-            self.drawings.add(note)
-        elif isinstance(note, Gone):
-            self._gone.append(note.stream)
-        elif isinstance(note, DropGivenUp):
-            self.changing.lifecycle.drop_given_up(note)
-        elif isinstance(note, Stored):
-            self.changing.lifecycle.stored(note, self._moment.effects)
-        elif isinstance(note, Recovered):
-            self.changing.expiry.watch(note.collection)
+    def _take_signal(self, signal: Work) -> None:
+        if isinstance(signal, Sent):
+            signal.take(self.deliveries.sent)
+        elif isinstance(signal, Settled):
+            self.changing.durability.settled(signal)
+        elif isinstance(signal, Measure):
+            self._measures.append(signal)
+        elif isinstance(signal, Recount):
+            self.tallies.ask(signal.reader)
+        elif isinstance(signal, Draw | Look):
+            self.drawings.add(signal)
+        elif isinstance(signal, Gone):
+            self._gone.append(signal.stream)
+        elif isinstance(signal, DropGivenUp):
+            self.changing.lifecycle.drop_given_up(signal)
+        elif isinstance(signal, Stored):
+            self.changing.lifecycle.stored(signal, self._moment.effects)
+        elif isinstance(signal, Recovered):
+            self.changing.expiry.watch(signal.collection)
         else:
-            raise TypeError(f"{type(note).__name__} is no work of the engine")
+            raise TypeError(f"{type(signal).__name__} is no work of the engine")
 
     def do(self) -> int:
         """One tick; how many requests it was through with."""

@@ -21,7 +21,7 @@ class Read(Command):
     __slots__ = ()
 
 
-class Note:
+class Signal:
     """A work that waits for nothing."""
 
     __slots__ = ()

@@ -11,7 +11,7 @@ from omendb_core.model.types import F32, Ids
 from omendb_core.search.query import Examples
 
 from ..model.collection import Collection
-from ..model.commands import Change, Note, Read
+from ..model.commands import Change, Read, Signal
 from .deliveries import Push, Stream
 from .feeds import Feed
 from .live_query import LiveQuery
@@ -129,21 +129,21 @@ Standing: TypeAlias = Live | Move | Match | Novel | Leave
 
 
 @dataclass(slots=True, eq=False)
-class Sent(Note):
+class Sent(Signal):
     """Pushes went out to the socket; ``take`` calls what it is given with each of them."""
 
     take: Callable[[Callable[[Push], None]], None]
 
 
 @dataclass(slots=True, eq=False)
-class Measure(Note):
+class Measure(Signal):
     """Say the numbers of a collection for a push of ``stats``."""
 
     subscription: Measurer
 
 
 @dataclass(slots=True, eq=False)
-class Gone(Note):
+class Gone(Signal):
     """Nobody reads this stream any more."""
 
     stream: Stream

@@ -26,7 +26,7 @@ from ...telemetry.metrics import Metrics
 from ...wire.counts import Counted, encode_count_begun
 from ..model import replies
 from ..model.collection import Collection
-from ..model.commands import Note, Read
+from ..model.commands import Read, Signal
 from ..model.ticket import Command, Effect, Lane, Reply
 from ..pieces.copies import is_free, must_wait
 from ..pieces.counting import copied_bytes, count_at_once, counted, counts_long
@@ -121,8 +121,8 @@ class LeaveCount(Read):
 
 
 @dataclass(slots=True, eq=False)
-class Recount(Note):
-    """Note: bring a reader's tally up to date."""
+class Recount(Signal):
+    """Signal: bring a reader's tally up to date."""
 
     reader: Reader
 

@@ -30,7 +30,7 @@ from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire.hits import place_objects
 from ..model.collection import Collection
-from ..model.commands import Note
+from ..model.commands import Signal
 from ..model.ticket import Effect
 
 #: How long drawing holds up a tick, but for the piece that runs over.
@@ -83,15 +83,15 @@ class Looker(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Draw(Note):
-    """Note: draw the next part for a reader."""
+class Draw(Signal):
+    """Signal: draw the next part for a reader."""
 
     reader: Reader
 
 
 @dataclass(slots=True, eq=False)
-class Look(Note):
-    """Note: copy a sample."""
+class Look(Signal):
+    """Signal: copy a sample."""
 
     looker: Looker
 

@@ -16,7 +16,7 @@ from omendb_core.novelty.unless_near import Judgement, LeftOut, UnlessNear
 from ...journal.interface import Log
 from ...journal.interface import Stored as StoredCollection
 from ..model.collection import Collection
-from ..model.commands import Change, Note
+from ..model.commands import Change, Signal
 from ..model.ended import Ended
 from ..model.pending import PendingChange
 from ..model.ticket import Command
@@ -97,7 +97,7 @@ class Drop(Change):
 
 
 @dataclass(slots=True, eq=False)
-class Settled(Note):
+class Settled(Signal):
     """A log says of changes, in order, that they are as safe as promised, or why not."""
 
     collection: Collection
@@ -106,7 +106,7 @@ class Settled(Note):
 
 
 @dataclass(slots=True, eq=False)
-class Stored(Note):
+class Stored(Signal):
     """What the store was asked for is done: the new ``log`` of a collection, or None for a drop."""
 
     work: Create | Drop | DropGivenUp
@@ -115,7 +115,7 @@ class Stored(Note):
 
 
 @dataclass(slots=True, eq=False)
-class Recovered(Note):
+class Recovered(Signal):
     """A collection is back, and listed from now on."""
 
     collection: Collection

@@ -173,12 +173,12 @@ class Durability:
 
     # -- finishing --------------------------------------------------------------------------------
 
-    def settled(self, note: Settled) -> None:
+    def settled(self, signal: Settled) -> None:
         """The log is through with some changes; ``finish_settled`` goes on with them."""
-        for change in note.changes:
+        for change in signal.changes:
             change.is_settled = True
-            change.error = note.error
-        self._settled[note.collection] = None
+            change.error = signal.error
+        self._settled[signal.collection] = None
 
     def finish_settled(self, effects: list[Effect], until_ns: int) -> int:
         """Apply what is committed, as far as a tick goes: the answers to ``effects``; how many.

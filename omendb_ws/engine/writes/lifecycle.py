@@ -113,25 +113,25 @@ class Lifecycle:
         self.storage.drop_stored(work.stored, lambda _, error: submit(Stored(work, None, error)))
         self.pending += 1
 
-    def stored(self, note: Stored, effects: list[Effect]) -> None:
+    def stored(self, signal: Stored, effects: list[Effect]) -> None:
         """The store has answered: what follows from it, to ``effects``."""
-        work = note.work
+        work = signal.work
         if isinstance(work, DropGivenUp):
             self.pending -= 1
-            if note.error is not None:
+            if signal.error is not None:
                 effects.append(NotDropped(work.held, work.stored))
-                effects.append(_refusal(work, note.error))
+                effects.append(_refusal(work, signal.error))
             else:
                 effects.append(replies.ok(work.ticket, {}))
             return
         pending = work.collection.pending
         assert pending is not None
         try:
-            reply = self._settled(work, pending, note, effects)
+            reply = self._settled(work, pending, signal, effects)
         except Exception as error:
             as_error(error, work.ticket.op)
-            reply = self._settled(work, pending, note, effects)
-        if isinstance(work, Drop) and note.error is not None and pending.log is not None:
+            reply = self._settled(work, pending, signal, effects)
+        if isinstance(work, Drop) and signal.error is not None and pending.log is not None:
             effects.append(NotDropped(work.held, [pending.log.stored]))
         effects.append(reply)
         self._turns.is_through(work.ticket.asker.lane)
@@ -140,12 +140,12 @@ class Lifecycle:
         self.pending -= 1
 
     def _settled(
-        self, work: Create | Drop, pending: PendingChanges, note: Stored, effects: list[Effect]
+        self, work: Create | Drop, pending: PendingChanges, signal: Stored, effects: list[Effect]
     ) -> Reply:
         """The reply to a create or a drop; after a fault it is made again."""
         if isinstance(work, Create):
-            return self._created(work, pending, note.log, note.error, effects)
-        return self._dropped(work, effects, note.error)
+            return self._created(work, pending, signal.log, signal.error, effects)
+        return self._dropped(work, effects, signal.error)
 
     def _created(
         self,

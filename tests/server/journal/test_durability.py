@@ -94,7 +94,7 @@ async def test_a_read_waits_for_the_safety_of_its_own_connections_changes() -> N
         assert (await one.reply(read))["ok"] == {"version": 1, "count": 1}
 
 
-async def test_adds_fly_one_behind_the_other_and_land_in_order() -> None:
+async def test_adds_are_pending_one_behind_the_other_and_settle_in_order() -> None:
     async with held() as (_, store, one, other):
         ids = [await one.send("add", collection="items", rows=rows(n)) for n in (1, 2)]
         await waiting(store, 2)
