@@ -53,7 +53,7 @@ def top_k(
     counts: U32,
     slots: I64,
     scores: F32,
-    decay: tuple[I64 | None, F64 | None, float, bool, F64, F64] | None,
+    decay: tuple[I64 | None, F64 | None, float, bool, F64 | None, F64, F64] | None,
 ) -> tuple[int, int]: ...
 def score_bounds(
     kernel: str,

@@ -19,6 +19,7 @@ typedef struct {
     const double *numbers;   /* [slots]; NaN: none */
     double per_second;
     bool never_fall; /* of live rows, along the seqs */
+    const double *latest; /* [words] no number of a word's slots is greater; NULL: not known */
     const omendb_functions *functions;
 } omendb_times;
 

@@ -23,6 +23,9 @@
 #define AIMED_APART 0x1p-5
 #define MOST_APART 0x1p-1
 
+/* So many queries ask for the times of most lines of a tile. */
+#define MANY_SEEKERS 8
+
 /* -- a pass -------------------------------------------------------------------------------------*/
 
 /* Offer the rows of `hits`. False if there is no memory. */
@@ -129,6 +132,8 @@ static bool pass_tile(scan_work *work, size_t first, size_t stop, const scan_til
     size_t parts = (stop - first + TILE_QUERIES - 1) / TILE_QUERIES;
     if (scan->times != NULL && !aim_at_tile(work, first, stop, tile))
         return true;
+    if (scan->times != NULL && stop - first >= MANY_SEEKERS)
+        scan_fetch_times(scan, tile);
     for (size_t part = 0, from = first; part < parts; part++) {
         size_t count = (stop - from + parts - part - 1) / (parts - part);
         scan->kernel->tile(&tile->rows, &work->queries, from, count, hits, dots);

@@ -5,6 +5,8 @@
 
 #include <math.h>
 
+#define CACHE_LINE 64
+
 static inline unsigned group_bits(const uint64_t *mask, size_t group)
 {
     return (unsigned)(mask[group / TILE_GROUPS] >> (group % TILE_GROUPS * GROUP_ROWS)) & 0xffff;
@@ -115,6 +117,8 @@ double scan_tile_time(const scan_work *work, const scan_tile *tile)
     const omendb_scan *scan = work->scan;
     const size_t step = tile->is_word ? TILE_ROWS : GROUP_ROWS;
     double latest = -INFINITY;
+    if (tile->is_word && scan->times->latest != NULL)
+        return scan->times->latest[tile->groups[0] / TILE_GROUPS] / scan->times->per_second;
     for (size_t g = 0; g < (tile->is_word ? 1 : tile->count); g++) {
         size_t first = tile->groups[g] * (size_t)GROUP_ROWS, left = scan->rows.used - first;
         uint64_t wanted = tile->wanted >> (g * GROUP_ROWS);
@@ -124,4 +128,13 @@ double scan_tile_time(const scan_work *work, const scan_tile *tile)
         latest = time > latest ? time : latest;
     }
     return latest;
+}
+
+void scan_fetch_times(const omendb_scan *scan, const scan_tile *tile)
+{
+    const omendb_times *times = scan->times;
+    const char *first = times->integers != NULL ? (const char *)times->integers : (const char *)times->numbers;
+    for (size_t g = 0; g < tile->count; g++)
+        for (size_t row = 0; row < GROUP_ROWS; row += CACHE_LINE / sizeof(double))
+            __builtin_prefetch(first + (tile->groups[g] * GROUP_ROWS + row) * sizeof(double));
 }

@@ -139,20 +139,20 @@ static bool take_question(
 }
 
 /* How rows are ordered: None, by score; else by decay, which is (integers, numbers, per_second,
- * never_fall, half_lives, values): times by slot in one of the first two, the other being None; see
- * order.h. */
+ * never_fall, latest, half_lives, values): times by slot in one of the first two, the other being None;
+ * latest by word, or None; see order.h. */
 static bool take_decay(
     taken_arrays *taken, PyObject *object, Py_ssize_t wanted, omendb_scan *scan, omendb_times *times)
 {
-    PyObject *integer_object, *number_object, *half_life_object, *value_object;
+    PyObject *integer_object, *number_object, *latest_object, *half_life_object, *value_object;
     const Py_ssize_t capacity = (Py_ssize_t)scan->rows.slots, count = (Py_ssize_t)scan->count;
-    array integers = {0}, numbers = {0}, half_lives, values;
+    array integers = {0}, numbers = {0}, latest = {0}, half_lives, values;
     if (object == Py_None)
         return true;
     int never_fall;
     if (!PyArg_ParseTuple(
-            object, "OOdpOO", &integer_object, &number_object, &times->per_second, &never_fall,
-            &half_life_object, &value_object))
+            object, "OOdpOOO", &integer_object, &number_object, &times->per_second, &never_fall,
+            &latest_object, &half_life_object, &value_object))
         return false;
     if ((integer_object == Py_None) == (number_object == Py_None))
         return PyErr_SetString(PyExc_ValueError, "times: integers or numbers"), false;
@@ -160,10 +160,13 @@ static bool take_decay(
          !take_array(taken, integer_object, "integers", I64, capacity, TO_READ, &integers)) ||
         (number_object != Py_None &&
          !take_array(taken, number_object, "numbers", F64, capacity, TO_READ, &numbers)) ||
+        (latest_object != Py_None &&
+         !take_array(taken, latest_object, "latest", F64, (Py_ssize_t)scan->words, TO_READ, &latest)) ||
         !take_array(taken, half_life_object, "half_lives", F64, count, TO_READ, &half_lives) ||
         !take_array(taken, value_object, "values", F64, wanted, TO_WRITE, &values))
         return false;
     times->never_fall = never_fall;
+    times->latest = latest.data;
     times->integers = integers.data;
     times->numbers = numbers.data;
     times->functions = omendb_functions_named(scan->rows.lanes->name);

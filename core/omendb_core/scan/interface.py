@@ -32,13 +32,15 @@ class Times(NamedTuple):
     """When rows were, by slot (capacity,): a number over ``per_second``, in float64, is seconds.
 
     ``integers`` (NULL_INTEGER: no time) or else ``numbers`` (NaN: none). ``never_fall``: every live
-    row has one, and along the seqs they never decrease.
+    row has one, and along the seqs they never decrease. ``latest`` float64 (words,), where there is
+    one: no number of the 64 slots of a word is greater.
     """
 
     integers: I64 | None
     numbers: F64 | None
     per_second: float
     never_fall: bool
+    latest: F64 | None = None
 
 
 class RankedTopK(NamedTuple):

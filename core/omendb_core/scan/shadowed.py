@@ -133,7 +133,7 @@ class ShadowedScan:
         min_scores: F32,
         masks: U64,
         mask_of: I64,
-        decay: tuple[I64 | None, F64 | None, float, bool, F64, F64] | None = None,
+        decay: tuple[I64 | None, F64 | None, float, bool, F64 | None, F64, F64] | None = None,
     ) -> TopK:
         """By score, or by ``decay`` as ``native/search.c`` takes it: then of rows with a rank."""
         shadow = ring.shadow

@@ -162,7 +162,7 @@ def calls_that_write() -> list[tuple[str, tuple[Any, ...]]]:
                    slots, counts, np.full(4, -1), scores, None)),
         ("top_k", ("portable", "portable", codes, factors, centre, 0, rows, 4, rows, k, none, masks,
                    slots, counts, np.full(4, -1), scores,
-                   (slots, None, 1.0, False, np.ones(4), np.full(4, -1.0)))),
+                   (slots, None, 1.0, False, None, np.ones(4), np.full(4, -1.0)))),
         ("take_apart", ("portable", False, rows, np.arange(4), (zeros, np.zeros(1, np.int64), 9),
                         1e9, slots, 0, 0, np.full(4, -1))),
         ("take_marginal", ("portable", False, rows, zeros, np.ones(4), np.full(4, -np.inf),

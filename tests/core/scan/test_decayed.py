@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omendb_core import native
 from omendb_core.model.types import F32, F64, I64, METRICS, NULL_INTEGER, U64, Metric
-from omendb_core.rows.ring import Ring, pack, unpack
+from omendb_core.rows.ring import Ring, pack, unpack, words_for
 from omendb_core.scan import choice as scan
 from omendb_core.scan.interface import RankedTopK, Times
 from omendb_core.scoring import score
@@ -121,8 +121,36 @@ def hostile_numbers(ring: Ring, rng: np.random.Generator) -> Times:
     return Times(None, rng.choice([1e308, -1e308, 0.0, 1e-308, 5e-324], ring.capacity), 1.0, False)
 
 
+def with_latest(times: Times, rng: np.random.Generator) -> Times:
+    """The same, where it is known what no time of 64 slots is above; it may well be below."""
+    numbers = times.numbers
+    if times.integers is not None:
+        numbers = np.where(times.integers == NULL_INTEGER, np.nan, times.integers)
+    assert numbers is not None
+    padded = np.full(words_for(len(numbers)) * 64, -np.inf)
+    padded[: len(numbers)] = np.where(np.isnan(numbers), -np.inf, numbers)
+    latest = padded.reshape(-1, 64).max(axis=1)
+    looser = (rng.random(len(latest)) < 0.2) & (np.abs(latest) < 1e300)
+    latest[looser] += np.abs(latest[looser]) * 0.1
+    return times._replace(latest=latest)
+
+
+def integers_with_latest(ring: Ring, rng: np.random.Generator) -> Times:
+    return with_latest(any_integers(ring, rng), rng)
+
+
+def numbers_with_latest(ring: Ring, rng: np.random.Generator) -> Times:
+    return with_latest(any_numbers(ring, rng), rng)
+
+
+def hostile_numbers_with_latest(ring: Ring, rng: np.random.Generator) -> Times:
+    with np.errstate(all="ignore"):
+        return with_latest(hostile_numbers(ring, rng), rng)
+
+
 TIMES: list[Callable[[Ring, np.random.Generator], Times]] = [
     accepted, any_integers, any_numbers, no_times, hostile_numbers,
+    integers_with_latest, numbers_with_latest, hostile_numbers_with_latest,
 ]  # fmt: skip
 HALF_LIVES = [1e-3, 0.05, 1.0, 3600.0, 1e12]
 
@@ -246,15 +274,17 @@ ONES = np.ones((4, 8), np.float32)
 @pytest.mark.parametrize(
     ("decay", "message"),
     [
-        ((None, None, 1.0, False, np.ones(4), np.zeros(4)), "times"),
-        ((np.zeros(4, np.int64), np.zeros(4), 1.0, False, np.ones(4), np.zeros(4)), "times"),
-        ((np.zeros(3, np.int64), None, 1.0, False, np.ones(4), np.zeros(4)), "integers"),
-        ((None, np.zeros(5), 1.0, False, np.ones(4), np.zeros(4)), "numbers"),
-        ((None, np.zeros(4, np.int64), 1.0, False, np.ones(4), np.zeros(4)), "numbers"),
-        ((None, np.zeros(4), 1.0, False, np.ones(3), np.zeros(4)), "half_lives"),
-        ((None, np.zeros(4), 1.0, False, np.ones(4), np.zeros(3)), "values"),
-        ((None, np.zeros(4), 1.0, False, np.ones(4), frozen(np.zeros(4))), "read-only"),
-        ((None, np.zeros(4), 1.0, False, np.ones(4)), "arguments"),
+        ((None, None, 1.0, False, None, np.ones(4), np.zeros(4)), "times"),
+        ((np.zeros(4, np.int64), np.zeros(4), 1.0, False, None, np.ones(4), np.zeros(4)), "times"),
+        ((np.zeros(3, np.int64), None, 1.0, False, None, np.ones(4), np.zeros(4)), "integers"),
+        ((None, np.zeros(5), 1.0, False, None, np.ones(4), np.zeros(4)), "numbers"),
+        ((None, np.zeros(4, np.int64), 1.0, False, None, np.ones(4), np.zeros(4)), "numbers"),
+        ((None, np.zeros(4), 1.0, False, None, np.ones(3), np.zeros(4)), "half_lives"),
+        ((None, np.zeros(4), 1.0, False, None, np.ones(4), np.zeros(3)), "values"),
+        ((None, np.zeros(4), 1.0, False, None, np.ones(4), frozen(np.zeros(4))), "read-only"),
+        ((None, np.zeros(4), 1.0, False, np.zeros(2), np.ones(4), np.zeros(4)), "latest"),
+        ((None, np.zeros(4), 1.0, False, np.zeros(1, int), np.ones(4), np.zeros(4)), "latest"),
+        ((None, np.zeros(4), 1.0, False, None, np.ones(4)), "arguments"),
     ],
 )
 def test_times_of_another_shape_or_type_are_refused(
