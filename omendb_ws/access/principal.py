@@ -52,6 +52,11 @@ class Principal:
             for grant in self.grants
         )
 
+    @property
+    def sees_numbers(self) -> bool:
+        """Whether it may see the server's numbers: all of them, or its tenant's part."""
+        return self.is_operator or self.may_everywhere("admin")
+
     def scope(self, right: str | None, collection: str) -> Scope | None:
         """What ``right``, None: any, reaches of a collection; None: it is forbidden."""
         return scope(self.grants, right, collection)

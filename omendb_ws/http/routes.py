@@ -202,7 +202,7 @@ def who_looks(headers: Headers, running: Running) -> Principal | Reply:
             f"{said}. Send it as Authorization: Bearer TOKEN or X-API-Key: TOKEN.",
             ("WWW-Authenticate", "Bearer"),
         )
-    if not principal.is_operator and not principal.may_everywhere("admin"):
+    if not principal.sees_numbers:
         return _text(
             HTTPStatus.FORBIDDEN,
             "This token has neither the right operator nor admin on all collections.",

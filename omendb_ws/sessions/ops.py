@@ -49,9 +49,10 @@ def handle(session: Session, request: wire.Request | PlainSearch, request_bytes:
     """Answer a request or hand it to the engine. Raises OmenError if it is refused."""
     op = request.op
     whole_server = getattr(request, "collection", op) is None
-    session.who.need(right_for(op, whole_server=whole_server))
     if whole_server:
-        session.who.need_everywhere(right_for(op, whole_server=True))
+        session.who.need_numbers()
+    else:
+        session.who.need(right_for(op))
     if session.principal is not None:
         session.taken = rates.take(session.account, request, session.context.clock_us)
     try:

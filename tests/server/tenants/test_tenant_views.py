@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from omendb_ws.access.keyring import key_entry
 from omendb_ws.net.server import Server
 from omendb_ws.sessions import server_view
 from omendb_ws.tenants.limits import Limits, TenantLimits
@@ -147,6 +148,29 @@ async def test_a_tenant_that_has_no_connection_sees_that_there_is_nothing(
         else:
             assert set(of("umbrella", page).values()) == {0}
         assert len(server.context.accounts) == 0, "to look makes no account"
+
+
+async def test_a_key_that_is_the_operators_and_nothing_else_sees_numbers_and_no_rows(
+    tmp_path: Path,
+) -> None:
+    given = with_tenants(tmp_path, TWO)
+    keys = tmp_path / "keys.toml"
+    watching = key_entry("watch", "default", ("operator",), "token-watch")
+    keys.write_text(f"{keys.read_text()}\n{watching}")
+    async with (
+        running(Server(given)) as server,
+        client(server, token="token-root") as root,
+        client(server, token="token-watch") as watch,
+    ):
+        await root.create()
+        assert (await watch.ok("stats"))["connections"] == 2
+        await watch.ok("subscribe", kind="stats")
+        assert set((await watch.named("stats"))["tenants"]) == {"acme", "default"}
+        assert (await watch.ok("usage"))["tenant"] == "default"
+        assert await watch.ok("list") == {"collections": []}
+        for op, fields in (("create", {"dim": 2, "capacity": 8}), ("open", {}), ("count", {})):
+            assert await watch.code(op, collection="items", **fields) == "forbidden"
+        assert (await got(server, "/metrics", "token-watch"))[0] == 200
 
 
 async def test_everybody_of_an_open_server_sees_all_of_it() -> None:
