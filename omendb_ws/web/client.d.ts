@@ -374,6 +374,7 @@ export interface Usage {
 }
 
 export interface ClientOptions {
+  /** An API key, or a JSON Web Token. When that ends, the connection does: `getToken` can renew it. */
   token?: string | null;
   /**
    * Asked when a server wants a token and none is known that is good, and before that one expires (at

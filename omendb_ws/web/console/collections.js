@@ -52,7 +52,7 @@ export class Collections {
   /** A second, of all; null where it is told of none. */
   get evictions() {
     const told = [...this.rows.values()].map(({ stats }) => stats?.evictions_per_s).filter((one) => one != null);
-    return told.length || !this.rows.size ? told.reduce((sum, one) => sum + one, 0) : null;
+    return told.length ? told.reduce((sum, one) => sum + one, 0) : null;
   }
 
   choose(name) {
