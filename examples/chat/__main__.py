@@ -31,7 +31,8 @@ async def stream(db: omendb_ws.Client) -> None:
 
 
 def main() -> None:
-    secret = secrets.token_bytes(32)
+    # Letters: a line end behind a secret in a file is not part of it, nor would a random one be.
+    secret = secrets.token_hex(32).encode()
     visitors = Visitors(secret)
     with tempfile.TemporaryDirectory(prefix="omendb-chat-") as directory:
         secret_file = Path(directory) / "secret"
