@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
-from omendb_core.model.errors import Forbidden, Unauthenticated
+from omendb_core.model.errors import Forbidden, Overloaded, Unauthenticated
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
@@ -49,10 +49,7 @@ class Admission:
             return _later(connection, response, seconds) if seconds else response
         if connection.head.has_body:
             return routes.plain(HTTPStatus.BAD_REQUEST)
-        if not self.may_enter() and self._is_known(request):
-            body = b"max_connections: the server has as many as it takes.\n"
-            return routes.to_response(routes.Reply(HTTPStatus.SERVICE_UNAVAILABLE, body))
-        return None
+        return None if self.may_enter() else self._without_place(connection, request)
 
     def may_enter(self) -> bool:
         """Whether there is a place for one more."""
@@ -63,10 +60,15 @@ class Admission:
         found = None if token is None else self._context.gate.look(token)
         return found if isinstance(found, Principal) else None
 
-    def _is_known(self, request: Request) -> bool:
-        """Whether it will be one of the known as soon as it is upgraded."""
-        is_open = self._context.gate.is_open
-        return is_open or self.authenticate(routes.token_of(request.headers)) is not None
+    def _without_place(self, connection: Connection, request: Request) -> Response | None:
+        """No, unless it stays a stranger for now."""
+        if not self._context.gate.is_open:
+            principal = self.authenticate(routes.token_of(request.headers))
+            if principal is None:
+                return None
+            self._context.audit.enter("auth", Overloaded.code, principal, connection.peer)
+        body = b"max_connections: the server has as many as it takes.\n"
+        return routes.to_response(routes.Reply(HTTPStatus.SERVICE_UNAVAILABLE, body))
 
     def _noted(self, connection: Connection, request: Request, response: Response) -> float:
         """Enter what a guarded route said into the audit log; the seconds to say it after."""

@@ -269,7 +269,7 @@ class Node:
             try:
                 session.who.become(principal)
             except Quota as error:
-                refuse_place(session, None, error)
+                refuse_place(session, None, error, principal)
             except BaseException:
                 session.who.leave()
                 raise

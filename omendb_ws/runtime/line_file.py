@@ -118,7 +118,7 @@ class LineFile:
             self._must_reopen = True
             self._changed.notify()
 
-    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+    def close(self) -> None:
         """Write what waits and flush it to the disk; a disk that hangs is not waited for."""
         with self._changed:
             self._is_closing = True
@@ -126,7 +126,7 @@ class LineFile:
         if self._thread.ident is None:  # it was never started
             self._close_file()
             return
-        self._thread.join(seconds)
+        self._thread.join(CLOSE_SECONDS)
         if self._thread.is_alive() or self._lines:
             log.error("%s: %d lines could not be written", self.path, self._lines)
 

@@ -83,7 +83,7 @@ def _take(session: Session, request: wire.Auth, found: Principal, size: int) -> 
     try:
         session.become(found)
     except (Overloaded, Quota) as error:
-        refuse_place(session, request.id, error)
+        refuse_place(session, request.id, error, found)
         return
     if not session.context.gate.is_open:
         session.context.logins.succeeded(found, session.peer, is_new=found != before)
@@ -109,11 +109,14 @@ def refuse_token(session: Session, request_id: int | None, reason: str) -> None:
         refuse()
 
 
-def refuse_place(session: Session, request_id: int | None, error: Overloaded | Quota) -> None:
-    """Say that there is no place for one more connection, and close."""
+def refuse_place(
+    session: Session, request_id: int | None, error: Overloaded | Quota, principal: Principal
+) -> None:
+    """Say that there is no place for one more connection, ``principal``'s, and close."""
     session.is_refused = True
     session.error(request_id, error)
     session.outbox.close(1013, error.message.partition(":")[0])
+    session.context.audit.enter("auth", error.code, principal, session.peer)
 
 
 def end_forbidden(

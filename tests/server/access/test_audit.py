@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
 
 from omendb_ws.access import audit as audit_log
@@ -413,6 +414,54 @@ async def test_a_disk_that_fails_is_counted_and_everything_goes_on(
     # Scrapes with a token are entered, so of these some are lost as well.
     assert re.fullmatch(r"\d+ entries that could not be written in time", found[4][1] or "")
     assert int(found[4][1].split(" ")[0]) >= 3  # type: ignore[union-attr]
+
+
+async def test_a_disk_that_hangs_keeps_neither_clients_nor_the_end_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_asked, may_go_on = threading.Event(), threading.Event()
+
+    def hang(number: int, data: bytes) -> int:
+        is_asked.set()
+        assert may_go_on.wait(PATIENCE_SECONDS)
+        return os.write(number, data)
+
+    monkeypatch.setattr(line_file, "_write", hang)
+    monkeypatch.setattr(line_file, "CLOSE_SECONDS", 0.01)
+    try:
+        async with (
+            running(Server(audited(tmp_path))) as server,
+            client(server, token="token-root") as raw,
+        ):
+            assert await asyncio.to_thread(is_asked.wait, PATIENCE_SECONDS)
+            await raw.create("a")
+            await raw.add(1, name="a")
+            assert (await raw.ok("count", collection="a"))["count"] == 1
+            await raw.ok("drop", collection="a")
+            assert not (tmp_path / "audit.jsonl").read_text()
+    finally:
+        may_go_on.set()
+    file = server.node.audit_file
+    assert file is not None
+    await asyncio.to_thread(file._thread.join, PATIENCE_SECONDS)
+    assert [one["op"] for one in entries(tmp_path)] == ["auth", "create", "drop"]
+
+
+async def test_who_has_a_right_token_and_no_place_is_entered(tmp_path: Path) -> None:
+    async with (
+        running(Server(audited(tmp_path, max_connections=1))) as server,
+        client(server, token="token-root"),
+    ):
+        async with client(server) as late:
+            assert await late.code("auth", token="token-reader") == "overloaded"
+        with pytest.raises(InvalidStatus):
+            async with client(server, token="token-reader"):
+                pass
+    assert entries(tmp_path) == [
+        entry("root", "auth", "ok"),
+        entry("reader", "auth", "overloaded"),
+        entry("reader", "auth", "overloaded"),
+    ]
 
 
 async def scraped(server: Server) -> dict[str, float]:

@@ -31,7 +31,7 @@ def writing(path: Path) -> Iterator[LineFile]:
     try:
         yield file
     finally:
-        file.close(PATIENCE_SECONDS)
+        file.close()
 
 
 def until(is_so: Callable[[], object]) -> None:
@@ -49,6 +49,7 @@ def lines(path: Path) -> list[str]:
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_file, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(line_file, "CLOSE_SECONDS", PATIENCE_SECONDS)
 
 
 class Disk:
@@ -164,7 +165,10 @@ def test_bytes_that_wait_are_bounded(
 
 
 def test_a_disk_that_hangs_keeps_nobody_waiting_and_the_end_is_bounded(
-    tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    disk: Disk,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file = LineFile(str(tmp_path / "lines"), lost_line)
     file.start()
@@ -176,7 +180,8 @@ def test_a_disk_that_hangs_keeps_nobody_waiting_and_the_end_is_bounded(
             file.put(b"%d\n" % number)
         assert file.dropped == 2 * line_file.MOST_LINES + 1
         file.reopen()
-        file.close(0.01)
+        monkeypatch.setattr(line_file, "CLOSE_SECONDS", 0.01)
+        file.close()
         assert "lines could not be written" in caplog.text
     finally:
         disk.may_go_on.set()
