@@ -158,6 +158,8 @@ class LineFile:
         """Write ``data``, however often it takes; at the end, once."""
         has_failed = False
         while True:
+            with self._changed:
+                is_last = self._is_closing  # looked at before: what is there by then is written
             try:
                 self._look()
                 while data:
@@ -171,11 +173,10 @@ class LineFile:
                 if has_failed:
                     log.info("%s can be written again", self.path)
                 return
+            if is_last:
+                return
             with self._changed:
-                if not self._is_closing:
-                    self._changed.wait_for(lambda: self._is_closing, RETRY_SECONDS)
-                elif has_failed:
-                    return
+                self._changed.wait_for(lambda: self._is_closing, RETRY_SECONDS)
 
     def _write_some(self, data: bytes) -> bytes:
         """Write as many whole lines as go in; the others. OSError if that is none."""

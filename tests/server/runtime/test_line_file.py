@@ -236,6 +236,30 @@ def test_a_directory_that_goes_and_comes_back_loses_nothing(
     assert caplog.text.count("can be written again") == 1
 
 
+def test_an_end_that_is_asked_for_while_a_write_fails_is_not_the_last_try(
+    tmp_path: Path, disk: Disk
+) -> None:
+    path = tmp_path / "lines"
+    file = LineFile(str(path), lost_line)
+    file.start()
+    disk.room = 0
+    disk.may_go_on.clear()
+    file.put(b"first\n")
+    assert disk.is_asked.wait(PATIENCE_SECONDS)
+    closing = threading.Thread(target=file.close)
+    closing.start()
+    until(lambda: file._is_closing)
+
+    def there_is_room(number: int, data: bytes) -> int:
+        return os.write(number, data)
+
+    line_file._write = there_is_room  # the fixture puts back what was there
+    disk.may_go_on.set()
+    closing.join(PATIENCE_SECONDS)
+    assert file.failures == 1
+    assert lines(path) == ["first"]
+
+
 def _fifo(path: Path) -> None:
     os.mkfifo(path)
 
