@@ -56,7 +56,4 @@ class Gate:
             identity = principal.source.removeprefix("jwt:")
             keys = self.jwt_keys.keys if self.jwt_keys is not None else ()
             return principal if any(key.identity == identity for key in keys) else None
-        for _, one in self.keyring.keys if self.keyring is not None else ():
-            if one.source == principal.source:
-                return one
-        return None
+        return self.keyring.of_source(principal.source) if self.keyring is not None else None

@@ -9,6 +9,7 @@ Invariant: looking up a token takes the same steps whether and where it is found
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
 import re
@@ -90,6 +91,15 @@ class Keyring:
 
     keys: tuple[tuple[str, Principal], ...]
     warnings: tuple[str, ...] = ()
+    _by_source: dict[str, Principal] = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        found = {principal.source: principal for _, principal in self.keys}
+        object.__setattr__(self, "_by_source", found)
+
+    def of_source(self, source: str) -> Principal | None:
+        """The principal of a key that was looked up before, by its ``source``."""
+        return self._by_source.get(source)
 
     @classmethod
     def load(cls, path: str | Path) -> Keyring:

@@ -176,9 +176,8 @@ class _Copying:
         rows = max(1, PIECE_ELEMENTS // window.definition.dim)
         slots = self.slots[self.done : self.done + rows]
         self.done += len(slots)
-        self.sample.pieces.append(
-            window.state.ring.vectors[slots[window.state.ring.is_live(slots)]]
-        )
+        slots = _seen(window, slots, self.looker.drawing.visible)
+        self.sample.pieces.append(window.state.ring.vectors[slots])
         return self.done >= len(self.slots)
 
 
@@ -295,6 +294,11 @@ def shown(window: Window, from_seq: int, stride: int, visible: Filter | None = N
     first = max(from_seq, window.first_seq)
     seqs = np.arange(-(-first // stride) * stride, window.last_seq + 1, stride, dtype=np.uint64)
     slots = window.state.ring.slots(seqs)
+    return _seen(window, slots, visible)
+
+
+def _seen(window: Window, slots: I64, visible: Filter | None) -> I64:
+    """Those of ``slots`` whose rows are there now for whom they are drawn."""
     live: I64 = slots[window.state.ring.is_live(slots)]
     if visible is not None:
         live = live[evaluate(visible, window.state.columns, live)]

@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from omendb_core.filters.parser import parse
+from omendb_core.model.change import AddRequest, RowBatch, UpdateRequest
+from omendb_core.model.types import Definition
+from omendb_core.window import Window
 
 from omendb_ws.access.keyring import key_entry
+from omendb_ws.engine.streams.drawing import Drawing, _Copying
 from omendb_ws.net.server import Server
 from omendb_ws.node import reloading
 from omendb_ws.node.reloading import signature
@@ -57,6 +64,35 @@ async def add(raw: Raw, id: int, metadata: dict[str, Any]) -> None:
     await raw.ok("add", collection="items", rows=[row])
 
 
+@pytest.mark.parametrize("change", ["update", "add"])
+def test_a_row_that_changes_hands_before_it_is_copied_shapes_no_map(change: str) -> None:
+    """A sample is copied over several ticks; another's row may stand in a slot by then."""
+    window = Window(Definition(2, 4, "dot", "u64", {"owner": "str"}))
+
+    def apply(admitted: Any) -> None:
+        window.apply(admitted)
+
+    mine: list[Any] = [{"owner": "me"}] * 4
+    ids = np.arange(4, dtype=np.uint64)
+    batch = RowBatch(np.ones((4, 2), np.float32), ids, {}, mine, [b'{"owner":"me"}'] * 4)
+    apply(window.admit_add(AddRequest(batch), 0))
+    visible = parse({"owner": "me"}, {"owner": "str"})
+    source = SimpleNamespace(window=window, is_dropped=False)
+    looker = SimpleNamespace(source=source, drawing=Drawing(100, visible))
+    copying = _Copying(looker, window)  # type: ignore[arg-type]
+    theirs: list[Any] = [{"owner": "you"}]
+    if change == "update":
+        request = UpdateRequest(ids[:1], theirs, [b'{"owner":"you"}'])
+        apply(window.admit_update(request, 0))
+    else:
+        new = np.array([9], np.uint64)
+        row = RowBatch(np.full((1, 2), 9, np.float32), new, {}, theirs, [b'{"owner":"you"}'])
+        apply(window.admit_add(AddRequest(row), 0))
+    assert copying.copy(window)
+    (sample,) = copying.sample.pieces
+    assert sample.tolist() == [[1.0, 1.0]] * 3
+
+
 async def test_a_collection_of_the_same_name_is_looked_at_anew(tmp_path: Path) -> None:
     """A forced filter is parsed once for each: the newer one has other columns."""
     async with (
@@ -93,6 +129,19 @@ async def test_a_forced_filter_is_parsed_once_for_many_requests(
             await root.create(f"more-{number}", columns=COLUMNS)
             await raw.ok("count", collection=f"more-{number}")
         assert all(len(one.who.fits) <= 16 for one in server._sessions.values())
+
+
+async def test_true_is_not_one(tmp_path: Path) -> None:
+    """To Python the two filters are equal; the second one does not fit the column."""
+    one, other = ({"rights": ["read"], "filter": {"level": value}} for value in (1, True))
+    async with (
+        running(Server(with_secret(tmp_path))) as server,
+        both(server, one) as (raw, _),
+    ):
+        await raw.ok("subscribe", kind="feed", collection="items")
+        await raw.ok("auth", token=token(other))
+        assert await raw.code("count", collection="items") == "forbidden"
+        assert (await raw.named("ended"))["reason"] == "forbidden"
 
 
 # -- what a stamp adds ----------------------------------------------------------------------------
