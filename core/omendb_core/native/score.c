@@ -1,6 +1,10 @@
 /* Scores for Python: score.py says what they are, and has the definition in numpy. */
 #include "buffers.h"
 
+/* Chosen rows lie anywhere: so many are on their way into the cache while one is scored. */
+#define AHEAD 4
+#define CACHE_LINE_FLOATS 16
+
 /* lanes() -> names of the variants that this machine has, best first. */
 PyObject *native_lanes(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
 {
@@ -62,6 +66,12 @@ static bool are_within(const array *numbers, Py_ssize_t below, const char *name)
     return true;
 }
 
+static void fetch(const float *row, Py_ssize_t dim)
+{
+    for (Py_ssize_t at = 0; at < dim; at += CACHE_LINE_FLOATS)
+        __builtin_prefetch(row + at);
+}
+
 /* score_chosen(lanes, is_l2, rows, which_rows, queries, which_queries, scores): scores[i] of
  * rows[which_rows[i]] and queries[which_queries[i]], where they lie. */
 PyObject *native_score_chosen(PyObject *Py_UNUSED(module), PyObject *arguments)
@@ -93,10 +103,13 @@ PyObject *native_score_chosen(PyObject *Py_UNUSED(module), PyObject *arguments)
     const int64_t *slot = slots.data, *asker = askers.data;
     float *out = scores.data;
     PyThreadState *state = let_go_for(slots.count * rows.dim);
-    for (Py_ssize_t i = 0; i < slots.count; i++)
+    for (Py_ssize_t i = 0; i < slots.count; i++) {
+        if (i + AHEAD < slots.count)
+            fetch(rows.data + slot[i + AHEAD] * rows.stride, rows.dim);
         out[i] = lanes->score(
             is_l2, rows.data + slot[i] * rows.stride, queries.data + asker[i] * queries.stride,
             (size_t)rows.dim);
+    }
     come_back(state);
     result = Py_NewRef(Py_None);
 done:
