@@ -176,3 +176,30 @@ def test_a_window_of_the_usual_size_is_read_in_blocks() -> None:
     document = {"$sub": [{"$mul": [2, "$score"]}, {"$div": ["$age", 5]}]}
     found = assert_as_if_every_row_were_scored(window, query(window, vectors, document))
     assert found.counts.tolist() == [10] * 9
+
+
+@pytest.mark.usefixtures("_small")
+def test_fewer_rows_are_bounded_at_once_by_an_expression_that_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As many as take no longer than a piece of work should, and whole words of them."""
+    window = filled("cosine", 3)
+    scan, rows = window.state.scan, []
+    whole = scan.score_bounds
+
+    def noted(*arguments: Any) -> Any:
+        rows.append(arguments[4] - arguments[3])
+        return whole(*arguments)
+
+    monkeypatch.setattr(scan, "score_bounds", noted)
+    vectors = np.random.default_rng(7).normal(size=(1, DIM)).astype(np.float32)
+    light: Any = {"$add": ["$score", "stock"]}
+    heavy: Any = {"$add": [light, *[{"$exp": {"$mul": ["$score", n]}} for n in range(12)]]}
+    monkeypatch.setattr(bounded, "_BLOCK_ROWS", 512)
+    least_ns = 2 * bounded.costs.ns_a_row(query(window, vectors, heavy).shape.order.expression)  # type: ignore[union-attr]
+    monkeypatch.setattr(bounded, "_BLOCK_NS", 128 * least_ns)
+    assert_as_if_every_row_were_scored(window, query(window, vectors, light))
+    assert max(rows) > 128
+    rows.clear()
+    assert_as_if_every_row_were_scored(window, query(window, vectors, heavy))
+    assert max(rows) <= 128
