@@ -27,11 +27,11 @@ from .streams.commands import Follow, Unfollow, Watch
 from .streams.feeds import Feeds
 from .streams.standing_queries import StandingQueries
 from .writes.changes import Changes
-from .writes.commands import Add, Create, Drop, RowChange
+from .writes.commands import Create, Drop, RowChange
 from .writes.durability import Durability
 from .writes.expiry import Expiry
-from .writes.judging import Judging
 from .writes.lifecycle import Lifecycle
+from .writes.preparing import Preparing
 from .writes.turns import Turns
 
 #: How long a tick applies changes before the reads that can be answered get their turn. A batch of
@@ -61,7 +61,7 @@ class Changing:
         self.changes = changes
         self._shares = shares
         self.turns = Turns(shares)
-        self.judging = Judging(shares, clock_ns)
+        self.preparing = Preparing(shares, clock_ns)
         self.durability = Durability(metrics, changes, self.turns, shares, submit)
         self.lifecycle = Lifecycle(self.durability, self.turns, self._forget, submit)
         self.expiry = Expiry(metrics, changes, self.durability)
@@ -116,26 +116,31 @@ class Changing:
             started_ns = now_ns
         return done
 
-    def judge(self) -> int:
-        """Some of what adds that are compared for long ask for; how many of them were done."""
-        if not self.judging:
+    def prepare(self) -> int:
+        """Prepare some changes, or do one that is prepared; how many were done."""
+        if not self.preparing:
             return 0
-        judged = self.judging.run()
-        for one in judged:
+        one = self.preparing.next_ready()
+        if one is None:  # to be done takes as long as some pieces
+            self.preparing.run()
+            return 0
+        started_ns = time.perf_counter_ns()
+        try:
+            if one.error is not None:
+                raise one.error
+            reply = self._change(one.work, is_prepared=True)
+        except Exception as error:
+            reply = self._moment.refusal(one.work, error)
+        if reply is not None:
+            self._moment.effects.append(reply)
             try:
-                if one.error is not None:
-                    raise one.error
-                reply = self._change(one.work, is_judged=True)
-            except Exception as error:
-                reply = self._moment.refusal(one.work, error)
-            if reply is not None:
-                self._moment.effects.append(reply)
-                try:
-                    self.through(one.work)
-                except Exception as error:  # nothing of it was done
-                    self._moment.fault(error, "going on behind a change")
-                    self.through(one.work)
-        return len(judged)
+                self.through(one.work)
+            except Exception as error:  # nothing of it was done
+                self._moment.fault(error, "going on behind a change")
+                self.through(one.work)
+        took_us = (time.perf_counter_ns() - started_ns) / 1000
+        self._shares.charge(one.work.ticket.asker.lane.share, took_us)
+        return 1
 
     def _answer_ahead_of(self, drop: Drop) -> int:
         """What was asked of a collection before it was dropped; what a fault leaves finds none."""
@@ -171,10 +176,10 @@ class Changing:
         else:
             self.turns.is_through(lane)
 
-    def _change(self, work: Change, *, is_judged: bool = False) -> Reply | None:
+    def _change(self, work: Change, *, is_prepared: bool = False) -> Reply | None:
         """The reply to a change; None where it comes later.
 
-        ``is_judged``: of an add that was compared in pieces, begun in time.
+        ``is_prepared``: in pieces, begun in time.
         """
         collection = work.collection
         try:
@@ -186,7 +191,7 @@ class Changing:
             if isinstance(work, Create):
                 self.lifecycle.create(work, self._moment.effects)
                 return None
-            if not is_judged:
+            if not is_prepared:
                 self._moment.refuse_late(work)
             self.expiry.watch(collection)
             if isinstance(work, Follow | Watch):
@@ -196,7 +201,7 @@ class Changing:
             if isinstance(work, Watch):
                 return replies.ok(work.ticket, work.subscription.reply(collection))
             assert isinstance(work, RowChange), "there are no other changes"
-            if isinstance(work, Add) and not is_judged and self.judging.begin(work):
+            if not is_prepared and self.preparing.begin(work):
                 return None
             if collection.pending is None:
                 return self.changes.do(work, self._moment.now_us)
@@ -227,7 +232,7 @@ class Changing:
 
 
 def _must_wait(work: Change) -> bool:
-    """Whether a change waits until its window may change, or an add ahead of it is judged."""
+    """Whether a change waits until its window may change, or a change ahead of it is prepared."""
     if isinstance(work, Drop):
-        return work.collection.is_being_compared
+        return work.collection.is_being_prepared
     return work.collection.is_held and isinstance(work, RowChange)

@@ -112,7 +112,7 @@ class Tick:
             ("expiry", self._expire),
             ("changes that have settled", self.changing.finish_settled),
             ("changes", self.changing.do),
-            ("adds that are compared", self.changing.judge),
+            ("changes that are prepared", self.changing.prepare),
             ("telling what changed", self._tell_changed),
             ("standing queries", self._catch_up),
             ("reads", self.reading.do),
@@ -128,7 +128,7 @@ class Tick:
     def depth(self) -> int:
         """How many works wait. From any thread."""
         waiting = len(self.changing.turns) + len(self.changing.set_aside)
-        waiting += len(self.changing.judging)
+        waiting += len(self.changing.preparing)
         return waiting + len(self.reading.waiting) + len(self.reading.long)
 
     @property
@@ -137,7 +137,7 @@ class Tick:
         return bool(
             self.changing.turns
             or self.changing.set_aside
-            or self.changing.judging
+            or self.changing.preparing
             or self.reading.waiting
             or self.reading.long
             or self.standing.early
@@ -150,7 +150,7 @@ class Tick:
         """Whether there is something to do right now."""
         return bool(
             self.changing.turns
-            or self.changing.judging
+            or self.changing.preparing
             or self.changing.changes.changed
             or self._moment.effects
             or self.reading.waiting.has_more

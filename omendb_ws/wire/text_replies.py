@@ -6,7 +6,7 @@ The server writes them, a client reads them; ``text.py`` is what they answer. No
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from omendb_core.model.errors import BY_CODE, BadRequest, Internal, OmenError
@@ -47,22 +47,30 @@ def encode_added(request_id: int, added: Added) -> bytes:
     return encode_ok(request_id, ok)
 
 
-def encode_results(
-    request_id: int, results: Results, single: bool, rows: list[bytes] | None = None
-) -> bytes:
-    """The answer to a search: one list of rows (``single``), or one for each query.
+def encode_results(request_id: int, results: Results, single: bool) -> bytes:
+    """The answer to a search: one list of rows (``single``), or one for each query."""
+    return _whole(results_list(request_id, results, single, row_objects(results.hits)))
 
-    ``rows``: the rows as JSON objects, where they have been written before.
-    """
-    rows = row_objects(results.hits) if rows is None else rows
-    listed = b",".join(rows if single else _cut(rows, results.counts.tolist()))
+
+class JsonList(NamedTuple):
+    """A message that is mostly one list, whose items may be joined in pieces."""
+
+    head: bytes
+    items: list[bytes]
+    tail: bytes
+
+
+def _whole(message: JsonList) -> bytes:
+    return b"%b%b%b" % (message.head, b",".join(message.items), message.tail)
+
+
+def results_list(request_id: int, results: Results, single: bool, rows: list[bytes]) -> JsonList:
+    """As ``encode_results``; ``rows``: the rows as JSON objects."""
     at = b"" if results.at is None else b'"at":%b,' % dumps(results.at)
-    return b'{"id":%d,"ok":{"version":%d,"results":[%b],%b"took_us":%d}}' % (
-        request_id,
-        results.version,
-        listed,
-        at,
-        results.took_us,
+    return JsonList(
+        b'{"id":%d,"ok":{"version":%d,"results":[' % (request_id, results.version),
+        rows if single else _cut(rows, results.counts.tolist()),
+        b'],%b"took_us":%d}}' % (at, results.took_us),
     )
 
 
@@ -75,11 +83,19 @@ def _cut(rows: Sequence[bytes], counts: Sequence[int]) -> list[bytes]:
     return lists
 
 
-def encode_found(request_id: int, found: Found, objects: list[bytes] | None = None) -> bytes:
-    """The answer to ``get``: a row or null for each id; ``objects`` as in ``encode_results``."""
-    rows = iter(row_objects(found.hits) if objects is None else objects)
-    listed = b",".join([next(rows) if there else b"null" for there in found.found.tolist()])
-    return b'{"id":%d,"ok":{"version":%d,"rows":[%b]}}' % (request_id, found.version, listed)
+def encode_found(request_id: int, found: Found) -> bytes:
+    """The answer to ``get``: a row or null for each id."""
+    return _whole(found_list(request_id, found, row_objects(found.hits)))
+
+
+def found_list(request_id: int, found: Found, objects: list[bytes]) -> JsonList:
+    """As ``encode_found``; ``objects``: the rows as JSON objects."""
+    rows = iter(objects)
+    return JsonList(
+        b'{"id":%d,"ok":{"version":%d,"rows":[' % (request_id, found.version),
+        [next(rows) if there else b"null" for there in found.found.tolist()],
+        b"]}}",
+    )
 
 
 def encode_event(event: str, body: Mapping[str, Any]) -> bytes:

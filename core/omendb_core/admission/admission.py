@@ -147,7 +147,9 @@ class Admission:
         if len(absent):
             row = int(absent[0])
             raise NotFound(f"no row has the id {request.ids[row]!s}", row=row)
-        columns = from_metadata(request.metadata, self.definition.columns)
+        columns = request.typed
+        if columns is None:
+            columns = from_metadata(request.metadata, self.definition.columns)
         refuse_unwritable(guard, columns, self.definition.columns, len(slots))
         coming = self.quotas.coming(payloads, dictionary_bytes(columns))
         going = self._state.payloads.sizes

@@ -30,7 +30,7 @@ def typed_columns(rows: RowBatch, declared: Mapping[str, ColumnType]) -> Mapping
     check_columns(rows.columns, declared, len(rows.vectors))
     if rows.metadata is None:
         return rows.columns
-    typed = from_metadata(rows.metadata, declared)
+    typed = from_metadata(rows.metadata, declared) if rows.typed is None else rows.typed
     return merge(typed, rows.columns)
 
 

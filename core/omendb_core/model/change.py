@@ -24,7 +24,8 @@ class RowBatch:
     ``vectors`` float32 (n, dim), often a view on the received frame; ``ids`` None for ``auto``.
     ``columns`` are typed arrays (n,) from a binary frame. ``metadata`` are the parsed objects, and
     ``payloads`` the same objects as compact JSON: *complete* metadata, columns of the frame
-    included; None stands for a row whose metadata is exactly its non-null ``columns``.
+    included; None stands for a row whose metadata is exactly its non-null ``columns``. ``typed`` is
+    what ``rows.metadata`` makes of ``metadata``, where somebody had it made before.
     """
 
     vectors: F32
@@ -32,6 +33,7 @@ class RowBatch:
     columns: Mapping[str, Column] = field(default_factory=dict)
     metadata: Sequence[Mapping[str, Any] | None] | None = None
     payloads: Sequence[bytes | None] | None = None
+    typed: Mapping[str, Column] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,15 @@ class AddRequest:
 
 @dataclass(frozen=True, slots=True)
 class UpdateRequest:
-    """New metadata for rows by id; ``payloads`` are ``metadata`` as compact JSON, None for {}."""
+    """New metadata for rows by id; ``payloads`` are ``metadata`` as compact JSON, None for {}.
+
+    ``typed``: as ``RowBatch`` has it.
+    """
 
     ids: Ids
     metadata: Sequence[Mapping[str, Any]]
     payloads: Sequence[bytes | None]
+    typed: Mapping[str, Column] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,15 @@ def from_metadata(
     return made
 
 
+def null_column(type_: ColumnType, count: int) -> Column:
+    """A column of ``count`` nulls."""
+    if type_ == "str":
+        return StrColumn(np.full(count, NULL_CODE, np.uint32), ())
+    _, null, dtype = _SCALARS[type_]
+    column: Column = np.full(count, null, dtype)
+    return column
+
+
 def _typed_at_once(type_: ColumnType, values: list[Any], kinds: set[type]) -> Column | None:
     """What ``_typed`` makes of values of these types, a third as long; None if one is refused, or
     may be."""

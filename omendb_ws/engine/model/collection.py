@@ -74,7 +74,7 @@ class Collection:
         #: what came, over several ticks; and changes have waited for that.
         self.is_being_read = self.is_catching_up = self.has_kept_waiting = False
         #: An add is compared with it, over several ticks.
-        self.is_being_compared = False
+        self.is_being_prepared = False
         #: Rows that are due to expire wait for that.
         self.keeps_expiry_waiting = False
         #: So does a count for who subscribed to it.
@@ -91,11 +91,11 @@ class Collection:
     @property
     def is_held(self) -> bool:
         """Whether the window must not change: changes wait."""
-        return self.is_being_read or self.is_catching_up or self.is_being_compared
+        return self.is_being_read or self.is_catching_up or self.is_being_prepared
 
     @property
     def is_held_otherwise(self) -> bool:
-        """Whether it is held for something else than an add that is compared with it."""
+        """Whether it is held for something else than a change that is prepared."""
         return self.is_being_read or self.is_catching_up
 
     @property

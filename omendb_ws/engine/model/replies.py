@@ -41,19 +41,24 @@ def results(
     is_binary: bool,
     written: list[bytes] | None = None,
 ) -> Reply:
-    """The reply to a search; ``written``: its rows, in binary their metadata, as JSON."""
+    """The reply to a search; ``written``: in binary its rows' metadata as JSON."""
     if is_binary:
         message = binary(binary_replies.encode_results(ticket.id, found, written))
     else:
-        message = text(text_replies.encode_results(ticket.id, found, is_single, written))
+        message = text(text_replies.encode_results(ticket.id, found, is_single))
+    return of_search(ticket, found, message)
+
+
+def of_search(ticket: Ticket, found: Results, message: Message) -> Reply:
+    """The reply to a search, once it is written."""
     reply = fitting(ticket, message)
     reply.queries = len(found.counts)
     return reply
 
 
-def rows(ticket: Ticket, found: Found, written: list[bytes] | None = None) -> Reply:
-    """The reply to ``get``; ``written``: its rows as JSON."""
-    return fitting(ticket, text(text_replies.encode_found(ticket.id, found, written)))
+def rows(ticket: Ticket, found: Found) -> Reply:
+    """The reply to ``get``."""
+    return fitting(ticket, text(text_replies.encode_found(ticket.id, found)))
 
 
 def counted(ticket: Ticket, found: Counted) -> Reply:

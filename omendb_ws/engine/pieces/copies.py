@@ -12,12 +12,16 @@ from typing import Any, Final
 import numpy as np
 from omendb_core.model.types import Hits
 
+from ...wire.encoded import Message
 from ...wire.hits import metadata_texts, row_objects
+from ...wire.text_replies import JsonList
 from ..model.collection import Collection
 from ..model.rows import part_of
 
 #: What a row of an answer takes to be gathered and written as JSON, and bytes of it besides.
 _JSON_ROW_US: Final = 1.5
+#: What is joined at once: a millisecond, as new memory is written.
+_JOINED_BYTES: Final = 1 << 20
 
 
 def is_free(collection: Collection) -> bool:
@@ -39,6 +43,26 @@ def objects_written(hits: Hits) -> Generator[bool, None, list[bytes]]:
         objects += row_objects(part_of(hits, start, start + step))
         yield True
     return objects
+
+
+def list_written(message: JsonList) -> Generator[bool, None, Message]:
+    """A message whose items are joined some at a time, and never all: 15 MB took 16 ms."""
+    parts: list[bytes] = [message.head]
+    some: list[bytes] = []
+    some_bytes = 0
+    for item in message.items:
+        some.append(item)
+        some_bytes += len(item)
+        if some_bytes >= _JOINED_BYTES:
+            parts.append(b",".join(some))
+            parts.append(b",")
+            some, some_bytes = [], 0
+            yield True
+    if some:
+        parts.append(b",".join(some))
+    elif len(parts) > 1:
+        parts.pop()
+    return Message((*parts, message.tail), True)
 
 
 def metadata_written(hits: Hits) -> Generator[bool, None, list[bytes]]:

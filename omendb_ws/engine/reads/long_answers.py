@@ -22,9 +22,10 @@ from omendb_core.search.query import Answer, Query
 from ...wire import reply_bounds
 from ...wire.messages import Found, Results
 from ...wire.opcodes import MAX_U32
+from ...wire.text_replies import found_list, results_list
 from ..model import replies
 from ..model.collection import Collection
-from ..pieces.copies import joined, metadata_written, must_wait, objects_written
+from ..pieces.copies import joined, list_written, metadata_written, must_wait, objects_written
 from ..pieces.counting import copied_bytes, counted, counts_long
 from ..pieces.long_reads import PIECE_US, LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
@@ -123,7 +124,9 @@ def _search(work: Search, long_reads: LongReads, clock_us: Callable[[], int]) ->
     results = Results(version, counts, hits, took_us, at=stated(work.query))
     if not work.is_binary:
         objects = yield from objects_written(hits)
-        return replies.results(work.ticket, results, work.is_single, False, objects)
+        listed = results_list(work.ticket.id, results, work.is_single, objects)
+        message = yield from list_written(listed)
+        return replies.of_search(work.ticket, results, message)
     texts = None
     if hits.metadata is not None:
         texts = yield from metadata_written(hits)
@@ -202,7 +205,9 @@ def _get(work: Get, long_reads: LongReads) -> Steps:
         collection.is_being_read = False
     hits = joined(parts)
     objects = yield from objects_written(hits)
-    return replies.rows(work.ticket, Found(version, np.concatenate(is_there), hits), objects)
+    found_rows = Found(version, np.concatenate(is_there), hits)
+    message = yield from list_written(found_list(work.ticket.id, found_rows, objects))
+    return replies.fitting(work.ticket, message)
 
 
 def _count(work: Count, long_reads: LongReads) -> Steps:

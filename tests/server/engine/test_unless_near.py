@@ -10,7 +10,7 @@ import pytest
 from omendb_core.model.change import RowBatch
 from omendb_core.novelty import unless_near
 
-from omendb_ws.engine.writes import judging
+from omendb_ws.engine.writes import preparing
 from omendb_ws.journal.local.store import LocalStore
 from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
@@ -29,8 +29,8 @@ def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row is a piece, and a tick does one."""
-    monkeypatch.setattr(judging, "AT_ONCE_US", -1.0)
-    monkeypatch.setattr(judging, "SLICE_US", 0)
+    monkeypatch.setattr(preparing, "AT_ONCE_US", -1.0)
+    monkeypatch.setattr(preparing, "SLICE_US", 0)
     monkeypatch.setattr(unless_near, "vectors_of_piece", lambda rows, dim: 1)
 
 
@@ -320,7 +320,7 @@ async def test_while_a_long_one_is_compared_reads_go_on_and_changes_wait(
         judged = await one.send(
             "add", collection="items", rows=many, unless_near={"score": 0.99999}
         )
-        while not server.context.engine.tick.changing.judging:
+        while not server.context.engine.tick.changing.preparing:
             await other.ok("ping")
         read = await other.ok("count", collection="items")
         await other.add(1, name="elsewhere")

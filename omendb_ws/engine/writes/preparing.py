@@ -1,0 +1,174 @@
+"""Changes that take long before they can be admitted: prepared in pieces.
+
+Adds and updates with much metadata have their columns made of it; adds whose rows are compared with
+a window for long are compared. Lives on the engine's thread. While a change is prepared its window
+is *held* (``is_being_prepared``): changes of the collection wait, and nothing else does. A slice of
+each tick goes to these pieces, by turns of collections. What comes of it is put down in the work
+(``typed``, ``Add.judgement``), which then goes the way of any change; one that is prepared in no
+time does without this.
+
+Invariant: a collection is held from ``begin`` on until ``next_ready`` has handed its change out,
+whatever faults.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from omendb_core.model.change import Repeated, RowBatch
+from omendb_core.model.errors import BadMetadata, OmenError
+from omendb_core.rows.metadata_pieces import columns_in_pieces
+
+from ..model.collection import Collection
+from ..model.commands import Change
+from ..model.shares import Shares
+from ..pieces.masks import mask_made, needs_mask
+from .commands import Add, Update
+
+#: How long all changes together are prepared in one tick, but for the piece that runs over.
+SLICE_US: Final = 2_000
+#: What is expected to take no longer is done at once.
+AT_ONCE_US: Final = 3_000.0
+#: What a row takes to be compared, and an element of the rows that it is compared with.
+_ROW_US: Final = 2.0
+_ELEMENT_US: Final = 3.5e-6
+#: Values of metadata that become columns at once: 0.1 µs each, of 16,384 rows of three 5 ms.
+VALUES_AT_ONCE: Final = 12_288
+
+_Steps: TypeAlias = Generator[object, None, None]
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A change that is prepared, or why it is not."""
+
+    work: Add | Update
+    error: Exception | None
+
+
+class Preparing:
+    """The changes that are prepared in pieces: of each collection one."""
+
+    def __init__(self, shares: Shares, clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
+        self._shares = shares
+        self._clock_ns = clock_ns
+        self._under_way: dict[Collection, tuple[Add | Update, _Steps]] = {}
+        #: Done, while something else keeps the window from changing.
+        self._done: list[Prepared] = []
+
+    def __len__(self) -> int:
+        return len(self._under_way) + len(self._done)
+
+    def begin(self, work: Change) -> bool:
+        """Prepare ``work`` from this tick on; False if that takes no time, or must wait."""
+        if not isinstance(work, Add | Update):
+            return False
+        steps = self._steps(work)
+        if steps is None:
+            return False
+        self._under_way[work.collection] = work, steps
+        work.collection.is_being_prepared = True
+        return True
+
+    def _steps(self, work: Add | Update) -> _Steps | None:
+        if isinstance(work, Add) and work.unless_near is not None:
+            return _compared(work) if _is_to_be_compared(work) else None
+        rows = work.request if isinstance(work, Update) else work.request.rows
+        columns = len(work.collection.definition.columns)
+        if isinstance(rows, OmenError) or rows.metadata is None or rows.typed is not None:
+            return None
+        if len(rows.metadata) * columns <= VALUES_AT_ONCE:
+            return None
+        return _typed(work)
+
+    def next_ready(self) -> Prepared | None:
+        """A change that is through, for the caller to go on with."""
+        for one in self._done:
+            if not one.work.collection.is_held_otherwise:
+                self._done.remove(one)
+                one.work.collection.is_being_prepared = False
+                return one
+        return None
+
+    def run(self) -> None:
+        """Do pieces for a slice of time, at least one."""
+        started_ns = self._clock_ns()
+        until_ns = started_ns + SLICE_US * 1000
+        while self._under_way:
+            collection, (work, steps) = next(iter(self._under_way.items()))
+            is_over, error = False, None
+            try:
+                next(steps)
+            except StopIteration:
+                is_over = True
+            except Exception as fault:
+                is_over, error = True, fault
+            del self._under_way[collection]
+            if is_over:
+                self._done.append(Prepared(work, error))
+            else:
+                self._under_way[collection] = work, steps
+            now_ns = self._clock_ns()
+            self._shares.charge(work.ticket.asker.lane.share, (now_ns - started_ns) / 1000)
+            if now_ns >= until_ns:
+                break
+            started_ns = now_ns
+
+
+def _is_to_be_compared(work: Add) -> bool:
+    """Whether that takes long, and may begin."""
+    if not _takes_long(work):
+        return False
+    collection, judgement = work.collection, work.judgement
+    window, pending = collection.window, collection.pending
+    if judgement is not None and judgement.version == window.version:
+        return False
+    return pending is None or (window.has_caught_up and pending.may_append)
+
+
+def _takes_long(work: Add) -> bool:
+    rows = getattr(work.request.rows, "vectors", None)
+    assert work.unless_near is not None, "it is not compared"
+    if rows is None:
+        return False  # it is refused
+    if needs_mask(work.collection, work.unless_near.filter):
+        return True
+    state = work.collection.window.state
+    elements = state.ring.used * state.definition.dim
+    return len(rows) * (_ROW_US + _ELEMENT_US * elements) > AT_ONCE_US
+
+
+def _compared(work: Add) -> _Steps:
+    """Leaves the judgement in ``work``. OmenError."""
+    assert work.unless_near is not None, "it is not compared"
+    yield from mask_made(work.collection, work.unless_near.filter)
+    judgement = work.collection.window.judge_add(work.request, work.unless_near, work.guard)
+    if isinstance(judgement, Repeated):
+        return
+    while not judgement.is_through:
+        judgement.step()
+        yield True
+    work.judgement = judgement
+
+
+def _typed(work: Add | Update) -> _Steps:
+    """Leaves the columns in ``work``, or of an add what is wrong: a repeated batch is none."""
+    columns = work.collection.definition.columns
+    rows_at_once = max(1, VALUES_AT_ONCE // len(columns))
+    if isinstance(work, Update):
+        made = yield from columns_in_pieces(work.request.metadata, columns, rows_at_once)
+        work.request = replace(work.request, typed=made)
+        return
+    rows = work.request.rows
+    assert isinstance(rows, RowBatch), "there is metadata"
+    assert rows.metadata is not None
+    found: RowBatch | BadMetadata
+    try:
+        made = yield from columns_in_pieces(rows.metadata, columns, rows_at_once)
+        found = replace(rows, typed=made)
+    except BadMetadata as error:
+        found = error
+    work.request = replace(work.request, rows=found)
