@@ -57,7 +57,10 @@ class Budget:
                 self.within.take(wanted_bytes, what, beyond_bytes)
             except Quota:
                 self._returned.append(wanted_bytes)
-                raise
+                # How much of the whole is left tells what others hold.
+                raise Quota(
+                    f"{self.within.name}: {what} {wanted_bytes} bytes more than there are"
+                ) from None
 
     def restore(self, wanted_bytes: int, what: str) -> None:
         """Take what was taken before a restart, whatever this one's limit is now.

@@ -77,3 +77,14 @@ def test_many_threads_never_take_more_than_there_is() -> None:
         thread.join()
     assert max(most) <= 10
     assert budget.taken_bytes == 0
+
+
+def test_a_part_is_not_told_what_the_others_hold() -> None:
+    whole = Budget("the server's", 1000)
+    mine, other = Budget("mine", 2000, whole), Budget("another's", 2000, whole)
+    other.take(777, "theirs takes")
+    with pytest.raises(Quota) as caught:
+        mine.take(300, "this takes")
+    assert str(caught.value) == "the server's: this takes 300 bytes more than there are"
+    assert mine.taken_bytes == 0
+    mine.take(223, "this takes")
