@@ -14,6 +14,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
 from ..access.peer import Peer
@@ -83,10 +84,12 @@ class Intake:
         if own is not None:
             task = asyncio.get_running_loop().create_task(self._go_on(own, connection, peer))
             self._waiting[task] = None
-            task.add_done_callback(lambda done: self._waiting.pop(done, None))
+            task.add_done_callback(partial(self._done, own))
             if len(self._waiting) > self._limits.waiting:
                 self._metrics.shed_connections["strangers"] += 1
-                next(iter(self._waiting)).cancel()
+                oldest = next(iter(self._waiting))
+                del self._waiting[oldest]  # now: of many that come at once each has one leave
+                oldest.cancel()
 
     def connecting(self, make: Callable[..., Connection]) -> Callable[..., Accepting]:
         """What a listener makes of what it accepts: ``make``'s connections, in time."""
@@ -98,6 +101,11 @@ class Intake:
         for task in list(self._waiting):
             task.cancel()
 
+    def _done(self, own: socket.socket, task: asyncio.Task[None]) -> None:
+        """It went on, or leaves, maybe before ``_go_on`` has run at all."""
+        self._waiting.pop(task, None)
+        own.close()
+
     async def _go_on(self, own: socket.socket, connection: Connection, peer: Peer) -> None:
         """Read the header, if there is to be one, and let the connection begin."""
         try:
@@ -105,20 +113,15 @@ class Intake:
                 async with asyncio.timeout(HEADER_SECONDS):
                     source = await _header(own)
                 if source is None:  # somebody looked whether this port is open
-                    own.close()
                     return
                 connection.told_peer = source.peer or peer
                 connection.is_forwarded = source.peer is not None
-        except (ProxyHeaderError, OSError) as error:  # TimeoutError is one, of either
-            own.close()
+        except (ProxyHeaderError, OSError) as error:  # a TimeoutError is an OSError
             self._refused(peer, error)
             return
-        except BaseException:
-            own.close()
-            raise
-        await self._begin(own, connection)
+        await self._begin(socket.socket(fileno=own.detach()), connection)
 
-    async def _begin(self, own: socket.socket, connection: Connection) -> None:
+    async def _begin(self, given_up: socket.socket, connection: Connection) -> None:
         """From here on the socket is the transport's, which closes it whatever happens."""
         given: dict[str, Any] = {}
         if self._context is not None:
@@ -127,7 +130,7 @@ class Intake:
             given["ssl_shutdown_timeout"] = self._limits.close_seconds
         loop = asyncio.get_running_loop()
         try:
-            await loop.connect_accepted_socket(lambda: connection, own, **given)
+            await loop.connect_accepted_socket(lambda: connection, given_up, **given)
         except OSError:  # the client went, or spoke no TLS
             pass
         except Exception as error:

@@ -176,7 +176,7 @@ class Node:
         Its sessions are closed by then. Whatever a step raises, the others are taken; what stays
         undone is raised in the end. After a fault it may be called again.
         """
-        for task in self._tasks[:3]:  # sampling, and the two that look for newer keys
+        for task in self._tasks[:3]:  # all but that of recoveries, which ends by itself
             task.cancel()
         if self.recoveries is not None:
             try:

@@ -45,6 +45,8 @@ class Reloads:
         self._seen: dict[str, tuple[int, ...] | None] = {}
         #: What of that could not be read, and why.
         self._failures: dict[str, str] = {}
+        #: While files are read: else what was read first could be taken last, and stay.
+        self._reading = asyncio.Lock()
 
     def watch(self, watched: Watched) -> None:
         """Read it again when one of its files changes; they were read just now."""
@@ -63,19 +65,26 @@ class Reloads:
 
     async def look(self) -> None:
         """Read again what has changed since it was read."""
-        paths = list(self._seen)
-        signatures = await asyncio.to_thread(lambda: [signature(path) for path in paths])
-        now = dict(zip(paths, signatures, strict=True))
-        due = [
-            one for one in self._watched if any(now[path] != self._seen[path] for path in one.files)
-        ]
-        self._seen.update(now)
-        await self._read(due)
+        async with self._reading:
+            now = await self._signatures()
+            due = [
+                one
+                for one in self._watched
+                if any(now[path] != self._seen[path] for path in one.files)
+            ]
+            self._seen.update(now)
+            await self._read(due)
 
     async def all(self) -> None:
         """Read everything again."""
-        self._seen.update({path: signature(path) for path in self._seen})
-        await self._read(self._watched)
+        async with self._reading:
+            self._seen.update(await self._signatures())
+            await self._read(self._watched)
+
+    async def _signatures(self) -> dict[str, tuple[int, ...] | None]:
+        paths = list(self._seen)
+        found = await asyncio.to_thread(lambda: [signature(path) for path in paths])
+        return dict(zip(paths, found, strict=True))
 
     async def _read(self, due: Sequence[Watched]) -> None:
         for one in due:

@@ -44,6 +44,7 @@ class Holds:
         self.bytes_of: dict[Hold, int] = {}
         self.behind: deque[str | bytes] = deque()
         self.hear: Callable[[str | bytes], None] = lambda _: None
+        self._is_hearing = False
 
     def begin(self, request_bytes: int) -> Hold:
         """Hear nothing before it ends."""
@@ -72,9 +73,19 @@ class Holds:
         self.bytes_of[hold] = request_bytes
 
     def go_on(self) -> None:
-        """Hear what came behind, as far as nothing holds it."""
-        while self.behind and not self.bytes_of:
-            self.hear(self.behind.popleft())
+        """Hear what came behind, as far as nothing holds it.
+
+        Within what is being heard nothing else is: else each hold that ends at once would take
+        some of the stack, and what is behind it would be heard in the middle of it.
+        """
+        if self._is_hearing:
+            return
+        self._is_hearing = True
+        try:
+            while self.behind and not self.bytes_of:
+                self.hear(self.behind.popleft())
+        finally:
+            self._is_hearing = False
         self._went_on()
 
     def clear(self) -> None:

@@ -22,8 +22,8 @@ from .auditing import target_of
 from .authentication import described
 from .session import Session
 
-#: PROTOCOL section 1.4: what may be an ``auth`` (a token has at most 4,096 bytes), and how much a
-#: stranger may say. Parsing 8 KiB takes up to 60 µs, the 64 KiB that a stranger may send 480.
+#: PROTOCOL section 1.4: how long an ``auth`` may be, and how much a stranger may say. Parsing 8 KiB
+#: takes up to 60 µs, the 64 KiB that a stranger may send 480.
 MAX_AUTH_CHARACTERS = 8 << 10
 MAX_MESSAGES_BEFORE_AUTH = 100
 

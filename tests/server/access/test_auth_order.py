@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from omendb_ws.node import keys as node_keys
 from tests.access import jwt_making as making
 from tests.server.access.test_key_reloads import Provider, providing
 from tests.server.live_view import eventually
-from tests.server.raw import Raw, client, engine_held, rows, running, settings
+from tests.server.raw import Raw, client, engine_held, rows, running, settings, with_keys
 
 NONE = KeySet(())
 ALL = {"rights": ["read", "write", "admin"]}
@@ -109,3 +110,23 @@ async def test_a_stranger_is_heard_again_when_its_key_was_fetched(
                 at_once(server, {"id": 71, "op": "auth", "token": signed("ed", MINE)}, COUNT)
                 assert (await raw.reply(71))["ok"]["tenant"] == "acme"
                 assert (await raw.reply(73))["ok"]["count"] == 1
+
+
+async def test_many_tokens_behind_one_that_waits_are_all_answered_in_order(tmp_path: Path) -> None:
+    """Each has other grants than the one before, so each holds its session."""
+    async with (
+        running(Server(with_keys(tmp_path))) as server,
+        client(server, token="token-root") as raw,
+    ):
+        await raw.create()
+        tokens = ["token-reader", "token-boss"] * 300
+        numbers = range(100, 100 + len(tokens))
+        auths = [
+            {"id": number, "op": "auth", "token": token}
+            for number, token in zip(numbers, tokens, strict=True)
+        ]
+        async with engine_held(server):
+            at_once(server, COUNT | {"id": 70}, *auths, ADD)
+        assert (await raw.reply(72))["ok"]["version"] == 1
+        assert [one["id"] for one in raw.order[-len(tokens) - 2 :]] == [70, *numbers, 72]
+        assert all("ok" in raw.replies[number] for number in numbers)

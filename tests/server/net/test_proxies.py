@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -20,6 +21,7 @@ from omendb_ws.net import intake
 from omendb_ws.net.server import Server
 from omendb_ws.node.config import Settings
 from tests.certificates import make_certificate
+from tests.server.live_view import eventually
 from tests.server.net.test_proxy_protocol import BAD, GOOD, version_2
 from tests.server.net.test_websocket_frames import frame
 from tests.server.raw import PATIENCE_SECONDS, Clock, Raw, client, running, settings, with_keys
@@ -277,6 +279,26 @@ async def test_those_that_wait_are_bounded_and_the_oldest_leaves(tmp_path: Path)
             writer.transport.abort()
     for _, writer in waiting:
         writer.transport.abort()
+
+
+async def test_of_many_that_come_at_once_no_more_wait_either(tmp_path: Path) -> None:
+    most = 4
+    async with expecting(tmp_path, max_unauthenticated_connections=most) as server:
+        address = ("127.0.0.1", server.port)
+        # Nothing is accepted before the loop has its turn, and then all of them in one.
+        waiting = [socket.create_connection(address) for _ in range(5 * most)]
+        try:
+            shed = server.metrics.shed_connections
+            await eventually(lambda: shed["strangers"] == 4 * most)
+            assert len(server._intake or ()) == most
+            for one in waiting[: 4 * most]:
+                one.setblocking(False)
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    assert await asyncio.get_running_loop().sock_recv(one, 1) == b""
+            assert len(server._intake or ()) == most
+        finally:
+            for one in waiting:
+                one.close()
 
 
 async def test_leaving_closes_who_has_not_said_where_it_is(tmp_path: Path) -> None:
