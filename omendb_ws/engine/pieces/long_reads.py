@@ -98,6 +98,8 @@ class LongReads:
         self._lanes: dict[Lane, deque[_Long]] = {}
         #: Those of which every read waited for something else when it was last looked at.
         self._kept_waiting: set[Lane] = set()
+        #: To look at those took all the time: the others are next, one may be what they wait for.
+        self._is_looking_on = False
         #: How many there are; the loop's thread looks, too.
         self._waiting = 0
         self._copied: dict[Ticket, int] = {}
@@ -138,7 +140,10 @@ class LongReads:
     def run(self, effects: list[Effect]) -> int:
         """Do pieces for a slice of time, at least one; how many reads were answered."""
         done = 0
-        waiting = self._kept_waiting = set()
+        if not self._is_looking_on:
+            self._kept_waiting = set()
+        waiting, self._is_looking_on = self._kept_waiting, False
+        has_worked = False
         started_ns = self._clock_ns()
         until_ns = started_ns + SLICE_US * 1000
         while (lane := self._next(waiting)) is not None:
@@ -149,8 +154,10 @@ class LongReads:
                 waiting.add(lane)
             else:
                 waiting.clear()
+                has_worked = True
                 self._shares.charge(lane.share, (now_ns - started_ns) / 1000)
             if now_ns >= until_ns:
+                self._is_looking_on = not has_worked
                 break
             started_ns = now_ns
         return done

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from omendb_ws.engine.model.shares import SLACK_US, Share, Shares
 from omendb_ws.engine.model.ticket import Lane, Reply, Ticket
-from omendb_ws.engine.pieces.long_reads import LongReads
+from omendb_ws.engine.pieces.long_reads import SLICE_US, LongReads
 from omendb_ws.engine.waiting import QUERY_US, TICK_QUERIES, WaitingReads
 from omendb_ws.net.server import Server
 from omendb_ws.tenants.share import TenantShare
@@ -236,6 +236,36 @@ def test_long_reads_go_on_by_the_time_that_their_pieces_take(weights: tuple[floa
     got = [pieces[name] * took_us for name, took_us in each_us.items()]
     for mine, weight in zip(got, weights, strict=True):
         assert mine / sum(got) == pytest.approx(weight / sum(weights), rel=0.02)
+
+
+def test_who_waits_for_long_to_be_looked_at_keeps_nobody_from_going_on() -> None:
+    """Those that are furthest behind may wait for the very read that is next after them."""
+    clock, shares, pieces = FakeClock(), Shares(), Counter[str]()
+    refuse = cast(Any, lambda work, error: pytest.fail(str(error)))
+    long_reads = LongReads(refuse, lambda work: None, shares, clock)
+
+    def kept_waiting() -> Generator[bool, None, Reply]:
+        while not pieces["holder"]:
+            clock.now_ns += SLICE_US * 1000
+            yield False
+        while True:
+            clock.now_ns += 1_000
+            pieces["waiting"] += 1
+            yield True
+
+    steps = [kept_waiting(), kept_waiting(), endless(clock, 10.0, pieces, "holder")]
+    lanes = lanes_of(TenantShare(), 3)
+    shares.end_tick(lane.share for lane in lanes)
+    shares.charge(lanes[-1].share, SLACK_US / 2)
+    for lane, each in zip(lanes, steps, strict=True):
+        asker = cast(Any, SimpleNamespace(lane=lane))
+        work = cast(Any, SimpleNamespace(ticket=Ticket(asker, 0, "search", None, 0, 0, 0, 0, 0)))
+        long_reads.begin(work, each)
+    for _ in range(10):
+        long_reads.run([])
+        shares.end_tick(lane.share for lane in long_reads.lanes())
+    assert pieces["holder"]
+    assert pieces["waiting"]
 
 
 def test_a_tick_of_one_connection_is_as_full_as_ever() -> None:
