@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 import tempfile
 from pathlib import Path
 
 import omendb_ws
 from examples import serving
-from examples.chat.visitors import LEEWAY_SECONDS, ROLES, Visitors
+
+try:
+    from examples.chat.visitors import LEEWAY_SECONDS, ROLES, Visitors
+except ModuleNotFoundError as error:
+    if error.name != "jwt":
+        raise
+    sys.exit(
+        "The chat signs tokens with PyJWT. Install it: "
+        f"{sys.executable} -m pip install 'omendb-ws[jwt]'"
+    )
 
 MESSAGES = "messages"
 #: Of the page's hashing embedding (page/embedding.js).

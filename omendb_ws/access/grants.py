@@ -136,7 +136,9 @@ def parse_grant(document: Any, where: str) -> Grant:
         raise GrantError(f"{where}: must be an object")
     unknown = sorted(map(str, document.keys() - set(_FIELDS)))
     if unknown:
-        raise GrantError(f"{where}: unknown field; a grant has {', '.join(_FIELDS)}")
+        raise GrantError(
+            f"{where}: unknown field {unknown[0][:64]!r}; a grant has {', '.join(_FIELDS)}"
+        )
     return Grant(
         rights=parse_rights(document.get("rights"), f"{where}.rights"),
         collections=_patterns(document.get("collections", ["*"]), f"{where}.collections"),

@@ -83,6 +83,9 @@ def verify(token: str, keys: KeySet, rules: JwtRules) -> Principal:
             found = _decoded(token, key, algorithm, rules)
         except jwt.InvalidSignatureError:
             continue
+        except jwt.ExpiredSignatureError:
+            reason = "it has expired"
+            break
         except jwt.PyJWTError as error:
             reason = str(error)
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,6 +14,9 @@ from .failure import WRONG, fail, say
 if TYPE_CHECKING:
     from ..node.config import Settings
     from ..node.settings_sources import Gathered
+
+#: Longer values do not make the column wider: roles may be a page of JSON.
+_WIDEST: Final = 40
 
 
 def check_config(
@@ -103,6 +106,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
         (("tls_certificate_file", "tls_key_file"), certificates),
         (("api_key_file",), keys),
         (("jwt_keys",), jwt_keys),
+        (("jwt_jwks_url",), jwt_keys),
         (("jwt_secret_file",), jwt_keys),
         (("tenants_file",), lambda: _tenants(found)),
         (("audit_file",), lambda: unwise.extend(_audit_file(found))),
@@ -144,8 +148,11 @@ def _tenants(found: Gathered) -> None:
 
 def _as_table(settings: Settings, sources: Mapping[str, str]) -> str:
     rows = [(name, _shown(value), sources[name]) for name, value in settings.model_dump().items()]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    return "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}" for row in rows)
+    names = max(len(name) for name, _, _ in rows)
+    values = max((len(value) for _, value, _ in rows if len(value) <= _WIDEST), default=0)
+    return "\n".join(
+        f"{name:<{names}}  {value:<{values}}  {source}" for name, value, source in rows
+    )
 
 
 def _shown(value: object) -> str:

@@ -88,7 +88,8 @@ def _as_table(found: Principal) -> str:
     if found.is_operator:
         lines.append("operator: may see the whole server")
     if not found.grants:
-        return "\n".join([*lines, "no grants: it may do nothing"])
+        most = "nothing else" if found.is_operator else "nothing"
+        return "\n".join([*lines, f"no grants: it may do {most}"])
     rows = [
         (
             ", ".join(grant["collections"]),

@@ -51,7 +51,7 @@ def _rows(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
             rows.append(
                 (prefix + name, f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S} UTC")
             )
-        elif name in ("bytes", "rss_bytes") and isinstance(value, int):
+        elif (name == "bytes" or name.endswith("_bytes")) and isinstance(value, int):
             rows.append((prefix + name, size(value)))
         else:
             rows.append((prefix + name, plain(value)))

@@ -48,6 +48,8 @@ def rules_of(settings: Settings) -> JwtRules | None:
 
 def read_jwt_keys(settings: Settings) -> KeySet | None:
     """The keys in the file that the settings name; None if they name none. KeyFileError."""
+    if rules_of(settings) is not None:
+        _need_pyjwt()
     for name in ("jwt_keys", "jwt_secret_file"):
         path = getattr(settings, name)
         if path is None:
@@ -80,8 +82,6 @@ class Keys:
         self.on_change: Callable[[], None] = lambda: None
         rules = rules_of(settings)
         self.gate = Gate(is_open=not settings.needs_tokens, rules=rules)
-        if rules is not None:
-            _need_pyjwt()
         self._take(self._read())
 
     @property
@@ -171,6 +171,4 @@ def _need_pyjwt() -> None:
     try:
         import jwt  # noqa: F401
     except ImportError:
-        raise KeyFileError(
-            "JSON Web Tokens need the extra jwt: pip install omendb-ws[jwt]"
-        ) from None
+        raise KeyFileError("JSON Web Tokens need PyJWT: pip install 'omendb-ws[jwt]'") from None

@@ -156,8 +156,9 @@ class Identity:
     def need_numbers(self) -> None:
         """Forbidden unless it may see the server's numbers, or its tenant's part of them."""
         if not self.known().sees_numbers:
-            self.need("admin")
-            raise Forbidden("this token does not have the right admin on all collections")
+            raise Forbidden(
+                "this token has neither the right operator nor admin on all collections"
+            )
 
     def _wait(self, until: float, before_seconds: float, call: Callable[[float], None]) -> None:
         """Call when the machine's clock, which may be set meanwhile, stands there."""

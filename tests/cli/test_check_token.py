@@ -41,7 +41,17 @@ def test_a_jwt_is_told_with_its_grants_and_its_end(config: str) -> None:
     assert said["grants"] == [grant]
     assert 600 < said["expires_in_s"] <= 631
     nothing = run("check-token", token(omendb=None), "--config", config)
-    assert "it may do nothing" in nothing.out
+    assert nothing.out.endswith("no grants: it may do nothing\n")
+
+
+def test_an_operator_without_grants_is_not_said_to_do_nothing(config: str) -> None:
+    keys = Path(config).with_name("keys.toml")
+    keys.write_text(key_entry("watch", "acme", ("operator",), "a-token"))
+    ran = run("check-token", "a-token", "--config", config)
+    assert ran.out.splitlines()[1:] == [
+        "operator: may see the whole server",
+        "no grants: it may do nothing else",
+    ]
 
 
 def test_a_token_may_come_by_standard_input(config: str) -> None:
@@ -53,7 +63,7 @@ def test_a_token_may_come_by_standard_input(config: str) -> None:
     ("given", "said"),
     [
         ("nothing", "the token is not known"),
-        (token(exp=time.time() - 100), "expired"),
+        (token(exp=time.time() - 100), "it has expired"),
         (token() + "x", "nobody's"),
         (token(tenant=""), "tenant"),
     ],

@@ -78,7 +78,10 @@ REFUSED = {
     "another right": (["--right", "own", "--collection", "a"], "grants[0].rights"),
     "no right": (["--right", "operator", "--collection", "a"], "grants[0].rights"),
     "no pattern": (["--collection", "a b"], "grants[0].collections[0]"),
-    "another field": (["--grant", '{"rights": ["read"], "filters": {}}'], "unknown field"),
+    "another field": (
+        ["--grant", '{"rights": ["read"], "filters": {}}'],
+        "unknown field 'filters'",
+    ),
     "the second grant": (
         ["--collection", "a", "--grant", '{"rights": "read"}'],
         "grants[1].rights",

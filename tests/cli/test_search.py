@@ -246,6 +246,9 @@ def test_stats_are_of_the_server_or_of_a_collection(items: Runs) -> None:
     lines = items("stats", "items").out.splitlines()
     assert lines[0].split() == ["figure", "value"]
     assert ["rows", "3"] in [line.split() for line in lines]
+    memory = [line for line in lines if line.split()[0].endswith("bytes")]
+    assert memory
+    assert all(re.search(r" (B|KiB|MiB)$", line) for line in memory), memory
     assert re.fullmatch(r"at +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", lines[1])
     assert any(line.startswith("search_ms.p99 ") for line in items("stats").out.splitlines())
     items("stats", "nothing", code=1)

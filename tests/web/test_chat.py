@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -219,3 +223,15 @@ async def test_the_chat_fits_its_window_and_names_its_controls(
         assert (
             await ann.nameless({"button", "textbox", "combobox", "log", "region", "heading"}) == []
         )
+
+
+def test_without_the_library_that_signs_it_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "jwt.py").write_text("raise ModuleNotFoundError('no jwt', name='jwt')")
+    ended = subprocess.run(
+        [sys.executable, "-m", "examples.chat"],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.endswith("-m pip install 'omendb-ws[jwt]'")

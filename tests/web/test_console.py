@@ -192,7 +192,7 @@ async def test_a_reader_sees_collections_and_why_not_the_server(page: Page, tmp_
           form.requestSubmit();
         """)
         await page.until(f"{text('#collections tbody')}.includes('300 × 3')")
-        await page.until(f"{text('#charts .about')}.includes('the right admin')")
+        await page.until(f"{text('#charts .about')}.includes('the right operator')")
         await leave(page)
 
 

@@ -107,7 +107,7 @@ async def test_a_reader_is_offered_what_it_may_and_told_why_not_the_rest(
     async with served(tmp_path, page):
         await give_token(page, "token-reader")
         await page.until(f"{WHO} === 'tenant acme: read'")
-        await page.until(f"{text('#charts .about')}.includes('the right admin')")
+        await page.until(f"{text('#charts .about')}.includes('the right operator')")
         await watching(page)
         shown = "[...document.querySelectorAll('#charts figure')].filter((one) => one.offsetParent)"
         assert await page.run(f"return {shown}.length") == 0
@@ -232,7 +232,7 @@ async def test_what_is_offered_is_taken_back(page: Page, tmp_path: Path) -> None
         await give_token(page, "token-reader")
         await page.until(f"{WHO} === 'tenant acme: read'")
         await page.until(f"{NAMED} === 'protocol client.js'")
-        await page.until(f"{text('#charts .about')}.includes('the right admin')")
+        await page.until(f"{text('#charts .about')}.includes('the right operator')")
 
 
 async def test_another_token_keeps_what_was_chosen_and_asked(page: Page, tmp_path: Path) -> None:

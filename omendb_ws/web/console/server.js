@@ -22,7 +22,7 @@ export class ServerNumbers {
     const isAllowed = mayEverywhere(identity, "admin");
     this.grid.hidden = !isAllowed;
     this.problem.textContent = "";
-    this.about.textContent = isAllowed ? "" : "Its numbers take the right admin on every collection, which this token does not have.";
+    this.about.textContent = isAllowed ? "" : "Its numbers take the right operator, or admin on every collection, and this token has neither.";
     this.title.textContent = "Server";
     if (!isAllowed) return void (this.watch = null);
     const watch = (this.watch = db.watchStats(null, { every: 1000 }));
