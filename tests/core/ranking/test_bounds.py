@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omendb_core.model.types import F32, F64, Metric
-from omendb_core.ranking.bounds import _SCORES, Batch, Bounds, Within, _ordinals, _scores, reach
+from omendb_core.ranking.bounds import SCORES, Batch, Bounds, Within, _ordinals, _scores, reach
 from omendb_core.ranking.evaluation import values
 from omendb_core.ranking.rank_parser import expression_of
 
@@ -177,7 +177,7 @@ def test_rows_that_are_null_for_certain_have_no_bounds() -> None:
 # -- the reach --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metric", _SCORES)
+@pytest.mark.parametrize("metric", SCORES)
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(expressions(("$score",)), st.integers(0, 2**32))
 def test_no_score_below_the_reach_lifts_a_row_to_the_floor(
@@ -187,7 +187,7 @@ def test_no_score_below_the_reach_lifts_a_row_to_the_floor(
     rows = rows_of(random, random.randint(1, ROWS))
     columns, slots = columns_of(rows)
     some = np.array([score_of(random) for _ in range(40)], np.float32)
-    some = np.clip(some, *_SCORES[metric]).astype(np.float32)
+    some = np.clip(some, *SCORES[metric]).astype(np.float32)
     inside = values_of(document, rows, some)
     floors = np.array([-np.inf, *inside.ravel()[:12], -1.0, 0.0, 0.5, 2.0, 1e9])
     floors = floors[~np.isnan(floors)]

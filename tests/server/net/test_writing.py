@@ -19,7 +19,7 @@ from omendb_ws.net.writing import _CHUNK_BYTES, _TURN_BYTES, _chunks, _framed
 from omendb_ws.wire.encoded import Message
 from tests.patience import PATIENCE_SECONDS
 
-from .raw import Raw, client, running
+from ..raw import Raw, client, running
 from .test_progress import slow
 from .test_websocket_frames import frame, frames_in, socket
 
