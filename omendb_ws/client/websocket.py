@@ -48,6 +48,9 @@ MAX_SAID_BYTES = 400
 
 #: A server that speaks TLS answers what is no handshake of TLS with an alert.
 _TLS_HINT: Final = "; if it speaks TLS, its address begins with wss://"
+_TRUST_HINT: Final = "; to trust another authority, name it (tls=, or --ca-file)"
+#: OpenSSL's codes for a chain that ends with nobody it knows; others are no matter of trust.
+_UNTRUSTED: Final = frozenset({18, 19, 20, 21})
 _PLAIN_HINT: Final = "; if it speaks none, its address begins with ws://"
 #: At debug websockets logs headers and frames, so the token: that level is never its own here.
 _log = logging.getLogger("omendb_ws.client.websockets")
@@ -241,9 +244,11 @@ def _unreachable(error: OSError, scheme: str) -> OSError:
         return ConnectionError(f"no TLS there: no answer to its greeting{_PLAIN_HINT}")
     if scheme == "wss" and isinstance(error, ConnectionResetError):
         return ConnectionError(f"no TLS there: it hangs up on its greeting{_PLAIN_HINT}")
-    # An alert is an answer of somebody who speaks TLS, and a certificate too.
-    speaks_tls = isinstance(error, ssl.SSLCertVerificationError) or "ALERT" in str(error)
-    if isinstance(error, ssl.SSLError) and not speaks_tls:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        hint = _TRUST_HINT if error.verify_code in _UNTRUSTED else ""
+        return ConnectionError(f"certificate verify failed: {error.verify_message}{hint}")
+    # An alert is an answer of somebody who speaks TLS.
+    if isinstance(error, ssl.SSLError) and "ALERT" not in str(error):
         return ConnectionError(f"no TLS there: {error}{_PLAIN_HINT}")
     return error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -133,6 +134,17 @@ async def test_a_server_of_ours_with_tls_hints_at_it_at_once(tmp_path: Path) -> 
         with pytest.raises(errors.ConnectionLost, match="certificate verify failed") as caught:
             await connect(server.url)
         assert "if it" not in caught.value.message
+        assert "--ca-file" in caught.value.message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is this machine on Linux")
+async def test_a_trusted_certificate_of_another_host_is_no_matter_of_trust(tmp_path: Path) -> None:
+    files = make_certificate(tmp_path)
+    tls = {"tls_certificate_file": files.certificate_file, "tls_key_file": files.key_file}
+    async with running(host="127.0.0.2", **tls) as server:
+        with pytest.raises(errors.ConnectionLost, match=r"not valid for '127\.0\.0\.2'") as caught:
+            await connect(server.url, tls=files.trusting())
+    assert "--ca-file" not in caught.value.message
 
 
 async def test_a_server_that_speaks_something_else_is_not_supported() -> None:

@@ -118,6 +118,23 @@ async def test_one_that_throws_is_said_and_asked_again(paced: Node) -> None:
     }  # fmt: skip
 
 
+async def test_one_that_throws_after_the_connection_ended_is_said_and_asked_again(
+    paced: Node,
+) -> None:
+    told = await paced.run("""
+      const db = await begin();
+      const good = getToken;
+      let left = 3;
+      getToken = () => { if (left-- > 0) throw new Error("logged out"); return good(); };
+      sockets[0].say({ event: "error", code: "unauthenticated", message: "expired" });
+      sockets[0].drop(4401);
+      await db.ping();
+      db.close();
+      return { errors, shown: shown(sockets.at(-1)) };
+    """)
+    assert told == {"errors": ["unauthenticated: getToken: logged out"] * 3, "shown": ["t2"]}
+
+
 async def test_one_that_does_not_answer_is_waited_for_and_said(paced: Node) -> None:
     told = await paced.run("""
       const db = await begin();
@@ -156,7 +173,8 @@ async def test_a_token_of_another_tenant_is_said_and_another_is_asked_for(paced:
       return { before, errors, late, tenant, shown: sockets.map(shown), open };
     """)
     assert (told["before"], told["late"], told["tenant"]) == (1, None, "acme")
-    assert told["errors"] == ["forbidden: another tenant"] * 2
+    late = "unauthenticated: getToken: a token of the tenant other, not acme"
+    assert told["errors"] == [*["forbidden: another tenant"] * 2, late, late]
     assert told["shown"] == [["t1", "t2", "t3", "t4"], ["t5"], ["t6"], ["t7"]]
     assert told["open"] == [3] * 4
 

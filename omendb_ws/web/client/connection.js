@@ -170,10 +170,15 @@ export class Connection extends EventTarget {
     if (error?.code === "quota" && this.limits) return true;
     if (error?.code !== "unauthenticated" || !this.options.getToken) return error?.retry === true;
     this.#tokens.forget();
-    // What `getToken` throws is said at once where it has never been well.
-    if (error.isOurs) return this.limits !== null;
+    if (error.isOurs) {
+      // Where it has never been well, the client ends with it.
+      if (this.limits) this.#complain(error);
+      return this.limits !== null;
+    }
     return this.#refusals++ < 3;
   }
+
+  #complain = (detail) => this.dispatchEvent(new CustomEvent("error", { detail }));
 
   async #inquire() {
     if (this.#isInquiring) return;
@@ -201,8 +206,7 @@ export class Connection extends EventTarget {
     try {
       // The server would not wait so long.
       if (this.#tokens.asking) await limit.race(this.#tokens.asking);
-      const complain = (detail) => this.dispatchEvent(new CustomEvent("error", { detail }));
-      link = this.#link = new Link(this.#socket(), complain);
+      link = this.#link = new Link(this.#socket(), this.#complain);
       const hello = await limit.race(link.greeted.promise);
       if (hello.auth === "required") {
         const late = link.ending.promise.then(() => { throw lost("the server did not wait for the token"); });
