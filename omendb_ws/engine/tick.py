@@ -242,11 +242,15 @@ class Tick:
 
     def _end(self) -> None:
         """Those whose work is left over share the next tick."""
-        is_left = self.changing.turns or self.reading.waiting.has_more or self.reading.long
+        changing, reading = self.changing, self.reading
+        is_left = changing.turns or changing.preparing or reading.waiting.has_more or reading.long
         if not is_left and not self._shares.is_contended:
             return
         left = chain(
-            self.changing.turns.lanes(), self.reading.waiting.lanes(), self.reading.long.lanes()
+            changing.turns.lanes(),
+            changing.preparing.lanes(),
+            reading.waiting.lanes(),
+            reading.long.lanes(),
         )
         self._shares.end_tick(lane.share for lane in left)
 

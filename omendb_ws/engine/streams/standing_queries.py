@@ -13,7 +13,7 @@ up*: its changes wait, no push of its lists is made, and what is asked of its qu
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
@@ -75,6 +75,8 @@ class StandingQueries:
         self._novels = novels
         self._feeds = feeds
         self._behind: dict[Collection, int | None] = {}
+        #: Tenants that had a turn, while others have not.
+        self._had_turn: set[str] = set()
         #: Works that came before the queries that they are about had begun or caught up, in order.
         self.early: deque[Standing] = deque()
 
@@ -93,9 +95,17 @@ class StandingQueries:
             self._behind[collection] = arrival_us
 
     def catch_up(self) -> None:
-        """Bring the queries of every changed window to the present, or a step nearer to it."""
+        """Bring the queries of changed windows to the present, or a step nearer to it.
+
+        Those for which a tick has no time are held until it is their turn.
+        """
         until_ns = self._clock_ns() + CATCH_UP_US * 1000
-        for collection, arrival_us in list(self._behind.items()):
+        is_late = False
+        for collection, arrival_us in self._by_turns():
+            if is_late:
+                collection.is_catching_up = True
+                continue
+            self._had_turn.add(collection.tenant)
             try:
                 self._catch_up(collection, until_ns)
             except Exception as error:
@@ -103,6 +113,22 @@ class StandingQueries:
                 as_error(error, "standing queries")
                 if collection.is_catching_up:  # its changes wait for that
                     self._behind.setdefault(collection, arrival_us)
+            is_late = self._clock_ns() >= until_ns
+
+    def _by_turns(self) -> list[tuple[Collection, int | None]]:
+        """What has not caught up: of each tenant one, before there is a second one of any."""
+        behind = list(self._behind.items())
+        if all(collection.tenant in self._had_turn for collection in self._behind):
+            self._had_turn.clear()
+        if len(behind) <= 1:
+            return behind
+        ahead: Counter[str] = Counter(self._had_turn)
+
+        def turn(one: tuple[Collection, int | None]) -> int:
+            ahead[one[0].tenant] += 1
+            return ahead[one[0].tenant]
+
+        return sorted(behind, key=turn)
 
     def finish(self, collection: Collection) -> None:
         """Have a collection that catches up do so now."""

@@ -3,9 +3,9 @@
 Adds and updates with much metadata have their columns made of it; adds whose rows are compared with
 a window for long are compared. Lives on the engine's thread. While a change is prepared its window
 is *held* (``is_being_prepared``): changes of the collection wait, and nothing else does. A slice of
-each tick goes to these pieces, by turns of collections. What comes of it is put down in the work
-(``typed``, ``Add.judgement``), which then goes the way of any change; one that is prepared in no
-time does without this.
+each tick goes to these pieces, by shares of connections (``shares.py``). What comes of it is put
+down in the work (``typed``, ``Add.judgement``), which then goes the way of any change; one that is
+prepared in no time does without this.
 
 Invariant: a collection is held from ``begin`` on until ``next_ready`` has handed its change out,
 whatever faults.
@@ -14,7 +14,7 @@ whatever faults.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
@@ -25,6 +25,7 @@ from omendb_core.rows.metadata_pieces import columns_in_pieces
 from ..model.collection import Collection
 from ..model.commands import Change
 from ..model.shares import Shares
+from ..model.ticket import Lane
 from ..pieces.masks import mask_made, needs_mask
 from .commands import Add, Update
 
@@ -84,6 +85,14 @@ class Preparing:
             return None
         return _typed(work)
 
+    def lanes(self) -> Iterable[Lane]:
+        """Whose changes are prepared; some more than once."""
+        return [work.ticket.asker.lane for work, _ in self._under_way.values()]
+
+    def _place(self, collection: Collection) -> tuple[float, float]:
+        work, _ = self._under_way[collection]
+        return self._shares.place(work.ticket.asker.lane.share)
+
     def next_ready(self) -> Prepared | None:
         """A change that is through, for the caller to go on with."""
         for one in self._done:
@@ -98,7 +107,8 @@ class Preparing:
         started_ns = self._clock_ns()
         until_ns = started_ns + SLICE_US * 1000
         while self._under_way:
-            collection, (work, steps) = next(iter(self._under_way.items()))
+            collection = min(self._under_way, key=self._place)
+            work, steps = self._under_way[collection]
             is_over, error = False, None
             try:
                 next(steps)

@@ -17,6 +17,8 @@ from omendb_ws.engine.model.shares import SLACK_US, Share, Shares
 from omendb_ws.engine.model.ticket import Lane, Reply, Ticket
 from omendb_ws.engine.pieces.long_reads import SLICE_US, LongReads
 from omendb_ws.engine.waiting import QUERY_US, TICK_QUERIES, WaitingReads
+from omendb_ws.engine.writes.commands import Add
+from omendb_ws.engine.writes.preparing import Preparing
 from omendb_ws.net.server import Server
 from omendb_ws.tenants.share import TenantShare
 from tests.server.engine.test_waiting import HERE, read
@@ -266,6 +268,37 @@ def test_who_waits_for_long_to_be_looked_at_keeps_nobody_from_going_on() -> None
         shares.end_tick(lane.share for lane in long_reads.lanes())
     assert pieces["holder"]
     assert pieces["waiting"]
+
+
+def a_collection() -> Any:
+    """One more that is like no other."""
+
+    class One:
+        is_being_prepared = False
+
+    return One()
+
+
+def test_changes_are_prepared_by_shares_and_not_by_how_many_collections_have_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, shares, pieces = FakeClock(), Shares(), Counter[str]()
+    preparing = Preparing(shares, clock)
+    many, few = (lanes_of(TenantShare(), 1)[0] for _ in range(2))
+
+    def steps(_: Preparing, work: Add) -> Any:
+        name = "many" if work.ticket.asker.lane is many else "few"
+        return endless(clock, 500.0, pieces, name)
+
+    monkeypatch.setattr(Preparing, "_steps", steps)
+    for lane in [many] * 9 + [few]:
+        asker, here, none = cast(Any, SimpleNamespace(lane=lane)), a_collection(), cast(Any, None)
+        ticket = Ticket(asker, 0, "add", here, 0, 0, 0, 0, 0)
+        assert preparing.begin(Add(ticket, here, none, none, is_binary=False))
+    for _ in range(200):
+        preparing.run()
+        shares.end_tick(lane.share for lane in preparing.lanes())
+    assert pieces["few"] == pytest.approx(pieces["many"], rel=0.05)
 
 
 def test_a_tick_of_one_connection_is_as_full_as_ever() -> None:

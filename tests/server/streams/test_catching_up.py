@@ -5,6 +5,7 @@ Nothing here goes by time: a tick matches one row, or looks at one list.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
 from tests.server.live_view import Matched, eventually, sub_of, view_of
-from tests.server.raw import Raw, batch, client, running
+from tests.server.raw import Raw, batch, client, engine_held, queued, rows, running, with_keys
 from tests.server.streams.test_live_law import LawMachine
 
 ROWS = 60
@@ -227,3 +228,67 @@ TestLawOfCatchingUp.settings = hypothesis_settings(
     derandomize=True,
     phases=[Phase.generate],
 )
+
+
+async def many_behind(
+    raws: dict[Raw, int], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> list[list[str]]:
+    """So many collections of each with a live query, added to at once; whose caught up in each
+    tick that had any to catch up."""
+    subs: list[tuple[Raw, int]] = []
+    for raw, count in raws.items():
+        for place in range(count):
+            name = f"items-{place}"
+            await raw.create(name)
+            subs.append((raw, (await subscribed(raw, collection=name))["sub"]))
+    standing_queries = server.context.engine.tick.standing
+    catch_up, catch_one_up = standing_queries.catch_up, standing_queries._catch_up
+    ticks: list[list[str]] = []
+
+    def counted() -> None:
+        ticks.append([])
+        catch_up()
+
+    def one_counted(collection: Any, *rest: Any) -> None:
+        ticks[-1].append(collection.tenant)
+        catch_one_up(collection, *rest)
+
+    monkeypatch.setattr(standing_queries, "catch_up", counted)
+    monkeypatch.setattr(standing_queries, "_catch_up", one_counted)
+    async with engine_held(server):
+        asked = [
+            (raw, await raw.send("add", collection=f"items-{place}", rows=rows(1, 2, 3)))
+            for raw, count in raws.items()
+            for place in range(count)
+        ]
+        await queued(server, len(asked))
+    for raw, id in asked:
+        assert (await raw.reply(id))["ok"]["version"] == 1
+    for raw, sub in subs:
+        pushed = await raw.event(lambda one, sub=sub: sub_of(one) == sub)
+        assert pushed["version"] == 1
+    return [tick for tick in ticks if tick]
+
+
+async def test_of_many_collections_a_tick_catches_up_as_many_as_it_has_time_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as server, client(server) as raw:
+        ticks = await many_behind({raw: 12}, server, monkeypatch)
+        assert {len(tick) for tick in ticks} == {1}
+
+
+async def test_a_tenant_of_many_collections_leaves_every_other_turn_to_one_of_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with (
+        running(Server(with_keys(tmp_path))) as server,
+        client(server, token="token-root") as many,
+        client(server, token="token-other") as few,
+    ):
+        ticks = await many_behind({many: 12, few: 1}, server, monkeypatch)
+        tenants = [tenant for tick in ticks for tenant in tick]
+        of_few = [place for place, tenant in enumerate(tenants) if tenant == "umbrella"]
+        first = of_few[0]
+        assert of_few == list(range(first, first + 2 * len(of_few), 2))
+        assert tenants[of_few[-1] + 1 :].count("acme") > 12
