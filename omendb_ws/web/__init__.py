@@ -31,6 +31,7 @@ _CONSOLE: Final = {
     "rights.js": _SCRIPT,
     "server.js": _SCRIPT,
     "shape.js": _SCRIPT,
+    "usage.js": _SCRIPT,
     "who.js": _SCRIPT,
     # Charts: uPlot 1.6.32 (MIT, uPlot-LICENSE.txt), as it is on the npm registry.
     "uPlot.iife.min.js": _SCRIPT,

@@ -10,6 +10,7 @@ import { Picture } from "./picture.js";
 import { Plain } from "./plain.js";
 import { Query } from "./query.js";
 import { ServerNumbers } from "./server.js";
+import { Usage } from "./usage.js";
 import { Who } from "./who.js";
 
 const find = (selector) => document.querySelector(selector);
@@ -23,6 +24,7 @@ let asking = null;
 
 const door = new Door(find("#token"), address.href);
 const who = new Who(find("#who"), find("#notice"), () => ask(true));
+const usage = new Usage(find("#who"), find("#usage"));
 const plain = new Plain(document.querySelectorAll("[data-guarded]"), find("#plain"), () => door.token);
 const picture = new Picture(find("#map"), (id) => query.near(id));
 const query = new Query(find("#query"), (vector, rows) => picture.highlight(vector, rows));
@@ -89,6 +91,7 @@ async function begin(token = null) {
   who.show(db.identity);
   table.use(db);
   numbers.use(db);
+  usage.use(db);
   before?.close();
   showState(db.state, db.error);
   showServer();
@@ -112,6 +115,7 @@ function become() {
   if (JSON.stringify(db.identity.grants) === before) return;
   table.use(db);
   numbers.use(db);
+  usage.use(db);
 }
 
 const SAID = { open: "connected", waiting: "not connected; trying again" };

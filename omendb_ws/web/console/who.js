@@ -12,6 +12,7 @@ export class Who {
     Object.assign(this, { details, notice, identity: null, isWanted: false });
     [this.line, this.ends] = details.querySelectorAll("summary span");
     this.grants = details.querySelector("ul");
+    this.another = details.querySelector("button");
     this.said = notice.querySelector("span");
     for (const place of [details, notice]) place.querySelector("button").addEventListener("click", another);
     setInterval(() => this.tick(), 1000);
@@ -19,16 +20,18 @@ export class Who {
 
   show(identity) {
     this.identity = identity;
-    this.details.hidden = !identity;
-    if (identity) {
-      const { tenant, rights, grants } = identity;
-      this.line.textContent = `tenant ${tenant}: ${rights.join(", ") || "no rights"}`;
-      this.grants.replaceChildren(...grants.map((grant) => {
-        const line = document.createElement("li");
-        line.textContent = told(grant);
-        return line;
-      }));
-    }
+    this.details.hidden = false;
+    // Of a server without keys nobody has a token.
+    this.another.hidden = !identity;
+    const { tenant, rights, grants } = identity ?? { grants: [] };
+    this.line.textContent = identity
+      ? `tenant ${tenant}: ${rights.join(", ") || "no rights"}`
+      : "no tokens here: everybody may do everything";
+    this.grants.replaceChildren(...grants.map((grant) => {
+      const line = document.createElement("li");
+      line.textContent = told(grant);
+      return line;
+    }));
     this.tick();
   }
 
