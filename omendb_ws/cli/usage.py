@@ -40,7 +40,11 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     limits = found["limits"]
     rows = []
     for name, value in found["use"].items():
-        shown = size if name.endswith("_bytes") else plain
+        shown = size if name.endswith("_bytes") else _number
         limit = limits.get(name, limits.get(f"max_{name}"))
         rows.append((name.replace("_", " "), shown(value), shown(limit)))
     return rows
+
+
+def _number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else plain(value)

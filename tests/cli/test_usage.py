@@ -10,7 +10,7 @@ from .here import run, server
 
 
 def test_usage_is_told_to_any_token_as_a_table_or_as_json(tmp_path: Path) -> None:
-    text = limits(weight=2.5, max_connections=10, max_memory_bytes=3 << 20, rows_per_second=0.5)
+    text = limits(weight=2.5, max_connections=10_000, max_memory_bytes=3 << 20, rows_per_second=0.5)
     with server(with_tenants(tmp_path, text)) as url:
         made = ("create", "items", "--dim", 2, "--capacity", 2, "--url", url)
         assert run(*made, "--token", "token-root").code == 0
@@ -19,7 +19,7 @@ def test_usage_is_told_to_any_token_as_a_table_or_as_json(tmp_path: Path) -> Non
         lines = ran.out.splitlines()
         assert lines[:2] == ["tenant acme, weight 2.5", ""]
         cells = {tuple(line.rsplit(maxsplit=2)) for line in lines[2:]}
-        assert ("connections", "1", "10") in cells
+        assert ("connections", "1", "10,000") in cells
         assert ("subscriptions", "0", "-") in cells
         assert ("collections", "1", "-") in cells
         (memory,) = [line for line in lines if line.startswith("memory bytes")]
