@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -89,7 +91,7 @@ class Reloads:
     async def _read(self, due: Sequence[Watched]) -> None:
         for one in due:
             try:
-                take = await asyncio.to_thread(one.read)
+                take = await asyncio.to_thread(_read_regular, one)
                 take()
             except Exception as error:
                 # It may have been the machine, so it is read again; and said again if it is news.
@@ -106,6 +108,15 @@ class Reloads:
                 self._failures.pop(one.what, None)
                 log.info("%s: read again", one.what)
                 self._audit.enter("reload", OK, detail=one.what)
+
+
+def _read_regular(one: Watched) -> Callable[[], None]:
+    """Read its files, and nothing else: to open a pipe would wait, for ever maybe. OSError."""
+    for path in one.files:
+        with suppress(FileNotFoundError):  # reading it says so
+            if not stat.S_ISREG(Path(path).stat().st_mode):
+                raise OSError(f"{path} is no regular file")
+    return one.read()
 
 
 def signature(path: str) -> tuple[int, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import threading
 from collections.abc import Iterator
@@ -63,6 +64,25 @@ async def test_a_new_key_comes_in(tmp_path: Path) -> None:
             assert await early.closed() == 4401
         write_keys(tmp_path / "keys.toml", "root", "new")
         await server.node.reloads.all()
+        async with client(server, token="token-new") as raw:
+            assert raw.hello["auth"] == "ok"
+
+
+async def test_a_pipe_in_a_files_place_keeps_nobody_waiting_and_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "keys.toml"
+    async with running(Server(with_keys(tmp_path))) as server:
+        path.unlink()
+        os.mkfifo(path)  # whoever opens it to read waits for a writer
+        await server.node.reloads.look()
+        await server.node.reloads.all()
+        assert server.metrics.reload_failures == 1
+        async with client(server, token="token-reader") as raw:
+            assert raw.hello["auth"] == "ok"
+        path.unlink()
+        write_keys(path, "new")
+        await server.node.reloads.look()
         async with client(server, token="token-new") as raw:
             assert raw.hello["auth"] == "ok"
 
