@@ -28,12 +28,6 @@ from .view import Canvas, live_view, plain_line
 HELD_OUT: Final = 197
 _FRAMES_PER_SECOND: Final = 8
 _SWITCH_INTERVAL_SECONDS: Final = 0.0005
-#: What to say to the server by hand.
-_REQUEST: Final = f'{{"id":1,"op":"describe","collection":"{workload.COLLECTION}"}}'
-
-
-class PortBusy(Exception):
-    """Another program listens on the demo's port."""
 
 
 class _Console(Console):

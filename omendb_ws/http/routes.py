@@ -90,7 +90,6 @@ class Policy:
 
     is_open: bool
     allow_origins: tuple[str, ...] = ()
-    is_tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

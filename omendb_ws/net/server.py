@@ -168,7 +168,7 @@ class Server:
             newer = partial(newer_certificate, ssl, certificate, key)
             self.node.reloads.watch(Watched("certificates", (certificate, key), newer))
         is_open = self.context.gate.is_open
-        policy = routes.Policy(is_open, settings.allow_origins, self._is_tls)
+        policy = routes.Policy(is_open, settings.allow_origins)
         hook = routes.process_request(policy, self, peer_of)
         proxies = TrustedProxies.parse(settings.trusted_proxies)
         self._admission = Admission(self.context, self._known, proxies, hook)

@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 #: Keys that a token names and nobody knows are looked for at most this often.
 UNKNOWN_KID_SECONDS: Final = 10.0
-_MOST_SECRET_BYTES: Final = 64 << 10
 
 
 def rules_of(settings: Settings) -> JwtRules | None:

@@ -17,11 +17,12 @@ refusal, its generator is closed, and lets go of what it holds.
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from ..model.collection import Collection
 from ..model.commands import Change, Read
@@ -74,6 +75,15 @@ class _Long:
     work: Read
     steps: Steps
     has_worked: bool = False
+
+
+class _Place(NamedTuple):
+    """Where a connection stands; of those that stand alike the least number is next."""
+
+    tenant_us: float
+    connection_us: float
+    number: int
+    lane: Lane
 
 
 class LongReads:
@@ -138,20 +148,22 @@ class LongReads:
         self._copied[work.ticket] = work.ticket.reply_bytes + more_bytes
 
     def run(self, effects: list[Effect]) -> int:
-        """Do pieces for a slice of time, at least one; how many reads were answered."""
+        """Do pieces for a slice of time; how many reads were answered."""
         done = 0
         if not self._is_looking_on:
             self._kept_waiting = set()
         waiting, self._is_looking_on = self._kept_waiting, False
         has_worked = False
+        places = self._places(waiting)
         started_ns = self._clock_ns()
         until_ns = started_ns + SLICE_US * 1000
-        while (lane := self._next(waiting)) is not None:
+        while (lane := self._next(places)) is not None:
             outcome = self._turn(lane, effects)
             done += outcome == "done"
             now_ns = self._clock_ns()
             if outcome == "waits":
                 waiting.add(lane)
+                heapq.heappop(places)
             else:
                 waiting.clear()
                 has_worked = True
@@ -159,6 +171,8 @@ class LongReads:
             if now_ns >= until_ns:
                 self._is_looking_on = not has_worked
                 break
+            if not waiting:
+                places = self._places(waiting)
             started_ns = now_ns
         return done
 
@@ -188,11 +202,24 @@ class LongReads:
     def _works(self) -> Iterator[Read]:
         return (long.work for reads in self._lanes.values() for long in reads)
 
-    def _next(self, waiting: set[Lane]) -> Lane | None:
+    def _places(self, waiting: set[Lane]) -> list[_Place]:
+        """A heap of the connections that need not wait.
+
+        Made once for each piece that is done, and not for each look at a read: many may wait.
+        """
+        places = [
+            _Place(*self._shares.place(lane.share), number, lane)
+            for number, lane in enumerate(self._lanes)
+            if lane not in waiting
+        ]
+        heapq.heapify(places)
+        return places
+
+    def _next(self, places: list[_Place]) -> Lane | None:
         """The connection whose turn it is, of those that need not wait."""
-        lanes = [lane for lane in self._lanes if lane not in waiting]
-        lane = min(lanes, key=lambda lane: self._shares.place(lane.share), default=None)
-        return lane if lane is not None and self._shares.may(lane.share) else None
+        if not places or not self._shares.may(places[0].lane.share):
+            return None
+        return places[0].lane
 
     def _turn(self, lane: Lane, effects: list[Effect]) -> _Outcome:
         """A piece for a connection: of its next read that does not wait."""

@@ -301,6 +301,39 @@ def test_changes_are_prepared_by_shares_and_not_by_how_many_collections_have_one
     assert pieces["few"] == pytest.approx(pieces["many"], rel=0.05)
 
 
+def test_one_that_all_others_wait_for_goes_on_however_many_they_are() -> None:
+    """To look at so many takes longer than a slice, and it is the furthest ahead of them."""
+    clock, shares = FakeClock(), Shares()
+    refuse = cast(Any, lambda work, error: pytest.fail(str(error)))
+    long_reads = LongReads(refuse, lambda work: None, shares, clock)
+    tenant, waiting_for = TenantShare(), 20
+
+    def holding() -> Generator[bool, None, Reply]:
+        nonlocal waiting_for
+        while waiting_for:
+            clock.now_ns += 2_000_000
+            waiting_for -= 1
+            yield True
+        return cast(Reply, "held")
+
+    def waits() -> Generator[bool, None, Reply]:
+        while waiting_for:
+            clock.now_ns += 10_000
+            yield False
+        return cast(Reply, "waited")
+
+    others = lanes_of(tenant, 1_000)
+    for lane in (*lanes_of(tenant, 1), *others):
+        asker = cast(Any, SimpleNamespace(lane=lane))
+        work = cast(Any, SimpleNamespace(ticket=Ticket(asker, 0, "search", None, 0, 0, 0, 0, 0)))
+        long_reads.begin(work, waits() if lane in others else holding())
+    effects: list[Any] = []
+    for _ in range(300):
+        long_reads.run(effects)
+        shares.end_tick(lane.share for lane in long_reads.lanes())
+    assert sorted(Counter(effects).items()) == [("held", 1), ("waited", 1_000)]
+
+
 def test_a_tick_of_one_connection_is_as_full_as_ever() -> None:
     """Its own requests are not kept back for others that are not there."""
     shares = Shares()
