@@ -164,6 +164,7 @@ class Connection(Writing):
             self._read_rest()
         except Exception as error:  # whoever waits for the end must hear of it
             as_error(error, "reading the rest of a connection")
+        self._rest.clear()  # there is nobody to write to
         try:
             super().connection_lost(exc)
         finally:

@@ -97,7 +97,10 @@ class Writing(Handshaking):
         writes = self.protocol.writes
         if not writes or b"" in writes:  # an empty one means the end of the stream
             if writes:
-                self._write_rest(at_most_bytes=None)
+                try:
+                    self._write_rest(at_most_bytes=None)
+                except Exception as error:  # the end must come all the same
+                    self._break_off(error, "writing the rest to a connection")
             super().send_data()
             if self.protocol.state is State.CONNECTING:
                 self._read_on()  # the rest of a body, so that the client comes to read the answer
@@ -110,11 +113,6 @@ class Writing(Handshaking):
         self._go_on()
         self._fill_soon()
         self._read_on()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """There is nobody to write to."""
-        self._rest.clear()
-        super().connection_lost(exc)
 
     def _write(self, data: bytes | memoryview) -> None:
         if self._rest:
