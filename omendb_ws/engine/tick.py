@@ -85,6 +85,7 @@ class Tick:
             long_reads,
             changes.breaks,
             self._gone.extend,
+            shares,
             clock_ns,
         )
         self.tallies = Tallies(metrics, long_reads, moment.refusal, clock_ns)

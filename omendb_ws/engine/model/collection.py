@@ -11,6 +11,7 @@ from omendb_core.model.types import Definition
 from omendb_core.window import Window
 
 from ...telemetry.histogram import Rates
+from ...tenants.share import TenantShare
 from ...wire.messages import Durability
 from .pending import PendingChanges
 from .scan_cost import ScanCost
@@ -81,6 +82,8 @@ class Collection:
         self.keeps_count_waiting = False
         #: A mask of it is being made in pieces.
         self.makes_mask = False
+        #: Whose time its standing queries take: the tenant's who changed it last.
+        self.changed_by = TenantShare()
         #: How many live queries stand over it.
         self.live_queries = 0
 

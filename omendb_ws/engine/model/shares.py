@@ -89,6 +89,12 @@ class Shares:
             and of_connection <= share.tenant.now_us + self._slack_us
         )
 
+    def charge_tenant(self, tenant: TenantShare, took_us: float) -> None:
+        """What none of its connections asked for by itself took so long."""
+        tenant.used_us += took_us
+        if self.is_contended:
+            tenant.start_us = max(tenant.start_us, self._now_us) + took_us / tenant.weight
+
     def charge(self, share: Share, took_us: float) -> None:
         """A piece of work of its connection took so long."""
         share.tenant.used_us += took_us

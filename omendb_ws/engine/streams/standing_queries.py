@@ -26,6 +26,7 @@ from ...telemetry.metrics import Metrics
 from ...wire.messages import Results
 from ..model import replies
 from ..model.collection import Collection
+from ..model.shares import Shares
 from ..model.ticket import Effect, Reply, Ticket
 from ..pieces.long_reads import LongReads, Steps
 from ..pieces.masks import needs_mask
@@ -62,6 +63,7 @@ class StandingQueries:
         long_reads: LongReads,
         breaks: Callable[[Collection], None],
         let_go: LetGo,
+        shares: Shares,
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._metrics = metrics
@@ -70,6 +72,7 @@ class StandingQueries:
         self._long_reads = long_reads
         self._breaks = breaks
         self._let_go = let_go
+        self._shares = shares
         self._live = live
         self._matches = matches
         self._novels = novels
@@ -99,7 +102,8 @@ class StandingQueries:
 
         Those for which a tick has no time are held until it is their turn.
         """
-        until_ns = self._clock_ns() + CATCH_UP_US * 1000
+        started_ns = self._clock_ns()
+        until_ns = started_ns + CATCH_UP_US * 1000
         is_late = False
         for collection, arrival_us in self._by_turns():
             if is_late:
@@ -113,7 +117,9 @@ class StandingQueries:
                 as_error(error, "standing queries")
                 if collection.is_catching_up:  # its changes wait for that
                     self._behind.setdefault(collection, arrival_us)
-            is_late = self._clock_ns() >= until_ns
+            now_ns = self._clock_ns()
+            self._shares.charge_tenant(collection.changed_by, (now_ns - started_ns) / 1000)
+            started_ns, is_late = now_ns, now_ns >= until_ns
 
     def _by_turns(self) -> list[tuple[Collection, int | None]]:
         """What has not caught up: of each tenant one, before there is a second one of any."""

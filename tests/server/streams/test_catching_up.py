@@ -278,6 +278,30 @@ async def test_of_many_collections_a_tick_catches_up_as_many_as_it_has_time_for(
         assert {len(tick) for tick in ticks} == {1}
 
 
+async def test_what_standing_queries_take_is_their_tenants_time(tmp_path: Path) -> None:
+    async with (
+        running(Server(with_keys(tmp_path))) as server,
+        client(server, token="token-root") as raw,
+    ):
+        await raw.create()
+        for _ in range(5):
+            await subscribed(raw)
+        standing_queries = server.context.engine.tick.standing
+        now_ns = 0
+
+        def clock_ns() -> int:
+            nonlocal now_ns
+            now_ns += 1_000_000_000
+            return now_ns
+
+        standing_queries._clock_ns = clock_ns
+        share = server.context.accounts.of("acme").share
+        before_us = share.used_us
+        await raw.add(1, 2, 3)
+        await raw.ok("search", collection="items", vector=[1.0, 0.0])
+        assert share.used_us - before_us >= 1e6
+
+
 async def test_a_tenant_of_many_collections_leaves_every_other_turn_to_one_of_another(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
