@@ -12,7 +12,7 @@ are at most ``max_tenants`` less the named ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from heapq import nlargest
+from heapq import nlargest, nsmallest
 from typing import Final
 
 from omendb_core.model.budget import Budget
@@ -121,18 +121,20 @@ class Accounts:
         return nlargest(most, self._accounts.values(), key=lambda one: one.recent_messages)
 
     def _has_place(self) -> bool:
-        """Whether there is a place for one that is not named; whoever only owes makes way for it,
-        first the one that owes least."""
+        """Whether there is a place for one that is not named; who only owes makes way for it, those
+        that owe least first, if that makes one."""
         most = self._max_tenants - len(self._limits.named)
         unnamed = [one for one in self if not self.is_named(one.tenant)]
-        if len(unnamed) < most:
+        too_many = len(unnamed) + 1 - most
+        if too_many <= 0:
             return True
-        now_us = self._clock_us()
         owing = [one for one in unnamed if not one.holds_anything]
-        if most < 1 or not owing:
+        if len(owing) < too_many:
             return False
-        self._forget(min(owing, key=lambda one: one.owes_seconds(now_us)))
-        return len(unnamed) - 1 < most
+        now_us = self._clock_us()
+        for one in nsmallest(too_many, owing, key=lambda one: one.owes_seconds(now_us)):
+            self._forget(one)
+        return True
 
     def _forget(self, account: Account) -> None:
         self._others_before = _plus(self._others_before, account)

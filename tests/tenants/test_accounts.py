@@ -244,6 +244,36 @@ def test_who_only_owes_makes_way_and_who_owes_least_first() -> None:
     assert {one.tenant for one in table} == {"much", "new"}
 
 
+def test_nobody_makes_way_where_that_makes_no_place() -> None:
+    """As where more came back at the start than there are places."""
+    clock = Clock()
+    table = accounts(clock, 2, Limits(rows_per_second=1))
+    for name in ("first", "second", "third"):
+        table.of(name).connections = 1
+    owes = table.of("owes")
+    owes.rows.take(100, clock)
+    with pytest.raises(Quota, match="max_tenants"):
+        table.enter("new")
+    assert table.of("owes") is owes
+    for name in ("second", "third"):
+        table.of(name).leave()
+    table.enter("new")
+    assert sorted(one.tenant for one in table) == ["first", "new"]
+
+
+def test_what_is_given_back_is_no_more_than_a_second_saves_up() -> None:
+    clock = Clock()
+    meter = Meter("rows", 10)
+    meter.take(10, clock)
+    clock.move(5)
+    assert meter.bucket.wait_ms(clock()) == 0
+    meter.bucket.give_back(10)
+    assert meter.bucket.full_in_seconds(clock()) == 0.0
+    meter.take(10, clock)
+    with pytest.raises(RateLimited):
+        meter.take(1, clock)
+
+
 def test_looking_at_a_tenant_that_is_not_here_makes_no_account() -> None:
     table = accounts(Clock(), default=Limits(max_connections=7))
     assert table.peek("acme").limits.max_connections == 7
