@@ -74,8 +74,15 @@ class Client(Searching):
         """
         given = arguments.token(token)
         ok = await self._ask(requests.plain(messages.Auth, token=given))
-        self._connection.use_token(given)
+        self._connection.use_token(given, ok)
         return ok
+
+    async def identity(self) -> dict[str, Any] | None:
+        """Return who this client is to the server: what ``auth`` returns, as it was said last.
+
+        None where the server has no keys.
+        """
+        return (await self._connection.within(self._connection.ready())).standing.identity
 
     async def stats(self, collection: str | None = None) -> dict[str, Any]:
         """Return statistics of a collection, or of the server (PROTOCOL section 6 "stats")."""

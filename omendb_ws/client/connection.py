@@ -31,7 +31,7 @@ from ..wire import messages
 from .backoff import MAX_ATTEMPTS, PASSING, retry_seconds
 from .descriptions import Opened
 from .dialer import Dialer, Settings
-from .link import Accept, Answer, Link, Lost
+from .link import Accept, Answer, Link, Lost, Standing
 from .requests import Encode
 from .tokens import NoToken
 
@@ -150,9 +150,11 @@ class Connection:
         """How long a call may take."""
         return self._settings.request_timeout_seconds
 
-    def use_token(self, token: str) -> None:
-        """Authenticate with ``token`` from the next connection on."""
+    def use_token(self, token: str, said: messages.JsonObject) -> None:
+        """Authenticate with ``token`` from the next connection on; what was ``said`` of it."""
         self._dialer.token = token
+        if self._link is not None:
+            self._link.standing = Standing.of(said)
 
     # -- calls ----------------------------------------------------------------------------
 

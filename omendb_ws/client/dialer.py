@@ -151,7 +151,9 @@ class Dialer:
         outcome = await link.ask(requests.plain(messages.Auth, token=token))
         if isinstance(outcome, messages.ErrorReply):
             raise outcome.error
-        return Standing.of(outcome.ok) if isinstance(outcome, messages.Reply) else Standing()
+        if isinstance(outcome, messages.Reply):
+            link.standing = Standing.of(outcome.ok)
+        return link.standing
 
 
 async def _due(link: Link, expires_in_s: float) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from omendb_core.model.errors import OmenError, TooLarge, Unauthenticated, Unsupported
 
@@ -52,12 +52,21 @@ Answer: TypeAlias = messages.Reply | messages.Added | messages.Results
 Push: TypeAlias = messages.Rows | messages.Live | messages.Event
 
 
+#: What is said of who one is (PROTOCOL section 9).
+_IDENTITY: Final = ("tenant", "rights", "grants", "expires_in_s")
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Who the server says one is: a tenant, and for how many seconds; None: for ever, or unsaid."""
+    """Who the server says one is: a tenant, and for how many seconds; None: for ever, or unsaid.
+
+    ``identity``: ``tenant``, ``rights``, ``grants``, ``expires_in_s`` as it was said; None where
+    nothing was, as on a server without keys.
+    """
 
     tenant: str | None = None
     expires_in_s: float | None = None
+    identity: messages.JsonObject | None = None
 
     @classmethod
     def of(cls, said: messages.JsonObject) -> Standing:
@@ -66,6 +75,7 @@ class Standing:
         return cls(
             tenant if isinstance(tenant, str) else None,
             float(left) if isinstance(left, int | float) else None,
+            {name: said.get(name) for name in _IDENTITY} if isinstance(tenant, str) else None,
         )
 
 
@@ -104,6 +114,7 @@ class Link:
         self._refusal: OmenError | None = None
         self._lost: Lost | None = None
         self.limits = Limits()
+        self.standing = Standing()
         #: Set by the first reply: this connection was good for something.
         self.useful = False
         #: Set when the server says that the token ends soon; whoever heard it clears it.
@@ -135,8 +146,10 @@ class Link:
             raise Unsupported(f"the server speaks {hello.body.get('protocol')}, not {PROTOCOL}")
         self.limits = _known_limits(hello.body.get("limits"))
         if hello.body.get("auth") == "required":
-            return await self._authenticate(token)
-        return Standing.of(hello.body)
+            self.standing = await self._authenticate(token)
+        else:
+            self.standing = Standing.of(hello.body)
+        return self.standing
 
     async def run(self) -> OmenError | None:
         """Hand on what arrives until the transport closes; returns why no other would do better.

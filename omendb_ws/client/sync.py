@@ -106,6 +106,13 @@ class Client(SyncSearching):
         """
         return self._run(self._aio.usage())
 
+    def identity(self) -> dict[str, Any] | None:
+        """Return who this client is to the server: what ``auth`` returns, as it was said last.
+
+        None where the server has no keys.
+        """
+        return self._run(self._aio.identity())
+
     def limits(self) -> Limits:
         """Return the server's limits, by their names in PROTOCOL section 9."""
         return self._run(self._aio.limits())
