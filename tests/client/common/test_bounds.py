@@ -73,6 +73,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
     "list": {},
     "list_unavailable": {},
     "usage": {},
+    "identity": {},
     "close": {},
     "auth": {"token": [*TEXTS, "", " ", "ü", "a\nb", "a\0b", None]},
     "stats": {"collection": [one for one in NAMES if one is not None]},
