@@ -8,8 +8,8 @@ idle a tick is one request.
 
 A tick takes a bounded amount of work. Changes stop after ``TICK_CHANGES_US``, so that searches do
 not wait behind an endless stream of adds: a read waits only for the changes that its own connection
-sent before it (``Lane``), not for those of others. A drop is a barrier: what was asked before it is
-answered before it.
+sent before it (``Lane``), not for those of others. A drop is a barrier for what waits for its turn:
+that is answered before it. A change that its own connection keeps back may find nothing any more.
 
 Changes of durable collections take two ticks: in the first they are admitted and handed to the log,
 in the second, once the log has settled them, applied and acknowledged (``durability.py``,

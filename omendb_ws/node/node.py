@@ -311,7 +311,10 @@ class Node:
             except Exception as error:
                 self._fault(error, "looking at a session's key")
                 # Nobody knows what it may do still, so it may nothing.
-                session.refuse_connection("the key of this token could not be looked at")
+                try:
+                    session.refuse_connection("the key of this token could not be looked at")
+                except Exception as again:  # those behind it have keys, too
+                    self._fault(again, "refusing a session")
 
     # -- the engine's thread, and time ------------------------------------------------------------
 

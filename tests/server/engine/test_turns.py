@@ -97,6 +97,21 @@ def test_a_drop_stays_behind_what_came_before_it_and_concerns_its_collection() -
     assert [work for work in done if work is not drop] == [*works, late]
 
 
+def test_a_drop_behind_another_that_is_behind_an_add_is_behind_both() -> None:
+    adder, other, dropper = Lane(), Lane(), Lane()
+    shares = contended([adder, other, dropper])
+    turns = Turns(shares)
+    add = change(adder, THERE)
+    dropped = change(other, THERE, Drop)
+    drop = change(dropper, HERE, Drop)
+    # The second drop is behind a change of the connection whose first is a drop.
+    for work in (add, dropped, later := change(other), drop):
+        turns.add(work)
+    shares.charge(adder.share, SLACK_US / 2)
+    shares.charge(other.share, SLACK_US / 4)
+    assert taken(turns, shares) == [add, dropped, later, drop]
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_waits_for_whom_each_connection_goes_on_in_its_order(seed: int) -> None:
     """Parked behind pending ones, put back, and by shares or not: as a queue for each would do."""

@@ -164,6 +164,20 @@ def test_bytes_that_wait_are_bounded(
     assert len(lines(tmp_path / "lines")) == 11
 
 
+def test_behind_what_is_lost_nothing_goes_in_before_that_is_said(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_file, "MOST_BYTES", 1000)
+    path = tmp_path / "lines"
+    with writing(path) as file:
+        disk.room = 0
+        for size in (600, 600, 100):  # the last would find room
+            file.put(b"x" * (size - 1) + b"\n")
+        assert file.dropped == 2
+        disk.room = None
+    assert [len(line) for line in lines(path)] == [599, len("lost 2")]
+
+
 def test_a_disk_that_hangs_keeps_nobody_waiting_and_the_end_is_bounded(
     tmp_path: Path,
     disk: Disk,
