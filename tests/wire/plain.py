@@ -24,7 +24,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, OmenError):
         return {"code": value.code, "row": value.row, **value.details}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+        fields = {
+            one.name: getattr(value, one.name)
+            for one in dataclasses.fields(value)
+            if one.name != "typed"  # what the engine makes of metadata; no message says it
+        }
         return {"type": type(value).__name__, **plain(fields)}
     if isinstance(value, Mapping):
         return {key: plain(one) for key, one in value.items()}
