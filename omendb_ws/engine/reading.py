@@ -6,7 +6,8 @@ asked again by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from omendb_core.model.errors import OmenError, Overloaded
 
@@ -22,7 +23,7 @@ from .reads.reads import Reads
 from .streams.commands import Leave, Standing
 from .streams.counting import BeginCount, LeaveCount, Tallies
 from .streams.standing_queries import StandingQueries
-from .waiting import WaitingReads, weight
+from .waiting import WaitingReads
 
 
 class Reading:
@@ -53,11 +54,13 @@ class Reading:
         What a fault left without a reply is asked again one by one.
         """
         works = self.waiting.take(of)
+        weights = self.waiting.weights
+        self.waiting.weights = {}  # nothing of a request is kept until the next
         before = len(self._moment.effects)
         started_ns = self._clock_ns()
         try:
             answered_here = self._answer(works)
-            self._charge(answered_here, (self._clock_ns() - started_ns) / 1000)
+            self._charge(answered_here, weights, (self._clock_ns() - started_ns) / 1000)
         except Exception as error:
             told = self._moment.fault(error, "reads")
             made = self._moment.effects[before:]
@@ -69,7 +72,7 @@ class Reading:
                     self._answer_alone(work, told)
         return len(works)
 
-    def _charge(self, works: Sequence[Read], took_us: float) -> None:
+    def _charge(self, works: Sequence[Read], weights: Mapping[Any, int], took_us: float) -> None:
         """Of what answering took each connection bears what its reads were expected to take.
 
         What is done in pieces bears those.
@@ -77,12 +80,12 @@ class Reading:
         if len(works) == 1:
             self._shares.charge(works[0].ticket.asker.lane.share, took_us)
             return
-        weights: dict[Share, int] = {}
+        owns: dict[Share, int] = {}
         for work in works:
             share = work.ticket.asker.lane.share
-            weights[share] = weights.get(share, 0) + weight(work)
-        us = took_us / max(sum(weights.values()), 1)
-        for share, own in weights.items():
+            owns[share] = owns.get(share, 0) + weights[work]
+        us = took_us / max(sum(owns.values()), 1)
+        for share, own in owns.items():
             self._shares.charge(share, us * own)
 
     def _answer_alone(self, work: Read, fault: OmenError) -> None:
@@ -127,7 +130,8 @@ class Reading:
         found: list[Effect] = []
         started_ns = self._clock_ns()
         self._reads.answer(works, found)
-        self._charge(works, (self._clock_ns() - started_ns) / 1000)
+        weights = {work: work.request.n for work in works}
+        self._charge(works, weights, (self._clock_ns() - started_ns) / 1000)
         return found
 
     def do_pieces(self) -> int:

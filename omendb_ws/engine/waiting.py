@@ -50,6 +50,8 @@ class WaitingReads:
     def __init__(self, shares: Shares) -> None:
         self._shares = shares
         self.has_more = False
+        #: What those that were taken last were counted for.
+        self.weights: dict[Read, int] = {}
         self._works: deque[Read] = deque()
 
     def __len__(self) -> int:
@@ -87,9 +89,10 @@ class WaitingReads:
                 continue
             is_other = collection is not None and work.ticket.collection is not collection
             (parked if is_other or not is_ready(work) else ready).append(work)
-        taken = _in_order(ready)
-        if taken is None or (self._shares.is_contended and collection is None):
-            taken = _shared(ready, self._shares, is_gated=collection is None)
+        tick = _in_order(ready)
+        if tick is None or (self._shares.is_contended and collection is None):
+            tick = _shared(ready, self._shares, is_gated=collection is None)
+        taken, self.weights = tick.taken, tick.weights
         self.has_more = len(taken) < len(ready)
         if self.has_more:
             parked = self._left(taken)
@@ -116,29 +119,33 @@ class _Tick:
 
     def __init__(self) -> None:
         self.taken: list[Read] = []
+        self.weights: dict[Read, int] = {}
         self._queries = self._reply_bytes = 0
 
     @property
     def is_full(self) -> bool:
         return self._queries >= TICK_QUERIES or self._reply_bytes >= TICK_REPLY_BYTES
 
-    def take(self, work: Read) -> None:
+    def take(self, work: Read) -> int:
+        """Have it, and say what it counts for."""
+        counted = self.weights[work] = weight(work)
         self.taken.append(work)
-        self._queries += weight(work)
+        self._queries += counted
         self._reply_bytes += work.ticket.reply_bytes
+        return counted
 
 
-def _in_order(ready: list[Read]) -> list[Read] | None:
+def _in_order(ready: list[Read]) -> _Tick | None:
     """All of them; None if a tick takes less."""
     tick = _Tick()
     for work in ready:
         if tick.is_full:
             return None
         tick.take(work)
-    return tick.taken
+    return tick
 
 
-def _shared(ready: Iterable[Read], shares: Shares, *, is_gated: bool) -> list[Read]:
+def _shared(ready: Iterable[Read], shares: Shares, *, is_gated: bool) -> _Tick:
     """As many as a tick takes, of whoever is furthest behind, counting what the tick has of it.
 
     ``is_gated``: those that are too far ahead wait.
@@ -161,11 +168,10 @@ def _shared(ready: Iterable[Read], shares: Shares, *, is_gated: bool) -> list[Re
             heapq.heapreplace(heap, (place, order, lane))
             continue
         work = works[lane].popleft()
-        tick.take(work)
-        expected_us.add(lane, weight(work) * QUERY_US)
+        expected_us.add(lane, tick.take(work) * QUERY_US)
         if not works[lane]:
             heapq.heappop(heap)
-    return tick.taken
+    return tick
 
 
 class _Expected:

@@ -22,10 +22,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from ..model.collection import Collection
 from ..model.commands import Change, Read
+from ..model.places import Place, place_of
 from ..model.shares import Shares
 from ..model.ticket import Effect, Lane, Reply, Ticket
 
@@ -75,15 +76,6 @@ class _Long:
     work: Read
     steps: Steps
     has_worked: bool = False
-
-
-class _Place(NamedTuple):
-    """Where a connection stands; of those that stand alike the least number is next."""
-
-    tenant_us: float
-    connection_us: float
-    number: int
-    lane: Lane
 
 
 class LongReads:
@@ -202,20 +194,20 @@ class LongReads:
     def _works(self) -> Iterator[Read]:
         return (long.work for reads in self._lanes.values() for long in reads)
 
-    def _places(self, waiting: set[Lane]) -> list[_Place]:
+    def _places(self, waiting: set[Lane]) -> list[Place]:
         """A heap of the connections that need not wait.
 
         Made once for each piece that is done, and not for each look at a read: many may wait.
         """
         places = [
-            _Place(*self._shares.place(lane.share), number, lane)
+            place_of(self._shares, lane, number)
             for number, lane in enumerate(self._lanes)
             if lane not in waiting
         ]
         heapq.heapify(places)
         return places
 
-    def _next(self, places: list[_Place]) -> Lane | None:
+    def _next(self, places: list[Place]) -> Lane | None:
         """The connection whose turn it is, of those that need not wait."""
         if not places or not self._shares.may(places[0].lane.share):
             return None

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ..model.places import Place, place_of
 from ..model.shares import Shares
 from ..model.ticket import Command, Lane
 from .commands import Drop
@@ -27,23 +28,13 @@ class _Queued(NamedTuple):
     work: Command
 
 
-class _Place(NamedTuple):
-    """Where a connection stands; of those that stand alike whoever came first."""
-
-    tenant_us: float
-    connection_us: float
-    number: int
-    order: int
-    lane: Lane
-
-
 class FairQueue:
     """Works of many connections."""
 
     def __init__(self, shares: Shares) -> None:
         self._shares = shares
         self._lanes: dict[Lane, deque[_Queued]] = {}
-        self._heap: list[_Place] = []
+        self._heap: list[Place] = []
         #: Connections in the heap: those that have some, and some that had.
         self._placed: set[Lane] = set()
         self._before = self._behind = 0
@@ -93,7 +84,7 @@ class FairQueue:
         lane = work.ticket.asker.lane
         queued = _Queued(number, work)
         if lane not in self._placed:
-            heapq.heappush(self._heap, self._place(lane, number))
+            heapq.heappush(self._heap, place_of(self._shares, lane, number))
             self._placed.add(lane)
         queue = self._lanes.get(lane)
         if queue is None:
@@ -104,9 +95,6 @@ class FairQueue:
             queue.append(queued)
         self._count += 1
 
-    def _place(self, lane: Lane, number: int) -> _Place:
-        return _Place(*self._shares.place(lane.share), number, id(lane), lane)
-
     def _fairest(self) -> Lane | None:
         heap = self._heap
         while heap:
@@ -116,7 +104,7 @@ class FairQueue:
                 heapq.heappop(heap)
                 self._placed.remove(known.lane)
                 continue
-            now = self._place(known.lane, queue[0].number)
+            now = place_of(self._shares, known.lane, queue[0].number)
             if now[:3] == known[:3]:
                 return known.lane
             heapq.heapreplace(heap, now)
