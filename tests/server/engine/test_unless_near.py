@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +314,15 @@ async def test_while_a_long_one_is_compared_reads_go_on_and_changes_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small_pieces(monkeypatch)
+    may_end = threading.Event()
+    compared = preparing._compared
+
+    def long(work: preparing.Add) -> preparing._Steps:
+        while not may_end.is_set():
+            yield
+        yield from compared(work)
+
+    monkeypatch.setattr(preparing, "_compared", long)
     async with running() as server, client(server) as one, client(server) as other:
         await one.create(metric="cosine", capacity=3000)
         await one.create("elsewhere")
@@ -328,6 +338,7 @@ async def test_while_a_long_one_is_compared_reads_go_on_and_changes_wait(
         assert read["count"] == 0
         waits = await other.send("add", collection="items", rows=turned(270, first_id=5000))
         drop = await other.send("drop", collection="items")
+        may_end.set()
         found = (await one.reply(judged))["ok"]
         # Rows that are 0.2° apart score 0.9999939, and 0.3° 0.9999863.
         assert (found["version"], found["last_seq"]) == (1, 667)
