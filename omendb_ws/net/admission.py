@@ -7,11 +7,13 @@ was granted and refused is in the audit log. Lives on the loop's thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 
 from omendb_core.model.errors import Forbidden, Overloaded, Unauthenticated
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import InvalidHeader, InvalidHeaderFormat
+from websockets.headers import parse_extension
 from websockets.http11 import Request, Response
 
 from ..access.audit import OK
@@ -23,6 +25,7 @@ from ..sessions.context import Context
 from .connection import Connection
 from .crowd import Crowd
 
+_VERSION = "Sec-WebSocket-Version"
 Hook = Callable[[ServerConnection, Request], Response | None]
 
 
@@ -47,7 +50,8 @@ class Admission:
         if response is not None:
             seconds = self._noted(connection, request, response)
             return _later(connection, response, seconds) if seconds else response
-        if connection.head.has_body:
+        extensions = request.headers.get_all("Sec-WebSocket-Extensions")
+        if connection.head.has_body or not _are_well_formed(extensions):
             return routes.plain(HTTPStatus.BAD_REQUEST)
         return None if self.may_enter() else self._without_place(connection, request)
 
@@ -93,6 +97,26 @@ class Admission:
             case HTTPStatus.OK if not self._context.gate.is_open:
                 audit.enter(op, OK, self.authenticate(token), peer)
         return 0.0
+
+
+def tell_version(connection: ServerConnection, _: Request, response: Response) -> None:
+    """To a client of another WebSocket version, which one there is (RFC 6455 section 4.4)."""
+    error = connection.protocol.handshake_exc
+    if isinstance(error, InvalidHeader) and error.name == _VERSION:
+        response.status_code = HTTPStatus.UPGRADE_REQUIRED.value
+        response.reason_phrase = HTTPStatus.UPGRADE_REQUIRED.phrase
+        response.headers["Upgrade"] = "websocket"
+        response.headers[_VERSION] = "13"
+
+
+def _are_well_formed(extensions: Iterable[str]) -> bool:
+    """What they are called does not matter: none is taken. (RFC 6455 section 9.1.)"""
+    try:
+        for one in extensions:
+            parse_extension(one)
+    except InvalidHeaderFormat:
+        return False
+    return True
 
 
 async def _later(connection: ServerConnection, response: Response, seconds: float) -> Response:

@@ -44,7 +44,7 @@ from ..sessions.context import monotonic_us
 from ..sessions.receive import Receiver, greet
 from ..sessions.session import Session
 from ..telemetry.prometheus import render, render_tenant
-from .admission import Admission
+from .admission import Admission, tell_version
 from .connection import STALL_SECONDS, Connection
 from .gauges import refresh
 from .intake import Intake
@@ -161,8 +161,7 @@ class Server:
 
     async def _listen(self) -> WebSocketServer:
         settings, limits = self.settings, self.context.limits
-        ssl = None
-        certificate, key = settings.tls_certificate_file, settings.tls_key_file
+        ssl, certificate, key = None, settings.tls_certificate_file, settings.tls_key_file
         if certificate and key:
             ssl = server_context(certificate, key)
             newer = partial(newer_certificate, ssl, certificate, key)
@@ -187,6 +186,7 @@ class Server:
             settings.port,
             create_connection=cast("type[ServerConnection]", connecting),
             process_request=self._admission.admit,
+            process_response=tell_version,
             select_subprotocol=_select_subprotocol,
             compression=None,
             logger=socket_logs.logger(),
