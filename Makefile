@@ -54,13 +54,16 @@ soak: $(VENV)/.installed-load
 SHAPED := $(addprefix tests/,core/search/test_shaped_hard_data.py core/search/test_shaped_state_machine.py \
 	core/standing/test_oracle_state_machine.py server/engine/test_shaped_state_machine.py server/streams/test_shaped_live_law.py \
 	server/access/test_grants_state_machine.py)
-# What `make test` does in a bounded size: killed servers, lost power, broken disks, odd searches, grants.
-torture: $(VENV)/.installed-test
+# What `make test` does in a bounded size: killed servers, lost power, broken disks, odd searches,
+# grants, odd bytes for whatever reads any (FUZZ_SECONDS, divided among the targets).
+FUZZ_SECONDS ?= 1200
+torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	$(BIN)/python -m tests.torture.kill --rounds 500
 	JOURNAL_SEEDS=10000 $(BIN)/python -m pytest tests/journal
 	GRANTS_WALK=all $(BIN)/python -m pytest --timeout 1200 tests/server/access/test_grants_walk.py
 	FAULT_WALK=all $(BIN)/python -m pytest tests/server/engine/test_fault_walk.py
 	SHAPED_RUNS=50 $(BIN)/python -m pytest --timeout 7200 $(SHAPED)
+	$(BIN)/python -m tests.fuzz --guided --seconds $(FUZZ_SECONDS)
 	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/node/test_resident_memory.py
 
 bench-live: $(VENV)/.installed-load
