@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from ..runtime.pace import Pace
+
 
 class TokenBucket:
     """``per_second`` tokens a second, at most a second's worth saved up; None means no limit.
@@ -16,88 +18,84 @@ class TokenBucket:
     goes through at once, and is waited for afterwards.
     """
 
-    __slots__ = ("_last_us", "_tokens", "per_second")
+    __slots__ = ("_pace",)
 
     def __init__(self, per_second: float | None) -> None:
-        self.per_second = per_second
-        self._tokens = per_second or 0.0
-        self._last_us: int | None = None
+        self._pace = None if per_second is None else _pace(per_second)
+
+    @property
+    def per_second(self) -> float | None:
+        """How many tokens a second; None: no limit."""
+        return None if self._pace is None else self._pace.burst
 
     def wait_ms(self, now_us: int) -> int:
         """0 if something may happen, or in how many milliseconds (≥ 1) it may."""
-        if self.per_second is None:
+        if self._pace is None:
             return 0
-        self._earn(now_us)
-        if self._tokens > 0.0:
-            return 0
-        return int(-self._tokens * 1000 / self.per_second) + 1
+        saved = self._pace.saved(now_us)
+        return 0 if saved > 0.0 else int(-saved * 1000 / self._pace.burst) + 1
 
-    def spend(self, tokens: float) -> None:
+    def spend(self, tokens: float, now_us: int) -> None:
         """Something happens that costs so many."""
-        if self.per_second is not None:
-            self._tokens -= tokens
+        if self._pace is not None:
+            self._pace.spend(tokens, now_us)
 
     def give_back(self, tokens: float) -> None:
         """So many were spent on what did not happen."""
-        if self.per_second is not None:
-            self._tokens = min(self._tokens + tokens, self.per_second)
+        if self._pace is not None:
+            self._pace.give_back(tokens)
 
     def change(self, per_second: float | None, now_us: int) -> None:
-        """Another rate from now on; what is owed stays owed."""
-        if self.per_second is None:
-            self._tokens = per_second or 0.0
-        else:
-            self._earn(now_us)
-        self.per_second = per_second
-        self._last_us = now_us
-        self._tokens = min(self._tokens, per_second or 0.0)
+        """Another rate from now on; what is owed stays owed, and what is saved up, saved."""
+        before = self._pace
+        self._pace = None if per_second is None else _pace(per_second)
+        if before is not None and self._pace is not None:
+            saved = min(before.saved(now_us), self._pace.burst)
+            self._pace.spend(self._pace.burst - saved, now_us)
 
     def full_in_seconds(self, now_us: int) -> float:
         """How long until it is as a new one, if nothing happens."""
-        if self.per_second is None:
-            return 0.0
-        self._earn(now_us)
-        return (self.per_second - self._tokens) / self.per_second
+        return 0.0 if self._pace is None else self._pace.spent(now_us) / self._pace.burst
 
-    def _earn(self, now_us: int) -> None:
-        assert self.per_second is not None
-        if self._last_us is not None:
-            earned = (now_us - self._last_us) * self.per_second / 1e6
-            self._tokens = min(self._tokens + max(earned, 0.0), self.per_second)
-        self._last_us = now_us
+
+def _pace(per_second: float) -> Pace:
+    return Pace(1e6 / per_second, per_second)
 
 
 class Paces:
-    """A bucket for each key: ``burst`` steps at once, then one each ``step_us``.
+    """A pace for each key: ``burst`` steps at once, then one each ``step_us``.
 
-    Of a key only the time is kept at which its bucket is full again; beyond ``most_keys`` the one
-    that was longest without a step is forgotten.
+    Beyond ``most_keys`` the one that was longest without a step is forgotten.
     """
 
     def __init__(self, burst: int, step_us: int, most_keys: int) -> None:
-        self._burst_us = burst * step_us
+        self._burst = burst
         self._step_us = step_us
         self._most_keys = most_keys
-        self._full_at_us: OrderedDict[str, int] = OrderedDict()
+        self._paces: OrderedDict[str, Pace] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._full_at_us)
+        return len(self._paces)
 
     def step(self, key: str, now_us: int) -> int:
         """Take a step; how many microseconds too early it is."""
-        full_at_us = max(self._full_at_us.pop(key, 0), now_us) + self._step_us
-        early_us = max(0, full_at_us - now_us - self._burst_us)
+        pace = self._latest(key)
+        pace.spend(1, now_us)
+        early_us = max(0, round(-pace.saved(now_us) * self._step_us))
         # What is owed is bounded: who stops is soon like any other.
-        self._full_at_us[key] = min(full_at_us, now_us + 2 * self._burst_us)
-        if len(self._full_at_us) > self._most_keys:
-            self._full_at_us.popitem(last=False)
+        pace.spend(0, now_us, most=2 * self._burst)
         return early_us
 
     def may_step(self, key: str, now_us: int) -> bool:
         """Take a step unless it is too early; then nothing is owed for it."""
-        full_at_us = max(self._full_at_us.pop(key, 0), now_us)
-        may = full_at_us + self._step_us - now_us <= self._burst_us
-        self._full_at_us[key] = full_at_us + self._step_us if may else full_at_us
-        if len(self._full_at_us) > self._most_keys:
-            self._full_at_us.popitem(last=False)
-        return may
+        return self._latest(key).take(now_us)
+
+    def _latest(self, key: str) -> Pace:
+        pace = self._paces.get(key)
+        if pace is None:
+            pace = self._paces[key] = Pace(self._step_us, self._burst)
+            if len(self._paces) > self._most_keys:
+                self._paces.popitem(last=False)
+        else:
+            self._paces.move_to_end(key)
+        return pace

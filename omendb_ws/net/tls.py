@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from functools import partial
 
 
 class TlsError(ValueError):
@@ -28,8 +29,13 @@ def newer_certificate(
     context: ssl.SSLContext, certificate_file: str, key_file: str
 ) -> Callable[[], None]:
     """Read the files again; what then has new connections use them. TlsError."""
-    server_context(certificate_file, key_file)
-    return lambda: context.load_cert_chain(certificate_file, key_file, password=_no_password)
+    newer = server_context(certificate_file, key_file)
+
+    def use(connection: ssl.SSLObject, _name: str | None, _: ssl.SSLContext) -> None:
+        connection.context = newer
+
+    # To load into the context that is in use would read files that may have changed since.
+    return partial(setattr, context, "sni_callback", use)
 
 
 def _no_password() -> str:

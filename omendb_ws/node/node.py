@@ -107,6 +107,8 @@ class Node:
         #: Effects whose turn is still to come; while there are some, a call is under way for them.
         self._undelivered: deque[Effect] = deque()
         self._tasks: list[asyncio.Task[None]] = []
+        #: Ends by itself, once recoveries were told to stop.
+        self._recovering: asyncio.Task[None] | None = None
         self._sessions: set[Session] = set()
         self._ending = Ending()
         self._has_stopped_threads = False
@@ -155,10 +157,12 @@ class Node:
         self._begin(self.keys.run)
         self._begin(self.reloads.run)
         if self.recoveries is not None:
-            self._begin(self.recoveries.run)
+            self._recovering = self._begin(self.recoveries.run)
 
-    def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._tasks.append(self._loop.create_task(work()))
+    def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work())
+        self._tasks.append(task)
+        return task
 
     def _give_up(self) -> None:
         """A start failed: let go of what it had made by then."""
@@ -176,8 +180,9 @@ class Node:
         Its sessions are closed by then. Whatever a step raises, the others are taken; what stays
         undone is raised in the end. After a fault it may be called again.
         """
-        for task in self._tasks[:3]:  # all but that of recoveries, which ends by itself
-            task.cancel()
+        for task in self._tasks:
+            if task is not self._recovering:
+                task.cancel()
         if self.recoveries is not None:
             try:
                 self.recoveries.stop()

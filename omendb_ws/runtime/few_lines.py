@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from .pace import Pace
+
 #: Lines of one kind in a burst, and then one each second.
 _BURST_LINES: Final = 10
 _LINE_US: Final = 1_000_000
@@ -18,18 +20,14 @@ class FewLines:
     """
 
     def __init__(self, burst: int = _BURST_LINES, line_us: int = _LINE_US) -> None:
-        self._burst_us = burst * line_us
-        self._line_us = line_us
-        self._full_at_us = 0
+        self._pace = Pace(line_us, burst)
         self._passed_over = 0
 
     def next(self, now_us: int) -> int | None:
         """None: no line now. Else how many were passed over since the last one."""
-        full_at_us = max(self._full_at_us, now_us) + self._line_us
-        if full_at_us - now_us > self._burst_us:
+        if not self._pace.take(now_us):
             self._passed_over += 1
             return None
-        self._full_at_us = full_at_us
         passed_over, self._passed_over = self._passed_over, 0
         return passed_over
 

@@ -139,11 +139,15 @@ class Receiver:
         """RateLimited for one more than its connection, or its tenant, may send."""
         session, bucket = self._session, self._bucket
         clock_us = session.context.clock_us
-        wait_ms = 0 if bucket.per_second is None else bucket.wait_ms(clock_us())
+        if bucket.per_second is None:
+            session.who.take_message(clock_us)
+            return
+        now_us = clock_us()
+        wait_ms = bucket.wait_ms(now_us)
         if wait_ms:
             raise RateLimited("more messages than a second may have", retry_after_ms=wait_ms)
         session.who.take_message(clock_us)
-        bucket.spend(1)
+        bucket.spend(1, now_us)
 
     def _refuse_unread(self, message: str | bytes, error: OmenError) -> None:
         session = self._session

@@ -54,14 +54,15 @@ class Meter:
     def admit(self, count: int, clock_us: Callable[[], int]) -> None:
         """As ``take``, but whether it is counted, or given back, is settled later."""
         if self.bucket.per_second is not None:
-            wait_ms = self.bucket.wait_ms(clock_us())
+            now_us = clock_us()
+            wait_ms = self.bucket.wait_ms(now_us)
             if wait_ms:
                 raise RateLimited(
                     f"{self._what}_per_second: this tenant has had its"
                     f" {self.bucket.per_second:g} a second",
                     retry_after_ms=wait_ms,
                 )
-            self.bucket.spend(count)
+            self.bucket.spend(count, now_us)
 
 
 class Account:
@@ -96,7 +97,7 @@ class Account:
         self.rows.bucket.change(limits.rows_per_second, now_us)
         self.queries.bucket.change(limits.queries_per_second, now_us)
         self.messages.bucket.change(limits.messages_per_second, now_us)
-        self._pay()
+        self._pay(now_us)
         self.engine_ms.bucket.change(limits.engine_ms_per_second, now_us)
 
     # -- what is taken and given back -------------------------------------------------------------
@@ -132,7 +133,7 @@ class Account:
     def refuse_spent(self, clock_us: Callable[[], int]) -> None:
         """RateLimited while its requests took more of the engine's time than it may have."""
         if self.engine_ms.bucket.per_second is not None:
-            self._pay()
+            self._pay(clock_us())
             self.engine_ms.take(0, clock_us)
 
     def refused(self, code: str) -> None:
@@ -199,14 +200,14 @@ class Account:
 
     def owes_seconds(self, now_us: int) -> float:
         """How long until all its buckets are full again."""
-        self._pay()
+        self._pay(now_us)
         meters = (self.rows, self.queries, self.messages, self.engine_ms)
         return max(one.bucket.full_in_seconds(now_us) for one in meters)
 
-    def _pay(self) -> None:
+    def _pay(self, now_us: int) -> None:
         """What the engine has done since is paid for."""
         used_us = self.share.used_us
-        self.engine_ms.bucket.spend((used_us - self._paid_us) / 1000)
+        self.engine_ms.bucket.spend((used_us - self._paid_us) / 1000, now_us)
         self._paid_us = used_us
 
     def _rated(self) -> tuple[float, ...]:

@@ -64,11 +64,6 @@ class Matcher:
         return self.lists.has_some_to_make or self.is_outdated
 
     @property
-    def is_under_way(self) -> bool:
-        """Whether an ``advance`` has begun and is not through."""
-        return self._round is not None
-
-    @property
     def is_outdated(self) -> bool:
         """Whether the window changed since the last ``advance``, or one is under way."""
         is_behind = self._seen_version != self._state.version

@@ -137,7 +137,7 @@ class LiveMachine(WindowMachine):
                 break
             advance = standing.step()
             if advance is None:
-                assert standing.is_under_way
+                assert standing.is_outdated
                 between()
                 between = lambda: None  # noqa: E731
                 continue

@@ -241,6 +241,8 @@ async def test_no_token_is_in_the_file_in_whatever_way_it_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logins, "MOST_SECONDS", 0.0)
+    for burst in ("ADDRESS_BURST", "BURST"):  # every one of them is to be entered
+        monkeypatch.setattr(audit_log, burst, 1 << 60)
     (tmp_path / "jwks.json").write_bytes(making.jwks("ed"))
     jwts = [
         making.token("ed"),
@@ -253,8 +255,6 @@ async def test_no_token_is_in_the_file_in_whatever_way_it_comes(
     ]
     keys = {"jwt_keys": str(tmp_path / "jwks.json"), "jwt_audience": None}
     async with running(Server(audited(tmp_path, **keys), clock_us=Clock())) as server:
-        for audit_rate in (server.context.audit._by_address, server.context.audit._altogether):
-            audit_rate._burst_us = 1 << 60  # every one of them is to be entered
         port = server.port
         for text in REQUESTS.values():
             rest = b"" if text.endswith(SECRET) else frame(Opcode.CLOSE, b"")

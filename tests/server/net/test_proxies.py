@@ -81,7 +81,7 @@ async def test_what_a_trusted_proxy_says_is_in_logs_buckets_and_the_audit_log(
         paces = server.context.logins._paces
         assert b" 401 " in await said(server.port, STATS + forwarded + wrong + b"\r\n")
         assert b"unauthenticated" in await said(server.port, closing(UPGRADE + forwarded + wrong))
-        assert list(paces._full_at_us) == [CLIENT]
+        assert list(paces._paces) == [CLIENT]
         forwarded_6 = {"X-Forwarded-For": "[2001:db8::7]:4711", "X-API-Key": "token-root"}
         async with connect(server.url, additional_headers=forwarded_6, compression=None) as socket:
             raw = Raw(socket)
@@ -97,7 +97,7 @@ async def test_what_a_stranger_says_of_himself_counts_for_nothing(tmp_path: Path
     wrong = b"X-API-Key: nobody\r\n"
     async with running(Server(behind(tmp_path, "192.0.2.0/24"), clock_us=Clock())) as server:
         assert b" 401 " in await said(server.port, STATS + forwarded + wrong + b"\r\n")
-        assert list(server.context.logins._paces._full_at_us) == ["127.0.0.1"]
+        assert list(server.context.logins._paces._paces) == ["127.0.0.1"]
     (address,) = addresses(tmp_path)
     assert address.startswith("127.0.0.1:")
 

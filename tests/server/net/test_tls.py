@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from omendb_ws.net.tls import TlsError, server_context
+from omendb_ws.net.tls import TlsError, newer_certificate, server_context
 from tests.certificates import Certificate, make_certificate
 
 
@@ -71,3 +72,34 @@ def test_an_encrypted_key_is_refused_without_asking_for_its_password(
 def test_a_missing_file_is_refused(certificate: Certificate, tmp_path: Path) -> None:
     with pytest.raises(TlsError, match="No such file"):
         server_context(certificate.certificate_file, str(tmp_path / "missing.pem"))
+
+
+def test_what_was_read_holds_whatever_the_files_have_become_since(
+    certificate: Certificate, tmp_path: Path
+) -> None:
+    context = server_context(certificate.certificate_file, certificate.key_file)
+    (tmp_path / "newer").mkdir()
+    newer = make_certificate(tmp_path / "newer")
+    use = newer_certificate(context, newer.certificate_file, newer.key_file)
+    before, after = der(certificate), der(newer)
+    Path(newer.certificate_file).write_text("half of the one that comes next")
+    assert shown(context) == before
+    use()
+    assert shown(context) == after
+
+
+def der(certificate: Certificate) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(Path(certificate.certificate_file).read_text())
+
+
+def shown(context: ssl.SSLContext) -> bytes | None:
+    """The certificate that a client is shown."""
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = context.wrap_bio(there, back, server_side=True)
+    client = trusting.wrap_bio(back, there)
+    for side in (client, server, client, server):
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    return client.getpeercert(binary_form=True)

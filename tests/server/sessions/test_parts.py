@@ -166,7 +166,7 @@ def test_a_bucket_lets_through_what_it_promises() -> None:
     def take(now_us: int) -> int:
         wait_ms = bucket.wait_ms(now_us)
         if not wait_ms:
-            bucket.spend(1)
+            bucket.spend(1, now_us)
         return wait_ms
 
     assert [take(0) for _ in range(10)] == [0] * 10
@@ -183,7 +183,7 @@ def test_a_bucket_lets_through_what_it_promises() -> None:
 def test_what_is_spent_beyond_a_bucket_is_earned_back_first() -> None:
     bucket = TokenBucket(10)
     assert bucket.wait_ms(0) == 0
-    bucket.spend(35)
+    bucket.spend(35, 0)
     assert bucket.wait_ms(0) == 2501
     assert bucket.wait_ms(2_499_000) == 2
     assert bucket.wait_ms(2_501_000) == 0
@@ -194,18 +194,18 @@ def test_a_bucket_without_a_rate_holds_nothing_up() -> None:
     free = TokenBucket(None)
     for _ in range(10_000):
         assert free.wait_ms(0) == 0
-        free.spend(10**9)
+        free.spend(10**9, 0)
     assert free.full_in_seconds(0) == 0.0
 
 
 def test_what_is_owed_stays_owed_at_another_rate() -> None:
     bucket = TokenBucket(10)
     assert bucket.wait_ms(0) == 0
-    bucket.spend(30)
+    bucket.spend(30, 0)
     bucket.change(20, 0)
     assert bucket.wait_ms(0) == 1001
     bucket.change(5, 10**7)  # what was saved up is a second's worth of the new rate at most
-    bucket.spend(5)
+    bucket.spend(5, 10**7)
     assert bucket.wait_ms(10**7) == 1
 
 

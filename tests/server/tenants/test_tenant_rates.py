@@ -261,7 +261,8 @@ async def test_what_is_refused_takes_nothing_of_its_rate(tmp_path: Path) -> None
         await raw.create(capacity=100)
         sub = (await raw.ok("subscribe", kind="live", collection="items", vector=V))["sub"]
         account = server.context.accounts.of("acme")
-        rows_before, queries_before = account.rows.bucket._tokens, account.queries.bucket._tokens
+        buckets, now_us = (account.rows.bucket, account.queries.bucket), server.context.clock_us()
+        before = [bucket.full_in_seconds(now_us) for bucket in buckets]
         for code, op, fields in REFUSED:
             for _ in range(20):
                 assert await raw.code(op, **{"collection": "items", **fields}) == code
@@ -270,8 +271,7 @@ async def test_what_is_refused_takes_nothing_of_its_rate(tmp_path: Path) -> None
         late = {"collection": "items", "producer": "p", "batch": 7, "rows": rows(*range(50))}
         for _ in range(20):
             assert await raw.code("add", **late) == "out_of_order"
-        assert account.rows.bucket._tokens == rows_before
-        assert account.queries.bucket._tokens == queries_before
+        assert [bucket.full_in_seconds(now_us) for bucket in buckets] == pytest.approx(before)
         assert (account.rows.count, account.queries.count) == (0, 1)
 
 
