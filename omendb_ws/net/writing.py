@@ -121,6 +121,8 @@ class Writing(Handshaking):
             self._hand_over(data)
 
     def _hand_over(self, data: bytes | memoryview) -> None:
+        if self.transport.is_closing():  # the client has gone: asyncio would log each write
+            return
         self._written_bytes += len(data)
         self.transport.write(data)
 

@@ -106,9 +106,7 @@ class Node:
         self._loop: asyncio.AbstractEventLoop
         #: Effects whose turn is still to come; while there are some, a call is under way for them.
         self._undelivered: deque[Effect] = deque()
-        self._tasks: list[asyncio.Task[None]] = []
-        #: Ends by itself, once recoveries were told to stop.
-        self._recovering: asyncio.Task[None] | None = None
+        self._tasks: dict[asyncio.Task[None], bool] = {}  # whether it is to be cancelled
         self._sessions: set[Session] = set()
         self._ending = Ending()
         self._has_stopped_threads = False
@@ -157,12 +155,12 @@ class Node:
         self._begin(self.keys.run)
         self._begin(self.reloads.run)
         if self.recoveries is not None:
-            self._recovering = self._begin(self.recoveries.run)
+            self._begin(self.recoveries.run, is_endless=False)
 
-    def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work())
-        self._tasks.append(task)
-        return task
+    def _begin(
+        self, work: Callable[[], Coroutine[Any, Any, None]], *, is_endless: bool = True
+    ) -> None:
+        self._tasks[self._loop.create_task(work())] = is_endless
 
     def _give_up(self) -> None:
         """A start failed: let go of what it had made by then."""
@@ -180,8 +178,8 @@ class Node:
         Its sessions are closed by then. Whatever a step raises, the others are taken; what stays
         undone is raised in the end. After a fault it may be called again.
         """
-        for task in self._tasks:
-            if task is not self._recovering:
+        for task, is_endless in self._tasks.items():
+            if is_endless:
                 task.cancel()
         if self.recoveries is not None:
             try:

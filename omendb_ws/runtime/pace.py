@@ -13,7 +13,7 @@ _ALMOST: Final = 1e-9
 
 
 class Pace:
-    """A token comes each ``token_us``, and ``burst`` of them are saved up; they may be owed, too."""
+    """A token comes each ``token_us``; ``burst`` of them are saved up, and they may be owed."""
 
     __slots__ = ("_at_us", "_spent", "burst", "token_us")
 

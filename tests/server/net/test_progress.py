@@ -45,6 +45,13 @@ async def slow(server: Server, tls: ssl.SSLContext | None) -> AsyncIterator[Raw]
             found.transport.abort()
 
 
+def served_by_tls(folder: Path) -> tuple[dict[str, str], ssl.SSLContext]:
+    """Settings of a server, and a client's context that trusts it."""
+    made = make_certificate(folder)
+    files = {"tls_certificate_file": made.certificate_file, "tls_key_file": made.key_file}
+    return files, made.trusting()
+
+
 def waiting(connection: Connection) -> tuple[int, int]:
     """What this process holds, and what the kernel does."""
     found = connection.transport.get_extra_info("socket")
@@ -63,12 +70,7 @@ async def stuck(connection: Connection) -> None:
 
 @pytest.mark.parametrize("is_tls", [False, True])
 async def test_a_client_that_takes_a_little_is_not_stalled(is_tls: bool, tmp_path: Path) -> None:
-    files: dict[str, str] = {}
-    tls = None
-    if is_tls:
-        made = make_certificate(tmp_path)
-        files = {"tls_certificate_file": made.certificate_file, "tls_key_file": made.key_file}
-        tls = ssl.create_default_context(cafile=made.certificate_file)
+    files, tls = served_by_tls(tmp_path) if is_tls else ({}, None)
     server = Server(settings(**files), stall_seconds=3600)
     async with running(server):
         async with client(server, **({"ssl": tls} if tls else {})) as other:

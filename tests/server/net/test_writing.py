@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -20,7 +23,7 @@ from omendb_ws.wire.encoded import Message
 from tests.patience import PATIENCE_SECONDS
 
 from ..raw import Raw, client, running
-from .test_progress import slow
+from .test_progress import served_by_tls, slow
 from .test_websocket_frames import frame, frames_in, socket
 
 ROWS = 3000
@@ -28,9 +31,9 @@ ROWS = 3000
 TEXT = "x" * 4_000
 
 
-async def fill(server: Server) -> None:
+async def fill(server: Server, **options: Any) -> None:
     """A collection whose rows are one large reply."""
-    async with client(server) as raw:
+    async with client(server, **options) as raw:
         await raw.ok("create", collection="wide", dim=1, capacity=ROWS, ids="u64")
         for start in range(0, ROWS, 500):
             rows = [
@@ -197,3 +200,28 @@ async def test_a_drain_waits_for_what_is_under_way() -> None:
             drain = asyncio.create_task(server.drain())
             assert is_whole(await raw.reply(asked))
             await drain
+
+
+@pytest.mark.parametrize("how", ["abort", "close"])
+@pytest.mark.parametrize("reads", [False, True])
+@pytest.mark.parametrize("is_tls", [False, True])
+async def test_what_a_vanished_reader_did_not_take_fills_no_log(
+    is_tls: bool, reads: bool, how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    files, tls = served_by_tls(tmp_path) if is_tls else ({}, None)
+    async with running(**files) as server:
+        await fill(server, **({"ssl": tls} if tls else {}))
+        await until(lambda: not server._sessions)
+        async with slow(server, tls) as raw:
+            await ask(raw)
+            connection = newest(server)
+            await until(lambda: len(connection._rest) > 10)
+            if reads:
+                raw.socket.transport.resume_reading()
+                await until(lambda: not connection.paused and len(connection._rest) > 10)
+            getattr(raw.socket.transport, how)()
+            await until(lambda: not server._sessions)
+    lines = [one.getMessage() for one in caplog.records if one.name == "asyncio"]
+    # Up to Python 3.12 a TLS transport does not say that what is below it has closed.
+    assert len(lines) <= (is_tls and sys.version_info < (3, 12)), lines
