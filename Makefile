@@ -64,6 +64,7 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	FAULT_WALK=all $(BIN)/python -m pytest tests/server/engine/test_fault_walk.py
 	SHAPED_RUNS=50 $(BIN)/python -m pytest --timeout 7200 $(SHAPED)
 	$(BIN)/python -m tests.fuzz --guided --seconds $(FUZZ_SECONDS)
+	DIFFERENTIAL_STREAMS=100000 $(BIN)/python -m pytest --timeout 3600 tests/server/net/test_differential.py
 	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/node/test_resident_memory.py
 
 bench-live: $(VENV)/.installed-load

@@ -363,25 +363,6 @@ def mutated(numbers: random.Random) -> bytes:
     return bytes(stream)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_broken_streams_are_cut_and_judged_as_websockets_does(seed: int) -> None:
-    numbers = random.Random(1000 + seed)
-    for _ in range(25):
-        stream = mutated(numbers)
-        alone = Protocol(SERVER, state=OPEN, max_size=MAX_BYTES)
-        alone.receive_data(stream)
-        cutting = Cutting()
-        at = 0
-        while at < len(stream):
-            step = numbers.choice((1, 3, 50, 5000))
-            cutting.feed(stream[at : at + step])
-            at += step
-        assert cutting.messages == assembled(alone)
-        assert cutting.protocol.close_sent == alone.close_sent
-        assert cutting.protocol.close_rcvd == alone.close_rcvd
-        assert cutting.cutter.memory_bytes >= cutting.cutter.held_bytes >= 0
-
-
 def judged(stream: bytes) -> int | None:
     """The code with which websockets alone would end it; text that is none counts."""
     protocol = Protocol(SERVER, state=OPEN, max_size=MAX_BYTES)
