@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import random
 import socket
 import ssl
 import time
@@ -27,9 +28,10 @@ from omendb_ws.wire.messages import ErrorReply, Event, Reply
 from omendb_ws.wire.opcodes import PROTOCOL
 
 OPEN_SECONDS: Final = 15.0
-#: What comes before the load is asked so often again, so much later, if the server is overloaded.
+#: What comes before the load is asked so often again if the server is overloaded, and so much
+#: later where it does not say when.
 _PATIENCE: Final = 50
-_AGAIN_SECONDS: Final = 0.1
+_AGAIN_MS: Final = 100
 _BINARY: Final = 0x82
 _TEXT: Final = 0x81
 _CLOSE: Final = 0x88
@@ -172,9 +174,10 @@ class Connection(asyncio.Protocol):
         """As ``answer``, and again while the server is overloaded."""
         for _ in range(_PATIENCE):
             answer = await self.answer(frame, request_id)
-            if not _is_overloaded(answer):
+            again_ms = _again_ms(answer)
+            if again_ms is None:
                 break
-            await asyncio.sleep(_AGAIN_SECONDS)
+            await asyncio.sleep(again_ms / 1000 * random.uniform(1.0, 2.0))
         return answer
 
     def queue(self, frame: bytes | bytearray) -> None:
@@ -327,11 +330,14 @@ class Connection(asyncio.Protocol):
             waiting.set_result(message)
 
 
-def _is_overloaded(answer: bytes) -> bool:
+def _again_ms(answer: bytes) -> float | None:
+    """When to ask again, if that is what an answer asks for."""
     if answer[:1] != b"{":
-        return False
+        return None
     said = text_replies.decode_incoming(answer)
-    return isinstance(said, ErrorReply) and isinstance(said.error, Overloaded)
+    if not isinstance(said, ErrorReply) or not isinstance(said.error, Overloaded):
+        return None
+    return float(said.error.details.get("retry_after_ms", _AGAIN_MS))
 
 
 def _id_of(message: bytes) -> int | None:

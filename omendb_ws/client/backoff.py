@@ -55,7 +55,12 @@ PASSING = (RateLimited, Overloaded, Unavailable, Draining)
 
 
 def retry_seconds(error: OmenError, attempt: int, uniform: float) -> float:
-    """Return the wait after the refusal number ``attempt`` (from 1), as asked for or longer."""
-    wait = RETRY.delay_seconds(attempt - 1, uniform)
+    """Return the wait after the refusal number ``attempt`` (from 1), as asked for or longer.
+
+    Up to twice as long as was asked for, so that those who were refused together do not come back
+    together.
+    """
     asked = error.details.get("retry_after_ms")
-    return wait + asked / 1000 if isinstance(asked, int) and asked > 0 else wait
+    asked_seconds = asked / 1000 if isinstance(asked, int) and asked > 0 else 0.0
+    spread = max(RETRY.bound_seconds(attempt - 1), min(asked_seconds, RETRY.cap_seconds))
+    return asked_seconds + spread * uniform

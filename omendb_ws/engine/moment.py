@@ -20,6 +20,7 @@ class Moment:
     ) -> None:
         self._metrics = metrics
         self._deadline_us = queue_deadline_ms * 1000
+        self._retry_after_ms = max(1, queue_deadline_ms // 10)
         self.clock_us = clock_us
         self.now_us = 0
         self.effects: list[Effect] = []
@@ -41,4 +42,7 @@ class Moment:
         """Overloaded for what has waited longer than the queue's deadline."""
         waited_us = self.now_us - work.ticket.arrival_us
         if waited_us > self._deadline_us:
-            raise Overloaded(f"waited {waited_us // 1000} ms; nothing was done")
+            raise Overloaded(
+                f"waited {waited_us // 1000} ms; nothing was done",
+                retry_after_ms=self._retry_after_ms,
+            )

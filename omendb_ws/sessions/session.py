@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from omendb_core.model.errors import (
     BadRequest,
@@ -48,6 +48,9 @@ from .subscriptions.ending import end_some, is_forbidden
 from .subscriptions.subscription import Subscription
 
 log = logging.getLogger(__name__)
+
+#: When one who found no place may ask for it again.
+PLACE_AFTER_MS: Final = 1_000
 
 
 class Session:
@@ -314,7 +317,10 @@ class Session:
     def become(self, principal: Principal) -> None:
         """Act as ``principal`` from now on. Overloaded, Quota if there is no place for one more."""
         if self.principal is None and not self.may_enter():
-            raise Overloaded("max_connections: the server has as many as it takes")
+            raise Overloaded(
+                "max_connections: the server has as many as it takes",
+                retry_after_ms=PLACE_AFTER_MS,
+            )
         self.who.become(principal)
         self.on_authenticated()
 

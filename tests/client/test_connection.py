@@ -355,6 +355,35 @@ def test_a_wait_that_the_server_asks_for_is_kept() -> None:
     assert retry_seconds(Overloaded("busy"), 1, 0.0) == 0.0
 
 
+@pytest.mark.parametrize("error", [Overloaded, RateLimited])
+def test_those_who_are_refused_together_do_not_come_back_together(
+    error: type[OmenError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "RETRY", Backoff(base_seconds=0.05, cap_seconds=2.0))
+    asked = error("busy", retry_after_ms=400)
+    assert [retry_seconds(asked, 1, one) for one in (0.0, 0.5)] == pytest.approx([0.4, 0.6])
+    assert retry_seconds(asked, 6, 0.5) == pytest.approx(1.2), "the longer it lasts, the wider"
+    assert retry_seconds(error("busy", retry_after_ms=60_000), 1, 0.5) == 61.0
+
+
+async def test_a_call_waits_as_long_as_an_overloaded_server_asks_and_no_longer_than_it_has() -> (
+    None
+):
+    server = FakeServer()
+    refusals = refuse(1, Overloaded("busy", retry_after_ms=30))
+    server.handlers[messages.Ping] = lambda _, request: next(refusals) or {}
+    loop = asyncio.get_running_loop()
+    async with client_of(server) as db:
+        began = loop.time()
+        await db.ping()
+        assert loop.time() - began >= 0.03
+    server.handlers[messages.Ping] = lambda _, request: Overloaded("busy", retry_after_ms=30_000)
+    async with client_of(server, request_timeout_seconds=20) as db:
+        with pytest.raises(Overloaded):
+            await db.ping()
+    assert len(server.of(messages.Ping)) == 3
+
+
 def test_back_off_doubles_up_to_its_cap_and_never_overflows() -> None:
     backoff = Backoff(base_seconds=0.1, cap_seconds=10.0)
     assert [backoff.bound_seconds(attempt) for attempt in (0, 1, 2, 6, 7, 10_000)] == [

@@ -192,6 +192,33 @@ async def test_a_call_whose_refusal_does_not_pass_ends_with_it(node: Node, code:
     assert told["asked"] > 1 if code == "unavailable" else told["asked"] == 10
 
 
+@pytest.mark.parametrize("code", ["overloaded", "rate_limited"])
+async def test_those_who_are_refused_together_do_not_come_back_together(
+    node: Node, code: str
+) -> None:
+    """As long as was asked for is the least; above it chance decides, the wider the longer."""
+    told = await node.run(f"""
+      const error = {{ code: {code!r}, message: "for now", retry: true, retry_after_ms: 41 }};
+      let left = 6;
+      Scripted.answer = ({{ op }}) => op === "count" && left-- > 0 ? {{ error }} : undefined;
+      const db = await open();
+      const [start, random, waits] = [setTimeout, Math.random, []];
+      Math.random = () => 0.5;
+      globalThis.setTimeout = (run, ms) => {{
+        const isWait = ms > 41 && ms < 41 + 1001;
+        if (isWait) waits.push(ms);
+        return start(run, isWait ? 0 : ms);
+      }};
+      const failed = await code(db.count("items"));
+      Object.assign(globalThis, {{ setTimeout: start }});
+      Math.random = random;
+      db.close();
+      return {{ failed, waits }};
+    """)
+    bounds = [min(41 * 2**attempt, 2000) for attempt in range(6)]
+    assert told == {"failed": None, "waits": [41 + bound / 2 for bound in bounds]}
+
+
 async def test_a_call_that_fails_fast_waits_for_no_refusal_to_pass(node: Node) -> None:
     told = await node.run("""
       const error = { code: "unavailable", message: "for now", retry: true, retry_after_ms: 1 };

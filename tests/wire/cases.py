@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from omendb_core.model.change import RowBatch
-from omendb_core.model.errors import BadVector, OutOfOrder, RateLimited
+from omendb_core.model.errors import BadVector, OutOfOrder, Overloaded, RateLimited
 from omendb_core.model.types import NULL_CODE, CountsBy, Hits, Include, StrColumn
 
 from omendb_ws.wire import binary, binary_replies, counts, live, text, text_replies
@@ -295,6 +295,11 @@ TEXT_REPLIES = [
          b'{"id":7,"error":{"code":"bad_vector","message":"vector: no","retry":false,"row":3}}',
          m.ErrorReply(7, BadVector("vector: no", row=3)),
          lambda: text_replies.encode_error(7, BadVector("vector: no", row=3))),
+    told("text-error-overloaded",
+         b'{"id":7,"error":{"code":"overloaded","message":"busy","retry":true,'
+         b'"retry_after_ms":100}}',
+         m.ErrorReply(7, Overloaded("busy", retry_after_ms=100)),
+         lambda: text_replies.encode_error(7, Overloaded("busy", retry_after_ms=100))),
     told("text-error-expected",
          b'{"id":0,"error":{"code":"out_of_order","message":"later","retry":false,"expected":4}}',
          m.ErrorReply(0, OutOfOrder("later", expected=4)),

@@ -12,7 +12,7 @@ them, the wire writes ``code``, the client raises the same class again. ::
     ├── TooLarge, Quota                            a limit; a budget
     ├── Unauthenticated, Forbidden
     └── Retryable                                  nothing is wrong with the request
-        ├── RateLimited (retry_after_ms), Overloaded
+        ├── RateLimited, Overloaded            (retry_after_ms)
         ├── StorageFull                            (StorageFailed is not retryable)
         └── Unavailable, Draining, Internal
 """
@@ -216,10 +216,10 @@ class RateLimited(Retryable):
 
 
 class Overloaded(Retryable):
-    """Shed: it would have waited longer than the server's queue deadline."""
+    """Shed: more to do than can be done in time; ``retry_after_ms`` says when to ask again."""
 
     code = "overloaded"
-    when = "shed: it would have waited longer than the server's queue deadline"
+    when = "with `retry_after_ms`: shed, as there is more to do than can be done in time"
 
 
 class StorageFull(Retryable):

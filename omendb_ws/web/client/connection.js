@@ -108,8 +108,8 @@ export class Connection extends EventTarget {
           const isOften = !lasts && code !== "unavailable" && attempt >= MOST_ATTEMPTS - 1;
           if (isReply && (lasts ? retry : PASSING.includes(code)) && !isFast && !isOften) {
             refusal = error;
-            const waitMs = error.details.retry_after_ms ?? Math.random() * backoffMs(attempt, 50, 2_000);
-            attempt += 1;
+            const askedMs = error.details.retry_after_ms ?? 0;
+            const waitMs = askedMs + Math.random() * backoffMs(attempt++, askedMs || 50, 2_000);
             await sleep(waitMs, limit.race(link.ending.promise));
             if (!link.isOpen) refusal = null;
             continue;
