@@ -37,6 +37,7 @@ from ..runtime.faults import as_error
 from ..runtime.machine import usable_cores
 from ..sessions.authentication import look_again, refuse_place
 from ..sessions.context import Context, monotonic_us
+from ..sessions.long_work import Steps
 from ..sessions.outbox import Outbox
 from ..sessions.server_view import ServerView
 from ..sessions.session import Session
@@ -56,6 +57,8 @@ log = logging.getLogger(__name__)
 _MOST_SCAN_THREADS: Final = 4
 #: Effects delivered in one turn of the loop: 10 µs each, those that are long cut themselves.
 DELIVERED_AT_ONCE: Final = 256
+#: Sessions that are looked at in one piece once keys have changed: 10 µs each.
+LOOKED_AT_ONCE: Final = 64
 
 
 class Node:
@@ -308,7 +311,12 @@ class Node:
 
     def _look_again_at_sessions(self) -> None:
         """Keys have changed: whose is gone is closed, the others go on with the rights of now."""
-        for session in list(self._sessions):
+        self.context.long_requests.begin(self._looking_again(list(self._sessions)), self._fault)
+
+    def _looking_again(self, sessions: list[Session]) -> Steps:
+        for number, session in enumerate(sessions, 1):
+            if number % LOOKED_AT_ONCE == 0:
+                yield
             try:
                 look_again(session)
             except Exception as error:

@@ -164,8 +164,14 @@ def _submit_live(
     session.submit(streams.Live(ticket, collection, queries, target, request.binary))
 
 
-def move_live(session: Session, request: wire.Move, query: LiveQuery, size: int) -> None:
-    """Have a live query ask something else."""
+def move_live(
+    session: Session,
+    request: wire.Move,
+    subscription: StreamSubscription,
+    query: LiveQuery,
+    size: int,
+) -> None:
+    """Have a live query, its subscription's, ask something else."""
     collection = query.collection
     changes = _changes(session, request, reach(session, request.op, collection))
     keys = shaping.keys(query.query.shape)
@@ -173,8 +179,10 @@ def move_live(session: Session, request: wire.Move, query: LiveQuery, size: int)
         collection.definition, query.include, request.binary, keys
     )
     reply_bytes = reply_bounds.ENVELOPE_BYTES + (query.query.k or 0) * row_bytes
-    ticket = session.ticket(request, collection, size, reply_bytes)
+    then = partial(subscription.moved, request.id)
+    ticket = session.ticket(request, collection, size, reply_bytes, then)
     session.submit(streams.Move(ticket, collection, query, changes, request.binary))
+    subscription.moves(request.id)
 
 
 def _changes(session: Session, request: wire.Move, reached: Reach) -> streams.Changes:

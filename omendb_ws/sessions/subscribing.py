@@ -203,10 +203,10 @@ _SUBSCRIBERS: Final[dict[SubscriptionKind, Callable[[Session, wire.Subscribe, in
 def move(session: Session, request: wire.Move, size: int) -> None:
     """Have a live query ask something else."""
     subscription = _subscription(session, request.sub)
-    query = subscription.stream if isinstance(subscription, StreamSubscription) else None
-    if not isinstance(query, LiveQuery):
+    if isinstance(subscription, StreamSubscription) and isinstance(subscription.stream, LiveQuery):
+        move_live(session, request, subscription, subscription.stream, size)
+    else:
         raise BadRequest(f"sub: {request.sub} is of kind {subscription.kind!r}; only 'live' moves")
-    move_live(session, request, query, size)
 
 
 def unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:

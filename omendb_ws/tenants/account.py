@@ -104,18 +104,14 @@ class Account:
 
     def enter(self) -> None:
         """One connection more. Quota."""
-        self.refuse_full()
+        most = self.limits.max_connections
+        if most is not None and self.connections >= most:
+            raise Quota(f"max_connections: this tenant has {self.connections} of {most}")
         self.connections += 1
 
     def leave(self) -> None:
         """One connection less."""
         self.connections -= 1
-
-    def refuse_full(self) -> None:
-        """Quota if there may be no further connection."""
-        most = self.limits.max_connections
-        if most is not None and self.connections >= most:
-            raise Quota(f"max_connections: this tenant has {self.connections} of {most}")
 
     def refuse_subscriptions(self, count: int) -> None:
         """Quota if there may not be so many more, beside those that are being made."""

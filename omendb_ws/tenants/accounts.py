@@ -65,18 +65,11 @@ class Accounts:
 
     def enter(self, tenant: str) -> Account:
         """The account of a tenant, with one connection more. Quota."""
-        self.refuse_full(tenant)
+        if tenant not in self._accounts and not self.is_named(tenant):
+            self._make_place()
         account = self.of(tenant)
         account.enter()
         return account
-
-    def refuse_full(self, tenant: str) -> None:
-        """Quota if there may be no further connection of that tenant."""
-        account = self._accounts.get(tenant)
-        if account is not None:
-            account.refuse_full()
-        elif not self.is_named(tenant) and not self._has_place():
-            raise Quota(f"max_tenants: this server has {self._max_tenants} already")
 
     def sample(self) -> None:
         """Remember this moment for rates, and let go of who is gone; called every second or so."""
@@ -120,21 +113,20 @@ class Accounts:
         """Those that are here and sent the most messages lately, in that order."""
         return nlargest(most, self._accounts.values(), key=lambda one: one.recent_messages)
 
-    def _has_place(self) -> bool:
-        """Whether there is a place for one that is not named; who only owes makes way for it, those
-        that owe least first, if that makes one."""
+    def _make_place(self) -> None:
+        """Quota if there is no place for one that is not named; who only owes makes way for it,
+        those that owe least first, if that makes one."""
         most = self._max_tenants - len(self._limits.named)
         unnamed = [one for one in self if not self.is_named(one.tenant)]
         too_many = len(unnamed) + 1 - most
         if too_many <= 0:
-            return True
+            return
         owing = [one for one in unnamed if not one.holds_anything]
         if len(owing) < too_many:
-            return False
+            raise Quota(f"max_tenants: this server has {self._max_tenants} already")
         now_us = self._clock_us()
         for one in nsmallest(too_many, owing, key=lambda one: one.owes_seconds(now_us)):
             self._forget(one)
-        return True
 
     def _forget(self, account: Account) -> None:
         self._others_before = _plus(self._others_before, account)

@@ -51,6 +51,8 @@ class Subscription:
     """One subscription of one connection. ``collection`` None: of the whole server."""
 
     kind: SubscriptionKind
+    #: Requests that have it ask something else, and are not answered; as a rule there are none.
+    _moving: set[int] | None = None
 
     def __init__(self, session: Owner, sub: int, collection: Collection | None) -> None:
         self.session = session
@@ -80,13 +82,27 @@ class Subscription:
         elif not self.is_ended:
             self.start()
 
+    def moves(self, request_id: int) -> None:
+        """A request has it ask something else."""
+        self._moving = (self._moving or set()) | {request_id}
+
+    def moved(self, request_id: int, _: bool) -> None:
+        """That is answered."""
+        self._moving = (self._moving or set()) - {request_id} or None
+        if self._end_reason is not None and not self.is_ended:
+            self.end(self._end_reason)
+
     def start(self) -> None:
         """Begin to deliver; the reply is queued."""
 
     def end(self, reason: str) -> None:
-        """The server ends it, and says why; after the reply, which is the first of its stream."""
-        if not self._is_begun:
+        """The server ends it, and says why; behind the reply to what has asked for it, or moved it.
+
+        Till then nothing more is pushed.
+        """
+        if not self._is_begun or self._moving:
             self._end_reason = reason
+            self.is_leaving = True
         elif not self.is_ended:
             if not self._is_end_said:
                 event = encode_event("ended", {"sub": self.sub, "reason": reason})
@@ -142,7 +158,7 @@ class StreamSubscription(Subscription):
 
     def pushed(self, push: Push) -> None:
         """Queue a push; the engine makes the next when the socket took it."""
-        if self.is_ended:
+        if self.is_ended or self._end_reason is not None:
             self._context.engine.sent(push)
         else:
             self.session.outbox.push_all(push)

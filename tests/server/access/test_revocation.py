@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import pytest
 from omendb_ws.access.keyring import token_sha256
 from omendb_ws.net.server import Server
 from omendb_ws.node import reloading
+from omendb_ws.node.node import LOOKED_AT_ONCE
 from omendb_ws.wire.messages import Live, Rows
 from tests.access import jwt_making as making
 from tests.server.granted_people import as_toml
@@ -221,3 +222,47 @@ async def test_a_file_that_is_a_link_is_followed(tmp_path: Path) -> None:
         os.symlink("two", tmp_path / "newer")
         os.replace(tmp_path / "newer", tmp_path / "now")
         assert await gone.closed() == 4401
+
+
+async def test_a_move_under_way_is_answered_before_the_end_of_what_it_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with by_key_file(tmp_path) as there:
+        begun = await there.reader.ok(
+            "subscribe", kind="live", collection="items", vector=[1, 1], include=["metadata"]
+        )
+        sub, inbox, session = begun["sub"], there.server.context.inbox, there.session
+        held: list[Any] = []
+        submit = inbox.submit
+        monkeypatch.setattr(inbox, "submit", held.append)
+        move = await there.reader.send("move", sub=sub, vector=[2, 2])
+        again = await there.reader.send("move", sub=sub, vector=[3, 3])
+        await eventually(lambda: len(held) == 2)
+        monkeypatch.undo()
+        monkeypatch.setattr(reloading, "LOOK_SECONDS", 0.001)
+        write(there.path / "keys.toml", keys(root=ALL, reader={"rights": ["write"]}))
+        await eventually(lambda: not session.who.known().may("read"))
+        later = await add(there.root, 3)
+        assert await there.reader.code("move", sub=sub, vector=[4, 4]) == "forbidden"
+        for work in held:
+            submit(work)
+        for id in (move, again):
+            assert "ok" in await there.reader.reply(id)
+            assert id == again or not there.reader.events
+        await eventually(lambda: not session.subscriptions)
+        assert await there.reader.ok("ping") == {}
+        (ended,) = there.reader.events
+        assert ended == {"event": "ended", "sub": sub, "reason": "forbidden"}
+        assert later
+
+
+async def test_many_sessions_are_looked_at_some_in_each_turn(tmp_path: Path) -> None:
+    async with by_key_file(tmp_path) as there, AsyncExitStack() as stack:
+        many = LOOKED_AT_ONCE + 10
+        for _ in range(many):
+            await stack.enter_async_context(client(there.server, token="token-reader"))
+        pieces = there.server.context.long_requests.pieces
+        write(there.path / "keys.toml", keys(root=ALL))
+        sessions = list(there.server._sessions.values())
+        await eventually(lambda: sum(one.is_refused for one in sessions) == many + 1)
+        assert there.server.context.long_requests.pieces == pieces + 2
