@@ -117,6 +117,17 @@ static double value_of(const omendb_candidates *candidates, size_t slot, float s
     return score >= candidates->min_score ? order_value(&candidates->order, slot, score) : NAN;
 }
 
+/* Its value if it may be among the best, else -inf. */
+static double scored(const omendb_candidates *candidates, omendb_candidate *entry)
+{
+    if (isnan(entry->score)) {
+        entry->score = score_of(candidates, entry->slot);
+        double value = value_of(candidates, entry->slot, entry->score);
+        entry->upper = isnan(value) ? -INFINITY : value;
+    }
+    return entry->upper;
+}
+
 /* Score the k likeliest: the least of these is a better threshold than any bound. */
 static void sharpen(omendb_candidates *candidates)
 {
@@ -126,13 +137,10 @@ static void sharpen(omendb_candidates *candidates)
         return;
     select_first(candidates->list, candidates->count, k);
     for (size_t i = 0; i < k; i++)
-        fetch(candidates->rows, candidates->list[i].slot);
-    for (size_t i = 0; i < k; i++) {
-        size_t slot = candidates->list[i].slot;
-        double value = value_of(candidates, slot, score_of(candidates, slot));
-        candidates->list[i].upper = isnan(value) ? -INFINITY : value;
-        least = fmin(least, candidates->list[i].upper);
-    }
+        if (isnan(candidates->list[i].score))
+            fetch(candidates->rows, candidates->list[i].slot);
+    for (size_t i = 0; i < k; i++)
+        least = fmin(least, scored(candidates, &candidates->list[i]));
     if (least > candidates->threshold)
         candidates->threshold = least;
 }
@@ -177,6 +185,7 @@ omendb_offered candidates_offer(omendb_candidates *candidates, size_t slot, omen
     omendb_candidate *entry = &candidates->list[candidates->count++];
     entry->slot = (uint32_t)slot;
     entry->upper = most;
+    entry->score = NAN;
     learn(candidates, least);
     return KEPT;
 }
@@ -186,7 +195,7 @@ void candidates_decide(omendb_candidates *candidates)
     const omendb_rows *rows = candidates->rows;
     best_keys *best = &candidates->best;
     drop_hopeless(candidates);
-    const omendb_candidate *list = candidates->list;
+    omendb_candidate *list = candidates->list;
     size_t count = candidates->count;
     /* The likeliest first: what they score leaves half of the others out, or more. */
     if (count > best->most)
@@ -200,10 +209,9 @@ void candidates_decide(omendb_candidates *candidates)
             fetch(rows, list[i + AHEAD].slot);
         if (!(list[i].upper >= threshold))
             continue;
-        float score = score_of(candidates, list[i].slot);
-        double value = value_of(candidates, list[i].slot, score);
-        row_key key = {value, age_of(rows, list[i].slot), score};
-        if (value >= threshold && best_offer(best, key) && best->keys[0].value > threshold)
+        double value = scored(candidates, &list[i]);
+        row_key key = {value, age_of(rows, list[i].slot), list[i].score};
+        if (value > -INFINITY && value >= threshold && best_offer(best, key) && best->keys[0].value > threshold)
             threshold = best->keys[0].value;
     }
 }

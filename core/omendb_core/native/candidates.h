@@ -12,8 +12,9 @@
 #include "rows_of.h"
 
 typedef struct {
-    double upper; /* NaN or less than the threshold: out */
+    double upper; /* NaN or less than the threshold: out; of a row that is scored its value, -inf: out */
     uint32_t slot;
+    float score; /* NaN: it is not scored yet */
 } omendb_candidate;
 
 typedef struct {

@@ -28,20 +28,19 @@
 
 /* -- a pass -------------------------------------------------------------------------------------*/
 
-/* Offer the rows of `hits`. False if there is no memory. */
-static bool take(
-    scan_work *work, size_t place, const scan_tile *tile, uint64_t hits, const int32_t *dots)
+/* Offer the rows that wait for it. False if there is no memory. */
+static bool offer_waiting(scan_work *work, size_t place)
 {
     scan_seeker *seeker = &work->seekers[place];
-    double before = seeker->candidates.threshold;
-    while (hits != 0) {
-        size_t bit = (size_t)__builtin_ctzll(hits), group = bit / GROUP_ROWS, row = bit % GROUP_ROWS;
-        hits &= hits - 1;
-        const float *factors = tile->rows.factors[group] + row;
-        omendb_interval score = query_interval(
-            &seeker->query, factors[0], factors[GROUP_ROWS], factors[2 * GROUP_ROWS], dots[bit]);
-        size_t slot = tile->groups[group] * (size_t)GROUP_ROWS + row;
-        omendb_offered offered = candidates_offer(&seeker->candidates, slot, score);
+    scan_waiting *waiting = &seeker->waiting;
+    const double before = seeker->candidates.threshold;
+    const size_t count = waiting->count;
+    float lower[GROUP_ROWS], upper[GROUP_ROWS];
+    waiting->count = 0;
+    query_intervals(&seeker->query, waiting->factors, waiting->dots, lower, upper);
+    for (size_t i = 0; i < count; i++) {
+        omendb_interval score = {lower[i], upper[i]};
+        omendb_offered offered = candidates_offer(&seeker->candidates, waiting->slots[i], score);
         if (offered == NO_MEMORY)
             return false;
         if (offered == GIVEN_UP) {
@@ -51,6 +50,34 @@ static bool take(
     }
     if (seeker->candidates.threshold != before)
         scan_aim(work, place);
+    return true;
+}
+
+/* Offer the rows of `hits`, now or soon. False if there is no memory. */
+static bool take(
+    scan_work *work, size_t place, const scan_tile *tile, uint64_t hits, const int32_t *dots)
+{
+    scan_seeker *seeker = &work->seekers[place];
+    scan_waiting *waiting = &seeker->waiting;
+    for (; hits != 0 && !seeker->given_up; hits &= hits - 1) {
+        size_t bit = (size_t)__builtin_ctzll(hits), group = bit / GROUP_ROWS, row = bit % GROUP_ROWS;
+        for (size_t factor = 0; factor < FACTORS; factor++)
+            waiting->factors[factor * GROUP_ROWS + waiting->count] =
+                tile->rows.factors[group][factor * GROUP_ROWS + row];
+        waiting->dots[waiting->count] = dots[bit];
+        waiting->slots[waiting->count] = tile->groups[group] * GROUP_ROWS + (uint32_t)row;
+        if (++waiting->count == GROUP_ROWS && !offer_waiting(work, place))
+            return false;
+    }
+    return waiting->count <= waiting->most || offer_waiting(work, place);
+}
+
+/* Offer what still waits. False if there is no memory. */
+static bool offer_rest(scan_work *work, size_t first, size_t stop)
+{
+    for (size_t place = first; place < stop; place++)
+        if (work->seekers[place].waiting.count > 0 && !offer_waiting(work, place))
+            return false;
     return true;
 }
 
@@ -162,7 +189,7 @@ static bool pass(scan_work *work, size_t first, size_t stop)
         if (work->gave_up)
             stop = leave_out_given_up(work, first, stop);
     }
-    return true;
+    return offer_rest(work, first, stop);
 }
 
 /* -- the whole ----------------------------------------------------------------------------------*/

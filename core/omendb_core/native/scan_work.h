@@ -5,11 +5,22 @@
 
 #include "scan.h"
 
+/* Rows that passed a tile and are not looked at yet: as a group of the shadow, so that their bounds
+ * come by one call. */
+typedef struct {
+    float factors[FACTORS * GROUP_ROWS];
+    int32_t dots[GROUP_ROWS];
+    uint32_t slots[GROUP_ROWS];
+    size_t count;
+    size_t most; /* at the end of a tile no more than this may wait: thresholds rise with what is seen */
+} scan_waiting;
+
 typedef struct {
     size_t asked; /* which of the call's queries */
     size_t mask;
     omendb_query query;
     omendb_candidates candidates;
+    scan_waiting waiting;
     /* Under decay: the latest time that the tiles are aimed for, its bias, the time before which it
      * pays to aim anew, in half-lives that are so far apart, and the least score that the tiles let
      * through. */
