@@ -30,7 +30,7 @@ from .crowd import Crowd
 from .fragments import Fragments
 from .half_message import HalfMessage
 from .unacknowledged import unread_bytes
-from .websocket_frames import Cutter, Unmask
+from .websocket_frames import CONTROL_HEAD_BYTES, Cutter, Unmask
 from .writing import Writing
 
 try:  # as websockets itself does
@@ -98,7 +98,8 @@ class Connection(Writing):
         self._is_turned_away = False
         self._cutter = Cutter(self.protocol.max_message_size or 0, cast(Unmask, apply_mask))
         self._session: Session | None = None
-        self._hear: Callable[[str | bytes], None]
+        #: Of a connection that is lost before it is attached, what else was read is nobody's.
+        self._hear: Callable[[str | bytes], None] = lambda _: None
         self._fragments = Fragments()
         self._is_held = self._is_turning = False
         #: Whether the socket is not read from, and whether it is for others' sake.
@@ -106,6 +107,8 @@ class Connection(Writing):
         self._turn_messages = STRANGERS_TURN_MESSAGES
         self._max_waiting_bytes = _STRANGERS_WAITING_BYTES
         self._received_messages = self._received_bytes = 0
+        #: Of these, what were whole control frames: no message grows by them.
+        self._control_bytes = 0
         self._half = HalfMessage(self.loop.time())
 
     def allow(self, max_message_bytes: int) -> None:
@@ -177,6 +180,8 @@ class Connection(Writing):
     def process_event(self, event: Event) -> None:
         """Put fragments together; leave the rest to websockets."""
         if not isinstance(event, Frame) or event.opcode not in _DATA:
+            if isinstance(event, Frame):
+                self._control_bytes += CONTROL_HEAD_BYTES + len(event.data)
             super().process_event(event)
             return
         whole = self._fragments.add(event)
@@ -278,7 +283,7 @@ class Connection(Writing):
         if is_rationed is not self._is_rationed:
             self._is_rationed = is_rationed
             if not is_rationed:
-                self._half.forgive(self._received_bytes, self.loop.time())
+                self._half.forgive(self._message_bytes, self.loop.time())
             self._pause(must_pause or is_rationed)
 
     def _pause(self, must_pause: bool) -> None:
@@ -290,6 +295,11 @@ class Connection(Writing):
                 self.transport.resume_reading()
 
     # -- what it holds ----------------------------------------------------------------------------
+
+    @property
+    def _message_bytes(self) -> int:
+        """How much came that messages are made of."""
+        return self._received_bytes - self._control_bytes
 
     @property
     def _has_half(self) -> bool:
@@ -306,7 +316,7 @@ class Connection(Writing):
             held_bytes += self._outbox.reply_bytes + self._outbox.push_bytes
         if self._session is not None:
             held_bytes += self._session.inflight_bytes
-        self._half.note(self._received_messages, self._received_bytes, self.loop.time())
+        self._half.note(self._received_messages, self._message_bytes, self.loop.time())
         held_bytes -= held_bytes % _STEP_BYTES
         if held_bytes != self.held_bytes:
             self._crowd.change(self, held_bytes)
@@ -325,12 +335,12 @@ class Connection(Writing):
     def half_seconds(self) -> float:
         """For how long half a message has hardly grown; 0 if none. Call it regularly."""
         self.weigh()
-        return self._half.stalled_seconds(self._is_awaited, self._received_bytes, self.loop.time())
+        return self._half.stalled_seconds(self._is_awaited, self._message_bytes, self.loop.time())
 
     @property
     def _is_awaited(self) -> bool:
         """Whether half a message waits for its client: the rest is not there to be read."""
-        if not self._has_half:
+        if self._is_turning or not self._has_half:
             return False
         if not self._is_paused:
             return True
@@ -378,5 +388,6 @@ class Connection(Writing):
             self._fail(code, reason)
             self._read_on()  # the client hears of it when it comes to read
         else:
+            self.give_up_unsent()
             self.transport.abort()
         self.weigh()

@@ -86,6 +86,7 @@ class Watch:
         elif connection.stalled_seconds() >= self._stall_seconds:
             self._shed("stalled", connection)
             session.close()
+            connection.give_up_unsent()
             task = asyncio.create_task(connection.close(4408, "no byte taken"))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)

@@ -26,6 +26,8 @@ WHOLE_TEXT: Final = _FINAL | _TEXT
 WHOLE_BINARY: Final = _FINAL | _BINARY
 _MASKED: Final = 0x80
 _MASK_BYTES: Final = 4
+#: What stands before a control frame of a client: it has at most 125 bytes.
+CONTROL_HEAD_BYTES: Final = 2 + _MASK_BYTES
 #: Lengths from here on stand in two bytes, or in eight.
 _LENGTH_IN_TWO: Final = 126
 _LENGTH_IN_EIGHT: Final = 127
@@ -125,12 +127,12 @@ class Cutter:
         start = at + 2 + _MASK_BYTES
         if length == _LENGTH_IN_TWO:
             start += 2
-            if start > size:
+            if start - _MASK_BYTES > size:
                 return self._more(0)
             length = data[at + 2] << 8 | data[at + 3]
         elif length == _LENGTH_IN_EIGHT:
             start += 8
-            if start > size:
+            if start - _MASK_BYTES > size:
                 return self._more(0)
             length = int.from_bytes(data[at + 2 : start - _MASK_BYTES], "big")
         end = start + length

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
+from websockets.asyncio.server import Server as WebSocketServer
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 from websockets.protocol import OPEN
@@ -64,6 +65,9 @@ class Wire:
         assert not self.has_ended
         self.written += data
 
+    def set_write_buffer_limits(self, *_: object) -> None:
+        pass
+
     def write_eof(self) -> None:
         self.has_ended = True
 
@@ -111,22 +115,39 @@ class Room:
         pass
 
 
-class Driven:
-    """A connection that is open. ``numbers``: its session has no room at times, by these."""
+class _Serving:
+    """What websockets has of a server."""
 
-    def __init__(self, max_bytes: int, numbers: random.Random | None = None) -> None:
+    def __init__(self) -> None:
+        self.handler_tasks: set[object] = set()
+
+    async def handler(self, _: Connection) -> None:
+        pass
+
+
+class Driven:
+    """A connection that is open. ``numbers``: its session has no room at times, by these.
+
+    ``is_attached``: it has its session.
+    """
+
+    def __init__(
+        self, max_bytes: int, numbers: random.Random | None = None, *, is_attached: bool = True
+    ) -> None:
         self.turns = Turns()
         self.wire = Wire()
         self.heard: list[str | bytes] = []
         self.protocol = ServerProtocol(max_size=max_bytes, state=OPEN)
         everybody = Crowd(10, 1 << 30, lambda _: None)
-        made = Connection(self.protocol, None, strangers=everybody, known=everybody)
+        server = cast(WebSocketServer, _Serving())
+        made = Connection(self.protocol, server, strangers=everybody, known=everybody)
         self.connection = made
         made.loop = cast(asyncio.AbstractEventLoop, self.turns)
-        made.transport = cast(asyncio.Transport, self.wire)
+        made.connection_made(cast(asyncio.Transport, self.wire))
         made.is_shaking = False
         made.response = Response(101, "Switching Protocols", Headers())
-        everybody.enter(made)
+        if not is_attached:
+            return
         made.attach(Room(self.turns, numbers), self.heard.append, Outbox())
         self.turns.run()
 
@@ -138,4 +159,9 @@ class Driven:
     def end(self) -> None:
         """The client sends nothing more."""
         self.connection.eof_received()
+        self.turns.run()
+
+    def lose(self) -> None:
+        """The socket is gone."""
+        self.connection.connection_lost(None)
         self.turns.run()

@@ -179,6 +179,16 @@ async def test_a_stream_is_read_as_websockets_reads_it_however_it_is_cut(part: i
             assert by_server(stream, cuts, room) == wanted, (seed, stream, cuts)
 
 
+@pytest.mark.parametrize(
+    "head", [b"\x81\xfe\xcc<", b"\x82\xff" + bytes(6) + b"\x02\x00", b"\x89\xfe\x00\x7e"]
+)
+async def test_a_length_that_is_too_long_is_judged_before_its_mask_comes(head: bytes) -> None:
+    for mask_bytes in range(5):
+        stream = head + bytes(mask_bytes)
+        for cuts in ([], list(range(1, len(stream)))):
+            assert by_server(stream, cuts) == by_websockets(stream)
+
+
 def test_the_streams_are_of_all_kinds() -> None:
     """Else the test above would compare little."""
     found = [by_websockets(some_stream(random.Random(seed))) for seed in range(1000)]

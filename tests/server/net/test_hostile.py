@@ -1,0 +1,240 @@
+"""Clients that send and take half, slowly or nothing: each ends in time, and harms nobody.
+
+All of a kind come at once, some of each, to a server whose patience is short. Meanwhile a client
+that was there before is answered, and others come and go; afterwards nothing of them is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from omendb_ws.net import intake
+from omendb_ws.net import server as server_module
+from omendb_ws.net.server import Server
+from omendb_ws.node.config import Settings
+from tests.certificates import make_certificate
+from tests.patience import PATIENCE_SECONDS
+from tests.server.live_view import eventually
+from tests.server.net import hostile
+from tests.server.net.driven import Driven
+from tests.server.net.hostile import Attack, Opened, Place, opened
+from tests.server.net.rfc6455.table import text
+from tests.server.raw import running, settings, with_keys
+
+#: Of each kind of client.
+EACH = 3
+ROWS = 500
+SHORT_SECONDS = 0.5
+
+Attacks = dict[str, tuple[Attack, str]]
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers whose patience is short."""
+    monkeypatch.setattr(server_module, "_HANDSHAKE_SECONDS", SHORT_SECONDS)
+    monkeypatch.setattr(server_module, "_CLOSE_TIMEOUT_SECONDS", SHORT_SECONDS)
+    monkeypatch.setattr(server_module, "_PING_INTERVAL_SECONDS", SHORT_SECONDS)
+    monkeypatch.setattr(server_module, "_PING_TIMEOUT_SECONDS", 2 * SHORT_SECONDS)
+    monkeypatch.setattr(intake, "HEADER_SECONDS", SHORT_SECONDS)
+
+
+@asynccontextmanager
+async def serving(given: Settings | None = None, **fields: Any) -> AsyncIterator[Server]:
+    server = Server(
+        given or settings(**fields), stall_seconds=SHORT_SECONDS, auth_seconds=SHORT_SECONDS / 2
+    )
+    async with running(server):
+        yield server
+
+
+class Good:
+    """A client as it should be: it answers pings, and asks one thing after the other."""
+
+    def __init__(self, one: Opened) -> None:
+        self._one = one
+        self.answers = 0
+
+    async def upgrade(self, token: str | None) -> None:
+        added = () if token is None else (f"Authorization: Bearer {token}",)
+        self._one.writer.write(hostile.Request("1.3", "good", 101, added=added).data)
+        head = await self._one.reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 "), head
+
+    async def ask(self, op: str, **fields: Any) -> Any:
+        """What its reply says."""
+        self._one.writer.write(text(orjson.dumps({"id": 7, "op": op, **fields})))
+        while True:
+            opcode, data = await self._frame()
+            if opcode == 9:
+                self._one.writer.write(hostile.frame(0x8A, data))
+            elif opcode == 1 and b'"event"' not in data[:9]:
+                self.answers += 1
+                return orjson.loads(data)["ok"]
+
+    async def search(self) -> None:
+        found = await self.ask("search", collection="items", vector=[1, 0], k=2)
+        assert [hit["id"] for hit in found["results"]] == [ROWS - 1, ROWS - 2]
+
+    async def _frame(self) -> tuple[int, bytes]:
+        first, length = await self._one.reader.readexactly(2)
+        if length >= 126:
+            more = await self._one.reader.readexactly(2 if length == 126 else 8)
+            length = int.from_bytes(more, "big")
+        return first & 0x0F, await self._one.reader.readexactly(length)
+
+
+@asynccontextmanager
+async def good(place: Place, token: str | None) -> AsyncIterator[Good]:
+    async with asyncio.timeout(PATIENCE_SECONDS), opened(place) as one:
+        found = Good(one)
+        await found.upgrade(token)
+        yield found
+
+
+async def newcomers(place: Place, token: str | None, served: list[int]) -> None:
+    """Come, are answered, and go, again and again. Patience is short with them too: on a machine
+    that stands still some are cut off."""
+    while True:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            async with good(place, token) as one:
+                await one.search()
+                served.append(1)
+
+
+async def besieged(server: Server, place: Place, attacks: Attacks, token: str | None) -> None:
+    """All that the tests of this file ask."""
+    served: list[int] = []
+    metadata = {"note": "n" * 1000}
+    rows = [{"id": n, "vector": [n, 1], "metadata": metadata} for n in range(ROWS)]
+    async with good(place, token) as one:
+        await one.ask("create", collection="items", dim=2, capacity=ROWS, metric="dot")
+        await one.ask("add", collection="items", rows=rows)
+        before = len(os.listdir("/proc/self/fd"))
+        names = [name for name in attacks for _ in range(EACH)]
+        ends = asyncio.gather(*(attacks[name][0](place) for name in names))
+        coming = asyncio.create_task(newcomers(place, token, served))
+        try:
+            while not ends.done() or not (served or coming.done()):
+                await one.search()
+        finally:
+            for task in (coming, ends):
+                task.cancel()
+            await asyncio.wait([coming, ends])
+        wrong = {
+            name: how
+            for name, how in zip(names, ends.result(), strict=True)
+            if how != attacks[name][1]
+        }
+        assert not wrong
+        await eventually(lambda: len(server._known) == 1 and not len(server._strangers))
+        await eventually(lambda: not len(server._intake or ()))
+        await eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        await one.search()
+        assert server._known.held_bytes == server._strangers.held_bytes == 0
+        assert server.metrics.faults == 0
+        assert len(server._sessions) == 1
+
+
+# -- servers of all kinds -------------------------------------------------------------------------
+
+
+async def _open_server(_: Path) -> None:
+    async with serving() as server:
+        attacks = hostile.UNKNOWN | hostile.OPEN | hostile.HALF_CLOSED
+        await besieged(server, Place(server.port), attacks, None)
+
+
+async def _server_with_keys(directory: Path) -> None:
+    """Whoever has no token is one of few, and has to say who it is in time."""
+    async with serving(with_keys(directory)) as server:
+        late = "4401"
+        attacks: Attacks = {
+            "no token": (hostile.saying(hostile.UPGRADE), late),
+            "pings for a token": (
+                hostile.saying(hostile.UPGRADE, hostile.endless(hostile.ping(b"x"))),
+                late,
+            ),
+            "half a message for a token": (
+                hostile.saying(hostile.UPGRADE + text("x" * 100)[:50], hostile.endless(b"x")),
+                late,
+            ),
+        }
+        await besieged(server, Place(server.port), hostile.UNKNOWN | attacks, "token-root")
+
+
+async def _server_with_tls(directory: Path) -> None:
+    made = make_certificate(directory)
+    files = {"tls_certificate_file": made.certificate_file, "tls_key_file": made.key_file}
+    tls = made.trusting()
+    async with serving(**files) as server:
+        attacks = hostile.UNKNOWN | hostile.OPEN | hostile.TLS | hostile.tls_halves(tls)
+        await besieged(server, Place(server.port, tls=tls), attacks, None)
+
+
+async def _server_behind_a_proxy(directory: Path) -> None:
+    trusted = {"trusted_proxies": ("127.0.0.1",), "proxy_protocol": "on"}
+    async with serving(with_keys(directory, **trusted)) as server:
+        place = Place(server.port, hostile.PROXY_LINE)
+        await besieged(server, place, hostile.UNKNOWN | hostile.PROXIED, "token-root")
+
+
+async def _server_with_tls_behind_a_proxy(directory: Path) -> None:
+    made = make_certificate(directory)
+    given = with_keys(
+        directory,
+        trusted_proxies=("127.0.0.1",),
+        proxy_protocol="on",
+        tls_certificate_file=made.certificate_file,
+        tls_key_file=made.key_file,
+    )
+    tls = made.trusting()
+    async with serving(given) as server:
+        place = Place(server.port, hostile.PROXY_LINE, tls)
+        halves = hostile.tls_halves(tls, hostile.PROXY_LINE)
+        attacks = hostile.UNKNOWN | hostile.PROXIED | halves
+        await besieged(server, place, attacks, "token-root")
+
+
+SERVERS: dict[str, Callable[[Path], Awaitable[None]]] = {
+    "open": _open_server,
+    "with keys": _server_with_keys,
+    "with TLS": _server_with_tls,
+    "behind a proxy": _server_behind_a_proxy,
+    "with TLS behind a proxy": _server_with_tls_behind_a_proxy,
+}
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("event_loop", ["asyncio", "uvloop"])
+def test_half_slow_and_silent_clients_end_in_time_and_others_are_served(
+    name: str, event_loop: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    new_loop = asyncio.new_event_loop
+    if event_loop == "uvloop":
+        new_loop = pytest.importorskip("uvloop").new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(SERVERS[name](tmp_path))  # type: ignore[arg-type]
+    assert not [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR]
+
+
+async def test_what_came_before_a_connection_was_anybodys_is_no_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It may be lost between the upgrade and its session."""
+    driven = Driven(1000, is_attached=False)
+    driven.feed(hostile.SEARCH + hostile.frame(hostile.TEXT, b"{") + hostile.frame(0x80, b"}"))
+    driven.lose()
+    assert not driven.heard
+    assert not caplog.records
