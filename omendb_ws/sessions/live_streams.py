@@ -181,8 +181,13 @@ def move_live(
     reply_bytes = reply_bounds.ENVELOPE_BYTES + (query.query.k or 0) * row_bytes
     then = partial(subscription.moved, request.id)
     ticket = session.ticket(request, collection, size, reply_bytes, then)
-    session.submit(streams.Move(ticket, collection, query, changes, request.binary))
+    work = streams.Move(ticket, collection, query, changes, request.binary)
     subscription.moves(request.id)
+    try:
+        session.submit(work)
+    except BaseException:
+        subscription.moved(request.id, False)
+        raise
 
 
 def _changes(session: Session, request: wire.Move, reached: Reach) -> streams.Changes:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from ..model.places import Place, place_of
 from ..model.shares import Shares
-from ..model.ticket import Command, Lane
+from ..model.ticket import Command, Lane, Target
 from .commands import Drop
 
 
@@ -37,6 +37,9 @@ class FairQueue:
         self._heap: list[Place] = []
         #: Connections in the heap: those that have some, and some that had.
         self._placed: set[Lane] = set()
+        #: How many changes of a collection each connection has: those that a drop is behind are
+        #: looked for there. To look at all took 2.6 ms with 50,000, for each that was taken.
+        self._of: dict[Target | None, dict[Lane, int]] = {}
         self._before = self._behind = 0
         self._count = 0
 
@@ -79,10 +82,18 @@ class FairQueue:
         self._count -= 1
         if not queue:
             del self._lanes[lane]
+        lanes = self._of[work.ticket.collection]
+        lanes[lane] -= 1
+        if not lanes[lane]:
+            del lanes[lane]
+            if not lanes:
+                del self._of[work.ticket.collection]
 
     def _put(self, work: Command, number: int, *, is_first: bool) -> None:
         lane = work.ticket.asker.lane
         queued = _Queued(number, work)
+        lanes = self._of.setdefault(work.ticket.collection, {})
+        lanes[lane] = lanes.get(lane, 0) + 1
         if lane not in self._placed:
             heapq.heappush(self._heap, place_of(self._shares, lane, number))
             self._placed.add(lane)
@@ -113,8 +124,8 @@ class FairQueue:
     def _ahead_of(self, drop: _Queued) -> Lane | None:
         """Whose change came before a drop and concerns what it drops."""
         collection = drop.work.ticket.collection
-        for lane, queue in self._lanes.items():
-            for queued in queue:
+        for lane in self._of.get(collection, ()):
+            for queued in self._lanes.get(lane, ()):
                 if queued.number >= drop.number:
                     break
                 if queued.work.ticket.collection is collection:

@@ -13,6 +13,7 @@ whatever faults.
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from omendb_core.rows.metadata_pieces import columns_in_pieces
 
 from ..model.collection import Collection
 from ..model.commands import Change
+from ..model.places import Place, place_of
 from ..model.shares import Shares
 from ..model.ticket import Lane
 from ..pieces.masks import mask_made, needs_mask
@@ -57,6 +59,9 @@ class Preparing:
         self._shares = shares
         self._clock_ns = clock_ns
         self._under_way: dict[Collection, tuple[Add | Update, _Steps]] = {}
+        #: Of those, by where their connections stood; they stand there or behind (``places.py``).
+        self._heap: list[tuple[Place, Collection]] = []
+        self._turns = 0
         #: Done, while something else keeps the window from changing.
         self._done: list[Prepared] = []
 
@@ -70,6 +75,7 @@ class Preparing:
         steps = self._steps(work)
         if steps is None:
             return False
+        heapq.heappush(self._heap, (self._behind(work), work.collection))
         self._under_way[work.collection] = work, steps
         work.collection.is_being_prepared = True
         return True
@@ -89,9 +95,20 @@ class Preparing:
         """Whose changes are prepared; some more than once."""
         return [work.ticket.asker.lane for work, _ in self._under_way.values()]
 
-    def _place(self, collection: Collection) -> tuple[float, float]:
-        work, _ = self._under_way[collection]
-        return self._shares.place(work.ticket.asker.lane.share)
+    def _behind(self, work: Change) -> Place:
+        """Behind those that stand alike."""
+        self._turns += 1
+        return place_of(self._shares, work.ticket.asker.lane, self._turns)
+
+    def _next(self) -> Collection | None:
+        """The collection whose change is next."""
+        while self._heap:
+            known, collection = self._heap[0]
+            now = place_of(self._shares, known.lane, known.number)
+            if now[:3] == known[:3]:
+                return collection
+            heapq.heapreplace(self._heap, (now, collection))
+        return None
 
     def next_ready(self) -> Prepared | None:
         """A change that is through, for the caller to go on with."""
@@ -106,8 +123,7 @@ class Preparing:
         """Do pieces for a slice of time, at least one."""
         started_ns = self._clock_ns()
         until_ns = started_ns + SLICE_US * 1000
-        while self._under_way:
-            collection = min(self._under_way, key=self._place)
+        while (collection := self._next()) is not None:
             work, steps = self._under_way[collection]
             is_over, error = False, None
             try:
@@ -116,13 +132,14 @@ class Preparing:
                 is_over = True
             except Exception as fault:
                 is_over, error = True, fault
-            del self._under_way[collection]
-            if is_over:
-                self._done.append(Prepared(work, error))
-            else:
-                self._under_way[collection] = work, steps
             now_ns = self._clock_ns()
             self._shares.charge(work.ticket.asker.lane.share, (now_ns - started_ns) / 1000)
+            if is_over:
+                heapq.heappop(self._heap)
+                del self._under_way[collection]
+                self._done.append(Prepared(work, error))
+            else:
+                heapq.heapreplace(self._heap, (self._behind(work), collection))
             if now_ns >= until_ns:
                 break
             started_ns = now_ns

@@ -14,8 +14,14 @@ from omendb_ws.engine.model.ticket import Lane, Ticket
 from omendb_ws.engine.writes.commands import Delete, Drop
 from omendb_ws.engine.writes.turns import Turns
 
-HERE = cast(Any, SimpleNamespace(is_made=True))
-THERE = cast(Any, SimpleNamespace(is_made=True))
+
+class Place:
+    """A collection."""
+
+    is_made = True
+
+
+HERE, THERE = cast(Any, Place()), cast(Any, Place())
 
 
 def change(lane: Lane, collection: Any = HERE, kind: type[Any] = Delete) -> Any:
@@ -110,6 +116,42 @@ def test_a_drop_behind_another_that_is_behind_an_add_is_behind_both() -> None:
     shares.charge(adder.share, SLACK_US / 2)
     shares.charge(other.share, SLACK_US / 4)
     assert taken(turns, shares) == [add, dropped, later, drop]
+
+
+def test_of_those_that_it_may_be_behind_a_drop_looks_at_its_collections_alone() -> None:
+    looked = 0
+
+    class Seen:
+        def __init__(self, asker: Any) -> None:
+            self.asker, self.after = asker, 0
+
+        @property
+        def collection(self) -> Any:
+            nonlocal looked
+            looked += 1
+            return THERE
+
+    lanes = [Lane() for _ in range(1000)]
+    here, dropper = Lane(), Lane()
+    shares = contended([*lanes, here, dropper])
+    turns = Turns(shares)
+    for lane in lanes:
+        elsewhere = change(lane, THERE)
+        elsewhere.ticket = Seen(elsewhere.ticket.asker)
+        turns.add(elsewhere)
+    before = [change(here), change(here)]
+    for work in (*before, drop := change(dropper, kind=Drop)):
+        turns.add(work)
+    for lane in lanes:
+        shares.charge(lane.share, SLACK_US / 2)
+    assert turns.take() is before[0]
+    looked = 0
+    turns.is_through(here)
+    shares.charge(here.share, SLACK_US / 4)
+    assert turns.take() is before[1]
+    turns.is_through(here)
+    assert turns.take() is drop
+    assert looked == 0
 
 
 @pytest.mark.parametrize("seed", range(30))
