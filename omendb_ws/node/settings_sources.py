@@ -193,6 +193,11 @@ def _plain(name: str) -> str:
     return name if name.isprintable() and 0 < len(name) <= 80 else shown(name)
 
 
+def _shown_of(name: str, value: object) -> str:
+    """The value of a setting; of a file the whole name, whose end says which it is."""
+    return shown(value, 4096) if name in PATH_FIELDS else shown(value)
+
+
 def _problems(
     error: ValidationError, values: Mapping[str, Any], sources: Mapping[str, str]
 ) -> list[str]:
@@ -204,7 +209,7 @@ def _problems(
         if name not in Settings.model_fields:
             problems.append(f"{_plain(name)}: there is no such setting")
             continue
-        value = f" = {shown(values[name])}" if name in values else ""
+        value = f" = {_shown_of(name, values[name])}" if name in values else ""
         # Our own checks say what they want; of pydantic's, what is allowed says enough.
         own = detail["type"] == "value_error"
         said = detail["msg"].removeprefix("Value error, ") if own else f"must be {allowed(name)}"
@@ -222,5 +227,5 @@ def _unreadable_files(values: Mapping[str, Any], sources: Mapping[str, str]) -> 
             with open(path, "rb"):
                 pass
         except OSError as error:
-            problems.append(f"{name} = {shown(path)} ({sources[name]}): {error.strerror}")
+            problems.append(f"{name} = {_shown_of(name, path)} ({sources[name]}): {error.strerror}")
     return problems

@@ -440,6 +440,13 @@ def test_files_that_cannot_be_read_are_named_with_their_source(tmp_path: Path) -
     ]
 
 
+def test_the_name_of_a_file_is_shown_whole(tmp_path: Path) -> None:
+    path = "/".join([str(tmp_path), *["a long name of a directory"] * 8, "keys.toml"])
+    assert problems({"api_key_file": path}) == [
+        f"api_key_file = {path!r} (flag --api-key-file): No such file or directory"
+    ]
+
+
 def test_names_in_the_file_are_relative_to_it(tmp_path: Path) -> None:
     (tmp_path / "keys.toml").write_text("")
     path = toml(tmp_path, "api_key_file = 'keys.toml'")
