@@ -50,17 +50,19 @@ class Beats:
         self._due: list[tuple[float, int, Beat]] = []
         self._numbers = itertools.count()
         self._going = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        #: When that is; uvloop has no timer, and no time of it, for what is due already.
+        self._timer_due = 0.0
 
     def begin(self, call: Callable[[], None], every_seconds: float) -> Beat:
         """Call every so often until it is stopped, the first time when that has passed."""
         loop = asyncio.get_running_loop()
         beat = Beat(self, call, every_seconds)
         due = loop.time() + every_seconds
-        if self._timer is None or due < self._timer.when():
+        if self._timer is None or due < self._timer_due:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = loop.call_at(due, self._run)
+            self._set_timer(loop, due)
         heapq.heappush(self._due, (due, next(self._numbers), beat))
         self._going += 1
         return beat
@@ -96,4 +98,8 @@ class Beats:
                     as_error(error, "a beat of a subscription")
         finally:
             if self._going and self._timer is None:
-                self._timer = loop.call_at(self._due[0][0], self._run)
+                self._set_timer(loop, self._due[0][0])
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        self._timer_due = due
+        self._timer = loop.call_at(due, self._run)
