@@ -101,6 +101,7 @@ def take_marginal(
     slots: I64,
     relevance: F64,
     redundancy: F64,
+    compared: I64,
     weight: float,
     start: int,
     stop: int,

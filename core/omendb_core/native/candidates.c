@@ -12,8 +12,8 @@
 #define ALWAYS_OFFERED 1024
 #define KEPT_OF_ROWS 64
 #define OFFERED_OF_ROWS 32
-/* Rows that are on their way into the cache while one is scored. */
-#define AHEAD 4
+/* So much of rows is on its way into the cache at once, before any of them is scored. */
+#define FETCHED_FLOATS ((size_t)1 << 15)
 
 /* What a row's value is at least, whatever else there is. */
 static double least_value(const omendb_candidates *candidates)
@@ -36,72 +36,111 @@ bool candidates_begin(
     candidates->patience = ALWAYS_OFFERED + 64 * k + masked / OFFERED_OF_ROWS;
     candidates->room = FIRST_ROOM;
     candidates->best.keys = malloc(k * sizeof *candidates->best.keys);
+    candidates->places = malloc(k * sizeof *candidates->places);
     candidates->list = malloc(candidates->room * sizeof *candidates->list);
-    return candidates->best.keys != NULL && candidates->list != NULL;
+    return candidates->best.keys != NULL && candidates->places != NULL && candidates->list != NULL;
 }
 
 void candidates_free(omendb_candidates *candidates)
 {
     free(candidates->best.keys);
+    free(candidates->places);
     free(candidates->list);
     candidates->best.keys = NULL;
+    candidates->places = NULL;
     candidates->list = NULL;
 }
 
+static inline double larger(double one, double other)
+{
+    return one > other ? one : other;
+}
+
+static inline double smaller(double one, double other)
+{
+    return one < other ? one : other;
+}
+
+/* The threshold, to the highest level that k lower bounds reach. */
+static void raise_threshold(omendb_candidates *candidates)
+{
+    const size_t k = candidates->best.most;
+    const omendb_levels *levels = &candidates->levels;
+    while (candidates->above - levels->counts[candidates->lowest] >= k)
+        candidates->above -= levels->counts[candidates->lowest++];
+    if (candidates->above >= k)
+        candidates->threshold = larger(candidates->threshold, level_edge(levels, candidates->lowest));
+}
+
+/* Count the lower bounds in the list anew, with room for greater ones. */
+static void count_levels(omendb_candidates *candidates)
+{
+    double least = INFINITY, most = -INFINITY;
+    for (size_t i = 0; i < candidates->count; i++) {
+        double lower = candidates->list[i].lower;
+        most = larger(most, lower);
+        least = lower > -INFINITY ? smaller(least, lower) : least;
+    }
+    least = larger(least, candidates->threshold);
+    levels_begin(&candidates->levels, least, most + (most - least));
+    candidates->above = candidates->lowest = 0;
+    for (size_t i = 0; i < candidates->count; i++)
+        if (candidates->list[i].lower >= least) {
+            candidates->levels.counts[level_of(&candidates->levels, candidates->list[i].lower)]++;
+            candidates->above++;
+        }
+    candidates->sure = candidates->above;
+    candidates->renewed_at = 2 * candidates->above;
+    raise_threshold(candidates);
+}
+
+/* Of the last one in the list. */
 static void learn(omendb_candidates *candidates, double lower)
 {
-    best_keys *best = &candidates->best;
-    if (best->held == best->most && !(lower > best->keys[0].value))
+    if (!(lower > candidates->threshold))
         return;
-    if (!best_offer(best, (row_key){.value = lower}))
+    if (candidates->sure < candidates->best.most) {
+        if (++candidates->sure == candidates->best.most)
+            count_levels(candidates);
         return;
-    double least = best->keys[0].value;
-    if (least > candidates->threshold)
-        candidates->threshold = least;
+    }
+    size_t level = level_of(&candidates->levels, lower);
+    if (level < candidates->lowest || lower < candidates->levels.base)
+        return;
+    candidates->levels.counts[level]++;
+    candidates->above++;
+    raise_threshold(candidates);
+    bool is_last = candidates->lowest == LEVELS - 1 || candidates->levels.inverse == 0;
+    if (is_last && candidates->above >= candidates->renewed_at)
+        count_levels(candidates);
 }
 
 static void drop_hopeless(omendb_candidates *candidates)
 {
     size_t kept = 0;
-    for (size_t i = 0; i < candidates->count; i++)
-        if (candidates->list[i].upper >= candidates->threshold)
-            candidates->list[kept++] = candidates->list[i];
+    for (size_t i = 0; i < candidates->count; i++) {
+        candidates->list[kept] = candidates->list[i];
+        kept += candidates->list[i].upper >= candidates->threshold;
+    }
     candidates->count = kept;
 }
 
-static void fetch(const omendb_rows *rows, size_t slot)
+/* Have an entry's row on its way into the cache, if it is to be scored. Always inline: gcc 12 takes a
+ * function that does nothing else for one without effects, and leaves its calls out. */
+static inline __attribute__((always_inline)) void fetch(
+    const omendb_candidates *candidates, size_t place)
 {
-    const char *row = (const char *)(rows->vectors + slot * rows->dim);
+    const omendb_rows *rows = candidates->rows;
+    const char *row = (const char *)(rows->vectors + candidates->list[place].slot * rows->dim);
+    if (!isnan(candidates->list[place].score))
+        return;
     for (size_t at = 0; at < rows->dim * sizeof(float); at += 64)
         __builtin_prefetch(row + at);
 }
 
-/* Put the `first` entries with the largest upper bounds in front (Hoare's selection). */
-static void select_first(omendb_candidate *list, size_t count, size_t first)
+static size_t rows_fetched(const omendb_candidates *candidates)
 {
-    size_t low = 0, high = count;
-    while (high - low > 1 && low < first) {
-        double pivot = list[low + (high - low) / 2].upper;
-        size_t i = low, j = high - 1;
-        for (;;) {
-            while (list[i].upper > pivot)
-                i++;
-            while (list[j].upper < pivot)
-                j--;
-            if (i >= j)
-                break;
-            omendb_candidate swapped = list[i];
-            list[i++] = list[j];
-            list[j--] = swapped;
-        }
-        /* low … i - 1 are at least the pivot, i … high - 1 at most. */
-        if (i == low)
-            i++;
-        if (i <= first)
-            low = i;
-        else
-            high = i;
-    }
+    return 1 + FETCHED_FLOATS / candidates->rows->dim;
 }
 
 static float score_of(const omendb_candidates *candidates, size_t slot)
@@ -117,32 +156,63 @@ static double value_of(const omendb_candidates *candidates, size_t slot, float s
     return score >= candidates->min_score ? order_value(&candidates->order, slot, score) : NAN;
 }
 
-/* Its value if it may be among the best, else -inf. */
-static double scored(const omendb_candidates *candidates, omendb_candidate *entry)
+static void score_entry(const omendb_candidates *candidates, omendb_candidate *entry)
 {
-    if (isnan(entry->score)) {
-        entry->score = score_of(candidates, entry->slot);
-        double value = value_of(candidates, entry->slot, entry->score);
-        entry->upper = isnan(value) ? -INFINITY : value;
+    if (!isnan(entry->score))
+        return;
+    entry->score = score_of(candidates, entry->slot);
+    double value = value_of(candidates, entry->slot, entry->score);
+    entry->upper = entry->lower = isnan(value) ? -INFINITY : value;
+}
+
+/* Places of the k likeliest: those of the highest levels of upper bounds, and of the one below some. */
+static void choose_likeliest(const omendb_candidates *candidates, uint32_t *places)
+{
+    const omendb_candidate *list = candidates->list;
+    const size_t k = candidates->best.most;
+    omendb_levels levels;
+    double most = -INFINITY;
+    size_t lowest = LEVELS, above = 0, found = 0;
+    for (size_t i = 0; i < candidates->count; i++)
+        most = larger(most, list[i].upper < INFINITY ? list[i].upper : -INFINITY);
+    levels_begin(&levels, candidates->threshold, most);
+    for (size_t i = 0; i < candidates->count; i++)
+        levels.counts[level_of(&levels, list[i].upper)]++;
+    while (above < k)
+        above += levels.counts[--lowest];
+    size_t room = k - (above - levels.counts[lowest]); /* in the lowest level */
+    for (size_t i = 0; found < k; i++) {
+        size_t level = level_of(&levels, list[i].upper);
+        if (level < lowest || (level == lowest && room == 0))
+            continue;
+        room -= level == lowest;
+        places[found++] = (uint32_t)i;
     }
-    return entry->upper;
 }
 
 /* Score the k likeliest: the least of these is a better threshold than any bound. */
 static void sharpen(omendb_candidates *candidates)
 {
-    size_t k = candidates->best.most;
+    const size_t k = candidates->best.most;
+    uint32_t *places = candidates->places;
     double least = INFINITY;
+    drop_hopeless(candidates);
     if (candidates->count < k)
         return;
-    select_first(candidates->list, candidates->count, k);
-    for (size_t i = 0; i < k; i++)
-        if (isnan(candidates->list[i].score))
-            fetch(candidates->rows, candidates->list[i].slot);
-    for (size_t i = 0; i < k; i++)
-        least = fmin(least, scored(candidates, &candidates->list[i]));
-    if (least > candidates->threshold)
-        candidates->threshold = least;
+    choose_likeliest(candidates, places);
+    const size_t step = rows_fetched(candidates);
+    for (size_t first = 0, stop; first < k; first = stop) {
+        stop = k - first > step ? first + step : k;
+        for (size_t i = first; i < stop; i++)
+            fetch(candidates, places[i]);
+        for (size_t i = first; i < stop; i++) {
+            score_entry(candidates, &candidates->list[places[i]]);
+            least = smaller(least, candidates->list[places[i]].upper);
+        }
+    }
+    candidates->threshold = larger(candidates->threshold, least);
+    count_levels(candidates);
+    drop_hopeless(candidates);
 }
 
 /* What the value is at most, and at least. NaN or less than the threshold: out, and then not the other. */
@@ -170,7 +240,6 @@ omendb_offered candidates_offer(omendb_candidates *candidates, size_t slot, omen
         return GIVEN_UP;
     if (candidates->count == candidates->room) {
         sharpen(candidates);
-        drop_hopeless(candidates);
         if (candidates->count > candidates->room / 2) {
             size_t room = 2 * candidates->room;
             if (candidates->room >= candidates->most)
@@ -185,34 +254,41 @@ omendb_offered candidates_offer(omendb_candidates *candidates, size_t slot, omen
     omendb_candidate *entry = &candidates->list[candidates->count++];
     entry->slot = (uint32_t)slot;
     entry->upper = most;
+    entry->lower = least;
     entry->score = NAN;
     learn(candidates, least);
     return KEPT;
 }
 
-void candidates_decide(omendb_candidates *candidates)
+/* Offer entries first ... stop - 1 to the best; rows below `threshold` are out. What it is then. */
+static double decide_some(
+    omendb_candidates *candidates, size_t first, size_t stop, double threshold)
 {
-    const omendb_rows *rows = candidates->rows;
-    best_keys *best = &candidates->best;
-    drop_hopeless(candidates);
     omendb_candidate *list = candidates->list;
-    size_t count = candidates->count;
-    /* The likeliest first: what they score leaves half of the others out, or more. */
-    if (count > best->most)
-        select_first(candidates->list, count, best->most);
-    best->held = 0;
-    double threshold = least_value(candidates);
-    for (size_t i = 0; i < AHEAD && i < count; i++)
-        fetch(rows, list[i].slot);
-    for (size_t i = 0; i < count; i++) {
-        if (i + AHEAD < count && list[i + AHEAD].upper >= threshold)
-            fetch(rows, list[i + AHEAD].slot);
+    for (size_t i = first; i < stop; i++)
+        if (list[i].upper >= threshold)
+            fetch(candidates, i);
+    for (size_t i = first; i < stop; i++) {
         if (!(list[i].upper >= threshold))
             continue;
-        double value = scored(candidates, &list[i]);
-        row_key key = {value, age_of(rows, list[i].slot), list[i].score};
-        if (value > -INFINITY && value >= threshold && best_offer(best, key) && best->keys[0].value > threshold)
-            threshold = best->keys[0].value;
+        score_entry(candidates, &list[i]);
+        row_key key = {list[i].upper, age_of(candidates->rows, list[i].slot), list[i].score};
+        if (key.value > -INFINITY && key.value >= threshold && best_offer(&candidates->best, key))
+            threshold = larger(threshold, candidates->best.keys[0].value);
+    }
+    return threshold;
+}
+
+void candidates_decide(omendb_candidates *candidates)
+{
+    const size_t step = rows_fetched(candidates);
+    if (candidates->count > candidates->best.most)
+        sharpen(candidates);
+    double threshold = larger(candidates->threshold, least_value(candidates));
+    candidates->best.held = 0;
+    for (size_t first = 0; first < candidates->count; first += step) {
+        size_t left = candidates->count - first;
+        threshold = decide_some(candidates, first, first + (left < step ? left : step), threshold);
     }
 }
 

@@ -8,13 +8,15 @@
 
 #include "bounds.h"
 #include "keys.h"
+#include "levels.h"
 #include "order.h"
 #include "rows_of.h"
 
 typedef struct {
-    double upper; /* NaN or less than the threshold: out; of a row that is scored its value, -inf: out */
+    double upper; /* less than the threshold: out */
+    double lower; /* -inf: it may be out whatever the threshold */
     uint32_t slot;
-    float score; /* NaN: it is not scored yet */
+    float score; /* NaN: it is not scored yet; else both bounds are its value, or -inf if it is out */
 } omendb_candidate;
 
 typedef struct {
@@ -23,9 +25,15 @@ typedef struct {
     omendb_order order;
     float min_score;
     double threshold; /* rows of a smaller value are out */
-    best_keys best;   /* the k best lower bounds so far, without ages; in the end, rows */
+    best_keys best;   /* in the end: the k best rows */
+    uint32_t *places; /* [k] in the list, of those that are scored */
     omendb_candidate *list;
     size_t count, room;
+    /* Lower bounds in the list, once there are k: `above` of them in the level `lowest` and above. They
+     * are counted anew when so many are above, and all in the last one. */
+    omendb_levels levels;
+    size_t above, lowest, renewed_at;
+    size_t sure; /* how many there were, until there are levels */
     size_t most;     /* more entries than this, and the query is given up; */
     size_t patience; /* so it is when so many more rows have been offered */
 } omendb_candidates;

@@ -99,27 +99,28 @@ done:
     return result;
 }
 
-/* take_marginal(lanes, is_l2, vectors, slots, relevance, redundancy, weight, start, stop, places): the places
- * among slots of the rows that the steps start … stop - 1 take, to places, where those before stand. */
+/* take_marginal(lanes, is_l2, vectors, slots, relevance, redundancy, compared, weight, start, stop, places): the
+ * places among slots of the rows that the steps start … stop - 1 take, to places, where those before stand. */
 PyObject *native_take_marginal(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     const char *lanes;
     int is_l2;
-    PyObject *vectors, *slot_object, *relevance_object, *redundancy_object, *place_object;
-    PyObject *result = NULL;
+    PyObject *vectors, *slot_object, *relevance_object, *redundancy_object, *compared_object;
+    PyObject *place_object, *result = NULL;
     double weight;
     Py_ssize_t start, stop;
     taken_arrays taken = {0};
     omendb_rows rows = {0};
-    array slots, relevance, redundancy, places;
+    array slots, relevance, redundancy, compared, places;
     if (!PyArg_ParseTuple(
-            arguments, "spOOOOdnnO", &lanes, &is_l2, &vectors, &slot_object, &relevance_object,
-            &redundancy_object, &weight, &start, &stop, &place_object))
+            arguments, "spOOOOOdnnO", &lanes, &is_l2, &vectors, &slot_object, &relevance_object,
+            &redundancy_object, &compared_object, &weight, &start, &stop, &place_object))
         return NULL;
     if (!take_rows_of(&taken, lanes, is_l2, vectors, &rows) ||
         !take_array(&taken, slot_object, "slots", I64, -1, TO_READ, &slots) ||
         !take_array(&taken, relevance_object, "relevance", F64, slots.count, TO_READ, &relevance) ||
         !take_array(&taken, redundancy_object, "redundancy", F64, slots.count, TO_WRITE, &redundancy) ||
+        !take_array(&taken, compared_object, "compared", I64, slots.count, TO_WRITE, &compared) ||
         !take_array(&taken, place_object, "places", I64, -1, TO_WRITE, &places) ||
         !are_within(&slots, (Py_ssize_t)rows.slots, "slots"))
         goto done;
@@ -128,10 +129,10 @@ PyObject *native_take_marginal(PyObject *Py_UNUSED(module), PyObject *arguments)
         goto done;
     }
     array there = {places.data, start};
-    if (!are_within(&there, slots.count, "places"))
+    if (!are_within(&there, slots.count, "places") || !are_within(&compared, start + 1, "compared"))
         goto done;
     omendb_marginal marginal = {
-        &rows, slots.data, relevance.data, redundancy.data, (size_t)slots.count, weight,
+        &rows, slots.data, relevance.data, redundancy.data, compared.data, (size_t)slots.count, weight,
     };
     PyThreadState *state = let_go_for((stop - start) * slots.count * (Py_ssize_t)rows.dim);
     take_marginal(&marginal, (size_t)start, (size_t)stop, places.data);

@@ -34,27 +34,38 @@ size_t take_apart(omendb_apart *apart, const int64_t *slots, size_t count, int64
     return found;
 }
 
+/* Compare a row with those taken that it was not compared with, until it is known to be no better than
+ * `most`: its redundancy only grows, and rounding keeps order. Its value, or something no less that is
+ * not above `most` either. */
+static double value_of(
+    const omendb_marginal *marginal, size_t row, size_t step, const int64_t *places, double most)
+{
+    const double relevance = marginal->relevance[row];
+    double *redundancy = &marginal->redundancy[row];
+    for (int64_t *compared = &marginal->compared[row]; *compared < (int64_t)step; (*compared)++) {
+        if (*compared > 0 && !(relevance - marginal->weight * *redundancy > most))
+            break;
+        const int64_t taken = marginal->slots[places[*compared]];
+        *redundancy = fmax(*redundancy, score_of(marginal->rows, marginal->slots[row], taken));
+    }
+    return step == 0 ? relevance : relevance - marginal->weight * *redundancy;
+}
+
 void take_marginal(const omendb_marginal *marginal, size_t from, size_t to, int64_t *places)
 {
-    double *redundancy = marginal->redundancy;
     for (size_t step = from; step < to; step++) {
-        const int64_t last = step == 0 ? 0 : marginal->slots[places[step - 1]];
         double most = -INFINITY;
         int64_t best = 0;
         for (size_t i = 0; i < marginal->count; i++) {
-            double value = marginal->relevance[i];
-            if (redundancy[i] == INFINITY)
+            if (marginal->redundancy[i] == INFINITY)
                 continue;
-            if (step > 0) {
-                redundancy[i] = fmax(redundancy[i], score_of(marginal->rows, marginal->slots[i], last));
-                value -= marginal->weight * redundancy[i];
-            }
+            double value = value_of(marginal, i, step, places, most);
             if (value > most) {
                 most = value;
                 best = (int64_t)i;
             }
         }
         places[step] = best;
-        redundancy[best] = INFINITY;
+        marginal->redundancy[best] = INFINITY;
     }
 }

@@ -29,6 +29,7 @@ typedef struct {
     const int64_t *slots;    /* [count] */
     const double *relevance; /* [count] */
     double *redundancy;      /* [count], -inf before the first step; +inf once it is taken */
+    int64_t *compared;       /* [count] with how many of those taken that is; 0 before the first step */
     size_t count;
     double weight;
 } omendb_marginal;

@@ -1,7 +1,8 @@
 """Maximal marginal relevance: rows taken one by one, each unlike those before (PROTOCOL section 5).
 
 Knows vectors and scores of the candidates; nothing of the order that they came in but that the
-first of equal ones is taken. In numpy, and in C (``native/selection.c``), to the same bits.
+first of equal ones is taken. In numpy, and in C (``native/selection.c``), to the same bits; there a
+row is compared with those taken only while it may be the next.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def most_marginal(
     """Places of the k rows that are taken of those in ``slots``; yields after each piece."""
     relevance = mmr.relevance * scores.astype(np.float64)
     redundancy = np.full(len(slots), -np.inf)
+    compared = np.zeros(len(slots), np.int64)
     places = np.zeros(min(k, len(slots)), np.int64)
     steps = max(1, _PIECE_ELEMENTS // max(1, len(slots) * vectors.shape[1]))
     for start in range(0, len(places), steps):
@@ -33,7 +35,7 @@ def most_marginal(
         if native.is_used:
             native.compiled.take_marginal(
                 native.lanes, metric == "l2", vectors, slots, relevance, redundancy,
-                1.0 - mmr.relevance, start, stop, places,
+                compared, 1.0 - mmr.relevance, start, stop, places,
             )  # fmt: skip
         else:
             rows = vectors[slots]

@@ -91,7 +91,8 @@ def test_arrays_of_another_shape_or_type_are_refused(
 
 
 APART = (ROWS, WHICH, None, 0.0, WHICH.copy(), 0, 0, WHICH.copy())
-MARGINAL = (ROWS, WHICH, np.ones(4), np.ones(4), 0.5, 0, 4, WHICH.copy())
+COMPARED = np.zeros(4, np.int64)
+MARGINAL = (ROWS, WHICH, np.ones(4), np.ones(4), COMPARED, 0.5, 0, 4, WHICH.copy())
 
 
 @pytest.mark.parametrize(
@@ -111,10 +112,13 @@ MARGINAL = (ROWS, WHICH, np.ones(4), np.ones(4), 0.5, 0, 4, WHICH.copy())
         ("take_marginal", MARGINAL, 1, WHICH + 4, "slots"),
         ("take_marginal", MARGINAL, 2, np.ones(3), "relevance"),
         ("take_marginal", MARGINAL, 3, np.ones(3), "redundancy"),
-        ("take_marginal", MARGINAL, 5, -1, "start"),
-        ("take_marginal", MARGINAL, 6, 5, "stop"),
-        ("take_marginal", MARGINAL, 7, WHICH[:3].copy(), "places"),
-        ("take_marginal", (*MARGINAL[:5], 4, 4, WHICH + 4), 0, ROWS, "places"),
+        ("take_marginal", MARGINAL, 4, COMPARED[:3], "compared"),
+        ("take_marginal", MARGINAL, 4, COMPARED - 1, "compared"),
+        ("take_marginal", MARGINAL, 4, COMPARED + 1, "compared"),
+        ("take_marginal", MARGINAL, 6, -1, "start"),
+        ("take_marginal", MARGINAL, 7, 5, "stop"),
+        ("take_marginal", MARGINAL, 8, WHICH[:3].copy(), "places"),
+        ("take_marginal", (*MARGINAL[:6], 4, 4, WHICH + 4), 0, ROWS, "places"),
     ],
 )
 def test_selections_of_rows_that_are_not_there_are_refused(
@@ -166,7 +170,7 @@ def calls_that_write() -> list[tuple[str, tuple[Any, ...]]]:
         ("take_apart", ("portable", False, rows, np.arange(4), (zeros, np.zeros(1, np.int64), 9),
                         1e9, slots, 0, 0, np.full(4, -1))),
         ("take_marginal", ("portable", False, rows, zeros, np.ones(4), np.full(4, -np.inf),
-                           0.5, 0, 1, np.full(4, -1))),
+                           zeros, 0.5, 0, 1, np.full(4, -1))),
         ("score_bounds", ("portable", codes, factors, centre, 4, 0, rows[:1], 0,
                           np.zeros(64, np.float32), np.zeros(64, np.float32))),
     ]  # fmt: skip
