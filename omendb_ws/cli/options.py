@@ -26,6 +26,13 @@ Port = Annotated[
         metavar="INTEGER", help="Port to listen on; 0 takes any free one.", show_default="8765"
     ),
 ]
+HttpPort = Annotated[
+    str | None,
+    typer.Option(
+        metavar="INTEGER",
+        help="Port of the HTTP API; without it there is none. Needs the extra http.",
+    ),
+]
 DataDir = Annotated[
     str | None,
     typer.Option(metavar="DIRECTORY", help="Directory of the journal; without it, memory only."),

@@ -38,6 +38,7 @@ def serve(
     config: options.ConfigFile = None,
     host: options.Host = None,
     port: options.Port = None,
+    http_port: options.HttpPort = None,
     data_dir: options.DataDir = None,
     api_key_file: options.ApiKeyFile = None,
     tenants_file: options.TenantsFile = None,
@@ -66,6 +67,7 @@ def serve(
             config_file=config,
             host=host,
             port=port,
+            http_port=http_port,
             data_dir=data_dir,
             api_key_file=api_key_file,
             tenants_file=tenants_file,
@@ -131,7 +133,7 @@ async def _serve(settings: Settings) -> None:
         cycles = Cycles(lambda: metrics.connections_opened - metrics.connections)
         cycles.start()
         looking = asyncio.create_task(cycles.run())
-        print(_ready_line(settings, server.port, server.url), flush=True)
+        print(_ready_line(settings, server), flush=True)
         showing = asyncio.create_task(recovery_bar.show(server.node.recoveries))
         await leave.wait()
         showing.cancel()
@@ -187,10 +189,14 @@ def _reload_on_hangups(server: Server) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
 
 
-def _ready_line(settings: Settings, port: int, url: str) -> str:
+def _ready_line(settings: Settings, server: Server) -> str:
     from .._version import VERSION
 
+    url, http_url = server.url, server.http_url
     if settings.log_format == "json":
-        ready = {"event": "ready", "url": url, "host": settings.host, "port": port}
+        ready = {"event": "ready", "url": url, "host": settings.host, "port": server.port}
+        if http_url is not None:
+            ready["http_url"] = http_url
         return json.dumps({**ready, "version": VERSION, "pid": os.getpid()})
-    return f"omendb-ws {VERSION} is ready at {url}"
+    also = "" if http_url is None else f" and {http_url}"
+    return f"omendb-ws {VERSION} is ready at {url}{also}"

@@ -84,6 +84,14 @@ class Running(Protocol):
         ...
 
 
+class Lines(Protocol):
+    """The headers of a request."""
+
+    def get_all(self, key: str, /) -> list[str]:
+        """Every value of a header, whatever the case of its name."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Who may come in. ``allow_origins`` as ``Settings`` normalises them; ``is_open``: no keys."""
@@ -128,7 +136,7 @@ def decide(
     return found if isinstance(found, Reply) else _ROUTES[path](running, found)
 
 
-def refuse_foreign(headers: Headers, policy: Policy) -> Reply | None:
+def refuse_foreign(headers: Lines, policy: Policy) -> Reply | None:
     """400 or 403 where Host or Origin are not acceptable (PROTOCOL section 1.2)."""
     hosts = headers.get_all("Host")
     host = parse_host(hosts[0]) if len(hosts) == 1 else None
@@ -175,7 +183,7 @@ def origin_allowed(text: str, host: HostPort, allow_origins: Sequence[str]) -> b
     return (origin.host, origin.port) == (host.host, own_port)
 
 
-def token_of(headers: Headers) -> str | None:
+def token_of(headers: Lines) -> str | None:
     """The token of ``Authorization: Bearer`` or ``X-API-Key``; None without one.
 
     Contradictory ones are the empty token, which is nobody's.

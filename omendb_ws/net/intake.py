@@ -15,20 +15,27 @@ import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from ..access.peer import Peer
 from ..access.proxies import TrustedProxies
 from ..runtime.faults import as_error
 from ..runtime.few_lines import FewLines, more
 from ..telemetry.metrics import Metrics
-from .connection import Connection
 from .proxy_protocol import ProxyHeaderError, Source, read
 
 log = logging.getLogger(__name__)
 
 #: For a whole header: a proxy sends it before all else.
 HEADER_SECONDS: Final = 5.0
+
+
+class Begins(Protocol):
+    """A connection that is given its socket in time."""
+
+    told_peer: Peer | None
+    is_forwarded: bool
+    protocol: Any
 
 
 class Limits(NamedTuple):
@@ -68,7 +75,7 @@ class Intake:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def accepted(self, transport: asyncio.Transport, connection: Connection) -> None:
+    def accepted(self, transport: asyncio.Transport, connection: Begins) -> None:
         """Take a socket out of ``transport``, and give it to ``connection`` in time."""
         accepted = transport.get_extra_info("socket")
         peer = Peer.of(transport.get_extra_info("peername"))
@@ -91,7 +98,7 @@ class Intake:
                 del self._waiting[oldest]  # now: of many that come at once each has one leave
                 oldest.cancel()
 
-    def connecting(self, make: Callable[..., Connection]) -> Callable[..., Accepting]:
+    def connecting(self, make: Callable[..., Begins]) -> Callable[..., Accepting]:
         """What a listener makes of what it accepts: ``make``'s connections, in time."""
         return lambda *args, **kwargs: Accepting(self, make(*args, **kwargs))
 
@@ -106,7 +113,7 @@ class Intake:
         self._waiting.pop(task, None)
         own.close()
 
-    async def _go_on(self, own: socket.socket, connection: Connection, peer: Peer) -> None:
+    async def _go_on(self, own: socket.socket, connection: Begins, peer: Peer) -> None:
         """Read the header, if there is to be one, and let the connection begin."""
         try:
             if self._proxies.trust(peer.host):
@@ -121,7 +128,7 @@ class Intake:
             return
         await self._begin(socket.socket(fileno=own.detach()), connection)
 
-    async def _begin(self, given_up: socket.socket, connection: Connection) -> None:
+    async def _begin(self, given_up: socket.socket, connection: Begins) -> None:
         """From here on the socket is the transport's, which closes it whatever happens."""
         given: dict[str, Any] = {}
         if self._context is not None:
@@ -130,7 +137,8 @@ class Intake:
             given["ssl_shutdown_timeout"] = self._limits.close_seconds
         loop = asyncio.get_running_loop()
         try:
-            await loop.connect_accepted_socket(lambda: connection, given_up, **given)
+            protocol = cast(asyncio.Protocol, connection)
+            await loop.connect_accepted_socket(lambda: protocol, given_up, **given)
         except OSError:  # the client went, or spoke no TLS
             pass
         except Exception as error:
@@ -147,7 +155,7 @@ class Intake:
 class Accepting(asyncio.Protocol):
     """What the listener makes of a connection, until its socket is taken."""
 
-    def __init__(self, intake: Intake, connection: Connection) -> None:
+    def __init__(self, intake: Intake, connection: Begins) -> None:
         self._intake = intake
         self._connection = connection
         #: websockets asks what it was given for it when a subprotocol is chosen.

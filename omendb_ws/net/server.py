@@ -47,6 +47,7 @@ from ..telemetry.prometheus import render, render_tenant
 from .admission import Admission, tell_version
 from .connection import STALL_SECONDS, Connection
 from .gauges import refresh
+from .http_port import HttpPort, Parts
 from .intake import Intake
 from .intake import Limits as IntakeLimits
 from .tls import newer_certificate, server_context
@@ -99,6 +100,7 @@ class Server:
             settings.max_connections + settings.max_unauthenticated_connections
         )
         self._auth_seconds = auth_seconds
+        self._stall_seconds = stall_seconds
         self._sessions: dict[Connection, Session] = {}
         self._watch = Watch(self.context, self._sessions, stall_seconds)
         self._strangers, self._known = self._watch.strangers, self._watch.known
@@ -106,6 +108,7 @@ class Server:
         #: Set when a leaving server need not wait for load balancers any longer.
         self._notice_over: asyncio.Event | None = None
         self._intake: Intake | None = None
+        self._http = HttpPort(settings)
         self._is_tls = settings.tls_certificate_file is not None
         self._loop: asyncio.AbstractEventLoop
         self._admission: Admission
@@ -115,11 +118,17 @@ class Server:
     @property
     def url(self) -> str:
         """Where clients connect to."""
-        scheme = "wss" if self._is_tls else "ws"
+        return f"{self._address('ws', self.port)}{routes.WEBSOCKET_PATH}"
+
+    @property
+    def http_url(self) -> str | None:
+        """Where the HTTP API is, while there is one."""
+        return None if self._http.number is None else self._address("http", self._http.number)
+
+    def _address(self, scheme: str, port: int) -> str:
         host = self.settings.host
-        return (
-            f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{routes.WEBSOCKET_PATH}"
-        )
+        secure = "s" if self._is_tls else ""
+        return f"{scheme}{secure}://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -155,17 +164,14 @@ class Server:
                 await self._listener.wait_closed()
                 raise
         except BaseException:
+            await self._http.close()
             self._descriptors.close()
             await self.node.stop()
             raise
 
     async def _listen(self) -> WebSocketServer:
         settings, limits = self.settings, self.context.limits
-        ssl, certificate, key = None, settings.tls_certificate_file, settings.tls_key_file
-        if certificate and key:
-            ssl = server_context(certificate, key)
-            newer = partial(newer_certificate, ssl, certificate, key)
-            self.node.reloads.watch(Watched("certificates", (certificate, key), newer))
+        tls = ssl = self._context_of_tls()
         is_open = self.context.gate.is_open
         policy = routes.Policy(is_open, settings.allow_origins)
         hook = routes.process_request(policy, self, peer_of)
@@ -180,6 +186,7 @@ class Server:
         if settings.proxy_protocol == "on":
             self._intake = self._make_intake(proxies, ssl)
             connecting, ssl = self._intake.connecting(connecting), None
+        await self._http.listen(self._parts(policy, proxies), tls, self._intake)
         return await serve(
             self._connected,
             settings.host,
@@ -200,6 +207,21 @@ class Server:
             open_timeout=_HANDSHAKE_SECONDS,
             ssl_handshake_timeout=None if ssl is None else _HANDSHAKE_SECONDS,
         )
+
+    def _context_of_tls(self) -> SSLContext | None:
+        certificate, key = self.settings.tls_certificate_file, self.settings.tls_key_file
+        if not (certificate and key):
+            return None
+        context = server_context(certificate, key)
+        newer = partial(newer_certificate, context, certificate, key)
+        self.node.reloads.watch(Watched("certificates", (certificate, key), newer))
+        return context
+
+    def _parts(self, policy: routes.Policy, proxies: TrustedProxies) -> Parts:
+        return Parts(
+            self.node, policy, proxies, self._who, self._admission.may_enter, self._strangers,
+            self._known, self._descriptors.admits, self._stall_seconds,
+        )  # fmt: skip
 
     def _make_intake(self, proxies: TrustedProxies, ssl: SSLContext | None) -> Intake:
         limits = IntakeLimits(
@@ -222,10 +244,13 @@ class Server:
             await self._see_off()
         finally:
             try:
-                self._listener.close(code=1012)
-                await self._listener.wait_closed()
-                self._stall_watch.cancel()
-                await asyncio.wait([self._stall_watch])
+                try:
+                    await self._http.close()
+                finally:
+                    self._listener.close(code=1012)
+                    await self._listener.wait_closed()
+                    self._stall_watch.cancel()
+                    await asyncio.wait([self._stall_watch])
             finally:
                 try:
                     self._descriptors.close()
@@ -246,12 +271,14 @@ class Server:
                 await self._notice_over.wait()
         self.context.is_draining = True
         until = self._loop.time() + self.settings.drain_seconds
-        await self._all(until, (session.wait_idle() for session in self._sessions.values()))
+        waiting = [*self._sessions.values(), *self._http.sessions()]
+        await self._all(until, (session.wait_idle() for session in waiting))
         for session in self._sessions.values():
             session.outbox.close(1012, "server draining, reconnect")
         connections = list(self._sessions)
         until = max(until, self._loop.time() + _CLOSE_GRACE_SECONDS)
-        await self._all(until, (connection.wait_closed() for connection in connections))
+        leaving = (connection.wait_closed() for connection in connections)
+        await self._all(until, (*leaving, self._http.wait_gone()))
         for connection in self._sessions:
             connection.transport.abort()
         for stranger in self._strangers:

@@ -55,6 +55,14 @@ class Settings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         8765, description="Port to listen on; 0 takes any free one."
     )
+    http_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
+        None,
+        description="Port of the HTTP API, on the same address; 0 takes any free one. Without it"
+        " there is no HTTP API. Needs the extra http.",
+    )
+    http_idle_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        60.0, description="How long an HTTP connection may stay without a request."
+    )
     config_file: Name | None = Field(None, description="TOML file with any of these settings.")
     data_dir: Name | None = Field(
         None, description="Directory of the journal; without it, collections live in memory only."

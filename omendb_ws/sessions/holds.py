@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from ..wire.messages import Said
 from .long_work import LongRequests, Steps
 
 
@@ -42,8 +43,8 @@ class Holds:
         self._long_requests = long_requests
         self._went_on = went_on
         self.bytes_of: dict[Hold, int] = {}
-        self.behind: deque[str | bytes] = deque()
-        self.hear: Callable[[str | bytes], None] = lambda _: None
+        self.behind: deque[Said] = deque()
+        self.hear: Callable[[Said], None] = lambda _: None
         self._is_hearing = False
 
     def begin(self, request_bytes: int) -> Hold:

@@ -20,7 +20,7 @@ from omendb_core.model.errors import OmenError
 from ..runtime.faults import as_error
 from ..wire import long_frames, long_rows, long_text
 from ..wire.long_json import Loaded
-from ..wire.messages import Add, Refusal, Request, Update
+from ..wire.messages import Add, Posted, Refusal, Request, Update
 from ..wire.opcodes import right_for
 from . import ops
 from .auditing import target_of
@@ -30,7 +30,7 @@ from .reach import reach
 from .session import Session
 
 
-def steps(session: Session, message: str | bytes, hold: Hold) -> Steps:
+def steps(session: Session, message: str | bytes | Posted, hold: Hold) -> Steps:
     """Read ``message`` and answer it, or hand it to the engine; ``hold`` ends with that."""
     request: Request | Refusal | None = None
     loaded: Loaded | None = None
@@ -67,8 +67,12 @@ def steps(session: Session, message: str | bytes, hold: Hold) -> Steps:
         yield from rest()
 
 
-def _decoded(session: Session, message: str | bytes) -> Generator[None, None, long_text.Decoded]:
+def _decoded(
+    session: Session, message: str | bytes | Posted
+) -> Generator[None, None, long_text.Decoded]:
     limits = session.context.limits
+    if isinstance(message, Posted):
+        return (yield from long_text.decode(message.text, limits, given=message.given))
     if isinstance(message, str):
         return (yield from long_text.decode(message, limits))
     return (yield from long_frames.decode(message, limits, session.columns_of))

@@ -14,7 +14,7 @@ from ..wire import binary as binary_wire
 from ..wire import long_frames, long_text, searches, text_replies, unread
 from ..wire import text as text_wire
 from ..wire.encoded import text
-from ..wire.messages import Auth, Ping, Refusal, Request
+from ..wire.messages import Auth, Ping, Posted, Refusal, Request, Said, Uploaded
 from ..wire.opcodes import PROTOCOL
 from ..wire.searches import read_plain
 from . import long_requests, ops
@@ -53,7 +53,7 @@ class Receiver:
         self._messages_before_auth = 0
         session.holds.hear = self.receive
 
-    def receive(self, message: str | bytes) -> None:
+    def receive(self, message: Said) -> None:
         """Answer one message, or hand it to the engine."""
         session = self._session
         if session.holds.bytes_of:
@@ -73,7 +73,8 @@ class Receiver:
                 self._refuse_unread(message, unwelcome)
                 return
             if len(message) > long_text.MOST_CHARACTERS and (
-                isinstance(message, str) or long_frames.is_long(message)
+                isinstance(message, str | Posted)
+                or (isinstance(message, bytes) and long_frames.is_long(message))
             ):
                 self._begin_long_request(message)
                 return
@@ -95,7 +96,7 @@ class Receiver:
         if session.principal is None:
             self._refuse_talk()
 
-    def _begin_long_request(self, message: str | bytes) -> None:
+    def _begin_long_request(self, message: str | bytes | Posted) -> None:
         """Read ``message`` in pieces, and nothing else meanwhile."""
         session = self._session
         hold = session.holds.begin(len(message))
@@ -112,16 +113,20 @@ class Receiver:
             hold.end()
             raise
 
-    def _decode(self, message: str | bytes) -> Request | searches.PlainSearch | Refusal:
+    def _decode(self, message: Said) -> Request | searches.PlainSearch | Refusal:
         session, limits = self._session, self._session.context.limits
         if isinstance(message, str):
             return text_wire.decode_request(message, limits)
+        if isinstance(message, Posted):
+            return text_wire.decode_request(message.text, limits, message.given)
+        if isinstance(message, Uploaded):
+            return message.add
         plain = read_plain(message, limits)
         if plain is not None:
             return plain
         return binary_wire.decode_request(message, limits, session.columns_of)
 
-    def _unwelcome(self, message: str | bytes) -> OmenError | None:
+    def _unwelcome(self, message: Said) -> OmenError | None:
         """Why a message is refused whatever it says, so that it need not be read."""
         context, is_stranger = self._session.context, self._session.principal is None
         self._messages_before_auth += is_stranger
@@ -131,7 +136,8 @@ class Receiver:
             return error
         if context.is_draining:
             return Draining("the server is leaving; reconnect")
-        if is_stranger and (isinstance(message, bytes) or len(message) > MAX_AUTH_CHARACTERS):
+        is_text = isinstance(message, str)
+        if is_stranger and (not is_text or len(message) > MAX_AUTH_CHARACTERS):
             return Unauthenticated("send auth with a token first")
         return None
 
@@ -149,7 +155,7 @@ class Receiver:
         session.who.take_message(clock_us)
         bucket.spend(1, now_us)
 
-    def _refuse_unread(self, message: str | bytes, error: OmenError) -> None:
+    def _refuse_unread(self, message: Said, error: OmenError) -> None:
         session = self._session
         session.context.metrics.requests["refused"] += 1
         session.error(unread.id_of(message), error)

@@ -34,7 +34,7 @@ from ..runtime.faults import as_error
 from ..tenants.account import Account
 from ..wire import searches, text_replies, unread
 from ..wire.encoded import text
-from ..wire.messages import Request
+from ..wire.messages import Request, Said
 from ..wire.reply_bounds import ENVELOPE_BYTES
 from . import auditing
 from .context import Context
@@ -115,7 +115,7 @@ class Session:
     def refuse(
         self,
         id: int | None,
-        message: str | bytes,
+        message: Said,
         error: Exception,
         op: str,
         target: str | int | None = None,

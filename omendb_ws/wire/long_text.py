@@ -16,7 +16,7 @@ from omendb_core.model.errors import BadRequest, OmenError
 from . import examples, numbers, text, unread, vectors
 from .limits import Limits
 from .long_json import PIECE_CHARACTERS, Loaded, NotJson, TooManyContainers, load
-from .messages import JsonObject, Refusal, Request
+from .messages import Given, JsonObject, Refusal, Request
 from .opcodes import EXAMPLES, MAX_EXAMPLES
 
 #: Texts up to here are read in one piece: of small objects, 64 KiB take 1 ms.
@@ -47,7 +47,10 @@ class Decoded(NamedTuple):
 
 
 def decode(
-    message: str, limits: Limits, piece_characters: int = PIECE_CHARACTERS
+    message: str,
+    limits: Limits,
+    piece_characters: int = PIECE_CHARACTERS,
+    given: Given | None = None,
 ) -> Generator[None, None, Decoded]:
     """As ``text.decode_request``, in pieces of about so many characters."""
     if (yield from _is_too_long(message, limits, piece_characters)):
@@ -60,9 +63,9 @@ def decode(
     except NotJson as error:
         refusal = None
         if text.is_of_infinity(error.msg):
-            refusal = yield from _beyond_doubles(message, piece_characters)
+            refusal = yield from _beyond_doubles(message, piece_characters, given)
         return Decoded(refusal or text.no_json(error.msg, error.pos))
-    request_id = text.id_of(loaded.value)
+    request_id = text.id_of(loaded.value, given)
     if isinstance(request_id, Refusal):
         return Decoded(request_id, loaded)
     try:
@@ -88,12 +91,14 @@ def _is_too_long(
     return length > most
 
 
-def _beyond_doubles(message: str, piece_characters: int) -> Generator[None, None, Refusal | None]:
+def _beyond_doubles(
+    message: str, piece_characters: int, given: Given | None
+) -> Generator[None, None, Refusal | None]:
     """The refusal of a text with such a number; None if it is no JSON, or has no id."""
     exact = yield from exactly(message, piece_characters)
     if exact is None:
         return None
-    request_id = text.id_of(exact.value)
+    request_id = text.id_of(exact.value, given)
     refusal = None
     if not isinstance(request_id, Refusal):
         try:

@@ -267,6 +267,36 @@ Request: TypeAlias = (
 )  # fmt: skip
 
 
+#: Fields of a request that are known beside its text: ``id``, ``op`` and others.
+Given: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A request whose text holds its other fields, and none of those that are ``given``."""
+
+    text: str
+    given: Given
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """An add whose rows came as an array, and not in a message; of ``size_bytes``."""
+
+    add: Add
+    size_bytes: int
+
+    def __len__(self) -> int:
+        return self.size_bytes
+
+
+#: What a connection may say: a message, or what stands for one where it came by other ways.
+Said: TypeAlias = str | bytes | Posted | Uploaded
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A message that is no request: ``id`` None where none could be read (an error event)."""

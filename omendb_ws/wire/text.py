@@ -33,6 +33,7 @@ from .messages import (
     Describe,
     Drop,
     Get,
+    Given,
     JsonObject,
     List,
     Move,
@@ -57,15 +58,17 @@ _UNSHAPED: Final = [one for one in OPS["search"].fields if one.name not in _SHAP
 _ADD_BUT_ROWS: Final = [one for one in OPS["add"].fields if one.name != "rows"]
 
 
-def decode_request(text: str | bytes, limits: Limits) -> Request | Refusal:
+def decode_request(
+    text: str | bytes, limits: Limits, given: Given | None = None
+) -> Request | Refusal:
     """A request, or why it is none; ``Refusal.id`` is None where no id can be read."""
     if longer_than(text, limits.max_text_bytes):
         return too_long(limits)
     try:
         body = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        return _unreadable(text, error)
-    request_id = id_of(body)
+        return _unreadable(text, error, given)
+    request_id = id_of(body, given)
     if isinstance(request_id, Refusal):
         return request_id
     try:
@@ -76,10 +79,15 @@ def decode_request(text: str | bytes, limits: Limits) -> Request | Refusal:
         return Refusal(request_id, error)
 
 
-def id_of(body: Any) -> int | Refusal:
-    """The id of a request, or why there is none."""
+def id_of(body: Any, given: Given | None = None) -> int | Refusal:
+    """The id of a request, or why there is none. What is ``given`` goes into the body."""
     if type(body) is not dict:
         return Refusal(None, BadRequest("a request is a JSON object"))
+    if given is not None:
+        twice = body.keys() & given
+        if twice:
+            return Refusal(None, BadRequest(f"{min(twice)}: unknown field"))
+        body.update(given)
     request_id = valid_id(body)
     if request_id is None:
         return Refusal(None, BadRequest(f"id: must be an integer from 0 to {MAX_U32}"))
@@ -116,11 +124,11 @@ def valid_id(body: Mapping[str, Any]) -> int | None:
     return found if type(found) is int and 0 <= found <= MAX_U32 else None
 
 
-def _unreadable(text: str | bytes, error: orjson.JSONDecodeError) -> Refusal:
+def _unreadable(text: str | bytes, error: orjson.JSONDecodeError, given: Given | None) -> Refusal:
     """A number beyond a double is valid JSON all the same, and its message has an id."""
     if is_of_infinity(error.msg):
         body = numbers.exactly(text)
-        request_id = id_of(body)
+        request_id = id_of(body, given)
         if not isinstance(request_id, Refusal):
             try:
                 numbers.refuse(numbers.metadata_of(body))

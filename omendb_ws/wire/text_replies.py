@@ -22,12 +22,18 @@ def encode_ok(request_id: int, ok: Mapping[str, Any]) -> bytes:
     return b'{"id":%d,"ok":%b}' % (request_id, dumps(ok))
 
 
-def encode_error(request_id: int | None, error: OmenError) -> bytes:
-    """An error reply, or with None the event ``error``."""
+def error_object(error: OmenError) -> JsonObject:
+    """What says of an error what is wrong (PROTOCOL section 2)."""
     fault: JsonObject = {"code": error.code, "message": error.message, "retry": error.retry}
     if error.row is not None:
         fault["row"] = error.row
     fault.update(error.details)
+    return fault
+
+
+def encode_error(request_id: int | None, error: OmenError) -> bytes:
+    """An error reply, or with None the event ``error``."""
+    fault = error_object(error)
     if request_id is None:
         return dumps({"event": "error", **fault})
     return dumps({"id": request_id, "error": fault})

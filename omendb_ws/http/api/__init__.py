@@ -1,0 +1,1 @@
+"""The HTTP API, on a port of its own: FastAPI routes over the server's own sessions."""

@@ -1,0 +1,170 @@
+"""A session that HTTP requests speak through: each is a message, and waits for its reply.
+
+The session is one like any other: what it hears is decoded, allowed, charged and audited by
+``sessions/receive.py``, and an HTTP answer is what the reply holds. A conversation lasts as long as
+its TCP connection sends the same token; HTTP/1.1 asks one thing at a time: there is one reader.
+What the outbox holds is taken when it is asked for, so a push is built when the client can take it
+(``pushes``), and several are merged for one who is slow. Lives on the loop's thread; knows neither
+socket nor framework.
+
+Invariant: a batch that was taken out of the outbox is *sent* once everything of it was handed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+import orjson
+
+from ...access.peer import Peer
+from ...sessions.outbox import Batch
+from ...sessions.receive import Receiver
+from ...sessions.session import Session
+from ...wire.encoded import Message
+from ...wire.messages import Posted, Said, Uploaded
+from ...wire.opcodes import MAX_U32
+from .refusals import Refused
+
+#: Longer ones are handed on without a copy.
+_COPIED_BYTES: Final = 64 << 10
+_ERROR_EVENT: Final = b'{"event":"error",'
+
+
+class Ended(Exception):
+    """The session has ended: nobody asks any more, or its token is nobody's."""
+
+
+class Conversation:
+    """What HTTP requests of one connection and token ask, and get.
+
+    ``close`` is called when it is over for this connection's sake.
+    """
+
+    def __init__(self, session: Session, token: str | None, close: Callable[[], None]) -> None:
+        self.session = session
+        self.token = token
+        self.close = close
+        self._hear = Receiver(session).receive
+        self._last_id = 0
+        self._batch = Batch()
+        self._messages: deque[Message] = deque()
+        self._filled: asyncio.Future[None] | None = None
+        session.outbox.on_filled = self._on_filled
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return not self.session.lane.is_open or self.session.outbox.closed
+
+    @property
+    def held_bytes(self) -> int:
+        """What it holds for its client."""
+        outbox = self.session.outbox
+        return self.session.inflight_bytes + outbox.reply_bytes + outbox.push_bytes
+
+    def come_from(self, peer: Peer) -> None:
+        """The client of the next request is there: behind a proxy it may be another one."""
+        self.session.peer = peer
+
+    # -- requests ---------------------------------------------------------------------------------
+
+    async def ask(self, op: str, body: str = "{}", **given: Any) -> bytes | memoryview:
+        """The JSON of ``ok`` of an op's reply. Raises Refused with that of ``error``.
+
+        ``body``: the request's fields as JSON text, as they came; ``given``: those that stand
+        elsewhere (``collection``), as JSON values; the text must not hold them. Ended if the
+        session is.
+        """
+        number = self._next_id()
+        return await self._answer(Posted(body, {"id": number, "op": op, **given}), number)
+
+    async def upload(self, make: Callable[[int], Uploaded]) -> bytes | memoryview:
+        """As ``ask``, of an add whose rows are an array; ``make`` is given the request's id."""
+        number = self._next_id()
+        return await self._answer(make(number), number)
+
+    def _next_id(self) -> int:
+        self._last_id = self._last_id % MAX_U32 + 1
+        return self._last_id
+
+    async def _answer(self, said: Said, number: int) -> bytes | memoryview:
+        self._hear(said)
+        start = b'{"id":%d,' % number
+        data = b""
+        while not data.startswith((start, _ERROR_EVENT)):
+            data = (await self._next()).data
+        if not self._messages:
+            self._sent()
+        if data.startswith(_ERROR_EVENT):
+            raise Refused(_fault_of_event(data))
+        at = len(start)
+        if data.startswith(b'"ok":', at):
+            at += 5
+            return data[at:-1] if len(data) < _COPIED_BYTES else memoryview(data)[at:-1]
+        raise Refused(orjson.loads(data)["error"])
+
+    # -- pushes -----------------------------------------------------------------------------------
+
+    async def pushes(self) -> AsyncIterator[bytes]:
+        """Each message that comes unasked, behind the reply to ``subscribe``, until it has ended.
+
+        Going on to the next says that the one before was sent: hand it to the socket, and wait for
+        room there, before. A caller that leaves asks for ``unsubscribe``, or for ``close``.
+        """
+        while True:
+            try:
+                message = await self._next()
+            except Ended:
+                return
+            yield message.data
+
+    # -- the outbox -------------------------------------------------------------------------------
+
+    async def _next(self) -> Message:
+        """The next message. Ended."""
+        while not self._messages:
+            self._sent()
+            if not self.session.lane.is_open:
+                raise Ended
+            batch = self.session.outbox.take()
+            if batch.messages:
+                self._batch = batch
+                self._messages.extend(batch.messages)
+            elif batch.close is not None:
+                self.close()
+            elif not self.session.lane.is_open:
+                raise Ended
+            elif batch.has_made:
+                await asyncio.sleep(0)
+            else:
+                await self._wait()
+        return self._messages.popleft()
+
+    def _sent(self) -> None:
+        """Everything that was taken out was handed on."""
+        batch, self._batch = self._batch, Batch()
+        if batch.messages and self.session.lane.is_open:
+            self.session.outbox.sent(batch)
+        if batch.close is not None:
+            self.close()
+
+    async def _wait(self) -> None:
+        self._filled = asyncio.get_running_loop().create_future()
+        try:
+            await self._filled
+        finally:
+            self._filled = None
+
+    def _on_filled(self) -> None:
+        """See ``Outbox.on_filled``: whoever waits looks in a turn to come."""
+        if self._filled is not None and not self._filled.done():
+            self._filled.set_result(None)
+
+
+def _fault_of_event(data: bytes) -> dict[str, Any]:
+    fault: dict[str, Any] = orjson.loads(data)
+    del fault["event"]
+    return fault

@@ -1,0 +1,104 @@
+"""The port of the HTTP API as the server sees it, whether there is one or not.
+
+What the API needs (FastAPI, uvicorn) is imported when there is to be one. Lives on the loop's
+thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from omendb_core.model.errors import Unsupported
+
+from ..access.gate import Refused
+from ..access.principal import Principal
+from ..access.proxies import TrustedProxies
+from ..http import routes
+from ..node.config import Settings
+from ..node.node import Node
+from ..sessions.session import Session
+from .crowd import Crowd
+from .intake import Intake
+
+if TYPE_CHECKING:
+    from ..http.api.listener import HttpListener
+
+_MISSING: Final = "http_port: the HTTP API needs the extra http: pip install 'omendb-ws[http]'"
+
+
+class Parts(NamedTuple):
+    """What both ports share."""
+
+    node: Node
+    policy: routes.Policy
+    proxies: TrustedProxies
+    who: Callable[[str | None], Awaitable[Principal | Refused | None]]
+    may_enter: Callable[[], bool]
+    strangers: Crowd
+    known: Crowd
+    admits: Callable[[int], bool]
+    stall_seconds: float
+
+
+class HttpPort:
+    """``listen`` and ``close``, once each; without the setting ``http_port`` both do nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._listener: HttpListener | None = None
+
+    @property
+    def number(self) -> int | None:
+        """The port, while there is one."""
+        return None if self._listener is None else self._listener.port
+
+    async def listen(self, parts: Parts, context: SSLContext | None, intake: Intake | None) -> None:
+        """Listen, beside the other port. Unsupported without the extra; OSError."""
+        port = self._settings.http_port
+        if port is None:
+            return
+        listener = _listener(parts, self._settings.http_idle_seconds)
+        connecting = None if intake is None else intake.connecting
+        tls = context if intake is None else None  # TLS is behind the PROXY header
+        await listener.start(self._settings.host, port, tls, connecting)
+        self._listener = listener
+
+    def sessions(self) -> list[Session]:
+        """Those of its connections."""
+        return [] if self._listener is None else self._listener.sessions()
+
+    async def wait_gone(self) -> None:
+        """The server leaves: end what goes on by itself, and wait until all have gone."""
+        if self._listener is not None:
+            await self._listener.wait_gone()
+
+    async def close(self) -> None:
+        """Listen no more, and end what is left."""
+        if self._listener is not None:
+            await self._listener.close()
+
+
+def _listener(parts: Parts, idle_seconds: float) -> HttpListener:
+    try:
+        import fastapi  # noqa: F401
+        import httptools  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError:
+        raise Unsupported(_MISSING) from None
+    from ..http.api.gate import House
+    from ..http.api.listener import HttpListener
+
+    house = House(
+        context=parts.node.context,
+        policy=parts.policy,
+        proxies=parts.proxies,
+        who=parts.who,
+        may_enter=parts.may_enter,
+        open_session=parts.node.open_session,
+        close_session=parts.node.close_session,
+    )
+    return HttpListener(
+        house, parts.strangers, parts.known, parts.admits, idle_seconds, parts.stall_seconds
+    )
