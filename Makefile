@@ -15,8 +15,9 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 run: $(VENV)/.installed
 	$(BIN)/omendb-ws demo
 
+# Side by side: tests wait for sockets and processes for half of the time that they take.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 style: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -48,7 +48,11 @@ def position(lines: list[str], part: str) -> int:
     ("target", "what", "last"),
     [
         ("run", ".", ".venv/bin/omendb-ws demo"),
-        ("test", "'.[test]'", ".venv/bin/python -m pytest"),
+        (
+            "test",
+            "'.[test]'",
+            ".venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal",
+        ),
         ("style", "'.[lint]'", ".venv/bin/ruff format --check ."),
         ("types", "'.[lint]'", ".venv/bin/mypy"),
         ("docs", "'.[docs]'", 'echo "The site is in build/docs/: open build/docs/index.html"'),
