@@ -66,6 +66,7 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	SHAPED_RUNS=50 $(BIN)/python -m pytest --timeout 7200 $(SHAPED)
 	$(BIN)/python -m tests.fuzz --guided --seconds $(FUZZ_SECONDS)
 	DIFFERENTIAL_STREAMS=100000 $(BIN)/python -m pytest --timeout 3600 tests/server/net/test_differential.py
+	IDLE_CONNECTIONS=10000 $(BIN)/python -m pytest -s tests/server/net/test_idle.py
 	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/node/test_resident_memory.py
 
 bench-live: $(VENV)/.installed-load

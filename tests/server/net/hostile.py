@@ -69,10 +69,10 @@ class Opened(NamedTuple):
         """One piece after the other, slowly, until the server ends it."""
         ending = asyncio.create_task(self.ended())
         for piece in pieces:
+            if ending.done() or self.writer.transport.is_closing():
+                break
             self.writer.write(piece)
             await asyncio.wait([ending], timeout=_PACE_SECONDS)
-            if ending.done():
-                break
         return await ending
 
     async def ended(self) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
+import os
 import resource
 import select
 import socket
@@ -20,6 +22,9 @@ from omendb_ws.runtime.descriptors import Descriptors, close_waiting
 from omendb_ws.sync import connect
 from tests.cli.commands import TIMEOUT_SECONDS, serving
 from tests.patience import PATIENCE_SECONDS
+from tests.server.net import hostile, short_server
+from tests.server.net.good import good
+from tests.server.net.hostile import Place
 from tests.server.raw import settings
 
 LIMIT = 64
@@ -43,6 +48,15 @@ def turned_away(storm: list[socket.socket], at_least: int) -> int:
         closed += sum(map(is_closed, readable))
         waiting = [one for one in waiting if one not in readable]
     return closed
+
+
+def sockets_of(pid: int) -> int:
+    """How many a process has."""
+    count = 0
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            count += os.readlink(f"/proc/{pid}/fd/{number}").startswith("socket:")
+    return count
 
 
 @pytest.mark.parametrize("event_loop", ["asyncio", "uvloop"])
@@ -72,6 +86,42 @@ def test_a_storm_of_connections_takes_no_descriptor_that_a_log_needs(
     assert code == 0
     assert "turned away" in log
     assert log.count("\n") < 20, log
+
+
+@pytest.mark.parametrize("event_loop", ["asyncio", "uvloop"])
+async def test_descriptors_run_out_among_clients_that_send_and_take_half(
+    event_loop: str, tmp_path: Any
+) -> None:
+    """They take all there are, again and again; whoever is there goes on, and its log too."""
+    if event_loop == "uvloop":
+        pytest.importorskip("uvloop")
+    attacks = hostile.UNKNOWN | hostile.OPEN | hostile.HALF_CLOSED
+    with short_server.running(str(tmp_path), event_loop) as (process, port):
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+        place = Place(port)
+        async with good(place) as one:
+            await one.fill(durability="always")
+            before = sockets_of(process.pid)
+            for _ in range(2):
+                ends = asyncio.gather(
+                    *(attack(place) for attack, _ in attacks.values() for _ in range(3)),
+                    return_exceptions=True,
+                )
+                while not ends.done():
+                    await one.ask("update", collection="items", rows=[{"id": 1, "metadata": {}}])
+                    await one.search()
+                assert all(isinstance(end, str | OSError | EOFError) for end in ends.result())
+                while sockets_of(process.pid) > before:
+                    await one.search()
+            async with good(place) as another:
+                await another.search()
+            assert one.answers > 10
+        _, log = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0
+    assert "turned away" in log
+    assert "ERROR" not in log
+    assert "Traceback" not in log
+    assert log.count("\n") < 60, log
 
 
 async def test_accepting_that_finds_no_descriptor_closes_who_waits(

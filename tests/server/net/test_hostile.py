@@ -15,26 +15,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from omendb_ws.net import intake
-from omendb_ws.net import server as server_module
 from omendb_ws.net.server import Server
 from omendb_ws.node.config import Settings
 from tests.certificates import make_certificate
-from tests.patience import PATIENCE_SECONDS
-from tests.server.live_view import eventually
 from tests.server.net import hostile
 from tests.server.net.driven import Driven
-from tests.server.net.hostile import Attack, Opened, Place, opened
+from tests.server.net.good import good
+from tests.server.net.hostile import Attack, Place
 from tests.server.net.rfc6455.table import text
+from tests.server.net.short_server import CONSTANTS, SHORT_SECONDS
 from tests.server.raw import running, settings, with_keys
 
 #: Of each kind of client.
 EACH = 3
-ROWS = 500
-SHORT_SECONDS = 0.5
 
 Attacks = dict[str, tuple[Attack, str]]
 
@@ -42,11 +37,8 @@ Attacks = dict[str, tuple[Attack, str]]
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers whose patience is short."""
-    monkeypatch.setattr(server_module, "_HANDSHAKE_SECONDS", SHORT_SECONDS)
-    monkeypatch.setattr(server_module, "_CLOSE_TIMEOUT_SECONDS", SHORT_SECONDS)
-    monkeypatch.setattr(server_module, "_PING_INTERVAL_SECONDS", SHORT_SECONDS)
-    monkeypatch.setattr(server_module, "_PING_TIMEOUT_SECONDS", 2 * SHORT_SECONDS)
-    monkeypatch.setattr(intake, "HEADER_SECONDS", SHORT_SECONDS)
+    for module, name, value in CONSTANTS:
+        monkeypatch.setattr(module, name, value)
 
 
 @asynccontextmanager
@@ -56,50 +48,6 @@ async def serving(given: Settings | None = None, **fields: Any) -> AsyncIterator
     )
     async with running(server):
         yield server
-
-
-class Good:
-    """A client as it should be: it answers pings, and asks one thing after the other."""
-
-    def __init__(self, one: Opened) -> None:
-        self._one = one
-        self.answers = 0
-
-    async def upgrade(self, token: str | None) -> None:
-        added = () if token is None else (f"Authorization: Bearer {token}",)
-        self._one.writer.write(hostile.Request("1.3", "good", 101, added=added).data)
-        head = await self._one.reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 101 "), head
-
-    async def ask(self, op: str, **fields: Any) -> Any:
-        """What its reply says."""
-        self._one.writer.write(text(orjson.dumps({"id": 7, "op": op, **fields})))
-        while True:
-            opcode, data = await self._frame()
-            if opcode == 9:
-                self._one.writer.write(hostile.frame(0x8A, data))
-            elif opcode == 1 and b'"event"' not in data[:9]:
-                self.answers += 1
-                return orjson.loads(data)["ok"]
-
-    async def search(self) -> None:
-        found = await self.ask("search", collection="items", vector=[1, 0], k=2)
-        assert [hit["id"] for hit in found["results"]] == [ROWS - 1, ROWS - 2]
-
-    async def _frame(self) -> tuple[int, bytes]:
-        first, length = await self._one.reader.readexactly(2)
-        if length >= 126:
-            more = await self._one.reader.readexactly(2 if length == 126 else 8)
-            length = int.from_bytes(more, "big")
-        return first & 0x0F, await self._one.reader.readexactly(length)
-
-
-@asynccontextmanager
-async def good(place: Place, token: str | None) -> AsyncIterator[Good]:
-    async with asyncio.timeout(PATIENCE_SECONDS), opened(place) as one:
-        found = Good(one)
-        await found.upgrade(token)
-        yield found
 
 
 async def newcomers(place: Place, token: str | None, served: list[int]) -> None:
@@ -112,14 +60,17 @@ async def newcomers(place: Place, token: str | None, served: list[int]) -> None:
                 served.append(1)
 
 
+def is_left_alone(server: Server) -> bool:
+    """Whether one client is there, and nobody who wants to be one."""
+    waiting = len(server._strangers) + len(server._intake or ())
+    return len(server._known) == len(server._sessions) == 1 and not waiting
+
+
 async def besieged(server: Server, place: Place, attacks: Attacks, token: str | None) -> None:
     """All that the tests of this file ask."""
     served: list[int] = []
-    metadata = {"note": "n" * 1000}
-    rows = [{"id": n, "vector": [n, 1], "metadata": metadata} for n in range(ROWS)]
     async with good(place, token) as one:
-        await one.ask("create", collection="items", dim=2, capacity=ROWS, metric="dot")
-        await one.ask("add", collection="items", rows=rows)
+        await one.fill()
         before = len(os.listdir("/proc/self/fd"))
         names = [name for name in attacks for _ in range(EACH)]
         ends = asyncio.gather(*(attacks[name][0](place) for name in names))
@@ -137,13 +88,10 @@ async def besieged(server: Server, place: Place, attacks: Attacks, token: str | 
             if how != attacks[name][1]
         }
         assert not wrong
-        await eventually(lambda: len(server._known) == 1 and not len(server._strangers))
-        await eventually(lambda: not len(server._intake or ()))
-        await eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
-        await one.search()
+        while not is_left_alone(server) or len(os.listdir("/proc/self/fd")) > before:
+            await one.search()
         assert server._known.held_bytes == server._strangers.held_bytes == 0
         assert server.metrics.faults == 0
-        assert len(server._sessions) == 1
 
 
 # -- servers of all kinds -------------------------------------------------------------------------
