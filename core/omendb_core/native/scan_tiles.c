@@ -130,6 +130,13 @@ double scan_tile_time(const scan_work *work, const scan_tile *tile)
     return latest;
 }
 
+bool scan_times_fall_from(const scan_work *work, const scan_tile *tile)
+{
+    size_t first = tile->groups[0] * (size_t)GROUP_ROWS, oldest = work->scan->rows.oldest;
+    bool has_both_ends = first < oldest && oldest < first + TILE_ROWS;
+    return work->scan->times->never_fall && tile->is_word && !has_both_ends;
+}
+
 void scan_fetch_times(const omendb_scan *scan, const scan_tile *tile)
 {
     const omendb_times *times = scan->times;

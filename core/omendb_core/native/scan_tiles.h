@@ -35,6 +35,9 @@ uint64_t scan_tile_mask(const scan_tile *tile, const uint64_t *mask);
 /* The latest time of its rows, in seconds; -inf if none has one. */
 double scan_tile_time(const scan_work *work, const scan_tile *tile);
 
+/* Whether no word that comes next has rows of a later time. */
+bool scan_times_fall_from(const scan_work *work, const scan_tile *tile);
+
 /* Have the times of its rows on their way into the cache. */
 void scan_fetch_times(const omendb_scan *scan, const scan_tile *tile);
 

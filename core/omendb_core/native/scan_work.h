@@ -39,9 +39,11 @@ typedef struct {
     bool *is_alone;         /* [mask_count] whether it makes a pass of its own */
     bool gave_up;           /* since the last tile */
     /* Under decay, of all seekers of the pass: none is to be aimed anew for tiles whose latest time is
-     * not above latest, but above earliest; and whether any may find a row there. */
+     * not above latest, but above earliest; whether any may find a row there; and of how many words that
+     * come next the times are not asked. */
     double latest, earliest;
     bool may_find;
+    size_t unasked;
 } scan_work;
 
 static inline const uint64_t *scan_mask_at(const omendb_scan *scan, size_t mask)

@@ -75,6 +75,8 @@ def with_unranked(
     plain: Plain, ring: Ring, metric: Metric, question: Question, times: Times, ranked: RankedTopK
 ) -> RankedTopK:
     """``ranked``, the best rows with a rank, and behind them those without one."""
+    if len(ranked.slots) == question.k.sum():
+        return ranked
     rows = np.bitwise_count(question.masks).sum(axis=1, dtype=np.int64)[question.mask_of]
     counts = ranked.counts.astype(np.int64)
     is_short = counts < np.minimum(question.k, rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import native
-from ..model.types import F32, F64, I64, U64, Metric
+from ..model.types import F32, F64, I64, U32, U64, Metric
 from ..rows.ring import Ring
 from .decayed import Question, unranked, with_unranked
 from .interface import Pairs, RankedTopK, Subscribed, Times, TopK
@@ -36,9 +36,10 @@ class ShadowedScan:
         mask_of: I64,
     ) -> TopK:
         """See ``interface.Scan.top_k``."""
+        question = Question(queries, k, min_scores, masks, mask_of)
         if ring.shadow is None:
-            return self._reference.top_k(ring, metric, queries, k, min_scores, masks, mask_of)
-        return self._top_k(ring, queries, k, min_scores, masks, mask_of)
+            return self._reference.top_k(ring, metric, *question)
+        return TopK(*self._found(ring, question, None)[:3])
 
     def top_k_decayed(
         self,
@@ -58,10 +59,8 @@ class ShadowedScan:
         if ring.shadow is None:
             return self._reference.top_k_decayed(ring, metric, *question, *decay)
         if metric == "l2":
-            return unranked(self._top_k(ring, *question))
-        ranks = np.empty(int(_within(ring, k).sum()))
-        top = self._top_k(ring, *question, (*times, half_lives, ranks))
-        ranked = RankedTopK(*top, ranks[: len(top.slots)])
+            return unranked(self.top_k(ring, metric, *question))
+        ranked = RankedTopK(*self._found(ring, question, decay))
         return with_unranked(self, ring, metric, question, times, ranked)
 
     def score_bounds(
@@ -125,23 +124,18 @@ class ShadowedScan:
             for count, slots in zip(counts.tolist(), found, strict=True)
         ]
 
-    def _top_k(
-        self,
-        ring: Ring,
-        queries: F32,
-        k: I64,
-        min_scores: F32,
-        masks: U64,
-        mask_of: I64,
-        decay: tuple[I64 | None, F64 | None, float, bool, F64 | None, F64, F64] | None = None,
-    ) -> TopK:
-        """By score, or by ``decay`` as ``native/search.c`` takes it: then of rows with a rank."""
+    def _found(
+        self, ring: Ring, question: Question, decay: tuple[Times, F64] | None
+    ) -> tuple[U32, I64, F32, F64]:
+        """Counts, slots, scores, and under decay the ranks of the rows, which all have one."""
         shadow = ring.shadow
         assert shadow is not None
-        k = _within(ring, k)
-        wanted = int(k.sum())
+        queries, k, min_scores, masks, mask_of = question
+        k = np.minimum(k, max(1, ring.used))
+        wanted = sum(k.tolist())
         counts = np.empty(len(queries), np.uint32)
         slots, scores = np.empty(wanted, np.int64), np.empty(wanted, np.float32)
+        ranks = np.empty(0 if decay is None else wanted)
         written, _ = native.compiled.top_k(
             self.name,
             native.lanes,
@@ -159,9 +153,9 @@ class ShadowedScan:
             counts,
             slots,
             scores,
-            decay,
+            None if decay is None else (*decay[0], decay[1], ranks),
         )
-        return TopK(counts, slots[:written], scores[:written])
+        return counts, slots[:written], scores[:written], ranks[:written]
 
     def pairs_above(
         self,
@@ -206,11 +200,6 @@ class ShadowedScan:
             np.frombuffer(scores, np.float32),
             np.frombuffer(crowded, np.int64),
         )
-
-
-def _within(ring: Ring, k: I64) -> I64:
-    """How many rows each answer holds at most."""
-    return np.minimum(k, max(1, ring.used))
 
 
 def _no_pairs() -> Pairs:

@@ -97,12 +97,12 @@ def _asked_for_one(part: Part, depth: int) -> _Asked:
     count = len(part.vectors)
     question = Question(
         part.vectors,
-        np.full(count, depth, np.int64),
-        np.full(count, part.floor, np.float32),
+        np.array([depth] * count, np.int64),
+        np.array([part.floor] * count, np.float32),
         part.mask[None],
         np.zeros(count, np.int64),
     )
-    return _Asked(question, np.full(count, _half_life(part)))
+    return _Asked(question, np.array([_half_life(part)] * count, np.float64))
 
 
 def _asked_for(parts: Sequence[Part], depths: Sequence[int]) -> _Asked:

@@ -37,9 +37,9 @@ class Masks:
     def without(self, number: int, slots: I64) -> int:
         """The place of a mask of its own: that of ``number``, but for the rows in ``slots``."""
         words = self.words[number]
-        stays = np.ones(64 * len(words), np.bool_)
-        stays[slots] = False
-        self.words.append(words & np.packbits(stays, bitorder="little").view(np.uint64))
+        gone = np.zeros(64 * len(words), np.bool_)
+        gone[slots] = True
+        self.words.append(words & ~np.packbits(gone, bitorder="little").view(np.uint64))
         return len(self.words) - 1
 
     def together(self, numbers: list[int]) -> tuple[U64, I64]:

@@ -204,6 +204,32 @@ def test_queries_of_several_masks_and_floors_are_answered_together(metric: Metri
     )
 
 
+@pytest.mark.parametrize("wrapped", [0, 30, 64, 458])
+@pytest.mark.parametrize("half_life", [0.003, 0.1])
+def test_rows_that_a_mask_leaves_out_hide_no_later_ones(wrapped: int, half_life: float) -> None:
+    """Words without some of their groups of 16, or without the newest rows of the ring."""
+    rng = np.random.default_rng(wrapped)
+    capacity = 64 * 40 + 5
+    rows = score.prepare(normal(rng, capacity + wrapped, 8), "dot")
+    ring = make_ring(rows, capacity)
+    slots = np.arange(capacity)
+    age = (wrapped - 1 - slots) % capacity
+    kept = [
+        age >= 10,
+        rng.random(capacity // 16 + 1)[slots // 16] < 0.7,
+        (age >= 20) & (rng.random(capacity // 16 + 1)[slots // 16] < 0.7),
+        (age >= 100) & (slots % 64 < 48),
+    ]
+    masks = np.stack([ring.live_words & pack(mask) for mask in kept])
+    queries = score.prepare(normal(rng, len(masks), 8), "dot")
+    times, halves = accepted(ring, rng), [half_life] * len(masks)
+    every = list(range(len(masks)))
+    assert_decayed(ring, "dot", queries, [5] * len(masks), times, halves, None, masks, every)
+    for one in every:
+        alone = masks[one : one + 1]
+        assert_decayed(ring, "dot", queries[:1], [5], times, [half_life], None, alone)
+
+
 @pytest.mark.parametrize("capacity", [1, 2, 63, 64, 65, 129])
 def test_answers_are_exact_in_tiny_windows(capacity: int) -> None:
     rng = np.random.default_rng(capacity)
