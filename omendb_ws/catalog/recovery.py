@@ -254,12 +254,19 @@ class Recoveries:
         progress, torn = recovery.progress, recovery.torn
         if torn is not None:
             log.warning(
-                "%s: the end of %s was being written when the server stopped; %d bytes from byte"
-                " %d on are cut off, and nothing says that any of them was flushed",
+                "%s: the end of %s is no whole record; %d bytes from byte %d on are cut off, and"
+                " nothing says that any of them was flushed",
                 collection.name,
                 torn.file,
                 torn.bytes_cut,
                 torn.offset,
+            )
+        if recovery.doubt is not None:
+            log.warning(
+                "%s goes on under another epoch, %s: %s",
+                collection.name,
+                collection.epoch,
+                recovery.doubt,
             )
         log.info(
             "recovered %s: %d rows of %d changes in %.2f s, %d rows/s; epoch %s, version %d",

@@ -197,6 +197,8 @@ class Recovery(Protocol):
     progress: Progress
     #: The end that ``finish`` cuts; known when ``changes`` is exhausted.
     torn: Torn | None
+    #: Why something that was visible may be missing, so that the epoch is another; known then too.
+    doubt: str | None
 
     def changes(self) -> Iterator[Logged]:
         """Everything the log holds, in order; arrays are views on what was read. Raises Damaged."""

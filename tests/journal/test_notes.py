@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omendb_core.window import Window
@@ -235,4 +236,81 @@ def test_a_note_that_cannot_be_written_takes_nothing_from_the_log(tmp_path: Path
     assert_same(again, window)
     assert log.manifest.epoch == "e1"
     log.close()
+    store.close()
+
+
+@KILLED
+@pytest.mark.parametrize("how", ["bits", "zeros", "the older one"])
+@pytest.mark.parametrize("which", ["newer", "older"])
+def test_a_note_of_which_one_slot_is_not_what_was_written_proves_nothing(
+    tmp_path: Path, killed: bool, how: str, which: str
+) -> None:
+    kept = Kept(tmp_path / "data", killed=killed)
+    path = kept.directory / NAME
+    data = bytearray(path.read_bytes())
+    turns = [int.from_bytes(data[at + 8 : at + 16], "little") for at in (0, SLOT_BYTES)]
+    assert abs(turns[0] - turns[1]) == 1
+    first = SLOT_BYTES * (turns[1] > turns[0] if which == "newer" else turns[1] < turns[0])
+    if how == "bits":
+        data[first + 20] ^= 1
+    elif how == "zeros":
+        data[first : first + SLOT_BYTES] = bytes(SLOT_BYTES)
+    else:
+        data[first : first + SLOT_BYTES] = data[SLOT_BYTES - first :][:SLOT_BYTES]
+    path.write_bytes(data)
+    again = kept.comes_back().epoch
+    assert again != "e1"
+    assert kept.comes_back().epoch == again
+
+
+@pytest.mark.parametrize("what", ["gone", "half"])
+def test_an_opening_that_ends_anywhere_keeps_no_epoch_that_is_in_doubt(
+    tmp_path: Path, what: str
+) -> None:
+    kept = Kept(tmp_path / "data", killed=True)
+    whole = tmp_path / "whole"
+    path = kept.directory / NAME
+    if what == "gone":
+        path.unlink()
+    else:
+        data = path.read_bytes()
+        path.write_bytes(bytes(SLOT_BYTES) + data[SLOT_BYTES:])
+    shutil.copytree(kept.data, whole)
+
+    class Ends(LocalFiles):
+        left = 0
+
+        def _count(self) -> None:
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+
+        def create(self, path: str) -> int:
+            self._count()
+            return super().create(path)
+
+        def write(self, fd: int, buffers: Any, offset: int) -> int:
+            self._count()
+            return super().write(fd, buffers, offset)
+
+        def sync(self, fd: int) -> None:
+            self._count()
+            super().sync(fd)
+
+    for left in range(100):
+        files = Ends()
+        files.left = left
+        store = LocalStore(str(kept.data), files, boot="one")
+        try:
+            _, log = recovered(store, only(store), Settled())
+            log.close()
+            break
+        except KeyboardInterrupt:
+            store.close()
+            assert kept.comes_back().epoch != "e1"
+            shutil.rmtree(kept.data)
+            shutil.copytree(whole, kept.data)
+    else:
+        raise AssertionError("it never came to its end")
+    assert left > 5
     store.close()

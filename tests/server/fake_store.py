@@ -117,6 +117,7 @@ class FakeRecovery:
         self.checkpoint = Checkpoint()
         self.progress = Progress(bytes_total=len(log.safe))
         self.torn: Torn | None = None
+        self.doubt: str | None = None
         self.is_settled = True
         self._log = log
 

@@ -73,12 +73,15 @@ class Appender:
         self._open()
 
     def _open(self) -> None:
-        """Make the first segment; if it cannot be made, leave nothing open."""
+        """Make the first segment; if it cannot be made, leave nothing open.
+
+        The note is mended last: where it was not whole, the segment says so by its epoch.
+        """
         try:
             with self._disk:
-                self._open_notes()
                 self._begin_segment()
                 self._flush()
+                self._open_notes()
             self.mark()
             self.flush()
         except Exception as error:
@@ -271,7 +274,6 @@ class Appender:
             self._attempt(lambda: self._files.truncate(self._fd, self.plan.segment_bytes))
 
     def _open_notes(self) -> None:
-        """Before any segment says that there is a note."""
         previous = self._previous or Previous(0, 0)
         try:
             self.notes.open(Note(previous.number, previous.seed or 0, previous.end))

@@ -5,7 +5,8 @@ what would say so stood in that end. So after each flush a few bytes are written
 their own, ``NOTE``: the newest segment, and where its flushed records end. They are flushed with a
 clean stop only; until then the note may say too little after a power loss, and never too much,
 since it is written behind what it speaks of. Two slots take turns, each in a sector of its own, so
-that one is whole whatever happens.
+that one is whole whatever happens; both are filled, and flushed, as the file is made. So where one
+of them holds no note, there was one, which may have been newer.
 
 A note also says what time it was when the last change was written, by the log's clock and by the
 machine's: by that a log's time goes on after a restart (``recovery.time_now_us``).
@@ -17,7 +18,7 @@ import os
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import xxhash
@@ -53,7 +54,8 @@ class Note:
     """Records of segment ``number``, with ``seed`` in its name, were flushed up to ``end``.
 
     ``is_closed``: with a clean stop. ``time_us`` is the time of the log's last change, ``wall_us``
-    the machine's clock when it was written; both 0 where there is none.
+    the machine's clock when it was written; both 0 where there is none. ``may_be_older``: there was
+    another one, and nobody knows what it said.
     """
 
     number: int
@@ -62,6 +64,7 @@ class Note:
     is_closed: bool = False
     time_us: int = 0
     wall_us: int = 0
+    may_be_older: bool = field(default=False, compare=False)
 
 
 def read_note(files: Files, directory: str) -> Note | None:
@@ -85,7 +88,10 @@ def read_note(files: Files, directory: str) -> Note | None:
 
 
 class NoteFile:
-    """A log's note, open for writing. Made, durable but for its name, if there is none yet."""
+    """A log's note, open for writing. Made, and durable, if there is none yet.
+
+    One that may not be the newest counts as it is from now on: whoever opens it has said so.
+    """
 
     def __init__(self, files: Files, directory: str, first: Note) -> None:
         self._files = files
@@ -102,10 +108,12 @@ class NoteFile:
         try:
             found = _newest(files, self._fd)
             if found is not None:
-                self._turn = found[0]
-            else:
+                self._turn, first = found[0], replace(found[1], is_closed=False)
+            if found is None or first.may_be_older:
+                self.write(first)
                 self.write(first)
                 self.sync()
+                files.sync_directory(directory)
         except BaseException:
             self.close()
             raise
@@ -194,11 +202,18 @@ class NoteTaker:
 def _newest(files: Files, fd: int) -> tuple[int, Note] | None:
     """The valid slot with the higher turn, and that."""
     data = read_all(files, fd, 2 * SLOT_BYTES)
-    slots = (_slot(data[start : start + SLOT_BYTES]) for start in (0, SLOT_BYTES))
-    return max((slot for slot in slots if slot is not None), key=lambda one: one[0], default=None)
+    slots = [_slot(data, index) for index in (0, 1)]
+    valid = sorted((slot for slot in slots if slot is not None), key=lambda one: one[0])
+    if not valid:
+        return None
+    turn, note = valid[-1]
+    is_first = turn == 1 and not any(data[:SLOT_BYTES])  # as older versions made it
+    return turn, replace(note, may_be_older=len(valid) == 1 and not is_first)
 
 
-def _slot(data: memoryview) -> tuple[int, Note] | None:
+def _slot(data: memoryview, index: int) -> tuple[int, Note] | None:
+    """The turn of a slot, and what it says; None if it was not written there so."""
+    data = data[index * SLOT_BYTES : (index + 1) * SLOT_BYTES]
     if len(data) < SLOT_BYTES:
         return None
     fields = data[: _FIELDS.size]
@@ -206,6 +221,6 @@ def _slot(data: memoryview) -> tuple[int, Note] | None:
     if checksum != xxhash.xxh3_64_intdigest(fields):
         return None
     magic, format_, is_closed, _, turn, number, seed, end, time_us, wall_us = _FIELDS.unpack(fields)
-    if (magic, format_) != (MAGIC, FORMAT):
+    if (magic, format_, turn % 2) != (MAGIC, FORMAT, index):
         return None
     return turn, Note(number, seed, end, bool(is_closed), time_us, wall_us)

@@ -254,13 +254,15 @@ class Reader:
 
     @property
     def is_proven(self) -> bool:
-        """False if the note is gone that would tell of a missing end."""
+        """False if the note is gone, or altered, that would tell of a missing end."""
         last, note = self.chain.last, self.note
         if not last.opening.has_note:
             return True
         if note is None or note.number > last.segment.number:
             return False
-        return note.number < last.segment.number or note.seed == last.segment.seed
+        if note.number == last.segment.number and note.seed != last.segment.seed:
+            return False
+        return not note.may_be_older
 
     @property
     def proven_to(self) -> int:

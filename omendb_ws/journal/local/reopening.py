@@ -6,7 +6,7 @@ may have ended after a failed flush, and then the kernel's memory says more than
 
 **The epoch** changes if something that was visible may be lost: the stop was not clean, the machine
 has been started again since (or nobody can tell), and the durability is not ``always``; or the note
-is gone that would tell of a missing end.
+is gone, or altered, that would tell of a missing end.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .appender import Appender
 from .failures import storage_error
 from .files import Files, read_all, sync_all, write_all
 from .inspecting import segment_of
+from .notes import NAME as NOTE
 from .openings import Previous
 from .plans import Plan
 from .recovery import Chain, Reader
@@ -31,19 +32,30 @@ def new_epoch() -> str:
     return secrets.token_hex(8)
 
 
-def needs_new_epoch(manifest: Manifest, *, is_clean: bool, same_boot: bool) -> bool:
-    """Whether something that was visible may be lost; see the module."""
-    return not is_clean and not same_boot and manifest.durability != "always"
+def doubt_of(reader: Reader, boot_id: str) -> str | None:
+    """Why something may be missing of a log that was read to its end; None if nothing may.
+
+    See the module.
+    """
+    if not reader.is_proven:
+        return (
+            f"its {NOTE} is missing, or not what was written, so that nothing tells whether the"
+            " log's end is there"
+        )
+    same_boot = bool(boot_id) and boot_id == reader.chain.last.opening.boot_id
+    if not reader.is_clean and not same_boot and reader.manifest.durability != "always":
+        return (
+            "the machine may have been started again since it was written, and what was not"
+            " flushed by then may be missing"
+        )
+    return None
 
 
 def manifest_after(reader: Reader, boot_id: str) -> Manifest:
     """The manifest of a log that was read to its end, in the epoch in which it goes on."""
-    manifest = reader.manifest
-    same_boot = bool(boot_id) and boot_id == reader.chain.last.opening.boot_id
-    may_lack = needs_new_epoch(manifest, is_clean=reader.is_clean, same_boot=same_boot)
-    if may_lack or not reader.is_proven:
-        return replace(manifest, epoch=new_epoch())
-    return manifest
+    if doubt_of(reader, boot_id) is not None:
+        return replace(reader.manifest, epoch=new_epoch())
+    return reader.manifest
 
 
 def reopen(

@@ -50,7 +50,7 @@ from .files import Files, LocalFiles
 from .machine import boot_id, wall_us
 from .plans import Plan
 from .recovery import Reader
-from .reopening import manifest_after, reopen, settle_end
+from .reopening import doubt_of, manifest_after, reopen, settle_end
 from .repairing import Repair, apply_repair
 from .segments import segment_bytes_for
 from .tracker import Tracker
@@ -243,12 +243,14 @@ class LocalRecovery:
         self.checkpoint: Checkpoint = self._reader.tracker.checkpoint()
         self.progress: Progress = self._reader.progress
         self.torn: Torn | None = None
+        self.doubt: str | None = None
         self.is_settled = False
 
     def changes(self) -> Iterator[Logged]:
         """See Recovery."""
         yield from self._reader.changes()
         self.torn = self._reader.torn
+        self.doubt = doubt_of(self._reader, self._store.boot_id)
         self.manifest = manifest_after(self._reader, self._store.boot_id)
 
     def time_us(self) -> int:

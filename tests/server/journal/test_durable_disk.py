@@ -360,3 +360,20 @@ async def test_after_a_reboot_without_a_clean_stop_the_epoch_says_what_may_be_lo
             assert [row["seq"] for row in rows_after] == [2, 3]
         else:
             assert await one.code("subscribe", **asked) == "wrong_epoch"
+
+
+async def test_a_start_says_why_a_collection_goes_on_under_another_epoch(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with over(tmp_path, FaultyFiles()) as server, client(server) as one:
+        epoch = (await one.create("items", durability="always"))["epoch"]
+        await one.add(1)
+    async with over(tmp_path, FaultyFiles()) as server, client(server) as one:
+        assert (await one.ok("describe", collection="items"))["epoch"] == epoch
+    assert "another epoch" not in caplog.text
+    for note in list(tmp_path.glob("*+items+*/NOTE")):  # noqa: ASYNC240 - nobody else is there
+        note.unlink()
+    async with over(tmp_path, FaultyFiles()) as server, client(server) as one:
+        again = (await one.ok("describe", collection="items"))["epoch"]
+        assert again != epoch
+    assert f"items goes on under another epoch, {again}: its NOTE is missing" in caplog.text
