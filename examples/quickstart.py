@@ -18,4 +18,7 @@ async def main() -> None:
         print(await db.get("quickstart", [0]))  # [None]: the first one has left the window
 
 
-asyncio.run(main())
+try:
+    asyncio.run(main())
+except (omendb_ws.ConnectionLost, TimeoutError) as error:
+    raise SystemExit(f"{error}; omendb-ws serve starts one") from None

@@ -20,7 +20,7 @@ from typing import Any, Final
 from .grants import Grant, GrantError, parse_grants
 from .jwt_keys import KeySet, VerifyingKey, refuse_repeated
 from .principal import Principal
-from .roles import Roles, granted
+from .roles import Roles, granted, not_granted
 
 MAX_TOKEN_BYTES: Final = 8 * 1024
 _TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -91,6 +91,12 @@ def verify(token: str, keys: KeySet, rules: JwtRules) -> Principal:
             break
         return _principal(found, key, rules)
     raise TokenRefused(reason)
+
+
+def roles_not_granted(token: str, rules: JwtRules) -> list[tuple[str, str | None]]:
+    """Of a token that was verified: what its roles do not grant, and why; see ``not_granted``."""
+    _, claims = _unverified(token)
+    return not_granted(rules.roles, _roles(claims, rules), claims)
 
 
 def _decoded(token: str, key: VerifyingKey, algorithm: str, rules: JwtRules) -> dict[str, Any]:
@@ -182,8 +188,13 @@ def _grants(claims: Mapping[str, Any], rules: JwtRules) -> tuple[Grant, ...]:
             own = parse_grants(document, rules.grants_claim)
         except GrantError as error:
             raise TokenRefused(str(error)) from None
+    return own + granted(rules.roles, _roles(claims, rules), claims)
+
+
+def _roles(claims: Mapping[str, Any], rules: JwtRules) -> list[str]:
+    """Of which roles somebody is."""
     if rules.roles_claim is None or (names := claims.get(rules.roles_claim)) is None:
-        return own
+        return []
     if isinstance(names, str):
         names = [names]
     if (
@@ -192,4 +203,4 @@ def _grants(claims: Mapping[str, Any], rules: JwtRules) -> tuple[Grant, ...]:
         or not all(isinstance(name, str) for name in names)
     ):
         raise TokenRefused(f"its claim {rules.roles_claim!r} is no list of roles")
-    return own + granted(rules.roles, names, claims)
+    return names

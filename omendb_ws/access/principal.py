@@ -53,6 +53,16 @@ class Principal:
         )
 
     @property
+    def sees_all_names(self) -> bool:
+        """Whether it is told of every collection of the tenant."""
+        return any(grant.is_for_all for grant in self.grants)
+
+    @property
+    def sees_all_rows(self) -> bool:
+        """Whether something is granted to it on every row of the tenant."""
+        return any(grant.is_for_all and grant.filter is None for grant in self.grants)
+
+    @property
     def sees_numbers(self) -> bool:
         """Whether it may see the server's numbers: all of them, or its tenant's part."""
         return self.is_operator or self.may_everywhere("admin")

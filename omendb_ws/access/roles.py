@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -21,7 +22,7 @@ _CLAIM: Final = re.compile(r"\$\{([^{}]{1,128})\}")
 
 
 class _NoSuchClaim(Exception):
-    """A claim that is absent, or no plain value."""
+    """A claim, by its name, that is absent, or no plain value."""
 
 
 def parse_roles(document: Any, where: str = "jwt_roles") -> Roles:
@@ -50,12 +51,32 @@ def granted(roles: Roles, names: Iterable[str], claims: Mapping[str, Any]) -> tu
     found: list[Grant] = []
     for name in names:
         for grant in roles.get(name, ()):
-            try:
-                own = None if grant.filter is None else _filled(grant.filter, claims)
-                found.append(replace(grant, filter=own, stamp=_filled(grant.stamp, claims)))
-            except _NoSuchClaim:
-                continue
+            with suppress(_NoSuchClaim):
+                found.append(_of(grant, claims))
     return tuple(found)
+
+
+def not_granted(
+    roles: Roles, names: Iterable[str], claims: Mapping[str, Any]
+) -> list[tuple[str, str | None]]:
+    """The roles of ``names`` that ``granted`` passes over, or a grant of them, each with the name
+    of the claim that it needs; None: there is no such role.
+    """
+    found: list[tuple[str, str | None]] = []
+    for name in names:
+        if name not in roles:
+            found.append((name, None))
+        for grant in roles.get(name, ()):
+            try:
+                _of(grant, claims)
+            except _NoSuchClaim as missing:
+                found.append((name, str(missing)))
+    return found
+
+
+def _of(grant: Grant, claims: Mapping[str, Any]) -> Grant:
+    own = None if grant.filter is None else _filled(grant.filter, claims)
+    return replace(grant, filter=own, stamp=_filled(grant.stamp, claims))
 
 
 def _filled(document: Any, claims: Mapping[str, Any]) -> Any:
@@ -71,5 +92,5 @@ def _filled(document: Any, claims: Mapping[str, Any]) -> Any:
     if not isinstance(value, str | int | float) or (
         isinstance(value, float) and not math.isfinite(value)
     ):
-        raise _NoSuchClaim
+        raise _NoSuchClaim(match[1])
     return value

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options, reaching
-from .failure import FAILED, WRONG, fail, failing
+from .failure import FAILED, WRONG, fail, failing, say
 from .loading import load_settings
 from .output import table
 
@@ -41,9 +41,11 @@ def check_token(
     if not settings.needs_tokens:
         fail(WRONG, "check-token: these settings take no tokens; name keys by --config or a flag")
     text = sys.stdin.read(1 << 16).strip() if token == "-" else token
-    found = _gate(settings).look(text)
+    gate = _gate(settings)
+    found = gate.look(text)
     if isinstance(found, Refused):
         fail(FAILED, f"nobody's: {found.reason}")
+    say(*_not_granted(gate, text))
     print(_as_json(found) if as_json else _as_table(found))
 
 
@@ -64,6 +66,22 @@ def _gate(settings: Settings) -> Gate:
         except KeySetError as error:
             fail(FAILED, f"jwt_jwks_url {settings.jwt_jwks_url} {error}")
     return Gate(False, keyring, jwt_keys, rules_of(settings))
+
+
+def _not_granted(gate: Gate, token: str) -> list[str]:
+    """What a token's roles do not give it, which a server says nothing of."""
+    from ..access.jwt_tokens import is_jwt, roles_not_granted
+
+    if gate.rules is None or not is_jwt(token):
+        return []
+    lines = []
+    for role, claim in roles_not_granted(token, gate.rules):
+        shown = repr(role[:64])
+        if claim is None:
+            lines.append(f"its role {shown} is not among jwt_roles, and grants nothing")
+        else:
+            lines.append(f"its role {shown} has a grant that needs the claim {claim!r}")
+    return lines
 
 
 def _described(found: Principal) -> dict[str, Any]:

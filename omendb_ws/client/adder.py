@@ -36,7 +36,9 @@ class Adder:
     def __init__(self, connection: Connection, collection: str) -> None:
         self._connection = connection
         self._collection = collection
-        self._pipeline = Pipeline(partial(secrets.token_urlsafe, PRODUCER_BYTES))
+        self._pipeline = Pipeline(
+            partial(secrets.token_urlsafe, PRODUCER_BYTES), fails_fast=connection.fails_fast
+        )
         self._order = asyncio.Lock()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None

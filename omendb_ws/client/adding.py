@@ -93,11 +93,13 @@ class Settled:
 class Pipeline:
     """Frames that wait, are under way, or are answered.
 
-    Pure. ``new_producer`` returns a name never used before.
+    Pure. ``new_producer`` returns a name never used before; where it
+    ``fails_fast`` no refusal is waited out.
     """
 
-    def __init__(self, new_producer: Callable[[], str]) -> None:
+    def __init__(self, new_producer: Callable[[], str], *, fails_fast: bool = False) -> None:
         self._new_producer = new_producer
+        self._fails_fast = fails_fast
         self._producer = new_producer()
         self._next_number = 1
         #: The highest number of this producer that may still arrive from a connection now gone.
@@ -252,7 +254,8 @@ class Pipeline:
             self.resume()
             return Settled()
         head.attempts += 1
-        if head.attempts < MAX_ATTEMPTS:
+        is_over = self._fails_fast and isinstance(error, PASSING)
+        if head.attempts < MAX_ATTEMPTS and not is_over:
             if isinstance(error, (*PASSING, Internal)) or _contradicts(error, head.number):
                 self.resume()
                 return Settled(pause=error, attempt=head.attempts)

@@ -55,8 +55,9 @@ def connect(
     (an add: the time without any acknowledgement); None waits for ever. With ``reconnect`` a lost
     connection is replaced: attempt i after a random time from 0 to min(cap, base * 2**i) seconds
     of ``backoff`` (0.1 and 10), until it works or the server refuses the token. Calls wait for
-    it; with ``fail_fast`` those that find no connection, or lose theirs, raise ConnectionLost at
-    once. (Subscriptions wait all the same.)
+    it, and for a refusal to pass; with ``fail_fast`` those that find no connection, or lose theirs,
+    raise ConnectionLost at once, and those that are refused for now what they were refused with.
+    (Subscriptions wait all the same.)
 
     The first connection is attempted once. Raises ConnectionLost, Unauthenticated, Forbidden
     (Origin or Host not allowed), Unsupported (no such server), BadRequest (the URL, the settings),

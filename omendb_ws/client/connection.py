@@ -158,9 +158,14 @@ class Connection:
 
     # -- calls ----------------------------------------------------------------------------
 
+    @property
+    def fails_fast(self) -> bool:
+        """Whether calls wait neither for a connection nor for a refusal to pass."""
+        return self._settings.fail_fast
+
     def check_there(self) -> None:
         """Raise ConnectionLost where calls fail fast and there is no connection just now."""
-        if self._settings.fail_fast and self._link is None and self._over is None:
+        if self.fails_fast and self._link is None and self._over is None:
             raise ConnectionLost(f"not connected: {self._trouble}") from self._cause
 
     async def ready(self, *, waits: bool = False) -> Link:
@@ -210,7 +215,7 @@ class Connection:
                     raise outcome.error
             except PASSING as error:
                 attempt += 1
-                await self._wait_out(error, attempt, began)
+                await self._wait_out(error, attempt, began, waits=waits)
             except OmenError as error:
                 if collection is None or stale or not _may_be_stale(error):
                     raise
@@ -237,19 +242,22 @@ class Connection:
             if not isinstance(found.error, PASSING):
                 raise found.error
             attempt += 1
-            await self._wait_out(found.error, attempt, began)
+            await self._wait_out(found.error, attempt, began, waits=waits)
 
     async def pause(self, error: OmenError, attempt: int) -> None:
         """Wait after the refusal number ``attempt`` (from 1), as asked for or longer."""
         await asyncio.sleep(retry_seconds(error, attempt, self._random.random()))
 
-    async def _wait_out(self, error: OmenError, attempt: int, began: float) -> None:
-        """Wait before another attempt at what ``began`` then; raises ``error`` after the last.
+    async def _wait_out(self, error: OmenError, attempt: int, began: float, *, waits: bool) -> None:
+        """Wait before another attempt at what ``began`` then; raises ``error`` after the last, and
+        at once where calls fail fast (``waits``: see ``ready``).
 
         A server is busy for seconds: MAX_ATTEMPTS. A collection that comes back takes as long as
         its log is: its refusals are waited out as long as a call may take. Either way it is the
         refusal that the caller hears of, not that there was no answer.
         """
+        if self.fails_fast and not waits:
+            raise error
         wait = retry_seconds(error, attempt, self._random.random())
         limit = self._settings.request_timeout_seconds
         ends_late = limit is not None and self._now() + wait - began >= LAST_PART * limit

@@ -234,7 +234,8 @@ class LiveQuery(Subscription[LiveAnswer]):
             )
             if not isinstance(outcome, messages.ErrorReply):
                 return None
-            if not isinstance(outcome.error, PASSING) or attempt == MAX_ATTEMPTS:
+            is_last = attempt == MAX_ATTEMPTS or self._connection.fails_fast
+            if is_last or not isinstance(outcome.error, PASSING):
                 return self._refuse(move, outcome.error)
             await self._connection.pause(outcome.error, attempt)
             if self._link is not link or self._next_move() is not move:

@@ -331,12 +331,11 @@ def _stats(session: Session, request: wire.Stats, size: int) -> None:
 
 def _usage(session: Session, request: wire.Usage, size: int) -> None:
     context, account = session.context, session.account
-    is_whole = any(grant.filter is None for grant in session.who.known().grants)
-
+    principal = session.who.known()
     collections = context.catalog.count(account.tenant)
 
     def say(now_us: int) -> dict[str, Any]:
-        return account.usage(collections, now_us, is_whole=is_whole)
+        return account.usage(collections, now_us, principal)
 
     session.submit(reads.Ask(session.ticket(request, None, size), None, None, say))
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 from omendb_core.model.budget import Budget
 from omendb_core.model.errors import Quota, RateLimited
 
+from ..access.principal import Principal
 from ..access.token_bucket import TokenBucket
 from ..telemetry.histogram import Rates
 from ..telemetry.metrics import TenantNumbers
@@ -176,13 +177,17 @@ class Account:
             "engine_ms_per_second": engine_ms,
         }
 
-    def usage(self, collections: int, now_us: int, *, is_whole: bool) -> dict[str, Any]:
-        """The reply to ``usage``; null, unless ``is_whole``, for what tells of rows unseen."""
+    def usage(self, collections: int, now_us: int, principal: Principal) -> dict[str, Any]:
+        """The reply to ``usage``; null for what tells of rows or collections unseen."""
         use = self.use(collections, now_us)
+        if not principal.sees_all_names:
+            use["collections"] = None
+        if not principal.sees_all_rows:
+            use |= dict.fromkeys(_OF_ROWS)
         return {
             "tenant": self.tenant,
             "limits": {name: getattr(self.limits, name) for name in FIELDS},
-            "use": use if is_whole else use | dict.fromkeys(_OF_ROWS),
+            "use": use,
         }
 
     def is_gone(self, now_us: int) -> bool:

@@ -94,3 +94,19 @@ def test_settings_without_keys_take_no_tokens() -> None:
     ran = run("check-token", "a-token")
     assert ran.code == 2
     assert "take no tokens" in ran.err
+
+
+def test_what_a_role_does_not_grant_is_said(config: str) -> None:
+    path = Path(config)
+    role = "[jwt_roles.reader]\nrights = ['read']\nfilter = { owner = '${owner}' }\n"
+    path.write_text(f"{path.read_text()}\njwt_roles_claim = 'roles'\n{role}")
+    given = token(omendb=None, roles=["reader", "reeder"])
+    ran = run("check-token", given, "--config", config)
+    assert ran.code == 0
+    assert ran.out.endswith("no grants: it may do nothing\n")
+    assert ran.err.splitlines() == [
+        "omendb-ws: its role 'reader' has a grant that needs the claim 'owner'",
+        "omendb-ws: its role 'reeder' is not among jwt_roles, and grants nothing",
+    ]
+    whole = run("check-token", token(roles=["reader"], owner="me"), "--config", config)
+    assert whole.err == ""

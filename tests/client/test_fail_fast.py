@@ -1,22 +1,23 @@
-"""``fail_fast``: calls that find no connection, or lose theirs, raise at once."""
+"""``fail_fast``: calls without a connection, or refused for now, raise at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from omendb_core.model.errors import OmenError
+from omendb_core.model.errors import OmenError, Overloaded
 
 import omendb_ws
 import omendb_ws.sync
-from omendb_ws.client.backoff import Backoff
+from omendb_ws.client.backoff import PASSING, Backoff
 from omendb_ws.errors import ConnectionLost
 from omendb_ws.wire import messages
 from tests.server.raw import running
 
 from .fake import PATIENCE_SECONDS, FakeServer, client_of, eventually
+from .live_server import LiveServer
 
 #: No connection comes back while a test runs.
 NEVER = Backoff(base_seconds=3600, cap_seconds=3600)
@@ -142,3 +143,39 @@ def test_it_is_true_or_false(wrong: Any) -> None:
     for connect in (omendb_ws.connect, omendb_ws.sync.connect):
         with pytest.raises(OmenError, match=r"^fail_fast: "):
             connect("memory://", fail_fast=wrong)
+
+
+def refusing(error: OmenError, *, opens: bool) -> FakeServer:
+    """Refuses everything for now, or all but to open a collection."""
+    server = FakeServer()
+    for kind in get_args(messages.Request):
+        if kind is not messages.Open or not opens:
+            server.handlers[kind] = lambda _, request: error
+    return server
+
+
+@pytest.mark.parametrize("opens", [True, False])
+@pytest.mark.parametrize("kind", PASSING)
+async def test_a_call_that_is_refused_for_now_is_not_repeated(
+    kind: type[OmenError], opens: bool
+) -> None:
+    for name, call in CALLS.items():
+        server = refusing(kind("later", retry_after_ms=3_600_000), opens=opens)
+        async with client_of(server, fail_fast=True) as db:
+            if name == "limits" or (name == "open" and opens):
+                continue
+            with pytest.raises(kind):
+                await within_patience(call(db))
+        assert len(server.requests) - len(server.of(messages.Open)) <= 1, name
+        assert len(server.of(messages.Open)) <= 1, name
+
+
+async def test_a_move_that_is_refused_for_now_is_not_repeated() -> None:
+    server = LiveServer()
+    server.handlers[messages.Move] = lambda _, request: Overloaded("later")
+    async with client_of(server, fail_fast=True) as db:
+        live = db.live("items", [1, 2])
+        await within_patience(anext(live))
+        with pytest.raises(Overloaded):
+            await within_patience(live.move([2, 1]))
+    assert len(server.of(messages.Move)) == 1

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 
-from tests.project.pages import ROOT
+from tests.project.pages import ROOT, page
 from tests.project.running import TIMEOUT_SECONDS, clean_environment
 
 NAMES = ("Ada", "Ben", "Chloe", "Dan")
+
+
+def test_the_quickstart_says_in_one_line_that_there_is_no_server() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        text = page("examples/quickstart.py").replace(":8765/", f":{nobody.getsockname()[1]}/")
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", text],
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+        )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "no server listens there; omendb-ws serve starts one" in line
 
 
 def told(example: str) -> list[str]:

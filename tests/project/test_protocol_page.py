@@ -16,6 +16,7 @@ from omendb_core.ranking.rank_parser import MAX_LEVELS, MAX_OPERATORS, Operands,
 from omendb_core.ranking.rank_parser import OPERATORS as RANK_OPERATORS
 from websockets.asyncio.client import connect
 
+from omendb_ws.access.principal import OPEN
 from omendb_ws.http.routes import _ROUTES, WEBSOCKET_PATH
 from omendb_ws.net.server import Server
 from omendb_ws.node.config import Settings
@@ -273,7 +274,7 @@ def test_the_limits_of_a_tenant_and_what_usage_says_are_those_of_the_code() -> N
         assert (code in beyond) == (name != "weight"), name
     found = re.search(r'"use":\{(.*?)\}', LIMITS)
     assert found
-    usage = Account("a", TenantLimits(), Budget("", 1), 0).usage(0, 0, is_whole=True)
+    usage = Account("a", TenantLimits(), Budget("", 1), 0).usage(0, 0, OPEN)
     assert re.findall(r'"(\w+)"', found[1]) == list(usage["use"])
     assert list(usage["limits"]) == list(TENANT_FIELDS)
     assert f"the last {RECENT_SECONDS:.0f} s" in LIMITS

@@ -105,7 +105,7 @@ export class Usage {
     const about = [];
     if (lines.length > 4) about.push("Rates are means of the last 10 seconds.");
     if (found?.use.memory_bytes === null) {
-      about.push("A “–” stands for what this token is not told, as it sees some rows only.");
+      about.push("A “–” stands for what this token is not told, as it sees some rows or collections only.");
     }
     say(this.about, about.join(" "));
   }

@@ -397,13 +397,19 @@ async def test_usage_waits_for_the_changes_that_its_connection_sent_before(tmp_p
         assert (found["memory_bytes"], found["collections"]) == (0, 0)
 
 
-async def test_usage_tells_nothing_of_rows_to_whom_only_some_are_shown(tmp_path: Path) -> None:
+async def test_usage_tells_nothing_of_rows_and_collections_to_whom_only_some_are_shown(
+    tmp_path: Path,
+) -> None:
     mine = {"rights": ["read"], "filter": {"who": "ann"}}
+    named = {"rights": ["read", "admin"], "collections": ["a-*"]}
+    all_of_it = {"rights": ["write"]}
     async with running(Server(with_secret(tmp_path))) as server:
-        for grants, is_whole in (([mine], False), ([mine, {"rights": ["write"]}], True)):
+        for grants in ([mine], [named], [mine, named], [mine, all_of_it], [named, all_of_it]):
             async with client(server, token=token(*grants)) as raw:
                 found = await use(raw)
+                is_whole = all_of_it in grants
                 assert found["connections"] == 1
+                assert (found["collections"] is None) == (grants == [named])
                 of_rows = {name for name in found if name.endswith(("_bytes", "_per_second"))}
                 assert len(of_rows) == 5
                 assert all((found[name] is not None) == is_whole for name in of_rows)
