@@ -112,14 +112,17 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def page_served(
-    pages: PageServer, folder: Path, url: str, told: Mapping[str, Any]
+    pages: PageServer, folder: Path, server: Server, told: Mapping[str, Any]
 ) -> Iterator[None]:
-    """Serve the files of ``folder``, and in ``/server.js`` the client of the server at ``url``.
+    """Serve the files of ``folder``, and in ``/server.js`` the client of ``server``.
 
     ``told``: more that the page is told, as JSON values by name.
     """
+    url = server.url
     http = url.replace("ws://", "http://").removesuffix("/v1")
     exported = {"url": url, **told}
+    if server.http_url is not None:
+        exported["api"] = server.http_url
     lines = [f"export {{ connect }} from {json.dumps(http + '/client.js')};"]
     lines += [f"export const {name} = {json.dumps(value)};" for name, value in exported.items()]
     files = {
@@ -128,7 +131,8 @@ def page_served(
     }
     pages.files = files | {"/server.js": (TYPES[".js"], "\n".join(lines).encode())}
     pages.csp = (
-        f"default-src 'none'; script-src 'self' {http}; connect-src 'self' {url}; style-src 'self';"
+        f"default-src 'none'; script-src 'self' {http}; style-src 'self';"
+        f" connect-src 'self' {url} {server.http_url or ''};"
         " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     thread = threading.Thread(target=pages.serve_forever, name="page")
@@ -156,7 +160,7 @@ async def serve(
             Server(settings) as server,
             omendb_ws.connect(server.url, get_token=backend.get_token) as db,
         ):
-            with page_served(pages, folder, server.url, told):
+            with page_served(pages, folder, server, told):
                 print(
                     f"Open {pages.origins()[0]}/ (its server: {server.url}; Ctrl-C ends it)",
                     flush=True,

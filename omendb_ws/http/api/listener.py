@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from ...runtime.faults import as_error
 from ...runtime.few_lines import FewLines, more
 from ...sessions.session import Session
-from . import collections, searches
+from . import collections, searches, streams
 from .api import Api
 from .connection import HEAD_SECONDS, HttpConnection
 from .gate import Gate, House
@@ -53,6 +53,7 @@ class HttpListener:
         api = Api()
         collections.add_routes(api)
         searches.add_routes(api)
+        streams.add_routes(api)
         self.gate = Gate(house, api.routed, api.methods_of)
         config = Config(
             self.gate,

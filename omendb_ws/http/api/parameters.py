@@ -63,7 +63,7 @@ def _value(text: str, field: Field) -> Any:
         return text
     if field.type in _INTEGERS:
         return int(text) if _INTEGER.fullmatch(text) else text
-    if field.type == "include":
+    if field.type == "include" and not text.startswith("["):
         return [one.strip() for one in text.split(",")] if text else []
     if field.type == "id":
         return text

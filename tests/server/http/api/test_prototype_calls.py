@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omendb_core.model.errors import OmenError
 
-from omendb_ws.http import prototype
+from omendb_ws.http.api import prototype
 
 ROW = {"id": "a", "vector": [1.0, 0.5], "metadata": {"title": "A"}}
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from omendb_core.model.budget import Budget
 from omendb_core.model.errors import BadRequest, Exists, Quota
 
-from omendb_ws.http.idempotency import KEY_BYTES, Answer, Keys, Owner, check_key, fingerprint
+from omendb_ws.http.api.idempotency import KEY_BYTES, Answer, Keys, Owner, check_key, fingerprint
 from tests.server.raw import Clock
 
 ANNA = Owner("acme", "anna", "e1")

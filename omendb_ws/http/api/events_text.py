@@ -7,12 +7,10 @@ without a line break, so it is one ``data`` line, and its name and place stand a
 from __future__ import annotations
 
 import re
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from omendb_core.model.errors import BadRequest
 from omendb_core.model.types import MAX_SAFE_INTEGER
-
-from ..wire.encoded import Message
 
 MEDIA_TYPE: Final = "text/event-stream"
 #: Sent so often that a proxy, and a client, knows the stream to be there.
@@ -28,6 +26,7 @@ _OK: Final = re.compile(
 )
 #: More than the beginning that ``_EVENT`` looks at can have.
 _HEAD_BYTES: Final = 128
+_WHITESPACE: Final = " \t\n\r"
 _LAST_EVENT_ID: Final = re.compile(r"([0-9A-Za-z-]{1,64}):(ended|0|[1-9][0-9]{0,15})")
 
 
@@ -79,9 +78,8 @@ def begin(kind: str, ok: bytes, retry_ms: int) -> Begun:
     return Begun(epoch, _event(name, Place(epoch, int(to_seq)), empty, retry))
 
 
-def event(message: Message, epoch: str) -> bytes:
+def event(data: bytes, epoch: str) -> bytes:
     """A message of a stream of ``epoch``, as an event."""
-    data = message.data
     found = _EVENT.match(data[:_HEAD_BYTES])
     assert found is not None, "every push is an event"
     name, at, to_seq = found.groups()
@@ -100,8 +98,13 @@ def _event(name: bytes, place: Place | None, data: bytes, retry: bytes = b"") ->
     return b"%bevent: %b\n%bdata: %b\n\n" % (retry, name, id_line, data)
 
 
-def resumed(kind: str, fields: dict[str, Any], place: Place | None) -> dict[str, Any]:
-    """``fields`` of a subscription that goes on behind ``place``."""
-    if place is None or place.to_seq is None or kind in ("live", "stats"):
-        return fields
-    return {**fields, "from_seq": place.to_seq + 1, "epoch": place.epoch}
+def behind(body: str, place: Place) -> str:
+    """The JSON ``body`` of a subscription, which goes on behind ``place`` instead of where it says.
+
+    Of keys that stand there twice the last counts; what is no JSON object stays none.
+    """
+    text = body.strip(_WHITESPACE)
+    if place.to_seq is None or not text.endswith("}"):
+        return body
+    comma = "," if text[1:-1].strip(_WHITESPACE) else ""
+    return f'{text[:-1]}{comma}"from_seq":{place.to_seq + 1},"epoch":"{place.epoch}"}}'

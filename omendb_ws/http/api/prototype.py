@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from omendb_core.model.errors import BadRequest, BadVector
 
-from ..wire.fields import refuse_unknown
-from ..wire.rows import ROW_FIELDS
+from ...wire.fields import refuse_unknown
+from ...wire.rows import ROW_FIELDS
 
 COLLECTION: Final = "default"
 _SEARCH_FIELDS: Final = frozenset(("vector", "k", "include_metadata"))

@@ -1,0 +1,1 @@
+"""A page that follows a stream by server-sent events."""
