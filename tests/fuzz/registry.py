@@ -5,8 +5,25 @@ from __future__ import annotations
 from typing import Final
 
 from .target import Target
-from .targets import frames, journal_files, text_requests
+from .targets import (
+    configuration,
+    data_files,
+    filters,
+    frames,
+    http_requests,
+    journal_files,
+    rank_expressions,
+    text_requests,
+)
 
-TARGETS: Final[dict[str, Target]] = {
-    module.TARGET.name: module.TARGET for module in (frames, journal_files, text_requests)
-}
+_ALL: Final = [
+    frames.TARGET,
+    text_requests.TARGET,
+    *http_requests.TARGETS,
+    filters.TARGET,
+    rank_expressions.TARGET,
+    journal_files.TARGET,
+    *configuration.TARGETS,
+    *data_files.TARGETS,
+]
+TARGETS: Final[dict[str, Target]] = {target.name: target for target in _ALL}
