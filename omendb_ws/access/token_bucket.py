@@ -18,15 +18,11 @@ class TokenBucket:
     goes through at once, and is waited for afterwards.
     """
 
-    __slots__ = ("_pace",)
+    __slots__ = ("_pace", "per_second")
 
     def __init__(self, per_second: float | None) -> None:
+        self.per_second = per_second  # every request asks for it
         self._pace = None if per_second is None else _pace(per_second)
-
-    @property
-    def per_second(self) -> float | None:
-        """How many tokens a second; None: no limit."""
-        return None if self._pace is None else self._pace.burst
 
     def wait_ms(self, now_us: int) -> int:
         """0 if something may happen, or in how many milliseconds (≥ 1) it may."""
@@ -47,7 +43,7 @@ class TokenBucket:
 
     def change(self, per_second: float | None, now_us: int) -> None:
         """Another rate from now on; what is owed stays owed, and what is saved up, saved."""
-        before = self._pace
+        before, self.per_second = self._pace, per_second
         self._pace = None if per_second is None else _pace(per_second)
         if before is not None and self._pace is not None:
             saved = min(before.saved(now_us), self._pace.burst)
