@@ -15,9 +15,9 @@ from .filters.masks import evaluate
 from .filters.parser import Filter
 from .model.types import I64, U64, Bool1, Definition, Hits, Ids, Include
 from .rows.columns import Columns
+from .rows.extremes import Extremes
 from .rows.ids import bytes_for as ids_bytes_for
 from .rows.ids import make_ids
-from .rows.latest import Latest
 from .rows.payloads import Payloads
 from .rows.ring import Ring
 from .scan.choice import has_shadow, shadow_for
@@ -43,7 +43,7 @@ class WindowState:
         self.ids = make_ids(definition.ids, self.ring)
         self.columns = Columns(definition.columns, definition.capacity)
         self.masks = MaskCache(self.columns)
-        self.latest = Latest(self.columns)
+        self.extremes = Extremes(self.columns)
         self.payloads = Payloads(definition.capacity)
         self.times_us: I64 = np.zeros(definition.capacity, np.int64)
         self.version = 0
@@ -209,12 +209,14 @@ class WindowState:
         self.ids.check()
         self.columns.check()
         self.masks.check(self.ring.live_words)
-        self.latest.check(self.ring.live_slots(self.first_seq, self.last_seq))
+        self.extremes.check(self.ring.live_slots(self.first_seq, self.last_seq))
         self.payloads.check()
         live = self.ring.live_slots(self.first_seq, self.last_seq)
         assert len(live) == self.rows, "live rows outside first_seq … last_seq"
         assert bool((self.ids.find(self.ids.of(live)) == live).all()), "an id finds another row"
-        assert bool((np.diff(self.times_us[live]) >= 0).all()), "acceptance times decrease"
+        used = self.ring.used
+        oldest_first = np.roll(self.times_us[:used], -self.last_seq % used if used else 0)
+        assert bool((np.diff(oldest_first) >= 0).all()), "acceptance times decrease"
         dead = np.setdiff1d(np.arange(self.definition.capacity), live)
         assert not any(self.payloads.of(dead)), "a dead row keeps its payload"
 
@@ -226,7 +228,7 @@ def reserved_bytes(definition: Definition, scan: Scan) -> int:
         Ring.bytes_for(definition.capacity, definition.dim, has_shadow=shadowed)
         + ids_bytes_for(definition.ids, definition.capacity)
         + Columns.bytes_for(definition.columns, definition.capacity)
-        + Latest.bytes_for(definition.columns, definition.capacity)
+        + Extremes.bytes_for(definition.columns, definition.capacity)
         + (MaskCache.bytes_for(definition.capacity) if definition.columns else 0)
         + (8 + 8) * definition.capacity  # times; versions of updates, once there are any
     )

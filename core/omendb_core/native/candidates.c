@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_ROOM 256
+/* To score the likeliest where there are fewer costs more than it leaves out (k = 100 with 256: 6% more). */
+#define FIRST_ROOM 1024
 /* A row offered takes 15 ns, one that is decided 60 ns; to score every row takes 3 ns for each. So
  * giving up after these (beside k) costs less than half of what is left to do. */
 #define ALWAYS_KEPT 512

@@ -29,6 +29,13 @@ typedef struct {
     double inverse;            /* about 1 / (half_life times->per_second) */
 } omendb_order;
 
+/* Have the time of a row on its way into the cache. */
+static inline void fetch_time(const omendb_times *times, size_t slot)
+{
+    const char *first = times->integers != NULL ? (const char *)times->integers : (const char *)times->numbers;
+    __builtin_prefetch(first + slot * sizeof(double));
+}
+
 static inline omendb_order order_of(const omendb_times *times, double half_life)
 {
     return (omendb_order){times, half_life, 1 / (half_life * times->per_second)};

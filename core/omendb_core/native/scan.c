@@ -70,6 +70,8 @@ static bool take(
                 tile->rows.factors[group][factor * GROUP_ROWS + row];
         waiting->dots[waiting->count] = dots[bit];
         waiting->slots[waiting->count] = tile->groups[group] * GROUP_ROWS + (uint32_t)row;
+        if (work->scan->times != NULL)
+            fetch_time(work->scan->times, waiting->slots[waiting->count]);
         if (++waiting->count == GROUP_ROWS && !offer_waiting(work, place))
             return false;
     }

@@ -18,18 +18,23 @@ from numpy.typing import NDArray
 from ..filters.masks import BLOCK_ROWS, Lists, evaluate_block
 from ..model.types import F32, F64, I64, Bool1
 from ..rows.columns import Columns
+from ..rows.extremes import Extremes
 from .evaluation import Rows
 from .intervals import OPERATIONS, Ends, Fixed
 from .limits import Scored
 from .tree import Age, ColumnValue, If, Node, Number, Operation
 
 _MICROSECONDS: Final = 1e6
+#: Rows that extremes are kept of together.
+WORD_ROWS: Final = 64
 
 
 class Blocks(NamedTuple):
     """The slots ``start … stop - 1``, cut into blocks of ``rows``; the last may be shorter.
 
     ``times_us`` int64 by slot, and the time that ages count to, where the expression has ages.
+    ``turn``: they never fall along the slots but where that one begins anew; None: they may.
+    ``extremes`` are asked instead of the rows, where there are any and blocks are of whole words.
     """
 
     columns: Columns
@@ -38,6 +43,8 @@ class Blocks(NamedTuple):
     rows: int
     times_us: I64
     at: float | None
+    turn: int | None = None
+    extremes: Extremes | None = None
 
 
 def highest(blocks: Blocks, scored: Scored, least: float, points: F32, lists: Lists) -> F64:
@@ -107,24 +114,52 @@ class _Expression:
 
     def _column(self, node: ColumnValue) -> Ends:
         """The ends of what is not null; NaN where all is."""
-        values = self._columns.column(ColumnValue(node.column))
-        least, most = self._reduced(np.fmin, values), self._reduced(np.fmax, values)
+        least, most, has_null = self._numbers(node.column)
         default = node.default
         if default is None:
             return Ends(lambda: least, lambda: most)
-        has_null = self._reduced(np.logical_or, np.isnan(values))
         return Ends(
             lambda: np.where(has_null, np.fmin(least, default), least),
             lambda: np.where(has_null, np.fmax(most, default), most),
         )
 
+    def _numbers(self, column: str) -> tuple[F64, F64, Bool1]:
+        """Of each block the least and the most of what is not null, and whether any is."""
+        blocks, extremes = self._blocks, self._blocks.extremes
+        is_of_words = not blocks.start % WORD_ROWS and not blocks.rows % WORD_ROWS
+        if extremes is None or not is_of_words or not extremes.knows(column):
+            values = self._columns.column(ColumnValue(column))
+            least, most = self._reduced(np.fmin, values), self._reduced(np.fmax, values)
+            return least, most, self._reduced(np.logical_or, np.isnan(values))
+        words = column, blocks.start // WORD_ROWS, -(-blocks.stop // WORD_ROWS)
+        each = blocks.rows // WORD_ROWS
+        least = _reduced(np.minimum, extremes.least(*words), each)
+        most = _reduced(np.maximum, extremes.greatest(*words), each)
+        has_null = _reduced(np.logical_or, extremes.has_null(*words), each)
+        is_none = least > most
+        return np.where(is_none, np.nan, least), np.where(is_none, np.nan, most), has_null
+
     def _ages(self) -> Ends:
-        times, at = self._blocks.times_us[self._blocks.start : self._blocks.stop], self._blocks.at
+        at = self._blocks.at
         if at is None:
             raise TypeError("an expression with $age needs a time")
-        oldest, newest = self._reduced(np.minimum, times), self._reduced(np.maximum, times)
+        oldest, newest = self._times()
         # Both steps are rounded, which keeps order.
         return Ends(lambda: at - newest / _MICROSECONDS, lambda: at - oldest / _MICROSECONDS)
+
+    def _times(self) -> tuple[I64, I64]:
+        """Of each block the first and the last, in microseconds."""
+        blocks, turn = self._blocks, self._blocks.turn
+        if turn is None:
+            times = blocks.times_us[blocks.start : blocks.stop]
+            return self._reduced(np.minimum, times), self._reduced(np.maximum, times)
+        starts = np.arange(blocks.start, blocks.stop, blocks.rows)
+        oldest = blocks.times_us[starts]
+        newest = blocks.times_us[np.minimum(starts + blocks.rows, blocks.stop) - 1]
+        if blocks.start < turn < blocks.stop and (turn - blocks.start) % blocks.rows:
+            place = (turn - blocks.start) // blocks.rows
+            oldest[place], newest[place] = blocks.times_us[[turn, turn - 1]]
+        return oldest, newest
 
     def _passing(self, node: If) -> tuple[Bool1, Bool1]:
         """In which blocks some rows pass a filter, and in which all do."""
@@ -138,11 +173,16 @@ class _Expression:
 
     def _reduced(self, by: np.ufunc, values: NDArray[Any]) -> Any:
         """What ``by`` makes of the values of each block."""
-        whole = len(values) // self._blocks.rows * self._blocks.rows
-        found = by.reduce(values[:whole].reshape(-1, self._blocks.rows), axis=1)
-        if whole == len(values):
-            return found
-        return np.append(found, by.reduce(values[whole:]))
+        return _reduced(by, values, self._blocks.rows)
+
+
+def _reduced(by: np.ufunc, values: NDArray[Any], together: int) -> Any:
+    """What ``by`` makes of so many values each; the last may be fewer."""
+    whole = len(values) // together * together
+    found = by.reduce(values[:whole].reshape(-1, together), axis=1)
+    if whole == len(values):
+        return found
+    return np.append(found, by.reduce(values[whole:]))
 
 
 def _either(some: Bool1, every: Bool1, then: Ends, otherwise: Ends) -> Ends:

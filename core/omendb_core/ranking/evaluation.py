@@ -43,10 +43,11 @@ def values(
     """
     found = np.empty(len(slots))
     lists = Lists()
-    for start in range(0, len(slots), BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        block = Rows(columns, slots[rows], None if ages is None else ages[rows], lists)
-        found[rows] = block.value(expression.root, scores[rows].astype(np.float64))
+    with np.errstate(all="ignore"):
+        for start in range(0, len(slots), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            block = Rows(columns, slots[rows], None if ages is None else ages[rows], lists)
+            found[rows] = block.value(expression.root, scores[rows].astype(np.float64))
     found[~np.isfinite(found)] = np.nan
     return found
 
@@ -68,7 +69,10 @@ class Rows:
         self._numbers: dict[str, F64] = {}
 
     def value(self, node: Node, scores: F64) -> Value:
-        """``node`` for rows with these ``scores``. Not to be written to."""
+        """``node`` for rows with these ``scores``. Not to be written to.
+
+        Of operations that overflow, or have no result, numpy warns unless it is told not to.
+        """
         match node:
             case Number(number):
                 return np.array(number, np.float64)
@@ -118,11 +122,10 @@ class Rows:
 
 
 def apply(operator: Operator, operands: Sequence[Value]) -> Value:
-    """The operator's result for operands as they stand, left to right."""
-    with np.errstate(all="ignore"):
-        if len(operands) == 1:
-            return _UNARY[operator](operands[0])
-        return reduce(_BINARY[operator], operands)
+    """The operator's result for operands as they stand, left to right; as ``Rows.value``."""
+    if len(operands) == 1:
+        return _UNARY[operator](operands[0])
+    return reduce(_BINARY[operator], operands)
 
 
 def _minimum(left: Value, right: Value) -> Value:

@@ -113,8 +113,8 @@ def times_by_slot(decay: Decay, state: WindowState) -> Times:
         return Times(state.times_us, None, _MICROSECONDS, True)
     found = state.columns.values(decay.column)
     if found.dtype == np.int64:
-        return Times(found, None, 1.0, False, state.latest.of(decay.column))
-    return Times(None, found, 1.0, False, state.latest.of(decay.column))
+        return Times(found, None, 1.0, False, state.extremes.greatest(decay.column))
+    return Times(None, found, 1.0, False, state.extremes.greatest(decay.column))
 
 
 def accepted(state: WindowState, slots: I64 | slice) -> F64:

@@ -56,6 +56,9 @@ class Selector:
 
     def read_in_pieces(self, slots: I64, scores: F32) -> Generator[None, None, None]:
         """The same, in pieces of a millisecond or so; yields after each."""
+        if self._apart is None and self._grouped is None:
+            self._read_all(slots, scores)
+            return
         start = 0
         while start < len(slots) and self._left:
             places, read = self._take(slots[start:])
@@ -69,6 +72,15 @@ class Selector:
             yield
         self._read += len(slots)
 
+    def _read_all(self, slots: I64, scores: F32) -> None:
+        """Where all are let through, as many as are wanted."""
+        count = min(self._left, len(slots))
+        self._places.append(np.arange(self._read, self._read + count))
+        self._slots.append(slots[:count])
+        self._scores.append(scores[:count])
+        self._left -= count
+        self._read += len(slots)
+
     def places(self) -> I64:
         """Places among all rows read of those that were let through, in order, int64 (≤ k,).
 
@@ -79,7 +91,7 @@ class Selector:
     def taken_in_pieces(self) -> Generator[None, None, tuple[I64, F32]]:
         """Slots and scores of the rows taken, in the order of taking, in pieces likewise."""
         slots = _joined(self._slots)
-        scores = np.concatenate(self._scores) if self._scores else _NO_SCORES
+        scores = _joined_scores(self._scores)
         if self._mmr is None:
             return slots, scores
         places = yield from most_marginal(
@@ -96,13 +108,18 @@ class Selector:
         """Places of the rows that are taken of some that come next, and how many were read."""
         if self._apart is not None:
             return self._apart.take(slots)
-        if self._grouped is not None:
-            slots = slots[:_GROUPED_ROWS]
-            return self._grouped.take(slots, self._left), len(slots)
-        return np.arange(min(self._left, len(slots))), len(slots)
+        assert self._grouped is not None
+        slots = slots[:_GROUPED_ROWS]
+        return self._grouped.take(slots, self._left), len(slots)
 
 
 def _joined(parts: list[I64]) -> I64:
     if len(parts) == 1:
         return parts[0]
     return np.concatenate(parts) if parts else _NONE
+
+
+def _joined_scores(parts: list[F32]) -> F32:
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts) if parts else _NO_SCORES

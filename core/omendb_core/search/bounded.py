@@ -51,8 +51,8 @@ _STRETCH_ROWS: Final = 1 << 17
 _GROWTH: Final = 16
 #: Rows that say together what they have to score.
 _FLOOR_ROWS: Final = 1024
-#: Scores for which values of blocks are bounded.
-_POINTS: Final = 30
+#: Scores for which values of blocks are bounded lie so from one to another; the last is the most.
+_SHARES: Final = np.append(np.linspace(0, 1.25, 30), 0)
 #: Rows that blocks may let through, beside those that a search may keep: to score one takes as long
 #: as to look at five with all that can be known of them.
 _FOUND: Final = 1 << 10
@@ -197,12 +197,13 @@ class _Looking:
         state = self._asked.state
         points = self._points(searches)
         values = self._highest(start, stop, points)
+        asked = _asked_by(points)
         yield
         at_once = max(1, _SCANNED_ELEMENTS // ((stop - start) * state.definition.dim))
         most, left = _FOUND + searches[0].most, list[Best]()
         for one in range(0, len(searches), at_once):
             some = searches[one : one + at_once]
-            floors = [self._floors(values, points, search.threshold) for search in some]
+            floors = [self._floors(values, asked, search.threshold) for search in some]
             tell = [
                 place
                 for place, search in enumerate(some)
@@ -236,22 +237,38 @@ class _Looking:
         low = min(one.usual_score for one in searches)
         high = max(one.best_score for one in searches)
         _, most = SCORES[self._asked.state.definition.metric]
-        some = np.linspace(low, high + (high - low) / 4, _POINTS).astype(np.float32)
-        return np.append(some[some < most], np.float32(most))
+        some = (low + (high - low) * _SHARES).astype(np.float32)
+        some[-1] = most
+        return some if some[-2] < most else np.append(some[:-1][some[:-1] < most], some[-1:])
 
     def _highest(self, start: int, stop: int, points: F32) -> F64:
         state, asked = self._asked.state, self._asked
-        blocks = Blocks(state.columns, start, stop, _FLOOR_ROWS, state.times_us, asked.at)
+        blocks = Blocks(
+            state.columns,
+            start,
+            stop,
+            _FLOOR_ROWS,
+            state.times_us,
+            asked.at,
+            state.last_seq % state.ring.capacity,
+            state.extremes,
+        )
         least = max(SCORES[state.definition.metric][0], float(asked.floor))
         return highest(blocks, self._scored, least, points, self._lists)
 
-    def _floors(self, values: F64, points: F32, threshold: float) -> F32:
+    def _floors(self, values: F64, asked: F32, threshold: float) -> F32:
         """What a row has to score, by blocks, float32, for a value of ``threshold`` or more."""
-        below = np.count_nonzero(values < threshold, axis=1)
-        # Up to the point before, no value is as high.
-        asked = np.append(np.nextafter(points[:-1], np.float32(np.inf)), np.float32(np.inf))
-        floors = np.where(below > 0, asked[below - 1], np.float32(-np.inf))
-        return np.maximum(floors, self._asked.floor).astype(np.float32)
+        floors: F32 = asked[(values < threshold).sum(axis=1)]
+        return np.maximum(floors, self._asked.floor)
+
+
+def _asked_by(points: F32) -> F32:
+    """What a row has to score by how many of the points have too low values."""
+    asked = np.empty(len(points) + 1, np.float32)
+    asked[0], asked[-1] = -np.inf, np.inf
+    # Up to the point before, no value is as high.
+    np.nextafter(points[:-1], np.float32(np.inf), out=asked[1:-1])
+    return asked
 
 
 def _scores_between(asked: Asked) -> tuple[float, float]:

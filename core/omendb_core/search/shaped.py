@@ -68,6 +68,8 @@ def _read(
 ) -> Generator[None, None, list[Rows]]:
     """All vectors of a part are scanned for together, and again those that read deeper."""
     query, vectors = part.query, part.vectors
+    if not query.shape.selects:
+        return (yield from _read_first(state, part))
     selectors = [Selector(state, query.shape, query.k) for _ in vectors]
     open_, deeper = list(range(len(vectors))), set[int]()
     seen, depth = 0, first_depth(query)
@@ -96,6 +98,20 @@ def _read(
         else:
             taken, scores = yield from selector.taken_in_pieces()
             found.append(deep.with_ranks(state, query, taken, scores))
+    return found
+
+
+def _read_first(state: WindowState, part: Part) -> Generator[None, None, list[Rows]]:
+    """The same where the first k rows are taken: they come with their ranks."""
+    read = yield from _first(state, part, part.query.k)
+    if None not in read:
+        return [rows for rows in read if rows is not None]
+    slots = np.flatnonzero(unpack(part.mask, state.ring.used))
+    found: list[Rows] = []
+    for rows, vector in zip(read, part.vectors, strict=True):
+        if rows is None:
+            rows = yield from deep.chosen(state, part.query, vector, part.floor, slots)
+        found.append(rows)
     return found
 
 

@@ -13,6 +13,7 @@ from omendb_core.ranking.blocks import Blocks, highest
 from omendb_core.ranking.evaluation import Rows
 from omendb_core.ranking.limits import Scored
 from omendb_core.ranking.rank_parser import expression_of
+from omendb_core.rows.extremes import Extremes
 
 from tests.oracle.strategies import expressions
 
@@ -26,8 +27,16 @@ def assert_highest(document: Any, seed: int, start: int, stop: int, rows: int) -
     rng = np.random.default_rng(seed)
     columns = filled(rng)
     times_us = rng.integers(0, 2 * 10**8, COUNT)
+    assert_not_above(document, rng, Blocks(columns, start, stop, rows, times_us, AT))
+    turn = int(rng.integers(0, COUNT + 1))
+    in_order = np.roll(np.sort(times_us), turn)
+    known = Blocks(columns, start, stop, rows, in_order, AT, turn, Extremes(columns))
+    assert_not_above(document, rng, known)
+
+
+def assert_not_above(document: Any, rng: np.random.Generator, blocks: Blocks) -> None:
+    columns, start, stop, rows, times_us, *_ = blocks
     scored, lists = Scored(expression_of(document, COLUMNS).root), Lists()
-    blocks = Blocks(columns, start, stop, rows, times_us, AT)
     most = highest(blocks, scored, LEAST, POINTS, lists)
     assert most.shape == (-(-(stop - start) // rows), len(POINTS))
     assert (most[:, 1:] >= most[:, :-1]).all()
@@ -46,8 +55,8 @@ def assert_highest(document: Any, seed: int, start: int, stop: int, rows: int) -
 @given(
     document=expressions(tuple(COLUMNS.items())),
     seed=st.integers(0, 2**32 - 1),
-    start=st.integers(0, 150),
-    rows=st.sampled_from([1, 7, 64, 300]),
+    start=st.sampled_from([0, 1, 64, 128, 150]),
+    rows=st.sampled_from([1, 7, 64, 128, 300]),
 )
 @settings(max_examples=300, deadline=None)
 def test_no_value_is_above(document: Any, seed: int, start: int, rows: int) -> None:
@@ -75,6 +84,21 @@ def test_no_value_of_chosen_expressions_is_above(document: Any) -> None:
     for seed in range(10):
         assert_highest(document, seed, 0, COUNT, 64)
         assert_highest(document, seed, 64, 200, 1)
+
+
+def test_what_is_known_of_words_is_as_close_as_what_their_rows_tell() -> None:
+    rng = np.random.default_rng(3)
+    columns = filled(rng)
+    times_us = np.roll(np.sort(rng.integers(0, 2 * 10**8, COUNT)), 100)
+    for document in ("price", "$age", {"$default": ["stock", 2]}, {"$neg": "new"}):
+        scored = Scored(expression_of(document, COLUMNS).root)
+        found = [
+            highest(
+                Blocks(columns, 0, COUNT, 128, times_us, AT, *known), scored, LEAST, POINTS, Lists()
+            )
+            for known in ((), (100, Extremes(columns)))
+        ]
+        assert np.array_equal(*found)
 
 
 def test_a_rising_value_is_told_to_the_last_bit() -> None:
