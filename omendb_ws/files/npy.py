@@ -1,61 +1,30 @@
 """``.npy``: its header, and writing one whose length is not known before the end.
 
-The header is parsed by numpy as a literal; arrays of objects, which are pickles, are refused
-unread. Format: numpy.lib.format, versions 1 and 2.
+Format: numpy.lib.format, versions 1 and 2.
 """
 
 from __future__ import annotations
 
 import io
-import warnings
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
 import numpy as np
 
+from ..runtime import npy_header
+from ..runtime.npy_header import Header
 from .chunks import FileError, Shape, WrittenRows
 from .file_rows import FileRows
 
 #: Bytes kept for the header of a file that is being written; a multiple of 64, as numpy aligns it.
 _HEADER_BYTES: Final = 128
-_MAX_HEADER_BYTES: Final = 10_000
-#: No array has more elements along one axis.
-_MAX_SIZE: Final = 2**48
-
-
-class Header(NamedTuple):
-    """What the header says; ``offset`` is where the data begins."""
-
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype[Any]
-    offset: int
 
 
 def read_header(file: BinaryIO, name: str) -> Header:
     """Read the header from ``file``. Raises FileError."""
-    counted = _Counted(file)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of numpy, about headers that Python 2 wrote
-            version = np.lib.format.read_magic(counted)
-            if version not in ((1, 0), (2, 0)):
-                raise ValueError(f"of version {version[0]}.{version[1]}, which is not read")
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, fortran, dtype = read(counted, max_header_size=_MAX_HEADER_BYTES)
-    except OSError:
-        raise
-    except Exception as error:  # a header of any bytes: ValueError, TokenError, SyntaxError …
-        raise FileError(f"{name}: not an .npy file: {_first_line(error)}") from None
-    if dtype.hasobject:
-        raise FileError(f"{name}: holds Python objects, which are not unpickled; save numbers")
-    # Sizes are Python integers of any length, which nobody wants to read, either.
-    if any(isinstance(size, bool) or not 0 <= size <= _MAX_SIZE for size in shape):
-        raise FileError(f"{name}: not an .npy file: its shape has sizes that no array has")
-    return Header(shape, fortran, dtype, counted.count)
+        return npy_header.read_header(file)
+    except ValueError as error:
+        raise FileError(f"{name}: {error}") from None
 
 
 def open_ids(path: str) -> FileRows:
@@ -142,20 +111,3 @@ def _write_header(file: BinaryIO, dtype: str, shape: tuple[int, ...]) -> None:
     file.seek(0)
     file.write(magic + room.to_bytes(2, "little") + text.ljust(room - 1) + b"\n")
     file.seek(0, io.SEEK_END)
-
-
-class _Counted:
-    """A file that counts what is read: numpy asks it for nothing but ``read``."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.count = 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._file.read(size)
-        self.count += len(data)
-        return data
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

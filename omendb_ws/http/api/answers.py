@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ..encodings import accepted
@@ -52,3 +53,41 @@ class JsonAnswer:
                 await send({"type": "http.response.body", "body": packed, "more_body": True})
             await asyncio.sleep(0)
         await send({"type": "http.response.body", "body": packer.flush()})
+
+
+class FileAnswer:
+    """200 with a file that never changes while the server runs. ASGI.
+
+    ``packed``: the same, gzipped.
+    """
+
+    __slots__ = ("_asking", "_headers", "_packed", "_plain")
+
+    def __init__(
+        self,
+        asking: Asking,
+        plain: bytes,
+        packed: bytes,
+        content_type: str,
+        headers: Mapping[str, str],
+    ) -> None:
+        self._asking = asking
+        self._plain = plain
+        self._packed = packed
+        self._headers = {
+            "content-type": content_type,
+            "cache-control": "no-cache",
+            "vary": "Accept-Encoding",
+            **headers,
+        }
+
+    async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
+        """Send it."""
+        headers, body = [*self._headers.items()], self._plain
+        if accepted(self._asking.headers.get_all("Accept-Encoding")).gzip:
+            headers.append(("content-encoding", "gzip"))
+            body = self._packed
+        headers.append(("content-length", str(len(body))))
+        lines = [(name.encode(), value.encode()) for name, value in headers]
+        await send({"type": "http.response.start", "status": 200, "headers": lines})
+        await send({"type": "http.response.body", "body": body})

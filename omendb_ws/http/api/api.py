@@ -16,6 +16,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.routing import Match
 
 from ..._version import VERSION
+from .documents import Document
 from .gate import Asking, Scope, Send
 from .refusals import nothing_here
 
@@ -43,7 +44,7 @@ class _Route(APIRoute):
     """A route that is called as it is: without FastAPI's models there is nothing to solve."""
 
     def __init__(self, path: str, endpoint: Endpoint, **kwargs: Any) -> None:
-        super().__init__(path, endpoint, **kwargs)
+        super().__init__(path, endpoint, response_model=None, **kwargs)
 
         async def direct(scope: Scope, receive: Any, send: Send) -> None:
             answer = await endpoint(Request(scope, receive, send))
@@ -66,16 +67,18 @@ class Api:
         )
         self.app.router.routes.clear()
 
-    def route(self, method: str, path: str, endpoint: Endpoint, **document: Any) -> None:
+    def route(
+        self, method: str, path: str, endpoint: Endpoint, document: Document | None = None
+    ) -> None:
         """Have requests of ``method`` (and HEAD, where it is GET) answered by ``endpoint``.
 
-        ``document`` goes to FastAPI: ``summary``, ``openapi_extra`` and the like.
+        Without a ``document`` it is not in ``/openapi.json``.
         """
-        routes = self.app.router.routes
-        routes.append(_Route(path, endpoint, methods=[method], response_model=None, **document))
+        routes, said = self.app.router.routes, {} if document is None else document.as_given()
+        is_said = document is not None
+        routes.append(_Route(path, endpoint, methods=[method], include_in_schema=is_said, **said))
         if method == "GET":
-            document["include_in_schema"] = False
-            routes.append(_Route(path, endpoint, methods=["HEAD"], response_model=None, **document))
+            routes.append(_Route(path, endpoint, methods=["HEAD"], include_in_schema=False))
 
     async def routed(self, scope: Scope, receive: Any, send: Send) -> None:
         """Let a request find its route. HTTPException 404, 405."""

@@ -31,10 +31,14 @@ def content_type(asking: Asking) -> str:
 
 async def read_json(asking: Asking) -> str:
     """The text of a JSON body. Refused 415; TooLarge; BadRequest."""
-    limit_bytes = asking.context.limits.max_text_bytes
+    return await read_text(asking, asking.context.limits.max_text_bytes, "max_text_bytes")
+
+
+async def read_text(asking: Asking, limit_bytes: int, limit: str) -> str:
+    """As ``read_json``, within a limit of its own."""
     if content_type(asking) != JSON:
         raise other_type(f"Content-Type: must be {JSON}")
-    parts = await read(asking, limit_bytes, "max_text_bytes")
+    parts = await read(asking, limit_bytes, limit)
     try:
         return b"".join(parts).decode()
     except UnicodeDecodeError as error:

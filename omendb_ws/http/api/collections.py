@@ -7,15 +7,27 @@ from fastapi import Request
 from .answers import JsonAnswer
 from .api import COLLECTION, Answer, Api, asking_of, in_path
 from .bodies import read_json
+from .documents import Document, body_of
 from .parameters import read_query
 
 
 def add_routes(api: Api) -> None:
     """Add them."""
-    api.route("GET", "/v1/collections", list_collections, summary="List collections")
-    api.route("POST", "/v1/collections", create, summary="Create a collection")
-    api.route("GET", COLLECTION, describe, summary="Describe a collection")
-    api.route("DELETE", COLLECTION, drop, summary="Drop a collection")
+    listing = Document("list_collections", "List collections", "list", path=())
+    creating = Document(
+        "create_collection",
+        "Create a collection",
+        "create",
+        path=(),
+        body=body_of("create"),
+        statuses=(409, 501),
+    )
+    describing = Document("describe_collection", "Describe a collection", "describe")
+    dropping = Document("drop_collection", "Drop a collection", "drop")
+    api.route("GET", "/v1/collections", list_collections, listing)
+    api.route("POST", "/v1/collections", create, creating)
+    api.route("GET", COLLECTION, describe, describing)
+    api.route("DELETE", COLLECTION, drop, dropping)
 
 
 async def list_collections(request: Request) -> Answer:

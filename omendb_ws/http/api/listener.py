@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from ...runtime.faults import as_error
 from ...runtime.few_lines import FewLines, more
 from ...sessions.session import Session
-from . import collections, searches, streams
+from . import collections, openapi, rows, searches, streams
 from .api import Api
 from .connection import HEAD_SECONDS, HttpConnection
 from .gate import Gate, House
@@ -52,8 +52,10 @@ class HttpListener:
         self._stall_seconds = stall_seconds
         api = Api()
         collections.add_routes(api)
+        rows.add_routes(api)
         searches.add_routes(api)
         streams.add_routes(api)
+        openapi.add_routes(api, needs_token=not house.policy.is_open)
         self.gate = Gate(house, api.routed, api.methods_of)
         config = Config(
             self.gate,

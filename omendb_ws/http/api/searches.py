@@ -7,13 +7,16 @@ from fastapi import Request
 from .answers import JsonAnswer
 from .api import COLLECTION, Answer, Api, asking_of, in_path
 from .bodies import read_json
+from .documents import Document, body_of
 from .parameters import read_query
 
 
 def add_routes(api: Api) -> None:
     """Add them."""
-    api.route("POST", f"{COLLECTION}/search", search, summary="Search")
-    api.route("POST", f"{COLLECTION}/count", count, summary="Count rows")
+    for endpoint, summary in ((search, "Search"), (count, "Count rows")):
+        op = endpoint.__name__
+        document = Document(op, summary, op, body=body_of(op, "collection"), tag="rows")
+        api.route("POST", f"{COLLECTION}/{op}", endpoint, document)
 
 
 async def search(request: Request) -> Answer:

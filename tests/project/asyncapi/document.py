@@ -15,150 +15,38 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from omendb_core.ranking.rank_parser import OPERATORS
-from omendb_core.ranking.shape_parser import LEAST_HALF_LIFE_SECONDS, MOST_HALF_LIFE_SECONDS
 
 from omendb_ws._version import VERSION
 from omendb_ws.http.routes import WEBSOCKET_PATH
+from omendb_ws.wire.json_schema import (
+    ANSWERED,
+    ID,
+    INTEGER,
+    NEW_ROWS,
+    ROW,
+    ROWS,
+    Json,
+    answered_by,
+    object_of,
+    schema_of,
+    shared_schemas,
+)
 from omendb_ws.wire.opcodes import (
     CLOSE_CODES,
-    ERRORS,
     HEADER_FIELDS,
     KINDS,
     LEAVE_REASONS,
-    LIMITS,
     OPS,
     PROTOCOL,
-    RIGHTS,
     SERVER_STATS,
     SUBSCRIPTION_KINDS,
-    Field,
     Kind,
     Op,
     Section,
 )
 
-RANK_OPERATORS: Final = (*OPERATORS, "$if", "$default")
 VECTORS: Final = Path(__file__).resolve().parents[2] / "vectors"
 PATH: Final = Path(__file__).resolve().parents[3] / "omendb_ws" / "web" / "asyncapi.yaml"
-
-Json = dict[str, Any]
-
-_INTEGER: Final[Json] = {"type": "integer", "minimum": 0}
-_ID: Final[Json] = {"type": ["integer", "string"]}
-_VECTOR: Final[Json] = {"type": "array", "items": {"type": "number"}}
-_ROW: Final[Json] = {
-    "type": "object",
-    "properties": {
-        "id": _ID,
-        "seq": _INTEGER,
-        "score": {"type": "number"},
-        "metadata": {"type": "object"},
-        "vector": _VECTOR,
-        "rank": {"type": ["number", "null"]},
-        "weight": {"type": ["number", "null"]},
-    },
-    "required": ["id", "seq"],
-}
-
-
-def _members(properties: Json, required: str) -> Json:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [required],
-        "additionalProperties": False,
-    }
-
-
-def _bounded(least: float, most: float) -> Json:
-    return {"type": "number", "minimum": least, "maximum": most}
-
-
-_ROWS: Final[Json] = {"type": "array", "items": {"$ref": "#/components/schemas/row"}}
-_NEW_ROWS: Final[Json] = {"type": "array", "items": {"$ref": "#/components/schemas/new_row"}}
-_PERCENTILES: Final[Json] = {
-    "type": "object",
-    "additionalProperties": {"type": ["number", "null"]},
-}
-#: type of a field -> its schema, bounds not counted.
-_TYPES: Final[dict[str, Json]] = {
-    "string": {"type": "string"},
-    "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
-    "choice": {"type": "string"},
-    "integer": {"type": "integer"},
-    "k": {"type": "integer", "minimum": 1},
-    "number": {"type": "number"},
-    "threshold": {"type": ["number", "null"]},
-    "ttl": {"type": ["number", "null"], "exclusiveMinimum": 0},
-    "filter": {"type": "object"},
-    "include": {"type": "array", "items": {"enum": ["metadata", "vector"]}},
-    "columns": {"type": "object", "additionalProperties": {"enum": ["f64", "i64", "bool", "str"]}},
-    "vector": _VECTOR,
-    "vectors": {"type": "array", "minItems": 1, "items": _VECTOR},
-    "id": _ID,
-    "ids": {"type": "array", "items": _ID},
-    "rows": {"type": "array", "minItems": 1, "items": {"type": "object"}},
-    "producer": {"type": "string", "minLength": 1},
-    "batch": {"type": "integer", "minimum": 1},
-    "examples": {"type": "array", "items": {"oneOf": [_ID, _VECTOR]}},
-    "object": {"type": "object"},
-    "expression": {"type": ["number", "string", "object"]},
-    "unless_near": _members({"score": {"type": "number"}, "filter": {"type": "object"}}, "score"),
-}
-#: Fields of type ``object`` and ``expression`` -> their schema, which ops share.
-_SHAPES: Final[dict[str, Json]] = {
-    "decay": _members(
-        {
-            "half_life": _bounded(LEAST_HALF_LIFE_SECONDS, MOST_HALF_LIFE_SECONDS),
-            "column": {"type": "string"},
-        },
-        "half_life",
-    ),
-    "rank": {
-        "description": "An expression: a number, the name of a column, `$score`, `$age`, or an"
-        f" object whose one key is an operator, out of {', '.join(RANK_OPERATORS)}.",
-        "type": ["number", "string", "object"],
-        "maxProperties": 1,
-    },
-    "group": _members(
-        {"by": {"type": "string"}, "size": {"type": "integer", "minimum": 1, "default": 1}}, "by"
-    ),
-    "spread": _members({"max_similarity": {"type": "number"}}, "max_similarity"),
-    "mmr": _members(
-        {"lambda": _bounded(0, 1), "candidates": {"type": "integer", "minimum": 1}}, "lambda"
-    ),
-}
-#: Fields of replies and pushes by name; every other one is a number.
-_ANSWERED: Final[dict[str, Json]] = {
-    "by": {"type": "array", "items": {"$ref": "#/components/schemas/count_of_value"}},
-    "collection": {"type": "string"},
-    "collections": {"type": "array", "items": {"$ref": "#/components/schemas/description"}},
-    "columns": _TYPES["columns"],
-    "duplicate": {"type": "boolean"},
-    "durability": {"enum": ["memory", "everysec", "always"]},
-    "epoch": {"type": "string"},
-    "expires_in_s": {"type": ["number", "null"]},
-    "ids": {"enum": ["auto", "u64", "str"]},
-    "metric": {"enum": ["cosine", "dot", "l2"]},
-    "near": {"type": ["array", "null"], "items": _ID},
-    "skipped": {"type": ["array", "null"], "items": _INTEGER},
-    "results": {"type": "array"},
-    "grants": {"type": "array", "items": {"$ref": "#/components/schemas/grant"}},
-    "rights": {"type": "array", "items": {"type": "string"}},
-    "rows": {"type": ["array", "integer"]},
-    "tenant": {"type": ["string", "null"]},
-    "unavailable": {"type": "array", "items": {"$ref": "#/components/schemas/unavailable"}},
-    "limits": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
-    "tenants": {"type": "object"},
-    "use": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
-    "ttl": {"type": ["number", "null"]},
-    "first_seq": {"type": ["integer", "null"]},
-    "last_seq": {"type": ["integer", "null"]},
-    "search_ms": _PERCENTILES,
-    "add_ms": _PERCENTILES,
-    "push_ms": _PERCENTILES,
-}
 
 
 def document() -> Json:
@@ -192,7 +80,7 @@ def document() -> Json:
         },
         "operations": _operations(messages),
         "components": {
-            "schemas": _schemas(),
+            "schemas": shared_schemas(),
             "messages": messages,
             "securitySchemes": {
                 "bearer": {
@@ -252,33 +140,6 @@ def _operations(messages: Iterable[str]) -> Json:
 # -- text messages ------------------------------------------------------------------------------
 
 
-def _object(properties: Json, required: Iterable[str], *, is_open: bool) -> Json:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(required),
-        "additionalProperties": is_open,
-    }
-
-
-def _schema(one: Field) -> Json:
-    if one.name in _SHAPES:
-        return {"$ref": f"#/components/schemas/{one.name}"}
-    schema = dict(_TYPES[one.type])
-    if one.choices and schema["type"] == "string":
-        schema["enum"] = list(one.choices)
-    if one.type == "integer":
-        schema["minimum"] = one.least
-    most = LIMITS[one.most].default if isinstance(one.most, str) else one.most
-    if schema["type"] == "integer":
-        schema["maximum"] = most
-    if isinstance(one.most, str):
-        schema["description"] = f"At most {one.most}, by default {most}."
-    if one.type == "examples":
-        schema |= {"minItems": one.least, "maxItems": most}
-    return schema
-
-
 #: What a live query is near to.
 _TARGETS: Final = [{"required": ["vector"]}, {"required": ["positive"]}]
 
@@ -289,10 +150,10 @@ def _text_requests() -> Json:
         properties: Json = {
             "id": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
             "op": {"const": op.name},
-            **{one.name: _schema(one) for one in op.fields},
+            **{one.name: schema_of(one) for one in op.fields},
         }
         required = ["id", "op", *(one.name for one in op.fields if one.required)]
-        payload = _object(properties, required, is_open=False)
+        payload = object_of(properties, required, is_open=False)
         if op.one_of:
             payload["oneOf"] = [{"required": [name]} for name in op.one_of]
         if op.name == "move":
@@ -309,8 +170,8 @@ def _text_requests() -> Json:
 def _by_kind(common: Json) -> list[Json]:
     """``subscribe`` for each kind of subscription."""
     return [
-        _object(
-            {**common, "kind": {"const": kind}, **{one.name: _schema(one) for one in fields}},
+        object_of(
+            {**common, "kind": {"const": kind}, **{one.name: schema_of(one) for one in fields}},
             ("id", "op", "kind", *(one.name for one in fields if one.required)),
             is_open=False,
         )
@@ -322,20 +183,13 @@ def _by_kind(common: Json) -> list[Json]:
 def _text_replies() -> Json:
     found = {}
     for op in OPS.values():
-        ok = _object(_answered(op), (), is_open=True)
-        payload = _object({"id": _INTEGER, "ok": ok}, ("id", "ok"), is_open=False)
+        ok = object_of(answered_by(op), (), is_open=True)
+        payload = object_of({"id": INTEGER, "ok": ok}, ("id", "ok"), is_open=False)
         found[f"{op.name}_ok"] = _message(f"{op.name}_ok", payload, _examples_of(op))
     error = {"$ref": "#/components/schemas/error"}
-    payload = _object({"id": _INTEGER, "error": error}, ("id", "error"), is_open=False)
+    payload = object_of({"id": INTEGER, "error": error}, ("id", "error"), is_open=False)
     examples = [*_golden("text-error"), *_golden("text-error-expected")]
     return {**found, "error": _message("error", payload, examples)}
-
-
-def _answered(op: Op) -> Json:
-    properties = {name: _ANSWERED.get(name, {"type": "number"}) for name in op.reply}
-    if op.name in ("move", "subscribe"):
-        properties["results"] = _ROWS
-    return properties
 
 
 def _examples_of(op: Op) -> list[Json]:
@@ -351,19 +205,19 @@ def _examples_of(op: Op) -> list[Json]:
 
 def _event(name: str, required: Json, optional: Json | None = None) -> Json:
     properties = {"event": {"const": name}, **required, **(optional or {})}
-    return _object(properties, ("event", *required), is_open=True)
+    return object_of(properties, ("event", *required), is_open=True)
 
 
 def _events() -> Json:
-    sub = {"sub": _INTEGER}
-    version = {"version": _INTEGER}
+    sub = {"sub": INTEGER}
+    version = {"version": INTEGER}
     leave = {
         "type": "object",
-        "properties": {"id": _ID, "seq": _INTEGER, "reason": {"enum": list(LEAVE_REASONS)}},
+        "properties": {"id": ID, "seq": INTEGER, "reason": {"enum": list(LEAVE_REASONS)}},
         "required": ["id", "seq", "reason"],
     }
-    point = {**_ROW, "properties": {"id": _ID, "seq": _INTEGER, "x": {}, "y": {}}}
-    rows = {**sub, **version, "to_seq": _INTEGER, "rows": _ROWS}
+    point = {**ROW, "properties": {"id": ID, "seq": INTEGER, "x": {}, "y": {}}}
+    rows = {**sub, **version, "to_seq": INTEGER, "rows": ROWS}
     reasons = {"reason": {"enum": ["evicted", "expired", "slow"]}}
     hello = {
         "protocol": {"const": PROTOCOL},
@@ -372,31 +226,31 @@ def _events() -> Json:
         "limits": {"$ref": "#/components/schemas/limits"},
     }
     who = OPS["auth"].reply
-    error_properties = _schemas()["error"]["properties"]
-    numbers = {name: _ANSWERED.get(name, {"type": "number"}) for name in SERVER_STATS}
+    error_properties = shared_schemas()["error"]["properties"]
+    numbers = {name: ANSWERED.get(name, {"type": "number"}) for name in SERVER_STATS}
     found = {
-        "hello": (_event("hello", hello, {name: _ANSWERED[name] for name in who}), []),
+        "hello": (_event("hello", hello, {name: ANSWERED[name] for name in who}), []),
         "error": (_event("error", error_properties), _golden("text-error-event")),
         "live": (
             _event("live", {**sub, **version, "leave": {"type": "array", "items": leave},
-                            "enter": _ROWS}),
+                            "enter": ROWS}),
             _golden("text-live"),
         ),
         "feed": (_event("feed", rows), _golden("text-feed")),
         "match": (_event("match", rows), []),
-        "novel": (_event("novel", {**rows, "rows": _NEW_ROWS}), _golden("text-novel")),
+        "novel": (_event("novel", {**rows, "rows": NEW_ROWS}), _golden("text-novel")),
         "gap": (
-            _event("gap", {**sub, "from_seq": _INTEGER, "to_seq": _INTEGER, **reasons}),
+            _event("gap", {**sub, "from_seq": INTEGER, "to_seq": INTEGER, **reasons}),
             _golden("text-gap"),
         ),
         "count": (
-            _event("count", {**sub, **version, "count": _INTEGER},
-                   {name: _ANSWERED.get(name, _INTEGER) for name in ("by", "others")}),
+            _event("count", {**sub, **version, "count": INTEGER},
+                   {name: ANSWERED.get(name, INTEGER) for name in ("by", "others")}),
             _golden("text-count-push"),
         ),
         "stats": (_event("stats", {**sub, "at": {"type": "number"}}, numbers), []),
         "map": (
-            _event("map", {**sub, **version, "basis": _INTEGER,
+            _event("map", {**sub, **version, "basis": INTEGER,
                            "rows": {"type": "array", "items": point}}),
             [],
         ),
@@ -409,71 +263,6 @@ def _events() -> Json:
     return {
         f"{name}_event": _message(f"{name}_event", payload, examples)
         for name, (payload, examples) in found.items()
-    }
-
-
-def _schemas() -> Json:
-    described = {name: _ANSWERED.get(name, {"type": "number"}) for name in OPS["describe"].reply}
-    described["rows"] = _INTEGER
-    return {
-        "row": _ROW,
-        "new_row": {
-            **_ROW,
-            "properties": {
-                **_ROW["properties"],
-                "score": {"type": ["number", "null"]},
-                "near": {"type": ["integer", "string", "null"]},
-            },
-            "required": [*_ROW["required"], "score", "near"],
-        },
-        **_SHAPES,
-        "count_of_value": _object(
-            {"value": {"type": ["number", "boolean", "string", "null"]}, "count": _INTEGER},
-            ("value", "count"),
-            is_open=True,
-        ),
-        "grant": _object(
-            {
-                "collections": {"type": "array", "items": {"type": "string"}},
-                "rights": {"type": "array", "items": {"enum": list(RIGHTS)}},
-                "filter": {"type": "object"},
-                "stamp": {"type": "object"},
-            },
-            ("collections", "rights"),
-            is_open=True,
-        ),
-        "unavailable": _object(
-            {
-                "collection": {"type": "string"},
-                "reason": {"type": "string"},
-                "recovering": {"type": "boolean"},
-            },
-            ("collection", "reason", "recovering"),
-            is_open=True,
-        ),
-        "description": _object(described, OPS["describe"].reply, is_open=True),
-        "limits": {
-            "type": "object",
-            "properties": {
-                limit.name: {
-                    "type": "integer",
-                    "default": limit.default,
-                    "description": limit.about,
-                }
-                for limit in LIMITS.values()
-                if limit.name != "max_memory_bytes"
-            },
-            "additionalProperties": {"type": "integer"},
-        },
-        "error": _object(
-            {
-                "code": {"enum": list(ERRORS)},
-                "message": {"type": "string"},
-                "retry": {"type": "boolean"},
-            },
-            ("code", "message"),
-            is_open=True,
-        ),
     }
 
 
