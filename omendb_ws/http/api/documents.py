@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ...wire.json_schema import ID, INTEGER, ROW, Json, answered_by, object_of, schema_of
 from ...wire.opcodes import OPS, SUBSCRIPTION_KINDS, Field
+from .json_schema import ID, INTEGER, ROW, Json, answered_by, object_of, schema_of
 
 JSON_TYPE: Final = "application/json"
 _ERROR: Final = {"$ref": "#/components/responses/error"}

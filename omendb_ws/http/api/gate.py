@@ -24,6 +24,7 @@ from omendb_core.model.errors import (
     OmenError,
     Overloaded,
     Unauthenticated,
+    Unavailable,
 )
 from starlette.exceptions import HTTPException
 
@@ -182,8 +183,13 @@ class Gate:
         answer = _Answer(send, [(b"date", self._now())])
         try:
             await self._let_through(scope, receive, answer)
-        except (Ended, Gone):
+        except Gone:
             scope["state"]["connection"].give_up()
+        except Ended:
+            if answer.has_begun:
+                scope["state"]["connection"].give_up()
+            else:
+                await answer.refuse(Refused.of(Unavailable("its session has ended; ask again")))
         except Exception as error:
             if answer.has_begun:
                 as_error(error, "an HTTP answer that had begun")

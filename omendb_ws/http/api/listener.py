@@ -123,7 +123,8 @@ class HttpListener:
     async def wait_gone(self) -> None:
         """End what goes on by itself, and wait until all have gone."""
         for session in self.sessions():
-            session.outbox.close(1012, "server draining, reconnect")
+            if session.subscriptions:
+                session.outbox.close(1012, "server draining, reconnect")
         for one in self.connections:
             one.end_idle()
         self._all_gone = asyncio.Event()

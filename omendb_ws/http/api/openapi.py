@@ -16,9 +16,9 @@ from fastapi import Request
 from fastapi.openapi.utils import get_openapi
 
 from ..._version import VERSION
-from ...wire.json_schema import Json, object_of, shared_schemas
 from .answers import FileAnswer, JsonAnswer
 from .api import Answer, Api, asking_of
+from .json_schema import Json, object_of, shared_schemas
 from .parameters import read_query
 from .refusals import STATUS
 

@@ -32,6 +32,8 @@ _UNTAKEN_BYTES: Final = 256 << 10
 _STEP_BYTES: Final = 4096
 #: Requests that wait for the one before them; more is no client but a flood.
 _PIPELINED: Final = 32
+#: What comes within it is passed over, behind what was no request.
+_LINGER_SECONDS: Final = 1.0
 #: uvicorn says a line of every request that is none, which may be a flood.
 _quiet: Final = logging.getLogger("omendb_ws.uvicorn")
 _quiet.setLevel(logging.ERROR)
@@ -89,6 +91,7 @@ class Receiving(HttpToolsProtocol):
         #: When something was done last that a client is not waited for after.
         self.moved_at = self.body_began_at = self.loop.time()
         self._fault: Refused | None = None
+        self._is_over = False
 
     @property
     def is_busy(self) -> bool:
@@ -102,7 +105,7 @@ class Receiving(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse it."""
-        if self.transport.is_closing():
+        if self._is_over or self.transport.is_closing():
             return
         was_in_head = self.part == "head"
         if not was_in_head:
@@ -178,7 +181,14 @@ class Receiving(HttpToolsProtocol):
                 b"connection: close\r\n\r\n",
             ]
             self.transport.write(b"".join((*head, fault.body)))
-        self.transport.close()
+        self._end()
+
+    def _end(self) -> None:
+        """Close, in a moment: with bytes unread, the system would take back what was written."""
+        self._is_over = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
     def _fail(self, fault: Refused) -> NoReturn:
         """From within the parser, which answers by ``send_400_response`` then."""

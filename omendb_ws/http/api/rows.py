@@ -15,7 +15,6 @@ from omendb_core.model.errors import BadRequest, NotFound, OmenError
 
 from ...wire import text as wire_text
 from ...wire.fields import check_batch_pair, check_name, read_fields, shown
-from ...wire.json_schema import Json, object_of
 from ...wire.messages import Add, Uploaded
 from ...wire.opcodes import Field
 from .answers import JsonAnswer
@@ -24,6 +23,7 @@ from .arrays import npy_rows, raw_rows
 from .bodies import JSON, content_type, read, read_json, read_text
 from .documents import COLLECTION_IN_PATH, ROW_ID, Document, body_of
 from .gate import Asking
+from .json_schema import Json, object_of
 from .parameters import fields_of, read_query
 from .refusals import other_type
 from .searches import answer_op

@@ -17,8 +17,7 @@ from typing import Any, Final
 import yaml
 
 from omendb_ws._version import VERSION
-from omendb_ws.http.routes import WEBSOCKET_PATH
-from omendb_ws.wire.json_schema import (
+from omendb_ws.http.api.json_schema import (
     ANSWERED,
     ID,
     INTEGER,
@@ -31,6 +30,7 @@ from omendb_ws.wire.json_schema import (
     schema_of,
     shared_schemas,
 )
+from omendb_ws.http.routes import WEBSOCKET_PATH
 from omendb_ws.wire.opcodes import (
     CLOSE_CODES,
     HEADER_FIELDS,

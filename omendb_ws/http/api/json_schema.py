@@ -13,7 +13,7 @@ from typing import Any, Final
 from omendb_core.ranking.rank_parser import OPERATORS
 from omendb_core.ranking.shape_parser import LEAST_HALF_LIFE_SECONDS, MOST_HALF_LIFE_SECONDS
 
-from .opcodes import ERRORS, LIMITS, OPS, RIGHTS, Field, Op
+from ...wire.opcodes import ERRORS, LIMITS, OPS, RIGHTS, Field, Op
 
 RANK_OPERATORS: Final = (*OPERATORS, "$if", "$default")
 
@@ -175,20 +175,24 @@ def answered_by(op: Op) -> Json:
 
 def shared_schemas() -> Json:
     """What is referred to, by its name."""
+    return {"row": ROW, "new_row": _NEW_ROW, **_SHAPES, **_of_answers(), **_of_server()}
+
+
+_NEW_ROW: Final[Json] = {
+    **ROW,
+    "properties": {
+        **ROW["properties"],
+        "score": {"type": ["number", "null"]},
+        "near": {"type": ["integer", "string", "null"]},
+    },
+    "required": [*ROW["required"], "score", "near"],
+}
+
+
+def _of_answers() -> Json:
     described = {name: ANSWERED.get(name, {"type": "number"}) for name in OPS["describe"].reply}
     described["rows"] = INTEGER
     return {
-        "row": ROW,
-        "new_row": {
-            **ROW,
-            "properties": {
-                **ROW["properties"],
-                "score": {"type": ["number", "null"]},
-                "near": {"type": ["integer", "string", "null"]},
-            },
-            "required": [*ROW["required"], "score", "near"],
-        },
-        **_SHAPES,
         "count_of_value": object_of(
             {"value": {"type": ["number", "boolean", "string", "null"]}, "count": INTEGER},
             ("value", "count"),
@@ -214,26 +218,25 @@ def shared_schemas() -> Json:
             is_open=True,
         ),
         "description": object_of(described, OPS["describe"].reply, is_open=True),
+    }
+
+
+def _of_server() -> Json:
+    limits = {
+        one.name: {"type": "integer", "default": one.default, "description": one.about}
+        for one in LIMITS.values()
+        if one.name != "max_memory_bytes"
+    }
+    error = {
+        "code": {"enum": list(ERRORS)},
+        "message": {"type": "string"},
+        "retry": {"type": "boolean"},
+    }
+    return {
         "limits": {
             "type": "object",
-            "properties": {
-                limit.name: {
-                    "type": "integer",
-                    "default": limit.default,
-                    "description": limit.about,
-                }
-                for limit in LIMITS.values()
-                if limit.name != "max_memory_bytes"
-            },
+            "properties": limits,
             "additionalProperties": {"type": "integer"},
         },
-        "error": object_of(
-            {
-                "code": {"enum": list(ERRORS)},
-                "message": {"type": "string"},
-                "retry": {"type": "boolean"},
-            },
-            ("code", "message"),
-            is_open=True,
-        ),
+        "error": object_of(error, ("code", "message"), is_open=True),
     }
