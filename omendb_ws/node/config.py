@@ -55,7 +55,7 @@ class Settings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         8765, description="Port to listen on; 0 takes any free one."
     )
-    http_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
+    http_port: Annotated[int | None, Field(ge=0, le=65_535)] = Field(
         None,
         description="Port of the HTTP API, on the same address; 0 takes any free one. Without it"
         " there is no HTTP API. Needs the extra http.",

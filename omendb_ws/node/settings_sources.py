@@ -114,7 +114,7 @@ def allowed(name: str) -> str:
         return "a list of names"
     if name == "jwt_roles":
         return "tables of roles, in the file"
-    annotation: Any = field.annotation
+    annotation = _type_of(field)
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(get_args(annotation))
     if annotation in (int, float):
@@ -122,6 +122,11 @@ def allowed(name: str) -> str:
         least, most = _bound(field, "ge"), _bound(field, "le")
         return f"{noun} from {least}" + ("" if most == MAX_COUNT else f" to {most}")
     return "the name of a file or directory" if name in (*PATH_FIELDS, "config_file") else "text"
+
+
+def _type_of(field: FieldInfo) -> Any:
+    """What a value that is given is to be."""
+    return int if field.annotation == int | None else field.annotation
 
 
 def _bound(field: FieldInfo, name: str) -> Any:
@@ -148,7 +153,7 @@ def _read_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], t
         if name is None:
             if variable.startswith(ENVIRONMENT_PREFIX) and variable not in OTHER_VARIABLES:
                 warnings.append(f"environment {variable}: there is no such setting; ignored")
-        elif name == "port" and "://" in text:
+        elif name in ("port", "http_port") and "://" in text:
             warnings.append(
                 f"environment {variable}: {shown(text)} is what Kubernetes sets for a service of"
                 " that name, and no port; ignored"
@@ -163,9 +168,10 @@ def _from_text(text: str, name: str) -> Any:
     field = Settings.model_fields.get(name)
     if field is None:
         return text
-    if field.annotation in (int, float):
+    annotation = _type_of(field)
+    if annotation in (int, float):
         try:
-            return int(text) if field.annotation is int else float(text)
+            return int(text) if annotation is int else float(text)
         except ValueError:
             return text
     if get_origin(field.annotation) is tuple:

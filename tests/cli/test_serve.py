@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
 import socket
 import ssl
 import time
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -54,6 +56,29 @@ def silent_client(port: int) -> socket.socket:
     )
     assert client.recv(4096).startswith(b"HTTP/1.1 101 ")
     return client
+
+
+def test_with_a_port_for_http_the_ready_line_names_both_and_a_signal_ends_both() -> None:
+    with serving("--http-port", "0") as server:
+        found = re.fullmatch(
+            rf"omendb-ws {re.escape(VERSION)} is ready at ws://\S+/v1 and (http://\S+:\d+)\n?",
+            server.ready_line,
+        )
+        assert found, server.ready_line
+        with httpx.Client(base_url=found[1], trust_env=False, timeout=TIMEOUT_SECONDS) as client:
+            assert client.get("/v1/collections").json() == {"collections": []}
+            server.send(signal.SIGTERM)
+            code, _, log = server.finish()
+        assert code == 0, log
+        assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "65536", "1.5"])
+def test_a_port_for_http_that_is_none_is_refused_by_its_flag(text: str) -> None:
+    done = omendb_ws("serve", "--port", "0", f"--http-port={text}")
+    assert done.returncode == 2
+    assert f"http_port = '{text}'" in done.stderr or f"http_port = {text}" in done.stderr
+    assert "must be an integer from 0 to 65535" in done.stderr
 
 
 def test_the_ready_line_ends_with_the_address_and_the_routes_answer() -> None:

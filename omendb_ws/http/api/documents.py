@@ -15,6 +15,7 @@ from .json_schema import ID, INTEGER, ROW, Json, answered_by, object_of, schema_
 
 JSON_TYPE: Final = "application/json"
 _ERROR: Final = {"$ref": "#/components/responses/error"}
+_NOTHING: Final = {"description": "There is nothing more to come"}
 #: The statuses that any route may answer with, and those of routes that name a collection.
 _ALWAYS: Final = (400, 401, 403, 429, 431, 500, 503)
 _OF_COLLECTIONS: Final = (404,)
@@ -138,7 +139,7 @@ class Document:
             statuses |= {*_OF_BODIES}
         return {
             "200": {"description": "Done", "content": content},
-            **{str(status): _ERROR for status in sorted(statuses)},
+            **{str(one): _NOTHING if one == 204 else _ERROR for one in sorted(statuses)},
         }
 
     def _refers(self) -> str:

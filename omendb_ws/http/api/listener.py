@@ -33,6 +33,15 @@ _LOOK_SECONDS: Final = 1.0
 _PASSED_OVER: Final = 2
 
 
+def api_with_routes(*, needs_token: bool) -> Api:
+    """The app with all routes; ``needs_token``: whether its server asks for one."""
+    api = Api()
+    for one in (collections, rows, searches, streams):
+        one.add_routes(api)
+    openapi.add_routes(api, needs_token=needs_token)
+    return api
+
+
 class HttpListener:
     """Listens between ``start`` and ``close``.
 
@@ -50,12 +59,7 @@ class HttpListener:
     ) -> None:
         self._house = house
         self._stall_seconds = stall_seconds
-        api = Api()
-        collections.add_routes(api)
-        rows.add_routes(api)
-        searches.add_routes(api)
-        streams.add_routes(api)
-        openapi.add_routes(api, needs_token=not house.policy.is_open)
+        api = api_with_routes(needs_token=not house.policy.is_open)
         self.gate = Gate(house, api.routed, api.methods_of)
         config = Config(
             self.gate,

@@ -26,22 +26,15 @@ _ABOUT: Final = (
     "Live vector search: a sliding window over a stream of vectors, searched exactly. Each route"
     " is an op of the protocol (PROTOCOL.md), with the same fields, rights, limits and errors."
 )
-_PAGE: Final = b"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>OmenDB-WS: HTTP API</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="docs/swagger-ui.css">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="docs/swagger-ui-bundle.js"></script>
-<script src="docs/start.js"></script>
-</body>
-</html>
-"""
+_PAGE: Final = (
+    b'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    b'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    b"<title>OmenDB-WS: HTTP API</title>\n"
+    b'<link rel="icon" href="data:,">\n<link rel="stylesheet" href="docs/swagger-ui.css">\n'
+    b'</head>\n<body>\n<div id="swagger-ui"></div>\n'
+    b'<script src="docs/swagger-ui-bundle.js"></script>\n<script src="docs/start.js"></script>\n'
+    b"</body>\n</html>\n"
+)
 _START: Final = (
     b'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true,'
     b" validatorUrl: null});\n"

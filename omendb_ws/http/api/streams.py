@@ -21,6 +21,7 @@ from ...wire.text_replies import encode_event
 from .api import COLLECTION, Answer, Api, asking_of, in_path
 from .bodies import read_json
 from .conversation import Conversation
+from .documents import Document, body_of
 from .events import HEADERS, EventStream
 from .events_text import begin, behind, event, parse_place
 from .gate import Scope, Send
@@ -36,6 +37,13 @@ KINDS: Final[Mapping[StreamKind, str]] = {
     "novel": "Follow the rows that are like none before them",
     "stats": "Follow the statistics of a collection",
 }
+_LAST_EVENT_ID: Final = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "The id of the event to go on behind, as it was said: `epoch:to_seq`.",
+    "schema": {"type": "string"},
+}
 #: Said by the path, and by what an event is.
 _NOT_ASKED: Final = frozenset(("collection", "encoding"))
 #: Those that begin where they are asked to.
@@ -48,7 +56,23 @@ def add_routes(api: Api) -> None:
     """Add them."""
     for kind, summary in KINDS.items():
         for method in ("GET", "POST"):
-            api.route(method, f"{COLLECTION}/{kind}", partial(_follow, kind), summary=summary)
+            document = _document(kind, method, summary)
+            api.route(method, f"{COLLECTION}/{kind}", partial(_follow, kind), document)
+
+
+def _document(kind: StreamKind, method: str, summary: str) -> Document:
+    is_post = method == "POST"
+    return Document(
+        f"{method.lower()}_{kind}",
+        summary,
+        kind,
+        query=() if is_post else _asked(kind),
+        body=body_of(kind, *_NOT_ASKED) if is_post else {},
+        answers={"text/event-stream": {"type": "string"}},
+        statuses=(204, 409),
+        headers=(_LAST_EVENT_ID,),
+        tag="streams",
+    )
 
 
 async def _follow(kind: StreamKind, request: Request) -> Answer:
