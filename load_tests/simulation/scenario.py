@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 from omendb_core.model.types import COLUMN_TYPES, ID_KINDS, METRICS
 
 from . import shaping
 from .arrivals import Arrivals
+from .toml_tables import ScenarioError, toml_table
 
 FOLDER: Final = Path(__file__).parent.parent / "scenarios"
 Source = Literal["random", "clustered", "file", "digits"]
@@ -28,10 +27,6 @@ Source = Literal["random", "clustered", "file", "digits"]
 OPEN_IN_FLIGHT: Final = 1000
 MAX_SECONDS: Final = 24 * 3600.0
 MAX_POOL: Final = 250_000
-
-
-class ScenarioError(ValueError):
-    """A scenario that makes no sense; the message names table and field."""
 
 
 @dataclass(frozen=True)
@@ -203,13 +198,6 @@ _TABLES: Final[Mapping[str, type]] = {
 _ALWAYS: Final = ("load", "collection", "vectors")
 #: The table of tables.
 _COLUMNS: Final = "columns"
-#: Least values that make sense; 0 where a field is not here.
-_LEAST: Final[Mapping[str, float]] = {
-    "seconds": 0.1, "interval_seconds": 0.1, "processes": 1, "dim": 1, "capacity": 1,
-    "clusters": 1, "connections": 1, "rows": 1, "vectors": 1, "k": 1, "queries": 1,
-    "per_connection": 1,
-    "fill": -1, "min_score": -1e30, "low": -1e300, "high": -1e300,
-}  # fmt: skip
 
 
 def names() -> list[str]:
@@ -253,9 +241,10 @@ def parse(name: str, document: dict[str, Any], overrides: Mapping[str, Any]) -> 
     columns = document.pop(_COLUMNS, {})
     if not isinstance(columns, dict):
         raise ScenarioError(f"{_COLUMNS}: must be a table")
-    found = {table: _table(table, _TABLES[table], values) for table, values in document.items()}
+    found = {table: toml_table(table, _TABLES[table], values) for table, values in document.items()}
     found[_COLUMNS] = {
-        column: _table(f"{_COLUMNS}.{column}", Column, values) for column, values in columns.items()
+        column: toml_table(f"{_COLUMNS}.{column}", Column, values)
+        for column, values in columns.items()
     }
     if not found["vectors"].pool:
         pool = min(found["collection"].capacity * 5 // 4 + 1, MAX_POOL)
@@ -276,42 +265,6 @@ def _with_ids(scenario: Scenario) -> Scenario:
         if one is not None
     }
     return dataclasses.replace(scenario, **changed)
-
-
-def _table(table: str, kind: type, values: Any) -> Any:
-    if not isinstance(values, dict):
-        raise ScenarioError(f"{table}: must be a table")
-    kinds = typing.get_type_hints(kind)
-    for name, value in values.items():
-        if name not in kinds:
-            raise ScenarioError(f"{table}.{name}: unknown; there is: {', '.join(kinds)}")
-        values[name] = _value(f"{table}.{name}", kinds[name], value, _LEAST.get(name, 0))
-    return kind(**values)
-
-
-def _value(where: str, kind: Any, value: Any, least: float) -> Any:
-    if typing.get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise ScenarioError(f"{where}: {value!r} is none of {', '.join(get_args(kind))}")
-        return value
-    if kind is float and type(value) is int:
-        value = float(value)
-    if typing.get_origin(kind) is list:
-        of, called = (str, "strings") if get_args(kind) == (str,) else (dict, "tables")
-        if type(value) is not list or {type(one) for one in value} - {of}:
-            raise ScenarioError(f"{where}: must be a list of {called}, not {value!r}")
-        return value
-    wanted = kind if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else dict
-    if type(value) is not wanted:
-        raise ScenarioError(f"{where}: must be {_CALLED[wanted]}, not {value!r}")
-    if isinstance(value, int | float) and not isinstance(value, bool) and not value >= least:
-        raise ScenarioError(f"{where}: {value} is below {least:g}")
-    return value
-
-
-_CALLED: Final[Mapping[type, str]] = {
-    int: "an integer", float: "a number", str: "a string", bool: "true or false", dict: "a table",
-}  # fmt: skip
 
 
 def _check(scenario: Scenario) -> None:

@@ -1,0 +1,50 @@
+"""The neighbour, a process of its own: it fills its window, says so, and asks until told to end.
+
+    python -m load_tests.neighbours.heavy NAME URL TOKEN [TABLE.FIELD=VALUE …]
+
+It ends with its standard input, and says how often it was answered and how often refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+import omendb_ws
+
+from .asking import Asker
+from .scenario import Scenario, read
+
+
+def overrides(given: Sequence[str]) -> dict[str, Any]:
+    """``table.field=value``, the value as TOML has it."""
+    found = {}
+    for one in given:
+        name, _, value = one.partition("=")
+        found[name] = tomllib.loads(f"value = {value}")["value"]
+    return found
+
+
+async def be(scenario: Scenario, url: str, token: str) -> None:
+    """Be that neighbour."""
+    refused = 0
+    async with omendb_ws.connect(url, token=token) as db:
+        asker = Asker(db, url, token, scenario)
+        await asker.fill()
+        told = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+        print("ready", flush=True)
+        while not told.done():
+            try:
+                await asker.ask()
+            except (omendb_ws.TooLarge, omendb_ws.Overloaded, omendb_ws.RateLimited):
+                refused += 1
+        await asker.close()
+    print(asker.turn - refused, refused)
+
+
+if __name__ == "__main__":
+    name, url, token, *given = sys.argv[1:]
+    asyncio.run(be(read(name, overrides(given)), url, token))
