@@ -37,9 +37,13 @@ def forget_frames(error: BaseException) -> None:
 
 
 def as_error(error: Exception, doing: str) -> OmenError:
-    """``error`` if clients may be told of it, else Internal with a reference, logged under it."""
+    """``error`` if clients may be told of it, else Internal with a reference, logged under it.
+
+    It has no traceback any more: the frames of one hold the windows and messages that it went
+    through, and one of them holds the error.
+    """
     if isinstance(error, OmenError):
-        return error
+        return error.with_traceback(None)
     reference = secrets.token_hex(4)
     # A log that cannot be written must not be another fault.
     with suppress(Exception):

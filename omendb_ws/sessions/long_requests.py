@@ -122,6 +122,6 @@ def _made(
             try:
                 made = yield from long_rows.parse_rows(rows, counts, collection.definition, limits)
             except OmenError as error:
-                made = error
+                made = error.with_traceback(None)  # whose frames hold the rows
         if not session.lane.is_open or session.find(request.collection) is collection:
             return made

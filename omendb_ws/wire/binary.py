@@ -158,7 +158,7 @@ def _add(
         if rows.metadata is not None and read_json is None:
             numbers.check_integers(json_section(frame, header), rows.metadata)
     except OmenError as error:
-        rows = error
+        rows = error.with_traceback(None)  # whose frames hold the message
     return Add(header.id, header.handle, rows, binary=True, **values)
 
 

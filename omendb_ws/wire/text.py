@@ -172,7 +172,7 @@ def _add(request_id: int, body: JsonObject, limits: Limits) -> Add:
     try:
         rows = field_room.read_fields(body, _ADD_ROWS, limits)["rows"]
     except OmenError as error:
-        rows = error
+        rows = error.with_traceback(None)  # whose frames hold the message
     return Add(request_id, rows=rows, **values)
 
 

@@ -13,6 +13,7 @@ from .targets import (
     http_requests,
     journal_files,
     rank_expressions,
+    sessions,
     text_requests,
 )
 
@@ -23,6 +24,7 @@ _ALL: Final = [
     filters.TARGET,
     rank_expressions.TARGET,
     journal_files.TARGET,
+    sessions.TARGET,
     *configuration.TARGETS,
     *data_files.TARGETS,
 ]

@@ -53,7 +53,7 @@ def search(state: WindowState, queries: list[Query]) -> list[Answer | OmenError]
         try:
             asked.append(_ask(state, masks, place, query, prepared.get(place)))
         except OmenError as error:
-            outcomes[place] = error
+            outcomes[place] = error.with_traceback(None)  # whose frames hold the window
     plain = [one for one in asked if one.query.shape == PLAIN]
     if plain:
         _answer(state, plain, _scan(state, masks, plain), outcomes)
@@ -268,5 +268,5 @@ def _answer(
             )
             outcomes[one.place] = Answer(counts, hits)
         except TooLarge as error:
-            outcomes[one.place] = error
+            outcomes[one.place] = error.with_traceback(None)
         start = end

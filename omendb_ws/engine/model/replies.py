@@ -18,7 +18,11 @@ from .ticket import Reply, Ticket
 
 
 def refusal(ticket: Ticket, error: OmenError) -> Reply:
-    """An error; in text also for binary requests (PROTOCOL section 7)."""
+    """An error; in text also for binary requests (PROTOCOL section 7).
+
+    It has no traceback any more (see ``runtime.faults.as_error``).
+    """
+    error.__traceback__ = None
     return Reply(ticket, text(text_replies.encode_error(ticket.id, error)), error.code)
 
 

@@ -15,8 +15,13 @@ from ..model.collection import Collection
 
 
 def needs_mask(collection: Collection, filter_: Filter | None) -> bool:
-    """Whether the mask of a filter would take too long to make in one go."""
-    return filter_ is not None and collection.window.state.masks.takes_long(filter_)
+    """Whether the mask of a filter would take too long to make in one go; of what is dropped, none.
+
+    What is asked of that is refused, and its window is gone.
+    """
+    if filter_ is None or collection.is_dropped:
+        return False
+    return collection.window.state.masks.takes_long(filter_)
 
 
 def mask_share(collection: Collection, filter_: Filter | None) -> float:

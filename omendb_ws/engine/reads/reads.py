@@ -133,9 +133,9 @@ class Reads:
         return [self._outcome(work, outcome, version) for work, outcome in pairs]
 
     def _outcome(self, work: Search, outcome: Answer | OmenError, version: int) -> Reply:
+        if isinstance(outcome, OmenError):
+            return self._refused(work, outcome)
         try:
-            if isinstance(outcome, OmenError):
-                raise outcome
             took_us = min(max(self._clock_us() - work.ticket.arrival_us, 0), MAX_U32)
             results = Results(version, outcome.counts, outcome.hits, took_us, at=stated(work.query))
             return replies.results(work.ticket, results, work.is_single, work.is_binary)

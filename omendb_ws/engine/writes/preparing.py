@@ -197,5 +197,5 @@ def _typed(work: Add | Update) -> _Steps:
         made = yield from columns_in_pieces(rows.metadata, columns, rows_at_once)
         found = replace(rows, typed=made)
     except BadMetadata as error:
-        found = error
+        found = error.with_traceback(None)  # whose frames hold the rows
     work.request = replace(work.request, rows=found)

@@ -124,6 +124,6 @@ TARGET = Target(
     mutated_program,
     made=lambda: {f"log-{number}": bytes([number, 0, 0, 0]) for number in range(len(known_logs()))},
     most_bytes=76,
-    runs=400,
+    runs=250,
     bounds=Bounds(calls=200_000, peak_bytes=8 << 20),
 )

@@ -254,6 +254,27 @@ async def test_dropped_behind_adds_and_searches_that_wait(watch: Watch) -> None:
         await all_gone(watch, server.context.catalog)
 
 
+async def test_dropped_after_searches_and_adds_that_were_refused(watch: Watch) -> None:
+    """An error that somebody keeps, or that is kept by a frame of its own, keeps no window."""
+    async with served(watch) as (server, raw):
+        await fill(raw)
+        watch.look_again()
+        like = {"collection": "items", "like": 10**9}
+        async with engine_held(server):  # in one tick: each is an outcome of a search of all
+            ids = [await raw.send("search", **like, **more) for more in ({}, {"k": 3}, {})]
+            await queued(server, 3)
+        for id in ids:
+            assert (await raw.reply(id))["error"]["code"] == "not_found"
+        shaped = {"group": {"by": "kind"}, "positive": [10**9]}
+        assert await raw.code("search", collection="items", **shaped) == "not_found"
+        bad = [{"id": 1, "vector": [1.0] * DIM, "metadata": {"price": "x"}}]
+        assert await raw.code("add", collection="items", rows=bad) == "bad_metadata"
+        assert await raw.code("search", collection="items", vector=[1.0]) == "dim_mismatch"
+        assert await raw.code("get", collection="items", ids=["x"]) == "bad_id"
+        await raw.ok("drop", collection="items")
+        await all_gone(watch, server.context.catalog)
+
+
 async def test_made_again_under_the_same_name(watch: Watch) -> None:
     async with served(watch) as (server, raw):
         one = (await raw.create(dim=DIM, capacity=CAPACITY))["bytes"]

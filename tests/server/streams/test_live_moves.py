@@ -17,7 +17,7 @@ from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
 from tests.server.live_view import View, eventually, rows_of, view_of, views_of
-from tests.server.raw import Raw, client, running
+from tests.server.raw import Raw, client, engine_held, queued, running
 
 V = [1.0, 0.0]
 COLUMNS = {"n": "i64"}
@@ -289,3 +289,16 @@ async def test_a_subscribe_that_leaves_out_more_than_there_is_memory_for_is_refu
         (collection,) = server.context.catalog
         assert not len(collection.window.standing)
         assert not collection.entry.subscriptions
+
+
+async def test_a_move_to_a_filter_behind_a_drop_finds_nothing_and_is_no_fault() -> None:
+    async with running() as server, client(server) as one:
+        await one.create("items", columns={"price": "f64"})
+        sub = (await one.ok("subscribe", kind="live", collection="items", vector=[1, 0]))["sub"]
+        async with engine_held(server):
+            drop = await one.send("drop", collection="items")
+            move = await one.send("move", sub=sub, filter={"price": 1})
+            await queued(server, 2)
+        assert (await one.reply(drop))["ok"] == {}
+        assert (await one.reply(move))["error"]["code"] == "not_found"
+        assert server.context.metrics.faults == 0
