@@ -68,6 +68,7 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	DIFFERENTIAL_STREAMS=100000 $(BIN)/python -m pytest --timeout 3600 tests/server/net/test_differential.py
 	IDLE_CONNECTIONS=10000 $(BIN)/python -m pytest -s tests/server/net/test_idle.py
 	$(BIN)/python -m load_tests.neighbours
+	OVERLOAD_RUNS=2000 $(BIN)/python -m pytest --timeout 3600 tests/server/sessions/test_overload.py
 	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/node/test_resident_memory.py
 
 bench-live: $(VENV)/.installed-load

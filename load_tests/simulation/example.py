@@ -55,6 +55,7 @@ def _operation(name: str, arrivals: str, offered: float | None, rows: int) -> Op
         sent=5000, count=4998, errors={"overloaded": 2}, unanswered=0, unsent=0, late_sends=3,
         generator_late_sends=1,
         late_ms=1.0, corrected=_percentiles(1.2), uncorrected=_percentiles(1.0),
+            refused=_percentiles(0.2),
         over_time=_over_time(1.2), corrected_curve=_curve(1.2), uncorrected_curve=_curve(1.0),
     )  # fmt: skip
 

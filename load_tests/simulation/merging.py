@@ -65,6 +65,7 @@ def operation(settings: Requests, parts: Sequence[Part], span: Span) -> Operatio
         late_ms=LATE_SECONDS * 1000,
         corrected=corrected.percentiles(),
         uncorrected=uncorrected.percentiles(),
+        refused=merged(one.refused for one in parts).percentiles(),
         over_time=_over_time(parts, span),
         corrected_curve=corrected.curve(),
         uncorrected_curve=uncorrected.curve(),

@@ -54,6 +54,7 @@ class Part:
     generator_late_sends: int
     corrected: bytes
     uncorrected: bytes
+    refused: bytes
     by_interval: dict[int, bytes]
 
 
@@ -75,7 +76,7 @@ class Recording:
         self._intended = array("d")
         self._sent = array("d")
         self._received = array("d")
-        self._errors: list[tuple[float, float, str]] = []
+        self._errors: list[tuple[float, float, float, str]] = []
         self._open: list[tuple[float, float]] = []
         self._generator_late = array("d")
         self._shown = 0
@@ -87,9 +88,9 @@ class Recording:
         self._sent.append(sent)
         self._received.append(received)
 
-    def failed(self, intended: float, sent: float, code: str) -> None:
+    def failed(self, intended: float, sent: float, received: float, code: str) -> None:
         """An error, by its code."""
-        self._errors.append((intended, sent, code))
+        self._errors.append((intended, sent, received, code))
 
     def never_answered(self, intended: float, sent: float) -> None:
         """Sent, and no answer came before the end."""
@@ -130,6 +131,8 @@ class Recording:
         # What nobody answered waited at least until the end: leaving it out would flatter.
         corrected.record(span.ends - np.array([one[0] for one in unanswered]))
         corrected.record(span.ends - unsent)
+        refused = Latencies()
+        refused.record(np.array([one[2] - one[1] for one in errors]))
         waited = [(one[0], one[1]) for one in errors] + unanswered
         others = np.array([sent_at - meant for meant, sent_at in waited])
         late = np.concatenate([(sent - intended)[in_span], others]) > LATE_SECONDS
@@ -140,7 +143,7 @@ class Recording:
             answered=int(((received >= span.counts_from) & (received < span.ends)).sum()),
             sent=int(in_span.sum()) + len(errors) + len(unanswered),
             count=int(in_span.sum()),
-            errors=dict(Counter(one[2] for one in errors)),
+            errors=dict(Counter(one[3] for one in errors)),
             errors_by_interval=dict(Counter(at)),
             unanswered=len(unanswered),
             unsent=len(unsent),
@@ -148,6 +151,7 @@ class Recording:
             generator_late_sends=len(_within(np.array(self._generator_late), span)),
             corrected=corrected.encoded(),
             uncorrected=uncorrected.encoded(),
+            refused=refused.encoded(),
             by_interval=by_interval,
         )
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import orjson
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 #: What the oracle looks at of standing queries, by kind.
 WHAT_IS_COMPARED: Final = {"live": "live views", "match": "match subscriptions"}
 
@@ -71,7 +71,7 @@ class Operation:
     at the end of the wait. ``late_sends``: sent more than ``late_ms`` after the intended time; of
     these ``generator_late_sends`` were not waiting for an answer: the generator was late by itself.
     ``unsent``: intended within the run but never sent, because no answer came that would have freed
-    a place.
+    a place. ``refused`` is how long it took to hear of the errors, from the moment of sending.
     """
 
     name: str
@@ -91,6 +91,7 @@ class Operation:
     late_ms: float
     corrected: Percentiles
     uncorrected: Percentiles
+    refused: Percentiles
     over_time: list[Interval]
     corrected_curve: list[CurvePoint]
     uncorrected_curve: list[CurvePoint]

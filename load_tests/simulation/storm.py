@@ -93,10 +93,10 @@ class Storm:
             await connection.ok(self._request, 1, is_patient=False)
             await connection.close()
         except OmenError as error:
-            self.recording.failed(intended, sent, error.code)
+            self.recording.failed(intended, sent, time.perf_counter(), error.code)
         except TimeoutError:
-            self.recording.failed(intended, sent, "timed_out")
+            self.recording.failed(intended, sent, time.perf_counter(), "timed_out")
         except InvalidHandshake:
-            self.recording.failed(intended, sent, "refused")
+            self.recording.failed(intended, sent, time.perf_counter(), "refused")
         except OSError:
-            self.recording.failed(intended, sent, "not_connected")
+            self.recording.failed(intended, sent, time.perf_counter(), "not_connected")

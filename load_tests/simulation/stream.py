@@ -7,11 +7,15 @@ is free it waits, and its time runs all the same. Owns what is unanswered.
 
 from __future__ import annotations
 
+import asyncio
+import random
+import re
 import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from omendb_core.model.errors import Overloaded
 from omendb_core.model.types import F64
 
 from omendb_ws.wire import text_replies
@@ -25,6 +29,10 @@ from .recording import Part, Recording, Span
 from .requests import Source
 
 _CLOCK: Final = time.perf_counter
+#: What a server that has too much to do says, a hundred thousand times: parsing it takes 5 µs.
+_SHED: Final = re.compile(
+    rb'\{"id":(\d+),"error":\{"code":"overloaded",.*"retry_after_ms":(\d+)\}\}'
+)
 
 
 class Stream:
@@ -174,18 +182,36 @@ class Stream:
             self._send_due(now)
 
     def _refused(self, connection: Connection, message: bytes, now: float) -> None:
-        said = text_replies.decode_incoming(message)
-        if not isinstance(said, ErrorReply):
-            return
-        found = self._pending.pop(said.id, None) if said.id is not None else None
+        shed = _SHED.match(message)
+        if shed is not None:
+            request_id, code, again_ms = int(shed[1]), Overloaded.code, int(shed[2])
+        else:
+            said = text_replies.decode_incoming(message)
+            if not isinstance(said, ErrorReply):
+                return
+            request_id, code = -1 if said.id is None else said.id, said.error.code
+            again_ms = 0
+        found = self._pending.pop(request_id, None)
         if found is None:
-            self.recording.failed(now, now, f"event_{said.error.code}")
+            self.recording.failed(now, now, now, f"event_{code}")
             return
-        self.recording.failed(found[0], found[1], said.error.code)
-        self._again(connection, now)
+        self.recording.failed(found[0], found[1], now, code)
+        if self._is_open or not again_ms:
+            self._again(connection, now)
+        else:
+            self._come_back(connection, again_ms)
+
+    def _come_back(self, connection: Connection, again_ms: int) -> None:
+        """Take its place again when the server asked for that, or later, as our clients do."""
+
+        def come() -> None:
+            self._again(connection, _CLOCK())
+            connection.flush()
+
+        asyncio.get_running_loop().call_later(again_ms / 1000 * random.uniform(1.0, 2.0), come)
 
     def _lost(self, connection: Connection, code: int) -> None:
         gone = [one for one, found in self._pending.items() if found[3] is connection]
         for request_id in gone:
             intended, sent, *_ = self._pending.pop(request_id)
-            self.recording.failed(intended, sent, f"closed_{code}")
+            self.recording.failed(intended, sent, _CLOCK(), f"closed_{code}")

@@ -56,6 +56,8 @@ def _operation(one: Operation) -> Iterator[str]:
     yield _times("  corrected", one.corrected)
     if one.arrivals != "closed":
         yield _times("  uncorrected", one.uncorrected)
+    if one.refused.count:
+        yield _times("  refused", one.refused)
     errors = ", ".join(f"{count} {code}" for code, count in sorted(one.errors.items())) or "none"
     yield f"    {one.count:,} answered, errors: {errors}; {one.late_sends:,} late sends"
 

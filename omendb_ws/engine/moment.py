@@ -40,8 +40,12 @@ class Moment:
 
     def refuse_late(self, work: Command) -> None:
         """Overloaded for what has waited longer than the queue's deadline."""
-        waited_us = self.now_us - work.ticket.arrival_us
+        ticket, now_us = work.ticket, self.now_us
+        waited_us = now_us - ticket.arrival_us
+        share = ticket.asker.lane.share
+        share.waited_us, share.taken_us = waited_us - ticket.late_us, now_us
         if waited_us > self._deadline_us:
+            self._metrics.shed_late += 1
             raise Overloaded(
                 f"waited {waited_us // 1000} ms; nothing was done",
                 retry_after_ms=self._retry_after_ms,

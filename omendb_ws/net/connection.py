@@ -16,7 +16,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Any, Final, Protocol, cast
+from time import monotonic
+from typing import Any, Final, cast
 
 from websockets.datastructures import Headers
 from websockets.frames import CloseCode, Frame, Opcode
@@ -26,9 +27,11 @@ from websockets.protocol import Event, State
 from ..http import routes
 from ..runtime.faults import as_error
 from ..sessions.outbox import Outbox
+from .arrivals import Arrivals
 from .crowd import Crowd
 from .fragments import Fragments
 from .half_message import HalfMessage
+from .session import Session
 from .unacknowledged import unread_bytes
 from .websocket_frames import CONTROL_HEAD_BYTES, Cutter, Unmask
 from .writing import Writing
@@ -58,24 +61,6 @@ _READY_BYTES: Final = 32 << 10
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
-class Session(Protocol):
-    """Whose messages they are."""
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another message may be read."""
-
-    def when_room(self, call: Callable[[], None]) -> None:
-        """Call once there is room again."""
-
-    @property
-    def inflight_bytes(self) -> int:
-        """The bytes of messages that are not answered."""
-
-    def close(self) -> None:
-        """The connection is gone."""
-
-
 class Connection(Writing):
     """A WebSocket connection with its session and its outbox.
 
@@ -101,6 +86,7 @@ class Connection(Writing):
         #: Of a connection that is lost before it is attached, what else was read is nobody's.
         self._hear: Callable[[str | bytes], None] = lambda _: None
         self._fragments = Fragments()
+        self._arrivals = Arrivals()
         self._is_held = self._is_turning = False
         #: Whether the socket is not read from, and whether it is for others' sake.
         self._is_paused = self._is_rationed = False
@@ -150,6 +136,8 @@ class Connection(Writing):
         self._cutter.feed(data)
         if not self._is_turning:
             self._read()
+        if self._is_turning:
+            self._arrivals.note(self._received_bytes, monotonic())
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Deliver what came before, and let websockets see to the end."""
@@ -194,6 +182,8 @@ class Connection(Writing):
         """Deliver for one turn; go on in the next one, or when there is room."""
         self._is_turning = False
         try:
+            if self._arrivals:
+                self._say_how_late()
             for _ in range(self._turn_messages):
                 if not self._deliver():
                     break
@@ -209,6 +199,12 @@ class Connection(Writing):
         if not self._is_turning:
             self._is_turning = True
             self.loop.call_soon(self._read)
+
+    def _say_how_late(self) -> None:
+        """Have the time of requests count from when their bytes came, not from their turn."""
+        if self._session is not None:
+            handled_bytes = self._received_bytes - self._cutter.held_bytes
+            self._session.is_heard_late(self._arrivals.late_us(handled_bytes, monotonic()))
 
     def _read_rest(self) -> None:
         """Deliver what waits for a turn that will not come."""
@@ -230,6 +226,8 @@ class Connection(Writing):
         is_tight = self._crowd.is_tight and session.inflight_bytes > 0
         if is_tight or not session.has_room:
             self._is_held = True
+            session.is_heard_late(0)
+            self._arrivals.clear()
             self._cutter.let_go()
             session.when_room(self._read_on)
             return False

@@ -50,6 +50,7 @@ from .config import Settings
 from .keys import Keys
 from .reloading import Reloads, Watched
 from .samples import Samples
+from .watching import watched
 
 log = logging.getLogger(__name__)
 
@@ -99,9 +100,9 @@ class Node:
             clock_us=clock_us,
             looks=Looks(engine.submit, catalog.budget, metrics),
             server_view=ServerView(metrics, accounts, catalog, clock_us),
+            overload=watched(settings.queue_deadline_ms, clock_us),
         )
-        self._settings = settings
-        self._open_store = open_store
+        self._settings, self._open_store = settings, open_store
         self._storage: Storage | None = None
         self.samples = Samples(self.context)
         #: What brings stored collections back; None without a data directory.

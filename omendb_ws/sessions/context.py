@@ -17,6 +17,7 @@ from ..telemetry.metrics import Metrics
 from ..tenants.accounts import Accounts
 from ..wire.opcodes import Limits
 from .long_work import LongRequests
+from .overload import Overload
 from .server_view import ServerView
 from .subscriptions.beats import Beats
 from .subscriptions.pictures import Looks
@@ -61,6 +62,7 @@ class Context:
     clock_us: Callable[[], int]
     looks: Looks
     server_view: ServerView
+    overload: Overload
     audit: Audit = field(default_factory=Audit)
     beats: Beats = field(default_factory=Beats)
     tallies: OpenTallies = field(default_factory=OpenTallies)

@@ -21,6 +21,7 @@ from . import long_requests, ops
 from .auditing import target_of
 from .authentication import described
 from .session import Session
+from .shedding import is_shed
 
 #: PROTOCOL section 1.4: how long an ``auth`` may be, and how much a stranger may say. Parsing 8 KiB
 #: takes up to 60 µs, the 64 KiB that a stranger may send 480.
@@ -68,9 +69,7 @@ class Receiver:
         op = "invalid"
         session.has_replied = False
         try:
-            unwelcome = self._unwelcome(message)
-            if unwelcome is not None:
-                self._refuse_unread(message, unwelcome)
+            if self._is_refused_unread(message):
                 return
             if len(message) > long_text.MOST_CHARACTERS and (
                 isinstance(message, str | Posted)
@@ -125,6 +124,15 @@ class Receiver:
         if plain is not None:
             return plain
         return binary_wire.decode_request(message, limits, session.columns_of)
+
+    def _is_refused_unread(self, message: Said) -> bool:
+        """Whether it is refused whatever it says, and that was said."""
+        session = self._session
+        unwelcome = self._unwelcome(message)
+        if unwelcome is None:
+            return session.context.overload.is_shedding and is_shed(session, message)
+        self._refuse_unread(message, unwelcome)
+        return True
 
     def _unwelcome(self, message: Said) -> OmenError | None:
         """Why a message is refused whatever it says, so that it need not be read."""

@@ -67,6 +67,10 @@ class Session:
         #: Whether there is a place for one who has authenticated itself, and what to call then.
         self.may_enter: Callable[[], bool] = lambda: True
         self.on_authenticated: Callable[[], None] = lambda: None
+        #: What it has unanswered, as the whole server's load is seen.
+        self.load = context.overload.load(self.lane)
+        #: How long what is being received had waited for its turn.
+        self.late_us = 0
         self._inflight: dict[int, Ticket] = {}
         self._inflight_bytes = 0
         self._expected_bytes = 0
@@ -100,6 +104,7 @@ class Session:
         self.who.leave()
         end_some(self.subscriptions)
         self._inflight.clear()
+        self.load.left()
         self._takings.clear()
         self._inflight_bytes = self._expected_bytes = 0
         self._handles.clear()
@@ -174,11 +179,12 @@ class Session:
             id=request.id,
             op=request.op,
             collection=collection,
-            arrival_us=self.context.clock_us(),
+            arrival_us=self.context.clock_us() - self.late_us,
             request_bytes=request_bytes,
             reply_bytes=min(reply_bytes, limit),
             max_reply_bytes=limit,
             after=self.lane.queued,
+            late_us=self.late_us,
             then=then,
         )
 
@@ -208,6 +214,7 @@ class Session:
             del self._inflight[ticket.id]
             self._takings.pop(ticket.id, None)
             raise
+        self.load.came()
         self.taken = None
         self._inflight_bytes += ticket.request_bytes
         self._expected_bytes += ticket.reply_bytes
@@ -220,6 +227,7 @@ class Session:
         if self._inflight.get(ticket.id) is ticket:
             self.outbox.reply(reply.message)
             del self._inflight[ticket.id]
+            self.load.went()
             self._inflight_bytes -= ticket.request_bytes
             self._expected_bytes -= ticket.reply_bytes
             taken = self._takings.pop(ticket.id, None) if self._takings else None
@@ -246,6 +254,12 @@ class Session:
             self._call_when_answered = call
         else:
             call()
+
+    def is_heard_late(self, late_us: int) -> None:
+        """The messages from now on have waited so long for their turn."""
+        self.late_us = late_us
+        if late_us:
+            self.context.overload.came_late(self.load, late_us)
 
     # -- back-pressure ----------------------------------------------------------------------------
 

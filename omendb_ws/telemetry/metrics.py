@@ -77,6 +77,8 @@ class Gauges:
     """What is looked up only when somebody asks: set just before a scrape."""
 
     queue_depth: int = 0
+    queue_wait_seconds: float = 0.0
+    shedding: int = 0
     collections: int = 0
     rows: int = 0
     reserved_bytes: int = 0
@@ -116,6 +118,7 @@ class Metrics:
         self.failed_logins = 0
         self.reload_failures = 0
         self.proxy_failures = 0
+        self.shed_unread = 0
         self.shed_connections: Counter[str] = Counter(strangers=0, bytes=0, stalled=0)
         self.subscriptions: Counter[str] = Counter()
         #: Those of requests that are making theirs: they have their places.
@@ -130,6 +133,7 @@ class Metrics:
         self.merged_pushes = 0
         self.gaps = 0
         self.rescans = 0
+        self.shed_late = 0
         self.faults = 0
         self.ticks = 0
         self.tick_us = Histogram()

@@ -67,6 +67,13 @@ METRICS: Final = (
         lambda m: m.errors,
         "code",
     ),
+    Metric(
+        "omendb_shed",
+        "counter",
+        "Requests refused for overload: unread as they came, or after waiting too long.",
+        lambda m: Counter(unread=m.shed_unread, waited=m.shed_late),
+        "reason",
+    ),
     Metric("omendb_added_rows", "counter", "Rows accepted.", lambda m: m.added_rows),
     Metric(
         "omendb_left_rows",
@@ -208,6 +215,18 @@ METRICS: Final = (
         "gauge",
         "How late the event loop wakes up: the worst of the last second.",
         lambda m: m.loop_lag_seconds,
+    ),
+    Metric(
+        "omendb_shedding",
+        "gauge",
+        "1 while requests are refused unread.",
+        lambda m: m.gauges.shedding,
+    ),
+    Metric(
+        "omendb_queue_wait_seconds",
+        "gauge",
+        "How long what is taken up now had waited for others' requests.",
+        lambda m: m.gauges.queue_wait_seconds,
     ),
     Metric(
         "omendb_queue_depth",

@@ -41,6 +41,19 @@ def id_of(message: Said) -> int | None:
     return _whole(message) if len(message) <= WHOLE_CHARACTERS else _beginning(message)
 
 
+def head_of(message: Said) -> tuple[int | None, object]:
+    """The id and the op of a request, each None where it is not found; longer texts have no op."""
+    if isinstance(message, Posted):
+        return _valid(message.given["id"]), message.given.get("op")
+    if not isinstance(message, str) or len(message) > WHOLE_CHARACTERS:
+        return id_of(message), None
+    try:
+        body = orjson.loads(message)
+    except orjson.JSONDecodeError:
+        return None, None
+    return (_valid(body.get("id")), body.get("op")) if type(body) is dict else (None, None)
+
+
 def _whole(text: str) -> int | None:
     try:
         body = orjson.loads(text)

@@ -85,8 +85,8 @@ def test_the_warm_up_is_cut_off_and_who_waited_in_vain_counts() -> None:
     recording = Recording("search")
     for at in np.arange(0.0, 4.0, 0.5).tolist():
         recording.answered(at, at + 0.1, at + 0.2)
-    recording.failed(3.25, 3.25, "overloaded")
-    recording.failed(0.5, 0.5, "overloaded")
+    recording.failed(3.25, 3.25, 3.5, "overloaded")
+    recording.failed(0.5, 0.5, 0.75, "overloaded")
     recording.never_answered(3.0, 3.0)
     plan = np.array([*np.arange(0.0, 4.0, 0.5), 3.9])
     part = recording.part(Span(0.0, 2.0, 4.0, 1.0), plan, unsent_from=8)

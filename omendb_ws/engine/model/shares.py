@@ -33,13 +33,18 @@ SLACK_US: Final = 5_000.0
 
 
 class Share:
-    """A connection's part of its tenant's time."""
+    """A connection's part of its tenant's time.
 
-    __slots__ = ("start_us", "tenant")
+    ``used_us``: what its work has taken, ever; ``waited_us``: how long what was taken up last, at
+    ``taken_us``, had waited by then. The engine's to write.
+    """
+
+    __slots__ = ("start_us", "taken_us", "tenant", "used_us", "waited_us")
 
     def __init__(self, tenant: TenantShare) -> None:
         self.tenant = tenant
-        self.start_us = 0.0
+        self.start_us = self.used_us = 0.0
+        self.waited_us = self.taken_us = 0
 
 
 class Shares:
@@ -97,6 +102,7 @@ class Shares:
 
     def charge(self, share: Share, took_us: float) -> None:
         """A piece of work of its connection took so long."""
+        share.used_us += took_us
         share.tenant.used_us += took_us
         if not self.is_contended:
             return

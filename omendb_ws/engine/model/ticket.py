@@ -90,7 +90,8 @@ class Asker(Protocol):
 class Ticket:
     """One accepted request.
 
-    ``after``: how many changes of its connection it follows. ``reply_bytes``: about as much as its
+    ``after``: how many changes of its connection it follows. ``arrival_us``: when its bytes
+    came, ``late_us`` before they were looked at. ``reply_bytes``: about as much as its
     reply may take. ``max_reply_bytes`` is the limit on a message. ``then`` is called on the loop's
     thread once the reply is queued, with whether it was an ``ok``.
     """
@@ -104,6 +105,7 @@ class Ticket:
     reply_bytes: int
     max_reply_bytes: int
     after: int
+    late_us: int = 0
     then: Callable[[bool], None] | None = None
 
 

@@ -111,6 +111,9 @@ class Room:
     def when_room(self, call: Callable[[], None]) -> None:
         self._turns.call_soon(call)
 
+    def is_heard_late(self, late_us: int) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

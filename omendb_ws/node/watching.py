@@ -1,0 +1,33 @@
+"""The timer that looks at the server's load (``sessions/overload.py``) while there is some."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from ..runtime.faults import as_error
+from ..sessions.overload import LOOK_SECONDS, Overload
+
+#: How long a request that is let in should wait, of the time after which it is refused.
+_TARGET: Final = 1 / 10
+
+
+def watched(queue_deadline_ms: int, clock_us: Callable[[], int]) -> Overload:
+    """The load of a server, looked at by the loop that runs when there is some."""
+
+    def watch() -> None:
+        due_us = clock_us() + round(LOOK_SECONDS * 1e6)
+        asyncio.get_running_loop().call_later(LOOK_SECONDS, look, due_us)
+
+    def look(due_us: int) -> None:
+        goes_on = True
+        try:
+            goes_on = overload.look(max(clock_us() - due_us, 0))
+        except Exception as error:
+            as_error(error, "looking at the load")
+        if goes_on:
+            watch()
+
+    overload = Overload(queue_deadline_ms * 1000 * _TARGET, clock_us, watch)
+    return overload
