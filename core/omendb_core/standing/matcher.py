@@ -140,6 +140,15 @@ class Matcher:
 
         After a fault they ask what they did, and wait for the next ``advance``.
         """
+        for _ in self.move_in_pieces(handles, vectors, queries):
+            pass
+
+    def move_in_pieces(
+        self, handles: I64, vectors: F32, queries: Sequence[StandingQuery] | None = None
+    ) -> Generator[None, None, None]:
+        """The same in pieces, between which the window must not change, and the lists wait. Whoever
+        finds that one of these queries has ended closes it, and does not go on.
+        """
         table = self.table
         before, asked = table.vectors[handles], table.asked(handles)
         try:
@@ -147,7 +156,8 @@ class Matcher:
             if queries is not None:
                 table.ask(handles, queries)
             self.lists.begin_again(handles)
-            self.lists.renew(handles)
+            self.lists.wait(handles)
+            yield from self.lists.renew_in_pieces(handles)
         except Exception:
             table.set_vectors(handles, before)
             table.ask(handles, asked)

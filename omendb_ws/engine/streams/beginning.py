@@ -7,7 +7,7 @@ are copied, at the one version that the reply names; only then are they told of 
 pieces again. What came since then is in the lists: the first push says it. So what follows the
 reply starts exactly after it. So begin few queries, too, whose lists take long; where a piece is a
 part of a list the collection is held until it is made. A query whose mask is still to be made
-begins so, too, or moves.
+begins so, too, or moves; and one whose list takes long moves so.
 
 After a failure, or the end of the connection, whatever has begun is let go, as streams are that
 nobody reads any more: some in each tick.
@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from omendb_core.filters.parser import Filter
@@ -27,6 +27,7 @@ from omendb_core.model.errors import NotFound, OmenError
 from omendb_core.model.types import F32, I64
 from omendb_core.ranking.shape import Rank
 from omendb_core.search.query import Examples
+from omendb_core.standing.table import StandingQuery
 
 from ...wire import reply_bounds
 from ...wire.messages import Results
@@ -41,7 +42,7 @@ from . import snapshots
 from .commands import Changes, Live, Move
 from .live import LiveQueries
 from .live_query import LiveQuery
-from .targets import prepared
+from .targets import changed, prepared
 
 #: Vectors whose numbers are checked, and readers who are told, in one piece.
 _CHECKED_ELEMENTS: Final = 1 << 18
@@ -60,10 +61,12 @@ MOST_QUERIES: Final = 256
 _ELEMENT_US: Final = 3.5e-6
 _TEXT_US: Final = 0.5
 _NUMBER_US: Final = 0.01
-#: How often the lists that changes have made too short are waited for; then they are made at once,
-#: as a stream that empties the window faster than that lets no snapshot of all come to be.
+#: How often the lists that changes have made too short are waited for; then they are made while
+#: the collection is held: a stream that empties the window faster lets no snapshot of all come to
+#: be.
 _PATIENCE_TICKS: Final = 64
 
+_Made = TypeVar("_Made")
 #: Brings a collection's lists to the present; OmenError if it is gone or broken.
 CatchUp = Callable[[Collection], None]
 #: Ends queries, some in each tick.
@@ -124,20 +127,34 @@ def begin_us(work: Live) -> float:
     """How long the lists of its queries may take, about."""
     if work.collection.is_dropped:
         return 0.0
-    elements = work.collection.window.rows * work.collection.definition.dim
-    return len(work.queries) * (_ELEMENT_US * elements + _list_us(work))
+    each_us = _scan_us(work.collection) + _list_us(work.collection, work.queries[0].query)
+    return len(work.queries) * each_us
 
 
-def _list_us(work: Live) -> float:
-    """What each of its lists may take besides the scan."""
-    asked = work.queries[0].query
+def moves_in_pieces(work: Move) -> bool:
+    """Whether the query of ``work`` moves so."""
+    collection = work.collection
+    if needs_mask(collection, filter_after(work)):
+        return True
+    if collection.is_dropped or work.query.handle is None:
+        return False
+    asked, _ = changed(work.query, work.changes)
+    return _scan_us(collection) + _list_us(collection, asked) > AT_ONCE_US
+
+
+def _scan_us(collection: Collection) -> float:
+    return _ELEMENT_US * collection.window.rows * collection.definition.dim
+
+
+def _list_us(collection: Collection, asked: StandingQuery) -> float:
+    """What a list may take besides the scan."""
     left_out_us = 0.0
     if asked.exclude is not None:
         left_out_us = len(asked.exclude) * (
             _TEXT_US if isinstance(asked.exclude, list) else _NUMBER_US
         )
     assert asked.k is not None, "a live query has a k"
-    return left_out_us + most_us(work.collection, asked.shape, asked.k)
+    return left_out_us + most_us(collection, asked.shape, asked.k)
 
 
 def _lists_made(
@@ -171,51 +188,72 @@ def _parts_made(
 ) -> Generator[bool, None, None]:
     """As ``_lists_made``, where a piece is a part of a list: few lists, while none may change."""
     collection, queries = work.collection, work.queries
-    items = min(max(1, int(AT_ONCE_US / max(_list_us(work), 1.0))), LEAST_QUERIES)
+    list_us = _list_us(collection, queries[0].query)
+    items = min(max(1, int(AT_ONCE_US / max(list_us, 1.0))), LEAST_QUERIES)
     while len(handles) < len(queries):
-        yield from _caught_up(collection, catch_up)
-        while must_wait(collection):
-            yield False
-            yield from _caught_up(collection, catch_up)
+        yield from _free(collection, catch_up)
         chunk = slice(len(handles), len(handles) + items)
         asked = [query.query for query in queries[chunk]]
         collection.is_being_read = True
         try:
             with closing(collection.window.standing.add_in_pieces(asked, vectors[chunk])) as adding:
-                made = yield from _done(adding, collection)
+                made = yield from _done(adding, collection.refuse_broken)
         finally:
             collection.is_being_read = False
         handles += made.tolist()
         yield True
 
 
-def _done(pieces: Generator[None, None, I64], collection: Collection) -> Generator[bool, None, I64]:
+def _free(collection: Collection, catch_up: CatchUp) -> Generator[bool, None, None]:
+    """Return when the collection may be held, and its lists follow its window."""
+    yield from _caught_up(collection, catch_up)
+    while must_wait(collection):
+        yield False
+        yield from _caught_up(collection, catch_up)
+
+
+def _done(
+    pieces: Generator[None, None, _Made], look: Callable[[], None]
+) -> Generator[bool, None, _Made]:
+    """What comes of ``pieces``; after each ``look`` raises if there is no going on."""
     while True:
         try:
             next(pieces)
         except StopIteration as end:
-            made: I64 = end.value
+            made: _Made = end.value
             return made
         yield True
-        collection.refuse_broken()
+        look()
 
 
 def move_in_pieces(work: Move, live: LiveQueries, catch_up: CatchUp) -> Steps:
-    """Steps to the reply to ``work``: the mask of the filter that it asks with is made before.
+    """Steps to the reply to ``work``: the mask of the filter that it asks with is made before, and
+    its list while the collection is held.
 
     The first one is as that of ``begin_in_pieces``.
     """
-    query = work.query
+    query, collection = work.query, work.collection
+
+    def look() -> None:
+        collection.refuse_broken()
+        if query.handle is None:
+            raise NotFound(f"sub: there is no {query.sub}")
+
     try:
         query.is_beginning = True
         yield False
-        work.collection.refuse_dropped()
+        collection.refuse_dropped()
         changes = _fixed(work)
-        yield from mask_made(work.collection, filter_after(work))
-        yield from _caught_up(work.collection, catch_up)
-        if query.handle is None:
-            raise NotFound(f"sub: there is no {query.sub}")
-        return live.move(query, changes, partial(snapshots.moved, work))
+        yield from mask_made(collection, filter_after(work))
+        yield from _free(collection, catch_up)
+        look()
+        collection.is_being_read = True
+        try:
+            moving = live.move_in_pieces(query, changes, partial(snapshots.moved, work))
+            with closing(moving):
+                return (yield from _done(moving, look))
+        finally:
+            collection.is_being_read = False
     finally:
         query.is_beginning = False
 
@@ -263,7 +301,7 @@ def _prepared(work: Live) -> Generator[bool, None, F32]:
 def _all_answered(
     collection: Collection, handles: I64, catch_up: CatchUp
 ) -> Generator[bool, None, None]:
-    """Return when every list is whole, at one version."""
+    """Return when every list is whole, at one version; or has been waited for in vain."""
     standing = collection.window.standing
     for _ in range(_PATIENCE_TICKS):
         yield from _caught_up(collection, catch_up)
@@ -271,7 +309,17 @@ def _all_answered(
             return
         yield True
     yield from _caught_up(collection, catch_up)
-    standing.lists.renew(standing.lists.waiting_of(handles))
+
+
+def _made_whole(collection: Collection, handles: I64) -> Generator[bool, None, None]:
+    """Make the lists that still wait, while the collection is held."""
+    lists = collection.window.standing.lists
+    waiting = lists.waiting_of(handles)
+    for start in range(0, len(waiting), LEAST_QUERIES):
+        with closing(lists.renew_in_pieces(waiting[start : start + LEAST_QUERIES])) as making:
+            yield from _done(making, collection.refuse_broken)
+        yield True
+        collection.refuse_broken()
 
 
 def _copied(
@@ -285,6 +333,7 @@ def _copied(
         yield from _all_answered(collection, handles, catch_up)
     collection.is_being_read = True
     try:
+        yield from _made_whole(collection, handles)
         _refuse_over(work, collection, handles)
         counts = collection.window.standing.lists.counts(handles)
         at = live.now(collection)

@@ -7,12 +7,13 @@ moment (``live_pushes.py``). So a slow reader costs the rows it was last told, n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 import numpy as np
 from omendb_core.model.types import F32, I64, Hits, Include
 from omendb_core.ranking import orders
 from omendb_core.ranking.shape import Decay
+from omendb_core.standing.table import StandingQuery
 
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
@@ -23,7 +24,7 @@ from ..model.ticket import Reply
 from .commands import Changes
 from .deliveries import Deliveries, Stream, forget
 from .live_pushes import pushes
-from .live_query import ALL_IN, LiveQuery, listed, long_bytes
+from .live_query import ALL_IN, LeftOut, LiveQuery, listed, long_bytes
 from .targets import changed, prepared
 
 
@@ -69,6 +70,20 @@ class LiveQueries:
 
         Where none can be made it asks what it did, and its reader has what it was told.
         """
+        moving = self.move_in_pieces(query, changes, reply_of)
+        while True:
+            try:
+                next(moving)
+            except StopIteration as end:
+                reply: Reply = end.value
+                return reply
+
+    def move_in_pieces(
+        self, query: LiveQuery, changes: Changes, reply_of: Callable[[Results], Reply]
+    ) -> Generator[None, None, Reply]:
+        """The same in pieces, between which the window must not change; it is closed, and does not
+        go on, where the query has ended.
+        """
         window = query.collection.window
         handles = np.array([query.handle], np.int64)
         before = query.query, query.left_out
@@ -76,23 +91,24 @@ class LiveQueries:
         if changes.target is not None:
             vectors = prepared(window, [changes.target])
         asked, left_out = changed(query, changes)
+        is_changed = asked is not before[0]
         query.reserve(left_out)
         try:
-            window.standing.move(handles, vectors, None if asked is before[0] else [asked])
+            yield from window.standing.move_in_pieces(
+                handles, vectors, [asked] if is_changed else None
+            )
             query.query, query.left_out = asked, left_out
-            is_told = False
             try:
                 found = self.answers([query], handles, self.now(query.collection))
                 reply = reply_of(found)
                 if reply.error is None:
                     self.tell([query], found)
-                    is_told = True
-                return reply
-            finally:
-                if not is_told:
-                    query.query, query.left_out = before
-                    is_changed = asked is not before[0]
-                    window.standing.move(handles, back, [before[0]] if is_changed else None)
+                    return reply
+            except Exception:
+                yield from _moved_back(query, before, back)
+                raise
+            yield from _moved_back(query, before, back)
+            return reply
         finally:
             try:
                 query.settle()
@@ -192,6 +208,16 @@ class LiveQueries:
                 alike.setdefault(kind, []).append(query)
         for queries in alike.values():
             yield from pushes(queries, now_us)
+
+
+def _moved_back(
+    query: LiveQuery, before: tuple[StandingQuery, LeftOut], back: F32
+) -> Generator[None, None, None]:
+    """Have a query ask what it did ``before``, at the vector ``back``; in pieces."""
+    queries = None if query.query is before[0] else [before[0]]
+    query.query, query.left_out = before
+    handles = np.array([query.handle], np.int64)
+    yield from query.collection.window.standing.move_in_pieces(handles, back, queries)
 
 
 def _is_waiting(query: LiveQuery) -> bool:

@@ -29,9 +29,14 @@ from ..model.collection import Collection
 from ..model.shares import Shares
 from ..model.ticket import Effect, Reply, Ticket
 from ..pieces.long_reads import LongReads, Steps
-from ..pieces.masks import needs_mask
 from . import snapshots
-from .beginning import LetGo, begin_in_pieces, begins_in_pieces, filter_after, move_in_pieces
+from .beginning import (
+    LetGo,
+    begin_in_pieces,
+    begins_in_pieces,
+    move_in_pieces,
+    moves_in_pieces,
+)
 from .commands import Leave, Live, Match, Move, Novel, Standing
 from .deliveries import Deliveries, Stream
 from .feeds import Feed, Feeds
@@ -225,7 +230,7 @@ class StandingQueries:
         steps: Steps
         if isinstance(work, Live) and begins_in_pieces(work):
             steps = begin_in_pieces(work, self._live, self._prepare, self._long_reads, self._let_go)
-        elif isinstance(work, Move) and needs_mask(work.collection, filter_after(work)):
+        elif isinstance(work, Move) and moves_in_pieces(work):
             steps = move_in_pieces(work, self._live, self._prepare)
         else:
             return False

@@ -58,7 +58,7 @@ def assert_not_above(document: Any, rng: np.random.Generator, blocks: Blocks) ->
     start=st.sampled_from([0, 1, 64, 128, 150]),
     rows=st.sampled_from([1, 7, 64, 128, 300]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_no_value_is_above(document: Any, seed: int, start: int, rows: int) -> None:
     assert_highest(document, seed, start, COUNT, rows)
 

@@ -280,3 +280,45 @@ def test_queries_that_begin_in_pieces_and_are_not_waited_for_are_gone() -> None:
         assert standing.nbytes == before
         stream.add(stream.rows(5))
         stream.catch_up()
+
+
+@pytest.mark.usefixtures("short_pieces")
+@pytest.mark.parametrize("shape", [Shape(ranked("$score")), Shape(group=Group("g"))])
+def test_queries_move_in_pieces_and_others_are_renewed_in_between(shape: Shape) -> None:
+    stream = stream_of(Shape(), shape, k=2)
+    stream.add(stream.rows(190), metadata=[{"g": n % 7} for n in range(190)])
+    stream.catch_up()
+    standing, [other, handle] = stream.window.standing, stream.handles
+    asked, vector = stream.asked.pop(handle), stream.rows(1)
+    del stream.queries[handle]
+    stream.add(stream.rows(5), metadata=[{"g": 7}] * 5)
+    stream.catch_up()
+    pieces = 0
+    for _ in standing.move_in_pieces(np.array([handle]), score.prepare(vector, "cosine")):
+        assert standing.lists.is_waiting(handle)
+        pieces += 1
+        standing.lists.wait(np.array([other]))
+        stream.catch_up()
+    assert (pieces >= 190 // 10) == (shape.order is not None)
+    stream.queries[handle], stream.asked[handle] = vector, asked
+    stream.shown[handle] = stream.shows(handle)
+    stream.catch_up()
+    stream.add(stream.rows(20), metadata=[{"g": n % 7} for n in range(20)])
+    stream.catch_up()
+
+
+@pytest.mark.usefixtures("short_pieces")
+def test_a_query_that_ends_while_it_moves_leaves_nothing_in_the_next_one_of_its_handle() -> None:
+    stream = stream_of(Shape(), Shape(ranked("$score")))
+    stream.add(stream.rows(190))
+    stream.catch_up()
+    handle = stream.handles[1]
+    moving = stream.window.standing.move_in_pieces(
+        np.array([handle]), score.prepare(stream.rows(1), "cosine")
+    )
+    next(moving)
+    stream.remove(handle)
+    assert stream.ask(stream.rows(1), StandingQuery(3)) == handle
+    moving.close()
+    stream.add(stream.rows(20))
+    stream.catch_up()

@@ -66,6 +66,15 @@ def test_a_wide_marginal_relevance_is_done_in_pieces_however_few_rows_there_are(
     assert takes_long(search(1000, shape, k=1000))
 
 
+def test_of_a_wide_spread_most_pairs_are_matched_at_less_than_each_by_itself() -> None:
+    shape = Shape(spread=Spread(0.5))
+    costs = {}
+    for k in (32, 64, 640, 100_000):
+        one = search(10_000, shape, k=k)
+        costs[k] = shaped.most_us(one.collection, one.query)
+    assert costs[32] < costs[64] < costs[640] < 3 * costs[64] < costs[100_000]
+
+
 def test_many_vectors_cost_as_much_as_each() -> None:
     one, many = (search(1000, Shape(RANK), queries) for queries in (1, 40))
     expected = 40 * shaped.most_us(one.collection, one.query)

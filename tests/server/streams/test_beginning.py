@@ -17,6 +17,7 @@ from omendb_core.filters import mask_cache
 from omendb_core.model.types import Include
 from omendb_core.search import deep
 from omendb_core.standing import renewals
+from omendb_core.standing.live_lists import LiveLists
 from omendb_core.standing.matcher import Matcher
 
 from omendb_ws.engine import tick
@@ -351,21 +352,31 @@ async def test_lists_that_are_never_whole_all_at_once_are_made_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Every add turns the whole window over, and only one list a tick is made anew."""
+    made: list[int] = []
+    renewed = LiveLists.renew_in_pieces
+
+    def noted(lists: LiveLists, handles: Any) -> Any:
+        made.append(len(handles))
+        return renewed(lists, handles)
+
+    monkeypatch.setattr(LiveLists, "renew_in_pieces", noted)
     monkeypatch.setattr(renewals, "RENEWED_AT_ONCE", 1)
     monkeypatch.setattr(beginning, "_PATIENCE_TICKS", 5)
     async with running() as server, client(server) as raw, client(server) as other:
-        handle = (await raw.create(capacity=4))["handle"]
-        await raw.add_binary(handle, batch(1, 2, 3, 4))
+        handle = (await raw.create(capacity=40))["handle"]
+        await raw.add_binary(handle, batch(*range(1, 41)))
         begun = await subscribe(raw, handle, vectors_of(MANY))
-        first = 5
+        first = 41
         (collection,) = server.context.catalog
         while len(long_reads(server)) or not server.context.engine.live.of(collection):
-            await other.add(*range(first, first + 4))
-            first += 4
+            await other.add(*range(first, first + 40))
+            first += 40
         reply = await raw.reply(begun)
         assert reply.counts.tolist() == [3] * MANY
-        newest = reply.version * 4
-        assert set(reply.hits.seqs.tolist()) <= set(range(newest - 3, newest + 1))
+        assert len(made) > MANY  # some in the end, while the collection was held
+        assert max(made) == 1
+        newest = reply.version * 40
+        assert set(reply.hits.seqs.tolist()) <= set(range(newest - 39, newest + 1))
 
 
 async def test_a_server_that_stops_answers_what_has_begun_or_lets_it_go() -> None:
