@@ -42,6 +42,14 @@ class Best(NamedTuple):
     seqs: U64
 
 
+def _distinct(slots: I64) -> I64:
+    """Ascending."""
+    slots.sort()
+    is_new = np.ones(len(slots), np.bool_)
+    np.not_equal(slots[1:], slots[:-1], out=is_new[1:])
+    return slots[is_new]
+
+
 class Gone:
     """The rows that leave by an add: taken down before it is applied, by ascending ``seqs``.
 
@@ -54,11 +62,12 @@ class Gone:
         found = np.full(len(change.vectors), NOWHERE, np.int64)
         if change.ids is not None:
             found = state.ids.find(change.ids)
-            leaving = np.union1d(leaving, found[found >= 0])
-        seqs = ring.seqs(leaving)
-        order = np.argsort(seqs)
-        self.slots = leaving[order]
-        self.seqs: U64 = seqs[order]
+        is_replaced = found >= 0
+        leaving = _distinct(np.concatenate([leaving, found[is_replaced]]))
+        # The oldest row's slot is the first by seq.
+        first = int(np.searchsorted(leaving, ring.last_seq % ring.capacity))
+        self.slots = np.concatenate([leaving[first:], leaving[:first]])
+        self.seqs: U64 = ring.seqs(self.slots)
         self._texts: KeptPayloads | None = None
         self._numbers: U64 | None = None
         if isinstance(state.ids, StrIds):
@@ -68,9 +77,9 @@ class Gone:
         self._vectors = ring.vectors[self.slots]
         self._ring: Ring | None = None
         self.replaced = found
-        is_replaced = found >= 0
-        own = np.searchsorted(self.seqs, ring.seqs(found[is_replaced]))
-        self.replaced[is_replaced] = own
+        places = np.empty(ring.capacity, np.int64)  # by slot; of others never written
+        places[self.slots] = np.arange(len(self.slots))
+        self.replaced[is_replaced] = places[found[is_replaced]]
 
     def __len__(self) -> int:
         return len(self.seqs)

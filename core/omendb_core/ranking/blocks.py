@@ -25,6 +25,8 @@ from .limits import Scored
 from .tree import Age, ColumnValue, If, Node, Number, Operation
 
 _MICROSECONDS: Final = 1e6
+#: Fewer are taken together in one call, more sixteen at a time.
+_FEW_VALUES: Final = 1 << 12
 #: Rows that extremes are kept of together.
 WORD_ROWS: Final = 64
 
@@ -178,6 +180,8 @@ class _Expression:
 
 def _reduced(by: np.ufunc, values: NDArray[Any], together: int) -> Any:
     """What ``by`` makes of so many values each; the last may be fewer."""
+    if len(values) < _FEW_VALUES:
+        return by.reduceat(values, np.arange(0, len(values), together))
     whole = len(values) // together * together
     found = by.reduce(values[:whole].reshape(-1, together), axis=1)
     if whole == len(values):

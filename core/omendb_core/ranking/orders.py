@@ -40,11 +40,9 @@ def ranks(
     """
     if isinstance(order, Decay):
         return decayed(scores, times(order, state, slots), order.half_life_seconds)
-    with np.errstate(all="ignore"):
-        ages = None if at is None else at - accepted(state, slots)
-        found = values(order.expression, scores, state.columns, slots, ages)
-        found[~np.isfinite(found)] = np.nan
-        found += 0.0  # -0 is 0
+    ages = None if at is None else at - accepted(state, slots)
+    found = values(order.expression, scores, state.columns, slots, ages)
+    found += 0.0  # -0 is 0
     return found
 
 

@@ -275,13 +275,9 @@ class LiveLists:
             return NONE
         return handles[np.isin(handles, list(self.waiting))]
 
-    def renew(self, handles: I64) -> None:
-        """Make the lists of live queries anew, now. The others must have caught up."""
-        for _ in self.renew_in_pieces(handles):
-            pass
-
     def renew_in_pieces(self, handles: I64) -> Generator[None, None, None]:
-        """The same in pieces; in between the window must not change, nor these queries end."""
+        """Make the lists of live queries anew, in pieces. The others must have caught up; in
+        between the window must not change, nor these queries end."""
         for chunk in self._renewals.chunks(handles):
             while len(chunk):
                 with self._renewals.in_hand(chunk):

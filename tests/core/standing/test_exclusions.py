@@ -129,7 +129,7 @@ def test_a_move_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(standing.lists, "renew", fails)
+        patch.setattr(standing.lists, "renew_in_pieces", fails)
         with pytest.raises(MemoryError):
             stream.move(handle, vector=stream.rows(1), exclude=stream.ids([5]), min_score=0.9)
     stream.catch_up()
@@ -211,7 +211,7 @@ def test_texts_are_compared_once_with_each_row_that_has_one(compared: list[int])
             stream.add(stream.rows(len(numbers)), numbers)
         stream.catch_up()
         for _ in range(3):
-            standing.lists.renew(own)
+            list(standing.lists.renew_in_pieces(own))
         stream.compare()
         return sum(compared)
 
@@ -246,7 +246,7 @@ def test_texts_with_one_hash_are_told_apart_each_time(
     left_out = stream.ids([5, 300])
     handle = stream.ask(target, StandingQuery(40, exclude=left_out))
     for number in (300, 3, 5, 300):
-        stream.window.standing.lists.renew(np.array([handle]))
+        list(stream.window.standing.lists.renew_in_pieces(np.array([handle])))
         stream.compare()
         assert "id-3" in stream.answer(handle)
         assert not {"id-300", "id-5"} & set(stream.answer(handle))
