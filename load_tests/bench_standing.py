@@ -37,7 +37,7 @@ from omendb_core.standing.table import StandingQuery
 from omendb_core.state import NOTHING
 from omendb_core.window import Window
 
-from omendb_ws.engine.model.collection import Collection
+from omendb_ws.engine.model.shard import Shard
 from omendb_ws.engine.model.ticket import Lane
 from omendb_ws.engine.streams.deliveries import Deliveries, Push
 from omendb_ws.engine.streams.live import LiveQueries
@@ -154,7 +154,7 @@ class Readers:
 
     def __init__(self, window: Window, vectors: F32) -> None:
         metrics = Metrics(0.0)
-        self.collection = Collection("default", "bench", "memory", window, 0.0)
+        self.collection = Shard("default", "bench", "memory", window, 0.0)
         self.deliveries = Deliveries(metrics, Limits())
         self.live = LiveQueries(metrics, self.deliveries, lambda: 0)
         lanes = [Lane() for _ in range(-(-len(vectors) // A_LANE))]

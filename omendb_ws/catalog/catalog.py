@@ -1,4 +1,4 @@
-"""Which collections there are: (tenant, name) -> Collection, and the memory they reserve.
+"""Which collections there are: (tenant, name) -> Entry, and the memory they reserve.
 
 The catalog belongs to the loop's thread: ``create`` and ``drop`` take effect there when they are
 received, so that the requests that a client sent right behind them find, or miss, the name. A
@@ -26,11 +26,12 @@ from omendb_core.scan.interface import Scan
 from omendb_core.state import reserved_bytes
 from omendb_core.window import Window
 
-from ..engine.model.collection import Collection
+from ..engine.model.shard import Shard
 from ..telemetry.metrics import NO_JOURNAL, JournalNumbers
 from ..tenants.accounts import Accounts
 from ..wire.messages import Create, Durability
 from ..wire.opcodes import Limits
+from .entry import Entry
 from .held import HeldNames
 
 #: What asks the budget, in a refusal.
@@ -60,16 +61,21 @@ class Catalog:
         self._has_journal = has_journal
         #: Names that are taken by what is in the store and not, or not yet, here.
         self.held = HeldNames()
-        self._dropping: dict[tuple[str, str], Collection] = {}
-        self._leaving: list[Collection] = []
+        self._dropping: dict[tuple[str, str], Shard] = {}
+        self._leaving: list[Shard] = []
         self._scan = scan
         self._default_durability = default_durability
-        self._tenants: dict[str, dict[str, Collection]] = {}
+        self._tenants: dict[str, dict[str, Entry]] = {}
         self.window_limits = window_limits(limits)
 
-    def __iter__(self) -> Iterator[Collection]:
+    def __iter__(self) -> Iterator[Entry]:
         for collections in self._tenants.values():
             yield from collections.values()
+
+    def shards(self) -> Iterator[Shard]:
+        """Those of all collections."""
+        for entry in self:
+            yield from entry.shards
 
     def __len__(self) -> int:
         return sum(map(len, self._tenants.values()))
@@ -87,20 +93,20 @@ class Catalog:
     def journal_numbers(self) -> JournalNumbers:
         """All logs together. On the loop's thread."""
         total = self.dropped_journals
-        for collection in self:
-            if collection.pending is not None and collection.pending.log is not None:
-                total = total.with_log(collection.pending.log.numbers())
+        for shard in self.shards():
+            if shard.pending is not None and shard.pending.log is not None:
+                total = total.with_log(shard.pending.log.numbers())
         return total
 
-    def find(self, tenant: str, name: str) -> Collection:
+    def find(self, tenant: str, name: str) -> Entry:
         """The collection of that name. NotFound, also for other tenants' names; Unavailable."""
-        collection = self._tenants.get(tenant, {}).get(name)
-        if collection is None:
+        entry = self._tenants.get(tenant, {}).get(name)
+        if entry is None:
             self.held.refuse(tenant, name)
             raise NotFound(f"collection: there is no {name!r}")
-        return collection
+        return entry
 
-    def of(self, tenant: str) -> list[Collection]:
+    def of(self, tenant: str) -> list[Entry]:
         """The collections of a tenant, by name."""
         return sorted(self._tenants.get(tenant, {}).values(), key=lambda one: one.name)
 
@@ -108,7 +114,7 @@ class Catalog:
         """How many collections a tenant has, those that are coming back, or will not, too."""
         return len(self._tenants.get(tenant, ())) + self.held.count(tenant)
 
-    def create(self, tenant: str, create: Create, now_seconds: float) -> tuple[Collection, bool]:
+    def create(self, tenant: str, create: Create, now_seconds: float) -> tuple[Entry, bool]:
         """The collection that ``create`` asks for, and whether it is new.
 
         Raises Exists, Quota, Unavailable, or Unsupported for a durability that needs a journal.
@@ -137,45 +143,52 @@ class Catalog:
         beyond_bytes = self._coming_back(tenant, create.collection)
         share.resize(reserved_bytes(definition, self._scan), beyond_bytes)
         window = self._window(definition, share)
-        collection = Collection(tenant, create.collection, durability, window, now_seconds)
+        shard = Shard(tenant, create.collection, durability, window, now_seconds)
         if durability != "memory":
-            collection.follows = self._dropping.get((tenant, create.collection))
-        self._list(collection)
+            shard.follows = self._dropping.get((tenant, create.collection))
+        entry = self._list(shard)
         self._dropping.pop((tenant, create.collection), None)
-        return collection, True
+        return entry, True
 
-    def uncreate(self, collection: Collection) -> None:
+    def uncreate(self, entry: Entry) -> None:
         """Take a collection out that the engine was not told of."""
-        follows = collection.follows
-        self.drop(collection)
-        collection.is_dropped = True
-        self._dropping.pop((collection.tenant, collection.name), None)
+        shard = entry.shard
+        follows = shard.follows
+        self.drop(entry)
+        shard.is_dropped = True
+        self._dropping.pop((shard.tenant, shard.name), None)
         if follows is not None:
-            self._dropping[collection.tenant, collection.name] = follows
+            self._dropping[shard.tenant, shard.name] = follows
 
-    def _list(self, collection: Collection) -> None:
-        self._tenants.setdefault(collection.tenant, {})[collection.name] = collection
+    def _list(self, shard: Shard) -> Entry:
+        entry = Entry(shard)
+        self._tenants.setdefault(shard.tenant, {})[shard.name] = entry
+        return entry
 
-    def drop(self, collection: Collection) -> None:
+    def drop(self, entry: Entry) -> None:
         """Take a collection out; its window, and its bytes of the budget, go when it is dropped.
 
         After a fault it is still there.
         """
+        self.unlist(entry.shard)
+
+    def unlist(self, shard: Shard) -> None:
+        """As ``drop``, of the collection that a shard is of."""
         journals = self.dropped_journals
-        if collection.pending is not None and collection.pending.log is not None:
-            journals = journals.with_dropped(collection.pending.log.numbers())
+        if shard.pending is not None and shard.pending.log is not None:
+            journals = journals.with_dropped(shard.pending.log.numbers())
         dropping = {name: other for name, other in self._dropping.items() if not other.is_dropped}
-        if collection.pending is not None:
-            dropping[collection.tenant, collection.name] = collection
+        if shard.pending is not None:
+            dropping[shard.tenant, shard.name] = shard
         leaving = [one for one in self._leaving if not one.is_dropped]
-        leaving.append(collection)
+        leaving.append(shard)
         # From here on nothing can fail.
         self.dropped_journals, self._dropping, self._leaving = journals, dropping, leaving
-        collections = self._tenants[collection.tenant]
-        del collections[collection.name]
+        collections = self._tenants[shard.tenant]
+        del collections[shard.name]
         if not collections:
-            del self._tenants[collection.tenant]
-        collection.entry.is_listed = False
+            del self._tenants[shard.tenant]
+        shard.listed.is_listed = False
 
     # -- collections that are in the store and not, or not yet, here ------------------------------
 
@@ -185,10 +198,10 @@ class Catalog:
         share.restore(reserved_bytes(definition, self._scan))
         return self._window(definition, share)
 
-    def restore(self, collection: Collection) -> None:
+    def restore(self, shard: Shard) -> None:
         """A held collection is back; the memory of its window is set aside already."""
-        self.held.release(collection.tenant, collection.name)
-        self._list(collection)
+        self.held.release(shard.tenant, shard.name)
+        self._list(shard)
 
     # -- memory -----------------------------------------------------------------------------------
 
@@ -223,7 +236,7 @@ class Catalog:
 
 
 def _refuse_other(
-    existing: Collection, create: Create, definition: Definition, durability: Durability
+    existing: Entry, create: Create, definition: Definition, durability: Durability
 ) -> None:
     if create.if_exists != "ok":
         raise Exists(f"collection: there is a {existing.name!r} already")

@@ -21,8 +21,8 @@ from omendb_core.replay import checkpoint_of, replay, resume
 from omendb_core.window import Window
 
 from ..engine.engine import Engine
-from ..engine.model.collection import Collection
 from ..engine.model.pending import PendingChanges
+from ..engine.model.shard import Shard
 from ..engine.writes.commands import Recovered
 from ..journal.interface import Damaged, Log, Progress, Recovery, Stored
 from ..journal.late_log import LateLog
@@ -201,7 +201,7 @@ class Recoveries:
         StorageFull: it cannot be shown yet.
         """
         recovery, manifest = coming.recovery, coming.recovery.manifest
-        collection = Collection(
+        collection = Shard(
             manifest.tenant,
             manifest.name,
             manifest.durability,
@@ -250,7 +250,7 @@ class Recoveries:
         self._late.add(task)
         task.add_done_callback(self._late.discard)
 
-    def _say_recovered(self, collection: Collection, recovery: Recovery, seconds: float) -> None:
+    def _say_recovered(self, collection: Shard, recovery: Recovery, seconds: float) -> None:
         progress, torn = recovery.progress, recovery.torn
         if torn is not None:
             log.warning(

@@ -17,8 +17,8 @@ from omendb_core.model.errors import Internal, NotFound
 
 from ..telemetry.metrics import Metrics
 from .model import replies
-from .model.collection import Collection
 from .model.commands import Change, Signal
+from .model.shard import Shard
 from .model.shares import Shares
 from .model.ticket import Command, Reply
 from .moment import Moment
@@ -211,7 +211,7 @@ class Changing:
                 raise  # it is tried again
             return self._moment.refusal(work, error)
 
-    def _forget(self, collection: Collection) -> None:
+    def _forget(self, collection: Shard) -> None:
         """A collection is gone."""
         self._standing.stop_all(collection)
         self.expiry.forget(collection)

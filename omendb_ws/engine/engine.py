@@ -37,7 +37,7 @@ from ..journal.interface import Settle
 from ..journal.store_thread import Storage
 from ..telemetry.metrics import Metrics
 from ..wire.opcodes import Limits
-from .model.collection import Collection
+from .model.shard import Shard
 from .model.ticket import Effect
 from .moment import Moment
 from .reads.commands import PlainSearch
@@ -94,7 +94,7 @@ class Engine:
         self.tick.changing.lifecycle.storage = storage
         self._thread.start()
 
-    def settler(self, collection: Collection) -> Settle:
+    def settler(self, collection: Shard) -> Settle:
         """What the log of ``collection`` tells what it has settled."""
         return self.tick.changing.durability.settler(collection)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from omendb_core.model.errors import OmenError, Overloaded
 
-from .model.collection import Collection
 from .model.commands import Read
+from .model.shard import Shard
 from .model.shares import Share, Shares
 from .model.ticket import Effect, Reply
 from .moment import Moment
@@ -48,7 +48,7 @@ class Reading:
         self._clock_ns = clock_ns
         self.waiting = WaitingReads(shares)
 
-    def do(self, of: Collection | None = None) -> int:
+    def do(self, of: Shard | None = None) -> int:
         """Answer the reads whose turn it is, all or those of one collection; how many those were.
 
         What a fault left without a reply is asked again one by one.

@@ -17,9 +17,9 @@ from omendb_core.filters.parser import Filter
 from ..telemetry.metrics import Metrics
 from ..wire.opcodes import Limits
 from .changing import Changing
-from .model.collection import Collection
 from .model.commands import Change, Read, Signal
 from .model.ended import Ended
+from .model.shard import Shard
 from .model.shares import Shares
 from .model.ticket import Command
 from .moment import Moment
@@ -294,7 +294,7 @@ class Tick:
     def _measure(self) -> None:
         """Say the numbers that subscriptions asked for, for as long as a tick has for them."""
         until_ns = time.perf_counter_ns() + TICK_MEASURES_US * 1000
-        found: dict[tuple[Collection, Filter | None], dict[str, Any]] = {}
+        found: dict[tuple[Shard, Filter | None], dict[str, Any]] = {}
         while self._measures:
             subscription = self._measures.popleft().subscription
             collection = subscription.collection

@@ -18,8 +18,8 @@ from typing import Final
 from omendb_core.filters.parser import Filter
 
 from ..tenants.share import TenantShare
-from .model.collection import Collection
 from .model.commands import Read
+from .model.shard import Shard
 from .model.shares import Shares
 from .model.ticket import Lane
 from .pieces.counting import count_share
@@ -77,7 +77,7 @@ class WaitingReads:
         self.has_more = True
         works.clear()
 
-    def take(self, collection: Collection | None = None) -> list[Read]:
+    def take(self, collection: Shard | None = None) -> list[Read]:
         """Those whose turn it is, as many as a tick takes; before a drop, that collection's only.
 
         Those of closed connections are forgotten.
@@ -216,5 +216,5 @@ def weight(work: Read) -> int:
     return 1
 
 
-def _mask_weight(collection: Collection, filter_: Filter | None) -> int:
+def _mask_weight(collection: Shard, filter_: Filter | None) -> int:
     return int(TICK_QUERIES * mask_share(collection, filter_))

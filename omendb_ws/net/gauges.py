@@ -15,8 +15,8 @@ def refresh(node: Node, strangers: Crowd, known: Crowd, waiting: int) -> None:
     gauges.queue_wait_seconds = context.overload.delay_us / 1e6
     gauges.shedding = int(context.overload.is_shedding)
     gauges.collections = len(catalog)
-    gauges.rows = sum(collection.window.rows for collection in catalog)
-    gauges.payload_bytes = sum(collection.window.payload_bytes for collection in catalog)
+    gauges.rows = sum(collection.window.rows for collection in catalog.shards())
+    gauges.payload_bytes = sum(collection.window.payload_bytes for collection in catalog.shards())
     gauges.reserved_bytes = catalog.reserved_bytes
     gauges.max_memory_bytes = context.limits.max_memory_bytes
     gauges.resident_bytes = resident_bytes()

@@ -225,12 +225,12 @@ class Node:
             return
         ending, catalog = self._ending, self.context.catalog
         ending.do("the end of the engine", self.context.engine.stop)
-        for collection in catalog:
+        for collection in catalog.shards():
             if collection.pending is not None and collection.pending.log is not None:
                 ending.do(f"closing the log of {collection.name}", collection.pending.log.close)
         if self._storage is not None:
             ending.do("giving the data directory free", self._storage.close)
-        for collection in catalog:
+        for collection in catalog.shards():
             ending.do("letting go of windows", collection.let_go)
         ending.do("the end of the audit log", self._close_audit_file)
         self._has_stopped_threads = True
@@ -246,7 +246,7 @@ class Node:
             return "recovering"
         has_failed = any(
             collection.pending is not None and collection.pending.has_failed
-            for collection in self.context.catalog
+            for collection in self.context.catalog.shards()
         )
         return "storage_failed" if has_failed else "ok"
 

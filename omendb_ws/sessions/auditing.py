@@ -15,7 +15,7 @@ from omendb_core.model.errors import Forbidden, NotFound, OmenError, Unauthentic
 from ..access.audit import OK
 from ..access.peer import Peer
 from ..access.principal import Principal
-from ..engine.model.collection import Collection
+from ..catalog.entry import Entry
 from ..engine.model.ticket import Reply
 from .context import Context
 from .identity import Identity
@@ -38,7 +38,7 @@ class Audited(Protocol):
         """Who it acts as."""
         ...
 
-    def find(self, target: str | int) -> Collection:
+    def find(self, target: str | int) -> Entry:
         """A collection. NotFound."""
         ...
 

@@ -32,17 +32,17 @@ def subscribe_count(session: Session, request: wire.Subscribe, size: int) -> Non
     query = CountQuery(reached.kept(request.filter, budget), request.by, request.limit)
     share = Share(budget, "this count takes")
     share.resize(COUNT_BYTES)
-    tally = context.tallies.open(collection, query, budget)
+    tally = context.tallies.open(collection.shard, query, budget)
     subscription = CountSubscription(session, session.next_sub(), tally, request.every_ms, share)
     session.remember(subscription)
-    ticket = session.ticket(request, collection, size, most_bytes, subscription.replied)
-    session.submit(BeginCount(ticket, collection, subscription))
+    ticket = session.ticket(request, collection.shard, size, most_bytes, subscription.replied)
+    session.submit(BeginCount(ticket, collection.shard, subscription))
 
 
 def leave_count(
     session: Session, request: wire.Unsubscribe, subscription: CountSubscription, size: int
 ) -> None:
     """End it at its reader's wish, behind the reply to ``subscribe``."""
-    collection = subscription.tally.collection
-    ticket = session.ticket(request, collection, size, then=lambda _: subscription.close())
-    session.submit(LeaveCount(ticket, collection, subscription))
+    shard = subscription.tally.collection
+    ticket = session.ticket(request, shard, size, then=lambda _: subscription.close())
+    session.submit(LeaveCount(ticket, shard, subscription))

@@ -6,7 +6,7 @@ from typing import Final
 
 from omendb_core.model.errors import Internal, NotFound
 
-from ..engine.model.collection import Collection
+from ..catalog.entry import Entry
 from ..wire.opcodes import MAX_U32
 
 #: Dead handles are looked for when so many are held.
@@ -17,18 +17,18 @@ class Handles:
     """Handles count from 1, and are never used again on their connection."""
 
     def __init__(self) -> None:
-        self._collections: dict[int, Collection] = {}
-        self._handles: dict[Collection, int] = {}
+        self._collections: dict[int, Entry] = {}
+        self._handles: dict[Entry, int] = {}
         self._last = 0
 
-    def find(self, handle: int) -> Collection:
+    def find(self, handle: int) -> Entry:
         """The open collection of that handle. NotFound."""
         collection = self._collections.get(handle)
-        if collection is None or not collection.entry.is_listed:
+        if collection is None or not collection.listed.is_listed:
             raise NotFound(f"handle: {handle} is no open collection")
         return collection
 
-    def open(self, collection: Collection) -> int:
+    def open(self, collection: Entry) -> int:
         """The handle of a collection; the same each time."""
         handle = self._handles.get(collection)
         if handle is None:
@@ -48,6 +48,6 @@ class Handles:
 
     def _sweep(self) -> None:
         for handle, collection in list(self._collections.items()):
-            if not collection.entry.is_listed:
+            if not collection.listed.is_listed:
                 del self._collections[handle]
                 del self._handles[collection]

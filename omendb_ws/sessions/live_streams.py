@@ -18,7 +18,8 @@ from omendb_core.search.examples import ids_of
 from omendb_core.search.query import Examples
 from omendb_core.standing.table import StandingQuery
 
-from ..engine.model.collection import Collection
+from ..catalog.entry import Entry
+from ..engine.model.shard import Shard
 from ..engine.streams import commands as streams
 from ..engine.streams.live_query import ALL_IN, LEFT_OUT_TAKES, LeftOut, LiveQuery
 from ..wire import messages as wire
@@ -60,7 +61,7 @@ def subscribe_live(session: Session, request: wire.Subscribe, size: int) -> None
         return _live_query(session, request, subscription, asked, left_out, usual_bytes)
 
     def submit(subscriptions: list[StreamSubscription]) -> None:
-        _submit_live(session, request, size, collection, target, subscriptions)
+        _submit_live(session, request, size, collection.shard, target, subscriptions)
 
     count = 1 if isinstance(target, Examples) else len(target)
     making = make_streams(session, "live", collection, asked, count, live_query)
@@ -148,20 +149,20 @@ def _submit_live(
     session: Session,
     request: wire.Subscribe,
     size: int,
-    collection: Collection,
+    shard: Shard,
     target: streams.Target,
     subscriptions: list[StreamSubscription],
 ) -> None:
     queries = [cast("LiveQuery", subscription.stream) for subscription in subscriptions]
-    rows = len(queries) * min(request.k, collection.definition.capacity)
+    rows = len(queries) * min(request.k, shard.definition.capacity)
     keys = shaping.keys(queries[0].query.shape)
     row_bytes = reply_bounds.usual_row_bytes(
-        collection.definition, request.include, request.binary, keys
+        shard.definition, request.include, request.binary, keys
     )
     reply_bytes = reply_bounds.ENVELOPE_BYTES + rows * row_bytes
     then = partial(replied, session, subscriptions)
-    ticket = session.ticket(request, collection, size, reply_bytes, then)
-    session.submit(streams.Live(ticket, collection, queries, target, request.binary))
+    ticket = session.ticket(request, shard, size, reply_bytes, then)
+    session.submit(streams.Live(ticket, shard, queries, target, request.binary))
 
 
 def move_live(
@@ -172,16 +173,14 @@ def move_live(
     size: int,
 ) -> None:
     """Have a live query, its subscription's, ask something else."""
-    collection = query.collection
-    changes = _changes(session, request, reach(session, request.op, collection))
+    shard = query.collection
+    changes = _changes(session, request, reach(session, request.op, Entry(shard)))
     keys = shaping.keys(query.query.shape)
-    row_bytes = reply_bounds.usual_row_bytes(
-        collection.definition, query.include, request.binary, keys
-    )
+    row_bytes = reply_bounds.usual_row_bytes(shard.definition, query.include, request.binary, keys)
     reply_bytes = reply_bounds.ENVELOPE_BYTES + (query.query.k or 0) * row_bytes
     then = partial(subscription.moved, request.id)
-    ticket = session.ticket(request, collection, size, reply_bytes, then)
-    work = streams.Move(ticket, collection, query, changes, request.binary)
+    ticket = session.ticket(request, shard, size, reply_bytes, then)
+    work = streams.Move(ticket, shard, query, changes, request.binary)
     subscription.moves(request.id)
     try:
         session.submit(work)

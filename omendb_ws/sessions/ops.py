@@ -19,7 +19,7 @@ from omendb_core.novelty.unless_near import UnlessNear
 from omendb_core.search.query import Query
 
 from ..access.stamps import stamp_rows, stamp_updates
-from ..engine.model.collection import Collection
+from ..catalog.entry import Entry
 from ..engine.reads import commands as reads
 from ..engine.reads.statistics import collection_stats
 from ..engine.writes import commands as writes
@@ -90,12 +90,12 @@ def _create(session: Session, request: wire.Create, size: int) -> None:
         handle = session.open(collection)
         if collection.durability == "memory":
             visible = shown(session, collection)
-            session.ok(request.id, {**collection.describe(visible), "handle": handle})
+            session.ok(request.id, {**collection.shard.describe(visible), "handle": handle})
         else:
-            ticket = session.ticket(request, collection, size, _description_bytes(collection))
+            ticket = session.ticket(request, collection.shard, size, _description_bytes(collection))
             session.submit_change(
                 writes.Create(
-                    ticket, collection, context.catalog, handle, shown(session, collection)
+                    ticket, collection.shard, context.catalog, handle, shown(session, collection)
                 )
             )
     except Exception:
@@ -108,21 +108,22 @@ def _open(session: Session, request: wire.Open, size: int) -> None:
 
 
 def _describe_open(
-    session: Session, request: wire.Create | wire.Open, collection: Collection, size: int
+    session: Session, request: wire.Create | wire.Open, collection: Entry, size: int
 ) -> None:
-    ticket = session.ticket(request, collection, size, _description_bytes(collection))
+    ticket = session.ticket(request, collection.shard, size, _description_bytes(collection))
     visible, handle = reach(session, "describe", collection.name).visible, session.open(collection)
 
     def say(_: int) -> dict[str, Any]:
-        return {**collection.describe(visible), "handle": handle}
+        return {**collection.shard.describe(visible), "handle": handle}
 
-    session.submit(reads.Ask(ticket, collection, visible, say))
+    session.submit(reads.Ask(ticket, collection.shard, visible, say))
 
 
 def _describe(session: Session, request: wire.Describe, size: int) -> None:
     collection, visible = reach(session, request.op, request.collection).read
-    ticket = session.ticket(request, collection, size, _description_bytes(collection))
-    session.submit(reads.Ask(ticket, collection, visible, lambda _: collection.describe(visible)))
+    shard = collection.shard
+    ticket = session.ticket(request, shard, size, _description_bytes(collection))
+    session.submit(reads.Ask(ticket, shard, visible, lambda _: shard.describe(visible)))
 
 
 def _list(session: Session, request: wire.List, size: int) -> None:
@@ -139,7 +140,7 @@ def _list(session: Session, request: wire.List, size: int) -> None:
         for name, reason, is_recovering in session.context.catalog.held.of(session.tenant)
         if session.who.known().sees(name)
     ]
-    session.submit(reads.List(ticket, collections, visible, held))
+    session.submit(reads.List(ticket, [one.shard for one in collections], visible, held))
 
 
 def _drop(session: Session, request: wire.Drop, size: int) -> None:
@@ -156,7 +157,8 @@ def _drop(session: Session, request: wire.Drop, size: int) -> None:
         took_effect(session, "drop", request.collection)
         return
     collection = reach(session, request.op, request.collection).collection
-    dropping = writes.Drop(session.ticket(request, collection, size), collection, held)
+    shard = collection.shard
+    dropping = writes.Drop(session.ticket(request, shard, size), shard, held)
     took_effect(session, "drop", request.collection)
     session.context.catalog.drop(collection)
     try:
@@ -166,7 +168,7 @@ def _drop(session: Session, request: wire.Drop, size: int) -> None:
         session.submit_change(dropping)
 
 
-def _description_bytes(collection: Collection) -> int:
+def _description_bytes(collection: Entry) -> int:
     return reply_bounds.description_bytes(collection.definition)
 
 
@@ -179,19 +181,19 @@ def _add(session: Session, request: wire.Add, size: int) -> None:
     rows = _rows(session, request.rows, reached)
     asked = AddRequest(rows, session.who.producer(request.producer), request.batch)
     if request.unless_near is None:
-        ticket = session.ticket(request, collection, size)
-        add = writes.Add(ticket, collection, reached.guard, asked, request.binary)
+        ticket = session.ticket(request, collection.shard, size)
+        add = writes.Add(ticket, collection.shard, reached.guard, asked, request.binary)
         session.submit_change(add)
         return
     unless_near = _unless_near(session, request.unless_near, collection)
     count = len(rows.vectors) if isinstance(rows, RowBatch) else 0
     reply_bytes = reply_bounds.added_bytes(collection.definition, count)
-    ticket = session.ticket(request, collection, size, reply_bytes)
-    add = writes.Add(ticket, collection, reached.guard, asked, request.binary, unless_near)
+    ticket = session.ticket(request, collection.shard, size, reply_bytes)
+    add = writes.Add(ticket, collection.shard, reached.guard, asked, request.binary, unless_near)
     session.submit_change(add)
 
 
-def _unless_near(session: Session, found: wire.JsonObject, collection: Collection) -> UnlessNear:
+def _unless_near(session: Session, found: wire.JsonObject, collection: Entry) -> UnlessNear:
     """What an add's rows are compared with: rows that may be read. BadFilter, Forbidden."""
     visible = may_read(session, collection)
     try:
@@ -223,8 +225,8 @@ def _delete(session: Session, request: wire.Delete, size: int) -> None:
     reached = reach(session, request.op, request.collection)
     collection = reached.collection
     ids = parse_ids(request.ids, collection.definition.ids)
-    ticket = session.ticket(request, collection, size)
-    session.submit_change(writes.Delete(ticket, collection, reached.guard, ids))
+    ticket = session.ticket(request, collection.shard, size)
+    session.submit_change(writes.Delete(ticket, collection.shard, reached.guard, ids))
 
 
 def _update(session: Session, request: wire.Update, size: int) -> None:
@@ -234,8 +236,8 @@ def _update(session: Session, request: wire.Update, size: int) -> None:
     if isinstance(rows, list):
         rows = parse_updates(rows, collection.definition, session.context.limits)
     rows = stamp_updates(rows, reached.stamp)
-    ticket = session.ticket(request, collection, size)
-    session.submit_change(writes.Update(ticket, collection, reached.guard, rows))
+    ticket = session.ticket(request, collection.shard, size)
+    session.submit_change(writes.Update(ticket, collection.shard, reached.guard, rows))
 
 
 # -- reads --------------------------------------------------------------------------------------
@@ -271,9 +273,9 @@ def _search(session: Session, request: wire.Search, size: int) -> None:
     )
     rows = queries * min(request.k, definition.capacity)
     ticket = session.ticket(
-        request, collection, size, reply_bounds.ENVELOPE_BYTES + rows * row_bytes
+        request, collection.shard, size, reply_bounds.ENVELOPE_BYTES + rows * row_bytes
     )
-    session.submit(reads.Search(ticket, collection, query, request.single, request.binary))
+    session.submit(reads.Search(ticket, collection.shard, query, request.single, request.binary))
 
 
 def _plain_search(session: Session, request: PlainSearch, size: int) -> None:
@@ -286,8 +288,8 @@ def _plain_search(session: Session, request: PlainSearch, size: int) -> None:
     if not is_right or definition.ids == "str" or reply_bytes > session.max_reply_bytes:
         _search(session, request.whole(), size)
         return
-    ticket = session.ticket(request, collection, size, reply_bytes)
-    session.submit_search(reads.PlainSearch(ticket, collection, request))
+    ticket = session.ticket(request, collection.shard, size, reply_bytes)
+    session.submit_search(reads.PlainSearch(ticket, collection.shard, request))
 
 
 def _get(session: Session, request: wire.Get, size: int) -> None:
@@ -298,9 +300,9 @@ def _get(session: Session, request: wire.Get, size: int) -> None:
         definition, request.include, False, session.context.limits.max_metadata_bytes
     )
     ticket = session.ticket(
-        request, collection, size, reply_bounds.ENVELOPE_BYTES + len(ids) * row_bytes
+        request, collection.shard, size, reply_bounds.ENVELOPE_BYTES + len(ids) * row_bytes
     )
-    session.submit(reads.Get(ticket, collection, ids, request.include, visible))
+    session.submit(reads.Get(ticket, collection.shard, ids, request.include, visible))
 
 
 def _count(session: Session, request: wire.Count, size: int) -> None:
@@ -312,8 +314,8 @@ def _count(session: Session, request: wire.Count, size: int) -> None:
     most_bytes = reply_bounds.counts_bytes(
         definition, request.by, request.limit, session.context.limits.max_metadata_bytes
     )
-    ticket = session.ticket(request, collection, size, most_bytes)
-    session.submit(reads.Count(ticket, collection, query))
+    ticket = session.ticket(request, collection.shard, size, most_bytes)
+    session.submit(reads.Count(ticket, collection.shard, query))
 
 
 def _stats(session: Session, request: wire.Stats, size: int) -> None:
@@ -321,12 +323,13 @@ def _stats(session: Session, request: wire.Stats, size: int) -> None:
         session.ok(request.id, session.context.server_view.now(session.who.known()))
         return
     collection, visible = reach(session, request.op, request.collection).read
-    ticket = session.ticket(request, collection, size, _description_bytes(collection))
+    shard = collection.shard
+    ticket = session.ticket(request, shard, size, _description_bytes(collection))
 
     def say(now_us: int) -> dict[str, Any]:
-        return collection_stats(collection, now_us, visible)
+        return collection_stats(shard, now_us, visible)
 
-    session.submit(reads.Ask(ticket, collection, visible, say))
+    session.submit(reads.Ask(ticket, shard, visible, say))
 
 
 def _usage(session: Session, request: wire.Usage, size: int) -> None:

@@ -20,7 +20,7 @@ from omendb_core.model.types import ColumnType
 
 from ..access.grants import WHOLE, Scope, Stamp
 from ..access.stamps import misfit
-from ..engine.model.collection import Collection
+from ..catalog.entry import Entry
 from ..wire.opcodes import OPS
 from .session import Session
 
@@ -37,13 +37,13 @@ class Fit(NamedTuple):
 class Reach(NamedTuple):
     """``visible``: rows that do not pass are not there; ``guard``, ``stamp``: what is written."""
 
-    collection: Collection
+    collection: Entry
     visible: Filter | None = None
     guard: Guard = FREE
     stamp: Stamp = MappingProxyType({})
 
     @property
-    def read(self) -> tuple[Collection, Filter | None]:
+    def read(self) -> tuple[Entry, Filter | None]:
         """The collection, and which of its rows are there."""
         return self.collection, self.visible
 
@@ -56,7 +56,7 @@ class Reach(NamedTuple):
         return charged(self.joined(document), budget)
 
 
-def reach(session: Session, op: str, target: str | int | Collection) -> Reach:
+def reach(session: Session, op: str, target: str | int | Entry) -> Reach:
     """What ``op`` reaches of a collection, by its name or handle. NotFound, Forbidden.
 
     Whether a name is allowed comes first, so that nobody learns what is there by asking.
@@ -65,11 +65,11 @@ def reach(session: Session, op: str, target: str | int | Collection) -> Reach:
     if isinstance(target, str):
         scope = session.who.scope(right, target)
         return _reach(session, scope, session.find(target), op)
-    collection = target if isinstance(target, Collection) else session.find(target)
+    collection = target if isinstance(target, Entry) else session.find(target)
     return _reach(session, session.who.scope(right, collection.name), collection, op)
 
 
-def shown(session: Session, collection: Collection) -> Filter | None:
+def shown(session: Session, collection: Entry) -> Filter | None:
     """Which rows ``list`` counts, of a collection that any grant matches."""
     try:
         return _parsed(session.who.scope(None, collection.name).filter, collection)
@@ -77,7 +77,7 @@ def shown(session: Session, collection: Collection) -> Filter | None:
         return parse({"$not": {}}, collection.definition.columns)
 
 
-def may_read(session: Session, collection: Collection) -> Filter | None:
+def may_read(session: Session, collection: Entry) -> Filter | None:
     """What of a collection may be read besides what else an op does. Forbidden."""
     scope = session.who.scope("read", collection.name)
     return _parsed(scope.filter, collection)
@@ -88,7 +88,7 @@ def _right_of(op: str) -> str | None:
     return None if right == "any" else right
 
 
-def _reach(session: Session, scope: Scope, collection: Collection, op: str) -> Reach:
+def _reach(session: Session, scope: Scope, collection: Entry, op: str) -> Reach:
     if scope is WHOLE:
         return Reach(collection)
     # Columns are those of an epoch. A connection forgets what it knows when its grants change.
@@ -100,7 +100,7 @@ def _reach(session: Session, scope: Scope, collection: Collection, op: str) -> R
     return Reach(collection, found.visible, found.guard, scope.stamp)
 
 
-def _fitted(scope: Scope, collection: Collection, *, writes: bool) -> Fit:
+def _fitted(scope: Scope, collection: Entry, *, writes: bool) -> Fit:
     """What a scope comes to with a collection's columns. Forbidden."""
     visible = _parsed(scope.filter, collection)
     if not writes:
@@ -111,7 +111,7 @@ def _fitted(scope: Scope, collection: Collection, *, writes: bool) -> Fit:
     return Fit(visible, Guard(visible, _parsed(scope.written, collection)))
 
 
-def _parsed(document: Mapping[str, Any] | None, collection: Collection) -> Filter | None:
+def _parsed(document: Mapping[str, Any] | None, collection: Entry) -> Filter | None:
     """A forced filter; one that this collection's columns do not bear lets nothing through."""
     columns: Mapping[str, ColumnType] = collection.definition.columns
     if document is None:
@@ -122,7 +122,7 @@ def _parsed(document: Mapping[str, Any] | None, collection: Collection) -> Filte
         raise _closed(collection, str(error)) from None
 
 
-def _closed(collection: Collection, what: str) -> Forbidden:
+def _closed(collection: Entry, what: str) -> Forbidden:
     log.warning(
         "a grant does not fit collection %s (tenant %s), so it is forbidden: %s",
         collection.name,

@@ -70,8 +70,9 @@ class ServerView:
         """The same with null for what only all tenants have together."""
         now_us, account = self._clock_us(), self._accounts.peek(tenant)
         rates = [
-            one.rates.per_second(now_us / 1e6, one.rate_counters())
+            shard.rates.per_second(now_us / 1e6, shard.rate_counters())
             for one in self._catalog.of(tenant)
+            for shard in one.shards
         ]
         return {
             **dict.fromkeys(SERVER_STATS),

@@ -25,8 +25,9 @@ from omendb_core.model.types import ColumnType
 
 from ..access.peer import LOCAL, Peer
 from ..access.principal import Principal
-from ..engine.model.collection import Collection
+from ..catalog.entry import Entry
 from ..engine.model.commands import Change, Read
+from ..engine.model.shard import Shard
 from ..engine.model.ticket import Lane, Reply, Ticket
 from ..engine.reads.commands import PlainSearch
 from ..engine.writes.commands import DropGivenUp
@@ -167,7 +168,7 @@ class Session:
     def ticket(
         self,
         request: Request | searches.PlainSearch,
-        collection: Collection | None,
+        shard: Shard | None,
         request_bytes: int,
         reply_bytes: int = ENVELOPE_BYTES,
         then: Callable[[bool], None] | None = None,
@@ -178,7 +179,7 @@ class Session:
             asker=self,
             id=request.id,
             op=request.op,
-            collection=collection,
+            collection=shard,
             arrival_us=self.context.clock_us() - self.late_us,
             request_bytes=request_bytes,
             reply_bytes=min(reply_bytes, limit),
@@ -364,13 +365,13 @@ class Session:
 
     # -- collections, handles, subscriptions ------------------------------------------------------
 
-    def find(self, target: str | int) -> Collection:
+    def find(self, target: str | int) -> Entry:
         """A collection by name or handle, for ``reach`` alone. NotFound."""
         if isinstance(target, str):
             return self.context.catalog.find(self.tenant, target)
         return self._handles.find(target)
 
-    def open(self, collection: Collection) -> int:
+    def open(self, collection: Entry) -> int:
         """The handle of a collection; the same each time."""
         return self._handles.open(collection)
 

@@ -18,7 +18,7 @@ from omendb_core.model.types import F32, IdKind
 from omendb_core.search.query import check_dim
 from omendb_core.standing.table import StandingQuery
 
-from ..engine.model.collection import Collection
+from ..catalog.entry import Entry
 from ..engine.streams.deliveries import Stream
 from ..engine.streams.live_query import TEXT_BYTES, told_bytes
 from ..runtime.faults import as_error
@@ -43,7 +43,7 @@ def reader_bytes(query: StandingQuery, ids: IdKind) -> int:
     return _LIVE_READER_BYTES + told + TEXT_BYTES * (ids == "str") * query.k
 
 
-def query_vectors(vectors: F32 | None, collection: Collection) -> F32:
+def query_vectors(vectors: F32 | None, collection: Entry) -> F32:
     """The vectors of a subscription, of the right dimension."""
     if vectors is None:
         raise BadRequest("vector: missing")
@@ -59,7 +59,7 @@ Making: TypeAlias = Generator[None, None, list[StreamSubscription]]
 def make_streams(
     session: Session,
     kind: SubscriptionKind,
-    collection: Collection,
+    collection: Entry,
     query: StandingQuery,
     count: int,
     stream_of: Callable[[StreamSubscription], Stream],
@@ -74,7 +74,7 @@ def make_streams(
         account.subscriptions_to_come += change
         metrics.subscriptions_to_come += change
 
-    each_bytes = collection.window.standing.bytes_for(query.k, query.shape)
+    each_bytes = collection.shard.window.standing.bytes_for(query.k, query.shape)
     each_bytes += reader_bytes(query, collection.definition.ids)
     subs = session.next_subs(count)
     account.memory.take(each_bytes * count, "these standing queries take")
@@ -86,7 +86,7 @@ def make_streams(
                 yield
                 if not session.lane.is_open:
                     break
-            made.append(StreamSubscription(session, kind, sub, collection, each_bytes))
+            made.append(StreamSubscription(session, kind, sub, collection.shard, each_bytes))
             expect(-1)
             session.remember(made[-1])
             made[-1].attach(stream_of(made[-1]))

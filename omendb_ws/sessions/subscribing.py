@@ -56,20 +56,20 @@ def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> Non
     filter_ = reached.kept(request.filter, budget)
     share = Share(budget, "this feed takes")
     share.resize(FEED_BYTES)
-    subscription = StreamSubscription(session, "feed", session.next_sub(), collection)
+    subscription = StreamSubscription(session, "feed", session.next_sub(), collection.shard)
     session.remember(subscription)
     feed = Feed(
         session.context.engine.feeds,
         subscription,
-        collection,
+        collection.shard,
         request.encoding == "binary",
         request.include,
         filter_,
         share,
     )
     subscription.stream = feed
-    ticket = session.ticket(request, collection, size, then=subscription.replied)
-    session.submit_change(streams.Follow(ticket, collection, feed, request.from_seq))
+    ticket = session.ticket(request, collection.shard, size, then=subscription.replied)
+    session.submit_change(streams.Follow(ticket, collection.shard, feed, request.from_seq))
 
 
 def _reached(session: Session, request: wire.Subscribe) -> Reach:
@@ -93,7 +93,7 @@ def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> No
         return MatchQuery(
             session.context.engine.matches,
             subscription,
-            collection,
+            collection.shard,
             request.encoding == "binary",
             request.include,
             asked,
@@ -102,8 +102,8 @@ def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> No
 
     (subscription,) = at_once(make_streams(session, "match", collection, asked, 1, match_query))
     query = cast("MatchQuery", subscription.stream)
-    ticket = session.ticket(request, collection, size, then=subscription.replied)
-    session.submit(streams.Match(ticket, collection, query, vectors, request.from_seq))
+    ticket = session.ticket(request, collection.shard, size, then=subscription.replied)
+    session.submit(streams.Match(ticket, collection.shard, query, vectors, request.from_seq))
 
 
 def _subscribe_novel(session: Session, request: wire.Subscribe, size: int) -> None:
@@ -114,7 +114,7 @@ def _subscribe_novel(session: Session, request: wire.Subscribe, size: int) -> No
     sub = session.next_sub()
     budget.take(NOVEL_BYTES, "this novel subscription takes")
     try:
-        subscription = StreamSubscription(session, "novel", sub, collection, NOVEL_BYTES)
+        subscription = StreamSubscription(session, "novel", sub, collection.shard, NOVEL_BYTES)
     except Exception:
         budget.give_back(NOVEL_BYTES)
         raise
@@ -123,7 +123,7 @@ def _subscribe_novel(session: Session, request: wire.Subscribe, size: int) -> No
     query = NovelQuery(
         session.context.engine.novels,
         subscription,
-        collection,
+        collection.shard,
         request.encoding == "binary",
         request.include,
         request.below,
@@ -132,30 +132,31 @@ def _subscribe_novel(session: Session, request: wire.Subscribe, size: int) -> No
         Share(budget, "hits that wait take"),
     )
     subscription.attach(query)
-    ticket = session.ticket(request, collection, size, then=subscription.replied)
-    session.submit(streams.Novel(ticket, collection, query, request.from_seq))
+    ticket = session.ticket(request, collection.shard, size, then=subscription.replied)
+    session.submit(streams.Novel(ticket, collection.shard, query, request.from_seq))
 
 
 def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> None:
-    collection, visible = None, None
+    shard, visible = None, None
     if request.collection is not None:
-        collection, visible = _reached(session, request).read
+        reached = _reached(session, request)
+        shard, visible = reached.collection.shard, reached.visible
     share = Share(session.account.memory, "these statistics take")
     share.resize(STATS_BYTES)
     sub = session.next_sub()
     subscription = StatsSubscription(
         session,
         sub,
-        collection,
+        shard,
         request.every_ms,
         share,
         visible,
         partial(_server_numbers, session),
     )
     session.remember(subscription)
-    if collection is not None:
-        ticket = session.ticket(request, collection, size, then=subscription.replied)
-        session.submit_change(streams.Watch(ticket, collection, subscription))
+    if shard is not None:
+        ticket = session.ticket(request, shard, size, then=subscription.replied)
+        session.submit_change(streams.Watch(ticket, shard, subscription))
         return
     session.ok(request.id, {"sub": subscription.sub})
     try:
@@ -176,17 +177,17 @@ def _subscribe_map(session: Session, request: wire.Subscribe, size: int) -> None
     sub = session.next_sub()
     share = Share(session.account.memory, "this map takes")
     share.resize(maps.bytes_for(collection.definition))
-    picture = context.looks.open(collection, request.sample, visible, session.account.memory)
+    picture = context.looks.open(collection.shard, request.sample, visible, session.account.memory)
     try:
         subscription = maps.MapSubscription(
-            session, sub, collection, picture, request.every_ms, share
+            session, sub, collection.shard, picture, request.every_ms, share
         )
     except Exception:
         picture.close_if_unread()
         raise
     session.remember(subscription)
-    ticket = session.ticket(request, collection, size, then=subscription.replied)
-    session.submit_change(streams.Watch(ticket, collection, subscription))
+    ticket = session.ticket(request, collection.shard, size, then=subscription.replied)
+    session.submit_change(streams.Watch(ticket, collection.shard, subscription))
 
 
 _SUBSCRIBERS: Final[dict[SubscriptionKind, Callable[[Session, wire.Subscribe, int], None]]] = {
@@ -212,8 +213,8 @@ def move(session: Session, request: wire.Move, size: int) -> None:
 def unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:
     """End a subscription; nothing comes for it after the reply."""
     subscription = _subscription(session, request.sub)
-    collection = subscription.collection
-    if collection is None:
+    shard = subscription.collection
+    if shard is None:
         subscription.close()
         session.ok(request.id, {})
         return
@@ -221,12 +222,12 @@ def unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:
         leave_count(session, request, subscription, size)
         subscription.is_leaving = True
         return
-    ticket = session.ticket(request, collection, size, then=lambda _: subscription.close())
+    ticket = session.ticket(request, shard, size, then=lambda _: subscription.close())
     stream = subscription.stream if isinstance(subscription, StreamSubscription) else None
     if stream is None or isinstance(stream, Feed):
-        session.submit_change(streams.Unfollow(ticket, collection, stream))
+        session.submit_change(streams.Unfollow(ticket, shard, stream))
     else:
-        session.submit(streams.Leave(ticket, collection, stream))
+        session.submit(streams.Leave(ticket, shard, stream))
     subscription.is_leaving = True
 
 

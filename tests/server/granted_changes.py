@@ -168,7 +168,7 @@ class ChangesMachine(ShapedLiveLaw):
         return version
 
     async def pass_time(self, seconds: float) -> None:
-        (collection,) = self.server.context.catalog
+        (collection,) = self.server.context.catalog.shards()
         standing = collection.window.standing
         novelty = collection.window.novelty
         await eventually(lambda: not (collection.is_held or standing.behind or novelty.is_behind))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .collection import Collection
+from .shard import Shard
 from .ticket import Command
 
 
@@ -12,7 +12,7 @@ from .ticket import Command
 class Change(Command):
     """Done in the order in which its connection sent it."""
 
-    collection: Collection
+    collection: Shard
 
 
 class Read(Command):

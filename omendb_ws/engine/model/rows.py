@@ -17,7 +17,7 @@ from ...wire import binary_replies, reply_bounds, text_replies
 from ...wire.encoded import Message, binary, text
 from ...wire.messages import Rows
 from ...wire.opcodes import PUSH_BYTES, Limits
-from .collection import Collection
+from .shard import Shard
 
 #: A reader that is behind with nothing to deliver hears so after this long (at most 5 s).
 SILENCE_US: Final = 3_000_000
@@ -65,7 +65,7 @@ def gap(sub: int, from_seq: int, to_seq: int, reason: str) -> Message:
 
 
 def aged_gaps(
-    window: Window, sub: int, from_seq: int, metrics: Metrics, collection: Collection
+    window: Window, sub: int, from_seq: int, metrics: Metrics, collection: Shard
 ) -> list[Message]:
     """Gaps over the rows from ``from_seq`` on that left the window by age, ``evicted`` first."""
     messages = []

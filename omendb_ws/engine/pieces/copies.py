@@ -1,7 +1,7 @@
 """Rows of a held collection, copied at one version and written in pieces.
 
 Lives on the engine's thread. What is found and not written yet is a copy; it is taken while nothing
-changes (``Collection.is_held``), and written afterwards.
+changes (``Shard.is_held``), and written afterwards.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from omendb_core.model.types import Hits
 from ...wire.encoded import Message
 from ...wire.hits import metadata_texts, row_objects
 from ...wire.text_replies import JsonList
-from ..model.collection import Collection
 from ..model.rows import part_of
+from ..model.shard import Shard
 
 #: What a row of an answer takes to be gathered and written as JSON, and bytes of it besides.
 _JSON_ROW_US: Final = 1.5
@@ -24,13 +24,13 @@ _JSON_ROW_US: Final = 1.5
 _JOINED_BYTES: Final = 1 << 20
 
 
-def is_free(collection: Collection) -> bool:
+def is_free(collection: Shard) -> bool:
     """Whether a collection may be held: no changes come first, nor does expiry."""
     waits = collection.has_kept_waiting or collection.keeps_expiry_waiting
     return not (collection.is_held or waits)
 
 
-def must_wait(collection: Collection) -> bool:
+def must_wait(collection: Shard) -> bool:
     """Whether a long read must not hold it yet: for that, or as a count comes first."""
     return not is_free(collection) or collection.keeps_count_waiting
 

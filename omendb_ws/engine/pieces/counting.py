@@ -14,7 +14,7 @@ from omendb_core import counting
 from omendb_core.counting import CountQuery, Pieces
 
 from ...wire.counts import Counted, counted_all, counted_by
-from ..model.collection import Collection
+from ..model.shard import Shard
 from .masks import mask_made, needs_mask
 
 _Made = TypeVar("_Made")
@@ -25,25 +25,25 @@ _TICK_ROWS: Final = 1 << 14
 _ROW_BYTES: Final = 8 + 2
 
 
-def counts_long(collection: Collection, query: CountQuery) -> bool:
+def counts_long(collection: Shard, query: CountQuery) -> bool:
     """Whether a count is to be made in pieces."""
     is_short = query.by is None or counting.is_short(collection.window.state)
     return needs_mask(collection, query.filter) or not is_short
 
 
-def count_share(collection: Collection, query: CountQuery) -> float:
+def count_share(collection: Shard, query: CountQuery) -> float:
     """How much of what a tick has for counts by value one takes, its mask aside."""
     if query.by is None or collection.is_dropped or counts_long(collection, query):
         return 0.0
     return collection.window.rows / _TICK_ROWS
 
 
-def copied_bytes(collection: Collection) -> int:
+def copied_bytes(collection: Shard) -> int:
     """What a count may hold for a while."""
     return _ROW_BYTES * collection.window.rows
 
 
-def count_at_once(collection: Collection, query: CountQuery) -> Counted:
+def count_at_once(collection: Shard, query: CountQuery) -> Counted:
     """What ``query`` counts now."""
     window = collection.window
     if query.by is None:
@@ -52,7 +52,7 @@ def count_at_once(collection: Collection, query: CountQuery) -> Counted:
 
 
 def counted(
-    collection: Collection, query: CountQuery, takes_turn: Callable[[], bool]
+    collection: Shard, query: CountQuery, takes_turn: Callable[[], bool]
 ) -> Generator[bool, None, Counted]:
     """The same in pieces; after each it says whether it did something, or waits.
 
@@ -77,7 +77,7 @@ def counted(
     return counted_by((yield from _done(rest, collection)))
 
 
-def _done(steps: Pieces[_Made], collection: Collection) -> Generator[bool, None, _Made]:
+def _done(steps: Pieces[_Made], collection: Shard) -> Generator[bool, None, _Made]:
     while True:
         _refuse_gone(collection)
         try:
@@ -88,6 +88,6 @@ def _done(steps: Pieces[_Made], collection: Collection) -> Generator[bool, None,
         yield True
 
 
-def _refuse_gone(collection: Collection) -> None:
+def _refuse_gone(collection: Shard) -> None:
     collection.refuse_dropped()
     collection.refuse_broken()

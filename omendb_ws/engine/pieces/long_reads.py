@@ -24,9 +24,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from ..model.collection import Collection
 from ..model.commands import Change, Read
 from ..model.places import Place, place_of
+from ..model.shard import Shard
 from ..model.shares import Shares
 from ..model.ticket import Effect, Lane, Reply, Ticket
 
@@ -255,5 +255,5 @@ class LongReads:
         self.pieces += has_worked
         return "goes on" if has_worked else "waits"
 
-    def _concern(self, collection: Collection) -> bool:
+    def _concern(self, collection: Shard) -> bool:
         return any(work.ticket.collection is collection for work in self._works())

@@ -11,10 +11,10 @@ from collections.abc import Generator
 from omendb_core.filters.mask_cache import AT_ONCE_NS
 from omendb_core.filters.parser import Filter
 
-from ..model.collection import Collection
+from ..model.shard import Shard
 
 
-def needs_mask(collection: Collection, filter_: Filter | None) -> bool:
+def needs_mask(collection: Shard, filter_: Filter | None) -> bool:
     """Whether the mask of a filter would take too long to make in one go; of what is dropped, none.
 
     What is asked of that is refused, and its window is gone.
@@ -24,14 +24,14 @@ def needs_mask(collection: Collection, filter_: Filter | None) -> bool:
     return collection.window.state.masks.takes_long(filter_)
 
 
-def mask_share(collection: Collection, filter_: Filter | None) -> float:
+def mask_share(collection: Shard, filter_: Filter | None) -> float:
     """How much of the time that a tick has for masks one takes; 0 for what is made in pieces."""
     if filter_ is None or collection.is_dropped or needs_mask(collection, filter_):
         return 0.0
     return collection.window.state.masks.cost_ns(filter_) / AT_ONCE_NS
 
 
-def mask_made(collection: Collection, filter_: Filter | None) -> Generator[bool, None, None]:
+def mask_made(collection: Shard, filter_: Filter | None) -> Generator[bool, None, None]:
     """Return when the mask of ``filter_`` is there."""
     if filter_ is None:
         return

@@ -11,7 +11,7 @@ from typing import Final
 from omendb_core.ranking.costs import ns_a_row
 from omendb_core.ranking.shape import PLAIN, Rank, Shape
 
-from ..model.collection import Collection
+from ..model.shard import Shard
 
 #: Microseconds, measured: to score an element of a row, exactly; to give a row its place,
 #: the expression aside; to sort a row in, and have a selection look at it.
@@ -24,7 +24,7 @@ _ONE_BY_ONE: Final = 64
 _MATCHED_SHARE: Final = 1 / 8
 
 
-def most_us(collection: Collection, shape: Shape, k: int) -> float:
+def most_us(collection: Shard, shape: Shape, k: int) -> float:
     """How long the shape of a query for ``k`` rows may take, a scan for it aside."""
     if shape == PLAIN or collection.is_dropped:
         return 0.0

@@ -12,15 +12,15 @@ from omendb_core.model.types import Ids, Include
 from omendb_core.search.query import Query
 
 from ...wire import searches
-from ..model.collection import Collection
 from ..model.commands import Read
+from ..model.shard import Shard
 
 
 @dataclass(slots=True, eq=False)
 class Search(Read):
     """PROTOCOL section 5; ``is_single``: asked with ``vector`` or ``like``."""
 
-    collection: Collection
+    collection: Shard
     query: Query
     is_single: bool
     is_binary: bool
@@ -30,7 +30,7 @@ class Search(Read):
 class PlainSearch(Read):
     """A search with nothing but vectors and ``k``."""
 
-    collection: Collection
+    collection: Shard
     request: searches.PlainSearch
 
 
@@ -38,7 +38,7 @@ class PlainSearch(Read):
 class Get(Read):
     """Rows by id."""
 
-    collection: Collection
+    collection: Shard
     ids: Ids
     include: Include
     visible: Filter | None = None
@@ -48,7 +48,7 @@ class Get(Read):
 class Count(Read):
     """How many rows pass a filter, and by the values of a column."""
 
-    collection: Collection
+    collection: Shard
     query: CountQuery
 
 
@@ -59,7 +59,7 @@ class List(Read):
     ``unavailable`` says of others why they are not there.
     """
 
-    collections: list[Collection]
+    collections: list[Shard]
     visible: list[Filter | None]
     unavailable: list[dict[str, Any]]
 
@@ -72,7 +72,7 @@ class Ask(Read):
     Of a ``collection``: while that is there, and once it is known which rows are ``visible``.
     """
 
-    collection: Collection | None
+    collection: Shard | None
     visible: Filter | None
     say: Callable[[int], dict[str, Any]]
 

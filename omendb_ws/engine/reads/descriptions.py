@@ -14,7 +14,7 @@ from omendb_core.filters.parser import Filter
 from omendb_core.model.errors import Unavailable
 
 from ..model import replies
-from ..model.collection import Collection
+from ..model.shard import Shard
 from ..model.ticket import Reply
 from ..pieces.long_reads import Steps
 from ..pieces.masks import mask_made, mask_share, needs_mask
@@ -52,7 +52,7 @@ def described_in_pieces(work: List | Ask, clock_us: Callable[[], int]) -> Steps:
         if work.collection is not None:
             yield from mask_made(work.collection, work.visible)
         return described(work, clock_us())
-    there: list[tuple[Collection, dict[str, Any]]] = []
+    there: list[tuple[Shard, dict[str, Any]]] = []
     for collection, visible in zip(work.collections, work.visible, strict=True):
         yield from _while_there(collection, mask_made(collection, visible))
         if _is_there(collection):
@@ -62,7 +62,7 @@ def described_in_pieces(work: List | Ask, clock_us: Callable[[], int]) -> Steps:
 
 
 def _while_there(
-    collection: Collection, making: Generator[bool, None, None]
+    collection: Shard, making: Generator[bool, None, None]
 ) -> Generator[bool, None, None]:
     """``making``, for as long as the collection is there; one in need of repair is as it is."""
     with closing(making), suppress(Unavailable):
@@ -74,7 +74,7 @@ def _while_there(
             yield has_worked
 
 
-def _listed(work: List, there: list[tuple[Collection, dict[str, Any]]]) -> Reply:
+def _listed(work: List, there: list[tuple[Shard, dict[str, Any]]]) -> Reply:
     unavailable = work.unavailable + [
         {"collection": one.name, "reason": one.unavailable_for, "recovering": False}
         for one, _ in there
@@ -86,11 +86,11 @@ def _listed(work: List, there: list[tuple[Collection, dict[str, Any]]]) -> Reply
     return replies.ok(work.ticket, said)
 
 
-def _is_there(collection: Collection) -> bool:
+def _is_there(collection: Shard) -> bool:
     return collection.is_made and not collection.is_dropped
 
 
-def _counted(work: List | Ask) -> list[tuple[Collection, Filter | None]]:
+def _counted(work: List | Ask) -> list[tuple[Shard, Filter | None]]:
     """What is counted, of collections that are there."""
     if isinstance(work, List):
         pairs = zip(work.collections, work.visible, strict=True)

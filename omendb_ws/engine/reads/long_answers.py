@@ -24,7 +24,7 @@ from ...wire.messages import Found, Results
 from ...wire.opcodes import MAX_U32
 from ...wire.text_replies import found_list, results_list
 from ..model import replies
-from ..model.collection import Collection
+from ..model.shard import Shard
 from ..pieces.copies import joined, list_written, metadata_written, must_wait, objects_written
 from ..pieces.counting import copied_bytes, counted, counts_long
 from ..pieces.long_reads import PIECE_US, LongReads, Steps
@@ -67,7 +67,7 @@ def takes_long(work: PlainRead) -> bool:
     return _rows_us(len(work.ids), work.ticket.reply_bytes) > AT_ONCE_US
 
 
-def _scan_us(collection: Collection, k: int) -> float:
+def _scan_us(collection: Shard, k: int) -> float:
     window = collection.window
     elements = window.rows * window.definition.dim
     return 1.0 + _ELEMENT_US * elements + _FOUND_ROW_US * min(k, window.rows)
@@ -156,7 +156,7 @@ def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[An
     return parts
 
 
-def _one_piece(collection: Collection, query: Query, start: int) -> Generator[bool, None, Answer]:
+def _one_piece(collection: Shard, query: Query, start: int) -> Generator[bool, None, Answer]:
     """What some queries find: at once, or in pieces where their answers are shaped."""
     collection.refuse_broken()
     try:
@@ -174,7 +174,7 @@ def _one_piece(collection: Collection, query: Query, start: int) -> Generator[bo
         raise
 
 
-def _shaped(collection: Collection, query: Query) -> Generator[bool, None, Answer]:
+def _shaped(collection: Shard, query: Query) -> Generator[bool, None, Answer]:
     steps = collection.window.search_in_pieces(query)
     while True:
         try:

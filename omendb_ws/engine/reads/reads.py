@@ -23,7 +23,7 @@ from ...wire.messages import Found, Results
 from ...wire.opcodes import MAX_U32
 from ...wire.searches import encode_answers, vectors_of
 from ..model import replies
-from ..model.collection import Collection
+from ..model.shard import Shard
 from ..model.ticket import Effect, Reply
 from ..pieces.counting import count_at_once
 from ..reads.commands import PlainRead
@@ -58,8 +58,8 @@ class Reads:
 
     def answer(self, works: Sequence[PlainRead], found: list[Effect]) -> None:
         """One reply for each work, in any order, to ``found`` as they are made."""
-        searches: dict[Collection, list[Search]] = {}
-        plain: dict[Collection, list[PlainSearch]] = {}
+        searches: dict[Shard, list[Search]] = {}
+        plain: dict[Shard, list[PlainSearch]] = {}
         for work in works:
             if isinstance(work, PlainSearch):
                 plain.setdefault(work.collection, []).append(work)
@@ -88,7 +88,7 @@ class Reads:
             return _get(work)
         return replies.counted(work.ticket, count_at_once(collection, work.query))
 
-    def _plain_searches(self, collection: Collection, works: list[PlainSearch]) -> list[Reply]:
+    def _plain_searches(self, collection: Shard, works: list[PlainSearch]) -> list[Reply]:
         """Answers in bulk; where one is at fault, one by one, so that it says whose fault it is."""
         asked = [work.request for work in works]
         try:
@@ -112,7 +112,7 @@ class Reads:
             for work, frame in zip(works, frames, strict=True)
         ]
 
-    def _searches(self, collection: Collection, works: list[Search]) -> list[Reply]:
+    def _searches(self, collection: Shard, works: list[Search]) -> list[Reply]:
         try:
             collection.refuse_dropped()
             collection.refuse_broken()

@@ -11,7 +11,7 @@ from typing import Final
 from omendb_core.ranking.shape import PLAIN
 from omendb_core.search.query import Query
 
-from ..model.collection import Collection
+from ..model.shard import Shard
 from ..pieces import shape_costs
 from .commands import Search
 
@@ -39,7 +39,7 @@ def tick_us(work: Search) -> float:
     return elements * _SCANNED_ELEMENT_US + most_us(work.collection, work.query)
 
 
-def most_us(collection: Collection, query: Query) -> float:
+def most_us(collection: Shard, query: Query) -> float:
     """How long the shape of ``query`` may take, a scan for it aside."""
     queries = 1 if query.vectors is None else len(query.vectors)
     return queries * shape_costs.most_us(collection, query.shape, query.k)

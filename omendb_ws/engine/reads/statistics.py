@@ -8,11 +8,11 @@ from typing import Any
 from omendb_core.filters.parser import Filter
 
 from ...telemetry.metrics import RATES
-from ..model.collection import Collection
+from ..model.shard import Shard
 
 
 def collection_stats(
-    collection: Collection, now_us: int, visible: Filter | None = None
+    collection: Shard, now_us: int, visible: Filter | None = None
 ) -> dict[str, Any]:
     """A collection's numbers. On the thread that holds its window.
 
@@ -39,7 +39,7 @@ def collection_stats(
     return found
 
 
-def _journal_stats(collection: Collection) -> dict[str, Any]:
+def _journal_stats(collection: Shard) -> dict[str, Any]:
     """``journal``, for collections that have one."""
     if collection.pending is None or collection.pending.log is None:
         return {}

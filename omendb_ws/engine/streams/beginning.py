@@ -32,8 +32,8 @@ from omendb_core.standing.table import StandingQuery
 from ...wire import reply_bounds
 from ...wire.messages import Results
 from ..model import replies
-from ..model.collection import Collection
 from ..model.rows import part_of
+from ..model.shard import Shard
 from ..pieces.copies import joined, metadata_written, must_wait
 from ..pieces.long_reads import LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
@@ -68,7 +68,7 @@ _PATIENCE_TICKS: Final = 64
 
 _Made = TypeVar("_Made")
 #: Brings a collection's lists to the present; OmenError if it is gone or broken.
-CatchUp = Callable[[Collection], None]
+CatchUp = Callable[[Shard], None]
 #: Ends queries, some in each tick.
 LetGo = Callable[[Sequence[LiveQuery]], None]
 
@@ -204,7 +204,7 @@ def _parts_made(
         yield True
 
 
-def _free(collection: Collection, catch_up: CatchUp) -> Generator[bool, None, None]:
+def _free(collection: Shard, catch_up: CatchUp) -> Generator[bool, None, None]:
     """Return when the collection may be held, and its lists follow its window."""
     yield from _caught_up(collection, catch_up)
     while must_wait(collection):
@@ -273,7 +273,7 @@ def _fixed(work: Move) -> Changes:
     return replace(work.changes, target=prepared(work.collection.window, [target]))
 
 
-def _caught_up(collection: Collection, catch_up: CatchUp) -> Generator[bool, None, None]:
+def _caught_up(collection: Shard, catch_up: CatchUp) -> Generator[bool, None, None]:
     """Return when the lists of the collection follow its window."""
     while collection.is_catching_up:
         yield False
@@ -299,7 +299,7 @@ def _prepared(work: Live) -> Generator[bool, None, F32]:
 
 
 def _all_answered(
-    collection: Collection, handles: I64, catch_up: CatchUp
+    collection: Shard, handles: I64, catch_up: CatchUp
 ) -> Generator[bool, None, None]:
     """Return when every list is whole, at one version; or has been waited for in vain."""
     standing = collection.window.standing
@@ -371,7 +371,7 @@ def _told(work: Live, live: LiveQueries, found: Results) -> Generator[bool, None
         yield True
 
 
-def _refuse_over(work: Live, collection: Collection, handles: I64) -> None:
+def _refuse_over(work: Live, collection: Shard, handles: I64) -> None:
     """TooLarge for more rows than a reply can hold, before they are gathered."""
     counts = collection.window.standing.lists.counts(handles)
     row_bytes = reply_bounds.least_row_bytes(

@@ -10,8 +10,8 @@ from omendb_core.filters.parser import Filter
 from omendb_core.model.types import F32, Ids
 from omendb_core.search.query import Examples
 
-from ..model.collection import Collection
 from ..model.commands import Change, Read, Signal
+from ..model.shard import Shard
 from .deliveries import Push, Stream
 from .feeds import Feed
 from .live_query import LiveQuery
@@ -22,7 +22,7 @@ from .novels import NovelQuery
 class Watcher(Protocol):
     """A subscription to statistics, or to a map."""
 
-    def reply(self, collection: Collection) -> dict[str, Any]:
+    def reply(self, collection: Shard) -> dict[str, Any]:
         """The ``ok`` of its subscribe; on the thread that holds the window."""
         ...
 
@@ -30,7 +30,7 @@ class Watcher(Protocol):
 class Measurer(Protocol):
     """A subscription to the statistics of ``collection``."""
 
-    collection: Collection | None
+    collection: Shard | None
     visible: Filter | None
 
     def measured(self, stats: dict[str, Any] | None) -> None:
@@ -41,7 +41,7 @@ class Measurer(Protocol):
 class _Standing(Read):
     """A read whose order is that of a subscription's stream."""
 
-    collection: Collection
+    collection: Shard
 
 
 @dataclass(slots=True, eq=False)

@@ -25,8 +25,8 @@ from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire.counts import Counted, encode_count_begun
 from ..model import replies
-from ..model.collection import Collection
 from ..model.commands import Read, Signal
+from ..model.shard import Shard
 from ..model.ticket import Command, Effect, Lane, Reply
 from ..pieces.copies import is_free, must_wait
 from ..pieces.counting import copied_bytes, count_at_once, counted, counts_long
@@ -58,7 +58,7 @@ class Tally:
     before that for who was told a count already. The engine's, like ``spent_ns``.
     """
 
-    def __init__(self, collection: Collection, query: CountQuery, share: Share) -> None:
+    def __init__(self, collection: Shard, query: CountQuery, share: Share) -> None:
         self.collection = collection
         self.query = query
         self.said: Said | None = None
@@ -103,7 +103,7 @@ class Reader(Protocol):
 class BeginCount(Read):
     """Answer the subscription to a count."""
 
-    collection: Collection
+    collection: Shard
     reader: Reader
 
     @property
@@ -116,7 +116,7 @@ class BeginCount(Read):
 class LeaveCount(Read):
     """End it at its reader's wish."""
 
-    collection: Collection
+    collection: Shard
     reader: Reader
 
 
@@ -320,7 +320,7 @@ def _brought(tally: Tally, takes_turn: Callable[[], bool]) -> Generator[bool, No
             tally.collection.keeps_count_waiting = False
 
 
-def _waits_its_turn(collection: Collection) -> bool:
+def _waits_its_turn(collection: Shard) -> bool:
     """Whether the collection may be held; if not, no long read is the next to hold it."""
     collection.keeps_count_waiting = not is_free(collection)
     return not collection.keeps_count_waiting

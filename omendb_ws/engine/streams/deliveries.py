@@ -26,7 +26,7 @@ from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message, Pushed
 from ...wire.opcodes import Limits
-from ..model.collection import Collection
+from ..model.shard import Shard
 from ..model.ticket import Effect, Lane
 
 #: How much one tick builds, and for how long, before searches get their turn again. 4,000 pushes
@@ -83,7 +83,7 @@ class Stream:
         self,
         maker: Maker,
         reader: Reader,
-        collection: Collection,
+        collection: Shard,
         is_binary: bool,
         include: Include,
         usual_bytes: int,
@@ -158,7 +158,7 @@ class Deliveries:
         self._pending: OrderedDict[Stream, None] = OrderedDict()
         self._starved: dict[Lane, dict[Stream, None]] = {}
         #: Streams of lists that nobody may tell of now.
-        self._put_off: dict[Collection, list[Stream]] = {}
+        self._put_off: dict[Shard, list[Stream]] = {}
         self._delayed: list[tuple[int, int, Stream]] = []
         self._delayed_until = LEAST_DELAYED
         self._counter = itertools.count()
@@ -209,7 +209,7 @@ class Deliveries:
             if not starved:
                 del self._starved[stream.lane]
 
-    def go_on(self, collection: Collection) -> None:
+    def go_on(self, collection: Shard) -> None:
         """Its lists have caught up: what was put off is looked at again, before what changed since.
 
         Behind it, those whose lists change most often would be told again and again, and others
@@ -318,7 +318,7 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-def forget(of: dict[Collection, dict[Key, Value]], collection: Collection, key: Key) -> None:
+def forget(of: dict[Shard, dict[Key, Value]], collection: Shard, key: Key) -> None:
     """Take a stream out of its maker's registry; a collection without any is not kept in it."""
     streams = of.get(collection, {})
     streams.pop(key, None)

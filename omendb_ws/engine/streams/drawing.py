@@ -29,8 +29,8 @@ from omendb_core.window import Window
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire.hits import place_objects
-from ..model.collection import Collection
 from ..model.commands import Signal
+from ..model.shard import Shard
 from ..model.ticket import Effect
 
 #: How long drawing holds up a tick, but for the piece that runs over.
@@ -60,7 +60,7 @@ class Drawing:
 class Reader(Protocol):
     """Who is shown rows: ``drawing`` up to ``to_seq``, ``part_rows`` at a time."""
 
-    source: Collection
+    source: Shard
     drawing: Drawing
     to_seq: int
     part_rows: int
@@ -75,7 +75,7 @@ class Reader(Protocol):
 class Looker(Protocol):
     """Who wants a sample."""
 
-    source: Collection
+    source: Shard
     drawing: Drawing
 
     def sampled(self, sample: Sample | None) -> None:
@@ -250,7 +250,7 @@ class Drawings:
         self._asked = left
 
 
-def _want(reader: Reader) -> tuple[Collection, Drawing, int, int]:
+def _want(reader: Reader) -> tuple[Shard, Drawing, int, int]:
     return reader.source, reader.drawing, reader.to_seq, reader.part_rows
 
 

@@ -19,7 +19,6 @@ from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.messages import Rows
 from ...wire.opcodes import PUSH_BYTES, Limits
-from ..model.collection import Collection
 from ..model.rows import (
     SILENCE_US,
     aged_gaps,
@@ -29,6 +28,7 @@ from ..model.rows import (
     room_bytes,
     usual_rows,
 )
+from ..model.shard import Shard
 from .deliveries import Deliveries, Maker, Reader, Stream, forget
 
 #: What a feed takes with its subscription, its filter not counted: by how a server's memory grows
@@ -50,7 +50,7 @@ class Feed(Stream):
         self,
         maker: Maker,
         reader: Reader,
-        collection: Collection,
+        collection: Shard,
         is_binary: bool,
         include: Include,
         filter_: Filter | None,
@@ -82,14 +82,14 @@ class Feeds:
     """All feeds of the server."""
 
     def __init__(self, metrics: Metrics, limits: Limits, deliveries: Deliveries) -> None:
-        self._feeds: dict[Collection, dict[Feed, None]] = {}
+        self._feeds: dict[Shard, dict[Feed, None]] = {}
         self._metrics = metrics
         self._limits = limits
         self._deliveries = deliveries
         self._shared: dict[tuple[object, ...], _Part] = {}
         self._shared_at_us = 0
 
-    def of(self, collection: Collection) -> list[Feed]:
+    def of(self, collection: Shard) -> list[Feed]:
         """The feeds of a collection."""
         return list(self._feeds.get(collection, ()))
 
@@ -119,7 +119,7 @@ class Feeds:
         feed.filter = None
         feed.share.close()
 
-    def changed(self, collection: Collection, arrival_us: int) -> None:
+    def changed(self, collection: Shard, arrival_us: int) -> None:
         """Rows came in; ``arrival_us`` is when the first of them arrived. Once a tick."""
         for feed in self.of(collection):
             if not self._deliveries.ready(feed, arrival_us):

@@ -19,7 +19,7 @@ from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.messages import Results
-from ..model.collection import Collection
+from ..model.shard import Shard
 from ..model.ticket import Reply
 from .commands import Changes
 from .deliveries import Deliveries, Stream, forget
@@ -34,14 +34,14 @@ class LiveQueries:
     def __init__(
         self, metrics: Metrics, deliveries: Deliveries, clock_us: Callable[[], int]
     ) -> None:
-        self._queries: dict[Collection, dict[int, LiveQuery]] = {}
+        self._queries: dict[Shard, dict[int, LiveQuery]] = {}
         self._metrics = metrics
         self._deliveries = deliveries
         self._clock_us = clock_us
 
     # -- queries come, move and go ----------------------------------------------------------------
 
-    def of(self, collection: Collection) -> list[LiveQuery]:
+    def of(self, collection: Shard) -> list[LiveQuery]:
         """The live queries of a collection."""
         return list(self._queries.get(collection, {}).values())
 
@@ -136,7 +136,7 @@ class LiveQueries:
             query.query, query.left_out = query.query.without_filter(), ALL_IN
             query.settle()
 
-    def now(self, collection: Collection) -> float:
+    def now(self, collection: Shard) -> float:
         """The Unix time, in seconds, by the clock that a collection's rows are stamped with."""
         return collection.seconds(self._clock_us())
 
@@ -181,7 +181,7 @@ class LiveQueries:
 
     # -- what changed -----------------------------------------------------------------------------
 
-    def changed(self, collection: Collection, handles: I64, arrival_us: int | None) -> None:
+    def changed(self, collection: Shard, handles: I64, arrival_us: int | None) -> None:
         """The answers of ``handles`` may have changed since they were last told."""
         for handle in handles.tolist():
             query = self._queries.get(collection, {}).get(handle)
@@ -196,7 +196,7 @@ class LiveQueries:
         self, streams: Sequence[LiveQuery], now_us: int
     ) -> Iterable[tuple[Stream, list[Message]]]:
         """See ``deliveries.Maker``."""
-        alike: dict[tuple[Collection, Include, bool, bool], list[LiveQuery]] = {}
+        alike: dict[tuple[Shard, Include, bool, bool], list[LiveQuery]] = {}
         for query in streams:
             if not query.is_dirty or _is_waiting(query):
                 continue

@@ -18,7 +18,7 @@ from omendb_core.ranking.shape import Order
 from omendb_core.standing.exclusions import Exclusions
 from omendb_core.standing.table import StandingQuery
 
-from ..model.collection import Collection
+from ..model.shard import Shard
 from .deliveries import Maker, Reader, Stream
 
 #: What CPython takes for one.
@@ -83,7 +83,7 @@ class LiveQuery(Stream):
         self,
         maker: Maker,
         reader: Reader,
-        collection: Collection,
+        collection: Shard,
         is_binary: bool,
         include: Include,
         usual_bytes: int,

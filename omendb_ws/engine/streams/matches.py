@@ -22,7 +22,7 @@ from omendb_core.window import Window
 from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.opcodes import Limits
-from ..model.collection import Collection
+from ..model.shard import Shard
 from .deliveries import Deliveries, Maker, Reader, forget
 from .queues import PAST_ROWS, Queues, QueueStream
 
@@ -36,7 +36,7 @@ class MatchQuery(QueueStream):
         self,
         maker: Maker,
         reader: Reader,
-        collection: Collection,
+        collection: Shard,
         is_binary: bool,
         include: Include,
         query: StandingQuery,
@@ -59,9 +59,9 @@ class Matches(Queues[MatchQuery]):
 
     def __init__(self, metrics: Metrics, limits: Limits, deliveries: Deliveries) -> None:
         super().__init__(metrics, limits, deliveries)
-        self._queries: dict[Collection, dict[int, MatchQuery]] = {}
+        self._queries: dict[Shard, dict[int, MatchQuery]] = {}
 
-    def of(self, collection: Collection) -> list[MatchQuery]:
+    def of(self, collection: Shard) -> list[MatchQuery]:
         """The match queries of a collection."""
         return list(self._queries.get(collection, {}).values())
 
@@ -91,7 +91,7 @@ class Matches(Queues[MatchQuery]):
         query.hits.close()
 
     def matched(
-        self, collection: Collection, handles: I64, seqs: U64, scores: F32, arrival_us: int | None
+        self, collection: Shard, handles: I64, seqs: U64, scores: F32, arrival_us: int | None
     ) -> None:
         """Keep the rows that reached each of ``handles``; seqs ascend for each handle."""
         order = np.argsort(handles, kind="stable")
@@ -103,7 +103,7 @@ class Matches(Queues[MatchQuery]):
                 places = order[start:end]
                 self._came(query, seqs[places], scores[places], None, arrival_us)
 
-    def lost(self, collection: Collection) -> None:
+    def lost(self, collection: Shard) -> None:
         """Rows came and left by age before they were matched."""
         for query in self.of(collection):
             query.lost = True

@@ -23,7 +23,7 @@ from omendb_core.scoring import score
 from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.opcodes import Limits
-from ..model.collection import Collection
+from ..model.shard import Shard
 from .deliveries import Deliveries, Maker, Reader, forget
 from .hits import Near
 from .queues import PAST_ROWS, Queues, QueueStream
@@ -45,7 +45,7 @@ class NovelQuery(QueueStream):
         self,
         maker: Maker,
         reader: Reader,
-        collection: Collection,
+        collection: Shard,
         is_binary: bool,
         include: Include,
         below: float,
@@ -78,9 +78,9 @@ class Novels(Queues[NovelQuery]):
 
     def __init__(self, metrics: Metrics, limits: Limits, deliveries: Deliveries) -> None:
         super().__init__(metrics, limits, deliveries)
-        self._queries: dict[Collection, dict[NovelQuery, None]] = {}
+        self._queries: dict[Shard, dict[NovelQuery, None]] = {}
 
-    def of(self, collection: Collection) -> list[NovelQuery]:
+    def of(self, collection: Shard) -> list[NovelQuery]:
         """The novel queries of a collection."""
         return list(self._queries.get(collection, ()))
 
@@ -105,7 +105,7 @@ class Novels(Queues[NovelQuery]):
         query.filter = None
         query.hits.close()
 
-    def found(self, collection: Collection, newness: Newness, arrival_us: int | None) -> None:
+    def found(self, collection: Shard, newness: Newness, arrival_us: int | None) -> None:
         """How new some rows are, for a group."""
         near: Near | None = None
         for query in self.of(collection):

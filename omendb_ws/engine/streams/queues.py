@@ -25,7 +25,6 @@ from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.messages import Rows
 from ...wire.opcodes import PUSH_BYTES, Limits
-from ..model.collection import Collection
 from ..model.rows import (
     SILENCE_US,
     aged_gaps,
@@ -36,6 +35,7 @@ from ..model.rows import (
     refuse_rows_over_a_push,
     usual_rows,
 )
+from ..model.shard import Shard
 from .deliveries import Deliveries, Maker, Reader, Stream
 from .feeds import first_of
 from .hits import Near, WaitingHits
@@ -62,7 +62,7 @@ class QueueStream(Stream):
         self,
         maker: Maker,
         reader: Reader,
-        collection: Collection,
+        collection: Shard,
         is_binary: bool,
         include: Include,
         share: Share,

@@ -25,7 +25,7 @@ from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire.messages import Results
 from ..model import replies
-from ..model.collection import Collection
+from ..model.shard import Shard
 from ..model.shares import Shares
 from ..model.ticket import Effect, Reply, Ticket
 from ..pieces.long_reads import LongReads, Steps
@@ -66,7 +66,7 @@ class StandingQueries:
         feeds: Feeds,
         deliveries: Deliveries,
         long_reads: LongReads,
-        breaks: Callable[[Collection], None],
+        breaks: Callable[[Shard], None],
         let_go: LetGo,
         shares: Shares,
         clock_ns: Callable[[], int] = time.perf_counter_ns,
@@ -82,7 +82,7 @@ class StandingQueries:
         self._matches = matches
         self._novels = novels
         self._feeds = feeds
-        self._behind: dict[Collection, int | None] = {}
+        self._behind: dict[Shard, int | None] = {}
         #: Tenants that had a turn, while others have not.
         self._had_turn: set[str] = set()
         #: Works that came before the queries that they are about had begun or caught up, in order.
@@ -95,7 +95,7 @@ class StandingQueries:
 
     # -- catching up --------------------------------------------------------------------------
 
-    def changed(self, collection: Collection, arrival_us: int | None) -> None:
+    def changed(self, collection: Shard, arrival_us: int | None) -> None:
         """A window changed; ``arrival_us`` is when the first change of the tick arrived."""
         window = collection.window
         is_asked = len(window.standing) or window.novelty.is_behind
@@ -126,7 +126,7 @@ class StandingQueries:
             self._shares.charge_tenant(collection.changed_by, (now_ns - started_ns) / 1000)
             started_ns, is_late = now_ns, now_ns >= until_ns
 
-    def _by_turns(self) -> list[tuple[Collection, int | None]]:
+    def _by_turns(self) -> list[tuple[Shard, int | None]]:
         """What has not caught up: of each tenant one, before there is a second one of any."""
         behind = list(self._behind.items())
         if all(collection.tenant in self._had_turn for collection in self._behind):
@@ -135,18 +135,18 @@ class StandingQueries:
             return behind
         ahead: Counter[str] = Counter(self._had_turn)
 
-        def turn(one: tuple[Collection, int | None]) -> int:
+        def turn(one: tuple[Shard, int | None]) -> int:
             ahead[one[0].tenant] += 1
             return ahead[one[0].tenant]
 
         return sorted(behind, key=turn)
 
-    def finish(self, collection: Collection) -> None:
+    def finish(self, collection: Shard) -> None:
         """Have a collection that catches up do so now."""
         if collection.is_catching_up:
             self._catch_up(collection)
 
-    def _catch_up(self, collection: Collection, until_ns: int | None = None) -> None:
+    def _catch_up(self, collection: Shard, until_ns: int | None = None) -> None:
         """Until that time, a step at least; None: until it is done."""
         arrival_us = self._behind.pop(collection, None)
         window = collection.window
@@ -185,9 +185,7 @@ class StandingQueries:
             self._behind[collection] = arrival_us
         self._has_caught_up(collection)
 
-    def _is_compared(
-        self, collection: Collection, arrival_us: int | None, until_ns: int | None
-    ) -> bool:
+    def _is_compared(self, collection: Shard, arrival_us: int | None, until_ns: int | None) -> bool:
         """Compare the rows of the last add, as ``_catch_up`` says; whether all of them are."""
         novelty = collection.window.novelty
         try:
@@ -203,7 +201,7 @@ class StandingQueries:
             raise
         return not novelty.is_behind
 
-    def _has_caught_up(self, collection: Collection) -> None:
+    def _has_caught_up(self, collection: Shard) -> None:
         if collection.is_catching_up:
             collection.is_catching_up = False
             self._deliveries.go_on(collection)
@@ -325,7 +323,7 @@ class StandingQueries:
         self.stop(work.stream)
         return replies.ok(work.ticket, {})
 
-    def _prepare(self, collection: Collection) -> None:
+    def _prepare(self, collection: Shard) -> None:
         collection.refuse_dropped()
         collection.refuse_broken()
         while collection.window.standing.is_outdated:
@@ -354,7 +352,7 @@ class StandingQueries:
 
     def stop_many(self, streams: Sequence[Stream]) -> None:
         """End streams of any kind, the live queries of a collection together."""
-        live: dict[Collection, list[LiveQuery]] = {}
+        live: dict[Shard, list[LiveQuery]] = {}
         for stream in streams:
             if isinstance(stream, LiveQuery):
                 live.setdefault(stream.collection, []).append(stream)
@@ -365,7 +363,7 @@ class StandingQueries:
             for query in queries:
                 query.give_back()
 
-    def stop_all(self, collection: Collection) -> None:
+    def stop_all(self, collection: Shard) -> None:
         """End every stream of a collection."""
         self._behind.pop(collection, None)
         self._has_caught_up(collection)

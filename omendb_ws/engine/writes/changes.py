@@ -22,7 +22,7 @@ from ...wire import reply_bounds
 from ...wire.hits import id_texts
 from ...wire.messages import Added
 from ..model import replies
-from ..model.collection import Collection
+from ..model.shard import Shard
 from ..model.ticket import Reply
 from .commands import Add, Delete, RowChange
 
@@ -36,16 +36,16 @@ class Changes:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         #: Collections that changed since it was last cleared, and when the first change arrived.
-        self.changed: dict[Collection, int] = {}
+        self.changed: dict[Shard, int] = {}
         #: Collections that broke since it was last cleared.
-        self.newly_broken: dict[Collection, None] = {}
+        self.newly_broken: dict[Shard, None] = {}
 
-    def breaks(self, collection: Collection) -> None:
+    def breaks(self, collection: Shard) -> None:
         """After a fault nobody knows any more what a window, or its standing queries, hold."""
         collection.broken = "after a fault"
         self.newly_broken[collection] = None
 
-    def forget(self, collection: Collection) -> None:
+    def forget(self, collection: Shard) -> None:
         """A collection is gone."""
         self.changed.pop(collection, None)
         self.newly_broken.pop(collection, None)
@@ -60,7 +60,7 @@ class Changes:
             self.make_up(work.collection, admitted)
             raise
 
-    def expire(self, collection: Collection, now_us: int) -> None:
+    def expire(self, collection: Shard, now_us: int) -> None:
         """Take out what is older than the collection's ttl."""
         if collection.broken is None:
             change = collection.window.admit_expire(collection.time_us(now_us))
@@ -72,7 +72,7 @@ class Changes:
                 self.make_up(collection, change)
                 raise
 
-    def make_up(self, collection: Collection, admitted: Admitted) -> None:
+    def make_up(self, collection: Shard, admitted: Admitted) -> None:
         """After a fault: what was admitted is applied still, or nobody knows what is true.
 
         Whatever was answered: changes behind this one count on it, and it may be in a log.
@@ -137,7 +137,7 @@ class Changes:
         )
         return replies.added(work.ticket, acknowledged, work.is_binary)
 
-    def apply(self, collection: Collection, change: core.Change, arrival_us: int) -> None:
+    def apply(self, collection: Shard, change: core.Change, arrival_us: int) -> None:
         """Make a change visible that was admitted."""
         window = collection.window
         if isinstance(change, core.AddChange) and change.is_empty:

@@ -15,18 +15,18 @@ from omendb_core.novelty.unless_near import Judgement, LeftOut, UnlessNear
 
 from ...journal.interface import Log
 from ...journal.interface import Stored as StoredCollection
-from ..model.collection import Collection
 from ..model.commands import Change, Signal
 from ..model.ended import Ended
 from ..model.pending import PendingChange
+from ..model.shard import Shard
 from ..model.ticket import Command
 
 
 class Listing(Protocol):
     """Who lists collections: the catalog."""
 
-    def drop(self, collection: Collection) -> None:
-        """Take a collection out."""
+    def unlist(self, shard: Shard) -> None:
+        """Take the collection out that a shard is of."""
 
 
 class Holder(Protocol):
@@ -100,7 +100,7 @@ class Drop(Change):
 class Settled(Signal):
     """A log says of changes, in order, that they are as safe as promised, or why not."""
 
-    collection: Collection
+    collection: Shard
     changes: Sequence[PendingChange]
     error: OmenError | None
 
@@ -118,7 +118,7 @@ class Stored(Signal):
 class Recovered(Signal):
     """A collection is back, and listed from now on."""
 
-    collection: Collection
+    collection: Shard
 
 
 @dataclass(slots=True, eq=False)
@@ -150,11 +150,11 @@ class Uncreated:
     """Effect: a collection could not be made durable, and is none."""
 
     catalog: Listing
-    collection: Collection
+    collection: Shard
 
     def deliver(self) -> None:
         """Take it out of the catalog, and end what subscribed to it."""
-        if self.collection.entry.is_listed:
-            self.catalog.drop(self.collection)
+        if self.collection.listed.is_listed:
+            self.catalog.unlist(self.collection)
         self.collection.let_go()
         Ended(self.collection, "dropped").deliver()

@@ -32,9 +32,9 @@ from ...runtime.faults import as_error
 from ...runtime.few_lines import FewLines
 from ...telemetry.metrics import Metrics
 from ..model import replies
-from ..model.collection import Collection
 from ..model.commands import Change
 from ..model.pending import PendingChange, PendingChanges
+from ..model.shard import Shard
 from ..model.shares import Shares
 from ..model.ticket import Effect, Reply
 from .changes import Changes
@@ -68,9 +68,9 @@ class Durability:
         self._turns = turns
         self._shares = shares
         self._submit = submit
-        self._settled: dict[Collection, None] = {}
-        self._compact_at_seconds: dict[Collection, float] = {}
-        self._lines: dict[Collection, FewLines] = {}
+        self._settled: dict[Shard, None] = {}
+        self._compact_at_seconds: dict[Shard, float] = {}
+        self._lines: dict[Shard, FewLines] = {}
         #: How many changes are pending, over all collections.
         self.pending = 0
 
@@ -79,7 +79,7 @@ class Durability:
         """Whether something can be finished right now."""
         return bool(self._settled)
 
-    def settler(self, collection: Collection) -> Settle:
+    def settler(self, collection: Shard) -> Settle:
         """What the log of ``collection`` calls, on its own thread."""
         submit = self._submit
 
@@ -120,7 +120,7 @@ class Durability:
             raise
         return None
 
-    def expire(self, collection: Collection, now_us: int) -> None:
+    def expire(self, collection: Shard, now_us: int) -> None:
         """Have what is older than the collection's ttl leave."""
         pending = _pending(collection)
         if pending.is_expiring or pending.waits_for == "store" or collection.broken is not None:
@@ -144,9 +144,7 @@ class Durability:
         lane = work.ticket.asker.lane
         self._append(work.collection, pending, PendingChange(None, None, lane, True))
 
-    def _append(
-        self, collection: Collection, pending: PendingChanges, change: PendingChange
-    ) -> None:
+    def _append(self, collection: Shard, pending: PendingChanges, change: PendingChange) -> None:
         """Hand a pending change to the log. After a fault of that it is refused in its turn; after
         another one there is none."""
         if change.lane is not None:
@@ -164,7 +162,7 @@ class Durability:
             change.is_settled = True
             change.error = self._fault(error, f"handing a change to the log of {collection.name}")
 
-    def _rewind_soon(self, collection: Collection, pending: PendingChanges) -> None:
+    def _rewind_soon(self, collection: Shard, pending: PendingChanges) -> None:
         """What was admitted last is not in the log: nothing is admitted before it is forgotten."""
         pending.must_rewind = True
         if pending.waits_for != "store":
@@ -200,7 +198,7 @@ class Durability:
                 break
         return finished
 
-    def _finish_all(self, collection: Collection, effects: list[Effect], until_ns: int) -> int:
+    def _finish_all(self, collection: Shard, effects: list[Effect], until_ns: int) -> int:
         """Finish what is settled of one collection; ``_settled`` holds it until that is done."""
         pending, finished = _pending(collection), 0
         while pending.is_next_settled and not collection.is_held:
@@ -214,7 +212,7 @@ class Durability:
         return finished
 
     def _finish_next(
-        self, collection: Collection, pending: PendingChanges, effects: list[Effect]
+        self, collection: Shard, pending: PendingChanges, effects: list[Effect]
     ) -> None:
         """Finish one: it is applied, or refused, and its connection goes on, whatever faults."""
         change = pending.changes.popleft()
@@ -245,7 +243,7 @@ class Durability:
         self._shares.charge(change.lane.share, (time.perf_counter_ns() - started_ns) / 1000)
 
     def _outcome(
-        self, collection: Collection, pending: PendingChanges, change: PendingChange
+        self, collection: Shard, pending: PendingChanges, change: PendingChange
     ) -> Reply | None:
         if change.work is None and change.admitted is None:
             return None
@@ -264,7 +262,7 @@ class Durability:
         self._changes.apply(collection, change.admitted, arrival_us)
         return None
 
-    def _refused(self, collection: Collection, pending: PendingChanges, error: OmenError) -> None:
+    def _refused(self, collection: Shard, pending: PendingChanges, error: OmenError) -> None:
         """Nothing becomes pending until everything that was refused is answered."""
         if pending.error is None:
             pending.error = error
@@ -272,7 +270,7 @@ class Durability:
             if pending.waits_for != "store":
                 pending.waits_for = "rest"
 
-    def _say(self, collection: Collection, error: OmenError) -> None:
+    def _say(self, collection: Shard, error: OmenError) -> None:
         """Log a refusal, now and then: a full disk is tried again with every change."""
         lines = self._lines.setdefault(collection, FewLines(1, _SAY_US))
         if lines.next(time.monotonic_ns() // 1000) is not None:
@@ -280,7 +278,7 @@ class Durability:
 
     # -- nothing is pending -----------------------------------------------------------------------
 
-    def _release(self, collection: Collection, pending: PendingChanges) -> None:
+    def _release(self, collection: Shard, pending: PendingChanges) -> None:
         """Let parked changes go on if there is what they waited for."""
         if not pending.changes and pending.waits_for != "store":
             if pending.must_rewind or isinstance(pending.error, StorageFull):
@@ -296,7 +294,7 @@ class Durability:
             self._turns.put_back(pending.parked)
             pending.waits_for = ""
 
-    def _compact(self, collection: Collection, journal: Log) -> None:
+    def _compact(self, collection: Shard, journal: Log) -> None:
         """Give the log the live rows that it wants written again."""
         compaction, now_seconds = journal.compaction, time.monotonic()
         if compaction is None or journal.error is not None:
@@ -314,14 +312,14 @@ class Durability:
         self._metrics.faults += 1
         return as_error(error, doing)
 
-    def forget(self, collection: Collection) -> None:
+    def forget(self, collection: Shard) -> None:
         """A collection is gone."""
         self._settled.pop(collection, None)
         self._compact_at_seconds.pop(collection, None)
         self._lines.pop(collection, None)
 
 
-def _pending(collection: Collection) -> PendingChanges:
+def _pending(collection: Shard) -> PendingChanges:
     assert collection.pending is not None, "a collection without a log"
     return collection.pending
 

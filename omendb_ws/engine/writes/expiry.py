@@ -9,7 +9,7 @@ from typing import Final
 
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
-from ..model.collection import Collection
+from ..model.shard import Shard
 from .changes import Changes
 from .durability import Durability
 
@@ -25,7 +25,7 @@ class Expiry:
         self._metrics = metrics
         self._changes = changes
         self._durability = durability
-        self._collections: dict[Collection, None] = {}
+        self._collections: dict[Shard, None] = {}
         self._next_us = 0
         #: A long read kept some waiting: they are looked at as soon as it is through.
         self._are_late = False
@@ -37,12 +37,12 @@ class Expiry:
             return EXPIRY_SECONDS
         return None
 
-    def watch(self, collection: Collection) -> None:
+    def watch(self, collection: Shard) -> None:
         """Look at this collection from now on, if its rows have an age."""
         if collection.definition.ttl_seconds is not None:
             self._collections[collection] = None
 
-    def forget(self, collection: Collection) -> None:
+    def forget(self, collection: Shard) -> None:
         """A collection is gone."""
         self._collections.pop(collection, None)
 

@@ -15,9 +15,9 @@ from ...journal.interface import Log, Manifest
 from ...journal.store_thread import Storage
 from ...runtime.faults import as_error
 from ..model import replies
-from ..model.collection import Collection
 from ..model.ended import Ended
 from ..model.pending import PendingChanges
+from ..model.shard import Shard
 from ..model.ticket import Effect, Reply
 from .commands import Create, Drop, DropGivenUp, NotDropped, Stored, Uncreated
 from .durability import Durability
@@ -34,7 +34,7 @@ class Lifecycle:
         self,
         durability: Durability,
         turns: Turns,
-        forget: Callable[[Collection], None],
+        forget: Callable[[Shard], None],
         submit: Callable[[Stored], None],
     ) -> None:
         #: None on a server without a data directory.

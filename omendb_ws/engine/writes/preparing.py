@@ -23,9 +23,9 @@ from omendb_core.model.change import Repeated, RowBatch
 from omendb_core.model.errors import BadMetadata, OmenError
 from omendb_core.rows.metadata_pieces import columns_in_pieces
 
-from ..model.collection import Collection
 from ..model.commands import Change
 from ..model.places import Place, place_of
+from ..model.shard import Shard
 from ..model.shares import Shares
 from ..model.ticket import Lane
 from ..pieces.masks import mask_made, needs_mask
@@ -58,9 +58,9 @@ class Preparing:
     def __init__(self, shares: Shares, clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
         self._shares = shares
         self._clock_ns = clock_ns
-        self._under_way: dict[Collection, tuple[Add | Update, _Steps]] = {}
+        self._under_way: dict[Shard, tuple[Add | Update, _Steps]] = {}
         #: Of those, by where their connections stood; they stand there or behind (``places.py``).
-        self._heap: list[tuple[Place, Collection]] = []
+        self._heap: list[tuple[Place, Shard]] = []
         self._turns = 0
         #: Done, while something else keeps the window from changing.
         self._done: list[Prepared] = []
@@ -100,7 +100,7 @@ class Preparing:
         self._turns += 1
         return place_of(self._shares, work.ticket.asker.lane, self._turns)
 
-    def _next(self) -> Collection | None:
+    def _next(self) -> Shard | None:
         """The collection whose change is next."""
         while self._heap:
             known, collection = self._heap[0]

@@ -20,8 +20,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final, TypeVar, cast
 
-from ..model.collection import Collection
 from ..model.commands import Change
+from ..model.shard import Shard
 from ..model.shares import Shares
 from ..model.ticket import Command, Lane
 from .commands import Add, Delete, Drop, Update
@@ -113,7 +113,7 @@ class Turns:
         lane.done += 1
         self._go_on(lane)
 
-    def begin_pending(self, lane: Lane, collection: Collection) -> None:
+    def begin_pending(self, lane: Lane, collection: Shard) -> None:
         """A change of ``lane`` is on its way through the log of ``collection``."""
         lane.pending += 1
         lane.pending_in = collection

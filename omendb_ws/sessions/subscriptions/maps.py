@@ -15,7 +15,7 @@ from typing import Any, Final
 from omendb_core.model.budget import Share
 from omendb_core.model.types import Definition, Include
 
-from ...engine.model.collection import Collection
+from ...engine.model.shard import Shard
 from ...engine.streams.drawing import PIECE_ELEMENTS, Draw, Drawing, Part
 from ...wire.encoded import text
 from ...wire.reply_bounds import ENVELOPE_BYTES, most_row_bytes
@@ -56,7 +56,7 @@ class MapSubscription(Subscription):
         self,
         session: Owner,
         sub: int,
-        collection: Collection,
+        collection: Shard,
         picture: Picture,
         every_ms: int | None,
         share: Share,
@@ -74,7 +74,7 @@ class MapSubscription(Subscription):
         self._beat: Beat | None = None
         picture.readers.add(self)
 
-    def reply(self, collection: Collection) -> dict[str, Any]:
+    def reply(self, collection: Shard) -> dict[str, Any]:
         """The ``ok`` of its subscribe; on the thread that holds the window."""
         return {"sub": self.sub, "epoch": collection.epoch, "version": collection.window.version}
 

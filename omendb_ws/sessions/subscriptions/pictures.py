@@ -24,7 +24,7 @@ from omendb_core.model.budget import Budget, Share
 from omendb_core.model.types import F32
 from omendb_core.picture import Plane
 
-from ...engine.model.collection import Collection
+from ...engine.model.shard import Shard
 from ...engine.streams.drawing import Drawing, Look, Part, Sample, most_sample_rows
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
@@ -57,7 +57,7 @@ class Picture:
     def __init__(
         self,
         looks: Looks,
-        source: Collection,
+        source: Shard,
         sample: int,
         visible: Filter | None,
         budget: Budget,
@@ -150,13 +150,11 @@ class Looks:
         self.metrics = metrics
         self._submit = submit
         self._share = Share(budget, "this map takes")
-        self._pictures: dict[tuple[Collection, int, Filter | None], Picture] = {}
+        self._pictures: dict[tuple[Shard, int, Filter | None], Picture] = {}
         self._waiting: deque[Picture] = deque()
         self._active: Picture | None = None
 
-    def open(
-        self, source: Collection, sample: int, visible: Filter | None, budget: Budget
-    ) -> Picture:
+    def open(self, source: Shard, sample: int, visible: Filter | None, budget: Budget) -> Picture:
         """The picture of a collection's rows that pass, with this sample; ``budget`` is its
         tenant's. Quota."""
         key = source, sample, visible
@@ -167,7 +165,7 @@ class Looks:
             self._pictures[key] = found
         return found
 
-    def of(self, source: Collection) -> list[Picture]:
+    def of(self, source: Shard) -> list[Picture]:
         """The pictures of a collection."""
         return [one for one in self._pictures.values() if one.source is source]
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from omendb_core.filters.parser import Filter
 from omendb_core.model.budget import Share
 
-from ...engine.model.collection import Collection
+from ...engine.model.shard import Shard
 from ...engine.model.ticket import Lane
 from ...engine.streams.commands import Gone, Measure
 from ...engine.streams.deliveries import Push, Stream
@@ -54,7 +54,7 @@ class Subscription:
     #: Requests that have it ask something else, and are not answered; as a rule there are none.
     _moving: set[int] | None = None
 
-    def __init__(self, session: Owner, sub: int, collection: Collection | None) -> None:
+    def __init__(self, session: Owner, sub: int, collection: Shard | None) -> None:
         self.session = session
         self.sub = sub
         self.collection = collection
@@ -68,7 +68,7 @@ class Subscription:
         self._account.subscriptions += 1
         self._context.metrics.subscriptions[self.kind] += 1
         if collection is not None:
-            collection.entry.subscriptions.add(self)
+            collection.listed.subscriptions.add(self)
 
     # Whatever of these faults is called again, and goes on where it was.
 
@@ -119,7 +119,7 @@ class Subscription:
         self._context.metrics.subscriptions[self.kind] -= 1
         self._account.subscriptions -= 1
         if self.collection is not None:
-            self.collection.entry.subscriptions.discard(self)
+            self.collection.listed.subscriptions.discard(self)
 
     def _count_push(self) -> None:
         self._context.metrics.pushes += 1
@@ -142,7 +142,7 @@ class StreamSubscription(Subscription):
         session: Owner,
         kind: SubscriptionKind,
         sub: int,
-        collection: Collection,
+        collection: Shard,
         reserved_bytes: int = 0,
     ) -> None:
         self.kind = kind
@@ -195,7 +195,7 @@ class StatsSubscription(Subscription):
         self,
         session: Owner,
         sub: int,
-        collection: Collection | None,
+        collection: Shard | None,
         every_ms: int | None,
         share: Share,
         visible: Filter | None,
@@ -210,7 +210,7 @@ class StatsSubscription(Subscription):
         self._is_measuring = False
         self._beat: Beat | None = None
 
-    def reply(self, collection: Collection) -> dict[str, Any]:
+    def reply(self, collection: Shard) -> dict[str, Any]:
         """The ``ok`` of a collection's; on the thread that holds its window."""
         return {"sub": self.sub, "epoch": collection.epoch, "version": collection.window.version}
 

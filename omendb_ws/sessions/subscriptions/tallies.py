@@ -13,10 +13,10 @@ from omendb_core.counting import CountQuery
 from omendb_core.filters.mask_cache import key_of
 from omendb_core.model.budget import Budget, Share
 
-from ...engine.model.collection import Collection
+from ...engine.model.shard import Shard
 from ...engine.streams.counting import Tally
 
-_Key: TypeAlias = tuple[Collection, str, str | None, int]
+_Key: TypeAlias = tuple[Shard, str, str | None, int]
 
 
 class OpenTallies:
@@ -28,7 +28,7 @@ class OpenTallies:
     def __len__(self) -> int:
         return len(self._tallies)
 
-    def open(self, collection: Collection, query: CountQuery, budget: Budget) -> Tally:
+    def open(self, collection: Shard, query: CountQuery, budget: Budget) -> Tally:
         """The tally of what ``query`` counts. Quota."""
         filter_key = "" if query.filter is None else key_of(query.filter)
         key = (collection, filter_key, query.by, query.limit)

@@ -398,7 +398,7 @@ async def test_a_fault_in_a_piece_of_a_split_scan(
         def broken(*_: Any) -> Any:
             raise ValueError("a fault")
 
-        scan = server.context.catalog.find("default", "items").window.state.scan
+        scan = server.context.catalog.find("default", "items").shard.window.state.scan
         monkeypatch.setattr(scan._scan, "top_k", broken, raising=False)  # type: ignore[attr-defined]
         del scan
         reply = await raw.ask("search", collection="items", vectors=[[1.0] * DIM] * 128)

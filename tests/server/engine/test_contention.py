@@ -297,7 +297,7 @@ async def test_all_that_contend_get_one_reply_each_and_one_history(
             of_tenant = [asked for who, asked in everyone if tenant_of(who) == tenant]
             for name in SHARED:
                 assert check_history(of_tenant, name) > 20
-                server.context.catalog.find(tenant, name).window.check()
+                server.context.catalog.find(tenant, name).shard.window.check()
 
 
 def tenant_of(token: str) -> str:

@@ -220,7 +220,7 @@ async def test_whoever_leaves_in_the_middle_lets_the_window_go(
     monkeypatch.setattr(pieces, "SLICE_US", 0)
     async with running() as server, client(server) as raw:
         await filled(raw, 4000)
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         async with client(server) as other:
             before = long_reads(server).pieces
             for _ in range(50):

@@ -126,7 +126,7 @@ class Scene:
             await other.ok("subscribe", **ITEMS, **fields)
         vectors = np.ones((1, 2), np.float32)
         self.plain = binary.encode_search(777, made["handle"], vectors, k=2)
-        collection = self.node.context.catalog.find("default", "items")
+        collection = self.node.context.catalog.find("default", "items").shard
         self.window = collection.window
         self.log = collection.pending.log if collection.pending is not None else None
 

@@ -38,7 +38,7 @@ def boom(*_: Any, **__: Any) -> Any:
 
 
 def window_of(server: Server, name: str = "items") -> Any:
-    return server.context.catalog.find("default", name).window
+    return server.context.catalog.find("default", name).shard.window
 
 
 async def all_is_well(raw: Raw, name: str) -> None:

@@ -304,7 +304,7 @@ async def test_what_is_refused_in_pieces_is_refused_as_in_one_go(
         all_at_once()
         errors.append(await raw.error("search", collection="items", **asked))
         assert [(error["code"], error.get("row")) for error in errors] == [(code, row)] * 2
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         assert not collection.is_held
 
 
@@ -342,7 +342,7 @@ async def test_a_fault_in_a_piece_is_one_requests_and_lets_the_window_go(
 async def test_whoever_leaves_in_the_middle_lets_the_window_and_the_mask_go() -> None:
     async with running() as server, client(server) as raw:
         handle = await filled(raw)
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         for filter_ in (None, FILTER):
             async with client(server) as other:
                 handle = (await other.ok("open", collection="items"))["handle"]
@@ -398,7 +398,7 @@ async def test_masks_made_in_pieces_follow_what_is_written_meanwhile() -> None:
             found = (await raw.reply(asked))["ok"]
             wanted = sum(one["n"] <= bound for one in states[found["version"]].values())
             assert found["count"] == wanted
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         async with engine_held(server):
             collection.window.check()
 
@@ -497,7 +497,7 @@ async def test_what_waits_too_long_for_its_first_piece_is_shed_and_what_has_begu
         assert (error["code"], error["retry"]) == ("overloaded", True)
         assert (await raw.reply(begun)).counts.tolist() == [3] * 20
         assert await other.ok("count", collection="items") == {"version": 3, "count": 300}
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         assert not len(long_reads(server))
         assert not collection.makes_mask
         assert not collection.is_held
@@ -578,7 +578,7 @@ async def test_what_is_asked_of_a_collection_that_is_dropped_before_its_turn_fin
     async with running() as server, client(server) as raw, client(server) as other:
         handle = await filled(raw)
         await other.create("busy", columns=COLUMNS)
-        (busy,) = (one for one in server.context.catalog if one.name == "busy")
+        (busy,) = (one for one in server.context.catalog.shards() if one.name == "busy")
         busy.is_being_read = True
         await raw.send("add", id=800, collection="busy", rows=made_rows(0, 5))
         if asked["op"] == "subscribe":

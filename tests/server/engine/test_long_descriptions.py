@@ -79,7 +79,7 @@ async def test_one_that_is_dropped_meanwhile_is_left_out(tmp_path: Path) -> None
         client(server, token=token()) as root,
     ):
         await filled(server)
-        collection = next(one for one in server.context.catalog if one.name == "c")
+        collection = next(one for one in server.context.catalog.shards() if one.name == "c")
         async with engine_held(server):
             asked = await raw.send("list")
             await queued(server, 1)
@@ -100,13 +100,15 @@ async def test_whoever_leaves_in_the_middle_of_a_list_lets_the_masks_go(tmp_path
             await raw.send("list")
             await eventually(lambda: long_reads(server).pieces > before)
         await eventually(lambda: not len(long_reads(server)))
-        assert not any(one.makes_mask for one in server.context.catalog)
+        assert not any(one.makes_mask for one in server.context.catalog.shards())
 
 
 async def test_one_in_need_of_repair_is_described_as_it_is(tmp_path: Path) -> None:
     async with running(Server(with_secret(tmp_path))) as server:
         await filled(server)
-        next(one for one in server.context.catalog if one.name == "a").broken = "for a test"
+        next(
+            one for one in server.context.catalog.shards() if one.name == "a"
+        ).broken = "for a test"
         async with client(server, token=token(READER)) as raw:
             said: Any = await raw.ok("list")
             assert [one["rows"] for one in said["collections"]][1:] == [2, 30]

@@ -105,12 +105,12 @@ async def test_a_snapshot_that_cannot_be_written_is_that_subscriptions_alone(
         replies = [await raw.reply(subscribing[0]), await other.reply(subscribing[1])]
         assert sorted("ok" in reply for reply in replies) == [False, True]
         assert server.metrics.subscriptions.total() == 1
-        collection = server.context.catalog.find("default", "items")
+        collection = server.context.catalog.find("default", "items").shard
         assert len(server.context.engine.live.of(collection)) == 1
         view = await live(raw, V, k=1)
         done = await raw.add(2)
         await view.until_version(done["version"])
-        server.context.catalog.find("default", "items").window.check()
+        server.context.catalog.find("default", "items").shard.window.check()
 
 
 async def test_statistics_go_on_after_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ async def test_adds_and_updates_are_what_they_are_at_once(
         for kind, count in (("k0", 9), ("k6", 8)):
             found = await raw.ok("count", collection="items", filter={"kind": kind})
             assert found["count"] == count
-        server.context.catalog.find("default", "items").window.check()
+        server.context.catalog.find("default", "items").shard.window.check()
 
 
 async def test_what_follows_on_its_connection_and_in_its_collection_is_done_after_it() -> None:

@@ -110,7 +110,7 @@ async def test_a_scan_that_may_be_split_teaches_nothing_and_is_never_the_loops(
     async with running() as server, client(server) as raw:
         handle = (await raw.create())["handle"]
         await raw.add_binary(handle, batch(1, 2, 3))
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         for _ in range(3):
             await raw.search_binary(handle, many, k=3)
         assert collection.scan_cost.expected_us(1, 3) == float("inf")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from omendb_core.window import Window
 
-from omendb_ws.engine.model.collection import Collection
+from omendb_ws.engine.model.shard import Shard
 from omendb_ws.engine.writes.changes import Changes
 from omendb_ws.journal.local.store import LocalStore
 from omendb_ws.net.server import Server
@@ -183,7 +183,7 @@ def test_the_usual_clock_goes_on_while_the_machine_sleeps(monkeypatch: pytest.Mo
 
 def test_what_is_made_up_for_arrived_by_the_servers_clock() -> None:
     window = Window(definition(), LIMITS)
-    collection = Collection("acme", "items", "memory", window, 0.0)
+    collection = Shard("acme", "items", "memory", window, 0.0)
     collection.ahead_us = round(HOUR * 1e6)
     change = History(window, 3).add()
     assert change is not None

@@ -278,7 +278,7 @@ async def test_a_flush_that_hangs_holds_acknowledgements_back_and_reads_go_on(
         assert (await one.add(2))["version"] == 2  # late, and not yet too late
         seconds.now += 1.5
         late = await one.send("add", collection="items", rows=rows(3))
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         assert collection.pending is not None
         log = collection.pending.log
         assert log is not None

@@ -124,7 +124,7 @@ async def test_each_connection_sees_its_own_changes_in_order(seed: int) -> None:
             await peer.check()
         settling.cancel()
         store.is_patient = False
-        windows = {one.name: one.window for one in server.context.catalog}
+        windows = {one.name: one.window for one in server.context.catalog.shards()}
         for name, window in windows.items():
             window.check()
             assert window.rows == sum(len(peer.rows[name]) for peer in peers)

@@ -135,7 +135,7 @@ STEPS = {
     "recoveries": "omendb_ws.catalog.recovery.Recoveries.stop",
     "a log": "omendb_ws.journal.local.writer.Writer.close",
     "the store": "omendb_ws.journal.store_thread.Storage.close",
-    "a window": "omendb_ws.catalog.catalog.Collection.let_go",
+    "a window": "omendb_ws.engine.model.shard.Shard.let_go",
 }
 
 

@@ -310,9 +310,9 @@ def test_the_budget_is_the_sum_of_what_is_there() -> None:
         create("d", "other")
     assert create("a", if_exists="ok") == (made[0], False)
     catalog.drop(made[1])
-    made[1].is_dropped = True
+    made[1].shard.is_dropped = True
     assert catalog.reserved_bytes == 3 * one  # the window is still there
-    made[1].let_go()
+    made[1].shard.let_go()
     assert catalog.reserved_bytes == 2 * one
     assert [collection.name for collection in catalog.of("t")] == ["a", "c"]
     create("d", "other")

@@ -388,7 +388,7 @@ async def test_a_reply_that_cannot_fit_is_refused_before_the_work(is_binary: boo
             await raw.add_binary(handle, batch(*range(start, start + 20), dim=100))
         engine_scans = server.metrics.scan_queries.count
         vector = [1.0, *[0.0] * 99]
-        window = server.context.catalog.find("default", "items").window
+        window = server.context.catalog.find("default", "items").shard.window
         window.state.scan = None  # a scan would now be a fault
         if is_binary:
             id = raw.next_id()

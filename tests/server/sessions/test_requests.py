@@ -374,7 +374,7 @@ async def test_rows_expire_without_anybody_asking() -> None:
     async with running(server), client(server) as raw:
         await raw.create(ttl=10)
         await raw.add(1)
-        window = server.context.catalog.find("default", "items").window
+        window = server.context.catalog.find("default", "items").shard.window
         clock.move(11)
         async with asyncio.timeout(PATIENCE_SECONDS):
             while window.rows:  # noqa: ASYNC110 - the engine's thread

@@ -72,7 +72,7 @@ class Gate:
         long_reads(server).run = self.run  # type: ignore[method-assign]
 
     def run(self, effects: Any) -> int:
-        (collection,) = self._server.context.catalog
+        (collection,) = self._server.context.catalog.shards()
         version, seen = collection.window.version, self._seen_version
         self._seen_version = version
         waits = self.is_closed and version == seen and not collection.is_being_read
@@ -81,7 +81,7 @@ class Gate:
 
 async def nothing_is_left(server: Server, reserved_bytes: int) -> None:
     """No query, and no memory set aside for one."""
-    (collection,) = server.context.catalog
+    (collection,) = server.context.catalog.shards()
     await eventually(lambda: not len(long_reads(server)) and not len(collection.window.standing))
     await eventually(lambda: server.context.catalog.reserved_bytes == reserved_bytes)
     assert not server.context.engine.live.of(collection)
@@ -310,7 +310,7 @@ async def test_what_a_refused_one_has_begun_ends_over_several_ticks(
         handle = (await raw.create(capacity=200))["handle"]
         await raw.add_binary(handle, batch(*range(100)))
         reserved_bytes = server.context.catalog.reserved_bytes
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         removed: list[int] = []
         remove = collection.window.standing.remove
 
@@ -336,7 +336,7 @@ async def test_a_fault_in_a_piece_is_that_requests_alone(
         handle = (await raw.create())["handle"]
         await raw.add_binary(handle, batch(1, 2, 3))
         reserved_bytes = server.context.catalog.reserved_bytes
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         with monkeypatch.context() as patch:
             where = collection.window.standing if at == "add" else server.context.engine.live
             patch.setattr(where, at, boom)
@@ -367,7 +367,7 @@ async def test_lists_that_are_never_whole_all_at_once_are_made_in_the_end(
         await raw.add_binary(handle, batch(*range(1, 41)))
         begun = await subscribe(raw, handle, vectors_of(MANY))
         first = 41
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         while len(long_reads(server)) or not server.context.engine.live.of(collection):
             await other.add(*range(first, first + 40))
             first += 40
@@ -460,7 +460,7 @@ async def test_many_that_end_with_their_connection_end_over_several_ticks(
             for kind in ({"kind": "match", "vector": [1, 0], "min_score": 0}, {"kind": "feed"}):
                 await raw.ok("subscribe", collection="items", **kind)
         await nothing_is_left(server, reserved_bytes)
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         assert most == 3
         await eventually(
             lambda: (
@@ -468,7 +468,7 @@ async def test_many_that_end_with_their_connection_end_over_several_ticks(
                 and not server.context.engine.feeds.of(collection)
             )
         )
-        assert not collection.entry.subscriptions
+        assert not collection.listed.subscriptions
         await other.add(1)
 
 
@@ -482,7 +482,7 @@ async def test_many_that_end_with_their_collection_end_over_several_turns(
         reserved_bytes = server.context.catalog.reserved_bytes
         handle = (await raw.ok("open", collection="items"))["handle"]
         begun = await raw.reply(await subscribe(raw, handle, vectors_of(20)))
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         counts: list[int] = []
         deliver = ended_room.Ended.deliver
         faults = [MemoryError("on purpose")] if has_fault else []
@@ -490,9 +490,9 @@ async def test_many_that_end_with_their_collection_end_over_several_turns(
         def counted(ended: ended_room.Ended) -> None:
             if len(counts) == 1 and faults:
                 raise faults.pop()
-            before = len(collection.entry.subscriptions)
+            before = len(collection.listed.subscriptions)
             deliver(ended)
-            counts.append(before - len(collection.entry.subscriptions))
+            counts.append(before - len(collection.listed.subscriptions))
 
         monkeypatch.setattr(ended_room.Ended, "deliver", counted)
         drop = await raw.send("drop", collection="items")
@@ -538,7 +538,7 @@ def ids_of(body: Any) -> list[int]:
 async def test_one_query_begins_behind_its_mask_and_others_are_served_meanwhile() -> None:
     async with running() as server, client(server) as raw, client(server) as other:
         await filled(raw)
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         gate = Gate(server)
         gate.is_closed = True
         asked = await one_live(raw, filter=NEAR)
@@ -557,7 +557,7 @@ async def test_one_query_begins_behind_its_mask_and_others_are_served_meanwhile(
 async def test_a_query_moves_behind_its_mask() -> None:
     async with running() as server, client(server) as raw, client(server) as other:
         await filled(raw)
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         sub = (await raw.reply(await one_live(raw, filter=NEAR)))["ok"]["sub"]
         for turn in range(mask_cache.MASKS):  # until that of the query is gone
             await other.ok("count", collection="items", filter={"n": {"$lt": 100 + turn}})
@@ -640,7 +640,7 @@ def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_list_of_one_query_is_made_in_pieces_while_its_collection_is_held() -> None:
     async with running() as server, client(server) as raw, client(server) as other:
         await filled(raw)
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         gate = Gate(server)
         gate.is_closed = True
         asked = await one_live(raw, rank=RANK)
@@ -668,7 +668,7 @@ async def test_what_ends_amid_a_list_leaves_nothing_and_lets_its_collection_go(
 ) -> None:
     async with running() as server, client(server) as other:
         await filled(other)
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         reserved_bytes = server.context.catalog.reserved_bytes
         gate = Gate(server)
         gate.is_closed = True

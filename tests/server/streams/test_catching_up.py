@@ -58,7 +58,7 @@ async def subscribed(raw: Raw, **fields: Any) -> Any:
 
 
 def collection_of(server: Server) -> Any:
-    return next(one for one in server.context.catalog if one.name == "items")
+    return next(one for one in server.context.catalog.shards() if one.name == "items")
 
 
 async def test_searches_of_all_are_answered_while_rows_are_matched(gate: Gate) -> None:

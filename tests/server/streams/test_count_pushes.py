@@ -193,7 +193,7 @@ async def test_the_last_push_is_what_count_says_at_its_version(seed: int) -> Non
                 assert found == wanted
         assert sum(view.pushes for view in views.values()) > 30
         assert server.metrics.faults == 0
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         async with engine_held(server):
             collection.window.check()
 
@@ -668,7 +668,7 @@ async def test_a_fault_while_counting_again_holds_up_nothing(
         monkeypatch.setattr(counting, "reading", faulty)
         await beat(server)
         assert server.metrics.faults == 1
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         assert not collection.is_held
         assert not collection.keeps_count_waiting
         await raw.ok("delete", collection="items", ids=[2])
@@ -684,7 +684,7 @@ async def test_whoever_leaves_in_the_middle_lets_the_window_go(
     in_pieces(monkeypatch)
     async with running() as server, client(server) as raw:
         await filled(raw, 2000)
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         async with client(server) as other:
             before = long_reads(server).pieces
             for limit in range(1, 21):

@@ -114,7 +114,7 @@ def check_bounds(server: Server, sessions: Iterable[Any]) -> int:
         assert session.outbox.reply_bytes <= BATCH_BYTES
         assert len(session.outbox) <= 8
         most = max(most, unsent)
-    collection = server.context.catalog.find("default", "items")
+    collection = server.context.catalog.find("default", "items").shard
     for query in list(server.context.engine.live.of(collection)):
         assert isinstance(query, LiveQuery)
         assert len(query.told) <= 2 * K
@@ -173,7 +173,7 @@ async def test_readers_that_never_read_cost_little_and_slow_nobody() -> None:
         assert all(not session.outbox.is_empty for session in silent), "somebody read after all"
 
         # At rest, the last version is published to everybody within two ticks.
-        collection = server.context.catalog.find("default", "items")
+        collection = server.context.catalog.find("default", "items").shard
 
         def streams() -> list[Any]:
             found = [
@@ -283,7 +283,7 @@ async def test_500_random_disconnects_under_load_lose_nothing_that_is_not_stated
         assert server.metrics.connections_opened == 1 + 20 * 26
         await eventually(lambda: server.metrics.subscriptions["feed"] == 0)
         await writer.add_binary(handle, batch(0, dim=4))
-        collection = server.context.catalog.find("default", "items")
+        collection = server.context.catalog.find("default", "items").shard
         assert not server.context.engine.feeds.of(collection)
 
 
@@ -306,6 +306,6 @@ async def test_a_reader_that_never_reads_is_closed_and_pays_its_memory_back() ->
             except ConnectionClosed:
                 raise AssertionError("the one that reads was closed") from None
         await eventually(lambda: server.metrics.subscriptions.total() == 0)
-        collection = server.context.catalog.find("default", "items")
+        collection = server.context.catalog.find("default", "items").shard
         await writer.ok("ping")
         await eventually(lambda: len(collection.window.standing) == 0)

@@ -270,7 +270,9 @@ async def test_nothing_comes_after_the_reply_to_unsubscribe() -> None:
         assert not [one for one in raw.order[answered:] if "event" in one]
         assert await raw.code("unsubscribe", sub=feed.sub) == "not_found"
         assert server.metrics.subscriptions["feed"] == 0
-        assert not server.context.engine.feeds.of(server.context.catalog.find("default", "items"))
+        assert not server.context.engine.feeds.of(
+            server.context.catalog.find("default", "items").shard
+        )
 
 
 async def test_an_unsubscribe_sent_right_behind_its_subscribe_finds_it() -> None:
@@ -358,6 +360,6 @@ async def test_a_connection_that_goes_takes_its_subscriptions_with_it() -> None:
         while (await raw.ok("stats"))["subscriptions"]:
             pass
         await raw.add(2)
-        collection = server.context.catalog.find("default", "items")
+        collection = server.context.catalog.find("default", "items").shard
         assert not server.context.engine.feeds.of(collection)
-        assert not collection.entry.subscriptions
+        assert not collection.listed.subscriptions

@@ -47,7 +47,7 @@ async def test_a_reader_that_left_is_paid_for_until_its_query_is_gone(
         async with asyncio.timeout(PATIENCE_SECONDS):
             while server.metrics.subscriptions.total():  # noqa: ASYNC110 - the loop does it
                 await asyncio.sleep(0)
-        window = server.context.catalog.find("default", "items").window
+        window = server.context.catalog.find("default", "items").shard.window
         assert len(window.standing) == 20, "the engine has them still"
         assert taken_bytes(server) == full
         await hold.__aexit__(None, None, None)

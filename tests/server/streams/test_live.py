@@ -135,7 +135,7 @@ async def test_subscribe_move_and_unsubscribe_need_not_be_waited_for() -> None:
                 assert all(row.score == -float(row.id) + 0.0 for row in view.answer)
         await raw.ok("ping")
         assert server.metrics.subscriptions["live"] == 0
-        assert len(server.context.catalog.find("default", "items").window.standing) == 0
+        assert len(server.context.catalog.find("default", "items").shard.window.standing) == 0
 
 
 async def test_nothing_comes_after_the_reply_to_unsubscribe() -> None:
@@ -567,7 +567,7 @@ async def test_a_token_without_the_right_ends_subscriptions(tmp_path: Path) -> N
         await writer.add(2)
         await raw.ok("ping")
         assert raw.events == []
-        collection = server.context.catalog.find("acme", "items")
+        collection = server.context.catalog.find("acme", "items").shard
         assert len(collection.window.standing) == 0
 
 
@@ -608,7 +608,7 @@ async def test_a_right_that_is_lost_before_the_reply_ends_what_began_before_it(
         await writer.add(1)
         await raw.ok("ping")
         assert raw.events == []
-        collection = server.context.catalog.find("acme", "items")
+        collection = server.context.catalog.find("acme", "items").shard
         assert (
             len(collection.window.standing) == len(server.context.engine.feeds.of(collection)) == 0
         )
@@ -634,7 +634,7 @@ async def test_a_slow_reader_gets_one_merged_push_of_what_is_true_now(encoding: 
         await view.until_version(200)
         assert ids(view) == [200, 199, 198]
         assert view.pushes <= 3
-        collection = server.context.catalog.find("default", "items")
+        collection = server.context.catalog.find("default", "items").shard
         assert server.metrics.merged_pushes >= 197
         (query,) = server.context.engine.live.of(collection)
         assert len(query.told) == 3

@@ -25,7 +25,7 @@ def boom(*_: Any, **__: Any) -> Any:
 
 
 def collection_of(server: Server, name: str = "items") -> Any:
-    return server.context.catalog.find("default", name)
+    return server.context.catalog.find("default", name).shard
 
 
 async def is_alive(raw: Raw, name: str) -> None:

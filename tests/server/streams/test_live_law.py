@@ -225,7 +225,7 @@ class LawMachine(RuleBasedStateMachine):
     async def pass_time(self, seconds: float) -> None:
         # Expiry waits while standing queries catch up, or are made anew, which takes the ticks
         # that it takes.
-        (collection,) = self.server.context.catalog
+        (collection,) = self.server.context.catalog.shards()
         standing = collection.window.standing
         await eventually(lambda: not (collection.is_held or standing.behind))
         self.clock.move(seconds)

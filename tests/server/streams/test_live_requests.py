@@ -239,7 +239,7 @@ class Others:
 
     def state(self) -> tuple[Any, ...]:
         context = self.server.context
-        collection = context.catalog.find("default", "items")
+        collection = context.catalog.find("default", "items").shard
         metrics = self.server.metrics
         return (
             context.catalog.reserved_bytes,
@@ -248,7 +248,7 @@ class Others:
             len(context.engine.live.of(collection)),
             len(context.engine.matches.of(collection)),
             len(context.engine.feeds.of(collection)),
-            len(collection.entry.subscriptions),
+            len(collection.listed.subscriptions),
             metrics.faults,
         )
 
@@ -320,7 +320,7 @@ async def test_a_query_of_length_zero_under_cosine_is_refused_and_a_move_to_it_m
         await raw.ok("delete", collection="items", ids=[before[0][0]])
         await view.step()
         assert len(view.hits) == 1
-        assert len(server.context.catalog.find("default", "items").window.standing) == 1
+        assert len(server.context.catalog.find("default", "items").shard.window.standing) == 1
 
 
 # -- binary ---------------------------------------------------------------------------------------
@@ -563,7 +563,7 @@ async def test_a_push_that_would_not_fit_in_a_message_is_refused_at_once() -> No
         await them.near.until(added["last_seq"])
         handle = (await raw.ok("open", collection="items"))["handle"]
         before = server.context.catalog.reserved_bytes
-        standing = server.context.catalog.find("default", "items").window.standing
+        standing = server.context.catalog.find("default", "items").shard.window.standing
         count = len(standing)
         many = np.array([V] * 100, np.float32)
         await raw.send_binary(binary.encode_subscribe(888, handle, many, k=900))

@@ -292,7 +292,7 @@ async def test_a_map_that_cannot_be_made_leaves_no_picture_behind(
 
     async with running() as server, client(server) as raw:
         await raw.create()
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         before = server.context.catalog.reserved_bytes
         with monkeypatch.context() as patch:
             patch.setattr(maps, "rows_of_part", boom)
@@ -306,7 +306,7 @@ async def test_a_map_that_cannot_be_made_leaves_no_picture_behind(
 async def test_a_wide_sample_is_paid_for_once_however_many_maps_ask_for_it() -> None:
     async with running() as server, client(server) as raw:
         await raw.create(dim=4096, capacity=2_000)
-        (collection,) = server.context.catalog
+        (collection,) = server.context.catalog.shards()
         before = server.context.catalog.reserved_bytes
         await raw.ok("subscribe", kind="map", collection="items", sample=1000)
         one = server.context.catalog.reserved_bytes - before

@@ -109,7 +109,7 @@ async def test_more_than_max_pending_rows_is_one_slow_gap_behind_what_was_kept()
             for number in range(2, 41):
                 await writer.add(number)
             (query, _) = server.context.engine.matches.of(
-                server.context.catalog.find("default", "items")
+                server.context.catalog.find("default", "items").shard
             )
             assert len(query.hits) == 5
         await near.until(40)
@@ -407,7 +407,7 @@ async def test_nothing_comes_after_the_reply_to_unsubscribe_and_nothing_is_kept(
         await raw.ok("ping")
         place = raw.order.index(reply)
         assert not [one for one in raw.order[place:] if sub_of(one) == near.sub]
-        collection = server.context.catalog.find("default", "items")
+        collection = server.context.catalog.find("default", "items").shard
         assert not server.context.engine.matches.of(collection)
         assert len(collection.window.standing) == 0
 

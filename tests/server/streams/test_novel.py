@@ -183,7 +183,7 @@ async def test_what_is_told_is_what_plain_loops_find_new(
             )
             for below, document, last in asked
         ]  # fmt: skip
-        assert len(server.context.catalog.find("default", "items").window.novelty) == 5
+        assert len(server.context.catalog.find("default", "items").shard.window.novelty) == 5
         twin = Twin(writer, 40, asked)
         random = np.random.default_rng(len(durability))
         for _ in range(40):
@@ -330,7 +330,7 @@ async def test_more_than_max_pending_rows_that_wait_are_a_gap() -> None:
                 row = {"id": f"{number}", "vector": [1, 0.01 * number]}
                 await writer.ok("add", collection="items", rows=[row])
             (query,) = server.context.engine.novels.of(
-                server.context.catalog.find("default", "items")
+                server.context.catalog.find("default", "items").shard
             )
             assert len(query.hits) == 5
             assert query.hits.near_of(5).tolist() == ["1", "2", "3", "4", "5"]
@@ -383,7 +383,7 @@ async def test_a_fault_is_named_and_leaves_nothing_behind(
         await raw.ok("count", collection="items")
         assert budget.taken_bytes == before
         assert server.metrics.subscriptions["novel"] == 0
-        assert len(server.context.catalog.find("default", "items").window.novelty) == 0
+        assert len(server.context.catalog.find("default", "items").shard.window.novelty) == 0
         await novel(raw, 1.0)
 
 
@@ -394,7 +394,7 @@ async def test_its_end_gives_back_what_it_took_and_its_collection_goes_on() -> N
         before = budget.taken_bytes
         reader = await novel(raw, 1.0, filter={"kind": "a"})
         assert budget.taken_bytes > before
-        collection = server.context.catalog.find("default", "items")
+        collection = server.context.catalog.find("default", "items").shard
         await other.add(1)
         assert await raw.ok("unsubscribe", sub=reader.sub) == {}
         assert len(collection.window.novelty) == 0
@@ -419,7 +419,7 @@ async def test_while_an_add_is_compared_reads_go_on_and_changes_wait(
     async with running() as server, client(server) as raw, client(server) as other:
         await raw.create(metric="cosine", capacity=9000)
         reader = await novel(raw, 2.0)
-        collection = server.context.catalog.find("default", "items")
+        collection = server.context.catalog.find("default", "items").shard
         rows = [{"id": n, "vector": [math.cos(n), math.sin(n)]} for n in range(6000)]
         added = await raw.ok("add", collection="items", rows=rows)
         assert added["last_seq"] == 6000

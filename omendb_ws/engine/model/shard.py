@@ -1,4 +1,7 @@
-"""A named window: what the engine, the catalog and sessions know of one collection."""
+"""One window of a collection, with its log: what the engine knows of it.
+
+A collection is one of them today; ``catalog/entry.py`` is what its name leads to.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ class Subscriber(Protocol):
         """The server ends it, and says why."""
 
 
-class Entry:
-    """The loop's half of a collection: whether its name leads to it, and who subscribed to it."""
+class Listed:
+    """The loop's: whether a name leads to a shard, and who subscribed to it."""
 
     __slots__ = ("is_listed", "subscriptions")
 
@@ -35,10 +38,10 @@ class Entry:
         self.subscriptions: set[Subscriber] = set()
 
 
-class Collection:
-    """A named window. What it is called and made of is everybody's to read.
+class Shard:
+    """A window of a named collection. What that is called and made of is everybody's to read.
 
-    ``entry`` is the loop's half, all else that changes is the engine's; the loop sets it before the
+    ``listed`` is the loop's, all else that changes is the engine's; the loop sets it before the
     engine has heard of it. ``pending`` is None for ``memory``. ``broken`` says why the window can
     no longer be trusted, after a fault in the middle of a change; None while it is sound.
     """
@@ -64,9 +67,9 @@ class Collection:
         self.rates = Rates(now_seconds, self.rate_counters())
         #: How far the time of its log is ahead of the server's clock; see ``time_us``.
         self.ahead_us = 0
-        self.entry = Entry()
+        self.listed = Listed()
         #: The one that had its name before, if that was still being dropped.
-        self.follows: Collection | None = None
+        self.follows: Shard | None = None
         self.is_dropped = False
         self.broken: str | None = None
         self.pending: PendingChanges | None = None if durability == "memory" else PendingChanges()
