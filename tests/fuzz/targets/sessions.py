@@ -196,14 +196,14 @@ def state_of(node: Node, session: Session) -> Any:
         (one.tenant, one.name, one.epoch, one.window.version, one.window.first_seq,
          one.window.last_seq, one.window.rows, one.window.payload_bytes,
          repr(one.window.admission.admitted.producers.state()))
-        for one in node.context.catalog
+        for one in node.context.catalog.shards()
         if hasattr(one, "window")  # it is made by the engine
     ]  # fmt: skip
     return windows, sorted(session.subscriptions), session.principal
 
 
 def check(node: Node, side: _Side, *, is_refused: bool) -> None:
-    for collection in node.context.catalog:
+    for collection in node.context.catalog.shards():
         if hasattr(collection, "window"):
             collection.window.check()
     if side.close is not None:
