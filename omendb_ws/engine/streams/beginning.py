@@ -142,11 +142,11 @@ def moves_in_pieces(work: Move) -> bool:
     return _scan_us(collection) + _list_us(collection, asked) > AT_ONCE_US
 
 
-def _scan_us(collection: Collection) -> float:
+def _scan_us(collection: Shard) -> float:
     return _ELEMENT_US * collection.window.rows * collection.definition.dim
 
 
-def _list_us(collection: Collection, asked: StandingQuery) -> float:
+def _list_us(collection: Shard, asked: StandingQuery) -> float:
     """What a list may take besides the scan."""
     left_out_us = 0.0
     if asked.exclude is not None:
@@ -311,7 +311,7 @@ def _all_answered(
     yield from _caught_up(collection, catch_up)
 
 
-def _made_whole(collection: Collection, handles: I64) -> Generator[bool, None, None]:
+def _made_whole(collection: Shard, handles: I64) -> Generator[bool, None, None]:
     """Make the lists that still wait, while the collection is held."""
     lists = collection.window.standing.lists
     waiting = lists.waiting_of(handles)
