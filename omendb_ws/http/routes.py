@@ -329,14 +329,17 @@ def _readyz(running: Running, _: Principal) -> Reply:
     return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {status}")
 
 
+def health(running: Running) -> dict[str, Any]:
+    """What ``/health`` says."""
+    return {
+        "status": running.status(),
+        "version": VERSION,
+        "uptime_s": round(running.uptime_seconds(), 3),
+    }
+
+
 def _health(running: Running, _: Principal) -> Reply:
-    return _json(
-        {
-            "status": running.status(),
-            "version": VERSION,
-            "uptime_s": round(running.uptime_seconds(), 3),
-        }
-    )
+    return _json(health(running))
 
 
 def _stats(running: Running, principal: Principal) -> Reply:

@@ -32,6 +32,7 @@ class Parts(NamedTuple):
     """What both ports share."""
 
     node: Node
+    running: routes.Running
     policy: routes.Policy
     proxies: TrustedProxies
     who: Callable[[str | None], Awaitable[Principal | Refused | None]]
@@ -59,7 +60,7 @@ class HttpPort:
         port = self._settings.http_port
         if port is None:
             return
-        listener = _listener(parts, self._settings.http_idle_seconds)
+        listener = _listener(parts, self._settings)
         connecting = None if intake is None else intake.connecting
         tls = context if intake is None else None  # TLS is behind the PROXY header
         await listener.start(self._settings.host, port, tls, connecting)
@@ -80,7 +81,7 @@ class HttpPort:
             await self._listener.close()
 
 
-def _listener(parts: Parts, idle_seconds: float) -> HttpListener:
+def _listener(parts: Parts, settings: Settings) -> HttpListener:
     try:
         import fastapi  # noqa: F401
         import httptools  # noqa: F401
@@ -88,17 +89,27 @@ def _listener(parts: Parts, idle_seconds: float) -> HttpListener:
     except ImportError:
         raise Unsupported(_MISSING) from None
     from ..http.api.gate import House
+    from ..http.api.idempotency import Keys
     from ..http.api.listener import HttpListener
 
+    context = parts.node.context
     house = House(
-        context=parts.node.context,
+        context=context,
         policy=parts.policy,
         proxies=parts.proxies,
         who=parts.who,
         may_enter=parts.may_enter,
         open_session=parts.node.open_session,
         close_session=parts.node.close_session,
+        running=parts.running,
+        keys=Keys(settings.idempotency_seconds, settings.idempotency_keys, context.clock_us),
+        default_capacity=settings.http_default_capacity,
     )
     return HttpListener(
-        house, parts.strangers, parts.known, parts.admits, idle_seconds, parts.stall_seconds
+        house,
+        parts.strangers,
+        parts.known,
+        parts.admits,
+        settings.http_idle_seconds,
+        parts.stall_seconds,
     )

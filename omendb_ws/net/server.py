@@ -219,7 +219,7 @@ class Server:
 
     def _parts(self, policy: routes.Policy, proxies: TrustedProxies) -> Parts:
         return Parts(
-            self.node, policy, proxies, self._who, self._admission.may_enter, self._strangers,
+            self.node, self, policy, proxies, self._who, self._admission.may_enter, self._strangers,
             self._known, self._descriptors.admits, self._stall_seconds,
         )  # fmt: skip
 

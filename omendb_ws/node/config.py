@@ -63,6 +63,17 @@ class Settings(BaseModel):
     http_idle_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
         60.0, description="How long an HTTP connection may stay without a request."
     )
+    http_default_capacity: Count = Field(
+        100_000, description="Rows of the collection default, which /vectors/add makes."
+    )
+    idempotency_seconds: Annotated[int, Field(ge=1, le=2_592_000)] = Field(
+        86_400, description="How long an Idempotency-Key is remembered; a restart forgets all."
+    )
+    idempotency_keys: Count = Field(
+        100_000,
+        description="Idempotency keys that are remembered; beyond it the tenant with the most loses"
+        " its oldest.",
+    )
     config_file: Name | None = Field(None, description="TOML file with any of these settings.")
     data_dir: Name | None = Field(
         None, description="Directory of the journal; without it, collections live in memory only."

@@ -97,6 +97,15 @@ class Gauges:
     audit_dropped: int = 0
 
 
+@dataclass(slots=True)
+class HttpNumbers:
+    """Of the HTTP port: ``repeated_adds`` were answered by their ``Idempotency-Key``."""
+
+    event_streams: int = 0
+    idempotency_keys: int = 0
+    repeated_adds: int = 0
+
+
 class Metrics:
     """The counts of one server since it started. Who writes what is said beside each."""
 
@@ -109,8 +118,7 @@ class Metrics:
         self.answered_at_once = 0
         self.pushes = 0
         self.stats_merged = 0
-        self.received_messages = 0
-        self.received_bytes = 0
+        self.received_messages = self.received_bytes = 0
         self.sent_messages = 0
         self.sent_bytes = 0
         self.connections = 0
@@ -123,6 +131,7 @@ class Metrics:
         self.subscriptions: Counter[str] = Counter()
         #: Those of requests that are making theirs: they have their places.
         self.subscriptions_to_come = 0
+        self.http = HttpNumbers()
         self.add_us = Histogram()
         self.search_us = Histogram()
         self.push_us = Histogram()

@@ -8,54 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from .histogram import Histogram
+from .metric_rows import HTTP_METRICS, TENANT_METRICS, Metric, Value
 from .metrics import Metrics, TenantNumbers
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
 
-Value: TypeAlias = float | Counter[str] | Histogram
-
-
-class Metric(NamedTuple):
-    """One metric: ``label`` names the key of a Counter, ``unit`` divides a Histogram's integers."""
-
-    name: str
-    kind: Literal["counter", "gauge", "histogram"]
-    help: str
-    read: Callable[[Metrics], Value]
-    label: str | None = None
-    unit: float = 1.0
-
-
 _MICROSECONDS: Final = 1e-6
 
-
-def _of_tenants(name: str, kind: Literal["counter", "gauge"], help: str) -> Metric:
-    """A number of ``TenantNumbers``, by tenant."""
-
-    def read(metrics: Metrics) -> Counter[str]:
-        tenants = metrics.gauges.tenants
-        return Counter({tenant: getattr(one, name) for tenant, one in tenants.items()})
-
-    return Metric(f"omendb_tenant_{name}", kind, help, read, "tenant")
-
-
-#: What a tenant is shown of its own. To operators there is a label for each tenant that the
-#: tenants file names, and one for all others together.
-TENANT_METRICS: Final = (
-    _of_tenants("connections", "gauge", "Connections now, by tenant."),
-    _of_tenants("subscriptions", "gauge", "Subscriptions now, by tenant."),
-    _of_tenants("collections", "gauge", "Collections now, by tenant."),
-    _of_tenants("reserved_bytes", "gauge", "Memory reserved now, by tenant."),
-    _of_tenants("rows", "counter", "Rows of adds and updates that were let in, by tenant."),
-    _of_tenants("queries", "counter", "Query vectors that were let in, by tenant."),
-    _of_tenants("messages", "counter", "Messages that were let in, by tenant."),
-    _of_tenants("rate_limited", "counter", "Refusals for being over a rate, by tenant."),
-    _of_tenants("over_quota", "counter", "Refusals for being over a budget, by tenant."),
-)
 
 #: Every metric of the server. Counters get Prometheus's ``_total`` when they are scraped.
 METRICS: Final = (
@@ -178,6 +141,7 @@ METRICS: Final = (
         lambda m: m.subscriptions,
         "kind",
     ),
+    *HTTP_METRICS,
     Metric("omendb_collections", "gauge", "Collections now.", lambda m: m.gauges.collections),
     Metric("omendb_rows", "gauge", "Live rows of all windows.", lambda m: m.gauges.rows),
     Metric(

@@ -17,7 +17,10 @@ from omendb_core.ranking.rank_parser import OPERATORS as RANK_OPERATORS
 from websockets.asyncio.client import connect
 
 from omendb_ws.access.principal import OPEN
+from omendb_ws.http.api import events, events_text, streams
+from omendb_ws.http.api.idempotency import MAX_KEY_CHARACTERS
 from omendb_ws.http.routes import _ROUTES, WEBSOCKET_PATH
+from omendb_ws.net.connection import STALL_SECONDS
 from omendb_ws.net.server import Server
 from omendb_ws.node.config import Settings
 from omendb_ws.telemetry.histogram import RECENT_SECONDS
@@ -36,6 +39,7 @@ SEARCH = section(PAGE, "## 5. Search")
 SUBSCRIPTIONS = section(PAGE, "## 6. Subscriptions")
 BINARY = section(PAGE, "## 7. Binary messages")
 LIMITS = section(PAGE, "## 9. Limits and errors")
+HTTP_API = section(PAGE, "## 11. The HTTP API")
 #: The fields of these ops stand in sections of their own.
 ELSEWHERE = {"create", "search", "subscribe", "move", "unsubscribe"}
 
@@ -279,3 +283,30 @@ def test_the_limits_of_a_tenant_and_what_usage_says_are_those_of_the_code() -> N
     assert list(usage["limits"]) == list(TENANT_FIELDS)
     assert f"the last {RECENT_SECONDS:.0f} s" in LIMITS
     assert f"{Settings.model_fields['max_tenants'].default:,} tenants at once" in LIMITS
+
+
+OK_BYTES = b'{"sub":1,"epoch":"0a","version":12%s}'
+
+
+def test_event_streams_begin_and_are_numbered_as_the_table_says() -> None:
+    rows = {kind: row for row in table(HTTP_API, "stream") for kind in names(row[0])}
+    assert set(rows) == set(streams.KINDS)
+    for kind, (_, first, id_) in rows.items():
+        is_resumed = kind in ("match", "feed", "novel")
+        ok = OK_BYTES % (b',"to_seq":7' if is_resumed else b"")
+        begun = events_text.begin(kind, ok, 1).first.decode()
+        assert ("event: snapshot" in begun) == ("snapshot" in names(first)), kind
+        assert (f"event: {kind}\n" in begun) == ("an empty push" in first), kind
+        number = {"epoch:version": "id: 0a:12", "epoch:to_seq": "id: 0a:7"}
+        assert [said for name, said in number.items() if name in names(id_)] == re.findall(
+            "id: .*", begun
+        ), kind
+    assert f"A comment (`:`) comes every {events.COMMENT_SECONDS:.0f} s" in HTTP_API
+    assert f"takes no byte for {STALL_SECONDS:.0f} s" in HTTP_API
+    assert f"whose id is `epoch:{str(events_text.Place('', None))[1:]}`" in HTTP_API
+
+
+def test_what_is_said_of_idempotency_keys_and_of_default_is_in_the_settings() -> None:
+    assert f"1 … {MAX_KEY_CHARACTERS} printable ASCII" in HTTP_API
+    for name in ("idempotency_seconds", "idempotency_keys", "http_default_capacity"):
+        assert f"`{name}` ({Settings.model_fields[name].default:,.0f})" in HTTP_API

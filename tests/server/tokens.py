@@ -8,6 +8,7 @@ from typing import Any
 
 import jwt
 
+from omendb_ws.net.server import Server
 from omendb_ws.node.config import Settings
 
 from .raw import settings
@@ -34,3 +35,11 @@ def token(*grants: dict[str, Any], tenant: str = "acme", sub: str = "ann", **cla
         **claims,
     }
     return jwt.encode(document, SECRET, "HS256")
+
+
+def end_tokens(server: Server, within_seconds: float = 60.0) -> None:
+    """What happens to connections when their time is over: of tokens with less than that left."""
+    for session in list(server.node._sessions):
+        left = session.who.expires_in_seconds
+        if left is not None and left < within_seconds:
+            session._expired()

@@ -88,18 +88,21 @@ async def test_the_helper_goes_on_with_a_newer_token_where_it_was(tmp_path: Path
     async with running(Server(given)) as server, client(server, token=tokens.token()) as raw:
         await raw.create(capacity=1000)
         url = f"{server.http_url}/v1/collections/items/feed"
-        short = tokens.token(exp=time.time() + 3)
+        short = tokens.token(exp=time.time() + 25)
         async with followed(tmp_path, url, short, tokens.token()) as lines:
             assert await said(lines) == ("feed", [])
             got: list[int] = []
-            number, has_ended = 0, False
-            while not has_ended or len(got) < number:
-                if not has_ended:
+            number, names = 0, set()
+            while "error" not in names or len(got) < number:
+                if "error" not in names:
                     number += 1
                     await raw.add(number)
+                if len(got) == 5:
+                    tokens.end_tokens(server)
                 name, ids = await said(lines)
-                has_ended |= name == "error"
+                names.add(name)
                 got += ids
+            assert names == {"feed", "expiring", "error"}
             assert got == list(range(1, number + 1))
             await raw.ok("drop", collection="items")
             while (name_ids := await said(lines))[0] != "over":

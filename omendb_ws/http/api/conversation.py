@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import orjson
+from omendb_core.model.errors import NotFound
 
 from ...access.peer import Peer
 from ...sessions.outbox import Batch
@@ -168,3 +169,14 @@ def _fault_of_event(data: bytes) -> dict[str, Any]:
     fault: dict[str, Any] = orjson.loads(data)
     del fault["event"]
     return fault
+
+
+def is_of_no_collection(refused: Refused, conversation: Conversation, name: str) -> bool:
+    """Whether it is the collection that is not there, and not a row of it."""
+    if refused.code != NotFound.code:
+        return False
+    try:
+        conversation.session.find(name)
+    except NotFound:
+        return True
+    return False

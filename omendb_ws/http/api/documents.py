@@ -37,7 +37,7 @@ _NULL_OR_ROW: Final[Json] = {"oneOf": [{"$ref": "#/components/schemas/row"}, {"t
 _ROWS: Final[Json] = {"type": "array", "items": {"$ref": "#/components/schemas/row"}}
 _DESCRIPTION: Final[Json] = {"$ref": "#/components/schemas/description"}
 _NULL_OR_INTEGER: Final[Json] = {"type": ["integer", "null"]}
-_NEW_ROW: Final[Json] = object_of(
+NEW_ROW: Final[Json] = object_of(
     {"id": ID, "vector": ROW["properties"]["vector"], "metadata": {"type": ["object", "null"]}},
     ("vector",),
     is_open=False,
@@ -154,7 +154,7 @@ def body_of(op: str, *but: str) -> dict[str, Json]:
     inside = [one for one in fields if one.name not in but]
     properties = {one.name: schema_of(one) for one in inside}
     if "rows" in properties:
-        item = _CHANGED_ROW if op == "update" else _NEW_ROW
+        item = _CHANGED_ROW if op == "update" else NEW_ROW
         properties["rows"] = {**properties["rows"], "items": item}
     schema = object_of(properties, (one.name for one in inside if one.required), is_open=False)
     one_of = OPS[op].one_of if op in OPS else ()

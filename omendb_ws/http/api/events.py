@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Final, Protocol
 
 from ...sessions.subscriptions.beats import Beats
+from ...telemetry.metrics import Metrics
 from .events_text import COMMENT, MEDIA_TYPE, Begun, event
 
 #: Proxies end what is silent for a minute, some for half of one.
@@ -41,10 +42,11 @@ class Pushing(Protocol):
 class EventStream:
     """One stream, from its first event to its end."""
 
-    def __init__(self, source: Pushing, begun: Begun, beats: Beats) -> None:
+    def __init__(self, source: Pushing, begun: Begun, beats: Beats, metrics: Metrics) -> None:
         self._source = source
         self._begun = begun
         self._beats = beats
+        self._metrics = metrics
         self._is_sending = False
         self._comment: asyncio.Task[None] | None = None
 
@@ -52,6 +54,7 @@ class EventStream:
         """Send it. Returns at its end, or when the client is gone."""
         await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
         beat = self._beats.begin(lambda: self._send_comment(send), COMMENT_SECONDS)
+        self._metrics.http.event_streams += 1
         try:
             await self._send(send, self._begun.first)
             async for data in self._source.pushes():
@@ -59,6 +62,7 @@ class EventStream:
                 if data.startswith(_ENDED):
                     break
         finally:
+            self._metrics.http.event_streams -= 1
             beat.stop()
             if self._comment is not None:
                 self._comment.cancel()

@@ -39,6 +39,7 @@ from .. import routes
 from .body import Body, Gone
 from .connection import HttpConnection
 from .conversation import Conversation, Ended
+from .idempotency import Keys
 from .refusals import Refused, nothing_here, other_method
 
 Scope = MutableMapping[str, Any]
@@ -50,6 +51,8 @@ _PREFLIGHT_SECONDS: Final = 600
 _ALLOWED_HEADERS: Final = (
     "Authorization, X-API-Key, Content-Type, Content-Encoding, Idempotency-Key, Last-Event-ID"
 )
+#: Probes come by bare addresses.
+_PUBLIC: Final = frozenset({"/health"})
 _EXPOSED_HEADERS: Final = "Retry-After, WWW-Authenticate"
 
 
@@ -77,7 +80,8 @@ class HeaderLines:
 class House:
     """What is asked of the running server.
 
-    ``who`` says who a token is, waiting for newer keys where those may know it.
+    ``who`` says who a token is, waiting for newer keys where those may know it. ``keys``: what was
+    asked with an ``Idempotency-Key``. ``default_capacity``: of the collection ``default``.
     """
 
     context: Context
@@ -87,6 +91,9 @@ class House:
     may_enter: Callable[[], bool]
     open_session: Callable[[Principal, Peer], Session]
     close_session: Callable[[Session], None]
+    running: routes.Running
+    keys: Keys
+    default_capacity: int
 
 
 class Asking:
@@ -111,6 +118,11 @@ class Asking:
     def context(self) -> Context:
         """The server's parts."""
         return self._house.context
+
+    @property
+    def house(self) -> House:
+        """What may be asked of the server."""
+        return self._house
 
     async def enter(self) -> Conversation:
         """The conversation of this connection and token. Raises Refused: 401, 503."""
@@ -201,8 +213,9 @@ class Gate:
         scope["path"] = _path(scope)
         asking = Asking(self._house, scope)
         scope["state"]["asking"] = asking
+        is_public = asking.path in _PUBLIC
         refusal = routes.refuse_foreign(asking.headers, self._house.policy)
-        if refusal is not None:
+        if refusal is not None and not is_public:
             self._log_foreign(asking, refusal.status)
             text = refusal.body.decode().strip()
             is_bad = refusal.status is HTTPStatus.BAD_REQUEST

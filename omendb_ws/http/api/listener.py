@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from ...runtime.faults import as_error
 from ...runtime.few_lines import FewLines, more
 from ...sessions.session import Session
-from . import collections, openapi, rows, searches, streams
+from . import collections, openapi, prototype_routes, rows, searches, streams
 from .api import Api
 from .connection import HEAD_SECONDS, HttpConnection
 from .gate import Gate, House
@@ -36,7 +36,7 @@ _PASSED_OVER: Final = 2
 def api_with_routes(*, needs_token: bool) -> Api:
     """The app with all routes; ``needs_token``: whether its server asks for one."""
     api = Api()
-    for one in (collections, rows, searches, streams):
+    for one in (collections, rows, searches, streams, prototype_routes):
         one.add_routes(api)
     openapi.add_routes(api, needs_token=needs_token)
     return api
@@ -145,6 +145,7 @@ class HttpListener:
             one.transport.abort()
         if self._state.tasks:
             await asyncio.wait(list(self._state.tasks))
+        await self._house.keys.finish()
 
     def _note_gone(self) -> None:
         if self._all_gone is not None and not self._state.connections:

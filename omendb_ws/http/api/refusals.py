@@ -68,6 +68,14 @@ class Refused(Exception):
         """The refusal that tells of ``error``."""
         return cls(error_object(error), status, *headers)
 
+    def renamed(self, before: str, after: str) -> Refused:
+        """The same of a field that is called otherwise in what the client sent."""
+        message = str(self.fault.get("message"))
+        if not message.startswith(before):
+            return self
+        said = after + message.removeprefix(before)
+        return Refused({**self.fault, "message": said}, self.status)
+
     @property
     def body(self) -> bytes:
         """What a client gets."""

@@ -6,6 +6,7 @@ An id in a path is text: the wire takes a decimal text for an integer where ids 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -26,6 +27,7 @@ from .gate import Asking
 from .json_schema import Json, object_of
 from .parameters import fields_of, read_query
 from .refusals import other_type
+from .repeats import IDEMPOTENCY_KEY, add_once
 from .searches import answer_op
 
 OCTETS: Final = "application/octet-stream"
@@ -51,6 +53,7 @@ _ADDING: Final = Document(
     query=(*_OF_ARRAYS, replace(DIM, required=False)),
     body={**body_of("add", "collection"), OCTETS: _BYTES, NPY: _BYTES},
     statuses=(409,),
+    headers=(IDEMPOTENCY_KEY,),
     tag="rows",
 )
 
@@ -89,9 +92,9 @@ async def add(request: Request) -> Answer:
         raise other_type(f"Content-Type: must be {JSON}, {OCTETS} or {NPY}")
     given = read_query(asking.query, BATCH)
     conversation = await asking.enter()
-    body = await read_json(asking)
-    found = await conversation.ask("add", body, collection=in_path(request, "collection"), **given)
-    return JsonAnswer(asking, found)
+    body, collection = await read_json(asking), in_path(request, "collection")
+    ask = partial(conversation.ask, "add", body, collection=collection, **given)
+    return await add_once(asking, conversation, collection, body, ask)
 
 
 async def _add_array(request: Request, kind: str) -> Answer:
@@ -106,10 +109,9 @@ async def _add_array(request: Request, kind: str) -> Answer:
     data = parts[0] if len(parts) == 1 else b"".join(parts)
     del parts
     rows = npy_rows(data, limits) if dim is None else raw_rows(data, dim, limits)
-    found = await conversation.upload(
-        _Upload(in_path(request, "collection"), rows, len(data), values)
-    )
-    return JsonAnswer(asking, found)
+    collection = in_path(request, "collection")
+    ask = partial(conversation.upload, _Upload(collection, rows, len(data), values))
+    return await add_once(asking, conversation, collection, data, ask)
 
 
 class _Upload:

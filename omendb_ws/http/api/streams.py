@@ -13,14 +13,13 @@ from typing import Any, Final, Literal
 
 import orjson
 from fastapi import Request
-from omendb_core.model.errors import NotFound
 
 from ...sessions.identity import NOTICE_SECONDS, Identity
 from ...wire.field_types import Field
 from ...wire.text_replies import encode_event
 from .api import COLLECTION, Answer, Api, asking_of, in_path
 from .bodies import read_json
-from .conversation import Conversation
+from .conversation import is_of_no_collection
 from .documents import Document, body_of
 from .events import HEADERS, EventStream
 from .events_text import begin, behind, event, parse_place
@@ -92,7 +91,7 @@ async def _follow(kind: StreamKind, request: Request) -> Answer:
     try:
         ok = await conversation.ask("subscribe", body, **_given(kind, collection))
     except Refused as refused:
-        if place is not None and _is_of_the_collection(refused, conversation, collection):
+        if place is not None and is_of_no_collection(refused, conversation, collection):
             return _no_more
         raise
     if asking.method == "HEAD":
@@ -100,7 +99,7 @@ async def _follow(kind: StreamKind, request: Request) -> Answer:
         return _head
     begun = begin(kind, bytes(ok), random.randint(*RETRY_MS))
     begun = begun._replace(first=begun.first + _notice(conversation.session.who, begun.epoch))
-    return EventStream(conversation, begun, asking.context.beats)
+    return EventStream(conversation, begun, asking.context.beats, asking.context.metrics)
 
 
 def _notice(who: Identity, epoch: str) -> bytes:
@@ -121,17 +120,6 @@ def _given(kind: StreamKind, collection: str) -> dict[str, Any]:
     names = {one.name for one in FIELDS[kind]}
     encoding = {"encoding": "json"} if "encoding" in names else {}
     return {"kind": kind, "collection": collection, **encoding}
-
-
-def _is_of_the_collection(refused: Refused, conversation: Conversation, collection: str) -> bool:
-    """Whether it is the collection that is not there, and not a row of it."""
-    if refused.code != NotFound.code:
-        return False
-    try:
-        conversation.session.find(collection)
-    except NotFound:
-        return True
-    return False
 
 
 async def _no_more(scope: Scope, receive: Any, send: Send) -> None:

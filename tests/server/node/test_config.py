@@ -283,6 +283,7 @@ def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) 
         "jwt_algorithms": "ES256",
         "jwt_tenant_claim": "org",
         "jwt_grants_claim": "may",
+        "http_port": "17",
     }
     annotation: Any = Settings.model_fields[name].annotation
     choices = get_args(annotation)
@@ -519,7 +520,9 @@ def test_numbers_have_their_units_in_their_names() -> None:
         " tenants"
     )
     counted = re.compile(
-        r"(port|scan_threads|max_(server_)?\w*(" + things.replace(" ", "|") + r"|producers))$"
+        r"(port|scan_threads|idempotency_keys|http_default_capacity|max_(server_)?\w*("
+        + things.replace(" ", "|")
+        + r"|producers))$"
     )
     for name, field in Settings.model_fields.items():
         if field.annotation in (int, float):

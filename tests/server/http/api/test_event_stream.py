@@ -9,6 +9,7 @@ from typing import Any
 from omendb_ws.http.api.events import EventStream
 from omendb_ws.http.api.events_text import COMMENT, Begun
 from omendb_ws.sessions.subscriptions.beats import Beat, Beats
+from omendb_ws.telemetry.metrics import Metrics
 
 PUSH = b'{"event":"feed","sub":1,"version":2,"to_seq":%d,"rows":[]}'
 ENDED = b'{"event":"ended","sub":1,"reason":"dropped"}'
@@ -58,7 +59,7 @@ async def turns() -> None:
 
 
 def started(source: Source, socket: Socket) -> asyncio.Task[None]:
-    stream = EventStream(source, BEGUN, Beats())
+    stream = EventStream(source, BEGUN, Beats(), Metrics(0))
     return asyncio.create_task(stream({}, None, socket))
 
 
@@ -119,7 +120,7 @@ class ByHand(Beats):
 
 async def test_comments_come_while_nothing_is_sent_and_stop_with_it() -> None:
     source, socket, beats = Source(), Socket(), ByHand()
-    task = asyncio.create_task(EventStream(source, BEGUN, beats)({}, None, socket))
+    task = asyncio.create_task(EventStream(source, BEGUN, beats, Metrics(0))({}, None, socket))
     await turns()
     assert beats.every_seconds == 15
     for count in (1, 2):
@@ -146,7 +147,7 @@ async def test_comments_come_while_nothing_is_sent_and_stop_with_it() -> None:
 
 async def test_a_stream_that_is_cancelled_leaves_no_timer_and_no_task() -> None:
     source, socket, beats = Source(), Socket(), Beats()
-    task = asyncio.create_task(EventStream(source, BEGUN, beats)({}, None, socket))
+    task = asyncio.create_task(EventStream(source, BEGUN, beats, Metrics(0))({}, None, socket))
     await turns()
     assert beats._going == 1
     task.cancel()

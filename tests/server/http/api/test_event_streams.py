@@ -198,11 +198,13 @@ async def test_a_client_that_goes_takes_its_subscription_along() -> None:
             async with items(server, kind, **fields) as stream:
                 await stream.event()
                 assert server.metrics.subscriptions[kind] == 1
+                assert b"omendb_event_streams 1.0" in server.metrics_text()
                 assert memory.taken_bytes > before
                 await stream.cut()
                 await eventually(lambda kind=kind: server.metrics.subscriptions[kind] == 0)  # type: ignore[misc]
                 await eventually(lambda: memory.taken_bytes == before)
         await eventually(lambda: server.metrics.connections == 1)
+        assert server.metrics.http.event_streams == 0
 
 
 async def test_comments_tell_that_an_idle_stream_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
