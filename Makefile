@@ -64,6 +64,8 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	GRANTS_WALK=all $(BIN)/python -m pytest --timeout 1200 tests/server/access/test_grants_walk.py
 	FAULT_WALK=all $(BIN)/python -m pytest tests/server/engine/test_fault_walk.py
 	SHAPED_RUNS=50 $(BIN)/python -m pytest --timeout 7200 $(SHAPED)
+	FILE_MUTATIONS=20000 $(BIN)/python -m pytest --timeout 3000 tests/files/test_mutations.py
+	$(BIN)/python -m tests.fuzz --runs 4000 journal_files
 	$(BIN)/python -m tests.fuzz --guided --seconds $(FUZZ_SECONDS)
 	DIFFERENTIAL_STREAMS=100000 $(BIN)/python -m pytest --timeout 3600 tests/server/net/test_differential.py
 	IDLE_CONNECTIONS=10000 $(BIN)/python -m pytest -s tests/server/net/test_idle.py

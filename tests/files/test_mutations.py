@@ -1,8 +1,12 @@
-"""Files with changed bytes end no process, take no memory, and are refused in one line or read."""
+"""Files with changed bytes end no process, take no memory, and are refused in one line or read.
+
+``make torture`` reads many more of them (FILE_MUTATIONS).
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -10,8 +14,8 @@ import pytest
 
 from tests.files.mutations import KINDS
 
-TIMEOUT_SECONDS = 300
-COUNT = 100
+COUNT = int(os.environ.get("FILE_MUTATIONS", "100"))
+TIMEOUT_SECONDS = 300 + COUNT // 10
 #: All of them together; the files themselves are a few KiB.
 MAX_GROWN_BYTES = 256 << 20
 

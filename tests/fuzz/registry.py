@@ -13,6 +13,7 @@ from .targets import (
     http_requests,
     journal_files,
     rank_expressions,
+    replies,
     sessions,
     text_requests,
 )
@@ -20,6 +21,7 @@ from .targets import (
 _ALL: Final = [
     frames.TARGET,
     text_requests.TARGET,
+    *replies.TARGETS,
     *http_requests.TARGETS,
     filters.TARGET,
     rank_expressions.TARGET,
