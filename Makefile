@@ -71,6 +71,7 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	IDLE_CONNECTIONS=10000 $(BIN)/python -m pytest -s tests/server/net/test_idle.py
 	$(BIN)/python -m load_tests.neighbours
 	OVERLOAD_RUNS=2000 $(BIN)/python -m pytest --timeout 3600 tests/server/sessions/test_overload.py
+	EVENT_CUTS=300 EVENT_STREAMS=9000 $(BIN)/python -m pytest --timeout 1200 tests/server/http/api
 	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/node/test_resident_memory.py
 
 bench-live: $(VENV)/.installed-load
