@@ -26,6 +26,7 @@ from websockets.protocol import Event, State
 
 from ..http import routes
 from ..runtime.faults import as_error
+from ..runtime.resets import drop_unsent_at_end
 from ..sessions.outbox import Outbox
 from .arrivals import Arrivals
 from .crowd import Crowd
@@ -386,6 +387,6 @@ class Connection(Writing):
             self._fail(code, reason)
             self._read_on()  # the client hears of it when it comes to read
         else:
-            self.give_up_unsent()
+            drop_unsent_at_end(self.transport)
             self.transport.abort()
         self.weigh()

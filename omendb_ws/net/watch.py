@@ -14,6 +14,7 @@ from typing import Final
 
 from ..runtime.faults import as_error
 from ..runtime.few_lines import FewLines, more
+from ..runtime.resets import drop_unsent_at_end
 from ..sessions.context import Context
 from ..sessions.session import Session
 from .connection import Connection
@@ -86,7 +87,7 @@ class Watch:
         elif connection.stalled_seconds() >= self._stall_seconds:
             self._shed("stalled", connection)
             session.close()
-            connection.give_up_unsent()
+            drop_unsent_at_end(connection.transport)
             task = asyncio.create_task(connection.close(4408, "no byte taken"))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import struct
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from socket import SO_LINGER, SOL_SOCKET
 from typing import Any, Final
 
 from websockets.exceptions import ConnectionClosed
@@ -34,8 +32,6 @@ from .websocket_frames import head
 _CHUNK_BYTES: Final = 128 << 10
 #: What is handed over in one turn of the loop: about a millisecond on the loopback.
 _TURN_BYTES: Final = 512 << 10
-#: On, for no time at all.
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class Writing(Handshaking):
@@ -85,16 +81,6 @@ class Writing(Handshaking):
     def _is_stuffed(self) -> bool:
         """Whether answers to what was read (pongs, too) pile up unsent."""
         return self.transport.get_write_buffer_size() > self.max_unread_bytes
-
-    def give_up_unsent(self) -> None:
-        """What the system holds unsent is dropped when the connection ends, by a reset.
-
-        It would be kept for as long as the client's machine says that there is no room: minutes,
-        and megabytes for each client that takes nothing.
-        """
-        socket = self.transport.get_extra_info("socket")
-        if socket is not None and not self.transport.is_closing():
-            socket.setsockopt(SOL_SOCKET, SO_LINGER, _NO_LINGER)
 
     # -- writing ----------------------------------------------------------------------------------
 

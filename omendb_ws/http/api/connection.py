@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from ...access.peer import Peer
+from ...runtime.resets import drop_unsent_at_end
 from .conversation import Conversation
 from .receiving import Port, Receiving
 
@@ -35,6 +36,8 @@ class HttpConnection(Receiving):
         #: What it holds, as the crowd knows it; and what a route holds of a body or an answer.
         self.held_bytes = self.route_bytes = 0
         self.is_leaving = False
+        #: Of several requests that came together uvicorn's ``cycle`` is the last.
+        self._answered: Any = None
         self._crowd = port.strangers
         self._is_admitted = False
         self._moved_bytes = 0
@@ -70,6 +73,7 @@ class HttpConnection(Receiving):
         if not self._is_admitted:
             return
         super().connection_lost(exc)
+        self._tell_gone()
         self.body.lose()
         try:
             self.leave()
@@ -92,9 +96,26 @@ class HttpConnection(Receiving):
 
     def give_up(self) -> None:
         """Nobody is there to be answered, or may be."""
-        if self.is_busy:
-            self.cycle.disconnected = True
+        self._tell_gone()
         self.transport.abort()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing can be sent. uvloop's transport knows before it tells its protocol."""
+        if not self.transport.is_closing():
+            return False
+        self._tell_gone()
+        return True
+
+    def _tell_gone(self) -> None:
+        """Else uvicorn takes it for a fault that an answer is not whole."""
+        for cycle in (self._answered, self.cycle):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def end_idle(self) -> None:
         """The server leaves: no request comes after the one that is being answered."""
@@ -190,6 +211,7 @@ class HttpConnection(Receiving):
     def shed(self, code: int = 0, reason: str = "") -> None:
         """See ``Member``."""
         self.leave()
+        drop_unsent_at_end(self.transport)
         self.transport.abort()
         self.weigh()
 

@@ -192,7 +192,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
         """Answer one request."""
-        answer = _Answer(send, [(b"date", self._now())])
+        answer = _Answer(scope["state"]["connection"], send, [(b"date", self._now())])
         try:
             await self._let_through(scope, receive, answer)
         except Gone:
@@ -273,14 +273,19 @@ class Gate:
 class _Answer:
     """ASGI's ``send`` of one request, with the headers of every answer."""
 
-    __slots__ = ("_send", "has_begun", "headers")
+    __slots__ = ("_connection", "_send", "has_begun", "headers")
 
-    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self, connection: HttpConnection, send: Send, headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        self._connection = connection
         self._send = send
         self.headers = [*headers, (b"x-content-type-options", b"nosniff")]
         self.has_begun = False
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if self._connection.is_gone:
+            return
         if not self.has_begun:
             self.has_begun = True
             given = message.get("headers", ())

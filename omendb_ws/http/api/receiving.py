@@ -108,7 +108,7 @@ class Receiving(HttpToolsProtocol):
         if self._is_over or self.transport.is_closing():
             return
         was_in_head = self.part == "head"
-        if not was_in_head:
+        if self.part == "none":
             self.moved_at = self.loop.time()
         super().data_received(data)
         if self.part == "head":
@@ -145,7 +145,7 @@ class Receiving(HttpToolsProtocol):
         if len(self.pipeline) >= _PIPELINED:
             self._fail(Refused.of(BadRequest("too many requests that wait for another one")))
         self.part, self.head_bytes = "body", 0
-        self.body_began_at = self.loop.time()
+        self.moved_at = self.body_began_at = self.loop.time()
         body = self.body
         super().on_headers_complete()
         cycle = self.cycle
@@ -186,6 +186,9 @@ class Receiving(HttpToolsProtocol):
     def _end(self) -> None:
         """Close, in a moment: with bytes unread, the system would take back what was written."""
         self._is_over = True
+        if self.is_busy:  # it closes behind its answer
+            self.cycle.keep_alive = False
+            return
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)

@@ -169,7 +169,7 @@ def breaking_off(said: bytes, *, is_bare: bool = False) -> Attack:
     return attack
 
 
-def taking(some_bytes: int) -> Attack:
+def taking(some_bytes: int, asked: bytes = UPGRADE + LARGE * 50) -> Attack:
     """Asks for much, and takes so many bytes at a time, of a small buffer, slowly."""
 
     async def attack(place: Place) -> str:
@@ -179,7 +179,7 @@ def taking(some_bytes: int) -> Attack:
             plain.setblocking(False)
             loop = asyncio.get_running_loop()
             await loop.sock_connect(plain, ("127.0.0.1", place.port))
-            await loop.sock_sendall(plain, UPGRADE + LARGE * 50)
+            await loop.sock_sendall(plain, asked)
             watched = select.poll()
             watched.register(plain, select.POLLHUP | select.POLLERR)
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -282,3 +282,34 @@ def tls_halves(context: ssl.SSLContext, header: bytes = b"") -> dict[str, tuple[
         "half a hello, and breaks off": (breaking_off(hello[:-50], is_bare=True), ""),
         "a hello, and breaks off": (breaking_off(hello, is_bare=True), ""),
     }
+
+
+#: To the HTTP API.
+_GET = b"GET /v1/collections HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+_POST = _GET.replace(b"GET", b"POST") + b"Content-Type: application/json\r\n"
+_SOME = _POST + b"Content-Length: 1000\r\n\r\n"
+_IDS = orjson.dumps({"ids": list(range(500)), "include": ["metadata"]})
+_ROWS = _POST.replace(
+    b"collections", b"collections/items/rows/get"
+) + b"Content-Length: %d\r\n\r\n%b" % (len(_IDS), _IDS)
+HTTP: dict[str, tuple[Attack, str]] = {
+    "connects and never speaks": (saying(b""), ""),
+    "connects and breaks off": (breaking_off(b""), ""),
+    "ends without a word": (ending(), ""),
+    "a first line byte by byte": (saying(b"GET /", endless(b"x")), ""),
+    "header fields for ever, slowly": (saying(_GET, endless(b"X: y\r\n")), ""),
+    "half a head, and breaks off": (breaking_off(_GET), ""),
+    "half a body, and silence": (saying(_SOME + b"{"), ""),
+    "half a body, for ever": (saying(_SOME + b"{", endless(b" ")), ""),
+    "half a body, and breaks off": (breaking_off(_SOME + b"{"), ""),
+    "chunks for ever": (
+        saying(_POST + b"Transfer-Encoding: chunked\r\n\r\n", endless(b"1\r\n \r\n")),
+        "",
+    ),
+    "asks, and stays": (saying(_GET + b"\r\n"), "200"),
+    "asks, and speaks no HTTP": (saying(_GET + b"\r\n" + b"\x00\x01\x02"), "200"),
+    "asks a hundred times": (saying((_GET + b"\r\n") * 100), "200"),
+    "asks for much and takes nothing": (taking(0, _ROWS * 12), ""),
+    "asks for much and takes a byte at a time": (taking(1, _ROWS * 12), ""),
+    "asks for much, and breaks off": (breaking_off(_ROWS * 12), ""),
+}

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from omendb_ws.http.api import connection as http_connection
 from omendb_ws.net import intake
 from omendb_ws.net import server as server_module
 from omendb_ws.net.server import Server
@@ -30,6 +31,7 @@ CONSTANTS: Final = (
     (server_module, "_PING_INTERVAL_SECONDS", SHORT_SECONDS),
     (server_module, "_PING_TIMEOUT_SECONDS", 2 * SHORT_SECONDS),
     (intake, "HEADER_SECONDS", SHORT_SECONDS),
+    (http_connection, "HEAD_SECONDS", SHORT_SECONDS),
 )
 
 

@@ -66,14 +66,17 @@ def is_left_alone(server: Server) -> bool:
     return len(server._known) == len(server._sessions) == 1 and not waiting
 
 
-async def besieged(server: Server, place: Place, attacks: Attacks, token: str | None) -> None:
-    """All that the tests of this file ask."""
+async def besieged(
+    server: Server, place: Place, attacks: Attacks, token: str | None, port: int | None = None
+) -> None:
+    """All that the tests of this file ask. ``port``: the attacks go there."""
+    attacked = place if port is None else place._replace(port=port)
     served: list[int] = []
     async with good(place, token) as one:
         await one.fill()
         before = len(os.listdir("/proc/self/fd"))
         names = [name for name in attacks for _ in range(EACH)]
-        ends = asyncio.gather(*(attacks[name][0](place) for name in names))
+        ends = asyncio.gather(*(attacks[name][0](attacked) for name in names))
         coming = asyncio.create_task(newcomers(place, token, served))
         try:
             while not ends.done() or not (served or coming.done()):
@@ -154,12 +157,20 @@ async def _server_with_tls_behind_a_proxy(directory: Path) -> None:
         await besieged(server, place, attacks, "token-root")
 
 
+async def _http_api(_: Path) -> None:
+    async with serving(http_port=0, http_idle_seconds=1.0) as server:
+        assert server.http_url is not None
+        port = int(server.http_url.rpartition(":")[2])
+        await besieged(server, Place(server.port), hostile.HTTP, None, port)
+
+
 SERVERS: dict[str, Callable[[Path], Awaitable[None]]] = {
     "open": _open_server,
     "with keys": _server_with_keys,
     "with TLS": _server_with_tls,
     "behind a proxy": _server_behind_a_proxy,
     "with TLS behind a proxy": _server_with_tls_behind_a_proxy,
+    "the HTTP API": _http_api,
 }
 
 
