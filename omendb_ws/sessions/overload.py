@@ -106,27 +106,22 @@ class Load:
         """What all that it has waiting should take, but for changes that wait for their log."""
         return max(self.waiting - self._lane.pending, 0) * self.request_us
 
-    def came(self) -> None:
-        """A request was let in."""
+    def note(self, waiting: int) -> None:
+        """So many are let in and unanswered now. What a fault left out the next call sets right."""
+        more = waiting - self.waiting
+        if not more:
+            return
         overload = self._overload
-        self.waiting += 1
-        overload.waiting += 1
+        self.waiting = waiting
+        overload.waiting += more
+        if more < 0:
+            self.answered -= more
+            return
         if not self.is_listed:
             self.is_listed = True
             overload.loads.append(self)
         if overload.waiting >= overload.look_at:
             overload.crowded()
-
-    def went(self) -> None:
-        """One was answered."""
-        self.waiting -= 1
-        self.answered += 1
-        self._overload.waiting -= 1
-
-    def left(self) -> None:
-        """The connection is gone, and what it had waiting."""
-        self._overload.waiting -= self.waiting
-        self.waiting = 0
 
     def learn(self) -> None:
         """See what its requests take."""

@@ -68,10 +68,8 @@ class Session:
         #: Whether there is a place for one who has authenticated itself, and what to call then.
         self.may_enter: Callable[[], bool] = lambda: True
         self.on_authenticated: Callable[[], None] = lambda: None
-        #: What it has unanswered, as the whole server's load is seen.
-        self.load = context.overload.load(self.lane)
-        #: How long what is being received had waited for its turn.
-        self.late_us = 0
+        #: What it has unanswered; how long what is being received had waited for its turn.
+        self.load, self.late_us = context.overload.load(self.lane), 0
         self._inflight: dict[int, Ticket] = {}
         self._inflight_bytes = 0
         self._expected_bytes = 0
@@ -105,7 +103,7 @@ class Session:
         self.who.leave()
         end_some(self.subscriptions)
         self._inflight.clear()
-        self.load.left()
+        self.load.note(0)
         self._takings.clear()
         self._inflight_bytes = self._expected_bytes = 0
         self._handles.clear()
@@ -210,12 +208,13 @@ class Session:
         if self.taken is not None:
             self._takings[ticket.id] = self.taken
         try:
+            self.load.note(len(self._inflight))
             submit(work)
         except BaseException:
             del self._inflight[ticket.id]
             self._takings.pop(ticket.id, None)
+            self.load.note(len(self._inflight))
             raise
-        self.load.came()
         self.taken = None
         self._inflight_bytes += ticket.request_bytes
         self._expected_bytes += ticket.reply_bytes
@@ -228,7 +227,6 @@ class Session:
         if self._inflight.get(ticket.id) is ticket:
             self.outbox.reply(reply.message)
             del self._inflight[ticket.id]
-            self.load.went()
             self._inflight_bytes -= ticket.request_bytes
             self._expected_bytes -= ticket.reply_bytes
             taken = self._takings.pop(ticket.id, None) if self._takings else None
@@ -244,6 +242,7 @@ class Session:
             call()  # first: after a fault it is called again
             if self._call_when_answered is call:  # what it let in may wait, too
                 self._call_when_answered = None
+        self.load.note(len(self._inflight))
         self._progressed()
         count(reply, self.context)
         if reply.error is not None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from omendb_ws import errors
+from omendb_ws.sessions.overload import Load, Overload
 from omendb_ws.sessions.receive import Receiver
 from tests.client.common.places import PATIENCE_SECONDS, Place, opened, vectors
 
@@ -51,6 +52,42 @@ async def test_closing_ends_subscriptions_that_wait(place: Place, what: str) -> 
         with pytest.raises(errors.ConnectionLost):
             await anext(db.feed("items"))
         await db.close()
+
+
+CALLS: dict[str, Any] = {
+    "add": lambda db: db.add("items", [[1, 2]] * 3, ids=[1, 2, 3]),
+    "search": lambda db: db.search("items", [1, 2]),
+    "update": lambda db: db.update("items", [9], [{"x": 1}]),
+    "count": lambda db: db.count("items"),
+    "live": lambda db: anext(db.live("items", [1, 2])),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_server_that_sheds_is_asked_again_until_it_lets_the_call_in(
+    call: str, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kind of client waits by itself: whoever calls hears nothing of three refusals."""
+    refused: list[int] = []
+
+    def refuses(self: Overload, load: Load) -> bool:
+        return len(refused) < 3
+
+    def noted(self: Overload, load: Load) -> None:
+        refused.append(self.retry_after_ms)
+
+    async with place.connect() as db:
+        await db.create("items", dim=2, capacity=10)
+        await db.add("items", [[1, 2]], ids=[9])
+        monkeypatch.setattr(Overload, "refuses", refuses)
+        monkeypatch.setattr(Overload, "refused", noted)
+        for name, value in (("is_shedding", True), ("retry_after_ms", 2)):
+            fixed = property(lambda _, value=value: value, lambda *_: None)
+            monkeypatch.setattr(Overload, name, fixed, raising=False)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await CALLS[call](db)
+        assert refused == [2, 2, 2]
+        assert await db.count("items") == (4 if call == "add" else 1)
 
 
 async def test_a_subscription_that_is_closed_ends_for_who_waits(db: Any) -> None:

@@ -68,7 +68,7 @@ class Server:
                 asker.refused += 1
                 continue
             asker.arrivals.append(self.clock.now_us)
-            asker.load.came()
+            asker.load.note(len(asker.arrivals))
             let_in += 1
         return let_in
 
@@ -92,7 +92,7 @@ class Server:
             share.waited_us, share.taken_us = wait_us, self.clock.now_us
             shares.charge(share, asker.cost_us)
             self._left_us -= asker.cost_us
-            asker.load.went()
+            asker.load.note(len(asker.arrivals))
             asker.answered += 1
             if not asker.arrivals:
                 waiting.remove(asker)
@@ -249,7 +249,7 @@ def test_what_waits_for_a_disk_refuses_nobody() -> None:
     for asked in range(1, 301):
         for one in loaders:
             assert not server.overload.is_shedding or not server.overload.refuses(one.load)
-            one.load.came()
+            one.load.note(asked)
             one.lane.pending = asked
     assert not server.overload.look() or not server.overload.is_shedding
     for one in loaders:
@@ -262,7 +262,7 @@ def test_a_connection_that_goes_takes_what_it_had_waiting_along() -> None:
     server, askers = overloaded(5)
     for one in askers:
         one.arrivals.clear()
-        one.load.left()
+        one.load.note(0)
     assert server.overload.waiting == 0
     server.pass_(LOOK_SECONDS)
     assert not server.overload.is_shedding
@@ -305,7 +305,7 @@ class Controller(RuleBasedStateMachine):
     def leave(self, who: int) -> None:
         if len(self.server.askers) > 1:
             gone = self.server.askers.pop(who % len(self.server.askers))
-            gone.load.left()
+            gone.load.note(0)
 
     @invariant()
     def what_waits_is_known(self) -> None:
