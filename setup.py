@@ -22,7 +22,7 @@ SOURCES = [
     *("functions.c", "apply.c"),
     *("id_table.c", "ids.c", "rows.c", "append.c"),
     *("shadow.c", "bounds.c", "keys.c", "order.c", "candidates.c", "exhaustive.c"),
-    *("scan.c", "scan_setup.c", "scan_tiles.c", "score_bounds.c", "search.c"),
+    *("scan.c", "scan_setup.c", "scan_tiles.c", "score_bounds.c", "search.c", "weights.c"),
     *("selection.c", "selecting.c"),
     *("match.c", "pairs.c", "lists.c"),
     *("tiles.c", "tile_portable.c", "tile_avx512.c", "tile_avx2.c", "tile_neon.c"),

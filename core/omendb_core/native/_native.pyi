@@ -55,6 +55,16 @@ def top_k(
     scores: F32,
     decay: tuple[I64 | None, F64 | None, float, bool, F64 | None, F64, F64] | None,
 ) -> tuple[int, int]: ...
+def decay_weights(
+    lanes: str,
+    integers: I64 | None,
+    numbers: F64 | None,
+    per_second: float,
+    half_life: float,
+    at: float,
+    slots: I64,
+    weights: F32,
+) -> None: ...
 def score_bounds(
     kernel: str,
     codes: U8,

@@ -21,6 +21,7 @@ static PyMethodDef methods[] = {
     {"kernels", native_kernels, METH_NOARGS, NULL},
     {"shadow_write", native_shadow_write, METH_VARARGS, NULL},
     {"top_k", native_top_k, METH_VARARGS, NULL},
+    {"decay_weights", native_decay_weights, METH_VARARGS, NULL},
     {"score_bounds", native_score_bounds, METH_VARARGS, NULL},
     {"rows_reaching", native_rows_reaching, METH_VARARGS, NULL},
     {"take_apart", native_take_apart, METH_VARARGS, NULL},

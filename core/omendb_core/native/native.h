@@ -46,6 +46,9 @@ PyObject *native_top_k(PyObject *module, PyObject *arguments);
 PyObject *native_score_bounds(PyObject *module, PyObject *arguments);
 PyObject *native_rows_reaching(PyObject *module, PyObject *arguments);
 
+/* weights.c: what ages take off. */
+PyObject *native_decay_weights(PyObject *module, PyObject *arguments);
+
 /* selecting.c: which rows of an order are taken. */
 PyObject *native_take_apart(PyObject *module, PyObject *arguments);
 PyObject *native_take_marginal(PyObject *module, PyObject *arguments);

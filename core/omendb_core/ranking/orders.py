@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import native
 from ..model.types import F32, F64, I64, NULL_INTEGER, U64
 from ..scan.interface import Times
 from ..scoring.functions import log2, pow_
@@ -87,10 +88,16 @@ def placed(order: Order, ranks_: F64) -> I64:
 
 def weights(decay: Decay, state: WindowState, slots: I64, at: float) -> F32:
     """2^((t - at) / half_life) of the rows in ``slots``, float32 (n,): finite, NaN without a t."""
+    if native.is_used:
+        by_slot, found = _times_by_slot(decay, state), np.empty(len(slots), np.float32)
+        native.compiled.decay_weights(
+            native.lanes, by_slot.integers, by_slot.numbers, by_slot.per_second,
+            decay.half_life_seconds, at, native.readable(slots), found,
+        )  # fmt: skip
+        return found
     with np.errstate(all="ignore"):
         exponents = (times(decay, state, slots) - at) / decay.half_life_seconds
-        found = pow_(2.0, exponents)
-        return np.minimum(found, _MOST).astype(np.float32)
+        return np.minimum(pow_(2.0, exponents), _MOST).astype(np.float32)
 
 
 def times(decay: Decay, state: WindowState, slots: I64) -> F64:
@@ -107,12 +114,18 @@ def times(decay: Decay, state: WindowState, slots: I64) -> F64:
 
 def times_by_slot(decay: Decay, state: WindowState) -> Times:
     """The same for all slots, as a scan takes them."""
+    by_slot = _times_by_slot(decay, state)
+    if decay.column is None:
+        return by_slot
+    return by_slot._replace(latest=state.extremes.greatest(decay.column))
+
+
+def _times_by_slot(decay: Decay, state: WindowState) -> Times:
     if decay.column is None:
         return Times(state.times_us, None, _MICROSECONDS, True)
     found = state.columns.values(decay.column)
-    if found.dtype == np.int64:
-        return Times(found, None, 1.0, False, state.extremes.greatest(decay.column))
-    return Times(None, found, 1.0, False, state.extremes.greatest(decay.column))
+    is_integer = found.dtype == np.int64
+    return Times(found if is_integer else None, None if is_integer else found, 1.0, False)
 
 
 def accepted(state: WindowState, slots: I64 | slice) -> F64:

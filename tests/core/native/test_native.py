@@ -171,6 +171,7 @@ def calls_that_write() -> list[tuple[str, tuple[Any, ...]]]:
                         1e9, slots, 0, 0, np.full(4, -1))),
         ("take_marginal", ("portable", False, rows, zeros, np.ones(4), np.full(4, -np.inf),
                            zeros, 0.5, 0, 1, np.full(4, -1))),
+        ("decay_weights", ("portable", zeros, None, 1e6, 1.0, 5.0, np.arange(4), scores)),
         ("score_bounds", ("portable", codes, factors, centre, 4, 0, rows[:1], 0,
                           np.zeros(64, np.float32), np.zeros(64, np.float32))),
     ]  # fmt: skip
