@@ -12,7 +12,7 @@ import pytest
 from omendb_ws.engine.model.shares import SLACK_US, Shares
 from omendb_ws.engine.model.ticket import Lane, Ticket
 from omendb_ws.engine.writes.commands import Delete, Drop
-from omendb_ws.engine.writes.turns import Turns
+from omendb_ws.engine.writes.turns import SORTED_AT_ONCE, Turns
 
 
 class Place:
@@ -118,7 +118,38 @@ def test_a_drop_behind_another_that_is_behind_an_add_is_behind_both() -> None:
     assert taken(turns, shares) == [add, dropped, later, drop]
 
 
-def test_of_those_that_it_may_be_behind_a_drop_looks_at_its_collections_alone() -> None:
+def test_what_came_in_order_is_sorted_some_at_each_look() -> None:
+    lanes = [Lane() for _ in range(20)]
+    shares = Shares()
+    turns = Turns(shares)
+    works = [change(lanes[place % 20]) for place in range(10 * SORTED_AT_ONCE)]
+    for work in works:
+        turns.add(work)
+    shares.end_tick([lane.share for lane in lanes])
+    assert turns.take() is works[0]
+    assert 0 < len(turns._fair) <= SORTED_AT_ONCE
+    turns.add(late := change(lanes[0]))  # behind all that are not sorted yet
+    turns.is_through(lanes[0])
+    done = [works[0], *taken(turns, shares, took_us=0.0)]
+    assert len(done) == len(works) + 1
+    assert [work for work in done if work.ticket.asker.lane is lanes[0]] == [*works[::20], late]
+
+
+def test_who_may_go_on_is_found_however_far_behind_it_came() -> None:
+    flood, light = Lane(), Lane()
+    shares = contended([flood, light])
+    turns = Turns(shares)
+    for _ in range(3 * SORTED_AT_ONCE):
+        turns.add(change(flood))
+    turns.add(only := change(light))
+    shares.charge(flood.share, 4 * SLACK_US)
+    assert turns.take() is only
+
+
+def test_of_those_that_it_may_be_behind_a_drop_looks_at_its_collections_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("omendb_ws.engine.writes.turns.SORTED_AT_ONCE", 10_000)
     looked = 0
 
     class Seen:
@@ -155,8 +186,11 @@ def test_of_those_that_it_may_be_behind_a_drop_looks_at_its_collections_alone() 
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_whatever_waits_for_whom_each_connection_goes_on_in_its_order(seed: int) -> None:
+def test_whatever_waits_for_whom_each_connection_goes_on_in_its_order(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Parked behind pending ones, put back, and by shares or not: as a queue for each would do."""
+    monkeypatch.setattr("omendb_ws.engine.writes.turns.SORTED_AT_ONCE", (1, 3, 256)[seed % 3])
     numbers = random.Random(seed)
     shares = Shares()
     turns = Turns(shares)
