@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ..runtime.toml_files import TomlFileError, parse, read_text
+from ..runtime.toml_files import TomlFileError, parse, read_text, shown
 from ..runtime.toml_values import TomlValueError, toml_value
 from ..wire.rights import RIGHTS
 from .grants import Grant, GrantError, parse_grants
@@ -162,7 +162,7 @@ def _shown(field: str) -> str:
 def _parse_entry(entry: Mapping[str, Any], where: str) -> tuple[str, Principal]:
     name = entry.get("name")
     if isinstance(name, str):
-        where = f"{where} ({name!r})"
+        where = f"{where} ({shown(name)})"
     unknown = sorted(entry.keys() - set(_ENTRY_FIELDS))
     missing = [field for field in _REQUIRED_FIELDS if field not in entry]
     if unknown or missing:

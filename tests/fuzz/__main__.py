@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the number of the first input")
     parser.add_argument("--guided", action="store_true", help="by atheris, where it is installed")
     given = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)  # of faults; servers warn of what is asked of them
     if given.guided and importlib.util.find_spec("atheris") is not None:
         return _guided(given)
     from .driver import Feeder

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from typing import Any, Final
 
 from .mutating import LIES, mutated
@@ -79,7 +80,8 @@ def _nodes(top: Any) -> Iterator[Node]:
 
 def _odd(holder: Any, key: Any, _: Any, __: Any, words: Sequence[bytes], chance: Any) -> None:
     texts = [word.decode("utf-8", "replace") for word in words]
-    holder[key] = chance.choice(texts) if texts and chance.random() < 0.4 else chance.choice(ODD)
+    is_word = texts and chance.random() < 0.4
+    holder[key] = chance.choice(texts) if is_word else deepcopy(chance.choice(ODD))
 
 
 def _near(holder: Any, key: Any, value: Any, *rest: Any) -> None:
@@ -101,7 +103,7 @@ def _out(holder: Any, key: Any, *_: Any) -> None:
 
 def _double(holder: Any, key: Any, value: Any, *rest: Any) -> None:
     chance = rest[-1]
-    copy = json.loads(json.dumps(value))
+    copy = deepcopy(value)
     if isinstance(holder, list):
         times = chance.choice((1, 1, 3, 70))
         holder[key:key] = [copy] * times
@@ -114,7 +116,7 @@ def _wrap(holder: Any, key: Any, value: Any, *rest: Any) -> None:
     texts = [word.decode("utf-8", "replace") for word in words] or ["a"]
     depth = chance.choice((1, 1, 2, 9, 40))
     for _ in range(depth):
-        value = chance.choice(([value], {chance.choice(texts): value}, [value, value]))
+        value = chance.choice(([value], {chance.choice(texts): value}, [value, deepcopy(value)]))
         if depth > 2:
             value = value[:1] if isinstance(value, list) else value
     holder[key] = value
@@ -138,7 +140,7 @@ def _graft(
     if not found:
         return _odd(holder, key, value, others, words, chance)
     _, name, part = chance.choice(list(_nodes(chance.choice(found))))
-    copy = json.loads(json.dumps(part))
+    copy = deepcopy(part)
     holder[name if isinstance(holder, dict) and isinstance(name, str) else key] = copy
     return None
 
