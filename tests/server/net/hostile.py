@@ -49,8 +49,9 @@ LARGE = text(
         }
     )
 )
-#: Between two bytes of one who sends slowly. It is how the attack goes, nothing waits for it.
-_PACE_SECONDS = 0.02
+#: Between two bytes of one who sends slowly, and two requests of those beside it. It is how the
+#: attack goes, nothing waits for it.
+PACE_SECONDS = 0.02
 
 
 class Place(NamedTuple):
@@ -72,7 +73,7 @@ class Opened(NamedTuple):
             if ending.done() or self.writer.transport.is_closing():
                 break
             self.writer.write(piece)
-            await asyncio.wait([ending], timeout=_PACE_SECONDS)
+            await asyncio.wait([ending], timeout=PACE_SECONDS)
         return await ending
 
     async def ended(self) -> str:
@@ -162,7 +163,7 @@ def breaking_off(said: bytes, *, is_bare: bool = False) -> Attack:
     async def attack(place: Place) -> str:
         async with opened(place, is_speaking=not is_bare) as one:
             one.writer.write(said)
-            await asyncio.sleep(_PACE_SECONDS)
+            await asyncio.sleep(PACE_SECONDS)
             one.reset()
             return ""
 
@@ -186,7 +187,7 @@ def taking(some_bytes: int, asked: bytes = UPGRADE + LARGE * 50) -> Attack:
                 while not watched.poll(0):
                     with contextlib.suppress(BlockingIOError, ConnectionError):
                         plain.recv(some_bytes)
-                    await asyncio.sleep(_PACE_SECONDS)
+                    await asyncio.sleep(PACE_SECONDS)
         return ""
 
     return attack

@@ -110,6 +110,7 @@ async def test_descriptors_run_out_among_clients_that_send_and_take_half(
                 while not ends.done():
                     await one.ask("update", collection="items", rows=[{"id": 1, "metadata": {}}])
                     await one.search()
+                    await asyncio.wait([ends], timeout=hostile.PACE_SECONDS)
                 assert all(isinstance(end, str | OSError | EOFError) for end in ends.result())
                 while sockets_of(process.pid) > before:
                     await one.search()

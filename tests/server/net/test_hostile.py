@@ -59,6 +59,7 @@ async def newcomers(place: Place, token: str | None, served: list[int]) -> None:
             async with good(place, token) as one:
                 await one.search()
                 served.append(1)
+        await asyncio.sleep(hostile.PACE_SECONDS)
 
 
 def is_left_alone(server: Server) -> bool:
@@ -82,6 +83,7 @@ async def besieged(
         try:
             while not ends.done() or not (served or coming.done()):
                 await one.search()
+                await asyncio.wait([ends], timeout=hostile.PACE_SECONDS)
         finally:
             for task in (coming, ends):
                 task.cancel()
