@@ -7,6 +7,7 @@ that, each of its calls in a thread. A ``Place`` is a fresh server that is reach
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -19,10 +20,13 @@ import numpy as np
 import omendb_ws
 import omendb_ws.sync
 from tests import patience
+from tests.client.common.http_bridge import bridged
 from tests.patience import UNHURRIED
 from tests.server.raw import running
 
-KINDS = ("asyncio-socket", "sync-socket", "asyncio-memory", "sync-memory")
+#: ``make torture`` sets it: the same cases once more, through a bridge to the HTTP API.
+OVER_HTTP = ("asyncio-http",) if os.environ.get("OVER_HTTP") else ()
+KINDS = ("asyncio-socket", "sync-socket", "asyncio-memory", "sync-memory", *OVER_HTTP)
 #: Bare ``memory://``: each client has a server of its own, so this is for tests of one client.
 OWN = "asyncio-own-memory"
 PATIENCE_SECONDS = patience.PATIENCE_SECONDS
@@ -62,6 +66,9 @@ async def opened(kind: str, **limits: Any) -> AsyncIterator[Place]:
     if kind.endswith("memory"):
         name = "" if kind == OWN else f"test-{next(_names)}"
         yield Place(kind, f"memory://{name}", {"server_settings": limits})
+    elif kind.endswith("http"):
+        async with running(http_port=0, **limits) as server, bridged(server) as url:
+            yield Place(kind, url, {})
     else:
         async with running(**limits) as server:
             yield Place(kind, server.url, {})
