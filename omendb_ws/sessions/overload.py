@@ -57,8 +57,8 @@ _NEWEST: Final = 1 / 4
 _STAYS: Final = 0.8
 #: By what ``most_us`` falls at most and rises in a look, and between which parts of the target.
 _FALL: Final = 1 / 2
-_RISE: Final = 1.05
-_LEAST: Final = 1 / 20
+_RISE: Final = 1.1
+_LEAST: Final = 1 / 4
 _MOST: Final = 4.0
 #: Waits below this part of the target let it rise.
 _GOOD: Final = 0.7
