@@ -73,6 +73,8 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	OVERLOAD_RUNS=2000 $(BIN)/python -m pytest --timeout 3600 tests/server/sessions/test_overload.py
 	EVENT_CUTS=300 EVENT_STREAMS=9000 $(BIN)/python -m pytest --timeout 1200 tests/server/http/api
 	OVER_HTTP=1 $(BIN)/python -m pytest tests/client/common -k http
+	HTTP_EXAMPLES=300 $(BIN)/python -m pytest --timeout 3600 tests/server/http/api/test_document.py
+	$(BIN)/python -m tests.torture.generated_clients
 	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/node/test_resident_memory.py
 
 bench-live: $(VENV)/.installed-load

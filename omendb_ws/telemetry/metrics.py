@@ -99,8 +99,11 @@ class Gauges:
 
 @dataclass(slots=True)
 class HttpNumbers:
-    """Of the HTTP port: ``repeated_adds`` were answered by their ``Idempotency-Key``."""
+    """Of the HTTP port: ``answers`` by status; ``repeated_adds`` were answered by their
+    ``Idempotency-Key``.
+    """
 
+    answers: Counter[str] = field(default_factory=Counter)
     event_streams: int = 0
     idempotency_keys: int = 0
     repeated_adds: int = 0

@@ -88,6 +88,13 @@ METRICS: Final = (
         lambda m: m.connections_opened,
     ),
     Metric(
+        "omendb_http_answers",
+        "counter",
+        "Answers of the HTTP API, by status.",
+        lambda m: m.http.answers,
+        "status",
+    ),
+    Metric(
         "omendb_shed_connections",
         "counter",
         "Connections that had to leave, by reason: strangers, bytes, stalled.",

@@ -41,10 +41,18 @@ class Ended(Exception):
 class Conversation:
     """What HTTP requests of one connection and token ask, and get.
 
-    ``close`` is called when it is over for this connection's sake.
+    ``close`` is called when it is over for this connection's sake; ``is_busy`` says whether a
+    request of that is being answered.
     """
 
-    def __init__(self, session: Session, token: str | None, close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        token: str | None,
+        close: Callable[[], None],
+        is_busy: Callable[[], bool],
+    ) -> None:
+        self.is_busy = is_busy
         self.session = session
         self.token = token
         self.close = close
@@ -161,8 +169,16 @@ class Conversation:
 
     def _on_filled(self) -> None:
         """See ``Outbox.on_filled``: whoever waits looks in a turn to come."""
-        if self._filled is not None and not self._filled.done():
-            self._filled.set_result(None)
+        filled = self._filled
+        if filled is None:
+            asyncio.get_running_loop().call_soon(self._end_if_over)
+        elif not filled.done():
+            filled.set_result(None)
+
+    def _end_if_over(self) -> None:
+        """A session that ends between two requests keeps no place for the next one."""
+        if self.session.outbox.closed and self.session.lane.is_open and not self.is_busy():
+            self.close()
 
 
 def _fault_of_event(data: bytes) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ...wire.opcodes import OPS, SUBSCRIPTION_KINDS, Field
-from .json_schema import ID, INTEGER, ROW, Json, answered_by, object_of, schema_of
+from .json_schema import ID, INTEGER, ROW, Json, object_of, schema_of
 
 JSON_TYPE: Final = "application/json"
 _ERROR: Final = {"$ref": "#/components/responses/error"}
@@ -37,13 +37,14 @@ _NULL_OR_ROW: Final[Json] = {"oneOf": [{"$ref": "#/components/schemas/row"}, {"t
 _ROWS: Final[Json] = {"type": "array", "items": {"$ref": "#/components/schemas/row"}}
 _DESCRIPTION: Final[Json] = {"$ref": "#/components/schemas/description"}
 _NULL_OR_INTEGER: Final[Json] = {"type": ["integer", "null"]}
+#: Ops whose fields are a JSON body; of subscriptions all are.
+_WITH_BODY: Final = ("create", "add", "update", "get", "delete", "search", "count")
+#: Said by the path, or by what the answer is.
+_SAID_ELSEWHERE: Final = frozenset(("collection", "encoding"))
 NEW_ROW: Final[Json] = object_of(
     {"id": ID, "vector": ROW["properties"]["vector"], "metadata": {"type": ["object", "null"]}},
     ("vector",),
     is_open=False,
-)
-_CHANGED_ROW: Final[Json] = object_of(
-    {"id": ID, "metadata": {"type": "object"}}, ("id", "metadata"), is_open=False
 )
 
 
@@ -51,16 +52,17 @@ def _answer(*required: str, **properties: Json) -> Json:
     return object_of(properties, required, is_open=True)
 
 
-#: op -> its ``ok``, where the names of its fields alone do not say enough.
+#: Ops that are answered by the description of a collection.
+_DESCRIBING: Final = frozenset(("create", "describe"))
+#: op -> its ``ok``.
 _ANSWERS: Final[Mapping[str, Json]] = {
-    "create": _DESCRIPTION,
-    "describe": _DESCRIPTION,
     "list": _answer(
         "collections",
         collections={"type": "array", "items": _DESCRIPTION},
         unavailable={"type": "array", "items": {"$ref": "#/components/schemas/unavailable"}},
     ),
     "drop": _answer(),
+    "stats": _answer("rows", collection={"type": "string"}, rows=INTEGER),
     "add": _answer(
         "version", "first_seq", "last_seq",
         version=INTEGER, first_seq=_NULL_OR_INTEGER, last_seq=_NULL_OR_INTEGER,
@@ -81,7 +83,7 @@ _ANSWERS: Final[Mapping[str, Json]] = {
         "version", "results", "took_us", version=INTEGER, took_us=INTEGER, at={"type": "number"},
         results={
             "description": "The rows; with `vectors`, a list of rows for each of them.",
-            "oneOf": [_ROWS, {"type": "array", "items": _ROWS}],
+            "anyOf": [_ROWS, {"type": "array", "items": _ROWS}],
         },
     ),
 }  # fmt: skip
@@ -130,7 +132,9 @@ class Document:
     def _responses(self) -> Json:
         answers = self.answers
         if answers is None:
-            answers = {JSON_TYPE: _ANSWERS.get(self.op) or _answer(**answered_by(OPS[self.op]))}
+            answers = {
+                JSON_TYPE: _DESCRIPTION if self.op in _DESCRIBING else _ref(f"{self.op}_answer")
+            }
         content = {kind: {"schema": schema} for kind, schema in answers.items()}
         statuses = {*_ALWAYS, *self.statuses}
         if COLLECTION_IN_PATH in self.path:
@@ -148,21 +152,41 @@ class Document:
         return f"As the kind of subscription `{self.op}`." if self.op else ""
 
 
-def body_of(op: str, *but: str) -> dict[str, Json]:
-    """The JSON body of an op, or of a kind of subscription: its fields without ``but``."""
+def body_of(op: str) -> dict[str, Json]:
+    """The JSON body of an op, or of a kind of subscription."""
+    return {JSON_TYPE: _ref(f"{op}_request")}
+
+
+def shared() -> dict[str, Json]:
+    """What routes refer to, by its name."""
+    requests = {f"{op}_request": _request(op) for op in (*_WITH_BODY, *SUBSCRIPTION_KINDS)}
+    answers = {f"{op}_answer": answer for op, answer in _ANSWERS.items()}
+    return {**requests, **answers, "added_row": NEW_ROW}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _request(op: str) -> Json:
+    """Its fields, without those that the path says. Which go together is for the description:
+    generators make nothing good of alternatives within an object.
+    """
+    if op == "update":
+        return object_of({"metadata": {"type": "object"}}, ("metadata",), is_open=False)
     fields = OPS[op].fields if op in OPS else SUBSCRIPTION_KINDS[op]
+    but = () if op == "create" else _SAID_ELSEWHERE
     inside = [one for one in fields if one.name not in but]
     properties = {one.name: schema_of(one) for one in inside}
-    if "rows" in properties:
-        item = _CHANGED_ROW if op == "update" else NEW_ROW
-        properties["rows"] = {**properties["rows"], "items": item}
+    if op == "add":
+        properties["rows"] = {**properties["rows"], "items": _ref("added_row")}
     schema = object_of(properties, (one.name for one in inside if one.required), is_open=False)
     one_of = OPS[op].one_of if op in OPS else ()
     if one_of:
-        schema["oneOf"] = [{"required": [name]} for name in one_of]
+        schema["description"] = f"Exactly one of {', '.join(one_of)}."
     if op == "count":
         schema["dependentRequired"] = {"limit": ["by"]}
-    return {JSON_TYPE: schema}
+    return schema
 
 
 def _parameter(one: Field) -> Json:

@@ -35,6 +35,7 @@ from ...access.proxies import TrustedProxies
 from ...runtime.faults import as_error
 from ...sessions.context import Context
 from ...sessions.session import Session
+from ...telemetry.metrics import Metrics
 from .. import routes
 from .body import Body, Gone
 from .connection import HttpConnection
@@ -142,7 +143,9 @@ class Asking:
         try:
             if not self.context.gate.is_open and not session.is_refused:
                 self.context.logins.succeeded(principal, self.peer)
-            found = Conversation(session, token, lambda: self._close(session))
+            found = Conversation(
+                session, token, lambda: self._close(session), lambda: connection.is_busy
+            )
         except BaseException:
             house.close_session(session)
             raise
@@ -192,7 +195,8 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
         """Answer one request."""
-        answer = _Answer(scope["state"]["connection"], send, [(b"date", self._now())])
+        connection, metrics = scope["state"]["connection"], self._house.context.metrics
+        answer = _Answer(connection, send, [(b"date", self._now())], metrics)
         try:
             await self._let_through(scope, receive, answer)
         except Gone:
@@ -273,12 +277,17 @@ class Gate:
 class _Answer:
     """ASGI's ``send`` of one request, with the headers of every answer."""
 
-    __slots__ = ("_connection", "_send", "has_begun", "headers")
+    __slots__ = ("_connection", "_metrics", "_send", "has_begun", "headers")
 
     def __init__(
-        self, connection: HttpConnection, send: Send, headers: list[tuple[bytes, bytes]]
+        self,
+        connection: HttpConnection,
+        send: Send,
+        headers: list[tuple[bytes, bytes]],
+        metrics: Metrics,
     ) -> None:
         self._connection = connection
+        self._metrics = metrics
         self._send = send
         self.headers = [*headers, (b"x-content-type-options", b"nosniff")]
         self.has_begun = False
@@ -288,6 +297,7 @@ class _Answer:
             return
         if not self.has_begun:
             self.has_begun = True
+            self._metrics.http.answers[str(message["status"])] += 1
             given = message.get("headers", ())
             message["headers"] = [*given, *self.headers]
             if not any(name == b"cache-control" for name, _ in given):

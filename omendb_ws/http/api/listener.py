@@ -36,7 +36,7 @@ _PASSED_OVER: Final = 2
 def api_with_routes(*, needs_token: bool) -> Api:
     """The app with all routes; ``needs_token``: whether its server asks for one."""
     api = Api()
-    for one in (collections, rows, searches, streams, prototype_routes):
+    for one in (searches, rows, streams, collections, prototype_routes):  # in this order of looks
         one.add_routes(api)
     openapi.add_routes(api, needs_token=needs_token)
     return api

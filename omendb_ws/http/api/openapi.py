@@ -18,6 +18,7 @@ from fastapi.openapi.utils import get_openapi
 from ..._version import VERSION
 from .answers import FileAnswer, JsonAnswer
 from .api import Answer, Api, asking_of
+from .documents import shared
 from .json_schema import Json, object_of, shared_schemas
 from .parameters import read_query
 from .refusals import STATUS
@@ -89,7 +90,7 @@ def openapi(api: Api, *, needs_token: bool) -> Json:
         for operation in operations.values():
             _put_right(operation)
     found["components"] = {
-        "schemas": {**shared_schemas(), "refusal": _refusal()},
+        "schemas": {**shared_schemas(), **shared(), "refusal": _refusal()},
         "responses": {"error": _error()},
         "securitySchemes": {
             "bearer": {"type": "http", "scheme": "bearer"},

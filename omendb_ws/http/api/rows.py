@@ -24,7 +24,7 @@ from .arrays import npy_rows, raw_rows
 from .bodies import JSON, content_type, read, read_json, read_text
 from .documents import COLLECTION_IN_PATH, ROW_ID, Document, body_of
 from .gate import Asking
-from .json_schema import Json, object_of
+from .json_schema import Json
 from .parameters import fields_of, read_query
 from .refusals import other_type
 from .repeats import IDEMPOTENCY_KEY, add_once
@@ -51,7 +51,7 @@ _ADDING: Final = Document(
     " collections whose ids are `auto`. `unless_near` stands in the query with an array, in the"
     " body with JSON.",
     query=(*_OF_ARRAYS, replace(DIM, required=False)),
-    body={**body_of("add", "collection"), OCTETS: _BYTES, NPY: _BYTES},
+    body={**body_of("add"), OCTETS: _BYTES, NPY: _BYTES},
     statuses=(409,),
     headers=(IDEMPOTENCY_KEY,),
     tag="rows",
@@ -63,7 +63,7 @@ def add_routes(api: Api) -> None:
     rows, one = f"{COLLECTION}/rows", f"{COLLECTION}/rows/{{id:row_id}}"
     api.route("POST", rows, add, _ADDING)
     for endpoint, op in ((get_rows, "get"), (delete_rows, "delete")):
-        body, summary = body_of(op, "collection"), f"{op.capitalize()} rows"
+        body, summary = body_of(op), f"{op.capitalize()} rows"
         document = Document(endpoint.__name__, summary, op, body=body, tag="rows")
         api.route("POST", f"{rows}/{op}", endpoint, document)
     path = (COLLECTION_IN_PATH, ROW_ID)
@@ -74,7 +74,7 @@ def add_routes(api: Api) -> None:
         "Replace the metadata of a row",
         "update",
         path=path,
-        body={JSON: object_of({"metadata": {"type": "object"}}, ("metadata",), is_open=False)},
+        body=body_of("update"),
         tag="rows",
     )
     api.route("GET", one, get_row, getting)

@@ -66,7 +66,7 @@ def _document(kind: StreamKind, method: str, summary: str) -> Document:
         summary,
         kind,
         query=() if is_post else _asked(kind),
-        body=body_of(kind, *_NOT_ASKED) if is_post else {},
+        body=body_of(kind) if is_post else {},
         answers={"text/event-stream": {"type": "string"}},
         statuses=(204, 409),
         headers=(_LAST_EVENT_ID,),
