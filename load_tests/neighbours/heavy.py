@@ -30,19 +30,26 @@ def overrides(given: Sequence[str]) -> dict[str, Any]:
 
 async def be(scenario: Scenario, url: str, token: str) -> None:
     """Be that neighbour."""
-    refused = 0
+    done = [0, 0]
     async with omendb_ws.connect(url, token=token) as db:
         asker = Asker(db, url, token, scenario)
         await asker.fill()
+        await _asked(asker)  # what stays from one time to the next is there then
         told = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
         print("ready", flush=True)
         while not told.done():
-            try:
-                await asker.ask()
-            except (omendb_ws.TooLarge, omendb_ws.Overloaded, omendb_ws.RateLimited):
-                refused += 1
+            done[await _asked(asker)] += 1
         await asker.close()
-    print(asker.turn - refused, refused)
+    print(*done)
+
+
+async def _asked(asker: Asker) -> bool:
+    """Ask once; whether that was refused."""
+    try:
+        await asker.ask()
+    except (omendb_ws.TooLarge, omendb_ws.Overloaded, omendb_ws.RateLimited):
+        return True
+    return False
 
 
 if __name__ == "__main__":
