@@ -69,8 +69,12 @@ class ParquetSource:
         if paths.count(name) != 1:
             return None
         ends: list[Any] = []
+        at_leaf = paths.index(name)
         for group in range(about.num_row_groups):
-            chunk = about.row_group(group).column(paths.index(name))
+            chunk = about.row_group(group).column(at_leaf)
+            # Asked for statistics of another type than the schema's, pyarrow ends the process.
+            if chunk.physical_type != about.schema.column(at_leaf).physical_type:
+                raise pyarrow().ArrowInvalid("a column is not of the type that its schema says")
             told = chunk.statistics
             if told is None or not told.has_min_max:
                 if told is None or told.null_count != chunk.num_values:

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +31,26 @@ def test_files_with_changed_bytes_are_read_or_refused(kind: str) -> None:
     said = json.loads(done.stdout)
     assert said["read"] + said["refused"] == COUNT
     assert said["grown_bytes"] < MAX_GROWN_BYTES
+
+
+#: Files that ended the process once, with what was wrong in their names; the kind is their ending.
+FOUND = sorted(Path(__file__).with_name("found").iterdir())
+READ_ONE = """
+import sys
+from omendb_ws.files.chunks import FileError
+from tests.files.mutations import KINDS, read
+try:
+    read(KINDS[sys.argv[1]][1](open(sys.argv[2], "rb").read()))
+except FileError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("path", FOUND, ids=lambda path: path.name)
+def test_a_file_that_ended_the_process_is_refused(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ONE, path.suffix[1:], str(path)],
+        capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
+    assert len(done.stdout.splitlines()) == 1, done.stdout
