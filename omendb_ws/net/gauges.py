@@ -12,7 +12,6 @@ def refresh(node: Node, strangers: Crowd, known: Crowd, waiting: int) -> None:
     context = node.context
     gauges, catalog, metrics = context.metrics.gauges, context.catalog, context.metrics
     gauges.queue_depth = context.engine.depth
-    gauges.queue_wait_seconds = context.overload.delay_us / 1e6
     gauges.shedding = int(context.overload.is_shedding)
     gauges.collections = len(catalog)
     gauges.rows = sum(collection.window.rows for collection in catalog.shards())

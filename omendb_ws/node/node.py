@@ -100,7 +100,7 @@ class Node:
             clock_us=clock_us,
             looks=Looks(engine.submit, catalog.budget, metrics),
             server_view=ServerView(metrics, accounts, catalog, clock_us),
-            overload=watched(settings.queue_deadline_ms, clock_us),
+            overload=watched(settings.queue_deadline_ms, clock_us, metrics),
         )
         self._settings, self._open_store = settings, open_store
         self._storage: Storage | None = None

@@ -8,12 +8,13 @@ from typing import Final
 
 from ..runtime.faults import as_error
 from ..sessions.overload import LOOK_SECONDS, Overload
+from ..telemetry.metrics import Metrics
 
 #: How long a request that is let in should wait, of the time after which it is refused.
 _TARGET: Final = 1 / 10
 
 
-def watched(queue_deadline_ms: int, clock_us: Callable[[], int]) -> Overload:
+def watched(queue_deadline_ms: int, clock_us: Callable[[], int], metrics: Metrics) -> Overload:
     """The load of a server, looked at by the loop that runs when there is some."""
 
     def watch() -> None:
@@ -24,6 +25,7 @@ def watched(queue_deadline_ms: int, clock_us: Callable[[], int]) -> Overload:
         goes_on = True
         try:
             goes_on = overload.look(max(clock_us() - due_us, 0))
+            metrics.queue_wait_seconds = overload.delay_us / 1e6
         except Exception as error:
             as_error(error, "looking at the load")
         if goes_on:

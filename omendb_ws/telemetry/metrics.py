@@ -77,7 +77,6 @@ class Gauges:
     """What is looked up only when somebody asks: set just before a scrape."""
 
     queue_depth: int = 0
-    queue_wait_seconds: float = 0.0
     shedding: int = 0
     collections: int = 0
     rows: int = 0
@@ -138,7 +137,7 @@ class Metrics:
         self.add_us = Histogram()
         self.search_us = Histogram()
         self.push_us = Histogram()
-        self.loop_lag_seconds = 0.0
+        self.loop_lag_seconds = self.queue_wait_seconds = 0.0
         # The engine's thread.
         self.added_rows = 0
         self.left_rows: Counter[str] = Counter(evicted=0, expired=0, replaced=0, deleted=0)

@@ -197,7 +197,7 @@ METRICS: Final = (
         "omendb_queue_wait_seconds",
         "gauge",
         "How long what is taken up now had waited for others' requests.",
-        lambda m: m.gauges.queue_wait_seconds,
+        lambda m: m.queue_wait_seconds,
     ),
     Metric(
         "omendb_queue_depth",

@@ -19,6 +19,7 @@ def server_stats(metrics: Metrics, now_us: int) -> dict[str, Any]:
         "uptime_s": round(now_seconds - metrics.started_seconds, 3),
         "rss_bytes": resident_bytes(),
         "loop_lag_ms": round(metrics.loop_lag_seconds * 1000, 3),
+        "queue_wait_ms": round(metrics.queue_wait_seconds * 1000, 3),
         "connections": metrics.connections,
         "subscriptions": metrics.subscriptions.total(),
         **metrics.rates(now_seconds),

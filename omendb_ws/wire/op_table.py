@@ -61,7 +61,8 @@ DESCRIPTION: Final = (
 
 #: Fields of ``stats`` for the server (PROTOCOL section 6).
 SERVER_STATS: Final = (
-    "at", "uptime_s", "rss_bytes", "loop_lag_ms", "connections", "subscriptions", "adds_per_s",
+    "at", "uptime_s", "rss_bytes", "loop_lag_ms", "queue_wait_ms", "connections", "subscriptions",
+    "adds_per_s",
     "searches_per_s", "pushes_per_s", "merged_per_s", "gaps_per_s", "errors_per_s", "search_ms",
     "add_ms", "push_ms", "tenants",
 )  # fmt: skip

@@ -16,7 +16,8 @@ from omendb_ws.cli.top_model import COLUMNS, HEADINGS, Model, columns_for, count
 from omendb_ws.cli.top_view import view
 
 SERVER: dict[str, Any] = {
-    "uptime_s": 4000.5, "rss_bytes": 123_456_789, "loop_lag_ms": 1.25, "connections": 12,
+    "uptime_s": 4000.5, "rss_bytes": 123_456_789, "loop_lag_ms": 1.25, "queue_wait_ms": 0.0,
+    "connections": 12,
     "subscriptions": 3400, "adds_per_s": 730_000.5, "searches_per_s": 2560, "pushes_per_s": 19_800,
     "merged_per_s": 3, "gaps_per_s": 0.5, "errors_per_s": 0,
     **{name: {"p50": 0.31, "p99": 25.4, "p999": 100} for name in

@@ -37,7 +37,10 @@ const CHARTS = [
     ["gaps", "--four", (stats) => stats.gaps_per_s],
   ]],
   ["memory", bytes, [["resident", "--one", (stats) => stats.rss_bytes]]],
-  ["loop lag", ms, [["lag", "--four", (stats) => stats.loop_lag_ms]]],
+  ["loop lag", ms, [
+    ["lag", "--four", (stats) => stats.loop_lag_ms],
+    ["wait of requests", "--two", (stats) => stats.queue_wait_ms],
+  ]],
 ];
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

@@ -9,7 +9,7 @@ from omendb_ws.telemetry.prometheus import METRICS, render
 from tests.server.raw import Clock, client, engine_held, running, settings
 
 SERVER = {
-    "at", "uptime_s", "rss_bytes", "loop_lag_ms", "connections", "subscriptions",
+    "at", "uptime_s", "rss_bytes", "loop_lag_ms", "queue_wait_ms", "connections", "subscriptions",
     "search_ms", "add_ms", "push_ms", "tenants", *RATES,
 }  # fmt: skip
 COLLECTION = {
