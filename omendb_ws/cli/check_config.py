@@ -23,6 +23,7 @@ def check_config(
     config: options.ConfigFile = None,
     host: options.Host = None,
     port: options.Port = None,
+    http_port: options.HttpPort = None,
     data_dir: options.DataDir = None,
     api_key_file: options.ApiKeyFile = None,
     tenants_file: options.TenantsFile = None,
@@ -52,6 +53,7 @@ def check_config(
             config_file=config,
             host=host,
             port=port,
+            http_port=http_port,
             data_dir=data_dir,
             api_key_file=api_key_file,
             tenants_file=tenants_file,
@@ -109,6 +111,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
         (("jwt_jwks_url",), jwt_keys),
         (("jwt_secret_file",), jwt_keys),
         (("tenants_file",), lambda: _tenants(found)),
+        (("http_port",), _http_api),
         (("audit_file",), lambda: unwise.extend(_audit_file(found))),
     )
     for names, check in checks:
@@ -135,6 +138,18 @@ def _audit_file(found: Gathered) -> Sequence[str]:
     from ..node.audit_file import check_audit_file
 
     return check_audit_file(found.values["audit_file"])
+
+
+def _http_api() -> None:
+    """ValueError without what it needs."""
+    from omendb_core.model.errors import Unsupported
+
+    from ..net import http_port
+
+    try:
+        http_port.check_extra()
+    except Unsupported as error:
+        raise ValueError(str(error)) from None
 
 
 def _tenants(found: Gathered) -> None:

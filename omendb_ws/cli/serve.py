@@ -116,6 +116,7 @@ async def _serve(settings: Settings) -> None:
     """Serve until a signal, drain, and return; a second signal ends the process at once."""
     from omendb_core.model.errors import OmenError
 
+    from ..net import http_port
     from ..net.server import Server
     from ..runtime.cycles import Cycles
 
@@ -127,7 +128,8 @@ async def _serve(settings: Settings) -> None:
         except OmenError as error:
             fail(FAILED, str(error))
         except OSError as error:
-            fail(FAILED, f"cannot listen on {settings.host} port {settings.port}: {_reason(error)}")
+            port = error.number if isinstance(error, http_port.CannotListen) else settings.port
+            fail(FAILED, f"cannot listen on {settings.host} port {port}: {_reason(error)}")
         _reload_on_hangups(server)
         metrics = server.metrics
         cycles = Cycles(lambda: metrics.connections_opened - metrics.connections)

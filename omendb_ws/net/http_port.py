@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 _MISSING: Final = "http_port: the HTTP API needs the extra http: pip install 'omendb-ws[http]'"
 
 
+class CannotListen(OSError):
+    """The HTTP API's own port, ``number``, cannot be had."""
+
+    def __init__(self, number: int, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.number = number
+
+
 class Parts(NamedTuple):
     """What both ports share."""
 
@@ -56,14 +64,17 @@ class HttpPort:
         return None if self._listener is None else self._listener.port
 
     async def listen(self, parts: Parts, context: SSLContext | None, intake: Intake | None) -> None:
-        """Listen, beside the other port. Unsupported without the extra; OSError."""
+        """Listen, beside the other port. Unsupported without the extra; CannotListen."""
         port = self._settings.http_port
         if port is None:
             return
         listener = _listener(parts, self._settings)
         connecting = None if intake is None else intake.connecting
         tls = context if intake is None else None  # TLS is behind the PROXY header
-        await listener.start(self._settings.host, port, tls, connecting)
+        try:
+            await listener.start(self._settings.host, port, tls, connecting)
+        except OSError as error:
+            raise CannotListen(port, error) from error
         self._listener = listener
 
     def sessions(self) -> list[Session]:
@@ -81,13 +92,18 @@ class HttpPort:
             await self._listener.close()
 
 
-def _listener(parts: Parts, settings: Settings) -> HttpListener:
+def check_extra() -> None:
+    """Unsupported without what the API needs."""
     try:
         import fastapi  # noqa: F401
         import httptools  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError:
         raise Unsupported(_MISSING) from None
+
+
+def _listener(parts: Parts, settings: Settings) -> HttpListener:
+    check_extra()
     from ..http.api.gate import House
     from ..http.api.idempotency import Keys
     from ..http.api.listener import HttpListener

@@ -56,6 +56,15 @@ def test_json_web_tokens_without_their_library_are_a_line_and_exit_code_2(
     ]
 
 
+def test_the_http_api_without_what_it_needs_is_a_line_and_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError('none', name='fastapi')")
+    finished = omendb_ws("check-config", "--http-port", "0", PYTHONPATH=str(tmp_path))
+    assert finished.returncode == 2
+    assert finished.stderr.splitlines() == [
+        "omendb-ws: http_port: the HTTP API needs the extra http: pip install 'omendb-ws[http]'"
+    ]
+
+
 def test_a_long_value_does_not_push_all_sources_out_of_the_table(config: Path) -> None:
     finished = omendb_ws("check-config", "--config", str(config))
     assert finished.returncode == 0, finished.stderr

@@ -257,6 +257,17 @@ def test_an_address_that_is_taken_is_one_line_and_exit_code_1() -> None:
     assert line == f"omendb-ws: cannot listen on 127.0.0.1 port {port}: Address already in use"
 
 
+def test_a_port_of_the_http_api_that_is_taken_is_the_one_that_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        finished = omendb_ws(
+            "serve", "--port", "0", "--http-port", str(number), OMENDB_LOG_LEVEL="warning"
+        )
+    assert finished.returncode == 1
+    (line,) = finished.stderr.splitlines()
+    assert line == f"omendb-ws: cannot listen on 127.0.0.1 port {number}: Address already in use"
+
+
 def test_an_unknown_host_is_one_line_and_exit_code_1() -> None:
     finished = omendb_ws(
         "serve", "--host", "no-such-host.invalid", "--port", "0", "--allow-origin", "http://a",

@@ -190,7 +190,10 @@ def _request(op: str) -> Json:
 
 
 def _parameter(one: Field) -> Json:
-    """A field in the query: lists and objects as JSON text, ``include`` with commas."""
+    """A field in the query: lists and objects as JSON text, ``include`` with commas.
+
+    (Clients that say ``include`` more than once are understood, too.)
+    """
     schema = schema_of(one)
     found: Json = {"name": one.name, "in": "query", "required": one.required}
     if one.type == "include":

@@ -54,6 +54,7 @@ _ALLOWED_HEADERS: Final = (
 )
 #: Probes come by bare addresses.
 _PUBLIC: Final = frozenset({"/health"})
+_NO_ONE_TOKEN: Final = "the token is empty, or Authorization and X-API-Key hold two tokens"
 _EXPOSED_HEADERS: Final = "Retry-After, WWW-Authenticate"
 
 
@@ -175,7 +176,7 @@ class Asking:
         seconds = context.logins.failed(self.peer, reason, op)
         if seconds:
             await asyncio.sleep(seconds)
-        raise Unauthenticated("the token is not known")
+        raise Unauthenticated("the token is not known" if token else _NO_ONE_TOKEN)
 
 
 def routes_path(path: str) -> str:

@@ -52,9 +52,13 @@ def read_query(query: bytes, fields: Iterable[Field]) -> dict[str, Any]:
     for name, text in pairs:
         if name not in known:
             raise BadRequest(f"{shown(name)}: unknown parameter")
-        if name in values:
+        value = _value(text, known[name])
+        if name not in values:
+            values[name] = value
+        elif known[name].type == "include":  # many clients write a list so
+            values[name] += value
+        else:
             raise BadRequest(f"{name}: stands twice")
-        values[name] = _value(text, known[name])
     return values
 
 

@@ -84,7 +84,7 @@ class Refused(Exception):
 
 def nothing_here() -> Refused:
     """No route has this path."""
-    return Refused.of(NotFound("path: there is nothing here"))
+    return Refused.of(NotFound("path: there is nothing here; /docs lists what there is"))
 
 
 def other_method(allowed: str) -> Refused:

@@ -90,7 +90,9 @@ async def test_both_headers_take_a_token_and_two_that_differ_are_nobodys(tmp_pat
         ):
             assert (await client.get("/v1/collections", headers=headers)).status_code == 200
         other = {"Authorization": f"Bearer {known}", "X-API-Key": token(sub="bob")}
-        assert (await client.get("/v1/collections", headers=other)).status_code == 401
+        refused = await client.get("/v1/collections", headers=other)
+        assert refused.status_code == 401
+        assert "two tokens" in fault_of(refused)["message"]
 
 
 async def test_an_open_server_answers_only_to_its_own_names() -> None:
@@ -137,6 +139,7 @@ async def test_what_is_not_there_gets_the_error_object_too(
     async with served_client() as client:
         answer = await client.request(method, path)
         assert (answer.status_code, fault_of(answer)["code"]) == (status, code)
+        assert (status == 404) is ("/docs lists" in fault_of(answer)["message"])
         if status == 405:
             assert answer.headers["allow"] == "GET, HEAD, POST, OPTIONS"
 
