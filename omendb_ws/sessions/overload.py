@@ -38,6 +38,8 @@ from .backlog import Backlog
 LOOK_SECONDS: Final = 0.01
 #: With fewer requests waiting nothing is looked at.
 _LOOK_FROM: Final = 8
+#: So many more than had work at the last look are listed before that is tidied up between looks.
+_LISTED: Final = 64
 #: What a request takes on the loop; what one takes at first, and of a new connection at most.
 _LOOP_US: Final = 25.0
 _REQUEST_US: Final = 50.0
@@ -120,6 +122,8 @@ class Load:
         if not self.is_listed:
             self.is_listed = True
             overload.loads.append(self)
+            if len(overload.loads) > overload.most_listed:
+                overload.tidy_up()
         if overload.waiting >= overload.look_at:
             overload.crowded()
 
@@ -155,6 +159,7 @@ class Overload:
         self._watch = watch
         self._is_watched = False
         self.loads: list[Load] = []
+        self.most_listed = _LISTED
         self.waiting = 0
         #: With so many waiting it is looked at once.
         self.look_at: float = _LOOK_FROM
@@ -222,6 +227,12 @@ class Overload:
         self._begin_to_look()
         self._look(0.0)
 
+    def tidy_up(self) -> None:
+        """Who has nothing waiting is no longer listed: while little is asked, nobody looks."""
+        if not self._is_watched:
+            self._seen(self.loads)
+        self.most_listed = 2 * len(self.loads) + _LISTED
+
     def _begin_to_look(self) -> None:
         if not self._is_watched:
             self._is_watched = True
@@ -237,7 +248,7 @@ class Overload:
 
     def _look(self, late_us: float) -> None:
         now_us = self._clock_us()
-        listed, self.loads = self.loads, []
+        listed = self.loads
         came = self.waiting - self._waiting_before + sum(load.answered for load in listed)
         self._waiting_before = self.waiting
         self._backlog = self._seen(listed)
@@ -254,7 +265,7 @@ class Overload:
     def _seen(self, listed: list[Load]) -> Backlog:
         """What all that are listed have waiting; who has nothing is no longer listed."""
         works: dict[TenantShare, list[float]] = {}
-        self._next_us = 0.0
+        self.loads, self._next_us = [], 0.0
         for load in listed:
             load.learn()
             if not load.waiting:

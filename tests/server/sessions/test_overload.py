@@ -159,6 +159,20 @@ def test_the_more_are_refused_the_later_they_shall_come_back() -> None:
     assert 100 < twice < five <= 1000
 
 
+def test_connections_that_come_and_go_leave_nothing_although_nobody_looks() -> None:
+    server, tenant = Server(), TenantShare()
+    kept = server.join(tenant, 50.0)
+    server.ask(kept)
+    for _ in range(10_000):
+        load = server.overload.load(Lane())
+        load.note(1)
+        load.note(0)
+    assert not server.is_watched
+    assert server.overload.waiting == 1
+    assert kept.load in server.overload.loads
+    assert len(server.overload.loads) < 100
+
+
 @pytest.mark.parametrize("cost_us", [50.0, 5_000.0, 200_000.0])
 def test_who_asks_for_much_alone_is_never_refused(cost_us: float) -> None:
     server = Server()
