@@ -20,6 +20,8 @@ from .refusals import Refused, other_type
 _GZIP: Final = 31
 #: Unpacked at once, before others have their turn: about a millisecond.
 _PIECE_BYTES: Final = 256 << 10
+#: What a call takes counts as so much: members may be empty, and thousands of them in a chunk.
+_CALL_BYTES: Final = 2 << 10
 JSON: Final = "application/json"
 
 
@@ -99,9 +101,10 @@ class _Unpacked:
             self.made_bytes += len(piece)
             if self.made_bytes > self._limit_bytes:
                 raise self._too_large
-            into.append(piece)
+            if piece:
+                into.append(piece)
             chunk = self._member.unconsumed_tail or self._member.unused_data
-            self._since_others += len(piece)
+            self._since_others += len(piece) + _CALL_BYTES
             if self._since_others >= _PIECE_BYTES:
                 self._since_others = 0
                 await asyncio.sleep(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import json
@@ -11,7 +12,9 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 import pytest
+from omendb_core.model.errors import TooLarge
 
+from omendb_ws.http.api import bodies
 from tests.server.raw import settings
 
 from .served import JSON, fault_of, served_client
@@ -258,6 +261,26 @@ async def test_gzip_that_is_none_or_too_much_is_refused(
         answer = await client.post(ROWS, content=body, headers=packed)
         assert (answer.status_code, fault_of(answer)["code"]) == (status, code)
         assert (await client.get("/v1/collections")).status_code == 200
+
+
+async def test_others_have_their_turn_while_empty_members_of_gzip_are_unpacked() -> None:
+    turns, are_unpacked = 0, False
+
+    async def others() -> None:
+        nonlocal turns
+        while not are_unpacked:
+            turns += 1
+            await asyncio.sleep(0)
+
+    made: list[bytes] = []
+    beside = asyncio.create_task(others())
+    unpacked = bodies._Unpacked(1000, TooLarge("over 1000"))
+    await unpacked.feed(gzip.compress(b"") * 2000 + gzip.compress(b"{}"), made)
+    unpacked.finish()
+    are_unpacked = True
+    await beside
+    assert made == [b"{}"]
+    assert turns > 10
 
 
 @pytest.mark.parametrize("is_chunked", [True, False])
