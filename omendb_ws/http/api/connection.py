@@ -154,10 +154,10 @@ class HttpConnection(Receiving):
         if held_bytes != self.held_bytes:
             self._crowd.change(self, held_bytes)
         is_rationed = not self._crowd.may_go_on(self)
-        if is_rationed is not self.is_rationed:
-            self.is_rationed = is_rationed
-            if is_rationed:
-                self.flow.pause_reading()
+        if is_rationed and not self.is_rationed:
+            self.hold_on()
+        elif self.is_rationed and not is_rationed:  # what it waited with is answered already
+            self.let_on()
 
     def look(self, now: float) -> str | None:
         """Why it has to leave by now, if it does. Call it regularly."""
@@ -238,4 +238,5 @@ class HttpConnection(Receiving):
         """See ``Sender``."""
         self.is_rationed = False
         self.moved_at = self.loop.time()
-        self.flow.resume_reading()
+        if not self.transport.is_closing():
+            self.flow.resume_reading()

@@ -30,10 +30,13 @@ LINE_BYTES: Final = 8 << 10
 _UNTAKEN_BYTES: Final = 256 << 10
 #: What comes in smaller pieces is weighed when all connections are.
 _STEP_BYTES: Final = 4096
+#: What a header takes beside its name and its value, at the least.
+_FIELD_BYTES: Final = len(b":\r\n")
 #: Requests that wait for the one before them; more is no client but a flood.
 _PIPELINED: Final = 32
 #: What comes within it is passed over, behind what was no request.
 _LINGER_SECONDS: Final = 1.0
+_OVER_HEAD_BYTES: Final = "its head is over 32 KiB"
 #: uvicorn says a line of every request that is none, which may be a flood.
 _quiet: Final = logging.getLogger("omendb_ws.uvicorn")
 _quiet.setLevel(logging.ERROR)
@@ -86,7 +89,8 @@ class Receiving(HttpToolsProtocol):
         #: What of a request is being received.
         self.part: Literal["none", "head", "body"] = "none"
         self.head_bytes = 0
-        self._head_lines = 0
+        #: Of the head that is being parsed; the whole of it may have come at once.
+        self._head_lines = self._parsed_bytes = 0
         self._discarded_bytes = 0
         #: When something was done last that a client is not waited for after.
         self.moved_at = self.body_began_at = self.loop.time()
@@ -115,7 +119,7 @@ class Receiving(HttpToolsProtocol):
             # Of what it began in, it may be the last byte.
             self.head_bytes = self.head_bytes + len(data) if was_in_head else 1
             if self.head_bytes > HEAD_BYTES:
-                self._fault = _too_large_head("its head is over 32 KiB")
+                self._fault = _too_large_head(_OVER_HEAD_BYTES)
                 self.send_400_response("")
         if len(data) > _STEP_BYTES:
             self.weigh()
@@ -124,12 +128,13 @@ class Receiving(HttpToolsProtocol):
         """Another request begins."""
         super().on_message_begin()
         self.part = "head"
-        self._head_lines = 0
+        self._head_lines = self._parsed_bytes = 0
         self.body = self.scope["state"]["body"] = Body(_nothing)
 
     def on_url(self, url: bytes) -> None:
         """See ``on_header``."""
         super().on_url(url)
+        self._parsed_bytes += len(url)
         if len(self.url) > LINE_BYTES:
             self._fail(_too_large_head("its first line is over 8 KiB"))
 
@@ -138,6 +143,9 @@ class Receiving(HttpToolsProtocol):
         self._head_lines += 1
         if self._head_lines > HEAD_LINES or len(name) + len(value) > LINE_BYTES:
             self._fail(_too_large_head("its head has more than 128 lines, or one of over 8 KiB"))
+        self._parsed_bytes += len(name) + len(value) + _FIELD_BYTES
+        if self._parsed_bytes > HEAD_BYTES:
+            self._fail(_too_large_head(_OVER_HEAD_BYTES))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:

@@ -132,6 +132,7 @@ async def test_who_expects_to_be_asked_is_asked_for_what_is_taken_only() -> None
         (GET + b"A: " + b"a" * 9000 + b"\r\n\r\n", 431),
         (GET + b"A: b\r\n" * 200 + b"\r\n", 431),
         (GET + b"A: " + b"a" * 400_000, 431),
+        (GET + (b"A: " + b"a" * 400 + b"\r\n") * 100 + b"\r\n", 431),
         (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", 431),
         (b"GET /\xff HTTP/1.1\r\n" + HOST + b"\r\n", 400),
         (POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
@@ -197,6 +198,26 @@ async def test_what_is_received_and_not_answered_yet_is_charged() -> None:
             await one.send(POST + b"Content-Length: 2000000\r\n\r\n" + b" " * 1_000_000)
             await _until(lambda: server._known.held_bytes - before >= 1_000_000)
         await _until(lambda: server._known.held_bytes == before)
+
+
+async def test_who_need_not_wait_for_others_any_more_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its body was refused while it waited for its turn, so nobody lets it on."""
+    async with served() as server, line_to(server) as one:
+        await one.send(GET + b"\r\n")
+        assert (await one.answer())[0] == 200
+        listener = server._http._listener
+        assert listener is not None
+        (connection,) = listener.connections
+        monkeypatch.setattr(server._known, "may_go_on", lambda _: False)
+        connection.weigh()
+        assert connection.flow.read_paused
+        monkeypatch.undo()
+        connection.weigh()
+        assert not connection.is_rationed
+        await one.send(GET + b"\r\n")
+        assert (await one.answer())[0] == 200
 
 
 async def test_a_leaving_server_waits_for_the_answers_under_way() -> None:
