@@ -34,7 +34,7 @@ from ...access.principal import OPEN, Principal
 from ...access.proxies import TrustedProxies
 from ...runtime.faults import as_error
 from ...sessions.context import Context
-from ...sessions.session import Session
+from ...sessions.session import PLACE_AFTER_MS, Session
 from ...telemetry.metrics import Metrics
 from .. import routes
 from .body import Body, Gone
@@ -139,7 +139,10 @@ class Asking:
         if house.context.is_draining:
             raise Draining("the server is leaving; reconnect")
         if connection.is_stranger and not house.may_enter():
-            raise Overloaded("max_connections: the server has as many as it takes")
+            raise Overloaded(
+                "max_connections: the server has as many as it takes",
+                retry_after_ms=PLACE_AFTER_MS,
+            )
         session = house.open_session(principal, self.peer)
         try:
             if not self.context.gate.is_open and not session.is_refused:
@@ -154,7 +157,8 @@ class Asking:
             found.close()
             raise Ended
         connection.conversation = found
-        connection.become_known()
+        if not session.is_refused:  # its tenant has no place: it takes none of others' either
+            connection.become_known()
         return found
 
     def _close(self, session: Session) -> None:
@@ -210,6 +214,7 @@ class Gate:
         except Exception as error:
             if answer.has_begun:
                 as_error(error, "an HTTP answer that had begun")
+                self._house.context.metrics.faults += 1
                 scope["state"]["connection"].give_up()
             else:
                 await answer.refuse(self._refused(error, scope))
