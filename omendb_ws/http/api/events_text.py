@@ -1,4 +1,4 @@
-"""Pushes as server-sent events: bytes only, no socket (PROTOCOL section 10).
+"""Pushes as server-sent events: bytes only, no socket (PROTOCOL section 11).
 
 An event is the push as the WebSocket sends it, and an ``id`` to go on after it. A push is JSON
 without a line break, so it is one ``data`` line, and its name and place stand at its beginning.

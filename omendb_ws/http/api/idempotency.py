@@ -1,4 +1,4 @@
-"""``Idempotency-Key``: a request that is repeated is done once, and answered alike (PROTOCOL 10).
+"""``Idempotency-Key``: what is repeated is done once, and answered alike (PROTOCOL section 11).
 
 Lives on the loop's thread; knows no framework and no engine. What is kept is kept in memory, so a
 restart forgets it: who must survive that names a ``producer`` and a ``batch``.

@@ -1,4 +1,4 @@
-"""The prototype's bodies as requests of the protocol (PROTOCOL section 10): pure.
+"""The prototype's bodies as requests of the protocol (PROTOCOL section 11): pure.
 
 Its calls are about one collection, ``default``, which the first add makes. Knows JSON texts and the
 table of fields; who may do what, and what is there, is for the sessions. Rows are not written anew,
