@@ -117,7 +117,7 @@ class Keys:
 
         Exists if the key was used for another request, Quota if there is no memory to keep it.
         """
-        self._forget_expired()
+        self.forget_expired()
         entry = self._of.get(owner.tenant, _NONE).get((owner, key))
         if entry is None:
             return await asyncio.shield(self._begin(owner, key, print_, memory, work)), False
@@ -203,7 +203,8 @@ class Keys:
             if not self._forget_oldest(most):
                 return
 
-    def _forget_expired(self) -> None:
+    def forget_expired(self) -> None:
+        """Those whose time is over. Call it regularly: until then they are charged."""
         now_us, expiring = self._clock_us(), self._expiring
         if len(expiring) > 2 * self._count + _FORGOTTEN:
             self._expiring = expiring = deque(one for one in expiring if one.answer is not None)

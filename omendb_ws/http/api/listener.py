@@ -10,6 +10,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from uvicorn import Config
@@ -155,12 +156,21 @@ class HttpListener:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(min(_LOOK_SECONDS, self._stall_seconds / 10))
+            self._try(self._forget_keys, "forgetting keys")
             for one in self.connections:
-                try:
-                    self._look(one, loop.time())
-                except Exception as error:
-                    self._house.context.metrics.faults += 1
-                    as_error(error, "watching an HTTP connection")
+                self._try(partial(self._look, one, loop.time()), "watching an HTTP connection")
+
+    def _try(self, look: Callable[[], None], doing: str) -> None:
+        try:
+            look()
+        except Exception as error:
+            self._house.context.metrics.faults += 1
+            as_error(error, doing)
+
+    def _forget_keys(self) -> None:
+        keys = self._house.keys
+        keys.forget_expired()
+        self._house.context.metrics.http.idempotency_keys = len(keys)
 
     def _look(self, one: HttpConnection, now: float) -> None:
         reason = one.look(now)

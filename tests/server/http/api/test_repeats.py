@@ -12,11 +12,12 @@ import httpx
 import numpy as np
 import pytest
 
+from omendb_ws.http.api.idempotency import KEY_BYTES
 from omendb_ws.net.server import Server
 from tests.server import tokens
 from tests.server.http.api.served import client_of, fault_of, served
 from tests.server.live_view import eventually
-from tests.server.raw import Clock, engine_held, queued
+from tests.server.raw import Clock, engine_held, queued, settings
 
 ROWS = "/v1/collections/items/rows"
 KEY = {"Idempotency-Key": "8e03978e-40d5-43e8-bc93-6894a57f9324"}
@@ -46,6 +47,22 @@ async def test_a_repeated_add_is_done_once_and_answered_alike() -> None:
         assert b"omendb_idempotency_keys 1.0" in text
         other = await web.post(ROWS, json={"rows": [ROW]}, headers={"Idempotency-Key": "another"})
         assert other.json()["version"] == 2
+
+
+async def test_a_key_whose_time_is_over_is_charged_no_more_although_nobody_adds() -> None:
+    clock = Clock()
+    async with (
+        Server(settings(http_port=0, idempotency_seconds=60), clock_us=clock) as server,
+        client_of(server) as web,
+    ):
+        await made(web)
+        memory = server.context.accounts.of("default").memory
+        before = memory.taken_bytes
+        await web.post(ROWS, json={"rows": [ROW]}, headers=KEY)
+        assert memory.taken_bytes - before > KEY_BYTES
+        clock.move(61)
+        await eventually(lambda: server.metrics.http.idempotency_keys == 0)
+        assert memory.taken_bytes - before < KEY_BYTES
 
 
 async def test_the_same_key_with_another_request_is_refused() -> None:
