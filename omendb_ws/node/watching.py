@@ -27,6 +27,7 @@ def watched(queue_deadline_ms: int, clock_us: Callable[[], int], metrics: Metric
             goes_on = overload.look(max(clock_us() - due_us, 0))
             metrics.queue_wait_seconds = overload.delay_us / 1e6
         except Exception as error:
+            metrics.faults += 1
             as_error(error, "looking at the load")
         if goes_on:
             watch()
