@@ -15,6 +15,14 @@ def demo(
         int,
         typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes any free one."),
     ] = 8765,
+    http_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65_535,
+            help="Port of the HTTP API, which needs the extra http; none without it.",
+        ),
+    ] = None,
     seconds: Annotated[
         float | None,
         typer.Option(min=0.1, max=86_400.0, help="End after this long; without it, at Ctrl-C."),
@@ -35,4 +43,4 @@ def demo(
     from ..demo.run import run_demo
 
     with failing(ServerFailed, code=FAILED):
-        run_demo(port, seconds, rows_per_second)
+        run_demo(port, http_port, seconds, rows_per_second)

@@ -2,7 +2,7 @@
 
 ``serving`` starts it; run as a module, this file *is* it. The child serves until its standard
 input ends, so it goes when its parent goes, however that comes about. It says one line on standard
-output: ``ready URL``, or ``failed`` and why.
+output: ``ready`` and its addresses, or ``failed`` and why.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import errno
 import signal
 import sys
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, NamedTuple
 
 #: Longer than a server takes to drain.
 _LEAVE_SECONDS: Final = 15.0
@@ -23,11 +23,19 @@ class ServerFailed(Exception):
     """The server did not start; the message says why."""
 
 
+class Addresses(NamedTuple):
+    """Where the server is, and its HTTP API, if there is one."""
+
+    url: str
+    http_url: str | None
+
+
 @contextlib.asynccontextmanager
-async def serving(port: int) -> AsyncIterator[str]:
-    """Start a server on this machine, give its address, drain and end it. Raises ServerFailed."""
+async def serving(port: int, http_port: int | None) -> AsyncIterator[Addresses]:
+    """Start a server on this machine, say where, drain and end it. Raises ServerFailed."""
+    ports = [str(port)] if http_port is None else [str(port), str(http_port)]
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__, str(port)),
+        *(sys.executable, "-m", __name__, *ports),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -38,7 +46,8 @@ async def serving(port: int) -> AsyncIterator[str]:
         what, _, text = said.strip().partition(" ")
         if what != "ready":
             raise ServerFailed(text or "the server ended before it was ready")
-        yield text
+        url, _, http_url = text.partition(" ")
+        yield Addresses(url, http_url or None)
     finally:
         child.stdin.close()
         try:
@@ -48,29 +57,38 @@ async def serving(port: int) -> AsyncIterator[str]:
             await child.wait()
 
 
-async def _serve(port: int) -> None:
+async def _serve(port: int, http_port: int | None) -> None:
+    from omendb_core.model.errors import Unsupported
+
+    from ..net.http_port import CannotListen
     from ..net.server import Server
     from ..node.config import Settings
 
-    server = Server(Settings.model_validate({"port": port}))
+    server = Server(Settings.model_validate({"port": port, "http_port": http_port}))
     try:
         async with server:
-            print("ready", server.url, flush=True)
+            print("ready", server.url, server.http_url or "", flush=True)
             # A thread, because Windows cannot wait for a pipe on the loop.
             await asyncio.to_thread(sys.stdin.buffer.read)
+    except Unsupported as error:
+        print("failed", error, flush=True)
     except OSError as error:
+        port, flag = (
+            (error.number, "--http-port") if isinstance(error, CannotListen) else (port, "--port")
+        )
         taken = error.errno == errno.EADDRINUSE
         reason = "it is taken, perhaps by another demo" if taken else error.strerror
-        print(f"failed port {port}: {reason}; --port 0 takes any free one", flush=True)
+        print(f"failed port {port}: {reason}; {flag} 0 takes any free one", flush=True)
 
 
 def main() -> None:
-    """Serve on the port of the command line. Ctrl-C is the parent's to handle."""
+    """Serve on the ports of the command line. Ctrl-C is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from ..runtime.event_loops import choose
 
     with asyncio.Runner(loop_factory=choose().new_loop) as runner:
-        runner.run(_serve(int(sys.argv[1])))
+        ports = [int(text) for text in sys.argv[1:]]
+        runner.run(_serve(ports[0], ports[1] if len(ports) > 1 else None))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from rich.console import Console
@@ -20,7 +21,7 @@ from rich.live import Live
 from ..client import connect
 from ..runtime.event_loops import choose
 from . import digits, workload
-from .child import serving
+from .child import Addresses, serving
 from .figures import Snapshot, Tally
 from .view import Canvas, live_view, plain_line
 
@@ -37,7 +38,9 @@ class _Console(Console):
         raise  # called where BrokenPipeError is handled
 
 
-def run_demo(port: int, seconds: float | None, rows_per_second: float) -> None:
+def run_demo(
+    port: int, http_port: int | None, seconds: float | None, rows_per_second: float
+) -> None:
     """Run until Ctrl-C or for ``seconds``, then print a summary. Raises ServerFailed.
 
     A live view in a terminal, a line a second elsewhere.
@@ -46,7 +49,7 @@ def run_demo(port: int, seconds: float | None, rows_per_second: float) -> None:
     # Drawing is pure Python: at the default of 5 ms it would hold up the searches beside it.
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     with asyncio.Runner(loop_factory=choose().new_loop) as runner, _interruptible():
-        summary = runner.run(_demo(console, port, seconds, rows_per_second))
+        summary = runner.run(_demo(console, serving(port, http_port), seconds, rows_per_second))
         console.print(summary, soft_wrap=True)
 
 
@@ -57,11 +60,16 @@ def _interruptible() -> Iterator[None]:
         yield
 
 
-async def _demo(console: Console, port: int, seconds: float | None, rows_per_second: float) -> str:
+async def _demo(
+    console: Console,
+    server: AbstractAsyncContextManager[Addresses],
+    seconds: float | None,
+    rows_per_second: float,
+) -> str:
     streamed, asked = digits.split(digits.load(), HELD_OUT)
     tally = Tally()
     async with contextlib.AsyncExitStack() as stack:
-        url = await stack.enter_async_context(serving(port))
+        url, http_url = await stack.enter_async_context(server)
         producer = await stack.enter_async_context(connect(url))
         searcher = await stack.enter_async_context(connect(url))
         await workload.create(producer)
@@ -74,7 +82,7 @@ async def _demo(console: Console, port: int, seconds: float | None, rows_per_sec
             workload.show(searcher, asked, tally),
             workload.watch(searcher, tally),
             workload.count(searcher, tally),
-            _present(console, url, tally, started),
+            _present(console, url, http_url, tally, started),
         )
         return _summary(tally.snapshot(time.monotonic() - started))
 
@@ -99,11 +107,15 @@ async def _wait(stop: asyncio.Event) -> None:
     await stop.wait()
 
 
-async def _present(console: Console, url: str, tally: Tally, started: float) -> None:
+async def _present(
+    console: Console, url: str, http_url: str | None, tally: Tally, started: float
+) -> None:
     """Say where the server is, then show it: a live view in a terminal, else lines."""
     hint = f"In a browser: {url.replace('ws://', 'http://').removesuffix('v1')}"
     console.print(f"Serving the demo at {url}", soft_wrap=True)
     console.print(hint, soft_wrap=True)
+    if http_url is not None:
+        console.print(f"The HTTP API: {http_url}/docs", soft_wrap=True)
     console.print(f"From another terminal: {_python()} -m websockets {url}", soft_wrap=True)
     console.print(
         f'then type: {{"id":1,"op":"describe","collection":"{workload.COLLECTION}"}}',

@@ -39,6 +39,18 @@ def run(*flags: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_the_demo_has_an_http_api_where_one_is_asked_for() -> None:
+    done = run("--port", "0", "--http-port", "0", "--seconds", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^The HTTP API: http://127\.0\.0\.1:\d+/docs$", done.stdout, re.M)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        refused = run("--port", "0", "--http-port", str(number), "--seconds", "1")
+    assert refused.returncode == 1
+    assert f"port {number}: it is taken" in refused.stderr
+    assert "--http-port 0 takes" in refused.stderr
+
+
 @contextmanager
 def piped(*flags: str) -> Iterator[subprocess.Popen[str]]:
     child = subprocess.Popen(

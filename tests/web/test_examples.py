@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,6 +63,18 @@ def test_a_taken_port_is_said_in_a_line() -> None:
             assert (done.returncode, done.stdout) == (1, "")
             assert done.stderr.endswith("; --port 0 --page-port 0 take free ports\n")
             assert done.stderr.count("\n") == 1
+
+
+def test_what_an_example_misses_is_said_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError('none', name='fastapi')")
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.events", "--port", "0", "--page-port", "0"],
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "pip install 'omendb-ws[http]'" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 # -- digits ---------------------------------------------------------------------------------------
