@@ -13,6 +13,7 @@ from typing import Final
 
 from omendb_core.model.errors import BadRequest, TooLarge
 
+from .body import Parts
 from .gate import Asking
 from .refusals import Refused, other_type
 
@@ -60,13 +61,13 @@ async def read(asking: Asking, limit_bytes: int, limit: str) -> list[bytes]:
             raise too_large
         body.expected_bytes = int(said)
     unpacked = None if coding == "identity" else _Unpacked(limit_bytes, too_large)
-    parts: list[bytes] = []
+    parts = Parts()
     while chunks := await body.take():
         if body.received_bytes > limit_bytes:
             raise too_large
         for chunk in chunks:
             if unpacked is None:
-                parts.append(chunk)
+                parts.add(chunk)
             else:
                 await unpacked.feed(chunk, parts)
         held_bytes = body.received_bytes if unpacked is None else unpacked.made_bytes
@@ -75,7 +76,7 @@ async def read(asking: Asking, limit_bytes: int, limit: str) -> list[bytes]:
             asking.connection.weigh()
     if unpacked is not None:
         unpacked.finish()
-    return parts
+    return parts.take()
 
 
 class _Unpacked:
@@ -88,7 +89,7 @@ class _Unpacked:
         self._member = zlib.decompressobj(_GZIP)
         self._since_others = 0
 
-    async def feed(self, chunk: bytes, into: list[bytes]) -> None:
+    async def feed(self, chunk: bytes, into: Parts) -> None:
         """Unpack more. Refused if it is no gzip; TooLarge."""
         piece = b""
         while chunk or len(piece) == _PIECE_BYTES:
@@ -101,8 +102,7 @@ class _Unpacked:
             self.made_bytes += len(piece)
             if self.made_bytes > self._limit_bytes:
                 raise self._too_large
-            if piece:
-                into.append(piece)
+            into.add(piece)
             chunk = self._member.unconsumed_tail or self._member.unused_data
             self._since_others += len(piece) + _CALL_BYTES
             if self._since_others >= _PIECE_BYTES:

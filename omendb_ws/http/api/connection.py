@@ -147,7 +147,7 @@ class HttpConnection(Receiving):
 
     def weigh(self) -> None:
         """Tell the crowd what is held."""
-        held_bytes = self.body.untaken_bytes + self.head_bytes + self.route_bytes
+        held_bytes = self._untaken_bytes() + self.head_bytes + self.route_bytes
         held_bytes += self.transport.get_write_buffer_size()
         if self.conversation is not None:
             held_bytes += self.conversation.held_bytes
@@ -158,6 +158,13 @@ class HttpConnection(Receiving):
             self.hold_on()
         elif self.is_rationed and not is_rationed:  # what it waited with is answered already
             self.let_on()
+
+    def _untaken_bytes(self) -> int:
+        """Of all bodies that are here: requests that wait for one another have theirs, too."""
+        bodies = {self.body} | {cycle.scope["state"]["body"] for cycle, _ in self.pipeline}
+        if self._answered is not None:
+            bodies.add(self._answered.scope["state"]["body"])
+        return sum(body.untaken_bytes for body in bodies)
 
     def look(self, now: float) -> str | None:
         """Why it has to leave by now, if it does. Call it regularly."""

@@ -115,7 +115,7 @@ class Receiving(HttpToolsProtocol):
         if self.part == "none":
             self.moved_at = self.loop.time()
         super().data_received(data)
-        if self.part == "head":
+        if self.part == "head" and not self._is_over:
             # Of what it began in, it may be the last byte.
             self.head_bytes = self.head_bytes + len(data) if was_in_head else 1
             if self.head_bytes > HEAD_BYTES:
@@ -139,25 +139,27 @@ class Receiving(HttpToolsProtocol):
             self._fail(_too_large_head("its first line is over 8 KiB"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count them; those behind a body, too."""
+        """Count them. Those behind a body are passed over: a proxy has not looked at them."""
         self._head_lines += 1
         if self._head_lines > HEAD_LINES or len(name) + len(value) > LINE_BYTES:
             self._fail(_too_large_head("its head has more than 128 lines, or one of over 8 KiB"))
         self._parsed_bytes += len(name) + len(value) + _FIELD_BYTES
         if self._parsed_bytes > HEAD_BYTES:
             self._fail(_too_large_head(_OVER_HEAD_BYTES))
-        super().on_header(name, value)
+        if self.part == "head":
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole: the request begins, or waits for the one before it."""
         if len(self.pipeline) >= _PIPELINED:
             self._fail(Refused.of(BadRequest("too many requests that wait for another one")))
+        if self.parser.should_upgrade():
+            self._refuse_body_of_upgrade()
+        super().on_headers_complete()
         self.part, self.head_bytes = "body", 0
         self.moved_at = self.body_began_at = self.loop.time()
-        body = self.body
-        super().on_headers_complete()
         cycle = self.cycle
-        body.ask = lambda: self._ask(cycle)
+        self.body.ask = lambda: self._ask(cycle)
 
     def on_body(self, body: bytes) -> None:
         """More of a body: keep it until it is taken, or pass over it."""
@@ -177,11 +179,25 @@ class Receiving(HttpToolsProtocol):
         self.moved_at = self.loop.time()
         self.body.finish()
         super().on_message_complete()
+        if self.parser.should_upgrade():  # what follows may be no HTTP: the parser reads no more
+            self._is_over = True
+            self.cycle.keep_alive = False
+
+    def _refuse_body_of_upgrade(self) -> None:
+        """The parser would take it for the next request. Refused."""
+        if any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in self.headers
+        ):
+            self._fail(Refused.of(BadRequest("Upgrade: with a body it is not taken; leave it out")))
 
     def send_400_response(self, msg: str) -> None:
         """What is no request gets the error object, too."""
         fault = self._fault or Refused.of(BadRequest("not HTTP/1.1"))
-        if not self.is_busy:  # else it would be taken for another's answer
+        if self.part == "body":  # its own request is refused for that, unless it was answered
+            self.part = "none"
+            self.body.fail(fault)
+        elif not self.is_busy:  # else it would be taken for another's answer
             head = [
                 STATUS_LINE[fault.status],
                 b"content-type: application/json\r\n",
