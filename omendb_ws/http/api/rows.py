@@ -26,7 +26,7 @@ from .documents import COLLECTION_IN_PATH, ROW_ID, Document, body_of
 from .gate import Asking
 from .json_schema import Json
 from .parameters import fields_of, read_query
-from .refusals import other_type
+from .refusals import Refused, other_type
 from .repeats import IDEMPOTENCY_KEY, add_once
 from .searches import answer_op
 
@@ -144,13 +144,9 @@ async def get_row(request: Request) -> Answer:
     """As the op ``get`` with one id; 404 if it is not there."""
     asking = asking_of(request)
     given = read_query(asking.query, INCLUDE)
-    conversation = await asking.enter()
-    row_id = in_path(request, "id")
-    found = await conversation.ask(
-        "get", collection=in_path(request, "collection"), ids=[row_id], **given
-    )
+    found = await _ask_of_one(request, asking, "get", given)
     if bytes(found[-16:]).endswith(b'"rows":[null]}'):
-        raise NotFound(f"id: there is no row {shown(row_id)}")
+        raise NotFound(f"id: there is no row {shown(in_path(request, 'id'))}")
     return JsonAnswer(asking, found)
 
 
@@ -158,11 +154,19 @@ async def delete_row(request: Request) -> Answer:
     """As the op ``delete`` with one id."""
     asking = asking_of(request)
     read_query(asking.query, ())
+    return JsonAnswer(asking, await _ask_of_one(request, asking, "delete", {}))
+
+
+async def _ask_of_one(
+    request: Request, asking: Asking, op: str, given: dict[str, Any]
+) -> bytes | memoryview:
+    """The answer to an op of many, asked of the one row in the path. Refused, which says ``id``."""
     conversation = await asking.enter()
-    found = await conversation.ask(
-        "delete", collection=in_path(request, "collection"), ids=[in_path(request, "id")]
-    )
-    return JsonAnswer(asking, found)
+    collection, row_id = in_path(request, "collection"), in_path(request, "id")
+    try:
+        return await conversation.ask(op, collection=collection, ids=[row_id], **given)
+    except Refused as refused:
+        raise refused.renamed("ids:", "id:") from None
 
 
 async def update_row(request: Request) -> Answer:

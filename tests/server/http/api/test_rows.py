@@ -85,8 +85,10 @@ async def test_an_integer_id_in_a_path_is_one() -> None:
         big = 2**64 - 1
         await client.post(ROWS, json={"rows": [{"id": str(big), "vector": [1, 2, 3]}]})
         assert (await client.get(f"{ROWS}/{big}")).json()["rows"][0]["seq"] == 1
-        wrong = await client.get(f"{ROWS}/one")
-        assert (wrong.status_code, fault_of(wrong)["code"]) == (400, "bad_id")
+        for method in ("GET", "DELETE"):
+            wrong = await client.request(method, f"{ROWS}/one")
+            assert (wrong.status_code, fault_of(wrong)["code"]) == (400, "bad_id")
+            assert fault_of(wrong)["message"].startswith("id: must be an integer")
 
 
 @pytest.mark.parametrize(
