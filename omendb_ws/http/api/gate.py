@@ -231,7 +231,7 @@ class Gate:
             is_bad = refusal.status is HTTPStatus.BAD_REQUEST
             raise BadRequest(text) if is_bad else Forbidden(text)
         origin = asking.headers.get("origin")
-        if origin is not None:
+        if origin is not None and refusal is None:
             answer.headers += [
                 (b"access-control-allow-origin", origin.encode("latin-1")),
                 (b"access-control-expose-headers", _EXPOSED_HEADERS.encode()),

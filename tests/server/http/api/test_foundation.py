@@ -120,6 +120,14 @@ async def test_a_page_of_an_allowed_origin_may_ask_and_read() -> None:
         assert refused.headers["access-control-allow-origin"] == page
 
 
+async def test_a_page_of_another_origin_may_read_nothing_not_even_health() -> None:
+    async with served_client() as client:
+        for ask in (client.get, client.options):
+            answer = await ask("/health", headers={"Origin": "https://page.example"})
+            assert answer.is_success, "probes are answered, whoever they are"
+            assert "access-control-allow-origin" not in answer.headers
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
