@@ -169,13 +169,13 @@ async def test_the_ends_of_tokens_are_entered(tmp_path: Path) -> None:
     assert entries(tmp_path) == [
         entry(None, "auth", "unauthenticated", detail="no token came in time"),
         entry("reader", "auth", "ok"),
+        entry(None, "reload", "ok", detail="keys", address=None),
         entry(
             "reader",
             "auth",
             "unauthenticated",
             detail="the key of this token is not there any more",
         ),
-        entry(None, "reload", "ok", detail="keys", address=None),
     ]
 
 

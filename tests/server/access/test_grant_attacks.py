@@ -229,6 +229,7 @@ async def test_one_that_is_refused_is_sent_no_push_that_was_not_handed_over(
         await eventually(lambda: len(outbox) == 3)
         keep(tmp_path, "root")
         await server.node.reloads.look()
+        await eventually(lambda: session.is_refused)
         said = [bytes(message.data) for message in outbox.take().messages]
         assert len(said) == 1
         assert b"unauthenticated" in said[0]
