@@ -32,8 +32,8 @@ class WindowState:
     """The parts of a window. ``version`` is that of the last change applied.
 
     ``times_us`` int64 (capacity,): when the row of each slot was accepted; they never decrease
-    along the seqs. ``evicted``, ``expired``, ``replaced`` and ``deleted`` count the rows that left,
-    by reason.
+    along the seqs of the window. ``evicted``, ``expired``, ``replaced`` and ``deleted`` count the
+    rows that left, by reason.
     """
 
     def __init__(self, definition: Definition, scan: Scan) -> None:
