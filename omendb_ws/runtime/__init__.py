@@ -1,1 +1,2 @@
-"""What the process stands on: event loops, limits of the system, faults, logs, byte transports."""
+"""What the process stands on: event loops, limits of the system, faults, paces, logs, line files,
+byte transports, resets."""

@@ -14,7 +14,7 @@ function open(kind, fields) {
   for (const [name, value] of Object.entries(fields)) query.set(name, JSON.stringify(value));
   const source = new EventSource(`${api}/v1/collections/${collection}/${kind}?${query}`);
   source.addEventListener("open", () => say("open", "connected"));
-  // It comes back by itself, unless the server says that there is nothing to come back to.
+  // It comes back by itself, but not behind a status other than 200: 204, or a refusal.
   source.addEventListener("error", () => {
     if (source.readyState === EventSource.CLOSED) say("closed", "ended");
     else say("waiting", "reconnecting");
