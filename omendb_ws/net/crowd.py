@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
+from ..access.peer import Peer
 from ..runtime.freed_memory import FreedMemory
 from .rations import Rations, Sender
 
@@ -37,6 +38,10 @@ class Member(Sender, Protocol):
     """A connection. ``held_bytes`` changes by ``Crowd.change`` only."""
 
     held_bytes: int
+
+    @property
+    def peer(self) -> Peer:
+        """Where its client is."""
 
     def waits_since(self) -> float:
         """When what it holds began to wait for its client; infinite if nothing does."""

@@ -96,7 +96,7 @@ class Watch:
         """Count a connection that has to leave, and say so a few times."""
         self._context.metrics.shed_connections[reason] += 1
         passed_over = self._shed_lines.next(self._context.clock_us())
-        if passed_over is not None and isinstance(member, Connection):
+        if passed_over is not None:
             log.info(
                 "shedding %s (%s), which holds %d bytes%s",
                 member.peer,

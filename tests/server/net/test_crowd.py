@@ -21,6 +21,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
 
+from omendb_ws.access.peer import LOCAL
 from omendb_ws.net.connection import Connection
 from omendb_ws.net.crowd import Crowd, Member
 from omendb_ws.net.half_message import LEAST_PROGRESS_BYTES
@@ -64,6 +65,7 @@ class Guest:
         return self.since
 
     has_much_under_way = False
+    peer = LOCAL
 
     def missing_bytes(self) -> int:
         return 0

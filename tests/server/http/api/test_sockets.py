@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -189,6 +190,22 @@ async def test_connections_that_stand_still_are_ended(monkeypatch: pytest.Monkey
                 said = await one.ended()
                 assert said.startswith(b"HTTP/1.1 200") or not said
         assert server.metrics.shed_connections["stalled"] == 2
+
+
+async def test_who_has_to_leave_for_others_is_named_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "omendb_ws.net.watch")
+    given = settings(http_port=0, max_unauthenticated_connections=1)
+    async with Server(given) as server:
+        async with line_to(server) as oldest:
+            port = oldest.writer.get_extra_info("sockname")[1]
+            await _until(lambda: len(server._strangers) == 1)
+            async with line_to(server):
+                assert await oldest.ended() == b""
+        assert server.metrics.shed_connections["strangers"] == 1
+        (line_said,) = (record.getMessage() for record in caplog.records)
+        assert line_said == f"shedding 127.0.0.1:{port} (strangers), which holds 0 bytes"
 
 
 async def test_what_is_received_and_not_answered_yet_is_charged() -> None:
