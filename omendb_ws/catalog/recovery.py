@@ -90,6 +90,11 @@ class Recoveries:
         return min((self._total - len(self._waiting) + done) / total, 1.0)
 
     @property
+    def unread(self) -> int:
+        """How many collections are not read yet, the current one included."""
+        return len(self._waiting)
+
+    @property
     def waiting(self) -> int:
         """How many collections are still to come, the current one included."""
         return len(self._waiting) + len(self._full)

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, NoReturn
 from . import options, recovery_bar
 from .failure import FAILED, fail, failing
 from .loading import choose_kernel_and_loop, load_settings
+from .supervised import Supervised
 
 if TYPE_CHECKING:
     from ..net.server import Server
+    from ..net.sockets import Sockets
     from ..node.config import Settings
 
 log = logging.getLogger(__name__)
@@ -93,12 +95,15 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     """Run a server with ``settings`` until it is told to leave; fails with a line on stderr."""
     one_blas_thread()
     from ..access import keyring
-    from ..net import tls
+    from ..net import sockets, tls
     from ..node.audit_file import AuditFileError
-    from ..runtime import descriptors, logs
+    from ..runtime import descriptors, logs, systemd
     from ..tenants.limits import TenantsFileError
 
     logs.configure(settings.log_format, settings.log_level)
+    with failing(systemd.SystemdError, sockets.SocketsError):
+        given = systemd.take()
+        listening = sockets.named(given.sockets)
     _outlive_hangups()
     for warning in warnings:
         log.warning("%s", warning)
@@ -109,10 +114,10 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
         failing(keyring.KeyFileError, tls.TlsError, TenantsFileError, AuditFileError),
         asyncio.Runner(loop_factory=loop.new_loop) as runner,
     ):
-        runner.run(_serve(settings))
+        runner.run(_serve(sockets.told_of(settings, listening), listening, Supervised(given)))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, listening: Sockets, supervised: Supervised) -> None:
     """Serve until a signal, drain, and return; a second signal ends the process at once."""
     from omendb_core.model.errors import OmenError
 
@@ -124,13 +129,14 @@ async def _serve(settings: Settings) -> None:
     _on_signals(lambda: _stop_at_once() if leave.is_set() else leave.set())
     async with AsyncExitStack() as stack:
         try:
-            server = await stack.enter_async_context(Server(settings))
+            server = await stack.enter_async_context(Server(settings, sockets=listening))
         except OmenError as error:
             fail(FAILED, str(error))
         except OSError as error:
             port = error.number if isinstance(error, http_port.CannotListen) else settings.port
             fail(FAILED, f"cannot listen on {settings.host} port {port}: {_reason(error)}")
-        _reload_on_hangups(server)
+        _reload_on_hangups(server, supervised)
+        supervised.begin(server)
         metrics = server.metrics
         cycles = Cycles(lambda: metrics.connections_opened - metrics.connections)
         cycles.start()
@@ -142,7 +148,9 @@ async def _serve(settings: Settings) -> None:
         looking.cancel()
         cycles.stop()
         log.info("leaving: waiting up to %g s for clients", settings.drain_seconds)
+        await supervised.leave(settings.drain_notice_seconds + settings.drain_seconds)
         await server.drain()
+    await supervised.end()
     log.info("stopped")
 
 
@@ -175,7 +183,7 @@ def _outlive_hangups() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def _reload_on_hangups(server: Server) -> None:
+def _reload_on_hangups(server: Server, supervised: Supervised) -> None:
     """From here on, a hangup has keys, certificates and tenants read again, and the audit log
     opened anew."""
     if not hasattr(signal, "SIGHUP"):
@@ -184,7 +192,7 @@ def _reload_on_hangups(server: Server) -> None:
 
     def read_again() -> None:
         log.info("SIGHUP: reading keys, certificates and tenants again")
-        task = asyncio.create_task(server.node.read_again())
+        task = asyncio.create_task(supervised.reload(server))
         reading.add(task)
         task.add_done_callback(reading.discard)
 

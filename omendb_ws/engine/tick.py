@@ -17,7 +17,7 @@ from omendb_core.filters.parser import Filter
 from ..telemetry.metrics import Metrics
 from ..wire.opcodes import Limits
 from .changing import Changing
-from .model.commands import Change, Read, Signal
+from .model.commands import Beat, Change, Read, Signal
 from .model.ended import Ended
 from .model.shard import Shard
 from .model.shares import Shares
@@ -224,6 +224,8 @@ class Tick:
             self.changing.lifecycle.drop_given_up(signal)
         elif isinstance(signal, Stored):
             self.changing.lifecycle.stored(signal, self._moment.effects)
+        elif isinstance(signal, Beat):
+            self._moment.effects.append(signal.effect)
         elif isinstance(signal, Recovered):
             self.changing.expiry.watch(signal.collection)
         else:

@@ -6,6 +6,7 @@ thread.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -21,6 +22,7 @@ from ..node.node import Node
 from ..sessions.session import Session
 from .crowd import Crowd
 from .intake import Intake
+from .sockets import place
 
 if TYPE_CHECKING:
     from ..http.api.listener import HttpListener
@@ -52,10 +54,12 @@ class Parts(NamedTuple):
 
 
 class HttpPort:
-    """``listen`` and ``close``, once each; without the setting ``http_port`` both do nothing."""
+    """``listen`` and ``close``, once each; without the setting ``http_port`` both do nothing.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    ``given``: a socket that listens already."""
+
+    def __init__(self, settings: Settings, given: socket.socket | None = None) -> None:
+        self._settings, self._given = settings, given
         self._listener: HttpListener | None = None
 
     @property
@@ -72,7 +76,8 @@ class HttpPort:
         connecting = None if intake is None else intake.connecting
         tls = context if intake is None else None  # TLS is behind the PROXY header
         try:
-            await listener.start(self._settings.host, port, tls, connecting)
+            where = place(self._given, self._settings.host, port)
+            await listener.start(where, tls, connecting)
         except OSError as error:
             raise CannotListen(port, error) from error
         self._listener = listener

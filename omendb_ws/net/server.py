@@ -50,6 +50,7 @@ from .gauges import refresh
 from .http_port import HttpPort, Parts
 from .intake import Intake
 from .intake import Limits as IntakeLimits
+from .sockets import NO_SOCKETS, Sockets, place
 from .tls import newer_certificate, server_context
 from .watch import Watch
 
@@ -79,7 +80,7 @@ SWITCH_INTERVAL_SECONDS: Final = 0.0001
 class Server:
     """Listens, upgrades, serves, drains: ``async with Server(settings) as server``.
 
-    All but ``settings`` is for tests.
+    All but ``settings`` and ``sockets`` is for tests.
     """
 
     def __init__(
@@ -90,8 +91,9 @@ class Server:
         open_store: Callable[[str], Store] = LocalStore,
         stall_seconds: float = STALL_SECONDS,
         auth_seconds: float = AUTH_SECONDS,
+        sockets: Sockets = NO_SOCKETS,
     ) -> None:
-        self.settings = settings
+        self.settings, self._sockets = settings, sockets
         self.node = Node(settings, clock_us, open_store)
         self.context = self.node.context
         self.metrics = self.context.metrics
@@ -108,7 +110,7 @@ class Server:
         #: Set when a leaving server need not wait for load balancers any longer.
         self._notice_over: asyncio.Event | None = None
         self._intake: Intake | None = None
-        self._http = HttpPort(settings)
+        self._http = HttpPort(settings, sockets.http)
         self._is_tls = settings.tls_certificate_file is not None
         self._loop: asyncio.AbstractEventLoop
         self._admission: Admission
@@ -189,8 +191,7 @@ class Server:
         await self._http.listen(self._parts(policy, proxies), tls, self._intake)
         return await serve(
             self._connected,
-            settings.host,
-            settings.port,
+            **place(self._sockets.websocket, settings.host, settings.port),
             create_connection=cast("type[ServerConnection]", connecting),
             process_request=self._admission.admit,
             process_response=tell_version,

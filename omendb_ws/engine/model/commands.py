@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .shard import Shard
-from .ticket import Command
+from .ticket import Command, Effect
 
 
 @dataclass(slots=True, eq=False)
@@ -25,3 +25,10 @@ class Signal:
     """A work that waits for nothing."""
 
     __slots__ = ()
+
+
+@dataclass(slots=True, eq=False)
+class Beat(Signal):
+    """Its effect comes back with those of a tick: the engine goes on."""
+
+    effect: Effect

@@ -100,17 +100,16 @@ class HttpListener:
         return HttpConnection(self._port)
 
     async def start(
-        self, host: str, port: int, context: ssl.SSLContext | None, connecting: Any = None
+        self, where: dict[str, Any], context: ssl.SSLContext | None, connecting: Any = None
     ) -> None:
-        """Listen. OSError if the address cannot be had."""
+        """Listen ``where`` asyncio is told to. OSError if the address cannot be had."""
         loop = asyncio.get_running_loop()
         given: dict[str, Any] = {} if context is None else {"ssl_handshake_timeout": HEAD_SECONDS}
         self._server = await loop.create_server(
             self.make if connecting is None else connecting(self.make),
-            host,
-            port,
             ssl=context,
             backlog=_BACKLOG,
+            **where,
             **given,
         )
         self.port = self._server.sockets[0].getsockname()[1]
