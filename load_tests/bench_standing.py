@@ -154,14 +154,14 @@ class Readers:
 
     def __init__(self, window: Window, vectors: F32) -> None:
         metrics = Metrics(0.0)
-        self.collection = Shard("default", "bench", "memory", window, 0.0)
+        self.shard = Shard("default", "bench", "memory", window, 0.0)
         self.deliveries = Deliveries(metrics, Limits())
         self.live = LiveQueries(metrics, self.deliveries, lambda: 0)
         lanes = [Lane() for _ in range(-(-len(vectors) // A_LANE))]
         asked = StandingQuery(k=K)
         queries = [
             LiveQuery(
-                self.live, Takes(lanes[sub // A_LANE], sub), self.collection, True, NOTHING, 600,
+                self.live, Takes(lanes[sub // A_LANE], sub), self.shard, True, NOTHING, 600,
                 asked, 0,
             )
             for sub in range(len(vectors))
@@ -170,8 +170,8 @@ class Readers:
 
     def push(self) -> int:
         """Advance, and make and take every push that follows; how many."""
-        found = self.collection.window.standing.advance()
-        self.live.changed(self.collection, found.changed, 0)
+        found = self.shard.window.standing.advance()
+        self.live.changed(self.shard, found.changed, 0)
         count = 0
         while True:
             pushes: list[Any] = []

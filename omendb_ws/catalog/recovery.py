@@ -255,13 +255,13 @@ class Recoveries:
         self._late.add(task)
         task.add_done_callback(self._late.discard)
 
-    def _say_recovered(self, collection: Shard, recovery: Recovery, seconds: float) -> None:
+    def _say_recovered(self, shard: Shard, recovery: Recovery, seconds: float) -> None:
         progress, torn = recovery.progress, recovery.torn
         if torn is not None:
             log.warning(
                 "%s: the end of %s is no whole record; %d bytes from byte %d on are cut off, and"
                 " nothing says that any of them was flushed",
-                collection.name,
+                shard.name,
                 torn.file,
                 torn.bytes_cut,
                 torn.offset,
@@ -269,19 +269,19 @@ class Recoveries:
         if recovery.doubt is not None:
             log.warning(
                 "%s goes on under another epoch, %s: %s",
-                collection.name,
-                collection.epoch,
+                shard.name,
+                shard.epoch,
                 recovery.doubt,
             )
         log.info(
             "recovered %s: %d rows of %d changes in %.2f s, %d rows/s; epoch %s, version %d",
-            collection.name,
+            shard.name,
             progress.rows,
             progress.changes,
             seconds,
             progress.rows / seconds,
-            collection.epoch,
-            collection.window.version,
+            shard.epoch,
+            shard.window.version,
         )
 
     def _refuse(self, stored: Stored, error: Exception) -> None:

@@ -87,7 +87,7 @@ class Changing:
         while (work := self.turns.take()) is not None:
             try:
                 if _must_wait(work):
-                    work.collection.has_kept_waiting = True
+                    work.shard.has_kept_waiting = True
                     self.set_aside.append(work)
                     continue
                 if isinstance(work, Drop):
@@ -146,9 +146,9 @@ class Changing:
         """What was asked of a collection before it was dropped; what a fault leaves finds none."""
         done = 0
         try:
-            self._standing.finish(drop.collection)
+            self._standing.finish(drop.shard)
             self._reading.put_back_ready()
-            while answered := self._reading.do(drop.collection):
+            while answered := self._reading.do(drop.shard):
                 done += answered
         except Exception as error:
             self._moment.fault(error, "reads ahead of a drop")
@@ -160,11 +160,11 @@ class Changing:
 
     def _put_back_free(self) -> None:
         """Changes that a long read kept waiting go on, if it is through with their window."""
-        free = deque(work for work in self.set_aside if not work.collection.is_held)
+        free = deque(work for work in self.set_aside if not work.shard.is_held)
         if free:
-            stays = [work for work in self.set_aside if work.collection.is_held]
+            stays = [work for work in self.set_aside if work.shard.is_held]
             for work in free:
-                work.collection.has_kept_waiting = False
+                work.shard.has_kept_waiting = False
             self.turns.put_back(free)
             self.set_aside = stays
 
@@ -181,11 +181,11 @@ class Changing:
 
         ``is_prepared``: in pieces, begun in time.
         """
-        collection = work.collection
+        shard = work.shard
         try:
             if isinstance(work, Drop):
                 return self._drop(work)
-            collection.refuse_dropped()
+            shard.refuse_dropped()
             if isinstance(work, Unfollow):
                 return self._unfollow(work)
             if isinstance(work, Create):
@@ -193,17 +193,17 @@ class Changing:
                 return None
             if not is_prepared:
                 self._moment.refuse_late(work)
-            self.expiry.watch(collection)
+            self.expiry.watch(shard)
             if isinstance(work, Follow | Watch):
-                collection.refuse_broken()
+                shard.refuse_broken()
             if isinstance(work, Follow):
                 return self._follow(work)
             if isinstance(work, Watch):
-                return replies.ok(work.ticket, work.subscription.reply(collection))
+                return replies.ok(work.ticket, work.subscription.reply(shard))
             assert isinstance(work, RowChange), "there are no other changes"
             if not is_prepared and self.preparing.begin(work):
                 return None
-            if collection.pending is None:
+            if shard.pending is None:
                 return self.changes.do(work, self._moment.now_us)
             return self.durability.begin(work, self._moment.now_us)
         except Exception as error:
@@ -211,12 +211,12 @@ class Changing:
                 raise  # it is tried again
             return self._moment.refusal(work, error)
 
-    def _forget(self, collection: Shard) -> None:
+    def _forget(self, shard: Shard) -> None:
         """A collection is gone."""
-        self._standing.stop_all(collection)
-        self.expiry.forget(collection)
-        self.changes.forget(collection)
-        self.durability.forget(collection)
+        self._standing.stop_all(shard)
+        self.expiry.forget(shard)
+        self.changes.forget(shard)
+        self.durability.forget(shard)
 
     def _follow(self, work: Follow) -> Reply:
         if not work.feed.lane.is_open:
@@ -234,5 +234,5 @@ class Changing:
 def _must_wait(work: Change) -> bool:
     """Whether a change waits until its window may change, or a change ahead of it is prepared."""
     if isinstance(work, Drop):
-        return work.collection.is_being_prepared
-    return work.collection.is_held and isinstance(work, RowChange)
+        return work.shard.is_being_prepared
+    return work.shard.is_held and isinstance(work, RowChange)

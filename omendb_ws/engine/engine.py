@@ -94,9 +94,9 @@ class Engine:
         self.tick.changing.lifecycle.storage = storage
         self._thread.start()
 
-    def settler(self, collection: Shard) -> Settle:
+    def settler(self, shard: Shard) -> Settle:
         """What the log of ``collection`` tells what it has settled."""
-        return self.tick.changing.durability.settler(collection)
+        return self.tick.changing.durability.settler(shard)
 
     def submit(self, work: Work) -> None:
         """Queue a work; never waits. From any thread."""

@@ -227,7 +227,7 @@ class Tick:
         elif isinstance(signal, Beat):
             self._moment.effects.append(signal.effect)
         elif isinstance(signal, Recovered):
-            self.changing.expiry.watch(signal.collection)
+            self.changing.expiry.watch(signal.shard)
         else:
             raise TypeError(f"{type(signal).__name__} is no work of the engine")
 
@@ -264,20 +264,20 @@ class Tick:
         """Feeds and standing queries hear of every window that changed."""
         changed = self.changing.changes.changed
         while changed:
-            collection, arrival_us = next(iter(changed.items()))
+            shard, arrival_us = next(iter(changed.items()))
             for subscriber in (self.feeds, self.standing):
                 try:
-                    subscriber.changed(collection, arrival_us)
+                    subscriber.changed(shard, arrival_us)
                 except Exception as error:
                     self._moment.fault(error, "telling what changed")
-                    if collection.is_catching_up:  # it waits for being told
+                    if shard.is_catching_up:  # it waits for being told
                         return
-            changed.pop(collection, None)
+            changed.pop(shard, None)
 
     def _end_broken(self) -> None:
         """What subscribed to a window that nobody can trust ends, and does not wait in silence."""
         broken = self.changing.changes.newly_broken
-        self._moment.effects += [Ended(collection, "unavailable") for collection in broken]
+        self._moment.effects += [Ended(shard, "unavailable") for shard in broken]
         broken.clear()
 
     def _let_go(self) -> None:
@@ -299,15 +299,13 @@ class Tick:
         found: dict[tuple[Shard, Filter | None], dict[str, Any]] = {}
         while self._measures:
             subscription = self._measures.popleft().subscription
-            collection = subscription.collection
-            if collection is None or collection.is_dropped:
+            shard = subscription.shard
+            if shard is None or shard.is_dropped:
                 continue
             try:
-                key = collection, subscription.visible
+                key = shard, subscription.visible
                 if key not in found:
-                    found[key] = collection_stats(
-                        collection, self._moment.now_us, subscription.visible
-                    )
+                    found[key] = collection_stats(shard, self._moment.now_us, subscription.visible)
                 numbers: dict[str, Any] | None = found[key]
             except Exception as error:
                 self._moment.fault(error, "statistics")

@@ -77,7 +77,7 @@ class WaitingReads:
         self.has_more = True
         works.clear()
 
-    def take(self, collection: Shard | None = None) -> list[Read]:
+    def take(self, shard: Shard | None = None) -> list[Read]:
         """Those whose turn it is, as many as a tick takes; before a drop, that collection's only.
 
         Those of closed connections are forgotten.
@@ -87,11 +87,11 @@ class WaitingReads:
         for work in self._works:
             if not work.ticket.asker.lane.is_open:
                 continue
-            is_other = collection is not None and work.ticket.collection is not collection
+            is_other = shard is not None and work.ticket.shard is not shard
             (parked if is_other or not is_ready(work) else ready).append(work)
         tick = _in_order(ready)
-        if tick is None or (self._shares.is_contended and collection is None):
-            tick = _shared(ready, self._shares, is_gated=collection is None)
+        if tick is None or (self._shares.is_contended and shard is None):
+            tick = _shared(ready, self._shares, is_gated=shard is None)
         taken, self.weights = tick.taken, tick.weights
         self.has_more = len(taken) < len(ready)
         if self.has_more:
@@ -110,7 +110,7 @@ class WaitingReads:
 def is_ready(work: Read) -> bool:
     """Whether all that a read waits for is done."""
     ticket = work.ticket
-    is_made = ticket.collection is None or ticket.collection.is_made
+    is_made = ticket.shard is None or ticket.shard.is_made
     return is_made and ticket.after <= ticket.asker.lane.done
 
 
@@ -202,19 +202,19 @@ def weight(work: Read) -> int:
     if isinstance(work, Search):
         queries = 1 if work.query.vectors is None else len(work.query.vectors)
         queries += 0 if takes_long(work) else int(tick_us(work) / QUERY_US)
-        return queries + _mask_weight(work.collection, work.query.filter)
+        return queries + _mask_weight(work.shard, work.query.filter)
     if isinstance(work, Live):
         queries = min(len(work.queries), MOST_AT_ONCE)  # more begin in pieces
         queries += 0 if begins_in_pieces(work) else int(begin_us(work) / QUERY_US)
-        return queries + _mask_weight(work.collection, work.queries[0].query.filter)
+        return queries + _mask_weight(work.shard, work.queries[0].query.filter)
     if isinstance(work, Count | BeginCount):
-        share = count_share(work.collection, work.query)
-        mask = _mask_weight(work.collection, work.query.filter)
+        share = count_share(work.shard, work.query)
+        mask = _mask_weight(work.shard, work.query.filter)
         return 1 + mask + int(TICK_QUERIES * share)
     if isinstance(work, List | Ask):
         return 1 + int(TICK_QUERIES * describing_share(work))
     return 1
 
 
-def _mask_weight(collection: Shard, filter_: Filter | None) -> int:
-    return int(TICK_QUERIES * mask_share(collection, filter_))
+def _mask_weight(shard: Shard, filter_: Filter | None) -> int:
+    return int(TICK_QUERIES * mask_share(shard, filter_))

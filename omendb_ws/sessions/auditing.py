@@ -89,7 +89,7 @@ def answered(session: Audited, reply: Reply) -> None:
     """The engine refused a request."""
     ticket, code = reply.ticket, reply.error
     if code is not None and (code == Forbidden.code or ticket.op in _ALWAYS):
-        name = None if ticket.collection is None else ticket.collection.name
+        name = None if ticket.shard is None else ticket.shard.name
         session.context.audit.enter(ticket.op, code, session.principal, session.peer, name)
 
 

@@ -33,7 +33,8 @@ def subscribe_count(session: Session, request: wire.Subscribe, size: int) -> Non
     share = Share(budget, "this count takes")
     share.resize(COUNT_BYTES)
     tally = context.tallies.open(collection.shard, query, budget)
-    subscription = CountSubscription(session, session.next_sub(), tally, request.every_ms, share)
+    sub = session.next_sub()
+    subscription = CountSubscription(session, sub, collection, tally, request.every_ms, share)
     session.remember(subscription)
     ticket = session.ticket(request, collection.shard, size, most_bytes, subscription.replied)
     session.submit(BeginCount(ticket, collection.shard, subscription))
@@ -43,6 +44,6 @@ def leave_count(
     session: Session, request: wire.Unsubscribe, subscription: CountSubscription, size: int
 ) -> None:
     """End it at its reader's wish, behind the reply to ``subscribe``."""
-    shard = subscription.tally.collection
+    shard = subscription.tally.shard
     ticket = session.ticket(request, shard, size, then=lambda _: subscription.close())
     session.submit(LeaveCount(ticket, shard, subscription))

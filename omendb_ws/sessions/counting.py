@@ -9,7 +9,7 @@ from .context import Context
 def count(reply: Reply, context: Context) -> None:
     """One more reply: an error, searches, or an add."""
     ticket, metrics = reply.ticket, context.metrics
-    counts = ticket.collection.counts if ticket.collection is not None else None
+    counts = ticket.shard.counts if ticket.shard is not None else None
     if reply.error is not None:
         metrics.errors[reply.error] += 1
         if counts is not None:

@@ -18,7 +18,6 @@ from omendb_core.search.examples import ids_of
 from omendb_core.search.query import Examples
 from omendb_core.standing.table import StandingQuery
 
-from ..catalog.entry import Entry
 from ..engine.model.shard import Shard
 from ..engine.streams import commands as streams
 from ..engine.streams.live_query import ALL_IN, LEFT_OUT_TAKES, LeftOut, LiveQuery
@@ -80,13 +79,14 @@ def _live_query(
     usual_bytes: int,
 ) -> LiveQuery:
     """The engine's side of one subscription. Quota."""
-    assert subscription.collection is not None
+    shard = subscription.shard
+    assert shard is not None
     budget = session.account.memory
-    has_texts = subscription.collection.definition.ids == "str"
+    has_texts = shard.definition.ids == "str"
     return LiveQuery(
         session.context.engine.live,
         subscription,
-        subscription.collection,
+        shard,
         request.encoding == "binary",
         request.include,
         usual_bytes,
@@ -173,8 +173,9 @@ def move_live(
     size: int,
 ) -> None:
     """Have a live query, its subscription's, ask something else."""
-    shard = query.collection
-    changes = _changes(session, request, reach(session, request.op, Entry(shard)))
+    assert subscription.collection is not None
+    shard = query.shard
+    changes = _changes(session, request, reach(session, request.op, subscription.collection))
     keys = shaping.keys(query.query.shape)
     row_bytes = reply_bounds.usual_row_bytes(shard.definition, query.include, request.binary, keys)
     reply_bytes = reply_bounds.ENVELOPE_BYTES + (query.query.k or 0) * row_bytes

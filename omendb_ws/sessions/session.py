@@ -177,7 +177,7 @@ class Session:
             asker=self,
             id=request.id,
             op=request.op,
-            collection=shard,
+            shard=shard,
             arrival_us=self.context.clock_us() - self.late_us,
             request_bytes=request_bytes,
             reply_bytes=min(reply_bytes, limit),

@@ -86,7 +86,7 @@ def make_streams(
                 yield
                 if not session.lane.is_open:
                     break
-            made.append(StreamSubscription(session, kind, sub, collection.shard, each_bytes))
+            made.append(StreamSubscription(session, kind, sub, collection, each_bytes))
             expect(-1)
             session.remember(made[-1])
             made[-1].attach(stream_of(made[-1]))

@@ -56,7 +56,7 @@ def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> Non
     filter_ = reached.kept(request.filter, budget)
     share = Share(budget, "this feed takes")
     share.resize(FEED_BYTES)
-    subscription = StreamSubscription(session, "feed", session.next_sub(), collection.shard)
+    subscription = StreamSubscription(session, "feed", session.next_sub(), collection)
     session.remember(subscription)
     feed = Feed(
         session.context.engine.feeds,
@@ -114,7 +114,7 @@ def _subscribe_novel(session: Session, request: wire.Subscribe, size: int) -> No
     sub = session.next_sub()
     budget.take(NOVEL_BYTES, "this novel subscription takes")
     try:
-        subscription = StreamSubscription(session, "novel", sub, collection.shard, NOVEL_BYTES)
+        subscription = StreamSubscription(session, "novel", sub, collection, NOVEL_BYTES)
     except Exception:
         budget.give_back(NOVEL_BYTES)
         raise
@@ -137,26 +137,25 @@ def _subscribe_novel(session: Session, request: wire.Subscribe, size: int) -> No
 
 
 def _subscribe_stats(session: Session, request: wire.Subscribe, size: int) -> None:
-    shard, visible = None, None
+    collection, visible = None, None
     if request.collection is not None:
-        reached = _reached(session, request)
-        shard, visible = reached.collection.shard, reached.visible
+        collection, visible = _reached(session, request).read
     share = Share(session.account.memory, "these statistics take")
     share.resize(STATS_BYTES)
     sub = session.next_sub()
     subscription = StatsSubscription(
         session,
         sub,
-        shard,
+        collection,
         request.every_ms,
         share,
         visible,
         partial(_server_numbers, session),
     )
     session.remember(subscription)
-    if shard is not None:
-        ticket = session.ticket(request, shard, size, then=subscription.replied)
-        session.submit_change(streams.Watch(ticket, shard, subscription))
+    if collection is not None:
+        ticket = session.ticket(request, collection.shard, size, then=subscription.replied)
+        session.submit_change(streams.Watch(ticket, collection.shard, subscription))
         return
     session.ok(request.id, {"sub": subscription.sub})
     try:
@@ -180,7 +179,7 @@ def _subscribe_map(session: Session, request: wire.Subscribe, size: int) -> None
     picture = context.looks.open(collection.shard, request.sample, visible, session.account.memory)
     try:
         subscription = maps.MapSubscription(
-            session, sub, collection.shard, picture, request.every_ms, share
+            session, sub, collection, picture, request.every_ms, share
         )
     except Exception:
         picture.close_if_unread()
@@ -213,7 +212,7 @@ def move(session: Session, request: wire.Move, size: int) -> None:
 def unsubscribe(session: Session, request: wire.Unsubscribe, size: int) -> None:
     """End a subscription; nothing comes for it after the reply."""
     subscription = _subscription(session, request.sub)
-    shard = subscription.collection
+    shard = subscription.shard
     if shard is None:
         subscription.close()
         session.ok(request.id, {})

@@ -12,7 +12,7 @@ from .ticket import Command, Effect
 class Change(Command):
     """Done in the order in which its connection sent it."""
 
-    collection: Shard
+    shard: Shard
 
 
 class Read(Command):

@@ -17,14 +17,14 @@ TOLD_AT_ONCE: Final = 128
 class Ended:
     """Effect: a collection is gone, or nobody knows any more what it holds."""
 
-    collection: Shard
+    shard: Shard
     reason: Literal["dropped", "unavailable"]
     _left: list[Subscriber] | None = None
 
     def deliver(self) -> None:
         """End what subscribed to it, some in each turn of the loop: there may be 200,000."""
         if self._left is None:
-            self._left = list(self.collection.listed.subscriptions)
+            self._left = list(self.shard.listed.subscriptions)
         for _ in range(min(TOLD_AT_ONCE, len(self._left))):
             self._left[-1].end(self.reason)
             self._left.pop()

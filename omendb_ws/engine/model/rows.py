@@ -65,7 +65,7 @@ def gap(sub: int, from_seq: int, to_seq: int, reason: str) -> Message:
 
 
 def aged_gaps(
-    window: Window, sub: int, from_seq: int, metrics: Metrics, collection: Shard
+    window: Window, sub: int, from_seq: int, metrics: Metrics, shard: Shard
 ) -> list[Message]:
     """Gaps over the rows from ``from_seq`` on that left the window by age, ``evicted`` first."""
     messages = []
@@ -75,7 +75,7 @@ def aged_gaps(
             messages.append(gap(sub, from_seq, to_seq, reason))
             from_seq = to_seq + 1
             metrics.gaps += 1
-            collection.counts.gaps += 1
+            shard.counts.gaps += 1
     return messages
 
 

@@ -99,7 +99,7 @@ class Ticket:
     asker: Asker
     id: int
     op: str
-    collection: Target | None
+    shard: Target | None
     arrival_us: int
     request_bytes: int
     reply_bytes: int

@@ -24,15 +24,15 @@ _JSON_ROW_US: Final = 1.5
 _JOINED_BYTES: Final = 1 << 20
 
 
-def is_free(collection: Shard) -> bool:
+def is_free(shard: Shard) -> bool:
     """Whether a collection may be held: no changes come first, nor does expiry."""
-    waits = collection.has_kept_waiting or collection.keeps_expiry_waiting
-    return not (collection.is_held or waits)
+    waits = shard.has_kept_waiting or shard.keeps_expiry_waiting
+    return not (shard.is_held or waits)
 
 
-def must_wait(collection: Shard) -> bool:
+def must_wait(shard: Shard) -> bool:
     """Whether a long read must not hold it yet: for that, or as a count comes first."""
-    return not is_free(collection) or collection.keeps_count_waiting
+    return not is_free(shard) or shard.keeps_count_waiting
 
 
 def objects_written(hits: Hits) -> Generator[bool, None, list[bytes]]:

@@ -25,61 +25,61 @@ _TICK_ROWS: Final = 1 << 14
 _ROW_BYTES: Final = 8 + 2
 
 
-def counts_long(collection: Shard, query: CountQuery) -> bool:
+def counts_long(shard: Shard, query: CountQuery) -> bool:
     """Whether a count is to be made in pieces."""
-    is_short = query.by is None or counting.is_short(collection.window.state)
-    return needs_mask(collection, query.filter) or not is_short
+    is_short = query.by is None or counting.is_short(shard.window.state)
+    return needs_mask(shard, query.filter) or not is_short
 
 
-def count_share(collection: Shard, query: CountQuery) -> float:
+def count_share(shard: Shard, query: CountQuery) -> float:
     """How much of what a tick has for counts by value one takes, its mask aside."""
-    if query.by is None or collection.is_dropped or counts_long(collection, query):
+    if query.by is None or shard.is_dropped or counts_long(shard, query):
         return 0.0
-    return collection.window.rows / _TICK_ROWS
+    return shard.window.rows / _TICK_ROWS
 
 
-def copied_bytes(collection: Shard) -> int:
+def copied_bytes(shard: Shard) -> int:
     """What a count may hold for a while."""
-    return _ROW_BYTES * collection.window.rows
+    return _ROW_BYTES * shard.window.rows
 
 
-def count_at_once(collection: Shard, query: CountQuery) -> Counted:
+def count_at_once(shard: Shard, query: CountQuery) -> Counted:
     """What ``query`` counts now."""
-    window = collection.window
+    window = shard.window
     if query.by is None:
         return counted_all(window.version, window.count(query.filter))
     return counted_by(counting.count_by(window.state, query.filter, query.by, query.limit))
 
 
 def counted(
-    collection: Shard, query: CountQuery, takes_turn: Callable[[], bool]
+    shard: Shard, query: CountQuery, takes_turn: Callable[[], bool]
 ) -> Generator[bool, None, Counted]:
     """The same in pieces; after each it says whether it did something, or waits.
 
     ``takes_turn`` says whether the collection may be held now, and is asked until it does.
     """
-    yield from mask_made(collection, query.filter)
+    yield from mask_made(shard, query.filter)
     if query.by is not None:
         while not takes_turn():
             yield False
-            _refuse_gone(collection)
-            yield from mask_made(collection, query.filter)  # what waits may lose it
-    _refuse_gone(collection)
+            _refuse_gone(shard)
+            yield from mask_made(shard, query.filter)  # what waits may lose it
+    _refuse_gone(shard)
     if query.by is None:
-        return count_at_once(collection, query)
-    collection.is_being_read = True
+        return count_at_once(shard, query)
+    shard.is_being_read = True
     try:
-        state = collection.window.state
+        state = shard.window.state
         steps = counting.reading(state, query.filter, query.by, query.limit)
-        rest = yield from _done(steps, collection)
+        rest = yield from _done(steps, shard)
     finally:
-        collection.is_being_read = False
-    return counted_by((yield from _done(rest, collection)))
+        shard.is_being_read = False
+    return counted_by((yield from _done(rest, shard)))
 
 
-def _done(steps: Pieces[_Made], collection: Shard) -> Generator[bool, None, _Made]:
+def _done(steps: Pieces[_Made], shard: Shard) -> Generator[bool, None, _Made]:
     while True:
-        _refuse_gone(collection)
+        _refuse_gone(shard)
         try:
             next(steps)
         except StopIteration as end:
@@ -88,6 +88,6 @@ def _done(steps: Pieces[_Made], collection: Shard) -> Generator[bool, None, _Mad
         yield True
 
 
-def _refuse_gone(collection: Shard) -> None:
-    collection.refuse_dropped()
-    collection.refuse_broken()
+def _refuse_gone(shard: Shard) -> None:
+    shard.refuse_dropped()
+    shard.refuse_broken()

@@ -174,7 +174,7 @@ class LongReads:
 
     def hold(self, work: Change) -> bool:
         """Keep a drop until long reads of its collection are answered; False if there are none."""
-        if not self._concern(work.collection):
+        if not self._concern(work.shard):
             return False
         self.held.append(work)
         return True
@@ -186,7 +186,7 @@ class LongReads:
 
     def released(self) -> deque[Change]:
         """Drops that need wait no longer, for the caller to take out."""
-        held = deque(work for work in self.held if self._concern(work.collection))
+        held = deque(work for work in self.held if self._concern(work.shard))
         self._free.extend(work for work in self.held if work not in held)
         self.held = held
         return self._free
@@ -255,5 +255,5 @@ class LongReads:
         self.pieces += has_worked
         return "goes on" if has_worked else "waits"
 
-    def _concern(self, collection: Shard) -> bool:
-        return any(work.ticket.collection is collection for work in self._works())
+    def _concern(self, shard: Shard) -> bool:
+        return any(work.ticket.shard is shard for work in self._works())

@@ -14,36 +14,36 @@ from omendb_core.filters.parser import Filter
 from ..model.shard import Shard
 
 
-def needs_mask(collection: Shard, filter_: Filter | None) -> bool:
+def needs_mask(shard: Shard, filter_: Filter | None) -> bool:
     """Whether the mask of a filter would take too long to make in one go; of what is dropped, none.
 
     What is asked of that is refused, and its window is gone.
     """
-    if filter_ is None or collection.is_dropped:
+    if filter_ is None or shard.is_dropped:
         return False
-    return collection.window.state.masks.takes_long(filter_)
+    return shard.window.state.masks.takes_long(filter_)
 
 
-def mask_share(collection: Shard, filter_: Filter | None) -> float:
+def mask_share(shard: Shard, filter_: Filter | None) -> float:
     """How much of the time that a tick has for masks one takes; 0 for what is made in pieces."""
-    if filter_ is None or collection.is_dropped or needs_mask(collection, filter_):
+    if filter_ is None or shard.is_dropped or needs_mask(shard, filter_):
         return 0.0
-    return collection.window.state.masks.cost_ns(filter_) / AT_ONCE_NS
+    return shard.window.state.masks.cost_ns(filter_) / AT_ONCE_NS
 
 
-def mask_made(collection: Shard, filter_: Filter | None) -> Generator[bool, None, None]:
+def mask_made(shard: Shard, filter_: Filter | None) -> Generator[bool, None, None]:
     """Return when the mask of ``filter_`` is there."""
     if filter_ is None:
         return
-    while collection.makes_mask and needs_mask(collection, filter_):
+    while shard.makes_mask and needs_mask(shard, filter_):
         yield False
-    if not needs_mask(collection, filter_):
+    if not needs_mask(shard, filter_):
         return
-    collection.makes_mask = True
+    shard.makes_mask = True
     try:
-        collection.refuse_broken()
-        while not collection.window.state.masks.make_piece(filter_, "reads"):
+        shard.refuse_broken()
+        while not shard.window.state.masks.make_piece(filter_, "reads"):
             yield True
-            collection.refuse_broken()
+            shard.refuse_broken()
     finally:
-        collection.makes_mask = False
+        shard.makes_mask = False

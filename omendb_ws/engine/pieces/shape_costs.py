@@ -24,11 +24,11 @@ _ONE_BY_ONE: Final = 64
 _MATCHED_SHARE: Final = 1 / 8
 
 
-def most_us(collection: Shard, shape: Shape, k: int) -> float:
+def most_us(shard: Shard, shape: Shape, k: int) -> float:
     """How long the shape of a query for ``k`` rows may take, a scan for it aside."""
-    if shape == PLAIN or collection.is_dropped:
+    if shape == PLAIN or shard.is_dropped:
         return 0.0
-    rows, dim = collection.window.rows, collection.definition.dim
+    rows, dim = shard.window.rows, shard.definition.dim
     pairs = 0.0
     each_row_us = 0.0
     if isinstance(shape.order, Rank):  # decay is the scan's

@@ -20,7 +20,7 @@ from ..model.shard import Shard
 class Search(Read):
     """PROTOCOL section 5; ``is_single``: asked with ``vector`` or ``like``."""
 
-    collection: Shard
+    shard: Shard
     query: Query
     is_single: bool
     is_binary: bool
@@ -30,7 +30,7 @@ class Search(Read):
 class PlainSearch(Read):
     """A search with nothing but vectors and ``k``."""
 
-    collection: Shard
+    shard: Shard
     request: searches.PlainSearch
 
 
@@ -38,7 +38,7 @@ class PlainSearch(Read):
 class Get(Read):
     """Rows by id."""
 
-    collection: Shard
+    shard: Shard
     ids: Ids
     include: Include
     visible: Filter | None = None
@@ -48,7 +48,7 @@ class Get(Read):
 class Count(Read):
     """How many rows pass a filter, and by the values of a column."""
 
-    collection: Shard
+    shard: Shard
     query: CountQuery
 
 
@@ -72,7 +72,7 @@ class Ask(Read):
     Of a ``collection``: while that is there, and once it is known which rows are ``visible``.
     """
 
-    collection: Shard | None
+    shard: Shard | None
     visible: Filter | None
     say: Callable[[int], dict[str, Any]]
 

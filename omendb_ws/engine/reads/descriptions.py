@@ -24,15 +24,15 @@ from .commands import Ask, List
 def describes_long(work: List | Ask) -> bool:
     """Whether rows are to be counted in pieces."""
     counted = _counted(work)
-    shares = sum(mask_share(collection, visible) for collection, visible in counted)
-    return shares > 1 or any(needs_mask(collection, visible) for collection, visible in counted)
+    shares = sum(mask_share(shard, visible) for shard, visible in counted)
+    return shares > 1 or any(needs_mask(shard, visible) for shard, visible in counted)
 
 
 def describing_share(work: List | Ask) -> float:
     """How much of the time that a tick has for masks it takes; 0 for what is done in pieces."""
     if describes_long(work):
         return 0.0
-    return sum(mask_share(collection, visible) for collection, visible in _counted(work))
+    return sum(mask_share(shard, visible) for shard, visible in _counted(work))
 
 
 def described(work: List | Ask, now_us: int) -> Reply:
@@ -41,32 +41,30 @@ def described(work: List | Ask, now_us: int) -> Reply:
         pairs = zip(work.collections, work.visible, strict=True)
         there = [(one, one.describe(visible)) for one, visible in pairs if _is_there(one)]
         return _listed(work, there)
-    if work.collection is not None:
-        work.collection.refuse_dropped()
+    if work.shard is not None:
+        work.shard.refuse_dropped()
     return replies.ok(work.ticket, work.say(now_us))
 
 
 def described_in_pieces(work: List | Ask, clock_us: Callable[[], int]) -> Steps:
     """The same; each collection is described at a moment of its own."""
     if not isinstance(work, List):
-        if work.collection is not None:
-            yield from mask_made(work.collection, work.visible)
+        if work.shard is not None:
+            yield from mask_made(work.shard, work.visible)
         return described(work, clock_us())
     there: list[tuple[Shard, dict[str, Any]]] = []
-    for collection, visible in zip(work.collections, work.visible, strict=True):
-        yield from _while_there(collection, mask_made(collection, visible))
-        if _is_there(collection):
-            there.append((collection, collection.describe(visible)))
+    for shard, visible in zip(work.collections, work.visible, strict=True):
+        yield from _while_there(shard, mask_made(shard, visible))
+        if _is_there(shard):
+            there.append((shard, shard.describe(visible)))
             yield True
     return _listed(work, there)
 
 
-def _while_there(
-    collection: Shard, making: Generator[bool, None, None]
-) -> Generator[bool, None, None]:
+def _while_there(shard: Shard, making: Generator[bool, None, None]) -> Generator[bool, None, None]:
     """``making``, for as long as the collection is there; one in need of repair is as it is."""
     with closing(making), suppress(Unavailable):
-        while _is_there(collection):
+        while _is_there(shard):
             try:
                 has_worked = next(making)
             except StopIteration:
@@ -86,8 +84,8 @@ def _listed(work: List, there: list[tuple[Shard, dict[str, Any]]]) -> Reply:
     return replies.ok(work.ticket, said)
 
 
-def _is_there(collection: Shard) -> bool:
-    return collection.is_made and not collection.is_dropped
+def _is_there(shard: Shard) -> bool:
+    return shard.is_made and not shard.is_dropped
 
 
 def _counted(work: List | Ask) -> list[tuple[Shard, Filter | None]]:
@@ -95,6 +93,6 @@ def _counted(work: List | Ask) -> list[tuple[Shard, Filter | None]]:
     if isinstance(work, List):
         pairs = zip(work.collections, work.visible, strict=True)
         return [(one, visible) for one, visible in pairs if visible is not None and _is_there(one)]
-    if work.visible is None or work.collection is None or work.collection.is_dropped:
+    if work.visible is None or work.shard is None or work.shard.is_dropped:
         return []
-    return [(work.collection, work.visible)]
+    return [(work.shard, work.visible)]

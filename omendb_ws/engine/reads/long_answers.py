@@ -55,20 +55,20 @@ def takes_long(work: PlainRead) -> bool:
     """Whether ``work`` is to be done in pieces."""
     if isinstance(work, List | Ask):
         return describes_long(work)
-    if work.collection.is_dropped:
+    if work.shard.is_dropped:
         return False
     if isinstance(work, PlainSearch):
         asked = work.request
-        return asked.n > 1 and _scan_us(work.collection, asked.k) * asked.n > AT_ONCE_US
+        return asked.n > 1 and _scan_us(work.shard, asked.k) * asked.n > AT_ONCE_US
     if isinstance(work, Search):
-        return needs_mask(work.collection, work.query.filter) or _search_us(work) > AT_ONCE_US
+        return needs_mask(work.shard, work.query.filter) or _search_us(work) > AT_ONCE_US
     if isinstance(work, Count):
-        return counts_long(work.collection, work.query)
+        return counts_long(work.shard, work.query)
     return _rows_us(len(work.ids), work.ticket.reply_bytes) > AT_ONCE_US
 
 
-def _scan_us(collection: Shard, k: int) -> float:
-    window = collection.window
+def _scan_us(shard: Shard, k: int) -> float:
+    window = shard.window
     elements = window.rows * window.definition.dim
     return 1.0 + _ELEMENT_US * elements + _FOUND_ROW_US * min(k, window.rows)
 
@@ -76,11 +76,11 @@ def _scan_us(collection: Shard, k: int) -> float:
 def _search_us(work: Search) -> float:
     query = work.query
     queries = 1 if query.vectors is None else len(query.vectors)
-    rows = queries * min(query.k, work.collection.window.rows)
-    scan_us = queries * _scan_us(work.collection, query.k) if queries > 1 else 0.0
+    rows = queries * min(query.k, work.shard.window.rows)
+    scan_us = queries * _scan_us(work.shard, query.k) if queries > 1 else 0.0
     is_written = not work.is_binary or query.include.metadata
     written_us = _rows_us(rows, work.ticket.reply_bytes) if is_written else 0.0
-    return scan_us + most_us(work.collection, query) + written_us
+    return scan_us + most_us(work.shard, query) + written_us
 
 
 def _rows_us(rows: int, reply_bytes: int) -> float:
@@ -92,7 +92,7 @@ def steps_of(work: PlainRead, long_reads: LongReads, clock_us: Callable[[], int]
     if isinstance(work, PlainSearch):
         asked = work.request.whole()
         query = Query(vectors=asked.vectors, k=asked.k)
-        whole = Search(work.ticket, work.collection, query, is_single=False, is_binary=True)
+        whole = Search(work.ticket, work.shard, query, is_single=False, is_binary=True)
         return _search(whole, long_reads, clock_us)
     if isinstance(work, Search):
         return _search(work, long_reads, clock_us)
@@ -108,15 +108,15 @@ def steps_of(work: PlainRead, long_reads: LongReads, clock_us: Callable[[], int]
 
 
 def _search(work: Search, long_reads: LongReads, clock_us: Callable[[], int]) -> Steps:
-    collection = work.collection
-    yield from mask_made(collection, work.query.filter)
+    shard = work.shard
+    yield from mask_made(shard, work.query.filter)
     yield from held(work, long_reads)
     try:
         make_timely(work, clock_us())
         parts = yield from _found(work, long_reads)
-        version = collection.window.version
+        version = shard.window.version
     finally:
-        collection.is_being_read = False
+        shard.is_being_read = False
     yield True
     counts = np.concatenate([part.counts for part in parts])
     hits = joined([part.hits for part in parts])
@@ -135,19 +135,17 @@ def _search(work: Search, long_reads: LongReads, clock_us: Callable[[], int]) ->
 
 def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[Answer]]:
     """What is found for each piece of the queries, all at one version."""
-    collection, query = work.collection, work.query
+    shard, query = work.shard, work.query
     if query.vectors is None or len(query.vectors) == 1:
-        return [(yield from _one_piece(collection, query, 0))]
+        return [(yield from _one_piece(shard, query, 0))]
     least = _LEAST_QUERIES if query.k <= _MANY_FOUND else 1
     size = long_reads.size(least, _MOST_QUERIES)
-    size.items = max(least, min(_MOST_QUERIES, int(PIECE_US / _scan_us(collection, query.k))))
+    size.items = max(least, min(_MOST_QUERIES, int(PIECE_US / _scan_us(shard, query.k))))
     parts: list[Answer] = []
     start, left = 0, query.max_hits
     while start < len(query.vectors):
         chunk = query.vectors[start : start + size.start()]
-        part = yield from _one_piece(
-            collection, replace(query, vectors=chunk, max_hits=left), start
-        )
+        part = yield from _one_piece(shard, replace(query, vectors=chunk, max_hits=left), start)
         size.end()
         start += len(chunk)
         left = None if left is None else left - len(part.hits.seqs)
@@ -156,13 +154,13 @@ def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[An
     return parts
 
 
-def _one_piece(collection: Shard, query: Query, start: int) -> Generator[bool, None, Answer]:
+def _one_piece(shard: Shard, query: Query, start: int) -> Generator[bool, None, Answer]:
     """What some queries find: at once, or in pieces where their answers are shaped."""
-    collection.refuse_broken()
+    shard.refuse_broken()
     try:
         if query.shape != PLAIN:
-            return (yield from _shaped(collection, query))
-        (outcome,) = collection.window.search([query])
+            return (yield from _shaped(shard, query))
+        (outcome,) = shard.window.search([query])
         if isinstance(outcome, OmenError):
             raise outcome
         return outcome
@@ -174,8 +172,8 @@ def _one_piece(collection: Shard, query: Query, start: int) -> Generator[bool, N
         raise
 
 
-def _shaped(collection: Shard, query: Query) -> Generator[bool, None, Answer]:
-    steps = collection.window.search_in_pieces(query)
+def _shaped(shard: Shard, query: Query) -> Generator[bool, None, Answer]:
+    steps = shard.window.search_in_pieces(query)
     while True:
         try:
             next(steps)
@@ -186,14 +184,14 @@ def _shaped(collection: Shard, query: Query) -> Generator[bool, None, Answer]:
 
 
 def _get(work: Get, long_reads: LongReads) -> Steps:
-    collection = work.collection
+    shard = work.shard
     yield from held(work, long_reads)
     try:
-        window = collection.window
+        window = shard.window
         least_bytes = reply_bounds.least_found_bytes(window.definition, work.include)
         is_there, parts, rows = [], [], 0
         for start in range(0, max(1, len(work.ids)), _IDS):
-            collection.refuse_broken()
+            shard.refuse_broken()
             found, hits = window.get(work.ids[start : start + _IDS], work.include, work.visible)
             rows += len(hits.seqs)
             replies.refuse_over(work.ticket, rows * least_bytes)
@@ -202,7 +200,7 @@ def _get(work: Get, long_reads: LongReads) -> Steps:
             yield True
         version = window.version
     finally:
-        collection.is_being_read = False
+        shard.is_being_read = False
     hits = joined(parts)
     objects = yield from objects_written(hits)
     found_rows = Found(version, np.concatenate(is_there), hits)
@@ -212,12 +210,12 @@ def _get(work: Get, long_reads: LongReads) -> Steps:
 
 def _count(work: Count, long_reads: LongReads) -> Steps:
     def takes_turn() -> bool:
-        if not must_wait(work.collection) and long_reads.has_room:
-            long_reads.copies(work, copied_bytes(work.collection))
+        if not must_wait(work.shard) and long_reads.has_room:
+            long_reads.copies(work, copied_bytes(work.shard))
             return True
         return False
 
-    found = yield from counted(work.collection, work.query, takes_turn)
+    found = yield from counted(work.shard, work.query, takes_turn)
     return replies.counted(work.ticket, found)
 
 
@@ -226,9 +224,9 @@ def _count(work: Count, long_reads: LongReads) -> Steps:
 
 def held(work: Search | Get, long_reads: LongReads) -> Generator[bool, None, None]:
     """Return when the collection is held for whoever asks: who lets it go in the end."""
-    collection = work.collection
-    while must_wait(collection) or not long_reads.has_room:
+    shard = work.shard
+    while must_wait(shard) or not long_reads.has_room:
         yield False
     long_reads.copies(work)
-    collection.refuse_broken()
-    collection.is_being_read = True
+    shard.refuse_broken()
+    shard.is_being_read = True

@@ -40,13 +40,13 @@ MAX_SCAN_US: Final = 250.0
 
 def is_short(works: Sequence[PlainSearch]) -> bool:
     """Whether searches are expected to take no longer than the loop's thread has for them."""
-    collection = works[0].collection
-    if collection.is_dropped or any(work.collection is not collection for work in works):
+    shard = works[0].shard
+    if shard.is_dropped or any(work.shard is not shard for work in works):
         return False
-    vectors, rows = sum(work.request.n for work in works), collection.window.rows
+    vectors, rows = sum(work.request.n for work in works), shard.window.rows
     if may_be_split(vectors, rows):
         return False  # a helper that the system puts aside would hold up the loop
-    return collection.scan_cost.expected_us(vectors, rows) <= MAX_SCAN_US
+    return shard.scan_cost.expected_us(vectors, rows) <= MAX_SCAN_US
 
 
 class Reads:
@@ -62,15 +62,15 @@ class Reads:
         plain: dict[Shard, list[PlainSearch]] = {}
         for work in works:
             if isinstance(work, PlainSearch):
-                plain.setdefault(work.collection, []).append(work)
+                plain.setdefault(work.shard, []).append(work)
             elif isinstance(work, Search):
-                searches.setdefault(work.collection, []).append(work)
+                searches.setdefault(work.shard, []).append(work)
             else:
                 found.append(self._one(work))
-        for collection, group in searches.items():
-            found.extend(self._searches(collection, group))
-        for collection, alike in plain.items():
-            found.extend(self._plain_searches(collection, alike))
+        for shard, group in searches.items():
+            found.extend(self._searches(shard, group))
+        for shard, alike in plain.items():
+            found.extend(self._plain_searches(shard, alike))
 
     def _one(self, work: Get | Count | List | Ask) -> Reply:
         try:
@@ -81,55 +81,55 @@ class Reads:
     def _plain(self, work: Get | Count | List | Ask) -> Reply:
         if isinstance(work, List | Ask):
             return described(work, self._clock_us())
-        collection = work.collection
-        collection.refuse_dropped()
-        collection.refuse_broken()
+        shard = work.shard
+        shard.refuse_dropped()
+        shard.refuse_broken()
         if isinstance(work, Get):
             return _get(work)
-        return replies.counted(work.ticket, count_at_once(collection, work.query))
+        return replies.counted(work.ticket, count_at_once(shard, work.query))
 
-    def _plain_searches(self, collection: Shard, works: list[PlainSearch]) -> list[Reply]:
+    def _plain_searches(self, shard: Shard, works: list[PlainSearch]) -> list[Reply]:
         """Answers in bulk; where one is at fault, one by one, so that it says whose fault it is."""
         asked = [work.request for work in works]
         try:
-            collection.refuse_dropped()
-            collection.refuse_broken()
-            window = collection.window
+            shard.refuse_dropped()
+            shard.refuse_broken()
+            window = shard.window
             vectors = vectors_of(asked, window.definition.dim)
             started_ns = time.perf_counter_ns()
             found = window.search_all(vectors, _each_k(asked))
             if not may_be_split(len(vectors), window.rows):
                 took_us = (time.perf_counter_ns() - started_ns) / 1000
-                collection.scan_cost.note(len(vectors), window.rows, took_us)
+                shard.scan_cost.note(len(vectors), window.rows, took_us)
             self._metrics.scan_queries.record(len(vectors))
             now_us = self._clock_us()
             each_us = [min(max(now_us - work.ticket.arrival_us, 0), MAX_U32) for work in works]
             frames = encode_answers(asked, window.version, found.counts, found.hits, each_us)
         except Exception:
-            return self._searches(collection, [_whole(work) for work in works])
+            return self._searches(shard, [_whole(work) for work in works])
         return [
             Reply(work.ticket, binary(frame), queries=work.request.n)
             for work, frame in zip(works, frames, strict=True)
         ]
 
-    def _searches(self, collection: Shard, works: list[Search]) -> list[Reply]:
+    def _searches(self, shard: Shard, works: list[Search]) -> list[Reply]:
         try:
-            collection.refuse_dropped()
-            collection.refuse_broken()
+            shard.refuse_dropped()
+            shard.refuse_broken()
         except OmenError as error:
             return [replies.refusal(work.ticket, error) for work in works]
         try:
             now_us = self._clock_us()
             for work in works:
                 make_timely(work, now_us)
-            outcomes = collection.window.search([work.query for work in works])
+            outcomes = shard.window.search([work.query for work in works])
             pairs = list(zip(works, outcomes, strict=True))
         except Exception as error:
             if len(works) == 1:
                 return [self._refused(works[0], error)]
-            return [one for work in works for one in self._searches(collection, [work])]
+            return [one for work in works for one in self._searches(shard, [work])]
         self._metrics.scan_queries.record(sum(map(_queries, works)))
-        version = collection.window.version
+        version = shard.window.version
         return [self._outcome(work, outcome, version) for work, outcome in pairs]
 
     def _outcome(self, work: Search, outcome: Answer | OmenError, version: int) -> Reply:
@@ -149,7 +149,7 @@ class Reads:
 
 
 def _get(work: Get) -> Reply:
-    window = work.collection.window
+    window = work.shard.window
     found, hits = window.get(work.ids, _NOTHING, work.visible)
     least_bytes = reply_bounds.least_found_bytes(window.definition, work.include) * len(hits.seqs)
     replies.refuse_over(work.ticket, least_bytes)
@@ -167,7 +167,7 @@ def _each_k(asked: list[searches.PlainSearch]) -> I64:
 def _whole(work: PlainSearch) -> Search:
     asked = work.request.whole()
     query = Query(vectors=asked.vectors, k=asked.k)
-    return Search(work.ticket, work.collection, query, is_single=False, is_binary=True)
+    return Search(work.ticket, work.shard, query, is_single=False, is_binary=True)
 
 
 def _queries(work: Search) -> int:

@@ -21,9 +21,9 @@ _SCANNED_ELEMENT_US: Final = 30e-6
 
 def make_timely(work: Search, now_us: int) -> None:
     """Where its order needs a time, and it was asked with none: that of its rows' clock now."""
-    query, collection = work.query, work.collection
+    query, shard = work.query, work.shard
     if query.shape.order is not None and query.at is None:
-        work.query = replace(query, at=collection.seconds(now_us))
+        work.query = replace(query, at=shard.seconds(now_us))
 
 
 def stated(query: Query) -> float | None:
@@ -33,13 +33,13 @@ def stated(query: Query) -> float | None:
 
 def tick_us(work: Search) -> float:
     """How much of a tick a search of a shape of its own takes, done at once; 0 for all others."""
-    if work.query.shape == PLAIN or work.collection.is_dropped:
+    if work.query.shape == PLAIN or work.shard.is_dropped:
         return 0.0
-    elements = work.collection.window.rows * work.collection.definition.dim
-    return elements * _SCANNED_ELEMENT_US + most_us(work.collection, work.query)
+    elements = work.shard.window.rows * work.shard.definition.dim
+    return elements * _SCANNED_ELEMENT_US + most_us(work.shard, work.query)
 
 
-def most_us(collection: Shard, query: Query) -> float:
+def most_us(shard: Shard, query: Query) -> float:
     """How long the shape of ``query`` may take, a scan for it aside."""
     queries = 1 if query.vectors is None else len(query.vectors)
-    return queries * shape_costs.most_us(collection, query.shape, query.k)
+    return queries * shape_costs.most_us(shard, query.shape, query.k)

@@ -11,27 +11,25 @@ from ...telemetry.metrics import RATES
 from ..model.shard import Shard
 
 
-def collection_stats(
-    collection: Shard, now_us: int, visible: Filter | None = None
-) -> dict[str, Any]:
+def collection_stats(shard: Shard, now_us: int, visible: Filter | None = None) -> dict[str, Any]:
     """A collection's numbers. On the thread that holds its window.
 
     To whom only rows that pass ``visible`` are there, most of them are null.
     """
-    described = collection.describe(visible)
+    described = shard.describe(visible)
     numbers = ("version", "first_seq", "last_seq", "rows", "bytes", "dim", "capacity")
-    oldest_us = collection.window.state.oldest_time_us
-    time_us = collection.window.admission.admitted.time(collection.time_us(now_us))
-    rates = collection.rates.per_second(now_us / 1e6, collection.rate_counters())
+    oldest_us = shard.window.state.oldest_time_us
+    time_us = shard.window.admission.admitted.time(shard.time_us(now_us))
+    rates = shard.rates.per_second(now_us / 1e6, shard.rate_counters())
     found = {
         "at": round(time.time(), 3),
-        "collection": collection.name,
-        "epoch": collection.epoch,
+        "collection": shard.name,
+        "epoch": shard.epoch,
         **{name: described[name] for name in numbers},
         "oldest_age_s": None if oldest_us is None else round((time_us - oldest_us) / 1e6, 3),
-        "live_subscriptions": collection.live_queries,
+        "live_subscriptions": shard.live_queries,
         **dict(zip((*RATES, "evictions_per_s"), rates, strict=True)),
-        **_journal_stats(collection),
+        **_journal_stats(shard),
     }
     if visible is not None:
         hidden = ("oldest_age_s", "live_subscriptions", "evictions_per_s", "journal", *RATES)
@@ -39,11 +37,11 @@ def collection_stats(
     return found
 
 
-def _journal_stats(collection: Shard) -> dict[str, Any]:
+def _journal_stats(shard: Shard) -> dict[str, Any]:
     """``journal``, for collections that have one."""
-    if collection.pending is None or collection.pending.log is None:
+    if shard.pending is None or shard.pending.log is None:
         return {}
-    numbers = collection.pending.log.numbers()
+    numbers = shard.pending.log.numbers()
     return {
         "journal": {
             "bytes": numbers.bytes,
@@ -51,7 +49,7 @@ def _journal_stats(collection: Shard) -> dict[str, Any]:
             "written_bytes": numbers.written_bytes,
             "flushes": numbers.flushes,
             "pending_bytes": numbers.pending_bytes,
-            "changes": len(collection.pending.changes),
+            "changes": len(shard.pending.changes),
             "unflushed_s": round(numbers.unflushed_seconds, 3),
         }
     }

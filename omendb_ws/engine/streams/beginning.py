@@ -79,16 +79,16 @@ def begin_in_pieces(
     """Steps to the reply to ``work``. The first one, which is the caller's, only notes that its
     queries are beginning: whoever closes the steps from then on takes that back.
     """
-    collection, queries = work.collection, work.queries
+    shard, queries = work.shard, work.queries
     handles: list[int] = []
     has_begun = False
     try:
         for query in queries:
             query.is_beginning = True
         yield False
-        collection.refuse_dropped()
+        shard.refuse_dropped()
         vectors = yield from _prepared(work)
-        yield from mask_made(collection, queries[0].query.filter)
+        yield from mask_made(shard, queries[0].query.filter)
         yield from _lists_made(work, vectors, handles, catch_up, long_reads)
         while not long_reads.has_room:
             yield False
@@ -101,11 +101,11 @@ def begin_in_pieces(
             texts = yield from metadata_written(found.hits)
         reply = snapshots.snapshot(work, found, found.counts, 0, len(found.hits.seqs), texts)
         if reply.error is None:
-            yield from _caught_up(collection, catch_up)
+            yield from _caught_up(shard, catch_up)
             live.begin(queries, handles)
             has_begun = True
-            if collection.window.version != found.version:
-                live.changed(collection, all_handles, None)
+            if shard.window.version != found.version:
+                live.changed(shard, all_handles, None)
         return reply
     finally:
         for query in queries:
@@ -120,33 +120,33 @@ def begins_in_pieces(work: Live) -> bool:
     """Whether the queries of ``work`` begin so."""
     if len(work.queries) > MOST_AT_ONCE or begin_us(work) > AT_ONCE_US:
         return True
-    return needs_mask(work.collection, work.queries[0].query.filter)
+    return needs_mask(work.shard, work.queries[0].query.filter)
 
 
 def begin_us(work: Live) -> float:
     """How long the lists of its queries may take, about."""
-    if work.collection.is_dropped:
+    if work.shard.is_dropped:
         return 0.0
-    each_us = _scan_us(work.collection) + _list_us(work.collection, work.queries[0].query)
+    each_us = _scan_us(work.shard) + _list_us(work.shard, work.queries[0].query)
     return len(work.queries) * each_us
 
 
 def moves_in_pieces(work: Move) -> bool:
     """Whether the query of ``work`` moves so."""
-    collection = work.collection
-    if needs_mask(collection, filter_after(work)):
+    shard = work.shard
+    if needs_mask(shard, filter_after(work)):
         return True
-    if collection.is_dropped or work.query.handle is None:
+    if shard.is_dropped or work.query.handle is None:
         return False
     asked, _ = changed(work.query, work.changes)
-    return _scan_us(collection) + _list_us(collection, asked) > AT_ONCE_US
+    return _scan_us(shard) + _list_us(shard, asked) > AT_ONCE_US
 
 
-def _scan_us(collection: Shard) -> float:
-    return _ELEMENT_US * collection.window.rows * collection.definition.dim
+def _scan_us(shard: Shard) -> float:
+    return _ELEMENT_US * shard.window.rows * shard.definition.dim
 
 
-def _list_us(collection: Shard, asked: StandingQuery) -> float:
+def _list_us(shard: Shard, asked: StandingQuery) -> float:
     """What a list may take besides the scan."""
     left_out_us = 0.0
     if asked.exclude is not None:
@@ -154,14 +154,14 @@ def _list_us(collection: Shard, asked: StandingQuery) -> float:
             _TEXT_US if isinstance(asked.exclude, list) else _NUMBER_US
         )
     assert asked.k is not None, "a live query has a k"
-    return left_out_us + most_us(collection, asked.shape, asked.k)
+    return left_out_us + most_us(shard, asked.shape, asked.k)
 
 
 def _lists_made(
     work: Live, vectors: F32, handles: list[int], catch_up: CatchUp, long_reads: LongReads
 ) -> Generator[bool, None, None]:
     """Return when each query of ``work`` has its list, and its handle is in ``handles``."""
-    collection, queries = work.collection, work.queries
+    shard, queries = work.shard, work.queries
     if _are_made_in_pieces(work):
         yield from _parts_made(work, vectors, handles, catch_up)
         return
@@ -169,10 +169,10 @@ def _lists_made(
     least = LEAST_QUERIES if queries[0].query.is_plain else 1
     size = long_reads.size(least, MOST_QUERIES)
     while len(handles) < len(queries):
-        yield from _caught_up(collection, catch_up)
+        yield from _caught_up(shard, catch_up)
         chunk = slice(len(handles), len(handles) + size.start())
         asked = [query.query for query in queries[chunk]]
-        handles += collection.window.standing.add(asked, vectors[chunk]).tolist()
+        handles += shard.window.standing.add(asked, vectors[chunk]).tolist()
         size.end()
         yield True
 
@@ -187,29 +187,29 @@ def _parts_made(
     work: Live, vectors: F32, handles: list[int], catch_up: CatchUp
 ) -> Generator[bool, None, None]:
     """As ``_lists_made``, where a piece is a part of a list: few lists, while none may change."""
-    collection, queries = work.collection, work.queries
-    list_us = _list_us(collection, queries[0].query)
+    shard, queries = work.shard, work.queries
+    list_us = _list_us(shard, queries[0].query)
     items = min(max(1, int(AT_ONCE_US / max(list_us, 1.0))), LEAST_QUERIES)
     while len(handles) < len(queries):
-        yield from _free(collection, catch_up)
+        yield from _free(shard, catch_up)
         chunk = slice(len(handles), len(handles) + items)
         asked = [query.query for query in queries[chunk]]
-        collection.is_being_read = True
+        shard.is_being_read = True
         try:
-            with closing(collection.window.standing.add_in_pieces(asked, vectors[chunk])) as adding:
-                made = yield from _done(adding, collection.refuse_broken)
+            with closing(shard.window.standing.add_in_pieces(asked, vectors[chunk])) as adding:
+                made = yield from _done(adding, shard.refuse_broken)
         finally:
-            collection.is_being_read = False
+            shard.is_being_read = False
         handles += made.tolist()
         yield True
 
 
-def _free(collection: Shard, catch_up: CatchUp) -> Generator[bool, None, None]:
+def _free(shard: Shard, catch_up: CatchUp) -> Generator[bool, None, None]:
     """Return when the collection may be held, and its lists follow its window."""
-    yield from _caught_up(collection, catch_up)
-    while must_wait(collection):
+    yield from _caught_up(shard, catch_up)
+    while must_wait(shard):
         yield False
-        yield from _caught_up(collection, catch_up)
+        yield from _caught_up(shard, catch_up)
 
 
 def _done(
@@ -232,28 +232,28 @@ def move_in_pieces(work: Move, live: LiveQueries, catch_up: CatchUp) -> Steps:
 
     The first one is as that of ``begin_in_pieces``.
     """
-    query, collection = work.query, work.collection
+    query, shard = work.query, work.shard
 
     def look() -> None:
-        collection.refuse_broken()
+        shard.refuse_broken()
         if query.handle is None:
             raise NotFound(f"sub: there is no {query.sub}")
 
     try:
         query.is_beginning = True
         yield False
-        collection.refuse_dropped()
+        shard.refuse_dropped()
         changes = _fixed(work)
-        yield from mask_made(collection, filter_after(work))
-        yield from _free(collection, catch_up)
+        yield from mask_made(shard, filter_after(work))
+        yield from _free(shard, catch_up)
         look()
-        collection.is_being_read = True
+        shard.is_being_read = True
         try:
             moving = live.move_in_pieces(query, changes, partial(snapshots.moved, work))
             with closing(moving):
                 return (yield from _done(moving, look))
         finally:
-            collection.is_being_read = False
+            shard.is_being_read = False
     finally:
         query.is_beginning = False
 
@@ -269,22 +269,22 @@ def _fixed(work: Move) -> Changes:
     target = work.changes.target
     if not isinstance(target, Examples):
         return work.changes
-    work.collection.refuse_broken()
-    return replace(work.changes, target=prepared(work.collection.window, [target]))
+    work.shard.refuse_broken()
+    return replace(work.changes, target=prepared(work.shard.window, [target]))
 
 
-def _caught_up(collection: Shard, catch_up: CatchUp) -> Generator[bool, None, None]:
+def _caught_up(shard: Shard, catch_up: CatchUp) -> Generator[bool, None, None]:
     """Return when the lists of the collection follow its window."""
-    while collection.is_catching_up:
+    while shard.is_catching_up:
         yield False
-    catch_up(collection)
+    catch_up(shard)
 
 
 def _prepared(work: Live) -> Generator[bool, None, F32]:
     """The vectors as they are scored. NonFinite, ZeroNorm (of examples NotFound), with ``row``."""
-    window, vectors = work.collection.window, work.target
+    window, vectors = work.shard.window, work.target
     if isinstance(vectors, Examples):
-        work.collection.refuse_broken()
+        work.shard.refuse_broken()
         return prepared(window, [vectors])
     found = []
     step = max(1, _CHECKED_ELEMENTS // vectors.shape[1])
@@ -298,52 +298,50 @@ def _prepared(work: Live) -> Generator[bool, None, F32]:
     return np.concatenate(found)
 
 
-def _all_answered(
-    collection: Shard, handles: I64, catch_up: CatchUp
-) -> Generator[bool, None, None]:
+def _all_answered(shard: Shard, handles: I64, catch_up: CatchUp) -> Generator[bool, None, None]:
     """Return when every list is whole, at one version; or has been waited for in vain."""
-    standing = collection.window.standing
+    standing = shard.window.standing
     for _ in range(_PATIENCE_TICKS):
-        yield from _caught_up(collection, catch_up)
+        yield from _caught_up(shard, catch_up)
         if not len(standing.lists.waiting_of(handles)):
             return
         yield True
-    yield from _caught_up(collection, catch_up)
+    yield from _caught_up(shard, catch_up)
 
 
-def _made_whole(collection: Shard, handles: I64) -> Generator[bool, None, None]:
+def _made_whole(shard: Shard, handles: I64) -> Generator[bool, None, None]:
     """Make the lists that still wait, while the collection is held."""
-    lists = collection.window.standing.lists
+    lists = shard.window.standing.lists
     waiting = lists.waiting_of(handles)
     for start in range(0, len(waiting), LEAST_QUERIES):
         with closing(lists.renew_in_pieces(waiting[start : start + LEAST_QUERIES])) as making:
-            yield from _done(making, collection.refuse_broken)
+            yield from _done(making, shard.refuse_broken)
         yield True
-        collection.refuse_broken()
+        shard.refuse_broken()
 
 
 def _copied(
     work: Live, live: LiveQueries, handles: I64, catch_up: CatchUp
 ) -> Generator[bool, None, Results]:
     """What all queries answer, at one version. TooLarge for more rows than a reply can hold."""
-    collection, queries = work.collection, work.queries
-    yield from _all_answered(collection, handles, catch_up)
-    while must_wait(collection):
+    shard, queries = work.shard, work.queries
+    yield from _all_answered(shard, handles, catch_up)
+    while must_wait(shard):
         yield False
-        yield from _all_answered(collection, handles, catch_up)
-    collection.is_being_read = True
+        yield from _all_answered(shard, handles, catch_up)
+    shard.is_being_read = True
     try:
-        yield from _made_whole(collection, handles)
-        _refuse_over(work, collection, handles)
-        counts = collection.window.standing.lists.counts(handles)
-        at = live.now(collection)
+        yield from _made_whole(shard, handles)
+        _refuse_over(work, shard, handles)
+        counts = shard.window.standing.lists.counts(handles)
+        at = live.now(shard)
         parts = []
         for start, stop in _runs(counts, _COPIED_ROWS):
-            collection.refuse_broken()
+            shard.refuse_broken()
             parts.append(live.answers(queries[start:stop], handles[start:stop], at))
             yield True
     finally:
-        collection.is_being_read = False
+        shard.is_being_read = False
     counts_found = np.concatenate([one.counts for one in parts])
     hits = joined([one.hits for one in parts])
     return Results(parts[0].version, counts_found, hits, at=parts[0].at)
@@ -371,10 +369,10 @@ def _told(work: Live, live: LiveQueries, found: Results) -> Generator[bool, None
         yield True
 
 
-def _refuse_over(work: Live, collection: Shard, handles: I64) -> None:
+def _refuse_over(work: Live, shard: Shard, handles: I64) -> None:
     """TooLarge for more rows than a reply can hold, before they are gathered."""
-    counts = collection.window.standing.lists.counts(handles)
+    counts = shard.window.standing.lists.counts(handles)
     row_bytes = reply_bounds.least_row_bytes(
-        collection.definition, work.queries[0].include, work.is_binary
+        shard.definition, work.queries[0].include, work.is_binary
     )
     replies.refuse_over(work.ticket, int(counts.sum()) * row_bytes)

@@ -22,16 +22,20 @@ from .novels import NovelQuery
 class Watcher(Protocol):
     """A subscription to statistics, or to a map."""
 
-    def reply(self, collection: Shard) -> dict[str, Any]:
+    def reply(self, shard: Shard) -> dict[str, Any]:
         """The ``ok`` of its subscribe; on the thread that holds the window."""
         ...
 
 
 class Measurer(Protocol):
-    """A subscription to the statistics of ``collection``."""
+    """A subscription to the statistics of a shard."""
 
-    collection: Shard | None
     visible: Filter | None
+
+    @property
+    def shard(self) -> Shard | None:
+        """Whose statistics."""
+        ...
 
     def measured(self, stats: dict[str, Any] | None) -> None:
         """The engine's numbers of this moment; None: a fault came between."""
@@ -41,7 +45,7 @@ class Measurer(Protocol):
 class _Standing(Read):
     """A read whose order is that of a subscription's stream."""
 
-    collection: Shard
+    shard: Shard
 
 
 @dataclass(slots=True, eq=False)

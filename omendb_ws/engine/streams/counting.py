@@ -58,8 +58,8 @@ class Tally:
     before that for who was told a count already. The engine's, like ``spent_ns``.
     """
 
-    def __init__(self, collection: Shard, query: CountQuery, share: Share) -> None:
-        self.collection = collection
+    def __init__(self, shard: Shard, query: CountQuery, share: Share) -> None:
+        self.shard = shard
         self.query = query
         self.said: Said | None = None
         self.is_counting = False
@@ -103,7 +103,7 @@ class Reader(Protocol):
 class BeginCount(Read):
     """Answer the subscription to a count."""
 
-    collection: Shard
+    shard: Shard
     reader: Reader
 
     @property
@@ -116,7 +116,7 @@ class BeginCount(Read):
 class LeaveCount(Read):
     """End it at its reader's wish."""
 
-    collection: Shard
+    shard: Shard
     reader: Reader
 
 
@@ -182,14 +182,14 @@ class Tallies:
             self._answer_leaving(effects)
             return
         try:
-            collection, tally = work.collection, work.reader.tally
-            collection.refuse_dropped()
-            collection.refuse_broken()
-            if not tally.reflects(collection.window.version):
-                if counts_long(collection, tally.query):
+            shard, tally = work.shard, work.reader.tally
+            shard.refuse_dropped()
+            shard.refuse_broken()
+            if not tally.reflects(shard.window.version):
+                if counts_long(shard, tally.query):
                     self._long_reads.begin(work, self._begun_in_pieces(work))
                     return
-                tally.take(count_at_once(collection, tally.query))
+                tally.take(count_at_once(shard, tally.query))
             effects.append(_begun(work))
         except Exception as error:
             effects.append(self._refuse(work, error))
@@ -198,8 +198,8 @@ class Tallies:
         tally = work.reader.tally
 
         def takes_turn() -> bool:
-            if not must_wait(tally.collection) and self._long_reads.has_room:
-                self._long_reads.copies(work, copied_bytes(tally.collection))
+            if not must_wait(tally.shard) and self._long_reads.has_room:
+                self._long_reads.copies(work, copied_bytes(tally.shard))
                 return True
             return False
 
@@ -219,7 +219,7 @@ class Tallies:
 
     def _left(self, work: LeaveCount) -> Reply:
         try:
-            work.collection.refuse_dropped()
+            work.shard.refuse_dropped()
             if not work.reader.has_begun:
                 raise NotFound(f"sub: there is no {work.reader.sub}")
             return replies.ok(work.ticket, {})
@@ -231,12 +231,12 @@ class Tallies:
     def ask(self, reader: Reader) -> None:
         """Bring its tally up to date when its turn comes."""
         tally = reader.tally
-        if tally.collection.is_dropped:
+        if tally.shard.is_dropped:
             return
         of_lane = self._asked.setdefault(reader.lane, {})
         asked = of_lane.get(tally)
         if asked is None:
-            asked = of_lane[tally] = _Asked(tally.collection.window.version)
+            asked = of_lane[tally] = _Asked(tally.shard.window.version)
         asked.readers.append(reader)
 
     def run(self, effects: list[Effect]) -> None:
@@ -253,10 +253,10 @@ class Tallies:
         """The turn of a connection: its next tally is counted, or who asked for it is told."""
         lane, tallies = next(iter(self._asked.items()))
         tally, asked = next(iter(tallies.items()))
-        if not lane.is_open or tally.collection.is_dropped:
+        if not lane.is_open or tally.shard.is_dropped:
             asked.readers.clear()
         elif not tally.reflects(asked.version) and self._clock_ns() >= tally.rests_until_ns:
-            self._going = tally, _brought(tally, lambda: _waits_its_turn(tally.collection))
+            self._going = tally, _brought(tally, lambda: _waits_its_turn(tally.shard))
             return self._step()
         effects += [Recounted(reader) for reader in asked.readers[:_TOLD_AT_ONCE]]
         del asked.readers[:_TOLD_AT_ONCE]
@@ -297,7 +297,7 @@ class Tallies:
 def _begun(work: BeginCount) -> Reply:
     reader, said = work.reader, work.reader.tally.said
     assert said is not None, "it was counted"
-    message = encode_count_begun(work.ticket.id, reader.sub, work.collection.epoch, said.counted)
+    message = encode_count_begun(work.ticket.id, reader.sub, work.shard.epoch, said.counted)
     reply = replies.fitting(work.ticket, message)
     if reply.error is None:
         reader.begun(said)
@@ -306,21 +306,21 @@ def _begun(work: BeginCount) -> Reply:
 
 def _brought(tally: Tally, takes_turn: Callable[[], bool]) -> Generator[bool, None, None]:
     """Return when what ``tally`` says is of the version of now, or of a later one."""
-    version = tally.collection.window.version
+    version = tally.shard.window.version
     while not tally.reflects(version):
         if tally.is_counting:
             yield False
-            tally.collection.refuse_dropped()
+            tally.shard.refuse_dropped()
             continue
         tally.is_counting = True
         try:
-            tally.take((yield from counted(tally.collection, tally.query, takes_turn)))
+            tally.take((yield from counted(tally.shard, tally.query, takes_turn)))
         finally:
             tally.is_counting = False
-            tally.collection.keeps_count_waiting = False
+            tally.shard.keeps_count_waiting = False
 
 
-def _waits_its_turn(collection: Shard) -> bool:
+def _waits_its_turn(shard: Shard) -> bool:
     """Whether the collection may be held; if not, no long read is the next to hold it."""
-    collection.keeps_count_waiting = not is_free(collection)
-    return not collection.keeps_count_waiting
+    shard.keeps_count_waiting = not is_free(shard)
+    return not shard.keeps_count_waiting

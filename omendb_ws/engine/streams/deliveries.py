@@ -75,15 +75,15 @@ class Stream:
     """
 
     __slots__ = (
-        "_budget", "_reserved_bytes", "behind_since_us", "collection", "due_us", "has_unsent",
-        "include", "is_active", "is_binary", "lane", "maker", "reader", "sub", "usual_bytes",
+        "_budget", "_reserved_bytes", "behind_since_us", "due_us", "has_unsent", "include",
+        "is_active", "is_binary", "lane", "maker", "reader", "shard", "sub", "usual_bytes",
     )  # fmt: skip
 
     def __init__(
         self,
         maker: Maker,
         reader: Reader,
-        collection: Shard,
+        shard: Shard,
         is_binary: bool,
         include: Include,
         usual_bytes: int,
@@ -92,7 +92,7 @@ class Stream:
         self.reader = reader
         self.lane = reader.lane
         self.sub = reader.sub
-        self.collection = collection
+        self.shard = shard
         self.is_binary = is_binary
         self.include = include
         self.usual_bytes = usual_bytes
@@ -209,13 +209,13 @@ class Deliveries:
             if not starved:
                 del self._starved[stream.lane]
 
-    def go_on(self, collection: Shard) -> None:
+    def go_on(self, shard: Shard) -> None:
         """Its lists have caught up: what was put off is looked at again, before what changed since.
 
         Behind it, those whose lists change most often would be told again and again, and others
         never, where lists change faster than all can be told.
         """
-        for stream in reversed(self._put_off.pop(collection, ())):
+        for stream in reversed(self._put_off.pop(shard, ())):
             self.ready(stream)
             if stream in self._pending:
                 self._pending.move_to_end(stream, last=False)
@@ -265,10 +265,10 @@ class Deliveries:
         while self._pending and expected_bytes < GROUP_BYTES and count < GROUP_STREAMS:
             stream, _ = self._pending.popitem(last=False)
             count += 1
-            if stream.collection.broken is not None:
+            if stream.shard.broken is not None:
                 continue  # nobody knows what is true
-            if stream.is_of_lists and stream.collection.is_catching_up:
-                self._put_off.setdefault(stream.collection, []).append(stream)
+            if stream.is_of_lists and stream.shard.is_catching_up:
+                self._put_off.setdefault(stream.shard, []).append(stream)
                 continue
             if stream.lane.push_bytes >= self._limits.max_pending_bytes:
                 self._starved.setdefault(stream.lane, {})[stream] = None
@@ -318,9 +318,9 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-def forget(of: dict[Shard, dict[Key, Value]], collection: Shard, key: Key) -> None:
+def forget(of: dict[Shard, dict[Key, Value]], shard: Shard, key: Key) -> None:
     """Take a stream out of its maker's registry; a collection without any is not kept in it."""
-    streams = of.get(collection, {})
+    streams = of.get(shard, {})
     streams.pop(key, None)
     if not streams:
-        of.pop(collection, None)
+        of.pop(shard, None)

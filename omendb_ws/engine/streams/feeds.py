@@ -50,13 +50,13 @@ class Feed(Stream):
         self,
         maker: Maker,
         reader: Reader,
-        collection: Shard,
+        shard: Shard,
         is_binary: bool,
         include: Include,
         filter_: Filter | None,
         share: Share,
     ) -> None:
-        super().__init__(maker, reader, collection, is_binary, include, PUSH_BYTES)
+        super().__init__(maker, reader, shard, is_binary, include, PUSH_BYTES)
         self.filter = filter_
         self.share = share
         self.next_seq = self.told_seq = 0
@@ -66,8 +66,8 @@ class Feed(Stream):
     def standpoint(self) -> tuple[object, ...]:
         """Feeds of one collection that are equal in this get the same rows in the same form."""
         canonical = self.filter.canonical if self.filter is not None else None
-        version = self.collection.window.version
-        return (self.collection, version, self.next_seq, canonical, self.include, self.is_binary)
+        version = self.shard.window.version
+        return (self.shard, version, self.next_seq, canonical, self.include, self.is_binary)
 
 
 class _Part(NamedTuple):
@@ -89,25 +89,25 @@ class Feeds:
         self._shared: dict[tuple[object, ...], _Part] = {}
         self._shared_at_us = 0
 
-    def of(self, collection: Shard) -> list[Feed]:
+    def of(self, shard: Shard) -> list[Feed]:
         """The feeds of a collection."""
-        return list(self._feeds.get(collection, ()))
+        return list(self._feeds.get(shard, ()))
 
     def start(self, feed: Feed, from_seq: int | None) -> dict[str, Any]:
         """Begin delivery; the ``ok`` of the subscription. BadRequest, TooLarge."""
-        collection = feed.collection
-        window = collection.window
+        shard = feed.shard
+        window = shard.window
         from_seq = first_of(window.last_seq, from_seq)
         refuse_rows_over_a_push(window.definition, feed.include, feed.is_binary, self._limits)
         feed.next_seq = from_seq
         feed.told_seq = from_seq - 1
         feed.is_active = True
-        self._feeds.setdefault(collection, {})[feed] = None
+        self._feeds.setdefault(shard, {})[feed] = None
         if from_seq <= window.last_seq:
             self._deliveries.ready(feed)
         return {
             "sub": feed.sub,
-            "epoch": collection.epoch,
+            "epoch": shard.epoch,
             "version": window.version,
             "to_seq": feed.told_seq,
         }
@@ -115,16 +115,16 @@ class Feeds:
     def stop(self, feed: Feed) -> None:
         """End a feed."""
         self._deliveries.stop(feed)
-        forget(self._feeds, feed.collection, feed)
+        forget(self._feeds, feed.shard, feed)
         feed.filter = None
         feed.share.close()
 
-    def changed(self, collection: Shard, arrival_us: int) -> None:
+    def changed(self, shard: Shard, arrival_us: int) -> None:
         """Rows came in; ``arrival_us`` is when the first of them arrived. Once a tick."""
-        for feed in self.of(collection):
+        for feed in self.of(shard):
             if not self._deliveries.ready(feed, arrival_us):
                 self._metrics.merged_pushes += 1
-                collection.counts.merged += 1
+                shard.counts.merged += 1
 
     def make(self, streams: Sequence[Feed], now_us: int) -> Iterable[tuple[Stream, list[Message]]]:
         """See ``deliveries.Maker``."""
@@ -145,8 +145,8 @@ class Feeds:
 
     def _gaps(self, feed: Feed) -> list[Message]:
         """The gaps that a feed stands before, and the feed moved behind them."""
-        window = feed.collection.window
-        messages = aged_gaps(window, feed.sub, feed.next_seq, self._metrics, feed.collection)
+        window = feed.shard.window
+        messages = aged_gaps(window, feed.sub, feed.next_seq, self._metrics, feed.shard)
         if messages:
             feed.next_seq = window.first_seq
             feed.told_seq = feed.next_seq - 1
@@ -154,7 +154,7 @@ class Feeds:
 
     def _rows(self, feed: Feed, now_us: int) -> list[Message]:
         """The next rows of a feed, and the feed moved behind them; nothing if there are none."""
-        window = feed.collection.window
+        window = feed.shard.window
         if feed.next_seq > window.last_seq:
             return []
         standpoint = feed.standpoint
@@ -170,7 +170,7 @@ class Feeds:
         return [_readdressed(part.message, feed)]
 
     def _read(self, feed: Feed) -> _Part:
-        window, include, limits = feed.collection.window, feed.include, self._limits
+        window, include, limits = feed.shard.window, feed.include, self._limits
         max_rows = usual_rows(window.definition, include, feed.is_binary, limits)
         room = room_bytes(include, feed.is_binary, limits)
         while True:
@@ -191,7 +191,7 @@ class Feeds:
             self._deliveries.look_again(feed, feed.quiet_since_us + SILENCE_US)
             return []
         feed.told_seq = feed.next_seq - 1
-        version = feed.collection.window.version
+        version = feed.shard.window.version
         rows = Rows(feed.sub, "feed", version, feed.told_seq, no_hits())
         return [encode(rows, feed.is_binary)]
 

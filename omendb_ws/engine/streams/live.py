@@ -41,9 +41,9 @@ class LiveQueries:
 
     # -- queries come, move and go ----------------------------------------------------------------
 
-    def of(self, collection: Shard) -> list[LiveQuery]:
+    def of(self, shard: Shard) -> list[LiveQuery]:
         """The live queries of a collection."""
-        return list(self._queries.get(collection, {}).values())
+        return list(self._queries.get(shard, {}).values())
 
     def start(self, queries: Sequence[LiveQuery], vectors: F32) -> Results:
         """Begin to deliver queries of one collection, alike in what their answers hold, at prepared
@@ -51,11 +51,11 @@ class LiveQueries:
 
         The window's standing queries must have caught up.
         """
-        collection = queries[0].collection
-        handles = collection.window.standing.add([query.query for query in queries], vectors)
+        shard = queries[0].shard
+        handles = shard.window.standing.add([query.query for query in queries], vectors)
         self.begin(queries, handles.tolist())
         try:
-            found = self.answers(queries, handles, self.now(collection))
+            found = self.answers(queries, handles, self.now(shard))
             self.tell(queries, found)
             return found
         except Exception:
@@ -84,7 +84,7 @@ class LiveQueries:
         """The same in pieces, between which the window must not change; it is closed, and does not
         go on, where the query has ended.
         """
-        window = query.collection.window
+        window = query.shard.window
         handles = np.array([query.handle], np.int64)
         before = query.query, query.left_out
         vectors = back = window.standing.table.vectors[handles]
@@ -99,7 +99,7 @@ class LiveQueries:
             )
             query.query, query.left_out = asked, left_out
             try:
-                found = self.answers([query], handles, self.now(query.collection))
+                found = self.answers([query], handles, self.now(query.shard))
                 reply = reply_of(found)
                 if reply.error is None:
                     self.tell([query], found)
@@ -122,28 +122,28 @@ class LiveQueries:
 
     def stop_many(self, queries: Sequence[LiveQuery]) -> None:
         """End queries of one collection; one of them may be there twice."""
-        collection = queries[0].collection
+        shard = queries[0].shard
         handles = list({query.handle for query in queries if query.handle is not None})
         for query in queries:
             self._deliveries.stop(query)
         for handle in handles:
-            forget(self._queries, collection, handle)
-        collection.live_queries = len(self._queries.get(collection, ()))
-        if handles and not collection.is_dropped:
-            collection.window.standing.remove(handles)
+            forget(self._queries, shard, handle)
+        shard.live_queries = len(self._queries.get(shard, ()))
+        if handles and not shard.is_dropped:
+            shard.window.standing.remove(handles)
         for query in queries:
             query.handle = None
             query.query, query.left_out = query.query.without_filter(), ALL_IN
             query.settle()
 
-    def now(self, collection: Shard) -> float:
+    def now(self, shard: Shard) -> float:
         """The Unix time, in seconds, by the clock that a collection's rows are stamped with."""
-        return collection.seconds(self._clock_us())
+        return shard.seconds(self._clock_us())
 
     def answers(self, queries: Sequence[LiveQuery], handles: I64, at: float) -> Results:
         """What queries answer now that are alike in what their answers hold, as of ``at``."""
-        collection, order = queries[0].collection, queries[0].order
-        window = collection.window
+        shard, order = queries[0].shard, queries[0].order
+        window = shard.window
         counts, seqs, scores, ranks = window.standing.lists.answers(handles)
         slots = window.state.ring.slots(seqs)
         hits = window.state.hits(slots, queries[0].include)
@@ -172,25 +172,25 @@ class LiveQueries:
 
     def begin(self, queries: Sequence[LiveQuery], handles: Sequence[int]) -> None:
         """Deliver queries that were told what they answered at some version, from now on."""
-        collection = queries[0].collection
+        shard = queries[0].shard
         for query, handle in zip(queries, handles, strict=True):
             query.handle = handle
             query.is_active = True
-            self._queries.setdefault(collection, {})[handle] = query
-            collection.live_queries = len(self._queries[collection])
+            self._queries.setdefault(shard, {})[handle] = query
+            shard.live_queries = len(self._queries[shard])
 
     # -- what changed -----------------------------------------------------------------------------
 
-    def changed(self, collection: Shard, handles: I64, arrival_us: int | None) -> None:
+    def changed(self, shard: Shard, handles: I64, arrival_us: int | None) -> None:
         """The answers of ``handles`` may have changed since they were last told."""
         for handle in handles.tolist():
-            query = self._queries.get(collection, {}).get(handle)
+            query = self._queries.get(shard, {}).get(handle)
             if query is None:
                 continue
             query.is_dirty = True
             if not self._deliveries.ready(query, arrival_us):
                 self._metrics.merged_pushes += 1
-                collection.counts.merged += 1
+                shard.counts.merged += 1
 
     def make(
         self, streams: Sequence[LiveQuery], now_us: int
@@ -204,7 +204,7 @@ class LiveQueries:
                 self._deliveries.look_again(query, query.ready_us)
             else:
                 is_ranked = query.order is not None
-                kind = query.collection, query.include, query.is_binary, is_ranked
+                kind = query.shard, query.include, query.is_binary, is_ranked
                 alike.setdefault(kind, []).append(query)
         for queries in alike.values():
             yield from pushes(queries, now_us)
@@ -217,10 +217,10 @@ def _moved_back(
     queries = None if query.query is before[0] else [before[0]]
     query.query, query.left_out = before
     handles = np.array([query.handle], np.int64)
-    yield from query.collection.window.standing.move_in_pieces(handles, back, queries)
+    yield from query.shard.window.standing.move_in_pieces(handles, back, queries)
 
 
 def _is_waiting(query: LiveQuery) -> bool:
     """Whether nobody knows what ``query`` answers now; it is said to have changed when known."""
     assert query.handle is not None
-    return query.collection.window.standing.lists.is_waiting(query.handle)
+    return query.shard.window.standing.lists.is_waiting(query.handle)

@@ -45,7 +45,7 @@ def pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, list
     Rows that enter, and reasons of leaving, are looked up once for all: thousands of pushes go out
     in one tick, of a row or two each.
     """
-    window = queries[0].collection.window
+    window = queries[0].shard.window
     version = window.version
     handles = np.array([query.handle for query in queries], np.int64)
     counts, seqs, scores, ranks = window.standing.lists.answers(handles)
@@ -158,7 +158,7 @@ def _messages(
     queries: list[LiveQuery], differences: list[_Difference], enter: Hits
 ) -> list[Message]:
     """The push of each query; ``enter`` are the rows that enter any of them, in order."""
-    window = queries[0].collection.window
+    window = queries[0].shard.window
     leave_ids = [
         query.told[seq]
         for query, difference in zip(queries, differences, strict=True)
@@ -187,7 +187,7 @@ def _reasons(
     ids: list[int | str],
 ) -> U8:
     """Why rows left: the first that holds now, in the order of PROTOCOL section 6."""
-    window = queries[0].collection.window
+    window = queries[0].shard.window
     slots = window.state.ring.slots(seqs)
     is_aged = seqs < window.first_seq
     is_dead = ~(is_aged | window.state.ring.is_live(slots))

@@ -83,7 +83,7 @@ class LiveQuery(Stream):
         self,
         maker: Maker,
         reader: Reader,
-        collection: Shard,
+        shard: Shard,
         is_binary: bool,
         include: Include,
         usual_bytes: int,
@@ -93,7 +93,7 @@ class LiveQuery(Stream):
         left_out: LeftOut = ALL_IN,
         left_out_share: Share | None = None,
     ) -> None:
-        super().__init__(maker, reader, collection, is_binary, include, usual_bytes)
+        super().__init__(maker, reader, shard, is_binary, include, usual_bytes)
         self.query = query
         self.every_us = every_us
         self.texts = texts

@@ -36,13 +36,13 @@ class MatchQuery(QueueStream):
         self,
         maker: Maker,
         reader: Reader,
-        collection: Shard,
+        shard: Shard,
         is_binary: bool,
         include: Include,
         query: StandingQuery,
         share: Share,
     ) -> None:
-        super().__init__(maker, reader, collection, is_binary, include, share)
+        super().__init__(maker, reader, shard, is_binary, include, share)
         self.query = query
         self.handle: int | None = None
 
@@ -61,9 +61,9 @@ class Matches(Queues[MatchQuery]):
         super().__init__(metrics, limits, deliveries)
         self._queries: dict[Shard, dict[int, MatchQuery]] = {}
 
-    def of(self, collection: Shard) -> list[MatchQuery]:
+    def of(self, shard: Shard) -> list[MatchQuery]:
         """The match queries of a collection."""
-        return list(self._queries.get(collection, {}).values())
+        return list(self._queries.get(shard, {}).values())
 
     def start(
         self, query: MatchQuery, vectors: F32, from_seq: int | None, now_us: int
@@ -73,45 +73,45 @@ class Matches(Queues[MatchQuery]):
         The window's standing queries must have caught up.
         """
         from_seq = self._refuse(query, from_seq)
-        window = query.collection.window
+        window = query.shard.window
         prepared = prepare_queries(window.definition, vectors)
         query.handle = int(window.standing.add([query.query], prepared)[0])
-        self._queries.setdefault(query.collection, {})[query.handle] = query
+        self._queries.setdefault(query.shard, {})[query.handle] = query
         return self._begin(query, from_seq, now_us)
 
     def stop(self, query: MatchQuery) -> None:
         """End a query."""
         self._deliveries.stop(query)
         if query.handle is not None:
-            forget(self._queries, query.collection, query.handle)
-            if not query.collection.is_dropped:
-                query.collection.window.standing.remove([query.handle])
+            forget(self._queries, query.shard, query.handle)
+            if not query.shard.is_dropped:
+                query.shard.window.standing.remove([query.handle])
             query.handle = None
         query.query = query.query.without_filter()
         query.hits.close()
 
     def matched(
-        self, collection: Shard, handles: I64, seqs: U64, scores: F32, arrival_us: int | None
+        self, shard: Shard, handles: I64, seqs: U64, scores: F32, arrival_us: int | None
     ) -> None:
         """Keep the rows that reached each of ``handles``; seqs ascend for each handle."""
         order = np.argsort(handles, kind="stable")
         found, starts = np.unique(handles[order], return_index=True)
         ends = [*starts[1:].tolist(), len(handles)]
         for handle, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
-            query = self._queries.get(collection, {}).get(handle)
+            query = self._queries.get(shard, {}).get(handle)
             if query is not None:
                 places = order[start:end]
                 self._came(query, seqs[places], scores[places], None, arrival_us)
 
-    def lost(self, collection: Shard) -> None:
+    def lost(self, shard: Shard) -> None:
         """Rows came and left by age before they were matched."""
-        for query in self.of(collection):
+        for query in self.of(shard):
             query.lost = True
             self._deliveries.ready(query)
 
     def _past(self, query: MatchQuery, now_us: int) -> list[Message]:
         """See ``Queues._past``."""
-        window = query.collection.window
+        window = query.shard.window
         to_seq = min(query.told_seq + PAST_ROWS, query.listens_from - 1)
         slots = window.state.ring.live_slots(query.told_seq + 1, to_seq)
         if query.query.filter is not None:

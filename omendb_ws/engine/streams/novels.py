@@ -45,7 +45,7 @@ class NovelQuery(QueueStream):
         self,
         maker: Maker,
         reader: Reader,
-        collection: Shard,
+        shard: Shard,
         is_binary: bool,
         include: Include,
         below: float,
@@ -53,7 +53,7 @@ class NovelQuery(QueueStream):
         last: int | None,
         share: Share,
     ) -> None:
-        super().__init__(maker, reader, collection, is_binary, include, share)
+        super().__init__(maker, reader, shard, is_binary, include, share)
         self.below = score.floors([below])[0]
         self.filter = filter_
         self.last = last
@@ -80,9 +80,9 @@ class Novels(Queues[NovelQuery]):
         super().__init__(metrics, limits, deliveries)
         self._queries: dict[Shard, dict[NovelQuery, None]] = {}
 
-    def of(self, collection: Shard) -> list[NovelQuery]:
+    def of(self, shard: Shard) -> list[NovelQuery]:
         """The novel queries of a collection."""
-        return list(self._queries.get(collection, ()))
+        return list(self._queries.get(shard, ()))
 
     def start(self, query: NovelQuery, from_seq: int | None, now_us: int) -> dict[str, Any]:
         """Begin delivery; the ``ok`` of the subscription. OmenError: it did not begin.
@@ -90,25 +90,25 @@ class Novels(Queues[NovelQuery]):
         No add of the window may wait to be compared.
         """
         from_seq = self._refuse(query, from_seq)
-        query.group = query.collection.window.novelty.join(query.filter, query.last)
-        self._queries.setdefault(query.collection, {})[query] = None
+        query.group = query.shard.window.novelty.join(query.filter, query.last)
+        self._queries.setdefault(query.shard, {})[query] = None
         return self._begin(query, from_seq, now_us)
 
     def stop(self, query: NovelQuery) -> None:
         """End a query."""
         self._deliveries.stop(query)
-        forget(self._queries, query.collection, query)
+        forget(self._queries, query.shard, query)
         if query.group is not None:
-            if not query.collection.is_dropped:
-                query.collection.window.novelty.leave(query.group)
+            if not query.shard.is_dropped:
+                query.shard.window.novelty.leave(query.group)
             query.group = None
         query.filter = None
         query.hits.close()
 
-    def found(self, collection: Shard, newness: Newness, arrival_us: int | None) -> None:
+    def found(self, shard: Shard, newness: Newness, arrival_us: int | None) -> None:
         """How new some rows are, for a group."""
         near: Near | None = None
-        for query in self.of(collection):
+        for query in self.of(shard):
             if query.group != newness.group:
                 continue
             places = np.flatnonzero(query.is_new(newness.scores))
@@ -122,7 +122,7 @@ class Novels(Queues[NovelQuery]):
 
     def _past(self, query: NovelQuery, now_us: int) -> list[Message]:
         """See ``Queues._past``; beyond ``max_pending_rows`` the rest is a gap."""
-        window = query.collection.window
+        window = query.shard.window
         state = window.state
         to_seq = min(query.told_seq + PAST_ROWS, query.listens_from - 1)
         slots = state.ring.live_slots(query.told_seq + 1, to_seq)

@@ -62,12 +62,12 @@ class QueueStream(Stream):
         self,
         maker: Maker,
         reader: Reader,
-        collection: Shard,
+        shard: Shard,
         is_binary: bool,
         include: Include,
         share: Share,
     ) -> None:
-        super().__init__(maker, reader, collection, is_binary, include, PUSH_BYTES)
+        super().__init__(maker, reader, shard, is_binary, include, PUSH_BYTES)
         self.told_seq = 0
         self.listens_from = 1
         self.hits = WaitingHits(share)
@@ -104,23 +104,23 @@ class Queues(ABC, Generic[Query]):
 
     def _refuse(self, query: Query, from_seq: int | None) -> int:
         """Where its delivery begins; BadRequest, TooLarge where it cannot."""
-        window = query.collection.window
+        window = query.shard.window
         from_seq = first_of(window.last_seq, from_seq)
         refuse_rows_over_a_push(window.definition, query.include, query.is_binary, self._limits)
         return from_seq
 
     def _begin(self, query: Query, from_seq: int, now_us: int) -> dict[str, Any]:
         """Deliver from here on; the ``ok`` of the subscription."""
-        collection = query.collection
-        query.listens_from = collection.window.last_seq + 1
+        shard = query.shard
+        query.listens_from = shard.window.last_seq + 1
         query.told_seq = from_seq - 1
         query.quiet_since_us = now_us
         query.is_active = True
         self._deliveries.ready(query)
         return {
             "sub": query.sub,
-            "epoch": collection.epoch,
-            "version": collection.window.version,
+            "epoch": shard.epoch,
+            "version": shard.window.version,
             "to_seq": query.told_seq,
         }
 
@@ -133,7 +133,7 @@ class Queues(ABC, Generic[Query]):
         self._keep(query, seqs, scores, near)
         if not self._deliveries.ready(query, arrival_us):
             self._metrics.merged_pushes += 1
-            query.collection.counts.merged += 1
+            query.shard.counts.merged += 1
 
     def _keep(self, query: Query, seqs: U64, scores: F32, near: Near | None) -> None:
         """Keep hits, or as many as find a place."""
@@ -179,7 +179,7 @@ class Queues(ABC, Generic[Query]):
 
     def _gaps(self, query: Query) -> list[Message]:
         """The gaps over what left by age before the reader took it, and the query behind them."""
-        window = query.collection.window
+        window = query.shard.window
         first_seq = window.first_seq
         oldest_seq = query.hits.first_seq
         has_aged = oldest_seq is not None and oldest_seq < first_seq
@@ -192,7 +192,7 @@ class Queues(ABC, Generic[Query]):
             query.overflow_seq = max(query.overflow_seq, first_seq)
             if query.overflow_seq > window.last_seq:
                 query.overflow_seq = None  # all of them left by age
-        messages = aged_gaps(window, query.sub, query.told_seq + 1, self._metrics, query.collection)
+        messages = aged_gaps(window, query.sub, query.told_seq + 1, self._metrics, query.shard)
         query.told_seq = first_seq - 1
         return messages
 
@@ -220,7 +220,7 @@ class Queues(ABC, Generic[Query]):
 
     def _present(self, query: Query) -> list[Message]:
         """Rows that wait, and behind them the gap of those that found no place."""
-        window = query.collection.window
+        window = query.shard.window
         seqs, scores = query.hits.above(query.done_seq)
         near = query.hits.near_of(len(seqs))
         slots = window.state.ring.slots(seqs)
@@ -247,7 +247,7 @@ class Queues(ABC, Generic[Query]):
     def _slow_gap(self, query: Query, from_seq: int, to_seq: int) -> list[Message]:
         """The gap over rows that found no place; the query behind it."""
         self._metrics.gaps += 1
-        query.collection.counts.gaps += 1
+        query.shard.counts.gaps += 1
         query.told_seq = to_seq
         return [gap(query.sub, from_seq, to_seq, "slow")]
 
@@ -255,7 +255,7 @@ class Queues(ABC, Generic[Query]):
         self, query: Query, slots: I64, scores: F32, near: Near | None, to_seq: int
     ) -> tuple[Rows, int]:
         """A push of the first of these rows, as many as fit, and how many those are."""
-        window, limits = query.collection.window, self._limits
+        window, limits = query.shard.window, self._limits
         count = usual_rows(window.definition, query.include, query.is_binary, limits)
         hits = window.state.hits(slots[:count], query.include)
         if near is not None:
@@ -272,7 +272,7 @@ class Queues(ABC, Generic[Query]):
 
     def _broken_silence(self, query: Query, now_us: int) -> list[Message]:
         """An empty push for a reader that has heard nothing of rows gone by for long enough."""
-        window = query.collection.window
+        window = query.shard.window
         if query.is_past or now_us - query.quiet_since_us < SILENCE_US:
             return []
         if query.told_seq >= window.last_seq:

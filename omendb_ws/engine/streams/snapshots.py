@@ -31,7 +31,7 @@ def snapshot(
     if work.is_binary:
         message = binary(binary_replies.encode_results(work.ticket.id, own, written))
         return fitting(work.ticket, message)
-    head = {"sub": subs[0], "epoch": work.collection.epoch}
+    head = {"sub": subs[0], "epoch": work.shard.epoch}
     return fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, own, head)))
 
 

@@ -95,12 +95,12 @@ class StandingQueries:
 
     # -- catching up --------------------------------------------------------------------------
 
-    def changed(self, collection: Shard, arrival_us: int | None) -> None:
+    def changed(self, shard: Shard, arrival_us: int | None) -> None:
         """A window changed; ``arrival_us`` is when the first change of the tick arrived."""
-        window = collection.window
+        window = shard.window
         is_asked = len(window.standing) or window.novelty.is_behind
-        if is_asked and self._behind.get(collection) is None:
-            self._behind[collection] = arrival_us
+        if is_asked and self._behind.get(shard) is None:
+            self._behind[shard] = arrival_us
 
     def catch_up(self) -> None:
         """Bring the queries of changed windows to the present, or a step nearer to it.
@@ -110,26 +110,26 @@ class StandingQueries:
         started_ns = self._clock_ns()
         until_ns = started_ns + CATCH_UP_US * 1000
         is_late = False
-        for collection, arrival_us in self._by_turns():
+        for shard, arrival_us in self._by_turns():
             if is_late:
-                collection.is_catching_up = True
+                shard.is_catching_up = True
                 continue
-            self._had_turn.add(collection.tenant)
+            self._had_turn.add(shard.tenant)
             try:
-                self._catch_up(collection, until_ns)
+                self._catch_up(shard, until_ns)
             except Exception as error:
                 self._metrics.faults += 1
                 as_error(error, "standing queries")
-                if collection.is_catching_up:  # its changes wait for that
-                    self._behind.setdefault(collection, arrival_us)
+                if shard.is_catching_up:  # its changes wait for that
+                    self._behind.setdefault(shard, arrival_us)
             now_ns = self._clock_ns()
-            self._shares.charge_tenant(collection.changed_by, (now_ns - started_ns) / 1000)
+            self._shares.charge_tenant(shard.changed_by, (now_ns - started_ns) / 1000)
             started_ns, is_late = now_ns, now_ns >= until_ns
 
     def _by_turns(self) -> list[tuple[Shard, int | None]]:
         """What has not caught up: of each tenant one, before there is a second one of any."""
         behind = list(self._behind.items())
-        if all(collection.tenant in self._had_turn for collection in self._behind):
+        if all(shard.tenant in self._had_turn for shard in self._behind):
             self._had_turn.clear()
         if len(behind) <= 1:
             return behind
@@ -141,22 +141,22 @@ class StandingQueries:
 
         return sorted(behind, key=turn)
 
-    def finish(self, collection: Shard) -> None:
+    def finish(self, shard: Shard) -> None:
         """Have a collection that catches up do so now."""
-        if collection.is_catching_up:
-            self._catch_up(collection)
+        if shard.is_catching_up:
+            self._catch_up(shard)
 
-    def _catch_up(self, collection: Shard, until_ns: int | None = None) -> None:
+    def _catch_up(self, shard: Shard, until_ns: int | None = None) -> None:
         """Until that time, a step at least; None: until it is done."""
-        arrival_us = self._behind.pop(collection, None)
-        window = collection.window
+        arrival_us = self._behind.pop(shard, None)
+        window = shard.window
         standing = window.standing
-        if not self._is_compared(collection, arrival_us, until_ns):
-            collection.is_catching_up = True
-            self._behind[collection] = arrival_us
+        if not self._is_compared(shard, arrival_us, until_ns):
+            shard.is_catching_up = True
+            self._behind[shard] = arrival_us
             return
         if not standing.behind:
-            self._has_caught_up(collection)
+            self._has_caught_up(shard)
             return
         was_lost = standing.seen_seq + 1 < window.first_seq
         renewed = standing.lists.renewed
@@ -165,46 +165,44 @@ class StandingQueries:
             while found is None and (until_ns is None or self._clock_ns() < until_ns):
                 found = standing.step()
             if found is None:
-                collection.is_catching_up = True
-                self._behind[collection] = arrival_us
+                shard.is_catching_up = True
+                self._behind[shard] = arrival_us
                 return
-            if was_lost and self._matches.of(collection):
-                self._matches.lost(collection)
+            if was_lost and self._matches.of(shard):
+                self._matches.lost(shard)
             if len(found.matched):
-                self._matches.matched(
-                    collection, found.matched, found.seqs, found.scores, arrival_us
-                )
-            self._live.changed(collection, found.changed, arrival_us)
+                self._matches.matched(shard, found.matched, found.seqs, found.scores, arrival_us)
+            self._live.changed(shard, found.changed, arrival_us)
         except Exception:
             # Nobody knows what the queries hold after a fault in the middle.
-            self._breaks(collection)
-            self._has_caught_up(collection)
+            self._breaks(shard)
+            self._has_caught_up(shard)
             raise
         self._metrics.rescans += standing.lists.renewed - renewed
         if standing.behind:
-            self._behind[collection] = arrival_us
-        self._has_caught_up(collection)
+            self._behind[shard] = arrival_us
+        self._has_caught_up(shard)
 
-    def _is_compared(self, collection: Shard, arrival_us: int | None, until_ns: int | None) -> bool:
+    def _is_compared(self, shard: Shard, arrival_us: int | None, until_ns: int | None) -> bool:
         """Compare the rows of the last add, as ``_catch_up`` says; whether all of them are."""
-        novelty = collection.window.novelty
+        novelty = shard.window.novelty
         try:
             while novelty.is_behind:
                 found = novelty.step()
                 if found is not None:
-                    self._novels.found(collection, found, arrival_us)
+                    self._novels.found(shard, found, arrival_us)
                 if until_ns is not None and self._clock_ns() >= until_ns:
                     break
         except Exception:
-            self._breaks(collection)
-            self._has_caught_up(collection)
+            self._breaks(shard)
+            self._has_caught_up(shard)
             raise
         return not novelty.is_behind
 
-    def _has_caught_up(self, collection: Shard) -> None:
-        if collection.is_catching_up:
-            collection.is_catching_up = False
-            self._deliveries.go_on(collection)
+    def _has_caught_up(self, shard: Shard) -> None:
+        if shard.is_catching_up:
+            shard.is_catching_up = False
+            self._deliveries.go_on(shard)
 
     # -- what is asked ------------------------------------------------------------------------
 
@@ -213,7 +211,7 @@ class StandingQueries:
 
         They go to ``found`` as they are made.
         """
-        for (kind, _), group in groupby(works, lambda work: (type(work), work.collection)):
+        for (kind, _), group in groupby(works, lambda work: (type(work), work.shard)):
             alike = [work for work in group if not self._takes_long(work)]
             if kind is Live and alike:
                 found += self._begin([work for work in alike if isinstance(work, Live)])
@@ -238,7 +236,7 @@ class StandingQueries:
 
     def _must_wait(self, work: Standing) -> bool:
         """Whether its collection catches up, or the query that it is about is still beginning."""
-        if work.collection.is_catching_up:
+        if work.shard.is_catching_up:
             return True
         if isinstance(work, Live | Match | Novel):
             return False
@@ -258,7 +256,7 @@ class StandingQueries:
         try:
             if isinstance(work, Leave):
                 return self._leave(work)
-            self._prepare(work.collection)
+            self._prepare(work.shard)
             if isinstance(work, Move):
                 return self._move(work)
             assert isinstance(work, Match | Novel)
@@ -275,14 +273,14 @@ class StandingQueries:
     def _begin(self, works: list[Live]) -> list[Reply]:
         """Begin live queries of one collection together; after a refusal one by one."""
         try:
-            self._prepare(works[0].collection)
+            self._prepare(works[0].shard)
             works_open = [work for work in works if work.ticket.asker.lane.is_open]
             if len(works_open) < len(works):
                 return self._begin(works_open) if works_open else []
             if not _are_alike(works):
                 return [one for work in works for one in self._begin([work])]
             queries = [query for work in works for query in work.queries]
-            vectors = prepared(works[0].collection.window, [work.target for work in works])
+            vectors = prepared(works[0].shard.window, [work.target for work in works])
             results = self._live.start(queries, vectors)
             try:
                 return self._snapshots(works, results)
@@ -317,17 +315,17 @@ class StandingQueries:
         return self._live.move(query, work.changes, partial(snapshots.moved, work))
 
     def _leave(self, work: Leave) -> Reply:
-        work.collection.refuse_dropped()
+        work.shard.refuse_dropped()
         if not work.stream.is_active:
             raise NotFound(f"sub: there is no {work.stream.sub}")
         self.stop(work.stream)
         return replies.ok(work.ticket, {})
 
-    def _prepare(self, collection: Shard) -> None:
-        collection.refuse_dropped()
-        collection.refuse_broken()
-        while collection.window.standing.is_outdated:
-            self._catch_up(collection)
+    def _prepare(self, shard: Shard) -> None:
+        shard.refuse_dropped()
+        shard.refuse_broken()
+        while shard.window.standing.is_outdated:
+            self._catch_up(shard)
 
     def _refused(self, work: Standing, error: Exception) -> Reply:
         if not isinstance(error, OmenError):
@@ -355,7 +353,7 @@ class StandingQueries:
         live: dict[Shard, list[LiveQuery]] = {}
         for stream in streams:
             if isinstance(stream, LiveQuery):
-                live.setdefault(stream.collection, []).append(stream)
+                live.setdefault(stream.shard, []).append(stream)
             else:
                 self.stop(stream)
         for queries in live.values():
@@ -363,15 +361,15 @@ class StandingQueries:
             for query in queries:
                 query.give_back()
 
-    def stop_all(self, collection: Shard) -> None:
+    def stop_all(self, shard: Shard) -> None:
         """End every stream of a collection."""
-        self._behind.pop(collection, None)
-        self._has_caught_up(collection)
+        self._behind.pop(shard, None)
+        self._has_caught_up(shard)
         streams: list[Stream] = [
-            *self._feeds.of(collection),
-            *self._live.of(collection),
-            *self._matches.of(collection),
-            *self._novels.of(collection),
+            *self._feeds.of(shard),
+            *self._live.of(shard),
+            *self._matches.of(shard),
+            *self._novels.of(shard),
         ]
         for stream in streams:
             self.stop(stream)

@@ -40,56 +40,56 @@ class Changes:
         #: Collections that broke since it was last cleared.
         self.newly_broken: dict[Shard, None] = {}
 
-    def breaks(self, collection: Shard) -> None:
+    def breaks(self, shard: Shard) -> None:
         """After a fault nobody knows any more what a window, or its standing queries, hold."""
-        collection.broken = "after a fault"
-        self.newly_broken[collection] = None
+        shard.broken = "after a fault"
+        self.newly_broken[shard] = None
 
-    def forget(self, collection: Shard) -> None:
+    def forget(self, shard: Shard) -> None:
         """A collection is gone."""
-        self.changed.pop(collection, None)
-        self.newly_broken.pop(collection, None)
+        self.changed.pop(shard, None)
+        self.newly_broken.pop(shard, None)
 
     def do(self, work: RowChange, now_us: int) -> Reply:
         """The acknowledgement of one change. OmenError if it is refused."""
-        work.collection.refuse_broken()
+        work.shard.refuse_broken()
         admitted = self.admit(work, now_us)
         try:
             return self.finish(work, admitted)
         except Exception:
-            self.make_up(work.collection, admitted)
+            self.make_up(work.shard, admitted)
             raise
 
-    def expire(self, collection: Shard, now_us: int) -> None:
+    def expire(self, shard: Shard, now_us: int) -> None:
         """Take out what is older than the collection's ttl."""
-        if collection.broken is None:
-            change = collection.window.admit_expire(collection.time_us(now_us))
+        if shard.broken is None:
+            change = shard.window.admit_expire(shard.time_us(now_us))
             if change is None:
                 return
             try:
-                self.apply(collection, change, now_us)
+                self.apply(shard, change, now_us)
             except Exception:
-                self.make_up(collection, change)
+                self.make_up(shard, change)
                 raise
 
-    def make_up(self, collection: Shard, admitted: Admitted) -> None:
+    def make_up(self, shard: Shard, admitted: Admitted) -> None:
         """After a fault: what was admitted is applied still, or nobody knows what is true.
 
         Whatever was answered: changes behind this one count on it, and it may be in a log.
         """
         if admitted is None or isinstance(admitted, core.Repeated):
             return
-        if collection.broken is None and collection.window.version < admitted.version:
+        if shard.broken is None and shard.window.version < admitted.version:
             try:
-                self.apply(collection, admitted, admitted.time_us - collection.ahead_us)
+                self.apply(shard, admitted, admitted.time_us - shard.ahead_us)
             except Exception as error:
-                self.breaks(collection)
+                self.breaks(shard)
                 self._metrics.faults += 1
-                as_error(error, f"making up for a change of {collection.name}")
+                as_error(error, f"making up for a change of {shard.name}")
 
     def admit(self, work: RowChange, now_us: int) -> Admitted:
         """The change that a request becomes. OmenError if it is refused; Behind."""
-        window, now_us = work.collection.window, work.collection.time_us(now_us)
+        window, now_us = work.shard.window, work.shard.time_us(now_us)
         if isinstance(work, Add):
             if work.unless_near is not None:
                 return _admit_judged(work, work.unless_near, now_us)
@@ -100,29 +100,29 @@ class Changes:
 
     def finish(self, work: RowChange, admitted: Admitted) -> Reply:
         """Make what was admitted visible, and acknowledge it."""
-        window = work.collection.window
-        work.collection.changed_by = work.ticket.asker.lane.share.tenant
+        window = work.shard.window
+        work.shard.changed_by = work.ticket.asker.lane.share.tenant
         if isinstance(work, Add):
             return self._finish_add(work, admitted)
         if admitted is None:
             return replies.ok(work.ticket, {"version": window.version, "deleted": 0})
         assert not isinstance(admitted, core.Repeated), "only adds have batches"
-        self.apply(work.collection, admitted, work.ticket.arrival_us)
+        self.apply(work.shard, admitted, work.ticket.arrival_us)
         body = {"version": admitted.version}
         if isinstance(admitted, core.DeleteChange):
             body["deleted"] = len(admitted.seqs)
         return replies.ok(work.ticket, body)
 
     def _finish_add(self, work: Add, admitted: Admitted) -> Reply:
-        version = work.collection.window.version
+        version = work.shard.window.version
         seqs: tuple[int | None, int | None] = (None, None)
         if isinstance(admitted, core.Repeated):
             seqs = admitted.first_seq, admitted.last_seq
         elif isinstance(admitted, core.AddChange):
-            self.apply(work.collection, admitted, work.ticket.arrival_us)
+            self.apply(work.shard, admitted, work.ticket.arrival_us)
             count = len(admitted.vectors)
             self._metrics.added_rows += count
-            work.collection.counts.adds += count
+            work.shard.counts.adds += count
             version = admitted.version
             if count:
                 seqs = admitted.first_seq, admitted.first_seq + count - 1
@@ -137,9 +137,9 @@ class Changes:
         )
         return replies.added(work.ticket, acknowledged, work.is_binary)
 
-    def apply(self, collection: Shard, change: core.Change, arrival_us: int) -> None:
+    def apply(self, shard: Shard, change: core.Change, arrival_us: int) -> None:
         """Make a change visible that was admitted."""
-        window = collection.window
+        window = shard.window
         if isinstance(change, core.AddChange) and change.is_empty:
             window.apply(change)
             return
@@ -152,14 +152,14 @@ class Changes:
         try:
             window.apply(change)
         except OmenError as error:  # apply never refuses: then this is a fault like any other
-            self.breaks(collection)
+            self.breaks(shard)
             raise RuntimeError("apply refused a change") from error
         except Exception:
-            self.breaks(collection)
+            self.breaks(shard)
             raise
-        self.changed.setdefault(collection, arrival_us)
+        self.changed.setdefault(shard, arrival_us)
         if window.novelty.is_behind:
-            collection.is_catching_up = True
+            shard.is_catching_up = True
         left = self._metrics.left_rows
         left["evicted"] += window.state.evicted - before[0]
         left["expired"] += window.state.expired - before[1]
@@ -169,7 +169,7 @@ class Changes:
 
 def _admit_judged(work: Add, unless_near: UnlessNear, now_us: int) -> Admitted:
     """As ``Changes.admit``, of an add whose rows are left out where something is near."""
-    window = work.collection.window
+    window = work.shard.window
     judgement = work.judgement
     work.judgement = work.left_out = None
     if judgement is None or judgement.version != window.version:
@@ -179,7 +179,7 @@ def _admit_judged(work: Add, unless_near: UnlessNear, now_us: int) -> Admitted:
         judged.finish()
         judgement = judged
     left_out = judgement.left_out(window.last_seq + 1)
-    most_bytes = reply_bounds.added_bytes(work.collection.definition, len(left_out.skipped))
+    most_bytes = reply_bounds.added_bytes(work.shard.definition, len(left_out.skipped))
     if most_bytes > work.ticket.max_reply_bytes:
         replies.refuse_over(work.ticket, sum(map(len, id_texts(left_out.near))))
     admitted = window.admit_add(work.request, now_us, judgement, work.guard)

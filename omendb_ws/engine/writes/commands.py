@@ -100,7 +100,7 @@ class Drop(Change):
 class Settled(Signal):
     """A log says of changes, in order, that they are as safe as promised, or why not."""
 
-    collection: Shard
+    shard: Shard
     changes: Sequence[PendingChange]
     error: OmenError | None
 
@@ -118,7 +118,7 @@ class Stored(Signal):
 class Recovered(Signal):
     """A collection is back, and listed from now on."""
 
-    collection: Shard
+    shard: Shard
 
 
 @dataclass(slots=True, eq=False)
@@ -150,11 +150,11 @@ class Uncreated:
     """Effect: a collection could not be made durable, and is none."""
 
     catalog: Listing
-    collection: Shard
+    shard: Shard
 
     def deliver(self) -> None:
         """Take it out of the catalog, and end what subscribed to it."""
-        if self.collection.listed.is_listed:
-            self.catalog.unlist(self.collection)
-        self.collection.let_go()
-        Ended(self.collection, "dropped").deliver()
+        if self.shard.listed.is_listed:
+            self.catalog.unlist(self.shard)
+        self.shard.let_go()
+        Ended(self.shard, "dropped").deliver()

@@ -79,12 +79,12 @@ class Durability:
         """Whether something can be finished right now."""
         return bool(self._settled)
 
-    def settler(self, collection: Shard) -> Settle:
+    def settler(self, shard: Shard) -> Settle:
         """What the log of ``collection`` calls, on its own thread."""
         submit = self._submit
 
         def settle(changes: Sequence[PendingChange], error: OmenError | None) -> None:
-            submit(Settled(collection, changes, error))
+            submit(Settled(shard, changes, error))
 
         return settle
 
@@ -92,8 +92,8 @@ class Durability:
 
     def begin(self, work: RowChange, now_us: int) -> Reply | None:
         """Admit a change and hand it to the log; its reply if it has one already. OmenError."""
-        collection, pending = work.collection, _pending(work.collection)
-        collection.refuse_broken()
+        shard, pending = work.shard, _pending(work.shard)
+        shard.refuse_broken()
         if pending.waits_for:
             pending.parked.append(work)
             return None
@@ -113,42 +113,42 @@ class Durability:
             return self._changes.finish(work, admitted)
         try:
             change = PendingChange(work, admitted, work.ticket.asker.lane, not is_change)
-            self._append(collection, pending, change)
+            self._append(shard, pending, change)
         except Exception:
             if is_change:
-                self._rewind_soon(collection, pending)
+                self._rewind_soon(shard, pending)
             raise
         return None
 
-    def expire(self, collection: Shard, now_us: int) -> None:
+    def expire(self, shard: Shard, now_us: int) -> None:
         """Have what is older than the collection's ttl leave."""
-        pending = _pending(collection)
-        if pending.is_expiring or pending.waits_for == "store" or collection.broken is not None:
+        pending = _pending(shard)
+        if pending.is_expiring or pending.waits_for == "store" or shard.broken is not None:
             return
-        if pending.error is not None or pending.must_rewind or not collection.window.rows:
+        if pending.error is not None or pending.must_rewind or not shard.window.rows:
             return
         if _log(pending).error is not None:
             return
-        change = collection.window.admit_expire(collection.time_us(now_us))
+        change = shard.window.admit_expire(shard.time_us(now_us))
         if change is not None:
             try:
-                self._append(collection, pending, PendingChange(None, change, None, False))
+                self._append(shard, pending, PendingChange(None, change, None, False))
                 pending.is_expiring = True
             except Exception:
-                self._rewind_soon(collection, pending)
+                self._rewind_soon(shard, pending)
                 raise
 
     def was_answered(self, work: Change) -> None:
         """A request was answered while changes that its connection sent before it are pending."""
-        pending = _pending(work.collection)
+        pending = _pending(work.shard)
         lane = work.ticket.asker.lane
-        self._append(work.collection, pending, PendingChange(None, None, lane, True))
+        self._append(work.shard, pending, PendingChange(None, None, lane, True))
 
-    def _append(self, collection: Shard, pending: PendingChanges, change: PendingChange) -> None:
+    def _append(self, shard: Shard, pending: PendingChanges, change: PendingChange) -> None:
         """Hand a pending change to the log. After a fault of that it is refused in its turn; after
         another one there is none."""
         if change.lane is not None:
-            self._turns.begin_pending(change.lane, collection)
+            self._turns.begin_pending(change.lane, shard)
         pending.changes.append(change)
         self.pending += 1
         if change.is_settled:
@@ -158,16 +158,16 @@ class Durability:
             assert not isinstance(change.admitted, Repeated)
             _log(pending).append(change.admitted, change)
         except Exception as error:
-            self._rewind_soon(collection, pending)
+            self._rewind_soon(shard, pending)
             change.is_settled = True
-            change.error = self._fault(error, f"handing a change to the log of {collection.name}")
+            change.error = self._fault(error, f"handing a change to the log of {shard.name}")
 
-    def _rewind_soon(self, collection: Shard, pending: PendingChanges) -> None:
+    def _rewind_soon(self, shard: Shard, pending: PendingChanges) -> None:
         """What was admitted last is not in the log: nothing is admitted before it is forgotten."""
         pending.must_rewind = True
         if pending.waits_for != "store":
             pending.waits_for = "rest"
-        self._settled[collection] = None
+        self._settled[shard] = None
 
     # -- finishing --------------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class Durability:
         for change in signal.changes:
             change.is_settled = True
             change.error = signal.error
-        self._settled[signal.collection] = None
+        self._settled[signal.shard] = None
 
     def finish_settled(self, effects: list[Effect], until_ns: int) -> int:
         """Apply what is committed, as far as a tick goes: the answers to ``effects``; how many.
@@ -184,36 +184,34 @@ class Durability:
         A fault with one collection leaves the others, and what was finished of it, alone.
         """
         finished = 0
-        for collection in list(self._settled):
-            collection.has_kept_waiting = collection.is_held
-            if collection.is_held:
+        for shard in list(self._settled):
+            shard.has_kept_waiting = shard.is_held
+            if shard.is_held:
                 continue
             try:
-                finished += self._finish_all(collection, effects, until_ns)
+                finished += self._finish_all(shard, effects, until_ns)
             except Exception as error:
-                self._fault(error, f"finishing changes of {collection.name}")
-            if collection in self._settled:  # there is more, behind that of the others
-                self._settled[collection] = self._settled.pop(collection)
+                self._fault(error, f"finishing changes of {shard.name}")
+            if shard in self._settled:  # there is more, behind that of the others
+                self._settled[shard] = self._settled.pop(shard)
             if time.perf_counter_ns() >= until_ns:
                 break
         return finished
 
-    def _finish_all(self, collection: Shard, effects: list[Effect], until_ns: int) -> int:
+    def _finish_all(self, shard: Shard, effects: list[Effect], until_ns: int) -> int:
         """Finish what is settled of one collection; ``_settled`` holds it until that is done."""
-        pending, finished = _pending(collection), 0
-        while pending.is_next_settled and not collection.is_held:
-            self._finish_next(collection, pending, effects)
+        pending, finished = _pending(shard), 0
+        while pending.is_next_settled and not shard.is_held:
+            self._finish_next(shard, pending, effects)
             finished += 1
             if time.perf_counter_ns() >= until_ns:
                 break
-        self._release(collection, pending)
+        self._release(shard, pending)
         if not pending.is_next_settled:
-            del self._settled[collection]
+            del self._settled[shard]
         return finished
 
-    def _finish_next(
-        self, collection: Shard, pending: PendingChanges, effects: list[Effect]
-    ) -> None:
+    def _finish_next(self, shard: Shard, pending: PendingChanges, effects: list[Effect]) -> None:
         """Finish one: it is applied, or refused, and its connection goes on, whatever faults."""
         change = pending.changes.popleft()
         self.pending -= 1
@@ -221,8 +219,8 @@ class Durability:
         started_ns = time.perf_counter_ns()
         try:
             if change.error is not None:
-                self._refused(collection, pending, change.error)
-            reply = self._outcome(collection, pending, change)
+                self._refused(shard, pending, change.error)
+            reply = self._outcome(shard, pending, change)
         except Exception as error:
             told = (
                 error if isinstance(error, OmenError) else self._fault(error, "finishing a change")
@@ -230,7 +228,7 @@ class Durability:
             if change.work is not None:
                 reply = replies.refusal(change.work.ticket, told)
             if pending.error is None:
-                self._changes.make_up(collection, change.admitted)
+                self._changes.make_up(shard, change.admitted)
         if reply is not None:
             effects.append(reply)
         if change.lane is None:
@@ -243,7 +241,7 @@ class Durability:
         self._shares.charge(change.lane.share, (time.perf_counter_ns() - started_ns) / 1000)
 
     def _outcome(
-        self, collection: Shard, pending: PendingChanges, change: PendingChange
+        self, shard: Shard, pending: PendingChanges, change: PendingChange
     ) -> Reply | None:
         if change.work is None and change.admitted is None:
             return None
@@ -251,58 +249,58 @@ class Durability:
             pending.is_expiring = False
         if pending.error is not None:  # of a repeated batch: its original's, perhaps
             raise type(pending.error)(pending.error.message)
-        if collection.broken is not None:
-            raise Internal(f"the collection {collection.broken}; whether this is logged is unknown")
+        if shard.broken is not None:
+            raise Internal(f"the collection {shard.broken}; whether this is logged is unknown")
         if change.work is not None:
             assert isinstance(change.work, RowChange), "only these become pending"
             return self._changes.finish(change.work, change.admitted)
         assert change.admitted is not None
         assert not isinstance(change.admitted, Repeated)
-        arrival_us = change.admitted.time_us - collection.ahead_us
-        self._changes.apply(collection, change.admitted, arrival_us)
+        arrival_us = change.admitted.time_us - shard.ahead_us
+        self._changes.apply(shard, change.admitted, arrival_us)
         return None
 
-    def _refused(self, collection: Shard, pending: PendingChanges, error: OmenError) -> None:
+    def _refused(self, shard: Shard, pending: PendingChanges, error: OmenError) -> None:
         """Nothing becomes pending until everything that was refused is answered."""
         if pending.error is None:
             pending.error = error
-            self._say(collection, error)
+            self._say(shard, error)
             if pending.waits_for != "store":
                 pending.waits_for = "rest"
 
-    def _say(self, collection: Shard, error: OmenError) -> None:
+    def _say(self, shard: Shard, error: OmenError) -> None:
         """Log a refusal, now and then: a full disk is tried again with every change."""
-        lines = self._lines.setdefault(collection, FewLines(1, _SAY_US))
+        lines = self._lines.setdefault(shard, FewLines(1, _SAY_US))
         if lines.next(time.monotonic_ns() // 1000) is not None:
-            log.error("%s: nothing is acknowledged: %s", collection.name, error)
+            log.error("%s: nothing is acknowledged: %s", shard.name, error)
 
     # -- nothing is pending -----------------------------------------------------------------------
 
-    def _release(self, collection: Shard, pending: PendingChanges) -> None:
+    def _release(self, shard: Shard, pending: PendingChanges) -> None:
         """Let parked changes go on if there is what they waited for."""
         if not pending.changes and pending.waits_for != "store":
             if pending.must_rewind or isinstance(pending.error, StorageFull):
-                collection.window.rewind(_log(pending).rewind())
+                shard.window.rewind(_log(pending).rewind())
                 pending.must_rewind = False
                 if not pending.has_failed:
                     pending.error = None
             try:
-                self._compact(collection, _log(pending))
+                self._compact(shard, _log(pending))
             except Exception as error:  # the log asks again
-                self._fault(error, f"writing live rows of {collection.name} again")
+                self._fault(error, f"writing live rows of {shard.name} again")
         if pending.may_go_on:
             self._turns.put_back(pending.parked)
             pending.waits_for = ""
 
-    def _compact(self, collection: Shard, journal: Log) -> None:
+    def _compact(self, shard: Shard, journal: Log) -> None:
         """Give the log the live rows that it wants written again."""
         compaction, now_seconds = journal.compaction, time.monotonic()
         if compaction is None or journal.error is not None:
             return
-        if now_seconds < self._compact_at_seconds.get(collection, 0.0):
+        if now_seconds < self._compact_at_seconds.get(shard, 0.0):
             return
-        self._compact_at_seconds[collection] = now_seconds + _COMPACTION_SECONDS
-        window = collection.window
+        self._compact_at_seconds[shard] = now_seconds + _COMPACTION_SECONDS
+        window = shard.window
         row_bytes = 4 * window.definition.dim + 16
         wanted = compaction.wanted_rows(window.rows * row_bytes + window.payload_bytes)
         if wanted is not None:
@@ -312,16 +310,16 @@ class Durability:
         self._metrics.faults += 1
         return as_error(error, doing)
 
-    def forget(self, collection: Shard) -> None:
+    def forget(self, shard: Shard) -> None:
         """A collection is gone."""
-        self._settled.pop(collection, None)
-        self._compact_at_seconds.pop(collection, None)
-        self._lines.pop(collection, None)
+        self._settled.pop(shard, None)
+        self._compact_at_seconds.pop(shard, None)
+        self._lines.pop(shard, None)
 
 
-def _pending(collection: Shard) -> PendingChanges:
-    assert collection.pending is not None, "a collection without a log"
-    return collection.pending
+def _pending(shard: Shard) -> PendingChanges:
+    assert shard.pending is not None, "a collection without a log"
+    return shard.pending
 
 
 def _log(pending: PendingChanges) -> Log:

@@ -33,18 +33,18 @@ class Expiry:
     @property
     def patience_seconds(self) -> float | None:
         """How long until it wants to look; None if there is nothing to wait for."""
-        if any(collection.window.rows for collection in self._collections):
+        if any(shard.window.rows for shard in self._collections):
             return EXPIRY_SECONDS
         return None
 
-    def watch(self, collection: Shard) -> None:
+    def watch(self, shard: Shard) -> None:
         """Look at this collection from now on, if its rows have an age."""
-        if collection.definition.ttl_seconds is not None:
-            self._collections[collection] = None
+        if shard.definition.ttl_seconds is not None:
+            self._collections[shard] = None
 
-    def forget(self, collection: Shard) -> None:
+    def forget(self, shard: Shard) -> None:
         """A collection is gone."""
-        self._collections.pop(collection, None)
+        self._collections.pop(shard, None)
 
     def look(self, now_us: int) -> None:
         """Have leave what is older than its ttl; not more than ten times a second."""
@@ -54,18 +54,18 @@ class Expiry:
         if is_due:
             self._next_us = now_us + _EXPIRY_US
         self._are_late = False
-        for collection in self._collections:
-            if not is_due and not collection.keeps_expiry_waiting:
+        for shard in self._collections:
+            if not is_due and not shard.keeps_expiry_waiting:
                 continue
-            collection.keeps_expiry_waiting = collection.is_held
-            if collection.is_held:
+            shard.keeps_expiry_waiting = shard.is_held
+            if shard.is_held:
                 self._are_late = True
                 continue
             try:
-                if collection.pending is None:
-                    self._changes.expire(collection, now_us)
+                if shard.pending is None:
+                    self._changes.expire(shard, now_us)
                 else:
-                    self._durability.expire(collection, now_us)
+                    self._durability.expire(shard, now_us)
             except Exception as error:
                 self._metrics.faults += 1
                 as_error(error, "expiry")

@@ -82,17 +82,17 @@ class FairQueue:
         self._count -= 1
         if not queue:
             del self._lanes[lane]
-        lanes = self._of[work.ticket.collection]
+        lanes = self._of[work.ticket.shard]
         lanes[lane] -= 1
         if not lanes[lane]:
             del lanes[lane]
             if not lanes:
-                del self._of[work.ticket.collection]
+                del self._of[work.ticket.shard]
 
     def _put(self, work: Command, number: int, *, is_first: bool) -> None:
         lane = work.ticket.asker.lane
         queued = _Queued(number, work)
-        lanes = self._of.setdefault(work.ticket.collection, {})
+        lanes = self._of.setdefault(work.ticket.shard, {})
         lanes[lane] = lanes.get(lane, 0) + 1
         if lane not in self._placed:
             heapq.heappush(self._heap, place_of(self._shares, lane, number))
@@ -123,11 +123,11 @@ class FairQueue:
 
     def _ahead_of(self, drop: _Queued) -> Lane | None:
         """Whose change came before a drop and concerns what it drops."""
-        collection = drop.work.ticket.collection
-        for lane in self._of.get(collection, ()):
+        shard = drop.work.ticket.shard
+        for lane in self._of.get(shard, ()):
             for queued in self._lanes.get(lane, ()):
                 if queued.number >= drop.number:
                     break
-                if queued.work.ticket.collection is collection:
+                if queued.work.ticket.shard is shard:
                     return lane
         return None

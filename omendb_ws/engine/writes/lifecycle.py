@@ -59,25 +59,25 @@ class Lifecycle:
             raise
 
     def _ask_to_create(self, work: Create) -> None:
-        before = work.collection.follows
+        before = work.shard.follows
         if before is not None and before.pending is not None and not before.is_dropped:
             before.pending.parked.append(work)  # goes on when that is dropped
             return
-        work.collection.follows = None
-        storage, collection = self.storage, work.collection
+        work.shard.follows = None
+        storage, shard = self.storage, work.shard
         assert storage is not None
-        assert collection.durability != "memory"
+        assert shard.durability != "memory"
         manifest = Manifest(
-            collection.tenant,
-            collection.name,
-            collection.definition,
-            collection.durability,
-            collection.epoch,
+            shard.tenant,
+            shard.name,
+            shard.definition,
+            shard.durability,
+            shard.epoch,
         )
         submit = self._submit
         storage.create(
             manifest,
-            self._durability.settler(collection),
+            self._durability.settler(shard),
             lambda log, error: submit(Stored(work, log, error)),
         )
         self.pending += 1
@@ -87,8 +87,8 @@ class Lifecycle:
 
         In the catalog it is gone already: after a fault this is called again.
         """
-        pending = work.collection.pending
-        if pending is None or work.collection.is_dropped:
+        pending = work.shard.pending
+        if pending is None or work.shard.is_dropped:
             return self._dropped(work, effects)
         if pending.waits_for:
             pending.parked.append(work)
@@ -124,7 +124,7 @@ class Lifecycle:
             else:
                 effects.append(replies.ok(work.ticket, {}))
             return
-        pending = work.collection.pending
+        pending = work.shard.pending
         assert pending is not None
         try:
             reply = self._settled(work, pending, signal, effects)
@@ -155,33 +155,31 @@ class Lifecycle:
         error: Exception | None,
         effects: list[Effect],
     ) -> Reply:
-        collection = work.collection
+        shard = work.shard
         if error is None:
             pending.log = log
-            return replies.ok(
-                work.ticket, {**collection.describe(work.visible), "handle": work.handle}
-            )
+            return replies.ok(work.ticket, {**shard.describe(work.visible), "handle": work.handle})
         self._undo(work, effects)
         return _refusal(work, error)
 
     def _undo(self, work: Create, effects: list[Effect]) -> None:
         """Nothing came of a create: whatever waits for it finds no collection."""
-        collection = work.collection
-        assert collection.pending is not None
-        collection.is_dropped = True
-        effects.append(Uncreated(work.catalog, collection))
-        self._turns.put_back(collection.pending.parked)
-        self._forget(collection)
+        shard = work.shard
+        assert shard.pending is not None
+        shard.is_dropped = True
+        effects.append(Uncreated(work.catalog, shard))
+        self._turns.put_back(shard.pending.parked)
+        self._forget(shard)
 
     def _dropped(self, work: Drop, effects: list[Effect], error: Exception | None = None) -> Reply:
         """Let go of everything; with ``error`` the store has it still, and its name is held."""
-        collection = work.collection
-        if not collection.is_dropped:
-            effects.append(Ended(collection, "dropped"))
-            collection.is_dropped = True
-        if hasattr(collection, "window"):
-            self._forget(collection)
-            collection.let_go()
+        shard = work.shard
+        if not shard.is_dropped:
+            effects.append(Ended(shard, "dropped"))
+            shard.is_dropped = True
+        if hasattr(shard, "window"):
+            self._forget(shard)
+            shard.let_go()
         return replies.ok(work.ticket, {}) if error is None else _refusal(work, error)
 
 

@@ -75,16 +75,16 @@ class Preparing:
         steps = self._steps(work)
         if steps is None:
             return False
-        heapq.heappush(self._heap, (self._behind(work), work.collection))
-        self._under_way[work.collection] = work, steps
-        work.collection.is_being_prepared = True
+        heapq.heappush(self._heap, (self._behind(work), work.shard))
+        self._under_way[work.shard] = work, steps
+        work.shard.is_being_prepared = True
         return True
 
     def _steps(self, work: Add | Update) -> _Steps | None:
         if isinstance(work, Add) and work.unless_near is not None:
             return _compared(work) if _is_to_be_compared(work) else None
         rows = work.request if isinstance(work, Update) else work.request.rows
-        columns = len(work.collection.definition.columns)
+        columns = len(work.shard.definition.columns)
         if isinstance(rows, OmenError) or rows.metadata is None or rows.typed is not None:
             return None
         if len(rows.metadata) * columns <= VALUES_AT_ONCE:
@@ -103,19 +103,19 @@ class Preparing:
     def _next(self) -> Shard | None:
         """The collection whose change is next."""
         while self._heap:
-            known, collection = self._heap[0]
+            known, shard = self._heap[0]
             now = place_of(self._shares, known.lane, known.number)
             if now[:3] == known[:3]:
-                return collection
-            heapq.heapreplace(self._heap, (now, collection))
+                return shard
+            heapq.heapreplace(self._heap, (now, shard))
         return None
 
     def next_ready(self) -> Prepared | None:
         """A change that is through, for the caller to go on with."""
         for one in self._done:
-            if not one.work.collection.is_held_otherwise:
+            if not one.work.shard.is_held_otherwise:
                 self._done.remove(one)
-                one.work.collection.is_being_prepared = False
+                one.work.shard.is_being_prepared = False
                 return one
         return None
 
@@ -123,8 +123,8 @@ class Preparing:
         """Do pieces for a slice of time, at least one."""
         started_ns = self._clock_ns()
         until_ns = started_ns + SLICE_US * 1000
-        while (collection := self._next()) is not None:
-            work, steps = self._under_way[collection]
+        while (shard := self._next()) is not None:
+            work, steps = self._under_way[shard]
             is_over, error = False, None
             try:
                 next(steps)
@@ -136,10 +136,10 @@ class Preparing:
             self._shares.charge(work.ticket.asker.lane.share, (now_ns - started_ns) / 1000)
             if is_over:
                 heapq.heappop(self._heap)
-                del self._under_way[collection]
+                del self._under_way[shard]
                 self._done.append(Prepared(work, error))
             else:
-                heapq.heapreplace(self._heap, (self._behind(work), collection))
+                heapq.heapreplace(self._heap, (self._behind(work), shard))
             if now_ns >= until_ns:
                 break
             started_ns = now_ns
@@ -149,8 +149,8 @@ def _is_to_be_compared(work: Add) -> bool:
     """Whether that takes long, and may begin."""
     if not _takes_long(work):
         return False
-    collection, judgement = work.collection, work.judgement
-    window, pending = collection.window, collection.pending
+    shard, judgement = work.shard, work.judgement
+    window, pending = shard.window, shard.pending
     if judgement is not None and judgement.version == window.version:
         return False
     return pending is None or (window.has_caught_up and pending.may_append)
@@ -161,9 +161,9 @@ def _takes_long(work: Add) -> bool:
     assert work.unless_near is not None, "it is not compared"
     if rows is None:
         return False  # it is refused
-    if needs_mask(work.collection, work.unless_near.filter):
+    if needs_mask(work.shard, work.unless_near.filter):
         return True
-    state = work.collection.window.state
+    state = work.shard.window.state
     elements = state.ring.used * state.definition.dim
     return len(rows) * (_ROW_US + _ELEMENT_US * elements) > AT_ONCE_US
 
@@ -171,8 +171,8 @@ def _takes_long(work: Add) -> bool:
 def _compared(work: Add) -> _Steps:
     """Leaves the judgement in ``work``. OmenError."""
     assert work.unless_near is not None, "it is not compared"
-    yield from mask_made(work.collection, work.unless_near.filter)
-    judgement = work.collection.window.judge_add(work.request, work.unless_near, work.guard)
+    yield from mask_made(work.shard, work.unless_near.filter)
+    judgement = work.shard.window.judge_add(work.request, work.unless_near, work.guard)
     if isinstance(judgement, Repeated):
         return
     while not judgement.is_through:
@@ -183,7 +183,7 @@ def _compared(work: Add) -> _Steps:
 
 def _typed(work: Add | Update) -> _Steps:
     """Leaves the columns in ``work``, or of an add what is wrong: a repeated batch is none."""
-    columns = work.collection.definition.columns
+    columns = work.shard.definition.columns
     rows_at_once = max(1, VALUES_AT_ONCE // len(columns))
     if isinstance(work, Update):
         made = yield from columns_in_pieces(work.request.metadata, columns, rows_at_once)

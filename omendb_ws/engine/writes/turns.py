@@ -124,10 +124,10 @@ class Turns:
         lane.done += 1
         self._go_on(lane)
 
-    def begin_pending(self, lane: Lane, collection: Shard) -> None:
+    def begin_pending(self, lane: Lane, shard: Shard) -> None:
         """A change of ``lane`` is on its way through the log of ``collection``."""
         lane.pending += 1
-        lane.pending_in = collection
+        lane.pending_in = shard
         self._go_on(lane)
 
     def end_pending(self, lane: Lane) -> None:
@@ -142,4 +142,4 @@ def _is_next(work: Change) -> bool:
     lane = work.ticket.asker.lane
     if lane.done + lane.pending != work.ticket.after:
         return False
-    return not lane.pending or (lane.pending_in is work.collection and isinstance(work, _FOLLOWING))
+    return not lane.pending or (lane.pending_in is work.shard and isinstance(work, _FOLLOWING))

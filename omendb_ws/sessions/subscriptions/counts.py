@@ -12,6 +12,7 @@ from typing import Final
 
 from omendb_core.model.budget import Share
 
+from ...catalog.entry import Entry
 from ...engine.streams.counting import Recount, Said, Tally
 from ...wire.counts import encode_count_push
 from ...wire.encoded import Message
@@ -28,9 +29,15 @@ class CountSubscription(Subscription):
     kind = "count"
 
     def __init__(
-        self, session: Owner, sub: int, tally: Tally, every_ms: int | None, share: Share
+        self,
+        session: Owner,
+        sub: int,
+        collection: Entry,
+        tally: Tally,
+        every_ms: int | None,
+        share: Share,
     ) -> None:
-        super().__init__(session, sub, tally.collection)
+        super().__init__(session, sub, collection)
         self.lane = session.lane
         self.tally = tally
         self.has_begun = False
@@ -58,7 +65,7 @@ class CountSubscription(Subscription):
             return
         if not self.session.outbox.offer(self):
             self._context.metrics.stats_merged += 1
-            self.tally.collection.counts.merged += 1
+            self.tally.shard.counts.merged += 1
 
     def take(self) -> Message | None:
         """What is true when the socket can take it, unless that was told already."""

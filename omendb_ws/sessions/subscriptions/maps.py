@@ -15,6 +15,7 @@ from typing import Any, Final
 from omendb_core.model.budget import Share
 from omendb_core.model.types import Definition, Include
 
+from ...catalog.entry import Entry
 from ...engine.model.shard import Shard
 from ...engine.streams.drawing import PIECE_ELEMENTS, Draw, Drawing, Part
 from ...wire.encoded import text
@@ -56,13 +57,13 @@ class MapSubscription(Subscription):
         self,
         session: Owner,
         sub: int,
-        collection: Shard,
+        collection: Entry,
         picture: Picture,
         every_ms: int | None,
         share: Share,
     ) -> None:
         super().__init__(session, sub, collection)
-        self.source = collection
+        self.source = collection.shard
         self.drawing: Drawing = picture.drawing
         self.to_seq = 0
         self.part_rows = rows_of_part(collection.definition)
@@ -74,9 +75,9 @@ class MapSubscription(Subscription):
         self._beat: Beat | None = None
         picture.readers.add(self)
 
-    def reply(self, collection: Shard) -> dict[str, Any]:
+    def reply(self, shard: Shard) -> dict[str, Any]:
         """The ``ok`` of its subscribe; on the thread that holds the window."""
-        return {"sub": self.sub, "epoch": collection.epoch, "version": collection.window.version}
+        return {"sub": self.sub, "epoch": shard.epoch, "version": shard.window.version}
 
     def start(self) -> None:
         """The first picture comes at once."""

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from omendb_core.filters.parser import Filter
 from omendb_core.model.budget import Share
 
+from ...catalog.entry import Entry
 from ...engine.model.shard import Shard
 from ...engine.model.ticket import Lane
 from ...engine.streams.commands import Gone, Measure
@@ -54,7 +55,7 @@ class Subscription:
     #: Requests that have it ask something else, and are not answered; as a rule there are none.
     _moving: set[int] | None = None
 
-    def __init__(self, session: Owner, sub: int, collection: Shard | None) -> None:
+    def __init__(self, session: Owner, sub: int, collection: Entry | None) -> None:
         self.session = session
         self.sub = sub
         self.collection = collection
@@ -69,6 +70,11 @@ class Subscription:
         self._context.metrics.subscriptions[self.kind] += 1
         if collection is not None:
             collection.listed.subscriptions.add(self)
+
+    @property
+    def shard(self) -> Shard | None:
+        """What the engine knows of its collection."""
+        return None if self.collection is None else self.collection.shard
 
     # Whatever of these faults is called again, and goes on where it was.
 
@@ -124,7 +130,7 @@ class Subscription:
     def _count_push(self) -> None:
         self._context.metrics.pushes += 1
         if self.collection is not None:
-            self.collection.counts.pushes += 1
+            self.collection.shard.counts.pushes += 1
 
 
 class StreamSubscription(Subscription):
@@ -142,7 +148,7 @@ class StreamSubscription(Subscription):
         session: Owner,
         kind: SubscriptionKind,
         sub: int,
-        collection: Shard,
+        collection: Entry,
         reserved_bytes: int = 0,
     ) -> None:
         self.kind = kind
@@ -195,7 +201,7 @@ class StatsSubscription(Subscription):
         self,
         session: Owner,
         sub: int,
-        collection: Shard | None,
+        collection: Entry | None,
         every_ms: int | None,
         share: Share,
         visible: Filter | None,
@@ -210,9 +216,9 @@ class StatsSubscription(Subscription):
         self._is_measuring = False
         self._beat: Beat | None = None
 
-    def reply(self, collection: Shard) -> dict[str, Any]:
+    def reply(self, shard: Shard) -> dict[str, Any]:
         """The ``ok`` of a collection's; on the thread that holds its window."""
-        return {"sub": self.sub, "epoch": collection.epoch, "version": collection.window.version}
+        return {"sub": self.sub, "epoch": shard.epoch, "version": shard.window.version}
 
     def start(self) -> None:
         """The first statistics come at once."""
@@ -257,4 +263,4 @@ class StatsSubscription(Subscription):
         if not self.is_ended and not self.session.outbox.offer(self):
             self._context.metrics.stats_merged += 1
             if self.collection is not None:
-                self.collection.counts.merged += 1
+                self.collection.shard.counts.merged += 1

@@ -28,12 +28,12 @@ class OpenTallies:
     def __len__(self) -> int:
         return len(self._tallies)
 
-    def open(self, collection: Shard, query: CountQuery, budget: Budget) -> Tally:
+    def open(self, shard: Shard, query: CountQuery, budget: Budget) -> Tally:
         """The tally of what ``query`` counts. Quota."""
         filter_key = "" if query.filter is None else key_of(query.filter)
-        key = (collection, filter_key, query.by, query.limit)
+        key = (shard, filter_key, query.by, query.limit)
         found = self._tallies.get(key)
         if found is None:
-            found = Tally(collection, query, Share(budget, "this count takes"))
+            found = Tally(shard, query, Share(budget, "this count takes"))
             self._tallies[key] = found
         return found

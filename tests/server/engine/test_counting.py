@@ -220,11 +220,11 @@ async def test_whoever_leaves_in_the_middle_lets_the_window_go(
     monkeypatch.setattr(pieces, "SLICE_US", 0)
     async with running() as server, client(server) as raw:
         await filled(raw, 4000)
-        (collection,) = server.context.catalog.shards()
+        (shard,) = server.context.catalog.shards()
         async with client(server) as other:
             before = long_reads(server).pieces
             for _ in range(50):
                 await other.send("count", collection="items", by="text")
             await eventually(lambda: long_reads(server).pieces > before)
-        await eventually(lambda: not collection.is_held and not len(long_reads(server)))
+        await eventually(lambda: not shard.is_held and not len(long_reads(server)))
         await raw.add(5)

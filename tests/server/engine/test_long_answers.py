@@ -304,8 +304,8 @@ async def test_what_is_refused_in_pieces_is_refused_as_in_one_go(
         all_at_once()
         errors.append(await raw.error("search", collection="items", **asked))
         assert [(error["code"], error.get("row")) for error in errors] == [(code, row)] * 2
-        (collection,) = server.context.catalog.shards()
-        assert not collection.is_held
+        (shard,) = server.context.catalog.shards()
+        assert not shard.is_held
 
 
 async def test_what_would_be_too_long_is_refused_and_lets_the_window_go() -> None:
@@ -342,7 +342,7 @@ async def test_a_fault_in_a_piece_is_one_requests_and_lets_the_window_go(
 async def test_whoever_leaves_in_the_middle_lets_the_window_and_the_mask_go() -> None:
     async with running() as server, client(server) as raw:
         handle = await filled(raw)
-        (collection,) = server.context.catalog.shards()
+        (shard,) = server.context.catalog.shards()
         for filter_ in (None, FILTER):
             async with client(server) as other:
                 handle = (await other.ok("open", collection="items"))["handle"]
@@ -352,7 +352,7 @@ async def test_whoever_leaves_in_the_middle_lets_the_window_and_the_mask_go() ->
                 before = long_reads(server).pieces
                 await other.send_binary(frame)
                 await eventually(lambda before=before: long_reads(server).pieces > before)
-            await eventually(lambda: not (collection.is_held or collection.makes_mask))
+            await eventually(lambda: not (shard.is_held or shard.makes_mask))
             await raw.ok("add", collection="items", rows=made_rows(1000, 1))
             assert (await raw.ok("count", collection="items", filter=FILTER))["count"]
 
@@ -398,9 +398,9 @@ async def test_masks_made_in_pieces_follow_what_is_written_meanwhile() -> None:
             found = (await raw.reply(asked))["ok"]
             wanted = sum(one["n"] <= bound for one in states[found["version"]].values())
             assert found["count"] == wanted
-        (collection,) = server.context.catalog.shards()
+        (shard,) = server.context.catalog.shards()
         async with engine_held(server):
-            collection.window.check()
+            shard.window.check()
 
 
 async def test_two_filters_at_a_time_are_made_one_after_the_other() -> None:
@@ -497,10 +497,10 @@ async def test_what_waits_too_long_for_its_first_piece_is_shed_and_what_has_begu
         assert (error["code"], error["retry"]) == ("overloaded", True)
         assert (await raw.reply(begun)).counts.tolist() == [3] * 20
         assert await other.ok("count", collection="items") == {"version": 3, "count": 300}
-        (collection,) = server.context.catalog.shards()
+        (shard,) = server.context.catalog.shards()
         assert not len(long_reads(server))
-        assert not collection.makes_mask
-        assert not collection.is_held
+        assert not shard.makes_mask
+        assert not shard.is_held
         assert server.metrics.faults == 0
 
 

@@ -105,8 +105,8 @@ async def test_a_snapshot_that_cannot_be_written_is_that_subscriptions_alone(
         replies = [await raw.reply(subscribing[0]), await other.reply(subscribing[1])]
         assert sorted("ok" in reply for reply in replies) == [False, True]
         assert server.metrics.subscriptions.total() == 1
-        collection = server.context.catalog.find("default", "items").shard
-        assert len(server.context.engine.live.of(collection)) == 1
+        shard = server.context.catalog.find("default", "items").shard
+        assert len(server.context.engine.live.of(shard)) == 1
         view = await live(raw, V, k=1)
         done = await raw.add(2)
         await view.until_version(done["version"])
@@ -168,7 +168,7 @@ async def test_a_fault_while_settling_reaches_no_other_collection(
         finish = server.context.engine.tick.changing.changes.finish
 
         def faulty(work: Any, admitted: Any) -> Any:
-            if work.collection.name == "items":
+            if work.shard.name == "items":
                 raise MemoryError("on purpose")
             return finish(work, admitted)
 

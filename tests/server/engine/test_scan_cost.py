@@ -110,12 +110,12 @@ async def test_a_scan_that_may_be_split_teaches_nothing_and_is_never_the_loops(
     async with running() as server, client(server) as raw:
         handle = (await raw.create())["handle"]
         await raw.add_binary(handle, batch(1, 2, 3))
-        (collection,) = server.context.catalog.shards()
+        (shard,) = server.context.catalog.shards()
         for _ in range(3):
             await raw.search_binary(handle, many, k=3)
-        assert collection.scan_cost.expected_us(1, 3) == float("inf")
+        assert shard.scan_cost.expected_us(1, 3) == float("inf")
         await raw.search_binary(handle, many[:1], k=3)
-        assert collection.scan_cost.expected_us(1, 3) < float("inf")
+        assert shard.scan_cost.expected_us(1, 3) < float("inf")
         before = server.metrics.answered_at_once
         for _ in range(3):
             await raw.search_binary(handle, many, k=3)

@@ -27,12 +27,12 @@ LONG_RANK = Rank(expression_of({"$add": [{"$pow": ["$score"] * 2}] * 16}, {}))
 
 def search(rows: int, shape: Shape, queries: int = 1, k: int = 10, dim: int = 128) -> Search:
     window = SimpleNamespace(rows=rows, definition=SimpleNamespace(dim=dim))
-    collection = cast(
+    shard = cast(
         Any, SimpleNamespace(window=window, definition=window.definition, is_dropped=False)
     )
     ticket = cast(Ticket, SimpleNamespace(reply_bytes=100))
     vectors = np.zeros((queries, dim), np.float32)
-    return Search(ticket, collection, Query(vectors, k=k, shape=shape), True, is_binary=True)
+    return Search(ticket, shard, Query(vectors, k=k, shape=shape), True, is_binary=True)
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_of_a_wide_spread_most_pairs_are_matched_at_less_than_each_by_itself() -
     costs = {}
     for k in (32, 64, 640, 100_000):
         one = search(10_000, shape, k=k)
-        costs[k] = shaped.most_us(one.collection, one.query)
+        costs[k] = shaped.most_us(one.shard, one.query)
     assert costs[32] < costs[64] < costs[640] < 3 * costs[64] < costs[100_000]
 
 
 def test_many_vectors_cost_as_much_as_each() -> None:
     one, many = (search(1000, Shape(RANK), queries) for queries in (1, 40))
-    expected = 40 * shaped.most_us(one.collection, one.query)
-    assert shaped.most_us(many.collection, many.query) == pytest.approx(expected)
+    expected = 40 * shaped.most_us(one.shard, one.query)
+    assert shaped.most_us(many.shard, many.query) == pytest.approx(expected)
 
 
 def test_a_search_without_a_shape_costs_a_tick_nothing_more() -> None:
@@ -122,11 +122,11 @@ async def test_a_tick_takes_no_more_shaped_searches_than_it_has_time_for(
 
 def live(rows: int, query: StandingQuery, queries: int = 1) -> Live:
     asked = search(rows, Shape())
-    collection = cast(Any, asked.collection)
-    collection.window.state = SimpleNamespace(masks=SimpleNamespace(takes_long=lambda _: False))
+    shard = cast(Any, asked.shard)
+    shard.window.state = SimpleNamespace(masks=SimpleNamespace(takes_long=lambda _: False))
     target = np.zeros((queries, 128), np.float32)
     each = cast(Any, [SimpleNamespace(query=query)] * queries)
-    return Live(asked.ticket, collection, each, target, is_binary=True)
+    return Live(asked.ticket, shard, each, target, is_binary=True)
 
 
 TEXTS = [f"id-{number}" for number in range(10_000)]

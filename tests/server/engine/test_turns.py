@@ -24,13 +24,13 @@ class Place:
 HERE, THERE = cast(Any, Place()), cast(Any, Place())
 
 
-def change(lane: Lane, collection: Any = HERE, kind: type[Any] = Delete) -> Any:
+def change(lane: Lane, shard: Any = HERE, kind: type[Any] = Delete) -> Any:
     """The next change of a connection."""
     asker = cast(Any, SimpleNamespace(lane=lane))
-    ticket = Ticket(asker, 0, "delete", collection, 0, 0, 0, 0, lane.queued)
+    ticket = Ticket(asker, 0, "delete", shard, 0, 0, 0, 0, lane.queued)
     lane.queued += 1
     rest = (cast(Any, None),) * (1 if kind is Drop else 2)
-    return kind(ticket, collection, *rest)
+    return kind(ticket, shard, *rest)
 
 
 def contended(lanes: list[Lane]) -> Shares:
@@ -157,7 +157,7 @@ def test_of_those_that_it_may_be_behind_a_drop_looks_at_its_collections_alone(
             self.asker, self.after = asker, 0
 
         @property
-        def collection(self) -> Any:
+        def shard(self) -> Any:
             nonlocal looked
             looked += 1
             return THERE
@@ -221,7 +221,7 @@ def test_whatever_waits_for_whom_each_connection_goes_on_in_its_order(
                 continue
             assert left[lane].popleft() is work
             if numbers.random() < 0.5:
-                turns.begin_pending(lane, work.collection)
+                turns.begin_pending(lane, work.shard)
                 pending.append(lane)
             else:
                 _through(turns, lane, pending)

@@ -25,10 +25,10 @@ HERE = cast(Any, SimpleNamespace(is_made=True))
 THERE = cast(Any, SimpleNamespace(is_made=True))
 
 
-def read(lane: Lane, n: int = 1, collection: Any = HERE, reply_bytes: int = 100) -> PlainSearch:
+def read(lane: Lane, n: int = 1, shard: Any = HERE, reply_bytes: int = 100) -> PlainSearch:
     asker = cast(Any, SimpleNamespace(lane=lane))
-    ticket = Ticket(asker, 0, "search", collection, 0, 0, reply_bytes, 1 << 20, lane.queued)
-    return PlainSearch(ticket, collection, searches.PlainSearch(0, 1, n, 2, 3, b""))
+    ticket = Ticket(asker, 0, "search", shard, 0, 0, reply_bytes, 1 << 20, lane.queued)
+    return PlainSearch(ticket, shard, searches.PlainSearch(0, 1, n, 2, 3, b""))
 
 
 def filled(works: list[PlainSearch]) -> WaitingReads:
@@ -62,7 +62,7 @@ def test_a_read_waits_for_what_its_connection_changed_and_for_no_other() -> None
 
 def test_a_read_waits_until_its_collection_is_made() -> None:
     making = cast(Any, SimpleNamespace(is_made=False))
-    work = read(Lane(), collection=making)
+    work = read(Lane(), shard=making)
     reads = filled([work])
     assert reads.take() == []
     making.is_made = True
@@ -71,10 +71,10 @@ def test_a_read_waits_until_its_collection_is_made() -> None:
 
 def test_before_a_drop_only_what_asks_about_it_is_taken() -> None:
     lane = Lane()
-    works = [read(lane, collection=THERE if place % 3 else HERE) for place in range(9)]
+    works = [read(lane, shard=THERE if place % 3 else HERE) for place in range(9)]
     reads = filled(works)
     assert reads.take(HERE) == works[::3]
-    assert reads.take() == [work for work in works if work.collection is THERE]
+    assert reads.take() == [work for work in works if work.shard is THERE]
 
 
 def test_a_closed_connection_is_forgotten() -> None:

@@ -183,10 +183,10 @@ def test_the_usual_clock_goes_on_while_the_machine_sleeps(monkeypatch: pytest.Mo
 
 def test_what_is_made_up_for_arrived_by_the_servers_clock() -> None:
     window = Window(definition(), LIMITS)
-    collection = Shard("acme", "items", "memory", window, 0.0)
-    collection.ahead_us = round(HOUR * 1e6)
+    shard = Shard("acme", "items", "memory", window, 0.0)
+    shard.ahead_us = round(HOUR * 1e6)
     change = History(window, 3).add()
     assert change is not None
     changes = Changes(Metrics(0.0))
-    changes.make_up(collection, change)
-    assert changes.changed == {collection: change.time_us - collection.ahead_us}
+    changes.make_up(shard, change)
+    assert changes.changed == {shard: change.time_us - shard.ahead_us}

@@ -117,7 +117,7 @@ async def test_what_is_committed_of_one_collection_is_not_all_before_the_next(
         finish = server.context.engine.tick.changing.changes.finish
 
         def noted(work: Any, admitted: Any) -> Any:
-            finished.append(work.collection.name)
+            finished.append(work.shard.name)
             return finish(work, admitted)
 
         monkeypatch.setattr(server.context.engine.tick.changing.changes, "finish", noted)
