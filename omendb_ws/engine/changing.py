@@ -73,7 +73,7 @@ class Changing:
         return self.durability.finish_settled(self._moment.effects, until_ns)
 
     def put_back_drops(self, done: int) -> None:
-        """Drops that waited for long reads of their collection go on, once those are finished."""
+        """Drops that waited for long reads of their shard go on, once those are finished."""
         long_reads = self._reading.long
         if long_reads.has_drops and (done or not len(long_reads)):
             self.turns.put_back(long_reads.released())
@@ -143,7 +143,7 @@ class Changing:
         return 1
 
     def _answer_ahead_of(self, drop: Drop) -> int:
-        """What was asked of a collection before it was dropped; what a fault leaves finds none."""
+        """What was asked of a shard before it was dropped; what a fault leaves finds none."""
         done = 0
         try:
             self._standing.finish(drop.shard)
@@ -212,7 +212,7 @@ class Changing:
             return self._moment.refusal(work, error)
 
     def _forget(self, shard: Shard) -> None:
-        """A collection is gone."""
+        """A shard is gone."""
         self._standing.stop_all(shard)
         self.expiry.forget(shard)
         self.changes.forget(shard)

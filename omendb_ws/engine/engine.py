@@ -2,7 +2,7 @@
 
 The loop's thread puts works into one queue and never waits. The engine takes everything that is
 queued, and does a *tick*: changes, as far as a tick goes; standing queries catch up with
-them; reads, all searches of a collection in one scan; pushes. It hands all effects to the loop's
+them; reads, all searches of a shard in one scan; pushes. It hands all effects to the loop's
 thread in one call. While it works, the queue fills, so ticks grow by themselves under load; when
 idle a tick is one request.
 
@@ -95,7 +95,7 @@ class Engine:
         self._thread.start()
 
     def settler(self, shard: Shard) -> Settle:
-        """What the log of ``collection`` tells what it has settled."""
+        """What the log of ``shard`` tells what it has settled."""
         return self.tick.changing.durability.settler(shard)
 
     def submit(self, work: Work) -> None:

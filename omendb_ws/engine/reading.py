@@ -49,7 +49,7 @@ class Reading:
         self.waiting = WaitingReads(shares)
 
     def do(self, of: Shard | None = None) -> int:
-        """Answer the reads whose turn it is, all or those of one collection; how many those were.
+        """Answer the reads whose turn it is, all or those of one shard; how many those were.
 
         What a fault left without a reply is asked again one by one.
         """

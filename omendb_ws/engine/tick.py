@@ -1,7 +1,7 @@
 """One tick: steps, each guarded by itself. What one made is kept, whatever befalls it later.
 
 Changes in the order in which they came; standing queries catch up with them; reads, all searches of
-a collection in one scan; pushes. Each step takes a bounded amount of work.
+a shard in one scan; pushes. Each step takes a bounded amount of work.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads that wait for the engine, and whose turn it is.
 
 Lives on the engine's thread. A read waits for the changes that its connection sent before it, and
-for its collection to be made. A tick takes a bounded number; where more could be answered, they are
+for its shard to be made. A tick takes a bounded number; where more could be answered, they are
 taken one by one of the connection that is next (``shares.py``), so that forty searches of 256
 vectors of one client do not hold up the single vector of another.
 
@@ -78,7 +78,7 @@ class WaitingReads:
         works.clear()
 
     def take(self, shard: Shard | None = None) -> list[Read]:
-        """Those whose turn it is, as many as a tick takes; before a drop, that collection's only.
+        """Those whose turn it is, as many as a tick takes; before a drop, that shard's only.
 
         Those of closed connections are forgotten.
         """

@@ -1,4 +1,4 @@
-"""The end of a collection, told to whoever subscribed to it."""
+"""The end of a shard, told to whoever subscribed to it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final, Literal
 from ...runtime.faults import as_error
 from .shard import Shard, Subscriber
 
-#: Subscriptions of a collection that end in one turn of the loop: 13 µs each, as readers are told.
+#: Subscriptions of a shard that end in one turn of the loop: 13 µs each, as readers are told.
 TOLD_AT_ONCE: Final = 128
 
 
 @dataclass(slots=True, eq=False)
 class Ended:
-    """Effect: a collection is gone, or nobody knows any more what it holds."""
+    """Effect: a shard is gone, or nobody knows any more what it holds."""
 
     shard: Shard
     reason: Literal["dropped", "unavailable"]

@@ -18,7 +18,7 @@ from .shares import Share
 
 
 class Counts:
-    """What happened to one collection, for its ``stats``; one thread writes each."""
+    """What happened to one shard, for its ``stats``; one thread writes each."""
 
     __slots__ = ("adds", "errors", "gaps", "merged", "pushes", "searches")
 
@@ -32,7 +32,7 @@ class Counts:
 
 
 class Target(Protocol):
-    """What tickets and lanes know of a collection."""
+    """What tickets and lanes know of a shard."""
 
     name: str
     counts: Counts

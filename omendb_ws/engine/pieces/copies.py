@@ -1,4 +1,4 @@
-"""Rows of a held collection, copied at one version and written in pieces.
+"""Rows of a held shard, copied at one version and written in pieces.
 
 Lives on the engine's thread. What is found and not written yet is a copy; it is taken while nothing
 changes (``Shard.is_held``), and written afterwards.
@@ -25,7 +25,7 @@ _JOINED_BYTES: Final = 1 << 20
 
 
 def is_free(shard: Shard) -> bool:
-    """Whether a collection may be held: no changes come first, nor does expiry."""
+    """Whether a shard may be held: no changes come first, nor does expiry."""
     waits = shard.has_kept_waiting or shard.keeps_expiry_waiting
     return not (shard.is_held or waits)
 

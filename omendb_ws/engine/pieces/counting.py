@@ -1,8 +1,8 @@
 """Counts of rows, at once or in pieces: for ``count``, and for subscriptions to it.
 
-Lives on the engine's thread. A count by a column of a wide window holds the collection while it
+Lives on the engine's thread. A count by a column of a wide window holds the shard while it
 reads it, in pieces of a millisecond or so; what it took along is put in order, in pieces too, when
-the collection is free again. 1,000,000 rows with as many values take 50 ms, 10 to 40 of them held.
+the shard is free again. 1,000,000 rows with as many values take 50 ms, 10 to 40 of them held.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def counted(
 ) -> Generator[bool, None, Counted]:
     """The same in pieces; after each it says whether it did something, or waits.
 
-    ``takes_turn`` says whether the collection may be held now, and is asked until it does.
+    ``takes_turn`` says whether the shard may be held now, and is asked until it does.
     """
     yield from mask_made(shard, query.filter)
     if query.by is not None:

@@ -105,7 +105,7 @@ class LongReads:
         #: How many there are; the loop's thread looks, too.
         self._waiting = 0
         self._copied: dict[Ticket, int] = {}
-        #: Drops that wait for long reads of their collection.
+        #: Drops that wait for long reads of their shard.
         self.held: deque[Change] = deque()
         self._free: deque[Change] = deque()
         #: How many pieces were done, ever.
@@ -173,7 +173,7 @@ class LongReads:
         return [lane for lane in self._lanes if lane not in self._kept_waiting]
 
     def hold(self, work: Change) -> bool:
-        """Keep a drop until long reads of its collection are answered; False if there are none."""
+        """Keep a drop until long reads of its shard are answered; False if there are none."""
         if not self._concern(work.shard):
             return False
         self.held.append(work)

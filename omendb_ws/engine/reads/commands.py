@@ -69,7 +69,7 @@ class Ask(Read):
     """What ``say`` says, on the engine's thread, once the changes before it are done; it is given
     the time (µs).
 
-    Of a ``collection``: while that is there, and once it is known which rows are ``visible``.
+    Of a collection: while that is there, and once it is known which rows are ``visible``.
     """
 
     shard: Shard | None

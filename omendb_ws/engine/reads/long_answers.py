@@ -1,10 +1,10 @@
 """Searches, gets and counts that take long, by their pieces (``long_reads.py``).
 
 Lives on the engine's thread. All queries of a search, and all rows of a ``get``, are answered at
-one version: from the first piece over the window to the last one the collection is *held*, which
+one version: from the first piece over the window to the last one the shard is *held*, which
 keeps its changes waiting, and nothing else. It is held by one read at a time, and changes that have
 waited, expiry too, come before the next one. What was found is a copy; it is written, in pieces
-again, when the collection is free. A mask is made in pieces before that, and follows the changes in
+again, when the shard is free. A mask is made in pieces before that, and follows the changes in
 between.
 """
 
@@ -223,7 +223,7 @@ def _count(work: Count, long_reads: LongReads) -> Steps:
 
 
 def held(work: Search | Get, long_reads: LongReads) -> Generator[bool, None, None]:
-    """Return when the collection is held for whoever asks: who lets it go in the end."""
+    """Return when the shard is held for whoever asks: who lets it go in the end."""
     shard = work.shard
     while must_wait(shard) or not long_reads.has_room:
         yield False

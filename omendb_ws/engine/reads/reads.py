@@ -1,4 +1,4 @@
-"""Answering the reads of a tick: all searches of a collection in one scan.
+"""Answering the reads of a tick: all searches of a shard in one scan.
 
 Runs on the engine's thread, after the tick's changes. A fault in one read is that read's alone: if
 a shared scan fails, its searches are done again one by one.

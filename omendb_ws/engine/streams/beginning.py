@@ -2,11 +2,11 @@
 
 Lives on the engine's thread; the steps are a long read (``long_reads.py``). A piece takes some
 queries in and makes their lists; those made before are kept up to date with everything that changes
-meanwhile. Once all are there, the collection is *held* (``pieces/copies.py``) while their answers
+meanwhile. Once all are there, the shard is *held* (``pieces/copies.py``) while their answers
 are copied, at the one version that the reply names; only then are they told of and written, in
 pieces again. What came since then is in the lists: the first push says it. So what follows the
 reply starts exactly after it. So begin few queries, too, whose lists take long; where a piece is a
-part of a list the collection is held until it is made. A query whose mask is still to be made
+part of a list the shard is held until it is made. A query whose mask is still to be made
 begins so, too, or moves; and one whose list takes long moves so.
 
 After a failure, or the end of the connection, whatever has begun is let go, as streams are that
@@ -67,7 +67,7 @@ _NUMBER_US: Final = 0.01
 _PATIENCE_TICKS: Final = 64
 
 _Made = TypeVar("_Made")
-#: Brings a collection's lists to the present; OmenError if it is gone or broken.
+#: Brings a shard's lists to the present; OmenError if it is gone or broken.
 CatchUp = Callable[[Shard], None]
 #: Ends queries, some in each tick.
 LetGo = Callable[[Sequence[LiveQuery]], None]
@@ -205,7 +205,7 @@ def _parts_made(
 
 
 def _free(shard: Shard, catch_up: CatchUp) -> Generator[bool, None, None]:
-    """Return when the collection may be held, and its lists follow its window."""
+    """Return when the shard may be held, and its lists follow its window."""
     yield from _caught_up(shard, catch_up)
     while must_wait(shard):
         yield False
@@ -228,7 +228,7 @@ def _done(
 
 def move_in_pieces(work: Move, live: LiveQueries, catch_up: CatchUp) -> Steps:
     """Steps to the reply to ``work``: the mask of the filter that it asks with is made before, and
-    its list while the collection is held.
+    its list while the shard is held.
 
     The first one is as that of ``begin_in_pieces``.
     """
@@ -274,7 +274,7 @@ def _fixed(work: Move) -> Changes:
 
 
 def _caught_up(shard: Shard, catch_up: CatchUp) -> Generator[bool, None, None]:
-    """Return when the lists of the collection follow its window."""
+    """Return when the lists of the shard follow its window."""
     while shard.is_catching_up:
         yield False
     catch_up(shard)
@@ -310,7 +310,7 @@ def _all_answered(shard: Shard, handles: I64, catch_up: CatchUp) -> Generator[bo
 
 
 def _made_whole(shard: Shard, handles: I64) -> Generator[bool, None, None]:
-    """Make the lists that still wait, while the collection is held."""
+    """Make the lists that still wait, while the shard is held."""
     lists = shard.window.standing.lists
     waiting = lists.waiting_of(handles)
     for start in range(0, len(waiting), LEAST_QUERIES):

@@ -321,6 +321,6 @@ def _brought(tally: Tally, takes_turn: Callable[[], bool]) -> Generator[bool, No
 
 
 def _waits_its_turn(shard: Shard) -> bool:
-    """Whether the collection may be held; if not, no long read is the next to hold it."""
+    """Whether the shard may be held; if not, no long read is the next to hold it."""
     shard.keeps_count_waiting = not is_free(shard)
     return not shard.keeps_count_waiting

@@ -319,7 +319,7 @@ Value = TypeVar("Value")
 
 
 def forget(of: dict[Shard, dict[Key, Value]], shard: Shard, key: Key) -> None:
-    """Take a stream out of its maker's registry; a collection without any is not kept in it."""
+    """Take a stream out of its maker's registry; a shard without any is not kept in it."""
     streams = of.get(shard, {})
     streams.pop(key, None)
     if not streams:

@@ -69,7 +69,7 @@ class Reader(Protocol):
         """On the loop's thread."""
 
     def undrawn(self) -> None:
-        """A fault came between, or the collection is gone."""
+        """A fault came between, or the shard is gone."""
 
 
 class Looker(Protocol):
@@ -79,7 +79,7 @@ class Looker(Protocol):
     drawing: Drawing
 
     def sampled(self, sample: Sample | None) -> None:
-        """On the loop's thread; None: a fault came between, or the collection is gone."""
+        """On the loop's thread; None: a fault came between, or the shard is gone."""
 
 
 @dataclass(slots=True, eq=False)

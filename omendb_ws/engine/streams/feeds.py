@@ -64,7 +64,7 @@ class Feed(Stream):
 
     @property
     def standpoint(self) -> tuple[object, ...]:
-        """Feeds of one collection that are equal in this get the same rows in the same form."""
+        """Feeds of one shard that are equal in this get the same rows in the same form."""
         canonical = self.filter.canonical if self.filter is not None else None
         version = self.shard.window.version
         return (self.shard, version, self.next_seq, canonical, self.include, self.is_binary)
@@ -90,7 +90,7 @@ class Feeds:
         self._shared_at_us = 0
 
     def of(self, shard: Shard) -> list[Feed]:
-        """The feeds of a collection."""
+        """The feeds of a shard."""
         return list(self._feeds.get(shard, ()))
 
     def start(self, feed: Feed, from_seq: int | None) -> dict[str, Any]:

@@ -42,11 +42,11 @@ class LiveQueries:
     # -- queries come, move and go ----------------------------------------------------------------
 
     def of(self, shard: Shard) -> list[LiveQuery]:
-        """The live queries of a collection."""
+        """The live queries of a shard."""
         return list(self._queries.get(shard, {}).values())
 
     def start(self, queries: Sequence[LiveQuery], vectors: F32) -> Results:
-        """Begin to deliver queries of one collection, alike in what their answers hold, at prepared
+        """Begin to deliver queries of one shard, alike in what their answers hold, at prepared
         ``vectors``; their snapshots. OmenError: none began.
 
         The window's standing queries must have caught up.
@@ -121,7 +121,7 @@ class LiveQueries:
         self.stop_many([query])
 
     def stop_many(self, queries: Sequence[LiveQuery]) -> None:
-        """End queries of one collection; one of them may be there twice."""
+        """End queries of one shard; one of them may be there twice."""
         shard = queries[0].shard
         handles = list({query.handle for query in queries if query.handle is not None})
         for query in queries:
@@ -137,7 +137,7 @@ class LiveQueries:
             query.settle()
 
     def now(self, shard: Shard) -> float:
-        """The Unix time, in seconds, by the clock that a collection's rows are stamped with."""
+        """The Unix time, in seconds, by the clock that a shard's rows are stamped with."""
         return shard.seconds(self._clock_us())
 
     def answers(self, queries: Sequence[LiveQuery], handles: I64, at: float) -> Results:

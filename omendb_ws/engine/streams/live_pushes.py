@@ -39,7 +39,7 @@ class _Difference(NamedTuple):
 
 
 def pushes(queries: list[LiveQuery], now_us: int) -> Iterable[tuple[Stream, list[Message]]]:
-    """What brings readers to the present, alike in collection, include, encoding, and in whether
+    """What brings readers to the present, alike in shard, include, encoding, and in whether
     rows have ranks.
 
     Rows that enter, and reasons of leaving, are looked up once for all: thousands of pushes go out

@@ -62,7 +62,7 @@ class Matches(Queues[MatchQuery]):
         self._queries: dict[Shard, dict[int, MatchQuery]] = {}
 
     def of(self, shard: Shard) -> list[MatchQuery]:
-        """The match queries of a collection."""
+        """The match queries of a shard."""
         return list(self._queries.get(shard, {}).values())
 
     def start(

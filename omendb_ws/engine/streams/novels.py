@@ -81,7 +81,7 @@ class Novels(Queues[NovelQuery]):
         self._queries: dict[Shard, dict[NovelQuery, None]] = {}
 
     def of(self, shard: Shard) -> list[NovelQuery]:
-        """The novel queries of a collection."""
+        """The novel queries of a shard."""
         return list(self._queries.get(shard, ()))
 
     def start(self, query: NovelQuery, from_seq: int | None, now_us: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ What a live query says is ``live.py``'s, what a match query says ``matches.py``'
 that what follows a snapshot starts exactly after it; queries that begin side by side begin in one
 scan.
 
-Many rows for many queries are matched over several ticks. Until all are, the collection *catches
+Many rows for many queries are matched over several ticks. Until all are, the shard *catches
 up*: its changes wait, no push of its lists is made, and what is asked of its queries waits in
 ``early``. So it does until the rows of an add are compared, where there are novel queries.
 """
@@ -46,14 +46,14 @@ from .matches import Matches, MatchQuery
 from .novels import NovelQuery, Novels
 from .targets import prepared
 
-#: How long queries of all collections are matched in one tick, but for a step each that runs over.
+#: How long queries of all shards are matched in one tick, but for a step each that runs over.
 CATCH_UP_US: Final = 2_000
 
 
 class StandingQueries:
-    """Every standing query of the engine, by collection.
+    """Every standing query of the engine, by shard.
 
-    ``breaks`` hears of a collection that a fault left without answers; ``let_go`` ends queries,
+    ``breaks`` hears of a shard that a fault left without answers; ``let_go`` ends queries,
     some in each tick.
     """
 
@@ -142,7 +142,7 @@ class StandingQueries:
         return sorted(behind, key=turn)
 
     def finish(self, shard: Shard) -> None:
-        """Have a collection that catches up do so now."""
+        """Have a shard that catches up do so now."""
         if shard.is_catching_up:
             self._catch_up(shard)
 
@@ -235,7 +235,7 @@ class StandingQueries:
         return True
 
     def _must_wait(self, work: Standing) -> bool:
-        """Whether its collection catches up, or the query that it is about is still beginning."""
+        """Whether its shard catches up, or the query that it is about is still beginning."""
         if work.shard.is_catching_up:
             return True
         if isinstance(work, Live | Match | Novel):
@@ -271,7 +271,7 @@ class StandingQueries:
             return self._refused(work, error)
 
     def _begin(self, works: list[Live]) -> list[Reply]:
-        """Begin live queries of one collection together; after a refusal one by one."""
+        """Begin live queries of one shard together; after a refusal one by one."""
         try:
             self._prepare(works[0].shard)
             works_open = [work for work in works if work.ticket.asker.lane.is_open]
@@ -349,7 +349,7 @@ class StandingQueries:
         stream.give_back()
 
     def stop_many(self, streams: Sequence[Stream]) -> None:
-        """End streams of any kind, the live queries of a collection together."""
+        """End streams of any kind, the live queries of a shard together."""
         live: dict[Shard, list[LiveQuery]] = {}
         for stream in streams:
             if isinstance(stream, LiveQuery):
@@ -362,7 +362,7 @@ class StandingQueries:
                 query.give_back()
 
     def stop_all(self, shard: Shard) -> None:
-        """End every stream of a collection."""
+        """End every stream of a shard."""
         self._behind.pop(shard, None)
         self._has_caught_up(shard)
         streams: list[Stream] = [

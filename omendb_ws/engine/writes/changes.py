@@ -2,7 +2,7 @@
 
 Runs on the engine's thread, which holds every window. What a client did wrong is raised as an
 OmenError and has changed nothing. A fault in the middle of ``apply`` leaves a window of which
-nobody knows what it holds: the collection is then ``broken``, and says so until it is dropped.
+nobody knows what it holds: the shard is then ``broken``, and says so until it is dropped.
 
 ``do`` is the whole way of a change of a ``memory`` collection; between ``admit`` and ``finish`` of
 a durable one lies its log (``durability.py``).
@@ -46,7 +46,7 @@ class Changes:
         self.newly_broken[shard] = None
 
     def forget(self, shard: Shard) -> None:
-        """A collection is gone."""
+        """A shard is gone."""
         self.changed.pop(shard, None)
         self.newly_broken.pop(shard, None)
 

@@ -7,7 +7,7 @@ its own, which comes back as a ``Settled``; ``finish_settled`` applies what is c
 
 Adds are admitted behind whatever is pending, so the log writes large groups. What looks rows up, a
 delete or an update, is admitted behind others of its kind, but not behind adds: then it waits until
-nothing of its collection is pending, and later changes of that collection wait behind it. Tried
+nothing of its shard is pending, and later changes of that shard wait behind it. Tried
 in thought and left: admitting those against what pending adds will have done; it takes a second
 index of ids, for streams that mix both.
 
@@ -71,7 +71,7 @@ class Durability:
         self._settled: dict[Shard, None] = {}
         self._compact_at_seconds: dict[Shard, float] = {}
         self._lines: dict[Shard, FewLines] = {}
-        #: How many changes are pending, over all collections.
+        #: How many changes are pending, over all shards.
         self.pending = 0
 
     @property
@@ -80,7 +80,7 @@ class Durability:
         return bool(self._settled)
 
     def settler(self, shard: Shard) -> Settle:
-        """What the log of ``collection`` calls, on its own thread."""
+        """What the log of ``shard`` calls, on its own thread."""
         submit = self._submit
 
         def settle(changes: Sequence[PendingChange], error: OmenError | None) -> None:
@@ -181,7 +181,7 @@ class Durability:
     def finish_settled(self, effects: list[Effect], until_ns: int) -> int:
         """Apply what is committed, as far as a tick goes: the answers to ``effects``; how many.
 
-        A fault with one collection leaves the others, and what was finished of it, alone.
+        A fault with one shard leaves the others, and what was finished of it, alone.
         """
         finished = 0
         for shard in list(self._settled):
@@ -199,7 +199,7 @@ class Durability:
         return finished
 
     def _finish_all(self, shard: Shard, effects: list[Effect], until_ns: int) -> int:
-        """Finish what is settled of one collection; ``_settled`` holds it until that is done."""
+        """Finish what is settled of one shard; ``_settled`` holds it until that is done."""
         pending, finished = _pending(shard), 0
         while pending.is_next_settled and not shard.is_held:
             self._finish_next(shard, pending, effects)
@@ -311,7 +311,7 @@ class Durability:
         return as_error(error, doing)
 
     def forget(self, shard: Shard) -> None:
-        """A collection is gone."""
+        """A shard is gone."""
         self._settled.pop(shard, None)
         self._compact_at_seconds.pop(shard, None)
         self._lines.pop(shard, None)

@@ -19,7 +19,7 @@ _EXPIRY_US: Final = round(EXPIRY_SECONDS * 1e6)
 
 
 class Expiry:
-    """The collections with a ttl that the engine has changed, or got back."""
+    """The shards with a ttl that the engine has changed, or got back."""
 
     def __init__(self, metrics: Metrics, changes: Changes, durability: Durability) -> None:
         self._metrics = metrics
@@ -38,12 +38,12 @@ class Expiry:
         return None
 
     def watch(self, shard: Shard) -> None:
-        """Look at this collection from now on, if its rows have an age."""
+        """Look at this shard from now on, if its rows have an age."""
         if shard.definition.ttl_seconds is not None:
             self._collections[shard] = None
 
     def forget(self, shard: Shard) -> None:
-        """A collection is gone."""
+        """A shard is gone."""
         self._collections.pop(shard, None)
 
     def look(self, now_us: int) -> None:

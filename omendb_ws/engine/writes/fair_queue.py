@@ -5,7 +5,7 @@ its top: places only grow, so one that has grown meanwhile goes down, and the to
 look at all of them for each change took 0.5 ms with 1,000 connections.
 
 Invariants: the changes of a connection leave in their order; a drop leaves behind everything that
-came before it and concerns its collection. A call that faults has done nothing.
+came before it and concerns its shard. A call that faults has done nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class FairQueue:
         self._heap: list[Place] = []
         #: Connections in the heap: those that have some, and some that had.
         self._placed: set[Lane] = set()
-        #: How many changes of a collection each connection has: those that a drop is behind are
+        #: How many changes of a shard each connection has: those that a drop is behind are
         #: looked for there. To look at all took 2.6 ms with 50,000, for each that was taken.
         self._of: dict[Target | None, dict[Lane, int]] = {}
         self._before = self._behind = 0

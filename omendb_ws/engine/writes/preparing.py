@@ -2,12 +2,12 @@
 
 Adds and updates with much metadata have their columns made of it; adds whose rows are compared with
 a window for long are compared. Lives on the engine's thread. While a change is prepared its window
-is *held* (``is_being_prepared``): changes of the collection wait, and nothing else does. A slice of
+is *held* (``is_being_prepared``): changes of the shard wait, and nothing else does. A slice of
 each tick goes to these pieces, by shares of connections (``shares.py``). What comes of it is put
 down in the work (``typed``, ``Add.judgement``), which then goes the way of any change; one that is
 prepared in no time does without this.
 
-Invariant: a collection is held from ``begin`` on until ``next_ready`` has handed its change out,
+Invariant: a shard is held from ``begin`` on until ``next_ready`` has handed its change out,
 whatever faults.
 """
 
@@ -53,7 +53,7 @@ class Prepared:
 
 
 class Preparing:
-    """The changes that are prepared in pieces: of each collection one."""
+    """The changes that are prepared in pieces: of each shard one."""
 
     def __init__(self, shares: Shares, clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
         self._shares = shares
@@ -101,7 +101,7 @@ class Preparing:
         return place_of(self._shares, work.ticket.asker.lane, self._turns)
 
     def _next(self) -> Shard | None:
-        """The collection whose change is next."""
+        """The shard whose change is next."""
         while self._heap:
             known, shard = self._heap[0]
             now = place_of(self._shares, known.lane, known.number)

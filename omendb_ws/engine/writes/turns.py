@@ -125,7 +125,7 @@ class Turns:
         self._go_on(lane)
 
     def begin_pending(self, lane: Lane, shard: Shard) -> None:
-        """A change of ``lane`` is on its way through the log of ``collection``."""
+        """A change of ``lane`` is on its way through the log of ``shard``."""
         lane.pending += 1
         lane.pending_in = shard
         self._go_on(lane)
