@@ -86,7 +86,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
     from omendb_core.scan import choice as scan
 
     from ..access import keyring
-    from ..net import tls
+    from ..net import http_port, tls
     from ..runtime import event_loops
 
     values = found.values
@@ -111,7 +111,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
         (("jwt_jwks_url",), jwt_keys),
         (("jwt_secret_file",), jwt_keys),
         (("tenants_file",), lambda: _tenants(found)),
-        (("http_port",), _http_api),
+        (("http_port",), http_port.check_extra),
         (("audit_file",), lambda: unwise.extend(_audit_file(found))),
     )
     for names, check in checks:
@@ -120,7 +120,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
             continue
         try:
             check()
-        except (keyring.KeyFileError, tls.TlsError, ValueError) as error:
+        except (keyring.KeyFileError, tls.TlsError, http_port.ExtraMissing, ValueError) as error:
             problems.append(str(error))
     return problems, unwise
 
@@ -138,18 +138,6 @@ def _audit_file(found: Gathered) -> Sequence[str]:
     from ..node.audit_file import check_audit_file
 
     return check_audit_file(found.values["audit_file"])
-
-
-def _http_api() -> None:
-    """ValueError without what it needs."""
-    from omendb_core.model.errors import Unsupported
-
-    from ..net import http_port
-
-    try:
-        http_port.check_extra()
-    except Unsupported as error:
-        raise ValueError(str(error)) from None
 
 
 def _tenants(found: Gathered) -> None:

@@ -95,7 +95,7 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     """Run a server with ``settings`` until it is told to leave; fails with a line on stderr."""
     one_blas_thread()
     from ..access import keyring
-    from ..net import sockets, tls
+    from ..net import http_port, sockets, tls
     from ..node.audit_file import AuditFileError
     from ..runtime import descriptors, logs, systemd
     from ..tenants.limits import TenantsFileError
@@ -110,8 +110,9 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     descriptors.raise_limit()
     kernel, loop = choose_kernel_and_loop(settings.event_loop)
     log.info("kernel %s, event loop %s", kernel, loop.name)
+    wrong = (keyring.KeyFileError, tls.TlsError, TenantsFileError, AuditFileError)
     with (
-        failing(keyring.KeyFileError, tls.TlsError, TenantsFileError, AuditFileError),
+        failing(*wrong, http_port.ExtraMissing),
         asyncio.Runner(loop_factory=loop.new_loop) as runner,
     ):
         runner.run(_serve(sockets.told_of(settings, listening), listening, Supervised(given)))

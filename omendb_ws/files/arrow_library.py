@@ -25,7 +25,7 @@ def pyarrow() -> Any:
         import pyarrow.parquet
     except ImportError:
         raise FileError(
-            "Parquet and Arrow files need pyarrow: pip install 'omendb-ws[arrow]'"
+            "Parquet and Arrow files need the extra arrow: pip install 'omendb-ws[arrow]'"
         ) from None
     return pyarrow
 

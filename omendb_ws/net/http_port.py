@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from omendb_core.model.errors import Unsupported
-
 from ..access.gate import Refused
 from ..access.principal import Principal
 from ..access.proxies import TrustedProxies
@@ -27,7 +25,11 @@ from .sockets import place
 if TYPE_CHECKING:
     from ..http.api.listener import HttpListener
 
-_MISSING: Final = "http_port: the HTTP API needs the extra http: pip install 'omendb-ws[http]'"
+_MISSING: Final = "the HTTP API needs the extra http: pip install 'omendb-ws[http]'"
+
+
+class ExtraMissing(Exception):
+    """What the HTTP API needs is not installed."""
 
 
 class CannotListen(OSError):
@@ -68,7 +70,7 @@ class HttpPort:
         return None if self._listener is None else self._listener.port
 
     async def listen(self, parts: Parts, context: SSLContext | None, intake: Intake | None) -> None:
-        """Listen, beside the other port. Unsupported without the extra; CannotListen."""
+        """Listen, beside the other port. ExtraMissing; CannotListen."""
         port = self._settings.http_port
         if port is None:
             return
@@ -98,13 +100,13 @@ class HttpPort:
 
 
 def check_extra() -> None:
-    """Unsupported without what the API needs."""
+    """ExtraMissing without what the API needs."""
     try:
         import fastapi  # noqa: F401
         import httptools  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError:
-        raise Unsupported(_MISSING) from None
+        raise ExtraMissing(_MISSING) from None
 
 
 def _listener(parts: Parts, settings: Settings) -> HttpListener:

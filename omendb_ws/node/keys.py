@@ -170,4 +170,6 @@ def _need_pyjwt() -> None:
     try:
         import jwt  # noqa: F401
     except ImportError:
-        raise KeyFileError("JSON Web Tokens need PyJWT: pip install 'omendb-ws[jwt]'") from None
+        raise KeyFileError(
+            "JSON Web Tokens need the extra jwt: pip install 'omendb-ws[jwt]'"
+        ) from None

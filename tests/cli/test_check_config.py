@@ -52,16 +52,21 @@ def test_json_web_tokens_without_their_library_are_a_line_and_exit_code_2(
     )
     assert finished.returncode == 2
     assert finished.stderr.splitlines() == [
-        "omendb-ws: JSON Web Tokens need PyJWT: pip install 'omendb-ws[jwt]'"
+        "omendb-ws: JSON Web Tokens need the extra jwt: pip install 'omendb-ws[jwt]'"
     ]
 
 
-def test_the_http_api_without_what_it_needs_is_a_line_and_exit_code_2(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [["check-config"], ["serve", "--port", "0"]])
+def test_the_http_api_without_what_it_needs_is_a_line_and_exit_code_2(
+    command: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError('none', name='fastapi')")
-    finished = omendb_ws("check-config", "--http-port", "0", PYTHONPATH=str(tmp_path))
+    finished = omendb_ws(
+        *command, "--http-port", "0", PYTHONPATH=str(tmp_path), OMENDB_LOG_LEVEL="warning"
+    )
     assert finished.returncode == 2
     assert finished.stderr.splitlines() == [
-        "omendb-ws: http_port: the HTTP API needs the extra http: pip install 'omendb-ws[http]'"
+        "omendb-ws: the HTTP API needs the extra http: pip install 'omendb-ws[http]'"
     ]
 
 

@@ -19,7 +19,7 @@ def check_shape(rows: RowBatch, definition: Definition, limits: WindowLimits) ->
     """DimMismatch for vectors of another dimension; TooLarge for more rows than are taken."""
     count, dim = rows.vectors.shape
     if dim != definition.dim:
-        raise DimMismatch(f"vectors have {dim} dimensions, the collection {definition.dim}", row=0)
+        raise DimMismatch(f"vector: {dim} dimensions, the collection has {definition.dim}", row=0)
     most = min(limits.max_rows, definition.capacity)
     if count > most:
         raise TooLarge(f"{count} rows in one add; at most {most} here")

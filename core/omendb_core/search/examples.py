@@ -6,11 +6,11 @@ import numpy as np
 
 from ..filters.masks import evaluate
 from ..filters.parser import Filter
-from ..model.errors import NotFound, OmenError
+from ..model.errors import DimMismatch, NotFound, OmenError
 from ..model.types import F32, F64, I64, Ids
 from ..scoring import score
 from ..state import WindowState
-from .query import Example, Examples, check_dim, prepare_queries
+from .query import Example, Examples, prepare_queries, wrong_dim
 
 
 def target(state: WindowState, examples: Examples) -> F32:
@@ -74,7 +74,8 @@ def _stored(
     for row, one in enumerate(examples):
         try:
             if isinstance(one, np.ndarray):
-                check_dim(one[None], state.definition)
+                if len(one) != state.definition.dim:
+                    raise DimMismatch(wrong_dim(len(one), state.definition))
                 found[row] = score.prepare(one[None], state.definition.metric)[0]
             elif (slot := next(at)) < 0:
                 raise NotFound(f"no row has the id {one!s}")

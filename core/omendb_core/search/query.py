@@ -65,11 +65,15 @@ class Answer:
 
 
 def check_dim(vectors: F32, definition: Definition) -> None:
-    """DimMismatch if query vectors (q, dim) are not of the collection's dimension."""
+    """DimMismatch, naming the field, if query vectors (q, dim) are not of the collection's."""
     if vectors.shape[1] != definition.dim:
-        raise DimMismatch(
-            f"query has {vectors.shape[1]} dimensions, the collection {definition.dim}"
-        )
+        field = "vector" if len(vectors) == 1 else "vectors"
+        raise DimMismatch(f"{field}: {wrong_dim(vectors.shape[1], definition)}")
+
+
+def wrong_dim(dim: int, definition: Definition) -> str:
+    """What is wrong with vectors of ``dim`` dimensions."""
+    return f"{dim} dimensions, the collection has {definition.dim}"
 
 
 def prepare_queries(definition: Definition, vectors: F32 | None) -> F32:

@@ -26,8 +26,8 @@ from ...sessions.receive import Receiver
 from ...sessions.session import Session
 from ...wire.encoded import Message
 from ...wire.messages import Posted, Said, Uploaded
-from ...wire.opcodes import MAX_U32
-from .refusals import Refused
+from ...wire.opcodes import MAX_U32, OPS
+from .refusals import Refused, unknown_outcome
 
 #: Longer ones are handed on without a copy.
 _COPIED_BYTES: Final = 64 << 10
@@ -35,7 +35,9 @@ _ERROR_EVENT: Final = b'{"event":"error",'
 
 
 class Ended(Exception):
-    """The session has ended: nobody asks any more, or its token is nobody's."""
+    """The session has ended: nobody asks any more, or its token is nobody's. Nothing was changed
+    by what was asked then.
+    """
 
 
 class Conversation:
@@ -85,30 +87,43 @@ class Conversation:
 
         ``body``: the request's fields as JSON text, as they came; ``given``: those that stand
         elsewhere (``collection``), as JSON values; the text must not hold them. Ended if the
-        session is.
+        session is; Refused as a change of which nobody knows, if it has ended meanwhile.
         """
         number = self._next_id()
-        return await self._answer(Posted(body, {"id": number, "op": op, **given}), number)
+        said = Posted(body, {"id": number, "op": op, **given})
+        return await self._answer(said, number, is_change=OPS[op].change)
 
     async def upload(self, make: Callable[[int], Uploaded]) -> bytes | memoryview:
         """As ``ask``, of an add whose rows are an array; ``make`` is given the request's id."""
         number = self._next_id()
-        return await self._answer(make(number), number)
+        return await self._answer(make(number), number, is_change=True)
 
     def _next_id(self) -> int:
         self._last_id = self._last_id % MAX_U32 + 1
         return self._last_id
 
-    async def _answer(self, said: Said, number: int) -> bytes | memoryview:
-        self._hear(said)
+    async def _answer(self, said: Said, number: int, *, is_change: bool) -> bytes | memoryview:
+        is_heard = not self.is_over
+        if is_heard:
+            self._hear(said)
         start = b'{"id":%d,' % number
         data = b""
-        while not data.startswith((start, _ERROR_EVENT)):
-            data = (await self._next()).data
+        try:
+            while not data.startswith((start, _ERROR_EVENT)):
+                data = (await self._next()).data
+        except Ended:
+            if is_heard and is_change:
+                raise unknown_outcome() from None
+            raise
         if not self._messages:
             self._sent()
         if data.startswith(_ERROR_EVENT):
-            raise Refused(_fault_of_event(data))
+            # Its token has ended, which says nothing of what was asked.
+            raise (
+                unknown_outcome()
+                if is_heard and is_change and self.is_over
+                else Refused(_fault_of_event(data))
+            )
         at = len(start)
         if data.startswith(b'"ok":', at):
             at += 5

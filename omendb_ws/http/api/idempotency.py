@@ -8,7 +8,8 @@ it; who repeats it meanwhile waits for the same. What did nothing and may be tri
 kept: only answers that say that it was done, or that nobody knows whether it was.
 
 Invariants: ``len(self)`` is at most ``most_keys`` and those that are being done; what a key takes
-is charged to its tenant's memory before its work begins, and given back when it is forgotten.
+is charged to its tenant's memory before its work begins, and given back when it is forgotten. No
+step costs more the more keys or tenants there are.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import Final, NamedTuple
 import xxhash
 from omendb_core.model.budget import Budget, Share
 from omendb_core.model.errors import BadRequest, Exists, Quota
+
+from .by_count import ByCount
 
 #: What a key takes besides its own text and the answer: by how memory grows with 100,000 of them.
 KEY_BYTES: Final = 1024
@@ -87,9 +90,6 @@ class _Entry:
         self.task: asyncio.Task[Answer] | None = None
 
 
-_NONE: Final[OrderedDict[tuple[Owner, str], _Entry]] = OrderedDict()
-
-
 class Keys:
     """Those of all tenants. ``most_keys``: beyond it the tenant with the most loses its oldest."""
 
@@ -97,13 +97,16 @@ class Keys:
         self._keep_us = round(keep_seconds * 1e6)
         self._most_keys = most_keys
         self._clock_us = clock_us
-        self._of: dict[str, OrderedDict[tuple[Owner, str], _Entry]] = {}
-        #: Those that were done, as they expire; some were forgotten before.
+        self._entries: dict[tuple[Owner, str], _Entry] = {}
+        #: Those that were done, the oldest first, by tenant; and how many each tenant has.
+        self._done: dict[str, OrderedDict[_Entry, None]] = {}
+        self._done_count = ByCount()
+        #: The same of all tenants, as they expire; some were forgotten before.
         self._expiring: deque[_Entry] = deque()
-        self._count = 0
+        self._under_way: set[asyncio.Task[Answer]] = set()
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._entries)
 
     async def once(
         self,
@@ -118,7 +121,7 @@ class Keys:
         Exists if the key was used for another request, Quota if there is no memory to keep it.
         """
         self.forget_expired()
-        entry = self._of.get(owner.tenant, _NONE).get((owner, key))
+        entry = self._entries.get((owner, key))
         if entry is None:
             return await asyncio.shield(self._begin(owner, key, print_, memory, work)), False
         if entry.print != print_:
@@ -130,10 +133,15 @@ class Keys:
 
     async def finish(self) -> None:
         """Return when nothing is being done any more."""
-        while tasks := [
-            entry.task for own in self._of.values() for entry in own.values() if entry.task
-        ]:
-            await asyncio.wait(tasks)
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def give_up(self) -> None:
+        """End what is still being done: whoever waits hears that nobody knows what came of it."""
+        await asyncio.sleep(0)  # one that has not begun yet could not say so
+        for task in self._under_way:
+            task.cancel()
+        await self.finish()
 
     def _begin(
         self,
@@ -145,8 +153,9 @@ class Keys:
     ) -> asyncio.Task[Answer]:
         entry = _Entry((owner, key), print_, self._paid(owner, memory, KEY_BYTES + len(key)))
         task = entry.task = asyncio.create_task(self._do(entry, work))
-        self._of.setdefault(owner.tenant, OrderedDict())[owner, key] = entry
-        self._count += 1
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        self._entries[owner, key] = entry
         self._forget_beyond()
         return task
 
@@ -173,6 +182,9 @@ class Keys:
                 entry.share.settle(entry.share.taken_bytes + len(answer.body))
                 entry.expires_us = self._clock_us() + self._keep_us
                 self._expiring.append(entry)
+                tenant = entry.owner_and_key[0].tenant
+                self._done.setdefault(tenant, OrderedDict())[entry] = None
+                self._done_count.more(tenant)
             else:
                 self._forget(entry)
         return answer
@@ -180,33 +192,33 @@ class Keys:
     # -- forgetting -------------------------------------------------------------------------------
 
     def _forget(self, entry: _Entry) -> None:
-        tenant = entry.owner_and_key[0].tenant
-        own = self._of[tenant]
-        del own[entry.owner_and_key]
-        self._count -= 1
+        del self._entries[entry.owner_and_key]
         entry.share.close()
-        if not own:
-            del self._of[tenant]
+        if entry.answer is not None:
+            entry.answer = None
+            tenant = entry.owner_and_key[0].tenant
+            done = self._done[tenant]
+            del done[entry]
+            self._done_count.less(tenant)
+            if not done:
+                del self._done[tenant]
 
-    def _forget_oldest(self, tenant: str) -> bool:
+    def _forget_oldest(self, tenant: str | None) -> bool:
         """The oldest of a tenant that is done; False if there is none."""
-        for entry in self._of.get(tenant, _NONE).values():
-            if entry.answer is not None:
-                self._forget(entry)
-                entry.answer = None
-                return True
-        return False
+        done = self._done.get(tenant) if tenant is not None else None
+        if done is None:
+            return False
+        self._forget(next(iter(done)))
+        return True
 
     def _forget_beyond(self) -> None:
-        while self._count > self._most_keys:
-            most = max(self._of, key=lambda tenant: len(self._of[tenant]))
-            if not self._forget_oldest(most):
-                return
+        while len(self) > self._most_keys and self._forget_oldest(self._done_count.most()):
+            pass
 
     def forget_expired(self) -> None:
         """Those whose time is over. Call it regularly: until then they are charged."""
         now_us, expiring = self._clock_us(), self._expiring
-        if len(expiring) > 2 * self._count + _FORGOTTEN:
+        if len(expiring) > 2 * len(self) + _FORGOTTEN:
             self._expiring = expiring = deque(one for one in expiring if one.answer is not None)
         while expiring and (expiring[0].answer is None or expiring[0].expires_us <= now_us):
             entry = expiring.popleft()

@@ -125,7 +125,12 @@ class HttpListener:
         return [one.conversation.session for one in self.connections if one.conversation]
 
     async def wait_gone(self) -> None:
-        """End what goes on by itself, and wait until all have gone."""
+        """End what goes on by itself, and wait until all have gone, and every add is done.
+
+        Whoever comes back from a stream that ended finds nobody listening, and tries again later;
+        by a 503 an ``EventSource`` gives up for good.
+        """
+        self._server.close()
         for session in self.sessions():
             if session.subscriptions:
                 session.outbox.close(1012, "server draining, reconnect")
@@ -134,6 +139,7 @@ class HttpListener:
         self._all_gone = asyncio.Event()
         if self._state.connections:
             await self._all_gone.wait()
+        await self._house.keys.finish()
 
     async def close(self) -> None:
         """Listen no more. Idempotent."""
@@ -143,9 +149,9 @@ class HttpListener:
         for one in self.connections:
             one.leave()
             one.transport.abort()
+        await self._house.keys.give_up()
         if self._state.tasks:
             await asyncio.wait(list(self._state.tasks))
-        await self._house.keys.finish()
 
     def _note_gone(self) -> None:
         if self._all_gone is not None and not self._state.connections:

@@ -1,7 +1,7 @@
-"""``/openapi.json``: OpenAPI 3.1, put together by FastAPI of what each route says; and ``/docs``.
+"""``/``, ``/docs``, and ``/openapi.json``: OpenAPI 3.1, put together by FastAPI of what routes say.
 
 The page of ``/docs`` is Swagger UI, from the package fastapi-offline: nothing is fetched from
-elsewhere. Both are for anybody who may reach the server, as the console is.
+elsewhere. All are for anybody who may reach the server, as the console is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from fastapi.openapi.utils import get_openapi
 from ..._version import VERSION
 from .answers import FileAnswer, JsonAnswer
 from .api import Answer, Api, asking_of
-from .documents import shared
+from .bodies import JSON
+from .documents import Document, shared
 from .json_schema import Json, object_of, shared_schemas
 from .parameters import read_query
 from .refusals import STATUS
@@ -45,6 +46,13 @@ _CONTENT_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self';"
     " img-src 'self' data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
+#: For who comes to the port without knowing what is there.
+_INDEX: Final = {
+    "name": "OmenDB-WS",
+    "version": VERSION,
+    "docs": "/docs",
+    "openapi": "/openapi.json",
+}
 _JAVASCRIPT: Final = "text/javascript; charset=utf-8"
 _PAGES: Final = {
     "/docs": "text/html; charset=utf-8",
@@ -56,6 +64,7 @@ _PAGES: Final = {
 
 def add_routes(api: Api, *, needs_token: bool) -> None:
     """Add them, behind all others: they are in the document."""
+    api.route("GET", "/", index, _index_document())
     document = orjson.dumps(openapi(api, needs_token=needs_token))
 
     async def openapi_json(request: Request) -> Answer:
@@ -66,6 +75,26 @@ def add_routes(api: Api, *, needs_token: bool) -> None:
     api.route("GET", "/openapi.json", openapi_json)
     for path in _PAGES:
         api.route("GET", path, docs)
+
+
+async def index(request: Request) -> Answer:
+    """What this is, and where it is described."""
+    asking = asking_of(request)
+    read_query(asking.query, ())
+    return JsonAnswer(asking, orjson.dumps(_INDEX))
+
+
+def _index_document() -> Document:
+    texts = object_of({name: {"type": "string"} for name in _INDEX}, _INDEX, is_open=True)
+    return Document(
+        "index",
+        "Where this is described",
+        description="For anybody.",
+        path=(),
+        answers={JSON: texts},
+        is_public=True,
+        tag="about",
+    )
 
 
 async def docs(request: Request) -> Answer:

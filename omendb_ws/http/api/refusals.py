@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
-from omendb_core.model.errors import BY_CODE, BadRequest, NotFound, OmenError
+from omendb_core.model.errors import BY_CODE, BadRequest, Internal, NotFound, OmenError
 
 from ...wire.text_replies import error_object
 
@@ -95,6 +95,16 @@ def other_method(allowed: str) -> Refused:
 def other_type(message: str) -> Refused:
     """A body of a kind that the route does not take."""
     return Refused.of(BadRequest(message), 415)
+
+
+def unknown_outcome() -> Refused:
+    """A change that was asked for, and not answered."""
+    return Refused.of(
+        Internal(
+            "the session ended while this was under way: it may be done, or not. Before you repeat"
+            " it, look; an add with an Idempotency-Key, or a producer and batch, is safe to repeat"
+        )
+    )
 
 
 def _more_headers(code: str, status: int, fault: Mapping[str, Any]) -> list[tuple[str, str]]:

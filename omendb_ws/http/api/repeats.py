@@ -7,21 +7,22 @@ repeats the request hears what came of it. Lives on the loop's thread.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
 import orjson
-from omendb_core.model.errors import BadRequest, Internal, OmenError
+from omendb_core.model.errors import BadRequest, OmenError
 
 from ...sessions.reach import reach
 from .answers import JsonAnswer
-from .conversation import Conversation, Ended
+from .conversation import Conversation
 from .gate import Asking
 from .idempotency import MAX_KEY_CHARACTERS, Answer, Owner, check_key, fingerprint
 from .json_schema import Json
-from .refusals import Refused
+from .refusals import Refused, unknown_outcome
 
 IDEMPOTENCY_KEY: Final[Json] = {
     "name": "Idempotency-Key",
@@ -74,18 +75,13 @@ async def _done(conversation: Conversation, ask: Ask) -> Answer:
     with _outlasting(conversation):
         try:
             return Answer(_DONE, bytes(await ask()))
-        except Ended:
-            refused = _unknown()
+        except asyncio.CancelledError:  # the server leaves, and waits no longer
+            refused = unknown_outcome()
         except Refused as error:
-            # Its token ended before it was answered: that says nothing of what was asked.
-            refused = _unknown() if conversation.is_over else error
+            refused = error
         except OmenError as error:
             refused = Refused.of(error)
         return Answer(refused.status, refused.body)
-
-
-def _unknown() -> Refused:
-    return Refused.of(Internal("the session ended while the add was under way; it may be done"))
 
 
 @contextmanager

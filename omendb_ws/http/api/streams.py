@@ -22,7 +22,7 @@ from .bodies import read_json
 from .conversation import is_of_no_collection
 from .documents import Document, body_of
 from .events import HEADERS, EventStream
-from .events_text import begin, behind, event, parse_place
+from .events_text import Place, begin, behind, event, parse_place
 from .gate import Scope, Send
 from .parameters import FIELDS, read_query
 from .refusals import Refused
@@ -93,13 +93,21 @@ async def _follow(kind: StreamKind, request: Request) -> Answer:
     except Refused as refused:
         if place is not None and is_of_no_collection(refused, conversation, collection):
             return _no_more
-        raise
+        raise refused if place is None else _of_header(refused, place) from None
     if asking.method == "HEAD":
         conversation.close()
         return _head
     begun = begin(kind, bytes(ok), random.randint(*RETRY_MS))
     begun = begun._replace(first=begun.first + _notice(conversation.session.who, begun.epoch))
     return EventStream(conversation, begun, asking.context.beats, asking.context.metrics)
+
+
+def _of_header(refused: Refused, place: Place) -> Refused:
+    """The same, naming the header where that said what is refused."""
+    if str(refused.fault.get("message")).startswith("from_seq:"):
+        said = f"Last-Event-ID: {place} is beyond the newest row"
+        return Refused({**refused.fault, "message": said})
+    return refused.renamed("epoch:", "Last-Event-ID:")
 
 
 def _notice(who: Identity, epoch: str) -> bytes:

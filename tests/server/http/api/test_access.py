@@ -17,9 +17,9 @@ from omendb_ws.sessions import ops
 from omendb_ws.wire.messages import List
 from tests.certificates import make_certificate
 from tests.patience import PATIENCE_SECONDS
-from tests.server.raw import Clock, engine_held, settings, with_keys
+from tests.server.raw import Clock, engine_held, queued, settings, with_keys
 from tests.server.tenant_files import limits, with_tenants
-from tests.server.tokens import token, with_secret
+from tests.server.tokens import end_tokens, token, with_secret
 
 from .served import JSON, client_of, fault_of, served, served_client
 
@@ -71,6 +71,49 @@ async def test_a_token_that_ends_ends_its_session_and_not_the_connection(tmp_pat
         assert (await client.get("/v1/collections", headers=headers)).status_code == 401
         headers = {"Authorization": f"Bearer {token()}"}
         assert (await client.get("/v1/collections", headers=headers)).status_code == 200
+
+
+CHANGES: dict[str, tuple[str, str, Any]] = {
+    "add": ("POST", f"{PATH}/rows", {"rows": [{"id": 2, "vector": [1, 0]}]}),
+    "update": ("PATCH", f"{PATH}/rows/1", {"metadata": {"a": 1}}),
+    "delete": ("DELETE", f"{PATH}/rows/1", None),
+    "drop": ("DELETE", PATH, None),
+    "prototype": ("POST", "/vectors/batch", {"vectors": [{"vector": [1, 0]}]}),
+}
+
+
+@pytest.mark.parametrize("how", ["token", "session"])
+@pytest.mark.parametrize("what", [*CHANGES, "search"])
+async def test_who_is_cut_off_from_a_change_is_not_told_that_it_was_refused(
+    what: str, how: str, tmp_path: Path
+) -> None:
+    """It is done here; and nobody may be led to do it twice."""
+    async with (
+        served(with_secret(tmp_path)) as server,
+        client_of(server, token()) as client,
+        client_of(server, token(exp=time.time() + 500)) as going,
+    ):
+        for name in ("items", "default"):
+            await client.post("/v1/collections", json=ITEMS | {"collection": name, "ids": "u64"})
+        await client.post(f"{PATH}/rows", json={"rows": [{"id": 1, "vector": [1, 0]}]})
+        searching = ("POST", f"{PATH}/search", {"vectors": [[1, 0]] * 2})
+        method, path, body = CHANGES.get(what, searching)
+        async with engine_held(server):
+            asking = asyncio.create_task(going.request(method, path, json=body))
+            await queued(server, 1)
+            if how == "token":
+                end_tokens(server, 550)
+            else:
+                (one,) = (one for one in server.node._sessions if one._inflight)
+                server.node.close_session(one)
+            answer = await asking
+        fault = fault_of(answer)
+        if what == "search":
+            expected = (401, "unauthenticated") if how == "token" else (503, "unavailable")
+            assert (answer.status_code, fault["code"]) == expected
+        else:
+            assert (answer.status_code, fault["code"]) == (500, "internal")
+            assert "it may be done" in fault["message"]
 
 
 async def test_over_a_rate_it_is_said_when_to_come_again(tmp_path: Path) -> None:

@@ -51,6 +51,16 @@ async def test_the_document_is_valid_and_open_to_who_reaches_the_server(tmp_path
     assert document()["security"] == []
 
 
+async def test_whoever_comes_to_the_port_is_told_where_it_is_described(tmp_path: Path) -> None:
+    async with served(with_secret(tmp_path)) as server, client_of(server) as client:
+        answer = await client.get("/")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+        said = answer.json()
+        for name in ("docs", "openapi"):
+            assert (await client.get(said[name])).status_code == 200
+        assert (await client.post("/")).status_code == 405
+
+
 def test_every_route_is_in_the_document_but_the_document_and_its_page() -> None:
     found = document()
     said = {(method.upper(), path) for path, one in found["paths"].items() for method in one}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -163,6 +165,24 @@ async def test_another_epoch_is_refused_with_the_one_of_now() -> None:
         async with items(server, "feed", last_id="another:7") as stream:
             error = (await stream.body())["error"]
             assert (stream.status, error["code"], error["epoch"]) == (409, "wrong_epoch", epoch)
+            assert error["message"].startswith("Last-Event-ID:")
+
+
+@pytest.mark.parametrize("seq", [1, 2**53 - 1])
+async def test_a_place_that_is_not_there_yet_is_refused_by_the_header_that_names_it(
+    seq: int,
+) -> None:
+    async with served() as (server, raw):
+        epoch = (await raw.create())["epoch"]
+        for kind in ("feed", "match", "novel"):
+            fields = {**KINDS[kind], "include": []}
+            fields.pop("filter", None)
+            async with items(server, kind, last_id=f"{epoch}:{seq}", **fields) as stream:
+                error = (await stream.body())["error"]
+                assert (stream.status, error["code"]) == (400, "bad_request")
+                assert error["message"] == (
+                    f"Last-Event-ID: {epoch}:{seq} is beyond the newest row"
+                )
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "stats"])
@@ -221,7 +241,7 @@ async def test_comments_tell_that_an_idle_stream_is_there(monkeypatch: pytest.Mo
 
 WRONG: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("live", {}, 400, "bad_request", "vector"),
-    ("live", {"vector": [1, 2, 3]}, 400, "dim_mismatch", ""),
+    ("live", {"vector": [1, 2, 3]}, 400, "dim_mismatch", "vector"),
     ("live", {"vector": {"a": 1}}, 400, "bad_vector", "vector"),
     ("live", {"vector": [1, 2], "k": 0}, 400, "bad_k", "k"),
     ("live", {"vector": [1, 2], "k": 1.5}, 400, "bad_k", "k"),
@@ -301,6 +321,28 @@ async def test_a_server_that_leaves_ends_its_streams_in_order() -> None:
             assert [row["id"] for row in await rows_until(stream, 1)] == [1]
             await server.drain()
             assert await stream.next() is None
+
+
+async def test_who_comes_back_while_a_server_leaves_finds_nobody_and_not_a_refusal() -> None:
+    """At a status that is not 200 an ``EventSource`` gives up; it comes back from this."""
+    async with served() as (server, raw):
+        await raw.create()
+        address = urlsplit(server.http_url)
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(
+            b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 9\r\n\r\n{"
+        )
+        async with items(server, "feed") as stream:
+            await stream.event()
+            await eventually(lambda: server.metrics.connections == 3)
+            leaving = asyncio.create_task(server.drain())
+            assert await stream.next() is None
+            assert not leaving.done(), "half a request is waited for"
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(address.hostname, address.port)
+        writer.close()
+        await leaving
 
 
 async def test_a_live_view_follows() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import tracemalloc
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from omendb_core.model.budget import Budget
 from omendb_core.model.errors import BadRequest, Exists, Quota
 
+from omendb_ws.http.api.by_count import ByCount
 from omendb_ws.http.api.idempotency import KEY_BYTES, Answer, Keys, Owner, check_key, fingerprint
 from tests.server.raw import Clock
 
@@ -156,6 +159,73 @@ async def test_the_tenant_with_the_most_keys_loses_its_oldest() -> None:
     assert not (await keys.once(ANNA, "k0", BODY, memory, work))[1]
 
 
+async def test_who_only_has_work_under_way_loses_nothing_and_those_with_answers_do() -> None:
+    keys, work, memory, waiting = Keys(10, 4, Clock()), Work(), budget(), Work(waits=True)
+    busy = [
+        asyncio.create_task(keys.once(ANNA, f"w{number}", BODY, memory, waiting))
+        for number in range(5)
+    ]
+    await asyncio.sleep(0)
+    for number in range(8):
+        await keys.once(Owner("small", "a", "e"), f"k{number}", BODY, memory, work)
+        assert len(keys) <= 4 + 5
+    waiting.may_go_on.set()
+    await asyncio.gather(*busy)
+
+
+async def test_a_key_costs_the_same_however_many_tenants_and_keys_there_are() -> None:
+    """Counted in calls of functions, as time tells little."""
+
+    async def calls(tenants: int, waiting: int) -> int:
+        keys, memory = Keys(10, tenants + waiting, Clock()), budget(10_000)
+        work = Work(waits=True)
+        busy = [
+            asyncio.create_task(keys.once(ANNA, f"w{number}", BODY, memory, work))
+            for number in range(waiting)
+        ]
+        for number in range(tenants):
+            await keys.once(Owner(f"t{number}", "a", "e"), "k", BODY, memory, Work())
+        count = 0
+
+        def called(frame: object, event: str, argument: object) -> None:
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        sys.setprofile(called)
+        try:
+            await keys.once(Owner("t0", "a", "e"), "more", BODY, memory, Work())
+        finally:
+            sys.setprofile(None)
+        assert len(keys) == tenants + waiting
+        work.may_go_on.set()
+        await asyncio.gather(*busy)
+        return count
+
+    few, many = await calls(3, 3), await calls(2_000, 300)
+    assert many <= few + 10
+
+
+async def test_what_is_given_up_is_told_to_who_waits_and_leaves_nothing() -> None:
+    class GivenUp(Exception):
+        pass
+
+    async def work() -> Answer:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise GivenUp from None
+        raise AssertionError
+
+    keys, memory = Keys(10, 100, Clock()), budget()
+    asking = [asyncio.create_task(keys.once(ANNA, "k", BODY, memory, work)) for _ in range(2)]
+    await asyncio.sleep(0)
+    await keys.give_up()
+    for one in asking:
+        with pytest.raises(GivenUp):
+            await one
+    assert (len(keys), memory.taken_bytes) == (0, 0)
+
+
 async def test_without_memory_older_keys_go_and_then_it_is_refused_before_it_is_done() -> None:
     keys, memory = Keys(10, 100, Clock()), Budget("max_memory_bytes", 2 * KEY_BYTES + 100)
     for number in range(3):
@@ -218,6 +288,35 @@ async def test_that_a_key_takes_what_it_is_charged_for() -> None:
     taken = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert 0.5 * memory.taken_bytes < taken < memory.taken_bytes
+
+
+class Counts(RuleBasedStateMachine):
+    """Beside a Counter, which is looked through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_count = ByCount()
+        self.counter: Counter[str] = Counter()
+
+    @rule(name=st.sampled_from("abcd"))
+    def more(self, name: str) -> None:
+        self.by_count.more(name)
+        self.counter[name] += 1
+
+    @rule(name=st.sampled_from("abcd"))
+    def less(self, name: str) -> None:
+        if self.counter[name]:
+            self.by_count.less(name)
+            self.counter[name] -= 1
+
+    @invariant()
+    def knows_the_largest(self) -> None:
+        most, largest = self.by_count.most(), max(self.counter.values(), default=0)
+        assert self.counter[most] == largest if most is not None else not largest
+
+
+TestCounts = Counts.TestCase
+TestCounts.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 
 
 class Requests(RuleBasedStateMachine):

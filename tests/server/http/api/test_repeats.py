@@ -157,6 +157,24 @@ async def test_a_server_that_leaves_finishes_what_nobody_waits_for_any_more() ->
         assert server.metrics.connections == 0
 
 
+async def test_a_server_that_leaves_does_not_wait_longer_than_it_may() -> None:
+    async with served(drain_seconds=0.2) as server, client_of(server) as web:
+        await made(web)
+        async with engine_held(server):
+            staying = asyncio.create_task(web.post(ROWS, json={"rows": [ROW]}, headers=KEY))
+            await queued(server, 1)
+            going = asyncio.create_task(
+                web.post(ROWS, json={"rows": [ROW]}, headers={"Idempotency-Key": "another"})
+            )
+            await queued(server, 2)
+            going.cancel()
+            leaving = asyncio.create_task(server.drain())
+            await eventually(lambda: server.metrics.connections == 0)
+            with pytest.raises(httpx.RemoteProtocolError):
+                await staying
+        await leaving
+
+
 async def test_a_key_goes_with_its_collection_its_principal_and_its_time(tmp_path: Path) -> None:
     clock = Clock()
     given = tokens.with_secret(tmp_path, http_port=0, idempotency_seconds=5)
