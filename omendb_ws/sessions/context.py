@@ -69,3 +69,5 @@ class Context:
     long_requests: LongRequests = field(default_factory=LongRequests)
     newer_keys: Callable[[Callable[[], None]], bool] = lambda _: False
     is_draining: bool = False
+    #: The machine's clock, by which tokens end; it may be set meanwhile.
+    wall_seconds: Callable[[], float] = time.time

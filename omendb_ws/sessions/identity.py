@@ -7,7 +7,6 @@ one takes its place by ``become``. Knows no message and no socket.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,10 +16,12 @@ from ..access.grants import Scope
 from ..access.principal import OPEN, Principal
 from ..engine.model.shares import Share
 from ..tenants.account import Account
-from ..tenants.accounts import Accounts
+from .context import Context
 
 #: How long before its end a token is told of (PROTOCOL section 9).
 NOTICE_SECONDS: Final = 30.0
+#: So often it is looked whether that moment has come: the clock may be set forward.
+_LOOK_SECONDS: Final = 60.0
 #: Scopes that a connection keeps: 2.3 µs of a request were spent on finding them anew.
 _SCOPES: Final = 256
 #: Filters that it keeps parsed, which takes 5 µs of a request, and 30 to 400 of a long one: few,
@@ -37,13 +38,14 @@ class Identity:
 
     def __init__(
         self,
-        accounts: Accounts,
+        context: Context,
         share: Share,
         expiring: Callable[[float], None],
         expired: Callable[[], None],
     ) -> None:
         self.principal: Principal | None = None
-        self._accounts = accounts
+        self._accounts = context.accounts
+        self._wall_seconds = context.wall_seconds
         self._share = share
         self._account: Account | None = None
         self._has_place = False
@@ -103,7 +105,7 @@ class Identity:
         """How long its token is good for; None: for ever."""
         if self.principal is None or self.principal.expires_at is None:
             return None
-        return max(0.0, self.principal.expires_at - time.time())
+        return max(0.0, self.principal.expires_at - self._wall_seconds())
 
     @property
     def tenant(self) -> str:
@@ -162,17 +164,17 @@ class Identity:
 
     def _wait(self, until: float, before_seconds: float, call: Callable[[float], None]) -> None:
         """Call when the machine's clock, which may be set meanwhile, stands there."""
-        left = until - before_seconds - time.time()
+        left = until - before_seconds - self._wall_seconds()
         loop = asyncio.get_running_loop()
         if left <= 0:
             # Not at once: a client hears ``hello``, or the reply to its ``auth``, before.
             self._timer = loop.call_soon(call, until)
             return
-        # A clock that is set forward is noticed within a minute.
-        self._timer = loop.call_later(min(left, 60.0), self._wait, until, before_seconds, call)
+        left = min(left, _LOOK_SECONDS)
+        self._timer = loop.call_later(left, self._wait, until, before_seconds, call)
 
     def _tell(self, until: float) -> None:
-        left = until - time.time()
+        left = until - self._wall_seconds()
         if left > 0:
             self._expiring(left)
         self._wait(until, 0.0, lambda _: self._expired())

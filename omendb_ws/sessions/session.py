@@ -62,7 +62,7 @@ class Session:
         self.outbox = outbox
         self.peer = peer
         self.lane = Lane()
-        self.who = Identity(context.accounts, self.lane.share, self._tell_expiring, self._expired)
+        self.who = Identity(context, self.lane.share, self._tell_expiring, self._expired)
         self.max_reply_bytes = context.limits.max_message_bytes
         self.subscriptions: dict[int, Subscription] = {}
         #: Whether there is a place for one who has authenticated itself, and what to call then.

@@ -21,6 +21,7 @@ from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.opcodes import OPS
 from tests.server.access.test_rights import REQUESTS
+from tests.server.live_view import eventually
 from tests.server.raw import Raw, client, engine_held, running, with_keys
 from tests.server.tokens import token, with_secret
 
@@ -390,39 +391,66 @@ async def test_hello_and_auth_say_what_a_token_may(tmp_path: Path) -> None:
             assert 600 < said["expires_in_s"] < 631
 
 
-async def test_a_token_that_ends_is_told_of_and_then_closed(tmp_path: Path) -> None:
-    async with (
-        running(Server(with_secret(tmp_path, jwt_leeway_seconds=0.0))) as server,
-        client(server, token=token(exp=time.time() + 1.5)) as raw,
-    ):
-        told = await raw.named("expiring")
-        assert 0 <= told["expires_in_s"] <= 2
-        assert (await raw.named("error"))["code"] == "unauthenticated"
-        assert await raw.closed() == 4401
+class Wall:
+    """The machine's clock as tokens that end see it, ahead by what a test says."""
+
+    def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead_seconds = 0.0
+        self.looks = 0
+        server.context.wall_seconds = self
+        monkeypatch.setattr("omendb_ws.sessions.identity._LOOK_SECONDS", 0.005)
+
+    def __call__(self) -> float:
+        self.looks += 1
+        return time.time() + self.ahead_seconds
 
 
-async def test_an_end_that_is_near_is_told_after_what_says_who_one_is(tmp_path: Path) -> None:
-    """``hello`` is the first message, and the reply to ``auth`` comes before its notice."""
-    near = time.time() + 20
-    async with (
-        running(Server(with_secret(tmp_path, jwt_leeway_seconds=0.0))) as server,
-        client(server, token=token(exp=near), greeted=False) as raw,
-    ):
-        first, second = [json.loads(await raw.socket.recv()) for _ in range(2)]
-        assert (first["event"], second["event"]) == ("hello", "expiring")
-        await raw.send("auth", token=token(exp=near))
-        first, second = [json.loads(await raw.socket.recv()) for _ in range(2)]
-        assert first["ok"]["tenant"] == "acme"
-        assert second["event"] == "expiring"
-
-
-async def test_a_newer_token_goes_on_where_the_old_one_ends(tmp_path: Path) -> None:
+async def test_a_token_that_ends_is_told_of_and_then_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running(Server(with_secret(tmp_path, jwt_leeway_seconds=0.0))) as server:
+        wall, ends_at = Wall(server, monkeypatch), time.time() + 10_000
+        async with client(server, token=token(exp=ends_at)) as raw:
+            assert raw.hello["expires_in_s"] > 5_000
+            await raw.ok("ping")
+            assert not raw.events
+            wall.ahead_seconds = 9_985.0
+            assert 0 < (await raw.named("expiring"))["expires_in_s"] <= 15
+            await raw.ok("usage")
+            wall.ahead_seconds = 10_000.0
+            assert (await raw.named("error"))["code"] == "unauthenticated"
+            assert await raw.closed() == 4401
+
+
+async def test_an_end_that_is_near_is_told_after_what_says_who_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``hello`` is the first message, and the reply to ``auth`` comes before its notice."""
+    async with running(Server(with_secret(tmp_path, jwt_leeway_seconds=0.0))) as server:
+        near = time.time() + 10_000
+        monkeypatch.setattr("omendb_ws.sessions.identity.NOTICE_SECONDS", 10_000.0)
+        async with client(server, token=token(exp=near), greeted=False) as raw:
+            first, second = [json.loads(await raw.socket.recv()) for _ in range(2)]
+            assert (first["event"], second["event"]) == ("hello", "expiring")
+            await raw.send("auth", token=token(exp=near))
+            first, second = [json.loads(await raw.socket.recv()) for _ in range(2)]
+            assert first["ok"]["tenant"] == "acme"
+            assert second["event"] == "expiring"
+
+
+async def test_a_newer_token_goes_on_where_the_old_one_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(Server(with_secret(tmp_path, jwt_leeway_seconds=0.0))) as server:
+        wall, now = Wall(server, monkeypatch), time.time()
         await filled(server)
-        async with client(server, token=token(exp=time.time() + 1.0)) as raw:
+        async with client(server, token=token(exp=now + 10_000)) as raw:
             await raw.ok("subscribe", kind="feed", collection="items")
-            await raw.ok("auth", token=token())
-            await asyncio.sleep(1.2)  # the old one's end
+            await raw.ok("auth", token=token(exp=now + 100_000))
+            wall.ahead_seconds = 10_001.0  # the old one's end
+            # Both would have looked by then, had the old one not been given up.
+            looks = wall.looks
+            await eventually(lambda: wall.looks > looks + 5)
             assert (await raw.ok("count", collection="items"))["count"] == 6
             assert not [one for one in raw.events if one["event"] in ("ended", "error")]
 
