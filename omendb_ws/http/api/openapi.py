@@ -112,7 +112,7 @@ def openapi(api: Api, *, needs_token: bool) -> Json:
         openapi_version="3.1.0",
         description=_ABOUT,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        servers=[{"url": "/"}],
+        servers=[{"url": "./"}],
         routes=api.app.routes,
     )
     for operations in found["paths"].values():
