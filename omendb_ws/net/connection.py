@@ -27,13 +27,13 @@ from websockets.protocol import Event, State
 from ..http import routes
 from ..runtime.faults import as_error
 from ..runtime.resets import drop_unsent_at_end
+from ..runtime.unacknowledged import unread_bytes
 from ..sessions.outbox import Outbox
 from .arrivals import Arrivals
 from .crowd import Crowd
 from .fragments import Fragments
 from .half_message import HalfMessage
 from .session import Session
-from .unacknowledged import unread_bytes
 from .websocket_frames import CONTROL_HEAD_BYTES, Cutter, Unmask
 from .writing import Writing
 
@@ -328,7 +328,7 @@ class Connection(Writing):
         if self._is_awaited and self._half.is_behind(self._received_messages):
             since = self._half.moved_at
         if self.transport.get_write_buffer_size():
-            since = min(since, self._taken_at)
+            since = min(since, self._progress.taken_at)
         return since
 
     def half_seconds(self) -> float:

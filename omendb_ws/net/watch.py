@@ -95,6 +95,8 @@ class Watch:
     def _shed(self, reason: str, member: Member) -> None:
         """Count a connection that has to leave, and say so a few times."""
         self._context.metrics.shed_connections[reason] += 1
+        if not isinstance(member, Connection):
+            self._context.metrics.http.shed_connections[reason] += 1
         passed_over = self._shed_lines.next(self._context.clock_us())
         if passed_over is not None:
             log.info(

@@ -22,10 +22,10 @@ from websockets.frames import CloseCode
 from websockets.protocol import State
 
 from ..runtime.faults import as_error
+from ..runtime.progress import Progress
 from ..sessions.outbox import Batch, Outbox
 from ..wire.encoded import Message
 from .handshake import Handshaking
-from .unacknowledged import unacknowledged_bytes
 from .websocket_frames import head
 
 #: What is handed over at once: 5 MB in one piece kept the loop for 14 ms.
@@ -54,8 +54,7 @@ class Writing(Handshaking):
         self._rest: deque[bytes | memoryview] = deque()
         self._endings: set[asyncio.Task[None]] = set()
         self._written_bytes = 0
-        self._taken_bytes = 0
-        self._taken_at = self.loop.time()
+        self._progress = Progress(self.loop.time())
 
     def _read_on(self) -> None:
         """What was in the way of reading may be gone."""
@@ -67,15 +66,7 @@ class Writing(Handshaking):
 
     def stalled_seconds(self) -> float:
         """For how long the client has taken nothing, 0 if nothing waits. Call it regularly."""
-        socket = self.transport.get_extra_info("socket")
-        unsent_bytes = self.transport.get_write_buffer_size()
-        if socket is not None:
-            unsent_bytes += unacknowledged_bytes(socket.fileno())
-        taken_bytes = self._written_bytes - unsent_bytes
-        now = self.loop.time()
-        if not unsent_bytes or taken_bytes != self._taken_bytes:
-            self._taken_bytes, self._taken_at = taken_bytes, now
-        return now - self._taken_at
+        return self._progress.look(self.transport, self._written_bytes, self.loop.time())
 
     @property
     def _is_stuffed(self) -> bool:

@@ -51,6 +51,38 @@ TENANT_METRICS: Final = (
 )
 
 HTTP_METRICS: Final = (
+    Metric(
+        "omendb_http_connections",
+        "gauge",
+        "TCP connections of the HTTP API now; those with a session count as connections, too.",
+        lambda m: m.http.connections,
+    ),
+    Metric(
+        "omendb_http_connections_opened",
+        "counter",
+        "TCP connections of the HTTP API accepted.",
+        lambda m: m.http.connections_opened,
+    ),
+    Metric(
+        "omendb_http_shed_connections",
+        "counter",
+        "Those of the HTTP API among the connections that had to leave, by reason.",
+        lambda m: m.http.shed_connections,
+        "reason",
+    ),
+    Metric(
+        "omendb_http_requests",
+        "counter",
+        "Requests of the HTTP API, by method.",
+        lambda m: m.http.requests,
+        "method",
+    ),
+    Metric(
+        "omendb_http_requests_under_way",
+        "gauge",
+        "Requests of the HTTP API that are being answered, event streams among them.",
+        lambda m: m.http.requests_under_way,
+    ),
     Metric("omendb_event_streams", "gauge", "Event streams now.", lambda m: m.http.event_streams),
     Metric(
         "omendb_repeated_adds",

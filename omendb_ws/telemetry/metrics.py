@@ -98,10 +98,17 @@ class Gauges:
 
 @dataclass(slots=True)
 class HttpNumbers:
-    """Of the HTTP port: ``answers`` by status; ``repeated_adds`` were answered by their
-    ``Idempotency-Key``.
+    """Of the HTTP port: ``requests`` by method, ``answers`` by status; ``shed_connections`` are
+    among all that were shed; ``repeated_adds`` were answered by their ``Idempotency-Key``.
     """
 
+    connections: int = 0
+    connections_opened: int = 0
+    shed_connections: Counter[str] = field(
+        default_factory=lambda: Counter(strangers=0, bytes=0, stalled=0)
+    )
+    requests: Counter[str] = field(default_factory=Counter)
+    requests_under_way: int = 0
     answers: Counter[str] = field(default_factory=Counter)
     event_streams: int = 0
     idempotency_keys: int = 0

@@ -12,6 +12,8 @@ import math
 from typing import Any, Final, cast
 
 from ...access.peer import Peer
+from ...runtime.counted_transport import CountedTransport
+from ...runtime.progress import Progress
 from ...runtime.resets import drop_unsent_at_end
 from .conversation import Conversation
 from .receiving import Port, Receiving
@@ -41,8 +43,8 @@ class HttpConnection(Receiving):
         self._crowd = port.strangers
         self._is_admitted = False
         self._moved_bytes = 0
-        self._unsent_bytes = 0
-        self._taken_at = self.loop.time()
+        self._progress = Progress(self.loop.time())
+        self._counted: CountedTransport
 
     @property
     def is_stranger(self) -> bool:
@@ -64,7 +66,10 @@ class HttpConnection(Receiving):
             made.abort()
             return
         super().connection_made(made)
+        self.transport = self._counted = CountedTransport(made)
         self._is_admitted = True
+        self.port.numbers.connections += 1
+        self.port.numbers.connections_opened += 1
         self.moved_at = self.loop.time()
         self._crowd.enter(self)
 
@@ -78,6 +83,7 @@ class HttpConnection(Receiving):
         try:
             self.leave()
         finally:
+            self.port.numbers.connections -= 1
             self._crowd.leave(self)
             self.port.on_gone()
 
@@ -169,10 +175,7 @@ class HttpConnection(Receiving):
     def look(self, now: float) -> str | None:
         """Why it has to leave by now, if it does. Call it regularly."""
         self.weigh()
-        unsent_bytes = self.transport.get_write_buffer_size()
-        if unsent_bytes != self._unsent_bytes or not unsent_bytes:
-            self._unsent_bytes, self._taken_at = unsent_bytes, now
-        if now - self._taken_at > self.port.stall_seconds:
+        if self.stalled_seconds(now) > self.port.stall_seconds:
             return "takes nothing"
         if self.is_busy and not self._is_awaited:
             self.moved_at = now
@@ -183,6 +186,10 @@ class HttpConnection(Receiving):
         elif now - self.moved_at > self._patience_seconds:
             return "idle"
         return None
+
+    def stalled_seconds(self, now: float) -> float:
+        """For how long its client has taken nothing, 0 if nothing waits. Call it regularly."""
+        return self._progress.look(self.transport, self._counted.written_bytes, now)
 
     def _look_at_body(self, now: float) -> str | None:
         received_bytes = self.body.received_bytes
@@ -207,7 +214,8 @@ class HttpConnection(Receiving):
         if self.is_stranger:
             return 0.0
         since = self.moved_at if self._is_awaited else math.inf
-        return min(since, self._taken_at) if self._unsent_bytes else since
+        is_unsent = self.transport.get_write_buffer_size() > 0
+        return min(since, self._progress.taken_at) if is_unsent else since
 
     @property
     def has_much_under_way(self) -> bool:

@@ -200,6 +200,15 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
         """Answer one request."""
+        numbers = self._house.context.metrics.http
+        numbers.requests[scope["method"]] += 1
+        numbers.requests_under_way += 1
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            numbers.requests_under_way -= 1
+
+    async def _answer(self, scope: Scope, receive: Any, send: Send) -> None:
         connection, metrics = scope["state"]["connection"], self._house.context.metrics
         answer = _Answer(connection, send, [(b"date", self._now())], metrics)
         try:

@@ -86,6 +86,7 @@ class HttpListener:
             idle_seconds=idle_seconds,
             stall_seconds=stall_seconds,
             state=self._state,
+            numbers=house.context.metrics.http,
             on_gone=self._note_gone,
         )
         #: Set when the last connection has gone, while somebody waits for that.
@@ -184,7 +185,9 @@ class HttpListener:
         if reason == "idle":
             one.transport.close()
             return
-        self._house.context.metrics.shed_connections["stalled"] += 1
+        metrics = self._house.context.metrics
+        metrics.shed_connections["stalled"] += 1
+        metrics.http.shed_connections["stalled"] += 1
         passed_over = self._lines.next(round(now * 1e6))
         if passed_over is not None:
             log.info("ending an HTTP connection from %s: %s%s", one.peer, reason, more(passed_over))

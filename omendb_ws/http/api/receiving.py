@@ -14,11 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NoReturn, Protocol
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from omendb_core.model.errors import BadRequest
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from ...telemetry.metrics import HttpNumbers
+from . import offers
 from .body import Body
 from .refusals import Refused
 
@@ -63,7 +66,7 @@ class Port:
     """What all connections of one port share.
 
     ``max_body_bytes``: of a body that is refused, so much more is read before its connection ends.
-    ``on_gone`` hears of each that is closed.
+    ``on_gone`` hears of each that is closed; ``numbers`` are for ``/metrics``.
     """
 
     config: Config
@@ -74,6 +77,7 @@ class Port:
     idle_seconds: float
     stall_seconds: float
     state: ServerState
+    numbers: HttpNumbers
     on_gone: Callable[[], None]
 
 
@@ -96,6 +100,10 @@ class Receiving(HttpToolsProtocol):
         self.moved_at = self.body_began_at = self.loop.time()
         self._fault: Refused | None = None
         self._is_over = False
+        #: Of a request that offers another protocol: the head that its body is read by, and
+        #: whether that is being parsed.
+        self._body_head = b""
+        self._is_said_again = self._is_offer_passed_over = False
 
     @property
     def is_busy(self) -> bool:
@@ -114,7 +122,7 @@ class Receiving(HttpToolsProtocol):
         was_in_head = self.part == "head"
         if self.part == "none":
             self.moved_at = self.loop.time()
-        super().data_received(data)
+        self._parse(data)
         if self.part == "head" and not self._is_over:
             # Of what it began in, it may be the last byte.
             self.head_bytes = self.head_bytes + len(data) if was_in_head else 1
@@ -124,8 +132,38 @@ class Receiving(HttpToolsProtocol):
         if len(data) > _STEP_BYTES:
             self.weigh()
 
+    def _parse(self, data: bytes) -> None:
+        try:
+            while data:
+                data = self._parse_on(data)
+        except HttpParserError:
+            self.send_400_response("")
+
+    def _parse_on(self, data: bytes) -> bytes:
+        """Parse it, up to the end of a head that offers another protocol; what is behind that."""
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as offered:
+            if self._is_over:
+                return b""
+            rest = data[offered.args[0] :]
+        else:
+            return b""
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        head, self._body_head = self._body_head, b""
+        if head:
+            self._is_said_again = True
+            try:
+                self.parser.feed_data(head)
+            finally:
+                self._is_said_again = False
+        return rest
+
     def on_message_begin(self) -> None:
         """Another request begins."""
+        if self._is_said_again:
+            return
         super().on_message_begin()
         self.part = "head"
         self._head_lines = self._parsed_bytes = 0
@@ -133,6 +171,8 @@ class Receiving(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """See ``on_header``."""
+        if self._is_said_again:
+            return
         super().on_url(url)
         self._parsed_bytes += len(url)
         if len(self.url) > LINE_BYTES:
@@ -140,6 +180,8 @@ class Receiving(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count them. Those behind a body are passed over: a proxy has not looked at them."""
+        if self._is_said_again:
+            return
         self._head_lines += 1
         if self._head_lines > HEAD_LINES or len(name) + len(value) > LINE_BYTES:
             self._fail(_too_large_head("its head has more than 128 lines, or one of over 8 KiB"))
@@ -151,10 +193,12 @@ class Receiving(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: the request begins, or waits for the one before it."""
+        if self._is_said_again:
+            return
         if len(self.pipeline) >= _PIPELINED:
             self._fail(Refused.of(BadRequest("too many requests that wait for another one")))
         if self.parser.should_upgrade():
-            self._refuse_body_of_upgrade()
+            self._look_at_offer()
         super().on_headers_complete()
         self.part, self.head_bytes = "body", 0
         self.moved_at = self.body_began_at = self.loop.time()
@@ -174,22 +218,26 @@ class Receiving(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request is whole."""
+        if self._body_head:  # the parser takes it for one
+            return
         self.part = "none"
         self._discarded_bytes = 0
         self.moved_at = self.loop.time()
         self.body.finish()
         super().on_message_complete()
-        if self.parser.should_upgrade():  # what follows may be no HTTP: the parser reads no more
-            self._is_over = True
+        if self.parser.should_upgrade() and not self._is_offer_passed_over:
+            self._is_over = True  # what follows may be no HTTP
             self.cycle.keep_alive = False
 
-    def _refuse_body_of_upgrade(self) -> None:
-        """The parser would take it for the next request. Refused."""
-        if any(
-            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
-            for name, value in self.headers
-        ):
+    def _look_at_offer(self) -> None:
+        """Another protocol is offered, see ``offers.py``. Refused with a body if it is no offer."""
+        method, headers = self.parser.get_method(), self.headers
+        self._is_offer_passed_over = offers.is_passed_over(method, headers)
+        if not offers.has_body(headers):
+            return
+        if not self._is_offer_passed_over:
             self._fail(Refused.of(BadRequest("Upgrade: with a body it is not taken; leave it out")))
+        self._body_head = offers.body_head(method, self.parser.get_http_version(), headers)
 
     def send_400_response(self, msg: str) -> None:
         """What is no request gets the error object, too."""
@@ -198,6 +246,7 @@ class Receiving(HttpToolsProtocol):
             self.part = "none"
             self.body.fail(fault)
         elif not self.is_busy:  # else it would be taken for another's answer
+            self.port.numbers.answers[str(fault.status)] += 1
             head = [
                 STATUS_LINE[fault.status],
                 b"content-type: application/json\r\n",

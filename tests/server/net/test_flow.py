@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from omendb_ws.net.connection import Connection
 from omendb_ws.net.server import Server
+from omendb_ws.runtime.progress import Progress
 from omendb_ws.sessions.session import Session
 from omendb_ws.wire import binary
 from tests.server.raw import (
@@ -137,8 +138,8 @@ async def test_only_a_client_that_takes_nothing_is_stalled() -> None:
     connection = Connection.__new__(Connection)
     pipe = Pipe()
     connection.transport = connection.loop = pipe  # type: ignore[assignment]
-    connection._written_bytes = connection._taken_bytes = 0
-    connection._taken_at = pipe.now
+    connection._written_bytes = 0
+    connection._progress = Progress(pipe.now)
     pipe.now += 1000
     assert connection.stalled_seconds() == 0  # idle
     connection._written_bytes = pipe.unsent_bytes = 5000

@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 
 from omendb_ws.net.connection import Connection
 from omendb_ws.net.server import Server
-from omendb_ws.net.unacknowledged import _IS_KNOWN, unacknowledged_bytes
+from omendb_ws.runtime.unacknowledged import _IS_KNOWN, unacknowledged_bytes
 from tests.certificates import make_certificate
 from tests.server.net.test_flow import fill
 from tests.server.raw import PATIENCE_SECONDS, Raw, client, running, settings
@@ -83,7 +83,7 @@ async def test_a_client_that_takes_a_little_is_not_stalled(is_tls: bool, tmp_pat
             await stuck(connection)
             for _ in range(20):
                 connection.stalled_seconds()
-                connection._taken_at -= AGE_SECONDS
+                connection._progress.taken_at -= AGE_SECONDS
                 assert connection.stalled_seconds() >= AGE_SECONDS
                 held, unacknowledged = waiting(connection)
                 raw.socket.transport.resume_reading()
@@ -119,7 +119,7 @@ async def test_what_was_not_acknowledged_at_the_end_counts_too() -> None:
             held, before = waiting(connection)
             assert not held
             connection.stalled_seconds()
-            connection._taken_at -= AGE_SECONDS
+            connection._progress.taken_at -= AGE_SECONDS
             assert waiting(connection)[1] == before
             assert connection.stalled_seconds() >= AGE_SECONDS
 

@@ -17,7 +17,12 @@ from .test_access import until
 from .test_sockets import GET, HOST, MADE, POST, Line, line, line_to
 
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
-UPGRADE = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+#: As Java's client and ``curl --http2`` send with the first request of a connection.
+H2C = (
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n"
+)
 
 
 def chunk(data: bytes) -> bytes:
@@ -100,6 +105,95 @@ async def test_behind_an_upgrade_that_is_not_taken_the_connection_ends_and_says_
         status, headers = await one.head()
         assert (status, headers["connection"]) == (200, "close")
         assert (await one.ended()).count(b"collections") == 1
+
+
+def framed(body: bytes, how: str) -> bytes:
+    """The end of a head, and a body."""
+    if how == "length":
+        return b"Content-Length: %d\r\n\r\n" % len(body) + body
+    half = len(body) // 2
+    chunks = chunk(body[:half]) + chunk(body[half:])
+    return b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\nHost: elsewhere\r\n\r\n"
+
+
+@pytest.mark.parametrize("pieces", ["whole", "head, body", "bytes"])
+@pytest.mark.parametrize("how", ["length", "chunked"])
+async def test_another_protocol_that_is_offered_is_passed_over(how: str, pieces: str) -> None:
+    async with line() as one:
+        data = GET + H2C + b"\r\n" + POST + H2C + framed(MADE, how) + GET + H2C + b"\r\n"
+        if pieces == "whole":
+            sent = [data]
+        elif pieces == "bytes":
+            sent = [bytes([byte]) for byte in data]
+        else:
+            sent = [part + b"\r\n\r\n" for part in data.split(b"\r\n\r\n")]
+            sent[-1] = sent[-1].removesuffix(b"\r\n\r\n")
+        for piece in sent:
+            await one.send(piece)
+        answers = [await one.answer() for _ in range(3)]
+        assert [status for status, _ in answers] == [200, 200, 200]
+        assert [len(answers[at][1]["collections"]) for at in (0, 2)] == [0, 1]
+        await one.send(GET + b"\r\n")
+        assert (await one.answer())[0] == 200
+
+
+@pytest.mark.parametrize("how", ["length", "chunked"])
+@pytest.mark.parametrize(
+    "offer",
+    [H2C, b"Connection: close, Upgrade\r\nUpgrade: h2c\r\n",
+     b"Connection: Upgrade\r\nUpgrade: TLS/1.2\r\nUpgrade: h2c\r\n"],
+)  # fmt: skip
+async def test_a_body_behind_an_offer_is_never_a_request(offer: bytes, how: str) -> None:
+    async with line() as one:
+        await one.send(POST + offer + framed(GET + b"\r\n", how))
+        status, body = await one.answer()
+        assert (status, body["error"]["code"]) == (400, "bad_request")
+        assert body["error"]["message"].startswith("not JSON")
+        if b"close" in offer:
+            assert await one.ended() == b""
+        else:
+            await one.send(GET + b"\r\n")
+            assert await one.answer() == (200, {"collections": []})
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        H2C + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        H2C + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        H2C + b"Transfer-Encoding: gzip\r\n\r\n",
+        H2C + b"Transfer-Encoding: chunked, gzip\r\n\r\n",
+        H2C + b"Transfer-Encoding: chunked\r\n\r\nno number\r\n",
+        b"Connection: Upgrade\r\nUpgrade: h2c, websocket\r\nContent-Length: 5\r\n\r\n",
+        b"Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: WebSocket/13\r\n"
+        b"Content-Length: 5\r\n\r\n",
+    ],
+)
+async def test_a_body_whose_end_is_not_clear_is_refused_behind_an_offer_too(head: bytes) -> None:
+    async with line() as one:
+        await one.send(POST + head)
+        assert (await one.answer())[0] == 400
+        await _try(one, GET + b"\r\n")
+        assert await one.ended() == b""
+
+
+async def test_an_older_http_is_answered_behind_an_offer_and_ends() -> None:
+    async with line() as one:
+        older = POST.replace(b"HTTP/1.1", b"HTTP/1.0")
+        await one.send(older + H2C + framed(MADE, "length") + GET + b"\r\n")
+        assert (await one.answer())[0] == 200
+        assert await one.ended() == b""
+
+
+async def test_a_body_behind_an_offer_has_the_limits_of_any() -> None:
+    async with line(max_text_bytes=100) as one:
+        await one.send(POST + H2C + b"Content-Length: 101\r\n\r\n")
+        assert (await one.answer())[0] == 413
+        await one.send(b" " * 101 + POST + H2C + b"Expect: 100-continue\r\n")
+        await one.send(b"Content-Length: %d\r\n\r\n" % len(MADE))
+        assert (await one.head())[0] == 100
+        await one.send(MADE)
+        assert (await one.answer())[0] == 200
 
 
 def test_bytes_that_come_two_at_a_time_take_no_more_than_they_are() -> None:
