@@ -2,43 +2,25 @@
 
 Lives on the engine's thread. A read waits for the changes that its connection sent before it, and
 for its shard to be made. A tick takes a bounded number; where more could be answered, they are
-taken one by one of the connection that is next (``shares.py``), so that forty searches of 256
+taken one by one of the connection that is next (``fair_reads.py``), so that forty searches of 256
 vectors of one client do not hold up the single vector of another.
 
 Invariant: the reads of one connection that do not wait are taken in the order in which they came.
+A call that faults has lost nothing.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
-from omendb_core.filters.parser import Filter
-
-from ..tenants.share import TenantShare
+from .fair_reads import FairReads, Queued, Room
 from .model.commands import Read
 from .model.shard import Shard
 from .model.shares import Shares
 from .model.ticket import Lane
-from .pieces.counting import count_share
-from .pieces.masks import mask_share
-from .reads.commands import Ask, Count, List, PlainSearch, Search
-from .reads.descriptions import describing_share
-from .reads.long_answers import takes_long
-from .reads.shaped import tick_us
-from .streams.beginning import MOST_AT_ONCE, begin_us, begins_in_pieces
-from .streams.commands import Live, Standing
-from .streams.counting import BeginCount
-
-#: Query vectors, and expected bytes of replies, of one tick: bounds its memory and its duration.
-#: From 16 on a vector costs no less, and while one tick works the next one's requests come in: with
-#: eight messages of 32 vectors in flight, all in one tick, the engine waited for the next ones.
-TICK_QUERIES: Final = 128
-#: What a query vector is expected to take, where something else is counted as so many.
-QUERY_US: Final = 50.0
-TICK_REPLY_BYTES: Final = 32 << 20
+from .streams.commands import Standing
 
 
 class WaitingReads:
@@ -52,20 +34,24 @@ class WaitingReads:
         self.has_more = False
         #: What those that were taken last were counted for.
         self.weights: dict[Read, int] = {}
-        self._works: deque[Read] = deque()
+        #: By number: what must wait, and behind it what nobody has looked at yet.
+        self._works: deque[Queued] = deque()
+        #: What need not wait, and found no room.
+        self._fair = FairReads(shares)
+        self._first = self._last = 0
 
     def __len__(self) -> int:
-        return len(self._works)
+        """From any thread."""
+        return len(self._works) + len(self._fair)
 
     def lanes(self) -> Iterable[Lane]:
-        """Whose reads could be answered; some more than once."""
-        if not self.has_more:
-            return []
-        return [work.ticket.asker.lane for work in self._works if is_ready(work)]
+        """Whose reads could be answered and found no room."""
+        return self._fair.lanes()
 
     def add(self, work: Read) -> None:
         """A read came."""
-        self._works.append(work)
+        self._last += 1
+        self._works.append(Queued(self._last, work))
         self.has_more = True
 
     def put_back(self, works: deque[Standing]) -> None:
@@ -73,7 +59,9 @@ class WaitingReads:
 
         ``works`` is empty then.
         """
-        self._works.extendleft(reversed(works))
+        self._first -= len(works)
+        numbered = [Queued(self._first + place, work) for place, work in enumerate(works)]
+        self._works.extendleft(reversed(numbered))
         self.has_more = True
         works.clear()
 
@@ -82,29 +70,50 @@ class WaitingReads:
 
         Those of closed connections are forgotten.
         """
-        ready: list[Read] = []
-        parked: deque[Read] = deque()
-        for work in self._works:
-            if not work.ticket.asker.lane.is_open:
-                continue
-            is_other = shard is not None and work.ticket.shard is not shard
-            (parked if is_other or not is_ready(work) else ready).append(work)
-        tick = _in_order(ready)
-        if tick is None or (self._shares.is_contended and shard is None):
-            tick = _shared(ready, self._shares, is_gated=shard is None)
-        taken, self.weights = tick.taken, tick.weights
-        self.has_more = len(taken) < len(ready)
-        if self.has_more:
-            parked = self._left(taken)
-        self._works = parked
-        return taken
+        room = self._take() if shard is None else self._take_of(shard)
+        self.weights = room.weights
+        return room.taken
 
-    def _left(self, taken: list[Read]) -> deque[Read]:
-        """What waits on; those of connections that got nothing come first the next time."""
-        gone = set(map(id, taken))
-        served = {work.ticket.asker.lane for work in taken}
-        left = [work for work in self._works if id(work) not in gone]
-        return deque(sorted(left, key=lambda work: work.ticket.asker.lane in served))
+    def _take(self) -> Room:
+        ready: list[Queued] = []
+        parked: deque[Queued] = deque()
+        for queued in self._works:
+            if queued.work.ticket.asker.lane.is_open:
+                (ready if is_ready(queued.work) else parked).append(queued)
+        self._fair.forget_closed()
+        room = None
+        if not self._fair and not self._shares.is_contended:
+            room = _all(ready)
+        if room is None:
+            self._fair.add_all(ready)
+        self._works = parked
+        if room is None:
+            room = self._fair.take(is_gated=True)
+        self.has_more = bool(self._fair)
+        return room
+
+    def _take_of(self, shard: Shard) -> Room:
+        everything = chain(self._works, self._fair.works())
+        ready = sorted(
+            queued
+            for queued in everything
+            if queued.work.ticket.shard is shard
+            and queued.work.ticket.asker.lane.is_open
+            and is_ready(queued.work)
+        )
+        if not ready:
+            return Room()
+        room = _all(ready)
+        if room is None:
+            alone = FairReads(self._shares)
+            alone.add_all(ready)
+            room = alone.take(is_gated=False)
+        gone = set(map(id, room.taken))
+        left = [one for one in chain(self._works, self._fair.works()) if id(one.work) not in gone]
+        self._works = deque(sorted(left))
+        self._fair = FairReads(self._shares)
+        self.has_more = bool(left)
+        return room
 
 
 def is_ready(work: Read) -> bool:
@@ -114,107 +123,11 @@ def is_ready(work: Read) -> bool:
     return is_made and ticket.after <= ticket.asker.lane.done
 
 
-class _Tick:
-    """The room of a tick, and what is in it."""
-
-    def __init__(self) -> None:
-        self.taken: list[Read] = []
-        self.weights: dict[Read, int] = {}
-        self._queries = self._reply_bytes = 0
-
-    @property
-    def is_full(self) -> bool:
-        return self._queries >= TICK_QUERIES or self._reply_bytes >= TICK_REPLY_BYTES
-
-    def take(self, work: Read) -> int:
-        """Have it, and say what it counts for."""
-        counted = self.weights[work] = weight(work)
-        self.taken.append(work)
-        self._queries += counted
-        self._reply_bytes += work.ticket.reply_bytes
-        return counted
-
-
-def _in_order(ready: list[Read]) -> _Tick | None:
-    """All of them; None if a tick takes less."""
-    tick = _Tick()
-    for work in ready:
-        if tick.is_full:
+def _all(ready: Sequence[Queued]) -> Room | None:
+    """All of them, in order; None if a tick takes less."""
+    room = Room()
+    for queued in ready:
+        if room.is_full:
             return None
-        tick.take(work)
-    return tick
-
-
-def _shared(ready: Iterable[Read], shares: Shares, *, is_gated: bool) -> _Tick:
-    """As many as a tick takes, of whoever is furthest behind, counting what the tick has of it.
-
-    ``is_gated``: those that are too far ahead wait.
-    """
-    works: dict[Lane, deque[Read]] = {}
-    for work in ready:
-        works.setdefault(work.ticket.asker.lane, deque()).append(work)
-    tick, expected_us = _Tick(), _Expected(shares)
-    # Of those that stand alike whoever came first.
-    heap = [
-        (expected_us.place(lane), order, lane)
-        for order, lane in enumerate(works)
-        if not is_gated or shares.may(lane.share)
-    ]
-    heapq.heapify(heap)
-    while heap and not tick.is_full:
-        known, order, lane = heap[0]
-        place = expected_us.place(lane)
-        if place > known:
-            heapq.heapreplace(heap, (place, order, lane))
-            continue
-        work = works[lane].popleft()
-        expected_us.add(lane, tick.take(work) * QUERY_US)
-        if not works[lane]:
-            heapq.heappop(heap)
-    return tick
-
-
-class _Expected:
-    """Where connections stand with what a tick has taken of them, by what that should take."""
-
-    def __init__(self, shares: Shares) -> None:
-        self._shares = shares
-        self._lanes_us: dict[Lane, float] = {}
-        self._tenants_us: dict[TenantShare, float] = {}
-
-    def place(self, lane: Lane) -> tuple[float, float]:
-        tenant_us, connection_us = self._shares.place(lane.share)
-        return (
-            tenant_us + self._tenants_us.get(lane.share.tenant, 0.0),
-            connection_us + self._lanes_us.get(lane, 0.0),
-        )
-
-    def add(self, lane: Lane, us: float) -> None:
-        tenant = lane.share.tenant
-        self._lanes_us[lane] = self._lanes_us.get(lane, 0.0) + us
-        self._tenants_us[tenant] = self._tenants_us.get(tenant, 0.0) + us / tenant.weight
-
-
-def weight(work: Read) -> int:
-    """How many query vectors a read counts for: by its mask, too, where that is to be made."""
-    if isinstance(work, PlainSearch):
-        return work.request.n
-    if isinstance(work, Search):
-        queries = 1 if work.query.vectors is None else len(work.query.vectors)
-        queries += 0 if takes_long(work) else int(tick_us(work) / QUERY_US)
-        return queries + _mask_weight(work.shard, work.query.filter)
-    if isinstance(work, Live):
-        queries = min(len(work.queries), MOST_AT_ONCE)  # more begin in pieces
-        queries += 0 if begins_in_pieces(work) else int(begin_us(work) / QUERY_US)
-        return queries + _mask_weight(work.shard, work.queries[0].query.filter)
-    if isinstance(work, Count | BeginCount):
-        share = count_share(work.shard, work.query)
-        mask = _mask_weight(work.shard, work.query.filter)
-        return 1 + mask + int(TICK_QUERIES * share)
-    if isinstance(work, List | Ask):
-        return 1 + int(TICK_QUERIES * describing_share(work))
-    return 1
-
-
-def _mask_weight(shard: Shard, filter_: Filter | None) -> int:
-    return int(TICK_QUERIES * mask_share(shard, filter_))
+        room.take(queued.work)
+    return room

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pytest
 
-from omendb_ws.engine import changing, waiting
+from omendb_ws.engine import changing, fair_reads, read_weights
 from omendb_ws.engine.model import shares
 from omendb_ws.engine.model.shares import Share
 from omendb_ws.engine.pieces import long_reads
@@ -39,7 +39,8 @@ NEAR: Final = 14.0
 @pytest.fixture(autouse=True)
 def _small_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changing, "TICK_CHANGES_US", 0)
-    monkeypatch.setattr(waiting, "TICK_QUERIES", 2)
+    monkeypatch.setattr(fair_reads, "TICK_QUERIES", 2)
+    monkeypatch.setattr(read_weights, "TICK_QUERIES", 2)
     monkeypatch.setattr(shares, "SLACK_US", 200.0)
     monkeypatch.setattr(long_reads, "SLICE_US", 0)
     monkeypatch.setattr(long_answers, "AT_ONCE_US", 10.0)

@@ -12,7 +12,7 @@ from omendb_core.ranking.shape import Decay, Group, Mmr, Rank, Shape, Spread
 from omendb_core.search.query import Query
 from omendb_core.standing.table import StandingQuery
 
-from omendb_ws.engine import waiting
+from omendb_ws.engine import read_weights
 from omendb_ws.engine.model.ticket import Ticket
 from omendb_ws.engine.reads import shaped
 from omendb_ws.engine.reads.commands import Search
@@ -83,16 +83,16 @@ def test_many_vectors_cost_as_much_as_each() -> None:
 
 def test_a_search_without_a_shape_costs_a_tick_nothing_more() -> None:
     assert shaped.tick_us(search(1_000_000, Shape())) == 0.0
-    assert waiting.weight(search(100_000, Shape(), 7)) == 7
-    assert waiting.weight(search(100_000, Shape(Decay(1.0)), 7)) > 7
+    assert read_weights.weight(search(100_000, Shape(), 7)) == 7
+    assert read_weights.weight(search(100_000, Shape(Decay(1.0)), 7)) > 7
     # what is done in pieces has a slice of its own
-    assert waiting.weight(search(100_000, Shape(RANK), 7)) == 7
+    assert read_weights.weight(search(100_000, Shape(RANK), 7)) == 7
 
 
 async def test_a_tick_takes_no_more_shaped_searches_than_it_has_time_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shaped, "_SCANNED_ELEMENT_US", waiting.QUERY_US * 31 / 6)
+    monkeypatch.setattr(shaped, "_SCANNED_ELEMENT_US", read_weights.QUERY_US * 31 / 6)
     async with running() as server, client(server) as raw:
         await raw.create()
         await raw.add(1, 2, 3)
@@ -155,9 +155,9 @@ def test_live_queries_begin_in_pieces_where_their_lists_take_long(
 
 
 def test_a_tick_begins_no_more_live_queries_than_it_has_time_for() -> None:
-    assert waiting.weight(live(100_000, StandingQuery(10))) == 1
+    assert read_weights.weight(live(100_000, StandingQuery(10))) == 1
     grouped = StandingQuery(10, shape=Shape(group=Group("a")))
-    assert waiting.weight(live(5_000, grouped)) > 1 + waiting.TICK_QUERIES // 4
+    assert read_weights.weight(live(5_000, grouped)) > 1 + read_weights.TICK_QUERIES // 4
     # what begins in pieces has a slice of its own
-    assert waiting.weight(live(100_000, grouped)) == 1
-    assert waiting.weight(live(1_000_000, StandingQuery(10), 300)) == 16
+    assert read_weights.weight(live(100_000, grouped)) == 1
+    assert read_weights.weight(live(1_000_000, StandingQuery(10), 300)) == 16

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from omendb_ws.engine.model.shares import SLACK_US, Share, Shares
 from omendb_ws.engine.model.ticket import Lane, Reply, Ticket
 from omendb_ws.engine.pieces.long_reads import SLICE_US, LongReads
-from omendb_ws.engine.waiting import QUERY_US, TICK_QUERIES, WaitingReads
+from omendb_ws.engine.read_weights import QUERY_US, TICK_QUERIES
+from omendb_ws.engine.waiting import WaitingReads
 from omendb_ws.engine.writes.commands import Add
 from omendb_ws.engine.writes.preparing import Preparing
 from omendb_ws.net.server import Server

@@ -12,11 +12,14 @@ from omendb_core.model.types import F32, I64
 from omendb_core.search.query import Answer
 from omendb_core.window import Window
 
+from omendb_ws.engine import waiting
+from omendb_ws.engine.fair_reads import TICK_REPLY_BYTES
 from omendb_ws.engine.model.shares import Shares
 from omendb_ws.engine.model.ticket import Lane, Ticket
 from omendb_ws.engine.pieces import masks
+from omendb_ws.engine.read_weights import TICK_QUERIES, weight
 from omendb_ws.engine.reads.commands import PlainSearch
-from omendb_ws.engine.waiting import TICK_QUERIES, TICK_REPLY_BYTES, WaitingReads, weight
+from omendb_ws.engine.waiting import WaitingReads, is_ready
 from omendb_ws.wire import binary, searches
 from omendb_ws.wire.opcodes import Limits
 from tests.server.raw import batch, client, engine_held, queued, running
@@ -121,6 +124,70 @@ def test_who_got_nothing_comes_first_the_next_time() -> None:
     reads = filled(works)
     order = [work.ticket.asker.lane for _ in range(12) for work in reads.take()]
     assert order == lanes * 3
+
+
+def test_what_can_be_answered_is_looked_at_once_however_long_it_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With 2,240 waiting, to look at all of them in every tick took 3.2 ms of it."""
+    looks: list[Any] = []
+
+    def noted(work: Any) -> bool:
+        looks.append(work)
+        return is_ready(work)
+
+    monkeypatch.setattr(waiting, "is_ready", noted)
+    lanes = [Lane() for _ in range(32)]
+    works = [read(lane) for _ in range(20) for lane in lanes]
+    reads = filled(works)
+    ticks = 0
+    while reads.has_more:
+        assert len(reads.take()) == TICK_QUERIES
+        ticks += 1
+    assert ticks * TICK_QUERIES == len(works)
+    assert looks == works
+
+
+def test_a_read_that_need_not_wait_any_more_goes_before_what_came_after_it() -> None:
+    making = cast(Any, SimpleNamespace(is_made=False))
+    lane = Lane()
+    first = read(lane, shard=making)
+    later = [read(lane) for _ in range(TICK_QUERIES + 10)]
+    reads = filled([first, *later])
+    assert reads.take() == later[:TICK_QUERIES]
+    making.is_made = True
+    assert reads.take() == [first, *later[TICK_QUERIES:]]
+
+
+def test_what_is_asked_of_one_collection_is_found_among_all_that_found_no_room() -> None:
+    lanes = [Lane(), Lane()]
+    works = [
+        read(lanes[place % 2], shard=THERE if place % 8 else HERE)
+        for place in range(3 * TICK_QUERIES)
+    ]
+    reads = filled(works)
+    taken = list(reads.take())
+    assert len(taken) == TICK_QUERIES
+    here = [work for work in works if work.shard is HERE and work not in taken]
+    assert reads.take(HERE) == here
+    assert reads.take(HERE) == []
+    taken += here
+    while reads.has_more:
+        taken += reads.take()
+    assert len(taken) == len(set(map(id, taken))) == len(works)
+    for lane in lanes:
+        own = [work for work in works if work.ticket.asker.lane is lane and work not in here]
+        assert [one for one in taken if one.ticket.asker.lane is lane and one not in here] == own
+
+
+def test_a_connection_that_closes_while_its_reads_find_no_room_is_forgotten() -> None:
+    open_, closed = Lane(), Lane()
+    works = [read(lane) for _ in range(TICK_QUERIES) for lane in (open_, closed)]
+    reads = filled(works)
+    reads.take()
+    closed.is_open = False
+    assert all(work.ticket.asker.lane is open_ for work in reads.take())
+    assert (len(reads), reads.has_more) == (0, False)
 
 
 def test_a_flood_leaves_others_their_share() -> None:
