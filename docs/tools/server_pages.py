@@ -8,6 +8,7 @@ from omendb_core.model.errors import BY_CODE
 
 from omendb_ws.node.config import Settings
 from omendb_ws.node.settings_sources import ENVIRONMENT_PREFIX, allowed, flag, load
+from omendb_ws.telemetry.exposition import PROCESS
 from omendb_ws.telemetry.prometheus import METRICS
 from omendb_ws.wire import opcodes
 
@@ -109,11 +110,15 @@ def metrics() -> str:
     rows = []
     for metric in METRICS:
         name = metric.name + ("_total" if metric.kind == "counter" else "")
-        label = f" (label {code(metric.label)})" if metric.label else ""
+        label = f" (by {codes(metric.labels)})" if metric.labels else ""
         rows.append([code(name), metric.kind, sentence(metric.help) + label])
     return (
         f"{MADE}# Metrics\n\n"
-        "`/metrics` gives these to Prometheus. With API keys it needs a token with the right "
-        "`admin`. [Monitoring](../how-to/monitoring.md) says which to watch.\n\n"
+        "`/metrics` gives these to Prometheus, in its text format or, where `Accept` asks for it, "
+        "as OpenMetrics. With keys it needs a token with the right `operator`; one with `admin` "
+        "on all of its tenant sees its own `omendb_tenant_` and `omendb_collection_` ones. "
+        "[Monitoring](../how-to/monitoring.md) says which to watch.\n\n"
         + table(["metric", "kind", "what it counts"], rows)
+        + "\nOn Linux there are also those of the process that Prometheus's own libraries have:\n\n"
+        + table(["of the process", "kind"], [[code(name), kind] for name, kind in PROCESS.items()])
     )

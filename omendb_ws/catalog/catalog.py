@@ -98,6 +98,10 @@ class Catalog:
                 total = total.with_log(shard.pending.log.numbers())
         return total
 
+    def failed_logs(self) -> int:
+        """How many cannot be written any more."""
+        return sum(one.pending is not None and one.pending.has_failed for one in self.shards())
+
     def find(self, tenant: str, name: str) -> Entry:
         """The collection of that name. NotFound, also for other tenants' names; Unavailable."""
         entry = self._tenants.get(tenant, {}).get(name)

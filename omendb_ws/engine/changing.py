@@ -111,6 +111,7 @@ class Changing:
             done += 1
             now_ns = time.perf_counter_ns()
             self._shares.charge(work.ticket.asker.lane.share, (now_ns - started_ns) / 1000)
+            work.ticket.took((now_ns - started_ns) / 1000)
             if now_ns >= until_ns:
                 break
             started_ns = now_ns
@@ -140,6 +141,7 @@ class Changing:
                 self.through(one.work)
         took_us = (time.perf_counter_ns() - started_ns) / 1000
         self._shares.charge(one.work.ticket.asker.lane.share, took_us)
+        one.work.ticket.took(took_us)
         return 1
 
     def _answer_ahead_of(self, drop: Drop) -> int:

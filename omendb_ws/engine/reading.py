@@ -78,7 +78,9 @@ class Reading:
         What is done in pieces bears those.
         """
         if len(works) == 1:
-            self._shares.charge(works[0].ticket.asker.lane.share, took_us)
+            ticket = works[0].ticket
+            self._shares.charge(ticket.asker.lane.share, took_us)
+            ticket.took(took_us)
             return
         owns: dict[Share, int] = {}
         for work in works:
@@ -87,6 +89,8 @@ class Reading:
         us = took_us / max(sum(owns.values()), 1)
         for share, own in owns.items():
             self._shares.charge(share, us * own)
+        for work in works:
+            work.ticket.took(us * weights[work])
 
     def _answer_alone(self, work: Read, fault: OmenError) -> None:
         """A subscription may have begun, or moved, before ``fault``: it is refused, and ends."""

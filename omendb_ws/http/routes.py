@@ -33,6 +33,7 @@ from ..access.origins import DEFAULT_PORTS, HostPort, is_loopback, parse_host, p
 from ..access.peer import Peer
 from ..access.principal import OPEN, Principal
 from ..runtime.few_lines import FewLines, more
+from ..telemetry.exposition import Page
 from ..wire.opcodes import PROTOCOL
 from .encodings import accepted
 
@@ -41,7 +42,6 @@ log = logging.getLogger(__name__)
 WEBSOCKET_PATH: Final = "/v1"
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
-_PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 _ALWAYS: Final = (("X-Content-Type-Options", "nosniff"),)
 _UNCACHED: Final = ("Cache-Control", "no-store")
 #: The console needs its own scripts and styles, and this server; nothing inline, nothing else.
@@ -57,6 +57,7 @@ _PAGE_HEADERS: Final = (
 
 #: What a server is about; probes hear of it, and only ``ok`` is ready. ``storage_failed``: a log
 #: cannot be written any more, and its collection takes no changes until a restart.
+#: As in ``telemetry/prometheus.py``.
 Status = Literal["ok", "recovering", "leaving", "draining", "storage_failed"]
 
 
@@ -75,8 +76,8 @@ class Running(Protocol):
         """The statistics as the op ``stats`` gives them to ``principal`` (JSON values)."""
         ...
 
-    def metrics_text(self, principal: Principal) -> bytes:
-        """What metrics ``principal`` sees, in Prometheus' text format 0.0.4."""
+    def metrics_page(self, principal: Principal, accept: str) -> Page:
+        """What metrics ``principal`` sees, in Prometheus' text format or OpenMetrics."""
         ...
 
     def authenticate(self, token: str) -> Principal | None:
@@ -124,7 +125,7 @@ def decide(
     if path in web.FILES:
         return _file(path, headers, policy)
     if path in _PUBLIC:
-        return _ROUTES[path](running, OPEN)
+        return _ROUTES[path](running, OPEN, "")
     refusal = refuse_foreign(headers, policy)
     if refusal is not None:
         return refusal
@@ -133,7 +134,9 @@ def decide(
             return _text(HTTPStatus.SERVICE_UNAVAILABLE, "The server is leaving.")
         return None
     found = OPEN if policy.is_open else who_looks(headers, running)
-    return found if isinstance(found, Reply) else _ROUTES[path](running, found)
+    if isinstance(found, Reply):
+        return found
+    return _ROUTES[path](running, found, ", ".join(headers.get_all("Accept")))
 
 
 def refuse_foreign(headers: Lines, policy: Policy) -> Reply | None:
@@ -318,11 +321,11 @@ def _is_known(etag: str, headers: Headers) -> bool:
     return not {etag, "*"}.isdisjoint(value.strip().removeprefix("W/") for value in values)
 
 
-def _livez(_: Running, __: Principal) -> Reply:
+def _livez(_: Running, __: Principal, ___: str) -> Reply:
     return _text(HTTPStatus.OK, "ok")
 
 
-def _readyz(running: Running, _: Principal) -> Reply:
+def _readyz(running: Running, _: Principal, __: str) -> Reply:
     status = running.status()
     if status == "ok":
         return _text(HTTPStatus.OK, "ok")
@@ -338,23 +341,25 @@ def health(running: Running) -> dict[str, Any]:
     }
 
 
-def _health(running: Running, _: Principal) -> Reply:
+def _health(running: Running, _: Principal, __: str) -> Reply:
     return _json(health(running))
 
 
-def _stats(running: Running, principal: Principal) -> Reply:
+def _stats(running: Running, principal: Principal, _: str) -> Reply:
     return _json(running.stats(principal))
 
 
-def _metrics(running: Running, principal: Principal) -> Reply:
-    return Reply(HTTPStatus.OK, running.metrics_text(principal), _PROMETHEUS)
+def _metrics(running: Running, principal: Principal, accept: str) -> Reply:
+    page = running.metrics_page(principal, accept)
+    return Reply(HTTPStatus.OK, page.body, page.content_type)
 
 
 def _json(document: Mapping[str, Any]) -> Reply:
     return Reply(HTTPStatus.OK, orjson.dumps(document) + b"\n", _JSON)
 
 
-_ROUTES: Final[dict[str, Callable[[Running, Principal], Reply]]] = {
+#: What is there, for whoever looks, in the form that the header Accept asks for.
+_ROUTES: Final[dict[str, Callable[[Running, Principal, str], Reply]]] = {
     "/livez": _livez,
     "/readyz": _readyz,
     "/health": _health,

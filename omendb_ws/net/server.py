@@ -43,15 +43,15 @@ from ..sessions.authentication import refuse_token
 from ..sessions.context import monotonic_us
 from ..sessions.receive import Receiver, greet
 from ..sessions.session import Session
-from ..telemetry.prometheus import render, render_tenant
+from ..telemetry.exposition import Page, render
 from .admission import Admission, tell_version
 from .connection import STALL_SECONDS, Connection
-from .gauges import refresh
+from .gauges import refresh, tenant_page
 from .http_port import HttpPort, Parts
 from .intake import Intake
 from .intake import Limits as IntakeLimits
 from .sockets import NO_SOCKETS, Sockets, place
-from .tls import newer_certificate, server_context
+from .tls import WatchedTls
 from .watch import Watch
 
 log = logging.getLogger(__name__)
@@ -213,10 +213,9 @@ class Server:
         certificate, key = self.settings.tls_certificate_file, self.settings.tls_key_file
         if not (certificate and key):
             return None
-        context = server_context(certificate, key)
-        newer = partial(newer_certificate, context, certificate, key)
-        self.node.reloads.watch(Watched("certificates", (certificate, key), newer))
-        return context
+        watched = WatchedTls(certificate, key, self.metrics)
+        self.node.reloads.watch(Watched("certificates", (certificate, key), watched.newer))
+        return watched.context
 
     def _parts(self, policy: routes.Policy, proxies: TrustedProxies) -> Parts:
         return Parts(
@@ -311,14 +310,13 @@ class Server:
         """The statistics that ``principal`` sees."""
         return self.context.server_view.now(principal)
 
-    def metrics_text(self, principal: Principal = OPEN) -> bytes:
+    def metrics_page(self, principal: Principal = OPEN, accept: str = "") -> Page:
         """The page of ``/metrics`` that ``principal`` sees."""
         if not principal.is_operator:
-            own = self.context.server_view.numbers(principal.tenant)
-            return render_tenant(principal.tenant, own)
+            return tenant_page(self.context.server_view, principal.tenant, accept)
         waiting = 0 if self._intake is None else len(self._intake)
-        refreshing = partial(refresh, self.node, self._strangers, self._known, waiting)
-        return render(self.metrics, refreshing)
+        refresh(self.node, self._strangers, self._known, waiting, self.status())
+        return render(self.metrics, accept)
 
     def authenticate(self, token: str) -> Principal | None:
         """Who a token is."""

@@ -1,10 +1,13 @@
-"""TLS for the server: two PEM files -> an SSL context. Knows nothing of the rest."""
+"""TLS for the server: two PEM files -> an SSL context, and when they are of no use any more."""
 
 from __future__ import annotations
 
+import _ssl
 import ssl
 from collections.abc import Callable
 from functools import partial
+
+from ..telemetry.metrics import Metrics
 
 
 class TlsError(ValueError):
@@ -36,6 +39,38 @@ def newer_certificate(
 
     # To load into the context that is in use would read files that may have changed since.
     return partial(setattr, context, "sni_callback", use)
+
+
+def expires_at(certificate_file: str) -> float:
+    """When the first certificate of a file expires, as a Unix time. TlsError."""
+    try:
+        # The private half of ``getpeercert``: nothing else here reads a certificate without a
+        # connection, and a library for it would be one more to install.
+        found = _ssl._test_decode_cert(certificate_file)  # type: ignore[attr-defined]
+        return float(ssl.cert_time_to_seconds(found["notAfter"]))
+    except (OSError, ValueError) as error:
+        raise TlsError(f"TLS certificate {certificate_file}: {_reason(error)}") from None
+
+
+class WatchedTls:
+    """The context in use, and ``newer`` when its files change. TlsError."""
+
+    def __init__(self, certificate_file: str, key_file: str, metrics: Metrics) -> None:
+        self._files = certificate_file, key_file
+        self._metrics = metrics
+        self.context = server_context(certificate_file, key_file)
+        metrics.certificate_expires_at = expires_at(certificate_file)
+
+    def newer(self) -> Callable[[], None]:
+        """Read the files again, on any thread; what then uses them, on the loop's. TlsError."""
+        use = newer_certificate(self.context, *self._files)
+        until = expires_at(self._files[0])
+
+        def take() -> None:
+            use()
+            self._metrics.certificate_expires_at = until
+
+        return take
 
 
 def _no_password() -> str:

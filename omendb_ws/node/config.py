@@ -152,6 +152,10 @@ class Settings(BaseModel):
         description="File that the audit log is appended to: logins, refusals by right, create,"
         " drop, reloads.",
     )
+    metrics_collections: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        50,
+        description="Collections, the busiest, that /metrics tells one by one; all others are one.",
+    )
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least severe messages that are logged."

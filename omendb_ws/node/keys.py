@@ -78,6 +78,8 @@ class Keys:
         self._audit = audit
         self._fetching: asyncio.Task[None] | None = None
         self._looked_at = -UNKNOWN_KID_SECONDS
+        #: When keys were fetched last, or looked for first.
+        self._fetched_at: float | None = None
         self.on_change: Callable[[], None] = lambda: None
         rules = rules_of(settings)
         self.gate = Gate(is_open=not settings.needs_tokens, rules=rules)
@@ -124,6 +126,7 @@ class Keys:
         """Fetch keys by URL now and then; until the first ones are there, more often."""
         if self._settings.jwt_jwks_url is None:
             return
+        self._fetched_at = asyncio.get_running_loop().time()
         while True:
             try:
                 await self.fetch()
@@ -132,6 +135,13 @@ class Keys:
                 as_error(error, "fetching keys")
             seconds = self._settings.jwt_refresh_seconds
             await asyncio.sleep(seconds if self.are_there else min(UNKNOWN_KID_SECONDS, seconds))
+
+    def overdue_seconds(self) -> float | None:
+        """How much longer than they should no keys could be fetched; None where none are."""
+        if self._fetched_at is None:
+            return None
+        age_seconds = asyncio.get_running_loop().time() - self._fetched_at
+        return max(age_seconds - self._settings.jwt_refresh_seconds, 0.0)
 
     def newer(self) -> asyncio.Task[None] | None:
         """A fetch for a key that is not known; None: there was one just now, or there is no URL."""
@@ -157,6 +167,7 @@ class Keys:
             log.error("jwt_jwks_url %s %s", url, error)
             self._audit.enter("reload", FAILED, detail="jwt_jwks_url")
             return
+        self._fetched_at = asyncio.get_running_loop().time()
         for warning in found.warnings:
             log.warning("jwt_jwks_url %s: %s", url, warning)
         before, self.gate.jwt_keys = self.gate.jwt_keys, found

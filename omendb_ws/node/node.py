@@ -84,7 +84,7 @@ class Node:
         self.reloads = Reloads(metrics, audit)
         engine = Engine(metrics, limits, settings.queue_deadline_ms, clock_us, self._post)
         accounts = _accounts(settings, clock_us)
-        catalog = _catalog(settings, accounts)
+        catalog, told_of = _catalog(settings, accounts), settings.metrics_collections
         self.context = Context(
             limits=limits,
             max_messages_per_second=settings.max_messages_per_second,
@@ -99,7 +99,7 @@ class Node:
             metrics=metrics,
             clock_us=clock_us,
             looks=Looks(engine.submit, catalog.budget, metrics),
-            server_view=ServerView(metrics, accounts, catalog, clock_us),
+            server_view=ServerView(metrics, accounts, catalog, clock_us, told_of),
             overload=watched(settings.queue_deadline_ms, clock_us, metrics),
         )
         self._settings, self._open_store = settings, open_store
@@ -244,17 +244,14 @@ class Node:
         """Whether everything stored is back, and every log can be written."""
         if self.recoveries is not None and self.recoveries.waiting:
             return "recovering"
-        has_failed = any(
-            collection.pending is not None and collection.pending.has_failed
-            for collection in self.context.catalog.shards()
-        )
-        return "storage_failed" if has_failed else "ok"
+        return "storage_failed" if self.context.catalog.failed_logs() else "ok"
 
     def refresh_journal_gauges(self) -> None:
         """Set what the gauges say of the journal."""
         gauges = self.context.metrics.gauges
         gauges.journal = self.context.catalog.journal_numbers()
         gauges.journal_pending = self.context.engine.pending_changes
+        gauges.storage_failed_collections = self.context.catalog.failed_logs()
         if self.recoveries is not None:
             gauges.recovering_collections = self.recoveries.waiting
             gauges.damaged_collections = self.recoveries.damaged

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from ..access.principal import Principal
 from ..catalog.catalog import Catalog
+from ..catalog.entry import Entry
+from ..telemetry.collection_numbers import OTHERS, Busiest, CollectionNumbers, Key
 from ..telemetry.metrics import Metrics, TenantNumbers
 from ..telemetry.server_stats import server_stats, tenant_stats
 from ..tenants.account import Account
@@ -27,12 +29,21 @@ class ServerView:
     """``now`` is what is true in this turn of the loop. Not to be changed by who gets it."""
 
     def __init__(
-        self, metrics: Metrics, accounts: Accounts, catalog: Catalog, clock_us: Callable[[], int]
+        self,
+        metrics: Metrics,
+        accounts: Accounts,
+        catalog: Catalog,
+        clock_us: Callable[[], int],
+        most_collections: int,
     ) -> None:
         self._metrics = metrics
         self._accounts = accounts
         self._catalog = catalog
         self._clock_us = clock_us
+        self._most_collections = most_collections
+        self._all_busiest = Busiest(most_collections, OTHERS)
+        #: By tenant that was looked at: what it sees depends on nothing but its own.
+        self._busiest: dict[str, Busiest] = {}
         #: By tenant; None: all of it.
         self._found: dict[str | None, dict[str, Any]] = {}
 
@@ -54,6 +65,20 @@ class ServerView:
     def numbers(self, tenant: str) -> TenantNumbers:
         """Those of one tenant."""
         return self._accounts.peek(tenant).numbers(self._catalog.count(tenant))
+
+    def by_collection(self) -> dict[tuple[str, str], CollectionNumbers]:
+        """The numbers of the busiest collections, and of all others together."""
+        self._busiest = {
+            tenant: one for tenant, one in self._busiest.items() if self._catalog.count(tenant)
+        }
+        return self._all_busiest.look(map(_numbered, self._catalog), self._clock_us() / 1e6)
+
+    def by_collection_of(self, tenant: str) -> dict[tuple[str, str], CollectionNumbers]:
+        """The same of one tenant's."""
+        busiest = self._busiest.get(tenant) or Busiest(self._most_collections, tenant)
+        if self._catalog.count(tenant):
+            self._busiest[tenant] = busiest
+        return busiest.look(map(_numbered, self._catalog.of(tenant)), self._clock_us() / 1e6)
 
     def _forget(self) -> None:
         self._found.clear()
@@ -88,3 +113,28 @@ class ServerView:
             "rate_limited": account.rate_limited,
             "over_quota": account.over_quota,
         }
+
+
+def _numbered(entry: Entry) -> tuple[Key, CollectionNumbers]:
+    shard = entry.shard
+    counts, window = shard.counts, shard.window
+    log = None if shard.pending is None else shard.pending.log
+    numbers = None if log is None else log.numbers()
+    return (shard.tenant, shard.name, shard.epoch), CollectionNumbers(
+        rows=window.rows,
+        capacity_rows=shard.definition.capacity,
+        reserved_bytes=shard.reserved_bytes,
+        payload_bytes=window.payload_bytes,
+        subscriptions=len(shard.listed.subscriptions),
+        live_queries=shard.live_queries,
+        journal_bytes=0 if numbers is None else numbers.bytes,
+        journal_unflushed_seconds=0.0 if numbers is None else numbers.unflushed_seconds,
+        added_rows=counts.adds,
+        evicted_rows=window.state.evicted,
+        queries=counts.searches,
+        pushes=counts.pushes,
+        merged_pushes=counts.merged,
+        gaps=counts.gaps,
+        errors=counts.errors,
+        engine_seconds=counts.engine_us / 1e6,
+    )

@@ -7,6 +7,7 @@ may read it and sees counts that are at most one request old.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 #: Values below this have a bucket each; above it every power of two is cut into eight, so that a
@@ -16,8 +17,16 @@ _EXACT: Final = 16
 _BUCKETS: Final = 8 * 36 + 16
 #: How much of the past percentiles and rates speak of.
 RECENT_SECONDS: Final = 10.0
-#: Upper bounds of the buckets shown to Prometheus: powers of two, 1 … 2**24.
-COARSE_BOUNDS: Final = tuple(1 << power for power in range(25))
+#: Upper bounds of the buckets shown to Prometheus. Of times in microseconds, finest where they
+#: are expected: a search at rest takes 300, a push to one of 10,000 live queries 2,300. Each bounds
+#: a bucket here, so that counts are exact; for that, none is a round number of milliseconds.
+LATENCY_BOUNDS_US: Final = (
+    64, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1_024, 1_536, 2_048, 2_560, 3_072, 4_096,
+    6_144, 8_192, 16_384, 32_768, 65_536, 131_072, 262_144, 524_288, 1_048_576, 4_194_304,
+    16_777_216,
+)  # fmt: skip
+#: Of numbers of requests and queries: what one tick takes.
+COUNT_BOUNDS: Final = tuple(1 << power for power in range(15))
 PERCENTILES: Final = (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))
 
 
@@ -87,11 +96,11 @@ class Histogram:
         counts = self.recent()
         return {name: _percentile(counts, share) / 1000 for name, share in PERCENTILES}
 
-    def coarse(self) -> list[tuple[int, int]]:
-        """(upper bound, values up to it) for each of ``COARSE_BOUNDS``, cumulative."""
+    def coarse(self, bounds: Sequence[int]) -> list[tuple[int, int]]:
+        """(upper bound, values up to it) for each of ``bounds``, cumulative."""
         shown = []
         seen = bucket = 0
-        for bound in COARSE_BOUNDS:
+        for bound in bounds:
             while bucket < _BUCKETS and _upper(bucket) <= bound:
                 seen += self._buckets[bucket]
                 bucket += 1

@@ -1,4 +1,4 @@
-"""A row of the table of Prometheus metrics, and the rows of tenants and of the HTTP port.
+"""A row of the table of Prometheus metrics, and the rows of tenants, collections and the HTTP port.
 
 ``prometheus.py`` has the table.
 """
@@ -6,24 +6,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from .histogram import Histogram
 from .metrics import Metrics
 
-Value: TypeAlias = float | Counter[str] | Histogram
+#: By the values of its labels, where a metric has some; None: there is no such thing here.
+Labelled: TypeAlias = Mapping[str, float] | Mapping[tuple[str, ...], float]
+Value: TypeAlias = float | Labelled | Histogram | None
 
 
 class Metric(NamedTuple):
-    """One metric: ``label`` names the key of a Counter, ``unit`` divides a Histogram's integers."""
+    """One metric: ``labels`` name the keys of what is read.
+
+    ``always``: the values of a label that are told from the start. ``bounds`` are a Histogram's
+    upper ones, which has ``per_unit`` of its integers to one of the metric's unit.
+    """
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     help: str
     read: Callable[[Metrics], Value]
-    label: str | None = None
-    unit: float = 1.0
+    labels: tuple[str, ...] = ()
+    always: tuple[str, ...] = ()
+    bounds: tuple[int, ...] = ()
+    per_unit: int = 1
 
 
 def _of_tenants(name: str, kind: Literal["counter", "gauge"], help: str) -> Metric:
@@ -33,7 +41,17 @@ def _of_tenants(name: str, kind: Literal["counter", "gauge"], help: str) -> Metr
         tenants = metrics.gauges.tenants
         return Counter({tenant: getattr(one, name) for tenant, one in tenants.items()})
 
-    return Metric(f"omendb_tenant_{name}", kind, help, read, "tenant")
+    return Metric(f"omendb_tenant_{name}", kind, help, read, ("tenant",))
+
+
+def _of_collections(name: str, kind: Literal["counter", "gauge"], help: str) -> Metric:
+    """A number of ``CollectionNumbers``, by collection."""
+
+    def read(metrics: Metrics) -> dict[tuple[str, ...], float]:
+        collections = metrics.gauges.collection_numbers
+        return {labels: getattr(one, name) for labels, one in collections.items()}
+
+    return Metric(f"omendb_collection_{name}", kind, help, read, ("tenant", "collection"))
 
 
 #: What a tenant is shown of its own. To operators there is a label for each tenant that the
@@ -48,6 +66,44 @@ TENANT_METRICS: Final = (
     _of_tenants("messages", "counter", "Messages that were let in, by tenant."),
     _of_tenants("rate_limited", "counter", "Refusals for being over a rate, by tenant."),
     _of_tenants("over_quota", "counter", "Refusals for being over a budget, by tenant."),
+    _of_tenants("engine_seconds", "counter", "Time of the engine that it took, by tenant."),
+)
+
+#: Of the busiest ``metrics_collections``; all others together are ``_others``.
+COLLECTION_METRICS: Final = (
+    _of_collections("rows", "gauge", "Live rows, by collection."),
+    _of_collections("capacity_rows", "gauge", "Rows that the window has room for, by collection."),
+    _of_collections("reserved_bytes", "gauge", "Memory reserved by the window, by collection."),
+    _of_collections("payload_bytes", "gauge", "Bytes of metadata and string ids, by collection."),
+    _of_collections("subscriptions", "gauge", "Subscriptions now, by collection."),
+    _of_collections("live_queries", "gauge", "Live queries now, by collection."),
+    _of_collections("journal_bytes", "gauge", "Bytes of the log on the disk, by collection."),
+    _of_collections(
+        "journal_unflushed_seconds",
+        "gauge",
+        "How long the oldest written byte has waited for its flush, by collection.",
+    ),
+    _of_collections("added_rows", "counter", "Rows accepted, by collection."),
+    _of_collections(
+        "evicted_rows", "counter", "Rows that newer ones pushed out of the window, by collection."
+    ),
+    _of_collections("queries", "counter", "Query vectors answered, by collection."),
+    _of_collections("pushes", "counter", "Pushes handed to sockets, by collection."),
+    _of_collections(
+        "merged_pushes",
+        "counter",
+        "Changes that waited for a slow reader and went out in one push with others,"
+        " by collection.",
+    ),
+    _of_collections(
+        "gaps", "counter", "Gaps stated to readers slower than the stream, by collection."
+    ),
+    _of_collections("errors", "counter", "Requests refused, by collection."),
+    _of_collections(
+        "engine_seconds",
+        "counter",
+        "Time of the engine that changes, reads and standing queries took, by collection.",
+    ),
 )
 
 HTTP_METRICS: Final = (
@@ -68,14 +124,15 @@ HTTP_METRICS: Final = (
         "counter",
         "Those of the HTTP API among the connections that had to leave, by reason.",
         lambda m: m.http.shed_connections,
-        "reason",
+        ("reason",),
     ),
     Metric(
         "omendb_http_requests",
         "counter",
         "Requests of the HTTP API, by method.",
         lambda m: m.http.requests,
-        "method",
+        ("method",),
+        ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST"),
     ),
     Metric(
         "omendb_http_requests_under_way",

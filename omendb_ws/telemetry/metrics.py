@@ -6,12 +6,16 @@ request. ``Metrics`` knows nothing of the server, and nothing of who reads it (`
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from .._version import VERSION
 from ..journal.interface import LogNumbers
+from ..wire.opcodes import PROTOCOL
+from .collection_numbers import CollectionNumbers
 from .histogram import Histogram, Rates
 
 #: The rates of ``stats`` (PROTOCOL section 6), in the order of ``Metrics.rate_counters``.
@@ -70,6 +74,7 @@ class TenantNumbers(NamedTuple):
     messages: int = 0
     rate_limited: int = 0
     over_quota: int = 0
+    engine_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -91,7 +96,13 @@ class Gauges:
     journal_pending: int = 0
     recovering_collections: int = 0
     damaged_collections: int = 0
+    #: Version, protocol, Python, kernel of the scan.
+    build: tuple[str, ...] = (VERSION, PROTOCOL, platform.python_version(), "")
+    status: str = "ok"
+    storage_failed_collections: int = 0
+    jwks_overdue_seconds: float | None = None
     tenants: Mapping[str, TenantNumbers] = field(default_factory=dict)
+    collection_numbers: Mapping[tuple[str, str], CollectionNumbers] = field(default_factory=dict)
     audit_failures: int = 0
     audit_dropped: int = 0
 
@@ -116,7 +127,12 @@ class HttpNumbers:
 
 
 class Metrics:
-    """The counts of one server since it started. Who writes what is said beside each."""
+    """The counts of one server since it started. Who writes what is said beside each.
+
+    ``certificate_expires_at`` is a Unix time, the loop's to write; None without TLS.
+    """
+
+    certificate_expires_at: float | None = None
 
     def __init__(self, now_seconds: float) -> None:
         self.started_seconds = now_seconds

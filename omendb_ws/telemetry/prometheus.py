@@ -1,41 +1,68 @@
-"""The one table of the server's Prometheus metrics, and their text.
+"""The one table of the server's Prometheus metrics; ``exposition.py`` makes their text.
 
-Counts become samples only when somebody scrapes. A new metric is an attribute of ``Metrics`` or
-``Gauges`` and a row of ``METRICS``.
+A new metric is an attribute of ``Metrics`` or ``Gauges`` and a row of ``METRICS``. What a label may
+say is told from the start, so that a rate has a zero to begin from.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from .histogram import Histogram
-from .metric_rows import HTTP_METRICS, TENANT_METRICS, Metric, Value
-from .metrics import Metrics, TenantNumbers
+from omendb_core.model.errors import BY_CODE
 
-if TYPE_CHECKING:
-    from prometheus_client.core import Metric as Family
+from ..wire.opcodes import OPS, SUBSCRIPTION_KINDS
+from .histogram import COUNT_BOUNDS, LATENCY_BOUNDS_US
+from .metric_rows import COLLECTION_METRICS, HTTP_METRICS, TENANT_METRICS, Metric
 
-_MICROSECONDS: Final = 1e-6
-
+_MICROSECONDS: Final = 1_000_000
+#: What the server may be about, of which ``/readyz`` takes one for ready.
+STATUSES: Final = ("ok", "recovering", "leaving", "draining", "storage_failed")
+#: Statuses of the HTTP API that are told from the start; others once they have been answered.
+ANSWERED: Final = (
+    "200", "201", "204", "304", "400", "401", "403", "404", "405", "409", "413", "415", "429",
+    "500", "501", "503",
+)  # fmt: skip
 
 #: Every metric of the server. Counters get Prometheus's ``_total`` when they are scraped.
 METRICS: Final = (
-    Metric("omendb_requests", "counter", "Requests received, by op.", lambda m: m.requests, "op"),
+    Metric(
+        "omendb_build_info",
+        "gauge",
+        "1; the labels say what runs here.",
+        lambda m: {m.gauges.build: 1.0},
+        ("version", "protocol", "python", "kernel"),
+    ),
+    Metric(
+        "omendb_status",
+        "gauge",
+        "1 for what the server is about, 0 for the rest; only ok is ready.",
+        lambda m: {m.gauges.status: 1.0},
+        ("status",),
+        STATUSES,
+    ),
+    Metric(
+        "omendb_requests",
+        "counter",
+        "Requests received, by op.",
+        lambda m: m.requests,
+        ("op",),
+        (*OPS, "invalid", "refused"),
+    ),
     Metric(
         "omendb_errors",
         "counter",
         "Errors sent, by code of the protocol; overloaded ones were shed.",
         lambda m: m.errors,
-        "code",
+        ("code",),
+        tuple(BY_CODE),
     ),
     Metric(
         "omendb_shed",
         "counter",
         "Requests refused for overload: unread as they came, or after waiting too long.",
         lambda m: Counter(unread=m.shed_unread, waited=m.shed_late),
-        "reason",
+        ("reason",),
     ),
     Metric("omendb_added_rows", "counter", "Rows accepted.", lambda m: m.added_rows),
     Metric(
@@ -43,7 +70,7 @@ METRICS: Final = (
         "counter",
         "Rows that left their window: evicted, expired, replaced or deleted.",
         lambda m: m.left_rows,
-        "reason",
+        ("reason",),
     ),
     Metric("omendb_searches", "counter", "Query vectors answered.", lambda m: m.searched),
     Metric(
@@ -92,14 +119,15 @@ METRICS: Final = (
         "counter",
         "Answers of the HTTP API, by status.",
         lambda m: m.http.answers,
-        "status",
+        ("status",),
+        ANSWERED,
     ),
     Metric(
         "omendb_shed_connections",
         "counter",
         "Connections that had to leave, by reason: strangers, bytes, stalled.",
         lambda m: m.shed_connections,
-        "reason",
+        ("reason",),
     ),
     Metric(
         "omendb_connection_bytes",
@@ -146,7 +174,8 @@ METRICS: Final = (
         "gauge",
         "Subscriptions now, by kind.",
         lambda m: m.subscriptions,
-        "kind",
+        ("kind",),
+        tuple(SUBSCRIPTION_KINDS),
     ),
     *HTTP_METRICS,
     Metric("omendb_collections", "gauge", "Collections now.", lambda m: m.gauges.collections),
@@ -250,115 +279,71 @@ METRICS: Final = (
         "Collections that did not come back: they need repair, memory or space.",
         lambda m: m.gauges.damaged_collections,
     ),
+    Metric(
+        "omendb_storage_failed_collections",
+        "gauge",
+        "Collections that take no more changes: their logs cannot be written.",
+        lambda m: m.gauges.storage_failed_collections,
+    ),
+    Metric(
+        "omendb_tls_certificate_expiry_timestamp_seconds",
+        "gauge",
+        "When the certificate in use expires, as a Unix time; none without TLS.",
+        lambda m: m.certificate_expires_at,
+    ),
+    Metric(
+        "omendb_jwks_overdue_seconds",
+        "gauge",
+        "How much longer than jwt_refresh_seconds no JWKS could be fetched; none without a URL.",
+        lambda m: m.gauges.jwks_overdue_seconds,
+    ),
     *TENANT_METRICS,
+    *COLLECTION_METRICS,
     Metric("omendb_ticks", "counter", "Ticks of the engine.", lambda m: m.ticks),
     Metric(
         "omendb_tick_seconds",
         "histogram",
         "Duration of a tick of the engine.",
         lambda m: m.tick_us,
-        unit=_MICROSECONDS,
+        bounds=LATENCY_BOUNDS_US,
+        per_unit=_MICROSECONDS,
     ),
     Metric(
         "omendb_tick_requests",
         "histogram",
         "Requests that one tick took.",
         lambda m: m.tick_requests,
+        bounds=COUNT_BOUNDS,
     ),
     Metric(
         "omendb_scan_queries",
         "histogram",
         "Query vectors that shared one scan.",
         lambda m: m.scan_queries,
+        bounds=COUNT_BOUNDS,
     ),
     Metric(
         "omendb_add_seconds",
         "histogram",
         "From the arrival of an add to its acknowledgement.",
         lambda m: m.add_us,
-        unit=_MICROSECONDS,
+        bounds=LATENCY_BOUNDS_US,
+        per_unit=_MICROSECONDS,
     ),
     Metric(
         "omendb_search_seconds",
         "histogram",
         "From the arrival of a search to its answer.",
         lambda m: m.search_us,
-        unit=_MICROSECONDS,
+        bounds=LATENCY_BOUNDS_US,
+        per_unit=_MICROSECONDS,
     ),
     Metric(
         "omendb_push_seconds",
         "histogram",
         "From the arrival of a change to the push that was handed to the socket.",
         lambda m: m.push_us,
-        unit=_MICROSECONDS,
+        bounds=LATENCY_BOUNDS_US,
+        per_unit=_MICROSECONDS,
     ),
 )
-
-
-class Collector:
-    """Turns ``metrics`` into Prometheus families when scraped; ``refresh`` sets the gauges first.
-
-    Register it with a ``prometheus_client.CollectorRegistry``.
-    """
-
-    def __init__(
-        self,
-        metrics: Metrics,
-        refresh: Callable[[], None],
-        table: Sequence[Metric] = METRICS,
-    ) -> None:
-        self._metrics = metrics
-        self._refresh = refresh
-        self._table = table
-
-    def collect(self) -> Iterator[Family]:
-        """One family for each row of the table."""
-        self._refresh()
-        for metric in self._table:
-            yield _family(metric, metric.read(self._metrics))
-
-    def describe(self) -> list[Family]:
-        """Nothing: it spares the registry a scrape at registration."""
-        return []
-
-
-def _family(metric: Metric, value: Value) -> Family:
-    # Imported here: prometheus_client costs time that a starting server does not have.
-    from prometheus_client.core import (
-        CounterMetricFamily,
-        GaugeMetricFamily,
-        HistogramMetricFamily,
-    )
-
-    if isinstance(value, Histogram):
-        buckets = [(repr(bound * metric.unit), seen) for bound, seen in value.coarse()]
-        histogram = HistogramMetricFamily(metric.name, metric.help)
-        histogram.add_metric([], [*buckets, ("+Inf", value.count)], value.total * metric.unit)
-        return histogram
-    make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-    if isinstance(value, Counter):
-        labelled = make(metric.name, metric.help, labels=[metric.label or ""])
-        for key, count in sorted(dict(value).items()):
-            labelled.add_metric([key], count)
-        return labelled
-    return make(metric.name, metric.help, value=value)
-
-
-def render(metrics: Metrics, refresh: Callable[[], None]) -> bytes:
-    """The page of ``/metrics`` in Prometheus's text format."""
-    return _page(Collector(metrics, refresh))
-
-
-def render_tenant(tenant: str, numbers: TenantNumbers) -> bytes:
-    """The page of ``/metrics`` as a tenant sees it."""
-    alone = Metrics(0.0)
-    alone.gauges.tenants = {tenant: numbers}
-    return _page(Collector(alone, lambda: None, TENANT_METRICS))
-
-
-def _page(collector: Collector) -> bytes:
-    from prometheus_client import CollectorRegistry, generate_latest
-
-    registry = CollectorRegistry()
-    registry.register(collector)
-    return generate_latest(registry)

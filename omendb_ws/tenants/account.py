@@ -154,6 +154,7 @@ class Account:
             self.messages.count,
             self.rate_limited,
             self.over_quota,
+            self.share.used_us / 1e6,
         )
 
     def sample(self, now_us: int) -> None:

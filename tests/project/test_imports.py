@@ -220,7 +220,7 @@ def test_imports_for_types_alone_are_of_what_is_loaded_late() -> None:
         SERVER / "__init__.py",
         SERVER / "client" / "local.py",
         SERVER / "net" / "http_port.py",
-        SERVER / "telemetry" / "prometheus.py",
+        SERVER / "telemetry" / "exposition.py",
     }
     found = {
         path

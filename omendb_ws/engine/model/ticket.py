@@ -18,13 +18,17 @@ from .shares import Share
 
 
 class Counts:
-    """What happened to one shard, for its ``stats``; one thread writes each."""
+    """What happened to one shard, for its ``stats``; one thread writes each.
 
-    __slots__ = ("adds", "errors", "gaps", "merged", "pushes", "searches")
+    ``engine_us``: what its changes, reads and standing queries took; whoever has the windows.
+    """
+
+    __slots__ = ("adds", "engine_us", "errors", "gaps", "merged", "pushes", "searches")
 
     def __init__(self) -> None:
         self.adds = self.searches = self.pushes = 0
         self.merged = self.gaps = self.errors = 0
+        self.engine_us = 0.0
 
     def rated(self) -> tuple[int, ...]:
         """The counters behind ``metrics.RATES``, in that order."""
@@ -107,6 +111,11 @@ class Ticket:
     after: int
     late_us: int = 0
     then: Callable[[bool], None] | None = None
+
+    def took(self, us: float) -> None:
+        """Some of the engine's time went to it."""
+        if self.shard is not None:
+            self.shard.counts.engine_us += us
 
 
 class Effect(Protocol):

@@ -108,6 +108,8 @@ class LongReads:
         #: Drops that wait for long reads of their shard.
         self.held: deque[Change] = deque()
         self._free: deque[Change] = deque()
+        #: Whose the last piece was.
+        self._worked_for: Ticket
         #: How many pieces were done, ever.
         self.pieces = 0
 
@@ -160,6 +162,7 @@ class LongReads:
                 waiting.clear()
                 has_worked = True
                 self._shares.charge(lane.share, (now_ns - started_ns) / 1000)
+                self._worked_for.took((now_ns - started_ns) / 1000)
             if now_ns >= until_ns:
                 self._is_looking_on = not has_worked
                 break
@@ -219,6 +222,7 @@ class LongReads:
         outcome: _Outcome = "waits"
         for _ in range(len(reads)):
             long = reads[0]
+            self._worked_for = long.work.ticket
             try:
                 outcome = self._piece(long, effects)
             except Exception as error:

@@ -124,6 +124,7 @@ class StandingQueries:
                     self._behind.setdefault(shard, arrival_us)
             now_ns = self._clock_ns()
             self._shares.charge_tenant(shard.changed_by, (now_ns - started_ns) / 1000)
+            shard.counts.engine_us += (now_ns - started_ns) / 1000
             started_ns, is_late = now_ns, now_ns >= until_ns
 
     def _by_turns(self) -> list[tuple[Shard, int | None]]:

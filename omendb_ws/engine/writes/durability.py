@@ -238,7 +238,9 @@ class Durability:
         except Exception as error:  # nothing of it was done
             self._fault(error, "going on behind a change")
             self._turns.end_pending(change.lane)
-        self._shares.charge(change.lane.share, (time.perf_counter_ns() - started_ns) / 1000)
+        took_us = (time.perf_counter_ns() - started_ns) / 1000
+        self._shares.charge(change.lane.share, took_us)
+        shard.counts.engine_us += took_us
 
     def _outcome(
         self, shard: Shard, pending: PendingChanges, change: PendingChange

@@ -134,6 +134,7 @@ class Preparing:
                 is_over, error = True, fault
             now_ns = self._clock_ns()
             self._shares.charge(work.ticket.asker.lane.share, (now_ns - started_ns) / 1000)
+            work.ticket.took((now_ns - started_ns) / 1000)
             if is_over:
                 heapq.heappop(self._heap)
                 del self._under_way[shard]

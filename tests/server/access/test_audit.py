@@ -470,7 +470,7 @@ async def test_who_has_a_right_token_and_no_place_is_entered(tmp_path: Path) -> 
 
 
 async def scraped(server: Server) -> dict[str, float]:
-    server.metrics_text()
+    server.metrics_page()
     gauges = server.metrics.gauges
     return {
         "omendb_audit_failures_total": gauges.audit_failures,

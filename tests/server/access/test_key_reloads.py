@@ -275,3 +275,26 @@ async def test_the_keys_of_before_stay_while_there_are_no_others() -> None:
             assert server.metrics.reload_failures == 1
             async with client(server, token=making.token("rsa", aud="omendb")) as raw:
                 assert await raw.ok("list") == {"collections": []}
+
+
+async def test_it_is_told_for_how_long_keys_should_have_been_fetched_again() -> None:
+    name = b"\nomendb_jwks_overdue_seconds "
+    with providing() as provider:
+        given = {"jwt_jwks_url": provider.url, "jwt_audience": "omendb"}
+        async with running(Server(settings(**given))) as server:
+            keys = server.node.keys
+            await keys.fetch()
+            assert name + b"0.0\n" in server.metrics_page().body
+            provider.status = 500
+            assert keys._fetched_at is not None
+            keys._fetched_at -= 1_000
+            await keys.fetch()
+            overdue = keys.overdue_seconds()
+            assert overdue is not None
+            assert 700 <= overdue < 700 + 200
+            provider.status = 200
+            await keys.fetch()
+            assert keys.overdue_seconds() == 0
+    async with running() as server:
+        assert server.node.keys.overdue_seconds() is None
+        assert name not in server.metrics_page().body

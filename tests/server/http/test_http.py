@@ -22,6 +22,7 @@ from omendb_ws.access.principal import OPEN, Principal
 from omendb_ws.http import routes as http
 from omendb_ws.http.encodings import Accepted, accepted
 from omendb_ws.http.routes import Policy, Reply, decide, token_of
+from omendb_ws.telemetry.exposition import Page
 from omendb_ws.web import FILES, load
 
 UPGRADE = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
@@ -51,9 +52,9 @@ class Fake:
         self.shown = principal
         return {"at": 1.5, "connections": 3}
 
-    def metrics_text(self, principal: Principal) -> bytes:
+    def metrics_page(self, principal: Principal, accept: str) -> Page:
         self.shown = principal
-        return b"omendb_rows 3\n"
+        return Page(b"omendb_rows 3\n", f"text/plain; version=0.0.4; for={accept}")
 
     def authenticate(self, token: str) -> Principal | None:
         self.asked.append(token)
@@ -129,6 +130,9 @@ def test_stats_and_metrics_say_what_the_server_says() -> None:
     assert reply is not None
     assert reply.body == b"omendb_rows 3\n"
     assert reply.content_type.startswith("text/plain; version=0.0.4")
+    reply = ask("/metrics", ("Accept", "a/b"), ("Accept", "c/d;q=0.5"))
+    assert reply is not None
+    assert reply.content_type.endswith("for=a/b, c/d;q=0.5")
 
 
 def test_the_first_page_is_the_console_which_runs_nothing_but_this_servers_files() -> None:

@@ -489,7 +489,7 @@ async def test_a_damaged_collection_can_be_dropped_and_its_name_is_free() -> Non
         assert store.log("bad").manifest.definition.dim == 3
         await other.ok("drop", collection="bad")
         assert server.context.catalog.reserved_bytes == before
-        assert "omendb_damaged_collections 0" in server.metrics_text().decode()
+        assert "omendb_damaged_collections 0" in server.metrics_page().body.decode()
 
 
 async def test_a_damaged_collection_that_cannot_be_dropped_stays_as_it_is() -> None:

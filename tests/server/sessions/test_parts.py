@@ -17,7 +17,7 @@ from omendb_core.state import reserved_bytes
 from omendb_ws.access.token_bucket import TokenBucket
 from omendb_ws.catalog.catalog import Catalog
 from omendb_ws.sessions.outbox import BATCH_BYTES, Outbox
-from omendb_ws.telemetry.histogram import Histogram, Rates
+from omendb_ws.telemetry.histogram import COUNT_BOUNDS, LATENCY_BOUNDS_US, Histogram, Rates
 from omendb_ws.tenants.accounts import Accounts
 from omendb_ws.tenants.limits import TenantLimits
 from omendb_ws.wire import binary_replies, text_replies
@@ -130,12 +130,14 @@ def test_percentiles_are_upper_bounds_at_most_an_eighth_too_large() -> None:
         assert histogram.total == sum(values)
 
 
-def test_coarse_bounds_count_exactly_what_is_up_to_them() -> None:
+@pytest.mark.parametrize("bounds", [LATENCY_BOUNDS_US, COUNT_BOUNDS])
+def test_coarse_bounds_count_exactly_what_is_up_to_them(bounds: tuple[int, ...]) -> None:
     histogram = Histogram()
     values = [0, 1, 2, 3, 4, 5, 16, 17, 1023, 1024, 1025, 1 << 24, 1 << 50]
+    values += [bound + beyond for bound in bounds for beyond in (-1, 0, 1)]
     for value in values:
         histogram.record(value)
-    for bound, seen in histogram.coarse():
+    for bound, seen in histogram.coarse(bounds):
         assert seen == sum(value <= bound for value in values), bound
 
 

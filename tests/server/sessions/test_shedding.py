@@ -14,7 +14,7 @@ import pytest
 from omendb_ws.net.server import Server
 from omendb_ws.sessions import overload
 from omendb_ws.sessions.overload import Load, Overload
-from omendb_ws.telemetry.prometheus import render
+from omendb_ws.telemetry.exposition import render
 from omendb_ws.wire import binary, text
 from tests.server.raw import (
     PATIENCE_SECONDS,
@@ -275,7 +275,7 @@ async def test_stats_and_metrics_say_how_long_requests_wait_and_what_was_shed() 
         metrics = server.context.metrics
         metrics.shed_unread, metrics.queue_wait_seconds = 7, 0.25
         assert (await raw.ok("stats"))["queue_wait_ms"] == 250.0
-        page = render(metrics, lambda: None).decode()
+        page = render(metrics).body.decode()
         assert 'omendb_shed_total{reason="unread"} 7.0' in page
         assert 'omendb_shed_total{reason="waited"} 0.0' in page
         assert "omendb_queue_wait_seconds 0.25" in page

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from omendb_ws.net.server import Server
 from omendb_ws.sessions.subscriptions.subscription import StatsSubscription
+from omendb_ws.telemetry.exposition import PROCESS, render
 from omendb_ws.telemetry.metrics import RATES
-from omendb_ws.telemetry.prometheus import METRICS, render
+from omendb_ws.telemetry.prometheus import METRICS
 from tests.server.raw import Clock, client, engine_held, running, settings
 
 SERVER = {
@@ -119,7 +120,7 @@ async def test_every_metric_is_scraped_and_has_moved() -> None:
         await raw.code("open", collection="none")
         await raw.named("feed")
         await raw.ok("ping")
-        page = server.metrics_text().decode()
+        page = server.metrics_page().body.decode()
         for metric in METRICS:
             name = metric.name + ("_total" if metric.kind == "counter" else "")
             assert f"# TYPE {name} {metric.kind}" in page
@@ -144,8 +145,8 @@ async def test_every_metric_is_scraped_and_has_moved() -> None:
 def test_metrics_have_names_of_their_own_and_say_what_they_are() -> None:
     assert len({metric.name for metric in METRICS}) == len(METRICS)
     assert all(metric.name.startswith("omendb_") and metric.help for metric in METRICS)
-    counted = render(Server(settings()).metrics, lambda: None)
-    assert counted.count(b"# HELP ") == len(METRICS)
+    counted = render(Server(settings()).metrics).body
+    assert counted.count(b"# HELP ") == len(METRICS) + len(PROCESS)
 
 
 async def test_statistics_of_a_dropped_collection_end() -> None:

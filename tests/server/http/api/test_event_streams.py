@@ -218,7 +218,7 @@ async def test_a_client_that_goes_takes_its_subscription_along() -> None:
             async with items(server, kind, **fields) as stream:
                 await stream.event()
                 assert server.metrics.subscriptions[kind] == 1
-                assert b"omendb_event_streams 1.0" in server.metrics_text()
+                assert b"omendb_event_streams 1.0" in server.metrics_page().body
                 assert memory.taken_bytes > before
                 await stream.cut()
                 await eventually(lambda kind=kind: server.metrics.subscriptions[kind] == 0)  # type: ignore[misc]

@@ -42,7 +42,7 @@ async def test_a_repeated_add_is_done_once_and_answered_alike() -> None:
         assert (first.status_code, again.status_code) == (200, 200)
         assert first.content == again.content
         assert await rows_in(web) == 1
-        text = server.metrics_text()
+        text = server.metrics_page().body
         assert b"omendb_repeated_adds_total 1.0" in text
         assert b"omendb_idempotency_keys 1.0" in text
         other = await web.post(ROWS, json={"rows": [ROW]}, headers={"Idempotency-Key": "another"})
