@@ -10,9 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-from omendb_core.model.errors import BY_CODE, Unsupported
+from omendb_core.model.errors import BY_CODE
 
 from omendb_ws.http.api.refusals import STATUS, status_of
+from omendb_ws.net.http_port import ExtraMissing
 from omendb_ws.net.server import Server
 from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import settings
@@ -202,7 +203,7 @@ async def test_without_the_extra_it_is_said_what_to_install(
         return imported(name, *given, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(Unsupported, match=r"pip install 'omendb-ws\[http\]'"):
+    with pytest.raises(ExtraMissing, match=r"pip install 'omendb-ws\[http\]'"):
         await Server(settings(http_port=0)).start()
 
 
