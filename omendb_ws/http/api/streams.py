@@ -18,12 +18,13 @@ from ...sessions.identity import NOTICE_SECONDS, Identity
 from ...wire.field_types import Field
 from ...wire.text_replies import encode_event
 from .api import COLLECTION, Answer, Api, asking_of, in_path
-from .bodies import read_json
+from .bodies import JSON, read_json
 from .conversation import is_of_no_collection
 from .documents import Document, body_of
 from .events import HEADERS, EventStream
-from .events_text import Place, begin, behind, event, parse_place
+from .events_text import MEDIA_TYPE, Place, begin, behind, event, parse_place
 from .gate import Scope, Send
+from .json_schema import Json, object_of
 from .parameters import FIELDS, read_query
 from .refusals import Refused
 
@@ -67,11 +68,25 @@ def _document(kind: StreamKind, method: str, summary: str) -> Document:
         kind,
         query=() if is_post else _asked(kind),
         body=body_of(kind) if is_post else {},
-        answers={"text/event-stream": {"type": "string"}},
+        answers={MEDIA_TYPE: _event(kind)},
         statuses=(204, 409),
         headers=(_LAST_EVENT_ID,),
         tag="streams",
     )
+
+
+def _event(kind: StreamKind) -> Json:
+    """What each event is like: before OpenAPI 3.2 that is what a schema of events says."""
+    names = ["snapshot"] if kind == "live" else []
+    names += [kind, *(["gap"] if kind in _RESUMED else []), "expiring", "error", "ended"]
+    data = {"type": "string", "contentMediaType": JSON, "contentSchema": {"type": "object"}}
+    properties = {
+        "event": {"type": "string", "enum": names},
+        "data": data,
+        "id": {"type": "string"},
+        "retry": {"type": "integer"},
+    }
+    return {**object_of(properties, ("event", "data"), is_open=False), "description": "Each event"}
 
 
 async def _follow(kind: StreamKind, request: Request) -> Answer:

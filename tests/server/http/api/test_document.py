@@ -1,7 +1,7 @@
 """``/openapi.json`` and ``/docs``: valid, whole, and true of what the server does.
 
 With ``HTTP_EXAMPLES=300`` as many examples of each route are tried, by those who have no token and
-by those who may only read, too.
+by those who may only read, too. With few, the latter try event streams alone, the former nothing.
 """
 
 from __future__ import annotations
@@ -23,17 +23,24 @@ from omendb_ws.http.api.openapi import openapi
 from omendb_ws.wire.opcodes import ERRORS, OPS
 from tests.server.tokens import token, with_secret
 
+from .cutting_proxy import cutting
 from .served import client_of, served, served_client
+from .test_access import until
 
 EXAMPLES = int(os.environ.get("HTTP_EXAMPLES", "4"))
-WHO = ["anybody"] if EXAMPLES < 10 else ["anybody", "nobody", "reader"]
+WHO = ["anybody", "reader"] if EXAMPLES < 10 else ["anybody", "nobody", "reader"]
+STREAMS = "/(live|match|feed|novel|stats)$"
 #: 413 is a refusal, too, which it does not know. A row may have the id ``get``: there GET is right.
-CONFIGURATION = """
+CONFIGURATION = f"""
 [checks]
 positive_data_acceptance.enabled = false
 allow_header_conformance.enabled = false
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 501]
 negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 409, 413, 415, 429, 501, 503]
+
+[[operations]]
+include-path-regex = "{STREAMS}"
+parameters = {{ "path.collection" = "items" }}
 """
 
 
@@ -101,7 +108,10 @@ async def test_the_page_loads_nothing_from_elsewhere() -> None:
 async def test_schemathesis_finds_no_answer_that_is_not_documented(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
 ) -> None:
-    """An open server; one with tokens, asked without one, and with one that may only read."""
+    """An open server; one with tokens, asked without one, and with one that may only read.
+
+    Of event streams the first event is read. Those of ``items`` begin; there is nothing else.
+    """
     monkeypatch.setattr(logins, "MOST_SECONDS", 0.0)  # it tries many wrong tokens
     given = None if who == "anybody" else with_secret(tmp_path)
     configuration = tmp_path / "schemathesis.toml"
@@ -109,13 +119,21 @@ async def test_schemathesis_finds_no_answer_that_is_not_documented(
     arguments = ["--max-examples", str(EXAMPLES), "--seed", "1", "--phases", "coverage,fuzzing"]
     if who == "reader":
         arguments += ["--header", f"Authorization: Bearer {token({'rights': ['read']})}"]
-    async with served(given) as server:
+    if who != "anybody" and EXAMPLES < 10:
+        arguments += ["--include-path-regex", STREAMS]
+    async with served(given) as server, cutting(server.http_url or "") as (address, proxy):
+        async with client_of(server, token() if given else None) as client:
+            made = {"collection": "items", "dim": 1, "capacity": 10, "metric": "dot"}
+            assert (await client.post("/v1/collections", json=made)).status_code == 200
         run = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration), "run",
-            f"{server.http_url}/openapi.json", "--request-timeout", "60", "--no-color",
-            "--exclude-path-regex", "/(live|match|feed|novel|stats)$", *arguments,
+            f"{address}/openapi.json", "--request-timeout", "60", "--no-color", *arguments,
             cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         said, _ = await run.communicate()
         assert run.returncode == 0, said.decode()[-6000:]
         assert server.metrics.faults == 0
+        assert not proxy.faults
+        begun = {"match", "feed", "novel", "stats"} if who != "nobody" else set()
+        assert proxy.events.keys() >= begun
+        await until(lambda: not server.metrics.subscriptions.total())
