@@ -75,6 +75,7 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	OVER_HTTP=1 $(BIN)/python -m pytest tests/client/common -k http
 	HTTP_EXAMPLES=300 $(BIN)/python -m pytest --timeout 3600 tests/server/http/api/test_document.py
 	$(BIN)/python -m tests.torture.generated_clients
+	CONTAINER_STEPS=1 $(BIN)/python -m pytest --timeout 1200 tests/deploy/test_container.py
 	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/node/test_resident_memory.py
 
 bench-live: $(VENV)/.installed-load
