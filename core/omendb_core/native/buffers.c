@@ -75,6 +75,18 @@ bool take_rows(taken_arrays *taken, PyObject *object, const char *name, row_arra
     return true;
 }
 
+bool are_within(const array *numbers, Py_ssize_t below, const char *name)
+{
+    const int64_t *values = numbers->data;
+    for (Py_ssize_t i = 0; i < numbers->count; i++) {
+        if (values[i] < 0 || values[i] >= below) {
+            PyErr_Format(PyExc_IndexError, "%s: beyond the end", name);
+            return false;
+        }
+    }
+    return true;
+}
+
 void give_back(taken_arrays *taken)
 {
     while (taken->count > 0)

@@ -39,6 +39,9 @@ bool take_array(
 /* Take object as rows; likewise. */
 bool take_rows(taken_arrays *taken, PyObject *object, const char *name, row_array *out);
 
+/* Whether all of numbers, an int64 array, lie within 0 … below - 1; if not, IndexError. */
+bool are_within(const array *numbers, Py_ssize_t below, const char *name);
+
 void give_back(taken_arrays *taken);
 
 /* Let go of the interpreter for work on so many elements, unless they are few: then NULL, as coming

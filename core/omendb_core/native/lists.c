@@ -35,15 +35,6 @@ static bool take_lists(
     return true;
 }
 
-static bool are_within(const array *numbers, Py_ssize_t most, const char *name)
-{
-    const int64_t *values = numbers->data;
-    for (Py_ssize_t i = 0; i < numbers->count; i++)
-        if (values[i] < 0 || values[i] > most)
-            return PyErr_Format(PyExc_IndexError, "%s: beyond the end", name), false;
-    return true;
-}
-
 static bool is_less(const ordered_key *one, const ordered_key *other)
 {
     return one->rank < other->rank || (one->rank == other->rank && one->rest < other->rest);
@@ -130,7 +121,7 @@ PyObject *native_lists_insert(PyObject *Py_UNUSED(module), PyObject *arguments)
         !take_array(&taken, objects[4], "counts", I64, lists.lists, TO_WRITE, &counts) ||
         !take_array(&taken, objects[5], "oldest", U64, lists.lists, TO_WRITE, &oldest) ||
         !take_array(&taken, objects[6], "full", I64, rows.count, TO_WRITE, &full) ||
-        !are_within(&rows, lists.lists - 1, "rows") || !are_within(&counts, width, "counts"))
+        !are_within(&rows, lists.lists, "rows") || !are_within(&counts, width + 1, "counts"))
         goto done;
     const int64_t *row = rows.data;
     int64_t *count = counts.data;
@@ -197,7 +188,7 @@ PyObject *native_lists_publish(PyObject *Py_UNUSED(module), PyObject *arguments)
         !take_array(&taken, objects[1], "rows", I64, -1, TO_READ, &rows) ||
         !take_array(&taken, objects[2], "k", I64, rows.count, TO_READ, &k) ||
         !take_array(&taken, objects[4], "changed", U8, rows.count, TO_WRITE, &changed) ||
-        !are_within(&rows, lists.lists - 1, "rows") || !are_within(&k, most_k, "k"))
+        !are_within(&rows, lists.lists, "rows") || !are_within(&k, most_k + 1, "k"))
         goto done;
     if (most_k > width || published.lists != lists.lists) {
         PyErr_SetString(PyExc_ValueError, "published: not of these lists");

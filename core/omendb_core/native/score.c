@@ -53,19 +53,6 @@ done:
     return result;
 }
 
-/* Whether all of numbers, an int64 array, lie within 0 … below - 1. */
-static bool are_within(const array *numbers, Py_ssize_t below, const char *name)
-{
-    const int64_t *values = numbers->data;
-    for (Py_ssize_t i = 0; i < numbers->count; i++) {
-        if (values[i] < 0 || values[i] >= below) {
-            PyErr_Format(PyExc_IndexError, "%s: beyond the rows", name);
-            return false;
-        }
-    }
-    return true;
-}
-
 static void fetch(const float *row, Py_ssize_t dim)
 {
     for (Py_ssize_t at = 0; at < dim; at += CACHE_LINE_FLOATS)

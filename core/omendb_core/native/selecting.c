@@ -4,19 +4,6 @@
 
 #include <math.h>
 
-/* Whether all of numbers, an int64 array, lie within 0 … below - 1. */
-static bool are_within(const array *numbers, Py_ssize_t below, const char *name)
-{
-    const int64_t *values = numbers->data;
-    for (Py_ssize_t i = 0; i < numbers->count; i++) {
-        if (values[i] < 0 || values[i] >= below) {
-            PyErr_Format(PyExc_IndexError, "%s: beyond the end", name);
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool take_rows_of(
     taken_arrays *taken, const char *lanes, int is_l2, PyObject *object, omendb_rows *rows)
 {
