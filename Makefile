@@ -76,6 +76,7 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	HTTP_EXAMPLES=300 $(BIN)/python -m pytest --timeout 3600 tests/server/http/api/test_document.py
 	$(BIN)/python -m tests.torture.generated_clients
 	CONTAINER_STEPS=1 $(BIN)/python -m pytest --timeout 1200 tests/deploy/test_container.py
+	$(BIN)/python -m tests.torture.typed_client
 	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/node/test_resident_memory.py
 
 bench-live: $(VENV)/.installed-load

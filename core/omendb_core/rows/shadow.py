@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import native
 from ..model.types import F32, F64, I64, U8, Metric
-from .memory import ALIGNMENT_BYTES, aligned_zeros
+from .memory import ALIGNMENT_BYTES, GrowingArray, aligned_zeros
 
 #: Rows beyond this many dimensions have no shadow: bounds hold up to here (``native/shadow.h``).
 MAX_DIM: Final = 4096
@@ -99,6 +99,21 @@ class Shadow:
         for mine, made in ((self.codes, other.codes), (self.factors, other.factors)):
             kept, expected = (array.swapaxes(1, 2)[groups, places] for array in (mine, made))
             assert np.array_equal(kept, expected), "the shadow is not its rows'"
+
+
+class GrowingShadow(Shadow):
+    """The shadow of rows that become more; see ``GrowingArray``."""
+
+    def __init__(self, dim: int, metric: Metric) -> None:
+        super().__init__(0, dim, metric)
+        self._all_codes = GrowingArray(self.codes.shape[1:], np.uint8)
+        self._all_factors = GrowingArray(self.factors.shape[1:], np.float32)
+
+    def fit(self, capacity: int) -> None:
+        """Have room for so many rows; what is there stays."""
+        groups = _groups(capacity)
+        self.codes, self.factors = self._all_codes.fit(groups), self._all_factors.fit(groups)
+        self.capacity = capacity
 
 
 def _width(sample: F64, centre: F32) -> float:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from .. import native
 from ..model.types import F32, F64, I64, U64, Bool1
+from ..rows.memory import GrowingArray
 from . import keys as plain
 from . import ordered_keys as ordered
 
@@ -28,6 +29,8 @@ NEVER: Final = np.uint64(2**63)
 #: Places for each unit of depth: a list is cut at four, and takes two of one batch besides.
 PLACES_PER_K: Final = 6
 _FIRST_ROWS: Final = 16
+#: Once there are so many, room is made for as many more at a time, and no longer doubled.
+_BYTES_AT_ONCE: Final = 1 << 20
 
 #: ``keys.U64``, or ``ordered_keys.C128``.
 Keys: TypeAlias = NDArray[Any]
@@ -76,11 +79,14 @@ class Lists:
         self.most_k = most_k
         self.kind = kind
         self.width = PLACES_PER_K * most_k
-        self.keys: Keys = kind.none(0, self.width)
-        self.counts: I64 = np.zeros(0, np.int64)
-        self.oldest: U64 = np.zeros(0, np.uint64)
-        self.published: Keys = kind.none(0, most_k)
+        self._growing = (
+            GrowingArray((self.width,), kind.dtype, kind.no_row),
+            GrowingArray((most_k,), kind.dtype, kind.no_row),
+            GrowingArray((), np.int64),
+            GrowingArray((), np.uint64, NEVER),
+        )
         self._free: list[int] = []
+        self._fit(0)
 
     @property
     def is_empty(self) -> bool:
@@ -99,8 +105,8 @@ class Lists:
 
     def take(self, count: int) -> I64:
         """Rows for ``count`` new, empty lists."""
-        while len(self._free) < count:
-            self._grow()
+        if len(self._free) < count:
+            self._grow(count - len(self._free))
         return np.array([heapq.heappop(self._free) for _ in range(count)], np.int64)
 
     def give_back(self, rows: I64) -> None:
@@ -246,8 +252,8 @@ class Lists:
 
     def rebase(self, by: int) -> None:
         """Count seqs from a base that is larger by ``by``."""
-        self.keys = self.kind.rebased(self.keys, by)
-        self.published = self.kind.rebased(self.published, by)
+        self.keys[:] = self.kind.rebased(self.keys, by)
+        self.published[:] = self.kind.rebased(self.published, by)
         self._recount(np.arange(len(self.counts)))
 
     def check(self) -> None:
@@ -281,17 +287,17 @@ class Lists:
         self.counts[rows] = self.width - empty.sum(axis=1)
         self.oldest[rows] = np.where(empty, NEVER, self.kind.offsets_of(keys)).min(axis=1)
 
-    def _grow(self) -> None:
+    def _grow(self, wanted: int) -> None:
         old = len(self.counts)
-        new = max(_FIRST_ROWS, 2 * old)
-        self.keys = self._enlarged(self.keys, new)
-        self.published = self._enlarged(self.published, new)
-        self.counts = np.concatenate([self.counts, np.zeros(new - old, np.int64)])
-        self.oldest = np.concatenate([self.oldest, np.full(new - old, NEVER)])
-        for row in range(old, new):
-            heapq.heappush(self._free, row)
+        at_once = _BYTES_AT_ONCE // self.bytes_for(self.most_k, self.kind)
+        rows = old + max(_FIRST_ROWS, wanted, min(old, at_once))
+        self._fit(rows)
+        self._free.extend(range(old, rows))  # larger than all, so it stays a heap
 
-    def _enlarged(self, array: Keys, rows: int) -> Keys:
-        larger = self.kind.none(rows, array.shape[1])
-        larger[: len(array)] = array
-        return larger
+    def _fit(self, rows: int) -> None:
+        """Have room for so many lists."""
+        keys, published, counts, oldest = (growing.fit(rows) for growing in self._growing)
+        self.keys: Keys = keys
+        self.published: Keys = published
+        self.counts: I64 = counts
+        self.oldest: U64 = oldest

@@ -320,7 +320,7 @@ class LiveLists:
         by = self._state.first_seq - 1 - self.base
         self.base += by
         table = self._table
-        table.floors = rebased(table.floors, by)
+        table.floors[:] = rebased(table.floors, by)
         table.shapes.floors = ordered.rebased(table.shapes.floors, by)
         self._lists.rebase(by)
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..filters.parser import Filter
 from ..model.types import C128, F32, F64, I64, U64, Bool1, Ids, Metric
 from ..ranking.shape import PLAIN, Shape
-from ..rows.shadow import Shadow
+from ..rows.memory import GrowingArray
+from ..rows.shadow import GrowingShadow, Shadow
 from ..scan.interface import UNBOUNDED, Subscribed
 from ..scoring import score
 from .exclusions import Exclusions
@@ -25,22 +27,24 @@ from .ordered_keys import NO_ROW
 from .shapes import Shapes
 
 _FIRST_ROWS: Final = 16
+#: From here on room is made for an eighth more at a time.
+_DOUBLED_ROWS: Final = 1024
 NO_FILTER: Final = -1
-_ARRAYS: Final = (
-    "vectors",
-    "norms",
-    "k",
-    "depths",
-    "bases",
-    "floors",
-    "reach",
-    "most",
-    "filters",
-    "wants_metadata",
-    "excludes",
-    "lists",
-    "places",
-)
+#: What the arrays hold for each handle, and for one that nobody has, if not zero.
+_ARRAYS: Final[dict[str, tuple[DTypeLike, object]]] = {
+    "norms": (np.float64, 0),
+    "k": (np.int64, 0),
+    "depths": (np.int64, 0),
+    "bases": (np.uint64, 0),
+    "floors": (np.uint64, 0),
+    "reach": (np.float32, np.inf),
+    "most": (np.int64, 0),
+    "filters": (np.int64, NO_FILTER),
+    "wants_metadata": (np.bool_, 0),
+    "excludes": (np.bool_, 0),
+    "lists": (np.int64, 0),
+    "places": (np.int64, 0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +87,32 @@ class Table:
     is given.
     """
 
+    vectors: F32
+    norms: F64
+    k: I64
+    depths: I64
+    bases: U64
+    floors: U64
+    reach: F32
+    most: I64
+    filters: I64
+    wants_metadata: Bool1
+    excludes: Bool1
+    lists: I64
+    places: I64
+
     def __init__(self, dim: int, shadow_metric: Metric | None) -> None:
         self.used = 0
         #: Counts changes of what queries take.
         self.changes = 0
         self._shadow_metric: Metric | None = shadow_metric
-        self._shadow: Shadow | None = None
-        self.vectors: F32 = np.zeros((0, dim), np.float32)
-        self.norms: F64 = np.zeros(0)
-        self.k: I64 = np.zeros(0, np.int64)
-        self.depths: I64 = np.zeros(0, np.int64)
-        self.bases: U64 = np.zeros(0, np.uint64)
-        self.floors: U64 = np.zeros(0, np.uint64)
-        self.reach: F32 = np.zeros(0, np.float32)
-        self.most: I64 = np.zeros(0, np.int64)
-        self.filters: I64 = np.zeros(0, np.int64)
-        self.wants_metadata: Bool1 = np.zeros(0, np.bool_)
-        self.excludes: Bool1 = np.zeros(0, np.bool_)
-        self.lists: I64 = np.zeros(0, np.int64)
-        self.places: I64 = np.zeros(0, np.int64)
+        self._shadow: GrowingShadow | None = None
+        self._dim = dim
         self.distinct_filters = DistinctFilters()
         self.exclusions = Exclusions()
         self.shapes = Shapes()
         self._free: list[int] = []
+        self._clear()
 
     def __len__(self) -> int:
         return self.used - len(self._free)
@@ -113,15 +120,14 @@ class Table:
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays, of the shadow, of exclusions and shapes."""
-        shadow = self._shadow
-        shadow_bytes = Shadow.bytes_for(len(self.k), self.vectors.shape[1]) if shadow else 0
-        array_bytes: int = sum(getattr(self, name).nbytes for name in _ARRAYS)
+        shadow_bytes = Shadow.bytes_for(len(self.k), self._dim) if self._shadow else 0
+        array_bytes: int = sum(getattr(self, name).nbytes for name in self._growing)
         return array_bytes + shadow_bytes + self.exclusions.nbytes + self.shapes.nbytes
 
     @property
     def row_bytes(self) -> int:
         """Bytes that one query takes, while there is no spare room."""
-        dim: int = self.vectors.shape[1]
+        dim = self._dim
         return 4 * dim + 80 + (dim + 12 if self._shadow_metric is not None else 0)
 
     @property
@@ -191,8 +197,9 @@ class Table:
 
     def _free_handles(self, count: int) -> I64:
         """The least ``count`` handles that nobody has, taken."""
-        while self.used + count - len(self._free) > len(self.k):
-            self._grow()
+        wanted = self.used + count - len(self._free)
+        if wanted > len(self.k):
+            self._grow(wanted)
         taken = [heapq.heappop(self._free) for _ in range(min(count, len(self._free)))]
         fresh = range(self.used, self.used + count - len(taken))
         self.used += len(fresh)
@@ -207,7 +214,7 @@ class Table:
             self.distinct_filters.give_back(int(self.filters[handle]))
             self.filters[handle] = NO_FILTER
         if len(self._free) + len(handles) == self.used:
-            self._resize(0)
+            self._clear()
             self._free.clear()
             self.used = 0
             return
@@ -252,27 +259,28 @@ class Table:
             there |= self.shapes.floors[handles] != NO_ROW
         return there
 
-    def _grow(self) -> None:
+    def _grow(self, wanted: int) -> None:
         old = len(self.k)
-        self._resize(max(_FIRST_ROWS, 2 * old))
-        self.reach[old:] = np.inf
-        self.filters[old:] = NO_FILTER
-
-    def _resize(self, rows: int) -> None:
-        made = {}
-        for name in _ARRAYS:
-            array = getattr(self, name)
-            made[name] = np.zeros((rows, *array.shape[1:]), array.dtype)
-            made[name][: len(array)] = array[:rows]
-        for name, array in made.items():
-            setattr(self, name, array)
+        more = old if old < _DOUBLED_ROWS else old // 8
+        rows = max(_FIRST_ROWS, wanted, old + more)
         self.shapes.fit(rows)
         if self._shadow_metric is not None:
-            before, self._shadow = self._shadow, None
-            if rows:
-                self._shadow = Shadow(rows, self.vectors.shape[1], self._shadow_metric)
-                centre = self._shadow.centre if before is None else before.centre
-                self._shadow.move_centre(centre, self.vectors)
+            if self._shadow is None:
+                self._shadow = GrowingShadow(self._dim, self._shadow_metric)
+            self._shadow.fit(rows)
+        made = {name: growing.fit(rows) for name, growing in self._growing.items()}
+        for name, array in made.items():
+            setattr(self, name, array)
+
+    def _clear(self) -> None:
+        """Let go of all arrays."""
+        self._growing = {"vectors": GrowingArray((self._dim,), np.float32)}
+        for name, (dtype, none) in _ARRAYS.items():
+            self._growing[name] = GrowingArray((), dtype, none)
+        for name, growing in self._growing.items():
+            setattr(self, name, growing.fit(0))
+        self._shadow = None
+        self.shapes.fit(0)
 
 
 class DistinctFilters:

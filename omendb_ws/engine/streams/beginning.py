@@ -309,11 +309,12 @@ def _all_answered(shard: Shard, handles: I64, catch_up: CatchUp) -> Generator[bo
     yield from _caught_up(shard, catch_up)
 
 
-def _made_whole(shard: Shard, handles: I64) -> Generator[bool, None, None]:
-    """Make the lists that still wait, while the shard is held."""
+def _made_whole(shard: Shard, handles: I64, filter_: Filter | None) -> Generator[bool, None, None]:
+    """Make the lists that still wait, while the shard is held; ``filter_`` is that of all."""
     lists = shard.window.standing.lists
     waiting = lists.waiting_of(handles)
     for start in range(0, len(waiting), LEAST_QUERIES):
+        yield from mask_made(shard, filter_)
         with closing(lists.renew_in_pieces(waiting[start : start + LEAST_QUERIES])) as making:
             yield from _done(making, shard.refuse_broken)
         yield True
@@ -331,7 +332,7 @@ def _copied(
         yield from _all_answered(shard, handles, catch_up)
     shard.is_being_read = True
     try:
-        yield from _made_whole(shard, handles)
+        yield from _made_whole(shard, handles, queries[0].query.filter)
         _refuse_over(work, shard, handles)
         counts = shard.window.standing.lists.counts(handles)
         at = live.now(shard)

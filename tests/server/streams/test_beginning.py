@@ -14,14 +14,19 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from omendb_core.filters import mask_cache
-from omendb_core.model.types import Include
+from omendb_core.filters.parser import parse
+from omendb_core.model.change import AddRequest, Repeated, RowBatch
+from omendb_core.model.types import Definition, Include
 from omendb_core.search import deep
 from omendb_core.standing import renewals
 from omendb_core.standing.live_lists import LiveLists
 from omendb_core.standing.matcher import Matcher
+from omendb_core.standing.table import StandingQuery
+from omendb_core.window import Window
 
 from omendb_ws.engine import tick
 from omendb_ws.engine.model import ended as ended_room
+from omendb_ws.engine.model.shard import Shard
 from omendb_ws.engine.pieces import long_reads as pieces
 from omendb_ws.engine.streams import beginning
 from omendb_ws.net.server import Server
@@ -377,6 +382,43 @@ async def test_lists_that_are_never_whole_all_at_once_are_made_in_the_end(
         assert max(made) == 1
         newest = reply.version * 40
         assert set(reply.hits.seqs.tolist()) <= set(range(newest - 39, newest + 1))
+
+
+def test_lists_that_are_made_in_the_end_have_their_mask_made_in_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Over a wide window a mask takes up to 45 ms."""
+    monkeypatch.setattr(mask_cache, "AT_ONCE_NS", 0)
+    monkeypatch.setattr(mask_cache, "BLOCK_ROWS", 64)
+    window = Window(Definition(2, 640, "dot", "auto", {"n": "i64"}))
+    metadata = [{"n": n % 7} for n in range(640)]
+    vectors = np.random.default_rng(1).standard_normal((640, 2)).astype(np.float32)
+    added = window.admit_add(AddRequest(RowBatch(vectors, metadata=metadata)), 1)
+    assert not isinstance(added, Repeated)
+    window.apply(added)
+    filter_ = parse(NEAR, {"n": "i64"})
+    shard = Shard("default", "items", "memory", window, 0.0)
+    asked = [StandingQuery(3, filter_)] * (beginning.LEAST_QUERIES + 1)
+    handles = window.standing.add(asked, vectors[: len(asked)])
+    while window.standing.is_outdated:
+        window.standing.advance()
+    expected = window.standing.lists.answers(handles).seqs.tolist()
+    window.standing.lists.wait(handles)
+    window.state.masks._masks.clear()
+    missing: list[float] = []
+    renewed = LiveLists.renew_in_pieces
+
+    def noted(lists: LiveLists, handles: Any) -> Any:
+        missing.append(window.state.masks.cost_ns(filter_))
+        return renewed(lists, handles)
+
+    monkeypatch.setattr(LiveLists, "renew_in_pieces", noted)
+    pieces = sum(1 for _ in beginning._made_whole(shard, handles, filter_))
+    assert missing == [0.0, 0.0]
+    assert pieces >= 640 // 64
+    assert not shard.makes_mask
+    assert not window.standing.lists.waiting
+    assert window.standing.lists.answers(handles).seqs.tolist() == expected
 
 
 async def test_a_server_that_stops_answers_what_has_begun_or_lets_it_go() -> None:
