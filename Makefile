@@ -68,7 +68,7 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	$(BIN)/python -m tests.fuzz --runs 4000 journal_files
 	$(BIN)/python -m tests.fuzz --guided --seconds $(FUZZ_SECONDS)
 	DIFFERENTIAL_STREAMS=100000 $(BIN)/python -m pytest --timeout 3600 tests/server/net/test_differential.py
-	IDLE_CONNECTIONS=10000 $(BIN)/python -m pytest -s tests/server/net/test_idle.py
+	IDLE_CONNECTIONS=10000 $(BIN)/python -m pytest -s tests/server/net/test_idle.py tests/server/http/api/test_idle_streams.py
 	$(BIN)/python -m load_tests.neighbours
 	OVERLOAD_RUNS=2000 $(BIN)/python -m pytest --timeout 3600 tests/server/sessions/test_overload.py
 	EVENT_CUTS=300 EVENT_STREAMS=9000 $(BIN)/python -m pytest --timeout 1200 tests/server/http/api

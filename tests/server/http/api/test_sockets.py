@@ -6,12 +6,13 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 
 from omendb_ws.http.api import connection as connections
+from omendb_ws.http.api import listener
 from omendb_ws.net.server import Server
 from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import settings
@@ -206,6 +207,38 @@ async def test_who_has_to_leave_for_others_is_named_in_the_log(
         assert server.metrics.shed_connections["strangers"] == 1
         (line_said,) = (record.getMessage() for record in caplog.records)
         assert line_said == f"shedding 127.0.0.1:{port} (strangers), which holds 0 bytes"
+
+
+async def test_looking_at_all_connections_leaves_others_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listener, "_LOOKED_AT_ONCE", 2)
+    loop, turn, turns = asyncio.get_running_loop(), 0, []
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        counting = loop.call_soon(count)
+        stop.append(counting)
+        del stop[:-1]
+
+    def look(one: object, now: float) -> None:
+        turns.append(turn)
+
+    stop: list[asyncio.Handle] = []
+    monkeypatch.setattr(connections.HttpConnection, "look", look)
+    async with (
+        Server(settings(http_port=0), stall_seconds=1.0) as server,
+        AsyncExitStack() as stack,
+    ):
+        for _ in range(5):
+            await stack.enter_async_context(line_to(server))
+        await _until(lambda: server.metrics.http.connections == 5)
+        turns.clear()
+        count()
+        await _until(lambda: len(turns) >= 10)
+        stop[0].cancel()
+        assert len(set(turns[-5:])) >= 3
 
 
 async def test_what_is_received_and_not_answered_yet_is_charged() -> None:
