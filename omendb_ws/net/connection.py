@@ -33,9 +33,9 @@ from .arrivals import Arrivals
 from .crowd import Crowd
 from .fragments import Fragments
 from .half_message import HalfMessage
-from .session import Session
+from .refusing import Refusing
+from .session import Hearer, Session
 from .websocket_frames import CONTROL_HEAD_BYTES, Cutter, Unmask
-from .writing import Writing
 
 try:  # as websockets itself does
     from websockets.speedups import apply_mask
@@ -62,7 +62,7 @@ _READY_BYTES: Final = 32 << 10
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
-class Connection(Writing):
+class Connection(Refusing):
     """A WebSocket connection with its session and its outbox.
 
     ``admits`` says whether a connection may have that descriptor. It is one of ``strangers`` until
@@ -93,7 +93,7 @@ class Connection(Writing):
         self._is_paused = self._is_rationed = False
         self._turn_messages = STRANGERS_TURN_MESSAGES
         self._max_waiting_bytes = _STRANGERS_WAITING_BYTES
-        self._received_messages = self._received_bytes = 0
+        self._received_bytes = 0
         #: Of these, what were whole control frames: no message grows by them.
         self._control_bytes = 0
         self._half = HalfMessage(self.loop.time())
@@ -109,9 +109,9 @@ class Connection(Writing):
         self.protocol.max_message_size = max_message_bytes
         self._cutter.max_message_bytes = max_message_bytes
 
-    def attach(self, session: Session, hear: Callable[[str | bytes], None], outbox: Outbox) -> None:
-        """Give the messages to ``hear`` from now on, and send what ``outbox`` holds."""
-        self._session, self._hear = session, hear
+    def attach(self, session: Session, hearer: Hearer, outbox: Outbox) -> None:
+        """Give the messages to ``hearer`` from now on, and send what ``outbox`` holds."""
+        self._session, self._hear, self._shedder = session, hearer.receive, hearer.shedder
         # Headers may be long, and there may be a token in them.
         self.request = Request(routes.WEBSOCKET_PATH, Headers())
         self._send_from(outbox)
@@ -190,6 +190,7 @@ class Connection(Writing):
                     break
             else:
                 self._read_on()
+            self._rest_if_refused(self._known.rests)
             self._hold_back()
         except Exception as error:
             self._break_off(error, "reading from a connection")
@@ -204,8 +205,9 @@ class Connection(Writing):
     def _say_how_late(self) -> None:
         """Have the time of requests count from when their bytes came, not from their turn."""
         if self._session is not None:
-            handled_bytes = self._received_bytes - self._cutter.held_bytes
-            self._session.is_heard_late(self._arrivals.late_us(handled_bytes, monotonic()))
+            held_bytes = self._cutter.held_bytes
+            late_us = self._arrivals.late_us(self._received_bytes - held_bytes, monotonic())
+            self._session.is_heard_late(late_us, held_bytes)
 
     def _read_rest(self) -> None:
         """Deliver what waits for a turn that will not come."""
@@ -232,6 +234,8 @@ class Connection(Writing):
             self._cutter.let_go()
             session.when_room(self._read_on)
             return False
+        if self._refuse_unread(self._cutter):
+            return not self._is_stuffed
         cut = self._cutter.take(protocol.current_size is not None)
         if cut is None:
             return False
@@ -266,7 +270,7 @@ class Connection(Writing):
         waits = self._is_turning or self._session is None
         held_bytes = self._cutter.held_bytes
         is_full = waits and held_bytes > self._max_waiting_bytes
-        must_pause = self._is_held or is_full or self._is_stuffed
+        must_pause = self._is_held or is_full or self._is_stuffed or self._is_resting
         self._pause(must_pause or self._is_rationed)
         session = self._session
         if (

@@ -22,6 +22,7 @@ from typing import Final, Protocol
 from ..access.peer import Peer
 from ..runtime.freed_memory import FreedMemory
 from .rations import Rations, Sender
+from .rests import Rests
 
 #: Shares of the budget: from where on nothing is read beside what is under way, how far large
 #: messages may go then, and down to where room is made.
@@ -63,6 +64,8 @@ class Crowd:
     def __init__(self, max_members: int, max_bytes: int, on_shed: Callable[[Member], None]) -> None:
         self.held_bytes = 0
         self.freed = FreedMemory(_MANY_FREED_BYTES)
+        #: Those of them that are not read from for a moment.
+        self.rests = Rests()
         #: Whether more should not be asked for as long as something is under way.
         self.is_tight = False
         self._max_members = max_members

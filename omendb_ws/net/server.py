@@ -340,7 +340,7 @@ class Server:
             connection.max_unread_bytes = self.context.limits.max_pending_bytes
             self._sessions[connection] = session
             deadline = self._admit_messages(connection, session, found)
-            connection.attach(session, Receiver(session).receive, session.outbox)
+            connection.attach(session, Receiver(session), session.outbox)
             await connection.wait_closed()
         finally:
             if deadline is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 
@@ -20,8 +20,32 @@ class Session(Protocol):
     def inflight_bytes(self) -> int:
         """The bytes of messages that are not answered."""
 
-    def is_heard_late(self, late_us: int) -> None:
-        """The messages from now on have waited so long for their turn."""
+    def is_heard_late(self, late_us: int, waiting_bytes: int = 0) -> None:
+        """The messages from now on have waited so long for their turn, and so much waits."""
 
     def close(self) -> None:
         """The connection is gone."""
+
+
+class Shedder(Protocol):
+    """Who says what is refused unread. ``has_refused``: something was, since that was set back."""
+
+    has_refused: bool
+
+    @property
+    def is_on(self) -> bool:
+        """Whether binary messages are refused now whatever they say."""
+
+    def refuse(self, ids: Sequence[int], size_bytes: int) -> list[bytes]:
+        """Binary messages with these ids are, so long all together: the text that each hears."""
+
+
+class Hearer(Protocol):
+    """Who hears the messages."""
+
+    @property
+    def shedder(self) -> Shedder:
+        """Who says which are refused unread."""
+
+    def receive(self, message: str | bytes) -> None:
+        """A whole message."""

@@ -12,7 +12,10 @@ Invariant: what is handed on ends at the end of a frame, or goes on with the res
 from __future__ import annotations
 
 from collections.abc import Callable
+from struct import Struct
 from typing import Final, TypeAlias
+
+from ..wire.unread import FRAME_START
 
 #: A payload and the four bytes of its mask, to the payload.
 Unmask: TypeAlias = Callable[[bytes, bytes], bytes]
@@ -37,6 +40,10 @@ _FRAMES: Final = frozenset(
     | {_FINAL | one for one in _CONTROLS}
 )
 _UNTIL_THE_END: Final = 1 << 64
+#: Of a binary message that is passed over: its mask, how it begins, its id (PROTOCOL section 3).
+_MASK_AND_HEAD: Final = Struct("<III")
+_HEAD_BYTES: Final = _MASK_AND_HEAD.size - _MASK_BYTES
+_FRAME_START: Final = int.from_bytes(FRAME_START, "little")
 #: What a piece takes besides its bytes: the object and its place in a list.
 _PIECE_BYTES: Final = 56
 
@@ -144,6 +151,31 @@ class Cutter:
         self._at = end
         message = self._unmask(data[start:end], data[start - _MASK_BYTES : start])
         return message, first == WHOLE_TEXT
+
+    def pass_over(self, most: int) -> list[int]:
+        """Take binary messages unread, as many as there are of those that have an id: their ids.
+
+        Not while a message in several frames has begun.
+        """
+        ids: list[int] = []
+        data, at = self._data, self._at
+        size = 0 if self._chunks or self._passing_bytes else len(data)
+        longest = min(self.max_message_bytes, (1 << 16) - 1)
+        while len(ids) < most and size - at >= _MASK_BYTES + 2 + _HEAD_BYTES:
+            length, start = data[at + 1] - _MASKED, at + 2
+            if length == _LENGTH_IN_TWO:
+                length, start = data[at + 2] << 8 | data[at + 3], at + 4
+            elif length == _LENGTH_IN_EIGHT:
+                break
+            end = start + _MASK_BYTES + length
+            if data[at] != WHOLE_BINARY or not _HEAD_BYTES <= length <= longest or end > size:
+                break
+            mask, begins, request_id = _MASK_AND_HEAD.unpack_from(data, start)
+            if (begins ^ mask) & 0xFFFF != _FRAME_START:
+                break
+            ids.append(request_id ^ mask)
+            self._at = at = end
+        return ids
 
     def _more(self, wanted_bytes: int) -> Cut | None:
         """Wait for more, with no long piece for a short rest: thousands may be silent now."""

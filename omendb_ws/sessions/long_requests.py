@@ -28,6 +28,7 @@ from .holds import Hold
 from .long_work import Steps
 from .reach import reach
 from .session import Session
+from .shedding import Shedder
 
 
 def steps(session: Session, message: str | bytes | Posted, hold: Hold) -> Steps:
@@ -45,6 +46,7 @@ def steps(session: Session, message: str | bytes | Posted, hold: Hold) -> Steps:
             raise request.error
         op = request.op
         session.refuse_repeated_id(request.id)
+        Shedder(session).refuse_read(message, op)
         made = yield from _read(session, request, loaded)
         rows = _free_rows(request, loaded)
         if session.lane.is_open:

@@ -48,6 +48,8 @@ _UNKNOWN_US: Final = 1_000.0
 _START: Final = 2.0
 #: What part of the target a message may wait for the loop.
 _LATE: Final = 1 / 4
+#: What part of what those that are late have waiting on average is much of one of them.
+_HEAVY: Final = 1 / 2
 #: With less than this part of ``most_us`` waiting the engine would have nothing to do.
 _BUSY: Final = 1 / 4
 #: How long it is remembered that a connection asked for too much, and how many times ``most_us``
@@ -91,13 +93,14 @@ class Load:
         "share",
         "used_us",
         "waiting",
+        "waiting_bytes",
     )
 
     def __init__(self, overload: Overload, lane: Lane) -> None:
         self._overload = overload
         self._lane = lane
         self.share = lane.share
-        self.waiting = self.answered = 0
+        self.waiting = self.answered = self.waiting_bytes = 0
         self.used_us = lane.share.used_us
         self.refused_us = -_LASTS_US
         self.request_us = min(overload.request_us, _UNKNOWN_US)
@@ -171,6 +174,8 @@ class Overload:
         #: How late connections were heard since it was looked; what part of that was for others.
         self._late: dict[Load, float] = {}
         self._for_others = 0.0
+        #: Who has at least so many bytes waiting is late for its own sake as well.
+        self._heavy_bytes = 0.0
         self.retry_after_ms = max(1, round(target_us / 1000))
         self._said_ms, self._said = 0, b""
         self._looked_us = self._fell_us = 0
@@ -196,31 +201,38 @@ class Overload:
             return False
         return work_us > 0 or self._next_us > self.most_us
 
-    def is_late(self, late_us: float) -> bool:
+    def is_late(self, load: Load, late_us: float) -> bool:
         """Whether a message that waited so long for the loop is refused for that, while it sheds.
 
-        Those that come now are answered in time then; these would not be.
+        Those that come now are answered in time then; these would not be. But who has sent much
+        less than others that are late waits for their messages, not for its own: it is let in.
         """
-        is_late = late_us * self._for_others > self.target_us * _LATE
-        return is_late and self.waiting * self.request_us > self.most_us * _BUSY
+        if late_us * self._for_others <= self.target_us * _LATE:
+            return False
+        is_heavy = load.waiting_bytes >= self._heavy_bytes
+        return is_heavy and self.waiting * self.request_us > self.most_us * _BUSY
 
-    def came_late(self, load: Load, late_us: float) -> None:
-        """What a connection is heard for now had waited so long for the loop."""
+    def came_late(self, load: Load, late_us: float, waiting_bytes: int = 0) -> None:
+        """What a connection is heard for now had waited so long for the loop; so much waits."""
         self._late[load] = late_us
+        load.waiting_bytes = waiting_bytes
         self._begin_to_look()
 
-    def refused(self, load: Load) -> None:
-        """One was refused: its client asks for more than it gets."""
-        self.refusals += 1
+    def refused(self, load: Load, count: int = 1) -> None:
+        """Some were refused: their client asks for more than it gets."""
+        self.refusals += count
         load.refused_us = self._looked_us
 
     def said(self) -> bytes:
         """What a refusal says behind its id: made once for all that hear the same."""
         if self._said_ms != self.retry_after_ms:
             self._said_ms = self.retry_after_ms
-            error = Overloaded(_MESSAGE, retry_after_ms=self._said_ms)
-            self._said = text_replies.encode_error(0, error)[len(_ID_ZERO) :]
+            self._said = text_replies.encode_error(0, self.error())[len(_ID_ZERO) :]
         return self._said
+
+    def error(self) -> Overloaded:
+        """The same, to be raised."""
+        return Overloaded(_MESSAGE, retry_after_ms=self.retry_after_ms)
 
     def crowded(self) -> None:
         """More may be waiting than can be done in time."""
@@ -342,6 +354,8 @@ class Overload:
         """The longest that a connection had to wait for the loop, as far as it was for others."""
         late, self._late = self._late, {}
         self._for_others = 1 - 1 / len(late) if late else 0.0
+        waiting_bytes = sum(load.waiting_bytes for load in late)
+        self._heavy_bytes = waiting_bytes / max(len(late), 1) * _HEAVY
         return max(late.values(), default=0.0) * self._for_others
 
     @property

@@ -21,7 +21,7 @@ from . import long_requests, ops
 from .auditing import target_of
 from .authentication import described
 from .session import Session
-from .shedding import is_shed
+from .shedding import Shedder
 
 #: PROTOCOL section 1.4: how long an ``auth`` may be, and how much a stranger may say. Parsing 8 KiB
 #: takes up to 60 µs, the 64 KiB that a stranger may send 480.
@@ -52,6 +52,7 @@ class Receiver:
         self._session = session
         self._bucket = TokenBucket(session.context.max_messages_per_second or None)
         self._messages_before_auth = 0
+        self.shedder = Shedder(session, has_rate=self._bucket.per_second is not None)
         session.holds.hear = self.receive
 
     def receive(self, message: Said) -> None:
@@ -84,6 +85,7 @@ class Receiver:
                 raise request.error
             op = request.op
             session.refuse_repeated_id(request.id)
+            self.shedder.refuse_read(message, op)
             ops.handle(session, request, len(message))
         except Exception as error:
             id = request.id if request is not None else None
@@ -130,7 +132,7 @@ class Receiver:
         session = self._session
         unwelcome = self._unwelcome(message)
         if unwelcome is None:
-            return session.context.overload.is_shedding and is_shed(session, message)
+            return session.context.overload.is_shedding and self.shedder.sheds(message)
         self._refuse_unread(message, unwelcome)
         return True
 

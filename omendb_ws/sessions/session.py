@@ -255,11 +255,11 @@ class Session:
         else:
             call()
 
-    def is_heard_late(self, late_us: int) -> None:
-        """The messages from now on have waited so long for their turn."""
+    def is_heard_late(self, late_us: int, waiting_bytes: int = 0) -> None:
+        """The messages from now on have waited so long for their turn, and so much waits."""
         self.late_us = late_us
         if late_us:
-            self.context.overload.came_late(self.load, late_us)
+            self.context.overload.came_late(self.load, late_us, waiting_bytes)
 
     # -- back-pressure ----------------------------------------------------------------------------
 

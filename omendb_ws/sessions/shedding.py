@@ -1,11 +1,13 @@
 """Messages that are refused unread because there is more to do than can be done in time.
 
 ``overload.py`` says whose; here is which, and what is said. What gives something back, or asks
-nothing of the engine, is let in; so is what no id can be found in: nobody would know its refusal.
+nothing of the engine, is let in. A text in which no id is found unread is read, as nobody would
+know its refusal else, and refused then.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from omendb_core.model.errors import Overloaded
@@ -19,20 +21,80 @@ from .session import Session
 NEVER_SHED: Final = frozenset({"auth", "ping", "unsubscribe", "drop"})
 
 
-def is_shed(session: Session, message: Said) -> bool:
-    """Whether a message is refused, and that was said."""
-    context = session.context
-    overload = context.overload
-    if session.principal is None:
-        return False
-    if not overload.is_late(session.late_us) and not overload.refuses(session.load):
-        return False
-    request_id, op = unread.head_of(message)
-    if request_id is None or op in NEVER_SHED:
-        return False
-    overload.refused(session.load)
-    context.metrics.shed_unread += 1
-    context.metrics.requests["refused"] += 1
-    context.metrics.errors[Overloaded.code] += 1
-    session.outbox.reply(text(b'{"id":%d%b' % (request_id, overload.said())))
-    return True
+class Shedder:
+    """Refuses messages of one session. ``has_refused``: some, since whoever asks set that back.
+
+    ``has_rate``: its connection may send so many a second, so each is looked at.
+    """
+
+    def __init__(self, session: Session, *, has_rate: bool = False) -> None:
+        self._session = session
+        self._has_rate = has_rate
+        self.has_refused = False
+
+    @property
+    def is_on(self) -> bool:
+        """Whether binary messages are refused now whatever they say, and nothing else of them is
+        to be looked at.
+        """
+        session = self._session
+        context = session.context
+        if not context.overload.is_shedding or session.principal is None or self._has_rate:
+            return False
+        if session.outbox.closed or session.is_refused or context.is_draining:
+            return False
+        return not (session.holds.bytes_of or session.account.messages.is_limited) and self._is_over
+
+    def refuse(self, ids: Sequence[int], size_bytes: int) -> list[bytes]:
+        """Binary messages with these ids are, so long all together: the text that each hears.
+
+        They are counted as sent: whoever asks writes them at once, past the outbox.
+        """
+        metrics, said = self._session.context.metrics, self._refused(len(ids))
+        metrics.received_messages += len(ids)
+        metrics.received_bytes += size_bytes
+        self._session.account.messages.count += len(ids)
+        refusals = [b'{"id":%d%b' % (request_id, said) for request_id in ids]
+        metrics.sent_messages += len(ids)
+        metrics.sent_bytes += sum(map(len, refusals))
+        return refusals
+
+    def sheds(self, message: Said) -> bool:
+        """Whether a message is refused, and that was said."""
+        if self._session.principal is None or not self._is_over:
+            return False
+        request_id, op = unread.head_of(message)
+        if request_id is None or op in NEVER_SHED:
+            return False
+        said = self._refused(1)
+        self._session.outbox.reply(text(b'{"id":%d%b' % (request_id, said)))
+        return True
+
+    def refuse_read(self, message: Said, op: str) -> None:
+        """Overloaded for a message that was read because no id was found in it."""
+        if not isinstance(message, str) or len(message) <= unread.WHOLE_CHARACTERS:
+            return
+        overload = self._session.context.overload
+        if not overload.is_shedding or op in NEVER_SHED or self._session.principal is None:
+            return
+        if self._is_over:
+            self._note(1)
+            raise overload.error()
+
+    @property
+    def _is_over(self) -> bool:
+        overload, session = self._session.context.overload, self._session
+        return overload.is_late(session.load, session.late_us) or overload.refuses(session.load)
+
+    def _refused(self, count: int) -> bytes:
+        """So many are refused; what each hears behind its id."""
+        self._note(count)
+        metrics = self._session.context.metrics
+        metrics.requests["refused"] += count
+        metrics.errors[Overloaded.code] += count
+        return self._session.context.overload.said()
+
+    def _note(self, count: int) -> None:
+        self.has_refused = True
+        self._session.context.overload.refused(self._session.load, count)
+        self._session.context.metrics.shed_unread += count

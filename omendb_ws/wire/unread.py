@@ -20,7 +20,8 @@ WHOLE_CHARACTERS: Final = 4096
 #: How far into a longer one its id is looked for.
 BEGINNING_CHARACTERS: Final = 512
 _ID_BYTES: Final = slice(4, 8)
-_FRAME_START: Final = bytes((MAGIC, PROTOCOL_BYTE))
+#: How a binary frame begins.
+FRAME_START: Final = bytes((MAGIC, PROTOCOL_BYTE))
 _OBJECT: Final = re.compile(r"[ \t\r\n]*\{")
 #: A field whose value is neither list nor object, and what ends it.
 _FIELD: Final = re.compile(
@@ -36,7 +37,7 @@ def id_of(message: Said) -> int | None:
         return message.add.id
     if isinstance(message, bytes):
         # As ``binary.decode_request`` answers frames that are too short to be one.
-        is_frame = message[:2] == _FRAME_START and len(message) >= _ID_BYTES.stop
+        is_frame = message[:2] == FRAME_START and len(message) >= _ID_BYTES.stop
         return int.from_bytes(message[_ID_BYTES], "little") if is_frame else None
     return _whole(message) if len(message) <= WHOLE_CHARACTERS else _beginning(message)
 

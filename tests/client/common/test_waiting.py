@@ -73,8 +73,8 @@ async def test_a_server_that_sheds_is_asked_again_until_it_lets_the_call_in(
     def refuses(self: Overload, load: Load) -> bool:
         return len(refused) < 3
 
-    def noted(self: Overload, load: Load) -> None:
-        refused.append(self.retry_after_ms)
+    def noted(self: Overload, load: Load, count: int = 1) -> None:
+        refused.extend([self.retry_after_ms] * count)
 
     async with place.connect() as db:
         await db.create("items", dim=2, capacity=10)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 
 from websockets.asyncio.server import Server as WebSocketServer
@@ -33,6 +33,10 @@ class Turns:
 
     def call_soon(self, call: Callable[..., object], *arguments: Any) -> None:
         self._calls.append((call, arguments))
+
+    def call_later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Time stands: it is the next turn."""
+        self.call_soon(call)
 
     def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         """What would only wait for the client's end: the test brings that about itself."""
@@ -111,11 +115,39 @@ class Room:
     def when_room(self, call: Callable[[], None]) -> None:
         self._turns.call_soon(call)
 
-    def is_heard_late(self, late_us: int) -> None:
+    def is_heard_late(self, late_us: int, waiting_bytes: int = 0) -> None:
         pass
 
     def close(self) -> None:
         pass
+
+
+class Refusals:
+    """Refuses binary messages from ``begin`` on, as many pieces of them as it was told."""
+
+    def __init__(self) -> None:
+        self.pieces = 0
+        self.has_refused = False
+        self.refused: list[int] = []
+
+    @property
+    def is_on(self) -> bool:
+        return self.pieces > 0
+
+    def refuse(self, ids: Sequence[int], size_bytes: int) -> list[bytes]:
+        assert size_bytes > 0
+        self.pieces -= 1
+        self.has_refused = True
+        self.refused += ids
+        return [b"refused %d" % id for id in ids]
+
+
+class Heard:
+    """Keeps what it hears."""
+
+    def __init__(self, heard: list[str | bytes]) -> None:
+        self.shedder = Refusals()
+        self.receive = heard.append
 
 
 class _Serving:
@@ -140,6 +172,7 @@ class Driven:
         self.turns = Turns()
         self.wire = Wire()
         self.heard: list[str | bytes] = []
+        self.hearer = Heard(self.heard)
         self.protocol = ServerProtocol(max_size=max_bytes, state=OPEN)
         everybody = Crowd(10, 1 << 30, lambda _: None)
         server = cast(WebSocketServer, _Serving())
@@ -151,7 +184,7 @@ class Driven:
         made.response = Response(101, "Switching Protocols", Headers())
         if not is_attached:
             return
-        made.attach(Room(self.turns, numbers), self.heard.append, Outbox())
+        made.attach(Room(self.turns, numbers), self.hearer, Outbox())
         self.turns.run()
 
     def feed(self, data: bytes) -> None:

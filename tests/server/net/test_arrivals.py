@@ -40,9 +40,9 @@ async def test_a_request_that_waits_for_its_turn_counts_from_when_its_bytes_came
     late: list[int] = []
     real = Session.is_heard_late
 
-    def heard(session: Session, late_us: int) -> None:
+    def heard(session: Session, late_us: int, waiting_bytes: int = 0) -> None:
         late.append(late_us)
-        real(session, late_us)
+        real(session, late_us, waiting_bytes)
         turns[0] += 1.0
 
     monkeypatch.setattr(Session, "is_heard_late", heard)

@@ -272,6 +272,23 @@ def test_what_waits_for_a_disk_refuses_nobody() -> None:
     assert server.overload.is_shedding, "now it is the engine's"
 
 
+def test_who_has_sent_little_is_heard_however_late_the_loop_is() -> None:
+    """Those that flood are late for their own sake as well: what they send is refused for it."""
+    server, askers = overloaded(5)
+    overload = server.overload
+    light = server.join(askers[0].lane.share.tenant, 500.0)
+    late_us = TARGET_US / 2
+    for one in askers:
+        overload.came_late(one.load, late_us, 100_000)
+    overload.came_late(light.load, late_us, 20_000)
+    server.pass_(LOOK_SECONDS)
+    assert overload.is_shedding
+    assert all(overload.is_late(one.load, late_us) for one in askers)
+    assert not overload.is_late(light.load, late_us)
+    assert not overload.refuses(light.load)
+    assert not any(overload.is_late(one.load, 0.0) for one in askers)
+
+
 def test_a_connection_that_goes_takes_what_it_had_waiting_along() -> None:
     server, askers = overloaded(5)
     for one in askers:

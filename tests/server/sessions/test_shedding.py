@@ -110,9 +110,57 @@ async def test_what_gives_something_back_or_cannot_be_named_is_let_in() -> None:
         assert (await raw.named("error"))["code"] == "bad_request"
         await raw.send_binary(b"\x00\x00")
         assert (await raw.named("error"))["code"] == "bad_frame"
-        # Its id stands too far behind to be found unread: it is read, and has its reply.
-        await raw.send_text(orjson.dumps({"op": "list", "more": LONG, "id": 99}))
-        assert (await raw.reply(99))["error"]["code"] == "bad_request"
+
+
+@pytest.mark.usefixtures("shedding")
+@pytest.mark.parametrize("count", [100, 3_000])
+async def test_a_text_in_which_no_id_is_found_unread_is_read_and_refused_then(count: int) -> None:
+    rows = [{"id": id, "vector": V, "metadata": {"text": "x" * 50}} for id in range(count)]
+    add = {"op": "add", "collection": "items", "rows": rows}
+    async with running() as server, client(server) as raw:
+        await raw.create()
+        always(server)
+        await raw.send_text(orjson.dumps(add | {"id": 99}))
+        error = (await raw.reply(99))["error"]
+        assert (error["code"], error["retry"]) == ("overloaded", True)
+        assert error["retry_after_ms"] >= 1
+        assert server.context.metrics.shed_unread == 1
+        assert server.context.metrics.errors["overloaded"] == 1
+        await raw.send_text(orjson.dumps({"more": LONG, "op": "unsubscribe", "sub": 1, "id": 98}))
+        assert (await raw.reply(98))["error"]["code"] != "overloaded"
+        server.context.overload.is_shedding = False
+        await raw.send_text(orjson.dumps(add | {"id": 97}))
+        assert "ok" in await raw.reply(97)
+
+
+@pytest.mark.usefixtures("shedding")
+async def test_each_of_many_that_come_at_once_hears_that_it_is_refused() -> None:
+    async with running() as server, client(server) as raw:
+        handle = (await raw.create())["handle"]
+        always(server)
+        metrics = server.context.metrics
+        received, sent = metrics.received_messages, metrics.sent_messages
+        ids = await some(raw, handle, 500)
+        codes = [(await raw.reply(id))["error"]["code"] for id in ids]
+        assert codes == ["overloaded"] * 500
+        assert metrics.received_messages - received == 500
+        assert metrics.sent_messages - sent == 500
+        assert metrics.shed_unread == metrics.errors["overloaded"] == 500
+        assert metrics.requests["refused"] == 500
+        assert await raw.ok("ping") == {}
+        assert raw.replies == {}
+
+
+@pytest.mark.usefixtures("shedding")
+async def test_whoever_may_send_so_many_a_second_is_told_so_also_while_it_sheds() -> None:
+    server = Server(settings(max_messages_per_second=5), clock_us=Clock())
+    async with running(server), client(server) as raw:
+        handle = (await raw.create())["handle"]
+        always(server)
+        ids = await some(raw, handle, 50)
+        codes = Counter([(await raw.reply(id))["error"]["code"] for id in ids])
+        assert set(codes) == {"overloaded", "rate_limited"}
+        assert codes["overloaded"] < 5
 
 
 async def requests(raw: Raw, handle: int, one: int) -> dict[int, tuple[str, int]]:

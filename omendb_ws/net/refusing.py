@@ -1,0 +1,63 @@
+"""Messages that are refused unread, many in one step, while there is more to do than can be done.
+
+``Shedder`` says whether, and what to say; here they are passed over in the stream, and their
+refusals go out in one piece. Whoever was refused something rests (``rests.py``): what it sends
+meanwhile comes in one piece then, and is refused in one. Both together: 1.6 µs of the
+loop's time for a refusal, where it was 8 with each message read, heard and answered by itself.
+
+Invariant: only whole binary messages are passed over, and each has its refusal.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from .rests import Rests
+from .session import Shedder
+from .websocket_frames import Cutter, head
+from .writing import Writing
+
+#: Messages that are refused unread in one turn: 1 µs each.
+REFUSED_AT_ONCE: Final = 512
+
+
+class Refusing(Writing):
+    """A connection whose messages may be refused unread."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._shedder: Shedder | None = None
+        self._is_resting = False
+        self._received_messages = 0
+
+    def _hold_back(self) -> None:
+        """Read the socket, unless something is in the way of it."""
+        raise NotImplementedError
+
+    def has_rested(self) -> None:
+        """Read on, after what came meanwhile for others."""
+        self._is_resting = False
+        self._hold_back()
+
+    def _refuse_unread(self, cutter: Cutter) -> int:
+        """Refuse the next messages, if they all are; how many those were.
+
+        Not while others' bytes are under way, behind which refusals would pile up uncounted.
+        """
+        shedder = self._shedder
+        if shedder is None or not shedder.is_on or self._rest:
+            return 0
+        if self.protocol.current_size is not None:  # a message in several frames has begun
+            return 0
+        held_bytes = cutter.held_bytes
+        ids = cutter.pass_over(REFUSED_AT_ONCE)
+        if ids:
+            self._received_messages += len(ids)
+            said = shedder.refuse(ids, held_bytes - cutter.held_bytes)
+            self._write(b"".join([part for one in said for part in (head(len(one), True), one)]))
+        return len(ids)
+
+    def _rest_if_refused(self, rests: Rests) -> None:
+        if self._shedder is not None and self._shedder.has_refused and not self._is_resting:
+            self._shedder.has_refused, self._is_resting = False, True
+            rests.rest(self, self.loop)

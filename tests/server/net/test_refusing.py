@@ -1,0 +1,158 @@
+"""Messages that are refused unread in one step, in streams of all kinds, however they are cut."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, cast
+
+import pytest
+from websockets.frames import Frame, Opcode
+from websockets.protocol import CLIENT, OPEN, Protocol
+from websockets.utils import apply_mask
+
+from omendb_ws.net.rests import Rests
+from omendb_ws.net.websocket_frames import Cutter
+from omendb_ws.wire.unread import FRAME_START
+from tests.server.net.driven import Driven
+
+MAX_BYTES = 2_000
+
+
+def frame(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
+    """A client's frame."""
+    return bytes(Frame(opcode, data, fin).serialize(mask=True))
+
+
+def request(number: int, length: int = 40) -> bytes:
+    """The body of a binary message with that id."""
+    return (FRAME_START + b"\x03\x00" + number.to_bytes(4, "little")).ljust(length, b"\x7f")
+
+
+def some(numbers: random.Random, count: int) -> tuple[list[bytes], list[bytes | str], int]:
+    """Frames, the messages in them, and how many pings."""
+    frames: list[bytes] = []
+    messages: list[bytes | str] = []
+    pings = 0
+    for number in range(count):
+        kind = numbers.choice(("request",) * 8 + ("text", "ping", "short", "other", "fragments"))
+        length = numbers.choice((8, 40, 40, 125, 126, 127, 600, MAX_BYTES))
+        body = request(number, length)
+        if kind == "ping":
+            frames.append(frame(Opcode.PING, b"%d" % number))
+            pings += 1
+            continue
+        if kind == "text":
+            frames.append(frame(Opcode.TEXT, b"text %d" % number))
+            messages.append(f"text {number}")
+            continue
+        if kind == "fragments":
+            frames += [
+                frame(Opcode.BINARY, body[:5], fin=False),
+                frame(Opcode.CONT, body[5:]),
+            ]
+        else:
+            body = {"short": body[:7], "other": b"\x00" + body[1:]}.get(kind, body)
+            frames.append(frame(Opcode.BINARY, body))
+        messages.append(body)
+    return frames, messages, pings
+
+
+def said(driven: Driven) -> tuple[list[bytes], int]:
+    """Messages and pongs that the client got."""
+    protocol = Protocol(CLIENT, state=OPEN, max_size=None)
+    protocol.receive_data(driven.wire.written)
+    found = [cast(Frame, event) for event in protocol.events_received()]
+    assert protocol.parser_exc is None
+    texts = [bytes(one.data) for one in found if one.opcode is Opcode.TEXT]
+    return texts, sum(one.opcode is Opcode.PONG for one in found)
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_each_message_is_heard_or_refused_once_and_in_order(seed: int) -> None:
+    numbers = random.Random(seed)
+    frames, messages, pings = some(numbers, 60)
+    stream = b"".join(frames)
+    driven = Driven(MAX_BYTES)
+    driven.connection.allow(MAX_BYTES)
+    at = 0
+    while at < len(stream):
+        driven.hearer.shedder.pieces = numbers.choice((0, 0, 1, 2, 9))
+        end = at + numbers.choice((1, 3, 50, 700, 1_500))
+        driven.feed(stream[at:end])
+        at = end
+    refused = driven.hearer.shedder.refused
+    named = [int.from_bytes(one[4:8], "little") for one in messages if isinstance(one, bytes)]
+    left = [
+        one
+        for one in messages
+        if isinstance(one, str) or int.from_bytes(one[4:8], "little") not in set(refused)
+    ]
+    assert driven.heard == left
+    assert refused == [number for number in named if number in set(refused)]
+    assert refused, "a case in which nothing is refused tests little"
+    assert said(driven) == ([b"refused %d" % number for number in refused], pings)
+
+
+def test_messages_that_are_too_long_are_not_passed_over() -> None:
+    cutter = Cutter(100, apply_mask)
+    stream = b"".join(frame(Opcode.BINARY, request(n, 101 if n == 2 else 100)) for n in range(4))
+    cutter.feed(stream)
+    assert cutter.pass_over(10) == [0, 1]
+    assert cutter.take(False) == (frame_at(stream, 2), None)
+
+
+def frame_at(stream: bytes, number: int) -> bytes:
+    """What is handed on of the frames of 106 bytes before one of 107."""
+    return stream[number * 106 : number * 106 + 107]
+
+
+def test_no_more_are_passed_over_than_wanted() -> None:
+    cutter = Cutter(100, apply_mask)
+    cutter.feed(b"".join(frame(Opcode.BINARY, request(n)) for n in range(9)))
+    assert [cutter.pass_over(4) for _ in range(4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8], []]
+    assert cutter.held_bytes == 0
+
+
+async def test_who_was_refused_something_is_not_read_from_until_others_had_their_turn() -> None:
+    driven = Driven(MAX_BYTES)
+    driven.hearer.shedder.pieces = 1
+    driven.connection.data_received(frame(Opcode.BINARY, request(7)))
+    assert driven.hearer.shedder.refused == [7]
+    assert driven.wire.is_paused
+    driven.turns.run()
+    assert not driven.wire.is_paused
+    driven.feed(frame(Opcode.BINARY, request(8)))
+    assert driven.heard == [request(8)]
+    assert not driven.wire.is_paused
+
+
+async def test_refusals_do_not_pile_up_behind_what_the_client_does_not_take() -> None:
+    """They are heard one by one then, and their replies count as others do."""
+    driven = Driven(MAX_BYTES)
+    driven.hearer.shedder.pieces = 9
+    driven.connection._rest.append(b"half a batch")
+    driven.feed(frame(Opcode.BINARY, request(1)))
+    assert driven.heard == [request(1)]
+    assert driven.hearer.shedder.refused == []
+
+
+def test_one_that_faults_at_the_end_of_its_rest_keeps_nobody_resting() -> None:
+    ended: list[str] = []
+
+    class One:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def has_rested(self) -> None:
+            ended.append(self.name)
+            if ended == ["first"]:
+                raise RuntimeError("a fault")
+
+    calls: list[Any] = []
+    loop = cast(Any, type("Loop", (), {"call_later": lambda *given: calls.append(given[2])})())
+    rests = Rests()
+    for name in ("first", "second"):
+        rests.rest(One(name), loop)
+    assert len(calls) == 1, "all begin again at once"
+    calls[0]()
+    assert ended == ["first", "first", "second"]
