@@ -118,7 +118,7 @@ async def test_a_text_in_which_no_id_is_found_unread_is_read_and_refused_then(co
     rows = [{"id": id, "vector": V, "metadata": {"text": "x" * 50}} for id in range(count)]
     add = {"op": "add", "collection": "items", "rows": rows}
     async with running() as server, client(server) as raw:
-        await raw.create()
+        await raw.create(capacity=count)
         always(server)
         await raw.send_text(orjson.dumps(add | {"id": 99}))
         error = (await raw.reply(99))["error"]
