@@ -6,6 +6,9 @@ fast the machine is, and one that is shared by many does in a minute what an idl
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable
 from typing import Final
 
 #: Below the ``timeout`` of pytest, so that a test that hangs says where.
@@ -17,3 +20,22 @@ UNHURRIED: Final = {"queue_deadline_ms": 3_600_000}
 UNHURRIED_VARIABLES: Final = {
     f"OMENDB_{name.upper()}": str(value) for name, value in UNHURRIED.items()
 }
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Return when ``is_so``, which another thread, task or process brings about and tells nobody.
+
+    Looks again in each turn of the loop. Raises TimeoutError after `PATIENCE_SECONDS`.
+    """
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not is_so():  # noqa: ASYNC110 - nobody sets an event
+            await asyncio.sleep(0)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """`until` for a thread without a loop; it looks every millisecond."""
+    ends_at = time.monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        if time.monotonic() > ends_at:
+            raise TimeoutError(f"not within {PATIENCE_SECONDS:g} s")
+        time.sleep(0.001)

@@ -22,6 +22,7 @@ from omendb_ws import sync
 from omendb_ws._version import VERSION
 from tests.certificates import make_certificate
 from tests.cli.commands import TIMEOUT_SECONDS, Serving, omendb_ws, serving
+from tests.patience import wait_until
 
 BOTH = [signal.SIGTERM, signal.SIGINT]
 
@@ -337,6 +338,5 @@ def test_a_signal_during_a_slow_recovery_ends_it_and_harms_nothing(
     assert 0 < replayed.stat().st_size < changes, "it was waited for to the end"
     assert omendb_ws("inspect", str(data_dir)).returncode == 0
     with serving("--data-dir", str(data_dir)) as server, sync.connect(server.url) as db:
-        while get(server, "/readyz")[0] != 200:
-            time.sleep(0.01)
+        wait_until(lambda: get(server, "/readyz")[0] == 200)
         assert db.count("items") == changes

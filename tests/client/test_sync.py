@@ -22,7 +22,7 @@ from omendb_ws import errors
 from omendb_ws.client import background
 from omendb_ws.client.backoff import Backoff
 from omendb_ws.sync import Client, connect
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.server.raw import running
 
 from .proxy import Proxy
@@ -85,9 +85,10 @@ def test_threads_share_one_subscription_and_each_item_goes_to_one(db: Client) ->
         reading = [threads.submit(lambda: [r for rows in feed for r in rows]) for _ in range(4)]
         for at in range(1, 101):
             db.add("items", [[at, 1]])
-        while feed.to_seq != 100:  # what was taken is kept even if the feed is closed now
-            time.sleep(0)
-        feed.close()
+        try:
+            wait_until(lambda: feed.to_seq == 100)  # what was taken is kept if it is closed now
+        finally:
+            feed.close()
         seqs = sorted(row.seq for one in reading for row in one.result(PATIENCE_SECONDS))
     assert seqs == list(range(1, 101))
 
@@ -204,8 +205,7 @@ def interrupted_when(is_waiting: Callable[[], bool]) -> Iterator[None]:
     """Ctrl-C, as soon as ``is_waiting``; the block must raise KeyboardInterrupt."""
 
     def interrupt() -> None:
-        while not is_waiting():
-            time.sleep(0.001)
+        wait_until(is_waiting)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)

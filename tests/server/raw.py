@@ -26,7 +26,7 @@ from omendb_ws.node.config import Settings
 from omendb_ws.wire import binary, binary_replies
 from omendb_ws.wire.messages import Added, Live, Results, Rows
 from tests import patience
-from tests.patience import UNHURRIED
+from tests.patience import UNHURRIED, until
 
 PATIENCE_SECONDS = patience.PATIENCE_SECONDS
 
@@ -246,9 +246,8 @@ async def engine_held(server: Server) -> AsyncIterator[None]:
             release.wait(PATIENCE_SECONDS)
 
     server.context.engine.submit(object.__new__(Hold))
-    while not entered.is_set():  # noqa: ASYNC110 - set by another thread
-        await asyncio.sleep(0)
     try:
+        await until(entered.is_set)
         yield
     finally:
         release.set()

@@ -23,6 +23,7 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.patience import until
 from tests.torture.ledger import Change, Ledger, Rows
 from tests.torture.process import PATIENCE_SECONDS, ServerProcess
 
@@ -162,8 +163,7 @@ class Torture:
             tasks.append(self._come_and_go(await self._link(stack), await self._link(stack)))
             running = [asyncio.create_task(_until_closed(task)) for task in tasks]
             # The first time it has answered something by then; later any instant will do.
-            while not (self.report.acknowledged or any(task.done() for task in running)):  # noqa: ASYNC110
-                await asyncio.sleep(0)
+            await until(lambda: self.report.acknowledged or any(task.done() for task in running))
             await asyncio.sleep(self.chance.uniform(0.0, 0.4))
             await self.server.kill()
             await asyncio.gather(*running)

@@ -20,6 +20,7 @@ import pytest
 
 from omendb_ws.node.node import Node
 from omendb_ws.wire import binary
+from tests.patience import until
 from tests.server.engine.test_unless_near import small_pieces
 from tests.server.live_view import View, live, rows_of
 from tests.server.raw import PATIENCE_SECONDS, rows
@@ -153,8 +154,8 @@ class Scene:
     async def is_still(self) -> None:
         """Wait until the log, if there is one to look at, has nothing left to do."""
         log = self.log if self.injector.on == "others" else None
-        while log is not None and log.error is None and log.numbers().unflushed_seconds:  # noqa: ASYNC110
-            await asyncio.sleep(0)  # its threads tell nobody
+        if log is not None:
+            await until(lambda: log.error is not None or not log.numbers().unflushed_seconds)
 
     async def goes_on(self, name: str, is_ok: bool) -> dict[str, Any] | None:
         """What the collection holds in the end; None where it is another one."""
@@ -198,8 +199,7 @@ class Scene:
         with engine._windows:
             self.window.check()
             self.window.standing.check()
-        while engine.pending_changes or engine.depth:  # noqa: ASYNC110 - the engine's thread comes to it
-            await asyncio.sleep(0)
+        await until(lambda: not (engine.pending_changes or engine.depth))
         return await other.ok("get", **ITEMS, ids=IDS, include=ALL)
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from omendb_ws.net.server import Server
+from tests.patience import until
 from tests.server.raw import PATIENCE_SECONDS, Raw, client, rows, running
 from tests.server.walk import Injector
 
@@ -72,8 +73,7 @@ DOES: dict[str, Callable[[Raw], Awaitable[None]]] = {
 
 async def gone(server: Server, before: dict[str, int]) -> None:
     """Return when nothing is counted but what was."""
-    while counted(server) != before:  # noqa: ASYNC110 - the loop, the engine and the system do it
-        await asyncio.sleep(0)
+    await until(lambda: counted(server) == before)
 
 
 def counted(server: Server) -> dict[str, int]:

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from omendb_ws.net.server import Server
+from tests.patience import until
 from tests.server.http.api.event_client import Streamed, streaming
 from tests.server.live_view import View, rows_of, view_of
 from tests.server.raw import Raw, client, running
@@ -38,7 +39,7 @@ class Stream:
         self.last_seq = 0
         self.matching: set[int] = set()
         self.answers: dict[int, Any] = {}
-        self.is_over = False
+        self.is_over = asyncio.Event()
 
     async def add_some(self) -> None:
         added = []
@@ -66,7 +67,7 @@ async def write(stream: Stream, readers_done: asyncio.Event, *, notes: bool = Fa
         if notes:
             await stream.note()
         await asyncio.sleep(0)
-    stream.is_over = True
+    stream.is_over.set()
 
 
 class Reader:
@@ -103,7 +104,9 @@ async def cut_often(
     last_id = first_id
     for cut in range(CUTS + 1):
         if cut == CUTS:
+            # Before the last stream begins: of what is told at once no later event says more.
             readers_done.set()
+            await stream.is_over.wait()
         path = f"/v1/collections/items/{reader.kind}"
         method = random_.choice(("GET", "POST"))
         fields = FIELDS[reader.kind]
@@ -112,17 +115,16 @@ async def cut_often(
         ) as events:
             assert events.status == 200
             left = random_.randint(0, 12)
-            while cut == CUTS or left:
+            while reader.to_seq < stream.last_seq if cut == CUTS else left:
                 event = await events.event(reader.kind, "gap")
                 reader.take(event.data, event.id)
                 last_id = events.last_id
                 left -= 1
-                if stream.is_over and reader.to_seq >= stream.last_seq:
-                    return
+            if cut == CUTS:
+                return
             # While nobody reads, rows leave the window.
             reached = stream.last_seq + random_.choice((0, 5, 2 * CAPACITY))
-            while stream.last_seq < reached:  # noqa: ASYNC110 - whole adds, and nothing else
-                await asyncio.sleep(0)
+            await until(lambda: stream.last_seq >= reached)  # noqa: B023 - awaited here
 
 
 @pytest.mark.parametrize("kind", FIELDS)
