@@ -3,10 +3,16 @@
     python -m load_tests.bench_overload [--seconds 5] [--times 0.5,1,2,5] [--vectors 16]
 
 The load of ``scenarios/overload.toml`` at shares of the peak, made by processes of its own. The
-peak is what a closed run achieves with 64 searches in flight. Generator and server share the
-machine, and at five times the peak the generator takes much more of it: so for each rate the peak
-is measured once more while another process takes as much of a core as the generator took more then
-than in that closed run, and goodput is compared with that.
+peak is what a closed run achieves, with 64 searches in flight or with 256, whichever is more.
+Generator and server share the machine, and at five times the peak the generator takes much more of
+it: so for each rate the peak is measured once more while another process takes as much of a core as
+the generator took more then than in that closed run, and goodput is compared with that, or with
+what was offered where that is less. How much CPU the server took for each search that it answered
+is said of both: that compares them whatever else the machine does.
+
+The load does not listen: it sends at its rate whatever it is told. A last line is of clients that
+do: 8,192 searches in flight, and whoever is refused waits as it is told and up to as long again, as
+our clients do.
 
 One more connection searches every 20 ms all the while. It asks for less than its share, so none of
 its searches should be refused; and when the load is over, recovery is until the last of them that
@@ -42,37 +48,60 @@ from .simulation.server import Target, serving
 PROBES_SECONDS: Final = 0.02
 WELL_MS: Final = 50.0
 AFTER_SECONDS: Final = 2.0
-_IN_FLIGHT: Final = 64
+_IN_FLIGHT: Final = (64, 256)
+#: Of clients that wait when they are refused: four tenths of a second of work.
+_MANY_IN_FLIGHT: Final = 8_192
 _SLICE_SECONDS: Final = 0.01
 _PROBED: Final = "probed"
 
 
 @dataclass(frozen=True)
-class Case:
-    """What came of one rate."""
+class Peak:
+    """What a closed run achieved; ``generator_cores``: how much of a core its generator took."""
 
-    times: float
+    in_flight: int
+    per_second: float
+    generator_cores: float
+    server_us: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """What came of one rate; ``peak`` is that beside as much other work."""
+
+    name: str
     operation: Operation
-    peak_per_second: float
+    resources: Resources
+    peak: Peak
     probed: list[tuple[float, float, bool]]
     ended_at: float
 
     def line(self) -> str:
         """The figures, in one line."""
-        one, wanted = self.operation, self.peak_per_second * min(1.0, self.times)
+        one = self.operation
+        wanted = min(self.peak.per_second, one.offered_per_second or self.peak.per_second)
         took = [ms for _, ms, is_refused in self.probed if not is_refused]
         bad = [at + ms / 1000 for at, ms, refused in self.probed if refused or ms > WELL_MS]
         recovery = max([0.0, *(at - self.ended_at for at in bad)])
         refused = sum(one.errors.values())
+        server_us = _server_us(one, self.resources)
         return (
-            f"{self.times:>5g} x {one.offered_per_second or 0:>9,.0f}/s offered,"
+            f"{self.name:>9} {one.offered_per_second or 0:>9,.0f}/s offered,"
             f" {one.achieved_per_second:,.0f}/s answered ({one.achieved_per_second / wanted:.0%}),"
+            f" {server_us:.0f} us of the server's CPU each (peak {self.peak.server_us:.0f}),"
             f" p50 {_ms(one.uncorrected.p50_ms)}, p99 {_ms(one.uncorrected.p99_ms)};"
             f" {refused:,} refused, p99 {_ms(one.refused.p99_ms)};"
-            f" beside it p99 {np.percentile(took or [np.nan], 99):.0f} ms,"
+            f" beside it p50 {np.percentile(took or [np.nan], 50):.1f},"
+            f" p99 {np.percentile(took or [np.nan], 99):.0f} ms,"
             f" {len(self.probed) - len(took)} of {len(self.probed)} refused;"
             f" recovery {recovery:.2f} s"
         )
+
+
+def _server_us(one: Operation, resources: Resources) -> float:
+    """The server's CPU for each search that it answered."""
+    cores = (resources.server_cpu_percent or 0.0) / 100
+    return 1e6 * cores / max(one.achieved_per_second, 1.0)
 
 
 def _ms(value: float | None) -> str:
@@ -137,42 +166,52 @@ def _beside(work: Any, *given: Any) -> Iterator[Pipe]:
 # -- the load ---------------------------------------------------------------------------------
 
 
-def _peak(wanted: Scenario, target: Target, burnt: float) -> tuple[float, float]:
-    """What a closed run achieves, and the generator's part of a core, beside that of another."""
+def _closed(wanted: Scenario, in_flight: int) -> Scenario:
     search = wanted.requests["search"]
-    closed = replace(
+    settings = replace(
         search, arrivals="closed", rate=0.0, times_capacity=0.0, verified=0.0,
-        in_flight=max(1, _IN_FLIGHT // search.connections),
+        in_flight=max(1, in_flight // search.connections),
     )  # fmt: skip
-    alone = with_requests(wanted, "search", closed)
+    return with_requests(wanted, "search", settings)
+
+
+def _peak(wanted: Scenario, target: Target, in_flight: int, burnt: float) -> Peak:
+    """What a closed run achieves beside another process that takes so much of a core."""
     with _beside(_burn, min(burnt, 0.99)):
-        result = run(alone, target)
-    return result.operations[0].achieved_per_second, _of_a_core(result.resources)
+        result = run(_closed(wanted, in_flight), target)
+    one = result.operations[0]
+    server_us = _server_us(one, result.resources)
+    return Peak(in_flight, one.achieved_per_second, _of_a_core(result.resources), server_us)
 
 
 def _of_a_core(resources: Resources) -> float:
     return resources.generator_cpu_percent / 100
 
 
-def _case(wanted: Scenario, target: Target, times: float) -> Case:
-    peak, closed_cpu = _peak(wanted, target, 0.0)
-    settings = replace(
-        wanted.requests["search"], arrivals="poisson", rate=times * peak, times_capacity=0.0
+def _case(wanted: Scenario, target: Target, times: float | None) -> Case:
+    """``times`` the peak; None: of clients that wait when they are refused."""
+    peak = max(
+        (_peak(wanted, target, in_flight, 0.0) for in_flight in _IN_FLIGHT),
+        key=lambda one: one.per_second,
     )
+    if times is None:
+        load = _closed(wanted, _MANY_IN_FLIGHT)
+    else:
+        rate = times * peak.per_second
+        settings = wanted.requests["search"]
+        settings = replace(settings, arrivals="poisson", rate=rate, times_capacity=0.0)
+        load = with_requests(wanted, "search", settings)
     ends: list[float] = []
     with _beside(_probing, target.url) as pipe:
         pipe.recv()
-        result = run(
-            with_requests(wanted, "search", settings),
-            target,
-            lambda at, looks: ends.append(time.perf_counter()),
-        )
+        result = run(load, target, lambda at, looks: ends.append(time.perf_counter()))
         time.sleep(max(0.0, ends[-1] + AFTER_SECONDS - time.perf_counter()))
         pipe.send("over")
         probed = pipe.recv()
-    more = max(0.0, _of_a_core(result.resources) - closed_cpu)
-    same_peak, _ = _peak(wanted, target, more)
-    return Case(times, result.operations[0], same_peak, probed, ends[-1])
+    more = max(0.0, _of_a_core(result.resources) - peak.generator_cores)
+    same = _peak(wanted, target, peak.in_flight, more)
+    name = "clients" if times is None else f"{times:g} x"
+    return Case(name, result.operations[0], result.resources, same, probed, ends[-1])
 
 
 async def _make_probed(url: str) -> None:
@@ -192,7 +231,7 @@ def main() -> None:
     overrides["search.vectors"] = options.vectors
     wanted = scenario.read("overload", overrides)
     print(where())
-    for times in map(float, options.times.split(",")):
+    for times in [*map(float, options.times.split(",")), None]:
         with serving() as target:
             asyncio.run(_make_probed(target.url))
             print(_case(wanted, target, times).line(), flush=True)

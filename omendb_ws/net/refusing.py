@@ -1,11 +1,11 @@
 """Messages that are refused unread, many in one step, while there is more to do than can be done.
 
-``Shedder`` says whether, and what to say; here they are passed over in the stream, and their
+``Shedder`` says whether, and what to say; here they are skipped in the stream, and their
 refusals go out in one piece. Whoever was refused something rests (``rests.py``): what it sends
 meanwhile comes in one piece then, and is refused in one. Both together: 1.6 µs of the
 loop's time for a refusal, where it was 8 with each message read, heard and answered by itself.
 
-Invariant: only whole binary messages are passed over, and each has its refusal.
+Invariant: only whole binary messages are skipped, and each has its refusal.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Refusing(Writing):
         if self.protocol.current_size is not None:  # a message in several frames has begun
             return 0
         held_bytes = cutter.held_bytes
-        ids = cutter.pass_over(REFUSED_AT_ONCE)
+        ids = cutter.skip(REFUSED_AT_ONCE)
         if ids:
             self._received_messages += len(ids)
             said = shedder.refuse(ids, held_bytes - cutter.held_bytes)

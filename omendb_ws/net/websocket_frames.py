@@ -40,7 +40,7 @@ _FRAMES: Final = frozenset(
     | {_FINAL | one for one in _CONTROLS}
 )
 _UNTIL_THE_END: Final = 1 << 64
-#: Of a binary message that is passed over: its mask, how it begins, its id (PROTOCOL section 3).
+#: Of a binary message that is skipped: its mask, how it begins, its id (PROTOCOL section 3).
 _MASK_AND_HEAD: Final = Struct("<III")
 _HEAD_BYTES: Final = _MASK_AND_HEAD.size - _MASK_BYTES
 _FRAME_START: Final = int.from_bytes(FRAME_START, "little")
@@ -152,7 +152,7 @@ class Cutter:
         message = self._unmask(data[start:end], data[start - _MASK_BYTES : start])
         return message, first == WHOLE_TEXT
 
-    def pass_over(self, most: int) -> list[int]:
+    def skip(self, most: int) -> list[int]:
         """Take binary messages unread, as many as there are of those that have an id: their ids.
 
         Not while a message in several frames has begun.

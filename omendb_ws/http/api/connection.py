@@ -133,7 +133,7 @@ class HttpConnection(Receiving):
 
     def on_response_complete(self) -> None:
         """The next request, if it is there."""
-        self.moved_at = self.loop.time()
+        self.moved_at = self.asked_at = self.loop.time()
         self.route_bytes = 0
         if self.transport.is_closing():
             return

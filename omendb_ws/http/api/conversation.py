@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 from omendb_core.model.errors import NotFound
@@ -31,6 +31,8 @@ from .refusals import Refused, unknown_outcome
 
 #: Longer ones are handed on without a copy.
 _COPIED_BYTES: Final = 64 << 10
+#: From where on a request has waited for others' turns and not for its own: 0.3 ms as a rule.
+_LATE_US: Final = 2_000
 _ERROR_EVENT: Final = b'{"event":"error",'
 
 
@@ -40,11 +42,23 @@ class Ended(Exception):
     """
 
 
+class Asks(Protocol):
+    """The connection whose requests they are.
+
+    ``asked_at``: when the one that is being answered was whole, and no other was before it.
+    """
+
+    asked_at: float
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is being answered."""
+
+
 class Conversation:
     """What HTTP requests of one connection and token ask, and get.
 
-    ``close`` is called when it is over for this connection's sake; ``is_busy`` says whether a
-    request of that is being answered.
+    ``close`` is called when it is over for its connection's sake.
     """
 
     def __init__(
@@ -52,9 +66,10 @@ class Conversation:
         session: Session,
         token: str | None,
         close: Callable[[], None],
-        is_busy: Callable[[], bool],
+        connection: Asks,
     ) -> None:
-        self.is_busy = is_busy
+        self._connection = connection
+        self._answered_at = 0.0
         self.session = session
         self.token = token
         self.close = close
@@ -105,6 +120,7 @@ class Conversation:
     async def _answer(self, said: Said, number: int, *, is_change: bool) -> bytes | memoryview:
         is_heard = not self.is_over
         if is_heard:
+            self._say_how_late()
             self._hear(said)
         start = b'{"id":%d,' % number
         data = b""
@@ -115,6 +131,7 @@ class Conversation:
             if is_heard and is_change:
                 raise unknown_outcome() from None
             raise
+        self._answered_at = asyncio.get_running_loop().time()
         if not self._messages:
             self._sent()
         if data.startswith(_ERROR_EVENT):
@@ -129,6 +146,12 @@ class Conversation:
             at += 5
             return data[at:-1] if len(data) < _COPIED_BYTES else memoryview(data)[at:-1]
         raise Refused(orjson.loads(data)["error"])
+
+    def _say_how_late(self) -> None:
+        """Have a request's time count from when it was whole, not from its turn of the loop."""
+        since = max(self._connection.asked_at, self._answered_at)
+        late_us = round((asyncio.get_running_loop().time() - since) * 1e6)
+        self.session.is_heard_late(late_us if late_us >= _LATE_US else 0)
 
     # -- pushes -----------------------------------------------------------------------------------
 
@@ -192,7 +215,8 @@ class Conversation:
 
     def _end_if_over(self) -> None:
         """A session that ends between two requests keeps no place for the next one."""
-        if self.session.outbox.closed and self.session.lane.is_open and not self.is_busy():
+        is_left = self.session.outbox.closed and self.session.lane.is_open
+        if is_left and not self._connection.is_busy:
             self.close()
 
 

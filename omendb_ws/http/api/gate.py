@@ -147,9 +147,7 @@ class Asking:
         try:
             if not self.context.gate.is_open and not session.is_refused:
                 self.context.logins.succeeded(principal, self.peer)
-            found = Conversation(
-                session, token, lambda: self._close(session), lambda: connection.is_busy
-            )
+            found = Conversation(session, token, lambda: self._close(session), connection)
         except BaseException:
             house.close_session(session)
             raise

@@ -98,6 +98,8 @@ class Receiving(HttpToolsProtocol):
         self._discarded_bytes = 0
         #: When something was done last that a client is not waited for after.
         self.moved_at = self.body_began_at = self.loop.time()
+        #: When the request that is next was whole, or it was its turn.
+        self.asked_at = self.moved_at
         self._fault: Refused | None = None
         self._is_over = False
         #: Of a request that offers another protocol: the head that its body is read by, and
@@ -222,7 +224,7 @@ class Receiving(HttpToolsProtocol):
             return
         self.part = "none"
         self._discarded_bytes = 0
-        self.moved_at = self.loop.time()
+        self.moved_at = self.asked_at = self.loop.time()
         self.body.finish()
         super().on_message_complete()
         if self.parser.should_upgrade() and not self._is_offer_passed_over:

@@ -93,11 +93,11 @@ async def test_each_message_is_heard_or_refused_once_and_in_order(seed: int) -> 
     assert said(driven) == ([b"refused %d" % number for number in refused], pings)
 
 
-def test_messages_that_are_too_long_are_not_passed_over() -> None:
+def test_messages_that_are_too_long_are_not_skipped() -> None:
     cutter = Cutter(100, apply_mask)
     stream = b"".join(frame(Opcode.BINARY, request(n, 101 if n == 2 else 100)) for n in range(4))
     cutter.feed(stream)
-    assert cutter.pass_over(10) == [0, 1]
+    assert cutter.skip(10) == [0, 1]
     assert cutter.take(False) == (frame_at(stream, 2), None)
 
 
@@ -106,10 +106,10 @@ def frame_at(stream: bytes, number: int) -> bytes:
     return stream[number * 106 : number * 106 + 107]
 
 
-def test_no_more_are_passed_over_than_wanted() -> None:
+def test_no_more_are_skipped_than_wanted() -> None:
     cutter = Cutter(100, apply_mask)
     cutter.feed(b"".join(frame(Opcode.BINARY, request(n)) for n in range(9)))
-    assert [cutter.pass_over(4) for _ in range(4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8], []]
+    assert [cutter.skip(4) for _ in range(4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8], []]
     assert cutter.held_bytes == 0
 
 
