@@ -38,6 +38,7 @@ from omendb_core.state import NOTHING
 from omendb_core.window import Window
 
 from omendb_ws.engine.model.shard import Shard
+from omendb_ws.engine.model.shares import Shares
 from omendb_ws.engine.model.ticket import Lane
 from omendb_ws.engine.streams.deliveries import Deliveries, Push
 from omendb_ws.engine.streams.live import LiveQueries
@@ -155,7 +156,7 @@ class Readers:
     def __init__(self, window: Window, vectors: F32) -> None:
         metrics = Metrics(0.0)
         self.shard = Shard("default", "bench", "memory", window, 0.0)
-        self.deliveries = Deliveries(metrics, Limits())
+        self.deliveries = Deliveries(metrics, Limits(), Shares())
         self.live = LiveQueries(metrics, self.deliveries, lambda: 0)
         lanes = [Lane() for _ in range(-(-len(vectors) // A_LANE))]
         asked = StandingQuery(k=K)

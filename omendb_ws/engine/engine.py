@@ -3,8 +3,8 @@
 The loop's thread puts works into one queue and never waits. The engine takes everything that is
 queued, and does a *tick*: changes, as far as a tick goes; standing queries catch up with
 them; reads, all searches of a shard in one scan; pushes. It hands all effects to the loop's
-thread in one call. While it works, the queue fills, so ticks grow by themselves under load; when
-idle a tick is one request.
+thread in one call, or in two where pushes were left over: replies do not wait for those. While it
+works, the queue fills, so ticks grow by themselves under load; when idle a tick is one request.
 
 A tick takes a bounded amount of work. Changes stop after ``TICK_CHANGES_US``, so that searches do
 not wait behind an endless stream of adds: a read waits only for the changes that its own connection
@@ -61,7 +61,6 @@ class Engine:
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._metrics = metrics
-        self._post = post
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
         #: Taken from the queue, and not sorted in yet.
         self._taken: deque[Work | None] = deque()
@@ -71,7 +70,7 @@ class Engine:
         self._sent: deque[Push] = deque()
         self._sent_noted = False
         self._reads = Reads(metrics, clock_us)
-        self.moment = Moment(metrics, queue_deadline_ms, clock_us)
+        self.moment = Moment(metrics, queue_deadline_ms, clock_us, post)
         self.tick = Tick(self.moment, self._reads, metrics, limits, self.submit, clock_ns)
         self.feeds, self.live = self.tick.feeds, self.tick.live
         self.matches, self.novels = self.tick.matches, self.tick.novels
@@ -149,12 +148,10 @@ class Engine:
     def _work(self) -> None:
         """One tick, and its effects to the loop."""
         started_ns = time.perf_counter_ns()
+        self.moment.has_handed_over = False
         requests = self.tick.do()
-        effects = self.moment.effects
-        if effects:
-            self._post(effects)
-            self.moment.effects = []
-        if requests or effects:
+        self.moment.hand_over()
+        if requests or self.moment.has_handed_over:
             self._metrics.ticks += 1
             self._metrics.tick_us.record((time.perf_counter_ns() - started_ns) // 1000)
         if requests:

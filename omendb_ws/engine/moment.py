@@ -13,18 +13,33 @@ from .model.ticket import Command, Effect, Reply
 
 
 class Moment:
-    """The state that the steps of a tick share. ``effects`` go to the loop when it is over."""
+    """The state that the steps of a tick share. ``effects`` go to the loop when it is over.
+
+    ``post`` takes them there; ``has_handed_over``: some of this tick's are there.
+    """
 
     def __init__(
-        self, metrics: Metrics, queue_deadline_ms: int, clock_us: Callable[[], int]
+        self,
+        metrics: Metrics,
+        queue_deadline_ms: int,
+        clock_us: Callable[[], int],
+        post: Callable[[list[Effect]], None],
     ) -> None:
         self._metrics = metrics
+        self._post = post
         self._deadline_us = queue_deadline_ms * 1000
         self._retry_after_ms = max(1, queue_deadline_ms // 10)
         self.clock_us = clock_us
         self.now_us = 0
         self.effects: list[Effect] = []
-        self.has_faulted = False
+        self.has_faulted = self.has_handed_over = False
+
+    def hand_over(self) -> None:
+        """The loop has what was made so far."""
+        if self.effects:
+            self._post(self.effects)
+            self.effects = []
+            self.has_handed_over = True
 
     def fault(self, error: Exception, doing: str) -> OmenError:
         """Note and log a fault; what a client is told of it."""

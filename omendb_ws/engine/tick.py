@@ -6,7 +6,6 @@ a shard in one scan; pushes. Each step takes a bounded amount of work.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from itertools import chain
@@ -32,6 +31,7 @@ from .streams.counting import Recount, Tallies
 from .streams.deliveries import Deliveries, Stream
 from .streams.drawing import Draw, Drawings, Look
 from .streams.feeds import Feeds
+from .streams.lane_turns import LaneTurns
 from .streams.live import LiveQueries
 from .streams.matches import Matches
 from .streams.novels import Novels
@@ -64,15 +64,15 @@ class Tick:
         submit: Callable[[Work], None],
         clock_ns: Callable[[], int],
     ) -> None:
-        self._moment = moment
+        self._moment, self._clock_ns = moment, clock_ns
         self._gone: deque[Stream] = deque()
-        self._measures: deque[Measure] = deque()
-        self.drawings = Drawings(metrics, clock_ns)
-        self.deliveries = Deliveries(metrics, limits, clock_ns)
+        self._shares = shares = Shares()
+        self._measures: LaneTurns[Measure] = LaneTurns(shares)
+        self.drawings = Drawings(metrics, shares, clock_ns)
+        self.deliveries = Deliveries(metrics, limits, shares, clock_ns)
         self.live = LiveQueries(metrics, self.deliveries, moment.clock_us)
         of_rows = metrics, limits, self.deliveries
         self.feeds, self.matches, self.novels = Feeds(*of_rows), Matches(*of_rows), Novels(*of_rows)
-        self._shares = shares = Shares()
         long_reads = LongReads(moment.refusal, moment.refuse_late, shares, clock_ns)
         changes = Changes(metrics)
         self.standing = StandingQueries(
@@ -88,7 +88,7 @@ class Tick:
             shares,
             clock_ns,
         )
-        self.tallies = Tallies(metrics, long_reads, moment.refusal, clock_ns)
+        self.tallies = Tallies(metrics, long_reads, moment.refusal, shares, clock_ns)
         self.reading = Reading(
             moment, reads, long_reads, self.standing, self.tallies, shares, clock_ns
         )
@@ -119,6 +119,7 @@ class Tick:
             ("reads", self.reading.do),
             ("reads in pieces", self._do_pieces),
             ("collections that broke", self._end_broken),
+            ("handing replies over", self._hand_over),
             ("statistics", self._measure),
             ("counts", lambda: self.tallies.run(moment.effects)),
             ("maps", lambda: self.drawings.run(moment.effects)),
@@ -213,7 +214,7 @@ class Tick:
         elif isinstance(signal, Settled):
             self.changing.durability.settled(signal)
         elif isinstance(signal, Measure):
-            self._measures.append(signal)
+            self._measures.add(signal.lane, signal)
         elif isinstance(signal, Recount):
             self.tallies.ask(signal.reader)
         elif isinstance(signal, Draw | Look):
@@ -247,7 +248,8 @@ class Tick:
         """Those whose work is left over share the next tick."""
         changing, reading = self.changing, self.reading
         is_left = changing.turns or changing.preparing or reading.waiting.has_more or reading.long
-        if not is_left and not self._shares.is_contended:
+        has_streams = self._streams_wait
+        if not is_left and not has_streams and not self._shares.is_contended:
             return
         left = chain(
             changing.turns.lanes(),
@@ -255,7 +257,25 @@ class Tick:
             reading.waiting.lanes(),
             reading.long.lanes(),
         )
-        self._shares.end_tick(lane.share for lane in left)
+        streams = chain(
+            self.deliveries.waiting(),
+            self.tallies.waiting(),
+            self._measures.waiting(),
+            self.drawings.waiting(),
+        )
+        shares = chain((lane.share for lane in left), streams)
+        self._shares.end_tick(shares, self.standing.waiting())
+
+    @property
+    def _streams_wait(self) -> bool:
+        """Whether something for subscriptions was left over."""
+        return bool(
+            self.deliveries.is_busy
+            or self.standing.is_busy
+            or self.tallies
+            or self._measures
+            or self.drawings
+        )
 
     def _expire(self) -> None:
         self.changing.expiry.look(self._moment.now_us)
@@ -293,12 +313,21 @@ class Tick:
                 except Exception as fault:  # those behind it have bytes to give back
                     self._moment.fault(fault, "letting go of a stream")
 
+    def _hand_over(self) -> None:
+        """Where much is to be told, replies do not wait until some of it is made."""
+        if self._shares.is_contended and self._streams_wait:
+            self._moment.hand_over()
+
     def _measure(self) -> None:
         """Say the numbers that subscriptions asked for, for as long as a tick has for them."""
-        until_ns = time.perf_counter_ns() + TICK_MEASURES_US * 1000
+        if not self._measures:
+            return
+        self._measures.begin()
+        started_ns = self._clock_ns()
+        until_ns = started_ns + TICK_MEASURES_US * 1000
         found: dict[tuple[Shard, Filter | None], dict[str, Any]] = {}
-        while self._measures:
-            subscription = self._measures.popleft().subscription
+        while (turn := self._measures.next()) is not None:
+            lane, subscription = turn[0], turn[1].subscription
             shard = subscription.shard
             if shard is None or shard.is_dropped:
                 continue
@@ -311,7 +340,10 @@ class Tick:
                 self._moment.fault(error, "statistics")
                 numbers = None  # it asks again at its next beat
             self._moment.effects.append(Measured(subscription, numbers))
-            if time.perf_counter_ns() >= until_ns:
+            now_ns = self._clock_ns()
+            self._shares.charge_streams(lane.share, (now_ns - started_ns) / 1000)
+            started_ns = now_ns
+            if now_ns >= until_ns:
                 break
 
     def _catch_up(self) -> None:

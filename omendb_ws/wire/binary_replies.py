@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,16 @@ import orjson
 from omendb_core.model.errors import BadFrame
 from omendb_core.model.types import F32, Hits
 
-from .frames import Header, json_section, pack, present, read_header, read_sections, sections_end
+from .frames import (
+    Header,
+    json_section,
+    pack,
+    pack_parts,
+    present,
+    read_header,
+    read_sections,
+    sections_end,
+)
 from .hits import array_text, dumps, id_texts, metadata_texts, near_text, near_texts
 from .messages import Added, JsonObject, Live, Results, Rows
 from .opcodes import (
@@ -61,22 +71,35 @@ def _encode_compared(request_id: int, added: Added) -> bytes:
     return pack(header, json, [np.array(seqs, "<u8")])
 
 
-def encode_results(request_id: int, results: Results, metadata: list[bytes] | None = None) -> bytes:
-    """RESULTS; the arrays are copied once, into the message.
+def encode_results(request_id: int, results: Results) -> bytes:
+    """RESULTS; the arrays are copied once, into the message."""
+    json = hits_json(results.hits, results.subs, results.at)
+    return pack(_results_head(request_id, results, len(json)), json, _results_arrays(results))
 
-    ``metadata``: that of each row as JSON, where it has been written before.
-    """
+
+def encode_results_in_parts(
+    request_id: int, results: Results, metadata: list[bytes]
+) -> tuple[bytes | memoryview, ...]:
+    """RESULTS without a copy; ``metadata``: that of the rows as JSON with commas, in parts."""
+    rest = hits_json(replace(results.hits, metadata=None), results.subs, results.at)
+    json = [b'{"metadata":[', *metadata, b"]," + rest[1:] if rest else b"]}"]
+    head = _results_head(request_id, results, sum(map(len, json)))
+    return pack_parts(head, json, _results_arrays(results))
+
+
+def _results_head(request_id: int, results: Results, json_bytes: int) -> Header:
     hits = results.hits
-    json = hits_json(hits, results.subs, metadata, results.at)
     flags, dim = (FLAG_VECTORS, hits.vectors.shape[1]) if hits.vectors is not None else (0, 0)
     if hits.ranks is not None:
         flags |= FLAG_RANKS
-    header = Header(
+    return Header(
         MAGIC, PROTOCOL_BYTE, _RESULTS, flags, request_id, 0,
-        len(results.counts), dim, len(hits.seqs), len(json), min(results.took_us, MAX_U32),
+        len(results.counts), dim, len(hits.seqs), json_bytes, min(results.took_us, MAX_U32),
     )  # fmt: skip
-    version = np.array([results.version], "<u8")
-    return pack(header, json, [version, results.counts, *hit_arrays(hits)])
+
+
+def _results_arrays(results: Results) -> list[Any]:
+    return [np.array([results.version], "<u8"), results.counts, *hit_arrays(results.hits)]
 
 
 def encode_rows(rows: Rows) -> bytes:
@@ -92,17 +115,11 @@ def encode_rows(rows: Rows) -> bytes:
     return pack(header, json, [np.array([rows.version, rows.to_seq], "<u8"), *hit_arrays(hits)])
 
 
-def hits_json(
-    hits: Hits,
-    subs: list[int] | None,
-    metadata: list[bytes] | None = None,
-    at: float | None = None,
-) -> bytes:
+def hits_json(hits: Hits, subs: list[int] | None, at: float | None = None) -> bytes:
     """The JSON section of answers: each of the arguments, ``ids``, ``near`` and ``weights``."""
     parts = []
     if hits.metadata is not None:
-        texts = metadata_texts(hits.metadata) if metadata is None else metadata
-        parts.append(b'"metadata":[%b]' % b",".join(texts))
+        parts.append(b'"metadata":[%b]' % b",".join(metadata_texts(hits.metadata)))
     if isinstance(hits.ids, list):
         parts.append(b'"ids":[%b]' % b",".join(id_texts(hits.ids)))
     if hits.near is not None:

@@ -8,7 +8,7 @@ Knows no meaning of a field.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -127,3 +127,16 @@ def pack(header: Header, json: bytes, arrays: Iterable[NDArray[Any]]) -> bytes:
         if array.nbytes % ALIGNMENT:
             pieces.append(PADDING[array.nbytes % ALIGNMENT])
     return b"".join(pieces)
+
+
+def pack_parts(
+    header: Header, json: Sequence[bytes], arrays: Iterable[NDArray[Any]]
+) -> tuple[bytes | memoryview, ...]:
+    """The same, JSON in parts, without a copy: nobody may change the arrays before it is sent."""
+    parts: list[bytes | memoryview] = [HEADER.pack(*header), *json]
+    parts.append(PADDING[sum(map(len, json)) % ALIGNMENT])
+    for array in arrays:
+        if array.nbytes:
+            parts.append(array.data.cast("B"))
+        parts.append(PADDING[array.nbytes % ALIGNMENT])
+    return tuple(part for part in parts if part)

@@ -13,7 +13,7 @@ from omendb_core.model.types import NULL_CODE, Hits, Include, StrColumn
 
 from omendb_ws.wire import binary, binary_replies, text, text_replies
 from omendb_ws.wire import messages as m
-from omendb_ws.wire.hits import dumps
+from omendb_ws.wire.hits import dumps, metadata_texts
 from omendb_ws.wire.limits import Limits
 from omendb_ws.wire.opcodes import KINDS, OPS
 
@@ -218,6 +218,21 @@ def test_text_searches(
 def test_binary_results(answer: m.Results, request_id: int) -> None:
     decoded = binary_replies.decode_incoming(binary_replies.encode_results(request_id, answer))
     assert same(decoded, (request_id, answer))
+
+
+@bounded
+@given(results(), U32, st.integers(1, 3))
+def test_binary_results_in_parts_are_the_same_bytes(
+    answer: m.Results, request_id: int, at_once: int
+) -> None:
+    if answer.hits.metadata is None:
+        return
+    texts = metadata_texts(answer.hits.metadata)
+    joined = [b",".join(texts[start : start + at_once]) for start in range(0, len(texts), at_once)]
+    between = [part for one in joined for part in (b",", one)][1:]
+    parts = binary_replies.encode_results_in_parts(request_id, answer, between)
+    assert b"".join(parts) == binary_replies.encode_results(request_id, answer)
+    assert all(isinstance(part, bytes) or part.format == "B" for part in parts)
 
 
 @bounded

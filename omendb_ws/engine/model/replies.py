@@ -45,9 +45,12 @@ def results(
     is_binary: bool,
     written: list[bytes] | None = None,
 ) -> Reply:
-    """The reply to a search; ``written``: in binary its rows' metadata as JSON."""
-    if is_binary:
-        message = binary(binary_replies.encode_results(ticket.id, found, written))
+    """The reply to a search; ``written``: in binary its rows' metadata as JSON, in parts."""
+    if is_binary and written is not None:
+        parts = binary_replies.encode_results_in_parts(ticket.id, found, written)
+        message = Message(parts, False)
+    elif is_binary:
+        message = binary(binary_replies.encode_results(ticket.id, found))
     else:
         message = text(text_replies.encode_results(ticket.id, found, is_single))
     return of_search(ticket, found, message)

@@ -1,10 +1,10 @@
 """How long a scan of one window takes, learned from those that were done.
 
-Pure. ``Inbox`` asks it whether the loop may scan itself. Costs are in wall time, as the loop is
-kept for that long, and of scans by one thread. Few vectors cost more each than many (alone one
-waits for memory), so each size of a call, by powers of two, is learned for itself. What is not
-known is bounded by what is: fewer vectors take no longer than more, and n times as many vectors or
-rows at most n times as long.
+Pure. ``Inbox`` asks it whether the loop may scan itself, and long reads how much of a batch is a
+piece. Costs are in wall time, as the loop is kept for that long; where the loop asks, of scans by
+one thread. Few vectors cost more each than many (alone one waits for memory), so each size of a
+call, by powers of two, is learned for itself. What is not known is bounded by what is: fewer
+vectors take no longer than more, and n times as many vectors or rows at most n times as long.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ class ScanCost:
                 took_us = min(took_us, _MOST_TIMES * expected_us)
                 took_us = expected_us + _BELIEVED * (took_us - expected_us)
         self._known[size] = (vectors, rows, took_us)
+
+    def learned_us(self, vectors: int, rows: int) -> float:
+        """How long one of such a size took; 0 if there was none."""
+        own = self._known.get(vectors.bit_length())
+        return 0.0 if own is None else _bound_us(vectors, max(rows, _LEAST_ROWS), *own)
 
     def expected_us(self, vectors: int, rows: int) -> float:
         """At most how long a scan will take; infinity if nothing is known."""

@@ -14,7 +14,6 @@ from omendb_core.model.types import Definition
 from omendb_core.window import Window
 
 from ...telemetry.histogram import Rates
-from ...tenants.share import TenantShare
 from ...wire.messages import Durability
 from .pending import PendingChanges
 from .scan_cost import ScanCost
@@ -74,6 +73,8 @@ class Shard:
         self.broken: str | None = None
         self.pending: PendingChanges | None = None if durability == "memory" else PendingChanges()
         self.scan_cost = ScanCost()
+        #: Of scans by the engine, with helpers, and whether a batch was cut into pieces or not.
+        self.batch_cost = ScanCost()
         #: A long read goes over the window, or its standing queries are matched with
         #: what came, over several ticks; and changes have waited for that.
         self.is_being_read = self.is_catching_up = self.has_kept_waiting = False
@@ -85,8 +86,6 @@ class Shard:
         self.keeps_count_waiting = False
         #: A mask of it is being made in pieces.
         self.makes_mask = False
-        #: Whose time its standing queries take: the tenant's who changed it last.
-        self.changed_by = TenantShare()
         #: How many live queries stand over it.
         self.live_queries = 0
 

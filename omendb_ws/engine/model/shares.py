@@ -10,10 +10,14 @@ one piece each and ``SLACK_US`` at most.
 Costs need not be known before: a piece is charged by what it took. That is why it is this
 discipline and not deficit round robin, which must know a packet's length to let it go.
 
-Changes, reads and long reads have their own queues and their own parts of a tick. ``may`` is what
-they have in common: a connection that is ahead of the others by more than the slack waits, whatever
-queue it stands in. Without it a tenant that adds and one that searches would be served by the parts
-of a tick, and not by weight.
+Changes, reads, long reads and pushes have their own queues and their own parts of a tick. ``may``
+is what they have in common: a connection that is ahead of the others by more than the slack waits,
+whatever queue it stands in. Without it a tenant that adds and one that searches would be served by
+the parts of a tick, and not by weight.
+
+What subscriptions take counts as what was asked for does: pushes, counts, numbers and maps for the
+connection whose they are; catching up for the tenant at once, and for its connections when it has
+come to something (``streams/owners.py``).
 
 Lives on the engine's thread; the loop says whose a connection is, and sets the weights. Pure.
 Invariants: of those that wait one may go on, now or after some ticks in which nobody did; virtual
@@ -35,8 +39,8 @@ SLACK_US: Final = 5_000.0
 class Share:
     """A connection's part of its tenant's time.
 
-    ``used_us``: what its work has taken, ever; ``waited_us``: how long what was taken up last, at
-    ``taken_us``, had waited by then. The engine's to write.
+    ``used_us``: what its requests have taken, ever; ``waited_us``: how long what was taken up last,
+    at ``taken_us``, had waited by then. The engine's to write.
     """
 
     __slots__ = ("start_us", "taken_us", "tenant", "used_us", "waited_us")
@@ -59,11 +63,13 @@ class Shares:
         self._slack_us = SLACK_US
         self._has_charged = False
 
-    def end_tick(self, waiting: Iterable[Share]) -> None:
-        """A tick is over, and these have work that could be done."""
-        shares = set(waiting)
-        self.is_contended = bool(shares)
-        if not shares:
+    def end_tick(self, waiting: Iterable[Share], tenants: Iterable[TenantShare] = ()) -> None:
+        """A tick is over, and these have work that could be done: connections of tenants, and
+        ``tenants`` for which something is to be done that none of theirs asked for by itself.
+        """
+        shares, behind = set(waiting), set(tenants)
+        self.is_contended = bool(shares or behind)
+        if not self.is_contended:
             self._slack_us = SLACK_US
             return
         # Nobody that may go on could: what they wait for may be others' work.
@@ -76,8 +82,10 @@ class Shares:
             least[tenant] = min(least.get(tenant, share.start_us), share.start_us)
         for tenant, start_us in least.items():
             tenant.now_us = max(tenant.now_us, start_us)
+            behind.add(tenant)
+        for tenant in behind:
             tenant.start_us = max(tenant.start_us, self._now_us)
-        self._now_us = max(self._now_us, min(tenant.start_us for tenant in least))
+        self._now_us = max(self._now_us, min(tenant.start_us for tenant in behind))
 
     def place(self, share: Share) -> tuple[float, float]:
         """What those that wait are ordered by: the least is next."""
@@ -94,15 +102,28 @@ class Shares:
             and of_connection <= share.tenant.now_us + self._slack_us
         )
 
+    def may_tenant(self, tenant: TenantShare) -> bool:
+        """Whether a tenant is not too far ahead of the others."""
+        return not self.is_contended or tenant.start_us <= self._now_us + self._slack_us
+
     def charge_tenant(self, tenant: TenantShare, took_us: float) -> None:
         """What none of its connections asked for by itself took so long."""
         tenant.used_us += took_us
         if self.is_contended:
             tenant.start_us = max(tenant.start_us, self._now_us) + took_us / tenant.weight
 
+    def charge_connection(self, share: Share, took_us: float) -> None:
+        """Of what its tenant was charged for already that was for this connection."""
+        if self.is_contended:
+            share.start_us = max(share.start_us, share.tenant.now_us) + took_us
+
     def charge(self, share: Share, took_us: float) -> None:
-        """A piece of work of its connection took so long."""
+        """A piece of what its connection asked for took so long."""
         share.used_us += took_us
+        self.charge_streams(share, took_us)
+
+    def charge_streams(self, share: Share, took_us: float) -> None:
+        """A piece of what its subscriptions are told took so long."""
         share.tenant.used_us += took_us
         if not self.is_contended:
             return

@@ -6,7 +6,7 @@ changes (``Shard.is_held``), and written afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -47,10 +47,16 @@ def objects_written(hits: Hits) -> Generator[bool, None, list[bytes]]:
 
 def list_written(message: JsonList) -> Generator[bool, None, Message]:
     """A message whose items are joined some at a time, and never all: 15 MB took 16 ms."""
-    parts: list[bytes] = [message.head]
+    parts = yield from _with_commas(message.items)
+    return Message((message.head, *parts, message.tail), True)
+
+
+def _with_commas(items: Sequence[bytes]) -> Generator[bool, None, list[bytes]]:
+    """Texts and what stands between them, joined some at a time."""
+    parts: list[bytes] = []
     some: list[bytes] = []
     some_bytes = 0
-    for item in message.items:
+    for item in items:
         some.append(item)
         some_bytes += len(item)
         if some_bytes >= _JOINED_BYTES:
@@ -60,20 +66,20 @@ def list_written(message: JsonList) -> Generator[bool, None, Message]:
             yield True
     if some:
         parts.append(b",".join(some))
-    elif len(parts) > 1:
+    elif parts:
         parts.pop()
-    return Message((*parts, message.tail), True)
+    return parts
 
 
 def metadata_written(hits: Hits) -> Generator[bool, None, list[bytes]]:
-    """Each row's metadata as JSON."""
+    """Each row's metadata as JSON, with commas, in parts: 5 MB at once took 8 ms."""
     assert hits.metadata is not None
     texts: list[bytes] = []
     step = _rows_of_piece(hits)
     for start in range(0, len(hits.metadata), step):
         texts += metadata_texts(hits.metadata[start : start + step])
         yield True
-    return texts
+    return (yield from _with_commas(texts))
 
 
 def _rows_of_piece(hits: Hits) -> int:

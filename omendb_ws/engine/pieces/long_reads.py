@@ -62,11 +62,12 @@ class PieceSize:
         self._started_ns = self._clock_ns()
         return self.items
 
-    def end(self) -> None:
-        """It is done."""
+    def end(self) -> float:
+        """It is done; how long that took, in microseconds."""
         took_us = max((self._clock_ns() - self._started_ns) / 1000, 1.0)
         wanted = int(self.items * min(max(PIECE_US / took_us, 0.5), 2.0))
         self.items = min(max(wanted, self._least), self._most)
+        return took_us
 
 
 @dataclass(slots=True)

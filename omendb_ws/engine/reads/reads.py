@@ -98,9 +98,10 @@ class Reads:
             vectors = vectors_of(asked, window.definition.dim)
             started_ns = time.perf_counter_ns()
             found = window.search_all(vectors, _each_k(asked))
+            took_us = (time.perf_counter_ns() - started_ns) / 1000
             if not may_be_split(len(vectors), window.rows):
-                took_us = (time.perf_counter_ns() - started_ns) / 1000
                 shard.scan_cost.note(len(vectors), window.rows, took_us)
+            shard.batch_cost.note(len(vectors), window.rows, took_us)
             self._metrics.scan_queries.record(len(vectors))
             now_us = self._clock_us()
             each_us = [min(max(now_us - work.ticket.arrival_us, 0), MAX_U32) for work in works]

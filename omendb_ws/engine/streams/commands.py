@@ -12,6 +12,7 @@ from omendb_core.search.query import Examples
 
 from ..model.commands import Change, Read, Signal
 from ..model.shard import Shard
+from ..model.ticket import Lane
 from .deliveries import Push, Stream
 from .feeds import Feed
 from .live_query import LiveQuery
@@ -143,6 +144,7 @@ class Sent(Signal):
 class Measure(Signal):
     """Say the numbers of a collection for a push of ``stats``."""
 
+    lane: Lane
     subscription: Measurer
 
 

@@ -27,10 +27,13 @@ from ...wire.counts import Counted, encode_count_begun
 from ..model import replies
 from ..model.commands import Read, Signal
 from ..model.shard import Shard
+from ..model.shares import Share as TimeShare
+from ..model.shares import Shares
 from ..model.ticket import Command, Effect, Lane, Reply
 from ..pieces.copies import is_free, must_wait
 from ..pieces.counting import copied_bytes, count_at_once, counted, counts_long
 from ..pieces.long_reads import LongReads, Steps
+from .lane_turns import LaneTurns
 
 #: How long counting again holds up a tick, but for the piece that runs over.
 SLICE_US: Final = 1_000
@@ -146,6 +149,14 @@ class _Asked:
     readers: list[Reader] = field(default_factory=list)
 
 
+class _Going(NamedTuple):
+    """A tally that is being counted, for ``lane``."""
+
+    lane: Lane
+    tally: Tally
+    steps: Generator[bool, None, None]
+
+
 class Tallies:
     """First counts, and what is to be counted again. ``refuse`` answers what failed.
 
@@ -157,16 +168,18 @@ class Tallies:
         metrics: Metrics,
         long_reads: LongReads,
         refuse: Callable[[Command, Exception], Reply],
+        shares: Shares,
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._metrics = metrics
         self._long_reads = long_reads
         self._refuse = refuse
+        self._shares = shares
         self._clock_ns = clock_ns
         self.leaving: list[LeaveCount] = []
-        #: By connection: the first one is next, and its first tally.
-        self._asked: dict[Lane, dict[Tally, _Asked]] = {}
-        self._going: tuple[Tally, Generator[bool, None, None]] | None = None
+        self._asked: dict[tuple[Lane, Tally], _Asked] = {}
+        self._turns: LaneTurns[Tally] = LaneTurns(shares)
+        self._going: _Going | None = None
         #: How many pieces were done, ever.
         self.pieces = 0
 
@@ -233,44 +246,67 @@ class Tallies:
         tally = reader.tally
         if tally.shard.is_dropped:
             return
-        of_lane = self._asked.setdefault(reader.lane, {})
-        asked = of_lane.get(tally)
+        asked = self._asked.get((reader.lane, tally))
         if asked is None:
-            asked = of_lane[tally] = _Asked(tally.shard.window.version)
+            asked = _Asked(tally.shard.window.version)
+            self._asked[reader.lane, tally] = asked
+        self._turns.add(reader.lane, tally)
         asked.readers.append(reader)
 
     def run(self, effects: list[Effect]) -> None:
         """Do some of what was asked for, for a slice of time."""
         if self.leaving:
             self._answer_leaving(effects)
-        until_ns = self._clock_ns() + SLICE_US * 1000
-        while self._asked or self._going is not None:
-            has_worked = self._step() if self._going is not None else self._turn(effects)
-            if not has_worked or self._clock_ns() >= until_ns:
+        if not self._turns and self._going is None:
+            return
+        self._turns.begin()
+        started_ns = self._clock_ns()
+        until_ns = started_ns + SLICE_US * 1000
+        while True:
+            if self._going is not None:
+                lane, has_worked = self._going.lane, self._step()
+            else:
+                turn = self._turns.next()
+                if turn is None:
+                    break
+                lane, has_worked = turn[0], self._turn(*turn, effects)
+            now_ns = self._clock_ns()
+            self._shares.charge_streams(lane.share, (now_ns - started_ns) / 1000)
+            started_ns = now_ns
+            if not has_worked or now_ns >= until_ns:
                 break
 
-    def _turn(self, effects: list[Effect]) -> bool:
+    def waiting(self) -> list[TimeShare]:
+        """Shares of connections that wait for counts."""
+        going = () if self._going is None else (self._going.lane.share,)
+        return [*going, *self._turns.waiting()]
+
+    def _turn(self, lane: Lane, tally: Tally, effects: list[Effect]) -> bool:
         """The turn of a connection: its next tally is counted, or who asked for it is told."""
-        lane, tallies = next(iter(self._asked.items()))
-        tally, asked = next(iter(tallies.items()))
-        if not lane.is_open or tally.shard.is_dropped:
-            asked.readers.clear()
-        elif not tally.reflects(asked.version) and self._clock_ns() >= tally.rests_until_ns:
-            self._going = tally, _brought(tally, lambda: _waits_its_turn(tally.shard))
-            return self._step()
-        effects += [Recounted(reader) for reader in asked.readers[:_TOLD_AT_ONCE]]
-        del asked.readers[:_TOLD_AT_ONCE]
-        if not asked.readers:
-            del tallies[tally]
-        del self._asked[lane]
-        if tallies:
-            self._asked[lane] = tallies
+        asked = self._asked[lane, tally]
+        try:
+            if not lane.is_open or tally.shard.is_dropped:
+                asked.readers.clear()
+            elif not tally.reflects(asked.version) and self._clock_ns() >= tally.rests_until_ns:
+                steps = _brought(tally, lambda: _waits_its_turn(tally.shard))
+                self._going = _Going(lane, tally, steps)
+                self._turns.put_first(lane, tally)  # who asked is told then
+                return self._step()
+            effects += [Recounted(reader) for reader in asked.readers[:_TOLD_AT_ONCE]]
+            del asked.readers[:_TOLD_AT_ONCE]
+        except Exception:
+            self._turns.add(lane, tally)
+            raise
+        if asked.readers:
+            self._turns.add(lane, tally)
+        else:
+            del self._asked[lane, tally]
         return True
 
     def _step(self) -> bool:
         """A piece of the tally that is being counted; whether something was done."""
         assert self._going is not None
-        tally, steps = self._going
+        _, tally, steps = self._going
         started_ns = self._clock_ns()
         try:
             has_worked = next(steps)

@@ -4,7 +4,8 @@ Lives on the engine's thread; ``Push.deliver`` runs on the loop's. A *stream* is
 of one subscription. It has at most one unsent push: the next one is made when the socket took it,
 from whatever the window holds then, so a slow reader costs its place and one push, and nobody
 waits for it. All streams of one connection together hold about ``max_pending_bytes`` of pushes; the
-others of that connection wait their turn, and no other connection does.
+others of that connection wait their turn, and no other connection does. What pushes take is
+their connection's time: whoever is too far ahead of others that wait is told later.
 
 A *maker* knows what a kind of stream says; it makes the pushes of many streams at once.
 """
@@ -14,10 +15,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
 
 from omendb_core.model.budget import Budget
 from omendb_core.model.types import Include
@@ -27,7 +27,9 @@ from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message, Pushed
 from ...wire.opcodes import Limits
 from ..model.shard import Shard
+from ..model.shares import Share, Shares
 from ..model.ticket import Effect, Lane
+from .lane_turns import LaneTurns
 
 #: How much one tick builds, and for how long, before searches get their turn again. 4,000 pushes
 #: of live queries would take 40 ms.
@@ -38,6 +40,9 @@ TICK_PUSHES: Final = 4000
 #: exceed its ``max_pending_bytes``.
 GROUP_BYTES: Final = 1 << 20
 GROUP_STREAMS: Final = 256
+#: What a push takes besides its bytes, in bytes: those that are made together are of many
+#: connections, and each bears its part.
+PUSH_WEIGHS_BYTES: Final = 2 << 10
 #: When a stream whose push could not be made is looked at again, if nothing changes before.
 AFTER_A_FAULT_US: Final = 3_000_000
 #: Below so many streams that wait for their time nobody counts those that wait in vain.
@@ -149,13 +154,14 @@ class Deliveries:
         self,
         metrics: Metrics,
         limits: Limits,
+        shares: Shares,
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._metrics = metrics
         self._limits = limits
+        self._shares = shares
         self._clock_ns = clock_ns
-        #: Ordered: a plain dict that is emptied from the front walks over what was there before.
-        self._pending: OrderedDict[Stream, None] = OrderedDict()
+        self._pending: LaneTurns[Stream] = LaneTurns(shares)
         self._starved: dict[Lane, dict[Stream, None]] = {}
         #: Streams of lists that nobody may tell of now.
         self._put_off: dict[Shard, list[Stream]] = {}
@@ -173,6 +179,10 @@ class Deliveries:
         """When the next stream is to be looked at unasked."""
         return self._delayed[0][0] if self._delayed else None
 
+    def waiting(self) -> Iterable[Share]:
+        """See ``LaneTurns.waiting``."""
+        return self._pending.waiting()
+
     def ready(self, stream: Stream, arrival_us: int | None = None) -> bool:
         """``stream`` may have something to say; False if its reader must take a push first."""
         if stream.behind_since_us is None:
@@ -180,7 +190,7 @@ class Deliveries:
         if stream.has_unsent:
             return False
         if stream.is_active:
-            self._pending[stream] = None
+            self._pending.add(stream.lane, stream)
         return True
 
     def look_again(self, stream: Stream, due_us: int) -> None:
@@ -202,7 +212,7 @@ class Deliveries:
         """End a stream; what is unsent of it still counts until it is sent."""
         stream.is_active = False
         stream.due_us = None
-        self._pending.pop(stream, None)
+        self._pending.discard(stream.lane, stream)
         starved = self._starved.get(stream.lane)
         if starved is not None:
             starved.pop(stream, None)
@@ -216,9 +226,8 @@ class Deliveries:
         never, where lists change faster than all can be told.
         """
         for stream in reversed(self._put_off.pop(shard, ())):
-            self.ready(stream)
-            if stream in self._pending:
-                self._pending.move_to_end(stream, last=False)
+            if self.ready(stream) and stream.is_active:
+                self._pending.put_first(stream.lane, stream)
 
     def sent(self, push: Push) -> None:
         """The socket took a push: its stream may have another, and others of its connection too."""
@@ -227,9 +236,9 @@ class Deliveries:
         stream.lane.push_bytes -= push.size_bytes
         stream.has_unsent = False
         if has_more:
-            self._pending[stream] = None
+            self._pending.add(stream.lane, stream)
         for starved in self._starved.pop(stream.lane, ()):
-            self._pending[starved] = None
+            self._pending.add(stream.lane, starved)
 
     def push(self, effects: list[Effect], now_us: int) -> None:
         """What can be delivered now, as far as one tick goes, to ``effects`` as it is made."""
@@ -238,32 +247,66 @@ class Deliveries:
             if stream.due_us == due_us:
                 stream.due_us = None
                 self.ready(stream)
+        if not self._pending:
+            return
+        self._pending.begin()
         built_bytes = pushes = 0
-        until_ns = self._clock_ns() + TICK_PUSH_US * 1000
-        while self._pending and built_bytes < TICK_PUSH_BYTES and pushes < TICK_PUSHES:
-            for maker, streams in self._next_group().items():
-                try:
-                    made = self._made(maker, streams, now_us)
-                except Exception as error:
-                    made = []
-                    self._look_later(streams, now_us, error)
-                for stream, messages in made:
-                    try:
-                        push = self._hand_out(stream, messages)
-                    except Exception as error:  # what was made counts as said
-                        self._fault(error)
-                        push = self._hand_out(stream, messages)
-                    effects.append(push)
-                    pushes += 1
-                    built_bytes += push.size_bytes
-            if self._clock_ns() >= until_ns:
+        started_ns = self._clock_ns()
+        until_ns = started_ns + TICK_PUSH_US * 1000
+        while built_bytes < TICK_PUSH_BYTES and pushes < TICK_PUSHES:
+            groups = self._next_group()
+            if groups is None:
+                break
+            for maker, streams in groups.items():
+                before = len(effects)
+                self._make(maker, streams, effects, now_us)
+                made = cast(list[Push], effects[before:])
+                pushes += len(made)
+                built_bytes += sum(push.size_bytes for push in made)
+                now_ns = self._clock_ns()
+                self._charge(streams, made, (now_ns - started_ns) / 1000)
+                started_ns = now_ns
+            if started_ns >= until_ns:
                 break
 
-    def _next_group(self) -> dict[Maker, list[Stream]]:
+    def _make(
+        self, maker: Maker, streams: list[Stream], effects: list[Effect], now_us: int
+    ) -> None:
+        """The pushes of ``streams``, as far as they have something to say, to ``effects``."""
+        try:
+            made = self._made(maker, streams, now_us)
+        except Exception as error:
+            made = []
+            self._look_later(streams, now_us, error)
+        for stream, messages in made:
+            try:
+                push = self._hand_out(stream, messages)
+            except Exception as error:  # what was made counts as said
+                self._fault(error)
+                push = self._hand_out(stream, messages)
+            effects.append(push)
+
+    def _charge(self, streams: list[Stream], made: list[Push], took_us: float) -> None:
+        """Of what a group took each connection bears its part."""
+        weights: dict[Share, int] = {}
+        for stream in streams:
+            share = stream.lane.share
+            weights[share] = weights.get(share, 0) + PUSH_WEIGHS_BYTES
+        for push in made:
+            weights[push.stream.lane.share] += push.size_bytes
+        us = took_us / sum(weights.values())
+        for share, weight in weights.items():
+            self._shares.charge_streams(share, us * weight)
+
+    def _next_group(self) -> dict[Maker, list[Stream]] | None:
+        """Streams that are told together; None: none is left that need not wait for others."""
         group: dict[Maker, list[Stream]] = {}
         expected_bytes = count = 0
-        while self._pending and expected_bytes < GROUP_BYTES and count < GROUP_STREAMS:
-            stream, _ = self._pending.popitem(last=False)
+        while expected_bytes < GROUP_BYTES and count < GROUP_STREAMS:
+            turn = self._pending.next()
+            if turn is None:
+                break
+            _, stream = turn
             count += 1
             if stream.shard.broken is not None:
                 continue  # nobody knows what is true
@@ -275,7 +318,7 @@ class Deliveries:
                 continue
             group.setdefault(stream.maker, []).append(stream)
             expected_bytes += stream.usual_bytes
-        return group
+        return group if count else None
 
     def _made(
         self, maker: Maker, streams: list[Stream], now_us: int

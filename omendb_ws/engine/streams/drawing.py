@@ -13,8 +13,7 @@ version: its rows are copied as they are when their piece comes.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -31,7 +30,9 @@ from ...telemetry.metrics import Metrics
 from ...wire.hits import place_objects
 from ..model.commands import Signal
 from ..model.shard import Shard
-from ..model.ticket import Effect
+from ..model.shares import Share, Shares
+from ..model.ticket import Effect, Lane
+from .lane_turns import LaneTurns
 
 #: How long drawing holds up a tick, but for the piece that runs over.
 SLICE_US: Final = 2_000
@@ -60,6 +61,7 @@ class Drawing:
 class Reader(Protocol):
     """Who is shown rows: ``drawing`` up to ``to_seq``, ``part_rows`` at a time."""
 
+    lane: Lane
     source: Shard
     drawing: Drawing
     to_seq: int
@@ -88,12 +90,18 @@ class Draw(Signal):
 
     reader: Reader
 
+    @property
+    def lane(self) -> Lane:
+        """Whose time it takes."""
+        return self.reader.lane
+
 
 @dataclass(slots=True, eq=False)
 class Look(Signal):
-    """Signal: copy a sample."""
+    """Signal: copy a sample; ``lane``: whose time that takes."""
 
     looker: Looker
+    lane: Lane
 
 
 @dataclass(slots=True, eq=False)
@@ -161,8 +169,9 @@ class Sampled:
 class _Copying:
     """A sample on its way: ``slots`` from ``done`` on are still to be copied."""
 
-    def __init__(self, looker: Looker, window: Window) -> None:
-        self.looker = looker
+    def __init__(self, look: Look, window: Window) -> None:
+        self.looker = looker = look.looker
+        self.lane = look.lane
         drawing = looker.drawing
         stride = stride_for(drawing.stride, _span(window, drawing), drawing.sample)
         slots = shown(window, 1, stride, drawing.visible)
@@ -182,75 +191,99 @@ class _Copying:
 
 
 _Asked: TypeAlias = Draw | Look | _Copying
+#: A part, for whoever asks for it: it does not change while they wait.
+_Want: TypeAlias = tuple[Shard, Drawing, int, int]
 
 
 class Drawings:
-    """What maps ask of the engine, in order."""
+    """What maps ask of the engine, in order, and by shares once a tick leaves some over."""
 
     def __init__(
-        self, metrics: Metrics, clock_ns: Callable[[], int] = time.perf_counter_ns
+        self,
+        metrics: Metrics,
+        shares: Shares,
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._metrics = metrics
+        self._shares = shares
         self._clock_ns = clock_ns
-        self._asked: deque[_Asked] = deque()
+        self._asked: LaneTurns[_Asked] = LaneTurns(shares)
+        #: Readers that wait for the same part are told of it together.
+        self._alike: dict[_Want, dict[Draw, None]] = {}
         #: How many pieces were done, ever.
         self.pieces = 0
 
-    def __len__(self) -> int:
-        return len(self._asked)
+    def __bool__(self) -> bool:
+        return bool(self._asked)
 
     def add(self, asked: Draw | Look) -> None:
         """Do this, too, when its turn comes."""
-        self._asked.append(asked)
+        if isinstance(asked, Draw):
+            self._alike.setdefault(_want(asked.reader), {})[asked] = None
+        self._asked.add(asked.lane, asked)
+
+    def waiting(self) -> Iterable[Share]:
+        """Shares of connections that wait."""
+        return self._asked.waiting()
 
     def run(self, found: list[Effect]) -> None:
         """Do pieces for a slice of time, at least one."""
-        until_ns = self._clock_ns() + SLICE_US * 1000
-        while self._asked:
-            asked = self._asked.popleft()
+        if not self._asked:
+            return
+        self._asked.begin()
+        started_ns = self._clock_ns()
+        until_ns = started_ns + SLICE_US * 1000
+        while (turn := self._asked.next()) is not None:
+            lane, asked = turn
             try:
                 self._do(asked, found)
             except Exception as error:
                 self._metrics.faults += 1
                 as_error(error, "drawing a map")
                 found.append(_nothing_for(asked))
-            if self._clock_ns() >= until_ns:
+            now_ns = self._clock_ns()
+            self._shares.charge_streams(lane.share, (now_ns - started_ns) / 1000)
+            started_ns = now_ns
+            if now_ns >= until_ns:
                 break
 
     def _do(self, asked: _Asked, found: list[Effect]) -> None:
         if isinstance(asked, Draw):
-            self._draw(asked.reader, found)
+            self._draw(asked, found)
             return
         if asked.looker.source.is_dropped:
             found.append(_nothing_for(asked))
             return
         self.pieces += 1
         window = asked.looker.source.window
-        copying = _Copying(asked.looker, window) if isinstance(asked, Look) else asked
+        copying = _Copying(asked, window) if isinstance(asked, Look) else asked
         if copying.copy(window):
             found.append(Sampled(copying.looker, copying.sample))
         else:
-            self._asked.append(copying)
+            self._asked.add(copying.lane, copying)
 
-    def _draw(self, reader: Reader, found: list[Effect]) -> None:
-        """Draw a part for ``reader``, and for all others who ask for the same one."""
+    def _draw(self, asked: Draw, found: list[Effect]) -> None:
+        """Draw a part for a reader, and for all others who ask for the same one."""
+        reader = asked.reader
+        wanted = _want(reader)
         if reader.source.is_dropped:
+            self._alike.pop(wanted, None)
             found.append(Drawn(reader, None))
             return
         self.pieces += 1
-        wanted = _want(reader)
+        alike = self._alike[wanted]
+        del alike[asked]
+        if not alike:
+            del self._alike[wanted]
         part = draw(reader.source.window, *wanted[1:])
         found.append(Drawn(reader, part))
-        left: deque[_Asked] = deque()
-        for asked in self._asked:
-            if isinstance(asked, Draw) and _want(asked.reader) == wanted:
-                found.append(Drawn(asked.reader, part))
-            else:
-                left.append(asked)
-        self._asked = left
+        for other in alike:
+            found.append(Drawn(other.reader, part))
+            self._asked.discard(other.lane, other)
+        self._alike.pop(wanted, None)
 
 
-def _want(reader: Reader) -> tuple[Shard, Drawing, int, int]:
+def _want(reader: Reader) -> _Want:
     return reader.source, reader.drawing, reader.to_seq, reader.part_rows
 
 

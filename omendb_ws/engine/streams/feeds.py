@@ -7,7 +7,7 @@ section 6). Feeds that stand at the same row and ask for the same share one enco
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from omendb_core.filters.parser import Filter
@@ -92,6 +92,10 @@ class Feeds:
     def of(self, shard: Shard) -> list[Feed]:
         """The feeds of a shard."""
         return list(self._feeds.get(shard, ()))
+
+    def standing(self, shard: Shard) -> Collection[Feed]:
+        """See ``owners.Registry``."""
+        return self._feeds.get(shard, {}).keys()
 
     def start(self, feed: Feed, from_seq: int | None) -> dict[str, Any]:
         """Begin delivery; the ``ok`` of the subscription. BadRequest, TooLarge."""

@@ -7,7 +7,7 @@ moment (``live_pushes.py``). So a slow reader costs the rows it was last told, n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 
 import numpy as np
 from omendb_core.model.types import F32, I64, Hits, Include
@@ -44,6 +44,10 @@ class LiveQueries:
     def of(self, shard: Shard) -> list[LiveQuery]:
         """The live queries of a shard."""
         return list(self._queries.get(shard, {}).values())
+
+    def standing(self, shard: Shard) -> Collection[LiveQuery]:
+        """See ``owners.Registry``."""
+        return self._queries.get(shard, {}).values()
 
     def start(self, queries: Sequence[LiveQuery], vectors: F32) -> Results:
         """Begin to deliver queries of one shard, alike in what their answers hold, at prepared

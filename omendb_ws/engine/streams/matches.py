@@ -6,6 +6,7 @@ all of them at once; they wait as ``queues.py`` says.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,10 @@ class Matches(Queues[MatchQuery]):
     def of(self, shard: Shard) -> list[MatchQuery]:
         """The match queries of a shard."""
         return list(self._queries.get(shard, {}).values())
+
+    def standing(self, shard: Shard) -> Collection[MatchQuery]:
+        """See ``owners.Registry``."""
+        return self._queries.get(shard, {}).values()
 
     def start(
         self, query: MatchQuery, vectors: F32, from_seq: int | None, now_us: int

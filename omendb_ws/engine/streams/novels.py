@@ -10,6 +10,7 @@ before them that are there still.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 import numpy as np
@@ -83,6 +84,10 @@ class Novels(Queues[NovelQuery]):
     def of(self, shard: Shard) -> list[NovelQuery]:
         """The novel queries of a shard."""
         return list(self._queries.get(shard, ()))
+
+    def standing(self, shard: Shard) -> Collection[NovelQuery]:
+        """See ``owners.Registry``."""
+        return self._queries.get(shard, {}).keys()
 
     def start(self, query: NovelQuery, from_seq: int | None, now_us: int) -> dict[str, Any]:
         """Begin delivery; the ``ok`` of the subscription. OmenError: it did not begin.

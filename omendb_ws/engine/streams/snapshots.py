@@ -6,7 +6,7 @@ from omendb_core.model.types import U32
 
 from ...wire import binary_replies
 from ...wire import live as live_wire
-from ...wire.encoded import binary, text
+from ...wire.encoded import Message, binary, text
 from ...wire.messages import Results
 from ..model.replies import fitting
 from ..model.rows import part_of
@@ -24,13 +24,15 @@ def snapshot(
 ) -> Reply:
     """The reply to a subscription to live queries: rows ``start … end - 1`` of ``found``.
 
-    ``written``: their metadata as JSON, for a binary one.
+    ``written``: their metadata as JSON, in parts, for a binary one.
     """
     subs = [query.sub for query in work.queries]
     own = Results(found.version, counts, part_of(found.hits, start, end), 0, subs, found.at)
+    if work.is_binary and written is not None:
+        parts = binary_replies.encode_results_in_parts(work.ticket.id, own, written)
+        return fitting(work.ticket, Message(parts, False))
     if work.is_binary:
-        message = binary(binary_replies.encode_results(work.ticket.id, own, written))
-        return fitting(work.ticket, message)
+        return fitting(work.ticket, binary(binary_replies.encode_results(work.ticket.id, own)))
     head = {"sub": subs[0], "epoch": work.shard.epoch}
     return fitting(work.ticket, text(live_wire.encode_snapshot(work.ticket.id, own, head)))
 

@@ -23,6 +23,7 @@ from omendb_core.model.errors import Internal, NotFound, OmenError
 
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
+from ...tenants.share import TenantShare
 from ...wire.messages import Results
 from ..model import replies
 from ..model.shard import Shard
@@ -44,6 +45,7 @@ from .live import LiveQueries
 from .live_query import LiveQuery
 from .matches import Matches, MatchQuery
 from .novels import NovelQuery, Novels
+from .owners import Owners
 from .targets import prepared
 
 #: How long queries of all shards are matched in one tick, but for a step each that runs over.
@@ -78,6 +80,7 @@ class StandingQueries:
         self._breaks = breaks
         self._let_go = let_go
         self._shares = shares
+        self._owners = Owners(shares, (live, matches, novels))
         self._live = live
         self._matches = matches
         self._novels = novels
@@ -105,13 +108,14 @@ class StandingQueries:
     def catch_up(self) -> None:
         """Bring the queries of changed windows to the present, or a step nearer to it.
 
-        Those for which a tick has no time are held until it is their turn.
+        Those for which a tick has no time, or whose tenant is too far ahead of others that wait,
+        are held until it is their turn.
         """
         started_ns = self._clock_ns()
         until_ns = started_ns + CATCH_UP_US * 1000
         is_late = False
         for shard, arrival_us in self._by_turns():
-            if is_late:
+            if is_late or self._is_ahead(shard):
                 shard.is_catching_up = True
                 continue
             self._had_turn.add(shard.tenant)
@@ -123,9 +127,19 @@ class StandingQueries:
                 if shard.is_catching_up:  # its changes wait for that
                     self._behind.setdefault(shard, arrival_us)
             now_ns = self._clock_ns()
-            self._shares.charge_tenant(shard.changed_by, (now_ns - started_ns) / 1000)
-            shard.counts.engine_us += (now_ns - started_ns) / 1000
+            took_us = (now_ns - started_ns) / 1000
+            self._owners.charge(shard, took_us)
+            shard.counts.engine_us += took_us
             started_ns, is_late = now_ns, now_ns >= until_ns
+
+    def _is_ahead(self, shard: Shard) -> bool:
+        tenant = self._owners.tenant(shard)
+        return tenant is not None and not self._shares.may_tenant(tenant)
+
+    def waiting(self) -> list[TenantShare]:
+        """Tenants whose collections have not caught up."""
+        owners = map(self._owners.tenant, self._behind)
+        return [owner for owner in owners if owner is not None]
 
     def _by_turns(self) -> list[tuple[Shard, int | None]]:
         """What has not caught up: of each tenant one, before there is a second one of any."""
@@ -365,6 +379,7 @@ class StandingQueries:
     def stop_all(self, shard: Shard) -> None:
         """End every stream of a shard."""
         self._behind.pop(shard, None)
+        self._owners.forget(shard)
         self._has_caught_up(shard)
         streams: list[Stream] = [
             *self._feeds.of(shard),

@@ -101,7 +101,6 @@ class Changes:
     def finish(self, work: RowChange, admitted: Admitted) -> Reply:
         """Make what was admitted visible, and acknowledge it."""
         window = work.shard.window
-        work.shard.changed_by = work.ticket.asker.lane.share.tenant
         if isinstance(work, Add):
             return self._finish_add(work, admitted)
         if admitted is None:

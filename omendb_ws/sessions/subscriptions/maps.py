@@ -63,6 +63,7 @@ class MapSubscription(Subscription):
         share: Share,
     ) -> None:
         super().__init__(session, sub, collection)
+        self.lane = session.lane
         self.source = collection.shard
         self.drawing: Drawing = picture.drawing
         self.to_seq = 0

@@ -25,6 +25,7 @@ from omendb_core.model.types import F32
 from omendb_core.picture import Plane
 
 from ...engine.model.shard import Shard
+from ...engine.model.ticket import Lane
 from ...engine.streams.drawing import Drawing, Look, Part, Sample, most_sample_rows
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
@@ -43,6 +44,8 @@ _PLANES: Final = ThreadPoolExecutor(1, thread_name_prefix="omendb-map")
 
 class Reader(Protocol):
     """Who reads a picture."""
+
+    lane: Lane
 
     def redraw(self) -> None:
         """There is a new plane: everything is to be drawn in it."""
@@ -74,6 +77,11 @@ class Picture:
         dim = source.definition.dim
         self._share = Share(budget, "this map takes")
         self._share.resize(2 * 3 * (8 + 17) * dim)
+
+    @property
+    def lane(self) -> Lane:
+        """Whose time a sample takes: that of one who reads it."""
+        return next(iter(self.readers)).lane
 
     @property
     def sample_bytes(self) -> int:
@@ -197,7 +205,7 @@ class Looks:
     def _next(self) -> None:
         if self._active is None and self._waiting:
             self._active = self._waiting.popleft()
-            self._submit(Look(self._active))
+            self._submit(Look(self._active, self._active.lane))
 
 
 def _plane_of(before: Plane | None, pieces: list[F32]) -> Plane | None:

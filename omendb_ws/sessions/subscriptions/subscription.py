@@ -256,7 +256,7 @@ class StatsSubscription(Subscription):
         if self.collection is None:
             self._offer()
         elif not self._is_measuring:
-            self._context.engine.submit(Measure(self))
+            self._context.engine.submit(Measure(self.session.lane, self))
             self._is_measuring = True
 
     def _offer(self) -> None:

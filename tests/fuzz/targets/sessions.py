@@ -143,17 +143,22 @@ def fuzz(data: bytes) -> None:
                 gc.enable()
 
 
+def key_file(*rights: str) -> str:
+    """Of one key."""
+    return _key_file(rights)[0]
+
+
 @cache
-def _key_file() -> tuple[str, tempfile.TemporaryDirectory[str]]:
+def _key_file(rights: tuple[str, ...]) -> tuple[str, tempfile.TemporaryDirectory[str]]:
     directory = tempfile.TemporaryDirectory()
     path = Path(directory.name) / "keys.toml"
-    path.write_text(key_entry("reader", "default", ("read", "write"), "token-reader"))
+    path.write_text(key_entry("reader", "default", rights, "token-reader"))
     path.chmod(0o600)
     return str(path), directory
 
 
 async def _run(program: Program) -> None:
-    keys = {"api_key_file": _key_file()[0]} if program.who is None else {}
+    keys = {"api_key_file": key_file("read", "write")} if program.who is None else {}
     node = Node(Settings(port=0, **LIMITS, **keys), clock_us=Clock())
     node.start()
     session = node.open_session(program.who)
@@ -192,14 +197,18 @@ async def _run(program: Program) -> None:
 
 def state_of(node: Node, session: Session) -> Any:
     """All that a refused request must leave as it is."""
-    windows = [
+    return windows_of(node), sorted(session.subscriptions), session.principal
+
+
+def windows_of(node: Node) -> list[Any]:
+    """What there is in them."""
+    return [
         (one.tenant, one.name, one.epoch, one.window.version, one.window.first_seq,
          one.window.last_seq, one.window.rows, one.window.payload_bytes,
          repr(one.window.admission.admitted.producers.state()))
         for one in node.context.catalog.shards()
         if hasattr(one, "window")  # it is made by the engine
     ]  # fmt: skip
-    return windows, sorted(session.subscriptions), session.principal
 
 
 def check(node: Node, side: _Side, *, is_refused: bool) -> None:

@@ -19,7 +19,6 @@ import pytest
 
 from omendb_ws.engine import changing, fair_reads, read_weights
 from omendb_ws.engine.model import shares
-from omendb_ws.engine.model.shares import Share
 from omendb_ws.engine.pieces import long_reads
 from omendb_ws.engine.reads import long_answers
 from omendb_ws.engine.writes import preparing
@@ -57,8 +56,8 @@ class Contended:
         shares = server.context.engine.tick._shares
         end_tick = shares.end_tick
 
-        def counted(waiting: Iterable[Share]) -> None:
-            end_tick(waiting)
+        def counted(*waiting: Iterable[Any]) -> None:
+            end_tick(*waiting)
             self.ticks += shares.is_contended
 
         monkeypatch.setattr(shares, "end_tick", counted)

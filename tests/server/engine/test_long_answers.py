@@ -44,6 +44,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "SLICE_US", 0)
     monkeypatch.setattr(long_answers, "AT_ONCE_US", -1.0)
     monkeypatch.setattr(long_answers, "_LEAST_QUERIES", 1)
+    monkeypatch.setattr(long_answers, "_LEAST_HARD_QUERIES", 1)
     monkeypatch.setattr(long_answers, "_MOST_QUERIES", 1)
     monkeypatch.setattr(long_answers, "_IDS", 2)
     monkeypatch.setattr(copies, "_rows_of_piece", lambda hits: 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ from omendb_core.scan.choice import choose
 
 from omendb_ws.engine import changing
 from omendb_ws.engine.reads import split_scan
+from omendb_ws.engine.reads.commands import Count
 from omendb_ws.engine.streams import deliveries
+from tests.patience import PATIENCE_SECONDS
 from tests.server.journal.test_durability import held, waiting
 from tests.server.raw import client, engine_held, rows, running
 from tests.server.streams.test_feeds import follow
@@ -67,6 +70,46 @@ async def test_a_tick_makes_so_many_pushes_and_the_next_one_goes_on(
             await reader.until(1)
         assert sum(counts) == 10
         assert max(counts) <= most
+
+
+async def test_replies_do_not_wait_for_pushes_that_were_left_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as server, client(server) as raw, client(server) as other:
+        await raw.create()
+        readers = [await follow(raw) for _ in range(10)]
+        monkeypatch.setattr(deliveries, "TICK_PUSHES", 1)
+        monkeypatch.setattr(deliveries, "GROUP_STREAMS", 1)
+        engine = server.context.engine
+        push, post, submit = engine.tick.deliveries.push, engine.moment._post, engine.submit
+        posted: list[str] = []
+        made: list[list[str]] = []
+        is_asked = threading.Event()
+
+        def posting(effects: list[Any]) -> None:
+            posted.extend(type(one).__name__ for one in effects)
+            post(effects)
+
+        def pushing(*arguments: Any) -> None:
+            made.append(list(posted))
+            if len(made) == 2:
+                is_asked.wait(PATIENCE_SECONDS)
+            push(*arguments)
+
+        def submitting(work: Any) -> None:
+            submit(work)
+            if isinstance(work, Count):
+                is_asked.set()
+
+        monkeypatch.setattr(engine, "submit", submitting)
+        monkeypatch.setattr(engine.moment, "_post", posting)
+        monkeypatch.setattr(engine.tick.deliveries, "push", pushing)
+        await raw.add(1)
+        assert (await other.ok("count", collection="items"))["count"] == 1
+        for reader in readers:
+            await reader.until(1)
+        replies = [before.count("Reply") for before in made]
+        assert replies[:3] == [0, 1, 2], "the count's went before the third push was made"
 
 
 async def test_a_server_splits_its_scans_over_the_threads_that_are_set(

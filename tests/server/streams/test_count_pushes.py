@@ -543,13 +543,13 @@ async def test_a_tick_tells_some_and_others_have_their_turn(
         await raw.ok("delete", collection="items", ids=list(range(25)))
         the_engine = server.context.engine
         told: list[int] = []
-        post = the_engine._post
+        post = the_engine.moment._post
 
         def posting(effects: Any) -> None:
             told.append(sum(isinstance(one, tallies.Recounted) for one in effects))
             post(effects)
 
-        monkeypatch.setattr(the_engine, "_post", posting)
+        monkeypatch.setattr(the_engine.moment, "_post", posting)
         async with engine_held(server):
             for subscription in counting_now(server):
                 subscription.tally.rests_until_ns = 0
@@ -571,13 +571,13 @@ async def test_one_connections_many_tallies_do_not_keep_anothers_waiting(
         await other.ok("subscribe", kind="count", **SLOW, by="f")
         await raw.ok("delete", collection="items", ids=list(range(50)))
         told: list[tallies.Recounted] = []
-        post = server.context.engine._post
+        post = server.context.engine.moment._post
 
         def posting(effects: Any) -> None:
             told.extend(one for one in effects if isinstance(one, tallies.Recounted))
             post(effects)
 
-        monkeypatch.setattr(server.context.engine, "_post", posting)
+        monkeypatch.setattr(server.context.engine.moment, "_post", posting)
         async with engine_held(server):
             for subscription in counting_now(server):
                 subscription.tally.rests_until_ns = 0
@@ -597,6 +597,7 @@ async def test_counting_again_goes_on_between_batches_without_end(
     in_pieces(monkeypatch)
     monkeypatch.setattr(long_answers, "AT_ONCE_US", -1.0)
     monkeypatch.setattr(long_answers, "_LEAST_QUERIES", 1)
+    monkeypatch.setattr(long_answers, "_LEAST_HARD_QUERIES", 1)
     monkeypatch.setattr(long_answers, "_MOST_QUERIES", 1)
     async with running() as server, client(server) as raw, client(server) as busy:
         await filled(raw, 200)

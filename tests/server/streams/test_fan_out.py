@@ -136,13 +136,13 @@ async def test_readers_that_never_read_cost_little_and_slow_nobody() -> None:
         await stack.enter_async_context(running(server))
         with_small_buffers(server)
         engine = server.context.engine
-        post = engine._post
+        post = engine.moment._post
 
         def noted(effects: list[Any]) -> None:
             posts.append(effects)
             post(effects)
 
-        engine._post = noted  # type: ignore[method-assign]
+        engine.moment._post = noted  # type: ignore[method-assign]
         writer = await stack.enter_async_context(client(server))
         handle = (await writer.create(dim=DIM, capacity=CAPACITY))["handle"]
         ports = {await deaf(server, stack, number) for number in range(DEAF_CONNECTIONS)}

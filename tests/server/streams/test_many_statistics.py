@@ -144,13 +144,13 @@ async def test_a_tick_tells_numbers_for_as_long_as_it_has_for_them(
             await raw.named("stats")
         the_engine = server.context.engine
         told: list[int] = []
-        post = the_engine._post
+        post = the_engine.moment._post
 
         def posting(effects: Any) -> None:
             told.append(len(effects))
             post(effects)
 
-        monkeypatch.setattr(the_engine, "_post", posting)
+        monkeypatch.setattr(the_engine.moment, "_post", posting)
         monkeypatch.setattr(tick, "TICK_MEASURES_US", 0)
         subscriptions = resting(server)
         async with engine_held(server):

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from omendb_core.model.types import Include
 
+from omendb_ws.engine.model.shares import Shares
 from omendb_ws.engine.model.ticket import Lane
 from omendb_ws.engine.streams.deliveries import (
     GROUP_STREAMS,
@@ -38,7 +39,7 @@ class Maker:
 
 def delivered(maker: Maker, count: int) -> list[list[int]]:
     """The streams that each tick pushed to, until all were."""
-    deliveries = Deliveries(Metrics(0.0), Limits(), lambda: maker.now_ns)
+    deliveries = Deliveries(Metrics(0.0), Limits(), Shares(), lambda: maker.now_ns)
     collection = cast(Any, SimpleNamespace(broken=None))
     for sub in range(count):
         reader = cast(Any, SimpleNamespace(lane=Lane(), sub=sub))
@@ -87,7 +88,7 @@ class Window:
 def test_streams_that_were_put_off_go_before_those_that_changed_since() -> None:
     """Where everything changes faster than it is told, everybody is still told in turn."""
     maker = Maker(stream_us=2 * TICK_PUSH_US / GROUP_STREAMS)  # a group fills a tick
-    deliveries = Deliveries(Metrics(0.0), Limits(), lambda: maker.now_ns)
+    deliveries = Deliveries(Metrics(0.0), Limits(), Shares(), lambda: maker.now_ns)
     collection: Any = Window()
     streams = []
     for sub in range(4 * GROUP_STREAMS):
