@@ -1,11 +1,13 @@
 """Measures searches and adds over HTTP, beside the WebSocket and a plain FastAPI and numpy server.
 
     python -m load_tests.bench_http [--seconds 3] [--runs 3] [--rows 10000] [--connections 64]
+                                    [--streams 1000] [--pairs 6] [--only-streams]
 
 Three servers, each a process: ours with both its ports, and the plain one, which keeps its rows in
 an array and answers by a product and ``argpartition``, as a prototype would. One process asks, over
 keep-alive connections that have one request under way each, in bytes that were made before: what a
-client costs is much the same for all. The servers are asked by turns, within each run.
+client costs is much the same for all. The servers are asked by turns, within each run. Then the
+WebSocket is asked again, in pairs: without event streams, and beside so many idle ones.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -30,10 +33,13 @@ import numpy as np
 import orjson
 
 from .figures import Figure, show, where
+from .idle_streams import Measured, beside, following
 from .plain_http import CAPACITY, DIM
 from .simulation.server import serving
 
 K: Final = 10
+#: The collection that streams follow, in which nothing happens.
+IDLE: Final = "idle"
 ADDED_ROWS: Final = 8_192
 ADDING_CONNECTIONS: Final = 4
 _QUERIES: Final = 256
@@ -160,6 +166,13 @@ async def measure(
     port: int, requests: list[bytes], connections: int, seconds: float, *, is_websocket: bool
 ) -> float:
     """Answers a second."""
+    return (await counted(port, requests, connections, seconds, is_websocket=is_websocket))[0]
+
+
+async def counted(
+    port: int, requests: list[bytes], connections: int, seconds: float, *, is_websocket: bool
+) -> Measured:
+    """Answers a second, and how many there were in all."""
     loop = asyncio.get_running_loop()
     asking = []
     for at in range(connections):
@@ -181,7 +194,7 @@ async def measure(
         if one.failed is not None:
             raise one.failed
         one.transport.abort()
-    return answers / took
+    return answers / took, sum(one.answers for one in asking)
 
 
 # -- the plain server ----------------------------------------------------------------------------
@@ -256,6 +269,32 @@ async def run(options: argparse.Namespace, ports: dict[str, int]) -> list[Figure
     return [Figure(*name.split("|"), values) for name, values in found.items()]  # type: ignore[call-arg]
 
 
+async def run_beside_streams(
+    options: argparse.Namespace, ports: dict[str, int], process_id: int
+) -> list[Figure]:
+    """The WebSocket's figures while event streams are open, and while none are."""
+    from omendb_core.model.change import RowBatch
+
+    from omendb_ws.wire.binary import encode_add, encode_search
+
+    searches = [
+        framed(encode_search(7, 1, one[None], k=K), is_text=False) for one in vectors(_QUERIES)
+    ]
+    adds = [framed(encode_add(7, 1, RowBatch(vectors(ADDED_ROWS))), is_text=False)]
+    found = []
+    for name, requests, connections in (
+        ("searches", searches, options.connections),
+        (f"adds of {ADDED_ROWS} rows", adds, ADDING_CONNECTIONS),
+    ):
+        asking = partial(
+            counted, ports["websocket, binary"], requests, connections, options.seconds,
+            is_websocket=True,
+        )  # fmt: skip
+        streams = partial(following, ports["http"], IDLE, options.streams)
+        found += await beside(name, asking, streams, options.pairs, process_id)
+    return found
+
+
 def _fill(ports: dict[str, int], rows: int) -> None:
     def post(port: int, path: str, body: bytes, kind: str) -> None:
         url = f"http://127.0.0.1:{port}{path}"
@@ -272,7 +311,9 @@ def _fill(ports: dict[str, int], rows: int) -> None:
 
     made = {"collection": "items", "dim": DIM, "capacity": CAPACITY, "ids": "auto"}
     octets = "application/octet-stream"
-    post(ports["http"], "/v1/collections", orjson.dumps(made), "application/json")
+    for name in ("items", IDLE):
+        body = orjson.dumps(made | {"collection": name})
+        post(ports["http"], "/v1/collections", body, "application/json")
     for start in range(0, rows, ADDED_ROWS):
         body = vectors(min(ADDED_ROWS, rows - start)).tobytes()
         post(ports["http"], f"/v1/collections/items/rows?dim={DIM}", body, octets)
@@ -286,6 +327,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--only-streams", action="store_true")
     options = parser.parse_args(arguments)
     print(where(), flush=True)
     http_port, plain_port = free_port(), free_port()
@@ -298,7 +342,11 @@ def main(arguments: list[str] | None = None) -> None:
             "websocket, JSON": websocket,
         }
         _fill(ports, options.rows)
-        show(asyncio.run(run(options, ports)))
+        if not options.only_streams:
+            show(asyncio.run(run(options, ports)))
+        assert target.process_id is not None
+        print(f"The WebSocket beside {options.streams} idle event streams, {options.pairs} pairs:")
+        show(asyncio.run(run_beside_streams(options, ports, target.process_id)))
 
 
 if __name__ == "__main__":
