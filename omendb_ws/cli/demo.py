@@ -41,6 +41,10 @@ def demo(
     one_blas_thread()
     from ..demo.child import ServerFailed
     from ..demo.run import run_demo
+    from ..net import http_port as api
 
+    if http_port is not None:
+        with failing(api.ExtraMissing):
+            api.check_extra()
     with failing(ServerFailed, code=FAILED):
         run_demo(port, http_port, seconds, rows_per_second)

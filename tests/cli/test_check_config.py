@@ -56,7 +56,9 @@ def test_json_web_tokens_without_their_library_are_a_line_and_exit_code_2(
     ]
 
 
-@pytest.mark.parametrize("command", [["check-config"], ["serve", "--port", "0"]])
+@pytest.mark.parametrize(
+    "command", [["check-config"], ["serve", "--port", "0"], ["demo", "--port", "0"]]
+)
 def test_the_http_api_without_what_it_needs_is_a_line_and_exit_code_2(
     command: list[str], tmp_path: Path
 ) -> None:
