@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -80,10 +81,12 @@ async def beside(
     """
     rates: dict[bool, list[float]] = {False: [], True: []}
     costs: dict[bool, list[float]] = {False: [], True: []}
+    own: dict[bool, list[float]] = {False: [], True: []}
 
     async def once(*, is_beside: bool) -> None:
-        before = _processor_seconds(process_id)
+        before, own_before = _processor_seconds(process_id), time.process_time()
         rate, answers = await measure()
+        own[is_beside].append((time.process_time() - own_before) / answers * 1e6)
         rates[is_beside].append(rate)
         costs[is_beside].append((_processor_seconds(process_id) - before) / answers * 1e6)
 
@@ -95,7 +98,11 @@ async def beside(
             else:
                 await once(is_beside=False)
     found = []
-    for what, unit, values in (("", "/s", rates), (": server's CPU", "µs", costs)):
+    for what, unit, values in (
+        ("", "/s", rates),
+        (": server's CPU", "µs", costs),
+        (": ours", "µs", own),
+    ):
         ratios = [there / alone for alone, there in zip(values[False], values[True], strict=True)]
         found += [
             Figure(f"{name}{what}, alone", unit, values[False]),

@@ -1,6 +1,6 @@
 """``Upgrade``: another protocol that a client offers to speak (RFC 9110, section 7.8). Pure.
 
-An offer is passed over: Java's client and ``curl --http2`` make one with the first request of each
+An offer is ignored: Java's client and ``curl --http2`` make one with the first request of each
 connection. The parser, though, takes what is behind such a head for the other protocol. So there it
 is given a head that offers nothing (``body_head``), and the body comes as of any other request. A
 WebSocket is offered by those who know its port, or who want a proxy to believe in one and to look
@@ -18,7 +18,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 _FRAMING: Final = frozenset((b"content-length", b"transfer-encoding"))
 
 
-def is_passed_over(method: bytes, headers: Headers) -> bool:
+def is_ignored(method: bytes, headers: Headers) -> bool:
     """Whether a request that the parser takes for an upgrade is an ordinary one besides."""
     offered = [value.lower() for name, value in headers if name == b"upgrade"]
     is_tunnel = method == b"CONNECT" or any(b"websocket" in one for one in offered)

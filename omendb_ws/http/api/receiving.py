@@ -105,7 +105,7 @@ class Receiving(HttpToolsProtocol):
         #: Of a request that offers another protocol: the head that its body is read by, and
         #: whether that is being parsed.
         self._body_head = b""
-        self._is_said_again = self._is_offer_passed_over = False
+        self._is_said_again = self._is_offer_ignored = False
 
     @property
     def is_busy(self) -> bool:
@@ -227,17 +227,17 @@ class Receiving(HttpToolsProtocol):
         self.moved_at = self.asked_at = self.loop.time()
         self.body.finish()
         super().on_message_complete()
-        if self.parser.should_upgrade() and not self._is_offer_passed_over:
+        if self.parser.should_upgrade() and not self._is_offer_ignored:
             self._is_over = True  # what follows may be no HTTP
             self.cycle.keep_alive = False
 
     def _look_at_offer(self) -> None:
         """Another protocol is offered, see ``offers.py``. Refused with a body if it is no offer."""
         method, headers = self.parser.get_method(), self.headers
-        self._is_offer_passed_over = offers.is_passed_over(method, headers)
+        self._is_offer_ignored = offers.is_ignored(method, headers)
         if not offers.has_body(headers):
             return
-        if not self._is_offer_passed_over:
+        if not self._is_offer_ignored:
             self._fail(Refused.of(BadRequest("Upgrade: with a body it is not taken; leave it out")))
         self._body_head = offers.body_head(method, self.parser.get_http_version(), headers)
 
