@@ -34,6 +34,7 @@ from . import (
     repair,
     search,
     serve,
+    size,
     stats,
     tail,
     top,
@@ -141,6 +142,7 @@ app.command("inspect")(inspect.inspect)
 app.command("repair")(repair.repair)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("size")(size.size)
 app.command("check-config")(check_config.check_config)
 app.command("new-key")(new_key.new_key)
 app.command("check-token")(check_token.check_token)
