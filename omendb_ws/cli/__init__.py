@@ -38,6 +38,7 @@ from . import (
     stats,
     tail,
     top,
+    upgrade_check,
     usage,
 )
 from .failure import FAILED, WRONG, say
@@ -143,6 +144,7 @@ app.command("repair")(repair.repair)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("size")(size.size)
+app.command("upgrade-check")(upgrade_check.upgrade_check)
 app.command("check-config")(check_config.check_config)
 app.command("new-key")(new_key.new_key)
 app.command("check-token")(check_token.check_token)

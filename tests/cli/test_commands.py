@@ -25,6 +25,7 @@ COMMANDS = [
     "serve", "demo", "ping", "list", "create", "drop", "load", "dump", "search", "count",
     "stats", "usage",
     "tail", "top",    "check-config", "check-token", "new-key",
+    "size", "upgrade-check",
 ]  # fmt: skip
 
 

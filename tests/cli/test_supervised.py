@@ -8,8 +8,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,9 +21,9 @@ from omendb_ws.net.server import Server
 from omendb_ws.net.sockets import SocketsError, named
 from omendb_ws.node.heartbeat import Heartbeat
 from omendb_ws.runtime.systemd import Given, Notifier, monotonic_usec
-from tests.cli.commands import TIMEOUT_SECONDS, environment, omendb_ws, serving
-from tests.deploy.manager import Manager, manager
-from tests.patience import PATIENCE_SECONDS, UNHURRIED_VARIABLES
+from tests.cli.commands import TIMEOUT_SECONDS, omendb_ws, serving
+from tests.deploy.manager import Manager, activated, manager, ports_of
+from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import settings
 
 
@@ -153,33 +151,6 @@ async def test_a_start_that_reads_for_long_asks_for_more_time_and_says_how_much_
         await until(lambda: bool(listening.waiting()) and bool(told(listening, "READY")))
         server.node.recoveries = None
         await supervised.end()
-
-
-def ports_of(count: int) -> list[socket.socket]:
-    return [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-
-
-@contextlib.contextmanager
-def activated(
-    *sockets: socket.socket, names: str = "", **variables: str
-) -> Iterator[subprocess.Popen[str]]:
-    """A server whose descriptors from 3 on are ``sockets``, as a manager starts it."""
-    moves = "".join(f" {3 + at}<&{one.fileno()}" for at, one in enumerate(sockets))
-    start = f'LISTEN_PID=$$ exec "$0" -m omendb_ws serve{moves}'
-    given = {"LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": names} | UNHURRIED_VARIABLES
-    process = subprocess.Popen(
-        ["bash", "-c", start, sys.executable],
-        env=environment(**given, **variables),
-        pass_fds=[one.fileno() for one in sockets],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_a_server_takes_the_sockets_that_are_open_and_says_their_addresses() -> None:

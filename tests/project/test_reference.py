@@ -35,7 +35,7 @@ COMMON_FLAGS = {
 #: Commands that talk to no server, or to none by the common flags.
 WITHOUT_A_SERVER = {
     "serve", "check-config", "check-token", "demo", "ping", "new-key", "inspect", "repair",
-    "backup", "restore", "size",
+    "backup", "restore", "size", "upgrade-check",
 }  # fmt: skip
 
 

@@ -52,7 +52,7 @@ class Node:
     @asynccontextmanager
     async def started(cls) -> AsyncIterator[Self]:
         process = await asyncio.create_subprocess_exec(
-            "node", *_websocket_flags(), str(RUNNER), str(CLIENT),
+            "node", *websocket_flags(), str(RUNNER), str(CLIENT),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=1 << 24,
         )  # fmt: skip
         try:
@@ -228,7 +228,8 @@ class Chromium:
 
 
 @lru_cache
-def _websocket_flags() -> tuple[str, ...]:
+def websocket_flags() -> tuple[str, ...]:
+    """What Node needs to have WebSockets."""
     told = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
     is_old = int(told.stdout.lstrip("v").split(".")[0]) < 22
     return ("--experimental-websocket", "--no-warnings") if is_old else ()

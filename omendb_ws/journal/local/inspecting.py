@@ -15,7 +15,16 @@ from omendb_core.model.types import WindowLimits
 from ..interface import Damaged, Manifest, Torn
 from .contents import is_logged
 from .files import Files
-from .records import HEADER_BYTES, Header, Type, end_of_data, headers_after, payload, read_header
+from .records import (
+    HEADER_BYTES,
+    Header,
+    Type,
+    end_of_data,
+    format_of,
+    headers_after,
+    payload,
+    read_header,
+)
 from .recovery import Reader, read_segment
 from .segments import Segment, segments_in
 
@@ -62,6 +71,7 @@ class SegmentReport:
 
     ``behind``: what can still be read behind that; ``bytes_behind`` that are not zero there.
     ``flushed_to`` is the most that any of its headers says. ``problem``: why it cannot be read.
+    ``format``: the number that its first record names; None if there is none.
     """
 
     segment: Segment
@@ -73,6 +83,7 @@ class SegmentReport:
     behind: Stretch = field(default_factory=Stretch)
     bytes_behind: int = 0
     problem: str | None = None
+    format: int | None = None
 
 
 @dataclass(slots=True)
@@ -120,6 +131,7 @@ def segment_of(files: Files, segment: Segment) -> SegmentReport:
         report.problem = str(error)
         return report
     report.size = len(data)
+    report.format = format_of(data)
     while True:
         header = read_header(data, segment.seed, report.end)
         if header is None or payload(data, header, segment.seed, report.end) is None:

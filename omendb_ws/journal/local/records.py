@@ -160,6 +160,13 @@ def read_header(data: memoryview, seed: int, offset: int) -> Header | None:
     return Header(Type(type_), n, dim, json, size, flushed_to, version, seq, time_us, checksum)
 
 
+def format_of(data: memoryview) -> int | None:
+    """The format that the first record of a segment names, whether it is valid or not."""
+    if len(data) < HEADER_BYTES or int.from_bytes(data[:2], "little") != MAGIC:
+        return None
+    return data[2]
+
+
 def payload(data: memoryview, header: Header, seed: int, offset: int) -> memoryview | None:
     """The payload of the record at ``offset``; None if it is cut off or not what was written."""
     start = offset + HEADER_BYTES

@@ -35,11 +35,11 @@ from .openings import Opening, opening_of
 from .records import (
     FORMAT,
     HEADER_BYTES,
-    MAGIC,
     MAX_FILE_BYTES,
     Header,
     Type,
     end_of_data,
+    format_of,
     headers_after,
     payload,
     read_header,
@@ -145,11 +145,10 @@ def opened_segment(files: Files, segment: Segment) -> Opened | None:
 
 
 def _refuse_other_format(head: memoryview, segment: Segment) -> None:
-    if len(head) == HEADER_BYTES and int.from_bytes(head[:2], "little") == MAGIC:
-        (format_,) = head[2:3]
-        if format_ > FORMAT:
-            message = f"it is of format {format_}, or damaged; this version reads {FORMAT}"
-            raise Damaged(message, segment.path, 0)
+    format_ = format_of(head)
+    if format_ is not None and format_ > FORMAT:
+        message = f"it is of format {format_}, or damaged; this version reads {FORMAT}"
+        raise Damaged(message, segment.path, 0)
 
 
 def _refuse_claims(files: Files, segment: Segment, *, is_first: bool) -> None:
