@@ -31,7 +31,7 @@ def make_ring(vectors: F32, capacity: int | None = None) -> Ring:
 def give_shadow(ring: Ring, metric: Metric) -> None:
     """Let the ring keep a shadow for ``metric`` from now on, if a kernel here can use one."""
     if native.is_there:
-        ring.shadow = Shadow(ring.capacity, ring.dim, metric)
+        ring.shadow = Shadow(ring.capacity, ring.dim, metric, has_nibbles=True)
         ring.shadow.write(0, ring.vectors[: ring.used])
         ring.shadow.note_written(ring.last_seq, ring.vectors[: ring.used])
 

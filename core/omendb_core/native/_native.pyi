@@ -23,7 +23,7 @@ def first_duplicate(ids: U64, salts: U64) -> int: ...
 def append(
     lanes: str,
     ring: tuple[F32, F32, U64, I64],
-    shadow: tuple[U8, F32, F32, int] | None,
+    shadow: tuple[U8, F32, tuple[U8, F32] | None, F32, int] | None,
     table: tuple[U64, U32, U64] | None,
     first: int,
     time: int,
@@ -34,13 +34,21 @@ def kernels() -> list[str]:
     """Variants of the scan that this machine can run, best first."""
 
 def shadow_write(
-    codes: U8, factors: F32, centre: F32, slots: int, metric: int, first: int, rows: F32
+    codes: U8,
+    factors: F32,
+    nibbles: tuple[U8, F32] | None,
+    centre: F32,
+    slots: int,
+    metric: int,
+    first: int,
+    rows: F32,
 ) -> None: ...
 def top_k(
     kernel: str,
     lanes: str,
     codes: U8,
     factors: F32,
+    nibbles: tuple[U8, F32] | None,
     centre: F32,
     metric: int,
     vectors: F32,

@@ -58,17 +58,18 @@ static bool take_ring(taken_arrays *taken, PyObject *arrays, ring_rows *ring)
     return true;
 }
 
-/* (codes, factors, centre, metric) or None. */
+/* (codes, factors, nibbles, centre, metric) or None. */
 static bool take_ring_shadow(taken_arrays *taken, PyObject *arrays, addition *add)
 {
-    PyObject *codes, *factors, *centre;
+    PyObject *codes, *factors, *nibbles, *centre;
     int metric;
     if (arrays == Py_None)
         return true;
-    if (!PyArg_ParseTuple(arrays, "OOOi", &codes, &factors, &centre, &metric)
+    if (!PyArg_ParseTuple(arrays, "OOOOi", &codes, &factors, &nibbles, &centre, &metric)
         || !take_shadow(
             taken, codes, factors, centre, (Py_ssize_t)add->ring.capacity, metric, TO_WRITE,
-            &add->shadow))
+            &add->shadow)
+        || !take_nibbles(taken, nibbles, TO_WRITE, &add->shadow))
         return false;
     if (add->shadow.dim != add->ring.dim) {
         PyErr_SetString(PyExc_ValueError, "centre: of other dimensions than the ring");
@@ -107,7 +108,8 @@ static bool take_addition(
 /* append(lanes, ring, shadow, table, first, time, rows, ids)
  *     -> (evicted, replaced), bytes of int64 slots.
  *
- * ring: (vectors, norms, live_words, times); shadow: (codes, factors, centre, metric) or None;
+ * ring: (vectors, norms, live_words, times); shadow: (codes, factors, nibbles, centre, metric) or
+ * None;
  * table: (keys, places, salts) and ids uint64 (n,), or None and None; first: the slot of the first
  * of rows. */
 PyObject *native_append(PyObject *Py_UNUSED(module), PyObject *arguments)

@@ -29,6 +29,10 @@ bool query_prepare(
 /* Set what the tiles leave rows out by: those that surely score less than threshold. */
 void query_aim(const omendb_query *query, float threshold, float *alpha, float *beta, float *theta);
 
+/* The same for who reads shadow->coarse: which of its factors stands in the place of [2] is returned. */
+int query_aim_coarse(
+    const omendb_query *query, float threshold, float *alpha, float *beta, float *theta);
+
 /* The same with roles swapped (match.c): what a new row is asked by, whatever the floors; and the
  * factors of a group of standing queries, with their floors in them, for rows of this length at most. */
 void row_aim(const omendb_query *row, float *alpha, float *beta, float *theta);

@@ -5,7 +5,7 @@
 #include "lanes.h"
 #include "native.h"
 
-#define MAX_TAKEN 16
+#define MAX_TAKEN 20
 
 /* What a call has taken so far; begin with {0}, end with give_back. */
 typedef struct {

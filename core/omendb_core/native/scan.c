@@ -8,6 +8,7 @@
  * scan_setup.c decides which queries share a pass, scan_tiles.c which tiles it goes through. A query
  * of which the bounds tell too little is given up here: every row is scored for it.
  */
+#include "scan_sweep.h"
 #include "scan_tiles.h"
 
 #include "exhaustive.h"
@@ -31,61 +32,6 @@
 #define MANY_SEEKERS 8
 
 /* -- a pass -------------------------------------------------------------------------------------*/
-
-/* Offer the rows that wait for it. False if there is no memory. */
-static bool offer_waiting(scan_work *work, size_t place)
-{
-    scan_seeker *seeker = &work->seekers[place];
-    scan_waiting *waiting = &seeker->waiting;
-    const double before = seeker->candidates.threshold;
-    const size_t count = waiting->count;
-    float lower[GROUP_ROWS], upper[GROUP_ROWS];
-    waiting->count = 0;
-    query_intervals(&seeker->query, waiting->factors, waiting->dots, lower, upper);
-    for (size_t i = 0; i < count; i++) {
-        omendb_interval score = {lower[i], upper[i]};
-        omendb_offered offered = candidates_offer(&seeker->candidates, waiting->slots[i], score);
-        if (offered == NO_MEMORY)
-            return false;
-        if (offered == GIVEN_UP) {
-            seeker->given_up = work->gave_up = true;
-            return true;
-        }
-    }
-    if (seeker->candidates.threshold != before)
-        scan_aim(work, place);
-    return true;
-}
-
-/* Offer the rows of `hits`, now or soon. False if there is no memory. */
-static bool take(
-    scan_work *work, size_t place, const scan_tile *tile, uint64_t hits, const int32_t *dots)
-{
-    scan_seeker *seeker = &work->seekers[place];
-    scan_waiting *waiting = &seeker->waiting;
-    for (; hits != 0 && !seeker->given_up; hits &= hits - 1) {
-        size_t bit = (size_t)__builtin_ctzll(hits), group = bit / GROUP_ROWS, row = bit % GROUP_ROWS;
-        for (size_t factor = 0; factor < FACTORS; factor++)
-            waiting->factors[factor * GROUP_ROWS + waiting->count] =
-                tile->rows.factors[group][factor * GROUP_ROWS + row];
-        waiting->dots[waiting->count] = dots[bit];
-        waiting->slots[waiting->count] = tile->groups[group] * GROUP_ROWS + (uint32_t)row;
-        if (work->scan->times != NULL)
-            fetch_time(work->scan->times, waiting->slots[waiting->count]);
-        if (++waiting->count == GROUP_ROWS && !offer_waiting(work, place))
-            return false;
-    }
-    return waiting->count <= waiting->most || offer_waiting(work, place);
-}
-
-/* Offer what still waits. False if there is no memory. */
-static bool offer_rest(scan_work *work, size_t first, size_t stop)
-{
-    for (size_t place = first; place < stop; place++)
-        if (work->seekers[place].waiting.count > 0 && !offer_waiting(work, place))
-            return false;
-    return true;
-}
 
 static void swap_places(scan_work *work, size_t a, size_t b)
 {
@@ -162,7 +108,8 @@ static bool aim_at_tile(scan_work *work, size_t first, size_t stop, const scan_t
 }
 
 /* One tile for the seekers first ... stop - 1. False if there is no memory. */
-static bool pass_tile(scan_work *work, size_t first, size_t stop, const scan_tile *tile)
+static bool pass_tile(
+    scan_work *work, size_t first, size_t stop, const scan_tile *tile, const scan_tile *next)
 {
     const omendb_scan *scan = work->scan;
     int32_t dots[TILE_QUERIES][TILE_ROWS];
@@ -174,12 +121,14 @@ static bool pass_tile(scan_work *work, size_t first, size_t stop, const scan_til
         scan_fetch_times(scan, tile);
     for (size_t part = 0, from = first; part < parts; part++) {
         size_t count = (stop - from + parts - part - 1) / (parts - part);
+        if (next != NULL)
+            scan_fetch_tile(work, next, part, parts);
         scan->kernel->tile(&tile->rows, &work->queries, from, count, hits, dots);
         for (size_t i = 0; i < count; i++) {
             const scan_seeker *seeker = &work->seekers[from + i];
             if (from + i == first || seeker->mask != seeker[-1].mask)
                 mask = scan_tile_mask(tile, scan_mask_at(scan, seeker->mask));
-            if ((hits[i] & mask) != 0 && !take(work, from + i, tile, hits[i] & mask, dots[i]))
+            if ((hits[i] & mask) != 0 && !scan_take(work, from + i, tile, hits[i] & mask, dots[i]))
                 return false;
         }
         from += count;
@@ -190,18 +139,22 @@ static bool pass_tile(scan_work *work, size_t first, size_t stop, const scan_til
 static bool pass(scan_work *work, size_t first, size_t stop)
 {
     scan_cursor cursor = scan_start(work, first, stop);
-    scan_tile tile;
+    scan_tile tiles[2];
     work->latest = -INFINITY;
     work->unasked = 0;
     stop = leave_out_given_up(work, first, stop);
-    while (first < stop && scan_next_tile(&cursor, &tile)) {
+    if (stop - first == 1 && scan_may_sweep(work, first))
+        return scan_sweep(work, first);
+    bool is_there = first < stop && scan_next_tile(&cursor, &tiles[0]);
+    for (size_t at = 0; first < stop && is_there; at ^= 1) {
         work->gave_up = false;
-        if (!pass_tile(work, first, stop, &tile))
+        is_there = scan_next_tile(&cursor, &tiles[at ^ 1]);
+        if (!pass_tile(work, first, stop, &tiles[at], is_there ? &tiles[at ^ 1] : NULL))
             return false;
         if (work->gave_up)
             stop = leave_out_given_up(work, first, stop);
     }
-    return offer_rest(work, first, stop);
+    return scan_offer_rest(work, first, stop);
 }
 
 /* -- the whole ----------------------------------------------------------------------------------*/

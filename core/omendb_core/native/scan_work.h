@@ -46,6 +46,9 @@ typedef struct {
     size_t unasked;
 } scan_work;
 
+/* What is larger than this is not in a cache from one scan to the next. */
+#define NEAR_BYTES ((size_t)16 << 20)
+
 static inline const uint64_t *scan_mask_at(const omendb_scan *scan, size_t mask)
 {
     return scan->masks + mask * scan->words;

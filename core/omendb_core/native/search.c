@@ -41,6 +41,8 @@ bool take_shadow(
         PyErr_SetString(PyExc_ValueError, "codes, factors: not at a 64-byte boundary");
         return false;
     }
+    out->nibbles = NULL;
+    out->coarse = NULL;
     out->codes = taken_codes.data;
     out->factors = taken_factors.data;
     out->centre = taken_centre.data;
@@ -50,19 +52,47 @@ bool take_shadow(
     return true;
 }
 
-/* shadow_write(codes, factors, centre, slots, metric, first, rows): rows into the slots from first on. */
+bool take_nibbles(
+    taken_arrays *taken, PyObject *object, enum access access, omendb_shadow *shadow)
+{
+    PyObject *nibbles, *coarse;
+    array taken_nibbles, taken_coarse;
+    if (object == Py_None)
+        return true;
+    if (!PyTuple_Check(object))
+        return PyErr_SetString(PyExc_TypeError, "nibbles: a tuple or None"), false;
+    if (!PyArg_ParseTuple(object, "OO", &nibbles, &coarse))
+        return false;
+    Py_ssize_t groups = (Py_ssize_t)(shadow->slots + TILE_ROWS - 1) / TILE_ROWS * TILE_GROUPS;
+    Py_ssize_t group_bytes = (Py_ssize_t)shadow_coarse_steps(shadow->dim) * STEP_BYTES;
+    if (!take_array(taken, nibbles, "nibbles", U8, groups * group_bytes, access, &taken_nibbles) ||
+        !take_array(
+            taken, coarse, "coarse", F32, groups * COARSE_FACTORS * GROUP_ROWS, access, &taken_coarse))
+        return false;
+    if ((uintptr_t)taken_nibbles.data % STEP_BYTES || (uintptr_t)taken_coarse.data % STEP_BYTES) {
+        PyErr_SetString(PyExc_ValueError, "nibbles, coarse: not at a 64-byte boundary");
+        return false;
+    }
+    shadow->nibbles = taken_nibbles.data;
+    shadow->coarse = taken_coarse.data;
+    return true;
+}
+
+/* shadow_write(codes, factors, nibbles, centre, slots, metric, first, rows): rows into the slots from first on. */
 PyObject *native_shadow_write(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    PyObject *codes, *factors, *centre, *row_object, *result = NULL;
+    PyObject *codes, *factors, *nibbles, *centre, *row_object, *result = NULL;
     Py_ssize_t slots, first;
     int metric;
     taken_arrays taken = {0};
     omendb_shadow shadow;
     row_array rows;
     if (!PyArg_ParseTuple(
-            arguments, "OOOninO", &codes, &factors, &centre, &slots, &metric, &first, &row_object))
+            arguments, "OOOOninO", &codes, &factors, &nibbles, &centre, &slots, &metric, &first,
+            &row_object))
         return NULL;
     if (!take_shadow(&taken, codes, factors, centre, slots, metric, TO_WRITE, &shadow) ||
+        !take_nibbles(&taken, nibbles, TO_WRITE, &shadow) ||
         !take_rows(&taken, row_object, "rows", &rows))
         goto done;
     if ((size_t)rows.dim != shadow.dim || (rows.stride != rows.dim && rows.count > 1) || first < 0 ||
@@ -176,13 +206,13 @@ static bool take_decay(
     return true;
 }
 
-/* top_k(kernel, lanes, codes, factors, centre, metric, vectors, last_seq, queries, k, min_scores, masks,
+/* top_k(kernel, lanes, codes, factors, nibbles, centre, metric, vectors, last_seq, queries, k, min_scores, masks,
  * mask_of, counts, slots, scores, decay) -> how many slots and scores were written, and for how many of the
  * queries every row was scored. */
 PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     const char *kernel, *lanes;
-    PyObject *codes, *factors, *centre, *decay, *objects[9];
+    PyObject *codes, *factors, *nibbles, *centre, *decay, *objects[9];
     unsigned long long last_seq;
     int metric;
     taken_arrays taken = {0};
@@ -191,8 +221,8 @@ PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
     int64_t total = -1;
     size_t thorough = 0;
     if (!PyArg_ParseTuple(
-            arguments, "ssOOOiOKOOOOOOOOO", &kernel, &lanes, &codes, &factors, &centre, &metric,
-            &objects[0], &last_seq, &objects[1], &objects[2], &objects[3], &objects[4], &objects[5],
+            arguments, "ssOOOOiOKOOOOOOOOO", &kernel, &lanes, &codes, &factors, &nibbles, &centre,
+            &metric, &objects[0], &last_seq, &objects[1], &objects[2], &objects[3], &objects[4], &objects[5],
             &objects[6], &objects[7], &objects[8], &decay))
         return NULL;
     scan.kernel = omendb_kernel_named(kernel);
@@ -204,6 +234,7 @@ PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
     Py_ssize_t slots = PyObject_Length(objects[0]);
     if (slots < 0 || !take_shadow(
                          &taken, codes, factors, centre, slots, metric, TO_READ, &scan.shadow) ||
+        !take_nibbles(&taken, nibbles, TO_READ, &scan.shadow) ||
         !take_question(&taken, objects, last_seq, &scan) ||
         !take_decay(&taken, decay, PyObject_Length(objects[7]), &scan, &times)) {
         give_back(&taken);

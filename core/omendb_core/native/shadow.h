@@ -18,6 +18,15 @@
  *              |s r|² + [1]² at least, and 2**-17 at most
  *          With these bounds.c leaves rows out. A row of [1] = infinity, [2] = 0 is never left out.
  *          Slots never written hold zeros.
+ *
+ * Beside them may stand the same rows told more coarsely, for who reads them once: codes by their high
+ * nibbles, as y = s h + e', h = 16 ((r + 128) >> 4) - 120, which is r but for -7 … 8 in each dimension.
+ *
+ * nibbles  uint8 (groups, coarse steps, 16, 4), 64-byte aligned, coarse steps = ceil(dim / 8): [g][i][n][j]
+ *          is (r + 128) >> 4 of dimension 8 i + j of row 16 g + n, and 16 times that of dimension
+ *          8 i + 4 + j; of 128 beyond dim. So 64 bytes are 8 dimensions of 16 rows.
+ * coarse   float32 (groups, 4, 16): the factors, with h and e' in the places of r and e, and
+ *          [3] dot: 0.  l2 and cosine: |y|², less something, which is 2**-19 of |y|² + [1]² at least
  */
 #ifndef OMENDB_SHADOW_H
 #define OMENDB_SHADOW_H
@@ -30,6 +39,11 @@
 #define STEP_DIMS 4
 #define STEP_BYTES (GROUP_ROWS * STEP_DIMS)
 #define FACTORS 3
+#define COARSE_DIMS (2 * STEP_DIMS)
+#define COARSE_FACTORS 4
+/* A nibble n stands for NIBBLE_STEP n - NIBBLE_ZERO. */
+#define NIBBLE_STEP 16
+#define NIBBLE_ZERO 120
 /* Windows of more dimensions have no shadow: what is argued of roundings holds up to here. */
 #define OMENDB_MAX_DIM 4096
 
@@ -38,6 +52,8 @@ typedef enum { DOT, COSINE, L2 } omendb_metric;
 typedef struct {
     uint8_t *codes;
     float *factors;
+    uint8_t *nibbles; /* NULL: neither these nor coarse are kept */
+    float *coarse;
     const float *centre; /* [dim] */
     size_t dim;
     size_t slots; /* the ring's capacity */
@@ -47,6 +63,11 @@ typedef struct {
 static inline size_t shadow_steps(size_t dim)
 {
     return (dim + STEP_DIMS - 1) / STEP_DIMS;
+}
+
+static inline size_t shadow_coarse_steps(size_t dim)
+{
+    return (dim + COARSE_DIMS - 1) / COARSE_DIMS;
 }
 
 /* Rows float32 [count][dim] into the slots from first on; these do not wrap. */

@@ -11,4 +11,8 @@ bool take_shadow(
     taken_arrays *taken, PyObject *codes, PyObject *factors, PyObject *centre, Py_ssize_t slots,
     int metric, enum access access, omendb_shadow *out);
 
+/* Take what stands beside them, (nibbles, coarse); None: nothing does. */
+bool take_nibbles(
+    taken_arrays *taken, PyObject *object, enum access access, omendb_shadow *shadow);
+
 #endif

@@ -91,4 +91,77 @@ TARGET void tile_avx2(
             part(rows, queries, first + i, 1, group, hits + i, dots + i);
     }
 }
+
+/* One query against high nibbles: a product of 15 and 127 at most, and of such sums of 16 bits hold
+ * SUMMED steps of 2 pairs. */
+#define SUMMED 4
+
+/* Sum of h p over the rows of two groups, whose codes are group_bytes apart. */
+TARGET INLINE void add_up_nibbles(
+    const uint8_t *codes, size_t group_bytes, const omendb_sweeping *query, __m256i sums[HALVES])
+{
+    const __m256i ones = _mm256_set1_epi16(1), low = _mm256_set1_epi8(0x0f);
+    for (int half = 0; half < HALVES; half++)
+        sums[half] = _mm256_setzero_si256();
+    for (size_t from = 0; from < query->steps; from += SUMMED) {
+        const size_t to = from + SUMMED < query->steps ? from + SUMMED : query->steps;
+        __m256i pairs[HALVES];
+        for (int half = 0; half < HALVES; half++)
+            pairs[half] = _mm256_setzero_si256();
+        for (size_t step = from; step < to; step++) {
+            const __m256i first = _mm256_set1_epi32(query->codes[2 * step]);
+            const __m256i second = _mm256_set1_epi32(query->codes[2 * step + 1]);
+            for (int half = 0; half < HALVES; half++) {
+                const uint8_t *at = codes + (size_t)(half / 2) * group_bytes + step * STEP_BYTES +
+                                    half % 2 * (STEP_BYTES / 2);
+                __m256i both = _mm256_load_si256((const void *)at);
+                __m256i one = _mm256_and_si256(both, low);
+                __m256i two = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
+                one = _mm256_maddubs_epi16(one, first);
+                two = _mm256_maddubs_epi16(two, second);
+                pairs[half] = _mm256_add_epi16(pairs[half], _mm256_add_epi16(one, two));
+            }
+        }
+        for (int half = 0; half < HALVES; half++)
+            sums[half] = _mm256_add_epi32(sums[half], _mm256_madd_epi16(pairs[half], ones));
+    }
+}
+
+/* Which of 8 rows pass, as bits. */
+TARGET INLINE uint64_t passing_sweep(
+    const float *factors, const omendb_sweeping *query, __m256i sums)
+{
+    __m256i dots =
+        _mm256_add_epi32(_mm256_slli_epi32(sums, 4), _mm256_set1_epi32(query->start));
+    __m256 value = _mm256_mul_ps(_mm256_load_ps(factors), _mm256_cvtepi32_ps(dots));
+    value =
+        _mm256_fmadd_ps(_mm256_load_ps(factors + GROUP_ROWS), _mm256_set1_ps(query->alpha), value);
+    value = _mm256_fmadd_ps(
+        _mm256_load_ps(factors + query->second * GROUP_ROWS), _mm256_set1_ps(query->beta), value);
+    __m256 passed = _mm256_cmp_ps(value, _mm256_set1_ps(query->theta), _CMP_NLT_UQ);
+    return (uint64_t)(unsigned)_mm256_movemask_ps(passed);
+}
+
+TARGET void sweep_avx2(
+    const uint8_t *nibbles, const float *factors, size_t tiles, const omendb_sweeping *query,
+    uint64_t *hits)
+{
+    const size_t group_bytes = query->steps * STEP_BYTES;
+    for (size_t tile = 0; tile < tiles; tile++) {
+        hits[tile] = 0;
+        if (query->is_far)
+            fetch_swept(nibbles, factors, tile + SWEPT_AHEAD, query->steps);
+        for (size_t group = 0; group < TILE_GROUPS; group += GROUPS) {
+            __m256i sums[HALVES];
+            size_t at = tile * TILE_GROUPS + group;
+            add_up_nibbles(nibbles + at * group_bytes, group_bytes, query, sums);
+            for (size_t half = 0; half < HALVES; half++) {
+                size_t place = half / 2 * COARSE_FACTORS * GROUP_ROWS + half % 2 * HALF_ROWS;
+                const float *factor = factors + at * COARSE_FACTORS * GROUP_ROWS + place;
+                hits[tile] |= passing_sweep(factor, query, sums[half])
+                              << (group * GROUP_ROWS + half * HALF_ROWS);
+            }
+        }
+    }
+}
 #endif

@@ -81,4 +81,63 @@ TARGET void tile_neon(
             part(rows, queries, first + i, 1, group, hits + i, dots + i);
     }
 }
+
+/* Sum of h p over the rows of two groups, whose codes are group_bytes apart. */
+TARGET INLINE void add_up_nibbles(
+    const uint8_t *codes, size_t group_bytes, const omendb_sweeping *query,
+    int32x4_t sums[QUARTERS])
+{
+    const uint8x16_t low = vdupq_n_u8(0x0f);
+    for (int part = 0; part < QUARTERS; part++)
+        sums[part] = vdupq_n_s32(0);
+    for (size_t step = 0; step < query->steps; step++) {
+        int8x16_t first = vreinterpretq_s8_s32(vdupq_n_s32(query->codes[2 * step]));
+        int8x16_t second = vreinterpretq_s8_s32(vdupq_n_s32(query->codes[2 * step + 1]));
+        for (int part = 0; part < QUARTERS; part++) {
+            const uint8_t *at = codes + (size_t)(part / 4) * group_bytes + step * STEP_BYTES +
+                                part % 4 * (STEP_BYTES / 4);
+            uint8x16_t both = vld1q_u8(at);
+            int8x16_t one = vreinterpretq_s8_u8(vandq_u8(both, low));
+            int8x16_t two = vreinterpretq_s8_u8(vshrq_n_u8(both, 4));
+            sums[part] = vdotq_s32(vdotq_s32(sums[part], one, first), two, second);
+        }
+    }
+}
+
+/* Which of 4 rows pass, as bits. */
+TARGET INLINE uint64_t passing_sweep(
+    const float *factors, const omendb_sweeping *query, int32x4_t sums)
+{
+    static const uint32_t bits[QUARTER_ROWS] = {1, 2, 4, 8};
+    int32x4_t dots = vaddq_s32(vshlq_n_s32(sums, 4), vdupq_n_s32(query->start));
+    float32x4_t value = vmulq_f32(vld1q_f32(factors), vcvtq_f32_s32(dots));
+    value = vfmaq_f32(value, vld1q_f32(factors + GROUP_ROWS), vdupq_n_f32(query->alpha));
+    const float *second = factors + query->second * GROUP_ROWS;
+    value = vfmaq_f32(value, vld1q_f32(second), vdupq_n_f32(query->beta));
+    uint32x4_t below = vcltq_f32(value, vdupq_n_f32(query->theta));
+    return vaddvq_u32(vbicq_u32(vld1q_u32(bits), below));
+}
+
+TARGET void sweep_neon(
+    const uint8_t *nibbles, const float *factors, size_t tiles, const omendb_sweeping *query,
+    uint64_t *hits)
+{
+    const size_t group_bytes = query->steps * STEP_BYTES;
+    for (size_t tile = 0; tile < tiles; tile++) {
+        hits[tile] = 0;
+        if (query->is_far)
+            fetch_swept(nibbles, factors, tile + SWEPT_AHEAD, query->steps);
+        for (size_t group = 0; group < TILE_GROUPS; group += GROUPS) {
+            int32x4_t sums[QUARTERS];
+            size_t at = tile * TILE_GROUPS + group;
+            add_up_nibbles(nibbles + at * group_bytes, group_bytes, query, sums);
+            for (size_t quarter = 0; quarter < QUARTERS; quarter++) {
+                size_t place = quarter / 4 * COARSE_FACTORS * GROUP_ROWS + quarter % 4 * QUARTER_ROWS;
+                const float *factor = factors + at * COARSE_FACTORS * GROUP_ROWS + place;
+                hits[tile] |= passing_sweep(factor, query, sums[quarter])
+                              << (group * GROUP_ROWS + quarter * QUARTER_ROWS);
+            }
+        }
+    }
+}
 #endif

@@ -57,31 +57,50 @@ ALWAYS_INLINE void group_dots(
     }
 }
 
+/* What one query lets through; see tiles.h. */
+typedef struct {
+    float alpha, beta, theta;
+    int second; /* which of a row's factors beta is for */
+} Aimed;
+
 /* Which of 4 rows may pass: all but those that fall short by more than what is lost by not fusing,
  * a few 2**-24 of each term. A fused step is a call where the processor has none. */
-static signed_longs may_pass(
-    const float *factors, const omendb_queries *queries, size_t query, signed_longs dots)
+static signed_longs may_pass(const float *factors, const Aimed *aimed, signed_longs dots)
 {
     floats terms[FACTORS], sum = {0}, size = {0};
     memcpy(&terms[0], factors, sizeof *terms);
     memcpy(&terms[1], factors + GROUP_ROWS, sizeof *terms);
-    memcpy(&terms[2], factors + 2 * GROUP_ROWS, sizeof *terms);
+    memcpy(&terms[2], factors + aimed->second * GROUP_ROWS, sizeof *terms);
     terms[0] *= __builtin_convertvector(dots, floats);
-    terms[1] *= queries->alpha[query];
-    terms[2] *= queries->beta[query];
+    terms[1] *= aimed->alpha;
+    terms[2] *= aimed->beta;
     for (int i = 0; i < FACTORS; i++) {
         sum += terms[i];
         size += (floats)((longs)terms[i] & INT32_MAX);
     }
-    return ~(signed_longs)(sum + (size * 0x1p-20f + 0x1p-120f) < queries->theta[query]);
+    return ~(signed_longs)(sum + (size * 0x1p-20f + 0x1p-120f) < aimed->theta);
 }
 
-static bool passes(const float *factors, const omendb_queries *queries, size_t query, int32_t dot)
+static bool passes(const float *factors, const Aimed *aimed, int32_t dot)
 {
     float value = factors[0] * (float)dot;
-    value = fmaf(factors[GROUP_ROWS], queries->alpha[query], value);
-    value = fmaf(factors[2 * GROUP_ROWS], queries->beta[query], value);
-    return !(value < queries->theta[query]);
+    value = fmaf(factors[GROUP_ROWS], aimed->alpha, value);
+    value = fmaf(factors[aimed->second * GROUP_ROWS], aimed->beta, value);
+    return !(value < aimed->theta);
+}
+
+/* Which of the rows of a group pass, as bits. */
+static uint64_t passing(const float *factors, const Aimed *aimed, const signed_longs dots[QUARTERS])
+{
+    uint64_t found = 0;
+    for (int quarter = 0; quarter < QUARTERS; quarter++) {
+        const float *some = factors + quarter * QUARTER_ROWS;
+        signed_longs may = may_pass(some, aimed, dots[quarter]);
+        for (int n = 0; n < QUARTER_ROWS; n++)
+            if (may[n] && passes(some + n, aimed, dots[quarter][n]))
+                found |= (uint64_t)1 << (quarter * QUARTER_ROWS + n);
+    }
+    return found;
 }
 
 ALWAYS_INLINE void part(
@@ -93,14 +112,9 @@ ALWAYS_INLINE void part(
         rows->codes[group], queries->codes + first * queries->steps, queries->steps, count, sums);
     for (int i = 0; i < count; i++) {
         size_t query = first + (size_t)i;
+        Aimed aimed = {queries->alpha[query], queries->beta[query], queries->theta[query], 2};
         memcpy(dots[i] + group * GROUP_ROWS, sums[i], sizeof sums[i]);
-        for (int quarter = 0; quarter < QUARTERS; quarter++) {
-            const float *factors = rows->factors[group] + quarter * QUARTER_ROWS;
-            signed_longs may = may_pass(factors, queries, query, sums[i][quarter]);
-            for (int n = 0; n < QUARTER_ROWS; n++)
-                if (may[n] && passes(factors + n, queries, query, sums[i][quarter][n]))
-                    hits[i] |= (uint64_t)1 << (group * GROUP_ROWS + quarter * QUARTER_ROWS + n);
-        }
+        hits[i] |= passing(rows->factors[group], &aimed, sums[i]) << (group * GROUP_ROWS);
     }
 }
 
@@ -116,5 +130,53 @@ void tile_portable(
             part(rows, queries, first + i, QUERIES, group, hits + i, dots + i);
         if (i < count)
             part(rows, queries, first + i, 1, group, hits + i, dots + i);
+    }
+}
+
+/* The even and the odd ones of 16 nibbles, low or high ones of bytes. */
+ALWAYS_INLINE void take_nibbles(bytes both, int shift, signed_words *even, signed_words *odd)
+{
+    words pairs = (words)(both >> shift & 15);
+    *even = (signed_words)(pairs & 0xff);
+    *odd = (signed_words)(pairs >> 8);
+}
+
+/* Sum of h p over the rows of a group: in 16 bits no more than 4 * 15 * 127. */
+ALWAYS_INLINE void add_up_nibbles(
+    const uint8_t *rows, const omendb_sweeping *query, signed_longs sums[QUARTERS])
+{
+    for (int quarter = 0; quarter < QUARTERS; quarter++)
+        sums[quarter] = (signed_longs){0};
+    for (size_t step = 0; step < query->steps; step++) {
+        for (int quarter = 0; quarter < QUARTERS; quarter++) {
+            bytes both;
+            signed_words pairs = {0}, even, odd, p, q;
+            memcpy(&both, rows + step * STEP_BYTES + quarter * (STEP_BYTES / QUARTERS), sizeof both);
+            for (int half = 0; half < 2; half++) {
+                const uint32_t packed = (uint32_t)query->codes[2 * step + (size_t)half];
+                take_apart((words)(longs){packed, packed, packed, packed}, &p, &q);
+                take_nibbles(both, 4 * half, &even, &odd);
+                pairs += even * p + odd * q;
+            }
+            sums[quarter] += (signed_longs)((longs)pairs << 16) >> 16;
+            sums[quarter] += (signed_longs)pairs >> 16;
+        }
+    }
+}
+
+void sweep_portable(
+    const uint8_t *nibbles, const float *factors, size_t tiles, const omendb_sweeping *query,
+    uint64_t *hits)
+{
+    const Aimed aimed = {query->alpha, query->beta, query->theta, query->second};
+    for (size_t at = 0; at < tiles * TILE_GROUPS; at++) {
+        signed_longs sums[QUARTERS];
+        if (at % TILE_GROUPS == 0)
+            hits[at / TILE_GROUPS] = 0;
+        add_up_nibbles(nibbles + at * query->steps * STEP_BYTES, query, sums);
+        for (int quarter = 0; quarter < QUARTERS; quarter++)
+            sums[quarter] = sums[quarter] * NIBBLE_STEP + query->start;
+        hits[at / TILE_GROUPS] |= passing(factors + at * COARSE_FACTORS * GROUP_ROWS, &aimed, sums)
+                                  << (at % TILE_GROUPS * GROUP_ROWS);
     }
 }

@@ -10,12 +10,12 @@ static const struct {
     bool (*runs)(void);
 } kernels[] = {
 #if defined(__x86_64__)
-    {{"avx512", tile_avx512}, cpu_has_avx512_vnni},
-    {{"avx2", tile_avx2}, cpu_has_avx2},
+    {{"avx512", tile_avx512, sweep_avx512}, cpu_has_avx512_vnni},
+    {{"avx2", tile_avx2, sweep_avx2}, cpu_has_avx2},
 #elif defined(__aarch64__)
-    {{"neon", tile_neon}, cpu_has_neon_dot_products},
+    {{"neon", tile_neon, sweep_neon}, cpu_has_neon_dot_products},
 #endif
-    {{"portable", tile_portable}, cpu_has_what_it_was_built_for},
+    {{"portable", tile_portable, sweep_portable}, cpu_has_what_it_was_built_for},
 };
 
 const omendb_kernel *omendb_kernel_at(size_t at)

@@ -38,17 +38,62 @@ typedef void (*omendb_tile)(
     const omendb_tile_rows *rows, const omendb_queries *queries, size_t first, size_t count,
     uint64_t *hits, int32_t (*dots)[TILE_ROWS]);
 
+/* One query, and rows by their high nibbles. */
+typedef struct {
+    size_t steps;         /* coarse ones */
+    const int32_t *codes; /* [2 steps]: as above; 0 beyond dim */
+    int32_t start;        /* -NIBBLE_ZERO times the sum of p */
+    float alpha, beta, theta;
+    int second; /* which of the factors beta is for: 2 or 3 */
+    bool is_far; /* the rows are not in a cache: have those of the next tiles on their way */
+} omendb_sweeping;
+
+/* As a tile, of one query and `tiles` tiles, each behind the other: bit 16 g + n of hits[t] is row n of group g
+ * of tile t. D is the sum of h p, and the factors are those of shadow->coarse. */
+typedef void (*omendb_sweep)(
+    const uint8_t *nibbles, const float *factors, size_t tiles, const omendb_sweeping *query,
+    uint64_t *hits);
+
+/* Tiles that are on their way into the cache while one is swept, where rows are far. */
+#define SWEPT_AHEAD 2
+
+/* Have the rows of a tile to come on their way into the cache. Always inline: see candidates.c. */
+static inline __attribute__((always_inline)) void fetch_swept(
+    const uint8_t *nibbles, const float *factors, size_t tile, size_t steps)
+{
+    const size_t tile_bytes = TILE_GROUPS * steps * STEP_BYTES;
+    const size_t factor_bytes = TILE_GROUPS * COARSE_FACTORS * GROUP_ROWS * sizeof *factors;
+    const char *first = (const char *)nibbles + tile * tile_bytes;
+    for (size_t at = 0; at < tile_bytes; at += STEP_BYTES)
+        __builtin_prefetch(first + at);
+    first = (const char *)factors + tile * factor_bytes;
+    for (size_t at = 0; at < factor_bytes; at += STEP_BYTES)
+        __builtin_prefetch(first + at);
+}
+
+void sweep_portable(
+    const uint8_t *nibbles, const float *factors, size_t tiles, const omendb_sweeping *query,
+    uint64_t *hits);
 void tile_portable(
     const omendb_tile_rows *rows, const omendb_queries *queries, size_t first, size_t count,
     uint64_t *hits, int32_t (*dots)[TILE_ROWS]);
 #if defined(__x86_64__)
+void sweep_avx512(
+    const uint8_t *nibbles, const float *factors, size_t tiles, const omendb_sweeping *query,
+    uint64_t *hits);
 void tile_avx512(
     const omendb_tile_rows *rows, const omendb_queries *queries, size_t first, size_t count,
     uint64_t *hits, int32_t (*dots)[TILE_ROWS]);
+void sweep_avx2(
+    const uint8_t *nibbles, const float *factors, size_t tiles, const omendb_sweeping *query,
+    uint64_t *hits);
 void tile_avx2(
     const omendb_tile_rows *rows, const omendb_queries *queries, size_t first, size_t count,
     uint64_t *hits, int32_t (*dots)[TILE_ROWS]);
 #elif defined(__aarch64__)
+void sweep_neon(
+    const uint8_t *nibbles, const float *factors, size_t tiles, const omendb_sweeping *query,
+    uint64_t *hits);
 void tile_neon(
     const omendb_tile_rows *rows, const omendb_queries *queries, size_t first, size_t count,
     uint64_t *hits, int32_t (*dots)[TILE_ROWS]);
@@ -58,6 +103,7 @@ void tile_neon(
 typedef struct {
     const char *name;
     omendb_tile tile;
+    omendb_sweep sweep;
 } omendb_kernel;
 
 /* The kernel of a name, or NULL; `at`: the at-th one of all, NULL beyond the last. */

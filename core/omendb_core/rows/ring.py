@@ -21,7 +21,7 @@ import numpy as np
 from ..model.types import F32, F64, I64, U64, Bool1
 from ..scoring import score
 from .memory import ALIGNMENT_BYTES, aligned_zeros
-from .shadow import Shadow
+from .shadow import Shadow, worth_nibbles
 
 _WORD_BITS: Final = 64
 
@@ -54,12 +54,16 @@ class Ring:
     @property
     def nbytes(self) -> int:
         """Bytes reserved, committed or not."""
-        return self.bytes_for(self.capacity, self.dim, has_shadow=self.shadow is not None)
+        ring_bytes = self.bytes_for(self.capacity, self.dim, has_shadow=False)
+        return ring_bytes + (0 if self.shadow is None else self.shadow.nbytes)
 
     @staticmethod
     def bytes_for(capacity: int, dim: int, *, has_shadow: bool) -> int:
         """Bytes that a ring of this size reserves."""
-        shadow_bytes = Shadow.bytes_for(capacity, dim) if has_shadow else 0
+        shadow_bytes = 0
+        if has_shadow:
+            has_nibbles = worth_nibbles(capacity)
+            shadow_bytes = Shadow.bytes_for(capacity, dim, has_nibbles=has_nibbles)
         return capacity * (dim + 1) * 4 + ALIGNMENT_BYTES + words_for(capacity) * 8 + shadow_bytes
 
     @property

@@ -26,6 +26,9 @@ _GROUP_ROWS: Final = 16
 _BLOCK_GROUPS: Final = 4
 _STEP_DIMS: Final = 4
 _FACTORS: Final = 3
+_COARSE_FACTORS: Final = 4
+#: Scans of fewer rows take some 50 µs, whatever is read first.
+_LEAST_NIBBLE_ROWS: Final = 32_768
 #: Rows that are looked at to find the middle.
 _SAMPLE: Final = 256
 #: A new centre pays if it makes the steps of the quantisation smaller than this part of theirs.
@@ -37,37 +40,61 @@ _ROWS_AT_ONCE: Final = 4096
 class Shadow:
     """The shadow of a ring of ``capacity`` rows of ``dim`` float32, scored by ``metric``.
 
-    ``codes`` uint8 (groups, steps, 16, 4), ``factors`` float32 (groups, 3, 16), both 64-byte
-    aligned, ``centre`` float32 (dim,).
+    ``codes`` uint8 (groups, steps, 16, 4), ``factors`` float32 (groups, 3, 16), 64-byte aligned
+    as all are but ``centre`` float32 (dim,). ``nibbles``, if there are any: the same rows told
+    more coarsely, uint8 (groups, coarse steps, 16, 4) and float32 (groups, 4, 16).
     """
 
-    def __init__(self, capacity: int, dim: int, metric: Metric) -> None:
+    def __init__(
+        self, capacity: int, dim: int, metric: Metric, *, has_nibbles: bool = False
+    ) -> None:
         groups, steps = _groups(capacity), _steps(dim)
         self.capacity = capacity
         #: The metric as the extension takes it.
         self.metric_code = _METRIC_CODES[metric]
         self.codes: U8 = aligned_zeros((groups, steps, _GROUP_ROWS, _STEP_DIMS), np.uint8)
         self.factors: F32 = aligned_zeros((groups, _FACTORS, _GROUP_ROWS), np.float32)
+        self.nibbles: tuple[U8, F32] | None = None
+        if has_nibbles:
+            self.nibbles = (
+                aligned_zeros((groups, _coarse_steps(dim), _GROUP_ROWS, _STEP_DIMS), np.uint8),
+                aligned_zeros((groups, _COARSE_FACTORS, _GROUP_ROWS), np.float32),
+            )
         self.centre: F32 = np.zeros(dim, np.float32)
         self._metric: Metric = metric
         self._written = 0
         self._look_at = _SAMPLE
 
     @staticmethod
-    def bytes_for(capacity: int, dim: int) -> int:
+    def bytes_for(capacity: int, dim: int, *, has_nibbles: bool = False) -> int:
         """Bytes that a shadow of this size reserves."""
-        row_bytes = _steps(dim) * _STEP_DIMS + _FACTORS * 4
-        return _groups(capacity) * _GROUP_ROWS * row_bytes + 2 * ALIGNMENT_BYTES + 4 * dim
+        arrays, row_bytes = 2, _steps(dim) * _STEP_DIMS + _FACTORS * 4
+        if has_nibbles:
+            arrays, row_bytes = 4, row_bytes + _coarse_steps(dim) * _STEP_DIMS + _COARSE_FACTORS * 4
+        return _groups(capacity) * _GROUP_ROWS * row_bytes + arrays * ALIGNMENT_BYTES + 4 * dim
 
     @property
-    def arrays(self) -> tuple[U8, F32, F32, int]:
+    def nbytes(self) -> int:
+        """Bytes reserved, committed or not."""
+        has_nibbles = self.nibbles is not None
+        return self.bytes_for(self.capacity, len(self.centre), has_nibbles=has_nibbles)
+
+    @property
+    def arrays(self) -> tuple[U8, F32, tuple[U8, F32] | None, F32, int]:
         """What ``native.append`` writes to."""
-        return self.codes, self.factors, self.centre, self.metric_code
+        return self.codes, self.factors, self.nibbles, self.centre, self.metric_code
 
     def write(self, first: int, rows: F32) -> None:
         """Keep ``rows`` float32 (n, dim) for the slots from ``first`` on."""
         native.compiled.shadow_write(
-            self.codes, self.factors, self.centre, self.capacity, self.metric_code, first, rows
+            self.codes,
+            self.factors,
+            self.nibbles,
+            self.centre,
+            self.capacity,
+            self.metric_code,
+            first,
+            rows,
         )
 
     def note_written(self, count: int, rows: F32) -> None:
@@ -92,11 +119,14 @@ class Shadow:
 
     def check(self, rows: F32, slots: I64) -> None:
         """Raise AssertionError unless ``slots`` hold what ``rows`` (used, dim) make of them."""
-        other = Shadow(self.capacity, rows.shape[1], self._metric)
+        has_nibbles = self.nibbles is not None
+        other = Shadow(self.capacity, rows.shape[1], self._metric, has_nibbles=has_nibbles)
         other.centre = self.centre
         other.write(0, rows)
         groups, places = slots // _GROUP_ROWS, slots % _GROUP_ROWS
-        for mine, made in ((self.codes, other.codes), (self.factors, other.factors)):
+        held = self.codes, self.factors, *(self.nibbles or ())
+        anew = other.codes, other.factors, *(other.nibbles or ())
+        for mine, made in zip(held, anew, strict=True):
             kept, expected = (array.swapaxes(1, 2)[groups, places] for array in (mine, made))
             assert np.array_equal(kept, expected), "the shadow is not its rows'"
 
@@ -128,3 +158,12 @@ def _groups(capacity: int) -> int:
 
 def _steps(dim: int) -> int:
     return -(-dim // _STEP_DIMS)
+
+
+def _coarse_steps(dim: int) -> int:
+    return -(-dim // (2 * _STEP_DIMS))
+
+
+def worth_nibbles(capacity: int) -> bool:
+    """Whether a ring of this capacity keeps them: each costs half of the codes' memory."""
+    return capacity >= _LEAST_NIBBLE_ROWS

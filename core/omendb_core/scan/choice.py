@@ -7,7 +7,7 @@ from typing import Final
 
 from .. import native
 from ..model.types import Definition
-from ..rows.shadow import MAX_DIM, Shadow
+from ..rows.shadow import MAX_DIM, Shadow, worth_nibbles
 from .interface import Scan
 from .reference import REFERENCE, ReferenceScan
 from .shadowed import ShadowedScan
@@ -40,7 +40,9 @@ def shadow_for(scan: Scan, definition: Definition) -> Shadow | None:
     """The shadow that a ring of this definition keeps for ``scan``."""
     if not has_shadow(scan, definition):
         return None
-    return Shadow(definition.capacity, definition.dim, definition.metric)
+    capacity = definition.capacity
+    has_nibbles = worth_nibbles(capacity)
+    return Shadow(capacity, definition.dim, definition.metric, has_nibbles=has_nibbles)
 
 
 def has_shadow(scan: Scan, definition: Definition) -> bool:

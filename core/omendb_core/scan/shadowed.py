@@ -141,6 +141,7 @@ class ShadowedScan:
             native.lanes,
             shadow.codes,
             shadow.factors,
+            shadow.nibbles,
             shadow.centre,
             shadow.metric_code,
             ring.vectors,
@@ -183,11 +184,12 @@ class ShadowedScan:
         return _together(parts, most)
 
     def _pairs_above(self, rows: F32, queries: Subscribed, floors: F32, most: I64) -> Pairs:
-        assert queries.shadow is not None
+        shadow = queries.shadow
+        assert shadow is not None
         found = native.compiled.pairs_above(
             self.name,
             native.lanes,
-            (*queries.shadow.arrays, queries.shadow.capacity),
+            (shadow.codes, shadow.factors, shadow.centre, shadow.metric_code, shadow.capacity),
             queries.vectors,
             floors,
             most,

@@ -189,6 +189,53 @@ static void check_tiles(
     }
 }
 
+/* That the sweep of a query is that of plain C, and leaves out no row that reaches `floor`. */
+static void check_sweep(
+    const omendb_kernel *kernel, const omendb_kernel *plain, const omendb_shadow *shadow,
+    const float *rows, const float *asked, float floor)
+{
+    const size_t tiles = BLOCK_ROWS / TILE_ROWS;
+    uint64_t hits[BLOCK_ROWS / TILE_ROWS], wanted[BLOCK_ROWS / TILE_ROWS];
+    int32_t start, *codes = get(shadow_steps(shadow->dim) + 1, sizeof *codes);
+    omendb_query query;
+    if (!query_prepare(shadow, asked, codes, &start, &query)) {
+        free(codes);
+        return;
+    }
+    for (int is_far = 0; is_far < 2; is_far++) {
+        omendb_sweeping sweeping = {
+            .steps = shadow_coarse_steps(shadow->dim),
+            .codes = codes,
+            .start = start / 128 * NIBBLE_ZERO,
+            .is_far = is_far,
+        };
+        sweeping.second = query_aim_coarse(
+            &query, floor, &sweeping.alpha, &sweeping.beta, &sweeping.theta);
+        kernel->sweep(shadow->nibbles, shadow->coarse, tiles, &sweeping, hits);
+        plain->sweep(shadow->nibbles, shadow->coarse, tiles, &sweeping, wanted);
+        expect(memcmp(hits, wanted, sizeof hits) == 0, kernel->name);
+        take(hits, sizeof hits);
+        for (size_t row = 0; row < ROWS; row++) {
+            bool passed = hits[row / TILE_ROWS] >> (row % TILE_ROWS) & 1;
+            float score =
+                plain_score(shadow->metric == L2, rows + row * shadow->dim, asked, shadow->dim);
+            expect(passed || score < floor, "a row that the sweep left out");
+        }
+    }
+    free(codes);
+}
+
+static void check_all_sweeps(
+    const omendb_shadow *shadow, const float *rows, const float *asked, const float *floors)
+{
+    const omendb_kernel *kernel, *plain = omendb_kernel_named("portable");
+    for (size_t at = 0; (kernel = omendb_kernel_at(at)) != NULL; at++) {
+        is_counted = kernel == plain;
+        for (size_t i = 0; i < QUERIES; i++)
+            check_sweep(kernel, plain, shadow, rows, asked + i * shadow->dim, floors[i]);
+    }
+}
+
 static void check_all_tiles(const omendb_shadow *shadow, const float *asked, const float *floors)
 {
     size_t steps = shadow_steps(shadow->dim);
@@ -251,7 +298,7 @@ static void check_scan(
     scan->thorough = &thorough;
     int64_t total = omendb_top_k(scan);
     expect(total >= 0, "memory");
-    for (size_t i = 0, at = 0; i < QUERIES; i++) {
+    for (size_t i = 0, at = 0; i < scan->count; i++) {
         expect(counts[i] == K, "count");
         for (size_t j = 0; j < K; j++, at++) {
             expect(slots[at] == wanted[i][j].slot, kernel->name);
@@ -259,9 +306,20 @@ static void check_scan(
         }
     }
     take(&thorough, sizeof thorough);
-    take(counts, sizeof counts);
+    take(counts, scan->count * sizeof *counts);
     take(slots, (size_t)total * sizeof *slots);
     take(scores, (size_t)total * sizeof *scores);
+}
+
+/* The same query by query: such a scan sweeps. */
+static void check_alone(omendb_scan scan, const omendb_kernel *kernel, Ranked (*wanted)[ROWS])
+{
+    const float *asked = scan.queries;
+    for (size_t i = 0; i < QUERIES; i++) {
+        scan.queries = asked + i * scan.shadow.dim;
+        scan.count = 1;
+        check_scan(&scan, kernel, omendb_lanes_at(0), wanted + i);
+    }
 }
 
 /* -- the same under decay ------------------------------------------------------------------------*/
@@ -358,6 +416,8 @@ static void check_metric(const float *rows, const float *asked, size_t dim, omen
     omendb_shadow shadow = {
         .codes = get(BLOCK_ROWS * steps, STEP_DIMS),
         .factors = get(BLOCK_ROWS / GROUP_ROWS, FACTORS * GROUP_ROWS * sizeof(float)),
+        .nibbles = get(BLOCK_ROWS * shadow_coarse_steps(dim), STEP_DIMS),
+        .coarse = get(BLOCK_ROWS / GROUP_ROWS, COARSE_FACTORS * GROUP_ROWS * sizeof(float)),
         .centre = centre,
         .dim = dim,
         .slots = ROWS,
@@ -370,6 +430,8 @@ static void check_metric(const float *rows, const float *asked, size_t dim, omen
     is_counted = true;
     take(shadow.codes, ROWS / GROUP_ROWS * steps * STEP_BYTES);
     take(shadow.factors, ROWS / GROUP_ROWS * FACTORS * GROUP_ROWS * sizeof(float));
+    take(shadow.nibbles, ROWS / GROUP_ROWS * shadow_coarse_steps(dim) * STEP_BYTES);
+    take(shadow.coarse, ROWS / GROUP_ROWS * COARSE_FACTORS * GROUP_ROWS * sizeof(float));
     for (size_t i = 0; i < QUERIES; i++) {
         for (size_t row = 0; row < ROWS; row++) {
             const float *x = rows + row * dim;
@@ -379,6 +441,7 @@ static void check_metric(const float *rows, const float *asked, size_t dim, omen
         floors[i] = wanted[i][K].score;
     }
     check_all_tiles(&shadow, asked, floors);
+    check_all_sweeps(&shadow, rows, asked, floors);
 
     uint64_t mask[BLOCK_ROWS / 64] = {~(uint64_t)0, ~(uint64_t)0, ~(uint64_t)0, 0xff};
     int64_t k[QUERIES], mask_of[QUERIES] = {0};
@@ -403,12 +466,15 @@ static void check_metric(const float *rows, const float *asked, size_t dim, omen
     for (size_t at = 0; (kernel = omendb_kernel_at(at)) != NULL; at++) {
         is_counted = strcmp(kernel->name, "portable") == 0;
         check_scan(&scan, kernel, omendb_lanes_at(0), wanted);
+        check_alone(scan, kernel, wanted);
         check_decayed(scan, wanted);
         check_score_bounds(&scan, wanted);
     }
     free(centre);
     free(shadow.codes);
     free(shadow.factors);
+    free(shadow.nibbles);
+    free(shadow.coarse);
 }
 
 /* -- functions -----------------------------------------------------------------------------------*/

@@ -27,7 +27,7 @@ class Rows:
     def __init__(self, variant: str, kind: IdKind, capacity: int) -> None:
         self.variant = variant
         with computing_with(variant):
-            self.ring = Ring(capacity, DIM, Shadow(capacity, DIM, "cosine"))
+            self.ring = Ring(capacity, DIM, Shadow(capacity, DIM, "cosine", has_nibbles=True))
             self.ids: RowIds = make_ids(kind, self.ring)
         self.times_us: I64 = np.zeros(capacity, np.int64)
 
@@ -48,10 +48,12 @@ class Rows:
         ring = self.ring
         live = ring.live_slots(1, ring.last_seq)
         assert ring.shadow is not None
+        assert ring.shadow.nibbles is not None
         return [
             ring.last_seq, ring.first_seq, ring.rows, ring.live_words.tolist(), live.tolist(),
             self.ids.of(live), ring.vectors.tobytes(), self.times_us.tolist(),
             ring.shadow.codes.tobytes(), ring.shadow.factors.tobytes(),
+            *(array.tobytes() for array in ring.shadow.nibbles),
         ]  # fmt: skip
 
 

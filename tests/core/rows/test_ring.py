@@ -249,6 +249,15 @@ def test_its_size_is_known_before_it_is_made() -> None:
     assert held <= Ring.bytes_for(1000, 20, has_shadow=True) == ring.nbytes <= held + 3 * 64
 
 
+def test_a_large_ring_counts_the_nibbles_of_its_shadow() -> None:
+    shadow = Shadow(40_000, 20, "dot", has_nibbles=True)
+    assert shadow.nibbles is not None
+    ring = Ring(40_000, 20, shadow)
+    arrays = ring.vectors, ring.norms, ring.live_words, shadow.codes, shadow.factors, shadow.centre
+    held = sum(array.nbytes for array in (*arrays, *shadow.nibbles))
+    assert held <= Ring.bytes_for(40_000, 20, has_shadow=True) == ring.nbytes <= held + 5 * 64
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_is_committed_only_as_rows_come() -> None:
     def resident_bytes() -> int:

@@ -322,8 +322,9 @@ def test_times_of_another_shape_or_type_are_refused(
     slots: I64 = np.zeros(4, np.int64)
     with pytest.raises((TypeError, ValueError, BufferError), match=message):
         native.compiled.top_k(
-            "portable", "portable", ring.shadow.codes, ring.shadow.factors, ring.shadow.centre,
-            ring.shadow.metric_code, ring.vectors, 4, ONES, np.ones(4, np.int64),
+            "portable", "portable", ring.shadow.codes, ring.shadow.factors, None,
+            ring.shadow.centre, ring.shadow.metric_code, ring.vectors, 4,
+            ONES, np.ones(4, np.int64),
             np.full(4, -np.inf, np.float32), ring.live_words[None], np.zeros(4, np.int64),
             np.zeros(4, np.uint32), slots, np.zeros(4, np.float32), decay,  # type: ignore[arg-type]
         )  # fmt: skip

@@ -1,0 +1,217 @@
+/* A pass for one query, which waits for memory: it reads half as much.
+ *
+ * The high nibbles of all rows are swept over; they tell which groups of 16 rows may hold one that reaches
+ * the threshold, by the argument of bounds.c: nibbles and their factors are a shadow like any other, of
+ * longer errors. Of these groups the codes are looked at, four groups a tile, and what passes there goes
+ * the way of every pass.
+ *
+ * Words go by runs (scan_tiles.h). Where so
+ * many groups pass that reading both costs more (at the beginning, until the threshold has risen; uniform
+ * data of many dimensions), words are looked at by their codes alone, for longer each time.
+ */
+#include "scan_sweep.h"
+
+#include "scan_tiles.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The tiles are aimed anew behind so many words, at first behind one. */
+#define STRETCH_WORDS 32
+/* A sweep takes half of what the codes take, and each group that passes what its codes take. So where more
+ * than half pass, so many stretches at most go by the codes alone; where nearly all do, as of uniform data of
+ * 768 dimensions, it will not soon be otherwise. */
+#define MANY_PASS 0.5
+#define SOME_RESTS 4
+#define NEARLY_ALL_PASS 0.9
+#define MOST_RESTS 32
+/* Of the codes of a group so many bytes are fetched ahead. */
+#define FETCHED_BYTES 4096
+
+typedef struct {
+    scan_work *work;
+    size_t place;
+    const uint64_t *mask;
+    omendb_sweeping query;
+    /* Groups that passed, and are to be looked at: their codes are on their way. */
+    uint32_t groups[(STRETCH_WORDS + 1) * TILE_GROUPS];
+    uint16_t wanted[(STRETCH_WORDS + 1) * TILE_GROUPS];
+    size_t waiting;
+    size_t resting, next_rest; /* so many stretches more go by the codes */
+    size_t words;              /* of the next stretch */
+} Sweeper;
+
+bool scan_may_sweep(const scan_work *work, size_t place)
+{
+    const omendb_scan *scan = work->scan;
+    const size_t groups = (scan->rows.used + GROUP_ROWS - 1) / GROUP_ROWS;
+    const size_t wanted = work->groups_of[work->seekers[place].mask];
+    return scan->shadow.nibbles != NULL && scan->times == NULL && 4 * wanted >= 3 * groups;
+}
+
+/* Look at `count` of the groups that wait, from `first` on, by their codes. False if there is no memory. */
+static bool look(Sweeper *sweeper, size_t first, size_t count)
+{
+    const scan_work *work = sweeper->work;
+    int32_t dots[1][TILE_ROWS];
+    uint64_t hits[1], wanted = 0;
+    scan_tile tile;
+    scan_set_tile(work, sweeper->groups + first, count, &tile);
+    for (size_t g = 0; g < count; g++)
+        wanted |= (uint64_t)sweeper->wanted[first + g] << (g * GROUP_ROWS);
+    work->scan->kernel->tile(&tile.rows, &work->queries, sweeper->place, 1, hits, dots);
+    hits[0] &= wanted;
+    return hits[0] == 0 || scan_take(sweeper->work, sweeper->place, &tile, hits[0], dots[0]);
+}
+
+/* Look at those that wait until less than `least` do. False if there is no memory. */
+static bool look_at_waiting(Sweeper *sweeper, size_t least)
+{
+    size_t first = 0;
+    while (sweeper->waiting - first >= least) {
+        const size_t left = sweeper->waiting - first;
+        const size_t count = left < TILE_GROUPS ? left : TILE_GROUPS;
+        if (!look(sweeper, first, count))
+            return false;
+        first += count;
+    }
+    sweeper->waiting -= first;
+    memmove(sweeper->groups, sweeper->groups + first, sweeper->waiting * sizeof *sweeper->groups);
+    memmove(sweeper->wanted, sweeper->wanted + first, sweeper->waiting * sizeof *sweeper->wanted);
+    return true;
+}
+
+static inline void fetch_group(const Sweeper *sweeper, size_t group)
+{
+    const omendb_shadow *shadow = &sweeper->work->scan->shadow;
+    const size_t bytes = sweeper->work->queries.steps * STEP_BYTES;
+    const uint8_t *codes = shadow->codes + group * bytes;
+    const float *factors = shadow->factors + group * FACTORS * GROUP_ROWS;
+    for (size_t at = 0; at < bytes && at < FETCHED_BYTES; at += STEP_BYTES)
+        __builtin_prefetch(codes + at);
+    for (size_t at = 0; at < FACTORS; at++)
+        __builtin_prefetch(factors + at * GROUP_ROWS);
+}
+
+/* Which rows of the words first ... first + count - 1 are to be looked at. */
+static void find(Sweeper *sweeper, size_t first, size_t count, uint64_t *hits)
+{
+    const omendb_shadow *shadow = &sweeper->work->scan->shadow;
+    const size_t word_bytes = TILE_GROUPS * sweeper->query.steps * STEP_BYTES;
+    if (sweeper->resting > 0) {
+        memset(hits, 0xff, count * sizeof *hits);
+        return;
+    }
+    const scan_seeker *seeker = &sweeper->work->seekers[sweeper->place];
+    omendb_sweeping *query = &sweeper->query;
+    query->second = query_aim_coarse(
+        &seeker->query, seeker->reach, &query->alpha, &query->beta, &query->theta);
+    sweeper->work->scan->kernel->sweep(
+        shadow->nibbles + first * word_bytes,
+        shadow->coarse + first * TILE_GROUPS * COARSE_FACTORS * GROUP_ROWS, count, query, hits);
+}
+
+/* Have the groups that hold any of the rows in `hits` looked at, of the words from first on; how many. */
+static size_t note(Sweeper *sweeper, size_t first, size_t count, const uint64_t *hits)
+{
+    const size_t before = sweeper->waiting;
+    for (size_t word = 0; word < count; word++) {
+        uint64_t left = hits[word] & sweeper->mask[first + word];
+        while (left != 0) {
+            const size_t g = (size_t)__builtin_ctzll(left) / GROUP_ROWS;
+            const size_t group = (first + word) * TILE_GROUPS + g;
+            const uint64_t rows = left & (uint64_t)0xffff << (g * GROUP_ROWS);
+            left ^= rows;
+            if (sweeper->resting == 0)
+                fetch_group(sweeper, group);
+            sweeper->groups[sweeper->waiting] = (uint32_t)group;
+            sweeper->wanted[sweeper->waiting++] = (uint16_t)(rows >> (g * GROUP_ROWS));
+        }
+    }
+    return sweeper->waiting - before;
+}
+
+/* After a sweep that let such a part of the groups pass. */
+static void rest(Sweeper *sweeper, double passed)
+{
+    const size_t most = passed > NEARLY_ALL_PASS ? MOST_RESTS : SOME_RESTS;
+    if (passed <= MANY_PASS) {
+        sweeper->next_rest = 1;
+        return;
+    }
+    sweeper->resting = sweeper->next_rest < most ? sweeper->next_rest : most;
+    sweeper->next_rest = 2 * sweeper->resting;
+}
+
+/* False if there is no memory. */
+static bool stretch(Sweeper *sweeper, size_t first, size_t count)
+{
+    uint64_t hits[STRETCH_WORDS];
+    find(sweeper, first, count, hits);
+    /* Those of the last stretch, which have come into the cache meanwhile. */
+    if (!look_at_waiting(sweeper, TILE_GROUPS))
+        return false;
+    const size_t passed = note(sweeper, first, count, hits);
+    if (sweeper->resting > 0) {
+        sweeper->resting--;
+        return look_at_waiting(sweeper, TILE_GROUPS);
+    }
+    rest(sweeper, (double)passed / (double)(count * TILE_GROUPS));
+    return true;
+}
+
+/* The words first ... first + count - 1, upwards. False if there is no memory. */
+static bool words_up(Sweeper *sweeper, size_t first, size_t count)
+{
+    for (size_t done = 0, words; done < count; done += words) {
+        words = count - done < sweeper->words ? count - done : sweeper->words;
+        if (sweeper->work->seekers[sweeper->place].given_up)
+            return true;
+        if (!stretch(sweeper, first + done, words))
+            return false;
+        sweeper->words = 2 * sweeper->words < STRETCH_WORDS ? 2 * sweeper->words : STRETCH_WORDS;
+    }
+    return true;
+}
+
+/* The run at `run`, counted from the newest. False if there is no memory. */
+static bool one_run(Sweeper *sweeper, size_t words, size_t newest, size_t run)
+{
+    const size_t last = run * RUN_WORDS, left = words - last;
+    const size_t count = left < RUN_WORDS ? left : RUN_WORDS;
+    const size_t first = (newest + words - (last + count - 1)) % words;
+    const size_t before_end = words - first < count ? words - first : count;
+    return words_up(sweeper, first, before_end) && words_up(sweeper, 0, count - before_end);
+}
+
+static bool begin(Sweeper *sweeper, scan_work *work, size_t place)
+{
+    const omendb_scan *scan = work->scan;
+    const size_t steps = shadow_coarse_steps(scan->shadow.dim), fine_steps = work->queries.steps;
+    int32_t *codes = calloc(2 * steps, sizeof *codes);
+    if (codes == NULL)
+        return false;
+    memcpy(codes, work->queries.codes + place * fine_steps, fine_steps * sizeof *codes);
+    *sweeper = (Sweeper){.work = work, .place = place, .resting = 1, .next_rest = 1, .words = 1};
+    sweeper->mask = scan_mask_at(scan, work->seekers[place].mask);
+    sweeper->query.steps = steps;
+    sweeper->query.codes = codes;
+    /* starts are -128 times the sum of p. */
+    sweeper->query.start = work->queries.starts[place] / 128 * NIBBLE_ZERO;
+    sweeper->query.is_far = scan->rows.used / GROUP_ROWS * steps * STEP_BYTES > NEAR_BYTES;
+    return true;
+}
+
+bool scan_sweep(scan_work *work, size_t place)
+{
+    const omendb_rows *rows = &work->scan->rows;
+    const size_t words = (rows->used + TILE_ROWS - 1) / TILE_ROWS;
+    const size_t newest = (rows->oldest + rows->slots - 1) % rows->slots / TILE_ROWS;
+    Sweeper sweeper;
+    bool is_done = begin(&sweeper, work, place);
+    for (size_t run = 0; is_done && run * RUN_WORDS < words; run++)
+        is_done = one_run(&sweeper, words, newest, run);
+    is_done = is_done && look_at_waiting(&sweeper, 1);
+    free((void *)sweeper.query.codes);
+    return is_done && scan_offer_rest(work, place, place + 1);
+}
