@@ -28,6 +28,7 @@ SOURCES = [
         "scan_tiles.c",
         "scan_offers.c",
         "scan_sweep.c",
+        "helpers.c",
         "score_bounds.c",
         "search.c",
         "weights.c",
@@ -40,7 +41,7 @@ SOURCES = [
 #: CFLAGS says; native/rounding.h stops a build in which they did not hold.
 EXACT = ["-fno-fast-math", "-ffp-contract=off"]
 FLAGS = [
-    *("-std=c11", "-O3", *EXACT, "-fno-math-errno", "-fvisibility=hidden"),
+    *("-std=c11", "-O3", *EXACT, "-fno-math-errno", "-fvisibility=hidden", "-pthread"),
     *("-Wall", "-Wextra"),
 ]
 #: Compilers, as setuptools calls them, that take those flags: gcc and clang, on Windows too.
@@ -78,6 +79,7 @@ setup(
             depends=sorted(str(path) for path in Path(NATIVE).glob("*.h")),
             define_macros=[("Py_LIMITED_API", "0x030B0000")],
             py_limited_api=True,
+            extra_link_args=["-pthread"],
             optional=os.environ.get("OMENDB_REQUIRE_NATIVE", "0") in ("", "0"),
         )
     ],

@@ -164,7 +164,9 @@ class Settings(BaseModel):
         "auto", description="auto is uvloop where it is installed, else asyncio."
     )
     scan_threads: Annotated[int, Field(ge=0, le=64)] = Field(
-        0, description="Threads that share the scan of many searches; 0 is one a core, at most 4."
+        0,
+        description="Threads that share the scan of many searches, or of one over a large window;"
+        " 0 is one a core, at most 4.",
     )
     queue_deadline_ms: Count = Field(
         1000, description="Work that waited longer is refused as overloaded."

@@ -37,7 +37,7 @@ def package_with(flags: list[str], folder: Path) -> subprocess.CompletedProcess[
     shutil.copytree(PACKAGE, there, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     return compiled(
         [
-            *("cc", "-shared", "-fPIC", *FLAGS, *flags, "-DPy_LIMITED_API=0x030B0000"),
+            *("cc", "-shared", "-fPIC", "-pthread", *FLAGS, *flags, "-DPy_LIMITED_API=0x030B0000"),
             *(f"-I{sysconfig.get_path('include')}", *map(str, sorted(NATIVE.glob("*.c")))),
             *("-o", str(there / "native" / "_native.abi3.so")),
         ]

@@ -62,7 +62,11 @@ def top_k(
     slots: I64,
     scores: F32,
     decay: tuple[I64 | None, F64 | None, float, bool, F64 | None, F64, F64] | None,
+    threads: int,
 ) -> tuple[int, int]: ...
+def dismiss_helpers() -> int:
+    """Have the threads that help with scans end, and say how many there were."""
+
 def decay_weights(
     lanes: str,
     integers: I64 | None,

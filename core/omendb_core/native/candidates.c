@@ -261,6 +261,23 @@ omendb_offered candidates_offer(omendb_candidates *candidates, size_t slot, omen
     return KEPT;
 }
 
+bool candidates_merge(omendb_candidates *candidates, const omendb_candidates *others)
+{
+    const size_t count = candidates->count + others->count;
+    if (count > candidates->room) {
+        void *list = realloc(candidates->list, count * sizeof *candidates->list);
+        if (list == NULL)
+            return false;
+        candidates->list = list;
+        candidates->room = count;
+    }
+    memcpy(
+        candidates->list + candidates->count, others->list, others->count * sizeof *others->list);
+    candidates->count = count;
+    candidates_learn(candidates, others->threshold);
+    return true;
+}
+
 /* Offer entries first ... stop - 1 to the best; rows below `threshold` are out. What it is then. */
 static double decide_some(
     omendb_candidates *candidates, size_t first, size_t stop, double threshold)

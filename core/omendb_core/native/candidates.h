@@ -61,6 +61,16 @@ static inline float candidates_reach(const omendb_candidates *candidates, double
 omendb_offered candidates_offer(
     omendb_candidates *candidates, size_t slot, omendb_interval score);
 
+/* No row of a smaller value than this is among the best, as somebody else has found. */
+static inline void candidates_learn(omendb_candidates *candidates, double threshold)
+{
+    if (threshold > candidates->threshold)
+        candidates->threshold = threshold;
+}
+
+/* Take what others, for the same query, have kept of other rows. False if there is no memory. */
+bool candidates_merge(omendb_candidates *candidates, const omendb_candidates *others);
+
 /* Score what is left: from now on `best` holds the k best rows. */
 void candidates_decide(omendb_candidates *candidates);
 

@@ -19,6 +19,7 @@ static PyMethodDef methods[] = {
     {"first_duplicate", native_first_duplicate, METH_VARARGS, NULL},
     {"append", native_append, METH_VARARGS, NULL},
     {"kernels", native_kernels, METH_NOARGS, NULL},
+    {"dismiss_helpers", native_dismiss_helpers, METH_NOARGS, NULL},
     {"shadow_write", native_shadow_write, METH_VARARGS, NULL},
     {"top_k", native_top_k, METH_VARARGS, NULL},
     {"decay_weights", native_decay_weights, METH_VARARGS, NULL},

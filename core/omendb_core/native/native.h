@@ -41,6 +41,7 @@ PyObject *native_append(PyObject *module, PyObject *arguments);
 
 /* search.c: the shadow written, and scanned. */
 PyObject *native_kernels(PyObject *module, PyObject *arguments);
+PyObject *native_dismiss_helpers(PyObject *module, PyObject *arguments);
 PyObject *native_shadow_write(PyObject *module, PyObject *arguments);
 PyObject *native_top_k(PyObject *module, PyObject *arguments);
 PyObject *native_score_bounds(PyObject *module, PyObject *arguments);

@@ -22,6 +22,7 @@ typedef struct {
     int64_t *slots;           /* out [sum of k], query after query */
     float *scores;            /* out [sum of k] */
     double *values;           /* out [sum of k], under decay */
+    size_t threads; /* at most so many share a query that is alone */
     size_t *thorough;         /* out: for how many queries every row was scored */
 } omendb_scan;
 

@@ -11,8 +11,11 @@
  */
 #include "scan_sweep.h"
 
+#include "helpers.h"
 #include "scan_tiles.h"
 
+#include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,8 +31,25 @@
 /* Of the codes of a group so many bytes are fetched ahead. */
 #define FETCHED_BYTES 4096
 
+/* A pass that several threads share: each takes the newest run that is left, and has candidates of its own
+ * until the end; but there is one threshold. */
 typedef struct {
     scan_work *work;
+    size_t place;
+    omendb_sweeping query;
+    size_t words, newest;
+    atomic_size_t next_run;
+    _Atomic double threshold;
+    atomic_bool has_ended; /* given up, or no memory */
+    atomic_bool has_memory;
+    omendb_candidates *found; /* [helpers] of those who joined */
+    atomic_size_t joined;
+    size_t helpers;
+} Pass;
+
+typedef struct {
+    Pass *pass;
+    scan_work *work; /* the thread's own */
     size_t place;
     const uint64_t *mask;
     omendb_sweeping query;
@@ -160,6 +180,22 @@ static bool stretch(Sweeper *sweeper, size_t first, size_t count)
     return true;
 }
 
+/* Between the stretches of a thread: the threshold of all. */
+static void share_threshold(Sweeper *sweeper)
+{
+    omendb_candidates *mine = &sweeper->work->seekers[sweeper->place].candidates;
+    _Atomic double *common = &sweeper->pass->threshold;
+    double known = atomic_load_explicit(common, memory_order_relaxed);
+    if (known > mine->threshold) {
+        candidates_learn(mine, known);
+        scan_aim(sweeper->work, sweeper->place);
+    }
+    while (mine->threshold > known &&
+           !atomic_compare_exchange_weak_explicit(
+               common, &known, mine->threshold, memory_order_relaxed, memory_order_relaxed))
+        continue;
+}
+
 /* The words first ... first + count - 1, upwards. False if there is no memory. */
 static bool words_up(Sweeper *sweeper, size_t first, size_t count)
 {
@@ -167,6 +203,8 @@ static bool words_up(Sweeper *sweeper, size_t first, size_t count)
         words = count - done < sweeper->words ? count - done : sweeper->words;
         if (sweeper->work->seekers[sweeper->place].given_up)
             return true;
+        if (sweeper->pass->helpers > 0)
+            share_threshold(sweeper);
         if (!stretch(sweeper, first + done, words))
             return false;
         sweeper->words = 2 * sweeper->words < STRETCH_WORDS ? 2 * sweeper->words : STRETCH_WORDS;
@@ -175,43 +213,126 @@ static bool words_up(Sweeper *sweeper, size_t first, size_t count)
 }
 
 /* The run at `run`, counted from the newest. False if there is no memory. */
-static bool one_run(Sweeper *sweeper, size_t words, size_t newest, size_t run)
+static bool one_run(Sweeper *sweeper, size_t run)
 {
-    const size_t last = run * RUN_WORDS, left = words - last;
+    const size_t words = sweeper->pass->words, last = run * RUN_WORDS, left = words - last;
     const size_t count = left < RUN_WORDS ? left : RUN_WORDS;
-    const size_t first = (newest + words - (last + count - 1)) % words;
+    const size_t first = (sweeper->pass->newest + words - (last + count - 1)) % words;
     const size_t before_end = words - first < count ? words - first : count;
     return words_up(sweeper, first, before_end) && words_up(sweeper, 0, count - before_end);
 }
 
-static bool begin(Sweeper *sweeper, scan_work *work, size_t place)
+/* Take runs until there are none. False if there is no memory. */
+static bool all_runs(Pass *pass, scan_work *work, size_t place)
+{
+    const scan_seeker *seeker = &work->seekers[place];
+    Sweeper sweeper = {.pass = pass, .work = work, .place = place, .query = pass->query};
+    sweeper.mask = scan_mask_at(work->scan, seeker->mask);
+    sweeper.resting = sweeper.next_rest = sweeper.words = 1;
+    while (!seeker->given_up && !atomic_load_explicit(&pass->has_ended, memory_order_relaxed)) {
+        const size_t run = atomic_fetch_add_explicit(&pass->next_run, 1, memory_order_relaxed);
+        if (run * RUN_WORDS >= pass->words)
+            break;
+        if (!one_run(&sweeper, run))
+            return false;
+    }
+    if (seeker->given_up) {
+        atomic_store(&pass->has_ended, true);
+        return true;
+    }
+    return look_at_waiting(&sweeper, 1) && scan_offer_rest(work, place, place + 1);
+}
+
+/* What a helper does, with a seeker like the pass's. False if there is no memory. */
+static bool help(Pass *pass, omendb_candidates *found)
+{
+    const scan_seeker *given = &pass->work->seekers[pass->place];
+    const omendb_candidates *asked = &given->candidates;
+    const size_t steps = pass->work->queries.steps;
+    float alpha, beta, theta;
+    scan_seeker seeker = {.mask = given->mask, .query = given->query, .bias = given->bias};
+    scan_work work = {.scan = pass->work->scan, .seekers = &seeker};
+    work.queries = (omendb_queries){
+        .steps = steps,
+        .codes = pass->work->queries.codes + pass->place * steps,
+        .starts = pass->work->queries.starts + pass->place,
+        .alpha = &alpha,
+        .beta = &beta,
+        .theta = &theta,
+    };
+    seeker.waiting.most = given->waiting.most;
+    bool is_done = candidates_begin(
+        &seeker.candidates, asked->rows, asked->query, asked->order, asked->best.most,
+        asked->min_score, (size_t)pass->work->rows_of[given->mask]);
+    if (is_done) {
+        scan_aim(&work, 0);
+        is_done = all_runs(pass, &work, 0);
+    }
+    *found = seeker.candidates;
+    return is_done;
+}
+
+static void take_part(void *job)
+{
+    Pass *pass = job;
+    const size_t number = atomic_fetch_add(&pass->joined, 1);
+    bool has_memory = number == 0 ? all_runs(pass, pass->work, pass->place)
+                                  : help(pass, &pass->found[number - 1]);
+    if (!has_memory) {
+        atomic_store(&pass->has_memory, false);
+        atomic_store(&pass->has_ended, true);
+    }
+}
+
+/* What all have found, in the pass's seeker. False if there is no memory. */
+static bool bring_together(Pass *pass)
+{
+    scan_seeker *seeker = &pass->work->seekers[pass->place];
+    bool is_done = atomic_load(&pass->has_memory);
+    if (atomic_load(&pass->has_ended))
+        seeker->given_up = pass->work->gave_up = true;
+    for (size_t i = 0; i < pass->helpers; i++) {
+        if (is_done && !seeker->given_up && pass->found[i].list != NULL)
+            is_done = candidates_merge(&seeker->candidates, &pass->found[i]);
+        candidates_free(&pass->found[i]);
+    }
+    return is_done;
+}
+
+static bool begin(Pass *pass, scan_work *work, size_t place)
 {
     const omendb_scan *scan = work->scan;
     const size_t steps = shadow_coarse_steps(scan->shadow.dim), fine_steps = work->queries.steps;
+    const size_t words = (scan->rows.used + TILE_ROWS - 1) / TILE_ROWS;
     int32_t *codes = calloc(2 * steps, sizeof *codes);
+    *pass = (Pass){.work = work, .place = place, .words = words};
+    pass->newest = (scan->rows.oldest + scan->rows.slots - 1) % scan->rows.slots / TILE_ROWS;
+    atomic_store(&pass->threshold, -INFINITY);
+    atomic_store(&pass->has_memory, true);
+    pass->query.steps = steps;
+    pass->query.codes = codes;
+    pass->query.is_far = scan->rows.used / GROUP_ROWS * steps * STEP_BYTES > NEAR_BYTES;
     if (codes == NULL)
         return false;
     memcpy(codes, work->queries.codes + place * fine_steps, fine_steps * sizeof *codes);
-    *sweeper = (Sweeper){.work = work, .place = place, .resting = 1, .next_rest = 1, .words = 1};
-    sweeper->mask = scan_mask_at(scan, work->seekers[place].mask);
-    sweeper->query.steps = steps;
-    sweeper->query.codes = codes;
     /* starts are -128 times the sum of p. */
-    sweeper->query.start = work->queries.starts[place] / 128 * NIBBLE_ZERO;
-    sweeper->query.is_far = scan->rows.used / GROUP_ROWS * steps * STEP_BYTES > NEAR_BYTES;
-    return true;
+    pass->query.start = work->queries.starts[place] / 128 * NIBBLE_ZERO;
+    const size_t runs = (words + RUN_WORDS - 1) / RUN_WORDS;
+    const size_t threads = scan->threads < runs ? scan->threads : runs;
+    pass->helpers = threads > 1 ? threads - 1 : 0;
+    pass->found = calloc(pass->helpers + 1, sizeof *pass->found);
+    return pass->found != NULL;
 }
 
 bool scan_sweep(scan_work *work, size_t place)
 {
-    const omendb_rows *rows = &work->scan->rows;
-    const size_t words = (rows->used + TILE_ROWS - 1) / TILE_ROWS;
-    const size_t newest = (rows->oldest + rows->slots - 1) % rows->slots / TILE_ROWS;
-    Sweeper sweeper;
-    bool is_done = begin(&sweeper, work, place);
-    for (size_t run = 0; is_done && run * RUN_WORDS < words; run++)
-        is_done = one_run(&sweeper, words, newest, run);
-    is_done = is_done && look_at_waiting(&sweeper, 1);
-    free((void *)sweeper.query.codes);
-    return is_done && scan_offer_rest(work, place, place + 1);
+    Pass pass;
+    bool is_done = begin(&pass, work, place);
+    if (is_done) {
+        helpers_do(take_part, &pass, pass.helpers);
+        is_done = bring_together(&pass);
+    }
+    free((void *)pass.query.codes);
+    free(pass.found);
+    return is_done;
 }

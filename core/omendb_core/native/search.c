@@ -1,5 +1,6 @@
 /* The scan for Python: arrays in, arrays out. scan/shadowed.py says what they are. */
 #include "buffers.h"
+#include "helpers.h"
 #include "scan.h"
 #include "score_bounds.h"
 #include "shadow_arrays.h"
@@ -207,7 +208,7 @@ static bool take_decay(
 }
 
 /* top_k(kernel, lanes, codes, factors, nibbles, centre, metric, vectors, last_seq, queries, k, min_scores, masks,
- * mask_of, counts, slots, scores, decay) -> how many slots and scores were written, and for how many of the
+ * mask_of, counts, slots, scores, decay, threads) -> how many slots and scores were written, and for how many of the
  * queries every row was scored. */
 PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
@@ -219,11 +220,12 @@ PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
     omendb_scan scan = {0};
     omendb_times times = {0};
     int64_t total = -1;
+    Py_ssize_t threads;
     size_t thorough = 0;
     if (!PyArg_ParseTuple(
-            arguments, "ssOOOOiOKOOOOOOOOO", &kernel, &lanes, &codes, &factors, &nibbles, &centre,
+            arguments, "ssOOOOiOKOOOOOOOOOn", &kernel, &lanes, &codes, &factors, &nibbles, &centre,
             &metric, &objects[0], &last_seq, &objects[1], &objects[2], &objects[3], &objects[4], &objects[5],
-            &objects[6], &objects[7], &objects[8], &decay))
+            &objects[6], &objects[7], &objects[8], &decay, &threads))
         return NULL;
     scan.kernel = omendb_kernel_named(kernel);
     if (scan.kernel == NULL)
@@ -242,11 +244,22 @@ PyObject *native_top_k(PyObject *Py_UNUSED(module), PyObject *arguments)
     }
     PyThreadState *state = let_go_for((Py_ssize_t)(scan.rows.used * scan.shadow.dim));
     scan.thorough = &thorough;
+    scan.threads = threads > 0 ? (size_t)threads : 1;
     total = omendb_top_k(&scan);
     come_back(state);
     give_back(&taken);
     return total < 0 ? PyErr_NoMemory()
                      : Py_BuildValue("nn", (Py_ssize_t)total, (Py_ssize_t)thorough);
+}
+
+/* dismiss_helpers() -> how many threads helped with scans; now none does. */
+PyObject *native_dismiss_helpers(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
+{
+    const size_t count = helpers_count();
+    PyThreadState *state = PyEval_SaveThread();
+    helpers_dismiss();
+    PyEval_RestoreThread(state);
+    return PyLong_FromSize_t(count);
 }
 
 /* Whether the queries fit, and the slots first … first + rows - 1 are whole words of the shadow's. */

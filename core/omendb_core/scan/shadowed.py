@@ -11,18 +11,26 @@ import numpy as np
 from .. import native
 from ..model.types import F32, F64, I64, U32, U64, Metric
 from ..rows.ring import Ring
+from ..rows.shadow import Shadow
 from .decayed import Question, unranked, with_unranked
 from .interface import Pairs, RankedTopK, Subscribed, Times, TopK
 from .reference import ReferenceScan
 
+#: Threads share a query that reads more than this: it takes some 0.5 ms, and waking one 50 µs.
+SHARED_BYTES = 16 << 20
+
 
 class ShadowedScan:
-    """The scan in C with the kernel ``name``; any number of threads and rings may share one."""
+    """The scan in C with the kernel ``name``; any number of threads and rings may share one.
+
+    ``threads``: how many may share one query over a window that no cache holds.
+    """
 
     keeps_shadow = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, threads: int = 1) -> None:
         self.name = name
+        self._threads = threads
         self._reference = ReferenceScan()
 
     def top_k(
@@ -155,6 +163,7 @@ class ShadowedScan:
             slots,
             scores,
             None if decay is None else (*decay[0], decay[1], ranks),
+            self._threads if _is_long(shadow) else 1,
         )
         return counts, slots[:written], scores[:written], ranks[:written]
 
@@ -202,6 +211,11 @@ class ShadowedScan:
             np.frombuffer(scores, np.float32),
             np.frombuffer(crowded, np.int64),
         )
+
+
+def _is_long(shadow: Shadow) -> bool:
+    """Whether a query is worth waking helpers for."""
+    return shadow.nibbles is not None and shadow.nibbles[0].nbytes > SHARED_BYTES
 
 
 def _no_pairs() -> Pairs:

@@ -25,6 +25,7 @@ import numpy as np
 from omendb_core.model.types import F32, F64, I64, U64, Metric
 from omendb_core.rows.ring import Ring
 from omendb_core.scan.interface import RankedTopK, Scan, Times, TopK
+from omendb_core.scan.shadowed import ShadowedScan
 
 #: A piece has at least so many queries; with fewer each would cost more, because the rows are read
 #: from memory once a piece (8: 45 µs each, 4: 60).
@@ -56,6 +57,8 @@ class SplitScan:
         self.score_bounds = scan.score_bounds
         self.rows_reaching = scan.rows_reaching
         self._scan = scan
+        #: For one query; helpers of the extension's own wait for it.
+        self._alone = ShadowedScan(scan.name, threads) if scan.keeps_shadow else scan
         self._threads = threads
         self._rest = _Rest()
 
@@ -72,7 +75,7 @@ class SplitScan:
         """See ``Scan.top_k``."""
         given = ring, metric, queries, k, min_scores, masks, mask_of
         if (pieces := self._pieces(ring, len(queries))) < 2:
-            return self._scan.top_k(*given)
+            return self._alone.top_k(*given)
         found = self._together(partial(_piece, self._scan, given, pieces), pieces)
         return TopK(*map(np.concatenate, zip(*found, strict=True)))
 

@@ -318,6 +318,7 @@ static void check_alone(omendb_scan scan, const omendb_kernel *kernel, Ranked (*
     for (size_t i = 0; i < QUERIES; i++) {
         scan.queries = asked + i * scan.shadow.dim;
         scan.count = 1;
+        scan.threads = 1 + i % 3;
         check_scan(&scan, kernel, omendb_lanes_at(0), wanted + i);
     }
 }

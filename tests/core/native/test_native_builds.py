@@ -30,7 +30,12 @@ from tests.project.pages import ROOT
 SUITES = [
     *("native/test_native", "rows/test_append", "rows/test_ids", "rows/test_shadow"),
     *("scan/test_bounds", "scan/test_kernels", "scan/test_matching", "scan/test_scan"),
-    *("scan/test_decayed", "scan/test_score_bounds", "scan/test_rows_reaching"),
+    *(
+        "scan/test_decayed",
+        "scan/test_score_bounds",
+        "scan/test_rows_reaching",
+        "scan/test_shared_query",
+    ),
     *(
         "scoring/test_score",
         "scoring/test_functions",

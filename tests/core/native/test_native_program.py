@@ -23,13 +23,14 @@ from tests.core.compiling import (
 )
 
 PROGRAM = Path(__file__).parent / "exactness.c"
+THREADS_PROGRAM = Path(__file__).parent / "threads.c"
 ARM_COMPILER = "aarch64-linux-gnu-gcc"
 ARM_MACHINE = "qemu-aarch64"
 
 
-def build(compiler: str, flags: list[str], folder: Path) -> Path:
-    program = folder / "exactness"
-    command = [compiler, *FLAGS, *EXACT, *flags, f"-I{NATIVE}", str(PROGRAM)]
+def build(compiler: str, flags: list[str], folder: Path, source: Path = PROGRAM) -> Path:
+    program = folder / source.stem
+    command = [compiler, *FLAGS, *EXACT, *flags, "-pthread", f"-I{NATIVE}", str(source)]
     built = compiled([*command, *sources_without_python(), "-lm", "-o", str(program)])
     assert built.returncode == 0, built.stderr
     return program
@@ -48,6 +49,15 @@ def test_every_variant_is_exact_and_touches_nothing_that_is_not_its_own(tmp_path
     *kernels, digest = output_of(str(build("cc", SANITIZERS, tmp_path)))
     assert kernels[-1] == "portable"
     assert re.fullmatch("[0-9a-f]{16}", digest)
+
+
+def test_threads_that_share_a_query_race_for_nothing(tmp_path: Path) -> None:
+    flags = ["-O1", "-g", "-fsanitize=thread"]
+    (tmp_path / "empty.c").write_text("int main(void) { return 0; }")
+    empty = [str(tmp_path / "empty.c"), "-o", str(tmp_path / "empty")]
+    if not has_sanitizers(tmp_path) or compiled(["cc", *flags, *empty]).returncode != 0:
+        pytest.skip("no compiler with this sanitizer")
+    assert output_of(str(build("cc", flags, tmp_path, THREADS_PROGRAM))) == []
 
 
 def test_an_arm_processor_computes_the_same_bits(tmp_path: Path) -> None:

@@ -349,6 +349,7 @@ def scan_arguments(**other: Any) -> tuple[Any, ...]:
         "slots": np.zeros(5, np.int64),
         "scores": np.zeros(5, np.float32),
         "decay": None,
+        "threads": 1,
     }
     assert other.keys() <= arguments.keys()
     return tuple((arguments | other).values())

@@ -326,5 +326,5 @@ def test_times_of_another_shape_or_type_are_refused(
             ring.shadow.centre, ring.shadow.metric_code, ring.vectors, 4,
             ONES, np.ones(4, np.int64),
             np.full(4, -np.inf, np.float32), ring.live_words[None], np.zeros(4, np.int64),
-            np.zeros(4, np.uint32), slots, np.zeros(4, np.float32), decay,  # type: ignore[arg-type]
+            np.zeros(4, np.uint32), slots, np.zeros(4, np.float32), decay, 1,  # type: ignore[arg-type]
         )  # fmt: skip
