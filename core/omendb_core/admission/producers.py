@@ -7,8 +7,9 @@ of each only the last ``REMEMBERED_BATCHES`` keep their seqs.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,14 +18,42 @@ from ..model.errors import OutOfOrder
 
 #: A client keeps a handful of frames in flight and repeats those after a reconnect.
 REMEMBERED_BATCHES: Final = 16
-#: What one takes: its name, the dict's entry, the deque's block (800), 16 pairs of integers (128).
-_PRODUCER_BYTES: Final = 3072
+_SEQS: Final = 2 * REMEMBERED_BATCHES
+#: What one takes besides its name, by how a process grows with 10,000 to 20,000 of them: 256 bytes
+#: of seqs, three objects, the dict's entry. As pairs in a deque, 1.1 KB at first, and then up to 4.
+_PRODUCER_BYTES: Final = 512
 
 
 @dataclass(slots=True)
 class _Producer:
+    """``seqs``: the first and the last seq of a batch, each at the place of its number."""
+
     last_batch: int = 0
-    seqs: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_BATCHES))
+    remembered: int = 0
+    seqs: array[int] = field(default_factory=lambda: array("Q", bytes(8 * _SEQS)))
+
+    def remember(self, batch: int, first_seq: int, last_seq: int) -> None:
+        place = 2 * batch % _SEQS
+        self.seqs[place], self.seqs[place + 1] = first_seq, last_seq
+        self.last_batch = batch
+        self.remembered = min(self.remembered + 1, REMEMBERED_BATCHES)
+
+    def seqs_of(self, batch: int) -> tuple[int, int] | None:
+        """What a batch up to the last one got; None: it is too long ago."""
+        if self.last_batch - batch >= self.remembered:
+            return None
+        place = 2 * batch % _SEQS
+        return self.seqs[place], self.seqs[place + 1]
+
+    def all_seqs(self) -> Iterator[tuple[int, int]]:
+        """Of the batches that are remembered, oldest first."""
+        for batch in range(self.last_batch - self.remembered + 1, self.last_batch + 1):
+            place = 2 * batch % _SEQS
+            yield self.seqs[place], self.seqs[place + 1]
+
+
+def _bytes_of(name: str) -> int:
+    return _PRODUCER_BYTES + sys.getsizeof(name)
 
 
 class Producers:
@@ -33,19 +62,18 @@ class Producers:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._known: dict[str, _Producer] = {}
+        #: What they take.
+        self.nbytes = 0
 
     def __len__(self) -> int:
         return len(self._known)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes that it takes at most."""
-        return _PRODUCER_BYTES * len(self._known)
-
     def growth(self, name: str | None) -> int:
         """Bytes more that it takes with a batch of this producer; None: of nobody."""
-        is_new = name is not None and name not in self._known and len(self) < self._limit
-        return _PRODUCER_BYTES if is_new else 0
+        if name is None or name in self._known:
+            return 0
+        # The place of the longest silent one may be that of a shorter name.
+        return _bytes_of(name) if len(self) < self._limit else sys.getsizeof(name)
 
     def look(self, name: str, batch: int) -> Repeated | None:
         """What is known of this batch; None if it is the next one.
@@ -64,23 +92,25 @@ class Producers:
             )
         if batch == known.last_batch + 1:
             return None
-        back = known.last_batch - batch
-        if back < len(known.seqs):
-            first_seq, last_seq = known.seqs[-1 - back]
-            if first_seq <= last_seq:  # else no row of it went in
-                return Repeated(first_seq, last_seq)
-        return Repeated(None, None)
+        found = known.seqs_of(batch)
+        if found is None or found[0] > found[1]:  # then no row of it went in
+            return Repeated(None, None)
+        return Repeated(*found)
 
     def accept(self, name: str, batch: int, first_seq: int, last_seq: int) -> None:
         """Remember a batch that became a change; forgets the longest silent producer if full.
 
         One of which no row went in has a last seq below its first one.
         """
-        known = self._known.pop(name, None) or _Producer()
+        known = self._known.pop(name, None)
+        if known is None:
+            known = _Producer()
+            self.nbytes += _bytes_of(name)
         if len(self._known) >= self._limit:
-            del self._known[next(iter(self._known))]
-        known.last_batch = batch
-        known.seqs.append((first_seq, last_seq))
+            silent = next(iter(self._known))
+            del self._known[silent]
+            self.nbytes -= _bytes_of(silent)
+        known.remember(batch, first_seq, last_seq)
         self._known[name] = known
 
     def resume(self, state: Sequence[tuple[str, int, Sequence[tuple[int, int]]]]) -> None:
@@ -88,8 +118,10 @@ class Producers:
         self._known = {}
         for name, last_batch, seqs in state[-self._limit :]:
             producer = self._known[name] = _Producer(last_batch)
-            producer.seqs.extend(seqs)
+            for batch, (first_seq, last_seq) in enumerate(seqs, last_batch - len(seqs) + 1):
+                producer.remember(batch, first_seq, last_seq)
+        self.nbytes = sum(map(_bytes_of, self._known))
 
     def state(self) -> list[tuple[str, int, tuple[tuple[int, int], ...]]]:
         """Everything remembered, longest silent first; comparable."""
-        return [(name, p.last_batch, tuple(p.seqs)) for name, p in self._known.items()]
+        return [(name, p.last_batch, tuple(p.all_seqs())) for name, p in self._known.items()]
