@@ -15,7 +15,6 @@ export const lost = (message) => new OmenError("connection_lost", message, { ret
 export const fromWire = ({ code, message, ...details }) =>
   Object.assign(new OmenError(code, message, details), { isReply: true });
 
-/** The longest that a timer can wait. */
 export const MOST_MS = 2 ** 31 - 1;
 export const backoffMs = (attempt, firstMs, mostMs) => Math.min(mostMs, firstMs * 2 ** Math.min(attempt, 20));
 

@@ -66,7 +66,6 @@ function readHits(frame, count, isScored = true) {
   return { ids, seqs, scores, near, ranks, weights, at, vectors, metadata, dim };
 }
 
-/** Integers beyond 2^53 - 1 are texts in JSON. */
 export const nearIds = (near, areTexts) => (areTexts ? near : near.map((id) => (id === null ? null : asId(BigInt(id)))));
 
 export function decodeFrame(buffer) {
@@ -119,8 +118,7 @@ function slice(hits, start, stop) {
 
 export class Answer {
   constructor(hits, version, tookUs = 0) {
-    const { ids, seqs, scores, near = null, ranks = null, weights = null, at = null, vectors, metadata, dim } = hits;
-    Object.assign(this, { version, tookUs, ids, seqs, scores, near, ranks, weights, at, vectors, metadata, dim });
+    Object.assign(this, { version, tookUs, near: null, ranks: null, weights: null, at: null }, hits);
   }
   get length() {
     return this.seqs.length;

@@ -6,7 +6,6 @@ import { fields, toChange, toCount, toVector } from "./requests.js";
 import { Newest } from "./subscription.js";
 
 const byScore = (a, b) => b.score - a.score || b.seq - a.seq;
-/** The orders of answers, by the option that asks for them. */
 const ORDERS = {
   decay: (a, b) => {
     if (a.rank === null || b.rank === null) return (a.rank === null) - (b.rank === null) || byScore(a, b);
@@ -32,7 +31,6 @@ export class Live extends Newest {
   /** Whether the server has taken `base`. */
   isAccepted = false;
   isMoving = false;
-  /** Calls of `move`, oldest first. */
   waiting = [];
   /** What was last subscribed with, and the call that wanted it. */
   asked = null;
@@ -78,7 +76,6 @@ export class Live extends Newest {
     return newest;
   }
 
-  /** A later move has its turn. */
   refused(error) {
     const { call = null } = this.asked ?? {};
     const isLast = this.waiting.at(-1) === (call ?? undefined);

@@ -143,7 +143,7 @@ export function toChange(vector, options) {
   Object.assign(fields, target);
   const isElsewhere = vector != null || positive != null || !names.size;
   if (isElsewhere) names.add("target");
-  // The caller may fill the same array anew.
+  // The caller may fill its array anew.
   return { vector: isElsewhere && positive == null ? toVector(vector).slice() : null, fields, names };
 }
 
