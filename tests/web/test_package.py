@@ -23,8 +23,9 @@ MODULES = [CLIENT, *sorted((CLIENT.parent / "client").glob("*.js"))]
 SCRIPTS = [
     path for path in (CLIENT.parent / "console").glob("*.js") if not path.name.endswith(".min.js")
 ]
-#: Of all modules as one archive, as they are served. Without comments, blanks and whole words for names
-#: (terser) it is 14,400: to be less it would have to be built. Code that repeats costs next to nothing.
+#: Of all modules as one archive, as they are served. Without comments and blanks, and with letters
+#: for names (terser), it is 14,400: to be so small it would have to be built. Code that repeats
+#: costs next to nothing.
 MOST_GZIPPED_BYTES = 19_950
 IMPORTS = re.compile(r'from "\./(\w+\.js)"')
 
