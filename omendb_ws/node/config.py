@@ -152,7 +152,7 @@ class Settings(BaseModel):
         description="File that the audit log is appended to: logins, refusals by right, create,"
         " drop, reloads.",
     )
-    metrics_collections: Annotated[int, Field(ge=0, le=10_000)] = Field(
+    max_metrics_collections: Annotated[int, Field(ge=0, le=10_000)] = Field(
         50,
         description="Collections, the busiest, that /metrics tells one by one; all others are one.",
     )

@@ -84,7 +84,7 @@ class Node:
         self.reloads = Reloads(metrics, audit)
         engine = Engine(metrics, limits, settings.queue_deadline_ms, clock_us, self._post)
         accounts = _accounts(settings, clock_us)
-        catalog, told_of = _catalog(settings, accounts), settings.metrics_collections
+        catalog, told_of = _catalog(settings, accounts), settings.max_metrics_collections
         self.context = Context(
             limits=limits,
             max_messages_per_second=settings.max_messages_per_second,

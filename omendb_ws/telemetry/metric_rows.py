@@ -69,7 +69,7 @@ TENANT_METRICS: Final = (
     _of_tenants("engine_seconds", "counter", "Time of the engine that it took, by tenant."),
 )
 
-#: Of the busiest ``metrics_collections``; all others together are ``_others``.
+#: Of the busiest ``max_metrics_collections``; all others together are ``_others``.
 COLLECTION_METRICS: Final = (
     _of_collections("rows", "gauge", "Live rows, by collection."),
     _of_collections("capacity_rows", "gauge", "Rows that the window has room for, by collection."),

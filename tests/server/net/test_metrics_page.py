@@ -169,7 +169,7 @@ async def test_all_time_of_the_engine_is_some_collections_and_some_tenants() -> 
 
 
 async def test_no_more_collections_are_told_one_by_one_than_the_setting_says() -> None:
-    async with running(metrics_collections=1) as server, client(server) as raw:
+    async with running(max_metrics_collections=1) as server, client(server) as raw:
         for name in ("a", "b", "c"):
             await raw.create(name)
         await raw.ok("add", collection="b", rows=[{"id": 1, "vector": [1, 0]}])
@@ -183,7 +183,7 @@ async def test_no_more_collections_are_told_one_by_one_than_the_setting_says() -
 
 
 async def test_a_tenant_sees_its_own_collections_whatever_others_have(tmp_path: Path) -> None:
-    given = with_tenants(tmp_path, limits(), metrics_collections=1)
+    given = with_tenants(tmp_path, limits(), max_metrics_collections=1)
     async with (
         running(Server(given)) as server,
         client(server, token="token-root") as root,
