@@ -35,7 +35,7 @@ from .fragments import Fragments
 from .half_message import HalfMessage
 from .refusing import Refusing
 from .session import Hearer, Session
-from .websocket_frames import CONTROL_HEAD_BYTES, Cutter, Unmask
+from .websocket_frames import CONTROL_HEAD_BYTES, Cutter, Unmask, decoded
 
 try:  # as websockets itself does
     from websockets.speedups import apply_mask
@@ -241,6 +241,7 @@ class Connection(Refusing):
             return False
         data, is_text = cut
         if is_text is None:
+            assert isinstance(data, bytes), "it is no message"
             self._hand_on(data)
             return not self._is_stuffed
         self._receive(data, is_text)
@@ -252,13 +253,13 @@ class Connection(Refusing):
             self._fill()
             super().data_received(data)
 
-    def _receive(self, data: bytes, is_text: bool) -> None:
+    def _receive(self, data: bytes | list[bytes], is_text: bool) -> None:
         self._received_messages += 1
         if not is_text:
-            self._hear(data)
+            self._hear(data if isinstance(data, bytes) else b"".join(data))
             return
         try:
-            text = data.decode()
+            text = data.decode() if isinstance(data, bytes) else decoded(data)
         except UnicodeDecodeError as error:
             self.set_connection_exc(error)
             self._fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from omendb_core.model.errors import OmenError
 from omendb_core.model.types import Definition
 
-from omendb_ws.wire import long_rows, long_text, rows, text
+from omendb_ws.wire import long_json, long_rows, long_text, rows, text
 from omendb_ws.wire.limits import Limits
 from omendb_ws.wire.long_json import MAX_LEVELS, NotJson, load
 from omendb_ws.wire.messages import Add, Refusal, Update
@@ -322,3 +322,24 @@ def test_what_was_read_of_a_text_that_is_none_is_let_go_of_in_pieces(end: str) -
     with pytest.raises(NotJson):
         turns.extend(steps)
     assert len(turns) > 1.5 * len(text) / 64  # as many to let go of it as to read it
+
+
+def test_where_brackets_stand_close_pieces_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And long where they do not."""
+    scan, found = long_json._Scanner.scan, []
+
+    def counted(self: Any, piece: bytes, start: int) -> Any:
+        structure = scan(self, piece, start)
+        found.append((len(piece), len(structure[0])))
+        return structure
+
+    monkeypatch.setattr(long_json._Scanner, "scan", counted)
+    for written, most in (
+        ("[" + ",".join(["[" * 900 + "]" * 900] * 300) + "]", long_json._STRUCTURE),
+        ("[" + ",".join(["0.1234567890123"] * 40_000) + "]", long_json.PIECE_CHARACTERS),
+    ):
+        found.clear()
+        for _ in load(written):
+            pass
+        assert max(count for _, count in found) <= long_json._STRUCTURE
+        assert found[-2][0] == pytest.approx(most, rel=0.01)

@@ -18,8 +18,9 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 from websockets.utils import apply_mask
 
+from omendb_ws.net import websocket_frames
 from omendb_ws.net.server import Server
-from omendb_ws.net.websocket_frames import Cutter, head
+from omendb_ws.net.websocket_frames import Cutter, decoded, head
 from tests.server.raw import PATIENCE_SECONDS, running
 
 MAX_BYTES = 1 << 17
@@ -59,7 +60,7 @@ class Cutting:
         self.cutter = Cutter(MAX_BYTES, apply_mask)
         self.protocol = Protocol(SERVER, state=OPEN, max_size=MAX_BYTES)
         self.messages: list[tuple[bytes, bool]] = []
-        self.handed_on = 0
+        self.handed_on = self.long = 0
         self._parts: list[Frame] = []
 
     def feed(self, stream: bytes) -> None:
@@ -70,8 +71,11 @@ class Cutting:
                 break
             data, is_text = cut
             if is_text is not None:
-                self.messages.append((data, is_text))
+                self.long += isinstance(data, list)
+                whole = b"".join(data) if isinstance(data, list) else data
+                self.messages.append((whole, is_text))
                 continue
+            assert isinstance(data, bytes)
             self.handed_on += len(data)
             self.protocol.receive_data(data)
             for event in self.protocol.events_received():
@@ -108,7 +112,11 @@ def stream_of(numbers: random.Random, messages: int) -> tuple[bytes, int]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_however_a_stream_is_split_its_messages_are_the_same(seed: int) -> None:
+@pytest.mark.parametrize("long_bytes", [1, 126, MAX_BYTES + 1])
+def test_however_a_stream_is_split_its_messages_are_the_same(
+    seed: int, long_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket_frames, "_LONG_BYTES", long_bytes)
     numbers = random.Random(seed)
     stream, pings = stream_of(numbers, 40)
     cutting = Cutting()
@@ -121,6 +129,7 @@ def test_however_a_stream_is_split_its_messages_are_the_same(seed: int) -> None:
     assert cutting.protocol.state is OPEN
     assert cutting.cutter.held_bytes == 0
     assert len(cutting.protocol.data_to_send()) == pings
+    assert not cutting.long or long_bytes <= MAX_BYTES
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -179,6 +188,54 @@ def test_what_was_not_taken_is_given_back_whole() -> None:
     assert len(cutter.rest()) == len(stream) - len(frame(Opcode.BINARY, b"one")) + 4
     assert cutter.held_bytes == 0
     assert cutter.rest() == b""
+
+
+@pytest.mark.parametrize("step", [1, 3, 7, 1000])
+def test_of_a_long_message_too_what_was_not_taken_is_given_back_as_it_came(
+    step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket_frames, "_LONG_BYTES", 200)
+    whole = frame(Opcode.BINARY, random.Random(1).randbytes(300))
+    for stream in (whole[:-1], whole, whole + b"more"):
+        cutter = Cutter(MAX_BYTES, apply_mask)
+        for at in range(0, len(stream), step):
+            cutter.feed(stream[at : at + step])
+            if at + step < len(whole):
+                assert cutter.take(False) is None
+            assert cutter.held_bytes == min(at + step, len(stream))
+            assert cutter.memory_bytes >= cutter.held_bytes
+        assert cutter.rest() == stream
+        assert (cutter.held_bytes, cutter.memory_bytes) == (0, 0)
+
+
+def test_a_long_message_comes_in_pieces_as_it_was_sent() -> None:
+    data = random.Random(2).randbytes(MAX_BYTES)
+    stream = frame(Opcode.TEXT, data)
+    for long_bytes in (MAX_BYTES, MAX_BYTES + 1):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(websocket_frames, "_LONG_BYTES", long_bytes)
+            cutting = Cutting()
+            for at in range(0, len(stream), 9999):
+                cutting.feed(stream[at : at + 9999])
+        assert cutting.messages == [(data, True)]
+        assert cutting.long == (long_bytes == MAX_BYTES)
+
+
+@pytest.mark.parametrize("text", ["", "abc" * 50, "é𝄞€a" * 40])
+def test_a_text_in_pieces_is_that_text(text: str) -> None:
+    data = text.encode()
+    for step in (1, 2, 3, 5, 1000):
+        assert decoded([data[at : at + step] for at in range(0, len(data), step)]) == text
+
+
+@pytest.mark.parametrize("data", [b"ab\xff", b"a\xc3", b"\xed\xa0\x80" + b"a" * 9, b"aa\xf0\x9d"])
+def test_a_text_in_pieces_that_is_none_is_refused_as_it_is_whole(data: bytes) -> None:
+    with pytest.raises(UnicodeDecodeError) as whole:
+        data.decode()
+    for step in (1, 2, 3, 1000):
+        with pytest.raises(UnicodeDecodeError) as found:
+            decoded([data[at : at + step] for at in range(0, len(data), step)])
+        assert str(found.value) == str(whole.value)
 
 
 @pytest.mark.parametrize("rest", [0, 1, 5, 300])
