@@ -191,9 +191,10 @@ async def counted(
     await asyncio.sleep(seconds)
     answers, took = sum(one.answers for one in asking) - before, time.perf_counter() - began
     for one in asking:
+        one.transport.abort()
+    for one in asking:
         if one.failed is not None:
             raise one.failed
-        one.transport.abort()
     return answers / took, sum(one.answers for one in asking)
 
 

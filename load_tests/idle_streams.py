@@ -10,9 +10,9 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from .figures import Figure
 
@@ -67,6 +67,14 @@ async def following(port: int, collection: str, count: int) -> AsyncIterator[Non
             one.transport.abort()
 
 
+class _Sample(NamedTuple):
+    """Of one measurement: answers a second, and microseconds of the processor for each answer."""
+
+    rate: float
+    server_us: float
+    own_us: float
+
+
 async def beside(
     name: str,
     measure: Callable[[], Awaitable[Measured]],
@@ -76,40 +84,50 @@ async def beside(
 ) -> list[Figure]:
     """The figures of ``measure`` without streams and beside them, and their ratios.
 
-    The server's time on the processor for each answer tells what the clock does not on a machine
-    that does other things, too.
+    Time on the processor for each answer tells what the clock does not on a machine that does other
+    things, too. On such a one a server may refuse what it cannot do in time: that pair counts for
+    nothing, and there may be as many of these as of others.
     """
-    rates: dict[bool, list[float]] = {False: [], True: []}
-    costs: dict[bool, list[float]] = {False: [], True: []}
-    own: dict[bool, list[float]] = {False: [], True: []}
-
-    async def once(*, is_beside: bool) -> None:
-        before, own_before = _processor_seconds(process_id), time.process_time()
-        rate, answers = await measure()
-        own[is_beside].append((time.process_time() - own_before) / answers * 1e6)
-        rates[is_beside].append(rate)
-        costs[is_beside].append((_processor_seconds(process_id) - before) / answers * 1e6)
-
-    for pair in range(pairs):
-        for is_beside in (False, True) if pair % 2 == 0 else (True, False):
-            if is_beside:
-                async with streams():
-                    await once(is_beside=True)
-            else:
-                await once(is_beside=False)
+    samples: list[tuple[_Sample, _Sample]] = []
+    refused = 0
+    while len(samples) < pairs:
+        try:
+            samples.append(await _pair(measure, streams, process_id, first=len(samples) % 2 == 1))
+        except RuntimeError:
+            refused += 1
+            if refused > pairs:
+                raise
     found = []
-    for what, unit, values in (
-        ("", "/s", rates),
-        (": server's CPU", "µs", costs),
-        (": ours", "µs", own),
-    ):
-        ratios = [there / alone for alone, there in zip(values[False], values[True], strict=True)]
+    for at, (what, unit) in enumerate((("", "/s"), (": server's CPU", "µs"), (": ours", "µs"))):
+        alone, there = ([pair[side][at] for pair in samples] for side in (0, 1))
+        ratios = [after / before for before, after in zip(alone, there, strict=True)]
         found += [
-            Figure(f"{name}{what}, alone", unit, values[False]),
-            Figure(f"{name}{what}, beside streams", unit, values[True]),
+            Figure(f"{name}{what}, alone", unit, alone),
+            Figure(f"{name}{what}, beside streams", unit, there),
             Figure(f"{name}{what}, beside / alone", "", ratios),
         ]
-    return found
+    return [*found, Figure(f"{name}: pairs that were refused", "", [float(refused)])]
+
+
+async def _pair(
+    measure: Callable[[], Awaitable[Measured]],
+    streams: Callable[[], AbstractAsyncContextManager[None]],
+    process_id: int,
+    *,
+    first: bool,
+) -> tuple[_Sample, _Sample]:
+    """Without streams and beside them, these ``first`` or not."""
+    found: dict[bool, _Sample] = {}
+    for is_beside in (first, not first):
+        async with streams() if is_beside else nullcontext():
+            before, own_before = _processor_seconds(process_id), time.process_time()
+            rate, answers = await measure()
+            server_seconds = _processor_seconds(process_id) - before
+            own_seconds = time.process_time() - own_before
+            found[is_beside] = _Sample(
+                rate, server_seconds / answers * 1e6, own_seconds / answers * 1e6
+            )
+    return found[False], found[True]
 
 
 def _processor_seconds(process_id: int) -> float:
