@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: The part of ``max_connection_bytes`` that is for connections which are not known yet.
 STRANGERS_SHARE: Final = 8
+#: Before others have their turn: 5 µs each, and there may be 10,000.
+_LOOKED_AT_ONCE: Final = 64
 #: The part of ``stall_seconds`` for which one may keep others waiting and not go on: 3 s.
 _PATIENCE_SHARE: Final = 10
 
@@ -60,7 +62,9 @@ class Watch:
         while True:
             await asyncio.sleep(self._stall_seconds / 10)
             await self.known.freed.look(self.known.held_bytes)
-            for connection, session in list(self._sessions.items()):
+            for at, (connection, session) in enumerate(list(self._sessions.items()), 1):
+                if at % _LOOKED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
                 try:
                     self._end_if_stalled(connection, session)
                 except Exception as error:

@@ -1,4 +1,7 @@
-"""What a client takes is what its machine acknowledges, not what the kernel here takes in lumps."""
+"""What a client takes is what its machine acknowledges, not what the kernel here takes in lumps.
+
+And how the watch looks at all of them.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,18 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
 
+from omendb_ws.net import watch
 from omendb_ws.net.connection import Connection
 from omendb_ws.net.server import Server
 from omendb_ws.runtime.unacknowledged import _IS_KNOWN, unacknowledged_bytes
 from tests.certificates import make_certificate
+from tests.server.live_view import eventually
 from tests.server.net.test_flow import fill
 from tests.server.raw import PATIENCE_SECONDS, Raw, client, running, settings
 
@@ -130,3 +135,26 @@ def test_of_a_socket_that_is_gone_nothing_is_told() -> None:
     with one, other:
         number = one.fileno()
     assert unacknowledged_bytes(number) == 0
+
+
+async def test_looking_at_all_connections_leaves_others_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "_LOOKED_AT_ONCE", 2)
+    loop = asyncio.get_running_loop()
+    turn, turns = 0, []
+
+    def count() -> None:
+        nonlocal turn, counting
+        turn += 1
+        counting = loop.call_soon(count)
+
+    monkeypatch.setattr(watch.Watch, "_end_if_stalled", lambda *_: turns.append(turn))
+    async with running(Server(settings(), stall_seconds=1.0)) as server, AsyncExitStack() as stack:
+        for _ in range(5):
+            await stack.enter_async_context(client(server))
+        turns.clear()
+        counting = loop.call_soon(count)
+        await eventually(lambda: len(turns) >= 10)
+        counting.cancel()
+        assert len(set(turns[:5])) >= 3
