@@ -302,7 +302,8 @@ def test_the_limits_are_those_of_the_wire_by_name_and_default() -> None:
     settings = Settings(max_memory_bytes=LIMITS["max_memory_bytes"].default)
     assert settings.limits() == Limits()
     mine = {name for name in Settings.model_fields if name.startswith("max_")}
-    assert mine - LIMITS.keys() == {"max_messages_per_second", "max_tenants"}
+    known = {"max_messages_per_second", "max_metrics_collections", "max_tenants"}
+    assert mine - LIMITS.keys() == known
 
 
 @pytest.mark.parametrize("name", LIMITS)
