@@ -61,7 +61,9 @@ class Asker:
             await self._put(np.arange(start, start + count))
 
     async def ask(self) -> bytes | None:
-        """Ask once more, and wait for the answer; what that is where a text was said."""
+        """Ask once more, and wait for the answer; what that says where it is JSON over a bare
+        WebSocket.
+        """
         self.turn += 1
         kind: Callable[[], Awaitable[bytes | None]] = getattr(self, f"_{self._asked.asks}")
         return await kind()
@@ -199,7 +201,7 @@ class Asker:
     async def _nested_json(self) -> bytes:
         return await self._say(self._nested)
 
-    async def _subscribe(self) -> None:
+    async def _subscribe(self) -> bytes | None:
         async with self._bare() as socket:
             await socket.send(
                 orjson.dumps({"id": 1, "op": "open", "collection": WINDOW}), text=True
@@ -207,7 +209,8 @@ class Asker:
             handle = orjson.loads(await socket.recv())["ok"]["handle"]
             many = self._some(self._asked.subscriptions)
             await socket.send(binary.encode_subscribe(2, handle, many))
-            await socket.recv()
+            said = await socket.recv(decode=False)
+            return said if said.startswith(b"{") else None
 
     async def _pings(self) -> None:
         socket = await self._kept()

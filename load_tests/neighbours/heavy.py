@@ -13,6 +13,8 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 import omendb_ws
 
 from .asking import Asker
@@ -34,22 +36,22 @@ async def be(scenario: Scenario, url: str, token: str) -> None:
     async with omendb_ws.connect(url, token=token) as db:
         asker = Asker(db, url, token, scenario)
         await asker.fill()
-        await _asked(asker)  # what stays from one time to the next is there then
+        await asked(asker)  # what stays from one time to the next is there then
         told = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
         print("ready", flush=True)
         while not told.done():
-            done[await _asked(asker)] += 1
+            done[await asked(asker)] += 1
         await asker.close()
     print(*done)
 
 
-async def _asked(asker: Asker) -> bool:
+async def asked(asker: Asker) -> bool:
     """Ask once; whether that was refused."""
     try:
-        await asker.ask()
+        said = await asker.ask()
     except (omendb_ws.TooLarge, omendb_ws.Overloaded, omendb_ws.RateLimited):
         return True
-    return False
+    return said is not None and "error" in orjson.loads(said)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,11 @@ def main() -> int:
 
     files = [Path(one) for one in given.names if one not in TARGETS]
     names = [one for one in given.names if one in TARGETS] or list(TARGETS)
+    for path in files:
+        if not path.is_file():
+            parser.error(f"{path}: neither a file nor one of {', '.join(TARGETS)}")
+    if files and len(names) != 1:
+        parser.error("files are for one target: name it")
     for name in names if files else ():
         for path in files:
             TARGETS[name].run(path.read_bytes())

@@ -60,7 +60,7 @@ def written(document: Any, chance: random.Random) -> bytes:
 def _parsed(data: bytes) -> Any:
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

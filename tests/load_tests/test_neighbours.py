@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
-from typing import get_args
+from contextlib import contextmanager
+from typing import Any, cast, get_args
 
 import orjson
 import pytest
@@ -12,6 +15,7 @@ import omendb_ws
 from load_tests.neighbours import __main__ as command_line
 from load_tests.neighbours import filters
 from load_tests.neighbours.asking import WINDOW, Asker
+from load_tests.neighbours.heavy import asked
 from load_tests.neighbours.scenario import NOBODY, Asks, Scenario, names, read
 from load_tests.simulation.toml_tables import ScenarioError
 from tests.load_tests.served import served
@@ -103,3 +107,39 @@ def test_the_table_has_a_line_for_each_with_two_connections_and_two_tenants(
     monkeypatch.setattr("sys.argv", ["neighbours", "add", "--set", "add.rows=1"])
     assert command_line.main() == 2
     assert "add: unknown" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("said", "is_refused"), [
+    (None, False), (b'{"id":1,"ok":{}}', False), (b'{"id":1,"error":{"code":"bad_request"}}', True),
+])  # fmt: skip
+async def test_what_is_said_to_be_refused_was(said: bytes | None, is_refused: bool) -> None:
+    class Said:
+        async def ask(self) -> bytes | None:
+            return said
+
+    assert await asked(cast(Any, Said())) is is_refused
+
+
+def test_a_neighbour_that_fails_is_no_quiet_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It had begun, and asked for nothing from then on."""
+
+    @contextmanager
+    def failing(*_: Any) -> Iterator[subprocess.Popen[str]]:
+        command = [sys.executable, "-c", "raise SystemExit(1)"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as child:
+            yield child
+
+    sizes = [f"--set={key}={value}" for key, value in SMALL.items()]
+    monkeypatch.setattr(command_line, "_neighbour", failing)
+    monkeypatch.setattr("sys.argv", ["neighbours", "add", "--seconds", "0.1", *sizes])
+    assert command_line.main() == 2
+    assert "add: the neighbour failed" in capsys.readouterr().err
+
+
+def test_searches_that_were_refused_are_not_what_is_wanted() -> None:
+    assert command_line.Waited(1.0, 2.0, 3.0, "1/0", 0).is_within
+    assert not command_line.Waited(1.0, 2.0, 3.0, "1/0", 1).is_within
+    assert not command_line.Waited(1.0, 12.0, 13.0, "1/0", 0).is_within
