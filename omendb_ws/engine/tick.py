@@ -254,7 +254,7 @@ class Tick:
         left = chain(
             changing.turns.lanes(),
             changing.preparing.lanes(),
-            reading.waiting.lanes(),
+            reading.waiting.first_lanes(),
             reading.long.lanes(),
         )
         streams = chain(

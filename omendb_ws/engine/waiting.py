@@ -44,9 +44,9 @@ class WaitingReads:
         """From any thread."""
         return len(self._works) + len(self._fair)
 
-    def lanes(self) -> Iterable[Lane]:
-        """Whose reads could be answered and found no room."""
-        return self._fair.lanes()
+    def first_lanes(self) -> Iterable[Lane]:
+        """Whose reads could be answered and found no room: of each tenant who is next."""
+        return self._fair.first_lanes()
 
     def add(self, work: Read) -> None:
         """A read came."""
@@ -80,7 +80,6 @@ class WaitingReads:
         for queued in self._works:
             if queued.work.ticket.asker.lane.is_open:
                 (ready if is_ready(queued.work) else parked).append(queued)
-        self._fair.forget_closed()
         room = None
         if not self._fair and not self._shares.is_contended:
             room = _all(ready)

@@ -1,11 +1,13 @@
 """Connections that are not read from for a moment, so that what they send comes in one piece.
 
-All that rest begin again at once: in between the loop is there for the others. Knows no socket.
+All that rest begin again one after the other, some in each turn of the loop, and in between it is
+there for the others. Knows no socket.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Final, Protocol
 
 from ..runtime.faults import as_error
@@ -13,6 +15,9 @@ from ..runtime.faults import as_error
 #: A tenth of what a request may wait for; with 3,000 messages a second of each of them, thirty come
 #: in one piece.
 REST_SECONDS: Final = 0.01
+#: Connections that begin again in one turn of the loop: what thirty messages of each take is up to
+#: 0.2 ms, and of 32 connections would be seven.
+AT_ONCE: Final = 4
 
 
 class Resting(Protocol):
@@ -23,22 +28,31 @@ class Resting(Protocol):
 
 
 class Rests:
-    """Those that rest now."""
+    """Those that rest now, and those whose rest is over."""
 
     def __init__(self) -> None:
         self._resting: list[Resting] = []
+        self._rested: deque[Resting] = deque()
 
     def rest(self, connection: Resting, loop: asyncio.AbstractEventLoop) -> None:
         """Have it rest, until it is told that this is over."""
         if not self._resting:
-            loop.call_later(REST_SECONDS, self._end)
+            loop.call_later(REST_SECONDS, self._end, loop)
         self._resting.append(connection)
 
-    def _end(self) -> None:
-        resting, self._resting = self._resting, []
-        for connection in resting:
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._rested:
+            loop.call_soon(self._go_on, loop)
+        self._rested.extend(self._resting)
+        self._resting = []
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        for _ in range(min(AT_ONCE, len(self._rested))):
+            connection = self._rested.popleft()
             try:
                 connection.has_rested()
-            except Exception as error:  # the others must not rest for ever
+            except Exception as error:  # it must not rest for ever
                 as_error(error, "reading on from a connection")
                 connection.has_rested()
+        if self._rested:
+            loop.call_soon(self._go_on, loop)

@@ -63,9 +63,17 @@ class Shares:
         self._slack_us = SLACK_US
         self._has_charged = False
 
+    def begin(self, share: Share) -> None:
+        """It has work that waits from now on, and did not before."""
+        tenant = share.tenant
+        share.start_us = max(share.start_us, tenant.now_us)
+        tenant.start_us = max(tenant.start_us, self._now_us)
+
     def end_tick(self, waiting: Iterable[Share], tenants: Iterable[TenantShare] = ()) -> None:
         """A tick is over, and these have work that could be done: connections of tenants, and
         ``tenants`` for which something is to be done that none of theirs asked for by itself.
+
+        Of those that have begun the one of each tenant that is furthest behind will do.
         """
         shares, behind = set(waiting), set(tenants)
         self.is_contended = bool(shares or behind)

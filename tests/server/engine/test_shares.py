@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omendb_ws.engine.model.shares import SLACK_US, Share, Shares
-from omendb_ws.engine.model.ticket import Lane, Reply, Ticket
+from omendb_ws.engine.model.ticket import Counts, Lane, Reply, Ticket
 from omendb_ws.engine.pieces.long_reads import SLICE_US, LongReads
 from omendb_ws.engine.read_weights import QUERY_US, TICK_QUERIES
 from omendb_ws.engine.waiting import WaitingReads
@@ -22,19 +22,11 @@ from omendb_ws.engine.writes.commands import Add
 from omendb_ws.engine.writes.preparing import Preparing
 from omendb_ws.net.server import Server
 from omendb_ws.tenants.share import TenantShare
-from tests.server.engine.test_waiting import HERE, read
+from tests.server.engine.test_waiting import HERE, lanes_of, read
 from tests.server.raw import client, running
 from tests.server.tenant_files import limits, with_tenants
 
 PIECE_US = 5_000.0
-
-
-def lanes_of(tenant: TenantShare, count: int) -> list[Lane]:
-    """Connections of one tenant."""
-    made = [Lane() for _ in range(count)]
-    for lane in made:
-        lane.share.tenant = tenant
-    return made
 
 
 def serve(shares: Shares, waiting: list[Share], pieces: int, numbers: random.Random) -> Counter:
@@ -186,7 +178,7 @@ def test_reads_of_who_is_far_ahead_wait_and_are_still_there() -> None:
     shares.end_tick([ahead.share, behind.share])
     assert reads.take() == [works[1]]
     assert reads.has_more
-    assert list(reads.lanes()) == [ahead]
+    assert list(reads.first_lanes()) == [ahead]
 
 
 def test_before_a_drop_reads_of_who_is_far_ahead_are_taken_too() -> None:
@@ -277,6 +269,7 @@ def a_collection() -> Any:
 
     class One:
         is_being_prepared = False
+        counts = Counts()
 
     return One()
 
@@ -347,7 +340,7 @@ def test_a_tick_of_one_connection_is_as_full_as_ever() -> None:
         taken = reads.take()
         assert len(taken) == TICK_QUERIES
         shares.charge(lane.share, TICK_QUERIES * QUERY_US)
-        shares.end_tick(one.share for one in reads.lanes())
+        shares.end_tick(one.share for one in reads.first_lanes())
         ticks += 1
     assert ticks == 4
 

@@ -12,14 +12,15 @@ from omendb_core.model.types import F32, I64
 from omendb_core.search.query import Answer
 from omendb_core.window import Window
 
-from omendb_ws.engine import waiting
+from omendb_ws.engine import fair_reads, waiting
 from omendb_ws.engine.fair_reads import TICK_REPLY_BYTES
-from omendb_ws.engine.model.shares import Shares
+from omendb_ws.engine.model.shares import Share, Shares
 from omendb_ws.engine.model.ticket import Lane, Ticket
 from omendb_ws.engine.pieces import masks
 from omendb_ws.engine.read_weights import TICK_QUERIES, weight
 from omendb_ws.engine.reads.commands import PlainSearch
 from omendb_ws.engine.waiting import WaitingReads, is_ready
+from omendb_ws.tenants.share import TenantShare
 from omendb_ws.wire import binary, searches
 from omendb_ws.wire.opcodes import Limits
 from tests.server.raw import batch, client, engine_held, queued, running
@@ -32,6 +33,14 @@ def read(lane: Lane, n: int = 1, shard: Any = HERE, reply_bytes: int = 100) -> P
     asker = cast(Any, SimpleNamespace(lane=lane))
     ticket = Ticket(asker, 0, "search", shard, 0, 0, reply_bytes, 1 << 20, lane.queued)
     return PlainSearch(ticket, shard, searches.PlainSearch(0, 1, n, 2, 3, b""))
+
+
+def lanes_of(tenant: TenantShare, count: int) -> list[Lane]:
+    """Connections of one tenant."""
+    made = [Lane() for _ in range(count)]
+    for lane in made:
+        lane.share.tenant = tenant
+    return made
 
 
 def filled(works: list[PlainSearch]) -> WaitingReads:
@@ -268,3 +277,42 @@ async def test_a_tick_makes_masks_for_as_long_as_it_has_for_them(
 
         assert max(await asked(range(5))) <= 2, "masks of many filters in one tick"
         assert max(await asked(range(5))) == 10, "masks that are there take no time"
+
+
+def test_a_fault_while_a_tick_is_filled_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    lanes = [Lane() for _ in range(5)]
+    works = [read(lane) for _ in range(60) for lane in lanes]
+    reads = filled(works)
+    taken = list(reads.take())
+    weights = iter([1] * 40)
+    with monkeypatch.context() as faulty:
+        faulty.setattr(fair_reads, "weight", lambda work: next(weights))
+        with pytest.raises(StopIteration):
+            reads.take()
+    assert len(reads) == len(works) - len(taken)
+    while reads.has_more:
+        taken += reads.take()
+    assert len(taken) == len(set(map(id, taken))) == len(works)
+    for lane in lanes:
+        own = [work for work in works if work.ticket.asker.lane is lane]
+        assert [work for work in taken if work.ticket.asker.lane is lane] == own
+
+
+def test_a_tick_looks_at_no_more_connections_than_it_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With 10,000 that wait, to look at each of them in every tick took longer than to answer."""
+    reads = filled([read(lane) for lane in lanes_of(TenantShare(), 20 * TICK_QUERIES)])
+    reads.take()
+    looks = 0
+    place = Shares.place
+
+    def noted(self: Shares, share: Share) -> tuple[float, float]:
+        nonlocal looks
+        looks += 1
+        return place(self, share)
+
+    monkeypatch.setattr(Shares, "place", noted)
+    for _ in range(10):
+        assert len(reads.take()) == TICK_QUERIES
+    assert looks <= 10 * 4 * TICK_QUERIES

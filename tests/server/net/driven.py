@@ -34,9 +34,9 @@ class Turns:
     def call_soon(self, call: Callable[..., object], *arguments: Any) -> None:
         self._calls.append((call, arguments))
 
-    def call_later(self, seconds: float, call: Callable[[], object]) -> None:
+    def call_later(self, _: float, call: Callable[..., object], *arguments: Any) -> None:
         """Time stands: it is the next turn."""
-        self.call_soon(call)
+        self.call_soon(call, *arguments)
 
     def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         """What would only wait for the client's end: the test brings that about itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -10,10 +11,10 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, OPEN, Protocol
 from websockets.utils import apply_mask
 
-from omendb_ws.net.rests import Rests
+from omendb_ws.net.rests import AT_ONCE, Rests
 from omendb_ws.net.websocket_frames import Cutter
 from omendb_ws.wire.unread import FRAME_START
-from tests.server.net.driven import Driven
+from tests.server.net.driven import Driven, Turns
 
 MAX_BYTES = 2_000
 
@@ -136,23 +137,33 @@ async def test_refusals_do_not_pile_up_behind_what_the_client_does_not_take() ->
     assert driven.hearer.shedder.refused == []
 
 
-def test_one_that_faults_at_the_end_of_its_rest_keeps_nobody_resting() -> None:
-    ended: list[str] = []
+def test_those_that_rested_begin_again_some_in_each_turn_whatever_one_of_them_does() -> None:
+    ended: list[int] = []
+    of_a_turn: list[int] = []
+    turns = Turns()
+    loop = cast(Any, turns)
 
     class One:
-        def __init__(self, name: str) -> None:
-            self.name = name
+        def __init__(self, number: int) -> None:
+            self.number = number
 
         def has_rested(self) -> None:
-            ended.append(self.name)
-            if ended == ["first"]:
+            ended.append(self.number)
+            if ended == [0]:
                 raise RuntimeError("a fault")
 
-    calls: list[Any] = []
-    loop = cast(Any, type("Loop", (), {"call_later": lambda *given: calls.append(given[2])})())
+    def turn() -> None:
+        of_a_turn.append(len(set(ended)))
+        if len(set(ended)) < 10:
+            turns.call_soon(turn)
+
     rests = Rests()
-    for name in ("first", "second"):
-        rests.rest(One(name), loop)
-    assert len(calls) == 1, "all begin again at once"
-    calls[0]()
-    assert ended == ["first", "first", "second"]
+    for number in range(10):
+        rests.rest(One(number), loop)
+    turns.call_soon(turn)
+    turns.run()
+    assert ended == [0, *range(10)]
+    assert max(later - earlier for earlier, later in pairwise(of_a_turn)) <= AT_ONCE
+    rests.rest(One(10), loop)
+    turns.run()
+    assert ended[-1] == 10
