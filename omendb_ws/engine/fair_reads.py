@@ -22,7 +22,7 @@ from ..tenants.share import TenantShare
 from .model.commands import Read
 from .model.shares import Shares
 from .model.ticket import Lane
-from .read_weights import QUERY_US, TICK_QUERIES, weight
+from .read_weights import QUERY_US, weight
 
 #: Expected bytes of replies of one tick: bounds its memory.
 TICK_REPLY_BYTES: Final = 32 << 20
@@ -36,9 +36,10 @@ class Queued(NamedTuple):
 
 
 class Room:
-    """What a tick takes, and has taken."""
+    """What a tick takes, so many query vectors at most, and has taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_queries: int) -> None:
+        self._most_queries = most_queries
         self.taken: list[Read] = []
         self.weights: dict[Read, int] = {}
         self._queries = self._reply_bytes = 0
@@ -46,7 +47,7 @@ class Room:
     @property
     def is_full(self) -> bool:
         """Whether nothing more is taken."""
-        return self._queries >= TICK_QUERIES or self._reply_bytes >= TICK_REPLY_BYTES
+        return self._queries >= self._most_queries or self._reply_bytes >= TICK_REPLY_BYTES
 
     def take(self, work: Read) -> int:
         """Have it, and say what it counts for."""
@@ -105,9 +106,9 @@ class FairReads:
             queue.insert(at, queued)
             self._count += 1
 
-    def take(self, *, is_gated: bool) -> Room:
+    def take(self, most_queries: int, *, is_gated: bool) -> Room:
         """As many as a tick takes; ``is_gated``: those that are too far ahead wait."""
-        room = Room()
+        room = Room(most_queries)
         takings = [_Taking(self._lanes, heap) for heap in self._heaps.values()]
         try:
             self._fill(room, takings, is_gated)

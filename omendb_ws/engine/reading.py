@@ -6,6 +6,7 @@ asked again by itself.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -57,10 +58,12 @@ class Reading:
         weights = self.waiting.weights
         self.waiting.weights = {}  # nothing of a request is kept until the next
         before = len(self._moment.effects)
-        started_ns = self._clock_ns()
+        started_ns, cpu_ns = self._clock_ns(), time.thread_time_ns()
         try:
             answered_here = self._answer(works)
             self._charge(answered_here, weights, (self._clock_ns() - started_ns) / 1000)
+            queries = sum(weights[work] for work in answered_here)
+            self.waiting.size.learn(queries, (time.thread_time_ns() - cpu_ns) / 1000)
         except Exception as error:
             told = self._moment.fault(error, "reads")
             made = self._moment.effects[before:]

@@ -21,12 +21,13 @@ from .model.shard import Shard
 from .model.shares import Shares
 from .model.ticket import Lane
 from .streams.commands import Standing
+from .tick_size import TickSize
 
 
 class WaitingReads:
     """Reads in order of arrival, taken by shares of connections.
 
-    ``has_more``: some that could be answered found no room in a tick.
+    ``has_more``: some that could be answered found no room in a tick. ``size``: how many have.
     """
 
     def __init__(self, shares: Shares) -> None:
@@ -38,6 +39,7 @@ class WaitingReads:
         self._works: deque[Queued] = deque()
         #: What need not wait, and found no room.
         self._fair = FairReads(shares)
+        self.size = TickSize()
         self._first = self._last = 0
 
     def __len__(self) -> int:
@@ -82,12 +84,12 @@ class WaitingReads:
                 (ready if is_ready(queued.work) else parked).append(queued)
         room = None
         if not self._fair and not self._shares.is_contended:
-            room = _all(ready)
+            room = self._all(ready)
         if room is None:
             self._fair.add_all(ready)
         self._works = parked
         if room is None:
-            room = self._fair.take(is_gated=True)
+            room = self._fair.take(self.size.queries, is_gated=True)
         self.has_more = bool(self._fair)
         return room
 
@@ -101,17 +103,26 @@ class WaitingReads:
             and is_ready(queued.work)
         )
         if not ready:
-            return Room()
-        room = _all(ready)
+            return Room(0)
+        room = self._all(ready)
         if room is None:
             alone = FairReads(self._shares)
             alone.add_all(ready)
-            room = alone.take(is_gated=False)
+            room = alone.take(self.size.queries, is_gated=False)
         gone = set(map(id, room.taken))
         left = [one for one in chain(self._works, self._fair.works()) if id(one.work) not in gone]
         self._works = deque(sorted(left))
         self._fair = FairReads(self._shares)
         self.has_more = bool(left)
+        return room
+
+    def _all(self, ready: Sequence[Queued]) -> Room | None:
+        """All of them, in order; None if a tick takes less."""
+        room = Room(self.size.queries)
+        for queued in ready:
+            if room.is_full:
+                return None
+            room.take(queued.work)
         return room
 
 
@@ -120,13 +131,3 @@ def is_ready(work: Read) -> bool:
     ticket = work.ticket
     is_made = ticket.shard is None or ticket.shard.is_made
     return is_made and ticket.after <= ticket.asker.lane.done
-
-
-def _all(ready: Sequence[Queued]) -> Room | None:
-    """All of them, in order; None if a tick takes less."""
-    room = Room()
-    for queued in ready:
-        if room.is_full:
-            return None
-        room.take(queued.work)
-    return room

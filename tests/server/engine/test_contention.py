@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pytest
 
-from omendb_ws.engine import changing, fair_reads, read_weights
+from omendb_ws.engine import changing, read_weights
 from omendb_ws.engine.model import shares
 from omendb_ws.engine.pieces import long_reads
 from omendb_ws.engine.reads import long_answers
@@ -38,7 +38,6 @@ NEAR: Final = 14.0
 @pytest.fixture(autouse=True)
 def _small_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changing, "TICK_CHANGES_US", 0)
-    monkeypatch.setattr(fair_reads, "TICK_QUERIES", 2)
     monkeypatch.setattr(read_weights, "TICK_QUERIES", 2)
     monkeypatch.setattr(shares, "SLACK_US", 200.0)
     monkeypatch.setattr(long_reads, "SLICE_US", 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import count
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,13 +13,14 @@ from omendb_core.model.types import F32, I64
 from omendb_core.search.query import Answer
 from omendb_core.window import Window
 
-from omendb_ws.engine import fair_reads, waiting
+from omendb_ws.engine import fair_reads, reading, waiting
 from omendb_ws.engine.fair_reads import TICK_REPLY_BYTES
 from omendb_ws.engine.model.shares import Share, Shares
 from omendb_ws.engine.model.ticket import Lane, Ticket
 from omendb_ws.engine.pieces import masks
 from omendb_ws.engine.read_weights import TICK_QUERIES, weight
 from omendb_ws.engine.reads.commands import PlainSearch
+from omendb_ws.engine.tick_size import LEAST_QUERIES, TickSize
 from omendb_ws.engine.waiting import WaitingReads, is_ready
 from omendb_ws.tenants.share import TenantShare
 from omendb_ws.wire import binary, searches
@@ -208,6 +210,59 @@ def test_a_flood_leaves_others_their_share() -> None:
     taken = reads.take()
     assert set(map(id, late)) <= set(map(id, taken))
     assert len(reads) == 40 + 3 - len(taken)
+
+
+def test_a_tick_takes_as_many_as_it_has_time_for() -> None:
+    size = TickSize()
+    assert size.queries == TICK_QUERIES
+    size.learn(64, 64 * 20.0)
+    assert size.queries == TICK_QUERIES
+    for _ in range(40):
+        size.learn(64, 64 * 100.0)
+    assert 49 <= size.queries <= 51
+    for _ in range(40):
+        size.learn(64, 64 * 10_000.0)
+    assert size.queries == LEAST_QUERIES, "from so many on a vector costs no less"
+    before = size.queries
+    size.learn(1, 1.0)
+    assert size.queries == before, "a vector alone tells nothing of many"
+    for _ in range(40):
+        size.learn(64, 64 * 1.0)
+    assert size.queries == TICK_QUERIES
+
+
+def test_what_comes_once_changes_little() -> None:
+    size = TickSize()
+    for _ in range(10):
+        size.learn(128, 128 * 30.0)
+    size.learn(128, 1e6)
+    assert size.queries >= 100
+
+
+def test_reads_that_take_long_leave_room_in_time_for_one_that_comes() -> None:
+    lanes = [Lane() for _ in range(4)]
+    reads = filled([read(lane) for _ in range(20) for lane in lanes])
+    reads.size.learn(64, 64 * 400.0)
+    assert len(reads.take()) == LEAST_QUERIES
+    late = read(Lane())
+    reads.add(late)
+    assert late in reads.take()
+
+
+async def test_what_searches_took_says_how_many_the_next_ticks_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each call of the clock is a hundredth of a second later: a tick took that."""
+    calls = count(0, 10_000_000)
+    monkeypatch.setattr(reading, "time", SimpleNamespace(thread_time_ns=lambda: next(calls)))
+    async with running() as server, client(server) as raw:
+        handle = (await raw.create(metric="dot"))["handle"]
+        await raw.add_binary(handle, batch(1, 2, 3))
+        vectors = np.ones((20, 2), np.float32)
+        await raw.send_binary(binary.encode_search(7, handle, vectors, 3))
+        await raw.reply(7)
+        size = server.context.engine.tick.reading.waiting.size
+        assert size.queries == LEAST_QUERIES
 
 
 async def test_one_vector_does_not_wait_for_forty_times_256(
