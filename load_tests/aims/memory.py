@@ -16,7 +16,7 @@ from .row import Effort, Row
 _ROWS, _DIM = 500_000, load.DIM
 _CHUNK_ROWS = 50_000
 #: The aim, of the vectors' float32 bytes, and bytes a row besides.
-_SHARE, _BESIDE = 1.25, 96
+_SHARE, _BESIDE = 1.375, 112
 _SETTLE_SECONDS = 0.5
 
 

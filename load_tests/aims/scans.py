@@ -115,7 +115,7 @@ def rows(size: Size, found: dict[int, dict[str, list[float]]], notes: list[str])
     """A row for each batch; with the aims where these are for this size."""
     made = []
     for batch, times in found.items():
-        aim = (140.0 if batch == 1 else 50.0 if batch >= 24 else None) if size.is_aimed else None
+        aim = (120.0 if batch == 1 else 50.0 if batch >= 24 else None) if size.is_aimed else None
         many = times_as_fast(times, "engine")
         made.append(
             Row(

@@ -1,7 +1,8 @@
 /* The rows that may be among the k best of one query, while a scan goes on, and the final cut.
  *
  * Invariant: every row offered so far that belongs to the answer is in the list, and `threshold` is
- * at most the k-th best value (order.h) of those rows.
+ * at most the k-th best value (order.h) of those rows, and of those that others were offered for the same
+ * query (candidates_learn).
  */
 #ifndef OMENDB_CANDIDATES_H
 #define OMENDB_CANDIDATES_H
@@ -34,7 +35,7 @@ typedef struct {
     omendb_levels levels;
     size_t above, lowest, renewed_at;
     size_t sure; /* how many there were, until there are levels */
-    size_t most;     /* more entries than this, and the query is given up; */
+    size_t most;     /* when a list with room for as many is full of rows that matter, the query is given up; */
     size_t patience; /* so it is when so many more rows have been offered */
 } omendb_candidates;
 

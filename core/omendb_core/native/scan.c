@@ -1,12 +1,12 @@
 /* The best rows of a ring for many queries: the shadow finds candidates, the definition decides.
  *
- * The outer loop runs over tiles of 64 rows, the newest first, the inner one over the queries, so
- * that a tile stays in the first cache for all of them, and memory is read once. What passes a tile
- * is looked at row by row: its bounds raise the query's threshold at once, and so the next tile is
- * aimed better. A few dozen rows a query are left in the end, and scored.
+ * The outer loop runs over tiles of 64 rows, the newest run of them first, the inner one over the
+ * queries, so that a tile stays in the first cache for all of them, and memory is read once. What passes
+ * a tile waits until there are a few (scan_offers.c); then their bounds raise the query's threshold, and so
+ * the next tile is aimed better. A few dozen rows a query are left in the end, and scored.
  *
- * scan_setup.c decides which queries share a pass, scan_tiles.c which tiles it goes through. A query
- * of which the bounds tell too little is given up here: every row is scored for it.
+ * scan_setup.c decides which queries share a pass, scan_tiles.c which tiles it goes through, and one query
+ * by itself goes by less than its codes first (scan_sweep.c). A query of which the bounds tell too little is given up here: every row is scored for it.
  */
 #include "scan_sweep.h"
 #include "scan_tiles.h"
