@@ -163,7 +163,7 @@ class ShadowedScan:
             slots,
             scores,
             None if decay is None else (*decay[0], decay[1], ranks),
-            self._threads if _is_long(shadow) else 1,
+            self._threads if is_long(shadow) else 1,
         )
         return counts, slots[:written], scores[:written], ranks[:written]
 
@@ -213,9 +213,13 @@ class ShadowedScan:
         )
 
 
-def _is_long(shadow: Shadow) -> bool:
-    """Whether a query is worth waking helpers for."""
-    return shadow.nibbles is not None and shadow.nibbles[0].nbytes > SHARED_BYTES
+def is_long(shadow: Shadow | None) -> bool:
+    """Whether a query of its ring is worth waking helpers for."""
+    return (
+        shadow is not None
+        and shadow.nibbles is not None
+        and shadow.nibbles[0].nbytes > SHARED_BYTES
+    )
 
 
 def _no_pairs() -> Pairs:

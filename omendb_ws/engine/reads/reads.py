@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from omendb_core.model.errors import OmenError
 from omendb_core.model.types import I64, Include
+from omendb_core.scan.shadowed import is_long
 from omendb_core.search.query import Answer, Query
 
 from ...runtime.faults import as_error
@@ -44,7 +45,7 @@ def is_short(works: Sequence[PlainSearch]) -> bool:
     if shard.is_dropped or any(work.shard is not shard for work in works):
         return False
     vectors, rows = sum(work.request.n for work in works), shard.window.rows
-    if may_be_split(vectors, rows):
+    if may_be_split(vectors, rows) or is_long(shard.window.state.ring.shadow):
         return False  # a helper that the system puts aside would hold up the loop
     return shard.scan_cost.expected_us(vectors, rows) <= MAX_SCAN_US
 

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from omendb_core import native
+from omendb_core.rows import shadow
+from omendb_core.scan import shadowed
 
 from omendb_ws.engine.model.scan_cost import ScanCost
 from omendb_ws.engine.reads import reads, split_scan
@@ -120,6 +123,24 @@ async def test_a_scan_that_may_be_split_teaches_nothing_and_is_never_the_loops(
         for _ in range(3):
             await raw.search_binary(handle, many, k=3)
         assert server.metrics.answered_at_once == before
+
+
+@pytest.mark.skipif(not native.is_there, reason="there is no C extension here")
+async def test_a_query_that_threads_may_share_is_never_the_loops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reads, "MAX_SCAN_US", 1e9)  # however busy this machine is
+    monkeypatch.setattr(shadow, "_LEAST_NIBBLE_ROWS", 1)
+    one = np.ones((1, 2), np.float32)
+    async with running() as server, client(server) as raw:
+        handle = (await raw.create())["handle"]
+        await raw.add_binary(handle, batch(1, 2, 3))
+        for least_bytes, expected in ((1 << 20, True), (0, False)):
+            monkeypatch.setattr(shadowed, "SHARED_BYTES", least_bytes)
+            for _ in range(3):
+                before = server.metrics.answered_at_once
+                await raw.search_binary(handle, one, k=3)
+            assert (server.metrics.answered_at_once > before) is expected
 
 
 def test_what_is_called_unsplit_is_not_split(monkeypatch: pytest.MonkeyPatch) -> None:
