@@ -168,10 +168,10 @@ class ChangesMachine(ShapedLiveLaw):
         return version
 
     async def pass_time(self, seconds: float) -> None:
-        (collection,) = self.server.context.catalog.shards()
-        standing = collection.window.standing
-        novelty = collection.window.novelty
-        await eventually(lambda: not (collection.is_held or standing.behind or novelty.is_behind))
+        (shard,) = self.server.context.catalog.shards()
+        standing = shard.window.standing
+        novelty = shard.window.novelty
+        await eventually(lambda: not (shard.is_held or standing.behind or novelty.is_behind))
         self.oracle = self.world
         self.clock.move(seconds)
         if self.world.expire(self.clock.now_us):

@@ -212,9 +212,9 @@ def windows_of(node: Node) -> list[Any]:
 
 
 def check(node: Node, side: _Side, *, is_refused: bool) -> None:
-    for collection in node.context.catalog.shards():
-        if hasattr(collection, "window"):
-            collection.window.check()
+    for shard in node.context.catalog.shards():
+        if hasattr(shard, "window"):
+            shard.window.check()
     if side.close is not None:
         assert side.close in CLOSE_CODES
     if side.close is None and not is_refused:

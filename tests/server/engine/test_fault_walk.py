@@ -127,9 +127,9 @@ class Scene:
             await other.ok("subscribe", **ITEMS, **fields)
         vectors = np.ones((1, 2), np.float32)
         self.plain = binary.encode_search(777, made["handle"], vectors, k=2)
-        collection = self.node.context.catalog.find("default", "items").shard
-        self.window = collection.window
-        self.log = collection.pending.log if collection.pending is not None else None
+        shard = self.node.context.catalog.find("default", "items").shard
+        self.window = shard.window
+        self.log = shard.pending.log if shard.pending is not None else None
 
     async def ask(self, name: str) -> bool:
         """Ask with the injector armed; whether the reply was an ``ok``."""

@@ -79,7 +79,7 @@ async def test_one_that_is_dropped_meanwhile_is_left_out(tmp_path: Path) -> None
         client(server, token=token()) as root,
     ):
         await filled(server)
-        collection = next(one for one in server.context.catalog.shards() if one.name == "c")
+        shard = next(one for one in server.context.catalog.shards() if one.name == "c")
         async with engine_held(server):
             asked = await raw.send("list")
             await queued(server, 1)
@@ -88,7 +88,7 @@ async def test_one_that_is_dropped_meanwhile_is_left_out(tmp_path: Path) -> None
         assert (await root.reply(dropped))["ok"] == {}
         listed = (await raw.reply(asked))["ok"]["collections"]
         assert [one["collection"] for one in listed] == ["a", "b"]
-        assert not collection.makes_mask
+        assert not shard.makes_mask
         assert server.metrics.faults == 0
 
 

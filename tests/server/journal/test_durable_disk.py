@@ -278,14 +278,14 @@ async def test_a_flush_that_hangs_holds_acknowledgements_back_and_reads_go_on(
         assert (await one.add(2))["version"] == 2  # late, and not yet too late
         seconds.now += 1.5
         late = await one.send("add", collection="items", rows=rows(3))
-        (collection,) = server.context.catalog.shards()
-        assert collection.pending is not None
-        log = collection.pending.log
+        (shard,) = server.context.catalog.shards()
+        assert shard.pending is not None
+        log = shard.pending.log
         assert log is not None
         async with asyncio.timeout(PATIENCE_SECONDS):
             # The journal's own thread gets there.
             while (  # noqa: ASYNC110
-                log.numbers().unflushed_seconds < 2 or not collection.pending.changes
+                log.numbers().unflushed_seconds < 2 or not shard.pending.changes
             ):
                 await asyncio.sleep(0)
         assert (await other.ok("count", collection="items"))["count"] == 2

@@ -249,9 +249,9 @@ async def many_behind(
         ticks.append([])
         catch_up()
 
-    def one_counted(collection: Any, *rest: Any) -> None:
-        ticks[-1].append(collection.tenant)
-        catch_one_up(collection, *rest)
+    def one_counted(shard: Any, *rest: Any) -> None:
+        ticks[-1].append(shard.tenant)
+        catch_one_up(shard, *rest)
 
     monkeypatch.setattr(standing_queries, "catch_up", counted)
     monkeypatch.setattr(standing_queries, "_catch_up", one_counted)

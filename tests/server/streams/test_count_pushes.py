@@ -193,9 +193,9 @@ async def test_the_last_push_is_what_count_says_at_its_version(seed: int) -> Non
                 assert found == wanted
         assert sum(view.pushes for view in views.values()) > 30
         assert server.metrics.faults == 0
-        (collection,) = server.context.catalog.shards()
+        (shard,) = server.context.catalog.shards()
         async with engine_held(server):
-            collection.window.check()
+            shard.window.check()
 
 
 @pytest.mark.usefixtures("sizes")
@@ -669,9 +669,9 @@ async def test_a_fault_while_counting_again_holds_up_nothing(
         monkeypatch.setattr(counting, "reading", faulty)
         await beat(server)
         assert server.metrics.faults == 1
-        (collection,) = server.context.catalog.shards()
-        assert not collection.is_held
-        assert not collection.keeps_count_waiting
+        (shard,) = server.context.catalog.shards()
+        assert not shard.is_held
+        assert not shard.keeps_count_waiting
         await raw.ok("delete", collection="items", ids=[2])
         monkeypatch.setattr(counting, "reading", reading)
         await beat(server)
@@ -685,14 +685,14 @@ async def test_whoever_leaves_in_the_middle_lets_the_window_go(
     in_pieces(monkeypatch)
     async with running() as server, client(server) as raw:
         await filled(raw, 2000)
-        (collection,) = server.context.catalog.shards()
+        (shard,) = server.context.catalog.shards()
         async with client(server) as other:
             before = long_reads(server).pieces
             for limit in range(1, 21):
                 fields = {"collection": "items", "by": "text", "limit": limit}
                 await other.send("subscribe", kind="count", **fields)
             await eventually(lambda: long_reads(server).pieces > before)
-        await eventually(lambda: not (collection.is_held or len(long_reads(server))))
+        await eventually(lambda: not (shard.is_held or len(long_reads(server))))
         await eventually(lambda: not counting_now(server))
         await raw.ok("add", collection="items", rows=rows(5))
         assert (await raw.ok("count", collection="items"))["count"] == 1999

@@ -114,14 +114,14 @@ def check_bounds(server: Server, sessions: Iterable[Any]) -> int:
         assert session.outbox.reply_bytes <= BATCH_BYTES
         assert len(session.outbox) <= 8
         most = max(most, unsent)
-    collection = server.context.catalog.find("default", "items").shard
-    for query in list(server.context.engine.live.of(collection)):
+    shard = server.context.catalog.find("default", "items").shard
+    for query in list(server.context.engine.live.of(shard)):
         assert isinstance(query, LiveQuery)
         assert len(query.told) <= 2 * K
-    for near in list(server.context.engine.matches.of(collection)):
+    for near in list(server.context.engine.matches.of(shard)):
         assert isinstance(near, MatchQuery)
         assert len(near.hits) <= MAX_PENDING_ROWS
-    assert all(isinstance(feed, Feed) for feed in server.context.engine.feeds.of(collection))
+    assert all(isinstance(feed, Feed) for feed in server.context.engine.feeds.of(shard))
     return most
 
 
@@ -173,13 +173,13 @@ async def test_readers_that_never_read_cost_little_and_slow_nobody() -> None:
         assert all(not session.outbox.is_empty for session in silent), "somebody read after all"
 
         # At rest, the last version is published to everybody within two ticks.
-        collection = server.context.catalog.find("default", "items").shard
+        shard = server.context.catalog.find("default", "items").shard
 
         def streams() -> list[Any]:
             found = [
-                *server.context.engine.live.of(collection),
-                *server.context.engine.matches.of(collection),
-                *server.context.engine.feeds.of(collection),
+                *server.context.engine.live.of(shard),
+                *server.context.engine.matches.of(shard),
+                *server.context.engine.feeds.of(shard),
             ]
             return [stream for stream in found if stream.lane not in lanes]
 
@@ -224,10 +224,8 @@ async def test_readers_that_never_read_cost_little_and_slow_nobody() -> None:
                 connection.transport.abort()
         await eventually(lambda: metrics.subscriptions.total() == 4 * READING_CONNECTIONS)
         await writer.ok("ping")
-        await eventually(lambda: len(collection.window.standing) == 3 * READING_CONNECTIONS)
-        await eventually(
-            lambda: len(server.context.engine.feeds.of(collection)) == READING_CONNECTIONS
-        )
+        await eventually(lambda: len(shard.window.standing) == 3 * READING_CONNECTIONS)
+        await eventually(lambda: len(server.context.engine.feeds.of(shard)) == READING_CONNECTIONS)
         assert metrics.faults == 0
 
 
@@ -283,8 +281,8 @@ async def test_500_random_disconnects_under_load_lose_nothing_that_is_not_stated
         assert server.metrics.connections_opened == 1 + 20 * 26
         await eventually(lambda: server.metrics.subscriptions["feed"] == 0)
         await writer.add_binary(handle, batch(0, dim=4))
-        collection = server.context.catalog.find("default", "items").shard
-        assert not server.context.engine.feeds.of(collection)
+        shard = server.context.catalog.find("default", "items").shard
+        assert not server.context.engine.feeds.of(shard)
 
 
 async def test_a_reader_that_never_reads_is_closed_and_pays_its_memory_back() -> None:
@@ -306,6 +304,6 @@ async def test_a_reader_that_never_reads_is_closed_and_pays_its_memory_back() ->
             except ConnectionClosed:
                 raise AssertionError("the one that reads was closed") from None
         await eventually(lambda: server.metrics.subscriptions.total() == 0)
-        collection = server.context.catalog.find("default", "items").shard
+        shard = server.context.catalog.find("default", "items").shard
         await writer.ok("ping")
-        await eventually(lambda: len(collection.window.standing) == 0)
+        await eventually(lambda: len(shard.window.standing) == 0)

@@ -360,6 +360,6 @@ async def test_a_connection_that_goes_takes_its_subscriptions_with_it() -> None:
         while (await raw.ok("stats"))["subscriptions"]:
             pass
         await raw.add(2)
-        collection = server.context.catalog.find("default", "items").shard
-        assert not server.context.engine.feeds.of(collection)
-        assert not collection.listed.subscriptions
+        shard = server.context.catalog.find("default", "items").shard
+        assert not server.context.engine.feeds.of(shard)
+        assert not shard.listed.subscriptions

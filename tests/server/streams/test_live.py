@@ -567,8 +567,8 @@ async def test_a_token_without_the_right_ends_subscriptions(tmp_path: Path) -> N
         await writer.add(2)
         await raw.ok("ping")
         assert raw.events == []
-        collection = server.context.catalog.find("acme", "items").shard
-        assert len(collection.window.standing) == 0
+        shard = server.context.catalog.find("acme", "items").shard
+        assert len(shard.window.standing) == 0
 
 
 @pytest.mark.parametrize("kind", ["live", "match", "feed", "SUBSCRIBE"])
@@ -608,10 +608,8 @@ async def test_a_right_that_is_lost_before_the_reply_ends_what_began_before_it(
         await writer.add(1)
         await raw.ok("ping")
         assert raw.events == []
-        collection = server.context.catalog.find("acme", "items").shard
-        assert (
-            len(collection.window.standing) == len(server.context.engine.feeds.of(collection)) == 0
-        )
+        shard = server.context.catalog.find("acme", "items").shard
+        assert len(shard.window.standing) == len(server.context.engine.feeds.of(shard)) == 0
         assert server.context.catalog.reserved_bytes == empty
         assert server.metrics.subscriptions.total() == 0
 
@@ -634,9 +632,9 @@ async def test_a_slow_reader_gets_one_merged_push_of_what_is_true_now(encoding: 
         await view.until_version(200)
         assert ids(view) == [200, 199, 198]
         assert view.pushes <= 3
-        collection = server.context.catalog.find("default", "items").shard
+        shard = server.context.catalog.find("default", "items").shard
         assert server.metrics.merged_pushes >= 197
-        (query,) = server.context.engine.live.of(collection)
+        (query,) = server.context.engine.live.of(shard)
         assert len(query.told) == 3
 
 

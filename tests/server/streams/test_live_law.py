@@ -225,9 +225,9 @@ class LawMachine(RuleBasedStateMachine):
     async def pass_time(self, seconds: float) -> None:
         # Expiry waits while standing queries catch up, or are made anew, which takes the ticks
         # that it takes.
-        (collection,) = self.server.context.catalog.shards()
-        standing = collection.window.standing
-        await eventually(lambda: not (collection.is_held or standing.behind))
+        (shard,) = self.server.context.catalog.shards()
+        standing = shard.window.standing
+        await eventually(lambda: not (shard.is_held or standing.behind))
         self.clock.move(seconds)
         if self.oracle.expire(self.clock.now_us):
             self.note()

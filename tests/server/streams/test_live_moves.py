@@ -286,9 +286,9 @@ async def test_a_subscribe_that_leaves_out_more_than_there_is_memory_for_is_refu
         )
         assert code == "quota"
         await eventually(lambda: reserved(server) == held)
-        (collection,) = server.context.catalog.shards()
-        assert not len(collection.window.standing)
-        assert not collection.listed.subscriptions
+        (shard,) = server.context.catalog.shards()
+        assert not len(shard.window.standing)
+        assert not shard.listed.subscriptions
 
 
 async def test_a_move_to_a_filter_behind_a_drop_finds_nothing_and_is_no_fault() -> None:

@@ -239,16 +239,16 @@ class Others:
 
     def state(self) -> tuple[Any, ...]:
         context = self.server.context
-        collection = context.catalog.find("default", "items").shard
+        shard = context.catalog.find("default", "items").shard
         metrics = self.server.metrics
         return (
             context.catalog.reserved_bytes,
             dict(metrics.subscriptions),
-            len(collection.window.standing),
-            len(context.engine.live.of(collection)),
-            len(context.engine.matches.of(collection)),
-            len(context.engine.feeds.of(collection)),
-            len(collection.listed.subscriptions),
+            len(shard.window.standing),
+            len(context.engine.live.of(shard)),
+            len(context.engine.matches.of(shard)),
+            len(context.engine.feeds.of(shard)),
+            len(shard.listed.subscriptions),
             metrics.faults,
         )
 

@@ -292,13 +292,13 @@ async def test_a_map_that_cannot_be_made_leaves_no_picture_behind(
 
     async with running() as server, client(server) as raw:
         await raw.create()
-        (collection,) = server.context.catalog.shards()
+        (shard,) = server.context.catalog.shards()
         before = server.context.catalog.reserved_bytes
         with monkeypatch.context() as patch:
             patch.setattr(maps, "rows_of_part", boom)
             patch.setattr(maps, "bytes_for", lambda definition: 1000)
             assert await raw.code("subscribe", kind="map", collection="items") == "internal"
-        assert not server.context.looks.of(collection)
+        assert not server.context.looks.of(shard)
         assert server.context.catalog.reserved_bytes == before
         await raw.ok("subscribe", kind="map", collection="items")
 
@@ -306,19 +306,19 @@ async def test_a_map_that_cannot_be_made_leaves_no_picture_behind(
 async def test_a_wide_sample_is_paid_for_once_however_many_maps_ask_for_it() -> None:
     async with running() as server, client(server) as raw:
         await raw.create(dim=4096, capacity=2_000)
-        (collection,) = server.context.catalog.shards()
+        (shard,) = server.context.catalog.shards()
         before = server.context.catalog.reserved_bytes
         await raw.ok("subscribe", kind="map", collection="items", sample=1000)
         one = server.context.catalog.reserved_bytes - before
         assert one > 6 * 4 * 4096 * 1000
         for sample in (1000, 1000, 999):
             await raw.ok("subscribe", kind="map", collection="items", sample=sample)
-        assert len(server.context.looks.of(collection)) == 2
+        assert len(server.context.looks.of(shard)) == 2
         more = server.context.catalog.reserved_bytes - before - one
         assert more < one / 20
         for sub in range(1, 5):
             await raw.ok("unsubscribe", sub=sub)
-        assert not server.context.looks.of(collection)
+        assert not server.context.looks.of(shard)
         assert server.context.catalog.reserved_bytes == before
 
 

@@ -407,9 +407,9 @@ async def test_nothing_comes_after_the_reply_to_unsubscribe_and_nothing_is_kept(
         await raw.ok("ping")
         place = raw.order.index(reply)
         assert not [one for one in raw.order[place:] if sub_of(one) == near.sub]
-        collection = server.context.catalog.find("default", "items").shard
-        assert not server.context.engine.matches.of(collection)
-        assert len(collection.window.standing) == 0
+        shard = server.context.catalog.find("default", "items").shard
+        assert not server.context.engine.matches.of(shard)
+        assert len(shard.window.standing) == 0
 
 
 @pytest.mark.usefixtures("whole_ticks")

@@ -109,8 +109,8 @@ async def test_a_connection_that_goes_while_its_query_moves_leaves_nothing(stops
             await raw.send("move", sub=begun["sub"], vector=[-1.0, 0.0])
             await eventually(lambda: at[0] == 3)
         await nothing_is_left(server, reserved_bytes)
-        (collection,) = server.context.catalog.shards()
-        assert not collection.is_held
+        (shard,) = server.context.catalog.shards()
+        assert not shard.is_held
         await other.add(1000)
 
 

@@ -394,10 +394,10 @@ async def test_its_end_gives_back_what_it_took_and_its_collection_goes_on() -> N
         before = budget.taken_bytes
         reader = await novel(raw, 1.0, filter={"kind": "a"})
         assert budget.taken_bytes > before
-        collection = server.context.catalog.find("default", "items").shard
+        shard = server.context.catalog.find("default", "items").shard
         await other.add(1)
         assert await raw.ok("unsubscribe", sub=reader.sub) == {}
-        assert len(collection.window.novelty) == 0
+        assert len(shard.window.novelty) == 0
         assert budget.taken_bytes - before < 1000  # the row's id and nothing else
         second = await novel(raw, 1.0)
         await raw.ok("drop", collection="items")
@@ -419,7 +419,7 @@ async def test_while_an_add_is_compared_reads_go_on_and_changes_wait(
     async with running() as server, client(server) as raw, client(server) as other:
         await raw.create(metric="cosine", capacity=9000)
         reader = await novel(raw, 2.0)
-        collection = server.context.catalog.find("default", "items").shard
+        shard = server.context.catalog.find("default", "items").shard
         rows = [{"id": n, "vector": [math.cos(n), math.sin(n)]} for n in range(6000)]
         added = await raw.ok("add", collection="items", rows=rows)
         assert added["last_seq"] == 6000
@@ -432,7 +432,7 @@ async def test_while_an_add_is_compared_reads_go_on_and_changes_wait(
         assert begun["version"] in (1, 2)
         await reader.until(6001)
         assert reader.told.keys() >= {*range(1, 6), *range(7, 6002)}
-        assert not collection.is_catching_up
+        assert not shard.is_catching_up
         assert len(pieces) >= 6000
 
 

@@ -40,10 +40,10 @@ class Maker:
 def delivered(maker: Maker, count: int) -> list[list[int]]:
     """The streams that each tick pushed to, until all were."""
     deliveries = Deliveries(Metrics(0.0), Limits(), Shares(), lambda: maker.now_ns)
-    collection = cast(Any, SimpleNamespace(broken=None))
+    shard = cast(Any, SimpleNamespace(broken=None))
     for sub in range(count):
         reader = cast(Any, SimpleNamespace(lane=Lane(), sub=sub))
-        stream = Stream(cast(Any, maker), reader, collection, False, Include(), 100)
+        stream = Stream(cast(Any, maker), reader, shard, False, Include(), 100)
         stream.is_active = True
         deliveries.ready(stream)
     ticks = []
@@ -89,23 +89,23 @@ def test_streams_that_were_put_off_go_before_those_that_changed_since() -> None:
     """Where everything changes faster than it is told, everybody is still told in turn."""
     maker = Maker(stream_us=2 * TICK_PUSH_US / GROUP_STREAMS)  # a group fills a tick
     deliveries = Deliveries(Metrics(0.0), Limits(), Shares(), lambda: maker.now_ns)
-    collection: Any = Window()
+    shard: Any = Window()
     streams = []
     for sub in range(4 * GROUP_STREAMS):
         reader = cast(Any, SimpleNamespace(lane=Lane(), sub=sub))
-        stream = ListStream(cast(Any, maker), reader, collection, False, Include(), 100)
+        stream = ListStream(cast(Any, maker), reader, shard, False, Include(), 100)
         stream.is_active = True
         streams.append(stream)
     told: list[int] = []
     for _ in range(4):
         effects: list[Any] = []
-        collection.is_catching_up = True
+        shard.is_catching_up = True
         deliveries.push(effects, 0)
         assert effects == []
         for stream in streams:
             deliveries.ready(stream)
-        collection.is_catching_up = False
-        deliveries.go_on(collection)
+        shard.is_catching_up = False
+        deliveries.go_on(shard)
         deliveries.push(effects, 0)
         for push in effects:
             deliveries.sent(push)

@@ -70,9 +70,9 @@ async def nothing_is_left(server: Server, reserved_bytes: int) -> None:
     await eventually(lambda: not server.context.long_requests.is_busy and not there(server))
     await eventually(lambda: server.context.catalog.reserved_bytes == reserved_bytes)
     assert metrics.subscriptions_to_come == 0
-    for collection in server.context.catalog.shards():
-        assert not collection.listed.subscriptions
-        assert not len(collection.window.standing)
+    for shard in server.context.catalog.shards():
+        assert not shard.listed.subscriptions
+        assert not len(shard.window.standing)
 
 
 async def test_no_turn_makes_more_than_a_piece_and_others_are_served() -> None:
@@ -186,9 +186,9 @@ async def test_a_collection_that_is_dropped_meanwhile_has_no_subscriptions() -> 
         gate = Gate(server)
         begun = await subscribe(raw, handle, vectors_of(MANY))
         await gate.some_are_made()
-        (collection,) = server.context.catalog.shards()
+        (shard,) = server.context.catalog.shards()
         await other.ok("drop", collection="items")
         gate.is_closed = False
         assert (await raw.reply(begun))["error"]["code"] == "not_found"
         await nothing_is_left(server, 0)
-        assert not collection.listed.subscriptions
+        assert not shard.listed.subscriptions

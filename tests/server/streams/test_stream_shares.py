@@ -43,8 +43,8 @@ class Maker:
 
 def stream_of(maker: Maker, lane: Lane, sub: int) -> Stream:
     reader = cast(Any, SimpleNamespace(lane=lane, sub=sub))
-    collection = cast(Any, SimpleNamespace(broken=None))
-    stream = Stream(cast(Any, maker), reader, collection, False, Include(), 100)
+    shard = cast(Any, SimpleNamespace(broken=None))
+    stream = Stream(cast(Any, maker), reader, shard, False, Include(), 100)
     stream.is_active = True
     return stream
 
@@ -139,7 +139,7 @@ class Standing:
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self._streams = [cast(Any, SimpleNamespace(lane=lane)) for lane in lanes]
 
-    def standing(self, collection: Any) -> list[Stream]:
+    def standing(self, shard: Any) -> list[Stream]:
         return self._streams
 
 
@@ -164,9 +164,9 @@ def test_what_a_connection_owes_is_bounded_and_dividing_it_is_seldom() -> None:
     looked = 0
 
     class Counting(Standing):
-        def standing(self, collection: Any) -> Any:
+        def standing(self, shard: Any) -> Any:
             nonlocal looked
-            found = super().standing(collection)
+            found = super().standing(shard)
 
             class Watched(list[Any]):
                 def __iter__(self) -> Any:
