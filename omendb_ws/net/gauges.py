@@ -18,8 +18,8 @@ def refresh(node: Node, strangers: Crowd, known: Crowd, waiting: int, status: st
     gauges.queue_depth = context.engine.depth
     gauges.shedding = int(context.overload.is_shedding)
     gauges.collections = len(catalog)
-    gauges.rows = sum(collection.window.rows for collection in catalog.shards())
-    gauges.payload_bytes = sum(collection.window.payload_bytes for collection in catalog.shards())
+    gauges.rows = sum(shard.window.rows for shard in catalog.shards())
+    gauges.payload_bytes = sum(shard.window.payload_bytes for shard in catalog.shards())
     gauges.reserved_bytes = catalog.reserved_bytes
     gauges.max_memory_bytes = context.limits.max_memory_bytes
     gauges.resident_bytes = resident_bytes()
