@@ -225,13 +225,13 @@ class Node:
             return
         ending, catalog = self._ending, self.context.catalog
         ending.do("the end of the engine", self.context.engine.stop)
-        for collection in catalog.shards():
-            if collection.pending is not None and collection.pending.log is not None:
-                ending.do(f"closing the log of {collection.name}", collection.pending.log.close)
+        for shard in catalog.shards():
+            if shard.pending is not None and shard.pending.log is not None:
+                ending.do(f"closing the log of {shard.name}", shard.pending.log.close)
         if self._storage is not None:
             ending.do("giving the data directory free", self._storage.close)
-        for collection in catalog.shards():
-            ending.do("letting go of windows", collection.let_go)
+        for shard in catalog.shards():
+            ending.do("letting go of windows", shard.let_go)
         ending.do("the end of the audit log", self._close_audit_file)
         self._has_stopped_threads = True
 

@@ -52,5 +52,5 @@ class Samples:
         context.metrics.sample(now_seconds)
         context.accounts.sample()
         context.audit.say_left_out()
-        for collection in context.catalog.shards():
-            collection.rates.sample(now_seconds, collection.rate_counters())
+        for shard in context.catalog.shards():
+            shard.rates.sample(now_seconds, shard.rate_counters())

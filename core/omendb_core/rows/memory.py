@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import sys
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -78,9 +79,8 @@ class GrowingArray:
         if self._none:
             self._whole[self._rows : rows] = self._none
         row_bytes = self._whole.strides[0]
-        is_large = self._rows * row_bytes < _LARGE_PAGES_FROM_BYTES <= rows * row_bytes
-        if is_large and self._mapping is not None and hasattr(mmap, "MADV_HUGEPAGE"):
-            self._mapping.madvise(mmap.MADV_HUGEPAGE)  # as numpy does for its own
+        if self._rows * row_bytes < _LARGE_PAGES_FROM_BYTES <= rows * row_bytes:
+            self._ask_for_large_pages()
         self._rows = rows
         return self._whole[:rows]
 
@@ -96,6 +96,12 @@ class GrowingArray:
             larger = np.frombuffer(mapping, self._dtype).reshape(-1, *self._row_shape)
         larger[: self._rows] = self._whole[: self._rows]
         self._whole, self._mapping = larger, mapping
+
+    def _ask_for_large_pages(self) -> None:
+        """As numpy does for its own arrays of that size."""
+        if self._mapping is not None and hasattr(mmap, "MADV_HUGEPAGE"):
+            with suppress(OSError):  # of a system without any
+                self._mapping.madvise(mmap.MADV_HUGEPAGE)
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

@@ -46,6 +46,17 @@ def test_from_a_megabyte_on_it_grows_where_it_is() -> None:
         assert larger.ctypes.data == large.ctypes.data
 
 
+def test_a_system_without_large_pages_is_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mapping(mmap.mmap):
+        def madvise(self, *_: int) -> None:
+            raise OSError("Invalid argument")
+
+    monkeypatch.setattr(memory, "own_mapping", lambda nbytes: Mapping(-1, nbytes))
+    growing = GrowingArray((256,), np.int64)
+    for rows in (600, 5000, 5001):
+        assert growing.fit(rows).shape == (rows, 256)
+
+
 def test_where_addresses_have_a_limit_none_are_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(memory, "own_mapping", asked.append)
