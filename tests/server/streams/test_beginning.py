@@ -77,19 +77,19 @@ class Gate:
         long_reads(server).run = self.run  # type: ignore[method-assign]
 
     def run(self, effects: Any) -> int:
-        (shard,) = self._server.context.catalog.shards()
-        version, seen = shard.window.version, self._seen_version
+        (collection,) = self._server.context.catalog.shards()
+        version, seen = collection.window.version, self._seen_version
         self._seen_version = version
-        waits = self.is_closed and version == seen and not shard.is_being_read
+        waits = self.is_closed and version == seen and not collection.is_being_read
         return 0 if waits else self._run(effects)
 
 
 async def nothing_is_left(server: Server, reserved_bytes: int) -> None:
     """No query, and no memory set aside for one."""
-    (shard,) = server.context.catalog.shards()
-    await eventually(lambda: not len(long_reads(server)) and not len(shard.window.standing))
+    (collection,) = server.context.catalog.shards()
+    await eventually(lambda: not len(long_reads(server)) and not len(collection.window.standing))
     await eventually(lambda: server.context.catalog.reserved_bytes == reserved_bytes)
-    assert not server.context.engine.live.of(shard)
+    assert not server.context.engine.live.of(collection)
 
 
 async def test_a_search_that_comes_while_many_begin_is_answered_before_them() -> None:
@@ -315,15 +315,15 @@ async def test_what_a_refused_one_has_begun_ends_over_several_ticks(
         handle = (await raw.create(capacity=200))["handle"]
         await raw.add_binary(handle, batch(*range(100)))
         reserved_bytes = server.context.catalog.reserved_bytes
-        (shard,) = server.context.catalog.shards()
+        (collection,) = server.context.catalog.shards()
         removed: list[int] = []
-        remove = shard.window.standing.remove
+        remove = collection.window.standing.remove
 
         def removing(handles: Any) -> None:
             removed.append(len(handles))
             remove(handles)
 
-        monkeypatch.setattr(shard.window.standing, "remove", removing)
+        monkeypatch.setattr(collection.window.standing, "remove", removing)
         reply = await raw.reply(await subscribe(raw, handle, vectors_of(MANY), k=100))
         assert reply["error"]["code"] == "too_large"
         await nothing_is_left(server, reserved_bytes)
@@ -341,9 +341,9 @@ async def test_a_fault_in_a_piece_is_that_requests_alone(
         handle = (await raw.create())["handle"]
         await raw.add_binary(handle, batch(1, 2, 3))
         reserved_bytes = server.context.catalog.reserved_bytes
-        (shard,) = server.context.catalog.shards()
+        (collection,) = server.context.catalog.shards()
         with monkeypatch.context() as patch:
-            where = shard.window.standing if at == "add" else server.context.engine.live
+            where = collection.window.standing if at == "add" else server.context.engine.live
             patch.setattr(where, at, boom)
             reply = await raw.reply(await subscribe(raw, handle, vectors_of(MANY)))
             assert reply["error"]["code"] == "internal"
@@ -372,8 +372,8 @@ async def test_lists_that_are_never_whole_all_at_once_are_made_in_the_end(
         await raw.add_binary(handle, batch(*range(1, 41)))
         begun = await subscribe(raw, handle, vectors_of(MANY))
         first = 41
-        (shard,) = server.context.catalog.shards()
-        while len(long_reads(server)) or not server.context.engine.live.of(shard):
+        (collection,) = server.context.catalog.shards()
+        while len(long_reads(server)) or not server.context.engine.live.of(collection):
             await other.add(*range(first, first + 40))
             first += 40
         reply = await raw.reply(begun)
@@ -502,15 +502,15 @@ async def test_many_that_end_with_their_connection_end_over_several_ticks(
             for kind in ({"kind": "match", "vector": [1, 0], "min_score": 0}, {"kind": "feed"}):
                 await raw.ok("subscribe", collection="items", **kind)
         await nothing_is_left(server, reserved_bytes)
-        (shard,) = server.context.catalog.shards()
+        (collection,) = server.context.catalog.shards()
         assert most == 3
         await eventually(
             lambda: (
-                not server.context.engine.matches.of(shard)
-                and not server.context.engine.feeds.of(shard)
+                not server.context.engine.matches.of(collection)
+                and not server.context.engine.feeds.of(collection)
             )
         )
-        assert not shard.listed.subscriptions
+        assert not collection.listed.subscriptions
         await other.add(1)
 
 
@@ -524,7 +524,7 @@ async def test_many_that_end_with_their_collection_end_over_several_turns(
         reserved_bytes = server.context.catalog.reserved_bytes
         handle = (await raw.ok("open", collection="items"))["handle"]
         begun = await raw.reply(await subscribe(raw, handle, vectors_of(20)))
-        (shard,) = server.context.catalog.shards()
+        (collection,) = server.context.catalog.shards()
         counts: list[int] = []
         deliver = ended_room.Ended.deliver
         faults = [MemoryError("on purpose")] if has_fault else []
@@ -532,9 +532,9 @@ async def test_many_that_end_with_their_collection_end_over_several_turns(
         def counted(ended: ended_room.Ended) -> None:
             if len(counts) == 1 and faults:
                 raise faults.pop()
-            before = len(shard.listed.subscriptions)
+            before = len(collection.listed.subscriptions)
             deliver(ended)
-            counts.append(before - len(shard.listed.subscriptions))
+            counts.append(before - len(collection.listed.subscriptions))
 
         monkeypatch.setattr(ended_room.Ended, "deliver", counted)
         drop = await raw.send("drop", collection="items")
@@ -580,14 +580,14 @@ def ids_of(body: Any) -> list[int]:
 async def test_one_query_begins_behind_its_mask_and_others_are_served_meanwhile() -> None:
     async with running() as server, client(server) as raw, client(server) as other:
         await filled(raw)
-        (shard,) = server.context.catalog.shards()
+        (collection,) = server.context.catalog.shards()
         gate = Gate(server)
         gate.is_closed = True
         asked = await one_live(raw, filter=NEAR)
         await eventually(lambda: len(long_reads(server)) == 1)
         moved = await raw.send("move", sub=1, vector=[-1, 0])
         await other.add(1000)  # a piece of the mask
-        assert shard.makes_mask
+        assert collection.makes_mask
         assert (await other.ok("search", collection="items", vector=[1, 0], k=1))["results"]
         assert not raw.replies
         gate.is_closed = False
@@ -599,7 +599,7 @@ async def test_one_query_begins_behind_its_mask_and_others_are_served_meanwhile(
 async def test_a_query_moves_behind_its_mask() -> None:
     async with running() as server, client(server) as raw, client(server) as other:
         await filled(raw)
-        (shard,) = server.context.catalog.shards()
+        (collection,) = server.context.catalog.shards()
         sub = (await raw.reply(await one_live(raw, filter=NEAR)))["ok"]["sub"]
         for turn in range(mask_cache.MASKS):  # until that of the query is gone
             await other.ok("count", collection="items", filter={"n": {"$lt": 100 + turn}})
@@ -616,7 +616,7 @@ async def test_a_query_moves_behind_its_mask() -> None:
         gate.is_closed = False
         assert ids_of((await raw.reply(moved))["ok"]) == [297, 296, 295]
         assert (await raw.reply(left))["ok"] == {}
-        await eventually(lambda: not len(shard.window.standing))
+        await eventually(lambda: not len(collection.window.standing))
         assert await raw.code("move", sub=sub, vector=[1, 0]) == "not_found"
 
 
@@ -682,14 +682,14 @@ def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_list_of_one_query_is_made_in_pieces_while_its_collection_is_held() -> None:
     async with running() as server, client(server) as raw, client(server) as other:
         await filled(raw)
-        (shard,) = server.context.catalog.shards()
+        (collection,) = server.context.catalog.shards()
         gate = Gate(server)
         gate.is_closed = True
         asked = await one_live(raw, rank=RANK)
         await eventually(lambda: len(long_reads(server)) == 1)
-        assert not shard.is_held
+        assert not collection.is_held
         await other.add(1000)  # and with it the first piece
-        assert shard.is_held
+        assert collection.is_held
         gate.is_closed = False
         assert (await other.ok("search", collection="items", vector=[1, 0], k=1))["results"]
         assert not raw.replies
@@ -700,7 +700,7 @@ async def test_the_list_of_one_query_is_made_in_pieces_while_its_collection_is_h
         assert ids_of(body) == expected[body["version"]]
         assert "ok" in await other.reply(changed)
         assert long_reads(server).pieces > WIDE // 10
-        assert not shard.is_held
+        assert not collection.is_held
 
 
 @pytest.mark.usefixtures("short_pieces")
@@ -710,7 +710,7 @@ async def test_what_ends_amid_a_list_leaves_nothing_and_lets_its_collection_go(
 ) -> None:
     async with running() as server, client(server) as other:
         await filled(other)
-        (shard,) = server.context.catalog.shards()
+        (collection,) = server.context.catalog.shards()
         reserved_bytes = server.context.catalog.reserved_bytes
         gate = Gate(server)
         gate.is_closed = True
@@ -718,8 +718,8 @@ async def test_what_ends_amid_a_list_leaves_nothing_and_lets_its_collection_go(
             asked = await one_live(raw, rank=RANK)
             await eventually(lambda: len(long_reads(server)) == 1)
             await other.add(1000)
-            assert shard.is_held
-            assert len(shard.window.standing) == 1
+            assert collection.is_held
+            assert len(collection.window.standing) == 1
             if at == "a fault":
 
                 def boom(*_: Any) -> Any:
@@ -731,7 +731,7 @@ async def test_what_ends_amid_a_list_leaves_nothing_and_lets_its_collection_go(
                     assert "error" in await raw.reply(asked)
         gate.is_closed = False
         await nothing_is_left(server, reserved_bytes)
-        assert not shard.is_held
+        assert not collection.is_held
         await other.add(1001)
 
 
