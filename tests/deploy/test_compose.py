@@ -35,6 +35,7 @@ def test_every_file_that_is_named_is_there() -> None:
         for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
             assert (FOLDER / source).exists() if source[0] == "." else source in COMPOSE["volumes"]
+    assert document("prometheus.yml")["rule_files"] == ["alerts.yml"]  # beside it, as mounted
 
 
 def test_only_this_machine_reaches_what_needs_no_key() -> None:
@@ -74,11 +75,18 @@ async def test_prometheus_and_a_browser_are_let_in_as_it_is_set() -> None:
 
 
 def test_grafana_asks_the_prometheus_of_the_file() -> None:
-    [source] = document("grafana/datasources/prometheus.yaml")["datasources"]
+    mounted = dict(volume.split(":")[:2] for volume in COMPOSE["services"]["grafana"]["volumes"])
+    provisioning = FOLDER / next(one for one in mounted if one.endswith("provisioning"))
+    [source] = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())[
+        "datasources"
+    ]
     host, port = source["url"].removeprefix("http://").split(":")
     assert COMPOSE["services"][host]["ports"][0].endswith(f":{port}")
-    [provider] = document("grafana/dashboards/files.yaml")["providers"]
-    assert provider["type"] == "file"
+    [provider] = yaml.safe_load((provisioning / "dashboards" / "omendb.yml").read_text())[
+        "providers"
+    ]
+    dashboards = {place: source for source, place in mounted.items()}[provider["options"]["path"]]
+    assert list((FOLDER / dashboards).glob("*.json"))
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not there")
