@@ -104,6 +104,7 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     with failing(systemd.SystemdError, sockets.SocketsError):
         given = systemd.take()
         listening = sockets.named(given.sockets)
+        settings = sockets.told_of(settings, listening)
     _outlive_hangups()
     for warning in warnings:
         log.warning("%s", warning)
@@ -115,7 +116,7 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
         failing(*wrong, http_port.ExtraMissing),
         asyncio.Runner(loop_factory=loop.new_loop) as runner,
     ):
-        runner.run(_serve(sockets.told_of(settings, listening), listening, Supervised(given)))
+        runner.run(_serve(settings, listening, Supervised(given)))
 
 
 async def _serve(settings: Settings, listening: Sockets, supervised: Supervised) -> None:

@@ -10,6 +10,8 @@ import socket
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
+from pydantic import ValidationError
+
 from ..node.config import Settings
 
 #: How a manager names the socket of the HTTP API (``FileDescriptorName``).
@@ -17,7 +19,7 @@ HTTP_NAME: Final = "http"
 
 
 class SocketsError(ValueError):
-    """Sockets that are not one for WebSockets, and perhaps one for HTTP."""
+    """Sockets that are not one for WebSockets, and perhaps one for HTTP, where they may be."""
 
 
 class Sockets(NamedTuple):
@@ -48,13 +50,22 @@ def named(given: Iterable[tuple[str, socket.socket]]) -> Sockets:
 
 
 def told_of(settings: Settings, sockets: Sockets) -> Settings:
-    """The settings with the addresses that the sockets have."""
+    """The settings with the addresses of the sockets. SocketsError: they may not be those."""
     changes: dict[str, Any] = {}
     if sockets.websocket is not None:
         changes["host"], changes["port"] = sockets.websocket.getsockname()[:2]
     if sockets.http is not None:
         changes["http_port"] = sockets.http.getsockname()[1]
-    return settings.model_copy(update=changes)
+    if not changes:
+        return settings
+    try:
+        return Settings.model_validate({**settings.model_dump(exclude_unset=True), **changes})
+    except ValidationError as error:
+        said = [
+            f"LISTEN_FDS: {one['loc'][0]}: {one['msg'].removeprefix('Value error, ')}"
+            for one in error.errors(include_url=False)
+        ]
+        raise SocketsError("\n".join(said)) from None
 
 
 def place(given: socket.socket | None, host: str, port: int) -> dict[str, Any]:

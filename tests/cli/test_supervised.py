@@ -18,7 +18,7 @@ import pytest
 from omendb_ws import connect, sync
 from omendb_ws.cli.supervised import Supervised
 from omendb_ws.net.server import Server
-from omendb_ws.net.sockets import SocketsError, named
+from omendb_ws.net.sockets import Sockets, SocketsError, named, told_of
 from omendb_ws.node.heartbeat import Heartbeat
 from omendb_ws.runtime.systemd import Given, Notifier, monotonic_usec
 from tests.cli.commands import TIMEOUT_SECONDS, omendb_ws, serving
@@ -200,6 +200,20 @@ def test_sockets_that_are_not_one_and_one_for_http_are_refused(names: list[str])
             stack.enter_context(one)
         with pytest.raises(SocketsError, match="LISTEN_FDS"):
             named(zip(names, sockets, strict=True))
+
+
+def test_an_open_server_is_not_reached_by_others_through_a_socket_either() -> None:
+    """Where the socket listens is where the server listens: the settings must allow it."""
+    with socket.create_server(("", 0)) as everywhere, activated(everywhere) as process:
+        assert process.wait(TIMEOUT_SECONDS) == 2
+        assert process.stderr is not None
+        log = process.stderr.read()
+        assert "LISTEN_FDS: allow_origins: host 0.0.0.0 is reachable by others" in log
+    given = settings(allow_origins=("http://your.site",), max_k=7)
+    with socket.create_server(("", 0)) as everywhere:
+        port = everywhere.getsockname()[1]
+        found = told_of(given, Sockets(everywhere))
+    assert found == given.model_copy(update={"host": "0.0.0.0", "port": port})
 
 
 def test_a_process_that_the_sockets_are_not_for_does_not_take_them() -> None:

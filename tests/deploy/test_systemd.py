@@ -111,8 +111,10 @@ def test_the_sockets_have_the_names_and_ports_that_the_server_takes() -> None:
     http = (FILES / "omendb-ws-http.socket").read_text()
     assert f"FileDescriptorName={HTTP_NAME}\n" in http
     websocket = (FILES / "omendb-ws.socket").read_text()
-    [port] = re.findall(r"^ListenStream=(\d+)$", websocket, re.MULTILINE)
-    assert int(port) == load({"config_file": str(FILES / "omendb.toml")}, {}).settings.port
+    [(host, port)] = re.findall(r"^ListenStream=(.+):(\d+)$", websocket, re.MULTILINE)
+    settings = load({"config_file": str(FILES / "omendb.toml")}, {}).settings
+    assert (host, int(port)) == (settings.host, settings.port)
+    assert f"ListenStream={host}:" in http
     both = (FILES / "omendb-ws.service.d" / "http.conf").read_text()
     assert "Sockets=omendb-ws.socket omendb-ws-http.socket\n" in both
 
