@@ -1,4 +1,4 @@
-"""What is common to all tests: a failure is told when it happens, not at the end of the run.
+"""What is common to all tests: seeds are fixed, no time limits, and a failure is told at once.
 
 A run of many minutes may be ended before it comes to its summary; what has failed until then should
 be known.
@@ -7,6 +7,13 @@ be known.
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Examples are the same each time, and none fails by how long it takes; `make torture` tries others.
+settings.register_profile(
+    "fixed", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("fixed")
 
 
 class Failures:

@@ -68,7 +68,8 @@ class Terminal:
         end = time.monotonic() + TIMEOUT_SECONDS
         while not all(text in self.text for text in texts):
             assert time.monotonic() < end, f"{texts} never came:\n{self.text}\n{self.drawn!r}"
-            assert self._read(0.2) or self.process.poll() is None, f"it ended:\n{self.text}"
+            if not self._read(0.2) and (code := self.process.poll()) is not None:
+                raise AssertionError(f"it ended with {code}:\n{self.text}\n{self.drawn[-2000:]!r}")
         return self.text
 
     def _read(self, seconds: float) -> bool:

@@ -90,7 +90,9 @@ WINDOWS = {metric: filled(metric, seed) for seed, metric in enumerate(METRICS)}
 
 @pytest.mark.usefixtures("_small")
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_any_expression_answers_as_if_every_row_were_scored(data: st.DataObject) -> None:
