@@ -13,6 +13,7 @@ from omendb_core.search.query import Query
 from omendb_core.standing.table import StandingQuery
 
 from omendb_ws.engine import read_weights
+from omendb_ws.engine.model.scan_cost import ScanCost
 from omendb_ws.engine.model.ticket import Ticket
 from omendb_ws.engine.reads import shaped
 from omendb_ws.engine.reads.commands import Search
@@ -28,7 +29,10 @@ LONG_RANK = Rank(expression_of({"$add": [{"$pow": ["$score"] * 2}] * 16}, {}))
 def search(rows: int, shape: Shape, queries: int = 1, k: int = 10, dim: int = 128) -> Search:
     window = SimpleNamespace(rows=rows, definition=SimpleNamespace(dim=dim))
     shard = cast(
-        Any, SimpleNamespace(window=window, definition=window.definition, is_dropped=False)
+        Any,
+        SimpleNamespace(
+            window=window, definition=window.definition, is_dropped=False, batch_cost=ScanCost()
+        ),
     )
     ticket = cast(Ticket, SimpleNamespace(reply_bytes=100))
     vectors = np.zeros((queries, dim), np.float32)
