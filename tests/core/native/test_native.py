@@ -144,6 +144,7 @@ def calls_that_write() -> list[tuple[str, tuple[Any, ...]]]:
     ids = np.arange(1, 5, dtype=np.uint64)
     table = (np.zeros(4, np.uint64), np.zeros(10, np.uint32), np.zeros(3, np.uint64))
     codes, factors = aligned_zeros((4, 2, 16, 4), np.uint8), aligned_zeros((4, 3, 16), np.float32)
+    nibbles = aligned_zeros((4, 1, 16, 4), np.uint8), aligned_zeros((4, 4, 16), np.float32)
     centre, slots, scores = np.zeros(8, np.float32), np.zeros(4, np.int64), np.zeros(4, np.float32)
     ring = (np.zeros_like(rows), np.zeros(4, np.float32), np.zeros(1, np.uint64), slots.copy())
     k, none = np.ones(4, np.int64), np.full(4, -np.inf, np.float32)
@@ -160,13 +161,14 @@ def calls_that_write() -> list[tuple[str, tuple[Any, ...]]]:
         ("normalise", ("portable", rows, 0.0, 1e9, np.zeros_like(rows))),
         ("ids_enter", (table, ids, np.arange(4), slots)),
         ("ids_find", (table, ids, slots)),
-        ("append", ("portable", ring, (codes, factors, centre, 0), table, 0, 7, rows, ids)),
-        ("shadow_write", (codes, factors, centre, 4, 0, 0, rows)),
-        ("top_k", ("portable", "portable", codes, factors, centre, 0, rows, 4, rows, k, none, masks,
-                   slots, counts, np.full(4, -1), scores, None)),
-        ("top_k", ("portable", "portable", codes, factors, centre, 0, rows, 4, rows, k, none, masks,
-                   slots, counts, np.full(4, -1), scores,
-                   (slots, None, 1.0, False, None, np.ones(4), np.full(4, -1.0)))),
+        ("append", ("portable", ring, (codes, factors, nibbles, centre, 0), table, 0, 7, rows,
+                    ids)),
+        ("shadow_write", (codes, factors, nibbles, centre, 4, 0, 0, rows)),
+        ("top_k", ("portable", "portable", codes, factors, None, centre, 0, rows, 4, rows, k, none,
+                   masks, slots, counts, np.full(4, -1), scores, None, 1)),
+        ("top_k", ("portable", "portable", codes, factors, None, centre, 0, rows, 4, rows, k, none,
+                   masks, slots, counts, np.full(4, -1), scores,
+                   (slots, None, 1.0, False, None, np.ones(4), np.full(4, -1.0)), 1)),
         ("take_apart", ("portable", False, rows, np.arange(4), (zeros, np.zeros(1, np.int64), 9),
                         1e9, slots, 0, 0, np.full(4, -1))),
         ("take_marginal", ("portable", False, rows, zeros, np.ones(4), np.full(4, -np.inf),
@@ -226,10 +228,10 @@ RING = (np.zeros((4, 8), np.float32), np.zeros(4, np.float32), KEYS[:1], np.zero
         ("append", ("portable", RING, None, TABLE, 0, 0, ROWS, KEYS[:3]), "ids"),
         ("append", ("portable", RING, None, (PLACES.view(np.uint64), PLACES, SALTS), 0, 0, ROWS,
                     KEYS), "table"),
-        ("append", ("portable", RING, (CODES[:2], FACTORS, ROWS[0], False), None, 0, 0, ROWS, None),
-         "codes"),
-        ("append", ("portable", RING, (CODES, FACTORS, ROWS[0, :6], False), None, 0, 0, ROWS, None),
-         "centre"),
+        ("append", ("portable", RING, (CODES[:2], FACTORS, None, ROWS[0], False), None, 0, 0, ROWS,
+                    None), "codes"),
+        ("append", ("portable", RING, (CODES, FACTORS, None, ROWS[0, :6], False), None, 0, 0, ROWS,
+                    None), "centre"),
         ("append", ("portable", (*RING[:2], RING[2][:0], RING[3]), None, None, 0, 0, ROWS, None),
          "live"),
         ("append", ("portable", (RING[0], np.zeros(3, np.float32), *RING[2:]), None, None, 0, 0,
