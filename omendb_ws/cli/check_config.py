@@ -87,7 +87,8 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
 
     from ..access import keyring
     from ..net import http_port, tls
-    from ..runtime import event_loops
+    from ..runtime import event_loops, extras
+    from ..telemetry import tracing
 
     values = found.values
     problems: list[str] = []
@@ -107,11 +108,10 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
         (("event_loop",), lambda: event_loops.choose(values["event_loop"])),
         (("tls_certificate_file", "tls_key_file"), certificates),
         (("api_key_file",), keys),
-        (("jwt_keys",), jwt_keys),
-        (("jwt_jwks_url",), jwt_keys),
-        (("jwt_secret_file",), jwt_keys),
+        *(((name,), jwt_keys) for name in ("jwt_keys", "jwt_jwks_url", "jwt_secret_file")),
         (("tenants_file",), lambda: _tenants(found)),
         (("http_port",), http_port.check_extra),
+        (("trace_endpoint",), tracing.check_extra),
         (("audit_file",), lambda: unwise.extend(_audit_file(found))),
     )
     for names, check in checks:
@@ -120,7 +120,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
             continue
         try:
             check()
-        except (keyring.KeyFileError, tls.TlsError, http_port.ExtraMissing, ValueError) as error:
+        except (keyring.KeyFileError, tls.TlsError, extras.ExtraMissing, ValueError) as error:
             problems.append(str(error))
     return problems, unwise
 

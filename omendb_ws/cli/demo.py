@@ -42,9 +42,10 @@ def demo(
     from ..demo.child import ServerFailed
     from ..demo.run import run_demo
     from ..net import http_port as api
+    from ..runtime import extras
 
     if http_port is not None:
-        with failing(api.ExtraMissing):
+        with failing(extras.ExtraMissing):
             api.check_extra()
     with failing(ServerFailed, code=FAILED):
         run_demo(port, http_port, seconds, rows_per_second)

@@ -95,12 +95,17 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     """Run a server with ``settings`` until it is told to leave; fails with a line on stderr."""
     one_blas_thread()
     from ..access import keyring
-    from ..net import http_port, sockets, tls
+    from ..net import sockets, tls
     from ..node.audit_file import AuditFileError
-    from ..runtime import descriptors, logs, systemd
+    from ..runtime import descriptors, extras, logs, systemd
+    from ..telemetry import tracing
     from ..tenants.limits import TenantsFileError
 
     logs.configure(settings.log_format, settings.log_level)
+    if settings.trace_endpoint is not None:
+        with failing(extras.ExtraMissing):
+            tracing.check_extra()
+        tracing.name_traces_in_logs()
     with failing(systemd.SystemdError, sockets.SocketsError):
         given = systemd.take()
         listening = sockets.named(given.sockets)
@@ -113,7 +118,7 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     log.info("kernel %s, event loop %s", kernel, loop.name)
     wrong = (keyring.KeyFileError, tls.TlsError, TenantsFileError, AuditFileError)
     with (
-        failing(*wrong, http_port.ExtraMissing),
+        failing(*wrong, extras.ExtraMissing),
         asyncio.Runner(loop_factory=loop.new_loop) as runner,
     ):
         runner.run(_serve(settings, listening, Supervised(given)))

@@ -23,9 +23,11 @@ from ..runtime.transport import TEXT_MARK, Closed, Transport
 from ..wire import messages
 from ..wire.limits import Limits
 from ..wire.opcodes import MAX_U32, PROTOCOL
+from ..wire.traceparent import put_into
 from . import requests
 from .descriptions import Opened, read_opened
 from .requests import Encode
+from .tracing import current_traceparent
 
 log = logging.getLogger("omendb_ws.client")
 
@@ -183,6 +185,9 @@ class Link:
         """
         request_id = self._unused_id()
         message = encode(request_id, opened)
+        trace = current_traceparent()
+        if trace is not None:
+            message = put_into(message, trace)
         self._check_size(message)
         if self._lost is not None:
             sink(self._lost)

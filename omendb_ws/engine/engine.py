@@ -36,6 +36,7 @@ from queue import Empty, SimpleQueue
 from ..journal.interface import Settle
 from ..journal.store_thread import Storage
 from ..telemetry.metrics import Metrics
+from ..telemetry.tracing import EngineTraces
 from ..wire.opcodes import Limits
 from .model.shard import Shard
 from .model.ticket import Effect
@@ -59,6 +60,7 @@ class Engine:
         clock_us: Callable[[], int],
         post: Callable[[list[Effect]], None],
         clock_ns: Callable[[], int] = time.perf_counter_ns,
+        traces: EngineTraces | None = None,
     ) -> None:
         self._metrics = metrics
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
@@ -72,6 +74,8 @@ class Engine:
         self._reads = Reads(metrics, clock_us)
         self.moment = Moment(metrics, queue_deadline_ms, clock_us, post)
         self.tick = Tick(self.moment, self._reads, metrics, limits, self.submit, clock_ns)
+        self.moment.traces = self._reads.traces = traces
+        self.tick.changing.durability.traces = traces
         self.feeds, self.live = self.tick.feeds, self.tick.live
         self.matches, self.novels = self.tick.matches, self.tick.novels
         self._thread = threading.Thread(target=self._run, name="omendb-engine", daemon=True)

@@ -8,6 +8,7 @@ from omendb_core.model.errors import OmenError, Overloaded
 
 from ..runtime.faults import as_error
 from ..telemetry.metrics import Metrics
+from ..telemetry.tracing import EngineTraces
 from .model import replies
 from .model.ticket import Command, Effect, Reply
 
@@ -33,10 +34,14 @@ class Moment:
         self.now_us = 0
         self.effects: list[Effect] = []
         self.has_faulted = self.has_handed_over = False
+        #: Who writes down when what was done; None while nobody traces.
+        self.traces: EngineTraces | None = None
 
     def hand_over(self) -> None:
         """The loop has what was made so far."""
         if self.effects:
+            if self.traces is not None:
+                self.traces.tick(self.effects, self.clock_us() - self.now_us)
             self._post(self.effects)
             self.effects = []
             self.has_handed_over = True
@@ -51,6 +56,9 @@ class Moment:
         """The reply to what failed."""
         if not isinstance(error, OmenError):
             self._metrics.faults += 1
+        if self.traces is not None:
+            with self.traces.within(work.ticket):
+                return replies.refusal(work.ticket, as_error(error, work.ticket.op))
         return replies.refusal(work.ticket, as_error(error, work.ticket.op))
 
     def refuse_late(self, work: Command) -> None:
@@ -59,6 +67,8 @@ class Moment:
         waited_us = now_us - ticket.arrival_us
         share = ticket.asker.lane.share
         share.waited_us, share.taken_us = waited_us - ticket.late_us, now_us
+        if self.traces is not None:
+            self.traces.event(ticket, "queue", waited_us=waited_us)
         if waited_us > self._deadline_us:
             self._metrics.shed_late += 1
             raise Overloaded(

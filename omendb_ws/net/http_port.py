@@ -17,6 +17,7 @@ from ..access.proxies import TrustedProxies
 from ..http import routes
 from ..node.config import Settings
 from ..node.node import Node
+from ..runtime.extras import ExtraMissing
 from ..sessions.session import Session
 from .crowd import Crowd
 from .intake import Intake
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from ..http.api.listener import HttpListener
 
 _MISSING: Final = "the HTTP API needs the extra http: pip install 'omendb-ws[http]'"
-
-
-class ExtraMissing(Exception):
-    """What the HTTP API needs is not installed."""
 
 
 class CannotListen(OSError):

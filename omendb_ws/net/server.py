@@ -41,9 +41,11 @@ from ..runtime.faults import as_error
 from ..runtime.machine import keep_freed_memory
 from ..sessions.authentication import refuse_token
 from ..sessions.context import monotonic_us
-from ..sessions.receive import Receiver, greet
+from ..sessions.receive import greet
 from ..sessions.session import Session
+from ..sessions.traced import receiver
 from ..telemetry.exposition import Page, render
+from ..telemetry.tracing import Traces, exporting
 from .admission import Admission, tell_version
 from .connection import STALL_SECONDS, Connection
 from .gauges import refresh, tenant_page
@@ -89,20 +91,20 @@ class Server:
         *,
         clock_us: Callable[[], int] = monotonic_us,
         open_store: Callable[[str], Store] = LocalStore,
+        traces: Traces | None = None,
         stall_seconds: float = STALL_SECONDS,
         auth_seconds: float = AUTH_SECONDS,
         sockets: Sockets = NO_SOCKETS,
     ) -> None:
         self.settings, self._sockets = settings, sockets
-        self.node = Node(settings, clock_us, open_store)
-        self.context = self.node.context
-        self.metrics = self.context.metrics
+        traces = traces or exporting(settings.trace_endpoint, settings.trace_sample_ratio)
+        self.node = Node(settings, clock_us, open_store, traces)
+        self.context, self.metrics = self.node.context, self.node.context.metrics
         self.port = settings.port
         self._descriptors = Descriptors(
             settings.max_connections + settings.max_unauthenticated_connections
         )
-        self._auth_seconds = auth_seconds
-        self._stall_seconds = stall_seconds
+        self._auth_seconds, self._stall_seconds = auth_seconds, stall_seconds
         self._sessions: dict[Connection, Session] = {}
         self._watch = Watch(self.context, self._sessions, stall_seconds)
         self._strangers, self._known = self._watch.strangers, self._watch.known
@@ -340,7 +342,7 @@ class Server:
             connection.max_unread_bytes = self.context.limits.max_pending_bytes
             self._sessions[connection] = session
             deadline = self._admit_messages(connection, session, found)
-            connection.attach(session, Receiver(session), session.outbox)
+            connection.attach(session, receiver(session), session.outbox)
             await connection.wait_closed()
         finally:
             if deadline is not None:

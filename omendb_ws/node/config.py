@@ -156,6 +156,16 @@ class Settings(BaseModel):
         50,
         description="Collections, the busiest, that /metrics tells one by one; all others are one.",
     )
+    trace_endpoint: Name | None = Field(
+        None,
+        description="Where traces go, by OTLP over HTTP (http://127.0.0.1:4318/v1/traces); without"
+        " it there are none. Needs the extra otel.",
+    )
+    trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.01,
+        description="Share of requests that are traced, of those whose client does not say; it may"
+        " say for each of its own.",
+    )
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least severe messages that are logged."

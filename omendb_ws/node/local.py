@@ -24,8 +24,9 @@ from ..access.principal import OPEN
 from ..runtime.channel import Channel
 from ..runtime.faults import as_error
 from ..runtime.transport import TEXT_MARK, Closed
-from ..sessions.receive import Receiver, greet
+from ..sessions.receive import greet
 from ..sessions.session import Session
+from ..sessions.traced import receiver
 from ..wire.limits import LIMITS
 from .config import Settings
 from .node import Node
@@ -102,7 +103,7 @@ class LocalServer:
 
 async def _read(session: Session, arriving: Channel) -> None:
     """Take messages until the connection ends."""
-    receive, handled = Receiver(session).receive, 0
+    receive, handled = receiver(session).receive, 0
     with suppress(Closed):
         while True:
             message = await arriving.get()

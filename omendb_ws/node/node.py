@@ -14,27 +14,20 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
-from omendb_core.model.budget import Budget
 from omendb_core.model.errors import Quota, StorageFailed
-from omendb_core.scan.choice import choose
-from omendb_core.scan.interface import Scan
 
 from ..access.audit import Audit
 from ..access.logins import Logins
 from ..access.peer import LOCAL, Peer
 from ..access.principal import Principal
-from ..catalog.catalog import Catalog
 from ..catalog.recovery import Recoveries
-from ..engine.engine import Engine
 from ..engine.inbox import Inbox
 from ..engine.model.ticket import Effect
-from ..engine.reads.split_scan import SplitScan
 from ..journal.interface import Store
 from ..journal.local.store import LocalStore
 from ..journal.store_thread import Storage
 from ..runtime.endings import Ending
 from ..runtime.faults import as_error
-from ..runtime.machine import usable_cores
 from ..sessions.authentication import look_again, refuse_place
 from ..sessions.context import Context, monotonic_us
 from ..sessions.long_work import Steps
@@ -42,20 +35,19 @@ from ..sessions.outbox import Outbox
 from ..sessions.server_view import ServerView
 from ..sessions.session import Session
 from ..sessions.subscriptions.pictures import Looks
+from ..sessions.traced import make_session
 from ..telemetry.metrics import Metrics
-from ..tenants.accounts import Accounts
-from ..tenants.limits import TenantLimits
+from ..telemetry.tracing import Traces
 from .audit_file import audit_file, begin
 from .config import Settings
 from .keys import Keys
+from .making import make_accounts, make_catalog, make_engine, read_tenants
 from .reloading import Reloads, Watched
 from .samples import Samples
 from .watching import watched
 
 log = logging.getLogger(__name__)
 
-#: More would be waiting for memory.
-_MOST_SCAN_THREADS: Final = 4
 #: Effects delivered in one turn of the loop: 10 µs each, those that are long cut themselves.
 DELIVERED_AT_ONCE: Final = 256
 #: Sessions that are looked at in one piece once keys have changed: 10 µs each.
@@ -73,8 +65,8 @@ class Node:
         settings: Settings,
         clock_us: Callable[[], int] = monotonic_us,
         open_store: Callable[[str], Store] = LocalStore,
+        traces: Traces | None = None,
     ) -> None:
-        limits = settings.limits()
         metrics = Metrics(clock_us() / 1e6)
         #: Where the audit log is; None if there is none.
         self.audit_file = audit_file(settings)
@@ -82,11 +74,11 @@ class Node:
         self.keys = Keys(settings, metrics, audit)
         self.keys.on_change = self._look_again_at_sessions
         self.reloads = Reloads(metrics, audit)
-        engine = Engine(metrics, limits, settings.queue_deadline_ms, clock_us, self._post)
-        accounts = _accounts(settings, clock_us)
-        catalog, told_of = _catalog(settings, accounts), settings.max_metrics_collections
+        engine = make_engine(settings, metrics, clock_us, self._post, traces)
+        accounts = make_accounts(settings, clock_us)
+        catalog, told_of = make_catalog(settings, accounts), settings.max_metrics_collections
         self.context = Context(
-            limits=limits,
+            limits=settings.limits(),
             max_messages_per_second=settings.max_messages_per_second,
             gate=self.keys.gate,
             newer_keys=self._newer_keys,
@@ -101,6 +93,7 @@ class Node:
             looks=Looks(engine.submit, catalog.budget, metrics),
             server_view=ServerView(metrics, accounts, catalog, clock_us, told_of),
             overload=watched(settings.queue_deadline_ms, clock_us, metrics),
+            traces=traces,
         )
         self._settings, self._open_store = settings, open_store
         self._storage: Storage | None = None
@@ -233,6 +226,8 @@ class Node:
         for shard in catalog.shards():
             ending.do("letting go of windows", shard.let_go)
         ending.do("the end of the audit log", self._close_audit_file)
+        if self.context.traces is not None:
+            ending.do("the end of traces", self.context.traces.stop)
         self._has_stopped_threads = True
 
     def _close_audit_file(self) -> None:
@@ -268,7 +263,7 @@ class Node:
 
         Where its tenant has no place for one more it is refused already, and closes.
         """
-        session = Session(self.context, Outbox(), peer)
+        session = make_session(self.context, Outbox(), peer)
         if principal is not None:
             try:
                 session.who.become(principal)
@@ -360,35 +355,3 @@ class Node:
     def _fault(self, error: Exception, what: str = "delivering an effect") -> None:
         self.context.metrics.faults += 1
         as_error(error, what)
-
-
-def read_tenants(settings: Settings) -> TenantLimits:
-    """What the tenants file says, if the settings name one. TenantsFileError."""
-    if settings.tenants_file is None:
-        return TenantLimits()
-    return TenantLimits.load(settings.tenants_file, settings.max_tenants)
-
-
-def _accounts(settings: Settings, clock_us: Callable[[], int]) -> Accounts:
-    memory = Budget("max_memory_bytes", settings.max_memory_bytes)
-    return Accounts(read_tenants(settings), memory, settings.max_tenants, clock_us)
-
-
-def _catalog(settings: Settings, accounts: Accounts) -> Catalog:
-    return Catalog(
-        settings.limits(),
-        _scan(settings.scan_threads),
-        settings.default_durability,
-        settings.data_dir is not None,
-        accounts,
-    )
-
-
-def _scan(threads: int) -> Scan:
-    """The best kernel here, split over ``threads`` threads; 0: as many as there are cores.
-
-    The one in numpy is not split: it takes much memory for each thread.
-    """
-    scan = choose()
-    threads = threads or min(usable_cores(), _MOST_SCAN_THREADS)
-    return SplitScan(scan, threads) if threads > 1 and scan.keeps_shadow else scan

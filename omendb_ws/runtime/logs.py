@@ -51,6 +51,9 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line; a traceback, where there is one, indented on the lines after it."""
         line = f"{_timestamp(record)} {record.levelname} {record.name}: {_message(record)}"
+        trace_id = getattr(record, "trace_id", None)
+        if trace_id is not None:
+            line += f" (trace {trace_id})"
         lines = [line, *_traceback(record).splitlines()]
         # What a client sent may be part of it, and must forge no line and move no cursor.
         return "\n  ".join(map(_printable, lines))

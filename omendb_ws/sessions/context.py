@@ -14,6 +14,7 @@ from ..catalog.catalog import Catalog
 from ..engine.engine import Engine
 from ..engine.inbox import Inbox
 from ..telemetry.metrics import Metrics
+from ..telemetry.tracing import Traces
 from ..tenants.accounts import Accounts
 from ..wire.opcodes import Limits
 from .long_work import LongRequests
@@ -63,6 +64,7 @@ class Context:
     looks: Looks
     server_view: ServerView
     overload: Overload
+    traces: Traces | None = None
     audit: Audit = field(default_factory=Audit)
     beats: Beats = field(default_factory=Beats)
     tallies: OpenTallies = field(default_factory=OpenTallies)

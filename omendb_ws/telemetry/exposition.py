@@ -6,6 +6,7 @@ Counts become samples only when somebody scrapes. Knows the table, and nothing o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .collection_numbers import CollectionNumbers
@@ -66,19 +67,33 @@ def _family(metric: Metric, value: Value) -> Family:
     )
 
     if isinstance(value, Histogram):
-        scale = metric.per_unit
-        # Divided, as the nearest float to a bound is written with the fewest digits.
-        buckets = [
-            (repr(bound / scale), float(seen)) for bound, seen in value.coarse(metric.bounds)
-        ]
         histogram = HistogramMetricFamily(metric.name, metric.help)
-        histogram.add_metric([], [*buckets, ("+Inf", value.count)], value.total / scale)
+        histogram.add_metric([], _buckets(metric, value), value.total / metric.per_unit)
         return histogram
     make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
     family = make(metric.name, metric.help, labels=metric.labels)
     for labels, number in _samples(metric, value):
         family.add_metric(labels, number)
     return family
+
+
+def _buckets(metric: Metric, value: Histogram) -> list[Any]:
+    """(upper bound, values up to it, exemplar), of which OpenMetrics alone has the last."""
+    from prometheus_client.samples import Exemplar
+
+    buckets: list[Any] = []
+    above = -1.0
+    for bound, seen in [*value.coarse(metric.bounds), (inf, value.count)]:
+        # Divided, as the nearest float to a bound is written with the fewest digits.
+        said = "+Inf" if bound == inf else repr(bound / metric.per_unit)
+        found = value.exemplar_within(above, bound) if value.exemplars else None
+        exemplar = None
+        if found is not None:
+            labels = {"trace_id": found[1]}
+            exemplar = Exemplar(labels, found[0] / metric.per_unit, found[2])
+        buckets.append((said, float(seen), exemplar))
+        above = bound
+    return buckets
 
 
 def _samples(

@@ -68,6 +68,8 @@ class Histogram:
         self.count = 0
         self.total = 0
         self._buckets = [0] * _BUCKETS
+        #: Of traced requests the last in each bucket: its value, its trace, the Unix time.
+        self.exemplars: dict[int, tuple[int, str, float]] = {}
         self._snapshots: deque[tuple[float, list[int]]] = deque([(0.0, [0] * _BUCKETS)])
 
     def record(self, value: int) -> None:
@@ -75,6 +77,15 @@ class Histogram:
         self.count += 1
         self.total += value
         self._buckets[_bucket(value)] += 1
+
+    def exemplify(self, value: int, trace_id: str, now_seconds: float) -> None:
+        """A value that was recorded is that of a trace."""
+        self.exemplars[_bucket(value)] = (value, trace_id, now_seconds)
+
+    def exemplar_within(self, above: float, bound: float) -> tuple[int, str, float] | None:
+        """The last of those above one bound and up to the next."""
+        found = [one for one in self.exemplars.values() if above < one[0] <= bound]
+        return max(found, key=lambda one: one[2], default=None)
 
     def sample(self, now_seconds: float) -> None:
         """Remember the counts of this moment; called every second or so."""

@@ -117,6 +117,7 @@ def _read_json(frame: bytes, header: Header, kind: Kind, read_json: ReadJson | N
     if type(body) is not dict:
         raise BadRequest("JSON section: must be an object")
     field_room.refuse_unknown(body, kind.json)
+    field_room.check_traceparent(body)
     return body
 
 

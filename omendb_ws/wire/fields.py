@@ -27,7 +27,7 @@ from omendb_core.model.types import F32, Include
 
 from . import examples, vectors
 from .limits import Limits
-from .opcodes import MAX_NAME_LENGTH, MAX_PRODUCER_BYTES, Field, FieldType
+from .opcodes import MAX_NAME_LENGTH, MAX_PRODUCER_BYTES, TRACEPARENT, Field, FieldType
 
 Reader: TypeAlias = Callable[[Any, Field, Limits], Any]
 
@@ -45,6 +45,12 @@ def refuse_unknown(body: Mapping[str, Any], known: Iterable[str], row: int | Non
     unknown = body.keys() - known
     if unknown:
         raise BadRequest(f"{shown(min(unknown))}: unknown field", row=row)
+
+
+def check_traceparent(body: Mapping[str, Any]) -> None:
+    """BadRequest where it is no string; what it says is for who traces."""
+    if type(body.get(TRACEPARENT, "")) is not str:
+        raise BadRequest(f"{TRACEPARENT}: must be a string")
 
 
 def read_fields(body: Mapping[str, Any], fields: Iterable[Field], limits: Limits) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
+from .op_table import TRACEPARENT
+
 MAGIC: Final = 0xDB
 PROTOCOL_BYTE: Final = 1
 #: magic, protocol, kind, flags, id, handle, n, dim, k, json_bytes, took_us.
@@ -103,7 +105,8 @@ _KINDS = (
     Kind(
         1, "ADD", "request", ("handle", "n", "dim", "json_bytes"),
         (Section("ids", "<u8", ("n",), flag=FLAG_IDS), _QUERIES),
-        json=("columns", "dictionaries", "metadata", "ids", "producer", "batch", "unless_near"),
+        json=("columns", "dictionaries", "metadata", "ids", "producer", "batch", "unless_near",
+              TRACEPARENT),
         flags={FLAG_IDS: "ids as u64", FLAG_COLUMNS: "columns"}, columns_flag=FLAG_COLUMNS,
     ),
     Kind(
@@ -115,7 +118,7 @@ _KINDS = (
         3, "SEARCH", "request", ("handle", "n", "dim", "k", "json_bytes"), (_QUERIES,),
         json=(
             "filter", "min_score", "include", "last", "positive", "negative", "exclude", "decay",
-            "rank", "group", "spread", "mmr", "at",
+            "rank", "group", "spread", "mmr", "at", TRACEPARENT,
         ),
         empty_with="positive",
     ),

@@ -30,9 +30,15 @@ from .rights import Right as Right
 Grants = Literal["none", "each", "name", "rows", "written"]
 
 
+#: The field that says of which trace a request is part (PROTOCOL section 2.8).
+TRACEPARENT: Final = "traceparent"
+#: Fields of every op.
+COMMON_FIELDS: Final = frozenset({"id", "op", TRACEPARENT})
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One op of PROTOCOL section 2: fields besides ``id`` and ``op``; fields of ``ok``.
+    """One op of PROTOCOL section 2: fields besides ``COMMON_FIELDS``; fields of ``ok``.
 
     ``grants`` says how those of a token apply (``Grants``). ``change``: it takes effect in the
     order sent. ``one_of``: exactly one of these fields. ``server_right``: what it takes where
@@ -51,7 +57,7 @@ class Op:
     @property
     def field_names(self) -> frozenset[str]:
         """Every field that a request of this op may have."""
-        return frozenset(one.name for one in self.fields) | {"id", "op"}
+        return frozenset(one.name for one in self.fields) | COMMON_FIELDS
 
 
 DESCRIPTION: Final = (

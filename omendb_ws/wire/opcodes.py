@@ -50,6 +50,7 @@ from .limits import MAX_U32 as MAX_U32
 from .limits import PUSH_BYTES as PUSH_BYTES
 from .limits import Limit as Limit
 from .limits import Limits as Limits
+from .op_table import COMMON_FIELDS as COMMON_FIELDS
 from .op_table import DESCRIPTION as DESCRIPTION
 from .op_table import EXAMPLES as EXAMPLES
 from .op_table import EXCLUDE as EXCLUDE
@@ -59,6 +60,7 @@ from .op_table import RIGHTS as RIGHTS
 from .op_table import SELECTIONS as SELECTIONS
 from .op_table import SERVER_STATS as SERVER_STATS
 from .op_table import SUBSCRIPTION_KINDS as SUBSCRIPTION_KINDS
+from .op_table import TRACEPARENT as TRACEPARENT
 from .op_table import Op as Op
 from .op_table import Right as Right
 from .op_table import right_for as right_for

@@ -49,7 +49,7 @@ from .messages import (
     Update,
     Usage,
 )
-from .opcodes import MAX_U32, OPS, SUBSCRIPTION_KINDS, Field
+from .opcodes import COMMON_FIELDS, MAX_U32, OPS, SUBSCRIPTION_KINDS, Field
 
 _KNOWN_FIELDS: Final = {name: op.field_names for name, op in OPS.items()}
 _ADD_ROWS: Final = [one for one in OPS["add"].fields if one.name == "rows"]
@@ -157,6 +157,7 @@ def request_of(request_id: int, body: JsonObject, limits: Limits) -> Request:
     if op is None:
         raise BadRequest(f"op: {field_room.shown(name)} is unknown")
     field_room.refuse_unknown(body, _KNOWN_FIELDS[name])
+    field_room.check_traceparent(body)
     special = _SPECIAL.get(name)
     if special is not None:
         return special(request_id, body, limits)
@@ -198,7 +199,7 @@ def _count(request_id: int, body: JsonObject, limits: Limits) -> Count:
 def _subscribe(request_id: int, body: JsonObject, limits: Limits) -> Subscribe:
     kind = field_room.read_fields(body, OPS["subscribe"].fields[:1], limits)["kind"]
     wanted = SUBSCRIPTION_KINDS[kind]
-    field_room.refuse_unknown(body, {one.name for one in wanted} | {"id", "op", "kind"})
+    field_room.refuse_unknown(body, {one.name for one in wanted} | COMMON_FIELDS | {"kind"})
     values = field_room.read_fields(body, wanted, limits)
     field_room.check_limit_of(values)
     if kind == "live":

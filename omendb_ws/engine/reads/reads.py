@@ -18,6 +18,7 @@ from omendb_core.search.query import Answer, Query
 
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
+from ...telemetry.tracing import EngineTraces
 from ...wire import reply_bounds, searches
 from ...wire.encoded import binary
 from ...wire.messages import Found, Results
@@ -56,6 +57,8 @@ class Reads:
     def __init__(self, metrics: Metrics, clock_us: Callable[[], int]) -> None:
         self._metrics = metrics
         self._clock_us = clock_us
+        #: See ``Moment.traces``.
+        self.traces: EngineTraces | None = None
 
     def answer(self, works: Sequence[PlainRead], found: list[Effect]) -> None:
         """One reply for each work, in any order, to ``found`` as they are made."""
@@ -104,9 +107,13 @@ class Reads:
                 shard.scan_cost.note(len(vectors), window.rows, took_us)
             shard.batch_cost.note(len(vectors), window.rows, took_us)
             self._metrics.scan_queries.record(len(vectors))
+            if self.traces is not None:
+                self.traces.scanned([work.ticket for work in works])
             now_us = self._clock_us()
             each_us = [min(max(now_us - work.ticket.arrival_us, 0), MAX_U32) for work in works]
             frames = encode_answers(asked, window.version, found.counts, found.hits, each_us)
+            if self.traces is not None:
+                self.traces.encoded([work.ticket for work in works])
         except Exception:
             return self._searches(shard, [_whole(work) for work in works])
         return [
@@ -132,7 +139,12 @@ class Reads:
             return [one for work in works for one in self._searches(shard, [work])]
         self._metrics.scan_queries.record(sum(map(_queries, works)))
         version = shard.window.version
-        return [self._outcome(work, outcome, version) for work, outcome in pairs]
+        if self.traces is not None:
+            self.traces.scanned([work.ticket for work in works])
+        made = [self._outcome(work, outcome, version) for work, outcome in pairs]
+        if self.traces is not None:
+            self.traces.encoded([work.ticket for work in works])
+        return made
 
     def _outcome(self, work: Search, outcome: Answer | OmenError, version: int) -> Reply:
         if isinstance(outcome, OmenError):

@@ -31,6 +31,7 @@ from ...journal.interface import Log, Settle
 from ...runtime.faults import as_error
 from ...runtime.few_lines import FewLines
 from ...telemetry.metrics import Metrics
+from ...telemetry.tracing import EngineTraces
 from ..model import replies
 from ..model.commands import Change
 from ..model.pending import PendingChange, PendingChanges
@@ -73,6 +74,8 @@ class Durability:
         self._lines: dict[Shard, FewLines] = {}
         #: How many changes are pending, over all shards.
         self.pending = 0
+        #: See ``Moment.traces``.
+        self.traces: EngineTraces | None = None
 
     @property
     def has_settled(self) -> bool:
@@ -176,6 +179,8 @@ class Durability:
         for change in signal.changes:
             change.is_settled = True
             change.error = signal.error
+            if self.traces is not None and change.work is not None:
+                self.traces.event(change.work.ticket, "journal")
         self._settled[signal.shard] = None
 
     def finish_settled(self, effects: list[Effect], until_ns: int) -> int:

@@ -22,8 +22,8 @@ from omendb_core.model.errors import NotFound
 
 from ...access.peer import Peer
 from ...sessions.outbox import Batch
-from ...sessions.receive import Receiver
 from ...sessions.session import Session
+from ...sessions.traced import TracedSession, receiver
 from ...wire.encoded import Message
 from ...wire.messages import Posted, Said, Uploaded
 from ...wire.opcodes import MAX_U32, OPS
@@ -73,7 +73,7 @@ class Conversation:
         self.session = session
         self.token = token
         self.close = close
-        self._hear = Receiver(session).receive
+        self._hear = receiver(session).receive
         self._last_id = 0
         self._batch = Batch()
         self._messages: deque[Message] = deque()
@@ -94,6 +94,11 @@ class Conversation:
     def come_from(self, peer: Peer) -> None:
         """The client of the next request is there: behind a proxy it may be another one."""
         self.session.peer = peer
+
+    def is_part_of(self, traceparent: str | None) -> None:
+        """The trace that the next request says to be part of."""
+        if isinstance(self.session, TracedSession):
+            self.session.traceparent = traceparent
 
     # -- requests ---------------------------------------------------------------------------------
 

@@ -126,12 +126,19 @@ class Asking:
         """What may be asked of the server."""
         return self._house
 
+    @property
+    def traceparent(self) -> str | None:
+        """The header; None where there is none, or several."""
+        lines = self.headers.get_all("traceparent")
+        return lines[0] if len(lines) == 1 else None
+
     async def enter(self) -> Conversation:
         """The conversation of this connection and token. Raises Refused: 401, 503."""
         connection, token = self.connection, routes.token_of(self.headers)
         there = connection.conversation
         if there is not None and there.token == token and not there.is_over:
             there.come_from(self.peer)
+            there.is_part_of(self.traceparent)
             return there
         connection.leave()
         principal = OPEN if self.context.gate.is_open else await self._login(token)
@@ -154,6 +161,7 @@ class Asking:
         if connection.transport.is_closing():
             found.close()
             raise Ended
+        found.is_part_of(self.traceparent)
         connection.conversation = found
         if not session.is_refused:  # its tenant has no place: it takes none of others' either
             connection.become_known()

@@ -40,6 +40,7 @@ from omendb_ws.wire.opcodes import (
     PROTOCOL,
     SERVER_STATS,
     SUBSCRIPTION_KINDS,
+    TRACEPARENT,
     Kind,
     Op,
     Section,
@@ -150,6 +151,7 @@ def _text_requests() -> Json:
         properties: Json = {
             "id": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
             "op": {"const": op.name},
+            TRACEPARENT: {"type": "string"},
             **{one.name: schema_of(one) for one in op.fields},
         }
         required = ["id", "op", *(one.name for one in op.fields if one.required)]
@@ -162,7 +164,9 @@ def _text_requests() -> Json:
         if op.name == "count":
             payload["dependentRequired"] = {"limit": ["by"]}
         if op.name == "subscribe":
-            payload = {"oneOf": _by_kind({"id": properties["id"], "op": properties["op"]})}
+            payload = {
+                "oneOf": _by_kind({name: properties[name] for name in ("id", "op", TRACEPARENT)})
+            }
         found[op.name] = _message(op.name, payload, _golden(f"text-{op.name}"))
     return found
 

@@ -13,8 +13,8 @@ import pytest
 from omendb_core.model.errors import BY_CODE
 
 from omendb_ws.http.api.refusals import STATUS, status_of
-from omendb_ws.net.http_port import ExtraMissing
 from omendb_ws.net.server import Server
+from omendb_ws.runtime.extras import ExtraMissing
 from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import settings
 from tests.server.tokens import token, with_secret

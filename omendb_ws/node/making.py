@@ -1,0 +1,68 @@
+"""The parts of a server, as its settings want them. ``node.py`` puts them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from omendb_core.model.budget import Budget
+from omendb_core.scan.choice import choose
+from omendb_core.scan.interface import Scan
+
+from ..catalog.catalog import Catalog
+from ..engine.engine import Engine
+from ..engine.model.ticket import Effect
+from ..engine.reads.split_scan import SplitScan
+from ..runtime.machine import usable_cores
+from ..telemetry.metrics import Metrics
+from ..telemetry.tracing import Traces
+from ..tenants.accounts import Accounts
+from ..tenants.limits import TenantLimits
+from .config import Settings
+
+#: More would be waiting for memory.
+_MOST_SCAN_THREADS: Final = 4
+
+
+def read_tenants(settings: Settings) -> TenantLimits:
+    """What the tenants file says, if the settings name one. TenantsFileError."""
+    if settings.tenants_file is None:
+        return TenantLimits()
+    return TenantLimits.load(settings.tenants_file, settings.max_tenants)
+
+
+def make_accounts(settings: Settings, clock_us: Callable[[], int]) -> Accounts:
+    """Those of all tenants, and the memory that theirs are parts of."""
+    memory = Budget("max_memory_bytes", settings.max_memory_bytes)
+    return Accounts(read_tenants(settings), memory, settings.max_tenants, clock_us)
+
+
+def make_engine(
+    settings: Settings, metrics: Metrics, clock_us: Callable[[], int],
+    post: Callable[[list[Effect]], None], traces: Traces | None,
+) -> Engine:  # fmt: skip
+    """An engine, which is told of who traces."""
+    told = None if traces is None else traces.engine
+    deadline_ms = settings.queue_deadline_ms
+    return Engine(metrics, settings.limits(), deadline_ms, clock_us, post, traces=told)
+
+
+def make_catalog(settings: Settings, accounts: Accounts) -> Catalog:
+    """No collections yet."""
+    return Catalog(
+        settings.limits(),
+        _scan(settings.scan_threads),
+        settings.default_durability,
+        settings.data_dir is not None,
+        accounts,
+    )
+
+
+def _scan(threads: int) -> Scan:
+    """The best kernel here, split over ``threads`` threads; 0: as many as there are cores.
+
+    The one in numpy is not split: it takes much memory for each thread.
+    """
+    scan = choose()
+    threads = threads or min(usable_cores(), _MOST_SCAN_THREADS)
+    return SplitScan(scan, threads) if threads > 1 and scan.keeps_shadow else scan

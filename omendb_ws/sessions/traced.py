@@ -1,0 +1,178 @@
+"""Sessions whose requests are traced: the same ones, with a span for each request.
+
+A server that does not trace has none of these objects, so it does not pay for them. Lives on the
+loop's thread, above sessions and ``receive.py``.
+
+Invariant: ``current`` is the span of the message that is being heard; it goes with the ticket of
+its request, or ends with the reply that is made at once.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from omendb_core.model.change import RowBatch
+from omendb_core.model.errors import OmenError
+
+from ..access.peer import LOCAL, Peer
+from ..engine.model.ticket import Reply, Ticket
+from ..telemetry.tracing import Traces, span_of, trace_id_of
+from ..wire import searches, traceparent
+from ..wire.messages import Refusal, Request, Said
+from ..wire.unread import FRAME_START
+from .context import Context
+from .outbox import Outbox
+from .receive import Receiver
+from .session import Session
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+#: The version in a reply: the first field of an ``ok``, the first section of a binary one.
+_VERSION: Final = re.compile(rb'\{"id":\d+,"ok":\{"version":(\d+)')
+_BINARY_VERSION: Final = struct.Struct("<Q")
+
+
+@dataclass(slots=True, eq=False)
+class TracedTicket(Ticket):
+    """A ticket whose request is traced."""
+
+    span: Span | None = None
+
+
+class TracedSession(Session):
+    """``traceparent`` is of the HTTP request that is being answered, whose header had it."""
+
+    def __init__(self, context: Context, outbox: Outbox, peer: Peer = LOCAL) -> None:
+        super().__init__(context, outbox, peer)
+        assert context.traces is not None
+        self.traces: Traces = context.traces
+        self.traceparent: str | None = None
+        self.current: Span | None = None
+        self._spans: set[Span] = set()
+
+    def begin(self, message: Said) -> None:
+        """A message is heard."""
+        its = traceparent.found_in(message) or traceparent.well_formed(self.traceparent)
+        self.current = self.traces.begin(its, self.late_us)
+
+    def end(self, span: Span | None, why: str | None = None) -> None:
+        """It is answered; ``why``: it was refused."""
+        if span is not None:
+            if why is not None:
+                self.traces.fail(span, why)
+            span.end()
+            self._spans.discard(span)
+        if span is self.current:
+            self.current = None
+
+    def ok(self, request_id: int, body: Mapping[str, object]) -> None:
+        """As ``Session.ok``."""
+        super().ok(request_id, body)
+        self.end(self.current)
+
+    def error(self, request_id: int | None, error: OmenError) -> None:
+        """As ``Session.error``."""
+        super().error(request_id, error)
+        self.end(self.current, error.code)
+
+    def ticket(self, request: Request | searches.PlainSearch, *args: Any, **kwargs: Any) -> Ticket:
+        """As ``Session.ticket``: the request's span goes with it."""
+        ticket = super().ticket(request, *args, **kwargs)
+        span = self.current
+        if span is None:
+            return ticket
+        self.current = None
+        self._spans.add(span)
+        _describe(span, request, None if ticket.shard is None else ticket.shard.name)
+        fields = {name: getattr(ticket, name) for name in Ticket.__dataclass_fields__}
+        return TracedTicket(**fields, span=span)
+
+    def answered(self, reply: Reply) -> None:
+        """As ``Session.answered``; the span ends once that is through."""
+        span = span_of(reply.ticket)
+        with self.traces.within(span):
+            super().answered(reply)
+        if span is None or span not in self._spans:
+            return
+        version = _version_in(reply.message.data)
+        if version is not None:
+            span.set_attribute("omendb.version", version)
+        if reply.queries:
+            span.set_attribute("omendb.queries", reply.queries)
+        self._exemplify(reply, span)
+        self.end(span, reply.error)
+
+    def _exemplify(self, reply: Reply, span: Span) -> None:
+        metrics, now_us = self.context.metrics, self.context.clock_us()
+        histogram = {"search": metrics.search_us, "add": metrics.add_us}.get(reply.ticket.op)
+        if histogram is not None and reply.error is None:
+            took_us = now_us - reply.ticket.arrival_us
+            histogram.exemplify(took_us, trace_id_of(span), now_us / 1e6)
+
+    def close(self) -> None:
+        """As ``Session.close``: whoever waits is not answered any more."""
+        super().close()
+        for span in [*self._spans, self.current]:
+            self.end(span, "the connection is gone")
+
+
+class TracedReceiver(Receiver):
+    """Begins a span for each message that is heard, and ends it where nothing else does."""
+
+    def __init__(self, session: TracedSession) -> None:
+        super().__init__(session)
+        self._traced = session
+
+    def receive(self, message: Said) -> None:
+        """As ``Receiver.receive``."""
+        session = self._traced
+        if session.holds.bytes_of:  # it is heard later
+            super().receive(message)
+            return
+        session.begin(message)
+        with session.traces.within(session.current):
+            super().receive(message)
+        if session.current is not None and not session.holds.bytes_of:
+            session.end(session.current)
+
+    def _decode(self, message: Said) -> Request | searches.PlainSearch | Refusal:
+        request = super()._decode(message)
+        if self._traced.current is not None and not isinstance(request, Refusal):
+            _describe(self._traced.current, request, getattr(request, "collection", None))
+        return request
+
+
+def make_session(context: Context, outbox: Outbox, peer: Peer) -> Session:
+    """A session, traced where the server traces."""
+    return (Session if context.traces is None else TracedSession)(context, outbox, peer)
+
+
+def receiver(session: Session) -> Receiver:
+    """What takes the messages of a session."""
+    return TracedReceiver(session) if isinstance(session, TracedSession) else Receiver(session)
+
+
+def _describe(
+    span: Span, request: Request | searches.PlainSearch, collection: str | int | None
+) -> None:
+    span.update_name(f"omendb {request.op}")
+    span.set_attribute("omendb.op", request.op)
+    if isinstance(collection, str):
+        span.set_attribute("omendb.collection", collection)
+    rows = getattr(request, "rows", None)
+    if isinstance(rows, RowBatch):
+        span.set_attribute("omendb.rows", len(rows.vectors))
+    elif isinstance(rows, list):
+        span.set_attribute("omendb.rows", len(rows))
+
+
+def _version_in(data: bytes) -> int | None:
+    if data[:2] == FRAME_START:
+        return int(_BINARY_VERSION.unpack_from(data, 32)[0])
+    found = _VERSION.match(data)
+    return None if found is None else int(found[1])
