@@ -39,8 +39,10 @@ async def be(scenario: Scenario, url: str, token: str) -> None:
         await asked(asker)  # what stays from one time to the next is there then
         told = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
         print("ready", flush=True)
-        while not told.done():
+        while True:  # once at least, however short that was
             done[await asked(asker)] += 1
+            if told.done():
+                break
         await asker.close()
     print(*done)
 
