@@ -151,7 +151,7 @@ def main() -> int:
             waited = [measure(scenario, tenant, given) for tenant in PLACES]
             within += all(one.is_within for one in waited)
             cells = "".join(
-                f"{one.p50_ms:8.2f}{one.p99_ms:8.2f}{one.max_ms:8.1f}{one.heavy:>12}"
+                f"{one.p50_ms:8.2f}{one.p99_ms:8.2f}{one.max_ms:8.2f}{one.heavy:>12}"
                 for one in waited
             )
             print(f"{scenario.description:50}{cells}", flush=True)

@@ -262,9 +262,8 @@ class Deliveries:
                 self._make(maker, streams, effects, now_us)
                 made = cast(list[Push], effects[before:])
                 pushes += len(made)
-                built_bytes += sum(push.size_bytes for push in made)
                 now_ns = self._clock_ns()
-                self._charge(streams, made, (now_ns - started_ns) / 1000)
+                built_bytes += self._charge(streams, made, (now_ns - started_ns) / 1000)
                 started_ns = now_ns
             if started_ns >= until_ns:
                 break
@@ -286,17 +285,27 @@ class Deliveries:
                 push = self._hand_out(stream, messages)
             effects.append(push)
 
-    def _charge(self, streams: list[Stream], made: list[Push], took_us: float) -> None:
-        """Of what a group took each connection bears its part."""
+    def _charge(self, streams: list[Stream], made: list[Push], took_us: float) -> int:
+        """Of what a group took each connection bears its part; how many bytes were made.
+
+        Those that had something to say bear all of it, unless nobody had.
+        """
+        if not made:
+            for stream in streams:
+                self._shares.charge_streams(stream.lane.share, took_us / len(streams))
+            return 0
+        lane, whole, weight = made[0].stream.lane, 0, 0
         weights: dict[Share, int] = {}
-        for stream in streams:
-            share = stream.lane.share
-            weights[share] = weights.get(share, 0) + PUSH_WEIGHS_BYTES
         for push in made:
-            weights[push.stream.lane.share] += push.size_bytes
-        us = took_us / sum(weights.values())
-        for share, weight in weights.items():
-            self._shares.charge_streams(share, us * weight)
+            if push.stream.lane is not lane:
+                weights[lane.share] = weights.get(lane.share, 0) + weight
+                whole, lane, weight = whole + weight, push.stream.lane, 0
+            weight += PUSH_WEIGHS_BYTES + push.size_bytes
+        weights[lane.share] = weights.get(lane.share, 0) + weight
+        whole += weight
+        for share, part in weights.items():
+            self._shares.charge_streams(share, took_us * part / whole)
+        return whole - PUSH_WEIGHS_BYTES * len(made)
 
     def _next_group(self) -> dict[Maker, list[Stream]] | None:
         """Streams that are told together; None: none is left that need not wait for others."""

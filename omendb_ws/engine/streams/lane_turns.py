@@ -46,6 +46,9 @@ class LaneTurns(Generic[T]):
         self._shares = shares
         self._tenants: OrderedDict[TenantShare, _Turns[T]] = OrderedDict()
         self._ahead: OrderedDict[TenantShare, _Turns[T]] = OrderedDict()
+        #: While nobody waits: the first connection, and what is left of it.
+        self._first: Lane | None = None
+        self._left: OrderedDict[T, None] = OrderedDict()
 
     def __bool__(self) -> bool:
         return bool(self._tenants or self._ahead)
@@ -64,6 +67,7 @@ class LaneTurns(Generic[T]):
     def put_first(self, lane: Lane, item: T) -> None:
         """Before all others: of its connection, which is next."""
         self.add(lane, item)
+        self._first = None
         tenant = lane.share.tenant
         tenants = self._tenants if tenant in self._tenants else self._ahead
         turns = tenants[tenant]
@@ -85,11 +89,13 @@ class LaneTurns(Generic[T]):
                     items.pop(item, None)
                     if not items:
                         del lanes[lane]
+                        self._first = None
             if not turns.lanes and not turns.ahead:
                 del tenants[tenant]
 
     def begin(self) -> None:
         """A slice begins: whoever was too far ahead is looked at again."""
+        self._first = None
         while self._ahead:
             tenant, turns = self._ahead.popitem()
             self._tenants[tenant] = turns
@@ -103,6 +109,8 @@ class LaneTurns(Generic[T]):
     def next(self) -> tuple[Lane, T] | None:
         """What is next, taken out; None if there is nothing that need not wait for others."""
         is_shared, shares = self._shares.is_contended, self._shares
+        if self._first is not None and len(self._left) > 1 and not is_shared:
+            return self._first, self._left.popitem(last=False)[0]
         while self._tenants:
             tenant, turns = next(iter(self._tenants.items()))
             if is_shared and not (turns.lanes and shares.may_tenant(tenant)):
@@ -118,7 +126,9 @@ class LaneTurns(Generic[T]):
                 if not turns.lanes and not turns.ahead:
                     del self._tenants[tenant]
                     return lane, item
-            elif is_shared and len(turns.lanes) > 1:
+            elif not is_shared:
+                self._first, self._left = lane, items
+            elif len(turns.lanes) > 1:
                 turns.lanes.move_to_end(lane)
             if is_shared and len(self._tenants) > 1:
                 self._tenants.move_to_end(tenant)
