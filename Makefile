@@ -72,6 +72,7 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	$(BIN)/python -m load_tests.neighbours
 	OVERLOAD_RUNS=2000 $(BIN)/python -m pytest --timeout 3600 tests/server/sessions/test_overload.py
 	EVENT_CUTS=300 EVENT_STREAMS=9000 $(BIN)/python -m pytest --timeout 1200 tests/server/http/api
+	HTTP_OFFERS=3000 $(BIN)/python -m pytest tests/server/http/api/test_offers.py
 	OVER_HTTP=1 $(BIN)/python -m pytest tests/client/common -k http
 	HTTP_EXAMPLES=300 $(BIN)/python -m pytest --timeout 3600 tests/server/http/api/test_document.py
 	$(BIN)/python -m tests.torture.generated_clients
