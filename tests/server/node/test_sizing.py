@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +76,19 @@ async def test_a_log_is_never_longer_than_was_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dim", [16, 128, 768])
-def test_a_row_takes_what_the_page_says(dim: int) -> None:
-    said = sizing.memory(Wanted(Definition(dim=dim, capacity=100_000, ids="u64")), choose())
-    assert "`5 × dim + 56` bytes a row" in page("docs/how-to/memory.md")
-    assert said.window / 100_000 == pytest.approx(5 * dim + 56, rel=0.02)
+@pytest.mark.parametrize(
+    ("rows", "formula", "row_bytes"),
+    [
+        (20_000, "`5 × dim + 56` bytes a row", lambda dim: 5 * dim + 56),
+        (100_000, "`5.5 × dim + 72`", lambda dim: 5.5 * dim + 72),
+    ],
+)
+def test_a_row_takes_what_the_page_says(
+    dim: int, rows: int, formula: str, row_bytes: Callable[[int], float]
+) -> None:
+    said = sizing.memory(Wanted(Definition(dim=dim, capacity=rows, ids="u64")), choose())
+    assert formula in page("docs/how-to/memory.md")
+    assert said.window / rows == pytest.approx(row_bytes(dim), rel=0.02)
 
 
 def test_more_of_anything_takes_more() -> None:
