@@ -61,7 +61,7 @@ async def measure(wanted: Wanted, seconds: float) -> Rates:
     standing = _standing_seconds(wanted, vectors, 0.2 * seconds)
     return Rates(
         there, adds, single * scale, min(BATCH_QUERIES, len(vectors)) / (batched * scale),
-        1 / (1 / adds + standing),
+        1 / (1 / adds + standing) if standing else adds,
     )  # fmt: skip
 
 
