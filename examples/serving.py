@@ -24,11 +24,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from omendb_core.model.errors import Unsupported
-
 import omendb_ws
 from omendb_ws.net.server import Server
 from omendb_ws.node.config import Settings
+from omendb_ws.runtime.extras import ExtraMissing
 
 HOST = "127.0.0.1"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
@@ -183,8 +182,8 @@ def run(
         asyncio.run(serve(folder, stream, told, ports, backend))
     except KeyboardInterrupt:
         pass
-    except Unsupported as error:
-        parser.exit(1, f"{error}\n")
+    except ExtraMissing as error:
+        parser.exit(2, f"{error}\n")
     except OSError as error:
         why = os.strerror(error.errno) if error.errno is not None else error
         taken = f"ports {arguments.port} and {arguments.page_port}"

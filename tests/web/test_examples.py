@@ -72,7 +72,7 @@ def test_what_an_example_misses_is_said_in_a_line(tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "pip install 'omendb-ws[http]'" in done.stderr
     assert done.stderr.count("\n") == 1
 

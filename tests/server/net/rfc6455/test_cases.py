@@ -39,7 +39,9 @@ _BYTE_BY_BYTE = 200
 
 
 class Echo:
-    """A receiver that says every message back."""
+    """A receiver that says every message back, and refuses none."""
+
+    shedder = None
 
     def __init__(self, session: Session) -> None:
         self._outbox = session.outbox
