@@ -123,7 +123,7 @@ def wanted(case: Case) -> tuple[bytes, list[Answer], bytes]:
 async def test_the_server_answers_frames_as_the_rfc_has_it(
     table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "Receiver", Echo)
+    monkeypatch.setattr(server_module, "receiver", Echo)
     wrong = {}
     async with running(max_message_bytes=MAX_BYTES, max_text_bytes=MAX_BYTES) as server:
         for case in TABLES[table]:
@@ -138,7 +138,7 @@ async def test_the_server_answers_frames_as_the_rfc_has_it(
 
 
 async def test_a_close_is_answered_with_its_own_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "Receiver", Echo)
+    monkeypatch.setattr(server_module, "receiver", Echo)
     async with running() as server:
         assert await answered(server, close(4000, "so long"), 1) == [(CLOSE, b"\x0f\xa0so long")]
 
