@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 #: Below the ``timeout`` of pytest, so that a test that hangs says where.
 PATIENCE_SECONDS: Final = 120.0
@@ -22,18 +22,18 @@ UNHURRIED_VARIABLES: Final = {
 }
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    """Return when ``is_so``, which another thread, task or process brings about and tells nobody.
+async def eventually(is_so: Callable[[], Any]) -> None:
+    """Return when ``is_so``, which another task, thread or process brings about and tells nobody.
 
-    Looks again in each turn of the loop. Raises TimeoutError after `PATIENCE_SECONDS`.
+    It looks every millisecond. Raises TimeoutError after `PATIENCE_SECONDS`.
     """
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not is_so():  # noqa: ASYNC110 - nobody sets an event
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """`until` for a thread without a loop; it looks every millisecond."""
+def wait_until(is_so: Callable[[], Any]) -> None:
+    """`eventually`, for a thread without a loop."""
     ends_at = time.monotonic() + PATIENCE_SECONDS
     while not is_so():
         if time.monotonic() > ends_at:

@@ -9,7 +9,7 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -23,7 +23,7 @@ from omendb_ws.node.heartbeat import Heartbeat
 from omendb_ws.runtime.systemd import Given, Notifier, monotonic_usec
 from tests.cli.commands import TIMEOUT_SECONDS, omendb_ws, serving
 from tests.deploy.manager import Manager, activated, manager, ports_of
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, eventually
 from tests.server.raw import settings
 
 
@@ -91,12 +91,6 @@ def test_an_address_that_is_none_is_an_error_that_names_it() -> None:
     )
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-
-
 async def test_no_beat_comes_while_the_engine_stands(
     listening: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,16 +114,16 @@ async def test_no_beat_comes_while_the_engine_stands(
 
         monkeypatch.setattr(Heartbeat, "ask", counted)
         supervised.begin(server)
-        await until(lambda: ["WATCHDOG=1"] in listening.waiting())
+        await eventually(lambda: ["WATCHDOG=1"] in listening.waiting())
         monkeypatch.setattr(tick, "do", stand)
-        await until(stands.is_set)
+        await eventually(stands.is_set)
         listening.waiting()
         asked = len(asks)
-        await until(lambda: len(asks) >= asked + 20)
+        await eventually(lambda: len(asks) >= asked + 20)
         assert listening.waiting() == []
         monkeypatch.setattr(tick, "do", do)
         goes_on.set()
-        await until(lambda: ["WATCHDOG=1"] in listening.waiting())
+        await eventually(lambda: ["WATCHDOG=1"] in listening.waiting())
         await supervised.end()
 
 
@@ -143,12 +137,12 @@ async def test_a_start_that_reads_for_long_asks_for_more_time_and_says_how_much_
     async with Server(settings()) as server:
         recoveries = server.node.recoveries = Reading()  # type: ignore[assignment]
         supervised.begin(server)
-        await until(lambda: ["EXTEND_TIMEOUT_USEC=60000000"] in listening.waiting())
-        await until(lambda: bool(listening.waiting()) and bool(told(listening, "STATUS")))
+        await eventually(lambda: ["EXTEND_TIMEOUT_USEC=60000000"] in listening.waiting())
+        await eventually(lambda: bool(listening.waiting()) and bool(told(listening, "STATUS")))
         assert told(listening, "STATUS") == ["reading 2 of the stored collections"]
         assert told(listening, "READY") == []
         recoveries.unread = 0
-        await until(lambda: bool(listening.waiting()) and bool(told(listening, "READY")))
+        await eventually(lambda: bool(listening.waiting()) and bool(told(listening, "READY")))
         server.node.recoveries = None
         await supervised.end()
 
@@ -171,13 +165,13 @@ async def test_who_comes_while_no_server_is_there_waits_for_the_next_one() -> No
     url = f"ws://127.0.0.1:{listening.getsockname()[1]}/v1"
     with listening:
         coming = asyncio.create_task(_ask(url))
-        await until(lambda: _has_waiting(listening))
+        await eventually(lambda: _has_waiting(listening))
         with activated(listening) as first:
             await coming
             first.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(first.wait, TIMEOUT_SECONDS) == 0
         coming = asyncio.create_task(_ask(url))
-        await until(lambda: _has_waiting(listening))
+        await eventually(lambda: _has_waiting(listening))
         with activated(listening):
             await coming
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from omendb_ws.net.server import Server
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import eventually
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) [ -~]*\r\n")
 _HEADER: Final = re.compile(rb"([!-9;-~]+): ?([ -~\x80-\xff]*)\r\n")
@@ -52,11 +51,11 @@ class Line(asyncio.Transport):
     async def ask(self, request: bytes) -> list[Answer]:
         """Send bytes; what was answered by the time that nothing more is done about them."""
         for start in range(0, len(request), self._step):
-            await until(lambda: not self._is_paused or self._is_closing)
+            await eventually(lambda: not self._is_paused or self._is_closing)
             if self._is_closing:
                 break
             self._there.data_received(request[start : start + self._step])
-        await until(lambda: not self._is_working())
+        await eventually(lambda: not self._is_working())
         came, self._came = self._came, b""
         answers, rest = _answers(came, is_head=request.startswith(b"HEAD"))
         is_idle = self._there.part == "none" and not self._there.is_busy
@@ -115,12 +114,6 @@ class Line(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         raise AssertionError("nothing is upgraded")
-
-
-async def until(is_so: Callable[[], Any]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not is_so():  # noqa: ASYNC110 - the engine's thread tells nobody here
-            await asyncio.sleep(0)
 
 
 def _answers(came: bytes, *, is_head: bool) -> tuple[list[Answer], bytes]:

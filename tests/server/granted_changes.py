@@ -29,11 +29,12 @@ from tests.oracle import Oracle
 from tests.oracle.asking import RARELY, any_metadata, any_vector
 from tests.oracle.grants import Faults, deletable, stamped
 from tests.oracle.shaping import Refused
+from tests.patience import eventually
 from tests.server.streams.test_live_law import LawMachine
 from tests.server.streams.test_shaped_live_law import ShapedLiveLaw
 
 from .granted_people import ALL, GRANTS, KEYED, NAME, NAMES, Person, SeenStates, as_toml
-from .live_view import SlowSockets, eventually
+from .live_view import SlowSockets
 from .raw import client, engine_held
 from .tokens import token, with_secret
 

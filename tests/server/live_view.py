@@ -5,7 +5,6 @@ Plain dicts and the protocol alone; JSON and binary come out as the same thing.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from omendb_ws.net.server import Server
 from omendb_ws.wire.messages import Live, Results, Rows
 from omendb_ws.wire.opcodes import LEAVE_REASONS
 
-from .raw import PATIENCE_SECONDS, Raw
+from .raw import Raw
 
 #: (id, seq, score)
 Hit = tuple[int | str, int, float]
@@ -304,10 +303,3 @@ async def slow_sockets(server: Server) -> AsyncIterator[SlowSockets]:
     slow.is_slow = True
     yield slow
     slow.release()
-
-
-async def eventually(is_true: Callable[[], bool]) -> None:
-    """Return when it is true, which some other task or thread brings about."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not is_true():  # noqa: ASYNC110 - brought about by another thread
-            await asyncio.sleep(0.001)

@@ -26,7 +26,7 @@ from omendb_ws.node.config import Settings
 from omendb_ws.wire import binary, binary_replies
 from omendb_ws.wire.messages import Added, Live, Results, Rows
 from tests import patience
-from tests.patience import UNHURRIED, until
+from tests.patience import UNHURRIED, eventually
 
 PATIENCE_SECONDS = patience.PATIENCE_SECONDS
 
@@ -247,7 +247,7 @@ async def engine_held(server: Server) -> AsyncIterator[None]:
 
     server.context.engine.submit(object.__new__(Hold))
     try:
-        await until(entered.is_set)
+        await eventually(entered.is_set)
         yield
     finally:
         release.set()

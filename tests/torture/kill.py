@@ -23,7 +23,7 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.patience import until
+from tests.patience import eventually
 from tests.torture.ledger import Change, Ledger, Rows
 from tests.torture.process import PATIENCE_SECONDS, ServerProcess
 
@@ -163,7 +163,9 @@ class Torture:
             tasks.append(self._come_and_go(await self._link(stack), await self._link(stack)))
             running = [asyncio.create_task(_until_closed(task)) for task in tasks]
             # The first time it has answered something by then; later any instant will do.
-            await until(lambda: self.report.acknowledged or any(task.done() for task in running))
+            await eventually(
+                lambda: self.report.acknowledged or any(task.done() for task in running)
+            )
             await asyncio.sleep(self.chance.uniform(0.0, 0.4))
             await self.server.kill()
             await asyncio.gather(*running)

@@ -23,11 +23,12 @@ from omendb_core.model.errors import BY_CODE
 
 from omendb_ws.http.api.refusals import status_of
 from omendb_ws.net.server import Server
-from tests.fuzz.http_line import Answer, Line, until
+from tests.fuzz.http_line import Answer, Line
 from tests.fuzz.json_mutating import mutated_json
 from tests.fuzz.mutating import mutated
 from tests.fuzz.target import Bounds, Target
 from tests.fuzz.targets.sessions import LIMITS, key_file, records, windows_of, written
+from tests.patience import eventually
 from tests.server.raw import Clock, settings
 
 _MOST_REQUESTS: Final = 30
@@ -74,9 +75,9 @@ async def _gone(server: Server, lines: list[Line]) -> None:
     """The connections go, and leave nothing."""
     for line in lines:
         line.end()
-    await until(lambda: not server.metrics.connections)
-    await until(lambda: not server.metrics.subscriptions.total())
-    await until(lambda: not server._known.held_bytes and not server._strangers.held_bytes)
+    await eventually(lambda: not server.metrics.connections)
+    await eventually(lambda: not server.metrics.subscriptions.total())
+    await eventually(lambda: not server._known.held_bytes and not server._strangers.held_bytes)
 
 
 # -- what came ----------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from omendb_ws.access.jwt_keys import KeySet
 from omendb_ws.net.server import Server
 from omendb_ws.node import keys as node_keys
 from tests.access import jwt_making as making
+from tests.patience import eventually
 from tests.server.access.test_key_reloads import Provider, providing
-from tests.server.live_view import eventually
 from tests.server.raw import Raw, client, engine_held, rows, running, settings, with_keys
 
 NONE = KeySet(())

@@ -24,8 +24,9 @@ from omendb_ws.runtime.toml_files import read_text
 from omendb_ws.sessions import reach
 from omendb_ws.sessions.outbox import Outbox
 from omendb_ws.wire.encoded import text
+from tests.patience import eventually
 from tests.server.access.test_grants import COLUMNS, READER, both
-from tests.server.live_view import eventually, slow_sockets
+from tests.server.live_view import slow_sockets
 from tests.server.raw import Raw, client, engine_held, running, with_keys
 from tests.server.tokens import token, with_secret
 

@@ -20,8 +20,8 @@ from omendb_ws.access.keyring import key_entry
 from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.opcodes import OPS
+from tests.patience import eventually
 from tests.server.access.test_rights import REQUESTS
-from tests.server.live_view import eventually
 from tests.server.raw import Raw, client, engine_held, running, with_keys
 from tests.server.tokens import token, with_secret
 

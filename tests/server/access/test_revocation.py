@@ -19,8 +19,8 @@ from omendb_ws.node import reloading
 from omendb_ws.node.node import LOOKED_AT_ONCE
 from omendb_ws.wire.messages import Live, Rows
 from tests.access import jwt_making as making
+from tests.patience import eventually
 from tests.server.granted_people import as_toml
-from tests.server.live_view import eventually
 from tests.server.raw import Raw, client, running, settings
 
 COLUMNS = {"owner": "str"}

@@ -9,7 +9,7 @@ from omendb_core import counting
 
 from tests import count_oracle
 from tests.filter_oracle import VALUES, passes
-from tests.server.live_view import eventually
+from tests.patience import eventually
 from tests.server.raw import Raw, client, engine_held, running, with_keys
 from tests.server.streams.test_beginning import long_reads
 

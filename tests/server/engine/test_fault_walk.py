@@ -20,7 +20,7 @@ import pytest
 
 from omendb_ws.node.node import Node
 from omendb_ws.wire import binary
-from tests.patience import until
+from tests.patience import eventually
 from tests.server.engine.test_unless_near import small_pieces
 from tests.server.live_view import View, live, rows_of
 from tests.server.raw import PATIENCE_SECONDS, rows
@@ -155,7 +155,7 @@ class Scene:
         """Wait until the log, if there is one to look at, has nothing left to do."""
         log = self.log if self.injector.on == "others" else None
         if log is not None:
-            await until(lambda: log.error is not None or not log.numbers().unflushed_seconds)
+            await eventually(lambda: log.error is not None or not log.numbers().unflushed_seconds)
 
     async def goes_on(self, name: str, is_ok: bool) -> dict[str, Any] | None:
         """What the collection holds in the end; None where it is another one."""
@@ -199,7 +199,7 @@ class Scene:
         with engine._windows:
             self.window.check()
             self.window.standing.check()
-        await until(lambda: not (engine.pending_changes or engine.depth))
+        await eventually(lambda: not (engine.pending_changes or engine.depth))
         return await other.ok("get", **ITEMS, ids=IDS, include=ALL)
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from omendb_ws.engine.streams import beginning
 from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Added, Results
-from tests.server.live_view import eventually
+from tests.patience import eventually
 from tests.server.raw import (
     Clock,
     Raw,

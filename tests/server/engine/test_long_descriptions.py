@@ -11,7 +11,7 @@ from omendb_core.filters import masks as filter_masks
 
 from omendb_ws.engine.pieces import long_reads as pieces
 from omendb_ws.net.server import Server
-from tests.server.live_view import eventually
+from tests.patience import eventually
 from tests.server.raw import client, engine_held, queued, rows, running
 from tests.server.streams.test_beginning import long_reads
 from tests.server.tokens import token, with_secret

@@ -9,7 +9,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from omendb_ws.net.server import Server
-from tests.patience import until
+from tests.patience import eventually
 from tests.server.net.test_server import get
 from tests.server.raw import PATIENCE_SECONDS, client, engine_held, queued, rows, running, settings
 
@@ -29,7 +29,7 @@ async def test_what_was_accepted_is_answered_and_then_everybody_is_sent_away() -
             search = await other.send("search", collection="items", vector=[1, 0], k=1)
             await queued(server, 101)
             drain = asyncio.create_task(server.drain())
-            await until(lambda: server.context.is_draining)
+            await eventually(lambda: server.context.is_draining)
             late = await raw.send("add", collection="items", rows=rows(100))
             error = (await raw.reply(late))["error"]
             assert (error["code"], error["retry"]) == ("draining", True)
@@ -110,7 +110,7 @@ async def test_a_notice_turns_load_balancers_away_while_everything_goes_on() -> 
     async with running(server), client(server) as raw:
         await raw.create()
         draining = asyncio.create_task(server.drain())
-        await until(lambda: server.status() != "ok")
+        await eventually(lambda: server.status() != "ok")
         assert await get(server, "/readyz") == (503, b"not ready: leaving\n")
         assert (await get(server, "/livez"))[0] == 200
         await raw.add(1)

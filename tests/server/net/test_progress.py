@@ -20,7 +20,7 @@ from omendb_ws.net.connection import Connection
 from omendb_ws.net.server import Server
 from omendb_ws.runtime.unacknowledged import _IS_KNOWN, unacknowledged_bytes
 from tests.certificates import make_certificate
-from tests.server.live_view import eventually
+from tests.patience import eventually
 from tests.server.net.test_flow import fill
 from tests.server.raw import PATIENCE_SECONDS, Raw, client, running, settings
 

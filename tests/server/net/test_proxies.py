@@ -21,7 +21,7 @@ from omendb_ws.net import intake
 from omendb_ws.net.server import Server
 from omendb_ws.node.config import Settings
 from tests.certificates import make_certificate
-from tests.server.live_view import eventually
+from tests.patience import eventually
 from tests.server.net.test_proxy_protocol import BAD, GOOD, version_2
 from tests.server.net.test_websocket_frames import frame
 from tests.server.raw import PATIENCE_SECONDS, Clock, Raw, client, running, settings, with_keys

@@ -19,7 +19,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from omendb_ws.net.server import Server
-from tests.patience import until
+from tests.patience import eventually
 from tests.server.raw import PATIENCE_SECONDS, Raw, client, rows, running
 from tests.server.walk import Injector
 
@@ -73,7 +73,7 @@ DOES: dict[str, Callable[[Raw], Awaitable[None]]] = {
 
 async def gone(server: Server, before: dict[str, int]) -> None:
     """Return when nothing is counted but what was."""
-    await until(lambda: counted(server) == before)
+    await eventually(lambda: counted(server) == before)
 
 
 def counted(server: Server) -> dict[str, int]:

@@ -7,7 +7,7 @@ import logging
 import random
 import struct
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from omendb_ws.net.connection import Connection
 from omendb_ws.net.server import Server
 from omendb_ws.net.writing import _CHUNK_BYTES, _TURN_BYTES, _chunks, _framed
 from omendb_ws.wire.encoded import Message
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, eventually
 
 from ..raw import Raw, client, running
 from .test_progress import served_by_tls, slow
@@ -41,12 +41,6 @@ async def fill(server: Server, **options: Any) -> None:
                 for id in range(start, start + 500)
             ]
             await raw.ok("add", collection="wide", rows=rows)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - the server's
-            await asyncio.sleep(0)
 
 
 def newest(server: Server) -> Connection:
@@ -136,11 +130,11 @@ async def test_a_pong_goes_between_two_messages_and_never_into_one() -> None:
 async def behind(server: Server) -> AsyncIterator[tuple[Raw, Connection, list[int]]]:
     """A client that reads nothing by itself, what waits for it, and what it asked for."""
     await fill(server)
-    await until(lambda: not server._sessions)
+    await eventually(lambda: not server._sessions)
     async with slow(server, None) as raw:
         asked = [await ask(raw) for _ in range(2)]
         connection = newest(server)
-        await until(lambda: connection.paused and bool(connection._rest))
+        await eventually(lambda: connection.paused and bool(connection._rest))
         yield raw, connection, asked
 
 
@@ -155,7 +149,7 @@ async def test_a_client_that_reads_late_gets_all_of_it() -> None:
 async def test_of_a_connection_that_is_gone_nothing_is_kept() -> None:
     async with running() as server, behind(server) as (raw, connection, _):
         raw.socket.transport.abort()
-        await until(lambda: not server._sessions)
+        await eventually(lambda: not server._sessions)
         assert not connection._rest
 
 
@@ -174,12 +168,12 @@ async def test_an_end_goes_behind_what_is_under_way_and_never_into_it(end: str) 
     sent, code = ENDS[end]
     async with running() as server:
         await fill(server)
-        await until(lambda: not server._sessions)
+        await eventually(lambda: not server._sessions)
         async with socket(server) as (reader, writer):
             writer.transport.pause_reading()
             writer.write(frame(Opcode.TEXT, GET))
             connection = newest(server)
-            await until(lambda: bool(connection._rest))
+            await eventually(lambda: bool(connection._rest))
             writer.write(sent)
             await asyncio.sleep(0)
             writer.transport.resume_reading()
@@ -196,7 +190,7 @@ async def test_a_drain_waits_for_what_is_under_way() -> None:
         async with client(server) as raw:
             connection = newest(server)
             asked = await ask(raw)
-            await until(lambda: bool(connection._rest))
+            await eventually(lambda: bool(connection._rest))
             drain = asyncio.create_task(server.drain())
             assert is_whole(await raw.reply(asked))
             await drain
@@ -212,16 +206,16 @@ async def test_what_a_vanished_reader_did_not_take_fills_no_log(
     files, tls = served_by_tls(tmp_path) if is_tls else ({}, None)
     async with running(**files) as server:
         await fill(server, **({"ssl": tls} if tls else {}))
-        await until(lambda: not server._sessions)
+        await eventually(lambda: not server._sessions)
         async with slow(server, tls) as raw:
             await ask(raw)
             connection = newest(server)
-            await until(lambda: len(connection._rest) > 10)
+            await eventually(lambda: len(connection._rest) > 10)
             if reads:
                 raw.socket.transport.resume_reading()
-                await until(lambda: not connection.paused and len(connection._rest) > 10)
+                await eventually(lambda: not connection.paused and len(connection._rest) > 10)
             getattr(raw.socket.transport, how)()
-            await until(lambda: not server._sessions)
+            await eventually(lambda: not server._sessions)
     lines = [one.getMessage() for one in caplog.records if one.name == "asyncio"]
     # Up to Python 3.12 a TLS transport does not say that what is below it has closed.
     assert len(lines) <= (is_tls and sys.version_info < (3, 12)), lines

@@ -284,6 +284,7 @@ def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) 
         "jwt_tenant_claim": "org",
         "jwt_grants_claim": "may",
         "http_port": "17",
+        "trace_sample_ratio": "0.5",
     }
     annotation: Any = Settings.model_fields[name].annotation
     choices = get_args(annotation)
@@ -527,7 +528,7 @@ def test_numbers_have_their_units_in_their_names() -> None:
     )
     for name, field in Settings.model_fields.items():
         if field.annotation in (int, float):
-            has_unit = name.endswith(("_bytes", "_seconds", "_ms", "_per_second"))
+            has_unit = name.endswith(("_bytes", "_seconds", "_ms", "_per_second", "_ratio"))
             assert has_unit or counted.fullmatch(name), name
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from omendb_core.model.change import RowBatch
 from omendb_ws.sessions import long_work
 from omendb_ws.sessions.long_work import LongRequests
 from omendb_ws.wire import binary, long_text
-from tests.server.raw import PATIENCE_SECONDS, client, rows, running
+from tests.patience import eventually
+from tests.server.raw import client, rows, running
 from tests.wire.test_long_frames import with_json
 
 ROWS = 6000
@@ -25,12 +26,6 @@ def long_add(id: int, *, name: str = "items", ids: range = range(ROWS), **fields
     """A text of several pieces."""
     made = [{**one, "metadata": {"note": "n" * 20}} for one in rows(*ids)]
     return orjson.dumps({"id": id, "op": "add", "collection": name, "rows": made, **fields})
-
-
-async def until(is_true: Callable[[], Any]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not is_true():  # noqa: ASYNC110 - of a server in this loop
-            await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -59,7 +54,7 @@ async def test_others_are_served_between_the_pieces() -> None:
         long = server.context.long_requests
         at_pings: list[int] = []
         await raw.send_text(long_add(70))
-        await until(lambda: long.pieces)
+        await eventually(lambda: long.pieces)
         while not raw.replies and len(at_pings) < 5:
             await other.ok("ping")
             at_pings.append(long.pieces)
@@ -141,7 +136,7 @@ async def test_a_collection_that_is_made_again_meanwhile() -> None:
         await raw.create(capacity=2 * ROWS)
         long = server.context.long_requests
         await raw.send_text(long_add(70))
-        await until(lambda: long.pieces)
+        await eventually(lambda: long.pieces)
         put_aside = list(long._waiting)
         long._waiting.clear()
         await other.ok("drop", collection="items")
@@ -160,10 +155,10 @@ async def test_a_connection_that_ends_meanwhile_leaves_nothing() -> None:
         before = set(server._sessions)
         async with client(server) as other:
             await other.send_text(long_add(70))
-            await until(lambda: server.context.long_requests.pieces)
+            await eventually(lambda: server.context.long_requests.pieces)
             (connection,) = set(server._sessions) - before
             connection.shed()
-        await until(lambda: not server.context.long_requests.is_busy)
+        await eventually(lambda: not server.context.long_requests.is_busy)
         assert (await raw.ok("count", collection="items"))["count"] == 0
 
 
@@ -172,7 +167,7 @@ async def test_a_server_that_leaves_answers_it_first() -> None:
     async with running() as server, client(server) as raw:
         await raw.create(capacity=2 * ROWS)
         await raw.send_text(long_add(70))
-        await until(lambda: server.context.long_requests.pieces)
+        await eventually(lambda: server.context.long_requests.pieces)
         stopping = asyncio.create_task(server.drain())
         assert (await raw.reply(70))["ok"]["last_seq"] == ROWS
         await stopping
@@ -240,7 +235,7 @@ async def test_a_binary_add_with_much_metadata_is_read_in_pieces() -> None:
         long = server.context.long_requests
         await raw.send_binary(long_frame(70, handle))
         counted = await raw.send("count", collection="items", filter={"n": {"$gte": 10}})
-        await until(lambda: long.pieces)
+        await eventually(lambda: long.pieces)
         await other.ok("ping")
         assert not raw.replies
         assert (await raw.reply(counted))["ok"]["count"] == ROWS - 10

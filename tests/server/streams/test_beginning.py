@@ -33,7 +33,8 @@ from omendb_ws.net.server import Server
 from omendb_ws.sessions.subscriptions import ending
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
-from tests.server.live_view import eventually, views_of
+from tests.patience import eventually
+from tests.server.live_view import views_of
 from tests.server.raw import Clock, Raw, batch, client, engine_held, queued, running, settings
 from tests.server.streams.test_live_law import LIVE_FIELDS, Asked, LawMachine, vector
 

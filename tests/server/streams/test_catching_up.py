@@ -22,7 +22,8 @@ from omendb_ws.engine.streams.standing_queries import StandingQueries
 from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
-from tests.server.live_view import Matched, eventually, sub_of, view_of
+from tests.patience import eventually
+from tests.server.live_view import Matched, sub_of, view_of
 from tests.server.raw import Raw, batch, client, engine_held, queued, rows, running, with_keys
 from tests.server.streams.test_live_law import LawMachine
 

@@ -24,8 +24,8 @@ from omendb_ws.sessions.subscriptions.counts import CountSubscription
 from omendb_ws.wire import binary
 from tests import count_oracle
 from tests.filter_oracle import VALUES, passes
+from tests.patience import eventually
 from tests.server.engine.test_counting import COLUMNS, filled
-from tests.server.live_view import eventually
 from tests.server.raw import Raw, client, engine_held, queued, rows, running, settings, with_keys
 from tests.server.streams.test_beginning import long_reads
 

@@ -24,7 +24,8 @@ from omendb_ws.engine.streams.live_query import LiveQuery
 from omendb_ws.engine.streams.matches import MatchQuery
 from omendb_ws.net.server import Server
 from omendb_ws.sessions.outbox import BATCH_BYTES
-from tests.server.live_view import Matched, View, eventually, live, match, sub_of
+from tests.patience import eventually
+from tests.server.live_view import Matched, View, live, match, sub_of
 from tests.server.raw import Raw, batch, client, rows, running, settings
 from tests.server.streams.test_feeds import Follower, follow
 

@@ -13,7 +13,8 @@ from omendb_ws.engine.streams import feeds, live_pushes, queues
 from omendb_ws.engine.streams.live_query import LiveQuery
 from omendb_ws.net.server import Server
 from omendb_ws.wire import live as live_wire
-from tests.server.live_view import eventually, live, match
+from tests.patience import eventually
+from tests.server.live_view import live, match
 from tests.server.raw import Clock, Raw, client, engine_held, queued, rows, running, settings
 from tests.server.streams.test_feeds import follow
 

@@ -29,7 +29,8 @@ from tests.core.test_window_state_machine import COLUMNS, TTL_SECONDS, metadata
 from tests.core.test_window_state_machine import vector as any_vector
 from tests.filter_oracle import filters_for, passes
 from tests.oracle import Oracle
-from tests.server.live_view import Matched, SlowSockets, View, eventually, sub_of, view_of, views_of
+from tests.patience import eventually
+from tests.server.live_view import Matched, SlowSockets, View, sub_of, view_of, views_of
 from tests.server.raw import Clock, Raw, client, engine_held, queued, settings
 
 MOST_ROUNDS = 300

@@ -16,7 +16,8 @@ import pytest
 from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
-from tests.server.live_view import View, eventually, rows_of, view_of, views_of
+from tests.patience import eventually
+from tests.server.live_view import View, rows_of, view_of, views_of
 from tests.server.raw import Raw, client, engine_held, queued, running
 
 V = [1.0, 0.0]

@@ -20,7 +20,8 @@ from omendb_core.window import Window
 from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
-from tests.server.live_view import Matched, View, eventually, live, match, views_of
+from tests.patience import eventually
+from tests.server.live_view import Matched, View, live, match, views_of
 from tests.server.raw import Raw, client, engine_held, queued, rows, running
 from tests.server.streams.test_feeds import Follower, follow
 

@@ -12,7 +12,8 @@ from omendb_core.model.types import Definition
 
 from omendb_ws.wire import reply_bounds as sizes
 from omendb_ws.wire.messages import Include
-from tests.server.live_view import eventually, live
+from tests.patience import eventually
+from tests.server.live_view import live
 from tests.server.raw import client, running
 
 K = 700

@@ -10,7 +10,8 @@ from omendb_core.model.change import RowBatch
 
 from omendb_ws.engine.streams import matches
 from omendb_ws.net.server import Server
-from tests.server.live_view import Matched, eventually, match, slow_sockets, sub_of
+from tests.patience import eventually
+from tests.server.live_view import Matched, match, slow_sockets, sub_of
 from tests.server.raw import Clock, client, engine_held, queued, rows, running, settings
 
 V = [1.0, 0.0]

@@ -15,7 +15,7 @@ from omendb_core.standing.live_lists import LiveLists
 from omendb_ws.engine.pieces import long_reads as pieces
 from omendb_ws.engine.streams import beginning, snapshots
 from omendb_ws.net.server import Server
-from tests.server.live_view import eventually
+from tests.patience import eventually
 from tests.server.raw import Raw, client, running
 from tests.server.streams.test_beginning import long_reads, nothing_is_left
 

@@ -15,9 +15,8 @@ from omendb_ws.net.server import Server
 from omendb_ws.sessions import live_streams, long_work, standing_streams
 from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Results
-from tests.server.live_view import eventually
+from tests.patience import eventually
 from tests.server.raw import Raw, client, running
-from tests.server.sessions.test_long_requests import until
 
 MANY = 400
 PIECE = 4
@@ -61,7 +60,7 @@ class Gate:
             self._run()
 
     async def some_are_made(self) -> None:
-        await until(lambda: there(self._server) >= PIECE)
+        await eventually(lambda: there(self._server) >= PIECE)
         assert there(self._server) == PIECE
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from omendb_ws.net.server import Server
 from omendb_ws.wire import binary
-from tests.patience import until
+from tests.patience import eventually
 from tests.server.raw import Clock, Raw, batch, client, rows, running
 from tests.server.tenant_files import limits, with_tenants
 
@@ -180,7 +180,7 @@ async def test_who_leaves_and_comes_back_owes_what_was_owed(tmp_path: Path) -> N
             await raw.ok("add", collection="items", rows=rows(*range(50)))
             await raw.ok("drop", collection="items")
         account = server.context.accounts.of("umbrella")
-        await until(lambda: not account.connections)
+        await eventually(lambda: not account.connections)
         server.context.accounts.sample()
         async with client(server, token="token-other") as raw:
             await raw.create(capacity=100)

@@ -16,7 +16,7 @@ from omendb_ws.access.keyring import key_entry
 from omendb_ws.net.server import Server
 from omendb_ws.sessions import server_view
 from omendb_ws.tenants.limits import Limits, TenantLimits
-from tests.patience import until
+from tests.patience import eventually
 from tests.server.raw import Clock, client, rows, running, settings
 from tests.server.tenant_files import limits, with_tenants
 
@@ -199,7 +199,7 @@ async def test_what_the_rest_has_done_never_goes_back(tmp_path: Path) -> None:
         async with client(server, token="token-other") as raw:
             await raw.ok("ping")
             assert (await others())["messages"] == 1
-        await until(lambda: not accounts.of("umbrella").connections)
+        await eventually(lambda: not accounts.of("umbrella").connections)
         accounts.sample()
         assert len(accounts) == 0
         assert (await others())["messages"] == 1

@@ -15,18 +15,12 @@ from omendb_ws.access.keyring import key_entry
 from omendb_ws.net.server import Server
 from omendb_ws.tenants.limits import Limits
 from omendb_ws.wire import binary
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import eventually
 from tests.server.raw import Raw, client, running
 from tests.server.tenant_files import limits, with_tenants
 from tests.server.tokens import token, with_secret
 
 FEED = {"kind": "feed", "collection": "items"}
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - another thread, or a socket's end
-            await asyncio.sleep(0)
 
 
 async def use(raw: Raw) -> dict[str, Any]:
@@ -62,10 +56,10 @@ async def test_no_more_connections_come_in_than_a_tenant_may_have(tmp_path: Path
                 assert await came_in(server, "token-other", stack) is not None
             await inside[0].socket.close()
             account = server.context.accounts.of("acme")
-            await until(lambda: account.connections == 2)
+            await eventually(lambda: account.connections == 2)
             assert await came_in(server, "token-reader", stack) is not None
             assert await came_in(server, "token-reader", stack) is None
-        await until(lambda: account.connections == 0)
+        await eventually(lambda: account.connections == 0)
 
 
 async def test_an_auth_beyond_a_tenants_connections_is_refused_and_closes(tmp_path: Path) -> None:
@@ -137,7 +131,7 @@ async def test_subscriptions_are_counted_over_all_connections_of_a_tenant(tmp_pa
             assert (await root.reply(9))["error"]["code"] == "quota", "all of them, or none"
             assert (await root.ok("subscribe", kind="stats"))["sub"] == 1
             assert (await use(root))["subscriptions"] == 7
-        await until(lambda: server.context.accounts.of("acme").subscriptions == 1)
+        await eventually(lambda: server.context.accounts.of("acme").subscriptions == 1)
 
 
 async def test_thousands_that_are_being_made_have_their_places(tmp_path: Path) -> None:
@@ -261,8 +255,8 @@ async def test_what_a_subscription_takes_is_its_tenants_and_comes_back(
                 )
                 == "quota"
             )
-        await until(lambda: account.memory.taken_bytes == before)
-        await until(lambda: whole.taken_bytes == before + others)
+        await eventually(lambda: account.memory.taken_bytes == before)
+        await eventually(lambda: whole.taken_bytes == before + others)
 
 
 def _other(kind: str) -> dict[str, Any]:
@@ -316,7 +310,7 @@ async def test_a_smaller_budget_takes_no_rows_away_at_a_restart(tmp_path: Path) 
         running(Server(with_tenants(tmp_path, text, **given))) as server,
         client(server, token="token-root") as raw,
     ):
-        await until(lambda: server.status() == "ok")
+        await eventually(lambda: server.status() == "ok")
         assert (await raw.ok("count", collection="items"))["count"] == 3
         taken = await use(raw)
         assert (taken["collections"], taken["memory_bytes"]) == (2, held)
@@ -491,7 +485,7 @@ async def test_a_key_that_is_given_to_another_tenant_closes_its_connections(
         await server.node.reloads.look()
         assert (await raw.named("error"))["code"] == "unauthenticated"
         assert await raw.closed() == 4401
-        await until(lambda: server.context.accounts.of("acme").connections == 0)
+        await eventually(lambda: server.context.accounts.of("acme").connections == 0)
 
 
 async def test_a_refused_connection_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -502,6 +496,6 @@ async def test_a_refused_connection_leaves_nothing_behind(tmp_path: Path) -> Non
                     assert await refused.closed() == 1013
             assert (await use(raw))["connections"] == 1
         account = server.context.accounts.of("acme")
-        await until(lambda: account.connections == 0 and server.metrics.connections == 0)
+        await eventually(lambda: account.connections == 0 and server.metrics.connections == 0)
         with pytest.raises(Quota):
             [account.enter() for _ in range(2)]

@@ -6,7 +6,6 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from omendb_ws.net.server import Server
 from omendb_ws.sessions import ops
 from omendb_ws.wire.messages import List
 from tests.certificates import make_certificate
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, eventually
 from tests.server.raw import Clock, engine_held, queued, settings, with_keys
 from tests.server.tenant_files import limits, with_tenants
 from tests.server.tokens import end_tokens, token, with_secret
@@ -67,7 +66,7 @@ async def test_a_token_that_ends_ends_its_session_and_not_the_connection(tmp_pat
         short = token(exp=time.time() + 1.2)
         headers = {"Authorization": f"Bearer {short}"}
         assert (await client.get("/v1/collections", headers=headers)).status_code == 200
-        await until(lambda: server.metrics.connections == 0)
+        await eventually(lambda: server.metrics.connections == 0)
         assert (await client.get("/v1/collections", headers=headers)).status_code == 401
         headers = {"Authorization": f"Bearer {token()}"}
         assert (await client.get("/v1/collections", headers=headers)).status_code == 200
@@ -230,17 +229,11 @@ async def test_what_waits_for_the_engine_when_its_client_goes_is_forgotten() -> 
                 b"POST %b/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b"Content-Length: %d\r\n\r\n%b" % (PATH.encode(), len(body), body)
             )
-            await until(lambda: server.context.engine.depth == 1)
+            await eventually(lambda: server.context.engine.depth == 1)
             writer.close()
-            await until(lambda: server.metrics.connections == 1)
+            await eventually(lambda: server.metrics.connections == 1)
         assert (await client.get(PATH)).status_code == 200
         assert server.metrics.http.answers["200"] == 2
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not is_so():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def test_a_client_reads_what_it_wrote() -> None:

@@ -21,11 +21,11 @@ from omendb_ws.access import logins
 from omendb_ws.http.api.listener import api_with_routes
 from omendb_ws.http.api.openapi import openapi
 from omendb_ws.wire.opcodes import ERRORS, OPS
+from tests.patience import eventually
 from tests.server.tokens import token, with_secret
 
 from .cutting_proxy import cutting
 from .served import client_of, served, served_client
-from .test_access import until
 
 EXAMPLES = int(os.environ.get("HTTP_EXAMPLES", "4"))
 WHO = ["anybody", "reader"] if EXAMPLES < 10 else ["anybody", "nobody", "reader"]
@@ -136,4 +136,4 @@ async def test_schemathesis_finds_no_answer_that_is_not_documented(
         assert not proxy.faults
         begun = {"match", "feed", "novel", "stats"} if who != "nobody" else set()
         assert proxy.events.keys() >= begun
-        await until(lambda: not server.metrics.subscriptions.total())
+        await eventually(lambda: not server.metrics.subscriptions.total())

@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 
+from tests.patience import eventually
 from tests.server.http.api.event_client import Streamed, streaming
-from tests.server.live_view import View, eventually, view_of
+from tests.server.live_view import View, view_of
 from tests.server.raw import Raw, client, running
 
 LIVE = "/v1/collections/items/live"

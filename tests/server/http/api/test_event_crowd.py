@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 
+from tests.patience import eventually
 from tests.server.http.api.event_client import Streamed, streaming
 from tests.server.http.api.test_event_streams import rows_until
-from tests.server.live_view import eventually
 from tests.server.raw import client, running
 
 #: ``make torture`` has 9,000: each is two descriptors here.

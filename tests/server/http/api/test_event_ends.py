@@ -12,10 +12,10 @@ import pytest
 
 from omendb_ws.net.server import Server
 from omendb_ws.node import reloading
+from tests.patience import eventually
 from tests.server import tokens
 from tests.server.access.test_revocation import ALL, READER, keys, write
 from tests.server.http.api.event_client import Streamed, streaming
-from tests.server.live_view import eventually
 from tests.server.raw import client, rows, running, settings
 from tests.server.tenant_files import limits, with_tenants
 

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from omendb_ws.net.server import Server
-from tests.patience import until
+from tests.patience import eventually
 from tests.server.http.api.event_client import Streamed, streaming
 from tests.server.live_view import View, rows_of, view_of
 from tests.server.raw import Raw, client, running
@@ -124,7 +124,7 @@ async def cut_often(
                 return
             # While nobody reads, rows leave the window.
             reached = stream.last_seq + random_.choice((0, 5, 2 * CAPACITY))
-            await until(lambda: stream.last_seq >= reached)  # noqa: B023 - awaited here
+            await eventually(lambda: stream.last_seq >= reached)  # noqa: B023 - awaited here
 
 
 @pytest.mark.parametrize("kind", FIELDS)

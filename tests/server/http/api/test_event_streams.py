@@ -14,9 +14,10 @@ import pytest
 
 from omendb_ws.http.api import events
 from omendb_ws.net.server import Server
+from tests.patience import eventually
 from tests.server.http.api.event_client import Streamed, streaming
 from tests.server.http.api.event_reader import Read
-from tests.server.live_view import eventually, view_of
+from tests.server.live_view import view_of
 from tests.server.raw import Raw, client, rows, running, with_keys
 
 ITEMS = "/v1/collections/items"

@@ -10,10 +10,10 @@ import tracemalloc
 import pytest
 
 from omendb_ws.http.api.body import Body
+from tests.patience import eventually
 from tests.server.raw import settings
 
 from .served import served
-from .test_access import until
 from .test_sockets import GET, HOST, MADE, POST, Line, line, line_to
 
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -225,4 +225,4 @@ async def test_bodies_of_requests_that_wait_for_another_count() -> None:
             connection.weigh()
             return connection.held_bytes >= 20_000
 
-        await until(counts)
+        await eventually(counts)

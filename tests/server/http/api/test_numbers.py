@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from omendb_ws.net.server import Server
-from tests.server.live_view import eventually
+from tests.patience import eventually
 from tests.server.raw import settings
 
 from .served import client_of, served

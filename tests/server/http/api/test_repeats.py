@@ -14,9 +14,9 @@ import pytest
 
 from omendb_ws.http.api.idempotency import KEY_BYTES
 from omendb_ws.net.server import Server
+from tests.patience import eventually
 from tests.server import tokens
 from tests.server.http.api.served import client_of, fault_of, served
-from tests.server.live_view import eventually
 from tests.server.raw import Clock, engine_held, queued, settings
 
 ROWS = "/v1/collections/items/rows"

@@ -21,11 +21,10 @@ from omendb_ws.http.api import connection as connections
 from omendb_ws.net.server import Server
 from tests.access import jwt_making as making
 from tests.certificates import make_certificate
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, eventually
 from tests.server.access.test_revocation import ALL, MINE, keys, write
 from tests.server.http.api.event_client import streaming
 from tests.server.http.api.test_event_ends import to_the_end
-from tests.server.live_view import eventually
 from tests.server.raw import Raw, client, running, settings
 from tests.server.tenant_files import limits, with_tenants
 
