@@ -36,6 +36,7 @@ from ..node.config import Settings
 from ..node.node import Node
 from ..node.reloading import Watched
 from ..runtime import socket_logs
+from ..runtime.accepting import stop_accepting
 from ..runtime.descriptors import Descriptors
 from ..runtime.faults import as_error
 from ..runtime.machine import keep_freed_memory
@@ -100,10 +101,9 @@ class Server:
         traces = traces or exporting(settings.trace_endpoint, settings.trace_sample_ratio)
         self.node = Node(settings, clock_us, open_store, traces)
         self.context, self.metrics = self.node.context, self.node.context.metrics
-        self.port = settings.port
-        self._descriptors = Descriptors(
-            settings.max_connections + settings.max_unauthenticated_connections
-        )
+        self.port, self._is_tls = settings.port, settings.tls_certificate_file is not None
+        most = settings.max_connections + settings.max_unauthenticated_connections
+        self._descriptors = Descriptors(most)
         self._auth_seconds, self._stall_seconds = auth_seconds, stall_seconds
         self._sessions: dict[Connection, Session] = {}
         self._watch = Watch(self.context, self._sessions, stall_seconds)
@@ -113,7 +113,6 @@ class Server:
         self._notice_over: asyncio.Event | None = None
         self._intake: Intake | None = None
         self._http = HttpPort(settings, sockets.http)
-        self._is_tls = settings.tls_certificate_file is not None
         self._loop: asyncio.AbstractEventLoop
         self._admission: Admission
         self._listener: WebSocketServer
@@ -249,6 +248,7 @@ class Server:
                 try:
                     await self._http.close()
                 finally:
+                    await stop_accepting(self._listener.server)
                     self._listener.close(code=1012)
                     await self._listener.wait_closed()
                     self._stall_watch.cancel()

@@ -16,6 +16,7 @@ from typing import Any, Final
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from ...runtime.accepting import stop_accepting
 from ...runtime.faults import as_error
 from ...runtime.few_lines import FewLines, more
 from ...sessions.session import Session
@@ -133,6 +134,7 @@ class HttpListener:
         Whoever comes back from a stream that ended finds nobody listening, and tries again later;
         by a 503 an ``EventSource`` gives up for good.
         """
+        await stop_accepting(self._server)
         self._server.close()
         for session in self.sessions():
             if session.subscriptions:
@@ -146,6 +148,7 @@ class HttpListener:
 
     async def close(self) -> None:
         """Listen no more. Idempotent."""
+        await stop_accepting(self._server)
         self._server.close()
         self._watching.cancel()
         await asyncio.wait([self._watching])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omendb_core.admission import producers
 from omendb_core.filters.parser import parse
 from omendb_core.model.budget import Budget, Share
 from omendb_core.model.change import AddChange, AddRequest, Behind, Repeated, RowBatch
@@ -238,7 +239,7 @@ def test_an_empty_batch_is_charged_for_its_producer_and_for_nothing_else() -> No
     before = budget.taken_bytes
     window.apply(taken(window, plain([2], producer="p", batch=1), ALL_NEAR))
     after = budget.taken_bytes
-    assert after - before == 3072
+    assert after - before == producers._bytes_of("p")
 
 
 def test_only_rows_that_go_in_count_against_the_quota() -> None:

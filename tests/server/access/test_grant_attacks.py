@@ -80,7 +80,7 @@ def test_a_row_that_changes_hands_before_it_is_copied_shapes_no_map(change: str)
     visible = parse({"owner": "me"}, {"owner": "str"})
     source = SimpleNamespace(window=window, is_dropped=False)
     looker = SimpleNamespace(source=source, drawing=Drawing(100, visible))
-    copying = _Copying(looker, window)  # type: ignore[arg-type]
+    copying = _Copying(SimpleNamespace(looker=looker, lane=None), window)  # type: ignore[arg-type]
     theirs: list[Any] = [{"owner": "you"}]
     if change == "update":
         request = UpdateRequest(ids[:1], theirs, [b'{"owner":"you"}'])
