@@ -168,7 +168,8 @@ async def _run(program: Program) -> None:
         receiver = Receiver(session)
         greet(session)
         for message in program.messages:
-            before = state_of(node, session)
+            # Only then the engine has nothing under way that changes what is looked at.
+            before = state_of(node, session) if program.one_by_one else None
             seen = len(side.errors)
             side.sent(message)
             receiver.receive(message)
