@@ -22,14 +22,15 @@ UNHURRIED_VARIABLES: Final = {
 }
 
 
-async def eventually(is_so: Callable[[], Any]) -> None:
+async def eventually(is_so: Callable[[], Any], *, each_turn: bool = False) -> None:
     """Return when ``is_so``, which another task, thread or process brings about and tells nobody.
 
-    It looks every millisecond. Raises TimeoutError after `PATIENCE_SECONDS`.
+    It looks every millisecond; ``each_turn`` of the loop where it is so for a moment only, or where
+    what comes next must find it so. Raises TimeoutError after `PATIENCE_SECONDS`.
     """
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not is_so():  # noqa: ASYNC110 - nobody sets an event
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0 if each_turn else 0.001)
 
 
 def wait_until(is_so: Callable[[], Any]) -> None:

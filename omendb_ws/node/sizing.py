@@ -55,7 +55,7 @@ class Disk(NamedTuple):
     """Bytes in the data directory: a log that only grows at its end, and one at its longest.
 
     The longest is that of a window whose rows are updated and deleted rather than evicted, at the
-    moment before its log is written anew, and while it is.
+    moment before its log is written anew, and while it is; what is changed meanwhile comes on top.
     """
 
     streaming: int

@@ -130,11 +130,11 @@ async def test_a_pong_goes_between_two_messages_and_never_into_one() -> None:
 async def behind(server: Server) -> AsyncIterator[tuple[Raw, Connection, list[int]]]:
     """A client that reads nothing by itself, what waits for it, and what it asked for."""
     await fill(server)
-    await eventually(lambda: not server._sessions)
+    await eventually(lambda: not server._sessions, each_turn=True)
     async with slow(server, None) as raw:
         asked = [await ask(raw) for _ in range(2)]
         connection = newest(server)
-        await eventually(lambda: connection.paused and bool(connection._rest))
+        await eventually(lambda: connection.paused and bool(connection._rest), each_turn=True)
         yield raw, connection, asked
 
 
@@ -149,7 +149,7 @@ async def test_a_client_that_reads_late_gets_all_of_it() -> None:
 async def test_of_a_connection_that_is_gone_nothing_is_kept() -> None:
     async with running() as server, behind(server) as (raw, connection, _):
         raw.socket.transport.abort()
-        await eventually(lambda: not server._sessions)
+        await eventually(lambda: not server._sessions, each_turn=True)
         assert not connection._rest
 
 
@@ -168,12 +168,12 @@ async def test_an_end_goes_behind_what_is_under_way_and_never_into_it(end: str) 
     sent, code = ENDS[end]
     async with running() as server:
         await fill(server)
-        await eventually(lambda: not server._sessions)
+        await eventually(lambda: not server._sessions, each_turn=True)
         async with socket(server) as (reader, writer):
             writer.transport.pause_reading()
             writer.write(frame(Opcode.TEXT, GET))
             connection = newest(server)
-            await eventually(lambda: bool(connection._rest))
+            await eventually(lambda: bool(connection._rest), each_turn=True)
             writer.write(sent)
             await asyncio.sleep(0)
             writer.transport.resume_reading()
@@ -190,7 +190,7 @@ async def test_a_drain_waits_for_what_is_under_way() -> None:
         async with client(server) as raw:
             connection = newest(server)
             asked = await ask(raw)
-            await eventually(lambda: bool(connection._rest))
+            await eventually(lambda: bool(connection._rest), each_turn=True)
             drain = asyncio.create_task(server.drain())
             assert is_whole(await raw.reply(asked))
             await drain
@@ -206,16 +206,18 @@ async def test_what_a_vanished_reader_did_not_take_fills_no_log(
     files, tls = served_by_tls(tmp_path) if is_tls else ({}, None)
     async with running(**files) as server:
         await fill(server, **({"ssl": tls} if tls else {}))
-        await eventually(lambda: not server._sessions)
+        await eventually(lambda: not server._sessions, each_turn=True)
         async with slow(server, tls) as raw:
             await ask(raw)
             connection = newest(server)
-            await eventually(lambda: len(connection._rest) > 10)
+            await eventually(lambda: len(connection._rest) > 10, each_turn=True)
             if reads:
                 raw.socket.transport.resume_reading()
-                await eventually(lambda: not connection.paused and len(connection._rest) > 10)
+                await eventually(
+                    lambda: not connection.paused and len(connection._rest) > 10, each_turn=True
+                )
             getattr(raw.socket.transport, how)()
-            await eventually(lambda: not server._sessions)
+            await eventually(lambda: not server._sessions, each_turn=True)
     lines = [one.getMessage() for one in caplog.records if one.name == "asyncio"]
     # Up to Python 3.12 a TLS transport does not say that what is below it has closed.
     assert len(lines) <= (is_tls and sys.version_info < (3, 12)), lines

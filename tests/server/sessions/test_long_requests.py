@@ -54,7 +54,7 @@ async def test_others_are_served_between_the_pieces() -> None:
         long = server.context.long_requests
         at_pings: list[int] = []
         await raw.send_text(long_add(70))
-        await eventually(lambda: long.pieces)
+        await eventually(lambda: long.pieces, each_turn=True)
         while not raw.replies and len(at_pings) < 5:
             await other.ok("ping")
             at_pings.append(long.pieces)
@@ -136,7 +136,7 @@ async def test_a_collection_that_is_made_again_meanwhile() -> None:
         await raw.create(capacity=2 * ROWS)
         long = server.context.long_requests
         await raw.send_text(long_add(70))
-        await eventually(lambda: long.pieces)
+        await eventually(lambda: long.pieces, each_turn=True)
         put_aside = list(long._waiting)
         long._waiting.clear()
         await other.ok("drop", collection="items")
@@ -155,10 +155,10 @@ async def test_a_connection_that_ends_meanwhile_leaves_nothing() -> None:
         before = set(server._sessions)
         async with client(server) as other:
             await other.send_text(long_add(70))
-            await eventually(lambda: server.context.long_requests.pieces)
+            await eventually(lambda: server.context.long_requests.pieces, each_turn=True)
             (connection,) = set(server._sessions) - before
             connection.shed()
-        await eventually(lambda: not server.context.long_requests.is_busy)
+        await eventually(lambda: not server.context.long_requests.is_busy, each_turn=True)
         assert (await raw.ok("count", collection="items"))["count"] == 0
 
 
@@ -167,7 +167,7 @@ async def test_a_server_that_leaves_answers_it_first() -> None:
     async with running() as server, client(server) as raw:
         await raw.create(capacity=2 * ROWS)
         await raw.send_text(long_add(70))
-        await eventually(lambda: server.context.long_requests.pieces)
+        await eventually(lambda: server.context.long_requests.pieces, each_turn=True)
         stopping = asyncio.create_task(server.drain())
         assert (await raw.reply(70))["ok"]["last_seq"] == ROWS
         await stopping
@@ -235,7 +235,7 @@ async def test_a_binary_add_with_much_metadata_is_read_in_pieces() -> None:
         long = server.context.long_requests
         await raw.send_binary(long_frame(70, handle))
         counted = await raw.send("count", collection="items", filter={"n": {"$gte": 10}})
-        await eventually(lambda: long.pieces)
+        await eventually(lambda: long.pieces, each_turn=True)
         await other.ok("ping")
         assert not raw.replies
         assert (await raw.reply(counted))["ok"]["count"] == ROWS - 10

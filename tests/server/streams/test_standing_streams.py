@@ -60,7 +60,7 @@ class Gate:
             self._run()
 
     async def some_are_made(self) -> None:
-        await eventually(lambda: there(self._server) >= PIECE)
+        await eventually(lambda: there(self._server) >= PIECE, each_turn=True)
         assert there(self._server) == PIECE
 
 
