@@ -225,11 +225,8 @@ class Server:
         )  # fmt: skip
 
     def _make_intake(self, proxies: TrustedProxies, ssl: SSLContext | None) -> Intake:
-        limits = IntakeLimits(
-            self.context.limits.max_unauthenticated_connections,
-            _HANDSHAKE_SECONDS,
-            _CLOSE_TIMEOUT_SECONDS,
-        )
+        most_waiting = self.context.limits.max_unauthenticated_connections
+        limits = IntakeLimits(most_waiting, _HANDSHAKE_SECONDS, _CLOSE_TIMEOUT_SECONDS)
         admits, metrics = self._descriptors.admits, self.metrics
         return Intake(proxies, ssl, limits, admits, metrics, self.context.clock_us)
 
@@ -248,11 +245,13 @@ class Server:
                 try:
                     await self._http.close()
                 finally:
-                    await stop_accepting(self._listener.server)
-                    self._listener.close(code=1012)
-                    await self._listener.wait_closed()
-                    self._stall_watch.cancel()
-                    await asyncio.wait([self._stall_watch])
+                    try:
+                        await stop_accepting(self._listener.server)
+                    finally:
+                        self._listener.close(code=1012)
+                        await self._listener.wait_closed()
+                        self._stall_watch.cancel()
+                        await asyncio.wait([self._stall_watch])
             finally:
                 try:
                     self._descriptors.close()

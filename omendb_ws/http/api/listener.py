@@ -148,16 +148,18 @@ class HttpListener:
 
     async def close(self) -> None:
         """Listen no more. Idempotent."""
-        await stop_accepting(self._server)
-        self._server.close()
-        self._watching.cancel()
-        await asyncio.wait([self._watching])
-        for one in self.connections:
-            one.leave()
-            one.transport.abort()
-        await self._house.keys.give_up()
-        if self._state.tasks:
-            await asyncio.wait(list(self._state.tasks))
+        try:
+            await stop_accepting(self._server)
+        finally:
+            self._server.close()
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+            for one in self.connections:
+                one.leave()
+                one.transport.abort()
+            await self._house.keys.give_up()
+            if self._state.tasks:
+                await asyncio.wait(list(self._state.tasks))
 
     def _note_gone(self) -> None:
         if self._all_gone is not None and not self._state.connections:
