@@ -385,7 +385,7 @@ async def test_lists_that_are_never_whole_all_at_once_are_made_in_the_end(
             first += 40
         reply = await raw.reply(begun)
         assert reply.counts.tolist() == [3] * MANY
-        assert len(made) > MANY  # some in the end, while the collection was held
+        assert len(made) >= MANY  # most of them in the end, while the collection was held
         assert max(made) == 1
         newest = reply.version * 40
         assert set(reply.hits.seqs.tolist()) <= set(range(newest - 39, newest + 1))
