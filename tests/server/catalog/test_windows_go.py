@@ -400,6 +400,8 @@ async def test_a_fault_in_a_piece_of_a_split_scan(
 
         scan = server.context.catalog.find("default", "items").shard.window.state.scan
         monkeypatch.setattr(scan._scan, "top_k", broken, raising=False)  # type: ignore[attr-defined]
+        # However late the helpers of the search before were.
+        monkeypatch.setattr(scan._rest, "is_on", lambda: False)  # type: ignore[attr-defined]
         del scan
         reply = await raw.ask("search", collection="items", vectors=[[1.0] * DIM] * 128)
         assert reply["error"]["code"] == "internal"
