@@ -82,7 +82,8 @@ class Server:
 
     def _work(self) -> None:
         self._left_us += LOOK_US * self.speed
-        shares, waiting = self._shares, {one for one in self.askers if one.arrivals}
+        # In order of joining, so that ties are broken alike in each run.
+        shares, waiting = self._shares, [one for one in self.askers if one.arrivals]
         shares.end_tick(one.load.share for one in waiting)
         while self._left_us > 0 and waiting:
             asker = min(waiting, key=lambda one: (shares.place(one.load.share), one.arrivals[0]))
