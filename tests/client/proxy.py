@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Self
+
+from tests.listening import listening
 
 
 class Proxy:
@@ -25,11 +27,11 @@ class Proxy:
         self.cuts = 0
         self.url = ""
         self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+        port = await self._stack.enter_async_context(listening(self._serve))
+        self.url = f"ws://127.0.0.1:{port}/v1"
         return self
 
     async def __aexit__(
@@ -38,14 +40,7 @@ class Proxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.close()
-        await self._server.wait_closed()
-        for _ in range(10):  # a connection that is being accepted just now shows itself
-            await asyncio.sleep(0)
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._stack.aclose()
 
     def lead_to(self, url: str | None) -> None:
         """Forward new connections there, or (None) abort them."""
@@ -60,11 +55,6 @@ class Proxy:
         self.cuts += 1
         for writer in self._writers:
             writer.transport.abort()
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers = [writer]

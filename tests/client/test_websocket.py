@@ -21,6 +21,7 @@ from omendb_ws.client import connect
 from omendb_ws.client.websocket import _is_loopback, websocket_opener
 from omendb_ws.runtime.transport import Closed, Transport
 from tests.certificates import make_certificate
+from tests.listening import listening
 from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import running
 
@@ -84,8 +85,7 @@ async def test_an_answer_that_is_no_http_hints_at_tls() -> None:
         writer.write(b"\x15\x03\x01\x00\x02\x02\x16")
         writer.close()
 
-    async with await asyncio.start_server(alert, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with listening(alert) as port:
         with pytest.raises(errors.ConnectionLost, match=r"there: .*; if it speaks TLS.* wss://"):
             await connect(f"ws://127.0.0.1:{port}/v1")
 
@@ -112,8 +112,7 @@ async def is_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 @pytest.mark.parametrize("plain", [closes, reads_and_closes, answers_in_text, is_silent])
 async def test_what_does_not_speak_tls_is_said_so_with_a_hint(plain: Any) -> None:
-    async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with listening(plain) as port:
         wait = 2.0 if plain is is_silent else PATIENCE_SECONDS
         with pytest.raises(errors.ConnectionLost, match=r"no TLS there: .*; if it.* ws://$"):
             await connect(f"wss://127.0.0.1:{port}/v1", open_timeout_seconds=wait)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from tests.listening import listening
+
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -45,8 +47,6 @@ async def prefixed(url: str, prefix: str) -> AsyncIterator[str]:
         finally:
             await _end(inner_writer)
 
-    tasks: set[asyncio.Task[None]] = set()
-
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with suppress(asyncio.IncompleteReadError):
@@ -54,17 +54,5 @@ async def prefixed(url: str, prefix: str) -> AsyncIterator[str]:
         finally:
             await _end(writer)
 
-    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(accept(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    listener = await asyncio.start_server(begin, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}{prefix}"
-    finally:
-        listener.close()
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+    async with listening(accept) as own_port:
+        yield f"http://127.0.0.1:{own_port}{prefix}"

@@ -1,8 +1,8 @@
 """Clients that do everything but what a client does; each ends when the server ends it.
 
-What each returns says how that was: the close code, the HTTP status, or "" for an end without a
-word. One that breaks the connection off by itself returns "" too. None of them waits for long: the
-servers that they meet have short patience.
+What each returns says how that was: the close code, the HTTP status, ``CUT`` for an end behind the
+upgrade without a code, or "" for an end without a word. One that breaks the connection off by
+itself returns "" too. None of them waits for long: the servers that they meet have short patience.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ LARGE = text(
 #: Between two bytes of one who sends slowly, and two requests of those beside it. It is how the
 #: attack goes, nothing waits for it.
 PACE_SECONDS = 0.02
+#: How a connection ended: it was upgraded, and no close code came.
+CUT = "cut"
 
 
 class Place(NamedTuple):
@@ -83,7 +85,8 @@ class Opened(NamedTuple):
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 while more := await self.reader.read(1 << 16):
                     said += more
-        return _meaning(said)
+        # What came in the same turn as the end: a reader that fails keeps it to itself.
+        return _meaning(said + bytes(self.reader._buffer))  # type: ignore[attr-defined]
 
     def reset(self) -> None:
         """Break it off by a RST."""
@@ -103,7 +106,7 @@ def _meaning(said: bytes) -> str:
             length = int.from_bytes(frames[at + 2 : at + 2 + size], "big")
         at += 2 + size + length
     closing = frames[at : at + 4]
-    return str(struct.unpack_from("!H", closing, 2)[0]) if len(closing) == 4 else ""
+    return str(struct.unpack_from("!H", closing, 2)[0]) if len(closing) == 4 else CUT
 
 
 @asynccontextmanager
@@ -238,9 +241,9 @@ OPEN: dict[str, tuple[Attack, str]] = {
 HALF_CLOSED: dict[str, tuple[Attack, str]] = {
     "ends without a word": (ending(), ""),
     "half a request, and its end": (ending(UNFINISHED), "400"),
-    "upgraded, and its end": (ending(UPGRADE), ""),
-    "half a message, and its end": (ending(_HALF), ""),
-    "asks, and ends": (ending(UPGRADE, SEARCH * 10), ""),
+    "upgraded, and its end": (ending(UPGRADE), CUT),
+    "half a message, and its end": (ending(_HALF), CUT),
+    "asks, and ends": (ending(UPGRADE, SEARCH * 10), CUT),
     "asks for much and takes nothing": (taking(0), ""),
     "asks for much and takes a byte at a time": (taking(1), ""),
 }

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from tests.listening import listening
 from tests.patience import PATIENCE_SECONDS
 from tests.server.http.api.event_reader import EventReader
 
@@ -113,6 +114,5 @@ async def cutting(address: str) -> AsyncIterator[tuple[str, Cutting]]:
     assert parts.hostname is not None
     assert parts.port is not None
     found = Cutting(parts.hostname, parts.port)
-    listening = await asyncio.start_server(found.serve, "127.0.0.1", 0)
-    async with listening:
-        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", found
+    async with listening(found.serve) as port:
+        yield f"http://127.0.0.1:{port}", found
