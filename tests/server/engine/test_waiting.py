@@ -305,16 +305,20 @@ async def test_a_tick_makes_masks_for_as_long_as_it_has_for_them(
         await raw.ok("add", collection="items", rows=rows)
         reads = server.context.engine.tick.reading.waiting
         take, ticks = reads.take, []
+        made: set[str] = set()
 
         def taking(*arguments: Any) -> Any:
             works = take(*arguments)
             if works:
-                ticks.append(len(works))
+                filters = {repr(work.query.filter) for work in works}
+                ticks.append((len(works), len(filters - made)))
+                made.update(filters)
             return works
 
         monkeypatch.setattr(reads, "take", taking)
 
-        async def asked(new: range) -> list[int]:
+        async def asked(new: range) -> list[tuple[int, int]]:
+            """Of each tick: its reads, and their filters that had no mask."""
             ticks.clear()
             async with engine_held(server):
                 ids = [
@@ -330,8 +334,8 @@ async def test_a_tick_makes_masks_for_as_long_as_it_has_for_them(
                 assert "ok" in await one.reply(id)
             return ticks.copy()
 
-        assert len(await asked(range(5))) >= 5, "masks of two filters in one tick"
-        assert max(await asked(range(5))) == 10, "masks that are there take no time"
+        assert [new for _, new in await asked(range(5)) if new] == [1] * 5
+        assert await asked(range(5)) == [(10, 0)], "masks that are there take no time"
 
 
 def test_a_fault_while_a_tick_is_filled_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
