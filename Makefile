@@ -70,7 +70,7 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	DIFFERENTIAL_STREAMS=100000 $(BIN)/python -m pytest --timeout 3600 tests/server/net/test_differential.py
 	IDLE_CONNECTIONS=10000 $(BIN)/python -m pytest -s tests/server/net/test_idle.py tests/server/http/api/test_idle_streams.py
 	$(BIN)/python -m load_tests.neighbours
-	OVERLOAD_RUNS=2000 $(BIN)/python -m pytest --timeout 3600 tests/server/sessions/test_overload.py
+	OVERLOAD_RUNS=2000 OVERLOAD_ORDERS=100 $(BIN)/python -m pytest --timeout 3600 tests/server/sessions/test_overload.py
 	EVENT_CUTS=300 EVENT_STREAMS=9000 $(BIN)/python -m pytest --timeout 1200 tests/server/http/api
 	HTTP_OFFERS=3000 $(BIN)/python -m pytest tests/server/http/api/test_offers.py
 	OVER_HTTP=1 $(BIN)/python -m pytest tests/client/common -k http

@@ -18,8 +18,8 @@ from ..tenants.share import TenantShare
 _HALVINGS: Final = 40
 
 
-class _Works:
-    """Some amounts, sorted."""
+class Works:
+    """Some amounts, sorted; none of them below 0."""
 
     __slots__ = ("_sums_us", "sorted_us", "total_us")
 
@@ -27,6 +27,9 @@ class _Works:
         self.sorted_us = sorted(works_us)
         self._sums_us = [0.0, *accumulate(self.sorted_us)]
         self.total_us = self._sums_us[-1]
+
+    def __len__(self) -> int:
+        return len(self.sorted_us)
 
     def cut_us(self, height_us: float) -> float:
         """The sum of all, each cut at a height."""
@@ -38,7 +41,7 @@ class Backlog:
     """``works``: what each connection of each tenant has waiting, in µs; none of them 0."""
 
     def __init__(self, works: Mapping[TenantShare, Iterable[float]]) -> None:
-        self._works = {tenant: _Works(own) for tenant, own in works.items()}
+        self._works = {tenant: Works(own) for tenant, own in works.items()}
         # Tenants by how much they have for their weight, and sums of those up to each.
         stands = [(own.total_us / one.weight, one) for one, own in self._works.items()]
         stands.sort(key=lambda stand: stand[0])

@@ -19,7 +19,8 @@ Lives on the loop's thread; the engine writes what a share has used and how long
 from ``watch`` on ``look`` is called every ``LOOK_SECONDS`` until it says no. Invariants: a request
 is refused only if with it its connection had more waiting than the level up to which all may; one
 of a connection that has nothing waiting, only if the next requests of the others alone are too
-much; while nothing waits nobody is refused.
+much, with those that will be asked again before its turn (``wants.py``); while nothing waits nobody
+is refused.
 """
 
 from __future__ import annotations
@@ -27,12 +28,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from omendb_core.model.errors import Overloaded
-
 from ..engine.model.ticket import Lane
 from ..tenants.share import TenantShare
-from ..wire import text_replies
 from .backlog import Backlog
+from .refusal import Refusal
+from .wants import Wants, ahead_us
 
 #: How often it is looked while requests wait: a small part of the target.
 LOOK_SECONDS: Final = 0.01
@@ -66,10 +66,6 @@ _LEAST: Final = 1 / 4
 _MOST: Final = 4.0
 #: Waits below this part of the target let it rise.
 _GOOD: Final = 0.7
-#: How many targets somebody is told to stay away at most.
-_LONGEST: Final = 10.0
-_MESSAGE: Final = "more is asked than can be answered in time; nothing was done"
-_ID_ZERO: Final = b'{"id":0'
 
 
 class _Wait(NamedTuple):
@@ -88,6 +84,7 @@ class Load:
         "_overload",
         "answered",
         "is_listed",
+        "moved_us",
         "refused_us",
         "request_us",
         "share",
@@ -103,6 +100,8 @@ class Load:
         self.waiting = self.answered = self.waiting_bytes = 0
         self.used_us = lane.share.used_us
         self.refused_us = -_LASTS_US
+        #: When it was seen to get on; 0: nobody has looked at what it has waiting.
+        self.moved_us = 0
         self.request_us = min(overload.request_us, _UNKNOWN_US)
         self.is_listed = self._is_known = False
 
@@ -110,6 +109,11 @@ class Load:
     def work_us(self) -> float:
         """What all that it has waiting should take, but for changes that wait for their log."""
         return max(self.waiting - self._lane.pending, 0) * self.request_us
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it waits for the engine, and not for a log."""
+        return self.waiting > 0 and not self._lane.pending
 
     def note(self, waiting: int) -> None:
         """So many are let in and unanswered now. What a fault left out the next call sets right."""
@@ -130,6 +134,13 @@ class Load:
         if overload.waiting >= overload.look_at:
             overload.crowded()
 
+    def looked_at(self, now_us: int) -> None:
+        """See whether it got on."""
+        share = self.share
+        got_on = self.answered or share.used_us != self.used_us or share.taken_us > self.moved_us
+        if got_on or not self.moved_us:
+            self.moved_us = now_us
+
     def learn(self) -> None:
         """See what its requests take."""
         took_us = self.share.used_us - self.used_us
@@ -148,7 +159,7 @@ class Overload:
 
     ``waiting``: how many requests are let in and unanswered; ``delay_us``: for how long those had
     waited for others that were taken up lately; ``backlog_us``: for how long somebody would, by the
-    model. ``retry_after_ms`` is what who is refused is told.
+    model. ``refusal`` is what who is refused is told.
     """
 
     def __init__(
@@ -170,16 +181,14 @@ class Overload:
         self.request_us = _REQUEST_US
         self.most_us = target_us
         self.delay_us = self.backlog_us = 0.0
-        self.refusals = 0
+        self.refusal = Refusal(target_us)
+        self._wants = Wants(_LASTS_US)
         #: How late connections were heard since it was looked; what part of that was for others.
         self._late: dict[Load, float] = {}
         self._for_others = 0.0
         #: Who has at least so many bytes waiting is late for its own sake as well.
         self._heavy_bytes = 0.0
-        self.retry_after_ms = max(1, round(target_us / 1000))
-        self._said_ms, self._said = 0, b""
-        self._looked_us = self._fell_us = 0
-        self._refused_before = self._waiting_before = 0
+        self._looked_us = self._fell_us = self._waiting_before = 0
         #: What there is waiting, and what there would be if nobody were refused.
         self._backlog = self._wanted = Backlog({})
         self._levels: dict[TenantShare, float] = {}
@@ -196,10 +205,11 @@ class Overload:
         level_us = self._levels.get(tenant)
         if level_us is None:
             level_us = self._levels[tenant] = self._wanted.level_us(tenant, self.most_us)
-        work_us = load.work_us
-        if work_us + load.request_us <= level_us:
+        if work_us := load.work_us:
+            return work_us + load.request_us > level_us
+        if ahead_us(load.share) + load.request_us <= level_us:
             return False
-        return work_us > 0 or self._next_us > self.most_us
+        return self._next_us + self._wants.before_us(load.share) > self.most_us
 
     def is_late(self, load: Load, late_us: float) -> bool:
         """Whether a message that waited so long for the loop is refused for that, while it sheds.
@@ -220,19 +230,9 @@ class Overload:
 
     def refused(self, load: Load, count: int = 1) -> None:
         """Some were refused: their client asks for more than it gets."""
-        self.refusals += count
+        self.refusal.count += count
         load.refused_us = self._looked_us
-
-    def said(self) -> bytes:
-        """What a refusal says behind its id: made once for all that hear the same."""
-        if self._said_ms != self.retry_after_ms:
-            self._said_ms = self.retry_after_ms
-            self._said = text_replies.encode_error(0, self.error())[len(_ID_ZERO) :]
-        return self._said
-
-    def error(self) -> Overloaded:
-        """The same, to be raised."""
-        return Overloaded(_MESSAGE, retry_after_ms=self.retry_after_ms)
+        self._wants.refused(load, self._looked_us)
 
     def crowded(self) -> None:
         """More may be waiting than can be done in time."""
@@ -242,7 +242,7 @@ class Overload:
     def tidy_up(self) -> None:
         """Who has nothing waiting is no longer listed: while little is asked, nobody looks."""
         if not self._is_watched:
-            self._seen(self.loads)
+            self._seen(self.loads, self._clock_us())
         self.most_listed = 2 * len(self.loads) + _LISTED
 
     def _begin_to_look(self) -> None:
@@ -263,25 +263,27 @@ class Overload:
         listed = self.loads
         came = self.waiting - self._waiting_before + sum(load.answered for load in listed)
         self._waiting_before = self.waiting
-        self._backlog = self._seen(listed)
+        self._backlog = self._seen(listed, now_us)
+        self._wants.look(now_us)
         self._levels.clear()
-        measured = self._measured(listed)
+        measured = self._measured(listed, now_us)
         if measured is not None:
             self.delay_us = max(measured.us, late_us, self.delay_us * _STAYS)
             self._adapt(measured, now_us)
         self._looked_us = now_us
         self._decide(now_us)
         self._wanted = self._as_wanted(now_us) if self.is_shedding else self._backlog
-        self._stay_away(came)
+        self.refusal.look(came)
 
-    def _seen(self, listed: list[Load]) -> Backlog:
+    def _seen(self, listed: list[Load], now_us: int) -> Backlog:
         """What all that are listed have waiting; who has nothing is no longer listed."""
         works: dict[TenantShare, list[float]] = {}
         self.loads, self._next_us = [], 0.0
         for load in listed:
+            load.looked_at(now_us)
             load.learn()
             if not load.waiting:
-                load.is_listed = False
+                load.is_listed, load.moved_us = False, 0
                 continue
             self.loads.append(load)
             if work_us := load.work_us:
@@ -302,24 +304,29 @@ class Overload:
                 works.setdefault(load.share.tenant, []).append(work_us)
         return Backlog(works)
 
-    def _measured(self, listed: list[Load]) -> _Wait | None:
+    def _measured(self, listed: list[Load], now_us: int) -> _Wait | None:
         """The longest real wait since the last look, as far as it was for others' requests.
 
-        None: nothing was taken up since.
+        Also of those that wait still: while it sheds those that come now may be served before them,
+        soon enough, for as long as it lasts. None: nothing was taken up since.
         """
         longest, is_known = _Wait(0.0, 0.0), False
         for load in listed:
             share = load.share
-            if share.taken_us <= self._looked_us:
+            if share.taken_us > self._looked_us:
+                is_known = True
+                waited_us, until_us = share.waited_us, share.taken_us
+            elif self.is_shedding and load.is_stuck:
+                waited_us, until_us = now_us - load.moved_us, now_us
+            else:
                 continue
-            is_known = True
-            if share.waited_us <= longest.us:
+            if waited_us <= longest.us:
                 continue
             own_us = max(load.work_us, load.request_us)
             others_us = self._backlog.of_others_us(share.tenant, own_us)
-            for_others_us = share.waited_us * others_us / (others_us + own_us)
+            for_others_us = waited_us * others_us / (others_us + own_us)
             if for_others_us > longest.us:
-                longest = _Wait(for_others_us, share.taken_us - share.waited_us)
+                longest = _Wait(for_others_us, until_us - waited_us)
         return longest if is_known else None
 
     def _adapt(self, measured: _Wait, now_us: int) -> None:
@@ -342,7 +349,7 @@ class Overload:
         self.is_shedding = (
             self._latest_us() > self.target_us * (_LATE if self.is_shedding else 1.0)
             or self.backlog_us > start_us
-            or any(now_us - load.refused_us < _LASTS_US for load in self.loads)
+            or bool(self.loads and self._wants)
         )
         if self.loads:
             self.request_us = sum(load.request_us for load in self.loads) / len(self.loads)
@@ -363,17 +370,9 @@ class Overload:
         """How many must wait before it is looked: fewer where each takes long."""
         return max(2, min(_LOOK_FROM, int(self.target_us / 4 / self.request_us)))
 
-    def _stay_away(self, came: int) -> None:
-        """The more are refused for each that is let in, the later they shall come back."""
-        refused = self.refusals - self._refused_before
-        self._refused_before = self.refusals
-        times = min(1.0 + refused / max(came, 1), _LONGEST)
-        target_ms = self.target_us / 1000
-        asked_ms = self.retry_after_ms + (times * target_ms - self.retry_after_ms) * _NEWEST
-        self.retry_after_ms = max(1, round(asked_ms))
-
     def _calm(self) -> None:
         self._is_watched = False
+        self._wants.clear()
         self.look_at = self._look_from
         self.most_us = max(min(self.most_us, self.target_us), self.target_us / 2)
         self.delay_us = 0.0

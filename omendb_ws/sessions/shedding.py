@@ -79,7 +79,7 @@ class Shedder:
             return
         if self._is_over:
             self._note(1)
-            raise overload.error()
+            raise overload.refusal.error()
 
     @property
     def _is_over(self) -> bool:
@@ -92,7 +92,7 @@ class Shedder:
         metrics = self._session.context.metrics
         metrics.requests["refused"] += count
         metrics.errors[Overloaded.code] += count
-        return self._session.context.overload.said()
+        return self._session.context.overload.refusal.said()
 
     def _note(self, count: int) -> None:
         self.has_refused = True
