@@ -12,8 +12,6 @@ A *maker* knows what a kind of stream says; it makes the pushes of many streams 
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from ...wire.opcodes import Limits
 from ..model.shard import Shard
 from ..model.shares import Share, Shares
 from ..model.ticket import Effect, Lane
+from .delayed import Delayed
 from .lane_turns import LaneTurns
 
 #: How much one tick builds, and for how long, before searches get their turn again. 4,000 pushes
@@ -45,8 +44,6 @@ GROUP_STREAMS: Final = 256
 PUSH_WEIGHS_BYTES: Final = 2 << 10
 #: When a stream whose push could not be made is looked at again, if nothing changes before.
 AFTER_A_FAULT_US: Final = 3_000_000
-#: Below so many streams that wait for their time nobody counts those that wait in vain.
-LEAST_DELAYED: Final = 1024
 
 
 class Reader(Protocol):
@@ -117,6 +114,11 @@ class Stream:
         if budget is not None:
             budget.give_back(self._reserved_bytes)
 
+    @property
+    def expected_bytes(self) -> int:
+        """About as much as its next push takes."""
+        return self.usual_bytes
+
     #: Whether it tells of lists, which do not follow their window at once.
     is_of_lists: ClassVar = False
 
@@ -165,9 +167,7 @@ class Deliveries:
         self._starved: dict[Lane, dict[Stream, None]] = {}
         #: Streams of lists that nobody may tell of now.
         self._put_off: dict[Shard, list[Stream]] = {}
-        self._delayed: list[tuple[int, int, Stream]] = []
-        self._delayed_until = LEAST_DELAYED
-        self._counter = itertools.count()
+        self._delayed: Delayed[Stream] = Delayed()
 
     @property
     def is_busy(self) -> bool:
@@ -177,7 +177,7 @@ class Deliveries:
     @property
     def next_due_us(self) -> int | None:
         """When the next stream is to be looked at unasked."""
-        return self._delayed[0][0] if self._delayed else None
+        return self._delayed.next_due_us
 
     def waiting(self) -> Iterable[Share]:
         """See ``LaneTurns.waiting``."""
@@ -195,18 +195,7 @@ class Deliveries:
 
     def look_again(self, stream: Stream, due_us: int) -> None:
         """Let ``stream`` be ready at ``due_us`` at the latest."""
-        if stream.due_us is None or due_us < stream.due_us:
-            stream.due_us = due_us
-            heapq.heappush(self._delayed, (due_us, next(self._counter), stream))
-            self._forget_stale()
-
-    def _forget_stale(self) -> None:
-        """Let go of streams that ended, or are due at another time, once they are the most."""
-        if len(self._delayed) <= self._delayed_until:
-            return
-        self._delayed = [one for one in self._delayed if one[2].due_us == one[0]]
-        heapq.heapify(self._delayed)
-        self._delayed_until = max(LEAST_DELAYED, 2 * len(self._delayed))
+        self._delayed.put(stream, due_us)
 
     def stop(self, stream: Stream) -> None:
         """End a stream; what is unsent of it still counts until it is sent."""
@@ -242,11 +231,8 @@ class Deliveries:
 
     def push(self, effects: list[Effect], now_us: int) -> None:
         """What can be delivered now, as far as one tick goes, to ``effects`` as it is made."""
-        while self._delayed and self._delayed[0][0] <= now_us:
-            due_us, _, stream = heapq.heappop(self._delayed)
-            if stream.due_us == due_us:
-                stream.due_us = None
-                self.ready(stream)
+        for stream in self._delayed.take(now_us, TICK_PUSHES):
+            self.ready(stream)
         if not self._pending:
             return
         self._pending.begin()
@@ -326,7 +312,7 @@ class Deliveries:
                 self._starved.setdefault(stream.lane, {})[stream] = None
                 continue
             group.setdefault(stream.maker, []).append(stream)
-            expected_bytes += stream.usual_bytes
+            expected_bytes += stream.expected_bytes
         return group if count else None
 
     def _made(
@@ -358,7 +344,9 @@ class Deliveries:
         as_error(error, "a push")
 
     def _hand_out(self, stream: Stream, messages: list[Message]) -> Push:
-        size_bytes = sum(message.size_bytes for message in messages)
+        size_bytes = 0
+        for message in messages:
+            size_bytes += message.size_bytes
         stream.has_unsent = True
         stream.lane.push_bytes += size_bytes
         push = Push(messages, size_bytes, stream, stream.behind_since_us)

@@ -142,6 +142,14 @@ class WaitingHits:
         first = int(seqs.searchsorted(np.uint64(seq), side="right"))
         return seqs[first:], scores[first:]
 
+    @property
+    def few(self) -> tuple[U64, F32] | None:
+        """All hits, where they are of one chunk; None for none, or more. Not to be kept."""
+        if len(self._chunks) != 1:
+            return None
+        chunk = self._chunks[0]
+        return chunk.seqs[chunk.start : chunk.end], chunk.scores[chunk.start : chunk.end]
+
     def near_of(self, count: int) -> Near | None:
         """The ``near`` of the newest ``count`` hits; not to be kept."""
         found = [
@@ -170,6 +178,13 @@ class WaitingHits:
             self._chunks[whole].start += some
         del self._chunks[:whole]
         self.share.settle(self.nbytes)
+
+    def clear(self) -> None:
+        """Let go of all."""
+        if self._chunks:
+            self._chunks.clear()
+            self._count = self.nbytes = 0
+            self.share.resize(0)
 
     def close(self) -> None:
         """Let go of all, and of its share."""

@@ -6,7 +6,7 @@ all of them at once; they wait as ``queues.py`` says.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,11 @@ from omendb_core.window import Window
 from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.opcodes import Limits
+from ..model.rows import SILENCE_US, push_bytes
 from ..model.shard import Shard
-from .deliveries import Deliveries, Maker, Reader, forget
+from .deliveries import Deliveries, Maker, Reader, Stream, forget
 from .queues import PAST_ROWS, Queues, QueueStream
+from .together import LEAST_TOGETHER, Kind, is_plain, told
 
 
 class MatchQuery(QueueStream):
@@ -113,6 +115,44 @@ class Matches(Queues[MatchQuery]):
         for query in self.of(shard):
             query.lost = True
             self._deliveries.ready(query)
+
+    def make(
+        self, streams: Sequence[MatchQuery], now_us: int
+    ) -> Iterator[tuple[Stream, list[Message]]]:
+        """See ``deliveries.Maker``."""
+        others: list[MatchQuery] = []
+        alike: dict[Kind, list[MatchQuery]] = {}
+        for query in streams:
+            if is_plain(query):
+                kind = Kind(query.shard, query.include, query.is_binary)
+                alike.setdefault(kind, []).append(query)
+            else:
+                others.append(query)
+        for kind, queries in alike.items():
+            if len(queries) < LEAST_TOGETHER:
+                others += queries
+                continue
+            for query, message in zip(queries, told(kind, queries, now_us), strict=True):
+                if message is not None and message.size_bytes > push_bytes(self._limits):
+                    others.append(query)
+                    continue
+                yield from self._tell(query, message, now_us)
+        yield from super().make(others, now_us)
+
+    def _tell(
+        self, query: MatchQuery, message: Message | None, now_us: int
+    ) -> Iterator[tuple[Stream, list[Message]]]:
+        """Move a plain query behind all that waits, and the window's end if it is told that."""
+        last_seq = query.shard.window.last_seq
+        query.done_seq = last_seq
+        if message is not None:
+            query.told_seq = last_seq
+            query.quiet_since_us = now_us
+            yield query, [message]
+        elif query.told_seq >= last_seq and now_us - query.quiet_since_us >= SILENCE_US:
+            query.quiet_since_us = now_us
+        query.hits.clear()
+        self._deliveries.look_again(query, query.quiet_since_us + SILENCE_US)
 
     def _past(self, query: MatchQuery, now_us: int) -> list[Message]:
         """See ``Queues._past``."""

@@ -25,6 +25,7 @@ from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.messages import Rows
 from ...wire.opcodes import PUSH_BYTES, Limits
+from ...wire.reply_bounds import ENVELOPE_BYTES, most_row_bytes
 from ..model.rows import (
     SILENCE_US,
     aged_gaps,
@@ -39,6 +40,7 @@ from ..model.shard import Shard
 from .deliveries import Deliveries, Maker, Reader, Stream
 from .feeds import first_of
 from .hits import Near, WaitingHits
+from .together import MOST_ROWS
 
 #: Rows of the past that one push of a query looks at: about 2 ms.
 PAST_ROWS: Final = 8192
@@ -51,10 +53,11 @@ class QueueStream(Stream):
     those before it, behind ``told_seq``, from the window. ``hits`` are what waits, ``done_seq`` how
     far they were told or passed over. ``overflow_seq``: the first row that found no place, None
     while there is room. ``lost``: rows left the window by age before they were looked at.
+    ``row_bytes``: what a row of its pushes may take.
     """
 
     __slots__ = ("done_seq", "hits", "listens_from", "lost", "overflow_seq", "quiet_since_us",
-                 "told_seq")  # fmt: skip
+                 "row_bytes", "told_seq")  # fmt: skip
 
     is_of_lists = True
 
@@ -74,7 +77,25 @@ class QueueStream(Stream):
         self.done_seq = 0
         self.overflow_seq: int | None = None
         self.lost = False
-        self.quiet_since_us = 0
+        self.quiet_since_us = self.row_bytes = 0
+
+    @property
+    def expected_bytes(self) -> int:
+        """See ``Stream.expected_bytes``."""
+        waiting = len(self.hits)
+        if waiting > MOST_ROWS or not self.is_plain:
+            return PUSH_BYTES
+        return min(PUSH_BYTES, ENVELOPE_BYTES + waiting * self.row_bytes)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether, its push taken, it may have something to say before the time comes."""
+        return len(self.hits) > 0 or not self.is_plain or self.due_us is None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but what waits is to be said: no past, and no gap that it knows of."""
+        return self.overflow_seq is None and not self.lost and not self.is_past
 
     @property
     def condition(self) -> Filter | None:
@@ -106,7 +127,11 @@ class Queues(ABC, Generic[Query]):
         """Where its delivery begins; BadRequest, TooLarge where it cannot."""
         window = query.shard.window
         from_seq = first_of(window.last_seq, from_seq)
-        refuse_rows_over_a_push(window.definition, query.include, query.is_binary, self._limits)
+        definition, include, limits = window.definition, query.include, self._limits
+        refuse_rows_over_a_push(definition, include, query.is_binary, limits)
+        query.row_bytes = most_row_bytes(
+            definition, include, query.is_binary, limits.max_metadata_bytes
+        )
         return from_seq
 
     def _begin(self, query: Query, from_seq: int, now_us: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from omendb_ws.engine.streams import feeds, live_pushes, queues
+from omendb_ws.engine.streams import feeds, live_pushes, matches, queues
 from omendb_ws.engine.streams.live_query import LiveQuery
 from omendb_ws.net.server import Server
 from omendb_ws.wire import live as live_wire
@@ -145,8 +145,15 @@ async def test_a_push_that_cannot_be_written_is_made_again_and_the_others_come(
                 boom()
             return write(first, *rest)
 
+        def poisoned_together(alike: Any, queries: Any, now_us: int) -> Any:
+            if sub in [query.sub for query in queries]:
+                boom()
+            return told(alike, queries, now_us)
+
+        told = matches.told
         with monkeypatch.context() as patch:
             patch.setattr(room, name, poisoned)
+            patch.setattr(matches, "told", poisoned_together)
             async with engine_held(server):
                 await raw.send("add", collection="items", rows=rows(1, 2))
                 await queued(server, 1)
