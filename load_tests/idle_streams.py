@@ -85,8 +85,8 @@ async def beside(
     """The figures of ``measure`` without streams and beside them, and their ratios.
 
     Time on the processor for each answer tells what the clock does not on a machine that does other
-    things, too. On such a one a server may refuse what it cannot do in time: that pair counts for
-    nothing, and there may be as many of these as of others.
+    things, too. On such a one a server may refuse what it cannot do in time, or the machine stands
+    still all the time: that pair counts for nothing; there may be as many of these as of others.
     """
     samples: list[tuple[_Sample, _Sample]] = []
     refused = 0
@@ -122,6 +122,8 @@ async def _pair(
         async with streams() if is_beside else nullcontext():
             before, own_before = _processor_seconds(process_id), time.process_time()
             rate, answers = await measure()
+            if not answers:
+                raise RuntimeError("nothing was answered in time")
             server_seconds = _processor_seconds(process_id) - before
             own_seconds = time.process_time() - own_before
             found[is_beside] = _Sample(

@@ -11,8 +11,8 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import Awaitable
-from contextlib import suppress
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from omendb_core.model.errors import (
@@ -61,6 +61,8 @@ class Connection:
         self._cause: BaseException | None = None
         #: Tasks that are ``within`` a call: by what it was refused last, where that may pass.
         self._refused: dict[asyncio.Task[Any] | None, OmenError | None] = {}
+        #: Tasks that ask for others: whom what they are refused is refused, too.
+        self._asks_for: dict[asyncio.Task[Any] | None, Sequence[asyncio.Task[Any] | None]] = {}
         self._keeper: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -264,9 +266,20 @@ class Connection:
         if ends_late or (attempt >= MAX_ATTEMPTS and not isinstance(error, Unavailable)):
             raise error
         task = asyncio.current_task()
-        if task in self._refused:
-            self._refused[task] = error
+        for one in (task, *self._asks_for.get(task, ())):
+            if one in self._refused:
+                self._refused[one] = error
         await asyncio.sleep(wait)
+
+    @contextmanager
+    def asking_for(self, tasks: Sequence[asyncio.Task[Any] | None]) -> Iterator[None]:
+        """What the current task is refused meanwhile is refused ``tasks``, which wait for it."""
+        task = asyncio.current_task()
+        self._asks_for[task] = tasks
+        try:
+            yield
+        finally:
+            del self._asks_for[task]
 
     @staticmethod
     def _now() -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from omendb_core.model.errors import NonFinite, OmenError, Quota, TooLarge, ZeroNorm
@@ -39,11 +39,12 @@ class Subscriber(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """One query that waits. ``future`` is done if nobody waits."""
+    """One query that waits, in ``task``. ``future`` is done if nobody waits."""
 
     subscriber: Subscriber
     asked: Asked
     future: asyncio.Future[None]
+    task: asyncio.Task[Any] | None
 
 
 class Subscribing:
@@ -60,7 +61,7 @@ class Subscribing:
         Cancelling leaves nothing behind. Raises the server's error, ConnectionLost.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(subscriber, asked, loop.create_future())
+        waiting = _Waiting(subscriber, asked, loop.create_future(), asyncio.current_task())
         alike = (asked.options.text, 0 if asked.vector is None else asked.vector.shape[1])
         if alike not in self._waiting:
             self._waiting[alike] = []
@@ -104,13 +105,14 @@ class Subscribing:
     async def _ask_part(self, options: LiveOptions, part: list[_Waiting]) -> None:
         given = [one.asked.vector for one in part if one.asked.vector is not None]
         try:
-            await self._connection.call(
-                live_requests.subscribe(np.concatenate(given) if given else None, options),
-                repeat=True,
-                collection=options.collection,
-                accept=partial(_accept, part),
-                waits=True,
-            )
+            with self._connection.asking_for([one.task for one in part]):
+                await self._connection.call(
+                    live_requests.subscribe(np.concatenate(given) if given else None, options),
+                    repeat=True,
+                    collection=options.collection,
+                    accept=partial(_accept, part),
+                    waits=True,
+                )
         except OmenError as error:
             if len(part) == 1 or not isinstance(error, _DIVISIBLE):
                 return _fail(part, error)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from omendb_core.model.errors import Overloaded, Unavailable
 
-from omendb_ws.client import backoff
+from omendb_ws.client import backoff, connection
 from omendb_ws.client.backoff import MAX_ATTEMPTS, Backoff
 from omendb_ws.wire import messages
 
@@ -57,6 +57,22 @@ async def test_one_that_does_not_is_unavailable_when_the_time_is_over(
             with pytest.raises(Unavailable, match="needs repair"):
                 await USES[name](db)
     assert len(server.requests) > MAX_ATTEMPTS
+
+
+@pytest.mark.parametrize("name", USES)
+async def test_one_whose_time_is_over_while_it_waits_to_ask_again_was_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As a machine that stood still has it."""
+    monkeypatch.setattr(backoff, "RETRY", Backoff(base_seconds=1e9, cap_seconds=1e9))
+    monkeypatch.setattr(connection, "LAST_PART", float("inf"))
+    server = FakeServer()
+    for kind in (messages.Open, messages.Count, messages.Subscribe):
+        server.handlers[kind] = lambda _, request: Unavailable("needs repair")
+    async with client_of(server, request_timeout_seconds=1.0) as db:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with pytest.raises(Unavailable, match="needs repair"):
+                await USES[name](db)
 
 
 async def test_what_is_refused_to_the_end_is_not_called_unanswered(

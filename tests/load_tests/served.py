@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from load_tests.simulation.results import Result
 from omendb_ws.net.server import Server
 from omendb_ws.node.config import Settings
 from tests.patience import PATIENCE_SECONDS, UNHURRIED
@@ -40,6 +42,18 @@ def served(settings: dict[str, Any], **more: Any) -> Iterator[str]:
         loop.call_soon_threadsafe(leave.set)
         thread.join()
         loop.close()
+
+
+def long_enough(run: Callable[[], Result], kinds: Collection[str] = ()) -> Result:
+    """The first run in which all that is asked, and pushes of all ``kinds``, came at least once or
+    failed: runs are short, and while a machine stands still for as long nothing comes."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        made = run()
+        counts = [one.count or one.errors for one in made.operations]
+        counts += [one.pushes or one.errors for one in made.pushes if one.kind in kinds]
+        if all(counts) or time.monotonic() > until:
+            return made
 
 
 def unhurried(folder: Path) -> str:

@@ -14,7 +14,7 @@ from load_tests.simulation.server import Target
 from omendb_ws.access.keyring import key_entry, new_token
 from omendb_ws.wire.opcodes import RIGHTS
 from tests.certificates import make_certificate
-from tests.load_tests.served import served
+from tests.load_tests.served import long_enough, served
 
 SMALL = {"seconds": 0.5, "warm_up_seconds": 0.1, "interval_seconds": 0.2}
 
@@ -44,7 +44,7 @@ def test_a_token_goes_with_every_connection_over_tls(tmp_path: Path) -> None:
     trusted = {"ca_file": certificate.certificate_file}
     with served(settings) as url:
         assert url.startswith("wss:")
-        made = run(url, {**trusted, "token": token}, **asked)
+        made = long_enough(lambda: run(url, {**trusted, "token": token}, **asked))
         with pytest.raises(Unauthenticated):
             run(url, {**trusted, "token": "wrong"}, **asked)
         with pytest.raises(Unauthenticated):

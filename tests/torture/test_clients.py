@@ -21,7 +21,9 @@ async def test_adds_feeds_and_live_queries_go_on_through_kills(
     server = ServerProcess(tmp_path / "data", tmp_path / "log")
     await server.start()
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS), omendb_ws.connect(server.url) as db:
+        # An add may be under way through all the kills.
+        connecting = omendb_ws.connect(server.url, request_timeout_seconds=PATIENCE_SECONDS)
+        async with asyncio.timeout(PATIENCE_SECONDS), connecting as db:
             made = await db.create(
                 "items", dim=4, capacity=10_000, metric="dot", durability=durability
             )

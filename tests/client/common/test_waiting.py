@@ -11,6 +11,7 @@ import pytest
 from omendb_ws import errors
 from omendb_ws.sessions.overload import Load, Overload
 from omendb_ws.sessions.receive import Receiver
+from omendb_ws.sessions.refusal import Refusal
 from tests.client.common.places import PATIENCE_SECONDS, Place, opened, vectors
 
 
@@ -74,16 +75,16 @@ async def test_a_server_that_sheds_is_asked_again_until_it_lets_the_call_in(
         return len(refused) < 3
 
     def noted(self: Overload, load: Load, count: int = 1) -> None:
-        refused.extend([self.retry_after_ms] * count)
+        refused.extend([self.refusal.retry_after_ms] * count)
 
     async with place.connect() as db:
         await db.create("items", dim=2, capacity=10)
         await db.add("items", [[1, 2]], ids=[9])
         monkeypatch.setattr(Overload, "refuses", refuses)
         monkeypatch.setattr(Overload, "refused", noted)
-        for name, value in (("is_shedding", True), ("retry_after_ms", 2)):
+        for owner, name, value in ((Overload, "is_shedding", True), (Refusal, "retry_after_ms", 2)):
             fixed = property(lambda _, value=value: value, lambda *_: None)
-            monkeypatch.setattr(Overload, name, fixed, raising=False)
+            monkeypatch.setattr(owner, name, fixed, raising=False)
         async with asyncio.timeout(PATIENCE_SECONDS):
             await CALLS[call](db)
         assert refused == [2, 2, 2]
