@@ -17,6 +17,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final, TypeAlias
@@ -192,18 +193,18 @@ class _Helpers:
         self._count = 0
         self._lock = threading.Lock()
 
-    def start(self, count: int) -> None:
-        """Have at least ``count`` helpers."""
-        with self._lock:
+    def start(self, count: int) -> int:
+        """Have ``count`` helpers; how many of these there are, as a system may have no thread."""
+        with self._lock, suppress(RuntimeError):
             while self._count < count:
-                self._count += 1
-                name = f"omendb-scan-{self._count}"
+                name = f"omendb-scan-{self._count + 1}"
                 threading.Thread(target=self._run, name=name, daemon=True).start()
+                self._count += 1
+        return min(self._count, count)
 
     def help(self, job: Job, count: int) -> None:
         """Let ``count`` helpers work on ``job``, as far as there is anything left of it."""
-        self.start(count)
-        for _ in range(count):
+        for _ in range(self.start(count)):
             self._jobs.put(job)
 
     def _run(self) -> None:

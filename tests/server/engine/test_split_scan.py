@@ -191,6 +191,27 @@ def test_a_forked_process_finds_helpers_of_its_own() -> None:
     assert again.wait()[0] == [0, 1, 2]
 
 
+def test_without_threads_to_give_searches_are_answered_and_nobody_waits_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A system has them again later: the first one helps then."""
+    window, random = filled("dot")
+    helpers = split_scan._Helpers()
+    monkeypatch.setattr(split_scan, "_helpers", helpers)
+    window.state.scan = SplitScan(choose(), 3)
+    vectors, k = random.normal(size=(64, 7)).astype(np.float32), np.full(64, 3)
+    with monkeypatch.context() as out_of_threads:
+        out_of_threads.setattr(threading.Thread, "start", no_thread)
+        for _ in range(5):
+            assert window.search_all(vectors, k).counts.tolist() == [3] * 64
+            assert helpers._jobs.empty(), "nobody would ever take it, and it holds a window"
+    assert helpers.start(2) == 2
+
+
+def no_thread(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 async def test_a_server_splits_what_is_large() -> None:
     async with running(scan_threads=3) as server, client(server) as raw:
         handle = (await raw.create(capacity=100))["handle"]
