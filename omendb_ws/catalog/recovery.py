@@ -137,7 +137,7 @@ class Recoveries:
             await asyncio.wait(tasks)
 
     async def _put_off(self, stored: Stored, error: Exception) -> None:
-        """Try it again behind the others: the system is short of descriptors, or of memory."""
+        """Try it again behind the others: the system is short of descriptors, memory, threads."""
         self._held.hold(stored.tenant, stored.name, f"is recovering: {error}; try again")
         log.warning("%s is tried again: %s", stored.name, error)
         self.progress = Progress()
@@ -152,7 +152,7 @@ class Recoveries:
         try:
             telling = asyncio.create_task(self._tell(stored, recovery.progress))
             try:
-                await asyncio.to_thread(self._replay, coming)
+                await self._replayed(coming)
             finally:
                 telling.cancel()
             coming.seconds = max(time.monotonic() - began, 1e-9)
@@ -190,6 +190,14 @@ class Recoveries:
         task = asyncio.create_task(again())
         self._full.add(task)
         task.add_done_callback(self._full.discard)
+
+    async def _replayed(self, coming: _Coming) -> None:
+        """Unavailable where the system has no thread for it now."""
+        try:
+            replaying = asyncio.get_running_loop().run_in_executor(None, self._replay, coming)
+        except RuntimeError as error:
+            raise Unavailable(f"no thread to read it with: {error}") from error
+        await replaying
 
     def _replay(self, coming: _Coming) -> None:
         window = coming.window

@@ -73,8 +73,12 @@ class Supervised:
                 await task
 
     async def _tell(self, *lines: str) -> None:
-        if self._notifier is not None:
+        if self._notifier is None:
+            return
+        try:
             await asyncio.to_thread(self._notifier.tell, *lines)
+        except RuntimeError:  # the system has no thread to give: from here, then, and not waiting
+            self._notifier.tell(*lines, may_wait=False)
 
     async def _ask(self, heartbeat: Heartbeat) -> None:
         seconds = self._watchdog_seconds

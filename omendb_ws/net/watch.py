@@ -61,7 +61,7 @@ class Watch:
         """Look after all connections now and then; a fault with one is not the end of that."""
         while True:
             await asyncio.sleep(self._stall_seconds / 10)
-            await self.known.freed.look(self.known.held_bytes)
+            await self._give_back()
             for at, (connection, session) in enumerate(list(self._sessions.items()), 1):
                 if at % _LOOKED_AT_ONCE == 0:
                     await asyncio.sleep(0)
@@ -71,6 +71,14 @@ class Watch:
                     self._context.metrics.faults += 1
                     as_error(error, "watching a connection")
             self._make_way()
+
+    async def _give_back(self) -> None:
+        """What connections have let go of; a system may have no thread for that."""
+        try:
+            await self.known.freed.look(self.known.held_bytes)
+        except Exception as error:
+            self._context.metrics.faults += 1
+            as_error(error, "giving back what connections held")
 
     def _make_way(self) -> None:
         """Behind a look at all of them, which tells what their clients have taken."""

@@ -128,11 +128,7 @@ class Keys:
             return
         self._fetched_at = asyncio.get_running_loop().time()
         while True:
-            try:
-                await self.fetch()
-            except Exception as error:  # the next time may go well
-                self._metrics.faults += 1
-                as_error(error, "fetching keys")
+            await self._fetch()
             seconds = self._settings.jwt_refresh_seconds
             await asyncio.sleep(seconds if self.are_there else min(UNKNOWN_KID_SECONDS, seconds))
 
@@ -153,8 +149,16 @@ class Keys:
         if loop.time() - self._looked_at < UNKNOWN_KID_SECONDS:
             return None
         self._looked_at = loop.time()
-        self._fetching = loop.create_task(self.fetch())
+        self._fetching = loop.create_task(self._fetch())
         return self._fetching
+
+    async def _fetch(self) -> None:
+        """``fetch``; after a fault the keys of before stay, and the next time may go well."""
+        try:
+            await self.fetch()
+        except Exception as error:
+            self._metrics.faults += 1
+            as_error(error, "fetching keys")
 
     async def fetch(self) -> None:
         """Fetch keys by URL; what goes wrong is said, and the keys of before stay."""
