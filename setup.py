@@ -20,14 +20,15 @@ NATIVE = "core/omendb_core/native"
 SOURCES = [
     *("module.c", "buffers.c", "cpu.c", "lanes.c", "rounding.c", "score.c", "prepare.c"),
     *("functions.c", "apply.c"),
-    *("id_table.c", "ids.c", "rows.c", "append.c"),
-    *("shadow.c", "bounds.c", "keys.c", "order.c", "candidates.c", "exhaustive.c"),
+    *("id_table.c", "ids.c", "rows.c", "append.c", "mask_bits.c"),
+    *("shadow.c", "bounds.c", "keys.c", "order.c", "candidates.c"),
     *(
         "scan.c",
         "scan_setup.c",
         "scan_tiles.c",
         "scan_offers.c",
         "scan_sweep.c",
+        "scan_scored.c",
         "helpers.c",
         "score_bounds.c",
         "search.c",

@@ -20,6 +20,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from .. import native
 from ..model.types import I64, U64, Bool1
 from ..rows.columns import Columns
 from ..rows.ring import pack, words_for
@@ -129,9 +130,7 @@ class MaskCache:
     def _look_again(self, filter_: Filter, words: U64, slots: I64) -> None:
         """Set the bits of slots that were written."""
         if len(slots):
-            passed = evaluate(filter_, self._columns, slots)
-            _set_bits(words, slots, ~passed, value=False)
-            _set_bits(words, slots, passed, value=True)
+            _set_bits(words, slots, evaluate(filter_, self._columns, slots))
 
     def _keep(self, mask: _Mask) -> None:
         self._masks.pop(mask.key, None)
@@ -162,10 +161,11 @@ def _piece_rows(filter_: Filter) -> int:
     return min(max(rows, _LEAST_ROWS), BLOCK_ROWS)
 
 
-def _set_bits(words: U64, slots: I64, chosen: Bool1, *, value: bool) -> None:
-    some = slots[chosen]
-    bits = np.left_shift(np.uint64(1), (some & 63).view(np.uint64))
-    if value:
-        np.bitwise_or.at(words, some >> 6, bits)
-    else:
-        np.bitwise_and.at(words, some >> 6, ~bits)
+def _set_bits(words: U64, slots: I64, passed: Bool1) -> None:
+    """The bit of each slot; twice the same slot passes twice, or not."""
+    if native.is_used:
+        native.compiled.set_bits(words, slots, passed.view(np.uint8))
+        return
+    bits = np.left_shift(np.uint64(1), (slots & 63).view(np.uint64))
+    np.bitwise_and.at(words, slots >> 6, ~bits)
+    np.bitwise_or.at(words, slots[passed] >> 6, bits[passed])

@@ -30,6 +30,7 @@ def append(
     rows: F32,
     ids: U64 | None,
 ) -> tuple[bytes, bytes]: ...
+def set_bits(words: U64, slots: I64, passed: U8) -> None: ...
 def kernels() -> list[str]:
     """Variants of the scan that this machine can run, best first."""
 

@@ -42,6 +42,17 @@ bool candidates_begin(
     return candidates->best.keys != NULL && candidates->places != NULL && candidates->list != NULL;
 }
 
+bool candidates_begin_scored(
+    omendb_candidates *candidates, const omendb_rows *rows, const float *query, omendb_order order,
+    size_t k, float min_score)
+{
+    *candidates = (omendb_candidates){
+        .rows = rows, .query = query, .order = order, .min_score = min_score, .best.most = k};
+    candidates->threshold = least_value(candidates);
+    candidates->best.keys = malloc(k * sizeof *candidates->best.keys);
+    return candidates->best.keys != NULL;
+}
+
 void candidates_free(omendb_candidates *candidates)
 {
     free(candidates->best.keys);
@@ -259,6 +270,18 @@ omendb_offered candidates_offer(omendb_candidates *candidates, size_t slot, omen
     entry->score = NAN;
     learn(candidates, least);
     return KEPT;
+}
+
+bool candidates_take(omendb_candidates *candidates, size_t slot, float score)
+{
+    const double value = value_of(candidates, slot, score);
+    if (isnan(value))
+        return false;
+    row_key key = {value, age_of(candidates->rows, slot), score};
+    if (!best_offer(&candidates->best, key))
+        return false;
+    candidates->threshold = candidates->best.keys[0].value;
+    return true;
 }
 
 bool candidates_merge(omendb_candidates *candidates, const omendb_candidates *others)

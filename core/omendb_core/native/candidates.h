@@ -44,6 +44,10 @@ typedef struct {
 bool candidates_begin(
     omendb_candidates *candidates, const omendb_rows *rows, const float *query, omendb_order order,
     size_t k, float min_score, size_t masked);
+/* The same for rows that come scored (candidates_take) and in no other way. */
+bool candidates_begin_scored(
+    omendb_candidates *candidates, const omendb_rows *rows, const float *query, omendb_order order,
+    size_t k, float min_score);
 void candidates_free(omendb_candidates *candidates);
 
 typedef enum { KEPT, GIVEN_UP, NO_MEMORY } omendb_offered;
@@ -61,6 +65,10 @@ static inline float candidates_reach(const omendb_candidates *candidates, double
 /* Take a row into account. GIVEN_UP: the bounds tell too few rows apart, or there are too many. */
 omendb_offered candidates_offer(
     omendb_candidates *candidates, size_t slot, omendb_interval score);
+
+/* Take a row of this score, if it is among the best; whether rows need more from now on. For who scores
+ * rows: it goes straight to `best`. */
+bool candidates_take(omendb_candidates *candidates, size_t slot, float score);
 
 /* No row of a smaller value than this is among the best, as somebody else has found. */
 static inline void candidates_learn(omendb_candidates *candidates, double threshold)

@@ -26,7 +26,8 @@
 #undef NAME
 
 static const omendb_lanes portable = {
-    "portable", score_portable, score_tile_portable, norm_portable, divide_portable, largest_portable,
+    "portable", score_portable, score_tile_portable, score_rows_portable,
+    norm_portable, divide_portable, largest_portable,
 };
 
 #if defined(__x86_64__)
@@ -59,10 +60,12 @@ static const omendb_lanes portable = {
 #undef NAME
 
 static const omendb_lanes avx2 = {
-    "avx2", score_avx2, score_tile_avx2, norm_avx2, divide_avx2, largest_avx2,
+    "avx2", score_avx2, score_tile_avx2, score_rows_avx2,
+    norm_avx2, divide_avx2, largest_avx2,
 };
 static const omendb_lanes avx512 = {
-    "avx512", score_avx512, score_tile_avx512, norm_avx512, divide_avx512, largest_avx512,
+    "avx512", score_avx512, score_tile_avx512, score_rows_avx512,
+    norm_avx512, divide_avx512, largest_avx512,
 };
 
 #endif

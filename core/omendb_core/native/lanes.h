@@ -18,6 +18,9 @@ typedef struct {
     void (*score_tile)(
         int is_l2, const float *const *x, const float *const *q, size_t dim,
         float (*scores)[LANES_TILE]);
+    /* The same for LANES_TILE rows and one query. */
+    void (*score_rows)(
+        int is_l2, const float *const *x, const float *q, size_t dim, float *scores);
     /* The square root of the lane sum of x.x, in float64. */
     double (*norm)(const float *x, size_t dim);
     /* out = x / length, in float64, each rounded to float32. */

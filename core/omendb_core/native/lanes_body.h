@@ -125,8 +125,14 @@ TARGET ALWAYS_INLINE void NAME(score_pairs)(
     const int is_l2, const float *const *x, const float *const *q, size_t dim,
     float (*scores)[LANES_TILE])
 {
-    NAME(lanes) sums[SUB][SUB] = {0}, left[SUB], right[SUB];
+    NAME(lanes) sums[SUB][SUB], left[SUB], right[SUB];
     size_t i = 0;
+    /* As one initialiser gcc 12 clears memory for them first. */
+#pragma GCC unroll 4
+    for (int a = 0; a < SUB; a++)
+#pragma GCC unroll 4
+        for (int b = 0; b < SUB; b++)
+            sums[a][b] = (NAME(lanes)){0};
     for (; i + LANES <= dim; i += LANES) {
 #pragma GCC unroll 4
         for (int a = 0; a < SUB; a++) {
@@ -163,6 +169,55 @@ TARGET static void NAME(score_tile)(
             for (int i = 0; i < SUB; i++)
                 memcpy(scores[a + i] + b, part[i], SUB * sizeof **part);
         }
+}
+
+/* Elements i … i + 7 of LANES_TILE rows and one query into their sums. */
+TARGET ALWAYS_INLINE void NAME(add_rows)(
+    int is_l2, const NAME(lanes) *x, const NAME(lanes) *q, NAME(lanes) *sums)
+{
+#pragma GCC unroll 4
+    for (int row = 0; row < LANES_TILE; row++) {
+        if (is_l2)
+            NAME(add_squares)(&x[row], q, &sums[row]);
+        else
+            NAME(add_products)(&x[row], q, &sums[row]);
+    }
+}
+
+TARGET ALWAYS_INLINE void NAME(score_some)(
+    const int is_l2, const float *const *x, const float *q, size_t dim, float *scores)
+{
+    NAME(lanes) sums[LANES_TILE], left[LANES_TILE], right;
+    size_t i = 0;
+#pragma GCC unroll 4
+    for (int row = 0; row < LANES_TILE; row++)
+        sums[row] = (NAME(lanes)){0};
+    for (; i + LANES <= dim; i += LANES) {
+        NAME(load)(q + i, &right);
+#pragma GCC unroll 4
+        for (int row = 0; row < LANES_TILE; row++)
+            NAME(load)(x[row] + i, &left[row]);
+        NAME(add_rows)(is_l2, left, &right, sums);
+    }
+    if (i < dim) {
+        NAME(load_last)(q + i, dim - i, &right);
+        for (int row = 0; row < LANES_TILE; row++)
+            NAME(load_last)(x[row] + i, dim - i, &left[row]);
+        NAME(add_rows)(is_l2, left, &right, sums);
+    }
+    for (int row = 0; row < LANES_TILE; row++) {
+        double sum = NAME(fold)(&sums[row]);
+        scores[row] = (float)(is_l2 ? -sum : sum) + 0.0f;
+    }
+}
+
+TARGET static void NAME(score_rows)(
+    int is_l2, const float *const *x, const float *q, size_t dim, float *scores)
+{
+    if (is_l2)
+        NAME(score_some)(1, x, q, dim, scores);
+    else
+        NAME(score_some)(0, x, q, dim, scores);
 }
 
 TARGET static double NAME(norm)(const float *x, size_t dim)

@@ -18,6 +18,7 @@ static PyMethodDef methods[] = {
     {"ids_remove", native_ids_remove, METH_VARARGS, NULL},
     {"first_duplicate", native_first_duplicate, METH_VARARGS, NULL},
     {"append", native_append, METH_VARARGS, NULL},
+    {"set_bits", native_set_bits, METH_VARARGS, NULL},
     {"kernels", native_kernels, METH_NOARGS, NULL},
     {"dismiss_helpers", native_dismiss_helpers, METH_NOARGS, NULL},
     {"shadow_write", native_shadow_write, METH_VARARGS, NULL},

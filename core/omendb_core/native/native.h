@@ -39,6 +39,9 @@ PyObject *native_first_duplicate(PyObject *module, PyObject *arguments);
 /* append.c: one add. */
 PyObject *native_append(PyObject *module, PyObject *arguments);
 
+/* mask_bits.c */
+PyObject *native_set_bits(PyObject *module, PyObject *arguments);
+
 /* search.c: the shadow written, and scanned. */
 PyObject *native_kernels(PyObject *module, PyObject *arguments);
 PyObject *native_dismiss_helpers(PyObject *module, PyObject *arguments);

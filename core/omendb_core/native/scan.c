@@ -6,12 +6,12 @@
  * the next tile is aimed better. A few dozen rows a query are left in the end, and scored.
  *
  * scan_setup.c decides which queries share a pass, scan_tiles.c which tiles it goes through, and one query
- * by itself goes by less than its codes first (scan_sweep.c). A query of which the bounds tell too little is given up here: every row is scored for it.
+ * by itself goes by less than its codes first (scan_sweep.c). Where a mask holds few rows these are scored,
+ * and so is every row for a query of which the bounds tell too little: it is given up here (scan_scored.c).
  */
+#include "scan_scored.h"
 #include "scan_sweep.h"
 #include "scan_tiles.h"
-
-#include "exhaustive.h"
 
 #include <float.h>
 #include <math.h>
@@ -157,6 +157,15 @@ static bool pass(scan_work *work, size_t first, size_t stop)
     return scan_offer_rest(work, first, stop);
 }
 
+/* A pass of a mask whose rows are scored. */
+static bool pass_scored(const scan_work *work, size_t first, size_t stop)
+{
+    for (size_t place = first; place < stop; place++)
+        work->chosen[place - first] = &work->seekers[place];
+    scan_score(work, work->chosen, stop - first);
+    return true;
+}
+
 /* -- the whole ----------------------------------------------------------------------------------*/
 
 static bool all_passes(scan_work *work)
@@ -170,46 +179,31 @@ static bool all_passes(scan_work *work)
             if (alone ? seeker->mask != mask : work->is_alone[seeker->mask])
                 break;
         }
-        if (!pass(work, first, stop))
+        if (!(work->is_scored[mask] ? pass_scored(work, first, stop) : pass(work, first, stop)))
             return false;
     }
     return true;
 }
 
-/* Have every row scored for the seekers that were given up. False if there is no memory. */
-static bool be_thorough(scan_work *work)
+/* Score the rows of their mask for the seekers that were given up, mask by mask. */
+static void be_thorough(scan_work *work)
 {
     const omendb_scan *scan = work->scan;
-    size_t count = 0;
-    omendb_thorough *queries = NULL;
-    for (size_t i = 0; i < scan->count; i++)
-        count += work->seekers[i].given_up;
-    *scan->thorough = count;
-    if (count == 0)
-        return true;
-    if ((queries = malloc(count * sizeof *queries)) == NULL)
-        return false;
-    count = 0;
-    for (size_t i = 0; i < scan->count; i++) {
-        scan_seeker *seeker = &work->seekers[i];
-        if (!seeker->given_up)
-            continue;
-        seeker->candidates.best.held = 0;
-        queries[count++] = (omendb_thorough){
-            .query = scan->queries + seeker->asked * scan->rows.dim,
-            .mask = scan_mask_at(scan, seeker->mask),
-            .floor = seeker->candidates.min_score,
-            .min_score = seeker->candidates.min_score,
-            .order = seeker->candidates.order,
-            .best = seeker->candidates.best,
-        };
+    size_t found = 0;
+    for (size_t mask = 0; mask < scan->mask_count; mask++) {
+        size_t count = 0;
+        for (size_t i = 0; i < scan->count; i++) {
+            scan_seeker *seeker = &work->seekers[i];
+            if (!seeker->given_up || seeker->mask != mask)
+                continue;
+            seeker->is_scored = true;
+            work->chosen[count++] = seeker;
+        }
+        if (count > 0)
+            scan_score(work, work->chosen, count);
+        found += count;
     }
-    score_every_row(&scan->rows, queries, count);
-    for (size_t i = 0, next = 0; i < scan->count; i++)
-        if (work->seekers[i].given_up)
-            work->seekers[i].candidates.best = queries[next++].best;
-    free(queries);
-    return true;
+    *scan->thorough = found;
 }
 
 static int64_t decide(scan_work *work)
@@ -218,7 +212,7 @@ static int64_t decide(scan_work *work)
     int64_t total = 0;
     for (size_t asked = 0; asked < scan->count; asked++) {
         scan_seeker *seeker = &work->seekers[work->order[asked]];
-        if (!seeker->given_up)
+        if (!seeker->is_scored)
             candidates_decide(&seeker->candidates);
         int64_t found = candidates_write(
             &seeker->candidates, scan->slots + total, scan->scores + total,
@@ -235,8 +229,10 @@ int64_t omendb_top_k(const omendb_scan *scan)
     int64_t total = -1;
     if (scan->count == 0)
         return 0;
-    if (scan_set_out(&work) && all_passes(&work) && be_thorough(&work))
+    if (scan_set_out(&work) && all_passes(&work)) {
+        be_thorough(&work);
         total = decide(&work);
+    }
     scan_free(&work);
     return total;
 }

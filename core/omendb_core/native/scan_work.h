@@ -27,16 +27,19 @@ typedef struct {
     double latest, bias, earliest, apart;
     float reach;
     bool given_up;
+    bool is_scored; /* its rows are: `best` is made, and nothing is left to decide */
 } scan_seeker;
 
 typedef struct {
     const omendb_scan *scan;
     omendb_queries queries; /* in the order of seekers */
     scan_seeker *seekers;   /* [count], those of a pass one after the other */
+    scan_seeker **chosen;   /* [count] room for some of them */
     size_t *order;          /* [count] by asked: the place among seekers */
     uint64_t *rows_of;      /* [mask_count] how many rows each mask holds */
     size_t *groups_of;      /* [mask_count] and how many groups */
-    bool *is_alone;         /* [mask_count] whether it makes a pass of its own */
+    bool *is_alone;         /* [mask_count] whether it makes a pass of its own, */
+    bool *is_scored;        /* [mask_count] in which its rows are scored one by one */
     bool gave_up;           /* since the last tile */
     /* Under decay, of all seekers of the pass: none is to be aimed anew for tiles whose latest time is
      * not above latest, but above earliest; whether any may find a row there; and of how many words that

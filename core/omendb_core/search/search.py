@@ -183,24 +183,24 @@ def _refuse_over(max_hits: int, count: int) -> None:
 
 
 def _scan(state: WindowState, masks: Masks, asked: list[_Asked]) -> TopK:
-    repeats = [len(one.vectors) for one in asked]
     floors = score.floors([one.query.min_score for one in asked])
     # A row left out by `like` may take a place in the answer: one more is asked for.
     ks = np.array([one.query.k + (one.excluded >= 0) for one in asked], np.int64)
     words, mask_of = masks.together([one.mask for one in asked])
-    top = state.scan.top_k(
-        state.ring,
-        state.definition.metric,
-        np.concatenate([one.vectors for one in asked]) if len(asked) > 1 else asked[0].vectors,
-        np.repeat(ks, repeats),
-        np.repeat(floors, repeats),
-        words,
-        np.repeat(mask_of, repeats),
+    vectors = (
+        asked[0].vectors if len(asked) == 1 else np.concatenate([one.vectors for one in asked])
     )
-    if any(one.excluded >= 0 for one in asked):
-        excluded = np.repeat(np.array([one.excluded for one in asked], np.int64), repeats)
-        return _without(top, excluded, np.repeat(ks - 1, repeats))
-    return top
+    repeats = None
+    if len(vectors) > len(asked):
+        repeats = [len(one.vectors) for one in asked]
+        ks, mask_of = np.repeat(ks, repeats), np.repeat(mask_of, repeats)
+        floors = np.repeat(floors, repeats)
+    top = state.scan.top_k(state.ring, state.definition.metric, vectors, ks, floors, words, mask_of)
+    excluded = [one.excluded for one in asked]
+    if max(excluded) < 0:
+        return top
+    slots = np.array(excluded, np.int64)
+    return _without(top, slots if repeats is None else np.repeat(slots, repeats), ks - 1)
 
 
 def _part(masks: Masks, one: _Asked) -> Part:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omendb_core import native
 from omendb_core.filters import mask_cache
 from omendb_core.filters.mask_cache import MASKS, MaskCache
 from omendb_core.filters.masks import evaluate
 from omendb_core.filters.parser import parse
 from omendb_core.model.types import I64, NULL_INTEGER, StrColumn
 from omendb_core.rows.columns import Columns
-from omendb_core.rows.ring import pack
+from omendb_core.rows.ring import pack, unpack
 from omendb_core.rows.write_log import WriteLog
 
 TYPES = {"n": "i64", "f": "f64", "on": "bool", "text": "str"}
@@ -61,6 +62,22 @@ def test_masks_follow_what_is_written(capacity: int) -> None:
             found = cache.words(filter_) & pack(live)
             assert np.array_equal(found, pack(evaluate(filter_, columns, None)) & pack(live))
         cache.check(pack(live))
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+def test_bits_become_what_was_told_of_them(monkeypatch: pytest.MonkeyPatch, is_used: bool) -> None:
+    if is_used and not native.is_there:
+        pytest.skip("there is no C extension here")
+    monkeypatch.setattr(native, "is_used", is_used)
+    rng = np.random.default_rng(3)
+    words, expected = pack(rng.random(1000) < 0.5), None
+    for count in (0, 1, 2, 64, 700):
+        expected = unpack(words, 1000)
+        slots = rng.integers(0, 1000, count)
+        told = rng.random(1000) < 0.5
+        expected[slots] = told[slots]  # a slot may come twice
+        mask_cache._set_bits(words, slots, told[slots])
+        assert np.array_equal(unpack(words, 1000), expected)
 
 
 def test_only_rows_that_were_written_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,11 @@ static void check_score_tile(const omendb_lanes *lanes, const float *rows, size_
             float score = scores[i / LANES_TILE][i % LANES_TILE];
             expect(memcmp(&score, &wanted, sizeof score) == 0, lanes->name);
         }
+        lanes->score_rows(is_l2, x, q[0], dim, scores[0]);
+        for (size_t i = 0; i < LANES_TILE; i++) {
+            float wanted = plain_score(is_l2, x[i], q[0], dim);
+            expect(memcmp(&scores[0][i], &wanted, sizeof wanted) == 0, lanes->name);
+        }
     }
 }
 

@@ -129,6 +129,28 @@ def test_selections_of_rows_that_are_not_there_are_refused(
         getattr(native.compiled, name)("portable", False, *given)
 
 
+BITS = (np.zeros(2, np.uint64), np.array([3, 127]), np.ones(2, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong", "message"),
+    [
+        (0, np.zeros(1, np.uint64), "slots"),
+        (0, np.zeros(2, np.int64), "words"),
+        (1, np.array([3, 128]), "slots"),
+        (1, np.array([3, -1]), "slots"),
+        (1, np.array([3.0, 4.0]), "slots"),
+        (2, np.ones(3, np.uint8), "passed"),
+        (2, np.ones(2, np.bool_), "passed"),
+    ],
+)
+def test_bits_of_slots_that_are_not_there_are_refused(place: int, wrong: Any, message: str) -> None:
+    given = [*BITS[:place], wrong, *BITS[place + 1 :]]
+    with pytest.raises((TypeError, ValueError, IndexError, BufferError), match=message):
+        native.compiled.set_bits(*given)
+    assert not BITS[0].any()
+
+
 def arrays_in(arguments: Any) -> list[Any]:
     """Every array among (nested) arguments."""
     if isinstance(arguments, np.ndarray):
@@ -164,6 +186,7 @@ def calls_that_write() -> list[tuple[str, tuple[Any, ...]]]:
         ("append", ("portable", ring, (codes, factors, nibbles, centre, 0), table, 0, 7, rows,
                     ids)),
         ("shadow_write", (codes, factors, nibbles, centre, 4, 0, 0, rows)),
+        ("set_bits", (np.zeros(2, np.uint64), np.array([3, 64]), np.array([1, 0], np.uint8))),
         ("top_k", ("portable", "portable", codes, factors, None, centre, 0, rows, 4, rows, k, none,
                    masks, slots, counts, np.full(4, -1), scores, None, 1)),
         ("top_k", ("portable", "portable", codes, factors, None, centre, 0, rows, 4, rows, k, none,
