@@ -129,12 +129,14 @@ def row_document(row: Row) -> dict[str, Any]:
 
 
 def _table(answer: Answer, include: list[str]) -> str:
-    ranked = [] if answer.ranks is None else ["rank"]
+    # Under decay ranks are Unix seconds in half-lives, all but equal; weights tell them apart.
+    name = "rank" if answer.weights is None else "weight"
+    ordered = [] if answer.ranks is None else [name]
     rows = [
         (
             str(place),
             plain(row.id),
-            *["-" if row.rank is None else f"{row.rank:.8g}" for _ in ranked],
+            *[_number(getattr(row, one)) for one in ordered],
             f"{row.score:.6g}",
             str(row.seq),
             *[_shown(row, name) for name in include],
@@ -142,8 +144,12 @@ def _table(answer: Answer, include: list[str]) -> str:
         for place, row in enumerate(answer, 1)
     ]
     return table(
-        ("", "id", *ranked, "score", "seq", *include), rows, "rl" + "r" * len(ranked) + "rr"
+        ("", "id", *ordered, "score", "seq", *include), rows, "rl" + "r" * len(ordered) + "rr"
     )
+
+
+def _number(number: float | None) -> str:
+    return "-" if number is None else f"{number:.8g}"
 
 
 def _shown(row: Row, name: str) -> str:

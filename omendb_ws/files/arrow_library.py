@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from ..runtime.extras import needed
 from .chunks import FileError
 
 #: What pyarrow raises for bytes that are no file, no batch, or no value of their type. Its own
@@ -24,9 +25,7 @@ def pyarrow() -> Any:
         import pyarrow.compute
         import pyarrow.parquet
     except ImportError:
-        raise FileError(
-            "Parquet and Arrow files need the extra arrow: pip install 'omendb-ws[arrow]'"
-        ) from None
+        raise FileError(needed("Parquet and Arrow files need", "arrow")) from None
     return pyarrow
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Awaitable, Callable
 from ssl import SSLContext
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..access.gate import Refused
 from ..access.principal import Principal
@@ -17,7 +17,7 @@ from ..access.proxies import TrustedProxies
 from ..http import routes
 from ..node.config import Settings
 from ..node.node import Node
-from ..runtime.extras import ExtraMissing
+from ..runtime.extras import ExtraMissing, needed
 from ..sessions.session import Session
 from .crowd import Crowd
 from .intake import Intake
@@ -25,8 +25,6 @@ from .sockets import place
 
 if TYPE_CHECKING:
     from ..http.api.listener import HttpListener
-
-_MISSING: Final = "the HTTP API needs the extra http: pip install 'omendb-ws[http]'"
 
 
 class CannotListen(OSError):
@@ -103,7 +101,7 @@ def check_extra() -> None:
         import httptools  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError:
-        raise ExtraMissing(_MISSING) from None
+        raise ExtraMissing(needed("the HTTP API needs", "http")) from None
 
 
 def _listener(parts: Parts, settings: Settings) -> HttpListener:

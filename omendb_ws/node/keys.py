@@ -18,6 +18,7 @@ from ..access.jwt_keys import KeySet, KeySetError
 from ..access.jwt_tokens import JwtRules
 from ..access.keyring import KeyFileError, Keyring
 from ..access.roles import parse_roles
+from ..runtime.extras import needed
 from ..runtime.faults import as_error
 from ..telemetry.metrics import Metrics
 from .config import Settings
@@ -185,6 +186,4 @@ def _need_pyjwt() -> None:
     try:
         import jwt  # noqa: F401
     except ImportError:
-        raise KeyFileError(
-            "JSON Web Tokens need the extra jwt: pip install 'omendb-ws[jwt]'"
-        ) from None
+        raise KeyFileError(needed("JSON Web Tokens need", "jwt")) from None

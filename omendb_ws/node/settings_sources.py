@@ -9,8 +9,9 @@ them (``${DIR:-}``); an empty name of a file in the other two is refused.
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
@@ -152,7 +153,8 @@ def _read_environment(environment: Mapping[str, str]) -> tuple[dict[str, Any], t
         name, text = known.get(variable), environment[variable]
         if name is None:
             if variable.startswith(ENVIRONMENT_PREFIX) and variable not in OTHER_VARIABLES:
-                warnings.append(f"environment {variable}: there is no such setting; ignored")
+                said = _no_such(variable, known)
+                warnings.append(f"environment {variable}: {said}; ignored")
         elif name in ("port", "http_port") and "://" in text:
             warnings.append(
                 f"environment {variable}: {shown(text)} is what Kubernetes sets for a service of"
@@ -186,8 +188,9 @@ def _read_file(name: str) -> tuple[dict[str, Any], list[str]]:
         values = parse(read_text(path))
     except TomlFileError as error:
         return {}, [f"config_file {name}: {error}"]
-    unknown = sorted(values.keys() - (Settings.model_fields.keys() - {"config_file"}))
-    problems = [f"{_plain(one)} ({path}): there is no such setting" for one in unknown]
+    known = Settings.model_fields.keys() - {"config_file"}
+    unknown = sorted(values.keys() - known)
+    problems = [f"{_plain(one)} ({path}): {_no_such(one, known)}" for one in unknown]
     for one in PATH_FIELDS:
         if isinstance(values.get(one), str) and values[one]:
             values[one] = str(path.parent / values[one])
@@ -197,6 +200,12 @@ def _read_file(name: str) -> tuple[dict[str, Any], list[str]]:
 def _plain(name: str) -> str:
     """A name as a message shows it: itself, unless it is long or would break the line."""
     return name if name.isprintable() and 0 < len(name) <= 80 else shown(name)
+
+
+def _no_such(name: str, known: Iterable[str]) -> str:
+    """What to say of a setting that is none, with the one that it is nearly called like."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75) if len(name) <= 80 else []
+    return "there is no such setting" + "".join(f" (did you mean {one}?)" for one in near)
 
 
 def _shown_of(name: str, value: object) -> str:
@@ -213,7 +222,7 @@ def _problems(
         if detail["type"] == "default_factory_not_called":
             continue  # a default that hangs on others, which are at fault themselves
         if name not in Settings.model_fields:
-            problems.append(f"{_plain(name)}: there is no such setting")
+            problems.append(f"{_plain(name)}: {_no_such(name, Settings.model_fields)}")
             continue
         value = f" = {_shown_of(name, values[name])}" if name in values else ""
         # Our own checks say what they want; of pydantic's, what is allowed says enough.

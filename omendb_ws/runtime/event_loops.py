@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
+from .extras import pip_install
+
 EventLoop = Literal["auto", "uvloop", "asyncio"]
 
 
@@ -34,8 +36,9 @@ def choose(setting: str = "auto") -> Choice:
             import uvloop
         except ImportError:
             if setting == "uvloop":
+                how = pip_install("uvloop")
                 raise EventLoopError(
-                    "event_loop is uvloop, which is not installed: pip install uvloop"
+                    f"event_loop is uvloop, which is not installed: {how}"
                 ) from None
         else:
             return Choice("uvloop", uvloop.new_event_loop)

@@ -18,13 +18,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from .._version import VERSION
-from ..runtime.extras import ExtraMissing
+from ..runtime.extras import ExtraMissing, needed
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import Span
 
-_MISSING: Final = "trace_endpoint: traces need the extra otel: pip install 'omendb-ws[otel]'"
 #: Links of a tick to requests; OpenTelemetry drops what is beyond.
 _MOST_LINKS: Final = 128
 
@@ -35,7 +34,7 @@ def check_extra() -> None:
         import opentelemetry.exporter.otlp.proto.http.trace_exporter
         import opentelemetry.sdk.trace  # noqa: F401
     except ImportError:
-        raise ExtraMissing(_MISSING) from None
+        raise ExtraMissing(needed("trace_endpoint: traces need", "otel")) from None
 
 
 def exporting(endpoint: str | None, sample_ratio: float) -> Traces | None:

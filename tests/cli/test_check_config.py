@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,9 @@ def test_json_web_tokens_without_their_library_are_a_line_and_exit_code_2(
         *command, "--config", str(config), PYTHONPATH=without_pyjwt, OMENDB_LOG_LEVEL="warning"
     )
     assert finished.returncode == 2
+    pip = f"{sys.executable} -m pip"  # of the interpreter that lacks it
     assert finished.stderr.splitlines() == [
-        "omendb-ws: JSON Web Tokens need the extra jwt: pip install 'omendb-ws[jwt]'"
+        f"omendb-ws: JSON Web Tokens need the extra jwt: {pip} install 'omendb-ws[jwt]'"
     ]
 
 
@@ -67,8 +69,9 @@ def test_the_http_api_without_what_it_needs_is_a_line_and_exit_code_2(
         *command, "--http-port", "0", PYTHONPATH=str(tmp_path), OMENDB_LOG_LEVEL="warning"
     )
     assert finished.returncode == 2
+    pip = f"{sys.executable} -m pip"  # of the interpreter that lacks it
     assert finished.stderr.splitlines() == [
-        "omendb-ws: the HTTP API needs the extra http: pip install 'omendb-ws[http]'"
+        f"omendb-ws: the HTTP API needs the extra http: {pip} install 'omendb-ws[http]'"
     ]
 
 

@@ -79,11 +79,14 @@ def test_ranks_are_shown_where_there_are_some(items: Runs) -> None:
     assert document["results"][0]["weight"] == 1.0
     assert document["results"][2]["rank"] is document["results"][2]["weight"] is None
     lines = items("search", "items", "1,0,0", *aged).out.splitlines()
-    assert lines[0].split() == ["id", "rank", "score", "seq"]
+    assert lines[0].split() == ["id", "weight", "score", "seq"]  # ranks are all but equal then
+    assert lines[1].split()[:3] == ["1", "2", "1"]
     assert lines[3].split()[:3] == ["3", "3", "-"]
     rank = '{"$mul": ["$score", {"$default": ["price", 1]}]}'
     ranked = items("search", "items", "1,0,0", "--rank", rank, "--json").document
     assert [row["id"] for row in ranked["results"]] == [2, 1, 3]
+    lines = items("search", "items", "1,0,0", "--rank", rank).out.splitlines()
+    assert lines[0].split() == ["id", "rank", "score", "seq"]
     assert [row["id"] for row in items("search", "items", "1,0,0", "--rank", "price", "--json")
             .document["results"]] == [2, 1]  # fmt: skip
 

@@ -186,15 +186,13 @@ def test_the_client_does_not_need_the_server_or_the_engines_window() -> None:
 
 def test_files_know_no_sockets_loops_or_collections() -> None:
     shapes = {"model"}
+    ours = tuple(f"omendb_ws.{one}" for one in ("files", "runtime.npy_header", "runtime.extras"))
     wrong = [
         where(path, line, name)
         for path in sources(SERVER / "files")
         for name, line in imports(path)
         if (name.startswith("omendb_core") and name.split(".")[1] not in shapes)
-        or (
-            name.startswith("omendb_ws.")
-            and not name.startswith(("omendb_ws.files", "omendb_ws.runtime.npy_header"))
-        )
+        or (name.startswith("omendb_ws.") and not name.startswith(ours))
         or name.split(".")[0] in {"asyncio", "socket", "websockets", "typer", "rich"}
     ]
     assert wrong == []

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -85,6 +86,10 @@ def uses_the_demo(text: str, url: str, place: Path) -> None:
 def asks_the_demo(text: str, url: str, place: Path) -> None:
     """A command that finds its server in OMENDB_URL, against the demo that runs already."""
     np.save(place / "vectors.npy", np.random.default_rng(1).normal(size=(100, 8)))
+    if " news " in text:  # what the page's first example has made
+        example = next(one.text for one in blocks(page("docs/how-to/ranking.md")))
+        made = [sys.executable, "-c", example.replace(DEFAULT_URL, url)]
+        subprocess.run(made, check=True, timeout=TIMEOUT_SECONDS)
     if " vectors " in f"{text} ":  # what the line with load has made
         command(
             "load", "vectors.npy", "-c", "vectors", "--create", "--again", cwd=place, OMENDB_URL=url

@@ -73,7 +73,7 @@ def test_what_an_example_misses_is_said_in_a_line(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
-    assert "pip install 'omendb-ws[http]'" in done.stderr
+    assert f"{sys.executable} -m pip install 'omendb-ws[http]'" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

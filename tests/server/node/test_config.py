@@ -70,7 +70,8 @@ def test_settings_made_in_a_program_do_not_read_the_environment(
 def test_unknown_names_in_the_file_are_named(tmp_path: Path) -> None:
     path = toml(tmp_path, "prot = 1\nmax_k = 1\n[server]\nport = 1\nconfig_file = 'x'")
     found = problems({"config_file": str(path)})
-    assert found == [f"{name} ({path}): there is no such setting" for name in ("prot", "server")]
+    none = f"({path}): there is no such setting"
+    assert found == [f"prot {none} (did you mean port?)", f"server {none}"]
 
 
 def test_the_file_cannot_name_another_file(tmp_path: Path) -> None:
@@ -82,7 +83,9 @@ def test_the_file_cannot_name_another_file(tmp_path: Path) -> None:
 
 def test_an_unknown_variable_is_a_warning_but_not_those_of_other_parts() -> None:
     loaded = load({}, {"OMENDB_PROT": "1", "OMENDB_KERNEL": "reference", "HOME": "/"})
-    assert loaded.warnings == ("environment OMENDB_PROT: there is no such setting; ignored",)
+    assert loaded.warnings == (
+        "environment OMENDB_PROT: there is no such setting (did you mean OMENDB_PORT?); ignored",
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,7 +138,7 @@ def test_what_is_wrong_in_the_file_hides_nothing_that_is_wrong_elsewhere(tmp_pat
         "max_ids = -1 (environment OMENDB_MAX_IDS): must be an integer from 1",
         f"max_k = 0 (file {path}): must be an integer from 1",
         "port = 'http' (flag --port): must be an integer from 0 to 65535",
-        f"prot ({path}): there is no such setting",
+        f"prot ({path}): there is no such setting (did you mean port?)",
         f"tls_key_file = {str(tmp_path / 'no.pem')!r} (file {path}): No such file or directory",
         f"tls_key_file = {str(tmp_path / 'no.pem')!r} (file {path}): TLS needs both files:"
         " tls_certificate_file is not set",
@@ -331,7 +334,7 @@ def test_settings_cannot_be_changed() -> None:
 def test_a_setting_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValidationError, match="prot"):
         Settings(prot=1)  # type: ignore[call-arg]
-    assert problems({"prot": 1}) == ["prot: there is no such setting"]
+    assert problems({"prot": 1}) == ["prot: there is no such setting (did you mean port?)"]
 
 
 # -- durability -------------------------------------------------------------------------------
