@@ -123,7 +123,7 @@ class Pipeline:
             while len(outbox):
                 batch = outbox.take()
                 self.bytes += len(framed(batch.messages))
-                self.pushes += len(batch.messages)
+                self.pushes += len(batch.messages) + batch.in_runs
                 outbox.sent(batch)
 
     def _hear(self) -> None:

@@ -24,7 +24,7 @@ from websockets.protocol import State
 from ..runtime.faults import as_error
 from ..runtime.progress import Progress
 from ..sessions.outbox import Batch, Outbox
-from ..wire.encoded import Message
+from ..wire.encoded import Messages, Run
 from .handshake import Handshaking
 from .websocket_frames import head
 
@@ -213,16 +213,20 @@ class Writing(Handshaking):
         task.add_done_callback(self._endings.discard)
 
 
-def _framed(messages: Sequence[Message]) -> bytes:
+def _framed(messages: Sequence[Messages]) -> bytes:
     """Messages as frames, in one piece."""
     return b"".join(chain.from_iterable(map(_frame, messages)))
 
 
-def _frame(message: Message) -> tuple[bytes | memoryview, ...]:
+def _frame(message: Messages) -> tuple[bytes | memoryview, ...]:
+    if isinstance(message, Run):
+        data, length = message
+        begins = head(length, False)
+        return begins, begins.join([data[at : at + length] for at in range(0, len(data), length)])
     return (head(message.size_bytes, message.is_text), *message.parts)
 
 
-def _chunks(messages: Sequence[Message]) -> Iterator[bytes | memoryview]:
+def _chunks(messages: Sequence[Messages]) -> Iterator[bytes | memoryview]:
     """Messages as frames, in pieces of ``_CHUNK_BYTES`` at most; what is large is not copied."""
     small: list[bytes | memoryview] = []
     small_bytes = 0

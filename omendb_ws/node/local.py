@@ -27,6 +27,7 @@ from ..runtime.transport import TEXT_MARK, Closed
 from ..sessions.receive import greet
 from ..sessions.session import Session
 from ..sessions.traced import receiver
+from ..wire.encoded import each
 from ..wire.limits import LIMITS
 from .config import Settings
 from .node import Node
@@ -125,7 +126,7 @@ async def _write(session: Session, leaving: Channel) -> None:
         while session.lane.is_open:
             batch = outbox.take()
             if batch.messages:
-                leaving.put([message.data for message in batch.messages])
+                leaving.put([message.data for message in each(batch.messages)])
                 await leaving.room()
                 outbox.sent(batch)
             if batch.has_made:

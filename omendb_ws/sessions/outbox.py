@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from ..runtime.faults import as_error
-from ..wire.encoded import Message, Pushed
+from ..wire.encoded import Message, Messages, Pushed
 
 #: How much goes to the socket at once. Websockets on loopback move 64 KiB to 256 KiB fastest, and
 #: what was handed over cannot be merged or taken back.
@@ -58,14 +58,16 @@ class _Push(Pushed):
 class Batch:
     """What the writer took; ``close`` if the connection ends after it.
 
-    ``made``: places of sources; ``has_made``: so many that the next batch is for another turn.
+    ``made``: places of sources; ``has_made``: so many that the next batch is for another turn;
+    ``in_runs``: how many more messages there are than ``messages`` has elements.
     """
 
-    messages: list[Message] = field(default_factory=list)
+    messages: list[Messages] = field(default_factory=list)
     reply_bytes: int = 0
     push_bytes: int = 0
     pushes: list[Pushed] = field(default_factory=list)
     made: int = 0
+    in_runs: int = 0
     has_made: bool = False
     close: Close | None = None
 
@@ -130,11 +132,11 @@ class Outbox:
             if isinstance(entry, Message | Close):
                 kept.append(entry)
                 continue
-            maker = entry.maker if isinstance(entry, Pushed) else entry
-            if of is not None and maker not in of:
+            if isinstance(entry, Pushed):
+                for push in (entry,) if of is None else entry.apart():
+                    (going if of is None or push.maker in of else kept).append(push)
+            elif of is not None and entry not in of:
                 kept.append(entry)
-            elif isinstance(entry, Pushed):
-                going.append(entry)
             else:
                 self._waiting.discard(entry)
         self._entries = kept
@@ -198,6 +200,7 @@ class Outbox:
             batch.messages.append(entry)
         elif isinstance(entry, Pushed):
             batch.messages += entry.messages
+            batch.in_runs += entry.in_runs
             batch.push_bytes += entry.size_bytes
             batch.pushes.append(entry)
         else:

@@ -299,7 +299,7 @@ class Session:
 
     def _went_out(self, batch: Batch) -> None:
         metrics = self.context.metrics
-        metrics.sent_messages += len(batch.messages)
+        metrics.sent_messages += len(batch.messages) + batch.in_runs
         metrics.sent_bytes += batch.reply_bytes + batch.push_bytes
         self._progressed()
 

@@ -72,11 +72,11 @@ class Histogram:
         self.exemplars: dict[int, tuple[int, str, float]] = {}
         self._snapshots: deque[tuple[float, list[int]]] = deque([(0.0, [0] * _BUCKETS)])
 
-    def record(self, value: int) -> None:
-        """Count one value."""
-        self.count += 1
-        self.total += value
-        self._buckets[_bucket(value)] += 1
+    def record(self, value: int, times: int = 1) -> None:
+        """Count one value, so many times."""
+        self.count += times
+        self.total += times * value
+        self._buckets[_bucket(value)] += times
 
     def exemplify(self, value: int, trace_id: str, now_seconds: float) -> None:
         """A value that was recorded is that of a trace."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 
 class Message(NamedTuple):
@@ -26,6 +26,37 @@ class Message(NamedTuple):
         return first if len(self.parts) == 1 and isinstance(first, bytes) else b"".join(self.parts)
 
 
+class Run(NamedTuple):
+    """Binary messages of ``each_bytes`` each, one behind the other: a thousand are one object."""
+
+    data: bytes
+    each_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        """The length of all of them."""
+        return len(self.data)
+
+    def messages(self) -> Iterator[Message]:
+        """Each of them."""
+        data, each_bytes = self.data, self.each_bytes
+        for start in range(0, len(data), each_bytes):
+            yield Message((data[start : start + each_bytes],), False)
+
+
+#: What a batch for a socket is made of.
+Messages: TypeAlias = Message | Run
+
+
+def each(messages: Iterable[Messages]) -> Iterator[Message]:
+    """One message after the other."""
+    for one in messages:
+        if isinstance(one, Run):
+            yield from one.messages()
+        else:
+            yield one
+
+
 def text(data: bytes) -> Message:
     """A text message."""
     return Message((data,), True)
@@ -40,13 +71,22 @@ def binary(data: bytes) -> Message:
 class Pushed:
     """Messages that go out together as one push of ``size_bytes``."""
 
-    messages: Sequence[Message]
+    messages: Sequence[Messages]
     size_bytes: int
+
+    @property
+    def in_runs(self) -> int:
+        """How many more messages there are than ``messages`` has elements."""
+        return 0
 
     @property
     def maker(self) -> object:
         """Whose push it is: a subscription."""
         return None
+
+    def apart(self) -> Sequence[Pushed]:
+        """The same as pushes of one maker each."""
+        return (self,)
 
     def went_out(self) -> None:
         """The socket took it. Not called if the connection ends before."""

@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from omendb_core.model.types import I64, Hits
+from omendb_core.model.types import I64, Hits, no_hits
 
+from .encoded import Message, Messages, Run
 from .frames import Header, pack, padded
 from .hits import id_texts, metadata_texts, row_objects
 from .opcodes import (
@@ -52,6 +53,15 @@ def encode_together(told: Together, is_binary: bool) -> list[bytes]:
     if isinstance(told.hits.ids, list) or told.hits.metadata is not None:
         return list(_with_json(told))
     return _bare(told)
+
+
+def silent(subs: list[int], version: int, to_seq: int, is_binary: bool) -> list[Messages]:
+    """Messages without rows: every row up to ``to_seq`` was none for these subscriptions."""
+    told = Together(subs, np.zeros(len(subs), np.int64), version, to_seq, no_hits())
+    if not is_binary:
+        return [Message((data,), True) for data in _texts(told)]
+    whole = _of_equal_length(told, 0, np.array(subs, "<u4"), told.counts)
+    return [Run(whole.tobytes(), whole.shape[1])]
 
 
 def _places(told: Together) -> Iterator[tuple[int, int, int]]:

@@ -1,34 +1,32 @@
 """Whose turn it is to be pushed to: what feeds, live and match queries have in common.
 
-Lives on the engine's thread; ``Push.deliver`` runs on the loop's. A *stream* is the engine's side
-of one subscription. It has at most one unsent push: the next one is made when the socket took it,
-from whatever the window holds then, so a slow reader costs its place and one push, and nobody
-waits for it. All streams of one connection together hold about ``max_pending_bytes`` of pushes; the
-others of that connection wait their turn, and no other connection does. What pushes take is
-their connection's time: whoever is too far ahead of others that wait is told later.
-
-A *maker* knows what a kind of stream says; it makes the pushes of many streams at once.
+Lives on the engine's thread. A stream has at most one unsent push: the next one is made when the
+socket took it, from whatever the window holds then, so a slow reader costs its place and one push,
+and nobody waits for it. All streams of one connection together hold about ``max_pending_bytes`` of
+pushes; the others of that connection wait their turn, and no other connection does. What pushes
+take is their connection's time: whoever is too far ahead of others that wait is told later.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
-
-from omendb_core.model.budget import Budget
-from omendb_core.model.types import Include
+from typing import Final, TypeVar, cast
 
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
-from ...wire.encoded import Message, Pushed
+from ...wire.encoded import Messages
 from ...wire.opcodes import Limits
 from ..model.shard import Shard
 from ..model.shares import Share, Shares
 from ..model.ticket import Effect, Lane
 from .delayed import Delayed
 from .lane_turns import LaneTurns
+from .stream import Bundle, Said
+from .stream import Maker as Maker
+from .stream import Push as Push
+from .stream import Reader as Reader
+from .stream import Stream as Stream
 
 #: How much one tick builds, and for how long, before searches get their turn again. 4,000 pushes
 #: of live queries would take 40 ms.
@@ -44,109 +42,6 @@ GROUP_STREAMS: Final = 256
 PUSH_WEIGHS_BYTES: Final = 2 << 10
 #: When a stream whose push could not be made is looked at again, if nothing changes before.
 AFTER_A_FAULT_US: Final = 3_000_000
-
-
-class Reader(Protocol):
-    """Who reads a stream: a subscription, on the loop's thread, by its ``sub`` and connection."""
-
-    lane: Lane
-    sub: int
-
-    def pushed(self, push: Push) -> None:
-        """Queue a push for the socket."""
-
-    def sent(self, push: Push) -> None:
-        """The socket took it."""
-
-
-class Maker(Protocol):
-    """Makes what streams of one kind say.
-
-    What it yields counts as said. A fault leaves the others as if they had not been looked at.
-    """
-
-    def make(self, streams: Sequence[Any], now_us: int) -> Iterable[tuple[Stream, list[Message]]]:
-        """What each of ``streams`` has to say now; one with nothing to say is left out."""
-
-
-class Stream:
-    """One subscription as the engine has it. ``Deliveries`` owns what is not set here at once.
-
-    ``usual_bytes``: about as much as one push takes. ``behind_since_us``: the arrival of the oldest
-    change that its reader was not told of. ``due_us``: when it is looked at again unasked.
-    """
-
-    __slots__ = (
-        "_budget", "_reserved_bytes", "behind_since_us", "due_us", "has_unsent", "include",
-        "is_active", "is_binary", "lane", "maker", "reader", "shard", "sub", "usual_bytes",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        maker: Maker,
-        reader: Reader,
-        shard: Shard,
-        is_binary: bool,
-        include: Include,
-        usual_bytes: int,
-    ) -> None:
-        self.maker = maker
-        self.reader = reader
-        self.lane = reader.lane
-        self.sub = reader.sub
-        self.shard = shard
-        self.is_binary = is_binary
-        self.include = include
-        self.usual_bytes = usual_bytes
-        self.has_unsent = self.is_active = False
-        self.behind_since_us: int | None = None
-        self.due_us: int | None = None
-        self._budget: Budget | None = None
-        self._reserved_bytes = 0
-
-    def hold(self, budget: Budget, reserved_bytes: int) -> None:
-        """Bytes were taken for it, and are given back when the engine lets go of it."""
-        self._budget, self._reserved_bytes = budget, reserved_bytes
-
-    def give_back(self) -> None:
-        """Its query is gone, and with it what was taken for it."""
-        budget, self._budget = self._budget, None
-        if budget is not None:
-            budget.give_back(self._reserved_bytes)
-
-    @property
-    def expected_bytes(self) -> int:
-        """About as much as its next push takes."""
-        return self.usual_bytes
-
-    #: Whether it tells of lists, which do not follow their window at once.
-    is_of_lists: ClassVar = False
-
-    @property
-    def has_more(self) -> bool:
-        """Whether, its push taken, it may have something to say right away."""
-        return True
-
-
-@dataclass(slots=True, eq=False)
-class Push(Pushed):
-    """Effect: messages of one stream, in order, that count as one push."""
-
-    stream: Stream
-    arrival_us: int | None
-
-    @property
-    def maker(self) -> object:
-        """See ``Pushed.maker``."""
-        return self.stream.reader
-
-    def deliver(self) -> None:
-        """Queue them for the socket."""
-        self.stream.reader.pushed(self)
-
-    def went_out(self) -> None:
-        """See ``Pushed``."""
-        self.stream.reader.sent(self)
 
 
 class Deliveries:
@@ -220,14 +115,16 @@ class Deliveries:
 
     def sent(self, push: Push) -> None:
         """The socket took a push: its stream may have another, and others of its connection too."""
-        stream = push.stream
-        has_more = stream.is_active and stream.has_more  # the only thing here that can fault
-        stream.lane.push_bytes -= push.size_bytes
-        stream.has_unsent = False
-        if has_more:
-            self._pending.add(stream.lane, stream)
-        for starved in self._starved.pop(stream.lane, ()):
-            self._pending.add(stream.lane, starved)
+        streams, lane = push.of(), push.stream.lane
+        # The only thing here that can fault.
+        more = [stream for stream in streams if stream.is_active and stream.has_more]
+        lane.push_bytes -= push.size_bytes
+        for stream in streams:
+            stream.has_unsent = False
+        for stream in more:
+            self._pending.add(lane, stream)
+        for starved in self._starved.pop(lane, ()):
+            self._pending.add(lane, starved)
 
     def push(self, effects: list[Effect], now_us: int) -> None:
         """What can be delivered now, as far as one tick goes, to ``effects`` as it is made."""
@@ -247,7 +144,7 @@ class Deliveries:
                 before = len(effects)
                 self._make(maker, streams, effects, now_us)
                 made = cast(list[Push], effects[before:])
-                pushes += len(made)
+                pushes += sum(len(push.of()) for push in made)
                 now_ns = self._clock_ns()
                 built_bytes += self._charge(streams, made, (now_ns - started_ns) / 1000)
                 started_ns = now_ns
@@ -263,12 +160,12 @@ class Deliveries:
         except Exception as error:
             made = []
             self._look_later(streams, now_us, error)
-        for stream, messages in made:
+        for whose, messages in made:
             try:
-                push = self._hand_out(stream, messages)
+                push = self._hand_out(whose, messages)
             except Exception as error:  # what was made counts as said
                 self._fault(error)
-                push = self._hand_out(stream, messages)
+                push = self._hand_out(whose, messages)
             effects.append(push)
 
     def _charge(self, streams: list[Stream], made: list[Push], took_us: float) -> int:
@@ -286,12 +183,12 @@ class Deliveries:
             if push.stream.lane is not lane:
                 weights[lane.share] = weights.get(lane.share, 0) + weight
                 whole, lane, weight = whole + weight, push.stream.lane, 0
-            weight += PUSH_WEIGHS_BYTES + push.size_bytes
+            weight += PUSH_WEIGHS_BYTES * len(push.of()) + push.size_bytes
         weights[lane.share] = weights.get(lane.share, 0) + weight
         whole += weight
         for share, part in weights.items():
             self._shares.charge_streams(share, took_us * part / whole)
-        return whole - PUSH_WEIGHS_BYTES * len(made)
+        return sum(push.size_bytes for push in made)
 
     def _next_group(self) -> dict[Maker, list[Stream]] | None:
         """Streams that are told together; None: none is left that need not wait for others."""
@@ -315,17 +212,15 @@ class Deliveries:
             expected_bytes += stream.expected_bytes
         return group if count else None
 
-    def _made(
-        self, maker: Maker, streams: list[Stream], now_us: int
-    ) -> list[tuple[Stream, list[Message]]]:
+    def _made(self, maker: Maker, streams: list[Stream], now_us: int) -> list[Said]:
         """What ``maker`` makes; after a fault one by one, so that one stream harms no other."""
-        made: list[tuple[Stream, list[Message]]] = []
+        made: list[Said] = []
         try:
             for one in maker.make(streams, now_us):
                 made.append(one)  # noqa: PERF402 - what was made before a fault must go out
         except Exception as error:
             if len(streams) > 1:
-                done = {stream for stream, _ in made}
+                done = {stream for whose, _ in made for stream in _all_of(whose)}
                 for stream in streams:
                     if stream not in done:
                         made += self._made(maker, [stream], now_us)
@@ -343,15 +238,28 @@ class Deliveries:
         self._metrics.faults += 1
         as_error(error, "a push")
 
-    def _hand_out(self, stream: Stream, messages: list[Message]) -> Push:
+    @staticmethod
+    def _hand_out(whose: Stream | list[Stream], messages: Sequence[Messages]) -> Push:
         size_bytes = 0
         for message in messages:
             size_bytes += message.size_bytes
-        stream.has_unsent = True
-        stream.lane.push_bytes += size_bytes
-        push = Push(messages, size_bytes, stream, stream.behind_since_us)
-        stream.behind_since_us = None
+        streams = _all_of(whose)
+        lane = streams[0].lane
+        push: Push
+        if isinstance(whose, Stream):
+            push = Push(messages, size_bytes, whose, whose.behind_since_us)
+        else:
+            arrivals_us = [stream.behind_since_us for stream in whose]
+            push = Bundle(messages, size_bytes, whose[0], None, whose, arrivals_us)
+        lane.push_bytes += size_bytes
+        for stream in streams:
+            stream.has_unsent = True
+            stream.behind_since_us = None
         return push
+
+
+def _all_of(whose: Stream | list[Stream]) -> Sequence[Stream]:
+    return (whose,) if isinstance(whose, Stream) else whose
 
 
 Key = TypeVar("Key")

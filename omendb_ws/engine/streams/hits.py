@@ -3,10 +3,11 @@
 Seqs and scores, and for a novel query the id of the row that each is nearest to. An array made anew
 for every batch leaves the old one's place as a hole, and those came to a fifth of what thousands of
 readers had waiting. So the first batch is kept as it came, and more goes into chunks with room for
-what follows.
+what follows. One hit by itself, which is what most queries have if any, is two numbers, for which
+there is a place whether it is taken or not.
 
-Invariants: hits ascend by seq, within a chunk and over them; no chunk is empty; ``share`` has what
-all of them take.
+Invariants: hits ascend by seq, within a chunk and over them; no chunk is empty; one hit is by
+itself only where there is no chunk; ``share`` has what all chunks take.
 """
 
 from __future__ import annotations
@@ -69,12 +70,16 @@ class _Chunk:
 
 
 class WaitingHits:
-    """A queue of (seq, score), or (seq, score, near), with the memory it is charged."""
+    """A queue of (seq, score), or (seq, score, near), with the memory it is charged.
 
-    __slots__ = ("_chunks", "_count", "nbytes", "share")
+    ``one``: the only hit, where it waits by itself; its memory is its query's.
+    """
+
+    __slots__ = ("_chunks", "_count", "nbytes", "one", "share")
 
     def __init__(self, share: Share) -> None:
         self.share = share
+        self.one: tuple[int, float] | None = None
         self._chunks: list[_Chunk] = []
         self._count = self.nbytes = 0
 
@@ -84,22 +89,42 @@ class WaitingHits:
     @property
     def first_seq(self) -> int | None:
         """The oldest hit's; None: none waits."""
+        if self.one is not None:
+            return self.one[0]
         return self._chunks[0].seqs.item(self._chunks[0].start) if self._chunks else None
+
+    def add_one(self, seq: int, score: float) -> None:
+        """Keep a hit, a float32 score; where none waits it takes no memory that is not there."""
+        if self._count:
+            self.add(np.array([seq], np.uint64), np.array([score], np.float32))
+        else:
+            self.one = seq, score
+            self._count = 1
 
     def add(self, seqs: U64, scores: F32, near: Near | None = None) -> None:
         """Keep these hits, one at least, above those that are there; the arrays are its own now.
 
         All of them with ``near``, or none. Quota: none is kept.
         """
-        if self._chunks:
+        if self.one is not None:
+            seq, score = self.one
+            seqs = np.concatenate([np.array([seq], np.uint64), seqs])
+            scores = np.concatenate([np.array([score], np.float32), scores])
+            self._add_first(seqs, scores, near)
+            self.one = None
+            self._count = 0
+        elif self._chunks:
             self._add_behind(seqs, scores, near)
         else:
-            chunk = _Chunk(seqs, scores, near, len(seqs))
-            nbytes = _QUEUE_BYTES + chunk.nbytes
-            self.share.resize(nbytes)
-            self._chunks.append(chunk)
-            self.nbytes = nbytes
+            self._add_first(seqs, scores, near)
         self._count += len(seqs)
+
+    def _add_first(self, seqs: U64, scores: F32, near: Near | None) -> None:
+        chunk = _Chunk(seqs, scores, near, len(seqs))
+        nbytes = _QUEUE_BYTES + chunk.nbytes
+        self.share.resize(nbytes)
+        self._chunks.append(chunk)
+        self.nbytes = nbytes
 
     def _add_behind(self, seqs: U64, scores: F32, near: Near | None) -> None:
         last = self._chunks[-1]
@@ -135,6 +160,8 @@ class WaitingHits:
 
     def above(self, seq: int) -> tuple[U64, F32]:
         """Seqs uint64 (n,) and scores float32 (n,) of the hits above ``seq``; not to be kept."""
+        if self.one is not None and self.one[0] > seq:
+            return np.array([self.one[0]], np.uint64), np.array([self.one[1]], np.float32)
         if not self._chunks:
             return _NO_SEQS, _NO_SCORES
         seqs = _joined([chunk.seqs[chunk.start : chunk.end] for chunk in self._chunks])
@@ -143,12 +170,15 @@ class WaitingHits:
         return seqs[first:], scores[first:]
 
     @property
-    def few(self) -> tuple[U64, F32] | None:
-        """All hits, where they are of one chunk; None for none, or more. Not to be kept."""
+    def few(self) -> tuple[list[int], list[float]] | None:
+        """All hits, where they are of one chunk; None for none, or more."""
+        if self.one is not None:
+            return [self.one[0]], [self.one[1]]
         if len(self._chunks) != 1:
             return None
         chunk = self._chunks[0]
-        return chunk.seqs[chunk.start : chunk.end], chunk.scores[chunk.start : chunk.end]
+        some = slice(chunk.start, chunk.end)
+        return chunk.seqs[some].tolist(), chunk.scores[some].tolist()
 
     def near_of(self, count: int) -> Near | None:
         """The ``near`` of the newest ``count`` hits; not to be kept."""
@@ -159,6 +189,10 @@ class WaitingHits:
 
     def forget(self, seq: int) -> None:
         """Let go of the hits up to ``seq``."""
+        if self.one is not None:
+            if self.one[0] <= seq:
+                self.clear()
+            return
         whole = 0
         for chunk in self._chunks:
             if chunk.seqs.item(chunk.end - 1) > seq:
@@ -181,13 +215,16 @@ class WaitingHits:
 
     def clear(self) -> None:
         """Let go of all."""
+        self.one = None
+        self._count = 0
         if self._chunks:
             self._chunks.clear()
-            self._count = self.nbytes = 0
+            self.nbytes = 0
             self.share.resize(0)
 
     def close(self) -> None:
         """Let go of all, and of its share."""
+        self.one = None
         self._chunks.clear()
         self._count = self.nbytes = 0
         self.share.close()

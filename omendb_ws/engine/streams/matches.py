@@ -7,6 +7,7 @@ all of them at once; they wait as ``queues.py`` says.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,12 @@ from omendb_core.window import Window
 from ...telemetry.metrics import Metrics
 from ...wire.encoded import Message
 from ...wire.opcodes import Limits
-from ..model.rows import SILENCE_US, push_bytes
+from ..model.rows import push_bytes
 from ..model.shard import Shard
 from .deliveries import Deliveries, Maker, Reader, Stream, forget
 from .queues import PAST_ROWS, Queues, QueueStream
+from .silence import Silence
+from .stream import Said
 from .together import LEAST_TOGETHER, Kind, is_plain, told
 
 
@@ -63,6 +66,7 @@ class Matches(Queues[MatchQuery]):
     def __init__(self, metrics: Metrics, limits: Limits, deliveries: Deliveries) -> None:
         super().__init__(metrics, limits, deliveries)
         self._queries: dict[Shard, dict[int, MatchQuery]] = {}
+        self._silence = Silence(deliveries)
 
     def of(self, shard: Shard) -> list[MatchQuery]:
         """The match queries of a shard."""
@@ -84,11 +88,13 @@ class Matches(Queues[MatchQuery]):
         prepared = prepare_queries(window.definition, vectors)
         query.handle = int(window.standing.add([query.query], prepared)[0])
         self._queries.setdefault(query.shard, {})[query.handle] = query
+        self._silence.enter(query, now_us)
         return self._begin(query, from_seq, now_us)
 
     def stop(self, query: MatchQuery) -> None:
         """End a query."""
         self._deliveries.stop(query)
+        self._silence.leave(query)
         if query.handle is not None:
             forget(self._queries, query.shard, query.handle)
             if not query.shard.is_dropped:
@@ -102,13 +108,21 @@ class Matches(Queues[MatchQuery]):
     ) -> None:
         """Keep the rows that reached each of ``handles``; seqs ascend for each handle."""
         order = np.argsort(handles, kind="stable")
-        found, starts = np.unique(handles[order], return_index=True)
+        handles, seqs, scores = handles[order], seqs[order], scores[order]
+        found, starts = np.unique(handles, return_index=True)
         ends = [*starts[1:].tolist(), len(handles)]
+        queries = self._queries.get(shard, {})
+        seq_at, score_at = seqs.tolist(), scores.tolist()
         for handle, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
-            query = self._queries.get(shard, {}).get(handle)
-            if query is not None:
-                places = order[start:end]
-                self._came(query, seqs[places], scores[places], None, arrival_us)
+            query = queries.get(handle)
+            if query is None:
+                continue
+            if end - start == 1 and not len(query.hits) and query.overflow_seq is None:
+                query.hits.add_one(seq_at[start], score_at[start])
+                self._has_come(query, arrival_us)
+            else:
+                some = slice(start, end)
+                self._came(query, seqs[some].copy(), scores[some].copy(), None, arrival_us)
 
     def lost(self, shard: Shard) -> None:
         """Rows came and left by age before they were matched."""
@@ -116,9 +130,7 @@ class Matches(Queues[MatchQuery]):
             query.lost = True
             self._deliveries.ready(query)
 
-    def make(
-        self, streams: Sequence[MatchQuery], now_us: int
-    ) -> Iterator[tuple[Stream, list[Message]]]:
+    def make(self, streams: Sequence[MatchQuery], now_us: int) -> Iterator[Said]:
         """See ``deliveries.Maker``."""
         others: list[MatchQuery] = []
         alike: dict[Kind, list[MatchQuery]] = {}
@@ -132,27 +144,41 @@ class Matches(Queues[MatchQuery]):
             if len(queries) < LEAST_TOGETHER:
                 others += queries
                 continue
-            for query, message in zip(queries, told(kind, queries, now_us), strict=True):
-                if message is not None and message.size_bytes > push_bytes(self._limits):
-                    others.append(query)
-                    continue
-                yield from self._tell(query, message, now_us)
+            whole = zip(queries, told(kind, queries), strict=True)
+            for _, of_lane in groupby(whole, lambda one: one[0].lane):
+                yield from self._tell(list(of_lane), others, now_us)
         yield from super().make(others, now_us)
 
     def _tell(
-        self, query: MatchQuery, message: Message | None, now_us: int
-    ) -> Iterator[tuple[Stream, list[Message]]]:
-        """Move a plain query behind all that waits, and the window's end if it is told that."""
-        last_seq = query.shard.window.last_seq
-        query.done_seq = last_seq
-        if message is not None:
-            query.told_seq = last_seq
-            query.quiet_since_us = now_us
-            yield query, [message]
-        elif query.told_seq >= last_seq and now_us - query.quiet_since_us >= SILENCE_US:
-            query.quiet_since_us = now_us
-        query.hits.clear()
-        self._deliveries.look_again(query, query.quiet_since_us + SILENCE_US)
+        self,
+        telling: Sequence[tuple[MatchQuery, Message | None]],
+        others: list[MatchQuery],
+        now_us: int,
+    ) -> Iterator[Said]:
+        """Move plain queries of a connection behind all that waits; those with a message are told
+        the window's end, too. What is too long for a push is for ``others``."""
+        last_seq, most_bytes = telling[0][0].shard.window.last_seq, push_bytes(self._limits)
+        whose: list[Stream] = []
+        messages: list[Message] = []
+        for query, message in telling:
+            if message is None:
+                query.done_seq = last_seq
+                query.hits.clear()
+            elif message.size_bytes > most_bytes:
+                others.append(query)
+            else:
+                query.done_seq = query.told_seq = last_seq
+                query.quiet_since_us = now_us
+                query.hits.clear()
+                whose.append(query)
+                messages.append(message)
+        if len(whose) == 1:
+            yield whose[0], messages
+        elif whose:
+            yield whose, messages
+
+    def _look_again(self, query: MatchQuery) -> None:
+        """See ``Queues._look_again``: its circle is looked at."""
 
     def _past(self, query: MatchQuery, now_us: int) -> list[Message]:
         """See ``Queues._past``."""

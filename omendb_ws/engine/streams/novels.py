@@ -66,6 +66,11 @@ class NovelQuery(QueueStream):
         """See ``QueueStream.condition``."""
         return self.filter
 
+    @property
+    def has_more(self) -> bool:
+        """See ``Stream.has_more``; nobody but itself is due when it has heard of nothing."""
+        return super().has_more or self.due_us is None
+
     def is_new(self, scores: F32) -> Bool1:
         """Which rows are, by the score of the best before each (-inf: there is none)."""
         found: Bool1 = (scores < self.below) | (scores == -np.inf)

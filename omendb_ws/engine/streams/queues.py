@@ -40,6 +40,7 @@ from ..model.shard import Shard
 from .deliveries import Deliveries, Maker, Reader, Stream
 from .feeds import first_of
 from .hits import Near, WaitingHits
+from .stream import Said
 from .together import MOST_ROWS
 
 #: Rows of the past that one push of a query looks at: about 2 ms.
@@ -90,7 +91,7 @@ class QueueStream(Stream):
     @property
     def has_more(self) -> bool:
         """Whether, its push taken, it may have something to say before the time comes."""
-        return len(self.hits) > 0 or not self.is_plain or self.due_us is None
+        return len(self.hits) > 0 or not self.is_plain
 
     @property
     def is_plain(self) -> bool:
@@ -156,6 +157,10 @@ class Queues(ABC, Generic[Query]):
     ) -> None:
         """Rows to be told, behind those that wait."""
         self._keep(query, seqs, scores, near)
+        self._has_come(query, arrival_us)
+
+    def _has_come(self, query: Query, arrival_us: int | None) -> None:
+        """Rows wait to be told."""
         if not self._deliveries.ready(query, arrival_us):
             self._metrics.merged_pushes += 1
             query.shard.counts.merged += 1
@@ -178,7 +183,7 @@ class Queues(ABC, Generic[Query]):
 
     # -- what is said -----------------------------------------------------------------------------
 
-    def make(self, streams: Sequence[Query], now_us: int) -> Iterable[tuple[Stream, list[Message]]]:
+    def make(self, streams: Sequence[Query], now_us: int) -> Iterable[Said]:
         """See ``deliveries.Maker``."""
         for query in streams:
             place = query.told_seq, query.done_seq, query.overflow_seq, query.lost
@@ -191,7 +196,11 @@ class Queues(ABC, Generic[Query]):
                 query.quiet_since_us = now_us
                 yield query, messages
             query.hits.forget(query.done_seq)
-            self._deliveries.look_again(query, query.quiet_since_us + SILENCE_US)
+            self._look_again(query)
+
+    def _look_again(self, query: Query) -> None:
+        """It hears of silence in time."""
+        self._deliveries.look_again(query, query.quiet_since_us + SILENCE_US)
 
     def _said(self, query: Query, now_us: int) -> list[Message]:
         """What a query has to say, and the query moved behind it."""

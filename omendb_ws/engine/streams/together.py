@@ -1,10 +1,9 @@
-"""Match queries that are told together: of hits that came as the window moves on, or of nothing.
+"""Match queries that are told of their hits together.
 
-Lives on the engine's thread. Most of a server's match queries have a hit or two at a time, and all
-of them must hear every few seconds how far the window is (PROTOCOL section 6). By itself a push
-takes 35 µs, most of them numpy's for arrays of one element; so hits of many queries are gathered,
-looked at and encoded in one go, and each row once, however many it reached. Queries with anything
-else to say (the past, a gap, many rows) are told one by one, by ``queues.py``.
+Lives on the engine's thread. Most of a server's match queries have a hit or two at a time. By
+itself a push takes 35 µs, most of them numpy's for arrays of one element; so hits of many queries
+are gathered, looked at and encoded in one go, and each row once, however many it reached. Queries
+with anything else to say (the past, a gap, many rows) are told one by one, by ``queues.py``.
 
 Nothing here changes a query: what is told is found first, so that a fault leaves all as they were.
 """
@@ -17,11 +16,10 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from omendb_core.filters.parser import Filter, evaluate
-from omendb_core.model.types import F32, I64, U64, Bool1, Include, no_hits
+from omendb_core.model.types import F32, I64, Bool1, Include
 
 from ...wire.encoded import Message
 from ...wire.rows_together import Together, encode_together
-from ..model.rows import SILENCE_US
 from ..model.shard import Shard
 from .hits import WaitingHits
 
@@ -81,53 +79,39 @@ def is_plain(query: Query) -> bool:
     return oldest_seq > query.done_seq and oldest_seq >= query.shard.window.first_seq
 
 
-def told(kind: Kind, queries: Sequence[Query], now_us: int) -> list[Message | None]:
+def told(kind: Kind, queries: Sequence[Query]) -> list[Message | None]:
     """What each is told of all that it has waiting; None: nothing."""
     window = kind.shard.window
     waiting = _passing(kind, queries, _gathered(kind, queries))
     counts = np.bincount(waiting.owners, minlength=len(queries))
-    telling = np.flatnonzero(counts)
-    silent = [
-        place
-        for place, count in enumerate(counts.tolist())
-        if not count
-        and now_us - queries[place].quiet_since_us >= SILENCE_US
-        and queries[place].told_seq < window.last_seq
-    ]
+    places = np.flatnonzero(counts).tolist()
     found: list[Message | None] = [None] * len(queries)
-    for places, is_silent in ((telling.tolist(), False), (silent, True)):
-        if not places:
-            continue
-        hits = no_hits()
-        if not is_silent:
-            hits = replace(window.state.hits(waiting.slots, kind.include), scores=waiting.scores)
-        together = Together(
-            [queries[place].sub for place in places],
-            counts[places], window.version, window.last_seq, hits,
-        )  # fmt: skip
-        is_text = not kind.is_binary
-        for place, data in zip(places, encode_together(together, kind.is_binary), strict=True):
-            found[place] = Message((data,), is_text)
+    if not places:
+        return found
+    hits = replace(window.state.hits(waiting.slots, kind.include), scores=waiting.scores)
+    subs = [queries[place].sub for place in places]
+    together = Together(subs, counts[places], window.version, window.last_seq, hits)
+    is_text = not kind.is_binary
+    for place, data in zip(places, encode_together(together, kind.is_binary), strict=True):
+        found[place] = Message((data,), is_text)
     return found
 
 
 def _gathered(kind: Kind, queries: Sequence[Query]) -> Waiting:
     """All that waits, of rows that are alive."""
-    seqs: list[U64] = []
-    scores: list[F32] = []
+    seqs: list[int] = []
+    scores: list[float] = []
     counts = []
     for query in queries:
         found = query.hits.few
         if found is not None:
-            seqs.append(found[0])
-            scores.append(found[1])
+            seqs += found[0]
+            scores += found[1]
         counts.append(len(query.hits))
     owners = np.repeat(np.arange(len(queries)), counts)
-    if not seqs:
-        return Waiting(owners, owners, np.empty(0, np.float32))
     ring = kind.shard.window.state.ring
-    slots = ring.slots(np.concatenate(seqs))
-    waiting = Waiting(owners, slots, np.concatenate(scores))
+    slots = ring.slots(np.array(seqs, np.uint64))
+    waiting = Waiting(owners, slots, np.array(scores, np.float32))
     return _some(waiting, ring.is_live(slots))
 
 

@@ -24,7 +24,7 @@ from ...access.peer import Peer
 from ...sessions.outbox import Batch
 from ...sessions.session import Session
 from ...sessions.traced import TracedSession, receiver
-from ...wire.encoded import Message
+from ...wire.encoded import Message, each
 from ...wire.messages import Posted, Said, Uploaded
 from ...wire.opcodes import MAX_U32, OPS
 from .refusals import Refused, unknown_outcome
@@ -184,7 +184,7 @@ class Conversation:
             batch = self.session.outbox.take()
             if batch.messages:
                 self._batch = batch
-                self._messages.extend(batch.messages)
+                self._messages.extend(each(batch.messages))
             elif batch.close is not None:
                 self.close()
             elif not self.session.lane.is_open:

@@ -8,6 +8,7 @@ told when this one ends.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -18,7 +19,7 @@ from ...catalog.entry import Entry
 from ...engine.model.shard import Shard
 from ...engine.model.ticket import Lane
 from ...engine.streams.commands import Gone, Measure
-from ...engine.streams.deliveries import Push, Stream
+from ...engine.streams.stream import Bundle, Push, Stream
 from ...tenants.account import Account
 from ...wire.encoded import Message, text
 from ...wire.messages import SubscriptionKind
@@ -127,10 +128,10 @@ class Subscription:
         if self.collection is not None:
             self.collection.listed.subscriptions.discard(self)
 
-    def _count_push(self) -> None:
-        self._context.metrics.pushes += 1
+    def _count_push(self, count: int = 1) -> None:
+        self._context.metrics.pushes += count
         if self.collection is not None:
-            self.collection.shard.counts.pushes += 1
+            self.collection.shard.counts.pushes += count
 
 
 class StreamSubscription(Subscription):
@@ -162,6 +163,11 @@ class StreamSubscription(Subscription):
         stream.hold(self._account.memory, self._reserved_bytes)
         self._reserved_bytes = 0
 
+    @property
+    def hears(self) -> bool:
+        """Whether it is still told anything."""
+        return not self.is_ended and self._end_reason is None
+
     def pushed(self, push: Push) -> None:
         """Queue a push; the engine makes the next when the socket took it."""
         if self.is_ended or self._end_reason is not None:
@@ -182,10 +188,18 @@ class StreamSubscription(Subscription):
 
     def sent(self, push: Push) -> None:
         """The socket took it: the engine may make another one."""
-        self._count_push()
-        if push.arrival_us is not None:
-            self._context.metrics.push_us.record(self._context.clock_us() - push.arrival_us)
+        if isinstance(push, Bundle):
+            self._count_push(len(push.streams))
+            for arrival_us, times in Counter(push.arrivals_us).items():
+                self._took_since(arrival_us, times)
+        else:
+            self._count_push()
+            self._took_since(push.arrival_us)
         self._context.engine.sent(push)
+
+    def _took_since(self, arrival_us: int | None, times: int = 1) -> None:
+        if arrival_us is not None:
+            self._context.metrics.push_us.record(self._context.clock_us() - arrival_us, times)
 
 
 class StatsSubscription(Subscription):

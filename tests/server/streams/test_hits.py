@@ -122,3 +122,46 @@ def test_what_each_is_near_to_waits_with_it_and_texts_are_charged(
         assert budget.taken_bytes == hits.nbytes >= 20 * len(hits) + least
     hits.close()
     assert budget.taken_bytes == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.none() | st.floats(0, 1)), max_size=30))
+def test_one_hit_by_itself_takes_nothing_and_is_as_good_as_any_other(
+    steps: list[tuple[int, float | None]],
+) -> None:
+    hits, budget = waiting()
+    expected: list[tuple[int, float]] = []
+    first_seq = 1
+    for count, forgotten in steps:
+        seqs, scores = batch(first_seq, count)
+        if count == 1:
+            hits.add_one(int(seqs[0]), float(scores[0]))
+        else:
+            hits.add(seqs.copy(), scores.copy())
+        expected += zip(seqs.tolist(), scores.tolist(), strict=True)
+        first_seq += count
+        if forgotten is not None:
+            place = round(forgotten * len(expected))
+            hits.forget(expected[place - 1][0] if place else 0)
+            expected = expected[place:]
+        assert len(hits) == len(expected)
+        assert hits.first_seq == (expected[0][0] if expected else None)
+        found = hits.above(0)
+        assert found[0].dtype == np.uint64
+        assert found[1].dtype == np.float32
+        assert [*zip(*map(np.ndarray.tolist, found), strict=True)] == expected
+        if hits.few is not None:
+            assert [*zip(*hits.few, strict=True)] == expected
+        assert budget.taken_bytes == hits.nbytes
+        assert hits.nbytes >= 12 * len(hits) or (len(hits) == 1 and hits.one is not None)
+    hits.clear()
+    assert len(hits) == hits.nbytes == budget.taken_bytes == 0
+    assert hits.above(0)[0].tolist() == []
+
+
+def test_a_second_hit_that_has_no_room_leaves_the_first() -> None:
+    hits, _ = waiting(100)
+    hits.add_one(5, 0.5)
+    with pytest.raises(Quota):
+        hits.add_one(6, 0.5)
+    assert len(hits) == 1
+    assert hits.above(0)[0].tolist() == [5]

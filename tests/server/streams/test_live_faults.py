@@ -145,10 +145,10 @@ async def test_a_push_that_cannot_be_written_is_made_again_and_the_others_come(
                 boom()
             return write(first, *rest)
 
-        def poisoned_together(alike: Any, queries: Any, now_us: int) -> Any:
+        def poisoned_together(alike: Any, queries: Any) -> Any:
             if sub in [query.sub for query in queries]:
                 boom()
-            return told(alike, queries, now_us)
+            return told(alike, queries)
 
         told = matches.told
         with monkeypatch.context() as patch:
