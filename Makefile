@@ -3,6 +3,7 @@
 #   make test     run every test                               make clean   remove what was made
 #   make style    ruff    make types    mypy        make bench-aims, -full, -live   more of it
 #   make docs     the documentation as a site      make reference   docs/reference/ from the code
+#   make release  what is released, in dist/       make test-lowest, test-newest, test-sdist
 # Another interpreter: make PYTHON=python3.13 run
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: run test style types docs reference bench bench-aims bench-full bench-live soak torture clean
+.PHONY: run test test-newest test-lowest test-sdist release style types docs reference bench bench-aims bench-full bench-live soak torture clean
 
 run: $(VENV)/.installed
 	$(BIN)/omendb-ws demo
@@ -18,6 +19,37 @@ run: $(VENV)/.installed
 # Side by side: tests wait for sockets and processes for half of the time that they take.
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
+# Of all that is allowed, what an install takes now; TESTS names some only.
+TESTS ?= tests
+test-newest: $(VENV)/.installed-test
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(TESTS)
+
+# The oldest of each dependency that pyproject.toml allows and that has a wheel for this Python.
+test-lowest: build/lowest.txt
+	PIP_CONSTRAINT=$(CURDIR)/build/lowest.txt $(MAKE) VENV=build/lowest TESTS="$(TESTS)" test-newest
+
+build/lowest.txt: pyproject.toml $(VENV)/.installed-release
+	@mkdir -p build
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --only-binary :all: --python $(BIN)/python \
+		--extra http --extra jwt --extra otel --extra arrow --output-file $@ pyproject.toml
+
+# In dist/: an sdist, a wheel for this machine, and what is in it and comes with it (CycloneDX).
+release: $(VENV)/.installed-release
+	rm -rf dist build/release
+	OMENDB_REQUIRE_NATIVE=1 $(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*.tar.gz dist/*.whl
+	$(BIN)/abi3audit --strict dist/*.whl
+	$(BIN)/python -m venv build/release
+	build/release/bin/python -m pip install -qq --disable-pip-version-check "$$(ls dist/*.whl)[http,jwt,otel,arrow]"
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-file "$$(ls dist/*.tar.gz | sed s/.tar.gz/.cdx.json/)" build/release
+
+# The sdist, unpacked, installed into an environment of its own, and its tests run there.
+test-sdist: release
+	rm -rf build/sdist && mkdir -p build/sdist
+	tar --extract --gzip --strip-components=1 --directory=build/sdist --file="$$(ls dist/*.tar.gz)"
+	OMENDB_REQUIRE_NATIVE=1 $(MAKE) -C build/sdist TESTS="tests/core tests/wire tests/project" test-newest
 
 style: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
@@ -76,6 +108,8 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	OVER_HTTP=1 $(BIN)/python -m pytest tests/client/common -k http
 	HTTP_EXAMPLES=300 $(BIN)/python -m pytest --timeout 3600 tests/server/http/api/test_document.py
 	$(BIN)/python -m tests.torture.generated_clients
+	SDIST_TESTS="tests/core tests/wire tests/project" $(BIN)/python -m pytest --timeout 1800 tests/project/test_sdist.py
+	WINDOWS_BUILD=1 $(BIN)/python -m pytest tests/core/native/test_windows_builds.py
 	CONTAINER_STEPS=1 $(BIN)/python -m pytest --timeout 1200 tests/deploy/test_container.py
 	$(BIN)/python -m tests.torture.typed_client
 	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/node/test_resident_memory.py

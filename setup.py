@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -47,6 +48,12 @@ FLAGS = [
 ]
 #: Compilers, as setuptools calls them, that take those flags: gcc and clang, on Windows too.
 EXACT_COMPILERS = ("unix", "mingw32", "cygwin")
+#: What setuptools takes by itself there is none of them; gcc's own library is not there.
+IS_WINDOWS = sys.platform == "win32"
+LINK = ["-pthread", *(["-static-libgcc"] if IS_WINDOWS else [])]
+COMPILER = {"build_ext": {"compiler": "mingw32"}} if IS_WINDOWS and shutil.which("gcc") else {}
+#: Windows' headers before Python 3.13 know 64 bits by Microsoft's compiler alone.
+MACROS = [("Py_LIMITED_API", "0x030B0000"), *([("MS_WIN64", "1")] if IS_WINDOWS else [])]
 
 
 class BuildNative(build_ext):
@@ -61,6 +68,10 @@ class BuildNative(build_ext):
             )
         ext.extra_compile_args = FLAGS
         super().build_extension(ext)
+
+    def get_libraries(self, ext: Extension) -> list[str]:
+        """Windows: the library of the stable ABI. With gcc setuptools would name one version's."""
+        return [*ext.libraries, "python3"] if IS_WINDOWS else super().get_libraries(ext)
 
     def copy_extensions_to_source(self) -> None:
         """Rename what was built into the source tree: whoever has the old one loaded keeps it."""
@@ -78,12 +89,12 @@ setup(
             "omendb_core.native._native",
             sources=[f"{NATIVE}/{name}" for name in SOURCES],
             depends=sorted(str(path) for path in Path(NATIVE).glob("*.h")),
-            define_macros=[("Py_LIMITED_API", "0x030B0000")],
+            define_macros=MACROS,
             py_limited_api=True,
-            extra_link_args=["-pthread"],
+            extra_link_args=LINK,
             optional=os.environ.get("OMENDB_REQUIRE_NATIVE", "0") in ("", "0"),
         )
     ],
     cmdclass={"build_ext": BuildNative},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}, **COMPILER},
 )

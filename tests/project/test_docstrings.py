@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 from functools import cache
 from typing import NamedTuple
 
 from tests.project.pages import ROOT
+from tests.project.repository import files
 
 #: ``See Log.``: the method is one of that Protocol, where it is described.
 OF_A_PROTOCOL = re.compile(r"See ``?[\w.]+``?\.|See [\w.]+\.")
@@ -23,12 +23,9 @@ class Docstring(NamedTuple):
 @cache
 def docstrings() -> list[Docstring]:
     """Every one of the project."""
-    listed = subprocess.run(
-        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
     found = []
-    for name in listed.stdout.splitlines():
-        if not (ROOT / name).is_file():
+    for name in files():
+        if not name.endswith(".py"):
             continue
         for node in ast.walk(ast.parse((ROOT / name).read_text("utf-8"))):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 
 import pytest
 
 from tests.project.pages import ROOT
+from tests.project.repository import files
 
 #: ``name.py``, ``folder/name.c``: what reads as a source file of this project.
 NAMED = re.compile(r"(?<![\w./*{])((?:[\w-]+/)*[\w-]+\.(?:py|pyi|[ch]|mjs|js|toml))\b(?!\()")
@@ -16,14 +16,6 @@ NOT_OURS = re.compile(
     r"(math|string|std\w+|\w*intrin|arm_neon|Python|float|malloc)\.h"
     r"|(asm|sys)/\w+\.h|(omendb|keys)\.toml|(app|page|main|service)\.(py|js)"
 )
-
-
-def files() -> list[str]:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
 
 
 FILES = files()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import PurePath
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.project.pages import ROOT
+from tests.project.repository import files
 
 MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 40
@@ -97,14 +97,10 @@ FUNCTIONS_OF: dict[str, Callable[[str], Iterator[Function]]] = {
 @cache
 def sources() -> dict[str, str]:
     """Every source of the packages, by its path."""
-    listed = subprocess.run(
-        ["git", "ls-files", "omendb_ws", "core"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
     return {
         name: (ROOT / name).read_text("utf-8")
-        for name in listed.stdout.splitlines()
-        if PurePath(name).suffix in FUNCTIONS_OF and (ROOT / name).is_file()
+        for name in files("omendb_ws", "core")
+        if PurePath(name).suffix in FUNCTIONS_OF
     }
 
 

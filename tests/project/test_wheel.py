@@ -1,48 +1,23 @@
-"""The wheel holds exactly the two packages, with their data, and says what it is."""
+"""A wheel from an sdist holds exactly the two packages, with their data, and says what it is."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.project.built import build_wheel
 from tests.project.pages import ROOT
 
 NO_COMPILER = {"CC": "/bin/false", "OMENDB_REQUIRE_NATIVE": "0"}
 
 
-def source_copy(place: Path) -> Path:
-    """The project's files, so that nothing of an earlier build is in a new one."""
-    skip = shutil.ignore_patterns(
-        ".*", "*.egg-info", "build", "dist", "__pycache__", "node_modules", "*.so", "*.pyd"
-    )
-    return Path(shutil.copytree(ROOT, place / "source", ignore=skip))
-
-
-def build(place: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Build into ``place / "out"``, without a network."""
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation"),
-            *("--no-deps", "--no-index", "--disable-pip-version-check"),
-            *("--wheel-dir", str(place / "out"), str(source_copy(place))),
-        ],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 @pytest.fixture(scope="module", params=[{}, NO_COMPILER], ids=["compiled", "without a compiler"])
 def wheel(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     place = tmp_path_factory.mktemp("wheel")
-    built = build(place, **request.param)
+    built = build_wheel(place, **request.param)
     assert built.returncode == 0, built.stdout + built.stderr
     (found,) = (place / "out").glob("*.whl")
     return found
@@ -107,6 +82,6 @@ def test_a_wheel_has_the_extension_if_there_was_a_compiler(
 
 
 def test_a_failed_compile_is_an_error_where_the_extension_is_required(tmp_path: Path) -> None:
-    built = build(tmp_path, CC="/bin/false", OMENDB_REQUIRE_NATIVE="1")
+    built = build_wheel(tmp_path, CC="/bin/false", OMENDB_REQUIRE_NATIVE="1")
     assert built.returncode != 0
     assert "/bin/false" in built.stdout + built.stderr
