@@ -41,7 +41,8 @@ _WINDOW: Final = "this window takes"
 class Catalog:
     """Collections by (tenant, name), and what they reserve.
 
-    ``has_journal``: whether anything but ``memory`` can be promised.
+    ``has_journal``: whether anything but ``memory`` can be promised; ``is_in_cluster``: whether
+    logs are streams, which are ``everysec``.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Catalog:
         default_durability: Durability,
         has_journal: bool,
         accounts: Accounts,
+        *,
+        is_in_cluster: bool = False,
     ) -> None:
         self.limits = limits
         #: What all windows, and all else that is charged to it, may take together.
@@ -59,6 +62,7 @@ class Catalog:
         #: What the logs of dropped collections had come to.
         self.dropped_journals = NO_JOURNAL
         self._has_journal = has_journal
+        self._is_in_cluster = is_in_cluster
         #: Names that are taken by what is in the store and not, or not yet, here.
         self.held = HeldNames()
         self._dropping: dict[tuple[str, str], Shard] = {}
@@ -137,11 +141,7 @@ class Catalog:
             _refuse_other(existing, create, definition, durability)
             return existing, False
         self.held.refuse(tenant, create.collection)
-        if durability != "memory" and not self._has_journal:
-            raise Unsupported(
-                f"durability: {durability!r} needs a data directory, and this server has none;"
-                " start it with --data-dir DIRECTORY (the setting data_dir)"
-            )
+        self._refuse_durability(durability)
         self._refuse_over_collections(tenant)
         share = Share(self._accounts.of(tenant).memory, _WINDOW)
         beyond_bytes = self._coming_back(tenant, create.collection)
@@ -231,6 +231,19 @@ class Catalog:
             and not one.is_dropped
             and (one.pending is None or one.name == name)
         )
+
+    def _refuse_durability(self, durability: Durability) -> None:
+        """Unsupported where nothing here can promise it."""
+        if self._is_in_cluster:
+            if durability != "everysec":
+                raise Unsupported(
+                    f"durability: {durability!r} is not supported in a cluster; everysec is"
+                )
+        elif durability != "memory" and not self._has_journal:
+            raise Unsupported(
+                f"durability: {durability!r} needs a data directory, and this server has none;"
+                " start it with --data-dir DIRECTORY (the setting data_dir)"
+            )
 
     def _refuse_over_collections(self, tenant: str) -> None:
         there = self.count(tenant)

@@ -298,7 +298,7 @@ class Recoveries:
             error = as_error(error, f"recovering {stored.name}")
         reason = f"did not come back: {error.message}"
         if isinstance(error, Damaged):
-            reason = f"needs repair: {error.message}; see omendb-ws repair"
+            reason = f"needs repair: {error.message}; {error.remedy}"
         self._held.give_up(stored, reason)
         log.error("%s %s", stored.name, reason)
 

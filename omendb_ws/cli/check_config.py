@@ -25,6 +25,10 @@ def check_config(
     port: options.Port = None,
     http_port: options.HttpPort = None,
     data_dir: options.DataDir = None,
+    cluster: options.Cluster = None,
+    node_name: options.NodeName = None,
+    cluster_name: options.ClusterName = None,
+    cluster_credentials: options.ClusterCredentials = None,
     api_key_file: options.ApiKeyFile = None,
     tenants_file: options.TenantsFile = None,
     allow_origin: options.AllowOrigin = None,
@@ -55,6 +59,10 @@ def check_config(
             port=port,
             http_port=http_port,
             data_dir=data_dir,
+            cluster=cluster,
+            node_name=node_name,
+            cluster_name=cluster_name,
+            cluster_credentials=cluster_credentials,
             api_key_file=api_key_file,
             tenants_file=tenants_file,
             allow_origins=allow_origin,
@@ -86,6 +94,7 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
     from omendb_core.scan import choice as scan
 
     from ..access import keyring
+    from ..journal.jetstream import connection
     from ..net import http_port, tls
     from ..runtime import event_loops, extras
     from ..telemetry import tracing
@@ -97,9 +106,6 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
     def certificates() -> None:
         tls.server_context(values["tls_certificate_file"], values["tls_key_file"])
 
-    def keys() -> None:
-        unwise.extend(keyring.Keyring.load(values["api_key_file"]).warnings)
-
     def jwt_keys() -> None:
         unwise.extend(_jwt_keys(found))
 
@@ -107,11 +113,12 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
         ((), scan.choose),
         (("event_loop",), lambda: event_loops.choose(values["event_loop"])),
         (("tls_certificate_file", "tls_key_file"), certificates),
-        (("api_key_file",), keys),
+        (("api_key_file",), lambda: unwise.extend(_api_keys(found))),
         *(((name,), jwt_keys) for name in ("jwt_keys", "jwt_jwks_url", "jwt_secret_file")),
         (("tenants_file",), lambda: _tenants(found)),
         (("http_port",), http_port.check_extra),
         (("trace_endpoint",), tracing.check_extra),
+        (("cluster",), connection.check_extra),
         (("audit_file",), lambda: unwise.extend(_audit_file(found))),
     )
     for names, check in checks:
@@ -123,6 +130,13 @@ def _looked_into(found: Gathered) -> tuple[list[str], list[str]]:
         except (keyring.KeyFileError, tls.TlsError, extras.ExtraMissing, ValueError) as error:
             problems.append(str(error))
     return problems, unwise
+
+
+def _api_keys(found: Gathered) -> Sequence[str]:
+    """What is unwise about them. KeyFileError."""
+    from ..access.keyring import Keyring
+
+    return Keyring.load(found.values["api_key_file"]).warnings
 
 
 def _jwt_keys(found: Gathered) -> Sequence[str]:

@@ -37,6 +37,24 @@ DataDir = Annotated[
     str | None,
     typer.Option(metavar="DIRECTORY", help="Directory of the journal; without it, memory only."),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESSES",
+        help="NATS servers that hold the change logs (nats://host:4222, more after commas). Needs"
+        " the extra cluster.",
+    ),
+]
+NodeName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="What this node is called in the cluster.")
+]
+ClusterName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The cluster's name.", show_default="main")
+]
+ClusterCredentials = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Credentials (.creds) that NATS knows this node by."),
+]
 ApiKeyFile = Annotated[
     str | None,
     typer.Option(

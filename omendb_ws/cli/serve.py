@@ -42,6 +42,10 @@ def serve(
     port: options.Port = None,
     http_port: options.HttpPort = None,
     data_dir: options.DataDir = None,
+    cluster: options.Cluster = None,
+    node_name: options.NodeName = None,
+    cluster_name: options.ClusterName = None,
+    cluster_credentials: options.ClusterCredentials = None,
     api_key_file: options.ApiKeyFile = None,
     tenants_file: options.TenantsFile = None,
     allow_origin: options.AllowOrigin = None,
@@ -71,6 +75,10 @@ def serve(
             port=port,
             http_port=http_port,
             data_dir=data_dir,
+            cluster=cluster,
+            node_name=node_name,
+            cluster_name=cluster_name,
+            cluster_credentials=cluster_credentials,
             api_key_file=api_key_file,
             tenants_file=tenants_file,
             allow_origins=allow_origin,
@@ -95,6 +103,7 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     """Run a server with ``settings`` until it is told to leave; fails with a line on stderr."""
     one_blas_thread()
     from ..access import keyring
+    from ..journal.jetstream.connection import Refused, check_extra
     from ..net import sockets, tls
     from ..node.audit_file import AuditFileError
     from ..runtime import descriptors, extras, logs, systemd
@@ -116,7 +125,10 @@ def run(settings: Settings, warnings: tuple[str, ...] = ()) -> None:
     descriptors.raise_limit()
     kernel, loop = choose_kernel_and_loop(settings.event_loop)
     log.info("kernel %s, event loop %s", kernel, loop.name)
-    wrong = (keyring.KeyFileError, tls.TlsError, TenantsFileError, AuditFileError)
+    if settings.cluster is not None:
+        with failing(extras.ExtraMissing):
+            check_extra()
+    wrong = (keyring.KeyFileError, tls.TlsError, TenantsFileError, AuditFileError, Refused)
     with (
         failing(*wrong, extras.ExtraMissing),
         asyncio.Runner(loop_factory=loop.new_loop) as runner,

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from omendb_core.model.change import Change
 from omendb_core.model.errors import OmenError, Unavailable
@@ -54,13 +54,19 @@ Logged: TypeAlias = Change | KeptRows
 class Damaged(Unavailable):
     """A log that cannot be trusted: something in it that was flushed is not there any more.
 
-    Nothing was cut or deleted. ``file`` and ``offset`` say where; ``repair`` says what can be kept.
+    Nothing was cut or deleted. ``file`` and ``offset`` say where; ``remedy`` what can be done.
     """
+
+    remedy: ClassVar[str] = "see omendb-ws repair"
 
     def __init__(self, message: str, file: str, offset: int) -> None:
         super().__init__(f"{file} at byte {offset}: {message}")
         self.file = file
         self.offset = offset
+
+
+class Deposed(Unavailable):
+    """A log that another node owns now: nothing of it is this one's to append, or to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,15 @@ class LogNumbers:
     flushes: int
     unflushed_seconds: float
     written_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NatsNumbers:
+    """A cluster's connection now: ``losses`` of it, and ``takeovers`` of its own logs, so far."""
+
+    is_connected: bool
+    losses: int
+    takeovers: int
 
 
 class Compaction(Protocol):

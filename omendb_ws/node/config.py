@@ -8,6 +8,8 @@ apart afterwards, and costs 80 ms at start.)
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -24,7 +26,7 @@ from ..wire.limits import LIMITS, Limits
 #: Fields that name files; relative ones in a TOML file are relative to that file.
 FILES_READ: Final = (
     "api_key_file", "tls_certificate_file", "tls_key_file", "jwt_keys", "jwt_secret_file",
-    "tenants_file",
+    "tenants_file", "cluster_credentials",
 )  # fmt: skip
 PATH_FIELDS: Final = ("data_dir", "audit_file", *FILES_READ)
 
@@ -38,6 +40,12 @@ LEAST_MESSAGES: Final = 4
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 #: Names of files and hosts that a system takes: not empty, without NUL.
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
+#: A name that stands in names of streams and subjects; as ``journal.jetstream.names`` has it.
+ClusterWord = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
+
+
+def _has_no_log(data: Mapping[str, Any]) -> bool:
+    return data.get("data_dir") is None and data.get("cluster") is None
 
 
 def _limit(name: str) -> Any:
@@ -78,10 +86,25 @@ class Settings(BaseModel):
     data_dir: Name | None = Field(
         None, description="Directory of the journal; without it, collections live in memory only."
     )
+    cluster: Name | None = Field(
+        None,
+        description="NATS servers (nats://host:4222, more after commas) whose JetStream holds the"
+        " change logs, instead of a data directory. Needs the extra cluster.",
+        validate_default=True,
+    )
+    cluster_name: ClusterWord = Field(
+        "main", description="The cluster's name; one NATS may hold several clusters."
+    )
+    cluster_credentials: Name | None = Field(
+        None, description="File of credentials (.creds) that NATS knows this node by."
+    )
+    node_name: ClusterWord | None = Field(
+        None, description="What this node is called in the cluster.", validate_default=True
+    )
     default_durability: Literal["memory", "everysec", "always"] = Field(
-        default_factory=lambda data: "memory" if data.get("data_dir") is None else "everysec",
+        default_factory=lambda data: "memory" if _has_no_log(data) else "everysec",
         description="Durability of collections that do not ask for one; by default everysec with a"
-        " data directory, memory without.",
+        " data directory or a cluster, memory without.",
         validate_default=True,
     )
     api_key_file: Name | None = Field(
@@ -251,8 +274,28 @@ class Settings(BaseModel):
     @field_validator("default_durability")
     @classmethod
     def _journal_for_durability(cls, value: str, info: ValidationInfo) -> str:
-        if value != "memory" and info.data.get("data_dir", "") is None:
+        if info.data.get("cluster") is not None:
+            if value != "everysec":
+                raise ValueError("unsupported in a cluster, where collections are everysec")
+        elif value != "memory" and info.data.get("data_dir", "") is None:
             raise ValueError("unsupported without a data directory: set data_dir")
+        return value
+
+    @field_validator("cluster")
+    @classmethod
+    def _servers_of_nats(cls, value: str | None, info: ValidationInfo) -> str | None:
+        for one in value.split(",") if value is not None else ():
+            if re.fullmatch(r"(nats|tls)://[^\s,/]+", one) is None:
+                raise ValueError("must be nats://host:port or tls://host:port, more after commas")
+        if value is not None and info.data.get("data_dir") is not None:
+            raise ValueError("excludes data_dir: the change logs of a cluster are in NATS")
+        return value
+
+    @field_validator("node_name")
+    @classmethod
+    def _named_in_a_cluster(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("cluster") is not None:
+            raise ValueError("must be set with cluster")
         return value
 
     @field_validator("jwt_secret_file")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from omendb_core.model.budget import Budget
+from omendb_core.model.errors import StorageFailed
 from omendb_core.scan.choice import choose
 from omendb_core.scan.interface import Scan
 
@@ -13,6 +14,8 @@ from ..catalog.catalog import Catalog
 from ..engine.engine import Engine
 from ..engine.model.ticket import Effect
 from ..engine.reads.split_scan import SplitScan
+from ..journal.interface import Store
+from ..journal.jetstream.store import ClusterPlace, JetStreamStore
 from ..runtime.machine import usable_cores
 from ..telemetry.metrics import Metrics
 from ..telemetry.tracing import Traces
@@ -55,7 +58,27 @@ def make_catalog(settings: Settings, accounts: Accounts) -> Catalog:
         settings.default_durability,
         settings.data_dir is not None,
         accounts,
+        is_in_cluster=settings.cluster is not None,
     )
+
+
+def open_store(settings: Settings, open_local: Callable[[str], Store]) -> Store | None:
+    """Where the settings have logs kept; None: nowhere.
+
+    Raises StorageFailed, Unavailable, Unsupported; Refused and ExtraMissing of a cluster.
+    """
+    if settings.cluster is not None and settings.node_name is not None:
+        servers = tuple(settings.cluster.split(","))
+        credentials, cluster = settings.cluster_credentials, settings.cluster_name
+        return JetStreamStore(ClusterPlace(servers, credentials, cluster, settings.node_name))
+    data_dir = settings.data_dir
+    if data_dir is None:
+        return None
+    try:
+        return open_local(data_dir)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise StorageFailed(f"data_dir {data_dir}: {why}") from error
 
 
 def _scan(threads: int) -> Scan:

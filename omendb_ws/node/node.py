@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
-from omendb_core.model.errors import Quota, StorageFailed
+from omendb_core.model.errors import Quota
 
 from ..access.audit import Audit
 from ..access.logins import Logins
@@ -24,6 +24,7 @@ from ..catalog.recovery import Recoveries
 from ..engine.inbox import Inbox
 from ..engine.model.ticket import Effect
 from ..journal.interface import Store
+from ..journal.jetstream.store import JetStreamStore
 from ..journal.local.store import LocalStore
 from ..journal.store_thread import Storage
 from ..runtime.endings import Ending
@@ -41,7 +42,7 @@ from ..telemetry.tracing import Traces
 from .audit_file import audit_file, begin
 from .config import Settings
 from .keys import Keys
-from .making import make_accounts, make_catalog, make_engine, read_tenants
+from .making import make_accounts, make_catalog, make_engine, open_store, read_tenants
 from .reloading import Reloads, Watched
 from .samples import Samples
 from .watching import watched
@@ -59,6 +60,9 @@ class Node:
 
     ``start``, any number of sessions, ``stop``: once each, on one loop.
     """
+
+    #: The store of a node in a cluster; None on a server by itself.
+    _cluster: JetStreamStore | None = None
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class Node:
             server_view=ServerView(metrics, accounts, catalog, clock_us, told_of),
             overload=watched(settings.queue_deadline_ms, clock_us, metrics),
             traces=traces,
+            place=None if settings.cluster is None else (settings.node_name, settings.cluster_name),
         )
         self._settings, self._open_store = settings, open_store
         self._storage: Storage | None = None
@@ -105,8 +110,7 @@ class Node:
         self._undelivered: deque[Effect] = deque()
         self._tasks: dict[asyncio.Task[None], bool] = {}  # whether it is to be cancelled
         self._sessions: set[Session] = set()
-        self._ending = Ending()
-        self._has_stopped_threads = False
+        self._ending, self._has_stopped_threads = Ending(), False
 
     def start(self) -> None:
         """Start the engine's thread; its effects come to the running loop.
@@ -126,15 +130,11 @@ class Node:
         context = self.context
         if self.audit_file is not None:
             begin(self.audit_file)
-        data_dir = self._settings.data_dir
-        if data_dir is not None:
-            try:
-                store = self._open_store(data_dir)
-            except OSError as error:
-                why = error.strerror or str(error)
-                raise StorageFailed(f"data_dir {data_dir}: {why}") from error
+        store = open_store(self._settings, self._open_store)
+        if store is not None:
             try:
                 self._storage = Storage(store, context.catalog.window_limits)
+                self._cluster = store if isinstance(store, JetStreamStore) else None
             except BaseException:
                 store.close()
                 raise
@@ -250,6 +250,8 @@ class Node:
         if self.recoveries is not None:
             gauges.recovering_collections = self.recoveries.waiting
             gauges.damaged_collections = self.recoveries.damaged
+        if self._cluster is not None:
+            gauges.nats = self._cluster.numbers()
 
     def refresh_audit_gauges(self) -> None:
         """Set what the gauges say of the audit log."""

@@ -71,5 +71,7 @@ class Context:
     long_requests: LongRequests = field(default_factory=LongRequests)
     newer_keys: Callable[[Callable[[], None]], bool] = lambda _: False
     is_draining: bool = False
+    #: This node's name and its cluster's, where it is in one.
+    place: tuple[str | None, str] | None = None
     #: The machine's clock, by which tokens end; it may be set meanwhile.
     wall_seconds: Callable[[], float] = time.time

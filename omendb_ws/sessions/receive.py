@@ -6,6 +6,8 @@ exactly one reply, now or by ``Session.answered``; an error harms nothing but it
 
 from __future__ import annotations
 
+from typing import Any
+
 from omendb_core.model.errors import Draining, OmenError, RateLimited, Unauthenticated
 
 from .._version import VERSION
@@ -34,12 +36,14 @@ def greet(session: Session) -> None:
     auth = "none"
     if not session.context.gate.is_open:
         auth = "required" if session.principal is None else "ok"
-    hello = {
+    hello: dict[str, Any] = {
         "protocol": PROTOCOL,
         "server": f"omendb-ws/{VERSION}",
         "auth": auth,
         "limits": session.context.limits.as_hello(),
     }
+    if session.context.place is not None:
+        hello["node"], hello["cluster"] = session.context.place
     if auth == "ok":
         hello |= described(session.who)
     session.outbox.reply(text(text_replies.encode_event("hello", hello)))

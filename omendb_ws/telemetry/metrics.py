@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from .._version import VERSION
-from ..journal.interface import LogNumbers
+from ..journal.interface import LogNumbers, NatsNumbers
 from ..wire.opcodes import PROTOCOL
 from .collection_numbers import CollectionNumbers
 from .histogram import Histogram, Rates
@@ -101,6 +101,7 @@ class Gauges:
     status: str = "ok"
     storage_failed_collections: int = 0
     jwks_overdue_seconds: float | None = None
+    nats: NatsNumbers | None = None
     tenants: Mapping[str, TenantNumbers] = field(default_factory=dict)
     collection_numbers: Mapping[tuple[str, str], CollectionNumbers] = field(default_factory=dict)
     audit_failures: int = 0

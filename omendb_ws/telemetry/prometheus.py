@@ -280,6 +280,24 @@ METRICS: Final = (
         lambda m: m.gauges.damaged_collections,
     ),
     Metric(
+        "omendb_nats_connected",
+        "gauge",
+        "Whether a NATS server is connected, 1 or 0; only in a cluster.",
+        lambda m: None if m.gauges.nats is None else int(m.gauges.nats.is_connected),
+    ),
+    Metric(
+        "omendb_nats_losses",
+        "counter",
+        "Connections to NATS that were lost; only in a cluster.",
+        lambda m: None if m.gauges.nats is None else m.gauges.nats.losses,
+    ),
+    Metric(
+        "omendb_log_takeovers",
+        "counter",
+        "Times that this node took a log of its own over again, after a doubt; only in a cluster.",
+        lambda m: None if m.gauges.nats is None else m.gauges.nats.takeovers,
+    ),
+    Metric(
         "omendb_storage_failed_collections",
         "gauge",
         "Collections that take no more changes: their logs cannot be written.",

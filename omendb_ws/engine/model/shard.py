@@ -42,7 +42,8 @@ class Shard:
 
     ``listed`` is the loop's, all else that changes is the engine's; the loop sets it before the
     engine has heard of it. ``pending`` is None for ``memory``. ``broken`` says why the window can
-    no longer be trusted, after a fault in the middle of a change; None while it is sound.
+    no longer be trusted: after a fault in the middle of a change, or as its log says; None while it
+    is sound.
     """
 
     def __init__(
@@ -144,17 +145,10 @@ class Shard:
             "bytes": None if visible else window.taken_bytes + window.standing.nbytes,
         }
 
-    @property
-    def unavailable_for(self) -> str | None:
-        """Why it cannot be used, after a fault in the middle of a change."""
-        if self.broken is None:
-            return None
-        return f"needs repair, {self.broken}; drop it to start anew"
-
     def refuse_broken(self) -> None:
-        """Unavailable after a fault in the middle of a change."""
+        """Unavailable if its window can no longer be trusted."""
         if self.broken is not None:
-            raise Unavailable(f"collection: {self.unavailable_for}")
+            raise Unavailable(f"collection: {self.broken}")
 
     def refuse_dropped(self) -> None:
         """NotFound once the collection is gone."""

@@ -74,7 +74,7 @@ def _while_there(shard: Shard, making: Generator[bool, None, None]) -> Generator
 
 def _listed(work: List, there: list[tuple[Shard, dict[str, Any]]]) -> Reply:
     unavailable = work.unavailable + [
-        {"collection": one.name, "reason": one.unavailable_for, "recovering": False}
+        {"collection": one.name, "reason": one.broken, "recovering": False}
         for one, _ in there
         if one.broken is not None
     ]

@@ -16,6 +16,7 @@ from omendb_core.model import change as core
 from omendb_core.model.errors import OmenError
 from omendb_core.novelty.unless_near import UnlessNear
 
+from ...journal.interface import Damaged, Deposed
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire import reply_bounds
@@ -42,7 +43,13 @@ class Changes:
 
     def breaks(self, shard: Shard) -> None:
         """After a fault nobody knows any more what a window, or its standing queries, hold."""
-        shard.broken = "after a fault"
+        shard.broken = "needs repair, after a fault; drop it to start anew"
+        self.newly_broken[shard] = None
+
+    def loses(self, shard: Shard, error: Damaged | Deposed) -> None:
+        """Its log says that the window is not to be shown any more."""
+        why = f"needs repair: {error.message}; {error.remedy}" if isinstance(error, Damaged) else ""
+        shard.broken = why or error.message
         self.newly_broken[shard] = None
 
     def forget(self, shard: Shard) -> None:

@@ -11,9 +11,10 @@ nothing of its shard is pending, and later changes of that shard wait behind it.
 in thought and left: admitting those against what pending adds will have done; it takes a second
 index of ids, for streams that mix both.
 
-Of a change that a full disk refused nothing is left, once nothing is pending and admission is
-put back to what is safe (``Log.rewind``). After a failed write or flush the log is finished: every
-change is refused, and reads go on.
+Of a change that a full disk, or a cluster that was away, refused nothing is left, once nothing is
+pending and admission is put back to what is safe (``Log.rewind``). After a failed write or flush
+the log is finished: every change is refused, and reads go on. Where the log itself cannot be
+trusted any more, or is another node's, the collection is not shown.
 """
 
 from __future__ import annotations
@@ -24,10 +25,17 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from omendb_core.model.change import Behind, Repeated
-from omendb_core.model.errors import Internal, OmenError, StorageFailed, StorageFull
+from omendb_core.model.errors import (
+    Internal,
+    OmenError,
+    StorageFailed,
+    StorageFull,
+    TooLarge,
+    Unavailable,
+)
 from omendb_core.replay import kept_rows
 
-from ...journal.interface import Log, Settle
+from ...journal.interface import Damaged, Deposed, Log, Settle
 from ...runtime.faults import as_error
 from ...runtime.few_lines import FewLines
 from ...telemetry.metrics import Metrics
@@ -48,6 +56,8 @@ log = logging.getLogger(__name__)
 _COMPACTION_SECONDS: Final = 0.02
 #: How often a line is logged of a collection whose changes are refused.
 _SAY_US: Final = 10_000_000
+#: What a log refuses with and goes on behind: nothing of what was refused is in it.
+_PASSING: Final = (StorageFull, TooLarge, Unavailable)
 
 
 class Durability:
@@ -103,6 +113,8 @@ class Durability:
         journal = _log(pending)
         if isinstance(journal.error, StorageFailed):
             raise StorageFailed(journal.error.message)
+        if isinstance(journal.error, Unavailable):
+            raise Unavailable(journal.error.message)
         if not journal.has_room:
             pending.park(work, "room")
             return None
@@ -176,6 +188,8 @@ class Durability:
 
     def settled(self, signal: Settled) -> None:
         """The log is through with some changes; ``finish_settled`` goes on with them."""
+        if isinstance(signal.error, Damaged | Deposed):
+            self._changes.loses(signal.shard, signal.error)
         for change in signal.changes:
             change.is_settled = True
             change.error = signal.error
@@ -257,7 +271,7 @@ class Durability:
         if pending.error is not None:  # of a repeated batch: its original's, perhaps
             raise type(pending.error)(pending.error.message)
         if shard.broken is not None:
-            raise Internal(f"the collection {shard.broken}; whether this is logged is unknown")
+            raise Internal(f"the collection {shard.broken} (whether this is logged is unknown)")
         if change.work is not None:
             assert isinstance(change.work, RowChange), "only these become pending"
             return self._changes.finish(change.work, change.admitted)
@@ -286,7 +300,7 @@ class Durability:
     def _release(self, shard: Shard, pending: PendingChanges) -> None:
         """Let parked changes go on if there is what they waited for."""
         if not pending.changes and pending.waits_for != "store":
-            if pending.must_rewind or isinstance(pending.error, StorageFull):
+            if pending.must_rewind or isinstance(pending.error, _PASSING):
                 shard.window.rewind(_log(pending).rewind())
                 pending.must_rewind = False
                 if not pending.has_failed:

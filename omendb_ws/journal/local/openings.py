@@ -50,19 +50,8 @@ class Opening:
 def opening_body(opening: Opening) -> Body:
     """The record that a segment opens with."""
     manifest, checkpoint = opening.manifest, opening.checkpoint
-    definition = manifest.definition
     seed = None if opening.previous is None else opening.previous.seed
-    json = {
-        "tenant": manifest.tenant,
-        "collection": manifest.name,
-        "dim": definition.dim,
-        "capacity": definition.capacity,
-        "metric": definition.metric,
-        "ids": definition.ids,
-        "columns": dict(definition.columns),
-        "ttl": definition.ttl_seconds,
-        "durability": manifest.durability,
-        "epoch": manifest.epoch,
+    json = manifest_json(manifest) | {
         "segment": opening.number,
         "previous": opening.previous and opening.previous[:2],
         "previous_seed": None if seed is None else f"{seed:016x}",
@@ -75,8 +64,25 @@ def opening_body(opening: Opening) -> Body:
     }
     return lay_out(
         Type.OPEN, checkpoint.version, json, [],
-        dim=definition.dim, seq=checkpoint.last_seq, time_us=checkpoint.time_us,
+        dim=manifest.definition.dim, seq=checkpoint.last_seq, time_us=checkpoint.time_us,
     )  # fmt: skip
+
+
+def manifest_json(manifest: Manifest) -> dict[str, Any]:
+    """What a log says of its collection, as JSON."""
+    definition = manifest.definition
+    return {
+        "tenant": manifest.tenant,
+        "collection": manifest.name,
+        "dim": definition.dim,
+        "capacity": definition.capacity,
+        "metric": definition.metric,
+        "ids": definition.ids,
+        "columns": dict(definition.columns),
+        "ttl": definition.ttl_seconds,
+        "durability": manifest.durability,
+        "epoch": manifest.epoch,
+    }
 
 
 def opening_of(header: Header, payload: memoryview) -> Opening:
@@ -84,14 +90,8 @@ def opening_of(header: Header, payload: memoryview) -> Opening:
     reader = PayloadReader(header, payload)
     json = reader.json
     try:
-        manifest = _manifest_of(json)
-        producers = tuple(
-            (name, batch, tuple((first, last) for first, last in seqs))
-            for name, batch, seqs in json["producers"]
-        )
-        checkpoint = Checkpoint(
-            header.version, json["first_seq"], header.seq, header.time_us, producers
-        )
+        manifest = manifest_of(json)
+        checkpoint = checkpoint_of(header, json)
         opening = Opening(
             manifest,
             checkpoint,
@@ -119,8 +119,17 @@ def _previous_of(json: Mapping[str, Any]) -> Previous | None:
     )
 
 
-def _manifest_of(json: Mapping[str, Any]) -> Manifest:
-    """What an opening says of its collection. ValueError, KeyError, TypeError."""
+def checkpoint_of(header: Header, json: Mapping[str, Any]) -> Checkpoint:
+    """Where a window stood, by a record that says so. ValueError, KeyError, TypeError."""
+    producers = tuple(
+        (name, batch, tuple((first, last) for first, last in seqs))
+        for name, batch, seqs in json["producers"]
+    )
+    return Checkpoint(header.version, json["first_seq"], header.seq, header.time_us, producers)
+
+
+def manifest_of(json: Mapping[str, Any]) -> Manifest:
+    """What a log says of its collection. ValueError, KeyError, TypeError."""
     dim, capacity, ttl = operator.index(json["dim"]), operator.index(json["capacity"]), json["ttl"]
     columns = json["columns"]
     texts = [json[key] for key in ("tenant", "collection", "epoch")]

@@ -229,11 +229,12 @@ def _events() -> Json:
         "auth": {"enum": ["none", "required", "ok"]},
         "limits": {"$ref": "#/components/schemas/limits"},
     }
+    place = {"node": {"type": "string"}, "cluster": {"type": "string"}}
     who = OPS["auth"].reply
     error_properties = shared_schemas()["error"]["properties"]
     numbers = {name: ANSWERED.get(name, {"type": "number"}) for name in SERVER_STATS}
     found = {
-        "hello": (_event("hello", hello, {name: ANSWERED[name] for name in who}), []),
+        "hello": (_event("hello", hello, {name: ANSWERED[name] for name in who} | place), []),
         "error": (_event("error", error_properties), _golden("text-error-event")),
         "live": (
             _event("live", {**sub, **version, "leave": {"type": "array", "items": leave},

@@ -18,7 +18,9 @@ from omendb_ws.wire.limits import LIMITS, Limits
 
 TLS_FILES = ("tls_certificate_file", "tls_key_file")
 #: Settings that only their default is right for while all others have theirs.
-ONE_VALUE_ALONE = {"default_durability", "jwt_jwks_url", "jwt_roles", "proxy_protocol", *TLS_FILES}
+ONE_VALUE_ALONE = {
+    "cluster", "default_durability", "jwt_jwks_url", "jwt_roles", "proxy_protocol", *TLS_FILES,
+}  # fmt: skip
 
 
 def toml(tmp_path: Path, text: str) -> Path:
@@ -268,6 +270,34 @@ def test_keys_for_tokens_that_do_not_go_together_are_refused(
     assert problem.startswith(named)
 
 
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"cluster": "nats://a:1"}, "node_name"),
+        ({"cluster": "http://a:1", "node_name": "one"}, "cluster"),
+        ({"cluster": "nats://a:1,", "node_name": "one"}, "cluster"),
+        ({"cluster": "nats://a:1 nats://b:1", "node_name": "one"}, "cluster"),
+        ({"cluster": "nats://a:1", "node_name": "one", "data_dir": "x"}, "cluster"),
+        ({"cluster": "nats://a:1", "node_name": "o.n.e"}, "node_name"),
+        ({"cluster": "nats://a:1", "node_name": "one", "cluster_name": "a b"}, "cluster_name"),
+        (
+            {"cluster": "nats://a:1", "node_name": "one", "default_durability": "always"},
+            "default_durability",
+        ),
+    ],
+)
+def test_settings_of_a_cluster_that_do_not_go_together_are_refused(
+    flags: dict[str, str], named: str
+) -> None:
+    (problem,) = problems(flags)
+    assert problem.startswith(named)
+
+
+def test_a_cluster_needs_no_data_directory_and_is_durable() -> None:
+    settings = Settings(cluster="nats://a:4222,tls://b:4222", node_name="one")
+    assert (settings.default_durability, settings.cluster_name) == ("everysec", "main")
+
+
 @pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - ONE_VALUE_ALONE))
 def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) -> None:
     # Each with a value that is right for it and not the default.
@@ -288,6 +318,9 @@ def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) 
         "jwt_grants_claim": "may",
         "http_port": "17",
         "trace_sample_ratio": "0.5",
+        "cluster_name": "red",
+        "cluster_credentials": str(readable),
+        "node_name": "one",
     }
     annotation: Any = Settings.model_fields[name].annotation
     choices = get_args(annotation)

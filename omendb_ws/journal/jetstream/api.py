@@ -1,0 +1,201 @@
+"""What a cluster asks of JetStream: streams, consumers, entries of the key-value bucket.
+
+Requests in JSON over the connection, on its thread. Whatever the network does is Unavailable, and
+nobody knows then whether it was done; what JetStream refuses is an ``ApiError``.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from omendb_core.model.errors import Unavailable
+
+from .connection import Connection, Refused
+
+#: How long JetStream may take to answer.
+REQUEST_SECONDS: Final = 5.0
+NOT_FOUND: Final = frozenset({10059, 10037, 10014})  # stream, message, consumer
+WRONG_LAST: Final = frozenset({10071, 10164})
+NAME_IN_USE: Final = 10058
+#: Below it there are no atomic batches.
+LEAST_VERSION: Final = (2, 12)
+#: What a message may be, at least; with less a large change needs more parts than are allowed.
+LEAST_PAYLOAD_BYTES: Final = 64 << 10
+
+
+class ApiError(Exception):
+    """JetStream refused something."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(str(error.get("description", error)))
+        self.number = int(error.get("err_code", 0))
+
+    @property
+    def is_not_found(self) -> bool:
+        """Whether what was asked for is not there."""
+        return self.number in NOT_FOUND
+
+    @property
+    def is_wrong_last(self) -> bool:
+        """Whether something else came before."""
+        return self.number in WRONG_LAST
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of the bucket; ``revision`` is what a change of it must name."""
+
+    value: dict[str, Any]
+    revision: int
+
+
+class JetStream:
+    """JetStream as one cluster uses it; ``replicas`` is how many servers a stream is to be on."""
+
+    def __init__(self, connection: Connection, bucket: str) -> None:
+        self.connection = connection
+        self._bucket = bucket
+        self.replicas = 1
+        self.max_payload_bytes = 0
+        #: How often logs of this node were taken over from itself.
+        self.takeovers = 0
+
+    async def begin(self) -> None:
+        """Look at the servers, and have the bucket. Raises Refused, Unavailable."""
+        info: dict[str, Any] = self.connection.client._server_info
+        version = str(info.get("version", "0"))
+        numbers = tuple(int(part) for part in version.split("-")[0].split(".")[:2])
+        if numbers < LEAST_VERSION:
+            raise Refused(f"cluster: NATS {version} has no atomic batches; 2.12 or later has")
+        if not info.get("jetstream"):
+            raise Refused("cluster: these NATS servers have no JetStream (nats-server -js)")
+        self.max_payload_bytes = int(info["max_payload"])
+        if self.max_payload_bytes < LEAST_PAYLOAD_BYTES:
+            raise Refused(
+                f"cluster: max_payload of these NATS servers is {self.max_payload_bytes};"
+                f" {LEAST_PAYLOAD_BYTES} or more is needed"
+            )
+        self.replicas = 3 if info.get("cluster") else 1
+        config = {
+            "name": f"KV_{self._bucket}",
+            "subjects": [f"$KV.{self._bucket}.>"],
+            "max_msgs_per_subject": 1,
+            "discard": "new",
+            "allow_rollup_hdrs": True,
+            "deny_delete": True,
+            "storage": "file",
+            "num_replicas": self.replicas,
+        }
+        try:
+            await self.request(f"STREAM.CREATE.KV_{self._bucket}", config)
+        except ApiError as error:
+            if error.number != NAME_IN_USE:
+                raise Refused(f"cluster: NATS has no room for this cluster: {error}") from error
+
+    async def request(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What JetStream's API answers. ApiError, Unavailable."""
+        return await self._ask(f"$JS.API.{subject}", orjson.dumps(body or {}), {})
+
+    # -- streams ----------------------------------------------------------------------------------
+
+    async def create_stream(self, name: str, subject: str) -> None:
+        """A stream of its own for a collection."""
+        await self.request(
+            f"STREAM.CREATE.{name}",
+            {
+                "name": name,
+                "subjects": [subject],
+                "storage": "file",
+                "num_replicas": self.replicas,
+                "allow_atomic": True,
+                "retention": "limits",
+                "max_msgs": -1,
+                "max_bytes": -1,
+                "max_age": 0,
+                "deny_delete": True,
+            },
+        )
+
+    async def stream_state(self, name: str) -> dict[str, Any]:
+        """Its ``first_seq``, ``last_seq``, ``bytes``. ApiError where there is none."""
+        state: dict[str, Any] = (await self.request(f"STREAM.INFO.{name}"))["state"]
+        return state
+
+    async def delete_stream(self, name: str) -> None:
+        """Have no such stream."""
+        try:
+            await self.request(f"STREAM.DELETE.{name}")
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+
+    async def purge(self, name: str, sequence: int) -> None:
+        """Take out what lies before ``sequence``."""
+        await self.request(f"STREAM.PURGE.{name}", {"seq": sequence})
+
+    async def store(self, subject: str, message: bytes, last_sequence: int) -> int:
+        """Append ``message`` behind ``last_sequence``; its own one."""
+        headers = {"Nats-Expected-Last-Sequence": str(last_sequence)}
+        return await self.commit(subject, message, headers)
+
+    async def commit(self, subject: str, message: bytes, headers: dict[str, str]) -> int:
+        """Append ``message``, the last of a batch where ``headers`` say so; its sequence."""
+        return int((await self._ask(subject, message, headers))["seq"])
+
+    # -- the bucket -------------------------------------------------------------------------------
+
+    async def entries(self) -> list[str]:
+        """The keys of all entries."""
+        prefix = f"$KV.{self._bucket}."
+        found = await self.request(
+            f"STREAM.INFO.KV_{self._bucket}", {"subjects_filter": f"{prefix}>"}
+        )
+        subjects = found["state"].get("subjects") or {}
+        return sorted(subject.removeprefix(prefix) for subject in subjects)
+
+    async def get(self, key: str) -> Entry | None:
+        """An entry; None if there is none."""
+        try:
+            found = await self.request(
+                f"STREAM.MSG.GET.KV_{self._bucket}", {"last_by_subj": f"$KV.{self._bucket}.{key}"}
+            )
+        except ApiError as error:
+            if error.is_not_found:
+                return None
+            raise
+        message = found["message"]
+        value = orjson.loads(base64.b64decode(message.get("data", "")) or b"{}")
+        return Entry(value, int(message["seq"]))
+
+    async def put(self, key: str, value: dict[str, Any], revision: int | None = None) -> int:
+        """Set an entry; its revision. With ``revision`` only if it has that one, 0: if it is new.
+
+        ApiError (``is_wrong_last``) where it has another.
+        """
+        headers = {}
+        if revision is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(revision)
+        answer = await self._ask(f"$KV.{self._bucket}.{key}", orjson.dumps(value), headers)
+        return int(answer["seq"])
+
+    async def remove(self, key: str) -> None:
+        """Have no such entry, without a trace of it."""
+        await self.request(
+            f"STREAM.PURGE.KV_{self._bucket}", {"filter": f"$KV.{self._bucket}.{key}"}
+        )
+
+    async def _ask(self, subject: str, data: bytes, headers: dict[str, str]) -> dict[str, Any]:
+        from nats import errors
+
+        client = self.connection.client
+        try:
+            answer = await client.request(subject, data, REQUEST_SECONDS, headers=headers or None)
+        except (errors.Error, TimeoutError, OSError) as error:
+            raise Unavailable(f"the cluster's NATS does not answer: {error}") from error
+        found: dict[str, Any] = orjson.loads(answer.data)
+        if "error" in found:
+            raise ApiError(found["error"])
+        return found

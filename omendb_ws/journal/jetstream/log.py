@@ -1,0 +1,379 @@
+"""One collection's log on a stream, as its owner has it.
+
+``append`` queues; the connection's thread makes messages of what has come together, sends them
+through a ``Pipeline``, and follows the stream by a ``Tail``. A change is settled when its own
+record comes back from the stream and counts: not by its acknowledgement.
+
+After any doubt nothing more is admitted (``error``), and this node takes over from itself: a new
+term, a fence, and the stream followed until that is applied, which decides everything before it.
+What came back by then is settled as safe; the rest is refused, and is void wherever it may be.
+Where somebody else owns the log meanwhile, or the stream is not what was written, the log is
+*over*: that is settled without a tag, for the collection must not be shown any more.
+
+Invariants: tags are settled in the order of their appends. Everything but ``append``, ``rewind``,
+``close``, ``drop`` and what is read from any thread runs on the connection's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from omendb_core.model.change import Change
+from omendb_core.model.errors import OmenError, StorageFailed, TooLarge, Unavailable
+from omendb_core.model.logged import Checkpoint
+from omendb_core.model.types import WindowLimits
+
+from ...runtime.faults import as_error
+from ..interface import Deposed, LogNumbers, Manifest, Settle, Stored
+from ..local.compaction import LogCompaction, Passes
+from ..local.groups import Done, Queued, Turn, size_of
+from .api import ApiError, JetStream
+from .broken import BrokenStream
+from .followed import Followed
+from .names import stream, subject
+from .ownership import Ownership, fence
+from .pipeline import Pipeline
+from .queue import CHECKPOINT_BYTES, Writing
+from .records import Broken, Record
+from .retention import Retention
+from .tail import Tail
+from .waiting import Waiting
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS: Final = 0.25
+#: How long a log that closes waits for what was appended.
+_CLOSE_SECONDS: Final = 10.0
+
+
+class StreamLog:
+    """``interface.Log``; see the module. Made once ``followed`` stands behind this node's fence."""
+
+    def __init__(
+        self,
+        jetstream: JetStream,
+        cluster: str,
+        stored: Stored,
+        ownership: Ownership,
+        followed: Followed,
+        limits: WindowLimits,
+        settle: Settle,
+        remove: Callable[[], None],
+    ) -> None:
+        self.stored = stored
+        self.manifest: Manifest = followed.manifest
+        self._jetstream = jetstream
+        self._connection = jetstream.connection
+        self._stream = stream(cluster, stored.key)
+        self._subject = subject(cluster, stored.key)
+        self._ownership = ownership
+        self._followed = followed
+        self._limits = limits
+        self._remove = remove
+        self._waiting = Waiting(settle)
+        self._retention = Retention(jetstream, self._stream, followed)
+        self._error: OmenError | None = None
+        self._is_over = self._is_resolving = False
+        self._term = followed.judge.term
+        self._wake = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._passes = Passes(
+            self.manifest.definition, CHECKPOINT_BYTES, followed.tracker.checkpoint()
+        )
+        self.compaction = LogCompaction(
+            self._passes,
+            self._put,
+            lambda: self._error is None and self.has_room,
+            lambda: self._retention.bytes,
+        )
+        self._written_bytes = 0
+        self._writing: Writing
+        self._pipeline: Pipeline
+        self._tail: Tail
+        self._pumping: asyncio.Task[None]
+
+    async def begin(self) -> None:
+        """Append from here on. On the connection's thread. Unavailable, ApiError."""
+        await self._retention.measure()
+        await self._reign()
+        self._follow()
+        self._pumping = self._connection.begin(self._pump())
+
+    # -- on the engine's thread -------------------------------------------------------------------
+
+    @property
+    def has_room(self) -> bool:
+        """See Log."""
+        return self._waiting.has_room
+
+    @property
+    def error(self) -> OmenError | None:
+        """See Log."""
+        return self._error
+
+    def append(self, change: Change, tag: Any) -> None:
+        """See Log."""
+        self._passes.appended(change)
+        self._put((change, tag, size_of(change)))
+
+    def _put(self, queued: Queued) -> None:
+        if self._waiting.put(queued) or self._error is not None:
+            self._connection.soon(self._wake.set)
+
+    def rewind(self) -> Checkpoint:
+        """See Log."""
+        checkpoint = self._followed.tracker.checkpoint()
+        self._passes.restart(checkpoint)
+        self._waiting.must_rewind = False
+        if not self._is_over and not self._is_resolving:
+            self._error = None
+        return checkpoint
+
+    def numbers(self) -> LogNumbers:
+        """See Log."""
+        return LogNumbers(
+            bytes=self._retention.bytes,
+            segments=len(self._followed.checkpoints),
+            pending_bytes=self._waiting.pending_bytes,
+            flushes=self._waiting.settlements,
+            unflushed_seconds=0.0,
+            written_bytes=self._written_bytes,
+        )
+
+    def close(self) -> None:
+        """See Log."""
+        self._connection.call(self.end(_CLOSE_SECONDS))
+
+    def drop(self) -> None:
+        """See Log. Unavailable where the cluster does not answer, or another node owns it."""
+        if isinstance(self._error, Deposed):
+            raise self._error
+        self._connection.call(self.end(0.0))
+        self._remove()
+
+    # -- sending ----------------------------------------------------------------------------------
+
+    async def _reign(self) -> None:
+        """Send behind what was followed, under its term."""
+        self._writing = Writing(
+            self.manifest, self._followed, self._limits, self._jetstream.max_payload_bytes
+        )
+        self._pipeline = Pipeline(
+            self._jetstream, self._subject, self._followed.applied, self._wake.set, self._doubt
+        )
+        await self._pipeline.begin()
+        self._wake.set()
+
+    async def _pump(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._send_queued()
+            except Exception as error:
+                fault = as_error(error, f"sending changes of {self.stored.name}")
+                self._end_with(StorageFailed(f"a fault of the server in the log: {fault.message}"))
+
+    async def _send_queued(self) -> None:
+        waiting = self._waiting
+        while waiting.queue and not self._is_resolving:
+            if self._error is not None:
+                waiting.refuse_queued(_as_refusal(self._error))
+                return
+            pipeline, writing = self._pipeline, self._writing
+            if not pipeline.has_room:
+                return
+            try:
+                with waiting.lock:
+                    messages = writing.messages(waiting.queue, is_alone=pipeline.is_empty)
+            except ValueError as error:
+                if writing.sent:
+                    return  # it is refused once all before it is settled
+                self._error = Unavailable("a change before it was refused")
+                waiting.refuse_first(TooLarge(str(error)))
+                continue
+            size = sum(map(len, messages))
+            self._written_bytes += size
+            self._retention.bytes += size
+            if len(messages) == 1:
+                await pipeline.send(messages[0])
+            elif messages:
+                await pipeline.send_batch(list(messages))
+            elif writing.has_ended_pass:
+                self._finish_passes()
+            else:
+                return
+
+    # -- following --------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        self._followed.again()
+        self._tail = Tail(
+            self._jetstream, self._stream, self._followed.applied, self._receive, self._is_broken
+        )
+
+    def _receive(self, sequence: int, message: bytes, time_ns: int) -> None:
+        """A message of the stream. Raises Broken."""
+        if self._is_over:
+            return
+        settled: list[Queued] = []
+        try:
+            settled.extend(
+                self._came_back(record)
+                for record in self._followed.take(sequence, message, time_ns)
+                if not record.begins_term
+            )
+        finally:
+            self._waiting.settled(settled)
+        if self._followed.judge.term > self._term:
+            self._end_with(Deposed("is owned by another node now"))
+            return
+        self._finish_passes()
+        self._moved.set()
+        if self._waiting.queue:
+            self._wake.set()
+
+    def _came_back(self, record: Record) -> Queued:
+        """What of ours a record is that counts. Raises Broken."""
+        sent = self._writing.sent
+        if not sent or sent[0].checksum != record.checksum:
+            raise Broken("it holds what this node, its owner, did not append")
+        one = sent.popleft()
+        logged = one.queued[0]
+        if not isinstance(logged, Turn | Done):
+            self._followed.tracker.follow(logged)
+        elif one.begins_pass:
+            self._retention.begin_pass()
+        return one.queued
+
+    def _finish_passes(self) -> None:
+        """Passes of compaction all of whose rows have come back are over; purge what may go."""
+        sent = self._writing.sent
+        while sent and sent[0].checksum is None:
+            sent.popleft()
+            self._retention.end_pass()
+        if self._error is None:
+            self._retention.purge()
+
+    # -- doubt ------------------------------------------------------------------------------------
+
+    def _doubt(self, why: str) -> None:
+        """Something may or may not have been stored: admit nothing, and take over from oneself."""
+        if self._is_over or self._is_resolving:
+            return
+        self._is_resolving = True
+        self._error = Unavailable(
+            f"collection: {why}; its log is being taken over again; try again"
+        )
+        log.warning("%s: %s; taking its log over again", self.stored.name, why)
+        self._tail.stop()
+        self._connection.begin(self._resolve())
+
+    async def _resolve(self) -> None:
+        while True:
+            try:
+                await self._connection.until_connected()
+                await self._take_over()
+                break
+            except Broken as error:
+                self._is_broken(error)
+                return
+            except Deposed as error:
+                self._end_with(error)
+                return
+            except (ApiError, OmenError) as error:
+                log.info("%s: not taken over yet: %s", self.stored.name, error)
+            except Exception as error:
+                as_error(error, f"taking over {self.stored.name}")
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _take_over(self) -> None:
+        """A new term, its fence, and the stream up to there.
+
+        Raises Unavailable, ApiError, Broken, Deposed.
+        """
+        try:
+            state = await self._jetstream.stream_state(self._stream)
+        except ApiError as error:
+            if error.is_not_found:
+                raise Broken("the stream is not there any more") from error
+            raise
+        if int(state["last_seq"]) < self._followed.applied:
+            raise Broken(
+                f"it ends at sequence {state['last_seq']}, and had {self._followed.applied}"
+            )
+        term = await self._ownership.take(
+            max(self._term, self._followed.judge.term), from_others=False
+        )
+        self._term = term
+        last = await fence(self._jetstream, self._subject, term)
+        if self._is_over:
+            return
+        self._tail.stop()
+        self._follow()
+        while self._followed.applied < last and not self._is_over:
+            self._moved.clear()
+            await self._moved.wait()
+        if self._is_over:
+            return
+        if self._followed.judge.term != term:
+            raise Deposed("is owned by another node now")
+        self._refuse_sent()
+        await self._reign()
+        self._jetstream.takeovers += 1
+        log.warning("%s: taken over again, term %d", self.stored.name, term)
+        self._is_resolving = False
+        if not self._waiting.must_rewind:
+            self._error = None
+        self._wake.set()
+
+    def _refuse_sent(self) -> None:
+        """The fence is applied: what has not come back by now never will."""
+        assert self._error is not None
+        gone = [one.queued for one in self._writing.sent]
+        self._writing.sent.clear()
+        self._waiting.refuse(gone, _as_refusal(self._error))
+        self._waiting.refuse_queued(_as_refusal(self._error))
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def _is_broken(self, error: Broken) -> None:
+        self._end_with(BrokenStream(str(error), self._stream, self._followed.applied))
+
+    def _end_with(self, error: OmenError) -> None:
+        """Nothing more comes of this log: refuse what waits, and have the collection say why."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._error = error
+        log.error("%s stops: %s", self.stored.name, error.message)
+        self._pipeline.end()
+        self._tail.stop()
+        self._refuse_sent()
+        self._waiting.tell([], error)
+        self._moved.set()
+
+    async def end(self, patience_seconds: float) -> None:
+        """Settle what was appended, one way or the other, and stop."""
+        self._wake.set()
+        try:
+            async with asyncio.timeout(patience_seconds):
+                while (self._waiting.queue or self._writing.sent) and not self._is_over:
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            pass
+        self._error = self._error or Unavailable("collection: its node leaves")
+        self._is_over = True
+        self._pipeline.end()
+        self._tail.stop()
+        self._pumping.cancel()
+        self._refuse_sent()
+
+
+def _as_refusal(error: OmenError) -> OmenError:
+    """What a change is refused with: whatever became of the log, the change is not in it."""
+    return Unavailable(error.message)

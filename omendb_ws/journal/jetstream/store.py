@@ -1,0 +1,220 @@
+"""The collections of a cluster: a stream and two entries each, by a name that is never used again.
+
+::
+
+    def.TENANT.NAME    the key of its stream, and how far it is: making, made, dropping
+    own.KEY            who should append to it
+    OMENDB-CLUSTER-KEY its stream, which begins with a checkpoint that says all of it
+
+A collection is there while its definition says ``made``. What a node that died was making or
+dropping is taken away at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from omendb_core.model.errors import OmenError, StorageFailed, StorageFull, Unavailable
+from omendb_core.model.logged import Checkpoint
+from omendb_core.model.types import WindowLimits
+
+from ..interface import Log, Manifest, NatsNumbers, Recovery, Settle, Stored
+from .api import ApiError, JetStream
+from .checkpoints import checkpoint_body
+from .connection import Connection
+from .followed import Followed
+from .log import StreamLog
+from .names import bucket, defined_by, definition_entry, stream, subject
+from .ownership import Ownership
+from .presence import Presence
+from .records import encode, group_message
+from .recovery import StreamRecovery
+
+log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+
+#: Of JetStream: no room in memory, on disk, or in the account.
+_FULL: Final = frozenset({10023, 10028, 10047, 10077})
+#: Right after it was made a stream may have nobody who answers for it.
+_ATTEMPTS: Final = 40
+_RETRY_SECONDS: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPlace:
+    """Where a node belongs: servers of NATS, a .creds file or None, the cluster, its own name."""
+
+    servers: tuple[str, ...]
+    credentials: str | None
+    cluster: str
+    node: str
+
+
+class JetStreamStore:
+    """``interface.Store`` over NATS. Raises connection.Refused, Unavailable, ExtraMissing."""
+
+    def __init__(self, place: ClusterPlace) -> None:
+        self._cluster = place.cluster
+        self._node = place.node
+        self._incarnation = secrets.token_hex(8)
+        self.connection = Connection(place.servers, place.credentials, f"omendb-ws {place.node}")
+        self._jetstream = JetStream(self.connection, bucket(place.cluster))
+        self._presence = Presence(self._jetstream, place.node, self._incarnation)
+        self.connection.open()
+        try:
+            self._call("begin", self._jetstream.begin())
+            self._call("begin", self._presence.begin())
+            self._call("begin", self._clear())
+        except BaseException:
+            self.close()
+            raise
+        log.info(
+            "cluster %s: node %s, streams on %d server(s)",
+            place.cluster, place.node, self._jetstream.replicas,
+        )  # fmt: skip
+
+    # -- Store ------------------------------------------------------------------------------------
+
+    def stored(self) -> list[Stored]:
+        """See Store."""
+        return [
+            Stored(value["key"], tenant, name)
+            for tenant, name, value in self._call("list", self._definitions())
+            if value["state"] == "made"
+        ]
+
+    def recover(self, stored: Stored, limits: WindowLimits) -> Recovery:
+        """See Store. The log is taken over from whoever had it."""
+        ownership = self._ownership(stored.key)
+        recovery = StreamRecovery(
+            self._jetstream, self._cluster, stored, ownership, limits, self._remover(stored)
+        )
+        recovery.begin()
+        return recovery
+
+    def create(self, manifest: Manifest, limits: WindowLimits, settle: Settle) -> Log:
+        """See Store."""
+        stored = Stored(secrets.token_hex(8), manifest.tenant, manifest.name)
+        try:
+            return self._call("create", self._create(stored, manifest, limits, settle))
+        except Exception:
+            with suppress(Exception):  # else the next start does
+                self._call("create", self._take_away(stored))
+            raise
+
+    def drop(self, stored: Stored) -> None:
+        """See Store."""
+        self._call("drop", self._drop(stored))
+
+    def close(self) -> None:
+        """See Store."""
+        if self.connection.is_connected:
+            with suppress(Exception):  # its entry stands still then, too
+                self._call("close", self._presence.end())
+        self.connection.close()
+
+    def numbers(self) -> NatsNumbers:
+        """For statistics; from any thread."""
+        connection = self.connection
+        return NatsNumbers(connection.is_connected, connection.losses, self._jetstream.takeovers)
+
+    # -- on the connection's thread ---------------------------------------------------------------
+
+    async def _create(
+        self, stored: Stored, manifest: Manifest, limits: WindowLimits, settle: Settle
+    ) -> Log:
+        entry = definition_entry(manifest.tenant, manifest.name)
+        there = await self._jetstream.get(entry)
+        if there is not None:
+            raise Unavailable(
+                f"collection: the one that was {manifest.name!r} before is in the cluster still;"
+                " drop it again"
+            )
+        revision = await self._jetstream.put(entry, self._value(stored, "making"), 0)
+        place = stream(self._cluster, stored.key)
+        where = subject(self._cluster, stored.key)
+        await self._jetstream.create_stream(place, where)
+        ownership = self._ownership(stored.key)
+        term = await ownership.take(0, from_others=True)
+        buffers, _ = encode(checkpoint_body(manifest, Checkpoint()), term, 0)
+        message = group_message(buffers)
+        await self._store_first(where, message)
+        followed = Followed(limits)
+        followed.take(1, message, 0)
+        log_ = StreamLog(
+            self._jetstream, self._cluster, stored, ownership, followed, limits, settle,
+            self._remover(stored),
+        )  # fmt: skip
+        try:
+            await log_.begin()
+            await self._jetstream.put(entry, self._value(stored, "made"), revision)
+        except BaseException:
+            await log_.end(0.0)
+            raise
+        return log_
+
+    async def _store_first(self, where: str, message: bytes) -> None:
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self._jetstream.store(where, message, 0)
+                return
+            except Unavailable:
+                if attempt + 1 == _ATTEMPTS or not self.connection.is_connected:
+                    raise
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _drop(self, stored: Stored) -> None:
+        entry = definition_entry(stored.tenant, stored.name)
+        there = await self._jetstream.get(entry)
+        if there is not None and there.value.get("key") == stored.key:
+            await self._jetstream.put(entry, self._value(stored, "dropping"), there.revision)
+        await self._take_away(stored)
+
+    async def _take_away(self, stored: Stored) -> None:
+        """Take out what there is of a collection, its definition last."""
+        await self._jetstream.delete_stream(stream(self._cluster, stored.key))
+        await self._ownership(stored.key).forget()
+        entry = definition_entry(stored.tenant, stored.name)
+        there = await self._jetstream.get(entry)
+        if there is not None and there.value.get("key") == stored.key:
+            await self._jetstream.remove(entry)
+
+    async def _clear(self) -> None:
+        """Take away what was never finished, and what was dropped."""
+        for tenant, name, value in await self._definitions():
+            if value["state"] != "made":
+                await self._take_away(Stored(value["key"], tenant, name))
+
+    async def _definitions(self) -> list[tuple[str, str, dict[str, Any]]]:
+        found = []
+        for key in await self._jetstream.entries():
+            names = defined_by(key)
+            entry = await self._jetstream.get(key) if names else None
+            if names and entry is not None:
+                found.append((*names, entry.value))
+        return found
+
+    # -- its own ----------------------------------------------------------------------------------
+
+    def _value(self, stored: Stored, state: str) -> dict[str, Any]:
+        return {"key": stored.key, "state": state}
+
+    def _ownership(self, key: str) -> Ownership:
+        return Ownership(self._jetstream, self._node, self._incarnation, key)
+
+    def _remover(self, stored: Stored) -> Callable[[], None]:
+        return lambda: self.drop(stored)
+
+    def _call(self, doing: str, work: Coroutine[Any, Any, _Result]) -> _Result:
+        try:
+            return self.connection.call(work)
+        except ApiError as error:
+            kind: type[OmenError] = StorageFull if error.number in _FULL else StorageFailed
+            raise kind(f"cannot {doing}: NATS says {error}") from error

@@ -1,0 +1,95 @@
+"""What was appended to a log and is not settled yet: a queue between the engine and NATS.
+
+The engine puts in; the connection's thread takes out, and settles. Both under one lock, held for
+moments. Invariant: tags are settled in the order of their appends, each once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final
+
+from omendb_core.model.errors import OmenError
+
+from ...runtime.faults import as_error
+from ..interface import Settle
+from ..local.groups import Queued
+
+#: How much may wait in front of one log; as the local journal has it.
+MAX_PENDING_BYTES: Final = 8 << 20
+
+
+class Waiting:
+    """The queue of one log. ``settlements`` counts groups that were settled as safe.
+
+    ``must_rewind``: something was refused, and the engine has not put its admission back yet. It is
+    set before anybody hears of a refusal, who may answer at once.
+    """
+
+    def __init__(self, settle: Settle) -> None:
+        self._settle = settle
+        self.lock = threading.Lock()
+        self.queue: deque[Queued] = deque()
+        self.pending_bytes = 0
+        self.settlements = 0
+        self.must_rewind = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another change may be admitted."""
+        return self.pending_bytes < MAX_PENDING_BYTES
+
+    def put(self, queued: Queued) -> bool:
+        """Put one in; whether it is the only one there."""
+        with self.lock:
+            self.queue.append(queued)
+            self.pending_bytes += queued[2]
+            return len(self.queue) == 1
+
+    def settled(self, queued: Sequence[Queued]) -> None:
+        """These are safe."""
+        self._forget(queued)
+        tags = _tags_of(queued)
+        if tags:
+            self.settlements += 1
+            self.tell(tags, None)
+
+    def refuse(self, queued: Sequence[Queued], error: OmenError) -> None:
+        """These are not in the log."""
+        self._forget(queued)
+        tags = _tags_of(queued)
+        if tags:
+            self.must_rewind = True
+            self.tell(tags, error)
+
+    def refuse_queued(self, error: OmenError) -> None:
+        """Refuse all that is in the queue."""
+        with self.lock:
+            gone = list(self.queue)
+            self.queue.clear()
+        self.refuse(gone, error)
+
+    def refuse_first(self, error: OmenError) -> None:
+        """Refuse what would come next."""
+        with self.lock:
+            first = self.queue.popleft()
+        self.refuse([first], error)
+
+    def tell(self, tags: list[Any], error: OmenError | None) -> None:
+        """Settle ``tags``; of none it is told what became of the log."""
+        try:
+            self._settle(tags, error)
+        except Exception as fault:  # somebody waits for each of them
+            as_error(fault, "settling changes")
+            self._settle(tags, error)
+
+    def _forget(self, queued: Sequence[Queued]) -> None:
+        with self.lock:
+            self.pending_bytes -= sum(size for _, _, size in queued)
+
+
+def _tags_of(queued: Sequence[Queued]) -> list[Any]:
+    """Whose answer waits: changes have a tag, what a log writes by itself has none."""
+    return [tag for _, tag, _ in queued if tag is not None]

@@ -1,0 +1,91 @@
+"""Nodes of a cluster, in this process or as processes, over one NATS server of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from omendb_ws.net.server import Server
+from tests.cli.commands import environment
+from tests.nats import NatsServer
+from tests.patience import PATIENCE_SECONDS, UNHURRIED_VARIABLES, eventually
+from tests.server.raw import Raw, client, settings
+
+
+@asynccontextmanager
+async def node(nats: NatsServer, name: str = "one", **fields: Any) -> AsyncIterator[Server]:
+    """A node in this process, everything stored being back or refused."""
+    async with Server(settings(cluster=nats.url, node_name=name, **fields)) as server:
+        await eventually(lambda: server.status() != "recovering")
+        yield server
+
+
+@asynccontextmanager
+async def served(nats: NatsServer, name: str = "one", **fields: Any) -> AsyncIterator[Raw]:
+    """A client of such a node."""
+    async with node(nats, name, **fields) as server, client(server) as raw:
+        yield raw
+
+
+async def until_taken(raw: Raw, op: str, **fields: Any) -> dict[str, Any]:
+    """Ask until the answer is no ``unavailable``: as clients do."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            reply = await raw.ask(op, **fields)
+            if reply.get("ok"):
+                return dict(reply["ok"])
+            assert reply["error"]["code"] == "unavailable", reply
+            assert reply["error"]["retry"] is True
+            await asyncio.sleep(0.02)
+
+
+class NodeProcess:
+    """``omendb-ws serve --cluster``, to be killed; its log is in ``log_file``."""
+
+    def __init__(self, nats: NatsServer, name: str, log_file: Path) -> None:
+        self._arguments = ["--cluster", nats.url, "--node-name", name]
+        self.log_file = log_file
+        self.url = ""
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it, and return when it listens."""
+        with open(self.log_file, "ab") as log:  # noqa: ASYNC230 - opened, and that is all
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "omendb_ws", "serve", "--port", "0", "--log-format", "json",
+                *self._arguments, stdout=asyncio.subprocess.PIPE, stderr=log,
+                env=environment(**UNHURRIED_VARIABLES),
+            )  # fmt: skip
+        assert self._process.stdout is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            line = await self._process.stdout.readline()
+        assert line, self.log_file.read_text()[-4000:]
+        self.url = json.loads(line)["url"]
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def kill(self) -> None:
+        """kill -9; again and again."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+
+@asynccontextmanager
+async def node_process(nats: NatsServer, name: str, log_file: Path) -> AsyncIterator[NodeProcess]:
+    """One that is started, and killed at the end."""
+    process = NodeProcess(nats, name, log_file)
+    try:
+        await process.start()
+        yield process
+    finally:
+        await process.kill()
