@@ -157,13 +157,12 @@ static bool pass(scan_work *work, size_t first, size_t stop)
     return scan_offer_rest(work, first, stop);
 }
 
-/* A pass of a mask whose rows are scored. */
+/* A pass of a mask whose rows are scored. False if there is no memory. */
 static bool pass_scored(const scan_work *work, size_t first, size_t stop)
 {
     for (size_t place = first; place < stop; place++)
         work->chosen[place - first] = &work->seekers[place];
-    scan_score(work, work->chosen, stop - first);
-    return true;
+    return scan_score(work, work->chosen, stop - first);
 }
 
 /* -- the whole ----------------------------------------------------------------------------------*/
@@ -185,8 +184,9 @@ static bool all_passes(scan_work *work)
     return true;
 }
 
-/* Score the rows of their mask for the seekers that were given up, mask by mask. */
-static void be_thorough(scan_work *work)
+/* Score the rows of their mask for the seekers that were given up, mask by mask. False if there
+ * is no memory. */
+static bool be_thorough(scan_work *work)
 {
     const omendb_scan *scan = work->scan;
     size_t found = 0;
@@ -199,11 +199,12 @@ static void be_thorough(scan_work *work)
             seeker->is_scored = true;
             work->chosen[count++] = seeker;
         }
-        if (count > 0)
-            scan_score(work, work->chosen, count);
+        if (count > 0 && !scan_score(work, work->chosen, count))
+            return false;
         found += count;
     }
     *scan->thorough = found;
+    return true;
 }
 
 static int64_t decide(scan_work *work)
@@ -229,10 +230,8 @@ int64_t omendb_top_k(const omendb_scan *scan)
     int64_t total = -1;
     if (scan->count == 0)
         return 0;
-    if (scan_set_out(&work) && all_passes(&work)) {
-        be_thorough(&work);
+    if (scan_set_out(&work) && all_passes(&work) && be_thorough(&work))
         total = decide(&work);
-    }
     scan_free(&work);
     return total;
 }

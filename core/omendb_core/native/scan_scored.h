@@ -4,7 +4,8 @@
 
 #include "scan_work.h"
 
-/* Have the best rows of the mask that these seekers share, at least one, in `best` of each. */
-void scan_score(const scan_work *work, scan_seeker *const *seekers, size_t count);
+/* Have the best rows of the mask that these seekers share, at least one, in `best` of each.
+ * False if there is no memory. */
+bool scan_score(const scan_work *work, scan_seeker *const *seekers, size_t count);
 
 #endif

@@ -16,8 +16,8 @@
 #define READING_COST 1.0
 
 /* Rows of a mask are scored that are one in so many of all, those that a greater k takes counted: to keep
- * the best of many takes as long as to score some. At 100,000 x 128 and k = 10 scoring 1% takes 0.46 and 0.58
- * of the time for one query and for 32, 5% 0.49 and 0.77, 8% 0.67 and 0.87; where memory gives the rows,
+ * the best of many takes as long as to score some. At 100,000 x 128 and k = 10 scoring 1% takes 0.39 and 0.58
+ * of the time for one query and for 32, 5% 0.42 and 0.77, 8% 0.6 and 0.87; where memory gives the rows,
  * 400,000 x 128, it is 0.31 and 0.59, 0.30 and 0.95, 0.53 and 1.3. */
 #define SCORED_OF_ONE 12
 #define SCORED_OF_MANY 20

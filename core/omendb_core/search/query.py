@@ -55,6 +55,11 @@ class Query:
     at: float | None = None
     visible: Filter | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the answer is the first k by score."""
+        return self.shape is PLAIN or self.shape == PLAIN
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

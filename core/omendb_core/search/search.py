@@ -16,7 +16,6 @@ import numpy as np
 
 from ..model.errors import NotFound, OmenError, TooLarge
 from ..model.types import F32, I64, Hits
-from ..ranking.shape import PLAIN
 from ..scan.interface import TopK
 from ..scoring import score
 from ..state import WindowState
@@ -54,10 +53,10 @@ def search(state: WindowState, queries: list[Query]) -> list[Answer | OmenError]
             asked.append(_ask(state, masks, place, query, prepared.get(place)))
         except OmenError as error:
             outcomes[place] = error.with_traceback(None)  # whose frames hold the window
-    plain = [one for one in asked if one.query.shape == PLAIN]
+    plain = [one for one in asked if one.query.is_plain]
     if plain:
         _answer(state, plain, _scan(state, masks, plain), outcomes)
-    shaped = [one for one in asked if one.query.shape != PLAIN]
+    shaped = [one for one in asked if not one.query.is_plain] if len(plain) < len(asked) else []
     for places in alike([one.query for one in shaped]):
         outcomes.update(_together(state, masks, [shaped[place] for place in places]))
     return [outcomes[place] for place in range(len(queries))]
@@ -134,8 +133,11 @@ def _prepare_together(state: WindowState, queries: list[Query]) -> dict[int, F32
         prepared = score.prepare(np.concatenate(list(given.values())), state.definition.metric)
     except OmenError:
         return {}
-    ends = np.cumsum([len(vectors) for vectors in given.values()])[:-1]
-    return dict(zip(given, np.split(prepared, ends), strict=True))
+    found, start = {}, 0
+    for place, vectors in given.items():  # ``np.split`` takes 1.5 us for each
+        found[place] = prepared[start : start + len(vectors)]
+        start += len(vectors)
+    return found
 
 
 def _ask(
@@ -152,8 +154,10 @@ def _ask(
     else:
         vectors = prepare_queries(state.definition, query.vectors) if prepared is None else prepared
     mask = masks.number(query.filter, query.last)
-    left_out = _left_out(state, query)
-    if query.shape != PLAIN and excluded >= 0:
+    left_out = _NO_SLOTS
+    if query.exclude is not None or query.examples is not None:
+        left_out = _left_out(state, query)
+    if excluded >= 0 and not query.is_plain:
         left_out, excluded = np.append(left_out, excluded), -1
     if len(left_out):
         mask = masks.without(mask, left_out)
@@ -166,8 +170,6 @@ def _ask(
 
 def _left_out(state: WindowState, query: Query) -> I64:
     """Slots of the rows that ``exclude`` and the examples name."""
-    if query.exclude is None and query.examples is None:
-        return _NO_SLOTS
     found = []
     if query.exclude is not None:
         found.append(state.ids.find(query.exclude))
@@ -248,23 +250,23 @@ def _answer(
 ) -> None:
     ids = state.ids.of(top.slots)
     seqs = state.ring.seqs(top.slots)
-    ends = np.cumsum(top.counts)
+    ends = top.counts.cumsum().tolist()
     query = start = 0
     for one in asked:
         counts = top.counts[query : query + len(one.vectors)]
         query += len(one.vectors)
-        end = int(ends[query - 1])
+        end = ends[query - 1]
         include = one.query.include
         try:
             if one.query.max_hits is not None:
                 _refuse_over(one.query.max_hits, end - start)
             slots = top.slots[start:end]
             hits = Hits(
-                ids=ids[start:end],
-                seqs=seqs[start:end],
-                scores=top.scores[start:end],
-                metadata=state.metadata(slots) if include.metadata else None,
-                vectors=state.ring.vectors[slots] if include.vector else None,
+                ids[start:end],
+                seqs[start:end],
+                top.scores[start:end],
+                state.metadata(slots) if include.metadata else None,
+                state.ring.vectors[slots] if include.vector else None,
             )
             outcomes[one.place] = Answer(counts, hits)
         except TooLarge as error:
