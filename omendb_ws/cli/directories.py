@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import os
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -11,8 +12,11 @@ from .failure import FAILED, WRONG, fail, say
 if TYPE_CHECKING:
     from omendb_core.model.types import WindowLimits
 
-    from ..journal.interface import Stored
+    from ..journal.interface import Manifest, Stored
     from ..journal.local.store import LocalStore
+
+#: The key of a collection whose log is the directory itself: a backup's.
+_ITSELF: Final = "."
 
 DataDir = Annotated[str, typer.Argument(metavar="DATA_DIR", help="Data directory of a server.")]
 Tenant = Annotated[str | None, typer.Option(help="Its tenant, where several have the name.")]
@@ -36,6 +40,30 @@ def stored_in(data_dir: str, name: str | None = None, tenant: str | None = None)
         names = ", ".join(sorted({stored.name for stored in found})) or "none"
         fail(WRONG, f"{data_dir}: there is no collection {name!r}; there are: {names}")
     return sorted(wanted, key=lambda stored: (stored.tenant, stored.name))
+
+
+def looked_into(data_dir: str) -> list[Stored]:
+    """The collections there, for who only reads: that of a backup, too. Says if there is none."""
+    from ..journal.interface import Stored
+    from ..journal.local.files import LocalFiles
+    from ..journal.local.segments import segments_in
+
+    found = stored_in(data_dir)
+    if not found and segments_in(LocalFiles(), data_dir):
+        return [Stored(_ITSELF, "backup", os.path.basename(os.path.abspath(data_dir)))]
+    say_if_empty(data_dir, found)
+    return found
+
+
+def log_of(data_dir: str, stored: Stored) -> str:
+    """The directory of its log."""
+    return data_dir if stored.key == _ITSELF else f"{data_dir}/{stored.key}"
+
+
+def names_of(stored: Stored, manifest: Manifest | None) -> dict[str, str]:
+    """Tenant and name: of a backup, whose directory may be called anything, as its log says."""
+    named = manifest if stored.key == _ITSELF and manifest is not None else stored
+    return {"tenant": named.tenant, "collection": named.name}
 
 
 def the_one(data_dir: str, name: str, tenant: str | None) -> Stored:

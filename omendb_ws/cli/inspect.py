@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .directories import DataDir, Tenant, say_if_empty, span, stored_in, window_limits
+from .directories import (
+    DataDir,
+    Tenant,
+    log_of,
+    looked_into,
+    names_of,
+    span,
+    stored_in,
+    window_limits,
+)
 from .failure import FAILED
 
 if TYPE_CHECKING:
@@ -31,8 +40,8 @@ def inspect(
     Example:
       omendb-ws inspect /var/lib/omendb --json
     """
-    found = stored_in(data_dir, collection, tenant)
-    say_if_empty(data_dir, found)
+    everything = collection is None and tenant is None
+    found = looked_into(data_dir) if everything else stored_in(data_dir, collection, tenant)
     documents = [_document(data_dir, stored) for stored in found]
     if as_json:
         print(json.dumps({"collections": documents}, indent=2))
@@ -47,13 +56,15 @@ def _document(data_dir: str, stored: Stored) -> dict[str, Any]:
     from ..journal.local.files import LocalFiles
     from ..journal.local.inspecting import inspect as inspect_log
 
-    directory = f"{data_dir}/{stored.key}"
-    names = {"tenant": stored.tenant, "collection": stored.name, "directory": directory}
+    directory = log_of(data_dir, stored)
     try:
         report = inspect_log(LocalFiles(), directory, window_limits())
     except OSError as error:
-        return names | {"damage": error.strerror, "segments": []}
-    return names | {
+        names = names_of(stored, None)
+        return {**names, "directory": directory, "damage": error.strerror, "segments": []}
+    return {
+        **names_of(stored, report.manifest),
+        "directory": directory,
         "damage": None if report.damage is None else str(report.damage),
         **_manifest(report),
         "segments": [_segment(one) for one in report.segments],

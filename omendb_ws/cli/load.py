@@ -202,9 +202,9 @@ async def _target(
 
     try:
         there = await db.open(asked.collection)
-    except NotFound:
+    except NotFound as error:
         if not asked.create:
-            raise
+            fail(FAILED, f"{reaching.said(error)}; --create makes it of the file")
         found = _definition(reader, asked)
         told = {name: found[name] for name in ("dim", "capacity", "metric", "ids", "columns")
                 if name in found}  # fmt: skip

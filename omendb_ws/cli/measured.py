@@ -21,10 +21,13 @@ from omendb_core.window import Window
 
 from ..client import Client, connect
 from ..node.sizing import Wanted
+from ..wire.limits import Limits
 
-#: Rows of an add, and searches of a request.
+#: Rows of an add, and searches of a request; both are fewer where vectors are so long that a
+#: message would not take them.
 BATCH_ROWS: Final = 500
 BATCH_QUERIES: Final = 32
+_MOST_BATCH_BYTES: Final = 8 << 20
 #: A window that is measured has at most so many bytes of vectors, and so many standing queries.
 _MOST_VECTOR_BYTES: Final = 256 << 20
 _MOST_STANDING: Final = 1_000
@@ -43,13 +46,24 @@ class Rates(NamedTuple):
 
 
 async def measure(wanted: Wanted, seconds: float) -> Rates:
-    """Measure for about ``seconds``; each part is measured once at least."""
+    """Measure for about ``seconds``; each part is measured once at least.
+
+    Limits of sizes are what the size needs, as a server may have them so. Raises OmenError for what
+    none has.
+    """
     definition = wanted.definition
     rows = max(1, min(definition.capacity, _MOST_VECTOR_BYTES // (4 * definition.dim)))
     generator = np.random.default_rng(0)
-    vectors = generator.standard_normal((BATCH_ROWS, definition.dim), dtype=np.float32)
-    patient = {"queue_deadline_ms": 3_600_000}
-    async with connect("memory://", server_settings=patient) as db:
+    batch_rows = max(1, min(BATCH_ROWS, _MOST_BATCH_BYTES // (4 * definition.dim)))
+    vectors = generator.standard_normal((batch_rows, definition.dim), dtype=np.float32)
+    usual = Limits()
+    settings = {
+        "queue_deadline_ms": 3_600_000,
+        "max_dim": max(usual.max_dim, definition.dim),
+        "max_capacity": max(usual.max_capacity, rows),
+        "max_k": max(usual.max_k, wanted.k),
+    }
+    async with connect("memory://", server_settings=settings) as db:
         await db.create(
             _NAME, dim=definition.dim, capacity=rows, metric=definition.metric, ids=definition.ids
         )
@@ -73,13 +87,13 @@ async def _adds(
     added, started = 0, time.perf_counter()
     while True:
         first = added
-        given: dict[str, Any] = {} if metadata is None else {"metadata": [metadata] * BATCH_ROWS}
+        given: dict[str, Any] = {} if metadata is None else {"metadata": [metadata] * len(vectors)}
         if wanted.definition.ids == "u64":
-            given["ids"] = np.arange(first, first + BATCH_ROWS, dtype=np.uint64)
+            given["ids"] = np.arange(first, first + len(vectors), dtype=np.uint64)
         elif wanted.definition.ids == "str":
-            given["ids"] = [f"row-{number}" for number in range(first, first + BATCH_ROWS)]
+            given["ids"] = [f"row-{number}" for number in range(first, first + len(vectors))]
         await db.add(_NAME, vectors, **given)
-        added += BATCH_ROWS
+        added += len(vectors)
         spent = time.perf_counter() - started
         if spent >= seconds:
             return added, added / spent
@@ -107,7 +121,7 @@ def _standing_seconds(wanted: Wanted, vectors: F32, seconds: float) -> float:
         return 0.0
     count = min(wanted.subscriptions, _MOST_STANDING)
     dim, metric = wanted.definition.dim, wanted.definition.metric
-    window = Window(Definition(dim=dim, capacity=20 * BATCH_ROWS, metric=metric, ids="auto"))
+    window = Window(Definition(dim=dim, capacity=20 * len(vectors), metric=metric, ids="auto"))
     for _ in range(20):
         _add(window, vectors)
     queries = np.random.default_rng(1).standard_normal((count, dim), dtype=np.float32)
@@ -122,7 +136,7 @@ def _standing_seconds(wanted: Wanted, vectors: F32, seconds: float) -> float:
         started = time.perf_counter()
         window.standing.advance()
         spent.append(time.perf_counter() - started)
-    return statistics.median(spent) / BATCH_ROWS * wanted.subscriptions / count
+    return statistics.median(spent) / len(vectors) * wanted.subscriptions / count
 
 
 def _add(window: Window, vectors: F32) -> None:

@@ -64,7 +64,8 @@ def size(
     if seconds:
         from .measured import measure
 
-        rates = asyncio.run(measure(wanted, seconds))
+        with failing(OmenError, code=WRONG):
+            rates = asyncio.run(measure(wanted, seconds))
     if as_json:
         print_json(_document(takes, on_disk, rates))
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options
-from .directories import DataDir, say_if_empty, stored_in
+from .directories import DataDir, log_of, looked_into, names_of
 from .failure import FAILED
 from .loading import load_settings
 
@@ -37,8 +37,7 @@ def upgrade_check(
     from ..journal.local.records import FORMAT
 
     settings = load_settings(options.given(config_file=config)).settings
-    found = stored_in(data_dir)
-    say_if_empty(data_dir, found)
+    found = looked_into(data_dir)
     limits = window_limits(settings.limits())
     collections = [_looked_into(data_dir, stored, limits) for stored in found]
     needed = sum(one["memory_bytes"] for one in collections)
@@ -65,15 +64,14 @@ def _looked_into(data_dir: str, stored: Stored, limits: WindowLimits) -> dict[st
     from ..journal.local.files import LocalFiles
     from ..journal.local.inspecting import inspect
 
-    names = {"tenant": stored.tenant, "collection": stored.name}
     nothing = {"formats": [], "memory_bytes": 0, "clean_stop": False, "torn_bytes": 0}
     try:
-        report = inspect(LocalFiles(), f"{data_dir}/{stored.key}", limits)
+        report = inspect(LocalFiles(), log_of(data_dir, stored), limits)
     except OSError as error:
-        return {**names, **nothing, "problem": error.strerror}
+        return {**names_of(stored, None), **nothing, "problem": error.strerror}
     manifest, torn = report.manifest, report.torn
     return {
-        **names,
+        **names_of(stored, manifest),
         "formats": sorted({one.format for one in report.segments if one.format is not None}),
         "memory_bytes": 0 if manifest is None else reserved_bytes(manifest.definition, choose()),
         "clean_stop": report.is_clean,
@@ -94,6 +92,8 @@ def _print(document: dict[str, Any]) -> None:
     )
     if document["memory_bytes"] > document["max_memory_bytes"]:
         print("they come back all the same, and nothing new goes in: raise max_memory_bytes")
+    if not document["collections"]:
+        return  # nothing that could be ready, and perhaps another directory was meant
     print(
         "ready: take a backup, stop the server, install, start"
         if document["opens"]

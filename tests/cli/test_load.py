@@ -219,7 +219,7 @@ def test_a_file_of_another_dimension_or_kind_of_ids_is_refused(
     ran = omendb("load", path, "-c", "texts", code=2)
     assert "row numbers are u64, the collection's ids are str" in ran.err
     ran = omendb("load", path, "-c", "nothing", code=1)
-    assert "there is no 'nothing' (not_found)" in ran.err
+    assert "there is no 'nothing' (not_found); --create makes it of the file" in ran.err
 
 
 def test_a_bad_row_is_named_with_what_went_in_before_it(omendb: Runs, tmp_path: Path) -> None:

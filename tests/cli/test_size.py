@@ -44,6 +44,23 @@ def test_rates_are_measured(ids: str, subscriptions: int) -> None:
     assert fewer == bool(subscriptions)
 
 
+@pytest.mark.parametrize(
+    "larger", [("--dim", 9000), ("--dim", 8, "-k", 1001), ("--dim", 1, "--rows", 10_000_001)]
+)
+def test_what_a_server_takes_with_other_limits_is_measured(larger: tuple[str | int, ...]) -> None:
+    done = run("size", "--rows", 40, "--seconds", 0.001, "--subscriptions", 1, *larger, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert min(done.document["rates"].values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("larger", "named"), [(("-k", 1 << 40), "k: "), (("--metadata-bytes", 5000), "metadata: ")]
+)
+def test_what_no_server_takes_is_said_in_a_line(larger: tuple[str | int, ...], named: str) -> None:
+    done = run("size", "--rows", 10, "--dim", 8, "--seconds", 0.001, *larger)
+    assert (done.code, done.err.count("\n"), named in done.err) == (2, 1, True), done.err
+
+
 def test_the_page_shows_what_it_says() -> None:
     done = run(*OF_THE_PAGE, "--seconds", 0)
     text = page("docs/how-to/memory.md")

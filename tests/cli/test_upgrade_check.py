@@ -106,5 +106,23 @@ def test_less_memory_than_the_windows_take_is_said(data: Path) -> None:
 def test_a_directory_that_is_not_there_or_holds_nothing_is_told(tmp_path: Path) -> None:
     assert run("upgrade-check", tmp_path / "absent").code == 2
     empty = run("upgrade-check", tmp_path)
-    assert (empty.code, "holds no collection" in empty.err) == (0, True)
+    assert (empty.code, "holds no collection" in empty.err, "ready" in empty.out) == (
+        0,
+        True,
+        False,
+    )
     assert json.loads(run("upgrade-check", tmp_path, "--json").out)["collections"] == []
+
+
+@pytest.mark.parametrize("command", ["upgrade-check", "inspect"])
+def test_a_backup_is_looked_into_as_a_directory_is(
+    command: str, data: Path, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup"
+    assert run("backup", data, "one", backup).code == 0
+    whole = run(command, backup)
+    assert (whole.code, whole.err) == (0, "")
+    assert whole.out.startswith("default/one  ")
+    (segment,) = backup.glob("*.log")
+    damage(segment)
+    assert run(command, backup).code == 1
