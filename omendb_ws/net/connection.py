@@ -88,7 +88,7 @@ class Connection(Refusing):
         self._hear: Callable[[str | bytes], None] = lambda _: None
         self._fragments = Fragments()
         self._arrivals = Arrivals()
-        self._is_held = self._is_turning = False
+        self._is_held = False
         #: Whether the socket is not read from, and whether it is for others' sake.
         self._is_paused = self._is_rationed = False
         self._turn_messages = STRANGERS_TURN_MESSAGES
@@ -182,6 +182,7 @@ class Connection(Refusing):
     def _read(self) -> None:
         """Deliver for one turn; go on in the next one, or when there is room."""
         self._is_turning = False
+        self._refused_in_turn = 0
         try:
             if self._arrivals:
                 self._say_how_late()
@@ -235,7 +236,7 @@ class Connection(Refusing):
             session.when_room(self._read_on)
             return False
         if self._refuse_unread(self._cutter):
-            return not self._is_stuffed
+            return not (self._is_stuffed or self._has_refused_enough())
         cut = self._cutter.take(protocol.current_size is not None)
         if cut is None:
             return False

@@ -17,7 +17,8 @@ from .session import Shedder
 from .websocket_frames import Cutter, head
 from .writing import Writing
 
-#: Messages that are refused unread in one turn: 1 µs each.
+#: Messages that are refused unread in one step, 1 µs each; no step follows in a turn that had as
+#: many.
 REFUSED_AT_ONCE: Final = 512
 
 
@@ -27,8 +28,8 @@ class Refusing(Writing):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._shedder: Shedder | None = None
-        self._is_resting = False
-        self._received_messages = 0
+        self._is_turning = self._is_resting = False
+        self._received_messages = self._refused_in_turn = 0
 
     def _hold_back(self) -> None:
         """Read the socket, unless something is in the way of it."""
@@ -53,9 +54,17 @@ class Refusing(Writing):
         ids = cutter.skip(REFUSED_AT_ONCE)
         if ids:
             self._received_messages += len(ids)
+            self._refused_in_turn += len(ids)
             said = shedder.refuse(ids, held_bytes - cutter.held_bytes)
             self._write(b"".join([part for one in said for part in (head(len(one), True), one)]))
         return len(ids)
+
+    def _has_refused_enough(self) -> bool:
+        """Whether what follows is for another turn, which comes then; not while one is to come."""
+        if self._refused_in_turn < REFUSED_AT_ONCE or self._is_turning:
+            return False
+        self._read_on()
+        return True
 
     def _rest_if_refused(self, rests: Rests) -> None:
         if self._shedder is not None and self._shedder.has_refused and not self._is_resting:

@@ -11,6 +11,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, OPEN, Protocol
 from websockets.utils import apply_mask
 
+from omendb_ws.net import refusing
 from omendb_ws.net.rests import AT_ONCE, Rests
 from omendb_ws.net.websocket_frames import Cutter
 from omendb_ws.wire.unread import FRAME_START
@@ -125,6 +126,38 @@ async def test_who_was_refused_something_is_not_read_from_until_others_had_their
     driven.feed(frame(Opcode.BINARY, request(8)))
     assert driven.heard == [request(8)]
     assert not driven.wire.is_paused
+
+
+async def test_others_have_their_turn_among_those_that_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(refusing, "REFUSED_AT_ONCE", 4)
+    driven, of_a_turn = Driven(MAX_BYTES), [0]
+    refused = driven.hearer.shedder.refused
+    driven.hearer.shedder.pieces = 99
+
+    def turn() -> None:
+        of_a_turn.append(len(refused))
+        if len(refused) < 40:
+            driven.turns.call_soon(turn)
+
+    driven.turns.call_soon(turn)
+    driven.feed(b"".join(frame(Opcode.BINARY, request(number)) for number in range(40)))
+    assert refused == list(range(40))
+    assert max(later - earlier for earlier, later in pairwise(of_a_turn)) <= 4
+
+
+async def test_what_a_client_that_goes_has_sent_is_refused_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(refusing, "REFUSED_AT_ONCE", 4)
+    driven = Driven(MAX_BYTES)
+    driven.hearer.shedder.pieces = 99
+    driven.connection.data_received(
+        b"".join(frame(Opcode.BINARY, request(number)) for number in range(40))
+    )
+    driven.connection.eof_received()
+    assert driven.hearer.shedder.refused == list(range(40))
 
 
 async def test_refusals_do_not_pile_up_behind_what_the_client_does_not_take() -> None:
