@@ -7,9 +7,9 @@ there for the others. Knows no socket.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Final, Protocol
 
+from ..runtime.by_turns import ByTurns
 from ..runtime.faults import as_error
 
 #: A tenth of what a request may wait for; with 3,000 messages a second of each of them, thirty come
@@ -32,7 +32,7 @@ class Rests:
 
     def __init__(self) -> None:
         self._resting: list[Resting] = []
-        self._rested: deque[Resting] = deque()
+        self._rested: ByTurns[Resting] = ByTurns(_go_on, AT_ONCE, _failed)
 
     def rest(self, connection: Resting, loop: asyncio.AbstractEventLoop) -> None:
         """Have it rest, until it is told that this is over."""
@@ -41,18 +41,13 @@ class Rests:
         self._resting.append(connection)
 
     def _end(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._rested:
-            loop.call_soon(self._go_on, loop)
-        self._rested.extend(self._resting)
-        self._resting = []
+        resting, self._resting = self._resting, []
+        self._rested.give(resting, loop)
 
-    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        for _ in range(min(AT_ONCE, len(self._rested))):
-            connection = self._rested.popleft()
-            try:
-                connection.has_rested()
-            except Exception as error:  # it must not rest for ever
-                as_error(error, "reading on from a connection")
-                connection.has_rested()
-        if self._rested:
-            loop.call_soon(self._go_on, loop)
+
+def _go_on(connection: Resting) -> None:
+    connection.has_rested()
+
+
+def _failed(error: Exception) -> None:
+    as_error(error, "reading on from a connection")

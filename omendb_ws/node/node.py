@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -27,6 +26,7 @@ from ..journal.interface import Store
 from ..journal.jetstream.store import JetStreamStore
 from ..journal.local.store import LocalStore
 from ..journal.store_thread import Storage
+from ..runtime.by_turns import ByTurns
 from ..runtime.endings import Ending
 from ..runtime.faults import as_error
 from ..sessions.authentication import look_again, refuse_place
@@ -72,6 +72,8 @@ class Node:
         traces: Traces | None = None,
     ) -> None:
         metrics = Metrics(clock_us() / 1e6)
+        #: Those whose turn is still to come; each goes on where it was after a fault.
+        self._effects: ByTurns[Effect] = ByTurns(_deliver, DELIVERED_AT_ONCE, self._fault)
         #: Where the audit log is; None if there is none.
         self.audit_file = audit_file(settings)
         audit = Audit(self.audit_file.put if self.audit_file is not None else None, clock_us)
@@ -91,7 +93,7 @@ class Node:
             accounts=accounts,
             catalog=catalog,
             engine=engine,
-            inbox=Inbox(engine, metrics, self._deliver),
+            inbox=Inbox(engine, metrics, self._effects.give),
             metrics=metrics,
             clock_us=clock_us,
             looks=Looks(engine.submit, catalog.budget, metrics),
@@ -106,8 +108,6 @@ class Node:
         #: What brings stored collections back; None without a data directory.
         self.recoveries: Recoveries | None = None
         self._loop: asyncio.AbstractEventLoop
-        #: Effects whose turn is still to come; while there are some, a call is under way for them.
-        self._undelivered: deque[Effect] = deque()
         self._tasks: dict[asyncio.Task[None], bool] = {}  # whether it is to be cancelled
         self._sessions: set[Session] = set()
         self._ending, self._has_stopped_threads = Ending(), False
@@ -207,8 +207,8 @@ class Node:
                 await asyncio.wait([ending])
             except asyncio.CancelledError as error:
                 cancelled = error
-        while self._undelivered:
-            self._deliver(())
+        while self._effects:
+            self._effects.do_some()
         if cancelled is not None:
             raise cancelled
         return ending.result()
@@ -327,33 +327,14 @@ class Node:
     def _post(self, effects: list[Effect]) -> None:
         """On the engine's thread: have effects delivered on the loop's."""
         try:
-            self._loop.call_soon_threadsafe(self._deliver, effects)
+            self._loop.call_soon_threadsafe(self._effects.give, effects)
         except RuntimeError:
             log.debug("the loop is closed: %d effects are for nobody", len(effects))
-
-    def _deliver(self, effects: Sequence[Effect]) -> None:
-        """Some in each turn of the loop, in order.
-
-        What faults is delivered once more: every effect goes on where it was.
-        """
-        waiting = self._undelivered
-        if effects and waiting:
-            waiting.extend(effects)
-            return
-        waiting.extend(effects)
-        for _ in range(min(DELIVERED_AT_ONCE, len(waiting))):
-            try:
-                waiting[0].deliver()
-            except Exception as error:
-                self._fault(error)
-                try:
-                    waiting[0].deliver()
-                except Exception as again:
-                    self._fault(again)
-            waiting.popleft()
-        if waiting:
-            self._loop.call_soon(self._deliver, ())
 
     def _fault(self, error: Exception, what: str = "delivering an effect") -> None:
         self.context.metrics.faults += 1
         as_error(error, what)
+
+
+def _deliver(effect: Effect) -> None:
+    effect.deliver()

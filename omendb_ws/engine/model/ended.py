@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from ...runtime.by_turns import ByTurns
 from ...runtime.faults import as_error
 from .shard import Shard, Subscriber
 
@@ -19,21 +19,14 @@ class Ended:
 
     shard: Shard
     reason: Literal["dropped", "unavailable"]
-    _left: list[Subscriber] | None = None
 
     def deliver(self) -> None:
         """End what subscribed to it, some in each turn of the loop: there may be 200,000."""
-        if self._left is None:
-            self._left = list(self.shard.listed.subscriptions)
-        for _ in range(min(TOLD_AT_ONCE, len(self._left))):
-            self._left[-1].end(self.reason)
-            self._left.pop()
-        if self._left:
-            asyncio.get_running_loop().call_soon(self._go_on)
 
-    def _go_on(self) -> None:
-        try:
-            self.deliver()
-        except Exception as error:
+        def end(subscription: Subscriber) -> None:
+            subscription.end(self.reason)
+
+        def failed(error: Exception) -> None:
             as_error(error, "the end of subscriptions")
-            self.deliver()
+
+        ByTurns(end, TOLD_AT_ONCE, failed).give(list(self.shard.listed.subscriptions))

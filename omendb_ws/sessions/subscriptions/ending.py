@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 from typing import Final
 
 from ...access.principal import Principal
+from ...runtime.by_turns import ByTurns
 from ...runtime.faults import as_error
 from .subscription import Subscription
 
@@ -16,23 +15,15 @@ ENDED_AT_ONCE: Final = 512
 
 def end_some(subscriptions: dict[int, Subscription]) -> None:
     """End some of them now, and the others in turns to come. Each takes itself out."""
-    for subscription in list(itertools.islice(subscriptions.values(), ENDED_AT_ONCE)):
-        try:
-            subscription.close()
-        except Exception as error:
-            as_error(error, "the end of a subscription")
-            _end_once_more(subscriptions, subscription)
-    if subscriptions:
-        asyncio.get_running_loop().call_soon(end_some, subscriptions)
+    ByTurns(_close, ENDED_AT_ONCE, _failed).give(list(subscriptions.values()))
 
 
-def _end_once_more(subscriptions: dict[int, Subscription], subscription: Subscription) -> None:
-    """What failed may go well now; if not, those behind it end all the same."""
-    try:
-        subscription.close()
-    except Exception as error:
-        as_error(error, "the end of a subscription")
-        subscriptions.pop(subscription.sub, None)
+def _close(subscription: Subscription) -> None:
+    subscription.close()
+
+
+def _failed(error: Exception) -> None:
+    as_error(error, "the end of a subscription")
 
 
 def is_forbidden(one: Subscription, principal: Principal) -> bool:

@@ -227,7 +227,7 @@ async def test_effects_are_delivered_in_order_some_in_each_turn(
     monkeypatch.setattr(node, "DELIVERED_AT_ONCE", 4)
     async with running() as server:
         order: list[int] = []
-        deliver: Any = server.node._deliver
+        deliver: Any = server.node._effects.give
         deliver([Told(number, order) for number in range(10)])
         assert len(order) == 4
         deliver([Told(number, order) for number in range(10, 13)])
@@ -242,6 +242,6 @@ async def test_what_is_not_delivered_yet_is_when_the_server_stops(
     monkeypatch.setattr(node, "DELIVERED_AT_ONCE", 1)
     order: list[int] = []
     async with running() as server:
-        deliver: Any = server.node._deliver
+        deliver: Any = server.node._effects.give
         deliver([Told(number, order) for number in range(1000)])
     assert order == list(range(1000))
