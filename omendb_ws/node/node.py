@@ -208,7 +208,7 @@ class Node:
             except asyncio.CancelledError as error:
                 cancelled = error
         while self._effects:
-            self._effects.do_some()
+            self._effects.give()
         if cancelled is not None:
             raise cancelled
         return ending.result()

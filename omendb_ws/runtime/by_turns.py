@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -27,22 +27,23 @@ class ByTurns(Generic[T]):
         self._at_once = at_once
         self._failed = failed
         self._waiting: deque[T] = deque()
-        self._loop: asyncio.AbstractEventLoop
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def give(self, items: Iterable[T], loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Some more: the first of them now, unless others wait. ``loop`` None: the running one."""
-        self._loop = loop or asyncio.get_running_loop()
-        is_under_way = bool(self._waiting)
-        self._waiting.extend(items)
-        if not is_under_way:
-            self.do_some()
+    def give(
+        self, items: Collection[T] = (), loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        """Some more, behind those that wait; without any, those of this turn are done now.
 
-    def do_some(self) -> None:
-        """Those of this turn; the others come in turns behind it."""
+        ``loop`` None: the running one.
+        """
+        loop = loop or asyncio.get_running_loop()
         waiting = self._waiting
+        if items and waiting:
+            waiting.extend(items)
+            return
+        waiting.extend(items)
         for _ in range(min(self._at_once, len(waiting))):
             try:
                 self._do(waiting[0])
@@ -54,4 +55,4 @@ class ByTurns(Generic[T]):
                     self._failed(again)
             waiting.popleft()
         if waiting:
-            self._loop.call_soon(self.do_some)
+            loop.call_soon(self.give, (), loop)

@@ -537,14 +537,14 @@ async def test_many_that_end_with_their_collection_end_over_several_turns(
         if has_fault:
             collection.listed.subscriptions.add(Faulty())
         counts: list[int] = []
-        do_some = by_turns.ByTurns.do_some
+        give = by_turns.ByTurns.give
 
-        def counted(turns: by_turns.ByTurns[Any]) -> None:
+        def counted(turns: by_turns.ByTurns[Any], *given: Any) -> None:
             before = len(collection.listed.subscriptions)
-            do_some(turns)
+            give(turns, *given)
             counts.append(before - len(collection.listed.subscriptions))
 
-        monkeypatch.setattr(by_turns.ByTurns, "do_some", counted)
+        monkeypatch.setattr(by_turns.ByTurns, "give", counted)
         drop = await raw.send("drop", collection="items")
         told = [await raw.named("ended") for _ in range(20)]
         assert sorted(one["sub"] for one in told) == sorted(begun.subs)
