@@ -409,6 +409,14 @@ JOURNAL: Final = Dashboard(
                   gauge("omendb_journal_changes")),
             graph("On the disk", "Bytes of all logs.", "bytes", gauge("omendb_journal_bytes")),
         )),
+        Row("The cluster's NATS", (
+            graph("Connected", "1 where a server of NATS is.", "short",
+                  gauge("omendb_nats_connected")),
+            graph("Lost", "Connections to NATS that were lost, a second.", "cps",
+                  rate("omendb_nats_losses_total")),
+            graph("Taken over again", "Logs that were in doubt, a second.", "cps",
+                  rate("omendb_log_takeovers_total")),
+        )),
     ),
 )  # fmt: skip
 

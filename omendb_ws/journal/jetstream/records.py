@@ -112,8 +112,12 @@ def group_message(buffers: Sequence[Buffer]) -> bytes:
 
 
 def part_messages(buffers: Sequence[Buffer], part_bytes: int) -> list[bytes]:
-    """The messages of one large record. ValueError if these are too many."""
+    """The messages of one record that is larger than ``part_bytes``, each at most as long.
+
+    ValueError if these are too many.
+    """
     record = memoryview(b"".join(buffers))
+    part_bytes -= MESSAGE_BYTES
     count = -(-len(record) // part_bytes)
     if count > MAX_PARTS:
         raise ValueError(f"a change of {len(record)} bytes is more than {MAX_PARTS} messages hold")
