@@ -40,8 +40,8 @@ release: $(VENV)/.installed-release
 	OMENDB_REQUIRE_NATIVE=1 $(BIN)/python -m build --outdir dist
 	$(BIN)/twine check --strict dist/*.tar.gz dist/*.whl
 	$(BIN)/abi3audit --strict dist/*.whl
-	$(BIN)/python -m venv build/release
-	build/release/bin/python -m pip install -qq --disable-pip-version-check "$$(ls dist/*.whl)[http,jwt,otel,arrow]"
+	$(BIN)/python -m venv --without-pip build/release
+	$(BIN)/python -m pip --python build/release/bin/python install -qq --disable-pip-version-check "$$(ls dist/*.whl)[http,jwt,otel,arrow]"
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
 		--output-file "$$(ls dist/*.tar.gz | sed s/.tar.gz/.cdx.json/)" build/release
 

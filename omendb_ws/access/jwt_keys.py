@@ -92,15 +92,22 @@ def from_jwks(text: bytes | str) -> KeySet:
 
 
 def from_pem(text: bytes) -> KeySet:
-    """The one public key of a PEM file. KeySetError."""
+    """The public keys of a PEM file, of which it holds one or several. KeySetError."""
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    try:
-        key = load_pem_public_key(text)
-    except Exception:
-        # A private key, a certificate or anything else: what is in it is not to be shown.
-        raise KeySetError("is not a PEM public key (BEGIN PUBLIC KEY)") from None
-    return KeySet((VerifyingKey(None, _algorithms_of(key), key, _fingerprint(key)),))
+    begin = b"-----BEGIN "
+    blocks = text.split(begin)[1:]
+    if len(blocks) > MAX_KEYS:
+        raise KeySetError(f"has {len(blocks)} keys; there may be at most {MAX_KEYS}")
+    found = []
+    for block in blocks or [b""]:
+        try:
+            key = load_pem_public_key(begin + block)
+        except Exception:
+            # A private key, a certificate or anything else: what is in it is not to be shown.
+            raise KeySetError("is not a PEM public key (BEGIN PUBLIC KEY)") from None
+        found.append(VerifyingKey(None, _algorithms_of(key), key, _fingerprint(key)))
+    return KeySet(tuple(found))
 
 
 def from_secret(secret: bytes) -> KeySet:

@@ -57,6 +57,14 @@ def new_key(
             show_default="standard output",
         ),
     ] = None,
+    token_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="New file for the token, made for you alone; --token-file reads it.",
+            show_default="shown on stderr",
+        ),
+    ] = None,
 ) -> None:
     """Make an API key: its token on stderr, the entry for the key file on stdout or in it.
 
@@ -82,9 +90,17 @@ def new_key(
     token = keyring.new_token()
     with failing(keyring.KeyFileError):
         entry = keyring.key_entry(name, tenant, rights, token, grants)
+    if token_to is not None:
+        _write_token(token_to, token)
     if append_to is not None:
-        _append(append_to, entry)
-    print(f"token (shown only now): {token}", file=sys.stderr)
+        try:
+            _append(append_to, entry)
+        except BaseException:
+            if token_to is not None:  # the token of no key
+                os.unlink(token_to)
+            raise
+    if token_to is None:
+        print(f"token (shown only now): {token}", file=sys.stderr)
     if append_to is None:
         print(entry, end="")
 
@@ -115,6 +131,17 @@ def _object(flag: str, text: str) -> dict[str, Any]:
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number")
+
+
+def _write_token(path: str, token: str) -> None:
+    """Into a file that was not there: another's token is not to be lost."""
+    try:
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+        with open(number, "w", encoding="ascii") as file:
+            file.write(f"{token}\n")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        code = WRONG if isinstance(error, ValueError | FileExistsError) else FAILED
+        fail(code, f"token file {path}: {getattr(error, 'strerror', None) or error}")
 
 
 def _append(path: str, entry: str) -> None:

@@ -111,7 +111,7 @@ class Settings(BaseModel):
         None, description="TOML file of API keys; without it the server is open to all."
     )
     jwt_keys: Name | None = Field(
-        None, description="JWKS file, or one PEM public key, that JSON Web Tokens verify with."
+        None, description="JWKS file, or PEM public keys, that JSON Web Tokens verify with."
     )
     jwt_jwks_url: Name | None = Field(
         None, description="Where the JWKS is fetched from; https, or http on this machine."

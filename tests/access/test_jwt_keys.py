@@ -70,6 +70,17 @@ def test_what_is_no_jwks_says_so(text: bytes) -> None:
         from_jwks(text)
 
 
+def test_a_pem_file_holds_several_public_keys_so_that_one_can_follow_another() -> None:
+    both = from_pem(making.pem("ec") + b"The next one:\n" + making.pem("rsa"))
+    assert both.fitting("ES256", "any")
+    assert both.fitting("RS256", None)
+    assert len({key.identity for key in both.keys}) == 2
+    with pytest.raises(KeySetError, match="public key"):
+        from_pem(making.pem("ec") + making.private_pem("ec"))
+    with pytest.raises(KeySetError, match="at most 100"):
+        from_pem(making.pem("ec") * 101)
+
+
 def test_a_pem_file_holds_a_public_key_and_nothing_else() -> None:
     assert from_pem(making.pem("ec")).fitting("ES256", "any")
     for text in (making.private_pem("ec"), b"", b"-----BEGIN PUBLIC KEY-----\nAAAA\n"):

@@ -354,6 +354,25 @@ def test_a_new_key_goes_into_a_file_of_its_users_alone(tmp_path: Path) -> None:
         assert principal.name == name
 
 
+def test_a_token_goes_into_a_new_file_of_its_users_alone_and_is_not_shown(tmp_path: Path) -> None:
+    keys, token = tmp_path / "keys.toml", tmp_path / "token"
+    made = new_key("app", "--append-to", str(keys), "--token-to", str(token))
+    assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
+    assert token.stat().st_mode & 0o777 == 0o600
+    principal = Keyring.load(keys).authenticate(token.read_text().removesuffix("\n"))
+    assert principal is not None
+    before = (keys.read_bytes(), token.read_bytes())
+    again = new_key("page", "--append-to", str(keys), "--token-to", str(token))
+    assert (again.returncode, again.stderr) == (
+        2,
+        f"omendb-ws: token file {token}: File exists\n",
+    )
+    assert (keys.read_bytes(), token.read_bytes()) == before
+    nowhere = str(tmp_path / "no" / "keys.toml")
+    assert new_key("app", "--append-to", nowhere, "--token-to", f"{token}-2").returncode != 0
+    assert not (tmp_path / "token-2").exists()
+
+
 @pytest.mark.parametrize("text", ["# ours", "# ours\n", ""])
 def test_what_stands_in_a_key_file_stays_and_one_open_to_others_is_warned_of(
     tmp_path: Path, text: str

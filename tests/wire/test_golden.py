@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from contextlib import suppress
 from typing import Any
@@ -50,7 +51,12 @@ def test_every_case_has_a_name_of_its_own() -> None:
 
 def test_the_golden_files_are_those_of_the_cases() -> None:
     found = {path.name: path.read_bytes() for path in FOLDER.iterdir()}
-    assert found == files(), "stale: python -m tests.wire.golden writes them anew"
+    made = files()
+    # As JSON: versions of orjson write one number differently (3e38, 3e+38).
+    indices = [json.loads(one.pop("index.json")) for one in (found, made)]
+    assert (found, indices[0]) == (made, indices[1]), (
+        "stale: python -m tests.wire.golden writes them anew"
+    )
 
 
 def test_every_op_and_kind_has_a_case() -> None:
