@@ -17,7 +17,7 @@ from ..access.proxies import TrustedProxies
 from ..http import routes
 from ..node.config import Settings
 from ..node.node import Node
-from ..runtime.extras import ExtraMissing, needed
+from ..runtime.extras import load
 from ..sessions.session import Session
 from .crowd import Crowd
 from .intake import Intake
@@ -96,12 +96,7 @@ class HttpPort:
 
 def check_extra() -> None:
     """ExtraMissing without what the API needs."""
-    try:
-        import fastapi  # noqa: F401
-        import httptools  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError:
-        raise ExtraMissing(needed("the HTTP API needs", "http")) from None
+    load("the HTTP API needs", "http", "fastapi", "httptools", "uvicorn")
 
 
 def _listener(parts: Parts, settings: Settings) -> HttpListener:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 import sys
 
 
 class ExtraMissing(Exception):
     """What a setting needs is not installed; the message says how it is."""
+
+
+def load(what: str, extra: str, *modules: str) -> None:
+    """Load what ``extra`` installs. ExtraMissing; it says so where one is there and is broken."""
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            package, missing = name.partition(".")[0], (error.name or "").partition(".")[0]
+            is_missing = isinstance(error, ModuleNotFoundError) and package == missing
+            why = "" if is_missing else f"; {name} is installed and cannot be loaded: {error}"
+            raise ExtraMissing(needed(what, extra) + why) from None
 
 
 def needed(what: str, extra: str) -> str:

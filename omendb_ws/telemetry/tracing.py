@@ -18,23 +18,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from .._version import VERSION
-from ..runtime.extras import ExtraMissing, needed
+from ..runtime.extras import load
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import Span
 
+_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 #: Links of a tick to requests; OpenTelemetry drops what is beyond.
 _MOST_LINKS: Final = 128
 
 
 def check_extra() -> None:
     """ExtraMissing without what traces need."""
-    try:
-        import opentelemetry.exporter.otlp.proto.http.trace_exporter
-        import opentelemetry.sdk.trace  # noqa: F401
-    except ImportError:
-        raise ExtraMissing(needed("trace_endpoint: traces need", "otel")) from None
+    load("trace_endpoint: traces need", "otel", _EXPORTER, "opentelemetry.sdk.trace")
 
 
 def exporting(endpoint: str | None, sample_ratio: float) -> Traces | None:
