@@ -55,6 +55,8 @@ _FILL_IN_FLIGHT: Final = 16
 _BEGIN_SECONDS: Final = 0.2
 _POLL_SECONDS: Final = 0.02
 _PREPARE_SECONDS: Final = 300.0
+#: And for each standing query: of a million are some minutes.
+_PREPARE_QUERY_SECONDS: Final = 1e-3
 #: What a look at the progress gets: seconds since the counting began, and each process's look.
 OnLook = Callable[[float, list[worker.Looked]], None]
 
@@ -285,8 +287,10 @@ async def _drive(
 ) -> tuple[list[worker.Report], Span, Resources]:
     """Begin when all are ready, look on, and gather the reports."""
     pipes = [pipe for _, pipe in workers]
+    queries = sum(one.connections * one.per_connection for one in scenario.standing.values())
+    ready_by = time.perf_counter() + _PREPARE_SECONDS + _PREPARE_QUERY_SECONDS * queries
     for pipe in pipes:
-        await _receive(pipe, worker.Ready, time.perf_counter() + _PREPARE_SECONDS)
+        await _receive(pipe, worker.Ready, ready_by)
     before = await asyncio.to_thread(scrape, endpoint)
     load = scenario.load
     began = time.perf_counter() + _BEGIN_SECONDS

@@ -133,17 +133,19 @@ class Matches(Queues[MatchQuery]):
     def make(self, streams: Sequence[MatchQuery], now_us: int) -> Iterator[Said]:
         """See ``deliveries.Maker``."""
         others: list[MatchQuery] = []
-        alike: dict[Kind, list[MatchQuery]] = {}
+        alike: dict[tuple[Shard, bool, bool, bool], list[MatchQuery]] = {}
         for query in streams:
             if is_plain(query):
-                kind = Kind(query.shard, query.include, query.is_binary)
-                alike.setdefault(kind, []).append(query)
+                include = query.include
+                key = query.shard, include.metadata, include.vector, query.is_binary
+                alike.setdefault(key, []).append(query)
             else:
                 others.append(query)
-        for kind, queries in alike.items():
+        for queries in alike.values():
             if len(queries) < LEAST_TOGETHER:
                 others += queries
                 continue
+            kind = Kind(queries[0].shard, queries[0].include, queries[0].is_binary)
             whole = zip(queries, told(kind, queries), strict=True)
             for _, of_lane in groupby(whole, lambda one: one[0].lane):
                 yield from self._tell(list(of_lane), others, now_us)
