@@ -15,17 +15,20 @@ from .model.batches import some_columns, some_ids
 from .model.change import Change, DeleteChange, UpdateChange
 from .model.logged import Checkpoint, KeptRows
 from .model.packed import packed
+from .model.types import I64
+from .state import WindowState
 from .window import Window
 
 
-def checkpoint_of(window: Window) -> Checkpoint:
+def checkpoint_of(window: Window, *, with_producers: bool = True) -> Checkpoint:
     """What ``window`` has come to, everything that was admitted being applied."""
+    admitted = window.admission.admitted
     return Checkpoint(
         window.version,
         window.first_seq,
         window.last_seq,
-        window.admission.admitted.time_us,
-        tuple(window.admission.admitted.producers.state()),
+        admitted.time_us,
+        tuple(admitted.producers.state()) if with_producers else (),
     )
 
 
@@ -54,17 +57,24 @@ def kept_rows(window: Window, first_seq: int, last_seq: int) -> KeptRows:
     first_seq = max(first_seq, window.first_seq)
     last_seq = max(first_seq - 1, min(last_seq, window.last_seq))
     slots = window.state.ring.live_slots(first_seq, last_seq)
-    every = window.state.ring.slots(np.arange(first_seq, last_seq + 1, dtype=np.uint64))
-    payloads = packed(window.state.payloads.of(slots))
+    return rows_kept(window.state, first_seq, last_seq, slots, window.version)
+
+
+def rows_kept(
+    state: WindowState, first_seq: int, last_seq: int, slots: I64, version: int
+) -> KeptRows:
+    """Live rows of a window, with the times of a stretch of it that may be empty (copies)."""
+    every = state.ring.slots(np.arange(first_seq, last_seq + 1, dtype=np.uint64))
+    payloads = packed(state.payloads.of(slots))
     return KeptRows(
-        version=window.version,
+        version=version,
         first_seq=first_seq,
         last_seq=last_seq,
-        times_us=window.state.times_us[every],
-        seqs=window.state.ring.seqs(slots),
-        vectors=window.state.ring.vectors[slots],
-        ids=None if window.definition.ids == "auto" else window.state.ids.of(slots),
-        columns=window.state.columns.batch(slots),
+        times_us=state.times_us[every],
+        seqs=state.ring.seqs(slots),
+        vectors=state.ring.vectors[slots],
+        ids=None if state.definition.ids == "auto" else state.ids.of(slots),
+        columns=state.columns.batch(slots),
         payloads=payloads if payloads.data else None,
     )
 

@@ -20,7 +20,7 @@ _TYPES = Path(omendb_ws.__file__).parent / "web" / "client.d.ts"
 #: Classes with methods, in the order of the page; all other classes hold attributes only.
 _STREAMS = ("LiveQuery", "MatchFeed", "NovelFeed", "Feed", "CountWatch", "StatsWatch", "MapWatch")
 _ANSWERS = (
-    "Answer", "Row", "Rows", "LiveAnswer", "Left", "FeedRows", "Gap", "Added", "Counts",
+    "Answer", "Row", "Rows", "LiveAnswer", "Left", "FeedRows", "Gap", "Added", "Counts", "Snapshot",
     "Description", "UnavailableCollection", "Picture", "Plane", "Backoff",
 )  # fmt: skip
 

@@ -141,7 +141,7 @@ class Catalog:
             _refuse_other(existing, create, definition, durability)
             return existing, False
         self.held.refuse(tenant, create.collection)
-        self._refuse_durability(durability)
+        self.refuse_durability(durability)
         self._refuse_over_collections(tenant)
         share = Share(self._accounts.of(tenant).memory, _WINDOW)
         beyond_bytes = self._coming_back(tenant, create.collection)
@@ -194,6 +194,36 @@ class Catalog:
             del self._tenants[shard.tenant]
         shard.listed.is_listed = False
 
+    # -- collections that are made of snapshots ---------------------------------------------------
+
+    def reserve(self, tenant: str, name: str, durability: Durability | None) -> Budget:
+        """Hold the name of a collection that is to come, and say whose memory it takes.
+
+        Exists, Unavailable, Quota, Unsupported.
+        """
+        if name in self._tenants.get(tenant, {}):
+            raise Exists(f"collection: there is a {name!r} already")
+        self.held.refuse(tenant, name)
+        if self._is_in_cluster:
+            raise Unsupported("restore: collections of a cluster cannot be restored yet")
+        if durability is not None:
+            self.refuse_durability(durability)
+        self._refuse_over_collections(tenant)
+        memory = self._accounts.of(tenant).memory
+        self.held.hold(tenant, name, "is being restored; try again")
+        return memory
+
+    def new_window(self, budget: Budget, definition: Definition) -> Window:
+        """An empty window that no name leads to yet. From any thread. Quota."""
+        share = Share(budget, _WINDOW)
+        share.resize(reserved_bytes(definition, self._scan))
+        return self._window(definition, share)
+
+    @property
+    def default_durability(self) -> Durability:
+        """Of a collection that says none."""
+        return self._default_durability
+
     # -- collections that are in the store and not, or not yet, here ------------------------------
 
     def window_for(self, tenant: str, definition: Definition) -> Window:
@@ -202,10 +232,10 @@ class Catalog:
         share.restore(reserved_bytes(definition, self._scan))
         return self._window(definition, share)
 
-    def restore(self, shard: Shard) -> None:
+    def restore(self, shard: Shard) -> Entry:
         """A held collection is back; the memory of its window is set aside already."""
         self.held.release(shard.tenant, shard.name)
-        self._list(shard)
+        return self._list(shard)
 
     # -- memory -----------------------------------------------------------------------------------
 
@@ -232,7 +262,7 @@ class Catalog:
             and (one.pending is None or one.name == name)
         )
 
-    def _refuse_durability(self, durability: Durability) -> None:
+    def refuse_durability(self, durability: Durability) -> None:
         """Unsupported where nothing here can promise it."""
         if self._is_in_cluster:
             if durability != "everysec":

@@ -19,6 +19,7 @@ from .aio import Client
 from .answers import Added, Answer, FeedRows, Gap, Left, LiveAnswer, Row, Rows
 from .backoff import Backoff
 from .connecting import Connecting, connect
+from .copying import Snapshot
 from .counts import Counts, CountWatch
 from .descriptions import Description, UnavailableCollection
 from .live import LiveQuery
@@ -48,6 +49,7 @@ __all__ = [
     "Plane",
     "Row",
     "Rows",
+    "Snapshot",
     "StatsWatch",
     "UnavailableCollection",
     "connect",

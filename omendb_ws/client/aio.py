@@ -1,8 +1,9 @@
 """The asyncio client, ``db`` in ``async with connect(url) as db``: flat, and named as the wire.
 
 Here arguments become requests and answers become results; connecting, repeating, adding, searching
-(``searching.py``) and subscribing (``watching.py``) are in the modules beside it. Every call raises
-the class of the error's code (``omendb_ws.errors``), ``ConnectionLost``, or ``TimeoutError``.
+(``searching.py``), copying (``copying.py``) and subscribing (``watching.py``) are in the modules
+beside it. Every call raises the class of the error's code (``omendb_ws.errors``),
+``ConnectionLost``, or ``TimeoutError``.
 
 **What is repeated.** Reads (and ``open``, ``describe``, ``list``, ``ping``, ``stats``, ``auth``)
 are asked again after a reconnect. Adds are repeated under a producer and number, so they go in
@@ -29,6 +30,7 @@ from .adder import Adder
 from .answers import Added, Row
 from .arguments import field
 from .connection import Connection
+from .copying import Copying
 from .counts import Counts, count_fields, read_counts
 from .descriptions import Description, UnavailableCollection
 from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, UnlessNear, Vectors
@@ -36,10 +38,9 @@ from .ids import in_order, json_ids
 from .plain import near_document
 from .requests import Encode
 from .rows import given_rows
-from .searching import Searching
 
 
-class Client(Searching):
+class Client(Copying):
     """A connection to a server, for one event loop; safe for any number of its tasks.
 
     On another loop, or in a forked process, every call raises ConnectionLost. A client that is not

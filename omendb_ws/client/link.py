@@ -47,10 +47,13 @@ class Lost:
 
 
 #: What becomes of a request.
-Outcome: TypeAlias = messages.Reply | messages.ErrorReply | messages.Added | messages.Results | Lost
+Outcome: TypeAlias = (
+    messages.Reply | messages.ErrorReply | messages.Added | messages.Results
+    | messages.SnapshotBytes | Lost
+)  # fmt: skip
 Sink: TypeAlias = Callable[[Outcome], None]
 #: What answers a request that is accepted.
-Answer: TypeAlias = messages.Reply | messages.Added | messages.Results
+Answer: TypeAlias = messages.Reply | messages.Added | messages.Results | messages.SnapshotBytes
 Push: TypeAlias = messages.Rows | messages.Live | messages.Event
 
 

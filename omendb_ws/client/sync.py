@@ -2,8 +2,8 @@
 
 Nothing is decided here. Every method hands the asyncio client's method of the same name to the loop
 of ``background.py`` and waits; a test holds the two surfaces to each other, their docstrings too.
-Searches are in ``sync_searching.py``, subscriptions in ``sync_watching.py`` and
-``sync_subscriptions.py``.
+Searches are in ``sync_searching.py``, snapshots in ``sync_copying.py``, subscriptions in
+``sync_watching.py`` and ``sync_subscriptions.py``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .connecting import MAX_MESSAGE_BYTES
 from .counts import Counts
 from .descriptions import Description, UnavailableCollection
 from .given import ColumnGiven, Filter, IdsGiven, IncludeNames, Metadata, UnlessNear, Vectors
-from .sync_searching import SyncSearching
+from .sync_copying import SyncCopying
 from .tokens import GetToken, in_a_thread
 
 
@@ -71,7 +71,7 @@ async def _started(made: connecting.Connecting, loop: background.Background) -> 
     return client
 
 
-class Client(SyncSearching):
+class Client(SyncCopying):
     """A connection to a server, for any number of threads.
 
     A call made after another one returned sees what that did. Calls of several threads at the same

@@ -22,12 +22,13 @@ from .model.shard import Shard
 from .model.shares import Shares
 from .model.ticket import Command, Reply
 from .moment import Moment
+from .pieces import snapshots
 from .reading import Reading
 from .streams.commands import Follow, Unfollow, Watch
 from .streams.feeds import Feeds
 from .streams.standing_queries import StandingQueries
 from .writes.changes import Changes
-from .writes.commands import Create, Drop, RowChange
+from .writes.commands import BeginSnapshot, Create, Drop, RowChange
 from .writes.durability import Durability
 from .writes.expiry import Expiry
 from .writes.lifecycle import Lifecycle
@@ -200,6 +201,8 @@ class Changing:
                 shard.refuse_broken()
             if isinstance(work, Follow):
                 return self._follow(work)
+            if isinstance(work, BeginSnapshot):
+                return self._begin_snapshot(work)
             if isinstance(work, Watch):
                 return replies.ok(work.ticket, work.subscription.reply(shard))
             assert isinstance(work, RowChange), "there are no other changes"
@@ -215,10 +218,25 @@ class Changing:
 
     def _forget(self, shard: Shard) -> None:
         """A shard is gone."""
+        snapshots.let_go(shard)
         self._standing.stop_all(shard)
         self.expiry.forget(shard)
         self.changes.forget(shard)
         self.durability.forget(shard)
+
+    def _begin_snapshot(self, work: BeginSnapshot) -> Reply | None:
+        """Of a durable collection once nothing is pending: what is known of producers is of all
+        that is admitted."""
+        pending = work.shard.pending
+        if pending is not None and pending.waits_for:
+            pending.parked.append(work)
+            return None
+        if pending is not None and pending.changes:
+            pending.park(work, "rest")
+            return None
+        if not work.ticket.asker.lane.is_open:
+            raise Internal("the connection is gone")
+        return replies.ok(work.ticket, work.reading.begin(self._moment.now_us))
 
     def _follow(self, work: Follow) -> Reply:
         if not work.feed.lane.is_open:

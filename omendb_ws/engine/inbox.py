@@ -21,7 +21,7 @@ from .engine import Engine
 from .model.commands import Change, Read
 from .model.ticket import Effect
 from .reads.commands import PlainSearch
-from .writes.commands import DropGivenUp
+from .writes.commands import Asked
 
 
 class Inbox:
@@ -41,7 +41,7 @@ class Inbox:
             asyncio.get_running_loop().call_soon(self._answer)
         self._searches.append(work)
 
-    def submit(self, work: Change | Read | DropGivenUp) -> None:
+    def submit(self, work: Change | Read | Asked) -> None:
         """Hand anything else to the engine, behind the searches that came before it."""
         if self._searches:
             self._hand_over()

@@ -13,7 +13,7 @@ from .model.commands import Read
 from .model.shard import Shard
 from .pieces.counting import count_share
 from .pieces.masks import mask_share
-from .reads.commands import Ask, Count, List, PlainSearch, Search
+from .reads.commands import Ask, Count, List, PlainSearch, Search, SnapshotPiece
 from .reads.descriptions import describing_share
 from .reads.long_answers import takes_long
 from .reads.shaped import tick_us
@@ -27,6 +27,8 @@ from .streams.counting import BeginCount
 TICK_QUERIES: Final = 128
 #: What a query vector is expected to take, where something else is counted as so many.
 QUERY_US: Final = 50.0
+#: What a piece of a snapshot counts for: one or two milliseconds.
+PIECE_QUERIES: Final = 32
 
 
 def weight(work: Read) -> int:
@@ -45,6 +47,8 @@ def weight(work: Read) -> int:
         share = count_share(work.shard, work.query)
         mask = _mask_weight(work.shard, work.query.filter)
         return 1 + mask + int(TICK_QUERIES * share)
+    if isinstance(work, SnapshotPiece):
+        return PIECE_QUERIES
     if isinstance(work, List | Ask):
         return 1 + int(TICK_QUERIES * describing_share(work))
     return 1

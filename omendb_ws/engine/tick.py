@@ -37,7 +37,15 @@ from .streams.matches import Matches
 from .streams.novels import Novels
 from .streams.standing_queries import StandingQueries
 from .writes.changes import Changes
-from .writes.commands import DropGivenUp, NotDropped, Recovered, Settled, Stored
+from .writes.commands import (
+    DropGivenUp,
+    EndSnapshot,
+    Handed,
+    NotDropped,
+    Recovered,
+    Settled,
+    Stored,
+)
 
 #: How long the engine lets go after a fault.
 _AFTER_A_FAULT_SECONDS: Final = 0.005
@@ -163,6 +171,7 @@ class Tick:
             or self.tallies
             or self.drawings
             or self.changing.durability.has_settled
+            or self.changing.expiry.is_keeping
             or self.deliveries.is_busy
             or self.standing.is_busy
         )
@@ -229,6 +238,10 @@ class Tick:
             self._moment.effects.append(signal.effect)
         elif isinstance(signal, Recovered):
             self.changing.expiry.watch(signal.shard)
+        elif isinstance(signal, EndSnapshot):
+            signal.reading.end()
+        elif isinstance(signal, Handed):
+            signal.begin(signal.ticket)
         else:
             raise TypeError(f"{type(signal).__name__} is no work of the engine")
 

@@ -231,6 +231,21 @@ class Recovery(Protocol):
         """
 
 
+class Receiving(Protocol):
+    """A new collection's log, made of live rows; it is not there before ``finish``. Not
+    thread-safe. Calls may wait for the disk, and raise StorageFull or StorageFailed.
+    """
+
+    def keep(self, rows: KeptRows) -> None:
+        """Take some rows in, all of them of the version of the checkpoint."""
+
+    def finish(self, settle: Settle) -> Log:
+        """Every row has come: make it durable. On the store's thread."""
+
+    def abandon(self) -> None:
+        """Leave nothing of it. Again and again."""
+
+
 class Store(Protocol):
     """All logs of one data directory. Calls may wait for the disk; from one thread at a time."""
 
@@ -245,6 +260,15 @@ class Store(Protocol):
 
         Raises StorageFull or StorageFailed; then there is nothing of it. Unavailable while another
         one has its name: one whose drop failed.
+        """
+
+    def receive(
+        self, manifest: Manifest, checkpoint: Checkpoint, limits: WindowLimits, time_us: int
+    ) -> Receiving:
+        """A new collection's log that begins at ``checkpoint``, whose rows are still to come;
+        ``time_us``: what time it is for them now.
+
+        Raises as ``create`` does, and Unsupported where a store cannot do that.
         """
 
     def drop(self, stored: Stored) -> None:

@@ -15,7 +15,7 @@ from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import WindowLimits
 
 from ..runtime.faults import as_error
-from .interface import Log, Manifest, Recovery, Settle, Store, Stored
+from .interface import Log, Manifest, Receiving, Recovery, Settle, Store, Stored
 from .late_log import LateLog
 
 _Result = TypeVar("_Result")
@@ -75,6 +75,17 @@ class Storage:
     def finish(self, recovery: Recovery, settle: Settle) -> Future[Log]:
         """Open a recovered log for appending."""
         return self._thread.submit(recovery.finish, settle)
+
+    def receive(
+        self, manifest: Manifest, checkpoint: Checkpoint, time_us: int
+    ) -> Future[Receiving]:
+        """Begin a log that is made of live rows."""
+        receive = self._store.receive
+        return self._thread.submit(receive, manifest, checkpoint, self._limits, time_us)
+
+    def finish_receiving(self, receiving: Receiving, settle: Settle) -> Future[Log]:
+        """All of its rows have come."""
+        return self._thread.submit(receiving.finish, settle)
 
     def close(self) -> None:
         """Do what was asked, and give the data directory free; waits."""

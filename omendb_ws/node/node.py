@@ -20,10 +20,12 @@ from ..access.logins import Logins
 from ..access.peer import LOCAL, Peer
 from ..access.principal import Principal
 from ..catalog.recovery import Recoveries
+from ..catalog.restoring import Restores
 from ..engine.inbox import Inbox
 from ..engine.model.ticket import Effect
 from ..journal.interface import Store
 from ..journal.jetstream.store import JetStreamStore
+from ..journal.local.machine import wall_us
 from ..journal.local.store import LocalStore
 from ..journal.store_thread import Storage
 from ..runtime.by_turns import ByTurns
@@ -61,6 +63,8 @@ class Node:
     ``start``, any number of sessions, ``stop``: once each, on one loop.
     """
 
+    #: What brings stored collections back; None without a data directory.
+    recoveries: Recoveries | None = None
     #: The store of a node in a cluster; None on a server by itself.
     _cluster: JetStreamStore | None = None
 
@@ -99,14 +103,13 @@ class Node:
             looks=Looks(engine.submit, catalog.budget, metrics),
             server_view=ServerView(metrics, accounts, catalog, clock_us, told_of),
             overload=watched(settings.queue_deadline_ms, clock_us, metrics),
+            restores=Restores(catalog, engine, settings.limits(), clock_us, wall_us),
             traces=traces,
             place=None if settings.cluster is None else (settings.node_name, settings.cluster_name),
         )
         self._settings, self._open_store = settings, open_store
         self._storage: Storage | None = None
         self.samples = Samples(self.context)
-        #: What brings stored collections back; None without a data directory.
-        self.recoveries: Recoveries | None = None
         self._loop: asyncio.AbstractEventLoop
         self._tasks: dict[asyncio.Task[None], bool] = {}  # whether it is to be cancelled
         self._sessions: set[Session] = set()
@@ -142,6 +145,7 @@ class Node:
                 self._storage, context.catalog, context.engine, context.clock_us
             )
             self.recoveries.begin()
+        context.restores.storage = self._storage
         context.engine.start(self._storage)
         self._begin(self.samples.run)
         if self.keys.files:
@@ -217,6 +221,7 @@ class Node:
         if self._has_stopped_threads:
             return
         ending, catalog = self._ending, self.context.catalog
+        ending.do("the end of restores", self.context.restores.close)
         ending.do("the end of the engine", self.context.engine.stop)
         for shard in catalog.shards():
             if shard.pending is not None and shard.pending.log is not None:

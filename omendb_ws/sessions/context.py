@@ -11,6 +11,7 @@ from ..access.audit import Audit
 from ..access.gate import Gate
 from ..access.logins import Logins
 from ..catalog.catalog import Catalog
+from ..catalog.restoring import Restores
 from ..engine.engine import Engine
 from ..engine.inbox import Inbox
 from ..telemetry.metrics import Metrics
@@ -64,6 +65,7 @@ class Context:
     looks: Looks
     server_view: ServerView
     overload: Overload
+    restores: Restores
     traces: Traces | None = None
     audit: Audit = field(default_factory=Audit)
     beats: Beats = field(default_factory=Beats)

@@ -35,7 +35,7 @@ from ..wire.rows import (
     parse_updates,
 )
 from ..wire.searches import PlainSearch
-from . import rates, shaping
+from . import copying, rates, shaping
 from .auditing import took_effect
 from .authentication import authenticate
 from .reach import Reach, may_read, reach, shown
@@ -43,12 +43,14 @@ from .session import Session
 from .subscribing import move, subscribe, unsubscribe
 
 _NOTHING = Include()
+#: What is about the server where it names no collection.
+_OF_SERVER: Final = (wire.Stats, wire.Subscribe)
 
 
 def handle(session: Session, request: wire.Request | PlainSearch, request_bytes: int) -> None:
     """Answer a request or hand it to the engine. Raises OmenError if it is refused."""
     op = request.op
-    whole_server = getattr(request, "collection", op) is None
+    whole_server = isinstance(request, _OF_SERVER) and request.collection is None
     if whole_server:
         session.who.need_numbers()
     else:
@@ -360,6 +362,9 @@ _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     PlainSearch: _plain_search,
     wire.Stats: _stats,
     wire.Usage: _usage,
+    wire.Snapshot: copying.snapshot,
+    wire.Restore: copying.restore,
+    wire.RestoreBytes: copying.restore_bytes,
     wire.Subscribe: subscribe,
     wire.Move: move,
     wire.Unsubscribe: unsubscribe,

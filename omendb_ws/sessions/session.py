@@ -30,7 +30,7 @@ from ..engine.model.commands import Change, Read
 from ..engine.model.shard import Shard
 from ..engine.model.ticket import Lane, Reply, Ticket
 from ..engine.reads.commands import PlainSearch
-from ..engine.writes.commands import DropGivenUp
+from ..engine.writes.commands import Asked
 from ..runtime.faults import as_error
 from ..tenants.account import Account
 from ..wire import searches, text_replies, unread
@@ -76,7 +76,7 @@ class Session:
         #: What the request that is being handled took of a rate; and those that are unanswered.
         self.taken: Taken | None = None
         self._takings: dict[int, Taken] = {}
-        self._handles = Handles()
+        self.handles = Handles()
         self.holds = Holds(context.long_requests, self._progressed)
         self.last_sub = 0
         #: Whether the message that is being received has its reply.
@@ -106,7 +106,7 @@ class Session:
         self.load.note(0)
         self._takings.clear()
         self._inflight_bytes = self._expected_bytes = 0
-        self._handles.clear()
+        self.handles.clear()
         self._progressed()
 
     @property
@@ -146,7 +146,7 @@ class Session:
     def columns_of(self, handle: int) -> dict[str, ColumnType] | None:
         """The declared columns of an open collection."""
         with suppress(NotFound):
-            return dict(self._handles.find(handle).definition.columns)
+            return dict(self.handles.find(handle).definition.columns)
         return None
 
     # -- replies ----------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class Session:
         self._expect(work.ticket, self.context.inbox.submit, work)
         self.lane.queued += 1
 
-    def submit(self, work: Read | DropGivenUp) -> None:
+    def submit(self, work: Read | Asked) -> None:
         """Hand a read to the engine, or what waits for nothing and is answered all the same."""
         self._expect(work.ticket, self.context.inbox.submit, work)
 
@@ -201,7 +201,7 @@ class Session:
         self._expect(work.ticket, self.context.inbox.search, work)
 
     def _expect(
-        self, ticket: Ticket, submit: Callable[[Any], None], work: Change | Read | DropGivenUp
+        self, ticket: Ticket, submit: Callable[[Any], None], work: Change | Read | Asked
     ) -> None:
         """Hand ``work`` over, which is answered by its ticket; after a fault it was not."""
         self._inflight[ticket.id] = ticket
@@ -368,11 +368,11 @@ class Session:
         """A collection by name or handle, for ``reach`` alone. NotFound."""
         if isinstance(target, str):
             return self.context.catalog.find(self.tenant, target)
-        return self._handles.find(target)
+        return self.handles.find(target)
 
     def open(self, collection: Entry) -> int:
         """The handle of a collection; the same each time."""
-        return self._handles.open(collection)
+        return self.handles.open(collection)
 
     def next_sub(self) -> int:
         """A fresh ``sub``. Quota beyond the limits on subscriptions."""

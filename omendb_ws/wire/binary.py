@@ -22,7 +22,16 @@ from omendb_core.model.types import F32, ColumnType, Include
 from . import batches, examples, numbers
 from . import fields as field_room
 from .adds import read_plain as read_plain_add
-from .frames import Header, check_reserved, json_section, pack, present, read_header, read_sections
+from .frames import (
+    PADDING,
+    Header,
+    check_reserved,
+    json_section,
+    pack,
+    present,
+    read_header,
+    read_sections,
+)
 from .hits import dumps
 from .limits import Limits
 from .messages import (
@@ -33,12 +42,15 @@ from .messages import (
     Move,
     Refusal,
     Request,
+    RestoreBytes,
     Search,
     Subscribe,
 )
 from .opcodes import (
+    ALIGNMENT,
     EXAMPLES,
     FLAG_COLUMNS,
+    HEADER,
     KIND_NUMBERS,
     KINDS,
     MAGIC,
@@ -88,6 +100,9 @@ def decode_request(
         check_reserved(header, kind)
         if header.n == 0 and not kind.empty_with:
             raise BadFrame("n: must be at least 1")
+        if kind.name == "RESTORE":
+            data = read_sections(frame, header, kind.sections)[0]["data"]
+            return RestoreBytes(header.id, header.handle, data.data)
         if kind.name == "ADD":
             return _add(frame, header, kind, limits, columns_of, read_json)
         vectors = read_sections(frame, header, kind.sections)[0]["vectors"]
@@ -297,6 +312,13 @@ def encode_move(
         json["min_score"] = changes["min_score"]  # null, too
     given = _NO_VECTORS if vector is None else vector
     return _request("MOVE", 0, request_id, sub, given, 0, json, [])
+
+
+def encode_restore(request_id: int, restore: int, data: bytes | memoryview) -> bytes:
+    """RESTORE: the next bytes of a snapshot, at least one."""
+    kind, size = KIND_NUMBERS["RESTORE"], len(data)
+    header = Header(MAGIC, PROTOCOL_BYTE, kind, 0, request_id, restore, size, 0, 0, 0, 0)
+    return b"".join((HEADER.pack(*header), data, PADDING[size % ALIGNMENT]))
 
 
 def _given(**values: Any) -> JsonObject:

@@ -7,7 +7,7 @@ LIVE. What is read has views on the frame as its arrays.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from omendb_core.model.errors import BadFrame
 from omendb_core.model.types import F32, Hits
 
 from .frames import (
+    PADDING,
     Header,
     json_section,
     pack,
@@ -27,10 +28,12 @@ from .frames import (
     sections_end,
 )
 from .hits import array_text, dumps, id_texts, metadata_texts, near_text, near_texts
-from .messages import Added, JsonObject, Live, Results, Rows
+from .messages import Added, JsonObject, Live, Results, Rows, SnapshotBytes
 from .opcodes import (
+    ALIGNMENT,
     FLAG_COMPARED,
     FLAG_DUPLICATE,
+    FLAG_LAST,
     FLAG_MATCH,
     FLAG_RANKS,
     FLAG_VECTORS,
@@ -49,6 +52,7 @@ _ADDED: Final = KIND_NUMBERS["ADDED"]
 _ADDED_FRAME: Final = struct.Struct(HEADER.format + "3Q")
 _RESULTS: Final = KIND_NUMBERS["RESULTS"]
 _ROWS: Final = KIND_NUMBERS["ROWS"]
+_SNAPSHOT: Final = KIND_NUMBERS["SNAPSHOT"]
 
 
 def encode_added(request_id: int, added: Added) -> bytes:
@@ -115,6 +119,17 @@ def encode_rows(rows: Rows) -> bytes:
     return pack(header, json, [np.array([rows.version, rows.to_seq], "<u8"), *hit_arrays(hits)])
 
 
+def encode_snapshot_in_parts(
+    request_id: int, data: Sequence[bytes | memoryview], is_last: bool
+) -> tuple[bytes | memoryview, ...]:
+    """SNAPSHOT, without a copy of its bytes."""
+    size = sum(map(len, data))
+    flags = FLAG_LAST if is_last else 0
+    header = Header(MAGIC, PROTOCOL_BYTE, _SNAPSHOT, flags, request_id, 0, size, 0, 0, 0, 0)
+    parts = [HEADER.pack(*header), *data, PADDING[size % ALIGNMENT]]
+    return tuple(part for part in parts if part)
+
+
 def hits_json(hits: Hits, subs: list[int] | None, at: float | None = None) -> bytes:
     """The JSON section of answers: each of the arguments, ``ids``, ``near`` and ``weights``."""
     parts = []
@@ -149,7 +164,9 @@ def hit_arrays(hits: Hits) -> list[Any]:
 # -- reading ------------------------------------------------------------------------------------
 
 
-def decode_incoming(frame: bytes) -> tuple[int, Added] | tuple[int, Results] | Rows | Live:
+def decode_incoming(
+    frame: bytes,
+) -> tuple[int, Added] | tuple[int, Results] | tuple[int, SnapshotBytes] | Rows | Live:
     """What a client received; arrays are views on ``frame``. Raises BadFrame."""
     header = read_header(frame)
     kind = KINDS.get(header.kind)
@@ -161,6 +178,9 @@ def decode_incoming(frame: bytes) -> tuple[int, Added] | tuple[int, Results] | R
     arrays, _ = read_sections(frame, header, present(kind, header, json))
     if kind.name == "ADDED":
         return header.id, _added(header, arrays, json)
+    if kind.name == "SNAPSHOT":
+        is_last = bool(header.flags & FLAG_LAST)
+        return header.id, SnapshotBytes(arrays["data"].data, is_last)
     hits, version = _hits(json, arrays), int(arrays["version"][0])
     if kind.name == "LIVE":
         leave = arrays["leave_seqs"], arrays["leave_reasons"]

@@ -76,6 +76,8 @@ FLAG_COMPARED: Final = 2
 FLAG_MATCH: Final = 1
 FLAG_VECTORS: Final = 2
 FLAG_RANKS: Final = 4
+#: Of SNAPSHOT.
+FLAG_LAST: Final = 1
 
 #: type of a column -> dtype of its array in ADD.
 COLUMN_DTYPES: Final[Mapping[str, str]] = MappingProxyType(
@@ -154,6 +156,13 @@ _KINDS = (
         8, "MOVE", "request", ("handle", "n", "dim", "json_bytes"), (_QUERIES,),
         json=("positive", "negative", "exclude", "filter", "min_score"),
         empty_with="positive", may_be_empty=True,
+    ),
+    Kind(
+        9, "SNAPSHOT", "reply", ("n",), (Section("data", "|u1", ("n",)),),
+        flags={FLAG_LAST: "the last"},
+    ),
+    Kind(
+        10, "RESTORE", "request", ("handle", "n"), (Section("data", "|u1", ("n",)),),
     ),
 )  # fmt: skip
 

@@ -33,6 +33,7 @@ from .replies import LivePushes as LivePushes
 from .replies import Reply as Reply
 from .replies import Results as Results
 from .replies import Rows as Rows
+from .replies import SnapshotBytes as SnapshotBytes
 
 Durability = Literal["memory", "everysec", "always"]
 IfExists = Literal["error", "ok"]
@@ -255,6 +256,39 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One of them: begin to read ``collection``; the next bytes of ``snapshot``; no more of
+    ``end``."""
+
+    op: ClassVar[str] = "snapshot"
+    id: int
+    collection: str | None = None
+    snapshot: int | None = None
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """One of them: begin to make ``collection``; nothing more comes of ``end``, and it is none."""
+
+    op: ClassVar[str] = "restore"
+    id: int
+    collection: str | None = None
+    durability: Durability | None = None
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreBytes:
+    """The next bytes of the snapshot that the restore ``restore`` is made of."""
+
+    op: ClassVar[str] = "restore"
+    id: int
+    restore: int
+    data: memoryview
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     op: ClassVar[str] = "stats"
     id: int
@@ -263,7 +297,7 @@ class Stats:
 
 Request: TypeAlias = (
     Ping | Auth | Create | Open | Describe | List | Drop | Add | Delete | Update | Get | Count
-    | Search | Subscribe | Move | Unsubscribe | Stats | Usage
+    | Search | Subscribe | Move | Unsubscribe | Stats | Usage | Snapshot | RestoreBytes | Restore
 )  # fmt: skip
 
 

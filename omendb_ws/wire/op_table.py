@@ -88,6 +88,8 @@ _LAST = Field("last", "integer", least=1)
 _BY = Field("by", "string")
 _BY_LIMIT = Field("limit", "integer", least=1, most=MAX_COUNTED)
 _EVERY = Field("every", "integer", most=MAX_EVERY_MS, attribute="every_ms")
+_DURABILITY = Field("durability", "choice", choices=("memory", "everysec", "always"))
+_END = Field("end", "integer", most=MAX_U32)
 _SLOW_EVERY = replace(_EVERY, least=100)
 
 #: What a query can be made of instead of a vector, and what it leaves out.
@@ -109,7 +111,7 @@ _CREATE = (
     Field("ids", "choice", choices=ID_KINDS),
     Field("columns", "columns", most=MAX_COLUMNS, choices=COLUMN_TYPES),
     Field("ttl", "ttl", most=MAX_TTL_SECONDS),
-    Field("durability", "choice", choices=("memory", "everysec", "always")),
+    _DURABILITY,
     Field("if_exists", "choice", choices=("error", "ok")),
 )
 _SEARCH = (
@@ -215,6 +217,12 @@ _OPS = (
     Op("stats", "read", "rows", (replace(_COLLECTION, required=False),), SERVER_STATS,
        server_right="admin"),
     Op("usage", "any", "none", (), ("tenant", "limits", "use")),
+    Op("snapshot", "admin", "name",
+       (replace(_COLLECTION, required=False), Field("snapshot", "integer", most=MAX_U32), _END),
+       ("snapshot", *DESCRIPTION), one_of=("collection", "snapshot", "end")),
+    Op("restore", "admin", "name",
+       (replace(_COLLECTION, required=False), _DURABILITY, _END),
+       ("restore", *DESCRIPTION, "handle"), one_of=("collection", "end")),
 )  # fmt: skip
 
 #: op -> its row of PROTOCOL section 2.

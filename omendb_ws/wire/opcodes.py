@@ -25,6 +25,7 @@ from .kinds import FLAG_COLUMNS as FLAG_COLUMNS
 from .kinds import FLAG_COMPARED as FLAG_COMPARED
 from .kinds import FLAG_DUPLICATE as FLAG_DUPLICATE
 from .kinds import FLAG_IDS as FLAG_IDS
+from .kinds import FLAG_LAST as FLAG_LAST
 from .kinds import FLAG_MATCH as FLAG_MATCH
 from .kinds import FLAG_RANKS as FLAG_RANKS
 from .kinds import FLAG_VECTORS as FLAG_VECTORS

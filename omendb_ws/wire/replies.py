@@ -48,6 +48,14 @@ class Results:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotBytes:
+    """Some bytes of a snapshot, a view on the message."""
+
+    data: memoryview
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """The answer to ``get``: ``found`` bool (n,), one for each id; ``hits`` those, in order."""
 
@@ -127,5 +135,6 @@ class Event:
 
 #: What a client receives; the int beside a binary answer is its request's id.
 Incoming: TypeAlias = (
-    Reply | ErrorReply | Event | tuple[int, Added] | tuple[int, Results] | Rows | Live
+    Reply | ErrorReply | Event | tuple[int, Added] | tuple[int, Results]
+    | tuple[int, SnapshotBytes] | Rows | Live
 )  # fmt: skip

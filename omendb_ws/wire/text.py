@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -41,8 +42,10 @@ from .messages import (
     Ping,
     Refusal,
     Request,
+    Restore,
     Search,
     Shaped,
+    Snapshot,
     Stats,
     Subscribe,
     Unsubscribe,
@@ -190,6 +193,18 @@ def _search(request_id: int, body: JsonObject, limits: Limits) -> Search:
     return Search(request_id, single=given != ["vectors"], **values)
 
 
+def _one_of(
+    kind: type[Snapshot] | type[Restore], request_id: int, body: JsonObject, limits: Limits
+) -> Request:
+    op = OPS[kind.op]
+    values = field_room.read_fields(body, op.fields, limits)
+    if sum(name in body for name in op.one_of) != 1:
+        raise BadRequest(f"exactly one of {', '.join(op.one_of)}")
+    if "durability" in body and "collection" not in body:
+        raise BadRequest("durability: goes with collection")
+    return kind(request_id, **values)
+
+
 def _count(request_id: int, body: JsonObject, limits: Limits) -> Count:
     values = field_room.read_fields(body, OPS["count"].fields, limits)
     field_room.check_limit_of(values)
@@ -228,6 +243,8 @@ _SPECIAL: Final[Mapping[str, Callable[[int, JsonObject, Limits], Request]]] = {
     "search": _search,
     "subscribe": _subscribe,
     "move": _move,
+    "snapshot": partial(_one_of, Snapshot),
+    "restore": partial(_one_of, Restore),
 }
 
 

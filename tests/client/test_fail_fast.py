@@ -41,6 +41,12 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "get": lambda db: db.get("items", [1]),
     "count": lambda db: db.count("items"),
     "search": lambda db: db.search("items", [1, 2]),
+    "snapshot": lambda db: db.snapshot("items"),
+    "snapshot next": lambda db: db.snapshot_next(1),
+    "snapshot end": lambda db: db.snapshot_end(1),
+    "restore": lambda db: db.restore("new"),
+    "restore next": lambda db: db.restore_next(1, b"a"),
+    "restore end": lambda db: db.restore_end(1),
     "like": lambda db: db.search("items", like=1),
 }
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from omendb_core.model.change import Change
-from omendb_core.model.errors import OmenError, Unavailable
+from omendb_core.model.errors import OmenError, Unavailable, Unsupported
 from omendb_core.model.logged import Checkpoint, KeptRows
 from omendb_core.model.types import WindowLimits
 from omendb_core.replay import checkpoint_of, replay, resume
@@ -25,6 +25,7 @@ from omendb_ws.journal.interface import (
     LogNumbers,
     Manifest,
     Progress,
+    Receiving,
     Recovery,
     Settle,
     Stored,
@@ -169,6 +170,11 @@ class FakeStore:
         if stored.name in self.damaged:
             raise Damaged("the checksum of a record is wrong", "segment-1", 4096)
         return FakeRecovery(self.logs[stored.key])
+
+    def receive(
+        self, manifest: Manifest, checkpoint: Checkpoint, limits: WindowLimits, time_us: int
+    ) -> Receiving:
+        raise Unsupported("restore: not into this store")
 
     def create(self, manifest: Manifest, limits: WindowLimits, settle: Settle) -> Log:
         self.gate.wait()

@@ -104,6 +104,8 @@ BASES: dict[str, dict[str, Any]] = {
     "unsubscribe": {"sub": 9},
     "stats": {},
     "usage": {},
+    "snapshot": {},
+    "restore": {"collection": "new"},
     "subscribe live": {"vector": V},
     "subscribe match": {"vector": V, "min_score": -2},
     "subscribe feed": {},
@@ -184,6 +186,12 @@ FIELDS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "unsubscribe": {"sub": [{}]},
     "stats": {"collection": NAMED},
     "usage": {},
+    "snapshot": {"collection": NAMED, "snapshot": [{}], "end": [{}]},
+    "restore": {
+        "collection": [{"collection": "items"}],
+        "durability": [{"durability": "memory"}],
+        "end": [{}],
+    },
     "subscribe live": {
         "collection": NAMED,
         **_NEAR,

@@ -241,6 +241,17 @@ TEXT_REQUESTS = [
     asked(m.Unsubscribe(1, 3), b'{"id":1,"op":"unsubscribe","sub":3}'),
     asked(m.Stats(1, "items"), b'{"id":1,"op":"stats","collection":"items"}'),
     asked(m.Usage(1), b'{"id":1,"op":"usage"}'),
+    asked(m.Snapshot(1, "items"), b'{"id":1,"op":"snapshot","collection":"items"}'),
+    named(
+        "text-snapshot-next",
+        asked(m.Snapshot(2, snapshot=7), b'{"id":2,"op":"snapshot","snapshot":7}'),
+    ),
+    named("text-snapshot-end", asked(m.Snapshot(3, end=7), b'{"id":3,"op":"snapshot","end":7}')),
+    asked(
+        m.Restore(4, "items-2", "memory"),
+        b'{"id":4,"op":"restore","collection":"items-2","durability":"memory"}',
+    ),
+    named("text-restore-end", asked(m.Restore(5, end=3), b'{"id":5,"op":"restore","end":3}')),
 ]  # fmt: skip
 
 # -- text replies and pushes ----------------------------------------------------------------------
@@ -495,6 +506,12 @@ BINARY_REQUESTS = [
                       "group": {"by": "kind"}})),
 ]  # fmt: skip
 
+BINARY_REQUESTS.append(
+    Case("binary-restore", "client", frame(10, b"OMENSNAP", id=7, handle=3, n=8),
+         m.RestoreBytes(7, 3, memoryview(b"OMENSNAP")),
+         lambda: binary.encode_restore(7, 3, b"OMENSNAP")),
+)  # fmt: skip
+
 # -- binary replies and pushes --------------------------------------------------------------------
 
 
@@ -516,6 +533,12 @@ LEAVING = {
 }  # fmt: skip
 
 BINARY_REPLIES = [
+    told("binary-snapshot", frame(9, b"OMENS", id=6, n=5),
+         (6, m.SnapshotBytes(memoryview(b"OMENS"), False)),
+         lambda: b"".join(binary_replies.encode_snapshot_in_parts(6, [b"OM", b"ENS"], False))),
+    told("binary-snapshot-last", frame(9, b"OMENSNAP", id=6, n=8, flags=1),
+         (6, m.SnapshotBytes(memoryview(b"OMENSNAP"), True)),
+         lambda: b"".join(binary_replies.encode_snapshot_in_parts(6, [b"OMENSNAP"], True))),
     told("binary-added", frame(2, u64(3), u64(11), u64(20), id=6), (6, m.Added(3, 11, 20)),
          lambda: binary_replies.encode_added(6, m.Added(3, 11, 20))),
     told("binary-added-duplicate", frame(2, u64(3), u64(0), u64(0), id=6, flags=1),

@@ -15,9 +15,9 @@ from omendb_core.model.types import MAX_SAFE_INTEGER, Include
 def plain(value: Any) -> Any:
     """A typed message as JSON: fields by name, arrays as lists, NaN as null.
 
-    Integers above 2**53 - 1 are strings, bytes the JSON that they are.
+    Integers above 2**53 - 1 are strings, bytes the JSON that they are, views lists of numbers.
     """
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | memoryview):
         return plain(value.tolist())
     if isinstance(value, Include):
         return [name for name, wanted in value._asdict().items() if wanted]

@@ -19,7 +19,7 @@ from omendb_ws.wire.opcodes import KINDS, Limits
 from .by_hand import f32, f64, frame, i64, u8, u32, u64
 
 LIMITS = Limits(max_rows=4, max_k=20, max_queries=3, max_dim=8)
-ADD, SEARCH, SUBSCRIBE, MOVE = 1, 3, 7, 8
+ADD, SEARCH, SUBSCRIBE, MOVE, RESTORE = 1, 3, 7, 8, 10
 LIVE = b'{"kind":"live"}'
 
 
@@ -69,12 +69,12 @@ def test_a_header_cut_after_the_id_is_refused_with_it(length: int) -> None:
     refused(decode(frame(SEARCH, id=5)[:length]), "bad_frame")
 
 
-@pytest.mark.parametrize("kind", sorted(set(range(256)) - {ADD, SEARCH, SUBSCRIBE, MOVE}))
+@pytest.mark.parametrize("kind", sorted(set(range(256)) - {ADD, SEARCH, SUBSCRIBE, MOVE, RESTORE}))
 def test_kinds_that_clients_do_not_send_are_refused(kind: int) -> None:
     refused(decode(frame(kind, f32(1, 2), id=5, handle=1, n=1, dim=2, k=3)), "bad_frame", "kind")
 
 
-@pytest.mark.parametrize("kind", [ADD, SEARCH, SUBSCRIBE, MOVE])
+@pytest.mark.parametrize("kind", [ADD, SEARCH, SUBSCRIBE, MOVE, RESTORE])
 def test_unknown_flags_are_refused(kind: int) -> None:
     known = KINDS[kind].flag_bits
     for bit in (1 << place for place in range(8)):

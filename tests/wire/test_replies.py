@@ -169,7 +169,7 @@ GOOD = {"id": 5, "n": 1, "k": 1}
         b"\xdb\x02" + bytes(30),
         frame(1, u64(1), f32(1), flags=1, n=1, dim=1),
         frame(3, f32(1), n=1, dim=1, k=1),
-        frame(9),
+        frame(11),
         frame(4, u64(1), u32(1), u64(1), u64(1), f32(1), **GOOD)[:-1],
         frame(4, u64(1), u32(1), u64(1), u64(1), f32(1), **GOOD) + bytes(8),
         frame(4, u64(1), u32(1), u64(1), f32(1), json=b'{"ids":["a","b"]}', **GOOD),

@@ -123,7 +123,7 @@ def test_the_header_has_a_field_for_each_of_its_bytes() -> None:
 
 
 def test_kinds_are_numbered_and_named_once() -> None:
-    assert sorted(KINDS) == list(range(1, 9))
+    assert sorted(KINDS) == list(range(1, 11))
     assert {KINDS[number].name: number for number in KINDS} == KIND_NUMBERS
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..model.change import Repeated
 from ..model.errors import OutOfOrder
+from ..model.logged import ProducerState
 
 #: A client keeps a handful of frames in flight and repeats those after a reconnect.
 REMEMBERED_BATCHES: Final = 16
@@ -64,6 +65,8 @@ class Producers:
         self._known: dict[str, _Producer] = {}
         #: What they take.
         self.nbytes = 0
+        #: Called with the name of a producer just before something else is known of it.
+        self.watchers: list[Callable[[str], None]] = []
 
     def __len__(self) -> int:
         return len(self._known)
@@ -102,19 +105,26 @@ class Producers:
 
         One of which no row went in has a last seq below its first one.
         """
+        for tell in self.watchers:
+            tell(name)
         known = self._known.pop(name, None)
         if known is None:
             known = _Producer()
             self.nbytes += _bytes_of(name)
         if len(self._known) >= self._limit:
             silent = next(iter(self._known))
+            for tell in self.watchers:
+                tell(silent)
             del self._known[silent]
             self.nbytes -= _bytes_of(silent)
         known.remember(batch, first_seq, last_seq)
         self._known[name] = known
 
-    def resume(self, state: Sequence[tuple[str, int, Sequence[tuple[int, int]]]]) -> None:
+    def resume(self, state: Sequence[ProducerState]) -> None:
         """Remember what ``state`` says, as far as the limit goes, and nothing else."""
+        for tell in self.watchers:
+            for name in self._known:
+                tell(name)
         self._known = {}
         for name, last_batch, seqs in state[-self._limit :]:
             producer = self._known[name] = _Producer(last_batch)
@@ -122,6 +132,15 @@ class Producers:
                 producer.remember(batch, first_seq, last_seq)
         self.nbytes = sum(map(_bytes_of, self._known))
 
-    def state(self) -> list[tuple[str, int, tuple[tuple[int, int], ...]]]:
+    def state(self) -> list[ProducerState]:
         """Everything remembered, longest silent first; comparable."""
-        return [(name, p.last_batch, tuple(p.all_seqs())) for name, p in self._known.items()]
+        return [self.state_of(name) for name in self._known]
+
+    def names(self) -> list[str]:
+        """Who is remembered, longest silent first."""
+        return list(self._known)
+
+    def state_of(self, name: str) -> ProducerState:
+        """What is remembered of one."""
+        known = self._known[name]
+        return name, known.last_batch, tuple(known.all_seqs())

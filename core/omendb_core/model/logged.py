@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from .packed import PackedPayloads
 from .types import F32, I64, U64, Column, Ids
+
+#: A producer, the number of its last batch, and first and last seq of those that are remembered.
+ProducerState: TypeAlias = tuple[str, int, Sequence[tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class Checkpoint:
     first_seq: int = 1
     last_seq: int = 0
     time_us: int = 0
-    producers: Sequence[tuple[str, int, Sequence[tuple[int, int]]]] = ()
+    producers: Sequence[ProducerState] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Knows the wire and tickets, no window. Runs on the engine's thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omendb_core.model.errors import OmenError, TooLarge
@@ -66,6 +66,12 @@ def of_search(ticket: Ticket, found: Results, message: Message) -> Reply:
 def rows(ticket: Ticket, found: Found) -> Reply:
     """The reply to ``get``."""
     return fitting(ticket, text(text_replies.encode_found(ticket.id, found)))
+
+
+def snapshot(ticket: Ticket, data: Sequence[bytes | memoryview], is_last: bool) -> Reply:
+    """Bytes of a snapshot."""
+    parts = binary_replies.encode_snapshot_in_parts(ticket.id, data, is_last)
+    return fitting(ticket, Message(parts, False))
 
 
 def counted(ticket: Ticket, found: Counted) -> Reply:

@@ -9,7 +9,8 @@ import secrets
 from typing import Any, Protocol
 
 from omendb_core.filters.parser import Filter
-from omendb_core.model.errors import NotFound, Unavailable
+from omendb_core.model.change import Change
+from omendb_core.model.errors import NotFound, OmenError, Unavailable
 from omendb_core.model.types import Definition
 from omendb_core.window import Window
 
@@ -25,6 +26,19 @@ class Subscriber(Protocol):
 
     def end(self, reason: str) -> None:
         """The server ends it, and says why."""
+
+
+class Copying(Protocol):
+    """Somebody who reads the window as it stood at one version; of the engine."""
+
+    def before(self, change: Change) -> None:
+        """A change is about to be applied."""
+
+    def keep_some_below(self, seq: int) -> bool:
+        """Keep some of what leaves once the window begins at ``seq``; whether all of it is."""
+
+    def lose(self, error: OmenError) -> None:
+        """It cannot be read any further."""
 
 
 class Listed:
@@ -89,6 +103,8 @@ class Shard:
         self.makes_mask = False
         #: How many live queries stand over it.
         self.live_queries = 0
+        #: Who reads it as it stood at one version.
+        self.snapshots: list[Copying] = []
 
     def let_go(self) -> None:
         """Let the window go, which must go with this, its last reference. Again and again."""

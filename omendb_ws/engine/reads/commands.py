@@ -14,6 +14,7 @@ from omendb_core.search.query import Query
 from ...wire import searches
 from ..model.commands import Read
 from ..model.shard import Shard
+from ..pieces.snapshots import Reading
 
 
 @dataclass(slots=True, eq=False)
@@ -77,5 +78,12 @@ class Ask(Read):
     say: Callable[[int], dict[str, Any]]
 
 
+@dataclass(slots=True, eq=False)
+class SnapshotPiece(Read):
+    """The next bytes of a snapshot."""
+
+    reading: Reading
+
+
 #: A read that is no standing query.
-PlainRead: TypeAlias = Search | PlainSearch | Get | Count | List | Ask
+PlainRead: TypeAlias = Search | PlainSearch | Get | Count | List | Ask | SnapshotPiece

@@ -29,7 +29,7 @@ from ..pieces.copies import joined, list_written, metadata_written, must_wait, o
 from ..pieces.counting import copied_bytes, counted, counts_long
 from ..pieces.long_reads import PIECE_US, LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
-from .commands import Ask, Count, Get, List, PlainRead, PlainSearch, Search
+from .commands import Ask, Count, Get, List, PlainRead, PlainSearch, Search, SnapshotPiece
 from .descriptions import described_in_pieces, describes_long
 from .shaped import make_timely, most_us, stated
 
@@ -58,7 +58,7 @@ def takes_long(work: PlainRead) -> bool:
     """Whether ``work`` is to be done in pieces."""
     if isinstance(work, List | Ask):
         return describes_long(work)
-    if work.shard.is_dropped:
+    if isinstance(work, SnapshotPiece) or work.shard.is_dropped:
         return False
     if isinstance(work, PlainSearch):
         asked = work.request

@@ -22,14 +22,14 @@ from ...telemetry.tracing import EngineTraces
 from ...wire import reply_bounds, searches
 from ...wire.encoded import binary
 from ...wire.messages import Found, Results
-from ...wire.opcodes import MAX_U32
+from ...wire.opcodes import HEADER_BYTES, MAX_U32
 from ...wire.searches import encode_answers, vectors_of
 from ..model import replies
 from ..model.shard import Shard
 from ..model.ticket import Effect, Reply
 from ..pieces.counting import count_at_once
 from ..reads.commands import PlainRead
-from .commands import Ask, Count, Get, List, PlainSearch, Search
+from .commands import Ask, Count, Get, List, PlainSearch, Search, SnapshotPiece
 from .descriptions import described
 from .shaped import make_timely, stated
 from .split_scan import may_be_split
@@ -76,15 +76,18 @@ class Reads:
         for shard, alike in plain.items():
             found.extend(self._plain_searches(shard, alike))
 
-    def _one(self, work: Get | Count | List | Ask) -> Reply:
+    def _one(self, work: Get | Count | List | Ask | SnapshotPiece) -> Reply:
         try:
             return self._plain(work)
         except Exception as error:
             return self._refused(work, error)
 
-    def _plain(self, work: Get | Count | List | Ask) -> Reply:
+    def _plain(self, work: Get | Count | List | Ask | SnapshotPiece) -> Reply:
         if isinstance(work, List | Ask):
             return described(work, self._clock_us())
+        if isinstance(work, SnapshotPiece):
+            most_bytes = work.ticket.max_reply_bytes - HEADER_BYTES
+            return replies.snapshot(work.ticket, *work.reading.piece(most_bytes))
         shard = work.shard
         shard.refuse_dropped()
         shard.refuse_broken()

@@ -25,6 +25,7 @@ from ...wire.messages import Added
 from ..model import replies
 from ..model.shard import Shard
 from ..model.ticket import Reply
+from ..pieces import snapshots
 from .commands import Add, Delete, RowChange
 
 #: What a request becomes; None: a delete of what is not there.
@@ -155,6 +156,8 @@ class Changes:
             window.state.replaced,
             window.state.deleted,
         )
+        if shard.snapshots:
+            snapshots.before(shard, change)
         try:
             window.apply(change)
         except OmenError as error:  # apply never refuses: then this is a fault like any other

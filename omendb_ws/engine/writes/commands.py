@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -19,7 +19,8 @@ from ..model.commands import Change, Signal
 from ..model.ended import Ended
 from ..model.pending import PendingChange
 from ..model.shard import Shard
-from ..model.ticket import Command
+from ..model.ticket import Command, Ticket
+from ..pieces.snapshots import Reading
 
 
 class Listing(Protocol):
@@ -97,6 +98,27 @@ class Drop(Change):
 
 
 @dataclass(slots=True, eq=False)
+class BeginSnapshot(Change):
+    """Begin to read a collection as it is once all that is admitted is applied."""
+
+    reading: Reading
+
+
+@dataclass(slots=True, eq=False)
+class EndSnapshot(Signal):
+    """Nobody reads it any more."""
+
+    reading: Reading
+
+
+@dataclass(slots=True, eq=False)
+class Handed(Command):
+    """What another thread does, and answers by a ``Beat`` with the reply. ``begin`` hands it on."""
+
+    begin: Callable[[Ticket], None]
+
+
+@dataclass(slots=True, eq=False)
 class Settled(Signal):
     """A log says of changes, in order, that they are as safe as promised, or why not."""
 
@@ -131,6 +153,10 @@ class DropGivenUp(Command):
 
     held: Holder
     stored: list[StoredCollection]
+
+
+#: Requests that wait for nothing.
+Asked: TypeAlias = DropGivenUp | Handed
 
 
 @dataclass(slots=True, eq=False)

@@ -10,6 +10,7 @@ from typing import Final
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ..model.shard import Shard
+from ..pieces.snapshots import is_kept
 from .changes import Changes
 from .durability import Durability
 
@@ -29,6 +30,8 @@ class Expiry:
         self._next_us = 0
         #: A long read kept some waiting: they are looked at as soon as it is through.
         self._are_late = False
+        #: Rows that are due are being kept for who reads a snapshot, and wait for that.
+        self.is_keeping = False
 
     @property
     def patience_seconds(self) -> float | None:
@@ -53,12 +56,14 @@ class Expiry:
             return
         if is_due:
             self._next_us = now_us + _EXPIRY_US
-        self._are_late = False
+        self._are_late = self.is_keeping = False
         for shard in self._collections:
             if not is_due and not shard.keeps_expiry_waiting:
                 continue
             shard.keeps_expiry_waiting = shard.is_held
-            if shard.is_held:
+            if not shard.is_held and not is_kept(shard, now_us):
+                shard.keeps_expiry_waiting = self.is_keeping = True
+            if shard.keeps_expiry_waiting:
                 self._are_late = True
                 continue
             try:

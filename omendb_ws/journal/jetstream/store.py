@@ -20,11 +20,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from omendb_core.model.errors import OmenError, StorageFailed, StorageFull, Unavailable
+from omendb_core.model.errors import OmenError, StorageFailed, StorageFull, Unavailable, Unsupported
 from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import WindowLimits
 
-from ..interface import Log, Manifest, NatsNumbers, Recovery, Settle, Stored
+from ..interface import Log, Manifest, NatsNumbers, Receiving, Recovery, Settle, Stored
 from .api import ApiError, JetStream
 from .checkpoints import checkpoint_body
 from .connection import Connection
@@ -108,6 +108,12 @@ class JetStreamStore:
             with suppress(Exception):  # else the next start does
                 self._call("create", self._take_away(stored))
             raise
+
+    def receive(
+        self, manifest: Manifest, checkpoint: Checkpoint, limits: WindowLimits, time_us: int
+    ) -> Receiving:
+        """See Store."""
+        raise Unsupported("restore: collections of a cluster cannot be restored yet")
 
     def drop(self, stored: Stored) -> None:
         """See Store."""

@@ -70,16 +70,10 @@ def opening_body(opening: Opening) -> Body:
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
     """What a log says of its collection, as JSON."""
-    definition = manifest.definition
     return {
         "tenant": manifest.tenant,
         "collection": manifest.name,
-        "dim": definition.dim,
-        "capacity": definition.capacity,
-        "metric": definition.metric,
-        "ids": definition.ids,
-        "columns": dict(definition.columns),
-        "ttl": definition.ttl_seconds,
+        **definition_json(manifest.definition),
         "durability": manifest.durability,
         "epoch": manifest.epoch,
     }
@@ -130,20 +124,39 @@ def checkpoint_of(header: Header, json: Mapping[str, Any]) -> Checkpoint:
 
 def manifest_of(json: Mapping[str, Any]) -> Manifest:
     """What a log says of its collection. ValueError, KeyError, TypeError."""
-    dim, capacity, ttl = operator.index(json["dim"]), operator.index(json["capacity"]), json["ttl"]
-    columns = json["columns"]
     texts = [json[key] for key in ("tenant", "collection", "epoch")]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("a name that is no text")
+    durability = chosen(json["durability"], get_args(Durability))
+    return Manifest(texts[0], texts[1], definition_of(json), durability, texts[2])
+
+
+def definition_json(definition: Definition) -> dict[str, Any]:
+    """What is written down of a definition."""
+    return {
+        "dim": definition.dim,
+        "capacity": definition.capacity,
+        "metric": definition.metric,
+        "ids": definition.ids,
+        "columns": dict(definition.columns),
+        "ttl": definition.ttl_seconds,
+    }
+
+
+def definition_of(json: Mapping[str, Any]) -> Definition:
+    """What was written down of it. ValueError, KeyError, TypeError."""
+    dim, capacity, ttl = operator.index(json["dim"]), operator.index(json["capacity"]), json["ttl"]
+    columns = json["columns"]
     if min(dim, capacity) < 1 or (ttl is not None and not 0 < float(ttl) < math.inf):
         raise ValueError("a definition that no collection has")
-    for value, known in (
-        (json["metric"], get_args(Metric)),
-        (json["ids"], get_args(IdKind)),
-        (json["durability"], get_args(Durability)),
-        *((kind, get_args(ColumnType)) for kind in columns.values()),
-    ):
-        if value not in known:
-            raise ValueError(f"{value!r} is none of {', '.join(known)}")
-    definition = Definition(dim, capacity, json["metric"], json["ids"], columns, ttl)
-    return Manifest(texts[0], texts[1], definition, json["durability"], texts[2])
+    metric, ids = chosen(json["metric"], get_args(Metric)), chosen(json["ids"], get_args(IdKind))
+    for kind in columns.values():
+        chosen(kind, get_args(ColumnType))
+    return Definition(dim, capacity, metric, ids, columns, ttl)
+
+
+def chosen(value: Any, known: tuple[Any, ...]) -> Any:
+    """``value``, which is one of ``known``. ValueError."""
+    if value not in known:
+        raise ValueError(f"{value!r} is none of {', '.join(known)}")
+    return value

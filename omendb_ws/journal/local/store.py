@@ -37,6 +37,7 @@ from ..interface import (
     Logged,
     Manifest,
     Progress,
+    Receiving,
     Recovery,
     Settle,
     Stored,
@@ -49,6 +50,7 @@ from .failures import storage_error
 from .files import Files, LocalFiles
 from .machine import boot_id, wall_us
 from .plans import Plan
+from .receiving import LocalReceiving
 from .recovery import Reader
 from .reopening import doubt_of, manifest_after, reopen, settle_end
 from .repairing import Repair, apply_repair
@@ -124,6 +126,40 @@ class LocalStore:
             remove_log(self.files, made)
             remove_log(self.files, final)
             raise
+
+    def receive(
+        self, manifest: Manifest, checkpoint: Checkpoint, limits: WindowLimits, time_us: int
+    ) -> Receiving:
+        """See Store."""
+        with _storage_errors("restore"):
+            self._refuse_twice(manifest)
+        key = _new_key(manifest)
+        made = self.path(key + _NEW)
+        segment_bytes = log_segment_bytes(manifest.definition)
+        moment = time_us, self.wall_us()
+        plan = Plan(manifest, self.boot_id, segment_bytes, moment=moment)
+        tracker = Tracker(manifest.definition, limits, checkpoint)
+
+        def publish(appender: Appender, settle: Settle) -> Log:
+            with _storage_errors("restore"):
+                self._refuse_twice(manifest)
+                self.files.rename(made, self.path(key))
+                self.files.sync_directory(self.data_dir)
+            appender.moved(self.path(key))
+            return self.log(Stored(key, manifest.tenant, manifest.name), appender, settle)
+
+        def remove() -> None:
+            remove_log(self.files, made)
+            remove_log(self.files, self.path(key))
+
+        try:
+            with _storage_errors("restore"):
+                self.files.make_directory(made)
+            appender = Appender(self.files, made, plan, tracker, self._seconds)
+        except Exception:
+            remove()
+            raise
+        return LocalReceiving(appender, publish, remove)
 
     def _refuse_twice(self, manifest: Manifest) -> None:
         if any((one.tenant, one.name) == (manifest.tenant, manifest.name) for one in self.stored()):

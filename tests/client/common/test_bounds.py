@@ -73,6 +73,15 @@ WRONG: dict[str, dict[str, list[Any]]] = {
     "list": {},
     "list_unavailable": {},
     "usage": {},
+    "snapshot": {"collection": NAMES},
+    "snapshot_next": {"number": [*NO_INTEGER, -1, 2**32]},
+    "snapshot_end": {"number": [*NO_INTEGER, -1, 2**32]},
+    "restore": {
+        "collection": NAMES,
+        "durability": [one for one in [*TEXTS, "", "never"] if one is not None],
+    },
+    "restore_next": {"number": [*NO_INTEGER, -1, 2**32], "data": [5, "a", b"", None, [1]]},
+    "restore_end": {"number": [*NO_INTEGER, -1, 2**32]},
     "identity": {},
     "close": {},
     "auth": {"token": [*TEXTS, "", " ", "ü", "a\nb", "a\0b", None]},
@@ -197,6 +206,10 @@ RIGHT: dict[str, dict[str, Any]] = {
     "live": {"collection": "items", "vector": [1, 2]},
     "match": {"collection": "items", "vector": [1, 2], "min_score": 0.5},
     "novel": {"collection": "items", "below": 0.5},
+    "snapshot_next": {"number": 1},
+    "snapshot_end": {"number": 1},
+    "restore_next": {"number": 1, "data": b"1"},
+    "restore_end": {"number": 1},
 }
 #: What a parameter needs beside it, or instead of others.
 BESIDE: dict[str, dict[str, Any]] = {

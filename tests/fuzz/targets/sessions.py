@@ -362,6 +362,9 @@ def _session(ids: str, keys: list[Any], metric: str) -> list[tuple[bool, bytes]]
         _text(id=23, op="stats", **of), _text(id=24, op="stats"), _text(id=25, op="usage"),
         _text(id=26, op="describe", **of), _text(id=27, op="list"), _text(id=28, op="open", **of),
         _text(id=29, op="auth", token="token-reader"), _text(id=30, op="ping"),
+        _text(id=32, op="snapshot", **of), _text(id=33, op="snapshot", snapshot=1),
+        _text(id=34, op="restore", collection="again"),
+        (False, binary.encode_restore(35, 1, b"OMEN")),
         _text(id=31, op="drop", **of),
     ]  # fmt: skip
 

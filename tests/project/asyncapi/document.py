@@ -103,6 +103,10 @@ def text() -> str:
 # -- operations -------------------------------------------------------------------------------
 
 
+def _answers_of(op: str) -> list[str]:
+    return ["snapshot_ok", "SNAPSHOT"] if op == "snapshot" else [f"{op}_ok"]
+
+
 def _operations(messages: Iterable[str]) -> Json:
     """One for each op and binary request, with its reply, and one for all pushes."""
     channel = {"$ref": "#/channels/connection"}
@@ -117,9 +121,12 @@ def _operations(messages: Iterable[str]) -> Json:
             "channel": channel,
             "summary": f"Right: {op.right}. PROTOCOL section 2.",
             "messages": told(op.name),
-            "reply": {"channel": channel, "messages": told(f"{op.name}_ok", "error")},
+            "reply": {"channel": channel, "messages": told(*_answers_of(op.name), "error")},
         }
-    answers = {"ADD": "ADDED", "SEARCH": "RESULTS", "SUBSCRIBE": "RESULTS", "MOVE": "RESULTS"}
+    answers = {
+        "ADD": "ADDED", "SEARCH": "RESULTS", "SUBSCRIBE": "RESULTS", "MOVE": "RESULTS",
+        "RESTORE": "restore_ok",
+    }  # fmt: skip
     for request, answer in answers.items():
         found[f"{request.lower()}_binary"] = {
             "action": "receive",
@@ -284,6 +291,8 @@ def _binary() -> Json:
         "ROWS": ["rows-feed", "rows-match", "rows-novel", "rows-empty"],
         "SUBSCRIBE": ["subscribe", "subscribe-examples"],
         "MOVE": ["move", "move-changes"],
+        "SNAPSHOT": ["snapshot", "snapshot-last"],
+        "RESTORE": ["restore"],
     }
     found = {}
     for kind in KINDS.values():

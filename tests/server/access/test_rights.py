@@ -39,13 +39,17 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "unsubscribe": {"sub": 1},
     "stats": {"collection": "items"},
     "usage": {},
+    "snapshot": {"collection": "items"},
+    "restore": {"collection": "copy"},
 }
 #: What PROTOCOL section 9 says, in words of its own: op -> the right that it takes.
 TAKES = {
     **dict.fromkeys(("search", "get", "count", "subscribe", "stats", "move"), "read"),
     **dict.fromkeys(("add", "delete", "update"), "write"),
-    **dict.fromkeys(("create", "drop"), "admin"),
+    **dict.fromkeys(("create", "drop", "snapshot", "restore"), "admin"),
 }
+#: Ops that take another right besides.
+TAKES_TOO = {"snapshot": "read", "restore": "write"}
 
 
 def test_every_op_is_in_these_tables() -> None:
@@ -70,7 +74,7 @@ async def test_a_token_may_do_what_its_rights_say_and_nothing_else(
             await root.add(1, 2)
             before = await root.ok("describe", collection="items")
             reply = await raw.ask(op, **fields)
-            if TAKES.get(op, rights[0]) in rights:
+            if {TAKES.get(op, rights[0]), TAKES_TOO.get(op, rights[0])} <= set(rights):
                 # It may move, but has nothing that moves.
                 assert "ok" in reply or (op, reply["error"]["code"]) == ("move", "not_found")
             else:
@@ -118,7 +122,7 @@ async def test_another_tenants_names_are_simply_not_there(tmp_path: Path) -> Non
         await root.create()
         await root.add(1, 2)
         for op, fields in REQUESTS.items():
-            if "collection" not in fields or op == "create":
+            if "collection" not in fields or op in ("create", "restore"):
                 continue
             error = await other.error(op, **fields)
             none = await other.error(op, **{**fields, "collection": "never"})
