@@ -51,8 +51,8 @@ def rest(effort: Effort) -> list[Row]:
     """One search at a time, client to client."""
     results = load.several(effort, search={"in_flight": 1, "verified": 0.002})
     return [
-        _times("one search at rest, p50", results, "search", 50, "at most", 0.25),
-        _times("one search at rest, p99", results, "search", 99, "at most", 0.4),
+        _times("one search at rest, p50", results, "search", 50, "at most", 0.22),
+        _times("one search at rest, p99", results, "search", 99, "at most", 0.35),
     ]
 
 

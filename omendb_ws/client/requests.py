@@ -16,7 +16,7 @@ from omendb_core.model.errors import BadK, BadMetadata, BadRequest, BadVector
 from omendb_core.model.types import F32, Include
 
 from ..runtime.transport import TEXT_MARK
-from ..wire import binary, binary_replies, messages, text, text_replies
+from ..wire import binary, binary_replies, messages, searches, text, text_replies
 from ..wire.messages import Incoming, JsonObject
 from ..wire.opcodes import MAX_U32
 from . import arguments
@@ -38,7 +38,7 @@ def decode(message: bytes) -> Incoming:
     """Return what a received message says. Raises OmenError where it is none of the protocol's."""
     if message[:1] == _TEXT_MARK:
         return text_replies.decode_incoming(message)
-    return binary_replies.decode_incoming(message)
+    return searches.read_answer(message) or binary_replies.decode_incoming(message)
 
 
 def plain(kind: Callable[..., messages.Request], /, **fields: Any) -> Encode:

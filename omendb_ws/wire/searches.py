@@ -1,9 +1,10 @@
-"""Plain searches in bulk: SEARCH without JSON, and the RESULTS of many (PROTOCOL section 7).
+"""Plain searches (PROTOCOL section 7): SEARCH without JSON, RESULTS of many, and of one to read.
 
 Nearly every search is one: a vector, a ``k``, nothing else. Reading one takes 0.4 µs, as against
 4.6 for ``binary.decode_request``, because nothing is looked at twice and its vectors stay in the
 frame until all of a tick are taken out together. What is not plain, or not right, is
-``decode_request``'s to read or refuse; both read every plain one alike, which a test holds.
+``decode_request``'s to read or refuse; both read every plain one alike, which a test holds. So it
+is with ``read_answer`` and ``decode_incoming``: 2.4 µs, as against 7.4.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from omendb_core.model.types import F32, U32, Hits
 
 from .frames import PADDING, padded
 from .limits import Limits
-from .messages import Search
+from .messages import Results, Search
 from .opcodes import (
     ALIGNMENT,
     HEADER,
@@ -37,6 +38,9 @@ _FIELDS: Final = struct.Struct("<8I")
 _PLAIN: Final = int.from_bytes(bytes((MAGIC, PROTOCOL_BYTE, _SEARCH, 0)), "little")
 _ANSWER: Final = int.from_bytes(bytes((MAGIC, PROTOCOL_BYTE, _RESULTS, 0)), "little")
 _VERSION: Final = struct.Struct("<Q")
+#: Of RESULTS for one query: where its count lies, and its rows.
+_COUNTS_AT: Final = HEADER_BYTES + _VERSION.size
+_ROWS_AT: Final = _COUNTS_AT + ALIGNMENT
 #: From so many answers of one shape on, filling an array costs less than packing each: 3.5 µs and
 #: 0.13 for each, as against 0.6 for each.
 _BULK: Final = 8
@@ -105,6 +109,31 @@ def encode_answers(
     if is_alike and len(searches) >= _BULK:
         return _bulk(searches, version, counts, hits, took_us, rows[0])
     return _packed(searches, version, counts, hits, took_us, rows)
+
+
+def read_answer(frame: bytes) -> tuple[int, Results] | None:
+    """The id and the rows of a plain answer, views on it; None for anything else."""
+    if len(frame) < _ROWS_AT:
+        return None
+    head, id_, _, n, _, k, json_bytes, took_us = _FIELDS.unpack_from(frame)
+    if head != _ANSWER or json_bytes or n != 1 or k == 0:
+        return None
+    scores_at = _ROWS_AT + 16 * k
+    end = scores_at + 4 * k
+    # Padding is decode_incoming's to refuse.
+    if (
+        len(frame) != padded(end)
+        or frame[end:] != PADDING[end % ALIGNMENT]
+        or any(frame[_COUNTS_AT + 4 : _ROWS_AT])
+    ):
+        return None
+    (version,) = _VERSION.unpack_from(frame, HEADER_BYTES)
+    hits = Hits(
+        np.frombuffer(frame, "<u8", k, _ROWS_AT),
+        np.frombuffer(frame, "<u8", k, _ROWS_AT + 8 * k),
+        np.frombuffer(frame, "<f4", k, scores_at),
+    )
+    return id_, Results(version, np.frombuffer(frame, "<u4", 1, _COUNTS_AT), hits, took_us)
 
 
 def _sums(counts: U32, queries: Sequence[int]) -> list[int]:

@@ -6,12 +6,19 @@ import random
 
 import numpy as np
 import pytest
+from omendb_core.model.errors import BadFrame
 from omendb_core.model.types import Hits
 
 from omendb_ws.wire import binary, binary_replies
 from omendb_ws.wire.messages import Refusal, Results, Search
 from omendb_ws.wire.opcodes import HEADER_BYTES, Limits
-from omendb_ws.wire.searches import PlainSearch, encode_answers, read_plain, vectors_of
+from omendb_ws.wire.searches import (
+    PlainSearch,
+    encode_answers,
+    read_answer,
+    read_plain,
+    vectors_of,
+)
 
 LIMITS = Limits(max_k=20, max_queries=3, max_dim=8)
 
@@ -119,3 +126,68 @@ def test_answers_of_all_shapes_are_those_of_binary() -> None:
             for _ in range(numbers.randrange(1, 30))
         ]
         answered(shapes)
+
+
+def answer(k: int, id: int = 5, count: int | None = None, n: int = 1) -> bytes:
+    """What one search is answered."""
+    ids, seqs = np.arange(k, dtype=np.uint64) + 2**60, np.arange(k, dtype=np.uint64) + 1
+    scores = np.linspace(1, -1, k).astype(np.float32)
+    counts = np.full(n, k if count is None else count, np.uint32)
+    return binary_replies.encode_results(id, Results(2**40, counts, Hits(ids, seqs, scores), 77))
+
+
+def told(found: object) -> object:
+    """What was read, to be compared."""
+    assert isinstance(found, tuple)
+    id, results = found
+    assert isinstance(results, Results)
+    hits = results.hits
+    arrays = (results.counts, hits.ids, hits.seqs, hits.scores)
+    rest = (hits.metadata, hits.vectors, hits.ranks, hits.weights, hits.near)
+    written = [(one.dtype.str, one.shape, one.tobytes()) for one in map(np.asarray, arrays)]
+    assert not any(np.asarray(one).flags.writeable for one in arrays)
+    return id, results.version, results.took_us, results.subs, results.at, written, rest
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 10, 101])
+def test_a_plain_answer_is_read_as_any_other(k: int) -> None:
+    data = answer(k)
+    assert told(read_answer(data)) == told(binary_replies.decode_incoming(data))
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_whatever_is_changed_in_an_answer_is_read_as_any_other(k: int) -> None:
+    data, kept = answer(k), 0
+    for place in range(len(data)):
+        for value in (0, 1, 2, 4, 8, 128, 255):
+            other = bytearray(data)
+            other[place] = value
+            found = read_answer(bytes(other))
+            if found is not None:
+                kept += 1
+                assert told(found) == told(binary_replies.decode_incoming(bytes(other)))
+    assert kept > 7 * 8 * k
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_an_answer_of_another_length_is_not_plain(k: int) -> None:
+    data = answer(k)
+    for other in (*(data[:length] for length in range(len(data))), data + bytes(8)):
+        assert read_answer(other) is None
+        with pytest.raises(BadFrame):
+            binary_replies.decode_incoming(other)
+
+
+def test_answers_that_are_more_than_plain_are_left_to_others() -> None:
+    hits = Hits(np.ones(1, np.uint64), np.ones(1, np.uint64), np.ones(1, np.float32))
+    texts = Hits(["a"], np.ones(1, np.uint64), np.ones(1, np.float32))
+    one = np.ones(1, np.uint32)
+    for data in (
+        answer(0),
+        answer(4, count=2, n=2),
+        binary_replies.encode_results(5, Results(3, one, texts, 0)),
+        binary_replies.encode_results(5, Results(3, one, hits, 0, at=4.0)),
+        b"",
+        b"{}",
+    ):
+        assert read_answer(data) is None
