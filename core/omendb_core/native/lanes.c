@@ -26,8 +26,8 @@
 #undef NAME
 
 static const omendb_lanes portable = {
-    "portable", score_portable, score_tile_portable, score_rows_portable,
-    norm_portable, divide_portable, largest_portable,
+    "portable", score_portable, score_tile_portable, score_wide_portable,
+    score_rows_portable, norm_portable, divide_portable, largest_portable,
 };
 
 #if defined(__x86_64__)
@@ -60,15 +60,26 @@ static const omendb_lanes portable = {
 #undef NAME
 
 static const omendb_lanes avx2 = {
-    "avx2", score_avx2, score_tile_avx2, score_rows_avx2,
-    norm_avx2, divide_avx2, largest_avx2,
+    "avx2", score_avx2, score_tile_avx2, score_wide_avx2,
+    score_rows_avx2, norm_avx2, divide_avx2, largest_avx2,
 };
 static const omendb_lanes avx512 = {
-    "avx512", score_avx512, score_tile_avx512, score_rows_avx512,
-    norm_avx512, divide_avx512, largest_avx512,
+    "avx512", score_avx512, score_tile_avx512, score_wide_avx512,
+    score_rows_avx512, norm_avx512, divide_avx512, largest_avx512,
 };
 
 #endif
+
+size_t lanes_wide(size_t dim)
+{
+    return (dim + LANES - 1) / LANES * LANES;
+}
+
+void lanes_widen(const float *q, size_t dim, double *wide)
+{
+    for (size_t i = 0; i < lanes_wide(dim); i++)
+        wide[i] = i < dim ? q[i] : 0;
+}
 
 static const struct {
     const omendb_lanes *lanes;

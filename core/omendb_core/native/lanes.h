@@ -18,9 +18,12 @@ typedef struct {
     void (*score_tile)(
         int is_l2, const float *const *x, const float *const *q, size_t dim,
         float (*scores)[LANES_TILE]);
-    /* The same for LANES_TILE rows and one query. */
+    /* The same for queries, and for one, that lanes_widen has made. */
+    void (*score_wide)(
+        int is_l2, const float *const *x, const double *const *q, size_t dim,
+        float (*scores)[LANES_TILE]);
     void (*score_rows)(
-        int is_l2, const float *const *x, const float *q, size_t dim, float *scores);
+        int is_l2, const float *const *x, const double *q, size_t dim, float *scores);
     /* The square root of the lane sum of x.x, in float64. */
     double (*norm)(const float *x, size_t dim);
     /* out = x / length, in float64, each rounded to float32. */
@@ -29,6 +32,10 @@ typedef struct {
      * and infinities and NaN are above them all. */
     int32_t (*largest)(const float *x, size_t dim);
 } omendb_lanes;
+
+/* A query as float64: its elements, and zeros up to so many. */
+size_t lanes_wide(size_t dim);
+void lanes_widen(const float *q, size_t dim, double *wide);
 
 /* By name (avx512, avx2, portable), or NULL; `at`: the at-th of those that this build has and this
  * machine can run, widest first, NULL beyond the last. */

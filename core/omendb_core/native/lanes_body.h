@@ -34,6 +34,18 @@ TARGET ALWAYS_INLINE void NAME(load_last)(const float *p, size_t count, NAME(lan
     NAME(load)(padded, out);
 }
 
+/* Elements i … i + 7 of a query of float32, or of one that lanes_widen has made. */
+TARGET ALWAYS_INLINE void NAME(load_query)(
+    const bool is_wide, const void *query, size_t i, size_t dim, NAME(lanes) *out)
+{
+    if (is_wide)
+        memcpy(out, (const double *)query + i, sizeof *out);
+    else if (i + LANES <= dim)
+        NAME(load)((const float *)query + i, out);
+    else
+        NAME(load_last)((const float *)query + i, dim - i, out);
+}
+
 TARGET ALWAYS_INLINE double NAME(fold)(const NAME(lanes) *sums)
 {
     /* Halves onto each other: ((0+4)+(2+6)) and ((1+5)+(3+7)) are the last two. */
@@ -122,7 +134,7 @@ TARGET ALWAYS_INLINE void NAME(add_pairs)(
 
 /* Scores of SUB rows and SUB queries, whose sums stay in registers. */
 TARGET ALWAYS_INLINE void NAME(score_pairs)(
-    const int is_l2, const float *const *x, const float *const *q, size_t dim,
+    const int is_l2, const bool is_wide, const float *const *x, const void *const *q, size_t dim,
     float (*scores)[LANES_TILE])
 {
     NAME(lanes) sums[SUB][SUB], left[SUB], right[SUB];
@@ -137,14 +149,14 @@ TARGET ALWAYS_INLINE void NAME(score_pairs)(
 #pragma GCC unroll 4
         for (int a = 0; a < SUB; a++) {
             NAME(load)(x[a] + i, &left[a]);
-            NAME(load)(q[a] + i, &right[a]);
+            NAME(load_query)(is_wide, q[a], i, i + LANES, &right[a]);
         }
         NAME(add_pairs)(is_l2, left, right, sums);
     }
     if (i < dim) {
         for (int a = 0; a < SUB; a++) {
             NAME(load_last)(x[a] + i, dim - i, &left[a]);
-            NAME(load_last)(q[a] + i, dim - i, &right[a]);
+            NAME(load_query)(is_wide, q[a], i, dim, &right[a]);
         }
         NAME(add_pairs)(is_l2, left, right, sums);
     }
@@ -155,20 +167,34 @@ TARGET ALWAYS_INLINE void NAME(score_pairs)(
         }
 }
 
-TARGET static void NAME(score_tile)(
-    int is_l2, const float *const *x, const float *const *q, size_t dim,
+TARGET ALWAYS_INLINE void NAME(score_whole)(
+    int is_l2, const bool is_wide, const float *const *x, const void *const *q, size_t dim,
     float (*scores)[LANES_TILE])
 {
     for (int a = 0; a < LANES_TILE; a += SUB)
         for (int b = 0; b < LANES_TILE; b += SUB) {
             float part[SUB][LANES_TILE];
             if (is_l2)
-                NAME(score_pairs)(1, x + b, q + a, dim, part);
+                NAME(score_pairs)(1, is_wide, x + b, q + a, dim, part);
             else
-                NAME(score_pairs)(0, x + b, q + a, dim, part);
+                NAME(score_pairs)(0, is_wide, x + b, q + a, dim, part);
             for (int i = 0; i < SUB; i++)
                 memcpy(scores[a + i] + b, part[i], SUB * sizeof **part);
         }
+}
+
+TARGET static void NAME(score_tile)(
+    int is_l2, const float *const *x, const float *const *q, size_t dim,
+    float (*scores)[LANES_TILE])
+{
+    NAME(score_whole)(is_l2, false, x, (const void *const *)q, dim, scores);
+}
+
+TARGET static void NAME(score_wide)(
+    int is_l2, const float *const *x, const double *const *q, size_t dim,
+    float (*scores)[LANES_TILE])
+{
+    NAME(score_whole)(is_l2, true, x, (const void *const *)q, dim, scores);
 }
 
 /* Elements i … i + 7 of LANES_TILE rows and one query into their sums. */
@@ -185,7 +211,7 @@ TARGET ALWAYS_INLINE void NAME(add_rows)(
 }
 
 TARGET ALWAYS_INLINE void NAME(score_some)(
-    const int is_l2, const float *const *x, const float *q, size_t dim, float *scores)
+    const int is_l2, const float *const *x, const double *q, size_t dim, float *scores)
 {
     NAME(lanes) sums[LANES_TILE], left[LANES_TILE], right;
     size_t i = 0;
@@ -193,14 +219,14 @@ TARGET ALWAYS_INLINE void NAME(score_some)(
     for (int row = 0; row < LANES_TILE; row++)
         sums[row] = (NAME(lanes)){0};
     for (; i + LANES <= dim; i += LANES) {
-        NAME(load)(q + i, &right);
+        memcpy(&right, q + i, sizeof right);
 #pragma GCC unroll 4
         for (int row = 0; row < LANES_TILE; row++)
             NAME(load)(x[row] + i, &left[row]);
         NAME(add_rows)(is_l2, left, &right, sums);
     }
     if (i < dim) {
-        NAME(load_last)(q + i, dim - i, &right);
+        memcpy(&right, q + i, sizeof right);
         for (int row = 0; row < LANES_TILE; row++)
             NAME(load_last)(x[row] + i, dim - i, &left[row]);
         NAME(add_rows)(is_l2, left, &right, sums);
@@ -212,7 +238,7 @@ TARGET ALWAYS_INLINE void NAME(score_some)(
 }
 
 TARGET static void NAME(score_rows)(
-    int is_l2, const float *const *x, const float *q, size_t dim, float *scores)
+    int is_l2, const float *const *x, const double *q, size_t dim, float *scores)
 {
     if (is_l2)
         NAME(score_some)(1, x, q, dim, scores);

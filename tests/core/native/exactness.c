@@ -117,10 +117,15 @@ static float plain_score(bool is_l2, const float *x, const float *q, size_t dim)
 static void check_score_tile(const omendb_lanes *lanes, const float *rows, size_t dim)
 {
     const float *x[LANES_TILE], *q[LANES_TILE];
+    const double *wide[LANES_TILE];
     float scores[LANES_TILE][LANES_TILE];
     for (size_t i = 0; i < LANES_TILE; i++) {
         x[i] = rows + i * dim;
         q[i] = rows + (ROWS - 1 - i) * dim;
+        double *made = malloc(lanes_wide(dim) * sizeof *made); /* to the byte, for sanitizers */
+        expect(made != NULL, "memory");
+        lanes_widen(q[i], dim, made);
+        wide[i] = made;
     }
     for (int is_l2 = 0; is_l2 < 2; is_l2++) {
         lanes->score_tile(is_l2, x, q, dim, scores);
@@ -129,12 +134,19 @@ static void check_score_tile(const omendb_lanes *lanes, const float *rows, size_
             float score = scores[i / LANES_TILE][i % LANES_TILE];
             expect(memcmp(&score, &wanted, sizeof score) == 0, lanes->name);
         }
-        lanes->score_rows(is_l2, x, q[0], dim, scores[0]);
+        lanes->score_wide(is_l2, x, wide, dim, scores);
+        for (size_t i = 0; i < LANES_TILE * LANES_TILE; i++) {
+            float wanted = plain_score(is_l2, x[i % LANES_TILE], q[i / LANES_TILE], dim);
+            expect(memcmp(&scores[i / LANES_TILE][i % LANES_TILE], &wanted, sizeof wanted) == 0, lanes->name);
+        }
+        lanes->score_rows(is_l2, x, wide[0], dim, scores[0]);
         for (size_t i = 0; i < LANES_TILE; i++) {
             float wanted = plain_score(is_l2, x[i], q[0], dim);
             expect(memcmp(&scores[0][i], &wanted, sizeof wanted) == 0, lanes->name);
         }
     }
+    for (size_t i = 0; i < LANES_TILE; i++)
+        free((void *)wide[i]);
 }
 
 static void check_lanes(const omendb_lanes *lanes, const float *rows, size_t dim)
