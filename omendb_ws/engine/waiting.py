@@ -5,6 +5,10 @@ for its shard to be made. A tick takes a bounded number; where more could be ans
 taken one by one of the connection that is next (``fair_reads.py``), so that forty searches of 256
 vectors of one client do not hold up the single vector of another.
 
+What must wait is kept by connections, each in order: where its first is behind a change, so are the
+others, and a tick looks at no more. (To look at all took 12 ms in each, with 100,000 reads that
+waited behind changes on their way to the disk.)
+
 Invariant: the reads of one connection that do not wait are taken in the order in which they came.
 A call that faults has lost nothing.
 """
@@ -35,8 +39,11 @@ class WaitingReads:
         self.has_more = False
         #: What those that were taken last were counted for.
         self.weights: dict[Read, int] = {}
-        #: By number: what must wait, and behind it what nobody has looked at yet.
+        #: By number: what nobody has looked at yet.
         self._works: deque[Queued] = deque()
+        #: What must wait, by number; no connection without any. And how many those are.
+        self._parked: dict[Lane, deque[Queued]] = {}
+        self._parked_count = 0
         #: What need not wait, and found no room.
         self._fair = FairReads(shares)
         self.size = TickSize()
@@ -44,7 +51,7 @@ class WaitingReads:
 
     def __len__(self) -> int:
         """From any thread."""
-        return len(self._works) + len(self._fair)
+        return len(self._works) + self._parked_count + len(self._fair)
 
     def first_lanes(self) -> Iterable[Lane]:
         """Whose reads could be answered and found no room: of each tenant who is next."""
@@ -78,26 +85,54 @@ class WaitingReads:
 
     def _take(self) -> Room:
         ready: list[Queued] = []
-        parked: deque[Queued] = deque()
+        parked: list[Queued] = []
         for queued in self._works:
             if queued.work.ticket.asker.lane.is_open:
                 (ready if is_ready(queued.work) else parked).append(queued)
+        stay = self._let_go(ready)
+        ready.sort()
         room = None
         if not self._fair and not self._shares.is_contended:
             room = self._all(ready)
         if room is None:
             self._fair.add_all(ready)
-        self._works = parked
+        for lane, left in stay.items():  # nothing of this can fault: it is done as a whole
+            self._parked_count += len(left) - len(self._parked[lane])
+            if left:
+                self._parked[lane] = left
+            else:
+                del self._parked[lane]
+        for queued in parked:
+            queue = self._parked.setdefault(queued.work.ticket.asker.lane, deque())
+            at = len(queue)
+            while at and queue[at - 1].number > queued.number:
+                at -= 1
+            queue.insert(at, queued)
+        self._parked_count += len(parked)
+        self._works = deque()
         if room is None:
             room = self._fair.take(self.size.queries, is_gated=True)
         self.has_more = bool(self._fair)
         return room
 
+    def _let_go(self, ready: list[Queued]) -> dict[Lane, deque[Queued]]:
+        """Add to ``ready`` what need not wait any more; what stays of the connections that had
+        such, or have gone.
+        """
+        stay: dict[Lane, deque[Queued]] = {}
+        for lane, queue in self._parked.items():
+            if not lane.is_open:
+                stay[lane] = deque()
+            elif queue[0].work.ticket.after <= lane.done:
+                left = stay[lane] = deque()
+                for queued in queue:
+                    (ready if is_ready(queued.work) else left).append(queued)
+        return stay
+
     def _take_of(self, shard: Shard) -> Room:
-        everything = chain(self._works, self._fair.works())
         ready = sorted(
             queued
-            for queued in everything
+            for queued in self._everything()
             if queued.work.ticket.shard is shard
             and queued.work.ticket.asker.lane.is_open
             and is_ready(queued.work)
@@ -110,11 +145,14 @@ class WaitingReads:
             alone.add_all(ready)
             room = alone.take(self.size.queries, is_gated=False)
         gone = set(map(id, room.taken))
-        left = [one for one in chain(self._works, self._fair.works()) if id(one.work) not in gone]
-        self._works = deque(sorted(left))
+        left = [one for one in self._everything() if id(one.work) not in gone]
+        self._works, self._parked, self._parked_count = deque(sorted(left)), {}, 0
         self._fair = FairReads(self._shares)
         self.has_more = bool(left)
         return room
+
+    def _everything(self) -> Iterable[Queued]:
+        return chain(self._works, *self._parked.values(), self._fair.works())
 
     def _all(self, ready: Sequence[Queued]) -> Room | None:
         """All of them, in order; None if a tick takes less."""
