@@ -110,6 +110,7 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	$(BIN)/python -m tests.torture.generated_clients
 	SDIST_TESTS="tests/core tests/wire tests/project" $(BIN)/python -m pytest --timeout 1800 tests/project/test_sdist.py
 	WINDOWS_BUILD=1 $(BIN)/python -m pytest tests/core/native/test_windows_builds.py
+	AFTERNOON=1 $(BIN)/python -m pytest --timeout 900 tests/deploy/test_afternoon.py
 	CONTAINER_STEPS=1 $(BIN)/python -m pytest --timeout 1200 tests/deploy/test_container.py
 	$(BIN)/python -m tests.torture.typed_client
 	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/node/test_resident_memory.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,9 +45,22 @@ def check_token(
     gate = _gate(settings)
     found = gate.look(text)
     if isinstance(found, Refused):
+        if _is_file(token):
+            fail(
+                WRONG,
+                "check-token: that is the name of a file, not a token; give - and its text on"
+                " standard input",
+            )
         fail(FAILED, f"nobody's: {found.reason}")
     say(*_not_granted(gate, text))
     print(_as_json(found) if as_json else _as_table(found))
+
+
+def _is_file(token: str) -> bool:
+    try:
+        return os.path.isfile(token)
+    except ValueError:  # a NUL in it
+        return False
 
 
 def _gate(settings: Settings) -> Gate:

@@ -75,6 +75,16 @@ def test_a_token_that_is_nobodys_says_why(given: str, said: str, config: str) ->
     assert given not in ran.err
 
 
+def test_who_gives_a_file_instead_of_a_token_is_told(config: str, tmp_path: Path) -> None:
+    (tmp_path / "app.token").write_text("secret\n")
+    ran = run("check-token", str(tmp_path / "app.token"), "--config", config)
+    assert ran.code == 2
+    assert ran.err == (
+        "omendb-ws: check-token: that is the name of a file, not a token; give - and its text on"
+        " standard input\n"
+    )
+
+
 def test_what_is_not_told_is_a_dash(config: str, tmp_path: Path) -> None:
     filtered = {"rights": ["read"], "filter": {"owner": "me"}}
     with serving("--config", config, "--port", "0") as server:

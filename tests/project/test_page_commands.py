@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omendb_ws.access.keyring import Keyring
+from omendb_ws.access.keyring import Keyring, key_entry
 from omendb_ws.tenants.limits import TenantLimits
 from tests.access.jwt_making import pem
 from tests.project.pages import ROOT, blocks, handwritten, page
@@ -199,6 +199,8 @@ def test_a_file_of_settings_or_keys_is_taken(text: str, tmp_path: Path) -> None:
     file.write_text(text)
     file.chmod(0o600)
     (tmp_path / "public.pem").write_bytes(pem("ec"))
+    (tmp_path / "keys.toml").write_text(key_entry("app", "default", ("read",), "a-token"))
+    (tmp_path / "one").mkdir()
     document = tomllib.loads(text)
     if "keys" in document:
         assert Keyring.load(file)
