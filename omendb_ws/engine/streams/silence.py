@@ -25,9 +25,9 @@ from .deliveries import Deliveries
 from .queues import QueueStream
 from .stream import Push, Said, Stream
 
-#: Together half a second less than PROTOCOL allows.
+#: Together 0.75 s less than PROTOCOL allows: circles that are due at once take some time.
 EVERY_US: Final = 4_000_000
-LEAST_QUIET_US: Final = 500_000
+LEAST_QUIET_US: Final = 250_000
 #: Queries that are told in one go, half a millisecond; and what a group of streams that are told
 #: together takes it for, so that four circles are a group.
 AT_ONCE: Final = 512

@@ -266,6 +266,18 @@ async def test_match_queries(dim: int, large: int, small: int) -> None:
             await asyncio.to_thread(served.check, f"{count} match queries of {dim}")
 
 
+@pytest.mark.skipif(not IS_LARGE, reason="few take less than what malloc keeps")
+async def test_novel_queries() -> None:
+    count = 60_000
+    async with place(max_subscriptions=count) as (served, db):
+        await db.create("items", dim=DIM, capacity=2000)
+        async with connect(served.url, compression=None, max_size=None) as socket:
+            raw = Raw(socket)
+            for _ in range(count):
+                await raw.ok("subscribe", kind="novel", collection="items", below=0.5)
+            await asyncio.to_thread(served.check, f"{count} novel queries")
+
+
 @pytest.mark.parametrize("kind", ["live", "match", "feed", "count", "stats"])
 async def test_subscriptions_with_filters_and_without(kind: str) -> None:
     """A filter may take more than all else of its subscription."""
