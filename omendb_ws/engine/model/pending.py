@@ -19,7 +19,7 @@ from omendb_core.model.change import Change as CoreChange
 from omendb_core.model.change import Repeated
 from omendb_core.model.errors import OmenError, StorageFailed
 
-from ...journal.interface import Log
+from ...journal.interface import Damaged, Deposed, Log
 from .ticket import Command, Lane
 
 #: What the next change waits for: nothing; room in the queue before the log; that no change is
@@ -62,7 +62,9 @@ class PendingChanges:
     @property
     def has_failed(self) -> bool:
         """Whether the log is finished, and nothing more can be made safe. From any thread."""
-        return self.log is not None and isinstance(self.log.error, StorageFailed)
+        return self.log is not None and isinstance(
+            self.log.error, StorageFailed | Damaged | Deposed
+        )
 
     def park(self, work: Command, waits_for: Waits) -> None:
         """Keep ``work``, and all that follow it, until there is what it waits for."""

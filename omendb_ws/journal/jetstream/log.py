@@ -273,7 +273,7 @@ class StreamLog:
         self._connection.begin(self._resolve())
 
     async def _resolve(self) -> None:
-        while True:
+        while not self._is_over:
             try:
                 await self._connection.until_connected()
                 await self._take_over()
@@ -305,10 +305,13 @@ class StreamLog:
             raise Broken(
                 f"it ends at sequence {state['last_seq']}, and had {self._followed.applied}"
             )
+        self._ownership.noted_version = self._followed.tracker.version
         term = await self._ownership.take(
             max(self._term, self._followed.judge.term), from_others=False
         )
         self._term = term
+        if self._is_over:
+            return
         last = await fence(self._jetstream, self._subject, term)
         if self._is_over:
             return
@@ -333,6 +336,7 @@ class StreamLog:
     def _refuse_sent(self) -> None:
         """The fence is applied: what has not come back by now never will."""
         assert self._error is not None
+        self._retention.give_up_pass()
         gone = [one.queued for one in self._writing.sent]
         self._writing.sent.clear()
         self._waiting.refuse(gone, _as_refusal(self._error))
@@ -366,12 +370,21 @@ class StreamLog:
                     await self._moved.wait()
         except TimeoutError:
             pass
+        if self._error is None:
+            await self._note()
         self._error = self._error or Unavailable("collection: its node leaves")
         self._is_over = True
         self._pipeline.end()
         self._tail.stop()
         self._pumping.cancel()
         self._refuse_sent()
+
+    async def _note(self) -> None:
+        """Say how far the log is, for whoever reads it next."""
+        try:
+            await self._ownership.note(self._term, self._followed.tracker.version)
+        except (ApiError, OmenError) as error:
+            log.info("%s: its version is not noted: %s", self.stored.name, error)
 
 
 def _as_refusal(error: OmenError) -> OmenError:

@@ -3,12 +3,15 @@
 The entry says who should try; the log alone decides. So whoever takes it over appends a *fence*,
 longer than what the owner before may have in flight: all of that is refused, and void even if it
 were not.
+
+An owner that stops notes which version the log holds: NATS drops the end of a file that it finds
+altered, and nothing else would tell. One that dies has noted what it had when it took over.
 """
 
 from __future__ import annotations
 
 import secrets
-from typing import Final
+from typing import Any, Final
 
 from omendb_core.model.errors import Unavailable
 
@@ -30,6 +33,8 @@ class Ownership:
         self._node = node
         self._incarnation = incarnation
         self._entry = owner_entry(key)
+        #: What the log has held, as an owner of it noted: less than that is a loss.
+        self.noted_version = 0
 
     async def take(self, term_before: int, *, from_others: bool) -> int:
         """Become the owner, under a term above ``term_before`` and all that were; that term.
@@ -43,13 +48,31 @@ class Ownership:
                 raise Deposed(f"is owned by node {entry.value.get('node')}")
             known = 0 if entry is None else int(entry.value.get("term", 0))
             term = max(known, term_before) + 1
-            value = {"node": self._node, "incarnation": self._incarnation, "term": term}
+            if entry is not None:
+                noted = int(entry.value.get("version", 0))
+                self.noted_version = max(self.noted_version, noted)
             try:
-                await self._jetstream.put(self._entry, value, entry.revision if entry else 0)
+                revision = entry.revision if entry else 0
+                await self._jetstream.put(self._entry, self._value(term), revision)
                 return term
             except ApiError as error:
                 if not error.is_wrong_last:
                     raise
+
+    async def note(self, term: int, version: int) -> None:
+        """The log holds ``version``, and stops there; unless it is somebody else's by now."""
+        entry = await self._jetstream.get(self._entry)
+        if entry is not None and entry.value.get("incarnation") == self._incarnation:
+            self.noted_version = max(self.noted_version, version)
+            await self._jetstream.put(self._entry, self._value(term), entry.revision)
+
+    def _value(self, term: int) -> dict[str, Any]:
+        return {
+            "node": self._node,
+            "incarnation": self._incarnation,
+            "term": term,
+            "version": self.noted_version,
+        }
 
     async def forget(self) -> None:
         """There is nothing to own any more."""

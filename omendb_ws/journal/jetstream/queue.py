@@ -49,7 +49,7 @@ class Writing:
         self._part_bytes = most_bytes - _ENVELOPE_BYTES
         self._group_bytes = min(GROUP_BYTES, self._part_bytes)
         self._since_checkpoint = 0
-        self._body: Body | None = None
+        self._made: tuple[Logged, Body] | None = None
         #: What is sent and has not come back, oldest first.
         self.sent: deque[Sent] = deque()
 
@@ -95,13 +95,14 @@ class Writing:
         return group_message(buffers)
 
     def _next_body(self, logged: Logged) -> Body:
-        if self._body is None:
-            self._body = body_of(logged)
-        return self._body
+        """Its record, kept until it is taken; what was refused meanwhile never is."""
+        if self._made is None or self._made[0] is not logged:
+            self._made = logged, body_of(logged)
+        return self._made[1]
 
     def _take(self, queue: deque[Queued], body: Body, checksum: int) -> None:
         queued = queue.popleft()
-        self._body = None
+        self._made = None
         self._chain = checksum
         self._since_checkpoint += body.payload_bytes
         assert not isinstance(queued[0], Turn | Done)

@@ -112,12 +112,19 @@ class StreamRecovery:
                 # The entry of its owner was lost, and began with a term that was over already.
                 self._jetstream.connection.call(self._append_fence(self._followed.judge.term))
             self._followed.refuse_gap()
+            self._refuse_loss()
         except Broken as error:
             raise self._broken(error) from error
         except ApiError as error:
             raise Unavailable(f"the cluster's NATS refuses: {error}") from error
         finally:
             self._stop()
+
+    def _refuse_loss(self) -> None:
+        """Broken if the stream once held more."""
+        had, has = self._ownership.noted_version, self._followed.tracker.version
+        if has < had:
+            raise Broken(f"it ends at version {has}, and had {had}")
 
     def _decoded(self, records: list[Record]) -> Iterator[Logged]:
         for record in records:

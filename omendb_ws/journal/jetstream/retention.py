@@ -37,8 +37,13 @@ class Retention:
         self._pass_base = self._followed.checkpoints[-1].sequence
 
     def end_pass(self) -> None:
-        """All rows of the pass have come back."""
-        self._base = self._pass_base
+        """All rows of the pass have come back, unless it was given up."""
+        self._base = max(self._base, self._pass_base)
+        self._pass_base = 0
+
+    def give_up_pass(self) -> None:
+        """Rows of the pass may not have come back, and never will."""
+        self._pass_base = 0
 
     def purge(self) -> None:
         """Take out what is not needed, if anything is."""

@@ -105,7 +105,7 @@ class Log(RuleBasedStateMachine):
 
 
 TestLaw = Log.TestCase
-TestLaw.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestLaw.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 
 
 def test_a_deposed_owner_that_goes_on_behind_the_fence_counts_for_nobody() -> None:

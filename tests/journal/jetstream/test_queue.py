@@ -92,6 +92,17 @@ def test_a_large_change_waits_until_it_is_alone() -> None:
     assert not waiting
 
 
+def test_what_was_refused_while_it_waited_is_not_sent_in_place_of_the_next() -> None:
+    writing = Writing(MANIFEST, begun(), LIMITS, MOST_BYTES)
+    waiting: deque[Queued] = deque([(add(1, 1, *range(1, 100)), "tag", 1)])
+    assert list(writing.messages(waiting, is_alone=False)) == []
+    waiting.clear()
+    other = add(1, 1, 7)
+    waiting.append((other, "tag", 1))
+    [found], _ = read([list(writing.messages(waiting, is_alone=True))])
+    assert equal(found, other)
+
+
 def test_one_too_large_for_a_batch_is_refused_and_stays_first() -> None:
     writing = Writing(MANIFEST, begun(), LIMITS, 2048 + 100)
     waiting: deque[Queued] = deque([(add(1, 1, *range(1, 10_000)), "tag", 1)])

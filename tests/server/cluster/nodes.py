@@ -48,24 +48,27 @@ class NodeProcess:
     """``omendb-ws serve --cluster``, to be killed; its log is in ``log_file``."""
 
     def __init__(self, nats: NatsServer, name: str, log_file: Path) -> None:
+        self._port = "0"
         self._arguments = ["--cluster", nats.url, "--node-name", name]
         self.log_file = log_file
         self.url = ""
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Start it, and return when it listens."""
+        """Start it, and return when it listens; on the port that it had before."""
         with open(self.log_file, "ab") as log:  # noqa: ASYNC230 - opened, and that is all
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "omendb_ws", "serve", "--port", "0", "--log-format", "json",
-                *self._arguments, stdout=asyncio.subprocess.PIPE, stderr=log,
+                sys.executable, "-m", "omendb_ws", "serve", "--port", self._port,
+                "--log-format", "json", *self._arguments,
+                stdout=asyncio.subprocess.PIPE, stderr=log,
                 env=environment(**UNHURRIED_VARIABLES),
             )  # fmt: skip
         assert self._process.stdout is not None
         async with asyncio.timeout(PATIENCE_SECONDS):
             line = await self._process.stdout.readline()
         assert line, self.log_file.read_text()[-4000:]
-        self.url = json.loads(line)["url"]
+        ready = json.loads(line)
+        self.url, self._port = ready["url"], str(ready["port"])
 
     @property
     def pid(self) -> int:
