@@ -13,7 +13,6 @@
 #include "scan_sweep.h"
 #include "scan_tiles.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,20 +63,10 @@ static size_t leave_out_given_up(scan_work *work, size_t first, size_t stop)
     return stop;
 }
 
-/* No score is above this. */
-static float most_score(const omendb_scan *scan)
-{
-    switch (scan->shadow.metric) {
-    case COSINE: return 1 + 0x1p-20f; /* both are normalised, but for rounding (bounds.c) */
-    case L2: return 0;
-    default: return FLT_MAX;
-    }
-}
-
 /* Under decay: aim the seekers at the rows of a tile. Whether any may find one there. */
 static bool aim_at_tile(scan_work *work, size_t first, size_t stop, const scan_tile *tile)
 {
-    const float most = most_score(work->scan);
+    const float most = scan_most_score(work->scan);
     if (tile->is_word && work->unasked > 0) {
         work->unasked--;
         return work->may_find;

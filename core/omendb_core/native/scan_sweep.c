@@ -5,7 +5,8 @@
  * longer errors. Of these groups the codes are looked at, four groups a tile, and what passes there goes
  * the way of every pass.
  *
- * Words go by runs (scan_tiles.h). Where so
+ * Words go by runs (scan_tiles.h), and those that hold no row of the mask are passed over: of 20, 50 and 80% of
+ * the rows, one behind the other, a query takes 0.72, 0.61 and 0.80 of the time of the codes alone. Where so
  * many groups pass that reading both costs more (at the beginning, until the threshold has risen; normal
  * data of many dimensions), words are looked at by their codes alone, for longer each time.
  */
@@ -65,9 +66,10 @@ typedef struct {
 bool scan_may_sweep(const scan_work *work, size_t place)
 {
     const omendb_scan *scan = work->scan;
-    const size_t groups = (scan->rows.used + GROUP_ROWS - 1) / GROUP_ROWS;
-    const size_t wanted = work->groups_of[work->seekers[place].mask];
-    return scan->shadow.nibbles != NULL && scan->times == NULL && 4 * wanted >= 3 * groups;
+    const size_t mask = work->seekers[place].mask;
+    const size_t all = (scan->rows.used + GROUP_ROWS - 1) / GROUP_ROWS;
+    const size_t swept = TILE_GROUPS * work->words_of[mask] < all ? TILE_GROUPS * work->words_of[mask] : all;
+    return scan->shadow.nibbles != NULL && 4 * work->groups_of[mask] >= 3 * swept;
 }
 
 /* Look at `count` of the groups that wait, from `first` on, by their codes. False if there is no memory. */
@@ -164,21 +166,36 @@ static void rest(Sweeper *sweeper, double passed)
     sweeper->next_rest = 2 * sweeper->resting;
 }
 
+/* Under decay: aim at the rows of a stretch. Whether any of them may be among the best. */
+static bool aim_at_stretch(const Sweeper *sweeper, size_t first, size_t count)
+{
+    const scan_work *work = sweeper->work;
+    scan_seeker *seeker = &work->seekers[sweeper->place];
+    seeker->bias = scan_words_time(work, sweeper->mask, first, count) / seeker->candidates.order.half_life;
+    scan_aim(work, sweeper->place);
+    return seeker->reach <= scan_most_score(work->scan);
+}
+
 /* False if there is no memory. */
 static bool stretch(Sweeper *sweeper, size_t first, size_t count)
 {
+    const bool is_decayed = sweeper->work->scan->times != NULL;
     uint64_t hits[STRETCH_WORDS];
+    if (is_decayed && !aim_at_stretch(sweeper, first, count))
+        return true;
     find(sweeper, first, count, hits);
     /* Those of the last stretch, which have come into the cache meanwhile. */
     if (!look_at_waiting(sweeper, TILE_GROUPS))
         return false;
     const size_t passed = note(sweeper, first, count, hits);
-    if (sweeper->resting > 0) {
+    const bool is_resting = sweeper->resting > 0;
+    if (is_resting)
         sweeper->resting--;
-        return look_at_waiting(sweeper, TILE_GROUPS);
-    }
-    rest(sweeper, (double)passed / (double)(count * TILE_GROUPS));
-    return true;
+    else
+        rest(sweeper, (double)passed / (double)(count * TILE_GROUPS));
+    if (is_decayed) /* the next stretch is aimed at for itself */
+        return look_at_waiting(sweeper, 1);
+    return !is_resting || look_at_waiting(sweeper, TILE_GROUPS);
 }
 
 /* Between the stretches of a thread: the threshold of all. */
@@ -197,11 +214,24 @@ static void share_threshold(Sweeper *sweeper)
         continue;
 }
 
-/* The words first ... first + count - 1, upwards. False if there is no memory. */
+/* How many of the next words hold rows, one behind the other, at most `most`. */
+static size_t wanted_words(const uint64_t *mask, size_t count, size_t most)
+{
+    size_t words = 0;
+    while (words < count && words < most && mask[words] != 0)
+        words++;
+    return words;
+}
+
+/* The words first ... first + count - 1, upwards, of which those that hold rows. False if there is no memory. */
 static bool words_up(Sweeper *sweeper, size_t first, size_t count)
 {
     for (size_t done = 0, words; done < count; done += words) {
-        words = count - done < sweeper->words ? count - done : sweeper->words;
+        words = wanted_words(sweeper->mask + first + done, count - done, sweeper->words);
+        if (words == 0) {
+            words = 1;
+            continue;
+        }
         if (sweeper->work->seekers[sweeper->place].given_up)
             return true;
         if (sweeper->pass->helpers > 0)
@@ -251,7 +281,7 @@ static bool help(Pass *pass, omendb_candidates *found)
     const omendb_candidates *asked = &given->candidates;
     const size_t steps = pass->work->queries.steps;
     float alpha, beta, theta;
-    scan_seeker seeker = {.mask = given->mask, .query = given->query, .bias = given->bias};
+    scan_seeker seeker = {.mask = given->mask, .query = given->query, .bias = INFINITY};
     scan_work work = {.scan = pass->work->scan, .seekers = &seeker};
     work.queries = (omendb_queries){
         .steps = steps,

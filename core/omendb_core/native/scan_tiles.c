@@ -149,6 +149,27 @@ double scan_tile_time(const scan_work *work, const scan_tile *tile)
     return latest;
 }
 
+double scan_words_time(const scan_work *work, const uint64_t *mask, size_t first, size_t count)
+{
+    const omendb_scan *scan = work->scan;
+    const size_t last = first + count - 1, oldest = scan->rows.oldest / TILE_ROWS;
+    double latest = -INFINITY;
+    if (scan->times->latest == NULL && scan->times->never_fall && (oldest < first || oldest > last))
+        return newest_time(scan, last * TILE_ROWS, mask[last]);
+    for (size_t word = first; word <= last; word++) {
+        const size_t row = word * TILE_ROWS, left = scan->rows.used - row;
+        double time;
+        if (scan->times->latest != NULL)
+            time = scan->times->latest[word] / scan->times->per_second;
+        else if (scan->times->never_fall)
+            time = newest_time(scan, row, mask[word]);
+        else
+            time = latest_time(scan->times, row, left < TILE_ROWS ? left : TILE_ROWS);
+        latest = time > latest ? time : latest;
+    }
+    return latest;
+}
+
 bool scan_times_fall_from(const scan_work *work, const scan_tile *tile)
 {
     size_t first = tile->groups[0] * (size_t)GROUP_ROWS, oldest = work->scan->rows.oldest;

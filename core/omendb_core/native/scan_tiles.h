@@ -51,6 +51,9 @@ uint64_t scan_tile_mask(const scan_tile *tile, const uint64_t *mask);
 /* The latest time of its rows, in seconds; -inf if none has one. */
 double scan_tile_time(const scan_work *work, const scan_tile *tile);
 
+/* The same of words first ... first + count - 1, which all hold rows of a mask. */
+double scan_words_time(const scan_work *work, const uint64_t *mask, size_t first, size_t count);
+
 /* Whether no word that comes next has rows of a later time. */
 bool scan_times_fall_from(const scan_work *work, const scan_tile *tile);
 

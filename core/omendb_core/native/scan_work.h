@@ -5,6 +5,8 @@
 
 #include "scan.h"
 
+#include <float.h>
+
 /* Rows that passed a tile and are not looked at yet: as a group of the shadow, so that their bounds
  * come by one call. */
 typedef struct {
@@ -37,7 +39,8 @@ typedef struct {
     scan_seeker **chosen;   /* [count] room for some of them */
     size_t *order;          /* [count] by asked: the place among seekers */
     uint64_t *rows_of;      /* [mask_count] how many rows each mask holds */
-    size_t *groups_of;      /* [mask_count] and how many groups */
+    size_t *groups_of;      /* [mask_count] and how many groups, */
+    size_t *words_of;       /* [mask_count] of how many words */
     bool *is_alone;         /* [mask_count] whether it makes a pass of its own, */
     bool *is_scored;        /* [mask_count] in which its rows are scored one by one */
     bool gave_up;           /* since the last tile */
@@ -55,6 +58,16 @@ typedef struct {
 static inline const uint64_t *scan_mask_at(const omendb_scan *scan, size_t mask)
 {
     return scan->masks + mask * scan->words;
+}
+
+/* No score is above this. */
+static inline float scan_most_score(const omendb_scan *scan)
+{
+    switch (scan->shadow.metric) {
+    case COSINE: return 1 + 0x1p-20f; /* both are normalised, but for rounding (bounds.c) */
+    case L2: return 0;
+    default: return FLT_MAX;
+    }
 }
 
 /* Have the next tiles let the rows through that may be better than what `place` has now. */

@@ -370,7 +370,8 @@ static size_t rank_rows(
     return count;
 }
 
-static void check_decayed(omendb_scan scan, Ranked (*scored)[ROWS])
+/* For `count` of the queries, from first on; one by itself sweeps. */
+static void check_decayed(omendb_scan scan, Ranked (*scored)[ROWS], size_t first, size_t count)
 {
     int64_t numbers[ROWS], slots[QUERIES * K];
     double half_lives[QUERIES], values[QUERIES * K];
@@ -380,16 +381,17 @@ static void check_decayed(omendb_scan scan, Ranked (*scored)[ROWS])
     for (size_t i = 0; i < ROWS; i++)
         numbers[i] = i % 9 == 0 ? INT64_MIN : 1700000000000000 + (int64_t)(i * i % 97) * 300000;
     for (size_t i = 0; i < QUERIES; i++)
-        half_lives[i] = i == 0 ? 1e-3 : (double)(i * i);
+        half_lives[i] = first + i == 0 ? 1e-3 : (double)((first + i) * (first + i));
     omendb_times times = {
         .integers = numbers, .per_second = 1e6, .functions = omendb_functions_at(0)};
     scan.times = &times, scan.half_lives = half_lives, scan.values = values;
     scan.counts = counts, scan.slots = slots, scan.scores = scores, scan.thorough = &thorough;
+    scan.queries += first * scan.shadow.dim, scan.count = count;
     expect(omendb_top_k(&scan) >= 0, "memory");
-    for (size_t i = 0, at = 0; i < QUERIES; i++) {
+    for (size_t i = 0, at = 0; i < count; i++) {
         Ranked wanted[ROWS];
-        size_t count = rank_rows(scored[i], &times, half_lives[i], wanted);
-        expect(counts[i] == (count < K ? count : K), "count of ranks");
+        size_t ranked = rank_rows(scored[first + i], &times, half_lives[i], wanted);
+        expect(counts[i] == (ranked < K ? ranked : K), "count of ranks");
         for (size_t j = 0; j < counts[i]; j++, at++) {
             expect(slots[at] == wanted[j].slot, "slot by rank");
             expect(values[at] == by_rank[wanted[j].slot], "rank");
@@ -485,7 +487,9 @@ static void check_metric(const float *rows, const float *asked, size_t dim, omen
         is_counted = strcmp(kernel->name, "portable") == 0;
         check_scan(&scan, kernel, omendb_lanes_at(0), wanted);
         check_alone(scan, kernel, wanted);
-        check_decayed(scan, wanted);
+        check_decayed(scan, wanted, 0, QUERIES);
+        for (size_t i = 0; i < QUERIES; i++)
+            check_decayed(scan, wanted, i, 1);
         check_score_bounds(&scan, wanted);
     }
     free(centre);

@@ -18,6 +18,7 @@ from omendb_core.scan.shadowed import ShadowedScan
 from omendb_core.scoring import score
 
 from tests.core.hard_data import CASES, assert_same, normal, rows_of
+from tests.core.scan.test_decayed import accepted, any_numbers
 from tests.core.scan.test_sweep import ring_of
 
 pytestmark = pytest.mark.skipif(not native.is_there, reason="there is no C extension here")
@@ -55,6 +56,19 @@ def test_threads_find_what_one_finds(metric: Metric, threads: int) -> None:
             for name in KERNELS:
                 shared = ShadowedScan(name, threads)
                 assert_same(shared.top_k(ring, metric, query[None], *asked), expected)
+
+
+@pytest.mark.parametrize("times", [accepted, any_numbers])
+def test_threads_find_what_one_finds_under_decay(times: Any) -> None:
+    ring, rows = windows("cosine")
+    some = times(ring, np.random.default_rng(3))
+    for half_life in (0.01, 1.0, 1e6):
+        asked = (*asked_of(ring, 20), some, np.array([half_life]))
+        for query in rows[-3:]:
+            expected = ReferenceScan().top_k_decayed(ring, "cosine", query[None], *asked)
+            for name in KERNELS:
+                found = ShadowedScan(name, 4).top_k_decayed(ring, "cosine", query[None], *asked)
+                assert [one.tolist() for one in found] == [one.tolist() for one in expected]
 
 
 @pytest.mark.parametrize(("metric", "name"), CASES)

@@ -8,13 +8,22 @@ import numpy as np
 import pytest
 from omendb_core import native
 from omendb_core.model.types import METRICS, Definition, Metric
-from omendb_core.rows.ring import Ring, pack
+from omendb_core.rows.ring import Ring, pack, words_for
 from omendb_core.rows.shadow import Shadow
 from omendb_core.scan import choice as scan
+from omendb_core.scan.interface import Times
 from omendb_core.scan.reference import ReferenceScan
 from omendb_core.scoring import score
 
 from tests.core.hard_data import CASES, assert_same, normal, rows_of, some_of
+from tests.core.scan.test_decayed import (
+    accepted,
+    any_integers,
+    any_numbers,
+    assert_decayed,
+    hostile_numbers,
+    no_times,
+)
 
 pytestmark = pytest.mark.skipif(not native.is_there, reason="there is no C extension here")
 
@@ -118,3 +127,57 @@ def test_nibbles_of_another_shape_or_type_are_refused(change: Any, message: str)
         assert_alike(ring, "dot", np.ones((1, 9), np.float32))
     with pytest.raises((TypeError, ValueError, BufferError), match=message):
         ring.shadow.write(0, ring.vectors[:3])
+
+
+def in_runs(rng: np.random.Generator, rows: int, share: float) -> Any:
+    """Rows that lie together: some stretches of a window."""
+    chosen = np.zeros(rows, np.bool_)
+    while chosen.mean() < share:
+        start = int(rng.integers(0, rows))
+        chosen[start : start + int(rng.integers(1, rows // 4))] = True
+    return pack(chosen)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_words_without_a_row_of_the_mask_are_passed_over(metric: Metric) -> None:
+    rng = np.random.default_rng(12)
+    rows = score.prepare(normal(rng, 13_000, 12), metric)
+    ring = ring_of(metric, rows, 9_999)
+    for share in (0.1, 0.3, 0.6, 0.9):
+        words = ring.live_words & in_runs(rng, 9_999, share)
+        assert_alike(ring, metric, rows[-3:], words=words)
+    for last in (900, 5_000, 9_990):
+        words = ring.live_words & ring.words_from(ring.last_seq - last + 1)
+        assert_alike(ring, metric, rows[-3:], words=words)
+        assert_alike(ring, metric, rows[-1:], 100, words, least=0.3)
+
+
+@pytest.mark.parametrize("metric", ["dot", "cosine"])
+@pytest.mark.parametrize("times", [accepted, any_integers, any_numbers, no_times, hostile_numbers])
+def test_a_sweep_finds_the_best_of_decay(metric: Metric, times: Any) -> None:
+    rng = np.random.default_rng(13)
+    centres = normal(rng, 30, 16)
+    rows = centres[rng.integers(0, 30, 6_000)] + 0.3 * normal(rng, 6_000, 16)
+    rows = score.prepare(rows.astype(np.float32), metric)
+    ring = ring_of(metric, rows, 4_500)
+    ring.kill(ring.live_slots(ring.last_seq - 200, ring.last_seq - 100))
+    some = times(ring, rng)
+    latest = latest_by_word(some, ring) if times is not no_times else None
+    for number, half_life in enumerate((1e-3, 0.05, 3.0, 1e4, 1e9)):
+        words = ring.live_words
+        if number % 2:
+            words = words & in_runs(rng, 4_500, 0.5)
+        for known in {None, latest is not None}:
+            kept = some._replace(latest=latest if known else None)
+            asked = (ring, metric, rows[number : number + 1], [1 + 7 * number], kept, [half_life])
+            assert_decayed(*asked, masks=words[None])
+            assert_decayed(*asked, [0.2], masks=words[None])
+
+
+def latest_by_word(times: Times, ring: Ring) -> Any:
+    """What no number of the slots of each word is greater than."""
+    numbers = times.numbers if times.numbers is not None else times.integers
+    assert numbers is not None
+    padded = np.full(64 * words_for(ring.capacity), -np.inf)
+    padded[: ring.capacity] = np.nan_to_num(numbers.astype(np.float64), nan=-np.inf)
+    return padded.reshape(-1, 64).max(axis=1)
