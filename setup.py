@@ -8,6 +8,7 @@ one binary serve every Python from 3.11 on.
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -53,7 +54,12 @@ IS_WINDOWS = sys.platform == "win32"
 LINK = ["-pthread", *(["-static-libgcc"] if IS_WINDOWS else [])]
 COMPILER = {"build_ext": {"compiler": "mingw32"}} if IS_WINDOWS and shutil.which("gcc") else {}
 #: Windows' headers before Python 3.13 know 64 bits by Microsoft's compiler alone.
-MACROS = [("Py_LIMITED_API", "0x030B0000"), *([("MS_WIN64", "1")] if IS_WINDOWS else [])]
+MACROS = [
+    ("Py_LIMITED_API", "0x030B0000"),
+    # By this the package knows an extension that is not of the sources beside it.
+    ("OMENDB_SOURCES", runpy.run_path(f"{NATIVE}/sources.py")["digest"](Path(NATIVE))),
+    *([("MS_WIN64", "1")] if IS_WINDOWS else []),
+]
 
 
 class BuildNative(build_ext):

@@ -2,6 +2,9 @@
 
 from ..model.types import F32, F64, I64, U8, U32, U64
 
+def sources() -> str:
+    """The digest (``sources.py``) of what it was compiled of; empty if nobody said it."""
+
 def lanes() -> list[str]:
     """Variants of the arithmetic of scores that this machine has, best first."""
 

@@ -2,7 +2,21 @@
 #include "native.h"
 #include "rounding.h"
 
+/* What setup.py says of the files that this is compiled of: a word, or nothing. */
+#ifndef OMENDB_SOURCES
+#define OMENDB_SOURCES
+#endif
+#define TEXT_OF(word) #word
+#define TEXT(word) TEXT_OF(word)
+
+/* sources(): that word; see sources.py. */
+static PyObject *native_sources(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
+{
+    return PyUnicode_FromString(TEXT(OMENDB_SOURCES));
+}
+
 static PyMethodDef methods[] = {
+    {"sources", native_sources, METH_NOARGS, NULL},
     {"lanes", native_lanes, METH_NOARGS, NULL},
     {"score_pairs", native_score_pairs, METH_VARARGS, NULL},
     {"score_chosen", native_score_chosen, METH_VARARGS, NULL},

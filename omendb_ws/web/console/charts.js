@@ -43,6 +43,9 @@ const CHARTS = [
   ]],
 ];
 
+/** Steps of an axis of bytes: round as they are written. */
+const BYTES = Array.from({ length: 50 }, (_, power) => 2 ** power);
+
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 class Chart {
@@ -88,6 +91,7 @@ class Chart {
         { ...axis, size: 24, space: 80, font: "11px system-ui",
           values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString()) },
         { ...axis, size: 62, space: 30, font: "11px system-ui",
+          ...(this.write === bytes && { incrs: BYTES }),
           values: (_, ticks) => ticks.map((tick) => this.write(tick)) },
       ],
       series: [{}, ...this.series.map(([label, style]) => ({ label, stroke: colour(style), width: 1.5 }))],

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import setuptools
+from omendb_core import native
+from omendb_core.native.sources import digest
 from setuptools.errors import CompileError
 
 from tests.core.compiling import (
@@ -127,6 +129,30 @@ def test_a_build_with_fast_arithmetic_is_not_made(tmp_path: Path) -> None:
     built = package_with(["-O1", "-ffast-math"], tmp_path)
     assert built.returncode != 0
     assert "defined to the bit" in built.stderr
+
+
+@needs_compiler
+def test_a_build_of_other_sources_than_these_is_not_used_and_that_is_said(tmp_path: Path) -> None:
+    """A checkout that was updated and not installed again."""
+    built = package_with(["-O1", *EXACT, f"-DOMENDB_SOURCES={digest(NATIVE)}"], tmp_path)
+    assert built.returncode == 0, built.stderr
+    ask = ("-W", "default", "-c", "from omendb_core import native; print(native.is_used)")
+    used = python(tmp_path, *ask)
+    assert (used.stdout, used.stderr) == ("True\n", "")
+    with (tmp_path / "omendb_core/native/module.c").open("a") as source:
+        source.write("/* newer */")
+    stale = python(tmp_path, *ask)
+    assert stale.stdout == "False\n"
+    assert f"Install again: {sys.executable} -m pip install" in stale.stderr
+    for source in (tmp_path / "omendb_core/native").glob("*.[ch]"):
+        source.unlink()  # as in a wheel, where nothing can be newer
+    assert python(tmp_path, *ask).stdout == "True\n"
+
+
+def test_the_installed_extension_says_what_it_is_compiled_of() -> None:
+    [extension] = setup()["ext_modules"]
+    assert dict(extension.define_macros)["OMENDB_SOURCES"] == digest(NATIVE)
+    assert not native.is_there or native.compiled.sources() == digest(NATIVE)
 
 
 def setup() -> dict[str, Any]:
