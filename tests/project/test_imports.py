@@ -213,6 +213,7 @@ def test_loads_and_dumps_know_clients_and_files_and_print_nothing() -> None:
         if name.split(".")[0] in {"websockets", "typer", "rich"}
         or (
             name.startswith("omendb_ws.")
+            and not name.startswith("omendb_ws.journal.archive")  # what snapshots are, as bytes
             and name.split(".")[1] not in {"client", "files", "transfer", "wire", "errors"}
         )
     ]
