@@ -80,15 +80,14 @@ class Tick:
         self.deliveries = Deliveries(metrics, limits, shares, clock_ns)
         self.live = LiveQueries(metrics, self.deliveries, moment.clock_us)
         of_rows = metrics, limits, self.deliveries
-        self.feeds, self.matches, self.novels = Feeds(*of_rows), Matches(*of_rows), Novels(*of_rows)
+        self.matches, self.novels = Matches(*of_rows), Novels(*of_rows)
+        self.feeds = Feeds(*of_rows, shares, clock_ns)
         long_reads = LongReads(moment.refusal, moment.refuse_late, shares, clock_ns)
         changes = Changes(metrics)
+        streams = self.live, self.matches, self.novels, self.feeds
         self.standing = StandingQueries(
             metrics,
-            self.live,
-            self.matches,
-            self.novels,
-            self.feeds,
+            *streams,
             self.deliveries,
             long_reads,
             changes.breaks,
@@ -123,6 +122,7 @@ class Tick:
             ("changes", self.changing.do),
             ("changes that are prepared", self.changing.prepare),
             ("telling what changed", self._tell_changed),
+            ("telling feeds", self.feeds.telling.run),
             ("standing queries", self._catch_up),
             ("reads", self.reading.do),
             ("reads in pieces", self._do_pieces),
@@ -173,6 +173,7 @@ class Tick:
             or self.changing.durability.has_settled
             or self.changing.expiry.is_keeping
             or self.deliveries.is_busy
+            or self.feeds.telling
             or self.standing.is_busy
         )
 
@@ -277,13 +278,15 @@ class Tick:
             self.drawings.waiting(),
         )
         shares = chain((lane.share for lane in left), streams)
-        self._shares.end_tick(shares, self.standing.waiting())
+        tenants = chain(self.standing.waiting(), self.feeds.telling.waiting())
+        self._shares.end_tick(shares, tenants)
 
     @property
     def _streams_wait(self) -> bool:
         """Whether something for subscriptions was left over."""
         return bool(
             self.deliveries.is_busy
+            or self.feeds.telling
             or self.standing.is_busy
             or self.tallies
             or self._measures

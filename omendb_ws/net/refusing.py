@@ -38,7 +38,10 @@ class Refusing(Writing):
     def has_rested(self) -> None:
         """Read on, after what came meanwhile for others."""
         self._is_resting = False
-        self._hold_back()
+        try:
+            self._hold_back()
+        except Exception as error:
+            self._break_off(error, "reading on from a connection")
 
     def _refuse_unread(self, cutter: Cutter) -> int:
         """Refuse the next messages, if they all are; how many those were.

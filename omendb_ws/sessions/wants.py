@@ -7,7 +7,7 @@ these most are not let in yet: what waits does not tell how long that takes. Bef
 times the target, and the waits that were seen were short all the while: of whoever came first.
 
 Lives on the loop's thread; reads what the engine writes of shares. Pure. Invariant: nobody is kept
-for longer than ``lasts_us`` since the last look.
+for longer than ``lasts_us`` while there are looks, and nobody when they are over.
 """
 
 from __future__ import annotations

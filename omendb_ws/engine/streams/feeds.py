@@ -7,7 +7,8 @@ section 6). Feeds that stand at the same row and ask for the same share one enco
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from omendb_core.filters.parser import Filter
@@ -29,7 +30,9 @@ from ..model.rows import (
     usual_rows,
 )
 from ..model.shard import Shard
+from ..model.shares import Shares
 from .deliveries import Deliveries, Maker, Reader, Stream, forget
+from .telling import Telling
 
 #: What a feed takes with its subscription, its filter not counted: by how a server's memory grows
 #: with 3,000 of them.
@@ -81,8 +84,16 @@ class _Part(NamedTuple):
 class Feeds:
     """All feeds of the server."""
 
-    def __init__(self, metrics: Metrics, limits: Limits, deliveries: Deliveries) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        limits: Limits,
+        deliveries: Deliveries,
+        shares: Shares,
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
         self._feeds: dict[Shard, dict[Feed, None]] = {}
+        self.telling: Telling[Feed] = Telling(self.of, self._tell, shares, clock_ns)
         self._metrics = metrics
         self._limits = limits
         self._deliveries = deliveries
@@ -120,15 +131,24 @@ class Feeds:
         """End a feed."""
         self._deliveries.stop(feed)
         forget(self._feeds, feed.shard, feed)
+        if feed.shard not in self._feeds:
+            self.telling.forget(feed.shard)
         feed.filter = None
         feed.share.close()
 
     def changed(self, shard: Shard, arrival_us: int) -> None:
         """Rows came in; ``arrival_us`` is when the first of them arrived. Once a tick."""
-        for feed in self.of(shard):
-            if not self._deliveries.ready(feed, arrival_us):
-                self._metrics.merged_pushes += 1
-                shard.counts.merged += 1
+        if shard in self._feeds:
+            self.telling.changed(shard, arrival_us)
+
+    def _tell(self, shard: Shard, feeds: Sequence[Feed], arrival_us: int) -> None:
+        """Those that have looked at all rows were told more than that meanwhile."""
+        last_seq, ready, merged = shard.window.last_seq, self._deliveries.ready, 0
+        for feed in feeds:
+            if feed.next_seq <= last_seq and not ready(feed, arrival_us):
+                merged += 1
+        self._metrics.merged_pushes += merged
+        shard.counts.merged += merged
 
     def make(self, streams: Sequence[Feed], now_us: int) -> Iterable[tuple[Stream, list[Message]]]:
         """See ``deliveries.Maker``."""

@@ -200,3 +200,42 @@ def test_those_that_rested_begin_again_some_in_each_turn_whatever_one_of_them_do
     rests.rest(One(10), loop)
     turns.run()
     assert ended[-1] == 10
+
+
+@pytest.mark.parametrize("faulty", [{0}, {3, 9}, set(range(10))])
+def test_one_that_faults_whenever_it_shall_begin_again_holds_up_no_other(faulty: set[int]) -> None:
+    turns, ended = Turns(), []
+    loop = cast(Any, turns)
+
+    class One:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def has_rested(self) -> None:
+            if self.number in faulty:
+                raise RuntimeError("a fault")
+            ended.append(self.number)
+
+    rests = Rests()
+    for number in range(10):
+        rests.rest(One(number), loop)
+    turns.run()
+    assert ended == [number for number in range(10) if number not in faulty]
+    rests.rest(One(10), loop)
+    turns.run()
+    assert ended[-1] == 10
+
+
+async def test_a_connection_that_cannot_begin_again_is_broken_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driven = Driven(MAX_BYTES)
+
+    def fault() -> None:
+        raise RuntimeError("a fault")
+
+    aborted = []
+    monkeypatch.setattr(driven.connection, "_hold_back", fault)
+    monkeypatch.setattr(driven.wire, "abort", lambda: aborted.append(True))
+    driven.connection.has_rested()
+    assert aborted == [True]
