@@ -184,12 +184,12 @@ class Tick:
             return _AFTER_A_FAULT_SECONDS
         if self._is_busy():
             return 0.0
-        patience = self.changing.expiry.patience_seconds
-        due_us = self.deliveries.next_due_us
-        if due_us is None:
-            return patience
-        due_seconds = max(0.0, (due_us - self._moment.clock_us()) / 1e6)
-        return due_seconds if patience is None else min(patience, due_seconds)
+        streams = self.deliveries, self.tallies, self.drawings, self._measures
+        patiences = [None if one.rests_us is None else one.rests_us / 1e6 for one in streams]
+        patiences.append(self.changing.expiry.patience_seconds)
+        if (due_us := self.deliveries.next_due_us) is not None:
+            patiences.append(max(0.0, (due_us - self._moment.clock_us()) / 1e6))
+        return min((one for one in patiences if one is not None), default=None)
 
     def sort_in_again(self, work: Work) -> None:
         """After a fault: once more, and then it is refused."""
@@ -248,7 +248,7 @@ class Tick:
 
     def do(self) -> int:
         """One tick; how many requests it was through with."""
-        self._moment.now_us = self._moment.clock_us()
+        self._moment.now_us = self._shares.tick_us = self._moment.clock_us()
         requests = 0
         for doing, step in self._steps:
             try:

@@ -74,6 +74,7 @@ class Account:
         self.limits = limits
         self.memory = Budget("max_memory_bytes of this tenant", _most_bytes(limits), whole)
         self.share = TenantShare(limits.weight)
+        self.share.limit(limits.engine_ms_per_second)
         self.rows = Meter("rows", limits.rows_per_second)
         self.queries = Meter("queries", limits.queries_per_second)
         self.messages = Meter("messages", limits.messages_per_second)
@@ -99,6 +100,8 @@ class Account:
         self.queries.bucket.change(limits.queries_per_second, now_us)
         self.messages.bucket.change(limits.messages_per_second, now_us)
         self._pay(now_us)
+        if limits.engine_ms_per_second != self.engine_ms.bucket.per_second:
+            self.share.limit(limits.engine_ms_per_second)
         self.engine_ms.bucket.change(limits.engine_ms_per_second, now_us)
 
     # -- what is taken and given back -------------------------------------------------------------

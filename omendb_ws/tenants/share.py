@@ -1,10 +1,18 @@
 """A tenant's share of the engine's time: its weight, and what it has had.
 
-``weight`` is its account's to set, on the loop's thread; the rest is the engine's
+``weight`` and the rate are its account's to set, on the loop's thread; the rest is the engine's
 (``engine/model/shares.py``).
 """
 
 from __future__ import annotations
+
+from typing import Final
+
+from ..runtime.pace import Pace
+
+#: What part of a second's worth is left for requests: what subscriptions are told waits before
+#: those are refused, so that a tenant that is told much may still ask for something.
+FOR_REQUESTS: Final = 1 / 10
 
 
 class TenantShare:
@@ -14,8 +22,27 @@ class TenantShare:
     clock of its connections; ``used_us``: what its work has taken, ever.
     """
 
-    __slots__ = ("now_us", "start_us", "used_us", "weight")
+    __slots__ = ("_paid_us", "now_us", "pace", "start_us", "used_us", "weight")
 
     def __init__(self, weight: float = 1.0) -> None:
         self.weight = weight
         self.start_us = self.now_us = self.used_us = 0.0
+        self.pace: Pace | None = None
+        self._paid_us = 0.0
+
+    def limit(self, ms_per_second: float | None) -> None:
+        """How much of a second the engine may work for it; None: all."""
+        self._paid_us = self.used_us
+        self.pace = (
+            None if ms_per_second is None else Pace(1e3 / ms_per_second, ms_per_second * 1e3)
+        )
+
+    def rests_us(self, now_us: int) -> float:
+        """For how long its subscriptions are told nothing, because it has had its time."""
+        pace = self.pace
+        if pace is None:
+            return 0.0
+        used_us = self.used_us
+        pace.spend(used_us - self._paid_us, now_us)
+        self._paid_us = used_us
+        return max((pace.burst * FOR_REQUESTS - pace.saved(now_us)) * pace.token_us, 0.0)

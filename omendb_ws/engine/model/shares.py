@@ -59,6 +59,8 @@ class Shares:
 
     def __init__(self) -> None:
         self.is_contended = False
+        #: When the tick began.
+        self.tick_us = 0
         self._now_us = 0.0
         self._slack_us = SLACK_US
         self._has_charged = False
@@ -113,6 +115,10 @@ class Shares:
     def may_tenant(self, tenant: TenantShare) -> bool:
         """Whether a tenant is not too far ahead of the others."""
         return not self.is_contended or tenant.start_us <= self._now_us + self._slack_us
+
+    def rests_us(self, tenant: TenantShare) -> float:
+        """For how long nothing is done for a tenant's subscriptions: it has had its time."""
+        return 0.0 if tenant.pace is None else tenant.rests_us(self.tick_us)
 
     def charge_tenant(self, tenant: TenantShare, took_us: float) -> None:
         """What none of its connections asked for by itself took so long."""

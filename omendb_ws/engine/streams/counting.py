@@ -184,7 +184,12 @@ class Tallies:
         self.pieces = 0
 
     def __bool__(self) -> bool:
-        return bool(self._asked or self.leaving) or self._going is not None
+        return bool(self._turns or self.leaving) or self._going is not None
+
+    @property
+    def rests_us(self) -> float | None:
+        """See ``LaneTurns.rests_us``."""
+        return self._turns.rests_us
 
     # -- requests ---------------------------------------------------------------------------------
 

@@ -70,6 +70,11 @@ class Deliveries:
         return bool(self._pending)
 
     @property
+    def rests_us(self) -> float | None:
+        """See ``LaneTurns.rests_us``."""
+        return self._pending.rests_us
+
+    @property
     def next_due_us(self) -> int | None:
         """When the next stream is to be looked at unasked."""
         return self._delayed.next_due_us

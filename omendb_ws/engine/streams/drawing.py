@@ -216,6 +216,11 @@ class Drawings:
     def __bool__(self) -> bool:
         return bool(self._asked)
 
+    @property
+    def rests_us(self) -> float | None:
+        """See ``LaneTurns.rests_us``."""
+        return self._asked.rests_us
+
     def add(self, asked: Draw | Look) -> None:
         """Do this, too, when its turn comes."""
         if isinstance(asked, Draw):

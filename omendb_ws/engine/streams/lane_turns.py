@@ -4,7 +4,8 @@ Lives on the engine's thread. While nobody waits the connection that came first 
 has nothing left. Once a tick leaves work over, tenants take turns, and connections of each, and
 whoever is too far ahead of the others (``shares.py``) is left out of that slice. So one that has
 ten thousand is as far ahead as one turn and the slack of the shares allow, and in the turns of the
-others one step.
+others one step. A tenant that has had its time (``engine_ms_per_second``) has no turn until it
+has some again, whether anybody waits or not; what is told then is what is true then.
 
 Invariants: what was added is returned once, unless it was discarded before; of one connection in
 the order in which it was added.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, Generic, TypeVar
 
 from ...tenants.share import TenantShare
@@ -51,7 +52,14 @@ class LaneTurns(Generic[T]):
         self._left: OrderedDict[T, None] = OrderedDict()
 
     def __bool__(self) -> bool:
-        return bool(self._tenants or self._ahead)
+        """Whether something could be done now."""
+        return bool(self._tenants) or any(not self._shares.rests_us(one) for one in self._ahead)
+
+    @property
+    def rests_us(self) -> float | None:
+        """For how long nothing is to be done of what there is; None: there is nothing."""
+        tenants = chain(self._tenants, self._ahead)
+        return min(map(self._shares.rests_us, tenants), default=None)
 
     def add(self, lane: Lane, item: T) -> None:
         """Behind the others of its connection, unless it is among them."""
@@ -113,7 +121,8 @@ class LaneTurns(Generic[T]):
             return self._first, self._left.popitem(last=False)[0]
         while self._tenants:
             tenant, turns = next(iter(self._tenants.items()))
-            if is_shared and not (turns.lanes and shares.may_tenant(tenant)):
+            rests = tenant.pace is not None and shares.rests_us(tenant) > 0.0
+            if rests or (is_shared and not (turns.lanes and shares.may_tenant(tenant))):
                 self._ahead[tenant] = self._tenants.pop(tenant)
                 continue
             lane, items = next(iter(turns.lanes.items()))
@@ -126,7 +135,7 @@ class LaneTurns(Generic[T]):
                 if not turns.lanes and not turns.ahead:
                     del self._tenants[tenant]
                     return lane, item
-            elif not is_shared:
+            elif not is_shared and tenant.pace is None:
                 self._first, self._left = lane, items
             elif len(turns.lanes) > 1:
                 turns.lanes.move_to_end(lane)
@@ -138,6 +147,8 @@ class LaneTurns(Generic[T]):
     def waiting(self) -> Iterator[Share]:
         """Shares that tell how far behind anybody is who waits; of each tenant some."""
         for tenants in (self._tenants, self._ahead):
-            for turns in tenants.values():
+            for tenant, turns in tenants.items():
+                if self._shares.rests_us(tenant):
+                    continue
                 some: Iterable[Lane] = turns.lanes or turns.ahead
                 yield from (lane.share for lane in islice(some, _LOOKED_AT))
