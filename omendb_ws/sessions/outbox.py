@@ -199,8 +199,9 @@ class Outbox:
             batch.reply_bytes += entry.size_bytes
             batch.messages.append(entry)
         elif isinstance(entry, Pushed):
+            in_runs = entry.in_runs  # first: a fault here has taken nothing
             batch.messages += entry.messages
-            batch.in_runs += entry.in_runs
+            batch.in_runs += in_runs
             batch.push_bytes += entry.size_bytes
             batch.pushes.append(entry)
         else:
