@@ -28,7 +28,10 @@ def table(**fields: Any) -> pa.Table:
 def saved(tmp_path: Path, made: pa.Table, kind: str = "parquet") -> Path:
     path = tmp_path / f"rows.{kind}"
     if kind == "parquet":
-        pq.write_table(made, path, row_group_size=3)
+        try:
+            pq.write_table(made, path, row_group_size=3)
+        except pa.ArrowNotImplementedError as error:  # up to 24, of vectors that are missing
+            pytest.skip(f"pyarrow {pa.__version__} cannot write this: {error}")
     elif kind == "arrow":
         with pa.ipc.new_file(path, made.schema) as out:
             out.write_table(made, max_chunksize=3)
