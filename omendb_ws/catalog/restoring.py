@@ -104,7 +104,7 @@ class Restore:
         self._receiving: Receiving | None = None
         self._manifest: Manifest | None = None
         self._end: End | None = None
-        self._has_failed = False
+        self._has_ended = False
 
     # -- on the loop's thread ---------------------------------------------------------------------
 
@@ -112,11 +112,11 @@ class Restore:
         """Have the next bytes taken in; answered by ``ticket``. On any thread."""
         self._all.do(lambda: self._take(ticket, data))
 
-    def give_up(self) -> None:
-        """Nothing more comes of it. Again and again."""
-        if not self.is_over:
-            self.is_over = True
-            self._all.do(self._abandon)
+    def give_up(self, ticket: Ticket | None = None) -> None:
+        """Nothing more comes of it; ``ticket`` is answered once its name is free. Again and again,
+        on any thread."""
+        self.is_over = True
+        self._all.do(lambda: self._abandon(ticket))
 
     def release(self) -> None:
         """Its name is free again. Once."""
@@ -133,27 +133,28 @@ class Restore:
     def _take(self, ticket: Ticket, data: memoryview) -> None:
         engine, shard = self._all.engine, None
         try:
-            if self._has_failed:
+            if self._has_ended:
                 raise NotFound(f"restore: {self.number} was given up")
             for part in self._reader.feed(data):
                 self._take_part(part)
             if self._reader.is_over:
                 shard = self._finished()
                 engine.submit(Recovered(shard))
+                self._has_ended = True
         except Exception as error:
             told = as_error(error, "restore")
-            had_failed, self._has_failed = self._has_failed, True
+            had_ended, self._has_ended = self._has_ended, True
             self._let_go()
-            engine.submit(Beat(_Failed(self, ticket, told, is_first=not had_failed)))
+            engine.submit(Beat(_Failed(self, ticket, told, is_first=not had_ended)))
             return
         description = None if shard is None else shard.describe()
         engine.submit(Beat(_Taken(self, ticket, shard, description)))
 
-    def _abandon(self) -> None:
-        had_failed, self._has_failed = self._has_failed, True
+    def _abandon(self, ticket: Ticket | None) -> None:
+        had_ended, self._has_ended = self._has_ended, True
         self._let_go()
-        if not had_failed:
-            self._all.engine.submit(Beat(_Released(self)))
+        if ticket is not None or not had_ended:
+            self._all.engine.submit(Beat(_GivenUp(self, ticket, is_first=not had_ended)))
 
     def _let_go(self) -> None:
         self._restored = None
@@ -294,11 +295,17 @@ class _Failed:
 
 
 @dataclass(slots=True, eq=False)
-class _Released:
-    """Effect: a restore was given up."""
+class _GivenUp:
+    """Effect: nothing comes of a restore any more."""
 
     restore: Restore
+    ticket: Ticket | None
+    is_first: bool
 
     def deliver(self) -> None:
-        """Free its name."""
-        self.restore.release()
+        """Free its name, and answer who gave it up."""
+        if self.is_first:
+            self.is_first = False
+            self.restore.release()
+        if self.ticket is not None:
+            replies.ok(self.ticket, {}).deliver()

@@ -78,8 +78,7 @@ def restore(session: Session, request: wire.Restore, size: int) -> None:
         found = restores.pop(request.end, None)
         if found is None:
             raise NotFound(f"restore: this connection has none of number {request.end}")
-        found.give_up()
-        session.ok(request.id, {})
+        session.submit(Handed(session.ticket(request, None, size), found.give_up))
         return
     name = request.collection
     assert name is not None, "one of the two"

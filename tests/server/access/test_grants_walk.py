@@ -127,6 +127,8 @@ class World:
             fields["epoch"] = described.get("ok", {}).get("epoch", "none")
         reply = await self.raw.ask(op, **fields)
         self.sub = reply.get("ok", {}).get("sub", 0) if kind else 0
+        if (restore := reply.get("ok", {}).pop("restore", None)) is not None:
+            await self.raw.ok("restore", end=restore)
         said = [alike(reply)]
         if op == "search" and self.handle:
             given = {name: one for name, one in fields.items() if name != "collection"}

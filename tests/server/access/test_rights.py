@@ -40,7 +40,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "stats": {"collection": "items"},
     "usage": {},
     "snapshot": {"collection": "items"},
-    "restore": {"collection": "copy"},
+    "restore": {"collection": "new"},
 }
 #: What PROTOCOL section 9 says, in words of its own: op -> the right that it takes.
 TAKES = {

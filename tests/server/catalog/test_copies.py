@@ -383,3 +383,39 @@ async def test_a_right_that_is_taken_ends_what_it_allowed(tmp_path: Path) -> Non
         await raw.ok("auth", token=token({"rights": ["read"]}))
         assert await raw.code("snapshot", snapshot=number) == "forbidden"
         assert (await feed(raw, restoring, data))["error"]["code"] == "forbidden"
+
+
+@pytest.mark.parametrize("durability", ["memory", "always"])
+async def test_what_is_given_up_has_freed_its_name_once_that_is_answered(
+    durability: str, tmp_path: Path
+) -> None:
+    async with running(data_dir=str(tmp_path)) as server, client(server) as raw:
+        await ready(server)
+        await filled(raw)
+        data = await copied(raw)
+        for bytes_before in (0, 100, len(data) // 2, len(data) - 1):
+            fields = {"collection": "copy", "durability": durability}
+            number = (await raw.ok("restore", **fields))["restore"]
+            assert "ok" in await feed(raw, number, data[: bytes_before or 1])
+            assert await raw.ok("restore", end=number) == {}
+            await raw.create("copy")
+            await raw.ok("drop", collection="copy")
+
+
+async def test_a_name_is_freed_once_where_its_restore_is_given_up_with_the_last_bytes(
+    tmp_path: Path,
+) -> None:
+    async with running(data_dir=str(tmp_path)) as server, client(server) as raw:
+        await ready(server)
+        await filled(raw)
+        data = await copied(raw)
+        number = (await raw.ok("restore", collection="copy", durability="memory"))["restore"]
+        id = raw.next_id()
+        await raw.send_binary(binary.encode_restore(id, number, data))
+        end = await raw.send("restore", end=number)
+        assert "ok" in await raw.reply(id)
+        assert (await raw.reply(end))["ok"] == {}
+        assert (await raw.ok("describe", collection="copy"))["rows"] == MANY
+        again = await raw.ask("create", collection="copy", dim=2, capacity=2)
+        assert again["error"]["code"] == "exists"
+        assert server.metrics.faults == 0
