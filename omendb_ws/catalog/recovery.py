@@ -197,7 +197,10 @@ class Recoveries:
             replaying = asyncio.get_running_loop().run_in_executor(None, self._replay, coming)
         except RuntimeError as error:
             raise Unavailable(f"no thread to read it with: {error}") from error
-        await replaying
+        try:
+            await replaying
+        finally:
+            del replaying  # what it raises refers to this frame
 
     def _replay(self, coming: _Coming) -> None:
         window = coming.window
