@@ -23,6 +23,9 @@ CODES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i64": "q"}
 SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "i64": 8}
 
 
+TYPES = r"type \| name \| `seq`"
+
+
 def rows_of(first_cell: str) -> list[list[str]]:
     """The rows of the table whose heading begins with ``first_cell``."""
     (table,) = re.findall(rf"^\| {first_cell} \|.*\n\|[-|]+\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
@@ -53,12 +56,12 @@ def test_the_header_is_the_pages() -> None:
 
 
 def test_the_types_are_the_pages() -> None:
-    found = {int(number): name.strip("`").upper() for number, name, *_ in rows_of("type")}
+    found = {int(number): name.strip("`").upper() for number, name, *_ in rows_of(TYPES)}
     assert found == {int(type_): type_.name for type_ in Type}
 
 
 def test_the_json_of_each_type_is_the_pages() -> None:
-    said = {name.strip("`"): named(json) for _, name, _, json, _ in rows_of("type")}
+    said = {name.strip("`"): named(json) for _, name, _, json, _ in rows_of(TYPES)}
     found: dict[str, set[str]] = {name: set() for name in said}
     for ids in ("u64", "str", "auto"):
         window = Window(definition(ids, capacity=30), LIMITS)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import time
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ from load_tests.simulation.results import Result
 from load_tests.simulation.scenario import Scenario
 from load_tests.simulation.server import Target
 from tests.load_tests.served import unhurried
+from tests.patience import PATIENCE_SECONDS
 
 SHORT = Effort(runs=1, seconds=0.01, long_seconds=0.6)
 
@@ -175,8 +177,8 @@ def test_filtered_and_hard_benches_measure(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(module, "ROWS", 300)
         monkeypatch.setattr(module, "on_one_core", lambda bench, *more: bench(*more))
     rows = filtered.bench(SHORT)
-    assert len(rows) == 12
-    assert [row.aim for row in rows[:3]] == [0.3, None, None]
+    assert len(rows) == 16
+    assert [row.aim for row in rows] == [None, 0.2, None, None] * 4
     assert {row.aim for row in hard.bench(SHORT)} == {2.0}
     for name, make in hard.DATA.items():
         made = make(np.random.default_rng(1), 50)
@@ -189,8 +191,12 @@ def test_benches_through_a_server_measure(monkeypatch: pytest.MonkeyPatch, tmp_p
     flags = ["--config", unhurried(tmp_path)]
     monkeypatch.setattr(load, "serving", partial(load.serving, flags))
     monkeypatch.setattr(load, "CAPACITY", 1000)
-    effort = Effort(runs=1, seconds=0.3, long_seconds=0.5)
-    for row in (*requests.rest(effort), *requests.many_queries(effort)):
+    effort, rows = Effort(runs=1, seconds=0.3, long_seconds=0.5), list[Row]()
+    until = time.monotonic() + PATIENCE_SECONDS
+    # While a machine stands still for all of so short a run nothing is answered.
+    while not rows or (not all(row.median for row in rows) and time.monotonic() < until):
+        rows = [*requests.rest(effort), *requests.many_queries(effort)]
+    for row in rows:
         assert row.median is not None
         assert row.median > 0
         assert not row.faults

@@ -16,7 +16,7 @@ from omendb_core.model.types import ColumnType
 
 from omendb_ws.wire import binary, long_frames, searches
 from omendb_ws.wire.limits import Limits
-from omendb_ws.wire.messages import Add, Move, Refusal, Request, Search, Subscribe
+from omendb_ws.wire.messages import Add, Move, Refusal, Request, RestoreBytes, Search, Subscribe
 from omendb_ws.wire.opcodes import HEADER_BYTES, OPS
 from tests.fuzz.target import Bounds, Target
 from tests.fuzz.targets.text_requests import check_refusal
@@ -98,6 +98,8 @@ def check_again(request: Any) -> None:
             request.min_score, request.include, request.every_ms, request.encoding,
             shaping(request),
         )  # fmt: skip
+    elif isinstance(request, RestoreBytes):
+        again = binary.encode_restore(request.id, request.restore, request.data)
     else:
         assert isinstance(request, Move)
         changes = shaping(request) | {"filter": request.filter}

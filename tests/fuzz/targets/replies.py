@@ -13,7 +13,16 @@ import numpy as np
 from omendb_core.model.errors import BY_CODE, OmenError
 
 from omendb_ws.wire import binary_replies, text_replies
-from omendb_ws.wire.messages import Added, ErrorReply, Event, Live, Reply, Results, Rows
+from omendb_ws.wire.messages import (
+    Added,
+    ErrorReply,
+    Event,
+    Live,
+    Reply,
+    Results,
+    Rows,
+    SnapshotBytes,
+)
 from tests.fuzz.json_mutating import mutated_json
 from tests.fuzz.target import Target
 from tests.wire.cases import CASES
@@ -33,7 +42,7 @@ def binary(data: bytes) -> None:
     assert 0 < len(refused.message) < 1000
 
 
-def check_again(found: tuple[int, Added] | tuple[int, Results] | Rows | Live) -> None:
+def check_again(found: tuple[int, Added | Results | SnapshotBytes] | Rows | Live) -> None:
     if isinstance(found, Live):
         return  # these are written many at once, for many subscriptions
     if isinstance(found, Rows):
@@ -42,6 +51,9 @@ def check_again(found: tuple[int, Added] | tuple[int, Results] | Rows | Live) ->
         again = binary_replies.encode_rows(found)
     elif isinstance(found[1], Added):
         again = binary_replies.encode_added(*found)  # type: ignore[arg-type]
+    elif isinstance(found[1], SnapshotBytes):
+        id, (data, is_last) = found[0], (found[1].data, found[1].is_last)
+        again = b"".join(binary_replies.encode_snapshot_in_parts(id, [data], is_last))
     else:
         again = binary_replies.encode_results(*found)  # type: ignore[arg-type]
     assert same(binary_replies.decode_incoming(again), found), found

@@ -231,8 +231,8 @@ async def test_dead_handles_do_not_pile_up() -> None:
             await raw.create("a")
             await raw.ok("drop", collection="a")
         (session,) = server._sessions.values()
-        assert len(session._handles._collections) <= 512
-        assert len(session._handles._handles) == len(session._handles._collections)
+        assert len(session.handles._collections) <= 512
+        assert len(session._handles._handles) == len(session.handles._collections)
         assert (await raw.create("a"))["handle"] == 1101
 
 
@@ -335,8 +335,8 @@ async def test_every_op_of_the_table_is_answered() -> None:
                 fields["vector"] = [1, 0]
             if op.name == "subscribe":
                 fields |= {"collection": "items", "vector": [1, 0]}
-            if op.name == "create":
-                fields["collection"] = "new"
+            if op.name in ("create", "restore"):
+                fields["collection"] = f"{op.name}-new"
             if op.name == "drop":
                 continue
             reply = await raw.ask(op.name, **fields)
