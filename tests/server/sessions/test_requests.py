@@ -232,7 +232,7 @@ async def test_dead_handles_do_not_pile_up() -> None:
             await raw.ok("drop", collection="a")
         (session,) = server._sessions.values()
         assert len(session.handles._collections) <= 512
-        assert len(session._handles._handles) == len(session.handles._collections)
+        assert len(session.handles._handles) == len(session.handles._collections)
         assert (await raw.create("a"))["handle"] == 1101
 
 
