@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import orjson
-from omendb_core.model.errors import BadRequest, Internal, NotFound, OmenError
+from omendb_core.model.errors import BadRequest, Internal, NotFound, OmenError, Unavailable
 from omendb_core.model.logged import ProducerState
 from omendb_core.restored import Restored
 
@@ -65,6 +65,10 @@ class Restores:
         self, tenant: str, name: str, durability: Durability | None, listed: Listed
     ) -> Restore:
         """Hold the name. Exists, Unavailable, Quota, Unsupported."""
+        try:
+            self.do(lambda: None)  # the thread is there, or the name is not held for want of it
+        except RuntimeError as error:
+            raise Unavailable(f"restore: there is no thread for it now: {error}") from error
         return Restore(next(self._numbers), self, tenant, name, durability, listed)
 
     def do(self, work: Callable[[], None]) -> None:

@@ -202,7 +202,7 @@ class Tick:
                     self._moment.refusal(work, error),
                 ]
                 return
-            if not isinstance(work, Change | Read):
+            if not isinstance(work, Change | Read | Handed):
                 self._moment.fault(error, "taking in work again")
                 return
             self._moment.effects.append(self._moment.refusal(work, error))

@@ -75,8 +75,8 @@ def restore(session: Session, request: wire.Restore, size: int) -> None:
     """Begin one, or give it up."""
     restores = session.handles.restores
     if request.end is not None:
-        found = restores.pop(request.end, None)
-        if found is None:
+        found = restores.get(request.end)
+        if found is None or found.is_over:
             raise NotFound(f"restore: this connection has none of number {request.end}")
         session.submit(Handed(session.ticket(request, None, size), found.give_up))
         return

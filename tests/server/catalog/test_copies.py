@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omendb_core.model.errors import StorageFull
+from omendb_core.model.errors import Overloaded, StorageFull
 
 from omendb_ws.journal.local import receiving
 from omendb_ws.net.server import Server
@@ -419,3 +419,41 @@ async def test_a_name_is_freed_once_where_its_restore_is_given_up_with_the_last_
         again = await raw.ask("create", collection="copy", dim=2, capacity=2)
         assert again["error"]["code"] == "exists"
         assert server.metrics.faults == 0
+
+
+async def test_giving_up_that_is_refused_can_be_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as server, client(server) as raw:
+        number = (await raw.ok("restore", collection="copy"))["restore"]
+
+        def refused(*_: Any) -> None:
+            raise Overloaded("not now")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(server.context.inbox, "submit", refused)
+            assert (await raw.ask("restore", end=number))["error"]["code"] == "overloaded"
+        assert await raw.ok("restore", end=number) == {}
+        await raw.create("copy")
+        assert (await raw.ask("restore", end=number))["error"]["code"] == "not_found"
+
+
+async def test_without_a_thread_to_give_no_name_is_held_and_every_request_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as server, client(server) as raw:
+
+        def none_left(*_: Any) -> None:
+            raise RuntimeError("can't start new thread")
+
+        restores = server.context.restores
+        with monkeypatch.context() as patch:
+            patch.setattr(restores, "do", none_left)
+            reply = await raw.ask("restore", collection="copy")
+            assert reply["error"]["code"] == "unavailable"
+        number = (await raw.ok("restore", collection="copy"))["restore"]
+        with monkeypatch.context() as patch:
+            patch.setattr(restores, "do", none_left)
+            assert (await feed(raw, number, b"x"))["error"]["code"] == "internal"
+        assert await raw.ok("restore", end=number) == {}
+        await raw.create("copy")
