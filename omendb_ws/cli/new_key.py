@@ -66,7 +66,7 @@ def new_key(
         ),
     ] = None,
 ) -> None:
-    """Make an API key: its token on stderr, the entry for the key file on stdout or in it.
+    """Make an API key: its token on stderr or in a file, the key file's entry on stdout or in it.
 
     The key file holds only a hash of the token, so the token is shown this once. --collection,
     --filter and --stamp make a grant of what --right says; --grant adds grants with other rights.
