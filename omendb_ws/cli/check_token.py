@@ -53,7 +53,10 @@ def check_token(
             )
         fail(FAILED, f"nobody's: {found.reason}")
     say(*_not_granted(gate, text))
-    print(_as_json(found) if as_json else _as_table(found))
+    # A token's end is that of its exp and the leeway; without rules there is none that ends.
+    leeway_seconds = gate.rules.leeway_seconds if gate.rules is not None else 0.0
+    described = _described(found, leeway_seconds)
+    print(json.dumps(described, indent=2) if as_json else _as_table(described))
 
 
 def _is_file(token: str) -> bool:
@@ -98,29 +101,35 @@ def _not_granted(gate: Gate, token: str) -> list[str]:
     return lines
 
 
-def _described(found: Principal) -> dict[str, Any]:
-    left = None if found.expires_at is None else max(0, round(found.expires_at - time.time()))
+def _described(found: Principal, leeway_seconds: float) -> dict[str, Any]:
+    """``exp_in_s``: until what the token says, which may be past; ``expires_in_s``: until it is
+    taken no more."""
+    left = None if found.expires_at is None else found.expires_at - time.time()
     return {
         "name": found.name,
         "tenant": found.tenant,
         "grants": [grant.as_json() for grant in found.grants],
         "operator": found.is_operator,
-        "expires_in_s": left,
+        "exp_in_s": None if left is None else round(left - leeway_seconds),
+        "expires_in_s": None if left is None else max(0, round(left)),
     }
 
 
-def _as_json(found: Principal) -> str:
-    return json.dumps(_described(found), indent=2)
+def _end(exp_in_s: int | None, expires_in_s: int | None) -> str:
+    if exp_in_s is None or expires_in_s is None:
+        return "expires never"
+    if exp_in_s > 0:
+        return f"expires in {exp_in_s} s, and is taken for {expires_in_s - exp_in_s} s more"
+    return f"expired {-exp_in_s} s ago, and is taken for {expires_in_s} s more (jwt_leeway_seconds)"
 
 
-def _as_table(found: Principal) -> str:
-    said = _described(found)
-    ends = "never" if said["expires_in_s"] is None else f"in {said['expires_in_s']} s"
-    lines = [f"{said['name']} of tenant {said['tenant']}; expires {ends}"]
-    if found.is_operator:
+def _as_table(said: dict[str, Any]) -> str:
+    end = _end(said["exp_in_s"], said["expires_in_s"])
+    lines = [f"{said['name']} of tenant {said['tenant']}; {end}"]
+    if said["operator"]:
         lines.append("operator: may see the whole server")
-    if not found.grants:
-        most = "nothing else" if found.is_operator else "nothing"
+    if not said["grants"]:
+        most = "nothing else" if said["operator"] else "nothing"
         return "\n".join([*lines, f"no grants: it may do {most}"])
     rows = [
         (

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, NoReturn
 
-from . import options, recovery_bar
+from . import cannot_listen, options, recovery_bar
 from .failure import FAILED, fail, failing
 from .loading import choose_kernel_and_loop, load_settings
 from .supervised import Supervised
@@ -140,7 +138,6 @@ async def _serve(settings: Settings, listening: Sockets, supervised: Supervised)
     """Serve until a signal, drain, and return; a second signal ends the process at once."""
     from omendb_core.model.errors import OmenError
 
-    from ..net import http_port
     from ..net.server import Server
     from ..runtime.cycles import Cycles
 
@@ -152,8 +149,7 @@ async def _serve(settings: Settings, listening: Sockets, supervised: Supervised)
         except OmenError as error:
             fail(FAILED, str(error))
         except OSError as error:
-            port = error.number if isinstance(error, http_port.CannotListen) else settings.port
-            fail(FAILED, f"cannot listen on {settings.host} port {port}: {_reason(error)}")
+            fail(FAILED, *cannot_listen.lines(error, settings))
         _reload_on_hangups(server, supervised)
         supervised.begin(server)
         metrics = server.metrics
@@ -171,14 +167,6 @@ async def _serve(settings: Settings, listening: Sockets, supervised: Supervised)
         await server.drain()
     await supervised.end()
     log.info("stopped")
-
-
-def _reason(error: OSError) -> str | None:
-    """What the system says; asyncio's own words name the address once more."""
-    number = error.errno
-    if number is not None and number in errno.errorcode and not isinstance(error, socket.gaierror):
-        return os.strerror(number)
-    return error.strerror or str(error)
 
 
 def _stop_at_once() -> NoReturn:

@@ -52,6 +52,8 @@ _TRUST_HINT: Final = "; to trust another authority, name it (tls=, or --ca-file)
 #: OpenSSL's codes for a chain that ends with nobody it knows; others are no matter of trust.
 _UNTRUSTED: Final = frozenset({18, 19, 20, 21})
 _PLAIN_HINT: Final = "; if it speaks none, its address begins with ws://"
+_SCHEME_HINT: Final = "; one is ws://HOST:8765/v1, or wss:// with TLS"
+_PATH: Final = "/v1"
 #: At debug websockets logs headers and frames, so the token: that level is never its own here.
 _log = logging.getLogger("omendb_ws.client.websockets")
 _log.setLevel(logging.WARNING)
@@ -208,7 +210,8 @@ def _opener(url: str, address: str, scheme: str, options: dict[str, Any]) -> Ope
             # Names that no address has: brackets without an end, ports that are none, long labels.
             why = error.msg if isinstance(error, InvalidURI) else str(error).replace(url, address)
             said = address or "the empty text"
-            raise BadRequest(f"url: {said} is not the address of a server: {why}") from None
+            hint = "" if scheme in ("ws", "wss") else _SCHEME_HINT
+            raise BadRequest(f"url: {said} is not the address of a server: {why}{hint}") from None
         except InvalidStatus as error:
             raise _refused(address, error.response.status_code, error.response.body) from error
         except (InvalidHandshake, InvalidProxy) as error:
@@ -263,7 +266,8 @@ def _refused(url: str, status: int, body: bytes | bytearray | None) -> OmenError
         return Forbidden(f"{url} refused the connection (HTTP 403): {why}")
     if status >= 500 or status in (408, 425, 429):
         return ConnectionError(f"{url} refused the connection for now (HTTP {status})")
-    return Unsupported(f"{url} is no endpoint of {PROTOCOL} (HTTP {status})")
+    hint = "" if url.endswith(_PATH) else f"; addresses end in {_PATH}"
+    return Unsupported(f"{url} is no endpoint of {PROTOCOL} (HTTP {status}){hint}")
 
 
 def _is_loopback(url: str) -> bool:

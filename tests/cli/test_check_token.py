@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -39,9 +40,28 @@ def test_a_jwt_is_told_with_its_grants_and_its_end(config: str) -> None:
     said = json.loads(ran.out)
     assert said["name"] == "jwt:ann"
     assert said["grants"] == [grant]
-    assert 600 < said["expires_in_s"] <= 631
+    assert 570 < said["exp_in_s"] <= 600
+    assert said["expires_in_s"] == said["exp_in_s"] + 30
+    told = run("check-token", token(grant), "--config", config).out
+    assert re.search(r"; expires in \d+ s, and is taken for 30 s more$", told, re.M), told
     nothing = run("check-token", token(omendb=None), "--config", config)
     assert nothing.out.endswith("no grants: it may do nothing\n")
+
+
+def test_a_jwt_that_has_ended_is_not_told_as_one_that_has_not(config: str) -> None:
+    Path(config).write_text(Path(config).read_text() + "\njwt_leeway_seconds = 600")
+    ended = token(exp=int(time.time()) - 60)
+    ran = run("check-token", ended, "--config", config)
+    assert ran.code == 0, ran.err
+    assert re.search(
+        r"; expired \d+ s ago, and is taken for \d+ s more \(jwt_leeway_seconds\)$", ran.out, re.M
+    ), ran.out
+    said = json.loads(run("check-token", ended, "--config", config, "--json").out)
+    assert -600 < said["exp_in_s"] <= -60
+    assert said["expires_in_s"] == said["exp_in_s"] + 600
+    Path(config).write_text(Path(config).read_text().replace("600", "0"))
+    over = run("check-token", ended, "--config", config)
+    assert (over.code, over.err) == (1, "omendb-ws: nobody's: it has expired\n")
 
 
 def test_an_operator_without_grants_is_not_said_to_do_nothing(config: str) -> None:

@@ -33,9 +33,9 @@ PLACES = {
     "HTTP/1.0": (3, "no WebSocket there: it answers in an older HTTP"),
     "silent": (3, "within 0.3 s"),
     "ours, by TLS": (3, "no TLS there"),
-    "ours, by another path": (3, "no endpoint of omendb.v1"),
-    "ours, without a scheme": (2, "is not the address of a server"),
-    "ours, by http": (2, "is not the address of a server"),
+    "ours, by another path": (3, "; addresses end in /v1"),
+    "ours, without a scheme": (2, "; one is ws://HOST:8765/v1, or wss:// with TLS"),
+    "ours, by http": (2, "; one is ws://HOST:8765/v1, or wss:// with TLS"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import re
@@ -20,6 +21,7 @@ from websockets.typing import Origin, Subprotocol
 
 from omendb_ws import sync
 from omendb_ws._version import VERSION
+from omendb_ws.cli.cannot_listen import hint
 from tests.certificates import make_certificate
 from tests.cli.commands import TIMEOUT_SECONDS, Serving, omendb_ws, serving
 from tests.patience import wait_until
@@ -248,14 +250,18 @@ def test_a_second_signal_ends_a_drain_that_takes_long() -> None:
     assert "second signal" in log.splitlines()[-1]
 
 
-def test_an_address_that_is_taken_is_one_line_and_exit_code_1() -> None:
+def test_an_address_that_is_taken_is_said_with_what_to_do_and_exit_code_1() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         finished = omendb_ws("serve", "--port", str(port), OMENDB_LOG_LEVEL="warning")
     assert finished.returncode == 1
     assert finished.stdout == ""
-    (line,) = finished.stderr.splitlines()
-    assert line == f"omendb-ws: cannot listen on 127.0.0.1 port {port}: Address already in use"
+    why, advice = finished.stderr.splitlines()
+    assert why == f"omendb-ws: cannot listen on 127.0.0.1 port {port}: Address already in use"
+    assert advice == (
+        f"omendb-ws: another process has that port (ss -ltnp 'sport = :{port}' says which): end"
+        " it, or choose another port (--port; 0 takes any free one)"
+    )
 
 
 def test_a_port_of_the_http_api_that_is_taken_is_the_one_that_is_named() -> None:
@@ -265,8 +271,21 @@ def test_a_port_of_the_http_api_that_is_taken_is_the_one_that_is_named() -> None
             "serve", "--port", "0", "--http-port", str(number), OMENDB_LOG_LEVEL="warning"
         )
     assert finished.returncode == 1
-    (line,) = finished.stderr.splitlines()
-    assert line == f"omendb-ws: cannot listen on 127.0.0.1 port {number}: Address already in use"
+    why, advice = finished.stderr.splitlines()
+    assert why == f"omendb-ws: cannot listen on 127.0.0.1 port {number}: Address already in use"
+    assert "choose another port (--http-port; 0 takes" in advice
+
+
+def test_an_address_that_the_system_does_not_give_is_said_with_what_to_do() -> None:
+    denied = PermissionError(errno.EACCES, "denied")
+    assert "ports below 1024 are kept for root" in str(hint(denied, 443, "--port"))
+    assert hint(denied, 8765, "--port") is None
+    finished = omendb_ws(  # an address for documents, which no machine has
+        "serve", "--host", "192.0.2.1", "--port", "0", "--allow-origin", "http://a",
+        OMENDB_LOG_LEVEL="error",
+    )  # fmt: skip
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines()[-1].endswith("--host 0.0.0.0 is all that it has")
 
 
 def test_an_unknown_host_is_one_line_and_exit_code_1() -> None:

@@ -56,6 +56,19 @@ async def test_a_refused_upgrade_says_whether_to_come_back(
             await connect(f"ws://127.0.0.1:{port}/v1")
 
 
+@pytest.mark.parametrize("path", ["", "/", "/v2", "/v1/"])
+async def test_an_address_without_its_end_is_told_how_one_ends(path: str) -> None:
+    async with running() as server:
+        with pytest.raises(errors.Unsupported, match=r"HTTP 404\); addresses end in /v1$"):
+            await connect(server.url.removesuffix("/v1") + path)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8765", "http://127.0.0.1:8765", "127.0.0.1"])
+async def test_an_address_without_its_scheme_is_told_what_one_looks_like(url: str) -> None:
+    with pytest.raises(errors.BadRequest, match=r"; one is ws://HOST:8765/v1, or wss:// with TLS$"):
+        await connect(url)
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

@@ -70,6 +70,7 @@ async def test_a_path_that_is_wrong_is_said(server: Server, path: str) -> None:
         told = await node.run(f"return failed({address!r}, {{ timeoutMs: 0 }})")
     assert told.startswith(f"OmenError: unsupported: {address} is no endpoint of omendb.v1"), told
     assert "(HTTP 404)" in told or "(HTTP 200)" in told
+    assert told.endswith("; addresses end in /v1")
 
 
 async def test_a_page_of_the_server_is_told_of_a_wrong_path(
@@ -81,7 +82,8 @@ async def test_a_page_of_the_server_is_told_of_a_wrong_path(
         await page.run(SAID)
         address = server.url + "x"
         told = await page.run(f"return failed({address!r}, {{ timeoutMs: 0 }})")
-    assert told == f"OmenError: unsupported: {address} is no endpoint of omendb.v1 (HTTP 404)"
+    said = f"OmenError: unsupported: {address} is no endpoint of omendb.v1 (HTTP 404)"
+    assert told == f"{said}; addresses end in /v1"
 
 
 @pytest.mark.parametrize("end", ["", "x"], ids=["the origin is not allowed", "a wrong path"])

@@ -265,7 +265,10 @@ async function inquire(address, signal) {
     }
     if (status >= 500 || [408, 425, 426, 429].includes(status)) return null;
     if (status === 401) return error("unauthenticated", "refused the credentials (HTTP 401)");
-    if (status !== 403) return error("unsupported", `is no endpoint of omendb.v1 (HTTP ${status})`);
+    if (status !== 403) {
+      const hint = url.pathname.endsWith("/v1") ? "" : "; addresses end in /v1";
+      return error("unsupported", `is no endpoint of omendb.v1 (HTTP ${status})${hint}`);
+    }
     return error("forbidden", `refused the connection (HTTP 403): ${(await reply.text()).trim().slice(0, 200)}`);
   } catch {
     return null;
