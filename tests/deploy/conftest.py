@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.certificates import Certificate, make_certificate
 from tests.deploy.balancers import KINDS, Kind, needed
+from tests.web.runtimes import Chromium, browser, missing
 
 
 @pytest.fixture
@@ -21,3 +23,11 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     found: Kind = request.param
     needed(found)
     return found
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    if missing():
+        pytest.skip(f"not installed: {', '.join(missing())}")
+    with browser() as found:
+        yield found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from omendb_ws.net.server import Server
 
 from ..server.raw import settings
-from .runtimes import Chromium, Node, Runtime, missing
+from .runtimes import Chromium, Node, Runtime, browser, missing
 from .scripted import NODE
 
 
@@ -28,11 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Chromium]:
-    with (
-        tempfile.TemporaryDirectory(prefix="omendb-", ignore_cleanup_errors=True) as directory,
-        Chromium.started(Path(directory)) as browser,
-    ):
-        yield browser
+    with browser() as found:
+        yield found
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -244,6 +245,16 @@ def _devtools_address(process: subprocess.Popen[bytes], log: Path) -> str:
         except subprocess.TimeoutExpired:
             continue
     return "http://" + text.split(said)[1].split("/")[0]
+
+
+@contextmanager
+def browser() -> Iterator[Chromium]:
+    """A Chromium with a profile of its own, which is gone afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="omendb-", ignore_cleanup_errors=True) as directory,
+        Chromium.started(Path(directory)) as found,
+    ):
+        yield found
 
 
 def missing() -> list[str]:
