@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from omendb_core.model.errors import (
     BadRequest,
+    Behind,
     Draining,
     OmenError,
     Overloaded,
@@ -51,7 +52,7 @@ RETRY = Backoff(base_seconds=0.05, cap_seconds=2.0)
 MAX_ATTEMPTS = 10
 #: Refusals that changed nothing and may pass in seconds. (``storage_full`` does not, and
 #: ``internal`` leaves the outcome unknown.)
-PASSING = (RateLimited, Overloaded, Unavailable, Draining)
+PASSING = (RateLimited, Overloaded, Unavailable, Behind, Draining)
 
 
 def retry_seconds(error: OmenError, attempt: int, uniform: float) -> float:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from ..runtime.faults import as_error
 from ..telemetry.metrics import Metrics
@@ -21,7 +22,11 @@ from .engine import Engine
 from .model.commands import Change, Read
 from .model.ticket import Effect
 from .reads.commands import PlainSearch
+from .version_waits import AwaitVersion
 from .writes.commands import Asked
+
+#: What sessions hand to the engine, besides searches that may be answered at once.
+Submitted: TypeAlias = Change | Read | Asked | AwaitVersion
 
 
 class Inbox:
@@ -41,7 +46,7 @@ class Inbox:
             asyncio.get_running_loop().call_soon(self._answer)
         self._searches.append(work)
 
-    def submit(self, work: Change | Read | Asked) -> None:
+    def submit(self, work: Submitted) -> None:
         """Hand anything else to the engine, behind the searches that came before it."""
         if self._searches:
             self._hand_over()

@@ -28,7 +28,8 @@ class Moment:
     ) -> None:
         self._metrics = metrics
         self._post = post
-        self._deadline_us = queue_deadline_ms * 1000
+        #: How long what is asked may wait.
+        self.deadline_us = queue_deadline_ms * 1000
         self._retry_after_ms = max(1, queue_deadline_ms // 10)
         self.clock_us = clock_us
         self.now_us = 0
@@ -69,7 +70,7 @@ class Moment:
         share.waited_us, share.taken_us = waited_us - ticket.late_us, now_us
         if self.traces is not None:
             self.traces.event(ticket, "queue", waited_us=waited_us)
-        if waited_us > self._deadline_us:
+        if waited_us > self.deadline_us:
             self._metrics.shed_late += 1
             raise Overloaded(
                 f"waited {waited_us // 1000} ms; nothing was done",

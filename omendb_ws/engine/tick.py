@@ -36,6 +36,7 @@ from .streams.live import LiveQueries
 from .streams.matches import Matches
 from .streams.novels import Novels
 from .streams.standing_queries import StandingQueries
+from .version_waits import AwaitVersion, VersionWaits
 from .writes.changes import Changes
 from .writes.commands import (
     DropGivenUp,
@@ -110,6 +111,7 @@ class Tick:
             shares,
             clock_ns,
         )
+        self.version_waits = VersionWaits(moment)
         self._steps: Final = self._every_step()
 
     def _every_step(self) -> tuple[tuple[str, Callable[[], int | None]], ...]:
@@ -124,6 +126,7 @@ class Tick:
             ("telling what changed", self._tell_changed),
             ("telling feeds", self.feeds.telling.run),
             ("standing queries", self._catch_up),
+            ("requests that wait for a version", self.version_waits.look),
             ("reads", self.reading.do),
             ("reads in pieces", self._do_pieces),
             ("collections that broke", self._end_broken),
@@ -154,6 +157,7 @@ class Tick:
             or self.tallies.leaving
             or self.changing.durability.pending
             or self.changing.lifecycle.pending
+            or self.version_waits
         )
 
     def _is_busy(self) -> bool:
@@ -187,6 +191,7 @@ class Tick:
         streams = self.deliveries, self.tallies, self.drawings, self._measures
         patiences = [None if one.rests_us is None else one.rests_us / 1e6 for one in streams]
         patiences.append(self.changing.expiry.patience_seconds)
+        patiences.append(self.version_waits.patience_seconds)
         if (due_us := self.deliveries.next_due_us) is not None:
             patiences.append(max(0.0, (due_us - self._moment.clock_us()) / 1e6))
         return min((one for one in patiences if one is not None), default=None)
@@ -202,7 +207,7 @@ class Tick:
                     self._moment.refusal(work, error),
                 ]
                 return
-            if not isinstance(work, Change | Read | Handed):
+            if not isinstance(work, Change | Read | Handed | AwaitVersion):
                 self._moment.fault(error, "taking in work again")
                 return
             self._moment.effects.append(self._moment.refusal(work, error))
@@ -241,6 +246,8 @@ class Tick:
             self.changing.expiry.watch(signal.shard)
         elif isinstance(signal, EndSnapshot):
             signal.reading.end()
+        elif isinstance(signal, AwaitVersion):
+            self.version_waits.add(signal)
         elif isinstance(signal, Handed):
             signal.begin(signal.ticket)
         else:

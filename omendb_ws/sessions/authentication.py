@@ -20,6 +20,7 @@ from .identity import Identity
 from .long_work import Steps
 from .session import Session
 from .standing_streams import MADE_AT_ONCE, in_pieces
+from .subscriptions.ending import forbidden_of
 
 
 def authenticate(session: Session, request: wire.Auth, size: int) -> None:
@@ -123,7 +124,7 @@ def end_forbidden(
     session: Session, size: int, then: Callable[[], None], request: wire.Auth | None
 ) -> None:
     """End the subscriptions that the principal of now does not allow, and go on."""
-    ending = session.forbidden_subscriptions()
+    ending = forbidden_of(session.subscriptions.values(), session.principal)
     if ending:
         session.outbox.drop_pushes(set(ending))
     if len(ending) < MADE_AT_ONCE:

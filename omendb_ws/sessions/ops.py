@@ -36,6 +36,7 @@ from ..wire.rows import (
 )
 from ..wire.searches import PlainSearch
 from . import copying, rates, shaping
+from .at_version import at_version
 from .auditing import took_effect
 from .authentication import authenticate
 from .reach import Reach, may_read, reach, shown
@@ -356,16 +357,16 @@ _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {
     wire.Add: _add,
     wire.Delete: _delete,
     wire.Update: _update,
-    wire.Get: _get,
-    wire.Count: _count,
-    wire.Search: _search,
+    wire.Get: at_version(_get),
+    wire.Count: at_version(_count),
+    wire.Search: at_version(_search),
     PlainSearch: _plain_search,
     wire.Stats: _stats,
     wire.Usage: _usage,
     wire.Snapshot: copying.snapshot,
     wire.Restore: copying.restore,
     wire.RestoreBytes: copying.restore_bytes,
-    wire.Subscribe: subscribe,
+    wire.Subscribe: at_version(subscribe),
     wire.Move: move,
     wire.Unsubscribe: unsubscribe,
 }

@@ -8,7 +8,6 @@ where whoever reads the socket stops reading (PROTOCOL section 2). Ops, in ``ops
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -26,11 +25,11 @@ from omendb_core.model.types import ColumnType
 from ..access.peer import LOCAL, Peer
 from ..access.principal import Principal
 from ..catalog.entry import Entry
-from ..engine.model.commands import Change, Read
+from ..engine.inbox import Submitted
+from ..engine.model.commands import Change
 from ..engine.model.shard import Shard
 from ..engine.model.ticket import Lane, Reply, Ticket
 from ..engine.reads.commands import PlainSearch
-from ..engine.writes.commands import Asked
 from ..runtime.faults import as_error
 from ..tenants.account import Account
 from ..wire import searches, text_replies, unread
@@ -45,10 +44,8 @@ from .holds import Holds
 from .identity import Identity
 from .outbox import Batch, Outbox
 from .rates import Taken
-from .subscriptions.ending import end_some, is_forbidden
+from .subscriptions.ending import end_some
 from .subscriptions.subscription import Subscription
-
-log = logging.getLogger(__name__)
 
 #: When one who found no place may ask for it again.
 PLACE_AFTER_MS: Final = 1_000
@@ -192,7 +189,7 @@ class Session:
         self._expect(work.ticket, self.context.inbox.submit, work)
         self.lane.queued += 1
 
-    def submit(self, work: Read | Asked) -> None:
+    def submit(self, work: Submitted) -> None:
         """Hand a read to the engine, or what waits for nothing and is answered all the same."""
         self._expect(work.ticket, self.context.inbox.submit, work)
 
@@ -200,9 +197,7 @@ class Session:
         """Have a plain search answered, here or by the engine."""
         self._expect(work.ticket, self.context.inbox.search, work)
 
-    def _expect(
-        self, ticket: Ticket, submit: Callable[[Any], None], work: Change | Read | Asked
-    ) -> None:
+    def _expect(self, ticket: Ticket, submit: Callable[[Any], None], work: Submitted) -> None:
         """Hand ``work`` over, which is answered by its ticket; after a fault it was not."""
         self._inflight[ticket.id] = ticket
         if self.taken is not None:
@@ -247,6 +242,17 @@ class Session:
         count(reply, self.context)
         if reply.error is not None:
             self.who.refused(reply.error)
+
+    def resume(self, ticket: Ticket, handle: Callable[[], None]) -> None:
+        """What ``ticket`` waited for is there: handle its request, which is as if it came now."""
+        if self._inflight.get(ticket.id) is not ticket:
+            return
+        del self._inflight[ticket.id]
+        self._inflight_bytes -= ticket.request_bytes
+        self._expected_bytes -= ticket.reply_bytes
+        self.taken = self._takings.pop(ticket.id, None)
+        self.has_replied = False
+        handle()
 
     def when_answered(self, call: Callable[[], None]) -> None:
         """Call once nothing is unanswered; now if that is so."""
@@ -337,13 +343,6 @@ class Session:
             )
         self.who.become(principal)
         self.on_authenticated()
-
-    def forbidden_subscriptions(self) -> list[Subscription]:
-        """Those that its grants no longer allow, or allow other rows of."""
-        principal = self.principal
-        if principal is None:
-            return []
-        return [one for one in self.subscriptions.values() if is_forbidden(one, principal)]
 
     def refuse_connection(self, message: str) -> None:
         """Say that it is not authenticated, and close; nothing is pushed to it any more."""

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 from omendb_core.model.budget import Share
-from omendb_core.model.errors import BadRequest, NotFound, WrongEpoch
+from omendb_core.model.errors import BadRequest, NotFound
 from omendb_core.standing.table import StandingQuery
 
 from ..engine.streams import commands as streams
@@ -73,12 +73,8 @@ def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> Non
 
 
 def _reached(session: Session, request: wire.Subscribe) -> Reach:
-    """What it reaches of its collection, which must have its epoch."""
-    reached = reach(session, request.op, request.collection or "")
-    epoch = reached.collection.epoch
-    if request.epoch is not None and request.epoch != epoch:
-        raise WrongEpoch("epoch: the collection has another one now", epoch=epoch)
-    return reached
+    """What it reaches of its collection."""
+    return reach(session, request.op, request.collection or "")
 
 
 def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> None:

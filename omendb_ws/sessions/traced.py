@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -91,6 +91,14 @@ class TracedSession(Session):
         _describe(span, request, None if ticket.shard is None else ticket.shard.name)
         fields = {name: getattr(ticket, name) for name in Ticket.__dataclass_fields__}
         return TracedTicket(**fields, span=span)
+
+    def resume(self, ticket: Ticket, handle: Callable[[], None]) -> None:
+        """As ``Session.resume``, within the span of the request."""
+        self.current = span_of(ticket)
+        with self.traces.within(self.current):
+            super().resume(ticket, handle)
+        if self.current is not None:
+            self.end(self.current)
 
     def answered(self, reply: Reply) -> None:
         """As ``Session.answered``; the span ends once that is through."""

@@ -184,6 +184,7 @@ def _search(header: Header, json: JsonObject, vectors: F32, limits: Limits) -> S
     k = field_room.check_k(header.k, limits)
     values = field_room.read_fields(json, _SEARCH_FIELDS, limits)
     field_room.check_needs(values)
+    field_room.check_version(values)
     given = vectors if header.n else None
     return Search(header.id, header.handle, given, k=k, binary=True, **values)
 
@@ -192,6 +193,7 @@ def _subscribe(header: Header, json: JsonObject, vectors: F32, limits: Limits) -
     k = field_room.check_k(header.k, limits)
     values = field_room.read_fields(json, _SUBSCRIBE_FIELDS, limits)
     field_room.check_needs(values)
+    field_room.check_version(values)
     kind = values.pop("kind")
     given = vectors if header.n else None
     return Subscribe(header.id, kind, header.handle, given, k=k, binary=True, **values)

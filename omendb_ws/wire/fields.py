@@ -245,6 +245,12 @@ def check_needs(values: Mapping[str, Any]) -> None:
         raise BadRequest("at: needs decay or rank")
 
 
+def check_version(values: Mapping[str, Any]) -> None:
+    """Versions compare within an epoch (PROTOCOL section 5). Raises BadRequest."""
+    if "min_version" in values and "epoch" not in values:
+        raise BadRequest("epoch: missing; min_version needs it")
+
+
 def check_target(values: Mapping[str, Any], *, required: bool) -> None:
     """A vector and examples stand in the same place (PROTOCOL section 6). Raises BadRequest."""
     check_needs(values)

@@ -120,7 +120,7 @@ _KINDS = (
         3, "SEARCH", "request", ("handle", "n", "dim", "k", "json_bytes"), (_QUERIES,),
         json=(
             "filter", "min_score", "include", "last", "positive", "negative", "exclude", "decay",
-            "rank", "group", "spread", "mmr", "at", TRACEPARENT,
+            "rank", "group", "spread", "mmr", "at", "min_version", "epoch", TRACEPARENT,
         ),
         empty_with="positive",
     ),
@@ -148,7 +148,7 @@ _KINDS = (
         7, "SUBSCRIBE", "request", ("handle", "n", "dim", "k", "json_bytes"), (_QUERIES,),
         json=(
             "kind", "filter", "min_score", "include", "every", "encoding", "positive", "negative",
-            "exclude", "decay", "rank", "group", "spread",
+            "exclude", "decay", "rank", "group", "spread", "min_version", "epoch",
         ),
         empty_with="positive",
     ),

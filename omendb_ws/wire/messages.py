@@ -145,6 +145,8 @@ class Get:
     collection: str
     ids: list[Any]
     include: Include = NOTHING
+    min_version: int | None = None
+    epoch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,8 @@ class Count:
     filter: JsonObject | None = None
     by: str | None = None
     limit: int = 100
+    min_version: int | None = None
+    epoch: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +204,8 @@ class Search(Shaped):
     last: int | None = None
     mmr: JsonObject | None = None
     at: float | None = None
+    min_version: int | None = None
+    epoch: str | None = None
     binary: bool = False
 
 
@@ -225,6 +231,7 @@ class Subscribe(Shaped):
     sample: int = 2000
     by: str | None = None
     limit: int = 100
+    min_version: int | None = None
     binary: bool = False
 
 

@@ -85,6 +85,9 @@ _ENCODING = Field("encoding", "choice", choices=("json", "binary"))
 _FROM_SEQ = Field("from_seq", "integer", least=1)
 _EPOCH = Field("epoch", "string")
 _LAST = Field("last", "integer", least=1)
+#: A read waits until its window has come there (PROTOCOL section 5), of that epoch.
+_MIN_VERSION = Field("min_version", "integer")
+_VERSION = (_MIN_VERSION, _EPOCH)
 _BY = Field("by", "string")
 _BY_LIMIT = Field("limit", "integer", least=1, most=MAX_COUNTED)
 _EVERY = Field("every", "integer", most=MAX_EVERY_MS, attribute="every_ms")
@@ -130,6 +133,7 @@ _SEARCH = (
     *SELECTIONS,
     Field("mmr", "object"),
     _AT,
+    *_VERSION,
 )
 
 #: kind -> fields besides ``id``, ``op`` and ``kind`` (PROTOCOL section 6).
@@ -148,6 +152,7 @@ SUBSCRIPTION_KINDS: Final[Mapping[str, tuple[Field, ...]]] = MappingProxyType(
             _INCLUDE,
             _EVERY,
             _ENCODING,
+            *_VERSION,
         ),
         "match": (
             _COLLECTION,
@@ -156,23 +161,28 @@ SUBSCRIPTION_KINDS: Final[Mapping[str, tuple[Field, ...]]] = MappingProxyType(
             _FILTER,
             _INCLUDE,
             _FROM_SEQ,
-            _EPOCH,
             _ENCODING,
+            *_VERSION,
         ),
-        "feed": (_COLLECTION, _FILTER, _INCLUDE, _FROM_SEQ, _EPOCH, _ENCODING),
+        "feed": (_COLLECTION, _FILTER, _INCLUDE, _FROM_SEQ, _ENCODING, *_VERSION),
         "novel": (
             _COLLECTION,
             Field("below", "number", required=True),
             _FILTER,
             _INCLUDE,
             _FROM_SEQ,
-            _EPOCH,
             _ENCODING,
             _LAST,
+            *_VERSION,
         ),
-        "count": (_COLLECTION, _FILTER, _BY, _BY_LIMIT, _SLOW_EVERY),
-        "stats": (replace(_COLLECTION, required=False), _SLOW_EVERY),
-        "map": (_COLLECTION, Field("sample", "integer", least=100, most=20_000), _SLOW_EVERY),
+        "count": (_COLLECTION, _FILTER, _BY, _BY_LIMIT, _SLOW_EVERY, *_VERSION),
+        "stats": (replace(_COLLECTION, required=False), _SLOW_EVERY, *_VERSION),
+        "map": (
+            _COLLECTION,
+            Field("sample", "integer", least=100, most=20_000),
+            _SLOW_EVERY,
+            *_VERSION,
+        ),
     }
 )
 #: What a move may change; ``min_score`` may be null.
@@ -204,8 +214,8 @@ _OPS = (
     Op("update", "write", "written",
        (_COLLECTION, Field("rows", "rows", required=True, least=1, most="max_rows")),
        ("version",), change=True),
-    Op("get", "read", "rows", (_COLLECTION, _IDS, _INCLUDE), ("version", "rows")),
-    Op("count", "read", "rows", (_COLLECTION, _FILTER, _BY, _BY_LIMIT),
+    Op("get", "read", "rows", (_COLLECTION, _IDS, _INCLUDE, *_VERSION), ("version", "rows")),
+    Op("count", "read", "rows", (_COLLECTION, _FILTER, _BY, _BY_LIMIT, *_VERSION),
        ("version", "count", "by", "others")),
     Op("search", "read", "rows", _SEARCH, ("version", "results", "at", "took_us"),
        one_of=("vector", "vectors", "like", "positive")),

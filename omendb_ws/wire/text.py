@@ -189,6 +189,7 @@ def _search(request_id: int, body: JsonObject, limits: Limits) -> Search:
     else:
         values = field_room.read_fields(body, OPS["search"].fields, limits)
         field_room.check_needs(values)
+    field_room.check_version(values)
     values.setdefault("vectors", None)
     return Search(request_id, single=given != ["vectors"], **values)
 
@@ -205,9 +206,16 @@ def _one_of(
     return kind(request_id, **values)
 
 
+def _get(request_id: int, body: JsonObject, limits: Limits) -> Get:
+    values = field_room.read_fields(body, OPS["get"].fields, limits)
+    field_room.check_version(values)
+    return Get(request_id, **values)
+
+
 def _count(request_id: int, body: JsonObject, limits: Limits) -> Count:
     values = field_room.read_fields(body, OPS["count"].fields, limits)
     field_room.check_limit_of(values)
+    field_room.check_version(values)
     return Count(request_id, **values)
 
 
@@ -219,6 +227,9 @@ def _subscribe(request_id: int, body: JsonObject, limits: Limits) -> Subscribe:
     field_room.check_limit_of(values)
     if kind == "live":
         field_room.check_target(values, required=True)
+    field_room.check_version(values)
+    if "min_version" in values and "collection" not in values:
+        raise BadRequest("min_version: needs a collection")
     if "from_seq" in values and "epoch" not in values:
         raise BadRequest("epoch: missing; from_seq needs it")
     return Subscribe(request_id, kind, **values)
@@ -233,13 +244,14 @@ def _move(request_id: int, body: JsonObject, limits: Limits) -> Move:
 _PLAIN: Final[Mapping[str, Callable[..., Request]]] = {
     one.op: one
     for one in (
-        Ping, Auth, Create, Open, Describe, List, Drop, Delete, Update, Get, Move,
+        Ping, Auth, Create, Open, Describe, List, Drop, Delete, Update, Move,
         Unsubscribe, Stats, Usage,
     )
 }  # fmt: skip
 _SPECIAL: Final[Mapping[str, Callable[[int, JsonObject, Limits], Request]]] = {
     "add": _add,
     "count": _count,
+    "get": _get,
     "search": _search,
     "subscribe": _subscribe,
     "move": _move,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from omendb_core.model.budget import Budget, Share
-from omendb_core.model.change import AddChange, AddRequest, Behind, RowBatch, UpdateRequest
+from omendb_core.model.change import AddChange, AddRequest, NotCaughtUp, RowBatch, UpdateRequest
 from omendb_core.model.errors import Quota
 from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import Definition, WindowLimits
@@ -105,7 +105,7 @@ def test_changes_on_their_way_are_charged_and_behind_them_one_waits() -> None:
     one = admit(held, range(50), 4000)
     charged = budget.taken_bytes
     budget.take(BUDGET_BYTES - charged - 50_000, "others take")
-    with pytest.raises(Behind):  # it may fit once rows have left, or not
+    with pytest.raises(NotCaughtUp):  # it may fit once rows have left, or not
         admit(held, range(50, 100), 4000)
     held.apply(one)
     assert budget.taken_bytes <= BUDGET_BYTES - 50_000

@@ -1,7 +1,7 @@
 """Admission: from what a client asks to a change that says everything.
 
 An add is admitted, and logged, before the changes ahead of it are applied, as expiry is. A delete
-or an update looks rows up, and is admitted while no add is ahead of it (``Behind`` otherwise). One
+or an update looks rows up, and is admitted while no add is ahead of it (else ``NotCaughtUp``). One
 whose rows are compared with those that are there (``judge``) is admitted when nothing is.
 Reads the window's state and never writes to it.
 """
@@ -14,10 +14,10 @@ from ..model.budget import Share
 from ..model.change import (
     AddChange,
     AddRequest,
-    Behind,
     Change,
     DeleteChange,
     ExpireChange,
+    NotCaughtUp,
     Repeated,
     UpdateChange,
     UpdateRequest,
@@ -68,8 +68,8 @@ class Admission:
         The batch is looked at before the rows (PROTOCOL section 4). With a ``judgement`` of
         ``judge`` that is through, only its ``taken`` rows; None if that is none, and there is no
         batch to remember. Raises the OmenError that it names; Forbidden, with ``row``, by
-        ``guard``; Quota beyond ``max_payload_bytes`` or the budget; Behind where only a window that
-        has caught up can tell whether it is.
+        ``guard``; Quota beyond ``max_payload_bytes`` or the budget; NotCaughtUp where only a window
+        that has caught up can tell whether it is.
         """
         if request.producer is not None:
             repeated = self._repeated(request)
@@ -103,8 +103,8 @@ class Admission:
     ) -> Judgement | Repeated:
         """What ``add`` is to be given, once it is through; or what is known of the batch.
 
-        Raises what ``add`` raises of faults in the request; Behind until every change ahead of it
-        is applied.
+        Raises what ``add`` raises of faults in the request; NotCaughtUp until every change
+        ahead of it is applied.
         """
         repeated = self._repeated(request)
         if repeated is not None:
@@ -114,7 +114,7 @@ class Admission:
         return Judgement(self._state, rows, unless_near)
 
     def delete(self, ids: Ids, now_us: int, guard: Guard = FREE) -> DeleteChange | None:
-        """The change that removes those of ``ids`` that are there; None if none is. Behind."""
+        """The change that removes those of ``ids`` that are there; None if none is. NotCaughtUp."""
         self._refuse_behind_adds()
         slots = self._found(ids, guard)
         seqs = np.sort(self._state.ring.seqs(slots[slots >= 0]))
@@ -133,7 +133,7 @@ class Admission:
         """The change that replaces the metadata of rows; always a change.
 
         Raises NotFound, DuplicateId, BadMetadata, TooLarge or Forbidden with ``row``, and Quota;
-        Behind.
+        NotCaughtUp.
         """
         self._refuse_behind_adds()
         if self.definition.ids == "auto":
@@ -211,7 +211,7 @@ class Admission:
         """What it says must hold for the window that the add will find."""
         assert judgement.is_through, "rows are left to be judged"
         if not self.has_caught_up or judgement.version != self._state.version:
-            raise Behind
+            raise NotCaughtUp
 
     def _found(self, ids: Ids, guard: Guard) -> I64:
         """Slots of ``ids`` int64 (n,); -1 where there is no row, or none for the writer."""
@@ -224,7 +224,7 @@ class Admission:
     def _refuse_unapplied(self) -> None:
         """What passes a filter is known of a window that has caught up."""
         if not self.has_caught_up:
-            raise Behind
+            raise NotCaughtUp
 
     def _refuse_hidden(self, request: AddRequest, guard: Guard) -> None:
         """Forbidden for a row whose id is that of one which is not there for the writer."""
@@ -285,4 +285,4 @@ class Admission:
 
     def _refuse_behind_adds(self) -> None:
         if self.admitted.last_seq != self._state.last_seq:
-            raise Behind
+            raise NotCaughtUp

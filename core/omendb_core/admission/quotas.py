@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..model.budget import Share
-from ..model.change import Behind
+from ..model.change import NotCaughtUp
 from ..model.errors import Quota
 from ..model.packed import PackedPayloads
 from ..model.types import WindowLimits
@@ -48,7 +48,7 @@ class Quotas:
         return Coming(len(payloads.data) + text_bytes, growth + text_bytes)
 
     def refuse_beyond_quotas(self, coming: Coming, going: Callable[[], int]) -> None:
-        """Quota if what comes does not fit once payloads of ``going`` bytes have left; Behind.
+        """Quota if what comes does not fit once payloads of ``going`` bytes have left; NotCaughtUp.
 
         Its memory is set aside then.
         """
@@ -61,7 +61,7 @@ class Quotas:
         if held + self._pending.coming.payload + coming <= most:
             return
         if self._state.version != self._admitted.version:
-            raise Behind
+            raise NotCaughtUp
         growth = coming - going()
         if growth > 0 and held + growth > most:
             raise Quota(
@@ -76,7 +76,7 @@ class Quotas:
             self._share.resize(self.taken_bytes + wanted_bytes, what=what)
         except Quota:
             if self._state.version != self._admitted.version:
-                raise Behind from None
+                raise NotCaughtUp from None
             self._state.payloads.compact()
             # A stream goes on where as much leaves as comes.
             gone = going()

@@ -128,5 +128,5 @@ class Repeated:
     last_seq: int | None
 
 
-class Behind(Exception):
+class NotCaughtUp(Exception):
     """A request that can only be looked at once every change ahead of it is applied."""

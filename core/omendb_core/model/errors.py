@@ -14,6 +14,7 @@ them, the wire writes ``code``, the client raises the same class again. ::
     └── Retryable                                  nothing is wrong with the request
         ├── RateLimited, Overloaded            (retry_after_ms)
         ├── StorageFull                            (StorageFailed is not retryable)
+        ├── Behind                             (version)
         └── Unavailable, Draining, Internal
 """
 
@@ -26,7 +27,7 @@ class OmenError(Exception):
     """An error with a code of the protocol.
 
     ``row`` is the index of the row at fault in a batch. ``details`` holds the further fields of
-    the wire's error object (``expected``, ``epoch``, ``retry_after_ms``).
+    the wire's error object (``expected``, ``epoch``, ``retry_after_ms``, ``version``).
     """
 
     code: ClassVar[str] = ""
@@ -234,6 +235,13 @@ class Unavailable(Retryable):
 
     code = "unavailable"
     when = "the collection is recovering or needs repair"
+
+
+class Behind(Retryable):
+    """A window that has not come to ``min_version`` in time; ``version`` says where it is."""
+
+    code = "behind"
+    when = "`min_version` was not reached in time; with `version`"
 
 
 class Draining(Retryable):

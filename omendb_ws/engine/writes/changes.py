@@ -96,7 +96,7 @@ class Changes:
                 as_error(error, f"making up for a change of {shard.name}")
 
     def admit(self, work: RowChange, now_us: int) -> Admitted:
-        """The change that a request becomes. OmenError if it is refused; Behind."""
+        """The change that a request becomes. OmenError if it is refused; NotCaughtUp."""
         window, now_us = work.shard.window, work.shard.time_us(now_us)
         if isinstance(work, Add):
             if work.unless_near is not None:

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from omendb_core.model.change import Behind, Repeated
+from omendb_core.model.change import NotCaughtUp, Repeated
 from omendb_core.model.errors import (
     Internal,
     OmenError,
@@ -120,7 +120,7 @@ class Durability:
             return None
         try:
             admitted = self._changes.admit(work, now_us)
-        except Behind:
+        except NotCaughtUp:
             pending.park(work, "rest")
             return None
         is_change = admitted is not None and not isinstance(admitted, Repeated)

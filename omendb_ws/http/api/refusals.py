@@ -33,6 +33,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "unsupported": 501,
         "overloaded": 503,
         "unavailable": 503,
+        "behind": 503,
         "draining": 503,
         "storage_full": 503,
     }
@@ -40,7 +41,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
 #: When to come again, where the refusal itself does not say: a budget is free again when somebody
 #: has dropped something; a server that leaves is back, or another in its place, in seconds.
 _RETRY_SECONDS: Final[Mapping[str, int]] = MappingProxyType(
-    {"quota": 60, "rate_limited": 1, "overloaded": 1, "unavailable": 1, "draining": 5,
+    {"quota": 60, "rate_limited": 1, "overloaded": 1, "unavailable": 1, "behind": 1, "draining": 5,
      "storage_full": 60}
 )  # fmt: skip
 _BAD_INPUT: Final = 400

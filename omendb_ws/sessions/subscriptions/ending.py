@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from ...access.principal import Principal
@@ -26,7 +27,16 @@ def _failed(error: Exception) -> None:
     as_error(error, "the end of a subscription")
 
 
-def is_forbidden(one: Subscription, principal: Principal) -> bool:
+def forbidden_of(
+    subscriptions: Iterable[Subscription], principal: Principal | None
+) -> list[Subscription]:
+    """Those that the grants of ``principal`` no longer allow, or allow other rows of."""
+    if principal is None:
+        return []
+    return [one for one in subscriptions if _is_forbidden(one, principal)]
+
+
+def _is_forbidden(one: Subscription, principal: Principal) -> bool:
     """Whether a subscription reaches what the grants of ``principal`` do not."""
     if one.collection is None:
         return not principal.sees_numbers

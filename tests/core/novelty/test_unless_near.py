@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omendb_core.admission import producers
 from omendb_core.filters.parser import parse
 from omendb_core.model.budget import Budget, Share
-from omendb_core.model.change import AddChange, AddRequest, Behind, Repeated, RowBatch
+from omendb_core.model.change import AddChange, AddRequest, NotCaughtUp, Repeated, RowBatch
 from omendb_core.model.errors import BadMetadata, DuplicateId, OmenError, OutOfOrder, Quota
 from omendb_core.model.types import Definition, IdKind, Include, Metric, WindowLimits
 from omendb_core.novelty import nearest
@@ -221,14 +221,14 @@ def test_it_is_behind_until_everything_ahead_of_it_is_applied() -> None:
     window = one_window()
     ahead = window.admit_add(plain([1]), 0)
     assert ahead is not None
-    with pytest.raises(Behind):
+    with pytest.raises(NotCaughtUp):
         window.judge_add(plain([2]), ALL_NEAR)
     window.apply(ahead)  # type: ignore[arg-type]
     judged = window.judge_add(plain([2]), ALL_NEAR)
     assert not isinstance(judged, Repeated)
     judged.finish()
     window.apply(window.admit_add(plain([3]), 0))  # type: ignore[arg-type]
-    with pytest.raises(Behind):
+    with pytest.raises(NotCaughtUp):
         window.admit_add(plain([2]), 0, judged)
 
 

@@ -117,7 +117,7 @@ ONLY_LIVE: list[tuple[dict[str, Any], str, str]] = [
     ({"every": 1.5}, "bad_request", "every"),
     ({"every": True}, "bad_request", "every"),
     ({"from_seq": 1}, "bad_request", "from_seq"),
-    ({"epoch": "e"}, "bad_request", "epoch"),
+    ({"epoch": "e"}, "wrong_epoch", "epoch"),
 ]
 ONLY_MATCH: list[tuple[dict[str, Any], str, str]] = [
     ({"min_score": ...}, "bad_request", "min_score"),
