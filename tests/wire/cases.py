@@ -106,6 +106,13 @@ TEXT_REQUESTS = [
         m.Get(1, "items", [], METADATA),
         b'{"id":1,"op":"get","collection":"items","ids":[],"include":["metadata"]}',
     ),
+    named(
+        "text-count-at-version",
+        asked(
+            m.Count(1, "items", min_version=7, epoch="e1"),
+            b'{"id":1,"op":"count","collection":"items","min_version":7,"epoch":"e1"}',
+        ),
+    ),
     asked(
         m.Count(1, "items", {"price": {"$lt": 10}}),
         b'{"id":1,"op":"count","collection":"items","filter":{"price":{"$lt":10}}}',
