@@ -342,7 +342,6 @@ static bool begin(Pass *pass, scan_work *work, size_t place)
     atomic_store(&pass->has_memory, true);
     pass->query.steps = steps;
     pass->query.codes = codes;
-    pass->query.is_far = scan->rows.used / GROUP_ROWS * steps * STEP_BYTES > NEAR_BYTES;
     if (codes == NULL)
         return false;
     memcpy(codes, work->queries.codes + place * fine_steps, fine_steps * sizeof *codes);

@@ -83,7 +83,8 @@ ALWAYS_INLINE void write_coarse(
 {
     float *factors = shadow->coarse + group * COARSE_FACTORS * GROUP_ROWS + place;
     const size_t steps = shadow_coarse_steps(shadow->dim);
-    uint8_t *to = shadow->nibbles + group * steps * STEP_BYTES + place * STEP_DIMS;
+    const size_t step_bytes = SWEPT_ROWS * STEP_DIMS, slot = group * GROUP_ROWS + place;
+    uint8_t *to = shadow->nibbles + slot / SWEPT_ROWS * steps * step_bytes + slot % SWEPT_ROWS * STEP_DIMS;
     uint8_t packed[OMENDB_MAX_DIM / 2 + STEP_DIMS];
     for (size_t i = 0; i < steps; i++) {
         uint32_t first, second;
@@ -93,7 +94,7 @@ ALWAYS_INLINE void write_coarse(
         memcpy(packed + i * STEP_DIMS, &first, sizeof first);
     }
     for (size_t i = 0; i < steps; i++) {
-        memcpy(to + i * STEP_BYTES, packed + i * STEP_DIMS, STEP_DIMS);
+        memcpy(to + i * step_bytes, packed + i * STEP_DIMS, STEP_DIMS);
     }
     write_factors(shadow, factors, &found->coarse);
     factors[3 * GROUP_ROWS] = 0;

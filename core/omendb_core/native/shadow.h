@@ -22,9 +22,11 @@
  * Beside them may stand the same rows told more coarsely, for who reads them once: codes by their high
  * nibbles, as y = s h + e', h = 16 ((r + 128) >> 4) - 120, which is r but for -7 … 8 in each dimension.
  *
- * nibbles  uint8 (groups, coarse steps, 16, 4), 64-byte aligned, coarse steps = ceil(dim / 8): [g][i][n][j]
- *          is (r + 128) >> 4 of dimension 8 i + j of row 16 g + n, and 16 times that of dimension
- *          8 i + 4 + j; of 128 beyond dim. So 64 bytes are 8 dimensions of 16 rows.
+ * nibbles  uint8 (blocks, coarse steps, 64, 4), 64-byte aligned, coarse steps = ceil(dim / 8): [b][i][n][j]
+ *          is (r + 128) >> 4 of dimension 8 i + j of row 64 b + n, and 16 times that of dimension
+ *          8 i + 4 + j; of 128 beyond dim. So 64 bytes are 8 dimensions of 16 rows, and whoever sweeps over
+ *          blocks reads upwards: of groups one behind the other, four at a time, a sweep took 1.3 times as long
+ *          from the last cache, and twice from memory, as no processor fetches four such streams ahead.
  * coarse   float32 (groups, 4, 16): the factors, with h and e' in the places of r and e, and
  *          [3] dot: 0.  l2 and cosine: |y|², less something, which is 2**-19 of |y|² + [1]² at least
  */
@@ -39,6 +41,8 @@
 #define STEP_DIMS 4
 #define STEP_BYTES (GROUP_ROWS * STEP_DIMS)
 #define FACTORS 3
+/* Rows of a block, which lie together for those who read all of them. */
+#define SWEPT_ROWS 64
 #define COARSE_DIMS (2 * STEP_DIMS)
 #define COARSE_FACTORS 4
 /* A nibble n stands for NIBBLE_STEP n - NIBBLE_ZERO. */

@@ -96,9 +96,9 @@ TARGET void tile_avx2(
  * SUMMED steps of 2 pairs. */
 #define SUMMED 4
 
-/* Sum of h p over the rows of two groups, whose codes are group_bytes apart. */
+/* Sum of h p over the rows of two groups. */
 TARGET INLINE void add_up_nibbles(
-    const uint8_t *codes, size_t group_bytes, const omendb_sweeping *query, __m256i sums[HALVES])
+    const uint8_t *codes, const omendb_sweeping *query, __m256i sums[HALVES])
 {
     const __m256i ones = _mm256_set1_epi16(1), low = _mm256_set1_epi8(0x0f);
     for (int half = 0; half < HALVES; half++)
@@ -112,8 +112,7 @@ TARGET INLINE void add_up_nibbles(
             const __m256i first = _mm256_set1_epi32(query->codes[2 * step]);
             const __m256i second = _mm256_set1_epi32(query->codes[2 * step + 1]);
             for (int half = 0; half < HALVES; half++) {
-                const uint8_t *at = codes + (size_t)(half / 2) * group_bytes + step * STEP_BYTES +
-                                    half % 2 * (STEP_BYTES / 2);
+                const uint8_t *at = codes + (step * TILE_GROUPS * 2 + (size_t)half) * (STEP_BYTES / 2);
                 __m256i both = _mm256_load_si256((const void *)at);
                 __m256i one = _mm256_and_si256(both, low);
                 __m256i two = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
@@ -146,15 +145,13 @@ TARGET void sweep_avx2(
     const uint8_t *nibbles, const float *factors, size_t tiles, const omendb_sweeping *query,
     uint64_t *hits)
 {
-    const size_t group_bytes = query->steps * STEP_BYTES;
     for (size_t tile = 0; tile < tiles; tile++) {
+        const uint8_t *codes = nibbles + tile * query->steps * TILE_GROUPS * STEP_BYTES;
         hits[tile] = 0;
-        if (query->is_far)
-            fetch_swept(nibbles, factors, tile + SWEPT_AHEAD, query->steps);
         for (size_t group = 0; group < TILE_GROUPS; group += GROUPS) {
             __m256i sums[HALVES];
             size_t at = tile * TILE_GROUPS + group;
-            add_up_nibbles(nibbles + at * group_bytes, group_bytes, query, sums);
+            add_up_nibbles(codes + group * STEP_BYTES, query, sums);
             for (size_t half = 0; half < HALVES; half++) {
                 size_t place = half / 2 * COARSE_FACTORS * GROUP_ROWS + half % 2 * HALF_ROWS;
                 const float *factor = factors + at * COARSE_FACTORS * GROUP_ROWS + place;

@@ -91,42 +91,41 @@ TARGET void tile_avx512(
     }
 }
 
-/* One query against high nibbles: two sets of accumulators, for the even and the odd steps. */
+/* One query against high nibbles: two sets of accumulators, for the even and the odd steps. Of the odd ones
+ * the nibbles stay where they are, which makes them 16 times as large. */
 TARGET void sweep_avx512(
     const uint8_t *nibbles, const float *factors, size_t tiles, const omendb_sweeping *query,
     uint64_t *hits)
 {
-    const size_t steps = query->steps, group_bytes = steps * STEP_BYTES;
-    const __m512i low = _mm512_set1_epi8(0x0f), start = _mm512_set1_epi32(query->start);
+    const size_t steps = query->steps;
+    const __m512i low = _mm512_set1_epi8(0x0f), high = _mm512_set1_epi8((char)0xf0);
+    const __m512i start = _mm512_set1_epi32(query->start);
     const __m512 alpha = _mm512_set1_ps(query->alpha), beta = _mm512_set1_ps(query->beta);
     const __m512 theta = _mm512_set1_ps(query->theta);
     const int second = query->second * GROUP_ROWS;
     for (size_t tile = 0; tile < tiles; tile++) {
-        const uint8_t *codes = nibbles + tile * TILE_GROUPS * group_bytes;
+        const uint8_t *codes = nibbles + tile * steps * TILE_GROUPS * STEP_BYTES;
         const float *factor = factors + tile * TILE_GROUPS * COARSE_FACTORS * GROUP_ROWS;
         __m512i even[TILE_GROUPS], odd[TILE_GROUPS];
         uint64_t found = 0;
-        if (query->is_far)
-            fetch_swept(nibbles, factors, tile + SWEPT_AHEAD, steps);
 #pragma GCC unroll 4
         for (int g = 0; g < TILE_GROUPS; g++)
             even[g] = odd[g] = _mm512_setzero_si512();
-        for (size_t step = 0; step < steps; step++) {
+        for (size_t step = 0; step < steps; step++, codes += TILE_GROUPS * STEP_BYTES) {
             const __m512i first = _mm512_set1_epi32(query->codes[2 * step]);
             const __m512i second = _mm512_set1_epi32(query->codes[2 * step + 1]);
 #pragma GCC unroll 4
             for (int g = 0; g < TILE_GROUPS; g++) {
-                const uint8_t *from = codes + (size_t)g * group_bytes + step * STEP_BYTES;
-                __m512i both = _mm512_load_si512((const void *)from);
+                __m512i both = _mm512_load_si512((const void *)(codes + g * STEP_BYTES));
                 __m512i one = _mm512_and_si512(both, low);
-                __m512i two = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+                __m512i two = _mm512_and_si512(both, high);
                 ADD_PRODUCTS(even[g], one, first);
                 ADD_PRODUCTS(odd[g], two, second);
             }
         }
 #pragma GCC unroll 4
         for (int g = 0; g < TILE_GROUPS; g++, factor += COARSE_FACTORS * GROUP_ROWS) {
-            __m512i dots = _mm512_slli_epi32(_mm512_add_epi32(even[g], odd[g]), 4);
+            __m512i dots = _mm512_add_epi32(_mm512_slli_epi32(even[g], 4), odd[g]);
             __m512 value = _mm512_cvtepi32_ps(_mm512_add_epi32(dots, start));
             value = _mm512_mul_ps(_mm512_load_ps(factor), value);
             value = _mm512_fmadd_ps(_mm512_load_ps(factor + GROUP_ROWS), alpha, value);

@@ -82,10 +82,9 @@ TARGET void tile_neon(
     }
 }
 
-/* Sum of h p over the rows of two groups, whose codes are group_bytes apart. */
+/* Sum of h p over the rows of two groups. */
 TARGET INLINE void add_up_nibbles(
-    const uint8_t *codes, size_t group_bytes, const omendb_sweeping *query,
-    int32x4_t sums[QUARTERS])
+    const uint8_t *codes, const omendb_sweeping *query, int32x4_t sums[QUARTERS])
 {
     const uint8x16_t low = vdupq_n_u8(0x0f);
     for (int part = 0; part < QUARTERS; part++)
@@ -94,8 +93,7 @@ TARGET INLINE void add_up_nibbles(
         int8x16_t first = vreinterpretq_s8_s32(vdupq_n_s32(query->codes[2 * step]));
         int8x16_t second = vreinterpretq_s8_s32(vdupq_n_s32(query->codes[2 * step + 1]));
         for (int part = 0; part < QUARTERS; part++) {
-            const uint8_t *at = codes + (size_t)(part / 4) * group_bytes + step * STEP_BYTES +
-                                part % 4 * (STEP_BYTES / 4);
+            const uint8_t *at = codes + (step * TILE_GROUPS * 4 + (size_t)part) * (STEP_BYTES / 4);
             uint8x16_t both = vld1q_u8(at);
             int8x16_t one = vreinterpretq_s8_u8(vandq_u8(both, low));
             int8x16_t two = vreinterpretq_s8_u8(vshrq_n_u8(both, 4));
@@ -122,15 +120,13 @@ TARGET void sweep_neon(
     const uint8_t *nibbles, const float *factors, size_t tiles, const omendb_sweeping *query,
     uint64_t *hits)
 {
-    const size_t group_bytes = query->steps * STEP_BYTES;
     for (size_t tile = 0; tile < tiles; tile++) {
+        const uint8_t *codes = nibbles + tile * query->steps * TILE_GROUPS * STEP_BYTES;
         hits[tile] = 0;
-        if (query->is_far)
-            fetch_swept(nibbles, factors, tile + SWEPT_AHEAD, query->steps);
         for (size_t group = 0; group < TILE_GROUPS; group += GROUPS) {
             int32x4_t sums[QUARTERS];
             size_t at = tile * TILE_GROUPS + group;
-            add_up_nibbles(nibbles + at * group_bytes, group_bytes, query, sums);
+            add_up_nibbles(codes + group * STEP_BYTES, query, sums);
             for (size_t quarter = 0; quarter < QUARTERS; quarter++) {
                 size_t place = quarter / 4 * COARSE_FACTORS * GROUP_ROWS + quarter % 4 * QUARTER_ROWS;
                 const float *factor = factors + at * COARSE_FACTORS * GROUP_ROWS + place;

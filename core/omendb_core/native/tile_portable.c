@@ -151,7 +151,8 @@ ALWAYS_INLINE void add_up_nibbles(
         for (int quarter = 0; quarter < QUARTERS; quarter++) {
             bytes both;
             signed_words pairs = {0}, even, odd, p, q;
-            memcpy(&both, rows + step * STEP_BYTES + quarter * (STEP_BYTES / QUARTERS), sizeof both);
+            const size_t place = step * TILE_GROUPS * STEP_BYTES + quarter * (STEP_BYTES / QUARTERS);
+            memcpy(&both, rows + place, sizeof both);
             for (int half = 0; half < 2; half++) {
                 const uint32_t packed = (uint32_t)query->codes[2 * step + (size_t)half];
                 take_apart((words)(longs){packed, packed, packed, packed}, &p, &q);
@@ -170,13 +171,15 @@ void sweep_portable(
 {
     const Aimed aimed = {query->alpha, query->beta, query->theta, query->second};
     for (size_t at = 0; at < tiles * TILE_GROUPS; at++) {
+        const size_t tile = at / TILE_GROUPS, group = at % TILE_GROUPS;
         signed_longs sums[QUARTERS];
-        if (at % TILE_GROUPS == 0)
-            hits[at / TILE_GROUPS] = 0;
-        add_up_nibbles(nibbles + at * query->steps * STEP_BYTES, query, sums);
+        if (group == 0)
+            hits[tile] = 0;
+        add_up_nibbles(
+            nibbles + (tile * query->steps * TILE_GROUPS + group) * STEP_BYTES, query, sums);
         for (int quarter = 0; quarter < QUARTERS; quarter++)
             sums[quarter] = sums[quarter] * NIBBLE_STEP + query->start;
-        hits[at / TILE_GROUPS] |= passing(factors + at * COARSE_FACTORS * GROUP_ROWS, &aimed, sums)
-                                  << (at % TILE_GROUPS * GROUP_ROWS);
+        hits[tile] |= passing(factors + at * COARSE_FACTORS * GROUP_ROWS, &aimed, sums)
+                      << (group * GROUP_ROWS);
     }
 }

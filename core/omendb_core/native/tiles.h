@@ -45,7 +45,6 @@ typedef struct {
     int32_t start;        /* -NIBBLE_ZERO times the sum of p */
     float alpha, beta, theta;
     int second; /* which of the factors beta is for: 2 or 3 */
-    bool is_far; /* the rows are not in a cache: have those of the next tiles on their way */
 } omendb_sweeping;
 
 /* As a tile, of one query and `tiles` tiles, each behind the other: bit 16 g + n of hits[t] is row n of group g
@@ -53,23 +52,6 @@ typedef struct {
 typedef void (*omendb_sweep)(
     const uint8_t *nibbles, const float *factors, size_t tiles, const omendb_sweeping *query,
     uint64_t *hits);
-
-/* Tiles that are on their way into the cache while one is swept, where rows are far. */
-#define SWEPT_AHEAD 2
-
-/* Have the rows of a tile to come on their way into the cache. Always inline: see candidates.c. */
-static inline __attribute__((always_inline)) void fetch_swept(
-    const uint8_t *nibbles, const float *factors, size_t tile, size_t steps)
-{
-    const size_t tile_bytes = TILE_GROUPS * steps * STEP_BYTES;
-    const size_t factor_bytes = TILE_GROUPS * COARSE_FACTORS * GROUP_ROWS * sizeof *factors;
-    const char *first = (const char *)nibbles + tile * tile_bytes;
-    for (size_t at = 0; at < tile_bytes; at += STEP_BYTES)
-        __builtin_prefetch(first + at);
-    first = (const char *)factors + tile * factor_bytes;
-    for (size_t at = 0; at < factor_bytes; at += STEP_BYTES)
-        __builtin_prefetch(first + at);
-}
 
 void sweep_portable(
     const uint8_t *nibbles, const float *factors, size_t tiles, const omendb_sweeping *query,

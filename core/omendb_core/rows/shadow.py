@@ -24,6 +24,7 @@ MAX_DIM: Final = 4096
 _METRIC_CODES: Final[dict[Metric, int]] = {"dot": 0, "cosine": 1, "l2": 2}
 _GROUP_ROWS: Final = 16
 _BLOCK_GROUPS: Final = 4
+_BLOCK_ROWS: Final = _GROUP_ROWS * _BLOCK_GROUPS
 _STEP_DIMS: Final = 4
 _FACTORS: Final = 3
 _COARSE_FACTORS: Final = 4
@@ -42,7 +43,7 @@ class Shadow:
 
     ``codes`` uint8 (groups, steps, 16, 4), ``factors`` float32 (groups, 3, 16), 64-byte aligned
     as all are but ``centre`` float32 (dim,). ``nibbles``, if there are any: the same rows told
-    more coarsely, uint8 (groups, coarse steps, 16, 4) and float32 (groups, 4, 16).
+    more coarsely, uint8 (blocks, coarse steps, 64, 4) and float32 (groups, 4, 16).
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Shadow:
         self.nibbles: tuple[U8, F32] | None = None
         if has_nibbles:
             self.nibbles = (
-                aligned_zeros((groups, _coarse_steps(dim), _GROUP_ROWS, _STEP_DIMS), np.uint8),
+                aligned_zeros(
+                    (groups // _BLOCK_GROUPS, _coarse_steps(dim), _BLOCK_ROWS, _STEP_DIMS), np.uint8
+                ),
                 aligned_zeros((groups, _COARSE_FACTORS, _GROUP_ROWS), np.float32),
             )
         self.centre: F32 = np.zeros(dim, np.float32)
@@ -123,10 +126,11 @@ class Shadow:
         other = Shadow(self.capacity, rows.shape[1], self._metric, has_nibbles=has_nibbles)
         other.centre = self.centre
         other.write(0, rows)
-        groups, places = slots // _GROUP_ROWS, slots % _GROUP_ROWS
         held = self.codes, self.factors, *(self.nibbles or ())
         anew = other.codes, other.factors, *(other.nibbles or ())
         for mine, made in zip(held, anew, strict=True):
+            rows_together = mine.shape[2]
+            groups, places = slots // rows_together, slots % rows_together
             kept, expected = (array.swapaxes(1, 2)[groups, places] for array in (mine, made))
             assert np.array_equal(kept, expected), "the shadow is not its rows'"
 
@@ -153,7 +157,7 @@ def _width(sample: F64, centre: F32) -> float:
 
 def _groups(capacity: int) -> int:
     """Groups of 16 rows, in whole blocks of 64."""
-    return -(-capacity // (_GROUP_ROWS * _BLOCK_GROUPS)) * _BLOCK_GROUPS
+    return -(-capacity // _BLOCK_ROWS) * _BLOCK_GROUPS
 
 
 def _steps(dim: int) -> int:

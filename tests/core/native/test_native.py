@@ -166,7 +166,7 @@ def calls_that_write() -> list[tuple[str, tuple[Any, ...]]]:
     ids = np.arange(1, 5, dtype=np.uint64)
     table = (np.zeros(4, np.uint64), np.zeros(10, np.uint32), np.zeros(3, np.uint64))
     codes, factors = aligned_zeros((4, 2, 16, 4), np.uint8), aligned_zeros((4, 3, 16), np.float32)
-    nibbles = aligned_zeros((4, 1, 16, 4), np.uint8), aligned_zeros((4, 4, 16), np.float32)
+    nibbles = aligned_zeros((1, 1, 64, 4), np.uint8), aligned_zeros((4, 4, 16), np.float32)
     centre, slots, scores = np.zeros(8, np.float32), np.zeros(4, np.int64), np.zeros(4, np.float32)
     ring = (np.zeros_like(rows), np.zeros(4, np.float32), np.zeros(1, np.uint64), slots.copy())
     k, none = np.ones(4, np.int64), np.full(4, -np.inf, np.float32)

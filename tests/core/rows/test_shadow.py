@@ -171,7 +171,7 @@ def test_a_shadow_that_is_not_its_rows_is_found_out() -> None:
         give_shadow(ring, "dot")
         assert ring.shadow is not None
         assert ring.shadow.nibbles is not None
-        ring.shadow.nibbles[place][3, 1, 2] += 1
+        ring.shadow.nibbles[place][0, 1, 2] += 1
         with pytest.raises(AssertionError, match="shadow"):
             ring.check()
 
