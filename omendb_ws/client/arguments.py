@@ -25,6 +25,7 @@ from omendb_core.model.types import COLUMN_TYPES, MAX_SAFE_INTEGER, Include
 from omendb_core.rows.metadata import is_text
 
 from ..wire.fields import check_name, shown
+from ..wire.messages import NOTHING
 from ..wire.opcodes import MAX_COLUMNS, MAX_PRODUCER_BYTES, OPS, SUBSCRIPTION_KINDS, Field
 
 Refusal = type[OmenError]
@@ -179,6 +180,8 @@ _INCLUDE: Final = "include: must be a list out of metadata, vector"
 
 def included(include: Iterable[str]) -> Include:
     """``include`` as the wire has it."""
+    if type(include) is tuple and not include:
+        return NOTHING
     if isinstance(include, str | bytes):
         raise BadRequest(_INCLUDE)
     try:

@@ -21,7 +21,8 @@ from omendb_core.model.types import F32
 from .arguments import is_masked, kind, real
 from .given import Vectors
 
-#: Vectors of so many values are summed first (0.7 µs for 64; the extremes take 2.9).
+#: Of vectors of so many values the squares are summed first: 0.6 µs for 128, as ``vdot`` needs
+#: no ``errstate`` (the extremes take 5 with it).
 SUMMED_VALUES = 4096
 #: Rows looked at together for a value that is not finite: 1 MiB of float32 stays in the cache.
 CHECKED_VALUES = 1 << 18
@@ -42,8 +43,12 @@ def as_vectors(given: Vectors, name: str = "vectors") -> F32:
         raise BadVector(f"{name}: must be numbers, not {array.dtype}")
     if array.ndim not in (1, 2):
         raise BadVector(f"{name}: must have one or two dimensions, not {array.ndim}")
-    with np.errstate(over="ignore", invalid="ignore"):
-        vectors: F32 = np.ascontiguousarray(array, np.float32)
+    vectors: F32
+    if array.dtype == np.float32:
+        vectors = np.ascontiguousarray(array, np.float32)
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            vectors = np.ascontiguousarray(array, np.float32)
     _check_finite(vectors, name)
     return vectors
 
@@ -157,12 +162,12 @@ def _numbers(listed: list[Any], name: str) -> F32:
 def _check_finite(vectors: F32, name: str) -> None:
     """Raise NonFinite. The largest and least value say it all: both are NaN if any value is.
 
-    Of few values the sum says it sooner, where it is finite.
+    Of few values the sum of their squares says it sooner, where it is finite.
     """
     flat = vectors.reshape(-1)
+    if len(flat) <= SUMMED_VALUES and math.isfinite(np.vdot(flat, flat)):
+        return
     with np.errstate(over="ignore", invalid="ignore"):
-        if len(flat) <= SUMMED_VALUES and math.isfinite(np.add.reduce(flat)):
-            return
         for start in range(0, len(flat), CHECKED_VALUES):
             block = flat[start : start + CHECKED_VALUES]
             if not (np.isfinite(block.max()) and np.isfinite(block.min())):

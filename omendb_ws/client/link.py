@@ -205,7 +205,7 @@ class Link:
 
         ``accept`` sees an answer (no error) first: so a subscription is there before its pushes.
         """
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Outcome] = self._loop.create_future()
         sink = partial(_settle, future)
         if accept is not None:
             sink = partial(self._accepted, future, accept, opened)

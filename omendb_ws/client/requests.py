@@ -85,11 +85,14 @@ def search(vectors: F32 | None, options: SearchOptions) -> Encode:
 
     Building it raises DimMismatch.
     """
+    is_plain = options.is_plain
 
     def encode(request_id: int, opened: Opened | None) -> bytes:
         assert opened is not None
         if vectors is not None:
             check_dim(vectors, opened.description.dim)
+            if is_plain:
+                return searches.encode_plain(request_id, opened.handle, vectors, options.k)
         return binary.encode_search(
             request_id,
             opened.handle,
@@ -131,6 +134,12 @@ class SearchOptions:
     last: int | None
     include: Include
     shaping: JsonObject
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing but ``k``."""
+        is_open = self.filter is None and self.min_score is None and self.last is None
+        return is_open and not self.shaping and self.include == messages.NOTHING
 
 
 def search_options(

@@ -34,6 +34,8 @@ def shaping(
     """Return what was given, as the wire has it, by name. Raises OmenError naming the argument."""
     made: JsonObject = {}
     given: Mapping[str, Any] = {name: one for name, one in shape.items() if one is not None}
+    if not given and positive is None and negative is None:
+        return made
     for name, examples in (("positive", positive), ("negative", negative)):
         if examples is not None:
             made[name] = _examples(examples, name)

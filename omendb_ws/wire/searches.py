@@ -92,6 +92,14 @@ def vectors_of(searches: Sequence[PlainSearch], dim: int) -> F32:
     return np.frombuffer(flat, "<f4").reshape(-1, dim)
 
 
+def encode_plain(request_id: int, handle: int, vectors: F32, k: int) -> bytes:
+    """SEARCH for ``vectors`` float32 (n, dim), as ``binary.encode_search`` has it."""
+    n, dim = vectors.shape
+    data = vectors.astype("<f4", copy=False).tobytes()
+    head = _FIELDS.pack(_PLAIN, request_id, handle, n, dim, k, 0, 0)
+    return head + data + PADDING[len(data) % ALIGNMENT]
+
+
 def encode_answers(
     searches: Sequence[PlainSearch],
     version: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,14 @@ def test_a_value_that_is_not_finite_is_found_wherever_it_is(
     with pytest.raises(NonFinite) as caught:
         as_vectors(array)
     assert caught.value.row == place // 2
+
+
+@pytest.mark.parametrize("values", [[3e38] * 4, [3e38, -3e38], [1e-40] * 3, []])
+def test_finite_values_whose_squares_are_not_are_taken_and_warn_nobody(values: list[float]) -> None:
+    array = np.array(values, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert as_vectors(array) is array
 
 
 def test_what_overflows_float32_is_not_finite_and_warns_nobody() -> None:

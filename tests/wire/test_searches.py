@@ -15,6 +15,7 @@ from omendb_ws.wire.opcodes import HEADER_BYTES, Limits
 from omendb_ws.wire.searches import (
     PlainSearch,
     encode_answers,
+    encode_plain,
     read_answer,
     read_plain,
     vectors_of,
@@ -32,6 +33,13 @@ def plain(n: int = 1, dim: int = 2, k: int = 3, id: int = 5) -> PlainSearch:
     found = read_plain(frame(n, dim, k, id), LIMITS)
     assert found is not None
     return found
+
+
+@pytest.mark.parametrize(("n", "dim"), [(1, 2), (1, 1), (3, 1), (3, 8)])
+def test_a_plain_search_is_written_as_any_other(n: int, dim: int) -> None:
+    vectors = np.random.default_rng(n + dim).standard_normal((n, dim), dtype=np.float32)
+    for given in (vectors, np.asfortranarray(vectors)):
+        assert encode_plain(5, 9, given, 3) == binary.encode_search(5, 9, vectors, 3)
 
 
 @pytest.mark.parametrize(("n", "dim", "k"), [(1, 2, 1), (2, 1, 20), (3, 8, 7), (1, 8, 10)])

@@ -219,25 +219,21 @@ static void check_sweep(
         free(codes);
         return;
     }
-    for (int is_far = 0; is_far < 2; is_far++) {
-        omendb_sweeping sweeping = {
-            .steps = shadow_coarse_steps(shadow->dim),
-            .codes = codes,
-            .start = start / 128 * NIBBLE_ZERO,
-            .is_far = is_far,
-        };
-        sweeping.second = query_aim_coarse(
-            &query, floor, &sweeping.alpha, &sweeping.beta, &sweeping.theta);
-        kernel->sweep(shadow->nibbles, shadow->coarse, tiles, &sweeping, hits);
-        plain->sweep(shadow->nibbles, shadow->coarse, tiles, &sweeping, wanted);
-        expect(memcmp(hits, wanted, sizeof hits) == 0, kernel->name);
-        take(hits, sizeof hits);
-        for (size_t row = 0; row < ROWS; row++) {
-            bool passed = hits[row / TILE_ROWS] >> (row % TILE_ROWS) & 1;
-            float score =
-                plain_score(shadow->metric == L2, rows + row * shadow->dim, asked, shadow->dim);
-            expect(passed || score < floor, "a row that the sweep left out");
-        }
+    omendb_sweeping sweeping = {
+        .steps = shadow_coarse_steps(shadow->dim),
+        .codes = codes,
+        .start = start / 128 * NIBBLE_ZERO,
+    };
+    sweeping.second = query_aim_coarse(
+        &query, floor, &sweeping.alpha, &sweeping.beta, &sweeping.theta);
+    kernel->sweep(shadow->nibbles, shadow->coarse, tiles, &sweeping, hits);
+    plain->sweep(shadow->nibbles, shadow->coarse, tiles, &sweeping, wanted);
+    expect(memcmp(hits, wanted, sizeof hits) == 0, kernel->name);
+    take(hits, sizeof hits);
+    for (size_t row = 0; row < ROWS; row++) {
+        bool passed = hits[row / TILE_ROWS] >> (row % TILE_ROWS) & 1;
+        float score = plain_score(shadow->metric == L2, rows + row * shadow->dim, asked, shadow->dim);
+        expect(passed || score < floor, "a row that the sweep left out");
     }
     free(codes);
 }
