@@ -1,4 +1,4 @@
-"""The transport over a WebSocket: the one file of the client that imports ``websockets``."""
+"""The transport over a WebSocket of ``websockets``, whose queue and parser whole messages go past."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from ..runtime.transport import TEXT_MARK, Closed, Opener, Take
 from ..wire.addresses import shown
 from ..wire.opcodes import PROTOCOL
 from . import arguments
+from .websocket_frames import Arriving, Masks, masked
 
 #: Bytes that may wait in the transport before a sender has to: two frames of an add.
 WRITE_LIMIT_BYTES = 512 * 1024
@@ -62,8 +63,9 @@ _log.setLevel(logging.WARNING)
 class Socket(ClientConnection):
     """A connection of ``websockets`` whose messages go past its queue.
 
-    The handshake, pings, the close and everything that can be wrong are websockets'. Whole messages
-    are kept, few of them, while ``take`` is None; else it gets each as it comes.
+    The handshake, pings, the close and everything that can be wrong are websockets', and so is what
+    does not come whole in one frame. Whole messages are kept, few of them, while ``take`` is None;
+    else it gets each as it comes.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -75,9 +77,29 @@ class Socket(ClientConnection):
         #: Set when a message is kept, ``take`` has failed, or the connection is lost.
         self.news = asyncio.Event()
         self._fragments: list[BytesLike] = []
+        self._arriving = Arriving(self.protocol.max_message_size or 0)
+        self._masks = Masks()
+
+    def data_received(self, data: bytes) -> None:
+        """Take whole messages; leave everything else to websockets."""
+        protocol = self.protocol
+        if protocol.state is State.OPEN and not self._fragments:
+            data = self._arriving.take_whole(data, self._hear)
+            if not data:
+                return
+        self._arriving.rest(data)
+        super().data_received(data)
+        if protocol.state is not State.CONNECTING or protocol.handshake_exc is not None:
+            self._arriving.opened()
+
+    def write_whole(self, message: bytes | bytearray, *, is_text: bool) -> None:
+        """Send a message in one frame, at once. The connection is open."""
+        self.transport.write(masked(message, self._masks.next(), is_text=is_text))
 
     def process_event(self, event: Event) -> None:
         """Keep whole messages; leave everything else to websockets."""
+        if isinstance(event, Frame):
+            self._arriving.parsed(event)
         if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
             super().process_event(event)
             return
@@ -86,11 +108,14 @@ class Socket(ClientConnection):
         if event.fin:
             message = b"".join(fragments) if len(fragments) > 1 else bytes(event.data)
             fragments.clear()
-            try:
-                (self.take or self.keep)(message)
-            except Exception as error:
-                self.fault, self.take = error, None
-                self.news.set()
+            self._hear(message)
+
+    def _hear(self, message: bytes) -> None:
+        try:
+            (self.take or self.keep)(message)
+        except Exception as error:
+            self.fault, self.take = error, None
+            self.news.set()
 
     def keep(self, message: bytes) -> None:
         """Keep a message until somebody asks for it."""
@@ -116,11 +141,8 @@ class WebSocketTransport:
         try:
             if socket.protocol.state is not State.OPEN:
                 await socket.send(message, text=is_text)  # which says how it ended
-            elif is_text:
-                socket.protocol.send_text(message)
             else:
-                socket.protocol.send_binary(message)
-            socket.send_data()
+                socket.write_whole(message, is_text=is_text)
             if socket.paused:
                 await socket.drain()
         except ConnectionClosed as error:
