@@ -1,4 +1,4 @@
-"""The transport over a WebSocket of ``websockets``, whose queue and parser whole messages go past."""
+"""The transport over a WebSocket: ``websockets``, past whose queue and parser whole messages go."""
 
 from __future__ import annotations
 
