@@ -17,7 +17,11 @@ from .options import finite
 
 def ping(
     url: Annotated[
-        str, typer.Argument(envvar="OMENDB_URL", help="The server's address.")
+        str,
+        typer.Argument(
+            envvar="OMENDB_URL",
+            help="The server's address; several, with commas: whoever is there.",
+        ),
     ] = reaching.DEFAULT_URL,
     count: Annotated[int, typer.Option(min=1, help="How many requests.")] = 4,
     interval_seconds: Annotated[
@@ -67,7 +71,7 @@ async def _ping(
     from ..client import connect
 
     async with connect(
-        at.url,
+        at.urls,
         at.token,
         tls=at.tls,
         reconnect=False,

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 DEFAULT_URL: Final = "ws://127.0.0.1:8765/v1"
 
-Url = Annotated[str, typer.Option(envvar="OMENDB_URL", help="The server's address.")]
+Url = Annotated[
+    str,
+    typer.Option(
+        envvar="OMENDB_URL", help="The server's address; several, with commas: whoever is there."
+    ),
+]
 Token = Annotated[
     str | None,
     typer.Option(
@@ -69,10 +74,16 @@ T = TypeVar("T")
 class Address(NamedTuple):
     """Where a server is, and how one is let in."""
 
+    #: One, or several with commas between them.
     url: str
     token: str | None
     tls: ssl.SSLContext | None
     timeout_seconds: float
+
+    @property
+    def urls(self) -> list[str]:
+        """Each of them."""
+        return self.url.split(",")
 
 
 def address(
@@ -125,7 +136,7 @@ async def _reach(at: Address, work: Callable[[Client], Awaitable[T]], reconnect:
     client = None
     try:
         client = await connect(
-            at.url,
+            at.urls,
             at.token,
             tls=at.tls,
             reconnect=reconnect,

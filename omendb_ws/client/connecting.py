@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +16,7 @@ from .aio import Client
 from .backoff import RECONNECT, Backoff
 from .connection import Connection
 from .dialer import Settings
+from .several import somewhere
 from .tokens import GetToken, on_this_loop
 
 #: The longest message that a server may send: four times the protocol's default limit.
@@ -23,7 +24,7 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
 def connect(
-    url: str,
+    url: str | Sequence[str],
     token: str | None = None,
     *,
     get_token: GetToken | None = None,
@@ -39,7 +40,9 @@ def connect(
     """Connect to a server: ``async with connect("ws://127.0.0.1:8765/v1") as db``.
 
     ``url`` is ``ws://HOST:PORT/v1``, or ``wss://`` with TLS (``tls`` for other than the system's
-    certificates). ``token`` is sent as a header, and again at every reconnect.
+    certificates). A list of them are addresses of one service, nodes of a cluster for example: each
+    connection is made to the one behind the last that was tried, from any of them on, so that one
+    that is lost is replaced elsewhere. ``token`` is sent as a header, and again at every reconnect.
     Instead, ``get_token`` is called for one, at every connection, and before one expires, which
     takes its place without a gap: a function that does not block, or a coroutine function. What it
     raises is the cause of the ConnectionLost or TimeoutError that follows; a token that is refused
@@ -63,40 +66,63 @@ def connect(
     (Origin or Host not allowed), Unsupported (no such server), BadRequest (the URL, the settings),
     Unavailable (another server holds ``data_dir``), StorageFailed, TimeoutError.
     """
-    url = arguments.text(url, "url")
-    is_local = url.startswith(local.SCHEME)
+    urls = _addresses(url)
+    is_local = urls[0].startswith(local.SCHEME)
     ask_token = None if get_token is None else on_this_loop(get_token)
     if token is not None and get_token is not None:
         raise BadRequest("get_token: token or get_token, not both")
     _check_kinds(backoff, tls, server_settings)
     settings = Settings(
-        address=shown(url),
+        address=", ".join(map(shown, urls)),
         token=None if token is None else arguments.token(token),
         ask_token=None if is_local else ask_token,
         # A server in this process is gone with its connection: there is nothing to come back to.
         reconnect=arguments.flag(reconnect, "reconnect") and not is_local,
         fail_fast=arguments.flag(fail_fast, "fail_fast"),
         backoff=backoff,
-        open_timeout_seconds=arguments.seconds(open_timeout_seconds, "open_timeout_seconds"),
+        open_timeout_seconds=len(urls)
+        * arguments.seconds(open_timeout_seconds, "open_timeout_seconds"),
         request_timeout_seconds=None
         if request_timeout_seconds is None
         else arguments.seconds(request_timeout_seconds, "request_timeout_seconds"),
     )
     most_bytes = arguments.integer(max_message_bytes, "max_message_bytes", 1)
     if is_local:
-        opener = local.local_opener(url, server_settings)
+        opener = local.local_opener(urls[0], server_settings)
     else:
         if server_settings is not None:
             raise BadRequest("server_settings: are for memory:// only")
         from .websocket import websocket_opener  # here: memory:// needs no websockets
 
-        opener = websocket_opener(
-            url,
-            tls=tls,
-            open_timeout_seconds=settings.open_timeout_seconds,
-            max_message_bytes=most_bytes,
-        )
+        openers = [
+            websocket_opener(
+                one,
+                tls=tls,
+                open_timeout_seconds=open_timeout_seconds,
+                max_message_bytes=most_bytes,
+            )
+            for one in urls
+        ]
+        if len(urls) == 1:
+            opener = openers[0]
+        else:
+            named = [(shown(one), made) for one, made in zip(urls, openers, strict=True)]
+            opener = somewhere(named, open_timeout_seconds)
     return Connecting(opener, settings)
+
+
+def _addresses(url: object) -> list[str]:
+    """One address, or several. BadRequest."""
+    if isinstance(url, str):
+        return [arguments.text(url, "url")]
+    if not isinstance(url, Sequence) or isinstance(url, bytes | bytearray):
+        raise BadRequest(f"url: must be a string or a list of strings, not {arguments.kind(url)}")
+    urls = [arguments.text(one, "url") for one in url]
+    if not urls:
+        raise BadRequest("url: is an empty list")
+    if len(urls) > 1 and any(one.startswith(local.SCHEME) for one in urls):
+        raise BadRequest(f"url: {local.SCHEME} is not one of several addresses")
+    return urls
 
 
 def _check_kinds(backoff: object, tls: object, server_settings: object) -> None:

@@ -29,7 +29,7 @@ from .tokens import GetToken, in_a_thread
 
 
 def connect(
-    url: str,
+    url: str | Sequence[str],
     token: str | None = None,
     *,
     get_token: GetToken | None = None,

@@ -428,14 +428,19 @@ export interface Identity {
   expiresAt: number | null;
 }
 
+/** Where a server is: `ws://HOST:8765/v1`, or `wss://` with TLS. */
+export type Address = string | URL;
+
 /**
  * A client that stays connected until `close`. Reads are repeated after a reconnect, adds too (under a
  * producer and batch number, so they go in once); other changes reject with `connection_lost`. Refusals
  * that may pass are waited out, as from Python: `overloaded`, `rate_limited` and `draining` for a few
  * seconds, `unavailable` (the collection is coming back) for `timeoutMs`; then they are the error.
+ * Several addresses are those of one service: each connection is made to the next of them, from any on.
  */
 export class Client extends EventTarget {
-  constructor(url: string | URL, options?: ClientOptions);
+  constructor(url: Address | Address[], options?: ClientOptions);
+  /** Where it is connected, or connects to next. */
   readonly url: string;
   readonly state: "connecting" | "open" | "waiting" | "closed";
   /** Why it is closed. */
@@ -537,7 +542,7 @@ export class Client extends EventTarget {
   map(collection: string, options?: { sample?: number; every?: number }): WindowMap;
 }
 
-export function connect(url: string | URL, options?: ClientOptions): Promise<Client>;
+export function connect(url: Address | Address[], options?: ClientOptions): Promise<Client>;
 
 /** Frames of the protocol (section 7), for tests and tools; their JSON without BigInts. */
 export function encodeFrame(frame: object): ArrayBuffer;

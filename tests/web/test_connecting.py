@@ -292,3 +292,30 @@ async def test_a_call_lives_through_a_token_that_ran_out(node: Node) -> None:
       return told;
     """)
     assert told is None
+
+
+async def test_several_addresses_are_taken_in_turn_from_any_of_them_on(node: Node) -> None:
+    told = await node.run("""
+      const urls = ["ws://a/v1", new URL("ws://b/v1"), "ws://c/v1"];
+      const taken = [];
+      class Named extends Scripted { constructor(url) { super(); taken.push(url); } }
+      const db = new Client(urls, { WebSocket: Named, retryMs: 1, maxRetryMs: 1 });
+      await db.start();
+      for (let count = 1; count <= 3; count++) {
+        sockets.at(-1).drop();
+        while (sockets.length <= count) await turn(1);
+        await db.ping();
+      }
+      db.close();
+      return { taken, url: db.url };
+    """)
+    names = ["ws://a/v1", "ws://b/v1", "ws://c/v1"]
+    first = names.index(told["taken"][0])
+    assert told["taken"] == [names[(first + turn) % 3] for turn in range(4)]
+    assert told["url"] == told["taken"][-1]
+
+
+@pytest.mark.parametrize("url", ["[]", "['ws://a/v1', '']", "['ws://a/v1', 7]", "[[]]", "{}"])
+async def test_what_is_no_list_of_addresses_is_refused(node: Node, url: str) -> None:
+    code = f"try {{ new Client({url}); }} catch (error) {{ return error.code; }}"
+    assert await node.run(code) == "bad_request"

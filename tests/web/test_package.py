@@ -26,7 +26,7 @@ SCRIPTS = [
 #: Of all modules as one archive, as they are served. Without comments and blanks, and with letters
 #: for names (terser), it is 14,400: to be so small it would have to be built. Code that repeats
 #: costs next to nothing.
-MOST_GZIPPED_BYTES = 19_950
+MOST_GZIPPED_BYTES = 20_050
 IMPORTS = re.compile(r'from "\./(\w+\.js)"')
 
 

@@ -35,13 +35,19 @@ export class Connection extends EventTarget {
   #closing = new AbortController();
   #tokens;
   #check;
+  #urls;
+  #turn;
 
   constructor(url, options) {
     super();
     known(options, ["WebSocket", ...Object.keys(DEFAULTS)]);
-    const isAddress = (typeof url === "string" && url) || tagOf(url) === "URL";
-    if (!isAddress) fail("bad_request", "url: must be the address of a server, as ws://HOST:8765/v1");
-    this.url = `${url}`;
+    const isAddress = (one) => (typeof one === "string" && one) || tagOf(one) === "URL";
+    this.#urls = [url].flat();
+    if (!this.#urls[0] || !this.#urls.every(isAddress)) {
+      fail("bad_request", "url: must be the address of a server, as ws://HOST:8765/v1");
+    }
+    this.#turn = Math.floor(Math.random() * this.#urls.length);
+    this.#next();
     const given = Object.entries(options ?? {}).filter(([, value]) => value !== undefined);
     this.options = { WebSocket: globalThis.WebSocket, ...DEFAULTS, ...Object.fromEntries(given) };
     this.#tokens = new Tokens(this, this.#closing.signal);
@@ -192,6 +198,7 @@ export class Connection extends EventTarget {
 
   async #pause() {
     this.#set("waiting");
+    this.#next();
     const { retryMs, maxRetryMs } = this.options;
     const waitMs = Math.random() * backoffMs(this.#attempt++, retryMs, maxRetryMs);
     await sleep(waitMs, new Promise((resolve) => (this.#wake = resolve)));
@@ -226,6 +233,11 @@ export class Connection extends EventTarget {
     this.#set("open");
     this.#ready.resolve(link);
     return link;
+  }
+
+  /** The address of the next connection, behind that of the last one. */
+  #next() {
+    this.url = `${this.#urls[this.#turn++ % this.#urls.length]}`;
   }
 
   #socket() {
