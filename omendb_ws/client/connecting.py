@@ -88,27 +88,30 @@ def connect(
     )
     most_bytes = arguments.integer(max_message_bytes, "max_message_bytes", 1)
     if is_local:
-        opener = local.local_opener(urls[0], server_settings)
-    else:
-        if server_settings is not None:
-            raise BadRequest("server_settings: are for memory:// only")
-        from .websocket import websocket_opener  # here: memory:// needs no websockets
+        return Connecting(local.local_opener(urls[0], server_settings), settings)
+    if server_settings is not None:
+        raise BadRequest("server_settings: are for memory:// only")
+    return Connecting(_opener(urls, tls, open_timeout_seconds, most_bytes), settings)
 
-        openers = [
-            websocket_opener(
-                one,
-                tls=tls,
-                open_timeout_seconds=open_timeout_seconds,
-                max_message_bytes=most_bytes,
-            )
-            for one in urls
-        ]
-        if len(urls) == 1:
-            opener = openers[0]
-        else:
-            named = [(shown(one), made) for one, made in zip(urls, openers, strict=True)]
-            opener = somewhere(named, open_timeout_seconds)
-    return Connecting(opener, settings)
+
+def _opener(
+    urls: list[str], tls: ssl.SSLContext | None, open_timeout_seconds: float, most_bytes: int
+) -> Opener:
+    """What opens a WebSocket to one of ``urls``. BadRequest."""
+    from .websocket import websocket_opener  # here: memory:// needs no websockets
+
+    openers = [
+        websocket_opener(
+            one,
+            tls=tls,
+            open_timeout_seconds=open_timeout_seconds,
+            max_message_bytes=most_bytes,
+        )
+        for one in urls
+    ]
+    if len(urls) == 1:
+        return openers[0]
+    return somewhere(list(zip(map(shown, urls), openers, strict=True)), open_timeout_seconds)
 
 
 def _addresses(url: object) -> list[str]:
