@@ -1,0 +1,51 @@
+"""Which nodes hold a collection, and which of them owns it: what a session asks before it routes.
+
+Protocols and plain data. A directory is looked at on the loop's thread and never waits; it may be
+a moment behind, so whoever is sent elsewhere may be sent on, or refused as ``unavailable``. A
+server by itself has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node that is alive: its name, and where others reach it (``ws://host:port/v1``)."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where one collection is now.
+
+    ``owner`` admits its changes; None: nobody does at this moment, or it is not alive. ``holders``
+    are the nodes that are alive and answer reads of it, the owner and this one with them.
+    """
+
+    owner: Node | None
+    holders: tuple[Node, ...]
+    is_here: bool
+    is_owned_here: bool
+
+
+class Directory(Protocol):
+    """What a node knows of the collections of its cluster."""
+
+    @property
+    def here(self) -> Node:
+        """This node."""
+
+    def where(self, tenant: str, name: str) -> Where | None:
+        """Where a collection is; None if the cluster has none of that name."""
+
+    def names(self, tenant: str) -> Sequence[str]:
+        """What a tenant's collections are called, in order, wherever they are."""
+
+    def nodes(self) -> Sequence[Node]:
+        """The nodes that are alive, by name, this one with them."""
