@@ -40,6 +40,8 @@ from .encodings import accepted
 log = logging.getLogger(__name__)
 
 WEBSOCKET_PATH: Final = "/v1"
+#: Where other nodes of a cluster connect to.
+LINK_PATH: Final = "/v1/link"
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
 _ALWAYS: Final = (("X-Content-Type-Options", "nosniff"),)
@@ -95,10 +97,12 @@ class Lines(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Who may come in. ``allow_origins`` as ``Settings`` normalises them; ``is_open``: no keys."""
+    """Who may come in. ``allow_origins`` as ``Settings`` normalises them; ``is_open``: no keys;
+    ``is_in_cluster``: other nodes, which prove that they are."""
 
     is_open: bool
     allow_origins: tuple[str, ...] = ()
+    is_in_cluster: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,8 @@ def decide(
     """The response to a request, or None where the WebSocket upgrade shall go on."""
     path = path.partition("?")[0]
     upgrade = bool(headers.get_all("Upgrade"))
+    if path == LINK_PATH and policy.is_in_cluster and method == "GET" and upgrade:
+        return _of_node(headers, running)
     is_known = path in _ROUTES or path in web.FILES
     if path != WEBSOCKET_PATH and (not is_known or upgrade):
         return _text(HTTPStatus.NOT_FOUND, "There is nothing here.")
@@ -137,6 +143,15 @@ def decide(
     if isinstance(found, Reply):
         return found
     return _ROUTES[path](running, found, ", ".join(headers.get_all("Accept")))
+
+
+def _of_node(headers: Headers, running: Running) -> Reply | None:
+    """Another node proves who it is on the connection; no page of a browser is one."""
+    if headers.get_all("Origin"):
+        return _text(HTTPStatus.FORBIDDEN, "This is for other nodes of the cluster.")
+    if running.status() == "draining":
+        return _text(HTTPStatus.SERVICE_UNAVAILABLE, "The server is leaving.")
+    return None
 
 
 def refuse_foreign(headers: Lines, policy: Policy) -> Reply | None:

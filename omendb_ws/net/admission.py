@@ -30,10 +30,18 @@ Hook = Callable[[ServerConnection, Request], Response | None]
 
 
 class Admission:
-    """``hook`` and ``known`` as ``Server`` has them."""
+    """``hook`` and ``known`` as ``Server`` has them; ``newer_keys`` fetches keys, if it may."""
 
-    def __init__(self, context: Context, known: Crowd, proxies: TrustedProxies, hook: Hook) -> None:
+    def __init__(
+        self,
+        context: Context,
+        known: Crowd,
+        proxies: TrustedProxies,
+        hook: Hook,
+        newer_keys: Callable[[], asyncio.Future[None] | None],
+    ) -> None:
         self._context = context
+        self._newer_keys = newer_keys
         self._known = known
         self._proxies = proxies
         self._hook = hook
@@ -58,6 +66,19 @@ class Admission:
     def may_enter(self) -> bool:
         """Whether there is a place for one more."""
         return len(self._known) < self._context.limits.max_connections
+
+    async def who(self, token: str | None) -> Principal | Refused | None:
+        """Who comes with ``token``, by newer keys where those may know it; None: nobody says."""
+        gate = self._context.gate
+        if token is None and not gate.is_open:
+            return None
+        found = gate.look(token or "")
+        if isinstance(found, Refused) and found.unknown_kid is not None:
+            fetching = self._newer_keys()
+            if fetching is not None:
+                await asyncio.shield(fetching)
+                return gate.look(token or "")
+        return found
 
     def authenticate(self, token: str | None) -> Principal | None:
         """Who a token is."""

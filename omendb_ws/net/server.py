@@ -43,6 +43,7 @@ from ..runtime.machine import keep_freed_memory
 from ..sessions.authentication import refuse_token
 from ..sessions.context import monotonic_us
 from ..sessions.receive import greet
+from ..sessions.routing.vouched import VouchedSession
 from ..sessions.session import Session
 from ..sessions.traced import receiver
 from ..telemetry.exposition import Page, render
@@ -176,10 +177,11 @@ class Server:
         settings, limits = self.settings, self.context.limits
         tls = ssl = self._context_of_tls()
         is_open = self.context.gate.is_open
-        policy = routes.Policy(is_open, settings.allow_origins)
+        policy = routes.Policy(is_open, settings.allow_origins, self.context.cluster is not None)
         hook = routes.process_request(policy, self, peer_of)
         proxies = TrustedProxies.parse(settings.trusted_proxies)
-        self._admission = Admission(self.context, self._known, proxies, hook)
+        newer_keys = self.node.keys.newer
+        self._admission = Admission(self.context, self._known, proxies, hook, newer_keys)
         connecting: Callable[..., Any] = partial(
             Connection,
             strangers=self._strangers,
@@ -220,8 +222,8 @@ class Server:
 
     def _parts(self, policy: routes.Policy, proxies: TrustedProxies) -> Parts:
         return Parts(
-            self.node, self, policy, proxies, self._who, self._admission.may_enter, self._strangers,
-            self._known, self._descriptors.admits, self._stall_seconds,
+            self.node, self, policy, proxies, self._admission.who, self._admission.may_enter,
+            self._strangers, self._known, self._descriptors.admits, self._stall_seconds,
         )  # fmt: skip
 
     def _make_intake(self, proxies: TrustedProxies, ssl: SSLContext | None) -> Intake:
@@ -330,10 +332,12 @@ class Server:
         assert isinstance(connection, Connection)
         assert connection.request is not None
         token = routes.token_of(connection.request.headers)
-        found = await self._who(token)
+        is_node = connection.request.path == routes.LINK_PATH
+        found = None if is_node else await self._admission.who(token)
         principal = found if isinstance(found, Principal) else None
         peer = connection.peer
-        session = self.node.open_session(principal, peer)
+        node = self.node
+        session = node.open_link(peer) if is_node else node.open_session(principal, peer)
         deadline = None
         try:
             if session.principal is not None and not self.context.gate.is_open:
@@ -349,19 +353,6 @@ class Server:
             self._sessions.pop(connection, None)
             self.node.close_session(session)
 
-    async def _who(self, token: str | None) -> Principal | Refused | None:
-        """Who comes with ``token``, by newer keys where those may know it; None: nobody says."""
-        gate = self.context.gate
-        if token is None and not gate.is_open:
-            return None
-        found = gate.look(token or "")
-        if isinstance(found, Refused) and found.unknown_kid is not None:
-            fetching = self.node.keys.newer()
-            if fetching is not None:
-                await asyncio.shield(fetching)
-                return gate.look(token or "")
-        return found
-
     def _admit_messages(
         self, connection: Connection, session: Session, found: Principal | Refused | None
     ) -> asyncio.TimerHandle | None:
@@ -376,7 +367,7 @@ class Server:
             return None
         elif session.is_refused:
             return None
-        greet(session)
+        session.greet() if isinstance(session, VouchedSession) else greet(session)
         if session.principal is not None:
             return None
         return self._loop.call_later(self._auth_seconds, _refuse_stranger, session)

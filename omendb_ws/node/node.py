@@ -35,10 +35,11 @@ from ..sessions.authentication import look_again, refuse_place
 from ..sessions.context import Context, monotonic_us
 from ..sessions.long_work import Steps
 from ..sessions.outbox import Outbox
+from ..sessions.routing.vouched import VouchedSession
 from ..sessions.server_view import ServerView
 from ..sessions.session import Session
 from ..sessions.subscriptions.pictures import Looks
-from ..sessions.traced import make_session
+from ..sessions.traced import make_session, make_vouched
 from ..telemetry.metrics import Metrics
 from ..telemetry.tracing import Traces
 from .audit_file import audit_file, begin
@@ -279,6 +280,14 @@ class Node:
             except BaseException:
                 session.who.leave()
                 raise
+        self.context.metrics.connections += 1
+        self.context.metrics.connections_opened += 1
+        self._sessions.add(session)
+        return session
+
+    def open_link(self, peer: Peer) -> VouchedSession:
+        """A session for a connection of another node, which has not said for whom it speaks."""
+        session = make_vouched(self.context, Outbox(), peer)
         self.context.metrics.connections += 1
         self.context.metrics.connections_opened += 1
         self._sessions.add(session)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from omendb_core.model.errors import Forbidden, Overloaded, Quota, Unauthenticated
@@ -123,7 +124,20 @@ def refuse_place(
 def end_forbidden(
     session: Session, size: int, then: Callable[[], None], request: wire.Auth | None
 ) -> None:
-    """End the subscriptions that the principal of now does not allow, and go on."""
+    """End the subscriptions that the principal of now does not allow, and go on.
+
+    Other nodes that answer this client do so first.
+    """
+    end = partial(_end_forbidden_here, session, size, then, request)
+    if session.routes is None or session.principal is None:
+        end()
+    else:
+        session.routes.tell(session.principal, end)
+
+
+def _end_forbidden_here(
+    session: Session, size: int, then: Callable[[], None], request: wire.Auth | None
+) -> None:
     ending = forbidden_of(session.subscriptions.values(), session.principal)
     if ending:
         session.outbox.drop_pushes(set(ending))
@@ -144,7 +158,7 @@ def end_forbidden(
 def look_again(session: Session) -> None:
     """Keys have changed: go on with the grants of now, or close if the key is gone."""
     principal = session.principal
-    if principal is None or not session.lane.is_open:
+    if principal is None or not session.lane.is_open or session.is_vouched:
         return
     now = _still(session, principal)
     if now is None:

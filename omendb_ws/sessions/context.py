@@ -20,6 +20,7 @@ from ..tenants.accounts import Accounts
 from ..wire.opcodes import Limits
 from .long_work import LongRequests
 from .overload import Overload
+from .routing.parts import ClusterParts
 from .server_view import ServerView
 from .subscriptions.beats import Beats
 from .subscriptions.pictures import Looks
@@ -75,5 +76,7 @@ class Context:
     is_draining: bool = False
     #: This node's name and its cluster's, where it is in one.
     place: tuple[str | None, str] | None = None
+    #: What it knows of other nodes, and how it reaches them.
+    cluster: ClusterParts | None = None
     #: The machine's clock, by which tokens end; it may be set meanwhile.
     wall_seconds: Callable[[], float] = time.time

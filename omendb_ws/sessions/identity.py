@@ -48,7 +48,7 @@ class Identity:
         self._wall_seconds = context.wall_seconds
         self._share = share
         self._account: Account | None = None
-        self._has_place = False
+        self._has_place = self._is_visiting = False
         self._expiring = expiring
         self._expired = expired
         self._timer: asyncio.Handle | None = None
@@ -70,6 +70,12 @@ class Identity:
         if principal.expires_at is not None:
             self._wait(principal.expires_at, NOTICE_SECONDS, self._tell)
 
+    def visit(self, tenant: str) -> None:
+        """It is a client of another node, which counts its connection."""
+        self._account = self._accounts.visit(tenant)
+        self._share.tenant = self._account.share
+        self._is_visiting = True
+
     def stop(self) -> None:
         """Wait for no end any more."""
         if self._timer is not None:
@@ -82,6 +88,9 @@ class Identity:
         if self._account is not None and self._has_place:
             self._has_place = False
             self._account.leave()
+        if self._account is not None and self._is_visiting:
+            self._is_visiting = False
+            self._account.visits -= 1
 
     @property
     def account(self) -> Account:

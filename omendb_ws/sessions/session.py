@@ -44,6 +44,7 @@ from .holds import Holds
 from .identity import Identity
 from .outbox import Batch, Outbox
 from .rates import Taken
+from .routing.parts import Routes
 from .subscriptions.ending import end_some
 from .subscriptions.subscription import Subscription
 
@@ -52,12 +53,15 @@ PLACE_AFTER_MS: Final = 1_000
 
 
 class Session:
-    """The state of one connection, on the loop's thread."""
+    """The state of one connection, on the loop's thread. ``routes``: how other nodes are reached
+    that answer some of it; ``is_vouched``: a node speaks in it, and says who it is."""
+
+    routes: Routes | None = None
+    is_vouched = False
+    refusal: asyncio.TimerHandle | None
 
     def __init__(self, context: Context, outbox: Outbox, peer: Peer = LOCAL) -> None:
-        self.context = context
-        self.outbox = outbox
-        self.peer = peer
+        self.context, self.outbox, self.peer = context, outbox, peer
         self.lane = Lane()
         self.who = Identity(context, self.lane.share, self._tell_expiring, self._expired)
         self.max_reply_bytes = context.limits.max_message_bytes
@@ -68,23 +72,20 @@ class Session:
         #: What it has unanswered; how long what is being received had waited for its turn.
         self.load, self.late_us = context.overload.load(self.lane), 0
         self._inflight: dict[int, Ticket] = {}
-        self._inflight_bytes = 0
-        self._expected_bytes = 0
+        self._inflight_bytes = self._expected_bytes = 0
         #: What the request that is being handled took of a rate; and those that are unanswered.
         self.taken: Taken | None = None
         self._takings: dict[int, Taken] = {}
         self.handles = Handles()
         self.holds = Holds(context.long_requests, self._progressed)
         self.last_sub = 0
-        #: Whether the message that is being received has its reply.
-        self.has_replied = False
-        #: A token was wrong, and soon the client hears of it.
-        self.is_refused = False
-        self.refusal: asyncio.TimerHandle | None = None
+        #: Whether the message that is being received has its reply; whether a token was wrong, of
+        #: which the client hears soon.
+        self.has_replied, self.is_refused, self.refusal = False, False, None
         #: Who waits for room, and who for everything to be answered and sent.
         self._call_when_room: Callable[[], None] | None = None
-        self._progress: asyncio.Event | None = None
         self._call_when_answered: Callable[[], None] | None = None
+        self._progress: asyncio.Event | None = None
         outbox.on_sent = self._went_out
 
     # -- the connection ---------------------------------------------------------------------------

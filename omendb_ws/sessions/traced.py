@@ -22,11 +22,17 @@ from ..access.peer import LOCAL, Peer
 from ..engine.model.ticket import Reply, Ticket
 from ..telemetry.tracing import Traces, span_of, trace_id_of
 from ..wire import searches, traceparent
+from ..wire.encoded import Message
+from ..wire.heads import Head
 from ..wire.messages import Refusal, Request, Said
 from ..wire.unread import FRAME_START
 from .context import Context
 from .outbox import Outbox
 from .receive import Receiver
+from .routing.naming import NamingSession
+from .routing.pending import Pending
+from .routing.routed import RoutedReceiver, RoutedSession
+from .routing.vouched import VouchedReceiver, VouchedSession
 from .session import Session
 
 if TYPE_CHECKING:
@@ -155,14 +161,69 @@ class TracedReceiver(Receiver):
         return request
 
 
+class TracedRoutedSession(RoutedSession, TracedSession):
+    """A session of a cluster's node: what others answer is traced here, too."""
+
+    def handed_on(self, head: Head, name: str | None) -> Any:
+        """As ``RoutedSession.handed_on``: the span of the message goes with it."""
+        span, self.current = self.current, None
+        if span is not None:
+            self._spans.add(span)
+            span.update_name(f"omendb {head.op}")
+            span.set_attribute("omendb.op", head.op)
+            if name is not None:
+                span.set_attribute("omendb.collection", name)
+        return span
+
+    def answered_elsewhere(self, pending: Pending, message: Message, error: str | None) -> None:
+        """As ``RoutedSession.answered_elsewhere``."""
+        super().answered_elsewhere(pending, message, error)
+        if pending.span is not None and pending.span in self._spans:
+            pending.span.set_attribute("omendb.node", pending.link.node.name)
+            self.end(pending.span, error)
+
+
+class _TracedVouchedSession(VouchedSession, TracedSession):
+    """One that another node speaks in."""
+
+
+class _TracedRoutedReceiver(RoutedReceiver, TracedReceiver):
+    """Of a ``TracedRoutedSession``."""
+
+
+class _TracedVouchedReceiver(VouchedReceiver, TracedReceiver):
+    """Of a ``_TracedVouchedSession``."""
+
+
 def make_session(context: Context, outbox: Outbox, peer: Peer) -> Session:
-    """A session, traced where the server traces."""
-    return (Session if context.traces is None else TracedSession)(context, outbox, peer)
+    """A session of a client; traced where the server traces, routed in a cluster."""
+    kind: type[Session]
+    if context.cluster is None:
+        kind = Session if context.traces is None else TracedSession
+    else:
+        kind = RoutedSession if context.traces is None else TracedRoutedSession
+    return kind(context, outbox, peer)
+
+
+def make_vouched(context: Context, outbox: Outbox, peer: Peer) -> VouchedSession:
+    """A session that another node speaks in."""
+    kind = VouchedSession if context.traces is None else _TracedVouchedSession
+    return kind(context, outbox, peer)
 
 
 def receiver(session: Session) -> Receiver:
     """What takes the messages of a session."""
-    return TracedReceiver(session) if isinstance(session, TracedSession) else Receiver(session)
+    kind: type[Receiver]
+    if isinstance(session, TracedSession):
+        kind = TracedReceiver
+        if isinstance(session, NamingSession):
+            is_vouched = session.is_vouched
+            kind = _TracedVouchedReceiver if is_vouched else _TracedRoutedReceiver
+        return kind(session)
+    kind = Receiver
+    if isinstance(session, NamingSession):
+        kind = VouchedReceiver if session.is_vouched else RoutedReceiver
+    return kind(session)
 
 
 def _describe(

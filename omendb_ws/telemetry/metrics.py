@@ -145,6 +145,8 @@ class Metrics:
         self.pushes = 0
         self.stats_merged = 0
         self.received_messages = self.received_bytes = 0
+        #: Requests that other nodes of the cluster answer, and connections to them that broke.
+        self.passed_on = self.lost_links = 0
         self.sent_messages = 0
         self.sent_bytes = 0
         self.connections = 0

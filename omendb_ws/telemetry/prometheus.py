@@ -109,6 +109,18 @@ METRICS: Final = (
         "omendb_sent_bytes", "counter", "Bytes of WebSocket messages sent.", lambda m: m.sent_bytes
     ),
     Metric(
+        "omendb_passed_on",
+        "counter",
+        "Requests of clients that another node of the cluster answers.",
+        lambda m: m.passed_on,
+    ),
+    Metric(
+        "omendb_lost_links",
+        "counter",
+        "Connections to other nodes for clients of this one that broke or could not be had.",
+        lambda m: m.lost_links,
+    ),
+    Metric(
         "omendb_connections_opened",
         "counter",
         "WebSocket connections accepted.",

@@ -82,6 +82,8 @@ class Account:
         self._paid_us = 0.0
         self.engine_ms = Meter("engine_ms", limits.engine_ms_per_second)
         self.connections = 0
+        #: Connections of other nodes for clients of theirs.
+        self.visits = 0
         self.subscriptions = 0
         #: Those of requests that are making theirs: they have their places.
         self.subscriptions_to_come = 0
@@ -201,7 +203,8 @@ class Account:
     @property
     def holds_anything(self) -> bool:
         """Whether anything that was taken was not given back."""
-        return bool(self.connections or self.subscriptions or self.memory.taken_bytes)
+        there = self.connections or self.visits or self.subscriptions or self.memory.taken_bytes
+        return bool(there)
 
     def owes_seconds(self, now_us: int) -> float:
         """How long until all its buckets are full again."""

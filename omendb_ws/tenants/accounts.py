@@ -71,6 +71,14 @@ class Accounts:
         account.enter()
         return account
 
+    def visit(self, tenant: str) -> Account:
+        """The account of a tenant of which a client of another node asks something here. Quota."""
+        if tenant not in self._accounts and not self.is_named(tenant):
+            self._make_place()
+        account = self.of(tenant)
+        account.visits += 1
+        return account
+
     def sample(self) -> None:
         """Remember this moment for rates, and let go of who is gone; called every second or so."""
         now_us = self._clock_us()

@@ -77,5 +77,24 @@ def _beginning(text: str) -> int | None:
     return None
 
 
+def simple_fields(text: str) -> dict[str, int | str]:
+    """The numbers and strings at the beginning of a text that is an object, before any list or
+    object in it; of fields that come twice the first."""
+    found: dict[str, int | str] = {}
+    start = _OBJECT.match(text, 0, BEGINNING_CHARACTERS)
+    at = None if start is None else start.end()
+    while at is not None:
+        field = _FIELD.match(text, at, BEGINNING_CHARACTERS)
+        if field is None:
+            break
+        name, value = field.groups()
+        if value[0] == '"':
+            found.setdefault(name, value[1:-1])
+        elif value.isascii() and value.isdigit():
+            found.setdefault(name, int(value))
+        at = field.end()
+    return found
+
+
 def _valid(found: object) -> int | None:
     return found if type(found) is int and 0 <= found <= MAX_U32 else None

@@ -1,0 +1,103 @@
+"""Where a request of a client is answered: here, at a collection's owner, or at a holder.
+
+Changes are the owner's. A read is answered here if this node holds the collection and has come as
+far as the client knows of; else by the node that answered the client before, or the owner. So a
+client reads what it wrote, and no version goes back while the owner is there. Lives on the loop's
+thread; knows no links.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from typing import Final
+
+from omendb_core.model.errors import NotFound, Unavailable
+
+from ...cluster.directory import Directory, Node, Where
+from ...wire.heads import Head
+from ...wire.opcodes import OPS
+from ..session import Session
+
+#: Ops that this node answers, wherever collections are.
+_ALWAYS_HERE: Final = frozenset({"ping", "auth", "list", "usage", "restore"})
+
+
+class Places:
+    """Of one session. ``changing``: how many of its changes of a collection other nodes have not
+    answered."""
+
+    def __init__(self, session: Session, directory: Directory) -> None:
+        self._session = session
+        self._directory = directory
+        #: The newest version that another node stated, and which: it has come as far.
+        self._floors: dict[str, int] = {}
+        self._chosen: dict[str, Node] = {}
+        self.changing: dict[str, int] = {}
+
+    def of(self, head: Head, name: str | None) -> Node | None:
+        """Who answers; None: this node. Unavailable."""
+        if name is None or head.op in _ALWAYS_HERE or head.op not in OPS:
+            return None
+        where = self._directory.where(self._session.tenant, name)
+        if where is None:
+            return None
+        return self._owner(where, name) if OPS[head.op].change else self._reader(where, name)
+
+    def note(self, name: str, version: int, node: Node) -> None:
+        """A node has stated a version."""
+        if version >= self._floors.get(name, 0):
+            self._floors[name] = version
+            self._chosen[name] = node
+
+    def forget(self, name: str) -> None:
+        """It is another collection from now on."""
+        self._floors.pop(name, None)
+        self._chosen.pop(name, None)
+
+    def avoid(self, node: Node) -> None:
+        """That node is gone, as far as is known here."""
+        for name in [name for name, chosen in self._chosen.items() if chosen == node]:
+            del self._chosen[name]
+
+    def begin_change(self, name: str) -> None:
+        """A change is another node's to answer."""
+        self.changing[name] = self.changing.get(name, 0) + 1
+
+    def end_change(self, name: str) -> None:
+        """It is answered."""
+        left = self.changing.pop(name) - 1
+        if left:
+            self.changing[name] = left
+
+    def _owner(self, where: Where, name: str) -> Node | None:
+        if where.is_owned_here:
+            return None
+        if where.owner is None:
+            raise Unavailable(f"{name}: no node owns it at the moment; try again")
+        return where.owner
+
+    def _reader(self, where: Where, name: str) -> Node | None:
+        if where.is_owned_here:
+            return None
+        if name in self.changing:
+            return self._owner(where, name)
+        if where.is_here and self._is_as_far(name):
+            return None
+        chosen = self._chosen.get(name)
+        if chosen is not None and chosen in where.holders:
+            return chosen
+        others = [one for one in where.holders if one.name != self._directory.here.name]
+        if name in self._floors or not others:
+            return self._owner(where, name)
+        chosen = self._chosen[name] = random.choice(others)
+        return chosen
+
+    def _is_as_far(self, name: str) -> bool:
+        """Whether the window here has what the client was told."""
+        floor = self._floors.get(name)
+        if floor is None:
+            return True
+        with suppress(NotFound):
+            return self._session.find(name).shard.window.version >= floor
+        return False
