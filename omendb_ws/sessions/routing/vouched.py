@@ -8,6 +8,7 @@ goes round in circles.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -95,9 +96,16 @@ class VouchedSession(NamingSession):
             return super().find(target)
         except NotFound:
             named = self.named.get(target) if isinstance(target, int) else Named(target, None)
-            if named is None or self.parts.directory.where(self.tenant, named.name) is None:
+            if named is None or not self._is_elsewhere(named.name):
                 raise
             raise Unavailable(f"{named.name}: it has just moved; try again") from None
+
+    def _is_elsewhere(self, name: str) -> bool:
+        """Whether other nodes have it, and this one has not."""
+        with suppress(NotFound):
+            super().find(name)
+            return False
+        return self.parts.directory.where(self.tenant, name) is not None
 
     def refuse(
         self,

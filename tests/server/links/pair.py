@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +19,8 @@ SECRET = bytes(range(32))
 
 @dataclass
 class Map:
-    """Who owns and who holds what, for all nodes: name -> names of nodes, the owner first or None."""
+    """Who owns and who holds what, for all nodes: by name those that hold it, the owner first, or
+    None."""
 
     nodes: dict[str, Node] = field(default_factory=dict)
     holders: dict[str, tuple[str | None, ...]] = field(default_factory=dict)
@@ -69,13 +70,16 @@ class Pair:
 
 @asynccontextmanager
 async def pair(
-    given: Settings | None = None, names: Sequence[str] = ("a", "b"), **parts: Any
+    given: Settings | None = None,
+    names: Sequence[str] = ("a", "b"),
+    make: Callable[[Settings, str], Server] = lambda given, _: Server(given),
+    **parts: Any,
 ) -> AsyncIterator[Pair]:
-    """Nodes that run; nothing is held by any of them yet."""
+    """Nodes that run; nothing is held by any of them yet. ``make`` makes those of a name."""
     found = Pair()
     async with AsyncExitStack() as stack:
         for name in names:
-            server = Server(settings() if given is None else replace_settings(given))
+            server = make(settings() if given is None else given, name)
             opener = line_opener(server.context.limits.max_message_bytes)
             made = ClusterParts(FakeDirectory(found.map, name), "main", SECRET, opener)
             server.context.cluster = replace(made, **parts)
@@ -83,11 +87,6 @@ async def pair(
             found.servers[name] = server
             found.map.nodes[name] = Node(name, server.url)
         yield found
-
-
-def replace_settings(given: Settings) -> Settings:
-    """The same for another server."""
-    return given.model_copy()
 
 
 @asynccontextmanager
