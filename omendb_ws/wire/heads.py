@@ -78,7 +78,8 @@ def head_of(message: Said) -> Head | None:
     if isinstance(message, bytes):
         return _of_frame(message)
     if isinstance(message, Posted):
-        return _made(message.given)
+        text = message.text.strip()
+        return _made(message.given) if text[:1] == "{" and text[-1:] == "}" else None
     if isinstance(message, Uploaded):
         return Head(message.add.id, "add", str(message.add.collection))
     if len(message) > BEGINNING_CHARACTERS:
@@ -92,6 +93,12 @@ def head_of(message: Said) -> Head | None:
     except orjson.JSONDecodeError:
         return None
     return _made(body) if type(body) is dict else None
+
+
+def head_of_fault(message: Said) -> Head | None:
+    """Of a request that cannot be read, as far as its beginning tells."""
+    found = head_of(message)
+    return _made(simple_fields(message)) if found is None and isinstance(message, str) else found
 
 
 def _made(fields: Mapping[str, Any]) -> Head | None:

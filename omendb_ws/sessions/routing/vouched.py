@@ -117,7 +117,7 @@ class VouchedSession(NamingSession):
     ) -> None:
         """As ``Session.refuse``: the other node has to know whose answer it is."""
         if id is None:
-            head = heads.head_of(message)
+            head = heads.head_of_fault(message)
             id = None if head is None else head.id
         super().refuse(id, message, error, op, target)
 
