@@ -145,10 +145,8 @@ class Metrics:
         self.pushes = 0
         self.stats_merged = 0
         self.received_messages = self.received_bytes = 0
-        #: Requests that other nodes of the cluster answer, and connections to them that broke.
-        self.passed_on = self.lost_links = 0
-        self.sent_messages = 0
-        self.sent_bytes = 0
+        self.sent_messages = self.sent_bytes = 0
+        self.passed_on = self.lost_links = 0  # to other nodes of a cluster
         self.connections = 0
         self.connections_opened = 0
         self.failed_logins = 0
