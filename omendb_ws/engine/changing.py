@@ -31,6 +31,7 @@ from .writes.changes import Changes
 from .writes.commands import BeginSnapshot, Create, Drop, RowChange
 from .writes.durability import Durability
 from .writes.expiry import Expiry
+from .writes.following import Followers
 from .writes.lifecycle import Lifecycle
 from .writes.preparing import Preparing
 from .writes.turns import Turns
@@ -66,12 +67,26 @@ class Changing:
         self.durability = Durability(metrics, changes, self.turns, shares, submit)
         self.lifecycle = Lifecycle(self.durability, self.turns, self._forget, submit)
         self.expiry = Expiry(metrics, changes, self.durability)
+        self.followers = Followers(
+            metrics,
+            changes,
+            self.durability,
+            self.turns,
+            self._forget,
+            reading.long.concern,
+            submit,
+        )
         self.set_aside: list[Change] = []
 
     def finish_settled(self) -> int:
         """Apply and answer what logs have settled."""
         until_ns = time.perf_counter_ns() + TICK_CHANGES_US * 1000
         return self.durability.finish_settled(self._moment.effects, until_ns)
+
+    def follow(self) -> int:
+        """Apply what other nodes admitted to shards that follow."""
+        until_ns = time.perf_counter_ns() + TICK_CHANGES_US * 1000
+        return self.followers.run(self._moment.effects, self._moment.now_us, until_ns)
 
     def put_back_drops(self, done: int) -> None:
         """Drops that waited for long reads of their shard go on, once those are finished."""
@@ -206,6 +221,7 @@ class Changing:
             if isinstance(work, Watch):
                 return replies.ok(work.ticket, work.subscription.reply(shard))
             assert isinstance(work, RowChange), "there are no other changes"
+            self.durability.refuse_followed(shard)
             if not is_prepared and self.preparing.begin(work):
                 return None
             if shard.pending is None:

@@ -77,6 +77,7 @@ class Engine:
         self.moment.traces = self._reads.traces = traces
         self.tick.changing.durability.traces = traces
         self.feeds, self.live = self.tick.feeds, self.tick.live
+        self.followers = self.tick.changing.followers
         self.matches, self.novels = self.tick.matches, self.tick.novels
         self._thread = threading.Thread(target=self._run, name="omendb-engine", daemon=True)
 
@@ -94,7 +95,7 @@ class Engine:
 
     def start(self, storage: Storage | None = None) -> None:
         """Start the thread; ``storage`` None: collections are in memory only."""
-        self.tick.changing.lifecycle.storage = storage
+        self.tick.changing.lifecycle.storage = self.followers.storage = storage
         self._thread.start()
 
     def settler(self, shard: Shard) -> Settle:

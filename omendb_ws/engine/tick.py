@@ -47,6 +47,7 @@ from .writes.commands import (
     Settled,
     Stored,
 )
+from .writes.following import OfReplica
 
 #: How long the engine lets go after a fault.
 _AFTER_A_FAULT_SECONDS: Final = 0.005
@@ -121,6 +122,7 @@ class Tick:
             ("streams that nobody reads", self._let_go),
             ("expiry", self._expire),
             ("changes that have settled", self.changing.finish_settled),
+            ("changes of other nodes", self.changing.follow),
             ("changes", self.changing.do),
             ("changes that are prepared", self.changing.prepare),
             ("telling what changed", self._tell_changed),
@@ -175,6 +177,7 @@ class Tick:
             or self.tallies
             or self.drawings
             or self.changing.durability.has_settled
+            or self.changing.followers
             or self.changing.expiry.is_keeping
             or self.deliveries.is_busy
             or self.feeds.telling
@@ -242,6 +245,8 @@ class Tick:
             self.changing.lifecycle.stored(signal, self._moment.effects)
         elif isinstance(signal, Beat):
             self._moment.effects.append(signal.effect)
+        elif isinstance(signal, OfReplica):
+            self.changing.followers.take(signal)
         elif isinstance(signal, Recovered):
             self.changing.expiry.watch(signal.shard)
         elif isinstance(signal, EndSnapshot):

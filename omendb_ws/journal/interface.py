@@ -6,6 +6,10 @@ out of a ``Recovery``. ::
 
     store.create(…)  ─────────────────────────────►  Log
     store.stored()  ─►  store.recover(one)  ─►  Recovery  ─ changes() … finish() ─►  Log
+                    ─►  store.follow(one)  ─►  Following  ─ changes() … begin() … promote() ─►  Log
+                                                Log  ─ deposed, step_down() ─►  Following
+
+A store of its own data directory does not know the last two lines: there nobody else appends.
 
 **Order.** The engine admits a change, hands it to ``Log.append`` with a tag, and applies it when
 the log *settles* that tag as safe: written for ``everysec``, flushed for ``always``. Tags are
@@ -33,7 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from omendb_core.model.change import Change
 from omendb_core.model.errors import OmenError, Unavailable
@@ -66,7 +70,12 @@ class Damaged(Unavailable):
 
 
 class Deposed(Unavailable):
-    """A log that another node owns now: nothing of it is this one's to append, or to show."""
+    """A log that another node owns now: nothing of it is this one's to append."""
+
+
+class Purged(Unavailable):
+    """What comes next is not in the log any more, for nobody needs it who starts now: start again,
+    with a fresh window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +240,69 @@ class Recovery(Protocol):
         """
 
 
+#: ``deliver(logged, size_bytes)``: what comes next, in order, and what to call ``took`` with once
+#: it is applied. On a thread of the journal; it must not raise or wait.
+Deliver: TypeAlias = Callable[[Sequence[Logged], int], None]
+#: ``fail(error)``: nothing is delivered any more; likewise.
+Fail: TypeAlias = Callable[[OmenError], None]
+
+
+class Following(Protocol):
+    """A log that another node owns, as a holder of its window reads it.
+
+    Make a window, ``resume`` it at ``checkpoint``, ``replay`` the ``changes``; it can be shown
+    then. From ``begin`` on what comes is delivered as it comes. Out of ``SharedLog.step_down`` the
+    window is there already: ``begin`` at once.
+    """
+
+    stored: Stored
+    manifest: Manifest
+    #: Where the window starts, before the first of ``changes``.
+    checkpoint: Checkpoint
+    progress: Progress
+
+    def changes(self) -> Iterator[Logged]:
+        """All that the log held when it was begun to be read, in order; arrays are views on what
+        was read. On any one thread. Raises Damaged, Purged, Unavailable.
+        """
+
+    def begin(self, deliver: Deliver, fail: Fail) -> None:
+        """Deliver what comes behind that; never waits, once ``changes`` is exhausted.
+
+        Not more is received than some MiB that are delivered and not ``took``: who applies slowly
+        slows nobody else. ``fail`` is told, on the same thread, what ends it: Damaged or Purged.
+        """
+
+    def took(self, size_bytes: int) -> None:
+        """So much of what was delivered is applied. From any thread."""
+
+    def time_us(self) -> int:
+        """As ``Recovery.time_us``, once ``changes`` is exhausted, or ``promote`` came through."""
+
+    def promote(self, settle: Settle) -> Log:
+        """Own it from now on, whoever did: everything that counts before is delivered when this
+        returns, and nothing is any more. Waits, on any thread.
+
+        Raises Deposed if yet another node has taken it meanwhile, Unavailable if NATS does not
+        answer, Damaged. Then it is followed as before.
+        """
+
+    def numbers(self) -> LogNumbers:
+        """See LogNumbers."""
+
+    def close(self) -> None:
+        """Deliver nothing any more; never waits. Again and again."""
+
+
+@runtime_checkable
+class SharedLog(Log, Protocol):
+    """A log that another node may take over."""
+
+    def step_down(self) -> Following:
+        """After Deposed, all tags being settled and ``rewind`` called: go on as a follower, from
+        the last change that counts. Once."""
+
+
 class Receiving(Protocol):
     """A new collection's log, made of live rows; it is not there before ``finish``. Not
     thread-safe. Calls may wait for the disk, and raise StorageFull or StorageFailed.
@@ -276,3 +348,11 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give the data directory free; its logs were closed before."""
+
+
+@runtime_checkable
+class SharedStore(Store, Protocol):
+    """A store that other nodes use, too."""
+
+    def follow(self, stored: Stored, limits: WindowLimits) -> Following:
+        """Begin to read a log that another node owns. Raises Damaged, Purged, Unavailable."""

@@ -10,12 +10,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from omendb_core.model.errors import OmenError
+from omendb_core.model.errors import OmenError, Unsupported
 from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import WindowLimits
 
 from ..runtime.faults import as_error
-from .interface import Log, Manifest, Receiving, Recovery, Settle, Store, Stored
+from .interface import (
+    Following,
+    Log,
+    Manifest,
+    Receiving,
+    Recovery,
+    Settle,
+    SharedLog,
+    SharedStore,
+    Store,
+    Stored,
+)
 from .late_log import LateLog
 
 _Result = TypeVar("_Result")
@@ -64,9 +75,32 @@ class Storage:
         """Open it if that is possible now."""
         return self._thread.submit(log.try_again)
 
+    def follow(self, stored: Stored) -> Future[Following]:
+        """Begin to read a log that another node owns."""
+        return self._thread.submit(self._follow, stored)
+
+    def _follow(self, stored: Stored) -> Following:
+        if not isinstance(self._store, SharedStore):
+            raise Unsupported("this server's logs are its own")
+        return self._store.follow(stored, self._limits)
+
+    def step_down(
+        self, log: SharedLog, then: Callable[[Following | None, Exception | None], None]
+    ) -> None:
+        """Go on as a follower; ``then`` is called on the store's thread."""
+        self._ask(then, log.step_down)
+
+    def close_log(self, log: Log) -> None:
+        """Close a log that nothing goes on with."""
+        self._ask(lambda _, error: None, log.close)
+
     def stored(self) -> list[Stored]:
         """What the store holds; waits. For the start."""
         return self._thread.submit(self._store.stored).result()
+
+    def stored_now(self) -> Future[list[Stored]]:
+        """The same, without waiting."""
+        return self._thread.submit(self._store.stored)
 
     def recover(self, stored: Stored) -> Future[Recovery]:
         """Begin to read a log back."""

@@ -20,6 +20,7 @@ from ..access.logins import Logins
 from ..access.peer import LOCAL, Peer
 from ..access.principal import Principal
 from ..catalog.recovery import Recoveries
+from ..catalog.replicas import Replicas
 from ..catalog.restoring import Restores
 from ..engine.inbox import Inbox
 from ..engine.model.ticket import Effect
@@ -66,6 +67,8 @@ class Node:
 
     #: What brings stored collections back; None without a data directory.
     recoveries: Recoveries | None = None
+    #: What follows collections of other nodes; None on a server by itself.
+    replicas: Replicas | None = None
     #: The store of a node in a cluster; None on a server by itself.
     _cluster: JetStreamStore | None = None
 
@@ -146,6 +149,10 @@ class Node:
                 self._storage, context.catalog, context.engine, context.clock_us
             )
             self.recoveries.begin()
+        if self._cluster is not None and self._storage is not None:
+            self.replicas = Replicas(
+                self._storage, context.catalog, context.engine, context.clock_us
+            )
         context.restores.storage = self._storage
         context.engine.start(self._storage)
         self._begin(self.samples.run)
@@ -183,6 +190,8 @@ class Node:
         for task, is_endless in self._tasks.items():
             if is_endless:
                 task.cancel()
+        if self.replicas is not None:
+            self.replicas.stop()
         if self.recoveries is not None:
             try:
                 self.recoveries.stop()

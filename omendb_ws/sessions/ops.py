@@ -13,7 +13,7 @@ from typing import Any, Final
 from omendb_core.counting import CountQuery, check_by
 from omendb_core.filters.parser import both, optional
 from omendb_core.model.change import AddRequest, RowBatch
-from omendb_core.model.errors import BadFilter, OmenError
+from omendb_core.model.errors import BadFilter, OmenError, Unavailable
 from omendb_core.model.types import Include
 from omendb_core.novelty.unless_near import UnlessNear
 from omendb_core.search.query import Query
@@ -23,6 +23,7 @@ from ..catalog.entry import Entry
 from ..engine.reads import commands as reads
 from ..engine.reads.statistics import collection_stats
 from ..engine.writes import commands as writes
+from ..journal.follower_log import REFUSAL
 from ..runtime.faults import as_error
 from ..wire import messages as wire
 from ..wire import reply_bounds
@@ -161,6 +162,8 @@ def _drop(session: Session, request: wire.Drop, size: int) -> None:
         return
     collection = reach(session, request.op, request.collection).collection
     shard = collection.shard
+    if shard.is_follower:
+        raise Unavailable(REFUSAL)
     dropping = writes.Drop(session.ticket(request, shard, size), shard, held)
     took_effect(session, "drop", request.collection)
     session.context.catalog.drop(collection)

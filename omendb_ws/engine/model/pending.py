@@ -19,7 +19,8 @@ from omendb_core.model.change import Change as CoreChange
 from omendb_core.model.change import Repeated
 from omendb_core.model.errors import OmenError, StorageFailed
 
-from ...journal.interface import Damaged, Deposed, Log
+from ...journal.follower_log import FollowerLog
+from ...journal.interface import Damaged, Log
 from .ticket import Command, Lane
 
 #: What the next change waits for: nothing; room in the queue before the log; that no change is
@@ -46,10 +47,13 @@ class PendingChanges:
 
     ``error``: why changes were refused since none was pending last. ``must_rewind``: something was
     admitted that the log was never given; admission is put back to what is safe when nothing is
-    pending.
+    pending. ``is_stepping_down``: another node owns the log, and this one is to follow it.
     """
 
-    __slots__ = ("changes", "error", "is_expiring", "log", "must_rewind", "parked", "waits_for")
+    __slots__ = (
+        "changes", "error", "is_expiring", "is_stepping_down", "log", "must_rewind", "parked",
+        "waits_for",
+    )  # fmt: skip
 
     def __init__(self, log: Log | None = None) -> None:
         self.log = log
@@ -57,14 +61,17 @@ class PendingChanges:
         self.parked: deque[Command] = deque()
         self.waits_for: Waits = "" if log is not None else "store"
         self.error: OmenError | None = None
-        self.is_expiring = self.must_rewind = False
+        self.is_expiring = self.must_rewind = self.is_stepping_down = False
 
     @property
     def has_failed(self) -> bool:
         """Whether the log is finished, and nothing more can be made safe. From any thread."""
-        return self.log is not None and isinstance(
-            self.log.error, StorageFailed | Damaged | Deposed
-        )
+        return self.log is not None and isinstance(self.log.error, StorageFailed | Damaged)
+
+    @property
+    def is_follower(self) -> bool:
+        """Whether another node admits changes. From any thread."""
+        return isinstance(self.log, FollowerLog)
 
     def park(self, work: Command, waits_for: Waits) -> None:
         """Keep ``work``, and all that follow it, until there is what it waits for."""
@@ -75,6 +82,11 @@ class PendingChanges:
     def may_append(self) -> bool:
         """Whether a change can go into the log right away."""
         return not self.waits_for and self.log is not None and self.log.has_room
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is pending, and the log is the engine's to ask."""
+        return not self.changes and self.waits_for != "store" and not self.is_stepping_down
 
     @property
     def is_next_settled(self) -> bool:

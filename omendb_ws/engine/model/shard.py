@@ -85,6 +85,8 @@ class Shard:
         #: The one that had its name before, if that was still being dropped.
         self.follows: Shard | None = None
         self.is_dropped = False
+        #: Why it is gone here although there is such a collection: other nodes have it.
+        self.left: str | None = None
         self.broken: str | None = None
         self.pending: PendingChanges | None = None if durability == "memory" else PendingChanges()
         self.scan_cost = ScanCost()
@@ -119,6 +121,11 @@ class Shard:
     def is_held_otherwise(self) -> bool:
         """Whether it is held for something else than a change that is prepared."""
         return self.is_being_read or self.is_catching_up
+
+    @property
+    def is_follower(self) -> bool:
+        """Whether another node admits its changes. From any thread."""
+        return self.pending is not None and self.pending.is_follower
 
     @property
     def is_made(self) -> bool:
@@ -168,5 +175,7 @@ class Shard:
 
     def refuse_dropped(self) -> None:
         """NotFound once the collection is gone."""
+        if self.left is not None:
+            raise Unavailable(f"collection: {self.left}")
         if self.is_dropped:
             raise NotFound(f"collection: there is no {self.name!r}")

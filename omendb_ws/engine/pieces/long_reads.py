@@ -172,13 +172,17 @@ class LongReads:
             started_ns = now_ns
         return done
 
+    def concern(self, shard: Shard) -> bool:
+        """Whether one of them is of this shard."""
+        return any(work.ticket.shard is shard for work in self._works())
+
     def lanes(self) -> Iterable[Lane]:
         """The connections whose long reads could go on."""
         return [lane for lane in self._lanes if lane not in self._kept_waiting]
 
     def hold(self, work: Change) -> bool:
         """Keep a drop until long reads of its shard are answered; False if there are none."""
-        if not self._concern(work.shard):
+        if not self.concern(work.shard):
             return False
         self.held.append(work)
         return True
@@ -190,7 +194,7 @@ class LongReads:
 
     def released(self) -> deque[Change]:
         """Drops that need wait no longer, for the caller to take out."""
-        held = deque(work for work in self.held if self._concern(work.shard))
+        held = deque(work for work in self.held if self.concern(work.shard))
         self._free.extend(work for work in self.held if work not in held)
         self.held = held
         return self._free
@@ -259,6 +263,3 @@ class LongReads:
         long.has_worked |= has_worked
         self.pieces += has_worked
         return "goes on" if has_worked else "waits"
-
-    def _concern(self, shard: Shard) -> bool:
-        return any(work.ticket.shard is shard for work in self._works())

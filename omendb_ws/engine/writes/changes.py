@@ -16,7 +16,7 @@ from omendb_core.model import change as core
 from omendb_core.model.errors import OmenError
 from omendb_core.novelty.unless_near import UnlessNear
 
-from ...journal.interface import Damaged, Deposed
+from ...journal.interface import Damaged
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...wire import reply_bounds
@@ -47,10 +47,9 @@ class Changes:
         shard.broken = "needs repair, after a fault; drop it to start anew"
         self.newly_broken[shard] = None
 
-    def loses(self, shard: Shard, error: Damaged | Deposed) -> None:
+    def loses(self, shard: Shard, error: Damaged) -> None:
         """Its log says that the window is not to be shown any more."""
-        why = f"needs repair: {error.message}; {error.remedy}" if isinstance(error, Damaged) else ""
-        shard.broken = why or error.message
+        shard.broken = f"needs repair: {error.message}; {error.remedy}"
         self.newly_broken[shard] = None
 
     def forget(self, shard: Shard) -> None:

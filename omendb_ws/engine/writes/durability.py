@@ -14,7 +14,8 @@ index of ids, for streams that mix both.
 Of a change that a full disk, or a cluster that was away, refused nothing is left, once nothing is
 pending and admission is put back to what is safe (``Log.rewind``). After a failed write or flush
 the log is finished: every change is refused, and reads go on. Where the log itself cannot be
-trusted any more, or is another node's, the collection is not shown.
+trusted any more, the collection is not shown; where it is another node's, what is pending is
+refused, and the shard goes on as a follower (``following.py``).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from omendb_core.model.errors import (
 )
 from omendb_core.replay import kept_rows
 
+from ...journal.follower_log import REFUSAL
 from ...journal.interface import Damaged, Deposed, Log, Settle
 from ...runtime.faults import as_error
 from ...runtime.few_lines import FewLines
@@ -82,6 +84,8 @@ class Durability:
         self._settled: dict[Shard, None] = {}
         self._compact_at_seconds: dict[Shard, float] = {}
         self._lines: dict[Shard, FewLines] = {}
+        #: Told of a shard whose log another node owns by now, once nothing of it is pending.
+        self.on_deposed: Callable[[Shard], None] = lambda shard: None
         #: How many changes are pending, over all shards.
         self.pending = 0
         #: See ``Moment.traces``.
@@ -188,7 +192,7 @@ class Durability:
 
     def settled(self, signal: Settled) -> None:
         """The log is through with some changes; ``finish_settled`` goes on with them."""
-        if isinstance(signal.error, Damaged | Deposed):
+        if isinstance(signal.error, Damaged):
             self._changes.loses(signal.shard, signal.error)
         for change in signal.changes:
             change.is_settled = True
@@ -196,6 +200,16 @@ class Durability:
             if self.traces is not None and change.work is not None:
                 self.traces.event(change.work.ticket, "journal")
         self._settled[signal.shard] = None
+
+    def look_at(self, shard: Shard) -> None:
+        """It has another log now."""
+        self._settled[shard] = None
+
+    def refuse_followed(self, shard: Shard) -> None:
+        """Unavailable for a change that another node admits."""
+        pending = shard.pending
+        if pending is not None and pending.is_follower:
+            raise Unavailable(REFUSAL)
 
     def finish_settled(self, effects: list[Effect], until_ns: int) -> int:
         """Apply what is committed, as far as a tick goes: the answers to ``effects``; how many.
@@ -299,7 +313,7 @@ class Durability:
 
     def _release(self, shard: Shard, pending: PendingChanges) -> None:
         """Let parked changes go on if there is what they waited for."""
-        if not pending.changes and pending.waits_for != "store":
+        if pending.is_at_rest:
             if pending.must_rewind or isinstance(pending.error, _PASSING):
                 shard.window.rewind(_log(pending).rewind())
                 pending.must_rewind = False
@@ -309,6 +323,8 @@ class Durability:
                 self._compact(shard, _log(pending))
             except Exception as error:  # the log asks again
                 self._fault(error, f"writing live rows of {shard.name} again")
+            if isinstance(_log(pending).error, Deposed):
+                self.on_deposed(shard)
         if pending.may_go_on:
             self._turns.put_back(pending.parked)
             pending.waits_for = ""

@@ -53,6 +53,11 @@ class Followed:
         #: When the last change was stored, and the last message, by the clock of NATS.
         self.changed_ns = self.stored_ns = 0
 
+    @property
+    def is_between(self) -> bool:
+        """Whether no record has begun that is not whole yet."""
+        return self._assembler.is_between
+
     def again(self) -> None:
         """What comes next is the last message that was taken, once more."""
         self._assembler = Assembler()
@@ -121,6 +126,10 @@ class Followed:
         gap = self._coverage.first_gap(self.tracker.first_seq, 0)
         if gap is not None:
             raise Broken(f"rows from seq {gap} on stood before its first message")
+
+    def time_us(self) -> int:
+        """What time it is for the log, by the clock of NATS, whatever this machine's says."""
+        return self.tracker.time_us + max(0, self.stored_ns - self.changed_ns) // 1000
 
     def needless_before(self, base: int) -> int | None:
         """Up to which message, a checkpoint, the stream is not needed; None if all of it is.

@@ -8,7 +8,7 @@ After any doubt nothing more is admitted (``error``), and this node takes over f
 term, a fence, and the stream followed until that is applied, which decides everything before it.
 What came back by then is settled as safe; the rest is refused, and is void wherever it may be.
 Where somebody else owns the log meanwhile, or the stream is not what was written, the log is
-*over*: that is settled without a tag, for the collection must not be shown any more.
+*over*: that is settled without a tag. It goes on as a follower then, or is not shown any more.
 
 Invariants: tags are settled in the order of their appends. Everything but ``append``, ``rewind``,
 ``close``, ``drop`` and what is read from any thread runs on the connection's thread.
@@ -19,70 +19,66 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from omendb_core.model.change import Change
 from omendb_core.model.errors import OmenError, StorageFailed, TooLarge, Unavailable
 from omendb_core.model.logged import Checkpoint
-from omendb_core.model.types import WindowLimits
 
 from ...runtime.faults import as_error
-from ..interface import Deposed, LogNumbers, Manifest, Settle, Stored
+from ..interface import Deposed, Following, LogNumbers, Manifest, Settle
 from ..local.compaction import LogCompaction, Passes
 from ..local.groups import Done, Queued, Turn, size_of
-from .api import ApiError, JetStream
+from .api import ApiError
 from .broken import BrokenStream
 from .followed import Followed
-from .names import stream, subject
-from .ownership import Ownership, fence
 from .pipeline import Pipeline
 from .queue import CHECKPOINT_BYTES, Writing
 from .records import Broken, Record
 from .retention import Retention
+from .streamed import Streamed
 from .tail import Tail
+from .takeover import claim
 from .waiting import Waiting
 
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS: Final = 0.25
+#: How long one that another node owns waits for the fence of that.
+_HEARD_SECONDS: Final = 5.0
 #: How long a log that closes waits for what was appended.
 _CLOSE_SECONDS: Final = 10.0
 
 
 class StreamLog:
-    """``interface.Log``; see the module. Made once ``followed`` stands behind this node's fence."""
+    """``interface.SharedLog``; see the module. Made once ``followed`` stands behind this node's
+    fence; ``follow`` makes what goes on from there as a follower.
+    """
 
     def __init__(
         self,
-        jetstream: JetStream,
-        cluster: str,
-        stored: Stored,
-        ownership: Ownership,
+        streamed: Streamed,
         followed: Followed,
-        limits: WindowLimits,
         settle: Settle,
-        remove: Callable[[], None],
+        follow: Callable[[Followed], Following],
     ) -> None:
-        self.stored = stored
+        self.stored = streamed.stored
         self.manifest: Manifest = followed.manifest
-        self._jetstream = jetstream
-        self._connection = jetstream.connection
-        self._stream = stream(cluster, stored.key)
-        self._subject = subject(cluster, stored.key)
-        self._ownership = ownership
+        self._streamed = streamed
+        self._jetstream = streamed.jetstream
+        self._connection = streamed.jetstream.connection
         self._followed = followed
-        self._limits = limits
-        self._remove = remove
+        self._follow_on = follow
         self._waiting = Waiting(settle)
-        self._retention = Retention(jetstream, self._stream, followed)
+        self._retention = Retention(self._jetstream, streamed.stream, followed)
         self._error: OmenError | None = None
         self._is_over = self._is_resolving = False
         self._term = followed.judge.term
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
-        self._passes = Passes(
-            self.manifest.definition, CHECKPOINT_BYTES, followed.tracker.checkpoint()
-        )
+        standing = followed.tracker.checkpoint()
+        self._passes = Passes(self.manifest.definition, CHECKPOINT_BYTES, standing)
         self.compaction = LogCompaction(
             self._passes,
             self._put,
@@ -98,7 +94,11 @@ class StreamLog:
     async def begin(self) -> None:
         """Append from here on. On the connection's thread. Unavailable, ApiError."""
         await self._retention.measure()
-        await self._reign()
+        try:
+            await self._reign()
+        except BaseException:
+            self._pipeline.end()
+            raise
         self._follow()
         self._pumping = self._connection.begin(self._pump())
 
@@ -152,18 +152,25 @@ class StreamLog:
         if isinstance(self._error, Deposed):
             raise self._error
         self._connection.call(self.end(0.0))
-        self._remove()
+        self._streamed.remove()
+
+    def step_down(self) -> Following:
+        """See SharedLog."""
+        assert isinstance(self._error, Deposed)
+        self._connection.call(self.end(0.0))
+        return self._follow_on(self._followed)
 
     # -- sending ----------------------------------------------------------------------------------
 
     async def _reign(self) -> None:
         """Send behind what was followed, under its term."""
         self._writing = Writing(
-            self.manifest, self._followed, self._limits, self._jetstream.max_payload_bytes
+            self.manifest, self._followed, self._streamed.limits, self._jetstream.max_payload_bytes
         )
         self._pipeline = Pipeline(
-            self._jetstream, self._subject, self._followed.applied, self._wake.set, self._doubt
-        )
+            self._jetstream, self._streamed.subject, self._followed.applied, self._wake.set,
+            self._doubt,
+        )  # fmt: skip
         await self._pipeline.begin()
         self._wake.set()
 
@@ -210,10 +217,12 @@ class StreamLog:
     # -- following --------------------------------------------------------------------------------
 
     def _follow(self) -> None:
+        """From where it was read to; any tail before it has stopped."""
         self._followed.again()
         self._tail = Tail(
-            self._jetstream, self._stream, self._followed.applied, self._receive, self._is_broken
-        )
+            self._jetstream, self._streamed.stream, self._followed.applied, self._receive,
+            self._is_broken,
+        )  # fmt: skip
 
     def _receive(self, sequence: int, message: bytes, time_ns: int) -> None:
         """A message of the stream. Raises Broken."""
@@ -295,31 +304,18 @@ class StreamLog:
 
         Raises Unavailable, ApiError, Broken, Deposed.
         """
+        term_before = max(self._term, self._followed.judge.term)
         try:
-            state = await self._jetstream.stream_state(self._stream)
-        except ApiError as error:
-            if error.is_not_found:
-                raise Broken("the stream is not there any more") from error
+            term, last = await claim(self._streamed, self._followed, term_before, from_others=False)
+        except Deposed:
+            await self._hear_of_it()
             raise
-        if int(state["last_seq"]) < self._followed.applied:
-            raise Broken(
-                f"it ends at sequence {state['last_seq']}, and had {self._followed.applied}"
-            )
-        self._ownership.noted_version = self._followed.tracker.version
-        term = await self._ownership.take(
-            max(self._term, self._followed.judge.term), from_others=False
-        )
+        if self._is_over:
+            return
         self._term = term
-        if self._is_over:
-            return
-        last = await fence(self._jetstream, self._subject, term)
-        if self._is_over:
-            return
-        self._tail.stop()
+        self._tail.stop()  # of an attempt before
         self._follow()
-        while self._followed.applied < last and not self._is_over:
-            self._moved.clear()
-            await self._moved.wait()
+        await self._until(lambda: self._followed.applied >= last or self._is_over)
         if self._is_over:
             return
         if self._followed.judge.term != term:
@@ -333,6 +329,20 @@ class StreamLog:
             self._error = None
         self._wake.set()
 
+    async def _hear_of_it(self) -> None:
+        """Another node owns it: what of ours stands before its fence counts still."""
+        self._tail.stop()
+        self._follow()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_HEARD_SECONDS):
+                await self._until(lambda: self._is_over)
+
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something has come that makes it so."""
+        while not is_so():
+            self._moved.clear()
+            await self._moved.wait()
+
     def _refuse_sent(self) -> None:
         """The fence is applied: what has not come back by now never will."""
         assert self._error is not None
@@ -345,7 +355,7 @@ class StreamLog:
     # -- the end ----------------------------------------------------------------------------------
 
     def _is_broken(self, error: Broken) -> None:
-        self._end_with(BrokenStream(str(error), self._stream, self._followed.applied))
+        self._end_with(BrokenStream(str(error), self._streamed.stream, self._followed.applied))
 
     def _end_with(self, error: OmenError) -> None:
         """Nothing more comes of this log: refuse what waits, and have the collection say why."""
@@ -363,13 +373,11 @@ class StreamLog:
     async def end(self, patience_seconds: float) -> None:
         """Settle what was appended, one way or the other, and stop."""
         self._wake.set()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(patience_seconds):
-                while (self._waiting.queue or self._writing.sent) and not self._is_over:
-                    self._moved.clear()
-                    await self._moved.wait()
-        except TimeoutError:
-            pass
+                await self._until(
+                    lambda: self._is_over or not (self._waiting.queue or self._writing.sent)
+                )
         if self._error is None:
             await self._note()
         self._error = self._error or Unavailable("collection: its node leaves")
@@ -382,7 +390,7 @@ class StreamLog:
     async def _note(self) -> None:
         """Say how far the log is, for whoever reads it next."""
         try:
-            await self._ownership.note(self._term, self._followed.tracker.version)
+            await self._streamed.ownership.note(self._term, self._followed.tracker.version)
         except (ApiError, OmenError) as error:
             log.info("%s: its version is not noted: %s", self.stored.name, error)
 

@@ -64,6 +64,10 @@ class Broken(ValueError):
     """Something in a stream that is not what was written."""
 
 
+class Gap(Broken):
+    """What comes next is not in the stream: lost, or purged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One record; ``header`` and ``payload`` are None where a term begins."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -24,17 +24,18 @@ from omendb_core.model.errors import OmenError, StorageFailed, StorageFull, Unav
 from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import WindowLimits
 
-from ..interface import Log, Manifest, NatsNumbers, Receiving, Recovery, Settle, Stored
+from ..interface import Following, Log, Manifest, NatsNumbers, Receiving, Recovery, Settle, Stored
 from .api import ApiError, JetStream
 from .checkpoints import checkpoint_body
 from .connection import Connection
 from .followed import Followed
-from .log import StreamLog
-from .names import bucket, defined_by, definition_entry, stream, subject
+from .following import StreamFollowing, open_log
+from .names import bucket, defined_by, definition_entry, stream
 from .ownership import Ownership
 from .presence import Presence
 from .records import encode, group_message
 from .recovery import StreamRecovery
+from .streamed import Streamed
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class ClusterPlace:
 
 
 class JetStreamStore:
-    """``interface.Store`` over NATS. Raises connection.Refused, Unavailable, ExtraMissing."""
+    """``interface.SharedStore`` over NATS. Raises connection.Refused, Unavailable, ExtraMissing."""
 
     def __init__(self, place: ClusterPlace) -> None:
         self._cluster = place.cluster
@@ -92,12 +93,15 @@ class JetStreamStore:
 
     def recover(self, stored: Stored, limits: WindowLimits) -> Recovery:
         """See Store. The log is taken over from whoever had it."""
-        ownership = self._ownership(stored.key)
-        recovery = StreamRecovery(
-            self._jetstream, self._cluster, stored, ownership, limits, self._remover(stored)
-        )
+        recovery = StreamRecovery(self._streamed(stored, limits))
         recovery.begin()
         return recovery
+
+    def follow(self, stored: Stored, limits: WindowLimits) -> Following:
+        """See SharedStore."""
+        following = StreamFollowing(self._streamed(stored, limits))
+        following.open()
+        return following
 
     def create(self, manifest: Manifest, limits: WindowLimits, settle: Settle) -> Log:
         """See Store."""
@@ -144,22 +148,16 @@ class JetStreamStore:
                 " drop it again"
             )
         revision = await self._jetstream.put(entry, self._value(stored, "making"), 0)
-        place = stream(self._cluster, stored.key)
-        where = subject(self._cluster, stored.key)
-        await self._jetstream.create_stream(place, where)
-        ownership = self._ownership(stored.key)
-        term = await ownership.take(0, from_others=True)
+        streamed = self._streamed(stored, limits)
+        await self._jetstream.create_stream(streamed.stream, streamed.subject)
+        term = await streamed.ownership.take(0, from_others=True)
         buffers, _ = encode(checkpoint_body(manifest, Checkpoint()), term, 0)
         message = group_message(buffers)
-        await self._store_first(where, message)
+        await self._store_first(streamed.subject, message)
         followed = Followed(limits)
         followed.take(1, message, 0)
-        log_ = StreamLog(
-            self._jetstream, self._cluster, stored, ownership, followed, limits, settle,
-            self._remover(stored),
-        )  # fmt: skip
+        log_ = await open_log(streamed, followed, settle)
         try:
-            await log_.begin()
             await self._jetstream.put(entry, self._value(stored, "made"), revision)
         except BaseException:
             await log_.end(0.0)
@@ -215,8 +213,11 @@ class JetStreamStore:
     def _ownership(self, key: str) -> Ownership:
         return Ownership(self._jetstream, self._node, self._incarnation, key)
 
-    def _remover(self, stored: Stored) -> Callable[[], None]:
-        return lambda: self.drop(stored)
+    def _streamed(self, stored: Stored, limits: WindowLimits) -> Streamed:
+        ownership = self._ownership(stored.key)
+        return Streamed(
+            self._jetstream, self._cluster, stored, ownership, limits, lambda: self.drop(stored)
+        )
 
     def _call(self, doing: str, work: Coroutine[Any, Any, _Result]) -> _Result:
         try:

@@ -19,7 +19,7 @@ import orjson
 from omendb_core.model.errors import Unavailable
 
 from .api import ApiError, JetStream
-from .records import Broken
+from .records import Broken, Gap
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -187,7 +187,7 @@ class _Reading:
         if delivered != self._delivered:
             self.is_over.set()  # some were not delivered
         elif sequence != tail._next:
-            self.broken = Broken(f"sequence {tail._next} is not there; {sequence} comes next")
+            self.broken = Gap(f"sequence {tail._next} is not there; {sequence} comes next")
             self.is_over.set()
         else:
             tail._next = sequence + 1

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from omendb_ws.journal.jetstream.store import JetStreamStore
 from omendb_ws.net.server import Server
 from tests.cli.commands import environment
 from tests.nats import NatsServer
@@ -92,3 +93,32 @@ async def node_process(nats: NatsServer, name: str, log_file: Path) -> AsyncIter
         yield process
     finally:
         await process.kill()
+
+
+@asynccontextmanager
+async def follower_node(nats: NatsServer, name: str, owner: Server) -> AsyncIterator[Server]:
+    """A node beside ``owner``, which owns nothing that is made there."""
+    assert not len(owner.context.catalog), "it would take over what is there"
+    store = store_of(owner)
+    store.connection.call(store._presence.end())  # one node at a time is let in
+    async with node(nats, name) as server:
+        yield server
+
+
+async def follow_all(server: Server) -> None:
+    """Have ``server`` follow what others own."""
+    assert server.node.replicas is not None
+    assert server.node._storage is not None
+    catalog = server.context.catalog
+    there = {(one.tenant, one.name) for one in catalog}
+    for stored in await asyncio.wrap_future(server.node._storage.stored_now()):
+        if (stored.tenant, stored.name) not in there:
+            await server.node.replicas.follow(stored)
+
+
+def store_of(server: Server) -> JetStreamStore:
+    """Its store."""
+    storage = server.node._storage
+    assert storage is not None
+    assert isinstance(storage._store, JetStreamStore)
+    return storage._store

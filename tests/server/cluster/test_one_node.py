@@ -17,11 +17,10 @@ from omendb_core.model.errors import Unavailable
 
 import omendb_ws
 from omendb_ws.journal.interface import Log
-from omendb_ws.journal.jetstream.store import JetStreamStore
 from omendb_ws.net.server import Server
 from tests.nats import NatsServer, nats_server
 from tests.patience import eventually
-from tests.server.cluster.nodes import node, node_process, served, until_taken
+from tests.server.cluster.nodes import node, node_process, served, store_of, until_taken
 from tests.server.raw import Raw, client, rows, settings
 
 
@@ -36,13 +35,6 @@ def log_of(server: Server, name: str = "items") -> Log:
     assert shard.pending is not None
     assert shard.pending.log is not None
     return shard.pending.log
-
-
-def store_of(server: Server) -> JetStreamStore:
-    storage = server.node._storage
-    assert storage is not None
-    assert isinstance(storage._store, JetStreamStore)
-    return storage._store
 
 
 def ask(server: Server, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -194,7 +186,7 @@ async def test_a_nats_that_stands_still_is_waited_for(nats: NatsServer) -> None:
         assert added["version"] == len(expected)
 
 
-async def test_a_node_that_slept_through_its_successor_shows_and_takes_nothing(
+async def test_a_node_that_slept_through_its_successor_follows_it_and_takes_nothing(
     nats: NatsServer, tmp_path: Path
 ) -> None:
     async with node_process(nats, "one", tmp_path / "log") as process:  # noqa: SIM117
@@ -209,10 +201,16 @@ async def test_a_node_that_slept_through_its_successor_shows_and_takes_nothing(
                     await eventually(
                         lambda: "is owned by another node" in process.log_file.read_text()
                     )
-                    with pytest.raises(Unavailable):
-                        await db.search("items", [1.0, 0.0])
                     await raw.add(3)
                     assert await found(raw) == [1, 2, 3]
+
+                    async def ids() -> list[int]:
+                        return sorted(hit.id for hit in await db.search("items", [1.0, 0.0]))
+
+                    while await ids() != [1, 2, 3]:  # noqa: ASYNC110 - nobody sets an event
+                        await asyncio.sleep(0.01)
+                    with pytest.raises(Unavailable, match="another node owns it"):
+                        await db.add("items", ids=[4], vectors=[[1.0, 0.0]])
             finally:
                 os.kill(process.pid, signal.SIGCONT)
 

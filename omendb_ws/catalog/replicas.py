@@ -1,0 +1,207 @@
+"""Windows of collections that other nodes own: made, promoted, made again, let go of.
+
+On the loop's thread; replaying is done in a thread, as a recovery is. ``follow`` holds the name
+until the window is where the log was when it was begun, and lists it then: who reads here sees a
+version that its owner had, and no change goes back. Which node should hold what is not known here.
+
+Where what a follower needs was purged, its log is not what was written, or it cannot be applied,
+the window is made again, from the newest checkpoint: whoever subscribed is told ``unavailable``,
+and comes back with its seq.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from omendb_core.model.errors import NotFound, OmenError, Unavailable
+from omendb_core.replay import replay, resume
+from omendb_core.window import Window
+
+from ..engine.engine import Engine
+from ..engine.model.pending import PendingChanges
+from ..engine.model.shard import Shard
+from ..engine.writes.commands import Recovered
+from ..engine.writes.following import LetGo, Promoted
+from ..journal.follower_log import FollowerLog
+from ..journal.interface import Damaged, Following, Stored
+from ..journal.store_thread import Storage
+from ..runtime.faults import as_error
+from .catalog import Catalog
+
+log = logging.getLogger(__name__)
+
+#: How often one is tried again that could not be made.
+_AGAIN_SECONDS: Final = 1.0
+_COMING: Final = "is being read from the cluster; try again"
+
+
+@dataclass(slots=True, eq=False)
+class _Coming:
+    """A window on its way; whoever keeps what went wrong keeps this."""
+
+    following: Following
+    window: Window
+
+
+class Replicas:
+    """See the module. ``rebuilt`` counts windows that were made again because they, or their log,
+    were not what they should have been."""
+
+    def __init__(
+        self, storage: Storage, catalog: Catalog, engine: Engine, clock_us: Callable[[], int]
+    ) -> None:
+        self._storage = storage
+        self._catalog = catalog
+        self._held = catalog.held
+        self._engine = engine
+        self._clock_us = clock_us
+        self._is_stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.rebuilt = 0
+        engine.followers.on_failure = self._failed
+
+    def stop(self) -> None:
+        """Make nothing any more."""
+        self._is_stopping = True
+        for task in self._tasks:
+            task.cancel()
+
+    async def follow(self, stored: Stored) -> Shard:
+        """Hold a collection that another node owns, from now on.
+
+        Its name is held meanwhile, and stays so, with the reason, where this raises: Damaged,
+        Unavailable (also Purged: try again), Quota.
+        """
+        began = time.monotonic()
+        self._held.hold(stored.tenant, stored.name, _COMING)
+        try:
+            following = await asyncio.wrap_future(self._storage.follow(stored))
+            shard = await self._shown(following)
+        except Exception as error:
+            told = error if isinstance(error, OmenError) else as_error(error, "following a log")
+            self._held.hold(stored.tenant, stored.name, f"is not on this node: {told.message}")
+            raise
+        log.info(
+            "follows %s: %d rows of %d changes in %.2f s; epoch %s, version %d",
+            shard.name, following.progress.rows, following.progress.changes,
+            time.monotonic() - began, shard.epoch, shard.window.version,
+        )  # fmt: skip
+        return shard
+
+    async def _shown(self, following: Following) -> Shard:
+        """Replay it, and list it."""
+        manifest = following.manifest
+        try:
+            window = self._catalog.window_for(manifest.tenant, manifest.definition)
+            coming = _Coming(following, window)
+            del window
+        except BaseException:
+            following.close()
+            raise
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._replay, coming)
+            now_us = self._clock_us()
+            shard = Shard(
+                manifest.tenant, manifest.name, manifest.durability, coming.window,
+                now_us / 1e6, manifest.epoch,
+            )  # fmt: skip
+        except BaseException:
+            del coming.window
+            following.close()
+            raise
+        shard.ahead_us = following.time_us() - now_us
+        shard.pending = PendingChanges(FollowerLog(following))
+        self._engine.submit(Recovered(shard))
+        self._catalog.restore(shard)
+        self._engine.followers.begin(shard, following)
+        return shard
+
+    def _replay(self, coming: _Coming) -> None:
+        window = coming.window
+        resume(window, coming.following.checkpoint)
+        for logged in coming.following.changes():
+            if self._is_stopping:
+                raise Unavailable("collection: its node leaves")
+            replay(window, logged)
+            window.refuse_beyond_budget()
+
+    async def promote(self, shard: Shard) -> None:
+        """Own a shard that follows: changes are admitted here once this returns.
+
+        Deposed if another node has taken it meanwhile, Unavailable, Damaged: then it follows on.
+        NotFound if it does not follow.
+        """
+        pending = shard.pending
+        if pending is None or not isinstance(pending.log, FollowerLog):
+            raise NotFound(f"collection: {shard.name!r} does not follow")
+        following = pending.log.following
+        loop = asyncio.get_running_loop()
+        settle = self._engine.settler(shard)
+        promoted = await loop.run_in_executor(None, following.promote, settle)
+        ahead_us = following.time_us() - self._clock_us()
+        is_taken: asyncio.Future[None] = loop.create_future()
+        self._engine.submit(Promoted(shard, promoted, ahead_us, lambda: _done(is_taken)))
+        await is_taken
+        log.info("owns %s from version %d on", shard.name, shard.window.version)
+
+    async def let_go(self, shard: Shard, reason: str | None) -> None:
+        """Hold a shard that follows no more. Its name is held for ``reason``, or free for None."""
+        if shard.listed.is_listed:
+            self._catalog.unlist(shard)
+            if reason is not None:
+                self._held.hold(shard.tenant, shard.name, reason)
+        is_gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        why = reason or "is not on this node any more; try again"
+        self._engine.submit(LetGo(shard, why, lambda: _done(is_gone)))
+        await is_gone
+
+    # -- made again -------------------------------------------------------------------------------
+
+    def _failed(self, shard: Shard, error: OmenError) -> None:
+        """Nobody is shown a shard that followed any more."""
+        if self._is_stopping or not shard.listed.is_listed:
+            return
+        say = log.warning
+        if isinstance(error, Damaged):
+            self.rebuilt += 1
+            say = log.error
+        say("%s is read again from the cluster: %s", shard.name, error.message)
+        task = asyncio.create_task(self._make_again(shard))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _make_again(self, shard: Shard) -> None:
+        assert shard.pending is not None
+        assert shard.pending.log is not None
+        stored = shard.pending.log.stored
+        await self.let_go(shard, _COMING)
+        del shard
+        while True:
+            try:
+                await self.follow(stored)
+                return
+            except Damaged as error:
+                await self._give_up(stored, error)
+                return
+            except Exception as error:
+                log.warning("%s is not followed yet: %s", stored.name, error)
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _give_up(self, stored: Stored, error: Damaged) -> None:
+        """It does not come back: it was dropped meanwhile, or needs repair."""
+        if stored not in await asyncio.wrap_future(self._storage.stored_now()):
+            self._held.release(stored.tenant, stored.name)
+            return
+        reason = f"needs repair: {error.message}; {error.remedy}"
+        self._held.give_up(stored, reason)
+        log.error("%s %s", stored.name, reason)
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
