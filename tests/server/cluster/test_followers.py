@@ -78,7 +78,7 @@ async def test_a_follower_answers_for_what_its_owner_admitted_and_takes_nothing(
         assert got["rows"][0]["metadata"] == {"n": 7}
         for op, fields in (
             ("add", {"rows": rows(9)}),
-            ("add", {"rows": rows(9), "unless_near": {"min_score": 0.5}}),
+            ("add", {"rows": rows(9), "unless_near": 0.5, "producer": "q", "batch": 1}),
             ("delete", {"ids": [1]}),
             ("update", {"rows": [{"id": 1, "metadata": {}}]}),
             ("drop", {}),
