@@ -49,8 +49,9 @@ class _Coming:
 
 
 class Replicas:
-    """See the module. ``rebuilt`` counts windows that were made again because they, or their log,
-    were not what they should have been."""
+    """Replicas of a node. ``rebuilt`` counts windows that were made again because they, or their
+    log, were not what they should have been.
+    """
 
     def __init__(
         self, storage: Storage, catalog: Catalog, engine: Engine, clock_us: Callable[[], int]
@@ -150,14 +151,15 @@ class Replicas:
         log.info("owns %s from version %d on", shard.name, shard.window.version)
 
     async def let_go(self, shard: Shard, reason: str | None) -> None:
-        """Hold a shard that follows no more. Its name is held for ``reason``, or free for None."""
+        """Keep a shard that follows no more. Its name is held for ``reason``; for None it is free:
+        the collection was dropped, and who subscribed to it is told so.
+        """
         if shard.listed.is_listed:
             self._catalog.unlist(shard)
             if reason is not None:
                 self._held.hold(shard.tenant, shard.name, reason)
         is_gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        why = reason or "is not on this node any more; try again"
-        self._engine.submit(LetGo(shard, why, lambda: _done(is_gone)))
+        self._engine.submit(LetGo(shard, reason, lambda: _done(is_gone)))
         await is_gone
 
     # -- made again -------------------------------------------------------------------------------
@@ -166,40 +168,49 @@ class Replicas:
         """Nobody is shown a shard that followed any more."""
         if self._is_stopping or not shard.listed.is_listed:
             return
-        say = log.warning
-        if isinstance(error, Damaged):
-            self.rebuilt += 1
-            say = log.error
-        say("%s is read again from the cluster: %s", shard.name, error.message)
-        task = asyncio.create_task(self._make_again(shard))
+        task = asyncio.create_task(self._make_again(shard, error))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _make_again(self, shard: Shard) -> None:
+    async def _make_again(self, shard: Shard, error: OmenError) -> None:
         assert shard.pending is not None
         assert shard.pending.log is not None
-        stored = shard.pending.log.stored
+        stored, name = shard.pending.log.stored, shard.name
+        if not await self._is_there(stored):
+            log.info("%s was dropped", name)
+            await self.let_go(shard, None)
+            return
+        self.rebuilt += isinstance(error, Damaged)
+        say = log.error if isinstance(error, Damaged) else log.warning
+        say("%s is read again from the cluster: %s", name, error.message)
         await self.let_go(shard, _COMING)
-        del shard
-        while True:
-            try:
-                await self.follow(stored)
-                return
-            except Damaged as error:
-                await self._give_up(stored, error)
-                return
-            except Exception as error:
-                log.warning("%s is not followed yet: %s", stored.name, error)
+        del shard, error
+        while not await self._is_followed(stored):  # noqa: ASYNC110 - NATS sets no event
             await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def _give_up(self, stored: Stored, error: Damaged) -> None:
-        """It does not come back: it was dropped meanwhile, or needs repair."""
-        if stored not in await asyncio.wrap_future(self._storage.stored_now()):
-            self._held.release(stored.tenant, stored.name)
-            return
-        reason = f"needs repair: {error.message}; {error.remedy}"
-        self._held.give_up(stored, reason)
-        log.error("%s %s", stored.name, reason)
+    async def _is_followed(self, stored: Stored) -> bool:
+        """Follow it; whether that needs no other attempt."""
+        try:
+            await self.follow(stored)
+        except Damaged as error:
+            if not await self._is_there(stored):
+                self._held.release(stored.tenant, stored.name)
+                return True
+            reason = f"needs repair: {error.message}; {error.remedy}"
+            self._held.give_up(stored, reason)
+            log.error("%s %s", stored.name, reason)
+        except Exception as error:
+            log.warning("%s is not followed yet: %s", stored.name, error)
+            return False
+        return True
+
+    async def _is_there(self, stored: Stored) -> bool:
+        """Whether there is such a collection; True where nobody can tell."""
+        try:
+            return stored in await asyncio.wrap_future(self._storage.stored_now())
+        except Exception as error:
+            log.info("whether %s was dropped is not known: %s", stored.name, error)
+            return True
 
 
 def _done(future: asyncio.Future[None]) -> None:

@@ -76,9 +76,10 @@ class FollowingFailed(OfReplica):
 
 @dataclass(slots=True, eq=False)
 class LetGo(OfReplica):
-    """This node keeps it no more, for ``reason``; ``then`` is called on the loop's thread."""
+    """This node keeps it no more, for ``reason``; None: it was dropped. ``then`` is called on the
+    loop's thread."""
 
-    reason: str
+    reason: str | None
     then: Callable[[], None]
 
 
@@ -260,11 +261,11 @@ class Followers:
     # -- the end ----------------------------------------------------------------------------------
 
     def _fail(self, shard: Shard, error: OmenError, effects: list[Effect]) -> None:
-        """Nobody is shown it any more, and the loop makes another."""
+        """Nobody is shown it any more. The loop looks whether it was dropped, and makes another;
+        it lets this one go, which tells who subscribed."""
         if shard.broken is not None or shard.is_dropped:
             return
         shard.broken = f"is read again from the cluster: {error.message}; try again"
-        self._changes.newly_broken[shard] = None
         self._close(shard)
         on_failure = self.on_failure
         effects.append(Told(lambda: on_failure(shard, error)))
@@ -274,7 +275,8 @@ class Followers:
         self._close(shard)
         shard.left = signal.reason
         shard.is_dropped = True
-        effects += [Ended(shard, "unavailable"), Told(signal.then)]
+        ended = Ended(shard, "dropped" if signal.reason is None else "unavailable")
+        effects += [ended, Told(signal.then)]
         if pending is not None:
             self._turns.put_back(pending.parked)
             pending.waits_for = ""

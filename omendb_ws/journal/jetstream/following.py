@@ -118,7 +118,7 @@ class StreamFollowing:
 
     def numbers(self) -> LogNumbers:
         """See Following."""
-        return LogNumbers(self.progress.bytes_total, len(self._followed.checkpoints), 0, 0, 0.0, 0)
+        return LogNumbers(0, 0, 0, 0, 0.0, 0)  # its owner counts it
 
     def close(self) -> None:
         """See Following."""
@@ -143,6 +143,7 @@ class StreamFollowing:
 
     async def _promote(self, settle: Settle) -> Log:
         followed, judge = self._followed, self._followed.judge
+        self._refuse_ended()
         try:
             term, end = await claim(self._streamed, followed, judge.term, from_others=True)
         except Broken as error:
@@ -172,12 +173,16 @@ class StreamFollowing:
     async def _until(self, end: int) -> None:
         """Wait until it is read up to ``end``."""
         while self._followed.applied < end:
-            if self._error is not None:
-                raise self._error
-            if self._is_over:
-                raise Unavailable("collection: its node leaves")
+            self._refuse_ended()
             self._reader.moved.clear()
             await self._reader.moved.wait()
+
+    def _refuse_ended(self) -> None:
+        """Raises what ended it."""
+        if self._error is not None:
+            raise self._error
+        if self._is_over:
+            raise Unavailable("collection: its node leaves")
 
 
 async def open_log(streamed: Streamed, followed: Followed, settle: Settle) -> StreamLog:
