@@ -78,7 +78,7 @@ async def test_a_follower_answers_for_what_its_owner_admitted_and_takes_nothing(
         assert got["rows"][0]["metadata"] == {"n": 7}
         for op, fields in (
             ("add", {"rows": rows(9)}),
-            ("add", {"rows": rows(9), "unless_near": 0.5, "producer": "q", "batch": 1}),
+            ("add", {"rows": rows(9), "unless_near": {"score": 0.5}}),
             ("delete", {"ids": [1]}),
             ("update", {"rows": [{"id": 1, "metadata": {}}]}),
             ("drop", {}),
@@ -220,3 +220,20 @@ async def test_a_follower_whose_log_cannot_be_followed_any_more_is_made_again(
         await both.in_step()
         assert await ids(both.other) == [1, 2]
         assert_same(*(shard.window for shard in both.shards()))
+
+
+async def test_what_its_owner_drops_is_gone_at_a_follower_too(nats: NatsServer) -> None:
+    async with two(nats) as both:
+        await both.raw.create("items")
+        await follow_all(both.follower)
+        await both.other.ok("subscribe", kind="feed", collection="items")
+        await both.raw.ok("drop", collection="items")
+        ended = await both.other.named("ended")
+        assert ended["reason"] == "dropped"
+        assert await both.other.code("search", collection="items", vector=[1, 0]) == "not_found"
+        replicas = both.follower.node.replicas
+        assert replicas is not None
+        assert replicas.rebuilt == 0
+        await both.raw.create("items")
+        await follow_all(both.follower)
+        assert await ids(both.other) == []
