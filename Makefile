@@ -3,7 +3,7 @@
 #   make test     run every test                               make clean   remove what was made
 #   make style    ruff    make types    mypy        make bench-aims, -full, -live   more of it
 #   make docs     the documentation as a site      make reference   docs/reference/ from the code
-#   make release  what is released, in dist/       make test-lowest, test-newest, test-sdist
+#   make release  what is released, in dist/       make test-lowest, test-newest, test-sdist, test-wheel
 # Another interpreter: make PYTHON=python3.13 run
 
 PYTHON ?= python3
@@ -11,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: run test test-newest test-lowest test-sdist release style types docs reference bench bench-aims bench-full bench-live soak torture clean
+.PHONY: run test test-newest test-lowest test-sdist test-wheel release style types docs reference bench bench-aims bench-full bench-live soak torture clean
 
 run: $(VENV)/.installed
 	$(BIN)/omendb-ws demo
@@ -50,6 +50,11 @@ test-sdist: release
 	rm -rf build/sdist && mkdir -p build/sdist
 	tar --extract --gzip --strip-components=1 --directory=build/sdist --file="$$(ls dist/*.tar.gz)"
 	OMENDB_REQUIRE_NATIVE=1 $(MAKE) -C build/sdist TESTS="tests/core tests/wire tests/project" test-newest
+
+# The wheel in environments of its own: those of each Python that is named, by the commands of cibuildwheel.
+PYTHONS ?= $(PYTHON)
+test-wheel: release
+	$(BIN)/python -m tests.project.try_wheel dist/*.whl $(PYTHONS)
 
 style: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
@@ -112,7 +117,6 @@ torture: $(VENV)/.installed-test $(VENV)/.installed-fuzz
 	SDIST_TESTS="tests/core tests/wire tests/project" $(BIN)/python -m pytest --timeout 1800 tests/project/test_sdist.py
 	WINDOWS_BUILD=1 $(BIN)/python -m pytest tests/core/native/test_windows_builds.py
 	AFTERNOON=1 $(BIN)/python -m pytest --timeout 900 tests/deploy/test_afternoon.py
-	CONTAINER_STEPS=1 $(BIN)/python -m pytest --timeout 1200 tests/deploy/test_container.py
 	$(BIN)/python -m tests.torture.typed_client
 	RESIDENT_MEMORY=large $(BIN)/python -m pytest tests/server/node/test_resident_memory.py
 

@@ -112,8 +112,12 @@ class Keyring:
             reason = getattr(error, "strerror", None) or str(error)
             raise KeyFileError(f"key file {path}: {reason}") from None
         keyring = cls.parse(text, f"key file {path}")
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            warning = f"key file {path} is open to other users (mode {mode & 0o777:o}): chmod 600"
+        # Its group may read it: root's file for the group of a service, or a mounted secret.
+        if mode & (stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO):
+            warning = (
+                f"key file {path} is open to other users (mode {mode & 0o777:o}): chmod 600, or"
+                " 640 for the group of a service"
+            )
             return cls(keyring.keys, (warning,))
         return keyring
 

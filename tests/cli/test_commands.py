@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -387,6 +388,22 @@ def test_what_stands_in_a_key_file_stays_and_one_open_to_others_is_warned_of(
     assert token.startswith("token ")
     assert keys.read_text().startswith(text)
     assert len(Keyring.load(keys).keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_warned_of"), [(0o600, False), (0o640, False), (0o440, False), (0o660, True)]
+)
+def test_a_key_file_may_be_read_by_a_group_and_stays_as_it_was(
+    tmp_path: Path, mode: int, is_warned_of: bool
+) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(key_entry("app", "default", ("read",), "a-token"))
+    keys.chmod(mode)
+    assert bool(Keyring.load(keys).warnings) is is_warned_of
+    finished = new_key("more", "--append-to", str(keys))
+    assert finished.returncode == 0, finished.stderr
+    assert ("is open to other users" in finished.stderr) is is_warned_of
+    assert stat.S_IMODE(keys.stat().st_mode) == mode
 
 
 @pytest.mark.parametrize(

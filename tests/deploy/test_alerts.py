@@ -40,6 +40,7 @@ CASES: Mapping[str, Mapping[str, str]] = {
     "OmendbCollectionsDamaged": {"omendb_damaged_collections{}": f"1x{SCRAPES}"},
     "OmendbStorageFailed": {"omendb_storage_failed_collections{}": f"1x{SCRAPES}"},
     "OmendbStorageFull": {'omendb_errors_total{code="storage_full"}': f"0+1x{SCRAPES}"},
+    "OmendbNatsLost": {"omendb_nats_connected{}": f"0x{SCRAPES}"},
     "OmendbUnflushed": {"omendb_journal_unflushed_seconds{}": f"6x{SCRAPES}"},
     "OmendbShedding": {'omendb_shed_total{reason="unread"}': f"0+30x{SCRAPES}"},
     "OmendbLoopLag": {"omendb_loop_lag_seconds{}": f"0.2x{SCRAPES}"},
@@ -63,6 +64,8 @@ CASES: Mapping[str, Mapping[str, str]] = {
     "OmendbReloadFailed": {"omendb_reload_failures_total{}": f"0x{SCRAPES - 8} 1x8"},
     "OmendbAuditFailing": {"omendb_audit_dropped_total{}": f"0+1x{SCRAPES}"},
 }
+#: What only a server with a provider of keys, or with NATS, has.
+ELSEWHERE = ("omendb_jwks_overdue_seconds", "omendb_nats_connected")
 #: What fires besides.
 ALSO = {"OmendbCertificateExpiresNow": {"OmendbCertificateExpiresSoon"}}
 
@@ -153,8 +156,7 @@ async def test_each_alert_fires_in_its_case_and_all_are_silent_in_health(tmp_pat
     tests = [firing(health, set())]
     for alert, wrong in CASES.items():
         series = {named(one): values for one, values in wrong.items()}
-        odd = "omendb_jwks_overdue_seconds"  # there is none without a provider
-        assert all(one in health or one.startswith(odd) for one in series), alert
+        assert all(one in health or one.startswith(ELSEWHERE) for one in series), alert
         tests.append(firing({**health, **series}, {alert} | ALSO.get(alert, set())))
     assert outcome(tmp_path, tests) == (0, f"Unit Testing:  {tmp_path / 'test.yml'}\n  SUCCESS\n\n")
     # And a test that expects another alert fails, so the others can.

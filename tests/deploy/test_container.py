@@ -24,7 +24,7 @@ from tests.project.pages import ROOT
 FILE = ROOT / "deploy" / "Containerfile"
 IGNORED = FILE.with_name("Containerfile.dockerignore")
 BUILD, IMAGE = containerfile.read(FILE)
-#: The steps take long: they are done where the variable is set (`make torture`).
+#: The steps take long: they are done where the variable is set (`.ci/run`, alone and last).
 WANTED = "CONTAINER_STEPS"
 #: What a server without keys needs, reached by others as it is.
 OPEN = {"OMENDB_ALLOW_ORIGINS": "http://localhost:8765"}

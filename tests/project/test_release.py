@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.project.pages import ROOT, page
+from tests.project.try_wheel import copy_sources
 
 WORKFLOW = ROOT / ".github" / "workflows" / "release.yml"
 
@@ -28,14 +30,28 @@ def project() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "schema", ["vendor.github-workflows", "custom.github-workflows-require-timeout"]
+    ("schema", "file"),
+    [
+        ("vendor.github-workflows", WORKFLOW),
+        ("custom.github-workflows-require-timeout", WORKFLOW),
+        ("vendor.dependabot", WORKFLOW.parents[1] / "dependabot.yml"),
+    ],
 )
-def test_the_workflow_is_valid(schema: str) -> None:
+def test_the_files_for_github_are_valid(schema: str, file: Path) -> None:
     checked = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(WORKFLOW)],
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(file)],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_every_action_is_pinned_to_a_commit_and_says_which_version_that_is() -> None:
+    """A tag is moved by whoever owns the action; a bot moves these (dependabot.yml)."""
+    lines = re.findall(r"uses: (.*)", WORKFLOW.read_text("utf-8"))
+    assert len(lines) > 10
+    for line in lines:
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+    assert len({line.split("@")[0] for line in lines}) == len(set(lines)), "one version of each"
 
 
 def test_it_tries_every_python_that_the_project_promises_with_lowest_and_newest_dependencies(
@@ -56,7 +72,7 @@ def test_what_it_runs_is_there(jobs: dict[str, Any]) -> None:
     kinds = jobs["matrix"]["strategy"]["matrix"]["dependencies"]
     assert commands.count("make test-${{ matrix.dependencies }} ") == 1
     targets = {*re.findall(r"make ([\w-]+)(?=\s|$)", commands), *(f"test-{one}" for one in kinds)}
-    assert targets == {"release", "test-sdist", "test-lowest", "test-newest"}
+    assert targets == {"release", "test-sdist", "test-wheel", "test-lowest", "test-newest"}
     assert targets <= set(re.findall(r"^([\w-]+):", page("Makefile"), re.M))
     for name in re.findall(r"tests/\w+", commands):
         assert (ROOT / name).is_dir(), name
@@ -66,6 +82,19 @@ def test_nothing_is_published_before_all_else_has_passed(jobs: dict[str, Any]) -
     publish = jobs["publish"]
     assert set(publish["needs"]) == set(jobs) - {"publish"}
     assert publish["if"] == "startsWith(github.ref, 'refs/tags/v')"
+
+
+def test_a_wheels_tests_find_all_that_they_import_where_it_is_tried(
+    project: dict[str, Any], tmp_path: Path
+) -> None:
+    wheels = project["tool"]["cibuildwheel"]
+    copy_sources(wheels, tmp_path)
+    [command] = [one for one in wheels["test-command"] if "pytest" in one]
+    collected = subprocess.run(
+        [sys.executable, *command.split()[1:], "--collect-only", "-q"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert collected.returncode == 0, collected.stdout[-3000:]
 
 
 def test_wheels_are_made_once_for_the_stable_abi_and_tried(project: dict[str, Any]) -> None:
