@@ -1,4 +1,6 @@
-"""Tries a wheel as the workflow's cibuildwheel does: ``python -m tests.project.try_wheel WHEEL PYTHON...``
+"""Tries a wheel as the workflow's cibuildwheel does.
+
+    python -m tests.project.try_wheel WHEEL PYTHON...
 
 Each Python gets an environment of its own with the wheel and ``test-requires``, and runs
 ``test-command`` beside a copy of ``test-sources``. cibuildwheel itself needs a container here.
@@ -30,8 +32,9 @@ def try_wheel(wheel: Path, python: str, place: Path) -> None:
     tests.mkdir()
     copy_sources(wanted, tests)
     path = f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    given = os.environ | {"PATH": path}
     for command in wanted["test-command"]:
-        subprocess.run(["sh", "-c", command], cwd=tests, env=os.environ | {"PATH": path}, check=True)
+        subprocess.run(["sh", "-c", command], cwd=tests, env=given, check=True)
 
 
 def copy_sources(wanted: dict[str, Any], place: Path) -> None:
