@@ -43,6 +43,7 @@ PARTS: Final = ("search", "evict", "update", "delete", "count", "live", "restart
 _LIGHT_ROWS: Final = 1000
 _LIGHT_DIM: Final = 16
 _PAUSE_SECONDS: Final = 0.003
+_PATIENCE_SECONDS: Final = 900.0
 _MIB: Final = 2**20
 
 
@@ -228,7 +229,7 @@ async def ask_lightly(url: str) -> None:
 
 async def filled(one: Served, options: argparse.Namespace, rows: Rows) -> None:
     """Everything that is done with a window until the server stops."""
-    async with omendb_ws.connect(one.url) as db:
+    async with omendb_ws.connect(one.url, request_timeout_seconds=_PATIENCE_SECONDS) as db:
         await light(db)
         async with one.lit():
             async with one.part(f"create {options.rows:,} x {options.dim}"):
@@ -269,7 +270,9 @@ async def _search(
             await db.search(WIDE, like=rows.ids(number, 1)[0])
 
 
-async def _evict(one: Served, db: omendb_ws.Client, options: argparse.Namespace, rows: Rows) -> None:
+async def _evict(
+    one: Served, db: omendb_ws.Client, options: argparse.Namespace, rows: Rows
+) -> None:
     count = max(options.rows // 20, 1)
     async with one.part(f"add {count:,} rows that overwrite others") as notes:
         await add(db, rows, count)
@@ -279,19 +282,21 @@ async def _evict(one: Served, db: omendb_ws.Client, options: argparse.Namespace,
 async def _update(
     one: Served, db: omendb_ws.Client, options: argparse.Namespace, rows: Rows
 ) -> None:
-    async with one.part("update 10,000 rows, twice"):
+    some = min(10_000, options.rows // 10)
+    async with one.part(f"update {some:,} rows, twice"):
         for _ in range(2):
             first = rows.next_id - options.rows // 2
-            await db.update(WIDE, rows.ids(first, 10_000), [{"shop": 5}] * 10_000)
+            await db.update(WIDE, rows.ids(first, some), [{"shop": 5}] * some)
 
 
 async def _delete(
     one: Served, db: omendb_ws.Client, options: argparse.Namespace, rows: Rows
 ) -> None:
-    async with one.part("delete 10,000 rows, twice; describe it"):
+    some = min(10_000, options.rows // 10)
+    async with one.part(f"delete {some:,} rows, twice; describe it"):
         for part in (3, 4):
             first = rows.next_id - options.rows * part // 5
-            await db.delete(WIDE, rows.ids(first, 10_000))
+            await db.delete(WIDE, rows.ids(first, some))
         for _ in range(10):
             await db.stats(WIDE)
             await db.describe(WIDE)
@@ -306,7 +311,7 @@ async def _count(one: Served, db: omendb_ws.Client, _: argparse.Namespace, rows:
 
 async def _live(one: Served, db: omendb_ws.Client, options: argparse.Namespace, rows: Rows) -> None:
     queries = rows.vectors(options.subscriptions)
-    async with omendb_ws.connect(one.url) as other:
+    async with omendb_ws.connect(one.url, request_timeout_seconds=_PATIENCE_SECONDS) as other:
         many = [other.live(WIDE, query) for query in queries]
         async with one.part(f"subscribe {options.subscriptions:,} live queries"):
             await asyncio.gather(*(anext(each) for each in many))
@@ -314,7 +319,7 @@ async def _live(one: Served, db: omendb_ws.Client, options: argparse.Namespace, 
             await add(db, rows, FRAME_ROWS)
             await db.search(WIDE, queries[0])
         async with one.part("end them"):
-            await asyncio.gather(*(each.aclose() for each in many))
+            await asyncio.gather(*(each.close() for each in many))
 
 
 async def _drop(one: Served, db: omendb_ws.Client, _: argparse.Namespace, __: Rows) -> None:
@@ -333,13 +338,11 @@ _DONE: Final = {
 
 async def read_back(one: Served, options: argparse.Namespace, rows: Rows) -> None:
     """What the journal holds comes back, beside the light one; then it is dropped."""
-    async with omendb_ws.connect(one.url) as db:
+    async with omendb_ws.connect(one.url, request_timeout_seconds=_PATIENCE_SECONDS) as db:
         await light(db)
         async with one.lit():
             async with one.part("read it back from the journal") as notes:
-                while all(each.name != WIDE for each in await db.list()):
-                    await asyncio.sleep(0.1)
-                there = await db.describe(WIDE)
+                there = await db.describe(WIDE)  # as long as it is not there it is asked again
                 notes += [f"{there.rows:,} rows", *await memory(db, one)]
             if "drop" in options.parts:
                 await _drop(one, db, options, rows)

@@ -87,8 +87,8 @@ class WindowState:
     @property
     def oldest_time_us(self) -> int | None:
         """When the oldest live row was accepted; None if there is none."""
-        slots = self.ring.live_slots(self.first_seq, self.last_seq)
-        return int(self.times_us[slots[0]]) if len(slots) else None
+        slot = self.ring.oldest_live()
+        return None if slot is None else int(self.times_us[slot])
 
     def first_seq_after(self, time_us: int) -> int:
         """The first seq accepted after ``time_us``; last_seq + 1 if there is none.

@@ -32,7 +32,7 @@ from .rows.append import append
 from .scan.choice import choose
 from .scan.interface import Scan
 from .search.query import Answer, Query
-from .search.search import search, search_all, search_in_pieces
+from .search.search import AllInParts, PlainInParts, search, search_all, search_in_pieces
 from .standing.matcher import Matcher
 from .state import NOTHING, WindowState
 
@@ -209,6 +209,14 @@ class Window:
     def search(self, queries: list[Query]) -> list[Answer | OmenError]:
         """Exact top-k of every query, in one scan; an error in the place of a bad one."""
         return search(self.state, queries)
+
+    def search_in_parts(self, query: Query) -> PlainInParts:
+        """The same for one plain query, some rows at a time; see ``search.PlainInParts``."""
+        return PlainInParts(self.state, query)
+
+    def search_all_in_parts(self, vectors: F32, k: I64) -> AllInParts:
+        """``search_all``, some rows at a time; see ``search.AllInParts``."""
+        return AllInParts(self.state, vectors, k)
 
     def search_in_pieces(self, query: Query) -> Generator[None, None, Answer]:
         """The same for one query, in pieces; see ``search.search_in_pieces``."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from omendb_core.model.errors import OmenError, Overloaded
 
+from ..telemetry.metrics import Metrics
 from .model.commands import Read
 from .model.shard import Shard
 from .model.shares import Share, Shares
@@ -19,8 +20,9 @@ from .model.ticket import Effect, Reply
 from .moment import Moment
 from .pieces.long_reads import LongReads
 from .reads.commands import PlainRead, PlainSearch
-from .reads.long_answers import steps_of, takes_long
+from .reads.long_answers import alone, steps_of, takes_long
 from .reads.reads import Reads
+from .reads.wide import WideSearches
 from .streams.commands import Leave, Standing
 from .streams.counting import BeginCount, LeaveCount, Tallies
 from .streams.standing_queries import StandingQueries
@@ -33,6 +35,7 @@ class Reading:
     def __init__(
         self,
         moment: Moment,
+        metrics: Metrics,
         reads: Reads,
         long_reads: LongReads,
         standing: StandingQueries,
@@ -48,6 +51,12 @@ class Reading:
         self._shares = shares
         self._clock_ns = clock_ns
         self.waiting = WaitingReads(shares)
+        self._wide = WideSearches(
+            long_reads,
+            metrics,
+            moment.clock_us,
+            lambda work: alone(work, long_reads, moment.clock_us),
+        )
 
     def do(self, of: Shard | None = None) -> int:
         """Answer the reads whose turn it is, all or those of one shard; how many those were.
@@ -124,7 +133,7 @@ class Reading:
                 continue
             assert isinstance(work, PlainRead), "there are no other reads"
             if takes_long(work):
-                steps = steps_of(work, self.long, self._moment.clock_us)
+                steps = steps_of(work, self.long, self._wide, self._moment.clock_us)
                 self.long.begin(work, steps)
             else:
                 in_time.append(work)

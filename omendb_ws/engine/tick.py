@@ -99,7 +99,7 @@ class Tick:
         )
         self.tallies = Tallies(metrics, long_reads, moment.refusal, shares, clock_ns)
         self.reading = Reading(
-            moment, reads, long_reads, self.standing, self.tallies, shares, clock_ns
+            moment, metrics, reads, long_reads, self.standing, self.tallies, shares, clock_ns
         )
         self.changing = Changing(
             moment,

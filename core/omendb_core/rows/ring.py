@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from typing import Final
 
 import numpy as np
@@ -92,6 +93,21 @@ class Ring:
         live: Bool1 = (bits & np.uint64(1)).astype(np.bool_)
         return live
 
+    def part(self, first: int, stop: int) -> Ring:
+        """The slots ``first … stop - 1`` as a ring of their own, over the same memory, to be read.
+
+        ``first`` is a multiple of 64, and so is ``stop`` or it is the capacity. Its slots count
+        from ``first``; its seqs are others, in the order of the slots: whoever asks for rows on
+        both sides of the newest one asks twice.
+        """
+        part = copy(self)
+        part.capacity = part.last_seq = part.rows = stop - first
+        part.horizon = 1
+        part.vectors, part.norms = self.vectors[first:stop], self.norms[first:stop]
+        part.live_words = self.live_words[first >> 6 : words_for(stop)]
+        part.shadow = None if self.shadow is None else self.shadow.part(first, stop)
+        return part
+
     def live_slots(self, first_seq: int, last_seq: int) -> I64:
         """Slots of the live rows among ``first_seq … last_seq``, in seq order."""
         first_seq = max(first_seq, self.first_seq)
@@ -99,6 +115,18 @@ class Ring:
         if self.rows == self.last_seq - self.first_seq + 1:  # a stream in which nothing died early
             return _slots_in(self._pieces(first_seq, last_seq - first_seq + 1))
         return self._live_in(first_seq, last_seq - first_seq + 1)
+
+    def oldest_live(self) -> int | None:
+        """The slot of the oldest live row; None if there is none. Looks at words, not at rows."""
+        for start, stop in self._pieces(self.first_seq, self.last_seq - self.first_seq + 1):
+            words = self.live_words[start >> 6 : words_for(stop)]
+            first = int(words[0]) >> (start & 63) << (start & 63)
+            at = 0 if first else int((words[1:] != 0).argmax()) + 1 if len(words) > 1 else 0
+            word = first if at == 0 else int(words[at])
+            slot = (((start >> 6) + at) << 6) + (word & -word).bit_length() - 1
+            if word and slot < stop:
+                return slot
+        return None
 
     def overwritten(self, n: int) -> I64:
         """Slots of the live rows that the next ``n`` ≤ capacity rows overwrite, in seq order."""

@@ -11,6 +11,7 @@ at when the rows have doubled, and once a lap from then on.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Final
 
 import numpy as np
@@ -86,6 +87,17 @@ class Shadow:
     def arrays(self) -> tuple[U8, F32, tuple[U8, F32] | None, F32, int]:
         """What ``native.append`` writes to."""
         return self.codes, self.factors, self.nibbles, self.centre, self.metric_code
+
+    def part(self, first: int, stop: int) -> Shadow:
+        """That of the slots ``first … stop - 1``, as ``Ring.part`` has them."""
+        part = copy(self)
+        groups = slice(first // _GROUP_ROWS, first // _GROUP_ROWS + _groups(stop - first))
+        part.capacity = stop - first
+        part.codes, part.factors = self.codes[groups], self.factors[groups]
+        if self.nibbles is not None:
+            codes, factors = self.nibbles
+            part.nibbles = codes[groups], factors[groups]
+        return part
 
     def write(self, first: int, rows: F32) -> None:
         """Keep ``rows`` float32 (n, dim) for the slots from ``first`` on."""

@@ -16,7 +16,9 @@ import numpy as np
 
 from ..model.errors import NotFound, OmenError, TooLarge
 from ..model.types import F32, I64, Hits
+from ..scan.decayed import Question
 from ..scan.interface import TopK
+from ..scan.parts import TopKInParts, top_k_of
 from ..scoring import score
 from ..state import WindowState
 from .examples import as_ids, ids_of, target, visible_slots
@@ -74,6 +76,37 @@ def _together(
         yield one.place, _finished(_shaped(state, part, rows))
 
 
+class PlainInParts:
+    """As ``search`` answers a plain query, by ``step`` until ``is_done``; then it is ``answer``.
+
+    The window must not change in between. Making it raises what is wrong with the query.
+    """
+
+    def __init__(self, state: WindowState, query: Query) -> None:
+        masks = Masks(state)
+        self._state, self._asked = state, [_ask(state, masks, 0, query, None)]
+        self._question, self._left_out = _question(masks, self._asked)
+        self._scan = TopKInParts(state.scan, state.ring, state.definition.metric, self._question)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all rows were looked at."""
+        return self._scan.is_done
+
+    def step(self, rows: int) -> None:
+        """Look at so many more."""
+        self._scan.step(rows)
+
+    def answer(self) -> Answer:
+        """TooLarge where it would hold too many rows."""
+        outcomes: dict[int, Answer | OmenError] = {}
+        top = _without(self._scan.found, self._left_out, self._question.k)
+        _answer(self._state, self._asked, top, outcomes)
+        if isinstance(outcomes[0], OmenError):
+            raise outcomes[0]
+        return outcomes[0]
+
+
 def search_in_pieces(state: WindowState, query: Query) -> Generator[None, None, Answer]:
     """As ``search`` answers a query whose shape is not plain, in pieces of a millisecond or so.
 
@@ -114,6 +147,34 @@ def search_all(state: WindowState, vectors: F32, k: I64) -> Answer:
         state.ring.live_words[None],
         np.zeros(count, np.int64),
     )
+    return _all_found(state, top)
+
+
+class AllInParts:
+    """As ``search_all``, by ``step`` until ``is_done``; then it is ``answer``."""
+
+    def __init__(self, state: WindowState, vectors: F32, k: I64) -> None:
+        self._state = state
+        prepared = prepare_queries(state.definition, vectors)
+        metric = state.definition.metric
+        live = state.ring.live_words[None]
+        self._scan = top_k_of(state.scan, state.ring, metric, prepared, k, live)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all rows were looked at."""
+        return self._scan.is_done
+
+    def step(self, rows: int) -> None:
+        """Look at so many more."""
+        self._scan.step(rows)
+
+    def answer(self) -> Answer:
+        """What was found."""
+        return _all_found(self._state, self._scan.found)
+
+
+def _all_found(state: WindowState, top: TopK) -> Answer:
     hits = Hits(state.ids.of(top.slots), state.ring.seqs(top.slots), top.scores)
     return Answer(top.counts, hits)
 
@@ -185,6 +246,14 @@ def _refuse_over(max_hits: int, count: int) -> None:
 
 
 def _scan(state: WindowState, masks: Masks, asked: list[_Asked]) -> TopK:
+    question, left_out = _question(masks, asked)
+    return _without(
+        state.scan.top_k(state.ring, state.definition.metric, *question), left_out, question.k
+    )
+
+
+def _question(masks: Masks, asked: list[_Asked]) -> tuple[Question, I64]:
+    """What a scan is asked for all queries of a call; the slot that each leaves out, else -1."""
     floors = score.floors([one.query.min_score for one in asked])
     # A row left out by `like` may take a place in the answer: one more is asked for.
     ks = np.array([one.query.k + (one.excluded >= 0) for one in asked], np.int64)
@@ -192,17 +261,12 @@ def _scan(state: WindowState, masks: Masks, asked: list[_Asked]) -> TopK:
     vectors = (
         asked[0].vectors if len(asked) == 1 else np.concatenate([one.vectors for one in asked])
     )
-    repeats = None
+    left_out = np.array([one.excluded for one in asked], np.int64)
     if len(vectors) > len(asked):
         repeats = [len(one.vectors) for one in asked]
         ks, mask_of = np.repeat(ks, repeats), np.repeat(mask_of, repeats)
-        floors = np.repeat(floors, repeats)
-    top = state.scan.top_k(state.ring, state.definition.metric, vectors, ks, floors, words, mask_of)
-    excluded = [one.excluded for one in asked]
-    if max(excluded) < 0:
-        return top
-    slots = np.array(excluded, np.int64)
-    return _without(top, slots if repeats is None else np.repeat(slots, repeats), ks - 1)
+        floors, left_out = np.repeat(floors, repeats), np.repeat(left_out, repeats)
+    return Question(vectors, ks, floors, words, mask_of), left_out
 
 
 def _part(masks: Masks, one: _Asked) -> Part:
@@ -228,16 +292,18 @@ def _shaped(
     )
 
 
-def _without(top: TopK, excluded: I64, one_less: I64) -> TopK:
-    """``top`` without each query's excluded slot (-1: none), cut to what was asked for."""
+def _without(top: TopK, excluded: I64, asked: I64) -> TopK:
+    """``top``, of ``asked`` rows for each query, without each one's excluded slot (-1: none), cut
+    to one less there."""
+    if excluded.max() < 0:
+        return top
     query = np.repeat(np.arange(len(top.counts)), top.counts)
     keep = top.slots != excluded[query]
     query = query[keep]
     counts = np.bincount(query, minlength=len(top.counts))
     starts = np.cumsum(counts) - counts
     rank = np.arange(len(query)) - starts[query]
-    most = np.where(excluded >= 0, one_less, np.iinfo(np.int64).max)
-    cut = rank < most[query]
+    cut = rank < (asked - (excluded >= 0))[query]
     return TopK(
         counts=np.bincount(query[cut], minlength=len(top.counts)).astype(np.uint32),
         slots=top.slots[keep][cut],

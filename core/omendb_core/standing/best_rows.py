@@ -1,7 +1,8 @@
 """The best rows of live queries in their orders: what lists are made of.
 
-All queries of a call that go by score, or decay by the same times, share one scan. Those by
-``rank`` are looked for in pieces of a millisecond or two: generators that yield after each, between
+All queries of a call that go by score, or decay by the same times, share one scan; those by score
+over a wide window one in parts. Those by ``rank`` are looked for in pieces of a millisecond or two:
+generators that yield after each, between
 which the window must not change, and queries may end. Knows the window's state and the table of
 queries; nothing of lists.
 """
@@ -17,6 +18,9 @@ from ..model.types import F32, F64, I64, U64
 from ..ranking import orders
 from ..ranking.shape import Rank
 from ..rows.ring import unpack
+from ..scan import parts
+from ..scan.decayed import Question
+from ..scan.interface import TopK
 from ..search import bounded, deep
 from ..search.masks import Masks
 from ..search.query import Query
@@ -44,21 +48,28 @@ def best_rows(
     order = table.shapes.of(int(handles[0])).order
     if isinstance(order, Rank):
         return (yield from _ranked(state, table, order, handles, most, masks, mask_of))
-    question = (
-        state.ring,
-        state.definition.metric,
-        table.vectors[handles],
-        most,
-        table.least_scores(handles),
-        np.stack(masks.words),
-        mask_of,
-    )
+    floors, words = table.least_scores(handles), np.stack(masks.words)
+    question = Question(table.vectors[handles], most, floors, words, mask_of)
+    ring, metric = state.ring, state.definition.metric
     if order is None:
-        top = state.scan.top_k(*question)
+        top = yield from _top_k(state, question)
         return BestRows(top.counts.astype(np.int64), top.slots, top.scores, None)
     times, half_lives = orders.times_by_slot(order, state), table.shapes.half_lives[handles]
-    found = state.scan.top_k_decayed(*question, times, half_lives)
+    found = state.scan.top_k_decayed(ring, metric, *question, times, half_lives)
     return BestRows(found.counts.astype(np.int64), found.slots, found.scores, found.ranks)
+
+
+def _top_k(state: WindowState, question: Question) -> Generator[None, None, TopK]:
+    """In one scan, or of a wide window in parts."""
+    ring, metric = state.ring, state.definition.metric
+    if not parts.is_wide(ring):
+        return state.scan.top_k(ring, metric, *question)
+    in_parts = parts.TopKInParts(state.scan, ring, metric, question)
+    rows = parts.step_rows(ring, len(question.queries))
+    while not in_parts.is_done:
+        in_parts.step(rows)
+        yield
+    return in_parts.found
 
 
 def _ranked(

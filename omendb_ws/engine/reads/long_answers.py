@@ -32,6 +32,7 @@ from ..pieces.masks import mask_made, needs_mask
 from .commands import Ask, Count, Get, List, PlainRead, PlainSearch, Search, SnapshotPiece
 from .descriptions import described_in_pieces, describes_long
 from .shaped import make_timely, most_us, stated
+from .wide import MOST_VECTORS, WideSearches, is_wide, searched
 
 #: What a scan for one vector takes, measured: a millionth of a microsecond an element of the rows,
 #: and microseconds a row of the answer.
@@ -62,8 +63,12 @@ def takes_long(work: PlainRead) -> bool:
         return False
     if isinstance(work, PlainSearch):
         asked = work.request
+        if is_wide(work.shard):
+            return True
         return asked.n > 1 and _batch_us(work.shard, asked.k, asked.n) > AT_ONCE_US
     if isinstance(work, Search):
+        if is_wide(work.shard) and work.query.shape == PLAIN:
+            return True
         return needs_mask(work.shard, work.query.filter) or _search_us(work) > AT_ONCE_US
     if isinstance(work, Count):
         return counts_long(work.shard, work.query)
@@ -96,13 +101,14 @@ def _rows_us(rows: int, reply_bytes: int) -> float:
     return rows * _JSON_ROW_US + reply_bytes / _JSON_BYTES_A_US
 
 
-def steps_of(work: PlainRead, long_reads: LongReads, clock_us: Callable[[], int]) -> Steps:
+def steps_of(
+    work: PlainRead, long_reads: LongReads, wide: WideSearches, clock_us: Callable[[], int]
+) -> Steps:
     """The steps to the reply to ``work``, which takes long."""
     if isinstance(work, PlainSearch):
-        asked = work.request.whole()
-        query = Query(vectors=asked.vectors, k=asked.k)
-        whole = Search(work.ticket, work.shard, query, is_single=False, is_binary=True)
-        return _search(whole, long_reads, clock_us)
+        if is_wide(work.shard) and work.request.n <= MOST_VECTORS:
+            return wide.steps(work)
+        return alone(work, long_reads, clock_us)
     if isinstance(work, Search):
         return _search(work, long_reads, clock_us)
     if isinstance(work, Count):
@@ -111,6 +117,14 @@ def steps_of(work: PlainRead, long_reads: LongReads, clock_us: Callable[[], int]
         return described_in_pieces(work, clock_us)
     assert isinstance(work, Get)
     return _get(work, long_reads)
+
+
+def alone(work: PlainSearch, long_reads: LongReads, clock_us: Callable[[], int]) -> Steps:
+    """The steps to the reply to a plain search, shared with no other."""
+    asked = work.request.whole()
+    query = Query(vectors=asked.vectors, k=asked.k)
+    whole = Search(work.ticket, work.shard, query, is_single=False, is_binary=True)
+    return _search(whole, long_reads, clock_us)
 
 
 # -- kinds of reads -------------------------------------------------------------------------------
@@ -146,33 +160,43 @@ def _found(work: Search, long_reads: LongReads) -> Generator[bool, None, list[An
     """What is found for each piece of the queries, all at one version."""
     shard, query = work.shard, work.query
     if query.vectors is None or len(query.vectors) == 1:
-        return [(yield from _one_piece(shard, query, 0))]
+        return [(yield from _one_piece(shard, query, 0, long_reads))]
     count, rows = len(query.vectors), shard.window.rows
     fit = int(PIECE_US / (_batch_us(shard, query.k, count) / count))
     least = max(_LEAST_HARD_QUERIES, min(_LEAST_QUERIES, fit)) if query.k <= _MANY_FOUND else 1
     size = long_reads.size(least, _MOST_QUERIES)
     size.items = max(least, min(_MOST_QUERIES, fit))
+    if is_wide(shard) and query.shape == PLAIN:  # a piece is some rows, for so many vectors
+        size = long_reads.size(MOST_VECTORS, MOST_VECTORS)
     parts: list[Answer] = []
     start, left, took_us = 0, query.max_hits, 0.0
     while start < len(query.vectors):
         chunk = query.vectors[start : start + size.start()]
-        part = yield from _one_piece(shard, replace(query, vectors=chunk, max_hits=left), start)
+        asked = replace(query, vectors=chunk, max_hits=left)
+        part = yield from _one_piece(shard, asked, start, long_reads)
         took_us += size.end()
         start += len(chunk)
         left = None if left is None else left - len(part.hits.seqs)
         parts.append(part)
         yield True
-    if query.shape == PLAIN and query.filter is None:
+    if query.shape == PLAIN and query.filter is None and not is_wide(shard):
         shard.batch_cost.note(count, rows, took_us)
     return parts
 
 
-def _one_piece(shard: Shard, query: Query, start: int) -> Generator[bool, None, Answer]:
-    """What some queries find: at once, or in pieces where their answers are shaped."""
+def _one_piece(
+    shard: Shard, query: Query, start: int, long_reads: LongReads
+) -> Generator[bool, None, Answer]:
+    """What some queries find: at once, or in pieces where the answers are shaped, or the window is
+    wide."""
     shard.refuse_broken()
     try:
         if query.shape != PLAIN:
             return (yield from _shaped(shard, query))
+        if is_wide(shard):
+            vectors = 1 if query.vectors is None else len(query.vectors)
+            search = shard.window.search_in_parts(query)
+            return (yield from searched(shard, search, vectors, long_reads))
         (outcome,) = shard.window.search([query])
         if isinstance(outcome, OmenError):
             raise outcome

@@ -10,16 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import numpy as np
 from omendb_core.model.errors import OmenError
-from omendb_core.model.types import I64, Include
+from omendb_core.model.types import Include
 from omendb_core.scan.shadowed import is_long
 from omendb_core.search.query import Answer, Query
 
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
 from ...telemetry.tracing import EngineTraces
-from ...wire import reply_bounds, searches
+from ...wire import reply_bounds
 from ...wire.encoded import binary
 from ...wire.messages import Found, Results
 from ...wire.opcodes import HEADER_BYTES, MAX_U32
@@ -33,6 +32,7 @@ from .commands import Ask, Count, Get, List, PlainSearch, Search, SnapshotPiece
 from .descriptions import described
 from .shaped import make_timely, stated
 from .split_scan import may_be_split
+from .wide import each_k
 
 _NOTHING = Include()
 #: How long the loop may be kept from its sockets. The engine would cost 100 µs more; what a
@@ -104,7 +104,7 @@ class Reads:
             window = shard.window
             vectors = vectors_of(asked, window.definition.dim)
             started_ns = time.perf_counter_ns()
-            found = window.search_all(vectors, _each_k(asked))
+            found = window.search_all(vectors, each_k(asked))
             took_us = (time.perf_counter_ns() - started_ns) / 1000
             if not may_be_split(len(vectors), window.rows):
                 shard.scan_cost.note(len(vectors), window.rows, took_us)
@@ -173,12 +173,6 @@ def _get(work: Get) -> Reply:
     if work.include != _NOTHING:
         found, hits = window.get(work.ids, work.include, work.visible)
     return replies.rows(work.ticket, Found(window.version, found, hits))
-
-
-def _each_k(asked: list[searches.PlainSearch]) -> I64:
-    """The ``k`` of each vector."""
-    each = np.array([one.k for one in asked], np.int64)
-    return each if max(one.n for one in asked) == 1 else np.repeat(each, [one.n for one in asked])
 
 
 def _whole(work: PlainSearch) -> Search:

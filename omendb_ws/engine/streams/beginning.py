@@ -26,6 +26,7 @@ from omendb_core.filters.parser import Filter
 from omendb_core.model.errors import NotFound, OmenError
 from omendb_core.model.types import F32, I64
 from omendb_core.ranking.shape import Rank
+from omendb_core.scan.parts import is_wide
 from omendb_core.search.query import Examples
 from omendb_core.standing.table import StandingQuery
 
@@ -56,6 +57,8 @@ AT_ONCE_US: Final = 3_000.0
 #: Queries of a piece: fewer cost more each, more make the piece too long. At least, if plain.
 LEAST_QUERIES: Final = 8
 MOST_QUERIES: Final = 256
+#: Of plain ones over a wide window, whose lists are made by one scan in parts.
+_WIDE_QUERIES: Final = 64
 #: What a list takes, measured: an element of the rows, where so many are made in one scan, and the
 #: id of a row that is left out, text or number.
 _ELEMENT_US: Final = 3.5e-6
@@ -118,7 +121,7 @@ def begin_in_pieces(
 
 def begins_in_pieces(work: Live) -> bool:
     """Whether the queries of ``work`` begin so."""
-    if len(work.queries) > MOST_AT_ONCE or begin_us(work) > AT_ONCE_US:
+    if len(work.queries) > MOST_AT_ONCE or begin_us(work) > AT_ONCE_US or _is_wide(work.shard):
         return True
     return needs_mask(work.shard, work.queries[0].query.filter)
 
@@ -138,8 +141,15 @@ def moves_in_pieces(work: Move) -> bool:
         return True
     if shard.is_dropped or work.query.handle is None:
         return False
+    if _is_wide(shard):
+        return True
     asked, _ = changed(work.query, work.changes)
     return _scan_us(shard) + _list_us(shard, asked) > AT_ONCE_US
+
+
+def _is_wide(shard: Shard) -> bool:
+    """Whether one scan is done in parts."""
+    return not shard.is_dropped and is_wide(shard.window.state.ring)
 
 
 def _scan_us(shard: Shard) -> float:
@@ -180,7 +190,7 @@ def _lists_made(
 def _are_made_in_pieces(work: Live) -> bool:
     """Whether the lists of its queries are."""
     shape = work.queries[0].query.shape
-    return isinstance(shape.order, Rank) or shape.selects
+    return isinstance(shape.order, Rank) or shape.selects or _is_wide(work.shard)
 
 
 def _parts_made(
@@ -189,7 +199,8 @@ def _parts_made(
     """As ``_lists_made``, where a piece is a part of a list: few lists, while none may change."""
     shard, queries = work.shard, work.queries
     list_us = _list_us(shard, queries[0].query)
-    items = min(max(1, int(AT_ONCE_US / max(list_us, 1.0))), LEAST_QUERIES)
+    most = _WIDE_QUERIES if queries[0].query.is_plain else LEAST_QUERIES
+    items = min(max(1, int(AT_ONCE_US / max(list_us, 1.0))), most)
     while len(handles) < len(queries):
         yield from _free(shard, catch_up)
         chunk = slice(len(handles), len(handles) + items)

@@ -95,6 +95,7 @@ class RingMachine(RuleBasedStateMachine):
         assert ring.vectors[slots].tolist() == [self.live[seq] for seq in seqs.tolist()]
         dead = np.setdiff1d(np.arange(self.capacity), slots)
         assert not ring.is_live(dead).any()
+        assert ring.oldest_live() == (int(slots[0]) if len(slots) else None)
 
 
 RingMachine.TestCase.settings = settings(

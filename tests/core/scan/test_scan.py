@@ -12,6 +12,8 @@ from omendb_core.model.types import F32, I64, METRICS, U64, Metric
 from omendb_core.rows.ring import Ring, pack, unpack
 from omendb_core.scan import bounds, candidates, interface, reference
 from omendb_core.scan import choice as scan
+from omendb_core.scan.decayed import Question
+from omendb_core.scan.parts import TopKInParts
 from omendb_core.scan.reference import ReferenceScan
 from omendb_core.scoring import score
 
@@ -47,7 +49,22 @@ def assert_exact(
     for name in scan.names():
         found = scan.choose(name).top_k(ring, metric, queries, ks, least, words, owners)
         assert_same(found, expected)
+        for rows in {max(ring.used // 3, 1), max(ring.used // 20, 1)}:
+            question = Question(queries, ks, least, words, owners)
+            assert_same(found_in_parts(scan.choose(name), ring, metric, question, rows), expected)
     return expected
+
+
+def found_in_parts(
+    kernel: interface.Scan, ring: Ring, metric: Metric, question: Question, rows: int
+) -> interface.TopK:
+    parts = TopKInParts(kernel, ring, metric, question)
+    steps = 0
+    while not parts.is_done:
+        parts.step(rows)
+        steps += 1
+    assert steps >= -(-ring.used // (rows + 64))
+    return parts.found
 
 
 @dataclass(frozen=True)
