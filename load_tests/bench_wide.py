@@ -159,12 +159,15 @@ def served(data_dir: str, lines: list[Line]) -> Iterator[Served]:
         assert child.stdout is not None
         yield Served(child, child.stdout.readline().split()[-1], lines)
     finally:
-        child.terminate()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.close()
         try:
             child.wait(120)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+        child.stdout.close()
 
 
 class Rows:
