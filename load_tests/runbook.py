@@ -2,6 +2,7 @@
 
     python -m load_tests.runbook                       # sliding window, 10,000 points, own server
     python -m load_tests.runbook FILE.yaml --vectors base.fvecs --queries-file queries.fvecs
+    python -m load_tests.runbook --clusters 64 --points 100000     # the shape of the track's last
     python -m load_tests.runbook --points 1000000 --parts 200 --dim 100 --url ws://…
 
 Insert becomes ``add`` with the points' numbers as ids, delete ``delete``, replace an ``add`` of ids
@@ -29,7 +30,7 @@ from omendb_core.model.types import F32, F64, Metric
 
 import omendb_ws
 
-from .runbook_file import Runbook, Step, read, sliding_window, write
+from .runbook_file import Runbook, Step, clustered, read, sliding_window, write
 from .simulation.environment import environment, versions
 from .simulation.server import ServerFailed, serving
 
@@ -226,7 +227,8 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("file", nargs="?", type=Path, help="a runbook; else the sliding window")
     parser.add_argument("--dataset", help="which of the file's data sets")
-    parser.add_argument("--points", type=int, default=10_000, help="of the sliding window")
+    parser.add_argument("--points", type=int, default=10_000, help="of what is generated")
+    parser.add_argument("--clusters", type=int, help="clusters that come by turns, instead of it")
     parser.add_argument("--parts", type=int, default=200, help="of the sliding window")
     parser.add_argument("--vectors", type=Path, help=".npy or .fvecs; else generated, drifting")
     parser.add_argument("--queries-file", type=Path, help=".npy or .fvecs; else generated")
@@ -243,6 +245,8 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 def _load(options: argparse.Namespace) -> tuple[Runbook, F32, F32]:
     if options.file:
         runbook = read(options.file, options.dataset)
+    elif options.clusters:
+        runbook = clustered(options.dataset or "generated", options.points, options.clusters)
     else:
         runbook = sliding_window(options.dataset or "generated", options.points, options.parts)
     vectors = (

@@ -12,6 +12,7 @@ What reads is strict: a mistake in a file would otherwise pass for a mistake of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 
@@ -96,6 +97,44 @@ def sliding_window(dataset: str, points: int, parts: int = 200) -> Runbook:
         planned += [
             ("search", range(0)), ("delete", spread(part)), ("insert", spread(half + part))
         ]  # fmt: skip
+    return _numbered(dataset, planned)
+
+
+def clustered(
+    dataset: str, points: int, clusters: int = 64, rounds: int = 5, seed: int = 1
+) -> Runbook:
+    """A runbook of the shape of the track's last one, over ``points`` points in ``clusters``.
+
+    Points of a cluster have consecutive numbers. Each round inserts the next part of each cluster,
+    then deletes some of the oldest of each, 0 to 90% of those alive; a search follows every step.
+    (The original: 30,000,000 points of 64 clusters in 5 rounds, thus 1,280 steps, of which at most
+    10,292,043 points are alive.) Sizes of clusters and shares are drawn: ``seed``.
+    """
+    if points < 2 * clusters * rounds or min(clusters, rounds) < 1:
+        raise ValueError(f"{points} points are too few for {clusters} clusters in {rounds} rounds")
+    chance = np.random.default_rng(seed)
+    least = 2 * rounds
+    extra = chance.dirichlet(np.ones(clusters)) * (points - clusters * least)
+    bounds = [0, *(np.cumsum(extra).astype(np.int64) + least * np.arange(1, clusters + 1)).tolist()]
+    bounds[-1] = points
+    deleted = bounds[:-1]
+    planned: list[tuple[Operation, range]] = []
+    for turn in range(1, rounds + 1):
+        begins, ends = (
+            [first + (stop - first) * part // rounds for first, stop in pairwise(bounds)]
+            for part in (turn - 1, turn)
+        )
+        for begin, end in zip(begins, ends, strict=True):
+            planned += [("insert", range(begin, end)), ("search", range(0))]
+        for cluster, end in enumerate(ends):
+            first = deleted[cluster]
+            last = first + max(1, int(chance.uniform(0, 0.9) * (end - first)))
+            planned += [("delete", range(first, last)), ("search", range(0))]
+            deleted[cluster] = last
+    return _numbered(dataset, planned)
+
+
+def _numbered(dataset: str, planned: list[tuple[Operation, range]]) -> Runbook:
     steps = tuple(
         Step(number, operation, tags, tags if operation == "insert" else range(0))
         for number, (operation, tags) in enumerate(planned, 1)

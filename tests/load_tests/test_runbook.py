@@ -7,7 +7,15 @@ import pytest
 
 import omendb_ws
 from load_tests.runbook import Live, drifting, read_vectors, replay
-from load_tests.runbook_file import BadRunbook, Runbook, Step, read, sliding_window, write
+from load_tests.runbook_file import (
+    BadRunbook,
+    Runbook,
+    Step,
+    clustered,
+    read,
+    sliding_window,
+    write,
+)
 from omendb_ws.net.server import Server
 from omendb_ws.node.config import Settings
 from tests.project.pages import ROOT
@@ -130,6 +138,26 @@ def test_the_sliding_window_is_that_of_the_track() -> None:
     assert found.steps[100].operation == "search"
     assert found.steps[101] == Step(102, "delete", range(50_000))
     assert found.steps[102] == Step(103, "insert", *[range(5_000_000, 5_050_000)] * 2)
+
+
+def test_clusters_come_by_turns_as_in_the_last_runbook_of_the_track(tmp_path: Path) -> None:
+    found = clustered("msturing-30M-clustered", 100_000)
+    assert len(found.steps) == 1280
+    assert [step.operation for step in found.steps[1::2]] == ["search"] * 640
+    kinds = [step.operation for step in found.steps[::2]]
+    assert kinds == (["insert"] * 64 + ["delete"] * 64) * 5
+    assert found.points == 100_000
+    inserted = [step.tags for step in found.steps if step.operation == "insert"]
+    assert sorted(tag for tags in inserted for tag in tags) == list(range(100_000))
+    assert found.max_points < 100_000
+    write(found, tmp_path / "made.yaml")
+    assert read(tmp_path / "made.yaml") == found  # what is deleted was there
+    with pytest.raises(ValueError, match="too few for 64 clusters in 5 rounds"):
+        clustered("tiny", 600)
+
+
+async def test_clusters_replay_with_a_recall_of_one() -> None:
+    assert await replayed(clustered("tiny", 300, clusters=4, rounds=3), "l2") == [1.0] * 24
 
 
 def test_what_is_written_is_read_back_and_the_shipped_file_is_what_is_made(tmp_path: Path) -> None:
