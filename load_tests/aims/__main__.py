@@ -25,7 +25,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m load_tests.aims", description="What is wanted, and what is."
     )
-    parser.add_argument("bench", nargs="*", help=f"of {', '.join(BENCHES)} (default: all)")
+    parser.add_argument(
+        "bench", nargs="*", help=f"of {', '.join(BENCHES)} (default: all but long ones)"
+    )
     parser.add_argument("--list", action="store_true", help="what there is, and nothing more")
     parser.add_argument("--runs", type=int, default=3, help="of each figure (default 3)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of a run (default 3)")
@@ -59,7 +61,8 @@ def main() -> int:
     print(f"{where()}; durability memory; median of {effort.runs} runs\n{table.HEAD}", flush=True)
     started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     rows: dict[str, list[Row]] = {}
-    for name in options.bench or BENCHES:
+    asked = options.bench or [name for name, bench in BENCHES.items() if not bench.is_long]
+    for name in asked:
         try:
             rows[name] = BENCHES[name].measure(effort)
         except (RunFailed, ServerFailed, OmenError, OSError, ImportError) as error:
@@ -71,7 +74,7 @@ def main() -> int:
         if options.output is not None:
             options.output.parent.mkdir(parents=True, exist_ok=True)
             options.output.write_bytes(table.document(rows, started_at))
-    return 0 if len(rows) == len(options.bench or BENCHES) else 1
+    return 0 if len(rows) == len(asked) else 1
 
 
 if __name__ == "__main__":

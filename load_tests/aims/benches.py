@@ -11,10 +11,11 @@ from .row import Effort, Row
 
 
 class Bench(NamedTuple):
-    """``measure`` gives its rows."""
+    """``measure`` gives its rows. ``is_long``: it is measured where it is named only."""
 
     what: str
     measure: Callable[[Effort], list[Row]]
+    is_long: bool = False
 
 
 BENCHES: Final[Mapping[str, Bench]] = {
@@ -22,6 +23,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
         name: Bench(f"the scan of {size}, in process", partial(scans.bench, name))
         for name, size in scans.SIZES.items()
     },
+    "scan-shared": Bench("one query of 1,000,000 x 128 on all cores, in process", scans.shared),
     "filtered": Bench("filters that leave 1%, 10%, 50%, in process", filtered.bench),
     "shaped": Bench("orders, selections, exclusions beside none, in process", shaped.bench),
     "hard": Bench("data that is hard to estimate, in process", hard.bench),
@@ -30,9 +32,11 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "open": Bench("searches, one query a message, as users come", requests.open_loop),
     "many": Bench("searches, 32 queries a message", requests.many_queries),
     "adds": Bench("adds in binary frames, auto and u64", requests.adds),
+    "adds-metadata": Bench("the same with two columns", requests.adds_with_metadata),
     "live": Bench("10,000 live queries", standing.live),
     "decayed": Bench("10,000 decayed live queries", standing.decayed),
     "match": Bench("100,000 match queries", standing.match),
+    "match-million": Bench("1,000,000 match queries", standing.match_million, is_long=True),
     "mixed": Bench("adds, searches and live queries at once", standing.mixed),
     "memory": Bench("memory of a row", memory.bench),
 }

@@ -11,6 +11,8 @@ from omendb_core.scan import choice as scan
 from omendb_core.scan import interface
 from omendb_core.window import Window
 
+from omendb_ws.engine.reads.split_scan import SplitScan
+
 from ..peers.compare import CENTRES, unit_vectors
 from ..simulation.columns import taken
 
@@ -53,15 +55,22 @@ def kernels(window: Window, k: int) -> dict[str, Callable[[F32], object]]:
     """Plain searches of the window, as a server's tick does them, by the kernel it has (``engine``)
     and by the numpy reference, over the same rows."""
     best, reference = window.state.scan, scan.choose(REFERENCE)
+    return {"engine": _by(window, k, best), REFERENCE: _by(window, k, reference)}
 
-    def by(kernel: interface.Scan) -> Callable[[F32], object]:
-        def search(queries: F32) -> object:
-            window.state.scan = kernel
-            try:
-                return window.search_all(queries, np.full(len(queries), k, np.int64))
-            finally:
-                window.state.scan = best
 
-        return search
+def by_threads(window: Window, k: int, threads: int) -> Callable[[F32], object]:
+    """Plain searches of the window by its kernel, on so many threads where that is worth it."""
+    return _by(window, k, SplitScan(window.state.scan, threads))
 
-    return {"engine": by(best), REFERENCE: by(reference)}
+
+def _by(window: Window, k: int, kernel: interface.Scan) -> Callable[[F32], object]:
+    best = window.state.scan
+
+    def search(queries: F32) -> object:
+        window.state.scan = kernel
+        try:
+            return window.search_all(queries, np.full(len(queries), k, np.int64))
+        finally:
+            window.state.scan = best
+
+    return search

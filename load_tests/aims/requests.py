@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from ..simulation.results import Operation, Result
 from . import load
@@ -13,6 +13,11 @@ _CLOSED = ((1, 64), (4, 32), (4, 64))
 _OPEN_RATE = 10_000.0
 _QUERIES_A_MESSAGE = 32
 _ROWS_A_FRAME = 256
+#: A number and a text: {"price":123456,"note":"…"}, 80 bytes.
+_COLUMNS: Final = {
+    "price": {"type": "i64", "low": 100_000, "high": 999_999},
+    "note": {"type": "str", "values": [f"{number:02}".ljust(54, "x") for number in range(100)]},
+}
 #: The oracle takes some 60 ms for each query that it has not seen.
 _VERIFIED = 0.0005
 
@@ -64,6 +69,14 @@ def adds(effort: Effort) -> list[Row]:
         results = load.several(effort, collection={"ids": ids}, add=asked)
         found.append(_rate(f"adds, {ids}, {_ROWS_A_FRAME} a frame", "rows/s", results, "add", aim))
     return found
+
+
+def adds_with_metadata(effort: Effort) -> list[Row]:
+    """Binary frames with two columns: as JSON a row's metadata would be 80 bytes."""
+    asked: dict[str, Any] = {"rows": _ROWS_A_FRAME, "in_flight": 16}
+    results = load.several(effort, collection={"ids": "u64"}, add=asked, columns=_COLUMNS)
+    name = f"adds with 2 columns, 80 bytes, {_ROWS_A_FRAME} a frame"
+    return [_rate(name, "rows/s", results, "add", 700_000)]
 
 
 def _rate(name: str, unit: str, results: list[Result], kind: str, aim: float) -> Row:

@@ -61,6 +61,17 @@ def match(effort: Effort) -> list[Row]:
     )  # fmt: skip
 
 
+def match_million(effort: Effort) -> list[Row]:
+    """1,000,000 match queries, 500 rows a second; to subscribe them takes minutes."""
+    return _lags(
+        "1,000,000 match queries, 500 rows/s: push lag", effort, 250.0,
+        kind="match", add={"arrivals": "constant", "rate": 7.8125, "rows": 64},
+        match={
+            "connections": 1000, "per_connection": 1000, "min_score": 0.335, "verified": 0.00005,
+        },
+    )  # fmt: skip
+
+
 def mixed(effort: Effort) -> list[Row]:
     """100,000 rows/s, 5,000 QPS and 1,000 standing queries for a minute; nothing may get lost."""
     with load.server() as target:

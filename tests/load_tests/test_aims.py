@@ -187,6 +187,40 @@ def test_filtered_and_hard_benches_measure(monkeypatch: pytest.MonkeyPatch) -> N
         assert np.isfinite(made).all()
 
 
+def test_a_query_on_all_cores_stands_beside_one_on_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scans, "SHARED", scans.Size(300, 8, ()))
+    monkeypatch.setattr(scans, "usable_cores", lambda: 2)
+    both, one = scans.shared(SHORT)
+    assert (both.aim, one.aim) == (1600.0, None)
+    assert min(*both.values, *one.values) > 0
+    monkeypatch.setattr(scans, "usable_cores", lambda: 1)
+    (alone,) = scans.shared(SHORT)
+    assert alone.values
+
+
+def test_what_takes_minutes_is_measured_where_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def noted(name: str) -> benches.Bench:
+        return benches.Bench(name, lambda _: asked.append(name) or [], is_long=name == "b")  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(command_line, "BENCHES", {name: noted(name) for name in "abc"})
+    monkeypatch.setattr("sys.argv", ["aims"])
+    assert command_line.main() == 0
+    monkeypatch.setattr("sys.argv", ["aims", "b"])
+    assert command_line.main() == 0
+    assert asked == ["a", "c", "b"]
+    capsys.readouterr()
+
+
+def test_the_metadata_of_adds_would_be_80_bytes_of_json() -> None:
+    price, note = requests._COLUMNS["price"], requests._COLUMNS["note"]
+    for text in note["values"]:
+        assert len(json.dumps({"price": price["low"], "note": text}, separators=(",", ":"))) == 80
+
+
 def test_benches_through_a_server_measure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     flags = ["--config", unhurried(tmp_path)]
     monkeypatch.setattr(load, "serving", partial(load.serving, flags))
@@ -195,7 +229,11 @@ def test_benches_through_a_server_measure(monkeypatch: pytest.MonkeyPatch, tmp_p
     until = time.monotonic() + PATIENCE_SECONDS
     # While a machine stands still for all of so short a run nothing is answered.
     while not rows or (not all(row.median for row in rows) and time.monotonic() < until):
-        rows = [*requests.rest(effort), *requests.many_queries(effort)]
+        rows = [
+            *requests.rest(effort),
+            *requests.many_queries(effort),
+            *requests.adds_with_metadata(effort),
+        ]
     for row in rows:
         assert row.median is not None
         assert row.median > 0

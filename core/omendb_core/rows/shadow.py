@@ -12,9 +12,10 @@ at when the rows have doubled, and once a lap from then on.
 from __future__ import annotations
 
 from copy import copy
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import native
 from ..model.types import F32, F64, I64, U8, Metric
@@ -91,12 +92,13 @@ class Shadow:
     def part(self, first: int, stop: int) -> Shadow:
         """That of the slots ``first … stop - 1``, as ``Ring.part`` has them."""
         part = copy(self)
-        groups = slice(first // _GROUP_ROWS, first // _GROUP_ROWS + _groups(stop - first))
         part.capacity = stop - first
-        part.codes, part.factors = self.codes[groups], self.factors[groups]
+        part.codes, part.factors = (
+            _part_of(one, first, stop) for one in (self.codes, self.factors)
+        )
         if self.nibbles is not None:
             codes, factors = self.nibbles
-            part.nibbles = codes[groups], factors[groups]
+            part.nibbles = _part_of(codes, first, stop), _part_of(factors, first, stop)
         return part
 
     def write(self, first: int, rows: F32) -> None:
@@ -160,6 +162,13 @@ class GrowingShadow(Shadow):
         groups = _groups(capacity)
         self.codes, self.factors = self._all_codes.fit(groups), self._all_factors.fit(groups)
         self.capacity = capacity
+
+
+def _part_of(array: NDArray[Any], first: int, stop: int) -> NDArray[Any]:
+    """What an array of a shadow has for the slots ``first … stop - 1``, in whole blocks."""
+    rows_together = array.shape[2]
+    end = _groups(stop) * _GROUP_ROWS
+    return array[first // rows_together : end // rows_together]
 
 
 def _width(sample: F64, centre: F32) -> float:
