@@ -12,7 +12,7 @@ import random
 from contextlib import suppress
 from typing import Final
 
-from omendb_core.model.errors import NotFound, Unavailable
+from omendb_core.model.errors import NotFound, OmenError, Unavailable
 
 from ...cluster.directory import Directory, Node, Where
 from ...wire.heads import Head
@@ -44,6 +44,20 @@ class Places:
             return None
         return self._owner(where, name) if OPS[head.op].change else self._reader(where, name)
 
+    def for_list(self) -> list[Node]:
+        """The nodes that together hold all that the client may know of; none: this one does."""
+        tenant, who = self._session.tenant, self._session.who.known()
+        found: dict[str, Node] = {}
+        for name in self._directory.names(tenant):
+            where = self._directory.where(tenant, name) if who.sees(name) else None
+            if where is None or where.is_here:
+                continue
+            for node in (where.owner, *where.holders):
+                if node is not None:
+                    found[node.name] = node
+                    break
+        return [*found.values(), self._directory.here] if found else []
+
     def note(self, name: str, version: int, node: Node) -> None:
         """A node has stated a version."""
         if version >= self._floors.get(name, 0):
@@ -73,9 +87,15 @@ class Places:
     def _owner(self, where: Where, name: str) -> Node | None:
         if where.is_owned_here:
             return None
-        if where.owner is None:
-            raise Unavailable(f"{name}: no node owns it at the moment; try again")
-        return where.owner
+        if where.owner is not None:
+            return where.owner
+        try:
+            self._session.find(name)
+        except NotFound:
+            raise Unavailable(f"{name}: no node owns it at the moment; try again") from None
+        except OmenError:  # this node knows why
+            pass
+        return None
 
     def _reader(self, where: Where, name: str) -> Node | None:
         if where.is_owned_here:
@@ -98,6 +118,6 @@ class Places:
         floor = self._floors.get(name)
         if floor is None:
             return True
-        with suppress(NotFound):
+        with suppress(OmenError):
             return self._session.find(name).shard.window.version >= floor
         return False

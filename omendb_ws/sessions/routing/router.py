@@ -27,6 +27,7 @@ from ...wire.messages import Posted, Request, Said, Uploaded
 from ...wire.opcodes import OPS, right_for
 from . import replies
 from .link import Link
+from .listing import Listing
 from .naming import Named, NamingSession
 from .parts import ClusterParts
 from .pending import Pending
@@ -139,12 +140,21 @@ class Router:
         if self._must_wait(head, link):
             self._wait(message)
             return True
+        if head.op == "list":
+            return self._list(message, head)
         if head.op == "snapshot" and name is not None:
             self._snapshot = link
         if link is None:
             return False
         self._pass_on(message, head, name, link)
         return True
+
+    def _list(self, message: Said, head: Head) -> bool:
+        """Ask all nodes that hold something which this one has not."""
+        links = [self._link_to(node) for node in self._places.for_list()]
+        if links:
+            self._pass_on(message, head, None, links[0], Listing(links))
+        return bool(links)
 
     def _name_of(self, head: Head) -> str | None:
         if head.handle is None:
@@ -179,12 +189,19 @@ class Router:
         holds.behind.appendleft(message)
         self.session.when_answered(holds.begin(len(message)).end)
 
-    def _pass_on(self, message: Said, head: Head, name: str | None, link: Link) -> None:
+    def _pass_on(
+        self,
+        message: Said,
+        head: Head,
+        name: str | None,
+        link: Link,
+        listing: Listing | None = None,
+    ) -> None:
         context = self.context
         context.metrics.requests[head.op] += 1
         context.metrics.passed_on += 1
         is_change = OPS[head.op].change
-        pending = Pending(head, link, len(message), name, is_change)
+        pending = Pending(head, link, len(message), name, is_change, listing=listing)
         sent: str | bytes
         if isinstance(message, Uploaded):
             assert name is not None
@@ -204,7 +221,8 @@ class Router:
             sent = message
             if head.handle is not None:
                 link.bind(head.handle, *self.session.named[head.handle])
-        link.send(sent)
+        for one in (link,) if listing is None else list(listing.waits):
+            one.send(sent)
         self.pending[head.id] = pending
         self.pending_bytes += pending.size_bytes
         if is_change and name is not None:
@@ -236,7 +254,7 @@ class Router:
 
     def owes(self, link: Link) -> bool:
         """See ``LinkUser``."""
-        return any(one.link is link for one in self.pending.values())
+        return any(one.is_owed_by(link) for one in self.pending.values())
 
     def tell(self, principal: Principal, then: Callable[[], None]) -> None:
         """See ``Routes``."""
@@ -271,7 +289,11 @@ class Router:
         self.context.metrics.lost_links += 1
         if link.subs:  # clients subscribe anew, from where they are
             self.session.outbox.close(1012, f"node {node.name} is gone; reconnect")
-        for one in [one for one in self.pending.values() if one.link is link]:
+        for one in [one for one in self.pending.values() if one.is_owed_by(link)]:
+            if one.listing is not None:
+                one.listing.miss(link)
+                self._listed(one, one.listing)
+                continue
             error: OmenError = Unavailable(f"node {node.name} is gone; try again")
             if one.is_change and one.is_sent:
                 error = Internal(f"node {node.name} went away: whether it was done is not known")
@@ -299,8 +321,12 @@ class Router:
         self, link: Link, request_id: int, error: str | None, data: bytes, is_text: bool
     ) -> None:
         pending = self.pending.get(request_id)
-        if pending is None or pending.link is not link:
+        if pending is None or not pending.is_owed_by(link):
             link.fail("it answered what it was not asked")
+            return
+        if pending.listing is not None:
+            pending.listing.take(link, data)
+            self._listed(pending, pending.listing)
             return
         if error == "draining":
             self._refuse(pending, Unavailable(f"node {link.node.name} is leaving; try again"))
@@ -309,6 +335,10 @@ class Router:
         if error is None:
             message = self._took(pending, data, message)
         self._answer(pending, message, error)
+
+    def _listed(self, pending: Pending, listing: Listing) -> None:
+        if not listing.waits:
+            self._answer(pending, listing.message(pending.head.id), None)
 
     def _took(self, pending: Pending, data: bytes, message: Message) -> Message:
         """Learn from an ``ok``; what the client hears of it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from omendb_core.model.change import RowBatch
@@ -14,7 +16,7 @@ from omendb_ws.wire import binary
 from omendb_ws.wire.messages import Added, Live
 from tests.patience import eventually
 from tests.server.links.pair import held_by_b, pair
-from tests.server.raw import batch, client, engine_held, rows, running, settings
+from tests.server.raw import batch, client, engine_held, rows, running, settings, with_keys
 
 
 async def test_changes_and_reads_of_another_nodes_collection_are_answered() -> None:
@@ -182,6 +184,26 @@ async def test_a_collection_that_is_dropped_elsewhere_ends_its_subscriptions() -
         assert (await raw.error("count", collection="items"))["code"] == "not_found"
 
 
+async def test_a_list_is_of_all_nodes(tmp_path: Path) -> None:
+    async with pair(with_keys(tmp_path), names=("a", "b", "c")) as nodes:
+        for name in ("b", "c"):
+            async with client(nodes[name], token="token-root") as raw:
+                await raw.create(f"of-{name}")
+                await raw.add(1, 2, name=f"of-{name}")
+            nodes.place(f"of-{name}", name)
+        async with client(nodes["a"], token="token-root") as raw:
+            made = await raw.send("create", collection="of-a", dim=2, capacity=9)
+            listed = await raw.ok("list")
+            assert "ok" in await raw.reply(made)
+            named = {one["collection"]: one["rows"] for one in listed["collections"]}
+            assert named == {"of-a": 0, "of-b": 2, "of-c": 2}
+            await nodes["c"].drain()
+            listed = await raw.ok("list")
+            assert {one["collection"] for one in listed["collections"]} == {"of-a", "of-b"}
+        async with client(nodes["a"], token="token-other") as raw:
+            assert (await raw.ok("list"))["collections"] == []
+
+
 async def test_a_snapshot_is_read_where_it_was_begun() -> None:
     async with held_by_b() as (_, raw):
         await raw.ok("add", collection="items", rows=rows(1, 2))
@@ -208,6 +230,8 @@ async def test_without_an_owner_changes_are_unavailable_and_reads_go_on() -> Non
         nodes.place("items", None, "b")
         assert (await raw.error("add", collection="items", rows=rows(1)))["code"] == "unavailable"
         assert (await raw.ok("count", collection="items"))["count"] == 0
+        async with client(nodes["b"]) as near:  # which knows why it is nobody's
+            assert (await near.ok("drop", collection="items")) == {}
 
 
 async def test_a_request_with_the_id_of_one_that_another_node_owes_is_refused() -> None:
