@@ -8,6 +8,8 @@ Reads the window's state and never writes to it.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from ..model.budget import Share
@@ -41,6 +43,10 @@ from .checks import (
 from .guard import FREE, Guard, hidden, refuse_hidden, refuse_unwritable
 from .pending import NOTHING, Coming, Pending
 from .quotas import Quotas
+
+#: Seqs that one change takes out by their age: a millisecond or two. All that are due at once may
+#: be a whole window, if the server was away for longer than they last.
+MOST_EXPIRED: Final = 8192
 
 
 class Admission:
@@ -167,13 +173,11 @@ class Admission:
     def expire(self, now_us: int) -> ExpireChange | None:
         """The change that takes out what is older than ``ttl_seconds``; None if nothing is.
 
-        It may say less than it could while adds are ahead of it, never more.
+        It may say less than it could while adds are ahead of it, and where many rows are due;
+        never more.
         """
-        if self.definition.ttl_seconds is None:
-            return None
         now_us = self.admitted.time(now_us)
-        ttl_us = round(self.definition.ttl_seconds * 1e6)
-        first_seq = self._state.first_seq_after(now_us - ttl_us)
+        first_seq = min(self._first_due(now_us), self._state.first_seq + MOST_EXPIRED)
         if first_seq <= self._state.first_seq:
             return None
         change = ExpireChange(
@@ -181,6 +185,16 @@ class Admission:
         )
         self._admit(change)
         return change
+
+    def has_due(self, now_us: int) -> bool:
+        """Whether rows that are applied are older than ``ttl_seconds``."""
+        return self._first_due(self.admitted.time(now_us)) > self._state.first_seq
+
+    def _first_due(self, time_us: int) -> int:
+        """The first seq that is not older than ``ttl_seconds`` at that time."""
+        if self.definition.ttl_seconds is None:
+            return 0
+        return self._state.first_seq_after(time_us - round(self.definition.ttl_seconds * 1e6))
 
     # -- what became of them ------------------------------------------------------------------
 

@@ -27,10 +27,12 @@ class Expiry:
         self._changes = changes
         self._durability = durability
         self._collections: dict[Shard, None] = {}
+        #: Those of them of which more rows are due than one change takes out.
+        self._unfinished: set[Shard] = set()
         self._next_us = 0
-        #: A long read kept some waiting: they are looked at as soon as it is through.
+        #: A long read kept some waiting, or more is due: they are looked at in the next tick.
         self._are_late = False
-        #: Rows that are due are being kept for who reads a snapshot, and wait for that.
+        #: Rows that are due wait: they are being kept for who reads a snapshot, or are many.
         self.is_keeping = False
 
     @property
@@ -48,6 +50,7 @@ class Expiry:
     def forget(self, shard: Shard) -> None:
         """A shard is gone."""
         self._collections.pop(shard, None)
+        self._unfinished.discard(shard)
 
     def look(self, now_us: int) -> None:
         """Have leave what is older than its ttl; not more than ten times a second."""
@@ -58,7 +61,8 @@ class Expiry:
             self._next_us = now_us + _EXPIRY_US
         self._are_late = self.is_keeping = False
         for shard in self._collections:
-            if not is_due and not shard.keeps_expiry_waiting:
+            goes_on = shard.keeps_expiry_waiting or shard in self._unfinished
+            if not is_due and not goes_on:
                 continue
             shard.keeps_expiry_waiting = shard.is_held
             if not shard.is_held and not is_kept(shard, now_us):
@@ -71,6 +75,15 @@ class Expiry:
                     self._changes.expire(shard, now_us)
                 else:
                     self._durability.expire(shard, now_us)
+                self._go_on(shard, now_us)
             except Exception as error:
                 self._metrics.faults += 1
                 as_error(error, "expiry")
+
+    def _go_on(self, shard: Shard, now_us: int) -> None:
+        """Many leave some at a time: the others next, or once the log has these."""
+        self._unfinished.discard(shard)
+        if shard.broken is None and shard.window.admission.has_due(shard.time_us(now_us)):
+            self._unfinished.add(shard)
+            self._are_late = True
+            self.is_keeping |= shard.pending is None

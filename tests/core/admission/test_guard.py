@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from omendb_core.admission.guard import Guard
 from omendb_core.filters.parser import parse
-from omendb_core.model.change import AddChange, AddRequest, Behind, RowBatch, UpdateRequest
+from omendb_core.model.change import AddChange, AddRequest, NotCaughtUp, RowBatch, UpdateRequest
 from omendb_core.model.errors import Forbidden, NotFound
 from omendb_core.model.types import Definition, Include
 from omendb_core.search.query import Examples, Query
@@ -90,9 +90,9 @@ def test_what_is_not_applied_yet_may_decide_so_it_is_waited_for() -> None:
     some = window()
     update = UpdateRequest(keys(2), [{"owner": "me"}], [b'{"owner":"me"}'])
     change = some.admit_update(update, 0)
-    with pytest.raises(Behind):
+    with pytest.raises(NotCaughtUp):
         some.admit_delete(keys(2), 0, GUARD)
-    with pytest.raises(Behind):
+    with pytest.raises(NotCaughtUp):
         some.admit_add(AddRequest(batch([2], {"owner": "me"})), 0, guard=GUARD)
     some.apply(change)
     assert some.admit_delete(keys(2), 0, GUARD) is not None

@@ -10,8 +10,8 @@ import pytest
 from omendb_core.model.change import (
     AddChange,
     AddRequest,
-    Behind,
     Change,
+    NotCaughtUp,
     RowBatch,
     UpdateRequest,
 )
@@ -54,9 +54,9 @@ def test_what_looks_rows_up_waits_for_the_adds_ahead_of_it() -> None:
     found = window()
     change = admitted(found, rows(1, 3))
     ids = np.array([1], np.uint64)
-    with pytest.raises(Behind):
+    with pytest.raises(NotCaughtUp):
         found.admit_delete(ids, 1)
-    with pytest.raises(Behind):
+    with pytest.raises(NotCaughtUp):
         found.admit_update(UpdateRequest(ids, [{}], [None]), 1)
     assert found.admission.admitted.version == 1
     found.apply(change)
@@ -98,7 +98,7 @@ def test_what_expires_on_its_way_is_not_there_any_more() -> None:
 
 
 def outcome(asked: Callable[[Window], object], found: Window) -> object:
-    """The change, or what is wrong. Behind."""
+    """The change, or what is wrong. NotCaughtUp."""
     try:
         return asked(found)
     except (NotFound, Quota) as error:
@@ -138,7 +138,7 @@ def test_changes_admitted_ahead_are_those_admitted_in_time(seed: int) -> None:
         wanted = outcome(asked, prompt)
         try:
             got = outcome(asked, late)
-        except Behind:
+        except NotCaughtUp:
             land(len(waiting))
             got = outcome(asked, late)
         if isinstance(wanted, Change):
@@ -161,7 +161,7 @@ def test_changes_admitted_ahead_are_those_admitted_in_time(seed: int) -> None:
 def test_payloads_on_their_way_count_for_the_quota() -> None:
     found = window(max_payload_bytes=100)
     first = admitted(found, rows(1, 2, b"x" * 30))
-    with pytest.raises(Behind):  # it may fit once rows have left, or not
+    with pytest.raises(NotCaughtUp):  # it may fit once rows have left, or not
         found.admit_add(rows(3, 2, b"x" * 30), 1)
     found.apply(first)
     with pytest.raises(Quota):
@@ -173,7 +173,7 @@ def test_payloads_on_their_way_count_for_the_quota() -> None:
 def test_what_replaces_rows_on_their_way_fits_once_they_are_there() -> None:
     found = window(capacity=2, max_payload_bytes=100)
     first = admitted(found, rows(1, 2, b"x" * 45))
-    with pytest.raises(Behind):
+    with pytest.raises(NotCaughtUp):
         found.admit_add(rows(1, 2, b"y" * 50), 1)
     found.apply(first)
     found.apply(admitted(found, rows(1, 2, b"y" * 50)))
