@@ -4,9 +4,9 @@ On the loop's thread; replaying is done in a thread, as a recovery is. ``follow`
 until the window is where the log was when it was begun, and lists it then: who reads here sees a
 version that its owner had, and no change goes back. Which node should hold what is not known here.
 
-Where what a follower needs was purged, its log is not what was written, or it cannot be applied,
-the window is made again, from the newest checkpoint: whoever subscribed is told ``unavailable``,
-and comes back with its seq.
+Where what a follower needs was purged, its log is not what was written, or its rows are not what
+its owner states, the window is made again, from the newest checkpoint: whoever subscribed is told
+``unavailable``, and comes back with its seq.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..engine.model.shard import Shard
 from ..engine.writes.commands import Recovered
 from ..engine.writes.following import LetGo, Promoted
 from ..journal.follower_log import FollowerLog
-from ..journal.interface import Damaged, Following, Stored
+from ..journal.interface import Damaged, Differs, Following, Stored
 from ..journal.store_thread import Storage
 from ..runtime.faults import as_error
 from .catalog import Catalog
@@ -180,8 +180,9 @@ class Replicas:
             log.info("%s was dropped", name)
             await self.let_go(shard, None)
             return
-        self.rebuilt += isinstance(error, Damaged)
-        say = log.error if isinstance(error, Damaged) else log.warning
+        is_wrong = isinstance(error, Damaged | Differs)
+        self.rebuilt += is_wrong
+        say = log.error if is_wrong else log.warning
         say("%s is read again from the cluster: %s", name, error.message)
         await self.let_go(shard, _COMING)
         del shard, error

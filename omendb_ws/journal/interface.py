@@ -69,6 +69,10 @@ class Damaged(Unavailable):
         self.offset = offset
 
 
+class Differs(Unavailable):
+    """A window is not what its owner has: rebuild it."""
+
+
 class Deposed(Unavailable):
     """A log that another node owns now: nothing of it is this one's to append."""
 
@@ -240,9 +244,22 @@ class Recovery(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What the owner's window held at ``version``: ``digests.digest_of`` a stretch of it."""
+
+    version: int
+    first_seq: int
+    last_seq: int
+    digest: int
+
+
+#: What a follower is delivered.
+Delivered: TypeAlias = Logged | Stated
+
 #: ``deliver(logged, size_bytes)``: what comes next, in order, and what to call ``took`` with once
 #: it is applied. On a thread of the journal; it must not raise or wait.
-Deliver: TypeAlias = Callable[[Sequence[Logged], int], None]
+Deliver: TypeAlias = Callable[[Sequence[Delivered], int], None]
 #: ``fail(error)``: nothing is delivered any more; likewise.
 Fail: TypeAlias = Callable[[OmenError], None]
 
@@ -294,9 +311,23 @@ class Following(Protocol):
         """Deliver nothing any more; never waits. Again and again."""
 
 
+class Statements(Protocol):
+    """What an owner says of its window, for followers to compare. On the engine's thread, while
+    nothing is pending.
+    """
+
+    def wanted(self, first_seq: int, last_seq: int) -> tuple[int, int] | None:
+        """Of a window of these seqs, the stretch to be stated next; None as a rule."""
+
+    def state(self, stated: Stated) -> None:
+        """Queue a statement; settles nothing."""
+
+
 @runtime_checkable
 class SharedLog(Log, Protocol):
     """A log that another node may take over."""
+
+    statements: Statements
 
     def step_down(self) -> Following:
         """After Deposed, all tags being settled and ``rewind`` called: go on as a follower, from

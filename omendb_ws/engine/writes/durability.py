@@ -36,8 +36,9 @@ from omendb_core.model.errors import (
 )
 from omendb_core.replay import kept_rows
 
+from ...journal.digests import digest_of
 from ...journal.follower_log import REFUSAL
-from ...journal.interface import Damaged, Deposed, Log, Settle
+from ...journal.interface import Damaged, Deposed, Log, Settle, SharedLog, Stated
 from ...runtime.faults import as_error
 from ...runtime.few_lines import FewLines
 from ...telemetry.metrics import Metrics
@@ -330,7 +331,7 @@ class Durability:
             pending.waits_for = ""
 
     def _compact(self, shard: Shard, journal: Log) -> None:
-        """Give the log the live rows that it wants written again."""
+        """Give the log the live rows that it wants written again, and what it wants stated."""
         compaction, now_seconds = journal.compaction, time.monotonic()
         if compaction is None or journal.error is not None:
             return
@@ -342,6 +343,11 @@ class Durability:
         wanted = compaction.wanted_rows(window.rows * row_bytes + window.payload_bytes)
         if wanted is not None:
             compaction.keep(kept_rows(window, *wanted))
+        if isinstance(journal, SharedLog):
+            stretch = journal.statements.wanted(window.first_seq, window.last_seq)
+            if stretch is not None:
+                digest = digest_of(window, *stretch)
+                journal.statements.state(Stated(window.version, *stretch, digest))
 
     def _fault(self, error: Exception, doing: str) -> OmenError:
         self._metrics.faults += 1

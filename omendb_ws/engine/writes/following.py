@@ -19,9 +19,11 @@ from typing import TypeAlias
 
 from omendb_core.model.errors import OmenError
 from omendb_core.model.logged import KeptRows
+from omendb_core.window import Window
 
+from ...journal.digests import digest_of
 from ...journal.follower_log import FollowerLog
-from ...journal.interface import Deposed, Following, Log, Logged, SharedLog
+from ...journal.interface import Delivered, Deposed, Differs, Following, Log, SharedLog, Stated
 from ...journal.store_thread import Storage
 from ...runtime.faults import as_error
 from ...telemetry.metrics import Metrics
@@ -46,7 +48,7 @@ class Follows(OfReplica):
     """Its log holds more, of so many bytes."""
 
     following: Following
-    logged: Sequence[Logged]
+    logged: Sequence[Delivered]
     size_bytes: int
 
 
@@ -208,10 +210,13 @@ class Followers:
             self._fail(shard, error, effects)
         signal.following.took(signal.size_bytes)
 
-    def _apply(self, shard: Shard, logged: Logged, now_us: int) -> None:
+    def _apply(self, shard: Shard, logged: Delivered, now_us: int) -> None:
+        window = shard.window
         if isinstance(logged, KeptRows):
             return  # they are here
-        window = shard.window
+        if isinstance(logged, Stated):
+            _compare(window, logged)
+            return
         window.admission.admitted.observe(logged)
         self._changes.apply(shard, logged, now_us)
         window.refuse_beyond_budget()
@@ -287,3 +292,12 @@ class Followers:
     def _close(shard: Shard) -> None:
         if shard.pending is not None and isinstance(shard.pending.log, FollowerLog):
             shard.pending.log.close()
+
+
+def _compare(window: Window, stated: Stated) -> None:
+    """Differs if the owner's window held something else at this version."""
+    if digest_of(window, stated.first_seq, stated.last_seq) != stated.digest:
+        raise Differs(
+            f"its rows {stated.first_seq} to {stated.last_seq} are not what its owner has at"
+            f" version {stated.version}"
+        )

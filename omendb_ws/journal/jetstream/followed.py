@@ -13,14 +13,14 @@ import xxhash
 from omendb_core.model.logged import KeptRows
 from omendb_core.model.types import WindowLimits
 
-from ..interface import Logged, Manifest
+from ..interface import Logged, Manifest, Stated
 from ..local.contents import logged_of
 from ..local.coverage import Coverage
 from ..local.layout import Malformed
 from ..local.records import Type
 from ..local.tracker import Tracker
 from .chain import Judge
-from .checkpoints import read_checkpoint
+from .checkpoints import read_checkpoint, read_stated
 from .records import Assembler, Broken, Record
 
 
@@ -119,6 +119,17 @@ class Followed:
             assert self._coverage is not None
             self._coverage.add(logged.first_seq, logged.last_seq)
         return logged
+
+    def stated(self, record: Record) -> Stated | None:
+        """What a record that counts states of the window, if anything."""
+        if not _is_checkpoint(record):
+            return None
+        assert record.header is not None
+        assert record.payload is not None
+        try:
+            return read_stated(record.header, record.payload)
+        except Malformed as error:
+            raise Broken(str(error)) from error
 
     def refuse_gap(self) -> None:
         """Broken if rows of the window are not in the stream, which was read to its end."""

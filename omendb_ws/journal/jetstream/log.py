@@ -37,6 +37,7 @@ from .pipeline import Pipeline
 from .queue import CHECKPOINT_BYTES, Writing
 from .records import Broken, Record
 from .retention import Retention
+from .statements import StreamStatements
 from .streamed import Streamed
 from .tail import Tail
 from .takeover import claim
@@ -85,6 +86,7 @@ class StreamLog:
             lambda: self._error is None and self.has_room,
             lambda: self._retention.bytes,
         )
+        self.statements = StreamStatements(self.manifest.definition, standing, self._put)
         self._written_bytes = 0
         self._writing: Writing
         self._pipeline: Pipeline
@@ -116,8 +118,10 @@ class StreamLog:
 
     def append(self, change: Change, tag: Any) -> None:
         """See Log."""
+        size_bytes = size_of(change)
         self._passes.appended(change)
-        self._put((change, tag, size_of(change)))
+        self.statements.appended(size_bytes)
+        self._put((change, tag, size_bytes))
 
     def _put(self, queued: Queued) -> None:
         if self._waiting.put(queued) or self._error is not None:
@@ -379,20 +383,13 @@ class StreamLog:
                     lambda: self._is_over or not (self._waiting.queue or self._writing.sent)
                 )
         if self._error is None:
-            await self._note()
+            await self._streamed.ownership.note(self._term, self._followed.tracker.version)
         self._error = self._error or Unavailable("collection: its node leaves")
         self._is_over = True
         self._pipeline.end()
         self._tail.stop()
         self._pumping.cancel()
         self._refuse_sent()
-
-    async def _note(self) -> None:
-        """Say how far the log is, for whoever reads it next."""
-        try:
-            await self._streamed.ownership.note(self._term, self._followed.tracker.version)
-        except (ApiError, OmenError) as error:
-            log.info("%s: its version is not noted: %s", self.stored.name, error)
 
 
 def _as_refusal(error: OmenError) -> OmenError:

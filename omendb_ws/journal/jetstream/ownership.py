@@ -10,15 +10,18 @@ altered, and nothing else would tell. One that dies has noted what it had when i
 
 from __future__ import annotations
 
+import logging
 import secrets
 from typing import Any, Final
 
-from omendb_core.model.errors import Unavailable
+from omendb_core.model.errors import OmenError, Unavailable
 
 from ..interface import Deposed
 from .api import ApiError, JetStream
 from .names import owner_entry
 from .records import term_messages
+
+log = logging.getLogger(__name__)
 
 #: How many messages an owner has in flight at most.
 WINDOW: Final = 16
@@ -60,11 +63,15 @@ class Ownership:
                     raise
 
     async def note(self, term: int, version: int) -> None:
-        """The log holds ``version``, and stops there; unless it is somebody else's by now."""
-        entry = await self._jetstream.get(self._entry)
-        if entry is not None and entry.value.get("incarnation") == self._incarnation:
-            self.noted_version = max(self.noted_version, version)
-            await self._jetstream.put(self._entry, self._value(term), entry.revision)
+        """The log holds ``version``, and stops there; unless it is somebody else's by now, or
+        NATS does not answer."""
+        try:
+            entry = await self._jetstream.get(self._entry)
+            if entry is not None and entry.value.get("incarnation") == self._incarnation:
+                self.noted_version = max(self.noted_version, version)
+                await self._jetstream.put(self._entry, self._value(term), entry.revision)
+        except (ApiError, OmenError) as error:
+            log.info("%s: its version is not noted: %s", self._entry, error)
 
     def _value(self, term: int) -> dict[str, Any]:
         return {

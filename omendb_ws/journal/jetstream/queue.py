@@ -18,6 +18,7 @@ from ..local.tracker import Tracker
 from .checkpoints import checkpoint_body
 from .followed import Followed
 from .records import HEADER_BYTES, MESSAGE_BYTES, encode, group_message, part_messages
+from .statements import Statement
 
 #: What comes together goes as one message of about so much.
 GROUP_BYTES: Final = 256 << 10
@@ -111,7 +112,11 @@ class Writing:
 
     def _checkpoint(self, queue: deque[Queued], is_alone: bool) -> Sequence[bytes]:
         """The messages of a checkpoint; a pass that begins with it is taken out of the queue."""
-        body = checkpoint_body(self._manifest, self._tracker.checkpoint())
+        head, checkpoint = queue[0][0], self._tracker.checkpoint()
+        stated = head.stated if isinstance(head, Statement) else None
+        if stated is not None and stated.version != checkpoint.version:
+            stated = None
+        body = checkpoint_body(self._manifest, checkpoint, stated)
         buffers, checksum = encode(body, self._term, self._chain)
         if body.payload_bytes + HEADER_BYTES + MESSAGE_BYTES > self._part_bytes:
             if not is_alone:
@@ -119,9 +124,9 @@ class Writing:
             messages = part_messages(buffers, self._part_bytes)
         else:
             messages = [group_message(buffers)]
-        is_turn = isinstance(queue[0][0], Turn)
-        queued: Queued = queue.popleft() if is_turn else (Turn(), None, 0)
+        queued: Queued = queue.popleft() if isinstance(head, Turn) else (Turn(), None, 0)
         self._chain = checksum
         self._since_checkpoint = 0
-        self.sent.append(Sent(queued, checksum, begins_pass=is_turn))
+        begins_pass = isinstance(head, Turn) and not isinstance(head, Statement)
+        self.sent.append(Sent(queued, checksum, begins_pass))
         return messages

@@ -14,7 +14,7 @@ from typing import Final
 
 from omendb_core.model.errors import OmenError, Unavailable
 
-from ..interface import Deliver, Logged, Progress, Purged
+from ..interface import Deliver, Delivered, Logged, Progress, Purged
 from .api import ApiError
 from .broken import BrokenStream
 from .followed import Followed
@@ -45,6 +45,8 @@ class Reader:
         self._tail: Tail | None = None
         self._deliver: Deliver | None = None
         self._fail: Callable[[Broken], None] | None = None
+        #: How often what the owner states was delivered.
+        self.statements = 0
         #: Set, on the connection's thread, when it has taken something in, or failed.
         self.moved = asyncio.Event()
 
@@ -99,7 +101,11 @@ class Reader:
         """Raises Broken."""
         assert self._deliver is not None
         records = self.followed.take(sequence, message, time_ns)
-        logged = list(self._decoded(records))
+        logged: list[Delivered] = []
+        for record in records:
+            stated = self.followed.stated(record)
+            self.statements += stated is not None
+            logged.extend(self._decoded([record]) if stated is None else [stated])
         self.progress.bytes_done += len(message)
         self._held_bytes += len(message)
         if logged:

@@ -13,6 +13,7 @@ import pytest
 
 import omendb_ws
 from omendb_ws.engine.model.shard import Shard
+from omendb_ws.journal.jetstream import statements
 from omendb_ws.journal.jetstream.records import Broken
 from omendb_ws.net.server import Server
 from tests.core.windows import assert_same
@@ -237,3 +238,27 @@ async def test_what_its_owner_drops_is_gone_at_a_follower_too(nats: NatsServer) 
         await both.raw.create("items")
         await follow_all(both.follower)
         assert await ids(both.other) == []
+
+
+async def test_a_follower_whose_rows_differ_from_its_owners_is_found_and_made_again(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "STATED_BYTES", 1000)
+    async with two(nats) as both:
+        await both.raw.create("items", columns={"n": "str"}, capacity=10_000)
+        await follow_all(both.follower)
+        replicas = both.follower.node.replicas
+        assert replicas is not None
+        for number in range(1, 60):
+            await both.raw.add(number)
+        await both.in_step()
+        assert replicas.rebuilt == 0
+        _, theirs = both.shards()
+        assert theirs.pending.log.following._reader.statements  # type: ignore[union-attr]
+        theirs.window.state.ring.vectors[:] += 1  # a bit of its memory is not what it was
+        number = 100
+        while not replicas.rebuilt:
+            await both.raw.add(number := number + 1)
+        await eventually(lambda: len(both.follower.context.catalog) == 1)
+        await both.in_step()
+        assert_same(*(shard.window for shard in both.shards()))
