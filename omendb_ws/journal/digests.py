@@ -10,16 +10,14 @@ from dataclasses import replace
 
 import numpy as np
 import xxhash
+from omendb_core.model.logged import KeptRows
 from omendb_core.model.types import Column, StrColumn
-from omendb_core.replay import kept_rows
-from omendb_core.window import Window
 
 from .local.contents import body_of
 
 
-def digest_of(window: Window, first_seq: int, last_seq: int) -> int:
-    """XXH3 of the rows ``first_seq … last_seq``, as far as they lie in the window."""
-    rows = kept_rows(window, first_seq, last_seq)
+def digest_of(rows: KeptRows) -> int:
+    """XXH3 of the rows of a stretch."""
     columns = {name: _ordered(column) for name, column in rows.columns.items()}
     digest = xxhash.xxh3_64()
     for buffer in body_of(replace(rows, columns=columns)).buffers:

@@ -346,7 +346,7 @@ class Durability:
         if isinstance(journal, SharedLog):
             stretch = journal.statements.wanted(window.first_seq, window.last_seq)
             if stretch is not None:
-                digest = digest_of(window, *stretch)
+                digest = digest_of(kept_rows(window, *stretch))
                 journal.statements.state(Stated(window.version, *stretch, digest))
 
     def _fault(self, error: Exception, doing: str) -> OmenError:

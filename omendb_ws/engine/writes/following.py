@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 from omendb_core.model.errors import OmenError
 from omendb_core.model.logged import KeptRows
+from omendb_core.replay import kept_rows
 from omendb_core.window import Window
 
 from ...journal.digests import digest_of
@@ -296,7 +297,8 @@ class Followers:
 
 def _compare(window: Window, stated: Stated) -> None:
     """Differs if the owner's window held something else at this version."""
-    if digest_of(window, stated.first_seq, stated.last_seq) != stated.digest:
+    rows = kept_rows(window, stated.first_seq, stated.last_seq)
+    if digest_of(rows) != stated.digest:
         raise Differs(
             f"its rows {stated.first_seq} to {stated.last_seq} are not what its owner has at"
             f" version {stated.version}"
