@@ -416,6 +416,10 @@ JOURNAL: Final = Dashboard(
                   rate("omendb_nats_losses_total")),
             graph("Taken over again", "Logs that were in doubt, a second.", "cps",
                   rate("omendb_log_takeovers_total")),
+            graph("Followed", "Collections that another node owns.", "short",
+                  gauge("omendb_followed_collections")),
+            graph("Made again", "Windows that were not what their owner had, a second.", "cps",
+                  rate("omendb_rebuilt_replicas_total")),
         )),
     ),
 )  # fmt: skip

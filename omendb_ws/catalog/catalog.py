@@ -102,6 +102,11 @@ class Catalog:
                 total = total.with_log(shard.pending.log.numbers())
         return total
 
+    @property
+    def followed(self) -> int:
+        """How many collections another node owns."""
+        return sum(shard.is_follower for shard in self.shards())
+
     def failed_logs(self) -> int:
         """How many cannot be written any more."""
         return sum(one.pending is not None and one.pending.has_failed for one in self.shards())

@@ -267,6 +267,9 @@ class Node:
             gauges.damaged_collections = self.recoveries.damaged
         if self._cluster is not None:
             gauges.nats = self._cluster.numbers()
+        if self.replicas is not None:
+            gauges.followed_collections = self.context.catalog.followed
+            gauges.rebuilt_replicas = self.replicas.rebuilt
 
     def refresh_audit_gauges(self) -> None:
         """Set what the gauges say of the audit log."""

@@ -102,6 +102,9 @@ class Gauges:
     storage_failed_collections: int = 0
     jwks_overdue_seconds: float | None = None
     nats: NatsNumbers | None = None
+    #: In a cluster: collections whose owner is another node, and windows of such made again.
+    followed_collections: int | None = None
+    rebuilt_replicas: int | None = None
     tenants: Mapping[str, TenantNumbers] = field(default_factory=dict)
     collection_numbers: Mapping[tuple[str, str], CollectionNumbers] = field(default_factory=dict)
     audit_failures: int = 0

@@ -310,6 +310,18 @@ METRICS: Final = (
         lambda m: None if m.gauges.nats is None else m.gauges.nats.takeovers,
     ),
     Metric(
+        "omendb_followed_collections",
+        "gauge",
+        "Collections here that another node owns; only in a cluster.",
+        lambda m: m.gauges.followed_collections,
+    ),
+    Metric(
+        "omendb_rebuilt_replicas",
+        "counter",
+        "Windows made again since they, or their log, were not as they should; only in a cluster.",
+        lambda m: m.gauges.rebuilt_replicas,
+    ),
+    Metric(
         "omendb_storage_failed_collections",
         "gauge",
         "Collections that take no more changes: their logs cannot be written.",
