@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn, cast
 
 import typer
 
-from . import reaching
-from .directories import Tenant, open_store, span, the_one, window_limits
+from . import definitions, reaching
+from .directories import Tenant, of_one_tenant, open_store, span, the_one, window_limits
 from .failure import FAILED, WRONG, fail, failing, interruptible
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ..client import Client, Description
     from ..journal.interface import Manifest
     from ..wire.limits import Limits
+    from ..wire.messages import Durability
 
 ServerUrl = Annotated[
     str | None,
@@ -29,36 +31,37 @@ def backup(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="[DATA_DIR COLLECTION] BACKUP",
-            help="Directory of a server, a collection, and the directory of its copy; with --url"
-            " the file alone.",
+            metavar="[DATA_DIR [COLLECTION]] BACKUP",
+            help="Directory of a server, a collection, and the directory of its copy; without a"
+            " collection one file; with --url the file alone.",
         ),
     ],
     tenant: Tenant = None,
     url: ServerUrl = None,
     collection: Annotated[
         list[str] | None,
-        typer.Option("--collection", "-c", metavar="NAME", help="With --url: only these."),
+        typer.Option("--collection", "-c", metavar="NAME", help="In one file: only these."),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="With --url: write over the file.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over the one file.")] = False,
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
     ca_file: reaching.CaFile = None,
     timeout_seconds: reaching.TimeoutSeconds = reaching.TIMEOUT_SECONDS,
 ) -> None:
-    """Copy a collection as it is now, or all of a server's, while that serves or not.
+    """Copy a collection as it is now, or all of a tenant's, while the server serves or not.
 
     The copy is one version of the window: ids, seqs, version, epoch, producers' batches. BACKUP
     must not be there yet. It holds segment files as docs/journal.md describes them, read back and
     verified before this ends.
-    With --url it is one file of all collections of the tenant, each at one version; the right is
-    admin, and read. The file is there when all of it is written, or not at all.
+    With --url, or without COLLECTION, it is one file, or - (a pipe), of all collections of a
+    tenant, each at one version, for restore --url. The file is there when all of it is written, or
+    not at all. With --url the right is admin, and read, and collections in memory are in it;
+    without, each log is copied beside the file while it is read.
 
     \b
     Examples:
       omendb-ws backup /var/lib/omendb items /backups/items-2026-01-31
+      omendb-ws backup /var/lib/omendb all.omen
       omendb-ws backup --url ws://127.0.0.1:8765 all.omen
       omendb-ws backup --url ws://127.0.0.1:8765 - | gzip > all.omen.gz
     """
@@ -68,16 +71,19 @@ def backup(
         at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
         _back_up_server(at, paths[0], collection, force)
         return
+    if len(paths) == 2:
+        _back_up_tenant(paths[0], paths[1], tenant, collection, force)
+        return
     if len(paths) != 3:
-        fail(WRONG, "give DATA_DIR, COLLECTION and BACKUP, or --url and BACKUP")
+        fail(WRONG, "give DATA_DIR, COLLECTION and BACKUP, or DATA_DIR and BACKUP, or --url")
     _back_up_directory(paths[0], paths[1], paths[2], tenant)
 
 
-def _back_up_server(at: reaching.Address, path: str, names: list[str] | None, force: bool) -> None:
+@contextmanager
+def _written(path: str, force: bool) -> Iterator[BinaryIO]:
     from ..files import remote
     from ..files.chunks import FileError
     from ..files.output import NotWritten, written
-    from ..transfer.copying import write_all
 
     with (
         failing(FileError),
@@ -85,6 +91,13 @@ def _back_up_server(at: reaching.Address, path: str, names: list[str] | None, fo
         interruptible(),
         remote.written(path) if remote.is_remote(path) else written(path, replace=force) as file,
     ):
+        yield file
+
+
+def _back_up_server(at: reaching.Address, path: str, names: list[str] | None, force: bool) -> None:
+    from ..transfer.copying import write_all
+
+    with _written(path, force) as file:
 
         async def work(db: Client) -> list[Description]:
             missing = [] if names else await db.list_unavailable()
@@ -97,6 +110,28 @@ def _back_up_server(at: reaching.Address, path: str, names: list[str] | None, fo
     if path != "-":
         for one in done:
             print(f"{one.collection}: version {one.version}, {one.rows:,} rows, epoch {one.epoch}")
+
+
+def _back_up_tenant(
+    data_dir: str, path: str, tenant: str | None, names: list[str] | None, force: bool
+) -> None:
+    from omendb_core.model.errors import OmenError
+
+    from ..files import remote
+    from ..journal.offline import Written, write_directory
+
+    stored = of_one_tenant(data_dir, names, tenant)
+    is_file = path != "-" and not remote.is_remote(path)
+    beside = os.path.dirname(os.path.realpath(path)) if is_file else None
+    done: list[Written] = []
+    with _written(path, force) as file:
+        try:
+            write_directory(data_dir, stored, file, window_limits(), beside, done.append)
+        except OmenError as error:
+            fail(FAILED, f"{stored[len(done)].name}: {error}")
+    if path != "-":
+        for name, version, rows, epoch in done:
+            print(f"{name}: version {version}, {rows:,} rows, epoch {epoch}")
 
 
 def _back_up_directory(
@@ -128,13 +163,22 @@ def restore(
         ),
     ],
     name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Its name there; default: its own.")
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Its name there, * for its own; default: *."),
     ] = None,
     tenant: Annotated[str | None, typer.Option(help="Its tenant there; default: its own.")] = None,
     url: ServerUrl = None,
     collection: Annotated[
         str | None,
         typer.Option("--collection", "-c", metavar="NAME", help="With --url: only this one."),
+    ] = None,
+    durability: Annotated[
+        str | None,
+        typer.Option(
+            metavar="memory|everysec|always",
+            help="With --url: how safe its rows are there.",
+            show_default="as they were",
+        ),
     ] = None,
     token: reaching.Token = None,
     token_file: reaching.TokenFile = None,
@@ -147,20 +191,24 @@ def restore(
     Rows, ids, seqs and version are those of the copy. The epoch is a new one: clients that saw more
     than the copy holds must not take it for what they saw. A collection of that name must not be
     there. With --url each collection is there once all of it came; a file is verified before, a
-    pipe as it comes. --as goes with -c there.
+    pipe as it comes. Where a file holds many, --as needs a *, or -c.
 
     \b
     Examples:
       omendb-ws restore /backups/items-2026-01-31 /var/lib/omendb --as items-old
       omendb-ws restore all.omen --url ws://127.0.0.1:8765 -c items --as items-old
+      omendb-ws restore all.omen --url ws://127.0.0.1:8765 --as '*-old'
     """
     if url is not None:
         if len(paths) != 1:
             fail(WRONG, "BACKUP: with --url it is one file")
-        if name is not None and collection is None:
-            fail(WRONG, "--as: goes with --collection where a file holds many")
+        if name is not None and collection is None and "*" not in name:
+            fail(WRONG, "--as: goes with --collection, or needs a *, where a file holds many")
         at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
-        _restore_to_server(at, paths[0], collection, name)
+        chosen = cast(
+            "Durability | None", definitions.given(durability=durability).get("durability")
+        )
+        _restore_to_server(at, paths[0], collection, name, chosen)
         return
     if len(paths) != 2:
         fail(WRONG, "give BACKUP and DATA_DIR, or --url and BACKUP")
@@ -168,7 +216,11 @@ def restore(
 
 
 def _restore_to_server(
-    at: reaching.Address, path: str, collection: str | None, name: str | None
+    at: reaching.Address,
+    path: str,
+    collection: str | None,
+    name: str | None,
+    durability: Durability | None,
 ) -> None:
     import sys
 
@@ -179,9 +231,7 @@ def _restore_to_server(
     from ..transfer.copying import restore_all, verify
 
     def name_of(found: str) -> str | None:
-        if collection is None:
-            return found
-        return (name or found) if found == collection else None
+        return (name or "*").replace("*", found) if collection in (None, found) else None
 
     with ExitStack() as stack, failing(FileError), interruptible():
         try:
@@ -199,7 +249,7 @@ def _restore_to_server(
             fail(FAILED, f"{path}: {error.message}")
 
         async def work(db: Client) -> list[Description]:
-            return await restore_all(db, file, name_of)
+            return await restore_all(db, file, name_of, durability)
 
         done = reaching.reach(at, work)
     for one in done:
@@ -215,6 +265,8 @@ def _restore_to_directory(source: str, data_dir: str, name: str | None, tenant: 
     from .loading import load_settings
 
     limits = load_settings({}).settings.limits()
+    if os.path.isfile(source):
+        fail(WRONG, f"{source}: a file goes into a server that runs: --url")
     if not os.path.isdir(source):
         fail(WRONG, f"{source}: there is no such directory")
     store = open_store(data_dir)

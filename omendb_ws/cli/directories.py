@@ -75,6 +75,22 @@ def the_one(data_dir: str, name: str, tenant: str | None) -> Stored:
     return found[0]
 
 
+def of_one_tenant(data_dir: str, names: list[str] | None, tenant: str | None) -> list[Stored]:
+    """The collections of a tenant, or those of these names; fails if several tenants have some."""
+    found = stored_in(data_dir, None, tenant)
+    tenants = sorted({stored.tenant for stored in found})
+    if len(tenants) > 1:
+        fail(WRONG, f"{data_dir}: has collections of several tenants ({', '.join(tenants)});"
+             " name one: --tenant")  # fmt: skip
+    missing = sorted(set(names or []) - {stored.name for stored in found})
+    if missing:
+        there = ", ".join(stored.name for stored in found) or "none"
+        fail(WRONG, f"{data_dir}: there is no collection {missing[0]!r}; there are: {there}")
+    if not found:
+        fail(WRONG, f"{data_dir}: holds no collection")
+    return [stored for stored in found if names is None or stored.name in names]
+
+
 def open_store(data_dir: str) -> LocalStore:
     """The directory for writing; fails if a server has it."""
     from omendb_core.model.errors import OmenError

@@ -21,6 +21,7 @@ from ..journal.archive import (
     end_of_file,
     is_end_of_file,
 )
+from ..wire.messages import Durability
 
 _STEP_BYTES: Final = 1 << 20
 
@@ -101,9 +102,13 @@ def reading(file: BinaryIO) -> Iterator[Read]:
 
 
 async def restore_all(
-    db: Client, file: BinaryIO, name_of: Callable[[str], str | None]
+    db: Client,
+    file: BinaryIO,
+    name_of: Callable[[str], str | None],
+    durability: Durability | None = None,
 ) -> list[Description]:
-    """Restore each collection for which there is a name. BadRequest, and the client's errors."""
+    """Restore each collection for which there is a name, with its own durability where none is
+    given. BadRequest, and the client's errors."""
     done: list[Description] = []
     number: int | None = None
     is_wanted, is_new = False, True
@@ -111,7 +116,7 @@ async def restore_all(
         if is_new:
             name = name_of(read.head.collection)
             is_wanted, is_new = name is not None, False
-            number = await db.restore(name) if name is not None else None
+            number = await db.restore(name, durability=durability) if name is not None else None
         if is_wanted and number is not None:
             made = await db.restore_next(number, read.data)
             if made is not None:

@@ -52,6 +52,8 @@ class Ran:
     code: int
     out: str
     err: str
+    #: What ``out`` was, as bytes.
+    raw: bytes = b""
 
     @property
     def document(self) -> Any:
@@ -73,7 +75,7 @@ def run(*arguments: object, input: bytes | None = None, **variables: str) -> Ran
     done = CliRunner().invoke(app, [str(one) for one in arguments], input=input, env=environment)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
-    return Ran(done.exit_code, done.stdout, done.stderr)
+    return Ran(done.exit_code, done.stdout, done.stderr, done.stdout_bytes)
 
 
 class Runs:

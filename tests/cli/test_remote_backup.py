@@ -9,6 +9,9 @@ import fsspec
 import numpy as np
 import pytest
 
+from omendb_ws.sync import connect
+from tests.server.raw import settings
+
 from .here import Runs, omendb, run, server, vectors
 
 __all__ = ["omendb"]
@@ -92,10 +95,69 @@ def test_an_address_is_there_when_all_of_it_was_written(omendb: Runs, tmp_path: 
         memory.rm("/backups", recursive=True)
 
 
+def test_all_collections_of_a_directory_go_into_one_file_while_its_server_runs(
+    tmp_path: Path,
+) -> None:
+    data_dir, file = tmp_path / "data", tmp_path / "all.omen"
+    with server(settings(data_dir=str(data_dir), default_durability="always")) as url:
+        omendb = Runs(url)
+        filled(omendb, tmp_path)
+        with connect(url) as db:
+            db.add("one", [[1.0, 0, 0, 0]], ids=[101], metadata=[{"x": "é"}])
+            db.delete("one", [7, 8])
+        held = listed(omendb)
+        omendb("backup", data_dir, file)
+        only = omendb("backup", data_dir, "-", "-c", "two").raw
+        with server() as elsewhere:
+            runs = Runs(elsewhere)
+            refused = runs("restore", file, "--url", elsewhere, code=1)
+            assert "needs a data directory" in refused.err
+            memory = ("--durability", "memory", "--url", elsewhere)
+            runs("restore", file, *memory)
+            assert listed(runs) == held
+            runs("restore", file, *memory, "--as", "*-old")
+            names = [name for name, _, _ in listed(runs)]
+            assert names == ["one", "one-old", "two", "two-old"]
+            runs("restore", "-", *memory, "-c", "two", "--as", "pipe", input=only)
+            assert [one[1:] for one in listed(runs) if one[0] == "pipe"] == [held[1][1:]]
+            with connect(elsewhere) as db:
+                row, gone = db.get("one-old", [101, 7], include=["metadata"])
+                assert row is not None
+                assert row.metadata == {"x": "é"}
+                assert gone is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.omen", "data", "vectors.npy"]
+
+
+def test_what_of_a_directory_cannot_be_written_is_said_and_leaves_no_file(tmp_path: Path) -> None:
+    data_dir, file = tmp_path / "data", tmp_path / "all.omen"
+    with server(settings(data_dir=str(data_dir), default_durability="always")) as url:
+        omendb = Runs(url)
+        filled(omendb, tmp_path)
+    assert "no collection 'x'" in omendb("backup", data_dir, file, "-c", "x", code=2).err
+    assert "holds no collection" in omendb("backup", tmp_path, file, code=2).err
+    assert "name one: --tenant" not in omendb("backup", data_dir, file, "--tenant", "default").out
+    assert "is there already" in omendb("backup", data_dir, file, code=2).err
+    omendb("backup", data_dir, file, "--force")
+    file.unlink()
+    [other] = data_dir.glob("default+two+*")
+    other.rename(data_dir / other.name.replace("default+", "acme+"))
+    assert "(acme, default); name one: --tenant" in omendb("backup", data_dir, file, code=2).err
+    omendb("backup", data_dir, file, "--tenant", "default")
+    file.unlink()
+    [log] = data_dir.glob("default+one+*/*.log")
+    data = bytearray(log.read_bytes())
+    data[len(data.rstrip(b"\0")) // 2] ^= 1
+    log.write_bytes(data)
+    told = omendb("backup", data_dir, file, "--tenant", "default", code=1).err
+    assert told.startswith("omendb-ws: one: ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "vectors.npy"]
+
+
 def test_which_arguments_go_together_is_said() -> None:
     for arguments in (
         ("backup", "a"),
         ("backup", "a", "b", "--url", "ws://x"),
+        ("restore", __file__, "a"),
         ("restore", "a"),
         ("restore", "a", "b", "--url", "ws://x"),
         ("restore", "a", "--as", "b", "--url", "ws://x"),
