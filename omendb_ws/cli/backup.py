@@ -117,8 +117,8 @@ def _back_up_tenant(
 ) -> None:
     from omendb_core.model.errors import OmenError
 
+    from ..catalog.offline import Written, write_directory
     from ..files import remote
-    from ..journal.offline import Written, write_directory
 
     stored = of_one_tenant(data_dir, names, tenant)
     is_file = path != "-" and not remote.is_remote(path)

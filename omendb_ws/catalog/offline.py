@@ -20,11 +20,11 @@ from omendb_core.replay import replay, resume
 from omendb_core.snapshot import Snapshot
 from omendb_core.window import Window
 
-from .archive import ArchiveWriter, Head, end_of_file
-from .interface import Stored
-from .local.backups import back_up
-from .local.files import Buffer, LocalFiles
-from .local.recovery import Reader
+from ..journal.archive import ArchiveWriter, Head, end_of_file
+from ..journal.interface import Stored
+from ..journal.local.backups import back_up
+from ..journal.local.files import Buffer, LocalFiles
+from ..journal.local.recovery import Reader
 
 
 class Written(NamedTuple):
