@@ -6,6 +6,7 @@ read, record by record; a collection is there once all of it came.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, Final, NamedTuple
 
@@ -50,7 +51,7 @@ async def write_all(
         while data := await db.snapshot_next(begun.number):
             for _ in reader.feed(data, looks_inside=False):
                 pass  # nothing that came over the network altered is kept
-            file.write(data)
+            await asyncio.to_thread(file.write, data)  # it may be far away, and slow
         reader.finish()
         assert reader.seed is not None, "a stream that has ended has one"
         seeds.append(reader.seed)
@@ -112,7 +113,8 @@ async def restore_all(
     done: list[Description] = []
     number: int | None = None
     is_wanted, is_new = False, True
-    for read in reading(file):
+    pieces = reading(file)
+    while (read := await asyncio.to_thread(next, pieces, None)) is not None:
         if is_new:
             name = name_of(read.head.collection)
             is_wanted, is_new = name is not None, False

@@ -120,7 +120,8 @@ def test_ci_runs_style_types_docs_make_test_and_once_more_without_a_compiler() -
     assert script.startswith("#!/usr/bin/env bash\n")
     assert "set -euo pipefail" in script
     assert re.findall(r"^(?:timeout .*\d )?(make .*?)(?: \|\| .*)?$", script, re.M) == [
-        "make style", "make types", "make docs", "make test", 'make "$VENV/.installed-test"'
+        "make style", "make types", "make docs", "make test", "make test-s3",
+        'make "$VENV/.installed-test"',
     ]  # fmt: skip
     assert 0 < script.index("OMENDB_REQUIRE_NATIVE=1") < script.index(" make test ")
     assert 0 < script.index("CC=/bin/false") < script.index('make "$VENV')
