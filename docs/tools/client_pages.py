@@ -16,7 +16,7 @@ import omendb_ws.sync
 
 from .markdown import MADE, code, first_sentence, table
 
-_TYPES = Path(omendb_ws.__file__).parent / "web" / "client.d.ts"
+_WEB = Path(omendb_ws.__file__).parent / "web"
 #: Classes with methods, in the order of the page; all other classes hold attributes only.
 _STREAMS = ("LiveQuery", "MatchFeed", "NovelFeed", "Feed", "CountWatch", "StatsWatch", "MapWatch")
 _ANSWERS = (
@@ -115,10 +115,19 @@ def _comment(text: str) -> str:
 
 
 def javascript() -> str:
-    """The browser's client, out of its types: the comment of the file, then every export."""
-    types = _TYPES.read_text("utf-8")
-    _, head, *chunks = re.split(r"^(?=/\*\*|export )", types, flags=re.M)
-    return "".join([f"{MADE}# JavaScript API\n\n{_comment(head)}\n", *_declarations(chunks)])
+    """The browser's client, out of its types: the comment of the file, then every export; and the
+    same of what is beside it."""
+    head, declarations = _typed("client.d.ts")
+    more, others = _typed("snapshots.d.ts")
+    return f"{MADE}# JavaScript API\n\n{head}\n{declarations}\n---\n\n{more}\n{others}"
+
+
+def _typed(name: str) -> tuple[str, str]:
+    """What a file of types says of itself, and its exports."""
+    types = (_WEB / name).read_text("utf-8")
+    _, head, *chunks = re.split(r"^(?=/\*\*|export |import )", types, flags=re.M)
+    exports = [chunk for chunk in chunks if not chunk.startswith("import ")]
+    return _comment(head), "".join(_declarations(exports))
 
 
 def _declarations(chunks: list[str]) -> Iterator[str]:

@@ -51,6 +51,8 @@ FILES: Final[dict[str, tuple[str, str]]] = {
     "/client.js": ("client.js", _SCRIPT),
     **{f"/client/{name}.js": (f"client/{name}.js", _SCRIPT) for name in _CLIENT},
     "/client.d.ts": ("client.d.ts", "text/plain; charset=utf-8"),
+    "/snapshots.js": ("snapshots.js", _SCRIPT),
+    "/snapshots.d.ts": ("snapshots.d.ts", "text/plain; charset=utf-8"),
     "/asyncapi.yaml": ("asyncapi.yaml", "application/yaml"),
     **{f"/console/{name}": (f"console/{name}", kind) for name, kind in _CONSOLE.items()},
 }

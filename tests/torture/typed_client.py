@@ -20,6 +20,7 @@ from .generated_clients import run
 
 USE: Final = """
 import { connect, type Answer, type Gap, OmenError } from "./client.js";
+import { restore, snapshot } from "./snapshots.js";
 
 const db = await connect("ws://127.0.0.1:9/v1");
 db.addEventListener("error", ({ detail }) => console.log(detail.code satisfies string));
@@ -46,6 +47,13 @@ feed.addEventListener("gap", ({ detail }) => console.log(detail.fromSeq, detail.
 feed.addEventListener("data", ({ detail }) => console.log(detail.rows.length), { once: true });
 // @ts-expect-error: a gap has no rows
 feed.addEventListener("gap", ({ detail }) => console.log(detail.rows));
+const copy = await snapshot(db, "items", { timeoutMs: 1000 });
+for await (const piece of copy) console.log(piece.byteLength, copy.description.version);
+const to = { durability: "memory", onBytes: (bytes: number) => console.log(bytes) } as const;
+const made = await restore(db, "again", copy.stream(), to);
+console.log(made.rows, await restore(db, "again", new Blob([])));
+// @ts-expect-error: a text is no bytes
+await restore(db, "again", "text");
 // What has another name is an event as any other.
 feed.addEventListener("mine", (event) => console.log(event.type));
 """
@@ -68,7 +76,8 @@ def main() -> None:
     """Compile the program; and once more, with one line that must be refused."""
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
-        shutil.copy(ROOT / "omendb_ws" / "web" / "client.d.ts", at)
+        for name in ("client.d.ts", "snapshots.d.ts"):
+            shutil.copy(ROOT / "omendb_ws" / "web" / name, at)
         (at / "package.json").write_text('{"type": "module"}')
         (at / "tsconfig.json").write_text(_COMPILER)
         run("npm", "install", "--no-audit", "--no-fund", "typescript@5", at=at)

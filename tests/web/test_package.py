@@ -20,6 +20,8 @@ from .runtimes import CLIENT
 
 #: The first, which a page imports, and what it is made of.
 MODULES = [CLIENT, *sorted((CLIENT.parent / "client").glob("*.js"))]
+#: Beside it, for who wants them.
+MORE = [CLIENT.parent / "snapshots.js"]
 SCRIPTS = [
     path for path in (CLIENT.parent / "console").glob("*.js") if not path.name.endswith(".min.js")
 ]
@@ -37,9 +39,9 @@ def test_the_package_is_the_client_and_its_types() -> None:
     )  # fmt: skip
     (package,) = json.loads(told.stdout)
     assert (package["name"], package["version"]) == ("omendb-ws", VERSION)
-    modules = {path.relative_to(CLIENT.parent).as_posix() for path in MODULES}
+    modules = {path.relative_to(CLIENT.parent).as_posix() for path in (*MODULES, *MORE)}
     assert {file["path"] for file in package["files"]} == modules | {
-        "client.d.ts", "package.json", "README.md", "LICENSE",
+        "client.d.ts", "snapshots.d.ts", "package.json", "README.md", "LICENSE",
     }  # fmt: skip
     assert (CLIENT.parent / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
@@ -57,7 +59,7 @@ def test_the_client_is_small() -> None:
     assert len(gzip.compress(text.encode(), 9)) <= MOST_GZIPPED_BYTES
 
 
-@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*MODULES, *MORE, *SCRIPTS], ids=lambda path: path.name)
 def test_every_script_is_short_and_says_what_lives_there(path: Path) -> None:
     text = path.read_text("utf-8")
     assert text.count("\n") <= 400
@@ -68,7 +70,8 @@ def test_every_module_is_served_and_imported_by_the_first() -> None:
     """So that a page asks for all of them at once, and not as one finds the next."""
     served = {name for name, _ in FILES.values() if name.endswith(".js")}
     there = {path.relative_to(CLIENT.parent).as_posix() for path in (*MODULES, *SCRIPTS)}
-    assert served == there | {"console/uPlot.iife.min.js"}
+    more = {path.name for path in MORE}
+    assert served == there | more | {"console/uPlot.iife.min.js"}
     imported = re.findall(r'"\./(client/\w+\.js)"', CLIENT.read_text("utf-8"))
     assert sorted(imported) == sorted(
         there - {"client.js"} - {f"console/{p.name}" for p in SCRIPTS}
@@ -114,6 +117,20 @@ def test_engines_are_those_that_need_no_websocket_passed_in() -> None:
 INNER = {"call", "bufferedAmount"}
 
 
+def functions(types: str) -> list[str]:
+    return sorted(re.findall(r"^export (?:class|function) (\w+)", types, re.M))
+
+
+@pytest.mark.parametrize("path", MORE, ids=lambda path: path.name)
+def test_the_types_of_a_module_beside_it_name_what_there_is(path: Path) -> None:
+    program = f"console.log(Object.keys(await import({json.dumps(path.as_uri())})).join())"
+    told = subprocess.run(
+        ["node", "--input-type=module", "-e", program], capture_output=True, text=True, check=True
+    )
+    types = path.with_suffix(".d.ts").read_text("utf-8")
+    assert functions(types) == sorted(told.stdout.strip().split(","))
+
+
 def test_the_types_name_what_there_is() -> None:
     types = (CLIENT.parent / "client.d.ts").read_text("utf-8")
     program = f"""
@@ -126,8 +143,7 @@ def test_the_types_name_what_there_is() -> None:
         ["node", "--input-type=module", "-e", program], capture_output=True, text=True, check=True
     )
     there = json.loads(told.stdout)
-    exported = re.findall(r"^export (?:class|function) (\w+)", types, re.M)
-    assert sorted(exported) == sorted(there["all"])
+    assert functions(types) == sorted(there["all"])
     body = types.split("class Client extends", 1)[1].split("\n}\n", 1)[0]
     methods = set(re.findall(r"^  (\w+)\(", body, re.M))
     listening = {"addEventListener", "removeEventListener"}
@@ -138,9 +154,12 @@ def test_a_program_of_node_imports_the_package_by_its_name(tmp_path: Path) -> No
     installed = tmp_path / "node_modules" / "omendb-ws"
     installed.mkdir(parents=True)
     shutil.copytree(CLIENT.parent / "client", installed / "client")
-    for name in ("client.js", "client.d.ts", "package.json"):
+    for name in ("client.js", "client.d.ts", "snapshots.js", "package.json"):
         (installed / name).write_bytes((CLIENT.parent / name).read_bytes())
     program = tmp_path / "program.mjs"
-    program.write_text('import { connect } from "omendb-ws"; console.log(typeof connect);')
+    program.write_text(
+        'import { connect } from "omendb-ws"; import { restore } from "omendb-ws/snapshots";'
+        "console.log(typeof connect, typeof restore);"
+    )
     told = subprocess.run(["node", program], capture_output=True, text=True, check=True)
-    assert told.stdout == "function\n"
+    assert told.stdout == "function function\n"

@@ -103,7 +103,7 @@ export function decodeFrame(buffer) {
     const type = rows.near ? "novel" : isFlagged ? "match" : "feed";
     return { type, sub: id, version, toSeq, rows };
   }
-  return { type: "unknown", id };
+  return { type: "unknown", id, frame };
 }
 
 function slice(hits, start, stop) {

@@ -70,8 +70,8 @@ export class Link {
   }
 
   take(frame, bytes) {
-    if (frame.type === "added" || frame.type === "results") this.answer(frame.id, { ok: frame });
-    else if (frame.type !== "unknown") this.subs.get(frame.sub)?.pushed(frame, bytes);
+    if ("sub" in frame) this.subs.get(frame.sub)?.pushed(frame, bytes);
+    else this.answer(frame.id, { ok: frame });
   }
 
   /** An error that names no request: a text under way could not be read, and gets no reply. */
