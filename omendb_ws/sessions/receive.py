@@ -125,7 +125,7 @@ class Receiver:
         if isinstance(message, Posted):
             return text_wire.decode_request(message.text, limits, message.given)
         if isinstance(message, Uploaded):
-            return message.add
+            return message.request
         plain = read_plain(message, limits)
         if plain is not None:
             return plain

@@ -325,9 +325,10 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """An add whose rows came as an array, and not in a message; of ``size_bytes``."""
+    """A request whose rows, or bytes, came by themselves, and not in a message; of
+    ``size_bytes``."""
 
-    add: Add
+    request: Add | RestoreBytes
     size_bytes: int
 
     def __len__(self) -> int:

@@ -34,7 +34,7 @@ def id_of(message: Said) -> int | None:
     if isinstance(message, Posted):
         return _valid(message.given["id"])
     if isinstance(message, Uploaded):
-        return message.add.id
+        return message.request.id
     if isinstance(message, bytes):
         # As ``binary.decode_request`` answers frames that are too short to be one.
         is_frame = message[:2] == FRAME_START and len(message) >= _ID_BYTES.stop

@@ -24,9 +24,11 @@ from ...access.peer import Peer
 from ...sessions.outbox import Batch
 from ...sessions.session import Session
 from ...sessions.traced import TracedSession, receiver
+from ...wire.binary_replies import decode_incoming
 from ...wire.encoded import Message, each
-from ...wire.messages import Posted, Said, Uploaded
+from ...wire.messages import Posted, Said, SnapshotBytes, Uploaded
 from ...wire.opcodes import MAX_U32, OPS
+from ...wire.unread import FRAME_START
 from .refusals import Refused, unknown_outcome
 
 #: Longer ones are handed on without a copy.
@@ -114,9 +116,19 @@ class Conversation:
         return await self._answer(said, number, is_change=OPS[op].change)
 
     async def upload(self, make: Callable[[int], Uploaded]) -> bytes | memoryview:
-        """As ``ask``, of an add whose rows are an array; ``make`` is given the request's id."""
+        """As ``ask``, of a request that ``make`` makes of its id."""
         number = self._next_id()
         return await self._answer(make(number), number, is_change=True)
+
+    async def snapshot_piece(self, snapshot: int) -> tuple[memoryview, bool]:
+        """The next bytes of a snapshot, and whether they are the last. Raises as ``ask`` does."""
+        number = self._next_id()
+        said = Posted("{}", {"id": number, "op": "snapshot", "snapshot": snapshot})
+        frame = await self._answer(said, number, is_change=False)
+        found = decode_incoming(bytes(frame))
+        assert isinstance(found, tuple), "a snapshot's bytes, or a refusal"
+        assert isinstance(found[1], SnapshotBytes), "a snapshot's bytes, or a refusal"
+        return found[1].data, found[1].is_last
 
     def _next_id(self) -> int:
         self._last_id = self._last_id % MAX_U32 + 1
@@ -127,10 +139,10 @@ class Conversation:
         if is_heard:
             self._say_how_late()
             self._hear(said)
-        start = b'{"id":%d,' % number
+        start, frame = b'{"id":%d,' % number, FRAME_START + number.to_bytes(4, "little")
         data = b""
         try:
-            while not data.startswith((start, _ERROR_EVENT)):
+            while not data.startswith((start, _ERROR_EVENT)) and data[:2] + data[4:8] != frame:
                 data = (await self._next()).data
         except Ended:
             if is_heard and is_change:
@@ -146,6 +158,8 @@ class Conversation:
                 if is_heard and is_change and self.is_over
                 else Refused(_fault_of_event(data))
             )
+        if not data.startswith(start):
+            return data
         at = len(start)
         if data.startswith(b'"ok":', at):
             at += 5

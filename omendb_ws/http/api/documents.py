@@ -35,7 +35,7 @@ ROW_ID: Final[Json] = {
 }
 _NULL_OR_ROW: Final[Json] = {"oneOf": [{"$ref": "#/components/schemas/row"}, {"type": "null"}]}
 _ROWS: Final[Json] = {"type": "array", "items": {"$ref": "#/components/schemas/row"}}
-_DESCRIPTION: Final[Json] = {"$ref": "#/components/schemas/description"}
+DESCRIPTION: Final[Json] = {"$ref": "#/components/schemas/description"}
 _NULL_OR_INTEGER: Final[Json] = {"type": ["integer", "null"]}
 #: Ops whose fields are a JSON body; of subscriptions all are.
 _WITH_BODY: Final = ("create", "add", "update", "get", "delete", "search", "count")
@@ -58,7 +58,7 @@ _DESCRIBING: Final = frozenset(("create", "describe"))
 _ANSWERS: Final[Mapping[str, Json]] = {
     "list": _answer(
         "collections",
-        collections={"type": "array", "items": _DESCRIPTION},
+        collections={"type": "array", "items": DESCRIPTION},
         unavailable={"type": "array", "items": {"$ref": "#/components/schemas/unavailable"}},
     ),
     "drop": _answer(),
@@ -133,7 +133,7 @@ class Document:
         answers = self.answers
         if answers is None:
             answers = {
-                JSON_TYPE: _DESCRIPTION if self.op in _DESCRIBING else _ref(f"{self.op}_answer")
+                JSON_TYPE: DESCRIPTION if self.op in _DESCRIBING else _ref(f"{self.op}_answer")
             }
         content = {kind: {"schema": schema} for kind, schema in answers.items()}
         statuses = {*_ALWAYS, *self.statuses}

@@ -20,7 +20,7 @@ from ...runtime.accepting import stop_accepting
 from ...runtime.faults import as_error
 from ...runtime.few_lines import FewLines, more
 from ...sessions.session import Session
-from . import collections, openapi, prototype_routes, rows, searches, streams
+from . import collections, openapi, prototype_routes, rows, searches, snapshots, streams
 from .api import Api
 from .connection import HEAD_SECONDS, HttpConnection
 from .gate import Gate, House
@@ -40,7 +40,14 @@ _PASSED_OVER: Final = 2
 def api_with_routes(*, needs_token: bool) -> Api:
     """The app with all routes; ``needs_token``: whether its server asks for one."""
     api = Api()
-    for one in (searches, rows, streams, collections, prototype_routes):  # in this order of looks
+    for one in (
+        searches,
+        rows,
+        streams,
+        snapshots,
+        collections,
+        prototype_routes,
+    ):  # in this order of looks
         one.add_routes(api)
     openapi.add_routes(api, needs_token=needs_token)
     return api
