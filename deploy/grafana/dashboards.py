@@ -409,6 +409,14 @@ JOURNAL: Final = Dashboard(
                   gauge("omendb_journal_changes")),
             graph("On the disk", "Bytes of all logs.", "bytes", gauge("omendb_journal_bytes")),
         )),
+        Row("Snapshots and restores", (
+            graph("Under way", "Now, by op.", "short",
+                  gauge("omendb_copies_under_way", "{{op}}")),
+            graph("Whole, and not", "A second; those that did not come to their end.", "cps",
+                  rate("omendb_copies_total", by="op"),
+                  rate("omendb_copy_failures_total", "failed: {{op}}", "op")),
+            graph("Copied", "Bytes a second.", "Bps", rate("omendb_copied_bytes_total", by="op")),
+        )),
         Row("The cluster's NATS", (
             graph("Connected", "1 where a server of NATS is.", "short",
                   gauge("omendb_nats_connected")),

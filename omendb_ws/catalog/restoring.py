@@ -30,6 +30,7 @@ from ..journal.archive import ArchiveReader, End, Head, Part, SomeProducers
 from ..journal.interface import Manifest, Receiving
 from ..journal.store_thread import Storage
 from ..runtime.faults import as_error
+from ..telemetry.metrics import CopyNumbers
 from ..wire.messages import Durability, Refusal
 from ..wire.opcodes import Limits
 from ..wire.text import decode_request
@@ -51,14 +52,16 @@ class Restores:
         limits: Limits,
         clock_us: Callable[[], int],
         wall_us: Callable[[], int],
+        numbers: CopyNumbers,
     ) -> None:
         self.catalog = catalog
         self.engine = engine
         self.limits = limits
         self.clock_us, self.wall_us = clock_us, wall_us
+        self.numbers = numbers
         #: None without a data directory.
         self.storage: Storage | None = None
-        self._numbers = itertools.count(1)
+        self._next_number = itertools.count(1)
         self._thread: ThreadPoolExecutor | None = None
 
     def begin(
@@ -69,7 +72,9 @@ class Restores:
             self.do(lambda: None)  # the thread is there, or the name is not held for want of it
         except RuntimeError as error:
             raise Unavailable(f"restore: there is no thread for it now: {error}") from error
-        return Restore(next(self._numbers), self, tenant, name, durability, listed)
+        begun = Restore(next(self._next_number), self, tenant, name, durability, listed)
+        self.numbers.begin()
+        return begun
 
     def do(self, work: Callable[[], None]) -> None:
         """Have the thread do it, behind what it was asked before. From any thread."""
@@ -126,11 +131,14 @@ class Restore:
         """Its name is free again. Once."""
         self.is_over = True
         self._all.catalog.held.release(self._tenant, self.name)
+        self._all.numbers.end(is_whole=False)
 
     def listed(self, shard: Shard) -> int:
         """It is there from now on; the handle of who restored it."""
         self.is_over = True
-        return self._listed(self._all.catalog.restore(shard))
+        entry = self._all.catalog.restore(shard)
+        self._all.numbers.end(is_whole=True)
+        return self._listed(entry)
 
     # -- on the restores' thread ------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ def _begin_snapshot(session: Session, request: wire.Snapshot, name: str, size: i
     context, shard = session.context, collection.shard
     share = Share(session.account.memory, "a snapshot takes")
     wall_us = round(context.wall_seconds() * 1e6)
-    reading = Reading(next(_numbers), shard, share, wall_us)
+    reading = Reading(next(_numbers), shard, share, wall_us, context.metrics.snapshots)
     reply_bytes = reply_bounds.description_bytes(collection.definition)
     ticket = session.ticket(request, shard, size, reply_bytes)
     took_effect(session, request.op, name)
@@ -107,6 +107,7 @@ def restore_bytes(session: Session, request: wire.RestoreBytes, size: int) -> No
     session.who.scope("admin", begun.name)
     _refuse_part(session, "write", begun.name)
     ticket, data = session.ticket(request, None, size), request.data
+    session.context.metrics.restores.bytes += len(data)
     session.submit(Handed(ticket, lambda ticket: begun.take(ticket, data)))
 
 

@@ -54,6 +54,30 @@ def _of_collections(name: str, kind: Literal["counter", "gauge"], help: str) -> 
     return Metric(f"omendb_collection_{name}", kind, help, read, ("tenant", "collection"))
 
 
+def _of_copies(name: str, kind: Literal["counter", "gauge"], help: str, field: str) -> Metric:
+    """A number of ``CopyNumbers``, by op."""
+
+    def read(metrics: Metrics) -> Counter[str]:
+        both = {"snapshot": metrics.snapshots, "restore": metrics.restores}
+        return Counter({op: getattr(one, field) for op, one in both.items()})
+
+    return Metric(f"omendb_{name}", kind, help, read, ("op",))
+
+
+COPY_METRICS: Final = (
+    _of_copies(
+        "copies_under_way", "gauge", "Snapshots and restores under way now, by op.", "under_way"
+    ),
+    _of_copies("copies", "counter", "Snapshots and restores that are whole, by op.", "done"),
+    _of_copies(
+        "copy_failures",
+        "counter",
+        "Snapshots and restores that did not come to their end: refused, given up, cut off; by op.",
+        "failed",
+    ),
+    _of_copies("copied_bytes", "counter", "Bytes of snapshots and restores, by op.", "bytes"),
+)
+
 #: What a tenant is shown of its own. To operators there is a label for each tenant that the
 #: tenants file names, and one for all others together.
 TENANT_METRICS: Final = (

@@ -130,6 +130,26 @@ class HttpNumbers:
     repeated_adds: int = 0
 
 
+@dataclass(slots=True)
+class CopyNumbers:
+    """Of snapshots, or of restores: ``failed`` are those that did not come to their end."""
+
+    under_way: int = 0
+    done: int = 0
+    failed: int = 0
+    bytes: int = 0
+
+    def begin(self) -> None:
+        """One more."""
+        self.under_way += 1
+
+    def end(self, *, is_whole: bool) -> None:
+        """One less."""
+        self.under_way -= 1
+        self.done += is_whole
+        self.failed += not is_whole
+
+
 class Metrics:
     """The counts of one server since it started. Who writes what is said beside each.
 
@@ -161,11 +181,13 @@ class Metrics:
         #: Those of requests that are making theirs: they have their places.
         self.subscriptions_to_come = 0
         self.http = HttpNumbers()
+        self.restores = CopyNumbers()
         self.add_us = Histogram()
         self.search_us = Histogram()
         self.push_us = Histogram()
         self.loop_lag_seconds = self.queue_wait_seconds = 0.0
         # The engine's thread.
+        self.snapshots = CopyNumbers()
         self.added_rows = 0
         self.left_rows: Counter[str] = Counter(evicted=0, expired=0, replaced=0, deleted=0)
         self.merged_pushes = 0

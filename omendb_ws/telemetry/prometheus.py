@@ -13,7 +13,7 @@ from omendb_core.model.errors import BY_CODE
 
 from ..wire.opcodes import OPS, SUBSCRIPTION_KINDS
 from .histogram import COUNT_BOUNDS, LATENCY_BOUNDS_US
-from .metric_rows import COLLECTION_METRICS, HTTP_METRICS, TENANT_METRICS, Metric
+from .metric_rows import COLLECTION_METRICS, COPY_METRICS, HTTP_METRICS, TENANT_METRICS, Metric
 
 _MICROSECONDS: Final = 1_000_000
 #: What the server may be about, of which ``/readyz`` takes one for ready.
@@ -339,6 +339,7 @@ METRICS: Final = (
         "How much longer than jwt_refresh_seconds no JWKS could be fetched; none without a URL.",
         lambda m: m.gauges.jwks_overdue_seconds,
     ),
+    *COPY_METRICS,
     *TENANT_METRICS,
     *COLLECTION_METRICS,
     Metric("omendb_ticks", "counter", "Ticks of the engine.", lambda m: m.ticks),

@@ -20,6 +20,7 @@ from omendb_core.snapshot import Snapshot
 from ...journal.archive import ArchiveWriter, Head
 from ...journal.local.files import Buffer
 from ...runtime.faults import as_error
+from ...telemetry.metrics import CopyNumbers
 from ..model.shard import Shard
 
 #: What expires at once is kept for so long in a tick.
@@ -29,14 +30,18 @@ _KEEP_US: Final = 2_000
 class Reading:
     """A snapshot, and the bytes that its reader is sent. ``number`` is its name on a server.
 
-    The loop makes it, with a ``share`` of its tenant's budget; all else is the engine's.
+    The loop makes it, with a ``share`` of its tenant's budget; all else is the engine's, as are
+    the server's ``numbers`` of snapshots.
     """
 
-    def __init__(self, number: int, shard: Shard, share: Share, wall_us: int) -> None:
+    def __init__(
+        self, number: int, shard: Shard, share: Share, wall_us: int, numbers: CopyNumbers
+    ) -> None:
         self.number = number
         self.shard = shard
         self.share = share
         self._wall_us = wall_us
+        self._numbers = numbers
         self._snapshot: Snapshot | None = None
         self._archive = ArchiveWriter()
         self._has_begun = self._has_producers = False
@@ -52,11 +57,17 @@ class Reading:
         shard.refuse_broken()
         self._snapshot = Snapshot(shard.window, self.share)
         shard.snapshots.append(self)
+        self._numbers.begin()
         self._now_us = shard.time_us(now_us)
         return {"snapshot": self.number, **shard.describe()}
 
     def piece(self, most_bytes: int) -> tuple[Sequence[Buffer], bool]:
         """The next bytes, and whether they are the last ones. OmenError if it was lost."""
+        found, is_last = self._next(most_bytes)
+        self._numbers.bytes += sum(map(len, found))
+        return found, is_last
+
+    def _next(self, most_bytes: int) -> tuple[Sequence[Buffer], bool]:
         if self._lost is not None:
             raise type(self._lost)(self._lost.message)
         if self.is_over:
@@ -89,7 +100,7 @@ class Reading:
         if rows:
             return [buffer for one in rows for buffer in archive.rows(one)], False
         found = archive.end(version, snapshot.read_rows)
-        self._let_go()
+        self._let_go(is_whole=True)
         return found, True
 
     def before(self, change: Change) -> None:
@@ -124,13 +135,14 @@ class Reading:
         self._left = memoryview(b"")
         self._let_go()
 
-    def _let_go(self) -> None:
+    def _let_go(self, *, is_whole: bool = False) -> None:
         snapshot, self._snapshot = self._snapshot, None
         if snapshot is not None:
             snapshot.close()
         self.share.close()
         if self in self.shard.snapshots:
             self.shard.snapshots.remove(self)
+            self._numbers.end(is_whole=is_whole)
 
     def _head(self, snapshot: Snapshot) -> Head:
         shard = self.shard

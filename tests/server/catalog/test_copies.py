@@ -457,3 +457,31 @@ async def test_without_a_thread_to_give_no_name_is_held_and_every_request_is_ans
             assert (await feed(raw, number, b"x"))["error"]["code"] == "internal"
         assert await raw.ok("restore", end=number) == {}
         await raw.create("copy")
+
+
+async def test_what_is_copied_is_counted_and_what_comes_to_nothing() -> None:
+    async with running() as server, client(server) as raw:
+        snapshots, restores = server.metrics.snapshots, server.metrics.restores
+        await filled(raw)
+        data = await copied(raw)
+        assert (snapshots.under_way, snapshots.done, snapshots.failed) == (0, 1, 0)
+        assert snapshots.bytes == len(data)
+        await restored(raw, "copy", data)
+        assert (restores.under_way, restores.done, restores.failed) == (0, 1, 0)
+        assert restores.bytes == len(data)
+        await begun(raw)
+        assert snapshots.under_way == 1
+        number = (await raw.ok("restore", collection="other"))["restore"]
+        assert restores.under_way == 1
+        assert b'omendb_copies_under_way{op="restore"} 1.0' in server.metrics_page().body
+        await begun(raw)  # the one before ends
+        await eventually(lambda: (snapshots.under_way, snapshots.failed) == (1, 1))
+        await raw.ok("restore", end=number)
+        assert (restores.under_way, restores.failed) == (0, 1)
+        refused = await raw.ask("restore", collection="copy")
+        assert refused["error"]["code"] == "exists"
+        assert (restores.under_way, restores.failed) == (0, 1)
+        await raw.ok("restore", collection="third")
+        await raw.ok("drop", collection="items")
+    await eventually(lambda: not (snapshots.under_way or restores.under_way))
+    assert (snapshots.failed, restores.failed) == (2, 2)
