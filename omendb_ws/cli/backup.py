@@ -191,7 +191,8 @@ def restore(
     Rows, ids, seqs and version are those of the copy. The epoch is a new one: clients that saw more
     than the copy holds must not take it for what they saw. A collection of that name must not be
     there. With --url each collection is there once all of it came; a file is verified before, a
-    pipe as it comes. Where a file holds many, --as needs a *, or -c.
+    pipe as it comes. Where a file holds many, --as needs a *, or -c. A snapshot as the
+    protocol, the console or HTTP hands it out is taken with -c, or --as NAME.
 
     \b
     Examples:
@@ -202,8 +203,6 @@ def restore(
     if url is not None:
         if len(paths) != 1:
             fail(WRONG, "BACKUP: with --url it is one file")
-        if name is not None and collection is None and "*" not in name:
-            fail(WRONG, "--as: goes with --collection, or needs a *, where a file holds many")
         at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
         chosen = cast(
             "Durability | None", definitions.given(durability=durability).get("durability")
@@ -233,6 +232,8 @@ def _restore_to_server(
     def name_of(found: str) -> str | None:
         return (name or "*").replace("*", found) if collection in (None, found) else None
 
+    is_one = collection is not None or (name is not None and "*" not in name)
+
     with ExitStack() as stack, failing(FileError), interruptible():
         try:
             if remote.is_remote(path):
@@ -242,14 +243,16 @@ def _restore_to_server(
             else:
                 file = stack.enter_context(open(path, "rb"))
                 if file.seekable():
-                    verify(file)
+                    held = verify(file, is_one=is_one)
+                    if is_one and collection is None and len(held) > 1:
+                        fail(WRONG, "--as: goes with -c, or needs a *, where a file holds many")
         except OSError as error:
             fail(WRONG, f"{path}: {error.strerror}")
         except BadRequest as error:
             fail(FAILED, f"{path}: {error.message}")
 
         async def work(db: Client) -> list[Description]:
-            return await restore_all(db, file, name_of, durability)
+            return await restore_all(db, file, name_of, durability, is_one=is_one)
 
         done = reaching.reach(at, work)
     for one in done:

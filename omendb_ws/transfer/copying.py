@@ -60,15 +60,20 @@ async def write_all(
     return done
 
 
-def verify(file: BinaryIO) -> None:
-    """Go over a file that can be read again, and stand at its beginning. BadRequest."""
-    for _ in reading(file):
-        pass
+def verify(file: BinaryIO, *, is_one: bool = False) -> list[str]:
+    """Go over a file that can be read again, and stand at its beginning; the names in it.
+    BadRequest."""
+    names = [read.head.collection for read in reading(file, is_one=is_one) if read.is_last]
     file.seek(0)
+    return names
 
 
-def reading(file: BinaryIO) -> Iterator[Read]:
-    """Yield a file's bytes by collections. BadRequest for what is none, altered, or cut off."""
+def reading(file: BinaryIO, *, is_one: bool = False) -> Iterator[Read]:
+    """Yield a file's bytes by collections. BadRequest for what is none, altered, or cut off.
+
+    ``is_one``: one collection is asked for, so that a snapshot by itself, as the protocol hands it
+    out, is as good as a file of one: its own end says that it is whole.
+    """
     seeds: list[int] = []
     at, rest = 0, b""
     while True:
@@ -80,6 +85,8 @@ def reading(file: BinaryIO) -> Iterator[Read]:
                 raise BadRequest(f"byte {at}: the end is not that of these snapshots")
             return
         if not rest:
+            if is_one and len(seeds) == 1:
+                return
             raise BadRequest(f"byte {at}: it is cut off")
         reader = ArchiveReader(at)
         waiting = b""
@@ -107,13 +114,15 @@ async def restore_all(
     file: BinaryIO,
     name_of: Callable[[str], str | None],
     durability: Durability | None = None,
+    *,
+    is_one: bool = False,
 ) -> list[Description]:
     """Restore each collection for which there is a name, with its own durability where none is
-    given. BadRequest, and the client's errors."""
+    given. ``is_one``: as for ``reading``. BadRequest, and the client's errors."""
     done: list[Description] = []
     number: int | None = None
     is_wanted, is_new = False, True
-    pieces = reading(file)
+    pieces = reading(file, is_one=is_one)
     while (read := await asyncio.to_thread(next, pieces, None)) is not None:
         if is_new:
             name = name_of(read.head.collection)

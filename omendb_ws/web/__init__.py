@@ -23,6 +23,7 @@ _CONSOLE: Final = {
     "main.js": _SCRIPT,
     "charts.js": _SCRIPT,
     "collections.js": _SCRIPT,
+    "copies.js": _SCRIPT,
     "door.js": _SCRIPT,
     "numbers.js": _SCRIPT,
     "picture.js": _SCRIPT,

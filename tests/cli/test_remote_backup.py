@@ -49,6 +49,28 @@ def test_all_collections_go_into_one_file_and_into_another_server(
     assert "holds no none" in omendb("restore", file, "--url", omendb.url, "-c", "none", code=2).err
 
 
+def test_a_snapshot_by_itself_is_taken_where_one_collection_is_asked_for(
+    omendb: Runs, tmp_path: Path
+) -> None:
+    filled(omendb, tmp_path)
+    file = tmp_path / "one.snapshot"
+    with connect(omendb.url) as db:
+        begun = db.snapshot("one")
+        file.write_bytes(b"".join(iter(lambda: db.snapshot_next(begun.number), b"")))
+    assert "it is cut off" in omendb("restore", file, "--url", omendb.url, code=1).err
+    omendb("restore", file, "--url", omendb.url, "--as", "again")
+    omendb("restore", "-", "--url", omendb.url, "--as", "piped", input=file.read_bytes())
+    with server() as url:
+        omendb("restore", file, "--url", url, "-c", "one")
+        assert [name for name, _, _ in listed(Runs(url))] == ["one"]
+    assert [name for name, _, _ in listed(omendb)] == ["again", "one", "piped", "two"]
+    file.write_bytes(file.read_bytes()[:-8])
+    assert "byte" in omendb("restore", file, "--url", omendb.url, "--as", "cut", code=1).err
+    omendb("backup", "--url", omendb.url, tmp_path / "all.omen")
+    many = omendb("restore", tmp_path / "all.omen", "--url", omendb.url, "--as", "x", code=2)
+    assert "holds many" in many.err
+
+
 @pytest.mark.parametrize("spoil", ["cut", "end", "middle", "flip", "more", "stream"])
 def test_a_file_that_is_not_what_was_written_restores_nothing(
     omendb: Runs, tmp_path: Path, spoil: str
@@ -160,7 +182,6 @@ def test_which_arguments_go_together_is_said() -> None:
         ("restore", __file__, "a"),
         ("restore", "a"),
         ("restore", "a", "b", "--url", "ws://x"),
-        ("restore", "a", "--as", "b", "--url", "ws://x"),
     ):
         ran = run(*arguments)
         assert ran.code == 2, arguments

@@ -5,6 +5,7 @@
 
 import { connect } from "../client.js";
 import { Collections } from "./collections.js";
+import { Copies } from "./copies.js";
 import { Door } from "./door.js";
 import { Picture } from "./picture.js";
 import { Plain } from "./plain.js";
@@ -32,7 +33,9 @@ const table = new Collections(find("#collections"), address.href, (name) => {
   for (const section of [find("#map"), find("#query")]) section.hidden = name === null && !table.isReadable;
   picture.watch(db, name);
   query.use(db, name);
+  copies.pick(name);
 });
+const copies = new Copies(find("#copies"), () => table.look());
 const numbers = new ServerNumbers(find("#charts"), () => table.evictions, (isWhole) => plain.offer(db.identity, isWhole));
 
 /** Have a token typed; one who may leave goes on as before. */
@@ -89,6 +92,7 @@ async function begin(token = null) {
   made.addEventListener("state", () => made === db && changed());
   made.addEventListener("identity", () => made === db && become());
   who.show(db.identity);
+  copies.use(db);
   table.use(db);
   numbers.use(db);
   usage.use(db);
@@ -113,6 +117,7 @@ function become() {
   const before = JSON.stringify(who.identity?.grants);
   who.show(db.identity);
   if (JSON.stringify(db.identity.grants) === before) return;
+  copies.use(db);
   table.use(db);
   numbers.use(db);
   usage.use(db);
