@@ -73,7 +73,7 @@ class Restores:
         except RuntimeError as error:
             raise Unavailable(f"restore: there is no thread for it now: {error}") from error
         begun = Restore(next(self._next_number), self, tenant, name, durability, listed)
-        self.numbers.begin()
+        self.numbers.under_way += 1
         return begun
 
     def do(self, work: Callable[[], None]) -> None:
@@ -131,13 +131,15 @@ class Restore:
         """Its name is free again. Once."""
         self.is_over = True
         self._all.catalog.held.release(self._tenant, self.name)
-        self._all.numbers.end(is_whole=False)
+        self._all.numbers.under_way -= 1
+        self._all.numbers.failed += 1
 
     def listed(self, shard: Shard) -> int:
         """It is there from now on; the handle of who restored it."""
         self.is_over = True
         entry = self._all.catalog.restore(shard)
-        self._all.numbers.end(is_whole=True)
+        self._all.numbers.under_way -= 1
+        self._all.numbers.done += 1
         return self._listed(entry)
 
     # -- on the restores' thread ------------------------------------------------------------------

@@ -139,16 +139,6 @@ class CopyNumbers:
     failed: int = 0
     bytes: int = 0
 
-    def begin(self) -> None:
-        """One more."""
-        self.under_way += 1
-
-    def end(self, *, is_whole: bool) -> None:
-        """One less."""
-        self.under_way -= 1
-        self.done += is_whole
-        self.failed += not is_whole
-
 
 class Metrics:
     """The counts of one server since it started. Who writes what is said beside each.

@@ -86,8 +86,8 @@ async def test_it_is_offered_to_those_who_may(
         await page.until(f"{text('#collections tbody')}.includes('items')")
         await page.until("document.querySelector('#collections [aria-current]') !== null")
         told = await page.run(f"""
-          const {{ save, make }} = {COPIES}.querySelector("form").elements;
-          return [!save.hidden, !make.hidden, {SHOWN}];
+          const {{ save, file }} = {COPIES}.querySelector("form").elements;
+          return [!save.hidden, !file.closest("label").hidden, {SHOWN}];
         """)
         assert told == [saves, restores, saves or restores]
         await leave(page)

@@ -57,7 +57,7 @@ class Reading:
         shard.refuse_broken()
         self._snapshot = Snapshot(shard.window, self.share)
         shard.snapshots.append(self)
-        self._numbers.begin()
+        self._numbers.under_way += 1
         self._now_us = shard.time_us(now_us)
         return {"snapshot": self.number, **shard.describe()}
 
@@ -142,7 +142,9 @@ class Reading:
         self.share.close()
         if self in self.shard.snapshots:
             self.shard.snapshots.remove(self)
-            self._numbers.end(is_whole=is_whole)
+            self._numbers.under_way -= 1
+            self._numbers.done += is_whole
+            self._numbers.failed += not is_whole
 
     def _head(self, snapshot: Snapshot) -> Head:
         shard = self.shard

@@ -43,6 +43,7 @@ export class Copies {
     this.save.hidden = !maySave;
     this.save.textContent = `Save a snapshot of ${name}`;
     for (const one of this.making) one.hidden = !mayRestore(identity);
+    this.make.hidden = !this.file.files.length || !mayRestore(identity);
     this.section.hidden = !db || (!maySave && !mayRestore(identity));
     const isBusy = this.stopping !== null;
     this.save.disabled = this.make.disabled = isBusy;
@@ -100,5 +101,6 @@ export class Copies {
   #propose() {
     const called = this.file.files[0]?.name.match(/^(.+?)(-\d+)?\.snapshot$/);
     if (called && !this.as.value) this.as.value = called[1];
+    this.show();
   }
 }
