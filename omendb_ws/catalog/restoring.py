@@ -30,7 +30,7 @@ from ..journal.archive import ArchiveReader, End, Head, Part, SomeProducers
 from ..journal.interface import Manifest, Receiving
 from ..journal.store_thread import Storage
 from ..runtime.faults import as_error
-from ..telemetry.metrics import CopyNumbers
+from ..telemetry.metrics import Metrics
 from ..wire.messages import Durability, Refusal
 from ..wire.opcodes import Limits
 from ..wire.text import decode_request
@@ -52,13 +52,13 @@ class Restores:
         limits: Limits,
         clock_us: Callable[[], int],
         wall_us: Callable[[], int],
-        numbers: CopyNumbers,
+        metrics: Metrics,
     ) -> None:
         self.catalog = catalog
         self.engine = engine
         self.limits = limits
         self.clock_us, self.wall_us = clock_us, wall_us
-        self.numbers = numbers
+        self.numbers = metrics.restores
         #: None without a data directory.
         self.storage: Storage | None = None
         self._next_number = itertools.count(1)

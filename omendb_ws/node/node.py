@@ -107,9 +107,7 @@ class Node:
             looks=Looks(engine.submit, catalog.budget, metrics),
             server_view=ServerView(metrics, accounts, catalog, clock_us, told_of),
             overload=watched(settings.queue_deadline_ms, clock_us, metrics),
-            restores=Restores(
-                catalog, engine, settings.limits(), clock_us, wall_us, metrics.restores
-            ),
+            restores=Restores(catalog, engine, settings.limits(), clock_us, wall_us, metrics),
             traces=traces,
             place=None if settings.cluster is None else (settings.node_name, settings.cluster_name),
         )

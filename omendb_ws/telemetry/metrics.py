@@ -170,15 +170,13 @@ class Metrics:
         self.subscriptions: Counter[str] = Counter()
         #: Those of requests that are making theirs: they have their places.
         self.subscriptions_to_come = 0
-        self.http = HttpNumbers()
-        self.restores = CopyNumbers()
+        self.http, self.restores = HttpNumbers(), CopyNumbers()
         self.add_us = Histogram()
         self.search_us = Histogram()
         self.push_us = Histogram()
         self.loop_lag_seconds = self.queue_wait_seconds = 0.0
         # The engine's thread.
-        self.snapshots = CopyNumbers()
-        self.added_rows = 0
+        self.added_rows, self.snapshots = 0, CopyNumbers()
         self.left_rows: Counter[str] = Counter(evicted=0, expired=0, replaced=0, deleted=0)
         self.merged_pushes = 0
         self.gaps = 0
