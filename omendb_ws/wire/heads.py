@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from .frames import padded
-from .messages import Posted, Request, Said, Uploaded
+from .messages import Add, Posted, Request, RestoreBytes, Said, Uploaded
 from .opcodes import HEADER_BYTES, KIND_NUMBERS, MAX_U32
 from .unread import BEGINNING_CHARACTERS, FRAME_START, simple_fields
 
@@ -81,7 +81,7 @@ def head_of(message: Said) -> Head | None:
         text = message.text.strip()
         return _made(message.given) if text[:1] == "{" and text[-1:] == "}" else None
     if isinstance(message, Uploaded):
-        return Head(message.add.id, "add", str(message.add.collection))
+        return _of_upload(message.request)
     if len(message) > BEGINNING_CHARACTERS:
         found = _made(simple_fields(message))
         if found is not None and (found.collection is not None or found.number is not None):
@@ -93,6 +93,12 @@ def head_of(message: Said) -> Head | None:
     except orjson.JSONDecodeError:
         return None
     return _made(body) if type(body) is dict else None
+
+
+def _of_upload(request: Add | RestoreBytes) -> Head:
+    if isinstance(request, Add):
+        return Head(request.id, request.op, str(request.collection))
+    return Head(request.id, request.op, number=request.restore)
 
 
 def head_of_fault(message: Said) -> Head | None:

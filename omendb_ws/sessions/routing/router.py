@@ -23,7 +23,7 @@ from ...cluster.directory import Node
 from ...wire import binary, heads, text_replies
 from ...wire.encoded import Message, text
 from ...wire.heads import Head
-from ...wire.messages import Posted, Request, Said, Uploaded
+from ...wire.messages import Add, Posted, Request, Said, Uploaded
 from ...wire.opcodes import OPS, right_for
 from . import replies
 from .link import Link
@@ -209,7 +209,8 @@ class Router:
             named = Named(name, None)
             handle = self.handle_of(named)
             link.bind(handle, *named)
-            add = message.add
+            add = message.request
+            assert isinstance(add, Add), "bytes of a restore are for this node"
             if isinstance(add.rows, OmenError | list):
                 raise add.rows if isinstance(add.rows, OmenError) else Unavailable("no rows")
             sent = binary.encode_add(
