@@ -118,6 +118,12 @@ class Asker:
     async def _count(self) -> None:
         await self._db.count(WINDOW, self._filter)
 
+    async def _snapshot(self) -> None:
+        """All of its window, read to its end."""
+        begun = await self._db.snapshot(WINDOW)
+        while await self._db.snapshot_next(begun.number):
+            pass
+
     async def _get(self) -> None:
         await self._db.get(WINDOW, np.arange(self._asked.rows), include=self._asked.include)
 

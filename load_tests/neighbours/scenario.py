@@ -18,6 +18,7 @@ NOBODY: Final = "nobody"
 Asks = Literal[
     "nothing", "search", "count", "get", "update", "delete", "add", "add_json", "add_infinity",
     "nested_json", "create", "live", "subscribe", "feed", "feeds", "map", "stats", "pings",
+    "snapshot",
 ]  # fmt: skip
 
 

@@ -105,7 +105,6 @@ class Restore:
         self._all, self._listed = all_, listed
         self._tenant = tenant
         self._durability = durability
-        self._memory = all_.catalog.reserve(tenant, name, durability)
         # The thread's:
         self._reader = ArchiveReader()
         self._producers: list[ProducerState] = []
@@ -114,6 +113,8 @@ class Restore:
         self._manifest: Manifest | None = None
         self._end: End | None = None
         self._has_ended = False
+        # The last: from here on its name is held.
+        self._memory = all_.catalog.reserve(tenant, name, durability)
 
     # -- on the loop's thread ---------------------------------------------------------------------
 
@@ -137,8 +138,8 @@ class Restore:
     def listed(self, shard: Shard) -> int:
         """It is there from now on; the handle of who restored it."""
         self.is_over = True
-        entry = self._all.catalog.restore(shard)
         self._all.numbers.under_way -= 1
+        entry = self._all.catalog.restore(shard)
         self._all.numbers.done += 1
         return self._listed(entry)
 
@@ -283,12 +284,17 @@ class _Taken:
     description: dict[str, Any] | None
 
     def deliver(self) -> None:
-        """Answer."""
+        """Answer; of one that could not be listed its outcome is not known, as of a ``create``."""
         body: dict[str, Any] = {}
-        if self.shard is not None and self.description is not None:
-            body = {**self.description, "handle": self.restore.listed(self.shard)}
+        try:
+            if self.shard is not None and self.description is not None:
+                body = {**self.description, "handle": self.restore.listed(self.shard)}
+        except Exception as error:
+            replies.refusal(self.ticket, as_error(error, "restore")).deliver()
+        else:
+            replies.ok(self.ticket, body).deliver()
+        finally:
             self.shard = None
-        replies.ok(self.ticket, body).deliver()
 
 
 @dataclass(slots=True, eq=False)

@@ -62,8 +62,8 @@ def backup(
     Examples:
       omendb-ws backup /var/lib/omendb items /backups/items-2026-01-31
       omendb-ws backup /var/lib/omendb all.omen
-      omendb-ws backup --url ws://127.0.0.1:8765 all.omen
-      omendb-ws backup --url ws://127.0.0.1:8765 - | gzip > all.omen.gz
+      omendb-ws backup --url ws://127.0.0.1:8765/v1 all.omen
+      omendb-ws backup --url ws://127.0.0.1:8765/v1 - | gzip > all.omen.gz
     """
     if url is not None:
         if len(paths) != 1:
@@ -197,8 +197,8 @@ def restore(
     \b
     Examples:
       omendb-ws restore /backups/items-2026-01-31 /var/lib/omendb --as items-old
-      omendb-ws restore all.omen --url ws://127.0.0.1:8765 -c items --as items-old
-      omendb-ws restore all.omen --url ws://127.0.0.1:8765 --as '*-old'
+      omendb-ws restore all.omen --url ws://127.0.0.1:8765/v1 -c items --as items-old
+      omendb-ws restore all.omen --url ws://127.0.0.1:8765/v1 --as '*-old'
     """
     if url is not None:
         if len(paths) != 1:

@@ -40,15 +40,19 @@ def demo_url() -> Iterator[str]:
         yield url
 
 
+STORIES = ("docs/tutorial.md", "docs/how-to/backups.md")
+
+
 def commands() -> list[str]:
     """Every line of every ``sh`` block, continued lines joined, comments gone, each once.
 
-    The tutorial's are steps of one story, which ``test_tutorial.py`` runs.
+    Some pages are one story, whose steps are run in order: ``test_tutorial.py``,
+    ``test_backups_page.py``.
     """
     found: dict[str, None] = {}
     for name in handwritten():
         for block in blocks(page(name)):
-            if block.language == "sh" and name != "docs/tutorial.md":
+            if block.language == "sh" and name not in STORIES:
                 for line in block.text.replace("\\\n", " ").splitlines():
                     text = " ".join(shlex.split(line, comments=True, posix=False))
                     found.update({text: None} if text else {})

@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.patience import eventually
 from tests.torture.ledger import Change, Ledger, Rows
-from tests.torture.process import PATIENCE_SECONDS, ServerProcess
+from tests.torture.link import Link
+from tests.torture.process import ServerProcess
 
 #: Rows of one worker; small, so that most adds replace some.
 IDS = 24
@@ -34,43 +34,6 @@ PIPELINE = 5
 ROW = [{"id": 1, "vector": [1, 2]}]
 #: The window whose rows are evicted all the time.
 RING_ROWS = 60
-
-
-class Link:
-    """A connection that knows nothing but JSON; requests are answered in any order."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
-        self._last_id = 0
-        self._replies: dict[int, dict[str, Any]] = {}
-        self.events: list[dict[str, Any]] = []
-
-    async def send(self, **fields: Any) -> int:
-        """Send a request; its id."""
-        self._last_id += 1
-        await self._socket.send(orjson.dumps({"id": self._last_id, **fields}), text=True)
-        return self._last_id
-
-    async def reply(self, id: int) -> dict[str, Any]:
-        """The reply to a request."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while id not in self._replies:
-                await self.message()
-        return self._replies.pop(id)
-
-    async def message(self) -> None:
-        """Take the next message in."""
-        message = orjson.loads(await self._socket.recv())
-        if "event" in message:
-            self.events.append(message)
-        else:
-            self._replies[message["id"]] = message
-
-    async def ok(self, **fields: Any) -> dict[str, Any]:
-        """The ``ok`` of a request that must succeed."""
-        reply = await self.reply(await self.send(**fields))
-        assert "ok" in reply, (fields, reply)
-        return reply["ok"]
 
 
 @dataclass
@@ -99,6 +62,7 @@ class Report:
     survived: int = 0
     shown: int = 0
     collections: int = 0
+    copies: int = 0
 
 
 class Torture:
@@ -117,6 +81,8 @@ class Torture:
                 window.ledgers.append(Ledger(first_id, random.Random(self.chance.random())))
         #: name -> whether it is there, None: nobody knows; with its epoch.
         self.others: dict[str, tuple[bool | None, str]] = {}
+        #: name -> the same of a copy of ``big``, with the version and rows that it must have.
+        self.copies: dict[str, tuple[bool | None, tuple[int, int]]] = {}
         self.report = Report()
 
     async def run(self, rounds: int) -> Report:
@@ -161,6 +127,7 @@ class Torture:
                 ]
                 tasks.append(self._follow(await self._link(stack), window))
             tasks.append(self._come_and_go(await self._link(stack), await self._link(stack)))
+            tasks.append(self._copy(await self._link(stack)))
             running = [asyncio.create_task(_until_closed(task)) for task in tasks]
             # The first time it has answered something by then; later any instant will do.
             await eventually(
@@ -248,12 +215,34 @@ class Torture:
                 self.others[name] = (True, made["epoch"])
             self.report.collections += 1
 
+    async def _copy(self, link: Link) -> None:
+        """Read snapshots of ``big``, and restore them beside it."""
+        while True:
+            begun = await link.ok(op="snapshot", collection="big")
+            data, is_last = b"", False
+            while not is_last:
+                piece = await link.ok(op="snapshot", snapshot=begun["snapshot"])
+                data, is_last = data + piece.data, piece.is_last
+            name = f"copy-{self.chance.randrange(2)}"
+            is_there, stated = self.copies.get(name, (False, (0, 0)))
+            if is_there:
+                self.copies[name] = (None, stated)
+                await link.ok(op="drop", collection=name)
+            self.copies[name] = (None, (begun["version"], begun["rows"]))
+            restore = (await link.ok(op="restore", collection=name))["restore"]
+            step = self.chance.randrange(500, 20_000)
+            for start in range(0, len(data), step):
+                await link.restored(restore, data[start : start + step])
+            self.copies[name] = (True, self.copies[name][1])
+            self.report.copies += 1
+
     # -- after it ---------------------------------------------------------------------------------
 
     async def _compare(self) -> None:
         async with AsyncExitStack() as stack:
             link = await self._link(stack)
             await self._compare_names(link)
+            await self._compare_copies(link)
             for window in self.windows:
                 await self._compare_window(link, window)
                 for ledger in window.ledgers:
@@ -269,6 +258,17 @@ class Torture:
                 assert listed[name]["epoch"] == epoch
             found = listed.get(name)
             self.others[name] = (found is not None, found["epoch"] if found else "")
+
+    async def _compare_copies(self, link: Link) -> None:
+        """A copy is whole or not there, and one that was acknowledged is there."""
+        assert not list(self.server.data_dir.glob("*.new")), "half a collection is left"
+        for name, (is_there, stated) in self.copies.items():
+            reply = await link.reply(await link.send(op="describe", collection=name))
+            assert "ok" in reply or reply["error"]["code"] == "not_found", reply
+            found = reply.get("ok")
+            assert found or not is_there, f"{name} was acknowledged"
+            assert not found or (found["version"], found["rows"]) == stated, (found, stated)
+            self.copies[name] = (found is not None, stated)
 
     async def _compare_window(self, link: Link, window: Window) -> None:
         now = await link.ok(op="describe", collection=window.name)
