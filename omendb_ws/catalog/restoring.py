@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -135,10 +136,17 @@ class Restore:
         self._all.numbers.under_way -= 1
         self._all.numbers.failed += 1
 
+    def is_not_held(self) -> None:
+        """Its name is free, or leads to it. Again and again."""
+        with suppress(KeyError):
+            self._all.catalog.held.release(self._tenant, self.name)
+        self._all.numbers.under_way -= not self.is_over
+        self.is_over = True
+
     def listed(self, shard: Shard) -> int:
         """It is there from now on; the handle of who restored it."""
-        self.is_over = True
         self._all.numbers.under_way -= 1
+        self.is_over = True
         entry = self._all.catalog.restore(shard)
         self._all.numbers.done += 1
         return self._listed(entry)
@@ -290,6 +298,7 @@ class _Taken:
             if self.shard is not None and self.description is not None:
                 body = {**self.description, "handle": self.restore.listed(self.shard)}
         except Exception as error:
+            self.restore.is_not_held()
             replies.refusal(self.ticket, as_error(error, "restore")).deliver()
         else:
             replies.ok(self.ticket, body).deliver()

@@ -21,6 +21,7 @@ import pytest
 from omendb_ws.node.node import Node
 from omendb_ws.wire import binary
 from tests.patience import eventually
+from tests.server.catalog.test_copies import rest
 from tests.server.engine.test_unless_near import small_pieces
 from tests.server.live_view import View, live, rows_of
 from tests.server.raw import PATIENCE_SECONDS, rows
@@ -96,7 +97,16 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "create": ("create", {"collection": "new", "dim": 2, "capacity": 8}),
     "drop": ("drop", ITEMS),
 }
-OPS = READS | STREAMS | CHANGES
+#: Of whole collections; the numbers are of what was begun before.
+COPIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "snapshot": ("snapshot", ITEMS),
+    "snapshot piece": ("snapshot", {"snapshot": None}),
+    "snapshot end": ("snapshot", {"end": None}),
+    "restore": ("restore", {"collection": "new"}),
+    "restore bytes": ("restore", {"data": None}),
+    "restore end": ("restore", {"end": None}),
+}
+OPS = READS | STREAMS | CHANGES | COPIES
 #: Those that are walked through a log, too; the others as well by ``make torture``.
 LOGGED = (
     list(CHANGES) if os.environ.get("FAULT_WALK") == "all" else ["add", "add unless near", "drop"]
@@ -113,7 +123,7 @@ class Scene:
         self.one, self.other = Side(node, injector), Side(node, injector)
         self.views: list[View] = []
 
-    async def set(self) -> None:
+    async def set(self, name: str) -> None:
         one, other = self.one, self.other
         made = await one.create(durability=self.durability, columns={"price": "f64"})
         await one.create("else", durability="memory")
@@ -125,6 +135,13 @@ class Scene:
             {"kind": "novel", "below": 1e6},
         ):
             await other.ok("subscribe", **ITEMS, **fields)
+        self.number = -1
+        if name.startswith("snapshot ") or name == "restore bytes":
+            self.number = (await one.ok("snapshot", **ITEMS))["snapshot"]
+        if name == "restore bytes":
+            self.copy = await rest(one, self.number)
+        if name in ("restore bytes", "restore end"):
+            self.number = (await one.ok("restore", collection="new"))["restore"]
         vectors = np.ones((1, 2), np.float32)
         self.plain = binary.encode_search(777, made["handle"], vectors, k=2)
         shard = self.node.context.catalog.find("default", "items").shard
@@ -138,9 +155,15 @@ class Scene:
         if name == "plain search":
             id = 777
             await one.send_binary(self.plain)
+        elif name == "restore bytes":
+            id = one.next_id()
+            await one.send_binary(binary.encode_restore(id, self.number, self.copy))
         else:
             op, fields = OPS[name]
-            id = await one.send(op, **fields)
+            numbered = {
+                key: self.number if value is None else value for key, value in fields.items()
+            }
+            id = await one.send(op, **(numbered if name in COPIES else fields))
         reply = self.reply = await one.reply(id)
         for _ in range(3):  # what is pushed for it is on its way
             await asyncio.sleep(0)
@@ -156,6 +179,27 @@ class Scene:
         log = self.log if self.injector.on == "others" else None
         if log is not None:
             await eventually(lambda: log.error is not None or not log.numbers().unflushed_seconds)
+
+    async def nothing_is_held(self, name: str, is_ok: bool) -> None:
+        """Snapshots go with their connection; the name of a restore leads to all of it, or is
+        free."""
+        other, context = self.other, self.node.context
+        shard = context.catalog.find("default", "items").shard
+        if name == "restore bytes" and is_ok:
+            made = await other.ok("describe", collection="new")
+            assert made["rows"] == 2
+            await other.ok("drop", collection="new")
+        self.node.close_session(self.one.session)
+        await eventually(lambda: not shard.snapshots)
+        await eventually(lambda: not context.catalog.held.of("default"))
+        there = await other.ask("create", collection="new", dim=2, capacity=8)
+        if "error" in there:  # it came about, and its answer did not
+            assert name == "restore bytes"
+            assert there["error"]["code"] == "exists"
+            assert (await other.ok("describe", collection="new"))["rows"] == 2
+        await other.ok("drop", collection="new")
+        numbers = context.metrics.snapshots, context.metrics.restores
+        assert [one.under_way for one in numbers] == [0, 0]
 
     async def goes_on(self, name: str, is_ok: bool) -> dict[str, Any] | None:
         """What the collection holds in the end; None where it is another one."""
@@ -204,7 +248,8 @@ class Scene:
 
     def close(self) -> None:
         for side in (self.one, self.other):
-            self.node.close_session(side.session)
+            if side.session.lane.is_open:
+                self.node.close_session(side.session)
 
 
 async def walked(injector: Injector, name: str, durability: str, directory: Path | None) -> None:
@@ -215,9 +260,11 @@ async def walked(injector: Injector, name: str, durability: str, directory: Path
     async with asyncio.timeout(PATIENCE_SECONDS), started(injector, **fields) as node:
         scene = Scene(node, injector, durability)
         try:
-            await scene.set()
+            await scene.set(name)
             is_ok = await scene.ask(name)
             before = await scene.goes_on(name, is_ok)
+            if name in COPIES:
+                await scene.nothing_is_held(name, is_ok)
         finally:
             scene.close()
     if directory is not None and before is not None:
@@ -284,6 +331,17 @@ async def test_any_call_may_fail_on_the_way_through_a_log(
     caplog.set_level("CRITICAL")
     numbers = iter(range(10_000))
     await walk(name, "engine", "everysec", lambda: tmp_path / str(next(numbers)))
+
+
+@pytest.mark.parametrize("durability", ["memory", "everysec"])
+@pytest.mark.parametrize("name", ["restore", "restore bytes", "restore end"])
+async def test_any_call_may_fail_on_the_thread_of_restores(
+    name: str, durability: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A restore of a durable collection goes through the store's thread, too."""
+    caplog.set_level("CRITICAL")
+    numbers = iter(range(10_000))
+    await walk(name, "others", durability, lambda: tmp_path / str(next(numbers)))
 
 
 @pytest.mark.parametrize("durability", ["everysec", "always"])
