@@ -36,6 +36,8 @@ from .held import HeldNames
 
 #: What asks the budget, in a refusal.
 _WINDOW: Final = "this window takes"
+#: Of a collection that says nothing, in a cluster.
+DEFAULT_REPLICAS: Final = 2
 
 
 class Catalog:
@@ -65,6 +67,8 @@ class Catalog:
         self._is_in_cluster = is_in_cluster
         #: Names that are taken by what is in the store and not, or not yet, here.
         self.held = HeldNames()
+        #: How many nodes there are, this one with them; the cluster says it.
+        self.nodes = 1
         self._dropping: dict[tuple[str, str], Shard] = {}
         self._leaving: list[Shard] = []
         self._scan = scan
@@ -102,11 +106,6 @@ class Catalog:
                 total = total.with_log(shard.pending.log.numbers())
         return total
 
-    @property
-    def followed(self) -> int:
-        """How many collections another node owns."""
-        return sum(shard.is_follower for shard in self.shards())
-
     def failed_logs(self) -> int:
         """How many cannot be written any more."""
         return sum(one.pending is not None and one.pending.has_failed for one in self.shards())
@@ -118,6 +117,17 @@ class Catalog:
             self.held.refuse(tenant, name)
             raise NotFound(f"collection: there is no {name!r}")
         return entry
+
+    def shard_of(self, tenant: str, name: str) -> Shard | None:
+        """The shard of the collection of that name, if it is here."""
+        entry = self._tenants.get(tenant, {}).get(name)
+        return None if entry is None else entry.shard
+
+    def is_taken(self, tenant: str, name: str) -> bool:
+        """Whether a collection of that name is here, or is still being dropped."""
+        dropping = self._dropping.get((tenant, name))
+        is_being_dropped = dropping is not None and not dropping.is_dropped
+        return is_being_dropped or self.shard_of(tenant, name) is not None
 
     def of(self, tenant: str) -> list[Entry]:
         """The collections of a tenant, by name."""
@@ -147,12 +157,13 @@ class Catalog:
             return existing, False
         self.held.refuse(tenant, create.collection)
         self.refuse_durability(durability)
+        replicas = self._replicas(create.replicas)
         self._refuse_over_collections(tenant)
         share = Share(self._accounts.of(tenant).memory, _WINDOW)
         beyond_bytes = self._coming_back(tenant, create.collection)
         share.resize(reserved_bytes(definition, self._scan), beyond_bytes)
         window = self._window(definition, share)
-        shard = Shard(tenant, create.collection, durability, window, now_seconds)
+        shard = Shard(tenant, create.collection, durability, window, now_seconds, replicas=replicas)
         if durability != "memory":
             shard.follows = self._dropping.get((tenant, create.collection))
         entry = self._list(shard)
@@ -279,6 +290,16 @@ class Catalog:
                 f"durability: {durability!r} needs a data directory, and this server has none;"
                 " start it with --data-dir DIRECTORY (the setting data_dir)"
             )
+
+    def _replicas(self, asked: int | None) -> int:
+        """How many nodes should hold a new collection. Unsupported."""
+        if asked is None:
+            return DEFAULT_REPLICAS if self._is_in_cluster else 1
+        if asked > 1 and not self._is_in_cluster:
+            raise Unsupported(f"replicas: {asked} nodes need a cluster, and this server is in none")
+        if asked > self.nodes:
+            raise Unsupported(f"replicas: {asked} is more than the {self.nodes} node(s) there are")
+        return asked
 
     def _refuse_over_collections(self, tenant: str) -> None:
         there = self.count(tenant)

@@ -45,6 +45,19 @@ class HeldNames:
         """How many names of a tenant are held."""
         return len(self._names.get(tenant, ()))
 
+    def is_held(self, tenant: str, name: str) -> bool:
+        """Whether a name is."""
+        return name in self._names.get(tenant, {})
+
+    def names_given_up(self) -> list[tuple[str, str]]:
+        """Tenants and names of collections that will not come back by themselves."""
+        return [
+            (tenant, name)
+            for tenant, names in self._names.items()
+            for name, held in names.items()
+            if held.given_up
+        ]
+
     def hold(self, tenant: str, name: str, reason: str) -> None:
         """Take a name, or say anew why its collection is not available."""
         self._names.setdefault(tenant, {}).setdefault(name, _Held("")).reason = reason

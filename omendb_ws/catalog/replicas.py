@@ -64,6 +64,8 @@ class Replicas:
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.rebuilt = 0
+        #: The keys of those that are being made again.
+        self.coming: set[str] = set()
         engine.followers.on_failure = self._failed
 
     def stop(self) -> None:
@@ -168,9 +170,14 @@ class Replicas:
         """Nobody is shown a shard that followed any more."""
         if self._is_stopping or not shard.listed.is_listed:
             return
+        assert shard.pending is not None
+        assert shard.pending.log is not None
+        key = shard.pending.log.stored.key
         task = asyncio.create_task(self._make_again(shard, error))
         self._tasks.add(task)
+        self.coming.add(key)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self.coming.discard(key))
 
     async def _make_again(self, shard: Shard, error: OmenError) -> None:
         assert shard.pending is not None

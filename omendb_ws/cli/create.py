@@ -20,6 +20,7 @@ def create(
     columns: definitions.Columns = None,
     ttl: definitions.Ttl = None,
     durability: definitions.Durability = None,
+    replicas: definitions.Replicas = None,
     if_exists: Annotated[
         bool,
         typer.Option("--if-exists", help="Fine if it is there already with this definition."),
@@ -39,7 +40,7 @@ def create(
       omendb-ws create shop --dim 64 --capacity 5000 --metric dot --columns price:f64,kind:str
     """
     fields = definitions.given(
-        metric=metric, ids=ids, columns=columns, ttl=ttl, durability=durability
+        metric=metric, ids=ids, columns=columns, ttl=ttl, durability=durability, replicas=replicas
     )
     at = reaching.address(url, token, token_file, ca_file, timeout_seconds)
     made = reaching.reach(

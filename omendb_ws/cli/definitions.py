@@ -35,6 +35,15 @@ Durability = Annotated[
     ),
 ]
 
+Replicas = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="How many nodes of a cluster hold it.",
+        show_default="2, or all if there are fewer",
+    ),
+]
+
 
 def parse_columns(text: str) -> dict[str, str]:
     """``price:f64,kind:str`` as names and types; fails on anything else. Empty: no columns."""

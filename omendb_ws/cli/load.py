@@ -65,6 +65,7 @@ def load(
     columns: definitions.Columns = None,
     ttl: definitions.Ttl = None,
     durability: definitions.Durability = None,
+    replicas: definitions.Replicas = None,
     rate: options.Rate = None,
     batch_rows: options.BatchRows = None,
     skip_bad: options.SkipBad = False,
@@ -98,7 +99,7 @@ def load(
     """
     definition = definitions.given(
         dim=dim, capacity=capacity, metric=metric, ids=ids, columns=columns, ttl=ttl,
-        durability=durability,
+        durability=durability, replicas=replicas,
     )  # fmt: skip
     if definition and not create:
         fail(WRONG, f"--{next(iter(definition))}: goes with --create")

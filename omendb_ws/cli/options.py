@@ -51,6 +51,10 @@ NodeName = Annotated[
 ClusterName = Annotated[
     str | None, typer.Option(metavar="NAME", help="The cluster's name.", show_default="main")
 ]
+Advertise = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Where other nodes reach this one: ws://host:port/v1."),
+]
 ClusterCredentials = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Credentials (.creds) that NATS knows this node by."),

@@ -116,11 +116,13 @@ class Client(Copying):
         ttl: float | None = None,
         durability: Durability | None = None,
         if_exists: IfExists = "error",
+        replicas: int | None = None,
     ) -> Description:
         """Create a window over the newest ``capacity`` rows of ``dim`` dimensions.
 
         ``columns`` names the metadata keys that filters may use, with their types; ``ttl`` is in
-        seconds; ``if_exists="ok"`` accepts one with the same definition. Raises Exists, BadName,
+        seconds; ``if_exists="ok"`` accepts one with the same definition; ``replicas`` is how many
+        nodes of a cluster hold it (default 2, or all if there are fewer). Raises Exists, BadName,
         BadRequest, TooLarge, Quota, Unsupported, Forbidden, ConnectionLost (outcome unknown).
         """
         name = arguments.collection(collection)
@@ -137,6 +139,9 @@ class Client(Copying):
             if durability is None
             else arguments.chosen(durability, field("create", "durability")),
             if_exists=arguments.chosen(if_exists, field("create", "if_exists")),
+            replicas=None
+            if replicas is None
+            else arguments.bounded(replicas, field("create", "replicas")),
         )
         return await self._open(encode, name, repeat=False)
 

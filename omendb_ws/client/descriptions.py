@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import fields as fields_of
+from typing import Literal
 
 from omendb_core.model.types import ColumnType, IdKind, Metric
 
@@ -12,8 +13,20 @@ from ..wire.messages import Durability, JsonObject
 
 
 @dataclass(frozen=True, slots=True)
+class Replica:
+    """What a node of a cluster has of a collection, and how far it is, as was said a moment ago."""
+
+    node: str
+    version: int
+    state: Literal["owner", "follower", "coming"]
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
-    """What a collection is, and how it stood at ``version`` (PROTOCOL section 3)."""
+    """What a collection is, and how it stood at ``version`` (PROTOCOL section 3).
+
+    ``describe`` says ``owner`` and ``replicas`` in a cluster; elsewhere there are none.
+    """
 
     collection: str
     dim: int
@@ -29,6 +42,8 @@ class Description:
     last_seq: int
     rows: int
     bytes: int | None
+    owner: str | None = None
+    replicas: tuple[Replica, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +68,16 @@ class Opened:
 
 def read_description(ok: JsonObject) -> Description:
     """Return the description in a reply; unknown fields are ignored."""
-    return Description(**{name: ok[name] for name in _DESCRIPTION_FIELDS})
+    replicas = tuple(
+        Replica(one["node"], one["version"], one["state"]) for one in ok.get("replicas", ())
+    )
+    said = {name: ok[name] for name in _DESCRIPTION_FIELDS}
+    return Description(**said, owner=ok.get("owner"), replicas=replicas)
 
 
-_DESCRIPTION_FIELDS = tuple(field.name for field in fields_of(Description))
+_DESCRIPTION_FIELDS = tuple(
+    field.name for field in fields_of(Description) if field.name not in ("owner", "replicas")
+)
 
 
 def read_unavailable(one: JsonObject) -> UnavailableCollection:

@@ -131,11 +131,13 @@ class Client(SyncCopying):
         ttl: float | None = None,
         durability: Durability | None = None,
         if_exists: IfExists = "error",
+        replicas: int | None = None,
     ) -> Description:
         """Create a window over the newest ``capacity`` rows of ``dim`` dimensions.
 
         ``columns`` names the metadata keys that filters may use, with their types; ``ttl`` is in
-        seconds; ``if_exists="ok"`` accepts one with the same definition. Raises Exists, BadName,
+        seconds; ``if_exists="ok"`` accepts one with the same definition; ``replicas`` is how many
+        nodes of a cluster hold it (default 2, or all if there are fewer). Raises Exists, BadName,
         BadRequest, TooLarge, Quota, Unsupported, Forbidden, ConnectionLost (outcome unknown).
         """
         return self._run(
@@ -149,6 +151,7 @@ class Client(SyncCopying):
                 ttl=ttl,
                 durability=durability,
                 if_exists=if_exists,
+                replicas=replicas,
             )
         )
 

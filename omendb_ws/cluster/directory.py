@@ -34,6 +34,15 @@ class Where:
     is_owned_here: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """What a node has of a collection: ``owner``, ``follower``, or ``coming`` until it answers."""
+
+    node: str
+    version: int
+    state: str
+
+
 class Directory(Protocol):
     """What a node knows of the collections of its cluster."""
 
@@ -49,3 +58,13 @@ class Directory(Protocol):
 
     def nodes(self) -> Sequence[Node]:
         """The nodes that are alive, by name, this one with them."""
+
+
+class Overview(Protocol):
+    """What a node says of its cluster; a moment behind, as ``Directory``."""
+
+    def owner(self, tenant: str, name: str) -> str | None:
+        """The node that owns a collection, if one does."""
+
+    def replicas(self, tenant: str, name: str) -> Sequence[Replica]:
+        """What the nodes that are alive have of it, in order of their names."""

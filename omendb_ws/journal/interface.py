@@ -100,6 +100,8 @@ class Manifest:
     definition: Definition
     durability: Durability
     epoch: str
+    #: How many nodes should hold it, where several may; not in the log itself.
+    replicas: int = 1
 
 
 @dataclass(slots=True)

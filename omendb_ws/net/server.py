@@ -162,6 +162,7 @@ class Server:
             self._listener = await self._listen()
             try:
                 self.port = self._listener.sockets[0].getsockname()[1]
+                self.node.listens_at(self.url)
                 self._stall_watch = asyncio.create_task(self._watch.run())
             except BaseException:
                 self._listener.close()

@@ -101,6 +101,11 @@ class Settings(BaseModel):
     node_name: ClusterWord | None = Field(
         None, description="What this node is called in the cluster.", validate_default=True
     )
+    advertise: Name | None = Field(
+        None,
+        description="Where the other nodes of the cluster reach this one (ws://host:port/v1);"
+        " without it, at the address that it listens on.",
+    )
     default_durability: Literal["memory", "everysec", "always"] = Field(
         default_factory=lambda data: "memory" if _has_no_log(data) else "everysec",
         description="Durability of collections that do not ask for one; by default everysec with a"
@@ -289,6 +294,13 @@ class Settings(BaseModel):
                 raise ValueError("must be nats://host:port or tls://host:port, more after commas")
         if value is not None and info.data.get("data_dir") is not None:
             raise ValueError("excludes data_dir: the change logs of a cluster are in NATS")
+        return value
+
+    @field_validator("advertise")
+    @classmethod
+    def _address_of_a_node(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and re.fullmatch(r"wss?://[^\s/?#@]+/v1", value) is None:
+            raise ValueError("must be ws://host:port/v1 or wss://host:port/v1")
         return value
 
     @field_validator("node_name")

@@ -10,6 +10,7 @@ from omendb_core.model.errors import StorageFailed
 from omendb_core.scan.choice import choose
 from omendb_core.scan.interface import Scan
 
+from .._version import VERSION
 from ..catalog.catalog import Catalog
 from ..engine.engine import Engine
 from ..engine.model.ticket import Effect
@@ -70,7 +71,8 @@ def open_store(settings: Settings, open_local: Callable[[str], Store]) -> Store 
     if settings.cluster is not None and settings.node_name is not None:
         servers = tuple(settings.cluster.split(","))
         credentials, cluster = settings.cluster_credentials, settings.cluster_name
-        return JetStreamStore(ClusterPlace(servers, credentials, cluster, settings.node_name))
+        name = settings.node_name
+        return JetStreamStore(ClusterPlace(servers, credentials, cluster, name, VERSION))
     data_dir = settings.data_dir
     if data_dir is None:
         return None

@@ -22,6 +22,7 @@ from ..access.principal import Principal
 from ..catalog.recovery import Recoveries
 from ..catalog.replicas import Replicas
 from ..catalog.restoring import Restores
+from ..cluster.caretaker import Caretaker
 from ..engine.inbox import Inbox
 from ..engine.model.ticket import Effect
 from ..journal.interface import Store
@@ -69,8 +70,10 @@ class Node:
     recoveries: Recoveries | None = None
     #: What follows collections of other nodes; None on a server by itself.
     replicas: Replicas | None = None
-    #: The store of a node in a cluster; None on a server by itself.
+    #: The store of a node in a cluster, and who looks after its collections; None on a server by
+    #: itself.
     _cluster: JetStreamStore | None = None
+    caretaker: Caretaker | None = None
 
     def __init__(
         self,
@@ -145,14 +148,7 @@ class Node:
             except BaseException:
                 store.close()
                 raise
-            self.recoveries = Recoveries(
-                self._storage, context.catalog, context.engine, context.clock_us
-            )
-            self.recoveries.begin()
-        if self._cluster is not None and self._storage is not None:
-            self.replicas = Replicas(
-                self._storage, context.catalog, context.engine, context.clock_us
-            )
+            self._begin_with(self._storage)
         context.restores.storage = self._storage
         context.engine.start(self._storage)
         self._begin(self.samples.run)
@@ -165,6 +161,27 @@ class Node:
         self._begin(self.reloads.run)
         if self.recoveries is not None:
             self._begin(self.recoveries.run, is_endless=False)
+        if self.caretaker is not None:
+            self._begin(self.caretaker.run)
+
+    def _begin_with(self, storage: Storage) -> None:
+        """Have what is stored come back: all, or what of a cluster's is this node's to hold."""
+        catalog, engine, clock_us = self.context.catalog, self.context.engine, self.context.clock_us
+        if self._cluster is None:
+            self.recoveries = Recoveries(storage, catalog, engine, clock_us)
+            self.recoveries.begin()
+            return
+        assert self._settings.node_name is not None
+        self.replicas = Replicas(storage, catalog, engine, clock_us)
+        name = self._settings.node_name
+        self.caretaker = Caretaker(name, self._cluster, catalog, self.replicas)
+        self.context.overview = self.caretaker.seen
+        self.caretaker.begin(storage.stored())
+
+    def listens_at(self, url: str) -> None:
+        """Clients reach this server at ``url``; other nodes, too, unless the settings say where."""
+        if self.caretaker is not None:
+            self.caretaker.advertise(self._settings.advertise or url)
 
     def _begin(
         self, work: Callable[[], Coroutine[Any, Any, None]], *, is_endless: bool = True
@@ -199,6 +216,8 @@ class Node:
                 as_error(error, "the end of recoveries")
                 self.recoveries.stop()
         try:
+            if self.caretaker is not None:
+                await self.caretaker.stop()
             await asyncio.wait(self._tasks)
         finally:
             try:
@@ -252,9 +271,16 @@ class Node:
 
     def status(self) -> Literal["ok", "recovering", "storage_failed"]:
         """Whether everything stored is back, and every log can be written."""
-        if self.recoveries is not None and self.recoveries.waiting:
+        if self._waiting:
             return "recovering"
         return "storage_failed" if self.context.catalog.failed_logs() else "ok"
+
+    @property
+    def _waiting(self) -> int:
+        """How many collections are still to come."""
+        if self.caretaker is not None:
+            return self.caretaker.waiting
+        return 0 if self.recoveries is None else self.recoveries.waiting
 
     def refresh_journal_gauges(self) -> None:
         """Set what the gauges say of the journal."""
@@ -262,14 +288,12 @@ class Node:
         gauges.journal = self.context.catalog.journal_numbers()
         gauges.journal_pending = self.context.engine.pending_changes
         gauges.storage_failed_collections = self.context.catalog.failed_logs()
-        if self.recoveries is not None:
-            gauges.recovering_collections = self.recoveries.waiting
-            gauges.damaged_collections = self.recoveries.damaged
+        gauges.recovering_collections = self._waiting
+        gauges.damaged_collections = self.context.catalog.held.given_up
         if self._cluster is not None:
             gauges.nats = self._cluster.numbers()
-        if self.replicas is not None:
-            gauges.followed_collections = self.context.catalog.followed
-            gauges.rebuilt_replicas = self.replicas.rebuilt
+        if self.caretaker is not None:
+            gauges.cluster = self.caretaker.numbers()
 
     def refresh_audit_gauges(self) -> None:
         """Set what the gauges say of the audit log."""

@@ -12,6 +12,7 @@ from ..access.gate import Gate
 from ..access.logins import Logins
 from ..catalog.catalog import Catalog
 from ..catalog.restoring import Restores
+from ..cluster.directory import Overview
 from ..engine.engine import Engine
 from ..engine.inbox import Inbox
 from ..telemetry.metrics import Metrics
@@ -76,6 +77,8 @@ class Context:
     is_draining: bool = False
     #: This node's name and its cluster's, where it is in one.
     place: tuple[str | None, str] | None = None
+    #: What it says of that cluster.
+    overview: Overview | None = None
     #: What it knows of other nodes, and how it reaches them.
     cluster: ClusterParts | None = None
     #: The machine's clock, by which tokens end; it may be set meanwhile.

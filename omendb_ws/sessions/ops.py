@@ -7,6 +7,7 @@ the session answers with it. ``create`` and ``drop`` take effect here (see ``cat
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -45,6 +46,8 @@ from .session import Session
 from .subscribing import move, subscribe, unsubscribe
 
 _NOTHING = Include()
+#: What one node takes in a description.
+_PLACE_BYTES: Final = 128
 #: What is about the server where it names no collection.
 _OF_SERVER: Final = (wire.Stats, wire.Subscribe)
 
@@ -125,9 +128,19 @@ def _describe_open(
 
 def _describe(session: Session, request: wire.Describe, size: int) -> None:
     collection, visible = reach(session, request.op, request.collection).read
-    shard = collection.shard
-    ticket = session.ticket(request, shard, size, _description_bytes(collection))
-    session.submit(reads.Ask(ticket, shard, visible, lambda _: shard.describe(visible)))
+    shard, placed = collection.shard, _placed(session, collection)
+    expected_bytes = _description_bytes(collection) + _PLACE_BYTES * len(placed.get("replicas", ()))
+    ticket = session.ticket(request, shard, size, expected_bytes)
+    session.submit(reads.Ask(ticket, shard, visible, lambda _: shard.describe(visible) | placed))
+
+
+def _placed(session: Session, collection: Entry) -> dict[str, Any]:
+    """Where a collection is; of a server by itself nothing."""
+    overview, tenant, name = session.context.overview, collection.tenant, collection.name
+    if overview is None:
+        return {}
+    replicas = [dataclasses.asdict(one) for one in overview.replicas(tenant, name)]
+    return {"owner": overview.owner(tenant, name), "replicas": replicas}
 
 
 def _list(session: Session, request: wire.List, size: int) -> None:

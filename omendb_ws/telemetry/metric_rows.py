@@ -1,4 +1,5 @@
-"""A row of the table of Prometheus metrics, and the rows of tenants, collections and the HTTP port.
+"""A row of the table of Prometheus metrics, and the rows of tenants, collections, the HTTP
+port and the cluster.
 
 ``prometheus.py`` has the table.
 """
@@ -76,6 +77,35 @@ COPY_METRICS: Final = (
         "failed",
     ),
     _of_copies("copied_bytes", "counter", "Bytes of snapshots and restores, by op.", "bytes"),
+)
+
+
+def _of_cluster(name: str, kind: Literal["counter", "gauge"], help: str) -> Metric:
+    """A number of ``ClusterNumbers``; nothing on a server by itself."""
+
+    def read(metrics: Metrics) -> float | None:
+        found = metrics.gauges.cluster
+        return None if found is None else float(getattr(found, name))
+
+    return Metric(f"omendb_cluster_{name}", kind, f"{help}; only in a cluster.", read)
+
+
+#: What a node sees of its cluster.
+CLUSTER_METRICS: Final = (
+    _of_cluster("nodes", "gauge", "Nodes that this one sees alive, itself included"),
+    _of_cluster("ownerless_collections", "gauge", "Collections that no node owns now"),
+    _of_cluster("owned_collections", "gauge", "Collections that this node owns"),
+    _of_cluster("followed_collections", "gauge", "Collections that this node follows"),
+    _of_cluster(
+        "lag_versions",
+        "gauge",
+        "Changes that the followed collection furthest behind lacks, by what owners said of late",
+    ),
+    _of_cluster(
+        "rebuilt",
+        "counter",
+        "Windows that were made again: they, or their logs, were not what they should have been",
+    ),
 )
 
 #: What a tenant is shown of its own. To operators there is a label for each tenant that the

@@ -62,6 +62,17 @@ class JournalNumbers(NamedTuple):
 NO_JOURNAL: Final = JournalNumbers(0, 0, 0, 0, 0.0)
 
 
+class ClusterNumbers(NamedTuple):
+    """What a node sees of its cluster; see ``metric_rows.CLUSTER_METRICS``."""
+
+    nodes: int
+    ownerless_collections: int
+    owned_collections: int
+    followed_collections: int
+    lag_versions: int
+    rebuilt: int
+
+
 class TenantNumbers(NamedTuple):
     """What one tenant has now, and what it has done: ``/metrics`` says it by tenant."""
 
@@ -102,9 +113,7 @@ class Gauges:
     storage_failed_collections: int = 0
     jwks_overdue_seconds: float | None = None
     nats: NatsNumbers | None = None
-    #: In a cluster: collections whose owner is another node, and windows of such made again.
-    followed_collections: int | None = None
-    rebuilt_replicas: int | None = None
+    cluster: ClusterNumbers | None = None
     tenants: Mapping[str, TenantNumbers] = field(default_factory=dict)
     collection_numbers: Mapping[tuple[str, str], CollectionNumbers] = field(default_factory=dict)
     audit_failures: int = 0

@@ -13,9 +13,17 @@ from omendb_core.model.errors import BY_CODE
 
 from ..wire.opcodes import OPS, SUBSCRIPTION_KINDS
 from .histogram import COUNT_BOUNDS, LATENCY_BOUNDS_US
-from .metric_rows import COLLECTION_METRICS, COPY_METRICS, HTTP_METRICS, TENANT_METRICS, Metric
+from .metric_rows import (
+    CLUSTER_METRICS,
+    COLLECTION_METRICS,
+    COPY_METRICS,
+    HTTP_METRICS,
+    TENANT_METRICS,
+    Metric,
+)
 
 _MICROSECONDS: Final = 1_000_000
+
 #: What the server may be about, of which ``/readyz`` takes one for ready.
 STATUSES: Final = ("ok", "recovering", "leaving", "draining", "storage_failed")
 #: Statuses of the HTTP API that are told from the start; others once they have been answered.
@@ -309,18 +317,7 @@ METRICS: Final = (
         "Times that this node took a log of its own over again, after a doubt; only in a cluster.",
         lambda m: None if m.gauges.nats is None else m.gauges.nats.takeovers,
     ),
-    Metric(
-        "omendb_followed_collections",
-        "gauge",
-        "Collections here that another node owns; only in a cluster.",
-        lambda m: m.gauges.followed_collections,
-    ),
-    Metric(
-        "omendb_rebuilt_replicas",
-        "counter",
-        "Windows made again since they, or their log, were not as they should; only in a cluster.",
-        lambda m: m.gauges.rebuilt_replicas,
-    ),
+    *CLUSTER_METRICS,
     Metric(
         "omendb_storage_failed_collections",
         "gauge",

@@ -51,10 +51,12 @@ export interface Definition {
   ttl?: number | null;
   durability?: Durability;
   if_exists?: "error" | "ok";
+  /** How many nodes of a cluster hold it: 1 to 8; by default 2, or all if there are fewer. */
+  replicas?: number;
 }
 
 /** As the protocol has it (section 3). */
-export interface Description extends Required<Omit<Definition, "if_exists">> {
+export interface Description extends Required<Omit<Definition, "if_exists" | "replicas">> {
   collection: string;
   epoch: string;
   version: number;
@@ -64,6 +66,16 @@ export interface Description extends Required<Omit<Definition, "if_exists">> {
   bytes: number | null;
   /** Where it was opened or created. */
   handle?: number;
+  /** In a cluster, where it was described: the node that takes its changes; null: none does now. */
+  owner?: string | null;
+  replicas?: Replica[];
+}
+
+/** What a node of a cluster has of a collection, and how far it is, as was said a moment ago. */
+export interface Replica {
+  node: string;
+  version: number;
+  state: "owner" | "follower" | "coming";
 }
 
 export interface UnavailableCollection {

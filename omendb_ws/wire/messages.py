@@ -74,6 +74,7 @@ class Create:
     ttl: float | None = None
     durability: Durability | None = None
     if_exists: IfExists = "error"
+    replicas: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from .limits import (
     MAX_COUNTED,
     MAX_EVERY_MS,
     MAX_EXAMPLES,
+    MAX_REPLICAS,
     MAX_U32,
 )
 from .rights import RIGHTS as RIGHTS
@@ -116,6 +117,7 @@ _CREATE = (
     Field("ttl", "ttl", most=MAX_TTL_SECONDS),
     _DURABILITY,
     Field("if_exists", "choice", choices=("error", "ok")),
+    Field("replicas", "integer", least=1, most=MAX_REPLICAS),
 )
 _SEARCH = (
     _COLLECTION,

@@ -99,6 +99,7 @@ PLACES = {
     "first(db.match('s', [1, 0], 0, {{ filter: {{ k: {} }} }}))": ("bad_filter", "filter.k"),
     "first(db.live('s', [1, 0], {{ filter: {{ k: {} }} }}))": ("bad_filter", "filter.k"),
     "db.create('n', {{ dim: 2, capacity: 5, ttl: {} }})": ("bad_request", "ttl"),
+    "db.create('n', {{ dim: 2, capacity: 5, replicas: {} }})": ("bad_request", "replicas"),
 }  # fmt: skip
 
 

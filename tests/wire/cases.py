@@ -66,11 +66,11 @@ TEXT_REQUESTS = [
     asked(
         m.Create(
             1, "items", 128, 100_000, "dot", "str", {"price": "f64", "n": "i64", "on": "bool"},
-            3600.5, "memory", "ok",
+            3600.5, "memory", "ok", 2,
         ),
         b'{"id":1,"op":"create","collection":"items","dim":128,"capacity":100000,"metric":"dot",'
         b'"ids":"str","columns":{"price":"f64","n":"i64","on":"bool"},"ttl":3600.5,'
-        b'"durability":"memory","if_exists":"ok"}',
+        b'"durability":"memory","if_exists":"ok","replicas":2}',
     ),
     asked(m.Open(1, "items"), b'{"id":1,"op":"open","collection":"items"}'),
     asked(m.Describe(1, "items"), b'{"id":1,"op":"describe","collection":"items"}'),

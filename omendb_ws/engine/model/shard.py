@@ -68,6 +68,7 @@ class Shard:
         window: Window,
         now_seconds: float,
         epoch: str | None = None,
+        replicas: int = 1,
     ) -> None:
         self.tenant = tenant
         self.name = name
@@ -76,6 +77,8 @@ class Shard:
         self.definition: Definition = window.definition
         self.reserved_bytes = window.nbytes
         self.epoch = epoch or secrets.token_hex(8)
+        #: How many nodes should hold it: of one that is made; the cluster knows it later.
+        self.replicas = replicas
         self.counts = Counts()
         #: The loop takes samples of ``counts``, which say themselves who writes each.
         self.rates = Rates(now_seconds, self.rate_counters())

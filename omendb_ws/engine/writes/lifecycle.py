@@ -73,6 +73,7 @@ class Lifecycle:
             shard.definition,
             shard.durability,
             shard.epoch,
+            shard.replicas,
         )
         submit = self._submit
         storage.create(

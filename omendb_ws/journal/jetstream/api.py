@@ -57,7 +57,7 @@ class JetStream:
 
     def __init__(self, connection: Connection, bucket: str) -> None:
         self.connection = connection
-        self._bucket = bucket
+        self.bucket = bucket
         self.replicas = 1
         self.max_payload_bytes = 0
         #: How often logs of this node were taken over from itself.
@@ -80,8 +80,8 @@ class JetStream:
             )
         self.replicas = 3 if info.get("cluster") else 1
         config = {
-            "name": f"KV_{self._bucket}",
-            "subjects": [f"$KV.{self._bucket}.>"],
+            "name": f"KV_{self.bucket}",
+            "subjects": [f"$KV.{self.bucket}.>"],
             "max_msgs_per_subject": 1,
             "discard": "new",
             "allow_rollup_hdrs": True,
@@ -90,7 +90,7 @@ class JetStream:
             "num_replicas": self.replicas,
         }
         try:
-            await self.request(f"STREAM.CREATE.KV_{self._bucket}", config)
+            await self.request(f"STREAM.CREATE.KV_{self.bucket}", config)
         except ApiError as error:
             if error.number != NAME_IN_USE:
                 raise Refused(f"cluster: NATS has no room for this cluster: {error}") from error
@@ -147,20 +147,28 @@ class JetStream:
 
     # -- the bucket -------------------------------------------------------------------------------
 
-    async def entries(self) -> list[str]:
-        """The keys of all entries."""
-        prefix = f"$KV.{self._bucket}."
+    def subject_of(self, key: str) -> str:
+        """Where an entry is written."""
+        return f"$KV.{self.bucket}.{key}"
+
+    async def listing(self) -> tuple[set[str], int]:
+        """The keys of all entries, and the last revision of any that is among them."""
         found = await self.request(
-            f"STREAM.INFO.KV_{self._bucket}", {"subjects_filter": f"{prefix}>"}
+            f"STREAM.INFO.KV_{self.bucket}", {"subjects_filter": self.subject_of(">")}
         )
-        subjects = found["state"].get("subjects") or {}
-        return sorted(subject.removeprefix(prefix) for subject in subjects)
+        state, prefix = found["state"], self.subject_of("")
+        subjects = state.get("subjects") or {}
+        return {subject.removeprefix(prefix) for subject in subjects}, int(state["last_seq"])
+
+    async def entries(self) -> list[str]:
+        """The keys of all entries, in order."""
+        return sorted((await self.listing())[0])
 
     async def get(self, key: str) -> Entry | None:
         """An entry; None if there is none."""
         try:
             found = await self.request(
-                f"STREAM.MSG.GET.KV_{self._bucket}", {"last_by_subj": f"$KV.{self._bucket}.{key}"}
+                f"STREAM.MSG.GET.KV_{self.bucket}", {"last_by_subj": self.subject_of(key)}
             )
         except ApiError as error:
             if error.is_not_found:
@@ -178,14 +186,12 @@ class JetStream:
         headers = {}
         if revision is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(revision)
-        answer = await self._ask(f"$KV.{self._bucket}.{key}", orjson.dumps(value), headers)
+        answer = await self._ask(self.subject_of(key), orjson.dumps(value), headers)
         return int(answer["seq"])
 
     async def remove(self, key: str) -> None:
         """Have no such entry, without a trace of it."""
-        await self.request(
-            f"STREAM.PURGE.KV_{self._bucket}", {"filter": f"$KV.{self._bucket}.{key}"}
-        )
+        await self.request(f"STREAM.PURGE.KV_{self.bucket}", {"filter": self.subject_of(key)})
 
     async def _ask(self, subject: str, data: bytes, headers: dict[str, str]) -> dict[str, Any]:
         from nats import errors

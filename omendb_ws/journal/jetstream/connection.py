@@ -14,6 +14,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent import futures
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -37,6 +38,9 @@ RETRY_SECONDS: Final = 0.25
 FIRST_SECONDS: Final = 5.0
 #: What a client may hold back of what was received: more than all that is asked for at once.
 PENDING_BYTES: Final = 128 << 20
+#: How often whoever waits for something looks whether the thread is there.
+_LOOK_SECONDS: Final = 1.0
+_CLOSED: Final = "the connection to the cluster's NATS is closed"
 
 
 class Refused(Exception):
@@ -66,6 +70,8 @@ class Connection:
         self._is_there = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        #: Those that other threads wait for.
+        self._called: set[asyncio.Task[Any]] = set()
         #: Called, on this thread, when a client is lost.
         self.on_lost: set[Callable[[], None]] = set()
         self.losses = 0
@@ -86,8 +92,33 @@ class Connection:
             raise
 
     def call(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Do ``work`` on the thread of the connection, and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        """Do ``work`` on the thread of the connection, and wait for it.
+
+        Unavailable if the connection is closed meanwhile, or was.
+        """
+        if self._is_closing:
+            work.close()
+            raise Unavailable(_CLOSED)
+        doing = asyncio.run_coroutine_threadsafe(self._do(work), self._loop)
+        while True:
+            try:
+                return doing.result(_LOOK_SECONDS)
+            except futures.CancelledError:
+                raise Unavailable(_CLOSED) from None
+            except TimeoutError:
+                if doing.done():
+                    raise
+                if not self._thread.is_alive():
+                    raise Unavailable(_CLOSED) from None
+
+    async def _do(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        task = asyncio.current_task()
+        assert task is not None
+        self._called.add(task)
+        try:
+            return await work
+        finally:
+            self._called.discard(task)
 
     def soon(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called on that thread; nothing comes of it once that has ended."""
@@ -222,7 +253,10 @@ class Connection:
 
     async def _end(self) -> None:
         self._is_closing = True
-        tasks = [*self._tasks, *([self._keeping] if self._keeping else [])]
+        called = {task for task in self._called if task is not asyncio.current_task()}
+        tasks: set[asyncio.Task[Any]] = self._tasks | called
+        if self._keeping is not None:
+            tasks |= {self._keeping}
         for task in tasks:
             task.cancel()
         if tasks:

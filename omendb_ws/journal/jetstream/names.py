@@ -45,6 +45,21 @@ def node_entry(node: str) -> str:
     return f"node.{node}"
 
 
+def secret_entry() -> str:
+    """The entry of what the nodes of a cluster know each other by."""
+    return "secret"
+
+
+def held_entry(node: str) -> str:
+    """The entry of what a node holds."""
+    return f"held.{node}"
+
+
+def leaving_entry(node: str) -> str:
+    """The entry that says that a node is to hold nothing."""
+    return f"leave.{node}"
+
+
 def defined_by(entry: str) -> tuple[str, str] | None:
     """Tenant and name of a definition's entry; None if it is none."""
     parts = entry.split(".")

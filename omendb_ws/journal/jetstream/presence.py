@@ -1,77 +1,90 @@
-"""That this node is there: an entry of the bucket that it beats in, and a look at those of others.
+"""That this node is there: an entry of the bucket that it beats in, and one of what it holds.
 
-This version serves a cluster from one node at a time; one that stands still for a second, by the
-clock of who looks, is taken for gone. (Whoever is wrong about that harms nothing: the log alone
-decides who appends.)
+A name is one process's at a time. Whoever starts under a name whose entry still moves is refused;
+whoever died under it has left an entry that stands still. ``cluster/members.py`` is who reads them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+import time
+from typing import Any, Final
 
+import orjson
 from omendb_core.model.errors import OmenError, Unavailable
 
 from .api import ApiError, JetStream
-from .names import node_entry
+from .names import held_entry, node_entry
 
 log = logging.getLogger(__name__)
 
-#: How often a node beats, and how long one must stand still to be taken for gone.
+#: How often a node beats, and how long one must stand still to be taken for gone, in seconds.
 BEAT_SECONDS: Final = 0.25
 GONE_SECONDS: Final = 1.0
 
 
 class Presence:
-    """Of ``node``; ``incarnation`` is this process's alone."""
+    """Of ``node``; ``incarnation`` is this process's alone, ``version`` that of its software."""
 
-    def __init__(self, jetstream: JetStream, node: str, incarnation: str) -> None:
+    def __init__(self, jetstream: JetStream, node: str, incarnation: str, version: str) -> None:
         self._jetstream = jetstream
         self._node = node
         self._incarnation = incarnation
+        self._value: dict[str, Any] = {
+            "incarnation": incarnation,
+            "address": "",
+            "version": version,
+            "since": time.time(),
+        }
         self._beating: asyncio.Task[None] | None = None
 
+    def advertise(self, address: str) -> None:
+        """Say where others reach this node; before that they do not. From any thread."""
+        self._value = self._value | {"address": address}
+
     async def begin(self) -> None:
-        """Beat from now on. Unavailable if another node does."""
-        others = await self._beats()
-        if others:
+        """Beat from now on. Unavailable if another process does, under this name."""
+        entry = node_entry(self._node)
+        before = await self._jetstream.get(entry)
+        if before is not None and not before.value.get("left"):
             await asyncio.sleep(GONE_SECONDS)
-            for entry, revision in (await self._beats()).items():
-                if others.get(entry) != revision:
-                    raise Unavailable(
-                        f"cluster: node {entry.removeprefix('node.')} serves it; this version"
-                        " serves a cluster from one node at a time"
-                    )
-            for entry in others:
-                await self._jetstream.remove(entry)
-        await self._beat()
+            after = await self._jetstream.get(entry)
+            if after is not None and after.revision != before.revision:
+                raise Unavailable(
+                    f"cluster: a node that is called {self._node} is alive; each needs a name of"
+                    " its own (node_name)"
+                )
+        await self._jetstream.put(entry, self._value)
         self._beating = self._jetstream.connection.begin(self._keep_beating())
+
+    async def say(self, windows: dict[str, tuple[int, str]]) -> None:
+        """Say what this node holds: version and state by key; until it is said."""
+        value = {"incarnation": self._incarnation, "windows": windows}
+        while True:
+            try:
+                await self._jetstream.put(held_entry(self._node), value)
+                return
+            except (ApiError, OmenError) as error:
+                log.debug("what it holds is not said: %s", error)
+            await asyncio.sleep(BEAT_SECONDS)
 
     async def end(self) -> None:
         """Say that this node is gone."""
         if self._beating is not None:
             self._beating.cancel()
+            await self._jetstream.put(node_entry(self._node), self._value | {"left": True})
+            await self._jetstream.remove(held_entry(self._node))
             await self._jetstream.remove(node_entry(self._node))
 
-    async def _beats(self) -> dict[str, int]:
-        """The nodes that are, or were, there: entry and revision."""
-        found = {}
-        for key in await self._jetstream.entries():
-            if key.startswith("node."):
-                entry = await self._jetstream.get(key)
-                if entry is not None:
-                    found[key] = entry.revision
-        return found
-
-    async def _beat(self) -> None:
-        value = {"incarnation": self._incarnation}
-        await self._jetstream.put(node_entry(self._node), value)
-
     async def _keep_beating(self) -> None:
+        """Without waiting for answers: the next beat says all that this one does."""
+        subject = self._jetstream.subject_of(node_entry(self._node))
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             try:
-                await self._beat()
+                await self._jetstream.connection.client.publish(subject, orjson.dumps(self._value))
             except (ApiError, OmenError) as error:
+                log.debug("no heartbeat: %s", error)
+            except Exception as error:  # of nats-py, as its connection ends
                 log.debug("no heartbeat: %s", error)

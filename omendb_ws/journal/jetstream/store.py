@@ -26,11 +26,12 @@ from omendb_core.model.types import WindowLimits
 
 from ..interface import Following, Log, Manifest, NatsNumbers, Receiving, Recovery, Settle, Stored
 from .api import ApiError, JetStream
+from .bucket_watch import BucketWatch, Watcher
 from .checkpoints import checkpoint_body
 from .connection import Connection
 from .followed import Followed
 from .following import StreamFollowing, open_log
-from .names import bucket, defined_by, definition_entry, stream
+from .names import bucket, defined_by, definition_entry, secret_entry, stream
 from .ownership import Ownership
 from .presence import Presence
 from .records import encode, group_message
@@ -50,12 +51,15 @@ _RETRY_SECONDS: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class ClusterPlace:
-    """Where a node belongs: servers of NATS, a .creds file or None, the cluster, its own name."""
+    """Where a node belongs: servers of NATS, a .creds file or None, the cluster, its own name, and
+    the version of its software.
+    """
 
     servers: tuple[str, ...]
     credentials: str | None
     cluster: str
     node: str
+    version: str = ""
 
 
 class JetStreamStore:
@@ -67,7 +71,9 @@ class JetStreamStore:
         self._incarnation = secrets.token_hex(8)
         self.connection = Connection(place.servers, place.credentials, f"omendb-ws {place.node}")
         self._jetstream = JetStream(self.connection, bucket(place.cluster))
-        self._presence = Presence(self._jetstream, place.node, self._incarnation)
+        self._presence = Presence(self._jetstream, place.node, self._incarnation, place.version)
+        self._watch: BucketWatch | None = None
+        self._saying: asyncio.Task[None] | None = None
         self.connection.open()
         try:
             self._call("begin", self._jetstream.begin())
@@ -130,6 +136,53 @@ class JetStreamStore:
                 self._call("close", self._presence.end())
         self.connection.close()
 
+    # -- the other nodes --------------------------------------------------------------------------
+
+    @property
+    def incarnation(self) -> str:
+        """What this process is called in the bucket, and no other."""
+        return self._incarnation
+
+    def advertise(self, address: str) -> None:
+        """Say where others reach this node. From any thread."""
+        self._presence.advertise(address)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell ``watcher`` of the bucket from now on, on the connection's thread."""
+        self.connection.soon(lambda: self._begin_to_watch(watcher))
+
+    def _begin_to_watch(self, watcher: Watcher) -> None:
+        self._watch = BucketWatch(self._jetstream, watcher)
+
+    def hold(self, windows: dict[str, tuple[int, str]]) -> None:
+        """Say what this node holds: version and state by key. From any thread; never waits."""
+        self.connection.soon(lambda: self._begin_to_say(windows))
+
+    def _begin_to_say(self, windows: dict[str, tuple[int, str]]) -> None:
+        if self._saying is not None:
+            self._saying.cancel()
+        self._saying = self.connection.begin(self._presence.say(windows))
+
+    def secret(self) -> bytes:
+        """What the nodes of this cluster know each other by, 32 bytes: made by the first. Waits."""
+        return self._call("agree on a secret", self._secret())
+
+    async def _secret(self) -> bytes:
+        while True:
+            there = await self._jetstream.get(secret_entry())
+            if there is not None:
+                return bytes.fromhex(there.value["secret"])
+            try:
+                value = {"secret": secrets.token_hex(32)}
+                await self._jetstream.put(secret_entry(), value, 0)
+            except ApiError as error:
+                if not error.is_wrong_last:
+                    raise
+
+    def clear(self, stored: Stored) -> None:
+        """Take away what a node that is gone was making or dropping."""
+        self._call("clear", self._take_away(stored))
+
     def numbers(self) -> NatsNumbers:
         """For statistics; from any thread."""
         connection = self.connection
@@ -142,12 +195,24 @@ class JetStreamStore:
     ) -> Log:
         entry = definition_entry(manifest.tenant, manifest.name)
         there = await self._jetstream.get(entry)
+        if there is not None and there.value.get("state") == "made":
+            raise Unavailable(
+                f"collection: another node has just made {manifest.name!r}; try again"
+            )
         if there is not None:
             raise Unavailable(
                 f"collection: the one that was {manifest.name!r} before is in the cluster still;"
                 " drop it again"
             )
-        revision = await self._jetstream.put(entry, self._value(stored, "making"), 0)
+        value = self._value(stored, "making") | {"replicas": manifest.replicas}
+        try:
+            revision = await self._jetstream.put(entry, value, 0)
+        except ApiError as error:
+            if error.is_wrong_last:
+                raise Unavailable(
+                    f"collection: another node makes {manifest.name!r} now; try again"
+                ) from error
+            raise
         streamed = self._streamed(stored, limits)
         await self._jetstream.create_stream(streamed.stream, streamed.subject)
         term = await streamed.ownership.take(0, from_others=True)
@@ -158,7 +223,7 @@ class JetStreamStore:
         followed.take(1, message, 0)
         log_ = await open_log(streamed, followed, settle)
         try:
-            await self._jetstream.put(entry, self._value(stored, "made"), revision)
+            await self._jetstream.put(entry, value | {"state": "made"}, revision)
         except BaseException:
             await log_.end(0.0)
             raise
@@ -178,7 +243,8 @@ class JetStreamStore:
         entry = definition_entry(stored.tenant, stored.name)
         there = await self._jetstream.get(entry)
         if there is not None and there.value.get("key") == stored.key:
-            await self._jetstream.put(entry, self._value(stored, "dropping"), there.revision)
+            value = there.value | self._value(stored, "dropping")
+            await self._jetstream.put(entry, value, there.revision)
         await self._take_away(stored)
 
     async def _take_away(self, stored: Stored) -> None:
@@ -191,9 +257,12 @@ class JetStreamStore:
             await self._jetstream.remove(entry)
 
     async def _clear(self) -> None:
-        """Take away what was never finished, and what was dropped."""
+        """Take away what was never finished, and what was dropped, by nobody who may be alive."""
+        nodes = [key for key in await self._jetstream.entries() if key.startswith("node.")]
+        found = [await self._jetstream.get(node) for node in nodes]
+        alive = {entry.value.get("incarnation") for entry in found if entry is not None}
         for tenant, name, value in await self._definitions():
-            if value["state"] != "made":
+            if value["state"] != "made" and value.get("by") not in alive:
                 await self._take_away(Stored(value["key"], tenant, name))
 
     async def _definitions(self) -> list[tuple[str, str, dict[str, Any]]]:
@@ -208,7 +277,7 @@ class JetStreamStore:
     # -- its own ----------------------------------------------------------------------------------
 
     def _value(self, stored: Stored, state: str) -> dict[str, Any]:
-        return {"key": stored.key, "state": state}
+        return {"key": stored.key, "state": state, "by": self._incarnation}
 
     def _ownership(self, key: str) -> Ownership:
         return Ownership(self._jetstream, self._node, self._incarnation, key)

@@ -98,6 +98,8 @@ async def test_a_number_that_is_none_is_refused_by_name(db: Any) -> None:
         floor = db.search("items", [1, 2], min_score=wrong)
         await refused(floor, errors.BadRequest, "^min_score: ")
         await refused(db.create("x", dim=1, capacity=1, ttl=wrong), errors.BadRequest, "^ttl: ")
+        copies = db.create("x", dim=1, capacity=1, replicas=wrong)
+        await refused(copies, errors.BadRequest, "^replicas: ")
         for make in (lambda given: db.live("items", [1, 2], min_score=given),
                      lambda given: db.match("items", [1, 2], given)):  # fmt: skip
             with pytest.raises(errors.BadRequest, match=r"^min_score: "):

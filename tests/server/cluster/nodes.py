@@ -97,12 +97,18 @@ async def node_process(nats: NatsServer, name: str, log_file: Path) -> AsyncIter
 
 @asynccontextmanager
 async def follower_node(nats: NatsServer, name: str, owner: Server) -> AsyncIterator[Server]:
-    """A node beside ``owner``, which owns nothing that is made there."""
-    assert not len(owner.context.catalog), "it would take over what is there"
-    store = store_of(owner)
-    store.connection.call(store._presence.end())  # one node at a time is let in
+    """A node beside ``owner``; both do only what the test has them do."""
+    assert not len(owner.context.catalog), "it would follow what is there"
+    by_hand(owner)
     async with node(nats, name) as server:
+        by_hand(server)
         yield server
+
+
+def by_hand(server: Server) -> None:
+    """Have a node follow, own and let go of nothing by itself from now on."""
+    assert server.node.caretaker is not None
+    server.node.caretaker._agenda.steps = lambda *_: []  # type: ignore[method-assign]
 
 
 async def follow_all(server: Server) -> None:

@@ -4,8 +4,6 @@ machine, and NATS being away."""
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from omendb_core.model.change import RowBatch
-from omendb_core.model.errors import Unavailable
 
 import omendb_ws
 from omendb_ws.journal.interface import Log
@@ -21,7 +18,7 @@ from omendb_ws.net.server import Server
 from tests.nats import NatsServer, nats_server
 from tests.patience import eventually
 from tests.server.cluster.nodes import node, node_process, served, store_of, until_taken
-from tests.server.raw import Raw, client, rows, settings
+from tests.server.raw import Raw, client, rows
 
 
 @pytest.fixture
@@ -186,43 +183,6 @@ async def test_a_nats_that_stands_still_is_waited_for(nats: NatsServer) -> None:
         assert added["version"] == len(expected)
 
 
-async def test_a_node_that_slept_through_its_successor_follows_it_and_takes_nothing(
-    nats: NatsServer, tmp_path: Path
-) -> None:
-    async with node_process(nats, "one", tmp_path / "log") as process:  # noqa: SIM117
-        async with omendb_ws.connect(process.url, request_timeout_seconds=3) as db:
-            await db.create("items", dim=2, capacity=100, ids="u64")
-            await db.add("items", ids=[1], vectors=[[1.0, 0.0]])
-            os.kill(process.pid, signal.SIGSTOP)
-            try:
-                async with served(nats, "two") as raw:
-                    await raw.add(2)
-                    os.kill(process.pid, signal.SIGCONT)
-                    await eventually(
-                        lambda: "is owned by another node" in process.log_file.read_text()
-                    )
-                    await raw.add(3)
-                    assert await found(raw) == [1, 2, 3]
-
-                    async def ids() -> list[int]:
-                        return sorted(hit.id for hit in await db.search("items", [1.0, 0.0]))
-
-                    while await ids() != [1, 2, 3]:  # noqa: ASYNC110 - nobody sets an event
-                        await asyncio.sleep(0.01)
-                    with pytest.raises((Unavailable, TimeoutError)):  # it asks again till then
-                        await db.add("items", ids=[4], vectors=[[1.0, 0.0]])
-            finally:
-                os.kill(process.pid, signal.SIGCONT)
-
-
-async def test_a_second_node_is_refused_while_the_first_one_beats(nats: NatsServer) -> None:
-    async with node(nats, "one"):
-        with pytest.raises(Unavailable, match="node one serves it"):
-            await Server(settings(cluster=nats.url, node_name="two")).start()
-        async with node(nats, "two", cluster_name="another"):
-            pass
-
-
 async def test_a_stream_that_was_deleted_stops_its_collection_and_no_other(
     nats: NatsServer,
 ) -> None:
@@ -262,7 +222,7 @@ async def test_dropped_collections_leave_nothing(nats: NatsServer) -> None:
         assert made["version"] == 0
         await raw.ok("drop", collection="items")
         store = store_of(server)
-        assert store.connection.call(store._jetstream.entries()) == ["node.one"]
+        assert store.connection.call(store._jetstream.entries()) == ["held.one", "node.one"]
         assert ask(server, "STREAM.NAMES")["streams"] == ["KV_OMENDB-main"]
 
 

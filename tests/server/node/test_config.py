@@ -280,6 +280,8 @@ def test_keys_for_tokens_that_do_not_go_together_are_refused(
         ({"cluster": "nats://a:1", "node_name": "one", "data_dir": "x"}, "cluster"),
         ({"cluster": "nats://a:1", "node_name": "o.n.e"}, "node_name"),
         ({"cluster": "nats://a:1", "node_name": "one", "cluster_name": "a b"}, "cluster_name"),
+        ({"cluster": "nats://a:1", "node_name": "one", "advertise": "host:1"}, "advertise"),
+        ({"cluster": "nats://a:1", "node_name": "one", "advertise": "ws://a:1"}, "advertise"),
         (
             {"cluster": "nats://a:1", "node_name": "one", "default_durability": "always"},
             "default_durability",
@@ -321,6 +323,7 @@ def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) 
         "cluster_name": "red",
         "cluster_credentials": str(readable),
         "node_name": "one",
+        "advertise": "ws://host:1/v1",
     }
     annotation: Any = Settings.model_fields[name].annotation
     choices = get_args(annotation)

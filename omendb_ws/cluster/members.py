@@ -1,0 +1,223 @@
+"""What the cluster's bucket says: which nodes and collections are there, who owns and holds what.
+
+Pure: it is told each entry as it is watched, and the time by this process's own clock.
+
+**Alive.** A node is alive while its beats come. One is *gone* once none came for a second of
+*watched* time: the time in which this node could read the bucket at all. While NATS is away, or
+this process stood still, that does not pass, so nobody is taken for gone because of it. Whoever is
+wrong about that harms nothing: the log alone decides who appends.
+
+An owner is a process, not a name: a node that was started again owns nothing of what it did before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ..journal.interface import Stored
+from ..journal.jetstream.names import defined_by
+
+log = logging.getLogger(__name__)
+
+#: How long a node's beats must be missing for it to be gone, in seconds.
+GONE_SECONDS: Final = 1.0
+#: And for its replicas to find another place: restarting takes no longer, as a rule.
+ABSENT_SECONDS: Final = 10.0
+#: A read of the bucket this long after the one before counts for no more: four beats.
+_MOST_BETWEEN_READS_SECONDS: Final = 0.5
+
+READY: Final = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node that is there, or was just now; ``since`` is when it started, in Unix seconds."""
+
+    name: str
+    incarnation: str
+    address: str
+    version: str
+    since: float
+    is_alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a node holds of a collection: how far it is, and whether it answers for it yet."""
+
+    version: int
+    is_ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection of the cluster; ``first`` is the node that was asked to own it, if any.
+
+    ``owner`` is the node that owns it and is alive, ``windows`` those of nodes that are alive.
+    """
+
+    key: str
+    tenant: str
+    name: str
+    replicas: int
+    first: str | None
+    owner: str | None
+    windows: Mapping[str, Window]
+
+    @property
+    def ready(self) -> frozenset[str]:
+        """The nodes that answer for it."""
+        return frozenset(node for node, window in self.windows.items() if window.is_ready)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All of it at one moment; ``members`` by name, ``collections`` by key.
+
+    ``is_fresh``: whether this node reads the bucket now. ``places``: the nodes that are to hold
+    collections, those that went away a moment ago with them. ``leftovers``: what was being made or
+    dropped by processes that are not alive.
+    """
+
+    members: Mapping[str, Member]
+    collections: Mapping[str, Collection]
+    places: frozenset[str]
+    is_fresh: bool
+    leftovers: tuple[Stored, ...] = ()
+
+    @property
+    def alive(self) -> frozenset[str]:
+        """The nodes that are there now, those that are to leave only if there are no others."""
+        there = frozenset(name for name, one in self.members.items() if one.is_alive)
+        return there & self.places or there
+
+
+@dataclass(slots=True)
+class _Beats:
+    value: dict[str, Any]
+    revision: int
+    at: float
+
+
+@dataclass(slots=True)
+class _Entries:
+    """The entries of the bucket by what they are of."""
+
+    nodes: dict[str, _Beats] = field(default_factory=dict)
+    held: dict[str, dict[str, Any]] = field(default_factory=dict)
+    owners: dict[str, dict[str, Any]] = field(default_factory=dict)
+    definitions: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    leaving: set[str] = field(default_factory=set)
+
+
+class Members:
+    """As the bucket is watched by one thread; ``view`` is asked for on the same."""
+
+    def __init__(self) -> None:
+        self._entries = _Entries()
+        self._watched = 0.0
+        self._heard_at: float | None = None
+
+    # -- what is watched --------------------------------------------------------------------------
+
+    def heard(self, now: float) -> None:
+        """The bucket is read, whether or not there was anything new."""
+        if self._heard_at is not None:
+            self._watched += min(max(now - self._heard_at, 0.0), _MOST_BETWEEN_READS_SECONDS)
+        self._heard_at = now
+
+    def take(self, entry: str, value: dict[str, Any], revision: int, now: float) -> None:
+        """An entry is, or has become, ``value``."""
+        self.heard(now)
+        kind, _, rest = entry.partition(".")
+        entries = self._entries
+        if kind == "node":
+            known = entries.nodes.get(rest)
+            if known is None or known.revision != revision:
+                entries.nodes[rest] = _Beats(value, revision, self._watched)
+        elif kind == "held":
+            entries.held[rest] = value
+        elif kind == "own":
+            entries.owners[rest] = value
+        elif kind == "leave":
+            entries.leaving.add(rest)
+        elif kind == "def" and (names := defined_by(entry)) is not None:
+            entries.definitions[names] = value
+
+    def forget(self, entry: str) -> None:
+        """There is no such entry any more."""
+        kind, _, rest = entry.partition(".")
+        entries = self._entries
+        if kind == "node":
+            entries.nodes.pop(rest, None)
+        elif kind == "held":
+            entries.held.pop(rest, None)
+        elif kind == "own":
+            entries.owners.pop(rest, None)
+        elif kind == "leave":
+            entries.leaving.discard(rest)
+        elif kind == "def" and (names := defined_by(entry)) is not None:
+            entries.definitions.pop(names, None)
+
+    @property
+    def watched_seconds(self) -> float:
+        """How long the bucket could be read so far."""
+        return self._watched
+
+    # -- what follows -----------------------------------------------------------------------------
+
+    def view(self, now: float) -> View:
+        """What all of it comes to now."""
+        members = {name: self._member(name, beats) for name, beats in self._entries.nodes.items()}
+        alive = {name: one.incarnation for name, one in members.items() if one.is_alive}
+        windows = self._windows(alive)
+        collections, leftovers = {}, []
+        for (tenant, name), value in self._entries.definitions.items():
+            if value.get("state") != "made":
+                if value.get("by") not in alive.values():
+                    leftovers.append(Stored(str(value["key"]), tenant, name))
+                continue
+            key = str(value["key"])
+            collections[key] = Collection(
+                key, tenant, name, int(value.get("replicas", 1)), value.get("owner"),
+                self._owner(key, alive), windows.get(key, {}),
+            )  # fmt: skip
+        is_fresh = self._heard_at is not None and now - self._heard_at < GONE_SECONDS
+        return View(members, collections, self._places(), is_fresh, tuple(leftovers))
+
+    def _member(self, name: str, beats: _Beats) -> Member:
+        value = beats.value
+        is_alive = not value.get("left") and self._watched - beats.at < GONE_SECONDS
+        return Member(
+            name, str(value.get("incarnation", "")), str(value.get("address", "")),
+            str(value.get("version", "")), float(value.get("since", 0.0)), is_alive,
+        )  # fmt: skip
+
+    def _owner(self, key: str, alive: Mapping[str, str]) -> str | None:
+        entry = self._entries.owners.get(key, {})
+        node = entry.get("node")
+        if not isinstance(node, str) or alive.get(node) != entry.get("incarnation", ""):
+            return None
+        return node
+
+    def _windows(self, alive: Mapping[str, str]) -> dict[str, dict[str, Window]]:
+        """Of each collection those of the nodes that are alive."""
+        found: dict[str, dict[str, Window]] = {}
+        for node, value in self._entries.held.items():
+            if alive.get(node) != value.get("incarnation"):
+                continue
+            for key, (version, state) in value.get("windows", {}).items():
+                found.setdefault(key, {})[node] = Window(int(version), state == READY)
+        return found
+
+    def _places(self) -> frozenset[str]:
+        entries = self._entries
+        there = {
+            name
+            for name, beats in entries.nodes.items()
+            if not beats.value.get("left") and self._watched - beats.at < ABSENT_SECONDS
+        }
+        return frozenset(there - entries.leaving) or frozenset(there)
