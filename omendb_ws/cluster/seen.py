@@ -49,7 +49,7 @@ class Seen:
         shard = self._catalog.shard_of(tenant, name)
         if one is None and shard is None:
             return None
-        is_owned_here = shard is not None and held(shard) is Held.OWNING
+        is_owned_here = shard is not None and held(shard) in (Held.OWNING, Held.BROKEN)
         is_here = shard is not None and shard.broken is None
         others = [] if one is None else [self._node(node) for node in sorted(one.ready)]
         holders = [node for node in others if node is not None and node.name != self._me]

@@ -54,6 +54,7 @@ from .gauges import refresh, tenant_page
 from .http_port import HttpPort, Parts
 from .intake import Intake
 from .intake import Limits as IntakeLimits
+from .lines import line_opener
 from .sockets import NO_SOCKETS, Sockets, place
 from .tls import WatchedTls
 from .watch import Watch
@@ -158,6 +159,7 @@ class Server:
             log.warning("%s", warning)
         self.node.start()
         try:
+            self.node.join(line_opener(self.context.limits.max_message_bytes))
             self._descriptors.open()
             self._listener = await self._listen()
             try:

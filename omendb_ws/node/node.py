@@ -37,6 +37,7 @@ from ..sessions.authentication import look_again, refuse_place
 from ..sessions.context import Context, monotonic_us
 from ..sessions.long_work import Steps
 from ..sessions.outbox import Outbox
+from ..sessions.routing.parts import ClusterParts, OpenLine
 from ..sessions.routing.vouched import VouchedSession
 from ..sessions.server_view import ServerView
 from ..sessions.session import Session
@@ -177,6 +178,12 @@ class Node:
         self.caretaker = Caretaker(name, self._cluster, catalog, self.replicas)
         self.context.overview = self.caretaker.seen
         self.caretaker.begin(storage.stored())
+
+    def join(self, open_line: OpenLine) -> None:
+        """Pass on what other nodes of the cluster answer; on a server by itself nothing happens."""
+        if self.caretaker is not None and self._cluster is not None:
+            name, secret = self._settings.cluster_name, self._cluster.secret()
+            self.context.cluster = ClusterParts(self.caretaker.seen, name, secret, open_line)
 
     def listens_at(self, url: str) -> None:
         """Clients reach this server at ``url``; other nodes, too, unless the settings say where."""

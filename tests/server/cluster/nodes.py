@@ -106,8 +106,9 @@ async def follower_node(nats: NatsServer, name: str, owner: Server) -> AsyncIter
 
 
 def by_hand(server: Server) -> None:
-    """Have a node follow, own and let go of nothing by itself from now on."""
+    """Have a node follow, own, let go of and pass on nothing by itself from now on."""
     assert server.node.caretaker is not None
+    server.context.cluster = None
     server.node.caretaker._agenda.steps = lambda *_: []  # type: ignore[method-assign]
 
 

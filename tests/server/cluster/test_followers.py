@@ -89,6 +89,9 @@ async def test_a_follower_answers_for_what_its_owner_admitted_and_takes_nothing(
             assert "another node owns it" in refused["message"], op
         assert await ids(both.raw) == [1, 3]
         described = [await one.ok("describe", collection="items") for one in (both.raw, both.other)]
+        for one in described:
+            assert one.pop("owner") == "one"
+            one.pop("replicas")
         assert {**described[0], "bytes": 0} == {**described[1], "bytes": 0}
 
 

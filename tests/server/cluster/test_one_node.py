@@ -59,6 +59,8 @@ async def test_what_was_acknowledged_is_there_on_another_node(nats: NatsServer) 
         before = await raw.ok("describe", collection="items")
     async with served(nats, "two") as raw:
         after = await raw.ok("describe", collection="items")
+        assert (before.pop("owner"), after.pop("owner")) == ("one", "two")
+        assert before.pop("replicas") != after.pop("replicas")
         assert {**after, "bytes": 0} == {**before, "bytes": 0}
         assert await found(raw) == [1, 3]
         got = await raw.ok("get", collection="items", ids=[3], include=["metadata"])
@@ -222,7 +224,8 @@ async def test_dropped_collections_leave_nothing(nats: NatsServer) -> None:
         assert made["version"] == 0
         await raw.ok("drop", collection="items")
         store = store_of(server)
-        assert store.connection.call(store._jetstream.entries()) == ["held.one", "node.one"]
+        left = store.connection.call(store._jetstream.entries())
+        assert left == ["held.one", "node.one", "secret"]
         assert ask(server, "STREAM.NAMES")["streams"] == ["KV_OMENDB-main"]
 
 

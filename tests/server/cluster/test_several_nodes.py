@@ -83,14 +83,28 @@ async def test_what_is_made_on_one_node_is_held_and_read_on_another(nats: NatsSe
             assert states == [("one", "owner"), ("two", "follower")]
 
 
-async def test_a_node_that_holds_nothing_of_it_knows_its_name(nats: NatsServer) -> None:
+async def test_a_node_that_holds_nothing_of_it_passes_everything_on(nats: NatsServer) -> None:
     async with pair(nats) as (one, two), client(one) as raw, client(two) as other:
-        await raw.create("items", replicas=1)
+        made = await raw.create("items", replicas=1)
         await eventually(lambda: two.node.caretaker.seen.names("default") == ["items"])
         refused = await other.error("create", collection="items", dim=2, capacity=10)
-        assert (refused["code"], refused["retry"]) == ("unavailable", True)
-        refused = await other.error("search", collection="items", vector=[1, 0])
-        assert (refused["code"], refused["retry"]) == ("unavailable", True)
+        assert refused["code"] == "exists"
+        await until_taken(other, "add", collection="items", rows=rows(1, 2))
+        answer = await until_taken(other, "search", collection="items", vector=[1, 0])
+        assert sorted(row["id"] for row in answer["results"]) == [1, 2]
+        assert (await other.ok("describe", collection="items"))["epoch"] == made["epoch"]
+
+
+async def test_changes_are_taken_by_whatever_node_is_asked(nats: NatsServer) -> None:
+    async with pair(nats) as (one, two), client(one) as raw, client(two) as other:
+        await raw.create("items")
+        await eventually(lambda: follows(two))
+        for number in range(1, 21):
+            asked = other if number % 2 else raw
+            await until_taken(asked, "add", collection="items", rows=rows(number))
+            got = await asked.ok("get", collection="items", ids=[number])
+            assert got["rows"][0]["id"] == number
+        await eventually(lambda: version_on(one) == version_on(two) == 20)
 
 
 async def test_a_drop_is_seen_everywhere_and_the_name_is_free(nats: NatsServer) -> None:
