@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from ..wire.encoded import Numbered
+
 
 class Session(Protocol):
     """Whose messages they are."""
@@ -34,10 +36,13 @@ class Shedder(Protocol):
 
     @property
     def is_on(self) -> bool:
-        """Whether binary messages are refused now whatever they say."""
+        """Whether messages are refused now whatever they say but for their op."""
 
-    def refuse(self, ids: Sequence[int], size_bytes: int) -> list[bytes]:
-        """Binary messages with these ids are, so long all together: the text that each hears."""
+    def id_of(self, start: bytes) -> int | None:
+        """The id of a text that begins so and may be refused unread; else None."""
+
+    def refuse(self, ids: Sequence[int], size_bytes: int) -> list[Numbered]:
+        """Messages with these ids are, so long all together: the texts that are heard."""
 
 
 class Hearer(Protocol):

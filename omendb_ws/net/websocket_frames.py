@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from collections.abc import Callable
+from functools import lru_cache
 from struct import Struct
 from typing import Final, TypeAlias
 
-from ..wire.unread import FRAME_START
+from ..wire.encoded import Numbered
+from ..wire.unread import FRAME_START, START_BYTES
 
 #: A payload and the four bytes of its mask, to the payload.
 Unmask: TypeAlias = Callable[[bytes, bytes], bytes]
@@ -216,9 +218,10 @@ class Cutter:
         message = self._unmask(data[start:end], data[start - _MASK_BYTES : start])
         return message, first == WHOLE_TEXT
 
-    def skip(self, most: int) -> list[int]:
-        """Take binary messages unread, as many as there are of those that have an id: their ids.
+    def skip(self, most: int, id_of_text: Callable[[bytes], int | None]) -> list[int]:
+        """Take messages unread, as many as there are of those that have an id: their ids.
 
+        ``id_of_text`` tells a text's by its first ``START_BYTES``; None: it is not to be skipped.
         Not while a message in several frames has begun.
         """
         ids: list[int] = []
@@ -233,12 +236,24 @@ class Cutter:
             elif length == _LENGTH_IN_EIGHT:
                 break
             end = start + _MASK_BYTES + length
-            if data[at] != WHOLE_BINARY or not _HEAD_BYTES <= length <= longest or end > size:
+            if not _HEAD_BYTES <= length <= longest or end > size:
                 break
-            mask, begins, request_id = _MASK_AND_HEAD.unpack_from(data, start)
-            if (begins ^ mask) & 0xFFFF != _FRAME_START:
+            if data[at] == WHOLE_BINARY:
+                count = min((size - at) // (end - at), most - len(ids))
+                found = _ids_of(data, at, start, end, count)
+                if not found:
+                    break
+                end = at + len(found) * (end - at)
+                ids += found
+            elif data[at] == WHOLE_TEXT:
+                begins = start + _MASK_BYTES
+                text_start = data[begins : min(end, begins + START_BYTES)]
+                request_id = id_of_text(self._unmask(text_start, data[start:begins]))
+                if request_id is None:
+                    break
+                ids.append(request_id)
+            else:
                 break
-            ids.append(request_id ^ mask)
             self._at = at = end
         return ids
 
@@ -272,6 +287,33 @@ class Cutter:
         self._at = at + len(piece)
         self._passing_bytes = frame_bytes - len(piece)
         return (piece, None) if piece else None
+
+
+def _ids_of(data: bytes, at: int, start: int, end: int, count: int) -> list[int]:
+    """The ids of binary messages one behind the other, ``count`` at most, that are as long as the
+    one from ``at`` to ``end``, of which the mask begins at ``start``.
+    """
+    ids: list[int] = []
+    first, every = data[at:start], _masked(start - at, end - at)
+    with memoryview(data) as view:
+        for head, mask, begins, request_id in every.iter_unpack(view[at : at + count * (end - at)]):
+            if head != first or (begins ^ mask) & 0xFFFF != _FRAME_START:
+                break
+            ids.append(request_id ^ mask)
+    return ids
+
+
+@lru_cache(maxsize=256)
+def _masked(head_bytes: int, frame_bytes: int) -> Struct:
+    """What is looked at of a frame of that length that is skipped."""
+    rest_bytes = frame_bytes - head_bytes - _MASK_AND_HEAD.size
+    return Struct(f"<{head_bytes}s{_MASK_AND_HEAD.format[1:]}{rest_bytes}x")
+
+
+def framed_texts(texts: Numbered) -> bytes:
+    """Texts that go to a client, as frames."""
+    start = head(texts.each_bytes, True) + texts.begins
+    return start + (texts.ends + start).join(texts.numbers) + texts.ends
 
 
 def head(length: int, is_text: bool) -> bytes:

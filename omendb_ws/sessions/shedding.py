@@ -13,12 +13,14 @@ from typing import Final
 from omendb_core.model.errors import Overloaded
 
 from ..wire import unread
-from ..wire.encoded import text
+from ..wire.encoded import Numbered, numbered, text
 from ..wire.messages import Said
 from .session import Session
 
 #: What is let in whatever there is to do.
 NEVER_SHED: Final = frozenset({"auth", "ping", "unsubscribe", "drop"})
+#: What stands before the id in a refusal.
+_REPLY_START: Final = b'{"id":'
 
 
 class Shedder:
@@ -34,8 +36,8 @@ class Shedder:
 
     @property
     def is_on(self) -> bool:
-        """Whether binary messages are refused now whatever they say, and nothing else of them is
-        to be looked at.
+        """Whether messages are refused now whatever they say but for their op, and nothing else of
+        them is to be looked at.
         """
         session = self._session
         context = session.context
@@ -45,8 +47,13 @@ class Shedder:
             return False
         return not (session.holds.bytes_of or session.account.messages.is_limited) and self._is_over
 
-    def refuse(self, ids: Sequence[int], size_bytes: int) -> list[bytes]:
-        """Binary messages with these ids are, so long all together: the text that each hears.
+    def id_of(self, start: bytes) -> int | None:
+        """The id of a text that begins so and may be refused unread; else None."""
+        found = unread.start_of(start)
+        return None if found is None or found[1] in NEVER_SHED else found[0]
+
+    def refuse(self, ids: Sequence[int], size_bytes: int) -> list[Numbered]:
+        """Messages with these ids are, so long all together: the texts that are heard.
 
         They are counted as sent: whoever asks writes them at once, past the outbox.
         """
@@ -54,9 +61,9 @@ class Shedder:
         metrics.received_messages += len(ids)
         metrics.received_bytes += size_bytes
         self._session.account.messages.count += len(ids)
-        refusals = [b'{"id":%d%b' % (request_id, said) for request_id in ids]
+        refusals = numbered(_REPLY_START, ids, said)
         metrics.sent_messages += len(ids)
-        metrics.sent_bytes += sum(map(len, refusals))
+        metrics.sent_bytes += sum(one.each_bytes * len(one.numbers) for one in refusals)
         return refusals
 
     def sheds(self, message: Said) -> bool:
@@ -67,7 +74,7 @@ class Shedder:
         if request_id is None or op in NEVER_SHED:
             return False
         said = self._refused(1)
-        self._session.outbox.reply(text(b'{"id":%d%b' % (request_id, said)))
+        self._session.outbox.reply(text(b"%b%d%b" % (_REPLY_START, request_id, said)))
         return True
 
     def refuse_read(self, message: Said, op: str) -> None:

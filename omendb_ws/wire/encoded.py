@@ -44,6 +44,30 @@ class Run(NamedTuple):
             yield Message((data[start : start + each_bytes],), False)
 
 
+class Numbered(NamedTuple):
+    """Texts of one length that differ in a number: ``begins``, that number, ``ends``."""
+
+    begins: bytes
+    numbers: Sequence[bytes]
+    ends: bytes
+
+    @property
+    def each_bytes(self) -> int:
+        """The length of each of them."""
+        return len(self.begins) + len(self.numbers[0]) + len(self.ends)
+
+
+def numbered(begins: bytes, numbers: Sequence[int], ends: bytes) -> list[Numbered]:
+    """A text for each of some natural numbers, at least one."""
+    digits = [b"%d" % one for one in numbers]
+    if len(b"%d" % min(numbers)) == len(b"%d" % max(numbers)):
+        return [Numbered(begins, digits, ends)]
+    by_length: dict[int, list[bytes]] = {}
+    for one in digits:
+        by_length.setdefault(len(one), []).append(one)
+    return [Numbered(begins, some, ends) for some in by_length.values()]
+
+
 #: What a batch for a socket is made of.
 Messages: TypeAlias = Message | Run
 

@@ -20,6 +20,8 @@ WHOLE_CHARACTERS: Final = 4096
 #: How far into a longer one its id is looked for.
 BEGINNING_CHARACTERS: Final = 512
 _ID_BYTES: Final = slice(4, 8)
+#: So much of a text is looked at for the fields that it begins with.
+START_BYTES: Final = 96
 #: How a binary frame begins.
 FRAME_START: Final = bytes((MAGIC, PROTOCOL_BYTE))
 _OBJECT: Final = re.compile(r"[ \t\r\n]*\{")
@@ -27,6 +29,22 @@ _OBJECT: Final = re.compile(r"[ \t\r\n]*\{")
 _FIELD: Final = re.compile(
     r'[ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*"|[^]["{},: \t\r\n]+)[ \t\r\n]*[,}]'
 )
+
+
+def start_of(start: bytes) -> tuple[int, str] | None:
+    """The id and the op of a text by its first ``START_BYTES``, where these are its first fields.
+
+    Up to the second comma, and closed there, it is an object only if it is cut between two fields.
+    """
+    end = start.find(b",", start.find(b",") + 1)
+    try:
+        body = orjson.loads(start if end < 0 else start[:end] + b"}")
+        request_id, op = body["id"], body["op"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):  # a TypeError where it is a list
+        return None
+    if type(request_id) is int and 0 <= request_id <= MAX_U32 and type(op) is str:
+        return request_id, op
+    return None
 
 
 def id_of(message: Said) -> int | None:

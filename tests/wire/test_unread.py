@@ -10,7 +10,13 @@ import pytest
 from omendb_ws.wire import text
 from omendb_ws.wire.limits import Limits
 from omendb_ws.wire.opcodes import MAX_U32
-from omendb_ws.wire.unread import BEGINNING_CHARACTERS, WHOLE_CHARACTERS, id_of
+from omendb_ws.wire.unread import (
+    BEGINNING_CHARACTERS,
+    START_BYTES,
+    WHOLE_CHARACTERS,
+    id_of,
+    start_of,
+)
 
 from .cases import CASES
 
@@ -35,6 +41,48 @@ def test_scalars_may_stand_before_the_id_of_a_long_text(seed: int) -> None:
     body = {**fields, "id": wanted, "vector": LONG}
     for spaced in (orjson.dumps(body), orjson.dumps(body, option=orjson.OPT_INDENT_2)):
         assert id_of(spaced.decode()) == wanted
+
+
+@pytest.mark.parametrize("indented", [False, True])
+@pytest.mark.parametrize("begins", [{"id": MAX_U32, "op": "add"}, {"op": "add", "id": 0}])
+def test_a_text_that_begins_with_its_id_and_its_op_is_known_by_its_start(
+    begins: dict[str, object], indented: bool
+) -> None:
+    option = orjson.OPT_INDENT_2 if indented else None
+    for more in ({}, {"x": "}"}, {"rows": [{"id": 7, "op": "ping"}]}, {"vector": LONG}):
+        data = orjson.dumps({**begins, **more}, option=option)
+        assert start_of(data[:START_BYTES]) == (begins["id"], "add")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_start_tells_what_the_whole_says_or_nothing(seed: int) -> None:
+    numbers = random.Random(seed)
+    values = [True, None, 7, 1.5, "a", "a,b", '","id":1,"op":"x"', "\u0041", [1, 2], [], {}]
+    values += [{"id": 3, "op": "get"}, [{"id": 3, "op": "get"}], MAX_U32 + 1, -1]
+    known = 0
+    for _ in range(500):
+        names = numbers.sample(("id", "op", "x", "y", "a,b"), numbers.randrange(2, 6))
+        body = {name: numbers.choice(values) for name in names}
+        if numbers.random() < 0.7:
+            named = {"id": numbers.randrange(100), "op": numbers.choice(("get", "a,b", 'a"b'))}
+            body = {**named, **body} if numbers.random() < 0.5 else body | named
+        data = orjson.dumps(body)
+        found = start_of(data[: numbers.randrange(len(data) + 1)])
+        assert found in (None, (body.get("id"), body.get("op")))
+        known += found is not None
+    assert known > 5
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"", b",", b",,", b"[1,2,3", b"{}", b'{"id":1}', b'{"id":true,"op":"get",', b"\xff,\xff,",
+        b'{"id":1.0,"op":"get"}', b'{"id":01,"op":"get"}', b'{"id":1,"op":null}', b'"id","op"',
+        b'{"id":4294967296,"op":"get"}', b'{"id":-1,"op":"get"}', b'[["id",1],"op",',
+    ],
+)  # fmt: skip
+def test_what_has_no_id_and_op_at_its_start_is_not_known_by_it(start: bytes) -> None:
+    assert start_of(start) is None
 
 
 NONE = {

@@ -20,6 +20,7 @@ from websockets.server import ServerProtocol
 from omendb_ws.net.connection import Connection
 from omendb_ws.net.crowd import Crowd
 from omendb_ws.sessions.outbox import Outbox
+from omendb_ws.wire.encoded import Numbered, numbered
 
 
 class Turns:
@@ -123,7 +124,7 @@ class Room:
 
 
 class Refusals:
-    """Refuses binary messages from ``begin`` on, as many pieces of them as it was told."""
+    """Refuses messages, as many pieces of them as it was told; texts that are a number."""
 
     def __init__(self) -> None:
         self.pieces = 0
@@ -134,12 +135,15 @@ class Refusals:
     def is_on(self) -> bool:
         return self.pieces > 0
 
-    def refuse(self, ids: Sequence[int], size_bytes: int) -> list[bytes]:
+    def id_of(self, start: bytes) -> int | None:
+        return int(start) if start.isdigit() else None
+
+    def refuse(self, ids: Sequence[int], size_bytes: int) -> list[Numbered]:
         assert size_bytes > 0
         self.pieces -= 1
         self.has_refused = True
         self.refused += ids
-        return [b"refused %d" % id for id in ids]
+        return numbered(b"refused ", ids, b"")
 
 
 class Heard:

@@ -152,6 +152,35 @@ async def test_each_of_many_that_come_at_once_hears_that_it_is_refused() -> None
 
 
 @pytest.mark.usefixtures("shedding")
+async def test_texts_that_come_at_once_are_refused_but_those_that_give_something_back() -> None:
+    async with running() as server, client(server) as raw:
+        await raw.create()
+        subs = [
+            (await raw.ok("subscribe", kind="feed", collection="items"))["sub"] for _ in range(5)
+        ]
+        always(server)
+        metrics = server.context.metrics
+        received, sent, sent_bytes = (
+            metrics.received_messages, metrics.sent_messages, metrics.sent_bytes,
+        )  # fmt: skip
+        refused: list[int] = []
+        let_in: list[int] = []
+        for sub in subs:
+            refused += [await raw.send("search", collection="items", vector=V) for _ in range(50)]
+            let_in.append(await raw.send("unsubscribe", sub=sub))
+            refused.append(await raw.send("search", more=LONG, collection="items", vector=V))
+            let_in.append(await raw.send("ping"))
+        errors = [await raw.reply(id) for id in refused]
+        assert {one["error"]["code"] for one in errors} == {"overloaded"}
+        assert ["ok" in await raw.reply(id) for id in let_in] == [True] * 10
+        assert raw.replies == {}
+        assert metrics.shed_unread == metrics.errors["overloaded"] == len(refused) == 255
+        assert metrics.received_messages - received == 265
+        assert metrics.sent_messages - sent == 265
+        assert metrics.sent_bytes - sent_bytes >= sum(len(orjson.dumps(one)) for one in errors)
+
+
+@pytest.mark.usefixtures("shedding")
 async def test_whoever_may_send_so_many_a_second_is_told_so_also_while_it_sheds() -> None:
     server = Server(settings(max_messages_per_second=5), clock_us=Clock())
     async with running(server), client(server) as raw:
