@@ -7,11 +7,12 @@ what all have waiting and what their requests take (``backlog.py``). Waiting for
 does not count: who asks for much alone is not refused, it is not read (PROTOCOL section 2.7).
 
 It begins to shed when by that model somebody would wait for others twice as long as ``most_us``, or
-as long while what was taken up lately had really waited for the target: a burst passes. From then
-on each connection may have as much waiting as makes that wait ``most_us``. Whoever is refused is
-taken to want more for a while, since it fills up what it is given at once; when nobody is refused
-for that long it is over. ``most_us`` begins at the target, falls where real waits are beyond it
-(the model knows what the engine does, and not what else the machine does), and rises again.
+as long when what was taken up had really waited for the target for as long: a burst passes, and so
+does what came while the engine stood still. From then on each connection may have as much waiting
+as makes that wait ``most_us``. What was refused lately counts as wanted still, since that comes
+again as soon as there is room; when nobody is refused for that long it is over. ``most_us`` begins
+at the target, falls where real waits are beyond it (the model knows what the engine does, and not
+what else the machine does), and rises again.
 
 Real waits count from when bytes were read from the socket; how late the loop is counts as well.
 
@@ -52,12 +53,13 @@ _LATE: Final = 1 / 4
 _HEAVY: Final = 1 / 2
 #: With less than this part of ``most_us`` waiting the engine would have nothing to do.
 _BUSY: Final = 1 / 4
-#: How long it is remembered that a connection asked for too much, and how many times ``most_us``
-#: it is then taken to want.
+#: How long it is remembered that a connection asked for too much.
 _LASTS_US: Final = 200_000
-_ENOUGH: Final = 4.0
-#: How much the newest look counts for what a request takes, and what stays of a wait.
+#: How much the newest look counts for what a request takes; all where so many took less: those that
+#: waited together were answered together.
 _NEWEST: Final = 1 / 4
+_TOGETHER: Final = 8
+#: What stays of a wait.
 _STAYS: Final = 0.8
 #: By what ``most_us`` falls at most and rises in a look, and between which parts of the target.
 _FALL: Final = 1 / 2
@@ -91,6 +93,7 @@ class Load:
         "used_us",
         "waiting",
         "waiting_bytes",
+        "wanted",
     )
 
     def __init__(self, overload: Overload, lane: Lane) -> None:
@@ -99,7 +102,7 @@ class Load:
         self.share = lane.share
         self.waiting = self.answered = self.waiting_bytes = 0
         self.used_us = lane.share.used_us
-        self.refused_us = -_LASTS_US
+        self.refused_us, self.wanted = -_LASTS_US, 0.0
         #: When it was seen to get on; 0: nobody has looked at what it has waiting.
         self.moved_us = 0
         self.request_us = min(overload.request_us, _UNKNOWN_US)
@@ -114,6 +117,18 @@ class Load:
     def is_stuck(self) -> bool:
         """Whether it waits for the engine, and not for a log."""
         return self.waiting > 0 and not self._lane.pending
+
+    def was_refused(self, count: int, now_us: float) -> None:
+        """Some more that it asks for are refused."""
+        self.wanted = self._wants(now_us) + count
+        self.refused_us = now_us
+
+    def wanted_us(self, now_us: float) -> float:
+        """What it would have waiting if nothing of what it asked for lately had been refused."""
+        return self.work_us + self._wants(now_us) * self.request_us
+
+    def _wants(self, now_us: float) -> float:
+        return self.wanted * max(1 - (now_us - self.refused_us) / _LASTS_US, 0.0)
 
     def note(self, waiting: int) -> None:
         """So many are let in and unanswered now. What a fault left out the next call sets right."""
@@ -146,7 +161,9 @@ class Load:
         took_us = self.share.used_us - self.used_us
         if self.answered:
             each_us = took_us / self.answered + _LOOP_US
-            self.request_us += (each_us - self.request_us) * (_NEWEST if self._is_known else 1.0)
+            is_less = each_us < self.request_us and self.answered >= _TOGETHER
+            newest = 1.0 if is_less or not self._is_known else _NEWEST
+            self.request_us += (each_us - self.request_us) * newest
             self._is_known = True
             self.used_us += took_us
             self.answered = 0
@@ -189,6 +206,8 @@ class Overload:
         #: Who has at least so many bytes waiting is late for its own sake as well.
         self._heavy_bytes = 0.0
         self._looked_us = self._fell_us = self._waiting_before = 0
+        #: When what was taken up had not waited for longer than the target.
+        self._good_us = clock_us()
         #: What there is waiting, and what there would be if nobody were refused.
         self._backlog = self._wanted = Backlog({})
         self._levels: dict[TenantShare, float] = {}
@@ -231,7 +250,7 @@ class Overload:
     def refused(self, load: Load, count: int = 1) -> None:
         """Some were refused: their client asks for more than it gets."""
         self.refusal.count += count
-        load.refused_us = self._looked_us
+        load.was_refused(count, self._looked_us)
         self._wants.refused(load, self._looked_us)
 
     def crowded(self) -> None:
@@ -292,15 +311,13 @@ class Overload:
         return Backlog(works)
 
     def _as_wanted(self, now_us: int) -> Backlog:
-        """The backlog with more than enough of whoever was refused lately.
+        """The backlog with what was refused lately.
 
         Who drains is filled up again at once, so that the others have to wait for it still.
         """
         works: dict[TenantShare, list[float]] = {}
         for load in self.loads:
-            is_greedy = now_us - load.refused_us < _LASTS_US
-            work_us = max(load.work_us, _ENOUGH * self.most_us) if is_greedy else load.work_us
-            if work_us:
+            if work_us := load.wanted_us(now_us):
                 works.setdefault(load.share.tenant, []).append(work_us)
         return Backlog(works)
 
@@ -344,7 +361,9 @@ class Overload:
 
     def _decide(self, now_us: int) -> None:
         self.backlog_us = self._backlog.worst_us()
-        is_real = self.is_shedding or self.delay_us >= self.target_us
+        if self.delay_us < self.target_us:
+            self._good_us = now_us
+        is_real = self.is_shedding or now_us - self._good_us >= self.target_us
         start_us = self.most_us if is_real else self.most_us * _START
         self.is_shedding = (
             self._latest_us() > self.target_us * (_LATE if self.is_shedding else 1.0)
@@ -372,6 +391,7 @@ class Overload:
 
     def _calm(self) -> None:
         self._is_watched = False
+        self._good_us = self._clock_us()
         self._wants.clear()
         self.look_at = self._look_from
         self.most_us = max(min(self.most_us, self.target_us), self.target_us / 2)

@@ -90,17 +90,21 @@ class Server:
         shares.end_tick(one.load.share for one in waiting)
         while self._left_us > 0 and waiting:
             asker = min(waiting, key=lambda one: (shares.place(one.load.share), one.arrivals[0]))
-            share, arrived_us = asker.load.share, asker.arrivals.popleft()
-            wait_us = self.clock.now_us - arrived_us
-            asker.waits_us.append((arrived_us, wait_us))
-            share.waited_us, share.taken_us = wait_us, self.clock.now_us
-            shares.charge(share, asker.cost_us)
             self._left_us -= asker.cost_us
-            asker.load.note(len(asker.arrivals))
-            asker.answered += 1
+            self._take(asker, asker.cost_us)
             if not asker.arrivals:
                 waiting.remove(asker)
         self._left_us = min(self._left_us, 0.0)
+
+    def _take(self, asker: Asker, took_us: float) -> None:
+        """Answer the first that it has waiting."""
+        share, arrived_us = asker.load.share, asker.arrivals.popleft()
+        wait_us = self.clock.now_us - arrived_us
+        asker.waits_us.append((arrived_us, wait_us))
+        share.waited_us, share.taken_us = wait_us, self.clock.now_us
+        self._shares.charge(share, took_us)
+        asker.load.note(len(asker.arrivals))
+        asker.answered += 1
 
     def waits_us(self, after_seconds: float) -> list[int]:
         """How long those waited, sorted, that came after so long."""
