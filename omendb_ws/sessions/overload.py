@@ -102,7 +102,7 @@ class Load:
         self.share = lane.share
         self.waiting = self.answered = self.waiting_bytes = 0
         self.used_us = lane.share.used_us
-        self.refused_us, self.wanted = -_LASTS_US, 0.0
+        self.refused_us, self.wanted = -float(_LASTS_US), 0.0
         #: When it was seen to get on; 0: nobody has looked at what it has waiting.
         self.moved_us = 0
         self.request_us = min(overload.request_us, _UNKNOWN_US)
