@@ -362,6 +362,8 @@ TENANT: Final = Dashboard(
         Row("What they ask for", (
             graph("Engine", "Of each second, how much of the engine's their work takes.",
                   "percentunit", rate("omendb_tenant_engine_seconds_total", by="tenant")),
+            graph("Told later", "Of each second, how long subscriptions waited for their time.",
+                  "percentunit", rate("omendb_tenant_rested_seconds_total", by="tenant")),
             graph("Rows", "Of adds and updates, let in a second.", "rowsps",
                   rate("omendb_tenant_rows_total", by="tenant")),
             graph("Queries", "Vectors let in a second.", "reqps",

@@ -121,6 +121,11 @@ TENANT_METRICS: Final = (
     _of_tenants("rate_limited", "counter", "Refusals for being over a rate, by tenant."),
     _of_tenants("over_quota", "counter", "Refusals for being over a budget, by tenant."),
     _of_tenants("engine_seconds", "counter", "Time of the engine that it took, by tenant."),
+    _of_tenants(
+        "rested_seconds",
+        "counter",
+        "For how long subscriptions waited for engine_ms_per_second, by tenant.",
+    ),
 )
 
 #: Of the busiest ``max_metrics_collections``; all others together are ``_others``.

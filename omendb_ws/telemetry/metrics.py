@@ -86,6 +86,7 @@ class TenantNumbers(NamedTuple):
     rate_limited: int = 0
     over_quota: int = 0
     engine_seconds: float = 0.0
+    rested_seconds: float = 0.0
 
 
 @dataclass(slots=True)

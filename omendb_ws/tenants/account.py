@@ -160,6 +160,7 @@ class Account:
             self.rate_limited,
             self.over_quota,
             self.share.used_us / 1e6,
+            self.share.rested_us / 1e6,
         )
 
     def sample(self, now_us: int) -> None:

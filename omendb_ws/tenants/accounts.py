@@ -150,4 +150,5 @@ def _plus(before: TenantNumbers, account: Account, times: int = 1) -> TenantNumb
         rate_limited=before.rate_limited + times * account.rate_limited,
         over_quota=before.over_quota + times * account.over_quota,
         engine_seconds=before.engine_seconds + times * account.share.used_us / 1e6,
+        rested_seconds=before.rested_seconds + times * account.share.rested_us / 1e6,
     )

@@ -19,16 +19,29 @@ class TenantShare:
     """``weight``: how many times the time of a tenant of weight 1.
 
     ``start_us``: where its next piece of work begins on the clock of the tenants; ``now_us``: the
-    clock of its connections; ``used_us``: what its work has taken, ever.
+    clock of its connections; ``used_us``: what its work has taken, ever; ``rested_us``: for how
+    long its subscriptions waited because it had had its time.
     """
 
-    __slots__ = ("_paid_us", "now_us", "pace", "start_us", "used_us", "weight")
+    __slots__ = (
+        "_paid_us",
+        "_rests_from_us",
+        "_rests_us",
+        "now_us",
+        "pace",
+        "rested_us",
+        "start_us",
+        "used_us",
+        "weight",
+    )
 
     def __init__(self, weight: float = 1.0) -> None:
         self.weight = weight
         self.start_us = self.now_us = self.used_us = 0.0
         self.pace: Pace | None = None
-        self._paid_us = 0.0
+        self._paid_us = self.rested_us = 0.0
+        #: When it was looked last, and for how long it was to rest from then on.
+        self._rests_from_us, self._rests_us = 0, 0.0
 
     def limit(self, ms_per_second: float | None) -> None:
         """How much of a second the engine may work for it; None: all."""
@@ -38,11 +51,17 @@ class TenantShare:
         )
 
     def rests_us(self, now_us: int) -> float:
-        """For how long its subscriptions are told nothing, because it has had its time."""
+        """For how long its subscriptions are told nothing, because it has had its time.
+
+        Asked while there is something to tell them.
+        """
         pace = self.pace
         if pace is None:
             return 0.0
         used_us = self.used_us
         pace.spend(used_us - self._paid_us, now_us)
         self._paid_us = used_us
-        return max((pace.burst * FOR_REQUESTS - pace.saved(now_us)) * pace.token_us, 0.0)
+        self.rested_us += min(now_us - self._rests_from_us, self._rests_us)
+        self._rests_from_us = now_us
+        self._rests_us = max((pace.burst * FOR_REQUESTS - pace.saved(now_us)) * pace.token_us, 0.0)
+        return self._rests_us

@@ -124,6 +124,7 @@ class Shares:
         """What none of its connections asked for by itself took so long."""
         tenant.used_us += took_us
         if self.is_contended:
+            self._has_charged = True
             tenant.start_us = max(tenant.start_us, self._now_us) + took_us / tenant.weight
 
     def charge_connection(self, share: Share, took_us: float) -> None:

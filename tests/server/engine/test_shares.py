@@ -128,6 +128,17 @@ def test_who_is_far_ahead_goes_on_where_those_behind_cannot() -> None:
     assert ticks <= 10
 
 
+def test_who_is_far_ahead_does_not_go_on_while_others_are_told_something() -> None:
+    shares = Shares()
+    ahead, behind = Share(TenantShare()), Share(TenantShare())
+    shares.end_tick([ahead, behind])
+    shares.charge(ahead, 3 * SLACK_US)
+    for _ in range(20):
+        shares.end_tick([ahead, behind])
+        assert not shares.may(ahead)
+        shares.charge_tenant(behind.tenant, 1.0)
+
+
 def test_while_nobody_waits_nothing_is_charged() -> None:
     shares = Shares()
     one, other = Share(TenantShare()), Share(TenantShare())

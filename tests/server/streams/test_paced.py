@@ -77,6 +77,22 @@ def test_time_that_was_used_before_there_was_a_rate_is_not_owed() -> None:
     assert tenant.rests_us(0) == pytest.approx(SECOND_US * (1 + FOR_REQUESTS))
 
 
+def test_how_long_subscriptions_waited_is_counted_while_they_did() -> None:
+    tenant = TenantShare()
+    tenant.limit(100.0)
+    tenant.used_us += 2e5
+    rests_us = tenant.rests_us(0)
+    assert rests_us > SECOND_US
+    assert tenant.rested_us == 0.0
+    for now_us in (10_000, 10_000, 500_000):
+        tenant.rests_us(now_us)
+        assert tenant.rested_us == now_us
+    assert tenant.rests_us(60 * SECOND_US) == 0.0
+    assert tenant.rested_us == pytest.approx(rests_us, abs=2), "and not while nobody asked"
+    tenant.rests_us(61 * SECOND_US)
+    assert tenant.rested_us == pytest.approx(rests_us, abs=2)
+
+
 async def test_a_feed_of_a_tenant_that_owes_time_goes_on_when_that_is_paid_back(
     tmp_path: Path,
 ) -> None:
@@ -104,5 +120,6 @@ async def test_a_feed_of_a_tenant_that_owes_time_goes_on_when_that_is_paid_back(
         for id in range(2, 6):
             await raw.add(id)
         await feed.until(5)
+        assert server.context.accounts.of("acme").numbers(1).rested_seconds > 1.0
         assert feed.rows == {seq: seq for seq in range(1, 6)}
         assert not feed.gaps
