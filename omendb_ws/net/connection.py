@@ -236,10 +236,8 @@ class Connection(Refusing):
             session.when_room(self._read_on)
             return False
         if self._refuse_unread(self._cutter):
-            if not self._cutter.held_bytes:
-                self._cutter.let_go()
-                return False
-            return not (self._is_stuffed or self._has_refused_enough())
+            is_more = self._cutter.held_bytes > 0
+            return is_more and not (self._is_stuffed or self._has_refused_enough())
         cut = self._cutter.take(protocol.current_size is not None)
         if cut is None:
             return False

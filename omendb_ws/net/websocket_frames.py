@@ -255,6 +255,8 @@ class Cutter:
             else:
                 break
             self._at = at = end
+        if at == size:
+            self.let_go()
         return ids
 
     def _begin_long(self, start: int, end: int, is_text: bool) -> None:

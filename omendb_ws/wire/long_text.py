@@ -20,7 +20,7 @@ from .messages import Given, JsonObject, Refusal, Request
 from .opcodes import EXAMPLES, MAX_EXAMPLES
 
 #: Texts up to here are read in one piece: of small objects, 64 KiB take 1 ms.
-MOST_CHARACTERS: Final = PIECE_CHARACTERS
+MOST_CHARACTERS: Final = 64 << 10
 #: A piece where the standard library reads, which calls Python for each integer: 0.3 µs.
 _EXACT_SHARE: Final = 8
 #: PROTOCOL section 9: lists and objects of a message, for each row that it may have, and at least.
