@@ -1,10 +1,11 @@
 """The engine's thread: it holds every window, and turns queued work into ticks.
 
 The loop's thread puts works into one queue and never waits. The engine takes everything that is
-queued, and does a *tick*: changes, as far as a tick goes; standing queries catch up with
-them; reads, all searches of a shard in one scan; pushes. It hands all effects to the loop's
-thread in one call, or in two where pushes were left over: replies do not wait for those. While it
-works, the queue fills, so ticks grow by themselves under load; when idle a tick is one request.
+queued, and does a *tick*: changes, as far as a tick goes; standing queries catch up with them;
+reads, all searches of a shard in one scan; pushes. It hands all effects to the loop's thread in one
+call, or in more where there are reads in pieces to be done or pushes were left over: replies do not
+wait for those. While it works, the queue fills, so ticks grow by themselves under load; when idle a
+tick is one request.
 
 A tick takes a bounded amount of work. Changes stop after ``TICK_CHANGES_US``, so that searches do
 not wait behind an endless stream of adds: a read waits only for the changes that its own connection
@@ -73,7 +74,9 @@ class Engine:
         self._sent_noted = False
         self._reads = Reads(metrics, clock_us)
         self.moment = Moment(metrics, queue_deadline_ms, clock_us, post)
-        self.tick = Tick(self.moment, self._reads, metrics, limits, self.submit, clock_ns)
+        self.tick = Tick(
+            self.moment, self._reads, metrics, limits, self.submit, self._collect_more, clock_ns
+        )
         self.moment.traces = self._reads.traces = traces
         self.tick.changing.durability.traces = traces
         self.feeds, self.live = self.tick.feeds, self.tick.live
@@ -188,6 +191,11 @@ class Engine:
                 else:
                     self._sort_in(work)
                 taken.popleft()
+
+    def _collect_more(self) -> None:
+        """In the middle of a tick."""
+        if not self._queue.empty():
+            self._collect()
 
     def _sort_in(self, work: Work) -> None:
         try:

@@ -65,9 +65,9 @@ class Moment:
     def refuse_late(self, work: Command) -> None:
         """Overloaded for what has waited longer than the queue's deadline."""
         ticket, now_us = work.ticket, self.now_us
-        waited_us = now_us - ticket.arrival_us
+        waited_us = max(now_us - ticket.arrival_us, 0)  # it may have come in this tick
         share = ticket.asker.lane.share
-        share.waited_us, share.taken_us = waited_us - ticket.late_us, now_us
+        share.waited_us, share.taken_us = max(waited_us - ticket.late_us, 0), now_us
         if self.traces is not None:
             self.traces.event(ticket, "queue", waited_us=waited_us)
         if waited_us > self.deadline_us:

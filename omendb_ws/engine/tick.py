@@ -1,7 +1,9 @@
 """One tick: steps, each guarded by itself. What one made is kept, whatever befalls it later.
 
 Changes in the order in which they came; standing queries catch up with them; reads, all searches of
-a shard in one scan; pushes. Each step takes a bounded amount of work.
+a shard in one scan; pushes. Each step takes a bounded amount of work. Reads that came during the
+steps before them are taken along, and their replies do not wait for the steps behind them that take
+long: so one waits for what is left of a tick, and not for that and the next.
 """
 
 from __future__ import annotations
@@ -72,9 +74,11 @@ class Tick:
         metrics: Metrics,
         limits: Limits,
         submit: Callable[[Work], None],
+        take_in: Callable[[], None],
         clock_ns: Callable[[], int],
     ) -> None:
         self._moment, self._clock_ns = moment, clock_ns
+        self._take_in = take_in
         self._gone: deque[Stream] = deque()
         self._shares = shares = Shares()
         self._measures: LaneTurns[Measure] = LaneTurns(shares)
@@ -129,7 +133,9 @@ class Tick:
             ("telling feeds", self.feeds.telling.run),
             ("standing queries", self._catch_up),
             ("requests that wait for a version", self.version_waits.look),
+            ("work that came meanwhile", self._take_in),
             ("reads", self.reading.do),
+            ("handing answers over", self._hand_over_before_pieces),
             ("reads in pieces", self._do_pieces),
             ("collections that broke", self._end_broken),
             ("handing replies over", self._hand_over),
@@ -340,6 +346,11 @@ class Tick:
                     self.standing.stop(stream)
                 except Exception as fault:  # those behind it have bytes to give back
                     self._moment.fault(fault, "letting go of a stream")
+
+    def _hand_over_before_pieces(self) -> None:
+        """What is answered does not wait for what takes long."""
+        if self.reading.long:
+            self._moment.hand_over()
 
     def _hand_over(self) -> None:
         """Where much is to be told, replies do not wait until some of it is made."""

@@ -32,7 +32,7 @@ from .messages import Add
 from .opcodes import HEADER_BYTES, KINDS
 
 #: JSON sections up to here are read in one piece, as texts are.
-MOST_JSON_BYTES: Final = PIECE_CHARACTERS
+MOST_JSON_BYTES: Final = 64 << 10
 
 
 def is_long(frame: bytes) -> bool:
