@@ -77,8 +77,7 @@ class Tick:
         take_in: Callable[[], None],
         clock_ns: Callable[[], int],
     ) -> None:
-        self._moment, self._clock_ns = moment, clock_ns
-        self._take_in = take_in
+        self._moment, self._clock_ns, self._take_in = moment, clock_ns, take_in
         self._gone: deque[Stream] = deque()
         self._shares = shares = Shares()
         self._measures: LaneTurns[Measure] = LaneTurns(shares)
