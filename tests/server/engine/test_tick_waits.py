@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from omendb_ws.engine import changing
+from omendb_ws.engine.pieces import long_reads as pieces
 from tests.patience import PATIENCE_SECONDS, eventually
 from tests.server.raw import client, queued, rows, running
 
@@ -35,6 +36,7 @@ class Held:
 async def test_an_answer_does_not_wait_for_reads_in_pieces(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(pieces, "SLICE_US", 0)  # a piece a tick
     async with running() as server, client(server) as heavy, client(server) as light:
         await heavy.create(capacity=5_000)
         await heavy.ok("add", collection="items", rows=rows(*range(5_000)))
