@@ -429,7 +429,7 @@ JOURNAL: Final = Dashboard(
             graph("Nodes", "That are seen alive, by each of them.", "short",
                   gauge("omendb_cluster_nodes")),
             graph("Collections", "Without an owner; owned, and followed, by each node.", "short",
-                  gauge("omendb_cluster_ownerless_collections", "without an owner, says {{instance}}"),
+                  gauge("omendb_cluster_ownerless_collections", "no owner, says {{instance}}"),
                   gauge("omendb_cluster_owned_collections", "owned by {{instance}}"),
                   gauge("omendb_cluster_followed_collections", "followed by {{instance}}")),
             graph("Lag", "Changes that the followed collection furthest behind lacks.", "short",
