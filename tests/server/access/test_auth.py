@@ -144,12 +144,15 @@ def test_a_bad_key_file_is_refused_and_the_entry_named(text: str, said: str) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_a_key_file_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
+def test_a_key_file_that_others_can_read_or_a_group_can_change_is_a_warning(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "keys.toml"
     path.write_text(entry())
-    path.chmod(0o600)
-    assert Keyring.load(path).warnings == ()
-    for mode in (0o640, 0o604, 0o620):
+    for mode in (0o600, 0o640):
+        path.chmod(mode)
+        assert Keyring.load(path).warnings == ()
+    for mode in (0o604, 0o620, 0o644, 0o660):
         path.chmod(mode)
         (warning,) = Keyring.load(path).warnings
         assert str(path) in warning
