@@ -55,6 +55,7 @@ NEGATIVES: list[dict[str, Any]] = [
 KS: list[dict[str, Any]] = [{"k": 1}, {"k": 3}, {"k": 100}]
 LASTS: list[dict[str, Any]] = [{"last": 1}, {"last": 3}, {"last": 6}]
 FROM: list[dict[str, Any]] = [{"from_seq": seq, "epoch": ""} for seq in (1, 4, 7)]
+VERSIONS: list[dict[str, Any]] = [{"min_version": version, "epoch": ""} for version in (0, 1)]
 BYS: list[dict[str, Any]] = [{"by": column} for column in COLUMNS]
 FILTERED: list[dict[str, Any]] = [{"filter": one} for one in FILTERS]
 THRESHOLDS: list[dict[str, Any]] = [*SCORES, {"min_score": None}]
@@ -117,7 +118,8 @@ BASES: dict[str, dict[str, Any]] = {
 _SHAPES = {"decay": DECAYS, "rank": RANKS, "group": GROUPS, "spread": SPREADS}
 _NEAR = {"vector": [{"vector": [2, -1]}], "positive": POSITIVES, "negative": NEGATIVES}
 _QUEUED = {"collection": NAMED, "filter": FILTERED, "include": INCLUDES, "from_seq": FROM,
-           "epoch": FROM, "encoding": ENCODINGS}  # fmt: skip
+           "epoch": FROM, "encoding": ENCODINGS, "min_version": VERSIONS}  # fmt: skip
+_OF_VERSION = {"min_version": VERSIONS, "epoch": [{"epoch": ""}]}
 
 #: The same -> field -> requests, each in place of the base's fields, or beside them.
 FIELDS: dict[str, dict[str, list[dict[str, Any]]]] = {
@@ -132,6 +134,7 @@ FIELDS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "columns": [{"columns": COLUMNS}],
         "ttl": [{"ttl": 9}],
         "durability": [{"durability": "memory"}],
+        "replicas": [{"replicas": 1}],
         "if_exists": [
             {"if_exists": "ok"},
             {"collection": "items", "if_exists": "ok", "columns": COLUMNS, "capacity": 50},
@@ -154,12 +157,14 @@ FIELDS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "collection": NAMED,
         "ids": IDS,
         "include": [{**ids, **include} for ids in IDS for include in INCLUDES],
+        **_OF_VERSION,
     },
     "count": {
         "collection": NAMED,
         "filter": FILTERED,
         "by": BYS,
         "limit": [{**by, "limit": 1} for by in BYS],
+        **_OF_VERSION,
     },
     "search": {
         "collection": NAMED,
@@ -175,6 +180,7 @@ FIELDS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "exclude": EXCLUDES,
         "mmr": [{"mmr": {"lambda": w}} for w in (0, 0.5)],
         "at": [{"at": 3.5, **order} for order in (*DECAYS, {"rank": "$age"})],
+        **_OF_VERSION,
     },
     "move": {
         "sub": [{}],
@@ -203,6 +209,7 @@ FIELDS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "include": INCLUDES,
         "every": [{"every": 0}],
         "encoding": ENCODINGS,
+        **_OF_VERSION,
     },
     "subscribe match": {**_QUEUED, "vector": [{"vector": [2, -1]}], "min_score": SCORES},
     "subscribe feed": _QUEUED,
@@ -213,9 +220,15 @@ FIELDS: dict[str, dict[str, list[dict[str, Any]]]] = {
         "by": BYS,
         "limit": [{**by, "limit": 1} for by in BYS],
         "every": EVERY,
+        **_OF_VERSION,
     },
-    "subscribe stats": {"collection": NAMED, "every": EVERY},
-    "subscribe map": {"collection": NAMED, "sample": [{"sample": 100}], "every": EVERY},
+    "subscribe stats": {"collection": NAMED, "every": EVERY, **_OF_VERSION},
+    "subscribe map": {
+        "collection": NAMED,
+        "sample": [{"sample": 100}],
+        "every": EVERY,
+        **_OF_VERSION,
+    },
 }
 
 
