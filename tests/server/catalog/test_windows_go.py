@@ -472,9 +472,9 @@ async def test_subscriptions_go_with_their_end(
         async with client(server) as raw:
             fields = {"collection": "items", **SUBSCRIPTIONS[kind]}
             if end == "refused":  # by the engine, which answers after the deadline
-                monkeypatch.setattr(server.context.engine.moment, "_deadline_us", -1)
+                monkeypatch.setattr(server.context.engine.moment, "deadline_us", -1)
                 assert await raw.code("subscribe", kind=kind, **fields) == "overloaded"
-                monkeypatch.setattr(server.context.engine.moment, "_deadline_us", 1 << 40)
+                monkeypatch.setattr(server.context.engine.moment, "deadline_us", 1 << 40)
                 await raw.ok("count", collection="items")
             else:
                 sub = (await raw.ok("subscribe", kind=kind, **fields))["sub"]
