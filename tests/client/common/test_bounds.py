@@ -95,6 +95,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "columns": COLUMN_TYPES,
         "ttl": [*NUMBERS, *NO_TIME, 2**53],
         "durability": [*TEXTS, "", "never"],
+        "replicas": [*INTEGERS, 0, -1, 9, 2**53],
         "if_exists": [*TEXTS, "", "replace", None],
     },
     "open": {"collection": NAMES},
