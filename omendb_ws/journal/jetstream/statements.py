@@ -53,5 +53,7 @@ class StreamStatements:
     def state(self, stated: Stated) -> None:
         """See Statements."""
         self._bytes = 0
-        self._next_seq = stated.last_seq + 1
+        # Behind the newest row the oldest is next: where rows come in, there are always newer ones.
+        is_through = stated.last_seq - stated.first_seq + 1 < self._rows
+        self._next_seq = 0 if is_through else stated.last_seq + 1
         self._put((Statement(stated), None, 0))
