@@ -64,7 +64,10 @@ def add_routes(api: Api) -> None:
     api.route("POST", rows, add, _ADDING)
     for endpoint, op in ((get_rows, "get"), (delete_rows, "delete")):
         body, summary = body_of(op), f"{op.capitalize()} rows"
-        document = Document(endpoint.__name__, summary, op, body=body, tag="rows")
+        statuses = (409,) if op == "get" else ()  # of another epoch than it asks for
+        document = Document(
+            endpoint.__name__, summary, op, body=body, tag="rows", statuses=statuses
+        )
         api.route("POST", f"{rows}/{op}", endpoint, document)
     path = (COLLECTION_IN_PATH, ROW_ID)
     getting = Document("get_row", "Get a row", "get", path=path, query=INCLUDE, tag="rows")

@@ -15,7 +15,7 @@ def add_routes(api: Api) -> None:
     """Add them."""
     for endpoint, summary in ((search, "Search"), (count, "Count rows")):
         op = endpoint.__name__
-        document = Document(op, summary, op, body=body_of(op), tag="rows")
+        document = Document(op, summary, op, body=body_of(op), tag="rows", statuses=(409,))
         api.route("POST", f"{COLLECTION}/{op}", endpoint, document)
 
 

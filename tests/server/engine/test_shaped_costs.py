@@ -27,7 +27,8 @@ LONG_RANK = Rank(expression_of({"$add": [{"$pow": ["$score"] * 2}] * 16}, {}))
 
 
 def search(rows: int, shape: Shape, queries: int = 1, k: int = 10, dim: int = 128) -> Search:
-    window = SimpleNamespace(rows=rows, definition=SimpleNamespace(dim=dim))
+    state = SimpleNamespace(ring=SimpleNamespace(rows=rows, dim=dim))
+    window = SimpleNamespace(rows=rows, definition=SimpleNamespace(dim=dim), state=state)
     shard = cast(
         Any,
         SimpleNamespace(

@@ -88,6 +88,7 @@ async def test_operators_see_each_tenant_that_is_named_and_the_rest_together(
             "queries": 2,
             "messages": 6,
             "rate_limited": 0,
+            "rested_seconds": 0,
             "over_quota": 1,
         }
         others = of("_others", page)
