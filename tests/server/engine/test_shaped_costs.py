@@ -128,7 +128,7 @@ async def test_a_tick_takes_no_more_shaped_searches_than_it_has_time_for(
 def live(rows: int, query: StandingQuery, queries: int = 1) -> Live:
     asked = search(rows, Shape())
     shard = cast(Any, asked.shard)
-    shard.window.state = SimpleNamespace(masks=SimpleNamespace(takes_long=lambda _: False))
+    shard.window.state.masks = SimpleNamespace(takes_long=lambda _: False)
     target = np.zeros((queries, 128), np.float32)
     each = cast(Any, [SimpleNamespace(query=query)] * queries)
     return Live(asked.ticket, shard, each, target, is_binary=True)
