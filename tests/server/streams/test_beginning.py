@@ -188,6 +188,8 @@ async def test_what_changed_between_the_snapshot_and_the_reply_is_the_first_push
         for view in views_of(raw, reply):
             assert [row.seq for row in view.answer] == list(range(reply.version, 0, -1))[:3]
             await view.step()
+            if view.version == last_seq - 1:  # the last one came behind the last piece
+                await view.step()
             assert [row.seq for row in view.answer] == list(range(last_seq, 0, -1))[:3]
             assert view.version == last_seq
 
@@ -734,7 +736,7 @@ async def test_what_ends_amid_a_list_leaves_nothing_and_lets_its_collection_go(
             await eventually(lambda: len(long_reads(server)) == 1)
             await other.add(1000)
             await eventually(lambda: collection.is_held)
-            assert len(collection.window.standing) == 1
+            await eventually(lambda: len(collection.window.standing) == 1)
             if at == "a fault":
 
                 def boom(*_: Any) -> Any:
