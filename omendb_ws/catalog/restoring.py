@@ -318,8 +318,8 @@ class _Failed:
     def deliver(self) -> None:
         """Answer, and free its name."""
         if self.is_first:
+            self.restore.release()  # first: after a fault it is called again
             self.is_first = False
-            self.restore.release()
         replies.refusal(self.ticket, self.error).deliver()
 
 
@@ -334,7 +334,7 @@ class _GivenUp:
     def deliver(self) -> None:
         """Free its name, and answer who gave it up."""
         if self.is_first:
+            self.restore.release()  # first: after a fault it is called again
             self.is_first = False
-            self.restore.release()
         if self.ticket is not None:
             replies.ok(self.ticket, {}).deliver()

@@ -322,7 +322,7 @@ async def test_so_may_any_while_subscriptions_are_made_in_pieces(
 
 
 @pytest.mark.parametrize("on", ["loop", "engine"])
-@pytest.mark.parametrize("name", [*(one for one in OPS if one != "restore end"), "plain search"])
+@pytest.mark.parametrize("name", [*OPS, "plain search"])
 async def test_any_call_may_fail_and_there_is_one_reply(
     name: str, on: Thread, caplog: pytest.LogCaptureFixture
 ) -> None:
