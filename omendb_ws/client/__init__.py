@@ -24,7 +24,8 @@ from .counts import Counts, CountWatch
 from .descriptions import Description, UnavailableCollection
 from .live import LiveQuery
 from .map import MapWatch, Picture, Plane
-from .subscriptions import Feed, MatchFeed, NovelFeed, StatsWatch
+from .stats import StatsWatch
+from .subscriptions import Feed, MatchFeed, NovelFeed
 
 __all__ = [
     "Added",

@@ -139,15 +139,16 @@ class Adder:
 
     async def _send(self, link: Link, opened: Opened, frame: Frame) -> None:
         try:
-            sending = link.post(frame.encode, partial(self._outcome, frame), opened)
+            sending = link.post(frame.encode, partial(self._outcome, frame, link), opened)
         except OmenError as error:
             self._pipeline.refused(frame, error)
         else:
             self._pipeline.was_sent(frame)
             await sending
 
-    def _outcome(self, frame: Frame, outcome: Outcome) -> None:
+    def _outcome(self, frame: Frame, link: Link, outcome: Outcome) -> None:
         if isinstance(outcome, messages.Added):
+            self._connection.seen.answered(link, self._collection, outcome)
             self._pipeline.acknowledged(frame, outcome)
         elif isinstance(outcome, Lost):
             self._pipeline.lost(frame, blamed=outcome.blamed)

@@ -171,6 +171,7 @@ class Client(Copying):
     async def drop(self, collection: str) -> None:
         """Remove a collection and its rows. Raises NotFound, ConnectionLost (outcome unknown)."""
         await self._ask(_of(messages.Drop, collection), repeat=False)
+        self._connection.seen.forget(collection)
 
     # -- rows -----------------------------------------------------------------------------
 
@@ -233,7 +234,7 @@ class Client(Copying):
         """Delete rows by id, and return how many were there. Raises NotFound (the collection),
         BadId, ConnectionLost (outcome unknown)."""
         encode = _of(messages.Delete, collection, ids=json_ids(ids))
-        deleted: int = (await self._ask(encode, repeat=False))["deleted"]
+        deleted: int = (await self._ask(encode, collection, repeat=False))["deleted"]
         return deleted
 
     async def update(
@@ -243,7 +244,7 @@ class Client(Copying):
         the ``row`` of an id that is not there), BadMetadata, ConnectionLost (outcome unknown)."""
         rows = requests.update_rows(ids, metadata)
         encode = _of(messages.Update, collection, rows=rows)
-        version: int = (await self._ask(encode, repeat=False))["version"]
+        version: int = (await self._ask(encode, collection, repeat=False))["version"]
         return version
 
     async def get(
@@ -256,7 +257,7 @@ class Client(Copying):
         asked = in_order(ids)
         wanted = arguments.included(include)
         encode = _of(messages.Get, collection, ids=json_ids(asked), include=wanted)
-        return answers.read_rows(await self._ask(encode), asked)
+        return answers.read_rows(await self._ask(encode, collection, reads=True), asked)
 
     @overload
     async def count(self, collection: str, filter: Filter | None = ...) -> int: ...
@@ -280,7 +281,8 @@ class Client(Copying):
         Raises BadFilter, BadRequest (no such column), NotFound.
         """
         counted = count_fields(filter, by, limit)
-        found = read_counts(await self._ask(_of(messages.Count, collection, **counted)))
+        encode = _of(messages.Count, collection, **counted)
+        found = read_counts(await self._ask(encode, collection, reads=True))
         return found.count if by is None else found
 
     # -- inside ---------------------------------------------------------------------------
@@ -289,11 +291,30 @@ class Client(Copying):
         call = self._connection.call(encode, repeat=repeat)
         link, reply = await self._connection.within(call)
         assert isinstance(reply, messages.Reply)
-        return link.remember(collection, reply).description
+        description = link.remember(collection, reply).description
+        self._connection.seen.opened(collection, description.epoch)
+        return description
 
-    async def _ask(self, encode: Encode, *, repeat: bool = True) -> JsonObject:
-        call = self._connection.call(encode, repeat=repeat)
-        _, reply = await self._connection.within(call)
+    async def _ask(
+        self,
+        encode: Encode,
+        collection: str | None = None,
+        *,
+        repeat: bool = True,
+        reads: bool = False,
+    ) -> JsonObject:
+        """``collection``: whose version the answer states."""
+        return await self._connection.within(self._asked(encode, collection, repeat, reads))
+
+    async def _asked(
+        self, encode: Encode, collection: str | None, repeat: bool, reads: bool
+    ) -> JsonObject:
+        connection = self._connection
+        if collection is not None and not connection.seen.knows(collection):
+            await connection.opened(collection)
+        read = collection if reads else None
+        link, reply = await connection.call(encode, repeat=repeat, reads=read)
+        connection.seen.answered(link, collection, reply)
         assert isinstance(reply, messages.Reply)
         return reply.ok
 

@@ -16,23 +16,24 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from omendb_core.model.errors import (
-    DimMismatch,
-    NotFound,
+    Behind,
     OmenError,
     Quota,
     Retryable,
     Unauthenticated,
     Unavailable,
+    WrongEpoch,
 )
 
 from ..errors import ConnectionLost
 from ..runtime.transport import Opener
 from ..wire import messages
 from .backoff import MAX_ATTEMPTS, PASSING, retry_seconds
-from .descriptions import Opened
+from .descriptions import Opened, may_be_stale
 from .dialer import Dialer, Settings
 from .link import Accept, Answer, Link, Lost, Standing
 from .requests import Encode
+from .seen import Seen
 from .tokens import NoToken
 
 log = logging.getLogger("omendb_ws.client")
@@ -52,6 +53,7 @@ class Connection:
 
     def __init__(self, opener: Opener, settings: Settings) -> None:
         self._settings = settings
+        self.seen = Seen()
         self._dialer = Dialer(opener, settings)
         self._link: Link | None = None
         self._ready: asyncio.Future[None] | None = None
@@ -192,13 +194,15 @@ class Connection:
         *,
         repeat: bool,
         collection: str | None = None,
+        reads: str | None = None,
         accept: Accept | None = None,
         waits: bool = False,
     ) -> tuple[Link, Answer]:
         """Ask until there is an answer; return it and the link that it came by.
 
         With ``collection`` its handle is opened first where need be; and once more where it, or
-        what is known of the collection, turns out to be stale. ``accept``: see ``Link.ask``.
+        what is known of the collection, turns out to be stale. ``reads``: the collection that it
+        reads, at a version no older than what was seen of it. ``accept``: see ``Link.ask``.
         ``repeat``: asked again where the connection took the reply with it (unless the other side
         blamed a message); else that is ConnectionLost. Refusals that may pass are waited out
         (``_wait_out``). ``waits``: see ``ready``. Raises the server's error, and what ``encode``
@@ -211,20 +215,26 @@ class Connection:
                 link = await self.ready(waits=waits)
             else:
                 link, opened = await self.opened(collection, waits=waits)
+            wanted = None if reads is None else self.seen.wanted(link, reads)
             try:
-                outcome = await link.ask(encode, opened, accept)
+                outcome = await link.ask(encode, opened, accept, wanted)
                 if isinstance(outcome, messages.ErrorReply):
                     raise outcome.error
             except PASSING as error:
                 attempt += 1
                 await self._wait_out(error, attempt, began, waits=waits)
             except OmenError as error:
-                if collection is None or stale or not _may_be_stale(error):
+                if reads is not None and wanted is not None and isinstance(error, WrongEpoch):
+                    self.seen.opened(reads, str(error.details.get("epoch")))
+                    if not waits:
+                        continue
+                if collection is None or stale or not may_be_stale(error):
                     raise
                 stale = True
                 link.forget(collection, opened)
             else:
                 if not isinstance(outcome, Lost):
+                    self.seen.answered(link, reads or collection, outcome)
                     return link, outcome
                 if not repeat or outcome.blamed:
                     raise ConnectionLost(f"{outcome.reason}; the outcome is unknown")
@@ -240,6 +250,7 @@ class Connection:
                     raise ConnectionLost(found.reason)
                 continue
             if not isinstance(found, messages.ErrorReply):
+                self.seen.opened(collection, found.description.epoch)
                 return link, found
             if not isinstance(found.error, PASSING):
                 raise found.error
@@ -255,15 +266,15 @@ class Connection:
         at once where calls fail fast (``waits``: see ``ready``).
 
         A server is busy for seconds: MAX_ATTEMPTS. A collection that comes back takes as long as
-        its log is: its refusals are waited out as long as a call may take. Either way it is the
-        refusal that the caller hears of, not that there was no answer.
+        its log is, or as its log is behind: that is waited out as long as a call may take. Either
+        way it is the refusal that the caller hears of, not that there was no answer.
         """
         if self.fails_fast and not waits:
             raise error
         wait = retry_seconds(error, attempt, self._random.random())
         limit = self._settings.request_timeout_seconds
         ends_late = limit is not None and self._now() + wait - began >= LAST_PART * limit
-        if ends_late or (attempt >= MAX_ATTEMPTS and not isinstance(error, Unavailable)):
+        if ends_late or (attempt >= MAX_ATTEMPTS and not isinstance(error, Behind | Unavailable)):
             raise error
         task = asyncio.current_task()
         for one in (task, *self._asks_for.get(task, ())):
@@ -387,8 +398,3 @@ class Connection:
         self._dialer.rest()
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
-
-
-def _may_be_stale(error: OmenError) -> bool:
-    """Whether the collection may have been made anew under its name, with another dimension."""
-    return isinstance(error, NotFound | DimMismatch)

@@ -65,7 +65,7 @@ class CountWatch(Subscription[Counts]):
     """
 
     def __init__(self, connection: Connection, fields: dict[str, Any]) -> None:
-        super().__init__(connection)
+        super().__init__(connection, fields["collection"])
         self._fields = fields
         self._latest: Counts | None = None
         self._yielded: Counts | None = None

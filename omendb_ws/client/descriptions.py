@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dataclasses import fields as fields_of
 from typing import Literal
 
+from omendb_core.model.errors import DimMismatch, NotFound, OmenError
 from omendb_core.model.types import ColumnType, IdKind, Metric
 
 from ..wire.messages import Durability, JsonObject
@@ -83,6 +84,11 @@ _DESCRIPTION_FIELDS = tuple(
 def read_unavailable(one: JsonObject) -> UnavailableCollection:
     """Return an entry of ``unavailable``; unknown fields are ignored."""
     return UnavailableCollection(one["collection"], one["reason"], one["recovering"])
+
+
+def may_be_stale(error: OmenError) -> bool:
+    """Whether the collection may have been made anew under its name, with another dimension."""
+    return isinstance(error, NotFound | DimMismatch)
 
 
 def read_opened(ok: JsonObject) -> Opened:

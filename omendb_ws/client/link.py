@@ -22,11 +22,13 @@ from omendb_core.model.errors import OmenError, TooLarge, Unauthenticated, Unsup
 from ..runtime.transport import TEXT_MARK, Closed, Transport
 from ..wire import messages
 from ..wire.limits import Limits
+from ..wire.more_fields import put_fields
 from ..wire.opcodes import MAX_U32, PROTOCOL
 from ..wire.traceparent import put_into
 from . import requests
 from .descriptions import Opened, read_opened
 from .requests import Encode
+from .seen import Version
 from .tracing import current_traceparent
 
 log = logging.getLogger("omendb_ws.client")
@@ -115,6 +117,8 @@ class Link:
         self._leaving: set[int] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._opened: dict[str, Opened] = {}
+        #: Collections whose newest version that the client knows of was shown here (``Seen``).
+        self.reached: set[str] = set()
         self._opening: dict[str, asyncio.Lock] = {}
         self._refusal: OmenError | None = None
         self._lost: Lost | None = None
@@ -180,14 +184,23 @@ class Link:
 
     # -- requests -------------------------------------------------------------------------
 
-    def post(self, encode: Encode, sink: Sink, opened: Opened | None = None) -> Awaitable[None]:
+    def post(
+        self,
+        encode: Encode,
+        sink: Sink,
+        opened: Opened | None = None,
+        wanted: Version | None = None,
+    ) -> Awaitable[None]:
         """Register a request; awaiting the result sends it, then waits for room in the socket.
 
-        ``sink`` is called once, with what becomes of it. Raises TooLarge for a message that the
+        ``sink`` is called once, with what becomes of it. ``wanted``: the answer is to be of that
+        version, or a later one. Raises TooLarge for a message that the
         server would not read, and what ``encode`` raises; then nothing is registered.
         """
         request_id = self._unused_id()
         message = encode(request_id, opened)
+        if wanted is not None:
+            message = put_fields(message, {"min_version": wanted.number, "epoch": wanted.epoch})
         trace = current_traceparent()
         if trace is not None:
             message = put_into(message, trace)
@@ -199,7 +212,11 @@ class Link:
         return self._send(message)
 
     async def ask(
-        self, encode: Encode, opened: Opened | None = None, accept: Accept | None = None
+        self,
+        encode: Encode,
+        opened: Opened | None = None,
+        accept: Accept | None = None,
+        wanted: Version | None = None,
     ) -> Outcome:
         """Send a request and return what becomes of it. Cancelling leaves nothing behind.
 
@@ -210,7 +227,7 @@ class Link:
         if accept is not None:
             sink = partial(self._accepted, future, accept, opened)
         try:
-            await self.post(encode, sink, opened)
+            await self.post(encode, sink, opened, wanted)
             return await future
         finally:
             future.cancel()  # who is cancelled while the message waits for room wants no answer

@@ -76,7 +76,7 @@ class LiveQuery(Subscription[LiveAnswer]):
     """
 
     def __init__(self, connection: Connection, subscribing: Subscribing, asked: Asked) -> None:
-        super().__init__(connection)
+        super().__init__(connection, asked.options.collection)
         self._subscribing = subscribing
         self._asked = asked
         self._view = View(asked.options.order)
@@ -150,6 +150,7 @@ class LiveQuery(Subscription[LiveAnswer]):
     def begin(self, link: Link, sub: int, snapshot: Snapshot, asked: Asked) -> None:
         """Be carried by ``link`` under ``sub``, from ``snapshot`` of what was ``asked`` on."""
         if self._attach(link, sub):
+            self._epoch = snapshot.epoch
             self._arrive(snapshot, asked, resumed=self._has_begun)
             self._has_begun = True
 

@@ -66,8 +66,7 @@ class MapWatch(Subscription[Picture]):
     """
 
     def __init__(self, connection: Connection, collection: str, sample: int, every_ms: int) -> None:
-        super().__init__(connection)
-        self._collection = collection
+        super().__init__(connection, collection)
         self._fields = {"collection": collection, "sample": sample, "every_ms": every_ms}
         self._has_str_ids = False
         self._rows: dict[int, JsonObject] = {}
@@ -80,6 +79,7 @@ class MapWatch(Subscription[Picture]):
             self._request(),
             repeat=True,
             collection=self._collection,
+            reads=self._collection,
             accept=self._accept,
             waits=True,
         )

@@ -189,7 +189,9 @@ class Searching(Watching):
         self, collection: str, queries: F32 | None, options: SearchOptions
     ) -> list[Answer]:
         encode = requests.search(queries, options)
-        _, reply = await self._connection.call(encode, repeat=True, collection=collection)
+        _, reply = await self._connection.call(
+            encode, repeat=True, collection=collection, reads=collection
+        )
         assert isinstance(reply, messages.Results)
         return answers.read_results(reply)
 
@@ -198,6 +200,6 @@ class Searching(Watching):
     ) -> Answer:
         _, opened = await self._connection.opened(collection)
         encode = requests.search_like(collection, near, options)
-        _, reply = await self._connection.call(encode, repeat=True)
+        _, reply = await self._connection.call(encode, repeat=True, reads=collection)
         assert isinstance(reply, messages.Reply)
         return answers.read_search(reply.ok, opened.description.ids)

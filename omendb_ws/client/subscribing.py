@@ -110,6 +110,7 @@ class Subscribing:
                     live_requests.subscribe(np.concatenate(given) if given else None, options),
                     repeat=True,
                     collection=options.collection,
+                    reads=options.collection,
                     accept=partial(_accept, part),
                     waits=True,
                 )

@@ -1,4 +1,4 @@
-"""Subscriptions as async iterators: added rows (feeds, match queries), and statistics.
+"""Subscriptions as async iterators, and those of added rows (feeds, match and novel queries).
 
 Knows connections and links, no socket. A subscription attaches itself *on demand*: when someone
 waits for its next item and no link carries it, it subscribes, from its cursor where it has one. So
@@ -11,8 +11,8 @@ everything. Meanwhile the server's window is the buffer, and rows that leave it 
 (Not reading the socket would hold up every reply of the connection as well; and dropping rows would
 be silent.)
 
-Each kind is a ``Subscription`` with its own request and its own way to keep what arrives. Live
-queries are in ``live.py``.
+Each kind is a ``Subscription`` with its own request and its own way to keep what arrives. Others
+are in modules of their own (``live.py``, ``counts.py``, ``stats.py``, ``map.py``).
 """
 
 from __future__ import annotations
@@ -61,8 +61,11 @@ class Subscription(Generic[T]):
     One reader at a time.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, collection: str | None) -> None:
         self._connection = connection
+        #: What it reads, and the epoch of what comes; None: the server.
+        self._collection = collection
+        self._epoch: str | None = None
         self._link: Link | None = None
         self._sub = 0
         self._news = asyncio.Event()
@@ -119,6 +122,7 @@ class Subscription(Generic[T]):
 
     def take(self, push: Push, size_bytes: int) -> None:
         """Keep a push."""
+        self._note(push)
         if isinstance(push, messages.Event) and push.event == "ended":
             self._ended = str(push.body.get("reason"))
             self._link = None
@@ -167,7 +171,17 @@ class Subscription(Generic[T]):
 
     async def _ask(self) -> None:
         """Subscribe once."""
-        await self._connection.call(self._request(), repeat=True, accept=self._accept, waits=True)
+        await self._connection.call(
+            self._request(),
+            repeat=True,
+            reads=self._reads(),
+            accept=self._accept,
+            waits=True,
+        )
+
+    def _reads(self) -> str | None:
+        """The collection whose newest version it is to begin at, or later."""
+        return self._collection
 
     def _accept(
         self, link: Link, opened: Opened | None, answer: Answer, *, is_wanted: bool
@@ -177,6 +191,7 @@ class Subscription(Generic[T]):
         if not is_wanted:
             link.detach(sub)
         elif self._attach(link, sub):
+            self._epoch = answer.ok.get("epoch")
             self._start(answer.ok)
 
     def _attach(self, link: Link, sub: int) -> bool:
@@ -188,12 +203,19 @@ class Subscription(Generic[T]):
         link.carry(sub, self)
         return True
 
+    def _note(self, push: Push) -> None:
+        """What it shows is of a version."""
+        number = push.body.get("version") if isinstance(push, messages.Event) else push.version
+        if self._link and self._collection and self._epoch and isinstance(number, int):
+            self._connection.seen.note(self._link, self._collection, self._epoch, number)
+
     def _request(self) -> Encode:
         raise NotImplementedError
 
     def _refused(self, error: OmenError) -> None:
         """Make another ``_request`` possible after ``error``, or raise it."""
-        raise error
+        if not isinstance(error, WrongEpoch):  # of what was seen, which is forgotten by now
+            raise error
 
     def _start(self, ok: JsonObject) -> None:
         """Note what the reply to the subscribe says."""
@@ -227,7 +249,7 @@ class Feed(Subscription[FeedRows]):
         from_seq: int | None,
         epoch: str | None,
     ) -> None:
-        super().__init__(connection)
+        super().__init__(connection, collection)
         self._fields: dict[str, Any] = {
             "collection": collection, "filter": filter, "include": include,
         }  # fmt: skip
@@ -259,20 +281,28 @@ class Feed(Subscription[FeedRows]):
             **self._fields,
         )
 
+    def _reads(self) -> str | None:
+        """Nothing where it comes back to another epoch than what was seen: that is to be said."""
+        collection: str = self._fields["collection"]
+        is_other = not self._connection.seen.is_in(collection, self._epoch)
+        return None if self._from_seq is not None and is_other else collection
+
     def _start(self, ok: JsonObject) -> None:
-        self._epoch, self._version = ok["epoch"], ok["version"]
+        self._version = ok["version"]
         if self._from_seq is None:
             self._from_seq = ok["to_seq"] + 1
             self._to_seq = ok["to_seq"]
 
     def _refused(self, error: OmenError) -> None:
+        if self._from_seq is None:
+            return super()._refused(error)
         epoch = error.details.get("epoch")
         if not isinstance(error, WrongEpoch) or not isinstance(epoch, str) or epoch == self._epoch:
             raise error
-        assert self._from_seq is not None
         gap = Gap(self._from_seq, None, "epoch")
         self._waiting.append((gap_alone(gap, version=0, to_seq=0, epoch=epoch), 0))
         self._from_seq, self._epoch = 1, epoch
+        return None
 
     def _keep(self, push: Push, size_bytes: int) -> None:
         assert self._epoch is not None
@@ -361,27 +391,3 @@ class NovelFeed(Feed):
             connection, collection, filter=filter, include=include, from_seq=from_seq, epoch=epoch
         )
         self._fields |= {"below": below, "last": last}
-
-
-class StatsWatch(Subscription[dict[str, Any]]):
-    """Statistics of a collection or of the server, every ``every_ms``: always the latest.
-
-    Yields the fields of PROTOCOL section 6 "stats" as a dict; what a slow reader did not take in
-    time is replaced by what came after.
-    """
-
-    def __init__(self, connection: Connection, collection: str | None, every_ms: int) -> None:
-        super().__init__(connection)
-        self._fields = {"collection": collection, "every_ms": every_ms}
-        self._latest: dict[str, Any] | None = None
-
-    def _request(self) -> Encode:
-        return requests.plain(messages.Subscribe, kind="stats", **self._fields)
-
-    def _keep(self, push: Push, size_bytes: int) -> None:
-        if isinstance(push, messages.Event) and push.event == "stats":
-            self._latest = {name: value for name, value in push.body.items() if name != "sub"}
-
-    def _next_item(self) -> dict[str, Any] | None:
-        latest, self._latest = self._latest, None
-        return latest

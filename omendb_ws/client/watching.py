@@ -18,8 +18,9 @@ from .given import Examples, Filter, IdsGiven, IncludeNames, Rank, Shape, Vector
 from .live import LiveQuery
 from .map import MapWatch
 from .plain import filter_document
+from .stats import StatsWatch
 from .subscribing import Subscribing
-from .subscriptions import Feed, MatchFeed, NovelFeed, StatsWatch, Subscription
+from .subscriptions import Feed, MatchFeed, NovelFeed, Subscription
 
 S = TypeVar("S", bound=Subscription[Any])
 

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import orjson
 
-from .frames import PADDING, Header, read_header, sections_end
+from .frames import Header, read_header
 from .messages import Posted, Said, Uploaded
-from .opcodes import HEADER, HEADER_BYTES, KIND_NUMBERS, TRACEPARENT
+from .more_fields import put_fields
+from .opcodes import HEADER_BYTES, KIND_NUMBERS, TRACEPARENT
 from .unread import FRAME_START
 
 _FORM: Final = re.compile(
@@ -48,17 +49,9 @@ def found_in(said: Said) -> str | None:
 
 def put_into(message: bytes, traceparent: str) -> bytes:
     """A request of a client's with it: in its text, or its JSON section if it may have it there."""
-    field = orjson.dumps({TRACEPARENT: traceparent})[:-1]
-    if message[:1] == b"{":
-        return b"%b,%b" % (field, message[1:])
-    header = _header(message)
-    if header is None:
+    if message[:1] != b"{" and _header(message) is None:
         return message
-    before = message[HEADER_BYTES : HEADER_BYTES + header.json_bytes]
-    json = b"%b,%b" % (field, before[1:]) if before else field + b"}"
-    rest = memoryview(message)[sections_end(header) :]
-    head = HEADER.pack(*header._replace(json_bytes=len(json)))
-    return b"".join((head, json, PADDING[len(json) % len(PADDING)], rest))
+    return put_fields(message, {TRACEPARENT: traceparent})
 
 
 def _of_text(text: str) -> str | None:

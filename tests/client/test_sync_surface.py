@@ -10,7 +10,7 @@ import pytest
 
 import omendb_ws
 import omendb_ws.sync
-from omendb_ws.client import aio, counts, live, map, subscriptions
+from omendb_ws.client import aio, counts, live, map, stats, subscriptions
 
 #: What the asyncio client's documentation says in other words.
 WORDS = (
@@ -25,7 +25,7 @@ TWINS = (
     (subscriptions.Feed, omendb_ws.sync.Feed),
     (subscriptions.MatchFeed, omendb_ws.sync.MatchFeed),
     (counts.CountWatch, omendb_ws.sync.CountWatch),
-    (subscriptions.StatsWatch, omendb_ws.sync.StatsWatch),
+    (stats.StatsWatch, omendb_ws.sync.StatsWatch),
     (map.MapWatch, omendb_ws.sync.MapWatch),
     (live.LiveQuery, omendb_ws.sync.LiveQuery),
 )
