@@ -13,7 +13,7 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from omendb_core.model.types import F32, Include
 
@@ -32,7 +32,7 @@ from .views import Answered, Key, View, ViewSample, keyed, keys_of, results_of
 Kind = Literal["live", "match", "feed"]
 KINDS: Final = get_args(Kind)
 NO_CAUSE: Final = -1
-#: Vectors that one SUBSCRIBE may hold, and requests that are under way at once.
+#: Vectors that one SUBSCRIBE holds, and requests that are under way at once.
 _TOGETHER: Final = 100
 #: Nothing more comes if nothing came for so long.
 _QUIET_SECONDS: Final = 0.3
@@ -115,8 +115,10 @@ class Subscribers:
             some = vectors[start : start + _TOGETHER]
             if self._kind == "live":
                 views |= await self._subscribe_live(connection, some, first_query + start)
+            elif self._kind == "match":
+                matches |= await self._subscribe_match(connection, some, first_query + start)
             else:
-                matches |= await self._subscribe(connection, collection, some, first_query + start)
+                await self._subscribe_feeds(connection, collection, len(some))
         self._connections.append(connection)
         self._subscriptions += len(vectors)
         connection.on_message = lambda message, now: self._take(views, matches, message, now)
@@ -166,27 +168,32 @@ class Subscribers:
 
     # -- subscribing
 
-    async def _subscribe(
-        self, connection: Connection, collection: str, vectors: F32, first_query: int
-    ) -> dict[int, Match]:
-        """One to ``match`` or ``feed`` for each of ``vectors``; the sampled ones, by ``sub``."""
-        settings = self._settings
+    async def _subscribe_feeds(self, connection: Connection, collection: str, count: int) -> None:
+        """So many feeds."""
         asked = []
-        for number, vector in enumerate(vectors, 1):
-            of_match: dict[str, Any] = {}
-            if self._kind == "match":
-                of_match = {"vectors": vector[None], "min_score": settings.min_score}
+        for number in range(1, count + 1):
             request = messages.Subscribe(
-                number, self._kind, collection, filter=dict(settings.filter) or None,
-                include=self._include, encoding="binary", **of_match,
+                number, "feed", collection, filter=dict(self._settings.filter) or None,
+                include=self._include, encoding="binary",
             )  # fmt: skip
             asked.append(connection.ok(text.encode_request(request), number))
-        made = await asyncio.gather(*asked)
+        await asyncio.gather(*asked)
+
+    async def _subscribe_match(
+        self, connection: Connection, vectors: F32, first_query: int
+    ) -> dict[int, Match]:
+        """Those that are sampled, by ``sub``."""
+        settings = self._settings
+        frame = binary.encode_subscribe_match(
+            1, connection.handle, vectors, settings.min_score, dict(settings.filter) or None,
+            self._include, "binary",
+        )  # fmt: skip
+        results = results_of(await connection.ask(frame, 1))
         sampled = {}
-        for query, reply in enumerate(made, first_query):
-            match = self._matches.offer(query, reply["to_seq"])
+        for query, sub in enumerate(results.subs or [], first_query):
+            match = self._matches.offer(query, results.to_seq or 0)
             if match is not None:
-                sampled[int(reply["sub"])] = match
+                sampled[sub] = match
         return sampled
 
     async def _subscribe_live(

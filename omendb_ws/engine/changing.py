@@ -235,7 +235,7 @@ class Changing:
     def _forget(self, shard: Shard) -> None:
         """A shard is gone."""
         snapshots.let_go(shard)
-        self._standing.stop_all(shard)
+        self._standing.forget(shard)
         self.expiry.forget(shard)
         self.changes.forget(shard)
         self.durability.forget(shard)
@@ -263,7 +263,7 @@ class Changing:
         if work.feed is not None:
             if not work.feed.is_active:
                 raise NotFound(f"sub: there is no {work.feed.sub}")
-            self._standing.stop(work.feed)
+            self._standing.ends.stop(work.feed)
         return replies.ok(work.ticket, {})
 
 

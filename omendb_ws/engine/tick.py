@@ -32,6 +32,7 @@ from .streams.commands import Gone, Measure, Measured, Sent
 from .streams.counting import Recount, Tallies
 from .streams.deliveries import Deliveries, Stream
 from .streams.drawing import Draw, Drawings, Look
+from .streams.ends import ENDED_AT_ONCE, Ends
 from .streams.feeds import Feeds
 from .streams.lane_turns import LaneTurns
 from .streams.live import LiveQueries
@@ -53,9 +54,6 @@ from .writes.following import OfReplica
 
 #: How long the engine lets go after a fault.
 _AFTER_A_FAULT_SECONDS: Final = 0.005
-
-#: Streams that nobody reads any more, of one tick: a connection may leave 10,000 of them behind.
-GONE_AT_ONCE: Final = 256
 
 #: How long a tick looks numbers up and tells them: 20 µs for a collection, 1 µs for each reader.
 TICK_MEASURES_US: Final = 1_000
@@ -89,14 +87,15 @@ class Tick:
         self.feeds = Feeds(*of_rows, shares, clock_ns)
         long_reads = LongReads(moment.refusal, moment.refuse_late, shares, clock_ns)
         changes = Changes(metrics)
-        streams = self.live, self.matches, self.novels, self.feeds
+        standing = self.live, self.matches, self.novels
+        self.ends = Ends(*standing, self.feeds, self._gone.extend)
         self.standing = StandingQueries(
             metrics,
-            *streams,
+            *standing,
             self.deliveries,
             long_reads,
             changes.breaks,
-            self._gone.extend,
+            self.ends,
             shares,
             clock_ns,
         )
@@ -335,14 +334,14 @@ class Tick:
 
     def _let_go(self) -> None:
         """Forget some of the streams that nobody reads any more."""
-        gone = [self._gone.popleft() for _ in range(min(GONE_AT_ONCE, len(self._gone)))]
+        gone = [self._gone.popleft() for _ in range(min(ENDED_AT_ONCE, len(self._gone)))]
         try:
-            self.standing.stop_many(gone)
+            self.ends.stop_many(gone)
         except Exception as error:
             self._moment.fault(error, "letting go of streams")
             for stream in gone:
                 try:
-                    self.standing.stop(stream)
+                    self.ends.stop(stream)
                 except Exception as fault:  # those behind it have bytes to give back
                     self._moment.fault(fault, "letting go of a stream")
 

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from omendb_core.model.budget import Share
 from omendb_core.model.errors import BadRequest, NotFound
-from omendb_core.standing.table import StandingQuery
 
 from ..engine.streams import commands as streams
 from ..engine.streams.feeds import FEED_BYTES, Feed
 from ..engine.streams.live_query import LiveQuery
-from ..engine.streams.matches import MatchQuery
 from ..engine.streams.novels import NOVEL_BYTES, NovelQuery
 from ..runtime.faults import as_error
 from ..wire import messages as wire
 from ..wire.messages import SubscriptionKind
 from .count_streams import leave_count, subscribe_count
 from .live_streams import move_live, subscribe_live
+from .match_streams import subscribe_match
 from .reach import Reach, reach
 from .session import Session
-from .standing_streams import at_once, make_streams, query_vectors
 from .subscriptions import maps
 from .subscriptions.counts import CountSubscription
 from .subscriptions.subscription import (
@@ -75,31 +73,6 @@ def _subscribe_feed(session: Session, request: wire.Subscribe, size: int) -> Non
 def _reached(session: Session, request: wire.Subscribe) -> Reach:
     """What it reaches of its collection."""
     return reach(session, request.op, request.collection or "")
-
-
-def _subscribe_match(session: Session, request: wire.Subscribe, size: int) -> None:
-    reached = _reached(session, request)
-    collection = reached.collection
-    vectors = query_vectors(request.vectors, collection)
-    budget = session.account.memory
-    filter_ = reached.kept(request.filter, budget)
-    asked = StandingQuery(None, filter_, request.min_score)
-
-    def match_query(subscription: StreamSubscription) -> MatchQuery:
-        return MatchQuery(
-            session.context.engine.matches,
-            subscription,
-            collection.shard,
-            request.encoding == "binary",
-            request.include,
-            asked,
-            Share(budget, "hits that wait take"),
-        )
-
-    (subscription,) = at_once(make_streams(session, "match", collection, asked, 1, match_query))
-    query = cast("MatchQuery", subscription.stream)
-    ticket = session.ticket(request, collection.shard, size, then=subscription.replied)
-    session.submit(streams.Match(ticket, collection.shard, query, vectors, request.from_seq))
 
 
 def _subscribe_novel(session: Session, request: wire.Subscribe, size: int) -> None:
@@ -187,7 +160,7 @@ def _subscribe_map(session: Session, request: wire.Subscribe, size: int) -> None
 
 _SUBSCRIBERS: Final[dict[SubscriptionKind, Callable[[Session, wire.Subscribe, int], None]]] = {
     "live": subscribe_live,
-    "match": _subscribe_match,
+    "match": subscribe_match,
     "feed": _subscribe_feed,
     "novel": _subscribe_novel,
     "count": subscribe_count,

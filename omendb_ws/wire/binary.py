@@ -190,13 +190,24 @@ def _search(header: Header, json: JsonObject, vectors: F32, limits: Limits) -> S
 
 
 def _subscribe(header: Header, json: JsonObject, vectors: F32, limits: Limits) -> Subscribe:
+    kind = field_room.read_fields(json, (_SUBSCRIBE_KIND,), limits)["kind"]
+    if kind == "match":
+        return _subscribe_match(header, json, vectors, limits)
     k = field_room.check_k(header.k, limits)
-    values = field_room.read_fields(json, _SUBSCRIBE_FIELDS, limits)
+    values = field_room.read_fields(json, _LIVE_FIELDS, limits)
     field_room.check_needs(values)
     field_room.check_version(values)
-    kind = values.pop("kind")
     given = vectors if header.n else None
     return Subscribe(header.id, kind, header.handle, given, k=k, binary=True, **values)
+
+
+def _subscribe_match(header: Header, json: JsonObject, vectors: F32, limits: Limits) -> Subscribe:
+    if header.k:
+        raise BadFrame("k: must be 0 with kind match")
+    field_room.refuse_unknown(json, _MATCH_NAMES)
+    values = field_room.read_fields(json, _MATCH_FIELDS, limits)
+    field_room.check_version(values)
+    return Subscribe(header.id, "match", header.handle, vectors, binary=True, **values)
 
 
 def _move(header: Header, json: JsonObject, vectors: F32, limits: Limits) -> Move:
@@ -225,10 +236,10 @@ _ADD_FIELDS: Final = tuple(
     one for one in OPS["add"].fields if one.name in ("producer", "batch", "unless_near")
 )
 _SEARCH_FIELDS: Final = _json_fields("SEARCH", OPS["search"].fields)
-_SUBSCRIBE_FIELDS: Final = (
-    replace(OPS["subscribe"].fields[0], choices=("live",)),
-    *_json_fields("SUBSCRIBE", SUBSCRIPTION_KINDS["live"]),
-)
+_SUBSCRIBE_KIND: Final = replace(OPS["subscribe"].fields[0], choices=("live", "match"))
+_LIVE_FIELDS: Final = _json_fields("SUBSCRIBE", SUBSCRIPTION_KINDS["live"])
+_MATCH_FIELDS: Final = _json_fields("SUBSCRIBE", SUBSCRIPTION_KINDS["match"])
+_MATCH_NAMES: Final = frozenset({"kind", *(one.name for one in _MATCH_FIELDS)})
 _MOVE_FIELDS: Final = _json_fields("MOVE", OPS["move"].fields)
 
 
@@ -303,6 +314,22 @@ def encode_subscribe(
     json |= _shaping(shaping)
     given = _NO_VECTORS if vectors is None else vectors
     return _request("SUBSCRIBE", 0, request_id, handle, given, k, json, [])
+
+
+def encode_subscribe_match(
+    request_id: int,
+    handle: int,
+    vectors: F32,
+    min_score: float,
+    filter: JsonObject | None = None,
+    include: Include = NOTHING,
+    encoding: Encoding = "json",
+) -> bytes:
+    """SUBSCRIBE: one ``match`` subscription for each of ``vectors`` float32 (n, dim)."""
+    json = _given(
+        kind="match", filter=filter, min_score=min_score, include=_names(include), encoding=encoding
+    )
+    return _request("SUBSCRIBE", 0, request_id, handle, vectors, 0, json, [])
 
 
 def encode_move(

@@ -81,6 +81,13 @@ def encode_results(request_id: int, results: Results) -> bytes:
     return pack(_results_head(request_id, results, len(json)), json, _results_arrays(results))
 
 
+def encode_begun(request_id: int, version: int, subs: list[int], to_seq: int) -> bytes:
+    """RESULTS of ``match`` subscriptions that began behind ``to_seq``: each has no rows."""
+    json = dumps({"subs": subs, "to_seq": to_seq})
+    header = Header(MAGIC, PROTOCOL_BYTE, _RESULTS, 0, request_id, 0, len(subs), 0, 0, len(json), 0)
+    return pack(header, json, [np.array([version], "<u8"), np.zeros(len(subs), "<u4")])
+
+
 def encode_results_in_parts(
     request_id: int, results: Results, metadata: list[bytes]
 ) -> tuple[bytes | memoryview, ...]:
@@ -188,7 +195,8 @@ def decode_incoming(
     if kind.name == "RESULTS":
         counts = arrays["counts"]
         took_us, subs = header.took_us, json.get("subs")
-        return header.id, Results(version, counts, hits, took_us, subs, json.get("at"))
+        at, to_seq = json.get("at"), json.get("to_seq")
+        return header.id, Results(version, counts, hits, took_us, subs, at, to_seq)
     to_seq = int(arrays["to_seq"][0])
     if header.flags & FLAG_MATCH:
         is_novel = hits.near is not None

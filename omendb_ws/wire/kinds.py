@@ -127,7 +127,7 @@ _KINDS = (
     Kind(
         4, "RESULTS", "reply", ("n", "dim", "k", "json_bytes", "took_us"),
         (_VERSION, Section("counts", "<u4", ("n",)), *_hits("k")),
-        json=("metadata", "ids", "subs", "at", "weights"),
+        json=("metadata", "ids", "subs", "at", "weights", "to_seq"),
         flags={FLAG_VECTORS: "vectors", FLAG_RANKS: "ranks"},
     ),
     Kind(

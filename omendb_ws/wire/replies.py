@@ -37,6 +37,7 @@ class Results:
     """The answer to a search: ``counts`` uint32 (q,) rows of ``hits`` for each query.
 
     ``at``: the Unix time, in seconds, that its ranks and weights are of, where it has any.
+    ``to_seq``: where ``match`` subscriptions begin, less one; they have no rows.
     """
 
     version: int
@@ -45,6 +46,7 @@ class Results:
     took_us: int = 0
     subs: list[int] | None = None
     at: float | None = None
+    to_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -439,6 +439,7 @@ SUBSCRIBE_EXAMPLES_JSON = (
     b'{"kind":"live","encoding":"binary","positive":[17],"exclude":[4],"rank":"price",'
     b'"group":{"by":"kind"}}'
 )
+SUBSCRIBE_MATCH_JSON = b'{"kind":"match","filter":{"on":true},"min_score":0.5,"encoding":"binary"}'
 SUBSCRIBE_JSON = b'{"kind":"live","include":["vector"],"every":0,"encoding":"binary"}'
 
 BINARY_REQUESTS = [
@@ -495,6 +496,12 @@ BINARY_REQUESTS = [
          lambda: binary.encode_subscribe(7, 1, vectors((1.0, 2.0), (3.0, 4.0)), 5,
                                          include=Include(vector=True), every_ms=0,
                                          encoding="binary")),
+    Case("binary-subscribe-match", "client",
+         frame(7, f32(1.0, 2.0, 3.0, 4.0), id=7, handle=1, n=2, dim=2, json=SUBSCRIBE_MATCH_JSON),
+         m.Subscribe(7, "match", 1, vectors((1.0, 2.0), (3.0, 4.0)), filter={"on": True},
+                     min_score=0.5, encoding="binary", binary=True),
+         lambda: binary.encode_subscribe_match(7, 1, vectors((1.0, 2.0), (3.0, 4.0)), 0.5,
+                                               {"on": True}, encoding="binary")),
     Case("binary-move", "client", frame(8, f32(1.0, 2.0, 3.0), id=7, handle=3, n=1, dim=3),
          m.Move(7, 3, vectors((1.0, 2.0, 3.0)), binary=True),
          lambda: binary.encode_move(7, 3, vectors((1.0, 2.0, 3.0)))),
@@ -583,6 +590,10 @@ BINARY_REPLIES = [
          (5, m.Results(9, np.array([2, 1], np.uint32), HITS, 0, [3, 4])),
          lambda: binary_replies.encode_results(
              5, m.Results(9, np.array([2, 1], np.uint32), HITS, 0, [3, 4]))),
+    told("binary-results-begun",
+         frame(4, u64(9), u32(0, 0), b"", b"", b"", id=5, n=2, json=b'{"subs":[3,4],"to_seq":7}'),
+         (5, m.Results(9, np.array([0, 0], np.uint32), NOTHING_FOUND, 0, [3, 4], None, 7)),
+         lambda: binary_replies.encode_begun(5, 9, [3, 4], 7)),
     told("binary-live",
          frame(5, u64(13), u64(2, 1), f32(1.0, 0.25), f32(1.0, 0.0, 0.25, -3.5), u64(7, 8),
                u8(5, 6), id=3, n=2, k=2, dim=2, flags=2, json=RICH_JSON),

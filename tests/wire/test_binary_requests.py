@@ -227,6 +227,29 @@ def test_a_binary_subscription_is_a_live_one_of_its_handle(json: bytes) -> None:
     refused(decode(data), "bad_request")
 
 
+@pytest.mark.parametrize(
+    ("json", "names"),
+    [(b'{"kind":"match"}', "min_score"), (b'{"kind":"match","min_score":null}', "min_score"),
+     (b'{"kind":"match","min_score":0.5,"every":10}', "every"),
+     (b'{"kind":"match","min_score":0.5,"exclude":[4]}', "exclude"),
+     (b'{"kind":"match","min_score":0.5,"rank":"$score"}', "rank"),
+     (b'{"kind":"match","min_score":0.5,"from_seq":3}', "from_seq"),
+     (b'{"kind":"match","min_score":0.5,"min_version":3}', "epoch")],
+)  # fmt: skip
+def test_or_a_match_one_with_the_fields_of_such(json: bytes, names: str) -> None:
+    data = frame(SUBSCRIBE, f32(1, 2), id=5, handle=1, n=1, dim=2, json=json)
+    refused(decode(data), "bad_request", names)
+
+
+def test_a_binary_match_subscription_has_no_k_and_a_vector() -> None:
+    json = b'{"kind":"match","min_score":0.5}'
+    data = frame(SUBSCRIBE, f32(1, 2), id=5, handle=1, n=1, dim=2, k=3, json=json)
+    refused(decode(data), "bad_frame", "k")
+    refused(decode(frame(SUBSCRIBE, id=5, handle=1, json=json)), "bad_frame", "n")
+    json = b'{"kind":"match","min_score":0.5,"positive":[3]}'
+    refused(decode(frame(SUBSCRIBE, id=5, handle=1, json=json)), "bad_request", "positive")
+
+
 def test_arrays_are_views_on_the_message() -> None:
     data = encode_add(5, 1, RowBatch(np.ones((2, 2), np.float32), np.array([1, 2], np.uint64)))
     rows = decode(data).rows

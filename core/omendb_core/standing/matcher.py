@@ -105,10 +105,7 @@ class Matcher:
         its end none of the queries is there.
         """
         if not len(self.table):
-            self._has_seen_all()
-            self._gone.clear()
-            self._updated.clear()
-            self.lists.start()
+            self._begin_following()
         assert not self.is_outdated, "queries came before advance"
         table, is_there = self.table, False
         handles = table.take(queries)
@@ -123,6 +120,24 @@ class Matcher:
             if not is_there:
                 self.remove(handles.tolist())
         return handles
+
+    def add_deaf(self, queries: Sequence[StandingQuery], vectors: F32) -> I64:
+        """Take in match queries that no row reaches before ``listen``; as ``add``."""
+        if not len(self.table):
+            self._begin_following()
+        assert not self.is_outdated, "queries came before advance"
+        handles = self.table.take(queries)
+        try:
+            self.table.set_vectors(handles, vectors)
+        except BaseException:
+            self.remove(handles.tolist())
+            raise
+        return handles
+
+    def listen(self, handles: I64) -> None:
+        """Match queries of ``add_deaf`` take the rows that come from now on."""
+        assert not self.is_outdated, "queries listen before advance"
+        self.table.raise_floors(handles, self.table.bases[handles])
 
     def remove(self, handles: Sequence[int]) -> None:
         """Forget queries."""
@@ -302,6 +317,13 @@ class Matcher:
         round_.changed.append(shown[~np.isin(shown, list(self.lists.waiting))])
         round_.is_through = not len(round_.to_publish)
         return float(len(renewed) > 0)
+
+    def _begin_following(self) -> None:
+        """The first query comes: what happened before is nothing to it."""
+        self._has_seen_all()
+        self._gone.clear()
+        self._updated.clear()
+        self.lists.start()
 
     def _has_seen_all(self) -> None:
         self.seen_seq, self._seen_version = self._state.last_seq, self._state.version

@@ -40,9 +40,9 @@ from ..pieces.long_reads import LongReads, Steps
 from ..pieces.masks import mask_made, needs_mask
 from ..pieces.shape_costs import most_us
 from . import snapshots
-from .commands import Changes, Live, Move
+from .commands import Changes, Live, Move, Target
 from .live import LiveQueries
-from .live_query import LiveQuery
+from .stream import Stream
 from .targets import changed, prepared
 
 #: Vectors whose numbers are checked, and readers who are told, in one piece.
@@ -73,7 +73,7 @@ _Made = TypeVar("_Made")
 #: Brings a shard's lists to the present; OmenError if it is gone or broken.
 CatchUp = Callable[[Shard], None]
 #: Ends queries, some in each tick.
-LetGo = Callable[[Sequence[LiveQuery]], None]
+LetGo = Callable[[Sequence[Stream]], None]
 
 
 def begin_in_pieces(
@@ -90,7 +90,7 @@ def begin_in_pieces(
             query.is_beginning = True
         yield False
         shard.refuse_dropped()
-        vectors = yield from _prepared(work)
+        vectors = yield from prepared_in_pieces(shard, work.target)
         yield from mask_made(shard, queries[0].query.filter)
         yield from _lists_made(work, vectors, handles, catch_up, long_reads)
         while not long_reads.has_room:
@@ -104,7 +104,7 @@ def begin_in_pieces(
             texts = yield from metadata_written(found.hits)
         reply = snapshots.snapshot(work, found, found.counts, 0, len(found.hits.seqs), texts)
         if reply.error is None:
-            yield from _caught_up(shard, catch_up)
+            yield from caught_up(shard, catch_up)
             live.begin(queries, handles)
             has_begun = True
             if shard.window.version != found.version:
@@ -179,7 +179,7 @@ def _lists_made(
     least = LEAST_QUERIES if queries[0].query.is_plain else 1
     size = long_reads.size(least, MOST_QUERIES)
     while len(handles) < len(queries):
-        yield from _caught_up(shard, catch_up)
+        yield from caught_up(shard, catch_up)
         chunk = slice(len(handles), len(handles) + size.start())
         asked = [query.query for query in queries[chunk]]
         handles += shard.window.standing.add(asked, vectors[chunk]).tolist()
@@ -217,10 +217,10 @@ def _parts_made(
 
 def _free(shard: Shard, catch_up: CatchUp) -> Generator[bool, None, None]:
     """Return when the shard may be held, and its lists follow its window."""
-    yield from _caught_up(shard, catch_up)
+    yield from caught_up(shard, catch_up)
     while must_wait(shard):
         yield False
-        yield from _caught_up(shard, catch_up)
+        yield from caught_up(shard, catch_up)
 
 
 def _done(
@@ -284,18 +284,18 @@ def _fixed(work: Move) -> Changes:
     return replace(work.changes, target=prepared(work.shard.window, [target]))
 
 
-def _caught_up(shard: Shard, catch_up: CatchUp) -> Generator[bool, None, None]:
+def caught_up(shard: Shard, catch_up: CatchUp) -> Generator[bool, None, None]:
     """Return when the lists of the shard follow its window."""
     while shard.is_catching_up:
         yield False
     catch_up(shard)
 
 
-def _prepared(work: Live) -> Generator[bool, None, F32]:
+def prepared_in_pieces(shard: Shard, vectors: Target) -> Generator[bool, None, F32]:
     """The vectors as they are scored. NonFinite, ZeroNorm (of examples NotFound), with ``row``."""
-    window, vectors = work.shard.window, work.target
+    window = shard.window
     if isinstance(vectors, Examples):
-        work.shard.refuse_broken()
+        shard.refuse_broken()
         return prepared(window, [vectors])
     found = []
     step = max(1, _CHECKED_ELEMENTS // vectors.shape[1])
@@ -313,11 +313,11 @@ def _all_answered(shard: Shard, handles: I64, catch_up: CatchUp) -> Generator[bo
     """Return when every list is whole, at one version; or has been waited for in vain."""
     standing = shard.window.standing
     for _ in range(_PATIENCE_TICKS):
-        yield from _caught_up(shard, catch_up)
+        yield from caught_up(shard, catch_up)
         if not len(standing.lists.waiting_of(handles)):
             return
         yield True
-    yield from _caught_up(shard, catch_up)
+    yield from caught_up(shard, catch_up)
 
 
 def _made_whole(shard: Shard, handles: I64, filter_: Filter | None) -> Generator[bool, None, None]:

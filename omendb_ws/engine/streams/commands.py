@@ -107,11 +107,13 @@ class Move(_Standing):
 
 @dataclass(slots=True, eq=False)
 class Match(_Standing):
-    """Begin a match query, at ``from_seq`` or with the next row."""
+    """Begin match queries, at ``from_seq`` or with the next row; ``vectors`` float32 (n, dim), one
+    for each. ``is_binary``: asked by SUBSCRIBE, without ``from_seq``."""
 
-    query: MatchQuery
+    queries: list[MatchQuery]
     vectors: F32
     from_seq: int | None
+    is_binary: bool
 
 
 @dataclass(slots=True, eq=False)

@@ -205,7 +205,7 @@ class Deliveries:
                 break
             _, stream = turn
             count += 1
-            if stream.shard.broken is not None:
+            if stream.shard.broken is not None or stream.shard.is_dropped:
                 continue  # nobody knows what is true
             if stream.is_of_lists and stream.shard.is_catching_up:
                 self._put_off.setdefault(stream.shard, []).append(stream)

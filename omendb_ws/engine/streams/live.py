@@ -63,8 +63,7 @@ class LiveQueries:
             self.tell(queries, found)
             return found
         except Exception:
-            for query in queries:
-                self.stop(query)
+            self.take_out(queries)
             raise
 
     def move(
@@ -124,8 +123,8 @@ class LiveQueries:
         """End a query."""
         self.stop_many([query])
 
-    def stop_many(self, queries: Sequence[LiveQuery]) -> None:
-        """End queries of one shard; one of them may be there twice."""
+    def take_out(self, queries: Sequence[LiveQuery]) -> None:
+        """Queries of one shard do not stand any more; they may begin again."""
         shard = queries[0].shard
         handles = list({query.handle for query in queries if query.handle is not None})
         for query in queries:
@@ -137,6 +136,11 @@ class LiveQueries:
             shard.window.standing.remove(handles)
         for query in queries:
             query.handle = None
+
+    def stop_many(self, queries: Sequence[LiveQuery]) -> None:
+        """End queries of one shard; one of them may be there twice."""
+        self.take_out(queries)
+        for query in queries:
             query.query, query.left_out = query.query.without_filter(), ALL_IN
             query.settle()
 

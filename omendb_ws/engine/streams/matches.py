@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 from omendb_core.filters.parser import Filter, evaluate
@@ -17,7 +16,6 @@ from omendb_core.model.types import F32, I64, U64, Include
 from omendb_core.scan.interface import UNBOUNDED
 from omendb_core.scan.matching import pairs_above
 from omendb_core.scoring import score
-from omendb_core.search.query import prepare_queries
 from omendb_core.standing.table import StandingQuery
 from omendb_core.window import Window
 
@@ -34,9 +32,12 @@ from .together import LEAST_TOGETHER, Kind, is_plain, told
 
 
 class MatchQuery(QueueStream):
-    """One reader's standing query. Only ``Matches`` changes it."""
+    """One reader's standing query. Only ``Matches`` changes it.
 
-    __slots__ = ("handle", "query")
+    ``is_beginning``: it is taken in, or about to be, over several ticks.
+    """
+
+    __slots__ = ("handle", "is_beginning", "query")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class MatchQuery(QueueStream):
         super().__init__(maker, reader, shard, is_binary, include, share)
         self.query = query
         self.handle: int | None = None
+        self.is_beginning = False
 
     @property
     def condition(self) -> Filter | None:
@@ -77,31 +79,78 @@ class Matches(Queues[MatchQuery]):
         return self._queries.get(shard, {}).values()
 
     def start(
-        self, query: MatchQuery, vectors: F32, from_seq: int | None, now_us: int
-    ) -> dict[str, Any]:
-        """Begin delivery; the ``ok`` of the subscription. OmenError: it did not begin.
+        self, queries: Sequence[MatchQuery], prepared: F32, from_seq: int | None, now_us: int
+    ) -> int:
+        """Begin delivery to queries that are alike but for their vectors, ``prepared`` float32
+        (n, dim); the seq behind which they begin. OmenError: none did.
 
         The window's standing queries must have caught up.
         """
-        from_seq = self._refuse(query, from_seq)
-        window = query.shard.window
-        prepared = prepare_queries(window.definition, vectors)
-        query.handle = int(window.standing.add([query.query], prepared)[0])
-        self._queries.setdefault(query.shard, {})[query.handle] = query
-        self._silence.enter(query, now_us)
-        return self._begin(query, from_seq, now_us)
+        begins_at = self.first_of(queries, from_seq)
+        try:
+            self.take_in(queries, prepared, now_us)
+            self.begin(queries, begins_at, now_us)
+        except Exception:
+            self.take_out(queries)
+            raise
+        return begins_at - 1
 
-    def stop(self, query: MatchQuery) -> None:
-        """End a query."""
-        self._deliveries.stop(query)
-        self._silence.leave(query)
-        if query.handle is not None:
-            forget(self._queries, query.shard, query.handle)
-            if not query.shard.is_dropped:
-                query.shard.window.standing.remove([query.handle])
+    def first_of(self, queries: Sequence[MatchQuery], from_seq: int | None) -> int:
+        """The first seq of their delivery; BadRequest, TooLarge where there can be none."""
+        begins_at = self._refuse(queries[0], from_seq)
+        for query in queries:
+            query.row_bytes = queries[0].row_bytes
+        return begins_at
+
+    def take_in(self, queries: Sequence[MatchQuery], prepared: F32, now_us: int) -> None:
+        """Have queries of one shard stand, which hear of nothing before they ``begin``.
+
+        After a fault they are to be taken out. The window's standing queries must have caught up.
+        """
+        shard = queries[0].shard
+        handles = shard.window.standing.add_deaf([one.query for one in queries], prepared).tolist()
+        for query, handle in zip(queries, handles, strict=True):
+            query.handle = handle
+        self._queries.setdefault(shard, {}).update(zip(handles, queries, strict=True))
+        for query in queries:
+            self._silence.enter(query, now_us)
+
+    def begin(self, queries: Sequence[MatchQuery], from_seq: int, now_us: int) -> None:
+        """Deliver to queries that were taken in; as ``take_in``."""
+        window = queries[0].shard.window
+        handles = np.array([query.handle for query in queries], np.int64)
+        window.standing.listen(handles)
+        last_seq = window.last_seq
+        for query in queries:
+            query.listens_from = last_seq + 1
+            query.told_seq = from_seq - 1
+            query.quiet_since_us = now_us
+            query.lost = False
+            query.is_active = True
+        if from_seq <= last_seq:
+            for query in queries:
+                self._deliveries.ready(query)
+
+    def take_out(self, queries: Sequence[MatchQuery]) -> None:
+        """Queries of one shard do not stand any more; they may be taken in again."""
+        shard = queries[0].shard
+        handles = list({query.handle for query in queries if query.handle is not None})
+        for query in queries:
+            self._deliveries.stop(query)
+            self._silence.leave(query)
+        for handle in handles:
+            forget(self._queries, shard, handle)
+        if handles and not shard.is_dropped:
+            shard.window.standing.remove(handles)
+        for query in queries:
             query.handle = None
-        query.query = query.query.without_filter()
-        query.hits.close()
+
+    def stop_many(self, queries: Sequence[MatchQuery]) -> None:
+        """End queries of one shard; one of them may be there twice."""
+        self.take_out(queries)
+        for query in queries:
+            query.query = query.query.without_filter()
+            query.hits.close()
 
     def matched(
         self, shard: Shard, handles: I64, seqs: U64, scores: F32, arrival_us: int | None

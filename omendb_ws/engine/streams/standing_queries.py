@@ -32,19 +32,19 @@ from ..model.ticket import Effect, Reply, Ticket
 from ..pieces.long_reads import LongReads, Steps
 from . import snapshots
 from .beginning import (
-    LetGo,
     begin_in_pieces,
     begins_in_pieces,
     move_in_pieces,
     moves_in_pieces,
 )
+from .beginning_matches import begin_matches, begin_matches_in_pieces, matches_begin_in_pieces
 from .commands import Leave, Live, Match, Move, Novel, Standing
-from .deliveries import Deliveries, Stream
-from .feeds import Feed, Feeds
+from .deliveries import Deliveries
+from .ends import Ends
 from .live import LiveQueries
 from .live_query import LiveQuery
 from .matches import Matches, MatchQuery
-from .novels import NovelQuery, Novels
+from .novels import Novels
 from .owners import Owners
 from .targets import prepared
 
@@ -55,8 +55,7 @@ CATCH_UP_US: Final = 2_000
 class StandingQueries:
     """Every standing query of the engine, by shard.
 
-    ``breaks`` hears of a shard that a fault left without answers; ``let_go`` ends queries,
-    some in each tick.
+    ``breaks`` hears of a shard that a fault left without answers; ``ends`` ends queries.
     """
 
     def __init__(
@@ -65,11 +64,10 @@ class StandingQueries:
         live: LiveQueries,
         matches: Matches,
         novels: Novels,
-        feeds: Feeds,
         deliveries: Deliveries,
         long_reads: LongReads,
         breaks: Callable[[Shard], None],
-        let_go: LetGo,
+        ends: Ends,
         shares: Shares,
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
@@ -78,13 +76,12 @@ class StandingQueries:
         self._clock_ns = clock_ns
         self._long_reads = long_reads
         self._breaks = breaks
-        self._let_go = let_go
+        self.ends = ends
         self._shares = shares
         self._owners = Owners(shares, (live, matches, novels))
         self._live = live
         self._matches = matches
         self._novels = novels
-        self._feeds = feeds
         self._behind: dict[Shard, int | None] = {}
         #: Tenants that had a turn, while others have not.
         self._had_turn: set[str] = set()
@@ -227,22 +224,30 @@ class StandingQueries:
         They go to ``found`` as they are made.
         """
         for (kind, _), group in groupby(works, lambda work: (type(work), work.shard)):
-            alike = [work for work in group if not self._takes_long(work)]
+            alike = [work for work in group if not self._takes_long(work, now_us)]
             if kind is Live and alike:
                 found += self._begin([work for work in alike if isinstance(work, Live)])
+            elif kind is Match and alike:
+                matching = [work for work in alike if isinstance(work, Match)]
+                found += self._begin_matches(matching, now_us)
             else:
                 found.extend(self._one(work, now_us) for work in alike)
 
-    def _takes_long(self, work: Standing) -> bool:
+    def _takes_long(self, work: Standing, now_us: int) -> bool:
         """Whether a work is done in pieces, or waits for what is."""
         if self._must_wait(work):
             self.early.append(work)
             return True
         steps: Steps
         if isinstance(work, Live) and begins_in_pieces(work):
-            steps = begin_in_pieces(work, self._live, self._prepare, self._long_reads, self._let_go)
+            steps = begin_in_pieces(
+                work, self._live, self._prepare, self._long_reads, self.ends.let_go
+            )
         elif isinstance(work, Move) and moves_in_pieces(work):
             steps = move_in_pieces(work, self._live, self._prepare)
+        elif isinstance(work, Match) and matches_begin_in_pieces(work):
+            of_matches = self._matches, self._prepare, self._long_reads, self.ends.let_go
+            steps = begin_matches_in_pieces(work, *of_matches, now_us)
         else:
             return False
         next(steps)
@@ -256,7 +261,7 @@ class StandingQueries:
         if isinstance(work, Live | Match | Novel):
             return False
         stream = work.stream if isinstance(work, Leave) else work.query
-        return isinstance(stream, LiveQuery) and stream.is_beginning
+        return isinstance(stream, LiveQuery | MatchQuery) and stream.is_beginning
 
     @property
     def has_ready(self) -> bool:
@@ -274,16 +279,22 @@ class StandingQueries:
             self._prepare(work.shard)
             if isinstance(work, Move):
                 return self._move(work)
-            assert isinstance(work, Match | Novel)
+            assert isinstance(work, Novel)
             if not work.query.lane.is_open:
                 raise Internal("the connection is gone")
-            if isinstance(work, Novel):
-                begun = self._novels.start(work.query, work.from_seq, now_us)
-                return replies.ok(work.ticket, begun)
-            body = self._matches.start(work.query, work.vectors, work.from_seq, now_us)
-            return replies.ok(work.ticket, body)
+            return replies.ok(work.ticket, self._novels.start(work.query, work.from_seq, now_us))
         except Exception as error:
             return self._refused(work, error)
+
+    def _begin_matches(self, works: list[Match], now_us: int) -> list[Reply]:
+        """Begin match queries of one shard together; after a refusal one by one."""
+        try:
+            self._prepare(works[0].shard)
+            return begin_matches(works, self._matches, now_us)
+        except Exception as error:
+            if len(works) > 1:
+                return [one for work in works for one in self._begin_matches([work], now_us)]
+            return [self._refused(works[0], error)]
 
     def _begin(self, works: list[Live]) -> list[Reply]:
         """Begin live queries of one shard together; after a refusal one by one."""
@@ -300,8 +311,7 @@ class StandingQueries:
             try:
                 return self._snapshots(works, results)
             except Exception:
-                for query in queries:
-                    self._live.stop(query)
+                self._live.take_out(queries)
                 raise
         except Exception as error:
             if len(works) > 1:
@@ -333,7 +343,7 @@ class StandingQueries:
         work.shard.refuse_dropped()
         if not work.stream.is_active:
             raise NotFound(f"sub: there is no {work.stream.sub}")
-        self.stop(work.stream)
+        self.ends.stop(work.stream)
         return replies.ok(work.ticket, {})
 
     def _prepare(self, shard: Shard) -> None:
@@ -347,48 +357,12 @@ class StandingQueries:
             self._metrics.faults += 1
         return replies.refusal(work.ticket, as_error(error, work.ticket.op))
 
-    # -- the end ------------------------------------------------------------------------------
-
-    def stop(self, stream: Stream) -> None:
-        """End a stream of any kind."""
-        if isinstance(stream, LiveQuery):
-            self._live.stop(stream)
-        elif isinstance(stream, MatchQuery):
-            self._matches.stop(stream)
-        elif isinstance(stream, NovelQuery):
-            self._novels.stop(stream)
-        elif isinstance(stream, Feed):
-            self._feeds.stop(stream)
-        else:
-            return
-        stream.give_back()
-
-    def stop_many(self, streams: Sequence[Stream]) -> None:
-        """End streams of any kind, the live queries of a shard together."""
-        live: dict[Shard, list[LiveQuery]] = {}
-        for stream in streams:
-            if isinstance(stream, LiveQuery):
-                live.setdefault(stream.shard, []).append(stream)
-            else:
-                self.stop(stream)
-        for queries in live.values():
-            self._live.stop_many(queries)
-            for query in queries:
-                query.give_back()
-
-    def stop_all(self, shard: Shard) -> None:
-        """End every stream of a shard."""
+    def forget(self, shard: Shard) -> None:
+        """It is dropped: every stream of it ends."""
         self._behind.pop(shard, None)
         self._owners.forget(shard)
         self._has_caught_up(shard)
-        streams: list[Stream] = [
-            *self._feeds.of(shard),
-            *self._live.of(shard),
-            *self._matches.of(shard),
-            *self._novels.of(shard),
-        ]
-        for stream in streams:
-            self.stop(stream)
+        self.ends.stop_all(shard)
 
 
 def _are_alike(works: Sequence[Live]) -> bool:

@@ -92,6 +92,11 @@ def check_again(request: Any) -> None:
             request.id, request.collection, request.vectors, request.k, request.filter,  # type: ignore[arg-type]
             request.min_score, request.include, request.last, shaping(request),
         )  # fmt: skip
+    elif isinstance(request, Subscribe) and request.kind == "match":
+        again = binary.encode_subscribe_match(
+            request.id, request.collection, request.vectors, request.min_score, request.filter,  # type: ignore[arg-type]
+            request.include, request.encoding,
+        )  # fmt: skip
     elif isinstance(request, Subscribe):
         again = binary.encode_subscribe(
             request.id, request.collection, request.vectors, request.k, request.filter,  # type: ignore[arg-type]

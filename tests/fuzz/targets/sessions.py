@@ -352,6 +352,7 @@ def _session(ids: str, keys: list[Any], metric: str) -> list[tuple[bool, bytes]]
         _text(id=13, op="subscribe", kind="count", by="shop", every=10, **of),
         _text(id=14, op="subscribe", kind="map", sample=100, **of),
         (False, binary.encode_subscribe(15, 1, query, 2, {"shop": "north"})),
+        (False, binary.encode_subscribe_match(31, 1, query, 0.1, {"shop": "north"})),
         _text(id=16, op="update", rows=[{"id": keys[0], "metadata": {"price": 7}}], **of),
         _text(id=17, op="move", sub=1, vector=[0, 1, 0], filter={"price": 1}),
         (False, binary.encode_move(18, 1, query[:1], {"min_score": 0.5})),

@@ -320,7 +320,7 @@ async def test_a_reply_that_would_be_too_long_is_refused_and_none_begins() -> No
 async def test_what_a_refused_one_has_begun_ends_over_several_ticks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tick, "GONE_AT_ONCE", 3)
+    monkeypatch.setattr(tick, "ENDED_AT_ONCE", 3)
     async with running(max_message_bytes=70_000) as server, client(server) as raw:
         handle = (await raw.create(capacity=200))["handle"]
         await raw.add_binary(handle, batch(*range(100)))
@@ -492,20 +492,20 @@ TestLawOfBeginning.settings = hypothesis_settings(
 async def test_many_that_end_with_their_connection_end_over_several_ticks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tick, "GONE_AT_ONCE", 3)
+    monkeypatch.setattr(tick, "ENDED_AT_ONCE", 3)
     monkeypatch.setattr(ending, "ENDED_AT_ONCE", 7)
     async with running() as server, client(server) as other:
         await other.create()
         reserved_bytes = server.context.catalog.reserved_bytes
         most = 0
-        stop_many = server.context.engine.tick.standing.stop_many
+        stop_many = server.context.engine.tick.ends.stop_many
 
         def counted(streams: Any) -> None:
             nonlocal most
             most = max(most, len(streams))
             stop_many(streams)
 
-        monkeypatch.setattr(server.context.engine.tick.standing, "stop_many", counted)
+        monkeypatch.setattr(server.context.engine.tick.ends, "stop_many", counted)
         async with client(server) as raw:
             handle = (await raw.ok("open", collection="items"))["handle"]
             await raw.reply(await subscribe(raw, handle, vectors_of(MANY)))

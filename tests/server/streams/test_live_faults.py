@@ -311,20 +311,20 @@ async def test_one_stream_that_cannot_be_let_go_of_keeps_no_other(
 ) -> None:
     async with running() as server, client(server) as raw:
         await raw.create()
-        standing = server.context.engine.tick.standing
-        stop, told = standing.stop, []
+        ends = server.context.engine.tick.ends
+        stop_many, told = ends.stop_many, []
 
         def stop_or_fault(stream: Any) -> None:
             told.append(stream)
             if len([one for one in told if isinstance(one, LiveQuery)]) == 1:
                 raise MemoryError("on purpose")
-            stop(stream)
+            stop_many([stream])
 
         async with client(server) as other:
             for _ in range(3):
                 await other.ok("subscribe", kind="live", collection="items", vector=[1, 0])
-            monkeypatch.setattr(standing, "stop_many", boom)
-            monkeypatch.setattr(standing, "stop", stop_or_fault)
+            monkeypatch.setattr(ends, "stop_many", boom)
+            monkeypatch.setattr(ends, "stop", stop_or_fault)
             async with engine_held(server):  # all of them are let go of in one tick
                 other.socket.transport.abort()
                 await eventually(lambda: not server.metrics.subscriptions.total())

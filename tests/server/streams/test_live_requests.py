@@ -374,7 +374,7 @@ async def test_every_part_of_a_binary_subscribe_wrong_in_turn() -> None:
             (with_json(good, b""), "bad_request"),  # kind: missing
             (with_json(good, b"[]"), "bad_request"),
             (with_json(good, b"{"), "bad_request"),
-            (with_json(good, b'{"kind":"match"}'), "bad_request"),
+            (with_json(good, b'{"kind":"match"}'), "bad_frame"),  # which has no k
             (with_json(good, b'{"kind":"feed"}'), "bad_request"),
             (with_json(good, b'{"kind":7}'), "bad_request"),
             (with_json(good, b'{"kind":"live","k":3}'), "bad_request"),
