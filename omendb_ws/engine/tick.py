@@ -84,21 +84,13 @@ class Tick:
         self.live = LiveQueries(metrics, self.deliveries, moment.clock_us)
         of_rows = metrics, limits, self.deliveries
         self.matches, self.novels = Matches(*of_rows), Novels(*of_rows)
+        standing = self.live, self.matches, self.novels
         self.feeds = Feeds(*of_rows, shares, clock_ns)
         long_reads = LongReads(moment.refusal, moment.refuse_late, shares, clock_ns)
         changes = Changes(metrics)
-        standing = self.live, self.matches, self.novels
         self.ends = Ends(*standing, self.feeds, self._gone.extend)
-        self.standing = StandingQueries(
-            metrics,
-            *standing,
-            self.deliveries,
-            long_reads,
-            changes.breaks,
-            self.ends,
-            shares,
-            clock_ns,
-        )
+        of_time = long_reads, changes.breaks, self.ends, shares, clock_ns
+        self.standing = StandingQueries(metrics, *standing, self.deliveries, *of_time)
         self.tallies = Tallies(metrics, long_reads, moment.refusal, shares, clock_ns)
         self.reading = Reading(
             moment, metrics, reads, long_reads, self.standing, self.tallies, shares, clock_ns

@@ -45,7 +45,7 @@ def bundle(count: int, messages: list[Messages] | None = None) -> tuple[Bundle, 
     """Of so many subscriptions of one connection, each with a message of six bytes."""
     lane, outbox = Lane(), Outbox()
     readers = [Reader(outbox, lane, sub) for sub in range(count)]
-    shard = cast(Any, SimpleNamespace(broken=None))
+    shard = cast(Any, SimpleNamespace(broken=None, is_dropped=False))
     streams = [
         Stream(cast(Any, None), cast(Any, reader), shard, True, Include(), 6) for reader in readers
     ]
@@ -127,7 +127,7 @@ def test_a_run_is_framed_as_each_of_its_messages(length: int) -> None:
 
 def test_streams_that_were_told_together_may_be_told_again_when_all_are_taken() -> None:
     lane = Lane()
-    shard = cast(Any, SimpleNamespace(broken=None))
+    shard = cast(Any, SimpleNamespace(broken=None, is_dropped=False))
 
     class Maker:
         def make(self, streams: Any, now_us: int) -> Any:

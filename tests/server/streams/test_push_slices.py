@@ -40,7 +40,7 @@ class Maker:
 def delivered(maker: Maker, count: int) -> list[list[int]]:
     """The streams that each tick pushed to, until all were."""
     deliveries = Deliveries(Metrics(0.0), Limits(), Shares(), lambda: maker.now_ns)
-    shard = cast(Any, SimpleNamespace(broken=None))
+    shard = cast(Any, SimpleNamespace(broken=None, is_dropped=False))
     for sub in range(count):
         reader = cast(Any, SimpleNamespace(lane=Lane(), sub=sub))
         stream = Stream(cast(Any, maker), reader, shard, False, Include(), 100)
@@ -82,6 +82,7 @@ class Window:
     """A collection, as far as turns go."""
 
     broken = None
+    is_dropped = False
     is_catching_up = False
 
 

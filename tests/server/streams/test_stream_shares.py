@@ -43,7 +43,7 @@ class Maker:
 
 def stream_of(maker: Maker, lane: Lane, sub: int) -> Stream:
     reader = cast(Any, SimpleNamespace(lane=lane, sub=sub))
-    shard = cast(Any, SimpleNamespace(broken=None))
+    shard = cast(Any, SimpleNamespace(broken=None, is_dropped=False))
     stream = Stream(cast(Any, maker), reader, shard, False, Include(), 100)
     stream.is_active = True
     return stream
