@@ -89,8 +89,10 @@ class Tick:
         long_reads = LongReads(moment.refusal, moment.refuse_late, shares, clock_ns)
         changes = Changes(metrics)
         self.ends = Ends(*standing, self.feeds, self._gone.extend)
-        of_time = long_reads, changes.breaks, self.ends, shares, clock_ns
-        self.standing = StandingQueries(metrics, *standing, self.deliveries, *of_time)
+        ending = changes.breaks, self.ends
+        self.standing = StandingQueries(
+            metrics, *standing, self.deliveries, long_reads, *ending, shares, clock_ns
+        )
         self.tallies = Tallies(metrics, long_reads, moment.refusal, shares, clock_ns)
         self.reading = Reading(
             moment, metrics, reads, long_reads, self.standing, self.tallies, shares, clock_ns
