@@ -6,7 +6,8 @@ version that its owner had, and no change goes back. Which node should hold what
 
 Where what a follower needs was purged, its log is not what was written, or its rows are not what
 its owner states, the window is made again, from the newest checkpoint: whoever subscribed is told
-``unavailable``, and comes back with its seq.
+``unavailable``, and comes back with its seq. One that differs again after that is what the log
+says, so its owner is wrong: it takes over, and the owner finds in its turn that it differs.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ class Replicas:
         self.rebuilt = 0
         #: The keys of those that are being made again.
         self.coming: set[str] = set()
+        #: The keys of those that were made again because their owners stated something else.
+        self._differed: set[str] = set()
         engine.followers.on_failure = self._failed
 
     def stop(self) -> None:
@@ -191,10 +194,26 @@ class Replicas:
         self.rebuilt += is_wrong
         say = log.error if is_wrong else log.warning
         say("%s is read again from the cluster: %s", name, error.message)
+        is_owner_wrong = isinstance(error, Differs) and stored.key in self._differed
+        if isinstance(error, Differs):
+            self._differed.add(stored.key)
         await self.let_go(shard, _COMING)
         del shard, error
         while not await self._is_followed(stored):  # noqa: ASYNC110 - NATS sets no event
             await asyncio.sleep(_AGAIN_SECONDS)
+        if is_owner_wrong:
+            await self._depose(stored)
+
+    async def _depose(self, stored: Stored) -> None:
+        """What was read again differs from what its owner states: the log is right."""
+        self._differed.discard(stored.key)
+        shard = self._catalog.shard_of(stored.tenant, stored.name)
+        try:
+            if shard is not None and shard.is_follower:
+                log.error("%s: its owner's rows are not what its log says", stored.name)
+                await self.promote(shard)
+        except OmenError as error:
+            log.warning("%s: its owner stays: %s", stored.name, error.message)
 
     async def _is_followed(self, stored: Stored) -> bool:
         """Follow it; whether that needs no other attempt."""

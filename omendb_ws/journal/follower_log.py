@@ -24,6 +24,7 @@ class FollowerLog:
     #: Nothing that needs the window: its owner does it.
     compaction: Compaction | None = None
     has_room = True
+    wants_rest = False
 
     def __init__(self, following: Following) -> None:
         self.following = following

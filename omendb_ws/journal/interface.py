@@ -179,6 +179,10 @@ class Log(Protocol):
         """Whether another change may be admitted; see "Back-pressure"."""
 
     @property
+    def wants_rest(self) -> bool:
+        """Whether none may be, before nothing is pending: what it has to ask is overdue."""
+
+    @property
     def error(self) -> OmenError | None:
         """Why nothing is acknowledged now: StorageFull, StorageFailed, or None."""
 

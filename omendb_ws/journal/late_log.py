@@ -71,6 +71,9 @@ class LateLog:
 
     # -- Log --------------------------------------------------------------------------------------
 
+    #: See Log.
+    wants_rest = False
+
     @property
     def has_room(self) -> bool:
         """See Log."""

@@ -45,6 +45,7 @@ class FakeLog:
         self.queued: list[tuple[Change, Any]] = []
         self.error: OmenError | None = None
         self.has_room = True
+        self.wants_rest = False
         self.settle: Settle
         self.is_closed = self.is_dropped = False
         self.wanted: tuple[int, int] | None = None

@@ -123,6 +123,9 @@ class Durability:
         if not journal.has_room:
             pending.park(work, "room")
             return None
+        if pending.changes and journal.wants_rest:
+            pending.park(work, "rest")
+            return None
         try:
             admitted = self._changes.admit(work, now_us)
         except NotCaughtUp:
@@ -335,7 +338,8 @@ class Durability:
         compaction, now_seconds = journal.compaction, time.monotonic()
         if compaction is None or journal.error is not None:
             return
-        if now_seconds < self._compact_at_seconds.get(shard, 0.0):
+        is_early = now_seconds < self._compact_at_seconds.get(shard, 0.0)
+        if is_early and not journal.wants_rest:
             return
         self._compact_at_seconds[shard] = now_seconds + _COMPACTION_SECONDS
         window = shard.window

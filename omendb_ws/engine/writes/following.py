@@ -213,10 +213,11 @@ class Followers:
 
     def _apply(self, shard: Shard, logged: Delivered, now_us: int) -> None:
         window = shard.window
-        if isinstance(logged, KeptRows):
-            return  # they are here
+        if isinstance(logged, KeptRows):  # they are here
+            _compare(window, logged.first_seq, logged.last_seq, digest_of(logged))
+            return
         if isinstance(logged, Stated):
-            _compare(window, logged)
+            _compare(window, logged.first_seq, logged.last_seq, logged.digest)
             return
         window.admission.admitted.observe(logged)
         self._changes.apply(shard, logged, now_us)
@@ -295,11 +296,10 @@ class Followers:
             shard.pending.log.close()
 
 
-def _compare(window: Window, stated: Stated) -> None:
+def _compare(window: Window, first_seq: int, last_seq: int, digest: int) -> None:
     """Differs if the owner's window held something else at this version."""
-    rows = kept_rows(window, stated.first_seq, stated.last_seq)
-    if digest_of(rows) != stated.digest:
+    if digest_of(kept_rows(window, first_seq, last_seq)) != digest:
         raise Differs(
-            f"its rows {stated.first_seq} to {stated.last_seq} are not what its owner has at"
-            f" version {stated.version}"
+            f"its rows {first_seq} to {last_seq} are not what its owner has at version"
+            f" {window.version}"
         )

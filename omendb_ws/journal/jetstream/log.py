@@ -33,6 +33,7 @@ from ..local.groups import Done, Queued, Turn, size_of
 from .api import ApiError
 from .broken import BrokenStream
 from .followed import Followed
+from .moved import Moved
 from .pipeline import Pipeline
 from .queue import CHECKPOINT_BYTES, Writing
 from .records import Broken, Record
@@ -77,7 +78,7 @@ class StreamLog:
         self._is_over = self._is_resolving = False
         self._term = followed.judge.term
         self._wake = asyncio.Event()
-        self._moved = asyncio.Event()
+        self._moved = Moved()
         standing = followed.tracker.checkpoint()
         self._passes = Passes(self.manifest.definition, CHECKPOINT_BYTES, standing)
         self.compaction = LogCompaction(
@@ -110,6 +111,11 @@ class StreamLog:
     def has_room(self) -> bool:
         """See Log."""
         return self._waiting.has_room
+
+    @property
+    def wants_rest(self) -> bool:
+        """See Log."""
+        return self.statements.is_overdue
 
     @property
     def error(self) -> OmenError | None:
@@ -319,7 +325,7 @@ class StreamLog:
         self._term = term
         self._tail.stop()  # of an attempt before
         self._follow()
-        await self._until(lambda: self._followed.applied >= last or self._is_over)
+        await self._moved.until(lambda: self._followed.applied >= last or self._is_over)
         if self._is_over:
             return
         if self._followed.judge.term != term:
@@ -339,13 +345,7 @@ class StreamLog:
         self._follow()
         with suppress(TimeoutError):
             async with asyncio.timeout(_HEARD_SECONDS):
-                await self._until(lambda: self._is_over)
-
-    async def _until(self, is_so: Callable[[], bool]) -> None:
-        """Wait until something has come that makes it so."""
-        while not is_so():
-            self._moved.clear()
-            await self._moved.wait()
+                await self._moved.until(lambda: self._is_over)
 
     def _refuse_sent(self) -> None:
         """The fence is applied: what has not come back by now never will."""
@@ -379,7 +379,7 @@ class StreamLog:
         self._wake.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(patience_seconds):
-                await self._until(
+                await self._moved.until(
                     lambda: self._is_over or not (self._waiting.queue or self._writing.sent)
                 )
         if self._error is None:

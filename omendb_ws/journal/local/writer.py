@@ -90,6 +90,9 @@ class Writer:
 
     # -- on the engine's thread -------------------------------------------------------------------
 
+    #: See Log: what it asks can wait for ever.
+    wants_rest = False
+
     @property
     def has_room(self) -> bool:
         """See Log."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omendb_core.model.logged import KeptRows
 
 import omendb_ws
 from omendb_ws.engine.model.shard import Shard
@@ -263,5 +264,97 @@ async def test_a_follower_whose_rows_differ_from_its_owners_is_found_and_made_ag
         while not replicas.rebuilt and number < 1000:
             await both.raw.add(number := number + 1)
         await eventually(lambda: len(both.follower.context.catalog) == 1)
+        await both.in_step()
+        assert_same(*(shard.window for shard in both.shards()))
+
+
+async def test_statements_are_compared_under_unbroken_load(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "STATED_BYTES", 2000)
+    async with two(nats) as both:
+        await both.raw.create("items", capacity=10_000)
+        await follow_all(both.follower)
+        ours, theirs = both.shards()
+        pending = ours.pending
+        assert pending is not None
+        stated: list[int] = []
+        state = pending.log.statements.state  # type: ignore[union-attr]
+        pending.log.statements.state = lambda one: (stated.append(one.version), state(one))  # type: ignore[union-attr]
+        for first in range(1, 4000, 400):  # hundreds are under way at any time
+            asked = [
+                await both.raw.send("add", collection="items", rows=rows(number))
+                for number in range(first, first + 400)
+            ]
+            for one in asked:
+                assert "ok" in await both.raw.reply(one)
+        await both.in_step()
+        assert len(stated) >= 10
+        reader = theirs.pending.log.following._reader  # type: ignore[union-attr]
+        assert reader.statements == len(stated)
+        assert both.follower.node.replicas.rebuilt == 0
+
+
+async def test_rows_that_are_written_again_are_compared_too(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omendb_ws.journal.jetstream.log.CHECKPOINT_BYTES", 500)
+    async with two(nats) as both:
+        columns = {"n": "str", "flag": "bool", "at": "i64"}
+        await both.raw.create("items", columns=columns, capacity=50)
+        await follow_all(both.follower)
+        kept: list[KeptRows] = []
+        followers = both.follower.context.engine.followers
+        apply = followers._apply
+
+        def applied(shard: Shard, logged: Any, now_us: int) -> None:
+            kept.extend([logged] if isinstance(logged, KeptRows) else [])
+            apply(shard, logged, now_us)
+
+        monkeypatch.setattr(followers, "_apply", applied)
+        random = np.random.default_rng(2)
+        replicas = both.follower.node.replicas
+        assert replicas is not None
+        for number in range(1, 400):
+            metadata = {"n": f"text {number}", "flag": True, "note": "x" * int(random.integers(9))}
+            row = {"id": number % 60, "vector": [number, 1], "metadata": metadata}
+            if number % 3 == 0:
+                del row["metadata"]
+            await both.raw.ok("add", collection="items", rows=[row])
+        await both.in_step()
+        assert sum(len(one.seqs) for one in kept) > 10
+        assert replicas.rebuilt == 0
+        assert_same(*(shard.window for shard in both.shards()))
+        _, theirs = both.shards()
+        theirs.window.state.ring.vectors[:] += 1
+        number = 0
+        while not replicas.rebuilt and number < 1000:
+            number += 1
+            await both.raw.add(number % 60)
+        await eventually(lambda: len(both.follower.context.catalog) == 1)
+        await both.in_step()
+        assert_same(*(shard.window for shard in both.shards()))
+
+
+async def test_an_owner_whose_rows_are_not_what_its_log_says_is_deposed_and_made_again(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "STATED_BYTES", 500)
+    async with two(nats) as both:
+        await both.raw.create("items", capacity=10_000)
+        await both.raw.add(1, 2, 3)
+        await follow_all(both.follower)
+        ours, _ = both.shards()
+        ours.window.state.ring.vectors[:] += 1
+        number, owner = 100, both.owner.node.replicas
+        assert owner is not None
+        while not owner.rebuilt and number < 2000:
+            for asked in (both.raw, both.other):  # whoever owns it now
+                await asked.ask("add", collection="items", rows=rows(number := number + 1))
+            await asyncio.sleep(0)
+        await eventually(lambda: len(both.owner.context.catalog) == 1)
+        assert owner.rebuilt == 1
+        _, theirs = both.shards()
+        assert not theirs.is_follower
         await both.in_step()
         assert_same(*(shard.window for shard in both.shards()))
