@@ -291,7 +291,7 @@ async def test_statements_are_compared_under_unbroken_load(
         await both.in_step()
         assert len(stated) >= 10
         reader = theirs.pending.log.following._reader  # type: ignore[union-attr]
-        assert reader.statements == len(stated)
+        await eventually(lambda: reader.statements == len(stated))
         assert both.follower.node.replicas.rebuilt == 0
 
 
