@@ -69,6 +69,8 @@ class Catalog:
         self.held = HeldNames()
         #: How many nodes there are, this one with them; the cluster says it.
         self.nodes = 1
+        #: Names of collections that are made of snapshots now.
+        self._reserved: set[tuple[str, str]] = set()
         self._dropping: dict[tuple[str, str], Shard] = {}
         self._leaving: list[Shard] = []
         self._scan = scan
@@ -124,7 +126,9 @@ class Catalog:
         return None if entry is None else entry.shard
 
     def is_taken(self, tenant: str, name: str) -> bool:
-        """Whether a collection of that name is here, or is still being dropped."""
+        """Whether a collection of that name is here, is being restored, or still being dropped."""
+        if (tenant, name) in self._reserved:
+            return True
         dropping = self._dropping.get((tenant, name))
         is_being_dropped = dropping is not None and not dropping.is_dropped
         return is_being_dropped or self.shard_of(tenant, name) is not None
@@ -220,20 +224,30 @@ class Catalog:
         if name in self._tenants.get(tenant, {}):
             raise Exists(f"collection: there is a {name!r} already")
         self.held.refuse(tenant, name)
-        if self._is_in_cluster:
-            raise Unsupported("restore: collections of a cluster cannot be restored yet")
         if durability is not None:
             self.refuse_durability(durability)
         self._refuse_over_collections(tenant)
         memory = self._accounts.of(tenant).memory
         self.held.hold(tenant, name, "is being restored; try again")
+        self._reserved.add((tenant, name))
         return memory
+
+    def unreserve(self, tenant: str, name: str) -> None:
+        """Nothing comes of it. Again and again."""
+        if (tenant, name) in self._reserved:
+            self._reserved.discard((tenant, name))
+            self.held.release(tenant, name)
 
     def new_window(self, budget: Budget, definition: Definition) -> Window:
         """An empty window that no name leads to yet. From any thread. Quota."""
         share = Share(budget, _WINDOW)
         share.resize(reserved_bytes(definition, self._scan))
         return self._window(definition, share)
+
+    @property
+    def default_replicas(self) -> int:
+        """How many nodes hold a collection that does not say it."""
+        return self._replicas(None)
 
     @property
     def default_durability(self) -> Durability:
@@ -251,6 +265,7 @@ class Catalog:
     def restore(self, shard: Shard) -> Entry:
         """A held collection is back; the memory of its window is set aside already."""
         self.held.release(shard.tenant, shard.name)
+        self._reserved.discard((shard.tenant, shard.name))
         return self._list(shard)
 
     # -- memory -----------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -132,14 +131,13 @@ class Restore:
     def release(self) -> None:
         """Its name is free again. Once."""
         self.is_over = True
-        self._all.catalog.held.release(self._tenant, self.name)
+        self._all.catalog.unreserve(self._tenant, self.name)
         self._all.numbers.under_way -= 1
         self._all.numbers.failed += 1
 
     def is_not_held(self) -> None:
         """Its name is free, or leads to it. Again and again."""
-        with suppress(KeyError):
-            self._all.catalog.held.release(self._tenant, self.name)
+        self._all.catalog.unreserve(self._tenant, self.name)
         self._all.numbers.under_way -= not self.is_over
         self.is_over = True
 
@@ -227,8 +225,9 @@ class Restore:
             assert all_.storage is not None
             shard = self._shard(restored)
             manifest = Manifest(
-                self._tenant, self.name, head.definition, _durable(self._durability), shard.epoch
-            )
+                self._tenant, self.name, head.definition, _durable(self._durability), shard.epoch,
+                all_.catalog.default_replicas,
+            )  # fmt: skip
             self._manifest = manifest
             time_us = self._time_us(head)
             receiving = all_.storage.receive(manifest, restored.checkpoint, time_us)

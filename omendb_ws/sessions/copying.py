@@ -11,7 +11,7 @@ import itertools
 from typing import Final
 
 from omendb_core.model.budget import Share
-from omendb_core.model.errors import Forbidden, NotFound, Quota
+from omendb_core.model.errors import Exists, Forbidden, NotFound, Quota
 
 from ..catalog.entry import Entry
 from ..engine.pieces.snapshots import Reading
@@ -93,6 +93,9 @@ def restore(session: Session, request: wire.Restore, size: int) -> None:
         took_effect(session, "restore", name)
         return session.open(collection)
 
+    cluster = session.context.cluster
+    if cluster is not None and cluster.directory.where(session.tenant, name) is not None:
+        raise Exists(f"collection: there is a {name!r} already")
     restores_of_all = session.context.restores
     begun = restores_of_all.begin(session.tenant, name, request.durability, listed)
     restores[begun.number] = begun

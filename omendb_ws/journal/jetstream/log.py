@@ -83,11 +83,11 @@ class StreamLog:
         self._passes = Passes(self.manifest.definition, CHECKPOINT_BYTES, standing)
         self.compaction = LogCompaction(
             self._passes,
-            self._put,
+            self.put,
             lambda: self._error is None and self.has_room,
             lambda: self._retention.bytes,
         )
-        self.statements = StreamStatements(self.manifest.definition, standing, self._put)
+        self.statements = StreamStatements(self.manifest.definition, standing, self.put)
         self._written_bytes = 0
         self._writing: Writing
         self._pipeline: Pipeline
@@ -127,9 +127,10 @@ class StreamLog:
         size_bytes = size_of(change)
         self._passes.appended(change)
         self.statements.appended(size_bytes)
-        self._put((change, tag, size_bytes))
+        self.put((change, tag, size_bytes))
 
-    def _put(self, queued: Queued) -> None:
+    def put(self, queued: Queued) -> None:
+        """Queue what is no change."""
         if self._waiting.put(queued) or self._error is not None:
             self._connection.soon(self._wake.set)
 

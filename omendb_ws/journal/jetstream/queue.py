@@ -17,13 +17,18 @@ from ..local.records import Body
 from ..local.tracker import Tracker
 from .checkpoints import checkpoint_body
 from .followed import Followed
-from .records import HEADER_BYTES, MESSAGE_BYTES, encode, group_message, part_messages
+from .records import (
+    ENVELOPE_BYTES,
+    HEADER_BYTES,
+    MESSAGE_BYTES,
+    encode,
+    group_message,
+    part_messages,
+)
 from .statements import Statement
 
 #: What comes together goes as one message of about so much.
 GROUP_BYTES: Final = 256 << 10
-#: What of a message is headers of NATS.
-_ENVELOPE_BYTES: Final = 2048
 #: A checkpoint is written again behind so much.
 CHECKPOINT_BYTES: Final = 64 << 20
 
@@ -47,7 +52,7 @@ class Writing:
         self._term = followed.judge.term
         self._chain = followed.judge.chain
         self._tracker = Tracker(manifest.definition, limits, followed.tracker.checkpoint())
-        self._part_bytes = most_bytes - _ENVELOPE_BYTES
+        self._part_bytes = most_bytes - ENVELOPE_BYTES
         self._group_bytes = min(GROUP_BYTES, self._part_bytes)
         self._since_checkpoint = 0
         self._made: tuple[Logged, Body] | None = None

@@ -56,6 +56,8 @@ _MESSAGE: Final = struct.Struct("<HBBHH")
 MESSAGE_BYTES: Final = _MESSAGE.size
 _GROUP: Final = 0
 _PART: Final = 1
+#: What of a message is headers of NATS.
+ENVELOPE_BYTES: Final = 2048
 #: JetStream stores no more messages as one.
 MAX_PARTS: Final = 1000
 
@@ -130,6 +132,21 @@ def part_messages(buffers: Sequence[Buffer], part_bytes: int) -> list[bytes]:
         + record[number * part_bytes : (number + 1) * part_bytes]
         for number in range(count)
     ]
+
+
+def messages_of(buffers: Sequence[Buffer], payload_bytes: int) -> list[bytes]:
+    """The messages of one record: one, or some that are stored as one, where one may be so long.
+
+    ValueError if these are too many.
+    """
+    most_bytes = payload_bytes - ENVELOPE_BYTES
+    if sum(map(_size, buffers)) + MESSAGE_BYTES <= most_bytes:
+        return [group_message(buffers)]
+    return part_messages(buffers, most_bytes)
+
+
+def _size(buffer: Buffer) -> int:
+    return memoryview(buffer).nbytes
 
 
 class Assembler:

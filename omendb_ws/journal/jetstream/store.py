@@ -15,12 +15,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from omendb_core.model.errors import OmenError, StorageFailed, StorageFull, Unavailable, Unsupported
+from omendb_core.model.errors import OmenError, StorageFailed, StorageFull, Unavailable
 from omendb_core.model.logged import Checkpoint
 from omendb_core.model.types import WindowLimits
 
@@ -31,10 +31,12 @@ from .checkpoints import checkpoint_body
 from .connection import Connection
 from .followed import Followed
 from .following import StreamFollowing, open_log
+from .log import StreamLog
 from .names import bucket, defined_by, definition_entry, secret_entry, stream
-from .ownership import Ownership
+from .ownership import Ownership, store_batch
 from .presence import Presence
-from .records import encode, group_message
+from .receiving import Arrivals, StreamReceiving
+from .records import encode, messages_of
 from .recovery import StreamRecovery
 from .streamed import Streamed
 
@@ -111,19 +113,38 @@ class JetStreamStore:
 
     def create(self, manifest: Manifest, limits: WindowLimits, settle: Settle) -> Log:
         """See Store."""
-        stored = Stored(secrets.token_hex(8), manifest.tenant, manifest.name)
-        try:
-            return self._call("create", self._create(stored, manifest, limits, settle))
-        except Exception:
-            with suppress(Exception):  # else the next start does
-                self._call("create", self._take_away(stored))
-            raise
+        stored = self._new(manifest)
+        log_, publish = self._made(stored, manifest, Checkpoint(), limits, settle)
+        publish()
+        return log_
 
     def receive(
         self, manifest: Manifest, checkpoint: Checkpoint, limits: WindowLimits, time_us: int
     ) -> Receiving:
         """See Store."""
-        raise Unsupported("restore: collections of a cluster cannot be restored yet")
+        arrivals = Arrivals()
+        stands = replace(checkpoint, time_us=max(time_us, checkpoint.time_us))
+        log_, publish = self._made(self._new(manifest), manifest, stands, limits, arrivals)
+        return StreamReceiving(log_, arrivals, publish)
+
+    def _new(self, manifest: Manifest) -> Stored:
+        return Stored(secrets.token_hex(8), manifest.tenant, manifest.name)
+
+    def _made(
+        self,
+        stored: Stored,
+        manifest: Manifest,
+        checkpoint: Checkpoint,
+        limits: WindowLimits,
+        settle: Settle,
+    ) -> tuple[StreamLog, Callable[[], None]]:
+        """``_create``, of which nothing is left where it fails."""
+        try:
+            return self._call("create", self._create(stored, manifest, checkpoint, limits, settle))
+        except Exception:
+            with suppress(Exception):  # else the next start does
+                self._call("create", self._take_away(stored))
+            raise
 
     def drop(self, stored: Stored) -> None:
         """See Store."""
@@ -191,8 +212,14 @@ class JetStreamStore:
     # -- on the connection's thread ---------------------------------------------------------------
 
     async def _create(
-        self, stored: Stored, manifest: Manifest, limits: WindowLimits, settle: Settle
-    ) -> Log:
+        self,
+        stored: Stored,
+        manifest: Manifest,
+        checkpoint: Checkpoint,
+        limits: WindowLimits,
+        settle: Settle,
+    ) -> tuple[StreamLog, Callable[[], None]]:
+        """A log behind ``checkpoint``, and what says that its collection is made."""
         entry = definition_entry(manifest.tenant, manifest.name)
         there = await self._jetstream.get(entry)
         if there is not None and there.value.get("state") == "made":
@@ -213,26 +240,46 @@ class JetStreamStore:
                     f"collection: another node makes {manifest.name!r} now; try again"
                 ) from error
             raise
+        log_ = await self._begun(stored, manifest, checkpoint, limits, settle)
+        made = value | {"state": "made"}
+        return log_, lambda: self._publish(log_, self._jetstream.put(entry, made, revision))
+
+    async def _begun(
+        self,
+        stored: Stored,
+        manifest: Manifest,
+        checkpoint: Checkpoint,
+        limits: WindowLimits,
+        settle: Settle,
+    ) -> StreamLog:
+        """A stream that begins with ``checkpoint``, and its log."""
         streamed = self._streamed(stored, limits)
         await self._jetstream.create_stream(streamed.stream, streamed.subject)
         term = await streamed.ownership.take(0, from_others=True)
-        buffers, _ = encode(checkpoint_body(manifest, Checkpoint()), term, 0)
-        message = group_message(buffers)
-        await self._store_first(streamed.subject, message)
+        buffers, _ = encode(checkpoint_body(manifest, checkpoint), term, 0)
+        messages = messages_of(buffers, self._jetstream.max_payload_bytes)
+        await self._store_first(streamed.subject, messages)
         followed = Followed(limits)
-        followed.take(1, message, 0)
-        log_ = await open_log(streamed, followed, settle)
-        try:
-            await self._jetstream.put(entry, value | {"state": "made"}, revision)
-        except BaseException:
-            await log_.end(0.0)
-            raise
-        return log_
+        for sequence, message in enumerate(messages, 1):
+            followed.take(sequence, message, 0)
+        return await open_log(streamed, followed, settle)
 
-    async def _store_first(self, where: str, message: bytes) -> None:
+    def _publish(self, log_: StreamLog, saying: Coroutine[Any, Any, object]) -> None:
+        """Say that a collection is there; where that fails nothing of it is."""
+        try:
+            self._call("create", saying)
+        except BaseException:
+            with suppress(Exception):  # else the next start does
+                log_.drop()
+            raise
+
+    async def _store_first(self, where: str, messages: list[bytes]) -> None:
         for attempt in range(_ATTEMPTS):
             try:
-                await self._jetstream.store(where, message, 0)
+                if len(messages) == 1:
+                    await self._jetstream.store(where, messages[0], 0)
+                else:
+                    await store_batch(self._jetstream, where, messages, 0)
                 return
             except Unavailable:
                 if attempt + 1 == _ATTEMPTS or not self.connection.is_connected:
