@@ -81,8 +81,9 @@ async def test_nothing_is_left_of_a_restore_that_is_given_up_or_refused(nats: Na
 
         before = streams(), store.connection.call(store._jetstream.entries())
         number = (await raw.ok("restore", collection="copy"))["restore"]
-        for start in range(0, len(data) - 50, 1000):
-            assert "ok" in await feed(raw, number, data[start : start + 1000])
+        most = data[:-50]
+        for start in range(0, len(most), 1000):
+            assert "ok" in await feed(raw, number, most[start : start + 1000])
         assert streams() == before[0] + 1
         assert await raw.code("search", collection="copy", vector=[1, 0]) == "unavailable"
         await raw.ok("restore", end=number)
