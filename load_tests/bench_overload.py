@@ -1,6 +1,6 @@
 """Measures what a server does that is asked for more than it can do.
 
-    python -m load_tests.bench_overload [--seconds 5] [--times 0.5,1,2,5] [--vectors 16]
+    python -m load_tests.bench_overload [--seconds 5] [--times 0.5,1,2,5] [--vectors 16] [--texts]
 
 The load of ``scenarios/overload.toml`` at shares of the peak, made by processes of its own. The
 peak is what a closed run achieves, with 64 searches in flight or with 256, whichever is more.
@@ -226,9 +226,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run (default 5)")
     parser.add_argument("--times", default="0.5,1,2,5", help="of the peak")
     parser.add_argument("--vectors", type=int, default=1, help="of a search (default 1)")
+    parser.add_argument("--texts", action="store_true", help="searches as JSON")
     options = parser.parse_args()
     overrides: dict[str, Any] = {"load.seconds": options.seconds, "search.verified": 0.0}
     overrides["search.vectors"] = options.vectors
+    overrides["search.texts"] = options.texts
     wanted = scenario.read("overload", overrides)
     print(where())
     for times in [*map(float, options.times.split(",")), None]:

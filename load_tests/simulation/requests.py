@@ -15,12 +15,12 @@ import numpy as np
 from omendb_core.model.change import RowBatch
 from omendb_core.model.types import F32, Column
 
-from omendb_ws.wire import binary
+from omendb_ws.wire import binary, messages, text
 from omendb_ws.wire.frames import padded
 from omendb_ws.wire.opcodes import HEADER_BYTES
 
 from . import columns, shaping
-from .connection import framed
+from .connection import framed, framed_text
 from .sampling import Sampling
 
 _ID_AND_HANDLE: Final = struct.Struct("<II")
@@ -32,6 +32,8 @@ _JSON_BYTES_OFFSET: Final = 24
 _STR_ID: Final = "row-"
 _STR_IDS_START: Final = b'"ids":["'
 _STR_ID_SEPARATOR: Final = b'","'
+#: How a text begins.
+_TEXT_HEAD: Final = b'{"id":%d,'
 #: Rows that were added before the load began are a row of the log with this time.
 NO_TIME: Final = -1.0
 
@@ -114,6 +116,32 @@ class Searches:
         sampling = self._sampling
         if sampling is not None and sampling.is_due():
             sampling.keep(Sample(tag, message))
+
+
+class TextSearches:
+    """Searches by ``queries`` float32 (n, dim) in turn, one in a text; no answer is kept."""
+
+    samples: Final[Sequence[Sample]] = ()
+
+    def __init__(
+        self, collection: str, queries: F32, k: int, filter: dict[str, Any] | None
+    ) -> None:
+        head = len(_TEXT_HEAD % 0)
+        asked = [
+            messages.Search(0, collection, query[None], single=True, k=k, filter=filter)
+            for query in queries
+        ]
+        self._rests = [text.encode_request(one)[head:] for one in asked]
+        self._next = 0
+
+    def request(self, request_id: int, handle: int) -> tuple[bytearray, int]:
+        """See Source; the tag is the number of the query."""
+        number = self._next
+        self._next = (number + 1) % len(self._rests)
+        return bytearray(framed_text(_TEXT_HEAD % request_id + self._rests[number])), number
+
+    def answered(self, tag: int, intended: float, message: bytes) -> None:
+        """See Source."""
 
 
 def _search(queries: F32, k: int, filter: dict[str, Any] | None, shape: shaping.Shape) -> bytes:

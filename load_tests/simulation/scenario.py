@@ -96,7 +96,8 @@ class Requests:
     what a short closed run before it achieved. ``in_flight`` is for each connection; in open mode
     it is a limit, and 0 is the highest. ``rows`` of an add, ``vectors`` of a search: in a message.
     ``shapes`` of a search, by turns of messages, are what shapes its answer (``shaping``).
-    ``verified`` is the share of answers that the oracle looks at."""
+    ``texts``: searches as JSON, which the oracle does not look at. ``verified`` is the share of
+    answers that it does."""
 
     arrivals: Arrivals = "closed"
     rate: float = 0.0
@@ -107,6 +108,7 @@ class Requests:
     vectors: int = 1
     k: int = 10
     queries: int = 1024
+    texts: bool = False
     verified: float = 0.0
     filter: Mapping[str, Any] = field(default_factory=dict)
     shapes: list[Mapping[str, Any]] = field(default_factory=list)
@@ -296,6 +298,8 @@ def _check(scenario: Scenario) -> None:
             raise ScenarioError(f"{name}.rate: closed arrivals have none; say poisson or constant")
         if one.rate and one.times_capacity:
             raise ScenarioError(f"{name}.rate: not together with times_capacity, which makes it")
+        if one.texts and (name != "search" or one.vectors > 1 or one.shapes or one.verified):
+            raise ScenarioError(f"{name}.texts: of plain searches by one vector, not verified")
         if one.in_flight > OPEN_IN_FLIGHT:
             raise ScenarioError(f"{name}.in_flight: {one.in_flight} is above {OPEN_IN_FLIGHT}")
         if one.verified > 1:

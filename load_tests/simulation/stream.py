@@ -33,6 +33,7 @@ _CLOCK: Final = time.perf_counter
 _SHED: Final = re.compile(
     rb'\{"id":(\d+),"error":\{"code":"overloaded",.*"retry_after_ms":(\d+)\}\}'
 )
+_OK: Final = re.compile(rb'\{"id":(\d+),"ok":')
 
 
 class Stream:
@@ -148,10 +149,14 @@ class Stream:
         pending, answered, look = self._pending, self.recording.answered, self._source.answered
 
         def take(message: bytes, now: float) -> None:
-            if message[0] != MAGIC:
+            if message[0] == MAGIC:
+                request_id = int.from_bytes(message[4:8], "little")
+            elif (answer := _OK.match(message)) is not None:
+                request_id = int(answer[1])
+            else:
                 self._refused(connection, message, now)
                 return
-            found = pending.pop(int.from_bytes(message[4:8], "little"), None)
+            found = pending.pop(request_id, None)
             if found is None:
                 return
             intended, sent, tag, _ = found

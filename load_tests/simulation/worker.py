@@ -27,7 +27,7 @@ from . import columns, vectors
 from .arrivals import planned
 from .connection import Connection, Endpoint
 from .recording import Part, Progress, Span
-from .requests import AddLog, Adds, Sample, Searches, Source
+from .requests import AddLog, Adds, Sample, Searches, Source, TextSearches
 from .sampling import step
 from .scenario import Requests, Scenario
 from .storm import Storm
@@ -183,6 +183,8 @@ class _Worker:
         queries = vectors.queries(scenario.vectors, self._dim, self._seed, settings.queries)
         every = step(settings.verified) if settings.verified else 0
         given = dict(settings.filter) or None
+        if settings.texts:
+            return TextSearches(self._job.collection, queries, settings.k, given)
         self._searches = Searches(
             queries, settings.vectors, settings.k, given, every, settings.shapes
         )

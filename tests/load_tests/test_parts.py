@@ -172,6 +172,11 @@ def test_the_digits_are_there() -> None:
         ({"search": {"arrivals": "poisson"}}, r"search\.rate: missing"),
         ({"search": {"rate": 5}}, r"search\.rate: closed arrivals have none"),
         (
+            {"search": {"texts": True, "verified": 0.1}},
+            "search.texts: of plain searches by one vector, not verified",
+        ),
+        ({"add": {"texts": True}}, "add.texts"),
+        (
             {"search": {"arrivals": "poisson", "rate": 5, "times_capacity": 5}},
             "not together with times_capacity",
         ),

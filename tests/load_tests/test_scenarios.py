@@ -39,6 +39,20 @@ def small(name: str, **more: Any) -> scenario.Scenario:
     return scenario.read(name, {**wanted, **more})
 
 
+def test_searches_may_be_texts(target: Target) -> None:
+    made = coordinator.run(
+        small("overload", **{
+            "search.times_capacity": 0, "search.rate": 200, "search.texts": True,
+            "search.verified": 0.0,
+        }),
+        target,
+    )  # fmt: skip
+    (one,) = made.operations
+    assert one.count > 0
+    assert not one.errors
+    assert not one.unanswered
+
+
 @pytest.mark.parametrize("name", scenario.names())
 def test_a_scenario_runs_and_no_answer_is_wrong(target: Target, name: str) -> None:
     wanted = small(name)

@@ -7,6 +7,7 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -144,6 +145,21 @@ def test_what_is_let_in_is_answered_in_time_and_the_server_stays_busy(
     assert sum(one.answered for one in askers) >= 0.95 * could_do
     least, *_, most = sorted(one.answered for one in askers)
     assert most <= 1.2 * least, "connections that ask alike get alike"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_users_who_come_as_fast_as_they_can_be_answered_are(seed: int) -> None:
+    """At random: a queue stands for a moment now and then, and soon nobody is refused for it."""
+    server, numbers, tenant = Server(), np.random.default_rng(seed), TenantShare()
+    cost_us, seconds = 400.0, 4
+    askers = [server.join(tenant, cost_us) for _ in range(32)]
+    for _ in range(round(seconds / LOOK_SECONDS)):
+        for asker, count in zip(askers, numbers.poisson(LOOK_US / cost_us / 32, 32), strict=True):
+            server.ask(asker, int(count))
+        server.pass_(LOOK_SECONDS)
+    answered, refused = (sum(getattr(one, of) for one in askers) for of in ("answered", "refused"))
+    assert refused <= 0.02 * (answered + refused)
+    assert answered >= 0.96 * seconds * 1e6 / cost_us
 
 
 def test_below_what_it_can_do_nobody_is_refused() -> None:
