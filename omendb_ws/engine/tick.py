@@ -28,7 +28,7 @@ from .pieces.long_reads import LongReads
 from .reading import Reading
 from .reads.reads import Reads
 from .reads.statistics import collection_stats
-from .streams.commands import Gone, Measure, Measured, Sent
+from .streams.commands import Gone, Measure, Measured, Measurer, Sent
 from .streams.counting import Recount, Tallies
 from .streams.deliveries import Deliveries, Stream
 from .streams.drawing import Draw, Drawings, Look
@@ -358,24 +358,30 @@ class Tick:
         until_ns = started_ns + TICK_MEASURES_US * 1000
         found: dict[tuple[Shard, Filter | None], dict[str, Any]] = {}
         while (turn := self._measures.next()) is not None:
-            lane, subscription = turn[0], turn[1].subscription
-            shard = subscription.shard
-            if shard is None or shard.is_dropped:
-                continue
-            try:
-                key = shard, subscription.visible
-                if key not in found:
-                    found[key] = collection_stats(shard, self._moment.now_us, subscription.visible)
-                numbers: dict[str, Any] | None = found[key]
-            except Exception as error:
-                self._moment.fault(error, "statistics")
-                numbers = None  # it asks again at its next beat
-            self._moment.effects.append(Measured(subscription, numbers))
+            lane, measure = turn
+            self._measure_one(measure.subscription, found)
             now_ns = self._clock_ns()
             self._shares.charge_streams(lane.share, (now_ns - started_ns) / 1000)
             started_ns = now_ns
             if now_ns >= until_ns:
                 break
+
+    def _measure_one(
+        self, subscription: Measurer, found: dict[tuple[Shard, Filter | None], dict[str, Any]]
+    ) -> None:
+        """Of a shard that is there; ``found``: what was looked up in this tick."""
+        shard = subscription.shard
+        if shard is None or shard.is_dropped:
+            return
+        try:
+            key = shard, subscription.visible
+            if key not in found:
+                found[key] = collection_stats(shard, self._moment.now_us, subscription.visible)
+            numbers: dict[str, Any] | None = found[key]
+        except Exception as error:
+            self._moment.fault(error, "statistics")
+            numbers = None  # it asks again at its next beat
+        self._moment.effects.append(Measured(subscription, numbers))
 
     def _catch_up(self) -> None:
         self.standing.catch_up()

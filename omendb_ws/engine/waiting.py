@@ -46,12 +46,16 @@ class WaitingReads:
         self._parked_count = 0
         #: What need not wait, and found no room.
         self._fair = FairReads(shares)
+        #: Those of a shard that is about to be dropped, which need not wait.
+        self._alone: tuple[Shard, FairReads] | None = None
         self.size = TickSize()
         self._first = self._last = 0
 
     def __len__(self) -> int:
         """From any thread."""
-        return len(self._works) + self._parked_count + len(self._fair)
+        alone = self._alone
+        found = len(self._works) + self._parked_count + len(self._fair)
+        return found if alone is None else found + len(alone[1])
 
     def first_lanes(self) -> Iterable[Lane]:
         """Whose reads could be answered and found no room: of each tenant who is next."""
@@ -86,6 +90,9 @@ class WaitingReads:
     def _take(self) -> Room:
         ready: list[Queued] = []
         parked: list[Queued] = []
+        if self._alone is not None:  # a fault came between
+            self._works.extend(self._alone[1].works())
+            self._alone = None
         for queued in self._works:
             if queued.work.ticket.asker.lane.is_open:
                 (ready if is_ready(queued.work) else parked).append(queued)
@@ -130,29 +137,31 @@ class WaitingReads:
         return stay
 
     def _take_of(self, shard: Shard) -> Room:
-        ready = sorted(
-            queued
-            for queued in self._everything()
-            if queued.work.ticket.shard is shard
-            and queued.work.ticket.asker.lane.is_open
-            and is_ready(queued.work)
-        )
-        if not ready:
-            return Room(0)
-        room = self._all(ready)
-        if room is None:
-            alone = FairReads(self._shares)
-            alone.add_all(ready)
-            room = alone.take(self.size.queries, is_gated=False)
-        gone = set(map(id, room.taken))
-        left = [one for one in self._everything() if id(one.work) not in gone]
-        self._works, self._parked, self._parked_count = deque(sorted(left)), {}, 0
-        self._fair = FairReads(self._shares)
-        self.has_more = bool(left)
+        """All are gone over for the first some of a shard; the others then stand by themselves."""
+        if self._alone is None or self._alone[0] is not shard:
+            ready = sorted(one for one in self._everything() if _is_of(one.work, shard))
+            if not ready:
+                return Room(0)
+            room = self._all(ready)
+            reads = FairReads(self._shares)
+            reads.add_all(ready if room is None else ())
+            gone = {one.number for one in ready}
+            left = [one for one in self._everything() if one.number not in gone]
+            self._works, self._parked, self._parked_count = deque(sorted(left)), {}, 0
+            self._fair, self._alone = FairReads(self._shares), (shard, reads)
+            if room is not None:
+                return self._taken_of(room)
+        return self._taken_of(self._alone[1].take(self.size.queries, is_gated=False))
+
+    def _taken_of(self, room: Room) -> Room:
+        if self._alone is not None and not self._alone[1]:
+            self._alone = None
+        self.has_more = bool(self)
         return room
 
     def _everything(self) -> Iterable[Queued]:
-        return chain(self._works, *self._parked.values(), self._fair.works())
+        alone = () if self._alone is None else self._alone[1].works()
+        return chain(self._works, *self._parked.values(), self._fair.works(), alone)
 
     def _all(self, ready: Sequence[Queued]) -> Room | None:
         """All of them, in order; None if a tick takes less."""
@@ -162,6 +171,12 @@ class WaitingReads:
                 return None
             room.take(queued.work)
         return room
+
+
+def _is_of(work: Read, shard: Shard) -> bool:
+    """Whether a read is of that shard, and can be answered."""
+    ticket = work.ticket
+    return ticket.shard is shard and ticket.asker.lane.is_open and is_ready(work)
 
 
 def is_ready(work: Read) -> bool:

@@ -31,7 +31,7 @@ from ..journal.local.machine import wall_us
 from ..journal.local.store import LocalStore
 from ..journal.store_thread import Storage
 from ..runtime.by_turns import ByTurns
-from ..runtime.endings import Ending
+from ..runtime.endings import Ending, Once
 from ..runtime.faults import as_error
 from ..sessions.authentication import look_again, refuse_place
 from ..sessions.context import Context, monotonic_us
@@ -121,7 +121,7 @@ class Node:
         self._loop: asyncio.AbstractEventLoop
         self._tasks: dict[asyncio.Task[None], bool] = {}  # whether it is to be cancelled
         self._sessions: set[Session] = set()
-        self._ending, self._has_stopped_threads = Ending(), False
+        self._ending, self._threads_end = Ending(), Once()
 
     def start(self) -> None:
         """Start the engine's thread; its effects come to the running loop.
@@ -237,10 +237,11 @@ class Node:
 
     async def _end_threads(self) -> None:
         """Wait until they have ended; a loop that ends meanwhile, and cancels this, waits too."""
+        stop = partial(self._threads_end.do, self._stop_threads)
         try:
-            ending = asyncio.get_running_loop().run_in_executor(None, self._stop_threads)
-        except RuntimeError:  # the interpreter is ending, and starts no threads any more
-            return self._stop_threads()
+            ending = asyncio.get_running_loop().run_in_executor(None, stop)
+        except RuntimeError:  # no thread for it; one that there was may do it all the same
+            return stop()
         cancelled: asyncio.CancelledError | None = None
         while not ending.done():
             try:
@@ -254,8 +255,6 @@ class Node:
         return ending.result()
 
     def _stop_threads(self) -> None:
-        if self._has_stopped_threads:
-            return
         ending, catalog = self._ending, self.context.catalog
         ending.do("the end of restores", self.context.restores.close)
         ending.do("the end of the engine", self.context.engine.stop)
@@ -269,7 +268,6 @@ class Node:
         ending.do("the end of the audit log", self._close_audit_file)
         if self.context.traces is not None:
             ending.do("the end of traces", self.context.traces.stop)
-        self._has_stopped_threads = True
 
     def _close_audit_file(self) -> None:
         self.context.audit.say_left_out()

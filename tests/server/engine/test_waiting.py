@@ -121,6 +121,41 @@ def test_a_read_waits_until_its_collection_is_made() -> None:
     assert reads.take() == [work]
 
 
+def test_before_a_drop_all_are_gone_over_once_however_many_ask_about_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lanes = lanes_of(TenantShare(), 4)
+    ours = [read(lanes[place % 4], shard=HERE) for place in range(10 * TICK_QUERIES)]
+    others = [read(lanes[place % 4], shard=THERE) for place in range(50)]
+    reads = filled([*others[:20], *ours, *others[20:]])
+    looks = count()
+    monkeypatch.setattr(waiting, "is_ready", lambda work: next(looks) >= 0 and is_ready(work))
+    taken = []
+    while some := reads.take(HERE):
+        taken += some
+        assert len(reads) == len(ours) - len(taken) + len(others)
+    assert sorted(map(id, taken)) == sorted(map(id, ours))
+    for lane in lanes:
+        assert [one for one in taken if one.ticket.asker.lane is lane] == [
+            one for one in ours if one.ticket.asker.lane is lane
+        ]
+    assert next(looks) <= len(ours) + 2 * len(others)
+    assert reads.take() == others
+
+
+def test_what_is_left_after_a_drop_that_did_not_come_to_its_end_is_answered() -> None:
+    lanes = lanes_of(TenantShare(), 3)
+    works = [read(lanes[place % 3], shard=HERE) for place in range(3 * TICK_QUERIES)]
+    reads = filled(works)
+    taken = reads.take(HERE)
+    assert reads.has_more
+    assert len(reads) == len(works) - len(taken)
+    while some := reads.take():
+        taken += some
+    assert sorted(map(id, taken)) == sorted(map(id, works))
+    assert len(reads) == 0
+
+
 def test_before_a_drop_only_what_asks_about_it_is_taken() -> None:
     lane = Lane()
     works = [read(lane, shard=THERE if place % 3 else HERE) for place in range(9)]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from omendb_ws.node.node import Node
-from omendb_ws.runtime.endings import Ending
+from omendb_ws.runtime.endings import Ending, Once
+from tests.patience import PATIENCE_SECONDS
 from tests.server.raw import settings
 
 
@@ -67,3 +70,35 @@ async def test_a_stop_takes_every_step_and_raises_what_stayed_undone(
     successor = Node(settings(data_dir=str(tmp_path)))
     successor.start()
     await successor.stop()
+
+
+def test_what_is_done_once_is_waited_for_by_who_comes_meanwhile() -> None:
+    once, began, may_end, done = Once(), threading.Event(), threading.Event(), list[str]()
+
+    def step() -> None:
+        began.set()
+        may_end.wait(PATIENCE_SECONDS)
+        done.append("done")
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(once.do, step)
+        began.wait(PATIENCE_SECONDS)
+        second = threads.submit(lambda: (once.do(step), list(done))[1])
+        assert not second.done()
+        may_end.set()
+        assert second.result(PATIENCE_SECONDS) == ["done"]
+        first.result(PATIENCE_SECONDS)
+    assert done == ["done"]
+
+
+def test_after_a_fault_it_is_done_by_who_comes_next() -> None:
+    once, done = Once(), list[int]()
+
+    def faulty() -> None:
+        raise MemoryError("on purpose")
+
+    with pytest.raises(MemoryError):
+        once.do(faulty)
+    once.do(lambda: done.append(1))
+    once.do(lambda: done.append(2))
+    assert done == [1]

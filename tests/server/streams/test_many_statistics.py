@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from omendb_ws.access.principal import OPEN
 from omendb_ws.engine import tick
+from omendb_ws.engine.engine import Engine
+from omendb_ws.engine.model.ticket import Lane
+from omendb_ws.engine.streams.commands import Measure
 from omendb_ws.net.server import Server
 from omendb_ws.node import node
 from omendb_ws.sessions import outbox, server_view
@@ -18,7 +22,9 @@ from omendb_ws.sessions.outbox import Outbox
 from omendb_ws.sessions.subscriptions import beats
 from omendb_ws.sessions.subscriptions.beats import Beats
 from omendb_ws.sessions.subscriptions.subscription import StatsSubscription
+from omendb_ws.telemetry.metrics import Metrics
 from omendb_ws.wire.encoded import Message, text
+from omendb_ws.wire.opcodes import Limits
 from tests.server.raw import client, engine_held, running
 
 MANY = 40
@@ -160,6 +166,22 @@ async def test_a_tick_tells_numbers_for_as_long_as_it_has_for_them(
             await raw.named("stats")
         assert sum(told) == MANY
         assert max(told) == 1
+
+
+def test_those_of_collections_that_are_gone_take_of_that_time_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tick, "TICK_MEASURES_US", 0)
+    the_engine = Engine(Metrics(0.0), Limits(), 1000, lambda: 0, lambda effects: None)
+    lane, gone = Lane(), SimpleNamespace(shard=SimpleNamespace(is_dropped=True))
+    measures = [Measure(lane, cast(Any, gone)) for _ in range(MANY)]
+    for one in measures:
+        the_engine.tick._measures.add(lane, one)
+    for _ in range(MANY):
+        assert the_engine.tick._measures
+        the_engine.tick._measure()
+    assert not the_engine.tick._measures
+    assert not the_engine.moment.effects
 
 
 @dataclass(eq=False)
