@@ -43,7 +43,7 @@ _CONSOLE: Final = {
 #: What client.js is made of; it imports all of them.
 _CLIENT: Final = (
     *("adder", "client", "connection", "errors", "feed", "frames", "link", "live", "requests"),
-    *("subscription", "tokens"),
+    *("seen", "subscription", "tokens"),
 )
 
 #: path -> name of the file, content type.

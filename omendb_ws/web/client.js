@@ -6,6 +6,7 @@ import "./client/feed.js";
 import "./client/link.js";
 import "./client/live.js";
 import "./client/requests.js";
+import "./client/seen.js";
 import "./client/tokens.js";
 export { Client, connect } from "./client/client.js";
 export { OmenError } from "./client/errors.js";

@@ -82,8 +82,10 @@ export class Adder {
   }
 
   call(work, options) {
-    const open = async (link, limit) => work(await link.open(this.collection), link, limit);
-    return this.client.call(open, { ...options, collection: this.collection });
+    const { collection, client } = this;
+    const open = async (link, limit) =>
+      client.seen.note(link, collection, await work(await link.open(collection), link, limit));
+    return client.call(open, { ...options, collection });
   }
 
   async addAll(vectors, options) {

@@ -36,7 +36,7 @@ export class Client extends Connection {
   async count(collection, options) {
     known(options, OPTIONS.count);
     const body = { collection, ...fields(options) };
-    const counted = await this.call((link) => link.op("count", body), options);
+    const counted = await this.call((link) => this.#seen(link, "count", body), options);
     return options?.by == null ? counted.count : counted;
   }
   async create(collection, definition, options) {
@@ -45,6 +45,7 @@ export class Client extends Connection {
   }
   async drop(collection, options) {
     await this.#change("drop", { collection }, options);
+    this.seen.newest.delete(collection);
   }
   async delete(collection, ids, options) {
     return (await this.#change("delete", { collection, ids: toIdList(ids) }, options)).deleted;
@@ -62,7 +63,7 @@ export class Client extends Connection {
     known(options, OPTIONS.get);
     const body = { collection, ids: toIdList(ids), ...fields(options) };
     return this.call(async (link) => {
-      const { rows } = await link.op("get", body);
+      const { rows } = await this.#seen(link, "get", body);
       await readIds(link, collection, rows);
       return rows;
     }, options);
@@ -81,14 +82,15 @@ export class Client extends Connection {
     const asked = positive == null ? queries(vector, isMany) : { n: 0, sections: [] };
     return this.call(async (link) => {
       const { handle } = await link.open(collection);
-      const { answers } = await link.ask((id) => encodeFrame({ kind: KINDS.SEARCH, id, handle, k, json, ...asked }));
+      const { answers } = await this.seen.read(link, collection, (wanted) =>
+        link.ask((id) => encodeFrame({ kind: KINDS.SEARCH, id, handle, k, json: { ...json, ...wanted }, ...asked })));
       return isMany ? answers : answers[0];
     }, { ...options, collection });
   }
 
   #searchLike(body, options) {
     return this.call(async (link) => {
-      const { results, version, at, took_us: tookUs } = await link.op("search", body);
+      const { results, version, at, took_us: tookUs } = await this.#seen(link, "search", body);
       const hasStringIds = await readIds(link, body.collection, [{ id: body.like }, ...results]);
       const rest = { isRanked: at !== undefined, isWeighted: body.decay !== undefined, at, tookUs };
       return Answer.fromRows(results, version, hasStringIds, rest);
@@ -132,13 +134,17 @@ export class Client extends Connection {
     return new WindowMap(this, "map", collection, options);
   }
 
+  #seen(link, op, body) {
+    return this.seen.read(link, body.collection, (wanted) => link.op(op, { ...body, ...wanted }));
+  }
   async #read(op, body, options) {
     known(options, OPTIONS.call);
     return this.call((link) => link.op(op, body), options);
   }
   async #change(op, body, options) {
     known(options, OPTIONS.call);
-    return this.call((link) => link.op(op, body), { ...options, repeat: false });
+    const work = async (link) => this.seen.note(link, body.collection, await link.op(op, body));
+    return this.call(work, { ...options, repeat: false });
   }
 }
 

@@ -3,6 +3,7 @@
 import { backoffMs, deferred, fail, limits, lost, OmenError, sleep } from "./errors.js";
 import { Link } from "./link.js";
 import { known, tagOf } from "./requests.js";
+import { Seen } from "./seen.js";
 import { Tokens } from "./tokens.js";
 
 const QUIET_MS = 25_000;
@@ -11,8 +12,8 @@ const DEFAULTS = {
   token: null, getToken: null, timeoutMs: 30_000, signal: null,
   retryMs: 250, maxRetryMs: 10_000, highWaterBytes: 1 << 20, failFast: false,
 };
-/** Refusals that changed nothing and may pass; how often a busy server is asked, as from Python. */
-const PASSING = ["unavailable", "overloaded", "rate_limited", "draining"];
+/** Refusals that changed nothing and may pass, of a busy server from the third on; how often that is asked. */
+const PASSING = ["unavailable", "behind", "overloaded", "rate_limited", "draining"];
 const MOST_ATTEMPTS = 10;
 /** Refusals of our own for which an old description may be to blame. */
 const BY_DESCRIPTION = ["dim_mismatch", "bad_metadata"];
@@ -23,6 +24,7 @@ export class Connection extends EventTarget {
   error = null;
   identity = null;
   subscriptions = new Set();
+  seen = new Seen();
   online = () => this.#wake();
   #link = null;
   #ready;
@@ -111,7 +113,8 @@ export class Connection extends EventTarget {
             refusal = null;
             continue;
           }
-          const isOften = !lasts && code !== "unavailable" && attempt >= MOST_ATTEMPTS - 1;
+          if (error?.isOfSeen) continue;
+          const isOften = !lasts && PASSING.indexOf(code) > 1 && attempt >= MOST_ATTEMPTS - 1;
           if (isReply && (lasts ? retry : PASSING.includes(code)) && !isFast && !isOften) {
             refusal = error;
             const askedMs = error.details.retry_after_ms ?? 0;

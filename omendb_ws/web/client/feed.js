@@ -24,7 +24,7 @@ export class Feed extends Subscription {
     const body = { kind, collection, encoding: "binary", ...fields({ ...options, epoch: null, fromSeq: null }) };
     if (vector) body.vector = Array.from(vector);
     if (this.toSeq !== null) Object.assign(body, { from_seq: this.toSeq + 1, epoch: epoch ?? undefined });
-    return (link, accept) => link.op("subscribe", body, accept);
+    return (link, accept, wanted) => link.op("subscribe", { ...wanted, ...body }, accept);
   }
 
   begin({ epoch, version, to_seq: toSeq }) {

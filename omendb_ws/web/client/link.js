@@ -9,6 +9,7 @@ export class Link {
   calls = new Map();
   subs = new Map();
   opened = new Map();
+  reached = new Set();
   nextId = 1;
   heardAt = Date.now();
   refusal = null;

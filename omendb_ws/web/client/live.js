@@ -93,10 +93,10 @@ export class Live extends Newest {
     const { vector } = state;
     const k = toCount(this.options.k);
     const json = { kind: "live", encoding: "binary", ...fields(this.options), ...state.fields };
-    const frame = { kind: KINDS.SUBSCRIBE, k, json, ...sectionOf(vector) };
-    return async (link, accept) => {
+    const frame = { kind: KINDS.SUBSCRIBE, k, ...sectionOf(vector) };
+    return async (link, accept, wanted) => {
       const { handle } = await link.open(this.collection);
-      return link.ask((id) => encodeFrame({ ...frame, id, handle }), accept);
+      return link.ask((id) => encodeFrame({ ...frame, json: { ...json, ...wanted }, id, handle }), accept);
     };
   }
 

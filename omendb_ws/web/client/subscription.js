@@ -110,7 +110,7 @@ export class Subscription extends EventTarget {
   request() {
     const { kind, collection } = this;
     const body = { kind, collection: collection ?? undefined, ...fields(this.options) };
-    return (link, accept) => link.op("subscribe", body, accept);
+    return (link, accept, wanted) => link.op("subscribe", { ...body, ...wanted }, accept);
   }
   begin() {}
   begun() {}
@@ -130,7 +130,8 @@ export class Subscription extends EventTarget {
     const attempt = (this.attaching = {});
     try {
       const ask = this.request();
-      const work = async (link) => this.attaching === attempt && ask(link, (ok) => this.accept(link, ok, attempt));
+      const work = async (link) => this.attaching === attempt && this.client.seen.read(link, this.collection, (wanted) =>
+        ask(link, (ok) => this.accept(link, ok, attempt), wanted), this.epoch);
       await this.client.call(work, { collection: this.collection, lasts: true });
     } catch (error) {
       if (this.attaching !== attempt) return;
@@ -173,6 +174,7 @@ export class Subscription extends EventTarget {
     } else if (event === "gap") {
       this.skipped({ fromSeq: message.from_seq, toSeq: message.to_seq, reason });
     } else if ((event ?? message.type) === this.kind) {
+      this.client.seen.note(this.link, this.collection, message);
       this.take(message, bytes);
     }
   }
@@ -249,9 +251,9 @@ export class WindowMap extends Subscription {
 
   request() {
     const ask = super.request();
-    return async (link, accept) => {
+    return async (link, ...rest) => {
       this.idKind = (await link.open(this.collection, true)).ids;
-      return ask(link, accept);
+      return ask(link, ...rest);
     };
   }
 
