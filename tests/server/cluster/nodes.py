@@ -77,6 +77,12 @@ class NodeProcess:
         assert self._process is not None
         return self._process.pid
 
+    async def leave(self) -> None:
+        """Have it end in order."""
+        assert self._process is not None
+        self._process.terminate()
+        await self._process.wait()
+
     async def kill(self) -> None:
         """kill -9; again and again."""
         if self._process is not None and self._process.returncode is None:

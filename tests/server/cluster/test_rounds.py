@@ -1,7 +1,8 @@
-"""Rounds of what may happen to a node and its NATS, under writers that keep a ledger.
+"""Rounds of what may happen to nodes and their NATS, under clients that keep a ledger.
 
 Each row is added once by its client's pipeline, which repeats a batch under its number until it
-is acknowledged: in the end every row is there, and no other. ``make torture`` runs hundreds.
+is acknowledged: in the end every row is there, and no other. With three nodes, all that was shown
+meanwhile is held to that, too (``witnesses.py``). ``make torture`` runs hundreds.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -17,8 +20,14 @@ import omendb_ws
 from tests.nats import NatsServer, nats_server
 from tests.patience import eventually
 from tests.server.cluster.nodes import NodeProcess, node_process
+from tests.server.cluster.witnesses import Witnesses, check_answers, read_all, vector
 
 ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "2"))
+NODE_ROUNDS = int(os.environ.get("CLUSTER_NODE_ROUNDS", "3"))
+#: Of what happens to whom.
+SEED = int(os.environ.get("CLUSTER_SEED", "1"))
+#: Where it is said how far the rounds are; nowhere by default.
+PROGRESS_FILE = os.environ.get("CLUSTER_PROGRESS", "")
 WRITERS = 3
 
 
@@ -89,3 +98,90 @@ async def test_every_row_is_there_once_whatever_happens(tmp_path: Path) -> None:
                 described = await db.describe("items")
                 assert described.rows == len(acknowledged)
                 assert await values(db, described.last_seq) == sorted(acknowledged)
+
+
+# -- three nodes ----------------------------------------------------------------------------------
+
+
+class Three:
+    """Three nodes over one NATS, and what may happen to them."""
+
+    def __init__(self, nats: NatsServer, nodes: list[NodeProcess], seed: int) -> None:
+        self.nats, self.nodes = nats, nodes
+        self._random = random.Random(seed)
+
+    async def happen(self, what: str) -> None:
+        node = self._random.choice(self.nodes)
+        if what == "node and nats killed":
+            await node.kill()
+            await happen("nats killed", self.nats, node)
+            await node.start()
+        elif what == "node paused":
+            os.kill(node.pid, signal.SIGSTOP)
+            await asyncio.sleep(self._random.random() * 3)
+            os.kill(node.pid, signal.SIGCONT)
+        elif what == "node restarted":
+            await node.leave()
+            await node.start()
+        else:
+            await happen(what, self.nats, node)
+
+
+KINDS = [
+    "node killed", "nats killed", "node paused", "node and nats killed", "nats paused",
+    "node restarted",
+]  # fmt: skip
+
+
+@pytest.mark.timeout(300 + 30 * NODE_ROUNDS)
+async def test_three_nodes_keep_every_promise_whatever_happens(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        nats = stack.enter_context(nats_server(tmp_path / "nats"))
+        nodes = [
+            await stack.enter_async_context(node_process(nats, name, tmp_path / name))
+            for name in ("one", "two", "three")
+        ]
+        three = Three(nats, nodes, SEED)
+        witnesses = Witnesses([node.url for node in nodes], SEED)
+        await witnesses.begin()
+        try:
+            await witnesses.progress(5)
+            for number in range(NODE_ROUNDS):
+                await three.happen(KINDS[number % len(KINDS)])
+                await witnesses.progress(5)
+                if PROGRESS_FILE:
+                    report(number, witnesses)
+            await witnesses.end()
+        finally:
+            await witnesses.stop()
+        await check(witnesses, nodes)
+
+
+def report(number: int, witnesses: Witnesses) -> None:
+    """How far it is, for whoever waits for hundreds of rounds."""
+    with open(PROGRESS_FILE, "a") as file:
+        ledger = witnesses.ledger
+        print(number + 1, len(ledger.added), ledger.answers, len(ledger.fed), file=file)
+
+
+async def check(witnesses: Witnesses, nodes: list[NodeProcess]) -> None:
+    """Hold what is there to the ledger."""
+    ledger = witnesses.ledger
+    shown = [await read_all(node.url, "items") for node in nodes]
+    assert shown[0] == shown[1] == shown[2], "replicas differ"
+    rows = shown[0]
+    assert rows.keys() == ledger.added.keys(), "a row was lost, or is there that nobody added"
+    assert all(one[1:] == (id, vector(id)) for id, one in rows.items()), "a row was altered"
+    ids_by_seq = {one[0]: id for id, one in rows.items()}
+    assert sorted(ledger.fed) == sorted(ids_by_seq.items()), "a feed missed or doubled a row"
+    check_answers(ledger, ids_by_seq)
+    others = [await read_all(node.url, "others") for node in nodes]
+    assert others[0] == others[1] == others[2], "replicas differ"
+    there = others[0]
+    assert there.keys() <= ledger.allowed.keys()
+    for id, allowed in ledger.allowed.items():
+        assert (there[id][1] if id in there else None) in allowed, id
+    for node in nodes:
+        log = node.log_file.read_text()
+        assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:3000]
+        assert "differ" not in log
