@@ -47,7 +47,7 @@ class Adder:
         """See ``Client.add``."""
         future: asyncio.Future[Added] = asyncio.get_running_loop().create_future()
         job = await self._connection.within(self._submit(rows, unless_near, future))
-        watch = _Watch(self._connection, self._pipeline, future)
+        watch = _Watch(self._connection, self._pipeline, job, future)
         try:
             return await future
         except TimeoutError as error:
@@ -164,13 +164,18 @@ class Adder:
 
 
 class _Watch:
-    """Fails the call ``future`` when no frame is acknowledged for too long."""
+    """Fails the call ``future``, as refused if it was, when too long no frame is acknowledged."""
 
     def __init__(
-        self, connection: Connection, pipeline: Pipeline, future: asyncio.Future[Added]
+        self,
+        connection: Connection,
+        pipeline: Pipeline,
+        job: Job,
+        future: asyncio.Future[Added],
     ) -> None:
         self._connection = connection
         self._pipeline = pipeline
+        self._job = job
         self._future = future
         self._timer: asyncio.TimerHandle | None = None
         self._begin()
@@ -189,6 +194,8 @@ class _Watch:
     def _look(self) -> None:
         if self._pipeline.acknowledgements != self._seen:
             self._begin()
+        elif (refusal := self._pipeline.refusal(self._job)) is not None:
+            self._job.fail(refusal)
         elif not self._future.done():
             self._future.set_exception(self._connection.timed_out())
 

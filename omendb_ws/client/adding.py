@@ -15,10 +15,12 @@ followed it:
 =====================================  ============================================================
 its answer                             what happens
 =====================================  ============================================================
-may pass (overloaded, …), internal     after a pause all are sent again, names unchanged
+unavailable, may pass (overloaded, …), after a pause all are sent again, names unchanged
+internal
 out of order, a lower number expected  the server forgot the producer: a new one for all
 not found                              the handle is opened again, once
 anything else, or too many attempts    its call fails; the numbers of those behind it close up
+(``unavailable`` counts as none)
 =====================================  ============================================================
 
 *Closing up.* Giving a number to another content is safe only if no sending under that number or a
@@ -49,6 +51,7 @@ from omendb_core.model.errors import (
     OutOfOrder,
     StorageFailed,
     TooLarge,
+    Unavailable,
     ZeroNorm,
 )
 
@@ -127,6 +130,14 @@ class Pipeline:
         job.over = True
         if job in self._jobs:
             self._jobs.remove(job)
+
+    def refusal(self, job: Job) -> OmenError | None:
+        """What ``job`` waits out just now; None where some of its rows are under way, or may be in
+        without an acknowledgement."""
+        if any(one.job is job and (one.is_out or one.unknown) for one in self._inflight):
+            return None
+        found = self._inflight[0].refusal if self._inflight else None
+        return None if found is None else _copy(found)
 
     def fail(self, error: OmenError) -> None:
         """End every call: with ``error``, or as unknown where rows may have gone in."""
@@ -253,6 +264,11 @@ class Pipeline:
         if head is None or error is None:
             self.resume()
             return Settled()
+        if isinstance(error, Unavailable) and not self._fails_fast:
+            head.waits += 1
+            head.refusal = error
+            self.resume()
+            return Settled(pause=error, attempt=head.waits)
         head.attempts += 1
         is_over = self._fails_fast and isinstance(error, PASSING)
         if head.attempts < MAX_ATTEMPTS and not is_over:

@@ -137,7 +137,8 @@ class Frame:
 
     ``is_out``: sent and not answered. ``error``: the answer, where it was a refusal. ``unknown``:
     it may have been applied, in ``unknown_epoch``: a sending of it was never answered, or was with
-    an error that leaves that open.
+    an error that leaves that open. ``waits``: refusals that are waited out however many there are;
+    ``refusal``: the last of them.
     """
 
     job: Job
@@ -150,6 +151,8 @@ class Frame:
     unknown: bool = False
     unknown_epoch: str = ""
     attempts: int = 0
+    waits: int = 0
+    refusal: OmenError | None = None
     blames: int = 0
     reopened: bool = False
     counted_bytes: int = 0

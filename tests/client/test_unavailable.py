@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from omendb_core.model.errors import Overloaded, Unavailable
+from omendb_core.model.errors import Internal, OmenError, Overloaded, Unavailable
 
 from omendb_ws.client import backoff, connection
 from omendb_ws.client.backoff import MAX_ATTEMPTS, Backoff
-from omendb_ws.wire import messages
+from omendb_ws.wire import binary_replies, messages
 
 from .fake import AT_ONCE, PATIENCE_SECONDS, FakeServer, client_of
 
@@ -41,6 +41,33 @@ async def test_a_collection_that_comes_back_is_waited_for(
     async with client_of(server, request_timeout_seconds=limit) as db:
         assert await db.count("items") == 5
     assert len(server.of(messages.Count)) == MANY + 1
+
+
+async def test_an_add_waits_for_it_as_other_calls_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff, "RETRY", AT_ONCE)
+    server = FakeServer()
+    left: list[OmenError] = [Internal("unknown")] * (MAX_ATTEMPTS - 1)
+    left += [Unavailable("recovering")] * MANY
+    server.handlers[messages.Add] = lambda _, request: (
+        left.pop() if left else binary_replies.encode_added(request.id, messages.Added(1, 1, 1))
+    )
+    async with client_of(server) as db:
+        assert (await db.add("items", [[1, 2]], [1])).version == 1
+    assert len(server.of(messages.Add)) == MANY + MAX_ATTEMPTS
+    assert len({(one.producer, one.batch) for one in server.of(messages.Add)}) == 1
+
+
+async def test_an_add_whose_time_is_over_meanwhile_was_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backoff, "RETRY", Backoff(base_seconds=1e9, cap_seconds=1e9))
+    server = FakeServer()
+    server.handlers[messages.Add] = lambda _, request: Unavailable("needs repair")
+    async with client_of(server, request_timeout_seconds=1.0) as db:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with pytest.raises(Unavailable, match="needs repair") as raised:
+                await db.add("items", [[1, 2]], [1])
+    assert raised.value.details["rows_added"] == 0
 
 
 @pytest.mark.parametrize("name", USES)

@@ -27,8 +27,8 @@ SCRIPTS = [
 ]
 #: Of all modules as one archive, as they are served. Without comments and blanks, and with letters
 #: for names (terser), it is 14,400: to be so small it would have to be built. Code that repeats
-#: costs next to nothing. Of these, 570 are what every client must have lest time run backwards for it
-#: where another node of a cluster answers (``seen.js``).
+#: costs next to nothing. Of these, 570 are what every client must have lest time run backwards for
+#: it where another node of a cluster answers (``seen.js``).
 MOST_GZIPPED_BYTES = 20_620
 IMPORTS = re.compile(r'from "\./(\w+\.js)"')
 
